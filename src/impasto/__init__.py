@@ -1,0 +1,82 @@
+"""Neural style transfer that works the minute it is installed.
+
+>>> import impasto, skimage.data
+>>> pastiche = impasto.paint(skimage.data.astronaut(), skimage.data.coffee(), size=64, steps=1)
+>>> pastiche.image.shape[1]
+3
+
+The heavy parts are imported when they are first used, so that ``import impasto`` and ``impasto --help`` are instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from impasto._version import __version__
+
+if TYPE_CHECKING:
+    from impasto.encoders import load_encoder
+    from impasto.engine import Step
+    from impasto.errors import (
+        ImageFileError,
+        ImpastoError,
+        OptionError,
+        ResourceError,
+        ShapeError,
+        StyleFileError,
+        WeightsError,
+    )
+    from impasto.images import Picture, read
+    from impasto.options import PaintOptions, Run
+    from impasto.pastiche import Pastiche
+    from impasto.recipes.painting import paint, steps
+
+_HOMES = {
+    "ImageFileError": "errors",
+    "ImpastoError": "errors",
+    "OptionError": "errors",
+    "PaintOptions": "options",
+    "Pastiche": "pastiche",
+    "Picture": "images",
+    "ResourceError": "errors",
+    "Run": "options",
+    "ShapeError": "errors",
+    "Step": "engine",
+    "StyleFileError": "errors",
+    "WeightsError": "errors",
+    "load_encoder": "encoders",
+    "paint": "recipes.painting",
+    "read": "images",
+    "steps": "recipes.painting",
+}
+
+__all__ = [
+    "ImageFileError",
+    "ImpastoError",
+    "OptionError",
+    "PaintOptions",
+    "Pastiche",
+    "Picture",
+    "ResourceError",
+    "Run",
+    "ShapeError",
+    "Step",
+    "StyleFileError",
+    "WeightsError",
+    "__version__",
+    "load_encoder",
+    "paint",
+    "read",
+    "steps",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'impasto' has no attribute {name!r}")
+    return getattr(import_module(f"impasto.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

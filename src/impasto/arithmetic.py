@@ -1,0 +1,97 @@
+"""Where the arithmetic runs and how precisely: the device, bfloat16 where it helps and is safe, and how much memory there is."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from impasto.encoders.vgg import Vgg
+from impasto.errors import OptionError
+from impasto.options import Device, Run
+from impasto.tensors import Features, Image
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """A device, and the precision of the network's products on it; statistics and losses are always float32."""
+
+    device: torch.device
+    precision: Literal["fp32", "bf16"]
+
+    def encode(self, encoder: Vgg, image: Image, layers: frozenset[str]) -> Features:
+        """Encode a picture in this arithmetic, channels last."""
+        image = image.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return encoder(image, layers)  # type: ignore[no-any-return]
+
+
+def choose_arithmetic(run: Run, encoder: Vgg, *, full_precision: bool = False) -> Arithmetic:
+    """Choose the device and the precision that a run asks for, and move the encoder there.
+
+    Args:
+        run: what is asked for.
+        encoder: moved to the device; also what the self-check of bfloat16 is made with.
+        full_precision: whether the optimizer needs float32 (L-BFGS), so that ``auto`` must not choose bfloat16.
+
+    Raises:
+        OptionError: the device is not there.
+    """
+    device = torch.device(choose_device(run.device))
+    encoder.to(device)
+    if run.precision != "auto":
+        return Arithmetic(device, run.precision)
+    if full_precision or not has_fast_bf16(device) or not bf16_agrees(encoder, device):
+        return Arithmetic(device, "fp32")
+    return Arithmetic(device, "bf16")
+
+
+def choose_device(device: Device) -> str:
+    """Return the name of a device that is there.
+
+    Raises:
+        OptionError: the device asked for is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[device]:
+        found = ", ".join(name for name, is_there in there.items() if is_there)
+        raise OptionError(f"--device {device} is not on this machine (found: {found}); use --device auto")
+    return device
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Say whether the processor multiplies bfloat16 natively, rather than by a slow detour."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def bf16_agrees(encoder: Vgg, device: torch.device) -> bool:
+    """Compare the deepest usual features of a small smooth picture in both precisions; agree within three percent."""
+    ramp = torch.linspace(0, 1, 64, device=device)
+    image = torch.stack([ramp[:, None] * ramp, ramp[:, None].expand(64, 64), (ramp * 9).sin().abs().expand(64, 64)])[None]
+    layer = frozenset(("relu4_1",))
+    with torch.no_grad():
+        exact = Arithmetic(device, "fp32").encode(encoder, image, layer)["relu4_1"]
+        rough = Arithmetic(device, "bf16").encode(encoder, image, layer)["relu4_1"].float()
+    return bool((rough - exact).norm() <= 0.03 * exact.norm())
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Return the bytes of memory that are free on a device, or None where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = next(line for line in lines if line.startswith("MemAvailable"))
+        return int(found.split()[1]) * 1024
+    except (OSError, StopIteration):
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (ValueError, OSError, AttributeError):
+        return None

@@ -1,0 +1,41 @@
+"""What is optimised: a picture as planes that the optimizer moves.
+
+``pixels`` is the picture itself. ``soft-chroma`` is one plane of light at full resolution and two of colour at half of it, as in
+JPEG and in the eye: a loss network is nearly blind to colour noise of a pixel or two, and leaves it in the picture wherever it is free to;
+colour that cannot vary so finely cannot be noisy.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.options import Canvas
+from impasto.tensors import Image
+
+_LIGHT_AND_COLOUR = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
+_BACK = torch.linalg.inv(_LIGHT_AND_COLOUR)
+
+
+def to_planes(image: Image, canvas: Canvas) -> list[Tensor]:
+    """Take a picture (batch, 3, height, width) apart into the planes that are optimised."""
+    if canvas == "pixels":
+        return [image.clone()]
+    light_and_colour = mix(image, _LIGHT_AND_COLOUR)
+    height, width = image.shape[-2:]
+    half = ((height + 1) // 2, (width + 1) // 2)
+    colour = F.interpolate(light_and_colour[:, 1:], size=half, mode="bilinear", antialias=True, align_corners=False)
+    return [light_and_colour[:, :1].clone(), colour]
+
+
+def to_image(planes: list[Tensor], canvas: Canvas) -> Image:
+    """Put the planes together to a picture, not clamped: (batch, 3, height, width)."""
+    if canvas == "pixels":
+        return planes[0]
+    light, colour = planes
+    colour = F.interpolate(colour, size=light.shape[-2:], mode="bilinear", align_corners=False)
+    return mix(torch.cat([light, colour], dim=1), _BACK)
+
+
+def mix(image: Tensor, matrix: Tensor) -> Tensor:
+    """Mix the three planes of a picture by a 3 × 3 matrix."""
+    return torch.einsum("ij,bjhw->bihw", matrix.to(image), image)

@@ -1,0 +1,233 @@
+"""The equations of the deeplearning.ai assignment "Art Generation with Neural Style Transfer", as functions.
+
+They are here to be read, and to be called from a notebook: on NumPy arrays, where a cost is a ``float``, or on torch tensors,
+where a cost is a scalar tensor that carries its gradient. Activations have the shape of the assignment,
+``(1, n_H, n_W, n_C)``; torch's own ``(1, n_C, n_H, n_W)`` becomes that with ``a.permute(0, 2, 3, 1)``. The letters are the
+assignment's: C for the content picture, S for the style picture, G for the generated one.
+
+impasto itself paints with :mod:`impasto.losses`, whose weights do not depend on the size of the picture; these depend on it.
+
+Importing this module does not import torch.
+
+Source:
+    Gatys, Ecker and Bethge 2015, "A Neural Algorithm of Artistic Style", arXiv:1508.06576; in the form of deeplearning.ai,
+    Convolutional Neural Networks, week 4, programming assignment.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from impasto.errors import OptionError, ShapeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Array = TypeVar("Array", NDArray[Any], Tensor)
+    Cost = TypeVar("Cost", float, Tensor)
+
+__all__ = ["content_cost", "gram_matrix", "layer_style_cost", "style_cost", "total_cost"]
+
+
+@overload
+def content_cost(a_C: NDArray[Any], a_G: NDArray[Any]) -> float: ...
+@overload
+def content_cost(a_C: Tensor, a_G: Tensor) -> Tensor: ...
+def content_cost(a_C: Any, a_G: Any) -> Any:
+    """Measure how far the generated picture's activations are from the content's.
+
+    ``J_content = Σ (a_C − a_G)² / (4 · n_H · n_W · n_C)``
+
+    Args:
+        a_C: the content's activations of one layer, (1, n_H, n_W, n_C).
+        a_G: the generated picture's activations of the same layer, (1, n_H, n_W, n_C).
+
+    Returns:
+        The cost, 0 or more: a float for arrays, a scalar tensor for tensors.
+
+    Raises:
+        ShapeError: the shapes differ, or are not (1, n_H, n_W, n_C).
+        OptionError: one is an array and the other a tensor.
+
+    Example:
+        >>> import numpy as np
+        >>> content_cost(np.full((1, 2, 2, 3), 3.0), np.full((1, 2, 2, 3), 1.0))
+        1.0
+
+    Source:
+        Gatys et al. 2015, equation 1, with the assignment's divisor 4 · n_H · n_W · n_C in place of 2.
+    """
+    a_C, a_G = _activations(a_C, a_G, names=("a_C", "a_G"))
+    _, n_H, n_W, n_C = a_C.shape
+    return _sum_of_squares(a_C - a_G) / (4 * n_H * n_W * n_C)
+
+
+def gram_matrix(A: Array) -> Array:
+    """Correlate every channel with every other, over all positions.
+
+    ``G = A Aᵀ``; not divided by anything, unlike :func:`impasto.stats.gram_matrix`.
+
+    Args:
+        A: the activations of one layer, unrolled: (n_C, n_H · n_W).
+
+    Returns:
+        The Gram matrix, (n_C, n_C), symmetric and positive semi-definite; an array for an array, a tensor for a tensor.
+
+    Raises:
+        ShapeError: A is not a matrix.
+
+    Example:
+        >>> import numpy as np
+        >>> gram_matrix(np.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
+        [[5.0, 11.0], [11.0, 25.0]]
+
+    Source:
+        Gatys et al. 2015, equation 3.
+    """
+    if np.ndim(A) != 2:
+        raise ShapeError(f"A has the shape {_shape(A)}; gram_matrix wants (n_C, n_H * n_W): unroll the positions first")
+    F: Array = _floats(A)
+    G: Array = F @ F.T
+    return G
+
+
+@overload
+def layer_style_cost(a_S: NDArray[Any], a_G: NDArray[Any]) -> float: ...
+@overload
+def layer_style_cost(a_S: Tensor, a_G: Tensor) -> Tensor: ...
+def layer_style_cost(a_S: Any, a_G: Any) -> Any:
+    """Measure how far the Gram matrix of the generated picture is from the style's, at one layer.
+
+    ``J_style = Σ (G_S − G_G)² / (4 · n_C² · (n_H · n_W)²)``
+
+    Args:
+        a_S: the style's activations of one layer, (1, n_H, n_W, n_C).
+        a_G: the generated picture's activations of the same layer, (1, n_H, n_W, n_C).
+
+    Returns:
+        The cost, 0 or more: a float for arrays, a scalar tensor for tensors.
+
+    Raises:
+        ShapeError: the shapes differ, or are not (1, n_H, n_W, n_C).
+        OptionError: one is an array and the other a tensor.
+
+    Example:
+        >>> import numpy as np
+        >>> layer_style_cost(np.full((1, 2, 2, 3), 2.0), np.zeros((1, 2, 2, 3)))
+        4.0
+
+    Source:
+        Gatys et al. 2015, equation 4.
+    """
+    a_S, a_G = _activations(a_S, a_G, names=("a_S", "a_G"))
+    _, n_H, n_W, n_C = a_S.shape
+    G_S, G_G = (gram_matrix(a.reshape(n_H * n_W, n_C).T) for a in (a_S, a_G))
+    return _sum_of_squares(G_S - G_G) / (4 * n_C**2 * (n_H * n_W) ** 2)
+
+
+@overload
+def style_cost(layers: Sequence[tuple[NDArray[Any], NDArray[Any]]], weights: Sequence[float]) -> float: ...
+@overload
+def style_cost(layers: Sequence[tuple[Tensor, Tensor]], weights: Sequence[float]) -> Tensor: ...
+def style_cost(layers: Sequence[tuple[Any, Any]], weights: Sequence[float]) -> Any:
+    """Sum the style costs of several layers, each with its weight.
+
+    ``J_style = Σ_l λ_l · J_style^[l]``; the assignment takes five layers, conv1_1 to conv5_1, and λ = 0.2 for each.
+
+    Args:
+        layers: for each layer the pair (a_S, a_G) that :func:`layer_style_cost` takes; sizes may differ from layer to layer.
+        weights: λ, one number for each layer, in the same order; any scale, they need not sum to 1.
+
+    Returns:
+        The cost: a float for arrays, a scalar tensor for tensors.
+
+    Raises:
+        OptionError: there are no layers, or not as many weights as layers.
+        ShapeError: a pair that :func:`layer_style_cost` refuses.
+
+    Example:
+        >>> import numpy as np
+        >>> shallow = np.full((1, 2, 2, 3), 2.0), np.zeros((1, 2, 2, 3))
+        >>> deep = np.full((1, 1, 1, 8), 2.0), np.zeros((1, 1, 1, 8))
+        >>> style_cost([shallow, deep], weights=[0.5, 0.25])
+        3.0
+
+    Source:
+        Gatys et al. 2015, equation 5.
+    """
+    if not layers or len(layers) != len(weights):
+        raise OptionError(
+            f"style_cost was given {len(layers)} layers and {len(weights)} weights; give one weight for each layer"
+        )
+    return sum(weight * layer_style_cost(a_S, a_G) for (a_S, a_G), weight in zip(layers, weights, strict=True))
+
+
+def total_cost(J_content: Cost, J_style: Cost, alpha: float = 10, beta: float = 40) -> Cost:
+    """Weigh the content against the style: what the generated picture is changed to make small.
+
+    ``J = α · J_content + β · J_style``
+
+    Args:
+        J_content: what :func:`content_cost` returned.
+        J_style: what :func:`style_cost` returned.
+        alpha: the weight of the content; the assignment's is 10.
+        beta: the weight of the style; the assignment's is 40.
+
+    Returns:
+        The total cost: a float for floats, a scalar tensor for tensors.
+
+    Example:
+        >>> total_cost(0.5, 0.25)
+        15.0
+
+    Source:
+        Gatys et al. 2015, equation 7; the assignment's α and β.
+    """
+    return alpha * J_content + beta * J_style
+
+
+# --------------------------------------------------------------------------------- arrays and tensors under one hat
+
+
+def _is_tensor(array: object) -> bool:
+    torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch already
+    return torch is not None and isinstance(array, torch.Tensor)
+
+
+def _floats(array: Any) -> Any:
+    """Widen integers and halves, which would overflow when squared and summed."""
+    if _is_tensor(array):
+        return array if array.is_floating_point() and array.itemsize >= 4 else array.float()
+    array = np.asarray(array)
+    return array.astype(np.result_type(array, np.float32), copy=False)
+
+
+def _shape(array: Any) -> tuple[int, ...]:
+    return tuple(np.shape(array))
+
+
+def _activations(first: Any, second: Any, *, names: tuple[str, str]) -> tuple[Any, Any]:
+    """Check that two activations can be compared; the sentences speak of them by the names of the equations."""
+    if _is_tensor(first) != _is_tensor(second):
+        kinds = type(first).__name__, type(second).__name__
+        raise OptionError(f"{names[0]} is of type {kinds[0]} and {names[1]} of {kinds[1]}; give two arrays or two tensors")
+    for name, array in zip(names, (first, second), strict=True):
+        shape = _shape(array)
+        if len(shape) != 4 or shape[0] != 1 or 0 in shape:
+            raise ShapeError(f"{name} has the shape {shape}; allowed is (1, n_H, n_W, n_C), one picture with its channels last")
+    if _shape(first) != _shape(second):
+        raise ShapeError(
+            f"{names[0]} has the shape {_shape(first)} but {names[1]} has {_shape(second)}; "
+            "make the two pictures the same size and take the same layer of both"
+        )
+    return _floats(first), _floats(second)
+
+
+def _sum_of_squares(difference: Any) -> Any:
+    total = (difference**2).sum()
+    return total if _is_tensor(total) else float(total)

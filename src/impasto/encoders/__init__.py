@@ -1,0 +1,86 @@
+"""Encoders: pictures to features by layer name, normalization inside."""
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+
+from impasto.encoders.vgg import LAYERS, Border, Pooling, Vgg
+from impasto.errors import OptionError, WeightsError, nearest_name
+from impasto.weights import VggWeights, catalogue, find, read_vgg
+
+__all__ = ["LAYERS", "Border", "Pooling", "Vgg", "load_encoder", "vgg_from_weights"]
+
+_SLIM = "vgg19-slim"
+
+
+def load_encoder(name_or_path: str | Path = _SLIM, *, pooling: Pooling = "max", border: Border = "replicate") -> Vgg:
+    """Load a network that turns pictures into features.
+
+    Args:
+        name_or_path: ``"vgg19-slim"``, which is inside the package; ``"vgg19"`` or another name in the cache, see
+            :mod:`impasto.weights`; or a file of VGG-19 weights in any published form.
+        pooling: how a block's features are halved.
+        border: what a convolution sees beyond the edge of its input.
+
+    Returns:
+        The network, on the processor, channels last, with float32 parameters that do not train.
+
+    Raises:
+        WeightsError: the weights are not on this machine, or the file is not good.
+        OptionError: there is neither such a name nor such a file.
+
+    Example:
+        >>> from impasto.weights import save_vgg
+        >>> save_vgg("narrow.safetensors", Vgg((4, 4, 8, 8, 16)), {})
+        >>> encoder = load_encoder("narrow.safetensors")
+        >>> encoder(torch.rand(1, 3, 64, 96), ["relu5_1"])["relu5_1"].shape
+        torch.Size([1, 16, 4, 6])
+    """
+    return vgg_from_weights(_read(name_or_path), pooling, border)
+
+
+def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Border = "replicate") -> Vgg:
+    """Build a network of the width and depth of some weights, and put them in.
+
+    Raises:
+        WeightsError: the heads do not fit the network.
+    """
+    *_, last = weights.convolutions
+    with torch.device("meta"):
+        vgg = Vgg(weights.widths, pooling=pooling, border=border, with_heads=bool(weights.heads), last=last)
+    state = {"mean": weights.mean, "std": weights.std}
+    for kind, pairs in (("convolutions", weights.convolutions), ("heads", weights.heads)):
+        for name, (weight, bias) in pairs.items():
+            layout = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+            state[f"{kind}.{name}.weight"] = weight.contiguous(memory_format=layout)
+            state[f"{kind}.{name}.bias"] = bias
+    try:
+        vgg.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise WeightsError("the heads of these weights do not fit its layers; train or fetch it again") from error
+    vgg.sha256 = weights.sha256
+    return vgg.eval().requires_grad_(False)
+
+
+def _read(name_or_path: str | Path) -> VggWeights:
+    name = str(name_or_path)
+    if name == _SLIM:
+        return _read_slim()
+    if Path(name).is_file():
+        return read_vgg(name)
+    try:
+        return read_vgg(find(name))
+    except OptionError as error:
+        if isinstance(name_or_path, Path) or Path(name).name != name or Path(name).suffix:
+            return read_vgg(name)  # meant as a file: this says why it cannot be read
+        names = (_SLIM, *catalogue)
+        raise OptionError(f"encoder {name!r} is neither a name nor a file{nearest_name(name, names)}") from error
+
+
+def _read_slim() -> VggWeights:
+    shipped = files("impasto") / "data" / f"{_SLIM}.safetensors"
+    if not shipped.is_file():
+        raise WeightsError(f"{_SLIM} is missing from this installation of impasto; install it again, or name another encoder")
+    with as_file(shipped) as path:
+        return read_vgg(path)

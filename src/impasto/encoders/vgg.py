@@ -1,0 +1,132 @@
+"""The sixteen-layer VGG-19 topology, at any width, by layer name.
+
+``vgg19`` is this class at full width; ``vgg19-slim`` is the same topology at a fraction of the width, with a learned linear
+head for each layer that leads into the full network's channels.
+
+Source: Simonyan and Zisserman 2014, arXiv:1409.1556, configuration E.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from impasto.errors import OptionError, nearest_name
+from impasto.stats import Affine
+from impasto.tensors import FeatureMap, Features, Image
+
+Pooling = Literal["max", "average", "l2"]
+Border = Literal["replicate", "reflect", "zero"]
+
+BLOCKS: tuple[int, ...] = (2, 2, 4, 4, 4)
+CONVOLUTIONS: tuple[str, ...] = tuple(
+    f"{block}_{index}" for block, count in enumerate(BLOCKS, start=1) for index in range(1, count + 1)
+)
+LAYERS: tuple[str, ...] = tuple(f"{kind}{name}" for name in CONVOLUTIONS for kind in ("conv", "relu"))
+FULL_WIDTHS: tuple[int, ...] = (64, 128, 256, 512, 512)
+
+
+class Vgg(nn.Module):
+    """Turn pictures into features by layer name; the normalization of the input is inside.
+
+    Args:
+        widths: channels of each of the five blocks.
+        pooling: how a block's features are halved; see :func:`pool`.
+        border: what a convolution sees beyond the edge of its input. ``"zero"`` is what the network was trained with, and
+            leaves a frame of artefacts on a painting; ``"replicate"`` does not.
+        with_heads: whether every layer has an affine head into the channels of the full network.
+        last: the last convolution there is; some published files stop before ``"5_4"``.
+    """
+
+    mean: Tensor
+    std: Tensor
+    sha256: str = ""
+    """Hash of the file that the weights came from; empty where they came from none."""
+
+    def __init__(
+        self,
+        widths: tuple[int, ...] = FULL_WIDTHS,
+        *,
+        pooling: Pooling = "max",
+        border: Border = "replicate",
+        with_heads: bool = False,
+        last: str = "5_4",
+    ) -> None:
+        super().__init__()
+        self.widths, self.pooling, self.border = widths, pooling, border
+        self.convolutions = nn.ModuleDict()
+        channels = 3
+        for name in CONVOLUTIONS[: CONVOLUTIONS.index(last) + 1]:
+            width = widths[int(name[0]) - 1]
+            self.convolutions[name] = nn.Conv2d(channels, width, 3)
+            channels = width
+        self.heads = nn.ModuleDict()
+        if with_heads:
+            for layer in self.layers:
+                block = int(layer[4]) - 1
+                self.heads[layer] = nn.Linear(widths[block], FULL_WIDTHS[block])
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("std", torch.ones(3))
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names out of :data:`LAYERS` that this network has, from the first to the last."""
+        return tuple(layer for layer in LAYERS if layer[4:] in self.convolutions)
+
+    def forward(self, image: Image, layers: Iterable[str]) -> Features:
+        """Compute the features of the layers that are asked for, and nothing deeper.
+
+        Args:
+            image: (batch, 3, height, width), sRGB in [0, 1]; both sides at least 16.
+            layers: names out of :attr:`layers`.
+
+        Returns:
+            Features by layer name; a layer of block b has ``1 / 2 ** (b - 1)`` of the picture's height and width.
+
+        Raises:
+            OptionError: a layer is not in this network.
+        """
+        wanted = set(layers)
+        for layer in sorted(wanted.difference(self.layers)):
+            raise OptionError(f"layer {layer!r} is not in this network{nearest_name(layer, self.layers)}")
+        found: dict[str, FeatureMap] = {}
+        x = (image - self.mean[:, None, None]) / self.std[:, None, None]
+        for name in self.convolutions:
+            if name.endswith("_1") and name != "1_1":
+                x = pool(x, self.pooling)
+            x = self._convolve(name, x)
+            if f"conv{name}" in wanted:
+                found[f"conv{name}"] = x
+            x = F.relu(x)
+            if f"relu{name}" in wanted:
+                found[f"relu{name}"] = x
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def head(self, layer: str) -> Affine | None:
+        """Return the map from a layer into the full network's channels, or None where the layer already speaks in them."""
+        if layer not in self.heads:
+            return None
+        linear = self.heads[layer]
+        assert isinstance(linear, nn.Linear)
+        return Affine(linear.weight, linear.bias)
+
+    def _convolve(self, name: str, x: FeatureMap) -> FeatureMap:
+        convolution = self.convolutions[name]
+        assert isinstance(convolution, nn.Conv2d)
+        if self.border == "zero":
+            return F.conv2d(x, convolution.weight, convolution.bias, padding=1)
+        mode = "replicate" if min(x.shape[-2:]) < 2 else self.border
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=mode), convolution.weight, convolution.bias)
+
+
+def pool(x: FeatureMap, pooling: Pooling) -> FeatureMap:
+    """Halve a feature map: (batch, channels, height, width) to half of each side, rounded down."""
+    if pooling == "max":
+        return F.max_pool2d(x, 2)
+    if pooling == "average":
+        return F.avg_pool2d(x, 2)
+    return F.avg_pool2d(x.square(), 2).clamp_min(1e-8).sqrt()

@@ -1,0 +1,338 @@
+"""The engine: descend an objective, and yield every step.
+
+``for step in pyramid(...)`` is the whole interface. To cancel is to stop iterating; progress bars, previews, early stopping and the
+studio's stream are consumers of steps.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.arithmetic import Arithmetic
+from impasto.canvas import to_image, to_planes
+from impasto.encoders.vgg import Vgg
+from impasto.images import resize
+from impasto.losses import PIXELS, Objective
+from impasto.options import Canvas, Optimizer
+from impasto.tensors import Image
+
+Size = tuple[int, int]
+Planes = list[Tensor]
+_PATIENCE = 10
+_EXPLOSION = 100.0
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How to descend: the optimizer and its numbers, out of the options of a recipe."""
+
+    optimizer: Optimizer = "adam"
+    learning_rate: float = 0.02
+    betas: tuple[float, float] = (0.9, 0.99)
+    averaging: float = 0.9
+    decay: bool = True
+    min_improvement: float = 0.0
+    canvas: Canvas = "soft-chroma"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of painting left.
+
+    Attributes:
+        number: of this step, counted from 1 over all sizes.
+        total: steps planned over all sizes.
+        scale: index of the size being painted, from 0.
+        size: (height, width) being painted.
+        losses: the weighted value of each term of the objective, by name.
+        image: the picture as it would be if painting stopped here, (1, 3, height, width), sRGB in [0, 1].
+        seconds: since painting began.
+        seconds_left: as estimated from the speed so far.
+        note: something the user should know happened in this step, else empty.
+    """
+
+    number: int
+    total: int
+    scale: int
+    size: Size
+    losses: Mapping[str, float]
+    image: Image
+    seconds: float = 0.0
+    seconds_left: float = math.inf
+    note: str = ""
+
+    @property
+    def loss(self) -> float:
+        """The objective: the sum of the weighted losses."""
+        return sum(self.losses.values())
+
+
+@dataclass
+class Momentum:
+    """What the optimizer knows at the end of a size and passes on to the next: its state for each plane."""
+
+    states: list[dict[str, Tensor]] = field(default_factory=list)
+
+
+def pyramid(
+    objective_at: Callable[[Size], Objective],
+    image: Image,
+    sizes: Sequence[tuple[Size, int]],
+    *,
+    encoder: Vgg,
+    arithmetic: Arithmetic,
+    descent: Descent,
+    seconds: float = 0.0,
+) -> Iterator[Step]:
+    """Paint coarse to fine: each size starts from the picture, and from the optimizer's momentum, of the one before.
+
+    Args:
+        objective_at: makes the objective for a size (height, width); called once for each size.
+        image: where painting starts, (1, 3, height, width); resized to the first size.
+        sizes: each (height, width) in turn with its number of steps.
+        encoder: turns pictures into features; on the arithmetic's device.
+        arithmetic: device and precision.
+        descent: the optimizer and its numbers.
+        seconds: fewer steps are taken at every size so that it takes about this long; 0: as many as asked for.
+
+    Yields:
+        A :class:`Step` after each step.
+    """
+    plan = Plan(sizes, seconds)
+    momentum = Momentum()
+    for scale, (size, _) in enumerate(sizes):
+        objective = objective_at(size)
+        image = resize(image.to(arithmetic.device), size)
+        count = plan.steps_at(scale)
+        steps = optimize(objective, image, count, encoder=encoder, arithmetic=arithmetic, descent=descent, momentum=momentum)
+        for step in steps:
+            image = step.image
+            yield plan.placed(step, scale, count)
+        plan.close(scale)
+
+
+class Plan:
+    """Counts steps over all sizes, and tells the time: a step costs in proportion to its pixels."""
+
+    def __init__(self, sizes: Sequence[tuple[Size, int]], seconds: float) -> None:
+        self.sizes, self.seconds = sizes, seconds
+        self.planned = [count for _, count in sizes]
+        self.began = time.perf_counter()
+        self.done = 0
+        self.work_done = 0.0
+        self.work_began: float | None = None
+
+    def work(self, scale: int) -> float:
+        """The cost of a step at a size: its pixels, and a constant for what does not depend on them."""
+        (height, width), _ = self.sizes[scale]
+        return height * width + 4000.0
+
+    def steps_at(self, scale: int) -> int:
+        """Decide how many steps a size gets, in the time that is left."""
+        left = sum(self.planned[later] * self.work(later) for later in range(scale, len(self.sizes)))
+        elapsed = time.perf_counter() - self.began
+        if self.seconds and self.work_done:
+            rate = elapsed / self.work_done
+            share = max(0.0, self.seconds - elapsed) / (rate * left)
+            for later in range(scale, len(self.sizes)):
+                self.planned[later] = max(1, min(self.planned[later], int(self.planned[later] * min(1.0, share))))
+        return self.planned[scale]
+
+    def placed(self, step: Step, scale: int, count: int) -> Step:
+        """Give a step of one size its place in the whole run, and the time left."""
+        self.done += 1
+        self.work_done += self.work(scale)
+        elapsed = time.perf_counter() - self.began
+        left = (count - step.number) * self.work(scale)
+        left += sum(self.planned[later] * self.work(later) for later in range(scale + 1, len(self.sizes)))
+        return replace(
+            step,
+            number=self.done,
+            total=self.done + count - step.number + sum(self.planned[scale + 1 :]),
+            scale=scale,
+            seconds=elapsed,
+            seconds_left=elapsed / self.work_done * left,
+        )
+
+    def close(self, scale: int) -> None:
+        """A size has ended, perhaps early."""
+        self.planned[scale] = 0
+
+
+def optimize(
+    objective: Objective,
+    image: Image,
+    steps: int,
+    *,
+    encoder: Vgg,
+    arithmetic: Arithmetic,
+    descent: Descent,
+    momentum: Momentum | None = None,
+) -> Iterator[Step]:
+    """Descend an objective at one size, a step at a time.
+
+    A loss that is not finite, or a hundred times the first, puts the picture back to the last good one and halves the step.
+
+    Args:
+        objective: the weighted sum of losses; picks its own layers.
+        image: the start, (1, 3, height, width) in [0, 1], on the arithmetic's device.
+        steps: how many steps to take.
+        encoder: turns pictures into features.
+        arithmetic: device and precision.
+        descent: the optimizer and its numbers.
+        momentum: taken over from another size, and left behind for the next.
+
+    Yields:
+        A :class:`Step` after each step.
+    """
+    momentum = momentum or Momentum()
+    planes = [plane.contiguous().requires_grad_() for plane in to_planes(image, descent.canvas)]
+    optimizer = make_optimizer(planes, descent)
+    restore_momentum(optimizer, planes, momentum)
+    average = Average(planes, descent.averaging)
+    guard = Guard(planes)
+    history: list[float] = []
+    rate = descent.learning_rate
+    for number in range(1, steps + 1):
+        set_rate(optimizer, rate * (falling(number, steps) if descent.decay else 1.0))
+        losses = take_step(objective, planes, encoder, arithmetic, optimizer, descent.canvas)
+        note = ""
+        if guard.is_bad(losses, planes):
+            guard.restore(planes)
+            rate /= 2
+            optimizer = make_optimizer(planes, replace(descent, learning_rate=rate))
+            note = f"the loss was not finite or exploded; went back to the last good picture and halved the step to {rate:g}"
+        else:
+            guard.keep(planes, losses)
+            average.update(planes)
+            history.append(sum(losses.values()))
+        picture = to_image(average.planes, descent.canvas).clamp(0, 1)
+        yield Step(number, steps, 0, (image.shape[-2], image.shape[-1]), losses, picture, note=note)
+        if descent.min_improvement and improves_less_than(descent.min_improvement, history):
+            break
+    momentum.states = [dict(optimizer.state[plane]) for plane in planes] if descent.optimizer == "adam" else []
+
+
+def take_step(
+    objective: Objective,
+    planes: Planes,
+    encoder: Vgg,
+    arithmetic: Arithmetic,
+    optimizer: torch.optim.Optimizer,
+    canvas: Canvas,
+) -> dict[str, float]:
+    """Move the planes once; return the weighted losses by name as they were before the move."""
+    found: dict[str, Tensor] = {}
+
+    def closure() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.enable_grad():
+            picture = to_image(planes, canvas)
+            features = dict(arithmetic.encode(encoder, picture, objective.layers - {PIXELS}))
+            features[PIXELS] = picture
+            total, values = objective(features)
+            total.backward()  # type: ignore[no-untyped-call]
+        if not found:
+            found.update(values)
+        return total
+
+    optimizer.step(closure)
+    if canvas == "pixels" and isinstance(optimizer, torch.optim.Adam):
+        with torch.no_grad():
+            planes[0].clamp_(0, 1)
+    return {name: float(value) for name, value in found.items()}
+
+
+def make_optimizer(planes: Planes, descent: Descent) -> torch.optim.Optimizer:
+    """Make the optimizer that a descent names."""
+    if descent.optimizer == "adam":
+        return torch.optim.Adam(planes, lr=descent.learning_rate, betas=descent.betas)
+    return torch.optim.LBFGS(
+        planes, lr=descent.learning_rate, max_iter=1, history_size=20, line_search_fn="strong_wolfe", tolerance_grad=0, tolerance_change=0
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the step length."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def falling(number: int, steps: int) -> float:
+    """Let the step length rise over the first few steps, stay, and fall to a sixth over the second half."""
+    done = number / steps
+    return min(1.0, number / 5) * (1.0 if done < 0.5 else 1.0 - 0.85 * (done - 0.5) / 0.5)
+
+
+def improves_less_than(share: float, history: list[float]) -> bool:
+    """Say whether the loss fell by less than a share of itself over the last ten steps."""
+    if len(history) <= _PATIENCE:
+        return False
+    before, now = history[-1 - _PATIENCE], history[-1]
+    return before - now < share * abs(before)
+
+
+class Average:
+    """The running average of the planes, its start corrected for: noise of single steps cancels out in it."""
+
+    def __init__(self, planes: Planes, decay: float) -> None:
+        self.planes = [plane.detach().clone() for plane in planes]
+        self.decay, self.count = decay, 0
+
+    def update(self, planes: Planes) -> None:
+        """Take one more picture into the average."""
+        self.count += 1
+        decay = min(self.decay, self.count / (self.count + 9)) if self.count > 1 else 0.0
+        with torch.no_grad():
+            for average, plane in zip(self.planes, planes, strict=True):
+                average.lerp_(plane, 1 - decay) if self.decay else average.copy_(plane)
+
+
+class Guard:
+    """Remembers the last good picture, to go back to when the loss is no longer a number, or explodes."""
+
+    def __init__(self, planes: Planes) -> None:
+        self.planes = [plane.detach().clone() for plane in planes]
+        self.first: float | None = None
+
+    def is_bad(self, losses: Mapping[str, float], planes: Planes) -> bool:
+        """Say whether the loss or the picture went wrong."""
+        total = sum(losses.values())
+        if not math.isfinite(total) or not all(bool(torch.isfinite(plane).all()) for plane in planes):
+            return True
+        return self.first is not None and abs(total) > _EXPLOSION * max(abs(self.first), 1e-12)
+
+    def keep(self, planes: Planes, losses: Mapping[str, float]) -> None:
+        """Remember a good picture."""
+        if self.first is None:
+            self.first = sum(losses.values())
+        with torch.no_grad():
+            for kept, plane in zip(self.planes, planes, strict=True):
+                kept.copy_(plane)
+
+    def restore(self, planes: Planes) -> None:
+        """Put the planes back to the last good picture."""
+        with torch.no_grad():
+            for kept, plane in zip(self.planes, planes, strict=True):
+                plane.copy_(kept)
+
+
+def restore_momentum(optimizer: torch.optim.Optimizer, planes: Planes, momentum: Momentum) -> None:
+    """Give Adam the state it had at the end of another size, resized: the direction is still good, and so is its step length.
+
+    Losses are means over positions, so the gradient of a pixel shrinks as the number of pixels grows, and the state with it.
+
+    Source:
+        crowsonkb/style-transfer-pytorch (MIT) warm-starts Adam alike, without the shrinking.
+    """
+    for plane, state in zip(planes, momentum.states, strict=False):
+        size = plane.shape[-2:]
+        share = state["exp_avg"][0, 0].numel() / plane[0, 0].numel()
+        first = F.interpolate(state["exp_avg"], size=size, mode="bilinear", align_corners=False)
+        second = F.interpolate(state["exp_avg_sq"], size=size, mode="bilinear", align_corners=False)
+        optimizer.state[plane] = {"step": state["step"].clone(), "exp_avg": first * share, "exp_avg_sq": second * share**2}

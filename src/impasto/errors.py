@@ -1,0 +1,63 @@
+"""Every exception that impasto raises on purpose.
+
+::
+
+    ImpastoError
+    ├── OptionError       (ValueError)  an option, a name or a number that is not allowed
+    ├── ShapeError        (ValueError)  a picture or a tensor of a shape that cannot be used
+    ├── ImageFileError    (OSError)     a picture file that cannot be read or written
+    ├── WeightsError      (OSError)     weights that are missing, damaged, unknown or unsafe
+    ├── StyleFileError    (OSError)     a style file that is missing, damaged or from another version
+    └── ResourceError     (MemoryError) more memory than there is
+
+Each message says what, the value, what is allowed and what to do, in one sentence. The command line shows that sentence and
+exits with 2; any other exception is a bug and shows its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ImpastoError(Exception):
+    """The root: catch this to catch whatever impasto has to say about its input."""
+
+
+class OptionError(ImpastoError, ValueError):
+    """An option, a name or a number that is not allowed."""
+
+
+class ShapeError(ImpastoError, ValueError):
+    """A picture or a tensor of a shape that cannot be used."""
+
+
+class ImageFileError(ImpastoError, OSError):
+    """A picture file that cannot be read or written."""
+
+
+class WeightsError(ImpastoError, OSError):
+    """Weights that are missing, damaged, unknown or unsafe."""
+
+
+class StyleFileError(ImpastoError, OSError):
+    """A style file that is missing, damaged or from another version."""
+
+
+class ResourceError(ImpastoError, MemoryError):
+    """More memory than there is."""
+
+
+def nearest_name(name: str, allowed: Iterable[str]) -> str:
+    """Suggest the allowed name that looks most like a mistaken one, as the end of a sentence.
+
+    Returns:
+        ``"; did you mean 'relu5_1'?"``, or ``"; allowed are 'a', 'b'"`` where nothing is near.
+
+    Example:
+        >>> nearest_name("relu9_1", ["relu5_1", "conv1_1"])
+        "; did you mean 'relu5_1'?"
+    """
+    names = list(allowed)
+    near = get_close_matches(name, names, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return "; allowed are " + ", ".join(repr(each) for each in names)

@@ -1,0 +1,35 @@
+"""Files to pictures and pictures to files: the only room where Pillow is known.
+
+Reading undoes whatever a file does to its pixels (turned by EXIF, other colours by ICC, CMYK, palettes, grey, 16 bits, floats)
+and answers one :class:`Picture` in the contract of :mod:`impasto.tensors`. Writing puts back what belongs with a picture
+(transparency, EXIF, XMP, resolution), tags it as sRGB, and replaces the file in one step or not at all.
+
+::
+
+    reading   read(), read_record()             writing   write(), write_animation(), check_writable()
+    colours   any mode, depth, profile -> sRGB  png16     PNG with 16 bits a channel
+    icc       profiles beyond 8 bits            xmp       packets: the record in, the place out
+    files     headers, and what is wrong        metadata  EXIF, XMP and resolution that last
+    picture   Picture, sizes, bytes, alpha
+"""
+
+from impasto.images.metadata import Metadata
+from impasto.images.picture import Picture, fitted_size, resize, to_array, to_pil
+from impasto.images.reading import MAX_PIXELS, Source, read, read_record
+from impasto.images.writing import check_writable, write, write_animation
+
+__all__ = [
+    "MAX_PIXELS",
+    "Metadata",
+    "Picture",
+    "Source",
+    "check_writable",
+    "fitted_size",
+    "read",
+    "read_record",
+    "resize",
+    "to_array",
+    "to_pil",
+    "write",
+    "write_animation",
+]

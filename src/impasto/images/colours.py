@@ -1,0 +1,264 @@
+"""From the pixels of any file to colours in sRGB: every mode, every depth, every profile."""
+
+import importlib
+import io
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
+
+import numpy as np
+import PIL.Image
+import PIL.ImageCms
+
+from impasto.errors import ImageFileError
+from impasto.images import icc
+from impasto.images.files import check_area, opened_picture
+from impasto.images.picture import Array
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Decoded pixels: colour (height, width, 3) and alpha (height, width) or None, float32 in [0, 1]."""
+
+    colour: Array
+    alpha: Array | None = None
+
+
+def pixels_of(opened: PIL.Image.Image, data: bytes | None, name: str, notes: list[str]) -> Pixels:
+    """Convert a decoded picture of any mode to sRGB, not turned yet.
+
+    Args:
+        opened: the picture, loaded.
+        data: the file it is from, where there is one: 16-bit colour takes a second look.
+        name: of the file, for errors.
+        notes: what one may want to know is appended.
+
+    Raises:
+        ImageFileError: NaN or infinity in a picture of floats.
+    """
+    values = _deep_values(opened, data, name, notes)
+    return _eight_bit(opened, notes) if values is None else _deep(values, opened, name, notes)
+
+
+def _eight_bit(opened: PIL.Image.Image, notes: list[str]) -> Pixels:
+    """Convert the pixels of every mode of at most 8 bits a channel to sRGB."""
+    grey = opened.mode in ("1", "L", "LA", "La")
+    alpha = None
+    if opened.has_transparency_data:
+        rgba = opened.convert("RGBA")
+        alpha = np.asarray(rgba.getchannel("A"), np.float32) / 255
+        plain = rgba.getchannel("R") if grey else rgba.convert("RGB")
+    elif opened.mode in ("CMYK", "LAB", "L", "RGB"):
+        plain = opened
+    else:
+        plain = opened.convert("L" if grey else "RGB")
+    converted = _managed(plain, opened.info.get("icc_profile"), notes)
+    return Pixels(np.asarray(converted, np.float32) / 255, alpha)
+
+
+def _managed(plain: PIL.Image.Image, profile: bytes | None, notes: list[str]) -> PIL.Image.Image:
+    """Convert an image of mode L, RGB, CMYK or LAB to RGB in sRGB, by its profile where it has a fitting one."""
+    if plain.mode == "LAB":
+        return _transformed(plain, PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("LAB")))
+    if profile:
+        wanted = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}.get(profile[16:20])
+        fits = wanted == plain.mode or (wanted, plain.mode) == ("RGB", "L")
+        if fits and _is_srgb(profile):
+            return plain.convert("RGB")
+        try:
+            opened = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if fits and wanted is not None:
+                converted = _transformed(plain.convert(wanted), opened)
+                notes.append(f"converted from {_profile_name(profile)} to sRGB")
+                return converted
+            notes.append(f"left out a colour profile for other pictures ({_profile_name(profile)})")
+        except (PIL.ImageCms.PyCMSError, OSError, ValueError):
+            notes.append("left out a damaged colour profile")
+    elif plain.mode == "CMYK":
+        notes.append("CMYK without a colour profile: its colours are a guess")
+    return plain.convert("RGB")
+
+
+def _transformed(plain: PIL.Image.Image, profile: PIL.ImageCms.ImageCmsProfile) -> PIL.Image.Image:
+    target = PIL.ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
+    converted = PIL.ImageCms.profileToProfile(
+        plain,
+        profile,
+        target,
+        renderingIntent=PIL.ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=PIL.ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    return cast("PIL.Image.Image", converted)
+
+
+@lru_cache(maxsize=1)
+def srgb_profile() -> bytes:
+    """Make the sRGB profile that every result is tagged with; the same bytes each time."""
+    profile = bytearray(PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes())
+    profile[24:36] = bytes([7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0])  # made on 1 January 2000, not now
+    return bytes(profile)
+
+
+@lru_cache(maxsize=8)
+def _is_srgb(profile: bytes) -> bool:
+    """Whether a profile changes no ramp of a colour by more than one level of 255: sRGB has many makers and names."""
+    ramp = np.arange(256, dtype=np.uint8)[None, :, None]
+    colours = np.array([[[r, g, b]] for r in (0, 1) for g in (0, 1) for b in (0, 1)], np.uint8)
+    probe = PIL.Image.fromarray(ramp * colours if profile[16:20] == b"RGB " else ramp[..., 0])
+    try:
+        after = _transformed(probe, PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    except (PIL.ImageCms.PyCMSError, OSError, ValueError):
+        return False
+    return bool(np.abs(np.asarray(after, int) - np.asarray(probe.convert("RGB"), int)).max() <= 1)
+
+
+def _profile_name(profile: bytes) -> str:
+    try:
+        text = PIL.ImageCms.getProfileDescription(PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    except (PIL.ImageCms.PyCMSError, OSError, ValueError):
+        text = ""
+    return "".join(letter for letter in text if letter.isprintable())[:60].strip() or "an unnamed profile"
+
+
+def _deep_values(opened: PIL.Image.Image, data: bytes | None, name: str, notes: list[str]) -> Array | None:
+    """Take the whole values (height, width, 1, 3 or 4) of a picture of more than 8 bits a channel; None of any other."""
+    if opened.mode in ("I", "F") or opened.mode.startswith("I;16"):
+        values = np.asarray(opened)[..., None]
+        tags = getattr(opened, "tag_v2", {})
+        if tags.get(0x0102) == (12,):
+            values = values * np.uint16(16)
+        if opened.mode == "I" and tags.get(0x0102) == (32,) and tags.get(0x0153, (1,)) == (1,):
+            values = values.view(np.uint32)  # Pillow holds unsigned numbers as signed ones
+        if tags.get(0x0106) == 0 and values.dtype.kind == "u":
+            values = np.iinfo(values.dtype).max - values  # white is zero
+        return values
+    if data is None or opened.format not in ("PNG", "TIFF") or not _is_deep(opened, data):
+        return None
+    low = _low_bytes(data, name)
+    if low is None:
+        notes.append("16-bit, read as 8-bit")
+        return None
+    return np.asarray(opened).astype(np.uint16) * np.uint16(256) + low
+
+
+def _is_deep(opened: PIL.Image.Image, data: bytes) -> bool:
+    if opened.format == "PNG":
+        return data[24] == 16
+    return bool(max(getattr(opened, "tag_v2", {}).get(0x0102, (8,))) > 8)
+
+
+def _low_bytes(data: bytes, name: str) -> Array | None:
+    """Read the lower bytes of 16-bit RGB or RGBA, (height, width, 3 or 4), or None where there is no way to them.
+
+    Pillow keeps the upper byte of each channel. Told that the bytes stand the other way round, it keeps the lower one.
+    """
+    swapped = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+    again = opened_picture(data, name)
+    tiles = []
+    for tile in again.tile:  # type: ignore[attr-defined]  # every reader's image has tiles; the base class does not
+        args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        raw = str(args[0])
+        if raw[:-1] not in ("RGB;16", "RGBA;16"):
+            return None
+        raw = raw[:-1] + swapped[raw[-1]]
+        tiles.append(tile._replace(args=(raw, *args[1:]) if isinstance(tile.args, tuple) else raw))
+    again.tile = tiles  # type: ignore[attr-defined]
+    again.load()
+    return np.asarray(again)
+
+
+def _deep(values: Array, opened: PIL.Image.Image, name: str, notes: list[str]) -> Pixels:
+    """Deep values (height, width, 1, 3 or 4) as colours in sRGB."""
+    alpha = None
+    if values.shape[2] == 4:
+        alpha = values[..., 3].astype(np.float32) / 65535
+    elif (key := opened.info.get("transparency")) is not None:  # PNG's one transparent colour
+        alpha = (values != np.asarray(key)).any(axis=2).astype(np.float32)
+    return Pixels(_deep_colour(_scaled(values[..., :3], name, notes), opened.info.get("icc_profile"), notes), alpha)
+
+
+def _deep_colour(values: Array, profile: bytes | None, notes: list[str]) -> Array:
+    """Values (height, width, 1 or 3) in [0, 1] as colours (height, width, 3) in sRGB, not rounded where that can be helped."""
+    rgb = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
+    if not profile:
+        return rgb
+    fitting = rgb if profile[16:20] == b"RGB " else values
+    exact = icc.to_srgb(fitting, profile)
+    if exact is not None:
+        if _is_srgb(profile):
+            return rgb
+        notes.append(f"converted from {_profile_name(profile)} to sRGB")
+        return exact
+    eight = np.rint(fitting * 255).astype(np.uint8)
+    before = len(notes)
+    converted = _managed(PIL.Image.fromarray(eight[..., 0] if eight.shape[2] == 1 else eight), profile, notes)
+    if len(notes) > before and notes[-1].startswith("left out"):
+        return rgb
+    return np.asarray(converted, np.float32) / 255
+
+
+def _scaled(values: Array, name: str, notes: list[str]) -> Array:
+    """Values of any numeric type as float32 in [0, 1].
+
+    16 bits are what they say. Wider types are used for all sorts of ranges, so the usual full scale that holds the largest
+    value is taken: 1 (floats only), 255, 65,535, 2^32 - 1, or for larger floats the largest value itself.
+    """
+    if values.dtype in (np.uint8, np.uint16) or values.dtype.str in (">u2", "<u2"):
+        if values.dtype.itemsize == 2:
+            notes.append("16-bit")
+        return (values.astype(np.float32) / np.float32(256**values.dtype.itemsize - 1)).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ImageFileError(f"'{name}' holds NaN or infinite values; only numbers can be painted")
+    floating = values.dtype.kind == "f"
+    highest = float(values.max())
+    scales = (1.0, 255.0, 65535.0) if floating else (255.0, 65535.0, 2.0**32 - 1)
+    scale = next((scale for scale in scales if highest <= scale), highest)
+    notes.append(f"{values.dtype.itemsize * 8}-bit {'floats' if floating else 'integers'}, taken as 0 to {scale:g}")
+    return (values / scale).clip(0, 1).astype(np.float32)
+
+
+def tiff_pixels(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Pixels:
+    """Read the TIFFs that Pillow cannot, floats in colour above all, with the reader that scikit-image brings along.
+
+    Raises:
+        ImageFileError: too large, of another kind, compressed in a way that needs more packages, or with NaN.
+    """
+    tifffile = importlib.import_module("tifffile")
+    with _silent("tifffile"), tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages[0]
+        check_area((page.imagewidth, page.imagelength), max_pixels, name)
+        if int(page.photometric) not in (0, 1, 2):
+            raise ImageFileError(f"'{name}' is a TIFF in {page.photometric.name} of a kind not read; save it as RGB")
+        try:
+            values = page.asarray()
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            raise ImageFileError(f"'{name}' is a TIFF compressed as {page.compression.name}; save it uncompressed") from error
+        values = values.transpose(1, 2, 0) if int(page.planarconfig) == 2 and values.ndim == 3 else values
+        values = values[..., None] if values.ndim == 2 else values
+        white_is_zero, count = int(page.photometric) == 0, 3 if int(page.photometric) == 2 else 1
+        extra, profile = [int(kind) for kind in page.extrasamples], page.iccprofile
+    colour = _scaled(values[..., :count], name, notes)
+    colour = 1 - colour if white_is_zero else colour
+    alpha = None
+    if extra and extra[0] in (1, 2):
+        alpha = _scaled(values[..., count : count + 1], name, [])
+        colour = (colour / np.maximum(alpha, 1e-6)).clip(0, 1).astype(np.float32) if extra[0] == 1 else colour
+    return Pixels(_deep_colour(colour, profile, notes), None if alpha is None else alpha[..., 0])
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Keep a reader from logging what it also raises."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before

@@ -1,0 +1,190 @@
+"""What a picture is once it is read, and the small arithmetic on it: sizes, bytes, transparency."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from impasto.errors import OptionError, ShapeError
+from impasto.images.metadata import Metadata
+from impasto.tensors import Image, Mask
+
+Array: TypeAlias = npt.NDArray[Any]
+"""Pixels as NumPy has them, (height, width) or (height, width, channels)."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was read, upright and in sRGB, and what there is to know about it.
+
+    Attributes:
+        image: (1, 3, height, width), float32, sRGB in [0, 1]; colours under full transparency continue those around.
+        alpha: (1, 1, height, width), float32 in [0, 1], straight (not multiplied into the colours); None when opaque.
+        metadata: what is written back with a result.
+        name: the file's name without folders; "bytes", "array", "tensor" or "image" for a source in memory.
+        sha256: of the file's bytes, or of the pixels of a source in memory.
+        notes: what was done that one may want to know, such as "turned upright".
+    """
+
+    image: Image
+    alpha: Mask | None
+    metadata: Metadata
+    name: str
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.image.shape[-2:]
+        return height, width
+
+
+def to_array(image: Image) -> npt.NDArray[np.uint8]:
+    """Round an image to bytes, as most other libraries want pictures.
+
+    Args:
+        image: (1, 3, height, width) or (3, height, width), in [0, 1]; what is outside is clipped.
+
+    Returns:
+        (height, width, 3), uint8.
+
+    Raises:
+        ShapeError: another shape.
+        OptionError: NaN or infinity.
+
+    Example:
+        >>> import torch
+        >>> to_array(torch.ones(1, 3, 1, 2)).tolist()
+        [[[255, 255, 255], [255, 255, 255]]]
+    """
+    return cast("npt.NDArray[np.uint8]", levels(image, bits=8))
+
+
+def levels(image: Image, *, bits: int) -> Array:
+    """Round an image, or a mask, to whole levels of 8 or 16 bits.
+
+    Args:
+        image: (1, channels, height, width) or (channels, height, width), with 1 or 3 channels, in [0, 1].
+        bits: 8 or 16.
+
+    Returns:
+        (height, width, channels), uint8 or uint16.
+
+    Raises:
+        ShapeError: another shape.
+        OptionError: NaN or infinity.
+    """
+    flat = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
+    if flat.ndim != 3 or flat.shape[0] not in (1, 3) or 0 in flat.shape:
+        raise ShapeError(f"a tensor of shape {tuple(image.shape)} is not one picture; give (1, 3, height, width)")
+    values = flat.detach().to("cpu", torch.float32)
+    if not bool(values.isfinite().all()):
+        raise OptionError("the picture holds NaN or infinite values; only numbers from 0 to 1 can be saved")
+    scaled = (values.clamp(0, 1) * (2**bits - 1)).round()
+    whole: Array = scaled.permute(1, 2, 0).numpy().astype(np.uint8 if bits == 8 else np.uint16)
+    return whole
+
+
+def to_pil(image: Image, alpha: Mask | None = None) -> PIL.Image.Image:
+    """Make a Pillow image: RGB, or RGBA where alpha is given.
+
+    Args:
+        image: (1, 3, height, width) in [0, 1].
+        alpha: (1, 1, height, width) in [0, 1]; stretched to the image where its size is another.
+
+    Raises:
+        ShapeError, OptionError: see :func:`to_array`.
+    """
+    array = to_array(image)
+    if alpha is not None:
+        array = np.concatenate([array, to_array(fitting(alpha, image).expand(-1, 3, -1, -1))[..., :1]], axis=2)
+    return PIL.Image.fromarray(array)
+
+
+def fitted_size(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
+    """Scale a size so that its longer side has a given length, keeping its proportions.
+
+    Args:
+        size: (height, width), each at least 1.
+        longest_px: the new longer side, at least 1; may be larger than now.
+
+    Returns:
+        (height, width), rounded, each at least 1.
+
+    Raises:
+        OptionError: a number below 1.
+
+    Example:
+        >>> fitted_size((3000, 4000), 512)
+        (384, 512)
+        >>> fitted_size((1, 5000), 512)
+        (1, 512)
+    """
+    if longest_px < 1 or min(size) < 1:
+        raise OptionError(f"cannot fit a picture of {size} to {longest_px} pixels; every side must be at least 1")
+    scale = longest_px / max(size)
+    height, width = (max(1, math.floor(side * scale + 0.5)) for side in size)
+    return height, width
+
+
+def resize(image: Image, size: tuple[int, int]) -> Image:
+    """Resample a picture (or a mask) to another size, bicubic, and over larger areas when it shrinks so that nothing aliases.
+
+    Args:
+        image: (batch, channels, height, width) in [0, 1].
+        size: (height, width), each at least 1.
+
+    Returns:
+        (batch, channels, *size), clamped to [0, 1]. The image itself where the size is already right.
+
+    Raises:
+        ShapeError: not four dimensions.
+        OptionError: a side below 1.
+    """
+    if image.ndim != 4:
+        raise ShapeError(f"a tensor of shape {tuple(image.shape)} cannot be resized; give (batch, channels, height, width)")
+    if min(size) < 1:
+        raise OptionError(f"a picture cannot be {size[0]} x {size[1]} pixels; every side must be at least 1")
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    return functional.interpolate(image, size=size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+
+
+def fitting(alpha: Mask, image: Image) -> Mask:
+    """Stretch a mask (1, 1, height, width) to the size of an image."""
+    return resize(alpha, (image.shape[-2], image.shape[-1]))
+
+
+def filled(image: Image, alpha: Mask) -> Image:
+    """Continue the visible colours under what is wholly transparent, so that nothing hidden there bleeds into a painting.
+
+    Args:
+        image: (1, 3, height, width).
+        alpha: (1, 1, height, width); where it is above 0 the image stays as it is.
+
+    Source:
+        Gortler et al. 1996, "The Lumigraph", section 3.4: push and pull.
+    """
+    if bool((alpha == 0).all()):
+        return torch.ones_like(image)
+    if bool((alpha > 0).all()):
+        return image
+    return torch.where(alpha > 0, image, _pulled(image * alpha, alpha))
+
+
+def _pulled(premultiplied: Tensor, weight: Tensor) -> Tensor:
+    colour = (premultiplied / weight.clamp_min(1e-30)).clamp(0, 1)
+    if bool((weight > 0).all()):
+        return colour
+    height, width = weight.shape[-2:]
+    half = ((height + 1) // 2, (width + 1) // 2)
+    coarse = _pulled(functional.adaptive_avg_pool2d(premultiplied, half), functional.adaptive_avg_pool2d(weight, half))
+    around = functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
+    return torch.where(weight > 0, colour, around)

@@ -1,0 +1,299 @@
+"""Pictures to files, in one step or not at all."""
+
+import io
+import math
+import os
+import secrets
+import shutil
+import zlib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import PIL.Image
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from impasto.errors import ImageFileError, OptionError
+from impasto.images import png16, xmp
+from impasto.images.colours import srgb_profile
+from impasto.images.metadata import Metadata, without_place
+from impasto.images.picture import Array, Picture, fitting, levels, to_array
+from impasto.tensors import Image, Mask
+
+_KINDS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".avif": "AVIF",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+}
+_LONGEST_PX = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 65_536}
+_KEEPS_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
+_MARKER_BYTES = 65_000  # JPEG holds EXIF and XMP in segments of 64 KiB, less their names
+
+
+def write(  # noqa: PLR0913  (what is put into a file is a list by nature, and each has a good default)
+    path: str | os.PathLike[str],
+    image: Image | Picture,
+    *,
+    alpha: Mask | None = None,
+    metadata: Metadata | None = None,
+    record: Mapping[str, object] | None = None,
+    keep_gps: bool = False,
+    bits: Literal[8, 16] = 8,
+    quality: int = 95,
+) -> None:
+    """Save a picture, tagged as sRGB, in the format that the suffix names; the file appears whole or not at all.
+
+    Transparency is kept by PNG, WebP, TIFF and AVIF, and laid on white in JPEG, BMP and GIF. The record goes into PNG as text
+    (key ``impasto``) and into JPEG, WebP, TIFF and AVIF as XMP (``impasto:record``); BMP and GIF hold neither metadata nor
+    record.
+
+    Args:
+        path: ends in .jpg, .jpeg, .png, .webp, .tif, .tiff, .avif, .bmp or .gif.
+        image: (1, 3, height, width) in [0, 1], or a picture, which brings its own alpha and metadata.
+        alpha: (1, 1, height, width) in [0, 1]; stretched to the image where its size is another.
+        metadata: what the file shall say about the picture.
+        record: of the run that made the picture; anything that JSON can hold.
+        keep_gps: also write where the picture was taken.
+        bits: a channel; 16 for PNG and TIFF.
+        quality: of JPEG, WebP and AVIF, 1 to 100.
+
+    Raises:
+        ImageFileError: the format is unknown or cannot hold the picture, the folder is missing, or the disk is full.
+        OptionError: bits or quality that are not allowed, NaN in the image, a record too large for JPEG.
+        ShapeError: an image of another shape.
+
+    Example:
+        >>> import torch
+        >>> from impasto.images import read_record
+        >>> write("grey.png", torch.full((1, 3, 32, 32), 0.5), record={"seed": 0})
+        >>> read_record("grey.png")
+        {'seed': 0}
+    """
+    if isinstance(image, Picture):
+        alpha = image.alpha if alpha is None else alpha
+        metadata = image.metadata if metadata is None else metadata
+        image = image.image
+    metadata = metadata or Metadata()
+    kind = _kind(path)
+    _check_options(kind, bits, quality)
+    pixels = _pixels(image, alpha, kind, bits)
+    _check_fits(pixels, kind, path)
+    data = _encoded(kind, pixels, metadata if keep_gps else without_place(metadata), record, quality)
+    _replace(path, data)
+
+
+def write_animation(path: str | os.PathLike[str], frames: Iterable[Image], *, seconds_per_frame: float) -> None:
+    """Save frames as an endless GIF; smaller ones (of a coarse scale) are enlarged to the largest.
+
+    Args:
+        path: ends in .gif.
+        frames: each (1, 3, height, width) in [0, 1]; at least one.
+        seconds_per_frame: at least 0.02, the shortest that viewers respect; GIF counts in hundredths.
+
+    Raises:
+        ImageFileError: the folder is missing or the disk is full.
+        OptionError: another suffix, no frames, or a time that is not allowed.
+        ShapeError: a frame of another shape.
+    """
+    if _kind(path) != "GIF":
+        raise OptionError(f"an animation cannot be saved as '{path}'; its name must end in .gif")
+    if not 0.02 <= seconds_per_frame <= 600:
+        raise OptionError(f"seconds_per_frame is {seconds_per_frame}; allowed are 0.02 to 600")
+    arrays = [to_array(frame) for frame in frames]
+    if not arrays:
+        raise OptionError("an animation of no frames cannot be saved; give at least one")
+    size = max(((array.shape[1], array.shape[0]) for array in arrays), key=math.prod)
+    pictures = [PIL.Image.fromarray(array).resize(size, PIL.Image.Resampling.BICUBIC).quantize(256) for array in arrays]
+    stream = io.BytesIO()
+    pictures[0].save(
+        stream, "GIF", save_all=True, append_images=pictures[1:], duration=round(seconds_per_frame * 100) * 10, loop=0
+    )
+    _replace(path, stream.getvalue())
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Make sure, before long work, that a picture can be saved under a name.
+
+    Raises:
+        ImageFileError: the suffix is none that can be written, the folder is missing, or nothing can be put into it.
+    """
+    _kind(path)
+    target = _target(path)
+    trial = _beside(target)
+    try:
+        trial.touch(exist_ok=False)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            trial.unlink(missing_ok=True)
+
+
+def _kind(path: str | os.PathLike[str]) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in _KINDS:
+        raise ImageFileError(f"'{path}' cannot be written as a picture; its name must end in one of {', '.join(_KINDS)}")
+    return _KINDS[suffix]
+
+
+def _check_options(kind: str, bits: int, quality: int) -> None:
+    if bits not in (8, 16):
+        raise OptionError(f"bits is {bits}; allowed are 8 and 16")
+    if bits == 16 and kind not in ("PNG", "TIFF"):
+        raise OptionError(f"16 bits cannot be saved as {kind}; give a name that ends in .png or .tif, or take 8 bits")
+    if not 1 <= quality <= 100:
+        raise OptionError(f"quality is {quality}; allowed are 1 to 100")
+
+
+def _check_fits(pixels: Array, kind: str, path: str | os.PathLike[str]) -> None:
+    height, width = pixels.shape[:2]
+    longest = _LONGEST_PX.get(kind)
+    if longest is not None and max(height, width) > longest:
+        raise ImageFileError(
+            f"'{path}' cannot hold {width} x {height} pixels: {kind} ends at {longest:,} a side; save it as .png or .tif"
+        )
+
+
+def _pixels(image: Image, alpha: Mask | None, kind: str, bits: int) -> Array:
+    """Whole levels (height, width, 3 or 4), laid on white where the format has no transparency."""
+    if alpha is None:
+        return levels(image, bits=bits)
+    alpha = fitting(alpha.to(image), image)
+    if kind not in _KEEPS_ALPHA:
+        return levels(image * alpha + (1 - alpha), bits=bits)
+    return np.concatenate([levels(image, bits=bits), levels(alpha, bits=bits)], axis=2)
+
+
+# ---- the formats -------------------------------------------------------------------------------------------------------
+
+
+def _encoded(kind: str, pixels: Array, metadata: Metadata, record: Mapping[str, object] | None, quality: int) -> bytes:
+    """Encode a file of one kind."""
+    if kind == "PNG":
+        return _png(pixels, metadata, record)
+    packet = metadata.xmp if record is None else xmp.with_record(metadata.xmp, record)
+    if kind == "JPEG" and packet is not None and len(packet) > _MARKER_BYTES:
+        packet = None if record is None else _small_enough(xmp.with_record(None, record))
+    metadata = replace(metadata, xmp=packet)
+    if kind == "TIFF":
+        return _tiff(pixels, metadata)
+    return _saved(PIL.Image.fromarray(pixels), kind, _pillow_options(kind, metadata, quality))
+
+
+def _small_enough(packet: bytes) -> bytes:
+    if len(packet) > _MARKER_BYTES:
+        raise OptionError(
+            f"a record of {len(packet):,} bytes does not fit into JPEG, which holds {_MARKER_BYTES:,}; save the picture as .png"
+        )
+    return packet
+
+
+def _saved(picture: PIL.Image.Image, kind: str, options: Mapping[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def _pillow_options(kind: str, metadata: Metadata, quality: int) -> dict[str, Any]:
+    if kind in ("BMP", "GIF"):
+        return {}
+    fine = quality >= 90
+    options: dict[str, Any] = {"icc_profile": srgb_profile(), "quality": quality}
+    if kind in ("JPEG", "AVIF"):
+        options["subsampling"] = "4:4:4" if fine else "4:2:0"
+    if metadata.exif is not None and (kind != "JPEG" or len(metadata.exif) <= _MARKER_BYTES):
+        options["exif"] = metadata.exif
+    if metadata.xmp is not None:
+        options["xmp"] = metadata.xmp
+    if metadata.dpi is not None and kind == "JPEG":
+        options["dpi"] = metadata.dpi
+    return options
+
+
+def _png(pixels: Array, metadata: Metadata, record: Mapping[str, object] | None) -> bytes:
+    texts = PngInfo()
+    if record is not None:
+        texts.add_itxt("impasto", xmp.as_json(record))
+    if metadata.xmp is not None:
+        texts.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode())
+    options: dict[str, Any] = {"pnginfo": texts, "icc_profile": srgb_profile(), "exif": metadata.exif or b""}
+    if metadata.dpi is not None:
+        options["dpi"] = metadata.dpi
+    if pixels.dtype == np.uint8:
+        return _saved(PIL.Image.fromarray(pixels), "PNG", options)
+    return png16.deepen(_saved(PIL.Image.new("RGB", (1, 1)), "PNG", options), pixels)
+
+
+def _tiff(pixels: Array, metadata: Metadata) -> bytes:
+    """One strip of deflated pixels behind its tags: Pillow's own writer has neither 16 bits nor EXIF beside compression."""
+    height, width, channels = pixels.shape
+    strip = zlib.compress(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes(), 6)
+    tags = ImageFileDirectory_v2(b"II*\x00\x08\x00\x00\x00")
+    if metadata.exif is not None:
+        exif = PIL.Image.Exif()
+        exif.load(metadata.exif)
+        for tag in exif:
+            tags[tag] = exif[tag] if tag not in (0x8769, 0x8825) else exif.get_ifd(tag)
+    layout = {256: width, 257: height, 258: (8 * pixels.itemsize,) * channels, 259: 8, 262: 2, 273: 0, 277: channels}
+    layout |= {278: height, 279: len(strip), 284: 1, 34675: srgb_profile()}
+    layout |= {338: 2} if channels == 4 else {}  # the fourth channel is straight alpha
+    if metadata.dpi is not None:
+        layout |= {282: metadata.dpi[0], 283: metadata.dpi[1], 296: 2}
+    if metadata.xmp is not None:
+        layout |= {700: metadata.xmp}
+    for tag, value in layout.items():
+        tags[tag] = value
+    stream = io.BytesIO()
+    tags.save(stream)
+    return stream.getvalue() + strip
+
+
+# ---- in one step -------------------------------------------------------------------------------------------------------
+
+
+def _replace(path: str | os.PathLike[str], data: bytes) -> None:
+    """Put data into a new file beside the old one, down to the disk, and let it take the old one's place."""
+    target = _target(path)
+    part = _beside(target)
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            with suppress(OSError):
+                shutil.copymode(target, part)
+        part.replace(target)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    """Where a path leads in the end, in a folder that exists."""
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise ImageFileError(f"'{path}' cannot be written: there is no folder '{Path(path).parent}'; make it first")
+    if target.exists() and not target.is_file():
+        raise ImageFileError(f"'{path}' cannot be written: it is a folder or a device; give the name of a file")
+    return target
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".impasto-{secrets.token_hex(6)}.part")
+
+
+def _cannot_write(path: str | os.PathLike[str], error: OSError) -> ImageFileError:
+    return ImageFileError(f"'{path}' cannot be written ({error.strerror or error}); free some space or choose another folder")

@@ -1,0 +1,225 @@
+"""Every knob, once: what is wanted, as frozen values.
+
+The text under each field is the one text of that option: the command line's ``--help``, the studio's tooltip and the API page all read
+it. No torch here, so that ``--help`` is instant.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from impasto.errors import OptionError, nearest_name
+
+ContentNormalization = Literal["relative", "mean", "half-sum", "deeplearning-ai", "sum", "root", "scaled"]
+StyleNormalization = Literal["relative", "gatys", "network", "neural-style", "channels"]
+StyleStatistics = Literal["gram-moments", "gram", "moments", "wasserstein"]
+Optimizer = Literal["adam", "lbfgs"]
+Pooling = Literal["max", "average", "l2"]
+Border = Literal["replicate", "reflect", "zero"]
+Canvas = Literal["soft-chroma", "pixels"]
+SmoothnessForm = Literal["l1", "l2", "nine-point", "sum-l1", "sum-l2", "inetwork"]
+PixelRange = Literal["255", "unit"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+INITS = ("content", "noise", "grey", "style-statistics", "style", "blend")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaintOptions:
+    """How the painter paints: every knob of the Gatys family. The defaults are what looks best, not what a paper printed."""
+
+    preset: str = "impasto"
+    """The published program whose whole set of constants is the starting point; the other options change it from there."""
+
+    size: int = 512
+    """Longer side of the result in pixels, at least 32; a smaller photo is enlarged to it."""
+
+    encoder: str = "vgg19-slim"
+    """The network that looks: vgg19-slim (inside the package), vgg19 (see impasto weights), or a file of VGG-19 weights."""
+
+    content_weight: float = 1.0
+    """Weight α of the content loss, 0 or more; larger keeps more of the photo."""
+
+    style_weight: float = 1.0
+    """Weight β of the style loss, 0 or more; larger takes more of the manner."""
+
+    content_layers: tuple[str, ...] = ("relu4_2",)
+    """Layers at which the content is compared, such as relu4_2; the weight is shared equally."""
+
+    style_layers: tuple[str, ...] = STYLE_LAYERS
+    """Layers at which the style is compared, such as relu1_1,relu3_1; coarse features of the manner live in the deep ones."""
+
+    layer_weights: tuple[float, ...] = ()
+    """One weight for each style layer, in their order; empty: equal weights that sum to 1."""
+
+    style_weights: tuple[float, ...] = ()
+    """One weight for each style where several are given, negative ones push away; empty: equal weights."""
+
+    style_scale: float = 1.0
+    """Size of the style picture against the result: above 1 larger strokes, below 1 smaller ones; 0.1 to 4."""
+
+    statistics: StyleStatistics = "gram-moments"
+    """What of the style is compared: gram (Gatys), moments (mean and deviation), both, or the Wasserstein-2 distance."""
+
+    content_normalization: ContentNormalization = "relative"
+    """What the content loss is divided by: relative to the photo's own features, or as a published program divides."""
+
+    style_normalization: StyleNormalization = "relative"
+    """What the style loss is divided by: relative to the style's own statistics, or as a published program divides."""
+
+    activation_shift: float = 0.0
+    """Added to the features before the Gram matrix is taken; -1 in INetwork, after Novak and Nikulin."""
+
+    smoothness_weight: float = 0.0
+    """Weight of total variation, 0 or more; larger is smoother."""
+
+    smoothness_form: SmoothnessForm = "l2"
+    """Which total variation: l1, l2 or nine-point (means over pixels), sum-l1, sum-l2 or inetwork (sums; power 1.25)."""
+
+    structure_weight: float = 0.3
+    """Weight of the structural similarity with the photo seen at 128 pixels, 0 or more; keeps faces recognisable."""
+
+    pooling: Pooling = "max"
+    """How the network halves its features: max, average (smoother) or l2."""
+
+    border: Border = "replicate"
+    """What the network sees beyond the edge; zero is what programs of old did, and leaves a frame."""
+
+    margin: float = 0.03
+    """Painted beyond the edge and cut away at the end, as a share of the longer side, 0 to 0.25; no frame of artefacts is left."""
+
+    canvas: Canvas = "soft-chroma"
+    """What is optimised: pixels as they are, or colour at half the resolution of light, which leaves no coloured noise."""
+
+    pixel_range: PixelRange = "255"
+    """The range of the network's input in the published program, which sets the size of its features: 255, or unit variance."""
+
+    init: str = "content"
+    """Where painting starts: content, noise, grey, style-statistics, style, blend (content and noise), or a picture file."""
+
+    init_noise: float = 0.5
+    """Share of noise where --init is blend, 0 to 1."""
+
+    optimizer: Optimizer = "adam"
+    """adam (quick, any precision) or lbfgs (full precision, more memory)."""
+
+    steps: int = 60
+    """Optimisation steps at every size, at least 1."""
+
+    first_steps: int = 0
+    """Optimisation steps at the first, coarsest size; 0: as many as at the others."""
+
+    learning_rate: float = 0.02
+    """Step length of the optimizer; for adam in units of the pixel range 0 to 1."""
+
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Adam's two decay rates, each from 0 up to below 1."""
+
+    averaging: float = 0.9
+    """Decay of the running average of the picture that becomes the result, 0 (none) up to below 1."""
+
+    decay: bool = True
+    """Whether the step length falls towards the end of each size."""
+
+    smallest_size: int = 128
+    """Longer side of the coarsest picture painted first; as large as --size: a single scale."""
+
+    scale_factor: float = 1.41421356
+    """How much larger each size is than the one before, above 1."""
+
+    min_improvement: float = 0.0
+    """Stop a size early when the loss improved by less than this share over the last ten steps, 0 (never) to 1."""
+
+    seconds: float = 0.0
+    """Stop after about this many seconds by taking fewer steps at every size; 0: as long as it takes."""
+
+    def __post_init__(self) -> None:
+        """Check every value; raise OptionError with one sentence on the first that is not allowed."""
+        check_choices(self)
+        for name, (low, high) in _RANGES.items():
+            check_range(name, getattr(self, name), low, high)
+        for name in ("content_layers", "style_layers"):
+            if not getattr(self, name):
+                raise OptionError(f"{dashed(name)} is empty; name at least one layer, such as relu4_2")
+        if self.layer_weights and len(self.layer_weights) != len(self.style_layers):
+            raise OptionError(
+                f"--layer-weights has {len(self.layer_weights)} values for {len(self.style_layers)} style layers; give one for each layer"
+            )
+        for beta in self.betas:
+            check_range("betas", beta, 0.0, 0.999999)
+
+    def changed(self, **changes: Any) -> Self:
+        """Return the same options with some changed.
+
+        Raises:
+            OptionError: if a name is unknown or a value not allowed.
+        """
+        names = [each.name for each in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                raise OptionError(f"{name!r} is not an option of paint{nearest_name(name, names)}")
+        return dataclasses.replace(self, **changes)
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "size": (32, 100_000),
+    "content_weight": (0, 1e15),
+    "style_weight": (0, 1e15),
+    "style_scale": (0.1, 4),
+    "smoothness_weight": (0, 1e9),
+    "structure_weight": (0, 1e9),
+    "margin": (0, 0.25),
+    "init_noise": (0, 1),
+    "steps": (1, 1_000_000),
+    "first_steps": (0, 1_000_000),
+    "learning_rate": (1e-9, 1e3),
+    "averaging": (0, 0.999999),
+    "smallest_size": (32, 100_000),
+    "scale_factor": (1.01, 100),
+    "min_improvement": (0, 1),
+    "seconds": (0, 1e9),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where and how exactly the arithmetic runs."""
+
+    device: Device = "auto"
+    """auto (a GPU where there is one), cpu, cuda or mps."""
+
+    precision: Precision = "auto"
+    """auto (bf16 where the processor has it and a self-check agrees), fp32 or bf16."""
+
+    seed: int = 0
+    """Seed of everything random; the same seed paints the same picture on the same machine."""
+
+    threads: int = 0
+    """Processor threads; 0: as many as there are cores."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_choices(self)
+        check_range("seed", self.seed, 0, 2**63 - 1)
+        check_range("threads", self.threads, 0, 4096)
+
+
+def dashed(name: str) -> str:
+    """Write an option's name as the command line does: ``style_weight`` becomes ``--style-weight``."""
+    return "--" + name.replace("_", "-")
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise OptionError unless ``low <= value <= high`` (which NaN is not)."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+        raise OptionError(f"{dashed(name)} is {value!r}; it must be a number from {low:g} to {high:g}")
+
+
+def check_choices(options: Any) -> None:
+    """Raise OptionError unless every field whose type is a Literal has one of its values."""
+    for name, hint in get_type_hints(type(options)).items():
+        value = getattr(options, name)
+        if get_origin(hint) is Literal and value not in get_args(hint):
+            raise OptionError(f"{dashed(name)} {value!r} is not known{nearest_name(str(value), get_args(hint))}")

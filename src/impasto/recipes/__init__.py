@@ -1,0 +1,1 @@
+"""Recipes: one published method per file; pictures and options in, steps out."""

@@ -1,0 +1,293 @@
+"""Paint: optimise the pixels of a picture until it has the content of a photo and the style of a painting.
+
+Source: Gatys, Ecker and Bethge 2016, Image Style Transfer Using Convolutional Neural Networks; coarse to fine as in
+crowsonkb/style-transfer-pytorch. Departures from the paper, in the defaults: statistics are compared relative to the style's own, means
+and deviations beside Gram matrices; colour has half the resolution of light; a margin is painted and cut away; the photo's
+structure, seen small, is held on to.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from impasto.arithmetic import Arithmetic, available_memory, choose_arithmetic
+from impasto.encoders import Vgg, load_encoder
+from impasto.engine import Descent, Size, Step, pyramid
+from impasto.errors import OptionError, ResourceError, ShapeError, nearest_name
+from impasto.images import Picture, fitted_size, resize
+from impasto.losses import ContentLoss, Gamut, Loss, Objective, ScaledContentLoss, Smoothness, StructureLoss, StyleLoss, WassersteinLoss
+from impasto.losses import mapped, measure
+from impasto.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
+from impasto.options import INITS, PaintOptions, Run
+from impasto.recipes.starts import SMALLEST_SIDE, Style, at_least, planned_sizes, starting_picture, with_margin, without_margin
+from impasto.stats import Affine, Moments, blend
+from impasto.styles import NamedStyle
+from impasto.tensors import Features, Image
+
+_GAMUT_WEIGHT = 10.0
+_UNIT_RANGE = 1 / 0.226
+"""The range of the input where a network takes pictures of unit variance (torchvision's)."""
+
+
+@dataclass(frozen=True)
+class Easel:
+    """Everything that stands ready before the first stroke.
+
+    Attributes:
+        content: the photo with its margin, (1, 3, height, width), at the final size.
+        margin: what is cut away from each side at the end, in pixels of the final size.
+        sizes: the sizes with margin, coarse to fine, each with its number of steps.
+        styles: what to paint in the manner of.
+        start: the picture painting begins with, at the first size.
+    """
+
+    content: Image
+    margin: int
+    sizes: tuple[tuple[Size, int], ...]
+    styles: tuple[Style, ...]
+    start: Image
+    encoder: Vgg
+    arithmetic: Arithmetic
+    options: PaintOptions
+
+
+def steps(content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run) -> Iterator[Step]:
+    """Paint, and yield every step; to cancel is to stop iterating.
+
+    Args:
+        content: the photo.
+        styles: one or several manners.
+        options: how to paint.
+        run: device, precision, seed.
+
+    Yields:
+        Steps whose ``image`` is at the final proportions, margin cut, (1, 3, height, width).
+
+    Raises:
+        OptionError, ShapeError, ResourceError: what cannot be painted, before the first step.
+    """
+    yield from paint_on(set_up(content, styles, options, run))
+
+
+def paint_on(easel: Easel) -> Iterator[Step]:
+    """Paint on an easel that stands ready; see :func:`steps`."""
+    options = easel.options
+    descent = Descent(
+        optimizer=options.optimizer,
+        learning_rate=options.learning_rate,
+        betas=options.betas,
+        averaging=options.averaging,
+        decay=options.decay,
+        min_improvement=options.min_improvement,
+        canvas=options.canvas,
+    )
+    painted = pyramid(
+        lambda size: objective_at(easel, size),
+        easel.start,
+        easel.sizes,
+        encoder=easel.encoder,
+        arithmetic=easel.arithmetic,
+        descent=descent,
+        seconds=options.seconds,
+    )
+    share = easel.margin / max(easel.content.shape[-2:])
+    for step in painted:
+        yield replace(step, image=without_margin(step.image, round(share * max(step.size))))
+
+
+def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run) -> Easel:
+    """Check what is asked for, load the network, and make everything ready.
+
+    Raises:
+        OptionError: an unknown layer, a wrong number of weights, an init that cannot be.
+        ShapeError: a picture too small or too narrow to paint.
+        ResourceError: more memory than there is; the sentence says which size would fit.
+    """
+    check_pictures(content, styles, options)
+    encoder = load_encoder(options.encoder, pooling=options.pooling, border=options.border)
+    check_layers(encoder, options)
+    arithmetic = choose_arithmetic(run, encoder, full_precision=options.optimizer == "lbfgs")
+    size = fitted_size(content.size, options.size)
+    margin = round(options.margin * max(size))
+    check_memory(encoder, size, options, arithmetic)
+    photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
+    sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
+    start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)
+    return Easel(photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options)
+
+
+# ---------------------------------------------------------------------------------------------------- the objective
+
+
+def objective_at(easel: Easel, size: Size) -> Objective:
+    """Build the objective of the paper for one size: ``α J_content + β J_style``, and what keeps a picture a picture."""
+    options = easel.options
+    photo = resize(easel.content, size)
+    objective = options.style_weight * style_loss(easel, size)
+    if options.content_weight:
+        objective += options.content_weight * content_loss(easel, photo)
+    if options.smoothness_weight:
+        scale = 255.0 if options.preset != "impasto" and options.pixel_range == "255" else 1.0
+        objective += options.smoothness_weight * Smoothness(options.smoothness_form, scale)
+    if options.structure_weight:
+        objective += options.structure_weight * StructureLoss(photo)
+    if options.canvas != "pixels":
+        objective += _GAMUT_WEIGHT * Gamut()
+    return objective
+
+
+def content_loss(easel: Easel, photo: Image) -> Loss:
+    """Make the content loss for the photo at the size that is painted."""
+    options, encoder = easel.options, easel.encoder
+    heads = heads_of(encoder, options.content_layers)
+    target = encode(easel, photo, options.content_layers)
+    target = {layer: mapped(features, heads[layer]) for layer, features in target.items()}
+    scale = feature_scale(encoder, options)
+    weights = {
+        layer: content_weight(options.content_normalization, features, scale) / len(target) for layer, features in target.items()
+    }
+    kind = ScaledContentLoss if options.content_normalization == "scaled" else ContentLoss
+    return kind(target, weights, heads)
+
+
+def style_loss(easel: Easel, size: Size) -> Loss:
+    """Make the style loss for one size: the statistics of the styles, blended, and what they are weighted with."""
+    options, encoder = easel.options, easel.encoder
+    layers = options.style_layers
+    given = options.style_weights or (1.0,) * len(easel.styles)
+    edge_px = max(size) / (1 + 2 * options.margin) * options.style_scale
+    measured = [style_moments(easel, style, edge_px) for style in easel.styles]
+    target = {layer: blend([each[layer] for each in measured], given) for layer in layers}
+    shares = dict(zip(layers, options.layer_weights or (1 / len(layers),) * len(layers), strict=True))
+    heads, scale = heads_of(encoder, layers), feature_scale(encoder, options)
+    if options.statistics == "wasserstein":
+        weights = {layer: shares[layer] * wasserstein_weight(options.style_normalization, target[layer], scale) for layer in layers}
+        return WassersteinLoss(target, weights, heads)
+    shift = options.activation_shift / scale
+    gram, mean, deviation = {}, {}, {}
+    for layer in layers:
+        here = target[layer].shifted(shift)
+        positions = (size[0] * size[1]) / 4 ** (int(layer[4]) - 1)
+        if options.statistics != "moments":
+            weight = gram_weight(options.style_normalization, here, round(positions), size[0] * size[1], scale)
+            gram[layer] = shares[layer] * weight
+        if options.statistics != "gram":
+            mean[layer], deviation[layer] = (shares[layer] * weight for weight in moment_weights(here))
+    return StyleLoss(target, gram, mean, deviation, heads, shift)
+
+
+def style_moments(easel: Easel, style: Style, edge_px: float) -> dict[str, Moments]:
+    """Measure one style at a longer side of edge_px, in the channels of the full network."""
+    layers, encoder = easel.options.style_layers, easel.encoder
+    heads = heads_of(encoder, layers)
+    if isinstance(style, NamedStyle):
+        known = style.at(edge_px, layers)
+        slim = encoder if any(heads.values()) else slim_encoder()
+        kept = {layer: to_device(known[layer], easel.arithmetic.device) for layer in layers}
+        carried = heads_of(slim.to(easel.arithmetic.device), layers)
+        return {layer: through(kept[layer], carried[layer]) for layer in layers}
+    picture = resize(style.image, fitted_size(style.size, max(16, round(edge_px))))
+    picture = at_least(picture.to(easel.arithmetic.device), 16)
+    features = encode(easel, picture, layers)
+    return {layer: measure(features[layer], heads[layer]) for layer in layers}
+
+
+def heads_of(encoder: Vgg, layers: Sequence[str]) -> dict[str, Affine | None]:
+    """Return the encoder's heads of some layers; None where a layer needs none."""
+    return {layer: encoder.head(layer) for layer in layers}
+
+
+def through(measured: Moments, head: Affine | None) -> Moments:
+    """Carry moments through a head, where there is one."""
+    return measured if head is None else head.moments(measured)
+
+
+def to_device(measured: Moments, device: torch.device) -> Moments:
+    """Move moments to a device."""
+    return Moments(measured.mean.to(device), measured.covariance.to(device))
+
+
+@lru_cache(maxsize=1)
+def slim_encoder() -> Vgg:
+    """Load the shipped encoder, whose heads carry a named style into the full network's channels."""
+    return load_encoder("vgg19-slim")
+
+
+def encode(easel: Easel, image: Image, layers: Sequence[str]) -> Features:
+    """Encode a picture that stays as it is: no gradient."""
+    with torch.no_grad():
+        return easel.arithmetic.encode(easel.encoder, image, frozenset(layers))
+
+
+def feature_scale(encoder: Vgg, options: PaintOptions) -> float:
+    """Return what this network's features are multiplied by to have the size of the published program's."""
+    wanted = 255.0 if options.pixel_range == "255" else _UNIT_RANGE
+    return wanted * float(encoder.std.mean())
+
+
+# ---------------------------------------------------------------------------------------------------- checks
+
+
+def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOptions) -> None:
+    """Raise unless there is something to paint: a photo wide enough, a style or more, and a weight for each."""
+    height, width = fitted_size(content.size, options.size)
+    if min(height, width) < SMALLEST_SIDE:
+        fits = math.ceil(SMALLEST_SIDE * max(content.size) / min(content.size))
+        raise ShapeError(
+            f"content {content.name!r} of {content.size[1]}x{content.size[0]} pixels would be {width}x{height} at --size {options.size}; "
+            f"both sides must be at least {SMALLEST_SIDE}: use --size {fits} or more, or crop the photo"
+        )
+    if not styles:
+        raise OptionError("no style was given; give a picture or a named style (see impasto styles list)")
+    if options.style_weights and len(options.style_weights) != len(styles):
+        raise OptionError(f"--style-weights has {len(options.style_weights)} values for {len(styles)} styles; give one for each style")
+    for style in styles:
+        if isinstance(style, Picture) and min(style.size) < 8:
+            raise ShapeError(
+                f"style {style.name!r} has {style.size[1]}x{style.size[0]} pixels, too few to show a manner; both sides must be at least 8"
+            )
+    if options.init not in INITS and not Path(options.init).exists():
+        raise OptionError(f"--init {options.init!r} is neither a way to start nor a picture file{nearest_name(options.init, INITS)}")
+
+
+def check_layers(encoder: Vgg, options: PaintOptions) -> None:
+    """Raise unless the encoder has every layer that is asked for."""
+    for name in ("content_layers", "style_layers"):
+        for layer in getattr(options, name):
+            if layer not in encoder.layers:
+                kind = name.split("_")[0]
+                raise OptionError(f"{kind} layer {layer!r} is not in {options.encoder}{nearest_name(layer, encoder.layers)}")
+
+
+def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> int:
+    """Predict the bytes that painting at a size takes at its peak, beyond the program itself.
+
+    Every convolution up to the deepest layer keeps its padded input and its output for the way back; a few maps of the widest layer stand
+    beside them. The factor is fitted to measurements, see docs/benchmarks.md.
+    """
+    height, width = (side * (1 + 2 * options.margin) for side in size)
+    deepest = max(encoder.layers.index(layer) for layer in (*options.content_layers, *options.style_layers))
+    floats = 12.0
+    for index in range(deepest // 2 + 1):
+        name = encoder.layers[2 * index]
+        block = int(name[4]) - 1
+        floats += encoder.widths[block] / 4**block
+    bytes_each = 2 if arithmetic.precision == "bf16" else 4
+    history = 3 * 4 * (2 * 20 + 5) if options.optimizer == "lbfgs" else 3 * 4 * 8
+    return round(height * width * (floats * bytes_each * 3.5 + history))
+
+
+def check_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> None:
+    """Raise unless the prediction fits into the memory that is free; say which size would."""
+    free = available_memory(arithmetic.device)
+    needed = predicted_memory(encoder, size, options, arithmetic)
+    if free is None or needed <= free:
+        return
+    fits = int(options.size * math.sqrt(free / needed) * 0.95)
+    raise ResourceError(
+        f"--size {options.size} needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; --size {fits} would fit"
+    )

@@ -1,0 +1,105 @@
+"""The painter's front door: pictures in any form and options by name in, steps or a pastiche out."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from impasto import images
+from impasto.engine import Step
+from impasto.errors import ImpastoError
+from impasto.images import Picture, Source
+from impasto.options import PaintOptions, Run
+from impasto.pastiche import Pastiche, new_record, with_progress
+from impasto.recipes import gatys
+from impasto.recipes.presets import paint_options
+from impasto.recipes.starts import Style
+from impasto.styles import NamedStyle, find_style, shipped_styles
+
+StyleSource = Source | NamedStyle
+"""A style picture in any form that can be read, a named style, or the name of one."""
+
+
+def paint(
+    content: Source, style: StyleSource | Sequence[StyleSource], *, preset: str = "impasto", run: Run | None = None, **options: Any
+) -> Pastiche:
+    """Paint a photo in the manner of one or several pictures.
+
+    Args:
+        content: the photo: a path, bytes, a Pillow image, a NumPy array or a tensor.
+        style: a picture in any of those forms, the name of a style, or several of them.
+        preset: the set of constants to start from; see :data:`impasto.recipes.presets.PRESETS`.
+        run: device, precision and seed.
+        options: any field of :class:`impasto.PaintOptions`.
+
+    Returns:
+        The result, with ``.image`` (1, 3, height, width) in [0, 1], ``.save(path)`` and ``.record``.
+
+    Raises:
+        ImpastoError: whatever cannot be painted, in one sentence.
+
+    Example:
+        >>> import impasto, skimage.data
+        >>> pastiche = impasto.paint(skimage.data.astronaut(), skimage.data.coffee(), size=64, steps=2)
+        >>> tuple(pastiche.image.shape)
+        (1, 3, 64, 64)
+    """
+    photo, styles = read_content(content), read_styles(style)
+    chosen, run = paint_options(preset, **options), run or Run()
+    easel = gatys.set_up(photo, styles, chosen, run)
+    record = new_record(photo, styles, chosen, run, easel.encoder.sha256)
+    last: Step | None = None
+    for last in gatys.paint_on(easel):
+        pass
+    if last is None:
+        raise ImpastoError("nothing was painted: no step was planned")
+    return finished(photo, last, with_progress(record, last))
+
+
+def steps(
+    content: Source, style: StyleSource | Sequence[StyleSource], *, preset: str = "impasto", run: Run | None = None, **options: Any
+) -> Iterator[Step]:
+    """Paint as :func:`paint` does, and yield every step; to cancel is to stop iterating.
+
+    Example:
+        >>> import impasto, skimage.data
+        >>> for step in impasto.steps(skimage.data.astronaut(), skimage.data.coffee(), size=64, steps=2):
+        ...     if step.number == 2:
+        ...         break
+        >>> step.number, sorted(step.losses)
+        (2, ['content', 'gamut', 'structure', 'style'])
+    """
+    yield from gatys.steps(read_content(content), read_styles(style), paint_options(preset, **options), run or Run())
+
+
+def finished(photo: Picture, step: Step, record: dict[str, Any]) -> Pastiche:
+    """Make the pastiche of a step: its picture, with the photo's transparency and metadata."""
+    alpha = None if photo.alpha is None else images.resize(photo.alpha, (step.image.shape[-2], step.image.shape[-1]))
+    return Pastiche(step.image.cpu(), alpha, photo.metadata, record)
+
+
+def read_content(content: Source) -> Picture:
+    """Read the photo."""
+    return content if isinstance(content, Picture) else images.read(content)
+
+
+def read_styles(style: StyleSource | Sequence[StyleSource]) -> tuple[Style, ...]:
+    """Read one or several styles: pictures, or names of styles."""
+    several = style if isinstance(style, list | tuple) else [style]
+    return tuple(read_style(each) for each in several)
+
+
+def read_style(style: StyleSource) -> Style:
+    """Read one style; a string that is no file and looks like none is a name."""
+    if isinstance(style, NamedStyle | Picture):
+        return style
+    if isinstance(style, str) and not Path(style).exists():
+        looks_like_a_file = "/" in style or "\\" in style or Path(style).suffix
+        if style in shipped_styles() or not looks_like_a_file:
+            return find_style(style)
+    return images.read(style)
+
+
+def options_of(record: dict[str, Any]) -> tuple[PaintOptions, Run]:
+    """Return the options and the run that a record holds."""
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in record["options"].items()}
+    return PaintOptions(**fields), Run(**record["run"])

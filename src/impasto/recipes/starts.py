@@ -1,0 +1,95 @@
+"""Where painting starts: the sizes, the margin, and the first picture."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from impasto import images
+from impasto.engine import Size
+from impasto.errors import OptionError
+from impasto.images import Picture, fitted_size, resize
+from impasto.options import PaintOptions
+from impasto.stats import Moments, moments
+from impasto.styles import NamedStyle
+from impasto.tensors import Image
+
+Style = Picture | NamedStyle
+"""A manner: a picture of it, or its statistics under a name."""
+
+SMALLEST_SIDE = 32
+"""The network sees nothing in a picture narrower than this."""
+
+
+
+def planned_sizes(size: Size, options: PaintOptions) -> tuple[tuple[Size, int], ...]:
+    """Plan the sizes to paint, coarse to fine, each with its number of steps; the last is the size itself."""
+    longest = max(size)
+    smallest = min(longest, max(options.smallest_size, math.ceil(SMALLEST_SIDE * longest / min(size))))
+    count = max(1, round(math.log(longest / smallest) / math.log(options.scale_factor)) + 1)
+    edges = [round(longest * (smallest / longest) ** (1 - k / (count - 1))) for k in range(count - 1)] if count > 1 else []
+    sizes = [*(fitted_size(size, edge) for edge in edges), size]
+    first = options.first_steps or options.steps
+    return tuple((each, first if k == 0 else options.steps) for k, each in enumerate(sizes))
+
+
+def starting_picture(photo: Image, styles: Sequence[Style], options: PaintOptions, seed: int) -> Image:
+    """Make the picture that painting starts from, at the photo's size.
+
+    ``blend`` is the deeplearning.ai assignment's: noise of ±20 of 255 around grey, mixed into the photo.
+    """
+    noise = torch.rand(photo.shape, generator=torch.Generator().manual_seed(seed)).to(photo.device)
+    if options.init == "content":
+        return photo.clone()
+    if options.init == "noise":
+        return noise
+    if options.init == "grey":
+        return photo.new_tensor([123.68, 116.779, 103.939])[None, :, None, None].expand_as(photo).clone() / 255
+    if options.init == "blend":
+        return torch.lerp(photo, 0.5 + (noise - 0.5) * 40 / 255, options.init_noise).clamp(0, 1)
+    if options.init == "style-statistics":
+        return recoloured(noise, colours_of(styles[0])).clamp(0, 1)
+    if options.init == "style":
+        style = styles[0]
+        if not isinstance(style, Picture):
+            raise OptionError(f"--init style needs a style picture, and {style.name!r} is statistics; use --init style-statistics")
+        return resize(style.image.to(photo.device), (photo.shape[-2], photo.shape[-1]))
+    return resize(images.read(options.init).image.to(photo.device), (photo.shape[-2], photo.shape[-1]))
+
+
+def colours_of(style: Style) -> Moments:
+    """Return the mean (1, 3) and covariance (1, 3, 3) of a style's colours."""
+    return style.colours if isinstance(style, NamedStyle) else moments(style.image)
+
+
+def recoloured(noise: Image, colours: Moments) -> Image:
+    """Give uniform noise the mean and covariance of some colours."""
+    values, vectors = torch.linalg.eigh(colours.covariance[0].to(noise))
+    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+    white = (noise - 0.5) * math.sqrt(12)
+    return torch.einsum("ij,bjhw->bihw", root, white) + colours.mean.to(noise)[:, :, None, None]
+
+
+def with_margin(image: Image, margin: int) -> Image:
+    """Extend a picture beyond its edges by its own mirror image."""
+    if margin == 0:
+        return image
+    height, width = image.shape[-2:]
+    if margin < min(height, width):
+        return F.pad(image, (margin, margin, margin, margin), mode="reflect")
+    return F.pad(image, (margin, margin, margin, margin), mode="replicate")
+
+
+def without_margin(image: Image, margin: int) -> Image:
+    """Cut the margin away."""
+    return image if margin == 0 else image[..., margin:-margin, margin:-margin]
+
+
+def at_least(image: Image, edge_px: int) -> Image:
+    """Extend a very narrow picture by its border until both sides are long enough for the network."""
+    height, width = image.shape[-2:]
+    down, right = max(0, edge_px - height), max(0, edge_px - width)
+    if not down and not right:
+        return image
+    return F.pad(image, (right // 2, right - right // 2, down // 2, down - down // 2), mode="replicate")

@@ -1,0 +1,426 @@
+"""Distil a slim loss network from the full VGG-19: the network that a painting is made with.
+
+What counts is not that the slim network recognises things, but that descending a style loss on its features paints what the
+teacher would have painted. So it is fitted
+
+1. in closed form, layer by layer: its channels are the teacher's most telling ones (pivoted QR of the activations'
+   covariance), its filters the least-squares answer to the teacher's activations given its own, narrower input;
+2. then by Adam on four errors, each relative and each measured in the teacher's channels, through the linear heads:
+   the features; their Gram matrices and moments; the *change* of the features along a step of painting (a directional derivative:
+   two networks whose features change alike have like gradients with respect to the pixels); all of it on photos, paintings,
+   textures, noise, and on pictures half painted by the student itself, since those are what it will see and would exploit;
+3. at the end its heads are refitted in closed form.
+
+Source: in the spirit of Wang et al. 2020 (arXiv:2003.08436, collaborative distillation) and He et al. 2017 (arXiv:1707.06168,
+channel pruning by least squares); the half-painted pool and the change term are our own.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.encoders.vgg import CONVOLUTIONS, Vgg, pool
+from impasto.stats import Moments, moments
+from impasto.tensors import Features, Image
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+CONTENT_LAYER = "relu4_2"
+MAIN_LAYERS = (*STYLE_LAYERS, CONTENT_LAYER)
+OTHER_LAYERS = tuple(f"relu{name}" for name in CONVOLUTIONS if f"relu{name}" not in MAIN_LAYERS)
+
+Corpus = Mapping[str, list[Tensor]]
+"""Pictures by kind ("photo", "painting", "texture"): each (3, height, width), uint8."""
+
+
+# ---------------------------------------------------------------------------------------------------- crops
+
+
+def random_crop(pictures: list[Tensor], edge_px: int, random: np.random.Generator) -> Image:
+    """Cut a square out of a random picture at a random scale: (1, 3, edge_px, edge_px), in [0, 1]."""
+    picture = pictures[random.integers(len(pictures))]
+    shorter = min(picture.shape[1:])
+    side = min(shorter, round(edge_px * float(np.exp(random.uniform(-0.6, 0.7)))))
+    top = random.integers(picture.shape[1] - side + 1)
+    left = random.integers(picture.shape[2] - side + 1)
+    crop = picture[None, :, top : top + side, left : left + side].float() / 255
+    if side != edge_px:
+        crop = F.interpolate(crop, size=(edge_px, edge_px), mode="bicubic", antialias=side > edge_px, align_corners=False)
+    if random.random() < 0.5:
+        crop = crop.flip(-1)
+    return crop.clamp(0, 1)
+
+
+def random_picture(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
+    """Draw a training picture: mostly photos and paintings, some textures, blends, noisy and recoloured pictures."""
+    kind = ("photo", "photo", "painting", "texture")[random.integers(4)]
+    picture = random_crop(corpus[kind], edge_px, random)
+    fate = random.random()
+    if fate < 0.15:
+        other = random_crop(corpus["painting"], edge_px, random)
+        picture = torch.lerp(picture, other, float(random.uniform(0.2, 0.8)))
+    elif fate < 0.35:
+        coarse = int(2 ** random.integers(0, 4))
+        noise = torch.from_numpy(random.standard_normal((1, 3, edge_px // coarse, edge_px // coarse), dtype=np.float32))
+        noise = F.interpolate(noise, size=(edge_px, edge_px), mode="bilinear", align_corners=False)
+        picture = picture + float(random.uniform(0.02, 0.25)) * noise
+    elif fate < 0.5:
+        shift = torch.from_numpy(random.uniform(-0.2, 0.2, (1, 3, 1, 1)).astype(np.float32))
+        picture = (picture - 0.5) * float(random.uniform(0.6, 1.4)) + 0.5 + shift
+    return picture.clamp(0, 1)
+
+
+# ---------------------------------------------------------------------------------------------------- closed form
+
+
+@torch.no_grad()
+def initialize_from_teacher(student: Vgg, teacher: Vgg, pictures: Image, *, ridge: float = 1e-3) -> None:
+    """Set the student's filters and heads to the least-squares fit to the teacher's activations on some pictures.
+
+    Args:
+        student: a :class:`Vgg` with heads; changed in place.
+        teacher: a :class:`Vgg` of full width, on the same device.
+        pictures: (n, 3, height, width), in [0, 1]; a few hundred crops.
+        ridge: how strongly the fit is pulled towards the teacher's own filters, relative to the mean power of the input.
+    """
+    student.mean.copy_(teacher.mean)
+    student.std.copy_(teacher.std)
+    batches = pictures.split(8)
+    normalized = [(batch - teacher.mean[:, None, None]) / teacher.std[:, None, None] for batch in batches]
+    inputs, references = list(normalized), list(normalized)
+    chosen_before = torch.arange(3)
+    for name in CONVOLUTIONS:
+        if name.endswith("_1") and name != "1_1":
+            inputs = [pool(x, student.pooling) for x in inputs]
+            references = [pool(x, teacher.pooling) for x in references]
+        targets = [teacher._convolve(name, x) for x in references]
+        references = [F.relu(x) for x in targets]
+        convolution = student.convolutions[name]
+        chosen = most_telling_channels(references, convolution.out_channels)
+        prior = teacher.convolutions[name]
+        weight = prior.weight[chosen][:, chosen_before]
+        weight, bias = _fit_convolution(inputs, [y[:, chosen] for y in targets], weight, prior.bias[chosen], ridge)
+        convolution.weight.copy_(weight)
+        convolution.bias.copy_(bias)
+        answers = [student._convolve(name, x) for x in inputs]
+        inputs = [F.relu(x) for x in answers]
+        for layer, given, wanted in ((f"conv{name}", answers, targets), (f"relu{name}", inputs, references)):
+            if layer in student.heads:
+                set_head(student, layer, given, wanted)
+        chosen_before = chosen
+
+
+def most_telling_channels(activations: list[Tensor], count: int) -> Tensor:
+    """Choose the channels from which the others are best predicted: pivoted QR of the covariance's root.
+
+    Args:
+        activations: batches of (n, channels, height, width).
+        count: how many to choose.
+
+    Returns:
+        (count,) indices, ascending.
+    """
+    flat = torch.cat([a.transpose(0, 1).flatten(1)[:, ::7] for a in activations], dim=1)
+    flat = flat - flat.mean(1, keepdim=True)
+    covariance = (flat @ flat.T / flat.shape[1]).double().cpu().numpy()
+    values, vectors = np.linalg.eigh(covariance)
+    root = np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T
+    order = scipy.linalg.qr(root, mode="r", pivoting=True)[1]
+    return torch.from_numpy(np.sort(order[:count])).to(activations[0].device)
+
+
+def _fit_convolution(
+    inputs: list[Tensor], targets: list[Tensor], weight: Tensor, bias: Tensor, ridge: float
+) -> tuple[Tensor, Tensor]:
+    unknowns = weight[0].numel() + 1
+    normal = torch.zeros(unknowns, unknowns, dtype=torch.float64, device=weight.device)
+    right = torch.zeros(unknowns, len(weight), dtype=torch.float64, device=weight.device)
+    prior = torch.cat([weight.flatten(1), bias[:, None]], dim=1).T
+    count = 0
+    for x, y in zip(inputs, targets, strict=True):
+        columns = F.unfold(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3).transpose(0, 1).flatten(1)
+        answers = y.transpose(0, 1).flatten(1)
+        stride = max(1, columns.shape[1] // 4096)
+        columns, answers = columns[:, ::stride], answers[:, ::stride]
+        columns = torch.cat([columns, torch.ones_like(columns[:1])])
+        normal += (columns @ columns.T).double()
+        right += (columns @ (answers.T - columns.T @ prior)).double()
+        count += columns.shape[1]
+    normal.diagonal().add_(ridge * normal.diagonal().mean())
+    solution = prior.double() + torch.linalg.solve(normal, right)
+    return solution[:-1].T.reshape(weight.shape).float(), solution[-1].float()
+
+
+@torch.no_grad()
+def set_head(student: Vgg, layer: str, given: list[Tensor], wanted: list[Tensor]) -> None:
+    """Set the head of one layer to the least-squares map from the student's features to the teacher's."""
+    x = torch.cat([a.transpose(0, 1).flatten(1)[:, ::3] for a in given], dim=1).double()
+    y = torch.cat([a.transpose(0, 1).flatten(1)[:, ::3] for a in wanted], dim=1).double()
+    x = torch.cat([x, torch.ones_like(x[:1])])
+    normal = x @ x.T
+    normal.diagonal().add_(1e-5 * normal.diagonal().mean())
+    solution = torch.linalg.solve(normal, x @ y.T)
+    linear = student.heads[layer]
+    linear.weight.copy_(solution[:-1].T)
+    linear.bias.copy_(solution[-1])
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+
+
+def relative_error(answer: Tensor, target: Tensor) -> Tensor:
+    """Measure ``|answer - target|² / |target|²`` for each picture of a batch: (batch,)."""
+    difference = (answer.float() - target.float()).flatten(1).square().sum(1)
+    return difference / target.float().flatten(1).square().sum(1).clamp_min(1e-8)
+
+
+def moments_error(answer: Moments, target: Moments) -> Tensor:
+    """Sum the relative errors of Gram matrix, mean and deviation, for each picture: (batch,)."""
+    return (
+        relative_error(answer.gram, target.gram)
+        + relative_error(answer.mean, target.mean)
+        + relative_error(answer.deviation, target.deviation)
+    )
+
+
+def painting_loss(network: Vgg, features: Features, content: Tensor, style: Mapping[str, Moments]) -> Tensor:
+    """The painter's objective on one network's features: relative style errors plus the relative content error, (batch,)."""
+    total = torch.zeros(len(content), device=content.device)
+    for layer, target in style.items():
+        measured = moments(features[layer])
+        head = network.head(layer)
+        total = total + moments_error(head.moments(measured) if head else measured, target) / len(style)
+    head = network.head(CONTENT_LAYER)
+    answer = head.features(features[CONTENT_LAYER]) if head else features[CONTENT_LAYER]
+    return total + 0.7 * relative_error(answer, content)
+
+
+# ---------------------------------------------------------------------------------------------------- half-painted pictures
+
+
+@dataclass
+class HalfPainted:
+    """Pictures on their way from a photo (or noise) to a painting, painted by the student as it is now."""
+
+    image: Image
+    before: Image
+    content: Image
+    style: Image
+    age: Tensor
+
+    @classmethod
+    def start(cls, count: int, corpus: Corpus, edge_px: int, random: np.random.Generator) -> "HalfPainted":
+        empty = torch.zeros(count, 3, edge_px, edge_px)
+        painted = cls(empty, empty.clone(), empty.clone(), empty.clone(), torch.zeros(count, dtype=torch.long))
+        for index in range(count):
+            painted.renew(index, corpus, random)
+        return painted
+
+    def renew(self, index: int, corpus: Corpus, random: np.random.Generator) -> None:
+        """Put a new pair in a place: start from the photo, from noise, or from something between."""
+        edge_px = self.image.shape[-1]
+        self.content[index] = random_crop(corpus["photo"], edge_px, random)[0]
+        self.style[index] = random_crop(corpus["painting"], edge_px, random)[0]
+        noise = torch.from_numpy(random.uniform(0, 1, (3, edge_px, edge_px)).astype(np.float32))
+        share = (0.0, 0.0, 0.1, 0.5, 1.0)[random.integers(5)]
+        self.image[index] = torch.lerp(self.content[index], noise, share)
+        self.before[index] = self.image[index]
+        self.age[index] = 0
+
+    def advance(self, indices: Tensor, student: Vgg, teacher: Vgg, autocast: Callable[[], torch.autocast]) -> None:
+        """Paint some of the pictures on by a few Adam steps."""
+        device = student.mean.device
+        with torch.no_grad(), autocast():
+            content = teacher(self.content[indices].to(device), [CONTENT_LAYER])[CONTENT_LAYER]
+            features = teacher(self.style[indices].to(device), STYLE_LAYERS)
+            style = {layer: moments(features[layer]) for layer in STYLE_LAYERS}
+        image = self.image[indices].to(device).contiguous(memory_format=torch.channels_last).requires_grad_()
+        self.before[indices] = image.detach().cpu()
+        optimizer = torch.optim.Adam([image], lr=0.03, betas=(0.8, 0.95))
+        for _ in range(6):
+            with autocast():
+                loss = painting_loss(student, student(image, MAIN_LAYERS), content, style).sum()
+            (image.grad,) = torch.autograd.grad(loss, image)
+            optimizer.step()
+            with torch.no_grad():
+                image.clamp_(0, 1)
+        self.image[indices] = image.detach().cpu()
+        self.age[indices] += 1
+
+
+# ---------------------------------------------------------------------------------------------------- training
+
+
+@dataclass(frozen=True)
+class DistillationStep:
+    """What one training step left: its number, the learning rate and the errors by name."""
+
+    number: int
+    learning_rate: float
+    errors: Mapping[str, float]
+    seconds: float
+
+
+class Distillation:
+    """The state of a distillation: student, optimizer, half-painted pool and random state; saved and resumed whole.
+
+    Args:
+        student: a :class:`Vgg` with heads, initialized.
+        teacher: the full VGG-19.
+        corpus: training pictures by kind.
+        total_steps: over how many steps the learning rate falls to zero (half a cosine).
+        learning_rate: Adam's, at its highest, relative to the size of each parameter.
+        edge_px: side of the crops.
+        seed: of everything random here.
+    """
+
+    def __init__(
+        self,
+        student: Vgg,
+        teacher: Vgg,
+        corpus: Corpus,
+        *,
+        total_steps: int,
+        learning_rate: float = 5e-3,
+        edge_px: int = 112,
+        seed: int = 0,
+    ) -> None:
+        self.student, self.teacher, self.corpus = student, teacher.requires_grad_(False), corpus
+        self.total_steps, self.learning_rate, self.edge_px = total_steps, learning_rate, edge_px
+        self.random = np.random.default_rng(seed)
+        # A filter of a deep layer is a hundred times smaller than one of the first: each moves in proportion to its own size.
+        groups = [{"params": [p], "size": float(p.detach().square().mean().sqrt())} for p in student.parameters()]
+        self.optimizer = torch.optim.Adam(groups, lr=learning_rate, betas=(0.9, 0.98))
+        self.painted = HalfPainted.start(24, corpus, edge_px, self.random)
+        self.averaged = {name: value.detach().clone() for name, value in student.state_dict().items()}
+        self.number = 0
+        self.device = student.mean.device
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 arithmetic where it is safe; the weights themselves stay float32."""
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def steps(self) -> Iterator[DistillationStep]:
+        """Train, a step at a time, until the steps asked for are done; stop iterating to stop."""
+        while self.number < self.total_steps:
+            began = time.perf_counter()
+            rate = self.learning_rate * min(1.0, (self.number + 1) / 100)
+            rate *= 0.5 + 0.5 * math.cos(math.pi * self.number / self.total_steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate * group["size"]
+            errors = self._step()
+            self.number += 1
+            yield DistillationStep(self.number, rate, errors, time.perf_counter() - began)
+
+    def save(self, path: Path) -> None:
+        """Write everything that a resumed run needs, atomically."""
+        state = {
+            "student": self.student.state_dict(),
+            "averaged": self.averaged,
+            "optimizer": self.optimizer.state_dict(),
+            "painted": vars(self.painted),
+            "random": json.dumps(self.random.bit_generator.state),
+            "number": self.number,
+        }
+        partial = path.with_name(path.name + ".part")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from where :meth:`save` left off."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.student.load_state_dict(state["student"])
+        self.averaged = state["averaged"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.painted = HalfPainted(**{name: value.cpu() for name, value in state["painted"].items()})
+        self.random.bit_generator.state = json.loads(state["random"])
+        self.number = state["number"]
+
+    def _step(self) -> dict[str, float]:
+        batch, pairs = self._draw()
+        others = self.random.choice(len(OTHER_LAYERS), size=3, replace=False)
+        layers = (*MAIN_LAYERS, *(OTHER_LAYERS[i] for i in others))
+        with self.autocast():
+            with torch.no_grad():
+                targets = self.teacher(batch, layers)
+            answers = self.student(batch, layers)
+            loss, errors = self._loss(answers, targets, pairs)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
+        self.optimizer.step()
+        decay = min(0.998, 1 - 1 / (self.number + 2))
+        with torch.no_grad():
+            for name, value in self.student.state_dict().items():
+                self.averaged[name].lerp_(value, 1 - decay)
+        return errors
+
+    def _draw(self) -> tuple[Image, int]:
+        """Draw a batch: fresh pictures, then half-painted ones before and after a few steps of painting."""
+        pairs = 3
+        if self.number % 3 == 0:
+            indices = torch.from_numpy(self.random.choice(len(self.painted.age), size=pairs, replace=False))
+            for index in indices.tolist():
+                if self.random.random() < 0.08 + 0.02 * float(self.painted.age[index]):
+                    self.painted.renew(index, self.corpus, self.random)
+            self.painted.advance(indices, self.student, self.teacher, self.autocast)
+        chosen = torch.from_numpy(self.random.choice(len(self.painted.age), size=pairs, replace=False))
+        fresh = [random_picture(self.corpus, self.edge_px, self.random) for _ in range(3)]
+        batch = torch.cat([*fresh, self.painted.before[chosen], self.painted.image[chosen]])
+        return batch.to(self.device).contiguous(memory_format=torch.channels_last), pairs
+
+    def _loss(self, answers: Features, targets: Features, pairs: int) -> tuple[Tensor, dict[str, float]]:
+        total: Tensor = torch.zeros((), device=self.device)
+        errors: dict[str, float] = {}
+        for layer in answers:
+            head = self.student.head(layer)
+            assert head is not None
+            mapped, target = head.features(answers[layer]), targets[layer]
+            share = 1.0 if layer in MAIN_LAYERS else 0.3
+            error = relative_error(mapped, target).mean()
+            change = relative_error(
+                mapped[-pairs:].float() - mapped[-2 * pairs : -pairs].float(),
+                target[-pairs:].float() - target[-2 * pairs : -pairs].float(),
+            ).mean()
+            total = total + share * (error.clamp_min(1e-6).sqrt() + 0.7 * change.clamp_min(1e-6).sqrt())
+            errors[layer], errors[f"{layer} change"] = error.item(), change.item()
+            if layer in STYLE_LAYERS:
+                style = moments_error(head.moments(moments(answers[layer])), moments(target)).mean()
+                total = total + 0.7 * style.clamp_min(1e-6).sqrt()
+                errors[f"{layer} moments"] = style.item()
+        return total, errors
+
+
+# ---------------------------------------------------------------------------------------------------- measuring
+
+
+def gradient_agreement(student: Vgg, teacher: Vgg, image: Image, content: Image, style: Image) -> Tensor:
+    """Compare the painter's gradients with respect to the pixels under two networks.
+
+    Args:
+        student, teacher: the networks.
+        image: (batch, 3, height, width), the pictures being painted.
+        content, style: the same shape, what they are painted from.
+
+    Returns:
+        (batch,) cosines; 1 means that both networks would paint the same stroke.
+    """
+    with torch.no_grad():
+        content_target = teacher(content, [CONTENT_LAYER])[CONTENT_LAYER]
+        features = teacher(style, STYLE_LAYERS)
+        target = {layer: moments(features[layer]) for layer in STYLE_LAYERS}
+    gradients = []
+    for network in (student, teacher):
+        pixels = image.clone().requires_grad_()
+        loss = painting_loss(network, network(pixels, MAIN_LAYERS), content_target, target).sum()
+        (gradient,) = torch.autograd.grad(loss, pixels)
+        gradients.append(gradient.flatten(1))
+    return F.cosine_similarity(*gradients)

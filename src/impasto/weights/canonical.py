@@ -1,0 +1,275 @@
+"""A VGG-19 in one canonical form, found among the tensors of a file whichever way they are named and scaled.
+
+Every published VGG-19 but torchvision's is Oxford's network: the one that Simonyan and Zisserman trained, converted. What a
+converted file leaves open (the order of the colours, the range of the pixels, which way up the filters lie) is settled by
+looking for three of Oxford's first filters in it: see :func:`recognize_oxford`.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from impasto.errors import WeightsError
+
+BLOCKS = (2, 2, 4, 4, 4)
+CONVOLUTIONS = tuple(f"{block}_{index}" for block, count in enumerate(BLOCKS, start=1) for index in range(1, count + 1))
+FEWEST_CONVOLUTIONS = CONVOLUTIONS.index("4_1") + 1
+"""A file may stop early, but not before conv4_1: there would be nothing left to paint with."""
+
+VGG16 = tuple(name for name in CONVOLUTIONS if name not in ("3_4", "4_4", "5_4"))
+_POSITIONS = {
+    "torchvision's layers": (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34),
+    "AdaIN's layers": (0, 2, 5, 9, 12, 16, 19, 22, 25, 29, 32, 35, 38, 42, 45, 48, 51),
+    "VGG-16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+}
+"""Where the convolutions stand in a network that is written as a sequence."""
+
+Convolutions = dict[str, tuple[Tensor, Tensor]]
+"""Weight (out, in, 3, 3) and bias (out,) by name, such as ``"1_1"``; ``"0"`` is a 1x1 convolution before all others."""
+
+
+@dataclass(frozen=True, eq=False)
+class VggWeights:
+    """The weights of a VGG-19 (or of a slimmer network of its topology) in one canonical form.
+
+    Attributes:
+        convolutions: ``"1_1"`` -> weight (out, in, 3, 3) and bias (out,), float32; the first one reads RGB.
+        heads: layer -> matrix (out, in) and bias (out,); only slim networks have them.
+        mean: (3,), and
+        std: (3,): the network reads ``(image - mean) / std`` of an RGB image in [0, 1].
+        form: which published form the file was in, in words.
+        sha256: of the file, 64 hexadecimal digits.
+    """
+
+    convolutions: Mapping[str, tuple[Tensor, Tensor]]
+    heads: Mapping[str, tuple[Tensor, Tensor]]
+    mean: Tensor
+    std: Tensor
+    form: str
+    sha256: str
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The channels of each of the five blocks; a block that the file does not reach repeats the one before."""
+        by_block = {int(name[0]): len(bias) for name, (_, bias) in self.convolutions.items()}
+        return tuple(by_block[min(block, max(by_block))] for block in range(1, 6))
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a reader found: :class:`VggWeights` without the hash, and still unchecked."""
+
+    convolutions: Convolutions
+    mean: Tensor
+    std: Tensor
+    form: str
+    heads: Mapping[str, tuple[Tensor, Tensor]]
+
+
+# ---------------------------------------------------------------------------------------------------- what the input looks like
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a network wants of its input: channel i is ``(image[order[i]] - mean[i]) / std[i]``, image RGB in [0, 1]."""
+
+    name: str
+    order: tuple[int, int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+RGB, BGR = (0, 1, 2), (2, 1, 0)
+_OXFORD_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PIXELS = (1 / 255, 1 / 255, 1 / 255)
+_INPUTS = {
+    (BGR, "pixels"): Input("BGR from 0 to 255", BGR, (_OXFORD_MEAN[2], _OXFORD_MEAN[1], _OXFORD_MEAN[0]), PIXELS),
+    (RGB, "pixels"): Input("RGB from 0 to 255", RGB, _OXFORD_MEAN, PIXELS),
+    (BGR, "unit"): Input("BGR of unit deviation", BGR, (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)),
+    (RGB, "unit"): Input("RGB of unit deviation", RGB, _IMAGENET_MEAN, _IMAGENET_STD),
+}
+TORCHVISION, CAFFE = _INPUTS[RGB, "unit"], _INPUTS[BGR, "pixels"]
+
+_UNIT_SCALE = 255 * 0.226
+"""How much larger the first filters become when the range of the input goes from pixels to unit deviation."""
+
+# Three of the 64 first filters of Oxford's VGG-19, in hundredths: bias and weight, BGR x height x width. One tells the order of
+# the colours, the others which way up they lie. (VGG-19 of the Visual Geometry Group, Oxford, CC BY 4.0, arXiv:1409.1556.)
+# fmt: off
+_OXFORD_FILTERS = {
+    4: (26, (-9, 16, 16, -18, 16, 16, -24, -12, -8,
+             -11, 20, 22, -23, 18, 20, -32, -16, -8,
+             -5, 24, 24, -15, 24, 24, -24, -8, -3)),
+    5: (55, (21, 23, 21, 22, 24, 22, 19, 22, 19,
+             -16, -18, -16, -19, -22, -19, -17, -18, -17,
+             -4, -6, -3, -7, -10, -7, -4, -6, -3)),
+    7: (35, (2, 10, 11, -23, -17, 3, -23, -21, -1,
+             7, 22, 25, -25, -11, 14, -30, -21, 4,
+             12, 27, 28, -16, -2, 20, -22, -13, 9)),
+}
+# fmt: on
+
+
+def recognize_oxford(weight: Tensor, bias: Tensor) -> tuple[Input, bool] | None:
+    """Tell whether a first convolution is that of Oxford's VGG-19, and what it reads.
+
+    The direction of a filter tells whose it is, in which order it reads the colours and whether height and width were swapped;
+    its size relative to its bias tells the range of the input. Neither changes when a filter is rescaled together with its
+    bias, as in networks whose activations were normalized afterwards.
+
+    Args:
+        weight: (out, 3, 3, 3).
+        bias: (out,).
+
+    Returns:
+        What the network wants of its input and whether its filters are width x height; None for another network.
+    """
+    if len(bias) <= max(_OXFORD_FILTERS) or tuple(weight.shape[1:]) != (3, 3, 3):
+        return None
+    for order in (BGR, RGB):
+        for swapped in (False, True):
+            filters = weight.transpose(2, 3) if swapped else weight
+            scale = _scale_to_oxford(filters.flip(1) if order == RGB else filters, bias)
+            if scale is not None:
+                return _INPUTS[order, "pixels" if scale < math.sqrt(_UNIT_SCALE) else "unit"], swapped
+    return None
+
+
+def _scale_to_oxford(weight: Tensor, bias: Tensor) -> float | None:
+    """Return how many times larger than Oxford's the first filters are, relative to their biases; None if they are others."""
+    scales = []
+    for channel, (known_bias, known_filter) in _OXFORD_FILTERS.items():
+        found, known = weight[channel].flatten(), torch.tensor(known_filter, dtype=weight.dtype)
+        if torch.cosine_similarity(found, known, dim=0) < 0.97:
+            return None
+        scales.append(float(found.norm() / bias[channel].abs() * known_bias / known.norm()))
+    return sorted(scales)[1]
+
+
+def reading(convolutions: Convolutions, form: str, otherwise: Input) -> Found:
+    """Settle what a network reads and bring it to RGB; ``otherwise`` is what it reads where it is not Oxford's."""
+    if "0" in convolutions:
+        return _fold_first(convolutions, form)
+    weight, bias = first_convolution(convolutions)
+    oxford = recognize_oxford(weight, bias)
+    wanted, swapped = oxford or (otherwise, False)
+    if swapped:
+        convolutions = {name: (w.transpose(2, 3), b) for name, (w, b) in convolutions.items()}
+    whose = "Oxford's network" if oxford else "torchvision's network" if wanted is TORCHVISION else "a network"
+    return in_rgb(convolutions, wanted, f"{form}: {whose}, which reads {wanted.name}")
+
+
+def in_rgb(convolutions: Convolutions, wanted: Input, form: str) -> Found:
+    """Turn the order of the input channels into RGB, in the first convolution, the mean and the deviation."""
+    weight, bias = first_convolution(convolutions)
+    back = [wanted.order.index(channel) for channel in range(3)]
+    mean, std = torch.tensor(wanted.mean)[back], torch.tensor(wanted.std)[back]
+    return Found({**convolutions, "1_1": (weight[:, back], bias)}, mean, std, form, {})
+
+
+def first_convolution(convolutions: Convolutions) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of conv1_1, once it is sure that there is one on three colours."""
+    weight, bias = convolutions.get("1_1", (torch.empty(0), torch.empty(0)))
+    if weight.shape[1:] != (3, 3, 3):
+        raise WeightsError("its first convolution is not one of 3x3 filters on three colours; VGG-19 is wanted")
+    return weight, bias
+
+
+def _fold_first(convolutions: Convolutions, form: str) -> Found:
+    """Fold a 1x1 convolution before the network, ``matrix @ image + bias``, into conv1_1, the mean and the deviation.
+
+    Exact, also at the border, as it does nothing but give each pixel other coordinates.
+    """
+    matrix, bias = convolutions["0"][0].flatten(1).double(), convolutions["0"][1].double()
+    weight, first_bias = first_convolution(convolutions)
+    if tuple(matrix.shape) != (3, 3) or torch.linalg.matrix_rank(matrix) < 3:
+        raise WeightsError("its first convolution is not 1x1 on three colours, which is how AdaIN's network begins")
+    scale = matrix.abs().amax()
+    weight = torch.einsum("oihw,ic->ochw", weight.double(), matrix / scale).float()
+    mean, std = -torch.linalg.solve(matrix, bias), (1 / scale).repeat(3)
+    rest = {name: pair for name, pair in convolutions.items() if name != "0"}
+    form = f"{form}: a first 1x1 convolution reads RGB from 0 to 1"
+    return Found({**rest, "1_1": (weight, first_bias)}, mean.float(), std.float(), form, {})
+
+
+# ---------------------------------------------------------------------------------------------------- names
+
+
+def _by_name(tensors: Mapping[str, Tensor], pattern: str) -> dict[str, dict[str, Tensor]]:
+    """Gather the tensors whose key matches, by the pattern's group ``name`` and then ``part``."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = re.fullmatch(pattern, key)
+        if match:
+            found.setdefault(match["name"], {})[match["part"]] = tensor
+    return found
+
+
+_SEQUENCE = r"(?:module\.|model\.|vgg\.)?(?:features\.)?(?P<name>\d+)\.(?P<part>weight|bias|running_mean)"
+_NAMED = r"(?:module\.|features\.)?conv(?P<name>0|\d_\d)\.(?P<part>weight|bias|scale|min)"
+
+
+def find_vgg(tensors: Mapping[str, Tensor], container: str) -> Found:
+    """Find a VGG-19 among named tensors, whichever way they are named."""
+    if "convolutions.1_1.weight" in tensors:
+        return _own(tensors)
+    named = _by_name(tensors, _NAMED)
+    if "1_1" in named:
+        return reading(pair_up(named), f"{container} with layers named conv1_1", CAFFE)
+    sequence = _by_name(tensors, _SEQUENCE)
+    if not sequence:
+        raise WeightsError(f"none of its {len(tensors)} tensors is named like a layer of VGG-19")
+    if any("running_mean" in parts for parts in sequence.values()):
+        raise WeightsError("this network has batch normalization; the VGG-19 without it is wanted")
+    positions, names = _positions(sequence)
+    convolutions = pair_up({names[int(at)]: parts for at, parts in sequence.items()})
+    # The first torchvision began its classifier with dropout, and so does Oxford's network in the form of that time.
+    otherwise = CAFFE if "classifier.1.weight" in tensors else TORCHVISION
+    return reading(convolutions, f"{container} with {positions}", otherwise)
+
+
+def _positions(sequence: Mapping[str, object]) -> tuple[str, dict[int, str]]:
+    """Tell from where the layers of a sequence stand what they are: (in words, name by position)."""
+    found = sorted(int(at) for at in sequence)
+    for form, positions in _POSITIONS.items():
+        if tuple(found) == positions[: len(found)]:
+            if form == "VGG-16":
+                raise WeightsError("this is VGG-16; VGG-19 is wanted")
+            names = CONVOLUTIONS if form == "torchvision's layers" else ("0", *CONVOLUTIONS)
+            return form, dict(zip(positions, names, strict=True))
+    raise WeightsError("its layers do not stand where those of VGG-19 do; this is another network")
+
+
+def pair_up(named: Mapping[str, Mapping[str, Tensor]]) -> Convolutions:
+    """Put weight and bias of each layer together; unpack weights of 8 bit (``weight * scale + min``)."""
+    pairs: Convolutions = {}
+    for name, parts in named.items():
+        if "weight" not in parts or "bias" not in parts:
+            raise WeightsError(f"layer {name} has no {'bias' if 'weight' in parts else 'weight'}")
+        weight = parts["weight"].to(torch.float32, copy=True)  # not a view of the file
+        if "scale" in parts:
+            weight = weight * per_channel(parts["scale"].float(), weight)
+        if "min" in parts:
+            weight = weight + parts["min"].float()
+        pairs[name] = (weight, parts["bias"].to(torch.float32, copy=True))
+    return pairs
+
+
+def per_channel(scale: Tensor, weight: Tensor) -> Tensor:
+    """Shape a scale, () or (out,), so that it multiplies a weight (out, ...)."""
+    return scale.reshape(-1, *(1,) * (weight.ndim - 1))
+
+
+def _own(tensors: Mapping[str, Tensor]) -> Found:
+    """Read what ``save_vgg`` wrote, or the state of a ``Vgg``."""
+    convolutions = pair_up(_by_name(tensors, r"convolutions\.(?P<name>\d_\d)\.(?P<part>weight|bias|scale)"))
+    heads = pair_up(_by_name(tensors, r"heads\.(?P<name>(?:conv|relu)\d_\d)\.(?P<part>weight|bias|scale)"))
+    if "mean" not in tensors or "std" not in tensors:
+        raise WeightsError("it lacks the mean or the deviation of the input")
+    form = f"impasto's own form, {8 * tensors['convolutions.1_1.weight'].element_size()} bit"
+    return Found(convolutions, tensors["mean"].float(), tensors["std"].float(), form, heads)

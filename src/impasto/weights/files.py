@@ -1,0 +1,318 @@
+"""Files of VGG-19 weights: read every published form, told apart by content alone, and write our own.
+
+No form is ever executed: pickles are opened by torch's restricted reader, which builds tensors and nothing else.
+"""
+
+import hashlib
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from impasto.errors import WeightsError
+from impasto.weights.canonical import (
+    CAFFE,
+    CONVOLUTIONS,
+    FEWEST_CONVOLUTIONS,
+    PIXELS,
+    RGB,
+    VGG16,
+    Convolutions,
+    Found,
+    Input,
+    VggWeights,
+    find_vgg,
+    first_convolution,
+    in_rgb,
+    pair_up,
+    per_channel,
+    reading,
+    recognize_oxford,
+)
+from impasto.weights.matlab import read_matlab
+
+# ---------------------------------------------------------------------------------------------------- containers
+
+
+def _read_torch(path: Path) -> Found:
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            _refuse_other_zips(archive.namelist())
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" in str(error) or "Unsupported class" in str(error):
+            raise WeightsError(
+                "beside tensors it holds Python code, which impasto never runs; save the network's state_dict() alone"
+            ) from error
+        raise
+    for wrapper in ("state_dict", "model", "params"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, dict):
+        raise WeightsError(f"it holds a {type(loaded).__name__}, not tensors by name")
+    tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
+    return find_vgg(tensors, "PyTorch")
+
+
+def _refuse_other_zips(members: list[str]) -> None:
+    if any(name.endswith("model.weights.h5") for name in members):
+        raise WeightsError("this is a whole Keras model; save its weights with model.save_weights('vgg19.h5')")
+    if any(name.endswith("constants.pkl") for name in members):
+        raise WeightsError("this is TorchScript, a program; save the network's state_dict() alone")
+    if not any(name.endswith("data.pkl") for name in members):
+        raise WeightsError("this is a zip archive, but not one that torch.save wrote")
+
+
+def _read_safetensors(path: Path) -> Found:
+    with safe_open(path, "pt") as file:
+        wanted = (key for key in file.keys() if not key.startswith(("classifier", "pre_logits", "head.")))  # noqa: SIM118
+        return find_vgg({key: file.get_tensor(key) for key in wanted}, "safetensors")
+
+
+def _read_matlab(path: Path) -> Found:
+    """Read MatConvNet's file, in its old layout and in its new one."""
+    found = read_matlab(path, ("layers", "meta", "normalization", "net"))
+    network = found.get("net", found)
+    if not isinstance(network, dict) or "layers" not in network:
+        raise WeightsError("this MATLAB file holds no layers; MatConvNet's imagenet-vgg-verydeep-19.mat is wanted")
+    convolutions = {layer["name"][4:]: _matlab_pair(layer) for layer in network["layers"] if _is_convolution(layer)}
+    normalization = network["normalization"] if "normalization" in network else network["meta"]["normalization"]
+    average = np.asarray(normalization["averageImage"], dtype=np.float64).reshape(-1, 3).mean(0) / 255
+    mean = (float(average[0]), float(average[1]), float(average[2]))
+    return _matlab_reading(convolutions, Input("RGB from 0 to 255", RGB, mean, PIXELS))
+
+
+def _is_convolution(layer: Any) -> bool:
+    return isinstance(layer, dict) and re.fullmatch(r"conv\d_\d", str(layer.get("name"))) is not None
+
+
+def _matlab_pair(layer: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    filters, bias = layer["weights"] if "weights" in layer else (layer["filters"], layer["biases"])
+    return _from_height_width(filters), _tensor(bias).reshape(-1)
+
+
+def _matlab_reading(convolutions: Convolutions, wanted: Input) -> Found:
+    """MatConvNet's filters are height x width; where Oxford's turn out to lie on their side, set them upright."""
+    oxford = recognize_oxford(*first_convolution(convolutions))
+    if oxford and oxford[1]:
+        convolutions = {name: (weight.transpose(2, 3), bias) for name, (weight, bias) in convolutions.items()}
+    return in_rgb(convolutions, wanted, f"MatConvNet (.mat), which reads {wanted.name}")
+
+
+def _read_keras(path: Path) -> Found:
+    try:
+        import h5py
+    except ImportError as error:
+        raise WeightsError("to read Keras weights, install h5py: pip install 'impasto[keras]'") from error
+    named: dict[str, dict[str, Tensor]] = {}
+
+    def visit(key: str, value: object) -> None:
+        match = re.fullmatch(r"(?!.*optimizer).*block(\d)_conv(\d)/.*", key)
+        if match and isinstance(value, h5py.Dataset):
+            name = f"{match[1]}_{match[2]}"
+            part = _from_height_width(value[()]) if value.ndim == 4 else _tensor(value[()])
+            named.setdefault(name, {})["weight" if value.ndim == 4 else "bias"] = part
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    if not named:
+        raise WeightsError("it holds no layer named like block1_conv1, as Keras's VGG-19 does")
+    return reading(pair_up(named), "Keras (.h5)", CAFFE)
+
+
+def _from_height_width(filters: npt.NDArray[Any]) -> Tensor:
+    """Turn filters (height, width, in, out) into (out, in, height, width)."""
+    if filters.ndim != 4 or filters.shape[:2] != (3, 3):
+        raise WeightsError(f"its filters have the shape {filters.shape}; wanted is (3, 3, channels in, channels out)")
+    return _tensor(filters.transpose(3, 2, 0, 1))
+
+
+def _tensor(array: npt.NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+def read_vgg(path: str | Path) -> VggWeights:
+    """Read the weights of a VGG-19 from a file of any published form.
+
+    Known are torchvision's ``.pth`` (with classifier or without), the ``.pth`` of neural-style-pt, Gatys' ``vgg_conv.pth``,
+    AdaIN's ``vgg_normalised.pth``, MatConvNet's ``imagenet-vgg-verydeep-19.mat``, Keras's ``.h5``, safetensors with the names
+    of any of these, and impasto's own form. The name of the file plays no part, and no code in it is ever run.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The weights in canonical form, float32, on the processor.
+
+    Raises:
+        WeightsError: the file is missing, damaged, unsafe or not a VGG-19; the message says which.
+
+    Example:
+        >>> from pathlib import Path
+        >>> _ = Path("vgg19.pth").write_text("<html>404</html>")
+        >>> read_vgg("vgg19.pth")
+        Traceback (most recent call last):
+        impasto.errors.WeightsError: vgg19.pth: this is a web page, not weights; ...
+    """
+    path = Path(path)
+    reader = _reader(path)
+    try:
+        found = reader(path)
+        _check(found)
+        return VggWeights(
+            convolutions={name: found.convolutions[name] for name in CONVOLUTIONS if name in found.convolutions},
+            heads=found.heads,
+            mean=found.mean,
+            std=found.std,
+            form=found.form,
+            sha256=sha256_of(path),
+        )
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    # A damaged file makes its reader fail in any way at all; the cause stays attached.
+    except Exception as error:
+        raise WeightsError(f"{path}: it is damaged or was cut short; fetch it again ({_first_line(error)})") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+
+
+_READERS: tuple[tuple[bytes, Callable[[Path], Found]], ...] = (
+    (b"PK\x03\x04", _read_torch),
+    (b"\x80\x02", _read_torch),
+    (b"\x89HDF\r\n\x1a\n", _read_keras),
+    (b"MATLAB 5.0", _read_matlab),
+)
+_PICKLE = "this is a pickle that torch.save did not write, and could run Python code, which impasto never runs"
+_REFUSED = (
+    (b"version https://git-lfs", "this is a pointer of Git LFS, not the file; run 'git lfs pull' where it came from"),
+    (b"<", "this is a web page, not weights; the link it came from is dead or asks for a login"),
+    (b"MATLAB 7.3", "this is a MATLAB 7.3 file; save it again with '-v7'"),
+    (b"\x04\x00\x00\x00\x01\x00\x00\x00", "this is a file of Torch 7; convert it to PyTorch, or fetch another form"),
+    *((bytes([0x80, protocol]), _PICKLE) for protocol in (3, 4, 5)),
+    (b"\x93NUMPY", "this is a NumPy file, which holds a pickle; save the weights as safetensors"),
+)
+_KNOWN = "known are PyTorch (.pth), safetensors, MatConvNet (.mat) and Keras (.h5)"
+
+
+def _reader(path: Path) -> Callable[[Path], Found]:
+    """Choose a reader by how a file starts."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise WeightsError(f"{path}: these weights cannot be read: {(error.strerror or str(error)).lower()}") from error
+    if size == 0:
+        raise WeightsError(f"{path}: this file is empty; fetch it again")
+    for signature, sentence in _REFUSED:
+        if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(signature) or start.startswith(signature):
+            raise WeightsError(f"{path}: {sentence}")
+    if start[257:262] == b"ustar":
+        raise WeightsError(f"{path}: this is a tar archive, which older PyTorch wrote and which cannot be read safely")
+    for signature, reader in _READERS:
+        if start.startswith(signature):
+            return reader
+    if start[8:9] == b"{":
+        return _read_safetensors
+    raise WeightsError(f"{path}: this is not a weight file of a known form; {_KNOWN}")
+
+
+def _check(found: Found) -> None:
+    """Refuse a network that is not a VGG-19, whole up to the layer where it stops."""
+    names = tuple(name for name in CONVOLUTIONS if name in found.convolutions)
+    if len(names) < len(found.convolutions) or names != CONVOLUTIONS[: len(names)]:
+        vgg16 = names == VGG16[: len(names)] and "3_4" not in names
+        raise WeightsError("this is VGG-16; VGG-19 is wanted" if vgg16 else "layers are missing between others")
+    if len(names) < FEWEST_CONVOLUTIONS:
+        raise WeightsError(f"it stops at conv{names[-1]}; VGG-19 up to conv4_1 at least is wanted")
+    channels = 3
+    width_of_block: dict[str, int] = {}
+    for name in names:
+        weight, bias = found.convolutions[name]
+        width = width_of_block.setdefault(name[0], len(weight))
+        if tuple(weight.shape) != (width, channels, 3, 3) or tuple(bias.shape) != (width,):
+            shape = "x".join(map(str, weight.shape))
+            raise WeightsError(f"the filters of conv{name} are {shape}; wanted is {width}x{channels}x3x3")
+        channels = width
+    for tensor in _all_tensors(found):
+        if not torch.isfinite(tensor).all():
+            raise WeightsError("some of its weights are not finite numbers; fetch it again")
+
+
+def _all_tensors(found: Found) -> Iterator[Tensor]:
+    yield from (found.mean, found.std)
+    for pair in (*found.convolutions.values(), *found.heads.values()):
+        yield from pair
+
+
+# ---------------------------------------------------------------------------------------------------- writing
+
+
+def save_vgg(path: str | Path, vgg: nn.Module, metadata: Mapping[str, str], *, bits: Literal[8, 16] = 8) -> None:
+    """Write a network in impasto's own form: small, safe, and read back by :func:`read_vgg`.
+
+    The keys are those of the network's state. With 8 bits, each matrix is int8 with a scale for each output channel
+    (``NAME.scale``, float32), symmetric around zero; an error is at most half a scale. Mean, deviation and biases stay float32.
+
+    Args:
+        path: written atomically.
+        vgg: an :class:`impasto.encoders.vgg.Vgg`.
+        metadata: what shall stand in the file's header: licence, origin, figures.
+        bits: 8, or 16 for float16.
+
+    Raises:
+        WeightsError: the file cannot be written.
+
+    Example:
+        >>> from impasto.encoders import Vgg
+        >>> save_vgg("narrow.safetensors", Vgg((4, 4, 8, 8, 8)), {"licence": "MIT"})
+        >>> read_vgg("narrow.safetensors").form
+        "impasto's own form, 8 bit"
+    """
+    path = Path(path)
+    tensors: dict[str, Tensor] = {}
+    for key, value in vgg.state_dict().items():
+        value = value.detach().cpu().float().contiguous()
+        if not key.endswith(".weight"):
+            tensors[key] = value
+        elif bits == 16:
+            tensors[key] = value.half()
+        else:
+            tensors[key], tensors[key.removesuffix("weight") + "scale"] = _to_8_bit(value)
+    partial = path.with_name(path.name + ".part")
+    try:
+        save_file(tensors, partial, {"format": "impasto", **metadata})
+        partial.replace(path)
+    except Exception as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise WeightsError(f"{path}: these weights cannot be written: {_first_line(error)}") from error
+
+
+def _to_8_bit(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Round a weight (out, ...) to int8 and the scale (out,) that turns it back."""
+    scale = weight.flatten(1).abs().amax(1).clamp_min(1e-12) / 127
+    return (weight / per_channel(scale, weight)).round().to(torch.int8), scale

@@ -1,0 +1,154 @@
+"""Encoders: by name or by file, the right network in the right state; and what a Vgg promises about its layers."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import impasto.encoders
+from impasto.encoders import LAYERS, Vgg, load_encoder
+from impasto.encoders.vgg import CONVOLUTIONS, pool
+from impasto.errors import OptionError, WeightsError
+from impasto.weights import import_file, save_vgg
+
+WIDTHS = (4, 5, 6, 7, 8)
+
+
+def network(*, with_heads: bool = False, last: str = "5_4") -> Vgg:
+    random = torch.Generator().manual_seed(0)
+    vgg = Vgg(WIDTHS, with_heads=with_heads, last=last).requires_grad_(False)
+    for key, value in vgg.state_dict().items():
+        value.normal_(0, 0.2 if key.endswith("weight") else 0.05, generator=random)
+    vgg.mean.fill_(0.45)
+    vgg.std.fill_(0.225)
+    return vgg
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    save_vgg(tmp_path / "network.safetensors", network(with_heads=True), {}, bits=16)
+    return tmp_path / "network.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPASTO_CACHE", str(tmp_path / "cache"))
+
+
+# ---------------------------------------------------------------------------------------------------- loading
+
+
+def test_a_loaded_encoder_is_ready_to_look(file: Path, photo: torch.Tensor) -> None:
+    vgg = load_encoder(file, pooling="average", border="reflect")
+    assert not vgg.training
+    assert not any(parameter.requires_grad for parameter in vgg.parameters())
+    assert {parameter.dtype for parameter in vgg.parameters()} == {torch.float32}
+    assert vgg.convolutions["3_1"].get_parameter("weight").is_contiguous(memory_format=torch.channels_last)
+    assert (vgg.pooling, vgg.border, vgg.widths) == ("average", "reflect", WIDTHS)
+    found = vgg(photo, LAYERS)
+    head = vgg.head("relu4_2")
+    assert head is not None
+    assert head.features(found["relu4_2"]).shape == (1, 512, 12, 12)
+
+
+def test_loading_leaves_the_global_seed_alone(file: Path) -> None:
+    before = torch.get_rng_state()
+    load_encoder(file)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_name_finds_what_was_imported(file: Path, photo: torch.Tensor) -> None:
+    import_file(file)
+    expected = load_encoder(str(file))(photo, ["relu5_1"])["relu5_1"]
+    assert torch.equal(load_encoder("vgg19")(photo, ["relu5_1"])["relu5_1"], expected)
+
+
+def test_a_name_that_is_not_here_says_how_it_gets_here() -> None:
+    with pytest.raises(WeightsError, match="impasto weights fetch vgg19"):
+        load_encoder("vgg19")
+
+
+@pytest.mark.parametrize("wrong", ["vgg19-slm", "vgg-19-slim"])
+def test_a_wrong_name_suggests_the_nearest(wrong: str) -> None:
+    with pytest.raises(OptionError, match=f"encoder '{wrong}' is neither a name nor a file; did you mean 'vgg19-slim'"):
+        load_encoder(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["nothing.pth", "folder/nothing", Path("nothing")])
+def test_a_file_that_is_not_there_is_told_as_a_file(wrong: str | Path) -> None:
+    with pytest.raises(WeightsError, match=re.escape(f"{wrong}: these weights cannot be read: no such file")):
+        load_encoder(wrong)
+
+
+def test_the_shipped_encoder_is_the_default(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impasto.encoders, "files", lambda package: tmp_path)
+    with pytest.raises(WeightsError, match="vgg19-slim is missing from this installation"):
+        load_encoder()
+    (tmp_path / "data").mkdir()
+    file.rename(tmp_path / "data" / "vgg19-slim.safetensors")
+    assert load_encoder().widths == WIDTHS
+
+
+# ---------------------------------------------------------------------------------------------------- Vgg
+
+
+def test_layers_shrink_by_two_from_block_to_block(photo: torch.Tensor) -> None:
+    found = network()(photo, LAYERS)
+    assert set(found) == set(LAYERS)
+    for layer, features in found.items():
+        block = int(layer[4])
+        assert features.shape == (1, WIDTHS[block - 1], 96 >> (block - 1), 96 >> (block - 1))
+
+
+def test_relu_is_conv_without_its_negative_part(photo: torch.Tensor) -> None:
+    found = network()(photo, ["conv3_2", "relu3_2"])
+    assert torch.equal(found["relu3_2"], found["conv3_2"].clamp_min(0))
+    assert found["conv3_2"].min() < 0
+
+
+def test_a_layer_does_not_depend_on_which_others_are_asked_for(photo: torch.Tensor) -> None:
+    vgg = network()
+    assert torch.equal(vgg(photo, ["relu3_1"])["relu3_1"], vgg(photo, LAYERS)["relu3_1"])
+
+
+def test_an_unknown_layer_suggests_the_nearest(photo: torch.Tensor) -> None:
+    with pytest.raises(OptionError, match=re.escape("layer 'relu9_1' is not in this network; did you mean 'relu")):
+        network()(photo, ["relu9_1"])
+
+
+@given(depth=st.integers(9, 16))
+def test_a_network_that_stops_early_has_the_layers_before(depth: int) -> None:
+    last = CONVOLUTIONS[depth - 1]
+    vgg = network(last=last, with_heads=True)
+    assert vgg.layers == LAYERS[: 2 * depth]
+    assert set(vgg.heads) == set(vgg.layers)
+    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    layer = f"relu{last}"
+    assert torch.equal(vgg(picture, [layer])[layer], first_layers(vgg, picture)[layer])
+
+
+def first_layers(early: Vgg, picture: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What the whole network answers where its first layers are those of the early one."""
+    whole = network()
+    for name, value in early.state_dict().items():
+        if name.startswith("convolutions"):
+            whole.state_dict()[name].copy_(value)
+    return dict(whole(picture, early.layers))
+
+
+@pytest.mark.parametrize("border", ["replicate", "reflect", "zero"])
+def test_an_even_grey_has_even_features_unless_the_border_is_zero(border: str) -> None:
+    vgg = network()
+    vgg.border = border  # type: ignore[assignment]
+    features = vgg(torch.full((1, 3, 32, 32), 0.8), ["conv3_1"])["conv3_1"]
+    even = torch.allclose(features, features.mean((2, 3), keepdim=True), atol=1e-5)
+    assert even == (border != "zero")
+
+
+@pytest.mark.parametrize("pooling", ["max", "average", "l2"])
+def test_pooling_halves_and_keeps_an_even_map(pooling: str) -> None:
+    pooled = pool(torch.full((1, 2, 7, 6), 3.0), pooling)  # type: ignore[arg-type]
+    assert torch.allclose(pooled, torch.full((1, 2, 3, 3), 3.0))
