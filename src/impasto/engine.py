@@ -1,7 +1,7 @@
 """The engine: descend an objective, and yield every step.
 
-``for step in pyramid(...)`` is the whole interface. To cancel is to stop iterating; progress bars, previews, early stopping and the
-studio's stream are consumers of steps.
+``for step in pyramid(...)`` is the whole interface. To cancel is to stop iterating; progress bars, previews, early stopping and
+the studio's stream are consumers of steps.
 """
 
 import math
@@ -13,16 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.arithmetic import Arithmetic
 from impasto.canvas import to_image, to_planes
-from impasto.encoders.vgg import Vgg
 from impasto.images import resize
 from impasto.losses import PIXELS, Objective
 from impasto.options import Canvas, Optimizer
-from impasto.tensors import Image
+from impasto.tensors import Features, Image
 
 Size = tuple[int, int]
 Planes = list[Tensor]
+Encode = Callable[[Image, frozenset[str]], Features]
+"""What turns a picture into the features of some layers, in the arithmetic of the run."""
+
 _PATIENCE = 10
 _EXPLOSION = 100.0
 
@@ -84,8 +85,7 @@ def pyramid(
     image: Image,
     sizes: Sequence[tuple[Size, int]],
     *,
-    encoder: Vgg,
-    arithmetic: Arithmetic,
+    encode: Encode,
     descent: Descent,
     seconds: float = 0.0,
 ) -> Iterator[Step]:
@@ -93,12 +93,12 @@ def pyramid(
 
     Args:
         objective_at: makes the objective for a size (height, width); called once for each size.
-        image: where painting starts, (1, 3, height, width); resized to the first size.
+        image: where painting starts, (1, 3, height, width), on the device to paint on; resized to the first size.
         sizes: each (height, width) in turn with its number of steps.
-        encoder: turns pictures into features; on the arithmetic's device.
-        arithmetic: device and precision.
+        encode: turns pictures into features.
         descent: the optimizer and its numbers.
-        seconds: fewer steps are taken at every size so that it takes about this long; 0: as many as asked for.
+        seconds: fewer steps are taken at every size, but one at the least, so that it takes about this long; 0: as many as asked
+            for.
 
     Yields:
         A :class:`Step` after each step.
@@ -107,12 +107,13 @@ def pyramid(
     momentum = Momentum()
     for scale, (size, _) in enumerate(sizes):
         objective = objective_at(size)
-        image = resize(image.to(arithmetic.device), size)
+        image = resize(image, size)
         count = plan.steps_at(scale)
-        steps = optimize(objective, image, count, encoder=encoder, arithmetic=arithmetic, descent=descent, momentum=momentum)
-        for step in steps:
+        for step in optimize(objective, image, count, encode=encode, descent=descent, momentum=momentum):
             image = step.image
             yield plan.placed(step, scale, count)
+            if plan.is_over():
+                break
         plan.close(scale)
 
 
@@ -125,10 +126,9 @@ class Plan:
         self.began = time.perf_counter()
         self.done = 0
         self.work_done = 0.0
-        self.work_began: float | None = None
 
     def work(self, scale: int) -> float:
-        """The cost of a step at a size: its pixels, and a constant for what does not depend on them."""
+        """Return the cost of a step at a size: its pixels, and a constant for what does not depend on them."""
         (height, width), _ = self.sizes[scale]
         return height * width + 4000.0
 
@@ -159,8 +159,12 @@ class Plan:
             seconds_left=elapsed / self.work_done * left,
         )
 
+    def is_over(self) -> bool:
+        """Say whether the time is used up."""
+        return bool(self.seconds) and time.perf_counter() - self.began >= self.seconds
+
     def close(self, scale: int) -> None:
-        """A size has ended, perhaps early."""
+        """Note that a size has ended, perhaps early."""
         self.planned[scale] = 0
 
 
@@ -169,21 +173,20 @@ def optimize(
     image: Image,
     steps: int,
     *,
-    encoder: Vgg,
-    arithmetic: Arithmetic,
+    encode: Encode,
     descent: Descent,
     momentum: Momentum | None = None,
 ) -> Iterator[Step]:
     """Descend an objective at one size, a step at a time.
 
-    A loss that is not finite, or a hundred times the first, puts the picture back to the last good one and halves the step.
+    A loss that is not finite, or a hundred times the first, puts the picture back to the last whose loss was good, and halves the
+    step.
 
     Args:
         objective: the weighted sum of losses; picks its own layers.
-        image: the start, (1, 3, height, width) in [0, 1], on the arithmetic's device.
+        image: the start, (1, 3, height, width) in [0, 1], on the device to paint on.
         steps: how many steps to take.
-        encoder: turns pictures into features.
-        arithmetic: device and precision.
+        encode: turns pictures into features.
         descent: the optimizer and its numbers.
         momentum: taken over from another size, and left behind for the next.
 
@@ -200,29 +203,30 @@ def optimize(
     rate = descent.learning_rate
     for number in range(1, steps + 1):
         set_rate(optimizer, rate * (falling(number, steps) if descent.decay else 1.0))
-        losses = take_step(objective, planes, encoder, arithmetic, optimizer, descent.canvas)
+        before = [plane.detach().clone() for plane in planes]
+        losses = take_step(objective, planes, encode, optimizer, descent.canvas)
         note = ""
         if guard.is_bad(losses, planes):
             guard.restore(planes)
+            average = Average(planes, descent.averaging)
             rate /= 2
             optimizer = make_optimizer(planes, replace(descent, learning_rate=rate))
             note = f"the loss was not finite or exploded; went back to the last good picture and halved the step to {rate:g}"
         else:
-            guard.keep(planes, losses)
+            guard.keep(before, losses)
             average.update(planes)
             history.append(sum(losses.values()))
         picture = to_image(average.planes, descent.canvas).clamp(0, 1)
         yield Step(number, steps, 0, (image.shape[-2], image.shape[-1]), losses, picture, note=note)
         if descent.min_improvement and improves_less_than(descent.min_improvement, history):
             break
-    momentum.states = [dict(optimizer.state[plane]) for plane in planes] if descent.optimizer == "adam" else []
+    momentum.states = [dict(optimizer.state[plane]) for plane in planes if optimizer.state[plane]]
 
 
 def take_step(
     objective: Objective,
     planes: Planes,
-    encoder: Vgg,
-    arithmetic: Arithmetic,
+    encode: Encode,
     optimizer: torch.optim.Optimizer,
     canvas: Canvas,
 ) -> dict[str, float]:
@@ -233,15 +237,14 @@ def take_step(
         optimizer.zero_grad(set_to_none=True)
         with torch.enable_grad():
             picture = to_image(planes, canvas)
-            features = dict(arithmetic.encode(encoder, picture, objective.layers - {PIXELS}))
-            features[PIXELS] = picture
+            features = {**encode(picture, objective.layers - {PIXELS}), PIXELS: picture}
             total, values = objective(features)
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
         if not found:
             found.update(values)
         return total
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[arg-type]  # its stub wants a float, its code takes the tensor
     if canvas == "pixels" and isinstance(optimizer, torch.optim.Adam):
         with torch.no_grad():
             planes[0].clamp_(0, 1)
@@ -253,7 +256,13 @@ def make_optimizer(planes: Planes, descent: Descent) -> torch.optim.Optimizer:
     if descent.optimizer == "adam":
         return torch.optim.Adam(planes, lr=descent.learning_rate, betas=descent.betas)
     return torch.optim.LBFGS(
-        planes, lr=descent.learning_rate, max_iter=1, history_size=20, line_search_fn="strong_wolfe", tolerance_grad=0, tolerance_change=0
+        planes,
+        lr=descent.learning_rate,
+        max_iter=1,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=0,
+        tolerance_change=0,
     )
 
 
@@ -294,7 +303,7 @@ class Average:
 
 
 class Guard:
-    """Remembers the last good picture, to go back to when the loss is no longer a number, or explodes."""
+    """Remembers the last picture whose loss was good, to go back to when the loss is no longer a number, or explodes."""
 
     def __init__(self, planes: Planes) -> None:
         self.planes = [plane.detach().clone() for plane in planes]
@@ -308,7 +317,7 @@ class Guard:
         return self.first is not None and abs(total) > _EXPLOSION * max(abs(self.first), 1e-12)
 
     def keep(self, planes: Planes, losses: Mapping[str, float]) -> None:
-        """Remember a good picture."""
+        """Remember a picture whose loss is known to be good: the one *before* the step, not the one that the step led to."""
         if self.first is None:
             self.first = sum(losses.values())
         with torch.no_grad():

@@ -269,6 +269,32 @@ class Smoothness(Loss):
 
 
 @dataclass(frozen=True)
+class EdgeAwareSmoothness(Loss):
+    """Keep calm what is calm in the photo: squared steps between pixels, weighted by how flat the photo is there.
+
+    A loss network fills a clear sky with grain as readily as a meadow; this takes it out of the sky and leaves the meadow alone.
+
+    Args:
+        flatness: (1, 1, height, width) in [0, 1]; 1 where the photo is flat, see :func:`flatness`.
+    """
+
+    name: ClassVar[str] = "calm"
+    flatness: Tensor
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The picture itself."""
+        return frozenset((PIXELS,))
+
+    def __call__(self, features: Features) -> Tensor:
+        """Average the weighted squared steps over positions, summed over colours."""
+        image = features[PIXELS]
+        right = (image[..., :-1, 1:] - image[..., :-1, :-1]).float().square().sum(1)
+        down = (image[..., 1:, :-1] - image[..., :-1, :-1]).float().square().sum(1)
+        return (self.flatness[:, 0, :-1, :-1] * (right + down)).mean()
+
+
+@dataclass(frozen=True)
 class StructureLoss(Loss):
     """Keep the photo recognisable: one minus the structural similarity of the two luminances, seen small.
 
@@ -347,9 +373,32 @@ def total_variation(image: Image, form: SmoothnessForm) -> Tensor:
     return straight * 2 / 3 + (diagonal + antidiagonal) / 3
 
 
+def flatness(image: Image, window_px: int = 9) -> Tensor:
+    """Say where a picture is flat: 1 where its luminance does not vary, a half where it varies a fifth as much as on average.
+
+    Args:
+        image: (1, 3, height, width) in [0, 1].
+        window_px: side of the neighbourhood, odd.
+
+    Returns:
+        (1, 1, height, width) in [0, 1].
+    """
+    luminance = luminance_of(image).float()
+    right = F.pad(luminance[..., :, 1:] - luminance[..., :, :-1], (0, 1, 0, 0), mode="replicate").square()
+    down = F.pad(luminance[..., 1:, :] - luminance[..., :-1, :], (0, 0, 0, 1), mode="replicate").square()
+    reach = window_px // 2
+    activity = F.avg_pool2d(F.pad(right + down, (reach,) * 4, mode="replicate"), window_px, stride=1)
+    return 1 / (1 + activity / (0.2 * activity.mean()).clamp_min(1e-6))
+
+
+def luminance_of(image: Image) -> Tensor:
+    """Return the luminance (Rec. 601) of a picture: (batch, 1, height, width)."""
+    return (image * image.new_tensor([0.299, 0.587, 0.114])[None, :, None, None]).sum(1, keepdim=True)
+
+
 def seen_small(image: Image, edge_px: int) -> Tensor:
     """Shrink a picture's luminance to a longer side of edge_px (never enlarge it): (batch, 1, height, width)."""
-    luminance = (image * image.new_tensor([0.299, 0.587, 0.114])[None, :, None, None]).sum(1, keepdim=True)
+    luminance = luminance_of(image)
     factor = edge_px / max(image.shape[-2:])
     if factor >= 1:
         return luminance

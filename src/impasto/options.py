@@ -39,7 +39,7 @@ class PaintOptions:
     encoder: str = "vgg19-slim"
     """The network that looks: vgg19-slim (inside the package), vgg19 (see impasto weights), or a file of VGG-19 weights."""
 
-    content_weight: float = 1.0
+    content_weight: float = 0.3
     """Weight α of the content loss, 0 or more; larger keeps more of the photo."""
 
     style_weight: float = 1.0
@@ -72,13 +72,16 @@ class PaintOptions:
     activation_shift: float = 0.0
     """Added to the features before the Gram matrix is taken; -1 in INetwork, after Novak and Nikulin."""
 
-    smoothness_weight: float = 0.0
+    smoothness_weight: float = 1.0
     """Weight of total variation, 0 or more; larger is smoother."""
 
     smoothness_form: SmoothnessForm = "l2"
     """Which total variation: l1, l2 or nine-point (means over pixels), sum-l1, sum-l2 or inetwork (sums; power 1.25)."""
 
-    structure_weight: float = 0.3
+    calm_weight: float = 20.0
+    """Weight of edge-aware smoothness, 0 or more; keeps grain out of skies and other parts that are flat in the photo."""
+
+    structure_weight: float = 0.05
     """Weight of the structural similarity with the photo seen at 128 pixels, 0 or more; keeps faces recognisable."""
 
     pooling: Pooling = "max"
@@ -105,7 +108,7 @@ class PaintOptions:
     optimizer: Optimizer = "adam"
     """adam (quick, any precision) or lbfgs (full precision, more memory)."""
 
-    steps: int = 60
+    steps: int = 40
     """Optimisation steps at every size, at least 1."""
 
     first_steps: int = 0
@@ -114,7 +117,7 @@ class PaintOptions:
     learning_rate: float = 0.02
     """Step length of the optimizer; for adam in units of the pixel range 0 to 1."""
 
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[float, float] = (0.9, 0.9)
     """Adam's two decay rates, each from 0 up to below 1."""
 
     averaging: float = 0.9
@@ -169,6 +172,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "style_weight": (0, 1e15),
     "style_scale": (0.1, 4),
     "smoothness_weight": (0, 1e9),
+    "calm_weight": (0, 1e9),
     "structure_weight": (0, 1e9),
     "margin": (0, 0.25),
     "init_noise": (0, 1),

@@ -9,7 +9,7 @@ structure, seen small, is held on to.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -19,8 +19,8 @@ from impasto.encoders import Vgg, load_encoder
 from impasto.engine import Descent, Size, Step, pyramid
 from impasto.errors import OptionError, ResourceError, ShapeError, nearest_name
 from impasto.images import Picture, fitted_size, resize
-from impasto.losses import ContentLoss, Gamut, Loss, Objective, ScaledContentLoss, Smoothness, StructureLoss, StyleLoss, WassersteinLoss
-from impasto.losses import mapped, measure
+from impasto.losses import ContentLoss, EdgeAwareSmoothness, Gamut, Loss, Objective, ScaledContentLoss, Smoothness, StructureLoss, StyleLoss, WassersteinLoss
+from impasto.losses import flatness, mapped, measure
 from impasto.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
 from impasto.options import INITS, PaintOptions, Run
 from impasto.recipes.starts import SMALLEST_SIDE, Style, at_least, planned_sizes, starting_picture, with_margin, without_margin
@@ -89,8 +89,7 @@ def paint_on(easel: Easel) -> Iterator[Step]:
         lambda size: objective_at(easel, size),
         easel.start,
         easel.sizes,
-        encoder=easel.encoder,
-        arithmetic=easel.arithmetic,
+        encode=partial(easel.arithmetic.encode, easel.encoder),
         descent=descent,
         seconds=options.seconds,
     )
@@ -133,6 +132,8 @@ def objective_at(easel: Easel, size: Size) -> Objective:
     if options.smoothness_weight:
         scale = 255.0 if options.preset != "impasto" and options.pixel_range == "255" else 1.0
         objective += options.smoothness_weight * Smoothness(options.smoothness_form, scale)
+    if options.calm_weight:
+        objective += options.calm_weight * EdgeAwareSmoothness(flatness(photo))
     if options.structure_weight:
         objective += options.structure_weight * StructureLoss(photo)
     if options.canvas != "pixels":
@@ -278,7 +279,8 @@ def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic
         floats += encoder.widths[block] / 4**block
     bytes_each = 2 if arithmetic.precision == "bf16" else 4
     history = 3 * 4 * (2 * 20 + 5) if options.optimizer == "lbfgs" else 3 * 4 * 8
-    return round(height * width * (floats * bytes_each * 3.5 + history))
+    fixed = 170 * 2**20 + 8 * sum(parameter.numel() for parameter in encoder.parameters())
+    return round(fixed + height * width * (floats * bytes_each * 6 + history))
 
 
 def check_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> None:

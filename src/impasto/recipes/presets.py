@@ -11,7 +11,7 @@ from impasto.errors import OptionError, nearest_name
 from impasto.options import PaintOptions
 
 _RELU = tuple(f"relu{name}" for name in CONVOLUTIONS)
-_CLASSIC: dict[str, Any] = {"structure_weight": 0.0, "margin": 0.0, "canvas": "pixels", "averaging": 0.0, "decay": False}
+_CLASSIC: dict[str, Any] = {"structure_weight": 0.0, "calm_weight": 0.0, "margin": 0.0, "canvas": "pixels", "averaging": 0.0, "decay": False}
 _SINGLE_SCALE: dict[str, Any] = {"smallest_size": 100_000}
 _EQUAL = (0.2,) * 5
 
@@ -39,6 +39,7 @@ PRESETS: dict[str, PaintOptions] = {
         style_weight=1000.0,
         layer_weights=_EQUAL,
         statistics="gram",
+        smoothness_weight=0.0,
         content_normalization="half-sum",
         style_normalization="gatys",
         pooling="average",
@@ -59,6 +60,7 @@ PRESETS: dict[str, PaintOptions] = {
         style_weight=40.0,
         layer_weights=_EQUAL,
         statistics="gram",
+        smoothness_weight=0.0,
         content_normalization="deeplearning-ai",
         style_normalization="gatys",
         pooling="average",

@@ -1,0 +1,50 @@
+"""Paint the devset and measure it with the ruler, beside the peers on the same pairs.
+
+    python benchmarks/devset.py [--pairs diagonal|two|all] [--encoder vgg19-slim|FILE] [--out .bench/devset] [--option name=value ...]
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import impasto
+import ruler
+
+
+def main() -> None:
+    """Paint, measure, and print medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", default="diagonal", choices=("diagonal", "two", "all"))
+    parser.add_argument("--encoder", default="vgg19-slim")
+    parser.add_argument("--out", type=Path, default=Path(".bench/devset"))
+    parser.add_argument("--option", action="append", default=[], metavar="name=value")
+    arguments = parser.parse_args()
+    options = {name: json.loads(value) for name, value in (each.split("=", 1) for each in arguments.option)}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    judge = ruler.judge()
+    network = judge.load_vgg19()
+    rows = []
+    for content, style in ruler.pairs(arguments.pairs):
+        began = time.perf_counter()
+        pastiche = impasto.paint(ruler.content(content), ruler.style(style), encoder=arguments.encoder, **options)
+        seconds = time.perf_counter() - began
+        path = arguments.out / f"{content}__{style}.png"
+        pastiche.save(path)
+        row = judge.judge(network, ruler.content(content), ruler.style(style), path) | {"seconds": round(seconds, 1)}
+        rows.append(row)
+        print(content, style, " ".join(f"{figure} {row[figure]}" for figure in (*ruler.FIGURES, "seconds")), flush=True)
+    (arguments.out / "rows.json").write_text(json.dumps(rows, indent=1))
+    chosen = {(row["content_file"], row["style_file"]) for row in rows}
+    named = {f"impasto, {Path(arguments.encoder).stem}": ruler.medians(rows)}
+    for peer in ("MicroAST", "Magenta (TFLite)"):
+        named[peer] = ruler.medians(
+            row for row in ruler.peers()["rows"] if row["peer"] == peer and (row["content_file"], row["style_file"]) in chosen
+        )
+    print(f"\nmedians of {len(rows)} pairs at 512 px; {statistics.median(row['seconds'] for row in rows):.1f} s each\n")
+    print(ruler.table(named))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Measure the peak memory of `impasto paint` at several sizes, beside what it predicts.
+
+    python benchmarks/memory.py [--sizes 256,512,1024] [--encoder vgg19-slim]
+"""
+
+import argparse
+import subprocess
+import sys
+
+import ruler
+
+_CHILD = """
+import resource, sys
+import impasto
+from impasto.recipes import gatys
+from impasto.recipes.presets import paint_options
+content, style, size, encoder = sys.argv[1:]
+photo, picture = impasto.read(content), impasto.read(style)
+options = paint_options(size=int(size), encoder=encoder, steps=2)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+easel = gatys.set_up(photo, [picture], options, impasto.Run())
+for step in gatys.paint_on(easel):
+    pass
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+predicted = gatys.predicted_memory(easel.encoder, step.image.shape[-2:], options, easel.arithmetic) / 2**30
+print(f"{size} px: peak {peak:.2f} GiB, {before:.2f} of them the program itself; painting {peak - before:.2f}, predicted {predicted:.2f}")
+"""
+
+
+def main() -> None:
+    """Measure each size in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", default="256,512,1024")
+    parser.add_argument("--encoder", default="vgg19-slim")
+    arguments = parser.parse_args()
+    for size in arguments.sizes.split(","):
+        command = [sys.executable, "-c", _CHILD, ruler.content("summit"), ruler.style("gauguin"), size, arguments.encoder]
+        subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()

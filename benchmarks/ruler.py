@@ -1,0 +1,67 @@
+"""Find the shared measuring material and load the ruler: the judge that measures with the full VGG-19."""
+
+import importlib.util
+import json
+import os
+import statistics
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+FIGURES = ("style_closed", "content", "ssim", "ssim_coarse", "grid", "frame", "chroma_noise")
+CONTENTS = ("bird", "bridge", "girl", "retriever", "shore", "summit", "surf", "walker")
+STYLES = ("delacroix", "gauguin", "monet", "renoir", "serusier", "seurat", "tuscan", "vallotton")
+
+
+def shared() -> Path:
+    """Return the folder of measuring material: IMPASTO_SHARED, or `shared` beside the repository."""
+    folder = Path(os.environ.get("IMPASTO_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    if not folder.is_dir():
+        sys.exit("benchmarks need the folder of measuring material; name it in IMPASTO_SHARED")
+    return folder
+
+
+def judge() -> ModuleType:
+    """Load the ruler."""
+    spec = importlib.util.spec_from_file_location("judge", shared() / "judge" / "judge.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def peers() -> dict[str, Any]:
+    """Return the peers' figures, measured with the same ruler."""
+    return json.loads((shared() / "judge" / "peers.json").read_text())  # type: ignore[no-any-return]
+
+
+def pairs(kind: str) -> list[tuple[str, str]]:
+    """Return pairs of content and style: `diagonal` (8), `two` (16) or `all` (64)."""
+    count = {"diagonal": 1, "two": 2, "all": 8}[kind]
+    shifts = {1: (0,), 2: (0, 3), 8: range(8)}[count]
+    return [(CONTENTS[i], STYLES[(i + shift) % 8]) for shift in shifts for i in range(8)]
+
+
+def content(name: str) -> Path:
+    """Return a photo of the devset."""
+    return shared() / "devset" / "content" / f"{name}.jpg"
+
+
+def style(name: str) -> Path:
+    """Return a painting of the devset."""
+    return shared() / "devset" / "style" / f"{name}.jpg"
+
+
+def medians(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the median of each figure over some rows."""
+    rows = list(rows)
+    return {figure: statistics.median(float(row[figure]) for row in rows) for figure in FIGURES}
+
+
+def table(named: Mapping[str, Mapping[str, float]]) -> str:
+    """Write rows of figures as a Markdown table."""
+    lines = ["| | " + " | ".join(FIGURES) + " |", "|---" * (len(FIGURES) + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(f"{row[figure]:.3f}" for figure in FIGURES) + " |" for name, row in named.items()]
+    return "\n".join(lines)

@@ -1,0 +1,66 @@
+"""Time the painter: from command to saved file, and the slim encoder against the full VGG-19.
+
+    python benchmarks/speed.py [--repeat 3]
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import ruler
+import torch
+from impasto.arithmetic import Arithmetic
+from impasto.encoders import Vgg, load_encoder
+from impasto.options import STYLE_LAYERS
+from impasto.stats import moments
+
+
+def command_seconds(repeat: int) -> float:
+    """Return the median seconds of `impasto paint` with its defaults, from command to saved file."""
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(repeat):
+            target = Path(folder) / "out.png"
+            began = time.perf_counter()
+            command = [sys.executable, "-m", "impasto", "paint", ruler.content("summit"), ruler.style("gauguin"), "-o", target]
+            subprocess.run(command, check=True, capture_output=True)
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def round_trip_seconds(encoder: Vgg, repeat: int) -> float:
+    """Return the median seconds of one forward and backward pass with the style statistics, at 384 x 512, in bfloat16."""
+    arithmetic = Arithmetic(torch.device("cpu"), "bf16")
+    image = torch.rand(1, 3, 384, 512).requires_grad_()
+    seconds = []
+    for _ in range(repeat + 1):
+        began = time.perf_counter()
+        features = arithmetic.encode(encoder, image, frozenset((*STYLE_LAYERS, "relu4_2")))
+        loss = features["relu4_2"].float().square().mean()
+        for layer in STYLE_LAYERS:
+            measured, head = moments(features[layer]), encoder.head(layer)
+            loss = loss + (head.moments(measured) if head else measured).gram.square().mean()
+        loss.backward()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[1:])
+
+
+def main() -> None:
+    """Measure, and print ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeat", type=int, default=3)
+    repeat = parser.parse_args().repeat
+    slim = round_trip_seconds(load_encoder("vgg19-slim"), 3 * repeat)
+    full = round_trip_seconds(load_encoder(ruler.shared() / "teachers" / "vgg19_uint8.safetensors"), 3 * repeat)
+    print(f"forward and backward at 384x512, bf16: slim {slim:.3f} s, full VGG-19 {full:.3f} s, ratio {full / slim:.2f}")
+    ours = command_seconds(repeat)
+    theirs = next(row["seconds"] for row in ruler.peers()["speed"]["rows"] if row["peer"].startswith("style-transfer-pytorch"))
+    print(f"impasto paint at 512 px, command to file: {ours:.1f} s; style-transfer-pytorch {theirs} s, ratio {theirs / ours:.0f}")
+
+
+if __name__ == "__main__":
+    main()
