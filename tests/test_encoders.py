@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import impasto.encoders
 from impasto.encoders import LAYERS, Vgg, load_encoder
-from impasto.encoders.vgg import CONVOLUTIONS, pool
+from impasto.encoders.vgg import CONVOLUTIONS, each_width, pool
 from impasto.errors import OptionError, WeightsError
 from impasto.weights import import_file, save_vgg
 
@@ -47,7 +47,7 @@ def test_a_loaded_encoder_is_ready_to_look(file: Path, photo: torch.Tensor) -> N
     assert not any(parameter.requires_grad for parameter in vgg.parameters())
     assert {parameter.dtype for parameter in vgg.parameters()} == {torch.float32}
     assert vgg.convolutions["3_1"].get_parameter("weight").is_contiguous(memory_format=torch.channels_last)
-    assert (vgg.pooling, vgg.border, vgg.widths) == ("average", "reflect", WIDTHS)
+    assert (vgg.pooling, vgg.border, vgg.widths) == ("average", "reflect", each_width(WIDTHS))
     found = vgg(photo, LAYERS)
     head = vgg.head("relu4_2")
     assert head is not None
@@ -89,7 +89,7 @@ def test_the_shipped_encoder_is_the_default(file: Path, tmp_path: Path, monkeypa
         load_encoder()
     (tmp_path / "data").mkdir()
     file.rename(tmp_path / "data" / "vgg19-slim.safetensors")
-    assert load_encoder().widths == WIDTHS
+    assert load_encoder().widths == each_width(WIDTHS)
 
 
 # ---------------------------------------------------------------------------------------------------- Vgg

@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from impasto import weights
 from impasto.cli.weights import app
 from impasto.encoders import LAYERS, Vgg, vgg_from_weights
+from impasto.encoders.vgg import each_width
 from impasto.errors import OptionError, WeightsError
 from impasto.weights import CatalogueEntry, import_file, read_vgg, save_vgg
 from impasto.weights.canonical import _OXFORD_FILTERS, CONVOLUTIONS, VGG16, recognize_oxford
@@ -304,7 +305,7 @@ def test_our_own_form_keeps_all_to_its_precision(bits: Any, tolerance: float, tm
     found = read_vgg(tmp_path / "slim.safetensors")
     back = vgg_from_weights(found).state_dict()
     assert found.form == f"impasto's own form, {bits} bit"
-    assert found.widths == (4, 5, 6, 7, 8)
+    assert found.widths == each_width((4, 5, 6, 7, 8))
     assert back.keys() == vgg.state_dict().keys()
     for key, expected in vgg.state_dict().items():
         if key.endswith("weight"):

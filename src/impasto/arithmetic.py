@@ -1,4 +1,4 @@
-"""Where the arithmetic runs and how precisely: the device, bfloat16 where it helps and is safe, and how much memory there is."""
+"""Where the arithmetic runs and how precisely: the device, bfloat16 where it helps and is safe, how much memory there is."""
 
 import os
 from dataclasses import dataclass
@@ -14,7 +14,12 @@ from impasto.tensors import Features, Image
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A device, and the precision of the network's products on it; statistics and losses are always float32."""
+    """A device, and the precision of the network's products on it; losses are always summed in float32.
+
+    Attributes:
+        device: where pictures and features live.
+        precision: of the products of the network and of the covariances of its features.
+    """
 
     device: torch.device
     precision: Literal["fp32", "bf16"]
@@ -64,7 +69,7 @@ def choose_device(device: Device) -> str:
 def has_fast_bf16(device: torch.device) -> bool:
     """Say whether the processor multiplies bfloat16 natively, rather than by a slow detour."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False

@@ -1,8 +1,8 @@
 """What is optimised: a picture as planes that the optimizer moves.
 
-``pixels`` is the picture itself. ``soft-chroma`` is one plane of light at full resolution and two of colour at half of it, as in
-JPEG and in the eye: a loss network is nearly blind to colour noise of a pixel or two, and leaves it in the picture wherever it is free to;
-colour that cannot vary so finely cannot be noisy.
+``pixels`` is the picture itself. ``soft-chroma`` is one plane of light at full resolution and two of colour at half of it, as
+in JPEG and in the eye: a loss network is nearly blind to colour noise of a pixel or two, and leaves it in the picture
+wherever it is free to; colour that cannot vary so finely cannot be noisy.
 """
 
 import torch

@@ -97,8 +97,8 @@ def pyramid(
         sizes: each (height, width) in turn with its number of steps.
         encode: turns pictures into features.
         descent: the optimizer and its numbers.
-        seconds: fewer steps are taken at every size, but one at the least, so that it takes about this long; 0: as many as asked
-            for.
+        seconds: fewer steps are taken at every size, but one at the least, so that it takes about this long; 0: as many as
+            asked for.
 
     Yields:
         A :class:`Step` after each step.
@@ -179,8 +179,8 @@ def optimize(
 ) -> Iterator[Step]:
     """Descend an objective at one size, a step at a time.
 
-    A loss that is not finite, or a hundred times the first, puts the picture back to the last whose loss was good, and halves the
-    step.
+    A loss that is not finite, or a hundred times the first, puts the picture back to the last whose loss was good, and halves
+    the step.
 
     Args:
         objective: the weighted sum of losses; picks its own layers.
@@ -220,7 +220,8 @@ def optimize(
         yield Step(number, steps, 0, (image.shape[-2], image.shape[-1]), losses, picture, note=note)
         if descent.min_improvement and improves_less_than(descent.min_improvement, history):
             break
-    momentum.states = [dict(optimizer.state[plane]) for plane in planes if optimizer.state[plane]]
+    if isinstance(optimizer, torch.optim.Adam):
+        momentum.states = [dict(optimizer.state[plane]) for plane in planes if optimizer.state[plane]]
 
 
 def take_step(

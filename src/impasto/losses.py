@@ -1,8 +1,8 @@
 """Losses as values, and their weighted sum.
 
-A loss is frozen: its target, its weights by layer, and ``__call__(features) -> scalar``. It holds no buffers, hooks or setters; a new
-target is a new loss. What a published method divides by is a weight by layer, computed once from the target (see
-:mod:`impasto.normalization`), so that one class serves every paper that measures the same difference.
+A loss is frozen: its target, its weights by layer, and ``__call__(features) -> scalar``. It holds no buffers, hooks or
+setters; a new target is a new loss. What a published method divides by is a weight by layer, computed once from the target
+(see :mod:`impasto.normalization`), so that one class serves every paper that measures the same difference.
 
 An objective is made with ``weight * loss`` and ``+`` alone::
 
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.options import SmoothnessForm
-from impasto.stats import Affine, Moments, moments, sqrtm
+from impasto.stats import Affine, Moments, moments, precise, sqrtm
 from impasto.tensors import FeatureMap, Features, Image
 
 PIXELS = "pixels"
@@ -85,8 +85,8 @@ class Objective:
         """Evaluate every loss on the same features.
 
         Returns:
-            The weighted sum (a scalar that can be differentiated), and the weighted value of each term by name, detached; terms of
-            one name are added up.
+            The weighted sum (a scalar that can be differentiated), and the weighted value of each term by name, detached; terms
+            of one name are added up.
         """
         total = torch.zeros((), device=next(iter(features.values())).device)
         values: dict[str, Tensor] = {}
@@ -123,7 +123,7 @@ class ContentLoss(Loss):
     def __call__(self, features: Features) -> Tensor:
         """Sum the weighted squared differences."""
         return sum_over(
-            self.weights[layer] * (mapped(features[layer], self.heads.get(layer)) - target).float().square().sum()
+            self.weights[layer] * precise(mapped(features[layer], self.heads.get(layer)) - target).square().sum()
             for layer, target in self.target.items()
         )
 
@@ -149,7 +149,7 @@ class ScaledContentLoss(Loss):
     def __call__(self, features: Features) -> Tensor:
         """Sum the weighted, scaled differences."""
         differences = (
-            (self.weights[layer], (mapped(features[layer], self.heads.get(layer)) - target).float())
+            (self.weights[layer], precise(mapped(features[layer], self.heads.get(layer)) - target))
             for layer, target in self.target.items()
         )
         return sum_over(weight * d.square().sum() / (d.abs().sum() + 1e-8) for weight, d in differences)
@@ -159,8 +159,9 @@ class ScaledContentLoss(Loss):
 class StyleLoss(Loss):
     """Compare Gram matrices, means and deviations with those of a style.
 
-    ``Σ_l g_l Σ(G_l - A_l)² + m_l Σ(μ_l - μ̂_l)² + d_l Σ(σ_l - σ̂_l)²``, with G the Gram matrix averaged over positions, μ and σ the
-    mean and standard deviation of each channel. A layer that is absent from one of the three weightings is not measured there.
+    ``Σ_l g_l Σ(G_l - A_l)² + m_l Σ(μ_l - μ̂_l)² + d_l Σ(σ_l - σ̂_l)²``, with G the Gram matrix averaged over positions, μ and σ
+    the mean and standard deviation of each channel. A layer that is absent from one of the three weightings is not measured
+    there.
 
     Args:
         target: the style's moments by layer (of several styles: their blend).
@@ -214,6 +215,7 @@ class WassersteinLoss(Loss):
         target: the style's moments by layer.
         weights: by layer, normalization included.
         heads: maps into the target's channels.
+        ridge: added to the variances of both, so that the root has a gradient where features do not vary.
 
     Source:
         Dowson and Landau 1982; as a style loss in crowsonkb/style-transfer-pytorch (MIT).
@@ -223,6 +225,7 @@ class WassersteinLoss(Loss):
     target: Mapping[str, Moments]
     weights: Mapping[str, float]
     heads: Heads = field(default_factory=dict)
+    ridge: float = 1e-4
 
     @property
     def layers(self) -> frozenset[str]:
@@ -235,7 +238,7 @@ class WassersteinLoss(Loss):
 
     def _distance(self, layer: str, features: FeatureMap) -> Tensor:
         target, measured = self.target[layer], measure(features, self.heads.get(layer))
-        ridge = 1e-4 * torch.eye(target.mean.shape[1], device=features.device)
+        ridge = self.ridge * torch.eye(target.mean.shape[1], device=features.device)
         wanted, found = target.covariance + ridge, measured.covariance + ridge
         root = sqrtm(wanted)
         cross = sqrtm(root @ found @ root)
@@ -248,9 +251,9 @@ class Smoothness(Loss):
     """Total variation of the picture, in one of the forms that published programs use.
 
     Args:
-        form: ``"l1"`` and ``"l2"``, mean of absolute or squared steps to the right and down; ``"nine-point"``, mean squared step to all
-            eight neighbours, diagonals at half weight; ``"sum-l1"`` and ``"sum-l2"``, sums instead of means; ``"inetwork"``, sum of
-            ``(dx² + dy²)^1.25``.
+        form: ``"l1"`` and ``"l2"``, absolute or squared steps to the right and down, averaged over positions and summed over
+            colours; ``"sum-l1"`` and ``"sum-l2"``, summed over positions too; ``"inetwork"``, the sum of ``(dx² + dy²)^1.25``;
+            ``"nine-point"``, see :func:`nine_point`.
         scale: the range of pixel values in the published program: 1, or 255.
     """
 
@@ -264,7 +267,7 @@ class Smoothness(Loss):
         return frozenset((PIXELS,))
 
     def __call__(self, features: Features) -> Tensor:
-        """Average the variation over positions, summed over colours."""
+        """Measure the variation in the form that was asked for."""
         return total_variation(features[PIXELS] * self.scale, self.form)
 
 
@@ -272,7 +275,8 @@ class Smoothness(Loss):
 class EdgeAwareSmoothness(Loss):
     """Keep calm what is calm in the photo: squared steps between pixels, weighted by how flat the photo is there.
 
-    A loss network fills a clear sky with grain as readily as a meadow; this takes it out of the sky and leaves the meadow alone.
+    A loss network fills a clear sky with grain as readily as a meadow; this takes it out of the sky and leaves the meadow
+    alone.
 
     Args:
         flatness: (1, 1, height, width) in [0, 1]; 1 where the photo is flat, see :func:`flatness`.
@@ -289,8 +293,8 @@ class EdgeAwareSmoothness(Loss):
     def __call__(self, features: Features) -> Tensor:
         """Average the weighted squared steps over positions, summed over colours."""
         image = features[PIXELS]
-        right = (image[..., :-1, 1:] - image[..., :-1, :-1]).float().square().sum(1)
-        down = (image[..., 1:, :-1] - image[..., :-1, :-1]).float().square().sum(1)
+        right = precise(image[..., :-1, 1:] - image[..., :-1, :-1]).square().sum(1)
+        down = precise(image[..., 1:, :-1] - image[..., :-1, :-1]).square().sum(1)
         return (self.flatness[:, 0, :-1, :-1] * (right + down)).mean()
 
 
@@ -298,8 +302,8 @@ class EdgeAwareSmoothness(Loss):
 class StructureLoss(Loss):
     """Keep the photo recognisable: one minus the structural similarity of the two luminances, seen small.
 
-    Where a face sits and how light falls on it is decided at a coarse size; strokes live at the fine ones, which this loss does not
-    see.
+    Where a face sits and how light falls on it is decided at a coarse size; strokes live at the fine ones, which this loss does
+    not see.
 
     Args:
         target: the content, (1, 3, height, width), at the size that is painted.
@@ -358,19 +362,38 @@ def measure(features: FeatureMap, head: Affine | None) -> Moments:
 
 def total_variation(image: Image, form: SmoothnessForm) -> Tensor:
     """Measure how much a picture varies from pixel to pixel; see :class:`Smoothness` for the forms."""
-    right = (image[..., :-1, 1:] - image[..., :-1, :-1]).float()
-    down = (image[..., 1:, :-1] - image[..., :-1, :-1]).float()
-    positions = 1 if form in ("sum-l1", "sum-l2", "inetwork") else right.shape[0] * right.shape[2] * right.shape[3]
-    if form in ("l1", "sum-l1"):
-        return (right.abs() + down.abs()).sum() / positions
+    image = precise(image)
+    if form == "nine-point":
+        return nine_point(image)
+    if form == "sum-l1":  # TensorFlow's tf.image.total_variation: every pair of neighbours, also along the last row and column
+        return image.diff(dim=-1).abs().sum() + image.diff(dim=-2).abs().sum()
+    right = image[..., :-1, 1:] - image[..., :-1, :-1]
+    down = image[..., 1:, :-1] - image[..., :-1, :-1]
     if form == "inetwork":
-        return (right.square() + down.square()).clamp_min(1e-12).pow(1.25).sum()
-    straight = (right.square() + down.square()).sum() / positions
-    if form != "nine-point":
-        return straight
-    diagonal = (image[..., 1:, 1:] - image[..., :-1, :-1]).float().square().sum() / positions
-    antidiagonal = (image[..., 1:, :-1] - image[..., :-1, 1:]).float().square().sum() / positions
-    return straight * 2 / 3 + (diagonal + antidiagonal) / 3
+        return (right.square() + down.square()).pow(1.25).sum()
+    if form == "sum-l2":
+        return (right.square() + down.square()).sum()
+    positions = max(1, right.shape[0] * right.shape[2] * right.shape[3])
+    steps = right.abs() + down.abs() if form == "l1" else right.square() + down.square()
+    return steps.sum() / positions
+
+
+def nine_point(image: Image) -> Tensor:
+    """Average the squared steps to all neighbours: ``2/3 (dx² + dy²) + 1/6 (d↘² + d↙²)``, each a mean over pixels and colours.
+
+    The weights are those of the nine-point stencil of the Laplacian, whose blur is the same in every direction.
+
+    Source:
+        crowsonkb/style-transfer-pytorch (MIT), over replicated borders.
+    """
+    around = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    centre = around[..., 1:-1, 1:-1]
+    right, down = around[..., 1:-1, 2:] - centre, around[..., 2:, 1:-1] - centre
+    diagonal = around[..., 1:, 1:] - around[..., :-1, :-1]
+    antidiagonal = around[..., 1:, :-1] - around[..., :-1, 1:]
+    straight = right.square().mean() + down.square().mean()
+    slanted = diagonal.square().mean() + antidiagonal.square().mean()
+    return straight * 2 / 3 + slanted / 6
 
 
 def flatness(image: Image, window_px: int = 9) -> Tensor:
@@ -413,7 +436,8 @@ def structural_similarity(a: Tensor, b: Tensor, window_px: int = 11) -> Tensor:
         Wang et al. 2004, with the window over replicated borders, and shrunk for tiny pictures.
     """
     reach = min(window_px, min(a.shape[-2:]) | 1) // 2
-    positions = torch.arange(-reach, reach + 1, device=a.device, dtype=torch.float32)
+    a, b = precise(a), precise(b)
+    positions = torch.arange(-reach, reach + 1, device=a.device, dtype=a.dtype)
     window = torch.exp(-positions.square() / (2 * 1.5**2))
     window = window / window.sum()
 
@@ -421,7 +445,6 @@ def structural_similarity(a: Tensor, b: Tensor, window_px: int = 11) -> Tensor:
         x = F.pad(x, (reach, reach, reach, reach), mode="replicate")
         return F.conv2d(F.conv2d(x, window[None, None, :, None]), window[None, None, None, :])
 
-    a, b = a.float(), b.float()
     mean_a, mean_b = blur(a), blur(b)
     variance_a, variance_b = blur(a * a) - mean_a.square(), blur(b * b) - mean_b.square()
     covariance = blur(a * b) - mean_a * mean_b

@@ -1,8 +1,9 @@
 """What published methods divide by, as weights by layer.
 
-A loss of impasto is a weighted sum of squared differences of features, or of Gram matrices averaged over positions. Whatever a paper or
-a program divides by is then one number for each layer, computed here once from the target. ``scale`` is what this network's features are
-multiplied by to have the size that they have in the published program, whose input may have another range.
+A loss of impasto is a weighted sum of squared differences of features, or of Gram matrices averaged over positions. Whatever a
+paper or a program divides by is then one number for each layer, computed here once from the target. ``scale`` is what this
+network's features are multiplied by to have the size that they have in the published program, whose input may have another
+range.
 """
 
 import math
@@ -50,8 +51,8 @@ def gram_weight(
 ) -> float:
     """Return what the sum of squared differences of one layer's Gram matrices is multiplied by.
 
-    The Gram matrices are averaged over positions, ``Ḡ = F Fᵀ / M``. A program that sums instead, and then divides by M², comes to the
-    same where both pictures have M positions; where they differ, averaging is what keeps its weights meaningful.
+    The Gram matrices are averaged over positions, ``Ḡ = F Fᵀ / M``. A program that sums instead, and then divides by M², comes
+    to the same where both pictures have M positions; where they differ, averaging is what keeps its weights meaningful.
 
     Args:
         normalization: whose division.
@@ -67,16 +68,25 @@ def gram_weight(
         return scale**4 / (4 * channels**2)
     if normalization == "network":  # titu1994: Σ(G - A)² / (4 · 3² · (H W)²), 3 and H W being the picture's at every layer
         return scale**4 * (positions / picture_positions) ** 2 / 36
-    return scale**4 / channels**4  # jcjohnson/neural-style: the mean of squares of F Fᵀ / (N M)
+    if normalization == "neural-style":  # jcjohnson/neural-style: the mean of squares of F Fᵀ / (N M)
+        return scale**4 / channels**4
+    return scale**4 / channels**2  # "channels": the mean of squares over the entries of the Gram matrix
 
 
 def moment_weights(target: Moments) -> tuple[float, float]:
-    """Return what the squared differences of means and of deviations are multiplied by: relative to the style's own."""
-    return 1 / max(squares(target.mean), _TINY), 1 / max(squares(target.deviation), _TINY)
+    """Return what the squared differences of means and of deviations are multiplied by: relative to the style's own.
+
+    Where a style hardly varies (a picture of one colour), its deviations are taken to be a tenth of its features, so that
+    they do not outweigh all else; in any painting they are more than half.
+    """
+    power = float(target.gram.diagonal(dim1=1, dim2=2).sum())
+    return 1 / max(squares(target.mean), _TINY), 1 / max(squares(target.deviation), 0.01 * power, _TINY)
 
 
 def wasserstein_weight(normalization: StyleNormalization, target: Moments, scale: float = 1.0) -> float:
-    """Return what the 2-Wasserstein distance of one layer is multiplied by: relative to the style's power, or the mean over channels.
+    """Return what the 2-Wasserstein distance of one layer is multiplied by.
+
+    ``"relative"`` is relative to the style's power; every other normalization takes the mean over channels.
 
     Source:
         The mean over channels is crowsonkb/style-transfer-pytorch's.

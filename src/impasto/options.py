@@ -1,7 +1,7 @@
 """Every knob, once: what is wanted, as frozen values.
 
-The text under each field is the one text of that option: the command line's ``--help``, the studio's tooltip and the API page all read
-it. No torch here, so that ``--help`` is instant.
+The text under each field is the one text of that option: the command line's ``--help``, the studio's tooltip and the API page
+all read it. No torch here, so that ``--help`` is instant.
 """
 
 import dataclasses
@@ -91,13 +91,13 @@ class PaintOptions:
     """What the network sees beyond the edge; zero is what programs of old did, and leaves a frame."""
 
     margin: float = 0.03
-    """Painted beyond the edge and cut away at the end, as a share of the longer side, 0 to 0.25; no frame of artefacts is left."""
+    """Painted beyond the edge and cut away at the end, as a share of the longer side, 0 to 0.25; leaves no artificial frame."""
 
     canvas: Canvas = "soft-chroma"
     """What is optimised: pixels as they are, or colour at half the resolution of light, which leaves no coloured noise."""
 
-    pixel_range: PixelRange = "255"
-    """The range of the network's input in the published program, which sets the size of its features: 255, or unit variance."""
+    pixel_range: PixelRange = "unit"
+    """The range of pixels in the published program, which sets the size of its features and of total variation: 255 or unit."""
 
     init: str = "content"
     """Where painting starts: content, noise, grey, style-statistics, style, blend (content and noise), or a picture file."""
@@ -140,7 +140,7 @@ class PaintOptions:
 
     def __post_init__(self) -> None:
         """Check every value; raise OptionError with one sentence on the first that is not allowed."""
-        check_choices(self)
+        check_kinds(self)
         for name, (low, high) in _RANGES.items():
             check_range(name, getattr(self, name), low, high)
         for name in ("content_layers", "style_layers"):
@@ -148,10 +148,16 @@ class PaintOptions:
                 raise OptionError(f"{dashed(name)} is empty; name at least one layer, such as relu4_2")
         if self.layer_weights and len(self.layer_weights) != len(self.style_layers):
             raise OptionError(
-                f"--layer-weights has {len(self.layer_weights)} values for {len(self.style_layers)} style layers; give one for each layer"
+                f"--layer-weights has {len(self.layer_weights)} values for {len(self.style_layers)} style layers; "
+                "give one for each layer"
             )
+        for name in ("layer_weights", "style_weights"):
+            for weight in getattr(self, name):
+                check_range(name, weight, -1e9, 1e9)
         for beta in self.betas:
             check_range("betas", beta, 0.0, 0.999999)
+        if len(self.betas) != 2:
+            raise OptionError(f"--betas is {self.betas!r}; give two numbers, such as 0.9,0.99")
 
     def changed(self, **changes: Any) -> Self:
         """Return the same options with some changed.
@@ -205,7 +211,7 @@ class Run:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        check_choices(self)
+        check_kinds(self)
         check_range("seed", self.seed, 0, 2**63 - 1)
         check_range("threads", self.threads, 0, 4096)
 
@@ -217,13 +223,35 @@ def dashed(name: str) -> str:
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise OptionError unless ``low <= value <= high`` (which NaN is not)."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+    if not low <= value <= high:
         raise OptionError(f"{dashed(name)} is {value!r}; it must be a number from {low:g} to {high:g}")
 
 
-def check_choices(options: Any) -> None:
-    """Raise OptionError unless every field whose type is a Literal has one of its values."""
+def check_kinds(options: Any) -> None:
+    """Raise OptionError unless every field holds what its type says; a list is taken for a tuple."""
     for name, hint in get_type_hints(type(options)).items():
         value = getattr(options, name)
-        if get_origin(hint) is Literal and value not in get_args(hint):
-            raise OptionError(f"{dashed(name)} {value!r} is not known{nearest_name(str(value), get_args(hint))}")
+        if get_origin(hint) is Literal:
+            check_choice(name, value, get_args(hint))
+        elif get_origin(hint) is tuple:
+            if not isinstance(value, list | tuple):
+                raise OptionError(f"{dashed(name)} is {value!r}; give several values, as a tuple")
+            for each in value:
+                check_kind(name, each, get_args(hint)[0])
+            object.__setattr__(options, name, tuple(value))
+        else:
+            check_kind(name, value, hint)
+
+
+def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise OptionError unless a value is one of those allowed."""
+    if value not in allowed:
+        raise OptionError(f"{dashed(name)} {value!r} is not known{nearest_name(str(value), allowed)}")
+
+
+def check_kind(name: str, value: object, kind: type) -> None:
+    """Raise OptionError unless a value is of a kind; a whole number is a number, but True is neither."""
+    kinds = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}[kind]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
+        wanted = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}[kind]
+        raise OptionError(f"{dashed(name)} is {value!r}; it must be {wanted}")

@@ -1,6 +1,7 @@
 """The result: a picture, and the record of how it came about."""
 
 import dataclasses
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from impasto.styles import NamedStyle
 from impasto.tensors import Image, Mask
 
 Record = dict[str, Any]
-"""How a result came about, as plain JSON values: versions, hashes of everything that went in, all options, seed, steps, losses, seconds."""
+"""How a result came about, as plain JSON values: versions, hashes of what went in, options, seed, steps, losses, seconds."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def with_progress(record: Mapping[str, Any], step: Step) -> Record:
     return {
         **record,
         "steps": {"done": step.number, "planned": step.total, "scale": step.scale, "size": list(step.size)},
-        "losses": {name: float(f"{value:.6g}") for name, value in step.losses.items()},
+        "losses": {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in step.losses.items()},
         "seconds": round(step.seconds, 2),
     }
 

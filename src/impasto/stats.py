@@ -22,7 +22,7 @@ def gram_matrix(features: FeatureMap) -> Gram:
         features: (batch, channels, height, width).
 
     Returns:
-        (batch, channels, channels), symmetric, positive semi-definite.
+        (batch, channels, channels), symmetric, positive semi-definite, in the type of the features.
 
     Example:
         >>> import torch
@@ -60,18 +60,25 @@ class Moments:
         return variance.clamp_min(1e-6).sqrt()
 
     def shifted(self, shift: float) -> "Moments":
-        """The moments of the features plus a constant: the mean moves, the covariance stays."""
+        """Return the moments of the features plus a constant: the mean moves, the covariance stays."""
         return self if shift == 0 else Moments(self.mean + shift, self.covariance)
+
+    def possible(self) -> "Moments":
+        """Return the nearest moments that some features can have: what a blend made negative of the variances is dropped."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        return Moments(self.mean, (vectors * values.clamp_min(0)[:, None, :]) @ vectors.transpose(1, 2))
 
 
 def moments(features: FeatureMap) -> Moments:
     """Measure the mean and the covariance of the channels of a feature map over its positions.
 
     Args:
-        features: (batch, channels, height, width); any floating type, the statistics are float32.
+        features: (batch, channels, height, width), any floating type.
 
     Returns:
-        Moments with mean (batch, channels) and covariance (batch, channels, channels).
+        Moments with mean (batch, channels) and covariance (batch, channels, channels), at least float32. Of bfloat16 features
+        the covariance is summed in float32 and rounded to bfloat16 once, which is what the processor does fast; it is centred
+        first, so that the rounding is relative to the spread and not to the mean.
 
     Example:
         >>> import torch
@@ -80,9 +87,14 @@ def moments(features: FeatureMap) -> Moments:
         (1.0, 1.0)
     """
     F = features.flatten(2)
-    mean = F.mean(2, dtype=torch.float32)
+    mean = F.mean(2, dtype=torch.promote_types(F.dtype, torch.float32))
     centred = F - mean.to(F.dtype)[:, :, None]
-    return Moments(mean, (centred @ centred.transpose(1, 2)).float() / F.shape[-1])
+    return Moments(mean, (centred @ centred.transpose(1, 2)).to(mean.dtype) / F.shape[-1])
+
+
+def precise(values: Tensor) -> Tensor:
+    """Widen bfloat16 and halves to float32, in which losses are summed; wider types stay as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,8 @@ class Affine:
 def sqrtm(matrix: Tensor, iterations: int = 12) -> Tensor:
     """Take the square root of symmetric positive matrices, (batch, n, n), by the coupled Newton-Schulz iteration.
 
-    Only products of matrices: fast on any device and differentiable; about four digits in twelve iterations.
+    Only products of matrices: fast on any device and differentiable. Twelve iterations give four digits of every eigenvalue
+    above a thousandth of the largest; the roots of smaller ones come out too small, which the trace hardly feels.
 
     Example:
         >>> import torch
@@ -132,13 +145,15 @@ def sqrtm(matrix: Tensor, iterations: int = 12) -> Tensor:
     for _ in range(iterations):
         T = (3 * identity - Z @ Y) / 2
         Y, Z = Y @ T, T @ Z
-    return Y * size.sqrt()
+    root: Tensor = Y * size.sqrt()
+    return root
 
 
 def blend(styles: Sequence[Moments], weights: Sequence[float]) -> Moments:
     """Blend the moments of several styles into those of one, by weights that need not sum to one and may be negative.
 
-    Means and covariances are averaged with the weights divided by their sum.
+    Means and covariances are averaged, each with the weights divided by their sum: a manner between the styles. Averaging Gram
+    matrices, as published programs do, would take what sets the styles' means apart for variety within the style.
 
     Raises:
         OptionError: if the counts differ or the weights sum to zero or less.
@@ -147,7 +162,7 @@ def blend(styles: Sequence[Moments], weights: Sequence[float]) -> Moments:
     if len(styles) != len(weights):
         raise OptionError(f"{len(weights)} style weights were given for {len(styles)} styles; give one weight for each style")
     if total <= 0:
-        raise OptionError(f"style weights {list(weights)} sum to {total:g}; their sum must be above 0: make a positive one larger")
+        raise OptionError(f"style weights {list(weights)} sum to {total:g}; their sum must be above 0: enlarge a positive one")
     shares = [weight / total for weight in weights]
     mean = torch.stack([share * style.mean for share, style in zip(shares, styles, strict=True)]).sum(0)
     covariance = torch.stack([share * style.covariance for share, style in zip(shares, styles, strict=True)]).sum(0)

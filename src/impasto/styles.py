@@ -1,8 +1,8 @@
 """Named styles: a manner as statistics, not as a picture.
 
-A style file holds, for a few sizes of the picture it was measured on, the mean and the covariance of the features of ``vgg19-slim`` at
-each style layer. A covariance is kept as its strongest directions and a remainder on the diagonal. From such a file no picture can be
-drawn again, and it is a few hundred kilobytes.
+A style file holds, for a few sizes of the picture it was measured on, the mean and the covariance of the features of
+``vgg19-slim`` at each style layer. A covariance is kept as its strongest directions and a remainder on the diagonal. From
+such a file no picture can be drawn again, and it is a few hundred kilobytes.
 """
 
 import json
@@ -57,7 +57,8 @@ class NamedStyle:
         for layer in layers:
             if layer not in known:
                 raise OptionError(
-                    f"style {self.name!r} was not measured at layer {layer!r} but at {', '.join(known)}; use those layers, or give a picture"
+                    f"style {self.name!r} was not measured at layer {layer!r} but at {', '.join(known)}; "
+                    "use those layers, or give a picture"
                 )
         below = max([size for size in sizes if size <= edge_px], default=sizes[0])
         above = min([size for size in sizes if size >= edge_px], default=sizes[-1])
@@ -89,15 +90,16 @@ def save_style(path: str | Path, style: NamedStyle) -> None:
             tensors |= {
                 f"{size}.{layer}.mean": moments.mean[0].half(),
                 f"{size}.{layer}.factor": factor.half(),
-                f"{size}.{layer}.diagonal": diagonal.half(),
+                f"{size}.{layer}.diagonal": diagonal,  # variances can be beyond what a half holds
             }
     partial = path.with_name(path.name + ".part")
     try:
         save_file({name: t.contiguous() for name, t in tensors.items()}, partial, {"impasto_style": VERSION, **style.facts})
         partial.replace(path)
-    except OSError as error:
+    except (OSError, safetensors.SafetensorError) as error:
         partial.unlink(missing_ok=True)
-        raise StyleFileError(f"style file {str(path)!r} cannot be written: {error.strerror or error}; choose another place") from error
+        why = getattr(error, "strerror", None) or error
+        raise StyleFileError(f"style file {str(path)!r} cannot be written: {why}; choose another place") from error
 
 
 def load_style(path: str | Path) -> NamedStyle:
@@ -117,7 +119,9 @@ def load_style(path: str | Path) -> NamedStyle:
         raise StyleFileError(f"style file {str(path)!r} is damaged or not a style file; make it again") from error
     version = facts.pop("impasto_style", None)
     if version != VERSION:
-        raise StyleFileError(f"style file {str(path)!r} is of version {version}, this impasto reads version {VERSION}; make it again")
+        raise StyleFileError(
+            f"style file {str(path)!r} is of version {version}, this impasto reads version {VERSION}; make it again"
+        )
     try:
         return _from_tensors(facts, tensors)
     except (KeyError, ValueError, RuntimeError) as error:

@@ -32,7 +32,7 @@ class Vgg(nn.Module):
     """Turn pictures into features by layer name; the normalization of the input is inside.
 
     Args:
-        widths: channels of each of the five blocks.
+        widths: channels of each of the five blocks, or of each convolution.
         pooling: how a block's features are halved; see :func:`pool`.
         border: what a convolution sees beyond the edge of its input. ``"zero"`` is what the network was trained with, and
             leaves a frame of artefacts on a painting; ``"replicate"`` does not.
@@ -55,18 +55,16 @@ class Vgg(nn.Module):
         last: str = "5_4",
     ) -> None:
         super().__init__()
-        self.widths, self.pooling, self.border = widths, pooling, border
+        self.widths, self.pooling, self.border = each_width(widths), pooling, border
         self.convolutions = nn.ModuleDict()
         channels = 3
-        for name in CONVOLUTIONS[: CONVOLUTIONS.index(last) + 1]:
-            width = widths[int(name[0]) - 1]
+        for name, width in zip(CONVOLUTIONS[: CONVOLUTIONS.index(last) + 1], self.widths, strict=False):
             self.convolutions[name] = nn.Conv2d(channels, width, 3)
             channels = width
         self.heads = nn.ModuleDict()
         if with_heads:
             for layer in self.layers:
-                block = int(layer[4]) - 1
-                self.heads[layer] = nn.Linear(widths[block], FULL_WIDTHS[block])
+                self.heads[layer] = nn.Linear(self.widths[CONVOLUTIONS.index(layer[4:])], FULL_WIDTHS[int(layer[4]) - 1])
         self.register_buffer("mean", torch.zeros(3))
         self.register_buffer("std", torch.ones(3))
 
@@ -121,6 +119,18 @@ class Vgg(nn.Module):
             return F.conv2d(x, convolution.weight, convolution.bias, padding=1)
         mode = "replicate" if min(x.shape[-2:]) < 2 else self.border
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=mode), convolution.weight, convolution.bias)
+
+
+def each_width(widths: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the channels of each convolution, where those of each of the five blocks are given.
+
+    Example:
+        >>> each_width((1, 2, 3, 4, 5))
+        (1, 1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5)
+    """
+    if len(widths) != len(BLOCKS):
+        return widths
+    return tuple(width for width, count in zip(widths, BLOCKS, strict=True) for _ in range(count))
 
 
 def pool(x: FeatureMap, pooling: Pooling) -> FeatureMap:

@@ -1,9 +1,9 @@
 """Paint: optimise the pixels of a picture until it has the content of a photo and the style of a painting.
 
 Source: Gatys, Ecker and Bethge 2016, Image Style Transfer Using Convolutional Neural Networks; coarse to fine as in
-crowsonkb/style-transfer-pytorch. Departures from the paper, in the defaults: statistics are compared relative to the style's own, means
-and deviations beside Gram matrices; colour has half the resolution of light; a margin is painted and cut away; the photo's
-structure, seen small, is held on to.
+crowsonkb/style-transfer-pytorch. Departures from the paper, in the defaults: statistics are compared relative to the style's
+own, means and deviations beside Gram matrices; colour has half the resolution of light; a margin is painted and cut away; the
+photo's structure, seen small, is held on to.
 """
 
 import math
@@ -17,18 +17,42 @@ import torch
 from impasto.arithmetic import Arithmetic, available_memory, choose_arithmetic
 from impasto.encoders import Vgg, load_encoder
 from impasto.engine import Descent, Size, Step, pyramid
-from impasto.errors import OptionError, ResourceError, ShapeError, nearest_name
+from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError, nearest_name
 from impasto.images import Picture, fitted_size, resize
-from impasto.losses import ContentLoss, EdgeAwareSmoothness, Gamut, Loss, Objective, ScaledContentLoss, Smoothness, StructureLoss, StyleLoss, WassersteinLoss
-from impasto.losses import flatness, mapped, measure
+from impasto.losses import (
+    ContentLoss,
+    EdgeAwareSmoothness,
+    Gamut,
+    Loss,
+    Objective,
+    ScaledContentLoss,
+    Smoothness,
+    StructureLoss,
+    StyleLoss,
+    WassersteinLoss,
+    flatness,
+    mapped,
+    measure,
+)
 from impasto.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
 from impasto.options import INITS, PaintOptions, Run
-from impasto.recipes.starts import SMALLEST_SIDE, Style, at_least, planned_sizes, starting_picture, with_margin, without_margin
+from impasto.recipes.starts import (
+    SMALLEST_SIDE,
+    Resumption,
+    Style,
+    at_least,
+    planned_sizes,
+    remaining,
+    starting_picture,
+    with_margin,
+    without_margin,
+)
 from impasto.stats import Affine, Moments, blend
 from impasto.styles import NamedStyle
 from impasto.tensors import Features, Image
 
 _GAMUT_WEIGHT = 10.0
+_FEWEST_PIXELS = 8
 _UNIT_RANGE = 1 / 0.226
 """The range of the input where a network takes pictures of unit variance (torchvision's)."""
 
@@ -43,6 +67,7 @@ class Easel:
         sizes: the sizes with margin, coarse to fine, each with its number of steps.
         styles: what to paint in the manner of.
         start: the picture painting begins with, at the first size.
+        first_scale: index of the first size, above 0 where an interrupted painting goes on.
     """
 
     content: Image
@@ -53,6 +78,7 @@ class Easel:
     encoder: Vgg
     arithmetic: Arithmetic
     options: PaintOptions
+    first_scale: int = 0
 
 
 def steps(content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run) -> Iterator[Step]:
@@ -95,7 +121,8 @@ def paint_on(easel: Easel) -> Iterator[Step]:
     )
     share = easel.margin / max(easel.content.shape[-2:])
     for step in painted:
-        yield replace(step, image=without_margin(step.image, round(share * max(step.size))))
+        image = without_margin(step.image, round(share * max(step.size)))
+        yield replace(step, image=image, scale=step.scale + easel.first_scale)
 
 
 def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run) -> Easel:
@@ -104,19 +131,38 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     Raises:
         OptionError: an unknown layer, a wrong number of weights, an init that cannot be.
         ShapeError: a picture too small or too narrow to paint.
+        ImageFileError, WeightsError: a starting picture or an encoder that cannot be read.
         ResourceError: more memory than there is; the sentence says which size would fit.
     """
     check_pictures(content, styles, options)
     encoder = load_encoder(options.encoder, pooling=options.pooling, border=options.border)
     check_layers(encoder, options)
+    check_named_styles(styles)
     arithmetic = choose_arithmetic(run, encoder, full_precision=options.optimizer == "lbfgs")
     size = fitted_size(content.size, options.size)
-    margin = round(options.margin * max(size))
+    margin = min(round(options.margin * max(size)), min(size) - 1)  # no wider than what it mirrors
     check_memory(encoder, size, options, arithmetic)
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
     start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)
     return Easel(photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options)
+
+
+def resumed(easel: Easel, resumption: Resumption) -> Easel:
+    """Put an interrupted painting back on the easel: its picture, at the size and the step where it stood.
+
+    The optimizer starts afresh, so that the result is near to, but not bit for bit, that of a run without interruption.
+
+    Raises:
+        OptionError: the painting has not as many sizes.
+    """
+    if not 0 <= resumption.scale < len(easel.sizes):
+        raise OptionError(f"there is no size {resumption.scale + 1} of {len(easel.sizes)} to go on from; paint from the start")
+    height, width = easel.sizes[resumption.scale][0]
+    margin = round(easel.margin / max(easel.content.shape[-2:]) * max(height, width))
+    start = with_margin(resize(resumption.picture, (height - 2 * margin, width - 2 * margin)), margin)
+    left = remaining(easel.sizes, resumption)
+    return replace(easel, start=start.to(easel.start), sizes=left, first_scale=len(easel.sizes) - len(left))
 
 
 # ---------------------------------------------------------------------------------------------------- the objective
@@ -130,7 +176,7 @@ def objective_at(easel: Easel, size: Size) -> Objective:
     if options.content_weight:
         objective += options.content_weight * content_loss(easel, photo)
     if options.smoothness_weight:
-        scale = 255.0 if options.preset != "impasto" and options.pixel_range == "255" else 1.0
+        scale = 255.0 if options.pixel_range == "255" else 1.0
         objective += options.smoothness_weight * Smoothness(options.smoothness_form, scale)
     if options.calm_weight:
         objective += options.calm_weight * EdgeAwareSmoothness(flatness(photo))
@@ -149,7 +195,8 @@ def content_loss(easel: Easel, photo: Image) -> Loss:
     target = {layer: mapped(features, heads[layer]) for layer, features in target.items()}
     scale = feature_scale(encoder, options)
     weights = {
-        layer: content_weight(options.content_normalization, features, scale) / len(target) for layer, features in target.items()
+        layer: content_weight(options.content_normalization, features, scale) / len(target)
+        for layer, features in target.items()
     }
     kind = ScaledContentLoss if options.content_normalization == "scaled" else ContentLoss
     return kind(target, weights, heads)
@@ -166,15 +213,20 @@ def style_loss(easel: Easel, size: Size) -> Loss:
     shares = dict(zip(layers, options.layer_weights or (1 / len(layers),) * len(layers), strict=True))
     heads, scale = heads_of(encoder, layers), feature_scale(encoder, options)
     if options.statistics == "wasserstein":
-        weights = {layer: shares[layer] * wasserstein_weight(options.style_normalization, target[layer], scale) for layer in layers}
-        return WassersteinLoss(target, weights, heads)
+        target = {layer: blended.possible() for layer, blended in target.items()} if min(given) < 0 else target
+        weights = {
+            layer: shares[layer] * wasserstein_weight(options.style_normalization, target[layer], scale) for layer in layers
+        }
+        ridge = 1e-4 / (_UNIT_RANGE * float(encoder.std.mean())) ** 2  # crowsonkb's, in units of this network's features
+        return WassersteinLoss(target, weights, heads, ridge)
     shift = options.activation_shift / scale
     gram, mean, deviation = {}, {}, {}
     for layer in layers:
         here = target[layer].shifted(shift)
-        positions = (size[0] * size[1]) / 4 ** (int(layer[4]) - 1)
         if options.statistics != "moments":
-            weight = gram_weight(options.style_normalization, here, round(positions), size[0] * size[1], scale)
+            halvings = int(layer[4]) - 1
+            positions = (size[0] >> halvings) * (size[1] >> halvings)
+            weight = gram_weight(options.style_normalization, here, positions, size[0] * size[1], scale)
             gram[layer] = shares[layer] * weight
         if options.statistics != "gram":
             mean[layer], deviation[layer] = (shares[layer] * weight for weight in moment_weights(here))
@@ -183,16 +235,13 @@ def style_loss(easel: Easel, size: Size) -> Loss:
 
 def style_moments(easel: Easel, style: Style, edge_px: float) -> dict[str, Moments]:
     """Measure one style at a longer side of edge_px, in the channels of the full network."""
-    layers, encoder = easel.options.style_layers, easel.encoder
-    heads = heads_of(encoder, layers)
+    layers, device = easel.options.style_layers, easel.arithmetic.device
     if isinstance(style, NamedStyle):
-        known = style.at(edge_px, layers)
-        slim = encoder if any(heads.values()) else slim_encoder()
-        kept = {layer: to_device(known[layer], easel.arithmetic.device) for layer in layers}
-        carried = heads_of(slim.to(easel.arithmetic.device), layers)
-        return {layer: through(kept[layer], carried[layer]) for layer in layers}
+        known, heads = style.at(edge_px, layers), heads_of(slim_encoder().to(device), layers)
+        return {layer: through(to_device(known[layer], device), heads[layer]) for layer in layers}
+    heads = heads_of(easel.encoder, layers)
     picture = resize(style.image, fitted_size(style.size, max(16, round(edge_px))))
-    picture = at_least(picture.to(easel.arithmetic.device), 16)
+    picture = at_least(picture.to(device), 16)
     features = encode(easel, picture, layers)
     return {layer: measure(features[layer], heads[layer]) for layer in layers}
 
@@ -235,24 +284,36 @@ def feature_scale(encoder: Vgg, options: PaintOptions) -> float:
 
 def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOptions) -> None:
     """Raise unless there is something to paint: a photo wide enough, a style or more, and a weight for each."""
+    check_enough_pixels("content", content, "photo")
     height, width = fitted_size(content.size, options.size)
     if min(height, width) < SMALLEST_SIDE:
         fits = math.ceil(SMALLEST_SIDE * max(content.size) / min(content.size))
         raise ShapeError(
-            f"content {content.name!r} of {content.size[1]}x{content.size[0]} pixels would be {width}x{height} at --size {options.size}; "
-            f"both sides must be at least {SMALLEST_SIDE}: use --size {fits} or more, or crop the photo"
+            f"content {content.name!r} of {content.size[1]}x{content.size[0]} pixels would be {width}x{height} at "
+            f"--size {options.size}; both sides must be at least {SMALLEST_SIDE}: use --size {fits} or more, or crop it"
         )
     if not styles:
         raise OptionError("no style was given; give a picture or a named style (see impasto styles list)")
     if options.style_weights and len(options.style_weights) != len(styles):
-        raise OptionError(f"--style-weights has {len(options.style_weights)} values for {len(styles)} styles; give one for each style")
+        raise OptionError(
+            f"--style-weights has {len(options.style_weights)} values for {len(styles)} styles; give one for each style"
+        )
     for style in styles:
-        if isinstance(style, Picture) and min(style.size) < 8:
-            raise ShapeError(
-                f"style {style.name!r} has {style.size[1]}x{style.size[0]} pixels, too few to show a manner; both sides must be at least 8"
-            )
+        if isinstance(style, Picture):
+            check_enough_pixels("style", style, "manner")
     if options.init not in INITS and not Path(options.init).exists():
-        raise OptionError(f"--init {options.init!r} is neither a way to start nor a picture file{nearest_name(options.init, INITS)}")
+        raise OptionError(
+            f"--init {options.init!r} is neither a way to start nor a picture file{nearest_name(options.init, INITS)}"
+        )
+
+
+def check_enough_pixels(role: str, picture: Picture, shown: str) -> None:
+    """Raise unless a picture has enough pixels to show what it is there for."""
+    if min(picture.size) < _FEWEST_PIXELS:
+        raise ShapeError(
+            f"{role} {picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to show a {shown}; "
+            f"both sides must be at least {_FEWEST_PIXELS}"
+        )
 
 
 def check_layers(encoder: Vgg, options: PaintOptions) -> None:
@@ -264,11 +325,21 @@ def check_layers(encoder: Vgg, options: PaintOptions) -> None:
                 raise OptionError(f"{kind} layer {layer!r} is not in {options.encoder}{nearest_name(layer, encoder.layers)}")
 
 
+def check_named_styles(styles: Sequence[Style]) -> None:
+    """Raise unless every named style was measured with the shipped encoder of this version."""
+    for style in styles:
+        if isinstance(style, NamedStyle) and style.facts["encoder_sha256"] != slim_encoder().sha256:
+            raise StyleFileError(
+                f"style {style.name!r} was measured with the vgg19-slim of another version of impasto; "
+                "measure it again (see impasto styles measure), or give a picture"
+            )
+
+
 def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> int:
     """Predict the bytes that painting at a size takes at its peak, beyond the program itself.
 
-    Every convolution up to the deepest layer keeps its padded input and its output for the way back; a few maps of the widest layer stand
-    beside them. The factor is fitted to measurements, see docs/benchmarks.md.
+    Every convolution up to the deepest layer keeps its padded input and its output for the way back; a few maps of the widest
+    layer stand beside them. The factor is fitted to measurements, see docs/benchmarks.md.
     """
     height, width = (side * (1 + 2 * options.margin) for side in size)
     deepest = max(encoder.layers.index(layer) for layer in (*options.content_layers, *options.style_layers))
@@ -276,7 +347,7 @@ def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic
     for index in range(deepest // 2 + 1):
         name = encoder.layers[2 * index]
         block = int(name[4]) - 1
-        floats += encoder.widths[block] / 4**block
+        floats += encoder.widths[index] / 4**block
     bytes_each = 2 if arithmetic.precision == "bf16" else 4
     history = 3 * 4 * (2 * 20 + 5) if options.optimizer == "lbfgs" else 3 * 4 * 8
     fixed = 170 * 2**20 + 8 * sum(parameter.numel() for parameter in encoder.parameters())
@@ -289,7 +360,9 @@ def check_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Ar
     needed = predicted_memory(encoder, size, options, arithmetic)
     if free is None or needed <= free:
         return
-    fits = int(options.size * math.sqrt(free / needed) * 0.95)
+    fixed = predicted_memory(encoder, (0, 0), options, arithmetic)
+    fits = int(options.size * math.sqrt(max(0, free - fixed) / (needed - fixed)) * 0.95)
+    advice = f"--size {fits} would fit" if fits >= SMALLEST_SIDE else "no size would fit: close other programs"
     raise ResourceError(
-        f"--size {options.size} needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; --size {fits} would fit"
+        f"--size {options.size} needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; {advice}"
     )

@@ -1,26 +1,33 @@
 """The painter's front door: pictures in any form and options by name in, steps or a pastiche out."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from impasto import images
+from impasto._version import __version__
 from impasto.engine import Step
-from impasto.errors import ImpastoError
+from impasto.errors import OptionError
 from impasto.images import Picture, Source
 from impasto.options import PaintOptions, Run
 from impasto.pastiche import Pastiche, new_record, with_progress
 from impasto.recipes import gatys
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
-from impasto.styles import NamedStyle, find_style, shipped_styles
+from impasto.styles import SUFFIX, NamedStyle, find_style, load_style, shipped_styles
 
 StyleSource = Source | NamedStyle
 """A style picture in any form that can be read, a named style, or the name of one."""
 
 
 def paint(
-    content: Source, style: StyleSource | Sequence[StyleSource], *, preset: str = "impasto", run: Run | None = None, **options: Any
+    content: Source,
+    style: StyleSource | Sequence[StyleSource],
+    *,
+    preset: str = "impasto",
+    run: Run | None = None,
+    **options: Any,
 ) -> Pastiche:
     """Paint a photo in the manner of one or several pictures.
 
@@ -47,16 +54,17 @@ def paint(
     chosen, run = paint_options(preset, **options), run or Run()
     easel = gatys.set_up(photo, styles, chosen, run)
     record = new_record(photo, styles, chosen, run, easel.encoder.sha256)
-    last: Step | None = None
-    for last in gatys.paint_on(easel):
-        pass
-    if last is None:
-        raise ImpastoError("nothing was painted: no step was planned")
+    last = deque(gatys.paint_on(easel), maxlen=1).pop()  # there is one: every size has a step at the least
     return finished(photo, last, with_progress(record, last))
 
 
 def steps(
-    content: Source, style: StyleSource | Sequence[StyleSource], *, preset: str = "impasto", run: Run | None = None, **options: Any
+    content: Source,
+    style: StyleSource | Sequence[StyleSource],
+    *,
+    preset: str = "impasto",
+    run: Run | None = None,
+    **options: Any,
 ) -> Iterator[Step]:
     """Paint as :func:`paint` does, and yield every step; to cancel is to stop iterating.
 
@@ -65,8 +73,8 @@ def steps(
         >>> for step in impasto.steps(skimage.data.astronaut(), skimage.data.coffee(), size=64, steps=2):
         ...     if step.number == 2:
         ...         break
-        >>> step.number, sorted(step.losses)
-        (2, ['content', 'gamut', 'structure', 'style'])
+        >>> step.number, step.losses["style"] > 0
+        (2, True)
     """
     yield from gatys.steps(read_content(content), read_styles(style), paint_options(preset, **options), run or Run())
 
@@ -84,14 +92,17 @@ def read_content(content: Source) -> Picture:
 
 def read_styles(style: StyleSource | Sequence[StyleSource]) -> tuple[Style, ...]:
     """Read one or several styles: pictures, or names of styles."""
-    several = style if isinstance(style, list | tuple) else [style]
-    return tuple(read_style(each) for each in several)
+    if isinstance(style, list | tuple):
+        return tuple(read_style(each) for each in style)
+    return (read_style(cast(StyleSource, style)),)
 
 
 def read_style(style: StyleSource) -> Style:
-    """Read one style; a string that is no file and looks like none is a name."""
+    """Read one style: a picture, or a style file; a string that is no file and looks like none is a name."""
     if isinstance(style, NamedStyle | Picture):
         return style
+    if isinstance(style, str | Path) and str(style).endswith(SUFFIX):
+        return load_style(style)
     if isinstance(style, str) and not Path(style).exists():
         looks_like_a_file = "/" in style or "\\" in style or Path(style).suffix
         if style in shipped_styles() or not looks_like_a_file:
@@ -100,6 +111,16 @@ def read_style(style: StyleSource) -> Style:
 
 
 def options_of(record: dict[str, Any]) -> tuple[PaintOptions, Run]:
-    """Return the options and the run that a record holds."""
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in record["options"].items()}
-    return PaintOptions(**fields), Run(**record["run"])
+    """Return the options and the run that a record holds.
+
+    Raises:
+        OptionError: if it holds none, or those of another version.
+    """
+    try:
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in record["options"].items()
+        }
+        return PaintOptions(**fields), Run(**record["run"])
+    except (KeyError, TypeError, AttributeError) as error:
+        version = record.get("impasto", "an unknown version")
+        raise OptionError(f"the record of impasto {version} cannot be repeated by impasto {__version__}: {error}") from error

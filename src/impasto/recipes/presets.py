@@ -1,26 +1,65 @@
 """Presets: a published program's whole set of constants under its name.
 
-A number such as "style weight 100" means nothing without its divisor, its form of total variation, its range of input, its pooling and its
-start; a preset carries them together. Where a program cannot be followed to the letter, the departure is said beside it.
+A number such as "style weight 100" means nothing without its divisor, its form of total variation, its range of input, its
+pooling and its start; a preset carries them together. Where a program cannot be followed to the letter, the departure is said
+beside it.
+
+Of all of them: a style picture keeps its own proportions, where Network, INetwork and neural-style-tf stretch it to the
+photo's; L-BFGS searches along the line (strong Wolfe) and remembers 20 steps; several styles are blended as statistics.
 """
 
+import math
 from typing import Any
 
 from impasto.encoders.vgg import CONVOLUTIONS
 from impasto.errors import OptionError, nearest_name
-from impasto.options import PaintOptions
+from impasto.options import STYLE_LAYERS, PaintOptions
 
 _RELU = tuple(f"relu{name}" for name in CONVOLUTIONS)
-_CLASSIC: dict[str, Any] = {"structure_weight": 0.0, "calm_weight": 0.0, "margin": 0.0, "canvas": "pixels", "averaging": 0.0, "decay": False}
-_SINGLE_SCALE: dict[str, Any] = {"smallest_size": 100_000}
-_EQUAL = (0.2,) * 5
+_PUBLISHED: dict[str, Any] = {
+    # What most of the programs have in common. Every option stands here, so that no default of ours, which may change, is in
+    # a preset.
+    "size": 512,
+    "content_weight": 1.0,
+    "style_weight": 1.0,
+    "content_layers": ("relu4_2",),
+    "style_layers": STYLE_LAYERS,
+    "layer_weights": (0.2,) * 5,
+    "style_weights": (),
+    "style_scale": 1.0,
+    "statistics": "gram",
+    "content_normalization": "sum",
+    "style_normalization": "gatys",
+    "activation_shift": 0.0,
+    "smoothness_weight": 0.0,
+    "smoothness_form": "sum-l2",
+    "calm_weight": 0.0,
+    "structure_weight": 0.0,
+    "pooling": "max",
+    "border": "zero",
+    "margin": 0.0,
+    "canvas": "pixels",
+    "pixel_range": "255",
+    "init": "content",
+    "init_noise": 0.0,
+    "optimizer": "lbfgs",
+    "steps": 1000,
+    "first_steps": 0,
+    "learning_rate": 1.0,
+    "betas": (0.9, 0.999),
+    "averaging": 0.0,
+    "decay": False,
+    "smallest_size": 100_000,  # a single scale
+    "scale_factor": math.sqrt(2),
+    "min_improvement": 0.0,
+}
 
 
 def inetwork_weights(count: int, *, last: float) -> tuple[float, ...]:
     """Return the weights that INetwork's chain of differences comes to: one for each layer.
 
-    ``Σ_i 2^-(n-1-i) (L_i - L_(i+1))``, i from 1 to n - 1, collapses to ``2^-(n-2)`` at the first layer, ``2^-(n-k)`` at layer k, and -1 at
-    the last, which is so pushed away from the style.
+    ``Σ_i 2^-(n-1-i) (L_i - L_(i+1))``, i from 1 to n - 1, collapses to ``2^-(n-2)`` at the first layer, ``2^-(n-k)`` at layer
+    k, and -1 at the last, which is so pushed away from the style.
 
     Example:
         >>> inetwork_weights(4, last=-1.0)
@@ -29,118 +68,90 @@ def inetwork_weights(count: int, *, last: float) -> tuple[float, ...]:
     return (2.0 ** -(count - 2), *(2.0 ** -(count - k) for k in range(2, count)), last)
 
 
+def _published(preset: str, **constants: Any) -> PaintOptions:
+    return PaintOptions(preset=preset, **{**_PUBLISHED, **constants})
+
+
 PRESETS: dict[str, PaintOptions] = {
     "impasto": PaintOptions(),
-    # Gatys, Ecker and Bethge 2015 (arXiv:1508.06576): conv1_1 ... conv5_1 with w_l = 1/5, content conv4_2, alpha/beta = 1e-3, average
-    # pooling, white noise, L-BFGS. The paper gives no number of iterations; 500 is where its loss has settled.
-    "gatys2015": PaintOptions(
-        preset="gatys2015",
+    # Gatys, Ecker and Bethge 2015 (arXiv:1508.06576): conv1_1 ... conv5_1 with w_l = 1/5, content conv4_2, alpha/beta = 1e-3,
+    # average pooling, white noise, L-BFGS. The paper gives no number of iterations; 500 is where its loss has settled.
+    "gatys2015": _published(
+        "gatys2015",
         content_weight=1.0,
         style_weight=1000.0,
-        layer_weights=_EQUAL,
-        statistics="gram",
-        smoothness_weight=0.0,
         content_normalization="half-sum",
-        style_normalization="gatys",
         pooling="average",
-        border="zero",
         init="noise",
-        optimizer="lbfgs",
-        learning_rate=1.0,
         steps=500,
-        **_CLASSIC,
-        **_SINGLE_SCALE,
     ),
-    # The deeplearning.ai assignment: alpha 10, beta 40, conv1_1 ... conv5_1 at 0.2, content conv4_2, average pooling, Adam at 2 of 255,
-    # 200 iterations, 60 % noise in the start, 400 x 300.
-    "deeplearning-ai": PaintOptions(
-        preset="deeplearning-ai",
+    # The deeplearning.ai assignment: alpha 10, beta 40, conv1_1 ... conv5_1 at 0.2, content conv4_2 (after its ReLU), average
+    # pooling, Adam at 2 of 255, 200 iterations, 60 % noise in the start, 400 x 300. It does not hold pixels in their range
+    # while it paints; we do.
+    "deeplearning-ai": _published(
+        "deeplearning-ai",
         size=400,
         content_weight=10.0,
         style_weight=40.0,
-        layer_weights=_EQUAL,
-        statistics="gram",
-        smoothness_weight=0.0,
         content_normalization="deeplearning-ai",
-        style_normalization="gatys",
         pooling="average",
-        border="zero",
         init="blend",
         init_noise=0.6,
+        optimizer="adam",
         learning_rate=2 / 255,
         betas=(0.9, 0.999),
         steps=200,
-        **_CLASSIC,
-        **_SINGLE_SCALE,
     ),
-    # titu1994/Neural-Style-Transfer, Network.py: plain Gatys with its own divisor. 400 there is the number of rows. Ten rounds of twenty
-    # L-BFGS evaluations, whose history it throws away between rounds; here 200 steps with the history kept.
-    "network": PaintOptions(
-        preset="network",
+    # titu1994/Neural-Style-Transfer, Network.py: plain Gatys with its own divisor. 400 there is the number of rows. Ten
+    # rounds of twenty L-BFGS evaluations, whose history it throws away between rounds; here 200 steps with the history kept.
+    "network": _published(
+        "network",
         size=400,
         content_weight=0.025,
         style_weight=1.0,
         content_layers=("relu5_2",),
-        layer_weights=_EQUAL,
-        statistics="gram",
         content_normalization="sum",
         style_normalization="network",
         smoothness_weight=8.5e-5,
         smoothness_form="inetwork",
-        border="zero",
-        optimizer="lbfgs",
-        learning_rate=1.0,
         steps=200,
-        **_CLASSIC,
-        **_SINGLE_SCALE,
     ),
-    # titu1994/Neural-Style-Transfer, INetwork.py with --model vgg19: every layer, Gram matrices of F - 1, and the chain of differences
-    # that comes to the weights below, with -1 on the last layer.
-    "inetwork": PaintOptions(
-        preset="inetwork",
+    # titu1994/Neural-Style-Transfer, INetwork.py with --model vgg19: every layer, Gram matrices of F - 1, and the chain of
+    # differences that comes to the weights below, with -1 on the last layer.
+    "inetwork": _published(
+        "inetwork",
         size=400,
         content_weight=0.025,
         style_weight=1.0,
         content_layers=("relu5_2",),
         style_layers=_RELU,
         layer_weights=inetwork_weights(len(_RELU), last=-1.0),
-        statistics="gram",
         content_normalization="sum",
         style_normalization="network",
         activation_shift=-1.0,
         smoothness_weight=8.5e-5,
         smoothness_form="inetwork",
-        border="zero",
-        optimizer="lbfgs",
-        learning_rate=1.0,
         steps=200,
-        **_CLASSIC,
-        **_SINGLE_SCALE,
     ),
-    # jcjohnson/neural-style. Its start, 0.001 of noise around the mean colour, is to the eye and to the network a grey picture; its
-    # total variation adds strength times the differences to the gradient, which is half of the squares in the loss.
-    "neural-style": PaintOptions(
-        preset="neural-style",
+    # jcjohnson/neural-style. Its start, 0.001 of noise around the mean colour, is to the eye and to the network a grey
+    # picture; its total variation adds strength times the differences to the gradient, which is half of the squares in the
+    # loss; white is 256 there, 255 here.
+    "neural-style": _published(
+        "neural-style",
         content_weight=5.0,
         style_weight=100.0,
         layer_weights=(1.0,) * 5,
-        statistics="gram",
         content_normalization="mean",
         style_normalization="neural-style",
         smoothness_weight=0.5e-3,
         smoothness_form="sum-l2",
-        border="zero",
         init="grey",
-        optimizer="lbfgs",
-        learning_rate=1.0,
-        steps=1000,
-        **_CLASSIC,
-        **_SINGLE_SCALE,
     ),
-    # crowsonkb/style-transfer-pytorch: Wasserstein-2 of Gaussians at 256:64:16:4:1, scaled content loss, nine-point total variation, Adam
-    # at 0.02 with an averaged iterate, 128 to 512 by the square root of 2, 1000 steps and then 500 at each size.
-    "style-transfer-pytorch": PaintOptions(
-        preset="style-transfer-pytorch",
+    # crowsonkb/style-transfer-pytorch: Wasserstein-2 of Gaussians at 256:64:16:4:1, scaled content loss, nine-point total
+    # variation, Adam at 0.02 with an averaged iterate, 128 to 512 by the square root of 2, 1000 steps and then 500 at each
+    # size. It replicates the border at the first convolution and has zeros at the others; here it is replicated at all.
+    "style-transfer-pytorch": _published(
+        "style-transfer-pytorch",
         content_weight=0.015,
         style_weight=1.0,
         layer_weights=tuple(weight / 341 for weight in (256, 64, 16, 4, 1)),
@@ -149,32 +160,28 @@ PRESETS: dict[str, PaintOptions] = {
         style_normalization="channels",
         smoothness_weight=2.0,
         smoothness_form="nine-point",
+        border="replicate",
         pixel_range="unit",
+        optimizer="adam",
         learning_rate=0.02,
         betas=(0.9, 0.99),
+        averaging=0.99,
         first_steps=1000,
         steps=500,
-        **{**_CLASSIC, "averaging": 0.99},
+        smallest_size=128,
     ),
-    # cysmith/neural-style-tf: average pooling, content before its ReLU with 1 / (2 sqrt(N M)), L-BFGS from the content.
-    "neural-style-tf": PaintOptions(
-        preset="neural-style-tf",
+    # cysmith/neural-style-tf: average pooling, content before its ReLU with 1 / (2 sqrt(N M)), L-BFGS from the content. Its
+    # layer weights of 0.2 are divided by the number of layers once more.
+    "neural-style-tf": _published(
+        "neural-style-tf",
         content_weight=5.0,
         style_weight=1e4,
         content_layers=("conv4_2",),
-        layer_weights=_EQUAL,
-        statistics="gram",
+        layer_weights=(0.2 / 5,) * 5,
         content_normalization="root",
-        style_normalization="gatys",
         smoothness_weight=1e-3,
         smoothness_form="sum-l1",
         pooling="average",
-        border="zero",
-        optimizer="lbfgs",
-        learning_rate=1.0,
-        steps=1000,
-        **_CLASSIC,
-        **_SINGLE_SCALE,
     ),
 }
 # INetwork without the defect: the last layer is drawn to the style like the others.

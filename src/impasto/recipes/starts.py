@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ Style = Picture | NamedStyle
 SMALLEST_SIDE = 32
 """The network sees nothing in a picture narrower than this."""
 
+_MEAN_COLOUR = (123.68, 116.779, 103.939)
 
 
 def planned_sizes(size: Size, options: PaintOptions) -> tuple[tuple[Size, int], ...]:
@@ -34,26 +36,57 @@ def planned_sizes(size: Size, options: PaintOptions) -> tuple[tuple[Size, int], 
     return tuple((each, first if k == 0 else options.steps) for k, each in enumerate(sizes))
 
 
+@dataclass(frozen=True)
+class Resumption:
+    """Where an interrupted painting stood.
+
+    Attributes:
+        picture: as it was left, (1, 3, height, width), without margin.
+        scale: index of the size that was being painted, from 0.
+        done: steps done at that size.
+    """
+
+    picture: Image
+    scale: int
+    done: int
+
+
+def remaining(sizes: Sequence[tuple[Size, int]], resumption: Resumption) -> tuple[tuple[Size, int], ...]:
+    """Return the sizes that are left to paint, the first of them with the steps that are left at it.
+
+    Example:
+        >>> remaining([((32, 32), 5), ((64, 64), 5)], Resumption(torch.zeros(1, 3, 32, 32), scale=0, done=2))
+        (((32, 32), 3), ((64, 64), 5))
+    """
+    (size, count), *later = sizes[resumption.scale :]
+    left = max(0, count - resumption.done)
+    return ((size, left), *later) if left else tuple(later)
+
+
 def starting_picture(photo: Image, styles: Sequence[Style], options: PaintOptions, seed: int) -> Image:
     """Make the picture that painting starts from, at the photo's size.
 
-    ``blend`` is the deeplearning.ai assignment's: noise of ±20 of 255 around grey, mixed into the photo.
+    ``grey`` is the mean colour of ImageNet. ``blend`` is the deeplearning.ai assignment's: noise of ±20 of 255 around that
+    grey, mixed into the photo.
     """
     noise = torch.rand(photo.shape, generator=torch.Generator().manual_seed(seed)).to(photo.device)
+    grey = photo.new_tensor(_MEAN_COLOUR)[None, :, None, None] / 255
     if options.init == "content":
         return photo.clone()
     if options.init == "noise":
         return noise
     if options.init == "grey":
-        return photo.new_tensor([123.68, 116.779, 103.939])[None, :, None, None].expand_as(photo).clone() / 255
+        return grey.expand_as(photo).clone()
     if options.init == "blend":
-        return torch.lerp(photo, 0.5 + (noise - 0.5) * 40 / 255, options.init_noise).clamp(0, 1)
+        return torch.lerp(photo, grey + (noise - 0.5) * 40 / 255, options.init_noise).clamp(0, 1)
     if options.init == "style-statistics":
         return recoloured(noise, colours_of(styles[0])).clamp(0, 1)
     if options.init == "style":
         style = styles[0]
         if not isinstance(style, Picture):
-            raise OptionError(f"--init style needs a style picture, and {style.name!r} is statistics; use --init style-statistics")
+            raise OptionError(
+                f"--init style needs a style picture, and {style.name!r} is statistics; use --init style-statistics"
+            )
         return resize(style.image.to(photo.device), (photo.shape[-2], photo.shape[-1]))
     return resize(images.read(options.init).image.to(photo.device), (photo.shape[-2], photo.shape[-1]))
 

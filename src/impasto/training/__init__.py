@@ -1,0 +1,1 @@
+"""Training: fits the networks that impasto paints with, and yields every step."""

@@ -6,10 +6,10 @@ teacher would have painted. So it is fitted
 1. in closed form, layer by layer: its channels are the teacher's most telling ones (pivoted QR of the activations'
    covariance), its filters the least-squares answer to the teacher's activations given its own, narrower input;
 2. then by Adam on four errors, each relative and each measured in the teacher's channels, through the linear heads:
-   the features; their Gram matrices and moments; the *change* of the features along a step of painting (a directional derivative:
-   two networks whose features change alike have like gradients with respect to the pixels); all of it on photos, paintings,
-   textures, noise, and on pictures half painted by the student itself, since those are what it will see and would exploit;
-3. at the end its heads are refitted in closed form.
+   the features; their Gram matrices and moments; the *change* of the features along a step of painting (a directional
+   derivative: two networks whose features change alike have like gradients with respect to the pixels); all of it on photos,
+   paintings, textures, noise, and on pictures half painted by the student itself, since those are what it will see and would
+   exploit. What is kept is the running average of its parameters.
 
 Source: in the spirit of Wang et al. 2020 (arXiv:2003.08436, collaborative distillation) and He et al. 2017 (arXiv:1707.06168,
 channel pruning by least squares); the half-painted pool and the change term are our own.
@@ -18,7 +18,7 @@ channel pruning by least squares); the half-painted pool and the change term are
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,63 +26,24 @@ import numpy as np
 import scipy.linalg
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from impasto.encoders.vgg import CONVOLUTIONS, Vgg, pool
-from impasto.stats import Moments, moments
+from impasto.stats import moments
 from impasto.tensors import Features, Image
+from impasto.training.agreement import MAIN_LAYERS, STYLE_LAYERS, moments_error, relative_error
+from impasto.training.crops import Corpus, random_picture
+from impasto.training.halfpainted import HalfPainted
 
-STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-CONTENT_LAYER = "relu4_2"
-MAIN_LAYERS = (*STYLE_LAYERS, CONTENT_LAYER)
+__all__ = ["Distillation", "DistillationStep", "initialize_from_teacher", "most_telling_channels"]
+
 OTHER_LAYERS = tuple(f"relu{name}" for name in CONVOLUTIONS if f"relu{name}" not in MAIN_LAYERS)
-
-Corpus = Mapping[str, list[Tensor]]
-"""Pictures by kind ("photo", "painting", "texture"): each (3, height, width), uint8."""
-
-
-# ---------------------------------------------------------------------------------------------------- crops
-
-
-def random_crop(pictures: list[Tensor], edge_px: int, random: np.random.Generator) -> Image:
-    """Cut a square out of a random picture at a random scale: (1, 3, edge_px, edge_px), in [0, 1]."""
-    picture = pictures[random.integers(len(pictures))]
-    shorter = min(picture.shape[1:])
-    side = min(shorter, round(edge_px * float(np.exp(random.uniform(-0.6, 0.7)))))
-    top = random.integers(picture.shape[1] - side + 1)
-    left = random.integers(picture.shape[2] - side + 1)
-    crop = picture[None, :, top : top + side, left : left + side].float() / 255
-    if side != edge_px:
-        crop = F.interpolate(crop, size=(edge_px, edge_px), mode="bicubic", antialias=side > edge_px, align_corners=False)
-    if random.random() < 0.5:
-        crop = crop.flip(-1)
-    return crop.clamp(0, 1)
-
-
-def random_picture(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
-    """Draw a training picture: mostly photos and paintings, some textures, blends, noisy and recoloured pictures."""
-    kind = ("photo", "photo", "painting", "texture")[random.integers(4)]
-    picture = random_crop(corpus[kind], edge_px, random)
-    fate = random.random()
-    if fate < 0.15:
-        other = random_crop(corpus["painting"], edge_px, random)
-        picture = torch.lerp(picture, other, float(random.uniform(0.2, 0.8)))
-    elif fate < 0.35:
-        coarse = int(2 ** random.integers(0, 4))
-        noise = torch.from_numpy(random.standard_normal((1, 3, edge_px // coarse, edge_px // coarse), dtype=np.float32))
-        noise = F.interpolate(noise, size=(edge_px, edge_px), mode="bilinear", align_corners=False)
-        picture = picture + float(random.uniform(0.02, 0.25)) * noise
-    elif fate < 0.5:
-        shift = torch.from_numpy(random.uniform(-0.2, 0.2, (1, 3, 1, 1)).astype(np.float32))
-        picture = (picture - 0.5) * float(random.uniform(0.6, 1.4)) + 0.5 + shift
-    return picture.clamp(0, 1)
-
 
 # ---------------------------------------------------------------------------------------------------- closed form
 
 
 @torch.no_grad()
-def initialize_from_teacher(student: Vgg, teacher: Vgg, pictures: Image, *, ridge: float = 1e-3) -> None:
+def initialize_from_teacher(student: Vgg, teacher: Vgg, pictures: Image, *, ridge: float = 1e-3, keep: int = 0) -> None:
     """Set the student's filters and heads to the least-squares fit to the teacher's activations on some pictures.
 
     Args:
@@ -90,32 +51,52 @@ def initialize_from_teacher(student: Vgg, teacher: Vgg, pictures: Image, *, ridg
         teacher: a :class:`Vgg` of full width, on the same device.
         pictures: (n, 3, height, width), in [0, 1]; a few hundred crops.
         ridge: how strongly the fit is pulled towards the teacher's own filters, relative to the mean power of the input.
+        keep: how many of the first convolutions are trained already and stay as they are.
     """
     student.mean.copy_(teacher.mean)
     student.std.copy_(teacher.std)
     batches = pictures.split(8)
     normalized = [(batch - teacher.mean[:, None, None]) / teacher.std[:, None, None] for batch in batches]
     inputs, references = list(normalized), list(normalized)
-    chosen_before = torch.arange(3)
+    chosen_before: Tensor | None = torch.arange(3)
     for name in CONVOLUTIONS:
         if name.endswith("_1") and name != "1_1":
             inputs = [pool(x, student.pooling) for x in inputs]
             references = [pool(x, teacher.pooling) for x in references]
         targets = [teacher._convolve(name, x) for x in references]
         references = [F.relu(x) for x in targets]
-        convolution = student.convolutions[name]
+        convolution = convolution_of(student, name)
+        if CONVOLUTIONS.index(name) < keep:
+            inputs = [F.relu(student._convolve(name, x)) for x in inputs]
+            chosen_before = None
+            continue
         chosen = most_telling_channels(references, convolution.out_channels)
-        prior = teacher.convolutions[name]
-        weight = prior.weight[chosen][:, chosen_before]
-        weight, bias = _fit_convolution(inputs, [y[:, chosen] for y in targets], weight, prior.bias[chosen], ridge)
+        prior = convolution_of(teacher, name)
+        weight = torch.zeros_like(convolution.weight)  # channels that training has changed have no counterpart: no prior
+        if chosen_before is not None:
+            weight = prior.weight[chosen][:, chosen_before]
+        weight, bias = _fit_convolution(inputs, [y[:, chosen] for y in targets], weight, bias_of(prior)[chosen], ridge)
         convolution.weight.copy_(weight)
-        convolution.bias.copy_(bias)
+        bias_of(convolution).copy_(bias)
         answers = [student._convolve(name, x) for x in inputs]
         inputs = [F.relu(x) for x in answers]
         for layer, given, wanted in ((f"conv{name}", answers, targets), (f"relu{name}", inputs, references)):
             if layer in student.heads:
                 set_head(student, layer, given, wanted)
         chosen_before = chosen
+
+
+def convolution_of(network: Vgg, name: str) -> nn.Conv2d:
+    """Return one of a network's convolutions."""
+    found = network.convolutions[name]
+    assert isinstance(found, nn.Conv2d)
+    return found
+
+
+def bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    """Return the bias that each of our layers has."""
+    assert layer.bias is not None
+    return layer.bias
 
 
 def most_telling_channels(activations: list[Tensor], count: int) -> Tensor:
@@ -169,91 +150,9 @@ def set_head(student: Vgg, layer: str, given: list[Tensor], wanted: list[Tensor]
     normal.diagonal().add_(1e-5 * normal.diagonal().mean())
     solution = torch.linalg.solve(normal, x @ y.T)
     linear = student.heads[layer]
+    assert isinstance(linear, nn.Linear)
     linear.weight.copy_(solution[:-1].T)
     linear.bias.copy_(solution[-1])
-
-
-# ---------------------------------------------------------------------------------------------------- errors
-
-
-def relative_error(answer: Tensor, target: Tensor) -> Tensor:
-    """Measure ``|answer - target|² / |target|²`` for each picture of a batch: (batch,)."""
-    difference = (answer.float() - target.float()).flatten(1).square().sum(1)
-    return difference / target.float().flatten(1).square().sum(1).clamp_min(1e-8)
-
-
-def moments_error(answer: Moments, target: Moments) -> Tensor:
-    """Sum the relative errors of Gram matrix, mean and deviation, for each picture: (batch,)."""
-    return (
-        relative_error(answer.gram, target.gram)
-        + relative_error(answer.mean, target.mean)
-        + relative_error(answer.deviation, target.deviation)
-    )
-
-
-def painting_loss(network: Vgg, features: Features, content: Tensor, style: Mapping[str, Moments]) -> Tensor:
-    """The painter's objective on one network's features: relative style errors plus the relative content error, (batch,)."""
-    total = torch.zeros(len(content), device=content.device)
-    for layer, target in style.items():
-        measured = moments(features[layer])
-        head = network.head(layer)
-        total = total + moments_error(head.moments(measured) if head else measured, target) / len(style)
-    head = network.head(CONTENT_LAYER)
-    answer = head.features(features[CONTENT_LAYER]) if head else features[CONTENT_LAYER]
-    return total + 0.7 * relative_error(answer, content)
-
-
-# ---------------------------------------------------------------------------------------------------- half-painted pictures
-
-
-@dataclass
-class HalfPainted:
-    """Pictures on their way from a photo (or noise) to a painting, painted by the student as it is now."""
-
-    image: Image
-    before: Image
-    content: Image
-    style: Image
-    age: Tensor
-
-    @classmethod
-    def start(cls, count: int, corpus: Corpus, edge_px: int, random: np.random.Generator) -> "HalfPainted":
-        empty = torch.zeros(count, 3, edge_px, edge_px)
-        painted = cls(empty, empty.clone(), empty.clone(), empty.clone(), torch.zeros(count, dtype=torch.long))
-        for index in range(count):
-            painted.renew(index, corpus, random)
-        return painted
-
-    def renew(self, index: int, corpus: Corpus, random: np.random.Generator) -> None:
-        """Put a new pair in a place: start from the photo, from noise, or from something between."""
-        edge_px = self.image.shape[-1]
-        self.content[index] = random_crop(corpus["photo"], edge_px, random)[0]
-        self.style[index] = random_crop(corpus["painting"], edge_px, random)[0]
-        noise = torch.from_numpy(random.uniform(0, 1, (3, edge_px, edge_px)).astype(np.float32))
-        share = (0.0, 0.0, 0.1, 0.5, 1.0)[random.integers(5)]
-        self.image[index] = torch.lerp(self.content[index], noise, share)
-        self.before[index] = self.image[index]
-        self.age[index] = 0
-
-    def advance(self, indices: Tensor, student: Vgg, teacher: Vgg, autocast: Callable[[], torch.autocast]) -> None:
-        """Paint some of the pictures on by a few Adam steps."""
-        device = student.mean.device
-        with torch.no_grad(), autocast():
-            content = teacher(self.content[indices].to(device), [CONTENT_LAYER])[CONTENT_LAYER]
-            features = teacher(self.style[indices].to(device), STYLE_LAYERS)
-            style = {layer: moments(features[layer]) for layer in STYLE_LAYERS}
-        image = self.image[indices].to(device).contiguous(memory_format=torch.channels_last).requires_grad_()
-        self.before[indices] = image.detach().cpu()
-        optimizer = torch.optim.Adam([image], lr=0.03, betas=(0.8, 0.95))
-        for _ in range(6):
-            with autocast():
-                loss = painting_loss(student, student(image, MAIN_LAYERS), content, style).sum()
-            (image.grad,) = torch.autograd.grad(loss, image)
-            optimizer.step()
-            with torch.no_grad():
-                image.clamp_(0, 1)
-        self.image[indices] = image.detach().cpu()
-        self.age[indices] += 1
 
 
 # ---------------------------------------------------------------------------------------------------- training
@@ -282,7 +181,7 @@ class Distillation:
         seed: of everything random here.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what it is trained on, and four numbers)
         self,
         student: Vgg,
         teacher: Vgg,
@@ -397,30 +296,3 @@ class Distillation:
                 total = total + 0.7 * style.clamp_min(1e-6).sqrt()
                 errors[f"{layer} moments"] = style.item()
         return total, errors
-
-
-# ---------------------------------------------------------------------------------------------------- measuring
-
-
-def gradient_agreement(student: Vgg, teacher: Vgg, image: Image, content: Image, style: Image) -> Tensor:
-    """Compare the painter's gradients with respect to the pixels under two networks.
-
-    Args:
-        student, teacher: the networks.
-        image: (batch, 3, height, width), the pictures being painted.
-        content, style: the same shape, what they are painted from.
-
-    Returns:
-        (batch,) cosines; 1 means that both networks would paint the same stroke.
-    """
-    with torch.no_grad():
-        content_target = teacher(content, [CONTENT_LAYER])[CONTENT_LAYER]
-        features = teacher(style, STYLE_LAYERS)
-        target = {layer: moments(features[layer]) for layer in STYLE_LAYERS}
-    gradients = []
-    for network in (student, teacher):
-        pixels = image.clone().requires_grad_()
-        loss = painting_loss(network, network(pixels, MAIN_LAYERS), content_target, target).sum()
-        (gradient,) = torch.autograd.grad(loss, pixels)
-        gradients.append(gradient.flatten(1))
-    return F.cosine_similarity(*gradients)

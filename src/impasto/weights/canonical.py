@@ -54,9 +54,8 @@ class VggWeights:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The channels of each of the five blocks; a block that the file does not reach repeats the one before."""
-        by_block = {int(name[0]): len(bias) for name, (_, bias) in self.convolutions.items()}
-        return tuple(by_block[min(block, max(by_block))] for block in range(1, 6))
+        """The channels of each convolution, from the first to the last."""
+        return tuple(len(bias) for _, bias in self.convolutions.values())
 
 
 @dataclass(frozen=True, eq=False)

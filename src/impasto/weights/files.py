@@ -249,10 +249,9 @@ def _check(found: Found) -> None:
     if len(names) < FEWEST_CONVOLUTIONS:
         raise WeightsError(f"it stops at conv{names[-1]}; VGG-19 up to conv4_1 at least is wanted")
     channels = 3
-    width_of_block: dict[str, int] = {}
     for name in names:
         weight, bias = found.convolutions[name]
-        width = width_of_block.setdefault(name[0], len(weight))
+        width = len(weight)
         if tuple(weight.shape) != (width, channels, 3, 3) or tuple(bias.shape) != (width,):
             shape = "x".join(map(str, weight.shape))
             raise WeightsError(f"the filters of conv{name} are {shape}; wanted is {width}x{channels}x3x3")

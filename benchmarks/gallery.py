@@ -1,0 +1,53 @@
+"""Paint the pictures of the documentation: sample photos in the shipped styles, and contact sheets.
+
+    python benchmarks/gallery.py            # docs/gallery.jpg and docs/gallery/*.jpg
+"""
+
+from pathlib import Path
+
+import impasto
+import skimage.data
+import torch
+from impasto.images import fitted_size, resize, write
+from impasto.styles import shipped_styles
+
+_PHOTOS = {"astronaut": skimage.data.astronaut, "chelsea": skimage.data.chelsea, "coffee": skimage.data.coffee}
+_DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def sheet(pictures: list[torch.Tensor], columns: int, cell: tuple[int, int]) -> torch.Tensor:
+    """Lay pictures out on a white sheet, each fitted into a cell of (height, width)."""
+    rows = -(-len(pictures) // columns)
+    height, width = cell
+    paper = torch.ones(1, 3, rows * (height + 8) - 8, columns * (width + 8) - 8)
+    for index, picture in enumerate(pictures):
+        scale = min(height / picture.shape[-2], width / picture.shape[-1])
+        small = resize(picture, (round(picture.shape[-2] * scale), round(picture.shape[-1] * scale)))
+        top = index // columns * (height + 8) + (height - small.shape[-2]) // 2
+        left = index % columns * (width + 8) + (width - small.shape[-1]) // 2
+        paper[..., top : top + small.shape[-2], left : left + small.shape[-1]] = small
+    return paper
+
+
+def main() -> None:
+    """Paint every sample photo in every shipped style."""
+    folder = _DOCS / "gallery"
+    folder.mkdir(parents=True, exist_ok=True)
+    styles = list(shipped_styles())
+    lines = ["# Gallery", "", "Every picture here was painted by `make docs` with the defaults, from photos in `skimage.data` and"]
+    lines += ["named styles that come with impasto: statistics of CC0 paintings. No style picture is needed to paint them.", ""]
+    for name, load in _PHOTOS.items():
+        photo = impasto.read(load())
+        pictures = [resize(photo.image, fitted_size(photo.size, 512))]
+        for style in styles:
+            pictures.append(impasto.paint(photo, style).image)
+            print(name, style, flush=True)
+        write(folder / f"{name}.jpg", sheet(pictures, 3, (300, 380)), quality=85)
+        lines += [f"## {name}", "", f"The photo, then {', '.join(styles)}.", "", f"![{name}](gallery/{name}.jpg)", ""]
+        if name == "astronaut":
+            write(_DOCS / "gallery.jpg", sheet(pictures[:6], 3, (320, 320)), quality=85)
+    (_DOCS / "gallery.md").write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The command line: one file for each command, and each is imported only when it is called, so that ``--help`` is instant.
+
+The library raises; here alone an error becomes a sentence and an exit code: 2 for whatever a user can put right, 130 for an
+interruption. Any other exception is a bug and shows its traceback.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from impasto._version import __version__
+from impasto.errors import ImpastoError
+
+USAGE_EXIT = 2
+INTERRUPTED_EXIT = 130
+
+app = App(
+    name="impasto",
+    help="Paint a photo in the manner of a picture.",
+    version=__version__,
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+app.command(
+    "impasto.cli.paint:paint", name="paint", help="Paint a photo in the manner of one or several pictures, or of a named style."
+)
+app.command("impasto.cli.demo:demo", name="demo", help="Paint a photo that comes along in a style that comes along.")
+app.command("impasto.cli.styles:app", name="styles", help="List and show the named styles, and measure new ones.")
+app.command("impasto.cli.weights:app", name="weights", help="List, fetch, import and verify the weights of encoders.")
+app.command("impasto.cli.train:app", name="train", help="Train the networks that impasto paints with.")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        words: the arguments; by default those of this program.
+
+    Returns:
+        The exit code: 0, 2 where something was wrong with what was asked for, 130 where the user interrupted.
+    """
+    try:
+        code = app(sys.argv[1:] if words is None else words, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except (CycloptsError, ImpastoError) as error:
+        return _complain(error)
+    except KeyboardInterrupt:
+        print("impasto: interrupted", file=sys.stderr)
+        return INTERRUPTED_EXIT
+    except BrokenPipeError:  # whoever read our output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _complain(error: Exception) -> int:
+    sentence = " ".join(str(error).split())
+    print(f"impasto: {sentence}", file=sys.stderr)
+    return USAGE_EXIT

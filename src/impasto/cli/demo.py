@@ -1,0 +1,64 @@
+"""``impasto demo``: a first painting, without any file of one's own and without the network."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from impasto.cli.flags import Files, Talk
+from impasto.cli.progress import narrator
+from impasto.errors import StyleFileError
+
+_FIRST_CHOICE = "gauguin-arlesiennes"
+
+
+def demo(
+    *,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("demo.png"),
+    seconds: float = 0.0,
+    quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
+    """Paint a photo that comes along (Eileen Collins, NASA, public domain) in a style that comes along.
+
+    Args:
+        output: Where the painting goes.
+        seconds: Stop after about this many seconds; 0: as long as it takes.
+        quiet: Say nothing but what is wrong.
+    """
+    from skimage.data import astronaut
+
+    from impasto import images
+    from impasto.cli.sitting import Order, check_files, paint_to_file
+    from impasto.options import Run
+    from impasto.recipes.presets import paint_options
+    from impasto.styles import find_style
+
+    files = Files(output=output)
+    check_files(files, ())
+    style = find_style(_style_name())
+    pixels = astronaut()  # type: ignore[no-untyped-call]
+    photo = dataclasses.replace(images.read(pixels), name="skimage.data.astronaut")
+    facts = style.facts
+    console = narrator(quiet=quiet)
+    console.print(f"photo: Eileen Collins, NASA ({photo.name}); style: {facts['title']}, {facts['artist']} ({style.name})")
+    order = Order(photo, (style,), paint_options(seconds=seconds), Run(), files, (photo.name, style.name))
+    code = paint_to_file(order, Talk(quiet=quiet))
+    console.print(
+        f"with your own photo: impasto paint PHOTO {style.name}, or any picture in its place; see impasto styles list"
+    )
+    return code
+
+
+def _style_name() -> str:
+    """Choose a style out of those that came along.
+
+    Raises:
+        StyleFileError: there is none.
+    """
+    from impasto.styles import shipped_styles
+
+    names = list(shipped_styles())
+    if not names:
+        raise StyleFileError("no named style came with this impasto; install it again, or use: impasto paint CONTENT STYLE")
+    return _FIRST_CHOICE if _FIRST_CHOICE in names else names[0]

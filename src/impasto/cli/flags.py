@@ -1,0 +1,117 @@
+"""Options as flags of the command line: made out of the dataclasses of :mod:`impasto.options`, so that each is declared once.
+
+A flag that is not given must leave a preset's value alone, so a flag is its field with None for "not given".
+"""
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from cyclopts import Parameter, Token
+
+from impasto.options import PaintOptions, Run
+
+_ALIASES = {"style_layers": "--layers"}
+
+
+def field_texts(options: type) -> dict[str, str]:
+    """Return the docstring under each field of a dataclass, by the field's name."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(options))).body
+    assert isinstance(tree, ast.ClassDef)
+    texts = {}
+    for field, text in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            texts[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return texts
+
+
+def as_flags(options: type) -> type:
+    """Make a dataclass with the fields, types and texts of another, in which every field may be None: not given."""
+    hints, texts = get_type_hints(options), field_texts(options)
+    fields = [
+        (each.name, Annotated[hints[each.name] | None, _flag(each, hints[each.name], texts[each.name])], None)
+        for each in dataclasses.fields(options)
+    ]
+    made = dataclasses.make_dataclass(f"{options.__name__}Flags", fields, frozen=True, kw_only=True)
+    made.__module__ = __name__  # where cyclopts looks its types up
+    return made
+
+
+def given(flags: Any) -> dict[str, Any]:
+    """Return the options that were given, by name."""
+    if flags is None:
+        return {}
+    values = {each.name: getattr(flags, each.name) for each in dataclasses.fields(flags)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _flag(field: "dataclasses.Field[Any]", hint: Any, text: str) -> Parameter:
+    shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
+    several = get_origin(hint) is tuple
+    return Parameter(
+        help=text,
+        show_default=(lambda _: shown) if shown else False,
+        alias=_ALIASES.get(field.name),
+        converter=_split if several else None,
+        n_tokens=1 if several else None,
+        metavar="A,B,..." if several else None,
+        negative_iterable=(),
+        allow_leading_hyphen=several,
+    )
+
+
+def _split(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
+    """Read ``a,b`` as two values; the flag may also be repeated."""
+    kind = get_args(hint)[0]
+    values = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
+    return tuple(kind(value) for value in values)
+
+
+if TYPE_CHECKING:
+    PaintFlags = PaintOptions
+    RunFlags = Run
+else:
+    PaintFlags = as_flags(PaintOptions)
+    RunFlags = as_flags(Run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Where the result, and what goes with it, is written to."""
+
+    output: Annotated[Path | None, Parameter(alias="-o")] = None
+    """The painting; .png, .jpg, .webp, .tif, .avif or .bmp. By default CONTENT-STYLE.png in this folder."""
+
+    preview: Path | None = None
+    """A picture that is rewritten as painting goes on, at most once a second."""
+
+    gif: Path | None = None
+    """The painting being made, as an animation."""
+
+    record: Path | None = None
+    """A JSON file with how the result came about; most pictures carry the same inside."""
+
+    bits: Literal[8, 16] = 8
+    """Bits of a channel; 16 for PNG and TIFF."""
+
+    quality: int = 95
+    """Quality of JPEG, WebP and AVIF, 1 to 100."""
+
+    keep_gps: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Write back where the photo was taken, if it says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talk:
+    """What is said while painting."""
+
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Print the record, one line of JSON, and nothing else, on the standard output."""
+
+    quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Say nothing but what is wrong."""

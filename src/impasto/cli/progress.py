@@ -1,0 +1,112 @@
+"""What is said while painting: a bar on a terminal, plain lines elsewhere, all of it on the standard error."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from impasto.engine import Step
+
+_SECONDS_BETWEEN_LINES = 2.0
+_SECONDS_BETWEEN_FRAMES = 0.1
+_FIRST_ESTIMATE = 3
+
+
+class Show(Protocol):
+    """What shows a step."""
+
+    def __call__(self, step: "Step") -> None:
+        """Show how far painting is."""
+
+
+def narrator(*, quiet: bool, to_stderr: bool = True) -> Console:
+    """Make what speaks to the user: plain text as it is, wrapped by the terminal alone."""
+    return Console(stderr=to_stderr, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
+
+
+def progress(console: Console, sizes: int) -> AbstractContextManager[Show]:
+    """Show the steps of painting, in the way that suits where the console writes to.
+
+    Args:
+        console: see :func:`narrator`.
+        sizes: how many sizes are painted, coarse to fine.
+    """
+    return bar(console, sizes) if console.is_terminal and not console.quiet else lines(console, sizes)
+
+
+@contextmanager
+def bar(console: Console, sizes: int) -> Iterator[Show]:
+    """Show a bar of the time that has passed and is left, with the size, the step and the losses."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    shown = 0.0
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[state]}"))
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as drawn:
+        task = drawn.add_task("looking", total=1.0, state="")
+
+        def show(step: "Step") -> None:
+            nonlocal shown
+            if step.note:
+                console.print(step.note)
+            if time.monotonic() - shown < _SECONDS_BETWEEN_FRAMES and step.number < step.total:
+                return
+            shown = time.monotonic()
+            state = f"{step.number}/{step.total}  {losses_in_words(step.losses)}  {time_left(step)}"
+            share = step.seconds / max(step.seconds + step.seconds_left, 1e-9)
+            drawn.update(task, description=place(step, sizes), completed=share, state=state, refresh=True)
+
+        yield show
+
+
+@contextmanager
+def lines(console: Console, sizes: int) -> Iterator[Show]:
+    """Show a line as soon as the time is known, and then about every two seconds."""
+    told = 0.0
+
+    def show(step: "Step") -> None:
+        nonlocal told
+        if step.note:
+            console.print(step.note)
+        if step.number < _FIRST_ESTIMATE or time.monotonic() - told < _SECONDS_BETWEEN_LINES:
+            return
+        told = time.monotonic()
+        where = f"{place(step, sizes)}, step {step.number} of {step.total}"
+        console.print(f"{where}: {losses_in_words(step.losses)}; {time_left(step)}")
+
+    yield show
+
+
+def place(step: "Step", sizes: int) -> str:
+    """Say which size is being painted."""
+    height, width = step.image.shape[-2:]
+    return f"size {step.scale + 1} of {sizes} ({width}x{height})"
+
+
+def losses_in_words(losses: Mapping[str, float]) -> str:
+    """Say the terms of the objective, the largest first."""
+    return ", ".join(f"{name} {value:.3g}" for name, value in sorted(losses.items(), key=lambda each: -abs(each[1])))
+
+
+def time_left(step: "Step") -> str:
+    """Say how long it will take from here, once a few steps have been timed."""
+    if step.number < _FIRST_ESTIMATE and step.number < step.total:
+        return "timing the first steps"
+    return f"about {duration(step.seconds_left)} left"
+
+
+def duration(seconds: float) -> str:
+    """Write a time: ``8 s``, ``2 min 5 s``, ``1 h 10 min``.
+
+    Example:
+        >>> duration(8.2), duration(125), duration(4200)
+        ('8 s', '2 min 5 s', '1 h 10 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

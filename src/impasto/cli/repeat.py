@@ -1,0 +1,151 @@
+"""Records read back: to paint the same again, or to go on where painting was interrupted."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from impasto import images
+from impasto.errors import ImageFileError, OptionError
+from impasto.images import Picture
+from impasto.options import PaintOptions, Run, dashed
+from impasto.pastiche import Record, described
+from impasto.recipes.painting import options_of
+from impasto.recipes.starts import Resumption, Style
+from impasto.weights.files import sha256_of
+
+_MAY_DIFFER = ("seconds",)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One input of a record: its role ("content" or "style"), its name, and the hash of its file; none for a named style."""
+
+    role: str
+    name: str
+    sha256: str | None
+
+
+def record_in(path: Path) -> Record:
+    """Read a record from its own JSON file, or from a picture that carries one.
+
+    Raises:
+        ImageFileError: there is none.
+        OptionError: what is there is no record of a painting.
+    """
+    found = _json_record(path) if path.suffix.lower() == ".json" else images.read_record(path)
+    if found is None:
+        raise ImageFileError(f"'{path}' carries no record of how it was painted; give the file that --record wrote")
+    try:
+        wanted_inputs(found)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise OptionError(f"the record in '{path}' is not one of a painting ({error} is missing); give another") from error
+    return found
+
+
+def wanted_inputs(record: Record) -> tuple[Wanted, ...]:
+    """Return the inputs that a record was painted from: the content first."""
+    content = record["content"]
+    styles = (Wanted("style", each["name"], each.get("sha256")) for each in record["styles"])
+    return (Wanted("content", content["name"], content["sha256"]), *styles)
+
+
+def found_inputs(record: Record, folders: Sequence[Path]) -> tuple[str, ...]:
+    """Find the files that a record was painted from, by their names and hashes.
+
+    Raises:
+        OptionError: one is in none of the folders; the sentence tells its name and hash.
+    """
+    return tuple(_found(wanted, folders) for wanted in wanted_inputs(record))
+
+
+def differences(record: Record, content: Picture, styles: Sequence[Style]) -> list[str]:
+    """Say which inputs are not those of the record, a sentence for each."""
+    given = ({"name": content.name, "sha256": content.sha256}, *(described(style) for style in styles))
+    wanted = wanted_inputs(record)
+    if len(given) != len(wanted):
+        return [f"the record was painted from {len(wanted) - 1} styles and {len(given) - 1} are given"]
+    return [
+        f"{was.role} {now['name']!r} is not the {was.name!r} of the record: its SHA-256 is {_short(now.get('sha256'))}, "
+        f"and that was {_short(was.sha256)}"
+        for was, now in zip(wanted, given, strict=True)
+        if now.get("sha256") != was.sha256
+    ]
+
+
+def replayed(record: Record, options: dict[str, Any], run: dict[str, Any]) -> tuple[PaintOptions, Run]:
+    """Return the options and the run of a record, changed where others were given.
+
+    Raises:
+        OptionError: the record is of another version, or a value is not allowed.
+    """
+    if "preset" in options:
+        raise OptionError("--preset and --replay each bring a whole set of options; give one of them")
+    known, where = options_of(record)
+    return known.changed(**options), Run(**{**vars(where), **run})
+
+
+def resumption(output: Path, record_file: Path | None) -> tuple[Record, Resumption]:
+    """Read where an interrupted painting stood, from the picture that was saved then.
+
+    Raises:
+        ImageFileError: there is no such picture, or it carries no record.
+        OptionError: it is finished.
+    """
+    picture = images.read(output)
+    has_own = images.read_record(output) is not None
+    record = record_in(output if has_own or record_file is None else record_file)
+    with suppress(KeyError, TypeError):
+        steps = record["steps"]
+        if steps["finished"]:
+            raise OptionError(f"'{output}' is finished: there is nothing to go on with; leave --resume away to paint it anew")
+        return record, Resumption(picture.image, int(steps["scale"]), int(steps["here"]))
+    raise OptionError(f"the record in '{output}' does not say where painting stood; leave --resume away to paint it anew")
+
+
+def resumed_options(record: Record, options: dict[str, Any], run: dict[str, Any]) -> tuple[PaintOptions, Run]:
+    """Return the options that an interrupted painting goes on with: its own; the run may be another.
+
+    Raises:
+        OptionError: an option was given that is not as it was.
+    """
+    known, where = options_of(record)
+    for name, value in options.items():
+        if name not in _MAY_DIFFER and value != getattr(known, name):
+            raise OptionError(
+                f"{dashed(name)} was {getattr(known, name)!r} when painting was interrupted, and cannot become {value!r} "
+                "on the way; leave it away, or leave --resume away"
+            )
+    changes = {name: value for name, value in options.items() if name in _MAY_DIFFER}
+    return known.changed(**changes), Run(**{**vars(where), **run})
+
+
+def _json_record(path: Path) -> Record:
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ImageFileError(f"record '{path}' cannot be read ({(error.strerror or str(error)).lower()})") from error
+    except ValueError as error:
+        raise ImageFileError(f"record '{path}' is damaged or no JSON ({error}); give another") from error
+    if not isinstance(found, dict):
+        raise ImageFileError(f"record '{path}' is not the record of a painting; give another")
+    return found
+
+
+def _found(wanted: Wanted, folders: Sequence[Path]) -> str:
+    if wanted.sha256 is None:
+        return wanted.name
+    for folder in folders:
+        path = folder / Path(wanted.name).name  # a record is data from elsewhere: its name leads nowhere but here
+        if path.is_file() and sha256_of(path) == wanted.sha256:
+            return str(path)
+    raise OptionError(
+        f"the {wanted.role} of the record, {wanted.name!r} with SHA-256 {wanted.sha256}, is not here; "
+        "give the content and the styles as in: impasto paint CONTENT STYLE --replay RECORD"
+    )
+
+
+def _short(sha256: str | None) -> str:
+    return f"{sha256[:12]}..." if sha256 else "none (a named style)"

@@ -1,0 +1,282 @@
+"""``impasto train``: fit the networks that impasto paints with."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from impasto.cli import INTERRUPTED_EXIT
+from impasto.cli.progress import duration, narrator
+from impasto.errors import ImageFileError, OptionError, WeightsError
+from impasto.options import Device, check_range
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+    from impasto.encoders import Vgg
+    from impasto.training.agreement import HeldOut
+    from impasto.training.crops import Corpus
+    from impasto.training.encoder import Distillation, DistillationStep
+
+app = App(name="train", help="Train the networks that impasto paints with.")
+
+_EDGE_PX = 112
+_FIRST_CROPS = 320
+_STEPS_BETWEEN_SAVES = 250
+_STEPS_BETWEEN_LINES = 50
+_BLOCKS = 5
+_CONVOLUTIONS = 16
+_SHARES = {"photo": 1.0, "painting": 0.5, "texture": 1 / 3}
+"""Of the number that is held out: as large a part of each kind as there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpora:
+    """What is learned from."""
+
+    teacher: Path
+    """The weights of the full VGG-19, in any published form."""
+
+    photos: Path
+    """A folder of photos."""
+
+    paintings: Path
+    """A folder of paintings."""
+
+    textures: Path
+    """A folder of textures."""
+
+    held_out: int = 60
+    """Photos, the last by name, that are kept for measuring, with half as many paintings and a third as many textures."""
+
+    teacher_licence: str = ""
+    """The licence of the teacher's weights, to be named with what is made of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How it is learned."""
+
+    steps: int
+    """Training steps in all; the learning rate falls to zero over them."""
+
+    widths: str = "24,64,128,256,256"
+    """Channels of the five blocks, or of the sixteen convolutions."""
+
+    learning_rate: float = 8e-3
+    """Adam's step at its highest, relative to the size of each parameter."""
+
+    seed: int = 0
+    """Seed of everything random."""
+
+    device: Device = "auto"
+    """auto (a GPU where there is one), cpu, cuda or mps."""
+
+
+@app.command
+def encoder(
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    state: Path,
+    corpora: Annotated[Corpora, Parameter(name="*")],
+    fit: Annotated[Fit, Parameter(name="*")],
+) -> int:
+    """Distil a slim encoder from the full VGG-19; goes on where the state says that it stood.
+
+    Args:
+        output: The weights, .safetensors.
+        state: What a resumed run needs, rewritten every 250 steps; the curve of its figures lies beside it.
+        corpora: What is learned from.
+        fit: How it is learned.
+    """
+    check_range("steps", fit.steps, 1, 10_000_000)
+    widths = _widths(fit.widths)
+    for path in (output, state):
+        if not path.parent.is_dir():
+            raise WeightsError(f"'{path}' cannot be written: there is no folder '{path.parent}'; make it first")
+    console = narrator(quiet=False)
+    distillation, held = _prepared(corpora, fit, widths, state, console)
+    with _asked_to_stop() as stop:
+        for step in distillation.steps():
+            _tell(step, fit.steps, console)
+            if step.number % _STEPS_BETWEEN_SAVES == 0 or step.number == fit.steps or stop:
+                distillation.save(state)
+                _measure(distillation, widths, held, state, console)
+            if stop and step.number < fit.steps:
+                console.print(f"interrupted at step {step.number} of {fit.steps}; the same command goes on from '{state}'")
+                return INTERRUPTED_EXIT
+    _write(output, distillation, corpora, fit, held)
+    console.print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        widths = tuple(int(width) for width in text.split(","))
+    except ValueError:
+        widths = ()
+    if len(widths) not in (_BLOCKS, _CONVOLUTIONS) or min(widths) < 1:
+        raise OptionError(
+            f"--widths is {text!r}; give the channels of the five blocks, such as 24,64,128,256,256, or of the sixteen convolutions"
+        )
+    return widths
+
+
+def _prepared(
+    corpora: Corpora, fit: Fit, widths: tuple[int, ...], state: Path, console: Console
+) -> tuple[Distillation, HeldOut]:
+    """Read everything, and make the student: in closed form, or from the state of an earlier run."""
+    import numpy as np
+    import torch
+
+    from impasto.arithmetic import choose_device
+    from impasto.encoders import load_encoder
+    from impasto.training.agreement import HeldOut
+    from impasto.training.crops import random_picture
+    from impasto.training.encoder import Distillation, initialize_from_teacher
+
+    device = torch.device(choose_device(fit.device))
+    teacher = load_encoder(corpora.teacher).to(device)
+    corpus, kept = _read_corpora(corpora, console)
+    student = _slim(widths, device)
+    if not state.exists():
+        random = np.random.default_rng(fit.seed + 1)
+        crops = torch.cat([random_picture(corpus, _EDGE_PX, random) for _ in range(_FIRST_CROPS)])
+        initialize_from_teacher(student, teacher, crops.to(device))
+    distillation = Distillation(
+        student, teacher, corpus, total_steps=fit.steps, learning_rate=fit.learning_rate, edge_px=_EDGE_PX, seed=fit.seed
+    )
+    held = HeldOut.draw(kept, _EDGE_PX, fit.seed + 5).to(device)
+    if state.exists():
+        _resume(distillation, state, console)
+    else:
+        _measure(distillation, widths, held, state, console)
+    return distillation, held
+
+
+def _resume(distillation: Distillation, state: Path, console: Console) -> None:
+    try:
+        distillation.resume(state)
+    except Exception as error:  # whatever a damaged file, or one of other widths, makes torch say
+        sentence = f"state '{state}' is damaged or of other --widths; move it away to start anew"
+        raise WeightsError(sentence) from error
+    console.print(f"going on from step {distillation.number}")
+
+
+def _read_corpora(corpora: Corpora, console: Console) -> tuple[Corpus, Corpus]:
+    """Read the pictures to train on, and those to measure on."""
+    folders = {"photo": corpora.photos, "painting": corpora.paintings, "texture": corpora.textures}
+    corpus: dict[str, list[torch.Tensor]] = {}
+    kept: dict[str, list[torch.Tensor]] = {}
+    for kind, folder in folders.items():
+        pictures = _read_folder(folder, console)
+        count = max(1, min(round(corpora.held_out * _SHARES[kind]), len(pictures) // 5))
+        corpus[kind], kept[kind] = pictures[:-count], pictures[-count:]
+        console.print(f"{kind}: {len(corpus[kind])} to learn from, {count} to measure on")
+    return corpus, kept
+
+
+def _read_folder(folder: Path, console: Console) -> list[torch.Tensor]:
+    """Read the pictures of a folder, each (3, height, width), uint8; what cannot be read is left out and named."""
+    import torch
+
+    from impasto import images
+
+    if not folder.is_dir():
+        raise ImageFileError(f"there is no folder '{folder}'; give one of pictures")
+    pictures = []
+    for path in sorted(each for each in folder.iterdir() if each.is_file()):
+        try:
+            array = images.to_array(images.read(path).image)
+        except ImageFileError as error:
+            console.print(f"left out: {error}")
+            continue
+        pictures.append(torch.from_numpy(array).permute(2, 0, 1).contiguous())
+    if len(pictures) < 2:
+        raise ImageFileError(f"folder '{folder}' holds {len(pictures)} pictures; at least 2 are needed")
+    return pictures
+
+
+def _tell(step: DistillationStep, total: int, console: Console) -> None:
+    if step.number % _STEPS_BETWEEN_LINES == 0 or step.number == 1:
+        from impasto.training.agreement import MAIN_LAYERS
+
+        errors = ", ".join(f"{layer} {step.errors[layer]:.3f}" for layer in MAIN_LAYERS)
+        left = duration(step.seconds * (total - step.number))
+        console.print(f"step {step.number} of {total}: {errors}; about {left} left")
+
+
+def _slim(widths: tuple[int, ...], device: torch.device) -> Vgg:
+    """Make a network with heads, its filters channels last."""
+    import torch
+
+    from impasto.encoders import Vgg
+
+    network = Vgg(widths, with_heads=True).to(device)
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
+def _averaged(distillation: Distillation, widths: tuple[int, ...]) -> Vgg:
+    """Make a network of the running average of the student's parameters."""
+    network = _slim(widths, distillation.device)
+    network.load_state_dict(distillation.averaged)
+    return network.requires_grad_(False)
+
+
+def _measure(distillation: Distillation, widths: tuple[int, ...], held: HeldOut, state: Path, console: Console) -> None:
+    """Measure the averaged student, and add a line to the curve."""
+    from impasto.training.agreement import figures
+
+    found: dict[str, Any] = {"step": distillation.number}
+    found |= figures(_averaged(distillation, widths), distillation.teacher, held)
+    with state.with_suffix(".curve.jsonl").open("a", encoding="utf-8") as curve:
+        curve.write(json.dumps(found) + "\n")
+    cosines = ", ".join(f"{name} {value:.3f}" for name, value in found.items() if name.startswith("gradient"))
+    console.print(f"held out: {cosines}")
+
+
+def _write(output: Path, distillation: Distillation, corpora: Corpora, fit: Fit, held: HeldOut) -> None:
+    from impasto.training.agreement import figures
+    from impasto.weights import save_vgg
+
+    network = _averaged(distillation, _widths(fit.widths))
+    facts = {
+        "about": "a slim VGG-19, distilled by impasto train encoder",
+        "teacher": corpora.teacher.name,
+        "teacher_sha256": distillation.teacher.sha256,
+        "teacher_licence": corpora.teacher_licence,
+        "steps": str(fit.steps),
+        "seed": str(fit.seed),
+        "learning_rate": str(fit.learning_rate),
+        "figures": json.dumps(figures(network, distillation.teacher, held)),
+    }
+    save_vgg(output, network, facts, bits=8)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Note a request to stop, so that the step at hand is finished first; the list is empty until there is one."""
+    asked: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for each, old in before.items():
+            signal.signal(each, old)

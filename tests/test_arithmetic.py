@@ -1,0 +1,125 @@
+"""Arithmetic: the device and the precision that are chosen, and what memory there is."""
+
+import builtins
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from impasto import arithmetic
+from impasto.arithmetic import Arithmetic, available_memory, bf16_agrees, choose_arithmetic, choose_device, has_fast_bf16
+from impasto.encoders import Vgg
+from impasto.errors import OptionError
+from impasto.options import Run
+from impasto.tensors import Image
+
+CPU = torch.device("cpu")
+
+
+def on(monkeypatch: pytest.MonkeyPatch, *, cuda: bool = False, mps: bool = False, bf16: bool = False) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(arithmetic, "has_fast_bf16", lambda device: bf16)
+
+
+# ---------------------------------------------------------------------------------------------------- the device
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_prefers_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str) -> None:
+    on(monkeypatch, cuda=cuda, mps=mps)
+    assert choose_device("auto") == chosen
+    assert choose_device("cpu") == "cpu"
+
+
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, mps=True)
+    with pytest.raises(OptionError, match=r"--device cuda is not on this machine \(found: cpu, mps\); use --device auto"):
+        choose_device("cuda")
+
+
+# ---------------------------------------------------------------------------------------------------- precision
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_precision_that_is_asked_for_is_taken(narrow: Callable[..., Vgg], precision: Any) -> None:
+    chosen = choose_arithmetic(Run(device="cpu", precision=precision), narrow(), full_precision=True)
+    assert chosen == Arithmetic(CPU, precision)
+
+
+def test_auto_takes_bf16_only_where_it_is_fast_and_agrees(monkeypatch: pytest.MonkeyPatch, narrow: Callable[..., Vgg]) -> None:
+    def chosen(**options: bool) -> str:
+        return choose_arithmetic(Run(device="cpu"), narrow(), **options).precision
+
+    on(monkeypatch, bf16=False)
+    assert chosen() == "fp32"
+    on(monkeypatch, bf16=True)
+    assert chosen() == "bf16"
+    assert chosen(full_precision=True) == "fp32"
+    monkeypatch.setattr(arithmetic, "bf16_agrees", lambda encoder, device: False)
+    assert chosen() == "fp32"
+
+
+def test_bf16_agrees_on_a_sound_network_and_not_where_rounding_is_all_there_is(narrow: Callable[..., Vgg]) -> None:
+    assert bf16_agrees(narrow(), CPU)
+    shaky = narrow()
+    for layer, convolution in shaky.convolutions.items():
+        if layer.startswith("1"):
+            convolution.get_parameter("bias").fill_(300.0)  # rounded to steps of two
+        if layer == "2_1":
+            weight = convolution.get_parameter("weight")
+            weight -= weight.mean(dim=(1, 2, 3), keepdim=True)  # sees nothing but differences
+            convolution.get_parameter("bias").zero_()
+    assert not bf16_agrees(shaky, CPU)
+
+
+def test_what_a_processor_is_said_to_have_is_a_yes_or_a_no() -> None:
+    assert has_fast_bf16(CPU) in (True, False)
+    assert not has_fast_bf16(torch.device("meta"))
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_features_come_in_the_precision_of_the_arithmetic(
+    narrow: Callable[..., Vgg], photo: Image, precision: Any, dtype: torch.dtype
+) -> None:
+    vgg = narrow()
+    found = Arithmetic(CPU, precision).encode(vgg, photo, frozenset(("relu1_1", "relu4_1")))
+    assert {features.dtype for features in found.values()} == {dtype}
+    expected = vgg(photo, ["relu4_1"])["relu4_1"]
+    assert float((found["relu4_1"].float() - expected).norm()) < 0.03 * float(expected.norm())
+
+
+def test_a_gradient_comes_back_to_the_picture_in_float32(narrow: Callable[..., Vgg], photo: Image) -> None:
+    photo.requires_grad_()
+    found = Arithmetic(CPU, "bf16").encode(narrow(), photo, frozenset(("relu3_1",)))
+    found["relu3_1"].float().sum().backward()
+    assert photo.grad is not None
+    assert photo.grad.dtype == torch.float32
+
+
+# ---------------------------------------------------------------------------------------------------- memory
+
+
+def test_the_memory_of_this_machine_is_known() -> None:
+    free = available_memory(CPU)
+    assert free is None or free > 2**20
+
+
+def test_the_memory_of_a_gpu_is_what_is_free_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 10))
+    assert available_memory(torch.device("cuda")) == 5
+
+
+def test_without_proc_half_of_what_is_built_in_is_taken_for_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*args: Any, **options: Any) -> Any:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(builtins, "open", missing)
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}[name], raising=False)
+    assert available_memory(CPU) == 4096 * 500
+    monkeypatch.delattr(os, "sysconf")
+    assert available_memory(CPU) is None

@@ -1,0 +1,64 @@
+"""The canvas: what planes are made of a picture, and what comes back."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impasto.canvas import to_image, to_planes
+from impasto.losses import luminance_of
+
+sizes = st.tuples(st.integers(2, 9), st.integers(2, 9))
+
+
+def picture(seed: int, size: tuple[int, int]) -> torch.Tensor:
+    return torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(seed))
+
+
+def test_pixels_are_a_copy_of_the_picture() -> None:
+    image = picture(0, (3, 5))
+    (plane,) = to_planes(image, "pixels")
+    assert torch.equal(plane, image)
+    assert plane.data_ptr() != image.data_ptr()
+    assert to_image([plane], "pixels") is plane
+
+
+@given(sizes)
+def test_soft_chroma_has_light_at_full_size_and_colour_at_half_of_it(size: tuple[int, int]) -> None:
+    light, colour = to_planes(picture(0, size), "soft-chroma")
+    assert light.shape == (1, 1, *size)
+    assert colour.shape == (1, 2, (size[0] + 1) // 2, (size[1] + 1) // 2)
+    assert to_image([light, colour], "soft-chroma").shape == (1, 3, *size)
+
+
+@given(st.integers(0, 99), sizes)
+def test_soft_chroma_keeps_the_light_of_every_pixel(seed: int, size: tuple[int, int]) -> None:
+    image = picture(seed, size)
+    back = to_image(to_planes(image, "soft-chroma"), "soft-chroma")
+    torch.testing.assert_close(luminance_of(back), luminance_of(image), atol=1e-6, rtol=0)
+
+
+@given(st.tuples(*[st.floats(0, 1)] * 3), sizes)
+def test_soft_chroma_keeps_a_picture_of_one_colour(colour: tuple[float, float, float], size: tuple[int, int]) -> None:
+    image = torch.tensor(colour)[None, :, None, None].expand(1, 3, *size)
+    torch.testing.assert_close(to_image(to_planes(image, "soft-chroma"), "soft-chroma"), image, atol=1e-6, rtol=0)
+
+
+def test_soft_chroma_keeps_a_grey_picture_to_the_pixel() -> None:
+    image = picture(0, (7, 6))[:, :1].expand(1, 3, 7, 6)
+    torch.testing.assert_close(to_image(to_planes(image, "soft-chroma"), "soft-chroma"), image, atol=1e-6, rtol=0)
+
+
+def test_soft_chroma_cannot_hold_colour_noise_of_single_pixels() -> None:
+    noise = picture(0, (32, 32))
+    colour = noise - luminance_of(noise)
+    back = to_image(to_planes(noise, "soft-chroma"), "soft-chroma")
+    kept = back - luminance_of(back)
+    assert float(kept.var()) < 0.35 * float(colour.var())
+
+
+@pytest.mark.parametrize("canvas", ["pixels", "soft-chroma"])
+def test_a_gradient_reaches_every_plane(canvas: str) -> None:
+    planes = [plane.requires_grad_() for plane in to_planes(picture(0, (5, 4)), canvas)]  # type: ignore[arg-type]
+    to_image(planes, canvas).square().sum().backward()  # type: ignore[arg-type]
+    assert all(plane.grad is not None and bool((plane.grad != 0).any()) for plane in planes)

@@ -1,0 +1,389 @@
+"""The engine: it descends, says where it is, keeps the time, and gets over a loss that goes wrong."""
+
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import impasto.engine
+from impasto.encoders import Vgg
+from impasto.engine import (
+    Average,
+    Descent,
+    Guard,
+    Momentum,
+    Plan,
+    Size,
+    Step,
+    falling,
+    improves_less_than,
+    make_optimizer,
+    optimize,
+    pyramid,
+    restore_momentum,
+)
+from impasto.losses import PIXELS, ContentLoss, Gamut, Loss, Objective, StyleLoss
+from impasto.options import Canvas, Optimizer
+from impasto.stats import moments
+from impasto.tensors import Features, Image
+
+LAYERS = ("relu1_1", "relu3_1")
+PLAIN = Descent(canvas="pixels", averaging=0.0, decay=False)
+
+
+def encode(image: Image, layers: frozenset[str]) -> Features:
+    """Look through an encoder of no more than means over 1 and 4 pixels."""
+    means = {"relu1_1": image, "relu3_1": torch.nn.functional.avg_pool2d(image, 4)}
+    return {layer: means[layer] for layer in layers}
+
+
+def picture(seed: int = 0, height: int = 16, width: int = 24) -> Image:
+    return torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(seed))
+
+
+def towards(target: Image) -> Objective:
+    return 1 / target.numel() * ContentLoss({"relu1_1": target}, {"relu1_1": 1.0})
+
+
+@dataclass(frozen=True)
+class Broken(Loss):
+    """The mean square of the pixels, which at some of its evaluations is something else."""
+
+    name: ClassVar[str] = "broken"
+    wrong: Mapping[int, float]
+    evaluations: list[int] = field(default_factory=list)
+
+    @property
+    def layers(self) -> frozenset[str]:
+        return frozenset((PIXELS,))
+
+    def __call__(self, features: Features) -> Tensor:
+        self.evaluations.append(1)
+        return features[PIXELS].square().mean() * self.wrong.get(len(self.evaluations), 1.0)
+
+
+# ---------------------------------------------------------------------------------------------------- descending
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("canvas", ["pixels", "soft-chroma"])
+def test_the_loss_falls_with_either_optimizer_on_either_canvas(optimizer: Optimizer, canvas: Canvas) -> None:
+    descent = replace(PLAIN, optimizer=optimizer, canvas=canvas, learning_rate=0.05 if optimizer == "adam" else 1.0)
+    steps = list(optimize(towards(picture(1)), picture(0), 20, encode=encode, descent=descent))
+    assert [step.number for step in steps] == list(range(1, 21))
+    assert steps[-1].loss < 0.5 * steps[0].loss
+    assert all(step.image.shape == (1, 3, 16, 24) and bool(((step.image >= 0) & (step.image <= 1)).all()) for step in steps)
+
+
+def test_lbfgs_reaches_the_minimum_of_a_bowl_in_a_few_steps() -> None:
+    descent = replace(PLAIN, optimizer="lbfgs", learning_rate=1.0)
+    *_, last = optimize(towards(picture(1)), picture(0), 8, encode=encode, descent=descent)
+    torch.testing.assert_close(last.image, picture(1), atol=1e-3, rtol=0)
+
+
+def test_the_losses_of_a_step_are_those_of_the_picture_before_it() -> None:
+    first = next(optimize(towards(picture(1)), picture(0), 1, encode=encode, descent=PLAIN))
+    assert first.losses == {"content": pytest.approx(float((picture(0) - picture(1)).square().mean()))}
+    assert first.loss == sum(first.losses.values())
+    assert not torch.equal(first.image, picture(0))
+
+
+def test_the_starting_picture_is_left_as_it_was() -> None:
+    start = picture(0)
+    list(optimize(towards(picture(1)), start, 3, encode=encode, descent=PLAIN))
+    assert torch.equal(start, picture(0))
+    assert not start.requires_grad
+
+
+def test_the_picture_of_a_step_does_not_change_with_later_steps() -> None:
+    steps = optimize(towards(picture(1)), picture(0), 3, encode=encode, descent=PLAIN)
+    first = next(steps).image
+    kept = first.clone()
+    next(steps)
+    assert torch.equal(first, kept)
+
+
+def test_pixels_stay_in_their_range_while_adam_paints() -> None:
+    beyond = towards(torch.full((1, 3, 16, 24), 2.0))
+    *_, last = optimize(beyond, picture(0), 60, encode=encode, descent=replace(PLAIN, learning_rate=0.1))
+    assert last.loss == pytest.approx(1.0)  # against 2, from pixels held at 1
+
+
+def test_the_engine_asks_for_no_layer_beyond_the_objectives() -> None:
+    asked: list[frozenset[str]] = []
+
+    def listening(image: Image, layers: frozenset[str]) -> Features:
+        asked.append(layers)
+        return encode(image, layers)
+
+    list(optimize(towards(picture(1)) + Gamut(), picture(0), 2, encode=listening, descent=PLAIN))
+    assert asked == [frozenset(("relu1_1",))] * 2
+
+
+def test_early_stop_ends_a_size_that_no_longer_improves() -> None:
+    descent = replace(PLAIN, learning_rate=0.05, min_improvement=0.2)
+    steps = list(optimize(towards(picture(1)), picture(0), 400, encode=encode, descent=descent))
+    assert 10 < len(steps) < 400
+    assert steps[-1].loss < 0.1 * steps[0].loss
+    stubborn = replace(descent, min_improvement=0.0)
+    assert len(list(optimize(towards(picture(1)), picture(0), 400, encode=encode, descent=stubborn))) == 400
+
+
+def test_improvement_is_judged_over_ten_steps() -> None:
+    assert not improves_less_than(0.1, [1.0] * 10)  # too early to tell
+    assert improves_less_than(0.1, [1.0] * 11)
+    assert not improves_less_than(0.1, [1.0 - 0.02 * k for k in range(11)])
+    assert improves_less_than(0.1, [1.0 - 0.005 * k for k in range(11)])
+    assert not improves_less_than(0.1, [-1.0 - 0.02 * k for k in range(11)])  # a negative loss can improve too
+
+
+def test_the_step_length_rises_stays_and_falls() -> None:
+    lengths = [falling(number, 100) for number in range(1, 101)]
+    assert lengths[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert lengths[5:49] == [1.0] * 44
+    assert lengths[-1] == pytest.approx(0.15)
+    assert lengths[49:] == sorted(lengths[49:], reverse=True)
+
+
+# ---------------------------------------------------------------------------------------------------- what goes wrong
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, 1e6])
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_loss_that_goes_wrong_halves_the_step_and_goes_on_from_the_last_good_picture(
+    wrong: float, optimizer: Optimizer
+) -> None:
+    descent = replace(PLAIN, optimizer=optimizer, learning_rate=0.02, canvas="soft-chroma")
+    evaluation = 3 if optimizer == "adam" else 7  # L-BFGS evaluates more often than it steps
+    steps = list(optimize(1 * Broken({evaluation: wrong}), picture(), 12, encode=encode, descent=descent))
+    (bad,) = [number for number, step in enumerate(steps) if step.note]
+    assert "went back to the last good picture and halved the step to 0.01" in steps[bad].note
+    assert steps[-1].loss < steps[0].loss
+    assert all(bool(step.image.isfinite().all()) for step in steps)
+    assert [step.number for step in steps] == list(range(1, 13))
+
+
+def test_the_last_good_picture_is_one_whose_loss_was_seen_to_be_good() -> None:
+    steps = list(optimize(1 * Broken({3: math.nan}), picture(), 4, encode=encode, descent=PLAIN))
+    # the loss of the picture after step 2 was not a number: so it is the picture after step 1 that painting goes on from
+    assert torch.equal(steps[2].image, steps[0].image)
+    assert steps[3].losses == pytest.approx(steps[1].losses)
+
+
+def test_an_average_forgets_the_pictures_that_went_wrong() -> None:
+    descent = replace(PLAIN, averaging=0.9)
+    steps = list(optimize(1 * Broken({4: math.nan}), picture(), 4, encode=encode, descent=descent))
+    plain = list(optimize(1 * Broken({}), picture(), 2, encode=encode, descent=PLAIN))
+    torch.testing.assert_close(steps[3].image, plain[1].image)
+
+
+@pytest.mark.parametrize("last", [5, 6])
+def test_a_size_that_ends_badly_hands_nothing_over_and_the_next_goes_on(last: int) -> None:
+    sizes = (((16, 24), 5), ((32, 48), 4))
+    objective = 1 * Broken({last: math.nan})
+    steps = list(pyramid(lambda size: objective, picture(), sizes, encode=encode, descent=PLAIN))
+    assert len(steps) == 9
+    assert steps[-1].loss < steps[0].loss
+
+
+def test_a_loss_that_is_never_a_number_leaves_the_starting_picture() -> None:
+    never = 1 * Broken(dict.fromkeys(range(1, 20), math.nan))
+    steps = list(optimize(never, picture(), 4, encode=encode, descent=PLAIN))
+    assert all(step.note for step in steps)
+    torch.testing.assert_close(steps[-1].image, picture())
+
+
+def test_the_guard_takes_a_hundredfold_loss_or_a_broken_picture_for_wrong() -> None:
+    planes = [torch.zeros(2)]
+    guard = Guard(planes)
+    assert not guard.is_bad({"a": 1e9}, planes)  # the first is what all others are measured by
+    guard.keep(planes, {"a": 1.0, "b": 1.0})
+    assert not guard.is_bad({"a": 199.0}, planes)
+    assert guard.is_bad({"a": 201.0}, planes)
+    assert guard.is_bad({"a": -201.0}, planes)
+    assert guard.is_bad({"a": 1.0}, [torch.tensor([math.nan])])
+
+
+# ---------------------------------------------------------------------------------------------------- the average
+
+
+@given(st.floats(0.0, 0.999), st.floats(-5, 5), st.integers(1, 30))
+def test_the_average_of_equal_pictures_is_that_picture(decay: float, level: float, count: int) -> None:
+    average = Average([torch.full((3,), 77.0)], decay)  # where painting started does not count
+    for _ in range(count):
+        average.update([torch.full((3,), level)])
+    torch.testing.assert_close(average.planes[0], torch.full((3,), level))
+
+
+@given(st.floats(0.0, 0.999), st.lists(st.floats(-5, 5), min_size=1, max_size=30))
+def test_the_average_lies_between_the_pictures(decay: float, levels: list[float]) -> None:
+    average = Average([torch.zeros(1)], decay)
+    for level in levels:
+        average.update([torch.full((1,), level)])
+    assert min(levels) - 1e-5 <= float(average.planes[0]) <= max(levels) + 1e-5
+
+
+def test_the_average_calms_what_jumps_and_without_it_the_last_picture_counts() -> None:
+    averages = [Average([torch.zeros(1)], decay) for decay in (0.9, 0.0)]
+    for number in range(100):
+        for average in averages:
+            average.update([torch.full((1,), float(number % 2))])
+    assert float(averages[0].planes[0]) == pytest.approx(0.5, abs=0.1)
+    assert float(averages[1].planes[0]) == 1.0
+
+
+# ---------------------------------------------------------------------------------------------------- coarse to fine
+
+SIZES: tuple[tuple[Size, int], ...] = (((8, 12), 3), ((12, 18), 2), ((16, 24), 4))
+
+
+def painted(descent: Descent = PLAIN, seconds: float = 0.0, sizes: tuple[tuple[Size, int], ...] = SIZES) -> list[Step]:
+    target = picture(1)
+
+    def objective_at(size: Size) -> Objective:
+        return towards(torch.nn.functional.interpolate(target, size=size, mode="bilinear", antialias=True))
+
+    return list(pyramid(objective_at, picture(0), sizes, encode=encode, descent=descent, seconds=seconds))
+
+
+def test_every_size_has_its_steps_and_the_last_step_is_the_last_of_all() -> None:
+    steps = painted()
+    assert [(step.scale, step.size) for step in steps] == [(0, (8, 12))] * 3 + [(1, (12, 18))] * 2 + [(2, (16, 24))] * 4
+    assert [tuple(step.image.shape[-2:]) for step in steps] == [step.size for step in steps]
+    assert [step.number for step in steps] == list(range(1, 10))
+    assert {step.total for step in steps} == {9}
+    assert steps[-1].seconds_left == 0
+    assert [step.seconds for step in steps] == sorted(step.seconds for step in steps)
+
+
+def test_a_run_repeats_itself_to_the_bit() -> None:
+    descent = replace(PLAIN, averaging=0.9, canvas="soft-chroma", decay=True)
+    for one, other in zip(painted(descent), painted(descent), strict=True):
+        assert torch.equal(one.image, other.image)
+        assert one.losses == other.losses
+
+
+def test_each_size_starts_from_the_picture_of_the_one_before() -> None:
+    def objective_at(size: Size) -> Objective:
+        return 1 * Gamut()  # nothing to improve: the picture must arrive as it was
+
+    start = picture(0, 8, 12)
+    *_, last = pyramid(objective_at, start, (((8, 12), 2), ((16, 24), 2)), encode=encode, descent=PLAIN)
+    expected = torch.nn.functional.interpolate(start, size=(16, 24), mode="bicubic", antialias=True).clamp(0, 1)
+    torch.testing.assert_close(last.image, expected)
+
+
+def test_totals_stay_true_when_a_size_ends_early() -> None:
+    descent = replace(PLAIN, learning_rate=0.05, min_improvement=0.2)
+    steps = painted(descent, sizes=(((8, 12), 300), ((16, 24), 300)))
+    first = [step for step in steps if step.scale == 0]
+    assert len(first) < 300
+    assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+    assert {step.total for step in first} == {600}
+    assert {step.total for step in steps if step.scale == 1} == {len(first) + 300}
+
+
+def test_the_momentum_of_a_size_is_handed_on_resized_and_in_proportion_to_the_pixels() -> None:
+    plane = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    small = {"step": torch.tensor(7.0), "exp_avg": torch.full((1, 1, 2, 2), 8.0), "exp_avg_sq": torch.full((1, 1, 2, 2), 32.0)}
+    optimizer = make_optimizer([plane], PLAIN)
+    restore_momentum(optimizer, [plane], Momentum([small]))
+    state = optimizer.state[plane]
+    assert float(state["step"]) == 7
+    assert state["exp_avg"].shape == state["exp_avg_sq"].shape == (1, 1, 4, 4)
+    ratio = state["exp_avg"].square() / state["exp_avg_sq"]
+    torch.testing.assert_close(ratio, torch.full_like(ratio, 8.0**2 / 32))  # so a step is as long as it was
+    optimizer.zero_grad()
+
+
+def test_cancelling_is_to_stop_iterating() -> None:
+    asked: list[Size] = []
+
+    def objective_at(size: Size) -> Objective:
+        asked.append(size)
+        return towards(torch.zeros(1, 3, *size))
+
+    steps = pyramid(objective_at, picture(), SIZES, encode=encode, descent=PLAIN)
+    next(steps)
+    steps.close()  # type: ignore[attr-defined]
+    assert asked == [(8, 12)]
+
+
+def test_a_style_comes_nearer_through_a_real_network(narrow: type[Vgg], photo: Image) -> None:
+    vgg = narrow()
+    with torch.no_grad():
+        style = {layer: moments(features) for layer, features in vgg(photo.flip(1).roll(9, 3), LAYERS).items()}
+    weights = {layer: 1 / float(style[layer].gram.square().sum()) for layer in LAYERS}
+    steps = list(optimize(1 * StyleLoss(style, gram=weights), photo, 25, encode=vgg, descent=Descent()))
+    assert steps[-1].loss < 0.5 * steps[0].loss
+
+
+# ---------------------------------------------------------------------------------------------------- time
+
+
+class Clock:
+    """A clock that stands still until it is told how long something took."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(impasto.engine, "time", types.SimpleNamespace(perf_counter=lambda: self.now))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def paint_slowly(clock: Clock, sizes: tuple[tuple[Size, int], ...], seconds: float, seconds_per_pixel: float) -> list[Step]:
+    def objective_at(size: Size) -> Objective:
+        return towards(torch.zeros(1, 3, *size))
+
+    steps = []
+    for step in pyramid(objective_at, picture(), sizes, encode=encode, descent=PLAIN, seconds=seconds):
+        steps.append(step)
+        clock.now += seconds_per_pixel * step.size[0] * step.size[1]
+    return steps
+
+
+def test_time_that_suffices_changes_nothing(clock: Clock) -> None:
+    assert len(paint_slowly(clock, SIZES, seconds=1e6, seconds_per_pixel=0.01)) == 9
+
+
+def test_little_time_means_fewer_steps_at_every_size_but_never_none(clock: Clock) -> None:
+    sizes = (((64, 64), 20), ((128, 128), 20), ((256, 256), 20))
+    counts = {}
+    for seconds in (1e6, 1000.0, 600.0, 100.0, 1.0):
+        steps = paint_slowly(clock, sizes, seconds, seconds_per_pixel=0.001)
+        counts[seconds] = [sum(step.scale == scale for step in steps) for scale in range(3)]
+        assert steps[-1].size == (256, 256)
+        assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+    assert counts[1e6] == [20, 20, 20]
+    assert [sum(each) for each in counts.values()] == sorted((sum(each) for each in counts.values()), reverse=True)
+    assert counts[1000.0][2] < 20
+    assert counts[1.0] == [1, 1, 1]
+
+
+def test_the_time_asked_for_is_about_kept(clock: Clock) -> None:
+    began = clock.now
+    paint_slowly(clock, (((64, 64), 20), ((128, 128), 20), ((256, 256), 20)), seconds=600, seconds_per_pixel=0.001)
+    assert 400 < clock.now - began < 700
+
+
+def test_a_single_size_ends_when_the_time_is_over(clock: Clock) -> None:
+    steps = paint_slowly(clock, (((64, 64), 1000),), seconds=10, seconds_per_pixel=0.001)
+    assert len(steps) == pytest.approx(10 / 4.096, abs=2)
+
+
+def test_the_time_left_is_told_from_the_speed_so_far(clock: Clock) -> None:
+    plan = Plan((((100, 100), 2), ((200, 200), 3)), seconds=0)
+    clock.now += 14.0  # one step of 10 000 pixels, and the constant, is 14 000
+    step = plan.placed(Step(1, 2, 0, (100, 100), {}, picture()), 0, 2)
+    assert (step.number, step.total, step.seconds) == (1, 5, 14.0)
+    assert step.seconds_left == pytest.approx(0.001 * (14_000 + 3 * 44_000))

@@ -1,0 +1,549 @@
+"""The recipe: what is refused, the sizes, the margin, the start, the styles; and a small golden picture."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import skimage.data
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from impasto import images
+from impasto.arithmetic import Arithmetic
+from impasto.encoders import Vgg, load_encoder
+from impasto.engine import Step
+from impasto.errors import ImageFileError, OptionError, ResourceError, ShapeError, StyleFileError, WeightsError
+from impasto.images import Picture
+from impasto.losses import PIXELS
+from impasto.options import STYLE_LAYERS, PaintOptions, Run
+from impasto.recipes import gatys
+from impasto.recipes.gatys import objective_at, paint_on, set_up, style_moments
+from impasto.recipes.starts import (
+    SMALLEST_SIDE,
+    Resumption,
+    Style,
+    at_least,
+    colours_of,
+    planned_sizes,
+    recoloured,
+    remaining,
+    starting_picture,
+    with_margin,
+    without_margin,
+)
+from impasto.stats import Moments, moments
+from impasto.styles import load_style, measured_style, save_style
+from impasto.weights import save_vgg
+
+EXACT = Run(device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def encoder_file(narrow: Callable[..., Vgg], tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("encoders") / "narrow.safetensors"
+    save_vgg(path, narrow(), {}, bits=16)
+    return str(path)
+
+
+@pytest.fixture
+def options(encoder_file: str) -> PaintOptions:
+    return PaintOptions(encoder=encoder_file, size=64, steps=3, smallest_size=32)
+
+
+@pytest.fixture
+def content(photo: Tensor) -> Picture:
+    return images.read(photo)
+
+
+@pytest.fixture
+def style() -> Picture:
+    return images.read(skimage.data.coffee()[::8, ::8])
+
+
+def last_of(content: Picture, styles: list[Style], options: PaintOptions, run: Run = EXACT) -> Step:
+    *_, last = gatys.steps(content, styles, options, run)
+    return last
+
+
+# ---------------------------------------------------------------------------------------------------- sizes
+
+lengths = st.integers(32, 3000)
+
+
+@given(lengths, lengths, st.integers(32, 600), st.floats(1.1, 4.0))
+def test_sizes_go_from_coarse_to_fine_and_end_at_the_size_itself(height: int, width: int, smallest: int, factor: float) -> None:
+    options = PaintOptions(smallest_size=smallest, scale_factor=factor, steps=7, first_steps=11)
+    sizes = planned_sizes((height, width), options)
+    assert sizes[-1][0] == (height, width)
+    assert [count for _, count in sizes] == [11, *[7] * (len(sizes) - 1)]
+    assert sizes[0][0][0] <= height
+    for ((h, w), _), ((next_h, next_w), _) in pairwise(sizes):
+        assert h <= next_h
+        assert w <= next_w
+    for (h, w), _ in sizes:
+        assert min(h, w) >= SMALLEST_SIDE
+        assert h / w == pytest.approx(height / width, rel=1 / min(h, w))
+
+
+@given(lengths, lengths)
+def test_neighbouring_sizes_are_about_the_asked_factor_apart(height: int, width: int) -> None:
+    options = PaintOptions(smallest_size=64, scale_factor=math.sqrt(2))
+    longest = [max(size) for size, _ in planned_sizes((height, width), options)]
+    for one, other in pairwise(longest):
+        assert 1.1 < other / one < 1.8
+
+
+@pytest.mark.parametrize("smallest", [512, 100_000])
+def test_a_smallest_size_as_large_as_the_picture_means_a_single_size(smallest: int) -> None:
+    assert planned_sizes((300, 512), PaintOptions(smallest_size=smallest, steps=5)) == (((300, 512), 5),)
+
+
+def test_what_remains_begins_with_the_steps_that_are_left() -> None:
+    sizes = (((32, 32), 5), ((64, 64), 6), ((96, 96), 7))
+    where = Resumption(torch.zeros(1, 3, 64, 64), scale=1, done=2)
+    assert remaining(sizes, where) == (((64, 64), 4), ((96, 96), 7))
+    assert remaining(sizes, replace(where, done=6)) == (((96, 96), 7),)
+
+
+# ---------------------------------------------------------------------------------------------------- the margin
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 25))
+def test_a_margin_is_cut_away_as_exactly_as_it_was_added(height: int, width: int, margin: int) -> None:
+    image = torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(0))
+    wide = with_margin(image, margin)
+    assert wide.shape == (1, 3, height + 2 * margin, width + 2 * margin)
+    assert torch.equal(without_margin(wide, margin), image)
+
+
+def test_a_margin_mirrors_the_picture() -> None:
+    image = torch.arange(3.0).expand(1, 1, 3, 3)
+    assert with_margin(image, 2)[0, 0, 0].tolist() == [2, 1, 0, 1, 2, 1, 0]
+
+
+@given(st.integers(32, 400), st.integers(32, 400), st.sampled_from([0.0, 0.03, 0.1, 0.25]))
+def test_something_is_left_of_every_size_when_the_margin_is_cut(height: int, width: int, share: float) -> None:
+    margin = min(round(share * max(height, width)), min(height, width) - 1)
+    wide = (height + 2 * margin, width + 2 * margin)
+    for size, _ in planned_sizes(wide, PaintOptions(smallest_size=32)):
+        cut = round(margin / max(wide) * max(size))
+        assert min(size) - 2 * cut >= 8
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.25])
+def test_the_result_has_the_size_asked_for_whatever_the_margin(
+    content: Picture, style: Picture, options: PaintOptions, share: float
+) -> None:
+    wide = images.read(content.image[..., :48, :])
+    steps = list(gatys.steps(wide, [style], options.changed(margin=share), EXACT))
+    assert steps[-1].image.shape == (1, 3, 32, 64)
+    for step in steps:
+        height, width = step.image.shape[-2:]
+        assert width / height == pytest.approx(2, rel=0.15)
+
+
+def test_a_narrow_picture_is_extended_by_its_border_until_the_network_can_see_it() -> None:
+    image = torch.rand(1, 3, 3, 40)
+    found = at_least(image, 16)
+    assert found.shape == (1, 3, 16, 40)
+    assert torch.equal(found[..., 6:9, :], image)
+    assert at_least(found, 16) is found
+
+
+# ---------------------------------------------------------------------------------------------------- where it starts
+
+
+def start(photo: Tensor, style: Style, **changes: Any) -> Tensor:
+    return starting_picture(photo, [style], PaintOptions(**changes), seed=5)
+
+
+def test_painting_starts_from_what_init_says(photo: Tensor, style: Picture, tmp_path: Path) -> None:
+    assert torch.equal(start(photo, style, init="content"), photo)
+    noise = start(photo, style, init="noise")
+    assert noise.shape == photo.shape
+    assert float(noise.mean()) == pytest.approx(0.5, abs=0.02)
+    assert float(noise.std()) == pytest.approx(math.sqrt(1 / 12), abs=0.02)
+    grey = start(photo, style, init="grey")
+    assert (grey[0, :, 3, 4] * 255).tolist() == pytest.approx([123.68, 116.779, 103.939], rel=1e-4)
+    torch.testing.assert_close(start(photo, style, init="style"), images.resize(style.image, (96, 96)))
+    images.write(tmp_path / "begun.png", noise)
+    found = start(photo, style, init=str(tmp_path / "begun.png"))
+    torch.testing.assert_close(found, noise, atol=1 / 255, rtol=0)
+
+
+def test_a_blend_is_the_assignments_noise_around_the_mean_colour(photo: Tensor, style: Picture) -> None:
+    assert torch.equal(start(photo, style, init="blend", init_noise=0.0), photo)
+    noise = 255 * start(photo, style, init="blend", init_noise=1.0) - 255 * start(photo, style, init="grey")
+    assert float(noise.abs().max()) <= 20.001
+    assert float(noise.std()) == pytest.approx(40 / math.sqrt(12), rel=0.05)
+    mixed = start(photo, style, init="blend", init_noise=0.6)
+    pure = start(photo, style, init="blend", init_noise=1.0)
+    torch.testing.assert_close(mixed, 0.4 * photo + 0.6 * pure)
+
+
+def test_style_statistics_give_noise_the_colours_of_the_style(photo: Tensor) -> None:
+    colours = Moments(torch.tensor([[0.5, 0.4, 0.6]]), torch.diag(torch.tensor([0.004, 0.002, 0.003]))[None])
+    found = moments(recoloured(torch.rand(1, 3, 200, 200, generator=torch.Generator().manual_seed(0)), colours))
+    torch.testing.assert_close(found.mean, colours.mean, atol=0.003, rtol=0)
+    torch.testing.assert_close(found.covariance, colours.covariance, atol=2e-4, rtol=0)
+
+
+def test_a_seed_decides_the_noise(photo: Tensor, style: Picture) -> None:
+    one, again, other = (starting_picture(photo, [style], PaintOptions(init="noise"), seed) for seed in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_statistics_cannot_be_a_starting_picture_but_their_colours_can(photo: Tensor, style: Picture) -> None:
+    named = measured_style({"name": "x"}, lambda edge_px: {}, colours_of(style), sizes=(64,))
+    with pytest.raises(
+        OptionError, match="--init style needs a style picture, and 'x' is statistics; use --init style-statistics"
+    ):
+        start(photo, named, init="style")
+    assert torch.equal(start(photo, named, init="style-statistics"), start(photo, style, init="style-statistics"))
+
+
+# ---------------------------------------------------------------------------------------------------- painting
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"canvas": "pixels", "statistics": "gram"},
+        {"statistics": "wasserstein"},
+        {"statistics": "moments", "border": "reflect", "pooling": "l2"},
+        {"optimizer": "lbfgs", "learning_rate": 1.0},
+        {"content_normalization": "scaled", "content_weight": 0.01, "border": "zero", "pooling": "average"},
+        {"smoothness_weight": 1.0, "calm_weight": 1.0, "structure_weight": 1.0},
+        {"content_weight": 0.0, "smoothness_weight": 0.0, "calm_weight": 0.0, "structure_weight": 0.0, "init": "noise"},
+    ],
+)
+def test_painting_brings_the_objective_down(
+    content: Picture, style: Picture, options: PaintOptions, changes: dict[str, Any]
+) -> None:
+    steps = list(gatys.steps(content, [style], options.changed(smallest_size=64, steps=12, **changes), EXACT))
+    assert steps[-1].loss < steps[0].loss
+    assert not any(step.note for step in steps)
+    assert bool(((steps[-1].image >= 0) & (steps[-1].image <= 1)).all())
+
+
+def test_a_run_repeats_itself_to_the_bit_and_another_seed_differs(
+    content: Picture, style: Picture, options: PaintOptions
+) -> None:
+    noisy = options.changed(init="noise")
+    one, again, other = (last_of(content, [style], noisy, Run(device="cpu", precision="fp32", seed=s)).image for s in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_bf16_paints_nearly_the_same(content: Picture, style: Picture, options: PaintOptions) -> None:
+    exact = last_of(content, [style], options).image
+    rough = last_of(content, [style], options, Run(device="cpu", precision="bf16")).image
+    assert float((exact - rough).abs().mean()) < 0.02
+
+
+def test_no_weight_means_no_term(content: Picture, style: Picture, options: PaintOptions) -> None:
+    bare = options.changed(content_weight=0, smoothness_weight=0, calm_weight=0, structure_weight=0, canvas="pixels")
+    assert set(last_of(content, [style], bare).losses) == {"style"}
+    full = bare.changed(content_weight=1, smoothness_weight=1, calm_weight=1, structure_weight=1, canvas="soft-chroma")
+    assert set(last_of(content, [style], full).losses) == {"style", "content", "smoothness", "calm", "structure", "gamut"}
+
+
+def test_the_content_weight_is_shared_by_the_content_layers(content: Picture, style: Picture, options: PaintOptions) -> None:
+    def content_term(*layers: str) -> float:
+        easel = set_up(content, [style], options.changed(content_layers=layers, content_weight=1.0, margin=0), EXACT)
+        size, image = (64, 64), images.resize(style.image, (64, 64))
+        objective = objective_at(easel, size)
+        return float(objective({**easel.encoder(image, objective.layers - {PIXELS}), PIXELS: image})[1]["content"])
+
+    both = content_term("relu3_1", "relu4_2")
+    assert both == pytest.approx((content_term("relu3_1") + content_term("relu4_2")) / 2, rel=1e-5)
+
+
+def test_an_interrupted_painting_goes_on_where_it_stood(content: Picture, style: Picture, options: PaintOptions) -> None:
+    easel = set_up(content, [style], options, EXACT)
+    steps = list(paint_on(easel))
+    stopped = steps[4]
+    assert (stopped.scale, stopped.number) == (1, 5)
+    left = list(paint_on(gatys.resumed(easel, Resumption(stopped.image, scale=1, done=2))))
+    assert [step.size for step in left] == [step.size for step in steps[5:]]
+    assert [step.scale for step in left] == [step.scale for step in steps[5:]]
+    assert left[-1].image.shape == steps[-1].image.shape
+    with pytest.raises(OptionError, match="there is no size 9 of 3 to go on from; paint from the start"):
+        gatys.resumed(easel, Resumption(stopped.image, scale=8, done=0))
+
+
+# ---------------------------------------------------------------------------------------------------- styles
+
+
+def style_of(
+    styles: list[Style], options: PaintOptions, content: Picture, edge_px: float = 64, **changes: Any
+) -> dict[str, Moments]:
+    easel = set_up(content, styles, options.changed(margin=0, **changes), EXACT)
+    objective = objective_at(easel, (int(edge_px), int(edge_px)))
+    (target,) = [term.loss.target for term in objective if term.loss.name == "style"]  # type: ignore[attr-defined]
+    return dict(target)
+
+
+def test_several_styles_are_blended_by_their_weights(content: Picture, style: Picture, options: PaintOptions) -> None:
+    other = images.read(style.image.flip(1))
+    alone = [style_of([each], options, content)["relu3_1"] for each in (style, other)]
+    equal = style_of([style, other], options, content)["relu3_1"]
+    torch.testing.assert_close(equal.mean, (alone[0].mean + alone[1].mean) / 2)
+    pushed = style_of([style, other], options, content, style_weights=(3.0, -1.0))["relu3_1"]
+    torch.testing.assert_close(pushed.covariance, 1.5 * alone[0].covariance - 0.5 * alone[1].covariance)
+
+
+@pytest.mark.parametrize("statistics", ["gram-moments", "gram", "moments", "wasserstein"])
+def test_a_style_pushed_away_from_leaves_numbers(
+    content: Picture, style: Picture, options: PaintOptions, statistics: str
+) -> None:
+    other = images.read(style.image.flip(1).roll(7, 3))
+    last = last_of(content, [style, other], options.changed(style_weights=(2.0, -1.0), statistics=statistics, steps=6))
+    assert math.isfinite(last.loss)
+    assert bool(last.image.isfinite().all())
+
+
+def test_the_style_is_seen_at_the_size_of_the_picture_times_its_scale(
+    content: Picture, style: Picture, options: PaintOptions
+) -> None:
+    easel = set_up(content, [style], options.changed(margin=0), EXACT)
+    for scale in (0.5, 1.0, 2.0):
+        seen = images.resize(style.image, images.fitted_size(style.size, round(64 * scale)))
+        expected = moments(easel.encoder(seen, ["relu2_1"])["relu2_1"])
+        found = style_of([style], options, content, style_scale=scale)["relu2_1"]
+        torch.testing.assert_close(found.mean, expected.mean, rtol=1e-3, atol=1e-4)
+
+
+def test_a_named_style_and_its_picture_nearly_agree(content: Picture, style: Picture, tmp_path: Path) -> None:
+    slim = load_encoder("vgg19-slim")
+
+    def measure(edge_px: int) -> dict[str, Moments]:
+        seen = images.resize(style.image, images.fitted_size(style.size, edge_px))
+        with torch.no_grad():
+            return {layer: moments(features) for layer, features in slim(seen, STYLE_LAYERS).items()}
+
+    save_style(tmp_path / "coffee", measured_style({"name": "coffee"}, measure, colours_of(style), sizes=(64, 96)))
+    easel = set_up(content, [style], PaintOptions(size=64), EXACT)
+    named, pictured = (style_moments(easel, each, 96) for each in (load_style(tmp_path / "coffee"), style))
+    for layer in STYLE_LAYERS:
+        torch.testing.assert_close(
+            named[layer].mean, pictured[layer].mean, rtol=1e-2, atol=1e-2 * float(pictured[layer].mean.abs().max())
+        )
+        difference = (named[layer].gram - pictured[layer].gram).norm()
+        assert float(difference) < 0.05 * float(pictured[layer].gram.norm())
+    between = style_moments(easel, load_style(tmp_path / "coffee"), 80)
+    assert float((between["relu3_1"].gram - pictured["relu3_1"].gram).norm()) < 0.2 * float(pictured["relu3_1"].gram.norm())
+
+
+def test_a_named_style_of_another_encoder_is_refused(content: Picture, style: Picture) -> None:
+    facts = {"name": "old", "encoder_sha256": "0" * 64}
+    named = measured_style(facts, lambda edge_px: {}, colours_of(style), sizes=(64,))
+    with pytest.raises(StyleFileError, match="style 'old' was measured with the vgg19-slim of another version of impasto"):
+        set_up(content, [named], PaintOptions(size=64), EXACT)
+
+
+# ---------------------------------------------------------------------------------------------------- hard pictures
+
+
+@pytest.mark.parametrize("colour", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("statistics", ["gram-moments", "gram", "moments", "wasserstein"])
+def test_a_style_of_one_colour_paints_numbers(content: Picture, options: PaintOptions, colour: float, statistics: str) -> None:
+    flat = images.read(torch.full((1, 3, 40, 50), colour))
+    last = last_of(content, [flat], options.changed(statistics=statistics))
+    assert math.isfinite(last.loss)
+    assert bool(last.image.isfinite().all())
+
+
+@pytest.mark.parametrize("colour", [0.0, 1.0])
+@pytest.mark.parametrize("normalization", ["relative", "scaled", "mean"])
+def test_a_content_of_one_colour_paints_numbers(
+    style: Picture, options: PaintOptions, colour: float, normalization: str
+) -> None:
+    flat = images.read(torch.full((1, 3, 40, 50), colour))
+    last = last_of(flat, [style], options.changed(content_normalization=normalization))
+    assert math.isfinite(last.loss)
+    assert bool(last.image.isfinite().all())
+
+
+@given(height=st.integers(8, 90), width=st.integers(8, 90), style_height=st.integers(8, 70), style_width=st.integers(8, 70))
+def test_pictures_of_any_size_are_painted_or_refused_in_one_sentence(
+    encoder_file: str, height: int, width: int, style_height: int, style_width: int
+) -> None:
+    assume((height + width + style_height) % 3 == 0)  # a third of the cases is enough
+    random = torch.Generator().manual_seed(0)
+    content, style = (
+        images.read(torch.rand((1, 3, *s), generator=random)) for s in ((height, width), (style_height, style_width))
+    )
+    options = PaintOptions(encoder=encoder_file, size=40, steps=1)
+    if min(images.fitted_size((height, width), 40)) < SMALLEST_SIDE:
+        with pytest.raises(ShapeError, match=r"^[^\n]*use --size \d+ or more, or crop it$"):
+            last_of(content, [style], options)
+    else:
+        assert last_of(content, [style], options).image.shape == (1, 3, *images.fitted_size((height, width), 40))
+
+
+# ---------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "sentence"),
+    [
+        (1, 1, "content 'tensor' has 1x1 pixels, too few to show a photo; both sides must be at least 8"),
+        (1, 5000, "content 'tensor' has 5000x1 pixels, too few to show a photo; both sides must be at least 8"),
+        (
+            20,
+            100,
+            "content 'tensor' of 100x20 pixels would be 64x13 at --size 64; both sides must be at least 32: "
+            "use --size 160 or more, or crop it",
+        ),
+    ],
+)
+def test_a_content_too_small_or_too_narrow_is_refused(
+    style: Picture, options: PaintOptions, height: int, width: int, sentence: str
+) -> None:
+    with pytest.raises(ShapeError) as caught:
+        set_up(images.read(torch.rand(1, 3, height, width)), [style], options, EXACT)
+    assert str(caught.value) == sentence
+
+
+def test_the_size_that_a_narrow_picture_is_told_to_use_is_enough(style: Picture, options: PaintOptions) -> None:
+    narrow_photo = images.read(torch.rand(1, 3, 20, 100))
+    assert set_up(narrow_photo, [style], options.changed(size=160), EXACT).content.shape[-1] >= 160
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5000), (7, 300)])
+def test_a_style_too_small_is_refused(content: Picture, options: PaintOptions, height: int, width: int) -> None:
+    sentence = f"style 'tensor' has {width}x{height} pixels, too few to show a manner; both sides must be at least 8"
+    with pytest.raises(ShapeError, match=sentence):
+        set_up(content, [images.read(torch.rand(1, 3, height, width))], options, EXACT)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"style_layers": ("relu9_1",)}, r"style layer 'relu9_1' is not in .*; did you mean 'relu\d_1'\?"),
+        ({"content_layers": ("conv4-2",)}, r"content layer 'conv4-2' is not in .*; did you mean 'conv4_2'\?"),
+        ({"style_weights": (1.0, 2.0)}, "--style-weights has 2 values for 1 styles; give one for each style"),
+        ({"init": "contnet"}, r"--init 'contnet' is neither a way to start nor a picture file; did you mean 'content'\?"),
+        ({"encoder": "vgg19-slin"}, r"encoder 'vgg19-slin' is neither a name nor a file; did you mean 'vgg19-slim'\?"),
+    ],
+)
+def test_what_is_unknown_is_refused_with_the_nearest(
+    content: Picture, style: Picture, options: PaintOptions, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(OptionError, match=sentence):
+        set_up(content, [style], options.changed(**changes), EXACT)
+
+
+def test_painting_needs_a_style(content: Picture, options: PaintOptions) -> None:
+    with pytest.raises(OptionError, match="no style was given; give a picture or a named style"):
+        set_up(content, [], options, EXACT)
+
+
+def test_weights_that_cancel_each_other_are_refused(content: Picture, style: Picture, options: PaintOptions) -> None:
+    with pytest.raises(OptionError, match="their sum must be above 0"):
+        last_of(content, [style, style], options.changed(style_weights=(1.0, -1.0)))
+
+
+def test_files_that_are_not_what_they_should_be_are_refused(
+    content: Picture, style: Picture, options: PaintOptions, tmp_path: Path
+) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(ImageFileError):
+        set_up(content, [style], options.changed(init=str(tmp_path / "text.png")), EXACT)
+    with pytest.raises(WeightsError):
+        set_up(content, [style], options.changed(encoder=str(tmp_path / "text.png")), EXACT)
+
+
+# ---------------------------------------------------------------------------------------------------- memory
+
+
+def predicted(vgg: Vgg, edge_px: int, options: PaintOptions, precision: str = "fp32") -> int:
+    arithmetic = Arithmetic(torch.device("cpu"), precision)  # type: ignore[arg-type]
+    return gatys.predicted_memory(vgg, (edge_px, edge_px), options, arithmetic)
+
+
+def test_predicted_memory_grows_with_pixels_depth_and_precision(narrow: Callable[..., Vgg]) -> None:
+    vgg, options = narrow(), PaintOptions(content_layers=("relu2_1",), style_layers=("relu1_1",))
+    fixed, small, large = (predicted(vgg, edge, options) for edge in (0, 512, 1024))
+    assert large - fixed == pytest.approx(4 * (small - fixed), rel=1e-3)
+    assert predicted(vgg, 512, options.changed(content_layers=("relu5_1",))) > small
+    assert predicted(vgg, 512, options, "bf16") < small
+    assert predicted(vgg, 512, options.changed(optimizer="lbfgs")) > small
+
+
+def test_more_than_the_memory_there_is_is_refused_with_what_would_fit(
+    content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gatys, "available_memory", lambda device: 2**30)
+    with pytest.raises(
+        ResourceError, match=r"--size 20000 needs about [\d.]+ GiB and 1.0 GiB are free; --size \d+ would fit"
+    ) as caught:
+        set_up(content, [style], options.changed(size=20_000), EXACT)
+    fits = int(str(caught.value).split("--size ")[-1].split()[0])
+    assert 500 < fits < 20_000
+    easel = set_up(content, [style], options.changed(size=64), EXACT)
+    assert predicted(easel.encoder, fits, easel.options) < 2**30 < predicted(easel.encoder, round(1.2 * fits), easel.options)
+
+
+def test_where_nothing_would_fit_no_size_is_named(
+    content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gatys, "available_memory", lambda device: 10_000)
+    with pytest.raises(ResourceError, match="no size would fit: close other programs"):
+        set_up(content, [style], options, EXACT)
+
+
+def test_where_the_system_does_not_say_what_is_free_painting_begins(
+    content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gatys, "available_memory", lambda device: None)
+    assert set_up(content, [style], options, EXACT).sizes[-1][0] == (68, 68)
+
+
+# ---------------------------------------------------------------------------------------------------- golden
+
+GOLDEN = Path(__file__).parent / "golden" / "gatys.json"
+
+
+def test_the_recipe_paints_the_golden_picture(content: Picture, style: Picture, encoder_file: str) -> None:
+    """Every option is given, so that only a change of the recipe itself, and none of a default, changes the picture."""
+    options = PaintOptions(
+        encoder=encoder_file,
+        size=64,
+        content_weight=0.5,
+        style_weight=1.0,
+        content_layers=("relu3_1",),
+        style_layers=STYLE_LAYERS,
+        statistics="gram-moments",
+        smoothness_weight=0.1,
+        smoothness_form="l2",
+        calm_weight=0.0,
+        structure_weight=0.1,
+        pooling="max",
+        border="replicate",
+        margin=0.05,
+        canvas="soft-chroma",
+        init="content",
+        optimizer="adam",
+        steps=25,
+        learning_rate=0.02,
+        betas=(0.9, 0.99),
+        averaging=0.9,
+        decay=True,
+        smallest_size=64,
+    )
+    image = last_of(content, [style], options).image
+    found = torch.nn.functional.adaptive_avg_pool2d(image, 8)
+    expected = torch.tensor(json.loads(GOLDEN.read_text()))
+    torch.testing.assert_close(found[0], expected, atol=0.01, rtol=0)
+    assert float((expected - torch.nn.functional.adaptive_avg_pool2d(content.image, 8)[0]).abs().max()) > 0.1

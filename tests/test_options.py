@@ -1,0 +1,134 @@
+"""Options: every knob once, explained, and checked."""
+
+import ast
+import contextlib
+import dataclasses
+import inspect
+import math
+import subprocess
+import sys
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impasto import options
+from impasto.errors import OptionError
+from impasto.options import PaintOptions, Run, check_range, dashed
+
+
+def texts(kind: type) -> dict[str, str]:
+    """Read the string that stands under each field."""
+    (body,) = [each.body for each in ast.parse(inspect.getsource(kind)).body if isinstance(each, ast.ClassDef)]
+    found = {}
+    for field, text in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+            found[field.target.id] = str(text.value.value) if is_text else ""  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.mark.parametrize("kind", [PaintOptions, Run])
+def test_every_option_is_explained_in_one_line(kind: type) -> None:
+    explained = texts(kind)
+    assert list(explained) == [field.name for field in dataclasses.fields(kind)]
+    assert all(text.endswith(".") and "\n" not in text for text in explained.values())
+
+
+@pytest.mark.parametrize("kind", [PaintOptions, Run])
+def test_options_are_frozen_and_given_by_name(kind: type) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        kind().seed = 1  # type: ignore[attr-defined]
+    with pytest.raises(TypeError):
+        kind("impasto")
+
+
+def test_options_load_without_torch() -> None:
+    code = "import sys, impasto, impasto.options, impasto.errors; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_changing_leaves_the_original_alone() -> None:
+    first = PaintOptions(style_weight=3.0)
+    second = first.changed(steps=7, init="noise")
+    assert (second.steps, second.init, second.style_weight) == (7, "noise", 3.0)
+    assert first == PaintOptions(style_weight=3.0)
+
+
+def test_an_unknown_option_is_refused_with_the_nearest() -> None:
+    with pytest.raises(OptionError, match=r"'style_wieght' is not an option of paint; did you mean 'style_weight'\?"):
+        PaintOptions().changed(style_wieght=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"size": 31}, "--size is 31; it must be a number from 32 to 100000"),
+        ({"size": 512.5}, "--size is 512.5; it must be a whole number"),
+        ({"size": "512"}, "--size is '512'; it must be a whole number"),
+        ({"steps": 0}, "--steps is 0; it must be a number from 1 to 1e+06"),
+        ({"steps": True}, "--steps is True; it must be a whole number"),
+        ({"style_weight": -1}, "--style-weight is -1; it must be a number from 0 to"),
+        ({"content_weight": math.nan}, "--content-weight is nan; it must be a number from 0 to"),
+        ({"content_weight": math.inf}, "--content-weight is inf; it must be"),
+        ({"scale_factor": 1.0}, "--scale-factor is 1.0; it must be a number from 1.01 to 100"),
+        ({"margin": 0.3}, "--margin is 0.3; it must be a number from 0 to 0.25"),
+        ({"averaging": 1.0}, "--averaging is 1.0; it must be"),
+        ({"betas": (0.9, 1.0)}, "--betas is 1.0; it must be"),
+        ({"betas": (0.9,)}, "--betas is (0.9,); give two numbers, such as 0.9,0.99"),
+        ({"style_layers": ()}, "--style-layers is empty; name at least one layer, such as relu4_2"),
+        ({"content_layers": "relu4_2"}, "--content-layers is 'relu4_2'; give several values, as a tuple"),
+        ({"layer_weights": (1.0, 2.0)}, "--layer-weights has 2 values for 5 style layers; give one for each layer"),
+        ({"layer_weights": (1, 1, 1, 1, math.nan)}, "--layer-weights is nan; it must be"),
+        ({"style_weights": (1, math.inf)}, "--style-weights is inf; it must be"),
+        ({"pooling": "maxx"}, "--pooling 'maxx' is not known; did you mean 'max'?"),
+        ({"optimizer": "sgd"}, "--optimizer 'sgd' is not known; allowed are 'adam', 'lbfgs'"),
+        ({"statistics": "gramm"}, "--statistics 'gramm' is not known; did you mean 'gram'?"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused_in_one_sentence(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        PaintOptions(**{"style_layers": options.STYLE_LAYERS, **changes})
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"device": "gpu"}, "--device 'gpu' is not known"),
+        ({"precision": "fp16"}, "--precision 'fp16' is not known; did you mean"),
+        ({"seed": -1}, "--seed is -1; it must be a number from 0 to"),
+        ({"seed": 1.5}, "--seed is 1.5; it must be a whole number"),
+        ({"threads": 5000}, "--threads is 5000; it must be"),
+    ],
+)
+def test_a_run_that_is_not_allowed_is_refused_in_one_sentence(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        Run(**changes)
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("value", [None, -1, 0, 1.5, math.nan, "x", "", (), (1,), ("x", None), ["relu1_1"], {}, object()])
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(PaintOptions)])
+def test_any_value_for_any_option_is_taken_or_refused_but_never_a_bug(name: str, value: Any) -> None:
+    with contextlib.suppress(OptionError):
+        PaintOptions(**{name: value})
+
+
+def test_names_are_written_as_on_the_command_line() -> None:
+    assert dashed("style_weight") == "--style-weight"
+
+
+def test_a_list_is_taken_for_a_tuple() -> None:
+    assert PaintOptions(style_weights=[1, 2]) == PaintOptions(style_weights=(1, 2))  # type: ignore[arg-type]
+
+
+@given(st.floats(-10, 10))
+def test_a_range_includes_its_ends(value: float) -> None:
+    if -1 <= value <= 2.5:
+        check_range("margin", value, -1, 2.5)
+    else:
+        with pytest.raises(OptionError, match=r"it must be a number from -1 to 2\.5"):
+            check_range("margin", value, -1, 2.5)

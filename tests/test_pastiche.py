@@ -1,0 +1,87 @@
+"""The pastiche: what its record says, and what is in its file."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from impasto import images
+from impasto._version import __version__
+from impasto.engine import Step
+from impasto.errors import ImageFileError
+from impasto.options import PaintOptions, Run
+from impasto.pastiche import Pastiche, described, new_record, with_progress
+from impasto.stats import moments
+from impasto.styles import measured_style
+
+
+@pytest.fixture
+def style(photo: Tensor) -> images.Picture:
+    return images.read(photo.flip(1))
+
+
+def step(**changes: float) -> Step:
+    losses = {"style": 1 / 3, "content": 2.0, **changes}
+    return Step(7, 30, 1, (64, 96), losses, torch.zeros(1, 3, 64, 96), seconds=1.23456)
+
+
+def test_a_new_record_tells_versions_hashes_and_every_option(photo: Tensor, style: images.Picture) -> None:
+    content = images.read(photo)
+    record = new_record(content, [style], PaintOptions(steps=9), Run(seed=4), "abc")
+    assert (record["impasto"], record["torch"], record["recipe"]) == (__version__, torch.__version__, "gatys")
+    assert record["content"] == {"name": "tensor", "sha256": content.sha256}
+    assert record["styles"] == [{"name": "tensor", "kind": "picture", "sha256": style.sha256}]
+    assert record["encoder"] == {"name": "vgg19-slim", "sha256": "abc"}
+    assert set(record["options"]) == set(vars(PaintOptions()))
+    assert record["options"]["steps"] == 9
+    assert record["run"]["seed"] == 4
+
+
+def test_a_named_style_is_described_by_its_name(photo: Tensor) -> None:
+    named = measured_style({"name": "haystacks"}, lambda edge_px: {}, moments(photo), sizes=(64,))
+    assert described(named)["name"] == "haystacks"
+    assert described(named)["kind"] == "named"
+
+
+def test_progress_is_added_to_a_record_and_leaves_it_as_it_was() -> None:
+    begun = {"impasto": "1"}
+    record = with_progress(begun, step())
+    assert begun == {"impasto": "1"}
+    assert record["impasto"] == "1"
+    assert record["steps"] == {"done": 7, "planned": 30, "scale": 1, "size": [64, 96]}
+    assert record["losses"] == {"style": 0.333333, "content": 2.0}
+    assert record["seconds"] == 1.23
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_record_is_json_whatever_became_of_the_loss(photo: Tensor, style: images.Picture, value: float) -> None:
+    record = with_progress(new_record(images.read(photo), [style], PaintOptions(), Run(), ""), step(style=value))
+    assert json.loads(json.dumps(record, allow_nan=False))["losses"]["style"] is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff"])
+def test_the_record_goes_into_the_file_and_comes_back(
+    photo: Tensor, style: images.Picture, tmp_path: Path, suffix: str
+) -> None:
+    record = with_progress(new_record(images.read(photo), [style], PaintOptions(), Run(), "abc"), step())
+    Pastiche(photo, record=record).save(tmp_path / f"result{suffix}")
+    assert images.read_record(tmp_path / f"result{suffix}") == json.loads(json.dumps(record))
+
+
+def test_the_record_stays_out_of_the_file_on_request(photo: Tensor, tmp_path: Path) -> None:
+    Pastiche(photo, record={"secret": 1}).save(tmp_path / "result.png", with_record=False)
+    assert images.read_record(tmp_path / "result.png") is None
+
+
+def test_a_pastiche_is_saved_with_sixteen_bits_on_request(photo: Tensor, tmp_path: Path) -> None:
+    Pastiche(photo).save(tmp_path / "result.png", bits=16)
+    torch.testing.assert_close(images.read(tmp_path / "result.png").image, photo, atol=1 / 65535, rtol=0)
+
+
+def test_a_place_where_nothing_can_be_written_is_refused(photo: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(ImageFileError):
+        Pastiche(photo).save(tmp_path / "missing" / "result.png")
+    assert list(tmp_path.iterdir()) == []
