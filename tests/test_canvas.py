@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto.canvas import to_image, to_planes
-from impasto.losses import luminance_of
+from impasto.picture_losses import luminance_of
 
 sizes = st.tuples(st.integers(2, 9), st.integers(2, 9))
 

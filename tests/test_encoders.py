@@ -12,6 +12,7 @@ import impasto.encoders
 from impasto.encoders import LAYERS, Vgg, load_encoder
 from impasto.encoders.vgg import CONVOLUTIONS, each_width, pool
 from impasto.errors import OptionError, WeightsError
+from impasto.options import STYLE_LAYERS, Pooling
 from impasto.weights import import_file, save_vgg
 
 WIDTHS = (4, 5, 6, 7, 8)
@@ -148,7 +149,40 @@ def test_an_even_grey_has_even_features_unless_the_border_is_zero(border: str) -
     assert even == (border != "zero")
 
 
-@pytest.mark.parametrize("pooling", ["max", "average", "l2"])
-def test_pooling_halves_and_keeps_an_even_map(pooling: str) -> None:
-    pooled = pool(torch.full((1, 2, 7, 6), 3.0), pooling)  # type: ignore[arg-type]
-    assert torch.allclose(pooled, torch.full((1, 2, 3, 3), 3.0))
+@pytest.mark.parametrize(("pooling", "scale"), [("max", 1.0), ("average", 2.0), ("l2", 1.56), ("plain-average", 1.0)])
+def test_pooling_halves_and_rescales_an_even_map(pooling: Pooling, scale: float) -> None:
+    pooled = pool(torch.full((1, 2, 7, 6), 3.0), pooling)
+    torch.testing.assert_close(pooled, torch.full((1, 2, 3, 3), 3.0 * scale))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"), [("max", 4.0), ("average", 2 * 1.75), ("l2", 0.78 * 21**0.5), ("plain-average", 1.75)]
+)
+def test_pooling_in_every_form(pooling: Pooling, expected: float) -> None:
+    assert pool(torch.tensor([[[[1.0, 2.0], [0.0, 4.0]]]]), pooling).item() == pytest.approx(expected)
+
+
+def test_l2_pooling_is_that_of_style_transfer_pytorch() -> None:
+    x = torch.rand(1, 3, 8, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(pool(x, "l2"), 0.78 * torch.nn.LPPool2d(2, 2)(x))
+
+
+@pytest.mark.parametrize(("pooling", "factor"), [("average", 16), ("l2", 4)])
+def test_rescaled_pooling_keeps_the_power_of_features_within_a_factor_of_max(
+    photo: torch.Tensor, pooling: Pooling, factor: float
+) -> None:
+    shares = power_against_max(photo, pooling)
+    assert shares[0] == 1
+    assert all(1 / factor < share < factor for share in shares)
+
+
+def test_the_plain_average_lets_features_fade(photo: torch.Tensor) -> None:
+    shares = power_against_max(photo, "plain-average")
+    assert sorted(shares, reverse=True) == shares
+    assert shares[-1] < 1 / 16
+
+
+def power_against_max(photo: torch.Tensor, pooling: Pooling) -> list[float]:
+    """The mean square of the shipped encoder's features at each style layer, as a share of that under max pooling."""
+    seen, usual = (load_encoder(pooling=each)(photo, STYLE_LAYERS) for each in (pooling, "max"))
+    return [float(seen[layer].square().mean() / usual[layer].square().mean()) for layer in STYLE_LAYERS]

@@ -29,8 +29,9 @@ from impasto.engine import (
     pyramid,
     restore_momentum,
 )
-from impasto.losses import PIXELS, ContentLoss, Gamut, Loss, Objective, StyleLoss
+from impasto.losses import PIXELS, ContentLoss, Loss, Objective, StyleLoss
 from impasto.options import Canvas, Optimizer
+from impasto.picture_losses import Gamut
 from impasto.stats import moments
 from impasto.tensors import Features, Image
 

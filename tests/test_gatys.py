@@ -279,6 +279,8 @@ def test_an_interrupted_painting_goes_on_where_it_stood(content: Picture, style:
     assert left[-1].image.shape == steps[-1].image.shape
     with pytest.raises(OptionError, match="there is no size 9 of 3 to go on from; paint from the start"):
         gatys.resumed(easel, Resumption(stopped.image, scale=8, done=0))
+    with pytest.raises(OptionError, match="this painting is finished: there is nothing to go on with"):
+        gatys.resumed(easel, Resumption(steps[-1].image, scale=2, done=3))
 
 
 # ---------------------------------------------------------------------------------------------------- styles

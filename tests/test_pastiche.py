@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,21 @@ def test_a_new_record_tells_versions_hashes_and_every_option(photo: Tensor, styl
 
 def test_a_named_style_is_described_by_its_name(photo: Tensor) -> None:
     named = measured_style({"name": "haystacks"}, lambda edge_px: {}, moments(photo), sizes=(64,))
-    assert described(named)["name"] == "haystacks"
-    assert described(named)["kind"] == "named"
+    assert described(named) == {"name": "haystacks", "kind": "named", "file_sha256": ""}
+    assert described(replace(named, sha256="abc"))["file_sha256"] == "abc"
+
+
+def test_a_record_tells_the_hash_of_the_picture_that_painting_starts_from(
+    photo: Tensor, style: images.Picture, tmp_path: Path
+) -> None:
+    def init_of(init: str) -> dict[str, str] | None:
+        return new_record(style, [style], PaintOptions(init=init), Run(), "").get("init")
+
+    images.write(tmp_path / "begun.png", photo)
+    expected = images.read(tmp_path / "begun.png").sha256
+    assert init_of(str(tmp_path / "begun.png")) == {"name": "begun.png", "sha256": expected}
+    assert init_of(str(tmp_path / "gone.png")) == {"name": "gone.png", "sha256": ""}
+    assert init_of("content") is None
 
 
 def test_progress_is_added_to_a_record_and_leaves_it_as_it_was() -> None:

@@ -78,14 +78,14 @@ def seen(vgg: Vgg, layer: str) -> tuple[Tensor, Tensor, Tensor]:
 
 # size, content weight, style weight, smoothness weight and form, content layers, optimizer, learning rate, steps, init, pooling
 TABLE = {
-    "gatys2015": (512, 1.0, 1000.0, 0.0, None, ("relu4_2",), "lbfgs", 1.0, 500, "noise", "average"),
-    "deeplearning-ai": (400, 10.0, 40.0, 0.0, None, ("relu4_2",), "adam", 2 / 255, 200, "blend", "average"),
+    "gatys2015": (512, 1.0, 1000.0, 0.0, None, ("relu4_2",), "lbfgs", 1.0, 500, "noise", "plain-average"),
+    "deeplearning-ai": (400, 10.0, 40.0, 0.0, None, ("relu4_2",), "adam", 2 / 255, 200, "blend", "plain-average"),
     "network": (400, 0.025, 1.0, 8.5e-5, "inetwork", ("relu5_2",), "lbfgs", 1.0, 200, "content", "max"),
     "inetwork": (400, 0.025, 1.0, 8.5e-5, "inetwork", ("relu5_2",), "lbfgs", 1.0, 200, "content", "max"),
     "inetwork-fixed": (400, 0.025, 1.0, 8.5e-5, "inetwork", ("relu5_2",), "lbfgs", 1.0, 200, "content", "max"),
     "neural-style": (512, 5.0, 100.0, 0.5e-3, "sum-l2", ("relu4_2",), "lbfgs", 1.0, 1000, "grey", "max"),
     "style-transfer-pytorch": (512, 0.015, 1.0, 2.0, "nine-point", ("relu4_2",), "adam", 0.02, 500, "content", "max"),
-    "neural-style-tf": (512, 5.0, 1e4, 1e-3, "sum-l1", ("conv4_2",), "lbfgs", 1.0, 1000, "content", "average"),
+    "neural-style-tf": (512, 5.0, 1e4, 1e-3, "sum-l1", ("conv4_2",), "lbfgs", 1.0, 1000, "content", "plain-average"),
 }
 
 

@@ -1,5 +1,6 @@
 """Named styles: measured, kept in a file, read back, and found by name."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,6 +81,7 @@ def test_a_layer_that_was_not_measured_is_refused_with_those_that_were(style: Na
 def test_a_style_comes_back_from_its_file_nearly_as_it_was(style: NamedStyle, path: Path) -> None:
     back = load_style(path)
     assert dict(back.facts) == dict(style.facts)
+    assert (style.sha256, back.sha256) == ("", hashlib.sha256(path.read_bytes()).hexdigest())
     torch.testing.assert_close(back.colours.covariance, style.colours.covariance)
     for size, layers in style.moments.items():
         for layer, measured in layers.items():

@@ -125,7 +125,9 @@ class Plan:
         self.planned = [count for _, count in sizes]
         self.began = time.perf_counter()
         self.done = 0
-        self.work_done = 0.0
+        self.marked = self.began
+        self.work_timed = 0.0
+        self.seconds_timed = 0.0
 
     def work(self, scale: int) -> float:
         """Return the cost of a step at a size: its pixels, and a constant for what does not depend on them."""
@@ -136,18 +138,27 @@ class Plan:
         """Decide how many steps a size gets, in the time that is left."""
         left = sum(self.planned[later] * self.work(later) for later in range(scale, len(self.sizes)))
         elapsed = time.perf_counter() - self.began
-        if self.seconds and self.work_done:
-            rate = elapsed / self.work_done
-            share = max(0.0, self.seconds - elapsed) / (rate * left)
+        if self.seconds and self.seconds_timed:
+            share = max(0.0, self.seconds - elapsed) / (self.rate * left)
             for later in range(scale, len(self.sizes)):
                 self.planned[later] = max(1, min(self.planned[later], int(self.planned[later] * min(1.0, share))))
+        self.marked = time.perf_counter()
         return self.planned[scale]
+
+    @property
+    def rate(self) -> float:
+        """The seconds that a unit of work takes; what is done once for a size does not count."""
+        return self.seconds_timed / self.work_timed if self.work_timed else math.inf
 
     def placed(self, step: Step, scale: int, count: int) -> Step:
         """Give a step of one size its place in the whole run, and the time left."""
         self.done += 1
-        self.work_done += self.work(scale)
-        elapsed = time.perf_counter() - self.began
+        now = time.perf_counter()
+        if self.done == 2:  # the very first step is slow: forget it as soon as there is another
+            self.work_timed = self.seconds_timed = 0.0
+        self.work_timed += self.work(scale)
+        self.seconds_timed += now - self.marked
+        self.marked = now
         left = (count - step.number) * self.work(scale)
         left += sum(self.planned[later] * self.work(later) for later in range(scale + 1, len(self.sizes)))
         return replace(
@@ -155,8 +166,8 @@ class Plan:
             number=self.done,
             total=self.done + count - step.number + sum(self.planned[scale + 1 :]),
             scale=scale,
-            seconds=elapsed,
-            seconds_left=elapsed / self.work_done * left,
+            seconds=now - self.began,
+            seconds_left=self.rate * left if left else 0.0,
         )
 
     def is_over(self) -> bool:

@@ -16,12 +16,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.options import SmoothnessForm
 from impasto.stats import Affine, Moments, moments, precise, sqrtm
-from impasto.tensors import FeatureMap, Features, Image
+from impasto.tensors import FeatureMap, Features
 
 PIXELS = "pixels"
 """The name under which the picture itself stands among the features."""
@@ -217,6 +215,9 @@ class WassersteinLoss(Loss):
         heads: maps into the target's channels.
         ridge: added to the variances of both, so that the root has a gradient where features do not vary.
 
+    Attributes:
+        roots: ``Σ̂^½`` by layer, taken once from the target when the loss is made.
+
     Source:
         Dowson and Landau 1982; as a style loss in crowsonkb/style-transfer-pytorch (MIT).
     """
@@ -226,6 +227,12 @@ class WassersteinLoss(Loss):
     weights: Mapping[str, float]
     heads: Heads = field(default_factory=dict)
     ridge: float = 1e-4
+    roots: Mapping[str, Tensor] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Take the roots of the target's covariances."""
+        roots = {layer: sqrtm(self._ridged(target.covariance)) for layer, target in self.target.items()}
+        object.__setattr__(self, "roots", roots)
 
     @property
     def layers(self) -> frozenset[str]:
@@ -237,111 +244,14 @@ class WassersteinLoss(Loss):
         return sum_over(self.weights[layer] * self._distance(layer, features[layer]) for layer in self.target)
 
     def _distance(self, layer: str, features: FeatureMap) -> Tensor:
-        target, measured = self.target[layer], measure(features, self.heads.get(layer))
-        ridge = self.ridge * torch.eye(target.mean.shape[1], device=features.device)
-        wanted, found = target.covariance + ridge, measured.covariance + ridge
-        root = sqrtm(wanted)
+        target, root, measured = self.target[layer], self.roots[layer], measure(features, self.heads.get(layer))
+        wanted, found = self._ridged(target.covariance), self._ridged(measured.covariance)
         cross = sqrtm(root @ found @ root)
         trace = torch.diagonal(wanted + found - 2 * cross, dim1=1, dim2=2).sum()
         return (measured.mean - target.mean).square().sum() + trace
 
-
-@dataclass(frozen=True)
-class Smoothness(Loss):
-    """Total variation of the picture, in one of the forms that published programs use.
-
-    Args:
-        form: ``"l1"`` and ``"l2"``, absolute or squared steps to the right and down, averaged over positions and summed over
-            colours; ``"sum-l1"`` and ``"sum-l2"``, summed over positions too; ``"inetwork"``, the sum of ``(dx² + dy²)^1.25``;
-            ``"nine-point"``, see :func:`nine_point`.
-        scale: the range of pixel values in the published program: 1, or 255.
-    """
-
-    name: ClassVar[str] = "smoothness"
-    form: SmoothnessForm = "l2"
-    scale: float = 1.0
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The picture itself."""
-        return frozenset((PIXELS,))
-
-    def __call__(self, features: Features) -> Tensor:
-        """Measure the variation in the form that was asked for."""
-        return total_variation(features[PIXELS] * self.scale, self.form)
-
-
-@dataclass(frozen=True)
-class EdgeAwareSmoothness(Loss):
-    """Keep calm what is calm in the photo: squared steps between pixels, weighted by how flat the photo is there.
-
-    A loss network fills a clear sky with grain as readily as a meadow; this takes it out of the sky and leaves the meadow
-    alone.
-
-    Args:
-        flatness: (1, 1, height, width) in [0, 1]; 1 where the photo is flat, see :func:`flatness`.
-    """
-
-    name: ClassVar[str] = "calm"
-    flatness: Tensor
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The picture itself."""
-        return frozenset((PIXELS,))
-
-    def __call__(self, features: Features) -> Tensor:
-        """Average the weighted squared steps over positions, summed over colours."""
-        image = features[PIXELS]
-        right = precise(image[..., :-1, 1:] - image[..., :-1, :-1]).square().sum(1)
-        down = precise(image[..., 1:, :-1] - image[..., :-1, :-1]).square().sum(1)
-        return (self.flatness[:, 0, :-1, :-1] * (right + down)).mean()
-
-
-@dataclass(frozen=True)
-class StructureLoss(Loss):
-    """Keep the photo recognisable: one minus the structural similarity of the two luminances, seen small.
-
-    Where a face sits and how light falls on it is decided at a coarse size; strokes live at the fine ones, which this loss does
-    not see.
-
-    Args:
-        target: the content, (1, 3, height, width), at the size that is painted.
-        edge_px: the longer side at which the two are compared.
-
-    Source:
-        Wang et al. 2004 for SSIM (Gaussian window of σ = 1.5); its use here is our own.
-    """
-
-    name: ClassVar[str] = "structure"
-    target: Image
-    edge_px: int = 128
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The picture itself."""
-        return frozenset((PIXELS,))
-
-    def __call__(self, features: Features) -> Tensor:
-        """Compare the two luminances at the small size."""
-        return 1 - structural_similarity(seen_small(features[PIXELS], self.edge_px), seen_small(self.target, self.edge_px))
-
-
-@dataclass(frozen=True)
-class Gamut(Loss):
-    """Keep colours displayable: the mean square of what lies outside [0, 1]."""
-
-    name: ClassVar[str] = "gamut"
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The picture itself."""
-        return frozenset((PIXELS,))
-
-    def __call__(self, features: Features) -> Tensor:
-        """Average the squared excess."""
-        image = features[PIXELS]
-        return (image - image.clamp(0, 1)).square().mean()
+    def _ridged(self, covariance: Tensor) -> Tensor:
+        return covariance + self.ridge * torch.eye(covariance.shape[1], device=covariance.device)
 
 
 def sum_over(values: Iterator[Tensor]) -> Tensor:
@@ -358,96 +268,3 @@ def measure(features: FeatureMap, head: Affine | None) -> Moments:
     """Measure the moments of features, in the target's channels where there is a head."""
     measured = moments(features)
     return measured if head is None else head.moments(measured)
-
-
-def total_variation(image: Image, form: SmoothnessForm) -> Tensor:
-    """Measure how much a picture varies from pixel to pixel; see :class:`Smoothness` for the forms."""
-    image = precise(image)
-    if form == "nine-point":
-        return nine_point(image)
-    if form == "sum-l1":  # TensorFlow's tf.image.total_variation: every pair of neighbours, also along the last row and column
-        return image.diff(dim=-1).abs().sum() + image.diff(dim=-2).abs().sum()
-    right = image[..., :-1, 1:] - image[..., :-1, :-1]
-    down = image[..., 1:, :-1] - image[..., :-1, :-1]
-    if form == "inetwork":
-        return (right.square() + down.square()).pow(1.25).sum()
-    if form == "sum-l2":
-        return (right.square() + down.square()).sum()
-    positions = max(1, right.shape[0] * right.shape[2] * right.shape[3])
-    steps = right.abs() + down.abs() if form == "l1" else right.square() + down.square()
-    return steps.sum() / positions
-
-
-def nine_point(image: Image) -> Tensor:
-    """Average the squared steps to all neighbours: ``2/3 (dx² + dy²) + 1/6 (d↘² + d↙²)``, each a mean over pixels and colours.
-
-    The weights are those of the nine-point stencil of the Laplacian, whose blur is the same in every direction.
-
-    Source:
-        crowsonkb/style-transfer-pytorch (MIT), over replicated borders.
-    """
-    around = F.pad(image, (1, 1, 1, 1), mode="replicate")
-    centre = around[..., 1:-1, 1:-1]
-    right, down = around[..., 1:-1, 2:] - centre, around[..., 2:, 1:-1] - centre
-    diagonal = around[..., 1:, 1:] - around[..., :-1, :-1]
-    antidiagonal = around[..., 1:, :-1] - around[..., :-1, 1:]
-    straight = right.square().mean() + down.square().mean()
-    slanted = diagonal.square().mean() + antidiagonal.square().mean()
-    return straight * 2 / 3 + slanted / 6
-
-
-def flatness(image: Image, window_px: int = 9) -> Tensor:
-    """Say where a picture is flat: 1 where its luminance does not vary, a half where it varies a fifth as much as on average.
-
-    Args:
-        image: (1, 3, height, width) in [0, 1].
-        window_px: side of the neighbourhood, odd.
-
-    Returns:
-        (1, 1, height, width) in [0, 1].
-    """
-    luminance = luminance_of(image).float()
-    right = F.pad(luminance[..., :, 1:] - luminance[..., :, :-1], (0, 1, 0, 0), mode="replicate").square()
-    down = F.pad(luminance[..., 1:, :] - luminance[..., :-1, :], (0, 0, 0, 1), mode="replicate").square()
-    reach = window_px // 2
-    activity = F.avg_pool2d(F.pad(right + down, (reach,) * 4, mode="replicate"), window_px, stride=1)
-    return 1 / (1 + activity / (0.2 * activity.mean()).clamp_min(1e-6))
-
-
-def luminance_of(image: Image) -> Tensor:
-    """Return the luminance (Rec. 601) of a picture: (batch, 1, height, width)."""
-    return (image * image.new_tensor([0.299, 0.587, 0.114])[None, :, None, None]).sum(1, keepdim=True)
-
-
-def seen_small(image: Image, edge_px: int) -> Tensor:
-    """Shrink a picture's luminance to a longer side of edge_px (never enlarge it): (batch, 1, height, width)."""
-    luminance = luminance_of(image)
-    factor = edge_px / max(image.shape[-2:])
-    if factor >= 1:
-        return luminance
-    size = [max(1, round(side * factor)) for side in image.shape[-2:]]
-    return F.interpolate(luminance, size=size, mode="bilinear", antialias=True, align_corners=False)
-
-
-def structural_similarity(a: Tensor, b: Tensor, window_px: int = 11) -> Tensor:
-    """Measure the mean SSIM of two grey pictures (batch, 1, height, width) in [0, 1]; 1 where they are equal.
-
-    Source:
-        Wang et al. 2004, with the window over replicated borders, and shrunk for tiny pictures.
-    """
-    reach = min(window_px, min(a.shape[-2:]) | 1) // 2
-    a, b = precise(a), precise(b)
-    positions = torch.arange(-reach, reach + 1, device=a.device, dtype=a.dtype)
-    window = torch.exp(-positions.square() / (2 * 1.5**2))
-    window = window / window.sum()
-
-    def blur(x: Tensor) -> Tensor:
-        x = F.pad(x, (reach, reach, reach, reach), mode="replicate")
-        return F.conv2d(F.conv2d(x, window[None, None, :, None]), window[None, None, None, :])
-
-    mean_a, mean_b = blur(a), blur(b)
-    variance_a, variance_b = blur(a * a) - mean_a.square(), blur(b * b) - mean_b.square()
-    covariance = blur(a * b) - mean_a * mean_b
-    c1, c2 = 0.01**2, 0.03**2
-    likeness = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return (likeness / ((mean_a.square() + mean_b.square() + c1) * (variance_a + variance_b + c2))).mean()

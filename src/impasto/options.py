@@ -14,7 +14,7 @@ ContentNormalization = Literal["relative", "mean", "half-sum", "deeplearning-ai"
 StyleNormalization = Literal["relative", "gatys", "network", "neural-style", "channels"]
 StyleStatistics = Literal["gram-moments", "gram", "moments", "wasserstein"]
 Optimizer = Literal["adam", "lbfgs"]
-Pooling = Literal["max", "average", "l2"]
+Pooling = Literal["max", "average", "l2", "plain-average"]
 Border = Literal["replicate", "reflect", "zero"]
 Canvas = Literal["soft-chroma", "pixels"]
 SmoothnessForm = Literal["l1", "l2", "nine-point", "sum-l1", "sum-l2", "inetwork"]
@@ -85,7 +85,7 @@ class PaintOptions:
     """Weight of the structural similarity with the photo seen at 128 pixels, 0 or more; keeps faces recognisable."""
 
     pooling: Pooling = "max"
-    """How the network halves its features: max, average (smoother) or l2."""
+    """How the network halves its features: max, average (smoother) or l2, both rescaled; plain-average is not rescaled."""
 
     border: Border = "replicate"
     """What the network sees beyond the edge; zero is what programs of old did, and leaves a frame."""
@@ -195,7 +195,10 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Where and how exactly the arithmetic runs."""
+    """Where and how exactly the arithmetic runs.
+
+    The library sets nothing global, so ``threads`` acts in the command line alone; in Python call ``torch.set_num_threads``.
+    """
 
     device: Device = "auto"
     """auto (a GPU where there is one), cpu, cuda or mps."""
@@ -207,7 +210,7 @@ class Run:
     """Seed of everything random; the same seed paints the same picture on the same machine."""
 
     threads: int = 0
-    """Processor threads; 0: as many as there are cores."""
+    """Processor threads, 0: as many as there are cores; set by the command line alone, a library leaves torch's as they are."""
 
     def __post_init__(self) -> None:
         """Check every value."""

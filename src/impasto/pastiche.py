@@ -4,6 +4,7 @@ import dataclasses
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +15,10 @@ from impasto import images
 from impasto._version import __version__
 from impasto.engine import Step
 from impasto.images import Metadata, Picture
-from impasto.options import PaintOptions, Run
+from impasto.options import INITS, PaintOptions, Run
 from impasto.styles import NamedStyle
 from impasto.tensors import Image, Mask
+from impasto.weights.files import sha256_of
 
 Record = dict[str, Any]
 """How a result came about, as plain JSON values: versions, hashes of what went in, options, seed, steps, losses, seconds."""
@@ -68,8 +70,11 @@ class Pastiche:
 def new_record(
     content: Picture, styles: Sequence[Picture | NamedStyle], options: PaintOptions, run: Run, encoder_sha256: str
 ) -> Record:
-    """Begin the record of a run: everything that is known before the first step."""
-    return {
+    """Begin the record of a run: everything that is known before the first step.
+
+    Where painting starts from a file, its hash is taken here; it is empty if the file has been taken away meanwhile.
+    """
+    record = {
         "impasto": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -80,6 +85,9 @@ def new_record(
         "options": dataclasses.asdict(options),
         "run": dataclasses.asdict(run),
     }
+    if options.init not in INITS:
+        record["init"] = described_init(Path(options.init))
+    return record
 
 
 def with_progress(record: Mapping[str, Any], step: Step) -> Record:
@@ -93,7 +101,18 @@ def with_progress(record: Mapping[str, Any], step: Step) -> Record:
 
 
 def described(style: Picture | NamedStyle) -> dict[str, str]:
-    """Describe a style by its name and hash (of the file), or as a named style."""
+    """Describe a style by its name and the hash of its file: of a picture as ``sha256``, of statistics as ``file_sha256``.
+
+    A picture is found again by its hash, a named style by its name; its hash only tells whether it is still the same.
+    """
     if isinstance(style, NamedStyle):
-        return {"name": style.name, "kind": "named"}
+        return {"name": style.name, "kind": "named", "file_sha256": style.sha256}
     return {"name": style.name, "kind": "picture", "sha256": style.sha256}
+
+
+def described_init(path: Path) -> dict[str, str]:
+    """Describe the picture that painting starts from by its name and the hash of its file."""
+    sha256 = ""
+    with suppress(OSError):
+        sha256 = sha256_of(path)
+    return {"name": path.name, "sha256": sha256}

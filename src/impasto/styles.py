@@ -19,6 +19,7 @@ from torch import Tensor
 
 from impasto.errors import OptionError, StyleFileError, nearest_name
 from impasto.stats import Moments
+from impasto.weights.files import sha256_of
 
 VERSION = "1"
 SUFFIX = ".style.safetensors"
@@ -35,11 +36,13 @@ class NamedStyle:
         facts: name, title, artist, date, source, licence of the picture it was measured on, and encoder_sha256.
         moments: by longer side in pixels, then by layer: moments in the channels of vgg19-slim, before its heads.
         colours: mean (1, 3) and covariance (1, 3, 3) of the picture's colours.
+        sha256: of the file it was read from; empty where it came from none.
     """
 
     facts: Mapping[str, str]
     moments: Mapping[int, Mapping[str, Moments]]
     colours: Moments
+    sha256: str = ""
 
     @property
     def name(self) -> str:
@@ -113,6 +116,7 @@ def load_style(path: str | Path) -> NamedStyle:
         with safetensors.safe_open(path, "pt") as opened:
             facts = dict(opened.metadata() or {})
             tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118  (not a mapping)
+        sha256 = sha256_of(path)
     except FileNotFoundError as error:
         raise StyleFileError(f"style file {str(path)!r} is not there; see impasto styles list") from error
     except (OSError, safetensors.SafetensorError) as error:
@@ -123,7 +127,7 @@ def load_style(path: str | Path) -> NamedStyle:
             f"style file {str(path)!r} is of version {version}, this impasto reads version {VERSION}; make it again"
         )
     try:
-        return _from_tensors(facts, tensors)
+        return _from_tensors(facts, tensors, sha256)
     except (KeyError, ValueError, RuntimeError) as error:
         raise StyleFileError(f"style file {str(path)!r} is damaged: {json.dumps(str(error))}; make it again") from error
 
@@ -146,7 +150,7 @@ def find_style(name: str) -> NamedStyle:
     return load_style(known[name])
 
 
-def _from_tensors(facts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> NamedStyle:
+def _from_tensors(facts: Mapping[str, str], tensors: Mapping[str, Tensor], sha256: str) -> NamedStyle:
     moments: dict[int, dict[str, Moments]] = {}
     for key in tensors:
         if key.endswith(".factor"):
@@ -157,7 +161,7 @@ def _from_tensors(facts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Na
     if not moments:
         raise ValueError("no statistics inside")
     colours = Moments(tensors["colours.mean"], tensors["colours.covariance"])
-    return NamedStyle({fact: facts.get(fact, "") for fact in _FACTS}, moments, colours)
+    return NamedStyle({fact: facts.get(fact, "") for fact in _FACTS}, moments, colours, sha256)
 
 
 def _compressed(covariance: Tensor) -> tuple[Tensor, Tensor]:

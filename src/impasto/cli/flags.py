@@ -66,10 +66,12 @@ def _flag(field: "dataclasses.Field[Any]", hint: Any, text: str) -> Parameter:
 
 
 def _split(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
-    """Read ``a,b`` as two values; the flag may also be repeated."""
-    kind = get_args(hint)[0]
-    values = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
-    return tuple(kind(value) for value in values)
+    """Read ``a,b`` as two values; where any number is allowed, the flag may also be repeated."""
+    kinds = get_args(hint)
+    words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
+    if kinds[-1] is not Ellipsis and len(words) != len(kinds):
+        raise ValueError(f"{tokens[0].value!r} is not {len(kinds)} values with a comma between them")
+    return tuple(kinds[0](word) for word in words)
 
 
 if TYPE_CHECKING:

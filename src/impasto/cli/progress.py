@@ -41,11 +41,18 @@ def progress(console: Console, sizes: int) -> AbstractContextManager[Show]:
 def bar(console: Console, sizes: int) -> Iterator[Show]:
     """Show a bar of the time that has passed and is left, with the size, the step and the losses."""
     from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
     shown = 0.0
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[state]}"))
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as drawn:
-        task = drawn.add_task("looking", total=1.0, state="")
+    whole, what_fits = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    columns = (
+        TextColumn("{task.description}", table_column=whole),
+        BarColumn(bar_width=12),
+        TextColumn("{task.fields[state]}", table_column=whole.copy()),
+        TextColumn("{task.fields[losses]}", table_column=what_fits),
+    )
+    with Progress(*columns, console=console, auto_refresh=False, transient=True, expand=True) as drawn:
+        task = drawn.add_task("looking", total=1.0, state="", losses="")
 
         def show(step: "Step") -> None:
             nonlocal shown
@@ -54,9 +61,9 @@ def bar(console: Console, sizes: int) -> Iterator[Show]:
             if time.monotonic() - shown < _SECONDS_BETWEEN_FRAMES and step.number < step.total:
                 return
             shown = time.monotonic()
-            state = f"{step.number}/{step.total}  {losses_in_words(step.losses)}  {time_left(step)}"
             share = step.seconds / max(step.seconds + step.seconds_left, 1e-9)
-            drawn.update(task, description=place(step, sizes), completed=share, state=state, refresh=True)
+            state, losses = f"{step.number}/{step.total} {time_left(step)}", losses_in_words(step.losses)
+            drawn.update(task, description=place(step, sizes), completed=share, state=state, losses=losses, refresh=True)
 
         yield show
 

@@ -125,7 +125,8 @@ def _widths(text: str) -> tuple[int, ...]:
         widths = ()
     if len(widths) not in (_BLOCKS, _CONVOLUTIONS) or min(widths) < 1:
         raise OptionError(
-            f"--widths is {text!r}; give the channels of the five blocks, such as 24,64,128,256,256, or of the sixteen convolutions"
+            f"--widths is {text!r}; give the channels of the five blocks, such as 24,64,128,256,256, "
+            "or of the sixteen convolutions"
         )
     return widths
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
-from impasto.encoders.vgg import LAYERS, Border, Pooling, Vgg
+from impasto.encoders.vgg import LAYERS, Vgg
 from impasto.errors import OptionError, WeightsError, nearest_name
+from impasto.options import Border, Pooling
 from impasto.weights import VggWeights, catalogue, find, read_vgg
 
 __all__ = ["LAYERS", "Border", "Pooling", "Vgg", "load_encoder", "vgg_from_weights"]

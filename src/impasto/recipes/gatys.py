@@ -21,21 +21,17 @@ from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileErro
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses import (
     ContentLoss,
-    EdgeAwareSmoothness,
-    Gamut,
     Loss,
     Objective,
     ScaledContentLoss,
-    Smoothness,
-    StructureLoss,
     StyleLoss,
     WassersteinLoss,
-    flatness,
     mapped,
     measure,
 )
 from impasto.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
 from impasto.options import INITS, PaintOptions, Run
+from impasto.picture_losses import EdgeAwareSmoothness, Gamut, Smoothness, StructureLoss, flatness
 from impasto.recipes.starts import (
     SMALLEST_SIDE,
     Resumption,
@@ -154,14 +150,16 @@ def resumed(easel: Easel, resumption: Resumption) -> Easel:
     The optimizer starts afresh, so that the result is near to, but not bit for bit, that of a run without interruption.
 
     Raises:
-        OptionError: the painting has not as many sizes.
+        OptionError: the painting has not as many sizes, or is finished.
     """
     if not 0 <= resumption.scale < len(easel.sizes):
         raise OptionError(f"there is no size {resumption.scale + 1} of {len(easel.sizes)} to go on from; paint from the start")
+    left = remaining(easel.sizes, resumption)
+    if not left:
+        raise OptionError("this painting is finished: there is nothing to go on with; paint it anew")
     height, width = easel.sizes[resumption.scale][0]
     margin = round(easel.margin / max(easel.content.shape[-2:]) * max(height, width))
     start = with_margin(resize(resumption.picture, (height - 2 * margin, width - 2 * margin)), margin)
-    left = remaining(easel.sizes, resumption)
     return replace(easel, start=start.to(easel.start), sizes=left, first_scale=len(easel.sizes) - len(left))
 
 

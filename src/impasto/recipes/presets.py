@@ -81,7 +81,7 @@ PRESETS: dict[str, PaintOptions] = {
         content_weight=1.0,
         style_weight=1000.0,
         content_normalization="half-sum",
-        pooling="average",
+        pooling="plain-average",
         init="noise",
         steps=500,
     ),
@@ -94,7 +94,7 @@ PRESETS: dict[str, PaintOptions] = {
         content_weight=10.0,
         style_weight=40.0,
         content_normalization="deeplearning-ai",
-        pooling="average",
+        pooling="plain-average",
         init="blend",
         init_noise=0.6,
         optimizer="adam",
@@ -181,7 +181,7 @@ PRESETS: dict[str, PaintOptions] = {
         content_normalization="root",
         smoothness_weight=1e-3,
         smoothness_form="sum-l1",
-        pooling="average",
+        pooling="plain-average",
     ),
 }
 # INetwork without the defect: the last layer is drawn to the style like the others.

@@ -1,0 +1,582 @@
+"""The command line: what it says, what it leaves behind, and the code it exits with."""
+
+import errno
+import json
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import skimage.data
+import torch
+
+from impasto import images
+from impasto.cli import flags, main, progress
+from impasto.engine import Step
+from impasto.options import PaintOptions, Run
+from impasto.recipes import gatys, presets, starts
+
+SMALL = ("--size", "48", "--steps", "2", "--threads", "1", "--precision", "fp32")
+
+
+@pytest.fixture
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to stand in, with photo.jpg and picture.jpg."""
+    images.write(tmp_path / "photo.jpg", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
+    images.write(tmp_path / "picture.jpg", images.read(skimage.data.coffee()[::4, ::4]))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = main(words)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def paint(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    return run(capsys, "paint", *words, *SMALL)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run what must be refused: exit code 2, one sentence, no new file; return the sentence."""
+    before = sorted(Path().rglob("*"))
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    lines = err.splitlines()
+    assert lines[-1].startswith("impasto: ")
+    assert sum(line.startswith("impasto:") for line in lines) == 1
+    assert "Traceback" not in err
+    assert sorted(Path().rglob("*")) == before
+    return lines[-1]
+
+
+def pixels(path: str) -> torch.Tensor:
+    return images.read(path).image
+
+
+# ---------------------------------------------------------------------------------------------------- help
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from impasto.cli import main; main(['--help'])\n"
+        "print(sorted(set(sys.modules) & {'torch', 'numpy', 'PIL', 'skimage', 'scipy', 'impasto.cli.paint'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "paint" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_of_paint_imports_no_torch() -> None:
+    script = "import sys; from impasto.cli import main; main(['paint', '--help']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "--style-weight" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("options", [PaintOptions, Run])
+def test_every_option_has_its_text_under_it(options: type) -> None:
+    assert set(flags.field_texts(options)) == {each.name for each in fields(options)}
+
+
+def test_help_says_the_text_and_the_default_of_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "paint", "--help")
+    words = " ".join(out.replace("│", " ").split())
+    assert "larger keeps more of the photo" in words
+    assert "default: 512" in words
+    assert "--layers" in words
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--version")
+    assert code == 0
+    assert out.strip()[0].isdigit()
+
+
+# ---------------------------------------------------------------------------------------------------- paint
+
+
+@pytest.mark.usefixtures("gallery")
+def test_paint_writes_the_picture_with_its_record(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--style-weight", "2")
+    assert code == 0
+    assert out.startswith("out.png: 48x48 pixels in ")
+    assert "painting 48x48 pixels" in err
+    assert "GiB" in err
+    assert "vgg19-slim on cpu in fp32" in err
+    record = images.read_record("out.png")
+    assert record is not None
+    assert record["options"]["style_weight"] == 2.0  # type: ignore[index]
+    assert record["steps"]["finished"] is True  # type: ignore[index]
+
+
+@pytest.mark.usefixtures("gallery")
+def test_paint_names_its_output_after_what_it_is_made_of(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = paint(capsys, "photo.jpg", "picture.jpg", "--quiet")
+    assert (code, out, err) == (0, "", "")
+    assert pixels("photo-picture.png").shape == (1, 3, 48, 48)
+
+
+@pytest.mark.usefixtures("gallery")
+def test_everything_that_goes_with_a_painting_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    files = ("--preview", "now.png", "--gif", "made.gif", "--record", "made.json", "--json")
+    code, out, _ = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.tif", "--bits", "16", *files)
+    assert code == 0
+    (line,) = out.splitlines()
+    assert json.loads(line)["output"] == "out.tif"
+    assert json.loads(Path("made.json").read_text())["run"]["precision"] == "fp32"
+    assert pixels("now.png").shape == (1, 3, 48, 48)
+    with PIL.Image.open("made.gif") as film:
+        assert film.n_frames == 2
+    assert sorted(path.name for path in Path().iterdir()) == sorted(
+        ["made.gif", "made.json", "now.png", "out.tif", "photo.jpg", "picture.jpg"]
+    )
+
+
+@pytest.mark.usefixtures("gallery")
+def test_flags_that_are_not_given_leave_a_preset_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--preset", "deeplearning-ai", "--layers", "relu1_1,relu2_1", "--layer-weights", "1,-0.5", "--json")
+    code, out, _ = paint(capsys, "photo.jpg", "picture.jpg", *words)
+    assert code == 0
+    options = json.loads(out)["options"]
+    assert options["pooling"] == presets.PRESETS["deeplearning-ai"].pooling != PaintOptions().pooling
+    assert options["content_weight"] == 10
+    assert options["steps"] == 2  # given
+    assert options["style_layers"] == ["relu1_1", "relu2_1"]
+    assert options["layer_weights"] == [1.0, -0.5]
+
+
+@pytest.mark.usefixtures("gallery")
+def test_several_styles_and_negative_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    words = (
+        "photo.jpg",
+        "picture.jpg",
+        "photo.jpg",
+        "--style-weights",
+        "-1,2",
+        "--no-decay",
+        "--betas",
+        "0.8,0.9",
+    )
+    code, out, _ = paint(capsys, *words, "-o", "out.png", "--json")
+    assert code == 0
+    record = json.loads(out)
+    assert record["options"]["style_weights"] == [-1.0, 2.0]
+    assert record["options"]["betas"] == [0.8, 0.9]
+    assert record["options"]["decay"] is False
+    assert len(record["styles"]) == 2
+
+
+@pytest.mark.usefixtures("gallery")
+def test_what_was_done_to_a_picture_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    images.write_animation("moving.gif", [pixels("photo.jpg"), pixels("photo.jpg").flip(-1)], seconds_per_frame=0.1)
+    code, _, err = paint(capsys, "moving.gif", "picture.jpg", "-o", "out.png")
+    assert code == 0
+    assert "moving.gif: took the first of 2 frames" in err
+
+
+@pytest.mark.usefixtures("gallery")
+def test_a_preview_that_cannot_be_written_does_not_stop_the_painting(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("previews").mkdir()
+    paint_on = gatys.paint_on
+
+    def and_the_folder_goes(easel: gatys.Easel) -> Iterator[Step]:
+        for step in paint_on(easel):
+            Path("previews").exists() and Path("previews").rmdir()
+            yield step
+
+    monkeypatch.setattr(gatys, "paint_on", and_the_folder_goes)
+    code, _, err = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--preview", "previews/now.png")
+    assert code == 0
+    assert "no more previews" in err
+
+
+# ---------------------------------------------------------------------------------------------------- again
+
+
+@pytest.mark.usefixtures("gallery")
+@pytest.mark.parametrize("source", ["first.png", "first.json"])
+def test_replay_paints_the_same_bit_for_bit(capsys: pytest.CaptureFixture[str], source: str) -> None:
+    words = ("--init", "noise", "--seed", "7", "--content-weight", "0.5")
+    assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "first.png", "--record", "first.json", *words)[0] == 0
+    code, _, err = run(capsys, "paint", "--replay", source, "-o", "second.png")
+    assert code == 0
+    assert "will be another" not in err
+    assert torch.equal(pixels("first.png"), pixels("second.png"))
+
+
+@pytest.mark.usefixtures("gallery")
+def test_replay_says_which_input_differs_or_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "first.png")[0] == 0
+    code, _, err = run(capsys, "paint", "picture.jpg", "picture.jpg", "--replay", "first.png", "-o", "second.png")
+    assert code == 0
+    assert "content 'picture.jpg' is not the 'photo.jpg' of the record" in err
+    sha256 = images.read("photo.jpg").sha256
+    Path("photo.jpg").unlink()
+    assert sha256 in refused(capsys, "paint", "--replay", "first.png", "-o", "third.png")
+
+
+@pytest.mark.usefixtures("gallery")
+def test_a_record_cannot_name_files_outside_its_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "first.png", "--record", "first.json")[0] == 0
+    record = json.loads(Path("first.json").read_text())
+    Path("elsewhere").mkdir()
+    Path("photo.jpg").rename("elsewhere/photo.jpg")
+    record["content"]["name"] = str(tmp_path / "elsewhere" / "photo.jpg")
+    Path("first.json").write_text(json.dumps(record))
+    assert "is not here" in refused(capsys, "paint", "--replay", "first.json", "-o", "second.png")
+
+
+@pytest.mark.usefixtures("gallery")
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"content": 1, "styles": []}', '{"content": {"name": "a", "sha256": ""}, "styles": []}']
+)
+def test_a_damaged_record_is_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    Path("bad.json").write_text(text)
+    refused(capsys, "paint", "photo.jpg", "picture.jpg", "--replay", "bad.json", "-o", "out.png")
+
+
+def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Ctrl-C come after some steps."""
+    paint_on = gatys.paint_on
+
+    def interrupted(easel: gatys.Easel) -> Iterator[Step]:
+        for step in paint_on(easel):
+            yield step
+            if step.number == steps:
+                signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(gatys, "paint_on", interrupted)
+
+
+@pytest.mark.usefixtures("gallery")
+def test_an_interruption_saves_what_there_is_and_resume_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales = ("--smallest-size", "40", "--size", "64", "--steps", "3", "--precision", "fp32")
+    with monkeypatch.context() as patch:
+        interrupt_after(4, patch)
+        code, out, err = run(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", *scales)
+    assert (code, out) == (130, "")
+    assert "to go on: impasto paint photo.jpg picture.jpg -o out.png --resume" in err
+    record = images.read_record("out.png")
+    assert record is not None
+    steps: Any = record["steps"]
+    assert (steps["done"], steps["scale"], steps["here"], steps["finished"]) == (4, 1, 1, False)
+    assert max(pixels("out.png").shape) < 64
+
+    code, _, err = run(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--resume")
+    assert code == 0
+    assert "going on with 64x64" in err
+    record = images.read_record("out.png")
+    assert record is not None
+    steps = record["steps"]
+    assert steps["finished"] is True
+    assert steps["done"] == steps["planned"] == 9
+    assert pixels("out.png").shape == (1, 3, 64, 64)
+    assert "is finished" in refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--resume")
+
+
+@pytest.mark.usefixtures("gallery")
+def test_resume_refuses_other_pictures_and_other_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after(1, monkeypatch)
+    assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png")[0] == 130
+    assert "is not the 'picture.jpg'" in refused(capsys, "paint", "photo.jpg", "photo.jpg", "-o", "out.png", "--resume")
+    words = ("photo.jpg", "picture.jpg", "-o", "out.png", "--resume", "--size", "64")
+    assert "--size was 48" in refused(capsys, "paint", *words)
+
+
+def test_what_remains_after_a_whole_size_is_the_next() -> None:
+    sizes = (((32, 32), 5), ((64, 64), 6))
+    assert starts.remaining(sizes, starts.Resumption(torch.zeros(1, 3, 32, 32), scale=0, done=5)) == sizes[1:]
+
+
+@pytest.mark.usefixtures("gallery")
+def test_ctrl_c_in_earnest(tmp_path: Path) -> None:
+    words = ("paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--size", "64", "--steps", "100000")
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    restore: Callable[[], Any] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    with subprocess.Popen(
+        [sys.executable, "-m", "impasto", *words], stderr=subprocess.PIPE, text=True, env=env, preexec_fn=restore
+    ) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if line.startswith("size 1 of 1"):
+                break
+        child.send_signal(signal.SIGINT)
+        rest = child.stderr.read()
+        assert child.wait(60) == 130
+    assert "to go on: impasto paint photo.jpg picture.jpg" in rest
+    assert "Traceback" not in rest
+    assert pixels("out.png").shape == (1, 3, 64, 64)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png", "photo.jpg", "picture.jpg"]
+
+
+# ---------------------------------------------------------------------------------------------------- bad input
+
+
+def png_header(width: int, height: int) -> bytes:
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+class Malicious:
+    """What runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, ("pwned",))
+
+
+def write_bad_files() -> None:
+    jpeg = Path("photo.jpg").read_bytes()
+    for name, data in {
+        "empty.jpg": b"",
+        "truncated.jpg": jpeg[: len(jpeg) // 2],
+        "text.jpg": b"hello",
+        "drawing.svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        "huge.png": png_header(60_000, 60_000),
+        "code.pth": pickle.dumps(Malicious()),
+        "cut.safetensors": b"\x10\x00\x00\x00\x00\x00\x00\x00{",
+    }.items():
+        Path(name).write_bytes(data)
+    PIL.Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save("dot.png")
+    PIL.Image.fromarray(np.zeros((5000, 1, 3), np.uint8)).save("line.png")
+    torch.save({"weights": Malicious()}, "code_in_zip.pth")
+    Path("folder.png").mkdir()
+
+
+@pytest.mark.usefixtures("gallery")
+@pytest.mark.parametrize("role", ["content", "style"])
+@pytest.mark.parametrize(
+    "name",
+    ["missing.jpg", "empty.jpg", "truncated.jpg", "text.jpg", "drawing.svg", "huge.png", "dot.png", "line.png", "folder.png"],
+)
+def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], name: str, role: str) -> None:
+    write_bad_files()
+    words = (name, "picture.jpg") if role == "content" else ("photo.jpg", name)
+    sentence = refused(capsys, "paint", *words, "-o", "out.png", *SMALL)
+    assert name in sentence
+
+
+@pytest.mark.usefixtures("gallery")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--style-layers", "relu9_1"), "did you mean"),
+        (("--content-layers", "relu4_22"), "did you mean 'relu4_2'"),
+        (("--preset", "gatys2051"), "did you mean 'gatys2015'"),
+        (("--style-wieght", "2"), "Did you mean --style-weight"),
+        (("--optimizer", "adm"), 'Did you mean "adam"'),
+        (("--size", "31"), "--size is 31"),
+        (("--size", "big"), "--size"),
+        (("--size",), "--size"),
+        (("--size", "100000"), "would fit"),
+        (("--steps", "0"), "--steps is 0"),
+        (("--content-weight", "nan"), "--content-weight"),
+        (("--betas", "0.9,x"), "--betas"),
+        (("--betas", "0.9"), "not 2 values"),
+        (("--init", "nosie"), "did you mean 'noise'"),
+        (("--encoder", "vgg91"), "did you mean 'vgg19'"),
+        (("--encoder", "missing.pth"), "missing.pth"),
+        (("--encoder", "code.pth"), "code.pth"),
+        (("--encoder", "code_in_zip.pth"), "code_in_zip.pth"),
+        (("--encoder", "cut.safetensors"), "cut.safetensors"),
+        (("--encoder", "photo.jpg"), "photo.jpg"),
+        (("--style-weights", "1,2"), "--style-weights has 2 values for 1 styles"),
+        (("--seed", "-1"), "--seed is -1"),
+        (("--bits", "16", "-o", "out.jpg"), "16 bits"),
+        (("--quality", "0"), "quality is 0"),
+        (("-o", "nowhere/out.png"), "no folder"),
+        (("-o", "out.doc"), "out.doc"),
+        (("-o", "folder.png"), "folder.png"),
+        (("-o", "photo.jpg"), "overwrite"),
+        (("--preview", "picture.jpg"), "overwrite"),
+        (("--gif", "film.png"), "must end in .gif"),
+        (("--record", "nowhere/record.json"), "nowhere/record.json"),
+        (("--record", "folder.png"), "folder.png"),
+        (("--resume",), "out.png"),
+        (("--resume", "--replay", "photo.jpg"), "give one of them"),
+        (("--replay", "photo.jpg"), "no record"),
+        (("--replay", "missing.json"), "missing.json"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    write_bad_files()
+    named = () if "-o" in words else ("-o", "out.png")
+    small = () if {"--size", "--steps"} & set(words) else SMALL
+    assert said in refused(capsys, "paint", "photo.jpg", "picture.jpg", *named, *small, *words)
+
+
+@pytest.mark.parametrize(
+    "words", [("paint",), ("paint", "photo.jpg"), ("pait",), ("weights", "fetch", "vgg91"), ("styles", "show")]
+)
+@pytest.mark.usefixtures("gallery")
+def test_a_command_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    refused(capsys, *words)
+
+
+@pytest.mark.usefixtures("gallery")
+def test_a_full_disk_is_said_and_leaves_the_old_picture(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("out.png").write_bytes(b"what was there")
+    replace = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        if Path(target).name == "out.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    sentence = refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", *SMALL)
+    assert "No space left" in sentence
+    assert Path("out.png").read_bytes() == b"what was there"
+
+
+@pytest.mark.usefixtures("gallery")
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)
+def test_memory_that_runs_out_is_said_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def runs_out(_easel: gatys.Easel) -> Iterator[Step]:
+        raise error
+        yield
+
+    monkeypatch.setattr(gatys, "paint_on", runs_out)
+    assert "--size 48" in refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", *SMALL)
+
+
+@pytest.mark.usefixtures("gallery")
+def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_easel: gatys.Easel) -> Iterator[Step]:
+        raise RuntimeError("a bug")
+        yield
+
+    monkeypatch.setattr(gatys, "paint_on", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["paint", "photo.jpg", "picture.jpg", "-o", "out.png", *SMALL])
+
+
+# ---------------------------------------------------------------------------------------------------- the other commands
+
+
+@pytest.mark.usefixtures("gallery")
+def test_a_style_is_measured_shown_and_painted_with(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = ("--name", "coffee", "--title", "A cup", "--licence", "CC0")
+    code, out, _ = run(capsys, "styles", "measure", "picture.jpg", *facts, "-o", "coffee.style.safetensors")
+    assert code == 0
+    assert out.startswith("coffee.style.safetensors: ")
+    _, out, _ = run(capsys, "styles", "show", "coffee.style.safetensors")
+    assert "title: A cup" in out
+    assert "relu5_1" in out
+    assert paint(capsys, "photo.jpg", "coffee.style.safetensors", "-o", "out.png")[0] == 0
+    refused(capsys, "styles", "measure", "picture.jpg", *facts, "-o", "coffee.bin")
+
+
+def test_the_named_styles_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "styles", "list")
+    assert code == 0
+    assert out
+    refused(capsys, "styles", "show", "gogain-arlesiennes")
+
+
+@pytest.mark.usefixtures("gallery")
+def test_the_demo_paints_a_shipped_style(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from impasto.styles import load_style
+
+    run(capsys, "styles", "measure", "picture.jpg", "--name", "coffee", "-o", "coffee.style.safetensors")
+    monkeypatch.setattr("impasto.styles.shipped_styles", lambda: {"coffee": Path("coffee.style.safetensors")})
+    monkeypatch.setattr("impasto.styles.find_style", lambda name: load_style(f"{name}.style.safetensors"))
+    small = presets.paint_options(size=48, steps=2)
+    monkeypatch.setattr(presets, "paint_options", lambda **_: small)
+    code, out, err = run(capsys, "demo")
+    assert code == 0
+    assert out.startswith("demo.png: 48x48")
+    assert "coffee" in err
+    monkeypatch.setattr("impasto.styles.shipped_styles", dict)
+    refused(capsys, "demo", "-o", "other.png")
+
+
+@pytest.mark.usefixtures("gallery")
+def test_an_encoder_is_distilled_saved_and_resumed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from impasto.cli import train
+    from impasto.encoders import Vgg, load_encoder
+    from impasto.weights import save_vgg
+
+    save_vgg("teacher.safetensors", Vgg(), {})
+    for folder in ("photos", "paintings", "textures"):
+        Path(folder).mkdir()
+        for number in range(3):
+            picture = images.read("photo.jpg" if folder == "photos" else "picture.jpg").image
+            images.write(f"{folder}/{number}.png", picture.roll(9 * number, -1))
+    monkeypatch.setattr(train, "_FIRST_CROPS", 2)
+    monkeypatch.setattr(train, "_EDGE_PX", 32)
+    monkeypatch.setattr(train, "_STEPS_BETWEEN_SAVES", 1)
+    words = ["train", "encoder", "--teacher", "teacher.safetensors", "--state", "state.pt", "-o", "slim.safetensors"]
+    words += ["--photos", "photos", "--paintings", "paintings", "--textures", "textures", "--widths", "4,4,8,8,8"]
+    assert run(capsys, *words, "--steps", "1")[0] == 0
+    code, _, err = run(capsys, *words, "--steps", "2")
+    assert code == 0
+    assert "going on from step 1" in err
+    assert load_encoder("slim.safetensors").widths[:2] == (4, 4)
+    curve = [json.loads(line) for line in Path("state.curve.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in curve] == [0, 1, 2]
+    refused(capsys, *words, "--steps", "3", "--widths", "4,4")
+    Path("state.pt").write_bytes(b"damaged")
+    refused(capsys, *words, "--steps", "3")
+
+
+# ---------------------------------------------------------------------------------------------------- what is said
+
+
+def step_at(number: int, seconds: float, left: float) -> Step:
+    return Step(number, 10, 0, (40, 50), {"style": 2.0, "content": 0.5}, torch.zeros(1, 3, 40, 50), seconds, left)
+
+
+def test_plain_lines_say_the_size_the_losses_and_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.lines(progress.narrator(quiet=False), 3) as show:
+        for number in range(1, 11):
+            show(step_at(number, number, 70.0))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "size 1 of 3 (50x40), step 3 of 10: style 2, content 0.5; about 1 min 10 s left\n"
+
+
+@pytest.mark.parametrize(("width", "said"), [(120, "about 1 s left style 2, content 0.5"), (80, "10/10 about 1 s left")])
+def test_the_bar_of_a_terminal_says_them_too(width: int, said: str) -> None:
+    from rich.console import Console
+
+    with open(os.devnull, "w") as nowhere:
+        console = Console(force_terminal=True, width=width, record=True, file=nowhere)
+        with progress.bar(console, 1) as show:
+            show(step_at(10, 9.0, 1.0))
+    text = console.export_text()
+    assert "size 1 of 1 (50x40)" in text
+    assert said in text
