@@ -1,6 +1,6 @@
 """Paint the devset and measure it with the ruler, beside the peers on the same pairs.
 
-    python benchmarks/devset.py [--pairs diagonal|two|all] [--encoder vgg19-slim|FILE] [--out .bench/devset] [--option name=value ...]
+    python benchmarks/devset.py [--pairs diagonal|half|all] [--encoder vgg19-slim|FILE] [--out .bench/devset] [--option name=value ...]
 """
 
 import argparse
@@ -16,7 +16,7 @@ import ruler
 def main() -> None:
     """Paint, measure, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", default="diagonal", choices=("diagonal", "two", "all"))
+    parser.add_argument("--pairs", default="diagonal", choices=("diagonal", "half", "all"))
     parser.add_argument("--encoder", default="vgg19-slim")
     parser.add_argument("--out", type=Path, default=Path(".bench/devset"))
     parser.add_argument("--option", action="append", default=[], metavar="name=value")

@@ -38,9 +38,8 @@ def peers() -> dict[str, Any]:
 
 
 def pairs(kind: str) -> list[tuple[str, str]]:
-    """Return pairs of content and style: `diagonal` (8), `two` (16) or `all` (64)."""
-    count = {"diagonal": 1, "two": 2, "all": 8}[kind]
-    shifts = {1: (0,), 2: (0, 3), 8: range(8)}[count]
+    """Return pairs of content and style: `diagonal` (8), `half` (32) or `all` (64)."""
+    shifts = {"diagonal": (0,), "half": (1, 3, 5, 7), "all": range(8)}[kind]
     return [(CONTENTS[i], STYLES[(i + shift) % 8]) for shift in shifts for i in range(8)]
 
 

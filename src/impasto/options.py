@@ -39,7 +39,7 @@ class PaintOptions:
     encoder: str = "vgg19-slim"
     """The network that looks: vgg19-slim (inside the package), vgg19 (see impasto weights), or a file of VGG-19 weights."""
 
-    content_weight: float = 0.3
+    content_weight: float = 0.22
     """Weight α of the content loss, 0 or more; larger keeps more of the photo."""
 
     style_weight: float = 1.0
@@ -72,13 +72,13 @@ class PaintOptions:
     activation_shift: float = 0.0
     """Added to the features before the Gram matrix is taken; -1 in INetwork, after Novak and Nikulin."""
 
-    smoothness_weight: float = 1.0
+    smoothness_weight: float = 0.5
     """Weight of total variation, 0 or more; larger is smoother."""
 
     smoothness_form: SmoothnessForm = "l2"
     """Which total variation: l1, l2 or nine-point (means over pixels), sum-l1, sum-l2 or inetwork (sums; power 1.25)."""
 
-    calm_weight: float = 20.0
+    calm_weight: float = 7.0
     """Weight of edge-aware smoothness, 0 or more; keeps grain out of skies and other parts that are flat in the photo."""
 
     structure_weight: float = 0.05
@@ -108,13 +108,13 @@ class PaintOptions:
     optimizer: Optimizer = "adam"
     """adam (quick, any precision) or lbfgs (full precision, more memory)."""
 
-    steps: int = 40
+    steps: int = 55
     """Optimisation steps at every size, at least 1."""
 
     first_steps: int = 0
     """Optimisation steps at the first, coarsest size; 0: as many as at the others."""
 
-    learning_rate: float = 0.02
+    learning_rate: float = 0.03
     """Step length of the optimizer; for adam in units of the pixel range 0 to 1."""
 
     betas: tuple[float, float] = (0.9, 0.9)
