@@ -1,6 +1,6 @@
 """Paint the devset and measure it with the ruler, beside the peers on the same pairs.
 
-    python benchmarks/devset.py [--pairs diagonal|half|all] [--encoder vgg19-slim|FILE] [--out .bench/devset] [--option name=value ...]
+python benchmarks/devset.py [--pairs diagonal|half|all] [--encoder vgg19-slim|FILE] [--out FOLDER] [--option name=value ...]
 """
 
 import argparse

@@ -1,13 +1,14 @@
 """Paint the pictures of the documentation: sample photos in the shipped styles, and contact sheets.
 
-    python benchmarks/gallery.py            # docs/gallery.jpg and docs/gallery/*.jpg
+python benchmarks/gallery.py            # docs/gallery.jpg and docs/gallery/*.jpg
 """
 
 from pathlib import Path
 
-import impasto
 import skimage.data
 import torch
+
+import impasto
 from impasto.images import fitted_size, resize, write
 from impasto.styles import shipped_styles
 
@@ -34,10 +35,14 @@ def main() -> None:
     folder = _DOCS / "gallery"
     folder.mkdir(parents=True, exist_ok=True)
     styles = list(shipped_styles())
-    lines = ["# Gallery", "", "Every picture here was painted by `make docs` with the defaults, from photos in `skimage.data` and"]
+    lines = [
+        "# Gallery",
+        "",
+        "Every picture here was painted by `make docs` with the defaults, from photos in `skimage.data` and",
+    ]
     lines += ["named styles that come with impasto: statistics of CC0 paintings. No style picture is needed to paint them.", ""]
     for name, load in _PHOTOS.items():
-        photo = impasto.read(load())
+        photo = impasto.read(load())  # type: ignore[no-untyped-call]
         pictures = [resize(photo.image, fitted_size(photo.size, 512))]
         for style in styles:
             pictures.append(impasto.paint(photo, style).image)

@@ -1,6 +1,6 @@
 """Measure the peak memory of `impasto paint` at several sizes, beside what it predicts.
 
-    python benchmarks/memory.py [--sizes 256,512,1024] [--encoder vgg19-slim]
+python benchmarks/memory.py [--sizes 256,512,1024] [--encoder vgg19-slim]
 """
 
 import argparse
@@ -23,7 +23,8 @@ for step in gatys.paint_on(easel):
     pass
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 predicted = gatys.predicted_memory(easel.encoder, step.image.shape[-2:], options, easel.arithmetic) / 2**30
-print(f"{size} px: peak {peak:.2f} GiB, {before:.2f} of them the program itself; painting {peak - before:.2f}, predicted {predicted:.2f}")
+print(f"{size} px: peak {peak:.2f} GiB, {before:.2f} of them the program itself;", end=" ")
+print(f"painting {peak - before:.2f}, predicted {predicted:.2f}")
 """
 
 

@@ -26,7 +26,8 @@ def shared() -> Path:
 def judge() -> ModuleType:
     """Load the ruler."""
     spec = importlib.util.spec_from_file_location("judge", shared() / "judge" / "judge.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

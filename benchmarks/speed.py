@@ -1,6 +1,6 @@
 """Time the painter: from command to saved file, and the slim encoder against the full VGG-19.
 
-    python benchmarks/speed.py [--repeat 3]
+python benchmarks/speed.py [--repeat 3]
 """
 
 import argparse
@@ -11,8 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import ruler
 import torch
+
+import ruler
 from impasto.arithmetic import Arithmetic
 from impasto.encoders import Vgg, load_encoder
 from impasto.options import STYLE_LAYERS
@@ -26,7 +27,8 @@ def command_seconds(repeat: int) -> float:
         for _ in range(repeat):
             target = Path(folder) / "out.png"
             began = time.perf_counter()
-            command = [sys.executable, "-m", "impasto", "paint", ruler.content("summit"), ruler.style("gauguin"), "-o", target]
+            pictures = (ruler.content("summit"), ruler.style("gauguin"), "-o", target)
+            command = [sys.executable, "-m", "impasto", "paint", *map(str, pictures)]
             subprocess.run(command, check=True, capture_output=True)
             seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
@@ -59,7 +61,9 @@ def main() -> None:
     print(f"forward and backward at 384x512, bf16: slim {slim:.3f} s, full VGG-19 {full:.3f} s, ratio {full / slim:.2f}")
     ours = command_seconds(repeat)
     theirs = next(row["seconds"] for row in ruler.peers()["speed"]["rows"] if row["peer"].startswith("style-transfer-pytorch"))
-    print(f"impasto paint at 512 px, command to file: {ours:.1f} s; style-transfer-pytorch {theirs} s, ratio {theirs / ours:.0f}")
+    print(
+        f"impasto paint at 512 px, command to file: {ours:.1f} s; style-transfer-pytorch {theirs} s, ratio {theirs / ours:.0f}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measure the named styles that come with impasto: statistics of CC0 paintings, with their facts from the catalogue.
 
-    python examples/ship_styles.py PAINTINGS_FOLDER     # a folder with catalogue.json, as of the Art Institute of Chicago
+python examples/ship_styles.py PAINTINGS_FOLDER     # a folder with catalogue.json, as of the Art Institute of Chicago
 """
 
 import json

@@ -17,12 +17,12 @@ from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
 from impasto.styles import SUFFIX, NamedStyle, find_style, load_style, shipped_styles
 
-StyleSource = Source | NamedStyle
+StyleSource = Source | Picture | NamedStyle
 """A style picture in any form that can be read, a named style, or the name of one."""
 
 
 def paint(
-    content: Source,
+    content: Source | Picture,
     style: StyleSource | Sequence[StyleSource],
     *,
     preset: str = "impasto",
@@ -59,7 +59,7 @@ def paint(
 
 
 def steps(
-    content: Source,
+    content: Source | Picture,
     style: StyleSource | Sequence[StyleSource],
     *,
     preset: str = "impasto",
@@ -85,7 +85,7 @@ def finished(photo: Picture, step: Step, record: dict[str, Any]) -> Pastiche:
     return Pastiche(step.image.cpu(), alpha, photo.metadata, record)
 
 
-def read_content(content: Source) -> Picture:
+def read_content(content: Source | Picture) -> Picture:
     """Read the photo."""
     return content if isinstance(content, Picture) else images.read(content)
 
