@@ -12,7 +12,7 @@ import impasto
 from impasto.images import fitted_size, resize, write
 from impasto.styles import shipped_styles
 
-_PHOTOS = {"astronaut": skimage.data.astronaut, "chelsea": skimage.data.chelsea, "coffee": skimage.data.coffee}
+_PHOTOS = {"astronaut": skimage.data.astronaut, "chelsea": skimage.data.chelsea}
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 

@@ -229,7 +229,7 @@ def test_statistics_cannot_be_a_starting_picture_but_their_colours_can(photo: Te
 def test_painting_brings_the_objective_down(
     content: Picture, style: Picture, options: PaintOptions, changes: dict[str, Any]
 ) -> None:
-    steps = list(gatys.steps(content, [style], options.changed(smallest_size=64, steps=12, **changes), EXACT))
+    steps = list(gatys.steps(content, [style], options.changed(smallest_size=64, steps=30, **changes), EXACT))
     assert steps[-1].loss < steps[0].loss
     assert not any(step.note for step in steps)
     assert bool(((steps[-1].image >= 0) & (steps[-1].image <= 1)).all())
