@@ -549,3 +549,16 @@ def test_the_recipe_paints_the_golden_picture(content: Picture, style: Picture, 
     expected = torch.tensor(json.loads(GOLDEN.read_text()))
     torch.testing.assert_close(found[0], expected, atol=0.01, rtol=0)
     assert float((expected - torch.nn.functional.adaptive_avg_pool2d(content.image, 8)[0]).abs().max()) > 0.1
+
+
+def test_the_predicted_time_grows_with_the_steps_and_keeps_to_the_seconds_allowed(
+    content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter(range(10_000))
+    monkeypatch.setattr(gatys.time, "perf_counter", lambda: float(next(ticks)))
+    few, many, limited = (
+        gatys.predicted_seconds(gatys.set_up(content, [style], options.changed(smallest_size=64, **changes), EXACT))
+        for changes in ({"steps": 2}, {"steps": 20}, {"steps": 20, "seconds": 3.0})
+    )
+    assert many == pytest.approx(10 * few)
+    assert limited == 3.0

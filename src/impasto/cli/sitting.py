@@ -182,7 +182,8 @@ def announcement(order: Order, easel: Easel) -> str:
     memory = gatys.predicted_memory(easel.encoder, (height, width), order.options, easel.arithmetic) / 2**30
     where = f"{order.options.encoder} on {easel.arithmetic.device.type} in {easel.arithmetic.precision}"
     verb = "going on with" if order.resumption else "painting"
-    return f"{verb} {width}x{height} pixels by way of {sizes}; {steps} steps; about {memory:.1f} GiB of memory; {where}"
+    time_and_memory = f"about {duration(gatys.predicted_seconds(easel))} and {memory:.1f} GiB of memory"
+    return f"{verb} {width}x{height} pixels by way of {sizes}; {steps} steps; {time_and_memory}; {where}"
 
 
 def report(order: Order, last: Step, record: Record, console: Console) -> None:

@@ -7,6 +7,7 @@ photo's structure, seen small, is held on to.
 """
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -16,7 +17,7 @@ import torch
 
 from impasto.arithmetic import Arithmetic, available_memory, choose_arithmetic
 from impasto.encoders import Vgg, load_encoder
-from impasto.engine import Descent, Size, Step, pyramid
+from impasto.engine import Descent, Plan, Size, Step, pyramid
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError, nearest_name
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses import (
@@ -350,6 +351,21 @@ def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic
     history = 3 * 4 * (2 * 20 + 5) if options.optimizer == "lbfgs" else 3 * 4 * 8
     fixed = 170 * 2**20 + 8 * sum(parameter.numel() for parameter in encoder.parameters())
     return round(fixed + height * width * (floats * bytes_each * 6 + history))
+
+
+def predicted_seconds(easel: Easel) -> float:
+    """Predict how long painting takes from a trial at the first size: a step costs in proportion to its pixels."""
+    layers = frozenset((*easel.options.content_layers, *easel.options.style_layers))
+    for _ in range(2):
+        began = time.perf_counter()
+        picture = easel.start.clone().requires_grad_()
+        features = easel.arithmetic.encode(easel.encoder, picture, layers)
+        torch.stack([measure(each, None).covariance.square().mean() for each in features.values()]).sum().backward()
+        trial = time.perf_counter() - began
+    work = Plan(easel.sizes, 0.0)
+    total = sum(count * work.work(scale) for scale, (_, count) in enumerate(easel.sizes))
+    seconds = 1.2 * trial * total / work.work(0)
+    return min(seconds, easel.options.seconds) if easel.options.seconds else seconds
 
 
 def check_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> None:
