@@ -393,7 +393,7 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
         (("--size", "big"), "--size"),
         (("--size",), "--size"),
         (("--size", "100000"), "would fit"),
-        (("--steps", "0"), "--steps is 0"),
+        (("--steps", "-1"), "--steps is -1"),
         (("--content-weight", "nan"), "--content-weight"),
         (("--betas", "0.9,x"), "--betas"),
         (("--betas", "0.9"), "not 2 values"),

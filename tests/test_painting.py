@@ -215,8 +215,8 @@ def test_a_record_that_cannot_be_repeated_is_refused_in_one_sentence(record: dic
 
 
 def test_a_record_of_values_that_are_not_allowed_says_which() -> None:
-    with pytest.raises(OptionError, match="--steps is 0"):
-        options_of({"options": {"steps": 0}, "run": {}})
+    with pytest.raises(OptionError, match="--steps is -1"):
+        options_of({"options": {"steps": -1}, "run": {}})
 
 
 def test_a_record_survives_json(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:

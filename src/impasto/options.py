@@ -108,8 +108,8 @@ class PaintOptions:
     optimizer: Optimizer = "adam"
     """adam (quick, any precision) or lbfgs (full precision, more memory)."""
 
-    steps: int = 55
-    """Optimisation steps at every size, at least 1."""
+    steps: int = 0
+    """Optimisation steps at every size; 0: as many as suit the encoder, 55 for vgg19-slim and 85 for the full network."""
 
     first_steps: int = 0
     """Optimisation steps at the first, coarsest size; 0: as many as at the others."""
@@ -182,7 +182,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "structure_weight": (0, 1e9),
     "margin": (0, 0.25),
     "init_noise": (0, 1),
-    "steps": (1, 1_000_000),
+    "steps": (0, 1_000_000),
     "first_steps": (0, 1_000_000),
     "learning_rate": (1e-9, 1e3),
     "averaging": (0, 0.999999),

@@ -17,6 +17,7 @@ import torch
 
 from impasto.arithmetic import Arithmetic, available_memory, choose_arithmetic
 from impasto.encoders import Vgg, load_encoder
+from impasto.encoders.vgg import FULL_WIDTHS
 from impasto.engine import Descent, Plan, Size, Step, pyramid
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError, nearest_name
 from impasto.images import Picture, fitted_size, resize
@@ -133,6 +134,7 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     """
     check_pictures(content, styles, options)
     encoder = load_encoder(options.encoder, pooling=options.pooling, border=options.border)
+    options = with_steps(options, encoder)
     check_layers(encoder, options)
     check_named_styles(styles)
     arithmetic = choose_arithmetic(run, encoder, full_precision=options.optimizer == "lbfgs")
@@ -143,6 +145,11 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
     start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)
     return Easel(photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options)
+
+
+def with_steps(options: PaintOptions, encoder: Vgg) -> PaintOptions:
+    """Settle how many steps suit the encoder, where that was left open: the slim one is less exact and settles sooner."""
+    return options if options.steps else options.changed(steps=85 if encoder.widths[0] >= FULL_WIDTHS[0] else 55)
 
 
 def resumed(easel: Easel, resumption: Resumption) -> Easel:
