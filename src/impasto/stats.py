@@ -5,6 +5,7 @@ Every reduction is a mean over positions, so that a statistic (and any loss on i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,10 +87,33 @@ def moments(features: FeatureMap) -> Moments:
         >>> m.mean.item(), m.covariance.item()
         (1.0, 1.0)
     """
-    F = features.flatten(2)
-    mean = F.mean(2, dtype=torch.promote_types(F.dtype, torch.float32))
-    centred = F - mean.to(F.dtype)[:, :, None]
-    return Moments(mean, (centred @ centred.transpose(1, 2)).to(mean.dtype) / F.shape[-1])
+    mean, covariance = _Centred.apply(features.flatten(2).transpose(1, 2))  # type: ignore[no-untyped-call]
+    return Moments(mean, covariance)
+
+
+class _Centred(torch.autograd.Function):
+    """Mean and covariance of rows (batch, positions, channels), and their gradient in one product instead of three.
+
+    With X the centred rows and M positions: ``∂/∂x = X (Ḡ + Ḡᵀ) / M + ḡ / M``, where Ḡ and ḡ are the gradients with respect to
+    covariance and mean; what the centring adds to it sums to zero.
+    """
+
+    @staticmethod
+    def forward(context: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
+        wide = torch.promote_types(rows.dtype, torch.float32)
+        rough = rows.sum(1, keepdim=True) / rows.shape[1]
+        centred = rows - rough
+        left = centred.sum(1).to(wide) / rows.shape[1]  # what rounding left of the mean
+        context.save_for_backward(centred)
+        products = torch.stack([each.T @ each for each in centred]).to(wide) / rows.shape[1]  # bmm would copy the rows
+        return rough[:, 0].to(wide) + left, products - left[:, :, None] * left[:, None, :]
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        (centred,) = context.saved_tensors
+        of_mean, of_covariance = (gradient / centred.shape[1] for gradient in gradients)
+        product = (of_covariance + of_covariance.transpose(1, 2)).to(centred.dtype)
+        return torch.baddbmm(of_mean[:, None].to(centred.dtype), centred, product)
 
 
 def precise(values: Tensor) -> Tensor:

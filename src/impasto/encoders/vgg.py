@@ -91,6 +91,7 @@ class Vgg(nn.Module):
             raise OptionError(f"layer {layer!r} is not in this network{nearest_name(layer, self.layers)}")
         found: dict[str, FeatureMap] = {}
         x = (image - self.mean[:, None, None]) / self.std[:, None, None]
+        x = x.to(self.precision)
         for name in self.convolutions:
             if name.endswith("_1") and name != "1_1":
                 x = pool(x, self.pooling)
@@ -103,6 +104,13 @@ class Vgg(nn.Module):
             if len(found) == len(wanted):
                 break
         return found
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The type of the filters, in which features are computed."""
+        first = next(iter(self.convolutions.values()))
+        assert isinstance(first, nn.Conv2d)
+        return first.weight.dtype
 
     def head(self, layer: str) -> Affine | None:
         """Return the map from a layer into the full network's channels, or None where the layer already speaks in them."""
@@ -118,7 +126,9 @@ class Vgg(nn.Module):
         if self.border == "zero":
             return F.conv2d(x, convolution.weight, convolution.bias, padding=1)
         mode = "replicate" if min(x.shape[-2:]) < 2 else self.border
-        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=mode), convolution.weight, convolution.bias)
+        with torch.autocast(x.device.type, enabled=False):  # which would pad in float32, there and back
+            x = F.pad(x, (1, 1, 1, 1), mode=mode)
+        return F.conv2d(x, convolution.weight, convolution.bias)
 
 
 def each_width(widths: tuple[int, ...]) -> tuple[int, ...]:
