@@ -38,6 +38,7 @@ def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(home / name.lower()))
     monkeypatch.setenv("IMPASTO_CACHE", str(home / "impasto"))
+    monkeypatch.setenv("IMPASTO_STYLES", str(home / "styles"))
 
 
 @pytest.fixture(autouse=True, scope="session")

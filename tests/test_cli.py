@@ -488,32 +488,11 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("gallery")
-def test_a_style_is_measured_shown_and_painted_with(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = ("--name", "coffee", "--title", "A cup", "--licence", "CC0")
-    code, out, _ = run(capsys, "styles", "measure", "picture.jpg", *facts, "-o", "coffee.style.safetensors")
-    assert code == 0
-    assert out.startswith("coffee.style.safetensors: ")
-    _, out, _ = run(capsys, "styles", "show", "coffee.style.safetensors")
-    assert "title: A cup" in out
-    assert "relu5_1" in out
-    assert paint(capsys, "photo.jpg", "coffee.style.safetensors", "-o", "out.png")[0] == 0
-    refused(capsys, "styles", "measure", "picture.jpg", *facts, "-o", "coffee.bin")
-
-
-def test_the_named_styles_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "styles", "list")
-    assert code == 0
-    assert out
-    refused(capsys, "styles", "show", "gogain-arlesiennes")
-
-
-@pytest.mark.usefixtures("gallery")
 def test_the_demo_paints_a_shipped_style(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from impasto.styles import load_style
+    from impasto.styles import user_styles
 
-    run(capsys, "styles", "measure", "picture.jpg", "--name", "coffee", "-o", "coffee.style.safetensors")
-    monkeypatch.setattr("impasto.styles.shipped_styles", lambda: {"coffee": Path("coffee.style.safetensors")})
-    monkeypatch.setattr("impasto.styles.find_style", lambda name: load_style(f"{name}.style.safetensors"))
+    run(capsys, "styles", "add", "picture.jpg", "--name", "coffee")
+    monkeypatch.setattr("impasto.styles.shipped_styles", user_styles)
     small = presets.paint_options(size=48, steps=2)
     monkeypatch.setattr(presets, "paint_options", lambda **_: small)
     code, out, err = run(capsys, "demo")

@@ -27,7 +27,7 @@ app.command(
     "impasto.cli.paint:paint", name="paint", help="Paint a photo in the manner of one or several pictures, or of a named style."
 )
 app.command("impasto.cli.demo:demo", name="demo", help="Paint a photo that comes along in a style that comes along.")
-app.command("impasto.cli.styles:app", name="styles", help="List and show the named styles, and measure new ones.")
+app.command("impasto.cli.styles:app", name="styles", help="List and show the named styles, add your own and remove them.")
 app.command("impasto.cli.weights:app", name="weights", help="List, fetch, import and verify the weights of encoders.")
 app.command("impasto.cli.train:app", name="train", help="Train the networks that impasto paints with.")
 

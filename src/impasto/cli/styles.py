@@ -1,9 +1,9 @@
-"""``impasto styles``: the manners that impasto knows by name."""
+"""``impasto styles``: the manners that impasto knows by name, and the user's own."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from impasto.cli.progress import narrator
 from impasto.errors import StyleFileError
@@ -11,27 +11,26 @@ from impasto.errors import StyleFileError
 if TYPE_CHECKING:
     from impasto.styles import NamedStyle
 
-app = App(name="styles", help="List and show the named styles, and measure new ones.")
+app = App(name="styles", help="List and show the named styles, add your own and remove them.")
 
 _SHOWN = ("title", "artist", "date", "source", "licence")
 
 
 @app.command(name="list")
 def list_() -> None:
-    """List the named styles."""
-    from rich.table import Table
+    """List the named styles, those that came with impasto and your own."""
+    from rich.table import Column, Table
 
-    from impasto.styles import load_style, shipped_styles
+    from impasto.styles import known_styles, styles_folder, user_styles
 
-    table = Table("name", "title", "artist", "date", box=None, pad_edge=False)
-    known = shipped_styles()
+    known, own = known_styles(), user_styles()
+    table = Table(Column("name", no_wrap=True), "title", "artist", "from", box=None, pad_edge=False)
     for name, path in known.items():
-        facts = load_style(path).facts
-        table.add_row(name, facts["title"], facts["artist"], facts["date"])
+        table.add_row(name, *_title_and_artist(path), "you" if name in own else "impasto")
     speak = narrator(quiet=False, to_stderr=False)
-    speak.print(
-        table if known else "no named style came with this impasto; a picture is a style too: impasto paint PHOTO PICTURE"
-    )
+    if known:
+        speak.print(table)
+    speak.print(f"your own: {styles_folder()}; a picture becomes one with: impasto styles add PICTURE --name NAME")
 
 
 @app.command
@@ -41,7 +40,7 @@ def show(name: str, /) -> None:
     Args:
         name: A name out of the list, or a style file.
     """
-    style = _found(name)
+    style, path = _found(name)
     speak = narrator(quiet=False, to_stderr=False)
     speak.print(style.name)
     for fact in _SHOWN:
@@ -51,14 +50,14 @@ def show(name: str, /) -> None:
     speak.print(f"measured at: {', '.join(map(str, sizes))} pixels")
     speak.print(f"layers: {', '.join(style.moments[sizes[0]])}")
     speak.print(f"encoder: vgg19-slim, SHA-256 {style.facts['encoder_sha256']}")
+    speak.print(f"file: {path}")
 
 
 @app.command
-def measure(
+def add(
     picture: Path,
     /,
     *,
-    output: Annotated[Path, Parameter(alias="-o")],
     name: str,
     title: str = "",
     artist: str = "",
@@ -66,12 +65,11 @@ def measure(
     source: str = "",
     licence: str = "",
 ) -> None:
-    """Measure a picture, and save its manner as a style file: statistics, from which no picture can be drawn again.
+    """Measure a picture, and keep its manner under a name: statistics, from which no picture can be drawn again.
 
     Args:
         picture: The picture.
-        output: The style file, NAME.style.safetensors.
-        name: What the style is called by.
+        name: What the style is called by: lower-case words with hyphens.
         title: Of the picture.
         artist: Who made it.
         date: When.
@@ -80,16 +78,40 @@ def measure(
     """
     from impasto import images
     from impasto.recipes.naming import name_style
-    from impasto.styles import SUFFIX, save_style
+    from impasto.styles import add_style, check_new_name
 
-    if not output.name.endswith(SUFFIX):
-        raise StyleFileError(f"style file '{output}' cannot be found by its name; it must end in {SUFFIX}")
+    check_new_name(name)
     facts = {"name": name, "title": title, "artist": artist, "date": date, "source": source, "licence": licence}
-    save_style(output, name_style(images.read(picture), facts))
-    narrator(quiet=False, to_stderr=False).print(f"{output}: {output.stat().st_size / 1e3:.0f} kB")
+    path = add_style(name_style(images.read(picture), facts))
+    speak = narrator(quiet=False, to_stderr=False)
+    speak.print(f"{path}: {path.stat().st_size / 1e3:.0f} kB; paint with it: impasto paint PHOTO {name}")
 
 
-def _found(name: str) -> "NamedStyle":
-    from impasto.styles import find_style, load_style
+@app.command
+def remove(name: str, /) -> None:
+    """Remove a style of your own.
 
-    return load_style(name) if Path(name).is_file() else find_style(name)
+    Args:
+        name: Of the style; one that came with impasto stays.
+    """
+    from impasto.styles import remove_style
+
+    narrator(quiet=False, to_stderr=False).print(f"removed {remove_style(name)}")
+
+
+def _title_and_artist(path: Path) -> tuple[str, str]:
+    from impasto.styles import style_facts
+
+    try:
+        facts = style_facts(path)
+    except StyleFileError:
+        return "cannot be read; remove it and add it again", ""
+    return facts["title"], facts["artist"].split(" (")[0]  # without the dates of a life, which show tells
+
+
+def _found(name: str) -> tuple["NamedStyle", Path]:
+    from impasto.styles import find_style, known_styles, load_style
+
+    if Path(name).is_file():
+        return load_style(name), Path(name)
+    return find_style(name), known_styles()[name]

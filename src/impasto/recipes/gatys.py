@@ -337,7 +337,7 @@ def check_named_styles(styles: Sequence[Style]) -> None:
         if isinstance(style, NamedStyle) and style.facts["encoder_sha256"] != slim_encoder().sha256:
             raise StyleFileError(
                 f"style {style.name!r} was measured with the vgg19-slim of another version of impasto; "
-                "measure it again (see impasto styles measure), or give a picture"
+                "measure it again (see impasto styles add), or give a picture"
             )
 
 

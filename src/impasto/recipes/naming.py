@@ -19,7 +19,7 @@ def name_style(picture: Picture, facts: Mapping[str, str]) -> NamedStyle:
         facts: name, title, artist, date, source, licence; what is missing is left empty.
 
     Returns:
-        The style, ready for :func:`impasto.styles.save_style`.
+        The style, ready for :func:`impasto.styles.add_style` or :func:`impasto.styles.save_style`.
     """
     encoder = load_encoder("vgg19-slim")
     arithmetic = choose_arithmetic(Run(device="cpu", precision="fp32"), encoder)

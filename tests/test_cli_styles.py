@@ -1,0 +1,110 @@
+"""``impasto styles``: what it says, what it keeps, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+import skimage.data
+
+from impasto import images, styles
+from impasto.cli import main
+from impasto.recipes import naming
+from impasto.styles import load_style
+
+
+@pytest.fixture(autouse=True)
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with photo.jpg and picture.jpg; return the folder of own styles, which is not there yet."""
+    images.write(tmp_path / "photo.jpg", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
+    images.write(tmp_path / "picture.jpg", images.read(skimage.data.coffee()[::4, ::4]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMPASTO_STYLES", str(tmp_path / "own"))
+    whole = naming.measured_style
+    monkeypatch.setattr(naming, "measured_style", lambda *facts: whole(*facts, sizes=(32, 64)))  # which is fast
+    return tmp_path / "own"
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run what must succeed, and return what it said."""
+    assert main(["styles", *words]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run what must be refused with exit code 2 and one sentence, and return the sentence."""
+    assert main(["styles", *words]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    return str(err)
+
+
+def test_a_picture_is_added_listed_shown_painted_with_and_removed(capsys: pytest.CaptureFixture[str], own: Path) -> None:
+    out = run(capsys, "add", "picture.jpg", "--name", "coffee", "--title", "A [cup]", "--artist", "R. Me", "--licence", "CC0")
+    file = own / "coffee.style.safetensors"
+    assert out.startswith(f"{file}: ")
+    assert "impasto paint PHOTO coffee" in out
+    listed = run(capsys, "list")
+    assert any(line.split() == ["coffee", "A", "[cup]", "R.", "Me", "you"] for line in listed.splitlines())
+    assert any(line.startswith("seurat-grande-jatte") and line.split()[-1] == "impasto" for line in listed.splitlines())
+    shown = run(capsys, "show", "coffee")
+    assert "title: A [cup]\n" in shown
+    assert "relu5_1" in shown
+    assert f"file: {file}\n" in shown
+    small = ("--size", "48", "--steps", "2", "--threads", "1", "--precision", "fp32", "--quiet")
+    assert main(["paint", "photo.jpg", "coffee", "-o", "out.png", *small]) == 0
+    record = images.read_record("out.png")
+    assert record is not None
+    assert record["styles"] == [{"name": "coffee", "kind": "named", "file_sha256": load_style(file).sha256}]
+    assert run(capsys, "remove", "coffee") == f"removed {file}\n"
+    assert "coffee" not in run(capsys, "list")
+
+
+def test_all_facts_of_a_picture_are_kept(capsys: pytest.CaptureFixture[str], own: Path) -> None:
+    facts = {"name": "coffee", "title": "A cup", "artist": "Me", "date": "2020", "source": "my desk", "licence": "CC0"}
+    run(capsys, "add", "picture.jpg", *(word for fact, value in facts.items() for word in (f"--{fact}", value)))
+    kept = load_style(own / "coffee.style.safetensors").facts
+    assert {fact: kept[fact] for fact in facts} == facts
+    shown = run(capsys, "show", str(own / "coffee.style.safetensors"))
+    assert all(value in shown for value in facts.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("add", "picture.jpg", "--name", "My Cup"), "such as 'my-cup'"),
+        (("add", "picture.jpg", "--name", "monet-etretat"), "'monet-etretat' comes with impasto; choose another name"),
+        (("add", "picture.jpg"), "name"),
+        (("add", "missing.jpg", "--name", "coffee"), "missing.jpg"),
+        (("remove", "monet-etretat"), "'monet-etretat' comes with impasto and cannot be removed"),
+        (("remove", "coffee"), "'coffee' is none of your own"),
+        (("show", "seurat"), "did you mean 'seurat-grande-jatte'?"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], own: Path, words: tuple[str, ...], said: str
+) -> None:
+    assert said in refused(capsys, *words)
+    assert not own.exists()
+
+
+def test_a_name_is_checked_before_the_picture_is_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(capsys, "add", "picture.jpg", "--name", "coffee")
+    monkeypatch.setattr(naming, "name_style", None)
+    assert "impasto styles remove coffee" in refused(capsys, "add", "picture.jpg", "--name", "coffee")
+
+
+def test_the_list_goes_on_past_a_file_that_cannot_be_read(capsys: pytest.CaptureFixture[str], own: Path) -> None:
+    own.mkdir()
+    (own / "cup.style.safetensors").write_bytes(b"damaged")
+    listed = run(capsys, "list")
+    assert "cannot be read" in next(line for line in listed.splitlines() if line.startswith("cup "))
+    assert "vallotton-red-room" in listed
+    assert "damaged" in refused(capsys, "show", "cup")
+
+
+def test_the_list_says_where_ones_own_are_kept_even_without_any(
+    capsys: pytest.CaptureFixture[str], own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(styles, "shipped_styles", dict)
+    assert run(capsys, "list").startswith(f"your own: {own}; ")
