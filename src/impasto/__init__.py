@@ -26,13 +26,16 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from impasto.images import Picture, read
-    from impasto.options import PaintOptions, Run
+    from impasto.options import InstantOptions, PaintOptions, Run
     from impasto.pastiche import Pastiche
+    from impasto.recipes.instant import InstantPainter, instant
     from impasto.recipes.painting import paint, steps
 
 _HOMES = {
     "ImageFileError": "errors",
     "ImpastoError": "errors",
+    "InstantOptions": "options",
+    "InstantPainter": "recipes.instant",
     "OptionError": "errors",
     "PaintOptions": "options",
     "Pastiche": "pastiche",
@@ -43,6 +46,7 @@ _HOMES = {
     "Step": "engine",
     "StyleFileError": "errors",
     "WeightsError": "errors",
+    "instant": "recipes.instant",
     "load_encoder": "encoders",
     "paint": "recipes.painting",
     "read": "images",
@@ -52,6 +56,8 @@ _HOMES = {
 __all__ = [
     "ImageFileError",
     "ImpastoError",
+    "InstantOptions",
+    "InstantPainter",
     "OptionError",
     "PaintOptions",
     "Pastiche",
@@ -63,6 +69,7 @@ __all__ = [
     "StyleFileError",
     "WeightsError",
     "__version__",
+    "instant",
     "load_encoder",
     "paint",
     "read",

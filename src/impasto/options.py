@@ -19,6 +19,8 @@ Border = Literal["replicate", "reflect", "zero"]
 Canvas = Literal["soft-chroma", "pixels"]
 SmoothnessForm = Literal["l1", "l2", "nine-point", "sum-l1", "sum-l2", "inetwork"]
 PixelRange = Literal["255", "unit"]
+InstantColor = Literal["style", "keep"]
+Engine = Literal["auto", "torch", "openvino"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -191,6 +193,48 @@ _RANGES: dict[str, tuple[float, float]] = {
     "min_improvement": (0, 1),
     "seconds": (0, 1e9),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstantOptions:
+    """How the instant network paints: any style in one pass."""
+
+    size: int = 1024
+    """Longer side of the result in pixels, at least 32; smaller photos keep their size. 0: as large as the photo, always."""
+
+    strength: float = 1.0
+    """How far towards the style, 0 (the photo itself) to 1 (all the way), and beyond it to 1.5."""
+
+    stroke: float = 1.0
+    """Size of the strokes, 0.25 to 4; above 1 broader ones, which take the photo further, below 1 finer ones."""
+
+    style_weights: tuple[float, ...] = ()
+    """One weight for each style where several are given and no masks; empty: equal weights."""
+
+    color: InstantColor = "style"
+    """style (the style's palette) or keep (the photo's own colours, only light is painted)."""
+
+    refine: bool = False
+    """Let the painter go on from the result, at the last two sizes; half a minute at 512 pixels."""
+
+    refine_seconds: float = 0.0
+    """Let the painter go on for about this many seconds; 0: as --refine says."""
+
+    engine: Engine = "auto"
+    """torch, openvino (faster where impasto[fast] is installed), or auto: openvino for the second picture of a size and on."""
+
+    def __post_init__(self) -> None:
+        """Check every value; raise OptionError with one sentence on the first that is not allowed."""
+        check_kinds(self)
+        check_range("strength", self.strength, 0, 1.5)
+        check_range("stroke", self.stroke, 0.25, 4)
+        check_range("refine_seconds", self.refine_seconds, 0, 1e9)
+        if self.size:
+            check_range("size", self.size, 32, 100_000)
+        for weight in self.style_weights:
+            check_range("style_weights", weight, 0, 1e9)
+        if self.style_weights and sum(self.style_weights) <= 0:
+            raise OptionError(f"--style-weights {list(self.style_weights)} sum to 0; enlarge one of them")
 
 
 @dataclass(frozen=True, kw_only=True)

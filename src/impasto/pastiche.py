@@ -74,20 +74,26 @@ def new_record(
 
     Where painting starts from a file, its hash is taken here; it is empty if the file has been taken away meanwhile.
     """
-    record = {
-        "impasto": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "recipe": "gatys",
-        "content": {"name": content.name, "sha256": content.sha256},
-        "styles": [described(style) for style in styles],
+    record = recorded("gatys", content, styles, run) | {
         "encoder": {"name": options.encoder, "sha256": encoder_sha256},
         "options": dataclasses.asdict(options),
-        "run": dataclasses.asdict(run),
     }
     if options.init not in INITS:
         record["init"] = described_init(Path(options.init))
     return record
+
+
+def recorded(recipe: str, content: Picture, styles: Sequence[Picture | NamedStyle], run: Run) -> Record:
+    """Return what the record of every recipe begins with: versions, pictures, where it ran."""
+    return {
+        "impasto": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "recipe": recipe,
+        "content": {"name": content.name, "sha256": content.sha256},
+        "styles": [described(style) for style in styles],
+        "run": dataclasses.asdict(run),
+    }
 
 
 def with_progress(record: Mapping[str, Any], step: Step) -> Record:

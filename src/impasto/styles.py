@@ -15,7 +15,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -37,7 +37,7 @@ SIZES = (128, 256, 512, 1024)
 _STRONG, _WEAK = 12, 22
 """Directions kept of a covariance in 8 bits and in 4; see benchmarks/styles.py for what that costs."""
 _ROUNDS = 4
-_FACTS = ("name", "title", "artist", "date", "source", "licence", "encoder_sha256")
+_FACTS = ("name", "title", "artist", "date", "source", "licence", "encoder_sha256", "instant_sha256")
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,14 @@ class NamedStyle:
         moments: by longer side in pixels, then by layer: moments in the channels of vgg19-slim, before its heads.
         colours: mean (1, 3) and covariance (1, 3, 3) of the picture's colours.
         sha256: of the file it was read from; empty where it came from none.
+        instant: by longer side in pixels: what the instant network of ``facts["instant_sha256"]`` measured, (1, modulations).
     """
 
     facts: Mapping[str, str]
     moments: Mapping[int, Mapping[str, Moments]]
     colours: Moments
     sha256: str = ""
+    instant: Mapping[int, Tensor] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -75,10 +77,15 @@ class NamedStyle:
                     f"style {self.name!r} was not measured at layer {layer!r} but at {', '.join(known)}; "
                     "use those layers, or give a picture"
                 )
-        below = max([size for size in sizes if size <= edge_px], default=sizes[0])
-        above = min([size for size in sizes if size >= edge_px], default=sizes[-1])
-        share = 0.0 if above == below else math.log(edge_px / below) / math.log(above / below)
+        below, above, share = _around(edge_px, sizes)
         return {layer: _between(self.moments[below][layer], self.moments[above][layer], share) for layer in layers}
+
+    def instant_at(self, edge_px: float) -> Tensor | None:
+        """Return what the instant network measured, with a longer side of edge_px; None where it has not."""
+        if not self.instant:
+            return None
+        below, above, share = _around(edge_px, sorted(self.instant))
+        return torch.lerp(self.instant[below], self.instant[above], share)
 
 
 def measured_style(
@@ -104,6 +111,8 @@ def save_style(path: str | Path, style: NamedStyle) -> None:
     path = Path(path)
     sizes = sorted(style.moments)
     tensors = {"sizes": torch.tensor(sizes), "colours.mean": style.colours.mean, "colours.covariance": style.colours.covariance}
+    if style.instant:
+        tensors["instant"] = torch.cat([style.instant[size] for size in sizes]).half()
     for layer in style.moments[sizes[0]]:
         parts = [_packed(style.moments[size][layer]) for size in sizes]
         tensors |= {f"{layer}.{part}": torch.stack([each[part] for each in parts]) for part in parts[0]}
@@ -297,7 +306,10 @@ def _from_tensors(facts: Mapping[str, str], tensors: Mapping[str, Tensor], sha25
         for size, *of_size in zip(sizes, mean, covariance, strict=True):
             moments[size][layer] = Moments(*(each[None] for each in of_size))
     colours = Moments(tensors["colours.mean"].float(), tensors["colours.covariance"].float())
-    return NamedStyle(facts, moments, colours, sha256)
+    instant = tensors["instant"].float().split(1) if "instant" in tensors else ()
+    if instant and not (len(instant) == len(sizes) and tensors["instant"].isfinite().all()):
+        raise ValueError("what the instant network measured makes no sense")
+    return NamedStyle(facts, moments, colours, sha256, dict(zip(sizes, instant, strict=False)))
 
 
 def _packed(measured: Moments) -> dict[str, Tensor]:
@@ -351,6 +363,13 @@ def _loadings(covariance: Tensor) -> Tensor:
         loadings[:, : strongest.shape[1]] = strongest
         own = (whole.diagonal() - loadings.square().sum(1)).clamp_min(0)
     return loadings.float()
+
+
+def _around(edge_px: float, sizes: Sequence[int]) -> tuple[int, int, float]:
+    """Find the sizes below and above a length, and how far it is from the one to the other."""
+    below = max([size for size in sizes if size <= edge_px], default=sizes[0])
+    above = min([size for size in sizes if size >= edge_px], default=sizes[-1])
+    return below, above, 0.0 if above == below else math.log(edge_px / below) / math.log(above / below)
 
 
 def _between(a: Moments, b: Moments, share: float) -> Moments:

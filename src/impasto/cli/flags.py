@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 
 from cyclopts import Parameter, Token
 
-from impasto.options import PaintOptions, Run
+from impasto.errors import OptionError
+from impasto.options import InstantOptions, PaintOptions, Run
 
 _ALIASES = {"style_layers": "--layers"}
 
@@ -75,9 +76,11 @@ def _split(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
 
 
 if TYPE_CHECKING:
+    InstantFlags = InstantOptions
     PaintFlags = PaintOptions
     RunFlags = Run
 else:
+    InstantFlags = as_flags(InstantOptions)
     PaintFlags = as_flags(PaintOptions)
     RunFlags = as_flags(Run)
 
@@ -117,3 +120,17 @@ class Talk:
 
     quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Say nothing but what is wrong."""
+
+
+def with_output(words: tuple[str, ...], files: Files, command: str) -> Files:
+    """Name the output after the content and the styles, where it was not named.
+
+    Raises:
+        OptionError: the content or the style is missing.
+    """
+    if len(words) < 2:
+        missing = "the style is missing" if words else "content and style are missing"
+        raise OptionError(f"{missing}: impasto {command} CONTENT STYLE, such as impasto {command} photo.jpg picture.jpg")
+    if files.output is not None:
+        return files
+    return dataclasses.replace(files, output=Path("-".join(Path(word).stem for word in words) + ".png"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from impasto.cli.flags import Files, PaintFlags, RunFlags, Talk, given
+from impasto.cli.flags import Files, PaintFlags, RunFlags, Talk, given, with_output
 from impasto.cli.progress import narrator
 from impasto.errors import OptionError
 from impasto.options import PaintOptions, Run
@@ -78,7 +78,7 @@ def _replayed(words: tuple[str, ...], files: Files, source: Path, options: dict[
 def _resumed(words: tuple[str, ...], files: Files, options: dict[str, Any], run: dict[str, Any]) -> "Order":
     from impasto.cli import repeat
 
-    files = _with_output(words, files)
+    files = with_output(words, files, "paint")
     assert files.output is not None
     record, stood = repeat.resumption(files.output, files.record)
     chosen, where = repeat.resumed_options(record, options, run)
@@ -93,17 +93,7 @@ def _order(words: tuple[str, ...], files: Files, options: PaintOptions, run: Run
     from impasto.cli.sitting import Order, check_files
     from impasto.recipes.painting import read_content, read_styles
 
-    files = _with_output(words, files)
+    files = with_output(words, files, "paint")
     check_files(files, (*words, *map(str, inputs)))
     content, *styles = words
     return Order(read_content(content), read_styles(styles), options, run, files, words)
-
-
-def _with_output(words: tuple[str, ...], files: Files) -> Files:
-    """Name the output after the content and the styles, where it was not named."""
-    if len(words) < 2:
-        missing = "the style is missing" if words else "content and style are missing"
-        raise OptionError(f"{missing}: impasto paint CONTENT STYLE, such as impasto paint photo.jpg picture.jpg")
-    if files.output is not None:
-        return files
-    return dataclasses.replace(files, output=Path("-".join(Path(word).stem for word in words) + ".png"))

@@ -111,7 +111,7 @@ def paint_to_file(order: Order, talk: Talk) -> int:
     console = narrator(quiet=talk.quiet)
     if order.run.threads:
         torch.set_num_threads(order.run.threads)
-    with memory_in_words(order.options):
+    with memory_in_words(order.options.size):
         easel = gatys.set_up(order.content, order.styles, order.options, order.run)
         easel = gatys.resumed(easel, order.resumption) if order.resumption else easel
         console.print(announcement(order, easel))
@@ -345,13 +345,13 @@ def _on_signals(handler: Any, *signals: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
-def memory_in_words(options: PaintOptions) -> Iterator[None]:
+def memory_in_words(size: int) -> Iterator[None]:
     """Say in one sentence that there was not enough memory.
 
     Raises:
         ResourceError: wherever the memory ran out.
     """
-    sentence = f"the memory is not enough for --size {options.size}; use a smaller --size, or close other programs"
+    sentence = f"the memory is not enough for --size {size}; use a smaller --size, or close other programs"
     try:
         yield
     except ImpastoError:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +11,16 @@ from cyclopts import App, Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.progress import duration, narrator
-from impasto.errors import ImageFileError, OptionError, WeightsError
+from impasto.cli.training import (
+    STEPS_BETWEEN_LINES,
+    Pictures,
+    asked_to_stop,
+    channels_last,
+    check_writable,
+    read_corpora,
+    resume,
+)
+from impasto.errors import OptionError
 from impasto.options import Device, check_range
 
 if TYPE_CHECKING:
@@ -23,39 +29,28 @@ if TYPE_CHECKING:
 
     from impasto.encoders import Vgg
     from impasto.training.agreement import HeldOut
-    from impasto.training.crops import Corpus
     from impasto.training.encoder import Distillation, DistillationStep
 
 app = App(name="train", help="Train the networks that impasto paints with.")
+app.command(
+    "impasto.cli.train_instant:instant",
+    name="instant",
+    help="Train the instant network, which paints in any style in one pass.",
+)
 
 _EDGE_PX = 112
 _FIRST_CROPS = 320
 _STEPS_BETWEEN_SAVES = 250
-_STEPS_BETWEEN_LINES = 50
 _BLOCKS = 5
 _CONVOLUTIONS = 16
-_SHARES = {"photo": 1.0, "painting": 0.5, "texture": 1 / 3}
-"""Of the number that is held out: as large a part of each kind as there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corpora:
+class Corpora(Pictures):
     """What is learned from."""
 
     teacher: Path
     """The weights of the full VGG-19, in any published form."""
-
-    photos: Path
-    """A folder of photos."""
-
-    paintings: Path
-    """A folder of paintings."""
-
-    textures: Path
-    """A folder of textures."""
-
-    held_out: int = 60
-    """Photos, the last by name, that are kept for measuring, with half as many paintings and a third as many textures."""
 
     teacher_licence: str = ""
     """The licence of the teacher's weights, to be named with what is made of them."""
@@ -99,12 +94,10 @@ def encoder(
     """
     check_range("steps", fit.steps, 1, 10_000_000)
     widths = _widths(fit.widths)
-    for path in (output, state):
-        if not path.parent.is_dir():
-            raise WeightsError(f"'{path}' cannot be written: there is no folder '{path.parent}'; make it first")
+    check_writable(output, state)
     console = narrator(quiet=False)
     distillation, held = _prepared(corpora, fit, widths, state, console)
-    with _asked_to_stop() as stop:
+    with asked_to_stop() as stop:
         for step in distillation.steps():
             _tell(step, fit.steps, console)
             if step.number % _STEPS_BETWEEN_SAVES == 0 or step.number == fit.steps or stop:
@@ -146,7 +139,7 @@ def _prepared(
 
     device = torch.device(choose_device(fit.device))
     teacher = load_encoder(corpora.teacher).to(device)
-    corpus, kept = _read_corpora(corpora, console)
+    corpus, kept = read_corpora(corpora, console)
     student = _slim(widths, device)
     if not state.exists():
         random = np.random.default_rng(fit.seed + 1)
@@ -157,57 +150,14 @@ def _prepared(
     )
     held = HeldOut.draw(kept, _EDGE_PX, fit.seed + 5).to(device)
     if state.exists():
-        _resume(distillation, state, console)
+        resume(distillation, state, "of other --widths", console)
     else:
         _measure(distillation, widths, held, state, console)
     return distillation, held
 
 
-def _resume(distillation: Distillation, state: Path, console: Console) -> None:
-    try:
-        distillation.resume(state)
-    except Exception as error:  # whatever a damaged file, or one of other widths, makes torch say
-        sentence = f"state '{state}' is damaged or of other --widths; move it away to start anew"
-        raise WeightsError(sentence) from error
-    console.print(f"going on from step {distillation.number}")
-
-
-def _read_corpora(corpora: Corpora, console: Console) -> tuple[Corpus, Corpus]:
-    """Read the pictures to train on, and those to measure on."""
-    folders = {"photo": corpora.photos, "painting": corpora.paintings, "texture": corpora.textures}
-    corpus: dict[str, list[torch.Tensor]] = {}
-    kept: dict[str, list[torch.Tensor]] = {}
-    for kind, folder in folders.items():
-        pictures = _read_folder(folder, console)
-        count = max(1, min(round(corpora.held_out * _SHARES[kind]), len(pictures) // 5))
-        corpus[kind], kept[kind] = pictures[:-count], pictures[-count:]
-        console.print(f"{kind}: {len(corpus[kind])} to learn from, {count} to measure on")
-    return corpus, kept
-
-
-def _read_folder(folder: Path, console: Console) -> list[torch.Tensor]:
-    """Read the pictures of a folder, each (3, height, width), uint8; what cannot be read is left out and named."""
-    import torch
-
-    from impasto import images
-
-    if not folder.is_dir():
-        raise ImageFileError(f"there is no folder '{folder}'; give one of pictures")
-    pictures = []
-    for path in sorted(each for each in folder.iterdir() if each.is_file()):
-        try:
-            array = images.to_array(images.read(path).image)
-        except ImageFileError as error:
-            console.print(f"left out: {error}")
-            continue
-        pictures.append(torch.from_numpy(array).permute(2, 0, 1).contiguous())
-    if len(pictures) < 2:
-        raise ImageFileError(f"folder '{folder}' holds {len(pictures)} pictures; at least 2 are needed")
-    return pictures
-
-
 def _tell(step: DistillationStep, total: int, console: Console) -> None:
-    if step.number % _STEPS_BETWEEN_LINES == 0 or step.number == 1:
+    if step.number % STEPS_BETWEEN_LINES == 0 or step.number == 1:
         from impasto.training.agreement import MAIN_LAYERS
 
         errors = ", ".join(f"{layer} {step.errors[layer]:.3f}" for layer in MAIN_LAYERS)
@@ -217,15 +167,9 @@ def _tell(step: DistillationStep, total: int, console: Console) -> None:
 
 def _slim(widths: tuple[int, ...], device: torch.device) -> Vgg:
     """Make a network with heads, its filters channels last."""
-    import torch
-
     from impasto.encoders import Vgg
 
-    network = Vgg(widths, with_heads=True).to(device)
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return network
+    return channels_last(Vgg(widths, with_heads=True).to(device))
 
 
 def _averaged(distillation: Distillation, widths: tuple[int, ...]) -> Vgg:
@@ -263,21 +207,3 @@ def _write(output: Path, distillation: Distillation, corpora: Corpora, fit: Fit,
         "figures": json.dumps(figures(network, distillation.teacher, held)),
     }
     save_vgg(output, network, facts, bits=8)
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Note a request to stop, so that the step at hand is finished first; the list is empty until there is one."""
-    asked: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for each, old in before.items():
-            signal.signal(each, old)

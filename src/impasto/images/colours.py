@@ -57,7 +57,9 @@ def _eight_bit(opened: PIL.Image.Image, notes: list[str]) -> Pixels:
     else:
         plain = opened.convert("L" if grey else "RGB")
     converted = _managed(plain, opened.info.get("icc_profile"), notes)
-    return Pixels(np.asarray(converted, np.float32) / 255, alpha)
+    colour = np.array(converted, np.float32)
+    colour /= 255
+    return Pixels(colour, alpha)
 
 
 def _managed(plain: PIL.Image.Image, profile: bytes | None, notes: list[str]) -> PIL.Image.Image:

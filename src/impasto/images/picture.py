@@ -18,6 +18,9 @@ from impasto.tensors import Image, Mask
 Array: TypeAlias = npt.NDArray[Any]
 """Pixels as NumPy has them, (height, width) or (height, width, channels)."""
 
+_ROWS_AT_ONCE = 512
+"""A large picture is rounded in strips, so that there is never a second one in memory."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -84,11 +87,14 @@ def levels(image: Image, *, bits: int) -> Array:
     flat = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
     if flat.ndim != 3 or flat.shape[0] not in (1, 3) or 0 in flat.shape:
         raise ShapeError(f"a tensor of shape {tuple(image.shape)} is not one picture; give (1, 3, height, width)")
-    values = flat.detach().to("cpu", torch.float32)
-    if not bool(values.isfinite().all()):
-        raise OptionError("the picture holds NaN or infinite values; only numbers from 0 to 1 can be saved")
-    scaled = (values.clamp(0, 1) * (2**bits - 1)).round()
-    whole: Array = scaled.permute(1, 2, 0).numpy().astype(np.uint8 if bits == 8 else np.uint16)
+    height, width = flat.shape[1:]
+    whole: Array = np.empty((height, width, len(flat)), np.uint8 if bits == 8 else np.uint16)
+    for top in range(0, height, _ROWS_AT_ONCE):
+        values = flat[:, top : top + _ROWS_AT_ONCE].detach().to("cpu", torch.float32)
+        if not bool(values.isfinite().all()):
+            raise OptionError("the picture holds NaN or infinite values; only numbers from 0 to 1 can be saved")
+        scaled = (values.clamp(0, 1) * (2**bits - 1)).round()
+        whole[top : top + _ROWS_AT_ONCE] = scaled.permute(1, 2, 0).numpy()
     return whole
 
 

@@ -182,7 +182,10 @@ def _upright(array: Array, orientation: int) -> Array:
 
 
 def _picture(pixels: Pixels, metadata: Metadata, name: str, digest: str, notes: list[str]) -> Picture:
-    image = torch.from_numpy(np.ascontiguousarray(pixels.colour.transpose(2, 0, 1), dtype=np.float32))[None]
+    colour = pixels.colour.transpose(2, 0, 1)
+    if min(colour.strides) < 0 or not colour.flags.writeable:  # which torch cannot look through; else there is one copy less
+        colour = np.ascontiguousarray(colour)
+    image = torch.from_numpy(colour.astype(np.float32, copy=False))[None]
     alpha = None
     if pixels.alpha is not None and bool((pixels.alpha < 1).any()):
         alpha = torch.from_numpy(np.ascontiguousarray(pixels.alpha, dtype=np.float32))[None, None]

@@ -1,17 +1,22 @@
 """The instant network: any style in one pass.
 
-A photo enters with its colours already those of the style, which is a closed form (:func:`impasto.color.monge_kantorovich`); the
-network adds the strokes. It is a small U: three halvings, residual blocks at an eighth of the size, and the way back with
-bilinear resizing, so that no lattice is left. Every normalization takes its scales and shifts from the style, predicted from
-the moments that the slim encoder measured on it.
+A photo enters with its colours already those of the style, which is a closed form (:func:`impasto.color.monge_kantorovich`);
+the network adds the strokes. It is a small U: three halvings, residual blocks at an eighth of the size, and the way back with
+bilinear resizing, so that no lattice is left; colour is painted at half the size of light.
 
-Source: conditional instance normalization of Dumoulin et al. 2017 (arXiv:1610.07629), its prediction by Ghiasi et al. 2017
-(arXiv:1705.06830), resize-convolutions of Odena et al. 2016. New here: the closed-form palette around the network, and that the
-style is read from moments instead of from a picture.
+A style is measured by running the network on a picture of it without normalization, and noting the mean and the deviation of
+every feature. A photo's features are normalized, and given those. A reader, who has seen the style with the eyes of the slim
+encoder, corrects them. A picture painted in its own style is therefore nearly itself by construction, and a style between two
+others is a mixture of their numbers.
+
+Source: adaptive instance normalization of Huang and Belongie 2017 (arXiv:1703.06868), here with the painting network itself as
+the style's encoder, at every layer; the reader's predicted scales and shifts are Ghiasi et al. 2017 (arXiv:1705.06830);
+resize-convolutions of Odena et al. 2016.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +32,10 @@ MULTIPLE_PX = 8
 
 LIGHT_AND_COLOR = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
 """From sRGB to light and two differences of colour. Colour is painted at half the size: finer, it would only be noise."""
+_TINY = 1e-4
+Normalize = Callable[[str, FeatureMap], FeatureMap]
+"""What is done with the features of a convolution, by its name."""
+
 BACK = torch.linalg.inv(LIGHT_AND_COLOR)
 
 
@@ -57,7 +66,10 @@ class StyleReader(nn.Module):
         self.register_buffer("centre", torch.zeros(2 * sum(channels)))
         self.register_buffer("spread", torch.ones(2 * sum(channels)))
         self.read = nn.Sequential(nn.Linear(2 * sum(channels), code), nn.LeakyReLU(0.2), nn.Linear(code, code))
-        self.tell = nn.Sequential(nn.LeakyReLU(0.2), nn.Linear(code, code), nn.LeakyReLU(0.2), nn.Linear(code, modulations))
+        last = nn.Linear(code, modulations)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.tell = nn.Sequential(nn.LeakyReLU(0.2), nn.Linear(code, code), nn.LeakyReLU(0.2), last)
 
     def measure(self, moments: Mapping[str, Moments]) -> Tensor:
         """Lay a style's moments out as one row: (batch, numbers), logarithms of the means and the deviations of features."""
@@ -79,8 +91,9 @@ class StyleReader(nn.Module):
 class Transfer(nn.Module):
     """Add a style's strokes to a photo: the part that runs at the size of the picture."""
 
-    def __init__(self, widths: Widths = Widths()) -> None:
+    def __init__(self, widths: Widths | None = None) -> None:
         super().__init__()
+        widths = widths or Widths()
         full, half, quarter, eighth, blocks = widths
         self.widths = widths
         self.convolutions = nn.ModuleDict()
@@ -88,7 +101,7 @@ class Transfer(nn.Module):
         self.modulations = 0
 
         def add(name: str, inputs: int, outputs: int, *, stride: int = 1, styled: bool = True) -> None:
-            self.convolutions[name] = nn.Conv2d(inputs, outputs, 3, stride=stride, bias=not styled)
+            self.convolutions[name] = nn.Conv2d(inputs, outputs, 3, stride=stride)
             if styled:
                 self._slices[name] = (self.modulations, outputs)
                 self.modulations += 2 * outputs
@@ -109,6 +122,11 @@ class Transfer(nn.Module):
         add("color", half, 2, styled=False)
         add("light", full + 1, 1, styled=False)
 
+    @property
+    def styled(self) -> tuple[tuple[str, int], ...]:
+        """The convolutions whose features are normalized, in order, each with its channels."""
+        return tuple((name, channels) for name, (_, channels) in self._slices.items())
+
     def forward(self, light: FeatureMap, color: FeatureMap, modulation: Tensor) -> tuple[FeatureMap, FeatureMap]:
         """Compute what is to be added to a photo.
 
@@ -120,20 +138,73 @@ class Transfer(nn.Module):
         Returns:
             What is to be added to each of the two.
         """
-        two = F.relu(self._convolve("down2", torch.cat([F.pixel_unshuffle(light, 2), color], dim=1)))
-        four = F.relu(self._styled("down4", two, modulation))
-        x = F.relu(self._styled("down8", four, modulation))
-        for block in range(self.widths.blocks):
-            x = x + self._block(f"block{block}a", f"block{block}b", x, modulation)
-        x = F.relu(_doubled(self._styled("up4", x, modulation)) + four)
-        x = x + self._block("quarter_a", "quarter_b", x, modulation)
-        x = F.relu(_doubled(self._styled("up2", x, modulation)) + two)
-        x = x + self._block("half_a", "half_b", x, modulation)
-        fine = _doubled(F.relu(self._styled("up1", x, modulation)))
-        return self._convolve("light", torch.cat([fine, light], dim=1)), self._convolve("color", x)
+        return self._paint(light, color, partial(self._modulated, modulation))
 
-    def _block(self, first: str, second: str, x: FeatureMap, modulation: Tensor) -> FeatureMap:
-        return self._styled(second, F.relu(self._styled(first, x, modulation)), modulation)
+    def measure(self, light: FeatureMap, color: FeatureMap) -> Tensor:
+        """Measure a picture as a style: (batch, modulations), deviation and mean of every feature that would be normalized."""
+        found: list[Tensor] = []
+
+        def noted(_: str, x: FeatureMap) -> FeatureMap:
+            mean, variance = _Spread.apply(x)  # type: ignore[no-untyped-call]
+            found.extend(((variance + _TINY).sqrt(), mean))
+            return x
+
+        self._paint(light, color, noted)
+        return torch.cat(found, dim=1)
+
+    def survey(self, light: FeatureMap, color: FeatureMap, modulation: Tensor) -> Tensor:
+        """Measure parts of one large picture together, so that all of it can be normalized alike.
+
+        Args:
+            light: (parts, 1, height, width), parts of the picture at its full size, spread over it.
+            color: (parts, 2, height / 2, width / 2).
+            modulation: (1, modulations).
+
+        Returns:
+            (modulations,): what each feature is multiplied by and what is added then, for :meth:`forward_surveyed`.
+        """
+        found: list[Tensor] = []
+
+        def noted(name: str, x: FeatureMap) -> FeatureMap:
+            start, channels = self._slices[name]
+            scale, shift = modulation[0, start : start + channels], modulation[0, start + channels : start + 2 * channels]
+            mean, variance = _spread(x)
+            between = mean.var(0, correction=0)
+            slope = scale * torch.rsqrt(variance.mean(0) + between + _TINY)
+            found.extend((slope, shift - mean.mean(0) * slope))
+            return torch.addcmul(_wide(found[-1][None], x), x, _wide(slope[None], x))
+
+        self._paint(light, color, noted)
+        return torch.cat(found)
+
+    def forward_surveyed(self, light: FeatureMap, color: FeatureMap, survey: Tensor) -> tuple[FeatureMap, FeatureMap]:
+        """Paint a part of a picture as :meth:`forward` paints a whole one, with what :meth:`survey` found."""
+
+        def fixed(name: str, x: FeatureMap) -> FeatureMap:
+            start, channels = self._slices[name]
+            slope, offset = survey[start : start + channels], survey[start + channels : start + 2 * channels]
+            return torch.addcmul(_wide(offset[None], x), x, _wide(slope[None], x))
+
+        return self._paint(light, color, fixed)
+
+    def _paint(self, light: FeatureMap, color: FeatureMap, normalized: Normalize) -> tuple[FeatureMap, FeatureMap]:
+        def styled(name: str, x: FeatureMap) -> FeatureMap:
+            return normalized(name, self._convolve(name, x))
+
+        def block(first: str, second: str, x: FeatureMap) -> FeatureMap:
+            return x + styled(second, F.relu(styled(first, x)))
+
+        two = F.relu(self._convolve("down2", torch.cat([F.pixel_unshuffle(light, 2), color], dim=1)))
+        four = F.relu(styled("down4", two))
+        x = F.relu(styled("down8", four))
+        for number in range(self.widths.blocks):
+            x = block(f"block{number}a", f"block{number}b", x)
+        x = F.relu(_doubled(styled("up4", x)) + four)
+        x = block("quarter_a", "quarter_b", x)
+        x = F.relu(_doubled(styled("up2", x)) + two)
+        x = block("half_a", "half_b", x)
+        fine = _doubled(F.relu(styled("up1", x)))
+        return self._convolve("light", torch.cat([fine, light], dim=1)), self._convolve("color", x)
 
     def _convolve(self, name: str, x: FeatureMap) -> FeatureMap:
         with torch.autocast(x.device.type, enabled=False):  # which would pad in float32, there and back
@@ -141,11 +212,62 @@ class Transfer(nn.Module):
         found: FeatureMap = self.convolutions[name](x)
         return found
 
-    def _styled(self, name: str, x: FeatureMap, modulation: Tensor) -> FeatureMap:
+    def _modulated(self, modulation: Tensor, name: str, x: FeatureMap) -> FeatureMap:
         start, channels = self._slices[name]
-        scale = 1 + modulation[:, start : start + channels, None, None]
-        shift = modulation[:, start + channels : start + 2 * channels, None, None]
-        return F.instance_norm(self._convolve(name, x), eps=1e-4) * scale + shift
+        scale, shift = modulation[:, start : start + channels], modulation[:, start + channels : start + 2 * channels]
+        if torch.is_grad_enabled() and x.requires_grad:
+            return _Normalized.apply(x, scale, shift)  # type: ignore[no-any-return, no-untyped-call]
+        scale, shift = (each[:, :, None, None].to(x.dtype) for each in (scale, shift))
+        return F.instance_norm(x, eps=_TINY) * scale + shift
+
+
+class _Spread(torch.autograd.Function):
+    """Mean and variance of each channel, (batch, channels), and their gradient in one pass over the features."""
+
+    @staticmethod
+    def forward(context: Any, x: FeatureMap) -> tuple[Tensor, Tensor]:
+        mean, variance = _spread(x)
+        context.save_for_backward(x, mean)
+        return mean, variance
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> FeatureMap:
+        x, mean = context.saved_tensors
+        of_mean, of_variance = (gradient / (x.shape[2] * x.shape[3]) for gradient in gradients)
+        slope, offset = 2 * of_variance, of_mean - 2 * of_variance * mean
+        return torch.addcmul(_wide(offset, x), x, _wide(slope, x))
+
+
+class _Normalized(torch.autograd.Function):
+    """Instance normalization with a scale and a shift, its gradient in two passes over the features, whatever their layout."""
+
+    @staticmethod
+    def forward(context: Any, x: FeatureMap, scale: Tensor, shift: Tensor) -> FeatureMap:
+        mean, variance = _spread(x)
+        inverse = torch.rsqrt(variance + _TINY)
+        context.save_for_backward(x, mean, inverse, scale)
+        return torch.addcmul(_wide(shift - mean * inverse * scale, x), x, _wide(inverse * scale, x))
+
+    @staticmethod
+    def backward(context: Any, gradient: FeatureMap) -> tuple[FeatureMap, Tensor, Tensor]:
+        x, mean, inverse, scale = context.saved_tensors
+        of_shift = gradient.sum((2, 3)).float()
+        of_scale = ((gradient * x).sum((2, 3)).float() - mean * of_shift) * inverse
+        positions = x.shape[2] * x.shape[3]
+        slope = -scale * inverse.square() * of_scale / positions
+        offset = -scale * inverse * of_shift / positions - slope * mean
+        found = torch.addcmul(_wide(offset, x), x, _wide(slope, x))
+        return found.addcmul_(gradient, _wide(scale * inverse, x)), of_scale, of_shift
+
+
+def _spread(x: FeatureMap) -> tuple[Tensor, Tensor]:
+    mean = x.mean((2, 3), keepdim=True)
+    centred = x - mean
+    return mean[:, :, 0, 0].float(), centred.square_().mean((2, 3)).float()
+
+
+def _wide(values: Tensor, x: FeatureMap) -> Tensor:
+    return values[:, :, None, None].to(x.dtype)
 
 
 class InstantNetwork(nn.Module):
@@ -157,26 +279,82 @@ class InstantNetwork(nn.Module):
         code: length of a style's code.
     """
 
-    def __init__(self, channels: tuple[int, ...], widths: Widths = Widths(), code: int = 256) -> None:
+    sha256: str = ""
+    """Hash of the file that the weights came from; empty where they came from none."""
+
+    def __init__(self, channels: tuple[int, ...], widths: Widths | None = None, code: int = 256) -> None:
         super().__init__()
         self.transfer = Transfer(widths)
         self.reader = StyleReader(channels, self.transfer.modulations, code)
+
+    def own(self, picture: Image) -> Tensor:
+        """Measure a picture with the network's own eyes: deviation and mean of every feature that would be normalized.
+
+        Args:
+            picture: (batch, 3, height, width), in [0, 1]; both sides multiples of :data:`MULTIPLE_PX`.
+
+        Returns:
+            (batch, modulations).
+        """
+        return self.transfer.measure(*_planes(picture))
+
+    def corrected(self, own: Tensor, moments: Mapping[str, Moments]) -> Tensor:
+        """Correct what :meth:`own` measured on a picture by what the reader makes of the slim encoder's view of it.
+
+        Args:
+            own: (batch, modulations).
+            moments: of the same picture under the slim encoder, at :data:`STYLE_LAYERS`.
+
+        Returns:
+            (batch, modulations): a scale and a shift for every feature that is normalized.
+        """
+        change = self.reader(self.reader.code(moments))
+        parts, start = [], 0
+        for _, channels in self.transfer.styled:
+            scale, shift = own[:, start : start + channels], own[:, start + channels : start + 2 * channels]
+            factor, offset = change[:, start : start + channels], change[:, start + channels : start + 2 * channels]
+            parts += [scale * (1 + factor), shift + scale * offset]
+            start += 2 * channels
+        return torch.cat(parts, dim=1)
+
+    def measure(self, picture: Image, moments: Mapping[str, Moments]) -> Tensor:
+        """Measure a picture as a style: :meth:`own`, :meth:`corrected`."""
+        return self.corrected(self.own(picture), moments)
 
     def forward(self, photo: Image, modulation: Tensor) -> Image:
         """Paint a photo whose colours are already those of the style.
 
         Args:
             photo: (batch, 3, height, width), about [0, 1]; both sides multiples of :data:`MULTIPLE_PX`.
-            modulation: (batch, modulations), from the reader.
+            modulation: (batch, modulations), of :meth:`measure`.
 
         Returns:
             The picture, (batch, 3, height, width); it may leave [0, 1] a little.
         """
-        planes = torch.einsum("ij,bjhw->bihw", LIGHT_AND_COLOR.to(photo), photo)
-        light, color = planes[:, :1], F.avg_pool2d(planes[:, 1:], 2)
-        more_light, more_color = self.transfer((light - 0.5) * 4, color * 4, modulation)
-        planes = torch.cat([light + more_light / 4, _doubled(color + more_color / 4)], dim=1)
-        return torch.einsum("ij,bjhw->bihw", BACK.to(photo), planes)
+        light, color = _planes(photo)
+        return _together(light, color, *self.transfer(light, color, modulation))
+
+    def survey(self, parts: Image, modulation: Tensor) -> Tensor:
+        """Measure parts of one large picture together; see :meth:`Transfer.survey`."""
+        return self.transfer.survey(*_planes(parts), modulation)
+
+    def forward_surveyed(self, part: Image, survey: Tensor) -> Image:
+        """Paint a part of a large picture with what :meth:`survey` found on some of it."""
+        light, color = _planes(part)
+        return _together(light, color, *self.transfer.forward_surveyed(light, color, survey))
+
+
+def _together(light: FeatureMap, color: FeatureMap, more_light: FeatureMap, more_color: FeatureMap) -> Image:
+    with torch.autocast(light.device.type, enabled=False):  # a photo in bfloat16 would have bands
+        planes = torch.cat([light + more_light.float(), _doubled(color + more_color.float())], dim=1) / 4
+        return torch.einsum("ij,bjhw->bihw", BACK.to(planes), planes) + 0.5
+
+
+def _planes(picture: Image) -> tuple[FeatureMap, FeatureMap]:
+    """Take a picture apart: light at its size, colour at half of it, both about [-2, 2]."""
+    with torch.autocast(picture.device.type, enabled=False):  # a photo in bfloat16 would have bands
+        planes = 4 * torch.einsum("ij,bjhw->bihw", LIGHT_AND_COLOR.to(picture), picture - 0.5)
+        return planes[:, :1], F.avg_pool2d(planes[:, 1:], 2)
 
 
 def _doubled(x: FeatureMap) -> FeatureMap:

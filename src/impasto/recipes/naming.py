@@ -1,18 +1,21 @@
 """Name a style: measure a picture once, and keep its statistics."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from impasto.arithmetic import choose_arithmetic
-from impasto.encoders import load_encoder
+import torch
+
 from impasto.images import Picture, fitted_size, resize
 from impasto.options import STYLE_LAYERS, Run
+from impasto.recipes.instant import InstantPainter, in_eights
 from impasto.recipes.starts import at_least, colours_of
 from impasto.stats import Moments, moments
 from impasto.styles import NamedStyle, measured_style
+from impasto.tensors import Image
 
 
 def name_style(picture: Picture, facts: Mapping[str, str]) -> NamedStyle:
-    """Measure a picture as a named style, in the channels of the shipped encoder before its heads.
+    """Measure a picture as a named style: under the shipped encoder before its heads, and under the instant network.
 
     Args:
         picture: of the manner; sizes above its own are measured on an enlargement.
@@ -21,12 +24,16 @@ def name_style(picture: Picture, facts: Mapping[str, str]) -> NamedStyle:
     Returns:
         The style, ready for :func:`impasto.styles.add_style` or :func:`impasto.styles.save_style`.
     """
-    encoder = load_encoder("vgg19-slim")
-    arithmetic = choose_arithmetic(Run(device="cpu", precision="fp32"), encoder)
+    painter = InstantPainter(Run(device="cpu", precision="fp32"))
+
+    def small(edge_px: int) -> Image:
+        return at_least(resize(picture.image, fitted_size(picture.size, edge_px)), 16)
 
     def measure(edge_px: int) -> dict[str, Moments]:
-        small = at_least(resize(picture.image, fitted_size(picture.size, edge_px)), 16)
-        features = arithmetic.encode(encoder, small, frozenset(STYLE_LAYERS))
+        features = painter.arithmetic.encode(painter.slim, small(edge_px), frozenset(STYLE_LAYERS))
         return {layer: moments(features[layer]) for layer in STYLE_LAYERS}
 
-    return measured_style({**facts, "encoder_sha256": encoder.sha256}, measure, colours_of(picture))
+    facts = {**facts, "encoder_sha256": painter.slim.sha256, "instant_sha256": painter.network.sha256}
+    style = measured_style(facts, measure, colours_of(picture))
+    with torch.no_grad():
+        return replace(style, instant={edge_px: painter.network.own(in_eights(small(edge_px))) for edge_px in style.moments})

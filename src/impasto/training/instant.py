@@ -1,18 +1,19 @@
 """Train the instant network: any style in one pass.
 
 Every step paints a batch of photos, each in another style, and descends what the painter descends: the distance of the moments
-and covariances from the style's, and of the features from the photo's, under a loss network. Beside it
+and Gram matrices from the style's, and of the features from the photo's, under a loss network. Beside it
 
-- a photo in its own style must come back as it was (identity);
-- a photo moved by a few pixels, with a little noise, must give the same picture, moved (stability, for video);
-- what is flat in the photo stays calm.
+- what is flat in the photo stays calm;
+- in every fourth step, a photo in its own style must come back as it was (identity), and a photo moved by a few pixels, with a
+  little noise, must give the same picture, moved (stability, for video).
 
-Styles are kept as statistics in a pool that is renewed as training goes on: paintings, textures and photos at several scales,
-recoloured, and blends of two, so that the network meets far more manners than there are pictures.
+Styles are crops of paintings, textures and photos at several scales, some of them recoloured, and in a quarter of the steps
+blends of two, so that the network meets far more manners than there are pictures.
 
 Source: Johnson et al. 2016, Ghiasi et al. 2017; the relative losses are the painter's.
 """
 
+import copy
 import json
 import math
 import time
@@ -25,46 +26,68 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from impasto.arithmetic import has_fast_bf16
 from impasto.color import color_moments, monge_kantorovich, recolored
 from impasto.encoders.vgg import Vgg
 from impasto.networks.instant import STYLE_LAYERS, InstantNetwork
 from impasto.picture_losses import flatness
 from impasto.stats import Moments, moments
-from impasto.tensors import Features, Image
-from impasto.training.agreement import CONTENT_LAYER, relative_error
+from impasto.tensors import FeatureMap, Features, Image
+from impasto.training.agreement import CONTENT_LAYER, HeldOut, relative_error
 from impasto.training.crops import Corpus
 
+__all__ = ["InstantStep", "InstantTraining", "InstantWeights"]
+
+_LAYERS = (*STYLE_LAYERS, CONTENT_LAYER)
 _MOST_SHIFT_PX = 8
+_STEPS_BETWEEN_CHECKS = 4
+"""Identity and stability cost as much as the rest of a step, and need no more than this."""
+_SMOOTH = 1e-4
+"""Added to a relative error before its root is taken, so that the gradient stays finite where nothing is left to do."""
+_TRIES = 20
+_FRESH_SECONDS = 90.0
+_LEAST_DEVIATION = 0.03
+"""A style whose colours vary less than this is too even to be one."""
+_CALIBRATION_BATCHES = 60
+_CALIBRATION_BATCH = 4
 
 
 @dataclass(frozen=True)
 class InstantWeights:
-    """What each part of the objective weighs."""
+    """What each part of the objective weighs, beside the moments of the style and the gamut, which weigh 1."""
 
-    content: float = 0.1
-    gram: float = 0.2
-    identity: float = 2.0
-    stability: float = 4.0
-    calm: float = 2.0
+    content: float = 0.25
+    """The photo's features."""
 
+    gram: float = 0.4
+    """The Gram matrices of the style."""
 
-@dataclass(frozen=True)
-class PooledStyle:
-    """A style of the pool, or a batch of them.
+    identity: float = 4.0
+    """A photo in its own style comes back as it was; measured in every fourth step."""
 
-    Attributes:
-        read: moments under the slim encoder, for the reader.
-        target: what the loss network makes of it.
-        colors: moments of its colours.
-    """
+    stability: float = 6.0
+    """A photo that is moved and noisy gives the same picture, moved; measured in every fourth step."""
 
-    read: Mapping[str, Moments]
-    target: "Mapping[str, Statistics]"
-    colors: Moments
+    calm: float = 1.5
+    """What is flat in the photo stays calm."""
+
+    def objective(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Sum the losses that there are, each times its weight."""
+        return torch.stack([getattr(self, name, 1.0) * loss for name, loss in losses.items()]).sum()
 
 
 @dataclass(frozen=True)
-class Statistics:
+class InstantStep:
+    """What one training step left: its number, the learning rate, the losses by name, the seconds."""
+
+    number: int
+    learning_rate: float
+    losses: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Statistics:
     """What is compared at a layer of the loss network.
 
     Attributes:
@@ -84,17 +107,22 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class InstantStep:
-    """What one training step left: its number, the learning rate, the losses by name, the seconds."""
+class _Styles:
+    """A batch of styles.
 
-    number: int
-    learning_rate: float
-    losses: Mapping[str, float]
-    seconds: float
+    Attributes:
+        modulation: what the network made of them, (batch, modulations); with a gradient.
+        target: what the loss network made of them, by layer.
+        colors: moments of their colours.
+    """
+
+    modulation: Tensor
+    target: Mapping[str, _Statistics]
+    colors: Moments
 
 
 class InstantTraining:
-    """The state of a training: network, optimizer, average, random state; saved and resumed whole, but for the pool of styles.
+    """The state of a training: network, optimizer, average, random state; saved and resumed whole.
 
     Args:
         network: what is trained.
@@ -103,7 +131,8 @@ class InstantTraining:
         corpus: training pictures by kind.
         total_steps: over how many steps the learning rate falls to zero (half a cosine).
         learning_rate: Adam's, at its highest.
-        edge_px: side of the crops.
+        edge_px: side of the photos' crops, a multiple of 8.
+        style_edge_px: side of the styles' crops, a multiple of 8.
         batch: photos in a step.
         seed: of everything random here.
         weights: of the parts of the objective.
@@ -119,29 +148,30 @@ class InstantTraining:
         total_steps: int,
         learning_rate: float = 1e-3,
         edge_px: int = 128,
-        batch: int = 6,
-        pool: int = 1500,
+        style_edge_px: int = 128,
+        batch: int = 4,
         seed: int = 0,
-        weights: InstantWeights = InstantWeights(),
+        weights: InstantWeights | None = None,
     ) -> None:
         self.network, self.slim, self.judge, self.corpus = network, slim, judge, corpus
         self.total_steps, self.learning_rate = total_steps, learning_rate
-        self.edge_px, self.batch, self.pool_size, self.weights = edge_px, batch, pool, weights
+        self.edge_px, self.style_edge_px, self.batch = edge_px, style_edge_px, batch
+        self.weights = weights or InstantWeights()
         self.random = np.random.default_rng(seed)
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
-        self.averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        self.pool: list[PooledStyle] = []
+        self.averaged = self._copied()
         self.number = 0
         self.device = slim.mean.device
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 arithmetic where it is safe; the weights themselves stay float32."""
-        return torch.autocast(self.device.type, torch.bfloat16)
+        """bfloat16 arithmetic in the network, where the processor has it; the weights themselves stay float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device))
 
     def steps(self) -> Iterator[InstantStep]:
         """Train, a step at a time, until the steps asked for are done; stop iterating to stop."""
         if self.number == 0:
             self._calibrate()
+            self.averaged = self._copied()
         while self.number < self.total_steps:
             began = time.perf_counter()
             rate = self.learning_rate * min(1.0, (self.number + 1) / 200)
@@ -153,7 +183,7 @@ class InstantTraining:
             yield InstantStep(self.number, rate, losses, time.perf_counter() - began)
 
     def save(self, path: Path) -> None:
-        """Write what a resumed run needs, atomically; the pool of styles is measured anew."""
+        """Write everything that a resumed run needs, atomically."""
         state = {
             "network": self.network.state_dict(),
             "averaged": self.averaged,
@@ -174,53 +204,89 @@ class InstantTraining:
         self.random.bit_generator.state = json.loads(state["random"])
         self.number = state["number"]
 
-    # ------------------------------------------------------------------------------------------------ styles
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.network.state_dict().items()}
 
-    def _calibrate(self) -> None:
-        """Measure how the reader's numbers are spread over styles, so that it sees them centred and of one size."""
-        while len(self.pool) < min(200, self.pool_size):
-            self.pool.append(self._new_style())
-        rows = torch.cat([self.network.reader.measure(style.read) for style in self.pool])
-        self.network.reader.centre.copy_(rows.mean(0))
-        self.network.reader.spread.copy_(rows.std(0).clamp_min(0.05))
+    def share(self, mine: Path, other: Path) -> None:
+        """Leave the parameters for a run beside this one, and go half the way to those that it left.
+
+        Where there are two processors and no GPU, two runs on one each, of different seeds, that do so every few steps learn
+        faster than one run on both: neither waits for the other.
+
+        Args:
+            mine: written, in one step.
+            other: what the other run writes; where it is not there, or more than 90 seconds old, this run goes on alone.
+
+        Source:
+            Local SGD, Stich 2019 (arXiv:1805.09767), here without waiting.
+        """
+        partial = mine.with_name(mine.name + ".part")
+        torch.save(self.network.state_dict(), partial)
+        partial.replace(mine)
+        if not other.exists() or time.time() - other.stat().st_mtime > _FRESH_SECONDS:
+            return
+        theirs = torch.load(other, map_location=self.device, weights_only=True)
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                value.lerp_(theirs[name], 0.5)
+
+    def averaged_network(self) -> InstantNetwork:
+        """Make a network of the running average of the parameters: what is kept in the end."""
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(self.averaged)
+        return network.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def _new_style(self) -> PooledStyle:
-        """Measure a style: a picture at a random scale, perhaps recoloured."""
-        kind = self.random.choice(["painting", "texture", "photo"], p=[0.62, 0.13, 0.25])
-        pictures = self.corpus[kind]
-        picture = pictures[self.random.integers(len(pictures))][None].float().to(self.device) / 255
-        picture = _random_view(picture, self.random, 0.6)
-        longest = float(np.exp(self.random.uniform(math.log(200), math.log(600))))
-        if kind != "painting":
-            longest = min(longest, 1.2 * max(picture.shape[-2:]))
-        picture = _resized(picture, longest)
-        if self.random.random() < 0.4:
-            picture = _recolored_at_random(picture, self.random)
-        picture = picture.contiguous(memory_format=torch.channels_last)
-        with self.autocast():
-            read = _measured(self.slim(picture, STYLE_LAYERS))
-            features = None if self.judge is self.slim else self.judge(picture, STYLE_LAYERS)
-            found = read if features is None else _measured(features)
-        return PooledStyle(read, self._statistics(found), color_moments(picture))
+    def held_out_losses(self, held: HeldOut) -> dict[str, float]:
+        """Measure the averaged network on pictures that were held out: each photo in the manner of a painting."""
+        network = self.averaged_network()
+        photo, picture = (each.contiguous(memory_format=torch.channels_last) for each in (held.content, held.style))
+        styles = self._styles(network, picture)
+        target = self.judge(photo, _LAYERS)
+        losses = self._painter_losses(self._painted(network, photo, styles).clamp(0, 1), target, styles)
+        losses["identity"] = self._identity(network, photo, target)
+        return {name: round(float(value), 5) for name, value in losses.items()}
 
-    def _draw_styles(self) -> PooledStyle:
-        """Draw a batch of styles, three in ten of them blends of two."""
-        wanted = len(self.pool) < self.pool_size
-        if wanted or self.number % 5 == 0:
-            fresh = self._new_style()
-            if wanted:
-                self.pool.append(fresh)
-            else:
-                self.pool[self.random.integers(len(self.pool))] = fresh
-        drawn = []
-        for _ in range(self.batch):
-            style = self.pool[self.random.integers(len(self.pool))]
-            if self.random.random() < 0.3:
-                other = self.pool[self.random.integers(len(self.pool))]
-                style = _blended(style, other, float(self.random.uniform(0.2, 0.8)))
-            drawn.append(style)
-        return _batched(drawn)
+    # ------------------------------------------------------------------------------------------------ styles
+
+    @torch.no_grad()
+    def _calibrate(self) -> None:
+        """Measure how the reader's numbers are spread over styles, so that it sees them centred and of one size."""
+        reader = self.network.reader
+        if bool((reader.spread != 1).any()):  # a network that was trained before keeps what its reader is used to
+            return
+        rows = []
+        for _ in range(_CALIBRATION_BATCHES):
+            features = self.slim(self._draw_styles(_CALIBRATION_BATCH), STYLE_LAYERS)
+            rows.append(reader.measure({layer: moments(found) for layer, found in features.items()}))
+        reader.centre.copy_(torch.cat(rows).mean(0))
+        reader.spread.copy_(torch.cat(rows).std(0).clamp_min(0.05))
+
+    def _draw_styles(self, count: int) -> Image:
+        pictures = [_style(self.corpus, self.style_edge_px, self.random) for _ in range(count)]
+        return torch.cat(pictures).to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def _styles(self, network: InstantNetwork, picture: Image) -> _Styles:
+        """Measure pictures as styles."""
+        with torch.no_grad():
+            features = self.slim(picture, STYLE_LAYERS)
+            read = {layer: moments(found) for layer, found in features.items()}
+            target = self._statistics(features if self.judge is self.slim else self.judge(picture, STYLE_LAYERS))
+        with self.autocast():
+            modulation = network.measure(picture, read)
+        return _Styles(modulation.float(), target, color_moments(picture))
+
+    def _statistics(self, features: Features) -> dict[str, _Statistics]:
+        """Carry moments into the channels of the full VGG-19; of the covariance only the diagonal, which is far cheaper."""
+        found = {}
+        for layer in STYLE_LAYERS:
+            m, head = moments(features[layer]), self.judge.head(layer)
+            mean, variance = m.mean, torch.diagonal(m.covariance, dim1=1, dim2=2)
+            if head:
+                mean = mean @ head.matrix.T + head.bias
+                variance = ((head.matrix @ m.covariance) * head.matrix).sum(-1)
+            found[layer] = _Statistics(m, mean, variance)
+        return found
 
     # ------------------------------------------------------------------------------------------------ steps
 
@@ -229,135 +295,145 @@ class InstantTraining:
         edge = self.edge_px + _MOST_SHIFT_PX
         return torch.cat([_photo(self.corpus, edge, self.random) for _ in range(self.batch)]).to(self.device)
 
-    def _paint(self, photo: Image, colors: Moments, modulation: Tensor) -> Image:
-        recoloured = recolored(photo, monge_kantorovich(color_moments(photo), colors))
-        with self.autocast():
-            image: Image = self.network(recoloured.contiguous(memory_format=torch.channels_last), modulation)
-        return image.float()
-
     def _step(self) -> dict[str, float]:
-        styles, wide = self._draw_styles(), self._draw_photos()
-        edge = self.edge_px
-        photo = wide[..., :edge, :edge].contiguous(memory_format=torch.channels_last)
-        reader = self.network.reader
-        modulation = reader(reader.code(styles.read))
-        image = self._paint(photo, styles.colors, modulation)
+        picture, wide = self._draw_styles(self.batch), self._draw_photos()
+        photo = wide[..., : self.edge_px, : self.edge_px].contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            target: Features = self.judge(photo, _LAYERS)
+        styles = self._styles(self.network, picture)
+        if self.random.random() < 0.25:
+            styles = _blended_with_the_last(styles, float(self.random.uniform(0.2, 0.8)))
+        image = self._painted(self.network, photo, styles)
         shown = image + (image.clamp(0, 1) - image).detach()  # what is outside the gamut is cut, but still learns
-        with torch.no_grad(), self.autocast():
-            target = self.judge(photo, (*STYLE_LAYERS, CONTENT_LAYER))
-        with self.autocast():
-            found = self.judge(shown, (*STYLE_LAYERS, CONTENT_LAYER))
-        losses = {
-            "content": relative_error(self._in_full(CONTENT_LAYER, found), self._in_full(CONTENT_LAYER, target)).mean(),
-            **self._style_losses(found, styles.target),
+        losses = self._painter_losses(shown, target, styles) | {
             "gamut": (image - image.clamp(0, 1)).square().mean(),
             "calm": _calm(shown, photo),
-            "stability": self._instability(wide, image, styles, modulation),
-            "identity": self._identity(photo, target),
         }
-        weights = self.weights
-        total = (
-            weights.content * losses["content"]
-            + losses["moments"]
-            + weights.gram * losses["gram"]
-            + weights.calm * losses["calm"]
-            + weights.stability * losses["stability"]
-            + weights.identity * losses["identity"]
-            + losses["gamut"]
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        self._average()
+        if self.number % _STEPS_BETWEEN_CHECKS == 0:
+            losses["stability"] = self._instability(wide, image, styles)
+            losses["identity"] = self._identity(self.network, photo[-1:], {layer: f[-1:] for layer, f in target.items()})
+        self._descend(self.weights.objective(losses))
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _in_full(self, layer: str, features: Features) -> Tensor:
-        head = self.judge.head(layer)
-        return head.features(features[layer]) if head else features[layer]
-
-    def _statistics(self, measured: Mapping[str, Moments]) -> dict[str, Statistics]:
-        """Carry moments into the channels of the full VGG-19; of the covariance only the diagonal, which is far cheaper."""
-        found = {}
-        for layer, m in measured.items():
-            head = self.judge.head(layer)
-            mean, variance = m.mean, torch.diagonal(m.covariance, dim1=1, dim2=2)
-            if head:
-                matrix = head.matrix.to(m.covariance.dtype)
-                mean = mean @ head.matrix.T + head.bias
-                variance = ((matrix @ m.covariance) * matrix).sum(-1, dtype=torch.float32)
-            found[layer] = Statistics(m, mean, variance.float())
-        return found
-
-    def _style_losses(self, features: Features, wanted: Mapping[str, Statistics]) -> dict[str, Tensor]:
-        """Compare moments and Gram matrices, each relative, averaged over the layers and the batch."""
-        found = self._statistics({layer: moments(features[layer]) for layer in STYLE_LAYERS})
-        first = [relative_error(found[layer].spread, wanted[layer].spread).mean() for layer in STYLE_LAYERS]
-        second = [relative_error(found[layer].own.gram, wanted[layer].own.gram).mean() for layer in STYLE_LAYERS]
-        return {"moments": torch.stack(first).mean(), "gram": torch.stack(second).mean()}
-
-    def _instability(self, wide: Image, image: Image, styles: PooledStyle, modulation: Tensor) -> Tensor:
-        """Paint one of the photos again, moved and noisy, and compare where both show the same."""
-        down, right = (int(x) for x in self.random.integers(0, _MOST_SHIFT_PX + 1, 2))
-        edge = self.edge_px
-        moved = wide[:1, :, down : down + edge, right : right + edge]
-        moved = moved + float(self.random.uniform(0, 0.03)) * torch.randn(moved.shape, device=self.device)
-        again = self._paint(moved, _first(styles.colors), modulation[:1])
-        before, after = image[:1, :, down:, right:], again[:, :, : edge - down, : edge - right]
-        return (before - after)[..., 8:-8, 8:-8].square().mean()
-
-    def _identity(self, photo: Image, features: Features) -> Tensor:
-        """Paint one of the photos in its own manner, which it already has."""
-        if self.judge is not self.slim:
-            with torch.no_grad(), self.autocast():
-                features = self.slim(photo[-1:], STYLE_LAYERS)
-        own = {layer: moments(features[layer][-1:]) for layer in STYLE_LAYERS}
-        reader = self.network.reader
-        with self.autocast():
-            image = self.network(photo[-1:], reader(reader.code(own)))
-        return (image.float() - photo[-1:]).square().mean()
-
-    def _average(self) -> None:
-        decay = min(0.998, 1 - 1 / (self.number + 2))
+    def _descend(self, objective: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        objective.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        decay = min(0.998, 1 - 1 / (self.number + 3))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 self.averaged[name].lerp_(value, 1 - decay)
 
+    def _painted(self, network: InstantNetwork, photo: Image, styles: _Styles) -> Image:
+        """Paint photos in the colours and the manner of styles: (batch, 3, height, width), float32; it may leave [0, 1]."""
+        recoloured = recolored(photo, monge_kantorovich(color_moments(photo), styles.colors))
+        with self.autocast():
+            image: Image = network(recoloured.contiguous(memory_format=torch.channels_last), styles.modulation)
+        return image.float()
+
+    def _painter_losses(self, image: Image, target: Features, styles: _Styles) -> dict[str, Tensor]:
+        """Compare what the painter compares: features with the photo's, moments and Gram matrices with the style's.
+
+        Errors of moments and Gram matrices are relative; the root is taken for each layer and picture, so that one style that
+        is hard does not outweigh the others.
+        """
+        features = self.judge(image.contiguous(memory_format=torch.channels_last), _LAYERS)
+        found, wanted = self._statistics(features), styles.target
+        first = [relative_error(found[layer].spread, wanted[layer].spread) for layer in STYLE_LAYERS]
+        second = [relative_error(found[layer].own.gram, wanted[layer].own.gram) for layer in STYLE_LAYERS]
+        return {
+            "content": relative_error(self._in_full(features), self._in_full(target)).mean(),
+            "moments": (torch.stack(first) + _SMOOTH).sqrt().mean(),
+            "gram": (torch.stack(second) + _SMOOTH).sqrt().mean(),
+        }
+
+    def _in_full(self, features: Features) -> FeatureMap:
+        """Carry the features of the content layer into the channels of the full VGG-19."""
+        head = self.judge.head(CONTENT_LAYER)
+        if head is None:
+            return features[CONTENT_LAYER]
+        return head.features(features[CONTENT_LAYER])
+
+    def _instability(self, wide: Image, image: Image, styles: _Styles) -> Tensor:
+        """Paint one of the photos again, moved and noisy, and compare where both show the same."""
+        down, right = (int(x) for x in self.random.integers(0, _MOST_SHIFT_PX + 1, 2))
+        edge = self.edge_px
+        moved = wide[:1, :, down : down + edge, right : right + edge]
+        amount = float(self.random.uniform(0, 0.03))
+        noise = torch.from_numpy(self.random.standard_normal(moved.shape, dtype=np.float32))
+        moved = moved + amount * noise.to(self.device)
+        colors = Moments(styles.colors.mean[:1], styles.colors.covariance[:1])
+        again = self._painted(self.network, moved, _Styles(styles.modulation[:1], {}, colors))
+        before, after = image[:1, :, down:, right:], again[:, :, : edge - down, : edge - right]
+        return (before - after)[..., 8:-8, 8:-8].square().mean()
+
+    def _identity(self, network: InstantNetwork, photo: Image, features: Features) -> Tensor:
+        """Paint photos in their own manner, which they already have; the features are those of the loss network."""
+        photo = photo.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            found = features if self.judge is self.slim else self.slim(photo, STYLE_LAYERS)
+            own = {layer: moments(found[layer]) for layer in STYLE_LAYERS}
+        with self.autocast():
+            image: Image = network(photo, network.measure(photo, own).float())
+        return (image.float() - photo).square().mean()
+
+
+# ---------------------------------------------------------------------------------------------------- pictures
+
 
 def _photo(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
-    """Cut a square of a photo, mostly a large part of it: (1, 3, edge_px, edge_px)."""
-    pictures = corpus["photo"] if random.random() < 0.92 else corpus["painting"]
-    picture = pictures[random.integers(len(pictures))]
-    shorter = min(picture.shape[1:])
-    side = int(min(shorter, max(edge_px / 1.4, shorter * float(np.exp(random.uniform(math.log(0.45), 0))))))
-    top, left = (int(random.integers(length - side + 1)) for length in picture.shape[1:])
-    crop = picture[None, :, top : top + side, left : left + side].float() / 255
-    crop = F.interpolate(crop, size=(edge_px, edge_px), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-    crop = crop.flip(-1) if random.random() < 0.5 else crop
-    if random.random() < 0.15:
-        crop = _recolored_at_random(crop, random)
+    """Cut a square of a photo, or sometimes of a painting, mostly a large part of it: (1, 3, edge_px, edge_px)."""
+    kind = "photo" if random.random() < 0.92 else "painting"
+    crop = _crop(corpus[kind], edge_px, 0.5, random)
+    return _recolored_at_random(crop, random) if random.random() < 0.15 else crop
+
+
+def _style(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
+    """Cut a square of a painting, a texture or a photo, one that is not too even: (1, 3, edge_px, edge_px)."""
+    for _ in range(_TRIES):
+        kind = random.choice(["painting", "texture", "photo"], p=[0.72, 0.1, 0.18])
+        crop = _crop(corpus[kind], edge_px, 0.35, random)
+        if random.random() < 0.3:
+            crop = _recolored_at_random(crop, random)
+        if crop.std((2, 3)).mean() > _LEAST_DEVIATION:
+            break
     return crop
 
 
-def _random_view(picture: Image, random: np.random.Generator, least: float) -> Image:
-    height, width = (int(length * random.uniform(least, 1)) for length in picture.shape[-2:])
-    top, left = int(random.integers(picture.shape[-2] - height + 1)), int(random.integers(picture.shape[-1] - width + 1))
-    view = picture[..., top : top + height, left : left + width]
-    return view.flip(-1) if random.random() < 0.5 else view
-
-
-def _resized(picture: Image, longest: float) -> Image:
-    factor = longest / max(picture.shape[-2:])
-    size = [max(32, round(length * factor)) for length in picture.shape[-2:]]
-    return F.interpolate(picture, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+def _crop(pictures: list[Tensor], edge_px: int, least: float, random: np.random.Generator) -> Image:
+    """Cut a square out of a random picture: at least that share of its shorter side, at most all of it."""
+    picture = pictures[random.integers(len(pictures))]
+    shorter = min(picture.shape[1:])
+    side = int(min(shorter, max(edge_px / 1.6, shorter * math.exp(random.uniform(math.log(least), 0)))))
+    top, left = (int(random.integers(length - side + 1)) for length in picture.shape[1:])
+    crop = picture[None, :, top : top + side, left : left + side].float() / 255
+    crop = F.interpolate(crop, size=(edge_px, edge_px), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return crop.flip(-1) if random.random() < 0.5 else crop
 
 
 def _recolored_at_random(picture: Image, random: np.random.Generator) -> Image:
     """Mix the colours a little, change contrast and light."""
     matrix = np.eye(3) * random.uniform(0.6, 1.3) + random.normal(0, 0.12, (3, 3))
-    mixed = torch.einsum("ij,bjhw->bihw", torch.from_numpy(matrix.astype(np.float32)).to(picture.device), picture - 0.5)
-    shift = torch.from_numpy(random.normal(0.5, 0.1, (1, 3, 1, 1)).astype(np.float32)).to(picture.device)
+    mixed = torch.einsum("ij,bjhw->bihw", torch.from_numpy(matrix.astype(np.float32)), picture - 0.5)
+    shift = torch.from_numpy(random.normal(0.5, 0.1, (1, 3, 1, 1)).astype(np.float32))
     return (mixed + shift).clamp(0, 1)
+
+
+def _blended_with_the_last(styles: _Styles, share: float) -> _Styles:
+    """Blend each style of a batch with the one before it, the first with the last; share 0 leaves them as they are."""
+
+    def blended(x: Tensor) -> Tensor:
+        return torch.lerp(x, x.roll(1, 0), share)
+
+    def between(m: Moments) -> Moments:
+        return Moments(blended(m.mean), blended(m.covariance))
+
+    target = {
+        layer: _Statistics(between(each.own), blended(each.mean), blended(each.variance))
+        for layer, each in styles.target.items()
+    }
+    return _Styles(blended(styles.modulation), target, between(styles.colors))
 
 
 def _calm(image: Image, photo: Image) -> Tensor:
@@ -366,38 +442,3 @@ def _calm(image: Image, photo: Image) -> Tensor:
     right = (image[..., :-1, 1:] - image[..., :-1, :-1]).square().sum(1)
     down = (image[..., 1:, :-1] - image[..., :-1, :-1]).square().sum(1)
     return (flat.pow(4) * (right + down)).mean()
-
-
-def _measured(features: Features) -> dict[str, Moments]:
-    """Measure the moments; covariances are kept in bfloat16, for there will be many."""
-    found = {layer: moments(features[layer]) for layer in STYLE_LAYERS}
-    return {layer: Moments(m.mean, m.covariance.bfloat16()) for layer, m in found.items()}
-
-
-def _batched(styles: list[PooledStyle]) -> PooledStyle:
-    def stacked(parts: list[Moments]) -> Moments:
-        return Moments(torch.cat([m.mean for m in parts]), torch.cat([m.covariance for m in parts]).float())
-
-    read = {layer: stacked([style.read[layer] for style in styles]) for layer in STYLE_LAYERS}
-    target = {}
-    for layer in STYLE_LAYERS:
-        parts = [style.target[layer] for style in styles]
-        mean, variance = torch.cat([part.mean for part in parts]), torch.cat([part.variance for part in parts])
-        target[layer] = Statistics(stacked([part.own for part in parts]), mean, variance)
-    return PooledStyle(read, target, stacked([style.colors for style in styles]))
-
-
-def _first(measured: Moments) -> Moments:
-    return Moments(measured.mean[:1], measured.covariance[:1])
-
-
-def _blended(a: PooledStyle, b: PooledStyle, share: float) -> PooledStyle:
-    def between(x: Moments, y: Moments) -> Moments:
-        return Moments(torch.lerp(x.mean, y.mean, share), torch.lerp(x.covariance, y.covariance, share))
-
-    target = {}
-    for layer in STYLE_LAYERS:
-        x, y = a.target[layer], b.target[layer]
-        mean, variance = torch.lerp(x.mean, y.mean, share), torch.lerp(x.variance, y.variance, share)
-        target[layer] = Statistics(between(x.own, y.own), mean, variance)
-    return PooledStyle({k: between(a.read[k], b.read[k]) for k in STYLE_LAYERS}, target, between(a.colors, b.colors))

@@ -1,0 +1,115 @@
+"""``impasto instant``: a photo in any style, in one pass."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from impasto.cli import INTERRUPTED_EXIT
+from impasto.cli.flags import Files, InstantFlags, RunFlags, Talk, given, with_output
+from impasto.cli.progress import duration, narrator
+from impasto.options import InstantOptions, Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from impasto.images import Picture
+    from impasto.pastiche import Pastiche
+    from impasto.recipes.starts import Style
+
+_OPTIONS = Group("How it is painted", sort_key=3)
+_RUN = Group("Where it is computed", sort_key=2)
+_FILES = Group("What is written", sort_key=1)
+
+
+def instant(
+    content: str | None = None,
+    /,
+    *styles: str,
+    files: Annotated[Files | None, Parameter(name="*", group=_FILES)] = None,
+    talk: Annotated[Talk | None, Parameter(name="*", group=_FILES)] = None,
+    masks: Annotated[tuple[Path, ...], Parameter(group=_OPTIONS, consume_multiple=True, negative="")] = (),
+    run: Annotated[RunFlags | None, Parameter(name="*", group=_RUN)] = None,
+    options: Annotated[InstantFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
+) -> int:
+    """Paint a photo in any style in one pass.
+
+    Args:
+        content: The photo.
+        styles: Pictures to paint in the manner of, or names out of "impasto styles list".
+        files: Where the result goes.
+        talk: What is said.
+        masks: A grey picture for each style, white where that style paints.
+        run: Where it is computed.
+        options: How it is painted.
+    """
+    from impasto.cli.sitting import check_files, memory_in_words
+    from impasto.recipes.instant import InstantPainter, check, instant_options, painted_pastiche
+    from impasto.recipes.painting import read_content, read_styles
+
+    files, talk = with_output(((content,) if content is not None else ()) + styles, files or Files(), "instant"), talk or Talk()
+    assert content is not None
+    check_files(files, (content, *styles, *map(str, masks)))
+    chosen, where = instant_options(**given(options)), Run(**given(run))
+    console = narrator(quiet=talk.quiet)
+    photo, manners, regions = read_content(content), read_styles(styles), tuple(read_content(mask) for mask in masks)
+    for note in photo.notes:
+        console.print(f"{photo.name}: {note}")
+    check(photo, manners, regions, chosen)
+    _set_threads(where)
+    with memory_in_words(chosen.size or max(photo.size)):
+        painter = InstantPainter(where, chosen.engine)
+        began = time.perf_counter()
+        pastiche = painted_pastiche(painter, photo, manners, regions, chosen)
+        took = time.perf_counter() - began
+        code = 0
+        if chosen.refine or chosen.refine_seconds:
+            pastiche, code = _refined(pastiche, photo, manners, (chosen, where, files), console)
+    _save(pastiche, files)
+    if talk.json:
+        print(json.dumps({**pastiche.record, "output": str(files.output)}), flush=True)
+    height, width = pastiche.image.shape[-2:]
+    console = narrator(quiet=talk.quiet, to_stderr=talk.json or bool(code))
+    console.print(f"{files.output}: {width}x{height} pixels, painted in {duration(took) if took >= 1 else f'{took:.2f} s'}")
+    return code
+
+
+def _refined(
+    pastiche: "Pastiche",
+    photo: "Picture",
+    styles: "tuple[Style, ...]",
+    settings: tuple[InstantOptions, Run, Files],
+    console: "Console",
+) -> tuple["Pastiche", int]:
+    """Let the painter go on; interrupted, keep what there is."""
+    from impasto.cli.sitting import Order, paint_and_show
+    from impasto.recipes.instant import refinement, refining_easel
+
+    options, run, files = settings
+    easel = refining_easel(pastiche.image, photo, styles, options, run)
+    order = Order(photo, styles, easel.options, run, files, ())
+    sitting, film = paint_and_show(order, easel, console)
+    assert sitting.last is not None  # every size has a step at the least
+    if files.gif:
+        film.save(files.gif, sitting.last.image)
+    record: dict[str, Any] = pastiche.record | {"refined": refinement(sitting.last)}
+    return replace(pastiche, image=sitting.last.image.cpu(), record=record), 0 if sitting.is_finished else INTERRUPTED_EXIT
+
+
+def _save(pastiche: "Pastiche", files: Files) -> None:
+    from impasto.cli.sitting import save_record
+
+    assert files.output is not None
+    pastiche.save(files.output, bits=files.bits, quality=files.quality, keep_gps=files.keep_gps)
+    if files.record:
+        save_record(files.record, pastiche.record)
+
+
+def _set_threads(run: Run) -> None:
+    import torch
+
+    if run.threads:
+        torch.set_num_threads(run.threads)

@@ -1,0 +1,110 @@
+"""For notebooks that were written for the arbitrary-image-stylization module of TF Hub: the same calls, without TensorFlow.
+
+Arrays are NumPy's, (batch, height, width, 3), float32 in [0, 1]; whatever can be turned into such an array is taken.
+
+>>> import impasto.notebook, numpy
+>>> stylize = impasto.notebook.load_stylizer()
+>>> content, style = numpy.random.rand(1, 64, 96, 3), numpy.random.rand(1, 64, 64, 3)
+>>> stylize(content, style)[0].shape
+(1, 64, 96, 3)
+"""
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from impasto import images
+from impasto.errors import OptionError, ShapeError
+from impasto.images import Source, fitted_size, resize
+from impasto.options import Run
+from impasto.recipes.instant import InstantPainter
+from impasto.recipes.painting import read_content
+from impasto.tensors import Image
+
+Batch: TypeAlias = npt.NDArray[np.float32]
+"""Pictures as notebooks have them: (batch, height, width, 3), in [0, 1]."""
+
+_SMALLEST_SIDE = 32
+
+
+def load_stylizer(*, run: Run | None = None, engine: str = "auto") -> Callable[..., tuple[Batch]]:
+    """Load the instant network as a callable like ``hub.load(".../arbitrary-image-stylization-v1-256/2")``.
+
+    Args:
+        run: device and precision.
+        engine: auto, torch or openvino; see :class:`impasto.InstantOptions`.
+
+    Returns:
+        A callable of (content, style), each (batch, height, width, 3) in [0, 1]. It returns a tuple whose first element is the
+        stylized batch, of the content's size. One style may serve for all contents, or each have its own. As with the module,
+        the style is taken at the size that it has: 256 pixels were advised there, here anything up to 1024. A keyword
+        ``strength`` from 0 to 1.5 is new.
+    """
+    painter = InstantPainter(run, engine)
+
+    def stylize(content: Any, style: Any, *, strength: float = 1.0) -> tuple[Batch]:
+        contents, styles = _batch("content", content), _batch("style", style)
+        if len(styles) not in (1, len(contents)):
+            raise ShapeError(f"{len(styles)} styles were given for {len(contents)} contents; give one, or one for each")
+        if not 0 <= strength <= 1.5:
+            raise OptionError(f"strength is {strength!r}; it must be a number from 0 to 1.5")
+        manners = [painter.manner_of(each[None]) for each in styles]
+        painted = [
+            painter.paint(each[None], manners[index % len(manners)], strength=strength) for index, each in enumerate(contents)
+        ]
+        return (torch.cat(painted).permute(0, 2, 3, 1).contiguous().cpu().numpy(),)
+
+    return stylize
+
+
+def load_image(source: Source, max_dim: int = 512) -> Batch:
+    """Read a picture, upright and in sRGB, no longer than max_dim: (1, height, width, 3), as the tutorials' ``load_img`` does.
+
+    Raises:
+        ImageFileError: it cannot be read.
+    """
+    picture = read_content(source)
+    image = picture.image if max(picture.size) <= max_dim else resize(picture.image, fitted_size(picture.size, max_dim))
+    return image.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def show_side_by_side(pictures: Sequence[Any], titles: Sequence[str] = ()) -> Any:
+    """Draw pictures beside each other with matplotlib (``pip install 'impasto[notebook]'``).
+
+    Args:
+        pictures: arrays (height, width, 3) or (1, height, width, 3) in [0, 1].
+        titles: one for each, or none.
+
+    Returns:
+        The figure.
+
+    Raises:
+        OptionError: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise OptionError("matplotlib is not installed; pip install 'impasto[notebook]'")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * len(pictures), 5), layout="tight")
+    for index, (picture, axes) in enumerate(zip(pictures, figure.subplots(1, len(pictures), squeeze=False)[0], strict=True)):
+        image = _batch("a picture", picture if np.ndim(picture) == 4 else np.asarray(picture)[None])
+        axes.imshow(images.to_array(image))
+        axes.set_axis_off()
+        axes.set_title(titles[index] if titles else "")
+    return figure
+
+
+def _batch(role: str, values: Any) -> Image:
+    array = np.asarray(values, dtype=np.float32)
+    if array.ndim != 4 or array.shape[-1] != 3 or min(array.shape[1:3]) < _SMALLEST_SIDE:
+        raise ShapeError(
+            f"{role} has the shape {array.shape}; give (batch, height, width, 3) with sides of at least {_SMALLEST_SIDE} pixels"
+        )
+    low, high = float(array.min()), float(array.max())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise OptionError(f"{role} has values from {low:g} to {high:g}; they must be from 0 to 1: divide bytes by 255")
+    return torch.from_numpy(array.clip(0, 1)).permute(0, 3, 1, 2)

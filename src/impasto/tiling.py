@@ -1,0 +1,79 @@
+"""Any size in bounded memory: a picture as tiles, each with a halo of what lies around it."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from impasto.tensors import Image
+
+
+class Span(NamedTuple):
+    """A stretch of rows or columns: from ``start`` to ``end``, seen with what lies around it, ``first`` to ``last``."""
+
+    first: int
+    start: int
+    end: int
+    last: int
+
+
+def spans(length: int, tile: int, halo: int) -> Iterator[Span]:
+    """Divide a length into stretches of at most tile, each with a halo that ends where the picture does.
+
+    Example:
+        >>> list(spans(20, 16, 4))
+        [Span(first=0, start=0, end=16, last=20), Span(first=12, start=16, end=20, last=20)]
+    """
+    for start in range(0, length, tile):
+        end = min(start + tile, length)
+        yield Span(max(0, start - halo), start, end, min(length, end + halo))
+
+
+def painted_in_tiles(image: Image, paint: Callable[[Image], Image], tile: int, halo: int) -> Iterator[int]:
+    """Replace a picture by what is painted of it, tile by tile and in its own memory.
+
+    Args:
+        image: (1, 3, height, width); overwritten from top to bottom.
+        paint: turns a tile with its halo into a picture of the same size.
+        tile: side of a tile without halo, in pixels.
+        halo: how far a pixel of the result looks, in pixels; no more than a tile.
+
+    Yields:
+        The rows that are done, after each row of tiles.
+    """
+    height, width = image.shape[-2:]
+    above = image[..., :0, :]
+    for row in spans(height, tile, halo):
+        seen = torch.cat([above, image[..., row.start : row.last, :]], dim=2)
+        above = image[..., max(row.start, row.end - halo) : row.end, :].clone()
+        inner = slice(row.start - row.first, row.end - row.first)
+        for column in spans(width, tile, halo):
+            found = paint(seen[..., column.first : column.last])
+            across = slice(column.start - column.first, column.end - column.first)
+            image[..., row.start : row.end, column.start : column.end] = found[..., inner, across]
+        yield row.end
+
+
+def spread_parts(size: tuple[int, int], part: int, count: int) -> Iterator[tuple[slice, slice]]:
+    """Choose square parts spread evenly over a picture.
+
+    Args:
+        size: (height, width), no side shorter than a part.
+        part: side of a part, in pixels.
+        count: about how many.
+
+    Yields:
+        Rows and columns of a part.
+
+    Example:
+        >>> len(list(spread_parts((1000, 2000), 100, 8)))
+        8
+    """
+    height, width = size
+    down = max(1, round((count * height / width) ** 0.5))
+    across = max(1, round(count / down))
+    for i in range(down):
+        for j in range(across):
+            top = round((i + 0.5) * (height - part) / down)
+            left = round((j + 0.5) * (width - part) / across)
+            yield slice(top, top + part), slice(left, left + part)
