@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import ruler
-from impasto.arithmetic import Arithmetic
+from impasto.arithmetic import Arithmetic, prepared
 from impasto.encoders import Vgg, load_encoder
 from impasto.options import STYLE_LAYERS
 from impasto.stats import moments
@@ -36,7 +36,7 @@ def command_seconds(repeat: int) -> float:
 
 def round_trip_seconds(encoder: Vgg, repeat: int) -> float:
     """Return the median seconds of one forward and backward pass with the style statistics, at 384 x 512, in bfloat16."""
-    arithmetic = Arithmetic(torch.device("cpu"), "bf16")
+    arithmetic = prepared(Arithmetic(torch.device("cpu"), "bf16"), encoder)
     image = torch.rand(1, 3, 384, 512).requires_grad_()
     seconds = []
     for _ in range(repeat + 1):
@@ -51,14 +51,40 @@ def round_trip_seconds(encoder: Vgg, repeat: int) -> float:
     return statistics.median(seconds[1:])
 
 
+def network_seconds(encoder: Vgg, repeat: int) -> float:
+    """Return the median seconds of one forward and backward pass of the network alone, to the five style layers."""
+    arithmetic = prepared(Arithmetic(torch.device("cpu"), "bf16"), encoder)
+    image = torch.rand(1, 3, 384, 512).requires_grad_()
+    seconds = []
+    for _ in range(repeat + 1):
+        began = time.perf_counter()
+        features = arithmetic.encode(encoder, image, frozenset((*STYLE_LAYERS, "relu4_2")))
+        torch.autograd.backward(list(features.values()), [torch.ones_like(each) for each in features.values()])
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[1:])
+
+
+def gigaflops() -> float:
+    """Return what the processor does of a large product in bfloat16, in GFLOP/s: machines differ, even from day to day."""
+    a = torch.rand(2048, 2048).bfloat16()
+    seconds = []
+    for _ in range(9):
+        began = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - began)
+    return 2 * 2048**3 / statistics.median(seconds) / 1e9
+
+
 def main() -> None:
     """Measure, and print ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=3)
     repeat = parser.parse_args().repeat
-    slim = round_trip_seconds(load_encoder("vgg19-slim"), 3 * repeat)
-    full = round_trip_seconds(load_encoder(ruler.shared() / "teachers" / "vgg19_uint8.safetensors"), 3 * repeat)
-    print(f"forward and backward at 384x512, bf16: slim {slim:.3f} s, full VGG-19 {full:.3f} s, ratio {full / slim:.2f}")
+    print(f"a product of two 2048 x 2048 matrices in bf16: {gigaflops():.0f} GFLOP/s")
+    encoders = [load_encoder("vgg19-slim"), load_encoder(ruler.shared() / "teachers" / "vgg19_uint8.safetensors")]
+    for what, measured in (("alone", network_seconds), ("with style statistics", round_trip_seconds)):
+        slim, full = (measured(encoder, 3 * repeat) for encoder in encoders)
+        print(f"forward and backward at 384x512, {what}: slim {slim:.3f} s, full VGG-19 {full:.3f} s, ratio {full / slim:.2f}")
     ours = command_seconds(repeat)
     theirs = next(row["seconds"] for row in ruler.peers()["speed"]["rows"] if row["peer"].startswith("style-transfer-pytorch"))
     print(

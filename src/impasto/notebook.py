@@ -83,10 +83,12 @@ def show_side_by_side(pictures: Sequence[Any], titles: Sequence[str] = ()) -> An
         The figure.
 
     Raises:
-        OptionError: matplotlib is not installed.
+        OptionError: matplotlib is not installed, or the titles are not as many as the pictures.
     """
     if find_spec("matplotlib") is None:
         raise OptionError("matplotlib is not installed; pip install 'impasto[notebook]'")
+    if len(titles) not in (0, len(pictures)):
+        raise OptionError(f"{len(titles)} titles were given for {len(pictures)} pictures; give a title for each, or none")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5 * len(pictures), 5), layout="tight")
@@ -100,7 +102,7 @@ def show_side_by_side(pictures: Sequence[Any], titles: Sequence[str] = ()) -> An
 
 def _batch(role: str, values: Any) -> Image:
     array = np.asarray(values, dtype=np.float32)
-    if array.ndim != 4 or array.shape[-1] != 3 or min(array.shape[1:3]) < _SMALLEST_SIDE:
+    if array.ndim != 4 or array.shape[-1] != 3 or min(array.shape[1:3]) < _SMALLEST_SIDE or not len(array):
         raise ShapeError(
             f"{role} has the shape {array.shape}; give (batch, height, width, 3) with sides of at least {_SMALLEST_SIDE} pixels"
         )

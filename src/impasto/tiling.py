@@ -70,7 +70,7 @@ def spread_parts(size: tuple[int, int], part: int, count: int) -> Iterator[tuple
         8
     """
     height, width = size
-    down = max(1, round((count * height / width) ** 0.5))
+    down = min(count, max(1, round((count * height / width) ** 0.5)))
     across = max(1, round(count / down))
     for i in range(down):
         for j in range(across):

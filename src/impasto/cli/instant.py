@@ -2,15 +2,15 @@
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.flags import Files, InstantFlags, RunFlags, Talk, given, with_output
 from impasto.cli.progress import duration, narrator
+from impasto.errors import OptionError
 from impasto.options import InstantOptions, Run
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ def instant(
     assert content is not None
     check_files(files, (content, *styles, *map(str, masks)))
     chosen, where = instant_options(**given(options)), Run(**given(run))
+    if (files.gif or files.preview) and not (chosen.refine or chosen.refine_seconds):
+        flag = "--gif" if files.gif else "--preview"
+        raise OptionError(f"{flag} shows the painter going on, and one pass has nothing to show; add --refine, or leave it away")
     console = narrator(quiet=talk.quiet)
     photo, manners, regions = read_content(content), read_styles(styles), tuple(read_content(mask) for mask in masks)
     for note in photo.notes:
@@ -86,7 +89,7 @@ def _refined(
 ) -> tuple["Pastiche", int]:
     """Let the painter go on; interrupted, keep what there is."""
     from impasto.cli.sitting import Order, paint_and_show
-    from impasto.recipes.instant import refinement, refining_easel
+    from impasto.recipes.instant import refining_easel, with_refinement
 
     options, run, files = settings
     easel = refining_easel(pastiche.image, photo, styles, options, run)
@@ -95,8 +98,8 @@ def _refined(
     assert sitting.last is not None  # every size has a step at the least
     if files.gif:
         film.save(files.gif, sitting.last.image)
-    record: dict[str, Any] = pastiche.record | {"refined": refinement(sitting.last)}
-    return replace(pastiche, image=sitting.last.image.cpu(), record=record), 0 if sitting.is_finished else INTERRUPTED_EXIT
+    refined = with_refinement(pastiche, photo, sitting.last, options)
+    return refined, 0 if sitting.is_finished else INTERRUPTED_EXIT
 
 
 def _save(pastiche: "Pastiche", files: Files) -> None:

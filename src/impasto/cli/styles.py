@@ -1,12 +1,13 @@
 """``impasto styles``: the manners that impasto knows by name, and the user's own."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from impasto.cli.progress import narrator
 from impasto.errors import StyleFileError
+from impasto.options import check_range
 
 if TYPE_CHECKING:
     from impasto.styles import NamedStyle
@@ -107,6 +108,44 @@ def _title_and_artist(path: Path) -> tuple[str, str]:
     except StyleFileError:
         return "cannot be read; remove it and add it again", ""
     return facts["title"], facts["artist"].split(" (")[0]  # without the dates of a life, which show tells
+
+
+@app.command
+def sheet(
+    photo: str | None = None,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("styles.png"),
+    columns: int = 6,
+    size: int = 320,
+) -> None:
+    """Paint one photo in every named style, on one sheet to choose from.
+
+    Args:
+        photo: The photo; by default one that comes along (Eileen Collins, NASA, public domain).
+        output: The sheet.
+        columns: Pictures beside each other.
+        size: Longer side of each.
+    """
+    from impasto import images
+    from impasto.recipes.instant import InstantPainter, instant_options, painted_pastiche
+    from impasto.styles import known_styles, load_style
+
+    check_range("columns", columns, 1, 100)
+    images.check_writable(output)
+    picture = images.read(_astronaut() if photo is None else photo)
+    painter, options = InstantPainter(), instant_options(size=size)
+    shown = []
+    for name, path in known_styles().items():
+        shown.append((painted_pastiche(painter, picture, (load_style(path),), (), options).image, name))
+    images.write(output, images.contact_sheet(shown, columns=columns, cell_px=size))
+    narrator(quiet=False, to_stderr=False).print(f"{output}: {len(shown)} styles")
+
+
+def _astronaut() -> Any:
+    from skimage.data import astronaut
+
+    return astronaut()  # type: ignore[no-untyped-call]
 
 
 def _found(name: str) -> tuple["NamedStyle", Path]:

@@ -10,12 +10,13 @@ and answers one :class:`Picture` in the contract of :mod:`impasto.tensors`. Writ
     colours   any mode, depth, profile -> sRGB  png16     PNG with 16 bits a channel
     icc       profiles beyond 8 bits            xmp       packets: the record in, the place out
     files     headers, and what is wrong        metadata  EXIF, XMP and resolution that last
-    picture   Picture, sizes, bytes, alpha
+    picture   Picture, sizes, bytes, alpha      sheet     many pictures on one
 """
 
 from impasto.images.metadata import Metadata
 from impasto.images.picture import Picture, fitted_size, resize, to_array, to_pil
 from impasto.images.reading import MAX_PIXELS, Source, read, read_record
+from impasto.images.sheet import contact_sheet
 from impasto.images.writing import check_writable, write, write_animation
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Picture",
     "Source",
     "check_writable",
+    "contact_sheet",
     "fitted_size",
     "read",
     "read_record",

@@ -1,7 +1,8 @@
 """The instant network through OpenVINO: the same weights, compiled for one size of picture. An extra: ``impasto[fast]``."""
 
+import sys
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,8 +26,7 @@ class Compiled:
     """
 
     def __init__(self, network: InstantNetwork, size: tuple[int, int], precision: Literal["fp32", "bf16"]) -> None:
-        import openvino  # type: ignore[import-untyped]
-
+        openvino = _openvino()
         example = (torch.zeros(1, 3, 64, 64), torch.zeros(1, network.transfer.modulations))
         with torch.no_grad():
             model = openvino.convert_model(network, example_input=example)
@@ -38,3 +38,17 @@ class Compiled:
         """Paint one photo; see :meth:`impasto.networks.instant.InstantNetwork.forward`."""
         self._request.infer([photo.float().contiguous().numpy(), modulation.float().contiguous().numpy()])
         return torch.from_numpy(self._request.get_output_tensor(0).data.copy())
+
+
+def _openvino() -> Any:
+    """Import OpenVINO without its telemetry, which tells Google Analytics of every import and conversion unless told not to."""
+    name, absent = "openvino_telemetry", object()
+    before = sys.modules.get(name, absent)
+    sys.modules[name] = None  # type: ignore[assignment]  # for Python: it is not installed
+    try:
+        import openvino  # type: ignore[import-untyped]
+    finally:
+        del sys.modules[name]
+        if before is not absent:
+            sys.modules[name] = before  # type: ignore[assignment]
+    return openvino

@@ -41,10 +41,14 @@ LARGEST_WHOLE_PX = 4_000_000
 """Pictures of more pixels are painted in tiles."""
 TILE_PX, HALO_PX = 1024, 128
 _LARGEST_STYLE_PX = 1024
+_BROADEST = 1.5
+"""The network knows strokes up to half again as broad; for broader ones a smaller picture is painted."""
 _PART_PX, _PARTS = 256, 24
 _REFINED_SIZES = 2
-_BYTES_OF_A_WHOLE_PIXEL = 110
-"""Of memory that painting in one piece takes; measured, see docs/benchmarks.md."""
+_COMPILED_SIZES = 2
+"""Kept ready: one lying, one standing. Each holds the memory of its size."""
+_BYTES_OF_A_WHOLE_PIXEL, _BYTES_OF_A_PIXEL = 110, 24
+"""Of memory that painting in one piece takes, and of any picture; measured, see docs/benchmarks.md."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ class InstantPainter:
         colors = _part_of_the_way(monge_kantorovich(color_moments(small), manner.colors), strength)
         if strength == 1:
             return manner, colors
-        own, read = self.measured(in_eights(small))
+        own, read = self.measured(in_eights(at_least(small, SMALLEST_SIDE)))
         start = self.network.corrected(own, read)
         return replace(manner, modulation=torch.lerp(start, manner.modulation, strength)), colors
 
@@ -216,6 +220,9 @@ class InstantPainter:
             self._compiled[size] = None
             return None
         if self._compiled.get(size) is None:
+            ready = [each for each, compiled in self._compiled.items() if compiled]
+            for longest_ago in ready[: 1 - _COMPILED_SIZES]:
+                del self._compiled[longest_ago]
             sides = tuple(-(-side // MULTIPLE_PX) * MULTIPLE_PX for side in size)
             self._compiled[size] = Compiled(self.network, (sides[0], sides[1]), self.arithmetic.precision)
         return self._compiled[size]
@@ -265,7 +272,7 @@ def instant(
     pastiche = painted_pastiche(_painter(run or Run(), chosen.engine), photo, styles, regions, chosen)
     if chosen.refine or chosen.refine_seconds:
         last = deque(gatys.paint_on(refining_easel(pastiche.image, photo, styles, chosen, run or Run())), maxlen=1).pop()
-        pastiche = replace(pastiche, image=last.image.cpu(), record=pastiche.record | {"refined": refinement(last)})
+        pastiche = with_refinement(pastiche, photo, last, chosen)
     return pastiche
 
 
@@ -275,6 +282,14 @@ def refining_easel(image: Image, photo: Picture, styles: Sequence[Style], option
     easel = gatys.set_up(photo, styles, chosen, run)
     scale = max(0, len(easel.sizes) - _REFINED_SIZES)
     return gatys.resumed(easel, Resumption(image, scale, done=0))
+
+
+def with_refinement(pastiche: Pastiche, photo: Picture, last: Step, options: InstantOptions) -> Pastiche:
+    """Put the painter's last step in the place of an instant picture, in the photo's colours where these are kept."""
+    image = last.image.cpu()
+    if options.color == "keep":
+        image = _in_colors_of(resize(photo.image, (image.shape[-2], image.shape[-1])), image).clamp(0, 1)
+    return replace(pastiche, image=image, record=pastiche.record | {"refined": refinement(last)})
 
 
 def refinement(last: Step) -> dict[str, Any]:
@@ -301,18 +316,17 @@ def painted_pastiche(
 ) -> Pastiche:
     """Paint with a painter that stands ready; a large photo, which goes through in tiles, is painted over in its own memory."""
     size = planned_size(photo, options)
-    broad = max(1.0, options.stroke / 1.5)  # the network knows strokes up to half again as broad: beyond it, paint smaller
-    working = fitted_size(size, max(SMALLEST_SIDE, round(max(size) / broad)))
-    working = working if min(working) >= SMALLEST_SIDE else size
+    working = _working_size(size, options)
     check_memory(working, painter.device)
-    image = resize(photo.image, working)
-    edge_px = max(working) * options.stroke / broad
+    image = resize(photo.image, size)
+    if image is photo.image and (options.refine or options.refine_seconds):  # the painter goes on from the photo itself
+        image = image.clone()
+    edge_px = max(working) * min(options.stroke, _BROADEST)
     manners = [painter.manner(style, edge_px=edge_px) for style in styles]
     if masks:
         image = _in_regions(painter, image, manners, masks, options)
     else:
         image = _paint(painter, image, blended(manners, options.style_weights), options)
-    image = resize(image, size)
     alpha = None if photo.alpha is None else resize(photo.alpha, size)
     record = recorded("instant", photo, styles, painter.run) | {
         "network": {"name": "instant", "sha256": painter.network.sha256},
@@ -337,6 +351,13 @@ def planned_size(photo: Picture, options: InstantOptions) -> tuple[int, int]:
     return photo.size if options.size == 0 or longest <= options.size else fitted_size(photo.size, options.size)
 
 
+def _working_size(size: tuple[int, int], options: InstantOptions) -> tuple[int, int]:
+    """Return (height, width) of what is painted: the result's, or smaller for broad strokes."""
+    broad = max(1.0, options.stroke / _BROADEST)
+    working = fitted_size(size, max(SMALLEST_SIDE, round(max(size) / broad)))
+    return working if min(working) >= SMALLEST_SIDE else size
+
+
 # ---------------------------------------------------------------------------------------------------- checks
 
 
@@ -345,7 +366,7 @@ def check(photo: Picture, styles: Sequence[Style], masks: Sequence[Picture], opt
 
     Raises:
         ShapeError: a picture too small.
-        OptionError: a wrong number of styles, weights or masks.
+        OptionError: a wrong number of styles, weights or masks; masks where the painter shall go on.
     """
     if not styles:
         raise OptionError("no style was given; give a picture or a named style (see impasto styles list)")
@@ -355,6 +376,8 @@ def check(photo: Picture, styles: Sequence[Style], masks: Sequence[Picture], opt
         )
     if masks and len(masks) != len(styles):
         raise OptionError(f"--masks has {len(masks)} pictures for {len(styles)} styles; give one for each style")
+    if masks and (options.refine or options.refine_seconds):
+        raise OptionError("--refine paints over the whole picture and knows no --masks; leave one of the two away")
     for picture in (photo, *(style for style in styles if isinstance(style, Picture))):
         if min(picture.size) < 8:
             raise ShapeError(
@@ -373,7 +396,7 @@ def predicted_memory(size: tuple[int, int]) -> int:
     """Predict the bytes that painting at a size takes at its peak, beyond the program itself."""
     pixels = size[0] * size[1]
     whole = min(pixels, LARGEST_WHOLE_PX) * _BYTES_OF_A_WHOLE_PIXEL
-    return 300 * 2**20 + whole + 24 * pixels
+    return 300 * 2**20 + whole + _BYTES_OF_A_PIXEL * pixels
 
 
 def check_memory(size: tuple[int, int], device: torch.device) -> None:
@@ -384,23 +407,35 @@ def check_memory(size: tuple[int, int], device: torch.device) -> None:
     """
     free, wanted = available_memory(device), predicted_memory(size)
     if free is not None and wanted > free:
-        fits = int(max(size) * ((max(free - predicted_memory((0, 0)), 1)) / wanted) ** 0.5)
+        fits = int(max(size) * (_pixels_that_fit(free) / (size[0] * size[1])) ** 0.5)
         raise ResourceError(
             f"painting {size[1]}x{size[0]} pixels takes about {wanted / 2**30:.1f} GiB and {free / 2**30:.1f} are free; "
             f"use --size {max(SMALLEST_SIDE, fits // 100 * 100)}, or close other programs"
         )
 
 
+def _pixels_that_fit(free: int) -> float:
+    """Turn :func:`predicted_memory` around."""
+    left = max(0, free - predicted_memory((0, 0)))
+    of_a_whole = _BYTES_OF_A_WHOLE_PIXEL + _BYTES_OF_A_PIXEL
+    tiled = (left - LARGEST_WHOLE_PX * _BYTES_OF_A_WHOLE_PIXEL) / _BYTES_OF_A_PIXEL
+    return max(min(left / of_a_whole, LARGEST_WHOLE_PX), tiled)
+
+
 # ---------------------------------------------------------------------------------------------------- parts
 
 
 def _paint(painter: InstantPainter, image: Image, manner: Manner, options: InstantOptions) -> Image:
-    keep = options.color == "keep"
+    """Paint a picture, smaller for broad strokes; a large one is painted over in its own memory."""
+    if options.strength == 0:
+        return image
+    size, keep = (image.shape[-2], image.shape[-1]), options.color == "keep"
+    image = resize(image, _working_size(size, options))
     if image.shape[-2] * image.shape[-1] <= LARGEST_WHOLE_PX:
-        return painter.paint(image, manner, strength=options.strength, keep_color=keep)
+        return resize(painter.paint(image, manner, strength=options.strength, keep_color=keep), size)
     for _ in painter.paint_over(image, manner, strength=options.strength, keep_color=keep):
         pass
-    return image
+    return resize(image, size)
 
 
 def _in_regions(
@@ -430,11 +465,13 @@ def _finished(photo: Image, painted: Image, strength: float, keep_color: bool) -
     """Put together what is shown: the network's picture, of weak strengths part of the photo, or of it the light alone."""
     if strength < 1:
         painted = torch.lerp(photo, painted, 1 - (1 - strength) ** 3)
-    if keep_color:
-        light = torch.einsum("j,bjhw->bhw", LIGHT_AND_COLOR[0].to(photo), painted)[:, None]
-        colors = torch.einsum("ij,bjhw->bihw", LIGHT_AND_COLOR[1:].to(photo), photo)
-        painted = torch.einsum("ij,bjhw->bihw", BACK.to(photo), torch.cat([light, colors], dim=1))
-    return painted.clamp(0, 1)
+    return (_in_colors_of(photo, painted) if keep_color else painted).clamp(0, 1)
+
+
+def _in_colors_of(photo: Image, painted: Image) -> Image:
+    light = torch.einsum("j,bjhw->bhw", LIGHT_AND_COLOR[0].to(photo), painted)[:, None]
+    colors = torch.einsum("ij,bjhw->bihw", LIGHT_AND_COLOR[1:].to(photo), photo)
+    return torch.einsum("ij,bjhw->bihw", BACK.to(photo), torch.cat([light, colors], dim=1))
 
 
 def _part_of_the_way(colors: Affine, strength: float) -> Affine:

@@ -1,0 +1,574 @@
+"""The instant recipe: any style in one pass, whatever the weights are."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import impasto
+from impasto import images
+from impasto.arithmetic import available_memory
+from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError
+from impasto.images import Picture
+from impasto.options import InstantOptions, Run
+from impasto.pastiche import Pastiche
+from impasto.recipes import instant as recipe
+from impasto.recipes import naming
+from impasto.recipes.instant import InstantPainter, Manner, check, instant, instant_options, painted_pastiche, predicted_memory
+from impasto.styles import NamedStyle, add_style, measured_style
+
+EXACT = Run(device="cpu", precision="fp32")
+PAINTER = InstantPainter(EXACT, "torch")
+"""One for all: it holds nothing of what it painted."""
+
+
+def smooth(height: int, width: int, seed: int) -> Tensor:
+    """Make soft spots of colour: (1, 3, height, width), within [0.1, 0.9]."""
+    spots = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(spots, size=(height, width), mode="bilinear", align_corners=False) * 0.8 + 0.1
+
+
+def strokes(height: int, width: int, seed: int = 1) -> Tensor:
+    """Make a style with something fine in it."""
+    noise = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    return (0.7 * smooth(height, width, seed) + 0.3 * noise).clamp(0, 1)
+
+
+PHOTO, STYLE, OTHER = images.read(smooth(72, 96, 0)), images.read(strokes(64, 80, 1)), images.read(strokes(80, 64, 2).square())
+
+
+def painted(
+    photo: Picture = PHOTO,
+    styles: Sequence[Picture | NamedStyle] = (STYLE,),
+    masks: Sequence[Picture] = (),
+    painter: InstantPainter = PAINTER,
+    **options: Any,
+) -> Pastiche:
+    """Paint with the painter of all tests."""
+    return painted_pastiche(painter, photo, styles, masks, InstantOptions(**options))
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().mean())
+
+
+@pytest.fixture
+def as_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the front door take the painter of all tests too."""
+    monkeypatch.setattr(recipe, "_painter", lambda run, engine: PAINTER)
+
+
+@pytest.fixture(scope="module")
+def named() -> NamedStyle:
+    """A style of our own, measured at two sizes alone, which is quicker."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(naming, "measured_style", lambda *facts: measured_style(*facts, sizes=(64, 128)))
+        return naming.name_style(STYLE, {"name": "spots"})
+
+
+# ---------------------------------------------------------------------------------------------------- shapes and sizes
+
+
+@settings(max_examples=8)
+@given(st.integers(33, 140), st.integers(33, 140), st.integers(8, 90), st.integers(8, 90))
+def test_a_picture_has_the_size_of_its_photo(height: int, width: int, style_height: int, style_width: int) -> None:
+    image = painted(images.read(smooth(height, width, 3)), [images.read(strokes(style_height, style_width))]).image
+    assert image.shape == (1, 3, height, width)
+    assert image.dtype == torch.float32
+    assert float(image.min()) >= 0
+    assert float(image.max()) <= 1
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1024, (72, 96)), (96, (72, 96)), (64, (48, 64)), (0, (72, 96))])
+def test_a_larger_photo_is_reduced_and_a_smaller_one_keeps_its_size(size: int, expected: tuple[int, int]) -> None:
+    assert painted(size=size).image.shape[-2:] == expected
+
+
+def test_no_size_is_as_large_as_the_photo() -> None:
+    wide = images.read(smooth(32, 1040, 4))
+    assert painted(wide, size=0).image.shape[-2:] == (32, 1040)
+    with pytest.raises(ShapeError, match=r"content 'tensor' would be 1024x32|both sides must be at least 32"):
+        check(wide, [STYLE], (), InstantOptions(size=1000))
+
+
+@pytest.mark.parametrize("stroke", [0.25, 0.5, 1.4, 2.0, 4.0])
+def test_strokes_change_the_picture_and_not_its_size(stroke: float) -> None:
+    image = painted(stroke=stroke).image
+    assert image.shape == PHOTO.image.shape
+    assert distance(image, painted().image) > 1e-4
+
+
+def test_a_picture_comes_out_alike_every_time() -> None:
+    assert torch.equal(painted().image, painted().image)
+
+
+def test_a_strip_is_painted_at_half_strength_too() -> None:
+    """Seen at 512 pixels it is narrower than the encoder can look at."""
+    strip = images.read(smooth(32, 2048, 5))
+    assert painted(strip, size=0, strength=0.5).image.shape[-2:] == (32, 2048)
+
+
+# ---------------------------------------------------------------------------------------------------- strength and colour
+
+
+@pytest.mark.parametrize("stroke", [1.0, 3.0])
+def test_without_strength_the_photo_stays_as_it_is(stroke: float) -> None:
+    assert torch.equal(painted(strength=0, stroke=stroke).image, PHOTO.image)
+
+
+def test_more_strength_leads_further_from_the_photo() -> None:
+    found = [distance(painted(strength=strength).image, PHOTO.image) for strength in (0, 0.3, 0.6, 1)]
+    assert found[0] == 0
+    assert all(nearer < further for nearer, further in zip(found, found[1:], strict=False))
+
+
+def test_strength_beyond_one_is_another_picture_in_range() -> None:
+    image = painted(strength=1.5).image
+    assert distance(image, painted().image) > 1e-4
+    assert float(image.min()) >= 0
+    assert float(image.max()) <= 1
+
+
+def test_a_photo_can_keep_its_colours() -> None:
+    image = painted(color="keep").image
+    inside = ((image > 0.001) & (image < 0.999)).all(dim=1)  # what was cut off at black or white has lost some
+    assert inside.float().mean() > 0.2
+    differences = [each[:, :2] - each[:, 1:] for each in (image, PHOTO.image)]
+    assert float((differences[0] - differences[1]).abs().amax(1)[inside].max()) < 1e-4
+    assert distance(image, PHOTO.image) > 1e-3
+
+
+# ---------------------------------------------------------------------------------------------------- several styles
+
+
+def test_a_style_without_weight_does_not_count() -> None:
+    alone = painted(styles=[STYLE]).image
+    torch.testing.assert_close(painted(styles=[STYLE, OTHER], style_weights=(3, 0)).image, alone, atol=1e-4, rtol=0)
+    assert distance(painted(styles=[STYLE, OTHER]).image, alone) > 1e-3
+
+
+def test_no_weights_are_equal_weights() -> None:
+    weighted = painted(styles=[STYLE, OTHER], style_weights=(2, 2)).image
+    torch.testing.assert_close(painted(styles=[STYLE, OTHER]).image, weighted, atol=1e-5, rtol=0)
+
+
+def halves(shares: Sequence[float]) -> Picture:
+    """Make a mask of stripes from left to right."""
+    stripes = torch.tensor(shares).repeat_interleave(96 // len(shares))
+    return images.read(stripes.expand(3, 72, 96))
+
+
+@pytest.mark.parametrize("stroke", [1.0, 3.0])
+def test_each_style_paints_inside_its_mask_and_the_photo_stays_between(stroke: float) -> None:
+    image = painted(styles=[STYLE, OTHER], masks=[halves([1, 0, 0]), halves([0, 0, 1])], stroke=stroke).image
+    one, other = (painted(styles=[style], stroke=stroke).image for style in (STYLE, OTHER))
+    torch.testing.assert_close(image[..., :32], one[..., :32], atol=1e-6, rtol=0)
+    torch.testing.assert_close(image[..., 32:64], PHOTO.image[..., 32:64], atol=1e-6, rtol=0)
+    torch.testing.assert_close(image[..., 64:], other[..., 64:], atol=1e-6, rtol=0)
+
+
+def test_a_mask_half_grey_paints_half() -> None:
+    image = painted(masks=[halves([0.5])]).image
+    torch.testing.assert_close(image, (painted().image + PHOTO.image) / 2, atol=1e-5, rtol=0)
+
+
+def test_where_masks_overlap_the_styles_share() -> None:
+    image = painted(styles=[STYLE, OTHER], masks=[halves([1]), halves([1])]).image
+    expected = (painted(styles=[STYLE]).image + painted(styles=[OTHER]).image) / 2
+    torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
+
+
+def test_masks_of_another_size_are_fitted_to_the_picture() -> None:
+    image = painted(masks=[images.read(torch.ones(3, 10, 12))]).image
+    torch.testing.assert_close(image, painted().image, atol=1e-5, rtol=0)
+
+
+# ---------------------------------------------------------------------------------------------------- what goes with it
+
+
+def test_transparency_is_carried_to_the_result() -> None:
+    alpha = torch.ones(1, 1, 72, 96)
+    alpha[..., :48] = 0
+    found = painted(images.read(torch.cat([PHOTO.image, alpha], dim=1))).alpha
+    assert found is not None
+    assert torch.equal(found, alpha)
+    smaller = painted(images.read(torch.cat([PHOTO.image, alpha], dim=1)), size=48).alpha
+    assert smaller is not None
+    assert smaller.shape == (1, 1, 36, 48)
+
+
+def test_the_record_tells_recipe_network_and_options() -> None:
+    record = painted(styles=[STYLE, OTHER], style_weights=(1, 2), strength=0.5).record
+    assert record["recipe"] == "instant"
+    assert record["network"] == {"name": "instant", "sha256": PAINTER.network.sha256}
+    assert len(PAINTER.network.sha256) == 64
+    assert record["options"]["strength"] == 0.5
+    assert record["options"]["style_weights"] == (1, 2)
+    assert record["run"] == {"device": "cpu", "precision": "fp32", "seed": 0, "threads": 0}
+    assert record["content"]["sha256"] == PHOTO.sha256
+    assert [style["sha256"] for style in record["styles"]] == [STYLE.sha256, OTHER.sha256]
+    assert "refined" not in record
+
+
+@pytest.mark.usefixtures("as_called")
+def test_the_package_paints_pictures_in_any_form() -> None:
+    expected = painted(images.read(images.to_array(PHOTO.image)), [images.read(images.to_array(STYLE.image))]).image
+    found = impasto.instant(images.to_array(PHOTO.image), [images.to_pil(STYLE.image)], run=EXACT, engine="torch")
+    torch.testing.assert_close(found.image, expected, atol=1e-5, rtol=0)
+    covered = impasto.instant(PHOTO, STYLE, masks=[torch.zeros(1, 3, 72, 96)], run=EXACT, engine="torch")
+    torch.testing.assert_close(covered.image, PHOTO.image)
+
+
+def test_a_painter_stands_ready_for_the_next_picture() -> None:
+    recipe._painter.cache_clear()
+    instant(PHOTO, STYLE, run=EXACT, engine="torch", size=48)
+    first = recipe._painter(EXACT, "torch")
+    instant(PHOTO, OTHER, run=EXACT, engine="torch", size=64)
+    assert recipe._painter(EXACT, "torch") is first
+    recipe._painter.cache_clear()
+
+
+# ---------------------------------------------------------------------------------------------------- tiles
+
+
+@pytest.fixture
+def tiles(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Paint in tiles of a side from now on, with a halo of 96 pixels."""
+
+    def set_side(side: int, parts: int = 2) -> None:
+        for name, value in {"LARGEST_WHOLE_PX": 0, "TILE_PX": side, "HALO_PX": 96, "_PART_PX": 64, "_PARTS": parts}.items():
+            monkeypatch.setattr(recipe, name, value)
+
+    return set_side
+
+
+@pytest.mark.parametrize("size", [(400, 64), (64, 400)])
+def test_tiles_of_any_size_give_one_picture_without_seams(size: tuple[int, int], tiles: Callable[[int], None]) -> None:
+    along = 2 if size[0] > size[1] else 3
+    photo = images.read(smooth(*size, seed=6))
+    tiles(96)
+    image = painted(replace(photo, image=photo.image.clone())).image
+    tiles(128)
+    other = painted(replace(photo, image=photo.image.clone())).image
+    assert distance(image, other) < 0.01
+    energy = image.diff(dim=along).square().mean(dim=tuple({0, 1, 2, 3} - {along}))
+    borders = torch.arange(96, 400, 96) - 1
+    inside = torch.ones(399, dtype=torch.bool)
+    inside[borders] = False
+    assert float(energy[borders].mean()) <= 1.3 * float(energy[inside].mean())
+
+
+def test_tiles_with_the_whole_picture_surveyed_are_painted_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = smooth(224, 224, 7)
+    manner = PAINTER.manner(STYLE, edge_px=224)
+    whole = PAINTER.paint(photo, manner)
+    for name, value in {"LARGEST_WHOLE_PX": 0, "TILE_PX": 104, "HALO_PX": 104, "_PART_PX": 224, "_PARTS": 1}.items():
+        monkeypatch.setattr(recipe, name, value)
+    torch.testing.assert_close(PAINTER.paint(photo, manner), whole, atol=1e-2, rtol=0)
+
+
+def test_tiles_keep_strength_and_colour(tiles: Callable[[int], None]) -> None:
+    photo = smooth(136, 64, 8)
+    tiles(96)
+    manner = PAINTER.manner(STYLE, edge_px=136)
+    assert torch.equal(PAINTER.paint(photo, manner, strength=0), photo)
+    near, far = (distance(PAINTER.paint(photo, manner, strength=strength), photo) for strength in (0.3, 1.0))
+    assert near < far
+    image = PAINTER.paint(photo, manner, keep_color=True)
+    inside = ((image > 0.001) & (image < 0.999)).all(dim=1)
+    assert float(((image - photo)[:, :2] - (image - photo)[:, 1:]).abs().amax(1)[inside].max()) < 1e-4
+
+
+def test_a_photo_is_painted_over_row_by_row(tiles: Callable[[int], None]) -> None:
+    photo = smooth(200, 64, 9)
+    before = photo.clone()
+    tiles(96)
+    manner = PAINTER.manner(STYLE, edge_px=200)
+    expected = PAINTER.paint(photo, manner)
+    assert torch.equal(photo, before)
+    assert list(PAINTER.paint_over(photo, manner)) == [96, 192, 200]
+    torch.testing.assert_close(photo, expected)
+    assert list(PAINTER.paint_over(photo, manner, strength=0)) == []
+
+
+@pytest.mark.usefixtures("as_called")
+@pytest.mark.parametrize("is_tiled", [False, True])
+@pytest.mark.parametrize("with_mask", [False, True])
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_what_the_caller_handed_in_is_not_changed(
+    tiles: Callable[[int], None], is_tiled: bool, with_mask: bool, strength: float
+) -> None:
+    if is_tiled:
+        tiles(96)
+    tensor = smooth(72, 96, 0)
+    for content in (tensor, tensor[0].permute(1, 2, 0).numpy(), images.read(tensor)):
+        before = content.image.clone() if isinstance(content, Picture) else torch.as_tensor(content).clone()
+        style, mask = images.read(strokes(40, 40)), images.read(torch.ones(3, 72, 96))
+        result = instant(content, style, masks=[mask] if with_mask else [], run=EXACT, engine="torch", strength=strength)
+        result.image.fill_(0.5)
+        after = content.image if isinstance(content, Picture) else torch.as_tensor(content)
+        assert torch.equal(after, before)
+        assert torch.equal(style.image, strokes(40, 40))
+        assert bool((mask.image == 1).all())
+
+
+# ---------------------------------------------------------------------------------------------------- engines
+
+
+def fake_compilations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Note what would be compiled, and let the network itself paint."""
+    made: list[tuple[int, int]] = []
+
+    class Compiled:
+        def __init__(self, network: Any, size: tuple[int, int], precision: str) -> None:
+            made.append(size)
+            self.network = network
+
+        def __call__(self, photo: Tensor, modulation: Tensor) -> Tensor:
+            return self.network(photo, modulation)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(recipe, "Compiled", Compiled)
+    monkeypatch.setattr(recipe, "openvino_is_there", lambda: True)
+    return made
+
+
+def test_the_network_is_compiled_from_the_second_picture_of_a_size_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fake_compilations(monkeypatch)
+    painter = InstantPainter(EXACT, "auto")
+    first = painted(painter=painter).image
+    painted(painter=painter, size=48)
+    assert made == []
+    second = painted(painter=painter).image
+    painted(painter=painter)
+    assert made == [(72, 96)]
+    torch.testing.assert_close(first, second, atol=1e-5, rtol=0)
+
+
+def test_an_engine_asked_for_is_compiled_at_once_for_sides_in_eights(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fake_compilations(monkeypatch)
+    painter = InstantPainter(EXACT, "openvino")
+    assert painted(images.read(smooth(33, 50, 1)), painter=painter).image.shape == (1, 3, 33, 50)
+    assert made == [(40, 56)]
+
+
+def test_only_a_few_sizes_are_kept_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fake_compilations(monkeypatch)
+    painter = InstantPainter(EXACT, "openvino")
+    for size in (40, 48, 56, 64, 64):
+        painted(painter=painter, size=size)
+    assert len(made) == 4
+    assert len(painter._compiled) == 2
+
+
+def test_torch_paints_where_it_was_asked_for_or_nothing_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fake_compilations(monkeypatch)
+    painter = InstantPainter(EXACT, "torch")
+    for _ in range(3):
+        painted(painter=painter, size=48)
+    monkeypatch.setattr(recipe, "openvino_is_there", lambda: False)
+    painter = InstantPainter(EXACT, "auto")
+    for _ in range(3):
+        painted(painter=painter, size=48)
+    assert made == []
+    with pytest.raises(OptionError, match=r"openvino is not installed; pip install 'impasto\[fast\]', or use --engine torch"):
+        InstantPainter(EXACT, "openvino")
+
+
+needs_openvino = pytest.mark.skipif(not recipe.openvino_is_there(), reason="OpenVINO is not installed")
+
+
+@needs_openvino
+def test_openvino_paints_what_torch_paints_and_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = painted(size=70, painter=InstantPainter(EXACT, "openvino")).image
+    assert float((image - painted(size=70).image).abs().max()) <= 0.03
+    assert "openvino_telemetry" not in sys.modules
+
+
+# ---------------------------------------------------------------------------------------------------- named styles
+
+
+def test_a_named_style_paints_as_its_picture_does(named: NamedStyle) -> None:
+    edge = painted(photo=images.read(smooth(64, 64, 1)), styles=[named]).image
+    picture = painted(photo=images.read(smooth(64, 64, 1)), styles=[STYLE]).image
+    assert distance(edge, picture) < 0.02
+
+
+@pytest.mark.usefixtures("as_called")
+def test_a_style_is_found_by_its_name(named: NamedStyle) -> None:
+    add_style(named)
+    found = instant(PHOTO, "spots", run=EXACT, engine="torch")
+    assert found.record["styles"][0]["name"] == "spots"
+    assert distance(found.image, painted(styles=[named]).image) < 0.02  # a file keeps halves
+    assert torch.isfinite(instant(PHOTO, ["spots", OTHER], run=EXACT, engine="torch", strength=0.7).image).all()
+    with pytest.raises(OptionError, match="style 'spot' is neither a picture file nor a named style; did you mean 'spots'"):
+        instant(PHOTO, "spot", run=EXACT, engine="torch")
+
+
+@pytest.mark.parametrize("edge_px", [8.0, 90.0, 5000.0])
+def test_a_named_style_is_known_at_every_size(named: NamedStyle, edge_px: float) -> None:
+    assert torch.isfinite(PAINTER.manner(named, edge_px=edge_px).modulation).all()
+
+
+def test_a_style_of_another_network_is_refused(named: NamedStyle) -> None:
+    older = replace(named, facts={**named.facts, "instant_sha256": "0" * 64})
+    without = replace(named, instant={})
+    for style in (older, without):
+        with pytest.raises(StyleFileError, match=r"style 'spots' was measured for another instant network; measure it again"):
+            painted(styles=[style])
+
+
+# ---------------------------------------------------------------------------------------------------- going on
+
+
+@pytest.mark.usefixtures("as_called")
+def test_the_painter_goes_on_from_the_result() -> None:
+    small = images.read(smooth(48, 64, 0))
+    quick = instant(small, STYLE, run=EXACT, engine="torch")
+    refined = instant(small, STYLE, run=EXACT, engine="torch", refine_seconds=0.3)
+    assert refined.image.shape == quick.image.shape
+    assert distance(refined.image, quick.image) > 1e-4
+    assert refined.record["refined"]["steps"] >= 1
+    assert refined.record["refined"]["seconds"] > 0
+    assert refined.record["refined"]["losses"]["style"] > 0
+    assert refined.record["recipe"] == "instant"
+
+
+@pytest.mark.usefixtures("as_called")
+def test_the_painter_keeps_colours_that_are_to_be_kept() -> None:
+    small = images.read(smooth(48, 64, 0))
+    image = instant(small, STYLE, run=EXACT, engine="torch", refine_seconds=0.3, color="keep").image
+    inside = ((image > 0.001) & (image < 0.999)).all(dim=1)
+    change = image - small.image
+    assert float((change[:, :2] - change[:, 1:]).abs().amax(1)[inside].max()) < 1e-4
+
+
+@pytest.mark.usefixtures("as_called")
+def test_the_painter_goes_on_from_the_photo_itself_where_that_was_painted_in_tiles(
+    tiles: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents: list[Tensor] = []
+
+    def noted(image: Tensor, photo: Picture, *rest: Any) -> Any:
+        contents.append(photo.image.clone())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipe, "refining_easel", noted)
+    tiles(96)
+    with pytest.raises(KeyboardInterrupt):
+        instant(PHOTO.image, STYLE, run=EXACT, engine="torch", refine=True)
+    assert torch.equal(contents[0], PHOTO.image)
+
+
+# ---------------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("count", "masks", "options", "sentence"),
+    [
+        (0, 0, {}, "no style was given"),
+        (2, 0, {"style_weights": (1,)}, "--style-weights has 1 values for 2 styles; give one for each style"),
+        (1, 0, {"style_weights": (1, 2)}, "--style-weights has 2 values for 1 styles"),
+        (2, 1, {}, "--masks has 1 pictures for 2 styles; give one for each style"),
+        (1, 1, {"refine": True}, "--refine paints over the whole picture and knows no --masks"),
+        (1, 1, {"refine_seconds": 2.0}, "--refine paints over the whole picture and knows no --masks"),
+    ],
+)
+def test_a_wrong_number_of_things_is_refused(count: int, masks: int, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError, match=sentence):
+        instant(PHOTO, [STYLE] * count, masks=[halves([1])] * masks, run=EXACT, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"strenght": 1}, "'strenght' is not an option of instant; did you mean 'strength'"),
+        ({"strength": 1.6}, r"--strength is 1.6; it must be a number from 0 to 1.5"),
+        ({"strength": float("nan")}, "--strength is nan"),
+        ({"stroke": 0.1}, "--stroke is 0.1; it must be a number from 0.25 to 4"),
+        ({"size": 16}, "--size is 16"),
+        ({"color": "keeep"}, "--color 'keeep' is not known; did you mean 'keep'"),
+        ({"engine": "openvin"}, "did you mean 'openvino'"),
+        ({"style_weights": (0.0,)}, "sum to 0; enlarge one of them"),
+        ({"style_weights": (-1.0,)}, "--style-weights is -1.0"),
+        ({"refine_seconds": -1.0}, "--refine-seconds is -1.0"),
+    ],
+)
+def test_options_that_are_not_allowed_are_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError, match=sentence.replace(".", r"\.")):
+        instant_options(**options)
+
+
+def test_pictures_too_small_are_refused() -> None:
+    with pytest.raises(ShapeError, match="'tensor' has 1x1 pixels, too few to see anything; both sides must be at least 8"):
+        instant(PHOTO, torch.zeros(1, 3, 1, 1), run=EXACT)
+    with pytest.raises(ShapeError, match="content 'tensor' would be 40x31 pixels; both sides must be at least 32"):
+        instant(torch.zeros(1, 3, 31, 40), STYLE, run=EXACT)
+    with pytest.raises(ShapeError, match="'tensor' has 3x40 pixels, too few to see anything"):
+        instant(torch.zeros(1, 3, 40, 3), STYLE, run=EXACT)
+
+
+@pytest.mark.parametrize("colour", [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.8, 0.1, 0.3)])
+@pytest.mark.parametrize("strength", [0.5, 1.0, 1.5])
+def test_pictures_of_one_colour_are_painted(colour: tuple[float, float, float], strength: float) -> None:
+    plain = images.read(torch.tensor(colour)[:, None, None].expand(3, 40, 48))
+    for photo, style in ((PHOTO, plain), (plain, STYLE), (plain, plain)):
+        image = painted(photo, [style], strength=strength).image
+        assert torch.isfinite(image).all()
+        assert float(image.min()) >= 0
+        assert float(image.max()) <= 1
+
+
+def set_free_memory(monkeypatch: pytest.MonkeyPatch, free: int | None) -> None:
+    monkeypatch.setattr(recipe, "available_memory", lambda device: free)
+
+
+@pytest.mark.parametrize("size", [(3000, 4000), (12000, 9000), (200, 30000), (1500, 1500)])
+@pytest.mark.parametrize("share", [0.95, 0.6, 0.3])
+def test_too_little_memory_is_said_with_a_size_that_fits(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], share: float
+) -> None:
+    base = predicted_memory((0, 0))
+    free = base + round(share * (predicted_memory(size) - base))
+    set_free_memory(monkeypatch, free)
+    with pytest.raises(ResourceError, match=rf"painting {size[1]}x{size[0]} pixels takes about .* use --size \d+") as caught:
+        recipe.check_memory(size, torch.device("cpu"))
+    suggested = int(str(caught.value).split("--size ")[1].split(",")[0])
+    assert suggested < max(size)
+    recipe.check_memory(images.fitted_size(size, suggested), torch.device("cpu"))
+    larger = images.fitted_size(size, round(suggested * 1.02) + 100)
+    assert predicted_memory(larger) > free
+
+
+def test_painting_is_not_begun_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_free_memory(monkeypatch, 2**20)
+    with pytest.raises(ResourceError, match="close other programs"):
+        painted()
+    set_free_memory(monkeypatch, None)
+    assert painted().image.shape == PHOTO.image.shape
+    assert (available_memory(torch.device("cpu")) or 1) > 0
+
+
+@pytest.fixture(autouse=True)
+def _photo_as_before() -> Iterator[None]:
+    """See to it that no test spoils the pictures of the others."""
+    yield
+    assert torch.equal(PHOTO.image, smooth(72, 96, 0))
+    assert torch.equal(STYLE.image, strokes(64, 80, 1))
+
+
+def test_manners_are_values() -> None:
+    one = PAINTER.manner_of(STYLE.image)
+    assert isinstance(one, Manner)
+    assert one.modulation.shape == (1, PAINTER.network.transfer.modulations)
+    assert (one.colors.mean.shape, one.colors.covariance.shape) == ((1, 3), (1, 3, 3))
+    assert torch.equal(one.modulation, PAINTER.manner_of(STYLE.image).modulation)

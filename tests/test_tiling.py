@@ -1,0 +1,127 @@
+"""Any size in bounded memory: what tiles see, and what is left of them in the picture."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from impasto.tiling import Span, painted_in_tiles, spans, spread_parts
+
+lengths = st.integers(1, 400)
+tiles = st.integers(1, 120)
+
+
+@given(lengths, tiles, st.integers(0, 60))
+def test_stretches_cover_a_length_once_and_in_order(length: int, tile: int, halo: int) -> None:
+    found = list(spans(length, tile, halo))
+    assert [row for span in found for row in range(span.start, span.end)] == list(range(length))
+    assert all(1 <= span.end - span.start <= tile for span in found)
+
+
+@given(lengths, tiles, st.integers(0, 60))
+def test_a_halo_is_as_wide_as_asked_for_or_ends_where_the_picture_does(length: int, tile: int, halo: int) -> None:
+    for span in spans(length, tile, halo):
+        assert span.first in (0, span.start - halo)
+        assert span.last in (length, span.end + halo)
+        assert 0 <= span.first <= span.start < span.end <= span.last <= length
+
+
+def test_a_length_of_one_tile_is_one_stretch() -> None:
+    assert list(spans(16, 16, 4)) == [Span(0, 0, 16, 16)]
+
+
+@given(st.integers(8, 300), st.integers(8, 300), st.integers(1, 8), st.integers(1, 40))
+def test_parts_lie_within_the_picture_and_are_about_as_many_as_asked_for(
+    height: int, width: int, part: int, count: int
+) -> None:
+    found = list(spread_parts((height, width), part, count))
+    for rows, columns in found:
+        assert rows.stop - rows.start == columns.stop - columns.start == part
+        assert min(rows.start, columns.start) >= 0
+        assert rows.stop <= height
+        assert columns.stop <= width
+    assert len(found) <= 1.5 * count
+    assert len(found) >= 0.5 * count
+
+
+@given(st.integers(20, 300), st.integers(20, 300))
+def test_parts_lie_in_every_quarter_of_the_picture(height: int, width: int) -> None:
+    found = list(spread_parts((height, width), 4, 40 * max(height, width) // min(height, width)))
+    corners = {(rows.start > (height - 4) / 2, columns.start > (width - 4) / 2) for rows, columns in found}
+    assert len(corners) == 4
+
+
+def picture(height: int, width: int) -> Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(height * width))
+
+
+def blurred(image: Tensor, radius: int) -> Tensor:
+    """Average over a window; what lies beyond the edge does not count."""
+    return functional.avg_pool2d(image, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(4, 40), st.integers(0, 4))
+def test_a_picture_repainted_as_it_is_stays_as_it_is(height: int, width: int, tile: int, halo: int) -> None:
+    image = picture(height, width)
+    expected = image.clone()
+    done = list(painted_in_tiles(image, lambda seen: seen, tile, halo))
+    assert torch.equal(image, expected)
+    assert done == [span.end for span in spans(height, tile, halo)]
+
+
+@settings(max_examples=15)
+@given(st.integers(8, 70), st.integers(8, 70), st.integers(4, 40), st.integers(1, 4), st.integers(0, 2))
+def test_what_looks_no_farther_than_the_halo_is_painted_as_in_one_piece(
+    height: int, width: int, tile: int, radius: int, more: int
+) -> None:
+    halo = min(radius + more, tile)
+    image = picture(height, width)
+    expected = blurred(image, radius)
+    for _ in painted_in_tiles(image, lambda seen: blurred(seen, radius), tile, halo):
+        pass
+    torch.testing.assert_close(image, expected, atol=1e-6, rtol=0)
+
+
+def test_a_halo_too_narrow_leaves_seams() -> None:
+    """Otherwise the test before this one would see nothing."""
+    image = picture(40, 40)
+    expected = blurred(image, 4)
+    for _ in painted_in_tiles(image, lambda seen: blurred(seen, 4), 16, 2):
+        pass
+    assert float((image - expected).abs().max()) > 0.01
+
+
+def test_rows_above_those_that_are_done_are_final_and_those_below_untouched() -> None:
+    image = picture(40, 24)
+    before = image.clone()
+    for done in painted_in_tiles(image, lambda seen: 1 - seen, 16, 8):
+        assert torch.equal(image[..., :done, :], 1 - before[..., :done, :])
+        assert torch.equal(image[..., done:, :], before[..., done:, :])
+
+
+def test_no_tile_is_larger_than_its_side_and_two_halos() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def paint(part: Tensor) -> Tensor:
+        seen.append((part.shape[-2], part.shape[-1]))
+        return part
+
+    for _ in painted_in_tiles(picture(70, 50), paint, 16, 8):
+        pass
+    assert len(seen) == 5 * 4
+    assert max(max(size) for size in seen) == 32
+
+
+def test_painting_stops_where_nobody_asks_for_more() -> None:
+    image = picture(40, 24)
+    before = image.clone()
+    next(painted_in_tiles(image, lambda seen: 1 - seen, 16, 8))
+    assert torch.equal(image[..., 16:, :], before[..., 16:, :])
+
+
+@pytest.mark.parametrize("size", [(10, 1000), (1000, 10)])
+def test_parts_of_a_strip_lie_along_it(size: tuple[int, int]) -> None:
+    assert len(list(spread_parts(size, 10, 8))) == 8
