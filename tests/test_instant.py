@@ -1,8 +1,9 @@
 """The instant recipe: any style in one pass, whatever the weights are."""
 
-import warnings
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -92,8 +93,8 @@ def test_a_larger_photo_is_reduced_and_a_smaller_one_keeps_its_size(size: int, e
 
 def test_no_size_is_as_large_as_the_photo() -> None:
     wide = images.read(smooth(32, 1040, 4))
-    assert painted(wide, size=0).image.shape[-2:] == (32, 1040)
-    with pytest.raises(ShapeError, match=r"content 'tensor' would be 1024x32|both sides must be at least 32"):
+    assert painted(wide, size=0, stroke=0.25).image.shape[-2:] == (32, 1040)
+    with pytest.raises(ShapeError, match="content 'tensor' would be 1000x31 pixels; both sides must be at least 32"):
         check(wide, [STYLE], (), InstantOptions(size=1000))
 
 
@@ -111,7 +112,7 @@ def test_a_picture_comes_out_alike_every_time() -> None:
 def test_a_strip_is_painted_at_half_strength_too() -> None:
     """Seen at 512 pixels it is narrower than the encoder can look at."""
     strip = images.read(smooth(32, 2048, 5))
-    assert painted(strip, size=0, strength=0.5).image.shape[-2:] == (32, 2048)
+    assert painted(strip, size=0, strength=0.5, stroke=0.25).image.shape[-2:] == (32, 2048)
 
 
 # ---------------------------------------------------------------------------------------------------- strength and colour
@@ -125,7 +126,7 @@ def test_without_strength_the_photo_stays_as_it_is(stroke: float) -> None:
 def test_more_strength_leads_further_from_the_photo() -> None:
     found = [distance(painted(strength=strength).image, PHOTO.image) for strength in (0, 0.3, 0.6, 1)]
     assert found[0] == 0
-    assert all(nearer < further for nearer, further in zip(found, found[1:], strict=False))
+    assert all(nearer < further for nearer, further in pairwise(found))
 
 
 def test_strength_beyond_one_is_another_picture_in_range() -> None:
@@ -160,7 +161,7 @@ def test_no_weights_are_equal_weights() -> None:
 
 def halves(shares: Sequence[float]) -> Picture:
     """Make a mask of stripes from left to right."""
-    stripes = torch.tensor(shares).repeat_interleave(96 // len(shares))
+    stripes = torch.tensor(shares).float().repeat_interleave(96 // len(shares))
     return images.read(stripes.expand(3, 72, 96))
 
 
@@ -257,11 +258,11 @@ def test_tiles_of_any_size_give_one_picture_without_seams(size: tuple[int, int],
     tiles(128)
     other = painted(replace(photo, image=photo.image.clone())).image
     assert distance(image, other) < 0.01
-    energy = image.diff(dim=along).square().mean(dim=tuple({0, 1, 2, 3} - {along}))
-    borders = torch.arange(96, 400, 96) - 1
-    inside = torch.ones(399, dtype=torch.bool)
-    inside[borders] = False
-    assert float(energy[borders].mean()) <= 1.3 * float(energy[inside].mean())
+    borders = torch.tensor([96, 192, 288]) - 1  # of the one; they lie inside the tiles of the other
+    energy, inside = (
+        each.diff(dim=along).square().mean(dim=tuple({0, 1, 2, 3} - {along}))[borders].mean() for each in (image, other)
+    )
+    assert float(energy) <= 1.3 * float(inside)
 
 
 def test_tiles_with_the_whole_picture_surveyed_are_painted_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +271,7 @@ def test_tiles_with_the_whole_picture_surveyed_are_painted_as_in_one_piece(monke
     whole = PAINTER.paint(photo, manner)
     for name, value in {"LARGEST_WHOLE_PX": 0, "TILE_PX": 104, "HALO_PX": 104, "_PART_PX": 224, "_PARTS": 1}.items():
         monkeypatch.setattr(recipe, name, value)
-    torch.testing.assert_close(PAINTER.paint(photo, manner), whole, atol=1e-2, rtol=0)
+    torch.testing.assert_close(PAINTER.paint(photo, manner), whole, atol=1e-3, rtol=0)
 
 
 def test_tiles_keep_strength_and_colour(tiles: Callable[[int], None]) -> None:
@@ -384,12 +385,8 @@ needs_openvino = pytest.mark.skipif(not recipe.openvino_is_there(), reason="Open
 
 
 @needs_openvino
-def test_openvino_paints_what_torch_paints_and_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image = painted(size=70, painter=InstantPainter(EXACT, "openvino")).image
+def test_openvino_paints_what_torch_paints_and_tells_nobody() -> None:
+    image = painted(size=70, painter=InstantPainter(EXACT, "openvino")).image
     assert float((image - painted(size=70).image).abs().max()) <= 0.03
     assert "openvino_telemetry" not in sys.modules
 
@@ -398,9 +395,8 @@ def test_openvino_paints_what_torch_paints_and_tells_nobody(monkeypatch: pytest.
 
 
 def test_a_named_style_paints_as_its_picture_does(named: NamedStyle) -> None:
-    edge = painted(photo=images.read(smooth(64, 64, 1)), styles=[named]).image
-    picture = painted(photo=images.read(smooth(64, 64, 1)), styles=[STYLE]).image
-    assert distance(edge, picture) < 0.02
+    photo = images.read(smooth(64, 64, 1))
+    assert distance(painted(photo, [named]).image, painted(photo, [STYLE]).image) < 0.02
 
 
 @pytest.mark.usefixtures("as_called")

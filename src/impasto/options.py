@@ -41,7 +41,7 @@ class PaintOptions:
     encoder: str = "vgg19-slim"
     """The network that looks: vgg19-slim (inside the package), vgg19 (see impasto weights), or a file of VGG-19 weights."""
 
-    content_weight: float = 0.22
+    content_weight: float = 0.2
     """Weight α of the content loss, 0 or more; larger keeps more of the photo."""
 
     style_weight: float = 1.0
@@ -111,7 +111,7 @@ class PaintOptions:
     """adam (quick, any precision) or lbfgs (full precision, more memory)."""
 
     steps: int = 0
-    """Optimisation steps at every size; 0: as many as suit the encoder, 55 for vgg19-slim and 85 for the full network."""
+    """Optimisation steps at every size; 0: as many as suit the encoder, 55 for vgg19-slim and 100 for the full network."""
 
     first_steps: int = 0
     """Optimisation steps at the first, coarsest size; 0: as many as at the others."""

@@ -56,7 +56,9 @@ def instant(
     chosen, where = instant_options(**given(options)), Run(**given(run))
     if (files.gif or files.preview) and not (chosen.refine or chosen.refine_seconds):
         flag = "--gif" if files.gif else "--preview"
-        raise OptionError(f"{flag} shows the painter going on, and one pass has nothing to show; add --refine, or leave it away")
+        raise OptionError(
+            f"{flag} shows the painter going on, and one pass has nothing to show; add --refine, or leave it away"
+        )
     console = narrator(quiet=talk.quiet)
     photo, manners, regions = read_content(content), read_styles(styles), tuple(read_content(mask) for mask in masks)
     for note in photo.notes:

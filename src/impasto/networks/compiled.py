@@ -1,6 +1,7 @@
 """The instant network through OpenVINO: the same weights, compiled for one size of picture. An extra: ``impasto[fast]``."""
 
 import sys
+import warnings
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -28,7 +29,8 @@ class Compiled:
     def __init__(self, network: InstantNetwork, size: tuple[int, int], precision: Literal["fp32", "bf16"]) -> None:
         openvino = _openvino()
         example = (torch.zeros(1, 3, 64, 64), torch.zeros(1, network.transfer.modulations))
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it traces in a way that torch calls old, and past checks of shapes
             model = openvino.convert_model(network, example_input=example)
         model.reshape({0: [1, 3, *size], 1: list(example[1].shape)})
         hints = {"INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY"}

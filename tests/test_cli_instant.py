@@ -1,0 +1,236 @@
+"""``impasto instant``: what it says, what it leaves behind, and the code it exits with."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+
+from impasto import images
+from impasto.cli import main
+from impasto.options import Run
+from impasto.recipes import instant as recipe
+from impasto.recipes import naming
+from impasto.recipes.instant import InstantPainter
+from impasto.styles import NamedStyle, add_style, measured_style
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to stand in, with a photo, two pictures and two masks."""
+    images.write(tmp_path / "photo.jpg", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
+    images.write(tmp_path / "picture.jpg", images.read(skimage.data.coffee()[::6, ::6]))
+    images.write(tmp_path / "other.png", images.read(skimage.data.coffee()[::7, ::7, ::-1].copy()))
+    left = torch.zeros(1, 3, 96, 96)
+    left[..., :48] = 1
+    images.write(tmp_path / "left.png", left)
+    images.write(tmp_path / "right.png", 1 - left)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def named() -> NamedStyle:
+    """A style of our own, measured at one size alone, which is quicker."""
+    picture = images.read(skimage.data.coffee()[::6, ::6])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(naming, "measured_style", lambda *facts: measured_style(*facts, sizes=(64,)))
+        return naming.name_style(picture, {"name": "my-coffee"})
+
+
+def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
+    """Paint in full precision, on one thread."""
+    code = main(["instant", *words, "--threads", "1", "--precision", "fp32", "--engine", "torch"])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def refused(capsys: Capture, *words: str) -> str:
+    """Run what must be refused: exit code 2, one sentence, no file that is new or other than before; return the sentence."""
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    lines = err.splitlines()
+    assert lines[-1].startswith("impasto: ")
+    assert sum(line.startswith("impasto:") for line in lines) == 1
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+    return lines[-1]
+
+
+def pixels(path: str) -> torch.Tensor:
+    return images.read(path).image
+
+
+def names() -> set[str]:
+    return {path.name for path in Path().iterdir()} - {"photo.jpg", "picture.jpg", "other.png", "left.png", "right.png"}
+
+
+# ---------------------------------------------------------------------------------------------------- painting
+
+
+def test_a_picture_is_written_with_its_record(capsys: Capture) -> None:
+    code, out, err = run(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--strength", "0.8")
+    assert (code, err) == (0, "")
+    assert out.startswith("out.png: 96x96 pixels, painted in ")
+    assert pixels("out.png").shape == (1, 3, 96, 96)
+    record = images.read_record("out.png")
+    assert record is not None
+    assert record["recipe"] == "instant"
+    assert record["options"]["strength"] == 0.8  # type: ignore[index]
+    assert names() == {"out.png"}
+
+
+def test_a_picture_is_named_after_what_it_is_made_of(capsys: Capture) -> None:
+    code, out, err = run(capsys, "photo.jpg", "picture.jpg", "other.png", "--size", "48", "--quiet")
+    assert (code, out, err) == (0, "", "")
+    assert pixels("photo-picture-other.png").shape == (1, 3, 48, 48)
+
+
+def test_the_record_is_printed_and_written(capsys: Capture) -> None:
+    flags = ("--json", "--record", "made.json", "--style-weights", "2,1", "--color", "keep", "--size", "64")
+    code, out, err = run(capsys, "photo.jpg", "picture.jpg", "other.png", "-o", "out.tif", "--bits", "16", *flags)
+    assert code == 0
+    (line,) = out.splitlines()
+    record = json.loads(line)
+    assert record["output"] == "out.tif"
+    assert record["options"]["style_weights"] == [2, 1]
+    assert record["options"]["color"] == "keep"
+    assert [style["name"] for style in record["styles"]] == ["picture.jpg", "other.png"]
+    assert err.startswith("out.tif: 64x64 pixels")
+    written = json.loads(Path("made.json").read_text())
+    assert written | {"output": "out.tif"} == record
+    assert names() == {"out.tif", "made.json"}
+
+
+def test_masks_say_which_style_paints_where(capsys: Capture) -> None:
+    code, *_ = run(capsys, "photo.jpg", "picture.jpg", "other.png", "-o", "out.png", "--masks", "left.png", "right.png")
+    assert code == 0
+    for style, part in (("picture.jpg", slice(0, 48)), ("other.png", slice(48, 96))):
+        assert run(capsys, "photo.jpg", style, "-o", "alone.png")[0] == 0
+        torch.testing.assert_close(pixels("out.png")[..., part], pixels("alone.png")[..., part], atol=1 / 255 + 1e-6, rtol=0)
+
+
+def test_without_strength_the_photo_is_written(capsys: Capture) -> None:
+    assert run(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--strength", "0")[0] == 0
+    assert torch.equal(pixels("out.png"), pixels("photo.jpg"))
+
+
+def test_a_style_of_ones_own_is_called_by_its_name(capsys: Capture, named: NamedStyle) -> None:
+    add_style(named)
+    code, out, _ = run(capsys, "photo.jpg", "my-coffee", "--json")
+    assert code == 0
+    assert json.loads(out)["styles"][0]["kind"] == "named"
+    assert names() == {"photo-my-coffee.png"}
+
+
+def test_the_painter_goes_on_where_asked_to(capsys: Capture) -> None:
+    flags = ("--refine-seconds", "0.3", "--size", "48", "--gif", "made.gif", "--json")
+    code, out, _ = run(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", *flags)
+    assert code == 0
+    assert json.loads(out)["refined"]["steps"] >= 1
+    assert pixels("out.png").shape == (1, 3, 48, 48)
+    with Image.open("made.gif") as film:
+        assert film.n_frames >= 1
+    assert names() == {"out.png", "made.gif"}
+
+
+def test_a_photo_turned_on_its_side_is_painted_upright(capsys: Capture) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open("photo.jpg").crop((0, 0, 96, 64)).save("turned.jpg", exif=exif)
+    code, _, err = run(capsys, "turned.jpg", "picture.jpg", "-o", "out.png")
+    assert code == 0
+    assert "turned.jpg: turned upright" in err
+    assert pixels("out.png").shape == (1, 3, 96, 64)
+
+
+# ---------------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "content and style are missing: impasto instant CONTENT STYLE"),
+        (("photo.jpg",), "the style is missing: impasto instant CONTENT STYLE"),
+        (("missing.jpg", "picture.jpg"), "missing.jpg"),
+        (("photo.jpg", "missing.jpg"), "missing.jpg"),
+        (("photo.jpg", "picture.jpg", "--strength", "1.6"), "--strength is 1.6; it must be a number from 0 to 1.5"),
+        (("photo.jpg", "picture.jpg", "--stroke", "9"), "--stroke is 9.0; it must be a number from 0.25 to 4"),
+        (("photo.jpg", "picture.jpg", "--color", "kept"), "kept"),
+        (("photo.jpg", "picture.jpg", "--strenght", "1"), "--strength"),
+        (("photo.jpg", "picture.jpg", "--size", "31"), "--size is 31"),
+        (("photo.jpg", "picture.jpg", "--style-weights", "1,2"), "--style-weights has 2 values for 1 styles"),
+        (("photo.jpg", "picture.jpg", "--masks", "left.png", "right.png"), "--masks has 2 pictures for 1 styles"),
+        (("photo.jpg", "picture.jpg", "--masks", "missing.png"), "missing.png"),
+        (("photo.jpg", "picture.jpg", "--refine", "--masks", "left.png"), "knows no --masks"),
+        (("photo.jpg", "picture.jpg", "--gif", "made.gif"), "--gif shows the painter going on"),
+        (("photo.jpg", "picture.jpg", "--preview", "now.png"), "--preview shows the painter going on"),
+        (("photo.jpg", "picture.jpg", "-o", "photo.jpg"), "--output 'photo.jpg' is an input too"),
+        (("photo.jpg", "other.png", "-o", "./other.png"), "is an input too, which it would overwrite"),
+        (("photo.jpg", "picture.jpg", "--masks", "left.png", "-o", "left.png"), "is an input too"),
+        (("photo.jpg", "picture.jpg", "-o", "out.png", "--record", "out.png"), "is --output too"),
+        (("photo.jpg", "picture.jpg", "-o", "out.xyz"), "xyz"),
+        (("photo.jpg", "picture.jpg", "-o", "nowhere/out.png"), "nowhere"),
+    ],
+)
+def test_what_cannot_be_painted_is_refused_in_one_sentence(capsys: Capture, words: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refused(capsys, *words)
+
+
+def test_a_style_that_nobody_knows_is_refused_with_the_nearest_names(capsys: Capture, named: NamedStyle) -> None:
+    add_style(named)
+    sentence = refused(capsys, "photo.jpg", "my-cofee")
+    assert "style 'my-cofee' is neither a picture file nor a named style; did you mean 'my-coffee'?" in sentence
+
+
+def test_a_style_measured_for_another_network_is_refused(capsys: Capture, named: NamedStyle) -> None:
+    add_style(NamedStyle({**named.facts, "instant_sha256": "0" * 64}, named.moments, named.colours, "", named.instant))
+    assert "was measured for another instant network" in refused(capsys, "photo.jpg", "my-coffee")
+
+
+def test_an_older_picture_stays_where_painting_fails(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("out.png").write_bytes(b"older")
+    monkeypatch.setattr(recipe, "available_memory", lambda device: 2**20)
+    assert "use --size" in refused(capsys, "photo.jpg", "picture.jpg", "-o", "out.png")
+
+
+def test_memory_that_runs_out_is_said_in_one_sentence(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def paint(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(InstantPainter, "paint", paint)
+    assert "the memory is not enough for --size 1024" in refused(capsys, "photo.jpg", "picture.jpg")
+
+
+def test_an_interruption_leaves_nothing(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def paint(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(InstantPainter, "paint", paint)
+    code, out, err = run(capsys, "photo.jpg", "picture.jpg")
+    assert (code, out, err) == (130, "", "impasto: interrupted\n")
+    assert names() == set()
+
+
+def test_a_link_to_the_photo_is_an_input_too(capsys: Capture) -> None:
+    os.symlink("photo.jpg", "link.jpg")
+    assert "is an input too" in refused(capsys, "photo.jpg", "picture.jpg", "-o", "link.jpg")
+
+
+def test_the_run_is_as_the_flags_say(capsys: Capture) -> None:
+    _, out, _ = run(capsys, "photo.jpg", "picture.jpg", "--json", "--size", "48")
+    assert json.loads(out)["run"] == vars(Run(threads=1, precision="fp32"))
+    assert torch.get_num_threads() == 1
