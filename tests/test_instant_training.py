@@ -124,6 +124,29 @@ def test_the_average_follows_the_network(make: Make) -> None:
     assert not alike(training.averaged, training.network.state_dict())
 
 
+def test_an_exploding_gradient_leads_back_to_the_average(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = make(total_steps=3)
+    run(training, 2)
+    monkeypatch.setattr("impasto.training.instant._EXPLOSION", 0.0)
+    monkeypatch.setattr("impasto.training.instant._FIRST_STEPS", 1)
+    expected = {name: value.clone() for name, value in training.averaged.items()}
+    run(training, 1)
+    assert alike(training.network.state_dict(), expected)
+
+
+def test_two_runs_meet_half_way(make: Make, tmp_path: Path) -> None:
+    here, there = make(seed=0), make(seed=1)
+    run(here, 2)
+    run(there, 2)
+    before = {name: value.clone() for name, value in here.network.state_dict().items()}
+    other = {name: value.clone() for name, value in there.network.state_dict().items()}
+    here.share(tmp_path / "here", tmp_path / "there")
+    assert alike(here.network.state_dict(), before)  # nobody is there yet
+    there.share(tmp_path / "there", tmp_path / "here")
+    met = there.network.state_dict()
+    assert all(torch.allclose(met[name], (before[name] + other[name]) / 2, atol=1e-6) for name in met)
+
+
 def test_each_part_of_the_objective_weighs_what_it_should() -> None:
     losses = {name: torch.tensor(1.0) for name in LOSSES}
     weights = InstantWeights(content=10, gram=100, identity=1000, stability=10_000, calm=100_000)

@@ -61,8 +61,9 @@ def instant(
         )
     console = narrator(quiet=talk.quiet)
     photo, manners, regions = read_content(content), read_styles(styles), tuple(read_content(mask) for mask in masks)
-    for note in photo.notes:
-        console.print(f"{photo.name}: {note}")
+    for picture in (photo, *manners, *regions):
+        for note in getattr(picture, "notes", ()):  # a named style has none
+            console.print(f"{picture.name}: {note}")
     check(photo, manners, regions, chosen)
     _set_threads(where)
     with memory_in_words(chosen.size or max(photo.size)):
@@ -96,7 +97,10 @@ def _refined(
     options, run, files = settings
     easel = refining_easel(pastiche.image, photo, styles, options, run)
     order = Order(photo, styles, easel.options, run, files, ())
-    sitting, film = paint_and_show(order, easel, console)
+    try:
+        sitting, film = paint_and_show(order, easel, console)
+    except KeyboardInterrupt:  # before the first step
+        return pastiche, INTERRUPTED_EXIT
     assert sitting.last is not None  # every size has a step at the least
     if files.gif:
         film.save(files.gif, sitting.last.image)

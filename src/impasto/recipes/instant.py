@@ -37,7 +37,7 @@ from impasto.styles import NamedStyle
 from impasto.tensors import Image, Mask
 from impasto.tiling import painted_in_tiles, spread_parts
 
-LARGEST_WHOLE_PX = 4_000_000
+LARGEST_WHOLE_PX = 2_100_000
 """Pictures of more pixels are painted in tiles."""
 TILE_PX, HALO_PX = 1024, 128
 _LARGEST_STYLE_PX = 1024
@@ -47,8 +47,8 @@ _PART_PX, _PARTS = 256, 24
 _REFINED_SIZES = 2
 _COMPILED_SIZES = 2
 """Kept ready: one lying, one standing. Each holds the memory of its size."""
-_BYTES_OF_A_WHOLE_PIXEL, _BYTES_OF_A_PIXEL = 110, 24
-"""Of memory that painting in one piece takes, and of any picture; measured, see docs/benchmarks.md."""
+_FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 240, 20
+"""Of memory: at any size, for each pixel that is painted at once, and for each of the picture; see docs/benchmarks.md."""
 
 
 @dataclass(frozen=True)
@@ -395,8 +395,7 @@ def check(photo: Picture, styles: Sequence[Style], masks: Sequence[Picture], opt
 def predicted_memory(size: tuple[int, int]) -> int:
     """Predict the bytes that painting at a size takes at its peak, beyond the program itself."""
     pixels = size[0] * size[1]
-    whole = min(pixels, LARGEST_WHOLE_PX) * _BYTES_OF_A_WHOLE_PIXEL
-    return 300 * 2**20 + whole + _BYTES_OF_A_PIXEL * pixels
+    return _FIXED_BYTES + _BYTES_OF_A_PAINTED_PIXEL * min(pixels, LARGEST_WHOLE_PX) + _BYTES_OF_A_PIXEL * pixels
 
 
 def check_memory(size: tuple[int, int], device: torch.device) -> None:
@@ -416,10 +415,9 @@ def check_memory(size: tuple[int, int], device: torch.device) -> None:
 
 def _pixels_that_fit(free: int) -> float:
     """Turn :func:`predicted_memory` around."""
-    left = max(0, free - predicted_memory((0, 0)))
-    of_a_whole = _BYTES_OF_A_WHOLE_PIXEL + _BYTES_OF_A_PIXEL
-    tiled = (left - LARGEST_WHOLE_PX * _BYTES_OF_A_WHOLE_PIXEL) / _BYTES_OF_A_PIXEL
-    return max(min(left / of_a_whole, LARGEST_WHOLE_PX), tiled)
+    left = max(0, free - _FIXED_BYTES)
+    tiled = (left - LARGEST_WHOLE_PX * _BYTES_OF_A_PAINTED_PIXEL) / _BYTES_OF_A_PIXEL
+    return max(min(left / (_BYTES_OF_A_PAINTED_PIXEL + _BYTES_OF_A_PIXEL), LARGEST_WHOLE_PX), tiled)
 
 
 # ---------------------------------------------------------------------------------------------------- parts

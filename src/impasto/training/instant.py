@@ -45,6 +45,8 @@ _STEPS_BETWEEN_CHECKS = 4
 _SMOOTH = 1e-4
 """Added to a relative error before its root is taken, so that the gradient stays finite where nothing is left to do."""
 _TRIES = 20
+_EXPLOSION, _FIRST_STEPS = 15.0, 400
+"""A gradient ten times as long as usual, and the steps in which long ones are usual."""
 _FRESH_SECONDS = 90.0
 _LEAST_DEVIATION = 0.03
 """A style whose colours vary less than this is too even to be one."""
@@ -316,10 +318,14 @@ class InstantTraining:
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _descend(self, objective: Tensor) -> None:
+        """Take a step; where the gradient explodes, go back to the average instead, which lies where it did not."""
         self.optimizer.zero_grad(set_to_none=True)
         objective.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
+        length = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0))
+        if math.isfinite(length) and (length < _EXPLOSION or self.number < _FIRST_STEPS):
+            self.optimizer.step()
+        elif self.number >= _FIRST_STEPS:
+            self.network.load_state_dict(self.averaged)
         decay = min(0.998, 1 - 1 / (self.number + 3))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
