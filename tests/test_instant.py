@@ -43,6 +43,8 @@ def strokes(height: int, width: int, seed: int = 1) -> Tensor:
 
 PHOTO, STYLE, OTHER = images.read(smooth(72, 96, 0)), images.read(strokes(64, 80, 1)), images.read(strokes(80, 64, 2).square())
 
+_BEFORE = PHOTO.image.clone(), STYLE.image.clone()
+
 
 def painted(
     photo: Picture = PHOTO,
@@ -558,8 +560,8 @@ def test_painting_is_not_begun_without_memory(monkeypatch: pytest.MonkeyPatch) -
 def _photo_as_before() -> Iterator[None]:
     """See to it that no test spoils the pictures of the others."""
     yield
-    assert torch.equal(PHOTO.image, smooth(72, 96, 0))
-    assert torch.equal(STYLE.image, strokes(64, 80, 1))
+    assert torch.equal(PHOTO.image, _BEFORE[0])
+    assert torch.equal(STYLE.image, _BEFORE[1])
 
 
 def test_manners_are_values() -> None:

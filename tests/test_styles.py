@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import impasto.styles
+from impasto.encoders import load_encoder
 from impasto.errors import OptionError, StyleFileError
+from impasto.networks import shipped_instant
 from impasto.options import STYLE_LAYERS
 from impasto.stats import Moments, moments
 from impasto.styles import (
@@ -31,6 +33,7 @@ from impasto.styles import (
     styles_folder,
     user_styles,
 )
+from impasto.weights.files import sha256_of
 
 COLOURS = moments(torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
 
@@ -258,7 +261,15 @@ def test_every_shipped_style_can_be_loaded_and_is_called_as_its_file() -> None:
     assert {"seurat-grande-jatte", "gauguin-arlesiennes", "monet-etretat"} < set(shipped)
     assert [style.name for style in shipped.values()] == list(shipped)
     assert {style.facts["licence"] for style in shipped.values()} == {"CC0"}
-    assert sum(path.stat().st_size for path in shipped_styles().values()) <= 3_600_000
+    assert sum(path.stat().st_size for path in shipped_styles().values()) <= 4_400_000
+
+
+def test_every_shipped_style_was_measured_by_the_networks_that_are_shipped_with_it() -> None:
+    encoder, network = load_encoder("vgg19-slim").sha256, sha256_of(shipped_instant())
+    for path in shipped_styles().values():
+        style = load_style(path)
+        assert (style.facts["encoder_sha256"], style.facts["instant_sha256"]) == (encoder, network)
+        assert style.instant_at(512) is not None
 
 
 @pytest.mark.parametrize("name", [*shipped_styles()])
