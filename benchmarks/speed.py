@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from impasto.arithmetic import Arithmetic, prepared
 from impasto.encoders import Vgg, load_encoder
 from impasto.options import STYLE_LAYERS
 from impasto.stats import moments
+from impasto.tensors import Features
 
 
 def command_seconds(repeat: int) -> float:
@@ -34,32 +36,28 @@ def command_seconds(repeat: int) -> float:
     return statistics.median(seconds)
 
 
-def round_trip_seconds(encoder: Vgg, repeat: int) -> float:
-    """Return the median seconds of one forward and backward pass with the style statistics, at 384 x 512, in bfloat16."""
+def style_statistics(encoder: Vgg, features: Features) -> torch.Tensor:
+    """Sum up what painting makes of the features: the style's statistics, and the content."""
+    loss = features["relu4_2"].float().square().mean()
+    for layer in STYLE_LAYERS:
+        measured, head = moments(features[layer]), encoder.head(layer)
+        loss = loss + (head.moments(measured) if head else measured).gram.square().mean()
+    return loss
+
+
+def alone(_: Vgg, features: Features) -> torch.Tensor:
+    """Sum up the features, and nothing else."""
+    return torch.stack([each.sum() for each in features.values()]).sum()
+
+
+def round_trip_seconds(encoder: Vgg, repeat: int, summed: Callable[[Vgg, Features], torch.Tensor] = style_statistics) -> float:
+    """Return the median seconds of one forward and backward pass at 384 x 512, in bfloat16."""
     arithmetic = prepared(Arithmetic(torch.device("cpu"), "bf16"), encoder)
     image = torch.rand(1, 3, 384, 512).requires_grad_()
     seconds = []
     for _ in range(repeat + 1):
         began = time.perf_counter()
-        features = arithmetic.encode(encoder, image, frozenset((*STYLE_LAYERS, "relu4_2")))
-        loss = features["relu4_2"].float().square().mean()
-        for layer in STYLE_LAYERS:
-            measured, head = moments(features[layer]), encoder.head(layer)
-            loss = loss + (head.moments(measured) if head else measured).gram.square().mean()
-        loss.backward()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[1:])
-
-
-def network_seconds(encoder: Vgg, repeat: int) -> float:
-    """Return the median seconds of one forward and backward pass of the network alone, to the five style layers."""
-    arithmetic = prepared(Arithmetic(torch.device("cpu"), "bf16"), encoder)
-    image = torch.rand(1, 3, 384, 512).requires_grad_()
-    seconds = []
-    for _ in range(repeat + 1):
-        began = time.perf_counter()
-        features = arithmetic.encode(encoder, image, frozenset((*STYLE_LAYERS, "relu4_2")))
-        torch.autograd.backward(list(features.values()), [torch.ones_like(each) for each in features.values()])
+        summed(encoder, arithmetic.encode(encoder, image, frozenset((*STYLE_LAYERS, "relu4_2")))).backward()
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds[1:])
 
@@ -82,8 +80,8 @@ def main() -> None:
     repeat = parser.parse_args().repeat
     print(f"a product of two 2048 x 2048 matrices in bf16: {gigaflops():.0f} GFLOP/s")
     encoders = [load_encoder("vgg19-slim"), load_encoder(ruler.shared() / "teachers" / "vgg19_uint8.safetensors")]
-    for what, measured in (("alone", network_seconds), ("with style statistics", round_trip_seconds)):
-        slim, full = (measured(encoder, 3 * repeat) for encoder in encoders)
+    for what, summed in (("alone", alone), ("with style statistics", style_statistics)):
+        slim, full = (round_trip_seconds(encoder, 3 * repeat, summed) for encoder in encoders)
         print(f"forward and backward at 384x512, {what}: slim {slim:.3f} s, full VGG-19 {full:.3f} s, ratio {full / slim:.2f}")
     ours = command_seconds(repeat)
     theirs = next(row["seconds"] for row in ruler.peers()["speed"]["rows"] if row["peer"].startswith("style-transfer-pytorch"))

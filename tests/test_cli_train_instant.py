@@ -1,5 +1,6 @@
 """``impasto train instant``, on a few small pictures."""
 
+import dataclasses
 import json
 import signal
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from impasto.cli import main, train_instant
-from impasto.cli.train_instant import Weights
+from impasto.cli.train_instant import Fit, Weights
 from impasto.encoders import Vgg, load_encoder
 from impasto.networks import instant_facts, load_instant, save_instant
 from impasto.training.instant import InstantTraining, InstantWeights
@@ -134,6 +135,7 @@ def test_an_interruption_finishes_the_step_saves_it_and_goes_on_later(capsys: Ca
 
 def test_the_weights_are_those_of_the_training() -> None:
     assert {f"{name}_weight": value for name, value in vars(InstantWeights()).items()} == vars(Weights())
+    assert all(each.default is not None for each in dataclasses.fields(Fit) if each.name != "beside")
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,9 @@ def test_every_shipped_style_can_be_loaded_and_is_called_as_its_file() -> None:
     assert {"seurat-grande-jatte", "gauguin-arlesiennes", "monet-etretat"} < set(shipped)
     assert [style.name for style in shipped.values()] == list(shipped)
     assert {style.facts["licence"] for style in shipped.values()} == {"CC0"}
-    assert sum(path.stat().st_size for path in shipped_styles().values()) <= 4_400_000
+    of_instant = sum(2 * numbers.numel() for style in shipped.values() for numbers in style.instant.values())
+    assert sum(path.stat().st_size for path in shipped_styles().values()) - of_instant <= 3_600_000
+    assert of_instant <= 650_000
 
 
 def test_every_shipped_style_was_measured_by_the_networks_that_are_shipped_with_it() -> None:
