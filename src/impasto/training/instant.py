@@ -341,8 +341,9 @@ class InstantTraining:
     def _painter_losses(self, image: Image, target: Features, styles: _Styles) -> dict[str, Tensor]:
         """Compare what the painter compares: features with the photo's, moments and Gram matrices with the style's.
 
-        Errors of moments and Gram matrices are relative; the root is taken for each layer and picture, so that one style that
-        is hard does not outweigh the others.
+        Errors of moments and Gram matrices are relative; the root is taken for each picture, so that one style that is hard does
+        not outweigh the others. It is taken of the mean over layers: the root of each layer's error would favour the shallow
+        layers, whose errors are small already.
         """
         features = self.judge(image.contiguous(memory_format=torch.channels_last), _LAYERS)
         found, wanted = self._statistics(features), styles.target
@@ -350,8 +351,8 @@ class InstantTraining:
         second = [relative_error(found[layer].own.gram, wanted[layer].own.gram) for layer in STYLE_LAYERS]
         return {
             "content": relative_error(self._in_full(features), self._in_full(target)).mean(),
-            "moments": (torch.stack(first) + _SMOOTH).sqrt().mean(),
-            "gram": (torch.stack(second) + _SMOOTH).sqrt().mean(),
+            "moments": (torch.stack(first).mean(0) + _SMOOTH).sqrt().mean(),
+            "gram": (torch.stack(second).mean(0) + _SMOOTH).sqrt().mean(),
         }
 
     def _in_full(self, features: Features) -> FeatureMap:
