@@ -116,7 +116,7 @@ class MaskFlags:
     """Where each style goes, and what stays the photo; a mask is a picture, or a name such as auto:sky or gradient:radial."""
 
     style_mask: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
-    """Where in the result a style goes: a picture, white for there, or gradient:left-right, auto:sky, ...; one for each style."""
+    """Where in the result a style goes: a picture, white for there, gradient:left-right, auto:sky, ...; one for each style."""
 
     style_region: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
     """Which part of a style picture is looked at; once for each style, and all for the whole of one."""

@@ -69,7 +69,7 @@ def instant(
         )
     console = narrator(quiet=talk.quiet)
     photo, manners = read_content(content), read_styles(styles)
-    check(photo, manners, chosen)
+    check(photo, manners, (), chosen)
     masking = read_masking(asked, photo, manners)
     told = (
         f"{each.name}: {note}" for each in (photo, *manners) for note in getattr(each, "notes", ())
@@ -105,7 +105,7 @@ def _refined(
     from impasto.recipes.instant import refining_easel, with_refinement
 
     (photo, styles, masking), (options, run, files) = pictures, settings
-    easel = refining_easel(pastiche.image, photo, styles, (options, masking), run)
+    easel = refining_easel(pastiche.image, photo, styles, options, run, masking)
     order = Order(photo, styles, easel.options, run, files, ())
     try:
         sitting, film = paint_and_show(order, easel, console)

@@ -30,7 +30,7 @@ from impasto.networks.instant_files import load_instant, shipped_instant
 from impasto.options import InstantOptions, Run
 from impasto.pastiche import Pastiche, recorded
 from impasto.recipes import gatys
-from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, asked_masks, read_masking
+from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, MaskSources, asked_masks, read_masking
 from impasto.recipes.painting import StyleSource, read_content, read_styles
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import SMALLEST_SIDE, Resumption, Style, at_least
@@ -272,21 +272,20 @@ def instant(
     photo, styles, chosen = read_content(content), read_styles(style), instant_options(**others)
     if photo is content:  # it is the caller's, who wants to keep it as it is
         photo = replace(photo, image=photo.image.clone())
-    check(photo, styles, chosen)
+    check(photo, styles, (), chosen)
     masking = read_masking(asked, photo, styles)
     pastiche = painted_pastiche(_painter(run or Run(), chosen.engine), photo, styles, masking, chosen)
     if chosen.refine or chosen.refine_seconds:
-        easel = refining_easel(pastiche.image, photo, styles, (chosen, masking), run or Run())
+        easel = refining_easel(pastiche.image, photo, styles, chosen, run or Run(), masking)
         last = deque(gatys.paint_on(easel), maxlen=1).pop()
         pastiche = with_refinement(pastiche, photo, last, chosen)
     return pastiche
 
 
 def refining_easel(
-    image: Image, photo: Picture, styles: Sequence[Style], wanted: tuple[InstantOptions, Masking], run: Run
+    image: Image, photo: Picture, styles: Sequence[Style], options: InstantOptions, run: Run, masking: Masking = NO_MASKS
 ) -> gatys.Easel:
     """Put an instant picture on the painter's easel, for the last two sizes, under the same masks."""
-    options, masking = wanted
     chosen = paint_options(
         size=max(image.shape[-2:]),
         seconds=options.refine_seconds,
@@ -326,10 +325,14 @@ def instant_options(**options: Any) -> InstantOptions:
 
 
 def painted_pastiche(
-    painter: InstantPainter, photo: Picture, styles: Sequence[Style], masks: Masking | tuple[()], options: InstantOptions
+    painter: InstantPainter,
+    photo: Picture,
+    styles: Sequence[Style],
+    masks: Masking | Sequence[Picture],
+    options: InstantOptions,
 ) -> Pastiche:
     """Paint with a painter that stands ready; a large photo, which goes through in tiles, is painted over in its own memory."""
-    masking = masks or NO_MASKS
+    masking = as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     working = _working_size(size, options)
     check_memory(working, painter.device)
@@ -348,6 +351,15 @@ def painted_pastiche(
         "options": asdict(options),
     }
     return Pastiche(image.cpu(), alpha, photo.metadata, record | masking.record)
+
+
+def as_masking(masks: Masking | Sequence[Picture], photo: Picture, styles: Sequence[Style]) -> Masking:
+    """Return masks that were read as they are, and read those that are pictures: one for each style.
+
+    Raises:
+        OptionError: a wrong count, or a mask under which nothing would be painted.
+    """
+    return masks if isinstance(masks, Masking) else read_masking(MaskSources(style_masks=tuple(masks)), photo, styles)
 
 
 def blended(manners: Sequence[Manner], weights: Sequence[float]) -> Manner:
@@ -376,12 +388,12 @@ def _working_size(size: tuple[int, int], options: InstantOptions) -> tuple[int, 
 # ---------------------------------------------------------------------------------------------------- checks
 
 
-def check(photo: Picture, styles: Sequence[Style], options: InstantOptions) -> None:
+def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Picture], options: InstantOptions) -> None:
     """Raise unless there is something to paint.
 
     Raises:
         ShapeError: a picture too small.
-        OptionError: a wrong number of styles or weights.
+        OptionError: a wrong number of styles, weights or masks.
     """
     if not styles:
         raise OptionError("no style was given; give a picture or a named style (see impasto styles list)")
@@ -395,6 +407,7 @@ def check(photo: Picture, styles: Sequence[Style], options: InstantOptions) -> N
                 f"{picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to see anything; "
                 "both sides must be at least 8"
             )
+    as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     if min(size) < SMALLEST_SIDE:
         raise ShapeError(
