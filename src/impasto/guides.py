@@ -76,7 +76,7 @@ def softened(mask: Mask, width_px: int) -> Mask:
 
 def feathered(mask: Mask, width_px: int) -> Mask:
     """Give a mask a soft edge outside of it, over about a width; what was inside stays wholly inside."""
-    if width_px < 1:
+    if width_px < 2:
         return mask
     return torch.maximum(mask, softened(grown(mask, max(1, width_px // 2)), width_px))
 

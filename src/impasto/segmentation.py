@@ -101,7 +101,8 @@ def sky(photo: Image) -> Mask:
     if seen.sizes[chosen].sum() < 0.02 * seen.sizes.sum():
         return torch.zeros_like(photo[:, :1])
     whole = _without_holes(seen.painted(chosen), 0.004)
-    return _fitted(photo, whole)
+    clouds = _without_holes(whole, 0.03) * seen.painted(like)
+    return _fitted(photo, np.maximum(whole, clouds))
 
 
 def skin(photo: Image) -> Mask:
