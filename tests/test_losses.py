@@ -14,7 +14,7 @@ from torch import Tensor
 import impasto.losses
 from impasto.losses import PIXELS, ContentLoss, GuidedStyleLoss, Loss, Objective, ScaledContentLoss, StyleLoss, WassersteinLoss
 from impasto.picture_losses import Gamut
-from impasto.stats import Affine, Guide, Moments, moments, sqrtm
+from impasto.stats import Affine, Guide, Moments, guided_moments, moments, sqrtm
 
 
 def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -40,7 +40,16 @@ SHARES = {"relu1_1": 0.5, "relu2_1": 2.0}
 HEADS = {"relu1_1": Affine(normal(7, 3, 2), normal(8, 3))}
 HEADED = {"relu1_1": moments(HEADS["relu1_1"].features(TARGET["relu1_1"])), "relu2_1": STYLE["relu2_1"]}
 
-LEFT = torch.linspace(1, 0, 5).expand(1, 1, 4, 5)
+LEFT = torch.linspace(1, 0, 5, dtype=torch.float64).expand(1, 1, 4, 5)
+GUIDES = {
+    "relu1_1": (Guide.of(LEFT, dtype=torch.float64), Guide.of(1 - LEFT, 2, torch.float64)),
+    "relu2_1": (Guide.of(torch.ones(1, 1, 2, 2), dtype=torch.float64), None),
+}
+ON_THE_LEFT, ON_THE_RIGHT = guided_moments(TARGET["relu1_1"], [guide for guide in GUIDES["relu1_1"] if guide])
+IN_PARTS = (
+    {"relu1_1": ON_THE_LEFT, "relu2_1": STYLE["relu2_1"]},
+    {"relu1_1": HEADS["relu1_1"].moments(ON_THE_RIGHT), "relu2_1": STYLE["relu2_1"]},
+)
 
 LOSSES: dict[str, Loss] = {
     "content": ContentLoss(CONTENT, SHARES),
@@ -53,12 +62,7 @@ LOSSES: dict[str, Loss] = {
     "wasserstein": WassersteinLoss(STYLE, SHARES),
     "wasserstein with heads": WassersteinLoss(HEADED, SHARES, HEADS),
     "guided": GuidedStyleLoss(
-        (StyleLoss(STYLE, gram=SHARES), WassersteinLoss(HEADED, SHARES, HEADS)),
-        (0.7, 0.3),
-        {
-            "relu1_1": (Guide.of(LEFT, dtype=torch.float64), Guide.of(1 - LEFT, 2, torch.float64)),
-            "relu2_1": (Guide.of(torch.ones(1, 1, 2, 2), dtype=torch.float64), None),
-        },
+        (StyleLoss(IN_PARTS[0], gram=SHARES), WassersteinLoss(IN_PARTS[1], SHARES, HEADS)), (0.7, 0.3), GUIDES
     ),
 }
 

@@ -174,7 +174,7 @@ def _seen_bytes(data: bytes, shape: tuple[int, int, int]) -> Seen:
     sizes = np.bincount(flat, minlength=count).astype(float)
 
     def mean(values: Array) -> Array:
-        return np.bincount(flat, values.ravel(), minlength=count) / sizes
+        return np.asarray(np.bincount(flat, values.ravel(), minlength=count) / sizes)
 
     rows, columns = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
     lightness = lab[..., 0] / 100
@@ -408,7 +408,7 @@ def _without_specks(mask: Array, share: float) -> Array:
     sizes = np.bincount(parts.ravel())
     keep = sizes >= share * mask.size
     keep[0] = False
-    return (mask * keep[parts]).astype(np.float32)
+    return np.asarray(mask * keep[parts], np.float32)
 
 
 def _without_holes(mask: Array, share: float) -> Array:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from impasto.cli.progress import narrator
+from impasto.errors import ImageFileError
 from impasto.options import check_range
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def regions(
 
     check_range("count", count, 2, 24)
     images.check_writable(output)
+    _make_folder(save_masks)
     picture = images.read(photo)
     speak = narrator(quiet=False, to_stderr=False)
     found = _found(picture.image, count)
@@ -44,13 +46,21 @@ def regions(
     for name, share in shares.items():
         speak.print(f"{name}: {share:.0%} of the photo" if share > 0.005 else f"{name}: nothing is found")
     if save_masks:
-        save_masks.mkdir(parents=True, exist_ok=True)
         for name, mask in found.items():
             images.write(save_masks / f"{Path(photo).stem}-{name.removeprefix('auto:')}.png", mask.expand(-1, 3, -1, -1))
     first, second = list(found)[:2]
     speak.print(
         f"{output}: {len(found)} regions; paint with them: --style-mask {first} --style-mask {second}, --protect auto:skin"
     )
+
+
+def _make_folder(folder: Path | None) -> None:
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageFileError(f"--save-masks '{folder}' cannot be made ({error.strerror}); give the name of a folder") from error
 
 
 def _found(image: "Image", count: int) -> "dict[str, Mask]":

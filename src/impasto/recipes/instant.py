@@ -33,6 +33,7 @@ from impasto.recipes import gatys
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, MaskSources, asked_masks, read_masking
 from impasto.recipes.painting import StyleSource, read_content, read_styles
 from impasto.recipes.presets import paint_options
+from impasto.recipes.regions import at_size
 from impasto.recipes.starts import SMALLEST_SIDE, Resumption, Style, at_least
 from impasto.stats import Affine, Moments, blend, moments
 from impasto.styles import NamedStyle
@@ -487,7 +488,7 @@ def _in_regions(
     if masking.content_mask:
         masks = [mask * softened(resize(masking.content_mask.mask, size), feather_px) for mask in masks]
     for each in masking.protect:
-        masks = [mask * (1 - feathered(resize(each.mask, size), feather_px)) for mask in masks]
+        masks = [mask * (1 - feathered(at_size(each.mask, size), feather_px)) for mask in masks]
     if not masking.style_masks:
         manners = [blended(manners, options.style_weights)]
     result = image * (1 - torch.stack(masks).sum(0)).clamp_min(0)

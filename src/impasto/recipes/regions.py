@@ -8,7 +8,7 @@ import torch
 from impasto.encoders import Vgg
 from impasto.engine import Size
 from impasto.errors import OptionError
-from impasto.guides import feathered, guides_at, shared, softened
+from impasto.guides import feathered, grown, guides_at, shared, softened
 from impasto.images import resize
 from impasto.losses import GuidedStyleLoss, StyleLoss, WassersteinLoss
 from impasto.options import PaintOptions
@@ -106,8 +106,13 @@ def _kept(painted: list[Mask] | None, masking: Masking, size: Size, feather_px: 
         covered = torch.stack(painted).sum(0) if painted else torch.zeros(1, 1, *size)
         kept = softened((1 - covered).clamp(0, 1), feather_px)
     for each in masking.protect:
-        kept = torch.maximum(kept, feathered(resize(each.mask, size), feather_px))
+        kept = torch.maximum(kept, feathered(at_size(each.mask, size), feather_px))
     return kept.masked_fill(kept < _EMPTY, 0.0).masked_fill(kept > 1 - _EMPTY, 1.0)
+
+
+def at_size(protected: Mask, size: Size) -> Mask:
+    """Bring what is protected to another size, a pixel larger on all sides, so that nothing of it is lost to the edge."""
+    return protected if tuple(protected.shape[-2:]) == tuple(size) else grown(resize(protected, size), 1)
 
 
 def region_strengths(options: PaintOptions, count: int) -> tuple[float, ...]:
@@ -150,7 +155,8 @@ class Restored:
             return image
         size = (image.shape[-2], image.shape[-1])
         if self.ready is None or self.ready[0].shape[-2:] != image.shape[-2:]:
-            self.ready = resize(self.photo, size), resize(self.kept, size)
+            kept = resize(self.kept, size)
+            self.ready = resize(self.photo, size), kept.masked_fill(kept > 1 - 1e-3, 1.0)  # resampling rounds
         photo, kept = self.ready
         return torch.lerp(image, photo.to(image), kept.to(image))
 
