@@ -142,8 +142,7 @@ def test_regions_of_nothing_are_refused(capsys: Capture, words: tuple[str, ...],
 
 def test_instant_takes_the_same_masks_and_refines_under_them(capsys: Capture) -> None:
     masks = ("--style-mask", "auto:subject", "--style-mask", "auto:background", "--protect", "left.png", "--feather", "0")
-    code, out, _ = run(capsys, "instant", *STYLES, "-o", "out.png", *masks)
-    assert code == 0
+    assert run(capsys, "instant", *STYLES, "-o", "out.png", *masks)[0] == 0
     left = pixels("photo.jpg")[..., :48]
     torch.testing.assert_close(pixels("out.png")[..., :48], left, atol=1e-6, rtol=0)
     flags = ("--size", "48", "--refine-seconds", "0.5", "--threads", "1")

@@ -281,7 +281,7 @@ def test_strengths_come_from_their_flag_and_from_the_styles_weights() -> None:
             {"style_masks": ["left.png", "right.png"]},
             "--region-strengths has 1 values for 2 styles",
         ),
-        ({}, {"style_masks": ["left.png", "left.png"], "protect": "left.png"}, "nothing would be painted"),
+        ({}, {"style_masks": ["all", "all"], "protect": ["left.png", "right.png"]}, "nothing would be painted"),
         ({"region_strengths": (0.0, 0.0)}, {"style_masks": ["left.png", "right.png"]}, "nothing would be painted"),
     ],
 )
