@@ -48,9 +48,9 @@ def pixels(path: str) -> torch.Tensor:
 
 def test_styles_go_where_their_masks_are_and_the_record_says_so(capsys: Capture) -> None:
     masks = ("--style-mask", "left.png", "--style-mask", "not:left.png", "--protect", "gradient:radial")
-    code, out, _ = run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)
+    code, _, err = run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)
     assert code == 0
-    assert "overlap" not in out
+    assert "overlap" not in err
     record = images.read_record("out.png")
     assert record is not None
     told = record["masks"]
@@ -60,21 +60,21 @@ def test_styles_go_where_their_masks_are_and_the_record_says_so(capsys: Capture)
 
 def test_what_was_done_to_masks_is_said_once(capsys: Capture) -> None:
     masks = ("--style-mask", "small.png", "--style-mask", "all")
-    _, out, _ = run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)
-    assert out.count("small.png: the mask of 48x48 pixels was scaled to 96x96") == 1
-    assert out.count("the style masks overlap in") == 1
+    _, _, err = run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)
+    assert err.count("small.png: the mask of 48x48 pixels was scaled to 96x96") == 1
+    assert err.count("the style masks overlap in") == 1
 
 
 def test_replay_paints_the_same_under_the_same_masks(capsys: Capture) -> None:
     masks = ("--style-mask", "left.png", "--style-mask", "not:left.png", "--protect", "auto:skin")
     assert run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)[0] == 0
-    code, out, _ = run(capsys, "paint", "--replay", "out.png", "-o", "again.png")
+    code, _, err = run(capsys, "paint", "--replay", "out.png", "-o", "again.png")
     assert code == 0
-    assert "another" not in out
+    assert "another" not in err
     assert torch.equal(pixels("out.png"), pixels("again.png"))
-    code, out, _ = run(capsys, "paint", "--replay", "out.png", "-o", "other.png", "--protect", "gradient:radial")
+    code, _, err = run(capsys, "paint", "--replay", "out.png", "-o", "other.png", "--protect", "gradient:radial")
     assert code == 0
-    assert "the record was painted with --style-mask 2 times and 0 are given; the result will be another" in out
+    assert "the record was painted with --style-mask 2 times and 0 are given; the result will be another" in err
 
 
 def test_replay_says_which_mask_is_missing(capsys: Capture) -> None:
@@ -84,8 +84,8 @@ def test_replay_says_which_mask_is_missing(capsys: Capture) -> None:
     assert code == 2
     assert "the mask 'left.png' of the record, with SHA-256 " in err
     assert "give the masks as in: impasto paint --replay RECORD --style-mask FILE" in err
-    code, out, _ = run(capsys, "paint", "--replay", "out.png", "-o", "again.png", "--style-mask", "moved.png")
-    assert (code, "another" in out) == (0, False)
+    code, _, err = run(capsys, "paint", "--replay", "out.png", "-o", "again.png", "--style-mask", "moved.png")
+    assert (code, "another" in err) == (0, False)
     assert torch.equal(pixels("out.png"), pixels("again.png"))
 
 
