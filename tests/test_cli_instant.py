@@ -116,7 +116,8 @@ def test_the_record_is_printed_and_written(capsys: Capture) -> None:
 
 
 def test_masks_say_which_style_paints_where(capsys: Capture) -> None:
-    code, *_ = run(capsys, "photo.jpg", "picture.jpg", "other.png", "-o", "out.png", "--masks", "left.png", "right.png")
+    masks = ("--masks", "left.png", "right.png", "--feather", "0")
+    code, *_ = run(capsys, "photo.jpg", "picture.jpg", "other.png", "-o", "out.png", *masks)
     assert code == 0
     for style, part in (("picture.jpg", slice(0, 48)), ("other.png", slice(48, 96))):
         assert run(capsys, "photo.jpg", style, "-o", "alone.png")[0] == 0
@@ -173,9 +174,9 @@ def test_a_photo_turned_on_its_side_is_painted_upright(capsys: Capture) -> None:
         (("photo.jpg", "picture.jpg", "--strenght", "1"), "--strength"),
         (("photo.jpg", "picture.jpg", "--size", "31"), "--size is 31"),
         (("photo.jpg", "picture.jpg", "--style-weights", "1,2"), "--style-weights has 2 values for 1 styles"),
-        (("photo.jpg", "picture.jpg", "--masks", "left.png", "right.png"), "--masks has 2 pictures for 1 styles"),
+        (("photo.jpg", "picture.jpg", "--masks", "left.png", "right.png"), "--style-mask is given 2 times for 1 style"),
         (("photo.jpg", "picture.jpg", "--masks", "missing.png"), "missing.png"),
-        (("photo.jpg", "picture.jpg", "--refine", "--masks", "left.png"), "knows no --masks"),
+        (("photo.jpg", "picture.jpg", "--protect", "auto:skni"), "did you mean 'skin'?"),
         (("photo.jpg", "picture.jpg", "--gif", "made.gif"), "--gif shows the painter going on"),
         (("photo.jpg", "picture.jpg", "--preview", "now.png"), "--preview shows the painter going on"),
         (("photo.jpg", "picture.jpg", "-o", "photo.jpg"), "--output 'photo.jpg' is an input too"),

@@ -53,8 +53,8 @@ def painted(
     painter: InstantPainter = PAINTER,
     **options: Any,
 ) -> Pastiche:
-    """Paint with the painter of all tests."""
-    return painted_pastiche(painter, photo, styles, masks, InstantOptions(**options))
+    """Paint with the painter of all tests; masks are as sharp as they are drawn."""
+    return painted_pastiche(painter, photo, styles, masks, InstantOptions(**({"feather": 0.0} | options)))
 
 
 def distance(one: Tensor, other: Tensor) -> float:
@@ -224,8 +224,11 @@ def test_the_package_paints_pictures_in_any_form() -> None:
     expected = painted(images.read(images.to_array(PHOTO.image)), [images.read(images.to_array(STYLE.image))]).image
     found = impasto.instant(images.to_array(PHOTO.image), [images.to_pil(STYLE.image)], run=EXACT, engine="torch")
     torch.testing.assert_close(found.image, expected, atol=1e-5, rtol=0)
-    covered = impasto.instant(PHOTO, STYLE, masks=[torch.zeros(1, 3, 72, 96)], run=EXACT, engine="torch")
-    torch.testing.assert_close(covered.image, PHOTO.image)
+    kept = torch.ones(72, 96)
+    kept[:, :10] = 0
+    covered = impasto.instant(PHOTO, STYLE, protect=kept, run=EXACT, engine="torch")
+    assert torch.equal(covered.image[..., 10:], PHOTO.image[..., 10:])
+    assert distance(covered.image[..., :8], PHOTO.image[..., :8]) > 1e-2
 
 
 def test_a_painter_stands_ready_for_the_next_picture() -> None:
@@ -476,9 +479,8 @@ def test_the_painter_goes_on_from_the_photo_itself_where_that_was_painted_in_til
         (0, 0, {}, "no style was given"),
         (2, 0, {"style_weights": (1,)}, "--style-weights has 1 values for 2 styles; give one for each style"),
         (1, 0, {"style_weights": (1, 2)}, "--style-weights has 2 values for 1 styles"),
-        (2, 1, {}, "--masks has 1 pictures for 2 styles; give one for each style"),
-        (1, 1, {"refine": True}, "--refine paints over the whole picture and knows no --masks"),
-        (1, 1, {"refine_seconds": 2.0}, "--refine paints over the whole picture and knows no --masks"),
+        (2, 1, {}, "--style-mask is given 1 time for 2 styles; give one for each style"),
+        (1, 1, {"feather": 0.3}, "--feather is 0.3; it must be a number from 0 to 0.25"),
     ],
 )
 def test_a_wrong_number_of_things_is_refused(count: int, masks: int, options: dict[str, Any], sentence: str) -> None:

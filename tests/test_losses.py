@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import impasto.losses
-from impasto.losses import PIXELS, ContentLoss, Loss, Objective, ScaledContentLoss, StyleLoss, WassersteinLoss
+from impasto.losses import PIXELS, ContentLoss, GuidedStyleLoss, Loss, Objective, ScaledContentLoss, StyleLoss, WassersteinLoss
 from impasto.picture_losses import Gamut
-from impasto.stats import Affine, Moments, moments, sqrtm
+from impasto.stats import Affine, Guide, Moments, guided_moments, moments, sqrtm
 
 
 def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -40,6 +40,17 @@ SHARES = {"relu1_1": 0.5, "relu2_1": 2.0}
 HEADS = {"relu1_1": Affine(normal(7, 3, 2), normal(8, 3))}
 HEADED = {"relu1_1": moments(HEADS["relu1_1"].features(TARGET["relu1_1"])), "relu2_1": STYLE["relu2_1"]}
 
+LEFT = torch.linspace(1, 0, 5, dtype=torch.float64).expand(1, 1, 4, 5)
+GUIDES = {
+    "relu1_1": (Guide.of(LEFT, dtype=torch.float64), Guide.of(1 - LEFT, 2, torch.float64)),
+    "relu2_1": (Guide.of(torch.ones(1, 1, 2, 2), dtype=torch.float64), None),
+}
+ON_THE_LEFT, ON_THE_RIGHT = guided_moments(TARGET["relu1_1"], [guide for guide in GUIDES["relu1_1"] if guide])
+IN_PARTS = (
+    {"relu1_1": ON_THE_LEFT, "relu2_1": STYLE["relu2_1"]},
+    {"relu1_1": HEADS["relu1_1"].moments(ON_THE_RIGHT), "relu2_1": STYLE["relu2_1"]},
+)
+
 LOSSES: dict[str, Loss] = {
     "content": ContentLoss(CONTENT, SHARES),
     "content with heads": ContentLoss({"relu1_1": HEADS["relu1_1"].features(TARGET["relu1_1"])}, SHARES, HEADS),
@@ -50,6 +61,9 @@ LOSSES: dict[str, Loss] = {
     "style with heads": StyleLoss(HEADED, gram=SHARES, mean=SHARES, deviation=SHARES, heads=HEADS),
     "wasserstein": WassersteinLoss(STYLE, SHARES),
     "wasserstein with heads": WassersteinLoss(HEADED, SHARES, HEADS),
+    "guided": GuidedStyleLoss(
+        (StyleLoss(IN_PARTS[0], gram=SHARES), WassersteinLoss(IN_PARTS[1], SHARES, HEADS)), (0.7, 0.3), GUIDES
+    ),
 }
 
 
@@ -232,3 +246,20 @@ def test_wasserstein_loss_of_features_that_do_not_vary_has_a_finite_gradient() -
     loss({"relu1_1": flat}).backward()
     assert flat.grad is not None
     assert bool(flat.grad.isfinite().all())
+
+
+def test_one_region_that_is_the_whole_picture_is_the_style_loss() -> None:
+    whole, given = StyleLoss(STYLE, gram=SHARES, mean=SHARES, deviation=SHARES), features(0)
+    everywhere = {layer: (Guide.of(torch.ones_like(given[layer][:, :1]), dtype=torch.float64),) for layer in STYLE}
+    guided = GuidedStyleLoss((whole,), (1.0,), everywhere)
+    torch.testing.assert_close(guided(given), whole(given))
+
+
+def test_regions_do_not_see_each_other() -> None:
+    given = {"relu1_1": normal(0, 1, 2, 4, 6)}
+    left = torch.zeros(1, 1, 4, 6)
+    left[..., :3] = 1
+    target = {"relu1_1": moments(given["relu1_1"][..., :3])}
+    loss = GuidedStyleLoss((StyleLoss(target, gram=SHARES),), (1.0,), {"relu1_1": (Guide.of(left, dtype=torch.float64),)})
+    assert float(loss(given)) == pytest.approx(0, abs=1e-20)
+    assert float(loss({"relu1_1": given["relu1_1"].flip(-1)})) > 1e-3

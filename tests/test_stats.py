@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto.errors import OptionError
-from impasto.stats import Affine, Moments, blend, gram_matrix, moments, precise, sqrtm
+from impasto.stats import Affine, Guide, Moments, blend, gram_matrix, guided_moments, moments, precise, sqrtm
 
 
 def features(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -215,3 +215,84 @@ def test_only_the_proportions_of_the_weights_count(seed: int, weights: list[floa
 def test_weights_that_cannot_be_shared_out_are_refused(weights: list[float], sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
         blend([style(0, 1), style(1, 1)], weights)
+
+
+# ---------------------------------------------------------------------------------------------------- under guides
+
+
+def weighted(rows: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute mean and covariance of rows (positions, channels) as they are defined."""
+    shares = weights.flatten().to(rows) / weights.sum().to(rows)
+    mean = shares @ rows
+    return mean, (rows - mean).T @ ((rows - mean) * shares[:, None])
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_guided_moments_are_weighted_means_and_covariances(channels: int) -> None:
+    maps = features(0, 1, 5, 9, 8)
+    soft, hard = torch.rand(1, 1, 9, 8, generator=torch.Generator().manual_seed(1)), torch.zeros(1, 1, 9, 8)
+    hard[..., :3] = 1
+    guides = [Guide.of(each, channels, maps.dtype) for each in (soft, hard)]
+    assert all(guides)
+    found = guided_moments(maps, [guide for guide in guides if guide])
+    for measured, mask in zip(found, (soft, hard), strict=True):
+        mean, covariance = weighted(maps.flatten(2)[0].T, mask)
+        torch.testing.assert_close(measured.mean[0], mean, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(measured.covariance[0], covariance, atol=1e-6, rtol=1e-5)
+
+
+def test_under_a_guide_that_is_everywhere_moments_are_those_of_the_whole() -> None:
+    maps = features(1, 1, 4, 6, 7)
+    guide = Guide.of(torch.full((1, 1, 6, 7), 0.4), 4, maps.dtype)
+    assert guide is not None
+    assert guide.rows is None
+    assert guide.area == pytest.approx(0.4)
+    (found,), expected = guided_moments(maps, [guide]), moments(maps)
+    torch.testing.assert_close(found.mean, expected.mean)
+    torch.testing.assert_close(found.covariance, expected.covariance)
+
+
+def test_what_lies_outside_of_a_guide_does_not_count() -> None:
+    maps, mask = features(2, 1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
+    mask[..., :4] = 1
+    guide = Guide.of(mask, 3, maps.dtype)
+    assert guide is not None
+    other = maps.clone()
+    other[..., 4:] += 100
+    (one,), (two,) = guided_moments(maps, [guide]), guided_moments(other, [guide])
+    assert torch.equal(one.mean, two.mean)
+    assert torch.equal(one.covariance, two.covariance)
+
+
+def test_the_gradient_of_guided_moments_is_exact_where_guides_overlap() -> None:
+    maps = features(3, 1, 3, 5, 8).double().requires_grad_()
+    soft, hard = torch.rand(1, 1, 5, 8, generator=torch.Generator().manual_seed(1)), torch.zeros(1, 1, 5, 8)
+    hard[..., :5] = 1
+    guides = [guide for guide in (Guide.of(soft, 3, torch.float64), Guide.of(hard, 1, torch.float64)) if guide]
+    assert len(guides) == 2
+
+    def statistics(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(part for each in guided_moments(values, guides) for part in (each.mean, each.covariance))
+
+    assert torch.autograd.gradcheck(statistics, maps)
+
+
+def test_guided_moments_of_bf16_features_keep_three_digits() -> None:
+    maps, mask = features(4, 1, 6, 40, 40) + 20, torch.zeros(1, 1, 40, 40)
+    mask[..., 7:30, :] = 1
+    guide = Guide.of(mask, 6, torch.bfloat16)
+    assert guide is not None
+    rough = maps.bfloat16()
+    mean, covariance = weighted(rough.double().flatten(2)[0].T, mask)
+    (found,) = guided_moments(rough, [guide])
+    torch.testing.assert_close(found.mean[0].double(), mean, atol=2e-2, rtol=1e-3)
+    torch.testing.assert_close(found.covariance[0].double(), covariance, atol=1e-2, rtol=1e-2)
+
+
+def test_a_guide_with_hardly_a_position_is_none() -> None:
+    speck = torch.zeros(1, 1, 8, 8)
+    assert Guide.of(speck) is None
+    speck[..., 0, :3] = 1
+    assert Guide.of(speck) is None
+    speck[..., 0, :4] = 1
+    assert Guide.of(speck) is not None

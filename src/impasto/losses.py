@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from impasto.stats import Affine, Moments, moments, precise, sqrtm
+from impasto.stats import Affine, Guide, Moments, guided_moments, moments, precise, sqrtm
 from impasto.tensors import FeatureMap, Features
 
 PIXELS = "pixels"
@@ -188,12 +188,13 @@ class StyleLoss(Loss):
 
     def __call__(self, features: Features) -> Tensor:
         """Sum the weighted squared differences of the statistics."""
-        return sum_over(self._difference(layer, features[layer]) for layer in self.target)
+        return sum_over(self.difference(layer, moments(features[layer])) for layer in self.target)
 
-    def _difference(self, layer: str, features: FeatureMap) -> Tensor:
+    def difference(self, layer: str, found: Moments) -> Tensor:
+        """Compare the moments found at one layer, in the encoder's channels, with the style's."""
         target = self.target[layer].shifted(self.shift)
-        measured = measure(features, self.heads.get(layer)).shifted(self.shift)
-        total = torch.zeros((), device=features.device)
+        measured = carried(found, self.heads.get(layer)).shifted(self.shift)
+        total = torch.zeros((), device=found.mean.device)
         if layer in self.gram:
             total = total + self.gram[layer] * (measured.gram - target.gram).square().sum()
         if layer in self.mean:
@@ -241,10 +242,14 @@ class WassersteinLoss(Loss):
 
     def __call__(self, features: Features) -> Tensor:
         """Sum the weighted distances."""
-        return sum_over(self.weights[layer] * self._distance(layer, features[layer]) for layer in self.target)
+        return sum_over(self.difference(layer, moments(features[layer])) for layer in self.target)
 
-    def _distance(self, layer: str, features: FeatureMap) -> Tensor:
-        target, root, measured = self.target[layer], self.roots[layer], measure(features, self.heads.get(layer))
+    def difference(self, layer: str, found: Moments) -> Tensor:
+        """Return the weighted distance of the moments found at one layer, in the encoder's channels."""
+        return self.weights[layer] * self._distance(layer, carried(found, self.heads.get(layer)))
+
+    def _distance(self, layer: str, measured: Moments) -> Tensor:
+        target, root = self.target[layer], self.roots[layer]
         wanted, found = self._ridged(target.covariance), self._ridged(measured.covariance)
         cross = sqrtm(root @ found @ root)
         trace = torch.diagonal(wanted + found - 2 * cross, dim1=1, dim2=2).sum()
@@ -252,6 +257,46 @@ class WassersteinLoss(Loss):
 
     def _ridged(self, covariance: Tensor) -> Tensor:
         return covariance + self.ridge * torch.eye(covariance.shape[1], device=covariance.device)
+
+
+@dataclass(frozen=True)
+class GuidedStyleLoss(Loss):
+    """Compare each region of the picture with a style of its own: ``Σ_r λ_r E_r``, every E_r measured under its guide.
+
+    Args:
+        parts: the style loss of each region.
+        shares: λ_r, what each region counts: its area times its strength, so that a position is drawn to its style as strongly
+            as where there are no regions.
+        guides: by layer, one for each region; None where the region is too small to be measured at that layer.
+
+    Source:
+        Gatys et al. 2017, Controlling Perceptual Factors in Neural Style Transfer, equation 7; that λ_r goes with the area is
+        our own.
+    """
+
+    name: ClassVar[str] = "style"
+    parts: tuple[StyleLoss | WassersteinLoss, ...]
+    shares: tuple[float, ...]
+    guides: Mapping[str, tuple[Guide | None, ...]]
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The style layers."""
+        return frozenset(self.guides)
+
+    def __call__(self, features: Features) -> Tensor:
+        """Sum the weighted differences of all regions."""
+        return sum_over(self._at(layer, features[layer]) for layer in self.guides)
+
+    def _at(self, layer: str, features: FeatureMap) -> Tensor:
+        seen = [(region, guide) for region, guide in enumerate(self.guides[layer]) if guide is not None]
+        total = torch.zeros((), device=features.device)
+        if not seen:
+            return total
+        found = guided_moments(features, [guide for _, guide in seen])
+        for (region, _), measured in zip(seen, found, strict=True):
+            total = total + self.shares[region] * self.parts[region].difference(layer, measured)
+        return total
 
 
 def sum_over(values: Iterator[Tensor]) -> Tensor:
@@ -266,5 +311,9 @@ def mapped(features: FeatureMap, head: Affine | None) -> FeatureMap:
 
 def measure(features: FeatureMap, head: Affine | None) -> Moments:
     """Measure the moments of features, in the target's channels where there is a head."""
-    measured = moments(features)
+    return carried(moments(features), head)
+
+
+def carried(measured: Moments, head: Affine | None) -> Moments:
+    """Carry moments into the target's channels, where there is a head."""
     return measured if head is None else head.moments(measured)

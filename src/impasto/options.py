@@ -17,6 +17,8 @@ Optimizer = Literal["adam", "lbfgs"]
 Pooling = Literal["max", "average", "l2", "plain-average"]
 Border = Literal["replicate", "reflect", "zero"]
 Canvas = Literal["soft-chroma", "pixels"]
+Shrinking = Literal["simple", "inside", "all"]
+Uncovered = Literal["photo", "first-style"]
 SmoothnessForm = Literal["l1", "l2", "nine-point", "sum-l1", "sum-l2", "inetwork"]
 PixelRange = Literal["255", "unit"]
 InstantColor = Literal["style", "keep"]
@@ -140,6 +142,18 @@ class PaintOptions:
     seconds: float = 0.0
     """Stop after about this many seconds by taking fewer steps at every size; 0: as long as it takes."""
 
+    region_strengths: tuple[float, ...] = ()
+    """With a mask for each style: how strongly each region takes its style, 0 (the photo) to 10; empty: 1 everywhere."""
+
+    uncovered: Uncovered = "photo"
+    """What becomes of the parts that no style mask covers: they stay the photo, or take the first-style."""
+
+    mask_shrinking: Shrinking = "simple"
+    """How masks shrink to a layer: simple (by area), inside or all (what sees nothing but, or anything of, the region)."""
+
+    feather: float = 0.01
+    """Width of the soft edge around what stays the photo, as a share of the longer side, 0 (a sharp edge) to 0.25."""
+
     def __post_init__(self) -> None:
         """Check every value; raise OptionError with one sentence on the first that is not allowed."""
         check_kinds(self)
@@ -156,6 +170,8 @@ class PaintOptions:
         for name in ("layer_weights", "style_weights"):
             for weight in getattr(self, name):
                 check_range(name, weight, -1e9, 1e9)
+        for strength in self.region_strengths:
+            check_range("region_strengths", strength, 0, 10)
         for beta in self.betas:
             check_range("betas", beta, 0.0, 0.999999)
         if len(self.betas) != 2:
@@ -192,6 +208,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "scale_factor": (1.01, 100),
     "min_improvement": (0, 1),
     "seconds": (0, 1e9),
+    "feather": (0, 0.25),
 }
 
 
@@ -220,6 +237,9 @@ class InstantOptions:
     refine_seconds: float = 0.0
     """Let the painter go on for about this many seconds; 0: as --refine says."""
 
+    feather: float = 0.01
+    """Width of the soft edge of masks and of what is protected, as a share of the longer side, 0 (sharp) to 0.25."""
+
     engine: Engine = "auto"
     """torch, openvino (faster where impasto[fast] is installed), or auto: openvino for the second picture of a size and on."""
 
@@ -228,6 +248,7 @@ class InstantOptions:
         check_kinds(self)
         check_range("strength", self.strength, 0, 1.5)
         check_range("stroke", self.stroke, 0.25, 4)
+        check_range("feather", self.feather, 0, 0.25)
         check_range("refine_seconds", self.refine_seconds, 0, 1e9)
         if self.size:
             check_range("size", self.size, 32, 100_000)

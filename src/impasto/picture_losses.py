@@ -13,7 +13,7 @@ from torch import Tensor
 from impasto.losses import PIXELS, Loss
 from impasto.options import SmoothnessForm
 from impasto.stats import precise
-from impasto.tensors import Features, Image
+from impasto.tensors import Features, Image, Mask
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,29 @@ class Gamut(Loss):
         """Average the squared excess."""
         image = features[PIXELS]
         return (image - image.clamp(0, 1)).square().mean()
+
+
+@dataclass(frozen=True)
+class Held(Loss):
+    """Hold parts of the picture to the photo: the mean square of what differs, under a mask.
+
+    Args:
+        target: the content, (1, 3, height, width), at the size that is painted.
+        mask: (1, 1, height, width) in [0, 1]; 1 where the photo is held.
+    """
+
+    name: ClassVar[str] = "held"
+    target: Image
+    mask: Mask
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The picture itself."""
+        return frozenset((PIXELS,))
+
+    def __call__(self, features: Features) -> Tensor:
+        """Average the squared differences under the mask over all positions."""
+        return (self.mask * precise(features[PIXELS] - self.target).square()).mean()
 
 
 def total_variation(image: Image, form: SmoothnessForm) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from impasto.errors import OptionError
-from impasto.tensors import FeatureMap, Gram
+from impasto.tensors import FeatureMap, Gram, Mask
 
 
 def gram_matrix(features: FeatureMap) -> Gram:
@@ -114,6 +114,129 @@ class _Centred(torch.autograd.Function):
         of_mean, of_covariance = (gradient / centred.shape[1] for gradient in gradients)
         product = (of_covariance + of_covariance.transpose(1, 2)).to(centred.dtype)
         return torch.baddbmm(of_mean[:, None].to(centred.dtype), centred, product)
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Where at the size of a layer something is measured: positions, and how much each counts.
+
+    Attributes:
+        rows: (n,), indices of the positions, row by row; None for all of them.
+        shares: (n,), what each counts; they sum to 1.
+        roots: (n, channels) or (n, 1), the roots of the shares; as wide as the features they are taken out of the rows faster.
+        area: share of the whole picture that is measured, in [0, 1].
+    """
+
+    rows: Tensor | None
+    shares: Tensor
+    roots: Tensor
+    area: float
+
+    @staticmethod
+    def of(guide: Mask, channels: int = 1, dtype: torch.dtype = torch.float32) -> "Guide | None":
+        """Make the guide of a mask at a layer's size.
+
+        Args:
+            guide: (1, 1, height, width) in [0, 1].
+            channels: of the features that will be measured.
+            dtype: of these features.
+
+        Returns:
+            The guide; None where hardly a position is in the mask.
+        """
+        weights = guide.detach().flatten().double()
+        total = float(weights.sum())
+        if total <= 0 or total**2 / float(weights.square().sum()) < _FEWEST_POSITIONS:
+            return None
+        chosen = weights > 1e-3 * weights.max()
+        rows = None if float(chosen.float().mean()) > _NEARLY_ALL else _in_groups(chosen)
+        shares = weights if rows is None else weights[rows]
+        shares = shares / shares.sum()
+        roots = shares.sqrt().to(dtype)[:, None].expand(-1, channels).contiguous()
+        return Guide(rows, shares.to(dtype), roots, total / weights.numel())
+
+
+_FEWEST_POSITIONS, _NEARLY_ALL, _GROUP = 4.0, 0.9, 16
+
+
+def _in_groups(chosen: Tensor) -> Tensor:
+    """Return the indices that are chosen, and of the others as many more as make the count a multiple of sixteen."""
+    missing = -int(chosen.sum()) % _GROUP
+    others = (~chosen).nonzero()[:missing, 0]
+    return torch.cat([chosen.nonzero()[:, 0], others]).sort().values
+
+
+def guided_moments(features: FeatureMap, guides: Sequence[Guide]) -> tuple[Moments, ...]:
+    """Measure the mean and the covariance of the channels under each of several guides.
+
+    ``μ_r = Σ_i w_ri x_i`` and ``Σ_r = Σ_i w_ri (x_i - μ_r)(x_i - μ_r)ᵀ``. Only the positions that a guide counts are looked at,
+    so that regions which share a picture among them take about as long as the picture whole.
+
+    Args:
+        features: (1, channels, height, width), any floating type.
+        guides: one for each region, at this layer's size.
+
+    Returns:
+        One :class:`Moments` for each guide; precision as in :func:`moments`.
+
+    Example:
+        >>> import torch
+        >>> left = Guide.of(torch.tensor([[[[1.0, 1.0, 1.0, 1.0, 0.0]]]]))
+        >>> (m,) = guided_moments(torch.tensor([[[[0.0, 2.0, 0.0, 2.0, 9.0]]]]), [left])
+        >>> round(m.mean.item(), 4), round(m.covariance.item(), 4)
+        (1.0, 1.0)
+
+    Source:
+        Gatys et al. 2017, Controlling Perceptual Factors in Neural Style Transfer, equations 5-7, with the guide's squares for
+        their weights ``w`` and moments beside Gram matrices.
+    """
+    rows = features.flatten(2).transpose(1, 2)[0]
+    found = _Guided.apply(rows, *guides)  # type: ignore[no-untyped-call]
+    return tuple(Moments(mean, covariance) for mean, covariance in zip(found[::2], found[1::2], strict=True))
+
+
+class _Guided(torch.autograd.Function):
+    """Means and covariances of rows (positions, channels) under several guides; the gradient as in :class:`_Centred`.
+
+    With Y the centred rows, each times the root of its share: ``∂/∂x_i = √w_i (Y (Ḡ + Ḡᵀ) + √w ⊗ ḡ)_i``.
+    """
+
+    @staticmethod
+    def forward(context: Any, rows: Tensor, *guides: Guide) -> tuple[Tensor, ...]:
+        wide = torch.promote_types(rows.dtype, torch.float32)
+        context.guides, context.shape, found, kept = guides, rows.shape, [], []
+        for guide in guides:
+            chosen = rows if guide.rows is None else rows.index_select(0, guide.rows)
+            shares = guide.shares.to(rows.dtype)
+            rough = shares @ chosen
+            centred = torch.sub(*_grouped(chosen, rough)).view_as(chosen)
+            left = (shares @ centred).to(wide)  # what rounding left of the mean
+            weighted = centred.mul_(guide.roots.to(rows.dtype))
+            kept.append(weighted)
+            found += [(rough.to(wide) + left)[None], ((weighted.T @ weighted).to(wide) - left[:, None] * left)[None]]
+        context.save_for_backward(*kept)
+        return tuple(found)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        total: Tensor | None = None
+        for index, (guide, weighted) in enumerate(zip(context.guides, context.saved_tensors, strict=True)):
+            of_mean, of_covariance = (gradient[0].to(weighted.dtype) for gradient in gradients[2 * index : 2 * index + 2])
+            roots = guide.roots.to(weighted.dtype)
+            product = weighted @ (of_covariance + of_covariance.T)
+            product = (product + torch.mul(*_grouped(roots.expand_as(weighted), of_mean)).view_as(product)).mul_(roots)
+            if guide.rows is None:
+                total = product if total is None else total + product
+                continue
+            total = weighted.new_zeros(context.shape) if total is None else total
+            total[guide.rows] = product if index == 0 else product + total.index_select(0, guide.rows)
+        return total, *(None for _ in context.guides)
+
+
+def _grouped(rows: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    """View rows (n, channels) in groups, and repeat the one row as often: short rows are slow to subtract and to multiply."""
+    group = _GROUP if len(rows) % _GROUP == 0 else 1
+    return rows.reshape(-1, group * rows.shape[1]), row.repeat(group)
 
 
 def precise(values: Tensor) -> Tensor:

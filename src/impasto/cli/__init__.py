@@ -29,6 +29,7 @@ app.command(
 app.command(
     "impasto.cli.instant:instant", name="instant", help="Paint a photo in any style in one pass, in a tenth of a second."
 )
+app.command("impasto.cli.regions:regions", name="regions", help="Show the regions that are found in a photo, to paint by name.")
 app.command("impasto.cli.demo:demo", name="demo", help="Paint a photo that comes along in a style that comes along.")
 app.command("impasto.cli.styles:app", name="styles", help="List and show the named styles, add your own and remove them.")
 app.command("impasto.cli.weights:app", name="weights", help="List, fetch, import and verify the weights of encoders.")

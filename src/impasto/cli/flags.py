@@ -112,6 +112,23 @@ class Files:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskFlags:
+    """Where each style goes, and what stays the photo; a mask is a picture, or a name such as auto:sky or gradient:radial."""
+
+    style_mask: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
+    """Where in the result a style goes: a picture, white for there, gradient:left-right, auto:sky, ...; one for each style."""
+
+    style_region: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
+    """Which part of a style picture is looked at; once for each style, and all for the whole of one."""
+
+    content_mask: Annotated[str | None, Parameter(metavar="MASK")] = None
+    """Where in the result there is any style at all; the rest stays the photo."""
+
+    protect: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
+    """What stays exactly as it is in the photo, with a soft edge around it: a picture, auto:skin, ...; may be repeated."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Talk:
     """What is said while painting."""
 

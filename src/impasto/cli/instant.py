@@ -2,13 +2,13 @@
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
-from impasto.cli.flags import Files, InstantFlags, RunFlags, Talk, given, with_output
+from impasto.cli.flags import Files, InstantFlags, MaskFlags, RunFlags, Talk, given, with_output
+from impasto.cli.paint import mask_sources
 from impasto.cli.progress import duration, narrator
 from impasto.errors import OptionError
 from impasto.options import InstantOptions, Run
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
     from impasto.images import Picture
     from impasto.pastiche import Pastiche
+    from impasto.recipes.masking import Masking
     from impasto.recipes.starts import Style
 
 _OPTIONS = Group("How it is painted", sort_key=3)
 _RUN = Group("Where it is computed", sort_key=2)
+_MASKS = Group("Where which style goes", sort_key=4)
 _FILES = Group("What is written", sort_key=1)
 
 
@@ -31,7 +33,10 @@ def instant(
     *styles: str,
     files: Annotated[Files | None, Parameter(name="*", group=_FILES)] = None,
     talk: Annotated[Talk | None, Parameter(name="*", group=_FILES)] = None,
-    masks: Annotated[tuple[Path, ...], Parameter(group=_OPTIONS, consume_multiple=True, negative="")] = (),
+    masks: Annotated[
+        tuple[str, ...], Parameter(group=_MASKS, consume_multiple=True, negative="", show_default=False, metavar="MASK")
+    ] = (),
+    regions: Annotated[MaskFlags | None, Parameter(name="*", group=_MASKS)] = None,
     run: Annotated[RunFlags | None, Parameter(name="*", group=_RUN)] = None,
     options: Annotated[InstantFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
 ) -> int:
@@ -42,17 +47,20 @@ def instant(
         styles: Pictures to paint in the manner of, or names out of "impasto styles list".
         files: Where the result goes.
         talk: What is said.
-        masks: A grey picture for each style, white where that style paints.
+        masks: The masks of all styles after one another: the same as --style-mask for each.
+        regions: Where which style goes.
         run: Where it is computed.
         options: How it is painted.
     """
     from impasto.cli.sitting import check_files, memory_in_words
     from impasto.recipes.instant import InstantPainter, check, instant_options, painted_pastiche
+    from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_content, read_styles
 
     files, talk = with_output(((content,) if content is not None else ()) + styles, files or Files(), "instant"), talk or Talk()
     assert content is not None
-    check_files(files, (content, *styles, *map(str, masks)))
+    asked = mask_sources(regions, masks)
+    check_files(files, (content, *styles, *asked.paths()))
     chosen, where = instant_options(**given(options)), Run(**given(run))
     if (files.gif or files.preview) and not (chosen.refine or chosen.refine_seconds):
         flag = "--gif" if files.gif else "--preview"
@@ -60,20 +68,23 @@ def instant(
             f"{flag} shows the painter going on, and one pass has nothing to show; add --refine, or leave it away"
         )
     console = narrator(quiet=talk.quiet)
-    photo, manners, regions = read_content(content), read_styles(styles), tuple(read_content(mask) for mask in masks)
-    for picture in (photo, *manners, *regions):
-        for note in getattr(picture, "notes", ()):  # a named style has none
-            console.print(f"{picture.name}: {note}")
-    check(photo, manners, regions, chosen)
+    photo, manners = read_content(content), read_styles(styles)
+    check(photo, manners, (), chosen)
+    masking = read_masking(asked, photo, manners)
+    told = (
+        f"{each.name}: {note}" for each in (photo, *manners) for note in getattr(each, "notes", ())
+    )  # named styles have none
+    for note in (*told, *masking.notes):
+        console.print(note)
     _set_threads(where)
     with memory_in_words(chosen.size or max(photo.size)):
         painter = InstantPainter(where, chosen.engine)
         began = time.perf_counter()
-        pastiche = painted_pastiche(painter, photo, manners, regions, chosen)
+        pastiche = painted_pastiche(painter, photo, manners, masking, chosen)
         took = time.perf_counter() - began
         code = 0
         if chosen.refine or chosen.refine_seconds:
-            pastiche, code = _refined(pastiche, photo, manners, (chosen, where, files), console)
+            pastiche, code = _refined(pastiche, (photo, manners, masking), (chosen, where, files), console)
     _save(pastiche, files)
     if talk.json:
         print(json.dumps({**pastiche.record, "output": str(files.output)}), flush=True)
@@ -85,8 +96,7 @@ def instant(
 
 def _refined(
     pastiche: "Pastiche",
-    photo: "Picture",
-    styles: "tuple[Style, ...]",
+    pictures: "tuple[Picture, tuple[Style, ...], Masking]",
     settings: tuple[InstantOptions, Run, Files],
     console: "Console",
 ) -> tuple["Pastiche", int]:
@@ -94,8 +104,8 @@ def _refined(
     from impasto.cli.sitting import Order, paint_and_show
     from impasto.recipes.instant import refining_easel, with_refinement
 
-    options, run, files = settings
-    easel = refining_easel(pastiche.image, photo, styles, options, run)
+    (photo, styles, masking), (options, run, files) = pictures, settings
+    easel = refining_easel(pastiche.image, photo, styles, options, run, masking)
     order = Order(photo, styles, easel.options, run, files, ())
     try:
         sitting, film = paint_and_show(order, easel, console)

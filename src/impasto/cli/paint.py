@@ -2,19 +2,21 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter
 
-from impasto.cli.flags import Files, PaintFlags, RunFlags, Talk, given, with_output
+from impasto.cli.flags import Files, MaskFlags, PaintFlags, RunFlags, Talk, given, with_output
 from impasto.cli.progress import narrator
 from impasto.errors import OptionError
 from impasto.options import PaintOptions, Run
 
 if TYPE_CHECKING:
     from impasto.cli.sitting import Order
+    from impasto.recipes.masking import MaskSources
 
 _OPTIONS = Group("How it is painted", sort_key=3)
+_MASKS = Group("Where which style goes", sort_key=4)
 _RUN = Group("Where it is computed", sort_key=2)
 _FILES = Group("What is written", sort_key=1)
 
@@ -29,6 +31,7 @@ def paint(
     talk: Annotated[Talk | None, Parameter(name="*", group=_FILES)] = None,
     run: Annotated[RunFlags | None, Parameter(name="*", group=_RUN)] = None,
     options: Annotated[PaintFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
+    masks: Annotated[MaskFlags | None, Parameter(name="*", group=_MASKS)] = None,
 ) -> int:
     """Paint a photo in the manner of one or several pictures, or of a named style.
 
@@ -41,6 +44,7 @@ def paint(
         talk: What is said.
         run: Where it is computed.
         options: How it is painted.
+        masks: Where which style goes.
     """
     from impasto.cli.sitting import paint_to_file
 
@@ -48,52 +52,74 @@ def paint(
         raise OptionError("--replay paints anew and --resume goes on; give one of them")
     files, talk = files or Files(), talk or Talk()
     words = ((content,) if content is not None else ()) + styles
+    asked = mask_sources(masks)
     if replay:
-        order = _replayed(words, files, replay, given(options), given(run))
+        order = _replayed(words, (files, asked), replay, given(options), given(run))
     elif resume:
-        order = _resumed(words, files, given(options), given(run))
+        order = _resumed(words, (files, asked), given(options), given(run))
     else:
-        order = _new(words, files, given(options), given(run))
+        order = _new(words, (files, asked), given(options), given(run))
     console = narrator(quiet=talk.quiet)
     for note in order.notes():
         console.print(note)
     return paint_to_file(order, talk)
 
 
-def _new(words: tuple[str, ...], files: Files, options: dict[str, Any], run: dict[str, Any]) -> "Order":
+Asked: TypeAlias = "tuple[Files, MaskSources]"
+"""The files and the masks that were asked for."""
+
+
+def mask_sources(masks: MaskFlags | None, more: tuple[str, ...] = ()) -> "MaskSources":
+    """Take the masks from their flags; more masks of styles may have come by another."""
+    from impasto.recipes.masking import MaskSources
+
+    masks = masks or MaskFlags()
+    return MaskSources((*masks.style_mask, *more), masks.style_region, masks.content_mask, masks.protect)
+
+
+def _new(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run: dict[str, Any]) -> "Order":
     from impasto.recipes.presets import paint_options
 
-    return _order(words, files, paint_options(**options), Run(**run))
+    return _order(words, asked, paint_options(**options), Run(**run))
 
 
-def _replayed(words: tuple[str, ...], files: Files, source: Path, options: dict[str, Any], run: dict[str, Any]) -> "Order":
+def _replayed(words: tuple[str, ...], asked: Asked, source: Path, options: dict[str, Any], run: dict[str, Any]) -> "Order":
     from impasto.cli import repeat
+    from impasto.recipes.masking import MaskSources
 
-    record = repeat.record_in(source)
+    record, (files, masks) = repeat.record_in(source), asked
     chosen, where = repeat.replayed(record, options, run)
-    words = words or repeat.found_inputs(record, (Path(), source.parent))
-    return dataclasses.replace(_order(words, files, chosen, where, source), record=record)
+    folders = (Path(), source.parent)
+    words = words or repeat.found_inputs(record, folders)
+    masks = repeat.found_masks(record, folders) if masks == MaskSources() else masks
+    return dataclasses.replace(_order(words, (files, masks), chosen, where, source), record=record)
 
 
-def _resumed(words: tuple[str, ...], files: Files, options: dict[str, Any], run: dict[str, Any]) -> "Order":
+def _resumed(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run: dict[str, Any]) -> "Order":
     from impasto.cli import repeat
 
+    files, masks = asked
     files = with_output(words, files, "paint")
     assert files.output is not None
     record, stood = repeat.resumption(files.output, files.record)
     chosen, where = repeat.resumed_options(record, options, run)
-    order = _order(words, files, chosen, where)
-    for difference in repeat.differences(record, order.content, order.styles):
+    order = _order(words, (files, masks), chosen, where)
+    found = [*repeat.differences(record, order.content, order.styles), *repeat.mask_differences(record, order.masking)]
+    for difference in found:
         raise OptionError(f"{difference}; go on with the same pictures, or leave --resume away")
     return dataclasses.replace(order, record=record, resumption=stood)
 
 
-def _order(words: tuple[str, ...], files: Files, options: PaintOptions, run: Run, *inputs: Path) -> "Order":
+def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run, *inputs: Path) -> "Order":
     """Check the files, cheap as that is, and read the pictures."""
     from impasto.cli.sitting import Order, check_files
+    from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_content, read_styles
 
+    files, masks = asked
     files = with_output(words, files, "paint")
-    check_files(files, (*words, *map(str, inputs)))
+    check_files(files, (*words, *masks.paths(), *map(str, inputs)))
     content, *styles = words
-    return Order(read_content(content), read_styles(styles), options, run, files, words)
+    photo, manners = read_content(content), read_styles(styles)
+    words = (*words, *masks.words())
+    return Order(photo, manners, options, run, files, words, masking=read_masking(masks, photo, manners))

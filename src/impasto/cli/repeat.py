@@ -12,6 +12,7 @@ from impasto.errors import ImageFileError, OptionError
 from impasto.images import Picture
 from impasto.options import PaintOptions, Run, dashed
 from impasto.pastiche import Record, described
+from impasto.recipes.masking import MASK_FLAGS, Masking, MaskSources, Spec
 from impasto.recipes.painting import options_of
 from impasto.recipes.starts import Resumption, Style
 from impasto.weights.files import sha256_of
@@ -73,6 +74,62 @@ def differences(record: Record, content: Picture, styles: Sequence[Style]) -> li
         for was, now in zip(wanted, given, strict=True)
         if now.get("sha256") != was.sha256
     ]
+
+
+def found_masks(record: Record, folders: Sequence[Path]) -> MaskSources:
+    """Find the masks that a record was painted under: files by their names and hashes, the others by their names.
+
+    Raises:
+        OptionError: a file is in none of the folders, or was a picture in memory; the sentence tells its name and hash.
+    """
+    told = _masks_in(record)
+    several = {name: tuple(_found_mask(each, folders) for each in told[name]) for name in told if name != "content_mask"}
+    limit = _found_mask(told["content_mask"][0], folders) if "content_mask" in told else None
+    return MaskSources(**several, content_mask=limit)
+
+
+def mask_differences(record: Record, masking: Masking) -> list[str]:
+    """Say which masks are not those of the record, a sentence for each."""
+    was, now = _masks_in(record), _masks_in(masking.record)
+    found = []
+    for name, flag in MASK_FLAGS.items():
+        before, given = was.get(name, []), now.get(name, [])
+        if len(before) != len(given):
+            found.append(f"the record was painted with {flag} {len(before)} times and {len(given)} are given")
+            continue
+        found += [
+            f"{flag} {new['name']!r} is not the {old['name']!r} of the record: its SHA-256 is {_short(new['sha256'])}, "
+            f"and that was {_short(old['sha256'])}"
+            for old, new in zip(before, given, strict=True)
+            if old["sha256"] != new["sha256"]
+        ]
+    return found
+
+
+def _masks_in(record: Record) -> dict[str, list[dict[str, str]]]:
+    """Return the masks of a record, a list for each kind of them."""
+    told = record.get("masks", {})
+    try:
+        lists = {name: told[name] if isinstance(told[name], list) else [told[name]] for name in MASK_FLAGS if name in told}
+        return {name: [{key: str(each[key]) for key in ("name", "kind", "sha256")} for each in lists[name]] for name in lists}
+    except (KeyError, TypeError) as error:
+        raise OptionError(
+            f"the masks in the record are damaged ({error} is missing); give them anew, as in --style-mask"
+        ) from error
+
+
+def _found_mask(told: dict[str, str], folders: Sequence[Path]) -> str:
+    if told["kind"] == "named":
+        return told["name"]
+    spec = Spec.of(told["name"])
+    for folder in folders:
+        path = folder / Path(spec.word).name
+        if path.is_file() and sha256_of(path) == told["sha256"]:
+            return spec.text(str(path))
+    raise OptionError(
+        f"the mask {told['name']!r} of the record, with SHA-256 {told['sha256']}, is not here; give the masks as in: "
+        "impasto paint --replay RECORD --style-mask FILE"
+    )
 
 
 def replayed(record: Record, options: dict[str, Any], run: dict[str, Any]) -> tuple[PaintOptions, Run]:

@@ -22,7 +22,7 @@ from impasto import images
 from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.flags import Files, Talk
 from impasto.cli.progress import duration, losses_in_words, narrator, progress
-from impasto.cli.repeat import differences
+from impasto.cli.repeat import differences, mask_differences
 from impasto.engine import Step
 from impasto.errors import ImageFileError, ImpastoError, OptionError, ResourceError
 from impasto.images import Picture, fitted_size, resize
@@ -30,6 +30,7 @@ from impasto.options import PaintOptions, Run
 from impasto.pastiche import Record, new_record, with_progress
 from impasto.recipes import gatys
 from impasto.recipes.gatys import Easel
+from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.painting import finished
 from impasto.recipes.starts import Resumption, Style
 
@@ -46,9 +47,10 @@ class Order:
         options: how to paint.
         run: device, precision, seed, threads.
         files: where the result goes; ``output`` is named.
-        words: the content and the styles as the user named them.
+        words: the content, the styles and the masks as the user named them.
         record: of the painting that is repeated or gone on with.
         resumption: where a painting that is gone on with stood.
+        masking: where each style goes, and what stays the photo.
     """
 
     content: Picture
@@ -59,6 +61,7 @@ class Order:
     words: tuple[str, ...]
     record: Record | None = None
     resumption: Resumption | None = None
+    masking: Masking = NO_MASKS
 
     @property
     def output(self) -> Path:
@@ -71,8 +74,10 @@ class Order:
         for picture in (self.content, *self.styles):
             if isinstance(picture, Picture):
                 yield from (f"{picture.name}: {note}" for note in picture.notes)
+        yield from self.masking.notes
         if self.record:
-            for difference in differences(self.record, self.content, self.styles):
+            found = differences(self.record, self.content, self.styles)
+            for difference in (*found, *mask_differences(self.record, self.masking)):
                 yield f"{difference}; the result will be another"
 
 
@@ -112,7 +117,7 @@ def paint_to_file(order: Order, talk: Talk) -> int:
     if order.run.threads:
         torch.set_num_threads(order.run.threads)
     with memory_in_words(order.options.size):
-        easel = gatys.set_up(order.content, order.styles, order.options, order.run)
+        easel = gatys.set_up(order.content, order.styles, order.options, order.run, order.masking)
         easel = gatys.resumed(easel, order.resumption) if order.resumption else easel
         console.print(announcement(order, easel))
         sitting, film = paint_and_show(order, easel, console)
@@ -149,7 +154,7 @@ def paint_and_show(order: Order, easel: Easel, console: Console) -> tuple[Sittin
 def final_record(order: Order, easel: Easel, last: Step, sitting: Sitting) -> Record:
     """Make the record of a painting that ends, or is interrupted, here."""
     begun = new_record(order.content, order.styles, order.options, order.run, easel.encoder.sha256)
-    record = with_progress(begun, last)
+    record = with_progress(begun | order.masking.record, last)
     record["steps"] |= {"here": sitting.here, "finished": sitting.is_finished}
     if order.resumption and order.record:
         record["steps"]["done"] += order.record["steps"]["done"]

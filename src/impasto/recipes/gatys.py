@@ -20,6 +20,7 @@ from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.vgg import FULL_WIDTHS
 from impasto.engine import Descent, Plan, Size, Step, pyramid
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError, nearest_name
+from impasto.guides import guides_at, receptive_field
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses import (
     ContentLoss,
@@ -33,7 +34,9 @@ from impasto.losses import (
 )
 from impasto.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
 from impasto.options import INITS, PaintOptions, Run
-from impasto.picture_losses import EdgeAwareSmoothness, Gamut, Smoothness, StructureLoss, flatness
+from impasto.picture_losses import EdgeAwareSmoothness, Gamut, Held, Smoothness, StructureLoss, flatness
+from impasto.recipes.masking import NO_MASKS, Masking
+from impasto.recipes.regions import HELD_WEIGHT, NO_LAYOUT, Layout, Restored, guided_style_loss, lay_out
 from impasto.recipes.starts import (
     SMALLEST_SIDE,
     Resumption,
@@ -45,9 +48,9 @@ from impasto.recipes.starts import (
     with_margin,
     without_margin,
 )
-from impasto.stats import Affine, Moments, blend
+from impasto.stats import Affine, Guide, Moments, blend, guided_moments, moments
 from impasto.styles import NamedStyle
-from impasto.tensors import Features, Image
+from impasto.tensors import Features, Image, Mask
 
 _GAMUT_WEIGHT = 10.0
 _FEWEST_PIXELS = 8
@@ -66,6 +69,7 @@ class Easel:
         styles: what to paint in the manner of.
         start: the picture painting begins with, at the first size.
         first_scale: index of the first size, above 0 where an interrupted painting goes on.
+        layout: regions, and what stays the photo.
     """
 
     content: Image
@@ -77,9 +81,12 @@ class Easel:
     arithmetic: Arithmetic
     options: PaintOptions
     first_scale: int = 0
+    layout: Layout = NO_LAYOUT
 
 
-def steps(content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run) -> Iterator[Step]:
+def steps(
+    content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run, masking: Masking = NO_MASKS
+) -> Iterator[Step]:
     """Paint, and yield every step; to cancel is to stop iterating.
 
     Args:
@@ -87,6 +94,7 @@ def steps(content: Picture, styles: Sequence[Style], options: PaintOptions, run:
         styles: one or several manners.
         options: how to paint.
         run: device, precision, seed.
+        masking: where each style goes, and what stays the photo.
 
     Yields:
         Steps whose ``image`` is at the final proportions, margin cut, (1, 3, height, width).
@@ -94,7 +102,7 @@ def steps(content: Picture, styles: Sequence[Style], options: PaintOptions, run:
     Raises:
         OptionError, ShapeError, ResourceError: what cannot be painted, before the first step.
     """
-    yield from paint_on(set_up(content, styles, options, run))
+    yield from paint_on(set_up(content, styles, options, run, masking))
 
 
 def paint_on(easel: Easel) -> Iterator[Step]:
@@ -118,12 +126,13 @@ def paint_on(easel: Easel) -> Iterator[Step]:
         seconds=options.seconds,
     )
     share = easel.margin / max(easel.content.shape[-2:])
+    restored = Restored(easel.content, easel.layout.kept, easel.margin)
     for step in painted:
-        image = without_margin(step.image, round(share * max(step.size)))
+        image = restored(without_margin(step.image, round(share * max(step.size))))
         yield replace(step, image=image, scale=step.scale + easel.first_scale)
 
 
-def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run) -> Easel:
+def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run, masking: Masking = NO_MASKS) -> Easel:
     """Check what is asked for, load the network, and make everything ready.
 
     Raises:
@@ -144,7 +153,22 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
     start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)
-    return Easel(photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options)
+    easel = Easel(photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options)
+    return easel if masking is NO_MASKS else masked(easel, masking, size)
+
+
+def masked(easel: Easel, masking: Masking, size: Size) -> Easel:
+    """Lay the masks out on an easel, for a result of a size; painting starts from the photo where it stays.
+
+    Raises:
+        OptionError: nothing would be painted.
+    """
+    layout = lay_out(masking, size, easel.margin, easel.options, len(easel.styles)).to(easel.arithmetic.device)
+    start = easel.start
+    if layout.kept is not None:
+        shape = (start.shape[-2], start.shape[-1])
+        start = torch.lerp(start, resize(easel.content, shape), resize(layout.kept, shape))
+    return replace(easel, layout=layout, start=start)
 
 
 def with_steps(options: PaintOptions, encoder: Vgg) -> PaintOptions:
@@ -190,6 +214,8 @@ def objective_at(easel: Easel, size: Size) -> Objective:
         objective += options.structure_weight * StructureLoss(photo)
     if options.canvas != "pixels":
         objective += _GAMUT_WEIGHT * Gamut()
+    if easel.layout.kept is not None:
+        objective += HELD_WEIGHT * Held(photo, resize(easel.layout.kept, size))
     return objective
 
 
@@ -209,12 +235,24 @@ def content_loss(easel: Easel, photo: Image) -> Loss:
 
 
 def style_loss(easel: Easel, size: Size) -> Loss:
-    """Make the style loss for one size: the statistics of the styles, blended, and what they are weighted with."""
-    options, encoder = easel.options, easel.encoder
-    layers = options.style_layers
+    """Make the style loss for one size: of the picture, or of each of its regions."""
+    options, layout = easel.options, easel.layout
     given = options.style_weights or (1.0,) * len(easel.styles)
     edge_px = max(size) / (1 + 2 * options.margin) * options.style_scale
-    measured = [style_moments(easel, style, edge_px) for style in easel.styles]
+    parts_of = layout.style_masks or (None,) * len(easel.styles)
+    measured = [style_moments(easel, style, edge_px, part) for style, part in zip(easel.styles, parts_of, strict=True)]
+    if not layout.masks:
+        return moments_loss(easel, size, measured, given)
+    parts = [moments_loss(easel, size, measured, weights) for weights in layout.weights]
+    return guided_style_loss(parts, layout, size, easel.encoder, options)
+
+
+def moments_loss(
+    easel: Easel, size: Size, measured: Sequence[dict[str, Moments]], given: Sequence[float]
+) -> StyleLoss | WassersteinLoss:
+    """Make the style loss for the statistics of the styles, blended, and what they are weighted with."""
+    options, encoder = easel.options, easel.encoder
+    layers = options.style_layers
     target = {layer: blend([each[layer] for each in measured], given) for layer in layers}
     shares = dict(zip(layers, options.layer_weights or (1 / len(layers),) * len(layers), strict=True))
     heads, scale = heads_of(encoder, layers), feature_scale(encoder, options)
@@ -239,8 +277,8 @@ def style_loss(easel: Easel, size: Size) -> Loss:
     return StyleLoss(target, gram, mean, deviation, heads, shift)
 
 
-def style_moments(easel: Easel, style: Style, edge_px: float) -> dict[str, Moments]:
-    """Measure one style at a longer side of edge_px, in the channels of the full network."""
+def style_moments(easel: Easel, style: Style, edge_px: float, part: Mask | None = None) -> dict[str, Moments]:
+    """Measure one style, or part of its picture, at a longer side of edge_px, in the channels of the full network."""
     layers, device = easel.options.style_layers, easel.arithmetic.device
     if isinstance(style, NamedStyle):
         known, heads = style.at(edge_px, layers), heads_of(slim_encoder().to(device), layers)
@@ -249,7 +287,20 @@ def style_moments(easel: Easel, style: Style, edge_px: float) -> dict[str, Momen
     picture = resize(style.image, fitted_size(style.size, max(16, round(edge_px))))
     picture = at_least(picture.to(device), 16)
     features = encode(easel, picture, layers)
-    return {layer: measure(features[layer], heads[layer]) for layer in layers}
+    found = {layer: moments(features[layer]) for layer in layers} if part is None else measured_part(easel, features, part)
+    return {layer: through(found[layer], heads[layer]) for layer in layers}
+
+
+def measured_part(easel: Easel, features: Features, part: Mask) -> dict[str, Moments]:
+    """Measure the features of part of a style picture; a layer too coarse to see the part alone is measured whole."""
+    found, how = {}, easel.options.mask_shrinking
+    for layer, values in features.items():
+        apart = receptive_field(layer, easel.encoder.layers)[1]
+        mask = resize(part, (values.shape[-2] * apart, values.shape[-1] * apart)).to(values.device)
+        (shrunk,) = guides_at([mask], layer, easel.encoder.layers, how)
+        guide = Guide.of(shrunk, dtype=values.dtype)
+        found[layer] = moments(values) if guide is None else guided_moments(values, [guide])[0]
+    return found
 
 
 def heads_of(encoder: Vgg, layers: Sequence[str]) -> dict[str, Affine | None]:

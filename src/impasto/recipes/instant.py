@@ -22,6 +22,7 @@ from impasto.color import color_moments, monge_kantorovich, recolored
 from impasto.encoders import Vgg, load_encoder
 from impasto.engine import Step
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError, nearest_name
+from impasto.guides import feathered, shared, softened
 from impasto.images import Picture, Source, fitted_size, resize
 from impasto.networks.compiled import Compiled, openvino_is_there
 from impasto.networks.instant import BACK, LIGHT_AND_COLOR, MULTIPLE_PX, STYLE_LAYERS, InstantNetwork
@@ -29,8 +30,10 @@ from impasto.networks.instant_files import load_instant, shipped_instant
 from impasto.options import InstantOptions, Run
 from impasto.pastiche import Pastiche, recorded
 from impasto.recipes import gatys
+from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, MaskSources, asked_masks, read_masking
 from impasto.recipes.painting import StyleSource, read_content, read_styles
 from impasto.recipes.presets import paint_options
+from impasto.recipes.regions import at_size
 from impasto.recipes.starts import SMALLEST_SIDE, Resumption, Style, at_least
 from impasto.stats import Affine, Moments, blend, moments
 from impasto.styles import NamedStyle
@@ -45,6 +48,7 @@ _BROADEST = 1.5
 """The network knows strokes up to half again as broad; for broader ones a smaller picture is painted."""
 _PART_PX, _PARTS = 256, 24
 _REFINED_SIZES = 2
+_FEWEST_PX = 8
 _COMPILED_SIZES = 2
 """Kept ready: one lying, one standing. Each holds the memory of its size."""
 _FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 240, 20
@@ -240,7 +244,7 @@ def instant(
     content: Source | Picture,
     style: StyleSource | Sequence[StyleSource],
     *,
-    masks: Sequence[Source | Picture] = (),
+    masks: Sequence[MaskSource] = (),
     run: Run | None = None,
     **options: Any,
 ) -> Pastiche:
@@ -249,9 +253,10 @@ def instant(
     Args:
         content: the photo: a path, bytes, a Pillow image, a NumPy array or a tensor.
         style: a picture in any of those forms, the name of a style, or several of them.
-        masks: one for each style, white where it paints; soft edges are kept. Empty: the styles are blended everywhere.
+        masks: one for each style, white where it paints. Empty: the styles are blended everywhere.
         run: device and precision.
-        options: any field of :class:`impasto.InstantOptions`.
+        options: any field of :class:`impasto.InstantOptions`, and the masks by the names that they have in
+            :func:`impasto.paint`: ``style_masks`` (the same as ``masks``), ``style_regions``, ``content_mask``, ``protect``.
 
     Returns:
         The result; see :class:`impasto.Pastiche`.
@@ -264,22 +269,31 @@ def instant(
         >>> impasto.instant(skimage.data.astronaut(), skimage.data.coffee(), size=128).image.shape
         torch.Size([1, 3, 128, 128])
     """
-    photo, styles, chosen = read_content(content), read_styles(style), instant_options(**options)
+    asked, others = asked_masks({"style_masks": list(masks) or None} | options)
+    photo, styles, chosen = read_content(content), read_styles(style), instant_options(**others)
     if photo is content:  # it is the caller's, who wants to keep it as it is
         photo = replace(photo, image=photo.image.clone())
-    regions = tuple(read_content(mask) for mask in masks)
-    check(photo, styles, regions, chosen)
-    pastiche = painted_pastiche(_painter(run or Run(), chosen.engine), photo, styles, regions, chosen)
+    check(photo, styles, (), chosen)
+    masking = read_masking(asked, photo, styles)
+    pastiche = painted_pastiche(_painter(run or Run(), chosen.engine), photo, styles, masking, chosen)
     if chosen.refine or chosen.refine_seconds:
-        last = deque(gatys.paint_on(refining_easel(pastiche.image, photo, styles, chosen, run or Run())), maxlen=1).pop()
+        easel = refining_easel(pastiche.image, photo, styles, chosen, run or Run(), masking)
+        last = deque(gatys.paint_on(easel), maxlen=1).pop()
         pastiche = with_refinement(pastiche, photo, last, chosen)
     return pastiche
 
 
-def refining_easel(image: Image, photo: Picture, styles: Sequence[Style], options: InstantOptions, run: Run) -> gatys.Easel:
-    """Put an instant picture on the painter's easel, for the last two sizes."""
-    chosen = paint_options(size=max(image.shape[-2:]), seconds=options.refine_seconds, style_weights=options.style_weights)
-    easel = gatys.set_up(photo, styles, chosen, run)
+def refining_easel(
+    image: Image, photo: Picture, styles: Sequence[Style], options: InstantOptions, run: Run, masking: Masking = NO_MASKS
+) -> gatys.Easel:
+    """Put an instant picture on the painter's easel, for the last two sizes, under the same masks."""
+    chosen = paint_options(
+        size=max(image.shape[-2:]),
+        seconds=options.refine_seconds,
+        style_weights=options.style_weights,
+        feather=options.feather,
+    )
+    easel = gatys.set_up(photo, styles, chosen, run, masking)
     scale = max(0, len(easel.sizes) - _REFINED_SIZES)
     return gatys.resumed(easel, Resumption(image, scale, done=0))
 
@@ -312,9 +326,14 @@ def instant_options(**options: Any) -> InstantOptions:
 
 
 def painted_pastiche(
-    painter: InstantPainter, photo: Picture, styles: Sequence[Style], masks: Sequence[Picture], options: InstantOptions
+    painter: InstantPainter,
+    photo: Picture,
+    styles: Sequence[Style],
+    masks: Masking | Sequence[Picture],
+    options: InstantOptions,
 ) -> Pastiche:
     """Paint with a painter that stands ready; a large photo, which goes through in tiles, is painted over in its own memory."""
+    masking = as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     working = _working_size(size, options)
     check_memory(working, painter.device)
@@ -322,9 +341,9 @@ def painted_pastiche(
     if image is photo.image and (options.refine or options.refine_seconds):  # the painter goes on from the photo itself
         image = image.clone()
     edge_px = max(working) * min(options.stroke, _BROADEST)
-    manners = [painter.manner(style, edge_px=edge_px) for style in styles]
-    if masks:
-        image = _in_regions(painter, image, manners, masks, options)
+    manners = [painter.manner(style, edge_px=edge_px) for style in style_parts(styles, masking)]
+    if masking.style_masks or masking.content_mask or masking.protect:
+        image = _in_regions(painter, image, manners, masking, options)
     else:
         image = _paint(painter, image, blended(manners, options.style_weights), options)
     alpha = None if photo.alpha is None else resize(photo.alpha, size)
@@ -332,7 +351,16 @@ def painted_pastiche(
         "network": {"name": "instant", "sha256": painter.network.sha256},
         "options": asdict(options),
     }
-    return Pastiche(image.cpu(), alpha, photo.metadata, record)
+    return Pastiche(image.cpu(), alpha, photo.metadata, record | masking.record)
+
+
+def as_masking(masks: Masking | Sequence[Picture], photo: Picture, styles: Sequence[Style]) -> Masking:
+    """Return masks that were read as they are, and read those that are pictures: one for each style.
+
+    Raises:
+        OptionError: a wrong count, or a mask under which nothing would be painted.
+    """
+    return masks if isinstance(masks, Masking) else read_masking(MaskSources(style_masks=tuple(masks)), photo, styles)
 
 
 def blended(manners: Sequence[Manner], weights: Sequence[float]) -> Manner:
@@ -361,12 +389,12 @@ def _working_size(size: tuple[int, int], options: InstantOptions) -> tuple[int, 
 # ---------------------------------------------------------------------------------------------------- checks
 
 
-def check(photo: Picture, styles: Sequence[Style], masks: Sequence[Picture], options: InstantOptions) -> None:
+def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Picture], options: InstantOptions) -> None:
     """Raise unless there is something to paint.
 
     Raises:
         ShapeError: a picture too small.
-        OptionError: a wrong number of styles, weights or masks; masks where the painter shall go on.
+        OptionError: a wrong number of styles, weights or masks.
     """
     if not styles:
         raise OptionError("no style was given; give a picture or a named style (see impasto styles list)")
@@ -374,16 +402,13 @@ def check(photo: Picture, styles: Sequence[Style], masks: Sequence[Picture], opt
         raise OptionError(
             f"--style-weights has {len(options.style_weights)} values for {len(styles)} styles; give one for each style"
         )
-    if masks and len(masks) != len(styles):
-        raise OptionError(f"--masks has {len(masks)} pictures for {len(styles)} styles; give one for each style")
-    if masks and (options.refine or options.refine_seconds):
-        raise OptionError("--refine paints over the whole picture and knows no --masks; leave one of the two away")
     for picture in (photo, *(style for style in styles if isinstance(style, Picture))):
         if min(picture.size) < 8:
             raise ShapeError(
                 f"{picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to see anything; "
                 "both sides must be at least 8"
             )
+    as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     if min(size) < SMALLEST_SIDE:
         raise ShapeError(
@@ -436,20 +461,40 @@ def _paint(painter: InstantPainter, image: Image, manner: Manner, options: Insta
     return resize(image, size)
 
 
+def style_parts(styles: Sequence[Style], masking: Masking) -> list[Style]:
+    """Return what is looked at of each style: the picture, or the smallest upright part of it that holds its mask."""
+    return [_part(style, masking.style_mask(index)) for index, style in enumerate(styles)]
+
+
+def _part(style: Style, mask: Mask | None) -> Style:
+    """Cut a style picture to its mask: the network measures pictures, not positions, so a region becomes the box around it."""
+    if mask is None or not isinstance(style, Picture):
+        return style
+    inside = mask[0, 0] > 0.5 * mask.max()
+    rows, columns = inside.any(1).nonzero()[:, 0], inside.any(0).nonzero()[:, 0]
+    height, width = style.size
+    top, left = (min(int(first[0]), max(0, side - _FEWEST_PX)) for first, side in ((rows, height), (columns, width)))
+    bottom, right = max(int(rows[-1]) + 1, top + _FEWEST_PX), max(int(columns[-1]) + 1, left + _FEWEST_PX)
+    return replace(style, image=style.image[..., top:bottom, left:right])
+
+
 def _in_regions(
-    painter: InstantPainter, image: Image, manners: Sequence[Manner], masks: Sequence[Picture], options: InstantOptions
+    painter: InstantPainter, image: Image, manners: Sequence[Manner], masking: Masking, options: InstantOptions
 ) -> Image:
-    """Paint once in every style and put the parts together; what no mask covers stays the photo."""
-    guides = [_guide(mask, (image.shape[-2], image.shape[-1])) for mask in masks]
-    total = torch.stack(guides).sum(0)
-    result = image * (1 - total).clamp_min(0)
-    for manner, guide in zip(manners, guides, strict=True):
-        result += guide / total.clamp_min(1) * _paint(painter, image.clone(), manner, options)
+    """Paint once in every style and put the parts together, with soft seams; what no mask covers stays the photo."""
+    size = (image.shape[-2], image.shape[-1])
+    feather_px = round(options.feather * max(size))
+    masks, _ = shared([softened(resize(each.mask, size), feather_px) for each in masking.style_masks or (EVERYWHERE,)])
+    if masking.content_mask:
+        masks = [mask * softened(resize(masking.content_mask.mask, size), feather_px) for mask in masks]
+    for each in masking.protect:
+        masks = [mask * (1 - feathered(at_size(each.mask, size), feather_px)) for mask in masks]
+    if not masking.style_masks:
+        manners = [blended(manners, options.style_weights)]
+    result = image * (1 - torch.stack(masks).sum(0)).clamp_min(0)
+    for manner, mask in zip(manners, masks, strict=True):
+        result += mask * _paint(painter, image.clone(), manner, options)
     return result
-
-
-def _guide(mask: Picture, size: tuple[int, int]) -> Mask:
-    return resize(mask.image.mean(1, keepdim=True), size)
 
 
 def in_eights(image: Image) -> Image:

@@ -13,6 +13,7 @@ from impasto.images import Picture, Source
 from impasto.options import PaintOptions, Run
 from impasto.pastiche import Pastiche, new_record, with_progress
 from impasto.recipes import gatys
+from impasto.recipes.masking import asked_masks, read_masking
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
 from impasto.styles import SUFFIX, NamedStyle, find_style, load_style, shipped_styles
@@ -36,7 +37,9 @@ def paint(
         style: a picture in any of those forms, the name of a style, or several of them.
         preset: the set of constants to start from; see :data:`impasto.recipes.presets.PRESETS`.
         run: device, precision and seed.
-        options: any field of :class:`impasto.PaintOptions`.
+        options: any field of :class:`impasto.PaintOptions`, and the masks by name: ``style_masks`` (where each style goes),
+            ``style_regions`` (which part of each style picture is measured), ``content_mask`` and ``protect``; each may be
+            a picture in any form or a name, see :mod:`impasto.recipes.masking`.
 
     Returns:
         The result, with ``.image`` (1, 3, height, width) in [0, 1], ``.save(path)`` and ``.record``.
@@ -51,9 +54,11 @@ def paint(
         (1, 3, 64, 64)
     """
     photo, styles = read_content(content), read_styles(style)
-    chosen, run = paint_options(preset, **options), run or Run()
-    easel = gatys.set_up(photo, styles, chosen, run)
-    record = new_record(photo, styles, chosen, run, easel.encoder.sha256)
+    masks, others = asked_masks(options)
+    chosen, run = paint_options(preset, **others), run or Run()
+    masking = read_masking(masks, photo, styles)
+    easel = gatys.set_up(photo, styles, chosen, run, masking)
+    record = new_record(photo, styles, chosen, run, easel.encoder.sha256) | masking.record
     last = deque(gatys.paint_on(easel), maxlen=1).pop()  # there is one: every size has a step at the least
     return finished(photo, last, with_progress(record, last))
 
@@ -76,7 +81,10 @@ def steps(
         >>> step.number, step.losses["style"] > 0
         (2, True)
     """
-    yield from gatys.steps(read_content(content), read_styles(style), paint_options(preset, **options), run or Run())
+    photo, styles = read_content(content), read_styles(style)
+    masks, others = asked_masks(options)
+    chosen = paint_options(preset, **others)
+    yield from gatys.steps(photo, styles, chosen, run or Run(), read_masking(masks, photo, styles))
 
 
 def finished(photo: Picture, step: Step, record: dict[str, Any]) -> Pastiche:

@@ -52,6 +52,10 @@ _PUBLISHED: dict[str, Any] = {
     "smallest_size": 100_000,  # a single scale
     "scale_factor": math.sqrt(2),
     "min_improvement": 0.0,
+    "region_strengths": (),
+    "uncovered": "photo",
+    "mask_shrinking": "simple",
+    "feather": 0.01,
 }
 
 

@@ -1,0 +1,83 @@
+"""Measure what control costs, as ratios within one run.
+
+python benchmarks/control.py --only masks [--size 512] [--rounds 3]
+
+`masks`: the seconds of a step with two styles in two regions over those of a step with one style, size by size, both taken in
+turns so that whatever else the machine does falls on both.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import ruler
+from impasto import images
+from impasto.engine import Descent, optimize
+from impasto.options import PaintOptions, Run
+from impasto.recipes import gatys
+from impasto.recipes.masking import MaskSources, read_masking
+
+
+def stepper(easel: gatys.Easel, size: tuple[int, int]) -> Iterator[object]:
+    """Paint at one size without end."""
+    descent = Descent(betas=easel.options.betas, learning_rate=easel.options.learning_rate)
+    encode = partial(easel.arithmetic.encode, easel.encoder)
+    start = images.resize(easel.content, size)
+    return optimize(gatys.objective_at(easel, size), start, 1_000_000, encode=encode, descent=descent)
+
+
+def step_seconds(steppers: dict[str, Iterator[object]], rounds: int, each: int = 3) -> dict[str, float]:
+    """Return the median processor seconds of a step of each, taken in turns."""
+    taken: dict[str, list[float]] = {name: [] for name in steppers}
+    for number in range(rounds + 1):
+        for name, stepping in steppers.items():
+            for _ in range(each):
+                began = time.process_time()
+                next(stepping)
+                if number:  # the first round warms up
+                    taken[name].append(time.process_time() - began)
+    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def masks(size: int, rounds: int) -> None:
+    """Print the ratio of two masked styles to one unmasked, for masks of three kinds."""
+    photo = images.read(ruler.content("bird"))
+    one, two = (images.read(ruler.style(name)) for name in ("gauguin", "monet"))
+    options = PaintOptions(size=size)
+    sources = {
+        "two fades": ("gradient:left-right", "gradient:right-left"),
+        "subject and background": ("auto:subject", "auto:background"),
+    }
+    easels = {"one style": gatys.set_up(photo, [one], options, Run())}
+    for name, style_masks in sources.items():
+        masking = read_masking(MaskSources(style_masks=style_masks), photo, [one, two])
+        easels[name] = gatys.set_up(photo, [one, two], options, Run(), masking)
+    totals = dict.fromkeys(easels, 0.0)
+    for at, count in easels["one style"].sizes:
+        seconds = step_seconds({name: stepper(easel, at) for name, easel in easels.items()}, rounds)
+        for name, each in seconds.items():
+            totals[name] += each * count
+        shown = ", ".join(f"{name} {each / seconds['one style']:.2f}" for name, each in seconds.items())
+        print(f"masks: a step at {at[1]}x{at[0]}: {shown}")
+    for name, total in totals.items():
+        print(f"masks: all steps, {name}: {total / totals['one style']:.2f} times one style unmasked")
+
+
+BENCHMARKS: dict[str, Callable[[int, int], None]] = {"masks": masks}
+
+
+def main() -> None:
+    """Run those that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=BENCHMARKS, action="append")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    for name in asked.only or BENCHMARKS:
+        BENCHMARKS[name](asked.size, asked.rounds)
+
+
+if __name__ == "__main__":
+    main()

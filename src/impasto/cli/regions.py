@@ -1,0 +1,86 @@
+"""``impasto regions``: what is found in a photo, shown before it is used as a mask."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from impasto.cli.progress import narrator
+from impasto.errors import ImageFileError
+from impasto.options import check_range
+
+if TYPE_CHECKING:
+    from impasto.tensors import Image, Mask
+
+_SHOWN_PX = 512
+
+
+def regions(
+    photo: str,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("regions.png"),
+    save_masks: Annotated[Path | None, Parameter(show_default=False)] = None,
+    count: int = 5,
+) -> None:
+    """Show the regions that are found in a photo, each with the name by which it can be painted or protected.
+
+    Args:
+        photo: The photo.
+        output: The sheet: every region in its own colours, the rest dimmed.
+        save_masks: A folder for the masks themselves, as large as the photo, to put right by hand.
+        count: How many areas of a colour are told apart, 2 to 24.
+    """
+    from impasto import images
+
+    check_range("count", count, 2, 24)
+    images.check_writable(output)
+    _make_folder(save_masks)
+    picture = images.read(photo)
+    speak = narrator(quiet=False, to_stderr=False)
+    found = _found(picture.image, count)
+    shares = {name: float(mask.mean()) for name, mask in found.items()}
+    shown = [(_small(picture.image), "the photo")]
+    shown += [(_small(_lit(picture.image, mask)), f"{name}  {shares[name]:.0%}") for name, mask in found.items()]
+    images.write(output, images.contact_sheet(shown, columns=4, cell_px=320))
+    for name, share in shares.items():
+        speak.print(f"{name}: {share:.0%} of the photo" if share > 0.005 else f"{name}: nothing is found")
+    if save_masks:
+        for name, mask in found.items():
+            images.write(save_masks / f"{Path(photo).stem}-{name.removeprefix('auto:')}.png", mask.expand(-1, 3, -1, -1))
+    first, second = list(found)[:2]
+    speak.print(
+        f"{output}: {len(found)} regions; paint with them: --style-mask {first} --style-mask {second}, --protect auto:skin"
+    )
+
+
+def _make_folder(folder: Path | None) -> None:
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageFileError(f"--save-masks '{folder}' cannot be made ({error.strerror}); give the name of a folder") from error
+
+
+def _found(image: "Image", count: int) -> "dict[str, Mask]":
+    """Find everything that there is a name for."""
+    from impasto.segmentation import NAMES, REGIONS, color_regions, find_region
+
+    found = {f"auto:{name}": find_region(image, name) for name in NAMES}
+    among = "" if count == REGIONS else f"-of-{count}"
+    numbered = {f"auto:region-{k}{among}": mask for k, mask in enumerate(color_regions(image, count), start=1)}
+    return found | numbered
+
+
+def _lit(image: "Image", mask: "Mask") -> "Image":
+    """Dim what is outside of a mask, and tint it so that dark regions stand out too."""
+    tint = image.new_tensor([0.75, 0.1, 0.7])[None, :, None, None]
+    return mask * image + (1 - mask) * (0.25 * image + 0.6 * tint)
+
+
+def _small(image: "Image") -> "Image":
+    from impasto.images import fitted_size, resize
+
+    size = (image.shape[-2], image.shape[-1])
+    return resize(image, fitted_size(size, min(_SHOWN_PX, max(size))))

@@ -1,0 +1,346 @@
+"""Masks as the user names them: files, pictures in memory, fades, and regions found in the photo.
+
+A mask may be
+
+- a picture, white where it is "on": a file, an array, a tensor, a Pillow image;
+- ``labels.png#ff0000``: where a map of coloured regions has this colour;
+- ``gradient:left-right`` and the others of :data:`impasto.guides.GRADIENTS`;
+- ``auto:subject``, ``auto:background``, ``auto:sky``, ``auto:skin``, ``auto:region-2``: see :mod:`impasto.segmentation`;
+- ``all``, everywhere; and ``not:`` before any of these turns it around.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from impasto import images
+from impasto.errors import ImageFileError, OptionError
+from impasto.guides import GRADIENTS, gradient
+from impasto.images import Picture, Source, resize
+from impasto.picture_losses import luminance_of
+from impasto.recipes.starts import Style
+from impasto.segmentation import find_region
+from impasto.styles import NamedStyle
+from impasto.tensors import Image, Mask
+
+MaskSource = Source | Picture
+"""Whatever a mask may come as; of strings see the text above."""
+
+_DARK, _COLOURED, _LIKE = 0.02, 0.06, 0.15
+MASK_FLAGS = {
+    "style_masks": "--style-mask",
+    "style_regions": "--style-region",
+    "content_mask": "--content-mask",
+    "protect": "--protect",
+}
+"""What the command line calls each kind of mask."""
+
+
+@dataclass(frozen=True)
+class MaskSources:
+    """The masks that were asked for, not yet read.
+
+    Attributes:
+        style_masks: where in the result each style goes, one for each style; empty: every style everywhere.
+        style_regions: which part of each style picture is measured, one for each; empty: all of it.
+        content_mask: where in the result there is any style at all; None: everywhere.
+        protect: what stays the photo.
+    """
+
+    style_masks: tuple[MaskSource, ...] = ()
+    style_regions: tuple[MaskSource, ...] = ()
+    content_mask: MaskSource | None = None
+    protect: tuple[MaskSource, ...] = ()
+
+    def paths(self) -> tuple[str, ...]:
+        """Return the files among them."""
+        texts = (each for _, each in self.by_flag() if isinstance(each, str | Path))
+        return tuple(path for path in (Spec.of(str(text)).path for text in texts) if path)
+
+    def by_flag(self) -> Iterator[tuple[str, MaskSource]]:
+        """Yield each with the flag that names it on the command line."""
+        for name, flag in MASK_FLAGS.items():
+            value = getattr(self, name)
+            yield from ((flag, each) for each in (value if isinstance(value, tuple) else (value,)) if each is not None)
+
+    def words(self) -> list[str]:
+        """Return them as words of the command line."""
+        return [word for flag, each in self.by_flag() for word in (flag, str(each))]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A mask in words, taken apart: ``not:FILE#COLOUR``, or a word that names no file."""
+
+    is_turned: bool
+    word: str
+    colour: str = ""
+
+    @staticmethod
+    def of(text: str) -> "Spec":
+        """Take a text apart."""
+        if text.startswith("not:") and not Path(text).exists():
+            inner = Spec.of(text[4:])
+            return replace(inner, is_turned=not inner.is_turned)
+        file, hash_sign, colour = text.rpartition("#")
+        is_colour = len(colour) == 6 and all(each in "0123456789abcdefABCDEF" for each in colour)
+        if hash_sign and is_colour and not Path(text).exists():
+            return Spec(False, file, colour.lower())
+        return Spec(False, text)
+
+    @property
+    def path(self) -> str:
+        """The file, or an empty string where the mask is none."""
+        is_word = self.word == "all" or self.word.startswith(("auto:", "gradient:"))
+        return "" if is_word and not Path(self.word).exists() else self.word
+
+    def text(self, word: str | None = None) -> str:
+        """Put it together again, with another file where one is given."""
+        colour = f"#{self.colour}" if self.colour else ""
+        return f"{'not:' * self.is_turned}{self.word if word is None else word}{colour}"
+
+
+@dataclass(frozen=True)
+class ReadMask:
+    """A mask that was read.
+
+    Attributes:
+        mask: (1, 1, height, width), at the size of the picture that it is of.
+        name: as the record names it: without folders.
+        sha256: of the file; of what was computed, of its values in 8 bits.
+        notes: what was done to it, and what may surprise.
+        is_named: whether it was computed from its name.
+    """
+
+    mask: Mask
+    name: str
+    sha256: str
+    notes: tuple[str, ...] = ()
+    is_named: bool = False
+
+    @property
+    def record(self) -> dict[str, str]:
+        """How a record tells of it."""
+        return {"name": self.name, "kind": "named" if self.is_named else "picture", "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class Masking:
+    """The masks of a painting, read and checked; see :class:`MaskSources`. ``style_regions`` has None for a whole picture."""
+
+    style_masks: tuple[ReadMask, ...] = ()
+    style_regions: tuple[ReadMask, ...] = ()
+    content_mask: ReadMask | None = None
+    protect: tuple[ReadMask, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """How a record tells of them: nothing where there are none."""
+        several = {name: [each.record for each in getattr(self, name)] for name in ("style_masks", "style_regions", "protect")}
+        one = {"content_mask": self.content_mask.record} if self.content_mask else {}
+        told = {name: value for name, value in several.items() if value} | one
+        return {"masks": told} if told else {}
+
+    def style_mask(self, index: int) -> Mask | None:
+        """Return the mask of the part of a style picture that is measured; None: all of it."""
+        return self.style_regions[index].mask if self.style_regions else None
+
+
+NO_MASKS = Masking()
+EVERYWHERE = ReadMask(torch.ones(1, 1, 1, 1), "all", "", is_named=True)
+
+
+def asked_masks(options: Mapping[str, Any]) -> tuple[MaskSources, dict[str, Any]]:
+    """Take the masks out of options given by name; a single mask is taken for several.
+
+    Example:
+        >>> asked_masks({"protect": "auto:skin", "size": 64})
+        (MaskSources(style_masks=(), style_regions=(), content_mask=None, protect=('auto:skin',)), {'size': 64})
+    """
+    masks: dict[str, Any] = {name: options[name] for name in MASK_FLAGS if options.get(name) is not None}
+    for name in set(masks) - {"content_mask"}:
+        masks[name] = tuple(masks[name]) if isinstance(masks[name], list | tuple) else (masks[name],)
+    return MaskSources(**masks), {name: value for name, value in options.items() if name not in MASK_FLAGS}
+
+
+def read_masking(sources: MaskSources, content: Picture, styles: Sequence[Style]) -> Masking:
+    """Read all masks of a painting.
+
+    Raises:
+        OptionError: a wrong count, a mask under which nothing would be painted or measured, a region of a named style.
+        ImageFileError: a file that cannot be read.
+    """
+    if sources == MaskSources():
+        return NO_MASKS
+    for name in ("style_masks", "style_regions"):
+        _check_count(name, len(getattr(sources, name)), len(styles))
+    where = tuple(read_mask(each, content, "--style-mask") for each in sources.style_masks)
+    parts = tuple(
+        _read_region(each, style)
+        for each, style in zip(sources.style_regions, styles[: len(sources.style_regions)], strict=True)
+    )
+    limit = None if sources.content_mask is None else read_mask(sources.content_mask, content, "--content-mask")
+    kept = tuple(read_mask(each, content, "--protect") for each in sources.protect)
+    found = Masking(where, parts, limit, kept)
+    _check_content(found)
+    return replace(found, notes=tuple(_notes(found)))
+
+
+def read_mask(source: MaskSource, picture: Picture, flag: str) -> ReadMask:
+    """Read one mask for a picture.
+
+    Args:
+        source: see :data:`MaskSource`.
+        picture: what it is a mask of; a mask of another size is scaled to it, and a note says so.
+        flag: how the command line calls it, for what is said.
+
+    Raises:
+        OptionError: a name that is unknown, a colour that a map does not have.
+        ImageFileError, ShapeError: a picture that cannot be read.
+    """
+    if not isinstance(source, str | Path):
+        return _drawn(_as_picture(source), "", picture)
+    spec = Spec.of(str(source))
+    if spec.path:
+        if not Path(spec.path).exists():
+            raise ImageFileError(
+                f"{flag} {str(source)!r} is neither a file nor a mask with a name; those are all, gradient:left-right, "
+                "gradient:radial, auto:subject, auto:background, auto:sky, auto:skin, auto:region-1, and not: before any"
+            )
+        drawn = _drawn(images.read(spec.path), spec.colour, picture)
+        name = spec.text(Path(spec.path).name)
+        return (
+            _turned(replace(drawn, name=name)) if spec.is_turned else drawn if name == drawn.name else replace(drawn, name=name)
+        )
+    made = ReadMask(_computed(spec.word, picture, flag), spec.text(), "", (), is_named=True)
+    made = _turned(made) if spec.is_turned else made
+    values = (made.mask * 255).round().to(torch.uint8).numpy()
+    return replace(made, sha256=hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest())
+
+
+def _as_picture(source: Any) -> Picture:
+    """Read a mask in memory; arrays and tensors of two dimensions are masks too."""
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, torch.Tensor):
+        source = source[None] if source.ndim == 2 else source
+        source = source.float() if source.dtype is torch.bool else source
+    return images.read(source)
+
+
+def _turned(read: ReadMask) -> ReadMask:
+    return replace(read, mask=1 - read.mask)
+
+
+def _drawn(drawn: Picture, colour: str, picture: Picture) -> ReadMask:
+    """Turn a drawn picture into a mask: its luminance, over black where it is transparent, at the size of the picture."""
+    notes = list(drawn.notes)
+    image = drawn.image
+    if colour:
+        mask = _where(image, colour, drawn.name)
+    else:
+        if float((image.amax(1) - image.amin(1)).max()) > _COLOURED:
+            notes.append("the mask is coloured; took it for grey, by its lightness")
+        mask = luminance_of(image)
+    mask = mask if drawn.alpha is None else mask * drawn.alpha
+    if drawn.size != picture.size:
+        (height, width), (tall, wide) = drawn.size, picture.size
+        is_stretched = abs(height * wide / (width * tall) - 1) > 0.02
+        notes.append(f"the mask of {width}x{height} pixels was {'stretched' if is_stretched else 'scaled'} to {wide}x{tall}")
+    return ReadMask(resize(mask, picture.size).clamp(0, 1), drawn.name, drawn.sha256, tuple(notes))
+
+
+def _where(image: Image, colour: str, name: str) -> Mask:
+    wanted = torch.tensor([int(colour[k : k + 2], 16) / 255 for k in (0, 2, 4)])[None, :, None, None]
+    found = ((image - wanted).square().sum(1, keepdim=True).sqrt() < _LIKE).float()
+    if not bool(found.any()):
+        levels = (image[0].flatten(1).T * 255).round().int()
+        values, counts = levels.unique(dim=0, return_counts=True)
+        most = [values[k].tolist() for k in counts.argsort(descending=True)[:5].tolist()]
+        shown = ", ".join("#" + "".join(f"{level:02x}" for level in each) for each in most)
+        raise OptionError(f"'{name}' has no region of the colour #{colour}; its most frequent colours are {shown}")
+    return found
+
+
+def _computed(word: str, picture: Picture, flag: str) -> Mask:
+    if word == "all":
+        return torch.ones(1, 1, *picture.size)
+    kind, _, name = word.partition(":")
+    if kind == "gradient":
+        if name not in GRADIENTS:
+            raise OptionError(
+                f"{flag} {word!r} is not known; allowed are " + ", ".join(f"gradient:{each}" for each in GRADIENTS)
+            )
+        return gradient(name, picture.size)
+    return find_region(picture.image, name)
+
+
+def _read_region(source: MaskSource, style: Style) -> ReadMask:
+    if isinstance(style, NamedStyle):
+        if source == "all":
+            return EVERYWHERE
+        raise OptionError(
+            f"--style-region needs a style picture, and {style.name!r} is statistics of a whole one; give the picture, or all"
+        )
+    read = read_mask(source, style, "--style-region")
+    if float(read.mask.max()) < _DARK:
+        raise OptionError(
+            f"--style-region {read.name!r} is black all over, so nothing of {style.name!r} would be measured; "
+            "paint white what shall be"
+        )
+    return read
+
+
+def _check_count(name: str, count: int, styles: int) -> None:
+    if count in (0, styles):
+        return
+    advice = "give one for each style" + ("; all stands for the whole picture" if name == "style_regions" else "")
+    if name == "style_masks" and count == 1:
+        advice += ", or --content-mask to keep all of them to one part"
+    raise OptionError(
+        f"{MASK_FLAGS[name]} is given {count} time{'s' * (count != 1)} for {styles} style{'s' * (styles != 1)}; {advice}"
+    )
+
+
+def _check_content(masking: Masking) -> None:
+    limits = [("--content-mask", masking.content_mask)] if masking.content_mask else []
+    for flag, read in [*(("--style-mask", each) for each in masking.style_masks), *limits]:
+        if float(read.mask.max()) >= _DARK:
+            continue
+        if read.name.startswith(("auto:", "not:auto:")):
+            raise OptionError(f"{flag} {read.name} found nothing in this photo; see what is found: impasto regions PHOTO")
+        raise OptionError(
+            f"{flag} {read.name!r} is black all over, so nothing would be painted; paint white where the style goes"
+        )
+    for read in masking.protect:
+        if float(read.mask.min()) > 1 - _DARK:
+            raise OptionError(
+                f"--protect {read.name!r} is white all over, so nothing would be painted; paint black what may change"
+            )
+
+
+def _notes(masking: Masking) -> Iterator[str]:
+    """Say what was done to the masks, what does nothing, and where they overlap."""
+    limits = (masking.content_mask,) if masking.content_mask else ()
+    for read in (*masking.style_masks, *masking.style_regions, *limits, *masking.protect):
+        yield from (f"{read.name}: {note}" for note in read.notes)
+    for read in (*masking.style_masks, *masking.style_regions, *limits):
+        if float(read.mask.min()) > 1 - _DARK and read.name != "all":
+            yield f"{read.name}: the mask is white all over and does nothing"
+    for read in masking.protect:
+        if float(read.mask.max()) < _DARK:
+            yield (
+                f"{read.name}: nothing is found to protect"
+                if read.is_named
+                else f"{read.name}: the mask is black and protects nothing"
+            )
+    if masking.style_masks:
+        total = torch.stack([each.mask for each in masking.style_masks]).sum(0)
+        overlap = float((total > 1.02).float().mean())
+        if overlap > 0.005:
+            yield f"the style masks overlap in {overlap:.0%} of the picture; there the styles share"

@@ -1,0 +1,183 @@
+"""Regions of a painting: the user's masks laid out on the canvas, and the style loss that is measured under them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from impasto.encoders import Vgg
+from impasto.engine import Size
+from impasto.errors import OptionError
+from impasto.guides import feathered, grown, guides_at, shared, softened
+from impasto.images import resize
+from impasto.losses import GuidedStyleLoss, StyleLoss, WassersteinLoss
+from impasto.options import PaintOptions
+from impasto.recipes.masking import Masking
+from impasto.recipes.starts import with_margin
+from impasto.stats import Guide
+from impasto.tensors import Image, Mask
+
+HELD_WEIGHT = 100.0
+"""Of the loss that holds the photo where it stays, so that what is painted beside it is painted to fit."""
+_EMPTY = 0.02
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Masks on the canvas.
+
+    Attributes:
+        masks: of each region, (1, 1, height, width) at the size of the canvas with its margin; empty: no regions.
+        weights: of the styles in each region.
+        strengths: of the style in each region.
+        kept: where the photo stays, 1 for wholly; None: nowhere.
+        style_masks: which part of each style picture is measured, at the picture's size; None: all of it.
+    """
+
+    masks: tuple[Mask, ...] = ()
+    weights: tuple[tuple[float, ...], ...] = ()
+    strengths: tuple[float, ...] = ()
+    kept: Mask | None = None
+    style_masks: tuple[Mask | None, ...] = ()
+
+    def to(self, device: torch.device) -> "Layout":
+        """Move what lies on the canvas to a device."""
+        kept = None if self.kept is None else self.kept.to(device)
+        return Layout(tuple(mask.to(device) for mask in self.masks), self.weights, self.strengths, kept, self.style_masks)
+
+
+NO_LAYOUT = Layout()
+
+
+def lay_out(masking: Masking, size: Size, margin: int, options: PaintOptions, count: int) -> Layout:
+    """Lay masks out on the canvas: overlaps shared, what is kept taken out of the regions.
+
+    What no style mask covers stays the photo, as it nearly does in INetwork and neural-style-tf, where no style reaches it; or
+    it takes the first style.
+
+    Args:
+        masking: what was read.
+        size: (height, width) of the result.
+        margin: in pixels.
+        options: how to paint.
+        count: of the styles.
+
+    Raises:
+        OptionError: nothing would be painted.
+    """
+    check_strengths(masking, options, count)
+    styles = tuple(masking.style_mask(index) for index in range(count))
+    limit = None if masking.content_mask is None else resize(masking.content_mask.mask, size)
+    masks, _ = shared([resize(each.mask, size) for each in masking.style_masks]) if masking.style_masks else ([], 0.0)
+    weights = [tuple(float(style == region) for style in range(count)) for region in range(len(masks))]
+    strengths = list(region_strengths(options, len(masks)))
+    feather_px = round(options.feather * max(size))
+    if masks and options.uncovered == "first-style":
+        masks[0] = masks[0] + (1 - torch.stack(masks).sum(0)).clamp_min(0)
+    if limit is not None:
+        masks = [mask * limit for mask in masks] if masks else [limit]
+    if not masks and not masking.protect:
+        return Layout(style_masks=styles)
+    if not weights:
+        weights, strengths = [options.style_weights or (1.0,) * count], [1.0]
+    kept = _kept(
+        [mask for mask, strength in zip(masks, strengths, strict=True) if strength] if masks else None,
+        masking,
+        size,
+        feather_px,
+    )
+    masks = [mask * (1 - kept) for mask in masks] if masks else [1 - kept]
+    if float(kept.min()) > 1 - _EMPTY:
+        raise OptionError("nothing would be painted: the masks leave no part of the photo to a style; let them overlap less")
+    there = [region for region, mask in enumerate(masks) if float(mask.max()) >= _EMPTY and strengths[region]]
+    return Layout(
+        tuple(with_margin(masks[region], margin) for region in there),
+        tuple(weights[region] for region in there),
+        tuple(strengths[region] for region in there),
+        with_margin(kept, margin) if float(kept.max()) > 0 else None,
+        styles,
+    )
+
+
+def _kept(painted: list[Mask] | None, masking: Masking, size: Size, feather_px: int) -> Mask:
+    """Say where the photo stays: where nothing paints, and what is protected, with soft edges."""
+    kept = torch.zeros(1, 1, *size)
+    if painted is not None:
+        covered = torch.stack(painted).sum(0) if painted else torch.zeros(1, 1, *size)
+        kept = softened((1 - covered).clamp(0, 1), feather_px)
+    for each in masking.protect:
+        kept = torch.maximum(kept, feathered(at_size(each.mask, size), feather_px))
+    return kept.masked_fill(kept < _EMPTY, 0.0).masked_fill(kept > 1 - _EMPTY, 1.0)
+
+
+def at_size(protected: Mask, size: Size) -> Mask:
+    """Bring what is protected to another size, a pixel larger on all sides, so that nothing of it is lost to the edge."""
+    return protected if tuple(protected.shape[-2:]) == tuple(size) else grown(resize(protected, size), 1)
+
+
+def region_strengths(options: PaintOptions, count: int) -> tuple[float, ...]:
+    """Return the strength of each region: what was given, times the styles' weights, whose mean is taken for 1."""
+    given = options.region_strengths or (1.0,) * count
+    weights = options.style_weights or (1.0,) * count
+    mean = sum(weights) / max(1, len(weights)) or 1.0
+    return tuple(strength * weight / mean for strength, weight in zip(given, weights, strict=False))[:count]
+
+
+def check_strengths(masking: Masking, options: PaintOptions, count: int) -> None:
+    """Raise unless there is a strength for each region, where any is given."""
+    if not options.region_strengths:
+        return
+    if not masking.style_masks:
+        raise OptionError("--region-strengths needs regions; give a --style-mask for each style, or change --style-weight")
+    if len(options.region_strengths) != count:
+        raise OptionError(
+            f"--region-strengths has {len(options.region_strengths)} values for {count} styles; give one for each style mask"
+        )
+
+
+class Restored:
+    """Puts the photo back into a picture where it stays; what that takes at a size is kept for the next step.
+
+    Args:
+        photo: with its margin, at the final size.
+        kept: with its margin too; None: nothing is put back.
+        margin: in pixels.
+    """
+
+    def __init__(self, photo: Image, kept: Mask | None, margin: int) -> None:
+        inner = slice(margin, -margin if margin else None)
+        self.photo, self.kept = photo[..., inner, inner], None if kept is None else kept[..., inner, inner]
+        self.ready: tuple[Image, Mask] | None = None
+
+    def __call__(self, image: Image) -> Image:
+        """Return the picture with the photo back in it: exactly the photo where the mask is 1."""
+        if self.kept is None:
+            return image
+        size = (image.shape[-2], image.shape[-1])
+        if self.ready is None or self.ready[0].shape[-2:] != image.shape[-2:]:
+            kept = resize(self.kept, size)
+            self.ready = resize(self.photo, size), kept.masked_fill(kept > 1 - 1e-3, 1.0)  # resampling rounds
+        photo, kept = self.ready
+        return torch.lerp(image, photo.to(image), kept.to(image))
+
+
+def guided_style_loss(
+    parts: Sequence[StyleLoss | WassersteinLoss], layout: Layout, size: Size, encoder: Vgg, options: PaintOptions
+) -> GuidedStyleLoss:
+    """Make the style loss of all regions at one size.
+
+    Args:
+        parts: the style loss of each region.
+        layout: the regions.
+        size: (height, width) that is painted, with its margin.
+        encoder: for its layers and their widths.
+        options: how to paint.
+    """
+    masks = [resize(mask, size) for mask in layout.masks]
+    guides = {}
+    for layer in options.style_layers:
+        channels = encoder.widths[list(encoder.convolutions).index(layer[4:])]
+        shrunk = guides_at(masks, layer, encoder.layers, options.mask_shrinking)
+        guides[layer] = tuple(Guide.of(each, channels, encoder.precision) for each in shrunk)
+    shares = tuple(strength * float(mask.mean()) for strength, mask in zip(layout.strengths, masks, strict=True))
+    return GuidedStyleLoss(tuple(parts), shares, guides)

@@ -1,0 +1,154 @@
+"""Masks on the command line: painted under, recorded, replayed, gone on with; and regions shown before use."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+
+from impasto import images
+from impasto.cli import main
+
+Capture = pytest.CaptureFixture[str]
+SMALL = ("--size", "48", "--steps", "2", "--threads", "1", "--precision", "fp32")
+STYLES = ("photo.jpg", "picture.jpg", "seurat-grande-jatte")
+
+
+@pytest.fixture(autouse=True)
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to stand in, with a photo, a picture and two masks."""
+    images.write(tmp_path / "photo.jpg", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
+    images.write(tmp_path / "picture.jpg", images.read(skimage.data.coffee()[::4, ::4]))
+    left = torch.zeros(1, 3, 96, 96)
+    left[..., :48] = 1
+    images.write(tmp_path / "left.png", left)
+    images.write(tmp_path / "small.png", left[..., ::2, ::2])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
+    code = main(words)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def pixels(path: str) -> torch.Tensor:
+    return images.read(path).image
+
+
+def test_styles_go_where_their_masks_are_and_the_record_says_so(capsys: Capture) -> None:
+    masks = ("--style-mask", "left.png", "--style-mask", "not:left.png", "--protect", "gradient:radial")
+    code, _, err = run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)
+    assert code == 0
+    assert "overlap" not in err
+    record = images.read_record("out.png")
+    assert record is not None
+    told = record["masks"]
+    assert [each["name"] for each in told["style_masks"]] == ["left.png", "not:left.png"]  # type: ignore[index]
+    assert told["protect"][0]["kind"] == "named"  # type: ignore[index]
+
+
+def test_what_was_done_to_masks_is_said_once(capsys: Capture) -> None:
+    masks = ("--style-mask", "small.png", "--style-mask", "all")
+    _, _, err = run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)
+    assert err.count("small.png: the mask of 48x48 pixels was scaled to 96x96") == 1
+    assert err.count("the style masks overlap in") == 1
+
+
+def test_replay_paints_the_same_under_the_same_masks(capsys: Capture) -> None:
+    masks = ("--style-mask", "left.png", "--style-mask", "not:left.png", "--protect", "auto:skin")
+    assert run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)[0] == 0
+    code, _, err = run(capsys, "paint", "--replay", "out.png", "-o", "again.png")
+    assert code == 0
+    assert "another" not in err
+    assert torch.equal(pixels("out.png"), pixels("again.png"))
+    code, _, err = run(capsys, "paint", "--replay", "out.png", "-o", "other.png", "--protect", "gradient:radial")
+    assert code == 0
+    assert "the record was painted with --style-mask 2 times and 0 are given; the result will be another" in err
+
+
+def test_replay_says_which_mask_is_missing(capsys: Capture) -> None:
+    assert run(capsys, "paint", *STYLES[:2], "-o", "out.png", "--style-mask", "left.png", *SMALL)[0] == 0
+    Path("left.png").rename("moved.png")
+    code, _, err = run(capsys, "paint", "--replay", "out.png", "-o", "again.png")
+    assert code == 2
+    assert "the mask 'left.png' of the record, with SHA-256 " in err
+    assert "give the masks as in: impasto paint --replay RECORD --style-mask FILE" in err
+    code, _, err = run(capsys, "paint", "--replay", "out.png", "-o", "again.png", "--style-mask", "moved.png")
+    assert (code, "another" in err) == (0, False)
+    assert torch.equal(pixels("out.png"), pixels("again.png"))
+
+
+def test_a_damaged_record_of_masks_is_refused(capsys: Capture) -> None:
+    assert run(capsys, "paint", *STYLES[:2], "-o", "out.png", "--record", "r.json", "--protect", "left.png", *SMALL)[0] == 0
+    record = json.loads(Path("r.json").read_text())
+    Path("r.json").write_text(json.dumps(record | {"masks": {"protect": [{"name": "left.png"}]}}))
+    code, _, err = run(capsys, "paint", "--replay", "r.json", "-o", "again.png")
+    assert (code, "the masks in the record are damaged" in err) == (2, True)
+
+
+def test_the_same_masks_are_needed_to_go_on(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"steps": {"finished": False, "scale": 0, "here": 1, "done": 1}}
+    words = ("paint", *STYLES[:2], "-o", "out.png", "--style-mask", "left.png")
+    assert run(capsys, *words, "--record", "r.json", *SMALL)[0] == 0
+    told = json.loads(Path("r.json").read_text())
+    told["steps"] |= record["steps"]
+    images.write("out.png", pixels("out.png"), record=told)
+    code, _, err = run(capsys, *words[:-1], "not:left.png", "--resume")
+    assert code == 0  # the file is the same; its name says which way round
+    images.write("out.png", pixels("out.png"), record=told)
+    code, _, err = run(capsys, *words[:-2], "--resume")
+    assert code == 2
+    assert "the record was painted with --style-mask 1 times and 0 are given; go on with the same pictures" in err
+
+
+def test_regions_are_shown_and_saved(capsys: Capture) -> None:
+    code, out, _ = run(capsys, "regions", "photo.jpg", "-o", "sheet.png", "--save-masks", "masks", "--count", "3")
+    assert code == 0
+    assert "auto:skin: " in out
+    names = {path.name for path in Path("masks").iterdir()}
+    assert {"photo-subject.png", "photo-background.png", "photo-sky.png", "photo-skin.png", "photo-region-1-of-3.png"} <= names
+    assert pixels("masks/photo-skin.png").shape == (1, 3, 96, 96)
+    assert pixels("sheet.png").shape[-1] > 600
+    assert run(capsys, "instant", "photo.jpg", "picture.jpg", "-o", "out.png", "--protect", "masks/photo-skin.png")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "photo"),
+        (("missing.jpg",), "missing.jpg"),
+        (("photo.jpg", "--count", "1"), "--count is 1; it must be a number from 2 to 24"),
+        (("photo.jpg", "-o", "sheet.doc"), "sheet.doc"),
+        (("photo.jpg", "--save-masks", "left.png"), "left.png"),
+    ],
+)
+def test_regions_of_nothing_are_refused(capsys: Capture, words: tuple[str, ...], said: str) -> None:
+    code, _, err = run(capsys, "regions", *words)
+    assert code == 2
+    assert said.lower() in err.lower()
+    assert "Traceback" not in err
+
+
+def test_instant_takes_the_same_masks_and_refines_under_them(capsys: Capture) -> None:
+    masks = ("--style-mask", "auto:subject", "--style-mask", "auto:background", "--protect", "left.png", "--feather", "0")
+    assert run(capsys, "instant", *STYLES, "-o", "out.png", *masks)[0] == 0
+    left = pixels("photo.jpg")[..., :48]
+    torch.testing.assert_close(pixels("out.png")[..., :48], left, atol=1e-6, rtol=0)
+    flags = ("--size", "48", "--refine-seconds", "0.5", "--threads", "1")
+    assert run(capsys, "instant", *STYLES, "-o", "fine.png", *masks, *flags)[0] == 0
+    photo = images.resize(pixels("photo.jpg"), (48, 48))
+    torch.testing.assert_close(pixels("fine.png")[..., :24], photo[..., :24], atol=0.5 / 255 + 1e-6, rtol=0)
+    record = images.read_record("fine.png")
+    assert record is not None
+    assert {"masks", "refined"} <= set(record)

@@ -1,0 +1,129 @@
+"""Masks as arithmetic: fades, sharing, soft edges, and the three ways of shrinking to a layer."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from impasto.encoders import Vgg
+from impasto.encoders.vgg import LAYERS
+from impasto.errors import OptionError
+from impasto.guides import GRADIENTS, feathered, gradient, grown, guides_at, receptive_field, shared, shrunk, softened
+from impasto.options import Shrinking
+
+
+def left_half(height: int, width: int) -> Tensor:
+    mask = torch.zeros(1, 1, height, width)
+    mask[..., : width // 2] = 1
+    return mask
+
+
+def test_a_fade_begins_at_the_side_that_is_named_first() -> None:
+    for kind, corner in {"left-right": (0, 0), "right-left": (0, -1), "top-bottom": (0, 0), "bottom-top": (-1, 0)}.items():
+        fade = gradient(kind, (5, 7))
+        assert fade.shape == (1, 1, 5, 7)
+        assert (float(fade[0, 0][corner]), float(fade.min()), float(fade.max())) == (1.0, 0.0, 1.0)
+    assert float(gradient("radial", (5, 7))[0, 0, 2, 3]) == 1.0
+    assert float(gradient("radial", (5, 7))[0, 0, 0, 0]) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("one", "other"), [("left-right", "right-left"), ("top-bottom", "bottom-top")])
+def test_opposite_fades_sum_to_one(one: str, other: str) -> None:
+    torch.testing.assert_close(gradient(one, (6, 9)) + gradient(other, (6, 9)), torch.ones(1, 1, 6, 9))
+
+
+def test_an_unknown_fade_is_refused_with_the_nearest() -> None:
+    with pytest.raises(OptionError, match="did you mean 'left-right'"):
+        gradient("left-rigth", (4, 4))
+
+
+def test_overlapping_masks_share_and_others_are_left_alone() -> None:
+    one, other = left_half(4, 8), torch.full((1, 1, 4, 8), 0.5)
+    (first, second), overlap = shared([one, other])
+    assert float((first + second).max()) == pytest.approx(1)
+    torch.testing.assert_close(first[..., :4], torch.full((1, 1, 4, 4), 2 / 3))
+    assert torch.equal(second[..., 4:], other[..., 4:])
+    assert overlap == 0.5
+    assert shared([one, 1 - one])[1] == 0
+
+
+def test_a_softened_mask_still_sums_to_one_with_its_opposite() -> None:
+    mask = left_half(32, 40)
+    soft, opposite = softened(mask, 8), softened(1 - mask, 8)
+    torch.testing.assert_close(soft + opposite, torch.ones_like(mask))
+    assert torch.equal(softened(mask, 1), mask)
+    across = soft[0, 0, 16]
+    assert bool((across.diff() <= 1e-6).all())
+    assert float(across[10]) == 1
+    assert 0 < float(across[19]) < 1
+
+
+@pytest.mark.parametrize("width_px", [0, 1, 2, 5, 12])
+def test_a_feather_lies_outside_of_what_it_protects(width_px: int) -> None:
+    mask = torch.zeros(1, 1, 40, 40)
+    mask[..., 15:25, 15:25] = 1
+    soft = feathered(mask, width_px)
+    assert bool((soft[mask > 0] == 1).all())
+    assert float(soft[..., :2, :].max()) == 0
+    assert (float(soft.sum()) > float(mask.sum())) is (width_px > 1)
+
+
+def test_a_mask_grows_on_all_sides() -> None:
+    mask = torch.zeros(1, 1, 9, 9)
+    mask[..., 4, 4] = 1
+    assert float(grown(mask, 2).sum()) == 25
+    assert torch.equal(grown(mask, 0), mask)
+
+
+@pytest.mark.parametrize("layer", ["relu1_1", "relu1_2", "relu2_1", "conv2_2", "relu3_1", "relu3_4"])
+def test_receptive_fields_are_what_the_network_sees(layer: str, narrow: Callable[..., Vgg]) -> None:
+    """Every filter positive: a position answers to exactly the pixels that it can see."""
+    vgg = narrow(border="zero", pooling="average")
+    for name, values in vgg.state_dict().items():
+        values.copy_(values.abs() + 0.01 if values.ndim > 1 else torch.full_like(values, float(name == "std")))
+    image = torch.full((1, 3, 128, 128), 0.5).requires_grad_()
+    features = vgg(image, [layer])[layer]
+    row = features.shape[-2] // 2
+    features[0, 0, row, row].backward()
+    assert image.grad is not None
+    seen_rows = (image.grad[0].abs().sum((0, 2)) > 0).nonzero()[:, 0]
+    size, apart = receptive_field(layer, LAYERS)
+    assert int(seen_rows[-1] - seen_rows[0]) + 1 == size
+    assert int(seen_rows[0]) == row * apart - (size - apart) // 2
+
+
+@pytest.mark.parametrize("layer", ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"])
+@pytest.mark.parametrize("how", ["simple", "inside", "all"])
+def test_a_guide_has_the_size_of_its_layer(layer: str, how: Shrinking, narrow: Callable[..., Vgg]) -> None:
+    image = torch.rand(1, 3, 75, 102)
+    features = narrow()(image, [layer])[layer]
+    assert shrunk(torch.rand(1, 1, 75, 102), layer, LAYERS, how).shape[-2:] == features.shape[-2:]
+
+
+@pytest.mark.parametrize("layer", ["relu2_1", "relu3_1"])
+def test_inside_counts_what_sees_the_region_alone_and_all_what_sees_anything_of_it(layer: str) -> None:
+    mask = left_half(96, 96)
+    inside, simple, whole = (shrunk(mask, layer, LAYERS, how) for how in ("inside", "simple", "all"))
+    seen, apart = receptive_field(layer, LAYERS)
+    edge = 48 // apart
+    reach = (seen - apart) // 2
+    assert inside[0, 0, 4].nonzero().max().item() == edge - 1 - -(-reach // apart)
+    assert simple[0, 0, 4].nonzero().max().item() == edge - 1
+    assert whole[0, 0, 4].nonzero().max().item() == edge - 1 + -(-reach // apart)
+    assert bool((inside <= simple).all() & (simple <= whole).all())
+
+
+def test_soft_masks_stay_soft() -> None:
+    mask = torch.full((1, 1, 64, 64), 0.3)
+    for how in ("simple", "inside", "all"):
+        torch.testing.assert_close(shrunk(mask, "relu3_1", LAYERS, how), torch.full((1, 1, 16, 16), 0.3))
+
+
+def test_a_region_too_narrow_to_have_an_inside_is_shrunk_by_area() -> None:
+    narrow_mask, wide_mask = torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 64, 64)
+    narrow_mask[..., :6] = 1
+    narrow_guide, wide_guide = guides_at([narrow_mask, wide_mask], "relu4_1", LAYERS, "inside")
+    torch.testing.assert_close(narrow_guide, shrunk(narrow_mask, "relu4_1", LAYERS, "simple"))
+    assert torch.equal(wide_guide, torch.ones(1, 1, 8, 8))
+    assert len(GRADIENTS) == 5

@@ -1,0 +1,290 @@
+"""Masks as users name them: files of every kind, arrays, names; and what is refused or said."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from torch import Tensor
+
+from impasto import images
+from impasto.errors import ImageFileError, OptionError, ShapeError
+from impasto.images import Picture
+from impasto.options import PaintOptions
+from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, Spec, asked_masks, read_mask, read_masking
+from impasto.recipes.regions import lay_out
+from impasto.stats import Moments
+from impasto.styles import measured_style
+
+PHOTO = images.read(skimage.data.astronaut()[:384:4, 32:416:4])
+STYLE, OTHER = images.read(skimage.data.coffee()[::8, ::8]), images.read(skimage.data.chelsea()[::8, ::8])
+NAMED = measured_style({"name": "spots"}, lambda edge_px: {}, Moments(torch.zeros(1, 3), torch.eye(3)[None]), sizes=(64,))
+
+
+def left(height: int = 96, width: int = 96) -> Tensor:
+    mask = torch.zeros(height, width)
+    mask[:, : width // 2] = 1
+    return mask
+
+
+@pytest.fixture(autouse=True)
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to stand in, with masks of every kind."""
+    half = left()[None, None].expand(1, 3, -1, -1)
+    images.write(tmp_path / "left.png", half)
+    images.write(tmp_path / "right.png", 1 - half)
+    images.write(tmp_path / "small.png", left(24, 48)[None, None].expand(1, 3, -1, -1))
+    images.write(tmp_path / "black.png", half * 0)
+    images.write(tmp_path / "white.png", half * 0 + 1)
+    images.write(tmp_path / "red.png", half * torch.tensor([1.0, 0, 0])[None, :, None, None])
+    images.write(tmp_path / "cut out.png", torch.ones(1, 3, 96, 96), alpha=half[:, :1])
+    (tmp_path / "text.png").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def read(source: Any, picture: Picture = PHOTO) -> tuple[Tensor, tuple[str, ...]]:
+    found = read_mask(source, picture, "--style-mask")
+    assert found.mask.shape == (1, 1, *picture.size)
+    return found.mask[0, 0], found.notes
+
+
+def masked(styles: Sequence[Any] = (STYLE, OTHER), **sources: Any) -> Masking:
+    return read_masking(asked_masks(sources)[0], PHOTO, styles)
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "left.png",
+        Path("left.png"),
+        "not:right.png",
+        "not:not:left.png",
+        "cut out.png",
+        "red.png#ff0000",
+        "not:red.png#000000",
+        left(),
+        left()[None],
+        left().bool(),
+        left().numpy(),
+        (left() * 255).byte().numpy(),
+        left().bool().numpy(),
+        images.to_pil(left()[None, None].expand(1, 3, -1, -1)),
+        images.read(left()[None].expand(3, -1, -1)),
+    ],
+    ids=str,
+)
+def test_a_mask_may_come_in_any_form(source: Any) -> None:
+    torch.testing.assert_close(read(source)[0], left())
+
+
+def test_masks_have_names_too() -> None:
+    assert float(read("all")[0].min()) == 1
+    fade = read("gradient:left-right")[0]
+    assert bool((fade.diff(dim=1) < 0).all())
+    torch.testing.assert_close(read("not:gradient:left-right")[0], 1 - fade)
+    torch.testing.assert_close(read("auto:subject")[0] + read("auto:background")[0], torch.ones(96, 96))
+    assert float(read("auto:skin")[0][12:32, 35:48].mean()) > 0.9
+
+
+def test_soft_masks_stay_soft() -> None:
+    torch.testing.assert_close(read(np.full((96, 96), 0.25, np.float32))[0], torch.full((96, 96), 0.25))
+
+
+def test_a_mask_of_another_size_is_scaled_and_said() -> None:
+    mask, notes = read(left(48, 48))
+    assert notes == ("the mask of 48x48 pixels was scaled to 96x96",)
+    assert float(mask[:, :44].min()) > 0.99
+    assert read("small.png")[1] == ("the mask of 48x24 pixels was stretched to 96x96",)
+    assert read("left.png")[1] == ()
+
+
+def test_a_coloured_mask_is_taken_for_grey_and_said() -> None:
+    mask, notes = read("red.png")
+    assert notes == ("the mask is coloured; took it for grey, by its lightness",)
+    torch.testing.assert_close(mask[:, :48], torch.full((96, 48), 0.299), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("a.png", "a.png"),
+        ("not:a.png", "a.png"),
+        ("a.png#00ff00", "a.png"),
+        ("auto:sky", ""),
+        ("all", ""),
+        ("a#b.png", "a#b.png"),
+    ],
+)
+def test_a_name_is_taken_apart_and_put_together_again(text: str, path: str) -> None:
+    assert Spec.of(text).path == path
+    assert Spec.of(text).text() == text
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "sentence"),
+    [
+        (
+            "missing.png",
+            ImageFileError,
+            "--style-mask 'missing.png' is neither a file nor a mask with a name; those are all, grad",
+        ),
+        ("text.png", ImageFileError, "text.png"),
+        ("auto:skni", OptionError, "did you mean 'skin'"),
+        ("gradient:up", OptionError, "allowed are gradient:left-right"),
+        ("red.png#00ff00", OptionError, "has no region of the colour #00ff00; its most frequent colours are #"),
+        (torch.rand(2, 9, 9), ShapeError, "is not a picture"),
+        (np.full((9, 9), 2.0), OptionError, r"floats must be in \[0, 1\]"),
+    ],
+)
+def test_what_is_no_mask_is_refused(source: Any, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        read(source)
+
+
+# ---------------------------------------------------------------------------------------------------- masks of a painting
+
+
+def test_no_masks_are_nothing() -> None:
+    assert masked() is NO_MASKS
+    assert NO_MASKS.record == {}
+    assert asked_masks({"size": 64}) == (MaskSources(), {"size": 64})
+
+
+def test_one_mask_is_taken_for_several() -> None:
+    assert asked_masks({"protect": "auto:skin", "style_masks": [left()]})[0].protect == ("auto:skin",)
+    assert len(masked([STYLE], style_masks="left.png").style_masks) == 1
+
+
+@pytest.mark.parametrize(
+    ("sources", "sentence"),
+    [
+        (
+            {"style_masks": ["left.png"]},
+            "--style-mask is given 1 time for 2 styles; give one for each style, or --content-mask",
+        ),
+        ({"style_masks": ["left.png"] * 3}, "--style-mask is given 3 times for 2 styles"),
+        ({"style_regions": ["left.png"]}, "--style-region is given 1 time for 2 styles; .* all stands for the whole picture"),
+        ({"style_masks": ["left.png", "black.png"]}, "--style-mask 'black.png' is black all over, so nothing would be painted"),
+        ({"content_mask": "black.png"}, "--content-mask 'black.png' is black all over"),
+        ({"style_regions": ["black.png", "all"]}, "black all over, so nothing of 'array' would be measured"),
+        ({"protect": "white.png"}, "--protect 'white.png' is white all over, so nothing would be painted"),
+        ({"style_masks": ["auto:sky", "all"]}, "--style-mask auto:sky found nothing in this photo; .* impasto regions"),
+    ],
+)
+def test_masks_that_make_no_sense_are_refused(sources: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("impasto.recipes.masking.find_region", lambda image, name: torch.zeros(1, 1, 96, 96))
+    with pytest.raises(OptionError, match=sentence):
+        masked(**sources)
+
+
+def test_a_part_of_a_named_style_cannot_be_measured() -> None:
+    with pytest.raises(OptionError, match="--style-region needs a style picture, and 'spots' is statistics of a whole one"):
+        masked([STYLE, NAMED], style_regions=["left.png", "left.png"])
+    assert masked([STYLE, NAMED], style_regions=["left.png", "all"]).style_regions[1].name == "all"
+
+
+@pytest.mark.parametrize(
+    ("sources", "notes"),
+    [
+        ({"style_masks": ["left.png", "right.png"]}, ()),
+        (
+            {"style_masks": ["white.png", "left.png"]},
+            (
+                "white.png: the mask is white all over and does nothing",
+                "the style masks overlap in 50% of the picture; there the styles share",
+            ),
+        ),
+        ({"protect": "black.png"}, ("black.png: the mask is black and protects nothing",)),
+        ({"content_mask": "red.png"}, ("red.png: the mask is coloured; took it for grey, by its lightness",)),
+        ({"style_masks": ["gradient:left-right", "gradient:right-left"]}, ()),
+    ],
+)
+def test_what_was_done_and_what_does_nothing_is_said(sources: dict[str, Any], notes: tuple[str, ...]) -> None:
+    assert masked(**sources).notes == notes
+
+
+def test_the_record_names_masks_with_their_hashes() -> None:
+    told = masked(style_masks=["left.png", "not:left.png"], protect=["gradient:radial", "red.png#ff0000"]).record["masks"]
+    assert [(each["name"], each["kind"]) for each in told["style_masks"]] == [
+        ("left.png", "picture"),
+        ("not:left.png", "picture"),
+    ]
+    assert [(each["name"], each["kind"]) for each in told["protect"]] == [
+        ("gradient:radial", "named"),
+        ("red.png#ff0000", "picture"),
+    ]
+    hashes = [each["sha256"] for several in told.values() for each in several]
+    assert all(len(each) == 64 for each in hashes)
+    assert hashes[0] == hashes[1] == images.read("left.png").sha256
+
+
+# ---------------------------------------------------------------------------------------------------- on the canvas
+
+
+def laid_out(count: int = 2, changes: dict[str, Any] | None = None, **sources: Any) -> Any:
+    options = PaintOptions(size=64, **({"feather": 0.0} | (changes or {})))
+    return lay_out(masked([STYLE, OTHER][:count], **sources), (64, 64), 2, options, count)
+
+
+def test_regions_lie_on_the_canvas_with_its_margin() -> None:
+    layout = laid_out(style_masks=["left.png", "right.png"])
+    assert [mask.shape for mask in layout.masks] == [(1, 1, 68, 68)] * 2
+    assert (layout.weights, layout.strengths, layout.kept) == (((1.0, 0.0), (0.0, 1.0)), (1.0, 1.0), None)
+
+
+def test_what_no_mask_covers_stays_the_photo_or_takes_the_first_style() -> None:
+    layout = laid_out(1, style_masks=["left.png"])
+    assert float(layout.kept[..., 40:].min()) == 1
+    assert float(layout.kept[..., :28].max()) == 0
+    assert laid_out(1, {"uncovered": "first-style"}, style_masks=["left.png"]).kept is None
+
+
+def test_a_content_mask_keeps_all_styles_to_one_part() -> None:
+    layout = laid_out(content_mask="left.png")
+    assert layout.weights == ((1.0, 1.0),)
+    assert float(layout.kept[..., 40:].min()) == 1
+    both = laid_out(content_mask="left.png", style_masks=["gradient:top-bottom", "gradient:bottom-top"])
+    assert len(both.masks) == 2
+    assert float(both.kept[..., 40:].min()) == 1
+
+
+def test_what_is_protected_is_in_no_region_and_feathered_outwards() -> None:
+    layout = laid_out(changes={"feather": 0.1}, protect="left.png", style_masks=["left.png", "right.png"])
+    assert float(layout.kept[..., :34].min()) == 1
+    assert 0 < float(layout.kept[0, 0, 30, 37]) < 1
+    assert len(layout.masks) == 1
+    assert layout.weights == ((0.0, 1.0),)
+
+
+def test_strengths_come_from_their_flag_and_from_the_styles_weights() -> None:
+    masks = {"style_masks": ["left.png", "right.png"]}
+    assert laid_out(changes={"region_strengths": (1.0, 0.5)}, **masks).strengths == (1.0, 0.5)
+    assert laid_out(changes={"style_weights": (3.0, 1.0)}, **masks).strengths == (1.5, 0.5)
+    nothing = laid_out(changes={"region_strengths": (1.0, 0.0)}, **masks)
+    assert nothing.strengths == (1.0,)
+    assert float(nothing.kept[..., 40:].min()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sources", "sentence"),
+    [
+        ({"region_strengths": (1.0, 2.0)}, {}, "--region-strengths needs regions"),
+        (
+            {"region_strengths": (1.0,)},
+            {"style_masks": ["left.png", "right.png"]},
+            "--region-strengths has 1 values for 2 styles",
+        ),
+        ({}, {"style_masks": ["all", "all"], "protect": ["left.png", "right.png"]}, "nothing would be painted"),
+        ({"region_strengths": (0.0, 0.0)}, {"style_masks": ["left.png", "right.png"]}, "nothing would be painted"),
+    ],
+)
+def test_regions_that_make_no_sense_are_refused(changes: dict[str, Any], sources: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError, match=sentence):
+        laid_out(changes=changes, **(sources or {"protect": "left.png"}))

@@ -1,0 +1,174 @@
+"""Painting in regions: real photos, real styles, and the narrow network of the tests where only the way matters."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import skimage.data
+import torch
+from torch import Tensor
+
+import impasto
+from impasto import images
+from impasto.encoders import Vgg
+from impasto.errors import OptionError
+from impasto.losses import GuidedStyleLoss
+from impasto.options import PaintOptions, Run
+from impasto.recipes import gatys
+from impasto.recipes.gatys import style_moments
+from impasto.recipes.masking import MaskSources, read_masking
+from impasto.weights import save_vgg
+
+EXACT = Run(device="cpu", precision="fp32")
+PHOTO = images.read(skimage.data.astronaut()[:384:4, 32:416:4])
+STYLE, OTHER = images.read(skimage.data.coffee()[::8, ::8]), images.read(skimage.data.chelsea()[::8, ::8])
+
+
+@pytest.fixture(scope="module")
+def encoder_file(narrow: Callable[..., Vgg], tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("encoders") / "narrow.safetensors"
+    save_vgg(path, narrow(), {}, bits=16)
+    return str(path)
+
+
+def half(side: str) -> Tensor:
+    mask = torch.zeros(96, 96)
+    part = {"left": mask[:, :48], "right": mask[:, 48:], "top": mask[:48]}[side]
+    part.fill_(1)
+    return mask
+
+
+def painted(encoder: str, styles: Any = STYLE, **options: Any) -> Tensor:
+    settings = {"size": 64, "steps": 4, "smallest_size": 64, "encoder": encoder, "feather": 0.0} | options
+    return impasto.paint(PHOTO, styles, run=EXACT, **settings).image
+
+
+def difference(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().mean())
+
+
+SMALL = images.resize(PHOTO.image, (64, 64))
+
+
+def test_what_is_protected_is_the_photo_bit_for_bit(encoder_file: str) -> None:
+    image = painted(encoder_file, protect=half("left"))
+    assert torch.equal(image[..., :32], SMALL[..., :32])
+    assert difference(image[..., 34:], SMALL[..., 34:]) > 1e-2
+
+
+def test_every_step_shows_the_photo_where_it_is_protected(encoder_file: str) -> None:
+    options = {"size": 96, "steps": 2, "smallest_size": 48, "encoder": encoder_file, "feather": 0.0}
+    for step in impasto.steps(PHOTO, STYLE, run=EXACT, protect=half("top"), **options):
+        photo = images.resize(PHOTO.image, (step.image.shape[-2], step.image.shape[-1]))
+        assert torch.equal(step.image[..., : step.image.shape[-2] // 2 - 4, :], photo[..., : photo.shape[-2] // 2 - 4, :])
+        assert step.losses["held"] >= 0
+
+
+def test_a_protected_part_is_held_while_painting_so_that_its_surroundings_fit(encoder_file: str) -> None:
+    masking = read_masking(MaskSources(protect=(half("left"),)), PHOTO, [STYLE])
+    options = PaintOptions(size=64, steps=12, smallest_size=64, encoder=encoder_file, margin=0)
+    easel = gatys.set_up(PHOTO, [STYLE], options, EXACT, masking)
+    assert "held" in dict.fromkeys(term.loss.name for term in gatys.objective_at(easel, (64, 64)))
+    free = gatys.set_up(PHOTO, [STYLE], options, EXACT)
+    assert "held" not in dict.fromkeys(term.loss.name for term in gatys.objective_at(free, (64, 64)))
+
+
+def test_a_feather_makes_the_edge_soft(encoder_file: str) -> None:
+    sharp, soft = (painted(encoder_file, protect=half("left"), feather=feather) for feather in (0.0, 0.2))
+    assert torch.equal(soft[..., :32], SMALL[..., :32])
+    beside = slice(33, 36)
+    assert difference(soft[..., beside], SMALL[..., beside]) < difference(sharp[..., beside], SMALL[..., beside])
+
+
+def test_each_style_goes_where_its_mask_is(encoder_file: str) -> None:
+    masks = [half("left"), half("right")]
+    one, turned = (painted(encoder_file, [STYLE, OTHER], style_masks=each, steps=20) for each in (masks, masks[::-1]))
+    for where, right, wrong in ((masks, one, turned), (masks[::-1], turned, one)):
+        masking = read_masking(MaskSources(style_masks=tuple(where)), PHOTO, [STYLE, OTHER])
+        options = PaintOptions(size=64, smallest_size=64, encoder=encoder_file, margin=0)
+        easel = gatys.set_up(PHOTO, [STYLE, OTHER], options, EXACT, masking)
+        loss = gatys.style_loss(easel, (64, 64))
+        assert float(loss(gatys.encode(easel, right, sorted(loss.layers)))) < float(
+            loss(gatys.encode(easel, wrong, sorted(loss.layers)))
+        )
+
+
+def test_masks_of_the_whole_picture_are_no_masks(encoder_file: str) -> None:
+    plain, masked = painted(encoder_file), painted(encoder_file, style_masks="all")
+    torch.testing.assert_close(masked, plain, atol=2e-3, rtol=0)
+
+
+def test_what_no_mask_covers_stays_the_photo_unless_it_is_to_take_the_first_style(encoder_file: str) -> None:
+    image = painted(encoder_file, style_masks=half("left"))
+    assert torch.equal(image[..., 34:], SMALL[..., 34:])
+    everywhere = painted(encoder_file, style_masks=half("left"), uncovered="first-style")
+    assert difference(everywhere[..., 34:], SMALL[..., 34:]) > 1e-2
+
+
+def test_a_stronger_region_goes_further(encoder_file: str) -> None:
+    masks = {"style_masks": [half("left"), half("right")], "steps": 12}
+    weak = painted(encoder_file, [STYLE, STYLE], region_strengths=(0.02, 1.0), **masks)
+    even = painted(encoder_file, [STYLE, STYLE], **masks)
+    assert difference(weak[..., :30], SMALL[..., :30]) < difference(even[..., :30], SMALL[..., :30])
+
+
+def test_part_of_a_style_picture_can_be_measured_alone(encoder_file: str) -> None:
+    """Two colours beside each other: of either half alone the statistics are those of one colour."""
+    two = torch.zeros(1, 3, 64, 64)
+    two[..., :32], two[..., 32:] = 0.2, 0.8
+    style = images.read(two)
+    layers = ("relu1_1", "relu2_1")
+    options = PaintOptions(size=64, encoder=encoder_file, style_layers=layers, margin=0, mask_shrinking="inside")
+    easel = gatys.set_up(PHOTO, [style], options, EXACT)
+    left = images.resize(half("left")[None, None], (64, 64))
+    part = style_moments(easel, style, 64, (left > 0.5).float())
+    alone = style_moments(easel, images.read(torch.full((1, 3, 64, 64), 0.2)), 64)
+    whole = style_moments(easel, style, 64)
+    for layer in layers:
+        torch.testing.assert_close(part[layer].mean, alone[layer].mean, atol=1e-4, rtol=0)
+        torch.testing.assert_close(part[layer].covariance, alone[layer].covariance, atol=1e-4, rtol=0)
+        assert difference(whole[layer].mean, alone[layer].mean) > 1e-2
+
+
+@pytest.mark.parametrize("shrinking", ["simple", "inside", "all"])
+@pytest.mark.parametrize("statistics", ["gram-moments", "wasserstein"])
+def test_every_statistic_is_painted_under_masks_shrunk_in_every_way(encoder_file: str, shrinking: str, statistics: str) -> None:
+    masks = {"style_masks": ["gradient:left-right", "gradient:right-left"], "protect": "gradient:radial"}
+    image = painted(encoder_file, [STYLE, OTHER], mask_shrinking=shrinking, statistics=statistics, **masks)
+    assert bool(image.isfinite().all())
+    assert difference(image, SMALL) > 1e-3
+
+
+def test_the_objective_of_regions_descends(encoder_file: str) -> None:
+    masking = read_masking(MaskSources(style_masks=("auto:subject", "auto:background")), PHOTO, [STYLE, OTHER])
+    options = PaintOptions(size=64, steps=30, smallest_size=64, encoder=encoder_file)
+    steps = list(gatys.steps(PHOTO, [STYLE, OTHER], options, EXACT, masking))
+    assert steps[-1].loss < steps[0].loss
+    easel = gatys.set_up(PHOTO, [STYLE, OTHER], options, EXACT, masking)
+    loss = gatys.style_loss(easel, easel.sizes[-1][0])
+    assert isinstance(loss, GuidedStyleLoss)
+    assert sum(loss.shares) == pytest.approx(1, abs=0.02)
+
+
+def test_a_named_style_paints_in_a_region_found_by_itself() -> None:
+    pastiche = impasto.paint(
+        PHOTO, ["monet-etretat", "seurat-grande-jatte"], style_masks=["auto:background", "auto:subject"], size=64, steps=2
+    )
+    assert pastiche.image.shape == (1, 3, 64, 64)
+    assert [each["name"] for each in pastiche.record["masks"]["style_masks"]] == ["auto:background", "auto:subject"]
+
+
+def test_protected_skin_is_the_face(encoder_file: str) -> None:
+    image = painted(encoder_file, protect="auto:skin", steps=6)
+    assert torch.equal(image[..., 10:22, 23:32], SMALL[..., 10:22, 23:32])
+    assert difference(image[..., 40:, :], SMALL[..., 40:, :]) > 1e-2
+
+
+def test_an_unknown_way_is_refused(encoder_file: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="--mask-shrinking 'insde' is not known; did you mean 'inside'"):
+        painted(encoder_file, style_masks="all", mask_shrinking="insde")
+    with pytest.raises(OptionError, match="--uncovered 'style' is not known"):
+        painted(encoder_file, style_masks="all", uncovered="style")
+    with pytest.raises(OptionError, match="--region-strengths is -1; it must be a number from 0 to 10"):
+        painted(encoder_file, style_masks="all", region_strengths=(-1,))

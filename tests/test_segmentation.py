@@ -1,0 +1,112 @@
+"""Regions found in photos that come with scikit-image, and in pictures drawn for it."""
+
+import pytest
+import skimage.data
+import torch
+from torch import Tensor
+
+from impasto import images
+from impasto.errors import OptionError
+from impasto.segmentation import background, color_regions, find_region, skin, sky, subject
+
+
+def seen(pixels: object, edge_px: int = 160) -> Tensor:
+    picture = images.read(pixels)  # type: ignore[arg-type]
+    return images.resize(picture.image, images.fitted_size(picture.size, edge_px))
+
+
+ASTRONAUT = seen(skimage.data.astronaut())
+
+
+def landscape(size: tuple[int, int] = (90, 120)) -> Tensor:
+    """Draw a blue sky with a cloud above a rough meadow, and a red ball on it."""
+    height, width = size
+    image = torch.zeros(1, 3, height, width)
+    image[:, :, : height // 2] = torch.tensor([0.35, 0.55, 0.9])[None, :, None, None]
+    image[:, :, 8:16, 20:50] = 0.95
+    rough = torch.rand(1, 1, height - height // 2, width, generator=torch.Generator().manual_seed(0))
+    image[:, :, height // 2 :] = torch.tensor([0.2, 0.5, 0.1])[None, :, None, None] + 0.25 * (rough - 0.5)
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    ball = ((rows - 0.62 * height) ** 2 + (columns - 0.5 * width) ** 2) < (0.17 * height) ** 2
+    image[:, :, ball] = torch.tensor([0.85, 0.1, 0.1])[:, None]
+    return image.clamp(0, 1)
+
+
+def test_the_sky_is_found_with_its_clouds_and_ends_at_the_horizon() -> None:
+    found = sky(landscape())
+    assert found.shape == (1, 1, 90, 120)
+    assert float(found[..., :35, :].mean()) > 0.95
+    assert float(found[..., 8:16, 20:50].mean()) > 0.95
+    assert float(found[..., 56:, :].mean()) < 0.05
+
+
+def test_where_nothing_is_like_sky_there_is_none() -> None:
+    assert float(sky(seen(skimage.data.coffee())).max()) == 0
+
+
+def test_the_subject_is_what_differs_from_its_surroundings() -> None:
+    image = torch.full((1, 3, 96, 120), 0.8) + 0.02 * torch.rand(1, 3, 96, 120, generator=torch.Generator().manual_seed(0))
+    image[..., 30:70, 40:80] = torch.tensor([0.1, 0.3, 0.6])[None, :, None, None]
+    found = subject(image)
+    assert float(found[..., 34:66, 44:76].mean()) > 0.95
+    assert float(found[..., :20, :].mean()) < 0.02
+    torch.testing.assert_close(found + background(image), torch.ones_like(found))
+
+
+def test_an_astronaut_is_a_subject_from_face_to_suit() -> None:
+    found = subject(seen(skimage.data.astronaut(), 320))
+    assert float(found[..., 50:100, 120:160].mean()) > 0.9  # her face
+    assert float(found[..., 180:240, 100:150].mean()) > 0.5  # her suit
+    assert float(found[..., 10:80, 60:100].mean()) < 0.3  # the backdrop
+
+
+def test_skin_is_protected_with_room_around_it() -> None:
+    found = skin(ASTRONAUT)
+    assert float(found[..., 22:52, 58:82].min()) > 0.99  # the whole face, eyes and mouth too
+    assert float(found[..., 130:155, 100:140].mean()) < 0.3  # the black helmet
+
+
+def test_a_grey_photo_has_skin_only_where_a_face_is_seen() -> None:
+    grey = ASTRONAUT.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    found = skin(grey)
+    assert float(found[..., 30:48, 62:78].mean()) > 0.9
+    assert float(found.mean()) < 0.35
+    assert float(skin(torch.full((1, 3, 80, 80), 0.5)).max()) == 0
+
+
+def test_areas_of_a_colour_sum_to_one_and_the_largest_comes_first() -> None:
+    masks = color_regions(landscape(), 3)
+    assert 2 <= len(masks) <= 3
+    torch.testing.assert_close(torch.stack(masks).sum(0), torch.ones(1, 1, 90, 120), atol=1e-4, rtol=0)
+    shares = [float(mask.mean()) for mask in masks]
+    assert shares[0] > shares[-1]
+    again = color_regions(landscape(), 3)
+    assert all(torch.equal(one, other) for one, other in zip(masks, again, strict=True))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 200), (400, 40)])
+@pytest.mark.parametrize("name", ["subject", "background", "sky", "skin", "region-1", "region-2-of-3"])
+def test_every_region_has_the_size_of_the_photo_and_values_of_a_mask(name: str, size: tuple[int, int]) -> None:
+    found = find_region(images.resize(ASTRONAUT, size), name)
+    assert found.shape == (1, 1, *size)
+    assert bool(((found >= 0) & (found <= 1)).all())
+
+
+@pytest.mark.parametrize("name", ["subject", "sky", "skin", "region-1"])
+def test_a_photo_of_one_colour_has_regions_or_none_but_no_error(name: str) -> None:
+    found = find_region(torch.full((1, 3, 48, 64), 0.5), name)
+    assert bool(found.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("skni", "'auto:skni' is not known; did you mean 'skin'"),
+        ("region-9", "'auto:region-9' is not among the regions; give a number from 1 to 5"),
+        ("region-0", "'auto:region-0' is not among the regions"),
+        ("region-1-of-99", "of 2 to 24 regions"),
+    ],
+)
+def test_an_unknown_region_is_refused(name: str, sentence: str) -> None:
+    with pytest.raises(OptionError, match=sentence):
+        find_region(ASTRONAUT, name)
