@@ -134,7 +134,7 @@ def inetwork(
     content, styles, prefix = told_apart(words)
     for number in (1, options.num_iter):
         check_result(result(prefix, number), (content, *styles))
-    with interruptible(), memory_in_words(options.image_size):
+    with interruptible(), memory_in_words(options.image_size, "--image_size"):
         return _paint(content, styles, prefix, options, run_on, talk)
 
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from scipy.optimize import fmin_l_bfgs_b
 
 from impasto import images
+from impasto.arithmetic import available_memory
 from impasto.encoders.vgg import FULL_WIDTHS
 from impasto.engine import Size, Step
 from impasto.errors import OptionError, ResourceError, ShapeError, WeightsError
@@ -42,6 +43,8 @@ EVALUATIONS = 20
 
 _SLIM = "vgg19-slim"
 _RANGE = 255.0
+_PICTURES_REMEMBERED = 30
+"""In 64 bits: two for each of ten steps, and those at work."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ def set_up(asked: Commission) -> Easel:
     Raises:
         ImpastoError: whatever cannot be painted, in one sentence that speaks of INetwork's flags.
     """
+    check_room(asked)
     image = resize(asked.photo.image, asked.size)
     if asked.flags.init_image == "gray":
         image = luminance_of(image).expand_as(image)
@@ -142,6 +146,23 @@ def set_up(asked: Commission) -> Easel:
         return gatys.set_up(photo, asked.styles, settled_options(asked), asked.run)
     except ResourceError as error:
         raise ResourceError(f"{str(error).replace('--size', 'a longer side of')}; --image_size is the height") from error
+
+
+def check_room(asked: Commission) -> None:
+    """Raise unless there is memory for the pictures that L-BFGS-B remembers, before the photo is enlarged.
+
+    Raises:
+        ResourceError: there is not; the sentence says which size would fit.
+    """
+    free = available_memory(torch.device("cpu"))
+    needed = asked.size[0] * asked.size[1] * 3 * 8 * _PICTURES_REMEMBERED
+    if free is None or needed <= free:
+        return
+    rows, fits = asked.flags.image_size, int(asked.flags.image_size * math.sqrt(free / needed) * 0.5)
+    raise ResourceError(
+        f"--image_size {rows} needs at least {needed / 2**30:.0f} GiB and {free / 2**30:.1f} GiB are free; "
+        f"--image_size {fits} may fit"
+    )
 
 
 def repairs(asked: Commission) -> list[str]:
