@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import impasto.encoders
 from impasto.encoders import LAYERS, Vgg, load_encoder
-from impasto.encoders.vgg import BLOCKS_OF_VGG16, CONVOLUTIONS, each_width, pool
+from impasto.encoders.vgg import BLOCKS, BLOCKS_OF_VGG16, CONVOLUTIONS, each_width, pool
 from impasto.errors import OptionError, WeightsError
 from impasto.options import STYLE_LAYERS, Pooling
 from impasto.weights import import_file, save_vgg
@@ -18,9 +18,9 @@ from impasto.weights import import_file, save_vgg
 WIDTHS = (4, 5, 6, 7, 8)
 
 
-def network(*, with_heads: bool = False, last: str = "5_4") -> Vgg:
+def network(*, with_heads: bool = False, last: str | None = None, blocks: tuple[int, ...] = BLOCKS) -> Vgg:
     random = torch.Generator().manual_seed(0)
-    vgg = Vgg(WIDTHS, with_heads=with_heads, last=last).requires_grad_(False)
+    vgg = Vgg(WIDTHS, with_heads=with_heads, last=last, blocks=blocks).requires_grad_(False)
     for key, value in vgg.state_dict().items():
         value.normal_(0, 0.2 if key.endswith("weight") else 0.05, generator=random)
     vgg.mean.fill_(0.45)

@@ -79,7 +79,7 @@ def _as_flags() -> type:
 
 def _flag(field: "dataclasses.Field[Any]", hint: Any, text: str) -> Parameter:
     several = get_origin(hint) is tuple
-    shown = " ".join(map(str, field.default)) if several else str(field.default)
+    shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
 
     def read(_: Any, tokens: Sequence[Token]) -> Any:
         try:
@@ -110,7 +110,10 @@ def _read(name: str, hint: Any, words: list[str]) -> Any:
     return as_number(name, word, whole=hint is int) if hint in (int, float) else word
 
 
-InetworkFlags = InetworkOptions if TYPE_CHECKING else _as_flags()
+if TYPE_CHECKING:
+    InetworkFlags = InetworkOptions
+else:
+    InetworkFlags = _as_flags()
 
 
 def inetwork(

@@ -97,9 +97,11 @@ def commission(photo: Picture, styles: Sequence[Style], flags: InetworkOptions, 
 def encoder_for(model: str) -> str:
     """Name the network to paint with: the model, or vgg19-slim where its weights are not on this machine."""
     try:
-        return str(model) if model == _SLIM or find(model) else _SLIM
+        if model != _SLIM:
+            find(model)
     except WeightsError:
         return _SLIM
+    return model
 
 
 def settled_options(asked: Commission) -> PaintOptions:
