@@ -43,6 +43,7 @@ def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ramp = torch.linspace(0, 1, 64).expand(1, 3, 48, 64)
     images.write(tmp_path / "right.png", (ramp > 0.5).float())
     images.write(tmp_path / "left.png", (ramp <= 0.5).float())
+    images.write(tmp_path / "black.png", torch.zeros(1, 3, 48, 64))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -319,9 +320,38 @@ def test_colours_are_preserved_where_the_mask_is_white() -> None:
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
+def test_each_style_paints_where_its_mask_is_white(capsys: pytest.CaptureFixture[str]) -> None:
+    both = {"style_masks": ("left.png", "right.png"), "style_weight": (1.0, 1.0), "num_iter": 1}
+    ways = [last_of(commissioned(styles, **both)) for styles in ((SCREAM, WAVE), (SCREAM, SCREAM), (WAVE, WAVE))]
+    mixed, scream, wave = ways
+    left, right = slice(0, 24), slice(40, 64)
+    for side, like, other in ((left, scream, wave), (right, wave, scream)):
+        near, far = (float((mixed - each)[..., side].square().mean()) for each in (like, other))
+        assert near < 0.7 * far
+    said = painted(capsys, f"{CONTENT} {SCREAM} {WAVE} wolf --style_masks left.png right.png")
+    assert said.count("masks may have any size and grey values") == 1
+
+
+@pytest.mark.usefixtures("gallery", "vgg16")
+def test_outside_the_content_mask_the_photo_stays() -> None:
+    masked = last_of(commissioned(content_mask="right.png", num_iter=1))
+    photo = images.resize(images.read(CONTENT).image, (48, 64))
+    assert torch.allclose(masked[..., :24], photo[..., :24], atol=1e-4)
+    assert float((masked - photo)[..., 40:].abs().mean()) > 0.02
+
+
+@pytest.mark.usefixtures("gallery", "vgg16")
+def test_masked_styles_are_weighted_one_by_one() -> None:
+    options = inetwork.settled_options(
+        commissioned((SCREAM, WAVE), style_masks=("left.png", "right.png"), style_weight=(1.0, 3.0), style_scale=2.0)
+    )
+    assert (options.style_weight, options.style_weights) == (4.0, (1.0, 3.0))
+
+
+@pytest.mark.usefixtures("gallery", "vgg16")
 def test_each_repair_that_matters_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask right.png --min_improvement 0.1")
-    for part in ("last layer", "keeps its proportions", "--min_improvement counts", "masks are read", "--preserve_color takes"):
+    for part in ("last layer", "keeps its proportions", "--min_improvement counts", "masks may have", "--preserve_color takes"):
         assert said.count(part) == 1, part
     assert "--init_image" not in said
     assert "does nothing without" in painted(capsys, f"{PAIR} wolf --color_mask right.png")
@@ -382,6 +412,9 @@ REFUSED = {
     f"{PAIR} wolf --min_improvement 101": "--min_improvement is 101.0; it must be a number from 0 to 100",
     f"{PAIR} wolf --style_masks nothing.png": "--style_masks 'nothing.png' is no file",
     f"{PAIR} wolf --style_masks left.png right.png": "--style_masks has 2 files for 1 styles; give one for each style",
+    f"{PAIR} wolf --style_masks black.png": "--style_masks",
+    f"{PAIR} wolf --content_mask black.png": "--content_mask",
+    f"{PAIR} wolf --content_mask auto:nonsense": "'auto:nonsense' is not known",
     f"{PAIR} wolf --content_mask nothing.png": "--content_mask 'nothing.png' is no file",
     f"{PAIR} wolf --color_mask nothing.png": "--color_mask 'nothing.png' is no file",
     f"{PAIR} wolf --no_such_flag 1": "--no_such_flag",

@@ -135,8 +135,10 @@ def inetwork(
 
     options, run_on, talk = InetworkOptions(**given(flags)), Run(**given(run)), talk or Talk()
     content, styles, prefix = told_apart(words)
+    masks = filter(None, (*options.style_masks, options.content_mask, options.color_mask))
+    inputs = (content, *styles, *masks)
     for number in (1, options.num_iter):
-        check_result(result(prefix, number), (content, *styles))
+        check_result(result(prefix, number), inputs)
     with interruptible(), memory_in_words(options.image_size, "--image_size"):
         return _paint(content, styles, prefix, options, run_on, talk)
 
@@ -153,7 +155,7 @@ def _paint(content: str, styles: tuple[str, ...], prefix: str, options: Inetwork
     console = narrator(quiet=talk.quiet)
     asked = recipe.commission(read_content(content), read_styles(styles), options, run)
     easel = recipe.set_up(asked)
-    for note in recipe.repairs(asked):
+    for note in (*asked.masking.notes, *recipe.repairs(asked)):
         console.print(note)
     console.print(announcement(asked, easel.arithmetic.device.type))
     before: Step | None = None

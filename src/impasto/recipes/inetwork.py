@@ -33,7 +33,9 @@ from impasto.picture_losses import luminance_of
 from impasto.recipes import gatys
 from impasto.recipes.gatys import Easel
 from impasto.recipes.inetwork_flags import InetworkOptions, RescaleMethod, layers_of
+from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, read_masking
 from impasto.recipes.presets import inetwork_weights, paint_options
+from impasto.recipes.regions import Restored
 from impasto.recipes.starts import SMALLEST_SIDE, Style
 from impasto.tensors import Image, Mask
 from impasto.weights import find
@@ -58,6 +60,7 @@ class Commission:
         run: device, precision, seed.
         encoder: the network that looks, see :func:`encoder_for`.
         size: (height, width) that is painted.
+        masking: the masks of styles and content.
     """
 
     photo: Picture
@@ -66,6 +69,7 @@ class Commission:
     run: Run
     encoder: str
     size: Size
+    masking: Masking
 
     @property
     def frame(self) -> Size:
@@ -91,7 +95,8 @@ def commission(photo: Picture, styles: Sequence[Style], flags: InetworkOptions, 
             f"content {photo.name!r} of {width}x{height} pixels would be {columns} wide at --image_size {rows}; it must be at "
             f"least {SMALLEST_SIDE}: use --image_size {math.ceil(SMALLEST_SIDE * height / width)} or more, or crop it"
         )
-    return Commission(photo, tuple(styles), flags, run, encoder_for(flags.model), (rows, columns))
+    masking = masking_of(photo, styles, flags)
+    return Commission(photo, tuple(styles), flags, run, encoder_for(flags.model), (rows, columns), masking)
 
 
 def encoder_for(model: str) -> str:
@@ -110,6 +115,8 @@ def settled_options(asked: Commission) -> PaintOptions:
     layers = tuple(layer.replace("conv", "relu") for layer in layers_of(asked.encoder))
     given = flags.style_weight if len(flags.style_weight) == len(asked.styles) else (1.0,) * len(asked.styles)
     total = sum(flags.style_weight)
+    if flags.style_masks:
+        total /= len(flags.style_weight)  # a region is weighted by its style's weight against their mean
     return paint_options(
         "inetwork-fixed",
         size=max(asked.size),
@@ -145,7 +152,7 @@ def set_up(asked: Commission) -> Easel:
         image = luminance_of(image).expand_as(image)
     photo = dataclasses.replace(asked.photo, image=image, alpha=None)
     try:
-        return gatys.set_up(photo, asked.styles, settled_options(asked), asked.run)
+        return gatys.set_up(photo, asked.styles, settled_options(asked), asked.run, asked.masking)
     except ResourceError as error:
         raise ResourceError(f"{str(error).replace('--size', 'a longer side of')}; --image_size is the height") from error
 
@@ -185,8 +192,8 @@ def repairs(asked: Commission) -> list[str]:
         "words within it": any(word in flags.init_image and word != flags.init_image for word in ("content", "noise", "gray")),
         "repaired: --min_improvement counts from the second iteration; INetwork stops after the first": flags.min_improvement
         > 0,
-        "repaired: masks are read as grey pictures of any size, and a style is seen whole while its mask lies over the "
-        "photo": bool(flags.style_masks or flags.content_mask or flags.color_mask),
+        "repaired: masks may have any size and grey values; a style is seen whole, its mask lies over the photo, and what no "
+        "mask covers stays the photo": bool(flags.style_masks or flags.content_mask or flags.color_mask),
         "repaired: --preserve_color takes the light of the painting and the colours of the photo; INetwork's result is nearly "
         "black": flags.keeps_colours,
         "--color_mask does nothing without --preserve_color True": bool(flags.color_mask) and not flags.keeps_colours,
@@ -235,7 +242,7 @@ def iterations(asked: Commission, easel: Easel) -> Iterator[Step]:
             before = loss
         seconds = time.perf_counter() - began
         left = seconds / number * (total - number)
-        yield Step(number, total, 0, asked.size, losses, shown(asked, picture), seconds, left, note)
+        yield Step(number, total, 0, asked.size, losses, shown(asked, easel, picture), seconds, left, note)
         if number == total:
             return
 
@@ -277,10 +284,27 @@ def objective_of(asked: Commission, easel: Easel) -> Objective:
     return gatys.objective_at(easel, asked.size)
 
 
-def shown(asked: Commission, picture: Image) -> Image:
-    """Make what is saved of a picture: clipped, in the photo's colours where that is asked for, and resized."""
+def masking_of(photo: Picture, styles: Sequence[Style], flags: InetworkOptions) -> Masking:
+    """Read the masks of styles and content.
+
+    Raises:
+        ImpastoError: a mask that cannot be used, in a sentence that speaks of INetwork's flags.
+    """
+    try:
+        found = read_masking(MaskSources(flags.style_masks, (), flags.content_mask or None), photo, styles)
+    except OptionError as error:
+        raise OptionError(_with_their_flags(str(error))) from error
+    return found if found is NO_MASKS else dataclasses.replace(found, notes=tuple(map(_with_their_flags, found.notes)))
+
+
+def _with_their_flags(sentence: str) -> str:
+    return sentence.replace("--style-mask", "--style_masks").replace("--content-mask", "--content_mask")
+
+
+def shown(asked: Commission, easel: Easel, picture: Image) -> Image:
+    """Make what is saved of a picture: clipped, the photo where no mask lies, in its colours if asked for, and resized."""
     flags = asked.flags
-    picture = picture.detach().cpu().clamp(0, 1)
+    picture = Restored(easel.content, easel.layout.kept, easel.margin)(picture.detach().clamp(0, 1)).cpu()
     if flags.keeps_colours:
         mask = read_mask(flags.color_mask, asked.size) if flags.color_mask else None
         picture = in_colours_of(resize(asked.photo.image, asked.size), picture, mask)
@@ -329,6 +353,7 @@ def record_of(asked: Commission, easel: Easel, step: Step) -> Record:
         **begun,
         "recipe": "inetwork",
         "inetwork": dataclasses.asdict(asked.flags),
+        **asked.masking.record,
         "steps": {"done": step.number, "planned": asked.flags.num_iter, "scale": 0, "size": list(step.size)},
         "losses": {name: float(f"{value:.6g}") for name, value in step.losses.items() if math.isfinite(value)},
         "seconds": round(step.seconds, 2),

@@ -22,6 +22,7 @@ PoolType = Literal["max", "ave"]
 
 STARTS = ("content", "noise", "gray")
 
+_WORDS = ("auto:", "gradient:", "not:")
 _TRUE, _FALSE = ("true", "yes", "t", "1"), ("false", "no", "f", "0")
 _DEEPEST = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4), "vgg19-slim": (2, 2, 4, 4, 4)}
 _RANGES: dict[str, tuple[float, float]] = {
@@ -87,10 +88,10 @@ class InetworkOptions:
     """Stop when an iteration improved the loss by less than this many percent, 0 (never) to 100."""
 
     style_masks: tuple[str, ...] = ()
-    """A mask for each style, in their order, seen over the photo: a style is used where its mask is white."""
+    """A mask for each style, in their order, over the photo: a style is used where its mask is white; a file, or auto:sky."""
 
     content_mask: str = ""
-    """A mask over the photo: only where it is white any style is used."""
+    """A mask over the photo: only where it is white any style is used, the rest stays the photo."""
 
     color_mask: str = ""
     """With --preserve_color True: the photo's colours are kept where this mask is white."""
@@ -110,10 +111,11 @@ class InetworkOptions:
         if self.init_image not in STARTS and not Path(self.init_image).is_file():
             near = nearest_name(self.init_image, STARTS)
             raise OptionError(f"--init_image {self.init_image!r} is neither a way to start nor a picture file{near}")
-        for name in ("content_mask", "color_mask"):
-            check_mask(name, getattr(self, name))
-        for mask in self.style_masks:
-            check_mask("style_masks", mask)
+        if self.color_mask and not Path(self.color_mask).is_file():
+            raise OptionError(f"--color_mask {self.color_mask!r} is no file; give a picture, white where colours are kept")
+        for name, masks in (("content_mask", (self.content_mask,)), ("style_masks", self.style_masks)):
+            for mask in filter(None, masks):
+                check_mask(name, mask)
 
     @property
     def keeps_colours(self) -> bool:
@@ -134,9 +136,9 @@ def check_number(name: str, value: float, low: float, high: float) -> None:
 
 
 def check_mask(name: str, path: str) -> None:
-    """Raise OptionError unless a mask, where there is one, is a file."""
-    if path and not Path(path).is_file():
-        raise OptionError(f"--{name} {path!r} is no file; give a picture, white where it holds")
+    """Raise OptionError unless a mask is a file, or one of impasto's words for a mask."""
+    if not Path(path).is_file() and not path.startswith(_WORDS):
+        raise OptionError(f"--{name} {path!r} is no file; give a picture, white where it holds, or a name such as auto:sky")
 
 
 def as_truth(name: str, word: str) -> Truth:
