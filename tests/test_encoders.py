@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import impasto.encoders
 from impasto.encoders import LAYERS, Vgg, load_encoder
-from impasto.encoders.vgg import CONVOLUTIONS, each_width, pool
+from impasto.encoders.vgg import BLOCKS, BLOCKS_OF_VGG16, CONVOLUTIONS, each_width, pool
 from impasto.errors import OptionError, WeightsError
 from impasto.options import STYLE_LAYERS, Pooling
 from impasto.weights import import_file, save_vgg
@@ -18,9 +18,9 @@ from impasto.weights import import_file, save_vgg
 WIDTHS = (4, 5, 6, 7, 8)
 
 
-def network(*, with_heads: bool = False, last: str = "5_4") -> Vgg:
+def network(*, with_heads: bool = False, last: str | None = None, blocks: tuple[int, ...] = BLOCKS) -> Vgg:
     random = torch.Generator().manual_seed(0)
-    vgg = Vgg(WIDTHS, with_heads=with_heads, last=last).requires_grad_(False)
+    vgg = Vgg(WIDTHS, with_heads=with_heads, last=last, blocks=blocks).requires_grad_(False)
     for key, value in vgg.state_dict().items():
         value.normal_(0, 0.2 if key.endswith("weight") else 0.05, generator=random)
     vgg.mean.fill_(0.45)
@@ -102,6 +102,25 @@ def test_layers_shrink_by_two_from_block_to_block(photo: torch.Tensor) -> None:
     for layer, features in found.items():
         block = int(layer[4])
         assert features.shape == (1, WIDTHS[block - 1], 96 >> (block - 1), 96 >> (block - 1))
+
+
+def test_vgg16_has_thirteen_convolutions_and_halves_before_each_block(photo: torch.Tensor) -> None:
+    vgg = network(blocks=BLOCKS_OF_VGG16)
+    assert vgg.layers == tuple(layer for layer in LAYERS if layer[4:] not in ("3_4", "4_4", "5_4"))
+    assert len(vgg.convolutions) == len(vgg.widths) == 13
+    found = vgg(photo, vgg.layers)
+    assert {layer: features.shape[-1] for layer, features in found.items() if layer.endswith("_3")} == {
+        f"{kind}{block}_3": 96 >> (block - 1) for block in (3, 4, 5) for kind in ("conv", "relu")
+    }
+    with pytest.raises(OptionError, match="layer 'relu5_4' is not in this network"):
+        vgg(photo, ["relu5_4"])
+
+
+def test_vgg16_is_vgg19_without_the_last_convolution_of_three_blocks(photo: torch.Tensor) -> None:
+    large, small = network(), network(blocks=BLOCKS_OF_VGG16)
+    small.load_state_dict({key: value for key, value in large.state_dict().items() if key in small.state_dict()})
+    assert torch.equal(small(photo, ["relu3_3"])["relu3_3"], large(photo, ["relu3_3"])["relu3_3"])
+    assert not torch.equal(small(photo, ["relu4_1"])["relu4_1"], large(photo, ["relu4_1"])["relu4_1"])
 
 
 def test_relu_is_conv_without_its_negative_part(photo: torch.Tensor) -> None:

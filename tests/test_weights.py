@@ -27,10 +27,18 @@ from safetensors.torch import save_file
 from impasto import weights
 from impasto.cli.weights import app
 from impasto.encoders import LAYERS, Vgg, vgg_from_weights
-from impasto.encoders.vgg import each_width
+from impasto.encoders.vgg import BLOCKS, BLOCKS_OF_VGG16, each_width
 from impasto.errors import OptionError, WeightsError
 from impasto.weights import CatalogueEntry, import_file, read_vgg, save_vgg
-from impasto.weights.canonical import _OXFORD_FILTERS, CONVOLUTIONS, VGG16, recognize_oxford
+from impasto.weights.canonical import (
+    _OXFORD_FILTERS,
+    _VGG16_BIAS,
+    _VGG16_PLANE,
+    CONVOLUTIONS,
+    VGG16,
+    is_oxfords_vgg16,
+    recognize_oxford,
+)
 from impasto.weights.matlab import read_matlab
 
 State = dict[str, torch.Tensor]
@@ -45,10 +53,10 @@ TORCHVISION_MEAN, TORCHVISION_STD = torch.tensor([0.485, 0.456, 0.406]), torch.t
 # ---------------------------------------------------------------------------------------------------- a network to write
 
 
-def narrow(*, oxford: bool = True, last: str = "5_4") -> Vgg:
+def narrow(*, oxford: bool = True, last: str | None = None, blocks: tuple[int, ...] = BLOCKS) -> Vgg:
     """A narrow VGG-19 with random weights, which reads pixels from 0 to 255; its first filters are Oxford's unless told."""
     random = torch.Generator().manual_seed(0)
-    vgg = Vgg((8, 9, 10, 11, 12), last=last).requires_grad_(False)
+    vgg = Vgg((8, 9, 10, 11, 12), last=last, blocks=blocks).requires_grad_(False)
     for convolution in vgg.convolutions.values():
         assert isinstance(convolution, torch.nn.Conv2d)
         assert convolution.bias is not None
@@ -57,8 +65,11 @@ def narrow(*, oxford: bool = True, last: str = "5_4") -> Vgg:
     first = vgg.convolutions["1_1"]
     assert isinstance(first, torch.nn.Conv2d)
     assert first.bias is not None
+    if oxford and blocks == BLOCKS_OF_VGG16:
+        first.bias[0] = _VGG16_BIAS / 100
+        first.weight[0] = torch.tensor(_VGG16_PLANE).reshape(1, 3, 3) / 100 * torch.tensor([1.05, 1.2, 1.0])[:, None, None]
     for channel, (bias, weight) in _OXFORD_FILTERS.items():
-        if oxford:
+        if oxford and blocks == BLOCKS:
             first.bias[channel] = bias / 100
             first.weight[channel] = torch.tensor(weight).reshape(3, 3, 3).flip(0) / 100
     vgg.mean.copy_(OXFORD_MEAN / 255)
@@ -84,9 +95,14 @@ def caffe(vgg: Vgg, key: Callable[[int, str], str]) -> State:
     return state
 
 
+def sequence(vgg: Vgg) -> tuple[int, ...]:
+    """Where the convolutions of this network stand in torchvision's sequence."""
+    return SEQUENCE if vgg.blocks == BLOCKS else SEQUENCE_OF_VGG16
+
+
 def torchvision(vgg: Vgg, prefix: str = "features.") -> State:
     """The same network, rescaled to read what torchvision's reads."""
-    state = caffe(vgg, lambda number, name: f"{prefix}{SEQUENCE[number]}")
+    state = caffe(vgg, lambda number, name: f"{prefix}{sequence(vgg)[number]}")
     _, weight, bias = pairs(vgg)[0]
     state[f"{prefix}0.weight"] = weight * (TORCHVISION_STD * 255)[None, :, None, None]
     shift = (TORCHVISION_MEAN * 255 - OXFORD_MEAN)[None, :, None, None]
@@ -161,9 +177,11 @@ FORMS: dict[str, Callable[[Vgg, Path], None]] = {
     "torchvision, features alone": lambda vgg, path: write_torch(torchvision(vgg, prefix=""), path),
     "torchvision, legacy": lambda vgg, path: write_torch(torchvision(vgg), path, _use_new_zipfile_serialization=False),
     "torchvision, wrapped": lambda vgg, path: write_torch({"state_dict": torchvision(vgg), "epoch": 3}, path),
-    "neural-style-pt": lambda vgg, path: write_torch(caffe(vgg, lambda n, _: f"features.{SEQUENCE[n]}") | CLASSIFIER, path),
+    "neural-style-pt": lambda vgg, path: write_torch(
+        caffe(vgg, lambda n, _: f"features.{sequence(vgg)[n]}") | CLASSIFIER, path
+    ),
     "neural-style-pt, legacy": lambda vgg, path: write_torch(
-        caffe(vgg, lambda n, _: f"features.{SEQUENCE[n]}") | OLD_CLASSIFIER, path, _use_new_zipfile_serialization=False
+        caffe(vgg, lambda n, _: f"features.{sequence(vgg)[n]}") | OLD_CLASSIFIER, path, _use_new_zipfile_serialization=False
     ),
     "Gatys": lambda vgg, path: write_torch(caffe(vgg, lambda _, name: f"conv{name}"), path),
     "AdaIN": lambda vgg, path: write_torch(adain(vgg), path),
@@ -195,6 +213,31 @@ def test_every_published_form_answers_with_the_same_features(form: str, tmp_path
     vgg = narrow()
     FORMS[form](vgg, tmp_path / "weights of no telling name")
     assert_alike(tmp_path / "weights of no telling name", vgg, photo)
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if "AdaIN" not in form])
+@pytest.mark.parametrize("last", [None, "4_1"])
+def test_vgg16_is_read_from_every_published_form(form: str, last: str | None, tmp_path: Path, photo: torch.Tensor) -> None:
+    vgg = narrow(blocks=BLOCKS_OF_VGG16, last=last)
+    FORMS[form](vgg, tmp_path / "weights of no telling name")
+    found = read_vgg(tmp_path / "weights of no telling name")
+    assert (found.network, tuple(found.convolutions)) == ("vgg16", VGG16[: VGG16.index(last or "5_3") + 1])
+    assert_alike(tmp_path / "weights of no telling name", vgg, photo)
+
+
+def test_vgg16_as_torchvision_trained_it_reads_what_torchvision_gives(tmp_path: Path, photo: torch.Tensor) -> None:
+    vgg = narrow(oxford=False, blocks=BLOCKS_OF_VGG16)
+    for form in ("torchvision", "torchvision, features alone", "safetensors, torchvision"):
+        FORMS[form](vgg, tmp_path / "weights")
+        assert_alike(tmp_path / "weights", vgg, photo)
+
+
+def test_the_first_filter_of_oxfords_vgg16_is_known_by_its_form_and_the_size_of_its_input() -> None:
+    _, weight, bias = pairs(narrow(blocks=BLOCKS_OF_VGG16))[0]
+    assert is_oxfords_vgg16(weight, bias)
+    assert is_oxfords_vgg16(weight * 0.01, bias * 0.01)
+    assert not is_oxfords_vgg16(weight * 57.6, bias)
+    assert not is_oxfords_vgg16(*pairs(narrow())[0][1:])
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if not form.startswith(("torchvision", "neural", "safetensors, t"))])
@@ -470,18 +513,13 @@ def test_a_file_that_cannot_be_opened_is_refused(what: str, tmp_path: Path) -> N
     assert_refused(path, "cannot be read")
 
 
-def vgg16(vgg: Vgg, key: Callable[[int, str], str]) -> State:
-    kept = [pair for pair in pairs(vgg) if pair[0] in VGG16]
-    return {
-        f"{key(number, name)}.{part}": value
-        for number, (name, weight, bias) in enumerate(kept)
-        for part, value in (("weight", bgr(weight)), ("bias", bias))
-    }
+def without(name: str) -> State:
+    return {key: value for key, value in caffe(narrow(), lambda _, each: f"conv{each}").items() if name not in key}
 
 
 BAD_STATES: dict[str, tuple[Callable[[], State], str]] = {
-    "VGG-16 of torchvision": (lambda: vgg16(narrow(), lambda number, _: f"features.{SEQUENCE_OF_VGG16[number]}"), "is VGG-16"),
-    "VGG-16 of Caffe": (lambda: vgg16(narrow(), lambda _, name: f"conv{name}"), "is VGG-16"),
+    "VGG-16 and more": (lambda: without("3_4"), "layers are missing"),
+    "VGG-16 up to conv3_3": (lambda: caffe(narrow(last="3_3"), lambda _, name: f"conv{name}"), "it stops at conv3_3"),
     "ResNet": (lambda: {"conv1.weight": torch.zeros(8, 3, 7, 7), "layer1.0.conv1.weight": torch.zeros(8, 8, 3, 3)}, "none of"),
     "batch normalization": (lambda: torchvision(narrow()) | {"features.1.running_mean": torch.zeros(8)}, "batch normalization"),
     "VGG-11": (
@@ -489,7 +527,7 @@ BAD_STATES: dict[str, tuple[Callable[[], State], str]] = {
         "another network",
     ),
     "three layers": (lambda: dict(list(torchvision(narrow()).items())[:6]), "it stops at conv2_1"),
-    "a gap": (lambda: {k: v for k, v in caffe(narrow(), lambda _, name: f"conv{name}").items() if "2_2" not in k}, "missing"),
+    "a gap": (lambda: without("2_2"), "missing"),
     "no bias": (lambda: {k: v for k, v in torchvision(narrow()).items() if k != "features.5.bias"}, "layer 2_1 has no bias"),
     "no first weight": (lambda: {k: v for k, v in torchvision(narrow()).items() if k != "features.0.weight"}, "has no weight"),
     "a wrong shape": (lambda: torchvision(narrow()) | {"features.5.weight": torch.zeros(9, 7, 3, 3)}, "conv2_1 are 9x7x3x3"),
@@ -509,15 +547,6 @@ def test_another_network_is_refused_in_a_sentence(kind: str, container: str, tmp
     else:
         save_file({key: value.contiguous() for key, value in state().items()}, tmp_path / "weights")
     assert_refused(tmp_path / "weights", sentence)
-
-
-@pytest.mark.parametrize("form", ["MatConvNet, new", "Keras, new"])
-def test_vgg16_is_refused_in_every_form(form: str, tmp_path: Path) -> None:
-    vgg = narrow()
-    for name in set(CONVOLUTIONS) - set(VGG16):
-        del vgg.convolutions[name]
-    FORMS[form](vgg, tmp_path / "weights")
-    assert_refused(tmp_path / "weights", "is VGG-16")
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -579,6 +608,14 @@ def test_what_is_imported_is_found(cache: Path, good: Path) -> None:
     assert path.read_bytes() == good.read_bytes()
     assert json.loads((cache / "vgg19.json").read_text())["sha256"] == hashlib.sha256(good.read_bytes()).hexdigest()
     assert weights.in_cache() == ["vgg19"]
+
+
+def test_vgg16_is_imported_under_its_own_name(cache: Path, tmp_path: Path) -> None:
+    FORMS["torchvision"](narrow(blocks=BLOCKS_OF_VGG16), tmp_path / "vgg19.pth")
+    assert import_file(tmp_path / "vgg19.pth") == cache / "vgg16.weights" == weights.find("vgg16")
+    assert weights.verify("vgg16").layers == 13
+    with pytest.raises(WeightsError, match="vgg19 is not on this machine"):
+        weights.find("vgg19")
 
 
 def test_vgg19_finds_its_other_forms(cache: Path, good: Path) -> None:
@@ -662,6 +699,9 @@ def test_the_catalogue_is_sound() -> None:
     assert weights.catalogue["vgg19"].checked_by == "SHA-256"
     assert weights.catalogue["vgg19-caffe"].checked_by == "first 8 digits of SHA-256"
     assert weights.catalogue["vgg19-keras"].checked_by == "MD5"
+    for name in ("vgg19", "vgg19-caffe", "vgg19-matconvnet", "vgg19-keras"):
+        assert "19" in weights.catalogue[name].url.split("/")[-1]
+        assert "16" in weights.catalogue[name.replace("19", "16")].url.split("/")[-1]
 
 
 # ---------------------------------------------------------------------------------------------------- fetching

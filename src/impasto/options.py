@@ -41,7 +41,7 @@ class PaintOptions:
     """Longer side of the result in pixels, at least 32; a smaller photo is enlarged to it."""
 
     encoder: str = "vgg19-slim"
-    """The network that looks: vgg19-slim (inside the package), vgg19 (see impasto weights), or a file of VGG-19 weights."""
+    """The network that looks: vgg19-slim (inside the package), vgg19 or vgg16 (see impasto weights), or a weight file."""
 
     content_weight: float = 0.2
     """Weight α of the content loss, 0 or more; larger keeps more of the photo."""

@@ -30,6 +30,7 @@ app.command(
     "impasto.cli.instant:instant", name="instant", help="Paint a photo in any style in one pass, in a tenth of a second."
 )
 app.command("impasto.cli.regions:regions", name="regions", help="Show the regions that are found in a photo, to paint by name.")
+app.command("impasto.cli.inetwork:inetwork", name="inetwork", help="Paint as INetwork.py does, by its own flags.")
 app.command("impasto.cli.demo:demo", name="demo", help="Paint a photo that comes along in a style that comes along.")
 app.command("impasto.cli.styles:app", name="styles", help="List and show the named styles, add your own and remove them.")
 app.command("impasto.cli.weights:app", name="weights", help="List, fetch, import and verify the weights of encoders.")
@@ -45,8 +46,13 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 where something was wrong with what was asked for, 130 where the user interrupted.
     """
+    words = sys.argv[1:] if words is None else words
+    if words[:1] == ["inetwork"] or words[:1] == ("inetwork",):
+        from impasto.cli.inetwork import list_flags_last
+
+        words = list_flags_last(words)
     try:
-        code = app(sys.argv[1:] if words is None else words, exit_on_error=False, print_error=False)
+        code = app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (CycloptsError, ImpastoError) as error:
         return _complain(error)

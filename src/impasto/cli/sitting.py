@@ -350,13 +350,13 @@ def _on_signals(handler: Any, *signals: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
-def memory_in_words(size: int) -> Iterator[None]:
+def memory_in_words(size: int, flag: str = "--size") -> Iterator[None]:
     """Say in one sentence that there was not enough memory.
 
     Raises:
         ResourceError: wherever the memory ran out.
     """
-    sentence = f"the memory is not enough for --size {size}; use a smaller --size, or close other programs"
+    sentence = f"the memory is not enough for {flag} {size}; use a smaller {flag}, or close other programs"
     try:
         yield
     except ImpastoError:

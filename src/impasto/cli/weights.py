@@ -48,7 +48,7 @@ def import_(file: Path, /, *, name: str | None = None) -> None:
 
     Args:
         file: the file.
-        name: what to call it; by default its name in the list, or vgg19.
+        name: what to call it; by default its name in the list, or vgg19 or vgg16, whichever it is.
     """
     _say(str(weights.import_file(file, name)))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from impasto.encoders.vgg import LAYERS, Vgg
+from impasto.encoders.vgg import BLOCKS, BLOCKS_OF_VGG16, LAYERS, Vgg
 from impasto.errors import OptionError, WeightsError, nearest_name
 from impasto.options import Border, Pooling
 from impasto.weights import VggWeights, catalogue, find, read_vgg
@@ -19,8 +19,8 @@ def load_encoder(name_or_path: str | Path = _SLIM, *, pooling: Pooling = "max", 
     """Load a network that turns pictures into features.
 
     Args:
-        name_or_path: ``"vgg19-slim"``, which is inside the package; ``"vgg19"`` or another name in the cache, see
-            :mod:`impasto.weights`; or a file of VGG-19 weights in any published form.
+        name_or_path: ``"vgg19-slim"``, which is inside the package; ``"vgg19"``, ``"vgg16"`` or another name in the cache, see
+            :mod:`impasto.weights`; or a file of VGG-19 or VGG-16 weights in any published form.
         pooling: how a block's features are halved.
         border: what a convolution sees beyond the edge of its input.
 
@@ -48,8 +48,9 @@ def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Bord
         WeightsError: the heads do not fit the network.
     """
     *_, last = weights.convolutions
+    blocks = BLOCKS_OF_VGG16 if weights.network == "vgg16" else BLOCKS
     with torch.device("meta"):
-        vgg = Vgg(weights.widths, pooling=pooling, border=border, with_heads=bool(weights.heads), last=last)
+        vgg = Vgg(weights.widths, pooling=pooling, border=border, with_heads=bool(weights.heads), last=last, blocks=blocks)
     state = {"mean": weights.mean, "std": weights.std}
     for kind, pairs in (("convolutions", weights.convolutions), ("heads", weights.heads)):
         for name, (weight, bias) in pairs.items():

@@ -1,9 +1,9 @@
-"""The sixteen-layer VGG-19 topology, at any width, by layer name.
+"""The topology of VGG-19 and VGG-16, at any width, by layer name.
 
-``vgg19`` is this class at full width; ``vgg19-slim`` is the same topology at a fraction of the width, with a learned linear
-head for each layer that leads into the full network's channels.
+``vgg19`` is this class at full width, ``vgg16`` the same with three convolutions less; ``vgg19-slim`` is the topology of
+VGG-19 at a fraction of the width, with a learned linear head for each layer that leads into the full network's channels.
 
-Source: Simonyan and Zisserman 2014, arXiv:1409.1556, configuration E.
+Source: Simonyan and Zisserman 2014, arXiv:1409.1556, configurations E (VGG-19) and D (VGG-16).
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,9 +18,21 @@ from impasto.stats import Affine
 from impasto.tensors import FeatureMap, Features, Image
 
 BLOCKS: tuple[int, ...] = (2, 2, 4, 4, 4)
-CONVOLUTIONS: tuple[str, ...] = tuple(
-    f"{block}_{index}" for block, count in enumerate(BLOCKS, start=1) for index in range(1, count + 1)
-)
+"""Convolutions in each of the five blocks of VGG-19."""
+BLOCKS_OF_VGG16: tuple[int, ...] = (2, 2, 3, 3, 3)
+
+
+def names_in(blocks: tuple[int, ...]) -> tuple[str, ...]:
+    """Name the convolutions of some blocks, from the first to the last.
+
+    Example:
+        >>> names_in((2, 1))
+        ('1_1', '1_2', '2_1')
+    """
+    return tuple(f"{block}_{index}" for block, count in enumerate(blocks, start=1) for index in range(1, count + 1))
+
+
+CONVOLUTIONS: tuple[str, ...] = names_in(BLOCKS)
 LAYERS: tuple[str, ...] = tuple(f"{kind}{name}" for name in CONVOLUTIONS for kind in ("conv", "relu"))
 FULL_WIDTHS: tuple[int, ...] = (64, 128, 256, 512, 512)
 
@@ -37,7 +49,8 @@ class Vgg(nn.Module):
         border: what a convolution sees beyond the edge of its input. ``"zero"`` is what the network was trained with, and
             leaves a frame of artefacts on a painting; ``"replicate"`` does not.
         with_heads: whether every layer has an affine head into the channels of the full network.
-        last: the last convolution there is; some published files stop before ``"5_4"``.
+        last: the last convolution there is; some published files stop before the end. By default that of the last block.
+        blocks: convolutions in each block: VGG-19's, or :data:`BLOCKS_OF_VGG16`.
     """
 
     mean: Tensor
@@ -52,26 +65,28 @@ class Vgg(nn.Module):
         pooling: Pooling = "max",
         border: Border = "replicate",
         with_heads: bool = False,
-        last: str = "5_4",
+        last: str | None = None,
+        blocks: tuple[int, ...] = BLOCKS,
     ) -> None:
         super().__init__()
-        self.widths, self.pooling, self.border = each_width(widths), pooling, border
+        self.blocks = blocks
+        self.widths, self.pooling, self.border = each_width(widths, blocks), pooling, border
         self.convolutions = nn.ModuleDict()
-        channels = 3
-        for name, width in zip(CONVOLUTIONS[: CONVOLUTIONS.index(last) + 1], self.widths, strict=False):
+        names, channels = names_in(blocks), 3
+        for name, width in zip(names[: names.index(last or names[-1]) + 1], self.widths, strict=False):
             self.convolutions[name] = nn.Conv2d(channels, width, 3)
             channels = width
         self.heads = nn.ModuleDict()
         if with_heads:
             for layer in self.layers:
-                self.heads[layer] = nn.Linear(self.widths[CONVOLUTIONS.index(layer[4:])], FULL_WIDTHS[int(layer[4]) - 1])
+                self.heads[layer] = nn.Linear(self.widths[names.index(layer[4:])], FULL_WIDTHS[int(layer[4]) - 1])
         self.register_buffer("mean", torch.zeros(3))
         self.register_buffer("std", torch.ones(3))
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names out of :data:`LAYERS` that this network has, from the first to the last."""
-        return tuple(layer for layer in LAYERS if layer[4:] in self.convolutions)
+        """The names of this network's layers, from the first to the last; of VGG-19 those of :data:`LAYERS`."""
+        return tuple(f"{kind}{name}" for name in self.convolutions for kind in ("conv", "relu"))
 
     def forward(self, image: Image, layers: Iterable[str]) -> Features:
         """Compute the features of the layers that are asked for, and nothing deeper.
@@ -131,16 +146,16 @@ class Vgg(nn.Module):
         return F.conv2d(x, convolution.weight, convolution.bias)
 
 
-def each_width(widths: tuple[int, ...]) -> tuple[int, ...]:
+def each_width(widths: tuple[int, ...], blocks: tuple[int, ...] = BLOCKS) -> tuple[int, ...]:
     """Return the channels of each convolution, where those of each of the five blocks are given.
 
     Example:
         >>> each_width((1, 2, 3, 4, 5))
         (1, 1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5)
     """
-    if len(widths) != len(BLOCKS):
+    if len(widths) != len(blocks):
         return widths
-    return tuple(width for width, count in zip(widths, BLOCKS, strict=True) for _ in range(count))
+    return tuple(width for width, count in zip(widths, blocks, strict=True) for _ in range(count))
 
 
 def pool(x: FeatureMap, pooling: Pooling) -> FeatureMap:

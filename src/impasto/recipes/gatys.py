@@ -17,7 +17,7 @@ import torch
 
 from impasto.arithmetic import Arithmetic, available_memory, choose_arithmetic
 from impasto.encoders import Vgg, load_encoder
-from impasto.encoders.vgg import FULL_WIDTHS
+from impasto.encoders.vgg import BLOCKS, FULL_WIDTHS
 from impasto.engine import Descent, Plan, Size, Step, pyramid
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError, nearest_name
 from impasto.guides import guides_at, receptive_field
@@ -145,7 +145,7 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     encoder = load_encoder(options.encoder, pooling=options.pooling, border=options.border)
     options = with_steps(options, encoder)
     check_layers(encoder, options)
-    check_named_styles(styles)
+    check_named_styles(styles, encoder)
     arithmetic = choose_arithmetic(run, encoder, full_precision=options.optimizer == "lbfgs")
     size = fitted_size(content.size, options.size)
     margin = min(round(options.margin * max(size)), min(size) - 1)  # no wider than what it mirrors
@@ -382,9 +382,14 @@ def check_layers(encoder: Vgg, options: PaintOptions) -> None:
                 raise OptionError(f"{kind} layer {layer!r} is not in {options.encoder}{nearest_name(layer, encoder.layers)}")
 
 
-def check_named_styles(styles: Sequence[Style]) -> None:
-    """Raise unless every named style was measured with the shipped encoder of this version."""
+def check_named_styles(styles: Sequence[Style], encoder: Vgg) -> None:
+    """Raise unless every named style was measured with this version's shipped encoder and speaks the network's channels."""
     for style in styles:
+        if isinstance(style, NamedStyle) and encoder.blocks != BLOCKS:
+            raise OptionError(
+                f"style {style.name!r} is statistics of VGG-19, which another network cannot read; give a picture, or use "
+                "--encoder vgg19-slim"
+            )
         if isinstance(style, NamedStyle) and style.facts["encoder_sha256"] != slim_encoder().sha256:
             raise StyleFileError(
                 f"style {style.name!r} was measured with the vgg19-slim of another version of impasto; "

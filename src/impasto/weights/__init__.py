@@ -1,4 +1,4 @@
-"""Weights of networks: a catalogue of what is published, a verified cache, readers of every published form of VGG-19.
+"""Weights of networks: a catalogue of what is published, a verified cache, readers of every form of VGG-19 and VGG-16.
 
 A network that paints never cares where its weights came from: :func:`read_vgg` brings every form into one, and
 :func:`find` says where a name's file lies.

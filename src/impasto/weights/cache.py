@@ -103,6 +103,46 @@ catalogue: dict[str, CatalogueEntry] = {
         description="Oxford's VGG-19 without its classifier, the smallest download; wants 'impasto[keras]'",
         source="Keras",
     ),
+    "vgg16": CatalogueEntry(
+        name="vgg16",
+        url="https://download.pytorch.org/models/vgg16-397923af.pth",
+        # In full in several projects' manifests, as that of vgg19.
+        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        licence="BSD-3-Clause (torchvision)",
+        size_bytes=553_433_881,
+        description="VGG-16 as torchvision trained it",
+        source="PyTorch",
+    ),
+    "vgg16-caffe": CatalogueEntry(
+        name="vgg16-caffe",
+        url="https://web.eecs.umich.edu/~justincj/models/vgg16-00b39a1b.pth",
+        sha256="00b39a1b",
+        licence=_OXFORD,
+        size_bytes=553_400_000,
+        description="Oxford's VGG-16 in PyTorch's form, which neural-style-pt uses",
+        source="Justin Johnson",
+    ),
+    "vgg16-matconvnet": CatalogueEntry(
+        name="vgg16-matconvnet",
+        url="https://www.vlfeat.org/matconvnet/models/imagenet-vgg-verydeep-16.mat",
+        sha256=None,
+        md5="f72d927587ca4c97fbd165ec9cb9997f",
+        licence=_OXFORD,
+        size_bytes=515_000_000,
+        description="Oxford's VGG-16 in MATLAB's form",
+        source="MatConvNet",
+    ),
+    "vgg16-keras": CatalogueEntry(
+        name="vgg16-keras",
+        url="https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        sha256=None,
+        md5="6d6bbae143d832006294945121d1f1fc",
+        licence=_OXFORD,
+        size_bytes=58_889_256,
+        description="Oxford's VGG-16 without its classifier, which INetwork uses; wants 'impasto[keras]'",
+        source="Keras",
+    ),
 }
 
 
@@ -143,7 +183,8 @@ def import_file(path: str | Path, name: str | None = None) -> Path:
 
     Args:
         path: a file of any form that :func:`impasto.weights.read_vgg` knows.
-        name: what to call it; by default the name in the catalogue of this very file, or else ``"vgg19"``.
+        name: what to call it; by default the name in the catalogue of this very file, or else ``"vgg19"`` or
+            ``"vgg16"``, whichever it is.
 
     Returns:
         Where it lies now.
@@ -162,9 +203,10 @@ def import_file(path: str | Path, name: str | None = None) -> Path:
         "impasto's own form, 8 bit"
     """
     path = Path(path)
-    sha256 = read_vgg(path).sha256
+    weights = read_vgg(path)
+    sha256 = weights.sha256
     name = name or next(
-        (entry.name for entry in catalogue.values() if entry.sha256 and sha256.startswith(entry.sha256)), "vgg19"
+        (entry.name for entry in catalogue.values() if entry.sha256 and sha256.startswith(entry.sha256)), weights.network
     )
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
         raise OptionError(f"weights cannot be called {name!r}; allowed are lower-case letters, digits, dots and dashes")

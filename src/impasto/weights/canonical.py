@@ -1,8 +1,9 @@
-"""A VGG-19 in one canonical form, found among the tensors of a file whichever way they are named and scaled.
+"""A VGG-19 or VGG-16 in one canonical form, found among the tensors of a file whichever way they are named and scaled.
 
 Every published VGG-19 but torchvision's is Oxford's network: the one that Simonyan and Zisserman trained, converted. What a
 converted file leaves open (the order of the colours, the range of the pixels, which way up the filters lie) is settled by
-looking for three of Oxford's first filters in it: see :func:`recognize_oxford`.
+looking for three of Oxford's first filters in it: see :func:`recognize_oxford`. Of VGG-16 less needs to be known, since every
+file of it that is not torchvision's keeps Caffe's input: see :func:`is_oxfords_vgg16`.
 """
 
 import math
@@ -17,16 +18,14 @@ from impasto.errors import WeightsError
 
 BLOCKS = (2, 2, 4, 4, 4)
 CONVOLUTIONS = tuple(f"{block}_{index}" for block, count in enumerate(BLOCKS, start=1) for index in range(1, count + 1))
-FEWEST_CONVOLUTIONS = CONVOLUTIONS.index("4_1") + 1
-"""A file may stop early, but not before conv4_1: there would be nothing left to paint with."""
-
 VGG16 = tuple(name for name in CONVOLUTIONS if name not in ("3_4", "4_4", "5_4"))
 _POSITIONS = {
     "torchvision's layers": (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34),
     "AdaIN's layers": (0, 2, 5, 9, 12, 16, 19, 22, 25, 29, 32, 35, 38, 42, 45, 48, 51),
-    "VGG-16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+    "torchvision's layers of VGG-16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
 }
 """Where the convolutions stand in a network that is written as a sequence."""
+_NAMES_AT = dict(zip(_POSITIONS, (CONVOLUTIONS, ("0", *CONVOLUTIONS), VGG16), strict=True))
 
 Convolutions = dict[str, tuple[Tensor, Tensor]]
 """Weight (out, in, 3, 3) and bias (out,) by name, such as ``"1_1"``; ``"0"`` is a 1x1 convolution before all others."""
@@ -34,7 +33,7 @@ Convolutions = dict[str, tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class VggWeights:
-    """The weights of a VGG-19 (or of a slimmer network of its topology) in one canonical form.
+    """The weights of a VGG-19 or VGG-16 (or of a slimmer network of that topology) in one canonical form.
 
     Attributes:
         convolutions: ``"1_1"`` -> weight (out, in, 3, 3) and bias (out,), float32; the first one reads RGB.
@@ -51,6 +50,11 @@ class VggWeights:
     std: Tensor
     form: str
     sha256: str
+
+    @property
+    def network(self) -> str:
+        """Which network this is, ``"vgg19"`` or ``"vgg16"``: the third block, which is always whole, tells."""
+        return "vgg19" if "3_4" in self.convolutions else "vgg16"
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -111,7 +115,23 @@ _OXFORD_FILTERS = {
              7, 22, 25, -25, -11, 14, -30, -21, 4,
              12, 27, 28, -16, -2, 20, -22, -13, 9)),
 }
+# Of Oxford's VGG-16 the first channel (blue in BGR) of the first filter, height x width: enough to know whose network it is,
+# not in which order it reads the colours, as this filter is nearly grey. (Same licence.)
+_VGG16_BIAS, _VGG16_PLANE = 73, (43, 37, -6, 27, 4, -37, -6, -26, -35)
 # fmt: on
+
+
+def is_oxfords_vgg16(weight: Tensor, bias: Tensor) -> bool:
+    """Tell whether a first convolution is that of Oxford's VGG-16, reading pixels from 0 to 255.
+
+    Args:
+        weight: (out, 3, 3, 3).
+        bias: (out,).
+    """
+    plane, known = weight[0, 0].flatten(), torch.tensor(_VGG16_PLANE, dtype=weight.dtype)
+    if torch.cosine_similarity(plane, known, dim=0) < 0.97:
+        return False
+    return float(plane.norm() / bias[0].abs() * _VGG16_BIAS / known.norm()) < math.sqrt(_UNIT_SCALE)
 
 
 def recognize_oxford(weight: Tensor, bias: Tensor) -> tuple[Input, bool] | None:
@@ -156,6 +176,8 @@ def reading(convolutions: Convolutions, form: str, otherwise: Input) -> Found:
         return _fold_first(convolutions, form)
     weight, bias = first_convolution(convolutions)
     oxford = recognize_oxford(weight, bias)
+    if not oxford and "3_4" not in convolutions and is_oxfords_vgg16(weight, bias):
+        oxford = (CAFFE, False)
     wanted, swapped = oxford or (otherwise, False)
     if swapped:
         convolutions = {name: (w.transpose(2, 3), b) for name, (w, b) in convolutions.items()}
@@ -175,7 +197,7 @@ def first_convolution(convolutions: Convolutions) -> tuple[Tensor, Tensor]:
     """Return weight and bias of conv1_1, once it is sure that there is one on three colours."""
     weight, bias = convolutions.get("1_1", (torch.empty(0), torch.empty(0)))
     if weight.shape[1:] != (3, 3, 3):
-        raise WeightsError("its first convolution is not one of 3x3 filters on three colours; VGG-19 is wanted")
+        raise WeightsError("its first convolution is not one of 3x3 filters on three colours; VGG-19 or VGG-16 is wanted")
     return weight, bias
 
 
@@ -214,7 +236,7 @@ _NAMED = r"(?:module\.|features\.)?conv(?P<name>0|\d_\d)\.(?P<part>weight|bias|s
 
 
 def find_vgg(tensors: Mapping[str, Tensor], container: str) -> Found:
-    """Find a VGG-19 among named tensors, whichever way they are named."""
+    """Find a VGG-19 or VGG-16 among named tensors, whichever way they are named."""
     if "convolutions.1_1.weight" in tensors:
         return _own(tensors)
     named = _by_name(tensors, _NAMED)
@@ -222,9 +244,9 @@ def find_vgg(tensors: Mapping[str, Tensor], container: str) -> Found:
         return reading(pair_up(named), f"{container} with layers named conv1_1", CAFFE)
     sequence = _by_name(tensors, _SEQUENCE)
     if not sequence:
-        raise WeightsError(f"none of its {len(tensors)} tensors is named like a layer of VGG-19")
+        raise WeightsError(f"none of its {len(tensors)} tensors is named like a layer of VGG-19 or VGG-16")
     if any("running_mean" in parts for parts in sequence.values()):
-        raise WeightsError("this network has batch normalization; the VGG-19 without it is wanted")
+        raise WeightsError("this network has batch normalization; the one without it is wanted")
     positions, names = _positions(sequence)
     convolutions = pair_up({names[int(at)]: parts for at, parts in sequence.items()})
     # The first torchvision began its classifier with dropout, and so does Oxford's network in the form of that time.
@@ -237,11 +259,8 @@ def _positions(sequence: Mapping[str, object]) -> tuple[str, dict[int, str]]:
     found = sorted(int(at) for at in sequence)
     for form, positions in _POSITIONS.items():
         if tuple(found) == positions[: len(found)]:
-            if form == "VGG-16":
-                raise WeightsError("this is VGG-16; VGG-19 is wanted")
-            names = CONVOLUTIONS if form == "torchvision's layers" else ("0", *CONVOLUTIONS)
-            return form, dict(zip(positions, names, strict=True))
-    raise WeightsError("its layers do not stand where those of VGG-19 do; this is another network")
+            return form, dict(zip(positions, _NAMES_AT[form], strict=True))
+    raise WeightsError("its layers do not stand where those of VGG-19 or VGG-16 do; this is another network")
 
 
 def pair_up(named: Mapping[str, Mapping[str, Tensor]]) -> Convolutions:

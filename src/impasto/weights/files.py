@@ -1,4 +1,4 @@
-"""Files of VGG-19 weights: read every published form, told apart by content alone, and write our own.
+"""Files of VGG-19 and VGG-16 weights: read every published form, told apart by content alone, and write our own.
 
 No form is ever executed: pickles are opened by torch's restricted reader, which builds tensors and nothing else.
 """
@@ -23,7 +23,6 @@ from impasto.errors import WeightsError
 from impasto.weights.canonical import (
     CAFFE,
     CONVOLUTIONS,
-    FEWEST_CONVOLUTIONS,
     PIXELS,
     RGB,
     VGG16,
@@ -86,7 +85,7 @@ def _read_matlab(path: Path) -> Found:
     found = read_matlab(path, ("layers", "meta", "normalization", "net"))
     network = found.get("net", found)
     if not isinstance(network, dict) or "layers" not in network:
-        raise WeightsError("this MATLAB file holds no layers; MatConvNet's imagenet-vgg-verydeep-19.mat is wanted")
+        raise WeightsError("this MATLAB file holds no layers; MatConvNet's imagenet-vgg-verydeep-19.mat or -16.mat is wanted")
     convolutions = {layer["name"][4:]: _matlab_pair(layer) for layer in network["layers"] if _is_convolution(layer)}
     normalization = network["normalization"] if "normalization" in network else network["meta"]["normalization"]
     average = np.asarray(normalization["averageImage"], dtype=np.float64).reshape(-1, 3).mean(0) / 255
@@ -128,7 +127,7 @@ def _read_keras(path: Path) -> Found:
     with h5py.File(path, "r") as file:
         file.visititems(visit)
     if not named:
-        raise WeightsError("it holds no layer named like block1_conv1, as Keras's VGG-19 does")
+        raise WeightsError("it holds no layer named like block1_conv1, as Keras's VGG-19 and VGG-16 do")
     return reading(pair_up(named), "Keras (.h5)", CAFFE)
 
 
@@ -147,11 +146,11 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
 
 
 def read_vgg(path: str | Path) -> VggWeights:
-    """Read the weights of a VGG-19 from a file of any published form.
+    """Read the weights of a VGG-19 or a VGG-16 from a file of any published form; its layers tell which.
 
     Known are torchvision's ``.pth`` (with classifier or without), the ``.pth`` of neural-style-pt, Gatys' ``vgg_conv.pth``,
-    AdaIN's ``vgg_normalised.pth``, MatConvNet's ``imagenet-vgg-verydeep-19.mat``, Keras's ``.h5``, safetensors with the names
-    of any of these, and impasto's own form. The name of the file plays no part, and no code in it is ever run.
+    AdaIN's ``vgg_normalised.pth``, MatConvNet's ``imagenet-vgg-verydeep-19.mat`` and ``-16.mat``, Keras's ``.h5``, safetensors
+    with the names of any of these, and impasto's own form. The name of the file plays no part, and no code in it is ever run.
 
     Args:
         path: the file.
@@ -160,7 +159,7 @@ def read_vgg(path: str | Path) -> VggWeights:
         The weights in canonical form, float32, on the processor.
 
     Raises:
-        WeightsError: the file is missing, damaged, unsafe or not a VGG-19; the message says which.
+        WeightsError: the file is missing, damaged, unsafe or not such a network; the message says which.
 
     Example:
         >>> from pathlib import Path
@@ -241,13 +240,13 @@ def _reader(path: Path) -> Callable[[Path], Found]:
 
 
 def _check(found: Found) -> None:
-    """Refuse a network that is not a VGG-19, whole up to the layer where it stops."""
+    """Refuse a network that is neither a VGG-19 nor a VGG-16, whole up to the layer where it stops."""
     names = tuple(name for name in CONVOLUTIONS if name in found.convolutions)
-    if len(names) < len(found.convolutions) or names != CONVOLUTIONS[: len(names)]:
-        vgg16 = names == VGG16[: len(names)] and "3_4" not in names
-        raise WeightsError("this is VGG-16; VGG-19 is wanted" if vgg16 else "layers are missing between others")
-    if len(names) < FEWEST_CONVOLUTIONS:
-        raise WeightsError(f"it stops at conv{names[-1]}; VGG-19 up to conv4_1 at least is wanted")
+    whole = names in (CONVOLUTIONS[: len(names)], VGG16[: len(names)])
+    if len(names) < len(found.convolutions) or not whole:
+        raise WeightsError("layers are missing between others")
+    if "4_1" not in names:  # there would be nothing left to paint with
+        raise WeightsError(f"it stops at conv{names[-1]}; VGG-19 or VGG-16 up to conv4_1 at least is wanted")
     channels = 3
     for name in names:
         weight, bias = found.convolutions[name]

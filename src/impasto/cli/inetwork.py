@@ -1,0 +1,226 @@
+"""``impasto inetwork``: titu1994's INetwork.py, by its own flags."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from cyclopts import CoercionError, Group, Parameter, Token
+
+from impasto.cli.flags import RunFlags, Talk, field_texts, given
+from impasto.cli.progress import duration, losses_in_words, narrator
+from impasto.errors import OptionError
+from impasto.options import Run
+from impasto.recipes.inetwork_flags import InetworkOptions, Truth, as_choice, as_number, as_numbers, as_truth
+
+if TYPE_CHECKING:
+    from impasto.engine import Step
+    from impasto.recipes.inetwork import Commission
+
+_OPTIONS = Group("INetwork's own flags", sort_key=3)
+_RUN = Group("Where it is computed", sort_key=2)
+_TALK = Group("What is said", sort_key=1)
+_LISTS = ("--style_weight", "--style_masks")
+"""The flags that take several words."""
+
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic")
+_USAGE = "impasto inetwork CONTENT STYLE... PREFIX, such as impasto inetwork photo.jpg picture.jpg out/wolf"
+
+
+def list_flags_last(words: Sequence[str]) -> list[str]:
+    """Move the flags that take several words to the end, so that they take none of the pictures.
+
+    ``--style_weight=1.0 photo.jpg`` is one weight, as argparse reads it; after ``--style_weight 1.0 photo.jpg`` the weights end
+    where a word is no number.
+
+    Example:
+        >>> list_flags_last(["--style_weight=1.0", "photo.jpg", "--style_weight", "2", "picture.jpg"])
+        ['photo.jpg', 'picture.jpg', '--style_weight', '1.0', '--style_weight', '2']
+    """
+    kept: list[str] = []
+    moved: list[str] = []
+    flag = ""
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("--"):
+            flag = name if name in _LISTS and not equals else ""
+            if name in _LISTS:
+                moved += [name, value] if equals else [name]
+            else:
+                kept.append(word)
+        elif flag == "--style_masks" or (flag and _is_numbers(word)):
+            moved.append(word)
+        else:
+            flag = ""
+            kept.append(word)
+    return kept + moved
+
+
+def _is_numbers(word: str) -> bool:
+    try:
+        return bool(as_numbers("style_weight", [word]))
+    except OptionError:
+        return False
+
+
+def _as_flags() -> type:
+    """Make the flags out of the options: each as INetwork's parser spells and reads it, and None where it is not given."""
+    hints, texts = get_type_hints(InetworkOptions), field_texts(InetworkOptions)
+    fields = [
+        (each.name, Annotated[hints[each.name] | None, _flag(each, hints[each.name], texts[each.name])], None)
+        for each in dataclasses.fields(InetworkOptions)
+    ]
+    made = dataclasses.make_dataclass("InetworkFlags", fields, frozen=True, kw_only=True)
+    made.__module__ = __name__  # where cyclopts looks its types up
+    return made
+
+
+def _flag(field: "dataclasses.Field[Any]", hint: Any, text: str) -> Parameter:
+    several = get_origin(hint) is tuple
+    shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
+
+    def read(_: Any, tokens: Sequence[Token]) -> Any:
+        try:
+            return _read(field.name, hint, [token.value for token in tokens])
+        except OptionError as error:
+            raise CoercionError(str(error)) from error
+
+    return Parameter(
+        name=f"--{field.name}",
+        help=text,
+        converter=read,
+        show_default=(lambda _: shown) if shown else False,
+        consume_multiple=several,
+        negative="",
+        negative_iterable=(),
+    )
+
+
+def _read(name: str, hint: Any, words: list[str]) -> Any:
+    """Read the words of a flag as its type wants them."""
+    if get_origin(hint) is tuple:
+        return as_numbers(name, words) if hint == tuple[float, ...] else tuple(words)
+    (word,) = words
+    if hint == Truth:
+        return as_truth(name, word)
+    if get_origin(hint) is Literal:
+        return type(get_args(hint)[0])(as_choice(name, word, hint))
+    return as_number(name, word, whole=hint is int) if hint in (int, float) else word
+
+
+if TYPE_CHECKING:
+    InetworkFlags = InetworkOptions
+else:
+    InetworkFlags = _as_flags()
+
+
+def inetwork(
+    *words: str,
+    talk: Annotated[Talk | None, Parameter(name="*", group=_TALK)] = None,
+    run: Annotated[RunFlags | None, Parameter(name="*", group=_RUN)] = None,
+    flags: Annotated[InetworkFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
+) -> int:
+    """Paint as INetwork.py does; every iteration leaves PREFIX_at_iteration_N.png.
+
+    Args:
+        words: CONTENT STYLE... PREFIX: the photo, one or several pictures (or names out of "impasto styles list"), and how the
+            names of the results begin.
+        talk: What is said.
+        run: Where it is computed.
+        flags: INetwork's own flags.
+    """
+    from impasto.cli.sitting import interruptible, memory_in_words
+
+    options, run_on, talk = InetworkOptions(**given(flags)), Run(**given(run)), talk or Talk()
+    content, styles, prefix = told_apart(words)
+    masks = filter(None, (*options.style_masks, options.content_mask, options.color_mask))
+    inputs = (content, *styles, *masks)
+    for number in (1, options.num_iter):
+        check_result(result(prefix, number), inputs)
+    with interruptible(), memory_in_words(options.image_size, "--image_size"):
+        return _paint(content, styles, prefix, options, run_on, talk)
+
+
+def _paint(content: str, styles: tuple[str, ...], prefix: str, options: InetworkOptions, run: Run, talk: Talk) -> int:
+    """Read, announce, paint, and save after each iteration."""
+    import torch
+
+    from impasto.recipes import inetwork as recipe
+    from impasto.recipes.painting import read_content, read_styles
+
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    console = narrator(quiet=talk.quiet)
+    asked = recipe.commission(read_content(content), read_styles(styles), options, run)
+    easel = recipe.set_up(asked)
+    for note in (*asked.masking.notes, *recipe.repairs(asked)):
+        console.print(note)
+    console.print(announcement(asked, easel.arithmetic.device.type))
+    before: Step | None = None
+    for step in recipe.iterations(asked, easel):
+        path = result(prefix, step.number)
+        pastiche = recipe.pastiche_of(asked, easel, step)
+        pastiche.save(path)
+        console.print(in_words(step, before, path))
+        before = step
+    if talk.json:
+        print(json.dumps({**pastiche.record, "output": str(path)}), flush=True)
+    return 0
+
+
+def told_apart(words: tuple[str, ...]) -> tuple[str, tuple[str, ...], str]:
+    """Tell the photo, the styles and the prefix apart.
+
+    Raises:
+        OptionError: there are fewer than three words, or the last is a picture.
+    """
+    if len(words) < 3:
+        missing = ("content, style and prefix are", "style and prefix are", "the prefix is")[len(words)]
+        raise OptionError(f"{missing} missing: {_USAGE}")
+    content, *styles, prefix = words
+    if Path(prefix).is_file() and Path(prefix).suffix.lower() in _PICTURES:
+        raise OptionError(f"the prefix {prefix!r} is a picture, so the prefix seems to be missing: {_USAGE}")
+    return content, tuple(styles), prefix
+
+
+def result(prefix: str, number: int) -> Path:
+    """Name the result of an iteration as INetwork does.
+
+    Example:
+        >>> result("out/wolf", 10).name
+        'wolf_at_iteration_10.png'
+    """
+    return Path(f"{prefix}_at_iteration_{number}.png")
+
+
+def check_result(path: Path, inputs: tuple[str, ...]) -> None:
+    """Make sure, before long work, that a result can be written and overwrites no input.
+
+    Raises:
+        ImageFileError: it cannot be written there.
+        OptionError: it is an input.
+    """
+    from impasto import images
+
+    if any(os.path.realpath(path) == os.path.realpath(name) for name in inputs):
+        raise OptionError(f"'{path}' is an input too, which a result would overwrite; choose another prefix")
+    images.check_writable(path)
+
+
+def announcement(asked: "Commission", device: str) -> str:
+    """Say what is going to happen."""
+    (height, width), count = asked.size, asked.flags.num_iter
+    rounds = "1 iteration" if count == 1 else f"{count} iterations"
+    return f"painting {width}x{height} pixels in {rounds} of 20 evaluations; {asked.encoder} on {device}"
+
+
+def in_words(step: "Step", before: "Step | None", path: Path) -> str:
+    """Say how an iteration went."""
+    better = f", {100 * (before.loss - step.loss) / abs(before.loss):.2g} % less" if before and before.loss else ""
+    took = duration(step.seconds - (before.seconds if before else 0))
+    left = f"; about {duration(step.seconds_left)} left" if step.number < step.total else ""
+    loss = f"loss {step.loss:.4g}{better} ({losses_in_words(step.losses)})"
+    note = f"; {step.note}" if step.note else ""
+    return f"iteration {step.number} of {step.total}: {loss}; {took}; {path}{left}{note}"

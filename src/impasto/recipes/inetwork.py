@@ -1,0 +1,360 @@
+"""INetwork: paint as titu1994's INetwork.py does, by its own flags, with its defects repaired.
+
+Gram matrices of ``F - 1`` at every convolution, one content layer, total variation, and rounds of 20 evaluations of L-BFGS-B
+that each start without memory. The objective is the painter's own, see :mod:`impasto.recipes.gatys`, under the preset
+``inetwork-fixed``; this module settles its options from INetwork's flags and descends it as that program does.
+
+Source: titu1994/Neural-Style-Transfer, INetwork.py, as behaviour; Novak and Nikulin 2016, arXiv:1605.04603. Departures: what
+:func:`repairs` says, and several styles are blended as statistics.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from scipy.optimize import fmin_l_bfgs_b
+
+from impasto import images
+from impasto.arithmetic import available_memory
+from impasto.encoders.vgg import FULL_WIDTHS
+from impasto.engine import Size, Step
+from impasto.errors import OptionError, ResourceError, ShapeError, WeightsError
+from impasto.images import Picture, resize
+from impasto.losses import PIXELS, Objective
+from impasto.options import PaintOptions, Run
+from impasto.pastiche import Pastiche, Record, new_record
+from impasto.picture_losses import luminance_of
+from impasto.recipes import gatys
+from impasto.recipes.gatys import Easel
+from impasto.recipes.inetwork_flags import InetworkOptions, RescaleMethod, layers_of
+from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, read_masking
+from impasto.recipes.presets import inetwork_weights, paint_options
+from impasto.recipes.regions import Restored
+from impasto.recipes.starts import SMALLEST_SIDE, Style
+from impasto.tensors import Image, Mask
+from impasto.weights import find
+
+EVALUATIONS = 20
+"""L-BFGS evaluations of one iteration."""
+
+_SLIM = "vgg19-slim"
+_RANGE = 255.0
+_PICTURES_REMEMBERED = 30
+"""In 64 bits: two for each of ten steps, and those at work."""
+
+
+@dataclass(frozen=True)
+class Commission:
+    """What INetwork was asked for, read and settled.
+
+    Attributes:
+        photo: the content as it was read.
+        styles: the manners.
+        flags: INetwork's flags.
+        run: device, precision, seed.
+        encoder: the network that looks, see :func:`encoder_for`.
+        size: (height, width) that is painted.
+        masking: the masks of styles and content.
+    """
+
+    photo: Picture
+    styles: tuple[Style, ...]
+    flags: InetworkOptions
+    run: Run
+    encoder: str
+    size: Size
+    masking: Masking
+
+    @property
+    def frame(self) -> Size:
+        """(height, width) of what is saved: the photo's proportions in any case."""
+        height, width = self.photo.size
+        rows = self.flags.image_size
+        return self.photo.size if self.flags.rescale_image == "True" else (rows, max(1, int(rows * width / height)))
+
+
+def commission(photo: Picture, styles: Sequence[Style], flags: InetworkOptions, run: Run) -> Commission:
+    """Settle the size and the network.
+
+    Raises:
+        OptionError, ShapeError: masks of another number than the styles, a photo too narrow.
+    """
+    if flags.style_masks and len(flags.style_masks) != len(styles):
+        raise OptionError(f"--style_masks has {len(flags.style_masks)} files for {len(styles)} styles; give one for each style")
+    height, width = photo.size
+    rows = flags.image_size
+    columns = int(rows * width / height) if flags.maintain_aspect_ratio == "True" else rows
+    if columns < SMALLEST_SIDE:
+        raise ShapeError(
+            f"content {photo.name!r} of {width}x{height} pixels would be {columns} wide at --image_size {rows}; it must be at "
+            f"least {SMALLEST_SIDE}: use --image_size {math.ceil(SMALLEST_SIDE * height / width)} or more, or crop it"
+        )
+    masking = masking_of(photo, styles, flags)
+    return Commission(photo, tuple(styles), flags, run, encoder_for(flags.model), (rows, columns), masking)
+
+
+def encoder_for(model: str) -> str:
+    """Name the network to paint with: the model, or vgg19-slim where its weights are not on this machine."""
+    try:
+        if model != _SLIM:
+            find(model)
+    except WeightsError:
+        return _SLIM
+    return model
+
+
+def settled_options(asked: Commission) -> PaintOptions:
+    """Say in the painter's options what INetwork's flags ask for."""
+    flags = asked.flags
+    layers = tuple(layer.replace("conv", "relu") for layer in layers_of(asked.encoder))
+    given = flags.style_weight if len(flags.style_weight) == len(asked.styles) else (1.0,) * len(asked.styles)
+    total = sum(flags.style_weight)
+    if flags.style_masks:
+        total /= len(flags.style_weight)  # a region is weighted by its style's weight against their mean
+    return paint_options(
+        "inetwork-fixed",
+        size=max(asked.size),
+        encoder=asked.encoder,
+        content_weight=flags.content_weight * content_share(flags, asked.size),
+        style_weight=total * flags.style_scale,
+        style_weights=given if total else (),
+        content_layers=(flags.content_layer.replace("conv", "relu"),),
+        style_layers=layers,
+        layer_weights=inetwork_weights(len(layers), last=1.0),
+        smoothness_weight=flags.total_variation_weight,
+        pooling="max" if flags.pool_type == "max" else "plain-average",
+        init={"gray": "content"}.get(flags.init_image, flags.init_image),
+        steps=flags.num_iter,
+    )
+
+
+def content_share(flags: InetworkOptions, size: Size) -> float:
+    """Return what ``--content_loss_type`` multiplies the content loss by; it counts the picture's pixels, not the layer's."""
+    channels, pixels = FULL_WIDTHS[int(flags.content_layer[4]) - 1], size[0] * size[1]
+    return {0: 1.0, 1: 1 / (2 * math.sqrt(channels * pixels)), 2: 1 / (channels * pixels)}[flags.content_loss_type]
+
+
+def set_up(asked: Commission) -> Easel:
+    """Make the easel ready.
+
+    Raises:
+        ImpastoError: whatever cannot be painted, in one sentence that speaks of INetwork's flags.
+    """
+    check_room(asked)
+    image = resize(asked.photo.image, asked.size)
+    if asked.flags.init_image == "gray":
+        image = luminance_of(image).expand_as(image)
+    photo = dataclasses.replace(asked.photo, image=image, alpha=None)
+    try:
+        return gatys.set_up(photo, asked.styles, settled_options(asked), asked.run, asked.masking)
+    except ResourceError as error:
+        raise ResourceError(f"{str(error).replace('--size', 'a longer side of')}; --image_size is the height") from error
+
+
+def check_room(asked: Commission) -> None:
+    """Raise unless there is memory for the pictures that L-BFGS-B remembers, before the photo is enlarged.
+
+    Raises:
+        ResourceError: there is not; the sentence says which size would fit.
+    """
+    free = available_memory(torch.device("cpu"))
+    needed = asked.size[0] * asked.size[1] * 3 * 8 * _PICTURES_REMEMBERED
+    if free is None or needed <= free:
+        return
+    rows, fits = asked.flags.image_size, int(asked.flags.image_size * math.sqrt(free / needed) * 0.5)
+    raise ResourceError(
+        f"--image_size {rows} needs at least {needed / 2**30:.0f} GiB and {free / 2**30:.1f} GiB are free; "
+        f"--image_size {fits} may fit"
+    )
+
+
+def repairs(asked: Commission) -> list[str]:
+    """Say, once each, what of INetwork is repaired or replaced here, as far as it concerns what was asked for."""
+    flags = asked.flags
+    said = {
+        f"{flags.model} is not on this machine, {_SLIM} paints in its place; for {flags.model} itself: impasto weights "
+        f"fetch {flags.model}": flags.model != asked.encoder,
+        f"--style_weight has {len(flags.style_weight)} values for {len(asked.styles)} styles; their sum is shared equally": len(
+            flags.style_weight
+        )
+        != len(asked.styles),
+        "repaired: the last layer is drawn to the style like the others; INetwork pushes it away": True,
+        "repaired: a style picture keeps its proportions; INetwork stretches it to the photo's": any(
+            isinstance(style, Picture) and not _alike(style.size, asked.size) for style in asked.styles
+        ),
+        "repaired: --init_image is a file wherever it is not content, noise or gray as a whole; INetwork looks for those "
+        "words within it": any(word in flags.init_image and word != flags.init_image for word in ("content", "noise", "gray")),
+        "repaired: --min_improvement counts from the second iteration; INetwork stops after the first": flags.min_improvement
+        > 0,
+        "repaired: masks may have any size and grey values; a style is seen whole, its mask lies over the photo, and what no "
+        "mask covers stays the photo": bool(flags.style_masks or flags.content_mask or flags.color_mask),
+        "repaired: --preserve_color takes the light of the painting and the colours of the photo; INetwork's result is nearly "
+        "black": flags.keeps_colours,
+        "--color_mask does nothing without --preserve_color True": bool(flags.color_mask) and not flags.keeps_colours,
+    }
+    return [sentence for sentence, holds in said.items() if holds]
+
+
+def _alike(a: Size, b: Size) -> bool:
+    return abs(math.log(a[0] * b[1] / (a[1] * b[0]))) < 0.02
+
+
+# ---------------------------------------------------------------------------------------------------- the descent
+
+
+@dataclass
+class Round:
+    """One iteration's evaluations: what was found for the picture with the least loss."""
+
+    least: float = math.inf
+    losses: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+
+def iterations(asked: Commission, easel: Easel) -> Iterator[Step]:
+    """Paint, and yield a step after each iteration; to cancel is to stop iterating.
+
+    Each iteration is SciPy's L-BFGS-B on pixels from 0 to 255 with at most 20 evaluations (a line search is let come to its
+    end, as there), and the memory is thrown away in between.
+
+    Yields:
+        Steps whose ``image`` is what would be saved, (1, 3, height, width).
+    """
+    objective = objective_of(asked, easel)
+    picture, began, before = easel.start, time.perf_counter(), math.inf
+    total = asked.flags.num_iter
+    for number in range(1, total + 1):
+        found, losses = descended(easel, objective, picture)
+        loss, note = sum(losses.values()), ""
+        if not math.isfinite(loss) or not bool(torch.isfinite(found).all()):
+            note, total = "the loss is no longer a number; this is the last good picture", number
+        else:
+            picture = found
+            improvement = 100 * (before - loss) / abs(before) if math.isfinite(before) and before else math.inf
+            if improvement < asked.flags.min_improvement:
+                note, total = f"improved by {improvement:.2g} %, less than --min_improvement", number
+            before = loss
+        seconds = time.perf_counter() - began
+        left = seconds / number * (total - number)
+        yield Step(number, total, 0, asked.size, losses, shown(asked, easel, picture), seconds, left, note)
+        if number == total:
+            return
+
+
+def descended(easel: Easel, objective: Objective, picture: Image) -> tuple[Image, dict[str, float]]:
+    """Descend for one iteration; return the picture and its losses by name."""
+    best = Round()
+    evaluate = _evaluation(easel, objective, picture, best)
+    start = (picture.detach().cpu().double() * _RANGE).flatten().numpy()
+    values, _, _ = fmin_l_bfgs_b(evaluate, start, maxfun=EVALUATIONS)
+    return torch.from_numpy(values / _RANGE).to(picture).reshape(picture.shape), best.losses
+
+
+def _evaluation(
+    easel: Easel, objective: Objective, picture: Image, best: Round
+) -> Callable[[npt.NDArray[np.float64]], tuple[float, npt.NDArray[np.float64]]]:
+    """Make the function of pixels from 0 to 255 that answers the loss and its gradient."""
+
+    def evaluate(values: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        with torch.enable_grad():
+            x = torch.from_numpy(values / _RANGE).to(picture).reshape(picture.shape).requires_grad_()
+            features = {**easel.arithmetic.encode(easel.encoder, x, objective.layers - {PIXELS}), PIXELS: x}
+            total, losses = objective(features)
+            (gradient,) = torch.autograd.grad(total, x)
+        best.count += 1
+        loss = float(total.detach())
+        if loss < best.least or not best.losses:
+            best.least, best.losses = loss, {name: float(value) for name, value in losses.items()}
+        return loss, (gradient.cpu().double() / _RANGE).flatten().numpy()
+
+    return evaluate
+
+
+# ---------------------------------------------------------------------------------------------------- masks, colours, sizes
+
+
+def objective_of(asked: Commission, easel: Easel) -> Objective:
+    """Build the objective: the painter's own."""
+    return gatys.objective_at(easel, asked.size)
+
+
+def masking_of(photo: Picture, styles: Sequence[Style], flags: InetworkOptions) -> Masking:
+    """Read the masks of styles and content.
+
+    Raises:
+        ImpastoError: a mask that cannot be used, in a sentence that speaks of INetwork's flags.
+    """
+    try:
+        found = read_masking(MaskSources(flags.style_masks, (), flags.content_mask or None), photo, styles)
+    except OptionError as error:
+        raise OptionError(_with_their_flags(str(error))) from error
+    return found if found is NO_MASKS else dataclasses.replace(found, notes=tuple(map(_with_their_flags, found.notes)))
+
+
+def _with_their_flags(sentence: str) -> str:
+    return sentence.replace("--style-mask", "--style_masks").replace("--content-mask", "--content_mask")
+
+
+def shown(asked: Commission, easel: Easel, picture: Image) -> Image:
+    """Make what is saved of a picture: clipped, the photo where no mask lies, in its colours if asked for, and resized."""
+    flags = asked.flags
+    picture = Restored(easel.content, easel.layout.kept, easel.margin)(picture.detach().clamp(0, 1)).cpu()
+    if flags.keeps_colours:
+        mask = read_mask(flags.color_mask, asked.size) if flags.color_mask else None
+        picture = in_colours_of(resize(asked.photo.image, asked.size), picture, mask)
+    return rescaled(picture, asked.frame, flags.rescale_method)
+
+
+def in_colours_of(photo: Image, picture: Image, mask: Mask | None = None) -> Image:
+    """Give a picture the colours of the photo and keep its light: the swap of Cb and Cr, which comes to a shift of all three.
+
+    Args:
+        photo: (1, 3, height, width) in [0, 1], and
+        picture: of the same size.
+        mask: (1, 1, height, width), 1 where it is done; None: everywhere.
+    """
+    changed = (photo + luminance_of(picture) - luminance_of(photo)).clamp(0, 1)
+    return changed if mask is None else torch.lerp(picture, changed, mask)
+
+
+def read_mask(path: str, size: Size) -> Mask:
+    """Read a mask as light, (1, 1, height, width), resized to the size that is painted."""
+    return resize(luminance_of(images.read(path).image), size)
+
+
+def rescaled(image: Image, size: Size, method: RescaleMethod) -> Image:
+    """Resize by one of INetwork's methods; the smooth ones do not alias where the picture shrinks."""
+    if (image.shape[-2], image.shape[-1]) == size:
+        return image
+    if method == "nearest":
+        return F.interpolate(image, size=size, mode="nearest-exact")
+    return F.interpolate(image, size=size, mode=method, align_corners=False, antialias=True).clamp(0, 1)
+
+
+# ---------------------------------------------------------------------------------------------------- the result
+
+
+def pastiche_of(asked: Commission, easel: Easel, step: Step) -> Pastiche:
+    """Make the pastiche of an iteration, with the photo's transparency and metadata."""
+    alpha = None if asked.photo.alpha is None else resize(asked.photo.alpha, (step.image.shape[-2], step.image.shape[-1]))
+    return Pastiche(step.image, alpha, asked.photo.metadata, record_of(asked, easel, step))
+
+
+def record_of(asked: Commission, easel: Easel, step: Step) -> Record:
+    """Make the record of an iteration: INetwork's flags, and what they came to in the painter's options."""
+    begun = new_record(asked.photo, asked.styles, easel.options, asked.run, easel.encoder.sha256)
+    return {
+        **begun,
+        "recipe": "inetwork",
+        "inetwork": dataclasses.asdict(asked.flags),
+        **asked.masking.record,
+        "steps": {"done": step.number, "planned": asked.flags.num_iter, "scale": 0, "size": list(step.size)},
+        "losses": {name: float(f"{value:.6g}") for name, value in step.losses.items() if math.isfinite(value)},
+        "seconds": round(step.seconds, 2),
+    }

@@ -1,0 +1,97 @@
+"""The page for those who come from another program: each flag of ours that it names exists, and all of INetwork's are there."""
+
+import dataclasses
+import re
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from impasto.cli import app
+from impasto.options import INITS
+from impasto.recipes.inetwork_flags import InetworkOptions
+from impasto.recipes.presets import PRESETS
+from impasto.weights import catalogue
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from.md"
+SECTIONS = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+COMMAND = re.compile(r"^Command: `impasto ([a-z ]+)`$", re.MULTILINE)
+
+
+@cache
+def flags_of(command: str) -> frozenset[str]:
+    """Return the flags of a command, such as ``"train instant"``; what follows its name does not matter."""
+    found = app
+    for word in command.split():
+        with suppress(KeyError):
+            found = found[word]
+    return frozenset(name for argument in found.assemble_argument_collection() for name in argument.names)
+
+
+def rows_of(section: str) -> list[tuple[str, str, str]]:
+    """Return the rows of a section's tables: theirs, ours, notes."""
+    found = []
+    for line in section.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if line.startswith("|") and cells[0] != "theirs" and not set(cells[0]) <= {"-"}:
+            assert len(cells) == 3, line
+            found.append((cells[0], cells[1], cells[2]))
+    return found
+
+
+def named_flags(text: str, command: str) -> list[tuple[str, str]]:
+    """Find the flags of ours in the code spans of a text, each with the command that it belongs to."""
+    found = []
+    for span in re.findall(r"`([^`]+)`", text):
+        words = span.split()
+        flags = [word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)]
+        ours = words[0] == "impasto"
+        until = next((place for place, word in enumerate(words) if word.startswith("-") or word.isupper()), len(words))
+        found += [(" ".join(words[1:until]) if ours else command, flag) for flag in flags]
+    return found
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.splitlines()[0])
+def test_every_flag_of_ours_exists(section: str) -> None:
+    command = COMMAND.search(section)
+    assert command, "a section says which command its second column speaks of"
+    rows = rows_of(section)
+    assert rows
+    prose = "\n".join(line for line in section.splitlines() if not line.startswith("|"))
+    named = [pair for _, ours, _ in rows for pair in named_flags(ours, command[1])]
+    named += [pair for _, _, notes in rows for pair in named_flags(notes, command[1])]
+    named += [pair for pair in named_flags(prose, "paint") if pair[1] != "--flag"]
+    for of, flag in named:
+        known = flags_of(of) | (flags_of("inetwork") if "INetwork" in section and of == "paint" else frozenset())
+        assert flag in known, f"impasto {of} has no {flag}"
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.splitlines()[0])
+def test_the_second_column_says_what_to_use_or_that_there_is_nothing(section: str) -> None:
+    for theirs, ours, _ in rows_of(section):
+        assert theirs
+        assert "`" in ours or ours in ("not needed", "not yet") or re.fullmatch(r"[A-Z. ]+", ours), ours
+
+
+def test_no_flag_of_inetwork_is_left_out() -> None:
+    theirs = " ".join(row[0] for row in rows_of(SECTIONS[0]))
+    for field in dataclasses.fields(InetworkOptions):
+        assert f"`--{field.name}`" in theirs
+
+
+def test_presets_and_weights_that_are_named_exist() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    presets = set(re.findall(r"--preset ([a-z0-9-]+)", text))
+    assert {"inetwork", "network", "neural-style", "neural-style-tf", "style-transfer-pytorch"} <= presets <= set(PRESETS)
+    assert set(re.findall(r"weights fetch ([a-z0-9-]+)", text)) <= set(catalogue)
+    assert set(re.findall(r"--init ([a-z-]+)", text)) <= set(INITS)
+
+
+def test_a_flag_that_does_not_exist_would_be_noticed() -> None:
+    assert named_flags("`--sise`, `impasto train instant --batch 4`", "paint") == [
+        ("paint", "--sise"),
+        ("train instant", "--batch"),
+    ]
+    assert "--sise" not in flags_of("paint")
+    assert {"--size", "--output", "-o"} <= flags_of("paint")
