@@ -341,7 +341,7 @@ class InstantTraining:
     def _painter_losses(self, image: Image, target: Features, styles: _Styles) -> dict[str, Tensor]:
         """Compare what the painter compares: features with the photo's, moments and Gram matrices with the style's.
 
-        Errors of moments and Gram matrices are relative; the root is taken for each picture, so that one style that is hard does
+        Errors of moments and Gram matrices are relative; the root is taken for each picture, so that one hard style does
         not outweigh the others. It is taken of the mean over layers: the root of each layer's error would favour the shallow
         layers, whose errors are small already.
         """
