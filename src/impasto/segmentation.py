@@ -263,7 +263,8 @@ def _cut(seen: Seen, distance: Array, faces: Array, rounds: int = 4) -> Array:
     count = len(seen.sizes)
     if count < 4 or np.ptp(distance) < 1e-6:
         return np.zeros(count, bool)
-    far = threshold_otsu(np.repeat(distance, np.maximum(1, seen.sizes / 20).astype(int)))
+    weighted = np.repeat(distance, np.maximum(1, seen.sizes / 20).astype(int))
+    far = threshold_otsu(weighted)  # type: ignore[no-untyped-call]
     inside: Array = (distance > far) | faces
     prior = 1.5 * np.tanh((distance - far) / max(float(distance.std()), 1e-6)) + 8 * faces
     for _ in range(rounds):
@@ -387,7 +388,8 @@ def _face_boxes(data: bytes, shape: tuple[int, int, int]) -> list[tuple[int, int
     shortest = min(shape[:2])
     if shortest < 48:
         return []
-    boxes = Cascade(lbp_frontal_face_cascade_filename()).detect_multi_scale(
+    cascade = Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]
+    boxes = cascade.detect_multi_scale(
         np.ascontiguousarray((np.frombuffer(data).reshape(shape) * 255).astype(np.uint8)),
         scale_factor=1.2,
         step_ratio=1,
