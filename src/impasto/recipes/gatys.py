@@ -154,7 +154,7 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
     start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)
     easel = Easel(photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options)
-    return easel if masking is NO_MASKS else masked(easel, masking, size)
+    return masked(easel, masking, size) if masking is not NO_MASKS or options.region_strengths else easel
 
 
 def masked(easel: Easel, masking: Masking, size: Size) -> Easel:
