@@ -1,23 +1,33 @@
-"""Measure what control costs, as ratios within one run.
+"""Measure what control costs, as ratios within one run, and whether it holds.
 
-python benchmarks/control.py --only masks [--size 512] [--rounds 3]
+python benchmarks/control.py --only masks|color [--size 512] [--rounds 3]
 
 `masks`: the seconds of a step with two styles in two regions over those of a step with one style, size by size, both taken in
-turns so that whatever else the machine does falls on both.
+turns so that whatever else the machine does falls on both. `color`: how far the colours are from the photo's with and without
+`--color keep`, in one pass, and of as many pairs as there are rounds painted at half the size.
 """
 
 import argparse
+import io
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
+import numpy as np
+import skimage.color
+
+import impasto
 import ruler
 from impasto import images
 from impasto.engine import Descent, optimize
 from impasto.options import PaintOptions, Run
+from impasto.pastiche import Pastiche
 from impasto.recipes import gatys
 from impasto.recipes.masking import MaskSources, read_masking
+
+_SPACES = ("oklab", "lab", "yiq")
 
 
 def stepper(easel: gatys.Easel, size: tuple[int, int]) -> Iterator[object]:
@@ -65,7 +75,39 @@ def masks(size: int, rounds: int) -> None:
         print(f"masks: all steps, {name}: {total / totals['one style']:.2f} times one style unmasked")
 
 
-BENCHMARKS: dict[str, Callable[[int, int], None]] = {"masks": masks}
+def chroma_distance(pastiche: Pastiche, photo: images.Picture) -> float:
+    """Return the mean distance of Lab's a and b to the photo's, of the picture as an 8-bit PNG keeps it."""
+    file = io.BytesIO()
+    images.to_pil(pastiche.image).save(file, "PNG")
+    result = images.read(file.getvalue()).image
+    small = images.resize(photo.image, (result.shape[-2], result.shape[-1]))
+    a, b = (skimage.color.rgb2lab(images.to_array(each))[..., 1:] for each in (result, small))
+    return float(np.hypot(*np.moveaxis(a - b, -1, 0)).mean())
+
+
+def color(size: int, rounds: int) -> None:
+    """Print the chroma distance to the photo with `--color keep` in each space, and without."""
+    settings: dict[str, dict[str, Any]] = {"style": {}} | {
+        f"keep, {space}": {"color": "keep", "color_space": space} for space in _SPACES
+    }
+    rows: dict[str, dict[str, list[float]]] = {"instant": {}, "paint": {}}
+    for content, style in ruler.pairs("diagonal"):
+        photo = images.read(ruler.content(content))
+        for name, options in settings.items():
+            pastiche = impasto.instant(photo, ruler.style(style), size=size, engine="torch", **options)
+            rows["instant"].setdefault(name, []).append(chroma_distance(pastiche, photo))
+    for content, style in ruler.pairs("diagonal")[:rounds]:
+        photo = images.read(ruler.content(content))
+        for name in ("style", "keep, oklab"):
+            pastiche = impasto.paint(photo, ruler.style(style), size=size // 2, **settings[name])
+            rows["paint"].setdefault(name, []).append(chroma_distance(pastiche, photo))
+    print("| | --color | pairs | mean ΔE of a, b | worst pair |\n|---|---|---|---|---|")
+    for recipe, named in rows.items():
+        for name, found in named.items():
+            print(f"| {recipe} | {name} | {len(found)} | {statistics.mean(found):.2f} | {max(found):.2f} |")
+
+
+BENCHMARKS: dict[str, Callable[[int, int], None]] = {"masks": masks, "color": color}
 
 
 def main() -> None:

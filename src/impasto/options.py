@@ -21,7 +21,9 @@ Shrinking = Literal["simple", "inside", "all"]
 Uncovered = Literal["photo", "first-style"]
 SmoothnessForm = Literal["l1", "l2", "nine-point", "sum-l1", "sum-l2", "inetwork"]
 PixelRange = Literal["255", "unit"]
-InstantColor = Literal["style", "keep"]
+ColorMode = Literal["style", "keep", "histogram", "palette", "match-style"]
+ColorMethod = Literal["monge-kantorovich", "pca", "cholesky", "histogram", "luminance"]
+ColorSpace = Literal["lab", "oklab", "yiq", "ycbcr"]
 Engine = Literal["auto", "torch", "openvino"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -139,6 +141,21 @@ class PaintOptions:
     min_improvement: float = 0.0
     """Stop a size early when the loss improved by less than this share over the last ten steps, 0 (never) to 1."""
 
+    color: ColorMode = "style"
+    """Colours: style (as painted), keep or histogram (the photo's), palette (the style's), match-style (styles recoloured)."""
+
+    color_method: ColorMethod = "monge-kantorovich"
+    """How --color match-style and palette carry colours over; luminance, of match-style: grey is painted, colour put back."""
+
+    color_space: ColorSpace = "oklab"
+    """Where light and colour are told apart: oklab, lab (dark blue skies turn to teal), yiq or ycbcr (which are alike)."""
+
+    color_amount: float = 1.0
+    """How much of what --color does, 0 (nothing) to 1."""
+
+    color_mask: str = ""
+    """A mask (a file, or a name as of --style-mask), white where --color acts on the painting; empty: everywhere."""
+
     seconds: float = 0.0
     """Stop after about this many seconds by taking fewer steps at every size; 0: as long as it takes."""
 
@@ -207,6 +224,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "smallest_size": (32, 100_000),
     "scale_factor": (1.01, 100),
     "min_improvement": (0, 1),
+    "color_amount": (0, 1),
     "seconds": (0, 1e9),
     "feather": (0, 0.25),
 }
@@ -228,8 +246,20 @@ class InstantOptions:
     style_weights: tuple[float, ...] = ()
     """One weight for each style where several are given and no masks; empty: equal weights."""
 
-    color: InstantColor = "style"
-    """style (the style's palette) or keep (the photo's own colours, only light is painted)."""
+    color: ColorMode = "style"
+    """Colours: style (as painted), keep or histogram (the photo's), palette (the style's), match-style (styles recoloured)."""
+
+    color_method: ColorMethod = "monge-kantorovich"
+    """How --color match-style and palette carry colours over; luminance, of match-style: grey is painted, colour put back."""
+
+    color_space: ColorSpace = "oklab"
+    """Where light and colour are told apart: oklab, lab (dark blue skies turn to teal), yiq or ycbcr (which are alike)."""
+
+    color_amount: float = 1.0
+    """How much of what --color does, 0 (nothing) to 1."""
+
+    color_mask: str = ""
+    """A mask (a file, or a name as of --style-mask), white where --color acts on the painting; empty: everywhere."""
 
     refine: bool = False
     """Let the painter go on from the result, at the last two sizes; half a minute at 512 pixels."""
@@ -249,6 +279,7 @@ class InstantOptions:
         check_range("strength", self.strength, 0, 1.5)
         check_range("stroke", self.stroke, 0.25, 4)
         check_range("feather", self.feather, 0, 0.25)
+        check_range("color_amount", self.color_amount, 0, 1)
         check_range("refine_seconds", self.refine_seconds, 0, 1e9)
         if self.size:
             check_range("size", self.size, 32, 100_000)

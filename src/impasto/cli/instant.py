@@ -53,6 +53,7 @@ def instant(
         options: How it is painted.
     """
     from impasto.cli.sitting import check_files, memory_in_words
+    from impasto.recipes.coloring import color_notes
     from impasto.recipes.instant import InstantPainter, check, instant_options, painted_pastiche
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_content, read_styles
@@ -60,8 +61,8 @@ def instant(
     files, talk = with_output(((content,) if content is not None else ()) + styles, files or Files(), "instant"), talk or Talk()
     assert content is not None
     asked = mask_sources(regions, masks)
-    check_files(files, (content, *styles, *asked.paths()))
     chosen, where = instant_options(**given(options)), Run(**given(run))
+    check_files(files, (content, *styles, *asked.paths(), chosen.color_mask))
     if (files.gif or files.preview) and not (chosen.refine or chosen.refine_seconds):
         flag = "--gif" if files.gif else "--preview"
         raise OptionError(
@@ -74,7 +75,7 @@ def instant(
     told = (
         f"{each.name}: {note}" for each in (photo, *manners) for note in getattr(each, "notes", ())
     )  # named styles have none
-    for note in (*told, *masking.notes):
+    for note in (*told, *masking.notes, *color_notes(photo, chosen)):
         console.print(note)
     _set_threads(where)
     with memory_in_words(chosen.size or max(photo.size)):
@@ -114,7 +115,7 @@ def _refined(
     assert sitting.last is not None  # every size has a step at the least
     if files.gif:
         film.save(files.gif, sitting.last.image)
-    refined = with_refinement(pastiche, photo, sitting.last, options)
+    refined = with_refinement(pastiche, sitting.last)
     return refined, 0 if sitting.is_finished else INTERRUPTED_EXIT
 
 

@@ -88,8 +88,8 @@ def _replayed(words: tuple[str, ...], asked: Asked, source: Path, options: dict[
     from impasto.recipes.masking import MaskSources
 
     record, (files, masks) = repeat.record_in(source), asked
-    chosen, where = repeat.replayed(record, options, run)
     folders = (Path(), source.parent)
+    chosen, where = repeat.replayed(record, options, run, folders)
     words = words or repeat.found_inputs(record, folders)
     masks = repeat.found_masks(record, folders) if masks == MaskSources() else masks
     return dataclasses.replace(_order(words, (files, masks), chosen, where, source), record=record)
@@ -118,7 +118,7 @@ def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run
 
     files, masks = asked
     files = with_output(words, files, "paint")
-    check_files(files, (*words, *masks.paths(), *map(str, inputs)))
+    check_files(files, (*words, *masks.paths(), options.color_mask, *map(str, inputs)))
     content, *styles = words
     photo, manners = read_content(content), read_styles(styles)
     words = (*words, *masks.words())

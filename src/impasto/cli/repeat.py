@@ -132,15 +132,19 @@ def _found_mask(told: dict[str, str], folders: Sequence[Path]) -> str:
     )
 
 
-def replayed(record: Record, options: dict[str, Any], run: dict[str, Any]) -> tuple[PaintOptions, Run]:
-    """Return the options and the run of a record, changed where others were given.
+def replayed(
+    record: Record, options: dict[str, Any], run: dict[str, Any], folders: Sequence[Path] = ()
+) -> tuple[PaintOptions, Run]:
+    """Return the options and the run of a record, changed where others were given; a colour mask is found as inputs are.
 
     Raises:
-        OptionError: the record is of another version, or a value is not allowed.
+        OptionError: the record is of another version, a value is not allowed, or the mask is in none of the folders.
     """
     if "preset" in options:
         raise OptionError("--preset and --replay each bring a whole set of options; give one of them")
     known, where = options_of(record)
+    if known.color_mask and "color_mask" not in options:
+        options = {**options, "color_mask": _found_color_mask(record, folders)}
     return known.changed(**options), Run(**{**vars(where), **run})
 
 
@@ -202,6 +206,18 @@ def _found(wanted: Wanted, folders: Sequence[Path]) -> str:
         f"the {wanted.role} of the record, {wanted.name!r} with SHA-256 {wanted.sha256}, is not here; "
         "give the content and the styles as in: impasto paint CONTENT STYLE --replay RECORD"
     )
+
+
+def _found_color_mask(record: Record, folders: Sequence[Path]) -> str:
+    told = record.get("color_mask", {})
+    name, sha256 = (str(told.get(key, "")) for key in ("name", "sha256"))
+    spec = Spec.of(name)
+    if not sha256 and name:  # computed from its name
+        return name
+    for path in (folder / Path(spec.word).name for folder in folders):
+        if path.is_file() and sha256_of(path) == sha256:
+            return spec.text(str(path))
+    raise OptionError(f"the colour mask of the record, {name!r} with SHA-256 {sha256}, is not here; give it with --color-mask")
 
 
 def _short(sha256: str | None) -> str:

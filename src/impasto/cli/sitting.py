@@ -29,6 +29,7 @@ from impasto.images import Picture, fitted_size, resize
 from impasto.options import PaintOptions, Run
 from impasto.pastiche import Record, new_record, with_progress
 from impasto.recipes import gatys
+from impasto.recipes.coloring import color_notes, color_record
 from impasto.recipes.gatys import Easel
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.painting import finished
@@ -75,6 +76,7 @@ class Order:
             if isinstance(picture, Picture):
                 yield from (f"{picture.name}: {note}" for note in picture.notes)
         yield from self.masking.notes
+        yield from color_notes(self.content, self.options)
         if self.record:
             found = differences(self.record, self.content, self.styles)
             for difference in (*found, *mask_differences(self.record, self.masking)):
@@ -154,7 +156,7 @@ def paint_and_show(order: Order, easel: Easel, console: Console) -> tuple[Sittin
 def final_record(order: Order, easel: Easel, last: Step, sitting: Sitting) -> Record:
     """Make the record of a painting that ends, or is interrupted, here."""
     begun = new_record(order.content, order.styles, order.options, order.run, easel.encoder.sha256)
-    record = with_progress(begun | order.masking.record, last)
+    record = with_progress(begun | order.masking.record | color_record(order.options), last)
     record["steps"] |= {"here": sitting.here, "finished": sitting.is_finished}
     if order.resumption and order.record:
         record["steps"]["done"] += order.record["steps"]["done"]

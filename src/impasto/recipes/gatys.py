@@ -35,6 +35,7 @@ from impasto.losses import (
 from impasto.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
 from impasto.options import INITS, PaintOptions, Run
 from impasto.picture_losses import EdgeAwareSmoothness, Gamut, Held, Smoothness, StructureLoss, flatness
+from impasto.recipes.coloring import Coloring, check_colors, coloring_of, prepared
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.regions import HELD_WEIGHT, NO_LAYOUT, Layout, Restored, guided_style_loss, lay_out
 from impasto.recipes.starts import (
@@ -70,6 +71,7 @@ class Easel:
         start: the picture painting begins with, at the first size.
         first_scale: index of the first size, above 0 where an interrupted painting goes on.
         layout: regions, and what stays the photo.
+        coloring: what is done to the colours of every picture that is shown; None: nothing.
     """
 
     content: Image
@@ -82,6 +84,7 @@ class Easel:
     options: PaintOptions
     first_scale: int = 0
     layout: Layout = NO_LAYOUT
+    coloring: Coloring | None = None
 
 
 def steps(
@@ -126,10 +129,19 @@ def paint_on(easel: Easel) -> Iterator[Step]:
         seconds=options.seconds,
     )
     share = easel.margin / max(easel.content.shape[-2:])
-    restored = Restored(easel.content, easel.layout.kept, easel.margin)
+    restored = Restored(photo_of(easel), easel.layout.kept, easel.margin)
     for step in painted:
-        image = restored(without_margin(step.image, round(share * max(step.size))))
+        image = without_margin(step.image, round(share * max(step.size)))
+        image = restored(easel.coloring.over(image.clone()) if easel.coloring else image)
         yield replace(step, image=image, scale=step.scale + easel.first_scale)
+
+
+def photo_of(easel: Easel) -> Image:
+    """Return the photo with its margin, in its own colours where it is painted in grey."""
+    if easel.coloring is None or easel.coloring.photo is None:
+        return easel.content
+    height, width = (side - 2 * easel.margin for side in easel.content.shape[-2:])
+    return with_margin(resize(easel.coloring.photo, (height, width)), easel.margin)
 
 
 def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run, masking: Masking = NO_MASKS) -> Easel:
@@ -142,18 +154,21 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
         ResourceError: more memory than there is; the sentence says which size would fit.
     """
     check_pictures(content, styles, options)
+    check_colors(styles, options)
     encoder = load_encoder(options.encoder, pooling=options.pooling, border=options.border)
     options = with_steps(options, encoder)
     check_layers(encoder, options)
     check_named_styles(styles, encoder)
     arithmetic = choose_arithmetic(run, encoder, full_precision=options.optimizer == "lbfgs")
     size = fitted_size(content.size, options.size)
+    coloring = coloring_of(content, styles, options, arithmetic.device)
+    content, styles = prepared(content, styles, options)
     margin = min(round(options.margin * max(size)), min(size) - 1)  # no wider than what it mirrors
     check_memory(encoder, size, options, arithmetic)
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
     start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)
-    easel = Easel(photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options)
+    easel = Easel(photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options, coloring=coloring)
     return masked(easel, masking, size) if masking is not NO_MASKS or options.region_strengths else easel
 
 

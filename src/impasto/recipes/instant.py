@@ -25,11 +25,12 @@ from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileErro
 from impasto.guides import feathered, shared, softened
 from impasto.images import Picture, Source, fitted_size, resize
 from impasto.networks.compiled import Compiled, openvino_is_there
-from impasto.networks.instant import BACK, LIGHT_AND_COLOR, MULTIPLE_PX, STYLE_LAYERS, InstantNetwork
+from impasto.networks.instant import MULTIPLE_PX, STYLE_LAYERS, InstantNetwork
 from impasto.networks.instant_files import load_instant, shipped_instant
 from impasto.options import InstantOptions, Run
 from impasto.pastiche import Pastiche, recorded
 from impasto.recipes import gatys
+from impasto.recipes.coloring import Coloring, check_colors, color_record, coloring_of, prepared
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, MaskSources, asked_masks, read_masking
 from impasto.recipes.painting import StyleSource, read_content, read_styles
 from impasto.recipes.presets import paint_options
@@ -53,6 +54,8 @@ _COMPILED_SIZES = 2
 """Kept ready: one lying, one standing. Each holds the memory of its size."""
 _FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 240, 20
 """Of memory: at any size, for each pixel that is painted at once, and for each of the picture; see docs/benchmarks.md."""
+_BYTES_OF_A_KEPT_PIXEL = 12
+"""Of the photo, which is kept beside the painting where --color wants its colours afterwards."""
 
 
 @dataclass(frozen=True)
@@ -138,14 +141,13 @@ class InstantPainter:
     # ------------------------------------------------------------------------------------------------ photos
 
     @torch.no_grad()
-    def paint(self, photo: Image, manner: Manner, *, strength: float = 1.0, keep_color: bool = False) -> Image:
+    def paint(self, photo: Image, manner: Manner, *, strength: float = 1.0) -> Image:
         """Paint a photo at its own size.
 
         Args:
             photo: (1, 3, height, width) in [0, 1]; both sides at least 32.
             manner: what to paint it in.
             strength: 0 to 1.5.
-            keep_color: whether only light is painted.
 
         Returns:
             (1, 3, height, width), in [0, 1], on the photo's device.
@@ -156,24 +158,24 @@ class InstantPainter:
         network = self._network(photo)
 
         def paint(part: Image) -> Image:
-            return _finished(part, network(recolored(part, colors), manner.modulation), strength, keep_color)
+            return _finished(part, network(recolored(part, colors), manner.modulation), strength)
 
         if photo.shape[-2] * photo.shape[-1] <= LARGEST_WHOLE_PX:
             return paint(photo.to(self.device)).to(photo.device)
         found = photo.clone()
-        for _ in self.painted(found, manner, colors, strength=strength, keep_color=keep_color):
+        for _ in self.painted(found, manner, colors, strength=strength):
             pass
         return found
 
     @torch.no_grad()
-    def paint_over(self, photo: Image, manner: Manner, *, strength: float = 1.0, keep_color: bool = False) -> Iterator[int]:
+    def paint_over(self, photo: Image, manner: Manner, *, strength: float = 1.0) -> Iterator[int]:
         """Paint a large photo in tiles, in its own memory; yield the rows that are done."""
         if strength == 0:
             return
         manner, colors = self._prepared(photo, manner, strength)
-        yield from self.painted(photo, manner, colors, strength=strength, keep_color=keep_color)
+        yield from self.painted(photo, manner, colors, strength=strength)
 
-    def painted(self, photo: Image, manner: Manner, colors: Affine, *, strength: float, keep_color: bool) -> Iterator[int]:
+    def painted(self, photo: Image, manner: Manner, colors: Affine, *, strength: float) -> Iterator[int]:
         """Paint in tiles with a palette that is settled; see :meth:`paint_over`."""
         size = (photo.shape[-2], photo.shape[-1])
         part = min(_PART_PX, min(size) // MULTIPLE_PX * MULTIPLE_PX)
@@ -187,7 +189,7 @@ class InstantPainter:
             ready = in_eights(recolored(tile, colors)).contiguous(memory_format=torch.channels_last)
             with torch.no_grad(), self._autocast():
                 found = self.network.forward_surveyed(ready, survey).float()
-            return _finished(tile, found[..., : tile.shape[-2], : tile.shape[-1]], strength, keep_color).to(photo.device)
+            return _finished(tile, found[..., : tile.shape[-2], : tile.shape[-1]], strength).to(photo.device)
 
         yield from painted_in_tiles(photo, paint, TILE_PX, HALO_PX)
 
@@ -279,7 +281,7 @@ def instant(
     if chosen.refine or chosen.refine_seconds:
         easel = refining_easel(pastiche.image, photo, styles, chosen, run or Run(), masking)
         last = deque(gatys.paint_on(easel), maxlen=1).pop()
-        pastiche = with_refinement(pastiche, photo, last, chosen)
+        pastiche = with_refinement(pastiche, last)
     return pastiche
 
 
@@ -292,18 +294,16 @@ def refining_easel(
         seconds=options.refine_seconds,
         style_weights=options.style_weights,
         feather=options.feather,
+        **{each.name: getattr(options, each.name) for each in fields(options) if each.name.startswith("color")},
     )
     easel = gatys.set_up(photo, styles, chosen, run, masking)
     scale = max(0, len(easel.sizes) - _REFINED_SIZES)
     return gatys.resumed(easel, Resumption(image, scale, done=0))
 
 
-def with_refinement(pastiche: Pastiche, photo: Picture, last: Step, options: InstantOptions) -> Pastiche:
-    """Put the painter's last step in the place of an instant picture, in the photo's colours where these are kept."""
-    image = last.image.cpu()
-    if options.color == "keep":
-        image = _in_colors_of(resize(photo.image, (image.shape[-2], image.shape[-1])), image).clamp(0, 1)
-    return replace(pastiche, image=image, record=pastiche.record | {"refined": refinement(last)})
+def with_refinement(pastiche: Pastiche, last: Step) -> Pastiche:
+    """Put the painter's last step in the place of an instant picture."""
+    return replace(pastiche, image=last.image.cpu(), record=pastiche.record | {"refined": refinement(last)})
 
 
 def refinement(last: Step) -> dict[str, Any]:
@@ -336,22 +336,29 @@ def painted_pastiche(
     masking = as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     working = _working_size(size, options)
-    check_memory(working, painter.device)
-    image = resize(photo.image, size)
-    if image is photo.image and (options.refine or options.refine_seconds):  # the painter goes on from the photo itself
-        image = image.clone()
+    check_memory(working, painter.device, is_colored=options.color != "style")
+    small, parts = replace(photo, image=resize(photo.image, size)), style_parts(styles, masking)
+    toned, seen = prepared(small, parts, options)
     edge_px = max(working) * min(options.stroke, _BROADEST)
-    manners = [painter.manner(style, edge_px=edge_px) for style in style_parts(styles, masking)]
-    if masking.style_masks or masking.content_mask or masking.protect:
-        image = _in_regions(painter, image, manners, masking, options)
+    manners = [painter.manner(style, edge_px=edge_px) for style in seen]
+    if masking.style_masks:
+        colorings = [coloring_of(small, [style], replace(options, style_weights=())) for style in parts]
+        image = _in_regions(painter, (small.image, toned.image), list(zip(manners, colorings, strict=True)), masking, options)
     else:
-        image = _paint(painter, image, blended(manners, options.style_weights), options)
+        coloring, manner = coloring_of(small, parts, options), blended(manners, options.style_weights)
+        if masking.content_mask or masking.protect:
+            image = _in_regions(painter, (small.image, toned.image), [(manner, coloring)], masking, options)
+        else:
+            is_kept = coloring is not None and coloring.photo is toned.image
+            is_refined = bool(options.refine or options.refine_seconds) and toned.image is photo.image  # it goes on from there
+            image = toned.image.clone() if is_kept or is_refined else toned.image
+            image = _paint(painter, image, manner, coloring, options)
     alpha = None if photo.alpha is None else resize(photo.alpha, size)
     record = recorded("instant", photo, styles, painter.run) | {
         "network": {"name": "instant", "sha256": painter.network.sha256},
         "options": asdict(options),
     }
-    return Pastiche(image.cpu(), alpha, photo.metadata, record | masking.record)
+    return Pastiche(image.cpu(), alpha, photo.metadata, record | masking.record | color_record(options))
 
 
 def as_masking(masks: Masking | Sequence[Picture], photo: Picture, styles: Sequence[Style]) -> Masking:
@@ -408,6 +415,7 @@ def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Pic
                 f"{picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to see anything; "
                 "both sides must be at least 8"
             )
+    check_colors(styles, options)
     as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     if min(size) < SMALLEST_SIDE:
@@ -417,48 +425,50 @@ def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Pic
         )
 
 
-def predicted_memory(size: tuple[int, int]) -> int:
+def predicted_memory(size: tuple[int, int], *, is_colored: bool = False) -> int:
     """Predict the bytes that painting at a size takes at its peak, beyond the program itself."""
-    pixels = size[0] * size[1]
-    return _FIXED_BYTES + _BYTES_OF_A_PAINTED_PIXEL * min(pixels, LARGEST_WHOLE_PX) + _BYTES_OF_A_PIXEL * pixels
+    pixels, bytes_each = size[0] * size[1], _BYTES_OF_A_PIXEL + _BYTES_OF_A_KEPT_PIXEL * is_colored
+    return _FIXED_BYTES + _BYTES_OF_A_PAINTED_PIXEL * min(pixels, LARGEST_WHOLE_PX) + bytes_each * pixels
 
 
-def check_memory(size: tuple[int, int], device: torch.device) -> None:
+def check_memory(size: tuple[int, int], device: torch.device, *, is_colored: bool = False) -> None:
     """Raise unless the prediction fits into the memory that is free.
 
     Raises:
         ResourceError: it does not; the sentence says what would.
     """
-    free, wanted = available_memory(device), predicted_memory(size)
+    free, wanted = available_memory(device), predicted_memory(size, is_colored=is_colored)
     if free is not None and wanted > free:
-        fits = int(max(size) * (_pixels_that_fit(free) / (size[0] * size[1])) ** 0.5)
+        fits = int(max(size) * (_pixels_that_fit(free, is_colored=is_colored) / (size[0] * size[1])) ** 0.5)
         raise ResourceError(
             f"painting {size[1]}x{size[0]} pixels takes about {wanted / 2**30:.1f} GiB and {free / 2**30:.1f} are free; "
             f"use --size {max(SMALLEST_SIDE, fits // 100 * 100)}, or close other programs"
         )
 
 
-def _pixels_that_fit(free: int) -> float:
+def _pixels_that_fit(free: int, *, is_colored: bool) -> float:
     """Turn :func:`predicted_memory` around."""
-    left = max(0, free - _FIXED_BYTES)
-    tiled = (left - LARGEST_WHOLE_PX * _BYTES_OF_A_PAINTED_PIXEL) / _BYTES_OF_A_PIXEL
-    return max(min(left / (_BYTES_OF_A_PAINTED_PIXEL + _BYTES_OF_A_PIXEL), LARGEST_WHOLE_PX), tiled)
+    left, bytes_each = max(0, free - _FIXED_BYTES), _BYTES_OF_A_PIXEL + _BYTES_OF_A_KEPT_PIXEL * is_colored
+    tiled = (left - LARGEST_WHOLE_PX * _BYTES_OF_A_PAINTED_PIXEL) / bytes_each
+    return max(min(left / (_BYTES_OF_A_PAINTED_PIXEL + bytes_each), LARGEST_WHOLE_PX), tiled)
 
 
 # ---------------------------------------------------------------------------------------------------- parts
 
 
-def _paint(painter: InstantPainter, image: Image, manner: Manner, options: InstantOptions) -> Image:
+def _paint(painter: InstantPainter, image: Image, manner: Manner, coloring: Coloring | None, options: InstantOptions) -> Image:
     """Paint a picture, smaller for broad strokes; a large one is painted over in its own memory."""
     if options.strength == 0:
         return image
-    size, keep = (image.shape[-2], image.shape[-1]), options.color == "keep"
+    size = (image.shape[-2], image.shape[-1])
     image = resize(image, _working_size(size, options))
     if image.shape[-2] * image.shape[-1] <= LARGEST_WHOLE_PX:
-        return resize(painter.paint(image, manner, strength=options.strength, keep_color=keep), size)
-    for _ in painter.paint_over(image, manner, strength=options.strength, keep_color=keep):
-        pass
-    return resize(image, size)
+        image = painter.paint(image, manner, strength=options.strength)
+    else:
+        for _ in painter.paint_over(image, manner, strength=options.strength):
+            pass
+    image = resize(image, size)
+    return coloring.over(image) if coloring else image
 
 
 def style_parts(styles: Sequence[Style], masking: Masking) -> list[Style]:
@@ -479,9 +489,22 @@ def _part(style: Style, mask: Mask | None) -> Style:
 
 
 def _in_regions(
-    painter: InstantPainter, image: Image, manners: Sequence[Manner], masking: Masking, options: InstantOptions
+    painter: InstantPainter,
+    photo: tuple[Image, Image],
+    painting: Sequence[tuple[Manner, Coloring | None]],
+    masking: Masking,
+    options: InstantOptions,
 ) -> Image:
-    """Paint once in every style and put the parts together, with soft seams; what no mask covers stays the photo."""
+    """Paint once in every style and put the parts together, with soft seams; what no mask covers stays the photo.
+
+    Args:
+        painter: the network.
+        photo: as it is, and as it is painted from.
+        painting: for each mask of a style, or for the whole picture.
+        masking: the masks.
+        options: how to paint.
+    """
+    image, toned = photo
     size = (image.shape[-2], image.shape[-1])
     feather_px = round(options.feather * max(size))
     masks, _ = shared([softened(resize(each.mask, size), feather_px) for each in masking.style_masks or (EVERYWHERE,)])
@@ -489,11 +512,9 @@ def _in_regions(
         masks = [mask * softened(resize(masking.content_mask.mask, size), feather_px) for mask in masks]
     for each in masking.protect:
         masks = [mask * (1 - feathered(at_size(each.mask, size), feather_px)) for mask in masks]
-    if not masking.style_masks:
-        manners = [blended(manners, options.style_weights)]
     result = image * (1 - torch.stack(masks).sum(0)).clamp_min(0)
-    for manner, mask in zip(manners, masks, strict=True):
-        result += mask * _paint(painter, image.clone(), manner, options)
+    for (manner, coloring), mask in zip(painting, masks, strict=True):
+        result += mask * _paint(painter, toned.clone(), manner, coloring, options)
     return result
 
 
@@ -504,17 +525,11 @@ def in_eights(image: Image) -> Image:
     return F.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
 
 
-def _finished(photo: Image, painted: Image, strength: float, keep_color: bool) -> Image:
-    """Put together what is shown: the network's picture, of weak strengths part of the photo, or of it the light alone."""
+def _finished(photo: Image, painted: Image, strength: float) -> Image:
+    """Return what is shown: the network's picture, and of weak strengths part of the photo."""
     if strength < 1:
         painted = torch.lerp(photo, painted, 1 - (1 - strength) ** 3)
-    return (_in_colors_of(photo, painted) if keep_color else painted).clamp(0, 1)
-
-
-def _in_colors_of(photo: Image, painted: Image) -> Image:
-    light = torch.einsum("j,bjhw->bhw", LIGHT_AND_COLOR[0].to(photo), painted)[:, None]
-    colors = torch.einsum("ij,bjhw->bihw", LIGHT_AND_COLOR[1:].to(photo), photo)
-    return torch.einsum("ij,bjhw->bihw", BACK.to(photo), torch.cat([light, colors], dim=1))
+    return painted.clamp(0, 1)
 
 
 def _part_of_the_way(colors: Affine, strength: float) -> Affine:

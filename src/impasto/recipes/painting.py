@@ -13,6 +13,7 @@ from impasto.images import Picture, Source
 from impasto.options import PaintOptions, Run
 from impasto.pastiche import Pastiche, new_record, with_progress
 from impasto.recipes import gatys
+from impasto.recipes.coloring import color_record
 from impasto.recipes.masking import asked_masks, read_masking
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
@@ -58,7 +59,7 @@ def paint(
     chosen, run = paint_options(preset, **others), run or Run()
     masking = read_masking(masks, photo, styles)
     easel = gatys.set_up(photo, styles, chosen, run, masking)
-    record = new_record(photo, styles, chosen, run, easel.encoder.sha256) | masking.record
+    record = new_record(photo, styles, chosen, run, easel.encoder.sha256) | masking.record | color_record(chosen)
     last = deque(gatys.paint_on(easel), maxlen=1).pop()  # there is one: every size has a step at the least
     return finished(photo, last, with_progress(record, last))
 

@@ -56,6 +56,11 @@ _PUBLISHED: dict[str, Any] = {
     "uncovered": "photo",
     "mask_shrinking": "simple",
     "feather": 0.01,
+    "color": "style",
+    "color_method": "monge-kantorovich",
+    "color_space": "oklab",
+    "color_amount": 1.0,
+    "color_mask": "",
 }
 
 

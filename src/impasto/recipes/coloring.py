@@ -1,0 +1,216 @@
+"""Colour control: what happens to colours before painting and after it, alike for every recipe.
+
+``match-style`` acts before: the style pictures take the photo's palette, or photo and styles turn grey. The others act after,
+on the painted picture: its light with the photo's colours, or all its colours with the photo's or the style's palette.
+
+Source: Gatys, Bethge, Hertzmann and Shechtman 2016, Preserving Color in Neural Artistic Style Transfer (arXiv:1606.05897).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from impasto.color import (
+    STEEPEST,
+    Palette,
+    blended_palette,
+    grey,
+    is_grey,
+    palette_of,
+    palette_of_moments,
+    recoloring,
+    with_colors_of,
+    with_light_like,
+)
+from impasto.errors import OptionError
+from impasto.images import Picture, resize
+from impasto.options import ColorMethod, InstantOptions, PaintOptions
+from impasto.recipes.masking import ReadMask, Spec, read_mask
+from impasto.recipes.starts import Style
+from impasto.styles import NamedStyle
+from impasto.tensors import Image, Mask
+from impasto.weights.files import sha256_of
+
+ColorOptions = PaintOptions | InstantOptions
+"""Options that say ``color``, ``color_method``, ``color_space``, ``color_amount`` and ``color_mask``."""
+
+_ROWS = 256
+"""A large picture is recoloured in strips, so that what lies between is small."""
+
+
+@dataclass(frozen=True)
+class Coloring:
+    """What is done to the colours of a painted picture.
+
+    Attributes:
+        options: in which space, and how much of it.
+        photo: (1, 3, height, width): whose colours are kept; or None.
+        target: the palette that is wanted; or None.
+        mask: (1, 1, height, width), where; None: everywhere.
+    """
+
+    options: ColorOptions
+    photo: Image | None = None
+    target: Palette | None = None
+    mask: Mask | None = None
+
+    def over(self, image: Image) -> Image:
+        """Recolour a painted picture in its own memory.
+
+        Args:
+            image: (1, 3, height, width) in [0, 1], at any size; overwritten.
+
+        Returns:
+            The same tensor.
+        """
+        size = (image.shape[-2], image.shape[-1])
+        photo = None if self.photo is None else resize(self.photo, size).to(image)
+        mask = None if self.mask is None else resize(self.mask, size).to(image)
+        method = "histogram" if self.options.color == "histogram" else self.options.color_method
+        space = self.options.color_space
+        recolored = recoloring(image, self.target, method, space, steepest=STEEPEST) if self.target else None
+        for top in range(0, size[0], _ROWS):
+            rows = slice(top, top + _ROWS)
+            part = image[..., rows, :]
+            if self.options.color == "match-style":  # what a painting in grey has of colour is chance
+                part.copy_(grey(part, space))
+            if recolored:
+                found = recolored(part)
+            else:
+                assert photo is not None
+                found = with_colors_of(photo[..., rows, :], part, space)
+            share = torch.full_like(part, self.options.color_amount) * (1 if mask is None else mask[..., rows, :])
+            part.copy_(torch.lerp(part, found, share))
+        return image
+
+
+def coloring_of(
+    photo: Picture, styles: Sequence[Style], options: ColorOptions, device: torch.device | None = None
+) -> Coloring | None:
+    """Find what is to be done to the colours of the painted picture; None where they stay as they come.
+
+    Raises:
+        ImageFileError, OptionError: a mask that cannot be read.
+    """
+    mask = color_mask(photo, options).mask.to(device) if options.color_mask else None
+    if options.color == "keep" or method_of(photo, options) == "luminance":
+        return Coloring(options, photo=photo.image.to(device), mask=mask)
+    if options.color == "histogram":
+        return Coloring(options, target=_on(device, palette_of(photo.image, options.color_space)), mask=mask)
+    if options.color == "palette":
+        weights = options.style_weights or (1.0,) * len(styles)
+        target = blended_palette([_palette_of_style(style, options) for style in styles], weights)
+        return Coloring(options, target=_on(device, target), mask=mask)
+    return None
+
+
+def prepared(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> tuple[Picture, tuple[Style, ...]]:
+    """Give photo and styles the colours that they are painted from: for ``match-style`` alone others than their own."""
+    method = method_of(photo, options)
+    if method is None:
+        return photo, tuple(styles)
+    space, amount = options.color_space, options.color_amount
+    pictures = [style for style in styles if isinstance(style, Picture)]  # check_colors has let nothing else pass
+    if method == "luminance":
+        matched = [with_light_like(style.image, photo.image, space) for style in pictures]
+        photo = replace(photo, image=_in_strips(photo.image, partial(grey, space=space)))
+    else:
+        target = palette_of(photo.image, space)
+        matched = [_in_strips(style.image, recoloring(style.image, target, method, space)) for style in pictures]
+        matched = [torch.lerp(style.image, found, amount) for style, found in zip(pictures, matched, strict=True)]
+    return photo, tuple(replace(style, image=found) for style, found in zip(pictures, matched, strict=True))
+
+
+def method_of(photo: Picture, options: ColorOptions) -> ColorMethod | None:
+    """Return how the styles take the photo's colours, or None where they keep theirs; of a grey photo it is luminance."""
+    if options.color != "match-style":
+        return None
+    return "luminance" if is_grey(photo.image) else options.color_method
+
+
+def check_colors(styles: Sequence[Style], options: ColorOptions) -> None:
+    """Raise unless the options of colour go together, and with the styles.
+
+    Raises:
+        OptionError: they do not; the sentence says what would.
+    """
+    mode, method = options.color, options.color_method
+    if mode == "style" and (options.color_mask or options.color_amount != 1):
+        flag = "--color-mask" if options.color_mask else "--color-amount"
+        raise OptionError(f"{flag} says where or how much --color acts, and --color is style; choose one, such as --color keep")
+    if mode == "palette" and method == "luminance":
+        raise OptionError("--color-method luminance belongs to --color match-style; for --color palette choose another")
+    if mode == "match-style" and method != "luminance" and options.color_mask:
+        raise OptionError(
+            "--color-mask acts on the painting, and --color match-style on the style pictures; "
+            "choose --color keep, histogram or palette, or --color-method luminance"
+        )
+    if mode != "match-style" and not (mode == "palette" and method == "histogram"):
+        return
+    for style in styles:
+        if isinstance(style, NamedStyle):
+            other = "--color keep" if mode == "match-style" else "--color-method monge-kantorovich"
+            asked = f"--color {mode}" + (" --color-method histogram" if mode == "palette" else "")
+            raise OptionError(
+                f"{asked} needs a style picture, and {style.name!r} is statistics; give a picture, or use {other}"
+            )
+
+
+# ---------------------------------------------------------------------------------------------------- masks
+
+
+def color_mask(photo: Picture, options: ColorOptions) -> ReadMask:
+    """Read the colour mask, at the size of the photo.
+
+    Raises:
+        ImageFileError, OptionError: see :func:`impasto.recipes.masking.read_mask`.
+    """
+    return read_mask(options.color_mask, photo, "--color-mask")
+
+
+def color_notes(photo: Picture, options: ColorOptions) -> Iterator[str]:
+    """Say what one may want to know of the colour mask: another size, colours, all black."""
+    if not options.color_mask:
+        return
+    mask = color_mask(photo, options)
+    yield from (f"{mask.name}: {note}" for note in mask.notes)
+    if float(mask.mask.max()) == 0:
+        yield f"{mask.name}: the mask is black all over, and --color {options.color} changes nothing"
+
+
+def color_record(options: ColorOptions) -> dict[str, dict[str, str]]:
+    """Tell of the colour mask in a record: its name, and the hash of its file; of one that is computed the name alone."""
+    if not options.color_mask:
+        return {}
+    spec = Spec.of(options.color_mask)
+    sha256 = ""
+    if spec.path:
+        with suppress(OSError):
+            sha256 = sha256_of(Path(spec.path))
+    return {"color_mask": {"name": spec.text(Path(spec.word).name) if spec.path else spec.text(), "sha256": sha256}}
+
+
+# ---------------------------------------------------------------------------------------------------- parts
+
+
+def _palette_of_style(style: Style, options: ColorOptions) -> Palette:
+    if isinstance(style, NamedStyle):
+        return palette_of_moments(style.colours)
+    return palette_of(style.image, options.color_space)
+
+
+def _on(device: torch.device | None, palette: Palette) -> Palette:
+    moments, levels = palette.moments, palette.levels
+    moved = replace(moments, mean=moments.mean.to(device), covariance=moments.covariance.to(device))
+    return replace(palette, moments=moved, levels=None if levels is None else levels.to(device))
+
+
+def _in_strips(image: Image, change: Callable[[Image], Image]) -> Image:
+    found = torch.empty_like(image)
+    for top in range(0, image.shape[-2], _ROWS):
+        found[..., top : top + _ROWS, :] = change(image[..., top : top + _ROWS, :])
+    return found
