@@ -21,7 +21,18 @@ _LAYERS = tuple(
     for index in range(count)
     for kind in ("conv", "relu")
 )
-_BASIC = ("size", "strength", "stroke", "color", "preset", "content_weight", "style_weight", "style_scale", "steps", "seconds")
+_BASIC: tuple[str, ...] = (
+    "size",
+    "strength",
+    "stroke",
+    "color",
+    "preset",
+    "content_weight",
+    "style_weight",
+    "style_scale",
+    "steps",
+    "seconds",
+)
 _BASIC += ("refine_seconds", "seed", "style_weights")
 _ZERO_MEANS_SOMETHING = ("size",)
 

@@ -26,7 +26,8 @@ CREATE TABLE jobs (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, lane TEXT NOT NULL, state TEXT NOT NULL,
     version INTEGER NOT NULL UNIQUE, priority INTEGER NOT NULL, draft INTEGER NOT NULL, slot TEXT, key TEXT UNIQUE,
     request TEXT NOT NULL, created REAL NOT NULL, started REAL, finished REAL, attempts INTEGER NOT NULL DEFAULT 0,
-    wanted TEXT, progress TEXT, preview INTEGER NOT NULL DEFAULT 0, stood TEXT, error TEXT, continues TEXT, result TEXT
+    wanted TEXT, progress TEXT, preview INTEGER NOT NULL DEFAULT 0, stood TEXT, error TEXT, continues TEXT, more TEXT,
+    result TEXT
 );
 CREATE INDEX jobs_waiting ON jobs (state, lane, priority DESC, number);
 CREATE TABLE results (

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from impasto import images
+from impasto.encoders import load_encoder
 from impasto.engine import Step
 from impasto.errors import ImageFileError
 from impasto.images import Metadata, Picture, fitted_size, resize
@@ -43,12 +44,13 @@ SHOWN_PX, THUMB_PX, PREVIEW_PX, STYLE_PX = 1600, 384, 512, 192
 _DRAFT_PX = 1024
 _SECONDS_BETWEEN = {"progress": 0.25, "preview": 0.5, "stood": 5.0}
 _SHARE_OF_TIME = {"progress": 1.0, "preview": 0.1, "stood": 0.05}
-_MORE_STEPS = 30
 
 
 def warm(lane: str) -> None:
     """Load what the first order of a lane needs, so that it is quick."""
-    if lane == "quick":
+    if lane == "slow":
+        load_encoder("vgg19-slim")
+    else:
         painter = _painter("auto", "auto", "torch")
         manner = painter.manner_of(torch.rand(1, 3, 64, 64))
         painter.paint(torch.rand(1, 3, 384, 512), manner)
@@ -342,9 +344,9 @@ def _result(order: Message, pastiche: Pastiche, seconds: float) -> Message:
     height, width = _size(pastiche.image)
     thumb = Path(order["result"] + ".thumb.jpg")
     images.write(thumb, resize(pastiche.image, fitted_size((height, width), min(THUMB_PX, max(height, width)))), quality=80)
-    record: Record = pastiche.record
-    facts = {"width": width, "height": height, "bytes": path.stat().st_size, "suffix": suffix, "seconds": round(seconds, 2)}
-    return facts | {"disk": facts["bytes"] + thumb.stat().st_size, "record": record}
+    size = path.stat().st_size
+    facts: Message = {"width": width, "height": height, "bytes": size, "disk": size + thumb.stat().st_size, "suffix": suffix}
+    return facts | {"seconds": round(seconds, 2), "record": pastiche.record}
 
 
 # ---------------------------------------------------------------------------------------------------- pictures

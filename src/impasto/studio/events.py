@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +66,12 @@ class Hub:
     def ready(self) -> None:
         """Tell that the quick worker is ready."""
         self._tell("ready", encoded("ready", {}), None)
+
+    def wake(self) -> None:
+        """Let every listener look whether it shall go on."""
+        for listener in tuple(self._listeners):
+            with suppress(RuntimeError):
+                listener.loop.call_soon_threadsafe(listener.there.set)
 
     def _tell(self, key: str, event: bytes, job: str | None) -> None:
         for listener in tuple(self._listeners):

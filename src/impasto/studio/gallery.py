@@ -76,7 +76,7 @@ class Gallery:
         self.hub.gone("upload", identity)
 
     def _is_needed(self, identity: str) -> bool:
-        statement = f"SELECT 1 FROM jobs WHERE state IN {_ACTIVE} AND instr(request, ?) LIMIT 1"
+        statement = f"SELECT 1 FROM jobs WHERE state IN {_ACTIVE} AND instr(request || coalesce(more, ''), ?) LIMIT 1"
         return self.database.row(statement, (identity,)) is not None
 
     # ------------------------------------------------------------------------------------------------ results
@@ -95,8 +95,9 @@ class Gallery:
     def results(self, limit: int, after: int | None, favourite: bool | None, draft: bool | None, q: str) -> list[Row]:
         """Return results, newest first."""
         statement = (
-            "SELECT * FROM results WHERE (:after IS NULL OR number < :after) AND (:favourite IS NULL OR favourite = :favourite) "
-            "AND (:draft IS NULL OR draft = :draft) AND (:q = '' OR instr(lower(title || ' ' || styles), :q)) "
+            "SELECT * FROM results WHERE (:after IS NULL OR number < :after) "
+            "AND (:favourite IS NULL OR favourite = :favourite) AND (:draft IS NULL OR draft = :draft) "
+            "AND (:q = '' OR instr(lower(title || ' ' || styles), :q)) "
             "ORDER BY number DESC LIMIT :limit"
         )
         values = {"after": after, "limit": limit, "favourite": favourite, "draft": draft, "q": q.lower()}
@@ -143,7 +144,7 @@ class Gallery:
             if self.used() + wanted <= self.limits.disk_bytes:
                 return
         raise DiskFullError(
-            f"uploads and results take {self.used() / 1e6:,.0f} MB of the {self.limits.disk_bytes / 1e6:,.0f} that the studio may; "
+            f"uploads and results take {self.used() / 1e6:,.0f} MB of the {self.limits.disk_bytes / 1e6:,.0f} that they may; "
             "delete some results first"
         )
 

@@ -8,7 +8,7 @@ A job's states, and what leads from one to another::
       └──want──> cancelled, paused
 
 Every change takes a new, larger number, and is told to those who listen once it is written. A result is written in the same
-transaction as the state "done", so that after an end at any moment there is neither a result without its job nor one made twice.
+transaction as the state "done": after an end at any moment there is neither a result without its job nor one made twice.
 """
 
 import json
@@ -57,6 +57,7 @@ class Order:
         request: what was asked, as it can be asked again.
         key: the same key is the same job.
         continues: the job whose result this one goes on from.
+        more: which result, and with how many steps.
     """
 
     kind: str
@@ -67,6 +68,7 @@ class Order:
     slot: str | None = None
     key: str | None = None
     continues: str | None = None
+    more: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -97,17 +99,24 @@ class Jobs:
                 changed = self._clear_slot(order.slot)
             self._check_room()
             identity = new_identity("j")
-            values = {
-                "id": identity, "kind": order.kind, "lane": order.lane, "state": "queued", "version": self.database.next_event(),
-                "priority": order.priority, "draft": order.draft, "slot": order.slot, "key": order.key,
-                "request": json.dumps(order.request), "created": time.time(), "continues": order.continues,
-            }  # fmt: skip
+            values = self._new(identity, order)
             names = ", ".join(values)
             marks = ", ".join(f":{name}" for name in values)
             self.database.run(f"INSERT INTO jobs ({names}) VALUES ({marks})", values)
         for each in (*changed, identity):
             self._tell(each)
         return self.get(identity), True
+
+    def _new(self, identity: str, order: Order) -> dict[str, Any]:
+        same = ("kind", "lane", "priority", "draft", "slot", "key", "continues")
+        return {name: getattr(order, name) for name in same} | {
+            "id": identity,
+            "state": "queued",
+            "version": self.database.next_event(),
+            "request": json.dumps(order.request),
+            "created": time.time(),
+            "more": json.dumps(order.more) if order.more else None,
+        }
 
     def _clear_slot(self, slot: str) -> list[str]:
         waiting = self.database.rows("SELECT id FROM jobs WHERE state = 'queued' AND draft AND slot = ?", (slot,))

@@ -81,7 +81,7 @@ class Child:
 
     def __init__(self, lane: str, memory_bytes: int) -> None:
         command = [sys.executable, "-m", "impasto.studio.worker", lane, str(memory_bytes)]
-        self._program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._said: queue.Queue[Message | None] = queue.Queue()
         threading.Thread(target=self._read, name=f"{lane}-reader", daemon=True).start()
 
@@ -182,6 +182,11 @@ class Lane(threading.Thread):
         """Tell that there may be a job."""
         self._wake.set()
 
+    def prepare(self) -> None:
+        """Let the child start now, before there is work for it."""
+        self.starts_early = True
+        self._wake.set()
+
     def end(self) -> None:
         """End the child and the thread."""
         self._is_over = True
@@ -194,13 +199,17 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         """Work until the studio ends."""
-        while not self._is_over:
+        while not self.is_over():
             self._wake.clear()
             if self.starts_early and self._child is None:
                 self._try(self._start, None)
-            while not self._is_over and self._one():
+            while not self.is_over() and self._one():
                 pass
             self._wake.wait(timeout=5.0)
+
+    def is_over(self) -> bool:
+        """Whether the lane is ending."""
+        return self._is_over
 
     def _one(self) -> bool:
         """Do one thing; return whether there was one."""

@@ -14,8 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from impasto.studio.settings import LOOPBACK, Settings
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; font-src 'self'; "
-    "manifest-src 'self'; media-src 'self' blob:; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "font-src 'self'; manifest-src 'self'; media-src 'self' blob:; worker-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
 )
 _LIVE_POLICY = CONTENT_SECURITY_POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 _HEADERS = {
@@ -87,7 +88,7 @@ class Guard:
     # ------------------------------------------------------------------------------------------------ who
 
     def _check_host(self, scope: Scope, headers: dict[str, str]) -> None:
-        """A page elsewhere may let its own name lead to this machine (DNS rebinding); its name stays in Host."""
+        """Refuse a page elsewhere that lets its own name lead to this machine (DNS rebinding): its name stays in Host."""
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         name, port = _host_and_port(headers.get("host", ""))
         if len(hosts) != 1 or port != self.settings.port or not self._is_known(name):

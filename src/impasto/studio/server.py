@@ -6,17 +6,20 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from impasto.errors import OptionError
 from impasto.studio.app import create_app
 from impasto.studio.settings import Settings
 from impasto.studio.storage import Folder, Lock
+from impasto.studio.studio import Studio
 
 
 def with_token(settings_of: Callable[[str], Settings], *, is_local: bool) -> Settings:
-    """Make settings with a token where one is needed: ``IMPASTO_STUDIO_TOKEN``, or by chance where others can reach the studio."""
+    """Make settings with a token where others can reach the studio: ``IMPASTO_STUDIO_TOKEN``, or one by chance."""
     chosen = os.environ.get("IMPASTO_STUDIO_TOKEN", "")
     if chosen and (len(chosen) < 16 or not chosen.isascii() or not chosen.replace("-", "").replace("_", "").isalnum()):
         raise OptionError("IMPASTO_STUDIO_TOKEN must be 16 or more letters, digits, - and _; leave it away and one is made")
@@ -42,14 +45,34 @@ def serve(settings: Settings, *, say: Callable[[str], None], open_browser: bool)
         say(f"data: {settings.data}; to end: Ctrl-C")
         if not settings.is_local:
             say("others can reach it: whoever has this address with its token can use it; traffic is not encrypted")
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2, ws="none", lifespan="on",
-            limit_concurrency=1000, timeout_keep_alive=20, proxy_headers=False,
-        )  # fmt: skip
-        server = uvicorn.Server(config)
+        server = _Server(app)
         if open_browser:
             threading.Timer(0.5, webbrowser.open, (address,)).start()
         server.run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, which lets the streams of events end first."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.studio: Studio = app.state.studio
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+            timeout_keep_alive=20,
+            limit_concurrency=1000,
+            ws="none",
+            proxy_headers=False,
+        )
+        super().__init__(config)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End, once the streams have ended."""
+        self.studio.leave()
+        super().handle_exit(sig, frame)
 
 
 def entrance(settings: Settings) -> str:

@@ -160,7 +160,7 @@ class Shelf:
         try:
             key = (str(path), path.stat().st_mtime)
             if key not in self._facts:
-                with safe_open(path, "np") as opened:  # type: ignore[no-untyped-call]
+                with safe_open(path, "np") as opened:
                     self._facts[key] = dict(opened.metadata() or {})
             return self._facts[key]
         except (OSError, SafetensorError):

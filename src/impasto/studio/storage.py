@@ -77,7 +77,7 @@ class Folder:
         return self.root / "styles" / f"{name}-{sha256[:16]}.webp"
 
     def made(self, suffix: str) -> Path:
-        """A new name for a file that is made for one download."""
+        """Return a new name for a file that is made for one download."""
         return self.root / "made" / f"{secrets.token_hex(8)}{suffix}"
 
     def remove(self, folder: Literal["uploads", "results", "work"], identity: str) -> None:

@@ -20,7 +20,6 @@ from impasto.studio.shelf import Shelf
 from impasto.studio.storage import Folder
 
 _SECONDS_BETWEEN_CLEANING = 600.0
-_MORE_STEPS = 30
 _RESULT_BYTES = 4 * 2**20
 """What a result is expected to take; checked against the quota before a job is taken."""
 
@@ -74,11 +73,16 @@ class Studio:
 
     def end(self) -> None:
         """Let the workers end; what was running goes back into the queue."""
-        self._over.set()
+        self.leave()
         for lane in self.lanes.values():
             lane.end()
         self.jobs.requeue()
         self.database.close()
+
+    def leave(self) -> None:
+        """Tell everyone who listens that the studio ends."""
+        self._over.set()
+        self.hub.wake()
 
     @property
     def is_over(self) -> bool:
@@ -143,13 +147,11 @@ class Studio:
             "stood": json.loads(job["stood"]) if job["stood"] else None,
             "finish": job["wanted"] == "finish",
         }
-        if request.get("result"):
-            result = self.gallery.result(request["result"])
-            order["more"] = {
-                "path": str(self.folder.result(result["id"], result["suffix"])),
-                "record": json.loads(result["record"]),
-                "steps": request.get("steps", _MORE_STEPS),
-            }
+        if job["more"]:
+            more = json.loads(job["more"])
+            result = self.gallery.result(more["result"])
+            path = self.folder.result(result["id"], result["suffix"])
+            order["more"] = more | {"path": str(path), "record": json.loads(result["record"])}
         return order
 
     def result(self, job: Row, said: Message) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ It ends with its parent: when its input ends, it ends at once, in the middle of 
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -17,7 +18,7 @@ from impasto.errors import ImageFileError, ImpastoError, ResourceError, ShapeErr
 from impasto.studio.controls import in_words
 
 Message = dict[str, Any]
-_NICENESS = {"quick": 5, "slow": 10}
+_NICENESS = {"quick": 0, "slow": 10}
 
 
 class Line:
@@ -57,9 +58,10 @@ class Line:
 
 def main(lane: str, memory_bytes: int) -> None:
     """Work until the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
     target = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints shall not talk to the parent
-    _restrict(memory_bytes, _NICENESS.get(lane, 10))
+    _restrict(memory_bytes, _NICENESS[lane])
     line = Line(sys.stdin.buffer, target)
     from impasto.studio import easel
 

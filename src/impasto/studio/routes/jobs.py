@@ -17,6 +17,7 @@ from impasto.studio.studio import Studio, lane_of
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
 _PAINTED = ("paint", "refine")
+_MORE_STEPS = 30
 
 
 @router.post("", status_code=201, response_model=shapes.Job, responses={200: {"model": shapes.Job}})
@@ -24,8 +25,15 @@ async def add(studio: Here, new: shapes.NewJob, idempotency_key: Key = None) -> 
     """Put a job into the queue."""
     request = _checked(studio, new)
     order = Order(
-        kind=new.kind, lane=lane_of(new.kind), request=request, priority=new.priority, draft=new.draft, slot=new.slot, key=idempotency_key
-    )  # fmt: skip
+        kind=new.kind,
+        lane=lane_of(new.kind),
+        request=request,
+        priority=new.priority,
+        draft=new.draft,
+        slot=new.slot,
+        key=idempotency_key,
+        more={"result": new.result} if new.result else None,
+    )
     row, is_new = studio.submit(order)
     return answer(studio.jobs.shown(row), 201 if is_new else 200)
 
@@ -55,10 +63,11 @@ def _checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
 
 
 def _from_result(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
-    if new.kind != "refine" or new.content or new.styles:
-        raise RefusedError(422, "option", "result goes with kind refine alone, and instead of content and styles", "result")
     row = _find(lambda: studio.gallery.result(new.result or ""), "result")
     earlier = json.loads(row["request"])
+    others = new.content not in (None, earlier["content"]) or new.styles not in ([], earlier["styles"])
+    if new.kind != "refine" or others:
+        raise RefusedError(422, "option", "result goes with kind refine alone, and with its own content and styles", "result")
     return {"content": earlier["content"], "styles": earlier["styles"], "result": new.result}
 
 
@@ -144,9 +153,16 @@ def _more(studio: Studio, row: dict[str, Any], steps: int | None) -> Response:
         raise StateError(f"job {row['id']} is {row['kind']} and cannot be continued; only a painting can, or refine its result")
     if row["result"] is None:
         raise StateError(f"the result of job {row['id']} was deleted, so that it cannot be continued; retry it")
-    request = json.loads(row["request"]) | {"result": row["result"]} | ({"steps": steps} if steps else {})
+    request = json.loads(row["request"])
+    more = {"result": row["result"], "steps": steps or _MORE_STEPS}
     order = Order(
-        kind="paint", lane=row["lane"], request=request, priority=row["priority"], draft=bool(row["draft"]), continues=row["id"]
+        kind="paint",
+        lane=row["lane"],
+        request=request,
+        priority=row["priority"],
+        draft=bool(row["draft"]),
+        continues=row["id"],
+        more=more,
     )
     found, _ = studio.submit(order)
     return answer(studio.jobs.shown(found), 201)
