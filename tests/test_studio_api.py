@@ -1,5 +1,6 @@
 """The studio's API as far as it goes without workers: what is taken, what is refused, what is said."""
 
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -14,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import studio_pieces as pieces
+from impasto.errors import OptionError
 from impasto.options import InstantOptions, PaintOptions, Run, ranges_of
 from impasto.recipes.presets import PRESETS
 from impasto.studio.app import create_app
-from impasto.studio.controls import KINDS, checked_options, controls_of, in_words
+from impasto.studio.controls import KINDS, checked_options, controls_of
 from impasto.studio.settings import Limits, Settings
 from impasto.studio.storage import new_identity
 from impasto.studio.studio import Studio
@@ -170,19 +172,16 @@ def test_a_job_that_makes_no_sense_is_refused(client: pieces.Local, upload: str,
 
 
 OPTION_NAMES = [field.name for field in dataclasses.fields(PaintOptions)]
-VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=20), st.lists(st.integers() | st.text(), max_size=3)
-)  # fmt: skip
+LISTS = st.lists(st.integers() | st.text(), max_size=3)
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=20), LISTS)
 
 
 @given(
     st.sampled_from(sorted(KINDS)), st.dictionaries(st.sampled_from(OPTION_NAMES) | st.text(max_size=12), VALUES, max_size=3)
 )
 def test_any_options_are_taken_or_refused_in_a_sentence(kind: str, options: dict[str, Any]) -> None:
-    try:
+    with contextlib.suppress(OptionError):
         checked_options(kind, options)
-    except ValueError as error:
-        assert in_words(error)[0]
 
 
 # ---------------------------------------------------------------------------------------------------- jobs
