@@ -31,6 +31,7 @@ export function setUpShelf() {
     chooser.value = '';
   });
   on('styles', show);
+  on('masks', show); // where a mask says who paints where, shares say nothing
   onLanguage(show);
   jobs.on('gone', ({ kind, id }) => kind === 'style' && forget(id));
   draw();
@@ -127,6 +128,7 @@ function weighed({ id, weight, style }) {
   const share = h('output', { class: 'share' });
   const slider = h('input', { type: 'range', min: 0, max: 100, step: 5, label: 'shelf.weight', with: { title: style.title } });
   slider.value = String(weight);
+  slider.disabled = Object.keys(state.masks).length > 0;
   slider.dataset.share = id;
   const tellShares = () => {
     for (const each of state.styles) {

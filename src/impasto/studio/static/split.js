@@ -28,9 +28,9 @@ export class Split {
     this.hide('over');
   }
 
-  /** Set the shape of the box that both fill. */
+  /** Set the shape of the box that both fill, and of the room it hangs in. */
   shape(width, height) {
-    this.element.style.setProperty('--ratio', String(width / height));
+    for (const box of [this.element, this.element.parentElement]) box.style.setProperty('--ratio', String(width / height));
   }
 
   before(address) {

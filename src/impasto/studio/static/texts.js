@@ -3,7 +3,7 @@
 export const LANGUAGES = { en: 'English', zh: '中文' };
 const REMEMBERED = 'impasto.language';
 
-let catalogue = {};
+let catalogue = null; // until the language is loaded nothing has words
 let language = 'en';
 let plural = new Intl.PluralRules('en');
 const listeners = new Set();
@@ -25,6 +25,11 @@ export async function loadLanguage(chosen) {
   language = chosen;
   plural = new Intl.PluralRules(chosen);
   document.documentElement.lang = chosen === 'zh' ? 'zh-Hans' : chosen;
+  retell();
+}
+
+/** Let every part say its words again. */
+export function retell() {
   for (const listener of listeners) listener();
 }
 
@@ -46,10 +51,11 @@ function remembered() {
 }
 
 export const onLanguage = (listener) => listeners.add(listener);
-export const hasText = (key) => key in catalogue;
+export const hasText = (key) => key in (catalogue ?? {});
 
 /** Return the text of a key; `{name}` in it becomes vars.name, and vars.count chooses between `.one` and `.other`. */
 export function t(key, vars = {}) {
+  if (!catalogue) return '';
   let text = catalogue[key];
   if (text === undefined && vars.count !== undefined) {
     text = catalogue[`${key}.${plural.select(vars.count)}`] ?? catalogue[`${key}.other`];
@@ -75,5 +81,8 @@ export function duration(seconds) {
 export const day = (seconds) =>
   new Date(seconds * 1000).toLocaleString(language === 'zh' ? 'zh-CN' : language, { dateStyle: 'medium', timeStyle: 'short' });
 
-export const bytes = (count) =>
-  count < 1e6 ? `${Math.max(1, Math.round(count / 1e3))} kB` : `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
+export function bytes(count) {
+  const [unit, of] = [['GB', 1e9], ['MB', 1e6], ['kB', 1e3]].find(([, least]) => count >= least) ?? ['kB', 1e3];
+  const shown = count / of;
+  return `${shown < 10 ? shown.toFixed(1) : Math.round(shown)} ${unit}`;
+}
