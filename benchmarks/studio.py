@@ -79,7 +79,8 @@ class Studio:
 
 def photo(size: tuple[int, int]) -> bytes:
     """Make a photo of a size, with the noise that a camera leaves, as JPEG."""
-    pixels = np.asarray(PIL.Image.fromarray(skimage.data.astronaut()).resize(size, PIL.Image.Resampling.BICUBIC), np.int16)
+    face = skimage.data.astronaut()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(PIL.Image.fromarray(face).resize(size, PIL.Image.Resampling.BICUBIC), np.int16)
     noisy = pixels + np.random.default_rng(0).integers(-8, 9, pixels.shape, np.int16)
     stream = io.BytesIO()
     PIL.Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(stream, "JPEG", quality=92)

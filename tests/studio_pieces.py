@@ -93,6 +93,7 @@ class Program:
         return answer.json()  # type: ignore[no-any-return]
 
     def kill(self) -> None:
+        self.client.close()
         self.program.kill()
         self.program.wait()
 

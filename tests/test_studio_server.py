@@ -373,11 +373,10 @@ def test_the_workers_end_with_the_studio_however_it_ends(tmp_path: Path) -> None
     workers = running.workers()
     assert workers
     running.kill()
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while time.monotonic() < until and any(_lives(each) for each in workers):
         time.sleep(0.1)
     assert not any(_lives(each) for each in workers)
-    running.client.close()
 
 
 def _lives(process: int) -> bool:

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class Database:
             ImageFileError: a file that is no database, or one of a newer impasto.
         """
         self._lock = threading.RLock()
+        self._later: dict[str, Callable[[], None]] = {}
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
         self._connection.row_factory = sqlite3.Row
         try:
@@ -91,8 +92,17 @@ class Database:
                 yield
             except BaseException:
                 self._connection.execute("ROLLBACK")
+                self._later.clear()
                 raise
             self._connection.execute("COMMIT")
+            waiting, self._later = self._later, {}
+            for tell in waiting.values():  # still alone, so that what is told is told in the order of its numbers
+                tell()
+
+    def later(self, key: str, tell: Callable[[], None]) -> None:
+        """Do something once the transaction is written, once for each key, in the order of the last call for each."""
+        self._later.pop(key, None)
+        self._later[key] = tell
 
     def next_event(self) -> int:
         """Return a number that is larger than every one before; inside a transaction."""

@@ -19,17 +19,17 @@ class Listener:
 
     loop: asyncio.AbstractEventLoop
     job: str | None = None
-    pending: dict[str, bytes] = field(default_factory=dict)
+    pending: dict[str, tuple[int | None, bytes]] = field(default_factory=dict)
     there: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, key: str, event: bytes) -> None:
+    def take(self, key: str, number: int | None, event: bytes) -> None:
         """Put an event in the place of an earlier one about the same."""
         self.pending.pop(key, None)
-        self.pending[key] = event
+        self.pending[key] = number, event
         self.there.set()
 
-    async def next(self, timeout_seconds: float) -> list[bytes]:
-        """Wait for events; none after the time is over."""
+    async def next(self, timeout_seconds: float) -> list[tuple[int | None, bytes]]:
+        """Wait for events, each with its number where it has one; none after the time is over."""
         try:
             await asyncio.wait_for(self.there.wait(), timeout_seconds)
         except TimeoutError:
@@ -57,7 +57,7 @@ class Hub:
 
     def job(self, shown: dict[str, Any]) -> None:
         """Tell that a job changed."""
-        self._tell(shown["id"], encoded("job", shown, shown["version"]), shown["id"])
+        self._tell(shown["id"], encoded("job", shown, shown["version"]), shown["id"], shown["version"])
 
     def gone(self, kind: str, identity: str) -> None:
         """Tell that something was deleted."""
@@ -73,11 +73,11 @@ class Hub:
             with suppress(RuntimeError):
                 listener.loop.call_soon_threadsafe(listener.there.set)
 
-    def _tell(self, key: str, event: bytes, job: str | None) -> None:
+    def _tell(self, key: str, event: bytes, job: str | None, number: int | None = None) -> None:
         for listener in tuple(self._listeners):
             if listener.job is None or listener.job == job:
                 try:
-                    listener.loop.call_soon_threadsafe(listener.take, key, event)
+                    listener.loop.call_soon_threadsafe(listener.take, key, number, event)
                 except RuntimeError:  # its loop has ended
                     self._listeners.discard(listener)
 

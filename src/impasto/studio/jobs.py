@@ -91,20 +91,18 @@ class Jobs:
         Raises:
             QueueFullError: too many wait already.
         """
-        changed: list[str] = []
         with self.database.transaction():
             if order.key and (known := self.database.row("SELECT * FROM jobs WHERE key = ?", (order.key,))):
                 return known, False
             if order.slot and order.draft:
-                changed = self._clear_slot(order.slot)
+                self._clear_slot(order.slot)
             self._check_room()
             identity = new_identity("j")
             values = self._new(identity, order)
             names = ", ".join(values)
             marks = ", ".join(f":{name}" for name in values)
             self.database.run(f"INSERT INTO jobs ({names}) VALUES ({marks})", values)
-        for each in (*changed, identity):
-            self._tell(each)
+            self.database.later(identity, lambda: self._tell(identity))
         return self.get(identity), True
 
     def _new(self, identity: str, order: Order) -> dict[str, Any]:
@@ -118,11 +116,9 @@ class Jobs:
             "more": json.dumps(order.more) if order.more else None,
         }
 
-    def _clear_slot(self, slot: str) -> list[str]:
-        waiting = self.database.rows("SELECT id FROM jobs WHERE state = 'queued' AND draft AND slot = ?", (slot,))
-        for row in waiting:
+    def _clear_slot(self, slot: str) -> None:
+        for row in self.database.rows("SELECT id FROM jobs WHERE state = 'queued' AND draft AND slot = ?", (slot,)):
             self._set(row["id"], state="cancelled", finished=time.time())
-        return [row["id"] for row in waiting]
 
     def _check_room(self) -> None:
         (waiting,) = self.database.rows("SELECT count(*) AS jobs FROM jobs WHERE state = 'queued'")
@@ -150,7 +146,6 @@ class Jobs:
                 self._set(identity, state=wanted, finished=time.time())
             elif job["state"] != wanted:
                 raise StateError(f"job {identity} is {job['state']} and cannot be {wanted}; only what waits or runs can")
-        self._tell(identity)
         return self.get(identity)
 
     def again(self, identity: str, *, from_start: bool) -> Row:
@@ -170,7 +165,6 @@ class Jobs:
             self._check_room()
             fresh = {"progress": None, "stood": None} if from_start else {}
             self._set(identity, state="queued", wanted=None, error=None, started=None, finished=None, **fresh)
-        self._tell(identity)
         return self.get(identity)
 
     def prioritize(self, identity: str, priority: int) -> Row:
@@ -178,7 +172,6 @@ class Jobs:
         with self.database.transaction():
             self.get(identity)
             self._set(identity, priority=priority)
-        self._tell(identity)
         return self.get(identity)
 
     def delete(self, identity: str) -> None:
@@ -206,7 +199,6 @@ class Jobs:
             identity = row["id"]
             self.database.run("UPDATE jobs SET attempts = attempts + 1 WHERE id = ?", (identity,))
             self._set(identity, state="running", started=time.time())
-        self._tell(identity)
         return self.get(identity)
 
     def wanted(self, identity: str) -> Wanted | None:
@@ -222,7 +214,6 @@ class Jobs:
                 self.database.run("UPDATE jobs SET preview = preview + 1 WHERE id = ?", (identity,))
             changes = {} if progress is None else {"progress": json.dumps(progress)}
             self._set(identity, **changes)
-        self._tell(identity)
 
     def stood(self, identity: str, stood: Mapping[str, Any]) -> None:
         """Write where a painting was saved."""
@@ -238,7 +229,6 @@ class Jobs:
             self.database.run(f"INSERT INTO results ({names}) VALUES ({marks})", result)
             self._set(identity, state="done", finished=time.time(), result=result["id"], wanted=None)
         self._typical.clear()
-        self._tell(identity)
 
     def fail(self, identity: str, error: Mapping[str, Any]) -> None:
         """Write a job as failed, with the sentence that says why."""
@@ -266,12 +256,12 @@ class Jobs:
             if row is None or row["state"] != "running":
                 return
             self._set(identity, finished=time.time(), wanted=None, **changes)
-        self._tell(identity)
 
     def _set(self, identity: str, **changes: Any) -> None:
         changes["version"] = self.database.next_event()
         assignments = ", ".join(f"{name} = :{name}" for name in changes)
         self.database.run(f"UPDATE jobs SET {assignments} WHERE id = :id", {**changes, "id": identity})
+        self.database.later(identity, lambda: self._tell(identity))
 
     def _tell(self, identity: str) -> None:
         row = self.database.row("SELECT * FROM jobs WHERE id = ?", (identity,))

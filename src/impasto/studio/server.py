@@ -44,7 +44,8 @@ def serve(settings: Settings, *, say: Callable[[str], None], open_browser: bool)
         say(f"studio: {address}")
         say(f"data: {settings.data}; to end: Ctrl-C")
         if not settings.is_local:
-            say("others can reach it: whoever has this address with its token can use it; traffic is not encrypted")
+            say(f"from another device: {address.replace(settings.address, address_for_others(settings))}")
+            say("whoever has this address with its token can use the studio; traffic is not encrypted")
         server = _Server(app)
         if open_browser:
             threading.Timer(0.5, webbrowser.open, (address,)).start()
@@ -78,6 +79,18 @@ class _Server(uvicorn.Server):
 def entrance(settings: Settings) -> str:
     """Return the address to open, with the token where there is one."""
     return settings.address + (f"?token={settings.token}" if settings.token else "")
+
+
+def address_for_others(settings: Settings) -> str:
+    """Return the address to open on another device in the same network."""
+    if settings.host not in ("0.0.0.0", "::"):
+        return settings.address
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("10.255.255.255", 1))  # sends nothing: asks only by which address it would go
+            return f"http://{probe.getsockname()[0]}:{settings.port}/"
+        except OSError:
+            return f"http://{socket.gethostname()}:{settings.port}/"
 
 
 def _bound(settings: Settings) -> socket.socket:

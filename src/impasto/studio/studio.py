@@ -89,10 +89,10 @@ class Studio:
         """Whether the studio is ending."""
         return self._over.is_set()
 
-    def has_ended(self, job: str) -> bool:
-        """Tell whether a job has ended, or is gone."""
-        row = self.database.row("SELECT state FROM jobs WHERE id = ?", (job,))
-        return row is None or row["state"] in ("done", *STOPPED)
+    def has_ended(self, job: str, told: int) -> bool:
+        """Tell whether a job has ended, and its last event is among those up to a number; or whether it is gone."""
+        row = self.database.row("SELECT state, version FROM jobs WHERE id = ?", (job,))
+        return row is None or (row["state"] in ("done", *STOPPED) and row["version"] <= told)
 
     def submit(self, order: Order) -> tuple[Row, bool]:
         """Put a job into the queue, and wake the lane."""

@@ -83,14 +83,16 @@ def _stream(studio: Studio, job: str | None, since: int | None) -> Response:
 
 
 async def _events(studio: Studio, job: str | None, since: int | None) -> AsyncIterator[bytes]:
+    told = studio.database.event() if since is None else since
     with studio.hub.listening(job) as listener:
         yield b"retry: 1000\n\n"
-        for row in studio.jobs.changed_since(since, job) if since is not None else ():
+        for row in studio.jobs.changed_since(told, job):
             yield encoded("job", studio.jobs.shown(row), row["version"])
-            if job is not None and row["state"] in _ENDED:
-                return
+            told = row["version"]
         while not studio.is_over:
-            found = await listener.next(_SECONDS_BETWEEN_COMMENTS)
-            yield b"".join(found) or b": still here\n\n"
-            if job is not None and studio.has_ended(job):
+            if job is not None and studio.has_ended(job, told):
                 return
+            found = await listener.next(_SECONDS_BETWEEN_COMMENTS)
+            fresh = [event for number, event in found if number is None or number > told]
+            told = max([told, *(number for number, _ in found if number is not None)])
+            yield b"".join(fresh) or b": still here\n\n"
