@@ -14,7 +14,7 @@ from impasto.recipes.presets import PRESETS, paint_options
 Lane = Literal["quick", "slow"]
 Options = InstantOptions | PaintOptions
 
-ENCODERS = ("vgg19-slim", "vgg19")
+ENCODERS = ("vgg19-slim", "vgg19", "vgg16")
 _LAYERS = tuple(
     f"{kind}{block}_{index + 1}"
     for block, count in enumerate((2, 2, 4, 4, 4), 1)

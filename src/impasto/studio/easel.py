@@ -78,7 +78,7 @@ def style_on_astronaut(path: Path) -> Picture:
     """Paint the face of Eileen Collins (NASA, public domain) in a style, at 192 pixels."""
     from skimage.data import astronaut
 
-    photo = images.read(astronaut()[:320, 64:384])  # type: ignore[no-untyped-call]
+    photo = images.read(astronaut()[:320, 64:384])
     options = instant_options(size=2 * STYLE_PX)
     pastiche = painted_pastiche(_painter("auto", "auto", "torch"), photo, (load_style(path),), (), options)
     return _at_most(replace(photo, image=pastiche.image), STYLE_PX)
