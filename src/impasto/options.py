@@ -4,7 +4,10 @@ The text under each field is the one text of that option: the command line's ``-
 all read it. No torch here, so that ``--help`` is instant.
 """
 
+import ast
 import dataclasses
+import inspect
+import textwrap
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -276,17 +279,23 @@ class InstantOptions:
     def __post_init__(self) -> None:
         """Check every value; raise OptionError with one sentence on the first that is not allowed."""
         check_kinds(self)
-        check_range("strength", self.strength, 0, 1.5)
-        check_range("stroke", self.stroke, 0.25, 4)
-        check_range("feather", self.feather, 0, 0.25)
-        check_range("color_amount", self.color_amount, 0, 1)
-        check_range("refine_seconds", self.refine_seconds, 0, 1e9)
-        if self.size:
-            check_range("size", self.size, 32, 100_000)
+        for name, (low, high) in _INSTANT_RANGES.items():
+            if name != "size" or self.size:
+                check_range(name, getattr(self, name), low, high)
         for weight in self.style_weights:
             check_range("style_weights", weight, 0, 1e9)
         if self.style_weights and sum(self.style_weights) <= 0:
             raise OptionError(f"--style-weights {list(self.style_weights)} sum to 0; enlarge one of them")
+
+
+_INSTANT_RANGES: dict[str, tuple[float, float]] = {
+    "size": (32, 100_000),
+    "strength": (0, 1.5),
+    "stroke": (0.25, 4),
+    "feather": (0, 0.25),
+    "refine_seconds": (0, 1e9),
+    "color_amount": (0, 1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,8 +320,27 @@ class Run:
     def __post_init__(self) -> None:
         """Check every value."""
         check_kinds(self)
-        check_range("seed", self.seed, 0, 2**63 - 1)
-        check_range("threads", self.threads, 0, 4096)
+        for name, (low, high) in _RUN_RANGES.items():
+            check_range(name, getattr(self, name), low, high)
+
+
+_RUN_RANGES: dict[str, tuple[float, float]] = {"seed": (0, 2**63 - 1), "threads": (0, 4096)}
+
+
+def ranges_of(options: type) -> dict[str, tuple[float, float]]:
+    """Return the lowest and the highest value of the numbers of an option dataclass, by the field's name."""
+    return {PaintOptions: _RANGES, InstantOptions: _INSTANT_RANGES, Run: _RUN_RANGES}.get(options, {})
+
+
+def field_texts(options: type) -> dict[str, str]:
+    """Return the docstring under each field of a dataclass, by the field's name."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(options))).body
+    assert isinstance(tree, ast.ClassDef)
+    texts = {}
+    for field, text in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            texts[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return texts
 
 
 def dashed(name: str) -> str:

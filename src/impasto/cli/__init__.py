@@ -33,6 +33,7 @@ app.command("impasto.cli.regions:regions", name="regions", help="Show the region
 app.command("impasto.cli.inetwork:inetwork", name="inetwork", help="Paint as INetwork.py does, by its own flags.")
 app.command("impasto.cli.demo:demo", name="demo", help="Paint a photo that comes along in a style that comes along.")
 app.command("impasto.cli.styles:app", name="styles", help="List and show the named styles, add your own and remove them.")
+app.command("impasto.cli.studio:studio", name="studio", help="Open the studio: a page in the browser, served by this machine.")
 app.command("impasto.cli.weights:app", name="weights", help="List, fetch, import and verify the weights of encoders.")
 app.command("impasto.cli.train:app", name="train", help="Train the networks that impasto paints with.")
 

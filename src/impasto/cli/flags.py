@@ -3,10 +3,7 @@
 A flag that is not given must leave a preset's value alone, so a flag is its field with None for "not given".
 """
 
-import ast
 import dataclasses
-import inspect
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 from cyclopts import Parameter, Token
 
 from impasto.errors import OptionError
-from impasto.options import InstantOptions, PaintOptions, Run
+from impasto.options import InstantOptions, PaintOptions, Run, field_texts
 
 _ALIASES = {"style_layers": "--layers"}
-
-
-def field_texts(options: type) -> dict[str, str]:
-    """Return the docstring under each field of a dataclass, by the field's name."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(options))).body
-    assert isinstance(tree, ast.ClassDef)
-    texts = {}
-    for field, text in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            texts[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
-    return texts
 
 
 def as_flags(options: type) -> type:

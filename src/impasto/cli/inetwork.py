@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 
 from cyclopts import CoercionError, Group, Parameter, Token
 
-from impasto.cli.flags import RunFlags, Talk, field_texts, given
+from impasto.cli.flags import RunFlags, Talk, given
 from impasto.cli.progress import duration, losses_in_words, narrator
 from impasto.errors import OptionError
-from impasto.options import Run
+from impasto.options import Run, field_texts
 from impasto.recipes.inetwork_flags import InetworkOptions, Truth, as_choice, as_number, as_numbers, as_truth
 
 if TYPE_CHECKING:

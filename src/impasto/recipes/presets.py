@@ -11,11 +11,11 @@ photo's; L-BFGS searches along the line (strong Wolfe) and remembers 20 steps; s
 import math
 from typing import Any
 
-from impasto.encoders.vgg import CONVOLUTIONS
 from impasto.errors import OptionError, nearest_name
 from impasto.options import STYLE_LAYERS, PaintOptions
 
-_RELU = tuple(f"relu{name}" for name in CONVOLUTIONS)
+_RELU = tuple(f"relu{block}_{index + 1}" for block, count in enumerate((2, 2, 4, 4, 4), start=1) for index in range(count))
+"""All sixteen layers of VGG-19; written out here so that presets load without torch."""
 _PUBLISHED: dict[str, Any] = {
     # What most of the programs have in common. Every option stands here, so that no default of ours, which may change, is in
     # a preset.

@@ -1,0 +1,293 @@
+"""Measure the studio: start, upload to first picture, previews, many clients, and kills at random moments.
+
+python benchmarks/studio.py [--only start|first|previews|clients|kills] [--kills 10] [--clients 100]
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import random
+import re
+import signal
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import PIL.Image
+import skimage.data
+
+_STYLE = "seurat-grande-jatte"
+_WIDE = (4000, 3000)
+
+
+class Studio:
+    """A studio that runs, and a client."""
+
+    def __init__(self, data: Path, port: int) -> None:
+        self.data, self.port = data, port
+        command = [sys.executable, "-m", "impasto", "studio", "--no-browser", "--port", str(port), "--data", str(data)]
+        self.began = time.perf_counter()
+        self.program = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=120)
+
+    def until(self, is_so: Callable[[dict[str, Any]], bool]) -> float:
+        """Wait until the status is so; return the seconds since the start."""
+        while time.perf_counter() - self.began < 300:
+            with contextlib.suppress(httpx.TransportError):
+                if is_so(self.client.get("/status").json()):
+                    return time.perf_counter() - self.began
+            time.sleep(0.02)
+        raise RuntimeError("the studio does not answer")
+
+    def upload(self, data: bytes) -> str:
+        """Upload a picture."""
+        answer = self.client.post("/uploads", params={"name": "photo.jpg"}, content=data)
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
+    def submit(self, kind: str, content: str, draft: bool = False, **options: Any) -> str:
+        """Ask for a job; return its id."""
+        body = {"kind": kind, "content": content, "styles": [_STYLE], "options": options, "draft": draft}
+        answer = self.client.post("/jobs", json=body)
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
+    def wait(self, job: str, *states: str) -> dict[str, Any]:
+        """Wait until a job is in one of some states."""
+        while (found := self.client.get(f"/jobs/{job}").json())["state"] not in states:
+            time.sleep(0.02)
+        return dict(found)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it."""
+        self.program.send_signal(how)
+        self.program.wait()
+        self.client.close()
+
+
+def photo(size: tuple[int, int]) -> bytes:
+    """Make a photo of a size, with the noise that a camera leaves, as JPEG."""
+    face = skimage.data.astronaut()
+    pixels = np.asarray(PIL.Image.fromarray(face).resize(size, PIL.Image.Resampling.BICUBIC), np.int16)
+    noisy = pixels + np.random.default_rng(0).integers(-8, 9, pixels.shape, np.int16)
+    stream = io.BytesIO()
+    PIL.Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(stream, "JPEG", quality=92)
+    return stream.getvalue()
+
+
+def free_port() -> int:
+    """Find a port that nobody has."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+@contextlib.contextmanager
+def studio() -> Iterator[Studio]:
+    """Run a studio in a folder of its own until its workers are ready."""
+    with tempfile.TemporaryDirectory() as folder:
+        running = Studio(Path(folder) / "data", free_port())
+        try:
+            running.until(lambda status: bool(status["ready"]))
+            yield running
+        finally:
+            running.end()
+
+
+def start() -> None:
+    """Time the start: until it answers, and until the quick worker is ready."""
+    answers, readies = [], []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as folder:
+            running = Studio(Path(folder) / "data", free_port())
+            answers.append(running.until(lambda status: True))
+            readies.append(running.until(lambda status: bool(status["ready"])))
+            running.end()
+    print(f"start: first answer {statistics.median(answers):.1f} s, quick worker ready {statistics.median(readies):.1f} s")
+
+
+def first() -> None:
+    """Time a 12 MP photo from upload to the first picture of 512 pixels, warm."""
+    data = photo(_WIDE)
+    with studio() as running:
+        taken, uploads = [], []
+        for _ in range(6):
+            began = time.perf_counter()
+            upload = running.upload(data)
+            uploads.append(time.perf_counter() - began)
+            job = running.wait(running.submit("instant", upload, draft=True, size=512), "done", "failed")
+            running.client.get(f"/results/{job['result']}/image").raise_for_status()
+            taken.append(time.perf_counter() - began)
+    whole, part = statistics.median(taken[1:]), statistics.median(uploads[1:])
+    print(
+        f"12 MP photo ({len(data) / 1e6:.1f} MB) to first picture: {whole:.2f} s, of which upload {part:.2f} s; load {load()}"
+    )
+
+
+def previews() -> None:
+    """Count the previews of a painting of 512 pixels."""
+    with studio() as running:
+        job = running.submit("paint", running.upload(photo((1200, 900))), size=512)
+        times: list[float] = []
+        seen = ""
+        with running.client.stream("GET", f"/jobs/{job}/events") as response:
+            for line in response.iter_lines():
+                found = re.search(r'"preview":"([^"]+)"', line)
+                if found and found[1] != seen:
+                    seen = found[1]
+                    times.append(time.perf_counter())
+    seconds = times[-1] - times[0]
+    longest = max(after - before for before, after in pairwise(times))
+    print(f"painting at 512: {len(times) / seconds:.1f} previews a second for {seconds:.0f} s, longest gap {longest:.1f} s")
+
+
+def clients(count: int) -> None:
+    """Let many clients ask for status and for a job, without a pause and once a second, while that job paints."""
+    with studio() as running:
+        job = running.submit("paint", running.upload(photo((1200, 900))), size=512, steps=20_000)
+        while not running.client.get(f"/jobs/{job}").json()["progress"]:
+            time.sleep(0.1)
+        for pause in (0.0, 1.0):
+            found = Load(running.port, count, pause, ["/status", f"/jobs/{job}"])
+            found.run(seconds=10)
+            print(f"{count} clients, {pause:g} s between requests: {found}")
+        running.client.post(f"/jobs/{job}/cancel")
+        running.wait(job, "cancelled")
+
+
+class Load:
+    """Clients that ask in turn, in a process of their own so that they do not wait for each other here."""
+
+    def __init__(self, port: int, count: int, pause: float, routes: list[str]) -> None:
+        self.port, self.count, self.pause, self.routes = port, count, pause, routes
+        self.times: list[float] = []
+        self.statuses: list[int] = []
+
+    def run(self, seconds: float) -> None:
+        """Ask for a while."""
+        over = time.perf_counter() + seconds
+        threads = [threading.Thread(target=self._ask, args=(over, number)) for number in range(self.count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _ask(self, over: float, number: int) -> None:
+        """Ask over one connection, with as little of Python as can be: the load shares the processors with the studio."""
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            turn = number
+            time.sleep(self.pause * random.random())
+            while time.perf_counter() < over:
+                path = self.routes[turn % len(self.routes)]
+                began = time.perf_counter()
+                connection.sendall(f"GET /api/v1{path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode())
+                self.statuses.append(_answered(connection))
+                self.times.append(time.perf_counter() - began)
+                turn += 1
+                time.sleep(self.pause)
+
+    def __str__(self) -> str:
+        ranked = sorted(self.times)
+        worse = sum(status >= 500 for status in self.statuses)
+        p50, p95, p99 = (1000 * ranked[int(share * len(ranked))] for share in (0.5, 0.95, 0.99))
+        return f"{len(ranked)} answers, {worse} of 5xx, median {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms; load {load()}"
+
+
+def _answered(connection: socket.socket) -> int:
+    """Read one answer; return its status."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    found = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    while found and len(body) < int(found[1]):
+        body += connection.recv(65536)
+    return int(head.split(b" ")[1])
+
+
+def kills(count: int) -> None:
+    """Kill the studio at random moments while it works, ask again for what was not answered, and count in the end."""
+    rng = random.Random(0)
+    with tempfile.TemporaryDirectory() as folder:
+        data, port = Path(folder) / "data", free_port()
+        running = Studio(data, port)
+        running.until(lambda status: bool(status["ready"]))
+        upload = running.upload(photo((800, 600)))
+        wanted: dict[str, str] = {}
+        for kill in range(count):
+            keys = [f"{kill}-{number}" for number in range(2)]
+            timer = threading.Timer(rng.uniform(0.0, 4.0), running.program.kill)
+            timer.start()
+            for key in keys:
+                wanted[key] = _insist(running, upload, key)
+            timer.join()
+            running.program.wait()
+            running.client.close()
+            running = Studio(data, port)
+            running.until(lambda status: True)
+            for key in keys:
+                wanted[key] = wanted[key] or _insist(running, upload, key)
+        ended = [running.wait(job, "done", "failed") for job in wanted.values()]
+        results = running.client.get("/results", params={"limit": 200}).json()["items"]
+        running.end()
+        with sqlite3.connect(data / "studio.db") as database:
+            intact = database.execute("PRAGMA integrity_check").fetchone()[0]
+        jobs = [each["job"] for each in results]
+        lost = len(set(wanted.values()) - set(jobs))
+        files = len(list((data / "results").glob("*.png")))
+        print(
+            f"{count} kills, {len(wanted)} jobs: {lost} lost, {len(jobs) - len(set(jobs))} doubled, "
+            f"{sum(each['state'] == 'failed' for each in ended)} failed, {files} files of results, database {intact}"
+        )
+
+
+def _insist(running: Studio, upload: str, key: str) -> str:
+    """Ask for a job under a key; empty where the studio died of it."""
+    kind, options = (
+        ("instant", {"size": 128}) if key.endswith("0") else ("paint", {"size": 64, "smallest_size": 64, "steps": 40})
+    )
+    body = {"kind": kind, "content": upload, "styles": [_STYLE], "options": options}
+    with contextlib.suppress(httpx.TransportError, KeyError):
+        return str(running.client.post("/jobs", json=body, headers={"Idempotency-Key": key}).json()["id"])
+    return ""
+
+
+def load() -> str:
+    """Tell how busy the machine was."""
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("start", "first", "previews", "clients", "kills"))
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--clients", type=int, default=100)
+    arguments = parser.parse_args()
+    parts: dict[str, Callable[[], None]] = {
+        "start": start,
+        "first": first,
+        "previews": previews,
+        "clients": lambda: clients(arguments.clients),
+        "kills": lambda: kills(arguments.kills),
+    }
+    for name, part in parts.items():
+        if arguments.only in (None, name):
+            print(f"== {name}", flush=True)
+            part()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""``impasto studio``: a page and an API on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from impasto.cli.progress import narrator
+from impasto.errors import OptionError
+
+
+def studio(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    browser: Annotated[bool, Parameter(negative="--no-browser")] = True,
+    data: Path | None = None,
+) -> int:
+    """Open the studio: a page in the browser, served by this machine alone.
+
+    Args:
+        host: The address to bind; anything but 127.0.0.1 lets others in who have the token that is printed.
+        port: The port to bind, 1 to 65535.
+        browser: Open the page in the browser.
+        data: The folder of photos and results; by default among the user's data, or IMPASTO_STUDIO.
+    """
+    try:
+        from impasto.studio.server import serve, with_token
+    except ImportError as error:
+        raise OptionError(f"the studio needs more packages ({error.name} is missing): pip install 'impasto[studio]'") from error
+    from impasto.studio.settings import LOOPBACK, Settings, data_folder
+
+    folder = (data or data_folder()).expanduser().absolute()
+    is_local = host in LOOPBACK or host.startswith("127.")
+    settings = with_token(lambda token: Settings(host=host, port=port, data=folder, token=token), is_local=is_local)
+    console = narrator(quiet=False)
+    serve(settings, say=lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False), open_browser=browser)
+    return 0

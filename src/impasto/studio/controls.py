@@ -1,0 +1,174 @@
+"""The dataclasses of :mod:`impasto.options` as controls of a page, and values out of a page as options."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from impasto.errors import OptionError, nearest_name
+from impasto.options import INITS, InstantOptions, PaintOptions, Run, field_texts, ranges_of
+from impasto.recipes.presets import PRESETS, paint_options
+
+Lane = Literal["quick", "slow"]
+Options = InstantOptions | PaintOptions
+
+ENCODERS = ("vgg19-slim", "vgg19", "vgg16")
+_LAYERS = tuple(
+    f"{kind}{block}_{index + 1}"
+    for block, count in enumerate((2, 2, 4, 4, 4), 1)
+    for index in range(count)
+    for kind in ("conv", "relu")
+)
+_BASIC: tuple[str, ...] = (
+    "size",
+    "strength",
+    "stroke",
+    "color",
+    "preset",
+    "content_weight",
+    "style_weight",
+    "style_scale",
+    "steps",
+    "seconds",
+)
+_BASIC += ("refine_seconds", "seed", "style_weights")
+_ZERO_MEANS_SOMETHING = ("size",)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of job.
+
+    Attributes:
+        options: the dataclass of its options.
+        lane: which worker takes it: the quick one answers within seconds, the slow one paints.
+        hidden: options that the kind itself settles.
+    """
+
+    options: type[InstantOptions] | type[PaintOptions]
+    lane: Lane
+    hidden: tuple[str, ...] = ()
+
+
+KINDS: dict[str, Kind] = {
+    "instant": Kind(InstantOptions, "quick", ("refine", "refine_seconds")),
+    "paint": Kind(PaintOptions, "slow"),
+    "refine": Kind(InstantOptions, "slow", ("refine",)),
+}
+"""Every kind of job there is. A new one needs a line here and a function of its name in :mod:`impasto.studio.easel`."""
+
+
+def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """Describe every field of an option dataclass, in order: name, kind, default, range, choices, text."""
+    hints, texts, ranges = get_type_hints(options), field_texts(options), ranges_of(options)
+    found = []
+    for field in dataclasses.fields(options):
+        if field.name in hidden:
+            continue
+        low, high = ranges.get(field.name, (None, None))
+        found.append(
+            {
+                "name": field.name,
+                "kind": _kind_of(hints[field.name], field.name),
+                "default": field.default,
+                "minimum": low,
+                "maximum": high,
+                "zero": options is InstantOptions and field.name in _ZERO_MEANS_SOMETHING,
+                "choices": _choices(hints[field.name], field.name),
+                "help": texts[field.name],
+                "basic": field.name in _BASIC,
+            }
+        )
+    return found
+
+
+def recipes() -> dict[str, Any]:
+    """Describe every kind of job, what all have in common, and the presets."""
+    plain = dataclasses.asdict(PaintOptions())
+    differing = {
+        name: {key: value for key, value in dataclasses.asdict(preset).items() if key != "preset" and value != plain[key]}
+        for name, preset in PRESETS.items()
+    }
+    return {
+        "recipes": [{"kind": name, "fields": controls_of(kind.options, kind.hidden)} for name, kind in KINDS.items()],
+        "run": controls_of(Run),
+        "presets": differing,
+    }
+
+
+def checked_options(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the options of a job.
+
+    A server must not open files that a request names, so that where the command line takes a path, only names are taken here.
+
+    Returns:
+        Those that were given, with lists where the dataclass has tuples.
+
+    Raises:
+        OptionError: one that is unknown, or a value that is not allowed.
+    """
+    known = KINDS[kind]
+    names = [each.name for each in dataclasses.fields(known.options) if each.name not in known.hidden]
+    for name in given:
+        if name not in names:
+            raise OptionError(f"{name!r} is not an option of {kind}{nearest_name(name, names)}")
+    _check_no_file("init", given, INITS)
+    _check_no_file("encoder", given, ENCODERS)
+    if known.options is PaintOptions:
+        rest = {name: value for name, value in given.items() if name != "preset"}
+        preset = given.get("preset", "impasto")
+        if not isinstance(preset, str):
+            raise OptionError(f"--preset is {preset!r}; it must be text")
+        paint_options(preset, **rest)
+    else:
+        known.options(**given)
+    return dict(given)
+
+
+def checked_run(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check device, precision, seed and threads of a job.
+
+    Raises:
+        OptionError: one that is unknown, or a value that is not allowed.
+    """
+    names = [each.name for each in dataclasses.fields(Run)]
+    for name in given:
+        if name not in names:
+            raise OptionError(f"{name!r} is not an option of a run{nearest_name(name, names)}")
+    run = Run(**given)
+    if run.threads > (os.cpu_count() or 1):
+        raise OptionError(f"--threads is {run.threads}; it must be a number from 0 to {os.cpu_count() or 1}")
+    return dict(given)
+
+
+def in_words(error: Exception) -> tuple[str, str | None]:
+    """Say an error as a page does: without the dashes of the command line; and find which option it speaks of."""
+    text = " ".join(str(error).split())
+    flag = re.search(r"--([a-z][a-z-]*)|^'([a-z_]+)' is not an option", text)
+    field = (flag[1] or flag[2]).replace("-", "_") if flag else None
+    return re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", " "), text), field
+
+
+def _check_no_file(name: str, given: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+    value = given.get(name, allowed[0])
+    if value not in allowed:
+        raise OptionError(f"--{name} {value!r} is not known{nearest_name(str(value), allowed)}")
+
+
+def _kind_of(hint: Any, name: str) -> str:
+    if get_origin(hint) is Literal or name in ("init", "encoder", "preset"):
+        return "choice"
+    if get_origin(hint) is tuple:
+        return {int: "integers", float: "numbers", str: "texts"}[get_args(hint)[0]]
+    return {int: "integer", float: "number", bool: "boolean", str: "text"}[hint]
+
+
+def _choices(hint: Any, name: str) -> list[str] | None:
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    if name.endswith("_layers"):
+        return list(_LAYERS)
+    named = {"init": INITS, "encoder": ENCODERS, "preset": tuple(PRESETS)}
+    return list(named[name]) if name in named else None

@@ -1,0 +1,298 @@
+"""What a worker does with pictures: one function for each kind of order.
+
+Each takes the order and the line to its parent. It answers with what the parent shall know, or None where it was stopped.
+"""
+
+import secrets
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from impasto import images
+from impasto.encoders import load_encoder
+from impasto.engine import Step
+from impasto.errors import ImageFileError
+from impasto.images import Metadata, Picture, fitted_size, resize
+from impasto.options import InstantOptions, Run
+from impasto.pastiche import Pastiche, Record, new_record, with_progress
+from impasto.recipes import gatys
+from impasto.recipes.instant import (
+    InstantPainter,
+    check,
+    instant_options,
+    painted_pastiche,
+    refining_easel,
+    with_refinement,
+)
+from impasto.recipes.painting import finished
+from impasto.recipes.presets import paint_options
+from impasto.recipes.starts import Resumption, Style
+from impasto.studio.sittings import Sitting, painted, picture_size
+from impasto.studio.worker import Line, Message
+from impasto.styles import load_style
+
+SHOWN_PX, THUMB_PX, STYLE_PX = 1600, 384, 192
+_DRAFT_PX = 1024
+
+
+def warm(lane: str) -> None:
+    """Load what the first order of a lane needs, so that it is quick."""
+    if lane == "slow":
+        load_encoder("vgg19-slim")
+    else:
+        painter = _painter("auto", "auto", "torch")
+        manner = painter.manner_of(torch.rand(1, 3, 64, 64))
+        painter.paint(torch.rand(1, 3, 384, 512), manner)
+
+
+# ---------------------------------------------------------------------------------------------------- questions
+
+
+def intake(order: Message, line: Line) -> Message:
+    """Look at an uploaded file for the first time: decode it, and make what is shown of it."""
+    path = Path(order["path"])
+    picture = _read(order["path"], order["name"], order["pixels"])
+    shown = _at_most(picture, SHOWN_PX)
+    small = _at_most(shown, _DRAFT_PX)
+    _remember(order["path"], small)
+    _write(path.with_name(path.name + ".jpg"), shown, quality=88)
+    _write(path.with_name(path.name + ".thumb.jpg"), _at_most(small, THUMB_PX), quality=80)
+    height, width = picture.size
+    disk = sum(each.stat().st_size for each in path.parent.glob(path.name + "*"))
+    return {"width": width, "height": height, "sha256": picture.sha256, "notes": list(picture.notes), "disk": disk}
+
+
+def style_preview(order: Message, line: Line) -> Message:
+    """Paint the photo that comes along in a style file, small."""
+    picture = style_on_astronaut(Path(order["path"]))
+    _write(Path(order["to"]), picture, quality=70)
+    return {}
+
+
+def style_on_astronaut(path: Path) -> Picture:
+    """Paint the face of Eileen Collins (NASA, public domain) in a style, at 192 pixels."""
+    from skimage.data import astronaut
+
+    photo = images.read(astronaut()[:320, 64:384])
+    options = instant_options(size=2 * STYLE_PX)
+    pastiche = painted_pastiche(_painter("auto", "auto", "torch"), photo, (load_style(path),), (), options)
+    return _at_most(replace(photo, image=pastiche.image), STYLE_PX)
+
+
+def export(order: Message, line: Line) -> Message:
+    """Write a result in another form, for one download."""
+    _export(order["path"], order["to"], order["record"], order["quality"])
+    return {}
+
+
+def zip_results(order: Message, line: Line) -> Message:
+    """Put several results into one file."""
+    with zipfile.ZipFile(order["to"], "w", zipfile.ZIP_STORED) as archive:
+        for each in order["each"]:
+            made = Path(order["to"]).with_name(secrets.token_hex(8) + Path(each["name"]).suffix)
+            try:
+                _export(each["path"], str(made), each["record"], order["quality"])
+                archive.write(made, each["name"])
+            finally:
+                made.unlink(missing_ok=True)
+    return {}
+
+
+def sheet(order: Message, line: Line) -> Message:
+    """Lay several results out on one sheet."""
+    shown = [(_at_most(_read(each["path"], each["name"]), THUMB_PX).image, each["name"]) for each in order["each"]]
+    images.write(order["to"], images.contact_sheet(shown, columns=order["columns"], cell_px=THUMB_PX))
+    return {}
+
+
+# ---------------------------------------------------------------------------------------------------- jobs
+
+
+def instant(order: Message, line: Line) -> Message | None:
+    """Paint in one pass."""
+    began = time.perf_counter()
+    _set_threads(order)
+    options = instant_options(**order["options"])
+    photo, styles, masks = (
+        _photo(order, options),
+        _styles(order),
+        [_read(each["path"], each["name"]) for each in order["masks"]],
+    )
+    check(photo, styles, masks, options)
+    run = Run(**order["run"])
+    engine = "torch" if options.engine == "auto" else options.engine  # compiling for each size would make sliders wait
+    pastiche = painted_pastiche(_painter(run.device, run.precision, engine), photo, styles, masks, options)
+    if line.how:
+        return None
+    return _result(order, pastiche, time.perf_counter() - began)
+
+
+def refine(order: Message, line: Line) -> Message | None:
+    """Paint in one pass, or take a result, and let the painter go on."""
+    _set_threads(order)
+    options, run = instant_options(**order["options"], refine=True), Run(**order["run"])
+    photo, styles = _read_source(order["content"]), _styles(order)
+    check(photo, styles, (), options)
+    pastiche = _first_picture(order, photo, styles, options, run)
+    sitting = Sitting.of(order)
+    easel = refining_easel(pastiche.image if sitting.picture is None else sitting.picture, photo, styles, options, run)
+    if sitting.picture is not None:
+        first = easel.first_scale
+        easel = gatys.resumed(replace(easel, first_scale=0), Resumption(sitting.picture, sitting.scale - first, sitting.here))
+        easel = replace(easel, first_scale=easel.first_scale + first)
+    else:
+        sitting.scale = easel.first_scale
+    last = _as_it_stands(sitting) if order["finish"] else None
+    last = last or painted(easel, sitting, order, line)
+    if last is None:
+        return None
+    return _result(order, with_refinement(pastiche, photo, last, options), sitting.seconds)
+
+
+def paint(order: Message, line: Line) -> Message | None:
+    """Paint, from the start, from where it stood, or from a result with more steps."""
+    _set_threads(order)
+    chosen = dict(order["options"])
+    options, run = paint_options(chosen.pop("preset", "impasto"), **chosen), Run(**order["run"])
+    photo, styles = _read_source(order["content"]), _styles(order)
+    easel = gatys.set_up(photo, styles, options, run)
+    sitting = Sitting.of(order)
+    if order.get("more"):
+        easel = replace(easel, sizes=(*easel.sizes[:-1], (easel.sizes[-1][0], order["more"]["steps"])))
+        if sitting.picture is None:
+            sitting.picture = _read(order["more"]["path"], "result").image
+            sitting.scale, sitting.here = len(easel.sizes) - 1, 0
+    if sitting.picture is not None and not order["finish"]:
+        easel = gatys.resumed(easel, Resumption(sitting.picture, sitting.scale, sitting.here))
+    record = new_record(photo, styles, options, run, easel.encoder.sha256)
+    if order["finish"] and sitting.picture is not None:
+        alpha = None if photo.alpha is None else resize(photo.alpha, picture_size(sitting.picture))
+        record |= {"steps": sitting.described(is_finished=False), "seconds": round(sitting.seconds, 2)}
+        return _result(order, Pastiche(sitting.picture, alpha, None, record), sitting.seconds)
+    last = painted(easel, sitting, order, line)
+    if last is None:
+        return None
+    record = with_progress(record, last)
+    record["steps"] |= sitting.described(is_finished=last.number >= last.total)
+    record["seconds"] = round(sitting.seconds, 2)
+    return _result(order, finished(photo, last, record), sitting.seconds)
+
+
+DOES: dict[str, Callable[[Message, Line], Message | None]] = {
+    "intake": intake,
+    "style_preview": style_preview,
+    "export": export,
+    "zip": zip_results,
+    "sheet": sheet,
+    "instant": instant,
+    "paint": paint,
+    "refine": refine,
+}
+
+
+def _as_it_stands(sitting: Sitting) -> Step | None:
+    """Make the step at which a painting stopped; None where it stands nowhere."""
+    if sitting.picture is None:
+        return None
+    size = picture_size(sitting.picture)
+    return Step(sitting.done, sitting.done, sitting.scale, size, {}, sitting.picture, sitting.seconds)
+
+
+def _first_picture(order: Message, photo: Picture, styles: tuple[Style, ...], options: InstantOptions, run: Run) -> Pastiche:
+    """Paint what the painter goes on from, or read it where it is a result already."""
+    if order.get("more"):
+        image = _read(order["more"]["path"], "result").image
+        alpha = None if photo.alpha is None else resize(photo.alpha, picture_size(image))
+        return Pastiche(image, alpha, None, order["more"]["record"])
+    return painted_pastiche(
+        _painter(run.device, run.precision, "torch"), replace(photo, image=photo.image.clone()), styles, (), options
+    )
+
+
+def _result(order: Message, pastiche: Pastiche, seconds: float) -> Message:
+    """Write the files of a result, and describe them."""
+    suffix = ".jpg" if order["draft"] else ".png"
+    path = Path(order["result"] + suffix)
+    replace(pastiche, metadata=None).save(path, quality=92, with_record=False)
+    height, width = picture_size(pastiche.image)
+    thumb = Path(order["result"] + ".thumb.jpg")
+    images.write(thumb, resize(pastiche.image, fitted_size((height, width), min(THUMB_PX, max(height, width)))), quality=80)
+    size = path.stat().st_size
+    facts: Message = {"width": width, "height": height, "bytes": size, "disk": size + thumb.stat().st_size, "suffix": suffix}
+    return facts | {"seconds": round(seconds, 2), "record": pastiche.record}
+
+
+# ---------------------------------------------------------------------------------------------------- pictures
+
+
+_KNOWN: dict[str, Picture] = {}
+_MOST_KNOWN = 4
+
+
+def _remember(path: str, small: Picture) -> None:
+    while len(_KNOWN) >= _MOST_KNOWN:
+        del _KNOWN[next(iter(_KNOWN))]
+    _KNOWN[path] = small
+
+
+def _photo(order: Message, options: InstantOptions) -> Picture:
+    """Read the photo; for a small draft a copy from memory will do."""
+    source = order["content"]
+    if not order["draft"] or not 0 < options.size <= _DRAFT_PX:
+        return _read_source(source)
+    if source["path"] not in _KNOWN:
+        _remember(source["path"], _at_most(_read_source(source), _DRAFT_PX))
+    known = _KNOWN[source["path"]]
+    return replace(known, image=known.image.clone())
+
+
+def _styles(order: Message) -> tuple[Style, ...]:
+    return tuple(load_style(each["path"]) if each["kind"] == "named" else _read_source(each) for each in order["styles"])
+
+
+def _read_source(source: Message) -> Picture:
+    return _read(source["path"], source["name"])
+
+
+def _read(path: str, name: str, pixels: int = images.MAX_PIXELS) -> Picture:
+    """Read a picture under the name that its owner knows it by, without what its file says beside the pixels."""
+    data = Path(path).read_bytes()
+    try:
+        picture = images.read(data, max_pixels=pixels)
+    except ImageFileError as error:
+        raise ImageFileError(str(error).replace("'bytes'", repr(name))) from error
+    return replace(picture, name=name, metadata=Metadata())
+
+
+def _at_most(picture: Picture, edge_px: int) -> Picture:
+    if max(picture.size) <= edge_px:
+        return picture
+    size = fitted_size(picture.size, edge_px)
+    alpha = None if picture.alpha is None else resize(picture.alpha, size)
+    return replace(picture, image=resize(picture.image, size), alpha=alpha)
+
+
+def _write(path: Path, picture: Picture, *, quality: int) -> None:
+    images.write(path, picture.image, alpha=picture.alpha, quality=quality)
+
+
+def _export(path: str, target: str, record: Record | None, quality: int) -> None:
+    picture = _read(path, "result")
+    images.write(target, picture.image, alpha=picture.alpha, record=record, quality=quality)
+
+
+@lru_cache(maxsize=2)
+def _painter(device: str, precision: str, engine: str) -> InstantPainter:
+    return InstantPainter(Run(device=device, precision=precision), engine)  # type: ignore[arg-type]
+
+
+_ALL_THREADS = torch.get_num_threads()
+
+
+def _set_threads(order: Message) -> None:
+    torch.set_num_threads(order["run"].get("threads") or _ALL_THREADS)

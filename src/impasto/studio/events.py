@@ -1,0 +1,93 @@
+"""What changed, to whoever listens: the newest state of each thing, never a growing list."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(eq=False)  # compared by identity, so that a set can hold it
+class Listener:
+    """One stream of events.
+
+    Attributes:
+        job: the only job it wants to hear of; None: all, and what was deleted.
+        pending: what is not sent yet, by what it replaces.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    job: str | None = None
+    pending: dict[str, tuple[int | None, bytes]] = field(default_factory=dict)
+    there: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, key: str, number: int | None, event: bytes) -> None:
+        """Put an event in the place of an earlier one about the same."""
+        self.pending.pop(key, None)
+        self.pending[key] = number, event
+        self.there.set()
+
+    async def next(self, timeout_seconds: float) -> list[tuple[int | None, bytes]]:
+        """Wait for events, each with its number where it has one; none after the time is over."""
+        try:
+            await asyncio.wait_for(self.there.wait(), timeout_seconds)
+        except TimeoutError:
+            return []
+        self.there.clear()
+        found, self.pending = list(self.pending.values()), {}
+        return found
+
+
+class Hub:
+    """Everyone who listens. Speaking is allowed from any thread."""
+
+    def __init__(self) -> None:
+        self._listeners: set[Listener] = set()
+
+    @contextmanager
+    def listening(self, job: str | None = None) -> Iterator[Listener]:
+        """Listen, in a coroutine."""
+        listener = Listener(asyncio.get_running_loop(), job)
+        self._listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners.discard(listener)
+
+    def job(self, shown: dict[str, Any]) -> None:
+        """Tell that a job changed."""
+        self._tell(shown["id"], encoded("job", shown, shown["version"]), shown["id"], shown["version"])
+
+    def gone(self, kind: str, identity: str) -> None:
+        """Tell that something was deleted."""
+        self._tell(f"gone {identity}", encoded("gone", {"kind": kind, "id": identity}), None)
+
+    def ready(self) -> None:
+        """Tell that the quick worker is ready."""
+        self._tell("ready", encoded("ready", {}), None)
+
+    def wake(self) -> None:
+        """Let every listener look whether it shall go on."""
+        for listener in tuple(self._listeners):
+            with suppress(RuntimeError):
+                listener.loop.call_soon_threadsafe(listener.there.set)
+
+    def _tell(self, key: str, event: bytes, job: str | None, number: int | None = None) -> None:
+        for listener in tuple(self._listeners):
+            if listener.job is None or listener.job == job:
+                try:
+                    listener.loop.call_soon_threadsafe(listener.take, key, number, event)
+                except RuntimeError:  # its loop has ended
+                    self._listeners.discard(listener)
+
+
+def encoded(event: str, data: dict[str, Any], number: int | None = None) -> bytes:
+    r"""Write a server-sent event.
+
+    Example:
+        >>> encoded("ready", {}, 7)
+        b'id: 7\nevent: ready\ndata: {}\n\n'
+    """
+    head = "" if number is None else f"id: {number}\n"
+    return f"{head}event: {event}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

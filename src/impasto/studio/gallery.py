@@ -1,0 +1,215 @@
+"""Uploads and results: what is known about them, what they take on the disk, and what is cleaned up."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from impasto.errors import ImpastoError
+from impasto.studio.database import Database, Row
+from impasto.studio.events import Hub
+from impasto.studio.jobs import StateError
+from impasto.studio.settings import Limits
+from impasto.studio.storage import Folder
+
+_ACTIVE = "('queued', 'running', 'paused')"
+
+
+class DiskFullError(ImpastoError):
+    """The quota is reached; becomes 507."""
+
+
+@dataclass
+class Gallery:
+    """Uploads and results in SQLite, their files in a folder."""
+
+    database: Database
+    folder: Folder
+    hub: Hub
+    limits: Limits
+
+    # ------------------------------------------------------------------------------------------------ uploads
+
+    def add_upload(self, identity: str, facts: Mapping[str, Any]) -> Row:
+        """Write an upload whose files lie in the folder already."""
+        values = {**facts, "id": identity, "notes": json.dumps(facts["notes"]), "created": time.time()}
+        names = ("id", "name", "width", "height", "bytes", "disk", "sha256", "notes", "created")
+        marks = ", ".join(f":{name}" for name in names)
+        self.database.run(f"INSERT INTO uploads ({', '.join(names)}) VALUES ({marks})", {name: values[name] for name in names})
+        return self.upload(identity)
+
+    def upload(self, identity: str) -> Row:
+        """Return an upload.
+
+        Raises:
+            LookupError: there is none.
+        """
+        row = self.database.row("SELECT * FROM uploads WHERE id = ?", (identity,))
+        if row is None:
+            raise LookupError(f"there is no upload {identity}")
+        return row
+
+    def has_upload(self, identity: str) -> bool:
+        """Tell whether an upload is there."""
+        return self.database.row("SELECT 1 FROM uploads WHERE id = ?", (identity,)) is not None
+
+    def uploads(self, limit: int, after: int | None) -> list[Row]:
+        """Return uploads, newest first."""
+        statement = "SELECT * FROM uploads WHERE :after IS NULL OR number < :after ORDER BY number DESC LIMIT :limit"
+        return self.database.rows(statement, {"after": after, "limit": limit})
+
+    def delete_upload(self, identity: str) -> None:
+        """Delete an upload.
+
+        Raises:
+            StateError: a job or a style needs it.
+        """
+        with self.database.transaction():
+            self.upload(identity)
+            if self.database.row("SELECT 1 FROM styles WHERE upload = ?", (identity,)):
+                raise StateError(f"upload {identity} is one of your styles; delete that first")
+            if self._is_needed(identity):
+                raise StateError(f"a job that has not ended needs upload {identity}; cancel it first")
+            self.database.run("DELETE FROM uploads WHERE id = ?", (identity,))
+        self.folder.remove("uploads", identity)
+        self.hub.gone("upload", identity)
+
+    def _is_needed(self, identity: str) -> bool:
+        statement = f"SELECT 1 FROM jobs WHERE state IN {_ACTIVE} AND instr(request || coalesce(more, ''), ?) LIMIT 1"
+        return self.database.row(statement, (identity,)) is not None
+
+    # ------------------------------------------------------------------------------------------------ results
+
+    def result(self, identity: str) -> Row:
+        """Return a result.
+
+        Raises:
+            LookupError: there is none.
+        """
+        row = self.database.row("SELECT * FROM results WHERE id = ?", (identity,))
+        if row is None:
+            raise LookupError(f"there is no result {identity}")
+        return row
+
+    def results(self, limit: int, after: int | None, favourite: bool | None, draft: bool | None, q: str) -> list[Row]:
+        """Return results, newest first."""
+        statement = (
+            "SELECT * FROM results WHERE (:after IS NULL OR number < :after) "
+            "AND (:favourite IS NULL OR favourite = :favourite) AND (:draft IS NULL OR draft = :draft) "
+            "AND (:q = '' OR instr(lower(title || ' ' || styles), :q)) "
+            "ORDER BY number DESC LIMIT :limit"
+        )
+        values = {"after": after, "limit": limit, "favourite": favourite, "draft": draft, "q": q.lower()}
+        return self.database.rows(statement, values)
+
+    def change_result(self, identity: str, changes: Mapping[str, Any]) -> Row:
+        """Change title, favourite or draft of a result."""
+        self.result(identity)
+        if changes:
+            assignments = ", ".join(f"{name} = :{name}" for name in changes)
+            self.database.run(f"UPDATE results SET {assignments} WHERE id = :id", {**changes, "id": identity})
+        return self.result(identity)
+
+    def delete_result(self, identity: str) -> None:
+        """Delete a result; its job stays, and says that there is none."""
+        with self.database.transaction():
+            self.result(identity)
+            if self._is_needed(identity):
+                raise StateError(f"a job that has not ended needs result {identity}; cancel it first")
+            self.database.run("DELETE FROM results WHERE id = ?", (identity,))
+            self.database.run("UPDATE jobs SET result = NULL WHERE result = ?", (identity,))
+        self.folder.remove("results", identity)
+        self.hub.gone("result", identity)
+
+    # ------------------------------------------------------------------------------------------------ the disk
+
+    def used(self) -> int:
+        """Return the bytes that uploads and results take."""
+        (row,) = self.database.rows(
+            "SELECT (SELECT coalesce(sum(disk), 0) FROM uploads) + (SELECT coalesce(sum(disk), 0) FROM results) AS bytes"
+        )
+        return int(row["bytes"])
+
+    def make_room(self, wanted: int) -> None:
+        """Clean up until so many bytes fit into the quota: drafts first, then uploads that nothing uses, the oldest first.
+
+        Raises:
+            DiskFullError: what is left is wanted; it says so.
+        """
+        if self.used() + wanted <= self.limits.disk_bytes:
+            return
+        for kind, row in self._not_needed(older_than=time.time() - 60):
+            self._drop(kind, row["id"])
+            if self.used() + wanted <= self.limits.disk_bytes:
+                return
+        raise DiskFullError(
+            f"uploads and results take {self.used() / 1e6:,.0f} MB of the {self.limits.disk_bytes / 1e6:,.0f} that they may; "
+            "delete some results first"
+        )
+
+    def clean_up(self) -> int:
+        """Delete drafts, unused uploads and ended jobs past their time; return how many."""
+        old = time.time() - self.limits.draft_seconds
+        found = self._not_needed(older_than=old)
+        for kind, row in found:
+            self._drop(kind, row["id"])
+        for row in self.database.rows(
+            "SELECT id FROM jobs WHERE draft AND state IN ('done', 'failed', 'cancelled') AND created < ?", (old,)
+        ):
+            self.database.run("DELETE FROM jobs WHERE id = ?", (row["id"],))
+            self.folder.remove("work", row["id"])
+        return len(found)
+
+    def _not_needed(self, older_than: float) -> list[tuple[str, Row]]:
+        drafts = self.database.rows(
+            "SELECT id FROM results WHERE draft AND NOT favourite AND created < ? ORDER BY number", (older_than,)
+        )
+        unused = self.database.rows(
+            "SELECT id FROM uploads WHERE created < ? AND id NOT IN (SELECT upload FROM styles) AND id NOT IN "
+            "(SELECT upload FROM results WHERE upload IS NOT NULL AND NOT draft) ORDER BY number",
+            (older_than,),
+        )
+        return [("result", row) for row in drafts] + [("upload", row) for row in unused]
+
+    def _drop(self, kind: str, identity: str) -> None:
+        try:
+            (self.delete_result if kind == "result" else self.delete_upload)(identity)
+        except (StateError, LookupError):
+            return
+
+    def sweep(self) -> int:
+        """Delete the files that belong to nothing; return how many."""
+
+        def identities(table: str) -> set[str]:
+            return {row["id"] for row in self.database.rows(f"SELECT id FROM {table}")}
+
+        return self.folder.sweep(identities("uploads"), identities("results"), identities("jobs"))
+
+
+# ---------------------------------------------------------------------------------------------------- as the API shows it
+
+
+def shown_upload(row: Row) -> dict[str, Any]:
+    """Return an upload as the API shows it."""
+    names = ("id", "name", "width", "height", "bytes", "created", "sha256")
+    here = f"/api/v1/uploads/{row['id']}"
+    return {name: row[name] for name in names} | {
+        "notes": json.loads(row["notes"]),
+        "image": f"{here}/image",
+        "thumb": f"{here}/thumb",
+    }
+
+
+def shown_result(row: Row, *, is_photo_there: bool = True) -> dict[str, Any]:
+    """Return a result as the API shows it."""
+    names = ("id", "job", "kind", "created", "width", "height", "bytes", "title", "seconds")
+    here = f"/api/v1/results/{row['id']}"
+    return {name: row[name] for name in names} | {
+        "favourite": bool(row["favourite"]),
+        "draft": bool(row["draft"]),
+        "upload": row["upload"] if is_photo_there else None,
+        "styles": json.loads(row["styles"]),
+        "image": f"{here}/image",
+        "thumb": f"{here}/thumb",
+    }

@@ -1,0 +1,98 @@
+"""How the studio is, what it can do, and what changes: status, recipes, events."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import Response, StreamingResponse
+
+from impasto._version import __version__
+from impasto.studio import shapes
+from impasto.studio.controls import recipes
+from impasto.studio.events import encoded
+from impasto.studio.jobs import STOPPED
+from impasto.studio.routes.common import Here, answer
+from impasto.studio.studio import Studio
+
+router = APIRouter(tags=["studio"])
+_RECIPES = recipes()
+_SECONDS_BETWEEN_COMMENTS = 15.0
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}, "description": "Server-sent events."}}
+_ENDED = ("done", *STOPPED)
+
+LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", description="What a browser sends when it connects again.")]
+Last = Annotated[int | None, Query(ge=0, le=2**62, description="As Last-Event-ID.")]
+
+
+@router.get("/status", response_model=shapes.Status)
+async def status(studio: Here) -> Response:
+    """Tell how the studio is."""
+    counts, limits = studio.jobs.counts(), studio.settings.limits
+    return answer(
+        {
+            "version": __version__,
+            "ready": studio.lanes["quick"].is_ready,
+            "queued": counts["queued"],
+            "running": counts["running"],
+            "queue_limit": limits.queued,
+            "disk": {"used": studio.gallery.used(), "quota": limits.disk_bytes},
+            "limits": {
+                "upload_bytes": limits.upload_bytes,
+                "pixels": limits.pixels,
+                "job_seconds": limits.job_seconds,
+                "memory_bytes": limits.memory_bytes,
+            },
+            "event": studio.database.event(),
+        }
+    )
+
+
+@router.get("/recipes", response_model=shapes.Recipes)
+async def all_recipes() -> Response:
+    """Describe every kind of job and its options."""
+    return answer(_RECIPES)
+
+
+@router.get("/events", responses=_STREAM, response_class=StreamingResponse)
+async def all_events(studio: Here, last_event_id: LastEvent = None, last: Last = None) -> Response:
+    """Tell what changes."""
+    return _stream(studio, None, _number(last_event_id, last))
+
+
+@router.get(
+    "/jobs/{job}/events",
+    responses=_STREAM | {204: {"description": "It has ended, and its end was sent."}},
+    response_class=StreamingResponse,
+)
+async def events_of_job(studio: Here, job: shapes.JobId, last_event_id: LastEvent = None, last: Last = None) -> Response:
+    """Tell what changes about one job, until its end."""
+    row, since = studio.jobs.get(job), _number(last_event_id, last)
+    if row["state"] in _ENDED and since is not None and since >= row["version"]:
+        return Response(status_code=204)
+    return _stream(studio, job, since if since is not None else row["version"] - 1)
+
+
+def _number(header: str | None, query: int | None) -> int | None:
+    if header is not None and header.isascii() and header.isdigit() and len(header) < 19:
+        return int(header)
+    return query
+
+
+def _stream(studio: Studio, job: str | None, since: int | None) -> Response:
+    return StreamingResponse(_events(studio, job, since), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+
+
+async def _events(studio: Studio, job: str | None, since: int | None) -> AsyncIterator[bytes]:
+    told = studio.database.event() if since is None else since
+    with studio.hub.listening(job) as listener:
+        yield b"retry: 1000\n\n"
+        for row in studio.jobs.changed_since(told, job):
+            yield encoded("job", studio.jobs.shown(row), row["version"])
+            told = row["version"]
+        while not studio.is_over:
+            if job is not None and studio.has_ended(job, told):
+                return
+            found = await listener.next(_SECONDS_BETWEEN_COMMENTS)
+            fresh = [event for number, event in found if number is None or number > told]
+            told = max([told, *(number for number, _ in found if number is not None)])
+            yield b"".join(fresh) or b": still here\n\n"

@@ -1,0 +1,77 @@
+"""What the routes share: the studio they belong to, answers, cursors, files."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+
+from impasto.studio.database import Row
+from impasto.studio.security import RefusedError
+from impasto.studio.studio import Studio
+
+FOR_GOOD = "private, max-age=31536000, immutable"
+PICTURES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".zip": "application/zip"}
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+
+
+def _studio(request: Request) -> Studio:
+    found: Studio = request.app.state.studio
+    return found
+
+
+Here = Annotated[Studio, Depends(_studio)]
+Limit = Annotated[int, Query(ge=1, le=200, description="How many at the most.")]
+After = Annotated[int | None, Query(ge=0, le=2**62, description="The cursor of the page before.")]
+
+
+def answer(shown: Any, status: int = 200) -> JSONResponse:
+    """Answer with JSON that is known to be right: it is not checked once more."""
+    return JSONResponse(shown, status)
+
+
+def page(rows: Sequence[Row], limit: int, show: Callable[[Row], Mapping[str, Any]]) -> JSONResponse:
+    """Answer with a page of rows; ``rows`` may hold one more than the limit, which tells that there is a next."""
+    more = len(rows) > limit
+    return answer({"items": [show(row) for row in rows[:limit]], "next": rows[limit - 1]["number"] if more else None})
+
+
+def picture(path: Path, *, for_good: bool = True) -> Response:
+    """Answer with a picture file.
+
+    Raises:
+        RefusedError: it is not there.
+    """
+    if not path.is_file():
+        raise RefusedError(404, "missing", "this picture is not there any more")
+    caching = FOR_GOOD if for_good else "no-store"
+    return FileResponse(path, media_type=PICTURES[path.suffix], headers={"cache-control": caching})
+
+
+def pictures_answer(*suffixes: str) -> dict[int | str, dict[str, Any]]:
+    """Describe an answer that is a file, for the OpenAPI page."""
+    return {200: {"content": {PICTURES[suffix]: {} for suffix in suffixes}, "description": "The file."}}
+
+
+def safe_name(title: str, suffix: str) -> str:
+    """Make a file name for a download out of a title: letters, digits, and what is harmless."""
+    stem = title.rsplit(".", 1)[0] if "." in title[1:] else title
+    kept = "".join(each if each.isalnum() or each in " -_" else "-" for each in stem).strip(" -")
+    return (kept[:80] or "impasto") + suffix
+
+
+def unlike(names: Iterable[str]) -> list[str]:
+    """Make names differ, as the names in an archive must.
+
+    Example:
+        >>> unlike(["a.png", "a.png", "b.png"])
+        ['a.png', 'a-2.png', 'b.png']
+    """
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        stem, dot, suffix = name.rpartition(".")
+        found.append(name if seen[name] == 1 else f"{stem}-{seen[name]}{dot}{suffix}")
+    return found

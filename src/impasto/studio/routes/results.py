@@ -1,0 +1,141 @@
+"""The gallery: results, and files to take away."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse, Response
+from starlette.background import BackgroundTask
+
+from impasto.studio import shapes
+from impasto.studio.database import Row
+from impasto.studio.gallery import shown_result
+from impasto.studio.routes.common import (
+    PICTURES,
+    SUFFIXES,
+    After,
+    Here,
+    Limit,
+    answer,
+    page,
+    picture,
+    pictures_answer,
+    safe_name,
+    unlike,
+)
+from impasto.studio.security import RefusedError
+from impasto.studio.studio import Studio
+
+router = APIRouter(prefix="/results", tags=["results"])
+_MOST_AT_ONCE = 100
+Flag = Annotated[bool | None, Query()]
+Ids = Annotated[
+    str, Query(max_length=20 * _MOST_AT_ONCE, pattern=r"^r_[0-9a-f]{16}(,r_[0-9a-f]{16})*$", description="Ids with commas.")
+]
+Quality = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.get("", response_model=shapes.Results)
+async def list_(
+    studio: Here,
+    limit: Limit = 50,
+    after: After = None,
+    favourite: Flag = None,
+    draft: Flag = False,
+    q: Annotated[str, Query(max_length=100)] = "",
+) -> Response:
+    """List results, newest first."""
+    rows = studio.gallery.results(limit + 1, after, favourite, draft, q)
+    return page(rows, limit, lambda row: _shown(studio, row))
+
+
+def _shown(studio: Studio, row: Row) -> dict[str, Any]:
+    return shown_result(row, is_photo_there=studio.gallery.has_upload(row["upload"]))
+
+
+@router.get("/zip", responses=pictures_answer(".zip"), response_class=Response)
+async def zip_(studio: Here, ids: Ids, format: shapes.Format = "png", record: bool = True, quality: Quality = 92) -> Response:
+    """Return several results in one file."""
+    rows = _several(studio, ids)
+    names = unlike(safe_name(row["title"], SUFFIXES[format]) for row in rows)
+    each = [_file(studio, row, record) | {"name": name} for row, name in zip(rows, names, strict=True)]
+    path = studio.folder.made(".zip")
+    await studio.ask(do="zip", each=each, to=str(path), quality=quality)
+    return _download(path, "impasto.zip")
+
+
+@router.get("/sheet", responses=pictures_answer(".png"), response_class=Response)
+async def sheet(studio: Here, ids: Ids, columns: Annotated[int, Query(ge=1, le=20)] = 4) -> Response:
+    """Return several results on one sheet."""
+    each = [_file(studio, row, False) | {"name": row["title"]} for row in _several(studio, ids)]
+    path = studio.folder.made(".png")
+    await studio.ask(do="sheet", each=each, to=str(path), columns=columns)
+    return _download(path, "impasto-sheet.png")
+
+
+@router.get("/{result}", response_model=shapes.FullResult)
+async def get(studio: Here, result: shapes.ResultId) -> Response:
+    """Return one result, with how it came about."""
+    row = studio.gallery.result(result)
+    return answer(_shown(studio, row) | {"record": json.loads(row["record"]), "request": json.loads(row["request"])})
+
+
+@router.get("/{result}/image", responses=pictures_answer(".png", ".jpg"), response_class=Response)
+async def image(studio: Here, result: shapes.ResultId) -> Response:
+    """Return the picture itself."""
+    return picture(studio.folder.result(result, studio.gallery.result(result)["suffix"]))
+
+
+@router.get("/{result}/thumb", responses=pictures_answer(".jpg"), response_class=Response)
+async def thumb(studio: Here, result: shapes.ResultId) -> Response:
+    """Return a small picture."""
+    studio.gallery.result(result)
+    return picture(studio.folder.result(result, ".thumb.jpg"))
+
+
+@router.get("/{result}/export", responses=pictures_answer(".png", ".jpg", ".webp"), response_class=Response)
+async def export(
+    studio: Here, result: shapes.ResultId, format: shapes.Format = "png", record: bool = True, quality: Quality = 92
+) -> Response:
+    """Return the picture as a file to take away."""
+    row = studio.gallery.result(result)
+    suffix = SUFFIXES[format]
+    path = studio.folder.made(suffix)
+    await studio.ask(do="export", **_file(studio, row, record), to=str(path), quality=quality)
+    return _download(path, safe_name(row["title"], suffix))
+
+
+@router.patch("/{result}", response_model=shapes.Result)
+async def change(studio: Here, result: shapes.ResultId, changes: shapes.ResultChanges) -> Response:
+    """Change title, favourite or draft of a result."""
+    return answer(_shown(studio, studio.gallery.change_result(result, changes.model_dump(exclude_none=True))))
+
+
+@router.delete("/{result}", status_code=204)
+async def delete(studio: Here, result: shapes.ResultId) -> Response:
+    """Delete a result."""
+    studio.gallery.delete_result(result)
+    return Response(status_code=204)
+
+
+def _several(studio: Studio, ids: str) -> list[Row]:
+    wanted = list(dict.fromkeys(ids.split(",")))
+    if len(wanted) > _MOST_AT_ONCE:
+        raise RefusedError(422, "option", f"ids has {len(wanted)} results; at most {_MOST_AT_ONCE} are taken at once", "ids")
+    return [studio.gallery.result(each) for each in wanted]
+
+
+def _file(studio: Studio, row: Row, record: bool) -> dict[str, Any]:
+    return {
+        "path": str(studio.folder.result(row["id"], row["suffix"])),
+        "record": json.loads(row["record"]) if record else None,
+    }
+
+
+def _download(path: Any, name: str) -> Response:
+    kind: Literal["attachment"] = "attachment"
+    after = BackgroundTask(path.unlink, missing_ok=True)
+    headers = {"cache-control": "no-store"}
+    return FileResponse(
+        path, media_type=PICTURES[path.suffix], filename=name, content_disposition_type=kind, background=after, headers=headers
+    )

@@ -1,0 +1,101 @@
+"""Photos, style pictures and masks come in."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from impasto.studio import shapes
+from impasto.studio.gallery import shown_upload
+from impasto.studio.routes.common import After, Here, Limit, answer, page, picture, pictures_answer
+from impasto.studio.security import RefusedError
+from impasto.studio.storage import new_identity
+
+router = APIRouter(prefix="/uploads", tags=["uploads"])
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post("", status_code=201, response_model=shapes.Upload, openapi_extra=_BODY)
+async def add(request: Request, studio: Here, name: Annotated[str, Query(max_length=200)] = "picture") -> Response:
+    """Take a picture; the body is the file itself."""
+    kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
+    if kind != "application/octet-stream" and not kind.startswith("image/"):
+        raise RefusedError(
+            415, "type", f"an upload of type {kind[:60]!r} is not taken; send the file itself as application/octet-stream"
+        )
+    identity = new_identity("u")
+    path = studio.folder.upload(identity)
+    try:
+        count = await _received(request, path, studio.settings.limits.upload_seconds)
+        studio.gallery.make_room(count)
+        facts = await studio.ask(do="intake", path=str(path), name=_plain(name), pixels=studio.settings.limits.pixels)
+        studio.lanes["slow"].prepare()  # someone is here who may want to paint
+        row = studio.gallery.add_upload(identity, {**facts, "name": _plain(name), "bytes": count})
+    except BaseException:
+        studio.folder.remove("uploads", identity)
+        raise
+    return answer(shown_upload(row), 201)
+
+
+async def _received(request: Request, path: Path, seconds: float) -> int:
+    """Write the body into a file; return how many bytes it has."""
+    count = 0
+    with path.open("xb") as file:
+        try:
+            async with asyncio.timeout(seconds):
+                async for part in request.stream():
+                    file.write(part)
+                    count += len(part)
+        except TimeoutError as error:
+            raise RefusedError(
+                408, "slow", f"the upload took longer than {seconds:g} seconds; try a smaller picture"
+            ) from error
+    if count == 0:
+        raise RefusedError(422, "picture", "the body is empty; send the file itself")
+    return count
+
+
+def _plain(name: str) -> str:
+    """Keep of a file's name what is harmless to show: no folders, nothing that does not print."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(each for each in last if each.isprintable())[:120].strip() or "picture"
+
+
+@router.get("", response_model=shapes.Uploads)
+async def list_(studio: Here, limit: Limit = 50, after: After = None) -> Response:
+    """List uploads, newest first."""
+    return page(studio.gallery.uploads(limit + 1, after), limit, shown_upload)
+
+
+@router.get("/{upload}", response_model=shapes.Upload)
+async def get(studio: Here, upload: shapes.UploadId) -> Response:
+    """Return one upload."""
+    return answer(shown_upload(studio.gallery.upload(upload)))
+
+
+@router.get("/{upload}/image", responses=pictures_answer(".jpg"), response_class=Response)
+async def image(studio: Here, upload: shapes.UploadId) -> Response:
+    """Return the picture to show."""
+    studio.gallery.upload(upload)
+    return picture(studio.folder.upload(upload, ".jpg"))
+
+
+@router.get("/{upload}/thumb", responses=pictures_answer(".jpg"), response_class=Response)
+async def thumb(studio: Here, upload: shapes.UploadId) -> Response:
+    """Return a small picture."""
+    studio.gallery.upload(upload)
+    return picture(studio.folder.upload(upload, ".thumb.jpg"))
+
+
+@router.delete("/{upload}", status_code=204)
+async def delete(studio: Here, upload: shapes.UploadId) -> Response:
+    """Delete an upload."""
+    studio.gallery.delete_upload(upload)
+    return Response(status_code=204)

@@ -1,0 +1,232 @@
+"""Who may call, with how much, and the headers of every answer; docs/security.md lists the threats and their tests."""
+
+import hmac
+import ipaddress
+import json
+import socket
+from collections.abc import Iterable
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from impasto.studio.settings import LOOPBACK, Settings
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "font-src 'self'; manifest-src 'self'; media-src 'self' blob:; worker-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+_LIVE_POLICY = CONTENT_SECURITY_POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
+_HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-embedder-policy": "require-corp",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+_READS = ("GET", "HEAD", "OPTIONS")
+_UPLOADS = "/api/v1/uploads"
+
+
+class RefusedError(HTTPException):
+    """A request that is not let in, or not answered.
+
+    Attributes:
+        status_code: of the answer.
+        code: what the page reads.
+        field: the name of what caused it, or None.
+    """
+
+    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(status, message)
+        self.code, self.field = code, field
+
+
+def problem(refused: RefusedError) -> dict[str, dict[str, str | None]]:
+    """Return what the answer to a refused request says."""
+    return {"error": {"code": refused.code, "message": refused.detail, "field": refused.field}}
+
+
+class Guard:
+    """The outermost layer: looks at the head of every request before anything else does, and counts its body."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app, self.settings = app, settings
+        self.cookie = f"impasto-{settings.port}"
+        self._names = {*LOOPBACK, *(() if settings.is_local else _own_names()), settings.host.lower()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it here."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # there are no web sockets here
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        guarded = _with_headers(send, scope["path"])
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            self._check_host(scope, headers)
+            if self.settings.token and (redirect := self._entrance(scope)):
+                await _answer(guarded, 303, b"", redirect)
+                return
+            self._check_token(headers)
+            _check_site(scope, headers)
+            limit = self._limit(scope)
+            _check_length(headers, limit)
+            await self.app(scope, _counted(receive, limit), guarded)
+        except RefusedError as refused:
+            extra = [(b"www-authenticate", b"Bearer")] if refused.status_code == 401 else []
+            extra.append((b"connection", b"close"))  # the rest of its body is not wanted
+            await _answer(guarded, refused.status_code, json.dumps(problem(refused)).encode(), extra)
+
+    # ------------------------------------------------------------------------------------------------ who
+
+    def _check_host(self, scope: Scope, headers: dict[str, str]) -> None:
+        """Refuse a page elsewhere that lets its own name lead to this machine (DNS rebinding): its name stays in Host."""
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        name, port = _host_and_port(headers.get("host", ""))
+        if len(hosts) != 1 or port != self.settings.port or not self._is_known(name):
+            raise RefusedError(
+                421, "host", f"this studio is not called {headers.get('host', '')[:100]!r}; open {self.settings.address}"
+            )
+
+    def _is_known(self, name: str) -> bool:
+        if name in self._names:
+            return True
+        return not self.settings.is_local and _is_address(name)
+
+    def _entrance(self, scope: Scope) -> list[tuple[bytes, bytes]] | None:
+        """Turn ``/?token=...`` into a cookie, so that the token does not stay in the address."""
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        if scope["method"] != "GET" or scope["path"].startswith("/api/") or "token" not in query:
+            return None
+        if not self._is_token(query.pop("token")[-1]):
+            raise RefusedError(
+                401, "token", "the token in the address is not that of this studio; copy the address it printed again"
+            )
+        rest = urlencode(query, doseq=True)
+        where = scope["path"].lstrip("/\\")
+        target = f"/{where}{'?' + rest if rest else ''}"
+        cookie = f"{self.cookie}={self.settings.token}; Path=/; HttpOnly; SameSite=Strict"
+        return [(b"location", target.encode("ascii", "ignore")), (b"set-cookie", cookie.encode())]
+
+    def _check_token(self, headers: dict[str, str]) -> None:
+        if not self.settings.token:
+            return
+        given = headers.get("authorization", "")
+        if given[:7].lower() == "bearer " and self._is_token(given[7:].strip()):
+            return
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
+        except CookieError:
+            cookie = None
+        if cookie is None or not self._is_token(cookie.value):
+            raise RefusedError(401, "token", "the token is missing; open the address that impasto studio printed")
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self.settings.token.encode())
+
+    # ------------------------------------------------------------------------------------------------ how much
+
+    def _limit(self, scope: Scope) -> int:
+        limits = self.settings.limits
+        return limits.upload_bytes if scope["path"] == _UPLOADS else limits.body_bytes
+
+
+def _check_site(scope: Scope, headers: dict[str, str]) -> None:
+    """Refuse what a browser sends for a page of another origin: every write, and reads of the API too."""
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if scope["method"] in _READS and not scope["path"].startswith("/api/"):
+        return
+    if origin is not None and origin != f"{scope['scheme']}://{headers.get('host', '')}":
+        raise RefusedError(403, "origin", f"a page of {origin[:100]!r} may not do this; only the studio's own page may")
+    if site in ("cross-site", "same-site"):
+        raise RefusedError(403, "origin", "another page may not do this; only the studio's own page may")
+
+
+def _check_length(headers: dict[str, str], limit: int) -> None:
+    given = headers.get("content-length")
+    if given is None:
+        return
+    if not given.isascii() or not given.isdigit():
+        raise RefusedError(400, "request", f"Content-Length {given[:40]!r} is no number")
+    if int(given) > limit:
+        raise _too_large(limit)
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    """Count a body as it comes, whatever its head said."""
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise _too_large(limit)
+        return message
+
+    return counted
+
+
+def _too_large(limit: int) -> RefusedError:
+    return RefusedError(413, "large", f"the body is too large; at most {limit / 1e6:,.1f} MB are taken here")
+
+
+def _with_headers(send: Send, path: str) -> Send:
+    headers = dict(_HEADERS)
+    if path == "/live":
+        headers["content-security-policy"] = _LIVE_POLICY
+    if path.startswith("/api/"):
+        headers["cache-control"] = "no-store"
+
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = {name.lower() for name, _ in message.get("headers", ())}
+            ours = [(name.encode(), value.encode()) for name, value in headers.items() if name.encode() not in given]
+            message = {**message, "headers": [*message.get("headers", ()), *ours]}
+        await send(message)
+
+    return with_headers
+
+
+async def _answer(send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    kind = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*kind, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _host_and_port(host: str) -> tuple[str, int]:
+    """Take a Host header apart; ("", 0) where it is none.
+
+    Example:
+        >>> _host_and_port("[::1]:7860"), _host_and_port("LOCALHOST:7860"), _host_and_port("evil")
+        (('::1', 7860), ('localhost', 7860), ('evil', 80))
+    """
+    name, colon, port = host.rpartition(":")
+    if not colon or host.endswith("]"):
+        name, port = host, "80"
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    if not (port.isascii() and port.isdigit() and len(port) < 6):
+        return "", 0
+    return name.lower(), int(port)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _own_names() -> tuple[str, ...]:
+    name = socket.gethostname().lower()
+    return (name, f"{name}.local")

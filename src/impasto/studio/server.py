@@ -1,0 +1,112 @@
+"""From the command line to uvicorn: lock, socket, token, browser."""
+
+import os
+import secrets
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from impasto.errors import OptionError
+from impasto.studio.app import create_app
+from impasto.studio.settings import Settings
+from impasto.studio.storage import Folder, Lock
+from impasto.studio.studio import Studio
+
+
+def with_token(settings_of: Callable[[str], Settings], *, is_local: bool) -> Settings:
+    """Make settings with a token where others can reach the studio: ``IMPASTO_STUDIO_TOKEN``, or one by chance."""
+    chosen = os.environ.get("IMPASTO_STUDIO_TOKEN", "")
+    if chosen and (len(chosen) < 16 or not chosen.isascii() or not chosen.replace("-", "").replace("_", "").isalnum()):
+        raise OptionError("IMPASTO_STUDIO_TOKEN must be 16 or more letters, digits, - and _; leave it away and one is made")
+    return settings_of(chosen or ("" if is_local else secrets.token_urlsafe(24)))
+
+
+def serve(settings: Settings, *, say: Callable[[str], None], open_browser: bool) -> None:
+    """Serve until interrupted.
+
+    Args:
+        settings: where and what.
+        say: shows a line to the user.
+        open_browser: whether the page is opened.
+
+    Raises:
+        ImpastoError: the address or the data folder cannot be used.
+    """
+    Folder(settings.data)
+    with Lock(settings.data), _bound(settings) as bound:
+        app = create_app(settings)
+        address = entrance(settings)
+        say(f"studio: {address}")
+        say(f"data: {settings.data}; to end: Ctrl-C")
+        if not settings.is_local:
+            say(f"from another device: {address.replace(settings.address, address_for_others(settings))}")
+            say("whoever has this address with its token can use the studio; traffic is not encrypted")
+        server = _Server(app)
+        if open_browser:
+            threading.Timer(0.5, webbrowser.open, (address,)).start()
+        server.run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, which lets the streams of events end first."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.studio: Studio = app.state.studio
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+            timeout_keep_alive=20,
+            limit_concurrency=1000,
+            ws="none",
+            proxy_headers=False,
+        )
+        super().__init__(config)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End, once the streams have ended."""
+        self.studio.leave()
+        super().handle_exit(sig, frame)
+
+
+def entrance(settings: Settings) -> str:
+    """Return the address to open, with the token where there is one."""
+    return settings.address + (f"?token={settings.token}" if settings.token else "")
+
+
+def address_for_others(settings: Settings) -> str:
+    """Return the address to open on another device in the same network."""
+    if settings.host not in ("0.0.0.0", "::"):
+        return settings.address
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("10.255.255.255", 1))  # sends nothing: asks only by which address it would go
+            return f"http://{probe.getsockname()[0]}:{settings.port}/"
+        except OSError:
+            return f"http://{socket.gethostname()}:{settings.port}/"
+
+
+def _bound(settings: Settings) -> socket.socket:
+    """Bind the socket before anything else, so that a taken port is said at once.
+
+    Raises:
+        OptionError: it cannot be bound.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        raise OptionError(
+            f"--host {settings.host} --port {settings.port} cannot be bound ({error.strerror or error}); "
+            f"choose another, such as --port {settings.port + 1 if settings.port < 65535 else 7861}"
+        ) from error
+    return bound

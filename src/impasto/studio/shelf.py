@@ -1,0 +1,181 @@
+"""The shelf of styles: those that came with impasto, those named on the command line, and pictures dropped here."""
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from safetensors import SafetensorError, safe_open
+
+from impasto.studio.database import Database
+from impasto.studio.events import Hub
+from impasto.studio.gallery import Gallery
+from impasto.studio.jobs import StateError
+from impasto.studio.storage import IDENTITY, Folder, new_identity
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_SUFFIX = ".style.safetensors"
+_FACTS = ("title", "artist", "date", "source", "licence")
+_SHIPPED = Path(str(files("impasto") / "data" / "styles"))
+_PREVIEWS = Path(str(files("impasto") / "data" / "style-previews"))
+
+
+@dataclass
+class Shelf:
+    """Every style there is. Style files are looked into without torch: their facts stand in their head."""
+
+    database: Database
+    folder: Folder
+    gallery: Gallery
+    hub: Hub
+    _facts: dict[tuple[str, float], dict[str, str]] = field(default_factory=dict)
+
+    def styles(self, q: str = "", favourite: bool | None = None) -> list[dict[str, Any]]:
+        """Return the styles as the API shows them: favourites first, then uploads, newest first, then by name."""
+        loved = {row["style"] for row in self.database.rows("SELECT style FROM favourites")}
+        own = [self._shown_upload(row) for row in self.database.rows("SELECT * FROM styles ORDER BY number DESC")]
+        named = [self._shown_file(name, path) for name, path in self.named().items()]
+        found = [each | {"favourite": each["id"] in loved} for each in own + named]
+        words = q.lower().split()
+        found = [each for each in found if all(word in _searched(each) for word in words)]
+        found = [each for each in found if favourite is None or each["favourite"] == favourite]
+        return sorted(found, key=lambda each: not each["favourite"])
+
+    def style(self, identity: str) -> dict[str, Any]:
+        """Return one style.
+
+        Raises:
+            LookupError: there is none.
+        """
+        for each in self.styles():
+            if each["id"] == identity:
+                return each
+        raise LookupError(f"there is no style {identity!r}; see /api/v1/styles")
+
+    def named(self) -> dict[str, Path]:
+        """Return the style files by name, as :func:`impasto.styles.known_styles` does."""
+        return dict(sorted({**_in(_SHIPPED), **_in(_own_folder())}.items()))
+
+    def add(self, upload: str, title: str) -> dict[str, Any]:
+        """Make an upload a style.
+
+        Raises:
+            LookupError: there is no such upload.
+        """
+        row = self.gallery.upload(upload)
+        identity = new_identity("s")
+        title = title.strip() or row["name"].rsplit(".", 1)[0]
+        self.database.run(
+            "INSERT INTO styles (id, upload, title, created) VALUES (?, ?, ?, ?)", (identity, upload, title[:200], time.time())
+        )
+        return self.style(identity)
+
+    def change(self, identity: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Change whether a style is a favourite, or the title of an upload.
+
+        Raises:
+            LookupError: there is none.
+            StateError: the title of a style that is no upload.
+        """
+        style = self.style(identity)
+        if "title" in changes and style["origin"] != "upload":
+            raise StateError(f"style {identity!r} has its title in its file; only uploads can be called otherwise")
+        if "title" in changes:
+            self.database.run("UPDATE styles SET title = ? WHERE id = ?", (changes["title"], identity))
+        if "favourite" in changes:
+            statement = (
+                "INSERT OR IGNORE INTO favourites VALUES (?)"
+                if changes["favourite"]
+                else "DELETE FROM favourites WHERE style = ?"
+            )
+            self.database.run(statement, (identity,))
+        return self.style(identity)
+
+    def delete(self, identity: str) -> None:
+        """Take an upload from the shelf.
+
+        Raises:
+            LookupError: there is none.
+            StateError: it is no upload.
+        """
+        if self.style(identity)["origin"] != "upload":
+            raise StateError(f"style {identity!r} was not added here and cannot be deleted here; see impasto styles remove")
+        self.database.run("DELETE FROM styles WHERE id = ?", (identity,))
+        self.database.run("DELETE FROM favourites WHERE style = ?", (identity,))
+        self.hub.gone("style", identity)
+
+    def source(self, identity: str) -> dict[str, str]:
+        """Return what a worker needs to read a style: its file, its name, and whether it is a picture.
+
+        Raises:
+            LookupError: there is none.
+        """
+        if IDENTITY.fullmatch(identity) and identity[0] in "us":
+            row = self.database.row("SELECT upload FROM styles WHERE id = ?", (identity,))
+            upload = self.gallery.upload(identity if identity[0] == "u" else row["upload"] if row else identity)
+            return {"path": str(self.folder.upload(upload["id"])), "name": upload["name"], "kind": "picture"}
+        named = self.named()
+        if identity not in named:
+            raise LookupError(f"there is no style {identity!r}; see /api/v1/styles")
+        return {"path": str(named[identity]), "name": identity, "kind": "named"}
+
+    def preview(self, identity: str) -> tuple[Path, Path | None]:
+        """Return where the preview of a style lies, and the style file to make it from where it is not there yet.
+
+        Raises:
+            LookupError: there is no such style.
+        """
+        row = self.database.row("SELECT upload FROM styles WHERE id = ?", (identity,))
+        if row:
+            return self.folder.upload(row["upload"], ".thumb.jpg"), None
+        named = self.named()
+        if identity not in named:
+            raise LookupError(f"there is no style {identity!r}; see /api/v1/styles")
+        path, packed = named[identity], _PREVIEWS / f"{identity}.webp"
+        if path.parent == _SHIPPED and packed.is_file():
+            return packed, None
+        stat = path.stat()
+        of_file = hashlib.sha256(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
+        made = self.folder.style_preview(identity, of_file)
+        return made, None if made.is_file() else path
+
+    def _shown_upload(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        empty = dict.fromkeys(_FACTS, "")
+        address = f"/api/v1/styles/{row['id']}/preview"
+        return {"id": row["id"]} | empty | {"title": row["title"], "origin": "upload", "preview": address}
+
+    def _shown_file(self, name: str, path: Path) -> dict[str, Any]:
+        origin = "shipped" if path.parent == _SHIPPED else "named"
+        facts = self._facts_of(path)
+        shown = {fact: facts.get(fact, "") for fact in _FACTS}
+        return {"id": name} | shown | {"origin": origin, "preview": f"/api/v1/styles/{name}/preview"}
+
+    def _facts_of(self, path: Path) -> dict[str, str]:
+        try:
+            key = (str(path), path.stat().st_mtime)
+            if key not in self._facts:
+                with safe_open(path, "np") as opened:
+                    self._facts[key] = dict(opened.metadata() or {})
+            return self._facts[key]
+        except (OSError, SafetensorError):
+            return {"title": "cannot be read; remove it and add it again"}
+
+
+def _own_folder() -> Path:
+    chosen = os.environ.get("IMPASTO_STYLES")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_data_path("impasto", appauthor=False) / "styles"
+
+
+def _in(folder: Path) -> dict[str, Path]:
+    found = {path.name.removesuffix(_SUFFIX): path for path in sorted(folder.glob(f"*{_SUFFIX}"))}
+    return {name: path for name, path in found.items() if NAME.fullmatch(name)}
+
+
+def _searched(style: Mapping[str, Any]) -> str:
+    return " ".join(str(style[name]) for name in ("id", "title", "artist", "date")).lower()

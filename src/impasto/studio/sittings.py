@@ -1,0 +1,149 @@
+"""One sitting of a painter in a worker: how far it is, what it tells on the way, and how it stands when it stops."""
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from impasto import images
+from impasto.engine import Step
+from impasto.images import fitted_size, resize
+from impasto.recipes import gatys
+from impasto.studio.worker import Line, Message
+from impasto.tensors import Image
+
+_PREVIEW_PX = 512
+_SECONDS_BETWEEN = {"progress": 0.25, "preview": 0.5, "stood": 5.0}
+_SHARE_OF_TIME = {"progress": 1.0, "preview": 0.1, "stood": 0.05}
+
+
+@dataclass
+class Sitting:
+    """How far a painting is, over all the times it was begun.
+
+    Attributes:
+        picture: where it stood, (1, 3, height, width); None at the start.
+        scale: index of the size that is being painted.
+        here: steps done at that size.
+        done: steps done in earlier sittings.
+        before: seconds of earlier sittings.
+        seconds: of all sittings.
+    """
+
+    picture: Image | None = None
+    scale: int = 0
+    here: int = 0
+    done: int = 0
+    now: int = 0
+    before: float = 0.0
+    seconds: float = 0.0
+    interruptions: int = 0
+
+    @classmethod
+    def of(cls, order: Message) -> "Sitting":
+        """Return where the painting of an order stood; at the start where its file is not there."""
+        stood, path = order.get("stood"), Path(order["work"] + ".npy")
+        if not stood or not path.is_file():
+            return cls()
+        with path.open("rb") as file:
+            picture = torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))[None]
+        seconds = stood["seconds"]
+        return cls(picture, stood["scale"], stood["here"], stood["done"], 0, seconds, seconds, stood["interruptions"] + 1)
+
+    def take(self, step: Step) -> None:
+        """Take one more step into account."""
+        self.here = self.here + 1 if step.scale == self.scale else 1
+        self.scale, self.now, self.seconds = step.scale, step.number, self.before + step.seconds
+
+    def described(self, *, is_finished: bool) -> dict[str, Any]:
+        """Return what a record, and a resumption, says of the steps."""
+        found: dict[str, Any] = {"done": self.done + self.now, "scale": self.scale, "here": self.here, "finished": is_finished}
+        return found | ({"interruptions": self.interruptions} if self.interruptions else {})
+
+
+class Pace:
+    """When something is due again: after a while, and so that it takes a small share of the time."""
+
+    def __init__(self, what: str) -> None:
+        self.pause, self.share, self.due = _SECONDS_BETWEEN[what], _SHARE_OF_TIME[what], 0.0
+
+    def is_due(self) -> bool:
+        """Whether it is time."""
+        return time.monotonic() >= self.due
+
+    def took(self, began: float) -> None:
+        """Say when it was begun, after it is done."""
+        now = time.monotonic()
+        self.due = now + max(self.pause, (now - began) / self.share)
+
+
+def painted(easel: gatys.Easel, sitting: Sitting, order: Message, line: Line) -> Step | None:
+    """Paint to the end, or until the parent says stop; then None, and where it stands is saved."""
+    paces = {what: Pace(what) for what in _SECONDS_BETWEEN}
+    paces["stood"].took(time.monotonic())
+    step: Step | None = None
+    for step in gatys.paint_on(easel):
+        sitting.take(step)
+        is_last = step.number >= step.total
+        preview = paces["preview"].is_due() or is_last
+        if preview:
+            began = time.monotonic()
+            _write_preview(Path(order["work"] + ".jpg"), step.image)
+            paces["preview"].took(began)
+        if preview or paces["progress"].is_due() or step.note:
+            line.say("progress", progress=_progress(step, sitting), preview=preview)
+            paces["progress"].took(time.monotonic())
+        if is_last or line.how == "finish":
+            return step
+        if line.how == "stop":
+            _save(step, sitting, order, line)
+            return None
+        if paces["stood"].is_due():
+            began = time.monotonic()
+            _save(step, sitting, order, line)
+            paces["stood"].took(began)
+    return step
+
+
+def _progress(step: Step, sitting: Sitting) -> dict[str, Any]:
+    share = step.seconds / max(step.seconds + step.seconds_left, 1e-9)
+    return {
+        "step": sitting.done + step.number,
+        "steps": sitting.done + step.total,
+        "share": round(share, 4) if math.isfinite(share) else 0.0,
+        "size": [step.image.shape[-1], step.image.shape[-2]],
+        "losses": {name: float(f"{value:.4g}") if math.isfinite(value) else None for name, value in step.losses.items()},
+        "seconds": round(sitting.seconds, 1),
+        "seconds_left": round(step.seconds_left, 1) if math.isfinite(step.seconds_left) else None,
+        "note": step.note,
+    }
+
+
+def _write_preview(path: Path, image: Image) -> None:
+    small = image if max(picture_size(image)) <= _PREVIEW_PX else resize(image, fitted_size(picture_size(image), _PREVIEW_PX))
+    images.write(path, small.detach().cpu(), quality=85)
+
+
+def _save(step: Step, sitting: Sitting, order: Message, line: Line) -> None:
+    """Save where a painting stands; it appears whole or not at all."""
+    path = Path(order["work"] + ".npy")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.save(file, step.image[0].detach().cpu().numpy().astype(np.float16), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    line.say(
+        "stood",
+        stood=sitting.described(is_finished=False) | {"seconds": sitting.seconds, "interruptions": sitting.interruptions},
+    )
+
+
+def picture_size(image: Image) -> tuple[int, int]:
+    """Return (height, width)."""
+    return image.shape[-2], image.shape[-1]

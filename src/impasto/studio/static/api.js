@@ -1,0 +1,101 @@
+// The public API, and nothing else: docs/studio-api.md.
+
+const ROOT = '/api/v1';
+
+/** What the studio refuses, in one sentence; `field` names the control that caused it. */
+export class ApiError extends Error {
+  constructor({ code, message, field }, status = 0, retry = null) {
+    super(message);
+    Object.assign(this, { code, field: field ?? null, status, retry });
+  }
+}
+
+export const wasAborted = (error) => error?.name === 'AbortError';
+
+export async function call(method, path, { body, signal, headers = {} } = {}) {
+  const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json', ...headers } };
+  let answer;
+  try {
+    answer = await fetch(ROOT + path, { method, signal, headers, ...json });
+  } catch (error) {
+    throw wasAborted(error) ? error : unreachable();
+  }
+  if (!answer.ok) throw await refusal(answer);
+  return answer.status === 204 ? null : answer.json();
+}
+
+export const get = (path, how) => call('GET', path, how);
+export const post = (path, body = {}, how = {}) => call('POST', path, { body, ...how });
+export const patch = (path, body) => call('PATCH', path, { body });
+export const remove = (path, how) => call('DELETE', path, how);
+
+/** Ask for a job; a lost answer may be asked again and is the same job. */
+export function order(body, { signal, key = newKey() } = {}) {
+  return post('/jobs', body, { signal, headers: { 'idempotency-key': key } });
+}
+
+/** Send a picture; `onShare` hears how much of it has gone, 0 to 1. */
+export function upload(blob, name, { onShare, signal } = {}) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open('POST', `${ROOT}/uploads?name=${encodeURIComponent(name.slice(0, 120))}`);
+    request.setRequestHeader('content-type', 'application/octet-stream');
+    request.upload.onprogress = (event) => event.lengthComputable && onShare?.(event.loaded / event.total);
+    request.onerror = () => reject(unreachable());
+    request.onabort = () => reject(new DOMException('', 'AbortError'));
+    request.onload = () => {
+      const answer = parsed(request.responseText);
+      if (request.status === 201 && answer) resolve(answer);
+      else reject(new ApiError(answer?.error ?? unknown(request.status), request.status));
+    };
+    signal?.addEventListener('abort', () => request.abort());
+    request.send(blob);
+  });
+}
+
+/** Fetch a file and hand it to the browser to keep. */
+export async function download(path) {
+  let answer;
+  try {
+    answer = await fetch(ROOT + path);
+  } catch {
+    throw unreachable();
+  }
+  if (!answer.ok) throw await refusal(answer);
+  const address = URL.createObjectURL(await answer.blob());
+  const link = document.createElement('a');
+  link.href = address;
+  link.download = fileName(answer.headers.get('content-disposition') ?? '');
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+export const eventsAddress = `${ROOT}/events`;
+export const resultImage = (id) => `${ROOT}/results/${id}/image`;
+
+function fileName(disposition) {
+  const coded = /filename\*=utf-8''([^;]+)/i.exec(disposition);
+  if (coded) return decodeURIComponent(coded[1]);
+  return /filename="([^"]+)"/.exec(disposition)?.[1] ?? 'impasto';
+}
+
+async function refusal(answer) {
+  const told = parsed(await answer.text());
+  return new ApiError(told?.error ?? unknown(answer.status), answer.status, answer.headers.get('retry-after'));
+}
+
+const unreachable = () => new ApiError({ code: 'network', message: '' });
+const unknown = (status) => ({ code: 'bug', message: '', field: null, status });
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+// crypto.randomUUID is only there over https and on this machine; a phone on the same network has neither.
+const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');

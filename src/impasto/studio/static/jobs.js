@@ -1,0 +1,70 @@
+// Every job as it is now: one stream of events for all, which connects again by itself.
+
+import { eventsAddress, get } from './api.js';
+
+const POLL_MS = 4000;
+const AGAIN_MS = 3000;
+const ENDED = ['done', 'failed', 'cancelled', 'paused'];
+
+export const jobs = new Map();
+const listeners = { job: new Set(), gone: new Set(), line: new Set() };
+let stream = null;
+let last = '';
+
+export const on = (what, listener) => {
+  listeners[what].add(listener);
+  return () => listeners[what].delete(listener);
+};
+export const hasEnded = (job) => ENDED.includes(job.state);
+
+/** Take a job as it is told, unless something newer is known. */
+export function take(job) {
+  const known = jobs.get(job.id);
+  if (known && known.version > job.version) return known;
+  jobs.set(job.id, job);
+  for (const listener of listeners.job) listener(job);
+  return job;
+}
+
+export function connect() {
+  stream = new EventSource(last ? `${eventsAddress}?last=${last}` : eventsAddress);
+  stream.addEventListener('open', async () => {
+    tellAll('line', true);
+    const { items } = await get('/jobs?limit=100').catch(() => ({ items: [] }));
+    for (const job of items.reverse()) take(job);
+  });
+  stream.addEventListener('job', (event) => {
+    last = event.lastEventId || last;
+    take(JSON.parse(event.data));
+  });
+  stream.addEventListener('gone', (event) => {
+    const gone = JSON.parse(event.data);
+    if (gone.kind === 'job') jobs.delete(gone.id);
+    tellAll('gone', gone);
+  });
+  stream.addEventListener('error', () => {
+    tellAll('line', false);
+    if (stream.readyState !== EventSource.CLOSED) return;
+    setTimeout(connect, AGAIN_MS);
+  });
+}
+
+function tellAll(what, value) {
+  for (const listener of listeners[what]) listener(value);
+}
+
+/** Wait until a job has ended; asks by itself where the stream is silent. */
+export function ended(first, { signal } = {}) {
+  return new Promise((resolve, reject) => {
+    const finish = (act, value) => {
+      stop();
+      clearInterval(timer);
+      act(value);
+    };
+    const look = (job) => job.id === first.id && hasEnded(job) && finish(resolve, job);
+    const stop = on('job', look);
+    const timer = setInterval(() => get(`/jobs/${first.id}`).then(take, (error) => finish(reject, error)), POLL_MS);
+    signal?.addEventListener('abort', () => finish(reject, new DOMException('', 'AbortError')));
+    look(take(first));
+  });
+}

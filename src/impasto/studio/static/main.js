@@ -1,0 +1,123 @@
+// The page begins: facts from the API, words, then every part; what was chosen before a reload comes back.
+
+import { get } from './api.js';
+import { $, icon, set, translate } from './dom.js';
+import { setUpEasel } from './easel.js';
+import { deleteResults, setUpGallery, show as showGallery } from './gallery.js';
+import { setUpIntake } from './intake.js';
+import * as jobs from './jobs.js';
+import { setUpMask } from './mask.js';
+import { showErrorText } from './notices.js';
+import { setUpPainting, watch } from './painting.js';
+import { setUpPreview } from './preview.js';
+import { setUpQueue } from './queue.js';
+import { setUpResult } from './result.js';
+import { setUpSaving } from './saving.js';
+import { setUpSettings } from './settings.js';
+import { setUpShelf } from './shelf.js';
+import { change, facts, kept, state, styleOf } from './state.js';
+import { LANGUAGES, chooseLanguage, languageNow, loadLanguage, onLanguage, preferredLanguage, retell, t } from './texts.js';
+
+/** Shown first to someone who has chosen nothing yet. */
+const FIRST_STYLE = 'gauguin-arlesiennes';
+
+async function begin() {
+  const words = loadLanguage(preferredLanguage());
+  const asked = Promise.all([get('/status'), get('/recipes'), get('/styles')]);
+  await words;
+  translate();
+  setUpLanguages();
+  for (const place of document.querySelectorAll('[data-icon]')) place.prepend(icon(place.dataset.icon));
+  try {
+    const [status, recipes, styles] = await asked;
+    Object.assign(facts, { status, recipes: recipes.recipes, run: recipes.run, presets: recipes.presets, styles: styles.items });
+  } catch (error) {
+    showErrorText($('#line'), error.code === 'token' ? 'error.token' : 'line.never');
+    return;
+  }
+  const before = kept();
+  restoreOptions(before);
+  setUpEverything();
+  retell();
+  chooseFirstStyle(before);
+  await restoreWork(before);
+  route();
+  addEventListener('hashchange', route);
+  document.body.dataset.ready = 'yes';
+}
+
+function setUpEverything() {
+  setUpEasel();
+  setUpShelf();
+  setUpSettings();
+  setUpMask();
+  setUpPreview();
+  setUpPainting();
+  setUpSaving();
+  setUpGallery();
+  setUpResult((id) => deleteResults([id]));
+  setUpQueue();
+  setUpIntake();
+  jobs.on('line', (isThere) => {
+    $('#line').hidden = isThere;
+    if (!isThere) showErrorText($('#line'), 'line.lost');
+  });
+  jobs.connect();
+  // A studio that offers the webcam page says so in its status.
+  $('#live-link').hidden = !facts.status.live;
+}
+
+function restoreOptions({ options, method, mixing }) {
+  const kinds = facts.recipes.map((each) => each.kind);
+  if (options) state.options = { ...state.options, ...options };
+  if (kinds.includes(method)) state.method = method;
+  state.mixing = Boolean(mixing);
+}
+
+function chooseFirstStyle({ styles, style }) {
+  const there = (styles ?? []).filter((each) => styleOf(each.id));
+  const first = [style, FIRST_STYLE].find(styleOf) ?? facts.styles[0]?.id;
+  change('styles', { styles: there.length ? there : first ? [{ id: first, weight: 50 }] : [] });
+}
+
+async function restoreWork({ photo, painting }) {
+  if (!photo) return;
+  const found = await get(`/uploads/${photo}`).catch(() => null);
+  if (!found) return;
+  change('photo', { photo: found });
+  const job = painting && (await get(`/jobs/${painting}`).catch(() => null));
+  if (job) watch(job);
+}
+
+// ------------------------------------------------------------------------------------------------ views, languages
+
+function route() {
+  const isGallery = location.hash === '#/gallery';
+  $('#studio').hidden = isGallery;
+  $('#gallery').hidden = !isGallery;
+  set($('#to-studio'), 'aria-current', isGallery ? null : 'page');
+  set($('#to-gallery'), 'aria-current', isGallery ? 'page' : null);
+  document.body.dataset.view = isGallery ? 'gallery' : 'studio';
+  document.title = t(isGallery ? 'app.title_gallery' : 'app.title');
+  showGallery(isGallery);
+  scrollTo(0, 0);
+}
+
+function setUpLanguages() {
+  const choice = $('#language');
+  for (const [code, name] of Object.entries(LANGUAGES)) {
+    const option = document.createElement('option');
+    option.value = code;
+    option.lang = code;
+    option.textContent = name;
+    choice.append(option);
+  }
+  choice.value = languageNow();
+  choice.addEventListener('change', () => chooseLanguage(choice.value));
+  onLanguage(() => {
+    translate();
+    route();
+  });
+}
+
+begin();

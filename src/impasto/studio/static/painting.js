@@ -1,0 +1,168 @@
+// The painting on the easel: begin it, watch it, stop it, go on with it.
+
+import { order, post, resultImage } from './api.js';
+import { $, button, say, set, tell } from './dom.js';
+import * as easel from './easel.js';
+import * as jobs from './jobs.js';
+import { clearAll, registerPlace, showError, showErrorText, showWhere, speak } from './notices.js';
+import { change, on, request, state } from './state.js';
+import { duration, onLanguage, t } from './texts.js';
+
+let spoken = '';
+let isAsking = false;
+/** What was asked of a running job and not yet done; the state changes with its next step. */
+const asked = new Map();
+
+export function setUpPainting() {
+  registerPlace('paint', { place: $('#paint-error'), control: $('#paint') });
+  $('#paint').addEventListener('click', begin);
+  jobs.on('job', (job) => job.id === state.painting && show(job));
+  jobs.on('gone', ({ id }) => id === state.painting && putAway());
+  on('photo', () => !state.painting && hide());
+  onLanguage(() => current() && show(current()));
+}
+
+const current = () => jobs.jobs.get(state.painting);
+
+async function begin() {
+  clearAll();
+  if (!state.photo) {
+    showErrorText($('#photo-error'), 'error.no_photo', {}, $('#choose-photo'));
+    $('#choose-photo').focus();
+    return;
+  }
+  if (isAsking) return;
+  isAsking = true;
+  set($('#paint'), 'aria-busy', 'true');
+  try {
+    watch(await order(request(state.method)));
+    $('#painting').scrollIntoView({ block: 'nearest' });
+  } catch (error) {
+    showWhere(error, 'paint');
+  } finally {
+    isAsking = false;
+    set($('#paint'), 'aria-busy', null);
+  }
+}
+
+/** Put a job on the easel. */
+export function watch(job) {
+  state.painting = job.id;
+  spoken = '';
+  change('painting');
+  jobs.take(job);
+  easel.look('painting');
+  show(jobs.jobs.get(job.id));
+}
+
+function putAway() {
+  change('painting', { painting: null });
+  hide();
+}
+
+function hide() {
+  $('#painting').hidden = true;
+  $('#views').hidden = true;
+  if (easel.view === 'painting') easel.look('instant');
+}
+
+// ------------------------------------------------------------------------------------------------ what is seen
+
+function show(job) {
+  if (jobs.hasEnded(job)) asked.delete(job.id);
+  $('#painting').hidden = false;
+  $('#views').hidden = false;
+  const share = job.state === 'done' ? 1 : (job.progress?.share ?? 0);
+  const bar = $('#painting-bar');
+  bar.value = share;
+  bar.hidden = job.state === 'done';
+  if (job.state === 'queued' || (job.state === 'running' && !job.progress)) bar.removeAttribute('value');
+  $('#painting').dataset.state = job.state;
+  tell($('#view-painting-share'), job.state === 'running' && job.progress ? `${Math.round(share * 100)} %` : '');
+  const [line, vars] = words(job);
+  say($('#painting-line'), line, vars);
+  const picture = job.result ? resultImage(job.result) : job.preview;
+  if (picture) easel.put('painting', picture);
+  const place = $('#painting-error');
+  place.hidden = job.state !== 'failed';
+  if (job.state === 'failed') showError(place, job.error);
+  const names = buttons(job).map(([name]) => name).join();
+  if ($('#painting-buttons').dataset.names !== names) drawButtons(job, names);
+  announce(job, share);
+  change('scene');
+}
+
+export function words(job) {
+  const { progress } = job;
+  const left = job.eta_seconds === null ? '' : duration(job.eta_seconds);
+  if (asked.has(job.id) && job.state === 'running') return ['painting.stopping'];
+  if (job.state === 'queued') return job.position ? ['painting.queued', { count: job.position, left }] : ['painting.next', { left }];
+  if (job.state === 'running' && !progress) return ['painting.starting', { left }];
+  const how = progress ? { step: progress.step, steps: progress.steps, width: progress.size[0], height: progress.size[1], left } : {};
+  if (job.state === 'running') return [left ? 'painting.running' : 'painting.running_unknown', how];
+  if (job.state === 'done') return ['painting.done', { took: duration(progress?.seconds || job.finished - job.started) }];
+  if (job.state === 'failed') return ['painting.failed'];
+  const state_ = job.state === 'paused' ? 'paused' : 'cancelled';
+  return progress ? [`painting.${state_}`, how] : [`painting.${state_}_early`];
+}
+
+/** What may be done with a job as it stands: [name, sign, what is asked of the studio]. */
+export function buttons(job) {
+  const all = {
+    pause: ['job.pause', 'pause', 'pause'],
+    finish: ['job.finish', 'check', 'finish'],
+    cancel: ['job.cancel', 'close', 'cancel'],
+    continue: ['job.continue', 'play', 'continue'],
+    more: ['job.more', 'brush', 'continue'],
+    retry: ['job.retry', 'undo', 'retry'],
+  };
+  const isPainted = job.kind !== 'instant';
+  const of = {
+    queued: ['cancel'],
+    running: isPainted ? ['pause', 'finish', 'cancel'] : ['cancel'],
+    paused: ['continue', ...(job.progress && isPainted ? ['finish'] : []), 'cancel'],
+    cancelled: [...(job.can_continue ? ['continue', 'finish'] : []), 'retry'],
+    failed: [...(job.can_continue ? ['continue'] : []), 'retry'],
+    done: job.kind === 'paint' && job.result ? ['more'] : [],
+  }[job.state];
+  return of.map((name) => all[name]);
+}
+
+function drawButtons(job, names) {
+  const place = $('#painting-buttons');
+  const had = place.contains(document.activeElement);
+  place.dataset.names = names;
+  place.replaceChildren(
+    ...buttons(job).map(([name, sign, what]) => button(name, { sign, on: { click: () => ask(job.id, what) }, 'data-do': what })),
+  );
+  if (had) (place.querySelector('button') ?? $('#paint')).focus();
+}
+
+/** Ask something of a job; returns the job as it is then. */
+export async function ask(id, what, body = {}) {
+  const place = $('#painting-error');
+  place.hidden = true;
+  try {
+    if (['pause', 'finish', 'cancel'].includes(what)) asked.set(id, what);
+    const job = await post(`/jobs/${id}/${what}`, body);
+    jobs.take(job);
+    if (id !== state.painting) return job;
+    if (job.id === id) easel.look('painting');
+    else watch(job);
+    return job;
+  } catch (error) {
+    asked.delete(id);
+    if (id === state.painting) showError(place, error);
+    throw error;
+  }
+}
+
+/** For those who hear the page: each change of state, and every quarter of the way. */
+function announce(job, share) {
+  const quarter = job.state === 'running' ? Math.floor(share * 4) : 0;
+  const now = `${job.id} ${job.state} ${quarter}`;
+  if (now === spoken) return;
+  spoken = now;
+  const [line, vars] = words(job);
+  speak(t(line, vars), { now: job.state !== 'running' });
+}

@@ -1,0 +1,141 @@
+// One result: large, over its photo, with its record and all that can be done with it.
+
+import { get, patch, post } from './api.js';
+import { $, button, h, openDialog, set } from './dom.js';
+import { clearError, notice, showError } from './notices.js';
+import { watch } from './painting.js';
+import { offer } from './saving.js';
+import { Split } from './split.js';
+import { change, styleOf, useAgain } from './state.js';
+import { bytes, day, duration, hasText, onLanguage, t } from './texts.js';
+
+const split = new Split({ at: 30 });
+let result = null;
+let onDelete = () => {};
+
+export function setUpResult(whenDeleted) {
+  onDelete = whenDeleted;
+  $('#result-board').append(split.element);
+  $('#result-title').addEventListener('change', rename);
+  $('#result-buttons').append(
+    button('save.open', { sign: 'download', look: 'primary', on: { click: () => offer([result.id]) } }),
+    button('result.again', { sign: 'undo', on: { click: again }, id: 'result-again' }),
+    button('job.more', { sign: 'brush', on: { click: () => goOn('more') }, id: 'result-more' }),
+    button('result.refine', { sign: 'brush', on: { click: () => goOn('refine') }, id: 'result-refine' }),
+    button('result.favourite', { sign: 'heart', on: { click: mark }, id: 'result-heart' }),
+    button('gallery.delete', { sign: 'trash', on: { click: drop } }),
+  );
+  onLanguage(() => {
+    split.translate();
+    if (result) facts();
+  });
+}
+
+export async function showResult(id) {
+  clearError($('#result-error'));
+  result = null;
+  split.hide('under');
+  try {
+    result = await get(`/results/${id}`);
+  } catch (error) {
+    showError($('#gallery-error'), error);
+    return;
+  }
+  split.shape(result.width, result.height);
+  $('#result-title').value = result.title;
+  set($('#result-heart'), 'aria-pressed', String(result.favourite));
+  $('#result-more').hidden = result.kind !== 'paint';
+  $('#result-refine').hidden = result.kind === 'paint' || !result.upload || Boolean(result.request.masks?.length);
+  set($('#result-again'), 'disabled', !result.upload);
+  facts();
+  openDialog($('#result'));
+  if (result.upload) split.before(`/api/v1/uploads/${result.upload}/image`);
+  const mine = result;
+  await split.after(result.image);
+  if (mine === result) split.hide(result.upload ? '' : 'over');
+}
+
+function facts() {
+  const styles = result.styles.map((id) => styleOf(id)?.title ?? id).join(' + ');
+  const rows = [
+    ['record.styles', styles],
+    ['record.kind', t(`kind.${result.kind}`)],
+    ['record.size', `${result.width} × ${result.height} · ${bytes(result.bytes)}`],
+    ['record.created', day(result.created)],
+    ['record.took', duration(result.seconds)],
+    ['record.steps', result.record.steps?.done],
+    ...Object.entries(result.request.options ?? {}).map(([name, value]) => [`control.${name}`, value, name]),
+  ].filter(([, value]) => value !== undefined && value !== null && String(value) !== '');
+  $('#result-facts').replaceChildren(...rows.flatMap(row));
+}
+
+function row([key, value, name]) {
+  const named = hasText(key) ? { t: key } : { text: name ?? key };
+  const shown = Array.isArray(value) ? value.join(', ') : String(value);
+  const choice = `choice.${name}.${shown}`;
+  return [h('dt', named), name && hasText(choice) ? h('dd', { t: choice }) : h('dd', { text: shown })];
+}
+
+async function attempt(act) {
+  clearError($('#result-error'));
+  try {
+    return await act();
+  } catch (error) {
+    showError($('#result-error'), error);
+    return null;
+  }
+}
+
+async function rename() {
+  const title = $('#result-title').value.trim();
+  if (!title || title === result.title) {
+    $('#result-title').value = result.title;
+    return;
+  }
+  const changed = await attempt(() => patch(`/results/${result.id}`, { title }));
+  if (changed) tellOthers(changed);
+}
+
+async function mark() {
+  const changed = await attempt(() => patch(`/results/${result.id}`, { favourite: !result.favourite }));
+  if (!changed) return;
+  set($('#result-heart'), 'aria-pressed', String(changed.favourite));
+  tellOthers(changed);
+}
+
+function tellOthers(changed) {
+  result = { ...result, ...changed };
+  change('result', {}, { result: changed });
+}
+
+/** The same photo, styles and settings, back on the easel. */
+async function again() {
+  const photo = await attempt(() => get(`/uploads/${result.upload}`));
+  if (!photo) return;
+  $('#result').close();
+  location.hash = '#/';
+  useAgain(result.request, photo);
+  notice('result.used');
+}
+
+async function goOn(how) {
+  const started = await attempt(() =>
+    how === 'more'
+      ? post(`/jobs/${result.job}/continue`, {})
+      : post('/jobs', { kind: 'refine', result: result.id, options: refinable(), run: {} }),
+  );
+  if (!started) return;
+  const photo = result.upload ? await get(`/uploads/${result.upload}`).catch(() => null) : null;
+  $('#result').close();
+  location.hash = '#/';
+  if (photo) useAgain(result.request, photo);
+  watch(started);
+}
+
+const refinable = () => Object.fromEntries(Object.entries(result.request.options ?? {}).filter(([name]) => name !== 'engine'));
+
+function drop() {
+  $('#result').close();
+  onDelete(result.id);
+}
+

@@ -1,0 +1,127 @@
+// Taking pictures away: keep what is seen in the gallery, and download it in a form of one's choice.
+
+import { download, order, resultImage } from './api.js';
+import { $, h, openDialog, say, set } from './dom.js';
+import * as easel from './easel.js';
+import * as jobs from './jobs.js';
+import { clearError, clearWhere, notice, registerPlace, showError, showErrorText, showWhere, speak } from './notices.js';
+import { on, request, state } from './state.js';
+import { t } from './texts.js';
+
+const FORMS = ['png', 'jpeg', 'webp'];
+const FORM = 'impasto.form';
+/** What was kept last, so that the same picture is not kept twice: the request as text, and its result. */
+let last = { asked: '', result: null };
+let ids = null;
+
+export function setUpSaving() {
+  registerPlace('keep', { place: $('#paint-error'), control: $('#keep') });
+  $('#keep').addEventListener('click', keep);
+  $('#download').addEventListener('click', () => offer(null));
+  $('#form').append(...FORMS.map(formChoice));
+  $('#fetch').addEventListener('click', fetchIt);
+  jobs.on('gone', ({ id }) => id === last.result && (last = { asked: '', result: null }));
+  on('scene', showWhat);
+  on('view', showWhat);
+  on('photo', showWhat);
+  showWhat();
+}
+
+function formChoice(form) {
+  const radio = h('input', { type: 'radio', name: 'form', value: form });
+  radio.checked = form === remembered();
+  return h('label', {}, radio, h('span', { t: `save.${form}` }));
+}
+
+/** A painting that is done is in the gallery already. */
+const painted = () => (easel.view === 'painting' ? jobs.jobs.get(state.painting) : null);
+
+function showWhat() {
+  const job = painted();
+  const isUnfinished = Boolean(job && !job.result);
+  for (const name of ['#keep', '#download']) set($(name), 'disabled', !state.photo || isUnfinished);
+  $('#keep').hidden = Boolean(job?.result);
+}
+
+async function keep() {
+  clearWhere('keep');
+  set($('#keep'), 'aria-busy', 'true');
+  try {
+    await result();
+    notice('save.kept');
+    speak(t('save.kept'), { now: true });
+  } catch (error) {
+    showWhere(error, 'keep');
+  } finally {
+    set($('#keep'), 'aria-busy', null);
+  }
+}
+
+/** Return the id of the result that is looked at; the instant picture is painted once more, at its full size. */
+async function result() {
+  const job = painted();
+  if (job?.result) return job.result;
+  const asked = request('instant');
+  const text = JSON.stringify(asked);
+  if (last.asked === text && last.result) return last.result;
+  const done = await jobs.ended(await order({ ...asked, priority: 4 }));
+  if (done.state !== 'done') throw done.error ?? { code: 'cancelled', message: t('save.stopped') };
+  last = { asked: text, result: done.result };
+  if (easel.view === 'instant' && JSON.stringify(request('instant')) === text) easel.put('instant', resultImage(done.result));
+  return done.result;
+}
+
+// ------------------------------------------------------------------------------------------------ downloads
+
+/** Open the dialog for some results; for none: what is on the easel. */
+export function offer(some) {
+  if (!some && !state.photo) {
+    showErrorText($('#photo-error'), 'error.no_photo', {}, $('#choose-photo'));
+    return;
+  }
+  ids = some;
+  clearError($('#fetch-error'), $('#fetch'));
+  say($('#saving-title'), ids?.length > 1 ? 'save.several' : 'save.title', { count: ids?.length ?? 1 });
+  $('#fetch-status').hidden = true;
+  openDialog($('#saving'));
+}
+
+async function fetchIt() {
+  const form = $('input[name="form"]:checked').value;
+  const record = $('#with-record').checked;
+  remember(form);
+  const place = $('#fetch-error');
+  clearError(place, $('#fetch'));
+  set($('#fetch'), 'disabled', true);
+  $('#fetch-status').hidden = false;
+  try {
+    const how = `format=${form}&record=${record}`;
+    const wanted = ids ?? [await result()];
+    const path = wanted.length > 1 ? `/results/zip?ids=${wanted.join()}&${how}` : `/results/${wanted[0]}/export?${how}`;
+    await download(path);
+    $('#saving').close();
+  } catch (error) {
+    showError(place, error, $('#fetch'));
+  } finally {
+    set($('#fetch'), 'disabled', null);
+    $('#fetch-status').hidden = true;
+  }
+}
+
+function remembered() {
+  try {
+    const kept = localStorage.getItem(FORM);
+    return FORMS.includes(kept) ? kept : FORMS[0];
+  } catch {
+    return FORMS[0];
+  }
+}
+
+function remember(form) {
+  try {
+    localStorage.setItem(FORM, form);
+  } catch {
+    // The choice holds until the page is closed.
+  }
+}
+

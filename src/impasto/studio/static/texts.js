@@ -1,0 +1,88 @@
+// The words of the page: one catalogue for each language, and the choice between them.
+
+export const LANGUAGES = { en: 'English', zh: '中文' };
+const REMEMBERED = 'impasto.language';
+
+let catalogue = null; // until the language is loaded nothing has words
+let language = 'en';
+let plural = new Intl.PluralRules('en');
+const listeners = new Set();
+
+export const languageNow = () => language;
+export const isEnglish = () => language === 'en';
+
+/** Choose by what is remembered, then by what the browser prefers. */
+export function preferredLanguage() {
+  const kept = remembered();
+  if (kept in LANGUAGES) return kept;
+  const wanted = (navigator.languages ?? [navigator.language]).map((each) => each.toLowerCase().split('-')[0]);
+  return wanted.find((each) => each in LANGUAGES) ?? 'en';
+}
+
+export async function loadLanguage(chosen) {
+  const answer = await fetch(`/static/texts/${chosen}.json`);
+  catalogue = await answer.json();
+  language = chosen;
+  plural = new Intl.PluralRules(chosen);
+  document.documentElement.lang = chosen === 'zh' ? 'zh-Hans' : chosen;
+  retell();
+}
+
+/** Let every part say its words again. */
+export function retell() {
+  for (const listener of listeners) listener();
+}
+
+export async function chooseLanguage(chosen) {
+  await loadLanguage(chosen);
+  try {
+    localStorage.setItem(REMEMBERED, chosen);
+  } catch {
+    // A browser that keeps nothing still shows the language.
+  }
+}
+
+function remembered() {
+  try {
+    return localStorage.getItem(REMEMBERED) ?? '';
+  } catch {
+    return '';
+  }
+}
+
+export const onLanguage = (listener) => listeners.add(listener);
+export const hasText = (key) => key in (catalogue ?? {});
+
+/** Return the text of a key; `{name}` in it becomes vars.name, and vars.count chooses between `.one` and `.other`. */
+export function t(key, vars = {}) {
+  if (!catalogue) return '';
+  let text = catalogue[key];
+  if (text === undefined && vars.count !== undefined) {
+    text = catalogue[`${key}.${plural.select(vars.count)}`] ?? catalogue[`${key}.other`];
+  }
+  if (text === undefined) {
+    console.error(`no text: ${key} (${language})`);
+    return key;
+  }
+  return text.replace(/\{(\w+)\}/g, (all, name) => (name in vars ? shown(vars[name]) : all));
+}
+
+const shown = (value) => (typeof value === 'number' ? value.toLocaleString(language) : String(value));
+
+/** Say how long something takes, as a person would: no false exactness. */
+export function duration(seconds) {
+  const rounded = Math.max(1, Math.round(seconds));
+  if (rounded <= 10) return t('time.seconds', { count: rounded });
+  if (rounded < 55) return t('time.seconds', { count: Math.round(rounded / 5) * 5 });
+  if (rounded < 3600) return t('time.minutes', { count: Math.max(1, Math.round(rounded / 60)) });
+  return t('time.hours', { count: Math.round(rounded / 360) / 10 });
+}
+
+export const day = (seconds) =>
+  new Date(seconds * 1000).toLocaleString(language === 'zh' ? 'zh-CN' : language, { dateStyle: 'medium', timeStyle: 'short' });
+
+export function bytes(count) {
+  const [unit, of] = [['GB', 1e9], ['MB', 1e6], ['kB', 1e3]].find(([, least]) => count >= least) ?? ['kB', 1e3];
+  const shown = count / of;
+  return `${shown < 10 ? shown.toFixed(1) : Math.round(shown)} ${unit}`;
+}

@@ -1,0 +1,187 @@
+"""Everything that a running studio consists of, put together: database, queue, gallery, shelf, workers."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from impasto.studio.controls import KINDS
+from impasto.studio.database import Database, Row
+from impasto.studio.events import Hub
+from impasto.studio.gallery import Gallery
+from impasto.studio.jobs import STOPPED, Jobs, Order
+from impasto.studio.lanes import CallError, Lane, Message
+from impasto.studio.security import RefusedError
+from impasto.studio.settings import Settings
+from impasto.studio.shelf import Shelf
+from impasto.studio.storage import Folder
+
+_SECONDS_BETWEEN_CLEANING = 600.0
+_RESULT_BYTES = 4 * 2**20
+"""What a result is expected to take; checked against the quota before a job is taken."""
+
+
+@dataclass
+class Studio:
+    """A running studio."""
+
+    settings: Settings
+    folder: Folder
+    database: Database
+    hub: Hub
+    jobs: Jobs
+    gallery: Gallery
+    shelf: Shelf
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def opened(cls, settings: Settings) -> "Studio":
+        """Open the data; nothing runs yet.
+
+        Raises:
+            ImpastoError: the folder or the database cannot be used.
+        """
+        folder = Folder(settings.data)
+        database, hub = Database(folder.database), Hub()
+        gallery = Gallery(database, folder, hub, settings.limits)
+        studio = cls(
+            settings,
+            folder,
+            database,
+            hub,
+            Jobs(database, hub, settings.limits.queued),
+            gallery,
+            Shelf(database, folder, gallery, hub),
+        )
+        studio.lanes = {
+            name: Lane(name, studio.jobs, settings.limits, studio.order, studio.result) for name in ("quick", "slow")
+        }
+        studio.lanes["quick"].on_ready = hub.ready
+        return studio
+
+    def start(self) -> None:
+        """Put back what was running, clean up, and let the workers begin."""
+        self.jobs.requeue()
+        self.gallery.sweep()
+        for lane in self.lanes.values():
+            lane.start()
+        threading.Thread(target=self._keep_clean, name="cleaning", daemon=True).start()
+
+    def end(self) -> None:
+        """Let the workers end; what was running goes back into the queue."""
+        self.leave()
+        for lane in self.lanes.values():
+            lane.end()
+        self.jobs.requeue()
+        self.database.close()
+
+    def leave(self) -> None:
+        """Tell everyone who listens that the studio ends."""
+        self._over.set()
+        self.hub.wake()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the studio is ending."""
+        return self._over.is_set()
+
+    def has_ended(self, job: str, told: int) -> bool:
+        """Tell whether a job has ended, and its last event is among those up to a number; or whether it is gone."""
+        row = self.database.row("SELECT state, version FROM jobs WHERE id = ?", (job,))
+        return row is None or (row["state"] in ("done", *STOPPED) and row["version"] <= told)
+
+    def submit(self, order: Order) -> tuple[Row, bool]:
+        """Put a job into the queue, and wake the lane."""
+        self.gallery.make_room(_RESULT_BYTES)
+        found = self.jobs.submit(order)
+        self.wake(found[0])
+        return found
+
+    def wake(self, job: Row) -> None:
+        """Tell the lane of a job that there is something new."""
+        self.lanes[job["lane"]].wake()
+
+    async def ask(self, **message: Any) -> Message:
+        """Ask the quick worker something.
+
+        Raises:
+            RefusedError: it could not.
+        """
+        seconds = self.settings.limits.intake_seconds
+        answer = asyncio.wrap_future(self.lanes["quick"].call(seconds, **message))
+        try:
+            return await asyncio.wait_for(answer, 2 * seconds + self.settings.limits.quick_seconds)
+        except TimeoutError as error:
+            raise RefusedError(503, "worker", "the worker is busy with something long; try again in a minute") from error
+        except CallError as error:
+            status = {"worker": 503, "bug": 500}.get(error.code, 422)
+            if error.code == "worker" and message["do"] == "intake":  # the file did it
+                status, error.code = 422, "picture"
+            raise RefusedError(status, error.code, str(error), error.field) from error
+
+    # ------------------------------------------------------------------------------------------------ for the lanes
+
+    def order(self, job: Row) -> Message:
+        """Write the order for a worker: ids become files.
+
+        Raises:
+            LookupError: a photo, a style or a result is no longer there.
+        """
+        request = json.loads(job["request"])
+        content = self.gallery.upload(request["content"])
+        identity = job["id"]
+        order: Message = {
+            "do": job["kind"],
+            "content": {"path": str(self.folder.upload(content["id"])), "name": content["name"]},
+            "styles": [self.shelf.source(each) for each in request["styles"]],
+            "masks": [self.shelf.source(each) for each in request.get("masks", ())],
+            "options": request["options"],
+            "run": request["run"],
+            "draft": bool(job["draft"]),
+            "work": str(self.folder.work(identity, "")),
+            "result": str(self.folder.result(result_of(identity), "")),
+            "stood": json.loads(job["stood"]) if job["stood"] else None,
+            "finish": job["wanted"] == "finish",
+        }
+        if job["more"]:
+            more = json.loads(job["more"])
+            result = self.gallery.result(more["result"])
+            path = self.folder.result(result["id"], result["suffix"])
+            order["more"] = more | {"path": str(path), "record": json.loads(result["record"])}
+        return order
+
+    def result(self, job: Row, said: Message) -> Mapping[str, Any]:
+        """Write the row of a result from what a worker said."""
+        request = json.loads(job["request"])
+        self.folder.work(job["id"], ".npy").unlink(missing_ok=True)
+        names = ("width", "height", "bytes", "disk", "suffix", "seconds")
+        return {name: said[name] for name in names} | {
+            "id": result_of(job["id"]),
+            "job": job["id"],
+            "kind": job["kind"],
+            "created": time.time(),
+            "title": said["record"]["content"]["name"],
+            "draft": job["draft"],
+            "upload": request["content"],
+            "styles": json.dumps(request["styles"]),
+            "request": job["request"],
+            "record": json.dumps(said["record"]),
+        }
+
+    def _keep_clean(self) -> None:
+        while not self._over.wait(_SECONDS_BETWEEN_CLEANING):
+            self.gallery.clean_up()
+
+
+def result_of(job: str) -> str:
+    """Return the id that a job's result has: the same every time, so that a repeated job overwrites its own files."""
+    return "r" + job[1:]
+
+
+def lane_of(kind: str) -> str:
+    """Return which worker takes a kind of job."""
+    return KINDS[kind].lane

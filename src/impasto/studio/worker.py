@@ -1,0 +1,116 @@
+"""The child's side: a program that reads orders from its input, a line of JSON each, and answers on its output.
+
+It ends with its parent: when its input ends, it ends at once, in the middle of whatever it does.
+"""
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+from impasto.errors import ImageFileError, ImpastoError, ResourceError, ShapeError, WeightsError
+from impasto.studio.controls import in_words
+
+Message = dict[str, Any]
+_NICENESS = {"quick": 0, "slow": 10}
+
+
+class Line:
+    """What connects a worker with its parent.
+
+    Attributes:
+        orders: what is to be done, in order.
+        how: how the order in hand shall stop: "", "stop" or "finish".
+    """
+
+    def __init__(self, source: BinaryIO, target: BinaryIO) -> None:
+        self.orders: queue.Queue[Message] = queue.Queue()
+        self.how = ""
+        self._source, self._target = source, target
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def say(self, what: str, **facts: Any) -> None:
+        """Send one line."""
+        self._target.write(json.dumps({"say": what, **facts}, allow_nan=False).encode() + b"\n")
+        self._target.flush()
+
+    def next(self) -> Message:
+        """Wait for the next order."""
+        order = self.orders.get()
+        self.how = ""
+        return order
+
+    def _listen(self) -> None:
+        for line in self._source:
+            message = json.loads(line)
+            if message["do"] == "stop":
+                self.how = message["how"]
+            else:
+                self.orders.put(message)
+        os._exit(0)  # the parent is gone
+
+
+def main(lane: str, memory_bytes: int) -> None:
+    """Work until the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
+    target = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever prints shall not talk to the parent
+    _restrict(memory_bytes, _NICENESS[lane])
+    line = Line(sys.stdin.buffer, target)
+    from impasto.studio import easel
+
+    easel.warm(lane)
+    line.say("ready")
+    while True:
+        order = line.next()
+        _obey(line, order, easel.DOES[order["do"]])
+
+
+def _obey(line: Line, order: Message, does: Callable[[Message, Line], Message | None]) -> None:
+    try:
+        answer = does(order, line)
+    except ImpastoError as error:
+        message, field = in_words(error)
+        line.say("failed", code=_code(error), message=message, field=field)
+    except MemoryError:
+        line.say("failed", code="memory", message="the memory is not enough for this; use a smaller size", field="size")
+    except Exception as error:
+        is_memory = "alloc" in str(error) and "memory" in str(error)  # how torch says it
+        if is_memory:
+            line.say("failed", code="memory", message="the memory is not enough for this; use a smaller size", field="size")
+            return
+        traceback.print_exc()
+        line.say(
+            "failed", code="bug", message="the studio made a mistake here; its log tells which, please report it", field=None
+        )
+    else:
+        line.say("stopped") if answer is None else line.say("done", **answer)
+
+
+def _code(error: ImpastoError) -> str:
+    if isinstance(error, ImageFileError | ShapeError):
+        return "picture"
+    if isinstance(error, ResourceError):
+        return "memory"
+    return "worker" if isinstance(error, WeightsError) else "option"
+
+
+def _restrict(memory_bytes: int, niceness: int) -> None:
+    """Take no more memory than allowed, leave no core dumps, and give way to the server."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    with suppress(AttributeError, OSError):
+        os.nice(niceness)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,386 @@
+"""The studio's API as far as it goes without workers: what is taken, what is refused, what is said."""
+
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+
+import studio_pieces as pieces
+from impasto.errors import OptionError
+from impasto.options import InstantOptions, PaintOptions, Run, ranges_of
+from impasto.recipes.presets import PRESETS
+from impasto.studio.app import create_app
+from impasto.studio.controls import KINDS, checked_options, controls_of
+from impasto.studio.settings import Limits, Settings
+from impasto.studio.storage import new_identity
+from impasto.studio.studio import Studio
+
+API = "/api/v1"
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[FastAPI]:
+    app = create_app(Settings(data=tmp_path / "data", limits=Limits(queued=3)))
+    yield app
+    app.state.studio.database.close()
+
+
+@pytest.fixture
+def studio(app: FastAPI) -> Studio:
+    found: Studio = app.state.studio
+    return found
+
+
+@pytest.fixture
+def client(app: FastAPI) -> pieces.Local:
+    return pieces.Local(app)
+
+
+@pytest.fixture
+def upload(studio: Studio) -> str:
+    identity = new_identity("u")
+    facts = {"name": "photo.jpg", "width": 96, "height": 64, "bytes": 9, "disk": 9, "sha256": "0" * 64, "notes": []}
+    studio.gallery.add_upload(identity, facts)
+    for suffix in ("", ".jpg", ".thumb.jpg"):
+        studio.folder.upload(identity, suffix).write_bytes(pieces.photo())
+    return identity
+
+
+def body(upload: str, **others: Any) -> dict[str, Any]:
+    return {"kind": "paint", "content": upload, "styles": ["seurat-grande-jatte"], **others}
+
+
+def problem(response: Any, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert set(error) == {"code", "message", "field"}
+    assert error["message"]
+    assert "\n" not in error["message"]
+    return error  # type: ignore[no-any-return]
+
+
+def test_the_server_loads_neither_torch_nor_pillow() -> None:
+    code = (
+        "import sys, impasto.studio.server; sys.exit(any(each in sys.modules for each in ('torch', 'PIL', 'scipy', 'skimage')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_worker_loads_no_web_framework() -> None:
+    code = (
+        "import sys, impasto.studio.easel; sys.exit(any(each in sys.modules for each in ('fastapi', 'uvicorn', 'starlette')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_status_tells_limits_and_counts(client: pieces.Local, upload: str) -> None:
+    client.post(f"{API}/jobs", json=body(upload))
+    found = client.get(f"{API}/status").json()
+    assert (found["ready"], found["queued"], found["running"], found["queue_limit"]) == (False, 1, 0, 3)
+    assert found["disk"]["used"] == 9
+
+
+# ---------------------------------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize("options", [PaintOptions, InstantOptions, Run])
+def test_every_option_is_a_control_with_its_text_default_and_range(options: type) -> None:
+    controls = {each["name"]: each for each in controls_of(options)}
+    assert list(controls) == [field.name for field in dataclasses.fields(options)]
+    for field in dataclasses.fields(options):
+        control = controls[field.name]
+        assert control["help"].endswith(".")
+        assert control["default"] == field.default
+        assert (control["kind"] == "choice") <= (control["default"] in control["choices"] if control["choices"] else False)
+
+
+@pytest.mark.parametrize("options", [PaintOptions, InstantOptions, Run])
+def test_the_ranges_that_are_shown_are_those_that_are_checked(options: type) -> None:
+    for name, (low, high) in ranges_of(options).items():
+        kind = type(getattr(options(), name))
+        for value in (low, high):
+            options(**{name: kind(value)})
+        for value in (low - 1, high + 1):
+            if not (name == "size" and value == 0):
+                with pytest.raises(ValueError, match="it must be a number from"):
+                    options(**{name: kind(value)})
+
+
+def test_recipes_describe_every_kind_of_job_and_every_preset(client: pieces.Local) -> None:
+    found = client.get(f"{API}/recipes").json()
+    assert [each["kind"] for each in found["recipes"]] == list(KINDS)
+    assert set(found["presets"]) == set(PRESETS)
+    assert found["presets"]["impasto"] == {}
+    instant = next(each for each in found["recipes"] if each["kind"] == "instant")
+    assert "refine" not in [field["name"] for field in instant["fields"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "field", "words"),
+    [
+        ("paint", {"size": 31}, "size", "size is 31; it must be a number from 32 to 100000"),
+        ("paint", {"style_wieght": 1}, "style_wieght", "did you mean 'style_weight'?"),
+        ("paint", {"preset": "nosuch"}, None, "preset 'nosuch' is not known"),
+        ("paint", {"init": "/etc/passwd"}, "init", "init '/etc/passwd' is not known"),
+        ("paint", {"encoder": "/tmp/x.pth"}, "encoder", "encoder '/tmp/x.pth' is not known"),
+        ("paint", {"style_weights": [1, 2]}, "style_weights", "style weights has 2 values for 1 styles"),
+        ("instant", {"strength": 9}, "strength", "strength is 9; it must be a number from 0 to 1.5"),
+        ("instant", {"refine": True}, "refine", "'refine' is not an option of instant"),
+        ("instant", {"color": "<script>"}, "color", "color '<script>' is not known"),
+    ],
+)
+def test_an_option_that_is_not_allowed_is_said_beside_its_control(
+    client: pieces.Local, upload: str, kind: str, options: dict[str, Any], field: str | None, words: str
+) -> None:
+    error = problem(client.post(f"{API}/jobs", json=body(upload, kind=kind, options=options)), 422)
+    assert error["field"] == field
+    assert words in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"kind": "cook"}, "kind"),
+        ({"content": None}, "content"),
+        ({"content": "u_0000000000000000"}, "content"),
+        ({"content": "../../etc/passwd"}, "content"),
+        ({"styles": []}, "styles"),
+        ({"styles": ["no-such-style"]}, "styles"),
+        ({"styles": ["../seurat"]}, "styles"),
+        ({"styles": ["seurat-grande-jatte"] * 9}, "styles"),
+        ({"priority": 11}, "priority"),
+        ({"priority": "high"}, "priority"),
+        ({"run": {"threads": 4000}}, "threads"),
+        ({"run": {"seed": -1}}, "seed"),
+        ({"masks": ["u_0000000000000000"]}, "masks"),
+        ({"result": "r_0000000000000000"}, "result"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_job_that_makes_no_sense_is_refused(client: pieces.Local, upload: str, changes: dict[str, Any], field: str) -> None:
+    error = problem(client.post(f"{API}/jobs", json=body(upload) | changes), 422)
+    assert error["field"] == field
+
+
+OPTION_NAMES = [field.name for field in dataclasses.fields(PaintOptions)]
+LISTS = st.lists(st.integers() | st.text(), max_size=3)
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=20), LISTS)
+
+
+@given(
+    st.sampled_from(sorted(KINDS)), st.dictionaries(st.sampled_from(OPTION_NAMES) | st.text(max_size=12), VALUES, max_size=3)
+)
+def test_any_options_are_taken_or_refused_in_a_sentence(kind: str, options: dict[str, Any]) -> None:
+    with contextlib.suppress(OptionError):
+        checked_options(kind, options)
+
+
+# ---------------------------------------------------------------------------------------------------- jobs
+
+
+def test_a_job_waits_and_tells_what_was_asked(client: pieces.Local, upload: str) -> None:
+    response = client.post(f"{API}/jobs", json=body(upload, options={"size": 64}, run={"seed": 3}))
+    assert response.status_code == 201
+    job = response.json()
+    assert (job["state"], job["position"], job["request"]["options"]) == ("queued", 0, {"size": 64})
+    assert client.get(f"{API}/jobs/{job['id']}").json() == job
+    again = client.post(f"{API}/jobs", json=job["request"])
+    assert again.status_code == 201  # a request can be posted as it is shown
+
+
+def test_a_repeated_request_is_the_same_job(client: pieces.Local, upload: str) -> None:
+    answers = [client.post(f"{API}/jobs", json=body(upload), headers={"Idempotency-Key": "abc"}) for _ in range(2)]
+    assert [each.status_code for each in answers] == [201, 200]
+    assert answers[0].json()["id"] == answers[1].json()["id"]
+
+
+def test_a_full_queue_answers_429_with_retry_after(client: pieces.Local, upload: str) -> None:
+    for _ in range(3):
+        client.post(f"{API}/jobs", json=body(upload))
+    response = client.post(f"{API}/jobs", json=body(upload))
+    assert problem(response, 429)["code"] == "busy"
+    assert int(response.headers["retry-after"]) >= 1
+
+
+def test_a_waiting_job_is_paused_continued_cancelled_and_deleted(client: pieces.Local, upload: str) -> None:
+    job = f"{API}/jobs/{client.post(f'{API}/jobs', json=body(upload)).json()['id']}"
+    assert client.post(f"{job}/pause").json()["state"] == "paused"
+    assert client.post(f"{job}/continue", json={}).json()["state"] == "queued"
+    assert client.post(f"{job}/cancel").json()["state"] == "cancelled"
+    assert problem(client.post(f"{job}/continue", json={}), 409)["code"] == "state"
+    assert problem(client.post(f"{job}/finish"), 409)["code"] == "state"
+    assert client.post(f"{job}/retry").json()["state"] == "queued"
+    assert client.patch(job, json={"priority": 7}).json()["priority"] == 7
+    assert client.delete(job).status_code == 204
+    assert problem(client.get(job), 404)["code"] == "missing"
+
+
+def test_lists_come_in_pages(client: pieces.Local, upload: str) -> None:
+    made = [client.post(f"{API}/jobs", json=body(upload)).json()["id"] for _ in range(3)]
+    first = client.get(f"{API}/jobs", params={"limit": 2}).json()
+    rest = client.get(f"{API}/jobs", params={"limit": 2, "after": first["next"]}).json()
+    assert [each["id"] for each in first["items"] + rest["items"]] == made[::-1]
+    assert rest["next"] is None
+    assert client.get(f"{API}/jobs", params={"state": ["done", "failed"]}).json()["items"] == []
+    assert len(client.get(f"{API}/jobs", params={"state": "queued"}).json()["items"]) == 3
+
+
+def test_what_a_job_needs_is_not_deleted(client: pieces.Local, upload: str) -> None:
+    job = client.post(f"{API}/jobs", json=body(upload)).json()["id"]
+    assert problem(client.delete(f"{API}/uploads/{upload}"), 409)["code"] == "state"
+    client.post(f"{API}/jobs/{job}/cancel")
+    assert client.delete(f"{API}/uploads/{upload}").status_code == 204
+    assert client.get(f"{API}/uploads/{upload}/image").status_code == 404
+
+
+# ---------------------------------------------------------------------------------------------------- styles
+
+
+def test_the_shelf_is_what_the_command_line_knows(client: pieces.Local) -> None:
+    from impasto.styles import known_styles, style_facts
+
+    found = {each["id"]: each for each in client.get(f"{API}/styles").json()["items"]}
+    known = known_styles()
+    assert list(found) == list(known)
+    for name, path in known.items():
+        facts = style_facts(path)
+        assert {fact: found[name][fact] for fact in ("title", "artist", "licence")} == {
+            fact: facts[fact] for fact in ("title", "artist", "licence")
+        }
+
+
+def test_every_shipped_style_has_a_preview_and_all_are_small(client: pieces.Local) -> None:
+    total = 0
+    for style in client.get(f"{API}/styles").json()["items"]:
+        response = client.get(style["preview"])
+        assert (response.status_code, response.headers["content-type"]) == (200, "image/webp")
+        assert "immutable" in response.headers["cache-control"]
+        total += len(response.content)
+    assert total < 250_000
+
+
+def test_styles_are_searched_and_loved(client: pieces.Local) -> None:
+    found = client.get(f"{API}/styles", params={"q": "MONET etretat"}).json()["items"]
+    assert [each["id"] for each in found] == ["monet-etretat"]
+    assert client.patch(f"{API}/styles/vallotton-red-room", json={"favourite": True}).json()["favourite"]
+    assert client.get(f"{API}/styles").json()["items"][0]["id"] == "vallotton-red-room"
+    assert len(client.get(f"{API}/styles", params={"favourite": True}).json()["items"]) == 1
+    client.patch(f"{API}/styles/vallotton-red-room", json={"favourite": False})
+    assert client.get(f"{API}/styles", params={"favourite": True}).json()["items"] == []
+
+
+def test_an_upload_becomes_a_style_and_is_taken_away_again(client: pieces.Local, upload: str) -> None:
+    style = client.post(f"{API}/styles", json={"upload": upload, "title": "My <b>garden</b>"}).json()
+    assert (style["origin"], style["title"]) == (
+        "upload",
+        "My <b>garden</b>",
+    )  # text stays text; the page must not make it HTML
+    assert client.get(style["preview"]).headers["content-type"] == "image/jpeg"
+    assert client.patch(f"{API}/styles/{style['id']}", json={"title": "Garden"}).json()["title"] == "Garden"
+    assert client.post(f"{API}/jobs", json=body(upload, styles=[style["id"]])).status_code == 201
+    assert problem(client.delete(f"{API}/uploads/{upload}"), 409)["code"] == "state"
+    assert client.delete(f"{API}/styles/{style['id']}").status_code == 204
+    assert problem(client.delete(f"{API}/styles/monet-etretat"), 409)["code"] == "state"
+    assert problem(client.patch(f"{API}/styles/monet-etretat", json={"title": "x"}), 409)["code"] == "state"
+
+
+# ---------------------------------------------------------------------------------------------------- gallery
+
+
+@pytest.fixture
+def kept(client: pieces.Local, studio: Studio, upload: str) -> str:
+    """A result, put there as a worker would."""
+    job = client.post(f"{API}/jobs", json=body(upload)).json()["id"]
+    row = studio.jobs.take("slow")
+    assert row is not None
+    path = studio.folder.result("r" + job[1:], ".png")
+    path.write_bytes(pieces.photo(kind="PNG"))
+    studio.folder.result("r" + job[1:], ".thumb.jpg").write_bytes(pieces.photo())
+    facts = {"width": 96, "height": 64, "bytes": 10, "disk": 20, "suffix": ".png", "seconds": 1.0}
+    studio.jobs.finish(job, studio.result(row, facts | {"record": {"content": {"name": "photo.jpg"}}}))
+    return "r" + job[1:]
+
+
+def test_a_result_brings_its_record_and_its_settings(client: pieces.Local, kept: str, upload: str) -> None:
+    found = client.get(f"{API}/results/{kept}").json()
+    assert found["record"] == {"content": {"name": "photo.jpg"}}
+    assert (found["upload"], found["styles"], found["title"]) == (upload, ["seurat-grande-jatte"], "photo.jpg")
+    assert client.post(f"{API}/jobs", json=found["request"]).status_code == 201  # use these settings again
+    assert client.get(found["image"]).headers["content-type"] == "image/png"
+    assert client.get(found["thumb"]).headers["content-type"] == "image/jpeg"
+
+
+def test_a_result_is_loved_called_otherwise_found_and_deleted(client: pieces.Local, kept: str) -> None:
+    changed = client.patch(f"{API}/results/{kept}", json={"favourite": True, "title": "Holiday"}).json()
+    assert (changed["favourite"], changed["title"]) == (True, "Holiday")
+    assert client.get(f"{API}/results", params={"q": "holi", "favourite": True}).json()["items"][0]["id"] == kept
+    assert client.get(f"{API}/results", params={"draft": True}).json()["items"] == []
+    assert client.delete(f"{API}/results/{kept}").status_code == 204
+    assert problem(client.get(f"{API}/results/{kept}"), 404)["code"] == "missing"
+    assert client.get(f"{API}/jobs/j{kept[1:]}").json()["result"] is None
+    assert problem(client.post(f"{API}/jobs/j{kept[1:]}/continue", json={}), 409)["code"] == "state"
+
+
+def test_a_painting_that_is_done_goes_on_as_a_new_job(client: pieces.Local, studio: Studio, kept: str) -> None:
+    response = client.post(f"{API}/jobs/j{kept[1:]}/continue", json={"steps": 7})
+    assert response.status_code == 201
+    job = response.json()
+    assert (job["state"], job["continues"]) == ("queued", f"j{kept[1:]}")
+    order = studio.order(studio.jobs.get(job["id"]))
+    assert order["more"]["steps"] == 7
+    assert Path(order["more"]["path"]).is_file()
+    assert problem(client.delete(f"{API}/results/{kept}"), 409)["code"] == "state"  # it is needed
+
+
+def test_a_result_is_refined_with_its_own_photo_and_styles(client: pieces.Local, kept: str, upload: str) -> None:
+    job = client.post(f"{API}/jobs", json={"kind": "refine", "result": kept, "options": {"refine_seconds": 3}}).json()
+    assert (job["request"]["content"], job["request"]["styles"]) == (upload, ["seurat-grande-jatte"])
+    assert client.post(f"{API}/jobs", json=job["request"]).status_code == 201
+    refused = client.post(f"{API}/jobs", json={"kind": "refine", "result": kept, "styles": ["monet-etretat"]})
+    assert problem(refused, 422)["field"] == "result"
+
+
+@pytest.mark.parametrize("ids", ["", "x", "r_1", "r_0123456789abcdef,", "../x"])
+def test_a_list_of_ids_that_makes_no_sense_is_refused(client: pieces.Local, ids: str) -> None:
+    for route in ("zip", "sheet"):
+        assert problem(client.get(f"{API}/results/{route}", params={"ids": ids}), 422)["field"] == "ids"
+
+
+# ---------------------------------------------------------------------------------------------------- requests
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"{", "application/json"), (b"[]", "application/json"), (b"", "application/json"), (b"kind=paint", "text/plain")],
+)
+def test_a_body_that_is_no_json_is_refused(client: pieces.Local, content: bytes, kind: str) -> None:
+    response = client.post(f"{API}/jobs", content=content, headers={"content-type": kind})
+    assert problem(response, 400)["code"] == "request"
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", f"{API}/nothing", f"{API}/jobs/j_1", f"{API}/uploads/..%2f..%2fetc", f"{API}/styles/%00"]
+)
+def test_what_is_not_there_is_404(client: pieces.Local, path: str) -> None:
+    assert client.get(path).status_code in (404, 405)
+
+
+def test_a_method_that_a_route_has_not_is_405(client: pieces.Local) -> None:
+    assert problem(client.put(f"{API}/status"), 405)["code"] == "method"
+
+
+def test_the_openapi_page_describes_every_route_and_comes_from_here(client: pieces.Local) -> None:
+    described = client.get(f"{API}/openapi.json").json()
+    assert {f"{API}/jobs", f"{API}/uploads", f"{API}/results/zip", f"{API}/events"} <= set(described["paths"])
+    assert all(path.startswith(f"{API}/") for path in described["paths"])
+    assert "http" not in json.dumps(described["paths"])
+    assert client.get("/docs").status_code == 404

@@ -1,0 +1,104 @@
+"""The workers: what a job may take, and what happens when it takes more."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import studio_pieces as pieces
+from impasto.studio.database import Row
+from impasto.studio.lanes import CallError, Lane
+from impasto.studio.settings import Limits
+
+pytestmark = pytest.mark.slow
+
+
+class Told:
+    """A queue of one job that writes down what it is told."""
+
+    def __init__(self, job: Row | None = None) -> None:
+        self.job, self.said = job, list[tuple[str, Any]]()
+
+    def take(self, lane: str) -> Row | None:
+        job, self.job = self.job, None
+        return job
+
+    def wanted(self, identity: str) -> None:
+        return None
+
+    def progressed(self, identity: str, progress: Any, *, preview: bool) -> None:
+        self.said.append(("progressed", progress))
+
+    def stood(self, identity: str, stood: Any) -> None:
+        self.said.append(("stood", stood))
+
+    def finish(self, identity: str, result: Any) -> None:
+        self.said.append(("finish", result))
+
+    def fail(self, identity: str, error: Any) -> None:
+        self.said.append(("fail", error))
+
+    def stopped(self, identity: str) -> None:
+        self.said.append(("stopped", None))
+
+
+@pytest.fixture
+def lane() -> Iterator[Callable[..., Lane]]:
+    lanes: list[Lane] = []
+
+    def make(told: Told, order: dict[str, Any] | None = None, **limits: Any) -> Lane:
+        lanes.append(Lane("slow", told, Limits(**limits), lambda row: order or {}, lambda row, said: said))
+        lanes[-1].start()
+        return lanes[-1]
+
+    yield make
+    for each in lanes:
+        each.end()
+
+
+def order(tmp_path: Path, **options: Any) -> dict[str, Any]:
+    photo = tmp_path / "photo"
+    photo.write_bytes(pieces.photo((96, 96)))
+    source = {"path": str(photo), "name": "photo.jpg", "kind": "picture"}
+    names = {"work": str(tmp_path / "work"), "result": str(tmp_path / "result")}
+    rest = {"masks": [], "run": {}, "draft": False, "stood": None, "finish": False}
+    return {"do": "paint", "content": source, "styles": [source], "options": {"size": 64, **options}, **names, **rest}
+
+
+def ended(told: Told) -> tuple[str, Any]:
+    """Wait until the job has ended."""
+    until = time.monotonic() + 240
+    while time.monotonic() < until:
+        for what, facts in tuple(told.said):
+            if what in ("finish", "fail"):
+                return what, facts
+        time.sleep(0.1)
+    raise AssertionError(told.said)
+
+
+def test_a_job_that_takes_too_long_is_stopped_and_the_next_one_is_done(tmp_path: Path, lane: Callable[..., Lane]) -> None:
+    told = Told({"id": "j_0123456789abcdef"})
+    lane(told, order(tmp_path, steps=1_000_000, smallest_size=64), job_seconds=8.0)
+    what, facts = ended(told)
+    assert what == "fail"
+    assert "took too long" in facts["message"]
+
+
+def test_a_job_that_takes_too_much_memory_is_stopped(tmp_path: Path, lane: Callable[..., Lane]) -> None:
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("memory is watched in /proc")
+    told = Told({"id": "j_0123456789abcdef"})
+    lane(told, order(tmp_path, size=1600, smallest_size=1600, steps=1000), memory_bytes=700 * 2**20)
+    what, facts = ended(told)
+    assert what == "fail"
+    assert facts["code"] == "memory"
+    assert facts["field"] == "size"
+
+
+def test_a_question_that_cannot_be_answered_is_an_error_in_a_sentence(lane: Callable[..., Lane], tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<html>")
+    with pytest.raises(CallError, match=r"'page\.html' is not a picture that impasto reads") as caught:
+        lane(Told()).call(60, do="intake", path=str(tmp_path / "page.html"), name="page.html", pixels=9).result(timeout=240)
+    assert caught.value.code == "picture"

@@ -1,0 +1,411 @@
+"""The studio as it runs: a program with its workers, asked over the network as a browser would."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import PIL.Image
+import pytest
+
+import studio_pieces as pieces
+from impasto import images
+
+pytestmark = pytest.mark.slow
+STYLE = "seurat-grande-jatte"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pieces.Program]:
+    program = pieces.started(tmp_path_factory.mktemp("studio") / "data")
+    yield program
+    assert "Traceback" not in pieces.ended(program)
+
+
+@pytest.fixture(scope="module")
+def upload(running: pieces.Program) -> str:
+    return running.upload(pieces.photo((160, 120)))
+
+
+def opened(response: httpx.Response) -> PIL.Image.Image:
+    assert response.status_code == 200, response.text
+    return PIL.Image.open(io.BytesIO(response.content))
+
+
+# ---------------------------------------------------------------------------------------------------- from photo to picture
+
+
+def test_an_upload_is_shown_upright_small_and_without_its_place(running: pieces.Program) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 51.0, 29.0)})
+    exif[0x010F] = "SecretCamera"
+    data = pieces.photo((200, 100), exif=exif.tobytes())
+    found = running.client.post("/uploads", params={"name": "C:\\photos\\<b>me</b>.jpg"}, content=data).json()
+    assert (found["width"], found["height"], found["name"]) == (
+        100,
+        200,
+        "<b>me<b>.jpg".replace("<b>.", "</b>.").rpartition("/")[2],
+    )
+    for address in (found["image"], found["thumb"]):
+        response = running.client.get(f"http://127.0.0.1:{running.port}{address}")
+        assert opened(response).size == (100, 200)
+        assert b"SecretCamera" not in response.content
+        assert not dict(opened(response).getexif())
+
+
+def test_an_instant_picture_is_made_kept_and_exported_without_exif(running: pieces.Program) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x010F] = "SecretCamera"
+    upload = running.upload(pieces.photo((160, 120), exif=exif.tobytes()), "holiday.jpg")
+    job = running.wait_until(running.submit("instant", upload, [STYLE], size=96)["id"], "done", "failed")
+    assert job["error"] is None
+    result = running.client.get(f"/results/{job['result']}").json()
+    assert (result["width"], result["height"], result["title"]) == (96, 72, "holiday.jpg")
+    assert result["record"]["styles"][0]["name"] == STYLE
+    for kind in ("png", "jpeg", "webp"):
+        for record in (True, False):
+            response = running.client.get(f"/results/{result['id']}/export", params={"format": kind, "record": record})
+            picture = opened(response)
+            assert (picture.size, picture.format) == ((96, 72), kind.upper())
+            assert b"SecretCamera" not in response.content
+            assert 'filename="holiday.' in response.headers["content-disposition"]
+            path = running.data.parent / f"export.{kind}"
+            path.write_bytes(response.content)
+            found = images.read_record(path)
+            assert (found is not None) == record
+            assert found is None or found["options"]["size"] == 96  # type: ignore[index]
+
+
+def test_a_draft_stays_out_of_the_gallery_until_it_is_kept(running: pieces.Program, upload: str) -> None:
+    body = {"kind": "instant", "content": upload, "styles": [STYLE], "options": {"size": 64}, "draft": True, "slot": "x"}
+    job = running.wait_until(running.client.post("/jobs", json=body).json()["id"], "done", "failed")
+    ids = [each["id"] for each in running.client.get("/results").json()["items"]]
+    assert job["result"] not in ids
+    running.client.patch(f"/results/{job['result']}", json={"draft": False})
+    assert job["result"] in [each["id"] for each in running.client.get("/results").json()["items"]]
+
+
+def test_several_results_go_into_one_file_and_on_one_sheet(running: pieces.Program, upload: str) -> None:
+    jobs = [running.submit("instant", upload, [style], size=64)["id"] for style in (STYLE, "monet-etretat")]
+    ids = ",".join(running.wait_until(job, "done", "failed")["result"] for job in jobs)
+    response = running.client.get("/results/zip", params={"ids": ids, "format": "jpeg"})
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["photo.jpg", "photo-2.jpg"]
+    assert opened(running.client.get("/results/sheet", params={"ids": ids, "columns": 2})).width > 2 * 64
+    assert list((running.data / "made").iterdir()) == []
+
+
+def test_two_styles_with_masks_are_painted_where_they_should(running: pieces.Program, upload: str) -> None:
+    left = PIL.Image.new("L", (160, 120), 0)
+    left.paste(255, (0, 0, 80, 120))
+    masks = []
+    for mask in (left, left.point(lambda level: 255 - level)):
+        stream = io.BytesIO()
+        mask.save(stream, "PNG")
+        masks.append(running.upload(stream.getvalue(), "mask.png"))
+    body = {"kind": "instant", "content": upload, "styles": [STYLE, "monet-etretat"], "masks": masks, "options": {"size": 64}}
+    job = running.wait_until(running.client.post("/jobs", json=body).json()["id"], "done", "failed")
+    assert job["error"] is None
+
+
+def test_an_upload_can_be_a_style_and_so_can_the_shelf(running: pieces.Program, upload: str) -> None:
+    own = running.client.post("/styles", json={"upload": running.upload(pieces.photo((90, 90)))}).json()["id"]
+    job = running.wait_until(
+        running.submit("instant", upload, [own, STYLE], size=64, style_weights=[1, 2])["id"], "done", "failed"
+    )
+    assert job["error"] is None
+
+
+# ---------------------------------------------------------------------------------------------------- painting
+
+
+def painting(running: pieces.Program, upload: str, **options: Any) -> str:
+    return str(running.submit("paint", upload, [STYLE], size=64, smallest_size=64, **options)["id"])
+
+
+def reach(running: pieces.Program, job: str, step: int) -> None:
+    """Wait until a painting has come so far."""
+    until = time.monotonic() + 240
+    while time.monotonic() < until:
+        found = running.client.get(f"/jobs/{job}").json()
+        if found["state"] == "running" and found["progress"] and found["progress"]["step"] >= step:
+            return
+        assert found["state"] in ("queued", "running"), found
+        time.sleep(0.05)
+    raise AssertionError(found)
+
+
+def test_painting_tells_its_progress_with_previews_and_ends(running: pieces.Program, upload: str) -> None:
+    job = painting(running, upload, steps=12)
+    with running.client.stream("GET", f"/jobs/{job}/events") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        told = [each["data"] for each in pieces.events(response)]
+    assert told[-1]["state"] == "done"
+    assert any(each["preview"] for each in told)
+    assert [each["version"] for each in told] == sorted({each["version"] for each in told})
+    assert opened(running.client.get(f"/jobs/{job}/preview")).size == (64, 48)
+    record = running.client.get(f"/results/{told[-1]['result']}").json()["record"]
+    assert record["steps"]["done"] == 12
+    assert record["steps"]["finished"]
+    # what has ended is not told again to one who has heard it
+    last = {"Last-Event-ID": str(told[-1]["version"])}
+    assert running.client.get(f"/jobs/{job}/events", headers=last).status_code == 204
+
+
+def test_a_painting_is_cancelled_continued_and_comes_to_all_its_steps(running: pieces.Program, upload: str) -> None:
+    job = painting(running, upload, steps=400)
+    reach(running, job, 3)
+    assert running.client.post(f"/jobs/{job}/cancel").status_code == 202
+    stopped = running.wait_until(job, "cancelled")
+    assert stopped["can_continue"]
+    done = stopped["progress"]["step"]
+    assert running.client.post(f"/jobs/{job}/continue", json={}).status_code == 200
+    reach(running, job, done + 2)
+    assert running.client.post(f"/jobs/{job}/finish").status_code == 202
+    ended = running.wait_until(job, "done", "failed")
+    record = running.client.get(f"/results/{ended['result']}").json()["record"]
+    assert record["steps"]["done"] >= done + 2
+    assert record["steps"]["interruptions"] == 1
+    assert not record["steps"]["finished"]
+
+
+def test_a_paused_painting_is_finished_as_it_stands(running: pieces.Program, upload: str) -> None:
+    job = painting(running, upload, steps=400)
+    reach(running, job, 2)
+    running.client.post(f"/jobs/{job}/pause")
+    assert running.wait_until(job, "paused")["can_continue"]
+    running.client.post(f"/jobs/{job}/finish")
+    assert running.wait_until(job, "done", "failed")["result"]
+
+
+def test_more_steps_go_on_from_a_result(running: pieces.Program, upload: str) -> None:
+    first = running.wait_until(painting(running, upload, steps=3), "done", "failed")
+    more = running.client.post(f"/jobs/{first['id']}/continue", json={"steps": 2}).json()
+    ended = running.wait_until(more["id"], "done", "failed")
+    assert ended["error"] is None
+    results = [running.client.get(f"/results/{each['result']}").json() for each in (first, ended)]
+    assert results[1]["record"]["steps"]["done"] == 2
+    assert results[0]["id"] != results[1]["id"]
+
+
+def test_an_instant_picture_is_refined(running: pieces.Program, upload: str) -> None:
+    first = running.wait_until(running.submit("instant", upload, [STYLE], size=64)["id"], "done", "failed")
+    body = {"kind": "refine", "result": first["result"], "options": {"refine_seconds": 1, "size": 64}}
+    ended = running.wait_until(running.client.post("/jobs", json=body).json()["id"], "done", "failed")
+    assert ended["error"] is None
+    assert running.client.get(f"/results/{ended['result']}").json()["record"]["refined"]["steps"] >= 1
+
+
+def test_a_job_that_cannot_be_painted_fails_with_its_sentence(running: pieces.Program, upload: str) -> None:
+    job = running.wait_until(running.submit("paint", upload, [STYLE], style_layers=["relu9_9"])["id"], "failed")
+    assert "relu9_9" in job["error"]["message"]
+    assert job["error"]["field"] == "style_layers" or job["error"]["code"] == "option"
+
+
+# ---------------------------------------------------------------------------------------------------- what goes wrong
+
+
+def bomb() -> bytes:
+    """A small PNG that says it is 60000 x 60000."""
+    stream = io.BytesIO()
+    PIL.Image.new("L", (8, 8)).save(stream, "PNG")
+    data = bytearray(stream.getvalue())
+    data[16:24] = (60000).to_bytes(4, "big") * 2
+    import zlib
+
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    return bytes(data)
+
+
+HOSTILE = {
+    "empty picture": b"\xff\xd8\xff",
+    "cut JPEG": pieces.photo((300, 200))[:900],
+    "cut PNG": pieces.photo((300, 200), "PNG")[:900],
+    "bomb": bomb(),
+    "html": b"<!doctype html><script>alert(1)</script>",
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
+    "svg with XML": b"<?xml version='1.0'?><!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><svg>&a;</svg>",
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file",
+    "pickle": b"\x80\x04cos\nsystem\n(S'touch /tmp/owned'\ntR.",
+    "zip": b"PK\x03\x04" + bytes(100),
+    "elf": b"\x7fELF" + bytes(200),
+    "pdf": b"%PDF-1.7\n",
+    "noise": bytes((index * 7919) % 256 for index in range(5000)),
+    "noise in a JPEG": pieces.photo((64, 64))[:200] + bytes((index * 7919) % 256 for index in range(5000)),
+    "noise in a GIF": b"GIF89a" + bytes((index * 7919) % 256 for index in range(500)),
+    "noise in a TIFF": b"II*\x00" + bytes((index * 104729) % 256 for index in range(500)),
+    "noise in a WebP": b"RIFF\x00\x10\x00\x00WEBPVP8 " + bytes((index * 104729) % 256 for index in range(500)),
+    "zeros": bytes(1000),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_and_the_next_is_served(running: pieces.Program, name: str) -> None:
+    response = running.client.post("/uploads", params={"name": name}, content=HOSTILE[name])
+    assert response.status_code == 422, response.text
+    error = response.json()["error"]
+    assert error["code"] in ("picture", "memory")
+    assert "bytes'" not in error["message"]
+    assert str(running.data) not in error["message"]
+    assert running.client.get("/status").status_code == 200
+    assert not [
+        path for path in (running.data / "uploads").iterdir() if path.stat().st_size == len(HOSTILE[name]) and not path.suffix
+    ]
+
+
+def test_a_worker_that_crashes_costs_its_job_and_not_the_studio(running: pieces.Program, upload: str) -> None:
+    if not Path("/proc").is_dir():
+        pytest.skip("children are found in /proc")
+    job = painting(running, upload, steps=5000)
+    reach(running, job, 2)
+    slow = [each for each in running.workers() if b"slow" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    os.kill(slow[0], signal.SIGSEGV)
+    failed = running.wait_until(job, "failed")
+    assert "the worker ended unexpectedly (signal 11)" in failed["error"]["message"]
+    assert running.wait_until(painting(running, upload, steps=2), "done", "failed")["error"] is None
+    assert running.client.post(f"/jobs/{job}/retry").status_code == 200
+    reach(running, job, 2)
+    running.client.post(f"/jobs/{job}/cancel")
+    running.wait_until(job, "cancelled")
+
+
+def test_a_request_that_is_no_http_is_refused_and_the_next_is_served(running: pieces.Program) -> None:
+    for rubbish in (
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"G" * 70000,
+        b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+            connection.sendall(rubbish)
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.recv(200)
+            assert not answer or b" 4" in answer.partition(b"\r\n")[0]
+    assert running.client.get("/status").status_code == 200
+
+
+def test_a_second_studio_is_not_let_into_the_same_folder(running: pieces.Program) -> None:
+    command = [sys.executable, "-m", "impasto", "studio", "--no-browser", "--data", str(running.data), "--port"]
+    environment = {**os.environ, "PYTHONPATH": str(pieces.ROOT / "src")}
+    for port, words in ((pieces.free_port(), "another studio works in"), (running.port, "another studio works in")):
+        second = subprocess.run([*command, str(port)], capture_output=True, text=True, env=environment, check=False)
+        assert second.returncode == 2
+        assert words in second.stderr
+
+
+def test_a_port_that_is_taken_is_said_in_one_sentence(running: pieces.Program, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "impasto", "studio", "--no-browser", "--data", str(tmp_path), "--port", str(running.port)]
+    second = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(pieces.ROOT / "src")}, check=False
+    )
+    assert second.returncode == 2
+    assert f"--port {running.port} cannot be bound" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_many_clients_are_answered_while_a_job_paints(running: pieces.Program, upload: str) -> None:
+    job = painting(running, upload, steps=5000)
+    reach(running, job, 1)
+    statuses: list[int] = []
+
+    def ask() -> None:
+        with httpx.Client(base_url=str(running.client.base_url), timeout=60) as client:
+            for _ in range(3):
+                statuses.append(client.get(f"/jobs/{job}").status_code)
+                statuses.append(client.get("/status").status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 240
+    running.client.post(f"/jobs/{job}/cancel")
+    running.wait_until(job, "cancelled")
+
+
+# ---------------------------------------------------------------------------------------------------- ends and starts
+
+
+def test_killed_at_any_moment_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
+    running = pieces.started(tmp_path / "data")
+    port, data = running.port, running.data
+    upload = running.upload()
+    wanted = [painting(running, upload, steps=60) for _ in range(2)]
+    wanted += [running.submit("instant", upload, [STYLE], size=64)["id"] for _ in range(3)]
+    for pause in (0.0, 0.7, 2.5):
+        time.sleep(pause)
+        running.kill()
+        running = pieces.started(data, port, ready=False)
+    try:
+        for job in wanted:
+            assert running.wait_until(job, "done", "failed")["error"] is None
+        results = running.client.get("/results").json()["items"]
+        assert sorted(each["job"] for each in results) == sorted(wanted)
+        for each in results:
+            assert opened(running.client.get(f"/results/{each['id']}/image")).size == (each["width"], each["height"])
+    finally:
+        pieces.ended(running)
+    with sqlite3.connect(data / "studio.db") as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    database.close()
+    assert not [path for path in (data / "results").iterdir() if path.name.endswith(".part")]
+
+
+def test_the_workers_end_with_the_studio_however_it_ends(tmp_path: Path) -> None:
+    if not Path("/proc").is_dir():
+        pytest.skip("children are found in /proc")
+    running = pieces.started(tmp_path / "data")
+    workers = running.workers()
+    assert workers
+    running.kill()
+    until = time.monotonic() + 60
+    while time.monotonic() < until and any(_lives(each) for each in workers):
+        time.sleep(0.1)
+    assert not any(_lives(each) for each in workers)
+
+
+def _lives(process: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_events_that_were_missed_are_told_again(running: pieces.Program, upload: str) -> None:
+    before = running.client.get("/status").json()["event"]
+    job = running.wait_until(running.submit("instant", upload, [STYLE], size=64)["id"], "done", "failed")
+    with running.client.stream("GET", "/events", headers={"Last-Event-ID": str(before)}) as response:
+        first = next(pieces.events(response))
+    assert (first["data"]["id"], first["data"]["state"], int(first["id"])) == (job["id"], "done", job["version"])
+
+
+def test_a_studio_for_others_prints_an_address_with_its_token(tmp_path: Path) -> None:
+    running = pieces.started(tmp_path / "data", None, "--host", "0.0.0.0", token="0123456789abcdef-token")
+    assert running.client.get("/status").status_code == 200
+    assert httpx.get(f"http://127.0.0.1:{running.port}/api/v1/status").status_code == 401
+    said = pieces.ended(running)
+    assert f"http://127.0.0.1:{running.port}/?token=0123456789abcdef-token" in said
+
+
+def test_the_database_is_written_ahead_and_the_folder_is_private(running: pieces.Program) -> None:
+    with sqlite3.connect(f"file:{running.data / 'studio.db'}?mode=ro", uri=True) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    database.close()
+    assert running.data.stat().st_mode & 0o077 == 0
+    assert shutil.disk_usage(running.data).free > 0
+    assert json.loads(running.client.get("/openapi.json").text)["openapi"].startswith("3.")
