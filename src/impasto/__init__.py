@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from impasto.options import InstantOptions, PaintOptions, Run
     from impasto.pastiche import Pastiche
     from impasto.recipes.instant import InstantPainter, instant
+    from impasto.recipes.judging import judge
     from impasto.recipes.painting import paint, steps
+    from impasto.report import Report
 
 _HOMES = {
     "ImageFileError": "errors",
@@ -40,6 +42,7 @@ _HOMES = {
     "PaintOptions": "options",
     "Pastiche": "pastiche",
     "Picture": "images",
+    "Report": "report",
     "ResourceError": "errors",
     "Run": "options",
     "ShapeError": "errors",
@@ -47,6 +50,7 @@ _HOMES = {
     "StyleFileError": "errors",
     "WeightsError": "errors",
     "instant": "recipes.instant",
+    "judge": "recipes.judging",
     "load_encoder": "encoders",
     "paint": "recipes.painting",
     "read": "images",
@@ -62,6 +66,7 @@ __all__ = [
     "PaintOptions",
     "Pastiche",
     "Picture",
+    "Report",
     "ResourceError",
     "Run",
     "ShapeError",
@@ -70,6 +75,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "instant",
+    "judge",
     "load_encoder",
     "paint",
     "read",

@@ -138,6 +138,9 @@ class Talk:
     quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Say nothing but what is wrong."""
 
+    report: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Measure the result, and print what impasto report prints; with --json among the record."""
+
 
 def with_output(words: tuple[str, ...], files: Files, command: str) -> Files:
     """Name the output after the content and the styles, where it was not named.
