@@ -26,11 +26,12 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from impasto.images import Picture, read
-    from impasto.options import InstantOptions, PaintOptions, Run
+    from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions
     from impasto.pastiche import Pastiche
     from impasto.recipes.instant import InstantPainter, instant
     from impasto.recipes.judging import judge
     from impasto.recipes.painting import paint, steps
+    from impasto.recipes.tuning import Tuning, tune
     from impasto.report import Report
 
 _HOMES = {
@@ -48,6 +49,8 @@ _HOMES = {
     "ShapeError": "errors",
     "Step": "engine",
     "StyleFileError": "errors",
+    "TuneOptions": "options",
+    "Tuning": "recipes.tuning",
     "WeightsError": "errors",
     "instant": "recipes.instant",
     "judge": "recipes.judging",
@@ -55,6 +58,7 @@ _HOMES = {
     "paint": "recipes.painting",
     "read": "images",
     "steps": "recipes.painting",
+    "tune": "recipes.tuning",
 }
 
 __all__ = [
@@ -72,6 +76,8 @@ __all__ = [
     "ShapeError",
     "Step",
     "StyleFileError",
+    "TuneOptions",
+    "Tuning",
     "WeightsError",
     "__version__",
     "instant",
@@ -80,6 +86,7 @@ __all__ = [
     "paint",
     "read",
     "steps",
+    "tune",
 ]
 
 

@@ -25,6 +25,7 @@ ColorMode = Literal["style", "keep", "histogram", "palette", "match-style"]
 ColorMethod = Literal["monge-kantorovich", "pca", "cholesky", "histogram", "luminance"]
 ColorSpace = Literal["lab", "oklab", "yiq", "ycbcr"]
 Engine = Literal["auto", "torch", "openvino"]
+Tuned = Literal["instant", "paint"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -287,6 +288,49 @@ class InstantOptions:
             check_range("style_weights", weight, 0, 1e9)
         if self.style_weights and sum(self.style_weights) <= 0:
             raise OptionError(f"--style-weights {list(self.style_weights)} sum to 0; enlarge one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """What is tried on the way to the settings that suit a photo and a style."""
+
+    recipe: Tuned = "instant"
+    """instant (a few seconds; strength and stroke are tried) or paint (small; content weight and style scale)."""
+
+    size: int = 0
+    """Longer side of each trial in pixels; 0: 192 for paint, 512 on a sheet of instant, 1024 in its search, as it paints."""
+
+    strengths: tuple[float, ...] = (0.4, 0.7, 1.0, 1.3)
+    """Columns of the sheet of instant, each 0 to 1.5."""
+
+    strokes: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Rows of the sheet of instant, each 0.25 to 4; a search takes the stroke that is given alone, else 1."""
+
+    content_weights: tuple[float, ...] = (0.8, 0.2, 0.05)
+    """Columns of the sheet of paint, each above 0."""
+
+    style_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Rows of the sheet of paint, each 0.1 to 4; a search takes the scale that is given alone, else 1."""
+
+    steps: int = 30
+    """Optimisation steps at every size of paint."""
+
+    wanted_style: float = 0.0
+    """Search for this share of the way to the style, as impasto report measures it, above 0 up to 1; 0: draw the sheet."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_kinds(self)
+        if self.size:
+            check_range("size", self.size, 32, 100_000)
+        check_range("steps", self.steps, 1, 1_000_000)
+        check_range("wanted_style", self.wanted_style, 0, 1)
+        bounds = {"strengths": (0, 1.5), "strokes": (0.25, 4), "content_weights": (1e-6, 1e6), "style_scales": (0.1, 4)}
+        for name, (low, high) in bounds.items():
+            if not getattr(self, name):
+                raise OptionError(f"{dashed(name)} is empty; give at least one value")
+            for value in getattr(self, name):
+                check_range(name, value, low, high)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 from cyclopts import Parameter, Token
 
 from impasto.errors import OptionError
-from impasto.options import InstantOptions, PaintOptions, Run
+from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions
 
 _ALIASES = {"style_layers": "--layers"}
 
@@ -79,10 +79,12 @@ if TYPE_CHECKING:
     InstantFlags = InstantOptions
     PaintFlags = PaintOptions
     RunFlags = Run
+    TuneFlags = TuneOptions
 else:
     InstantFlags = as_flags(InstantOptions)
     PaintFlags = as_flags(PaintOptions)
     RunFlags = as_flags(Run)
+    TuneFlags = as_flags(TuneOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
