@@ -67,6 +67,12 @@ class PaintOptions:
     style_scale: float = 1.0
     """Size of the style picture against the result: above 1 larger strokes, below 1 smaller ones; 0.1 to 4."""
 
+    style_scales: tuple[float, ...] = ()
+    """Two sizes of the style, 0.1 to 4: relu1 to relu3 (grain, strokes) see the first, deeper layers (forms) the second."""
+
+    balance: float = 0.0
+    """Find the content weight: content pulls this many times as hard as style, at a mix of both; 0: --content-weight."""
+
     statistics: StyleStatistics = "gram-moments"
     """What of the style is compared: gram (Gatys), moments (mean and deviation), both, or the Wasserstein-2 distance."""
 
@@ -190,6 +196,12 @@ class PaintOptions:
                 check_range(name, weight, -1e9, 1e9)
         for strength in self.region_strengths:
             check_range("region_strengths", strength, 0, 10)
+        for scale in self.style_scales:
+            check_range("style_scales", scale, 0.1, 4)
+        if len(self.style_scales) not in (0, 2):
+            raise OptionError(
+                f"--style-scales is {list(self.style_scales)}; give two numbers, such as 0.5,1.5, or leave it away"
+            )
         for beta in self.betas:
             check_range("betas", beta, 0.0, 0.999999)
         if len(self.betas) != 2:
@@ -213,6 +225,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "content_weight": (0, 1e15),
     "style_weight": (0, 1e15),
     "style_scale": (0.1, 4),
+    "balance": (0, 1e6),
     "smoothness_weight": (0, 1e9),
     "calm_weight": (0, 1e9),
     "structure_weight": (0, 1e9),

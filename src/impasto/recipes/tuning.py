@@ -25,7 +25,7 @@ TOLERANCE = 0.01
 _MOST_TRIES = {"instant": 10, "paint": 6}
 _SIZES = {"instant": 512, "paint": 192}
 _SEARCHED_PX = 1024
-_STRENGTHS = (0.0, 1.0, 1.5)
+_STRONGEST = {"instant": (1.0, 1.5), "paint": (1.0,)}
 _CONTENT_WEIGHTS = (20.0, 0.003)
 _CELL_PX = 288
 
@@ -155,36 +155,26 @@ def grid(options: TuneOptions) -> list[dict[str, float]]:
 
 
 def searched(trial: Callable[[Knobs], Trial], options: TuneOptions) -> Iterator[Trial]:
-    """Look for the strength (of paint: the content weight) that goes the wanted share of the way to the style.
+    """Look for the strength (of paint: the content weight) that goes the wanted share of the way to the style, by bisection.
 
-    By false position, kept a tenth away from both ends. The strongest setting is tried first: beyond what it reaches there is
-    nothing to find.
+    The strongest setting is tried first: beyond what it reaches there is nothing to find.
     """
     knobs_at, wanted = _line(options), options.wanted_style
-    low, high, at_low = 0.0, 1.0, 0.0
-    for strongest in _strongest(options):
-        latest = trial(knobs_at(strongest))
+    low = 0.0
+    for high in _STRONGEST[options.recipe]:
+        latest = trial(knobs_at(high))
         yield latest
-        high, at_high = strongest, latest.style_closed
-        if at_high >= wanted - TOLERANCE:
+        if latest.style_closed >= wanted - TOLERANCE:
             break
     else:
         return
     for _ in range(_MOST_TRIES[options.recipe] - 1):
         if abs(latest.style_closed - wanted) <= TOLERANCE:
             return
-        share = (wanted - at_low) / max(at_high - at_low, 1e-6)
-        middle = low + (high - low) * min(max(share, 0.1), 0.9)
+        middle = (low + high) / 2
         latest = trial(knobs_at(middle))
         yield latest
-        if latest.style_closed < wanted:
-            low, at_low = middle, latest.style_closed
-        else:
-            high, at_high = middle, latest.style_closed
-
-
-def _strongest(options: TuneOptions) -> tuple[float, ...]:
-    return _STRENGTHS[1:] if options.recipe == "instant" else (1.0,)
+        low, high = (middle, high) if latest.style_closed < wanted else (low, middle)
 
 
 def _line(options: TuneOptions) -> Callable[[float], dict[str, float]]:
