@@ -46,11 +46,11 @@ def test_a_sheet_is_written_and_the_way_on_is_said(capsys: Capture) -> None:
 
 
 def test_the_command_that_is_printed_paints_what_was_wanted(capsys: Capture) -> None:
-    code, out, _ = run(capsys, "photo.png", "picture.png", "--wanted-style", "0.5", "-o", "sheet.png")
+    code, out, _ = run(capsys, "photo.png", "picture.png", "--wanted-style", "0.4", "-o", "sheet.png")
     assert code == 0
     command = out.splitlines()[1].removeprefix("to paint it: ")
     assert main([*shlex.split(command)[1:], "-o", "out.png", "--report", "--json", "--threads", "1"]) == 0
-    assert json.loads(capsys.readouterr().out)["report"]["style_closed"] == pytest.approx(0.5, abs=0.02)
+    assert json.loads(capsys.readouterr().out)["report"]["style_closed"] == pytest.approx(0.4, abs=0.02)
 
 
 def test_a_strength_beyond_reach_is_said(capsys: Capture) -> None:

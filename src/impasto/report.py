@@ -344,7 +344,7 @@ def lab(image: Image) -> Tensor:
     from skimage.color import rgb2lab
 
     pixels = image[0].permute(1, 2, 0).clamp(0, 1).double().numpy()
-    found = np.ascontiguousarray(rgb2lab(pixels))  # type: ignore[no-untyped-call]
+    found = np.ascontiguousarray(rgb2lab(pixels))
     return torch.from_numpy(found).permute(2, 0, 1)[None].float()
 
 

@@ -205,7 +205,8 @@ def _small(content: Picture, style: Style, options: TuneOptions, run: Run) -> Pa
     size = options.size or _SIZES["paint"]
 
     def paint(knobs: Knobs) -> Image:
-        *_, last = gatys.steps(content, (style,), paint_options(size=size, steps=options.steps, **knobs), run)
+        chosen: dict[str, Any] = {"size": size, "steps": options.steps, **knobs}
+        *_, last = gatys.steps(content, (style,), paint_options(**chosen), run)
         return last.image.cpu()
 
     return paint
