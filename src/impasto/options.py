@@ -71,7 +71,7 @@ class PaintOptions:
     """Two sizes of the style, 0.1 to 4: relu1 to relu3 (grain, strokes) see the first, deeper layers (forms) the second."""
 
     balance: float = 0.0
-    """Find the content weight: content pulls this many times as hard as style, at a mix of both; 0: --content-weight."""
+    """Find the content weight by how hard content pulls against style far from both, such as 1; 0: --content-weight."""
 
     statistics: StyleStatistics = "gram-moments"
     """What of the style is compared: gram (Gatys), moments (mean and deviation), both, or the Wasserstein-2 distance."""

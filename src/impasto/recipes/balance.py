@@ -1,7 +1,7 @@
 """Strength that means the same for every pair: the content weight found from how hard the two losses pull.
 
 The gradient of the content loss is zero at the photo itself, so the two are measured elsewhere: at the photo in the style's
-palette, mixed half and half with noise in the style's palette. There both losses have far to go.
+palette, mixed with two fifths of noise in the same palette. There both losses have far to go.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from impasto.recipes.starts import Style, colours_of, recoloured
 from impasto.stats import Moments, blend
 from impasto.tensors import Image
 
-_SHARE_OF_NOISE = 0.5
+_SHARE_OF_NOISE = 0.4
 
 
 def balanced_weight(content: Loss, style: Loss, reference: Image, encode: Encode, options: PaintOptions) -> float:
