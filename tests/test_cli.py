@@ -23,7 +23,7 @@ import torch
 from impasto import images
 from impasto.cli import flags, main, progress
 from impasto.engine import Step
-from impasto.options import PaintOptions, Run
+from impasto.options import PaintOptions, Run, TuneOptions
 from impasto.recipes import gatys, presets, starts
 
 SMALL = ("--size", "48", "--steps", "2", "--threads", "1", "--precision", "fp32")
@@ -92,7 +92,7 @@ def test_help_of_paint_imports_no_torch() -> None:
     assert done.stdout.splitlines()[-1] == "False"
 
 
-@pytest.mark.parametrize("options", [PaintOptions, Run])
+@pytest.mark.parametrize("options", [PaintOptions, Run, TuneOptions])
 def test_every_option_has_its_text_under_it(options: type) -> None:
     assert set(flags.field_texts(options)) == {each.name for each in fields(options)}
 

@@ -24,6 +24,7 @@ from impasto.images import Picture
 from impasto.losses import PIXELS
 from impasto.options import STYLE_LAYERS, PaintOptions, Run
 from impasto.recipes import gatys
+from impasto.recipes.balance import reference_picture
 from impasto.recipes.gatys import objective_at, paint_on, set_up, style_moments
 from impasto.recipes.starts import (
     SMALLEST_SIDE,
@@ -283,6 +284,42 @@ def test_an_interrupted_painting_goes_on_where_it_stood(content: Picture, style:
         gatys.resumed(easel, Resumption(steps[-1].image, scale=2, done=3))
 
 
+# ---------------------------------------------------------------------------------------------------- balance
+
+
+def pulls(content: Picture, style: Picture, options: PaintOptions) -> dict[str, float]:
+    """Measure how hard each weighted loss pulls at the reference picture, by its name."""
+    easel = set_up(content, [style], options, EXACT)
+    size = easel.sizes[-1][0]
+    photo = images.resize(easel.content, size)
+    picture = reference_picture(photo, easel.styles, easel.options).requires_grad_()
+    features = {**easel.encoder(picture, (*options.style_layers, *options.content_layers)), "pixels": picture}
+    lengths = {}
+    for term in objective_at(easel, size):
+        (gradient,) = torch.autograd.grad(term.weight * term.loss(features), picture, retain_graph=True)
+        lengths[term.loss.name] = float(gradient.norm())
+    return lengths
+
+
+@pytest.mark.parametrize("style_weight", [1.0, 50.0])
+def test_balance_makes_the_content_pull_so_many_times_as_hard(
+    content: Picture, style: Picture, options: PaintOptions, style_weight: float
+) -> None:
+    lengths = pulls(content, style, options.changed(balance=0.3, style_weight=style_weight))
+    assert lengths["content"] == pytest.approx(0.3 * lengths["style"], rel=1e-3)
+
+
+def test_balance_is_off_unless_asked_for(content: Picture, style: Picture, options: PaintOptions) -> None:
+    easel = set_up(content, [style], options.changed(content_weight=0.7), EXACT)
+    assert [term.weight for term in objective_at(easel, easel.sizes[0][0]) if term.loss.name == "content"] == [0.7]
+
+
+def test_a_larger_balance_keeps_more_of_the_photo(content: Picture, style: Picture, options: PaintOptions) -> None:
+    kept, lost = (last_of(content, [style], options.changed(balance=balance)).image for balance in (100.0, 0.01))
+    photo = images.resize(content.image, (64, 64))
+    assert (kept - photo).abs().mean() < (lost - photo).abs().mean()
+
+
 # ---------------------------------------------------------------------------------------------------- styles
 
 
@@ -302,6 +339,31 @@ def test_several_styles_are_blended_by_their_weights(content: Picture, style: Pi
     torch.testing.assert_close(equal.mean, (alone[0].mean + alone[1].mean) / 2)
     pushed = style_of([style, other], options, content, style_weights=(3.0, -1.0))["relu3_1"]
     torch.testing.assert_close(pushed.covariance, 1.5 * alone[0].covariance - 0.5 * alone[1].covariance)
+
+
+def test_two_scales_of_a_style_are_mixed_fine_and_coarse(content: Picture, style: Picture, options: PaintOptions) -> None:
+    mixed = style_of([style], options, content, style_scales=(0.5, 2.0))
+    fine, coarse = (style_of([style], options, content, style_scale=scale) for scale in (0.5, 2.0))
+    assert list(mixed) == list(options.style_layers)
+    for layer in ("relu1_1", "relu2_1", "relu3_1"):
+        torch.testing.assert_close(mixed[layer].covariance, fine[layer].covariance)
+    for layer in ("relu4_1", "relu5_1"):
+        torch.testing.assert_close(mixed[layer].covariance, coarse[layer].covariance)
+    assert not torch.allclose(fine["relu4_1"].mean, coarse["relu4_1"].mean)
+
+
+def test_two_scales_are_times_the_one_scale_and_serve_layers_of_one_kind(
+    content: Picture, style: Picture, options: PaintOptions
+) -> None:
+    options = options.changed(style_layers=("relu1_1", "relu2_1"), layer_weights=(0.9, 0.1))
+    twice = style_of([style], options, content, style_scales=(1.0, 3.0), style_scale=2.0)
+    once = style_of([style], options, content, style_scale=2.0)
+    torch.testing.assert_close(twice["relu2_1"].mean, once["relu2_1"].mean)
+
+
+def test_two_equal_scales_paint_what_one_paints(content: Picture, style: Picture, options: PaintOptions) -> None:
+    one, two = (last_of(content, [style], options.changed(style_scales=scales)).image for scales in ((), (1.0, 1.0)))
+    torch.testing.assert_close(one, two)
 
 
 @pytest.mark.parametrize("statistics", ["gram-moments", "gram", "moments", "wasserstein"])

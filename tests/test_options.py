@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from impasto import options
 from impasto.errors import OptionError
-from impasto.options import PaintOptions, Run, check_range, dashed
+from impasto.options import PaintOptions, Run, TuneOptions, check_range, dashed
 
 
 def texts(kind: type) -> dict[str, str]:
@@ -30,14 +30,14 @@ def texts(kind: type) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("kind", [PaintOptions, Run])
+@pytest.mark.parametrize("kind", [PaintOptions, Run, TuneOptions])
 def test_every_option_is_explained_in_one_line(kind: type) -> None:
     explained = texts(kind)
     assert list(explained) == [field.name for field in dataclasses.fields(kind)]
     assert all(text.endswith(".") and "\n" not in text for text in explained.values())
 
 
-@pytest.mark.parametrize("kind", [PaintOptions, Run])
+@pytest.mark.parametrize("kind", [PaintOptions, Run, TuneOptions])
 def test_options_are_frozen_and_given_by_name(kind: type) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         kind().seed = 1  # type: ignore[attr-defined]
@@ -73,6 +73,9 @@ def test_an_unknown_option_is_refused_with_the_nearest() -> None:
         ({"style_weight": -1}, "--style-weight is -1; it must be a number from 0 to"),
         ({"content_weight": math.nan}, "--content-weight is nan; it must be a number from 0 to"),
         ({"content_weight": math.inf}, "--content-weight is inf; it must be"),
+        ({"style_scales": (0.5,)}, "--style-scales is [0.5]; give two numbers, such as 0.5,1.5"),
+        ({"style_scales": (0.5, 9)}, "--style-scales is 9; it must be a number from 0.1 to 4"),
+        ({"balance": -1}, "--balance is -1; it must be a number from 0 to"),
         ({"scale_factor": 1.0}, "--scale-factor is 1.0; it must be a number from 1.01 to 100"),
         ({"margin": 0.3}, "--margin is 0.3; it must be a number from 0 to 0.25"),
         ({"averaging": 1.0}, "--averaging is 1.0; it must be"),

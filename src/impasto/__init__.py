@@ -26,10 +26,13 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from impasto.images import Picture, read
-    from impasto.options import InstantOptions, PaintOptions, Run
+    from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions
     from impasto.pastiche import Pastiche
     from impasto.recipes.instant import InstantPainter, instant
+    from impasto.recipes.judging import judge
     from impasto.recipes.painting import paint, steps
+    from impasto.recipes.tuning import Tuning, tune
+    from impasto.report import Report
 
 _HOMES = {
     "ImageFileError": "errors",
@@ -40,17 +43,22 @@ _HOMES = {
     "PaintOptions": "options",
     "Pastiche": "pastiche",
     "Picture": "images",
+    "Report": "report",
     "ResourceError": "errors",
     "Run": "options",
     "ShapeError": "errors",
     "Step": "engine",
     "StyleFileError": "errors",
+    "TuneOptions": "options",
+    "Tuning": "recipes.tuning",
     "WeightsError": "errors",
     "instant": "recipes.instant",
+    "judge": "recipes.judging",
     "load_encoder": "encoders",
     "paint": "recipes.painting",
     "read": "images",
     "steps": "recipes.painting",
+    "tune": "recipes.tuning",
 }
 
 __all__ = [
@@ -62,18 +70,23 @@ __all__ = [
     "PaintOptions",
     "Pastiche",
     "Picture",
+    "Report",
     "ResourceError",
     "Run",
     "ShapeError",
     "Step",
     "StyleFileError",
+    "TuneOptions",
+    "Tuning",
     "WeightsError",
     "__version__",
     "instant",
+    "judge",
     "load_encoder",
     "paint",
     "read",
     "steps",
+    "tune",
 ]
 
 

@@ -28,6 +28,7 @@ ColorMode = Literal["style", "keep", "histogram", "palette", "match-style"]
 ColorMethod = Literal["monge-kantorovich", "pca", "cholesky", "histogram", "luminance"]
 ColorSpace = Literal["lab", "oklab", "yiq", "ycbcr"]
 Engine = Literal["auto", "torch", "openvino"]
+Tuned = Literal["instant", "paint"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -68,6 +69,12 @@ class PaintOptions:
 
     style_scale: float = 1.0
     """Size of the style picture against the result: above 1 larger strokes, below 1 smaller ones; 0.1 to 4."""
+
+    style_scales: tuple[float, ...] = ()
+    """Two sizes of the style, 0.1 to 4: relu1 to relu3 (grain, strokes) see the first, deeper layers (forms) the second."""
+
+    balance: float = 0.0
+    """Find the content weight by how hard content pulls against style far from both, such as 1; 0: --content-weight."""
 
     statistics: StyleStatistics = "gram-moments"
     """What of the style is compared: gram (Gatys), moments (mean and deviation), both, or the Wasserstein-2 distance."""
@@ -192,6 +199,12 @@ class PaintOptions:
                 check_range(name, weight, -1e9, 1e9)
         for strength in self.region_strengths:
             check_range("region_strengths", strength, 0, 10)
+        for scale in self.style_scales:
+            check_range("style_scales", scale, 0.1, 4)
+        if len(self.style_scales) not in (0, 2):
+            raise OptionError(
+                f"--style-scales is {list(self.style_scales)}; give two numbers, such as 0.5,1.5, or leave it away"
+            )
         for beta in self.betas:
             check_range("betas", beta, 0.0, 0.999999)
         if len(self.betas) != 2:
@@ -215,6 +228,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "content_weight": (0, 1e15),
     "style_weight": (0, 1e15),
     "style_scale": (0.1, 4),
+    "balance": (0, 1e6),
     "smoothness_weight": (0, 1e9),
     "calm_weight": (0, 1e9),
     "structure_weight": (0, 1e9),
@@ -296,6 +310,49 @@ _INSTANT_RANGES: dict[str, tuple[float, float]] = {
     "refine_seconds": (0, 1e9),
     "color_amount": (0, 1),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """What is tried on the way to the settings that suit a photo and a style."""
+
+    recipe: Tuned = "instant"
+    """instant (a few seconds; strength and stroke are tried) or paint (small; content weight and style scale)."""
+
+    size: int = 0
+    """Longer side of each trial in pixels; 0: 192 for paint, 512 on a sheet of instant, 1024 in its search, as it paints."""
+
+    strengths: tuple[float, ...] = (0.4, 0.7, 1.0, 1.3)
+    """Columns of the sheet of instant, each 0 to 1.5."""
+
+    strokes: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Rows of the sheet of instant, each 0.25 to 4; a search takes the stroke that is given alone, else 1."""
+
+    content_weights: tuple[float, ...] = (0.8, 0.2, 0.05)
+    """Columns of the sheet of paint, each above 0."""
+
+    style_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Rows of the sheet of paint, each 0.1 to 4; a search takes the scale that is given alone, else 1."""
+
+    steps: int = 30
+    """Optimisation steps at every size of paint."""
+
+    wanted_style: float = 0.0
+    """Search for this share of the way to the style, as impasto report measures it, above 0 up to 1; 0: draw the sheet."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_kinds(self)
+        if self.size:
+            check_range("size", self.size, 32, 100_000)
+        check_range("steps", self.steps, 1, 1_000_000)
+        check_range("wanted_style", self.wanted_style, 0, 1)
+        bounds = {"strengths": (0, 1.5), "strokes": (0.25, 4), "content_weights": (1e-6, 1e6), "style_scales": (0.1, 4)}
+        for name, (low, high) in bounds.items():
+            if not getattr(self, name):
+                raise OptionError(f"{dashed(name)} is empty; give at least one value")
+            for value in getattr(self, name):
+                check_range(name, value, low, high)
 
 
 @dataclass(frozen=True, kw_only=True)

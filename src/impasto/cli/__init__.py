@@ -31,6 +31,10 @@ app.command(
 )
 app.command("impasto.cli.regions:regions", name="regions", help="Show the regions that are found in a photo, to paint by name.")
 app.command("impasto.cli.inetwork:inetwork", name="inetwork", help="Paint as INetwork.py does, by its own flags.")
+app.command(
+    "impasto.cli.report:report", name="report", help="Measure results beside the photo and the style they were made from."
+)
+app.command("impasto.cli.tune:tune", name="tune", help="Try settings on a sheet, or search for a wanted strength of the style.")
 app.command("impasto.cli.demo:demo", name="demo", help="Paint a photo that comes along in a style that comes along.")
 app.command("impasto.cli.styles:app", name="styles", help="List and show the named styles, add your own and remove them.")
 app.command("impasto.cli.studio:studio", name="studio", help="Open the studio: a page in the browser, served by this machine.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 from cyclopts import Parameter, Token
 
 from impasto.errors import OptionError
-from impasto.options import InstantOptions, PaintOptions, Run, field_texts
+from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions, field_texts
 
 _ALIASES = {"style_layers": "--layers"}
 
@@ -65,10 +65,12 @@ if TYPE_CHECKING:
     InstantFlags = InstantOptions
     PaintFlags = PaintOptions
     RunFlags = Run
+    TuneFlags = TuneOptions
 else:
     InstantFlags = as_flags(InstantOptions)
     PaintFlags = as_flags(PaintOptions)
     RunFlags = as_flags(Run)
+    TuneFlags = as_flags(TuneOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,9 @@ class Talk:
 
     quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Say nothing but what is wrong."""
+
+    report: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Measure the result, and print what impasto report prints; with --json among the record."""
 
 
 def with_output(words: tuple[str, ...], files: Files, command: str) -> Files:

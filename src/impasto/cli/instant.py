@@ -52,7 +52,8 @@ def instant(
         run: Where it is computed.
         options: How it is painted.
     """
-    from impasto.cli.sitting import check_files, memory_in_words
+    from impasto.cli.report import tell
+    from impasto.cli.sitting import check_files, figures_by_name, memory_in_words, reported
     from impasto.recipes.coloring import color_notes
     from impasto.recipes.instant import InstantPainter, check, instant_options, painted_pastiche
     from impasto.recipes.masking import read_masking
@@ -87,11 +88,15 @@ def instant(
         if chosen.refine or chosen.refine_seconds:
             pastiche, code = _refined(pastiche, (photo, manners, masking), (chosen, where, files), console)
     _save(pastiche, files)
+    assert files.output is not None
+    figures = reported((photo, manners, chosen.style_weights), pastiche.image, files.output, talk)
     if talk.json:
-        print(json.dumps({**pastiche.record, "output": str(files.output)}), flush=True)
+        print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(files.output)}), flush=True)
     height, width = pastiche.image.shape[-2:]
     console = narrator(quiet=talk.quiet, to_stderr=talk.json or bool(code))
     console.print(f"{files.output}: {width}x{height} pixels, painted in {duration(took) if took >= 1 else f'{took:.2f} s'}")
+    if figures:
+        tell(figures, console)
     return code
 
 

@@ -8,9 +8,9 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.flags import Files, Talk
 from impasto.cli.progress import duration, losses_in_words, narrator, progress
 from impasto.cli.repeat import differences, mask_differences
+from impasto.cli.report import tell
 from impasto.engine import Step
 from impasto.errors import ImageFileError, ImpastoError, OptionError, ResourceError
 from impasto.images import Picture, fitted_size, resize
@@ -31,9 +32,14 @@ from impasto.pastiche import Record, new_record, with_progress
 from impasto.recipes import gatys
 from impasto.recipes.coloring import color_notes, color_record
 from impasto.recipes.gatys import Easel
+from impasto.recipes.judging import judged
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.painting import finished
 from impasto.recipes.starts import Resumption, Style
+from impasto.report import Report
+
+MadeFrom = tuple[Picture, Sequence[Style], Sequence[float]]
+"""A photo, the styles, and their weights; none: equal ones."""
 
 _WITHOUT_RECORD = (".bmp", ".gif")
 
@@ -127,10 +133,27 @@ def paint_to_file(order: Order, talk: Talk) -> int:
         record = final_record(order, easel, sitting.last, sitting)
         with undisturbed():
             save(order, sitting.last, record, film)
+    speak = narrator(quiet=talk.quiet, to_stderr=talk.json or not sitting.is_finished)
+    figures = reported((order.content, order.styles, order.options.style_weights), sitting.last.image, order.output, talk)
     if talk.json:
-        print(json.dumps({**record, "output": str(order.output)}), flush=True)
-    report(order, sitting.last, record, narrator(quiet=talk.quiet, to_stderr=talk.json or not sitting.is_finished))
+        print(json.dumps({**record, **figures_by_name(figures), "output": str(order.output)}), flush=True)
+    report(order, sitting.last, record, speak)
+    if figures:
+        tell(figures, speak)
     return 0 if sitting.is_finished else INTERRUPTED_EXIT
+
+
+def reported(made_from: MadeFrom, image: Tensor, output: Path, talk: Talk) -> list[Report]:
+    """Measure a result beside what it was made from (photo, styles and their weights), where that was asked for."""
+    if not talk.report:
+        return []
+    content, styles, weights = made_from
+    return judged(content, styles, [replace(images.read(image), name=output.name)], weights)
+
+
+def figures_by_name(figures: Sequence[Report]) -> dict[str, Any]:
+    """Return what the report adds to a record that is printed."""
+    return {"report": figures[0].as_dict()} if figures else {}
 
 
 def paint_and_show(order: Order, easel: Easel, console: Console) -> tuple[Sitting, "Film"]:

@@ -35,9 +35,11 @@ from impasto.losses import (
 from impasto.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
 from impasto.options import INITS, PaintOptions, Run
 from impasto.picture_losses import EdgeAwareSmoothness, Gamut, Held, Smoothness, StructureLoss, flatness
+from impasto.recipes.balance import balanced_weight, reference_picture
 from impasto.recipes.coloring import Coloring, check_colors, coloring_of, prepared
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.regions import HELD_WEIGHT, NO_LAYOUT, Layout, Restored, guided_style_loss, lay_out
+from impasto.recipes.scales import by_scale
 from impasto.recipes.starts import (
     SMALLEST_SIDE,
     Resumption,
@@ -217,9 +219,11 @@ def objective_at(easel: Easel, size: Size) -> Objective:
     """Build the objective of the paper for one size: ``α J_content + β J_style``, and what keeps a picture a picture."""
     options = easel.options
     photo = resize(easel.content, size)
-    objective = options.style_weight * style_loss(easel, size)
+    style = style_loss(easel, size)
+    objective = options.style_weight * style
     if options.content_weight:
-        objective += options.content_weight * content_loss(easel, photo)
+        content = content_loss(easel, photo)
+        objective += content_weight_at(easel, photo, content, style) * content
     if options.smoothness_weight:
         scale = 255.0 if options.pixel_range == "255" else 1.0
         objective += options.smoothness_weight * Smoothness(options.smoothness_form, scale)
@@ -232,6 +236,15 @@ def objective_at(easel: Easel, size: Size) -> Objective:
     if easel.layout.kept is not None:
         objective += HELD_WEIGHT * Held(photo, resize(easel.layout.kept, size))
     return objective
+
+
+def content_weight_at(easel: Easel, photo: Image, content: Loss, style: Loss) -> float:
+    """Return the content weight for one size: the option's, or the one that balances the two losses."""
+    options = easel.options
+    if not options.balance:
+        return options.content_weight
+    reference = reference_picture(photo, easel.styles, options)
+    return balanced_weight(content, style, reference, partial(easel.arithmetic.encode, easel.encoder), options)
 
 
 def content_loss(easel: Easel, photo: Image) -> Loss:
@@ -295,6 +308,9 @@ def moments_loss(
 def style_moments(easel: Easel, style: Style, edge_px: float, part: Mask | None = None) -> dict[str, Moments]:
     """Measure one style, or part of its picture, at a longer side of edge_px, in the channels of the full network."""
     layers, device = easel.options.style_layers, easel.arithmetic.device
+    if easel.options.style_scales:
+        sized = [(replace(easel, options=chosen), edge_px * scale) for scale, chosen in by_scale(easel.options)]
+        return {k: v for here, at_px in sized for k, v in style_moments(here, style, at_px, part).items()}
     if isinstance(style, NamedStyle):
         known, heads = style.at(edge_px, layers), heads_of(slim_encoder().to(device), layers)
         return {layer: through(to_device(known[layer], device), heads[layer]) for layer in layers}

@@ -27,6 +27,8 @@ _PUBLISHED: dict[str, Any] = {
     "layer_weights": (0.2,) * 5,
     "style_weights": (),
     "style_scale": 1.0,
+    "style_scales": (),
+    "balance": 0.0,
     "statistics": "gram",
     "content_normalization": "sum",
     "style_normalization": "gatys",

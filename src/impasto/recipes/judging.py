@@ -1,0 +1,70 @@
+"""The report's front door: pictures in any form in, figures and a sheet out."""
+
+from collections.abc import Sequence
+
+from impasto.images import Picture, Source, contact_sheet
+from impasto.recipes.painting import StyleSource, read_content, read_styles
+from impasto.recipes.starts import Style
+from impasto.report import Report, Yardstick, check_shape, measured_size, report_on, yardstick
+from impasto.tensors import Image
+
+
+def judge(
+    content: Source | Picture,
+    style: StyleSource | Sequence[StyleSource],
+    *results: Source | Picture,
+    style_weights: Sequence[float] = (),
+) -> list[Report]:
+    """Measure results beside the photo and the style that they were made from; see :mod:`impasto.report` for the figures.
+
+    Args:
+        content: the photo: a path, bytes, a Pillow image, a NumPy array or a tensor.
+        style: a picture in any of those forms, the name of a style, or several of them.
+        results: what was painted, in any size; what is larger than 512 pixels is measured at 512.
+        style_weights: one for each style; empty: equal weights.
+
+    Returns:
+        A report for each result: ``report["style_closed"]``, ``report.faults``, ``report.as_dict()``.
+
+    Raises:
+        ImpastoError: what cannot be read or measured, in one sentence.
+
+    Example:
+        >>> import impasto
+        >>> (report,) = impasto.judge("photo.jpg", "picture.jpg", "photo.jpg")
+        >>> report["style_closed"], report["content"], report.faults
+        (0.0, 0.0, ())
+    """
+    pictures = [read_content(result) for result in results]
+    return judged(read_content(content), read_styles(style), pictures, style_weights)
+
+
+def judged(
+    content: Picture, styles: Sequence[Style], results: Sequence[Picture], weights: Sequence[float] = ()
+) -> list[Report]:
+    """Measure results that are read; photo and style are measured once for each size."""
+    sticks: dict[tuple[int, int], Yardstick] = {}
+    reports = []
+    for result in results:
+        check_shape(content.size, result.size)
+        size = measured_size(result.size)
+        if size not in sticks:
+            sticks[size] = yardstick(content, styles, size, weights=weights)
+        reports.append(report_on(result, sticks[size]))
+    return reports
+
+
+def judged_sheet(content: Picture, styles: Sequence[Style], results: Sequence[Picture], reports: Sequence[Report]) -> Image:
+    """Lay out the photo, the styles that are pictures, and the results with their main figures beneath."""
+    shown = [(content.image, f"photo: {content.name}")]
+    shown += [(style.image, f"style: {style.name}") for style in styles if isinstance(style, Picture)]
+    shown += [(each.image, caption(report)) for each, report in zip(results, reports, strict=True)]
+    columns = next((count for count in (4, 3) if len(shown) % count == 0), 4)
+    return contact_sheet(shown, columns=min(columns, len(shown)), cell_px=360)
+
+
+def caption(report: Report) -> str:
+    """Say the main figures of a result in a line."""
+    faults = "; " + ", ".join(report.faults) if report.faults else ""
+    name = report.result if len(report.result) < 24 else report.result[:21] + "..."
+    return f"{name}: style {report['style_closed']:.2f}, coarse {report['ssim_coarse']:.2f}{faults}"

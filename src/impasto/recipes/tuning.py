@@ -1,0 +1,212 @@
+"""Tuning: a photo and a style tried with several settings, side by side, or until a wanted share of the style is there.
+
+Nothing is learned: each trial is painted as ``impasto instant`` or ``impasto paint`` paints it, and measured as
+``impasto report`` measures it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import product
+from typing import Any
+
+from impasto.errors import OptionError, nearest_name
+from impasto.images import Picture, Source, contact_sheet, read
+from impasto.options import Run, TuneOptions, dashed
+from impasto.recipes import gatys
+from impasto.recipes.instant import InstantPainter, check, instant_options, painted_pastiche
+from impasto.recipes.judging import judged
+from impasto.recipes.painting import StyleSource, read_content, read_style
+from impasto.recipes.presets import paint_options
+from impasto.recipes.starts import Style
+from impasto.report import Report
+from impasto.tensors import Image
+
+TOLERANCE = 0.01
+_MOST_TRIES = {"instant": 10, "paint": 6}
+_SIZES = {"instant": 512, "paint": 192}
+_SEARCHED_PX = 1024
+_STRONGEST = {"instant": (1.0, 1.5), "paint": (1.0,)}
+_CONTENT_WEIGHTS = (20.0, 0.003)
+_CELL_PX = 288
+
+Knobs = Mapping[str, float]
+Paint = Callable[[Knobs], Image]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting that was tried.
+
+    Attributes:
+        knobs: the options that were set, by name.
+        image: what was painted, (1, 3, height, width).
+        report: its figures.
+    """
+
+    knobs: Knobs
+    image: Image
+    report: Report
+
+    @property
+    def style_closed(self) -> float:
+        """The share of the way to the style."""
+        return self.report["style_closed"]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The knobs as words of the command line."""
+        return tuple(word for name, value in self.knobs.items() for word in (dashed(name), f"{value:.3g}"))
+
+    @property
+    def caption(self) -> str:
+        """The knobs, and the share of the way to the style."""
+        said = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in self.knobs.items())
+        return f"{said}: style {self.style_closed:.2f}"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was tried.
+
+    Attributes:
+        options: what was asked for.
+        trials: in the order they were made; of a sheet, row by row.
+    """
+
+    options: TuneOptions
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial:
+        """The trial nearest to the wanted share of the way to the style; where none was wanted, the one that went furthest."""
+        wanted = self.options.wanted_style or 1.0
+        return min(self.trials, key=lambda trial: abs(trial.style_closed - wanted))
+
+    @property
+    def is_found(self) -> bool:
+        """Whether the best trial is as near to what is wanted as the search looks for."""
+        return abs(self.best.style_closed - self.options.wanted_style) <= TOLERANCE
+
+    def sheet(self) -> Image:
+        """Lay out every trial with its knobs beneath: columns are strengths (or content weights), rows strokes (or scales)."""
+        across = self.options.strengths if self.options.recipe == "instant" else self.options.content_weights
+        columns = 4 if self.options.wanted_style else len(across)
+        shown = [(trial.image, trial.caption) for trial in self.trials]
+        return contact_sheet(shown, columns=min(columns, len(shown)), cell_px=_CELL_PX)
+
+
+def tune(content: Source | Picture, style: StyleSource, *, run: Run | None = None, **options: Any) -> Tuning:
+    """Try a photo and a style with several settings, or search for a wanted share of the way to the style.
+
+    Args:
+        content: the photo: a path, bytes, a Pillow image, a NumPy array or a tensor.
+        style: a picture in any of those forms, or the name of a style.
+        run: device, precision and seed.
+        options: any field of :class:`impasto.TuneOptions`.
+
+    Returns:
+        The trials: ``.best.knobs`` are options of :func:`impasto.instant` or :func:`impasto.paint`, ``.sheet()`` is a picture.
+
+    Raises:
+        ImpastoError: whatever cannot be painted, in one sentence.
+
+    Example:
+        >>> import impasto
+        >>> tuning = impasto.tune("photo.jpg", "picture.jpg", size=96, wanted_style=0.4)
+        >>> tuning.is_found, 0 < tuning.best.knobs["strength"] < 1
+        (True, True)
+    """
+    chosen = tune_options(**options)
+    return Tuning(chosen, tuple(trials(read_content(content), read_style(style), chosen, run or Run())))
+
+
+def tune_options(**options: Any) -> TuneOptions:
+    """Make the options of tuning.
+
+    Raises:
+        OptionError: a name that is unknown or a value that is not allowed.
+    """
+    names = [each.name for each in fields(TuneOptions)]
+    for name in options:
+        if name not in names:
+            raise OptionError(f"{name!r} is not an option of tune{nearest_name(name, names)}")
+    return TuneOptions(**options)
+
+
+def trials(content: Picture, style: Style, options: TuneOptions, run: Run) -> Iterator[Trial]:
+    """Yield every trial as soon as it is painted and measured."""
+    paint = _instant(content, style, options, run) if options.recipe == "instant" else _small(content, style, options, run)
+
+    def trial(knobs: Knobs) -> Trial:
+        image = paint(knobs)
+        return Trial(knobs, image, judged(content, (style,), [read(image)])[0])
+
+    yield from searched(trial, options) if options.wanted_style else map(trial, grid(options))
+
+
+def grid(options: TuneOptions) -> list[dict[str, float]]:
+    """List the knobs of a sheet, row by row."""
+    if options.recipe == "instant":
+        return [{"strength": strength, "stroke": stroke} for stroke, strength in product(options.strokes, options.strengths)]
+    return [
+        {"content_weight": weight, "style_scale": scale}
+        for scale, weight in product(options.style_scales, options.content_weights)
+    ]
+
+
+def searched(trial: Callable[[Knobs], Trial], options: TuneOptions) -> Iterator[Trial]:
+    """Look for the strength (of paint: the content weight) that goes the wanted share of the way to the style, by bisection.
+
+    The strongest setting is tried first: beyond what it reaches there is nothing to find.
+    """
+    knobs_at, wanted = _line(options), options.wanted_style
+    low = 0.0
+    for high in _STRONGEST[options.recipe]:
+        latest = trial(knobs_at(high))
+        yield latest
+        if latest.style_closed >= wanted - TOLERANCE:
+            break
+    else:
+        return
+    for _ in range(_MOST_TRIES[options.recipe] - 1):
+        if abs(latest.style_closed - wanted) <= TOLERANCE:
+            return
+        middle = (low + high) / 2
+        latest = trial(knobs_at(middle))
+        yield latest
+        low, high = (middle, high) if latest.style_closed < wanted else (low, middle)
+
+
+def _line(options: TuneOptions) -> Callable[[float], dict[str, float]]:
+    """Return the knobs along the way from the weakest (0) to the strongest (1): strengths, or content weights by factors."""
+    if options.recipe == "instant":
+        stroke = options.strokes[0] if len(options.strokes) == 1 else 1.0
+        return lambda place: {"strength": float(f"{place:.3g}"), "stroke": stroke}
+    scale = options.style_scales[0] if len(options.style_scales) == 1 else 1.0
+    weakest, strongest = _CONTENT_WEIGHTS
+    return lambda place: {
+        "content_weight": float(f"{weakest * (strongest / weakest) ** place:.3g}"),
+        "style_scale": scale,
+    }
+
+
+def _instant(content: Picture, style: Style, options: TuneOptions, run: Run) -> Paint:
+    painter = InstantPainter(run, "torch")  # every trial has its own size of strokes, which OpenVINO would compile anew
+    size = options.size or (_SEARCHED_PX if options.wanted_style else _SIZES["instant"])
+    check(content, (style,), (), instant_options(size=size))
+
+    def paint(knobs: Knobs) -> Image:
+        return painted_pastiche(painter, content, (style,), (), instant_options(size=size, **knobs)).image
+
+    return paint
+
+
+def _small(content: Picture, style: Style, options: TuneOptions, run: Run) -> Paint:
+    size = options.size or _SIZES["paint"]
+
+    def paint(knobs: Knobs) -> Image:
+        chosen: dict[str, Any] = {"size": size, "steps": options.steps, **knobs}
+        *_, last = gatys.steps(content, (style,), paint_options(**chosen), run)
+        return last.image.cpu()
+
+    return paint

@@ -1,0 +1,90 @@
+"""``impasto tune``: what it says, what it leaves behind, and the code it exits with."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+
+from impasto import images
+from impasto.cli import main
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to stand in, with a photo and a picture."""
+    images.write(tmp_path / "photo.png", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
+    images.write(tmp_path / "picture.png", images.read(skimage.data.coffee()[::4, ::4]))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
+    code = main(["tune", *words, "--threads", "1"])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_sheet_is_written_and_the_way_on_is_said(capsys: Capture) -> None:
+    code, out, err = run(capsys, "photo.png", "picture.png", "--size", "64", "--strengths", "0.5,1", "--strokes", "1")
+    assert code == 0
+    assert out.startswith("tune.png: 2 trials\nto paint one: impasto instant photo.png picture.png --strength ")
+    assert err.count("stroke 1: style 0.") == 2
+    assert images.read("tune.png").size[1] > 2 * 288
+
+
+def test_the_command_that_is_printed_paints_what_was_wanted(capsys: Capture) -> None:
+    code, out, _ = run(capsys, "photo.png", "picture.png", "--wanted-style", "0.4", "-o", "sheet.png")
+    assert code == 0
+    command = out.splitlines()[1].removeprefix("to paint it: ")
+    assert main([*shlex.split(command)[1:], "-o", "out.png", "--report", "--json", "--threads", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["report"]["style_closed"] == pytest.approx(0.4, abs=0.02)
+
+
+def test_a_strength_beyond_reach_is_said(capsys: Capture) -> None:
+    code, out, _ = run(capsys, "photo.png", "picture.png", "--wanted-style", "0.999")
+    assert code == 0
+    assert "a style of 0.999 was not found; the nearest is 0." in out
+    assert "--recipe paint" in out
+
+
+def test_the_trials_are_printed_as_json_alone(capsys: Capture) -> None:
+    words = ("--recipe", "paint", "--size", "48", "--steps", "1", "--content-weights", "1", "--style-scales", "1,2", "--json")
+    code, out, err = run(capsys, "photo.png", "picture.png", *words)
+    assert code == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["options"]["style_scale"] for row in rows] == [1, 2]
+    assert all(0 < row["report"]["ssim"] < 1 for row in rows)
+    assert "tune.png: 2 trials" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "content or style is missing"),
+        (("photo.png",), "content or style is missing"),
+        (("photo.png", "none.png"), "none.png"),
+        (("photo.png", "picture.png", "-o", "picture.png"), "an input too"),
+        (("photo.png", "picture.png", "--strokes", "9"), "--strokes is 9.0"),
+        (("photo.png", "picture.png", "--wanted-style", "80"), "--wanted-style is 80.0"),
+        (("photo.png", "picture.png", "--recipe", "oil"), "--recipe"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_in_one_sentence(capsys: Capture, words: tuple[str, ...], sentence: str) -> None:
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert {path.name for path in Path().iterdir()} == {"photo.png", "picture.png"}

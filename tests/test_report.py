@@ -1,0 +1,155 @@
+"""The figures of `impasto report`: what they are known to be, and that they follow the ruler's."""
+
+import importlib.util
+import math
+import statistics
+from pathlib import Path
+
+import pytest
+import scipy.stats
+import skimage.data
+import torch
+
+import impasto
+from impasto import images
+from impasto.errors import OptionError, ShapeError
+from impasto.images import Picture
+from impasto.recipes.judging import caption, judged, judged_sheet
+from impasto.report import KINDS, Figure, lab, palette, palette_distance, report_on, yardstick
+from impasto.stats import Moments
+from impasto.styles import find_style
+
+
+@pytest.fixture(scope="module")
+def content() -> Picture:
+    return images.read(skimage.data.astronaut()[:384:3, 32:416:3])
+
+
+@pytest.fixture(scope="module")
+def style() -> Picture:
+    return images.read(skimage.data.coffee()[::3, ::3])
+
+
+def test_the_photo_itself_has_gone_no_way_and_the_style_all_of_it(content: Picture, style: Picture) -> None:
+    (photo,) = judged(content, (style,), [content])
+    assert photo["style_closed"] == 0
+    assert (photo["content"], photo["color_to_photo"], photo["clipped"], photo["seams"]) == (0, 0, 0, 0)
+    assert photo["ssim"] == pytest.approx(1) == photo["ssim_coarse"]
+    square = images.read(style.image[..., :128, :128])
+    (painting,) = judged(content, (square,), [square])
+    assert painting["style_closed"] == pytest.approx(1, abs=1e-4)
+    assert painting["style_gram"] == pytest.approx(0, abs=1e-6)
+    assert painting["color_to_style"] < 0.1
+
+
+def test_a_photo_in_its_own_style_has_no_way_to_go(content: Picture) -> None:
+    (report,) = judged(content, (content,), [content])
+    assert math.isnan(report["style_closed"])
+    assert report.as_dict()["style_closed"] is None
+
+
+def test_a_mixture_lies_between_photo_and_style(content: Picture, style: Picture) -> None:
+    instant = [impasto.instant(content, style, strength=strength).image for strength in (0.3, 1.0)]
+    weak, strong = judged(content, (style,), [images.read(each) for each in instant])
+    assert 0 < weak["style_closed"] < strong["style_closed"] < 1
+    assert weak["content"] < strong["content"]
+    assert weak["color_to_style"] > strong["color_to_style"]
+
+
+def test_a_named_style_measures_like_its_picture(content: Picture) -> None:
+    named = find_style("gauguin-arlesiennes")
+    result = images.read(impasto.instant(content, named).image)
+    (report,) = judged(content, (named,), [result])
+    assert report["style_closed"] > 0.5
+    assert set(report.as_dict()) >= set(KINDS)
+
+
+def test_two_styles_are_blended_by_their_weights(content: Picture, style: Picture) -> None:
+    other = images.read(style.image.flip(1))
+    (one,) = judged(content, (style,), [content])
+    (both,) = judged(content, (style, other), [content], (1.0, 0.0))
+    assert both["style_gram"] == pytest.approx(one["style_gram"])
+    with pytest.raises(OptionError, match="one weight for each style"):
+        judged(content, (style, other), [content], (1.0,))
+
+
+def test_verdicts_stand_only_where_there_is_a_bound() -> None:
+    assert Figure("ssim", 0.1).verdict == ""
+    assert Figure("grid", 1.0).verdict == "clean"
+    assert Figure("grid", 7.0).verdict == "faulty"
+
+
+def test_faults_are_named_in_plain_words(content: Picture, style: Picture) -> None:
+    stripes = content.image.clone()
+    stripes[..., ::2] = (stripes[..., ::2] + 0.1).clamp(0, 1)
+    (report,) = judged(content, (style,), [images.read(stripes)])
+    assert "lattice" in report.faults
+    assert "lattice" in caption(report)
+
+
+def test_no_figure_bears_the_name_of_a_published_metric() -> None:
+    words = " ".join(f"{name} {kind.title} {kind.meaning}" for name, kind in KINDS.items()).lower()
+    assert not any(metric in words for metric in ("artfid", "lpips", "fid"))
+
+
+def test_a_result_of_another_shape_is_refused(content: Picture, style: Picture) -> None:
+    with pytest.raises(ShapeError, match="the photo that the result was painted from"):
+        judged(content, (style,), [images.read(content.image[..., :60, :])])
+    with pytest.raises(ShapeError, match="at least 32"):
+        judged(content, (style,), [images.read(content.image[..., :20, :20])])
+    with pytest.raises(ShapeError, match="yardstick of its size"):
+        report_on(images.read(content.image[..., :64, :64]), yardstick(content, (style,), content.size))
+    with pytest.raises(OptionError, match="no style"):
+        judged(content, (), [content])
+
+
+def test_a_large_result_is_measured_small(content: Picture, style: Picture) -> None:
+    large = images.read(images.resize(content.image, (700, 700)))
+    (report,) = judged(content, (style,), [large])
+    assert report.size == (512, 512)
+
+
+def test_lab_of_white_and_red() -> None:
+    white_and_red = torch.tensor([[[[1.0, 1.0]], [[1.0, 0.0]], [[1.0, 0.0]]]])
+    assert lab(white_and_red)[0, :, 0].T.flatten().tolist() == pytest.approx([100, 0, 0, 53.2, 80.1, 67.2], abs=0.1)
+
+
+def test_the_distance_of_palettes_is_that_of_gaussians() -> None:
+    here = Moments(torch.zeros(1, 3), torch.diag(torch.tensor([100.0, 25.0, 4.0]))[None])
+    there = Moments(torch.tensor([[3.0, 4.0, 0.0]]), torch.diag(torch.tensor([100.0, 25.0, 4.0]))[None])
+    wider = Moments(torch.zeros(1, 3), torch.diag(torch.tensor([400.0, 25.0, 4.0]))[None])
+    assert palette_distance(here, here) == pytest.approx(0, abs=0.1)
+    assert palette_distance(here, there) == pytest.approx(5, abs=0.1)
+    assert palette_distance(here, wider) == pytest.approx(10, abs=0.1)
+
+
+def test_the_palette_of_a_named_style_is_near_that_of_its_picture(style: Picture) -> None:
+    named = find_style("gauguin-arlesiennes")
+    seen = palette(named)
+    assert 0 < seen.mean[0, 0] < 100
+    assert palette_distance(seen, seen) < 0.1
+
+
+def test_the_sheet_shows_photo_style_and_results(content: Picture, style: Picture) -> None:
+    reports = judged(content, (style,), [content])
+    assert judged_sheet(content, (style,), [content], reports).shape[-1] > 3 * 360
+
+
+@pytest.mark.slow  # the full network looks at six pictures
+def test_the_figures_follow_those_of_the_ruler(shared: Path) -> None:
+    spec = importlib.util.spec_from_file_location("judge", shared / "judge" / "judge.py")
+    assert spec is not None
+    assert spec.loader is not None
+    ruler = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(ruler)
+    network, ours, theirs = ruler.load_vgg19(), [], []
+    for content, style in (("bird", "monet"), ("girl", "tuscan"), ("surf", "seurat")):
+        for peer in ("magenta", "microast"):
+            photo, picture = shared / "devset/content" / f"{content}.jpg", shared / "devset/style" / f"{style}.jpg"
+            result = shared / "devset/peers" / f"{content}__{style}__{peer}.jpg"
+            ours.append(impasto.judge(photo, picture, result)[0])
+            theirs.append(ruler.judge(network, photo, picture, result))
+    for name, within in {"style_closed": 0.05, "content": 0.15, "ssim": 0.01, "grid": 0.1, "frame": 0.05}.items():
+        slim, full = [each[name] for each in ours], [each[name] for each in theirs]
+        assert statistics.mean(abs(a - b) for a, b in zip(slim, full, strict=True)) < within, name
+        assert scipy.stats.spearmanr(slim, full).statistic > 0.8, name
