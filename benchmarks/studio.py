@@ -79,7 +79,7 @@ class Studio:
 
 def photo(size: tuple[int, int]) -> bytes:
     """Make a photo of a size, with the noise that a camera leaves, as JPEG."""
-    face = skimage.data.astronaut()
+    face = skimage.data.astronaut()  # type: ignore[no-untyped-call]
     pixels = np.asarray(PIL.Image.fromarray(face).resize(size, PIL.Image.Resampling.BICUBIC), np.int16)
     noisy = pixels + np.random.default_rng(0).integers(-8, 9, pixels.shape, np.int16)
     stream = io.BytesIO()

@@ -78,7 +78,7 @@ def style_on_astronaut(path: Path) -> Picture:
     """Paint the face of Eileen Collins (NASA, public domain) in a style, at 192 pixels."""
     from skimage.data import astronaut
 
-    photo = images.read(astronaut()[:320, 64:384])
+    photo = images.read(astronaut()[:320, 64:384])  # type: ignore[no-untyped-call]
     options = instant_options(size=2 * STYLE_PX)
     pastiche = painted_pastiche(_painter("auto", "auto", "torch"), photo, (load_style(path),), (), options)
     return _at_most(replace(photo, image=pastiche.image), STYLE_PX)
@@ -151,7 +151,7 @@ def refine(order: Message, line: Line) -> Message | None:
     last = last or painted(easel, sitting, order, line)
     if last is None:
         return None
-    return _result(order, with_refinement(pastiche, photo, last, options), sitting.seconds)
+    return _result(order, with_refinement(pastiche, last), sitting.seconds)
 
 
 def paint(order: Message, line: Line) -> Message | None:
