@@ -98,6 +98,9 @@ class Files:
     keep_gps: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Write back where the photo was taken, if it says."""
 
+    report: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Measure the result, and print what impasto report prints; with --json among the record."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFlags:
@@ -125,9 +128,6 @@ class Talk:
 
     quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Say nothing but what is wrong."""
-
-    report: Annotated[bool, Parameter(negative="", show_default=False)] = False
-    """Measure the result, and print what impasto report prints; with --json among the record."""
 
 
 def with_output(words: tuple[str, ...], files: Files, command: str) -> Files:

@@ -88,8 +88,7 @@ def instant(
         if chosen.refine or chosen.refine_seconds:
             pastiche, code = _refined(pastiche, (photo, manners, masking), (chosen, where, files), console)
     _save(pastiche, files)
-    assert files.output is not None
-    figures = reported((photo, manners, chosen.style_weights), pastiche.image, files.output, talk)
+    figures = reported((photo, manners, chosen.style_weights), pastiche.image, files)
     if talk.json:
         print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(files.output)}), flush=True)
     height, width = pastiche.image.shape[-2:]

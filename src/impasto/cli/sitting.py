@@ -134,7 +134,7 @@ def paint_to_file(order: Order, talk: Talk) -> int:
         with undisturbed():
             save(order, sitting.last, record, film)
     speak = narrator(quiet=talk.quiet, to_stderr=talk.json or not sitting.is_finished)
-    figures = reported((order.content, order.styles, order.options.style_weights), sitting.last.image, order.output, talk)
+    figures = reported((order.content, order.styles, order.options.style_weights), sitting.last.image, order.files)
     if talk.json:
         print(json.dumps({**record, **figures_by_name(figures), "output": str(order.output)}), flush=True)
     report(order, sitting.last, record, speak)
@@ -143,12 +143,12 @@ def paint_to_file(order: Order, talk: Talk) -> int:
     return 0 if sitting.is_finished else INTERRUPTED_EXIT
 
 
-def reported(made_from: MadeFrom, image: Tensor, output: Path, talk: Talk) -> list[Report]:
+def reported(made_from: MadeFrom, image: Tensor, files: Files) -> list[Report]:
     """Measure a result beside what it was made from (photo, styles and their weights), where that was asked for."""
-    if not talk.report:
+    if not files.report or files.output is None:
         return []
     content, styles, weights = made_from
-    return judged(content, styles, [replace(images.read(image), name=output.name)], weights)
+    return judged(content, styles, [replace(images.read(image), name=files.output.name)], weights)
 
 
 def figures_by_name(figures: Sequence[Report]) -> dict[str, Any]:
