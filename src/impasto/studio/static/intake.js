@@ -7,7 +7,7 @@ import { addOwn } from './shelf.js';
 import { change, facts, on, state } from './state.js';
 import { t } from './texts.js';
 
-const RECENT = 12;
+const RECENT = 4;
 const OURS = /^impasto-mask/;
 let sending = null;
 let camera = null;
@@ -37,7 +37,7 @@ export function setUpIntake() {
 
 export function takeFiles(files) {
   if (!files.length) return;
-  if (files.length > 1) notice('intake.one');
+  if (files.length > 1) notice('intake.first');
   take(files[0], files[0].name || 'photo');
 }
 
@@ -105,8 +105,9 @@ function listenForDrops() {
 
 async function showRecent() {
   const strip = $('#recent');
-  const { items } = await get(`/uploads?limit=${RECENT * 2}`).catch(() => ({ items: [] }));
-  const photos = items.filter((each) => !OURS.test(each.name)).slice(0, RECENT);
+  const { items } = await get('/uploads?limit=50').catch(() => ({ items: [] }));
+  const isFirst = ({ sha256 }, index) => items.findIndex((each) => each.sha256 === sha256) === index;
+  const photos = items.filter((each, index) => !OURS.test(each.name) && isFirst(each, index)).slice(0, RECENT);
   $('#recent-part').hidden = !photos.length;
   strip.replaceChildren(...photos.map(recent));
 }

@@ -18,9 +18,6 @@ import { setUpShelf } from './shelf.js';
 import { change, facts, kept, state, styleOf } from './state.js';
 import { LANGUAGES, chooseLanguage, languageNow, loadLanguage, onLanguage, preferredLanguage, retell, t } from './texts.js';
 
-/** Shown first to someone who has chosen nothing yet. */
-const FIRST_STYLE = 'gauguin-arlesiennes';
-
 async function begin() {
   const words = loadLanguage(preferredLanguage());
   const asked = Promise.all([get('/status'), get('/recipes'), get('/styles')]);
@@ -76,7 +73,7 @@ function restoreOptions({ options, method, mixing }) {
 
 function chooseFirstStyle({ styles, style }) {
   const there = (styles ?? []).filter((each) => styleOf(each.id));
-  const first = [style, FIRST_STYLE].find(styleOf) ?? facts.styles[0]?.id;
+  const first = styleOf(style) ? style : facts.styles[0]?.id;
   change('styles', { styles: there.length ? there : first ? [{ id: first, weight: 50 }] : [] });
 }
 

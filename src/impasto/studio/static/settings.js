@@ -4,8 +4,8 @@ import { Controls } from './controls.js';
 import { $, set } from './dom.js';
 import { change, facts, fieldsOf, on, state } from './state.js';
 
-/** Weights stand beside their styles. */
-const ELSEWHERE = ['style_weights'];
+/** Weights stand beside their styles; a mask is drawn, and never named as a file of the studio's machine. */
+const ELSEWHERE = ['style_weights', 'color_mask'];
 const METHODS = ['paint', 'refine'];
 const panels = {};
 

@@ -30,6 +30,7 @@ export function setUpShelf() {
     addOwn([...chooser.files]);
     chooser.value = '';
   });
+  list.addEventListener('keydown', walk);
   on('styles', show);
   on('masks', show); // where a mask says who paints where, shares say nothing
   onLanguage(show);
@@ -65,6 +66,34 @@ function card(style) {
   return item;
 }
 
+/** The tab key comes to one card alone; the arrow keys go from card to card. */
+function walk(event) {
+  const forward = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  const seen = [...cards.values()].filter(({ item }) => !item.hidden);
+  const here = seen.findIndex(({ item }) => item.contains(document.activeElement));
+  if (here < 0) return;
+  const ends = { Home: 0, End: seen.length - 1 };
+  const next = forward ? here + forward * stride(event.key, seen) : ends[event.key];
+  if (next === undefined || !seen[next]) return;
+  event.preventDefault();
+  reach(seen[next]);
+  seen[next].press.focus();
+}
+
+/** Return how many cards there are from one row to the next. */
+function stride(key, seen) {
+  if (key === 'ArrowLeft' || key === 'ArrowRight') return 1;
+  const [first] = seen;
+  const below = seen.findIndex(({ item }) => item.offsetTop > first.item.offsetTop);
+  return below > 0 ? below : 1;
+}
+
+function reach(only) {
+  for (const card_ of cards.values()) {
+    for (const each of [card_.press, card_.heart]) set(each, 'tabindex', card_ === only ? '0' : '-1');
+  }
+}
+
 function filter() {
   const words = $('#style-search').value.toLowerCase().split(/\s+/).filter(Boolean);
   let found = 0;
@@ -74,6 +103,8 @@ function filter() {
     cards.get(style.id).item.hidden = !fits;
     found += fits ? 1 : 0;
   }
+  const seen = [...cards.values()].filter(({ item }) => !item.hidden);
+  reach(seen.find(({ press }) => press.ariaPressed === 'true') ?? seen[0]);
   const none = $('#no-styles');
   none.hidden = found > 0;
   if (!found) say(none, onlyFavourites && !words.length ? 'shelf.no_favourites' : 'shelf.none');
@@ -107,6 +138,8 @@ function mix(isMixing) {
 
 function show() {
   for (const [id, { press }] of cards) set(press, 'aria-pressed', String(state.styles.some((each) => each.id === id)));
+  const chosenCard = cards.get(state.styles.at(-1)?.id);
+  if (chosenCard && !chosenCard.item.hidden) reach(chosenCard);
   $('#mix').checked = state.mixing;
   const about = $('#chosen');
   const chosen = state.styles.map((each) => ({ ...each, style: styleOf(each.id) })).filter((each) => each.style);
@@ -149,7 +182,9 @@ function weighed({ id, weight, style }) {
   queueMicrotask(tellShares);
   const drop = button('shelf.leave', { look: 'plain', sign: 'close', shown: false, with: { title: style.title } });
   drop.addEventListener('click', () => choose(id));
-  return h('li.chosen-many', {}, lazyImage(style.preview), h('span.style-name', { text: style.title }), drop, slider, share);
+  const picture = h('img', { src: style.preview });
+  picture.alt = '';
+  return h('li.chosen-many', {}, picture, h('span.style-name', { text: style.title }), drop, slider, share);
 }
 
 // ------------------------------------------------------------------------------------------------ own styles, favourites

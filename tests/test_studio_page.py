@@ -1,0 +1,183 @@
+"""The studio's page as files: its words in both languages, what it must not contain, how much it weighs."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+from impasto.studio.controls import recipes
+
+STATIC = Path(__file__).resolve().parent.parent / "src" / "impasto" / "studio" / "static"
+LIVE = re.compile(r"^live")  # the page of the webcam has its own files and tests
+MODULES = sorted(each for each in STATIC.glob("*.js") if not LIVE.match(each.name))
+STYLES = (STATIC / "studio.css", STATIC / "parts.css")
+INDEX = STATIC / "index.html"
+LANGUAGES = ("en", "zh")
+MADE_OF_NAMES = (
+    "control.",
+    "choice.",
+    "kind.",
+    "error.",
+    "mask.shape.",
+    "save.",
+    "compare.",
+    "painting.paused",
+    "painting.cancelled",
+)
+"""Keys that are put together: of options, of kinds and states of jobs, of the API's codes."""
+SAME_IN_BOTH = {"app.title", "save.png", "save.jpeg", "save.webp"}
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, dict[str, str]]:
+    return {language: json.loads((STATIC / "texts" / f"{language}.json").read_text()) for language in LANGUAGES}
+
+
+@pytest.fixture(scope="module")
+def fields() -> list[dict[str, Any]]:
+    found = recipes()
+    return [field for recipe in found["recipes"] for field in recipe["fields"]] + found["run"]
+
+
+class Page(HTMLParser):
+    """Every text and every attribute of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self._open: list[tuple[str, bool]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self._open.append((tag, ("translate", "no") in attrs or tag == "title"))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if data.strip() and not self._open[-1][1]:
+            self.said.append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    found = Page()
+    found.feed(INDEX.read_text())
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------- words
+
+
+def test_both_languages_have_every_text(texts: dict[str, dict[str, str]]) -> None:
+    # The English of a help text is that of the options themselves, and comes with the API.
+    chinese = {key for key in texts["zh"] if not key.startswith("help.")}
+    assert chinese == set(texts["en"])
+    assert all(text.strip() for catalogue in texts.values() for text in catalogue.values())
+
+
+def test_both_languages_fill_in_the_same_words(texts: dict[str, dict[str, str]]) -> None:
+    for key, english in texts["en"].items():
+        in_both = {language: set(re.findall(r"{(\w+)}", texts[language][key])) for language in LANGUAGES}
+        assert in_both["en"] == in_both["zh"], (key, english)
+
+
+def test_chinese_is_chinese(texts: dict[str, dict[str, str]]) -> None:
+    for key, text in texts["zh"].items():
+        assert re.search(r"[\u4e00-\u9fff]", text) or key in SAME_IN_BOTH, (key, text)
+
+
+@pytest.fixture(scope="module")
+def wanted(page: Page, texts: dict[str, dict[str, str]]) -> set[str]:
+    """The keys that the page and its modules name."""
+    starts = {key.split(".")[0] for key in texts["en"]}
+    named = {value for _, name, value in page.attributes if name.startswith("data-t") and value}
+    for path in MODULES:
+        named |= set(re.findall(r"'([a-z]+(?:\.[a-z_]+)+)'", path.read_text()))
+    return {key for key in named if key.split(".")[0] in starts and not key.endswith(".js")} - {"canvas.mask"}
+
+
+def test_every_text_that_the_page_wants_is_there(wanted: set[str], texts: dict[str, dict[str, str]]) -> None:
+    there = {re.sub(r"\.(one|other)$", "", key) for key in texts["en"]}
+    assert len(wanted) > 150
+    assert wanted <= there
+
+
+def test_no_text_is_left_over(wanted: set[str], texts: dict[str, dict[str, str]]) -> None:
+    for key in texts["en"]:
+        assert re.sub(r"\.(one|other)$", "", key) in wanted or key.startswith(MADE_OF_NAMES), key
+
+
+def test_the_page_says_nothing_outside_its_catalogues(page: Page) -> None:
+    assert page.said == []
+    spoken = ("aria-label", "title", "alt", "placeholder", "aria-roledescription", "aria-description")
+    assert [(tag, name, value) for tag, name, value in page.attributes if name in spoken and value] == []
+    put = re.compile(r"(textContent|innerText|placeholder|ariaLabel|\.title|\.alt)\s*=\s*(['\"`])(?!\2)")
+    given = re.compile(r"\b(text|'aria-label'|alt|title):\s*'[^']*[A-Za-z]{2}")
+    told = re.compile(r"\b(tell|speak)\([^,()]*,?\s*'[^']*[A-Za-z]{2}")
+    for path in MODULES:
+        for line in path.read_text().splitlines():
+            assert not put.search(line), (path.name, line)
+            assert not given.search(line), (path.name, line)
+            assert not told.search(line), (path.name, line)
+
+
+def test_every_basic_control_has_its_words(fields: list[dict[str, Any]], texts: dict[str, dict[str, str]]) -> None:
+    for field in fields:
+        if field["basic"]:
+            assert f"control.{field['name']}" in texts["en"], "give the option a name in texts/en.json and texts/zh.json"
+            assert f"help.{field['name']}" in texts["zh"], "say the option's help in Chinese in texts/zh.json"
+
+
+# ---------------------------------------------------------------------------------------------------- safety, weight
+
+
+def test_the_page_has_no_inline_script_and_no_inline_style(page: Page) -> None:
+    assert "<style" not in INDEX.read_text()
+    for tag, name, value in page.attributes:
+        assert name != "style", (tag, value)
+        assert not name.startswith("on"), (tag, name)
+    assert [value for tag, name, value in page.attributes if tag == "script" and name == "src"] == ["/static/main.js"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_no_module_reads_text_as_markup_or_as_a_program(path: Path) -> None:
+    source = path.read_text()
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "DOMParser", "srcdoc"):
+        assert word not in source, word
+    assert not re.search(r"setAttribute\('style'|set\(\w+, 'style'|\bon\w+=", source)
+
+
+def test_no_file_names_another_server() -> None:
+    for path in (INDEX, *STYLES, *MODULES, STATIC / "icon.svg"):
+        for address in re.findall(r"(?:https?:)?//[a-z0-9][\w.-]*\.\w+[^\s'\"]*", path.read_text()):
+            assert address.startswith("http://www.w3.org/"), (path.name, address)
+
+
+def test_every_module_is_fetched_at_once(page: Page) -> None:
+    ahead = {value for tag, name, value in page.attributes if tag == "link" and name == "href" and value.endswith(".js")}
+    assert ahead | {"/static/main.js"} == {f"/static/{path.name}" for path in MODULES}
+
+
+def test_every_part_that_a_module_looks_for_is_on_the_page(page: Page) -> None:
+    there = [value for _, name, value in page.attributes if name == "id"]
+    assert len(there) == len(set(there))
+    for path in MODULES:
+        there += re.findall(r"\bid: '([\w-]+)'", path.read_text())
+    for path in MODULES:
+        for name in re.findall(r"\$\(['\"]#([\w-]+)['\"]", path.read_text()):
+            assert name in there, (path.name, name)
+        for name in re.findall(r"sign: '([\w-]+)'|icon\('([\w-]+)'\)", path.read_text()):
+            assert f"i-{name[0] or name[1]}" in there, (path.name, name)
+
+
+def test_the_page_weighs_less_than_its_bound() -> None:
+    weight = sum(path.stat().st_size for path in (INDEX, STATIC / "icon.svg", *STYLES, *MODULES))
+    assert weight + max((STATIC / "texts" / f"{each}.json").stat().st_size for each in LANGUAGES) <= 200_000

@@ -1,0 +1,306 @@
+"""The studio's page in a real browser, from the dropped photo to the downloaded picture, and what others may not do to it."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("selenium")
+
+from selenium.webdriver import ActionChains, Keys
+
+import studio_pieces as pieces
+from studio_browser import CHROMIUM, DRIVER, PAINTED, Browser, open_browser, running_studio, small_picture
+
+FIXTURES = (open_browser, running_studio, small_picture)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with its chromedriver"),
+]
+
+LITTLE = {"size": "128", "steps": "25"}
+
+
+def image(studio: pieces.Program, path: str) -> np.ndarray:
+    answer = studio.client.get(path.split("/api/v1")[1])
+    return np.asarray(PIL.Image.open(io.BytesIO(answer.content)).convert("RGB"), dtype=np.float32)
+
+
+# ---------------------------------------------------------------------------------------------------- the whole way
+
+
+def test_a_photo_is_uploaded_painted_cancelled_continued_and_downloaded(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    page.instant(picture)
+    page.paint(**LITTLE)
+    page.until(lambda: "preview" in page.js(PAINTED))
+    page.click("[data-do='cancel']")
+    page.state("cancelled")
+    assert "25" in page.text("#painting-line")
+    page.click("[data-do='continue']")
+    page.state("done")
+    page.until(lambda: "/results/" in page.js(PAINTED))
+    page.click("#download")
+    page.click("#form input[value='webp']")
+    page.click("#fetch")
+    (file,) = page.until(lambda: list(page.downloads.glob("*.webp")))
+    with PIL.Image.open(file) as downloaded:
+        assert downloaded.format == "WEBP"
+        assert downloaded.size == (128, 96)
+    page.until(lambda: not page.is_seen("#saving"))
+    assert page.complaints() == []
+
+
+COMES_IN = {
+    "dropped": "document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: carried, bubbles: true }))",
+    "pasted": "document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: carried, bubbles: true }))",
+}
+
+
+@pytest.mark.parametrize("how", [*COMES_IN, "taken"])
+def test_a_photo_is_dropped_pasted_or_taken(browser: Callable[..., Browser], how: str) -> None:
+    page = browser()
+    if how == "taken":
+        page.click("#take-photo")
+        page.until(lambda: page.js("return document.querySelector('#viewfinder').videoWidth > 0"))
+        page.click("#shoot")
+    else:
+        page.js(
+            """const canvas = document.createElement('canvas');
+            canvas.width = 90;
+            canvas.height = 60;
+            canvas.toBlob((blob) => {
+              const carried = new DataTransfer();
+              carried.items.add(new File([blob], 'grey.png', { type: 'image/png' }));
+              DOES;
+            });""".replace("DOES", COMES_IN[how])
+        )
+    page.until(lambda: "/results/" in page.js(PAINTED))
+    assert page.text("#photo-name") == ("camera.jpg" if how == "taken" else "grey.png")
+    assert page.complaints() == []
+
+
+def test_another_style_or_strength_repaints_the_instant_picture_as_a_draft(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    kept = len(studio.client.get("/results").json()["items"])
+    first = page.instant(picture)
+    page.click("[data-style='monet-belle-ile'] .style")
+    second = page.repainted(first)
+    page.find("[data-field='strength']").send_keys(Keys.ARROW_LEFT)
+    third = page.repainted(second)
+    request = studio.client.get(f"/results/{third.split('/')[-2]}").json()["request"]
+    assert request["styles"] == ["monet-belle-ile"]
+    assert 0.9 < request["options"]["strength"] < 1
+    assert len(studio.client.get("/results").json()["items"]) == kept
+    assert page.complaints() == []
+
+
+def test_several_styles_are_mixed_by_weight(browser: Callable[..., Browser], studio: pieces.Program, picture: Path) -> None:
+    page = browser()
+    first = page.instant(picture)
+    page.click("#mix")
+    page.click("[data-style='renoir-seascape'] .style")
+    second = page.repainted(first)
+    page.find("#chosen input[type='range']").send_keys(Keys.HOME)
+    third = page.repainted(second)
+    weights = studio.client.get(f"/results/{third.split('/')[-2]}").json()["request"]["options"]["style_weights"]
+    assert weights[0] == 0
+    assert weights[1] > 0
+    assert page.text("#chosen li:last-child output") == "100 %"
+
+
+def test_a_mask_is_drawn_and_the_rest_stays_the_photo(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    first = page.instant(picture)
+    page.click("#mask-toggle")
+    canvas = page.find("canvas.mask")
+    page.js("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    wide, high = canvas.size["width"], canvas.size["height"]
+    draw = ActionChains(page.driver).move_to_element_with_offset(canvas, -round(wide * 0.35), -round(high * 0.4))
+    draw.click_and_hold().move_by_offset(0, round(high * 0.8)).release().perform()
+    masked = page.repainted(first)
+    page.click("#mask-done")
+    asked = studio.client.get(f"/results/{masked.split('/')[-2]}").json()["request"]
+    mask = image(studio, f"/api/v1/uploads/{asked['masks'][0]}/image")
+    high, wide = mask.shape[:2]
+    assert mask[round(high * 0.3) : round(high * 0.7), round(wide * 0.12) : round(wide * 0.18)].min() > 225
+    assert mask[:, wide // 2 :].max() < 30
+    photo = image(studio, f"/api/v1/uploads/{asked['content']}/image")
+    change = np.abs(image(studio, masked) - photo).mean(axis=(0, 2))
+    assert change[len(change) // 2 :].mean() < 6
+    assert change[5:20].mean() > 2 * change[len(change) // 2 :].mean()
+    page.click("#mask-toggle")
+    page.click("#mask-clear")
+    page.repainted(masked)
+    assert page.complaints() == []
+
+
+def test_everything_is_reached_by_keyboard_alone(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    page.key(Keys.TAB)
+    assert page.js("return document.activeElement.className") == "skip"
+    first = page.instant(picture)  # the file chooser itself belongs to the browser
+    page.tab_to(lambda: page.focused() == "split-handle")
+    value = page.js("return document.activeElement.ariaValueNow")
+    page.key(Keys.ARROW_RIGHT, Keys.PAGE_UP)
+    assert int(page.js("return document.activeElement.ariaValueNow")) == int(value) + 12
+    page.tab_to(lambda: page.focused() == "style")
+    page.key(Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.END, Keys.ARROW_LEFT)
+    assert page.js("return document.activeElement.closest('li').dataset.style") == "tuscan-virgin"
+    assert page.js("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.key(Keys.ENTER)
+    page.repainted(first)
+    page.tab_to(lambda: page.focused() == "mask-toggle")
+    page.key(Keys.ENTER)
+    page.tab_to(lambda: page.focused() == "mask")
+    before = page.js(PAINTED)
+    page.key(Keys.SPACE, Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.SPACE, Keys.ESCAPE)
+    assert page.focused() == "mask-toggle"
+    page.repainted(before)
+    page.tab_to(lambda: bool(page.js("return document.activeElement.closest('#paint-settings summary')")))
+    page.key(Keys.ENTER)
+    page.tab_to(lambda: page.focused() == "size" and bool(page.js("return document.activeElement.closest('#paint-basic')")))
+    page.key(Keys.CONTROL, "a")
+    ActionChains(page.driver).key_up(Keys.CONTROL).perform()
+    page.key("128")
+    page.tab_to(lambda: page.focused() == "steps")
+    page.key("3")
+    page.tab_to(lambda: page.focused() == "paint")
+    page.key(Keys.ENTER)
+    page.state("done")
+    page.tab_to(lambda: page.focused() == "queue-open")
+    page.key(Keys.ENTER)
+    assert page.js("return document.querySelector('#queue').contains(document.activeElement)")
+    page.key(Keys.ESCAPE)
+    assert page.focused() == "queue-open"
+
+
+def test_the_gallery_shows_compares_zips_and_gives_back_what_was_deleted(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    first = page.instant(picture)
+    page.click("#keep")
+    page.until(lambda: page.is_seen(".notice"))
+    page.click("[data-style='monet-bordighera'] .style")
+    page.repainted(first)
+    page.click("#keep")
+    page.until(lambda: len(studio.client.get("/results").json()["items"]) >= 2)
+    page.click("#to-gallery")
+    for number in (1, 2):
+        page.click(f"#results li:nth-child({number}) .tick input")
+    page.click("#chosen-compare")
+    assert page.is_seen("#compare-board .split-handle") or page.until(lambda: page.is_seen("#compare-board .split-handle"))
+    page.key(Keys.ESCAPE)
+    page.click("#chosen-save")
+    page.click("#fetch")
+    page.until(lambda: list(page.downloads.glob("*.zip")))
+    page.until(lambda: not page.is_seen("#saving"))
+    newest = page.js("return document.querySelector('#results li').dataset.result")
+    page.click("#choose-none")
+    page.click("#results li:first-child .tick input")
+    page.click("#chosen-delete")
+    assert page.js("return document.querySelector('#results li')?.dataset.result") != newest
+    page.click(".notice:last-child .plain")
+    page.until(lambda: page.js("return document.querySelector('#results li').dataset.result") == newest)
+    assert studio.client.get(f"/results/{newest}").status_code == 200
+    page.click("#results li:first-child .result")
+    page.until(lambda: page.is_seen("#result-again"))
+    page.click("#result-again")
+    page.until(lambda: page.js("return document.querySelector('[aria-pressed=true].style')?.parentElement.dataset.style"))
+    assert (
+        page.js("return document.querySelector('[aria-pressed=true].style').parentElement.dataset.style") == "monet-bordighera"
+    )
+    assert page.complaints() == []
+
+
+def test_a_reload_keeps_the_work(browser: Callable[..., Browser], picture: Path) -> None:
+    page = browser()
+    page.instant(picture)
+    page.click("[data-style='monet-apples'] .style")
+    page.open()
+    page.until(lambda: page.is_seen("#easel") and "/results/" in page.js(PAINTED))
+    assert page.js("return document.querySelector('[aria-pressed=true].style').parentElement.dataset.style") == "monet-apples"
+
+
+def test_a_picture_dropped_on_the_shelf_becomes_a_style_and_a_favourite(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    page.give(picture, "#style-file")
+    own = "[data-style^='s_']"
+    page.until(lambda: page.is_seen(own))
+    assert page.find(f"{own} .style").get_attribute("aria-pressed") == "true"
+    page.js("arguments[0].focus()", page.find(f"{own} .heart"))
+    page.key(Keys.ENTER)
+    page.click("#only-favourites")
+    assert page.js("return document.querySelectorAll('#styles li:not([hidden])').length") == 1
+    page.click("#only-favourites")
+    page.find("#style-search").send_keys("seurat")
+    assert page.js("return [...document.querySelectorAll('#styles li:not([hidden])')].map((each) => each.dataset.style)") == [
+        "seurat-grande-jatte"
+    ]
+    (style,) = [each for each in studio.client.get("/styles").json()["items"] if each["origin"] == "upload"]
+    assert style["favourite"]
+    studio.client.delete(f"/styles/{style['id']}")
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+
+
+def test_an_error_stands_beside_the_control_that_caused_it(browser: Callable[..., Browser], tmp_path: Path) -> None:
+    page = browser()
+    text = tmp_path / "letter.jpg"
+    text.write_text("this is no picture")
+    page.give(text)
+    page.until(lambda: page.is_seen("#photo-error"))
+    assert "letter.jpg" in page.text("#photo-error")
+    assert page.js("return document.querySelector('#choose-photo').getAttribute('aria-describedby')") == "photo-error"
+    size = page.find("#instant-basic [data-field='size']")
+    size.clear()
+    size.send_keys("7", Keys.TAB)
+    assert size.get_attribute("aria-invalid") == "true"
+    described = (size.get_attribute("aria-describedby") or "").split()
+    assert any("32" in page.text(f"#{each}") and "7" in page.text(f"#{each}") for each in described)
+    size.clear()
+    size.send_keys("256", Keys.TAB)
+    assert size.get_attribute("aria-invalid") is None
+    page.click("#paint")
+    assert page.is_seen("#photo-error")
+    assert page.focused() == "choose-photo"
+
+
+def test_what_the_studio_refuses_is_said_beside_its_control(browser: Callable[..., Browser], picture: Path) -> None:
+    page = browser()
+    page.instant(picture)
+    page.paint(layer_weights="1")
+    page.until(lambda: page.js("return document.querySelector('[data-field=layer_weights]').ariaInvalid") == "true")
+    control = page.find("[data-field='layer_weights']")
+    assert control.is_displayed()
+    said = " ".join(page.text(f"#{each}") for each in (control.get_attribute("aria-describedby") or "").split())
+    assert "5 style layers" in said
+
+
+def test_a_hostile_name_is_text(browser: Callable[..., Browser], studio: pieces.Program) -> None:
+    name = "<img src=x onerror=window.hurt=1><b>"
+    upload = studio.upload(name="x.jpg")
+    style = studio.client.post("/styles", json={"upload": upload, "title": name}).json()
+    page = browser()
+    page.until(lambda: name in page.text(f"[data-style='{style['id']}'] .style-name"))
+    page.click(f"[data-style='{style['id']}'] .style")
+    assert name in page.text("#chosen")
+    assert page.js("return window.hurt === undefined && !document.querySelector('#shelf b, #shelf img[src=x]')")
+    studio.client.delete(f"/styles/{style['id']}")

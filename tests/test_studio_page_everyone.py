@@ -1,0 +1,185 @@
+"""The studio's page for everyone, on a phone, by axe, in two languages; and nothing for strangers."""
+
+import functools
+import http.server
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("selenium")
+
+from selenium.webdriver import Keys
+
+import studio_pieces as pieces
+from studio_browser import CHROMIUM, DRIVER, Browser, open_browser, running_studio, small_picture
+
+FIXTURES = (open_browser, running_studio, small_picture)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with its chromedriver"),
+]
+
+
+def test_a_phone_shows_one_column_with_the_buttons_in_reach(browser: Callable[..., Browser], picture: Path) -> None:
+    page = browser(phone=True)
+    for when in ("empty", "painted"):
+        if when == "painted":
+            page.instant(picture)
+        assert page.js("return document.documentElement.scrollWidth") <= 390, when
+        box = page.js("return document.querySelector('#paint').getBoundingClientRect().toJSON()")
+        if when == "painted":
+            assert box["bottom"] <= 844
+        small = page.js(
+            """return [...document.querySelectorAll('button, select, input:not([type=range], [type=file]), a, summary')]
+            .filter((each) => each.checkVisibility({ opacityProperty: true, visibilityProperty: true }))
+            .filter((each) => !each.closest('.skip, .control-head'))
+            .map((each) => [each.id || each.className, (each.closest('label') ?? each).getBoundingClientRect()])
+            .filter(([, box]) => box.height && (box.height < 43.5 || box.width < 40)).map(([name]) => name)"""
+        )
+        assert small == [], when
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Callable[..., Browser], studio: pieces.Program, picture: Path, dark: bool) -> None:
+    axe = Path(os.environ.get("AXE_CORE_JS", ""))
+    if not axe.is_file():
+        pytest.skip("AXE_CORE_JS names no axe.min.js")
+    studio.submit("instant", studio.upload(), ["monet-etretat"], size=64)
+    page = browser(dark=dark)
+    look = axe.read_text() + ";"
+
+    def found() -> list[str]:
+        result = page.driver.execute_async_script(look + "axe.run(document).then(arguments[arguments.length - 1])")
+        serious = [each for each in result["violations"] if each["impact"] in ("serious", "critical")]
+        return [f"{each['id']}: {node['target']} {node['any'][:1]}" for each in serious for node in each["nodes"]]
+
+    assert found() == []
+    page.instant(picture)
+    page.js("for (const each of document.querySelectorAll('details')) each.open = true")
+    page.click("#mix")
+    page.click("[data-style='tuscan-virgin'] .style")
+    page.click("#mask-toggle")
+    assert found() == []
+    page.click("#mask-done")
+    page.paint(size="64", steps="2")
+    page.state("done")
+    assert found() == []
+    for opener, dialog in (("#queue-open", "#queue"), ("#download", "#saving")):
+        page.click(opener)
+        assert page.is_seen(dialog)
+        assert found() == []
+        page.key(Keys.ESCAPE)
+    page.click("#to-gallery")
+    page.click("#results li:first-child .tick input")
+    assert found() == []
+    page.click("#results li:first-child .result")
+    page.until(lambda: page.is_seen("#result"))
+    assert found() == []
+
+
+def test_the_page_speaks_the_language_of_the_browser_and_can_be_switched(
+    browser: Callable[..., Browser], picture: Path
+) -> None:
+    page = browser(language="zh-CN,zh")
+    assert page.js("return document.documentElement.lang") == "zh-Hans"
+    assert page.text("#paint") == "作画"
+    page.instant(picture)
+    page.js("for (const each of document.querySelectorAll('details')) each.open = true")
+    latin = page.js(
+        """const found = [];
+        const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        while (walk.nextNode()) {
+          const at = walk.currentNode.parentElement;
+          const names = '[lang=en], [translate=no], .styles, .chosen, option, .segments, #photo-name, details .control';
+          if (at.closest(names)) continue;
+          const words = walk.currentNode.data.replace(/impasto|face\\.jpg/g, '');
+          if (/[A-Za-z]{3}/.test(words) && at.checkVisibility()) found.push(walk.currentNode.data.trim());
+        }
+        return found"""
+    )
+    assert latin == []
+    page.js("const l = document.querySelector('#language'); l.value = 'en'; l.dispatchEvent(new Event('change'))")
+    page.until(lambda: page.text("#paint") == "Paint")
+    page.open()
+    assert page.js("return document.documentElement.lang") == "en"
+    assert page.text("#paint") == "Paint"
+    assert page.complaints() == []
+
+
+# ---------------------------------------------------------------------------------------------------- strangers
+
+
+def test_the_page_asks_no_one_else_and_little(browser: Callable[..., Browser], picture: Path) -> None:
+    page = browser()
+    told = page.requests()
+    of = {each["params"]["requestId"]: each["params"]["request"]["url"] for each in told if "request" in each["params"]}
+    ended = [each["params"] for each in told if each["method"] == "Network.loadingFinished"]
+    # Photos of earlier visits are left out: who comes for the first time has none.
+    loaded = sum(each["encodedDataLength"] for each in ended if "/uploads" not in of.get(each["requestId"], ""))
+    assert 100_000 < loaded <= 300_000, sorted((each["encodedDataLength"], of.get(each["requestId"])) for each in ended)[-9:]
+    page.instant(picture)
+    page.click("#to-gallery")
+    told += page.requests()
+    asked = [each["params"]["request"]["url"] for each in told if each["method"] == "Network.requestWillBeSent"]
+    assert len(asked) > 20
+    assert [each for each in asked if not each.startswith((page.home, "blob:", "data:"))] == []
+
+
+ATTACK = """<!doctype html><title>waiting</title><body><script>
+const home = 'HOME', done = [];
+const plain = (path, method, body) => fetch(home + path, { method, body, mode: 'no-cors', credentials: 'include' });
+const tries = {
+  upload: plain('api/v1/uploads?name=attack.jpg', 'POST', new Blob(['x'], { type: 'text/plain' })),
+  job: plain('api/v1/jobs', 'POST', '{"kind": "instant"}'),
+  cancel: plain('api/v1/jobs/JOB/cancel', 'POST', ''),
+  delete: fetch(home + 'api/v1/results/RESULT', { method: 'DELETE' }),
+  read: fetch(home + 'api/v1/uploads').then((answer) => answer.text()),
+  status: fetch(home + 'api/v1/status').then((answer) => answer.text()),
+  picture: new Promise((yes, no) => { const i = new Image(); i.onload = yes; i.onerror = no; i.src = home + 'IMAGE'; }),
+};
+const frame = document.createElement('iframe'); frame.src = home; document.body.append(frame);
+const form = document.createElement('form'); form.method = 'post'; form.target = 'sink';
+form.action = home + 'api/v1/uploads?name=form.jpg'; form.enctype = 'text/plain';
+const sink = document.createElement('iframe'); sink.name = 'sink'; document.body.append(sink, form); form.submit();
+Promise.allSettled(Object.values(tries)).then(async (all) => {
+  Object.keys(tries).forEach((name, index) => done.push([name, all[index].status, all[index].value?.type ?? '']));
+  await new Promise((go) => setTimeout(go, 1500));
+  window.outcome = done;
+  document.title = 'done';
+});
+</script>"""
+
+
+def test_a_page_of_another_origin_attacks_and_fails(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path, tmp_path: Path
+) -> None:
+    page = browser()
+    painted = page.instant(picture)
+    result = painted.split("/")[-2]
+    before = {what: studio.client.get(f"/{what}?limit=200").json()["items"] for what in ("uploads", "jobs", "results")}
+    attack = ATTACK.replace("HOME", page.home).replace("RESULT", result).replace("JOB", before["jobs"][0]["id"])
+    (tmp_path / "index.html").write_text(attack.replace("IMAGE", f"api/v1/results/{result}/image"))
+    handler = functools.partial(_Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.driver.get(f"http://127.0.0.1:{server.server_port}/")
+        page.until(lambda: page.driver.title == "done")
+        outcome = {name: (status, kind) for name, status, kind in page.js("return window.outcome")}
+        server.shutdown()
+    assert [outcome[name][0] for name in ("delete", "read", "status", "picture")] == ["rejected"] * 4
+    assert all(outcome[name] in (("fulfilled", "opaque"), ("rejected", "")) for name in ("upload", "job", "cancel"))
+    after = {what: studio.client.get(f"/{what}?limit=200").json()["items"] for what in ("uploads", "jobs", "results")}
+    assert [each["id"] for each in after["uploads"]] == [each["id"] for each in before["uploads"]]
+    assert [(each["id"], each["state"]) for each in after["jobs"]] == [(each["id"], each["state"]) for each in before["jobs"]]
+    assert studio.client.get(f"/results/{result}").status_code == 200
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
