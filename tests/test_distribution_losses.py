@@ -99,7 +99,7 @@ def test_a_loss_descends(name: str) -> None:
         value = loss(given)
         value.backward()
         optimizer.step()
-        history.append(float(value))
+        history.append(float(value.detach()))
     assert loss.layers <= set(given)
     assert history[-1] < 0.85 * history[0], history
 
@@ -112,7 +112,7 @@ def test_a_loss_is_zero_at_its_target(name: str) -> None:
 
 def test_histograms_match_at_the_target_up_to_a_bin() -> None:
     loss = LOSSES["histogram"]()
-    assert float(loss(STYLE)) < 0.02 * float(loss(features(2)))
+    assert float(loss(STYLE)) < 0.05 * float(loss(features(2)))
 
 
 @pytest.mark.parametrize("name", ["sliced", "histogram"])

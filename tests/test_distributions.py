@@ -201,7 +201,7 @@ def test_matching_a_histogram_to_itself_changes_little(random: torch.Generator) 
     values = torch.randn(1, 20_000, generator=random)
     wanted = torch.nn.functional.interpolate(values.sort().values[None], size=256, mode="linear", align_corners=True)[0]
     difference = (histogram_matched(values, wanted) - values).square().mean()
-    assert float(difference) < 1e-3
+    assert float(difference) < 5e-3
 
 
 def test_a_channel_of_one_value_can_be_matched() -> None:

@@ -26,6 +26,7 @@ from impasto.recipes.statistics import compact_head, identity
 from impasto.stats import Affine, Moments, blend
 from impasto.tensors import FeatureMap, Features, Image
 
+_GAMUT_WEIGHT = 30.0
 _MOST_KEYS = 2**14
 _DRAWN = 2048
 _COARSENESS = 4
@@ -53,7 +54,7 @@ def paint_on(easel: Easel) -> Iterator[Step]:
 
 def kept_in_bounds(loss: HypercolumnLoss | NearestLoss, easel: Easel) -> Objective:
     """Add what keeps pixels in their range, and the smoothness that was asked for."""
-    objective = loss + Gamut()
+    objective = loss + _GAMUT_WEIGHT * Gamut()
     if easel.options.smoothness_weight:
         objective += easel.options.smoothness_weight * Smoothness(easel.options.smoothness_form)
     return objective

@@ -21,7 +21,7 @@ from impasto.images import Picture
 from impasto.losses import Heads, Loss, Objective, StyleLoss, mapped, measure
 from impasto.neighbour_losses import PatchLoss
 from impasto.normalization import gram_weight, squares
-from impasto.options import PaintOptions, dashed
+from impasto.options import PaintOptions, check_range, dashed
 from impasto.recipes.presets import RECIPE_IGNORES, RECIPES
 from impasto.recipes.starts import Style
 from impasto.stats import Affine, blend
@@ -129,6 +129,8 @@ def check_recipe(options: PaintOptions) -> None:
             raise OptionError(
                 f"{dashed(name)} means nothing to --recipe {options.recipe}; leave it away, or use --recipe paint"
             )
+    if options.recipe == "nnst":  # where it is the photo's share in what is matched
+        check_range("content_weight", options.content_weight, 0, 1)
 
 
 def check_are_pictures(styles: Sequence[Style], what: str) -> None:

@@ -21,6 +21,7 @@ from impasto.recipes.statistics import compact_head, identity, style_columns
 from impasto.stats import Affine
 
 _FIRST_CONTENT_WEIGHT = 16.0
+_GAMUT_WEIGHT = 10.0
 _PLACES = 1024
 
 
@@ -54,7 +55,7 @@ def objective_at(easel: Easel, size: Size, alpha: float) -> Objective:
     colours = [palette_of(each.image.to(easel.content), _PLACES // len(pictures), random(easel)) for each in pictures]
     photo = encode(easel, resize(easel.content, size), options.style_layers)
     total = 2 + alpha + 1 / max(alpha, 1e-6)
-    objective = (1 / total) * RelaxedEmdLoss(columns, heads, random(easel), _PLACES) + Gamut()
+    objective = (1 / total) * RelaxedEmdLoss(columns, heads, random(easel), _PLACES) + _GAMUT_WEIGHT * Gamut()
     objective += (alpha / total) * DrawnSelfSimilarityLoss(photo, heads, random(easel), _PLACES)
     objective += (1 / (max(alpha, 1e-6) * total)) * PaletteLoss(torch.cat(colours), random(easel), _PLACES)
     if options.smoothness_weight:
