@@ -161,7 +161,7 @@ def test_drawn_losses_draw_anew_at_each_call_and_repeat_with_the_seed() -> None:
     for name in ("sliced", "drawn self-similarity", "nearest"):
         one, other, given = LOSSES[name](), LOSSES[name](), features(2)
         if name == "nearest":  # of few positions all are drawn
-            one, other = (NearestLoss(ROWS, EQUAL, NO_HEADS, seeded(), count=9) for _ in range(2))
+            one, other = (NearestLoss(ROWS, EQUAL, NO_HEADS, seeded(), effort=50) for _ in range(2))
         first = float(one(given))
         assert first == float(other(given))
         assert first != float(one(given))

@@ -88,17 +88,17 @@ def through(rows: Tensor, head: Affine | None) -> Tensor:
 
 
 def hypercolumns(features: Features, heads: Mapping[str, Affine | None], size: tuple[int, int]) -> FeatureMap:
-    """Bring all layers to one size and join their channels: (1, channels of all, height, width), of the features' type."""
+    """Bring all layers to one size and join their channels: (1, channels of all, height, width), at least float32."""
     maps = []
     for layer, each in features.items():
         shrinks = each.shape[-2] > size[0] or each.shape[-1] > size[1]
-        each = F.adaptive_avg_pool2d(each, size) if shrinks else each
+        each = F.interpolate(precise(each), size=size, mode="bilinear", antialias=True) if shrinks else each
         head = heads.get(layer)
         each = each if head is None else head.features(each)
         if each.shape[-2:] != size:
             each = F.interpolate(each, size=size, mode="bilinear", align_corners=False)
         maps.append(each)
-    return torch.cat(maps, dim=1)
+    return torch.cat([precise(each) for each in maps], dim=1)
 
 
 # ---------------------------------------------------------------------------------------------------- distances

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.distributions import centred, hypercolumns, nearest, patches, picked, put_together, scattered, through, unit
@@ -66,7 +65,7 @@ class HypercolumnLoss(Loss):
     """Draw hypercolumns to those that were chosen for them: one minus the cosine of the angle, averaged over positions.
 
     Args:
-        target: the hypercolumns wanted, (1, channels of all layers, height, width).
+        target: the hypercolumns wanted, (1, channels of all layers, height, width), each of length 1.
         heads: by layer, in the order in which the layers are joined.
 
     Source:
@@ -85,8 +84,9 @@ class HypercolumnLoss(Loss):
     def __call__(self, features: Features) -> Tensor:
         """Compare the hypercolumns."""
         size = (self.target.shape[-2], self.target.shape[-1])
-        found = precise(hypercolumns({layer: features[layer] for layer in self.heads}, self.heads, size))
-        return 1 - F.cosine_similarity(found, precise(self.target), dim=1).mean()
+        found = hypercolumns({layer: features[layer] for layer in self.heads}, self.heads, size)
+        cosine = (found * self.target).sum(1) / found.square().sum(1).clamp_min(1e-12).sqrt()
+        return 1 - cosine.mean()
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class NearestLoss(Loss):
         weights: by layer.
         heads: maps into the channels of the target.
         generator: draws the places.
-        count: places at the most.
+        effort: places times channels drawn in each layer, about: of a layer with few channels many places can be afforded.
 
     Source:
         Kolkin et al. 2022 (NNST), section 3.3: what its last pass descends.
@@ -111,7 +111,7 @@ class NearestLoss(Loss):
     weights: Mapping[str, float]
     heads: Heads
     generator: torch.Generator = field(repr=False, compare=False)
-    count: int = 2048
+    effort: int = 2**18
 
     @property
     def layers(self) -> frozenset[str]:
@@ -123,7 +123,8 @@ class NearestLoss(Loss):
         return sum_over(self.weights[layer] * self._distance(layer, features[layer]) for layer in self.target)
 
     def _distance(self, layer: str, features: FeatureMap) -> Tensor:
-        places = scattered((features.shape[-2], features.shape[-1]), self.count, self.generator)
+        count = self.effort // features.shape[1]
+        places = scattered((features.shape[-2], features.shape[-1]), count, self.generator)
         found = unit(centred(through(picked(features, places), self.heads.get(layer))))
         wanted = unit(centred(self.target[layer]))
         return 1 - (found * wanted[nearest(found, wanted)]).sum(1).mean()

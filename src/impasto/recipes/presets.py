@@ -204,11 +204,9 @@ PRESETS["inetwork-fixed"] = PRESETS["inetwork"].changed(
 
 _WHOLE_METHOD: dict[str, Any] = {
     "layer_weights": (),
-    "smoothness_weight": 0.0,
     "calm_weight": 0.0,
     "structure_weight": 0.0,
     "canvas": "laplacian",
-    "averaging": 0.0,
     "smallest_size": 64,
     "scale_factor": 2.0,
 }
@@ -220,8 +218,10 @@ RECIPES: dict[str, PaintOptions] = {
         recipe="nnst",
         content_weight=0.75,
         style_layers=tuple(layer for layer in _RELU if layer[4] in "1234" and layer[6] != "4"),
-        learning_rate=0.01,
+        learning_rate=0.008,
         betas=(0.9, 0.999),
+        averaging=0.9,
+        smoothness_weight=0.3,
         **_WHOLE_METHOD,
     ),
     # Kolkin, Salavon and Shakhnarovich 2019: alpha 16 at 64 pixels, here 16 times the content weight, halved at each size;
@@ -233,6 +233,8 @@ RECIPES: dict[str, PaintOptions] = {
         learning_rate=0.005,
         optimizer="rmsprop",
         init="outline",
+        averaging=0.0,
+        smoothness_weight=0.0,
         **_WHOLE_METHOD,
     ),
 }

@@ -33,10 +33,11 @@ def planned_sizes(size: Size, options: PaintOptions) -> tuple[tuple[Size, int], 
     count = max(1, round(math.log(longest / smallest) / math.log(options.scale_factor)) + 1)
     edges = [round(longest * (smallest / longest) ** (1 - k / (count - 1))) for k in range(count - 1)] if count > 1 else []
     sizes = [*(fitted_size(size, edge) for edge in edges), size]
-    if options.recipe == "nnst":  # whose last pass goes over the last size once more
-        sizes.append(size)
     first = options.first_steps or options.steps
-    return tuple((each, first if k == 0 else options.steps) for k, each in enumerate(sizes))
+    planned = tuple((each, first if k == 0 else options.steps) for k, each in enumerate(sizes))
+    if options.recipe == "nnst":  # whose last pass goes over the last size once more
+        planned = (*planned, (size, max(1, options.steps // 4)))
+    return planned
 
 
 @dataclass(frozen=True)

@@ -4,25 +4,28 @@
 
 Source: Kolkin, Salavon and Shakhnarovich 2019, Style Transfer by Relaxed Optimal Transport and Self-Similarity
 (arXiv:1904.12785). Departures from the paper: the layers are VGG-19's, seen through the slim encoder where that is asked for;
-pixels are no part of the hypercolumns; places are drawn evenly; fewer and longer steps; a margin is painted and cut away.
+pixels are no part of the hypercolumns; places are drawn evenly, 1024 for the style and 512 for the content; features are
+measured in units of the style's own; fewer and longer steps; a margin is painted and cut away.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
+from torch import Tensor
 
 from impasto.distribution_losses import DrawnSelfSimilarityLoss, PaletteLoss, RelaxedEmdLoss, palette_of
 from impasto.engine import Size, Step
 from impasto.images import Picture, resize
 from impasto.losses import Objective
 from impasto.picture_losses import Gamut, Smoothness
-from impasto.recipes.gatys import Easel, descended, encode, feature_scale, presented, style_features
+from impasto.recipes.gatys import Easel, descended, encode, presented, style_features
 from impasto.recipes.statistics import compact_head, identity, style_columns
 from impasto.stats import Affine
 
 _FIRST_CONTENT_WEIGHT = 16.0
 _GAMUT_WEIGHT = 10.0
 _PLACES = 1024
+_CONTENT_PLACES = 512
 
 
 def paint_on(easel: Easel) -> Iterator[Step]:
@@ -51,12 +54,12 @@ def objective_at(easel: Easel, size: Size, alpha: float) -> Objective:
     pictures = [style for style in easel.styles if isinstance(style, Picture)]
     styles = [style_features(easel, each, edge_px, options.style_layers) for each in pictures]
     shares = [1 / len(styles)] * len(styles)
-    columns = style_columns(styles, shares, heads, random(easel), _PLACES)
+    heads, columns = of_unit_size(heads, style_columns(styles, shares, heads, random(easel), _PLACES))
     colours = [palette_of(each.image.to(easel.content), _PLACES // len(pictures), random(easel)) for each in pictures]
     photo = encode(easel, resize(easel.content, size), options.style_layers)
     total = 2 + alpha + 1 / max(alpha, 1e-6)
     objective = (1 / total) * RelaxedEmdLoss(columns, heads, random(easel), _PLACES) + _GAMUT_WEIGHT * Gamut()
-    objective += (alpha / total) * DrawnSelfSimilarityLoss(photo, heads, random(easel), _PLACES)
+    objective += (alpha / total) * DrawnSelfSimilarityLoss(photo, heads, random(easel), _CONTENT_PLACES)
     objective += (1 / (max(alpha, 1e-6) * total)) * PaletteLoss(torch.cat(colours), random(easel), _PLACES)
     if options.smoothness_weight:
         objective += options.smoothness_weight * Smoothness(options.smoothness_form)
@@ -64,13 +67,19 @@ def objective_at(easel: Easel, size: Size, alpha: float) -> Objective:
 
 
 def heads_of(easel: Easel) -> dict[str, Affine]:
-    """Return what each layer is mapped by before the layers are joined: into features of the size they have in the paper."""
-    heads, encoder = {}, easel.encoder
-    scale = feature_scale(encoder, easel.options)
-    for layer in easel.options.style_layers:
-        head = compact_head(encoder, layer) or identity(encoder, layer)
-        heads[layer] = Affine(head.matrix * scale, head.bias * scale)
-    return heads
+    """Return what each layer is mapped by before the layers are joined: as few channels as keep lengths and angles."""
+    encoder = easel.encoder
+    return {layer: compact_head(encoder, layer) or identity(encoder, layer) for layer in easel.options.style_layers}
+
+
+def of_unit_size(heads: Mapping[str, Affine], columns: Tensor) -> tuple[dict[str, Affine], Tensor]:
+    """Scale features so that a channel of the style has the size 1: moments then weigh as much with every network.
+
+    Returns:
+        The heads and the hypercolumns of the style, both divided by the size that a channel has on average.
+    """
+    size = columns.square().mean().sqrt().clamp_min(1e-8)
+    return {layer: Affine(head.matrix / size, head.bias / size) for layer, head in heads.items()}, columns / size
 
 
 def random(easel: Easel) -> torch.Generator:
