@@ -6,6 +6,7 @@ python benchmarks/gallery.py --only statistics     # docs/statistics.jpg alone; 
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import skimage.data
 import torch
@@ -20,7 +21,7 @@ _DOCS = Path(__file__).resolve().parents[1] / "docs"
 _PAINTING = "20545.jpg"
 """One of the CC0 paintings among the measuring material; only results painted with it are kept."""
 
-_WAYS: dict[str, dict[str, str]] = {
+_WAYS: dict[str, dict[str, Any]] = {
     "gram-moments": {},
     "sliced": {"statistics": "sliced"},
     "histogram": {"statistics": "histogram"},

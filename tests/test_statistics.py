@@ -226,7 +226,7 @@ def test_a_whole_method_needs_style_pictures(recipe: str, content: Picture) -> N
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_whole_method_refuses_what_it_does_not_read(recipe: str, content: Picture, style: Picture) -> None:
-    changed = {"calm_weight": 1.0, "style_weight": 2.0, "statistics": "gram", "style_weights": (1.0,), "pixel_range": "255"}
+    changed = {"balance": 1.0, "style_weight": 2.0, "statistics": "gram", "style_weights": (1.0,), "pixel_range": "255"}
     for name, value in changed.items():
         assert name in RECIPE_IGNORES
         with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} means nothing to --recipe {recipe}"):

@@ -240,8 +240,8 @@ class SelfSimilarityLoss(Loss):
 
 def on_grid(features: FeatureMap, edge: int) -> FeatureMap:
     """Average a feature map down to edge rows and columns at the most."""
-    size = [min(side, edge) for side in features.shape[-2:]]
-    return F.adaptive_avg_pool2d(precise(features), size)
+    height, width = features.shape[-2:]
+    return F.adaptive_avg_pool2d(precise(features), (min(height, edge), min(width, edge)))
 
 
 @dataclass(frozen=True)

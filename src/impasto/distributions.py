@@ -106,7 +106,7 @@ def hypercolumns(features: Features, heads: Mapping[str, Affine | None], size: t
 
 def unit(rows: Tensor) -> Tensor:
     """Scale each row to length 1; a row of zeros stays."""
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(_TINY)
+    return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(_TINY)
 
 
 def centred(rows: Tensor) -> Tensor:

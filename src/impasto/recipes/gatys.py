@@ -249,6 +249,13 @@ def objective_at(easel: Easel, size: Size) -> Objective:
     if options.content_weight:
         content = content_loss(easel, photo)
         objective += content_weight_at(easel, photo, content, style) * content
+    return objective + picture_terms(easel, size)
+
+
+def picture_terms(easel: Easel, size: Size) -> Objective:
+    """Collect what keeps a picture a picture, and no encoder looks at: smooth, calm, in bounds, the photo where it stays."""
+    options, objective = easel.options, Objective(())
+    photo = resize(easel.content, size)
     if options.smoothness_weight:
         scale = 255.0 if options.pixel_range == "255" else 1.0
         objective += options.smoothness_weight * Smoothness(options.smoothness_form, scale)
@@ -263,7 +270,7 @@ def objective_at(easel: Easel, size: Size) -> Objective:
     return objective
 
 
-def content_weight_at(easel: Easel, photo: Image, content: Loss, style: Loss) -> float:
+def content_weight_at(easel: Easel, photo: Image, content: Loss, style: Loss | Objective) -> float:
     """Return the content weight for one size: the option's, or the one that balances the two losses."""
     options = easel.options
     if not options.balance:
@@ -371,8 +378,14 @@ def heap_of_styles(easel: Easel, edge_px: float) -> Heap:
     """Encode all style pictures, for the losses that compare more than moments."""
     options, layers = easel.options, easel.options.style_layers
     given = options.style_weights or (1.0,) * len(easel.styles)
+    sized = [(edge_px * scale, part.style_layers) for scale, part in by_scale(options)] if options.style_scales else []
+    styles = [
+        {k: v for at_px, some in sized or [(edge_px, layers)] for k, v in style_features(easel, style, at_px, some).items()}
+        for style in easel.styles
+        if isinstance(style, Picture)
+    ]
     return Heap(
-        [style_features(easel, style, edge_px, layers) for style in easel.styles if isinstance(style, Picture)],
+        styles,
         [weight / sum(given) for weight in given],
         dict(zip(layers, options.layer_weights or (1 / len(layers),) * len(layers), strict=True)),
         easel.encoder,

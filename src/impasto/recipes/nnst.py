@@ -2,13 +2,12 @@
 
 Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural Neighbor Style Transfer (arXiv:2203.13215),
 its variant by optimisation. Departures from the paper: the layers are VGG-19's, seen through the slim encoder where that is
-asked for; fewer and longer steps, averaged, a little smoothness; a margin is painted and cut away; the last pass has a quarter of
-the steps of the others, and compares places of each layer, drawn anew at each step, with 2048 of the style; colour is matched
-by the linear map that gives the result the style's mean and covariance and moves colours the least.
+asked for; fewer and longer steps, averaged, and the painter's smoothness and calm; a margin is painted and cut away; the last
+pass has a quarter of the steps of the others, and compares places of each layer, drawn anew at each step, with 2048 of the
+style; colour is matched by the linear map that gives the result the style's mean and covariance and moves colours the least.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,13 +19,11 @@ from impasto.engine import Size, Step
 from impasto.images import Picture, resize
 from impasto.losses import Heads, Objective
 from impasto.neighbour_losses import HypercolumnLoss, NearestLoss
-from impasto.picture_losses import Gamut, Smoothness
-from impasto.recipes.gatys import Easel, descended, encode, presented, style_features
+from impasto.recipes.gatys import Easel, encode, painted, picture_terms, style_features
 from impasto.recipes.statistics import compact_head, identity
 from impasto.stats import Affine, Moments, blend
 from impasto.tensors import FeatureMap, Features, Image
 
-_GAMUT_WEIGHT = 30.0
 _MOST_KEYS = 2**14
 _MOST_NEIGHBOURS = 2048
 _COARSENESS = 4
@@ -35,29 +32,18 @@ _COARSENESS = 4
 
 def paint_on(easel: Easel) -> Iterator[Step]:
     """Paint: at each size replace features and descend towards them; at last let each layer find its own neighbours."""
-    picture, left = easel.start, len(easel.sizes)
+    left = len(easel.sizes)
 
-    def objective_at(size: Size) -> Objective:
+    def objective_at(size: Size, picture: Image) -> Objective:
         nonlocal left
         left -= 1
         if left == 0:
-            return kept_in_bounds(last_pass(easel, size), easel)
+            return last_pass(easel, size) + picture_terms(easel, size)
         is_first = easel.first_scale == 0 and left == len(easel.sizes) - 1
-        return kept_in_bounds(replacement(easel, size, None if is_first else picture), easel)
+        return replacement(easel, size, None if is_first else picture) + picture_terms(easel, size)
 
     colours = style_colours(easel)
-    for step in descended(easel, objective_at):
-        picture = step.image
-        shown = presented(easel, step)
-        yield replace(shown, image=in_colours(shown.image, colours))
-
-
-def kept_in_bounds(loss: HypercolumnLoss | NearestLoss, easel: Easel) -> Objective:
-    """Add what keeps pixels in their range, and the smoothness that was asked for."""
-    objective = loss + _GAMUT_WEIGHT * Gamut()
-    if easel.options.smoothness_weight:
-        objective += easel.options.smoothness_weight * Smoothness(easel.options.smoothness_form)
-    return objective
+    yield from painted(easel, objective_at, lambda image: in_colours(image, colours))
 
 
 # ---------------------------------------------------------------------------------------------------- features

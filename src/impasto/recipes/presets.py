@@ -204,7 +204,6 @@ PRESETS["inetwork-fixed"] = PRESETS["inetwork"].changed(
 
 _WHOLE_METHOD: dict[str, Any] = {
     "layer_weights": (),
-    "calm_weight": 0.0,
     "structure_weight": 0.0,
     "canvas": "laplacian",
     "smallest_size": 64,
@@ -218,10 +217,11 @@ RECIPES: dict[str, PaintOptions] = {
         recipe="nnst",
         content_weight=0.75,
         style_layers=tuple(layer for layer in _RELU if layer[4] in "1234" and layer[6] != "4"),
+        steps=45,
         learning_rate=0.008,
         betas=(0.9, 0.999),
-        averaging=0.9,
         smoothness_weight=0.3,
+        calm_weight=1.0,
         **_WHOLE_METHOD,
     ),
     # Kolkin, Salavon and Shakhnarovich 2019: alpha 16 at 64 pixels, here 16 times the content weight, halved at each size;
@@ -233,8 +233,8 @@ RECIPES: dict[str, PaintOptions] = {
         learning_rate=0.005,
         optimizer="rmsprop",
         init="outline",
-        averaging=0.0,
-        smoothness_weight=0.0,
+        smoothness_weight=0.3,
+        calm_weight=2.0,
         **_WHOLE_METHOD,
     ),
 }
@@ -242,7 +242,8 @@ RECIPES: dict[str, PaintOptions] = {
 
 RECIPE_IGNORES = (
     *("preset", "style_weight", "content_layers", "layer_weights", "style_weights", "statistics", "content_comparison"),
-    *("content_normalization", "style_normalization", "activation_shift", "calm_weight", "structure_weight", "pixel_range"),
+    *("content_normalization", "style_normalization", "activation_shift", "pixel_range"),
+    *("style_scales", "balance", "region_strengths", "uncovered", "mask_shrinking"),
 )
 """Options that the whole methods do not read."""
 

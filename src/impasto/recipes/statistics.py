@@ -22,6 +22,7 @@ from impasto.losses import Heads, Loss, Objective, StyleLoss, mapped, measure
 from impasto.neighbour_losses import PatchLoss
 from impasto.normalization import gram_weight, squares
 from impasto.options import PaintOptions, check_range, dashed
+from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.presets import RECIPE_IGNORES, RECIPES
 from impasto.recipes.starts import Style
 from impasto.stats import Affine, blend
@@ -95,18 +96,20 @@ def compact_head(encoder: Vgg, layer: str) -> Affine | None:
     return None if head is None else head.compact()
 
 
-def check_statistics(styles: Sequence[Style], options: PaintOptions) -> None:
-    """Raise unless the styles and the optimizer suit the statistics that are asked for.
+def check_statistics(styles: Sequence[Style], options: PaintOptions, masking: Masking = NO_MASKS) -> None:
+    """Raise unless the styles, their masks and the optimizer suit the statistics, or the recipe, that are asked for.
 
     Raises:
-        OptionError: a named style, a weight of 0 or less, or L-BFGS, where that cannot be.
+        OptionError: a named style, a mask of a style, a weight of 0 or less, or L-BFGS, where that cannot be.
     """
     if options.recipe != "paint":
-        check_are_pictures(styles, f"--recipe {options.recipe}")
         check_recipe(options)
+        check_are_pictures(styles, f"--recipe {options.recipe}")
+        check_unmasked(masking, f"--recipe {options.recipe}")
     if options.statistics not in PICTURE_STATISTICS:
         return
     check_are_pictures(styles, f"--statistics {options.statistics}")
+    check_unmasked(masking, f"--statistics {options.statistics}")
     if options.style_weights and min(options.style_weights) <= 0:
         raise OptionError(
             f"--style-weights {list(options.style_weights)} are not all above 0, which --statistics {options.statistics} "
@@ -138,6 +141,12 @@ def check_are_pictures(styles: Sequence[Style], what: str) -> None:
     for style in styles:
         if not isinstance(style, Picture):
             raise OptionError(f"{what} needs a style picture, and {style.name!r} is statistics alone; give a picture file")
+
+
+def check_unmasked(masking: Masking, what: str) -> None:
+    """Raise OptionError where styles have masks, which something does not measure apart; what is protected may be."""
+    if masking.style_masks or masking.style_regions:
+        raise OptionError(f"{what} cannot be combined with masks of styles; leave --style-mask and --style-region away")
 
 
 def picture_style_loss(heap: Heap, options: PaintOptions) -> Loss | Objective:

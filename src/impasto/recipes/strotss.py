@@ -5,7 +5,8 @@
 Source: Kolkin, Salavon and Shakhnarovich 2019, Style Transfer by Relaxed Optimal Transport and Self-Similarity
 (arXiv:1904.12785). Departures from the paper: the layers are VGG-19's, seen through the slim encoder where that is asked for;
 pixels are no part of the hypercolumns; places are drawn evenly, 1024 for the style and 512 for the content; features are
-measured in units of the style's own; fewer and longer steps; a margin is painted and cut away.
+measured in units of the style's own; fewer and longer steps, averaged, and the painter's smoothness and calm;
+a margin is painted and cut away.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,13 +18,12 @@ from impasto.distribution_losses import DrawnSelfSimilarityLoss, PaletteLoss, Re
 from impasto.engine import Size, Step
 from impasto.images import Picture, resize
 from impasto.losses import Objective
-from impasto.picture_losses import Gamut, Smoothness
-from impasto.recipes.gatys import Easel, descended, encode, presented, style_features
+from impasto.recipes.gatys import Easel, encode, painted, picture_terms, style_features
 from impasto.recipes.statistics import compact_head, identity, style_columns
 from impasto.stats import Affine
+from impasto.tensors import Image
 
 _FIRST_CONTENT_WEIGHT = 16.0
-_GAMUT_WEIGHT = 10.0
 _PLACES = 1024
 _CONTENT_PLACES = 512
 
@@ -32,13 +32,12 @@ def paint_on(easel: Easel) -> Iterator[Step]:
     """Paint coarse to fine, with half the weight on the content at each size."""
     scale = easel.first_scale - 1
 
-    def objective_of_next(size: Size) -> Objective:
+    def objective_of_next(size: Size, _: Image) -> Objective:
         nonlocal scale
         scale += 1
         return objective_at(easel, size, _FIRST_CONTENT_WEIGHT * easel.options.content_weight / 2**scale)
 
-    for step in descended(easel, objective_of_next):
-        yield presented(easel, step)
+    yield from painted(easel, objective_of_next)
 
 
 def objective_at(easel: Easel, size: Size, alpha: float) -> Objective:
@@ -58,12 +57,10 @@ def objective_at(easel: Easel, size: Size, alpha: float) -> Objective:
     colours = [palette_of(each.image.to(easel.content), _PLACES // len(pictures), random(easel)) for each in pictures]
     photo = encode(easel, resize(easel.content, size), options.style_layers)
     total = 2 + alpha + 1 / max(alpha, 1e-6)
-    objective = (1 / total) * RelaxedEmdLoss(columns, heads, random(easel), _PLACES) + _GAMUT_WEIGHT * Gamut()
+    objective = (1 / total) * RelaxedEmdLoss(columns, heads, random(easel), _PLACES)
     objective += (alpha / total) * DrawnSelfSimilarityLoss(photo, heads, random(easel), _CONTENT_PLACES)
     objective += (1 / (max(alpha, 1e-6) * total)) * PaletteLoss(torch.cat(colours), random(easel), _PLACES)
-    if options.smoothness_weight:
-        objective += options.smoothness_weight * Smoothness(options.smoothness_form)
-    return objective
+    return objective + picture_terms(easel, size)
 
 
 def heads_of(easel: Easel) -> dict[str, Affine]:
