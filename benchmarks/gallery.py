@@ -1,19 +1,38 @@
 """Paint the pictures of the documentation: sample photos in the shipped styles, and contact sheets.
 
-python benchmarks/gallery.py            # docs/gallery.jpg and docs/gallery/*.jpg
+python benchmarks/gallery.py                       # docs/gallery.jpg, docs/gallery/*.jpg and docs/statistics.jpg
+python benchmarks/gallery.py --only statistics     # docs/statistics.jpg alone; needs the folder of measuring material
 """
 
+import argparse
 from pathlib import Path
+from typing import Any
 
 import skimage.data
 import torch
 
 import impasto
+import ruler
 from impasto.images import fitted_size, resize, write
 from impasto.styles import shipped_styles
 
 _PHOTOS = {"astronaut": skimage.data.astronaut, "chelsea": skimage.data.chelsea}
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
+_PAINTING = "20545.jpg"
+"""One of the CC0 paintings among the measuring material; only results painted with it are kept."""
+
+_WAYS: dict[str, dict[str, Any]] = {
+    "gram-moments": {},
+    "sliced": {"statistics": "sliced"},
+    "histogram": {"statistics": "histogram"},
+    "relaxed-emd": {"statistics": "relaxed-emd"},
+    "patches": {"statistics": "patches"},
+    "chained": {"statistics": "chained"},
+    "self-similarity": {"content_comparison": "self-similarity"},
+    "nnst": {"recipe": "nnst"},
+    "strotss": {"recipe": "strotss"},
+}
+"""What docs/statistics.md shows, in its order."""
 
 
 def sheet(pictures: list[torch.Tensor], columns: int, cell: tuple[int, int]) -> torch.Tensor:
@@ -30,11 +49,22 @@ def sheet(pictures: list[torch.Tensor], columns: int, cell: tuple[int, int]) -> 
     return paper
 
 
-def main() -> None:
+def statistics(size: int) -> None:
+    """Paint one photo in the manner of one painting by every statistic and whole method."""
+    photo = impasto.read(skimage.data.chelsea())  # type: ignore[no-untyped-call]
+    style = impasto.read(ruler.shared() / "paintings_cc0" / _PAINTING)
+    pictures = []
+    for name, options in _WAYS.items():
+        pictures.append(impasto.paint(photo, style, size=size, **options).image)
+        print(name, flush=True)
+    write(_DOCS / "statistics.jpg", sheet(pictures, 3, (256, 384)), quality=85)
+
+
+def styles() -> None:
     """Paint every sample photo in every shipped style."""
     folder = _DOCS / "gallery"
     folder.mkdir(parents=True, exist_ok=True)
-    styles = list(shipped_styles())
+    names = list(shipped_styles())
     lines = [
         "# Gallery",
         "",
@@ -44,14 +74,26 @@ def main() -> None:
     for name, load in _PHOTOS.items():
         photo = impasto.read(load())  # type: ignore[no-untyped-call]
         pictures = [resize(photo.image, fitted_size(photo.size, 512))]
-        for style in styles:
+        for style in names:
             pictures.append(impasto.paint(photo, style).image)
             print(name, style, flush=True)
         write(folder / f"{name}.jpg", sheet(pictures, 3, (300, 380)), quality=85)
-        lines += [f"## {name}", "", f"The photo, then {', '.join(styles)}.", "", f"![{name}](gallery/{name}.jpg)", ""]
+        lines += [f"## {name}", "", f"The photo, then {', '.join(names)}.", "", f"![{name}](gallery/{name}.jpg)", ""]
         if name == "astronaut":
             write(_DOCS / "gallery.jpg", sheet(pictures[:6], 3, (320, 320)), quality=85)
     (_DOCS / "gallery.md").write_text("\n".join(lines))
+
+
+def main() -> None:
+    """Paint what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=("styles", "statistics"))
+    parser.add_argument("--size", type=int, default=384, help="of the pictures of docs/statistics.jpg")
+    asked = parser.parse_args()
+    if asked.only != "statistics":
+        styles()
+    if asked.only != "styles":
+        statistics(asked.size)
 
 
 if __name__ == "__main__":

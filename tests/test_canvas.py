@@ -62,3 +62,21 @@ def test_a_gradient_reaches_every_plane(canvas: str) -> None:
     planes = [plane.requires_grad_() for plane in to_planes(picture(0, (5, 4)), canvas)]  # type: ignore[arg-type]
     to_image(planes, canvas).square().sum().backward()  # type: ignore[arg-type]
     assert all(plane.grad is not None and bool((plane.grad != 0).any()) for plane in planes)
+
+
+@given(st.integers(0, 99), sizes)
+def test_a_laplacian_pyramid_puts_the_picture_together_again(seed: int, size: tuple[int, int]) -> None:
+    image = picture(seed, size)
+    planes = to_planes(image, "laplacian")
+    torch.testing.assert_close(to_image(planes, "laplacian"), image, atol=1e-5, rtol=0)
+
+
+def test_a_laplacian_pyramid_halves_down_to_its_last_plane() -> None:
+    planes = to_planes(picture(0, (40, 24)), "laplacian")
+    assert [plane.shape[-2:] for plane in planes] == [(40, 24), (20, 12), (10, 6), (5, 3), (3, 2)]
+
+
+def test_a_flat_picture_has_all_of_it_in_the_last_plane() -> None:
+    *details, last = to_planes(torch.full((1, 3, 32, 32), 0.3), "laplacian")
+    assert all(float(plane.abs().max()) < 1e-6 for plane in details)
+    torch.testing.assert_close(last, torch.full_like(last, 0.3))

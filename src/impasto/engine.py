@@ -267,6 +267,8 @@ def make_optimizer(planes: Planes, descent: Descent) -> torch.optim.Optimizer:
     """Make the optimizer that a descent names."""
     if descent.optimizer == "adam":
         return torch.optim.Adam(planes, lr=descent.learning_rate, betas=descent.betas)
+    if descent.optimizer == "rmsprop":
+        return torch.optim.RMSprop(planes, lr=descent.learning_rate)
     return torch.optim.LBFGS(
         planes,
         lr=descent.learning_rate,

@@ -65,6 +65,10 @@ class Objective:
 
     terms: tuple[Term, ...]
 
+    def __rmul__(self, weight: float) -> Objective:
+        """Weight every term."""
+        return Objective(tuple(Term(float(weight) * term.weight, term.loss) for term in self.terms))
+
     def __add__(self, other: Loss | Objective) -> Objective:
         """Add a loss with weight 1, or all terms of another objective."""
         added = other if isinstance(other, Objective) else 1.0 * other

@@ -15,11 +15,15 @@ from impasto.errors import OptionError, nearest_name
 
 ContentNormalization = Literal["relative", "mean", "half-sum", "deeplearning-ai", "sum", "root", "scaled"]
 StyleNormalization = Literal["relative", "gatys", "network", "neural-style", "channels"]
-StyleStatistics = Literal["gram-moments", "gram", "moments", "wasserstein"]
-Optimizer = Literal["adam", "lbfgs"]
+StyleStatistics = Literal[
+    "gram-moments", "gram", "moments", "wasserstein", "sliced", "histogram", "relaxed-emd", "patches", "chained"
+]
+ContentComparison = Literal["features", "self-similarity"]
+Recipe = Literal["paint", "nnst", "strotss"]
+Optimizer = Literal["adam", "lbfgs", "rmsprop"]
 Pooling = Literal["max", "average", "l2", "plain-average"]
 Border = Literal["replicate", "reflect", "zero"]
-Canvas = Literal["soft-chroma", "pixels"]
+Canvas = Literal["soft-chroma", "pixels", "laplacian"]
 Shrinking = Literal["simple", "inside", "all"]
 Uncovered = Literal["photo", "first-style"]
 SmoothnessForm = Literal["l1", "l2", "nine-point", "sum-l1", "sum-l2", "inetwork"]
@@ -33,7 +37,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-INITS = ("content", "noise", "grey", "style-statistics", "style", "blend")
+INITS = ("content", "noise", "grey", "style-statistics", "style", "blend", "outline")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,9 @@ class PaintOptions:
 
     preset: str = "impasto"
     """The published program whose whole set of constants is the starting point; the other options change it from there."""
+
+    recipe: Recipe = "paint"
+    """paint, or another whole published method with constants of its own: nnst (neural neighbours) or strotss (transport)."""
 
     size: int = 512
     """Longer side of the result in pixels, at least 32; a smaller photo is enlarged to it."""
@@ -77,7 +84,10 @@ class PaintOptions:
     """Find the content weight by how hard content pulls against style far from both, such as 1; 0: --content-weight."""
 
     statistics: StyleStatistics = "gram-moments"
-    """What of the style is compared: gram (Gatys), moments (mean and deviation), both, or the Wasserstein-2 distance."""
+    """What of the style is compared: gram, moments, both or wasserstein; of style pictures also sliced, histogram and so on."""
+
+    content_comparison: ContentComparison = "features"
+    """How the content is compared: by its features (Gatys), or by how alike its parts are to each other (STROTSS)."""
 
     content_normalization: ContentNormalization = "relative"
     """What the content loss is divided by: relative to the photo's own features, or as a published program divides."""
@@ -110,19 +120,19 @@ class PaintOptions:
     """Painted beyond the edge and cut away at the end, as a share of the longer side, 0 to 0.25; leaves no artificial frame."""
 
     canvas: Canvas = "soft-chroma"
-    """What is optimised: pixels as they are, or colour at half the resolution of light, which leaves no coloured noise."""
+    """What is optimised: pixels, colour at half the resolution of light (no coloured noise), or a Laplacian pyramid."""
 
     pixel_range: PixelRange = "unit"
     """The range of pixels in the published program, which sets the size of its features and of total variation: 255 or unit."""
 
     init: str = "content"
-    """Where painting starts: content, noise, grey, style-statistics, style, blend (content and noise), or a picture file."""
+    """Where painting starts: content, noise, grey, style-statistics, style, blend (with noise), outline, or a picture file."""
 
     init_noise: float = 0.5
     """Share of noise where --init is blend, 0 to 1."""
 
     optimizer: Optimizer = "adam"
-    """adam (quick, any precision) or lbfgs (full precision, more memory)."""
+    """adam (quick, any precision), lbfgs (full precision, more memory) or rmsprop (what STROTSS takes)."""
 
     steps: int = 0
     """Optimisation steps at every size; 0: as many as suit the encoder, 55 for vgg19-slim and 100 for the full network."""

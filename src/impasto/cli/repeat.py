@@ -140,8 +140,9 @@ def replayed(
     Raises:
         OptionError: the record is of another version, a value is not allowed, or the mask is in none of the folders.
     """
-    if "preset" in options:
-        raise OptionError("--preset and --replay each bring a whole set of options; give one of them")
+    for name in ("preset", "recipe"):
+        if name in options:
+            raise OptionError(f"--{name} and --replay each bring a whole set of options; give one of them")
     known, where = options_of(record)
     if known.color_mask and "color_mask" not in options:
         options = {**options, "color_mask": _found_color_mask(record, folders)}

@@ -34,7 +34,7 @@ from impasto.recipes.coloring import color_notes, color_record
 from impasto.recipes.gatys import Easel
 from impasto.recipes.judging import judged
 from impasto.recipes.masking import NO_MASKS, Masking
-from impasto.recipes.painting import finished
+from impasto.recipes.painting import finished, paint_on
 from impasto.recipes.starts import Resumption, Style
 from impasto.report import Report
 
@@ -163,7 +163,7 @@ def paint_and_show(order: Order, easel: Easel, console: Console) -> tuple[Sittin
     film, preview = Film(), Preview(order.files.preview, console)
     with progress(console, easel.first_scale + len(easel.sizes)) as show, interruptible():
         try:
-            for step in gatys.paint_on(easel):
+            for step in paint_on(easel):
                 sitting.take(step)
                 show(step)
                 preview.show(step)

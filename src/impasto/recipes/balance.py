@@ -10,7 +10,7 @@ import torch
 
 from impasto.color import color_moments, monge_kantorovich, recolored
 from impasto.engine import Encode
-from impasto.losses import PIXELS, Loss
+from impasto.losses import PIXELS, Loss, Objective
 from impasto.options import PaintOptions
 from impasto.recipes.starts import Style, colours_of, recoloured
 from impasto.stats import Moments, blend
@@ -19,7 +19,7 @@ from impasto.tensors import Image
 _SHARE_OF_NOISE = 0.4
 
 
-def balanced_weight(content: Loss, style: Loss, reference: Image, encode: Encode, options: PaintOptions) -> float:
+def balanced_weight(content: Loss, style: Loss | Objective, reference: Image, encode: Encode, options: PaintOptions) -> float:
     """Return the content weight with which ``|α ∂C| = balance · |β ∂S|`` at a reference picture.
 
     Args:
@@ -33,7 +33,8 @@ def balanced_weight(content: Loss, style: Loss, reference: Image, encode: Encode
     with torch.enable_grad():
         features = {**encode(picture, (content.layers | style.layers) - {PIXELS}), PIXELS: picture}
         of_content, of_style = (
-            float(torch.autograd.grad(loss(features), picture, retain_graph=True)[0].norm()) for loss in (content, style)
+            float(torch.autograd.grad((1 * loss)(features)[0], picture, retain_graph=True)[0].norm())
+            for loss in (content, style)
         )
     return options.balance * options.style_weight * of_style / max(of_content, 1e-12)
 

@@ -8,7 +8,7 @@ photo's structure, seen small, is held on to.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -51,6 +51,13 @@ from impasto.recipes.starts import (
     with_margin,
     without_margin,
 )
+from impasto.recipes.statistics import (
+    PICTURE_STATISTICS,
+    Heap,
+    check_statistics,
+    picture_style_loss,
+    self_similarity_loss,
+)
 from impasto.stats import Affine, Guide, Moments, blend, guided_moments, moments
 from impasto.styles import NamedStyle
 from impasto.tensors import Features, Image, Mask
@@ -74,6 +81,7 @@ class Easel:
         first_scale: index of the first size, above 0 where an interrupted painting goes on.
         layout: regions, and what stays the photo.
         coloring: what is done to the colours of every picture that is shown; None: nothing.
+        seed: of whatever a loss draws at random.
     """
 
     content: Image
@@ -87,6 +95,7 @@ class Easel:
     first_scale: int = 0
     layout: Layout = NO_LAYOUT
     coloring: Coloring | None = None
+    seed: int = 0
 
 
 def steps(
@@ -112,7 +121,20 @@ def steps(
 
 def paint_on(easel: Easel) -> Iterator[Step]:
     """Paint on an easel that stands ready; see :func:`steps`."""
-    options = easel.options
+    yield from painted(easel, lambda size, _: objective_at(easel, size))
+
+
+def painted(
+    easel: Easel, objective_at: Callable[[Size, Image], Objective], finish: Callable[[Image], Image] | None = None
+) -> Iterator[Step]:
+    """Descend the objectives of all sizes as the options say, and yield what there is to show after each step.
+
+    Args:
+        easel: what stands ready.
+        objective_at: makes the objective for a size out of the picture so far, which may be of another size.
+        finish: what a recipe does last to every picture that is shown.
+    """
+    options, picture = easel.options, easel.start
     descent = Descent(
         optimizer=options.optimizer,
         learning_rate=options.learning_rate,
@@ -122,8 +144,8 @@ def paint_on(easel: Easel) -> Iterator[Step]:
         min_improvement=options.min_improvement,
         canvas=options.canvas,
     )
-    painted = pyramid(
-        lambda size: objective_at(easel, size),
+    steps_of_all = pyramid(
+        lambda size: objective_at(size, picture),
         easel.start,
         easel.sizes,
         encode=partial(easel.arithmetic.encode, easel.encoder),
@@ -132,8 +154,10 @@ def paint_on(easel: Easel) -> Iterator[Step]:
     )
     share = easel.margin / max(easel.content.shape[-2:])
     restored = Restored(photo_of(easel), easel.layout.kept, easel.margin)
-    for step in painted:
-        image = without_margin(step.image, round(share * max(step.size)))
+    for step in steps_of_all:
+        picture = step.image
+        image = without_margin(picture, round(share * max(step.size)))
+        image = finish(image) if finish else image
         image = restored(easel.coloring.over(image.clone()) if easel.coloring else image)
         yield replace(step, image=image, scale=step.scale + easel.first_scale)
 
@@ -161,6 +185,7 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     options = with_steps(options, encoder)
     check_layers(encoder, options)
     check_named_styles(styles, encoder)
+    check_statistics(styles, options, masking)
     arithmetic = choose_arithmetic(run, encoder, full_precision=options.optimizer == "lbfgs")
     size = fitted_size(content.size, options.size)
     coloring = coloring_of(content, styles, options, arithmetic.device)
@@ -170,7 +195,7 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
     start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)
-    easel = Easel(photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options, coloring=coloring)
+    easel = Easel(photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options, coloring=coloring, seed=run.seed)
     return masked(easel, masking, size) if masking is not NO_MASKS or options.region_strengths else easel
 
 
@@ -224,6 +249,13 @@ def objective_at(easel: Easel, size: Size) -> Objective:
     if options.content_weight:
         content = content_loss(easel, photo)
         objective += content_weight_at(easel, photo, content, style) * content
+    return objective + picture_terms(easel, size)
+
+
+def picture_terms(easel: Easel, size: Size) -> Objective:
+    """Collect what keeps a picture a picture, and no encoder looks at: smooth, calm, in bounds, the photo where it stays."""
+    options, objective = easel.options, Objective(())
+    photo = resize(easel.content, size)
     if options.smoothness_weight:
         scale = 255.0 if options.pixel_range == "255" else 1.0
         objective += options.smoothness_weight * Smoothness(options.smoothness_form, scale)
@@ -238,7 +270,7 @@ def objective_at(easel: Easel, size: Size) -> Objective:
     return objective
 
 
-def content_weight_at(easel: Easel, photo: Image, content: Loss, style: Loss) -> float:
+def content_weight_at(easel: Easel, photo: Image, content: Loss, style: Loss | Objective) -> float:
     """Return the content weight for one size: the option's, or the one that balances the two losses."""
     options = easel.options
     if not options.balance:
@@ -252,6 +284,8 @@ def content_loss(easel: Easel, photo: Image) -> Loss:
     options, encoder = easel.options, easel.encoder
     heads = heads_of(encoder, options.content_layers)
     target = encode(easel, photo, options.content_layers)
+    if options.content_comparison == "self-similarity":
+        return self_similarity_loss(target, encoder)
     target = {layer: mapped(features, heads[layer]) for layer, features in target.items()}
     scale = feature_scale(encoder, options)
     weights = {
@@ -262,11 +296,13 @@ def content_loss(easel: Easel, photo: Image) -> Loss:
     return kind(target, weights, heads)
 
 
-def style_loss(easel: Easel, size: Size) -> Loss:
+def style_loss(easel: Easel, size: Size) -> Loss | Objective:
     """Make the style loss for one size: of the picture, or of each of its regions."""
     options, layout = easel.options, easel.layout
     given = options.style_weights or (1.0,) * len(easel.styles)
     edge_px = max(size) / (1 + 2 * options.margin) * options.style_scale
+    if options.statistics in PICTURE_STATISTICS:
+        return picture_style_loss(heap_of_styles(easel, edge_px), options)
     parts_of = layout.style_masks or (None,) * len(easel.styles)
     measured = [style_moments(easel, style, edge_px, part) for style, part in zip(easel.styles, parts_of, strict=True)]
     if not layout.masks:
@@ -315,9 +351,7 @@ def style_moments(easel: Easel, style: Style, edge_px: float, part: Mask | None 
         known, heads = style.at(edge_px, layers), heads_of(slim_encoder().to(device), layers)
         return {layer: through(to_device(known[layer], device), heads[layer]) for layer in layers}
     heads = heads_of(easel.encoder, layers)
-    picture = resize(style.image, fitted_size(style.size, max(16, round(edge_px))))
-    picture = at_least(picture.to(device), 16)
-    features = encode(easel, picture, layers)
+    features = style_features(easel, style, edge_px, layers)
     found = {layer: moments(features[layer]) for layer in layers} if part is None else measured_part(easel, features, part)
     return {layer: through(found[layer], heads[layer]) for layer in layers}
 
@@ -332,6 +366,32 @@ def measured_part(easel: Easel, features: Features, part: Mask) -> dict[str, Mom
         guide = Guide.of(shrunk, dtype=values.dtype)
         found[layer] = moments(values) if guide is None else guided_moments(values, [guide])[0]
     return found
+
+
+def style_features(easel: Easel, style: Picture, edge_px: float, layers: Sequence[str]) -> Features:
+    """Encode a style picture at a longer side of edge_px."""
+    picture = resize(style.image, fitted_size(style.size, max(16, round(edge_px))))
+    return encode(easel, at_least(picture.to(easel.arithmetic.device), 16), layers)
+
+
+def heap_of_styles(easel: Easel, edge_px: float) -> Heap:
+    """Encode all style pictures, for the losses that compare more than moments."""
+    options, layers = easel.options, easel.options.style_layers
+    given = options.style_weights or (1.0,) * len(easel.styles)
+    sized = [(edge_px * scale, part.style_layers) for scale, part in by_scale(options)] if options.style_scales else []
+    styles = [
+        {k: v for at_px, some in sized or [(edge_px, layers)] for k, v in style_features(easel, style, at_px, some).items()}
+        for style in easel.styles
+        if isinstance(style, Picture)
+    ]
+    return Heap(
+        styles,
+        [weight / sum(given) for weight in given],
+        dict(zip(layers, options.layer_weights or (1 / len(layers),) * len(layers), strict=True)),
+        easel.encoder,
+        easel.seed,
+        options.activation_shift / feature_scale(easel.encoder, options),
+    )
 
 
 def heads_of(encoder: Vgg, layers: Sequence[str]) -> dict[str, Affine | None]:

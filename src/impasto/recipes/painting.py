@@ -12,8 +12,9 @@ from impasto.errors import OptionError
 from impasto.images import Picture, Source
 from impasto.options import PaintOptions, Run
 from impasto.pastiche import Pastiche, new_record, with_progress
-from impasto.recipes import gatys
+from impasto.recipes import gatys, nnst, strotss
 from impasto.recipes.coloring import color_record
+from impasto.recipes.gatys import Easel
 from impasto.recipes.masking import asked_masks, read_masking
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
@@ -60,7 +61,7 @@ def paint(
     masking = read_masking(masks, photo, styles)
     easel = gatys.set_up(photo, styles, chosen, run, masking)
     record = new_record(photo, styles, chosen, run, easel.encoder.sha256) | masking.record | color_record(chosen)
-    last = deque(gatys.paint_on(easel), maxlen=1).pop()  # there is one: every size has a step at the least
+    last = deque(paint_on(easel), maxlen=1).pop()  # there is one: every size has a step at the least
     return finished(photo, last, with_progress(record, last))
 
 
@@ -85,7 +86,13 @@ def steps(
     photo, styles = read_content(content), read_styles(style)
     masks, others = asked_masks(options)
     chosen = paint_options(preset, **others)
-    yield from gatys.steps(photo, styles, chosen, run or Run(), read_masking(masks, photo, styles))
+    yield from paint_on(gatys.set_up(photo, styles, chosen, run or Run(), read_masking(masks, photo, styles)))
+
+
+def paint_on(easel: Easel) -> Iterator[Step]:
+    """Paint by the recipe that the options name, on an easel that stands ready."""
+    recipe = {"nnst": nnst, "strotss": strotss}.get(easel.options.recipe, gatys)
+    yield from recipe.paint_on(easel)
 
 
 def finished(photo: Picture, step: Step, record: dict[str, Any]) -> Pastiche:

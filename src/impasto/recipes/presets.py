@@ -9,16 +9,17 @@ photo's; L-BFGS searches along the line (strong Wolfe) and remembers 20 steps; s
 """
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 from impasto.errors import OptionError, nearest_name
-from impasto.options import STYLE_LAYERS, PaintOptions
+from impasto.options import STYLE_LAYERS, PaintOptions, Recipe, check_choice
 
 _RELU = tuple(f"relu{block}_{index + 1}" for block, count in enumerate((2, 2, 4, 4, 4), start=1) for index in range(count))
 """All sixteen layers of VGG-19; written out here so that presets load without torch."""
 _PUBLISHED: dict[str, Any] = {
     # What most of the programs have in common. Every option stands here, so that no default of ours, which may change, is in
     # a preset.
+    "recipe": "paint",
     "size": 512,
     "content_weight": 1.0,
     "style_weight": 1.0,
@@ -30,6 +31,7 @@ _PUBLISHED: dict[str, Any] = {
     "style_scales": (),
     "balance": 0.0,
     "statistics": "gram",
+    "content_comparison": "features",
     "content_normalization": "sum",
     "style_normalization": "gatys",
     "activation_shift": 0.0,
@@ -200,13 +202,63 @@ PRESETS["inetwork-fixed"] = PRESETS["inetwork"].changed(
     preset="inetwork-fixed", layer_weights=inetwork_weights(len(_RELU), last=1.0)
 )
 
+_WHOLE_METHOD: dict[str, Any] = {
+    "layer_weights": (),
+    "structure_weight": 0.0,
+    "canvas": "laplacian",
+    "smallest_size": 64,
+    "scale_factor": 2.0,
+}
+RECIPES: dict[str, PaintOptions] = {
+    # Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022: alpha 0.75, all layers of the first four blocks but
+    # the fourth of VGG-19's, which the paper's VGG-16 has not, Adam at 0.002 for 200 steps at each of 64 ... 512 pixels. Longer
+    # strides and fewer of them come to the same here.
+    "nnst": PaintOptions(
+        recipe="nnst",
+        content_weight=0.75,
+        style_layers=tuple(layer for layer in _RELU if layer[4] in "1234" and layer[6] != "4"),
+        steps=45,
+        learning_rate=0.008,
+        betas=(0.9, 0.999),
+        smoothness_weight=0.3,
+        calm_weight=1.0,
+        **_WHOLE_METHOD,
+    ),
+    # Kolkin, Salavon and Shakhnarovich 2019: alpha 16 at 64 pixels, here 16 times the content weight, halved at each size;
+    # RMSprop at 0.002 for 200 steps at each size.
+    "strotss": PaintOptions(
+        recipe="strotss",
+        content_weight=1.0,
+        style_layers=tuple(f"relu{name}" for name in ("1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_3", "5_3")),
+        learning_rate=0.005,
+        optimizer="rmsprop",
+        init="outline",
+        smoothness_weight=0.3,
+        calm_weight=2.0,
+        **_WHOLE_METHOD,
+    ),
+}
+"""Whole published methods, of which each has a file of its own: what they start from, and other options change."""
 
-def paint_options(preset: str = "impasto", **changes: Any) -> PaintOptions:
-    """Return a preset's options with some changed.
+RECIPE_IGNORES = (
+    *("preset", "style_weight", "content_layers", "layer_weights", "style_weights", "statistics", "content_comparison"),
+    *("content_normalization", "style_normalization", "activation_shift", "pixel_range"),
+    *("style_scales", "balance", "region_strengths", "uncovered", "mask_shrinking"),
+)
+"""Options that the whole methods do not read."""
+
+
+def paint_options(preset: str = "impasto", recipe: str = "paint", **changes: Any) -> PaintOptions:
+    """Return a preset's, or a whole recipe's, options with some changed.
 
     Raises:
-        OptionError: if the preset or an option is unknown, or a value not allowed.
+        OptionError: if the preset, the recipe or an option is unknown, or a value not allowed.
     """
+    if recipe in RECIPES and preset != "impasto":
+        raise OptionError(f"--preset {preset} and --recipe {recipe} each bring a whole set of options; give one of them")
+    if recipe in RECIPES:
+        return RECIPES[recipe].changed(**changes)
+    check_choice("recipe", recipe, get_args(Recipe))
     if preset not in PRESETS:
         raise OptionError(f"preset {preset!r} is not known{nearest_name(preset, PRESETS)}")
     if "style_layers" in changes and "layer_weights" not in changes:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from impasto import images
+from impasto.canvas import to_laplacian
 from impasto.engine import Size
 from impasto.errors import OptionError
 from impasto.images import Picture, fitted_size, resize
@@ -33,7 +34,10 @@ def planned_sizes(size: Size, options: PaintOptions) -> tuple[tuple[Size, int], 
     edges = [round(longest * (smallest / longest) ** (1 - k / (count - 1))) for k in range(count - 1)] if count > 1 else []
     sizes = [*(fitted_size(size, edge) for edge in edges), size]
     first = options.first_steps or options.steps
-    return tuple((each, first if k == 0 else options.steps) for k, each in enumerate(sizes))
+    planned = tuple((each, first if k == 0 else options.steps) for k, each in enumerate(sizes))
+    if options.recipe == "nnst":  # whose last pass goes over the last size once more
+        planned = (*planned, (size, max(1, options.steps // 4)))
+    return planned
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def starting_picture(photo: Image, styles: Sequence[Style], options: PaintOption
     """Make the picture that painting starts from, at the photo's size.
 
     ``grey`` is the mean colour of ImageNet. ``blend`` is the deeplearning.ai assignment's: noise of ±20 of 255 around that
-    grey, mixed into the photo.
+    grey, mixed into the photo. ``outline`` is that of STROTSS: the photo's finest details on the style's mean colour.
     """
     noise = torch.rand(photo.shape, generator=torch.Generator().manual_seed(seed)).to(photo.device)
     grey = photo.new_tensor(_MEAN_COLOUR)[None, :, None, None] / 255
@@ -81,6 +85,8 @@ def starting_picture(photo: Image, styles: Sequence[Style], options: PaintOption
         return torch.lerp(photo, grey + (noise - 0.5) * 40 / 255, options.init_noise).clamp(0, 1)
     if options.init == "style-statistics":
         return recoloured(noise, colours_of(styles[0])).clamp(0, 1)
+    if options.init == "outline":
+        return (to_laplacian(photo, levels=2)[0] + colours_of(styles[0]).mean.to(photo)[:, :, None, None]).clamp(0, 1)
     if options.init == "style":
         style = styles[0]
         if not isinstance(style, Picture):

@@ -14,6 +14,7 @@ from impasto import images
 from impasto.engine import Step
 from impasto.images import fitted_size, resize
 from impasto.recipes import gatys
+from impasto.recipes.painting import paint_on
 from impasto.studio.worker import Line, Message
 from impasto.tensors import Image
 
@@ -87,7 +88,7 @@ def painted(easel: gatys.Easel, sitting: Sitting, order: Message, line: Line) ->
     paces = {what: Pace(what) for what in _SECONDS_BETWEEN}
     paces["stood"].took(time.monotonic())
     step: Step | None = None
-    for step in gatys.paint_on(easel):
+    for step in paint_on(easel):
         sitting.take(step)
         is_last = step.number >= step.total
         preview = paces["preview"].is_due() or is_last

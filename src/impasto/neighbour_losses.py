@@ -1,0 +1,130 @@
+"""Losses that draw features to their nearest neighbours in a style: patches (CNNMRF) and hypercolumns (NNST)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from impasto.distributions import centred, hypercolumns, nearest, patches, picked, put_together, scattered, through, unit
+from impasto.losses import Heads, Loss, mapped, sum_over
+from impasto.stats import precise
+from impasto.tensors import FeatureMap, Features
+
+
+@dataclass(frozen=True)
+class PatchLoss(Loss):
+    """Make every patch of the features that of the style which is most like it: ``Σ_l w_l mean_i |Ψ_i(F) - Ψ_NN(i)|²``.
+
+    The neighbours are found anew at each call, by normalized cross-correlation, and are constants when the gradient is taken.
+
+    Args:
+        target: patches of the style by layer, (m, channels times 9), see :func:`impasto.distributions.patches`.
+        searched: by layer the directions in which neighbours are searched for, (channels times 9, k).
+        weights: by layer, normalization included.
+        heads: maps into the channels of the target.
+
+    Source:
+        Li and Wand 2016, equations 2 and 3. The search looks along the strongest directions of the style's patches instead of
+        all, which is what makes it affordable at every step.
+    """
+
+    name: ClassVar[str] = "style"
+    target: Mapping[str, Tensor]
+    searched: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+    heads: Heads = field(default_factory=dict)
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The layers whose patches are compared."""
+        return frozenset(self.target)
+
+    def __call__(self, features: Features) -> Tensor:
+        """Sum the weighted squared distances."""
+        return sum_over(self.weights[layer] * self._distance(layer, features[layer]) for layer in self.target)
+
+    def _distance(self, layer: str, features: FeatureMap) -> Tensor:
+        """Average the squared distances over patches.
+
+        Where patches overlap, the squared distances to all of them are that to their mean, times their number, and a constant.
+        So the gradient never needs the patches of the picture, which are nine times its features.
+        """
+        found = precise(mapped(features, self.heads.get(layer)))
+        with torch.no_grad():
+            cut = patches(found)
+            chosen = self.target[layer][nearest(cut @ self.searched[layer], self.target[layer] @ self.searched[layer])]
+            mean, count = put_together(chosen, (found.shape[-2], found.shape[-1]))
+            spread = chosen.square().sum() - (count * mean.square()).sum()
+        return ((count * (found - mean).square()).sum() + spread) / len(cut)
+
+
+@dataclass(frozen=True)
+class HypercolumnLoss(Loss):
+    """Draw hypercolumns to those that were chosen for them: one minus the cosine of the angle, averaged over positions.
+
+    Args:
+        target: the hypercolumns wanted, (1, channels of all layers, height, width), each of length 1.
+        heads: by layer, in the order in which the layers are joined.
+
+    Source:
+        Kolkin et al. 2022 (NNST), equation 2.
+    """
+
+    name: ClassVar[str] = "style"
+    target: FeatureMap
+    heads: Heads
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The layers of the hypercolumns."""
+        return frozenset(self.heads)
+
+    def __call__(self, features: Features) -> Tensor:
+        """Compare the hypercolumns."""
+        size = (self.target.shape[-2], self.target.shape[-1])
+        found = hypercolumns({layer: features[layer] for layer in self.heads}, self.heads, size)
+        cosine = (found * self.target).sum(1) / found.square().sum(1).clamp_min(1e-12).sqrt()
+        return 1 - cosine.mean()
+
+
+@dataclass(frozen=True)
+class NearestLoss(Loss):
+    """Draw each layer's features to the nearest of the style's: ``Σ_l w_l mean_i min_j (1 - cos(F_i - F̄, S_j - S̄))``.
+
+    The neighbours are found anew at each call, at places drawn anew, each layer by itself.
+
+    Args:
+        target: feature vectors of the style by layer, (m, channels).
+        weights: by layer.
+        heads: maps into the channels of the target.
+        generator: draws the places.
+        effort: places times channels drawn in each layer, about: of a layer with few channels many places can be afforded.
+
+    Source:
+        Kolkin et al. 2022 (NNST), section 3.3: what its last pass descends.
+    """
+
+    name: ClassVar[str] = "style"
+    target: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+    heads: Heads
+    generator: torch.Generator = field(repr=False, compare=False)
+    effort: int = 2**18
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The layers that are compared."""
+        return frozenset(self.target)
+
+    def __call__(self, features: Features) -> Tensor:
+        """Draw places, and sum the weighted distances."""
+        return sum_over(self.weights[layer] * self._distance(layer, features[layer]) for layer in self.target)
+
+    def _distance(self, layer: str, features: FeatureMap) -> Tensor:
+        count = self.effort // features.shape[1]
+        places = scattered((features.shape[-2], features.shape[-1]), count, self.generator)
+        found = unit(centred(through(picked(features, places), self.heads.get(layer))))
+        wanted = unit(centred(self.target[layer]))
+        return 1 - (found * wanted[nearest(found, wanted)]).sum(1).mean()

@@ -1,0 +1,132 @@
+"""Neural neighbours: give every place of the photo the features of that place of the painting which is most like it.
+
+Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural Neighbor Style Transfer (arXiv:2203.13215),
+its variant by optimisation. Departures from the paper: the layers are VGG-19's, seen through the slim encoder where that is
+asked for; fewer and longer steps, averaged, and the painter's smoothness and calm; a margin is painted and cut away; the last
+pass has a quarter of the steps of the others, and compares places of each layer, drawn anew at each step, with 2048 of the
+style; colour is matched by the linear map that gives the result the style's mean and covariance and moves colours the least.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from impasto.canvas import to_laplacian
+from impasto.color import color_moments, monge_kantorovich, recolored
+from impasto.distributions import centred, hypercolumns, nearest, picked, rows_of, scattered, through, unit
+from impasto.engine import Size, Step
+from impasto.images import Picture, resize
+from impasto.losses import Heads, Objective
+from impasto.neighbour_losses import HypercolumnLoss, NearestLoss
+from impasto.recipes.gatys import Easel, encode, painted, picture_terms, style_features
+from impasto.recipes.statistics import compact_head, identity
+from impasto.stats import Affine, Moments, blend
+from impasto.tensors import FeatureMap, Features, Image
+
+_MOST_KEYS = 2**14
+_MOST_NEIGHBOURS = 2048
+_COARSENESS = 4
+"""Hypercolumns stand this many pixels apart."""
+
+
+def paint_on(easel: Easel) -> Iterator[Step]:
+    """Paint: at each size replace features and descend towards them; at last let each layer find its own neighbours."""
+    left = len(easel.sizes)
+
+    def objective_at(size: Size, picture: Image) -> Objective:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            return last_pass(easel, size) + picture_terms(easel, size)
+        is_first = easel.first_scale == 0 and left == len(easel.sizes) - 1
+        return replacement(easel, size, None if is_first else picture) + picture_terms(easel, size)
+
+    colours = style_colours(easel)
+    yield from painted(easel, objective_at, lambda image: in_colours(image, colours))
+
+
+# ---------------------------------------------------------------------------------------------------- features
+
+
+def replacement(easel: Easel, size: Size, picture: Image | None) -> HypercolumnLoss:
+    """Replace each hypercolumn of the photo by the nearest of the style's, and make the loss that draws the picture there.
+
+    What is replaced are the hypercolumns of a mixture: of the photo, and of the picture so far with the photo's finest details.
+
+    Args:
+        easel: what stands ready.
+        size: of the photo, (height, width).
+        picture: so far, of any size; None before there is any, when the photo stands alone.
+    """
+    photo = resize(easel.content, size)
+    if picture is not None:
+        detailed = resize(picture, size) + to_laplacian(photo, levels=2)[0]
+        photo = torch.lerp(detailed, photo, easel.options.content_weight)
+    heads = joining_heads(easel)
+    grid = (max(1, size[0] // _COARSENESS), max(1, size[1] // _COARSENESS))
+    found = hypercolumns(encode(easel, photo, easel.options.style_layers), heads, grid)
+    keys = torch.cat([style_rows(each, heads) for each in features_of_styles(easel, size)])
+    chosen = unit(keys)[nearest(centred(rows_of(found)), centred(keys))]
+    return HypercolumnLoss(chosen.T.reshape(1, -1, *grid), heads)
+
+
+def style_rows(features: Features, heads: Heads) -> Tensor:
+    """Return the hypercolumns of a style picture, evenly drawn where there are too many: (rows, channels of all layers)."""
+    height, width = next(iter(features.values())).shape[-2:]
+    grid = (max(1, height // _COARSENESS), max(1, width // _COARSENESS))
+    columns = hypercolumns(features, heads, grid)
+    return columns_of(columns, _MOST_KEYS)
+
+
+def columns_of(features: FeatureMap, most: int) -> Tensor:
+    """Return all feature vectors of a map, or as many as are wanted, evenly drawn: (rows, channels)."""
+    if features.shape[-2] * features.shape[-1] <= most:
+        return rows_of(features)
+    return picked(features, scattered((features.shape[-2], features.shape[-1]), most, torch.Generator().manual_seed(0)))
+
+
+def last_pass(easel: Easel, size: Size) -> NearestLoss:
+    """Make the loss of the last pass: each layer by itself, and neighbours of the picture instead of the photo."""
+    layers = easel.options.style_layers
+    heads = {layer: compact_head(easel.encoder, layer) for layer in layers}
+    styles = features_of_styles(easel, size)
+    target = {
+        layer: torch.cat([through(columns_of(each[layer], _MOST_NEIGHBOURS // len(styles)), heads[layer]) for each in styles])
+        for layer in layers
+    }
+    random = torch.Generator().manual_seed(easel.seed)
+    return NearestLoss(target, dict.fromkeys(layers, 1.0), heads, random)
+
+
+def features_of_styles(easel: Easel, size: Size) -> list[Features]:
+    """Encode the style pictures at the size of the picture without its margin."""
+    options = easel.options
+    edge_px = max(size) / (1 + 2 * options.margin) * options.style_scale
+    pictures = [style for style in easel.styles if isinstance(style, Picture)]
+    return [style_features(easel, each, edge_px, options.style_layers) for each in pictures]
+
+
+def joining_heads(easel: Easel) -> dict[str, Affine]:
+    """Return what each layer is mapped by before the layers are joined: divided by its number of channels, as in the paper."""
+    heads = {}
+    for layer in easel.options.style_layers:
+        full = easel.encoder.head(layer) or identity(easel.encoder, layer)
+        head, channels = full.compact(), len(full.bias)
+        heads[layer] = Affine(head.matrix / channels, head.bias / channels)
+    return heads
+
+
+# ---------------------------------------------------------------------------------------------------- colours
+
+
+def style_colours(easel: Easel) -> Moments:
+    """Measure the colours of the styles together."""
+    measured = [color_moments(style.image) for style in easel.styles if isinstance(style, Picture)]
+    return blend(measured, [1.0] * len(measured))
+
+
+def in_colours(image: Image, colours: Moments) -> Image:
+    """Give a picture the mean and the covariance of some colours."""
+    colours = Moments(colours.mean.to(image), colours.covariance.to(image))
+    return recolored(image, monge_kantorovich(color_moments(image), colours)).clamp(0, 1)

@@ -1,0 +1,259 @@
+"""Style losses that need style pictures: a style as the distribution of its features, its patches, or its chained layers.
+
+Each function here makes one loss out of the features of the style pictures, for the painter's ``--statistics``; all are
+relative to the style's own features. Several styles are a mixture: their feature vectors lie in one heap, of which each style
+has a share as large as its weight.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.chained_losses import ChainedGramLoss, chained_gram, links, shifted
+from impasto.distribution_losses import HistogramLoss, RelaxedEmdLoss, SelfSimilarityLoss, SlicedLoss
+from impasto.distributions import columns_at, leading, patches, picked, scattered, through, unit
+from impasto.encoders import Vgg
+from impasto.errors import OptionError
+from impasto.images import Picture
+from impasto.losses import Heads, Loss, Objective, StyleLoss, mapped, measure
+from impasto.neighbour_losses import PatchLoss
+from impasto.normalization import gram_weight, squares
+from impasto.options import PaintOptions, check_range, dashed
+from impasto.recipes.masking import NO_MASKS, Masking
+from impasto.recipes.presets import RECIPE_IGNORES, RECIPES
+from impasto.recipes.starts import Style
+from impasto.stats import Affine, blend
+from impasto.tensors import Features
+
+_DRAWN = ("sliced", "relaxed-emd")
+"""What is drawn anew at each step, so that the objective is not one function."""
+
+_MOST_ROWS = 8192
+_MOST_COLUMNS = 1024
+_MOST_PATCHES = 4096
+_SEARCHED = 64
+_KNOTS = 256
+_HISTOGRAM_LAYERS = ("relu1_1", "relu4_1")
+_PATCH_BLOCKS = "34"
+_SELF_SIMILARITY = 6.0
+"""What makes the self-similarity weigh about as much as the content loss at the same weight; found by looking."""
+
+
+@dataclass(frozen=True)
+class Heap:
+    """The features of the style pictures at one size, and what goes with them.
+
+    Attributes:
+        styles: features by layer of each style.
+        shares: what part of the heap each style is; above 0, and they sum to 1.
+        layer_shares: what part of the loss each layer is.
+        encoder: whose features they are.
+        seed: of whatever is drawn at random.
+        shift: added to the features before products are taken.
+    """
+
+    styles: Sequence[Features]
+    shares: Sequence[float]
+    layer_shares: Mapping[str, float]
+    encoder: Vgg
+    seed: int
+    shift: float = 0.0
+
+    def generator(self) -> torch.Generator:
+        """Return a new generator that starts from the seed."""
+        return torch.Generator().manual_seed(self.seed)
+
+    def heads(self) -> dict[str, Affine | None]:
+        """Return the encoder's heads into as few channels as keep lengths and angles."""
+        return {layer: compact_head(self.encoder, layer) for layer in self.layer_shares}
+
+    def rows(self, layer: str, most: int) -> Tensor:
+        """Return feature vectors of one layer: each style in its share, evenly drawn where there are too many."""
+        maps = [features[layer] for features in self.styles]
+        counts = in_shares([each.shape[-2] * each.shape[-1] for each in maps], self.shares, most)
+        random = self.generator()
+        places = [scattered((m.shape[-2], m.shape[-1]), n, random) for m, n in zip(maps, counts, strict=True)]
+        return torch.cat([picked(each, where) for each, where in zip(maps, places, strict=True)])
+
+
+def in_shares(there: Sequence[int], shares: Sequence[float], most: int) -> list[int]:
+    """Say how much to take of each, so that all is in the given shares and no more than there is.
+
+    Example:
+        >>> in_shares([100, 100], [0.75, 0.25], most=1000)
+        [100, 33]
+    """
+    total = min(most, *(count / share for count, share in zip(there, shares, strict=True)))
+    return [max(1, round(total * share)) for share in shares]
+
+
+def compact_head(encoder: Vgg, layer: str) -> Affine | None:
+    """Return a layer's head into as few channels as keep lengths and angles; None where it needs none."""
+    head = encoder.head(layer)
+    return None if head is None else head.compact()
+
+
+def check_statistics(styles: Sequence[Style], options: PaintOptions, masking: Masking = NO_MASKS) -> None:
+    """Raise unless the styles, their masks and the optimizer suit the statistics, or the recipe, that are asked for.
+
+    Raises:
+        OptionError: a named style, a mask of a style, a weight of 0 or less, or L-BFGS, where that cannot be.
+    """
+    if options.recipe != "paint":
+        check_recipe(options)
+        check_are_pictures(styles, f"--recipe {options.recipe}")
+        check_unmasked(masking, f"--recipe {options.recipe}")
+    if options.statistics not in PICTURE_STATISTICS:
+        return
+    check_are_pictures(styles, f"--statistics {options.statistics}")
+    check_unmasked(masking, f"--statistics {options.statistics}")
+    if options.style_weights and min(options.style_weights) <= 0:
+        raise OptionError(
+            f"--style-weights {list(options.style_weights)} are not all above 0, which --statistics {options.statistics} "
+            "needs; use --statistics gram-moments to push a style away"
+        )
+    if options.optimizer == "lbfgs" and options.statistics in _DRAWN:
+        raise OptionError(
+            f"--statistics {options.statistics} draws anew at each step, which --optimizer lbfgs cannot follow; use adam"
+        )
+
+
+def check_recipe(options: PaintOptions) -> None:
+    """Raise unless all that differs from a recipe's own constants is something that the recipe reads.
+
+    Raises:
+        OptionError: an option that would do nothing.
+    """
+    for name in RECIPE_IGNORES:
+        if getattr(options, name) != getattr(RECIPES[options.recipe], name):
+            raise OptionError(
+                f"{dashed(name)} means nothing to --recipe {options.recipe}; leave it away, or use --recipe paint"
+            )
+    if options.recipe == "nnst":  # where it is the photo's share in what is matched
+        check_range("content_weight", options.content_weight, 0, 1)
+
+
+def check_are_pictures(styles: Sequence[Style], what: str) -> None:
+    """Raise OptionError unless all styles are pictures, which something needs."""
+    for style in styles:
+        if not isinstance(style, Picture):
+            raise OptionError(f"{what} needs a style picture, and {style.name!r} is statistics alone; give a picture file")
+
+
+def check_unmasked(masking: Masking, what: str) -> None:
+    """Raise OptionError where styles have masks, which something does not measure apart; what is protected may be."""
+    if masking.style_masks or masking.style_regions:
+        raise OptionError(f"{what} cannot be combined with masks of styles; leave --style-mask and --style-region away")
+
+
+def picture_style_loss(heap: Heap, options: PaintOptions) -> Loss | Objective:
+    """Make the style loss that ``--statistics`` names."""
+    return PICTURE_STATISTICS[options.statistics](heap)
+
+
+# ---------------------------------------------------------------------------------------------------- one for each name
+
+
+def sliced(heap: Heap) -> Loss:
+    """Sliced Wasserstein; relative to the mean square of the style's projections."""
+    heads = heap.heads()
+    target = {layer: through(heap.rows(layer, _MOST_ROWS), heads[layer]) for layer in heads}
+    weights = {layer: heap.layer_shares[layer] * rows.numel() / squares(rows) for layer, rows in target.items()}
+    return SlicedLoss(target, weights, heads, heap.generator())
+
+
+def histogram(heap: Heap) -> Objective:
+    """Gram matrices, and histograms where the paper has them: in relu1_1 and relu4_1, or else in all style layers."""
+    heads = {layer: heap.encoder.head(layer) for layer in heap.layer_shares}
+    measured = [{layer: measure(features[layer], heads[layer]) for layer in heads} for features in heap.styles]
+    moments = {layer: blend([each[layer] for each in measured], heap.shares) for layer in heads}
+    gram = {layer: share * gram_weight("relative", moments[layer], 1, 1) for layer, share in heap.layer_shares.items()}
+    layers = [layer for layer in _HISTOGRAM_LAYERS if layer in heads] or list(heads)
+    rows = {layer: heap.rows(layer, 8 * _MOST_ROWS) for layer in layers}
+    target = {layer: knots(each) for layer, each in rows.items()}
+    weights = {layer: len(each) / squares(each) / len(layers) for layer, each in rows.items()}
+    return StyleLoss(moments, gram, heads=heads) + HistogramLoss(target, weights)
+
+
+def knots(rows: Tensor, count: int = _KNOTS) -> Tensor:
+    """Return the quantiles 0 to 1 of every channel: (channels, count)."""
+    return F.interpolate(rows.T.sort(dim=1).values[None], size=count, mode="linear", align_corners=True)[0]
+
+
+def relaxed_emd_of_columns(heap: Heap) -> Loss:
+    """Relaxed transport of hypercolumns, in which each layer has its share of the length, and a channel the size 1."""
+    heads = {layer: head or identity(heap.encoder, layer) for layer, head in heap.heads().items()}
+    channels = sum(len(head.bias) for head in heads.values())
+    for layer, head in heads.items():
+        rows = through(heap.rows(layer, _MOST_ROWS), head)
+        scale = (heap.layer_shares[layer] * channels * len(rows) / squares(rows)) ** 0.5
+        heads[layer] = Affine(head.matrix * scale, head.bias * scale)
+    return RelaxedEmdLoss(style_columns(heap.styles, heap.shares, heads, heap.generator()), heads, heap.generator())
+
+
+def style_columns(
+    styles: Sequence[Features], shares: Sequence[float], heads: Heads, generator: torch.Generator, most: int = _MOST_COLUMNS
+) -> Tensor:
+    """Draw hypercolumns of several styles, each in its share: (m, channels of all layers)."""
+    drawn = []
+    for features, share in zip(styles, shares, strict=True):
+        maps = [features[layer] for layer in heads]
+        widest = max(maps, key=lambda each: each.shape[-1])
+        places = scattered((widest.shape[-2], widest.shape[-1]), max(1, round(most * share)), generator)
+        drawn.append(columns_at(maps, places, list(heads.values())))
+    return torch.cat(drawn)
+
+
+def identity(encoder: Vgg, layer: str) -> Affine:
+    """Return the map that changes nothing in a layer's channels."""
+    channels, device = encoder.widths[encoder.layers.index(layer) // 2], encoder.mean.device
+    return Affine(torch.eye(channels, device=device), torch.zeros(channels, device=device))
+
+
+def nearest_patches(heap: Heap) -> Loss:
+    """Patches of the third and fourth block, where the paper takes them, or else of all style layers."""
+    layers = [layer for layer in heap.layer_shares if layer[4] in _PATCH_BLOCKS] or list(heap.layer_shares)
+    heads = {layer: compact_head(heap.encoder, layer) for layer in layers}
+    target, searched = {}, {}
+    for layer in layers:
+        cut = [patches(mapped(features[layer], heads[layer])) for features in heap.styles]
+        counts, random = in_shares([len(each) for each in cut], heap.shares, _MOST_PATCHES), heap.generator()
+        target[layer] = torch.cat(
+            [each[torch.randperm(len(each), generator=random)[:count]] for each, count in zip(cut, counts, strict=True)]
+        )
+        searched[layer] = leading(unit(target[layer]), _SEARCHED, random)
+    weights = {layer: len(rows) / squares(rows) / len(layers) for layer, rows in target.items()}
+    return PatchLoss(target, searched, weights, heads)
+
+
+def chained(heap: Heap) -> Loss:
+    """Products between each style layer and the next, shifted where ``--activation-shift`` says so."""
+    layers = tuple(heap.layer_shares)
+    if len(layers) < 2:
+        raise OptionError(f"--statistics chained links layers, and --style-layers names only {layers[0]}; name two or more")
+    heads = {layer: shifted(heap.encoder.head(layer) or identity(heap.encoder, layer), heap.shift) for layer in layers}
+    target = {}
+    for link in links(layers):
+        grams = [share * chained_gram(features, link, heads) for features, share in zip(heap.styles, heap.shares, strict=True)]
+        target[link] = torch.stack(grams).sum(0)
+    weights = {link: 1 / max(squares(gram), 1e-12) / len(target) for link, gram in target.items()}
+    return ChainedGramLoss(target, weights, heads)
+
+
+PICTURE_STATISTICS: dict[str, Callable[[Heap], Loss | Objective]] = {
+    "sliced": sliced,
+    "histogram": histogram,
+    "relaxed-emd": relaxed_emd_of_columns,
+    "patches": nearest_patches,
+    "chained": chained,
+}
+
+
+def self_similarity_loss(features: Features, encoder: Vgg) -> Loss:
+    """Make the content loss of ``--content-comparison self-similarity``."""
+    heads = {layer: compact_head(encoder, layer) for layer in features}
+    weights = dict.fromkeys(features, _SELF_SIMILARITY / len(features))
+    return SelfSimilarityLoss(features, weights, heads)

@@ -1,0 +1,323 @@
+"""The painter's statistics of style pictures, and the whole methods: what they refuse, that they paint, and the same again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+from torch import Tensor
+
+from impasto import images
+from impasto.chained_losses import ChainedGramLoss
+from impasto.distribution_losses import HistogramLoss, RelaxedEmdLoss, SelfSimilarityLoss, SlicedLoss
+from impasto.encoders import Vgg
+from impasto.engine import Step
+from impasto.errors import OptionError
+from impasto.images import Picture
+from impasto.losses import PIXELS, StyleLoss
+from impasto.neighbour_losses import PatchLoss
+from impasto.options import PaintOptions, Run, StyleStatistics
+from impasto.recipes import gatys, nnst, strotss
+from impasto.recipes.painting import options_of, paint_on
+from impasto.recipes.presets import RECIPE_IGNORES, RECIPES, paint_options
+from impasto.recipes.starts import Resumption, Style
+from impasto.recipes.statistics import PICTURE_STATISTICS, in_shares, knots, style_columns
+from impasto.styles import find_style
+from impasto.weights import save_vgg
+
+EXACT = Run(device="cpu", precision="fp32")
+KINDS = {
+    "sliced": SlicedLoss,
+    "histogram": HistogramLoss,
+    "relaxed-emd": RelaxedEmdLoss,
+    "patches": PatchLoss,
+    "chained": ChainedGramLoss,
+}
+WHOLE = {"nnst": nnst, "strotss": strotss}
+
+
+@pytest.fixture(scope="session", params=[True, False], ids=["heads", "no heads"])
+def encoder_file(request: pytest.FixtureRequest, narrow: Callable[..., Vgg], tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("encoders") / "narrow.safetensors"
+    save_vgg(path, narrow(with_heads=request.param), {}, bits=16)
+    return str(path)
+
+
+@pytest.fixture
+def options(encoder_file: str) -> PaintOptions:
+    return PaintOptions(encoder=encoder_file, size=48, steps=3, smallest_size=32)
+
+
+@pytest.fixture
+def content(photo: Tensor) -> Picture:
+    return images.read(photo)
+
+
+@pytest.fixture
+def style() -> Picture:
+    return images.read(skimage.data.coffee()[::8, ::8])
+
+
+def loss_of(content: Picture, styles: list[Style], options: PaintOptions) -> tuple[gatys.Easel, object]:
+    easel = gatys.set_up(content, styles, options, EXACT)
+    return easel, gatys.style_loss(easel, easel.sizes[-1][0])
+
+
+def last_of(content: Picture, styles: list[Style], options: PaintOptions) -> Step:
+    *_, last = paint_on(gatys.set_up(content, styles, options, EXACT))
+    return last
+
+
+# ---------------------------------------------------------------------------------------------------- statistics
+
+
+@pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
+def test_the_named_statistics_are_what_is_compared(
+    content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
+) -> None:
+    easel, loss = loss_of(content, [style], options.changed(statistics=statistics))
+    kinds = [type(term.loss) for term in 1 * loss]
+    assert kinds == ([StyleLoss, HistogramLoss] if statistics == "histogram" else [KINDS[statistics]])
+    photo = gatys.encode(easel, easel.content, options.style_layers)
+    value = float((1 * loss)({**photo, PIXELS: easel.content})[0])
+    assert 0.01 < value < 100  # of the order of the others, so that the default weights suit
+
+
+@pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
+def test_painting_takes_the_picture_towards_the_style(
+    content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
+) -> None:
+    chosen = options.changed(statistics=statistics, steps=20, smallest_size=48, content_weight=0.0, margin=0.0)
+    steps = list(gatys.paint_on(gatys.set_up(content, [style], chosen, EXACT)))
+    assert steps[-1].losses["style"] < 0.95 * steps[0].losses["style"]
+    assert bool(steps[-1].image.isfinite().all())
+
+
+@pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
+def test_a_named_style_is_refused_in_one_sentence(content: Picture, statistics: StyleStatistics) -> None:
+    with pytest.raises(OptionError, match=f"--statistics {statistics} needs a style picture, and 'monet"):
+        gatys.set_up(content, [find_style("monet-etretat")], PaintOptions(size=48, statistics=statistics), EXACT)
+
+
+def test_negative_weights_are_refused(content: Picture, style: Picture, options: PaintOptions) -> None:
+    chosen = options.changed(statistics="patches", style_weights=(2.0, -1.0))
+    with pytest.raises(OptionError, match="not all above 0"):
+        gatys.set_up(content, [style, style], chosen, EXACT)
+
+
+@pytest.mark.parametrize("statistics", ["sliced", "relaxed-emd"])
+def test_lbfgs_is_refused_where_each_step_draws_anew(
+    content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
+) -> None:
+    with pytest.raises(OptionError, match="draws anew at each step"):
+        gatys.set_up(content, [style], options.changed(statistics=statistics, optimizer="lbfgs"), EXACT)
+
+
+def test_one_layer_cannot_be_chained(content: Picture, style: Picture, options: PaintOptions) -> None:
+    chosen = options.changed(statistics="chained", style_layers=("relu1_1",))
+    with pytest.raises(OptionError, match="names only relu1_1"):
+        loss_of(content, [style], chosen)
+
+
+def test_several_styles_lie_in_one_heap_each_in_its_share(content: Picture, style: Picture, options: PaintOptions) -> None:
+    white = images.read(torch.ones(1, 3, 40, 40))
+    chosen = options.changed(statistics="patches", style_weights=(3.0, 1.0), style_layers=("relu3_1",))
+    _, loss = loss_of(content, [style, white], chosen)
+    assert isinstance(loss, PatchLoss)
+    (rows,) = loss.target.values()
+    alone = int((rows - rows[-1]).norm(dim=1).lt(1e-3 * float(rows[-1].norm())).sum())
+    assert alone == pytest.approx(len(rows) / 4, abs=2)
+
+
+def test_shares_are_kept_where_one_style_has_few_positions() -> None:
+    assert in_shares([10, 1000], [0.5, 0.5], most=100) == [10, 10]
+    assert in_shares([1000, 1000], [0.9, 0.1], most=100) == [90, 10]
+
+
+def test_patches_are_taken_in_the_third_and_fourth_block_or_where_they_are_asked_for(
+    content: Picture, style: Picture, options: PaintOptions
+) -> None:
+    _, loss = loss_of(content, [style], options.changed(statistics="patches"))
+    assert isinstance(loss, PatchLoss)
+    assert loss.layers == {"relu3_1", "relu4_1"}
+    _, loss = loss_of(content, [style], options.changed(statistics="patches", style_layers=("relu2_1",)))
+    assert isinstance(loss, PatchLoss)
+    assert loss.layers == {"relu2_1"}
+
+
+def test_knots_are_the_quantiles_from_the_least_to_the_largest() -> None:
+    found = knots(torch.arange(11.0)[:, None].flip(0), count=5)
+    assert found.tolist() == [[0.0, 2.5, 5.0, 7.5, 10.0]]
+
+
+def test_the_activation_shift_reaches_the_chained_products(content: Picture, style: Picture, options: PaintOptions) -> None:
+    targets = []
+    for shift in (0.0, -1.0):
+        _, loss = loss_of(content, [style], options.changed(statistics="chained", activation_shift=shift))
+        assert isinstance(loss, ChainedGramLoss)
+        targets.append(loss.target["relu3_1", "relu4_1"].norm())
+    assert abs(float(targets[0] - targets[1])) > 0.01 * float(targets[0])
+
+
+def test_content_can_be_compared_by_self_similarity(content: Picture, style: Picture, options: PaintOptions) -> None:
+    easel = gatys.set_up(content, [style], options.changed(content_comparison="self-similarity"), EXACT)
+    loss = gatys.content_loss(easel, easel.content)
+    assert isinstance(loss, SelfSimilarityLoss)
+    features = gatys.encode(easel, easel.content, easel.options.content_layers)
+    assert float(loss(features)) == pytest.approx(0, abs=1e-5)
+    other = gatys.encode(easel, easel.content.flip(2), easel.options.content_layers)
+    assert float(loss(other)) > 0.1
+
+
+# ---------------------------------------------------------------------------------------------------- whole methods
+
+
+def whole(recipe: str, encoder_file: str, **changes: object) -> PaintOptions:
+    return paint_options(recipe=recipe, **{"encoder": encoder_file, "size": 64, "steps": 3, "smallest_size": 32, **changes})
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_whole_method_paints_what_is_neither_the_photo_nor_grey(
+    recipe: str, content: Picture, style: Picture, encoder_file: str
+) -> None:
+    last = last_of(content, [style], whole(recipe, encoder_file))
+    assert last.image.shape == (1, 3, 64, 64)
+    assert float(last.image.min()) >= 0
+    assert float(last.image.max()) <= 1
+    small = torch.nn.functional.adaptive_avg_pool2d(content.image, 64)
+    assert float((last.image - small).abs().mean()) > 0.02
+    assert float(last.image.std()) > 0.02
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_whole_method_paints_the_same_with_the_same_seed(
+    recipe: str, content: Picture, style: Picture, encoder_file: str
+) -> None:
+    chosen = whole(recipe, encoder_file, steps=2)
+    assert torch.equal(last_of(content, [style], chosen).image, last_of(content, [style], chosen).image)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_whole_method_descends(recipe: str, content: Picture, style: Picture, encoder_file: str) -> None:
+    chosen = whole(recipe, encoder_file, steps=20, smallest_size=64)
+    steps = list(paint_on(gatys.set_up(content, [style], chosen, EXACT)))
+    first = [step for step in steps if step.scale == 0]
+    assert first[-1].losses["style"] < 0.95 * first[0].losses["style"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_whole_method_goes_on_where_it_was_interrupted(
+    recipe: str, content: Picture, style: Picture, encoder_file: str
+) -> None:
+    easel = gatys.set_up(content, [style], whole(recipe, encoder_file), EXACT)
+    stood = Resumption(torch.rand(1, 3, 32, 32), scale=1, done=1)
+    steps = list(paint_on(gatys.resumed(easel, stood)))
+    assert [step.scale for step in steps] == [1, 1, *[2] * (recipe == "nnst")]
+    assert steps[-1].image.shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_whole_method_needs_style_pictures(recipe: str, content: Picture) -> None:
+    with pytest.raises(OptionError, match=f"--recipe {recipe} needs a style picture, and 'monet-etretat' is statistics alone"):
+        gatys.set_up(content, [find_style("monet-etretat")], paint_options(recipe=recipe), EXACT)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_whole_method_refuses_what_it_does_not_read(recipe: str, content: Picture, style: Picture) -> None:
+    changed = {"balance": 1.0, "style_weight": 2.0, "statistics": "gram", "style_weights": (1.0,), "pixel_range": "255"}
+    for name, value in changed.items():
+        assert name in RECIPE_IGNORES
+        with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} means nothing to --recipe {recipe}"):
+            gatys.set_up(content, [style], paint_options(recipe=recipe, **{name: value}), EXACT)
+
+
+def test_a_recipe_and_a_preset_are_not_both_taken() -> None:
+    with pytest.raises(OptionError, match="each bring a whole set"):
+        paint_options("gatys2015", recipe="nnst")
+    with pytest.raises(OptionError, match="did you mean 'nnst'"):
+        paint_options(recipe="nst")
+
+
+def test_the_share_of_the_photo_in_nnst_is_no_more_than_all(content: Picture, style: Picture) -> None:
+    with pytest.raises(OptionError, match="--content-weight is 2"):
+        gatys.set_up(content, [style], paint_options(recipe="nnst", content_weight=2.0), EXACT)
+
+
+def test_the_options_of_a_recipe_come_back_out_of_its_record(
+    content: Picture, style: Picture, encoder_file: str, tmp_path: Path
+) -> None:
+    chosen = whole("nnst", encoder_file)
+    assert options_of({"options": vars(chosen), "run": vars(EXACT)}) == (chosen, EXACT)
+
+
+def test_nnst_goes_over_the_last_size_twice(content: Picture, style: Picture, encoder_file: str) -> None:
+    easel = gatys.set_up(content, [style], whole("nnst", encoder_file), EXACT)
+    assert easel.sizes[-1] == easel.sizes[-2]
+    assert len(easel.sizes) == 3
+
+
+def test_nnst_replaces_by_hypercolumns_of_the_style_alone(content: Picture, style: Picture, encoder_file: str) -> None:
+    easel = gatys.set_up(content, [style], whole("nnst", encoder_file), EXACT)
+    size = easel.sizes[-1][0]
+    wanted = nnst.replacement(easel, size, None).target
+    heads = nnst.joining_heads(easel)
+    rows = torch.cat([nnst.style_rows(each, heads) for each in nnst.features_of_styles(easel, size)])
+    assert float(torch.cdist(wanted[0].flatten(1).T, rows).amin(1).max()) < 1e-2 * float(rows.norm(dim=1).mean())
+
+
+def test_nnst_of_a_picture_in_its_own_style_chooses_itself(content: Picture, encoder_file: str) -> None:
+    easel = gatys.set_up(content, [content], whole("nnst", encoder_file, margin=0.0), EXACT)
+    size = easel.sizes[-1][0]
+    loss = nnst.replacement(easel, size, None)
+    features = gatys.encode(easel, gatys.resize(easel.content, size), easel.options.style_layers)
+    assert float(loss(features)) == pytest.approx(0, abs=1e-4)
+
+
+def test_nnst_has_the_styles_colours(content: Picture, style: Picture, encoder_file: str) -> None:
+    last = last_of(content, [style], whole("nnst", encoder_file))
+    wanted = style.image.mean((0, 2, 3))
+    assert float((last.image.mean((0, 2, 3)) - wanted).abs().max()) < 0.05
+
+
+def test_strotss_halves_the_weight_of_the_content_at_each_size(
+    content: Picture, style: Picture, encoder_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    objective_at = strotss.objective_at
+
+    def noted(easel: gatys.Easel, size: tuple[int, int], alpha: float) -> object:
+        given.append(alpha)
+        return objective_at(easel, size, alpha)
+
+    monkeypatch.setattr(strotss, "objective_at", noted)
+    easel = gatys.set_up(content, [style], whole("strotss", encoder_file, steps=1), EXACT)
+    list(strotss.paint_on(easel))
+    assert given == [16.0, 8.0]
+    given.clear()
+    list(strotss.paint_on(replace(easel, sizes=easel.sizes[1:], first_scale=1)))
+    assert given == [8.0]
+
+
+def test_strotss_weighs_its_terms_as_the_paper_does(content: Picture, style: Picture, encoder_file: str) -> None:
+    easel = gatys.set_up(content, [style], whole("strotss", encoder_file), EXACT)
+    alpha = 4.0
+    weights = {term.loss.name: term.weight for term in strotss.objective_at(easel, easel.sizes[0][0], alpha)}
+    total = 2 + alpha + 1 / alpha
+    assert (weights["style"], weights["content"]) == pytest.approx((1 / total, alpha / total))
+    assert weights["palette"] == pytest.approx(1 / alpha / total)
+
+
+def test_the_start_of_strotss_is_the_photos_outline_in_the_styles_colour(
+    content: Picture, style: Picture, encoder_file: str
+) -> None:
+    start = gatys.set_up(content, [style], whole("strotss", encoder_file), EXACT).start
+    torch.testing.assert_close(start.mean((0, 2, 3)), style.image.mean((0, 2, 3)), atol=0.02, rtol=0)
+    assert float(start.std()) > 0.005
+
+
+def test_columns_of_several_styles_are_drawn_in_shares(random: torch.Generator) -> None:
+    one, other = ({"relu1_1": torch.full((1, 2, 30, 30), value)} for value in (1.0, 2.0))
+    found = style_columns([one, other], [0.75, 0.25], {"relu1_1": None}, random, most=100)
+    assert float((found == 1).float().mean()) == pytest.approx(0.75, abs=0.03)
