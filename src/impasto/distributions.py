@@ -106,7 +106,8 @@ def hypercolumns(features: Features, heads: Mapping[str, Affine | None], size: t
 
 def unit(rows: Tensor) -> Tensor:
     """Scale each row to length 1; a row of zeros stays."""
-    return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(_TINY)
+    length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return rows / length.clamp_min(_TINY)
 
 
 def centred(rows: Tensor) -> Tensor:
