@@ -55,7 +55,7 @@ def test_the_report_is_printed_as_json_alone(capsys: Capture) -> None:
 
 @pytest.mark.parametrize("command", [("instant",), ("paint", "--size", "64", "--steps", "2")])
 def test_a_painting_is_measured_where_asked_to(capsys: Capture, command: tuple[str, ...]) -> None:
-    code, out, _ = run(capsys, *command, "photo.png", "picture.png", "-o", "out.png", "--report", "--threads", "1")
+    code, out, _ = run(capsys, *command, "photo.png", "picture.png", "-o", "out.png", "--report", "--quiet", "--threads", "1")
     assert code == 0
     assert "way to the style" in out
     code, out, _ = run(capsys, *command, "photo.png", "picture.png", "-o", "out.png", "--report", "--json", "--threads", "1")

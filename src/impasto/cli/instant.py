@@ -94,8 +94,8 @@ def instant(
     height, width = pastiche.image.shape[-2:]
     console = narrator(quiet=talk.quiet, to_stderr=talk.json or bool(code))
     console.print(f"{files.output}: {width}x{height} pixels, painted in {duration(took) if took >= 1 else f'{took:.2f} s'}")
-    if figures:
-        tell(figures, console)
+    if figures:  # asked for, so also said when quiet
+        tell(figures, narrator(quiet=False, to_stderr=talk.json or bool(code)))
     return code
 
 

@@ -138,8 +138,8 @@ def paint_to_file(order: Order, talk: Talk) -> int:
     if talk.json:
         print(json.dumps({**record, **figures_by_name(figures), "output": str(order.output)}), flush=True)
     report(order, sitting.last, record, speak)
-    if figures:
-        tell(figures, speak)
+    if figures:  # asked for, so also said when quiet
+        tell(figures, narrator(quiet=False, to_stderr=talk.json or not sitting.is_finished))
     return 0 if sitting.is_finished else INTERRUPTED_EXIT
 
 
