@@ -143,7 +143,7 @@ def test_the_figures_follow_those_of_the_ruler(shared: Path) -> None:
     ruler = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(ruler)
     network, ours, theirs = ruler.load_vgg19(), [], []
-    for content, style in (("bird", "monet"), ("girl", "tuscan"), ("bridge", "seurat")):
+    for content, style in (("bird", "monet"), ("girl", "tuscan"), ("surf", "seurat")):
         for peer in ("magenta", "microast"):
             photo, picture = shared / "devset/content" / f"{content}.jpg", shared / "devset/style" / f"{style}.jpg"
             result = shared / "devset/peers" / f"{content}__{style}__{peer}.jpg"
@@ -152,4 +152,4 @@ def test_the_figures_follow_those_of_the_ruler(shared: Path) -> None:
     for name, within in {"style_closed": 0.05, "content": 0.15, "ssim": 0.01, "grid": 0.1, "frame": 0.05}.items():
         slim, full = [each[name] for each in ours], [each[name] for each in theirs]
         assert statistics.mean(abs(a - b) for a, b in zip(slim, full, strict=True)) < within, name
-        assert scipy.stats.pearsonr(slim, full).statistic > 0.9, name  # of six, with near ties, ranks say little
+        assert scipy.stats.pearsonr(slim, full).statistic > 0.95, name  # of six, with near ties, ranks say little
