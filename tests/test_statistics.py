@@ -9,9 +9,11 @@ import skimage.data
 import torch
 from torch import Tensor
 
+import impasto
 from impasto import images
 from impasto.chained_losses import ChainedGramLoss
 from impasto.distribution_losses import HistogramLoss, RelaxedEmdLoss, SelfSimilarityLoss, SlicedLoss
+from impasto.distributions import unit
 from impasto.encoders import Vgg
 from impasto.engine import Step
 from impasto.errors import OptionError
@@ -113,6 +115,30 @@ def test_lbfgs_is_refused_where_each_step_draws_anew(
 ) -> None:
     with pytest.raises(OptionError, match="draws anew at each step"):
         gatys.set_up(content, [style], options.changed(statistics=statistics, optimizer="lbfgs"), EXACT)
+
+
+@pytest.mark.parametrize("what", [{"statistics": "sliced"}, {"recipe": "nnst"}, {"recipe": "strotss"}])
+def test_masks_of_styles_are_refused_and_what_is_protected_stays(
+    content: Picture, style: Picture, encoder_file: str, what: dict[str, str]
+) -> None:
+    small = {"encoder": encoder_file, "size": 48, "steps": 2, "smallest_size": 32, "margin": 0.0, **what}
+    with pytest.raises(OptionError, match="cannot be combined with masks of styles"):
+        impasto.paint(content, style, run=EXACT, style_masks=["gradient:left-right"], **small)
+    left = torch.zeros(1, 3, 96, 96)
+    left[..., :40] = 1
+    found = impasto.paint(content, style, run=EXACT, protect=left, feather=0.0, **small).image
+    photo = images.resize(content.image, (48, 48))
+    torch.testing.assert_close(found[..., :16], photo[..., :16], atol=2e-3, rtol=0)
+    assert float((found[..., 24:] - photo[..., 24:]).abs().mean()) > 0.01
+
+
+@pytest.mark.parametrize("statistics", ["histogram", "relaxed-emd", "chained"])
+def test_two_scales_of_a_style_and_a_balance_go_with_all_statistics(
+    content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
+) -> None:
+    chosen = options.changed(statistics=statistics, style_scales=(0.7, 1.4), balance=1.0, steps=2)
+    steps = list(gatys.paint_on(gatys.set_up(content, [style], chosen, EXACT)))
+    assert all(step.loss == step.loss and step.losses["content"] > 0 for step in steps[1:])
 
 
 def test_one_layer_cannot_be_chained(content: Picture, style: Picture, options: PaintOptions) -> None:
@@ -253,9 +279,9 @@ def test_the_options_of_a_recipe_come_back_out_of_its_record(
 
 
 def test_nnst_goes_over_the_last_size_twice(content: Picture, style: Picture, encoder_file: str) -> None:
-    easel = gatys.set_up(content, [style], whole("nnst", encoder_file), EXACT)
-    assert easel.sizes[-1] == easel.sizes[-2]
-    assert len(easel.sizes) == 3
+    easel = gatys.set_up(content, [style], whole("nnst", encoder_file, steps=8), EXACT)
+    assert easel.sizes[-1][0] == easel.sizes[-2][0]
+    assert [steps for _, steps in easel.sizes] == [8, 8, 2]
 
 
 def test_nnst_replaces_by_hypercolumns_of_the_style_alone(content: Picture, style: Picture, encoder_file: str) -> None:
@@ -263,8 +289,8 @@ def test_nnst_replaces_by_hypercolumns_of_the_style_alone(content: Picture, styl
     size = easel.sizes[-1][0]
     wanted = nnst.replacement(easel, size, None).target
     heads = nnst.joining_heads(easel)
-    rows = torch.cat([nnst.style_rows(each, heads) for each in nnst.features_of_styles(easel, size)])
-    assert float(torch.cdist(wanted[0].flatten(1).T, rows).amin(1).max()) < 1e-2 * float(rows.norm(dim=1).mean())
+    rows = unit(torch.cat([nnst.style_rows(each, heads) for each in nnst.features_of_styles(easel, size)]))
+    assert float(torch.cdist(wanted[0].flatten(1).T, rows).amin(1).max()) < 1e-2
 
 
 def test_nnst_of_a_picture_in_its_own_style_chooses_itself(content: Picture, encoder_file: str) -> None:

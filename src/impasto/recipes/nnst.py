@@ -3,8 +3,9 @@
 Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural Neighbor Style Transfer (arXiv:2203.13215),
 its variant by optimisation. Departures from the paper: the layers are VGG-19's, seen through the slim encoder where that is
 asked for; fewer and longer steps, averaged, and the painter's smoothness and calm; a margin is painted and cut away; the last
-pass has a quarter of the steps of the others, and compares places of each layer, drawn anew at each step, with 2048 of the
-style; colour is matched by the linear map that gives the result the style's mean and covariance and moves colours the least.
+pass has a third of the steps of the others, holds on to the features that were replaced before it, so that faces survive, and
+compares places of each layer, drawn anew at each step, with 2048 of the style; colour is matched by the linear map that gives
+the result the style's mean and covariance and moves colours the least.
 """
 
 from collections.abc import Iterator
@@ -31,16 +32,17 @@ _COARSENESS = 4
 
 
 def paint_on(easel: Easel) -> Iterator[Step]:
-    """Paint: at each size replace features and descend towards them; at last let each layer find its own neighbours."""
-    left = len(easel.sizes)
+    """Paint: at each size replace features and descend towards them; at last let each layer find its own neighbours too."""
+    left, replaced = len(easel.sizes), None
 
     def objective_at(size: Size, picture: Image) -> Objective:
-        nonlocal left
+        nonlocal left, replaced
         left -= 1
-        if left == 0:
-            return last_pass(easel, size) + picture_terms(easel, size)
         is_first = easel.first_scale == 0 and left == len(easel.sizes) - 1
-        return replacement(easel, size, None if is_first else picture) + picture_terms(easel, size)
+        if left or replaced is None:
+            replaced = replacement(easel, size, None if is_first else picture)
+        objective = replaced + picture_terms(easel, size)
+        return objective if left else objective + last_pass(easel, size)
 
     colours = style_colours(easel)
     yield from painted(easel, objective_at, lambda image: in_colours(image, colours))
@@ -87,7 +89,7 @@ def columns_of(features: FeatureMap, most: int) -> Tensor:
 
 
 def last_pass(easel: Easel, size: Size) -> NearestLoss:
-    """Make the loss of the last pass: each layer by itself, and neighbours of the picture instead of the photo."""
+    """Make what the last pass adds: each layer by itself, and neighbours of the picture instead of the photo."""
     layers = easel.options.style_layers
     heads = {layer: compact_head(easel.encoder, layer) for layer in layers}
     styles = features_of_styles(easel, size)
@@ -96,7 +98,7 @@ def last_pass(easel: Easel, size: Size) -> NearestLoss:
         for layer in layers
     }
     random = torch.Generator().manual_seed(easel.seed)
-    return NearestLoss(target, dict.fromkeys(layers, 1.0), heads, random)
+    return NearestLoss(target, dict.fromkeys(layers, 1 / len(layers)), heads, random)
 
 
 def features_of_styles(easel: Easel, size: Size) -> list[Features]:

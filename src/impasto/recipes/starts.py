@@ -36,7 +36,7 @@ def planned_sizes(size: Size, options: PaintOptions) -> tuple[tuple[Size, int], 
     first = options.first_steps or options.steps
     planned = tuple((each, first if k == 0 else options.steps) for k, each in enumerate(sizes))
     if options.recipe == "nnst":  # whose last pass goes over the last size once more
-        planned = (*planned, (size, max(1, options.steps // 4)))
+        planned = (*planned, (size, max(1, options.steps // 3)))
     return planned
 
 
