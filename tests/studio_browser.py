@@ -81,9 +81,15 @@ class Browser:
         raise AssertionError(f"still {found!r} after {seconds} seconds; the page says {self.find('body').text[:600]!r}")
 
     def click(self, selector: str) -> None:
-        element = self.until(lambda: self.find(selector))
-        self.js("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", element)
-        element.click()
+        """Click as soon as it can be clicked; lists are drawn anew while events come in."""
+
+        def clicked() -> bool:
+            element = self.find(selector)
+            self.js("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", element)
+            element.click()
+            return True
+
+        self.until(clicked, seconds=60)
 
     def text(self, selector: str) -> str:
         return str(self.js("return document.querySelector(arguments[0]).textContent", selector))

@@ -192,18 +192,20 @@ def test_the_gallery_shows_compares_zips_and_gives_back_what_was_deleted(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
+    before = len(studio.client.get("/results").json()["items"])
     first = page.instant(picture)
     page.click("#keep")
     page.until(lambda: page.is_seen(".notice"))
     page.click("[data-style='monet-bordighera'] .style")
     page.repainted(first)
     page.click("#keep")
-    page.until(lambda: len(studio.client.get("/results").json()["items"]) >= 2)
+    page.until(lambda: len(studio.client.get("/results").json()["items"]) == before + 2)
     page.click("#to-gallery")
+    page.until(lambda: page.js("return document.querySelectorAll('#results li').length") == before + 2)
     for number in (1, 2):
         page.click(f"#results li:nth-child({number}) .tick input")
     page.click("#chosen-compare")
-    assert page.is_seen("#compare-board .split-handle") or page.until(lambda: page.is_seen("#compare-board .split-handle"))
+    page.until(lambda: page.is_seen("#compare-board .split-handle"))
     page.key(Keys.ESCAPE)
     page.click("#chosen-save")
     page.click("#fetch")
@@ -213,7 +215,7 @@ def test_the_gallery_shows_compares_zips_and_gives_back_what_was_deleted(
     page.click("#choose-none")
     page.click("#results li:first-child .tick input")
     page.click("#chosen-delete")
-    assert page.js("return document.querySelector('#results li')?.dataset.result") != newest
+    page.until(lambda: page.js("return document.querySelector('#results li')?.dataset.result") != newest)
     page.click(".notice:last-child .plain")
     page.until(lambda: page.js("return document.querySelector('#results li').dataset.result") == newest)
     assert studio.client.get(f"/results/{newest}").status_code == 200

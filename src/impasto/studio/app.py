@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 
 from impasto._version import __version__
 from impasto.errors import ImpastoError
@@ -70,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.studio = studio
     _add_routes(app)
     _add_errors(app)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)  # the page; pictures and events are left as they are
     app.add_middleware(Guard, settings=settings)
     return app
 

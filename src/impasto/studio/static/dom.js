@@ -8,7 +8,7 @@ const SLOTS = ['aria-label', 'placeholder', 'title', 'alt', 'aria-roledescriptio
 const MARKED = ['[data-t]', ...SLOTS.map((slot) => `[data-t-${slot}]`)].join(',');
 
 /**
- * Make an element: h('button.quiet', { t: 'queue.open', on: { click: open } }, child, child).
+ * Make an element: h('button.quiet', { t: 'notice.close', on: { click: close } }, child, child).
  * `t` is the key of its text (with `with` for what stands in braces), `label` that of its aria-label, `hint` of its title,
  * `text` is a text that comes from elsewhere, such as a title. Everything else is an attribute; `true` means empty, and what is
  * `null`, `undefined` or `false` is left out.

@@ -42,7 +42,7 @@ function draw() {
   const count = active.filter((job) => job.state !== 'paused').length;
   tell($('#queue-count'), count ? String(count) : '');
   $('#queue-count').hidden = !count;
-  say($('#queue-open'), count ? 'queue.open_count' : 'queue.open', { count }, 'aria-label');
+  $('#queue-work').hidden = !count;
   if (!$('#queue').open && !$('#queue').matches(':modal') && !rows.size && !all.length) return;
   const first = { running: 0, queued: 1, paused: 2 };
   active.sort((a, b) => first[a.state] - first[b.state] || b.priority - a.priority || a.created - b.created);
