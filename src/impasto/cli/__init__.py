@@ -35,6 +35,7 @@ app.command("impasto.cli.demo:demo", name="demo", help="Paint a photo that comes
 app.command("impasto.cli.styles:app", name="styles", help="List and show the named styles, add your own and remove them.")
 app.command("impasto.cli.studio:studio", name="studio", help="Open the studio: a page in the browser, served by this machine.")
 app.command("impasto.cli.weights:app", name="weights", help="List, fetch, import and verify the weights of encoders.")
+app.command("impasto.cli.export:app", name="export", help="Write the networks for other programs: ONNX.")
 app.command("impasto.cli.train:app", name="train", help="Train the networks that impasto paints with.")
 
 

@@ -1,0 +1,57 @@
+"""``impasto export``: the networks for other programs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import App
+
+from impasto.cli.progress import narrator
+from impasto.errors import OptionError
+from impasto.options import check_range
+
+if TYPE_CHECKING:
+    from impasto.networks.onnx_export import Fixed
+
+app = App(name="export", help="Write the networks for other programs.")
+
+
+@app.command
+def onnx(output: Path, /, *, style: str | None = None, size: int = 512, stroke: float = 1.0, winograd: bool = False) -> None:
+    """Write the instant network as an ONNX graph, and hold it against PyTorch in ONNX Runtime.
+
+    Its inputs are the photo, (1, 3, height, width) in [0, 1], a style and a palette; with --style the photo alone.
+
+    Args:
+        output: The file, .onnx.
+        style: A picture, or a name out of "impasto styles list", to build in.
+        size: Longer side of the photos in pixels, 32 to 4096, that the style is measured for; only with --style.
+        stroke: Breadth of the strokes, 0.25 to 1.5; only with --style.
+        winograd: Save two thirds of the multiplications, for browsers; sides must then be multiples of 32 instead of 8.
+    """
+    if output.suffix.lower() != ".onnx":
+        raise OptionError(f"{str(output)!r} does not end in .onnx; name a file that does")
+    check_range("size", size, 32, 4096)
+    check_range("stroke", stroke, 0.25, 1.5)
+    from impasto.networks import load_instant, shipped_instant
+    from impasto.networks.onnx_export import instant_graph, largest_difference, save_graph
+
+    network = load_instant(shipped_instant())
+    fixed = _fixed(style, size * stroke) if style is not None else None
+    model = instant_graph(network, style=fixed, winograd=winograd, facts={"style": style} if style else {})
+    save_graph(output, model)
+    difference = largest_difference(output, network, fixed)
+    sides = {each.key: each.value for each in model.metadata_props}["sides"]
+    narrator(quiet=False).print(
+        f"{output}: {output.stat().st_size / 1e6:.1f} MB; sides in multiples of {sides}; "
+        f"at most {difference:.0e} from PyTorch (1 is the range of a colour)"
+    )
+
+
+def _fixed(style: str, edge_px: float) -> "Fixed":
+    from impasto.networks.onnx_export import Fixed
+    from impasto.options import Run
+    from impasto.recipes.instant import InstantPainter
+    from impasto.recipes.painting import read_styles
+
+    manner = InstantPainter(Run(device="cpu", precision="fp32"), "torch").manner(read_styles(style)[0], edge_px=edge_px)
+    return Fixed(manner.modulation, manner.colors)
