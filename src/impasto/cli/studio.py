@@ -15,6 +15,8 @@ def studio(
     port: int = 7860,
     browser: Annotated[bool, Parameter(negative="--no-browser")] = True,
     data: Path | None = None,
+    fetch_live: Annotated[bool, Parameter(negative="")] = False,
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
 ) -> int:
     """Open the studio: a page in the browser, served by this machine alone.
 
@@ -23,16 +25,25 @@ def studio(
         port: The port to bind, 1 to 65535.
         browser: Open the page in the browser.
         data: The folder of photos and results; by default among the user's data, or IMPASTO_STUDIO.
+        fetch_live: Only fetch what the webcam page /live computes with, 33 MB from npm, and end.
+        from_: The file of that package, brought by hand; only with --fetch-live.
     """
+    if from_ is not None and not fetch_live:
+        raise OptionError(f"--from {from_} is for --fetch-live; give both, or leave it away")
     try:
         from impasto.studio.server import serve, with_token
     except ImportError as error:
         raise OptionError(f"the studio needs more packages ({error.name} is missing): pip install 'impasto[studio]'") from error
     from impasto.studio.settings import LOOPBACK, Settings, data_folder
 
+    console = narrator(quiet=False)
+    if fetch_live:
+        from impasto.studio.runtime import fetch_runtime
+
+        console.print(str(fetch_runtime(from_)), soft_wrap=True, highlight=False, markup=False)
+        return 0
     folder = (data or data_folder()).expanduser().absolute()
     is_local = host in LOOPBACK or host.startswith("127.")
     settings = with_token(lambda token: Settings(host=host, port=port, data=folder, token=token), is_local=is_local)
-    console = narrator(quiet=False)
     serve(settings, say=lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False), open_browser=browser)
     return 0

@@ -60,7 +60,7 @@ def instant_graph(
     """Write the instant network as an ONNX graph.
 
     Its inputs are ``photo`` (1, 3, height, width) in [0, 1], ``modulation`` (1, modulations), ``strength`` (1,) of the strokes,
-    about 0 to 1.5, and the palette of :func:`impasto.color.monge_kantorovich`, ``matrix`` (3, 3) and ``bias`` (3,). With a style
+    about 0 to 1.5, and the palette of :func:`impasto.color.monge_kantorovich`: ``matrix`` (3, 3), ``bias`` (3,). With a style
     built in, the photo is the only input, and the palette is found inside. The output is ``picture``, (1, 3, height, width) in
     [0, 1].
 

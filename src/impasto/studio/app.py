@@ -19,7 +19,7 @@ from impasto.studio import shapes
 from impasto.studio.controls import in_words
 from impasto.studio.gallery import DiskFullError
 from impasto.studio.jobs import QueueFullError, StateError
-from impasto.studio.routes import about, jobs, results, styles, uploads
+from impasto.studio.routes import about, jobs, live, results, styles, uploads
 from impasto.studio.security import Guard, RefusedError, problem
 from impasto.studio.settings import Settings
 from impasto.studio.studio import Studio
@@ -83,9 +83,10 @@ def _add_routes(app: FastAPI) -> None:
         422: {"model": shapes.Problem},
     }
     api = APIRouter(prefix="/api/v1", responses=described)
-    for each in (about, uploads, styles, jobs, results):
+    for each in (about, uploads, styles, jobs, results, live):
         api.include_router(each.router)
     app.include_router(api)
+    app.include_router(live.served)
     for address, name in _PAGES.items():
         app.add_api_route(address, _page(STATIC / name), include_in_schema=False)
     for suffix, kind in _KINDS.items():

@@ -84,6 +84,18 @@ def style_on_astronaut(path: Path) -> Picture:
     return _at_most(replace(photo, image=pastiche.image), STYLE_PX)
 
 
+def manner(order: Message, line: Line) -> Message:
+    """Measure a style for the instant network in the page."""
+    style = _styles({"styles": [order["style"]]})[0]
+    found = _painter("auto", "auto", "torch").manner(style, edge_px=order["edge"])
+    numbers = {"modulation": found.modulation[0], "mean": found.colors.mean[0], "covariance": found.colors.covariance[0]}
+    return {name: _rounded(values.double().cpu().tolist()) for name, values in numbers.items()}
+
+
+def _rounded(values: Any) -> Any:
+    return [_rounded(each) for each in values] if isinstance(values, list) else float(f"{values:.7g}")
+
+
 def export(order: Message, line: Line) -> Message:
     """Write a result in another form, for one download."""
     _export(order["path"], order["to"], order["record"], order["quality"])
@@ -186,6 +198,7 @@ def paint(order: Message, line: Line) -> Message | None:
 DOES: dict[str, Callable[[Message, Line], Message | None]] = {
     "intake": intake,
     "style_preview": style_preview,
+    "manner": manner,
     "export": export,
     "zip": zip_results,
     "sheet": sheet,

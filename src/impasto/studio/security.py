@@ -181,7 +181,7 @@ def _too_large(limit: int) -> RefusedError:
 
 def _with_headers(send: Send, path: str) -> Send:
     headers = dict(_HEADERS)
-    if path == "/live":
+    if path.startswith(("/live", "/static/live")):  # a worker has the policy of its own file
         headers["content-security-policy"] = _LIVE_POLICY
     if path.startswith("/api/"):
         headers["cache-control"] = "no-store"

@@ -114,6 +114,7 @@ class Status(BaseModel):
     queue_limit: int
     disk: Disk
     limits: Bounds
+    live: bool
     event: int
 
 
@@ -263,3 +264,34 @@ class Results(BaseModel):
 
     items: list[Result]
     next: int | None
+
+
+class LiveRuntime(BaseModel):
+    """What computes in the page."""
+
+    version: str
+    here: bool
+    bytes: int
+    address: str
+
+
+class LiveNetwork(BaseModel):
+    """What is computed there; the sides of its pictures are multiples of ``sides``."""
+
+    address: str
+    sides: int
+
+
+class Live(BaseModel):
+    """What the webcam page works with."""
+
+    runtime: LiveRuntime
+    network: LiveNetwork
+
+
+class LiveStyle(BaseModel):
+    """A style as the network takes it: its modulation, and mean and covariance of its colours."""
+
+    modulation: list[float]
+    mean: list[float]
+    covariance: list[list[float]]

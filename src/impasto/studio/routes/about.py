@@ -42,6 +42,7 @@ async def status(studio: Here) -> Response:
                 "job_seconds": limits.job_seconds,
                 "memory_bytes": limits.memory_bytes,
             },
+            "live": True,
             "event": studio.database.event(),
         }
     )

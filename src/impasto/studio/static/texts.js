@@ -5,6 +5,7 @@ const REMEMBERED = 'impasto.language';
 
 let catalogue = null; // until the language is loaded nothing has words
 let language = 'en';
+let prefix = '';
 let plural = new Intl.PluralRules('en');
 const listeners = new Set();
 
@@ -19,8 +20,13 @@ export function preferredLanguage() {
   return wanted.find((each) => each in LANGUAGES) ?? 'en';
 }
 
+/** Say which catalogue a page reads; without it, that of the studio's first page. */
+export function useCatalogue(name) {
+  prefix = `${name}.`;
+}
+
 export async function loadLanguage(chosen) {
-  const answer = await fetch(`/static/texts/${chosen}.json`);
+  const answer = await fetch(`/static/texts/${prefix}${chosen}.json`);
   catalogue = await answer.json();
   language = chosen;
   plural = new Intl.PluralRules(chosen);

@@ -1,0 +1,80 @@
+"""The webcam page: its network, its runtime, and styles as numbers. Frames never come here."""
+
+import asyncio
+import hashlib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse, Response
+
+from impasto.errors import WeightsError
+from impasto.studio import runtime, shapes
+from impasto.studio.routes.common import FOR_GOOD, Here, answer
+from impasto.studio.security import RefusedError
+
+router = APIRouter(prefix="/live", tags=["live"])
+served = APIRouter(prefix="/live", include_in_schema=False)
+NETWORK = Path(str(files("impasto") / "data" / "live.onnx"))
+_SIDES = 32
+_TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm"}
+_fetching = asyncio.Lock()
+
+Edge = Annotated[int, Query(ge=64, le=1024, description="Side of the pictures in pixels.")]
+
+
+@router.get("", response_model=shapes.Live)
+async def about() -> Response:
+    """Tell what the webcam page works with."""
+    return answer(await asyncio.to_thread(_facts))
+
+
+@router.post("/runtime", response_model=shapes.Live)
+async def fetch() -> Response:
+    """Fetch the runtime, 33 MB, from the registry of npm: the one request of the studio to anyone else, and only when asked."""
+    async with _fetching:
+        try:
+            await asyncio.to_thread(runtime.fetch_runtime)
+        except WeightsError as error:
+            raise RefusedError(502, "network", str(error)) from error
+    return answer(await asyncio.to_thread(_facts))
+
+
+@router.get("/styles/{style}", response_model=shapes.LiveStyle)
+async def style(studio: Here, style: shapes.StyleId, edge: Edge = 256) -> Response:
+    """Return what the network needs of a style for pictures of a size."""
+    found = await studio.ask(do="manner", style=studio.shelf.source(style), edge=edge)
+    return answer({name: found[name] for name in ("modulation", "mean", "covariance")})
+
+
+@served.get("/network.onnx")
+async def network() -> Response:
+    """Return the network."""
+    return FileResponse(NETWORK, media_type="application/octet-stream", headers={"cache-control": FOR_GOOD})
+
+
+@served.get("/runtime/{version}/{name}")
+async def part(version: str, name: str) -> Response:
+    """Return a file of the runtime."""
+    path = runtime.runtime_folder() / name
+    if version != runtime.VERSION or name not in runtime.FILES or not path.is_file():
+        raise RefusedError(404, "missing", "the runtime is not on this machine; press the button on /live, or run "
+                           "'impasto studio --fetch-live'")  # fmt: skip
+    return FileResponse(path, media_type=_TYPES[path.suffix], headers={"cache-control": FOR_GOOD})
+
+
+def _facts() -> dict[str, object]:
+    known = {
+        "version": runtime.VERSION,
+        "here": runtime.runtime_is_here(),
+        "bytes": runtime.FETCHED_BYTES,
+        "address": f"/live/runtime/{runtime.VERSION}/",
+    }
+    return {"runtime": known, "network": {"address": f"/live/network.onnx?v={_hash()}", "sides": _SIDES}}
+
+
+@cache
+def _hash() -> str:
+    return hashlib.sha256(NETWORK.read_bytes()).hexdigest()[:16]

