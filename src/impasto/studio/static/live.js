@@ -18,13 +18,12 @@ const grabbed = document.createElement('canvas').getContext('2d', { willReadFreq
 const shown = $('#picture').getContext('2d');
 const styles = new Map();
 const now = { style: '', size: 256, strength: 1, mirror: true, camera: '' };
-const flow = { worker: null, ready: null, running: false, inFlight: 0, isFresh: true, starts: true, done: [], took: [], ask: 0 };
+const flow = { worker: null, ready: null, running: false, inFlight: 0, isFresh: true, starts: true, done: [], took: [], frames: 0, ask: 0 };
 let facts = null;
 
 async function begin() {
   useCatalogue('live');
   await loadLanguage(preferredLanguage());
-  translate();
   setUpLanguages();
   restore();
   setUpControls();
@@ -77,7 +76,7 @@ function load() {
 
 function heard(message) {
   if (message.say === 'failed') {
-    flow.inFlight = 0;
+    if (message.during === 'frame') flow.inFlight -= 1;
     fail(new ApiError({ code: 'engine', message: message.message }));
   } else if (message.say === 'ready') {
     flow.ready = message;
@@ -191,6 +190,7 @@ function painted({ pixels, width, height, took }) {
   const { canvas } = shown;
   if (canvas.width !== width) Object.assign(canvas, { width, height });
   shown.putImageData(new ImageData(new Uint8ClampedArray(pixels), width, height), 0, 0);
+  document.body.dataset.frames = flow.frames += 1;
   const at = performance.now();
   flow.done.push(at);
   flow.took.push(took);
@@ -327,7 +327,13 @@ function setUpLanguages() {
   select.append(...Object.entries(LANGUAGES).map(([code, name]) => h('option', { value: code, text: name, lang: code })));
   select.value = languageNow();
   select.addEventListener('change', () => chooseLanguage(select.value));
-  onLanguage(() => translate());
+  onLanguage(reword);
+  reword();
+}
+
+function reword() {
+  translate();
+  document.title = t('live.title');
 }
 
 /** Say what went wrong, in one sentence; what only the studio or the browser can say follows in its own words. */

@@ -1,0 +1,151 @@
+"""Frames a second of the studio's webcam page, in a headless Chromium with a camera of its own making.
+
+    python benchmarks/live.py [--sizes 256] [--threads 1 2] [--seconds 12] [--screenshot FILE.png]
+
+Wants Debian's chromium and chromium-driver, selenium, and the runtime (impasto studio --fetch-live). The machine's load is printed
+beside the figures. Processor time for a frame does not depend on what else runs, but for caches: on an idle machine a frame takes
+about that long with one thread.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
+
+STYLE = "seurat-grande-jatte"
+FLAGS = [
+    "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream=fps=60", "--window-size=1280,900",
+]  # fmt: skip
+
+
+def main() -> None:
+    """Measure, and print a line of JSON for each size and number of threads."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--screenshot", type=Path)
+    given = parser.parse_args()
+    with studio() as address, browser() as driver:
+        for size in given.sizes:
+            for threads in given.threads:
+                print(json.dumps(measured(driver, address, size, threads, given.seconds)), flush=True)
+        if given.screenshot:
+            driver.save_screenshot(str(given.screenshot))
+
+
+@contextmanager
+def studio() -> Iterator[str]:
+    """Start a studio with a folder of its own; yield its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as data:
+        words = [sys.executable, "-m", "impasto", "studio", "--no-browser", "--port", str(port), "--data", data]
+        server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_for(lambda: json.load(urllib.request.urlopen(f"{address}/api/v1/status"))["ready"], server)
+            yield address
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait()
+
+
+def wait_for(is_ready: Any, server: subprocess.Popen[bytes], seconds: float = 180.0) -> None:
+    """Wait until the studio and its worker are ready."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            if is_ready():
+                return
+        except OSError:
+            pass
+        time.sleep(0.2)
+    raise SystemExit("the studio did not start")
+
+
+@contextmanager
+def browser(flags: list[str] = FLAGS) -> Iterator[webdriver.Chrome]:
+    """Start a Chromium without a screen."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for flag in flags:
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def measured(driver: webdriver.Chrome, address: str, size: int, threads: int, seconds: float) -> dict[str, Any]:
+    """Let the page run, and read what it says of itself."""
+    driver.get(f"{address}/live?engine=wasm&threads={threads}")
+    wait = WebDriverWait(driver, 300)
+    driver.execute_script("localStorage.setItem('impasto.live', arguments[0])", json.dumps({"style": STYLE, "size": size}))
+    driver.refresh()
+    wait.until(lambda d: d.execute_script("return document.body.dataset.style"))
+    driver.find_element("id", "start").click()
+    wait.until(lambda d: d.execute_script("return document.body.dataset.perSecond"))
+    time.sleep(3)
+    before, began, frames = processor_seconds(driver), time.monotonic(), count(driver)
+    load, rates = [], []
+    while time.monotonic() < began + seconds:
+        time.sleep(1)
+        rates.append(float(driver.execute_script("return document.body.dataset.perSecond")))
+        load.append(os.getloadavg()[0])
+    painted = count(driver) - frames
+    return {
+        "size": size,
+        "threads": threads,
+        "frames_per_second": round(painted / (time.monotonic() - began), 2),
+        "best_two_seconds": max(rates),
+        "processor_ms_per_frame": round(1000 * (processor_seconds(driver) - before) / max(painted, 1), 1),
+        "load": round(sum(load) / len(load), 1),
+    }
+
+
+def count(driver: webdriver.Chrome) -> int:
+    """Return how many frames the page has painted."""
+    return int(driver.execute_script("return document.body.dataset.frames"))
+
+
+def processor_seconds(driver: webdriver.Chrome) -> float:
+    """Return what the processes that draw the pages have used of the processor."""
+    ticks, found = os.sysconf("SC_CLK_TCK"), 0
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"--type=renderer" in path.read_bytes() and is_of(int(path.parent.name), driver.service.process.pid):
+                fields = path.with_name("stat").read_text().rsplit(")", 1)[1].split()
+                found += int(fields[11]) + int(fields[12])
+        except OSError:
+            pass
+    return found / ticks
+
+
+def is_of(process: int, ancestor: int) -> bool:
+    """Say whether a process descends from another."""
+    while process > 1 and process != ancestor:
+        process = int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return process == ancestor
+
+
+if __name__ == "__main__":
+    main()
