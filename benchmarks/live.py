@@ -1,10 +1,10 @@
 """Frames a second of the studio's webcam page, in a headless Chromium with a camera of its own making.
 
-    python benchmarks/live.py [--sizes 256] [--threads 1 2] [--seconds 12] [--screenshot FILE.png]
+python benchmarks/live.py [--sizes 256] [--painters 1 2] [--threads 1] [--seconds 12] [--screenshot FILE.png]
 
-Wants Debian's chromium and chromium-driver, selenium, and the runtime (impasto studio --fetch-live). The machine's load is printed
-beside the figures. Processor time for a frame does not depend on what else runs, but for caches: on an idle machine a frame takes
-about that long with one thread.
+Wants Debian's chromium and chromium-driver, selenium, and the runtime (impasto studio --fetch-live). A painter is a worker of
+the page with frames of its own; threads are ONNX Runtime's, on one frame. Beside the figures stands the machine's load. What a
+frame takes of the processor hardly depends on it; it is what one painter needs for a frame where nothing else runs.
 """
 
 import argparse
@@ -38,14 +38,17 @@ def main() -> None:
     """Measure, and print a line of JSON for each size and number of threads."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--painters", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--screenshot", type=Path)
     given = parser.parse_args()
     with studio() as address, browser() as driver:
         for size in given.sizes:
-            for threads in given.threads:
-                print(json.dumps(measured(driver, address, size, threads, given.seconds)), flush=True)
+            for painters in given.painters:
+                page = f"{address}/live?engine=wasm&painters={painters}&threads={given.threads}"
+                facts = {"size": size, "painters": painters, "threads": given.threads}
+                print(json.dumps(facts | measured(driver, page, size, given.seconds)), flush=True)
         if given.screenshot:
             driver.save_screenshot(str(given.screenshot))
 
@@ -95,14 +98,14 @@ def browser(flags: list[str] = FLAGS) -> Iterator[webdriver.Chrome]:
         driver.quit()
 
 
-def measured(driver: webdriver.Chrome, address: str, size: int, threads: int, seconds: float) -> dict[str, Any]:
+def measured(driver: webdriver.Chrome, page: str, size: int, seconds: float) -> dict[str, Any]:
     """Let the page run, and read what it says of itself."""
-    driver.get(f"{address}/live?engine=wasm&threads={threads}")
+    driver.get(page)
     wait = WebDriverWait(driver, 300)
     driver.execute_script("localStorage.setItem('impasto.live', arguments[0])", json.dumps({"style": STYLE, "size": size}))
     driver.refresh()
     wait.until(lambda d: d.execute_script("return document.body.dataset.style"))
-    driver.find_element("id", "start").click()
+    driver.execute_script("arguments[0].click()", driver.find_element("id", "start"))
     wait.until(lambda d: d.execute_script("return document.body.dataset.perSecond"))
     time.sleep(3)
     before, began, frames = processor_seconds(driver), time.monotonic(), count(driver)
@@ -113,8 +116,6 @@ def measured(driver: webdriver.Chrome, address: str, size: int, threads: int, se
         load.append(os.getloadavg()[0])
     painted = count(driver) - frames
     return {
-        "size": size,
-        "threads": threads,
         "frames_per_second": round(painted / (time.monotonic() - began), 2),
         "best_two_seconds": max(rates),
         "processor_ms_per_frame": round(1000 * (processor_seconds(driver) - before) / max(painted, 1), 1),

@@ -147,3 +147,6 @@ def _unpack(path: Path, folder: Path) -> None:
                 assert source is not None
                 with source, (folder / wanted[member.name]).open("wb") as target:
                     shutil.copyfileobj(source, target)
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise WeightsError(f"{path.name!r} has no {name}; {by_hand()}")

@@ -1,9 +1,5 @@
 // Paints frames, beside the page so that the page stays quick. Nothing leaves the browser: it only reads files of the studio.
 
-import { blended, colorMoments, palette, partOfTheWay } from './live-palette.js';
-
-/** How much of each frame's colours enters the palette: a second or so until a change of scene is taken up in full. */
-const SHARE = 0.15;
 /** WebGPU is taken only where its picture is this near to the processor's, of a whole range of 1. */
 const AGREES = 0.02;
 const TRIED = 256;
@@ -11,8 +7,7 @@ const TIMED = 4;
 
 let session = null;
 let ort = null;
-let style = null;
-let colors = null;
+let modulation = null;
 
 const DOES = { open, style: take, frame };
 
@@ -83,8 +78,8 @@ async function tried(engine) {
   const pixels = new Uint8ClampedArray(4 * TRIED * TRIED);
   for (let at = 0; at < pixels.length; at++) pixels[at] = 128 + 90 * Math.sin(at / 97) + 30 * Math.sin((at * at) / 8191);
   const count = engine.session.inputMetadata?.find((each) => each.name === 'modulation')?.shape?.[1] ?? 2360;
-  const modulation = Float32Array.from({ length: count }, (_, at) => 1 + 0.4 * Math.sin(at));
-  const feeds = fed(engine.ort, pixels, TRIED, TRIED, modulation, { matrix: [1, 0, 0, 0, 1, 0, 0, 0, 1], bias: [0, 0, 0] }, 1);
+  const numbers = Float32Array.from({ length: count }, (_, at) => 1 + 0.4 * Math.sin(at));
+  const feeds = fed(engine.ort, pixels, TRIED, TRIED, numbers, { matrix: [1, 0, 0, 0, 1, 0, 0, 0, 1], bias: [0, 0, 0] }, 1);
   let picture;
   let quickest = Infinity;
   for (let time = 0; time < TIMED; time++) {
@@ -95,24 +90,23 @@ async function tried(engine) {
   return [picture.data, quickest];
 }
 
-function take({ modulation, mean, covariance }) {
-  style = { modulation: Float32Array.from(modulation), target: { mean, covariance: covariance.flat() } };
+function take(given) {
+  modulation = Float32Array.from(given.modulation);
 }
 
 /** Paint one frame: RGBA in bytes goes in, and comes back. */
-async function frame({ pixels, width, height, strength, fresh }) {
+async function frame({ pixels, width, height, map, strength, number }) {
   const began = performance.now();
   const shown = new Uint8ClampedArray(pixels);
-  if (style && strength > 0) {
-    colors = blended(fresh ? null : colors, colorMoments(shown), SHARE);
-    const map = partOfTheWay(palette(colors, style.target), Math.min(strength, 1));
-    const { picture } = await session.run(fed(ort, shown, width, height, style.modulation, map, strength));
+  if (modulation && strength > 0) {
+    const { picture } = await session.run(fed(ort, shown, width, height, modulation, map, strength));
     write(picture.data, shown);
   }
-  self.postMessage({ say: 'picture', pixels: shown.buffer, width, height, took: performance.now() - began }, [shown.buffer]);
+  const took = performance.now() - began;
+  self.postMessage({ say: 'picture', pixels: shown.buffer, width, height, number, took }, [shown.buffer]);
 }
 
-function fed(runtime, pixels, width, height, modulation, { matrix, bias }, strength) {
+function fed(runtime, pixels, width, height, numbers, { matrix, bias }, strength) {
   const count = width * height;
   const photo = new Float32Array(3 * count);
   for (let at = 0, from = 0; at < count; at++, from += 4) {
@@ -123,7 +117,7 @@ function fed(runtime, pixels, width, height, modulation, { matrix, bias }, stren
   const tensor = (values, shape) => new runtime.Tensor('float32', Float32Array.from(values), shape);
   return {
     photo: new runtime.Tensor('float32', photo, [1, 3, height, width]),
-    modulation: new runtime.Tensor('float32', modulation, [1, modulation.length]),
+    modulation: new runtime.Tensor('float32', numbers, [1, numbers.length]),
     strength: tensor([strength], [1]),
     matrix: tensor(matrix, [3, 3]),
     bias: tensor(bias, [3]),

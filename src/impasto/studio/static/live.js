@@ -2,13 +2,15 @@
 
 import { ApiError, get, post } from './api.js';
 import { $, h, lazyImage, say, set, tell, translate } from './dom.js';
+import { blended, colorMoments, palette, partOfTheWay } from './live-palette.js';
 import { LANGUAGES, chooseLanguage, languageNow, loadLanguage, onLanguage, preferredLanguage, t, useCatalogue } from './texts.js';
 
 const KEPT = 'impasto.live';
 const FIRST_STYLE = 'gauguin-arlesiennes';
-const MOST_THREADS = 4;
-/** One frame is painted while the next is being fetched. */
-const MOST_IN_FLIGHT = 2;
+/** One painter for each processor, a frame each: twice as many frames as two threads on one, which wait for each other. */
+const MOST_PAINTERS = 4;
+/** How much of each frame's colours enters the palette: a change of scene is taken up within a second, and nothing flickers. */
+const SHARE = 0.15;
 const FIGURES_MS = 2000;
 const ENGINES = ['auto', 'wasm', 'webgpu'];
 
@@ -18,7 +20,8 @@ const grabbed = document.createElement('canvas').getContext('2d', { willReadFreq
 const shown = $('#picture').getContext('2d');
 const styles = new Map();
 const now = { style: '', size: 256, strength: 1, mirror: true, camera: '' };
-const flow = { worker: null, ready: null, running: false, inFlight: 0, isFresh: true, starts: true, done: [], took: [], frames: 0, ask: 0 };
+const painters = [];
+const flow = { ready: null, running: false, isFresh: true, colors: null, target: null, sent: 0, shown: 0, done: [], took: [], ask: 0 };
 let facts = null;
 
 async function begin() {
@@ -63,30 +66,51 @@ function offerToFetch() {
 }
 
 function load() {
-  const given = Number(asked.get('threads'));
-  const processors = Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS);
-  const threads = !crossOriginIsolated ? 1 : given >= 1 && given <= 16 ? Math.floor(given) : processors;
-  const engine = ENGINES.includes(asked.get('engine')) ? asked.get('engine') : 'auto';
   say($('#figures'), 'live.loading');
-  flow.worker = new Worker('/static/live-worker.js', { type: 'module' });
-  flow.worker.addEventListener('message', ({ data }) => heard(data));
-  flow.worker.addEventListener('error', () => fail(new ApiError({ code: 'engine', message: '' })));
-  flow.worker.postMessage({ do: 'open', runtime: facts.runtime.address, network: facts.network.address, engine, threads });
+  addPainter(ENGINES.includes(asked.get('engine')) ? asked.get('engine') : 'auto');
 }
 
-function heard(message) {
+/** The first painter finds out what computes here; where it is the processor, the others join. */
+function addPainter(engine) {
+  const painter = { worker: new Worker('/static/live-worker.js', { type: 'module' }), frames: 0, most: 0 };
+  painters.push(painter);
+  painter.worker.addEventListener('message', ({ data }) => heard(painter, data));
+  painter.worker.addEventListener('error', () => fail(new ApiError({ code: 'engine', message: '' })));
+  const threads = crossOriginIsolated ? counted('threads', 1) : 1;
+  painter.worker.postMessage({ do: 'open', runtime: facts.runtime.address, network: facts.network.address, engine, threads });
+}
+
+/** Read a number that benchmarks put into the address. */
+function counted(name, usual) {
+  const given = Number(asked.get(name));
+  return Number.isInteger(given) && given >= 1 && given <= 16 ? given : usual;
+}
+
+function heard(painter, message) {
   if (message.say === 'failed') {
-    if (message.during === 'frame') flow.inFlight -= 1;
+    if (message.during === 'frame') painter.frames -= 1;
     fail(new ApiError({ code: 'engine', message: message.message }));
   } else if (message.say === 'ready') {
-    flow.ready = message;
+    join(painter, message);
+  } else {
+    painter.frames -= 1;
+    painted(message);
+  }
+}
+
+function join(painter, message) {
+  painter.most = message.engine === 'webgpu' ? 2 : 1;
+  if (!flow.ready) {
+    flow.ready = { engine: message.engine, threads: 0 };
+    const usual = Math.min(navigator.hardwareConcurrency || 1, MOST_PAINTERS);
+    for (let more = message.engine === 'wasm' ? counted('painters', usual) : 1; more > 1; more--) addPainter('wasm');
     say($('#figures'), 'live.ready');
     $('#start').disabled = false;
     document.body.dataset.ready = message.engine;
-    sendStyle();
-  } else {
-    painted(message);
   }
+  flow.ready.threads += message.threads;
+  document.body.dataset.threads = flow.ready.threads;
+  sendStyle();
 }
 
 // ---- the camera
@@ -120,7 +144,7 @@ async function look() {
   const wanted = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 60 }, ...which };
   video.srcObject = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
   await video.play();
-  flow.starts = true;
+  flow.colors = null;
   watch();
 }
 
@@ -161,14 +185,17 @@ function resume(isRunning) {
 // ---- frames
 
 function pump() {
-  while (flow.running && flow.ready && flow.isFresh && flow.inFlight < MOST_IN_FLIGHT && video.videoWidth) {
-    if (video.requestVideoFrameCallback) flow.isFresh = false;
-    flow.inFlight += 1;
-    const pixels = grab().data.buffer;
-    const { size, strength } = now;
-    flow.worker.postMessage({ do: 'frame', pixels, width: size, height: size, strength, fresh: flow.starts }, [pixels]);
-    flow.starts = false;
-  }
+  const painter = painters.find((each) => each.frames < each.most);
+  if (!painter || !flow.running || !flow.target || !flow.isFresh || !video.videoWidth) return;
+  if (video.requestVideoFrameCallback) flow.isFresh = false;
+  painter.frames += 1;
+  flow.sent += 1;
+  const { size, strength } = now;
+  const { data } = grab();
+  flow.colors = blended(flow.colors, colorMoments(data), SHARE);
+  const map = partOfTheWay(palette(flow.colors, flow.target), Math.min(strength, 1));
+  const frame = { do: 'frame', pixels: data.buffer, width: size, height: size, map, strength, number: flow.sent };
+  painter.worker.postMessage(frame, [data.buffer]);
 }
 
 /** Cut the middle of what the camera sees to a square. */
@@ -184,13 +211,15 @@ function grab() {
   return grabbed.getImageData(0, 0, size, size);
 }
 
-function painted({ pixels, width, height, took }) {
-  flow.inFlight -= 1;
+/** A frame that a later one has overtaken is not shown. */
+function painted({ pixels, width, height, number, took }) {
   pump();
+  if (number < flow.shown) return;
+  flow.shown = number;
   const { canvas } = shown;
   if (canvas.width !== width) Object.assign(canvas, { width, height });
   shown.putImageData(new ImageData(new Uint8ClampedArray(pixels), width, height), 0, 0);
-  document.body.dataset.frames = flow.frames += 1;
+  document.body.dataset.frames = String(Number(document.body.dataset.frames ?? 0) + 1);
   const at = performance.now();
   flow.done.push(at);
   flow.took.push(took);
@@ -262,7 +291,9 @@ async function sendStyle() {
   }
   if (ask !== flow.ask) return;
   clearError();
-  flow.worker.postMessage({ do: 'style', ...style.measured.get(size) });
+  const { modulation, mean, covariance } = style.measured.get(size);
+  flow.target = { mean, covariance: covariance.flat() };
+  for (const { worker } of painters) worker.postMessage({ do: 'style', modulation });
   document.body.dataset.style = style.id;
 }
 
