@@ -15,8 +15,8 @@ from impasto.studio.app import create_app
 from impasto.studio.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-_WAITS = ("/events", "/preview", "/zip", "/sheet", "/export")
-"""Routes that wait for a worker, which is not here; and so does taking an upload."""
+_WAITS = ("/events", "/preview", "/zip", "/sheet", "/export", "/live/runtime", "/live/styles/{style}")
+"""Routes that wait for a worker, which is not here, or for the network; and so does taking an upload."""
 
 
 @pytest.fixture

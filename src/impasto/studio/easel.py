@@ -89,11 +89,7 @@ def manner(order: Message, line: Line) -> Message:
     style = _styles({"styles": [order["style"]]})[0]
     found = _painter("auto", "auto", "torch").manner(style, edge_px=order["edge"])
     numbers = {"modulation": found.modulation[0], "mean": found.colors.mean[0], "covariance": found.colors.covariance[0]}
-    return {name: _rounded(values.double().cpu().tolist()) for name, values in numbers.items()}
-
-
-def _rounded(values: Any) -> Any:
-    return [_rounded(each) for each in values] if isinstance(values, list) else float(f"{values:.7g}")
+    return {name: values.double().cpu().round(decimals=8).tolist() for name, values in numbers.items()}
 
 
 def export(order: Message, line: Line) -> Message:
