@@ -164,3 +164,10 @@ def test_a_graph_is_written_whole_or_not_at_all(
     with pytest.raises(WeightsError, match="No space left"):
         save_graph(tmp_path / "a.onnx", instant_graph(network))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("blocks", [1, 4, 20])
+def test_no_operation_has_more_inputs_and_outputs_than_webgpu_allows(blocks: int) -> None:
+    network = InstantNetwork((4, 4, 4, 4, 4), Widths(4, 4, 8, 8, blocks), code=8).eval().requires_grad_(False)
+    for node in instant_graph(network).graph.node:
+        assert len(node.input) + len(node.output) <= 8

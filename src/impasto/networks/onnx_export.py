@@ -11,6 +11,7 @@ and two things are done that no exporter does:
 Weights are stored as float16, as in the network's own file, and widened by the runtime when it loads them.
 """
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ WINOGRAD_MULTIPLE_PX = 32
 _TINY = 1e-4
 _FAINT = 1e-4
 _ROUNDS = 28
+_AT_ONCE = 6
 # Where the four fine places around two neighbours lie in what was doubled, and in what was cut into phases.
 _DOUBLED = np.array([[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]])
 _PHASES = np.zeros((4, 3, 2))
@@ -153,8 +155,18 @@ def largest_difference(path: str | Path, network: InstantNetwork, style: Fixed |
 def _styles(g: Graph, transfer: Transfer, modulation: str) -> dict[str, tuple[str, str]]:
     """Cut a modulation into a scale and a shift for each convolution that is styled."""
     sizes = [channels for _, channels in transfer.styled for _ in range(2)]
-    parts = g.nodes_out(2 * len(transfer.styled), "Split", modulation, g.integers(*sizes), axis=0)
+    parts = _cut(g, modulation, sizes)
     return {name: (parts[2 * i], parts[2 * i + 1]) for i, (name, _) in enumerate(transfer.styled)}
+
+
+def _cut(g: Graph, x: str, sizes: list[int]) -> list[str]:
+    """Cut a row into parts, a few at a time: on WebGPU an operation may touch only eight buffers."""
+    if len(sizes) <= _AT_ONCE:
+        return g.nodes_out(len(sizes), "Split", x, g.integers(*sizes), axis=0)
+    each = _AT_ONCE ** math.ceil(math.log(len(sizes), _AT_ONCE) - 1)
+    groups = [sizes[start : start + each] for start in range(0, len(sizes), each)]
+    pieces = _cut(g, x, [sum(group) for group in groups])
+    return [part for piece, group in zip(pieces, groups, strict=True) for part in _cut(g, piece, group)]
 
 
 def _paint(
