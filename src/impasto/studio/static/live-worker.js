@@ -48,9 +48,11 @@ async function opened(file, runtime, bytes, provider, threads) {
   return { ort: module, session: await module.InferenceSession.create(bytes, options) };
 }
 
+/** A processor that plays the part of a graphics card is no help. */
 async function gpuIsThere() {
   try {
-    return Boolean(await self.navigator.gpu?.requestAdapter());
+    const adapter = await self.navigator.gpu?.requestAdapter();
+    return Boolean(adapter) && !(adapter.info?.isFallbackAdapter || adapter.info?.architecture === 'swiftshader');
   } catch {
     return false;
   }
