@@ -183,7 +183,8 @@ def _paint(
 
     light, color = _planes(g, *palette)
     phases = g.node("SpaceToDepth", light, blocksize=2)
-    two = g.node("Relu", g.convolve(g.node("Concat", phases, color, axis=1), transfer, "down2"))
+    # Eight channels, the last two of no weight: ONNX Runtime 1.30 on WebGPU goes wrong where there are six.
+    two = g.node("Relu", g.convolve(g.node("Concat", phases, color, color, axis=1), transfer, "down2", idle=2))
     four = g.node("Relu", styled("down4", two))
     x = g.node("Relu", styled("down8", four))
     for number in range(transfer.widths.blocks):

@@ -108,7 +108,7 @@ class Graph:
         """Repeat the edge."""
         return self.node("Pad", x, self.integers(0, 0, by, by, 0, 0, by, by), mode="edge")
 
-    def convolve(self, x: str, transfer: Transfer, name: str, *, bias: bool = True) -> str:
+    def convolve(self, x: str, transfer: Transfer, name: str, *, bias: bool = True, idle: int = 0) -> str:
         """Convolve with the weights of a name, the edge repeated.
 
         Args:
@@ -116,10 +116,12 @@ class Graph:
             transfer: whose weights.
             name: of the convolution.
             bias: whether its bias is added.
+            idle: channels at the end of x that count for nothing.
         """
         convolution = transfer.convolutions[name]
         assert isinstance(convolution, nn.Conv2d)
         weight, stride = convolution.weight.detach().numpy(), convolution.stride[0]
+        weight = np.pad(weight, ((0, 0), (0, idle), (0, 0), (0, 0)))
         if self.winograd and stride == 1 and not bias and min(weight.shape[:2]) >= _BROAD:
             return self._convolve_broad(self.edged(x, 1), weight)
         more = [self.floats(convolution.bias.detach().numpy())] if bias and convolution.bias is not None else []
