@@ -131,6 +131,8 @@ def test_recipes_describe_every_kind_of_job_and_every_preset(client: pieces.Loca
         ("paint", {"style_wieght": 1}, "style_wieght", "did you mean 'style_weight'?"),
         ("paint", {"preset": "nosuch"}, None, "preset 'nosuch' is not known"),
         ("paint", {"init": "/etc/passwd"}, "init", "init '/etc/passwd' is not known"),
+        ("paint", {"color_mask": "/etc/passwd"}, "color_mask", "'color_mask' is not an option of paint"),
+        ("instant", {"color": "keep", "color_mask": "/etc/passwd"}, "color_mask", "'color_mask' is not an option of instant"),
         ("paint", {"encoder": "/tmp/x.pth"}, "encoder", "encoder '/tmp/x.pth' is not known"),
         ("paint", {"style_weights": [1, 2]}, "style_weights", "style weights has 2 values for 1 styles"),
         ("instant", {"strength": 9}, "strength", "strength is 9; it must be a number from 0 to 1.5"),

@@ -44,7 +44,7 @@ class Kind:
     Attributes:
         options: the dataclass of its options.
         lane: which worker takes it: the quick one answers within seconds, the slow one paints.
-        hidden: options that the kind itself settles.
+        hidden: options that the kind itself settles, and those that name a file: a server must not open what a request names.
     """
 
     options: type[InstantOptions] | type[PaintOptions]
@@ -53,9 +53,9 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "instant": Kind(InstantOptions, "quick", ("refine", "refine_seconds")),
-    "paint": Kind(PaintOptions, "slow"),
-    "refine": Kind(InstantOptions, "slow", ("refine",)),
+    "instant": Kind(InstantOptions, "quick", ("refine", "refine_seconds", "color_mask")),
+    "paint": Kind(PaintOptions, "slow", ("color_mask",)),
+    "refine": Kind(InstantOptions, "slow", ("refine", "color_mask")),
 }
 """Every kind of job there is. A new one needs a line here and a function of its name in :mod:`impasto.studio.easel`."""
 
