@@ -22,7 +22,7 @@ ContentComparison = Literal["features", "self-similarity"]
 Recipe = Literal["paint", "nnst", "strotss"]
 Optimizer = Literal["adam", "lbfgs", "rmsprop"]
 Pooling = Literal["max", "average", "l2", "plain-average"]
-Border = Literal["replicate", "reflect", "zero"]
+Border = Literal["mixed", "replicate", "reflect", "zero"]
 Canvas = Literal["soft-chroma", "pixels", "laplacian"]
 Shrinking = Literal["simple", "inside", "all"]
 Uncovered = Literal["photo", "first-style"]
@@ -113,11 +113,11 @@ class PaintOptions:
     pooling: Pooling = "max"
     """How the network halves its features: max, average (smoother) or l2, both rescaled; plain-average is not rescaled."""
 
-    border: Border = "replicate"
-    """What the network sees beyond the edge; zero is what programs of old did, and leaves a frame."""
+    border: Border = "mixed"
+    """What the network sees beyond the edge: zero (as trained; darkens the edge), replicate, reflect, or mixed (zero if deep)."""
 
-    margin: float = 0.03
-    """Painted beyond the edge and cut away at the end, as a share of the longer side, 0 to 0.25; leaves no artificial frame."""
+    margin: float = 0.0
+    """Painted beyond the edge and cut away at the end, as a share of the longer side, 0 to 0.25; against frames."""
 
     canvas: Canvas = "soft-chroma"
     """What is optimised: pixels, colour at half the resolution of light (no coloured noise), or a Laplacian pyramid."""
@@ -135,7 +135,7 @@ class PaintOptions:
     """adam (quick, any precision), lbfgs (full precision, more memory) or rmsprop (what STROTSS takes)."""
 
     steps: int = 0
-    """Optimisation steps at every size; 0: as many as suit the encoder, 55 for vgg19-slim and 100 for the full network."""
+    """Optimisation steps at every size; 0: as many as suit the encoder, 45 for vgg19-slim and 70 for the full network."""
 
     first_steps: int = 0
     """Optimisation steps at the first, coarsest size; 0: as many as at the others."""
@@ -155,7 +155,7 @@ class PaintOptions:
     smallest_size: int = 128
     """Longer side of the coarsest picture painted first; as large as --size: a single scale."""
 
-    scale_factor: float = 1.41421356
+    scale_factor: float = 1.587401
     """How much larger each size is than the one before, above 1."""
 
     min_improvement: float = 0.0

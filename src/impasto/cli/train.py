@@ -138,7 +138,7 @@ def _prepared(
     from impasto.training.encoder import Distillation, initialize_from_teacher
 
     device = torch.device(choose_device(fit.device))
-    teacher = load_encoder(corpora.teacher).to(device)
+    teacher = load_encoder(corpora.teacher, border="replicate").to(device)
     corpus, kept = read_corpora(corpora, console)
     student = _slim(widths, device)
     if not state.exists():
@@ -169,7 +169,7 @@ def _slim(widths: tuple[int, ...], device: torch.device) -> Vgg:
     """Make a network with heads, its filters channels last."""
     from impasto.encoders import Vgg
 
-    return channels_last(Vgg(widths, with_heads=True).to(device))
+    return channels_last(Vgg(widths, border="replicate", with_heads=True).to(device))
 
 
 def _averaged(distillation: Distillation, widths: tuple[int, ...]) -> Vgg:

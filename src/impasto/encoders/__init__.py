@@ -15,7 +15,7 @@ __all__ = ["LAYERS", "Border", "Pooling", "Vgg", "load_encoder", "vgg_from_weigh
 _SLIM = "vgg19-slim"
 
 
-def load_encoder(name_or_path: str | Path = _SLIM, *, pooling: Pooling = "max", border: Border = "replicate") -> Vgg:
+def load_encoder(name_or_path: str | Path = _SLIM, *, pooling: Pooling = "max", border: Border = "mixed") -> Vgg:
     """Load a network that turns pictures into features.
 
     Args:
@@ -41,7 +41,7 @@ def load_encoder(name_or_path: str | Path = _SLIM, *, pooling: Pooling = "max", 
     return vgg_from_weights(_read(name_or_path), pooling, border)
 
 
-def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Border = "replicate") -> Vgg:
+def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Border = "mixed") -> Vgg:
     """Build a network of the width and depth of some weights, and put them in.
 
     Raises:

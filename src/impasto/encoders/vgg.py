@@ -36,6 +36,9 @@ CONVOLUTIONS: tuple[str, ...] = names_in(BLOCKS)
 LAYERS: tuple[str, ...] = tuple(f"{kind}{name}" for name in CONVOLUTIONS for kind in ("conv", "relu"))
 FULL_WIDTHS: tuple[int, ...] = (64, 128, 256, 512, 512)
 
+_DEEP_BLOCKS = (4, 5)
+"""Where a mixed border has zeros."""
+
 _POOLING_SCALES: Mapping[Pooling, float] = {"max": 1.0, "average": 2.0, "l2": 2 * 0.78, "plain-average": 1.0}
 """What a pooled map is multiplied by. The source takes the root of a sum of four squares for l2, twice that of their mean."""
 
@@ -46,8 +49,10 @@ class Vgg(nn.Module):
     Args:
         widths: channels of each of the five blocks, or of each convolution.
         pooling: how a block's features are halved; see :func:`pool`.
-        border: what a convolution sees beyond the edge of its input. ``"zero"`` is what the network was trained with, and
-            leaves a frame of artefacts on a painting; ``"replicate"`` does not.
+        border: what a convolution sees beyond the edge of its input. ``"zero"`` is what the network was trained with: its
+            sparse deep features mean the same at the edge as inside, but shallow ones leave a frame of artefacts on a painting.
+            ``"replicate"`` leaves none, but makes deep features of another kind. ``"mixed"`` replicates in the first three
+            blocks and has zeros in the last two.
         with_heads: whether every layer has an affine head into the channels of the full network.
         last: the last convolution there is; some published files stop before the end. By default that of the last block.
         blocks: convolutions in each block: VGG-19's, or :data:`BLOCKS_OF_VGG16`.
@@ -63,7 +68,7 @@ class Vgg(nn.Module):
         widths: tuple[int, ...] = FULL_WIDTHS,
         *,
         pooling: Pooling = "max",
-        border: Border = "replicate",
+        border: Border = "mixed",
         with_heads: bool = False,
         last: str | None = None,
         blocks: tuple[int, ...] = BLOCKS,
@@ -138,9 +143,9 @@ class Vgg(nn.Module):
     def _convolve(self, name: str, x: FeatureMap) -> FeatureMap:
         convolution = self.convolutions[name]
         assert isinstance(convolution, nn.Conv2d)
-        if self.border == "zero":
+        if self.border == "zero" or (self.border == "mixed" and int(name[0]) in _DEEP_BLOCKS):
             return F.conv2d(x, convolution.weight, convolution.bias, padding=1)
-        mode = "replicate" if min(x.shape[-2:]) < 2 else self.border
+        mode = "reflect" if self.border == "reflect" and min(x.shape[-2:]) > 1 else "replicate"
         with torch.autocast(x.device.type, enabled=False):  # which would pad in float32, there and back
             x = F.pad(x, (1, 1, 1, 1), mode=mode)
         return F.conv2d(x, convolution.weight, convolution.bias)
