@@ -159,13 +159,32 @@ def first_layers(early: Vgg, picture: torch.Tensor) -> dict[str, torch.Tensor]:
     return dict(whole(picture, early.layers))
 
 
-@pytest.mark.parametrize("border", ["replicate", "reflect", "zero"])
-def test_an_even_grey_has_even_features_unless_the_border_is_zero(border: str) -> None:
+@pytest.mark.parametrize(
+    ("border", "layer", "even"),
+    [
+        ("replicate", "conv4_2", True),
+        ("reflect", "conv4_2", True),
+        ("zero", "conv3_1", False),
+        ("mixed", "conv3_4", True),
+        ("mixed", "conv4_1", False),
+    ],
+)
+def test_an_even_grey_has_even_features_up_to_where_the_border_is_zero(border: str, layer: str, even: bool) -> None:
     vgg = network()
     vgg.border = border  # type: ignore[assignment]
-    features = vgg(torch.full((1, 3, 32, 32), 0.8), ["conv3_1"])["conv3_1"]
-    even = torch.allclose(features, features.mean((2, 3), keepdim=True), atol=1e-5)
-    assert even == (border != "zero")
+    features = vgg(torch.full((1, 3, 64, 64), 0.8), [layer])[layer]
+    assert torch.allclose(features, features.mean((2, 3), keepdim=True), atol=1e-5) == even
+
+
+def test_a_mixed_border_is_a_zero_border_in_deep_blocks_alone() -> None:
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    mixed, replicate, zero = network(), network(), network()
+    mixed.border, replicate.border, zero.border = "mixed", "replicate", "zero"
+    torch.testing.assert_close(mixed(picture, ["relu3_4"]), replicate(picture, ["relu3_4"]))
+    inside = mixed(picture, ["conv4_1"])["conv4_1"][..., 1:-1, 1:-1]
+    torch.testing.assert_close(inside, replicate(picture, ["conv4_1"])["conv4_1"][..., 1:-1, 1:-1])
+    assert not torch.allclose(mixed(picture, ["conv4_1"])["conv4_1"], replicate(picture, ["conv4_1"])["conv4_1"])
+    assert not torch.allclose(mixed(picture, ["relu1_1"])["relu1_1"], zero(picture, ["relu1_1"])["relu1_1"])
 
 
 @pytest.mark.parametrize(("pooling", "scale"), [("max", 1.0), ("average", 2.0), ("l2", 1.56), ("plain-average", 1.0)])

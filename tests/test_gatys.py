@@ -23,8 +23,9 @@ from impasto.errors import ImageFileError, OptionError, ResourceError, ShapeErro
 from impasto.images import Picture
 from impasto.losses import PIXELS
 from impasto.options import STYLE_LAYERS, PaintOptions, Run
-from impasto.recipes import gatys
+from impasto.recipes import checks, gatys
 from impasto.recipes.balance import reference_picture
+from impasto.recipes.checks import predicted_memory
 from impasto.recipes.gatys import objective_at, paint_on, set_up, style_moments
 from impasto.recipes.starts import (
     SMALLEST_SIDE,
@@ -533,7 +534,7 @@ def test_files_that_are_not_what_they_should_be_are_refused(
 
 def predicted(vgg: Vgg, edge_px: int, options: PaintOptions, precision: str = "fp32") -> int:
     arithmetic = Arithmetic(torch.device("cpu"), precision)  # type: ignore[arg-type]
-    return gatys.predicted_memory(vgg, (edge_px, edge_px), options, arithmetic)
+    return predicted_memory(vgg, (edge_px, edge_px), options, arithmetic)
 
 
 def test_predicted_memory_grows_with_pixels_depth_and_precision(narrow: Callable[..., Vgg]) -> None:
@@ -548,7 +549,7 @@ def test_predicted_memory_grows_with_pixels_depth_and_precision(narrow: Callable
 def test_more_than_the_memory_there_is_is_refused_with_what_would_fit(
     content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gatys, "available_memory", lambda device: 2**30)
+    monkeypatch.setattr(checks, "available_memory", lambda device: 2**30)
     with pytest.raises(
         ResourceError, match=r"--size 20000 needs about [\d.]+ GiB and 1.0 GiB are free; --size \d+ would fit"
     ) as caught:
@@ -562,7 +563,7 @@ def test_more_than_the_memory_there_is_is_refused_with_what_would_fit(
 def test_where_nothing_would_fit_no_size_is_named(
     content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gatys, "available_memory", lambda device: 10_000)
+    monkeypatch.setattr(checks, "available_memory", lambda device: 10_000)
     with pytest.raises(ResourceError, match="no size would fit: close other programs"):
         set_up(content, [style], options, EXACT)
 
@@ -570,7 +571,7 @@ def test_where_nothing_would_fit_no_size_is_named(
 def test_where_the_system_does_not_say_what_is_free_painting_begins(
     content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gatys, "available_memory", lambda device: None)
+    monkeypatch.setattr(checks, "available_memory", lambda device: None)
     assert set_up(content, [style], options, EXACT).sizes[-1][0] == (68, 68)
 
 

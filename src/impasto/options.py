@@ -114,7 +114,7 @@ class PaintOptions:
     """How the network halves its features: max, average (smoother) or l2, both rescaled; plain-average is not rescaled."""
 
     border: Border = "mixed"
-    """What the network sees beyond the edge: zero (as trained; darkens the edge), replicate, reflect, or mixed (zero if deep)."""
+    """What the network sees beyond the edge: zero (as trained; darkens edges), replicate, reflect, mixed (zero where deep)."""
 
     margin: float = 0.0
     """Painted beyond the edge and cut away at the end, as a share of the longer side, 0 to 0.25; against frames."""

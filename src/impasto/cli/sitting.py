@@ -30,6 +30,7 @@ from impasto.images import Picture, fitted_size, resize
 from impasto.options import PaintOptions, Run
 from impasto.pastiche import Record, new_record, with_progress
 from impasto.recipes import gatys
+from impasto.recipes.checks import predicted_memory
 from impasto.recipes.coloring import color_notes, color_record
 from impasto.recipes.gatys import Easel
 from impasto.recipes.judging import judged
@@ -209,7 +210,7 @@ def announcement(order: Order, easel: Easel) -> str:
     share = easel.margin / max(easel.content.shape[-2:])
     sizes = ", ".join(str(max(size) - 2 * round(share * max(size))) for size, _ in easel.sizes)
     steps = sum(count for _, count in easel.sizes)
-    memory = gatys.predicted_memory(easel.encoder, (height, width), order.options, easel.arithmetic) / 2**30
+    memory = predicted_memory(easel.encoder, (height, width), order.options, easel.arithmetic) / 2**30
     where = f"{order.options.encoder} on {easel.arithmetic.device.type} in {easel.arithmetic.precision}"
     verb = "going on with" if order.resumption else "painting"
     time_and_memory = f"about {duration(gatys.predicted_seconds(easel))} and {memory:.1f} GiB of memory"

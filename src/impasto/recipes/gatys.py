@@ -2,24 +2,22 @@
 
 Source: Gatys, Ecker and Bethge 2016, Image Style Transfer Using Convolutional Neural Networks; coarse to fine as in
 crowsonkb/style-transfer-pytorch. Departures from the paper, in the defaults: statistics are compared relative to the style's
-own, means and deviations beside Gram matrices; colour has half the resolution of light; a margin is painted and cut away; the
-photo's structure, seen small, is held on to.
+own, means and deviations beside Gram matrices; colour has half the resolution of light; shallow layers see the border
+replicated, deep ones zeros; the photo's structure, seen small, is held on to.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 
 import torch
 
-from impasto.arithmetic import Arithmetic, available_memory, choose_arithmetic
+from impasto.arithmetic import Arithmetic, choose_arithmetic
 from impasto.encoders import Vgg, load_encoder
-from impasto.encoders.vgg import BLOCKS, FULL_WIDTHS
+from impasto.encoders.vgg import FULL_WIDTHS
 from impasto.engine import Descent, Plan, Size, Step, pyramid
-from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError, nearest_name
+from impasto.errors import OptionError
 from impasto.guides import guides_at, receptive_field
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses import (
@@ -33,15 +31,15 @@ from impasto.losses import (
     measure,
 )
 from impasto.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
-from impasto.options import INITS, PaintOptions, Run
+from impasto.options import PaintOptions, Run
 from impasto.picture_losses import EdgeAwareSmoothness, Gamut, Held, Smoothness, StructureLoss, flatness
 from impasto.recipes.balance import balanced_weight, reference_picture
+from impasto.recipes.checks import check_layers, check_memory, check_named_styles, check_pictures, slim_encoder
 from impasto.recipes.coloring import Coloring, check_colors, coloring_of, prepared
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.regions import HELD_WEIGHT, NO_LAYOUT, Layout, Restored, guided_style_loss, lay_out
 from impasto.recipes.scales import by_scale
 from impasto.recipes.starts import (
-    SMALLEST_SIDE,
     Resumption,
     Style,
     at_least,
@@ -63,7 +61,6 @@ from impasto.styles import NamedStyle
 from impasto.tensors import Features, Image, Mask
 
 _GAMUT_WEIGHT = 10.0
-_FEWEST_PIXELS = 8
 _UNIT_RANGE = 1 / 0.226
 """The range of the input where a network takes pictures of unit variance (torchvision's)."""
 
@@ -409,12 +406,6 @@ def to_device(measured: Moments, device: torch.device) -> Moments:
     return Moments(measured.mean.to(device), measured.covariance.to(device))
 
 
-@lru_cache(maxsize=1)
-def slim_encoder() -> Vgg:
-    """Load the shipped encoder, whose heads carry a named style into the full network's channels."""
-    return load_encoder("vgg19-slim")
-
-
 def encode(easel: Easel, image: Image, layers: Sequence[str]) -> Features:
     """Encode a picture that stays as it is: no gradient."""
     with torch.no_grad():
@@ -425,86 +416,6 @@ def feature_scale(encoder: Vgg, options: PaintOptions) -> float:
     """Return what this network's features are multiplied by to have the size of the published program's."""
     wanted = 255.0 if options.pixel_range == "255" else _UNIT_RANGE
     return wanted * float(encoder.std.mean())
-
-
-# ---------------------------------------------------------------------------------------------------- checks
-
-
-def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOptions) -> None:
-    """Raise unless there is something to paint: a photo wide enough, a style or more, and a weight for each."""
-    check_enough_pixels("content", content, "photo")
-    height, width = fitted_size(content.size, options.size)
-    if min(height, width) < SMALLEST_SIDE:
-        fits = math.ceil(SMALLEST_SIDE * max(content.size) / min(content.size))
-        raise ShapeError(
-            f"content {content.name!r} of {content.size[1]}x{content.size[0]} pixels would be {width}x{height} at "
-            f"--size {options.size}; both sides must be at least {SMALLEST_SIDE}: use --size {fits} or more, or crop it"
-        )
-    if not styles:
-        raise OptionError("no style was given; give a picture or a named style (see impasto styles list)")
-    if options.style_weights and len(options.style_weights) != len(styles):
-        raise OptionError(
-            f"--style-weights has {len(options.style_weights)} values for {len(styles)} styles; give one for each style"
-        )
-    for style in styles:
-        if isinstance(style, Picture):
-            check_enough_pixels("style", style, "manner")
-    if options.init not in INITS and not Path(options.init).exists():
-        raise OptionError(
-            f"--init {options.init!r} is neither a way to start nor a picture file{nearest_name(options.init, INITS)}"
-        )
-
-
-def check_enough_pixels(role: str, picture: Picture, shown: str) -> None:
-    """Raise unless a picture has enough pixels to show what it is there for."""
-    if min(picture.size) < _FEWEST_PIXELS:
-        raise ShapeError(
-            f"{role} {picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to show a {shown}; "
-            f"both sides must be at least {_FEWEST_PIXELS}"
-        )
-
-
-def check_layers(encoder: Vgg, options: PaintOptions) -> None:
-    """Raise unless the encoder has every layer that is asked for."""
-    for name in ("content_layers", "style_layers"):
-        for layer in getattr(options, name):
-            if layer not in encoder.layers:
-                kind = name.split("_")[0]
-                raise OptionError(f"{kind} layer {layer!r} is not in {options.encoder}{nearest_name(layer, encoder.layers)}")
-
-
-def check_named_styles(styles: Sequence[Style], encoder: Vgg) -> None:
-    """Raise unless every named style was measured with this version's shipped encoder and speaks the network's channels."""
-    for style in styles:
-        if isinstance(style, NamedStyle) and encoder.blocks != BLOCKS:
-            raise OptionError(
-                f"style {style.name!r} is statistics of VGG-19, which another network cannot read; give a picture, or use "
-                "--encoder vgg19-slim"
-            )
-        if isinstance(style, NamedStyle) and style.facts["encoder_sha256"] != slim_encoder().sha256:
-            raise StyleFileError(
-                f"style {style.name!r} was measured with the vgg19-slim of another version of impasto; "
-                "measure it again (see impasto styles add), or give a picture"
-            )
-
-
-def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> int:
-    """Predict the bytes that painting at a size takes at its peak, beyond the program itself.
-
-    Every convolution up to the deepest layer keeps its padded input and its output for the way back; a few maps of the widest
-    layer stand beside them. The factor is fitted to measurements, see docs/benchmarks.md.
-    """
-    height, width = (side * (1 + 2 * options.margin) for side in size)
-    deepest = max(encoder.layers.index(layer) for layer in (*options.content_layers, *options.style_layers))
-    floats = 12.0
-    for index in range(deepest // 2 + 1):
-        name = encoder.layers[2 * index]
-        block = int(name[4]) - 1
-        floats += encoder.widths[index] / 4**block
-    bytes_each = 2 if arithmetic.precision == "bf16" else 4
-    history = 3 * 4 * (2 * 20 + 5) if options.optimizer == "lbfgs" else 3 * 4 * 8
-    fixed = 170 * 2**20 + 8 * sum(parameter.numel() for parameter in encoder.parameters())
-    return round(fixed + height * width * (floats * bytes_each * 6 + history))
 
 
 def predicted_seconds(easel: Easel) -> float:
@@ -520,17 +431,3 @@ def predicted_seconds(easel: Easel) -> float:
     total = sum(count * work.work(scale) for scale, (_, count) in enumerate(easel.sizes))
     seconds = 1.2 * trial * total / work.work(0)
     return min(seconds, easel.options.seconds) if easel.options.seconds else seconds
-
-
-def check_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> None:
-    """Raise unless the prediction fits into the memory that is free; say which size would."""
-    free = available_memory(arithmetic.device)
-    needed = predicted_memory(encoder, size, options, arithmetic)
-    if free is None or needed <= free:
-        return
-    fixed = predicted_memory(encoder, (0, 0), options, arithmetic)
-    fits = int(options.size * math.sqrt(max(0, free - fixed) / (needed - fixed)) * 0.95)
-    advice = f"--size {fits} would fit" if fits >= SMALLEST_SIDE else "no size would fit: close other programs"
-    raise ResourceError(
-        f"--size {options.size} needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; {advice}"
-    )

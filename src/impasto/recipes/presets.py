@@ -205,6 +205,8 @@ PRESETS["inetwork-fixed"] = PRESETS["inetwork"].changed(
 _WHOLE_METHOD: dict[str, Any] = {
     "layer_weights": (),
     "structure_weight": 0.0,
+    "border": "replicate",
+    "margin": 0.03,
     "canvas": "laplacian",
     "smallest_size": 64,
     "scale_factor": 2.0,
@@ -230,6 +232,7 @@ RECIPES: dict[str, PaintOptions] = {
         recipe="strotss",
         content_weight=1.0,
         style_layers=tuple(f"relu{name}" for name in ("1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_3", "5_3")),
+        steps=55,
         learning_rate=0.005,
         optimizer="rmsprop",
         init="outline",
