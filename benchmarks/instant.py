@@ -1,6 +1,6 @@
 """Measure the instant network: quality on the devset beside the peers, speed, and what refinement gains.
 
-python benchmarks/instant.py [--pairs diagonal|half|all] [--only quality|speed|strength|refine] [--out FOLDER]
+python benchmarks/instant.py [--pairs diagonal|half|all] [--only quality|speed|strength|refine|sheet] [--out FOLDER]
 """
 
 import argparse
@@ -17,6 +17,7 @@ import torch
 
 import impasto
 import ruler
+from impasto.images import contact_sheet, write
 from impasto.options import InstantOptions
 from impasto.recipes.instant import InstantPainter, painted_pastiche
 from impasto.recipes.painting import read_content
@@ -116,11 +117,28 @@ def refine(out: Path) -> None:
     print(f"\nmedians of 8 pairs\n\n{ruler.table({name: ruler.medians(each) for name, each in rows.items()})}")
 
 
+def sheet(pairs: str, out: Path) -> None:
+    """Lay results out beside those of the peers, to look at: the painter's, the instant network's, MicroAST's, Magenta's."""
+    pictures = []
+    for content, style in ruler.pairs(pairs):
+        of_peers = ruler.shared() / "devset" / "peers"
+        ours = (ruler.content(content), ruler.style(style))
+        pictures += [
+            (impasto.paint(*ours).image, f"{content} x {style}: paint"),
+            (impasto.instant(*ours).image, "instant"),
+            (impasto.read(of_peers / f"{content}__{style}__microast.jpg").image, "MicroAST"),
+            (impasto.read(of_peers / f"{content}__{style}__magenta.jpg").image, "Magenta"),
+        ]
+    path = out / "sheet.jpg"
+    write(contact_sheet(pictures, columns=4, cell_px=240), path)
+    print(path)
+
+
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", default="diagonal", choices=("diagonal", "half", "all"))
-    parser.add_argument("--only", choices=("quality", "speed", "strength", "refine"))
+    parser.add_argument("--only", choices=("quality", "speed", "strength", "refine", "sheet"))
     parser.add_argument("--out", type=Path, default=Path(".bench/instant"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -129,6 +147,7 @@ def main() -> None:
         "speed": speed,
         "strength": lambda: strength(arguments.out),
         "refine": lambda: refine(arguments.out),
+        "sheet": lambda: sheet(arguments.pairs, arguments.out),
     }
     for name, part in parts.items():
         if arguments.only in (None, name):
