@@ -135,7 +135,7 @@ class PaintOptions:
     """adam (quick, any precision), lbfgs (full precision, more memory) or rmsprop (what STROTSS takes)."""
 
     steps: int = 0
-    """Optimisation steps at every size; 0: as many as suit the encoder, 45 for vgg19-slim and 70 for the full network."""
+    """Optimisation steps at every size; 0: as many as suit the encoder, 45 for vgg19-slim and 100 for the full network."""
 
     first_steps: int = 0
     """Optimisation steps at the first, coarsest size; 0: as many as at the others."""

@@ -212,7 +212,7 @@ def masked(easel: Easel, masking: Masking, size: Size) -> Easel:
 
 def with_steps(options: PaintOptions, encoder: Vgg) -> PaintOptions:
     """Settle how many steps suit the encoder, where that was left open: the slim one is less exact and settles sooner."""
-    return options if options.steps else options.changed(steps=70 if encoder.widths[0] >= FULL_WIDTHS[0] else 45)
+    return options if options.steps else options.changed(steps=100 if encoder.widths[0] >= FULL_WIDTHS[0] else 45)
 
 
 def resumed(easel: Easel, resumption: Resumption) -> Easel:
