@@ -273,7 +273,7 @@ def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_interruption_saves_what_there_is_and_resume_goes_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scales = ("--smallest-size", "40", "--size", "64", "--steps", "3", "--precision", "fp32")
+    scales = ("--smallest-size", "40", "--scale-factor", "1.26", "--size", "64", "--steps", "3", "--precision", "fp32")
     with monkeypatch.context() as patch:
         interrupt_after(4, patch)
         code, out, err = run(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", *scales)
