@@ -4,8 +4,8 @@ python benchmarks/control.py --only masks|color|recipes [--size 512] [--rounds 3
 
 `masks`: the seconds of a step with two styles in two regions over those of a step with one style, size by size, both taken in
 turns so that whatever else the machine does falls on both. `color`: how far the colours are from the photo's with and without
-`--color keep`, in one pass (with OKLab, the default, of all pairs), and of as many pairs as there are rounds painted at half the
-size. `recipes`: seconds and the ruler's figures of the whole published methods beside the painter's, of as many pairs as rounds.
+`--color keep`, in one pass (with OKLab, the default, of all pairs), and of as many pairs as rounds painted at half the
+size. `recipes`: seconds and the ruler's figures of the whole published methods beside the painter's, of as many pairs.
 """
 
 import argparse

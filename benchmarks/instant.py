@@ -130,7 +130,7 @@ def sheet(pairs: str, out: Path) -> None:
             (impasto.read(of_peers / f"{content}__{style}__magenta.jpg").image, "Magenta"),
         ]
     path = out / "sheet.jpg"
-    write(contact_sheet(pictures, columns=4, cell_px=240), path)
+    write(path, contact_sheet(pictures, columns=4, cell_px=240))
     print(path)
 
 
