@@ -1,5 +1,8 @@
 """Regions found in photos that come with scikit-image, and in pictures drawn for it."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import skimage.data
 import torch
@@ -40,8 +43,37 @@ def test_the_sky_is_found_with_its_clouds_and_ends_at_the_horizon() -> None:
     assert float(found[..., 56:, :].mean()) < 0.05
 
 
-def test_where_nothing_is_like_sky_there_is_none() -> None:
-    assert float(sky(seen(skimage.data.coffee())).max()) == 0
+@pytest.mark.parametrize("name", ["coffee", "astronaut", "chelsea", "rocket", "brick", "motorcycle_left"])
+def test_where_nothing_is_sky_for_sure_there_is_none(name: str) -> None:
+    """A wall behind her, a blurred street, a garage: none is sky; whether dusk is, is in doubt."""
+    pixels = skimage.data.stereo_motorcycle()[0] if name == "motorcycle_left" else getattr(skimage.data, name)()
+    assert float(sky(seen(pixels, 320)).max()) == 0
+
+
+@pytest.mark.parametrize("level", [0.5, 0.7, 0.8])
+def test_a_grey_wall_is_no_sky(level: float) -> None:
+    wall = torch.full((1, 3, 90, 120), level) + 0.01 * torch.rand(1, 3, 90, 120, generator=torch.Generator().manual_seed(0))
+    wall[..., 60:, :] *= 0.6  # a floor
+    assert float(sky(wall).max()) == 0
+    backdrop = torch.full((1, 3, 90, 120), level)
+    backdrop[..., 30:, 40:80] = 0.2  # somebody before it
+    assert float(sky(backdrop).max()) == 0
+
+
+def test_a_white_sky_over_a_dark_wood_is_one() -> None:
+    image = torch.full((1, 3, 90, 120), 0.96)
+    image[..., 30:, :] = 0.25 * torch.rand(1, 3, 60, 120, generator=torch.Generator().manual_seed(0))
+    found = sky(image)
+    assert float(found[..., :26, :].min()) > 0.9
+    assert float(found[..., 36:, :].max()) < 0.1
+
+
+def test_the_sea_below_a_straight_horizon_is_no_sky() -> None:
+    image = landscape()
+    image[:, :, 32:45] = torch.tensor([0.3, 0.5, 0.8])[None, :, None, None]
+    found = sky(image)
+    assert float(found[..., :26, :].mean()) > 0.9
+    assert float(found[..., 36:, :].mean()) < 0.1
 
 
 def test_the_subject_is_what_differs_from_its_surroundings() -> None:
@@ -57,6 +89,75 @@ def test_a_face_is_the_subject_and_the_backdrop_is_not() -> None:
     found = subject(seen(skimage.data.astronaut(), 320))
     assert float(found[..., 50:100, 120:160].mean()) > 0.9  # her face
     assert float(found[..., 10:80, 60:100].mean()) < 0.3  # the backdrop
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("coffee", (60, 100, 130, 190), (0, 40, 0, 60)),  # the cup, and the table
+        ("chelsea", (70, 110, 100, 130), (0, 60, 285, 320)),  # an eye, and what is blurred behind the ear
+        ("rocket", (120, 190, 152, 160), (10, 100, 180, 280)),  # the rocket, and the sky at dusk
+    ],
+)
+def test_the_subject_of_real_pictures(name: str, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
+    found = subject(seen(getattr(skimage.data, name)(), 320))
+    for (top, bottom, left, right), is_subject in ((inside, True), (outside, False)):
+        share = float(found[..., top:bottom, left:right].mean())
+        assert share > 0.8 if is_subject else share < 0.1
+
+
+LIGHTS = {
+    "violet": (0.75, 0.5, 1.0),
+    "deep violet": (0.6, 0.25, 1.0),
+    "orange": (1.0, 0.65, 0.3),
+    "deep orange": (1.0, 0.4, 0.1),
+    "blue": (0.5, 0.7, 1.0),
+    "green": (0.6, 1.0, 0.6),
+    "red": (1.0, 0.35, 0.35),
+    "dim": (0.25, 0.25, 0.25),
+}
+
+
+@pytest.mark.parametrize("light", LIGHTS)
+def test_skin_is_found_in_light_of_any_colour(light: str) -> None:
+    image = seen(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
+    found = skin(image)
+    assert float(found[..., 50:104, 122:158].min()) > 0.99  # the face
+    assert float(found[..., 245:300, 215:270].mean()) < 0.5  # the black helmet
+
+
+@pytest.mark.parametrize("light", ["violet", "deep violet", "orange", "blue", "green"])
+def test_skin_is_found_by_its_colour_where_no_face_looks_at_the_camera(light: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("impasto.skin.face_ellipses", lambda photo, grow, size=None: np.zeros(size, bool))
+    image = seen(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
+    assert float(skin(image)[..., 55:100, 125:155].mean()) > 0.98
+
+
+def test_what_lies_between_places_of_skin_is_taken_along_in_any_colour() -> None:
+    image = torch.full((1, 3, 96, 96), 0.35)
+    image[:, 1] += 0.15  # a meadow
+    image[..., 30:70, 30:70] = torch.tensor([0.75, 0.55, 0.45])[None, :, None, None]
+    image[..., 46:54, 30:70] = torch.tensor([0.57, 0.58, 0.69])[None, :, None, None]  # lit by something blue
+    found = skin(image)
+    assert float(found[..., 30:70, 30:70].min()) > 0.99
+    assert float(found[..., :16, :].max()) < 0.1
+
+
+PEOPLE = {
+    "girl": [(375, 50), (390, 40), (402, 28), (400, 62), (430, 47), (418, 10), (160, 120), (300, 240), (430, 105), (30, 85)],
+    "walker": [(180, 275), (170, 367), (240, 312), (235, 335)],
+    "bridge": [(105, 213), (150, 216), (179, 259), (280, 208), (301, 207)],
+    "shore": [(292, 195), (293, 263), (293, 312), (292, 373), (260, 328), (255, 161)],
+    "surf": [(155, 109), (170, 175), (145, 282), (223, 289), (256, 327), (264, 345)],
+}
+"""Places (row, column) of skin: hands, one of them lit by a violet shirt, arms, legs, faces from the side."""
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_no_hand_or_face_is_missed_on_the_devset(name: str, shared: Path) -> None:
+    found = skin(images.read(shared / "devset" / "content" / f"{name}.jpg").image)[0, 0]
+    assert {place: float(found[place]) for place in PEOPLE[name] if found[place] < 0.99} == {}
+    assert float(found.mean()) < 0.75
 
 
 def test_skin_is_protected_with_room_around_it() -> None:

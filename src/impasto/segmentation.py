@@ -3,32 +3,33 @@
 The photo is looked at small and cut into superpixels; what is found is fitted to the photo's own edges when it is enlarged.
 These are guesses, made by colour, place and texture: look at them (``impasto regions photo.jpg``) before they are used.
 
-Source: Achanta et al. 2012 for superpixels (SLIC); Wei et al. 2012 for "what is far from the border is the subject"; Rother
-et al. 2004 (GrabCut) for colour models in turn with a minimum cut, here over superpixels; Chai and Ngan 1999 for the range of
-skin in YCbCr, widened; Liao et al. 2007 for the cascade of faces that scikit-image carries; He et al. 2010 for the guided
-filter.
+Source: Wei et al. 2012 for "what is far from the border is the subject"; Cheng et al. 2011 for rare colours; Rother et al. 2004
+(GrabCut) for colour models in turn with a minimum cut, here over superpixels; Otsu 1979 for the threshold that this begins from.
+How the cues are weighed, and what may be sky, is our own.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
 from impasto.errors import OptionError, nearest_name
-from impasto.images import fitted_size, resize
+from impasto.images import resize
+from impasto.skin import face_ellipses, skin
+from impasto.superpixels import Seen, clustered, fitted, seen_in, seen_small, share_of, without_holes, without_specks
 from impasto.tensors import Image, Mask
 
 Array = npt.NDArray[Any]
 NAMES = ("subject", "background", "sky", "skin")
 REGIONS = 5
 """How many areas of a colour are told apart where no number is given."""
-_EDGE_PX, _SUPERPIXELS = 320, 450
+_TRUST = 4.0
+"""How much more what stands out counts than its colours, in a cut."""
+_LENIENT, _USUAL = (0.7, 0.85, 1.0), 0.37
+"""Shares of Otsu's threshold that are tried in turn, until the subject is no larger a share of the photo than is usual."""
 _REGION = re.compile(r"region-(\d+)(?:-of-(\d+))?")
 
 
@@ -64,24 +65,29 @@ def color_regions(photo: Image, count: int = REGIONS) -> list[Mask]:
 
     The masks sum to 1 everywhere.
     """
-    seen = _seen(photo)
+    seen = seen_in(photo)
     features = np.concatenate([seen.colours / 20, seen.places * 1.5], axis=1)
-    labels = _clustered(features, seen.sizes, count)
+    labels = clustered(features, seen.sizes, count)
     used = np.unique(labels)
     order = used[np.argsort([-seen.sizes[labels == label].sum() for label in used])]
-    fitted = torch.cat([_fitted(photo, seen.painted(labels == label)) for label in order])
-    fitted = fitted / fitted.sum(0, keepdim=True).clamp_min(1e-6)
-    return [each[None] for each in fitted]
+    masks = torch.cat([fitted(photo, seen.painted(labels == label)) for label in order])
+    masks = masks / masks.sum(0, keepdim=True).clamp_min(1e-6)
+    return [each[None] for each in masks]
 
 
 def subject(photo: Image) -> Mask:
     """Find what the photo is of: what differs from its border, and holds together."""
-    seen = _seen(photo)
-    faces = _share_of(seen, _face_ellipses(_small(photo), grow=1.0)) > 0.5
-    inside = _cut(seen, _distance_from_border(seen), faces)
-    if not 0.03 < float(seen.sizes[inside].sum() / seen.sizes.sum()) < 0.9:  # nothing stands out: what is in the middle
-        inside = _cut(seen, 1 - np.hypot(seen.places[:, 0] - 0.55, 1.2 * (seen.places[:, 1] - 0.5)), faces)
-    return _fitted(photo, _without_specks(seen.painted(inside), 0.01))
+    seen = seen_in(photo)
+    faces = share_of(seen, face_ellipses(photo, grow=1.0)) > 0.5
+    middle = np.exp(-((seen.places[:, 0] - 0.55) ** 2 + (seen.places[:, 1] - 0.5) ** 2) / (2 * 0.3**2))
+    striking = _striking(photo, seen) * (0.35 + 0.65 * middle)
+    for lenience in _LENIENT:
+        inside = _largest_parts(seen, _cut(seen, striking, faces, lenience), striking, faces)
+        if seen.sizes[inside].sum() <= _USUAL * seen.sizes.sum():
+            break
+    if not 0.03 < float(seen.sizes[inside].sum() / seen.sizes.sum()) < 0.8:  # nothing stands out: what is in the middle
+        inside = _cut(seen, middle, faces)
+    return fitted(photo, without_specks(seen.painted(inside), 0.005))
 
 
 def background(photo: Image) -> Mask:
@@ -90,139 +96,68 @@ def background(photo: Image) -> Mask:
 
 
 def sky(photo: Image) -> Mask:
-    """Find the sky: what is smooth, blue or bright, and hangs from the upper edge; clouds belong to it."""
-    seen = _seen(photo)
+    """Find the sky: what is smooth, blue or bright, and hangs from the upper edge; clouds belong to it.
+
+    Where it may as well be a wall (nearly grey and not bright, down at the sides, full of gaps), there is none.
+    """
+    seen = seen_in(photo)
     lightness, a, b = seen.colours.T
-    is_blue = (b < -4) & (a < 12) & (lightness > 25)
-    is_bright = (lightness > 62) & (np.hypot(a, b) < 22)
-    like = is_blue | is_bright
+    is_blue = (b < -4) & (a < 12) & (lightness > 25) | (b < -12) & (a < 16) & (lightness > 10)
+    is_bright = (lightness > 62) & (np.hypot(a, b) < 22) & (b < 12)
+    like = (is_blue | is_bright) & (seen.places[:, 0] < _horizon(seen))
     chosen = _hanging(seen, like & (seen.textures < 0.03), np.zeros(len(like), bool), 22)
     chosen = _hanging(seen, like, chosen, 8)  # superpixels at the edge of something are not smooth
-    if seen.sizes[chosen].sum() < 0.02 * seen.sizes.sum():
+    if not _may_be_sky(seen, chosen):
         return torch.zeros_like(photo[:, :1])
-    whole = _without_holes(seen.painted(chosen), 0.004)
-    clouds = _without_holes(whole, 0.03) * seen.painted(like)
-    return _fitted(photo, np.maximum(whole, clouds))
-
-
-def skin(photo: Image) -> Mask:
-    """Find skin and faces, and rather too much than too little: sand and wood of the colour of skin are taken along."""
-    small = _small(photo)
-    found = _skin_coloured(small) | _face_ellipses(small, grow=1.0)
-    share = max(2, round(0.015 * max(small.shape[:2])))
-    mask = torch.from_numpy(_without_holes(_without_specks(found.astype(np.float32), 0.0008), 0.01))[None, None]
-    grown = F.max_pool2d(mask, 2 * share + 1, 1, share)
-    soft = F.avg_pool2d(F.pad(grown, (share,) * 4, mode="replicate"), 2 * share + 1, 1)
-    size = (photo.shape[-2], photo.shape[-1])
-    return torch.maximum(resize(mask, size), resize(soft, size)).clamp(0, 1)
-
-
-# ---------------------------------------------------------------------------------------------------- superpixels
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A photo seen small, in superpixels.
-
-    Attributes:
-        labels: (height, width), which superpixel a position is in.
-        colours: (superpixels, 3), mean CIELAB.
-        places: (superpixels, 2), mean row and column in [0, 1].
-        textures: (superpixels,), how much lightness varies from pixel to pixel, of 1.
-        sizes: (superpixels,), in positions.
-        pairs: (neighbours, 2), superpixels that touch.
-        lengths: (neighbours,), along how many positions.
-    """
-
-    labels: Array
-    colours: Array
-    places: Array
-    textures: Array
-    sizes: Array
-    pairs: Array
-    lengths: Array
-
-    def painted(self, chosen: Array) -> Array:
-        """Return the positions of some superpixels, (height, width), float32, 1 where they are."""
-        return chosen.astype(np.float32)[self.labels]
-
-
-def _small(photo: Image) -> Array:
-    """Return the photo seen small: (height, width, 3), float."""
-    size = (photo.shape[-2], photo.shape[-1])
-    small = resize(photo, fitted_size(size, min(_EDGE_PX, max(size))))
-    found: Array = small[0].permute(1, 2, 0).cpu().double().numpy()
-    return found
-
-
-def _seen(photo: Image) -> Seen:
-    small = np.ascontiguousarray(_small(photo))
-    return _seen_bytes(small.tobytes(), small.shape)
-
-
-@lru_cache(maxsize=4)
-def _seen_bytes(data: bytes, shape: tuple[int, int, int]) -> Seen:
-    """Cut a small photo into superpixels; the last few are kept, since several regions of a photo are asked for in turn."""
-    from skimage.color import rgb2lab
-    from skimage.segmentation import slic
-
-    small = np.frombuffer(data).reshape(shape)
-    lab = rgb2lab(small)
-    labels = slic(small, n_segments=_SUPERPIXELS, compactness=12, sigma=1, start_label=0, enforce_connectivity=True)
-    labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
-    count, flat = int(labels.max()) + 1, labels.ravel()
-    sizes = np.bincount(flat, minlength=count).astype(float)
-
-    def mean(values: Array) -> Array:
-        return np.asarray(np.bincount(flat, values.ravel(), minlength=count) / sizes)
-
-    rows, columns = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
-    lightness = lab[..., 0] / 100
-    steps = np.hypot(np.gradient(lightness, axis=0), np.gradient(lightness, axis=1)) if min(shape[:2]) > 1 else lightness * 0
-    pairs, lengths = _neighbours(labels)
-    colours = np.stack([mean(lab[..., k]) for k in range(3)], 1)
-    return Seen(labels, colours, np.stack([mean(rows), mean(columns)], 1), mean(steps), sizes, pairs, lengths)
-
-
-def _share_of(seen: Seen, mask: Array) -> Array:
-    """Return the share of each superpixel that is in a mask (height, width)."""
-    share: Array = np.bincount(seen.labels.ravel(), mask.ravel(), minlength=len(seen.sizes)) / seen.sizes
-    return share
-
-
-def _neighbours(labels: Array) -> tuple[Array, Array]:
-    beside = np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()], 1)
-    below = np.stack([labels[:-1].ravel(), labels[1:].ravel()], 1)
-    touching = np.concatenate([beside, below])
-    touching = np.sort(touching[touching[:, 0] != touching[:, 1]], axis=1)
-    if not len(touching):
-        return np.zeros((0, 2), int), np.zeros(0)
-    pairs, lengths = np.unique(touching, axis=0, return_counts=True)
-    return pairs, lengths.astype(float)
-
-
-def _clustered(features: Array, weights: Array, count: int) -> Array:
-    """Group rows around count centres (k-means, begun with the rows that are farthest from each other): a label for each."""
-    count = min(count, len(features))
-    centres = [features[int(weights.argmax())]]
-    while len(centres) < count:
-        apart = np.min([((features - centre) ** 2).sum(1) for centre in centres], axis=0)
-        if apart.max() < 1e-9:
-            break
-        centres.append(features[int((apart * np.sqrt(weights)).argmax())])
-    labels = np.zeros(len(features), int)
-    for _ in range(50):
-        apart = np.stack([((features - centre) ** 2).sum(1) for centre in centres], 1)
-        before, labels = labels, apart.argmin(1)
-        used = [label for label in range(len(centres)) if (labels == label).any()]
-        centres = [np.average(features[labels == label], axis=0, weights=weights[labels == label]) for label in used]
-        labels = np.searchsorted(used, labels)
-        if (before == labels).all():
-            break
-    return labels
+    whole = without_holes(seen.painted(chosen), 0.004)
+    clouds = without_holes(whole, 0.03) * seen.painted(like)
+    return fitted(photo, np.maximum(whole, clouds))
 
 
 # ---------------------------------------------------------------------------------------------------- subject
+
+
+def _striking(photo: Image, seen: Seen) -> Array:
+    """Return how much each superpixel stands out, in [0, 1]: apart from the border, of a rare colour, in focus."""
+    cues = (_distance_from_border(seen), _rarity(seen), _sharpness(photo, seen))
+    return np.asarray(sum(weight * _from_0_to_1(cue) for weight, cue in zip((0.4, 0.3, 0.3), cues, strict=True)))
+
+
+def _from_0_to_1(cue: Array) -> Array:
+    low, high = np.percentile(cue, (5, 97))
+    return np.asarray(np.clip((cue - low) / max(float(high - low), 1e-6), 0, 1))
+
+
+def _rarity(seen: Seen) -> Array:
+    """Return how far each superpixel's colour is from those of the whole photo."""
+    apart = np.linalg.norm(seen.colours[:, None] - seen.colours[None], axis=2)
+    return np.asarray((np.minimum(apart, 50) * seen.sizes).sum(1) / seen.sizes.sum())
+
+
+def _sharpness(photo: Image, seen: Seen) -> Array:
+    """Return how sharp the photo is at each superpixel or beside it; a backdrop is often out of focus."""
+    from scipy.ndimage import gaussian_filter, maximum_filter
+
+    light = seen_small(photo, 640).mean(-1)
+    detail = gaussian_filter(np.abs(light - gaussian_filter(light, 1.0)), 0.008 * max(light.shape))
+    near = maximum_filter(detail, size=max(3, round(0.04 * max(light.shape))))
+    height, width = seen.labels.shape
+    shrunk = resize(torch.from_numpy(near)[None, None].float(), (height, width))[0, 0].double().numpy()
+    return np.asarray(np.sqrt(np.maximum(share_of(seen, shrunk), 0)))
+
+
+def _largest_parts(seen: Seen, inside: Array, striking: Array, faces: Array) -> Array:
+    """Keep the part that stands out most, what stands out nearly as much, and faces."""
+    from scipy.ndimage import label
+
+    parts, count = label(seen.painted(inside) > 0)
+    if count < 2:
+        return inside
+    weights = np.bincount(parts.ravel(), striking[seen.labels].ravel())
+    weights[0] = 0
+    faced = np.unique(parts[seen.painted(faces & inside) > 0])
+    kept = np.isin(parts, np.union1d(np.flatnonzero(weights >= 0.3 * weights.max()), faced)) & (parts > 0)
+    return np.asarray(share_of(seen, kept) > 0.5)
 
 
 def _distance_from_border(seen: Seen) -> Array:
@@ -245,8 +180,7 @@ def _distance_from_border(seen: Seen) -> Array:
     weight = _like_the_border(seen, border)
     reached = dijkstra(graph, directed=False, indices=border) + (1 - weight[border])[:, None] * 20
     distance: Array = reached.min(0)
-    middle = 1 - 0.5 * np.hypot(seen.places[:, 0] - 0.55, seen.places[:, 1] - 0.5)
-    return distance * middle
+    return distance
 
 
 def _like_the_border(seen: Seen, border: Array) -> Array:
@@ -256,18 +190,18 @@ def _like_the_border(seen: Seen, border: Array) -> Array:
     return np.asarray(np.clip(share / max(float(np.median(share[border])), 1e-9), 0, 1))
 
 
-def _cut(seen: Seen, distance: Array, faces: Array, rounds: int = 4) -> Array:
-    """Tell subject from background by colour models in turn with a minimum cut, beginning with what is far from the border."""
+def _cut(seen: Seen, striking: Array, faces: Array, lenience: float = 1.0) -> Array:
+    """Tell subject from background by colour models in turn with a minimum cut, beginning with what stands out."""
     from skimage.filters import threshold_otsu
 
     count = len(seen.sizes)
-    if count < 4 or np.ptp(distance) < 1e-6:
+    if count < 4 or np.ptp(striking) < 1e-6:
         return np.zeros(count, bool)
-    weighted = np.repeat(distance, np.maximum(1, seen.sizes / 20).astype(int))
-    far = threshold_otsu(weighted)  # type: ignore[no-untyped-call]
-    inside: Array = (distance > far) | faces
-    prior = 1.5 * np.tanh((distance - far) / max(float(distance.std()), 1e-6)) + 8 * faces
-    for _ in range(rounds):
+    weighted = np.repeat(striking, np.maximum(1, seen.sizes / 20).astype(int))
+    far = lenience * threshold_otsu(weighted)  # type: ignore[no-untyped-call]
+    inside: Array = (striking > far) | faces
+    prior = _TRUST * np.tanh((striking - far) / max(float(striking.std()), 1e-6)) + 8 * faces
+    for _ in range(4):
         if not inside.any() or inside.all():
             break
         evidence = _likelihood(seen, inside) - _likelihood(seen, ~inside) + prior
@@ -280,7 +214,7 @@ def _cut(seen: Seen, distance: Array, faces: Array, rounds: int = 4) -> Array:
 def _likelihood(seen: Seen, chosen: Array) -> Array:
     """Return the logarithm of the likelihood of each superpixel's colour in a mixture fitted to those chosen."""
     colours, weights = seen.colours[chosen], seen.sizes[chosen]
-    labels = _clustered(colours, weights, 5)
+    labels = clustered(colours, weights, 5)
     shares = []
     for label in np.unique(labels):
         own, weight = colours[labels == label], weights[labels == label]
@@ -318,7 +252,41 @@ def _minimum_cut(seen: Seen, evidence: Array) -> Array:
     return inside[:count]
 
 
-# ---------------------------------------------------------------------------------------------------- sky and skin
+# ---------------------------------------------------------------------------------------------------- sky
+
+
+def _may_be_sky(seen: Seen, chosen: Array) -> bool:
+    """Say whether what hangs from the upper edge is sky rather than a wall."""
+    there = seen.painted(chosen) > 0
+    share = float(there.mean())
+    if not 0.02 < share < 0.97:
+        return False
+    height = len(there)
+    depths = np.where(there.any(0), height - np.argmax(there[::-1], axis=0), 0)
+    lower_sides = there[height // 2 :, [0, -1]].mean()
+    if (
+        there[0].mean() < 0.4
+        or there.sum() < 0.84 * depths.sum()
+        or lower_sides > 0.3
+        or there[int(0.84 * height)].mean() > 0.2
+    ):
+        return False
+    colours = seen.colours[seen.labels]
+    light, blue = colours[there][:, 0].mean(), (colours[there][:, 2] < -6).mean()
+    brighter = light - colours[~there][:, 0].mean()
+    return bool(brighter > 0 if blue > 0.5 else (light > 84 and brighter > 20))
+
+
+def _horizon(seen: Seen) -> float:
+    """Return where a line runs across most of the photo, in [0, 1] from above; 0.85 where there is none."""
+    light = seen.lightness
+    height = len(light)
+    reach = max(1, round(0.008 * height))
+    steps = light[2 * reach :] - light[: -2 * reach]
+    same = np.maximum((steps > 3).mean(1), (steps < -3).mean(1))
+    rows = np.flatnonzero(same > 0.6) + reach
+    rows = rows[(rows > 0.15 * height) & (rows < 0.85 * height)]
+    return float(rows[0] / height) if len(rows) else 0.85
 
 
 def _hanging(seen: Seen, like: Array, chosen: Array, furthest: float) -> Array:
@@ -335,126 +303,7 @@ def _hanging(seen: Seen, like: Array, chosen: Array, furthest: float) -> Array:
         here = waiting.pop()
         for there in around.get(here, ()):
             step = float(np.linalg.norm(seen.colours[here] - seen.colours[there]))
-            if not chosen[there] and like[there] and step < furthest and seen.places[there, 0] < 0.85:
+            if not chosen[there] and like[there] and step < furthest:
                 chosen[there] = True
                 waiting.append(there)
     return chosen
-
-
-def _skin_coloured(small: Array) -> Array:
-    """Say where a picture has the colour of skin: a range of YCbCr wide enough for every tone of it, under many lights.
-
-    Where a face is seen, it tells the tones that are meant; where none is, and half of the picture would be skin, the range is
-    narrower.
-    """
-    light, cb, cr = _ycbcr(small)
-    found: Array = (cb > 75) & (cb < 127) & (cr > 134) & (cr < 180) & (light > 35) & (cr - cb > 10)
-    faces = _face_ellipses(small, grow=0.45) & found
-    if faces.any():
-        apart = np.hypot(cb - np.median(cb[faces]), cr - np.median(cr[faces]))
-        return np.asarray((found & (apart < 24)) | ((apart < 12) & (light > 35)))
-    if found.mean() > 0.5:
-        found &= (cb < 120) & (cr > 140) & (cr < 168) & (light > 60)
-    return found
-
-
-def _ycbcr(small: Array) -> tuple[Array, Array, Array]:
-    """Return luminance and the two differences of colour (Rec. 601), 0 to 255."""
-    red, green, blue = (small * 255).transpose(2, 0, 1)
-    cb = 128 - 0.168736 * red - 0.331264 * green + 0.5 * blue
-    cr = 128 + 0.5 * red - 0.418688 * green - 0.081312 * blue
-    return 0.299 * red + 0.587 * green + 0.114 * blue, cb, cr
-
-
-def _face_ellipses(small: Array, grow: float) -> Array:
-    """Find faces that look at the camera, as ellipses; at ``grow`` 1 with the hair around them."""
-    rows, columns = np.mgrid[: small.shape[0], : small.shape[1]]
-    found = np.zeros(small.shape[:2], bool)
-    for top, left, height, width in _face_boxes(np.ascontiguousarray(small).tobytes(), small.shape):
-        down, right = (
-            (rows - top - 0.5 * height) / (0.85 * height * grow),
-            (columns - left - 0.5 * width) / (0.7 * width * grow),
-        )
-        found |= down**2 + right**2 < 1
-    return found
-
-
-@lru_cache(maxsize=4)
-def _face_boxes(data: bytes, shape: tuple[int, int, int]) -> list[tuple[int, int, int, int]]:
-    """Return (top, left, height, width) of the faces in a small photo."""
-    from skimage.data import lbp_frontal_face_cascade_filename
-    from skimage.feature import Cascade
-
-    shortest = min(shape[:2])
-    if shortest < 48:
-        return []
-    cascade = Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]
-    boxes = cascade.detect_multi_scale(
-        np.ascontiguousarray((np.frombuffer(data).reshape(shape) * 255).astype(np.uint8)),
-        scale_factor=1.2,
-        step_ratio=1,
-        min_size=(max(24, shortest // 10),) * 2,
-        max_size=(shortest, shortest),
-    )
-    return [(box["r"], box["c"], box["height"], box["width"]) for box in boxes]
-
-
-# ---------------------------------------------------------------------------------------------------- shapes
-
-
-def _without_specks(mask: Array, share: float) -> Array:
-    """Drop parts smaller than a share of the picture."""
-    from scipy.ndimage import label
-
-    parts, _ = label(mask > 0.5)
-    sizes = np.bincount(parts.ravel())
-    keep = sizes >= share * mask.size
-    keep[0] = False
-    return np.asarray(mask * keep[parts], np.float32)
-
-
-def _without_holes(mask: Array, share: float) -> Array:
-    """Fill holes smaller than a share of the picture."""
-    filled: Array = 1 - _without_specks(1 - mask, share)
-    return filled
-
-
-def _fitted(photo: Image, mask: Array) -> Mask:
-    """Enlarge a mask to the photo's size, and fit its edges to the photo's own (a guided filter by lightness and colour)."""
-    size = (photo.shape[-2], photo.shape[-1])
-    small = resize(photo, (mask.shape[0], mask.shape[1])).cpu()
-    slope, shift = _guided_filter(small, torch.from_numpy(np.ascontiguousarray(mask, np.float32))[None, None], reach=5)
-    slope, shift = (F.interpolate(each, size=size, mode="bilinear", align_corners=False) for each in (slope, shift))
-    found = (slope * photo.cpu()).sum(1, keepdim=True) + shift
-    soft = ((found - 0.5) * 1.6 + 0.5).clamp(0, 1)
-    near = F.interpolate(
-        torch.from_numpy(np.ascontiguousarray(mask, np.float32))[None, None], size=size, mode="bilinear", align_corners=False
-    )
-    return torch.where(_near_an_edge(near), soft, near.round())
-
-
-def _near_an_edge(mask: Mask) -> torch.Tensor:
-    reach = max(1, round(0.02 * max(mask.shape[-2:])))
-    window = 2 * reach + 1
-    high = F.max_pool2d(F.max_pool2d(mask, (window, 1), 1, (reach, 0)), (1, window), 1, (0, reach))
-    low = -F.max_pool2d(F.max_pool2d(-mask, (window, 1), 1, (reach, 0)), (1, window), 1, (0, reach))
-    return high - low > 0.5
-
-
-def _guided_filter(guide: Image, mask: Mask, reach: int, ridge: float = 1e-4) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fit ``mask ≈ slope · guide + shift`` in every window; return slope (1, 3, h, w) and shift (1, 1, h, w), averaged."""
-
-    def mean(values: torch.Tensor) -> torch.Tensor:
-        padded = F.pad(values, (reach,) * 4, mode="replicate")
-        return F.avg_pool2d(padded, 2 * reach + 1, 1)
-
-    guide, mask = guide.double(), mask.double()
-    height, width = mask.shape[-2:]
-    center = mean(guide)
-    products = mean((guide[:, :, None] * guide[:, None]).flatten(1, 2)).view(1, 3, 3, height, width)
-    covariance = products - center[:, :, None] * center[:, None]
-    cross = mean(guide * mask) - center * mean(mask)
-    matrix = covariance[0].permute(2, 3, 0, 1) + ridge * torch.eye(3, dtype=torch.float64)
-    slope = torch.linalg.solve(matrix, cross[0].permute(1, 2, 0)[..., None])[..., 0].permute(2, 0, 1)[None]
-    shift = mean(mask) - (slope * center).sum(1, keepdim=True)
-    return mean(slope).float(), mean(shift).float()

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 from cyclopts import CoercionError, Group, Parameter, Token
 
@@ -17,6 +17,7 @@ from impasto.recipes.inetwork_flags import InetworkOptions, Truth, as_choice, as
 
 if TYPE_CHECKING:
     from impasto.engine import Step
+    from impasto.pastiche import Pastiche
     from impasto.recipes.inetwork import Commission
 
 _OPTIONS = Group("INetwork's own flags", sort_key=3)
@@ -121,6 +122,7 @@ def inetwork(
     talk: Annotated[Talk | None, Parameter(name="*", group=_TALK)] = None,
     run: Annotated[RunFlags | None, Parameter(name="*", group=_RUN)] = None,
     flags: Annotated[InetworkFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
+    report: Annotated[bool, Parameter(group=_TALK, negative="", show_default=False)] = False,
 ) -> int:
     """Paint as INetwork.py does; every iteration leaves PREFIX_at_iteration_N.png.
 
@@ -130,6 +132,7 @@ def inetwork(
         talk: What is said.
         run: Where it is computed.
         flags: INetwork's own flags.
+        report: Measure the last result, and print what impasto report prints; with --json among the record.
     """
     from impasto.cli.sitting import interruptible, memory_in_words
 
@@ -140,10 +143,16 @@ def inetwork(
     for number in (1, options.num_iter):
         check_result(result(prefix, number), inputs)
     with interruptible(), memory_in_words(options.image_size, "--image_size"):
-        return _paint(content, styles, prefix, options, run_on, talk)
+        made = _paint(content, styles, prefix, options, run_on, talk)
+        _conclude(made, talk, is_measured=report)
+    return 0
 
 
-def _paint(content: str, styles: tuple[str, ...], prefix: str, options: InetworkOptions, run: Run, talk: Talk) -> int:
+Made: TypeAlias = "tuple[Commission, Pastiche, Path]"
+"""What was asked for, the last result, and where it lies."""
+
+
+def _paint(content: str, styles: tuple[str, ...], prefix: str, options: InetworkOptions, run: Run, talk: Talk) -> Made:
     """Read, announce, paint, and save after each iteration."""
     import torch
 
@@ -165,9 +174,25 @@ def _paint(content: str, styles: tuple[str, ...], prefix: str, options: Inetwork
         pastiche.save(path)
         console.print(in_words(step, before, path))
         before = step
+    return asked, pastiche, path
+
+
+def _conclude(made: Made, talk: Talk, *, is_measured: bool) -> None:
+    """Print the record and the figures of the last result, as far as they were asked for."""
+    from impasto import images
+    from impasto.cli.report import tell
+    from impasto.cli.sitting import figures_by_name
+    from impasto.recipes.inetwork import settled_options
+    from impasto.recipes.judging import judged
+
+    asked, pastiche, path = made
+    result = dataclasses.replace(images.read(pastiche.image), name=path.name)
+    weights = settled_options(asked).style_weights
+    figures = judged(asked.photo, asked.styles, [result], weights) if is_measured else []
     if talk.json:
-        print(json.dumps({**pastiche.record, "output": str(path)}), flush=True)
-    return 0
+        print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(path)}), flush=True)
+    if figures:  # asked for, so also said when quiet
+        tell(figures, narrator(quiet=False, to_stderr=talk.json))
 
 
 def told_apart(words: tuple[str, ...]) -> tuple[str, tuple[str, ...], str]:

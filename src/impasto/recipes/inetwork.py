@@ -22,6 +22,7 @@ from scipy.optimize import fmin_l_bfgs_b
 
 from impasto import images
 from impasto.arithmetic import available_memory
+from impasto.color import with_colors_of
 from impasto.encoders.vgg import FULL_WIDTHS
 from impasto.engine import Size, Step
 from impasto.errors import OptionError, ResourceError, ShapeError, WeightsError
@@ -312,14 +313,14 @@ def shown(asked: Commission, easel: Easel, picture: Image) -> Image:
 
 
 def in_colours_of(photo: Image, picture: Image, mask: Mask | None = None) -> Image:
-    """Give a picture the colours of the photo and keep its light: the swap of Cb and Cr, which comes to a shift of all three.
+    """Give a picture the colours of the photo and keep its light: the swap of Cb and Cr.
 
     Args:
         photo: (1, 3, height, width) in [0, 1], and
         picture: of the same size.
         mask: (1, 1, height, width), 1 where it is done; None: everywhere.
     """
-    changed = (photo + luminance_of(picture) - luminance_of(photo)).clamp(0, 1)
+    changed = with_colors_of(photo, picture, "ycbcr")
     return changed if mask is None else torch.lerp(picture, changed, mask)
 
 

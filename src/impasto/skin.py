@@ -1,0 +1,188 @@
+"""Skin and faces in a photo, found without a model to download; where it is in doubt, it is skin.
+
+Skin that is missed is painted over, skin that is guessed too much stays the photo: so several rules look, and what one of them
+finds counts. The colour of a light is taken out in several ways first, since skin has its colour only in white light; what lies
+between two places of skin is skin in other light, and is taken along.
+
+Source: the range of hues is widened from Chai and Ngan 1999; Land and McCann 1971 for "the brightest is white", Buchsbaum 1980
+for "the mean is grey", Finlayson and Trezzi 2004 for what lies between the two (shades of grey); Liao et al. 2007 for the
+cascade of faces that scikit-image carries. The rules, and what each may claim, are our own.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from impasto.images import resize
+from impasto.superpixels import seen_small, without_holes, without_specks
+from impasto.tensors import Image, Mask
+
+Array = npt.NDArray[Any]
+_EDGE_PX, _FACES_EDGE_PX = 480, 320
+_GUESSED, _ENOUGH = 0.35, 0.4
+"""A guess that would claim more of the photo than this tells nothing; and how much all of them may claim together."""
+_TINTED = 1.5
+"""How much more of one colour than of another a light has that is taken out."""
+
+
+def skin(photo: Image) -> Mask:
+    """Find skin and faces, and rather too much than too little: sand and wood of the colour of skin are taken along."""
+    small = seen_small(photo, _EDGE_PX)
+    faces = face_ellipses(photo, grow=1.0, size=small.shape[:2])
+    coloured = skin_coloured(small, face_ellipses(photo, grow=0.45, size=small.shape[:2]))
+    found = _closed(without_specks(coloured.astype(np.float32), 0.00002) > 0) | faces
+    found = without_holes(found.astype(np.float32), 0.01)
+    mask = torch.from_numpy(found)[None, None]
+    room = max(2, round(0.01 * max(small.shape[:2])))
+    grown = F.max_pool2d(mask, 2 * room + 1, 1, room)
+    soft = F.avg_pool2d(F.pad(grown, (room,) * 4, mode="replicate"), 2 * room + 1, 1)
+    size = (photo.shape[-2], photo.shape[-1])
+    return torch.maximum(resize(mask, size), resize(soft, size)).clamp(0, 1)
+
+
+def skin_coloured(small: Array, faces: Array) -> Array:
+    """Say where a picture may have the colour of skin.
+
+    Args:
+        small: (height, width, 3) in [0, 1].
+        faces: (height, width), the middle of faces: their colour is that of skin, whatever it is.
+    """
+    shades, brightest = _lights(small)[-2:]
+    is_tinted = brightest.max() > _TINTED * brightest.min()
+    found = _is_warm(_in_white_light(small, brightest) if is_tinted else small)
+    if found.mean() > 0.5:  # a wooden room, a desert: what is paler is not meant
+        found &= _is_warm(small, least_chroma=12.0)
+    likely = _is_warm(_in_white_light(small, shades))
+    if likely.mean() < 2 * _GUESSED:
+        found |= likely if likely.mean() < _GUESSED else likely & _is_warm(small, least_chroma=12.0)
+    for guess in sorted(_guesses(small, faces), key=np.count_nonzero):
+        if guess.mean() < _GUESSED and (found | guess).mean() < _ENOUGH:
+            found = found | guess
+    return np.asarray(found)
+
+
+def _guesses(small: Array, faces: Array) -> Iterator[Array]:
+    """Yield where skin would be in the light that each rule supposes."""
+    yield _is_warm(small)
+    for light in _lights(small):
+        yield _is_warm(_in_white_light(small, light))
+    lab = _lab(small)
+    chroma = np.hypot(lab[..., 1], lab[..., 2])
+    yield (lab[..., 0] > 10) & (lab[..., 1] > 4) & (chroma < 30) & (_hue(lab) > -75) & (_hue(lab) <= -20)  # lit by violet
+    yield like_the_faces(small, faces, 12.0)
+
+
+def like_the_faces(small: Array, faces: Array, furthest: float) -> Array:
+    """Say where a picture has the colour of the faces in it, (height, width); nowhere where there are none."""
+    if not faces.any():
+        return faces
+    lab = _lab(small)
+    found: Array = np.linalg.norm(lab[..., 1:] - np.median(lab[faces][:, 1:], axis=0), axis=-1) < furthest
+    return found
+
+
+def _is_warm(small: Array, least_chroma: float = 6.0) -> Array:
+    """Say where a picture is between rose and yellow, and neither nearly grey nor as full of colour as paint."""
+    lab = _lab(small)
+    chroma, hue = np.hypot(lab[..., 1], lab[..., 2]), _hue(lab)
+    return np.asarray((lab[..., 0] > 8) & (chroma > least_chroma) & (chroma < 75) & (hue > -25) & (hue < 95))
+
+
+def _lab(small: Array) -> Array:
+    """Return CIELAB of a picture, with the noise of single pixels out of it."""
+    from scipy.ndimage import uniform_filter
+    from skimage.color import rgb2lab
+
+    lab: Array = rgb2lab(np.clip(uniform_filter(small, (3, 3, 0)), 0, 1))
+    return lab
+
+
+def _hue(lab: Array) -> Array:
+    """Return the hue in degrees: 0 is rose, 90 yellow, -60 violet."""
+    hue: Array = np.degrees(np.arctan2(lab[..., 2], lab[..., 1]))
+    return hue
+
+
+def _lights(small: Array) -> list[Array]:
+    """Return what the light of a photo may be, in linear red, green, blue; the last two are the likeliest."""
+    linear = _linear(small)
+    exposed = linear[small.max(-1) < 0.98]
+    pixels = exposed if len(exposed) > 100 else linear.reshape(-1, 3)
+    mean = pixels.mean(0)
+    half = np.sqrt(mean * mean.mean())
+    return [
+        np.maximum(light, 1e-4) for light in (half, mean, (pixels**6).mean(0) ** (1 / 6), np.percentile(pixels, 97, axis=0))
+    ]
+
+
+def _in_white_light(small: Array, light: Array) -> Array:
+    """Return the picture as it would be if a light were white."""
+    linear = _linear(small) * (light.mean() / light)
+    return _encoded(np.clip(linear / max(1.0, float(np.percentile(linear, 99.5))), 0, 1))
+
+
+def _linear(encoded: Array) -> Array:
+    return np.asarray(np.where(encoded <= 0.04045, encoded / 12.92, ((np.maximum(encoded, 0) + 0.055) / 1.055) ** 2.4))
+
+
+def _encoded(linear: Array) -> Array:
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055)
+
+
+def _closed(found: Array) -> Array:
+    """Take along what lies between places of skin that are near to each other: the palm between fingers and wrist."""
+    from scipy.ndimage import distance_transform_edt
+
+    reach = 0.02 * max(found.shape)
+    padded = np.pad(found, round(reach) + 1)
+    if not found.any():
+        return found
+    near = distance_transform_edt(~padded) <= reach
+    closed = distance_transform_edt(near) > reach
+    inner = round(reach) + 1
+    return np.asarray(closed[inner:-inner, inner:-inner] | found)
+
+
+def face_ellipses(photo: Image, grow: float, size: tuple[int, int] | None = None) -> Array:
+    """Find faces that look at the camera, as ellipses.
+
+    Args:
+        photo: (1, 3, height, width) in [0, 1].
+        grow: 1: with the hair around them; 0.45: the middle of the face.
+        size: (height, width) of the answer; None: as the photo seen small.
+    """
+    small = np.ascontiguousarray(seen_small(photo, _FACES_EDGE_PX))
+    height, width = size or small.shape[:2]
+    rows, columns = np.mgrid[:height, :width]
+    down_by, right_by = height / small.shape[0], width / small.shape[1]
+    found = np.zeros((height, width), bool)
+    for top, left, tall, wide in _face_boxes(small.tobytes(), small.shape):
+        down = (rows / down_by - top - 0.5 * tall) / (0.85 * tall * grow)
+        right = (columns / right_by - left - 0.5 * wide) / (0.7 * wide * grow)
+        found |= down**2 + right**2 < 1
+    return found
+
+
+@lru_cache(maxsize=4)
+def _face_boxes(data: bytes, shape: tuple[int, int, int]) -> list[tuple[int, int, int, int]]:
+    """Return (top, left, height, width) of the faces in a small photo; found by light alone."""
+    from skimage.data import lbp_frontal_face_cascade_filename
+    from skimage.feature import Cascade
+
+    shortest = min(shape[:2])
+    if shortest < 48:
+        return []
+    cascade = Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]
+    boxes = cascade.detect_multi_scale(
+        np.ascontiguousarray((np.frombuffer(data).reshape(shape) * 255).astype(np.uint8)),
+        scale_factor=1.2,
+        step_ratio=1,
+        min_size=(max(24, shortest // 10),) * 2,
+        max_size=(shortest, shortest),
+    )
+    return [(box["r"], box["c"], box["height"], box["width"]) for box in boxes]

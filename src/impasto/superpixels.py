@@ -1,0 +1,185 @@
+"""A photo seen small and cut into superpixels, and masks fitted to the photo's own edges again.
+
+Source: Achanta et al. 2012 for superpixels (SLIC); He et al. 2010 for the guided filter.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from impasto.images import fitted_size, resize
+from impasto.tensors import Image, Mask
+
+Array = npt.NDArray[Any]
+_EDGE_PX, _SUPERPIXELS = 320, 450
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A photo seen small, in superpixels.
+
+    Attributes:
+        labels: (height, width), which superpixel a position is in.
+        lightness: (height, width), of CIELAB, 0 to 100.
+        colours: (superpixels, 3), mean CIELAB.
+        places: (superpixels, 2), mean row and column in [0, 1].
+        textures: (superpixels,), how much lightness varies from pixel to pixel, of 1.
+        sizes: (superpixels,), in positions.
+        pairs: (neighbours, 2), superpixels that touch.
+        lengths: (neighbours,), along how many positions.
+    """
+
+    labels: Array
+    lightness: Array
+    colours: Array
+    places: Array
+    textures: Array
+    sizes: Array
+    pairs: Array
+    lengths: Array
+
+    def painted(self, chosen: Array) -> Array:
+        """Return the positions of some superpixels, (height, width), float32, 1 where they are."""
+        return chosen.astype(np.float32)[self.labels]
+
+
+def seen_small(photo: Image, edge_px: int = _EDGE_PX) -> Array:
+    """Return the photo seen small: (height, width, 3), float, its longer side no longer than asked for."""
+    size = (photo.shape[-2], photo.shape[-1])
+    small = resize(photo, fitted_size(size, min(edge_px, max(size))))
+    found: Array = small[0].permute(1, 2, 0).cpu().double().numpy()
+    return found
+
+
+def seen_in(photo: Image) -> Seen:
+    """Cut a photo, seen small, into superpixels."""
+    small = np.ascontiguousarray(seen_small(photo))
+    return _seen_bytes(small.tobytes(), small.shape)
+
+
+@lru_cache(maxsize=4)
+def _seen_bytes(data: bytes, shape: tuple[int, int, int]) -> Seen:
+    """Cut a small photo into superpixels; the last few are kept, since several regions of a photo are asked for in turn."""
+    from skimage.color import rgb2lab
+    from skimage.segmentation import slic
+
+    small = np.frombuffer(data).reshape(shape)
+    lab = rgb2lab(small)
+    labels = slic(small, n_segments=_SUPERPIXELS, compactness=12, sigma=1, start_label=0, enforce_connectivity=True)
+    labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+    count, flat = int(labels.max()) + 1, labels.ravel()
+    sizes = np.bincount(flat, minlength=count).astype(float)
+
+    def mean(values: Array) -> Array:
+        return np.asarray(np.bincount(flat, values.ravel(), minlength=count) / sizes)
+
+    rows, columns = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
+    lightness = lab[..., 0] / 100
+    steps = np.hypot(np.gradient(lightness, axis=0), np.gradient(lightness, axis=1)) if min(shape[:2]) > 1 else lightness * 0
+    pairs, lengths = _neighbours(labels)
+    colours = np.stack([mean(lab[..., k]) for k in range(3)], 1)
+    return Seen(labels, lab[..., 0], colours, np.stack([mean(rows), mean(columns)], 1), mean(steps), sizes, pairs, lengths)
+
+
+def share_of(seen: Seen, mask: Array) -> Array:
+    """Return the share of each superpixel that is in a mask (height, width)."""
+    share: Array = np.bincount(seen.labels.ravel(), mask.ravel(), minlength=len(seen.sizes)) / seen.sizes
+    return share
+
+
+def _neighbours(labels: Array) -> tuple[Array, Array]:
+    beside = np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()], 1)
+    below = np.stack([labels[:-1].ravel(), labels[1:].ravel()], 1)
+    touching = np.concatenate([beside, below])
+    touching = np.sort(touching[touching[:, 0] != touching[:, 1]], axis=1)
+    if not len(touching):
+        return np.zeros((0, 2), int), np.zeros(0)
+    pairs, lengths = np.unique(touching, axis=0, return_counts=True)
+    return pairs, lengths.astype(float)
+
+
+def clustered(features: Array, weights: Array, count: int) -> Array:
+    """Group rows around count centres (k-means, begun with the rows that are farthest from each other): a label for each."""
+    count = min(count, len(features))
+    centres = [features[int(weights.argmax())]]
+    while len(centres) < count:
+        apart = np.min([((features - centre) ** 2).sum(1) for centre in centres], axis=0)
+        if apart.max() < 1e-9:
+            break
+        centres.append(features[int((apart * np.sqrt(weights)).argmax())])
+    labels = np.zeros(len(features), int)
+    for _ in range(50):
+        apart = np.stack([((features - centre) ** 2).sum(1) for centre in centres], 1)
+        before, labels = labels, apart.argmin(1)
+        used = [label for label in range(len(centres)) if (labels == label).any()]
+        centres = [np.average(features[labels == label], axis=0, weights=weights[labels == label]) for label in used]
+        labels = np.searchsorted(used, labels)
+        if (before == labels).all():
+            break
+    return labels
+
+
+# ---------------------------------------------------------------------------------------------------- shapes
+
+
+def without_specks(mask: Array, share: float) -> Array:
+    """Drop parts smaller than a share of the picture."""
+    from scipy.ndimage import label
+
+    parts, _ = label(mask > 0.5, structure=np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel())
+    keep = sizes >= share * mask.size
+    keep[0] = False
+    return np.asarray(mask * keep[parts], np.float32)
+
+
+def without_holes(mask: Array, share: float) -> Array:
+    """Fill holes smaller than a share of the picture."""
+    filled: Array = 1 - without_specks(1 - mask, share)
+    return filled
+
+
+def fitted(photo: Image, mask: Array) -> Mask:
+    """Enlarge a mask to the photo's size, and fit its edges to the photo's own (a guided filter by lightness and colour)."""
+    size = (photo.shape[-2], photo.shape[-1])
+    small = resize(photo, (mask.shape[0], mask.shape[1])).cpu()
+    slope, shift = _guided_filter(small, torch.from_numpy(np.ascontiguousarray(mask, np.float32))[None, None], reach=5)
+    slope, shift = (F.interpolate(each, size=size, mode="bilinear", align_corners=False) for each in (slope, shift))
+    found = (slope * photo.cpu()).sum(1, keepdim=True) + shift
+    soft = ((found - 0.5) * 1.6 + 0.5).clamp(0, 1)
+    near = F.interpolate(
+        torch.from_numpy(np.ascontiguousarray(mask, np.float32))[None, None], size=size, mode="bilinear", align_corners=False
+    )
+    return torch.where(_near_an_edge(near), soft, near.round())
+
+
+def _near_an_edge(mask: Mask) -> torch.Tensor:
+    reach = max(1, round(0.02 * max(mask.shape[-2:])))
+    window = 2 * reach + 1
+    high = F.max_pool2d(F.max_pool2d(mask, (window, 1), 1, (reach, 0)), (1, window), 1, (0, reach))
+    low = -F.max_pool2d(F.max_pool2d(-mask, (window, 1), 1, (reach, 0)), (1, window), 1, (0, reach))
+    return high - low > 0.5
+
+
+def _guided_filter(guide: Image, mask: Mask, reach: int, ridge: float = 1e-4) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fit ``mask ≈ slope · guide + shift`` in every window; return slope (1, 3, h, w) and shift (1, 1, h, w), averaged."""
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        padded = F.pad(values, (reach,) * 4, mode="replicate")
+        return F.avg_pool2d(padded, 2 * reach + 1, 1)
+
+    guide, mask = guide.double(), mask.double()
+    height, width = mask.shape[-2:]
+    center = mean(guide)
+    products = mean((guide[:, :, None] * guide[:, None]).flatten(1, 2)).view(1, 3, 3, height, width)
+    covariance = products - center[:, :, None] * center[:, None]
+    cross = mean(guide * mask) - center * mean(mask)
+    matrix = covariance[0].permute(2, 3, 0, 1) + ridge * torch.eye(3, dtype=torch.float64)
+    slope = torch.linalg.solve(matrix, cross[0].permute(1, 2, 0)[..., None])[..., 0].permute(2, 0, 1)[None]
+    shift = mean(mask) - (slope * center).sum(1, keepdim=True)
+    return mean(slope).float(), mean(shift).float()
