@@ -186,9 +186,9 @@ def _conclude(made: Made, talk: Talk, *, is_measured: bool) -> None:
     from impasto.recipes.judging import judged
 
     asked, pastiche, path = made
-    result = dataclasses.replace(images.read(pastiche.image), name=path.name)
+    picture = dataclasses.replace(images.read(pastiche.image), name=path.name)
     weights = settled_options(asked).style_weights
-    figures = judged(asked.photo, asked.styles, [result], weights) if is_measured else []
+    figures = judged(asked.photo, asked.styles, [picture], weights) if is_measured else []
     if talk.json:
         print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(path)}), flush=True)
     if figures:  # asked for, so also said when quiet
