@@ -4,7 +4,7 @@ The photo is looked at small and cut into superpixels; what is found is fitted t
 These are guesses, made by colour, place and texture: look at them (``impasto regions photo.jpg``) before they are used.
 
 Source: Wei et al. 2012 for "what is far from the border is the subject"; Cheng et al. 2011 for rare colours; Rother et al. 2004
-(GrabCut) for colour models in turn with a minimum cut, here over superpixels; Otsu 1979 for the threshold that this begins from.
+(GrabCut) for colour models in turn with a minimum cut, here over superpixels; Otsu 1979 for the first threshold.
 How the cues are weighed, and what may be sky, is our own.
 """
 

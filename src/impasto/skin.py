@@ -24,10 +24,8 @@ from impasto.tensors import Image, Mask
 
 Array = npt.NDArray[Any]
 _EDGE_PX, _FACES_EDGE_PX = 480, 320
-_GUESSED, _ENOUGH = 0.35, 0.4
-"""A guess that would claim more of the photo than this tells nothing; and how much all of them may claim together."""
-_TINTED = 1.5
-"""How much more of one colour than of another a light has that is taken out."""
+_LIKELY, _GUESSED, _ENOUGH = 0.5, 0.35, 0.4
+"""What would claim more of the photo tells nothing: the likeliest lights, other guesses, and these with all the rest."""
 
 
 def skin(photo: Image) -> Mask:
@@ -52,14 +50,11 @@ def skin_coloured(small: Array, faces: Array) -> Array:
         small: (height, width, 3) in [0, 1].
         faces: (height, width), the middle of faces: their colour is that of skin, whatever it is.
     """
-    shades, brightest = _lights(small)[-2:]
-    is_tinted = brightest.max() > _TINTED * brightest.min()
-    found = _is_warm(_in_white_light(small, brightest) if is_tinted else small)
-    if found.mean() > 0.5:  # a wooden room, a desert: what is paler is not meant
-        found &= _is_warm(small, least_chroma=12.0)
-    likely = _is_warm(_in_white_light(small, shades))
-    if likely.mean() < 2 * _GUESSED:
-        found |= likely if likely.mean() < _GUESSED else likely & _is_warm(small, least_chroma=12.0)
+    found = _is_warm_enough(small)
+    for light in _lights(small)[-2:]:
+        likely = _is_warm_enough(_in_white_light(small, light))
+        if likely.mean() < _LIKELY:
+            found = found | likely
     for guess in sorted(_guesses(small, faces), key=np.count_nonzero):
         if guess.mean() < _GUESSED and (found | guess).mean() < _ENOUGH:
             found = found | guess
@@ -67,9 +62,8 @@ def skin_coloured(small: Array, faces: Array) -> Array:
 
 
 def _guesses(small: Array, faces: Array) -> Iterator[Array]:
-    """Yield where skin would be in the light that each rule supposes."""
-    yield _is_warm(small)
-    for light in _lights(small):
+    """Yield where skin would be if a less likely rule held."""
+    for light in _lights(small)[:-2]:
         yield _is_warm(_in_white_light(small, light))
     lab = _lab(small)
     chroma = np.hypot(lab[..., 1], lab[..., 2])
@@ -84,6 +78,12 @@ def like_the_faces(small: Array, faces: Array, furthest: float) -> Array:
     lab = _lab(small)
     found: Array = np.linalg.norm(lab[..., 1:] - np.median(lab[faces][:, 1:], axis=0), axis=-1) < furthest
     return found
+
+
+def _is_warm_enough(small: Array) -> Array:
+    """Say where a picture is warm; where half of it would be (a wooden room, a desert), what is paler is not meant."""
+    found = _is_warm(small)
+    return found & _is_warm(small, least_chroma=12.0) if found.mean() > 0.5 else found
 
 
 def _is_warm(small: Array, least_chroma: float = 6.0) -> Array:
