@@ -90,7 +90,7 @@ def _is_warm(small: Array, least_chroma: float = 6.0) -> Array:
     """Say where a picture is between rose and yellow, and neither nearly grey nor as full of colour as paint."""
     lab = _lab(small)
     chroma, hue = np.hypot(lab[..., 1], lab[..., 2]), _hue(lab)
-    return np.asarray((lab[..., 0] > 8) & (chroma > least_chroma) & (chroma < 75) & (hue > -25) & (hue < 95))
+    return np.asarray((lab[..., 0] > 8) & (chroma > least_chroma) & (chroma < 60) & (hue > -25) & (hue < 95))
 
 
 def _lab(small: Array) -> Array:
