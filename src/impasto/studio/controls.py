@@ -42,7 +42,7 @@ _BASIC: tuple[str, ...] = (
     "steps",
     "seconds",
 )
-_BASIC += ("refine_seconds", "seed", "style_weights", "recipe", "wanted_style")
+_BASIC += ("refine_seconds", "seed", "style_weights", "wanted_style")
 _ZERO_MEANS_SOMETHING = ("size",)
 
 
@@ -93,7 +93,7 @@ def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, A
                 "zero": options in (InstantOptions, TuneOptions) and field.name in _ZERO_MEANS_SOMETHING,
                 "choices": _choices(hints[field.name], field.name),
                 "help": texts[field.name],
-                "basic": field.name in _BASIC,
+                "basic": field.name in _BASIC or (options is TuneOptions and field.name == "recipe"),
             }
         )
     return found

@@ -60,7 +60,7 @@ def tried(photo: Picture, style: Style, order: Message, line: Line) -> Pastiche 
     tuning = Tuning(options, tuple(found))
     record = recorded("tune", photo, (style,), run) | {
         "options": {"recipe": options.recipe, "wanted_style": options.wanted_style},
-        "trials": [{"options": dict(each.knobs), "report": each.report.as_dict()} for each in found],
+        "trials": [{"options": dict(each.knobs), "report": _figures(each)} for each in found],
         "best": next(index for index, each in enumerate(found) if each is tuning.best),
         "found": tuning.is_found if options.wanted_style else None,
     }
@@ -79,6 +79,11 @@ def _progress(trial: Trial, done: int, count: int, seconds: float) -> dict[str, 
         "seconds_left": round(seconds / done * (count - done), 1),
         "note": trial.caption,
     }
+
+
+def _figures(trial: Trial) -> Record:
+    """Return the figures of a trial; it has no name that would say anything."""
+    return {name: value for name, value in trial.report.as_dict().items() if name != "result"}
 
 
 def _described(name: str) -> Record:
