@@ -163,6 +163,7 @@ def in_words(error: Exception) -> tuple[str, str | None]:
     text = " ".join(str(error).split())
     flag = re.search(r"--([a-z][a-z-]*)|^'([a-z_]+)' is not an option", text)
     field = (flag[1] or flag[2]).replace("-", "_") if flag else None
+    field = "masks" if field == "style_mask" else field
     return re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", " "), text), field
 
 
