@@ -1,6 +1,6 @@
-"""Measure the studio: start, upload to first picture, previews, many clients, and kills at random moments.
+"""Measure the studio: start, upload to first picture, previews, many clients, hostile files, and kills at random moments.
 
-python benchmarks/studio.py [--only start|first|previews|clients|kills] [--kills 10] [--clients 100]
+python benchmarks/studio.py [--only start|first|previews|clients|wrk|hostile|kills] [--kills 10] [--clients 100] [--rounds 5]
 """
 
 import argparse
@@ -9,6 +9,7 @@ import io
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -70,11 +71,21 @@ class Studio:
             time.sleep(0.02)
         return dict(found)
 
+    def memory(self) -> tuple[int, int]:
+        """Return the resident bytes of the server, and of its workers together."""
+        tasks = Path(f"/proc/{self.program.pid}/task").glob("*/children")
+        workers = [each for path in tasks for each in path.read_text().split()]
+        return _resident(str(self.program.pid)), sum(_resident(each) for each in workers)
+
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it."""
         self.program.send_signal(how)
         self.program.wait()
         self.client.close()
+
+
+def _resident(pid: str) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def photo(size: tuple[int, int]) -> bytes:
@@ -217,6 +228,74 @@ def _answered(connection: socket.socket) -> int:
     return int(head.split(b" ")[1])
 
 
+def wrk(count: int, seconds: int = 10) -> None:
+    """Let wrk, a load generator that others know, ask for status and for a job while that job paints."""
+    if shutil.which("wrk") is None:
+        print("wrk is not here; Debian has it: apt-get install wrk")
+        return
+    with studio() as running:
+        job = running.submit("paint", running.upload(photo((1200, 900))), size=512, steps=20_000)
+        while not running.client.get(f"/jobs/{job}").json()["progress"]:
+            time.sleep(0.1)
+        script = Path(__file__).with_name("studio_load.lua")
+        command = ["wrk", "-t2", f"-c{count}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script)]
+        said = subprocess.run(
+            [*command, f"http://127.0.0.1:{running.port}", "--", job], capture_output=True, text=True, check=True
+        )
+        print(f"wrk, {count} connections without a pause: {said.stdout.strip().splitlines()[-1]}; load {load()}")
+        running.client.post(f"/jobs/{job}/cancel")
+        running.wait(job, "cancelled")
+
+
+def hostile(rounds: int) -> None:
+    """Send every hostile file and request again and again; tell what memory it costs, and whether the next is served.
+
+    The first round is not counted: it loads the readers of formats that no good picture needed yet.
+    """
+    sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+    from studio_hostile import HOSTILE, RUBBISH
+
+    with studio() as running:
+        good = photo((800, 600))
+        upload, wrong = running.upload(good), []
+        before = running.memory()
+        for number in range(rounds + 1):
+            for name, data in HOSTILE.items():
+                answer = running.client.post("/uploads", params={"name": name}, content=data)
+                if not 400 <= answer.status_code < 500:
+                    wrong.append(f"{name}: {answer.status_code}")
+            for name, data in RUBBISH.items():
+                if not _is_refused(running.port, data):
+                    wrong.append(name)
+            if number == 0:
+                first = running.memory()
+        after = running.memory()
+        upload = running.upload(good)
+        job = running.wait(running.submit("instant", upload, draft=True, size=256), "done", "failed")
+    count = len(HOSTILE) + len(RUBBISH)
+    megabytes = " -> ".join("/".join(f"{each / 1e6:.0f}" for each in found) for found in (before, first, after))
+    ratios = ", ".join(
+        f"{name} {late / early:.3f}" for name, early, late in zip(("server", "workers"), first, after, strict=True)
+    )
+    print(
+        f"{count} hostile files and requests, {rounds} + 1 rounds: {len(wrong)} not refused {wrong}; memory of server/workers "
+        f"{megabytes} MB, after to first round: {ratios}; the next request is {job['state']}; load {load()}"
+    )
+    if wrong or job["state"] != "done":
+        raise SystemExit(1)
+
+
+def _is_refused(port: int, data: bytes) -> bool:
+    """Send what is no request; tell whether the connection was closed or the answer is of 4xx."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.recv(200)
+            return not answer or b" 4" in answer.partition(b"\r\n")[0]
+        return True
+
+
 def kills(count: int) -> None:
     """Kill the studio at random moments while it works, ask again for what was not answered, and count in the end."""
     rng = random.Random(0)
@@ -272,15 +351,18 @@ def load() -> str:
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("start", "first", "previews", "clients", "kills"))
+    parser.add_argument("--only", choices=("start", "first", "previews", "clients", "wrk", "hostile", "kills"))
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--clients", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5, help="of hostile files")
     arguments = parser.parse_args()
     parts: dict[str, Callable[[], None]] = {
         "start": start,
         "first": first,
         "previews": previews,
         "clients": lambda: clients(arguments.clients),
+        "wrk": lambda: wrk(arguments.clients),
+        "hostile": lambda: hostile(arguments.rounds),
         "kills": lambda: kills(arguments.kills),
     }
     for name, part in parts.items():

@@ -21,6 +21,7 @@ LANGUAGES = ("en", "zh")
 MADE_OF_NAMES = (
     "control.",
     "choice.",
+    "figure.",
     "kind.",
     "error.",
     "mask.shape.",
@@ -129,11 +130,18 @@ def test_the_page_says_nothing_outside_its_catalogues(page: Page) -> None:
             assert not told.search(line), (path.name, line)
 
 
-def test_every_basic_control_has_its_words(fields: list[dict[str, Any]], texts: dict[str, dict[str, str]]) -> None:
+def test_every_control_has_its_words(fields: list[dict[str, Any]], texts: dict[str, dict[str, str]]) -> None:
     for field in fields:
-        if field["basic"]:
-            assert f"control.{field['name']}" in texts["en"], "give the option a name in texts/en.json and texts/zh.json"
-            assert f"help.{field['name']}" in texts["zh"], "say the option's help in Chinese in texts/zh.json"
+        assert f"control.{field['name']}" in texts["en"], "give the option a name in texts/en.json and texts/zh.json"
+        assert f"help.{field['name']}" in texts["zh"], "say the option's help in Chinese in texts/zh.json"
+
+
+def test_every_figure_has_its_words(texts: dict[str, dict[str, str]]) -> None:
+    from impasto.report import KINDS
+
+    for name in KINDS:
+        assert f"figure.{name}" in texts["en"]
+        assert f"help.figure_{name}" in texts["zh"]
 
 
 # ---------------------------------------------------------------------------------------------------- safety, weight

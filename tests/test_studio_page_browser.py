@@ -146,6 +146,94 @@ def test_a_mask_is_drawn_and_the_rest_stays_the_photo(
     assert page.complaints() == []
 
 
+def test_a_mask_that_was_drawn_is_painted_with_at_once(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    page.instant(picture)
+    page.click("#mask-toggle")
+    page.click("#mask-shapes button:nth-child(2)")  # the left half
+    page.paint(size="96", steps="8", feather="0")  # without waiting until the mask was sent
+    page.state("done")
+    page.until(lambda: "/results/" in page.js(PAINTED))
+    painted = page.js(PAINTED)
+    asked = studio.client.get(f"/results/{painted.split('/')[-2]}").json()["request"]
+    assert asked["kind"] == "paint"
+    assert len(asked["masks"]) == 1
+    photo = image(studio, f"/api/v1/uploads/{asked['content']}/image")
+    small = np.asarray(PIL.Image.fromarray(photo.astype(np.uint8)).resize((96, 72)), dtype=np.float32)
+    change = np.abs(image(studio, painted) - small).mean(axis=(0, 2))
+    assert change[:40].mean() > 3 * change[56:].mean()
+    assert page.complaints() == []
+
+
+def test_what_stays_the_photo_is_chosen_by_its_name(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    first = page.instant(picture)
+    page.click("#mask-toggle")
+    page.js("const s = document.querySelector('#mask-protect'); s.value = 'auto:skin'; s.dispatchEvent(new Event('change'))")
+    second = page.repainted(first)
+    assert studio.client.get(f"/results/{second.split('/')[-2]}").json()["request"]["protect"] == ["auto:skin"]
+    assert page.complaints() == []
+
+
+def test_a_result_is_measured_and_its_figures_stand_in_a_table(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    page.instant(picture)
+    page.click("#keep")
+    page.until(lambda: page.is_seen(".notice"))
+    page.click("#to-gallery")
+    page.click("#results li:first-child .result")
+    page.until(lambda: page.is_seen("#result-measure"))
+    page.click("#result-measure")
+    page.until(lambda: page.is_seen("#result-figures table"))
+    assert page.js("return document.querySelectorAll('#result-figures tbody tr').length") == 13
+    assert "Way to the style" in page.text("#result-figures")
+    assert not page.is_seen("#result-again")
+    page.js("const l = document.querySelector('#language'); l.value = 'zh'; l.dispatchEvent(new Event('change'))")
+    page.until(lambda: "风格完成度" in page.text("#result-figures"))
+    page.js("const l = document.querySelector('#language'); l.value = 'en'; l.dispatchEvent(new Event('change'))")
+    page.key(Keys.ESCAPE)
+    page.until(lambda: page.js("return document.querySelectorAll('#results li').length") >= 2)
+    for number in (1, 2):
+        page.click(f"#results li:nth-child({number}) .tick input")
+    assert page.find("#chosen-measure").get_attribute("disabled") is not None  # a sheet is no picture
+    assert page.complaints() == []
+
+
+def test_settings_are_tried_and_the_best_are_used(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    page.instant(picture)
+    page.click("#tune-open")
+    page.js("document.querySelector('#tune details').open = true")
+    for name, value in (("size", "64"), ("strengths", "0.25, 0.75"), ("strokes", "1")):
+        field = page.find(f"#tune [data-field='{name}']")
+        field.clear()
+        field.send_keys(value, Keys.TAB)
+    page.click("#tune-start")
+    page.until(lambda: page.is_seen("#result-figures table"))
+    assert page.js("return document.querySelectorAll('#result-figures tbody tr').length") == 2
+    before = page.js(PAINTED)
+    page.click("#result-figures tr.is-best button")
+    now = page.repainted(before)
+    request = studio.client.get(f"/results/{now.split('/')[-2]}").json()["request"]
+    assert (request["kind"], request["options"]["strength"]) == ("instant", 0.75)
+    assert page.complaints() == []
+    page.click("#tune-open")
+    wanted = page.find("#tune [data-field='strengths']")
+    wanted.clear()
+    wanted.send_keys("9", Keys.TAB)
+    page.click("#tune-start")
+    page.until(lambda: page.is_seen("#tune-error"))
+    assert "1.5" in page.text("#tune-error")
+
+
 def test_everything_is_reached_by_keyboard_alone(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:

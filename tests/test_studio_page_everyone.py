@@ -45,19 +45,47 @@ def test_a_phone_shows_one_column_with_the_buttons_in_reach(browser: Callable[..
         assert small == [], when
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Callable[..., Browser], studio: pieces.Program, picture: Path, dark: bool) -> None:
-    axe = Path(os.environ.get("AXE_CORE_JS", ""))
-    if not axe.is_file():
+@pytest.fixture
+def axe() -> str:
+    """The program that looks, axe.min.js of axe-core: npm pack axe-core."""
+    path = Path(os.environ.get("AXE_CORE_JS", ""))
+    if not path.is_file():
         pytest.skip("AXE_CORE_JS names no axe.min.js")
+    return path.read_text() + ";"
+
+
+def serious(page: Browser, axe: str) -> list[str]:
+    """What axe finds serious or critical on the page as it is now."""
+    result = page.driver.execute_async_script(axe + "axe.run(document).then(arguments[arguments.length - 1])")
+    found = [each for each in result["violations"] if each["impact"] in ("serious", "critical")]
+    return [f"{each['id']}: {node['target']} {node['any'][:1]}" for each in found for node in each["nodes"]]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious_on_the_webcam_page(browser: Callable[..., Browser], axe: str, dark: bool) -> None:
+    page = browser(dark=dark)
+    for phone in (False, True):
+        if phone:
+            size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+            page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        page.driver.get(page.home + "live")
+        page.until(lambda: page.js("return document.querySelectorAll('#styles li').length") > 20)
+        assert serious(page, axe) == [], phone
+    for selector in ("#before", "#error"):  # what is there after the start, and when it fails
+        page.js("const e = document.querySelector(arguments[0]); e.hidden = !e.hidden; e.textContent ||= 'words'", selector)
+    page.js("for (const each of document.querySelectorAll('button, #cameras')) { each.disabled = false; each.hidden = false }")
+    assert serious(page, axe) == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path, axe: str, dark: bool
+) -> None:
     studio.submit("instant", studio.upload(), ["monet-etretat"], size=64)
     page = browser(dark=dark)
-    look = axe.read_text() + ";"
 
     def found() -> list[str]:
-        result = page.driver.execute_async_script(look + "axe.run(document).then(arguments[arguments.length - 1])")
-        serious = [each for each in result["violations"] if each["impact"] in ("serious", "critical")]
-        return [f"{each['id']}: {node['target']} {node['any'][:1]}" for each in serious for node in each["nodes"]]
+        return serious(page, axe)
 
     assert found() == []
     page.instant(picture)
@@ -70,7 +98,7 @@ def test_axe_finds_nothing_serious(browser: Callable[..., Browser], studio: piec
     page.paint(size="64", steps="2")
     page.state("done")
     assert found() == []
-    for opener, dialog in (("#queue-open", "#queue"), ("#download", "#saving")):
+    for opener, dialog in (("#queue-open", "#queue"), ("#download", "#saving"), ("#tune-open", "#tune")):
         page.click(opener)
         assert page.is_seen(dialog)
         assert found() == []
@@ -80,6 +108,9 @@ def test_axe_finds_nothing_serious(browser: Callable[..., Browser], studio: piec
     assert found() == []
     page.click("#results li:first-child .result")
     page.until(lambda: page.is_seen("#result"))
+    assert found() == []
+    page.click("#result-measure")
+    page.until(lambda: page.is_seen("#result-figures table"))
     assert found() == []
 
 

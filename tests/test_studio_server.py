@@ -22,6 +22,7 @@ import pytest
 
 import studio_pieces as pieces
 from impasto import images
+from studio_hostile import HOSTILE, RUBBISH
 
 pytestmark = pytest.mark.slow
 STYLE = "seurat-grande-jatte"
@@ -219,40 +220,6 @@ def test_a_job_that_cannot_be_painted_fails_with_its_sentence(running: pieces.Pr
 # ---------------------------------------------------------------------------------------------------- what goes wrong
 
 
-def bomb() -> bytes:
-    """A small PNG that says it is 60000 x 60000."""
-    stream = io.BytesIO()
-    PIL.Image.new("L", (8, 8)).save(stream, "PNG")
-    data = bytearray(stream.getvalue())
-    data[16:24] = (60000).to_bytes(4, "big") * 2
-    import zlib
-
-    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
-    return bytes(data)
-
-
-HOSTILE = {
-    "empty picture": b"\xff\xd8\xff",
-    "cut JPEG": pieces.photo((300, 200))[:900],
-    "cut PNG": pieces.photo((300, 200), "PNG")[:900],
-    "bomb": bomb(),
-    "html": b"<!doctype html><script>alert(1)</script>",
-    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
-    "svg with XML": b"<?xml version='1.0'?><!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><svg>&a;</svg>",
-    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file",
-    "pickle": b"\x80\x04cos\nsystem\n(S'touch /tmp/owned'\ntR.",
-    "zip": b"PK\x03\x04" + bytes(100),
-    "elf": b"\x7fELF" + bytes(200),
-    "pdf": b"%PDF-1.7\n",
-    "noise": bytes((index * 7919) % 256 for index in range(5000)),
-    "noise in a JPEG": pieces.photo((64, 64))[:200] + bytes((index * 7919) % 256 for index in range(5000)),
-    "noise in a GIF": b"GIF89a" + bytes((index * 7919) % 256 for index in range(500)),
-    "noise in a TIFF": b"II*\x00" + bytes((index * 104729) % 256 for index in range(500)),
-    "noise in a WebP": b"RIFF\x00\x10\x00\x00WEBPVP8 " + bytes((index * 104729) % 256 for index in range(500)),
-    "zeros": bytes(1000),
-}
-
-
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_and_the_next_is_served(running: pieces.Program, name: str) -> None:
     response = running.client.post("/uploads", params={"name": name}, content=HOSTILE[name])
@@ -284,12 +251,7 @@ def test_a_worker_that_crashes_costs_its_job_and_not_the_studio(running: pieces.
 
 
 def test_a_request_that_is_no_http_is_refused_and_the_next_is_served(running: pieces.Program) -> None:
-    for rubbish in (
-        b"\x16\x03\x01\x02\x00\x01\x00\x01",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"G" * 70000,
-        b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-    ):
+    for rubbish in RUBBISH.values():
         with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
             connection.sendall(rubbish)
             connection.shutdown(socket.SHUT_WR)

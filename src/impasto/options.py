@@ -353,16 +353,34 @@ class TuneOptions:
     def __post_init__(self) -> None:
         """Check every value."""
         check_kinds(self)
-        if self.size:
-            check_range("size", self.size, 32, 100_000)
-        check_range("steps", self.steps, 1, 1_000_000)
-        check_range("wanted_style", self.wanted_style, 0, 1)
+        for name, (low, high) in _TUNE_RANGES.items():
+            if name != "size" or self.size:
+                check_range(name, getattr(self, name), low, high)
         bounds = {"strengths": (0, 1.5), "strokes": (0.25, 4), "content_weights": (1e-6, 1e6), "style_scales": (0.1, 4)}
         for name, (low, high) in bounds.items():
             if not getattr(self, name):
                 raise OptionError(f"{dashed(name)} is empty; give at least one value")
             for value in getattr(self, name):
                 check_range(name, value, low, high)
+
+
+_TUNE_RANGES: dict[str, tuple[float, float]] = {"size": (32, 100_000), "steps": (1, 1_000_000), "wanted_style": (0, 1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """How results are measured."""
+
+    style_weights: tuple[float, ...] = ()
+    """One weight for each style where several are given; empty: equal weights."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_kinds(self)
+        for weight in self.style_weights:
+            check_range("style_weights", weight, 0, 1e9)
+        if self.style_weights and sum(self.style_weights) <= 0:
+            raise OptionError(f"--style-weights {list(self.style_weights)} sum to 0; enlarge one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,7 +414,9 @@ _RUN_RANGES: dict[str, tuple[float, float]] = {"seed": (0, 2**63 - 1), "threads"
 
 def ranges_of(options: type) -> dict[str, tuple[float, float]]:
     """Return the lowest and the highest value of the numbers of an option dataclass, by the field's name."""
-    return {PaintOptions: _RANGES, InstantOptions: _INSTANT_RANGES, Run: _RUN_RANGES}.get(options, {})
+    return {PaintOptions: _RANGES, InstantOptions: _INSTANT_RANGES, TuneOptions: _TUNE_RANGES, Run: _RUN_RANGES}.get(
+        options, {}
+    )
 
 
 def field_texts(options: type) -> dict[str, str]:

@@ -154,6 +154,11 @@ def grid(options: TuneOptions) -> list[dict[str, float]]:
     ]
 
 
+def most_tries(options: TuneOptions) -> int:
+    """Return how many trials a search makes at the most."""
+    return _MOST_TRIES[options.recipe] + len(_STRONGEST[options.recipe]) - 1
+
+
 def searched(trial: Callable[[Knobs], Trial], options: TuneOptions) -> Iterator[Trial]:
     """Look for the strength (of paint: the content weight) that goes the wanted share of the way to the style, by bisection.
 

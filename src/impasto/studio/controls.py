@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from impasto.errors import OptionError, nearest_name
-from impasto.options import INITS, InstantOptions, PaintOptions, Run, field_texts, ranges_of
+from impasto.options import (
+    INITS,
+    InstantOptions,
+    PaintOptions,
+    ReportOptions,
+    Run,
+    TuneOptions,
+    field_texts,
+    ranges_of,
+)
 from impasto.recipes.presets import PRESETS, paint_options
 
 Lane = Literal["quick", "slow"]
-Options = InstantOptions | PaintOptions
+Options = InstantOptions | PaintOptions | ReportOptions | TuneOptions
 
 ENCODERS = ("vgg19-slim", "vgg19", "vgg16")
 _LAYERS = tuple(
@@ -33,7 +42,7 @@ _BASIC: tuple[str, ...] = (
     "steps",
     "seconds",
 )
-_BASIC += ("refine_seconds", "seed", "style_weights")
+_BASIC += ("refine_seconds", "seed", "style_weights", "wanted_style")
 _ZERO_MEANS_SOMETHING = ("size",)
 
 
@@ -47,7 +56,7 @@ class Kind:
         hidden: options that the kind itself settles, and those that name a file: a server must not open what a request names.
     """
 
-    options: type[InstantOptions] | type[PaintOptions]
+    options: type[Options]
     lane: Lane
     hidden: tuple[str, ...] = ()
 
@@ -56,8 +65,14 @@ KINDS: dict[str, Kind] = {
     "instant": Kind(InstantOptions, "quick", ("refine", "refine_seconds", "color_mask")),
     "paint": Kind(PaintOptions, "slow", ("color_mask",)),
     "refine": Kind(InstantOptions, "slow", ("refine", "color_mask")),
+    "report": Kind(ReportOptions, "quick"),
+    "tune": Kind(TuneOptions, "slow"),
 }
-"""Every kind of job there is. A new one needs a line here and a function of its name in :mod:`impasto.studio.easel`."""
+"""Every kind of job there is. A new one needs a line here and a function of its name in ``easel.DOES``."""
+
+
+SHEETS = ("report", "tune")
+"""Kinds whose result is a sheet with figures, and no painted picture."""
 
 
 def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -75,10 +90,10 @@ def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, A
                 "default": field.default,
                 "minimum": low,
                 "maximum": high,
-                "zero": options is InstantOptions and field.name in _ZERO_MEANS_SOMETHING,
+                "zero": options in (InstantOptions, TuneOptions) and field.name in _ZERO_MEANS_SOMETHING,
                 "choices": _choices(hints[field.name], field.name),
                 "help": texts[field.name],
-                "basic": field.name in _BASIC,
+                "basic": field.name in _BASIC or (options is TuneOptions and field.name == "recipe"),
             }
         )
     return found
@@ -148,6 +163,7 @@ def in_words(error: Exception) -> tuple[str, str | None]:
     text = " ".join(str(error).split())
     flag = re.search(r"--([a-z][a-z-]*)|^'([a-z_]+)' is not an option", text)
     field = (flag[1] or flag[2]).replace("-", "_") if flag else None
+    field = "masks" if field == "style_mask" else field
     return re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", " "), text), field
 
 

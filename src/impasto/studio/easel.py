@@ -29,9 +29,11 @@ from impasto.recipes.instant import (
     refining_easel,
     with_refinement,
 )
+from impasto.recipes.masking import Masking, MaskSource, MaskSources, read_masking
 from impasto.recipes.painting import finished
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Resumption, Style
+from impasto.studio import sheets
 from impasto.studio.sittings import Sitting, painted, picture_size
 from impasto.studio.worker import Line, Message
 from impasto.styles import load_style
@@ -126,11 +128,8 @@ def instant(order: Message, line: Line) -> Message | None:
     began = time.perf_counter()
     _set_threads(order)
     options = instant_options(**order["options"])
-    photo, styles, masks = (
-        _photo(order, options),
-        _styles(order),
-        [_read(each["path"], each["name"]) for each in order["masks"]],
-    )
+    photo, styles = _photo(order, options), _styles(order)
+    masks = _masking(order, photo, styles)
     check(photo, styles, masks, options)
     run = Run(**order["run"])
     engine = "torch" if options.engine == "auto" else options.engine  # compiling for each size would make sliders wait
@@ -145,10 +144,11 @@ def refine(order: Message, line: Line) -> Message | None:
     _set_threads(order)
     options, run = instant_options(**order["options"], refine=True), Run(**order["run"])
     photo, styles = _read_source(order["content"]), _styles(order)
-    check(photo, styles, (), options)
-    pastiche = _first_picture(order, photo, styles, options, run)
+    masks = _masking(order, photo, styles)
+    check(photo, styles, masks, options)
+    pastiche = _first_picture(order, (photo, styles, masks), options, run)
     sitting = Sitting.of(order)
-    easel = refining_easel(pastiche.image if sitting.picture is None else sitting.picture, photo, styles, options, run)
+    easel = refining_easel(pastiche.image if sitting.picture is None else sitting.picture, photo, styles, options, run, masks)
     if sitting.picture is not None:
         first = easel.first_scale
         easel = gatys.resumed(replace(easel, first_scale=0), Resumption(sitting.picture, sitting.scale - first, sitting.here))
@@ -168,7 +168,8 @@ def paint(order: Message, line: Line) -> Message | None:
     chosen = dict(order["options"])
     options, run = paint_options(chosen.pop("preset", "impasto"), **chosen), Run(**order["run"])
     photo, styles = _read_source(order["content"]), _styles(order)
-    easel = gatys.set_up(photo, styles, options, run)
+    masks = _masking(order, photo, styles)
+    easel = gatys.set_up(photo, styles, options, run, masks)
     sitting = Sitting.of(order)
     if order.get("more"):
         easel = replace(easel, sizes=(*easel.sizes[:-1], (easel.sizes[-1][0], order["more"]["steps"])))
@@ -177,7 +178,7 @@ def paint(order: Message, line: Line) -> Message | None:
             sitting.scale, sitting.here = len(easel.sizes) - 1, 0
     if sitting.picture is not None and not order["finish"]:
         easel = gatys.resumed(easel, Resumption(sitting.picture, sitting.scale, sitting.here))
-    record = new_record(photo, styles, options, run, easel.encoder.sha256)
+    record = new_record(photo, styles, options, run, easel.encoder.sha256) | masks.record
     if order["finish"] and sitting.picture is not None:
         alpha = None if photo.alpha is None else resize(photo.alpha, picture_size(sitting.picture))
         record |= {"steps": sitting.described(is_finished=False), "seconds": round(sitting.seconds, 2)}
@@ -191,6 +192,24 @@ def paint(order: Message, line: Line) -> Message | None:
     return _result(order, finished(photo, last, record), sitting.seconds)
 
 
+def report(order: Message, line: Line) -> Message | None:
+    """Measure results beside their photo and styles."""
+    began = time.perf_counter()
+    _set_threads(order)
+    photo, styles = _read_source(order["content"]), _styles(order)
+    found = sheets.measured(photo, styles, [_read_source(each) for each in order["results"]], order)
+    return None if line.how else _result(order, found, time.perf_counter() - began)
+
+
+def tune(order: Message, line: Line) -> Message | None:
+    """Try settings on a sheet, or search for a wanted share of the way to the style."""
+    began = time.perf_counter()
+    _set_threads(order)
+    (style,) = _styles(order)
+    found = sheets.tried(_read_source(order["content"]), style, order, line)
+    return None if found is None else _result(order, found, time.perf_counter() - began)
+
+
 DOES: dict[str, Callable[[Message, Line], Message | None]] = {
     "intake": intake,
     "style_preview": style_preview,
@@ -201,6 +220,8 @@ DOES: dict[str, Callable[[Message, Line], Message | None]] = {
     "instant": instant,
     "paint": paint,
     "refine": refine,
+    "report": report,
+    "tune": tune,
 }
 
 
@@ -212,15 +233,17 @@ def _as_it_stands(sitting: Sitting) -> Step | None:
     return Step(sitting.done, sitting.done, sitting.scale, size, {}, sitting.picture, sitting.seconds)
 
 
-def _first_picture(order: Message, photo: Picture, styles: tuple[Style, ...], options: InstantOptions, run: Run) -> Pastiche:
+def _first_picture(
+    order: Message, inputs: tuple[Picture, tuple[Style, ...], Masking], options: InstantOptions, run: Run
+) -> Pastiche:
     """Paint what the painter goes on from, or read it where it is a result already."""
+    photo, styles, masks = inputs
     if order.get("more"):
         image = _read(order["more"]["path"], "result").image
         alpha = None if photo.alpha is None else resize(photo.alpha, picture_size(image))
         return Pastiche(image, alpha, None, order["more"]["record"])
-    return painted_pastiche(
-        _painter(run.device, run.precision, "torch"), replace(photo, image=photo.image.clone()), styles, (), options
-    )
+    painter = _painter(run.device, run.precision, "torch")
+    return painted_pastiche(painter, replace(photo, image=photo.image.clone()), styles, masks, options)
 
 
 def _result(order: Message, pastiche: Pastiche, seconds: float) -> Message:
@@ -262,6 +285,16 @@ def _photo(order: Message, options: InstantOptions) -> Picture:
 
 def _styles(order: Message) -> tuple[Style, ...]:
     return tuple(load_style(each["path"]) if each["kind"] == "named" else _read_source(each) for each in order["styles"])
+
+
+def _masking(order: Message, photo: Picture, styles: tuple[Style, ...]) -> Masking:
+    """Read the masks: uploads, and names of what is computed."""
+    where, kept = ([_mask(each) for each in order[name]] for name in ("masks", "protect"))
+    return read_masking(MaskSources(style_masks=tuple(where), protect=tuple(kept)), photo, styles)
+
+
+def _mask(source: Message) -> MaskSource:
+    return str(source["name"]) if source["kind"] == "word" else _read_source(source)
 
 
 def _read_source(source: Message) -> Picture:

@@ -6,11 +6,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from impasto.studio.controls import KINDS
 
+MASK = r"^(u_[0-9a-f]{16}|(not:)?(all|(auto|gradient):[a-z0-9]+(-[a-z0-9]+)*))$"
+"""An upload, or the name of a mask that is computed; never a file."""
+
 UploadId = Annotated[str, StringConstraints(pattern=r"^u_[0-9a-f]{16}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^j_[0-9a-f]{16}$")]
 ResultId = Annotated[str, StringConstraints(pattern=r"^r_[0-9a-f]{16}$")]
 StyleId = Annotated[str, StringConstraints(pattern=r"^([us]_[0-9a-f]{16}|[a-z0-9]+(-[a-z0-9]+)*)$", max_length=100)]
-KindName = Literal["instant", "paint", "refine"]
+KindName = Literal["instant", "paint", "refine", "report", "tune"]
+MaskId = Annotated[str, StringConstraints(pattern=MASK, max_length=100)]
 State = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 Format = Literal["png", "jpeg", "webp"]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
@@ -26,13 +30,24 @@ class _Input(BaseModel):
 class NewJob(_Input):
     """A job that is asked for."""
 
-    kind: KindName = Field(description="instant: one pass; paint: the painter; refine: one pass, then the painter.")
+    kind: KindName = Field(
+        description="instant: one pass; paint: the painter; refine: one pass, then the painter; report: results are measured; "
+        "tune: settings are tried on a sheet."
+    )
     content: UploadId | None = Field(None, description="The photo, an upload.")
     styles: list[StyleId] = Field(default_factory=list, max_length=8, description="One to eight ids of styles, or of uploads.")
-    masks: list[UploadId] = Field(
-        default_factory=list, max_length=8, description="Instant only: none, or an upload for each style."
+    masks: list[MaskId] = Field(
+        default_factory=list,
+        max_length=8,
+        description="None, or where each style paints: an upload or the name of a mask each.",
+    )
+    protect: list[MaskId] = Field(
+        default_factory=list, max_length=8, description="What stays the photo: uploads, or names such as auto:skin."
     )
     result: ResultId | None = Field(None, description="Refine only, instead of content and styles: go on from this result.")
+    results: list[ResultId] = Field(
+        default_factory=list, max_length=8, description="Report only: what is measured, beside its own photo and styles."
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="What differs from the defaults of /recipes.")
     run: dict[str, Any] = Field(default_factory=dict, description="Device, precision, seed, threads.")
     priority: Priority = Field(0, description="Higher goes first.")

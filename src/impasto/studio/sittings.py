@@ -94,7 +94,7 @@ def painted(easel: gatys.Easel, sitting: Sitting, order: Message, line: Line) ->
         preview = paces["preview"].is_due() or is_last
         if preview:
             began = time.monotonic()
-            _write_preview(Path(order["work"] + ".jpg"), step.image)
+            write_preview(Path(order["work"] + ".jpg"), step.image)
             paces["preview"].took(began)
         if preview or paces["progress"].is_due() or step.note:
             line.say("progress", progress=_progress(step, sitting), preview=preview)
@@ -125,7 +125,8 @@ def _progress(step: Step, sitting: Sitting) -> dict[str, Any]:
     }
 
 
-def _write_preview(path: Path, image: Image) -> None:
+def write_preview(path: Path, image: Image) -> None:
+    """Write what is shown of a job on the way, small."""
     small = image if max(picture_size(image)) <= _PREVIEW_PX else resize(image, fitted_size(picture_size(image), _PREVIEW_PX))
     images.write(path, small.detach().cpu(), quality=85)
 

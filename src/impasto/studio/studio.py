@@ -17,7 +17,7 @@ from impasto.studio.lanes import CallError, Lane, Message
 from impasto.studio.security import RefusedError
 from impasto.studio.settings import Settings
 from impasto.studio.shelf import Shelf
-from impasto.studio.storage import Folder
+from impasto.studio.storage import IDENTITY, Folder
 
 _SECONDS_BETWEEN_CLEANING = 600.0
 _RESULT_BYTES = 4 * 2**20
@@ -138,7 +138,8 @@ class Studio:
             "do": job["kind"],
             "content": {"path": str(self.folder.upload(content["id"])), "name": content["name"]},
             "styles": [self.shelf.source(each) for each in request["styles"]],
-            "masks": [self.shelf.source(each) for each in request.get("masks", ())],
+            "masks": [self._mask(each) for each in request.get("masks", ())],
+            "protect": [self._mask(each) for each in request.get("protect", ())],
             "options": request["options"],
             "run": request["run"],
             "draft": bool(job["draft"]),
@@ -147,12 +148,22 @@ class Studio:
             "stood": json.loads(job["stood"]) if job["stood"] else None,
             "finish": job["wanted"] == "finish",
         }
+        order["results"] = [self._measured(each) for each in request.get("results", ())]
         if job["more"]:
             more = json.loads(job["more"])
             result = self.gallery.result(more["result"])
             path = self.folder.result(result["id"], result["suffix"])
             order["more"] = more | {"path": str(path), "record": json.loads(result["record"])}
         return order
+
+    def _measured(self, identity: str) -> Message:
+        """Return what a worker needs to read a result."""
+        row = self.gallery.result(identity)
+        return {"path": str(self.folder.result(identity, row["suffix"])), "name": row["title"]}
+
+    def _mask(self, name: str) -> Message:
+        """Return what a worker needs to read a mask."""
+        return dict(self.shelf.source(name)) if IDENTITY.fullmatch(name) else {"path": "", "name": name, "kind": "word"}
 
     def result(self, job: Row, said: Message) -> Mapping[str, Any]:
         """Write the row of a result from what a worker said."""

@@ -13,13 +13,13 @@ const LISTS = ['integers', 'numbers', 'texts'];
  * Make the controls of some fields. `changed(name, value, isFinal)` hears each change; `value` is undefined for the default.
  */
 export class Controls {
-  constructor({ fields, values, changed, reveal = null }) {
+  constructor({ fields, values, changed, reveal = null, isPlace = true }) {
     Object.assign(this, { fields, values: { ...values }, changed, defaults: {} });
     this.shown = new Map();
     for (const field of fields) {
       const made = make(field, (value, isFinal) => this.#changed(field, value, isFinal));
       this.shown.set(field.name, made);
-      registerPlace(field.name, { place: made.error, control: made.control, reveal });
+      if (isPlace) registerPlace(field.name, { place: made.error, control: made.control, reveal });
     }
     this.show();
     onLanguage(() => this.show());

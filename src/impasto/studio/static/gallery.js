@@ -2,15 +2,18 @@
 
 import { download, get, remove } from './api.js';
 import { $, h, icon, lazyImage, newId, openDialog, say, set } from './dom.js';
+import { isSheet } from './figures.js';
 import * as jobs from './jobs.js';
 import { clearError, notice, registerPlace, showError, showWhere, speak } from './notices.js';
 import { showResult } from './result.js';
 import { offer } from './saving.js';
 import { Split } from './split.js';
 import { facts, on } from './state.js';
+import { measure } from './trials.js';
 import { bytes, onLanguage, t } from './texts.js';
 
 const PAGE = 40;
+const MOST_MEASURED = 8;
 const pair = new Split({ names: ['compare.left', 'compare.right'], label: 'compare.label', at: 50 });
 const chosen = new Set();
 const cards = new Map();
@@ -40,6 +43,8 @@ export function setUpGallery() {
   $('#chosen-save').addEventListener('click', () => offer([...chosen]));
   $('#chosen-sheet').addEventListener('click', sheet);
   $('#chosen-compare').addEventListener('click', compare);
+  const pressed = $('#chosen-measure');
+  pressed.addEventListener('click', () => measure(inOrder(), { pressed, place: $('#gallery-error') }));
   $('#chosen-delete').addEventListener('click', () => deleteResults([...chosen]));
   jobs.on('job', (job) => isShown && job.state === 'done' && !job.draft && !cards.has(job.result) && load());
   jobs.on('gone', ({ kind, id }) => kind === 'result' && cards.has(id) && drop([id]));
@@ -136,6 +141,8 @@ function toolbar() {
   if (!count) return;
   say($('#chosen-count'), 'gallery.chosen', { count });
   set($('#chosen-compare'), 'disabled', count !== 2);
+  const isMeasured = (each) => chosen.has(each.id) && !isSheet(each);
+  set($('#chosen-measure'), 'disabled', count > MOST_MEASURED || items.filter(isMeasured).length !== count);
   say($('#chosen-save').querySelector('span'), count > 1 ? 'gallery.zip' : 'gallery.download');
 }
 
@@ -151,6 +158,9 @@ async function sheet() {
   }
   set($('#chosen-sheet'), 'aria-busy', null);
 }
+
+/** The chosen ones, the oldest first. */
+const inOrder = () => items.filter((each) => chosen.has(each.id)).map((each) => each.id).reverse();
 
 function compare() {
   const [left, right] = items.filter((each) => chosen.has(each.id)).reverse();

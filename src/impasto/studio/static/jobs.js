@@ -1,6 +1,6 @@
 // Every job as it is now: one stream of events for all, which connects again by itself.
 
-import { eventsAddress, get } from './api.js';
+import { eventsAddress, get, post } from './api.js';
 
 const POLL_MS = 4000;
 const AGAIN_MS = 3000;
@@ -48,6 +48,9 @@ export function connect() {
     setTimeout(connect, AGAIN_MS);
   });
 }
+
+/** Ask a job to stop: cancel, pause or finish. */
+export const stop = (id, how) => post(`/jobs/${id}/${how}`).then(take);
 
 function tellAll(what, value) {
   for (const listener of listeners[what]) listener(value);

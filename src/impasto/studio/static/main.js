@@ -17,6 +17,7 @@ import { setUpSettings } from './settings.js';
 import { setUpShelf } from './shelf.js';
 import { change, facts, kept, state, styleOf } from './state.js';
 import { LANGUAGES, chooseLanguage, languageNow, loadLanguage, onLanguage, preferredLanguage, retell, t } from './texts.js';
+import { measure, setUpTrials } from './trials.js';
 
 async function begin() {
   const words = loadLanguage(preferredLanguage());
@@ -52,7 +53,8 @@ function setUpEverything() {
   setUpPainting();
   setUpSaving();
   setUpGallery();
-  setUpResult((id) => deleteResults([id]));
+  setUpResult((id) => deleteResults([id]), measure);
+  setUpTrials();
   setUpQueue();
   setUpIntake();
   jobs.on('line', (isThere) => {

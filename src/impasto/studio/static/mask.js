@@ -1,7 +1,7 @@
 // Where a style paints: drawn with finger, pen or mouse, with the arrow keys, or taken from ready shapes.
 
 import { upload } from './api.js';
-import { $, h, say, set, tell } from './dom.js';
+import { $, h, set, tell } from './dom.js';
 import * as easel from './easel.js';
 import { clearWhere, registerPlace, showWhere, speak } from './notices.js';
 import { change, on, state, styleOf } from './state.js';
@@ -29,9 +29,11 @@ let isOpen = false;
 let cursor = { x: 0.5, y: 0.5, isDown: false };
 let timer = null;
 let version = 0;
+let sending = Promise.resolve(true);
 
 export function setUpMask() {
-  registerPlace('masks', { place: $('#mask-error'), control: view });
+  registerPlace('masks', { place: $('#mask-error'), control: view, reveal: open });
+  registerPlace('protect', { place: $('#mask-error'), control: $('#mask-protect'), reveal: open });
   easel.board.layers.append(view, ring);
   $('#mask-toggle').addEventListener('click', () => (isOpen ? close() : open()));
   $('#mask-done').addEventListener('click', close);
@@ -40,6 +42,11 @@ export function setUpMask() {
   $('#mask-undo').addEventListener('click', undo);
   $('#mask-invert').addEventListener('click', () => act(invert));
   $('#mask-clear').addEventListener('click', clear);
+  $('#mask-protect').addEventListener('change', ({ target }) => {
+    clearWhere('protect');
+    change('masks', { protect: target.value ? [target.value] : [] });
+    showState();
+  });
   $('#mask-shapes').append(
     ...[...Object.keys(SHAPES), 'middle'].map((name) =>
       h('button.chip', { type: 'button', t: `mask.shape.${name}`, on: { click: () => act((layer) => shape(layer, name)) } }),
@@ -55,6 +62,7 @@ export function setUpMask() {
 }
 
 function open() {
+  if (isOpen) return;
   isOpen = true;
   set($('#mask-toggle'), 'aria-expanded', 'true');
   $('#mask-tools').hidden = false;
@@ -310,9 +318,22 @@ function showUndo() {
 function changed() {
   showUndo();
   clearTimeout(timer);
-  timer = setTimeout(send, PAUSE_MS);
+  timer = setTimeout(sendNow, PAUSE_MS);
 }
 
+function sendNow() {
+  clearTimeout(timer);
+  timer = null;
+  sending = send();
+}
+
+/** Wait until the studio has what was drawn; false where it does not take it. */
+export function masksAreThere() {
+  if (timer !== null) sendNow();
+  return sending;
+}
+
+/** Send what was drawn; return whether the studio has it. */
 async function send() {
   version += 1;
   const mine = version;
@@ -321,20 +342,23 @@ async function send() {
   if (!drawn.length) {
     if (Object.keys(state.masks).length) change('masks', { masks: {} });
     showState();
-    return;
+    return true;
   }
+  let isThere = true;
   try {
     const masks = {};
     for (const { id } of state.styles) {
       const blob = await new Promise((resolve) => picture(id).toBlob(resolve, 'image/png'));
       masks[id] = (await upload(blob, 'impasto-mask.png')).id;
     }
-    if (mine !== version) return;
+    if (mine !== version) return sending;
     change('masks', { masks });
   } catch (error) {
+    isThere = false;
     if (mine === version) showWhere(error, 'masks');
   }
   showState();
+  return isThere;
 }
 
 /** White where a style paints, black elsewhere. */
@@ -361,9 +385,9 @@ function picture(id) {
 }
 
 function showState() {
-  const has = Object.keys(state.masks).length > 0;
-  $('#mask-toggle').classList.toggle('is-on', has);
-  $('#mask-note').hidden = !has;
-  if (has) say($('#mask-note'), 'mask.instant_only');
+  const choice = $('#mask-protect');
+  const [kept = ''] = state.protect;
+  choice.value = [...choice.options].some((each) => each.value === kept) ? kept : '';
+  $('#mask-toggle').classList.toggle('is-on', Object.keys(state.masks).length > 0 || Boolean(kept));
 }
 

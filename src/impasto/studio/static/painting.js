@@ -3,7 +3,9 @@
 import { order, post, resultImage } from './api.js';
 import { $, button, say, set, tell } from './dom.js';
 import * as easel from './easel.js';
+import { isSheet } from './figures.js';
 import * as jobs from './jobs.js';
+import { masksAreThere } from './mask.js';
 import { clearAll, registerPlace, showError, showErrorText, showWhere, speak } from './notices.js';
 import { change, on, request, state } from './state.js';
 import { duration, onLanguage, t } from './texts.js';
@@ -35,8 +37,10 @@ async function begin() {
   isAsking = true;
   set($('#paint'), 'aria-busy', 'true');
   try {
-    watch(await order(request(state.method)));
-    $('#painting').scrollIntoView({ block: 'nearest' });
+    if (await masksAreThere()) {
+      watch(await order(request(state.method)));
+      $('#painting').scrollIntoView({ block: 'nearest' });
+    }
   } catch (error) {
     showWhere(error, 'paint');
   } finally {
@@ -99,8 +103,9 @@ export function words(job) {
   if (job.state === 'queued') return job.position ? ['painting.queued', { count: job.position, left }] : ['painting.next', { left }];
   if (job.state === 'running' && !progress) return ['painting.starting', { left }];
   const how = progress ? { step: progress.step, steps: progress.steps, width: progress.size[0], height: progress.size[1], left } : {};
+  if (job.state === 'running' && isSheet(job)) return ['tune.running', how];
   if (job.state === 'running') return [left ? 'painting.running' : 'painting.running_unknown', how];
-  if (job.state === 'done') return ['painting.done', { took: duration(progress?.seconds || job.finished - job.started) }];
+  if (job.state === 'done') return [isSheet(job) ? 'tune.done' : 'painting.done', { took: duration(progress?.seconds || job.finished - job.started) }];
   if (job.state === 'failed') return ['painting.failed'];
   const state_ = job.state === 'paused' ? 'paused' : 'cancelled';
   return progress ? [`painting.${state_}`, how] : [`painting.${state_}_early`];
@@ -116,10 +121,11 @@ export function buttons(job) {
     more: ['job.more', 'brush', 'continue'],
     retry: ['job.retry', 'undo', 'retry'],
   };
-  const isPainted = job.kind !== 'instant';
+  const isPainted = ['paint', 'refine'].includes(job.kind);
+  const stops = { tune: ['finish', 'cancel'] }[job.kind] ?? ['cancel'];
   const of = {
     queued: ['cancel'],
-    running: isPainted ? ['pause', 'finish', 'cancel'] : ['cancel'],
+    running: isPainted ? ['pause', 'finish', 'cancel'] : stops,
     paused: ['continue', ...(job.progress && isPainted ? ['finish'] : []), 'cancel'],
     cancelled: [...(job.can_continue ? ['continue', 'finish'] : []), 'retry'],
     failed: [...(job.can_continue ? ['continue'] : []), 'retry'],

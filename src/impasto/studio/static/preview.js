@@ -22,7 +22,7 @@ export function setUpPreview() {
   on('again', () => soon('tap'));
   on('weights', () => soon('slider'));
   on('masks', () => soon('tap'));
-  on('options', ({ kind, isFinal }) => kind !== 'paint' && kind !== 'run' && soon(isFinal ? 'tap' : 'slider'));
+  on('options', ({ kind, isFinal }) => !['paint', 'run', 'tune'].includes(kind) && soon(isFinal ? 'tap' : 'slider'));
 }
 
 function soon(how) {
@@ -42,7 +42,7 @@ async function paint(edge) {
   const most = size ? Math.min(size, edge) : edge;
   const isFirst = edge === SMALL;
   if (isFirst) {
-    clearWhere('preview', ...Object.keys(asked.options), 'styles', 'masks');
+    clearWhere('preview', ...Object.keys(asked.options), 'styles', 'masks', 'protect');
     easel.status(facts.status?.ready === false ? 'preview.waking' : 'preview.painting');
     if (easel.view !== 'instant') easel.look('instant');
   }

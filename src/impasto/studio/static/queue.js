@@ -2,9 +2,11 @@
 
 import { patch, remove } from './api.js';
 import { $, button, h, lazyImage, openDialog, say, tell } from './dom.js';
+import { isSheet } from './figures.js';
 import * as jobs from './jobs.js';
 import { clearError, showError } from './notices.js';
 import { ask, buttons, watch, words } from './painting.js';
+import { showResult } from './result.js';
 import { change, state, styleOf } from './state.js';
 import { onLanguage } from './texts.js';
 
@@ -100,7 +102,7 @@ function actions(job) {
   const act = (what) => attempt(() => ask(job.id, what).then((now) => now.id !== job.id && show(now)));
   const found = buttons(job).map(([name, sign, what]) => button(name, { sign, look: 'small', on: { click: () => act(what) } }));
   const look = button('queue.show', { sign: 'eye', look: 'small', on: { click: () => show(job) } });
-  if (job.state !== 'queued' && job.id !== state.painting && (job.preview || job.result)) found.unshift(look);
+  if (job.state !== 'queued' && job.id !== state.painting && (isSheet(job) ? job.result : job.preview || job.result)) found.unshift(look);
   if (job.state === 'queued') {
     const up = () => attempt(() => patch(`/jobs/${job.id}`, { priority: Math.min(10, job.priority + 1) }));
     found.push(button('queue.sooner', { sign: 'up', look: 'small', on: { click: up } }));
@@ -113,6 +115,10 @@ function actions(job) {
 
 function show(job) {
   $('#queue').close();
+  if (isSheet(job)) {
+    if (job.result) showResult(job.result);
+    return;
+  }
   location.hash = '#/';
   change('show', {}, { job });
   watch(job);

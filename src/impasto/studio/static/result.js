@@ -2,6 +2,7 @@
 
 import { get, patch, post } from './api.js';
 import { $, button, h, openDialog, set } from './dom.js';
+import { isSheet, tableOf } from './figures.js';
 import { clearError, notice, showError } from './notices.js';
 import { watch } from './painting.js';
 import { offer } from './saving.js';
@@ -12,16 +13,19 @@ import { bytes, day, duration, hasText, onLanguage, t } from './texts.js';
 const split = new Split({ at: 30 });
 let result = null;
 let onDelete = () => {};
+let onMeasure = () => {};
 
-export function setUpResult(whenDeleted) {
+export function setUpResult(whenDeleted, whenMeasured) {
   onDelete = whenDeleted;
+  onMeasure = whenMeasured;
   $('#result-board').append(split.element);
   $('#result-title').addEventListener('change', rename);
   $('#result-buttons').append(
     button('save.open', { sign: 'download', look: 'primary', on: { click: () => offer([result.id]) } }),
-    button('result.again', { sign: 'undo', on: { click: again }, id: 'result-again' }),
+    button('result.again', { sign: 'undo', on: { click: () => again(result.request) }, id: 'result-again' }),
     button('job.more', { sign: 'brush', on: { click: () => goOn('more') }, id: 'result-more' }),
     button('result.refine', { sign: 'brush', on: { click: () => goOn('refine') }, id: 'result-refine' }),
+    button('result.measure', { sign: 'sheet', on: { click: figure }, id: 'result-measure' }),
     button('result.favourite', { sign: 'heart', on: { click: mark }, id: 'result-heart' }),
     button('gallery.delete', { sign: 'trash', on: { click: drop } }),
   );
@@ -45,14 +49,18 @@ export async function showResult(id) {
   $('#result-title').value = result.title;
   set($('#result-heart'), 'aria-pressed', String(result.favourite));
   $('#result-more').hidden = result.kind !== 'paint';
-  $('#result-refine').hidden = result.kind === 'paint' || !result.upload || Boolean(result.request.masks?.length);
+  const sheet = isSheet(result);
+  $('#result-refine').hidden = sheet || result.kind === 'paint' || !result.upload;
+  $('#result-again').hidden = sheet;
+  $('#result-measure').hidden = sheet || !result.upload;
   set($('#result-again'), 'disabled', !result.upload);
   facts();
   openDialog($('#result'));
-  if (result.upload) split.before(`/api/v1/uploads/${result.upload}/image`);
+  const isAlone = sheet || !result.upload;
+  if (!isAlone) split.before(`/api/v1/uploads/${result.upload}/image`);
   const mine = result;
   await split.after(result.image);
-  if (mine === result) split.hide(result.upload ? '' : 'over');
+  if (mine === result) split.hide(isAlone ? 'over' : '');
 }
 
 function facts() {
@@ -67,6 +75,8 @@ function facts() {
     ...Object.entries(result.request.options ?? {}).map(([name, value]) => [`control.${name}`, value, name]),
   ].filter(([, value]) => value !== undefined && value !== null && String(value) !== '');
   $('#result-facts').replaceChildren(...rows.flatMap(row));
+  const table = tableOf(result, (trial) => again({ ...result.request, kind: result.record.options.recipe, options: trial.options }));
+  $('#result-figures').replaceChildren(...(table ? [table] : []));
 }
 
 function row([key, value, name]) {
@@ -109,12 +119,12 @@ function tellOthers(changed) {
 }
 
 /** The same photo, styles and settings, back on the easel. */
-async function again() {
+async function again(asked) {
   const photo = await attempt(() => get(`/uploads/${result.upload}`));
   if (!photo) return;
   $('#result').close();
   location.hash = '#/';
-  useAgain(result.request, photo);
+  useAgain(asked, photo);
   notice('result.used');
 }
 
@@ -133,6 +143,8 @@ async function goOn(how) {
 }
 
 const refinable = () => Object.fromEntries(Object.entries(result.request.options ?? {}).filter(([name]) => name !== 'engine'));
+
+const figure = () => onMeasure([result.id], { pressed: $('#result-measure'), place: $('#result-error') });
 
 function drop() {
   $('#result').close();

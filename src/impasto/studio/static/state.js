@@ -8,8 +8,9 @@ export const state = {
   styles: [], // [{ id, weight }], one to eight
   mixing: false, // whether a tap adds a style or takes its place
   method: 'paint', // what the big button does: paint, or refine
-  options: { instant: {}, paint: {}, refine: {}, run: {} }, // what differs from the defaults
+  options: { instant: {}, paint: {}, refine: {}, tune: {}, run: {} }, // what differs from the defaults
   masks: {}, // id of a style -> id of an upload
+  protect: [], // what stays the photo: names of masks
   painting: null, // id of the job on the easel
 };
 
@@ -43,7 +44,7 @@ export function request(kind) {
   const chosen = { ...shared, ...state.options[kind] };
   const options = Object.fromEntries(Object.entries(chosen).filter(([name]) => names.has(name)));
   const weights = styleWeights();
-  const masks = kind === 'instant' ? masksInOrder() : [];
+  const masks = masksInOrder();
   if (weights.length && !masks.length) options.style_weights = weights;
   return {
     kind,
@@ -52,6 +53,7 @@ export function request(kind) {
     options,
     run: kind === 'instant' ? {} : { ...state.options.run },
     ...(masks.length ? { masks } : {}),
+    ...(state.protect.length ? { protect: [...state.protect] } : {}),
   };
 }
 
@@ -67,11 +69,12 @@ export function useAgain(asked, photo) {
   const kind = asked.kind;
   state.styles = asked.styles.map((id, index) => ({ id, weight: weights[index] ?? 50 }));
   state.mixing = state.styles.length > 1;
-  state.options = { instant: {}, paint: {}, refine: {}, run: { ...(asked.run ?? {}) } };
+  state.options = { ...state.options, instant: {}, paint: {}, refine: {}, run: { ...(asked.run ?? {}) } };
   state.options[kind] = preset ? { preset, ...options } : options;
   if (kind === 'refine') state.options.instant = { ...options };
   if (kind !== 'instant') state.method = kind;
   state.masks = Object.fromEntries((asked.masks ?? []).map((mask, index) => [asked.styles[index], mask]));
+  state.protect = [...(asked.protect ?? [])];
   state.painting = null;
   change('photo', { photo });
   change('styles');

@@ -1,0 +1,125 @@
+"""What a job asks for: checked, and written so that it can be asked again."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from impasto.errors import OptionError
+from impasto.options import TuneOptions
+from impasto.studio import shapes
+from impasto.studio.controls import SHEETS, checked_options, checked_run
+from impasto.studio.database import Row
+from impasto.studio.security import RefusedError
+from impasto.studio.storage import IDENTITY
+from impasto.studio.studio import Studio
+
+_MOST_TRIALS = 48
+
+
+def checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
+    """Check what a job asks for, and write it so that it can be asked again.
+
+    Raises:
+        RefusedError, OptionError: what cannot be done, in a sentence that names the field.
+    """
+    found: dict[str, Any] = {"kind": new.kind, "content": new.content, "styles": new.styles, "draft": new.draft}
+    masks: dict[str, Any] = {name: given for name in ("masks", "protect") if (given := getattr(new, name))}
+    if new.result is not None:
+        earlier = _from_result(studio, new)
+        masks = {name: earlier.pop(name) for name in ("masks", "protect") if name in earlier} | masks
+        found |= earlier
+    options = checked_options(new.kind, new.options)
+    if new.kind == "report" or new.results:
+        found |= _of_results(studio, new)
+        options = found.pop("options") | options
+    _check_inputs(studio, found)
+    _check_masks(studio, new.kind, found["styles"], masks)
+    if new.kind == "tune":
+        _check_trials(found["styles"], TuneOptions(**options))
+    found |= {"options": options, "run": checked_run(new.run)}
+    weights = options.get("style_weights")
+    if weights and len(weights) != len(found["styles"]):
+        raise OptionError(
+            f"--style-weights has {len(weights)} values for {len(found['styles'])} styles; give one for each style"
+        )
+    return found | masks
+
+
+def _check_inputs(studio: Studio, found: dict[str, Any]) -> None:
+    if found["content"] is None:
+        raise _refused("content is missing; give the id of an upload", "content")
+    if not found["styles"]:
+        raise _refused("styles is empty; give the id of a style", "styles")
+    _find(lambda: studio.gallery.upload(found["content"]), "content")
+    for style in found["styles"]:
+        _find(lambda style=style: studio.shelf.source(style), "styles")
+
+
+def _from_result(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
+    row = _result(studio, new.result or "", "result")
+    earlier = json.loads(row["request"])
+    others = new.content not in (None, earlier["content"]) or new.styles not in ([], earlier["styles"])
+    if new.kind != "refine" or others:
+        raise _refused("result goes with kind refine alone, and with its own content and styles", "result")
+    names = ("content", "styles", "masks", "protect")
+    return {name: earlier[name] for name in names if name in earlier} | {"result": new.result}
+
+
+def _of_results(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
+    """Find the photo and the styles that results are measured beside: their own, unless styles are named."""
+    if new.kind != "report":
+        raise _refused(f"results go with kind report alone, not with {new.kind}", "results")
+    if not new.results:
+        raise _refused("results is empty; give the ids of the results to measure", "results")
+    asked = [json.loads(_result(studio, each, "results")["request"]) for each in new.results]
+    contents = {each["content"] for each in asked}
+    if len(contents) > 1:
+        raise _refused("these results were painted from different photos; measure those of one photo at a time", "results")
+    if new.content not in (None, *contents):
+        raise _refused("content is not the photo that these results were painted from; leave it away", "content")
+    styles = [list(new.styles)] if new.styles else [each["styles"] for each in asked]
+    if any(each != styles[0] for each in styles):
+        raise _refused("these results were painted in different styles; measure those of one style at a time", "results")
+    weights = [each["options"].get("style_weights", []) for each in asked if each["styles"] == styles[0]]
+    shares = weights[0] if weights and all(each == weights[0] for each in weights) else []
+    options = {"style_weights": shares} if shares else {}
+    return {"content": contents.pop(), "styles": styles[0], "results": list(new.results), "options": options}
+
+
+def _result(studio: Studio, identity: str, field: str) -> Row:
+    row: Row = _find(lambda: studio.gallery.result(identity), field)
+    if row["kind"] in SHEETS:
+        raise _refused(f"result {identity} is a sheet and not a painted picture; give a picture", field)
+    return row
+
+
+def _check_masks(studio: Studio, kind: str, styles: Sequence[str], masks: dict[str, Any]) -> None:
+    for name, given in masks.items():
+        if kind in SHEETS:
+            raise _refused(f"{name} go with what is painted, not with {kind}; leave them away", name)
+        for mask in given:
+            if IDENTITY.fullmatch(mask):
+                _find(lambda mask=mask: studio.gallery.upload(mask), name)
+    if len(masks.get("masks", styles)) != len(styles):
+        raise _refused(f"masks has {len(masks['masks'])} pictures for {len(styles)} styles; give one for each style", "masks")
+
+
+def _check_trials(styles: Sequence[str], options: TuneOptions) -> None:
+    if len(styles) > 1:
+        raise _refused(f"tune tries one style at a time, and styles has {len(styles)}; give one", "styles")
+    names = ("strengths", "strokes") if options.recipe == "instant" else ("content_weights", "style_scales")
+    across, down = (len(getattr(options, name)) for name in names)
+    if not options.wanted_style and across * down > _MOST_TRIALS:
+        raise OptionError(f"--{names[0]} and {names[1]} make {across * down} trials; at most {_MOST_TRIALS} are made")
+
+
+def _refused(sentence: str, field: str) -> RefusedError:
+    return RefusedError(422, "option", sentence, field)
+
+
+def _find(look: Any, field: str) -> Any:
+    """Look something up that the body names; what is not there is wrong in the body, not in the address."""
+    try:
+        return look()
+    except LookupError as error:
+        raise _refused(str(error.args[0]), field) from error

@@ -1,0 +1,94 @@
+// Two kinds of jobs whose result is a sheet: results are measured, and settings are tried.
+
+import { order } from './api.js';
+import { Controls } from './controls.js';
+import { $, openDialog, say, set } from './dom.js';
+import * as jobs from './jobs.js';
+import { clearError, notice, showError, showErrorText } from './notices.js';
+import { words } from './painting.js';
+import { showResult } from './result.js';
+import { change, fieldsOf, on, state } from './state.js';
+
+let tried = null; // id of the job in the dialog
+
+export function setUpTrials() {
+  const changed = (name, value) => {
+    const options = { ...state.options.tune };
+    if (value === undefined) delete options[name];
+    else options[name] = value;
+    state.options = { ...state.options, tune: options };
+    change('options', {}, { kind: 'tune', isFinal: true });
+  };
+  const controls = new Controls({ fields: fieldsOf('tune'), values: state.options.tune, changed, isPlace: false });
+  $('#tune-basic').append(...controls.elements((field) => field.basic && field.name !== 'size'));
+  $('#tune-more').append(...controls.elements((field) => !field.basic || field.name === 'size'));
+  on('options', ({ whole }) => whole && controls.show({ values: state.options.tune }));
+  $('#tune-open').addEventListener('click', open);
+  $('#tune-start').addEventListener('click', begin);
+  $('#tune-stop').addEventListener('click', () => tried && jobs.stop(tried, 'finish').catch(failed));
+  jobs.on('job', (job) => job.id === tried && show(job));
+}
+
+function open() {
+  if (!state.photo) {
+    showErrorText($('#photo-error'), 'error.no_photo', {}, $('#choose-photo'));
+    $('#choose-photo').focus();
+    return;
+  }
+  clearError($('#tune-error'));
+  openDialog($('#tune'));
+}
+
+async function begin() {
+  clearError($('#tune-error'));
+  set($('#tune-start'), 'disabled', true);
+  try {
+    const styles = state.styles.slice(0, 1).map((each) => each.id);
+    const job = await order({ kind: 'tune', content: state.photo.id, styles, options: { ...state.options.tune } });
+    tried = job.id;
+    show(jobs.take(job));
+  } catch (error) {
+    failed(error);
+  }
+}
+
+function failed(error) {
+  set($('#tune-start'), 'disabled', null);
+  showError($('#tune-error'), error);
+}
+
+function show(job) {
+  const isOver = jobs.hasEnded(job);
+  set($('#tune-start'), 'disabled', !isOver);
+  $('#tune-going').hidden = isOver;
+  $('#tune-stop').hidden = job.state !== 'running' || !job.progress;
+  const [line, vars] = words(job);
+  say($('#tune-line'), line, vars);
+  if (job.progress) $('#tune-bar').value = job.progress.share;
+  else $('#tune-bar').removeAttribute('value');
+  $('#tune-sheet').hidden = !job.preview;
+  if (job.preview) set($('#tune-sheet'), 'src', job.preview);
+  if (!isOver) return;
+  tried = null;
+  if (job.state === 'failed') failed(job.error);
+  else if (job.state === 'done' && $('#tune').open) {
+    $('#tune').close();
+    showResult(job.result);
+  } else if (job.state === 'done') notice('tune.ready');
+}
+
+/** Measure results, and show their figures. */
+export async function measure(ids, { pressed, place }) {
+  clearError(place);
+  set(pressed, 'aria-busy', 'true');
+  set(pressed, 'disabled', true);
+  try {
+    const job = await jobs.ended(await order({ kind: 'report', results: ids, priority: 3 }));
+    if (job.state === 'failed') throw job.error;
+    if (job.state === 'done') await showResult(job.result);
+  } catch (error) {
+    showError(place, error);
+  }
+  set(pressed, 'aria-busy', null);
+  set(pressed, 'disabled', null);
+}

@@ -1,0 +1,262 @@
+"""What jobs of the studio do with masks, with results that are measured, and with settings that are tried."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+pytest.importorskip("fastapi")
+
+import studio_pieces as pieces
+from impasto.report import KINDS as FIGURES
+from impasto.studio.app import create_app
+from impasto.studio.controls import KINDS
+from impasto.studio.settings import Settings
+from impasto.studio.storage import new_identity
+from impasto.studio.studio import Studio
+
+API = "/api/v1"
+STYLE, OTHER = "seurat-grande-jatte", "monet-etretat"
+SMALL = {"size": 64, "smallest_size": 64, "steps": 6}
+
+
+# ---------------------------------------------------------------------------------------------------- what is taken
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    found: Studio = create_app(Settings(data=tmp_path / "data")).state.studio
+    yield found
+    found.database.close()
+
+
+@pytest.fixture
+def client(studio: Studio) -> pieces.Local:
+    app = create_app(studio.settings)
+    app.state.studio.database.close()
+    app.state.studio = studio
+    return pieces.Local(app)
+
+
+def uploaded(studio: Studio) -> str:
+    identity = new_identity("u")
+    facts = {"name": "photo.jpg", "width": 96, "height": 64, "bytes": 9, "disk": 9, "sha256": "0" * 64, "notes": []}
+    studio.gallery.add_upload(identity, facts)
+    return identity
+
+
+def kept(studio: Studio, client: pieces.Local, upload: str, kind: str = "instant", **asked: Any) -> str:
+    """Put a result into the gallery as if a worker had made it."""
+    body = {"kind": kind, "content": upload, "styles": [STYLE], **asked}
+    job = studio.jobs.get(client.post(f"{API}/jobs", json=body).json()["id"])
+    studio.jobs.take(KINDS[kind].lane)
+    said = {"width": 96, "height": 64, "bytes": 9, "disk": 9, "suffix": ".png", "seconds": 1.0}
+    row = studio.result(job, {**said, "record": {"content": {"name": "photo.jpg"}}})
+    studio.jobs.finish(job["id"], row)
+    return str(row["id"])
+
+
+@pytest.mark.parametrize("kind", ["instant", "paint", "refine"])
+def test_whatever_paints_takes_masks_and_what_stays_the_photo(client: pieces.Local, studio: Studio, kind: str) -> None:
+    upload = uploaded(studio)
+    asked = {"kind": kind, "content": upload, "styles": [STYLE], "masks": [upload], "protect": ["auto:skin", upload]}
+    job = client.post(f"{API}/jobs", json=asked).json()
+    assert (job["request"]["masks"], job["request"]["protect"]) == ([upload], ["auto:skin", upload])
+    assert client.post(f"{API}/jobs", json=job["request"]).status_code == 201  # as it is shown
+    order = studio.order(studio.jobs.get(job["id"]))
+    assert [each["kind"] for each in (*order["masks"], *order["protect"])] == ["picture", "word", "picture"]
+    assert client.delete(f"{API}/uploads/{upload}").status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"masks": ["/etc/passwd"]}, "masks", "masks"),
+        ({"protect": ["labels.png#ff0000"]}, "protect", "protect"),
+        ({"protect": ["u_0000000000000000"]}, "protect", "there is no upload"),
+        ({"masks": ["all", "not:all"]}, "masks", "masks has 2 pictures for 1 styles"),
+        ({"kind": "tune", "masks": ["all"]}, "masks", "not with tune"),
+        ({"kind": "tune", "styles": [STYLE, OTHER]}, "styles", "one style at a time"),
+        ({"kind": "tune", "options": {"strengths": [0.1] * 10, "strokes": [1] * 9}}, "strengths", "90 trials; at most 48"),
+        ({"kind": "tune", "options": {"wanted_style": 2}}, "wanted_style", "from 0 to 1"),
+        ({"kind": "report"}, "results", "results is empty"),
+        ({"kind": "report", "results": ["r_0000000000000000"]}, "results", "there is no result"),
+        ({"results": ["r_0000000000000000"]}, "results", "report alone"),
+    ],
+)
+def test_what_makes_no_sense_is_said_with_its_field(
+    client: pieces.Local, studio: Studio, changes: dict[str, Any], field: str, words: str
+) -> None:
+    body = {"kind": "paint", "content": uploaded(studio), "styles": [STYLE]} | changes
+    response = client.post(f"{API}/jobs", json=body)
+    assert response.status_code == 422
+    error = response.json()["error"]
+    assert error["field"] == field
+    assert words in error["message"]
+
+
+def test_a_report_finds_photo_styles_and_weights_by_itself(client: pieces.Local, studio: Studio) -> None:
+    upload, weights = uploaded(studio), {"styles": [STYLE, OTHER], "options": {"style_weights": [1, 3]}}
+    results = [kept(studio, client, upload, **weights) for _ in range(2)]
+    job = client.post(f"{API}/jobs", json={"kind": "report", "results": results}).json()
+    assert job["request"]["content"] == upload
+    assert job["request"]["styles"] == [STYLE, OTHER]
+    assert job["request"]["options"] == {"style_weights": [1, 3]}
+    assert client.post(f"{API}/jobs", json=job["request"]).status_code == 201
+    assert client.delete(f"{API}/results/{results[0]}").status_code == 409
+    order = studio.order(studio.jobs.get(job["id"]))
+    assert [Path(each["path"]).name for each in order["results"]] == [f"{each}.png" for each in results]
+
+
+def test_results_that_cannot_stand_on_one_scale_are_not_measured_together(client: pieces.Local, studio: Studio) -> None:
+    upload = uploaded(studio)
+    one, other = kept(studio, client, upload), kept(studio, client, upload, styles=[OTHER])
+    elsewhere = kept(studio, client, uploaded(studio))
+    sheet = kept(studio, client, upload, "report", results=[one])
+    for results, words in (([one, elsewhere], "different photos"), ([one, other], "different styles"), ([sheet], "is a sheet")):
+        error = client.post(f"{API}/jobs", json={"kind": "report", "results": results}).json()["error"]
+        assert error["field"] == "results"
+        assert words in error["message"]
+    named = {"kind": "report", "results": [one, other], "styles": [STYLE]}
+    assert client.post(f"{API}/jobs", json=named).status_code == 201
+
+
+def test_a_masked_result_is_refined_under_its_masks(client: pieces.Local, studio: Studio) -> None:
+    upload = uploaded(studio)
+    result = kept(studio, client, upload, masks=["gradient:left-right"], protect=["auto:sky"])
+    job = client.post(f"{API}/jobs", json={"kind": "refine", "result": result}).json()
+    assert (job["request"]["masks"], job["request"]["protect"]) == (["gradient:left-right"], ["auto:sky"])
+
+
+# ---------------------------------------------------------------------------------------------------- what is made
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pieces.Program]:
+    program = pieces.started(tmp_path_factory.mktemp("studio") / "data")
+    yield program
+    assert "Traceback" not in pieces.ended(program)
+
+
+@pytest.fixture(scope="module")
+def upload(running: pieces.Program) -> str:
+    return running.upload(pieces.photo((160, 120)))
+
+
+def done(running: pieces.Program, **body: Any) -> dict[str, Any]:
+    """Ask for a job, wait for it, and return its result with its record."""
+    answer = running.client.post("/jobs", json=body)
+    assert answer.status_code == 201, answer.text
+    job = running.wait_until(answer.json()["id"], "done", "failed")
+    assert job["error"] is None, job
+    return running.client.get(f"/results/{job['result']}").json()  # type: ignore[no-any-return]
+
+
+def pixels(running: pieces.Program, address: str, size: tuple[int, int] = (64, 48)) -> np.ndarray:
+    content = running.client.get(address.removeprefix(API)).content
+    return np.asarray(PIL.Image.open(io.BytesIO(content)).convert("RGB").resize(size), np.float32)
+
+
+def half(running: pieces.Program) -> str:
+    mask = PIL.Image.new("L", (160, 120), 0)
+    mask.paste(255, (0, 0, 80, 120))
+    stream = io.BytesIO()
+    mask.save(stream, "PNG")
+    return running.upload(stream.getvalue(), "mask.png")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "options"), [("paint", SMALL), ("refine", {"size": 64, "refine_seconds": 1})])
+def test_what_no_mask_covers_and_what_is_protected_stays_the_photo(
+    running: pieces.Program, upload: str, kind: str, options: dict[str, Any]
+) -> None:
+    common = {"kind": kind, "content": upload, "styles": [STYLE], "options": {**options, "feather": 0}}
+    masked = done(running, **common, masks=[half(running)])
+    protected = done(running, **common, protect=[half(running)])
+    photo = pixels(running, f"{API}/uploads/{upload}/image")
+    left, right = (np.abs(pixels(running, each["image"]) - photo)[:, :28].mean() for each in (masked, protected))
+    assert left > 3 * right
+    assert left > 5
+    assert right < 3  # what a JPEG and a change of size leave
+    assert masked["record"]["masks"]["style_masks"][0]["name"] == "mask.png"
+    assert protected["record"]["masks"]["protect"][0]["name"] == "mask.png"
+
+
+@pytest.mark.slow
+def test_a_masked_painting_goes_on_under_its_mask(running: pieces.Program, upload: str) -> None:
+    body = {"kind": "paint", "content": upload, "styles": [STYLE], "masks": [half(running)], "options": {**SMALL, "feather": 0}}
+    first = done(running, **body)
+    more = running.client.post(f"/jobs/{first['job']}/continue", json={"steps": 3}).json()
+    ended = running.wait_until(more["id"], "done", "failed")
+    assert ended["error"] is None
+    photo = pixels(running, f"{API}/uploads/{upload}/image")
+    found = np.abs(pixels(running, f"{API}/results/{ended['result']}/image") - photo)
+    assert found[:, :28].mean() > 3 * found[:, 36:].mean()
+
+
+@pytest.mark.slow
+def test_a_black_mask_fails_with_its_sentence(running: pieces.Program, upload: str) -> None:
+    body = {"kind": "paint", "content": upload, "styles": [STYLE], "masks": ["not:all"], "options": SMALL}
+    job = running.wait_until(running.client.post("/jobs", json=body).json()["id"], "failed")
+    assert job["error"]["code"] == "option"
+    assert "black all over" in job["error"]["message"]
+    assert job["error"]["field"] == "masks"
+
+
+@pytest.mark.slow
+def test_results_are_measured_side_by_side(running: pieces.Program, upload: str, tmp_path: Path) -> None:
+    body = {"kind": "instant", "content": upload, "styles": [STYLE]}
+    results = [done(running, **body, options={"size": 64, "strength": strength})["id"] for strength in (0.2, 1.0)]
+    found = done(running, kind="report", results=results)
+    assert found["kind"] == "report"
+    assert [each["name"] for each in found["record"]["figures"]] == list(FIGURES)
+    weak, strong = found["record"]["reports"]
+    assert weak["style_closed"] < strong["style_closed"]
+    assert weak["result"].startswith("1. ")
+    assert found["width"] > 2 * found["height"] > 0  # the photo and two results beside each other
+    path = tmp_path / "sheet.png"
+    path.write_bytes(running.client.get(f"/results/{found['id']}/export").content)
+    command = [sys.executable, "-m", "impasto", "paint", "--replay", str(path), "-o", str(tmp_path / "again.png")]
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 2  # a sheet is no painting, and that is said in a sentence
+    assert "Traceback" not in again.stderr
+
+
+@pytest.mark.slow
+def test_settings_are_tried_on_a_sheet_with_previews(running: pieces.Program, upload: str) -> None:
+    options = {"size": 64, "strengths": [0.3, 1.0], "strokes": [1.0]}
+    job = running.client.post("/jobs", json={"kind": "tune", "content": upload, "styles": [STYLE], "options": options}).json()
+    with running.client.stream("GET", f"/jobs/{job['id']}/events") as response:
+        told = [each["data"] for each in pieces.events(response)]
+    assert told[-1]["state"] == "done", told[-1]
+    assert told[-1]["progress"]["step"] == told[-1]["progress"]["steps"] == 2
+    assert told[-1]["preview"]
+    record = running.client.get(f"/results/{told[-1]['result']}").json()["record"]
+    assert [each["options"] for each in record["trials"]] == [
+        {"strength": 0.3, "stroke": 1.0},
+        {"strength": 1.0, "stroke": 1.0},
+    ]
+    assert record["best"] == 1
+    assert record["found"] is None
+
+
+@pytest.mark.slow
+def test_a_wanted_share_of_the_style_is_searched_and_can_be_finished_early(running: pieces.Program, upload: str) -> None:
+    body = {"kind": "tune", "content": upload, "styles": [STYLE]}
+    found = done(running, **body, options={"size": 64, "wanted_style": 0.4})["record"]
+    assert found["found"]
+    best = found["trials"][found["best"]]
+    assert abs(best["report"]["style_closed"] - 0.4) <= 0.01
+    job = running.client.post("/jobs", json={**body, "options": {"recipe": "paint", "size": 64, "steps": 4}}).json()["id"]
+    while not (running.client.get(f"/jobs/{job}").json()["progress"] or {}).get("step"):
+        assert running.client.get(f"/jobs/{job}").json()["state"] in ("queued", "running")
+    assert running.client.post(f"/jobs/{job}/finish").status_code == 202
+    ended = running.wait_until(job, "done", "failed")
+    record = running.client.get(f"/results/{ended['result']}").json()["record"]
+    assert 1 <= len(record["trials"]) < 9
