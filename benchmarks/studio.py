@@ -5,6 +5,7 @@ python benchmarks/studio.py [--only start|first|previews|clients|wrk|hostile|kil
 
 import argparse
 import contextlib
+import importlib
 import io
 import os
 import random
@@ -253,18 +254,18 @@ def hostile(rounds: int) -> None:
     The first round is not counted: it loads the readers of formats that no good picture needed yet.
     """
     sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
-    from studio_hostile import HOSTILE, RUBBISH
+    files = importlib.import_module("studio_hostile")
 
     with studio() as running:
         good = photo((800, 600))
         upload, wrong = running.upload(good), []
         before = running.memory()
         for number in range(rounds + 1):
-            for name, data in HOSTILE.items():
+            for name, data in files.HOSTILE.items():
                 answer = running.client.post("/uploads", params={"name": name}, content=data)
                 if not 400 <= answer.status_code < 500:
                     wrong.append(f"{name}: {answer.status_code}")
-            for name, data in RUBBISH.items():
+            for name, data in files.RUBBISH.items():
                 if not _is_refused(running.port, data):
                     wrong.append(name)
             if number == 0:
@@ -272,7 +273,7 @@ def hostile(rounds: int) -> None:
         after = running.memory()
         upload = running.upload(good)
         job = running.wait(running.submit("instant", upload, draft=True, size=256), "done", "failed")
-    count = len(HOSTILE) + len(RUBBISH)
+    count = len(files.HOSTILE) + len(files.RUBBISH)
     megabytes = " -> ".join("/".join(f"{each / 1e6:.0f}" for each in found) for found in (before, first, after))
     ratios = ", ".join(
         f"{name} {late / early:.3f}" for name, early, late in zip(("server", "workers"), first, after, strict=True)
