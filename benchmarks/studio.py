@@ -31,6 +31,8 @@ import PIL.Image
 import skimage.data
 
 _STYLE = "seurat-grande-jatte"
+_FULL = 429
+"""What the studio answers when its queue is full."""
 _WIDE = (4000, 3000)
 
 
@@ -339,8 +341,10 @@ def _insist(running: Studio, upload: str, key: str) -> str:
         ("instant", {"size": 128}) if key.endswith("0") else ("paint", {"size": 64, "smallest_size": 64, "steps": 40})
     )
     body = {"kind": kind, "content": upload, "styles": [_STYLE], "options": options}
-    with contextlib.suppress(httpx.TransportError, KeyError):
-        return str(running.client.post("/jobs", json=body, headers={"Idempotency-Key": key}).json()["id"])
+    with contextlib.suppress(httpx.TransportError):
+        while (answer := running.client.post("/jobs", json=body, headers={"Idempotency-Key": key})).status_code == _FULL:
+            time.sleep(0.5)
+        return str(answer.json()["id"])
     return ""
 
 
