@@ -133,7 +133,9 @@ export function choose(id) {
 }
 
 function mix(isMixing) {
-  change('styles', { mixing: isMixing, styles: isMixing ? state.styles : state.styles.slice(0, 1) });
+  const styles = isMixing ? state.styles : state.styles.slice(0, 1);
+  const isAnotherPicture = styles.length !== state.styles.length;
+  change(isAnotherPicture ? 'styles' : 'mixing', { mixing: isMixing, styles });
 }
 
 function show() {
