@@ -63,7 +63,7 @@ def order(tmp_path: Path, **options: Any) -> dict[str, Any]:
     photo.write_bytes(pieces.photo((96, 96)))
     source = {"path": str(photo), "name": "photo.jpg", "kind": "picture"}
     names = {"work": str(tmp_path / "work"), "result": str(tmp_path / "result")}
-    rest = {"masks": [], "run": {}, "draft": False, "stood": None, "finish": False}
+    rest = {"masks": [], "protect": [], "run": {}, "draft": False, "stood": None, "finish": False}
     return {"do": "paint", "content": source, "styles": [source], "options": {"size": 64, **options}, **names, **rest}
 
 

@@ -289,7 +289,7 @@ def _styles(order: Message) -> tuple[Style, ...]:
 
 def _masking(order: Message, photo: Picture, styles: tuple[Style, ...]) -> Masking:
     """Read the masks: uploads, and names of what is computed."""
-    where, kept = ([_mask(each) for each in order.get(name) or ()] for name in ("masks", "protect"))
+    where, kept = ([_mask(each) for each in order[name]] for name in ("masks", "protect"))
     return read_masking(MaskSources(style_masks=tuple(where), protect=tuple(kept)), photo, styles)
 
 
