@@ -107,8 +107,7 @@ def to_space(image: Image, space: ColorSpace) -> Planes:
     known = _SPACES[space]
     if known.curve is None:
         return _mixed(image, known.outer)
-    linear = torch.where(image > 0.04045, ((image.clamp_min(0) + 0.055) / 1.055).pow(2.4), image / 12.92)
-    return _mixed(known.curve(_mixed(linear, known.inner)), known.outer)
+    return _mixed(known.curve(_mixed(to_linear(image), known.inner)), known.outer)
 
 
 def from_space(planes: Planes, space: ColorSpace) -> Image:
@@ -117,8 +116,17 @@ def from_space(planes: Planes, space: ColorSpace) -> Image:
     picture = _mixed(planes, known.outer, inverse=True)
     if known.back is None:
         return picture
-    linear = _mixed(known.back(picture), known.inner, inverse=True)
-    return torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(0.001).pow(1 / 2.4) - 0.055, 12.92 * linear)
+    return from_linear(_mixed(known.back(picture), known.inner, inverse=True))
+
+
+def to_linear(image: Tensor) -> Tensor:
+    """Return the amounts of light that sRGB stands for; of any shape, without bounds."""
+    return torch.where(image > 0.04045, ((image.clamp_min(0) + 0.055) / 1.055).pow(2.4), image / 12.92)
+
+
+def from_linear(light: Tensor) -> Tensor:
+    """Return the sRGB of amounts of light; the inverse of :func:`to_linear`."""
+    return torch.where(light > 0.0031308, 1.055 * light.clamp_min(0.001).pow(1 / 2.4) - 0.055, 12.92 * light)
 
 
 def in_gamut(planes: Planes, space: ColorSpace) -> Image:

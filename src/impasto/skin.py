@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from impasto.color import from_linear, to_linear
 from impasto.images import resize
 from impasto.superpixels import seen_small, without_holes, without_specks
 from impasto.tensors import Image, Mask
@@ -123,25 +124,24 @@ def _lights(small: Array) -> list[Array]:
 def _in_white_light(small: Array, light: Array) -> Array:
     """Return the picture as it would be if a light were white."""
     linear = _linear(small) * (light.mean() / light)
-    return _encoded(np.clip(linear / max(1.0, float(np.percentile(linear, 99.5))), 0, 1))
+    exposed = np.clip(linear / max(1.0, float(np.percentile(linear, 99.5))), 0, 1)
+    seen: Array = from_linear(torch.from_numpy(exposed)).numpy()
+    return seen
 
 
-def _linear(encoded: Array) -> Array:
-    return np.asarray(np.where(encoded <= 0.04045, encoded / 12.92, ((np.maximum(encoded, 0) + 0.055) / 1.055) ** 2.4))
-
-
-def _encoded(linear: Array) -> Array:
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055)
+def _linear(small: Array) -> Array:
+    light: Array = to_linear(torch.from_numpy(small)).numpy()
+    return light
 
 
 def _closed(found: Array) -> Array:
     """Take along what lies between places of skin that are near to each other: the palm between fingers and wrist."""
     from scipy.ndimage import distance_transform_edt
 
-    reach = 0.02 * max(found.shape)
-    padded = np.pad(found, round(reach) + 1)
     if not found.any():
         return found
+    reach = 0.02 * max(found.shape)
+    padded = np.pad(found, round(reach) + 1)
     near = distance_transform_edt(~padded) <= reach
     closed = distance_transform_edt(near) > reach
     inner = round(reach) + 1
