@@ -129,7 +129,6 @@ class Status(BaseModel):
     queue_limit: int
     disk: Disk
     limits: Bounds
-    live: bool
     event: int
 
 

@@ -42,7 +42,6 @@ async def status(studio: Here) -> Response:
                 "job_seconds": limits.job_seconds,
                 "memory_bytes": limits.memory_bytes,
             },
-            "live": True,
             "event": studio.database.event(),
         }
     )

@@ -63,7 +63,6 @@ function setUpEverything() {
   });
   jobs.connect();
   // A studio that offers the webcam page says so in its status.
-  $('#live-link').hidden = !facts.status.live;
 }
 
 function restoreOptions({ options, method, mixing }) {
