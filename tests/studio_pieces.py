@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import PIL.Image
+import pytest
 import skimage.data
 
 PORT = 7860
@@ -122,12 +123,32 @@ def started(data: Path, port: int | None = None, *words: str, ready: bool = True
     raise AssertionError(f"no studio after three minutes: {log.read_text()}")
 
 
+def comes_true(what: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Wait for what another process does soon after its answer has come."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not what():
+        time.sleep(0.1)
+    return what()
+
+
 def ended(running: Program) -> str:
     """End a studio in order, and return what it said."""
     running.client.close()
     running.program.terminate()
     assert running.program.wait(timeout=60) in (0, -15, 143), running.log.read_text()
     return running.log.read_text()
+
+
+@pytest.fixture(name="running", scope="module")
+def running_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    program = started(tmp_path_factory.mktemp("studio") / "data")
+    yield program
+    assert "Traceback" not in ended(program)
+
+
+@pytest.fixture(name="upload", scope="module")
+def uploaded_photo(running: Program) -> str:
+    return running.upload(photo((160, 120)))
 
 
 def events(response: httpx.Response) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,9 @@ from impasto.studio.controls import KINDS
 from impasto.studio.settings import Settings
 from impasto.studio.storage import new_identity
 from impasto.studio.studio import Studio
+from studio_pieces import running_program, uploaded_photo
+
+FIXTURES = (running_program, uploaded_photo)
 
 API = "/api/v1"
 STYLE, OTHER = "seurat-grande-jatte", "monet-etretat"
@@ -135,18 +138,6 @@ def test_a_masked_result_is_refined_under_its_masks(client: pieces.Local, studio
 
 
 # ---------------------------------------------------------------------------------------------------- what is made
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pieces.Program]:
-    program = pieces.started(tmp_path_factory.mktemp("studio") / "data")
-    yield program
-    assert "Traceback" not in pieces.ended(program)
-
-
-@pytest.fixture(scope="module")
-def upload(running: pieces.Program) -> str:
-    return running.upload(pieces.photo((160, 120)))
 
 
 def done(running: pieces.Program, **body: Any) -> dict[str, Any]:

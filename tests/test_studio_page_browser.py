@@ -14,14 +14,10 @@ pytest.importorskip("selenium")
 from selenium.webdriver import ActionChains, Keys
 
 import studio_pieces as pieces
-from studio_browser import CHROMIUM, DRIVER, PAINTED, Browser, open_browser, running_studio, small_picture
+from studio_browser import IN_A_BROWSER, PAINTED, Browser, open_browser, running_studio, small_picture
 
 FIXTURES = (open_browser, running_studio, small_picture)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with its chromedriver"),
-]
+pytestmark = IN_A_BROWSER
 
 LITTLE = {"size": "128", "steps": "25"}
 

@@ -16,14 +16,10 @@ pytest.importorskip("selenium")
 from selenium.webdriver import Keys
 
 import studio_pieces as pieces
-from studio_browser import CHROMIUM, DRIVER, Browser, open_browser, running_studio, small_picture
+from studio_browser import IN_A_BROWSER, Browser, open_browser, running_studio, small_picture
 
 FIXTURES = (open_browser, running_studio, small_picture)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with its chromedriver"),
-]
+pytestmark = IN_A_BROWSER
 
 
 def test_a_phone_shows_one_column_with_the_buttons_in_reach(browser: Callable[..., Browser], picture: Path) -> None:

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +22,11 @@ import pytest
 import studio_pieces as pieces
 from impasto import images
 from studio_hostile import HOSTILE, RUBBISH
+from studio_pieces import running_program, uploaded_photo
 
+FIXTURES = (running_program, uploaded_photo)
 pytestmark = pytest.mark.slow
 STYLE = "seurat-grande-jatte"
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pieces.Program]:
-    program = pieces.started(tmp_path_factory.mktemp("studio") / "data")
-    yield program
-    assert "Traceback" not in pieces.ended(program)
-
-
-@pytest.fixture(scope="module")
-def upload(running: pieces.Program) -> str:
-    return running.upload(pieces.photo((160, 120)))
 
 
 def opened(response: httpx.Response) -> PIL.Image.Image:
@@ -107,7 +96,7 @@ def test_several_results_go_into_one_file_and_on_one_sheet(running: pieces.Progr
         assert archive.testzip() is None
         assert archive.namelist() == ["photo.jpg", "photo-2.jpg"]
     assert opened(running.client.get("/results/sheet", params={"ids": ids, "columns": 2})).width > 2 * 64
-    assert list((running.data / "made").iterdir()) == []
+    assert pieces.comes_true(lambda: not list((running.data / "made").iterdir()))  # unlinked once it was sent
 
 
 def test_two_styles_with_masks_are_painted_where_they_should(running: pieces.Program, upload: str) -> None:
@@ -335,10 +324,7 @@ def test_the_workers_end_with_the_studio_however_it_ends(tmp_path: Path) -> None
     workers = running.workers()
     assert workers
     running.kill()
-    until = time.monotonic() + 60
-    while time.monotonic() < until and any(_lives(each) for each in workers):
-        time.sleep(0.1)
-    assert not any(_lives(each) for each in workers)
+    assert pieces.comes_true(lambda: not any(_lives(each) for each in workers))
 
 
 def _lives(process: int) -> bool:
