@@ -625,9 +625,3 @@ def test_the_predicted_time_grows_with_the_steps_and_keeps_to_the_seconds_allowe
     )
     assert many == pytest.approx(10 * few)
     assert limited == 3.0
-
-
-def test_steps_that_were_left_open_suit_the_encoder() -> None:
-    slim, full = Vgg((4, 4, 4, 4, 4)), Vgg((64, 4, 4, 4, 4))
-    assert gatys.with_steps(PaintOptions(), slim).steps < gatys.with_steps(PaintOptions(), full).steps
-    assert gatys.with_steps(PaintOptions(steps=7), full).steps == 7

@@ -68,7 +68,7 @@ def test_an_unknown_option_is_refused_with_the_nearest() -> None:
         ({"size": 31}, "--size is 31; it must be a number from 32 to 100000"),
         ({"size": 512.5}, "--size is 512.5; it must be a whole number"),
         ({"size": "512"}, "--size is '512'; it must be a whole number"),
-        ({"steps": -1}, "--steps is -1; it must be a number from 0 to 1e+06"),
+        ({"steps": -1}, "--steps is -1; it must be a number from 1 to 1e+06"),
         ({"steps": True}, "--steps is True; it must be a whole number"),
         ({"style_weight": -1}, "--style-weight is -1; it must be a number from 0 to"),
         ({"content_weight": math.nan}, "--content-weight is nan; it must be a number from 0 to"),

@@ -306,6 +306,15 @@ def test_a_preset_means_the_same_whatever_range_the_network_takes(name: str, nar
 # ---------------------------------------------------------------------------------------------------- choosing
 
 
+def test_another_encoder_has_numbers_of_its_own_unless_they_are_given() -> None:
+    slim, full = paint_options(), paint_options(encoder="vgg19")
+    assert slim == PaintOptions()
+    assert full == PaintOptions(encoder="vgg19", **presets.FULL_NETWORK)
+    assert full.steps > slim.steps
+    assert paint_options(encoder="vgg19", steps=7, margin=0.1) == full.changed(steps=7, margin=0.1)
+    assert paint_options("gatys2015", encoder="vgg19") == PRESETS["gatys2015"].changed(encoder="vgg19")
+
+
 def test_options_start_from_a_preset_and_change_it() -> None:
     found = paint_options("neural-style", steps=7)
     assert found == PRESETS["neural-style"].changed(steps=7)

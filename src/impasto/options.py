@@ -116,8 +116,8 @@ class PaintOptions:
     border: Border = "mixed"
     """What the network sees beyond the edge: zero (as trained; darkens edges), replicate, reflect, mixed (zero where deep)."""
 
-    margin: float = 0.0
-    """Painted beyond the edge and cut away at the end, as a share of the longer side, 0 to 0.25; against frames."""
+    margin: float = 0.015
+    """Painted beyond the edge and cut away, as a share of the longer side, 0 to 0.25; 0 under another encoder than the slim."""
 
     canvas: Canvas = "soft-chroma"
     """What is optimised: pixels, colour at half the resolution of light (no coloured noise), or a Laplacian pyramid."""
@@ -134,8 +134,8 @@ class PaintOptions:
     optimizer: Optimizer = "adam"
     """adam (quick, any precision), lbfgs (full precision, more memory) or rmsprop (what STROTSS takes)."""
 
-    steps: int = 0
-    """Optimisation steps at every size; 0: as many as suit the encoder, 45 for vgg19-slim and 100 for the full network."""
+    steps: int = 43
+    """Optimisation steps at every size; 84 under another encoder than vgg19-slim."""
 
     first_steps: int = 0
     """Optimisation steps at the first, coarsest size; 0: as many as at the others."""
@@ -244,7 +244,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "structure_weight": (0, 1e9),
     "margin": (0, 0.25),
     "init_noise": (0, 1),
-    "steps": (0, 1_000_000),
+    "steps": (1, 1_000_000),
     "first_steps": (0, 1_000_000),
     "learning_rate": (1e-9, 1e3),
     "averaging": (0, 0.999999),

@@ -15,7 +15,6 @@ import torch
 
 from impasto.arithmetic import Arithmetic, choose_arithmetic
 from impasto.encoders import Vgg, load_encoder
-from impasto.encoders.vgg import FULL_WIDTHS
 from impasto.engine import Descent, Plan, Size, Step, pyramid
 from impasto.errors import OptionError
 from impasto.guides import guides_at, receptive_field
@@ -179,7 +178,6 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     check_pictures(content, styles, options)
     check_colors(styles, options)
     encoder = load_encoder(options.encoder, pooling=options.pooling, border=options.border)
-    options = with_steps(options, encoder)
     check_layers(encoder, options)
     check_named_styles(styles, encoder)
     check_statistics(styles, options, masking)
@@ -208,11 +206,6 @@ def masked(easel: Easel, masking: Masking, size: Size) -> Easel:
         shape = (start.shape[-2], start.shape[-1])
         start = torch.lerp(start, resize(easel.content, shape), resize(layout.kept, shape))
     return replace(easel, layout=layout, start=start)
-
-
-def with_steps(options: PaintOptions, encoder: Vgg) -> PaintOptions:
-    """Settle how many steps suit the encoder, where that was left open: the slim one is less exact and settles sooner."""
-    return options if options.steps else options.changed(steps=100 if encoder.widths[0] >= FULL_WIDTHS[0] else 45)
 
 
 def resumed(easel: Easel, resumption: Resumption) -> Easel:

@@ -85,6 +85,9 @@ def _published(preset: str, **constants: Any) -> PaintOptions:
     return PaintOptions(preset=preset, **{**_PUBLISHED, **constants})
 
 
+FULL_NETWORK: dict[str, Any] = {"content_weight": 0.23, "steps": 84, "betas": (0.94, 0.94), "margin": 0.0}
+"""What suits the full network in the place of the slim one: it follows longer, and paints its corners without a margin."""
+
 PRESETS: dict[str, PaintOptions] = {
     "impasto": PaintOptions(),
     # Gatys, Ecker and Bethge 2015 (arXiv:1508.06576): conv1_1 ... conv5_1 with w_l = 1/5, content conv4_2, alpha/beta = 1e-3,
@@ -254,6 +257,8 @@ RECIPE_IGNORES = (
 def paint_options(preset: str = "impasto", recipe: str = "paint", **changes: Any) -> PaintOptions:
     """Return a preset's, or a whole recipe's, options with some changed.
 
+    The preset ``impasto`` has other numbers for another encoder than the slim one, see :data:`FULL_NETWORK`.
+
     Raises:
         OptionError: if the preset, the recipe or an option is unknown, or a value not allowed.
     """
@@ -266,4 +271,5 @@ def paint_options(preset: str = "impasto", recipe: str = "paint", **changes: Any
         raise OptionError(f"preset {preset!r} is not known{nearest_name(preset, PRESETS)}")
     if "style_layers" in changes and "layer_weights" not in changes:
         changes["layer_weights"] = ()
-    return PRESETS[preset].changed(**changes)
+    suited = FULL_NETWORK if preset == "impasto" and changes.get("encoder", "vgg19-slim") != "vgg19-slim" else {}
+    return PRESETS[preset].changed(**suited | changes)
