@@ -1,6 +1,8 @@
 """The engine: it descends, says where it is, keeps the time, and gets over a loss that goes wrong."""
 
 import math
+import subprocess
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import impasto.engine
+from impasto.adam import Adam
 from impasto.encoders import Vgg
 from impasto.engine import (
     Average,
@@ -28,6 +31,7 @@ from impasto.engine import (
     optimize,
     pyramid,
     restore_momentum,
+    set_rate,
 )
 from impasto.losses import PIXELS, ContentLoss, Loss, Objective, StyleLoss
 from impasto.options import Canvas, Optimizer
@@ -389,3 +393,46 @@ def test_the_time_left_is_told_from_the_speed_so_far(clock: Clock) -> None:
     step = plan.placed(Step(1, 2, 0, (100, 100), {}, picture()), 0, 2)
     assert (step.number, step.total, step.seconds) == (1, 5, 14.0)
     assert step.seconds_left == pytest.approx(0.001 * (14_000 + 3 * 44_000))
+
+
+# ---------------------------------------------------------------------------------------------------- adam
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.9), (0.94, 0.999), (0.0, 0.5)])
+def test_adam_takes_the_steps_of_torch(betas: tuple[float, float]) -> None:
+    ours, theirs = picture(2).requires_grad_(), picture(2).requires_grad_()
+    adam, reference = Adam([ours], lr=0.1, betas=betas), torch.optim.Adam([theirs], lr=0.1, betas=betas)
+    for number in range(20):
+        for optimizer, plane in ((adam, ours), (reference, theirs)):
+            set_rate(optimizer, 0.1 / (1 + number))
+            optimizer.zero_grad(set_to_none=True)
+            (plane - picture(3)).abs().pow(1.5).sum().backward()
+        adam.step(lambda: torch.zeros(()))
+        reference.step()
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    state, known = adam.state[ours], reference.state[theirs]
+    torch.testing.assert_close(state["exp_avg"], known["exp_avg"], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(state["exp_avg_sq"], known["exp_avg_sq"], rtol=1e-5, atol=1e-7)
+    assert state["step"] == known["step"] == 20
+
+
+def test_adam_leaves_alone_what_has_no_gradient() -> None:
+    moved, still = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    adam = Adam([moved, still], lr=0.1, betas=(0.9, 0.9))
+    adam.zero_grad()
+    moved.sum().backward()
+    assert adam.step(lambda: torch.tensor(3.0)) == 3
+    assert still.tolist() == [1, 1]
+    assert moved.tolist() == pytest.approx([0.9, 0.9])
+    adam.zero_grad(set_to_none=False)
+    assert moved.grad is not None
+    assert moved.grad.tolist() == [0, 0]
+
+
+def test_painting_loads_no_compiler() -> None:
+    program = """
+import sys, impasto, torch
+impasto.paint(torch.rand(1, 3, 40, 40), "seurat-grande-jatte", size=40, smallest_size=40, steps=2)
+assert "torch._dynamo" not in sys.modules, "a second and a half more before painting starts"
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

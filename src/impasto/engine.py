@@ -8,11 +8,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from impasto.adam import Adam
 from impasto.canvas import to_image, to_planes
 from impasto.images import resize
 from impasto.losses import PIXELS, Objective
@@ -77,7 +79,7 @@ class Step:
 class Momentum:
     """What the optimizer knows at the end of a size and passes on to the next: its state for each plane."""
 
-    states: list[dict[str, Tensor]] = field(default_factory=list)
+    states: list[dict[str, Any]] = field(default_factory=list)
 
 
 def pyramid(
@@ -231,15 +233,15 @@ def optimize(
         yield Step(number, steps, 0, (image.shape[-2], image.shape[-1]), losses, picture, note=note)
         if descent.min_improvement and improves_less_than(descent.min_improvement, history):
             break
-    if isinstance(optimizer, torch.optim.Adam):
-        momentum.states = [dict(optimizer.state[plane]) for plane in planes if optimizer.state[plane]]
+    if isinstance(optimizer, Adam):
+        momentum.states = [dict(optimizer.state[plane]) for plane in planes if plane in optimizer.state]
 
 
 def take_step(
     objective: Objective,
     planes: Planes,
     encode: Encode,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Adam | torch.optim.Optimizer,
     canvas: Canvas,
 ) -> dict[str, float]:
     """Move the planes once; return the weighted losses by name as they were before the move."""
@@ -257,16 +259,16 @@ def take_step(
         return total
 
     optimizer.step(closure)  # type: ignore[arg-type]  # its stub wants a float, its code takes the tensor
-    if canvas == "pixels" and isinstance(optimizer, torch.optim.Adam):
+    if canvas == "pixels" and isinstance(optimizer, Adam):
         with torch.no_grad():
             planes[0].clamp_(0, 1)
     return {name: float(value) for name, value in found.items()}
 
 
-def make_optimizer(planes: Planes, descent: Descent) -> torch.optim.Optimizer:
+def make_optimizer(planes: Planes, descent: Descent) -> Adam | torch.optim.Optimizer:
     """Make the optimizer that a descent names."""
     if descent.optimizer == "adam":
-        return torch.optim.Adam(planes, lr=descent.learning_rate, betas=descent.betas)
+        return Adam(planes, lr=descent.learning_rate, betas=descent.betas)
     if descent.optimizer == "rmsprop":
         return torch.optim.RMSprop(planes, lr=descent.learning_rate)
     return torch.optim.LBFGS(
@@ -280,7 +282,7 @@ def make_optimizer(planes: Planes, descent: Descent) -> torch.optim.Optimizer:
     )
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimizer: Adam | torch.optim.Optimizer, rate: float) -> None:
     """Set the step length."""
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -345,7 +347,7 @@ class Guard:
                 plane.copy_(kept)
 
 
-def restore_momentum(optimizer: torch.optim.Optimizer, planes: Planes, momentum: Momentum) -> None:
+def restore_momentum(optimizer: Adam | torch.optim.Optimizer, planes: Planes, momentum: Momentum) -> None:
     """Give Adam the state it had at the end of another size, resized: the direction is still good, and so is its step length.
 
     Losses are means over positions, so the gradient of a pixel shrinks as the number of pixels grows, and the state with it.
@@ -358,4 +360,4 @@ def restore_momentum(optimizer: torch.optim.Optimizer, planes: Planes, momentum:
         share = state["exp_avg"][0, 0].numel() / plane[0, 0].numel()
         first = F.interpolate(state["exp_avg"], size=size, mode="bilinear", align_corners=False)
         second = F.interpolate(state["exp_avg_sq"], size=size, mode="bilinear", align_corners=False)
-        optimizer.state[plane] = {"step": state["step"].clone(), "exp_avg": first * share, "exp_avg_sq": second * share**2}
+        optimizer.state[plane] = {"step": state["step"], "exp_avg": first * share, "exp_avg_sq": second * share**2}
