@@ -1,6 +1,9 @@
 """Paint the devset and measure it with the ruler, beside the peers on the same pairs.
 
 python benchmarks/devset.py [--pairs diagonal|half|all] [--encoder vgg19-slim|FILE] [--out FOLDER] [--option name=value ...]
+
+A pair that was painted into the folder before is not painted again; a second program with --last-first, on another core,
+takes them from the other end.
 """
 
 import argparse
@@ -20,22 +23,24 @@ def main() -> None:
     parser.add_argument("--encoder", default="vgg19-slim")
     parser.add_argument("--out", type=Path, default=Path(".bench/devset"))
     parser.add_argument("--option", action="append", default=[], metavar="name=value")
+    parser.add_argument("--last-first", action="store_true")
     arguments = parser.parse_args()
     options = {name: json.loads(value) for name, value in (each.split("=", 1) for each in arguments.option)}
     arguments.out.mkdir(parents=True, exist_ok=True)
     judge = ruler.judge()
     network = judge.load_vgg19()
     rows = []
-    for content, style in ruler.pairs(arguments.pairs):
-        began = time.perf_counter()
-        pastiche = impasto.paint(ruler.content(content), ruler.style(style), encoder=arguments.encoder, **options)
-        seconds = time.perf_counter() - began
+    for content, style in ruler.pairs(arguments.pairs)[:: -1 if arguments.last_first else 1]:
         path = arguments.out / f"{content}__{style}.png"
-        pastiche.save(path)
-        row = judge.judge(network, ruler.content(content), ruler.style(style), path) | {"seconds": round(seconds, 1)}
-        rows.append(row)
-        print(content, style, " ".join(f"{figure} {row[figure]}" for figure in (*ruler.FIGURES, "seconds")), flush=True)
-    (arguments.out / "rows.json").write_text(json.dumps(rows, indent=1))
+        if not path.with_suffix(".json").is_file():
+            began = time.perf_counter()
+            pastiche = impasto.paint(ruler.content(content), ruler.style(style), encoder=arguments.encoder, **options)
+            seconds = time.perf_counter() - began
+            pastiche.save(path)
+            row = judge.judge(network, ruler.content(content), ruler.style(style), path) | {"seconds": round(seconds, 1)}
+            path.with_suffix(".json").write_text(json.dumps(row, indent=1))
+        rows.append(json.loads(path.with_suffix(".json").read_text()))
+        print(content, style, " ".join(f"{figure} {rows[-1][figure]}" for figure in (*ruler.FIGURES, "seconds")), flush=True)
     chosen = {(row["content_file"], row["style_file"]) for row in rows}
     named = {f"impasto, {Path(arguments.encoder).stem}": ruler.medians(rows)}
     for peer in ("MicroAST", "Magenta (TFLite)"):
