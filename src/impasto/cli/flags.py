@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from cyclopts import Parameter, Token
+from cyclopts import Group, Parameter, Token
 
 from impasto.errors import OptionError
 from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions, field_texts
+
+WRITTEN = Group("What is written", sort_key=1)
+COMPUTED = Group("Where it is computed", sort_key=2)
+PAINTED = Group("How it is painted", sort_key=3)
+MASKED = Group("Where which style goes", sort_key=4)
+"""The groups of flags that several commands have."""
 
 _ALIASES = {"style_layers": "--layers"}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, 
 
 from cyclopts import CoercionError, Group, Parameter, Token
 
-from impasto.cli.flags import RunFlags, Talk, given
+from impasto.cli.flags import COMPUTED, RunFlags, Talk, given
 from impasto.cli.progress import duration, losses_in_words, narrator
 from impasto.errors import OptionError
 from impasto.options import Run, field_texts
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from impasto.recipes.inetwork import Commission
 
 _OPTIONS = Group("INetwork's own flags", sort_key=3)
-_RUN = Group("Where it is computed", sort_key=2)
 _TALK = Group("What is said", sort_key=1)
 _LISTS = ("--style_weight", "--style_masks")
 """The flags that take several words."""
@@ -120,7 +119,7 @@ else:
 def inetwork(
     *words: str,
     talk: Annotated[Talk | None, Parameter(name="*", group=_TALK)] = None,
-    run: Annotated[RunFlags | None, Parameter(name="*", group=_RUN)] = None,
+    run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
     flags: Annotated[InetworkFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
     report: Annotated[bool, Parameter(group=_TALK, negative="", show_default=False)] = False,
 ) -> int:

@@ -4,9 +4,21 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
-from impasto.cli.flags import Files, MaskFlags, PaintFlags, RunFlags, Talk, given, with_output
+from impasto.cli.flags import (
+    COMPUTED,
+    MASKED,
+    PAINTED,
+    WRITTEN,
+    Files,
+    MaskFlags,
+    PaintFlags,
+    RunFlags,
+    Talk,
+    given,
+    with_output,
+)
 from impasto.cli.progress import narrator
 from impasto.errors import OptionError
 from impasto.options import PaintOptions, Run
@@ -15,23 +27,18 @@ if TYPE_CHECKING:
     from impasto.cli.sitting import Order
     from impasto.recipes.masking import MaskSources
 
-_OPTIONS = Group("How it is painted", sort_key=3)
-_MASKS = Group("Where which style goes", sort_key=4)
-_RUN = Group("Where it is computed", sort_key=2)
-_FILES = Group("What is written", sort_key=1)
-
 
 def paint(
     content: str | None = None,
     /,
     *styles: str,
-    files: Annotated[Files | None, Parameter(name="*", group=_FILES)] = None,
-    replay: Annotated[Path | None, Parameter(group=_FILES)] = None,
-    resume: Annotated[bool, Parameter(group=_FILES, negative="", show_default=False)] = False,
-    talk: Annotated[Talk | None, Parameter(name="*", group=_FILES)] = None,
-    run: Annotated[RunFlags | None, Parameter(name="*", group=_RUN)] = None,
-    options: Annotated[PaintFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
-    masks: Annotated[MaskFlags | None, Parameter(name="*", group=_MASKS)] = None,
+    files: Annotated[Files | None, Parameter(name="*", group=WRITTEN)] = None,
+    replay: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
+    resume: Annotated[bool, Parameter(group=WRITTEN, negative="", show_default=False)] = False,
+    talk: Annotated[Talk | None, Parameter(name="*", group=WRITTEN)] = None,
+    run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
+    options: Annotated[PaintFlags | None, Parameter(name="*", group=PAINTED)] = None,
+    masks: Annotated[MaskFlags | None, Parameter(name="*", group=MASKED)] = None,
 ) -> int:
     """Paint a photo in the manner of one or several pictures, or of a named style.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
-from impasto.cli.flags import RunFlags, TuneFlags, given
+from impasto.cli.flags import COMPUTED, RunFlags, TuneFlags, given
 from impasto.cli.progress import narrator
 from impasto.errors import OptionError
 from impasto.options import Run
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from impasto.recipes.tuning import Tuning
 
 _OPTIONS = Group("What is tried", sort_key=1)
-_RUN = Group("Where it is computed", sort_key=2)
 
 
 def tune(
@@ -27,7 +26,7 @@ def tune(
     output: Annotated[Path, Parameter(alias="-o")] = Path("tune.png"),
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     options: Annotated[TuneFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
-    run: Annotated[RunFlags | None, Parameter(name="*", group=_RUN)] = None,
+    run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
 ) -> None:
     """Try settings on a sheet, or search for a wanted strength of the style.
 
