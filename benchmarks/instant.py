@@ -19,7 +19,8 @@ import impasto
 import ruler
 from impasto.images import contact_sheet, write
 from impasto.options import InstantOptions
-from impasto.recipes.instant import InstantPainter, painted_pastiche
+from impasto.recipes.instant import painted_pastiche
+from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.painting import read_content
 
 _SIZES = ((512, 512), (1080, 1920))

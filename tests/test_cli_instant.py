@@ -13,9 +13,8 @@ from PIL import Image
 from impasto import images
 from impasto.cli import main
 from impasto.options import Run
-from impasto.recipes import instant as recipe
-from impasto.recipes import naming
-from impasto.recipes.instant import InstantPainter
+from impasto.recipes import instant_checks, naming
+from impasto.recipes.instant_painter import InstantPainter
 from impasto.styles import NamedStyle, add_style, measured_style
 
 Capture = pytest.CaptureFixture[str]
@@ -204,7 +203,7 @@ def test_a_style_measured_for_another_network_is_refused(capsys: Capture, named:
 
 def test_an_older_picture_stays_where_painting_fails(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("out.png").write_bytes(b"older")
-    monkeypatch.setattr(recipe, "available_memory", lambda device: 2**20)
+    monkeypatch.setattr(instant_checks, "available_memory", lambda device: 2**20)
     assert "use --size" in refused(capsys, "photo.jpg", "picture.jpg", "-o", "out.png")
 
 

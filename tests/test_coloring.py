@@ -21,7 +21,9 @@ from impasto.images import Picture
 from impasto.options import ColorMethod, ColorMode, InstantOptions, PaintOptions, Run
 from impasto.recipes import gatys
 from impasto.recipes.coloring import check_colors, color_notes, color_record, coloring_of, prepared
-from impasto.recipes.instant import InstantPainter, painted_pastiche, predicted_memory
+from impasto.recipes.instant import painted_pastiche
+from impasto.recipes.instant_checks import predicted_memory
+from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.masking import MaskSources, read_masking
 from impasto.stats import Moments
 from impasto.styles import NamedStyle

@@ -19,11 +19,14 @@ from impasto import images
 from impasto.arithmetic import available_memory
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError
 from impasto.images import Picture
+from impasto.networks.compiled import openvino_is_there
 from impasto.options import InstantOptions, Run
 from impasto.pastiche import Pastiche
 from impasto.recipes import instant as recipe
-from impasto.recipes import naming
-from impasto.recipes.instant import InstantPainter, Manner, check, instant, instant_options, painted_pastiche, predicted_memory
+from impasto.recipes import instant_checks, instant_painter, naming
+from impasto.recipes.instant import instant, instant_options, painted_pastiche
+from impasto.recipes.instant_checks import check, predicted_memory
+from impasto.recipes.instant_painter import InstantPainter, Manner
 from impasto.styles import NamedStyle, add_style, measured_style
 
 EXACT = Run(device="cpu", precision="fp32")
@@ -254,7 +257,7 @@ def tiles(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def set_side(side: int, parts: int = 2) -> None:
         for name, value in {"LARGEST_WHOLE_PX": 0, "TILE_PX": side, "HALO_PX": 96, "_PART_PX": 64, "_PARTS": parts}.items():
-            monkeypatch.setattr(recipe, name, value)
+            monkeypatch.setattr(instant_painter, name, value)
 
     return set_side
 
@@ -280,7 +283,7 @@ def test_tiles_with_the_whole_picture_surveyed_are_painted_as_in_one_piece(monke
     manner = PAINTER.manner(STYLE, edge_px=224)
     whole = PAINTER.paint(photo, manner)
     for name, value in {"LARGEST_WHOLE_PX": 0, "TILE_PX": 104, "HALO_PX": 104, "_PART_PX": 224, "_PARTS": 1}.items():
-        monkeypatch.setattr(recipe, name, value)
+        monkeypatch.setattr(instant_painter, name, value)
     torch.testing.assert_close(PAINTER.paint(photo, manner), whole, atol=1e-3, rtol=0)
 
 
@@ -345,8 +348,8 @@ def fake_compilations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         def __call__(self, photo: Tensor, modulation: Tensor) -> Tensor:
             return self.network(photo, modulation)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(recipe, "Compiled", Compiled)
-    monkeypatch.setattr(recipe, "openvino_is_there", lambda: True)
+    monkeypatch.setattr(instant_painter, "Compiled", Compiled)
+    monkeypatch.setattr(instant_painter, "openvino_is_there", lambda: True)
     return made
 
 
@@ -383,7 +386,7 @@ def test_torch_paints_where_it_was_asked_for_or_nothing_else_is_there(monkeypatc
     painter = InstantPainter(EXACT, "torch")
     for _ in range(3):
         painted(painter=painter, size=48)
-    monkeypatch.setattr(recipe, "openvino_is_there", lambda: False)
+    monkeypatch.setattr(instant_painter, "openvino_is_there", lambda: False)
     painter = InstantPainter(EXACT, "auto")
     for _ in range(3):
         painted(painter=painter, size=48)
@@ -392,7 +395,7 @@ def test_torch_paints_where_it_was_asked_for_or_nothing_else_is_there(monkeypatc
         InstantPainter(EXACT, "openvino")
 
 
-needs_openvino = pytest.mark.skipif(not recipe.openvino_is_there(), reason="OpenVINO is not installed")
+needs_openvino = pytest.mark.skipif(not openvino_is_there(), reason="OpenVINO is not installed")
 
 
 @needs_openvino
@@ -534,7 +537,7 @@ def test_pictures_of_one_colour_are_painted(colour: tuple[float, float, float], 
 
 
 def set_free_memory(monkeypatch: pytest.MonkeyPatch, free: int | None) -> None:
-    monkeypatch.setattr(recipe, "available_memory", lambda device: free)
+    monkeypatch.setattr(instant_checks, "available_memory", lambda device: free)
 
 
 @pytest.mark.parametrize("size", [(3000, 4000), (12000, 9000), (200, 30000), (1500, 1500)])
@@ -546,10 +549,10 @@ def test_too_little_memory_is_said_with_a_size_that_fits(
     free = base + round(share * (predicted_memory(size) - base))
     set_free_memory(monkeypatch, free)
     with pytest.raises(ResourceError, match=rf"painting {size[1]}x{size[0]} pixels takes about .* use --size \d+") as caught:
-        recipe.check_memory(size, torch.device("cpu"))
+        instant_checks.check_memory(size, torch.device("cpu"))
     suggested = int(str(caught.value).split("--size ")[1].split(",")[0])
     assert suggested < max(size)
-    recipe.check_memory(images.fitted_size(size, suggested), torch.device("cpu"))
+    instant_checks.check_memory(images.fitted_size(size, suggested), torch.device("cpu"))
     larger = images.fitted_size(size, round(suggested * 1.02) + 100)
     assert predicted_memory(larger) > free
 

@@ -22,7 +22,7 @@ from impasto.color import monge_kantorovich, recolored
 from impasto.errors import WeightsError
 from impasto.images import resize
 from impasto.networks import load_instant, shipped_instant
-from impasto.recipes.instant import InstantPainter
+from impasto.recipes.instant_painter import InstantPainter
 from impasto.stats import Moments
 from impasto.studio import easel, runtime
 from impasto.studio.app import STATIC, create_app

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from impasto.images import Picture, read
     from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions
     from impasto.pastiche import Pastiche
-    from impasto.recipes.instant import InstantPainter, instant
+    from impasto.recipes.instant import instant
+    from impasto.recipes.instant_painter import InstantPainter
     from impasto.recipes.judging import judge
     from impasto.recipes.painting import paint, steps
     from impasto.recipes.tuning import Tuning, tune
@@ -38,7 +39,7 @@ _HOMES = {
     "ImageFileError": "errors",
     "ImpastoError": "errors",
     "InstantOptions": "options",
-    "InstantPainter": "recipes.instant",
+    "InstantPainter": "recipes.instant_painter",
     "OptionError": "errors",
     "PaintOptions": "options",
     "Pastiche": "pastiche",

@@ -21,7 +21,7 @@ from impasto import images
 from impasto.errors import OptionError, ShapeError
 from impasto.images import Source, fitted_size, resize
 from impasto.options import Run
-from impasto.recipes.instant import InstantPainter
+from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.painting import read_content
 from impasto.tensors import Image
 

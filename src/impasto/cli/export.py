@@ -50,7 +50,7 @@ def onnx(output: Path, /, *, style: str | None = None, size: int = 512, stroke: 
 def _fixed(style: str, edge_px: float) -> "Fixed":
     from impasto.networks.onnx_export import Fixed
     from impasto.options import Run
-    from impasto.recipes.instant import InstantPainter
+    from impasto.recipes.instant_painter import InstantPainter
     from impasto.recipes.painting import read_styles
 
     manner = InstantPainter(Run(device="cpu", precision="fp32"), "torch").manner(read_styles(style)[0], edge_px=edge_px)

@@ -4,10 +4,22 @@ import json
 import time
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
-from impasto.cli.flags import Files, InstantFlags, MaskFlags, RunFlags, Talk, given, with_output
+from impasto.cli.flags import (
+    COMPUTED,
+    MASKED,
+    PAINTED,
+    WRITTEN,
+    Files,
+    InstantFlags,
+    MaskFlags,
+    RunFlags,
+    Talk,
+    given,
+    with_output,
+)
 from impasto.cli.paint import mask_sources
 from impasto.cli.progress import duration, narrator
 from impasto.errors import OptionError
@@ -21,24 +33,19 @@ if TYPE_CHECKING:
     from impasto.recipes.masking import Masking
     from impasto.recipes.starts import Style
 
-_OPTIONS = Group("How it is painted", sort_key=3)
-_RUN = Group("Where it is computed", sort_key=2)
-_MASKS = Group("Where which style goes", sort_key=4)
-_FILES = Group("What is written", sort_key=1)
-
 
 def instant(
     content: str | None = None,
     /,
     *styles: str,
-    files: Annotated[Files | None, Parameter(name="*", group=_FILES)] = None,
-    talk: Annotated[Talk | None, Parameter(name="*", group=_FILES)] = None,
+    files: Annotated[Files | None, Parameter(name="*", group=WRITTEN)] = None,
+    talk: Annotated[Talk | None, Parameter(name="*", group=WRITTEN)] = None,
     masks: Annotated[
-        tuple[str, ...], Parameter(group=_MASKS, consume_multiple=True, negative="", show_default=False, metavar="MASK")
+        tuple[str, ...], Parameter(group=MASKED, consume_multiple=True, negative="", show_default=False, metavar="MASK")
     ] = (),
-    regions: Annotated[MaskFlags | None, Parameter(name="*", group=_MASKS)] = None,
-    run: Annotated[RunFlags | None, Parameter(name="*", group=_RUN)] = None,
-    options: Annotated[InstantFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
+    regions: Annotated[MaskFlags | None, Parameter(name="*", group=MASKED)] = None,
+    run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
+    options: Annotated[InstantFlags | None, Parameter(name="*", group=PAINTED)] = None,
 ) -> int:
     """Paint a photo in any style in one pass.
 
@@ -55,7 +62,9 @@ def instant(
     from impasto.cli.report import tell
     from impasto.cli.sitting import check_files, figures_by_name, memory_in_words, reported
     from impasto.recipes.coloring import color_notes
-    from impasto.recipes.instant import InstantPainter, check, instant_options, painted_pastiche
+    from impasto.recipes.instant import instant_options, painted_pastiche
+    from impasto.recipes.instant_checks import check
+    from impasto.recipes.instant_painter import InstantPainter
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_content, read_styles
 

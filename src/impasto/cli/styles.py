@@ -128,7 +128,8 @@ def sheet(
         size: Longer side of each.
     """
     from impasto import images
-    from impasto.recipes.instant import InstantPainter, instant_options, painted_pastiche
+    from impasto.recipes.instant import instant_options, painted_pastiche
+    from impasto.recipes.instant_painter import InstantPainter
     from impasto.styles import known_styles, load_style
 
     check_range("columns", columns, 1, 100)

@@ -7,7 +7,7 @@ import torch
 
 from impasto.images import Picture, fitted_size, resize
 from impasto.options import STYLE_LAYERS, Run
-from impasto.recipes.instant import InstantPainter, in_eights
+from impasto.recipes.instant_painter import InstantPainter, in_eights
 from impasto.recipes.starts import at_least, colours_of
 from impasto.stats import Moments, moments
 from impasto.styles import NamedStyle, measured_style

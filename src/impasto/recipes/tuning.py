@@ -13,7 +13,9 @@ from impasto.errors import OptionError, nearest_name
 from impasto.images import Picture, Source, contact_sheet, read
 from impasto.options import Run, TuneOptions, dashed
 from impasto.recipes import gatys
-from impasto.recipes.instant import InstantPainter, check, instant_options, painted_pastiche
+from impasto.recipes.instant import instant_options, painted_pastiche
+from impasto.recipes.instant_checks import check
+from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.judging import judged
 from impasto.recipes.painting import StyleSource, read_content, read_style
 from impasto.recipes.presets import paint_options

@@ -21,14 +21,9 @@ from impasto.images import Metadata, Picture, fitted_size, resize
 from impasto.options import InstantOptions, Run
 from impasto.pastiche import Pastiche, Record, new_record, with_progress
 from impasto.recipes import gatys
-from impasto.recipes.instant import (
-    InstantPainter,
-    check,
-    instant_options,
-    painted_pastiche,
-    refining_easel,
-    with_refinement,
-)
+from impasto.recipes.instant import instant_options, painted_pastiche, refining_easel, with_refinement
+from impasto.recipes.instant_checks import check
+from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.masking import Masking, MaskSource, MaskSources, read_masking
 from impasto.recipes.painting import finished
 from impasto.recipes.presets import paint_options
