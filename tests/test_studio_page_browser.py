@@ -142,6 +142,29 @@ def test_a_mask_is_drawn_and_the_rest_stays_the_photo(
     assert page.complaints() == []
 
 
+def test_what_is_drawn_to_stay_stays_the_photo(browser: Callable[..., Browser], studio: pieces.Program, picture: Path) -> None:
+    page = browser()
+    first = page.instant(picture)
+    page.click("#mask-toggle")
+    page.click("#mask-styles label:last-child")
+    page.click("#mask-shapes button:nth-child(2)")  # the left half
+    kept = page.repainted(first)
+    asked = studio.client.get(f"/results/{kept.split('/')[-2]}").json()["request"]
+    assert "masks" not in asked
+    (drawn,) = asked["protect"]
+    mask = image(studio, f"/api/v1/uploads/{drawn}/image")
+    assert mask[:, : mask.shape[1] // 2 - 2].min() > 225
+    assert mask[:, mask.shape[1] // 2 + 2 :].max() < 30
+    photo = image(studio, f"/api/v1/uploads/{asked['content']}/image")
+    change = np.abs(image(studio, kept) - photo).mean(axis=(0, 2))
+    assert change[: len(change) // 2 - 5].mean() < 6
+    assert change[len(change) // 2 + 5 :].mean() > 2 * change[: len(change) // 2 - 5].mean()
+    page.click("#mask-clear")
+    cleared = page.repainted(kept)
+    assert "protect" not in studio.client.get(f"/results/{cleared.split('/')[-2]}").json()["request"]
+    assert page.complaints() == []
+
+
 def test_a_mask_that_was_drawn_is_painted_with_at_once(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:

@@ -24,7 +24,7 @@ export function setUpIntake() {
     });
   }
   $('#take-photo').addEventListener('click', () => openCamera(taker));
-  $('#change-photo').addEventListener('click', () => change('photo', { photo: null, masks: {} }));
+  $('#change-photo').addEventListener('click', () => change('photo', { photo: null, masks: {}, kept: null }));
   setUpCamera();
   listenForDrops();
   document.addEventListener('paste', (event) => {
@@ -46,7 +46,7 @@ async function take(blob, name) {
   if (facts.status && blob.size > facts.status.limits.upload_bytes) {
     const megabytes = (count) => (count / 1e6).toFixed(0);
     const vars = { size: megabytes(blob.size), most: megabytes(facts.status.limits.upload_bytes) };
-    change('photo', { photo: null, masks: {} });
+    change('photo', { photo: null, masks: {}, kept: null });
     showErrorText($('#photo-error'), 'error.upload', vars, $('#choose-photo'));
     return;
   }
@@ -60,11 +60,11 @@ async function take(blob, name) {
   try {
     const signal = sending.signal;
     const photo = await upload(blob, name, { signal, onShare: (share) => (progress.value = share) });
-    change('photo', { photo, masks: {}, painting: null });
+    change('photo', { photo, masks: {}, kept: null, painting: null });
     speak(t('intake.here', { name: photo.name }), { now: true });
   } catch (error) {
     if (wasAborted(error)) return;
-    change('photo', { photo: null, masks: {} });
+    change('photo', { photo: null, masks: {}, kept: null });
     showWhere({ ...error, code: error.code, message: error.message, field: 'content' }, 'content');
   } finally {
     progress.hidden = true;
@@ -115,7 +115,7 @@ async function showRecent() {
 function recent(photo) {
   const again = () => {
     clearWhere('content');
-    change('photo', { photo, masks: {}, painting: null });
+    change('photo', { photo, masks: {}, kept: null, painting: null });
   };
   const press = h('button.recent', { type: 'button', label: 'intake.again', with: { name: photo.name }, on: { click: again } });
   press.append(lazyImage(photo.thumb));

@@ -1,4 +1,4 @@
-// Where a style paints: drawn with finger, pen or mouse, with the arrow keys, or taken from ready shapes.
+// Where a style paints, and what stays the photo: drawn with finger, pen or mouse, with the arrow keys, or taken from ready shapes.
 
 import { upload } from './api.js';
 import { $, h, set, tell } from './dom.js';
@@ -10,6 +10,8 @@ import { onLanguage, t } from './texts.js';
 const EDGE = 768;
 const PAUSE_MS = 500;
 const MOST_UNDO = 20;
+const KEPT = 'kept'; // the layer of what stays the photo, beside those of the styles
+const KEPT_TINT = '#343a40';
 const TINTS = ['#12b886', '#f08c00', '#4c6ef5', '#e64980', '#fab005', '#15aabf', '#be4bdb', '#82c91e'];
 const SHAPES = {
   all: [[0, 0, 1, 1]],
@@ -19,7 +21,7 @@ const SHAPES = {
   bottom: [[0, 0.5, 1, 0.5]],
 };
 
-const layers = new Map(); // id of a style -> { canvas, undo: [ImageData], isDrawn }
+const layers = new Map(); // id of a style, or KEPT -> { canvas, undo: [ImageData], isDrawn }
 const view = h('canvas.mask', { tabindex: '0', role: 'application', label: 'mask.canvas', 'aria-describedby': 'mask-help' });
 const ring = h('div.mask-ring', { 'aria-hidden': 'true' });
 let known = [];
@@ -113,14 +115,13 @@ function follow() {
   else showState();
 }
 
-/** One layer for each style; a style that has none drawn takes what the others leave. */
+/** One layer for each style, and one for what stays; a style that has none drawn takes what the others leave. */
 function chooseLayers() {
-  const ids = state.styles.map((each) => each.id);
-  if (!ids.includes(active)) active = ids[0] ?? null;
+  const ids = [...state.styles.map((each) => each.id), KEPT];
+  if (!ids.includes(active)) active = ids[0];
   const choice = $('#mask-styles');
-  choice.hidden = ids.length < 2;
   choice.replaceChildren(
-    ...ids.map((id, index) => {
+    ...ids.map((id) => {
       const radio = h('input', { type: 'radio', name: 'mask-style', value: id });
       radio.checked = id === active;
       radio.addEventListener('change', () => {
@@ -129,13 +130,15 @@ function chooseLayers() {
         showUndo();
       });
       const dot = h('span.dot', { 'aria-hidden': 'true' });
-      dot.style.background = TINTS[index];
-      return h('label.chip', {}, radio, dot, h('span', { text: styleOf(id)?.title ?? id }));
+      dot.style.background = tintOf(id);
+      return h('label.chip', {}, radio, dot, h('span', id === KEPT ? { t: 'mask.keep' } : { text: styleOf(id)?.title ?? id }));
     }),
   );
   redraw();
   showUndo();
 }
+
+const tintOf = (id) => (id === KEPT ? KEPT_TINT : TINTS[state.styles.findIndex((each) => each.id === id)]);
 
 function layerOf(id) {
   if (!layers.has(id)) {
@@ -151,18 +154,18 @@ const radius = () => (Number($('#mask-size').value) / 200) * Math.max(view.width
 function redraw() {
   const context = view.getContext('2d');
   context.clearRect(0, 0, view.width, view.height);
-  state.styles.forEach(({ id }, index) => {
+  for (const id of [...state.styles.map((each) => each.id), KEPT]) {
     const layer = layers.get(id);
-    if (!layer?.isDrawn) return;
+    if (!layer?.isDrawn) continue;
     const tinted = h('canvas', { width: view.width, height: view.height });
     const paint = tinted.getContext('2d');
     paint.drawImage(layer.canvas, 0, 0);
     paint.globalCompositeOperation = 'source-in';
-    paint.fillStyle = TINTS[index];
+    paint.fillStyle = tintOf(id);
     paint.fillRect(0, 0, tinted.width, tinted.height);
     context.globalAlpha = id === active ? 0.6 : 0.3;
     context.drawImage(tinted, 0, 0);
-  });
+  }
   context.globalAlpha = 1;
 }
 
@@ -338,21 +341,16 @@ async function send() {
   version += 1;
   const mine = version;
   clearWhere('masks');
-  const drawn = state.styles.filter(({ id }) => layers.get(id)?.isDrawn);
-  if (!drawn.length) {
-    if (Object.keys(state.masks).length) change('masks', { masks: {} });
-    showState();
-    return true;
-  }
+  const isDrawn = state.styles.some(({ id }) => layers.get(id)?.isDrawn);
+  const isKept = Boolean(layers.get(KEPT)?.isDrawn);
   let isThere = true;
   try {
     const masks = {};
-    for (const { id } of state.styles) {
-      const blob = await new Promise((resolve) => picture(id).toBlob(resolve, 'image/png'));
-      masks[id] = (await upload(blob, 'impasto-mask.png')).id;
-    }
+    for (const { id } of isDrawn ? state.styles : []) masks[id] = await sent(picture(id));
+    const kept = isKept ? await sent(picture(KEPT)) : null;
     if (mine !== version) return sending;
-    change('masks', { masks });
+    const hadSome = Object.keys(state.masks).length > 0 || state.kept;
+    if (isDrawn || isKept || hadSome) change('masks', { masks, kept });
   } catch (error) {
     isThere = false;
     if (mine === version) showWhere(error, 'masks');
@@ -361,7 +359,12 @@ async function send() {
   return isThere;
 }
 
-/** White where a style paints, black elsewhere. */
+async function sent(canvas) {
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
+  return (await upload(blob, 'impasto-mask.png')).id;
+}
+
+/** White where a style paints, or what stays the photo; black elsewhere. */
 function picture(id) {
   const canvas = h('canvas', { width: view.width, height: view.height });
   const pen = canvas.getContext('2d');
@@ -372,8 +375,8 @@ function picture(id) {
     pen.drawImage(layers.get(id).canvas, 0, 0);
     return canvas;
   }
-  for (const layer of layers.values()) {
-    if (!layer.isDrawn) continue;
+  for (const [other, layer] of layers) {
+    if (!layer.isDrawn || other === KEPT) continue;
     const dark = h('canvas', { width: view.width, height: view.height });
     const shade = dark.getContext('2d');
     shade.drawImage(layer.canvas, 0, 0);
@@ -388,6 +391,6 @@ function showState() {
   const choice = $('#mask-protect');
   const [kept = ''] = state.protect;
   choice.value = [...choice.options].some((each) => each.value === kept) ? kept : '';
-  $('#mask-toggle').classList.toggle('is-on', Object.keys(state.masks).length > 0 || Boolean(kept));
+  $('#mask-toggle').classList.toggle('is-on', Object.keys(state.masks).length > 0 || Boolean(kept || state.kept));
 }
 

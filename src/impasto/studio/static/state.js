@@ -11,6 +11,7 @@ export const state = {
   options: { instant: {}, paint: {}, refine: {}, tune: {}, run: {} }, // what differs from the defaults
   masks: {}, // id of a style -> id of an upload
   protect: [], // what stays the photo: names of masks
+  kept: null, // what stays the photo as it was drawn: id of an upload
   painting: null, // id of the job on the easel
 };
 
@@ -45,6 +46,7 @@ export function request(kind) {
   const options = Object.fromEntries(Object.entries(chosen).filter(([name]) => names.has(name)));
   const weights = styleWeights();
   const masks = masksInOrder();
+  const protect = [...state.protect, ...(state.kept ? [state.kept] : [])];
   if (weights.length && !masks.length) options.style_weights = weights;
   return {
     kind,
@@ -53,7 +55,7 @@ export function request(kind) {
     options,
     run: kind === 'instant' ? {} : { ...state.options.run },
     ...(masks.length ? { masks } : {}),
-    ...(state.protect.length ? { protect: [...state.protect] } : {}),
+    ...(protect.length ? { protect } : {}),
   };
 }
 
@@ -74,7 +76,8 @@ export function useAgain(asked, photo) {
   if (kind === 'refine') state.options.instant = { ...options };
   if (kind !== 'instant') state.method = kind;
   state.masks = Object.fromEntries((asked.masks ?? []).map((mask, index) => [asked.styles[index], mask]));
-  state.protect = [...(asked.protect ?? [])];
+  state.protect = (asked.protect ?? []).filter((name) => name.includes(':'));
+  state.kept = (asked.protect ?? []).find((name) => !name.includes(':')) ?? null;
   state.painting = null;
   change('photo', { photo });
   change('styles');
