@@ -572,7 +572,7 @@ def test_where_the_system_does_not_say_what_is_free_painting_begins(
     content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "available_memory", lambda device: None)
-    assert set_up(content, [style], options, EXACT).sizes[-1][0] == (64, 64)
+    assert set_up(content, [style], options.changed(margin=0.0), EXACT).sizes[-1][0] == (64, 64)
 
 
 # ---------------------------------------------------------------------------------------------------- golden

@@ -15,8 +15,9 @@ import impasto.recipes.painting
 from impasto import images
 from impasto.encoders import Vgg
 from impasto.errors import ImageFileError, OptionError, ShapeError
-from impasto.options import PaintOptions, Run
+from impasto.options import Run
 from impasto.recipes.painting import finished, options_of, paint, read_content, read_style, read_styles, steps
+from impasto.recipes.presets import paint_options
 from impasto.stats import moments
 from impasto.styles import SUFFIX, NamedStyle, measured_style, save_style
 from impasto.weights import save_vgg
@@ -193,7 +194,7 @@ def test_a_painting_can_be_repeated_from_the_record_in_its_file(
     assert record is not None
     options, run = options_of(record)
     assert run == EXACT
-    assert options == PaintOptions(style_weights=(2, -1), init="noise", **brief)
+    assert options == paint_options(style_weights=(2, -1), init="noise", **brief)
     again = paint(photo, [style, style.flip(1)], run=run, **{name: getattr(options, name) for name in vars(options)})
     assert torch.equal(again.image, pastiche.image)
 
