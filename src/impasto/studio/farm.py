@@ -1,0 +1,241 @@
+"""The slow lane of a studio whose painters are on other machines: as many jobs at once as there are workers.
+
+SQLite stays the truth. A job is taken from it only when a worker is there that has nothing to do, and until then it waits where
+it always waits. What comes back is checked, and written to the files of that job alone.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from impasto.studio.attempts import Attempt, LostError, write_whole
+from impasto.studio.database import Row
+from impasto.studio.jobs import Jobs
+from impasto.studio.lanes import STOP_SECONDS, CallError
+from impasto.studio.parcels import Message, ParcelError
+from impasto.studio.post import BEAT_SECONDS, Post, PostError
+from impasto.studio.settings import Limits
+
+_LOG = logging.getLogger(__name__)
+_LOOK_SECONDS = 0.1
+_AWAY_SECONDS = 2.0
+_MOST_AT_ONCE = 8
+_MARGIN_SECONDS = 15.0
+"""How much longer the studio waits for an end than the worker, which holds the same limits."""
+
+
+class Farm(threading.Thread):
+    """Takes jobs when a worker is free, and has a thread for each that is away."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        limits: Limits,
+        post: Post,
+        order: Callable[[Row], Message],
+        result: Callable[[Row, Message], Mapping[str, Any]],
+    ) -> None:
+        super().__init__(name="farm", daemon=True)
+        self._jobs, self._limits, self._post = jobs, limits, post
+        self._order, self._result = order, result
+        self._wake, self._is_over = threading.Event(), threading.Event()
+        self._away: dict[str, threading.Thread] = {}
+        self._attempts: dict[str, Attempt] = {}
+        self._lost_once: set[str] = set()
+
+    def wake(self) -> None:
+        """Tell that there may be a job."""
+        self._wake.set()
+
+    def prepare(self) -> None:
+        """Do nothing: workers elsewhere are ready, or are not there."""
+
+    def end(self) -> None:
+        """Give up what is away; it stays "running" until it is put back."""
+        self._is_over.set()
+        self._wake.set()
+        if self.is_alive():
+            self.join(timeout=10)
+        for each in tuple(self._away.values()):
+            each.join(timeout=10)
+
+    # ------------------------------------------------------------------------------------------------ handing out
+
+    def run(self) -> None:
+        """Hand jobs out until the studio ends."""
+        is_there = True
+        while not self._is_over.is_set():
+            try:
+                self._hold()
+                self._hand_out()
+                if not is_there:
+                    _LOG.warning("the queue %s answers again", self._post.shown)
+                is_there = True
+            except PostError:
+                if is_there:
+                    _LOG.warning("the queue %s does not answer; jobs wait until it does", self._post.shown)
+                is_there = False
+            self._wake.wait(BEAT_SECONDS / 2)
+            self._wake.clear()
+
+    def _hold(self) -> None:
+        for attempt in tuple(self._attempts.values()):
+            attempt.hold()
+
+    def _hand_out(self) -> None:
+        free = min(self._post.workers(), _MOST_AT_ONCE) - len(self._away)
+        while free > 0 and not self._is_over.is_set():
+            job = self._jobs.take("slow")
+            if job is None:
+                return
+            thread = threading.Thread(target=self._look_after, args=(job,), name=f"away-{job['id']}", daemon=True)
+            self._away[job["id"]] = thread
+            thread.start()
+            free -= 1
+
+    # ------------------------------------------------------------------------------------------------ one job
+
+    def _look_after(self, job: Row) -> None:
+        identity, attempt = job["id"], Attempt(self._post)
+        try:
+            self._attempts[identity] = attempt
+            self._paint(job, attempt)
+            self._lost_once.discard(identity)
+        except LostError as error:
+            self._lost(identity, str(error))
+        except (CallError, LookupError) as error:
+            missing = error if isinstance(error, CallError) else CallError("missing", str(error.args[0]))
+            self._jobs.fail(identity, missing.shown())
+        except ParcelError as error:
+            _LOG.warning("job %s: a worker sent %s", identity, error)
+            self._jobs.fail(identity, CallError("worker", "the worker sent what is no result; try again").shown())
+        except PostError:  # it never left; Farm.run says why
+            self._is_over.wait(_AWAY_SECONDS)
+            self._put_back(identity)
+        except Exception:  # a bug of ours costs the job, and not the farm
+            _LOG.exception("job %s", identity)
+            sentence = "the studio made a mistake here; its log tells which, please report it"
+            self._jobs.fail(identity, CallError("bug", sentence).shown())
+        finally:
+            self._attempts.pop(identity, None)
+            attempt.give_up()
+            self._away.pop(identity, None)
+            self._wake.set()
+
+    def _paint(self, job: Row, attempt: Attempt) -> None:
+        """Give a job away, and listen until its end; or until the studio's."""
+        order = self._order(job)
+        attempt.send(order)
+        watch = _Watch(self._limits.job_seconds + _MARGIN_SECONDS)
+        while not self._is_over.is_set():
+            said: Message | None = None
+            with suppress(PostError):
+                said = attempt.hear()
+            if said is not None:
+                if self._take_in(job, order, attempt, said):
+                    return
+            elif not attempt.is_taken and watch.is_time_to_count() and self._workers() == 0:
+                self._put_back(job["id"])
+                return
+            if attempt.is_taken:
+                watch.check()
+            if self._has_stopped(job["id"], order, attempt, watch):
+                self._jobs.stopped(job["id"])
+                return
+            if said is None:
+                self._is_over.wait(_LOOK_SECONDS)
+
+    def _take_in(self, job: Row, order: Message, attempt: Attempt, said: Message) -> bool:
+        """Write what a worker said; return whether it was the last."""
+        identity = job["id"]
+        if said["say"] == "progress":
+            has_preview = said["preview"] is not None
+            if has_preview:
+                data = attempt.part("preview", ".jpg", said["preview"])
+                write_whole(Path(order["work"] + ".jpg"), data, attempt.token)
+            self._jobs.progressed(identity, said["progress"], preview=has_preview)
+        elif said["say"] == "stood":
+            write_whole(Path(order["work"] + ".npy"), attempt.part("stand", ".npy", said["stand"]), attempt.token)
+            self._jobs.stood(identity, said["stood"])
+        elif said["say"] == "failed":
+            raise CallError(said["code"], said["message"], said["field"])
+        elif said["say"] == "stopped":
+            self._jobs.stopped(identity)
+        elif said["say"] == "left":
+            self._put_back(identity)
+        elif said["say"] == "done":
+            self._jobs.finish(identity, self._result(job, self._with_files(order, attempt, said)))
+        return said["say"] in ("stopped", "left", "done")
+
+    def _with_files(self, order: Message, attempt: Attempt, said: Message) -> Message:
+        """Write the files of a result, and count them."""
+        suffix = ".jpg" if order["draft"] else ".png"
+        picture = attempt.part("result", suffix, said["result"])
+        thumb = attempt.part("thumb", ".jpg", said["thumb"])
+        write_whole(Path(order["result"] + suffix), picture, attempt.token)
+        write_whole(Path(order["result"] + ".thumb.jpg"), thumb, attempt.token)
+        return said | {"suffix": suffix, "bytes": len(picture), "disk": len(picture) + len(thumb)}
+
+    def _has_stopped(self, identity: str, order: Message, attempt: Attempt, watch: "_Watch") -> bool:
+        """Pass on that a job shall stop; return whether it has: no worker has it, or one that does not answer."""
+        wanted = self._jobs.wanted(identity)
+        if wanted is None:
+            return False
+        if watch.asked_at is None:
+            watch.asked_at = time.monotonic()
+            if not order["finish"]:
+                with suppress(PostError):
+                    attempt.wish("finish" if wanted == "finish" else "stop")
+        if not attempt.is_taken:
+            return wanted != "finish"
+        return time.monotonic() - watch.asked_at > STOP_SECONDS + _MARGIN_SECONDS and not order["finish"]
+
+    def _workers(self) -> int:
+        with suppress(PostError):
+            return self._post.workers()
+        return 1  # nobody knows
+
+    def _put_back(self, identity: str) -> None:
+        if not self._is_over.is_set():  # else the end of the studio does it
+            self._jobs.put_back(identity)
+
+    def _lost(self, identity: str, why: str) -> None:
+        """Put a job back whose worker vanished: once, as the picture may be what ends workers."""
+        _LOG.warning("job %s: its worker is gone (%s)", identity, why)
+        if identity not in self._lost_once:
+            self._lost_once.add(identity)
+            self._put_back(identity)
+            return
+        self._lost_once.discard(identity)
+        sentence = f"the worker ended unexpectedly ({why}); try again, or another picture"
+        self._jobs.fail(identity, CallError("worker", sentence).shown())
+
+
+class _Watch:
+    """How long a job is away."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._until = seconds, 0.0
+        self._counted = time.monotonic()
+        self.asked_at: float | None = None
+
+    def is_time_to_count(self) -> bool:
+        """Whether the workers shall be counted again."""
+        now = time.monotonic()
+        is_due = now - self._counted > BEAT_SECONDS
+        self._counted = now if is_due else self._counted
+        return is_due
+
+    def check(self) -> None:
+        """Check the time since a worker took it.
+
+        Raises:
+            CallError: it is over.
+        """
+        self._until = self._until or time.monotonic() + self._seconds
+        if time.monotonic() > self._until:
+            raise CallError("worker", "this took too long and was stopped; use a smaller size, or fewer steps", "size")
