@@ -12,7 +12,7 @@ def studio_worker(*, queue: Annotated[str, Parameter(show_default=False)] = "") 
     """Paint for the studios that were started with the same --queue, until interrupted.
 
     Args:
-        queue: The address of the Redis server: redis://HOST:PORT/NUMBER, or rediss:// with TLS; IMPASTO_QUEUE_PASSWORD is its password.
+        queue: The address of Redis: redis://HOST:PORT/NUMBER, or rediss:// with TLS; password: IMPASTO_QUEUE_PASSWORD.
     """
     check_queue(queue)
     from impasto.studio.hand import work
