@@ -335,6 +335,18 @@ def test_rubbish_in_the_queue_does_not_end_a_worker(url: str, caplog: pytest.Log
     worker.post.redis.connection_pool.disconnect()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody tells whether a program is alive")
+def test_photos_of_a_worker_that_was_killed_are_swept_by_the_next(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as program:
+        program.wait()
+    left, used = tmp_path / f"impasto-worker-{program.pid}-x", tmp_path / f"impasto-worker-{os.getpid()}-x"
+    for folder in (left, used):
+        folder.mkdir()
+        (folder / "in-0").write_bytes(b"a photo")
+    assert hand.sweep(tmp_path) == 1
+    assert (left.exists(), used.exists()) == (False, True)
+
+
 # ---------------------------------------------------------------------------------------------------- the commands
 
 

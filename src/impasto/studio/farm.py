@@ -107,9 +107,8 @@ class Farm(threading.Thread):
             self._lost_once.discard(identity)
         except LostError as error:
             self._lost(identity, str(error))
-        except (CallError, LookupError) as error:
-            missing = error if isinstance(error, CallError) else CallError("missing", str(error.args[0]))
-            self._jobs.fail(identity, missing.shown())
+        except CallError as error:
+            self._jobs.fail(identity, error.shown())
         except ParcelError as error:
             _LOG.warning("job %s: a worker sent %s", identity, error)
             self._jobs.fail(identity, CallError("worker", "the worker sent what is no result; try again").shown())
@@ -128,8 +127,11 @@ class Farm(threading.Thread):
 
     def _paint(self, job: Row, attempt: Attempt) -> None:
         """Give a job away, and listen until its end; or until the studio's."""
-        order = self._order(job)
-        attempt.send(order)
+        try:
+            order = self._order(job)
+            attempt.send(order)
+        except LookupError as error:
+            raise CallError("missing", str(error)) from error
         watch = _Watch(self._limits.job_seconds + _MARGIN_SECONDS)
         while not self._is_over.is_set():
             said: Message | None = None

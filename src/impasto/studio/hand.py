@@ -5,6 +5,7 @@ It is a lane whose queue is the other side: what a lane tells its :class:`impast
 
 import json
 import logging
+import os
 import re
 import secrets
 import shutil
@@ -32,6 +33,7 @@ _INPUT_BYTES = 256 * 2**20
 _MISSED_SECONDS = 5.0
 _AWAY_SECONDS = 2.0
 _TRIES = 30
+_FOLDER = "impasto-worker-"
 _TOO_LARGE = "the result has more bytes than a worker may send; use a smaller size"
 
 
@@ -149,7 +151,10 @@ class Hand:
         beating.start()
         try:
             while not self._is_over.is_set():
-                self._next()
+                if self._lane.is_ready:
+                    self._next()
+                else:
+                    self._is_over.wait(0.2)
         finally:
             self._is_over.set()
             self._lane.end()
@@ -170,7 +175,8 @@ class Hand:
         while not self._is_over.is_set():
             errand = self._errand
             with suppress(PostError):
-                self.post.here(self.name)
+                if errand is not None or self._lane.is_ready:  # one whose child cannot start shall not be given jobs
+                    self.post.here(self.name)
                 if errand is not None and not errand.is_dropped:
                     errand.beat()
             self._is_over.wait(BEAT_SECONDS)
@@ -179,7 +185,7 @@ class Hand:
 
     def _obey(self, token: str) -> None:
         """Do what huey brings: one attempt from its order to its end."""
-        folder = Path(tempfile.mkdtemp(prefix="impasto-worker-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         errand = Errand(self.post, token, folder)
         try:
             if not errand.take():
@@ -188,6 +194,8 @@ class Hand:
             order = self._order(errand)
             if order is not None:
                 self._paint(order)
+        except PostError:  # the studio gives the job to another
+            _LOG.warning("the queue %s does not answer; a job was left", self.post.shown)
         finally:
             self._errand = None
             shutil.rmtree(folder, ignore_errors=True)
@@ -224,7 +232,8 @@ class Hand:
                 self._errand.say(what, **facts)
                 break
             except PostError:
-                time.sleep(_AWAY_SECONDS)
+                if self._is_over.wait(_AWAY_SECONDS):
+                    break
         self._ended.set()
 
     # ------------------------------------------------------------------------------------------------ as the lane's source
@@ -278,7 +287,8 @@ class Hand:
             try:
                 return errand.send(part, path)
             except PostError:
-                time.sleep(_AWAY_SECONDS)
+                if self._is_over.wait(_AWAY_SECONDS):
+                    break
         return None
 
     def fail(self, identity: str, error: Mapping[str, Any]) -> None:
@@ -288,6 +298,27 @@ class Hand:
     def stopped(self, identity: str) -> None:
         """Pass on that it stopped."""
         self._last("stopped")
+
+
+def sweep(folder: Path) -> int:
+    """Delete what workers that were killed left among the temporary files, as photos are among it; return how many there were."""
+    count = 0
+    for path in folder.glob(f"{_FOLDER}*-*"):
+        number = path.name.removeprefix(_FOLDER).partition("-")[0]
+        if os.name == "posix" and number.isdigit() and not _is_alive(int(number)):
+            shutil.rmtree(path, ignore_errors=True)
+            count += not path.exists()
+    return count
+
+
+def _is_alive(program: int) -> bool:
+    try:
+        os.kill(program, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def work(url: str, limits: Limits, *, say: Callable[[str], None]) -> None:
@@ -302,6 +333,7 @@ def work(url: str, limits: Limits, *, say: Callable[[str], None]) -> None:
         OptionError: the address is wrong, or the server does not answer.
     """
     hand = Hand(url, limits, say)
+    sweep(Path(tempfile.gettempdir()))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: hand.leave())
     say(f"worker {hand.name}: takes jobs from {hand.post.shown}; to end: Ctrl-C")

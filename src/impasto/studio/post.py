@@ -134,7 +134,10 @@ class Post:
 
     def workers(self) -> int:
         """Return how many workers are there."""
-        names = sorted(bytes(each).decode("ascii", "replace") for each in self.redis.smembers(self.key("workers")))
+        names = sorted(
+            each.decode("ascii", "replace") if isinstance(each, bytes) else each
+            for each in self.redis.smembers(self.key("workers"))
+        )
         if not names:
             return 0
         pipe = self.redis.pipeline(transaction=False)
