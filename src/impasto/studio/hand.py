@@ -301,7 +301,7 @@ class Hand:
 
 
 def sweep(folder: Path) -> int:
-    """Delete what workers that were killed left among the temporary files, as photos are among it; return how many there were."""
+    """Delete what killed workers left among the temporary files, photos too; return how many folders there were."""
     count = 0
     for path in folder.glob(f"{_FOLDER}*-*"):
         number = path.name.removeprefix(_FOLDER).partition("-")[0]
