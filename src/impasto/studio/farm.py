@@ -17,7 +17,7 @@ from impasto.studio.database import Row
 from impasto.studio.jobs import Jobs
 from impasto.studio.lanes import STOP_SECONDS, CallError
 from impasto.studio.parcels import Message, ParcelError
-from impasto.studio.post import BEAT_SECONDS, Post, PostError
+from impasto.studio.post import BEAT_SECONDS, Post, PostError, why
 from impasto.studio.settings import Limits
 
 _LOG = logging.getLogger(__name__)
@@ -43,8 +43,7 @@ class Farm(threading.Thread):
         self._jobs, self._limits, self._post = jobs, limits, post
         self._order, self._result = order, result
         self._wake, self._is_over = threading.Event(), threading.Event()
-        self._away: dict[str, threading.Thread] = {}
-        self._attempts: dict[str, Attempt] = {}
+        self._away: dict[Attempt, threading.Thread] = {}
         self._lost_once: set[str] = set()
 
     def wake(self) -> None:
@@ -75,15 +74,15 @@ class Farm(threading.Thread):
                 if not is_there:
                     _LOG.warning("the queue %s answers again", self._post.shown)
                 is_there = True
-            except PostError:
+            except PostError as error:
                 if is_there:
-                    _LOG.warning("the queue %s does not answer; jobs wait until it does", self._post.shown)
+                    _LOG.warning("the queue %s does not answer (%s); jobs wait until it does", self._post.shown, why(error))
                 is_there = False
             self._wake.wait(BEAT_SECONDS / 2)
             self._wake.clear()
 
     def _hold(self) -> None:
-        for attempt in tuple(self._attempts.values()):
+        for attempt in tuple(self._away):
             attempt.hold()
 
     def _hand_out(self) -> None:
@@ -92,17 +91,16 @@ class Farm(threading.Thread):
             job = self._jobs.take("slow")
             if job is None:
                 return
-            thread = threading.Thread(target=self._look_after, args=(job,), name=f"away-{job['id']}", daemon=True)
-            self._away[job["id"]] = thread
-            thread.start()
+            attempt = Attempt(self._post)
+            self._away[attempt] = threading.Thread(target=self._look_after, args=(job, attempt), name="away", daemon=True)
+            self._away[attempt].start()
             free -= 1
 
     # ------------------------------------------------------------------------------------------------ one job
 
-    def _look_after(self, job: Row) -> None:
-        identity, attempt = job["id"], Attempt(self._post)
+    def _look_after(self, job: Row, attempt: Attempt) -> None:
+        identity = job["id"]
         try:
-            self._attempts[identity] = attempt
             self._paint(job, attempt)
             self._lost_once.discard(identity)
         except LostError as error:
@@ -112,7 +110,8 @@ class Farm(threading.Thread):
         except ParcelError as error:
             _LOG.warning("job %s: a worker sent %s", identity, error)
             self._jobs.fail(identity, CallError("worker", "the worker sent what is no result; try again").shown())
-        except PostError:  # it never left; Farm.run says why
+        except PostError as error:
+            _LOG.warning("job %s: the queue %s failed (%s)", identity, self._post.shown, why(error))
             self._is_over.wait(_AWAY_SECONDS)
             self._put_back(identity)
         except Exception:  # a bug of ours costs the job, and not the farm
@@ -120,9 +119,8 @@ class Farm(threading.Thread):
             sentence = "the studio made a mistake here; its log tells which, please report it"
             self._jobs.fail(identity, CallError("bug", sentence).shown())
         finally:
-            self._attempts.pop(identity, None)
+            del self._away[attempt]
             attempt.give_up()
-            self._away.pop(identity, None)
             self._wake.set()
 
     def _paint(self, job: Row, attempt: Attempt) -> None:
@@ -187,11 +185,11 @@ class Farm(threading.Thread):
         wanted = self._jobs.wanted(identity)
         if wanted is None:
             return False
-        if watch.asked_at is None:
-            watch.asked_at = time.monotonic()
-            if not order["finish"]:
-                with suppress(PostError):
-                    attempt.wish("finish" if wanted == "finish" else "stop")
+        watch.asked_at = watch.asked_at or time.monotonic()
+        if not watch.is_told and not order["finish"]:
+            with suppress(PostError):
+                attempt.wish("finish" if wanted == "finish" else "stop")
+                watch.is_told = True
         if not attempt.is_taken:
             return wanted != "finish"
         return time.monotonic() - watch.asked_at > STOP_SECONDS + _MARGIN_SECONDS and not order["finish"]
@@ -224,6 +222,7 @@ class _Watch:
         self._seconds, self._until = seconds, 0.0
         self._counted = time.monotonic()
         self.asked_at: float | None = None
+        self.is_told = False
 
     def is_time_to_count(self) -> bool:
         """Whether the workers shall be counted again."""

@@ -83,7 +83,7 @@ class Post:
             self.redis.ping()
         except (RedisError, ValueError, OSError) as error:
             raise OptionError(
-                f"--queue {self.shown} does not answer ({_why(error)}); start a Redis server there, or give another address"
+                f"--queue {self.shown} does not answer ({why(error)}); start a Redis server there, or give another address"
             ) from error
         self._name = f"impasto:{__version__}"
         name = "impasto" + re.sub(r"\W", "", __version__)
@@ -197,7 +197,8 @@ def _password(url: str) -> dict[str, str]:
     return {"password": chosen} if chosen and not urlsplit(url).password else {}
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """Say why a server does not do what it should, without what it was sent."""
     if isinstance(error, redis.AuthenticationError):
         return "it wants another password; see IMPASTO_QUEUE_PASSWORD"
     if isinstance(error, redis.TimeoutError):
