@@ -48,10 +48,14 @@ class Errand:
 
     def take(self) -> bool:
         """Claim it; return whether it is still wanted and nobody else has it."""
-        if not self._post.redis.exists(self._post.key(self.token, "held")):
+        if not self.is_held():
             return False
         key = self._post.key(self.token, "beat")
         return bool(self._post.redis.set(key, b"0", ex=LIFE_SECONDS, nx=True))
+
+    def is_held(self) -> bool:
+        """Whether a studio still wants it."""
+        return bool(self._post.redis.exists(self._post.key(self.token, "held")))
 
     def beat(self) -> None:
         """Tell that it is worked on."""
@@ -208,6 +212,8 @@ class Hand:
             message, field = in_words(error)
             errand.say("failed", code="option", message=message, field=field)
         except ParcelError as error:
+            if not errand.is_held():  # it was given up in this moment
+                return None
             _LOG.warning("an order that is none: %s", error)
             errand.say("failed", code="worker", message="the worker was sent what is no order; try again", field=None)
         return None
