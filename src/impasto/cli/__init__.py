@@ -38,6 +38,11 @@ app.command("impasto.cli.tune:tune", name="tune", help="Try settings on a sheet,
 app.command("impasto.cli.demo:demo", name="demo", help="Paint a photo that comes along in a style that comes along.")
 app.command("impasto.cli.styles:app", name="styles", help="List and show the named styles, add your own and remove them.")
 app.command("impasto.cli.studio:studio", name="studio", help="Open the studio: a page in the browser, served by this machine.")
+app.command(
+    "impasto.cli.studio_worker:studio_worker",
+    name="studio-worker",
+    help="Paint for a studio on another machine, through Redis.",
+)
 app.command("impasto.cli.weights:app", name="weights", help="List, fetch, import and verify the weights of encoders.")
 app.command("impasto.cli.export:app", name="export", help="Write the networks for other programs: ONNX.")
 app.command("impasto.cli.train:app", name="train", help="Train the networks that impasto paints with.")

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from impasto.cli.progress import narrator
+from impasto.cli.studio_worker import check_queue
 from impasto.errors import OptionError
 
 
@@ -15,6 +16,7 @@ def studio(
     port: int = 7860,
     browser: Annotated[bool, Parameter(negative="--no-browser")] = True,
     data: Path | None = None,
+    queue: str | None = None,
     fetch_live: Annotated[bool, Parameter(negative="")] = False,
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
 ) -> int:
@@ -25,6 +27,7 @@ def studio(
         port: The port to bind, 1 to 65535.
         browser: Open the page in the browser.
         data: The folder of photos and results; by default among the user's data, or IMPASTO_STUDIO.
+        queue: Let workers on other machines paint, which take jobs through Redis: redis://HOST:PORT/NUMBER; see studio-worker.
         fetch_live: Only fetch what the webcam page /live computes with, 33 MB from npm, and end.
         from_: The file of that package, brought by hand; only with --fetch-live.
     """
@@ -44,6 +47,12 @@ def studio(
         return 0
     folder = (data or data_folder()).expanduser().absolute()
     is_local = host in LOOPBACK or host.startswith("127.")
-    settings = with_token(lambda token: Settings(host=host, port=port, data=folder, token=token), is_local=is_local)
+    if queue is not None:
+        check_queue(queue)
+
+    def settings_of(token: str) -> Settings:
+        return Settings(host=host, port=port, data=folder, token=token, queue=queue or "")
+
+    settings = with_token(settings_of, is_local=is_local)
     serve(settings, say=lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False), open_browser=browser)
     return 0

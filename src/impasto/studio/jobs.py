@@ -241,14 +241,22 @@ class Jobs:
 
     def requeue(self) -> int:
         """Put back what was running when the studio ended; return how many that were."""
-        rows = self.database.rows("SELECT id, wanted, stood FROM jobs WHERE state = 'running'")
-        with self.database.transaction():
-            for row in rows:
-                if row["wanted"] in ("cancelled", "paused"):
-                    self._set(row["id"], state=row["wanted"], wanted=None, finished=time.time())
-                else:
-                    self._set(row["id"], state="queued", wanted=row["wanted"] if row["stood"] else None)
+        rows = self.database.rows("SELECT id FROM jobs WHERE state = 'running'")
+        for row in rows:
+            self.put_back(row["id"])
         return len(rows)
+
+    def put_back(self, identity: str) -> None:
+        """Put a running job back into the queue, as nobody works on it any more; or let it be stopped, if that was asked."""
+        statement = "SELECT wanted, stood FROM jobs WHERE state = 'running' AND id = ?"
+        with self.database.transaction():
+            row = self.database.row(statement, (identity,))
+            if row is None:
+                return
+            if row["wanted"] in ("cancelled", "paused"):
+                self._set(identity, state=row["wanted"], wanted=None, finished=time.time())
+            else:
+                self._set(identity, state="queued", wanted=row["wanted"] if row["stood"] else None)
 
     def _ended(self, identity: str, **changes: Any) -> None:
         with self.database.transaction():

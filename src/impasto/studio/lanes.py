@@ -26,15 +26,15 @@ Message = dict[str, Any]
 _LOG = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2
-_STOP_SECONDS = 30.0
+STOP_SECONDS = 30.0
 """How long a child that was asked to stop may take for the step it is in."""
 
 
 class Source(Protocol):
     """Where a lane takes its jobs from and tells what became of them.
 
-    The seam for more machines: :class:`impasto.studio.jobs.Jobs` is the embedded form; one over a queue engine would have these
-    methods, and the API would stay as it is.
+    :class:`impasto.studio.jobs.Jobs` is the form of the studio itself, :class:`impasto.studio.hand.Hand` that of a worker on
+    another machine, which tells the studio through a queue engine.
     """
 
     def take(self, lane: str) -> Row | None:
@@ -57,6 +57,22 @@ class Source(Protocol):
 
     def stopped(self, identity: str) -> None:
         """Tell that a job stopped as it was asked to."""
+
+
+class Crew(Protocol):
+    """What takes the jobs of one lane: a :class:`Lane` here, or a :class:`impasto.studio.farm.Farm` of workers elsewhere."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def wake(self) -> None:
+        """Tell that there may be a job."""
+
+    def prepare(self) -> None:
+        """Tell that there will be a job soon."""
+
+    def end(self) -> None:
+        """End."""
 
 
 class CallError(Exception):
@@ -288,7 +304,7 @@ class Lane(threading.Thread):
                 if not order.get("finish"):
                     child.tell({"do": "stop", "how": "finish" if wanted == "finish" else "stop"})
                 asked_at = time.monotonic()
-            if asked_at is not None and time.monotonic() - asked_at > _STOP_SECONDS:
+            if asked_at is not None and time.monotonic() - asked_at > STOP_SECONDS:
                 raise _StoppedError
 
         try:

@@ -43,6 +43,8 @@ def serve(settings: Settings, *, say: Callable[[str], None], open_browser: bool)
         address = entrance(settings)
         say(f"studio: {address}")
         say(f"data: {settings.data}; to end: Ctrl-C")
+        if settings.queue:
+            say("paintings wait until a worker takes them: impasto studio-worker --queue, with the same address")
         if not settings.is_local:
             say(f"from another device: {address.replace(settings.address, address_for_others(settings))}")
             say("whoever has this address with its token can use the studio; traffic is not encrypted")

@@ -73,6 +73,7 @@ class Settings:
         port: 1 to 65535.
         data: the folder of its data.
         token: what every request must bring; empty: none, which only loopback may.
+        queue: the address of the queue engine whose workers paint; empty: a child of this program paints.
         limits: how much of everything.
     """
 
@@ -80,6 +81,7 @@ class Settings:
     port: int = 7860
     data: Path = field(default_factory=data_folder)
     token: str = ""
+    queue: str = field(default="", repr=False)  # it may have a password
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

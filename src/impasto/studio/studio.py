@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from impasto.studio.controls import KINDS
@@ -13,7 +14,7 @@ from impasto.studio.database import Database, Row
 from impasto.studio.events import Hub
 from impasto.studio.gallery import Gallery
 from impasto.studio.jobs import STOPPED, Jobs, Order
-from impasto.studio.lanes import CallError, Lane, Message
+from impasto.studio.lanes import CallError, Crew, Lane, Message
 from impasto.studio.security import RefusedError
 from impasto.studio.settings import Settings
 from impasto.studio.shelf import Shelf
@@ -35,7 +36,7 @@ class Studio:
     jobs: Jobs
     gallery: Gallery
     shelf: Shelf
-    lanes: dict[str, Lane] = field(default_factory=dict)
+    crews: dict[str, Crew] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
@@ -57,25 +58,30 @@ class Studio:
             gallery,
             Shelf(database, folder, gallery, hub),
         )
-        studio.lanes = {
-            name: Lane(name, studio.jobs, settings.limits, studio.order, studio.result) for name in ("quick", "slow")
-        }
-        studio.lanes["quick"].on_ready = hub.ready
+        slow = _farm(studio) if settings.queue else Lane("slow", studio.jobs, settings.limits, studio.order, studio.result)
+        studio.crews = {"quick": studio.quick, "slow": slow}
         return studio
+
+    @cached_property
+    def quick(self) -> Lane:
+        """The lane that answers questions too."""
+        lane = Lane("quick", self.jobs, self.settings.limits, self.order, self.result)
+        lane.on_ready = self.hub.ready
+        return lane
 
     def start(self) -> None:
         """Put back what was running, clean up, and let the workers begin."""
         self.jobs.requeue()
         self.gallery.sweep()
-        for lane in self.lanes.values():
-            lane.start()
+        for crew in self.crews.values():
+            crew.start()
         threading.Thread(target=self._keep_clean, name="cleaning", daemon=True).start()
 
     def end(self) -> None:
         """Let the workers end; what was running goes back into the queue."""
         self.leave()
-        for lane in self.lanes.values():
-            lane.end()
+        for crew in self.crews.values():
+            crew.end()
         self.jobs.requeue()
         self.database.close()
 
@@ -103,7 +109,7 @@ class Studio:
 
     def wake(self, job: Row) -> None:
         """Tell the lane of a job that there is something new."""
-        self.lanes[job["lane"]].wake()
+        self.crews[job["lane"]].wake()
 
     async def ask(self, **message: Any) -> Message:
         """Ask the quick worker something.
@@ -112,7 +118,7 @@ class Studio:
             RefusedError: it could not.
         """
         seconds = self.settings.limits.intake_seconds
-        answer = asyncio.wrap_future(self.lanes["quick"].call(seconds, **message))
+        answer = asyncio.wrap_future(self.quick.call(seconds, **message))
         try:
             return await asyncio.wait_for(answer, 2 * seconds + self.settings.limits.quick_seconds)
         except TimeoutError as error:
@@ -186,6 +192,18 @@ class Studio:
     def _keep_clean(self) -> None:
         while not self._over.wait(_SECONDS_BETWEEN_CLEANING):
             self.gallery.clean_up()
+
+
+def _farm(studio: Studio) -> Crew:
+    """Connect with the queue engine of the settings; it is imported only where there is one.
+
+    Raises:
+        OptionError: its packages are missing, the address is wrong, or the server does not answer.
+    """
+    from impasto.studio.farm import Farm
+    from impasto.studio.post import Post
+
+    return Farm(studio.jobs, studio.settings.limits, Post(studio.settings.queue), studio.order, studio.result)
 
 
 def result_of(job: str) -> str:

@@ -31,7 +31,7 @@ async def status(studio: Here) -> Response:
     return answer(
         {
             "version": __version__,
-            "ready": studio.lanes["quick"].is_ready,
+            "ready": studio.quick.is_ready,
             "queued": counts["queued"],
             "running": counts["running"],
             "queue_limit": limits.queued,

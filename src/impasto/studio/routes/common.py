@@ -45,8 +45,9 @@ def picture(path: Path, *, for_good: bool = True) -> Response:
     """
     if not path.is_file():
         raise RefusedError(404, "missing", "this picture is not there any more")
-    caching = FOR_GOOD if for_good else "no-store"
-    return FileResponse(path, media_type=PICTURES[path.suffix], headers={"cache-control": caching})
+    if not for_good:  # it may be replaced between its size and its bytes
+        return Response(path.read_bytes(), media_type=PICTURES[path.suffix], headers={"cache-control": "no-store"})
+    return FileResponse(path, media_type=PICTURES[path.suffix], headers={"cache-control": FOR_GOOD})
 
 
 def pictures_answer(*suffixes: str) -> dict[int | str, dict[str, Any]]:

@@ -1,0 +1,346 @@
+"""A worker on another machine: takes attempts out of the queue engine, and paints them in the same guarded child as a studio.
+
+It is a lane whose queue is the other side: what a lane tells its :class:`impasto.studio.lanes.Source` goes to the studio.
+"""
+
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from impasto.errors import ImpastoError
+from impasto.studio.controls import in_words
+from impasto.studio.database import Row
+from impasto.studio.jobs import Wanted
+from impasto.studio.lanes import Lane
+from impasto.studio.parcels import LINE_BYTES, PART_BYTES, Message, ParcelError, Part, Unpacked, unpacked
+from impasto.studio.post import BEAT_SECONDS, LIFE_SECONDS, Post, PostError
+from impasto.studio.settings import Limits
+
+_LOG = logging.getLogger(__name__)
+_INPUT_BYTES = 256 * 2**20
+_MISSED_SECONDS = 5.0
+_AWAY_SECONDS = 2.0
+_TRIES = 30
+_FOLDER = "impasto-worker-"
+_TOO_LARGE = "the result has more bytes than a worker may send; use a smaller size"
+
+
+class Errand:
+    """One attempt at a job, as its worker sees it."""
+
+    def __init__(self, post: Post, token: str, folder: Path) -> None:
+        self._post, self.token, self.folder = post, token, folder
+        self._lines, self._files = 0, 0
+        self._missed_since: float | None = None
+        self.is_dropped = False
+
+    def take(self) -> bool:
+        """Claim it; return whether it is still wanted and nobody else has it."""
+        if not self.is_held():
+            return False
+        key = self._post.key(self.token, "beat")
+        return bool(self._post.redis.set(key, b"0", ex=LIFE_SECONDS, nx=True))
+
+    def is_held(self) -> bool:
+        """Whether a studio still wants it."""
+        return bool(self._post.redis.exists(self._post.key(self.token, "held")))
+
+    def beat(self) -> None:
+        """Tell that it is worked on."""
+        self._post.redis.set(self._post.key(self.token, "beat"), str(self._lines), ex=LIFE_SECONDS)
+
+    def order(self) -> Unpacked:
+        """Fetch the order and its files.
+
+        Raises:
+            ParcelError: it is not there, or not what a studio sends.
+            ImpastoError: an option that is not allowed.
+        """
+        data = self._post.read(LINE_BYTES, self.token, "order")
+        if data is None:
+            raise ParcelError("no order")
+        found = unpacked(data, self.folder)
+        for number, path in found.files.items():
+            file = self._post.read(_INPUT_BYTES, self.token, "in", number)
+            if file is None:
+                raise ParcelError(f"no file {number}, or one of more than {_INPUT_BYTES} bytes")
+            path.write_bytes(file)
+        return found
+
+    def say(self, what: str, **facts: Any) -> None:
+        """Say a line, unless nobody listens any more.
+
+        Raises:
+            PostError: the server is away; nothing was said.
+        """
+        if self.is_dropped:
+            return
+        line = json.dumps({"say": what, **facts}, allow_nan=False).encode()
+        pipe = self._post.redis.pipeline(transaction=True)
+        pipe.set(self._post.key(self.token, "line", self._lines), line, ex=3600)
+        pipe.set(self._post.key(self.token, "beat"), str(self._lines + 1), ex=LIFE_SECONDS)
+        pipe.execute()
+        self._lines += 1
+
+    def send(self, part: Part, path: Path) -> int | None:
+        """Send a file; return its number, or None where it is not there or too large."""
+        try:
+            data = b"" if self.is_dropped or path.stat().st_size > PART_BYTES[part] else path.read_bytes()
+        except OSError:
+            return None
+        if not data:
+            return None
+        self._files += 1
+        self._post.write(data, self.token, "out", self._files)
+        return self._files
+
+    def wanted(self) -> Wanted | None:
+        """Return how it shall stop, if it shall; an attempt that nobody holds any more is dropped."""
+        pipe = self._post.redis.pipeline()
+        pipe.get(self._post.key(self.token, "wish"))
+        pipe.exists(self._post.key(self.token, "held"))
+        try:
+            wish, is_held = pipe.execute()
+        except PostError:
+            self._missed_since = None
+            return None
+        if is_held:
+            self._missed_since = None
+        elif self._missed_since is None:
+            self._missed_since = time.monotonic()
+        elif time.monotonic() - self._missed_since > _MISSED_SECONDS:
+            self.is_dropped = True
+            return "cancelled"
+        return {b"stop": "cancelled", b"finish": "finish"}.get(wish)  # type: ignore[return-value]
+
+
+class Hand:
+    """A worker: a lane, and the errand that it is on. It is the source of its lane."""
+
+    def __init__(self, url: str, limits: Limits, say: Callable[[str], None]) -> None:
+        """Connect.
+
+        Raises:
+            OptionError: the address is wrong, or the server does not answer.
+        """
+        self.post = Post(url, self._obey)
+        self.name = f"{re.sub(r'[^A-Za-z0-9.-]', '', socket.gethostname())[:60]}-{secrets.token_hex(3)}"
+        self._say = say
+        self._errand: Errand | None = None
+        self._job: Row | None = None
+        self._ended, self._is_over = threading.Event(), threading.Event()
+        self._lane = Lane("slow", self, limits, lambda job: job["order"], lambda job, said: said)
+
+    def leave(self) -> None:
+        """End soon; what is in hand goes back."""
+        self._is_over.set()
+
+    def work(self) -> None:
+        """Work until told to leave."""
+        self._lane.prepare()
+        self._lane.start()
+        beating = threading.Thread(target=self._beat, name="beating", daemon=True)
+        beating.start()
+        try:
+            while not self._is_over.is_set():
+                if self._lane.is_ready:
+                    self._next()
+                else:
+                    self._is_over.wait(0.2)
+        finally:
+            self._is_over.set()
+            self._lane.end()
+            with suppress(PostError):
+                self.post.leave(self.name)
+
+    def _next(self) -> None:
+        """Take one attempt, if there is one; rubbish in the queue costs a line in the log."""
+        try:
+            self.post.work()
+        except PostError:
+            _LOG.warning("the queue %s does not answer; trying again", self.post.shown)
+            self._is_over.wait(_AWAY_SECONDS)
+        except Exception as error:
+            _LOG.warning("something else than a job was in the queue (%s)", type(error).__name__)
+
+    def _beat(self) -> None:
+        while not self._is_over.is_set():
+            errand = self._errand
+            with suppress(PostError):
+                if errand is not None or self._lane.is_ready:  # one whose child cannot start shall not be given jobs
+                    self.post.here(self.name)
+                if errand is not None and not errand.is_dropped:
+                    errand.beat()
+            self._is_over.wait(BEAT_SECONDS)
+
+    # ------------------------------------------------------------------------------------------------ one attempt
+
+    def _obey(self, token: str) -> None:
+        """Do what huey brings: one attempt from its order to its end."""
+        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+        errand = Errand(self.post, token, folder)
+        try:
+            if not errand.take():
+                return
+            self._errand = errand
+            order = self._order(errand)
+            if order is not None:
+                self._paint(order)
+        except PostError:  # the studio gives the job to another
+            _LOG.warning("the queue %s does not answer; a job was left", self.post.shown)
+        finally:
+            self._errand = None
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _order(self, errand: Errand) -> Message | None:
+        errand.say("taken")
+        try:
+            return errand.order().order
+        except ImpastoError as error:
+            message, field = in_words(error)
+            errand.say("failed", code="option", message=message, field=field)
+        except ParcelError as error:
+            if not errand.is_held():  # it was given up in this moment
+                return None
+            _LOG.warning("an order that is none: %s", error)
+            errand.say("failed", code="worker", message="the worker was sent what is no order; try again", field=None)
+        return None
+
+    def _paint(self, order: Message) -> None:
+        began = time.monotonic()
+        self._say(f"{order['do']}: {order['content']['name']!r}")
+        self._ended.clear()
+        self._job = {"id": "j", "order": order}
+        self._lane.wake()
+        while not self._ended.wait(0.2):
+            if self._is_over.is_set():
+                self._lane.end()
+                self._last("left")
+        self._say(f"{order['do']}: ended after {time.monotonic() - began:.1f} s")
+
+    def _last(self, what: str, **facts: Any) -> None:
+        """Say the last line, and try for a while where the server is away."""
+        assert self._errand is not None
+        for _ in range(_TRIES):
+            try:
+                self._errand.say(what, **facts)
+                break
+            except PostError:
+                if self._is_over.wait(_AWAY_SECONDS):
+                    break
+        self._ended.set()
+
+    # ------------------------------------------------------------------------------------------------ as the lane's source
+
+    def take(self, lane: str) -> Row | None:
+        """Give the lane the job in hand, once."""
+        job, self._job = self._job, None
+        return job
+
+    def wanted(self, identity: str) -> Wanted | None:
+        """Return how it shall stop, if it shall."""
+        return None if self._errand is None else self._errand.wanted()
+
+    def progressed(self, identity: str, progress: Mapping[str, Any] | None, *, preview: bool) -> None:
+        """Pass on how far it is; where the server is away, the next one will do."""
+        errand = self._errand
+        if errand is None:
+            return
+        with suppress(PostError):
+            number = errand.send("preview", errand.folder / "work.jpg") if preview else None
+            errand.say("progress", progress=progress, preview=number)
+
+    def stood(self, identity: str, stood: Mapping[str, Any]) -> None:
+        """Pass on where a painting was saved; where that cannot be, an earlier stand will do."""
+        errand = self._errand
+        if errand is None:
+            return
+        with suppress(PostError):
+            number = errand.send("stand", errand.folder / "work.npy")
+            if number is not None:
+                errand.say("stood", stood=stood, stand=number)
+
+    def finish(self, identity: str, result: Mapping[str, Any]) -> None:
+        """Pass on a result with its files."""
+        errand = self._errand
+        assert errand is not None
+        suffix = str(result["suffix"])
+        parts: dict[Part, Path] = {"result": errand.folder / f"result{suffix}", "thumb": errand.folder / "result.thumb.jpg"}
+        numbers: dict[str, int] = {}
+        for part, path in parts.items():
+            number = self._sent(errand, part, path)
+            if number is None:
+                self._last("failed", code="memory", message=_TOO_LARGE, field="size")
+                return
+            numbers[part] = number
+        facts = {name: result[name] for name in ("width", "height", "seconds", "suffix", "record")}
+        self._last("done", **facts, **numbers)
+
+    def _sent(self, errand: Errand, part: Part, path: Path) -> int | None:
+        for _ in range(_TRIES):
+            try:
+                return errand.send(part, path)
+            except PostError:
+                if self._is_over.wait(_AWAY_SECONDS):
+                    break
+        return None
+
+    def fail(self, identity: str, error: Mapping[str, Any]) -> None:
+        """Pass on that it failed."""
+        self._last("failed", **{**error, "message": str(error["message"])[:2000]})
+
+    def stopped(self, identity: str) -> None:
+        """Pass on that it stopped."""
+        self._last("stopped")
+
+
+def sweep(folder: Path) -> int:
+    """Delete what killed workers left among the temporary files, photos too; return how many folders there were."""
+    count = 0
+    for path in folder.glob(f"{_FOLDER}*-*"):
+        number = path.name.removeprefix(_FOLDER).partition("-")[0]
+        if os.name == "posix" and number.isdigit() and not _is_alive(int(number)):
+            shutil.rmtree(path, ignore_errors=True)
+            count += not path.exists()
+    return count
+
+
+def _is_alive(program: int) -> bool:
+    try:
+        os.kill(program, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def work(url: str, limits: Limits, *, say: Callable[[str], None]) -> None:
+    """Work for the studios that use a queue, until interrupted.
+
+    Args:
+        url: the address of the queue.
+        limits: what a job may take here.
+        say: shows a line to the user.
+
+    Raises:
+        OptionError: the address is wrong, or the server does not answer.
+    """
+    hand = Hand(url, limits, say)
+    sweep(Path(tempfile.gettempdir()))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: hand.leave())
+    say(f"worker {hand.name}: takes jobs from {hand.post.shown}; to end: Ctrl-C")
+    hand.work()

@@ -1,0 +1,255 @@
+"""What goes between a studio and workers on other machines: orders with numbers in the place of files, and lines of answers.
+
+Everything is JSON and plain bytes, never pickles. Neither side takes a path from the other: a file travels under a number, and
+where it goes is what the receiver expects for that job. Both read what comes with models that allow just what is meant.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from impasto.studio.controls import KINDS, checked_options, checked_run
+from impasto.studio.shapes import MASK, Progress
+
+Message = dict[str, Any]
+Part = Literal["preview", "stand", "result", "thumb"]
+
+LINE_BYTES = 4 * 2**20
+"""The longest line that is read."""
+
+PART_BYTES: dict[Part, int] = {"preview": 4 * 2**20, "stand": 256 * 2**20, "result": 256 * 2**20, "thumb": 2 * 2**20}
+"""The largest files that a worker may send."""
+
+_JPEG, _PNG, _ARRAY = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
+_BEGINNINGS: dict[str, bytes] = {".jpg": _JPEG, ".png": _PNG, ".npy": _ARRAY}
+_PLAIN = ("do", "options", "run", "draft", "stood", "finish")
+_LISTS = ("styles", "masks", "protect", "results")
+_MOST_FILES = 64
+
+
+class ParcelError(ValueError):
+    """What the other side sent is not what was meant."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+Number = Annotated[int, Field(ge=0, lt=_MOST_FILES)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Edge = Annotated[int, Field(ge=1, le=1_000_000)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+Text = Annotated[str, Field(max_length=2000)]
+
+
+class _Source(_Model):
+    path: Number | None = None
+    name: Text
+    kind: Literal["picture", "named", "word"] = "picture"
+
+
+class _Stood(_Model):
+    done: Count
+    scale: Annotated[int, Field(ge=0, le=100)]
+    here: Count
+    seconds: Seconds
+    interruptions: Count = 0
+    finished: bool = False
+
+
+class _More(_Model):
+    path: Number
+    record: dict[str, JsonValue]
+    steps: Count | None = None
+
+
+class _Order(_Model):
+    do: str
+    content: _Source
+    styles: Annotated[list[_Source], Field(max_length=8)]
+    masks: Annotated[list[_Source], Field(max_length=8)]
+    protect: Annotated[list[_Source], Field(max_length=16)]
+    results: Annotated[list[_Source], Field(max_length=8)]
+    options: dict[str, JsonValue]
+    run: dict[str, JsonValue]
+    draft: bool
+    finish: bool
+    stood: _Stood | None = None
+    stand: Number | None = None
+    more: _More | None = None
+
+
+class _Progress(Progress, _Model):
+    seconds_left: Seconds | None = None
+
+
+class _Told(_Model):
+    say: Literal["taken", "stopped", "left"]
+
+
+class _Progressed(_Model):
+    say: Literal["progress"]
+    progress: _Progress | None
+    preview: Count | None = None
+
+
+class _Stands(_Model):
+    say: Literal["stood"]
+    stood: _Stood
+    stand: Count
+
+
+class _Failed(_Model):
+    say: Literal["failed"]
+    code: Literal["picture", "option", "worker", "memory", "bug", "missing"]
+    message: Text
+    field: Annotated[str, Field(max_length=100)] | None = None
+
+
+class _Content(_Model):
+    model_config = ConfigDict(extra="allow")
+    name: Text
+
+
+class _Record(_Model):
+    model_config = ConfigDict(extra="allow")
+    content: _Content
+
+
+class _Done(_Model):
+    say: Literal["done"]
+    width: Edge
+    height: Edge
+    seconds: Seconds
+    suffix: Literal[".png", ".jpg"]
+    record: _Record
+    result: Count
+    thumb: Count
+
+
+_LINE: TypeAdapter[Any] = TypeAdapter(Annotated[_Told | _Progressed | _Stands | _Failed | _Done, Field(discriminator="say")])
+
+
+def read_line(data: bytes) -> Message:
+    """Read a line of a worker.
+
+    Returns:
+        "say", and what belongs to it; "preview", "stand", "result" and "thumb" are numbers of files, or None.
+
+    Raises:
+        ParcelError: it is no line that a worker says.
+    """
+    if len(data) > LINE_BYTES:
+        raise ParcelError(f"a line of more than {LINE_BYTES} bytes")
+    try:
+        found: Message = _LINE.validate_json(data).model_dump()
+    except ValidationError as error:
+        raise ParcelError(_first(error)) from error
+    return found
+
+
+def check_part(part: Part, suffix: str, data: bytes) -> None:
+    """Check that a file that came is of the kind and of the size that is expected.
+
+    Raises:
+        ParcelError: it is not.
+    """
+    if len(data) > PART_BYTES[part]:
+        raise ParcelError(f"a {part} of more than {PART_BYTES[part]} bytes")
+    if not data.startswith(_BEGINNINGS[suffix]):
+        raise ParcelError(f"a {part} that is no {suffix}")
+
+
+def packed(order: Mapping[str, Any]) -> tuple[Message, list[Path]]:
+    """Put numbers in the place of the paths of an order.
+
+    Args:
+        order: as :meth:`impasto.studio.studio.Studio.order` writes it.
+
+    Returns:
+        The order as it travels, and the files by their number.
+    """
+    files: list[Path] = []
+
+    def number(path: Path) -> int:
+        if path not in files:
+            files.append(path)
+        return files.index(path)
+
+    def source(each: Mapping[str, Any]) -> Message:
+        return {**each, "path": number(Path(each["path"])) if each["path"] else None}
+
+    found: Message = {name: order[name] for name in _PLAIN} | {"content": source(order["content"])}
+    found |= {name: [source(each) for each in order[name]] for name in _LISTS}
+    if order.get("more"):
+        found["more"] = source(order["more"])
+    stand = Path(order["work"] + ".npy")
+    found["stand"] = number(stand) if order["stood"] and stand.is_file() else None
+    return found, files
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """An order as it arrives.
+
+    Attributes:
+        order: with paths in the folder of the receiver.
+        files: where each file goes, by its number.
+    """
+
+    order: Message
+    files: dict[int, Path]
+
+
+def unpacked(data: bytes, folder: Path) -> Unpacked:
+    """Read an order that came, and say where its files go: into a folder of ours, under names of ours.
+
+    Raises:
+        ParcelError: it is no order that a studio gives.
+        OptionError: an option that a studio does not allow.
+    """
+    try:
+        came = _Order.model_validate_json(data)
+    except ValidationError as error:
+        raise ParcelError(_first(error)) from error
+    if came.do not in KINDS or KINDS[came.do].lane != "slow":
+        raise ParcelError(f"an order to do {came.do[:40]!r}")
+    files: dict[int, Path] = {}
+
+    def place(number: int | None, name: str = "") -> str:
+        if number is None:
+            return ""
+        files[number] = folder / (name or f"in-{number}")
+        return str(files[number])
+
+    def source(each: _Source) -> Message:
+        if (each.path is None) != (each.kind == "word") or (each.path is None and not re.fullmatch(MASK, each.name)):
+            raise ParcelError(f"a file without a number: {each.name[:40]!r}")
+        return {"path": place(each.path), "name": each.name, "kind": each.kind}
+
+    run = checked_run(came.run | _threads_of_this_machine(came.run))
+    order: Message = came.model_dump(include={"do", "draft", "finish", "stood"})
+    order |= {"options": checked_options(came.do, came.options), "run": run, "content": source(came.content)}
+    order |= {name: [source(each) for each in getattr(came, name)] for name in _LISTS}
+    order |= {"work": str(folder / "work"), "result": str(folder / "result")}
+    if came.more:
+        order["more"] = came.more.model_dump() | {"path": place(came.more.path)}
+    place(came.stand, "work.npy")
+    return Unpacked(order, files)
+
+
+def _threads_of_this_machine(run: Mapping[str, JsonValue]) -> Message:
+    """Ask for no more threads than there are here: the number was checked for another machine."""
+    threads = run.get("threads")
+    return {"threads": min(threads, os.cpu_count() or 1)} if isinstance(threads, int) else {}
+
+
+def _first(error: ValidationError) -> str:
+    """Say what is wrong without repeating what came."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(str(each) for each in first['loc'])[:100]}: {first['msg'][:200]}"

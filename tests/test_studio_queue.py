@@ -1,0 +1,439 @@
+"""Workers on other machines: what goes through the queue engine, what becomes of a job, and what is refused."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import PIL.Image
+import pytest
+
+import studio_pieces as pieces
+from impasto.cli import main
+from impasto.errors import OptionError
+from impasto.studio import attempts, hand, parcels
+from impasto.studio.database import Database
+from impasto.studio.events import Hub
+from impasto.studio.farm import Farm
+from impasto.studio.jobs import Jobs, Order
+from impasto.studio.post import Post
+from impasto.studio.settings import Limits
+from impasto.studio.storage import Folder
+
+STYLE = "seurat-grande-jatte"
+JPEG, PNG, ARRAY = b"\xff\xd8\xff rest", b"\x89PNG\r\n\x1a\n rest", b"\x93NUMPY rest"
+STOOD = {"done": 3, "scale": 0, "here": 3, "seconds": 1.5, "interruptions": 0, "finished": False}
+DONE = {"width": 64, "height": 48, "seconds": 2.5, "suffix": ".png", "record": {"content": {"name": "photo.jpg"}, "steps": 3}}
+PROGRESS = {"step": 1, "steps": 3, "share": 0.3, "size": [64, 48], "losses": {"style": 1.5}, "seconds": 1, "note": ""}
+
+
+@pytest.fixture(name="url")
+def server() -> Iterator[str]:
+    """A Redis server of Python alone."""
+    found = fakeredis.TcpFakeServer(("127.0.0.1", 0), server_type="redis")
+    found.daemon_threads = True
+    thread = threading.Thread(target=found.serve_forever, daemon=True)
+    thread.start()
+    yield f"redis://127.0.0.1:{found.server_address[1]}/0"
+    found.shutdown()
+    found.server_close()
+
+
+class Field:
+    """A farm with a database, and a worker that the test plays."""
+
+    def __init__(self, root: Path, url: str) -> None:
+        self.folder = Folder(root)
+        self.jobs = Jobs(Database(self.folder.database), Hub(), 50)
+        self.post = Post(url, self._taken)
+        self.errand: hand.Errand | None = None
+        self.inputs = root / "inputs"
+        self.inputs.mkdir()
+        (self.inputs / "photo").write_bytes(b"a photo")
+        (self.inputs / "style").write_bytes(b"a style")
+        self.farm = Farm(self.jobs, Limits(), self.post, self.order, self.result)
+        self.farm.start()
+
+    def order(self, job: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "do": "paint",
+            "content": {"path": str(self.inputs / "photo"), "name": "photo.jpg"},
+            "styles": [{"path": str(self.inputs / "style"), "name": "style", "kind": "named"}],
+            "masks": [{"path": "", "name": "auto:sky", "kind": "word"}],
+            "protect": [],
+            "results": [],
+            "options": {"size": 64},
+            "run": {"threads": 1},
+            "draft": False,
+            "work": str(self.folder.work(job["id"], "")),
+            "result": str(self.folder.result("r" + job["id"][1:], "")),
+            "stood": json.loads(job["stood"]) if job["stood"] else None,
+            "finish": job["wanted"] == "finish",
+        }
+
+    def result(self, job: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+        row = {name: said[name] for name in ("width", "height", "bytes", "disk", "suffix", "seconds")}
+        row |= {"id": "r" + job["id"][1:], "job": job["id"], "kind": "paint", "created": 0.0, "draft": 0, "upload": None}
+        return row | {
+            "title": said["record"]["content"]["name"],
+            "styles": "[]",
+            "request": "{}",
+            "record": json.dumps(said["record"]),
+        }
+
+    def submit(self) -> str:
+        job, _ = self.jobs.submit(Order(kind="paint", lane="slow", request={}))
+        self.farm.wake()
+        return str(job["id"])
+
+    def _taken(self, token: str) -> None:
+        errand = hand.Errand(self.post, token, self.inputs)
+        if errand.take():
+            self.errand = errand
+
+    def worker(self) -> hand.Errand:
+        """Play a worker that takes the next job, and says so."""
+        self.post.here("played")
+        self.farm.wake()
+        self.errand = None
+        until = time.monotonic() + 60
+        while self.errand is None and time.monotonic() < until:
+            self.post.work()
+        found = self.errand
+        assert found is not None
+        found.say("taken")
+        return found
+
+    def vanish(self, errand: hand.Errand) -> None:
+        """Let the played worker be dead for longer than a sign of life holds."""
+        assert pieces.comes_true(lambda: not self.post.redis.exists(self.post.key(errand.token, "line", 0)))
+        self.post.redis.delete(self.post.key(errand.token, "beat"))
+
+    def file(self, errand: hand.Errand, part: Any, data: bytes) -> int:
+        path = self.inputs / part
+        path.write_bytes(data)
+        number = errand.send(part, path)
+        assert number is not None
+        return number
+
+    def state(self, job: str, *states: str) -> dict[str, Any]:
+        assert pieces.comes_true(lambda: self.jobs.get(job)["state"] in states), self.jobs.get(job)
+        return self.jobs.get(job)
+
+    def results(self) -> list[dict[str, Any]]:
+        return self.jobs.database.rows("SELECT * FROM results")
+
+
+@pytest.fixture(name="field")
+def farm(tmp_path: Path, url: str) -> Iterator[Field]:
+    found = Field(tmp_path / "data", url)
+    yield found
+    found.farm.end()
+    found.jobs.database.close()
+    found.post.redis.connection_pool.disconnect()
+
+
+@pytest.fixture(name="hasty")
+def patience_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a sign of life be missed at once."""
+    monkeypatch.setattr(attempts, "_MISSED_SECONDS", 0.3)
+
+
+# ---------------------------------------------------------------------------------------------------- the way of a job
+
+
+def test_a_job_waits_until_a_worker_is_there_and_its_files_travel_with_it(field: Field) -> None:
+    job = field.submit()
+    time.sleep(0.5)
+    assert field.jobs.get(job)["state"] == "queued"
+    found = field.worker().order()
+    assert field.jobs.get(job)["state"] == "running"
+    assert Path(found.order["content"]["path"]).read_bytes() == b"a photo"
+    assert Path(found.order["styles"][0]["path"]).read_bytes() == b"a style"
+    assert (found.order["styles"][0]["kind"], found.order["masks"][0]["name"]) == ("named", "auto:sky")
+    assert all(Path(path).parent == field.inputs for path in found.files.values())
+
+
+def test_progress_previews_stands_and_the_result_arrive(field: Field) -> None:
+    job, errand = field.submit(), field.worker()
+    errand.say("progress", progress=PROGRESS, preview=field.file(errand, "preview", JPEG))
+    assert pieces.comes_true(lambda: field.jobs.get(job)["preview"] == 1)
+    assert field.folder.work(job, ".jpg").read_bytes() == JPEG
+    errand.say("stood", stood=STOOD, stand=field.file(errand, "stand", ARRAY))
+    assert pieces.comes_true(lambda: field.jobs.get(job)["stood"] is not None)
+    assert field.folder.work(job, ".npy").read_bytes() == ARRAY
+    errand.say("done", **DONE, result=field.file(errand, "result", PNG), thumb=field.file(errand, "thumb", JPEG))
+    assert field.state(job, "done", "failed")["error"] is None
+    (result,) = field.results()
+    assert (result["bytes"], result["disk"], result["title"]) == (len(PNG), len(PNG) + len(JPEG), "photo.jpg")
+    assert field.folder.result(result["id"], ".png").read_bytes() == PNG
+    assert json.loads(field.jobs.get(job)["progress"])["losses"] == {"style": 1.5}
+
+
+def test_a_job_goes_on_with_another_worker_from_where_it_stood(field: Field) -> None:
+    _, errand = field.submit(), field.worker()
+    errand.say("stood", stood=STOOD, stand=field.file(errand, "stand", ARRAY))
+    errand.say("left")
+    again = field.worker()
+    assert again.token != errand.token
+    order = again.order().order
+    assert order["stood"] == STOOD
+    assert Path(order["work"] + ".npy").read_bytes() == ARRAY
+
+
+def test_what_a_worker_that_was_given_up_says_later_is_never_read(field: Field, hasty: None) -> None:
+    job, errand = field.submit(), field.worker()
+    field.vanish(errand)
+    again = field.worker()
+    late = {"result": field.file(errand, "result", PNG + b"late"), "thumb": field.file(errand, "thumb", JPEG)}
+    errand.say("done", **DONE, **late)
+    numbers = {"result": field.file(again, "result", PNG), "thumb": field.file(again, "thumb", JPEG)}
+    again.say("done", **DONE, **numbers)
+    field.state(job, "done")
+    (result,) = field.results()
+    assert field.folder.result(result["id"], ".png").read_bytes() == PNG
+    assert field.jobs.get(job)["attempts"] == 2
+
+
+def test_a_job_whose_worker_vanishes_twice_fails_in_a_sentence(field: Field, hasty: None) -> None:
+    job = field.submit()
+    for _ in range(2):
+        field.vanish(field.worker())
+    found = field.state(job, "failed")
+    assert "the worker ended unexpectedly" in json.loads(found["error"])["message"]
+
+
+def test_a_line_that_was_lost_counts_as_a_worker_that_was_lost(field: Field) -> None:
+    job, errand = field.submit(), field.worker()
+    assert pieces.comes_true(lambda: not field.post.redis.exists(field.post.key(errand.token, "line", 0)))
+    errand._lines = 5  # as if the server had forgotten some
+    errand.say("progress", progress=PROGRESS, preview=None)
+    assert field.worker().token != errand.token
+    assert field.jobs.get(job)["state"] == "running"
+
+
+def test_a_wish_reaches_the_worker_and_its_end_the_job(field: Field) -> None:
+    job, errand = field.submit(), field.worker()
+    assert errand.wanted() is None
+    field.jobs.want(job, "finish")
+    assert pieces.comes_true(lambda: errand.wanted() == "finish")
+    second = field.submit()
+    errand.say("done", **DONE, result=field.file(errand, "result", PNG), thumb=field.file(errand, "thumb", JPEG))
+    field.state(job, "done")
+    errand = field.worker()
+    field.jobs.want(second, "cancelled")
+    assert pieces.comes_true(lambda: errand.wanted() == "cancelled")
+    errand.say("stopped")
+    field.state(second, "cancelled")
+
+
+def test_a_studio_that_ends_lets_its_worker_go(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hand, "_MISSED_SECONDS", 0.1)
+    job, errand = field.submit(), field.worker()
+    field.farm.end()
+    assert pieces.comes_true(lambda: errand.wanted() == "cancelled")
+    assert errand.is_dropped
+    assert field.jobs.requeue() == 1
+    assert field.jobs.get(job)["state"] == "queued"
+
+
+# ---------------------------------------------------------------------------------------------------- what is not trusted
+
+
+def test_nothing_in_the_server_is_a_pickle_and_everything_expires(field: Field) -> None:
+    field.post.here("played")
+    field.submit()
+    server = field.post.redis
+    assert pieces.comes_true(lambda: field.post.waiting() == 1)
+    (task,) = server.lrange(field.post._huey.storage.queue_key, 0, -1)
+    assert len(json.loads(task)[2][0]) == 32
+    for key in server.scan_iter():
+        assert 0 < server.ttl(key) <= 86_400, key
+        value = server.get(key) if server.type(key) == b"string" else b""
+        assert not value.startswith(b"\x80"), key
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\x80\x04K\x01.",
+        b"[" * 100_000,
+        b'{"say": "run", "command": "ls"}',
+        b'{"say": "done"}',
+        json.dumps({"say": "done", **DONE, "suffix": "/../../x.png", "result": 1, "thumb": 2}).encode(),
+        json.dumps({"say": "done", **DONE, "result": "../../etc/passwd", "thumb": 2}).encode(),
+        json.dumps({"say": "done", **DONE, "width": "<b>", "result": 1, "thumb": 2}).encode(),
+        json.dumps({"say": "progress", "progress": PROGRESS | {"share": "much"}, "preview": None}).encode(),
+        json.dumps({"say": "stood", "stood": STOOD | {"scale": -1}, "stand": 1}).encode(),
+        json.dumps({"say": "stood", "stood": STOOD, "stand": 10**30}).encode(),
+        b'{"say": "failed", "code": "picture", "message": "' + b"x" * parcels.LINE_BYTES + b'"}',
+    ],
+)
+def test_a_line_that_no_worker_says_is_refused(line: bytes) -> None:
+    with pytest.raises(parcels.ParcelError):
+        parcels.read_line(line)
+
+
+@pytest.mark.parametrize("data", [b"<html>", b"x" * (parcels.PART_BYTES["preview"] + 1), b""])
+def test_a_preview_that_is_none_fails_its_job_and_is_not_written(field: Field, data: bytes) -> None:
+    job, errand = field.submit(), field.worker()
+    field.post.write(data, errand.token, "out", 7)
+    errand.say("progress", progress=PROGRESS, preview=7)
+    assert json.loads(field.state(job, "failed")["error"])["code"] == "worker"
+    assert not list((field.folder.root / "work").iterdir())
+
+
+def test_names_that_a_worker_sends_become_no_files(field: Field) -> None:
+    job, errand = field.submit(), field.worker()
+    hostile = {"path": "/tmp/x", "work": "../../x", "files": {"../x": 1}, "id": "../x"}
+    numbers = {"result": field.file(errand, "result", PNG), "thumb": field.file(errand, "thumb", JPEG)}
+    errand.say("done", **DONE, **numbers, **hostile)
+    field.state(job, "done")
+    written = {path.name for path in (field.folder.root / "results").iterdir()}
+    assert written == {f"r{job[1:]}.png", f"r{job[1:]}.thumb.jpg"}
+
+
+def test_an_order_that_no_studio_gives_is_refused_by_the_worker(tmp_path: Path) -> None:
+    source = {"path": 0, "name": "photo"}
+    good = {"do": "paint", "content": source, "styles": [source], "masks": [], "protect": [], "results": []}
+    good |= {"options": {}, "run": {}, "draft": False, "finish": False, "stood": None}
+    assert parcels.unpacked(json.dumps(good).encode(), tmp_path).order["content"]["path"] == str(tmp_path / "in-0")
+    word = {"path": None, "name": "/etc/passwd", "kind": "word"}
+    bad: list[dict[str, Any]] = [
+        {"do": "export"},
+        {"do": "intake"},
+        {"content": {"path": "/etc/passwd", "name": "photo"}},
+        {"content": {"path": 10**6, "name": "photo"}},
+        {"masks": [word]},
+        {"masks": [word | {"kind": "picture"}]},
+        {"options": {"init": "/etc/passwd"}},
+        {"options": {"encoder": "/etc/passwd"}},
+        {"options": {"color_mask": "/etc/passwd"}},
+        {"run": {"command": "ls"}},
+    ]
+    for change in bad:
+        with pytest.raises((parcels.ParcelError, OptionError)):
+            parcels.unpacked(json.dumps(good | change).encode(), tmp_path)
+
+
+def test_rubbish_in_the_queue_does_not_end_a_worker(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    worker = hand.Hand(url, Limits(), lambda line: None)
+    for data in (b"\x80\x04K\x01.", b"{}", b'["1", "os.system", ["ls"]]', b'["1", "impasto.studio.post.job", ["../x"]]'):
+        worker.post.redis.lpush(worker.post._huey.storage.queue_key, data)
+        worker._next()
+    assert worker.post.waiting() == 0
+    assert caplog.text.count("something else than a job") == 3
+    worker.post.redis.connection_pool.disconnect()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody tells whether a program is alive")
+def test_photos_of_a_worker_that_was_killed_are_swept_by_the_next(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as program:
+        program.wait()
+    left, used = tmp_path / f"impasto-worker-{program.pid}-x", tmp_path / f"impasto-worker-{os.getpid()}-x"
+    for folder in (left, used):
+        folder.mkdir()
+        (folder / "in-0").write_bytes(b"a photo")
+    assert hand.sweep(tmp_path) == 1
+    assert (left.exists(), used.exists()) == (False, True)
+
+
+# ---------------------------------------------------------------------------------------------------- the commands
+
+
+@pytest.mark.parametrize("command", [["studio", "--no-browser"], ["studio-worker"]])
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://127.0.0.1", "--queue is of the kind 'http'"),
+        ("nonsense", "--queue is no address of a server"),
+        ("redis://:secret@127.0.0.1:1/0", "--queue redis://127.0.0.1:1/0 does not answer"),
+        ("redis://:secret@127.0.0.1:port/0", "--queue is no address"),
+        ("", "--queue is empty"),
+    ],
+)
+def test_a_wrong_address_is_said_in_a_sentence_without_its_password(
+    command: list[str], url: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = ["--data", str(tmp_path / "data")] if command[0] == "studio" else []
+    assert main([*command, *data, "--queue", url]) == 2
+    said = capsys.readouterr()
+    assert sentence in said.err
+    assert "secret" not in said.err + said.out
+
+
+def test_missing_packages_are_said_in_a_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "impasto.studio.post")
+    monkeypatch.setitem(sys.modules, "huey.api", None)
+    assert main(["studio-worker", "--queue", "redis://127.0.0.1"]) == 2
+    assert "pip install 'impasto[queue]'" in capsys.readouterr().err
+
+
+def test_a_studio_without_a_queue_imports_nothing_of_it() -> None:
+    words = "import sys, impasto.studio.server; print([each for each in ('redis', 'huey') if each in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(pieces.ROOT / "src")}
+    found = subprocess.run([sys.executable, "-c", words], env=environment, capture_output=True, check=True)
+    assert found.stdout.strip() == b"[]"
+
+
+# ---------------------------------------------------------------------------------------------------- programs
+
+
+@contextlib.contextmanager
+def working(url: str, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start a worker as a program."""
+    command = [sys.executable, "-m", "impasto", "studio-worker", "--queue", url]
+    with log.open("ab") as file:
+        program = subprocess.Popen(
+            command, stdout=file, stderr=file, env={**os.environ, "PYTHONPATH": str(pieces.ROOT / "src")}
+        )
+    try:
+        yield program
+    finally:
+        program.terminate()
+        program.wait(timeout=60)
+
+
+@pytest.mark.slow
+def test_programs_paint_together_and_a_worker_that_is_killed_loses_nothing(tmp_path: Path, url: str) -> None:
+    studio = pieces.started(tmp_path / "data", None, "--queue", url)
+    log = tmp_path / "worker.log"
+    upload = studio.upload()
+    try:
+        with working(url, log) as first:
+            long = studio.submit("paint", upload, [STYLE], size=64, smallest_size=64, steps=100_000)["id"]
+            assert pieces.comes_true(lambda: studio.client.get(f"/jobs/{long}").json()["can_continue"] is not None, 5)
+            _wait(lambda: studio.client.get(f"/jobs/{long}").json()["preview"] is not None)
+            _wait(lambda: (tmp_path / "data" / "work" / f"{long}.npy").is_file())
+            first.send_signal(signal.SIGKILL)
+        with working(url, log):
+            _wait(lambda: studio.client.get(f"/jobs/{long}").json()["attempts"] == 2)
+            _wait(lambda: studio.client.get(f"/jobs/{long}").json()["progress"]["step"] > 1)
+            studio.client.post(f"/jobs/{long}/finish")
+            found = studio.wait_until(long, "done", "failed")
+            assert found["error"] is None
+            result = studio.client.get(f"/results/{found['result']}").json()
+            assert result["record"]["steps"]["interruptions"] == 1
+            picture = PIL.Image.open(io.BytesIO(studio.client.get(f"/results/{found['result']}/image").content))
+            assert (picture.size, picture.format) == ((result["width"], result["height"]), "PNG")
+            other = studio.submit("paint", upload, [STYLE], size=64, steps=100_000, smallest_size=64)["id"]
+            studio.wait_until(other, "running")
+            studio.client.post(f"/jobs/{other}/cancel")
+            studio.wait_until(other, "cancelled")
+    finally:
+        said = pieces.ended(studio)
+    assert "Traceback" not in said + log.read_text()
+    assert len(list((tmp_path / "data" / "results").iterdir())) == 2
+
+
+def _wait(what: Callable[[], bool]) -> None:
+    assert pieces.comes_true(what, 240)
