@@ -12,7 +12,7 @@ import ruler
 _CHILD = """
 import resource, sys
 import impasto
-from impasto.recipes import gatys
+from impasto.recipes import checks, gatys
 from impasto.recipes.presets import paint_options
 content, style, size, encoder = sys.argv[1:]
 photo, picture = impasto.read(content), impasto.read(style)
@@ -22,7 +22,7 @@ easel = gatys.set_up(photo, [picture], options, impasto.Run())
 for step in gatys.paint_on(easel):
     pass
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-predicted = gatys.predicted_memory(easel.encoder, step.image.shape[-2:], options, easel.arithmetic) / 2**30
+predicted = checks.predicted_memory(easel.encoder, step.image.shape[-2:], options, easel.arithmetic) / 2**30
 print(f"{size} px: peak {peak:.2f} GiB, {before:.2f} of them the program itself;", end=" ")
 print(f"painting {peak - before:.2f}, predicted {predicted:.2f}")
 """
