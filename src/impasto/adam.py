@@ -26,10 +26,10 @@ class Adam:
         self.param_groups: list[dict[str, Any]] = [{"lr": lr}]
         self.state: dict[Tensor, dict[str, Any]] = {}
 
-    def zero_grad(self, *, set_to_none: bool = True) -> None:
+    def zero_grad(self) -> None:
         """Forget the gradients."""
         for plane in self.planes:
-            plane.grad = None if set_to_none or plane.grad is None else torch.zeros_like(plane.grad)
+            plane.grad = None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:

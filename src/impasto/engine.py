@@ -248,7 +248,7 @@ def take_step(
     found: dict[str, Tensor] = {}
 
     def closure() -> Tensor:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         with torch.enable_grad():
             picture = to_image(planes, canvas)
             features = {**encode(picture, objective.layers - {PIXELS}), PIXELS: picture}
