@@ -43,10 +43,15 @@ def picture(path: Path, *, for_good: bool = True) -> Response:
     Raises:
         RefusedError: it is not there.
     """
+    missing = RefusedError(404, "missing", "this picture is not there any more")
     if not path.is_file():
-        raise RefusedError(404, "missing", "this picture is not there any more")
-    if not for_good:  # it may be replaced between its size and its bytes
-        return Response(path.read_bytes(), media_type=PICTURES[path.suffix], headers={"cache-control": "no-store"})
+        raise missing
+    if not for_good:  # it may be replaced, or deleted, between its size and its bytes
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise missing from None
+        return Response(data, media_type=PICTURES[path.suffix], headers={"cache-control": "no-store"})
     return FileResponse(path, media_type=PICTURES[path.suffix], headers={"cache-control": FOR_GOOD})
 
 
