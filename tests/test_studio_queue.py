@@ -145,7 +145,7 @@ def dispatcher_with_a_played_worker(tmp_path: Path, url: str) -> Iterator[Rig]:
 @pytest.fixture(name="hasty")
 def patience_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a sign of life be missed at once."""
-    monkeypatch.setattr(attempts, "_MISSED_SECONDS", 0.3)
+    monkeypatch.setattr(attempts, "MISSED_SECONDS", 0.3)
 
 
 # ---------------------------------------------------------------------------------------------------- the way of a job
@@ -237,7 +237,7 @@ def test_a_wish_reaches_the_worker_and_its_end_the_job(rig: Rig) -> None:
 
 
 def test_a_studio_that_ends_lets_its_worker_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_worker, "_MISSED_SECONDS", 0.1)
+    monkeypatch.setattr(remote_worker, "MISSED_SECONDS", 0.1)
     job, assignment = rig.submit(), rig.worker()
     rig.dispatcher.end()
     assert pieces.comes_true(lambda: assignment.wanted() == "cancelled")

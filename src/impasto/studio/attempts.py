@@ -7,15 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from impasto.studio.broker import LIFE_SECONDS, Broker, BrokerError, new_token
+from impasto.studio.broker import AWAY_SECONDS, LIFE_SECONDS, MISSED_SECONDS, Broker, BrokerError, new_token
 from impasto.studio.wire import LINE_BYTES, PART_BYTES, Message, Part, WireError, check_part, packed, read_line
 
-_MISSED_SECONDS = 5.0
-"""How long a sign of life must be missing, beyond its own life, while the server answers."""
-
-
-_TRIES, _AWAY_SECONDS = 15, 2.0
-"""How often a file is asked for that a worker has painted already, and how long between."""
+_TRIES = 15
+"""How often a file is asked for that a worker has painted already."""
 
 
 class LostError(Exception):
@@ -101,7 +97,7 @@ class Attempt:
             except BrokerError:
                 if not left:
                     raise
-                time.sleep(_AWAY_SECONDS)
+                time.sleep(AWAY_SECONDS)
         if data is None:
             raise WireError(f"a {part} that is not there, or has more than {PART_BYTES[part]} bytes")
         check_part(part, suffix, data)
@@ -124,12 +120,12 @@ class Attempt:
             if beat.isdigit() and int(beat) > self._heard:
                 raise LostError("a part of what it said was lost")
         elif not self.is_taken:
-            if now - self._sent > LIFE_SECONDS + _MISSED_SECONDS and self._broker.waiting() == 0:
+            if now - self._sent > LIFE_SECONDS + MISSED_SECONDS and self._broker.waiting() == 0:
                 raise LostError("it took the job, and was not heard of")
         elif self._missed_since is None:
             self._missed_since = now
-        elif now - self._missed_since > _MISSED_SECONDS:
-            raise LostError(f"it was not heard of for {LIFE_SECONDS + _MISSED_SECONDS:.0f} seconds")
+        elif now - self._missed_since > MISSED_SECONDS:
+            raise LostError(f"it was not heard of for {LIFE_SECONDS + MISSED_SECONDS:.0f} seconds")
 
 
 def write_whole(path: Path, data: bytes, token: str) -> None:

@@ -41,6 +41,12 @@ BrokerError = RedisError
 LIFE_SECONDS, BEAT_SECONDS = 10, 2.0
 """How long a sign of life holds, and how often it is given."""
 
+MISSED_SECONDS = 5.0
+"""How long a sign of life must be missing, beyond its own life, while the server answers."""
+
+AWAY_SECONDS = 2.0
+"""How long to wait before the next try where the server is away."""
+
 _KEPT_SECONDS = 3600
 _QUEUE_SECONDS = 86_400
 _TIMEOUT_SECONDS = 30.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from impasto.studio.attempts import Attempt, LostError, write_whole
-from impasto.studio.broker import BEAT_SECONDS, Broker, BrokerError, why
+from impasto.studio.broker import AWAY_SECONDS, BEAT_SECONDS, Broker, BrokerError, why
 from impasto.studio.database import Row
 from impasto.studio.jobs import Jobs
 from impasto.studio.lanes import STOP_SECONDS, CallError
@@ -22,7 +22,6 @@ from impasto.studio.wire import Message, WireError
 
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.1
-_AWAY_SECONDS = 2.0
 _MOST_AT_ONCE = 8
 _MARGIN_SECONDS = 15.0
 """How much longer the studio waits for an end than the worker, which holds the same limits."""
@@ -112,7 +111,7 @@ class Dispatcher(threading.Thread):
             self._jobs.fail(identity, CallError("worker", "the worker sent what is no result; try again").shown())
         except BrokerError as error:
             _LOG.warning("job %s: the queue %s failed (%s)", identity, self._broker.shown, why(error))
-            self._is_over.wait(_AWAY_SECONDS)
+            self._is_over.wait(AWAY_SECONDS)
             self._put_back(identity)
         except Exception:  # a bug of ours costs the job, and not the dispatcher
             _LOG.exception("job %s", identity)

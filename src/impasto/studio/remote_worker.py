@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from impasto.errors import ImpastoError
-from impasto.studio.broker import BEAT_SECONDS, LIFE_SECONDS, Broker, BrokerError
+from impasto.studio.broker import AWAY_SECONDS, BEAT_SECONDS, LIFE_SECONDS, MISSED_SECONDS, Broker, BrokerError
 from impasto.studio.controls import in_words
 from impasto.studio.database import Row
 from impasto.studio.jobs import Wanted
@@ -30,8 +30,6 @@ from impasto.studio.wire import LINE_BYTES, PART_BYTES, Message, Part, Unpacked,
 
 _LOG = logging.getLogger(__name__)
 _INPUT_BYTES = 256 * 2**20
-_MISSED_SECONDS = 5.0
-_AWAY_SECONDS = 2.0
 _TRIES = 30
 _FOLDER = "impasto-worker-"
 _TOO_LARGE = "the result has more bytes than a worker may send; use a smaller size"
@@ -120,7 +118,7 @@ class Assignment:
             self._missed_since = None
         elif self._missed_since is None:
             self._missed_since = time.monotonic()
-        elif time.monotonic() - self._missed_since > _MISSED_SECONDS:
+        elif time.monotonic() - self._missed_since > MISSED_SECONDS:
             self.is_dropped = True
             return "cancelled"
         return {b"stop": "cancelled", b"finish": "finish"}.get(wish)  # type: ignore[return-value]
@@ -171,7 +169,7 @@ class RemoteWorker:
             self.broker.work()
         except BrokerError:
             _LOG.warning("the queue %s does not answer; trying again", self.broker.shown)
-            self._is_over.wait(_AWAY_SECONDS)
+            self._is_over.wait(AWAY_SECONDS)
         except Exception as error:
             _LOG.warning("something else than a job was in the queue (%s)", type(error).__name__)
 
@@ -238,7 +236,7 @@ class RemoteWorker:
                 self._assignment.say(what, **facts)
                 break
             except BrokerError:
-                if self._is_over.wait(_AWAY_SECONDS):
+                if self._is_over.wait(AWAY_SECONDS):
                     break
         self._ended.set()
 
@@ -296,7 +294,7 @@ class RemoteWorker:
             try:
                 return assignment.send(part, path)
             except BrokerError:
-                if self._is_over.wait(_AWAY_SECONDS):
+                if self._is_over.wait(AWAY_SECONDS):
                     break
         return None
 
