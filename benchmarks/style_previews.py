@@ -7,7 +7,7 @@ from pathlib import Path
 
 import impasto
 from impasto import images
-from impasto.studio.easel import style_on_astronaut
+from impasto.studio.orders import style_on_astronaut
 from impasto.styles import shipped_styles
 
 FOLDER = Path(impasto.__file__).parent / "data" / "style-previews"

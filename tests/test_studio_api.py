@@ -77,7 +77,7 @@ def test_the_server_loads_neither_torch_nor_pillow() -> None:
 
 def test_a_worker_loads_no_web_framework() -> None:
     code = (
-        "import sys, impasto.studio.easel; sys.exit(any(each in sys.modules for each in ('fastapi', 'uvicorn', 'starlette')))"
+        "import sys, impasto.studio.orders; sys.exit(any(each in sys.modules for each in ('fastapi', 'uvicorn', 'starlette')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

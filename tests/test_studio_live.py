@@ -24,7 +24,7 @@ from impasto.images import resize
 from impasto.networks import load_instant, shipped_instant
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.stats import Moments
-from impasto.studio import easel, runtime
+from impasto.studio import orders, runtime
 from impasto.studio.app import STATIC, create_app
 from impasto.studio.settings import Settings
 from impasto.styles import known_styles, load_style
@@ -182,7 +182,7 @@ def test_a_style_that_is_not_there_is_one_sentence(client: pieces.Local, path: s
 
 def test_a_style_is_measured_for_the_size_of_the_picture() -> None:
     source = {"path": str(known_styles()[STYLE]), "name": STYLE, "kind": "named"}
-    found = easel.manner({"style": source, "edge": 192}, None)  # type: ignore[arg-type]
+    found = orders.manner({"style": source, "edge": 192}, None)  # type: ignore[arg-type]
     wanted = InstantPainter(engine="torch").manner(load_style(source["path"]), edge_px=192)
     assert torch.allclose(torch.tensor(found["modulation"]), wanted.modulation[0], atol=1e-5)
     assert torch.allclose(torch.tensor(found["covariance"]), wanted.colors.covariance[0], atol=1e-6)

@@ -20,12 +20,12 @@ import pytest
 import studio_pieces as pieces
 from impasto.cli import main
 from impasto.errors import OptionError
-from impasto.studio import attempts, hand, parcels
+from impasto.studio import attempts, remote_worker, wire
+from impasto.studio.broker import Broker
 from impasto.studio.database import Database
+from impasto.studio.dispatcher import Dispatcher
 from impasto.studio.events import Hub
-from impasto.studio.farm import Farm
 from impasto.studio.jobs import Jobs, Order
-from impasto.studio.post import Post
 from impasto.studio.settings import Limits
 from impasto.studio.storage import Folder
 
@@ -48,20 +48,20 @@ def server() -> Iterator[str]:
     found.server_close()
 
 
-class Field:
-    """A farm with a database, and a worker that the test plays."""
+class Rig:
+    """A dispatcher with a database, and a worker that the test plays."""
 
     def __init__(self, root: Path, url: str) -> None:
         self.folder = Folder(root)
         self.jobs = Jobs(Database(self.folder.database), Hub(), 50)
-        self.post = Post(url, self._taken)
-        self.errand: hand.Errand | None = None
+        self.broker = Broker(url, self._taken)
+        self.assignment: remote_worker.Assignment | None = None
         self.inputs = root / "inputs"
         self.inputs.mkdir()
         (self.inputs / "photo").write_bytes(b"a photo")
         (self.inputs / "style").write_bytes(b"a style")
-        self.farm = Farm(self.jobs, Limits(), self.post, self.order, self.result)
-        self.farm.start()
+        self.dispatcher = Dispatcher(self.jobs, Limits(), self.broker, self.order, self.result)
+        self.dispatcher.start()
 
     def order(self, job: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -92,36 +92,36 @@ class Field:
 
     def submit(self) -> str:
         job, _ = self.jobs.submit(Order(kind="paint", lane="slow", request={}))
-        self.farm.wake()
+        self.dispatcher.wake()
         return str(job["id"])
 
     def _taken(self, token: str) -> None:
-        errand = hand.Errand(self.post, token, self.inputs)
-        if errand.take():
-            self.errand = errand
+        assignment = remote_worker.Assignment(self.broker, token, self.inputs)
+        if assignment.take():
+            self.assignment = assignment
 
-    def worker(self) -> hand.Errand:
+    def worker(self) -> remote_worker.Assignment:
         """Play a worker that takes the next job, and says so."""
-        self.post.here("played")
-        self.farm.wake()
-        self.errand = None
+        self.broker.here("played")
+        self.dispatcher.wake()
+        self.assignment = None
         until = time.monotonic() + 60
-        while self.errand is None and time.monotonic() < until:
-            self.post.work()
-        found = self.errand
+        while self.assignment is None and time.monotonic() < until:
+            self.broker.work()
+        found = self.assignment
         assert found is not None
         found.say("taken")
         return found
 
-    def vanish(self, errand: hand.Errand) -> None:
+    def vanish(self, assignment: remote_worker.Assignment) -> None:
         """Let the played worker be dead for longer than a sign of life holds."""
-        assert pieces.comes_true(lambda: not self.post.redis.exists(self.post.key(errand.token, "line", 0)))
-        self.post.redis.delete(self.post.key(errand.token, "beat"))
+        assert pieces.comes_true(lambda: not self.broker.redis.exists(self.broker.key(assignment.token, "line", 0)))
+        self.broker.redis.delete(self.broker.key(assignment.token, "beat"))
 
-    def file(self, errand: hand.Errand, part: Any, data: bytes) -> int:
+    def file(self, assignment: remote_worker.Assignment, part: Any, data: bytes) -> int:
         path = self.inputs / part
         path.write_bytes(data)
-        number = errand.send(part, path)
+        number = assignment.send(part, path)
         assert number is not None
         return number
 
@@ -133,128 +133,128 @@ class Field:
         return self.jobs.database.rows("SELECT * FROM results")
 
 
-@pytest.fixture(name="field")
-def farm(tmp_path: Path, url: str) -> Iterator[Field]:
-    found = Field(tmp_path / "data", url)
+@pytest.fixture(name="rig")
+def dispatcher_with_a_played_worker(tmp_path: Path, url: str) -> Iterator[Rig]:
+    found = Rig(tmp_path / "data", url)
     yield found
-    found.farm.end()
+    found.dispatcher.end()
     found.jobs.database.close()
-    found.post.redis.connection_pool.disconnect()
+    found.broker.redis.connection_pool.disconnect()
 
 
 @pytest.fixture(name="hasty")
 def patience_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a sign of life be missed at once."""
-    monkeypatch.setattr(attempts, "_MISSED_SECONDS", 0.3)
+    monkeypatch.setattr(attempts, "MISSED_SECONDS", 0.3)
 
 
 # ---------------------------------------------------------------------------------------------------- the way of a job
 
 
-def test_a_job_waits_until_a_worker_is_there_and_its_files_travel_with_it(field: Field) -> None:
-    job = field.submit()
+def test_a_job_waits_until_a_worker_is_there_and_its_files_travel_with_it(rig: Rig) -> None:
+    job = rig.submit()
     time.sleep(0.5)
-    assert field.jobs.get(job)["state"] == "queued"
-    found = field.worker().order()
-    assert field.jobs.get(job)["state"] == "running"
+    assert rig.jobs.get(job)["state"] == "queued"
+    found = rig.worker().order()
+    assert rig.jobs.get(job)["state"] == "running"
     assert Path(found.order["content"]["path"]).read_bytes() == b"a photo"
     assert Path(found.order["styles"][0]["path"]).read_bytes() == b"a style"
     assert (found.order["styles"][0]["kind"], found.order["masks"][0]["name"]) == ("named", "auto:sky")
-    assert all(Path(path).parent == field.inputs for path in found.files.values())
+    assert all(Path(path).parent == rig.inputs for path in found.files.values())
 
 
-def test_progress_previews_stands_and_the_result_arrive(field: Field) -> None:
-    job, errand = field.submit(), field.worker()
-    errand.say("progress", progress=PROGRESS, preview=field.file(errand, "preview", JPEG))
-    assert pieces.comes_true(lambda: field.jobs.get(job)["preview"] == 1)
-    assert field.folder.work(job, ".jpg").read_bytes() == JPEG
-    errand.say("stood", stood=STOOD, stand=field.file(errand, "stand", ARRAY))
-    assert pieces.comes_true(lambda: field.jobs.get(job)["stood"] is not None)
-    assert field.folder.work(job, ".npy").read_bytes() == ARRAY
-    errand.say("done", **DONE, result=field.file(errand, "result", PNG), thumb=field.file(errand, "thumb", JPEG))
-    assert field.state(job, "done", "failed")["error"] is None
-    (result,) = field.results()
+def test_progress_previews_stands_and_the_result_arrive(rig: Rig) -> None:
+    job, assignment = rig.submit(), rig.worker()
+    assignment.say("progress", progress=PROGRESS, preview=rig.file(assignment, "preview", JPEG))
+    assert pieces.comes_true(lambda: rig.jobs.get(job)["preview"] == 1)
+    assert rig.folder.work(job, ".jpg").read_bytes() == JPEG
+    assignment.say("stood", stood=STOOD, stand=rig.file(assignment, "stand", ARRAY))
+    assert pieces.comes_true(lambda: rig.jobs.get(job)["stood"] is not None)
+    assert rig.folder.work(job, ".npy").read_bytes() == ARRAY
+    assignment.say("done", **DONE, result=rig.file(assignment, "result", PNG), thumb=rig.file(assignment, "thumb", JPEG))
+    assert rig.state(job, "done", "failed")["error"] is None
+    (result,) = rig.results()
     assert (result["bytes"], result["disk"], result["title"]) == (len(PNG), len(PNG) + len(JPEG), "photo.jpg")
-    assert field.folder.result(result["id"], ".png").read_bytes() == PNG
-    assert json.loads(field.jobs.get(job)["progress"])["losses"] == {"style": 1.5}
+    assert rig.folder.result(result["id"], ".png").read_bytes() == PNG
+    assert json.loads(rig.jobs.get(job)["progress"])["losses"] == {"style": 1.5}
 
 
-def test_a_job_goes_on_with_another_worker_from_where_it_stood(field: Field) -> None:
-    _, errand = field.submit(), field.worker()
-    errand.say("stood", stood=STOOD, stand=field.file(errand, "stand", ARRAY))
-    errand.say("left")
-    again = field.worker()
-    assert again.token != errand.token
+def test_a_job_goes_on_with_another_worker_from_where_it_stood(rig: Rig) -> None:
+    _, assignment = rig.submit(), rig.worker()
+    assignment.say("stood", stood=STOOD, stand=rig.file(assignment, "stand", ARRAY))
+    assignment.say("left")
+    again = rig.worker()
+    assert again.token != assignment.token
     order = again.order().order
     assert order["stood"] == STOOD
     assert Path(order["work"] + ".npy").read_bytes() == ARRAY
 
 
-def test_what_a_worker_that_was_given_up_says_later_is_never_read(field: Field, hasty: None) -> None:
-    job, errand = field.submit(), field.worker()
-    field.vanish(errand)
-    again = field.worker()
-    late = {"result": field.file(errand, "result", PNG + b"late"), "thumb": field.file(errand, "thumb", JPEG)}
-    errand.say("done", **DONE, **late)
-    numbers = {"result": field.file(again, "result", PNG), "thumb": field.file(again, "thumb", JPEG)}
+def test_what_a_worker_that_was_given_up_says_later_is_never_read(rig: Rig, hasty: None) -> None:
+    job, assignment = rig.submit(), rig.worker()
+    rig.vanish(assignment)
+    again = rig.worker()
+    late = {"result": rig.file(assignment, "result", PNG + b"late"), "thumb": rig.file(assignment, "thumb", JPEG)}
+    assignment.say("done", **DONE, **late)
+    numbers = {"result": rig.file(again, "result", PNG), "thumb": rig.file(again, "thumb", JPEG)}
     again.say("done", **DONE, **numbers)
-    field.state(job, "done")
-    (result,) = field.results()
-    assert field.folder.result(result["id"], ".png").read_bytes() == PNG
-    assert field.jobs.get(job)["attempts"] == 2
+    rig.state(job, "done")
+    (result,) = rig.results()
+    assert rig.folder.result(result["id"], ".png").read_bytes() == PNG
+    assert rig.jobs.get(job)["attempts"] == 2
 
 
-def test_a_job_whose_worker_vanishes_twice_fails_in_a_sentence(field: Field, hasty: None) -> None:
-    job = field.submit()
+def test_a_job_whose_worker_vanishes_twice_fails_in_a_sentence(rig: Rig, hasty: None) -> None:
+    job = rig.submit()
     for _ in range(2):
-        field.vanish(field.worker())
-    found = field.state(job, "failed")
+        rig.vanish(rig.worker())
+    found = rig.state(job, "failed")
     assert "the worker ended unexpectedly" in json.loads(found["error"])["message"]
 
 
-def test_a_line_that_was_lost_counts_as_a_worker_that_was_lost(field: Field) -> None:
-    job, errand = field.submit(), field.worker()
-    assert pieces.comes_true(lambda: not field.post.redis.exists(field.post.key(errand.token, "line", 0)))
-    errand._lines = 5  # as if the server had forgotten some
-    errand.say("progress", progress=PROGRESS, preview=None)
-    assert field.worker().token != errand.token
-    assert field.jobs.get(job)["state"] == "running"
+def test_a_line_that_was_lost_counts_as_a_worker_that_was_lost(rig: Rig) -> None:
+    job, assignment = rig.submit(), rig.worker()
+    assert pieces.comes_true(lambda: not rig.broker.redis.exists(rig.broker.key(assignment.token, "line", 0)))
+    assignment._lines = 5  # as if the server had forgotten some
+    assignment.say("progress", progress=PROGRESS, preview=None)
+    assert rig.worker().token != assignment.token
+    assert rig.jobs.get(job)["state"] == "running"
 
 
-def test_a_wish_reaches_the_worker_and_its_end_the_job(field: Field) -> None:
-    job, errand = field.submit(), field.worker()
-    assert errand.wanted() is None
-    field.jobs.want(job, "finish")
-    assert pieces.comes_true(lambda: errand.wanted() == "finish")
-    second = field.submit()
-    errand.say("done", **DONE, result=field.file(errand, "result", PNG), thumb=field.file(errand, "thumb", JPEG))
-    field.state(job, "done")
-    errand = field.worker()
-    field.jobs.want(second, "cancelled")
-    assert pieces.comes_true(lambda: errand.wanted() == "cancelled")
-    errand.say("stopped")
-    field.state(second, "cancelled")
+def test_a_wish_reaches_the_worker_and_its_end_the_job(rig: Rig) -> None:
+    job, assignment = rig.submit(), rig.worker()
+    assert assignment.wanted() is None
+    rig.jobs.want(job, "finish")
+    assert pieces.comes_true(lambda: assignment.wanted() == "finish")
+    second = rig.submit()
+    assignment.say("done", **DONE, result=rig.file(assignment, "result", PNG), thumb=rig.file(assignment, "thumb", JPEG))
+    rig.state(job, "done")
+    assignment = rig.worker()
+    rig.jobs.want(second, "cancelled")
+    assert pieces.comes_true(lambda: assignment.wanted() == "cancelled")
+    assignment.say("stopped")
+    rig.state(second, "cancelled")
 
 
-def test_a_studio_that_ends_lets_its_worker_go(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hand, "_MISSED_SECONDS", 0.1)
-    job, errand = field.submit(), field.worker()
-    field.farm.end()
-    assert pieces.comes_true(lambda: errand.wanted() == "cancelled")
-    assert errand.is_dropped
-    assert field.jobs.requeue() == 1
-    assert field.jobs.get(job)["state"] == "queued"
+def test_a_studio_that_ends_lets_its_worker_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_worker, "MISSED_SECONDS", 0.1)
+    job, assignment = rig.submit(), rig.worker()
+    rig.dispatcher.end()
+    assert pieces.comes_true(lambda: assignment.wanted() == "cancelled")
+    assert assignment.is_dropped
+    assert rig.jobs.requeue() == 1
+    assert rig.jobs.get(job)["state"] == "queued"
 
 
 # ---------------------------------------------------------------------------------------------------- what is not trusted
 
 
-def test_nothing_in_the_server_is_a_pickle_and_everything_expires(field: Field) -> None:
-    field.post.here("played")
-    field.submit()
-    server = field.post.redis
-    assert pieces.comes_true(lambda: field.post.waiting() == 1)
-    (task,) = server.lrange(field.post._huey.storage.queue_key, 0, -1)
+def test_nothing_in_the_server_is_a_pickle_and_everything_expires(rig: Rig) -> None:
+    rig.broker.here("played")
+    rig.submit()
+    server = rig.broker.redis
+    assert pieces.comes_true(lambda: rig.broker.waiting() == 1)
+    (task,) = server.lrange(rig.broker._huey.storage.queue_key, 0, -1)
     assert len(json.loads(task)[2][0]) == 32
     for key in server.scan_iter():
         assert 0 < server.ttl(key) <= 86_400, key
@@ -275,30 +275,30 @@ def test_nothing_in_the_server_is_a_pickle_and_everything_expires(field: Field) 
         json.dumps({"say": "progress", "progress": PROGRESS | {"share": "much"}, "preview": None}).encode(),
         json.dumps({"say": "stood", "stood": STOOD | {"scale": -1}, "stand": 1}).encode(),
         json.dumps({"say": "stood", "stood": STOOD, "stand": 10**30}).encode(),
-        b'{"say": "failed", "code": "picture", "message": "' + b"x" * parcels.LINE_BYTES + b'"}',
+        b'{"say": "failed", "code": "picture", "message": "' + b"x" * wire.LINE_BYTES + b'"}',
     ],
 )
 def test_a_line_that_no_worker_says_is_refused(line: bytes) -> None:
-    with pytest.raises(parcels.ParcelError):
-        parcels.read_line(line)
+    with pytest.raises(wire.WireError):
+        wire.read_line(line)
 
 
-@pytest.mark.parametrize("data", [b"<html>", b"x" * (parcels.PART_BYTES["preview"] + 1), b""])
-def test_a_preview_that_is_none_fails_its_job_and_is_not_written(field: Field, data: bytes) -> None:
-    job, errand = field.submit(), field.worker()
-    field.post.write(data, errand.token, "out", 7)
-    errand.say("progress", progress=PROGRESS, preview=7)
-    assert json.loads(field.state(job, "failed")["error"])["code"] == "worker"
-    assert not list((field.folder.root / "work").iterdir())
+@pytest.mark.parametrize("data", [b"<html>", b"x" * (wire.PART_BYTES["preview"] + 1), b""])
+def test_a_preview_that_is_none_fails_its_job_and_is_not_written(rig: Rig, data: bytes) -> None:
+    job, assignment = rig.submit(), rig.worker()
+    rig.broker.write(data, assignment.token, "out", 7)
+    assignment.say("progress", progress=PROGRESS, preview=7)
+    assert json.loads(rig.state(job, "failed")["error"])["code"] == "worker"
+    assert not list((rig.folder.root / "work").iterdir())
 
 
-def test_names_that_a_worker_sends_become_no_files(field: Field) -> None:
-    job, errand = field.submit(), field.worker()
+def test_names_that_a_worker_sends_become_no_files(rig: Rig) -> None:
+    job, assignment = rig.submit(), rig.worker()
     hostile = {"path": "/tmp/x", "work": "../../x", "files": {"../x": 1}, "id": "../x"}
-    numbers = {"result": field.file(errand, "result", PNG), "thumb": field.file(errand, "thumb", JPEG)}
-    errand.say("done", **DONE, **numbers, **hostile)
-    field.state(job, "done")
-    written = {path.name for path in (field.folder.root / "results").iterdir()}
+    numbers = {"result": rig.file(assignment, "result", PNG), "thumb": rig.file(assignment, "thumb", JPEG)}
+    assignment.say("done", **DONE, **numbers, **hostile)
+    rig.state(job, "done")
+    written = {path.name for path in (rig.folder.root / "results").iterdir()}
     assert written == {f"r{job[1:]}.png", f"r{job[1:]}.thumb.jpg"}
 
 
@@ -306,7 +306,7 @@ def test_an_order_that_no_studio_gives_is_refused_by_the_worker(tmp_path: Path) 
     source = {"path": 0, "name": "photo"}
     good = {"do": "paint", "content": source, "styles": [source], "masks": [], "protect": [], "results": []}
     good |= {"options": {}, "run": {}, "draft": False, "finish": False, "stood": None}
-    assert parcels.unpacked(json.dumps(good).encode(), tmp_path).order["content"]["path"] == str(tmp_path / "in-0")
+    assert wire.unpacked(json.dumps(good).encode(), tmp_path).order["content"]["path"] == str(tmp_path / "in-0")
     word = {"path": None, "name": "/etc/passwd", "kind": "word"}
     bad: list[dict[str, Any]] = [
         {"do": "export"},
@@ -321,18 +321,18 @@ def test_an_order_that_no_studio_gives_is_refused_by_the_worker(tmp_path: Path) 
         {"run": {"command": "ls"}},
     ]
     for change in bad:
-        with pytest.raises((parcels.ParcelError, OptionError)):
-            parcels.unpacked(json.dumps(good | change).encode(), tmp_path)
+        with pytest.raises((wire.WireError, OptionError)):
+            wire.unpacked(json.dumps(good | change).encode(), tmp_path)
 
 
 def test_rubbish_in_the_queue_does_not_end_a_worker(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    worker = hand.Hand(url, Limits(), lambda line: None)
-    for data in (b"\x80\x04K\x01.", b"{}", b'["1", "os.system", ["ls"]]', b'["1", "impasto.studio.post.job", ["../x"]]'):
-        worker.post.redis.lpush(worker.post._huey.storage.queue_key, data)
+    worker = remote_worker.RemoteWorker(url, Limits(), lambda line: None)
+    for data in (b"\x80\x04K\x01.", b"{}", b'["1", "os.system", ["ls"]]', b'["1", "impasto.studio.broker.job", ["../x"]]'):
+        worker.broker.redis.lpush(worker.broker._huey.storage.queue_key, data)
         worker._next()
-    assert worker.post.waiting() == 0
+    assert worker.broker.waiting() == 0
     assert caplog.text.count("something else than a job") == 3
-    worker.post.redis.connection_pool.disconnect()
+    worker.broker.redis.connection_pool.disconnect()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody tells whether a program is alive")
@@ -343,7 +343,7 @@ def test_photos_of_a_worker_that_was_killed_are_swept_by_the_next(tmp_path: Path
     for folder in (left, used):
         folder.mkdir()
         (folder / "in-0").write_bytes(b"a photo")
-    assert hand.sweep(tmp_path) == 1
+    assert remote_worker.sweep(tmp_path) == 1
     assert (left.exists(), used.exists()) == (False, True)
 
 
@@ -372,7 +372,7 @@ def test_a_wrong_address_is_said_in_a_sentence_without_its_password(
 
 
 def test_missing_packages_are_said_in_a_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "impasto.studio.post")
+    monkeypatch.delitem(sys.modules, "impasto.studio.broker")
     monkeypatch.setitem(sys.modules, "huey.api", None)
     assert main(["studio-worker", "--queue", "redis://127.0.0.1"]) == 2
     assert "pip install 'impasto[queue]'" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def demo(
     from skimage.data import astronaut
 
     from impasto import images
-    from impasto.cli.sitting import Order, check_files, paint_to_file
+    from impasto.cli.session import Order, check_files, paint_to_file
     from impasto.options import Run
     from impasto.recipes.presets import paint_options
     from impasto.styles import find_style

@@ -133,7 +133,7 @@ def inetwork(
         flags: INetwork's own flags.
         report: Measure the last result, and print what impasto report prints; with --json among the record.
     """
-    from impasto.cli.sitting import interruptible, memory_in_words
+    from impasto.cli.session import interruptible, memory_in_words
 
     options, run_on, talk = InetworkOptions(**given(flags)), Run(**given(run)), talk or Talk()
     content, styles, prefix = told_apart(words)
@@ -180,7 +180,7 @@ def _conclude(made: Made, talk: Talk, *, is_measured: bool) -> None:
     """Print the record and the figures of the last result, as far as they were asked for."""
     from impasto import images
     from impasto.cli.report import tell
-    from impasto.cli.sitting import figures_by_name
+    from impasto.cli.session import figures_by_name
     from impasto.recipes.inetwork import settled_options
     from impasto.recipes.judging import judged
 

@@ -60,7 +60,7 @@ def instant(
         options: How it is painted.
     """
     from impasto.cli.report import tell
-    from impasto.cli.sitting import check_files, figures_by_name, memory_in_words, reported
+    from impasto.cli.session import check_files, figures_by_name, memory_in_words, reported
     from impasto.recipes.coloring import color_notes
     from impasto.recipes.instant import instant_options, painted_pastiche
     from impasto.recipes.instant_checks import check
@@ -115,25 +115,25 @@ def _refined(
     console: "Console",
 ) -> tuple["Pastiche", int]:
     """Let the painter go on; interrupted, keep what there is."""
-    from impasto.cli.sitting import Order, paint_and_show
+    from impasto.cli.session import Order, paint_and_show
     from impasto.recipes.instant import refining_easel, with_refinement
 
     (photo, styles, masking), (options, run, files) = pictures, settings
     easel = refining_easel(pastiche.image, photo, styles, options, run, masking)
     order = Order(photo, styles, easel.options, run, files, ())
     try:
-        sitting, film = paint_and_show(order, easel, console)
+        session, film = paint_and_show(order, easel, console)
     except KeyboardInterrupt:  # before the first step
         return pastiche, INTERRUPTED_EXIT
-    assert sitting.last is not None  # every size has a step at the least
+    assert session.last is not None  # every size has a step at the least
     if files.gif:
-        film.save(files.gif, sitting.last.image)
-    refined = with_refinement(pastiche, sitting.last)
-    return refined, 0 if sitting.is_finished else INTERRUPTED_EXIT
+        film.save(files.gif, session.last.image)
+    refined = with_refinement(pastiche, session.last)
+    return refined, 0 if session.is_finished else INTERRUPTED_EXIT
 
 
 def _save(pastiche: "Pastiche", files: Files) -> None:
-    from impasto.cli.sitting import save_record
+    from impasto.cli.session import save_record
 
     assert files.output is not None
     pastiche.save(files.output, bits=files.bits, quality=files.quality, keep_gps=files.keep_gps)

@@ -24,7 +24,7 @@ from impasto.errors import OptionError
 from impasto.options import PaintOptions, Run
 
 if TYPE_CHECKING:
-    from impasto.cli.sitting import Order
+    from impasto.cli.session import Order
     from impasto.recipes.masking import MaskSources
 
 
@@ -53,7 +53,7 @@ def paint(
         options: How it is painted.
         masks: Where which style goes.
     """
-    from impasto.cli.sitting import paint_to_file
+    from impasto.cli.session import paint_to_file
 
     if replay and resume:
         raise OptionError("--replay paints anew and --resume goes on; give one of them")
@@ -119,7 +119,7 @@ def _resumed(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run:
 
 def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run, *inputs: Path) -> "Order":
     """Check the files, cheap as that is, and read the pictures."""
-    from impasto.cli.sitting import Order, check_files
+    from impasto.cli.session import Order, check_files
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_content, read_styles
 

@@ -15,7 +15,7 @@ def studio_worker(*, queue: Annotated[str, Parameter(show_default=False)] = "") 
         queue: The address of Redis: redis://HOST:PORT/NUMBER, or rediss:// with TLS; password: IMPASTO_QUEUE_PASSWORD.
     """
     check_queue(queue)
-    from impasto.studio.hand import work
+    from impasto.studio.remote_worker import work
     from impasto.studio.settings import Limits
 
     console = narrator(quiet=False)
@@ -32,7 +32,7 @@ def check_queue(url: str) -> None:
     if not url:
         raise OptionError("--queue is empty; give the address of a Redis server, such as redis://127.0.0.1:6379/0")
     try:
-        from impasto.studio.post import shown
+        from impasto.studio.broker import shown
     except ImportError as error:
         raise OptionError(f"--queue needs more packages ({error.name} is missing): pip install 'impasto[queue]'") from error
     shown(url)

@@ -42,7 +42,7 @@ def tune(
         raise OptionError("content or style is missing: impasto tune CONTENT STYLE, such as impasto tune photo.jpg picture.jpg")
     from impasto import images
     from impasto.cli.report import check_output
-    from impasto.cli.sitting import memory_in_words
+    from impasto.cli.session import memory_in_words
     from impasto.recipes.painting import read_content, read_style
     from impasto.recipes.tuning import Tuning, trials, tune_options
 

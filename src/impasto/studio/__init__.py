@@ -19,6 +19,6 @@ that a damaged file or a native crash costs one job.
     storage   the data folder: names of files, whole or not at all; disk quota
     events    what changed, to whoever listens
     lanes     the parent's side of the child processes
-    worker    the child's side; easel: what it does with pictures; sittings: how it paints
+    worker    the child's side; orders: what it does with pictures; painting_state: how far it is
     server    from the command line to uvicorn
 """

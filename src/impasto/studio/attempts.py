@@ -7,15 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from impasto.studio.parcels import LINE_BYTES, PART_BYTES, Message, ParcelError, Part, check_part, packed, read_line
-from impasto.studio.post import LIFE_SECONDS, Post, PostError, new_token
+from impasto.studio.broker import AWAY_SECONDS, LIFE_SECONDS, MISSED_SECONDS, Broker, BrokerError, new_token
+from impasto.studio.wire import LINE_BYTES, PART_BYTES, Message, Part, WireError, check_part, packed, read_line
 
-_MISSED_SECONDS = 5.0
-"""How long a sign of life must be missing, beyond its own life, while the server answers."""
-
-
-_TRIES, _AWAY_SECONDS = 15, 2.0
-"""How often a file is asked for that a worker has painted already, and how long between."""
+_TRIES = 15
+"""How often a file is asked for that a worker has painted already."""
 
 
 class LostError(Exception):
@@ -29,8 +25,8 @@ class Attempt:
         is_taken: whether a worker has it.
     """
 
-    def __init__(self, post: Post) -> None:
-        self._post, self.token = post, new_token()
+    def __init__(self, broker: Broker) -> None:
+        self._broker, self.token = broker, new_token()
         self.is_taken = False
         self._heard = 0
         self._missed_since: float | None = None
@@ -42,7 +38,7 @@ class Attempt:
 
         Raises:
             LookupError: a file is no longer there.
-            PostError: the server is away.
+            BrokerError: the server is away.
         """
         travelling, files = packed(order)
         self._count = len(files)
@@ -52,34 +48,34 @@ class Attempt:
                 data = path.read_bytes()
             except OSError as error:
                 raise LookupError("a file that this job needs is no longer there") from error
-            self._post.write(data, self.token, "in", number)
-        self._post.write(json.dumps(travelling, allow_nan=False).encode(), self.token, "order")
-        self._post.enqueue(self.token)
+            self._broker.write(data, self.token, "in", number)
+        self._broker.write(json.dumps(travelling, allow_nan=False).encode(), self.token, "order")
+        self._broker.enqueue(self.token)
         self._sent = time.monotonic()
 
     def hold(self) -> None:
         """Tell that this attempt is still wanted."""
-        self._post.redis.set(self._post.key(self.token, "held"), b"", ex=LIFE_SECONDS)
+        self._broker.redis.set(self._broker.key(self.token, "held"), b"", ex=LIFE_SECONDS)
 
     def hear(self) -> Message | None:
         """Return the next line, or None where there is none yet.
 
         Raises:
             LostError: the worker is gone, or something that it said is.
-            ParcelError: it said what no worker says.
-            PostError: the server is away.
+            WireError: it said what no worker says.
+            BrokerError: the server is away.
         """
-        key = self._post.key(self.token, "line", self._heard)
-        pipe = self._post.redis.pipeline(transaction=True)
+        key = self._broker.key(self.token, "line", self._heard)
+        pipe = self._broker.redis.pipeline(transaction=True)
         pipe.getrange(key, 0, LINE_BYTES)
-        pipe.get(self._post.key(self.token, "beat"))
+        pipe.get(self._broker.key(self.token, "beat"))
         try:
             line, beat = pipe.execute()
-        except PostError:
+        except BrokerError:
             self._missed_since = None  # the worker could not give a sign of life either
             raise
         if line:
-            self._post.redis.delete(key)
+            self._broker.redis.delete(key)
             self._heard += 1
             self._missed_since = None
             self.is_taken = True
@@ -91,31 +87,31 @@ class Attempt:
         """Return a file that came with a line.
 
         Raises:
-            ParcelError: it is not there, too large, or of another kind.
-            PostError: the server stays away.
+            WireError: it is not there, too large, or of another kind.
+            BrokerError: the server stays away.
         """
         for left in reversed(range(_TRIES)):
             try:
-                data = self._post.read(PART_BYTES[part], self.token, "out", number)
+                data = self._broker.read(PART_BYTES[part], self.token, "out", number)
                 break
-            except PostError:
+            except BrokerError:
                 if not left:
                     raise
-                time.sleep(_AWAY_SECONDS)
+                time.sleep(AWAY_SECONDS)
         if data is None:
-            raise ParcelError(f"a {part} that is not there, or has more than {PART_BYTES[part]} bytes")
+            raise WireError(f"a {part} that is not there, or has more than {PART_BYTES[part]} bytes")
         check_part(part, suffix, data)
         return data
 
     def wish(self, how: str) -> None:
         """Tell the worker to "stop" or to "finish"."""
-        self._post.write(how.encode(), self.token, "wish")
+        self._broker.write(how.encode(), self.token, "wish")
 
     def give_up(self) -> None:
         """Want nothing of it any more; whoever works on it stops, and what is still said is never read."""
         names = ("held", "order", "wish", *(f"in:{number}" for number in range(self._count)))
-        with suppress(PostError):
-            self._post.redis.delete(*(self._post.key(self.token, name) for name in names))
+        with suppress(BrokerError):
+            self._broker.redis.delete(*(self._broker.key(self.token, name) for name in names))
 
     def _look_for_life(self, beat: bytes | None) -> None:
         now = time.monotonic()
@@ -124,12 +120,12 @@ class Attempt:
             if beat.isdigit() and int(beat) > self._heard:
                 raise LostError("a part of what it said was lost")
         elif not self.is_taken:
-            if now - self._sent > LIFE_SECONDS + _MISSED_SECONDS and self._post.waiting() == 0:
+            if now - self._sent > LIFE_SECONDS + MISSED_SECONDS and self._broker.waiting() == 0:
                 raise LostError("it took the job, and was not heard of")
         elif self._missed_since is None:
             self._missed_since = now
-        elif now - self._missed_since > _MISSED_SECONDS:
-            raise LostError(f"it was not heard of for {LIFE_SECONDS + _MISSED_SECONDS:.0f} seconds")
+        elif now - self._missed_since > MISSED_SECONDS:
+            raise LostError(f"it was not heard of for {LIFE_SECONDS + MISSED_SECONDS:.0f} seconds")
 
 
 def write_whole(path: Path, data: bytes, token: str) -> None:

@@ -68,7 +68,7 @@ KINDS: dict[str, Kind] = {
     "report": Kind(ReportOptions, "quick"),
     "tune": Kind(TuneOptions, "slow"),
 }
-"""Every kind of job there is. A new one needs a line here and a function of its name in ``easel.DOES``."""
+"""Every kind of job there is. A new one needs a line here and a function of its name in ``orders.DOES``."""
 
 
 SHEETS = ("report", "tune")

@@ -33,8 +33,8 @@ STOP_SECONDS = 30.0
 class Source(Protocol):
     """Where a lane takes its jobs from and tells what became of them.
 
-    :class:`impasto.studio.jobs.Jobs` is the form of the studio itself, :class:`impasto.studio.hand.Hand` that of a worker on
-    another machine, which tells the studio through a queue engine.
+    :class:`impasto.studio.jobs.Jobs` is the form of the studio itself, :class:`impasto.studio.remote_worker.RemoteWorker` that
+    of a worker on another machine, which tells the studio through a queue engine.
     """
 
     def take(self, lane: str) -> Row | None:
@@ -59,8 +59,8 @@ class Source(Protocol):
         """Tell that a job stopped as it was asked to."""
 
 
-class Crew(Protocol):
-    """What takes the jobs of one lane: a :class:`Lane` here, or a :class:`impasto.studio.farm.Farm` of workers elsewhere."""
+class Runner(Protocol):
+    """Runs the jobs of one lane: a :class:`Lane`, or a :class:`impasto.studio.dispatcher.Dispatcher` for remote workers."""
 
     def start(self) -> None:
         """Begin."""

@@ -13,7 +13,7 @@ from impasto.recipes.judging import judged, judged_sheet
 from impasto.recipes.starts import Style
 from impasto.recipes.tuning import Trial, Tuning, grid, most_tries, trials, tune_options
 from impasto.report import KINDS
-from impasto.studio.sittings import Pace, write_preview
+from impasto.studio.painting_state import Pace, write_preview
 from impasto.studio.worker import Line, Message
 
 

@@ -14,7 +14,7 @@ from impasto.studio.database import Database, Row
 from impasto.studio.events import Hub
 from impasto.studio.gallery import Gallery
 from impasto.studio.jobs import STOPPED, Jobs, Order
-from impasto.studio.lanes import CallError, Crew, Lane, Message
+from impasto.studio.lanes import CallError, Lane, Message, Runner
 from impasto.studio.security import RefusedError
 from impasto.studio.settings import Settings
 from impasto.studio.shelf import Shelf
@@ -36,7 +36,7 @@ class Studio:
     jobs: Jobs
     gallery: Gallery
     shelf: Shelf
-    crews: dict[str, Crew] = field(default_factory=dict)
+    runners: dict[str, Runner] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
@@ -58,8 +58,10 @@ class Studio:
             gallery,
             Shelf(database, folder, gallery, hub),
         )
-        slow = _farm(studio) if settings.queue else Lane("slow", studio.jobs, settings.limits, studio.order, studio.result)
-        studio.crews = {"quick": studio.quick, "slow": slow}
+        slow = (
+            _dispatcher(studio) if settings.queue else Lane("slow", studio.jobs, settings.limits, studio.order, studio.result)
+        )
+        studio.runners = {"quick": studio.quick, "slow": slow}
         return studio
 
     @cached_property
@@ -73,15 +75,15 @@ class Studio:
         """Put back what was running, clean up, and let the workers begin."""
         self.jobs.requeue()
         self.gallery.sweep()
-        for crew in self.crews.values():
-            crew.start()
+        for runner in self.runners.values():
+            runner.start()
         threading.Thread(target=self._keep_clean, name="cleaning", daemon=True).start()
 
     def end(self) -> None:
         """Let the workers end; what was running goes back into the queue."""
         self.leave()
-        for crew in self.crews.values():
-            crew.end()
+        for runner in self.runners.values():
+            runner.end()
         self.jobs.requeue()
         self.database.close()
 
@@ -109,7 +111,7 @@ class Studio:
 
     def wake(self, job: Row) -> None:
         """Tell the lane of a job that there is something new."""
-        self.crews[job["lane"]].wake()
+        self.runners[job["lane"]].wake()
 
     async def ask(self, **message: Any) -> Message:
         """Ask the quick worker something.
@@ -194,16 +196,16 @@ class Studio:
             self.gallery.clean_up()
 
 
-def _farm(studio: Studio) -> Crew:
+def _dispatcher(studio: Studio) -> Runner:
     """Connect with the queue engine of the settings; it is imported only where there is one.
 
     Raises:
         OptionError: its packages are missing, the address is wrong, or the server does not answer.
     """
-    from impasto.studio.farm import Farm
-    from impasto.studio.post import Post
+    from impasto.studio.broker import Broker
+    from impasto.studio.dispatcher import Dispatcher
 
-    return Farm(studio.jobs, studio.settings.limits, Post(studio.settings.queue), studio.order, studio.result)
+    return Dispatcher(studio.jobs, studio.settings.limits, Broker(studio.settings.queue), studio.order, studio.result)
 
 
 def result_of(job: str) -> str:

@@ -63,13 +63,13 @@ def main(lane: str, memory_bytes: int) -> None:
     os.dup2(2, 1)  # whatever prints shall not talk to the parent
     _restrict(memory_bytes, _NICENESS[lane])
     line = Line(sys.stdin.buffer, target)
-    from impasto.studio import easel
+    from impasto.studio import orders
 
-    easel.warm(lane)
+    orders.warm(lane)
     line.say("ready")
     while True:
         order = line.next()
-        _obey(line, order, easel.DOES[order["do"]])
+        _obey(line, order, orders.DOES[order["do"]])
 
 
 def _obey(line: Line, order: Message, does: Callable[[Message, Line], Message | None]) -> None:

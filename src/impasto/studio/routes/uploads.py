@@ -36,7 +36,7 @@ async def add(request: Request, studio: Here, name: Annotated[str, Query(max_len
         count = await _received(request, path, studio.settings.limits.upload_seconds)
         studio.gallery.make_room(count)
         facts = await studio.ask(do="intake", path=str(path), name=_plain(name), pixels=studio.settings.limits.pixels)
-        studio.crews["slow"].prepare()  # someone is here who may want to paint
+        studio.runners["slow"].prepare()  # someone is here who may want to paint
         row = studio.gallery.add_upload(identity, {**facts, "name": _plain(name), "bytes": count})
     except BaseException:
         studio.folder.remove("uploads", identity)

@@ -1,4 +1,4 @@
-"""One sitting of a painter in a worker: how far it is, what it tells on the way, and how it stands when it stops."""
+"""A painting in a worker: how far it is, what it tells on the way, and where it stands when it stops."""
 
 import math
 import os
@@ -24,16 +24,16 @@ _SHARE_OF_TIME = {"progress": 1.0, "preview": 0.1, "stood": 0.05}
 
 
 @dataclass
-class Sitting:
+class PaintingState:
     """How far a painting is, over all the times it was begun.
 
     Attributes:
         picture: where it stood, (1, 3, height, width); None at the start.
         scale: index of the size that is being painted.
         here: steps done at that size.
-        done: steps done in earlier sittings.
-        before: seconds of earlier sittings.
-        seconds: of all sittings.
+        done: steps done in earlier sessions.
+        before: seconds of earlier sessions.
+        seconds: of all sessions.
     """
 
     picture: Image | None = None
@@ -46,7 +46,7 @@ class Sitting:
     interruptions: int = 0
 
     @classmethod
-    def of(cls, order: Message) -> "Sitting":
+    def of(cls, order: Message) -> "PaintingState":
         """Return where the painting of an order stood; at the start where its file is not there."""
         stood, path = order.get("stood"), Path(order["work"] + ".npy")
         if not stood or not path.is_file():
@@ -83,13 +83,13 @@ class Pace:
         self.due = now + max(self.pause, (now - began) / self.share)
 
 
-def painted(easel: gatys.Easel, sitting: Sitting, order: Message, line: Line) -> Step | None:
+def painted(easel: gatys.Easel, state: PaintingState, order: Message, line: Line) -> Step | None:
     """Paint to the end, or until the parent says stop; then None, and where it stands is saved."""
     paces = {what: Pace(what) for what in _SECONDS_BETWEEN}
     paces["stood"].took(time.monotonic())
     step: Step | None = None
     for step in paint_on(easel):
-        sitting.take(step)
+        state.take(step)
         is_last = step.number >= step.total
         preview = paces["preview"].is_due() or is_last
         if preview:
@@ -97,29 +97,29 @@ def painted(easel: gatys.Easel, sitting: Sitting, order: Message, line: Line) ->
             write_preview(Path(order["work"] + ".jpg"), step.image)
             paces["preview"].took(began)
         if preview or paces["progress"].is_due() or step.note:
-            line.say("progress", progress=_progress(step, sitting), preview=preview)
+            line.say("progress", progress=_progress(step, state), preview=preview)
             paces["progress"].took(time.monotonic())
         if is_last or line.how == "finish":
             return step
         if line.how == "stop":
-            _save(step, sitting, order, line)
+            _save(step, state, order, line)
             return None
         if paces["stood"].is_due():
             began = time.monotonic()
-            _save(step, sitting, order, line)
+            _save(step, state, order, line)
             paces["stood"].took(began)
     return step
 
 
-def _progress(step: Step, sitting: Sitting) -> dict[str, Any]:
+def _progress(step: Step, state: PaintingState) -> dict[str, Any]:
     share = step.seconds / max(step.seconds + step.seconds_left, 1e-9)
     return {
-        "step": sitting.done + step.number,
-        "steps": sitting.done + step.total,
+        "step": state.done + step.number,
+        "steps": state.done + step.total,
         "share": round(share, 4) if math.isfinite(share) else 0.0,
         "size": [step.image.shape[-1], step.image.shape[-2]],
         "losses": {name: float(f"{value:.4g}") if math.isfinite(value) else None for name, value in step.losses.items()},
-        "seconds": round(sitting.seconds, 1),
+        "seconds": round(state.seconds, 1),
         "seconds_left": round(step.seconds_left, 1) if math.isfinite(step.seconds_left) else None,
         "note": step.note,
     }
@@ -131,7 +131,7 @@ def write_preview(path: Path, image: Image) -> None:
     images.write(path, small.detach().cpu(), quality=85)
 
 
-def _save(step: Step, sitting: Sitting, order: Message, line: Line) -> None:
+def _save(step: Step, state: PaintingState, order: Message, line: Line) -> None:
     """Save where a painting stands; it appears whole or not at all."""
     path = Path(order["work"] + ".npy")
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -142,7 +142,7 @@ def _save(step: Step, sitting: Sitting, order: Message, line: Line) -> None:
     part.replace(path)
     line.say(
         "stood",
-        stood=sitting.described(is_finished=False) | {"seconds": sitting.seconds, "interruptions": sitting.interruptions},
+        stood=state.described(is_finished=False) | {"seconds": state.seconds, "interruptions": state.interruptions},
     )
 
 

@@ -29,7 +29,7 @@ from impasto.recipes.painting import finished
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Resumption, Style
 from impasto.studio import sheets
-from impasto.studio.sittings import Sitting, painted, picture_size
+from impasto.studio.painting_state import PaintingState, painted, picture_size
 from impasto.studio.worker import Line, Message
 from impasto.styles import load_style
 
@@ -142,19 +142,19 @@ def refine(order: Message, line: Line) -> Message | None:
     masks = _masking(order, photo, styles)
     check(photo, styles, masks, options)
     pastiche = _first_picture(order, (photo, styles, masks), options, run)
-    sitting = Sitting.of(order)
-    easel = refining_easel(pastiche.image if sitting.picture is None else sitting.picture, photo, styles, options, run, masks)
-    if sitting.picture is not None:
+    state = PaintingState.of(order)
+    easel = refining_easel(pastiche.image if state.picture is None else state.picture, photo, styles, options, run, masks)
+    if state.picture is not None:
         first = easel.first_scale
-        easel = gatys.resumed(replace(easel, first_scale=0), Resumption(sitting.picture, sitting.scale - first, sitting.here))
+        easel = gatys.resumed(replace(easel, first_scale=0), Resumption(state.picture, state.scale - first, state.here))
         easel = replace(easel, first_scale=easel.first_scale + first)
     else:
-        sitting.scale = easel.first_scale
-    last = _as_it_stands(sitting) if order["finish"] else None
-    last = last or painted(easel, sitting, order, line)
+        state.scale = easel.first_scale
+    last = _as_it_stands(state) if order["finish"] else None
+    last = last or painted(easel, state, order, line)
     if last is None:
         return None
-    return _result(order, with_refinement(pastiche, last), sitting.seconds)
+    return _result(order, with_refinement(pastiche, last), state.seconds)
 
 
 def paint(order: Message, line: Line) -> Message | None:
@@ -165,26 +165,26 @@ def paint(order: Message, line: Line) -> Message | None:
     photo, styles = _read_source(order["content"]), _styles(order)
     masks = _masking(order, photo, styles)
     easel = gatys.set_up(photo, styles, options, run, masks)
-    sitting = Sitting.of(order)
+    state = PaintingState.of(order)
     if order.get("more"):
         easel = replace(easel, sizes=(*easel.sizes[:-1], (easel.sizes[-1][0], order["more"]["steps"])))
-        if sitting.picture is None:
-            sitting.picture = _read(order["more"]["path"], "result").image
-            sitting.scale, sitting.here = len(easel.sizes) - 1, 0
-    if sitting.picture is not None and not order["finish"]:
-        easel = gatys.resumed(easel, Resumption(sitting.picture, sitting.scale, sitting.here))
+        if state.picture is None:
+            state.picture = _read(order["more"]["path"], "result").image
+            state.scale, state.here = len(easel.sizes) - 1, 0
+    if state.picture is not None and not order["finish"]:
+        easel = gatys.resumed(easel, Resumption(state.picture, state.scale, state.here))
     record = new_record(photo, styles, options, run, easel.encoder.sha256) | masks.record
-    if order["finish"] and sitting.picture is not None:
-        alpha = None if photo.alpha is None else resize(photo.alpha, picture_size(sitting.picture))
-        record |= {"steps": sitting.described(is_finished=False), "seconds": round(sitting.seconds, 2)}
-        return _result(order, Pastiche(sitting.picture, alpha, None, record), sitting.seconds)
-    last = painted(easel, sitting, order, line)
+    if order["finish"] and state.picture is not None:
+        alpha = None if photo.alpha is None else resize(photo.alpha, picture_size(state.picture))
+        record |= {"steps": state.described(is_finished=False), "seconds": round(state.seconds, 2)}
+        return _result(order, Pastiche(state.picture, alpha, None, record), state.seconds)
+    last = painted(easel, state, order, line)
     if last is None:
         return None
     record = with_progress(record, last)
-    record["steps"] |= sitting.described(is_finished=last.number >= last.total)
-    record["seconds"] = round(sitting.seconds, 2)
-    return _result(order, finished(photo, last, record), sitting.seconds)
+    record["steps"] |= state.described(is_finished=last.number >= last.total)
+    record["seconds"] = round(state.seconds, 2)
+    return _result(order, finished(photo, last, record), state.seconds)
 
 
 def report(order: Message, line: Line) -> Message | None:
@@ -220,12 +220,12 @@ DOES: dict[str, Callable[[Message, Line], Message | None]] = {
 }
 
 
-def _as_it_stands(sitting: Sitting) -> Step | None:
+def _as_it_stands(state: PaintingState) -> Step | None:
     """Make the step at which a painting stopped; None where it stands nowhere."""
-    if sitting.picture is None:
+    if state.picture is None:
         return None
-    size = picture_size(sitting.picture)
-    return Step(sitting.done, sitting.done, sitting.scale, size, {}, sitting.picture, sitting.seconds)
+    size = picture_size(state.picture)
+    return Step(state.done, state.done, state.scale, size, {}, state.picture, state.seconds)
 
 
 def _first_picture(

@@ -32,7 +32,7 @@ _LISTS = ("styles", "masks", "protect", "results")
 _MOST_FILES = 64
 
 
-class ParcelError(ValueError):
+class WireError(ValueError):
     """What the other side sent is not what was meant."""
 
 
@@ -142,14 +142,14 @@ def read_line(data: bytes) -> Message:
         "say", and what belongs to it; "preview", "stand", "result" and "thumb" are numbers of files, or None.
 
     Raises:
-        ParcelError: it is no line that a worker says.
+        WireError: it is no line that a worker says.
     """
     if len(data) > LINE_BYTES:
-        raise ParcelError(f"a line of more than {LINE_BYTES} bytes")
+        raise WireError(f"a line of more than {LINE_BYTES} bytes")
     try:
         found: Message = _LINE.validate_json(data).model_dump()
     except ValidationError as error:
-        raise ParcelError(_first(error)) from error
+        raise WireError(_first(error)) from error
     return found
 
 
@@ -157,12 +157,12 @@ def check_part(part: Part, suffix: str, data: bytes) -> None:
     """Check that a file that came is of the kind and of the size that is expected.
 
     Raises:
-        ParcelError: it is not.
+        WireError: it is not.
     """
     if len(data) > PART_BYTES[part]:
-        raise ParcelError(f"a {part} of more than {PART_BYTES[part]} bytes")
+        raise WireError(f"a {part} of more than {PART_BYTES[part]} bytes")
     if not data.startswith(_BEGINNINGS[suffix]):
-        raise ParcelError(f"a {part} that is no {suffix}")
+        raise WireError(f"a {part} that is no {suffix}")
 
 
 def packed(order: Mapping[str, Any]) -> tuple[Message, list[Path]]:
@@ -210,15 +210,15 @@ def unpacked(data: bytes, folder: Path) -> Unpacked:
     """Read an order that came, and say where its files go: into a folder of ours, under names of ours.
 
     Raises:
-        ParcelError: it is no order that a studio gives.
+        WireError: it is no order that a studio gives.
         OptionError: an option that a studio does not allow.
     """
     try:
         came = _Order.model_validate_json(data)
     except ValidationError as error:
-        raise ParcelError(_first(error)) from error
+        raise WireError(_first(error)) from error
     if came.do not in KINDS or KINDS[came.do].lane != "slow":
-        raise ParcelError(f"an order to do {came.do[:40]!r}")
+        raise WireError(f"an order to do {came.do[:40]!r}")
     files: dict[int, Path] = {}
 
     def place(number: int | None, name: str = "") -> str:
@@ -229,7 +229,7 @@ def unpacked(data: bytes, folder: Path) -> Unpacked:
 
     def source(each: _Source) -> Message:
         if (each.path is None) != (each.kind == "word") or (each.path is None and not re.fullmatch(MASK, each.name)):
-            raise ParcelError(f"a file without a number: {each.name[:40]!r}")
+            raise WireError(f"a file without a number: {each.name[:40]!r}")
         return {"path": place(each.path), "name": each.name, "kind": each.kind}
 
     run = checked_run(came.run | _threads_of_this_machine(came.run))

@@ -1,4 +1,4 @@
-"""The queue engine between a studio and workers on other machines: huey over Redis, and letters beside it.
+"""The queue engine between a studio and workers on other machines: huey over Redis, and the data of each attempt beside it.
 
 A job is a huey task that says nothing but a token, which is made by chance for each attempt at a job. Everything about the
 attempt lies under keys with that token, and all of them expire::
@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import redis
 from huey.api import Huey
-from huey.registry import Message as Posted
+from huey.registry import Message as Task
 from huey.serializer import Serializer
 from huey.storage import RedisStorage
 from redis.backoff import ExponentialBackoff
@@ -35,11 +35,17 @@ from redis.retry import Retry
 from impasto._version import __version__
 from impasto.errors import OptionError
 
-PostError = RedisError
+BrokerError = RedisError
 """What happens when the server is away."""
 
 LIFE_SECONDS, BEAT_SECONDS = 10, 2.0
 """How long a sign of life holds, and how often it is given."""
+
+MISSED_SECONDS = 5.0
+"""How long a sign of life must be missing, beyond its own life, while the server answers."""
+
+AWAY_SECONDS = 2.0
+"""How long to wait before the next try where the server is away."""
 
 _KEPT_SECONDS = 3600
 _QUEUE_SECONDS = 86_400
@@ -58,10 +64,10 @@ class Plain(Serializer):  # type: ignore[misc]
         identity, name, arguments = json.loads(data)
         if not all(isinstance(each, str) for each in (identity, name, *arguments)):
             raise ValueError("a task of something else than texts")
-        return Posted(id=identity, name=name, retries=0, retry_delay=0, args=tuple(arguments), kwargs={})
+        return Task(id=identity, name=name, retries=0, retry_delay=0, args=tuple(arguments), kwargs={})
 
 
-class Post:
+class Broker:
     """A connection to the queue engine, for both sides."""
 
     def __init__(self, url: str, obey: Callable[[str], None] = lambda token: None) -> None:
@@ -149,7 +155,7 @@ class Post:
             self.redis.srem(self.key("workers"), *gone)
         return len(names) - len(gone)
 
-    # ------------------------------------------------------------------------------------------------ letters
+    # ------------------------------------------------------------------------------------------------ data
 
     def write(self, data: bytes, *words: object) -> None:
         """Write what the other side reads; it expires after an hour."""

@@ -1,4 +1,4 @@
-"""One sitting at the easel: paint what was ordered, show it, and leave the result or, interrupted, what there is of it."""
+"""One session of painting: paint what was ordered, show it, and leave the result or, interrupted, what there is of it."""
 
 import json
 import os
@@ -91,12 +91,12 @@ class Order:
 
 
 @dataclass
-class Sitting:
+class Session:
     """How far painting is.
 
     Attributes:
         scale: index of the size that is being painted.
-        here: steps done at that size, in an earlier sitting too.
+        here: steps done at that size, in an earlier session too.
         last: the last step; None before the first.
         is_finished: whether painting came to its end.
     """
@@ -129,19 +129,19 @@ def paint_to_file(order: Order, talk: Talk) -> int:
         easel = gatys.set_up(order.content, order.styles, order.options, order.run, order.masking)
         easel = gatys.resumed(easel, order.resumption) if order.resumption else easel
         console.print(announcement(order, easel))
-        sitting, film = paint_and_show(order, easel, console)
-        assert sitting.last is not None  # every size has a step at the least
-        record = final_record(order, easel, sitting.last, sitting)
+        session, film = paint_and_show(order, easel, console)
+        assert session.last is not None  # every size has a step at the least
+        record = final_record(order, easel, session.last, session)
         with undisturbed():
-            save(order, sitting.last, record, film)
-    speak = narrator(quiet=talk.quiet, to_stderr=talk.json or not sitting.is_finished)
-    figures = reported((order.content, order.styles, order.options.style_weights), sitting.last.image, order.files)
+            save(order, session.last, record, film)
+    speak = narrator(quiet=talk.quiet, to_stderr=talk.json or not session.is_finished)
+    figures = reported((order.content, order.styles, order.options.style_weights), session.last.image, order.files)
     if talk.json:
         print(json.dumps({**record, **figures_by_name(figures), "output": str(order.output)}), flush=True)
-    report(order, sitting.last, record, speak)
+    report(order, session.last, record, speak)
     if figures:  # asked for, so also said when quiet
-        tell(figures, narrator(quiet=False, to_stderr=talk.json or not sitting.is_finished))
-    return 0 if sitting.is_finished else INTERRUPTED_EXIT
+        tell(figures, narrator(quiet=False, to_stderr=talk.json or not session.is_finished))
+    return 0 if session.is_finished else INTERRUPTED_EXIT
 
 
 def reported(made_from: MadeFrom, image: Tensor, files: Files) -> list[Report]:
@@ -157,31 +157,31 @@ def figures_by_name(figures: Sequence[Report]) -> dict[str, Any]:
     return {"report": figures[0].as_dict()} if figures else {}
 
 
-def paint_and_show(order: Order, easel: Easel, console: Console) -> tuple[Sitting, "Film"]:
+def paint_and_show(order: Order, easel: Easel, console: Console) -> tuple[Session, "Film"]:
     """Paint to the end, or until the user interrupts; return how far it came, and the frames of the animation."""
     stood = order.resumption
-    sitting = Sitting(stood.scale, stood.done) if stood else Sitting(0, 0)
+    session = Session(stood.scale, stood.done) if stood else Session(0, 0)
     film, preview = Film(), Preview(order.files.preview, console)
     with progress(console, easel.first_scale + len(easel.sizes)) as show, interruptible():
         try:
             for step in paint_on(easel):
-                sitting.take(step)
+                session.take(step)
                 show(step)
                 preview.show(step)
                 if order.files.gif:
                     film.add(step.image)
-            sitting.is_finished = True
+            session.is_finished = True
         except KeyboardInterrupt:
-            if sitting.last is None:  # there is nothing to save
+            if session.last is None:  # there is nothing to save
                 raise
-    return sitting, film
+    return session, film
 
 
-def final_record(order: Order, easel: Easel, last: Step, sitting: Sitting) -> Record:
+def final_record(order: Order, easel: Easel, last: Step, session: Session) -> Record:
     """Make the record of a painting that ends, or is interrupted, here."""
     begun = new_record(order.content, order.styles, order.options, order.run, easel.encoder.sha256)
     record = with_progress(begun | order.masking.record | color_record(order.options), last)
-    record["steps"] |= {"here": sitting.here, "finished": sitting.is_finished}
+    record["steps"] |= {"here": session.here, "finished": session.is_finished}
     if order.resumption and order.record:
         record["steps"]["done"] += order.record["steps"]["done"]
         record["steps"]["planned"] += order.record["steps"]["done"]

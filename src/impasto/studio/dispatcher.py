@@ -1,4 +1,4 @@
-"""The slow lane of a studio whose painters are on other machines: as many jobs at once as there are workers.
+"""The slow lane of a studio whose workers are on other machines: as many jobs at once as there are workers.
 
 SQLite stays the truth. A job is taken from it only when a worker is there that has nothing to do, and until then it waits where
 it always waits. What comes back is checked, and written to the files of that job alone.
@@ -13,34 +13,33 @@ from pathlib import Path
 from typing import Any
 
 from impasto.studio.attempts import Attempt, LostError, write_whole
+from impasto.studio.broker import AWAY_SECONDS, BEAT_SECONDS, Broker, BrokerError, why
 from impasto.studio.database import Row
 from impasto.studio.jobs import Jobs
 from impasto.studio.lanes import STOP_SECONDS, CallError
-from impasto.studio.parcels import Message, ParcelError
-from impasto.studio.post import BEAT_SECONDS, Post, PostError, why
 from impasto.studio.settings import Limits
+from impasto.studio.wire import Message, WireError
 
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.1
-_AWAY_SECONDS = 2.0
 _MOST_AT_ONCE = 8
 _MARGIN_SECONDS = 15.0
 """How much longer the studio waits for an end than the worker, which holds the same limits."""
 
 
-class Farm(threading.Thread):
+class Dispatcher(threading.Thread):
     """Takes jobs when a worker is free, and has a thread for each that is away."""
 
     def __init__(
         self,
         jobs: Jobs,
         limits: Limits,
-        post: Post,
+        broker: Broker,
         order: Callable[[Row], Message],
         result: Callable[[Row, Message], Mapping[str, Any]],
     ) -> None:
-        super().__init__(name="farm", daemon=True)
-        self._jobs, self._limits, self._post = jobs, limits, post
+        super().__init__(name="dispatcher", daemon=True)
+        self._jobs, self._limits, self._broker = jobs, limits, broker
         self._order, self._result = order, result
         self._wake, self._is_over = threading.Event(), threading.Event()
         self._away: dict[Attempt, threading.Thread] = {}
@@ -62,21 +61,21 @@ class Farm(threading.Thread):
         for each in tuple(self._away.values()):
             each.join(timeout=10)
 
-    # ------------------------------------------------------------------------------------------------ handing out
+    # ------------------------------------------------------------------------------------------------ dispatching
 
     def run(self) -> None:
-        """Hand jobs out until the studio ends."""
+        """Dispatch jobs until the studio ends."""
         is_there = True
         while not self._is_over.is_set():
             try:
                 self._hold()
-                self._hand_out()
+                self._dispatch()
                 if not is_there:
-                    _LOG.warning("the queue %s answers again", self._post.shown)
+                    _LOG.warning("the queue %s answers again", self._broker.shown)
                 is_there = True
-            except PostError as error:
+            except BrokerError as error:
                 if is_there:
-                    _LOG.warning("the queue %s does not answer (%s); jobs wait until it does", self._post.shown, why(error))
+                    _LOG.warning("the queue %s does not answer (%s); jobs wait until it does", self._broker.shown, why(error))
                 is_there = False
             self._wake.wait(BEAT_SECONDS / 2)
             self._wake.clear()
@@ -85,13 +84,13 @@ class Farm(threading.Thread):
         for attempt in tuple(self._away):
             attempt.hold()
 
-    def _hand_out(self) -> None:
-        free = min(self._post.workers(), _MOST_AT_ONCE) - len(self._away)
+    def _dispatch(self) -> None:
+        free = min(self._broker.workers(), _MOST_AT_ONCE) - len(self._away)
         while free > 0 and not self._is_over.is_set():
             job = self._jobs.take("slow")
             if job is None:
                 return
-            attempt = Attempt(self._post)
+            attempt = Attempt(self._broker)
             self._away[attempt] = threading.Thread(target=self._look_after, args=(job, attempt), name="away", daemon=True)
             self._away[attempt].start()
             free -= 1
@@ -107,14 +106,14 @@ class Farm(threading.Thread):
             self._lost(identity, str(error))
         except CallError as error:
             self._jobs.fail(identity, error.shown())
-        except ParcelError as error:
+        except WireError as error:
             _LOG.warning("job %s: a worker sent %s", identity, error)
             self._jobs.fail(identity, CallError("worker", "the worker sent what is no result; try again").shown())
-        except PostError as error:
-            _LOG.warning("job %s: the queue %s failed (%s)", identity, self._post.shown, why(error))
-            self._is_over.wait(_AWAY_SECONDS)
+        except BrokerError as error:
+            _LOG.warning("job %s: the queue %s failed (%s)", identity, self._broker.shown, why(error))
+            self._is_over.wait(AWAY_SECONDS)
             self._put_back(identity)
-        except Exception:  # a bug of ours costs the job, and not the farm
+        except Exception:  # a bug of ours costs the job, and not the dispatcher
             _LOG.exception("job %s", identity)
             sentence = "the studio made a mistake here; its log tells which, please report it"
             self._jobs.fail(identity, CallError("bug", sentence).shown())
@@ -133,7 +132,7 @@ class Farm(threading.Thread):
         watch = _Watch(self._limits.job_seconds + _MARGIN_SECONDS)
         while not self._is_over.is_set():
             said: Message | None = None
-            with suppress(PostError):
+            with suppress(BrokerError):
                 said = attempt.hear()
             if said is not None:
                 if self._take_in(job, order, attempt, said):
@@ -187,7 +186,7 @@ class Farm(threading.Thread):
             return False
         watch.asked_at = watch.asked_at or time.monotonic()
         if not watch.is_told and not order["finish"]:
-            with suppress(PostError):
+            with suppress(BrokerError):
                 attempt.wish("finish" if wanted == "finish" else "stop")
                 watch.is_told = True
         if not attempt.is_taken:
@@ -195,8 +194,8 @@ class Farm(threading.Thread):
         return time.monotonic() - watch.asked_at > STOP_SECONDS + _MARGIN_SECONDS and not order["finish"]
 
     def _workers(self) -> int:
-        with suppress(PostError):
-            return self._post.workers()
+        with suppress(BrokerError):
+            return self._broker.workers()
         return 1  # nobody knows
 
     def _put_back(self, identity: str) -> None:
