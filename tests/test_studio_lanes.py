@@ -1,5 +1,7 @@
 """The workers: what a job may take, and what happens when it takes more."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,3 +104,29 @@ def test_a_question_that_cannot_be_answered_is_an_error_in_a_sentence(lane: Call
     with pytest.raises(CallError, match=r"'page\.html' is not a picture that impasto reads") as caught:
         lane(Told()).call(60, do="intake", path=str(tmp_path / "page.html"), name="page.html", pixels=9).result(timeout=240)
     assert caught.value.code == "picture"
+
+
+def test_a_worker_that_speaks_to_a_parent_that_is_gone_ends_without_complaint() -> None:
+    program = (
+        "import os, sys\n"
+        "from impasto.studio.worker import Line\n"
+        "line = Line(sys.stdin.buffer, os.fdopen(os.dup(1), 'wb'))\n"
+        "line.say('ready')\n"
+        "line.next()\n"
+        "line.say('progress')\n"
+        "print('still here', file=sys.stderr)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert child.stdin
+    assert child.stdout
+    assert child.stderr
+    assert b"ready" in child.stdout.readline()
+    child.stdout.close()
+    child.stdin.write(b'{"do": "paint"}\n')
+    child.stdin.flush()
+    said = child.stderr.read()
+    child.stdin.close()
+    child.stderr.close()
+    assert (child.wait(timeout=60), said) == (0, b"")

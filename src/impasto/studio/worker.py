@@ -1,6 +1,6 @@
 """The child's side: a program that reads orders from its input, a line of JSON each, and answers on its output.
 
-It ends with its parent: when its input ends, it ends at once, in the middle of whatever it does.
+It ends with its parent: when its input ends, or nobody reads its output, it ends at once, in the middle of whatever it does.
 """
 
 import json
@@ -37,8 +37,12 @@ class Line:
 
     def say(self, what: str, **facts: Any) -> None:
         """Send one line."""
-        self._target.write(json.dumps({"say": what, **facts}, allow_nan=False).encode() + b"\n")
-        self._target.flush()
+        line = json.dumps({"say": what, **facts}, allow_nan=False).encode() + b"\n"
+        try:
+            self._target.write(line)
+            self._target.flush()
+        except BrokenPipeError:
+            os._exit(0)  # the parent is gone
 
     def next(self) -> Message:
         """Wait for the next order."""
