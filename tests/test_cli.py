@@ -172,7 +172,8 @@ def test_several_styles_and_negative_weights(capsys: pytest.CaptureFixture[str])
         "photo.jpg",
         "--style-weights",
         "-1,2",
-        "--no-decay",
+        "--decay",
+        "never",
         "--betas",
         "0.8,0.9",
     )
@@ -181,7 +182,7 @@ def test_several_styles_and_negative_weights(capsys: pytest.CaptureFixture[str])
     record = json.loads(out)
     assert record["options"]["style_weights"] == [-1.0, 2.0]
     assert record["options"]["betas"] == [0.8, 0.9]
-    assert record["options"]["decay"] is False
+    assert record["options"]["decay"] == "never"
     assert len(record["styles"]) == 2
 
 

@@ -34,13 +34,13 @@ from impasto.engine import (
     set_rate,
 )
 from impasto.losses import PIXELS, ContentLoss, Loss, Objective, StyleLoss
-from impasto.options import Canvas, Optimizer
+from impasto.options import Canvas, Decay, Optimizer
 from impasto.picture_losses import Gamut
 from impasto.stats import moments
 from impasto.tensors import Features, Image
 
 LAYERS = ("relu1_1", "relu3_1")
-PLAIN = Descent(canvas="pixels", averaging=0.0, decay=False)
+PLAIN = Descent(canvas="pixels", averaging=0.0, decay="never")
 
 
 def encode(image: Image, layers: frozenset[str]) -> Features:
@@ -270,10 +270,22 @@ def test_every_size_has_its_steps_and_the_last_step_is_the_last_of_all() -> None
 
 
 def test_a_run_repeats_itself_to_the_bit() -> None:
-    descent = replace(PLAIN, averaging=0.9, canvas="soft-chroma", decay=True)
+    descent = replace(PLAIN, averaging=0.9, canvas="soft-chroma", decay="each")
     for one, other in zip(painted(descent), painted(descent), strict=True):
         assert torch.equal(one.image, other.image)
         assert one.losses == other.losses
+
+
+@pytest.mark.parametrize(("decay", "falls"), [("last", [False, True]), ("each", [True, True]), ("never", [False, False])])
+def test_the_step_length_falls_where_it_should(decay: Decay, falls: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    monkeypatch.setattr(impasto.engine, "set_rate", lambda optimizer, rate: rates.append(rate))
+    descent = replace(PLAIN, decay=decay, learning_rate=1.0)
+    list(
+        pyramid(lambda size: towards(picture(1)), picture(0), [((16, 24), 20), ((16, 24), 20)], encode=encode, descent=descent)
+    )
+    assert [rates[number] < 1.0 for number in (19, 39)] == falls
+    assert max(rates) == 1.0
 
 
 def test_each_size_starts_from_the_picture_of_the_one_before() -> None:

@@ -79,9 +79,18 @@ def last_of(content: Picture, styles: list[Style], options: PaintOptions, run: R
 lengths = st.integers(32, 3000)
 
 
+def test_coarser_sizes_get_more_steps() -> None:
+    def steps(**options: Any) -> list[int]:
+        return [count for _, count in planned_sizes((512, 512), PaintOptions(scale_factor=2.0, steps=10, **options))]
+
+    assert steps(step_growth=1.5) == [22, 15, 10]
+    assert steps(step_growth=1.5, first_steps=3) == [3, 15, 10]
+    assert steps(step_growth=1.0) == [10, 10, 10]
+
+
 @given(lengths, lengths, st.integers(32, 600), st.floats(1.1, 4.0))
 def test_sizes_go_from_coarse_to_fine_and_end_at_the_size_itself(height: int, width: int, smallest: int, factor: float) -> None:
-    options = PaintOptions(smallest_size=smallest, scale_factor=factor, steps=7, first_steps=11)
+    options = PaintOptions(smallest_size=smallest, scale_factor=factor, steps=7, first_steps=11, step_growth=1.0)
     sizes = planned_sizes((height, width), options)
     assert sizes[-1][0] == (height, width)
     assert [count for _, count in sizes] == [11, *[7] * (len(sizes) - 1)]
@@ -604,7 +613,8 @@ def test_the_recipe_paints_the_golden_picture(content: Picture, style: Picture, 
         learning_rate=0.02,
         betas=(0.9, 0.99),
         averaging=0.9,
-        decay=True,
+        decay="each",
+        step_growth=1.0,
         smallest_size=64,
     )
     image = last_of(content, [style], options).image

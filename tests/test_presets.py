@@ -108,7 +108,7 @@ def test_a_preset_has_the_constants_of_its_program(name: str) -> None:
     )
     assert it.preset == name
     assert it.style_layers == (ALL_LAYERS if name.startswith("inetwork") else STYLE_LAYERS)
-    assert (it.canvas, it.margin, it.decay, it.structure_weight, it.calm_weight) == ("pixels", 0.0, False, 0.0, 0.0)
+    assert (it.canvas, it.margin, it.decay, it.structure_weight, it.calm_weight) == ("pixels", 0.0, "never", 0.0, 0.0)
 
 
 def test_only_style_transfer_pytorch_paints_coarse_to_fine_and_averages() -> None:

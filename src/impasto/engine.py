@@ -18,7 +18,7 @@ from impasto.adam import Adam
 from impasto.canvas import to_image, to_planes
 from impasto.images import resize
 from impasto.losses import PIXELS, Objective
-from impasto.options import Canvas, Optimizer
+from impasto.options import Canvas, Decay, Optimizer
 from impasto.tensors import Features, Image
 
 Size = tuple[int, int]
@@ -38,7 +38,7 @@ class Descent:
     learning_rate: float = 0.02
     betas: tuple[float, float] = (0.9, 0.99)
     averaging: float = 0.9
-    decay: bool = True
+    decay: Decay = "last"
     min_improvement: float = 0.0
     canvas: Canvas = "soft-chroma"
 
@@ -108,10 +108,12 @@ def pyramid(
     plan = Plan(sizes, seconds)
     momentum = Momentum()
     for scale, (size, _) in enumerate(sizes):
+        falls = descent.decay == "each" or scale == len(sizes) - 1
+        here = descent if falls else replace(descent, decay="never")
         objective = objective_at(size)
         image = resize(image, size)
         count = plan.steps_at(scale)
-        for step in optimize(objective, image, count, encode=encode, descent=descent, momentum=momentum):
+        for step in optimize(objective, image, count, encode=encode, descent=here, momentum=momentum):
             image = step.image
             yield plan.placed(step, scale, count)
             if plan.is_over():
@@ -215,7 +217,7 @@ def optimize(
     history: list[float] = []
     rate = descent.learning_rate
     for number in range(1, steps + 1):
-        set_rate(optimizer, rate * (falling(number, steps) if descent.decay else 1.0))
+        set_rate(optimizer, rate * (1.0 if descent.decay == "never" else falling(number, steps)))
         before = [plane.detach().clone() for plane in planes]
         losses = take_step(objective, planes, encode, optimizer, descent.canvas)
         note = ""

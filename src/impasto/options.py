@@ -21,6 +21,7 @@ StyleStatistics = Literal[
 ContentComparison = Literal["features", "self-similarity"]
 Recipe = Literal["paint", "nnst", "strotss"]
 Optimizer = Literal["adam", "lbfgs", "rmsprop"]
+Decay = Literal["last", "each", "never"]
 Pooling = Literal["max", "average", "l2", "plain-average"]
 Border = Literal["mixed", "replicate", "reflect", "zero"]
 Canvas = Literal["soft-chroma", "pixels", "laplacian"]
@@ -56,8 +57,8 @@ class PaintOptions:
     encoder: str = "vgg19-slim"
     """The network that looks: vgg19-slim (inside the package), vgg19 or vgg16 (see impasto weights), or a weight file."""
 
-    content_weight: float = 0.2
-    """Weight α of the content loss, 0 or more; larger keeps more of the photo; 0.23 under another encoder than vgg19-slim."""
+    content_weight: float = 0.24
+    """Weight α of the content loss, 0 or more; larger keeps more of the photo."""
 
     style_weight: float = 1.0
     """Weight β of the style loss, 0 or more; larger takes more of the manner."""
@@ -134,11 +135,14 @@ class PaintOptions:
     optimizer: Optimizer = "adam"
     """adam (quick, any precision), lbfgs (full precision, more memory) or rmsprop (what STROTSS takes)."""
 
-    steps: int = 43
-    """Optimisation steps at every size; 84 under another encoder than vgg19-slim."""
+    steps: int = 31
+    """Optimisation steps at the last size; 57 under another encoder than vgg19-slim."""
+
+    step_growth: float = 1.3
+    """Steps at each coarser size, in those of the next finer one; 1: as many at every size. Coarse steps cost little."""
 
     first_steps: int = 0
-    """Optimisation steps at the first, coarsest size; 0: as many as at the others."""
+    """Optimisation steps at the first, coarsest size; 0: what --steps and --step-growth come to."""
 
     learning_rate: float = 0.03
     """Step length of the optimizer; for adam in units of the pixel range 0 to 1."""
@@ -149,8 +153,8 @@ class PaintOptions:
     averaging: float = 0.9
     """Decay of the running average of the picture that becomes the result, 0 (none) up to below 1."""
 
-    decay: bool = True
-    """Whether the step length falls towards the end of each size."""
+    decay: Decay = "last"
+    """Where the step length falls towards the end: at the last size, at each size, or never."""
 
     smallest_size: int = 128
     """Longer side of the coarsest picture painted first; as large as --size: a single scale."""
@@ -245,6 +249,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "margin": (0, 0.25),
     "init_noise": (0, 1),
     "steps": (1, 1_000_000),
+    "step_growth": (1, 4),
     "first_steps": (0, 1_000_000),
     "learning_rate": (1e-9, 1e3),
     "averaging": (0, 0.999999),

@@ -48,11 +48,12 @@ _PUBLISHED: dict[str, Any] = {
     "init_noise": 0.0,
     "optimizer": "lbfgs",
     "steps": 1000,
+    "step_growth": 1.0,
     "first_steps": 0,
     "learning_rate": 1.0,
     "betas": (0.9, 0.999),
     "averaging": 0.0,
-    "decay": False,
+    "decay": "never",
     "smallest_size": 100_000,  # a single scale
     "scale_factor": math.sqrt(2),
     "min_improvement": 0.0,
@@ -85,7 +86,7 @@ def _published(preset: str, **constants: Any) -> PaintOptions:
     return PaintOptions(preset=preset, **{**_PUBLISHED, **constants})
 
 
-FULL_NETWORK: dict[str, Any] = {"content_weight": 0.23, "steps": 84, "betas": (0.94, 0.94), "margin": 0.0}
+FULL_NETWORK: dict[str, Any] = {"steps": 57, "betas": (0.94, 0.94), "margin": 0.0}
 """What suits the full network in the place of the slim one: it follows longer, and paints its corners without a margin."""
 
 PRESETS: dict[str, PaintOptions] = {
@@ -211,6 +212,8 @@ _WHOLE_METHOD: dict[str, Any] = {
     "border": "replicate",
     "margin": 0.03,
     "canvas": "laplacian",
+    "step_growth": 1.0,
+    "decay": "each",
     "smallest_size": 64,
     "scale_factor": 2.0,
 }

@@ -33,8 +33,9 @@ def planned_sizes(size: Size, options: PaintOptions) -> tuple[tuple[Size, int], 
     count = max(1, round(math.log(longest / smallest) / math.log(options.scale_factor)) + 1)
     edges = [round(longest * (smallest / longest) ** (1 - k / (count - 1))) for k in range(count - 1)] if count > 1 else []
     sizes = [*(fitted_size(size, edge) for edge in edges), size]
-    first = options.first_steps or options.steps
-    planned = tuple((each, first if k == 0 else options.steps) for k, each in enumerate(sizes))
+    steps = [round(options.steps * options.step_growth ** (len(sizes) - 1 - k)) for k in range(len(sizes))]
+    steps[0] = options.first_steps or steps[0]
+    planned = tuple(zip(sizes, steps, strict=True))
     if options.recipe == "nnst":  # whose last pass goes over the last size once more
         planned = (*planned, (size, max(1, options.steps // 3)))
     return planned
