@@ -343,7 +343,7 @@ class TuneOptions:
     strokes: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Rows of the sheet of instant, each 0.25 to 4; a search takes the stroke that is given alone, else 1."""
 
-    content_weights: tuple[float, ...] = (0.8, 0.2, 0.05)
+    content_weights: tuple[float, ...] = (0.8, 0.24, 0.07)
     """Columns of the sheet of paint, each above 0."""
 
     style_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
