@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import skimage.data
 import torch
@@ -13,6 +14,7 @@ from impasto.encoders import Vgg
 from impasto.networks.instant import InstantNetwork, Widths
 from impasto.training.agreement import HeldOut
 from impasto.training.crops import Corpus
+from impasto.training.drawing import Reused
 from impasto.training.instant import InstantStep, InstantTraining, InstantWeights
 
 LOSSES = {"content", "moments", "gram", "gamut", "calm", "stability", "identity"}
@@ -207,6 +209,27 @@ def test_the_average_starts_from_the_reader_as_it_is_centred(make: Make) -> None
     training = make()
     run(training, 1)
     torch.testing.assert_close(training.averaged["reader.spread"], training.network.reader.spread)
+
+
+@pytest.mark.parametrize("uses", [1, 3])
+def test_a_crop_is_used_as_often_as_asked(uses: int) -> None:
+    made: list[int] = []
+
+    def make() -> int:
+        made.append(len(made))
+        return made[-1]
+
+    drawing = Reused(make, uses, np.random.default_rng(0), kept=5)
+    drawn = [drawing.draw() for _ in range(3000)]
+    counts = np.bincount(drawn)
+    assert set(made) == set(drawn)
+    assert counts.max() == uses
+    assert (counts < uses).sum() <= 5
+
+
+def test_crops_that_are_used_again_train_too(make: Make) -> None:
+    training = make(uses=2, total_steps=3)
+    assert all(np.isfinite(list(step.losses.values())).all() for step in training.steps())
 
 
 def test_an_even_picture_is_not_taken_for_a_style(make: Make, corpus: Corpus) -> None:

@@ -62,6 +62,9 @@ class Fit:
     batch: int = 4
     """Photos in a step, each in a style of its own."""
 
+    uses: int = 1
+    """How often a crop is used before another takes its place; with 4, targets cost a quarter, and steps a quarter less."""
+
     edge: int = 128
     """Side of the photos' crops in pixels, a multiple of 8 from 32."""
 
@@ -146,6 +149,7 @@ def _check(fit: Fit, weights: Weights) -> None:
     """Raise OptionError for what cannot be trained with."""
     check_range("steps", fit.steps, 1, 10_000_000)
     check_range("batch", fit.batch, 1, 4096)
+    check_range("uses", fit.uses, 1, 1000)
     check_range("learning_rate", fit.learning_rate, 1e-9, 1)
     check_range("seed", fit.seed, 0, 2**63 - 1)
     for name in ("edge", "style_edge"):
@@ -182,6 +186,7 @@ def _prepared(corpora: Corpora, fit: Fit, weights: Weights, state: Path, console
         edge_px=fit.edge,
         style_edge_px=fit.style_edge,
         batch=fit.batch,
+        uses=fit.uses,
         seed=fit.seed,
         weights=InstantWeights(**{name.removesuffix("_weight"): weight for name, weight in asdict(weights).items()}),
     )
@@ -242,7 +247,7 @@ def _facts(corpora: Corpora, fit: Fit, weights: Weights, training: InstantTraini
         "teacher_licence": corpora.teacher_licence,
         "encoder_sha256": training.slim.sha256,
         "start_sha256": sha256_of(corpora.start) if corpora.start else "",
-        **{name: str(getattr(fit, name)) for name in ("steps", "batch", "edge", "style_edge", "learning_rate", "seed")},
+        **{name: str(getattr(fit, name)) for name in ("steps", "batch", "uses", "edge", "style_edge", "learning_rate", "seed")},
         **{name: str(weight) for name, weight in asdict(weights).items()},
     }
 

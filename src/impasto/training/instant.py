@@ -17,13 +17,12 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.arithmetic import has_fast_bf16
@@ -35,6 +34,7 @@ from impasto.stats import Moments, moments
 from impasto.tensors import FeatureMap, Features, Image
 from impasto.training.agreement import CONTENT_LAYER, HeldOut, relative_error
 from impasto.training.crops import Corpus
+from impasto.training.drawing import Reused, photo_crop, style_crop
 
 __all__ = ["InstantStep", "InstantTraining", "InstantWeights"]
 
@@ -44,12 +44,9 @@ _STEPS_BETWEEN_CHECKS = 4
 """Identity and stability cost as much as the rest of a step, and need no more than this."""
 _SMOOTH = 1e-4
 """Added to a relative error before its root is taken, so that the gradient stays finite where nothing is left to do."""
-_TRIES = 20
 _EXPLOSION, _FIRST_STEPS = 15.0, 400
 """A gradient ten times as long as usual, and the steps in which long ones are usual."""
 _FRESH_SECONDS = 90.0
-_LEAST_DEVIATION = 0.03
-"""A style whose colours vary less than this is too even to be one."""
 _CALIBRATION_BATCHES = 60
 _CALIBRATION_BATCH = 4
 
@@ -109,6 +106,31 @@ class _Statistics:
 
 
 @dataclass(frozen=True)
+class _StyleCrop:
+    """A batch of style pictures, and what does not change about them while the network learns.
+
+    Attributes:
+        picture: (batch, 3, edge_px, edge_px).
+        read: their moments under the slim encoder, for the reader.
+        target: what the loss network makes of them, by layer.
+        colors: moments of their colours.
+    """
+
+    picture: Image
+    read: Mapping[str, Moments]
+    target: Mapping[str, _Statistics]
+    colors: Moments
+
+
+@dataclass(frozen=True)
+class _PhotoCrop:
+    """A batch of photos, with room to be moved in, and the features of their corner that shall be kept."""
+
+    wide: Image
+    content: FeatureMap
+
+
+@dataclass(frozen=True)
 class _Styles:
     """A batch of styles.
 
@@ -136,6 +158,8 @@ class InstantTraining:
         edge_px: side of the photos' crops, a multiple of 8.
         style_edge_px: side of the styles' crops, a multiple of 8.
         batch: photos in a step.
+        uses: how often a crop of a photo or of a style is used, each time with another of the other kind. What the loss network
+            makes of a crop is computed once. With more than 1, a resumed run starts with other crops than one that went on.
         seed: of everything random here.
         weights: of the parts of the objective.
     """
@@ -152,6 +176,7 @@ class InstantTraining:
         edge_px: int = 128,
         style_edge_px: int = 128,
         batch: int = 4,
+        uses: int = 1,
         seed: int = 0,
         weights: InstantWeights | None = None,
     ) -> None:
@@ -160,6 +185,8 @@ class InstantTraining:
         self.edge_px, self.style_edge_px, self.batch = edge_px, style_edge_px, batch
         self.weights = weights or InstantWeights()
         self.random = np.random.default_rng(seed)
+        self._photos = Reused(self._draw_photo, uses, self.random)
+        self._style_crops = Reused(lambda: self._looked_at(self._draw_styles(1)), uses, self.random)
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
         self.averaged = self._copied()
         self.number = 0
@@ -243,10 +270,10 @@ class InstantTraining:
         """Measure the averaged network on pictures that were held out: each photo in the manner of a painting."""
         network = self.averaged_network()
         photo, picture = (each.contiguous(memory_format=torch.channels_last) for each in (held.content, held.style))
-        styles = self._styles(network, picture)
-        target = self.judge(photo, _LAYERS)
-        losses = self._painter_losses(self._painted(network, photo, styles).clamp(0, 1), target, styles)
-        losses["identity"] = self._identity(network, photo, target)
+        styles = self._styles(network, self._looked_at(picture))
+        content = self.judge(photo, (CONTENT_LAYER,))[CONTENT_LAYER]
+        losses = self._painter_losses(self._painted(network, photo, styles).clamp(0, 1), content, styles)
+        losses["identity"] = self._identity(network, photo)
         return {name: round(float(value), 5) for name, value in losses.items()}
 
     # ------------------------------------------------------------------------------------------------ styles
@@ -265,18 +292,22 @@ class InstantTraining:
         reader.spread.copy_(torch.cat(rows).std(0).clamp_min(0.05))
 
     def _draw_styles(self, count: int) -> Image:
-        pictures = [_style(self.corpus, self.style_edge_px, self.random) for _ in range(count)]
+        pictures = [style_crop(self.corpus, self.style_edge_px, self.random) for _ in range(count)]
         return torch.cat(pictures).to(self.device).contiguous(memory_format=torch.channels_last)
 
-    def _styles(self, network: InstantNetwork, picture: Image) -> _Styles:
-        """Measure pictures as styles."""
-        with torch.no_grad():
-            features = self.slim(picture, STYLE_LAYERS)
-            read = {layer: moments(found) for layer, found in features.items()}
-            target = self._statistics(features if self.judge is self.slim else self.judge(picture, STYLE_LAYERS))
+    @torch.no_grad()
+    def _looked_at(self, picture: Image) -> _StyleCrop:
+        """Measure pictures as styles, with the encoders."""
+        features = self.slim(picture, STYLE_LAYERS)
+        read = {layer: moments(found) for layer, found in features.items()}
+        target = self._statistics(features if self.judge is self.slim else self.judge(picture, STYLE_LAYERS))
+        return _StyleCrop(picture, read, target, color_moments(picture))
+
+    def _styles(self, network: InstantNetwork, crop: _StyleCrop) -> _Styles:
+        """Measure pictures as styles, with the network itself."""
         with self.autocast():
-            modulation = network.measure(picture, read)
-        return _Styles(modulation.float(), target, color_moments(picture))
+            modulation = network.measure(crop.picture, crop.read)
+        return _Styles(modulation.float(), crop.target, crop.colors)
 
     def _statistics(self, features: Features) -> dict[str, _Statistics]:
         """Carry moments into the channels of the full VGG-19; of the covariance only the diagonal, which is far cheaper."""
@@ -292,28 +323,32 @@ class InstantTraining:
 
     # ------------------------------------------------------------------------------------------------ steps
 
-    def _draw_photos(self) -> Image:
-        """Cut a batch of photos, with room to be moved in."""
-        edge = self.edge_px + _MOST_SHIFT_PX
-        return torch.cat([_photo(self.corpus, edge, self.random) for _ in range(self.batch)]).to(self.device)
+    @torch.no_grad()
+    def _draw_photo(self) -> _PhotoCrop:
+        """Cut a photo, with room to be moved in."""
+        wide = photo_crop(self.corpus, self.edge_px + _MOST_SHIFT_PX, self.random).to(self.device)
+        return _PhotoCrop(wide, self.judge(self._corner(wide), (CONTENT_LAYER,))[CONTENT_LAYER])
+
+    def _corner(self, wide: Image) -> Image:
+        return wide[..., : self.edge_px, : self.edge_px].contiguous(memory_format=torch.channels_last)
 
     def _step(self) -> dict[str, float]:
-        picture, wide = self._draw_styles(self.batch), self._draw_photos()
-        photo = wide[..., : self.edge_px, : self.edge_px].contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            target: Features = self.judge(photo, _LAYERS)
-        styles = self._styles(self.network, picture)
+        style_crops = [self._style_crops.draw() for _ in range(self.batch)]
+        photo_crops = [self._photos.draw() for _ in range(self.batch)]
+        wide, content = (torch.cat([getattr(each, name) for each in photo_crops]) for name in ("wide", "content"))
+        photo = self._corner(wide)
+        styles = self._styles(self.network, _joined(style_crops))
         if self.random.random() < 0.25:
             styles = _blended_with_the_last(styles, float(self.random.uniform(0.2, 0.8)))
         image = self._painted(self.network, photo, styles)
         shown = image + (image.clamp(0, 1) - image).detach()  # what is outside the gamut is cut, but still learns
-        losses = self._painter_losses(shown, target, styles) | {
+        losses = self._painter_losses(shown, content, styles) | {
             "gamut": (image - image.clamp(0, 1)).square().mean(),
             "calm": _calm(shown, photo),
         }
         if self.number % _STEPS_BETWEEN_CHECKS == 0:
             losses["stability"] = self._instability(wide, image, styles)
-            losses["identity"] = self._identity(self.network, photo[-1:], {layer: f[-1:] for layer, f in target.items()})
+            losses["identity"] = self._identity(self.network, photo[-1:])
         self._descend(self.weights.objective(losses))
         return {name: float(value.detach()) for name, value in losses.items()}
 
@@ -338,7 +373,7 @@ class InstantTraining:
             image: Image = network(recoloured.contiguous(memory_format=torch.channels_last), styles.modulation)
         return image.float()
 
-    def _painter_losses(self, image: Image, target: Features, styles: _Styles) -> dict[str, Tensor]:
+    def _painter_losses(self, image: Image, content: FeatureMap, styles: _Styles) -> dict[str, Tensor]:
         """Compare what the painter compares: features with the photo's, moments and Gram matrices with the style's.
 
         Errors of moments and Gram matrices are relative; the root is taken for each picture, so that one hard style does
@@ -350,17 +385,15 @@ class InstantTraining:
         first = [relative_error(found[layer].spread, wanted[layer].spread) for layer in STYLE_LAYERS]
         second = [relative_error(found[layer].own.gram, wanted[layer].own.gram) for layer in STYLE_LAYERS]
         return {
-            "content": relative_error(self._in_full(features), self._in_full(target)).mean(),
+            "content": relative_error(self._in_full(features[CONTENT_LAYER]), self._in_full(content)).mean(),
             "moments": (torch.stack(first).mean(0) + _SMOOTH).sqrt().mean(),
             "gram": (torch.stack(second).mean(0) + _SMOOTH).sqrt().mean(),
         }
 
-    def _in_full(self, features: Features) -> FeatureMap:
-        """Carry the features of the content layer into the channels of the full VGG-19."""
+    def _in_full(self, features: FeatureMap) -> FeatureMap:
+        """Carry features of the content layer into the channels of the full VGG-19."""
         head = self.judge.head(CONTENT_LAYER)
-        if head is None:
-            return features[CONTENT_LAYER]
-        return head.features(features[CONTENT_LAYER])
+        return features if head is None else head.features(features)
 
     def _instability(self, wide: Image, image: Image, styles: _Styles) -> Tensor:
         """Paint one of the photos again, moved and noisy, and compare where both show the same."""
@@ -375,11 +408,11 @@ class InstantTraining:
         before, after = image[:1, :, down:, right:], again[:, :, : edge - down, : edge - right]
         return (before - after)[..., 8:-8, 8:-8].square().mean()
 
-    def _identity(self, network: InstantNetwork, photo: Image, features: Features) -> Tensor:
-        """Paint photos in their own manner, which they already have; the features are those of the loss network."""
+    def _identity(self, network: InstantNetwork, photo: Image) -> Tensor:
+        """Paint photos in their own manner, which they already have."""
         photo = photo.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            found = features if self.judge is self.slim else self.slim(photo, STYLE_LAYERS)
+            found = self.slim(photo, STYLE_LAYERS)
             own = {layer: moments(found[layer]) for layer in STYLE_LAYERS}
         with self.autocast():
             image: Image = network(photo, network.measure(photo, own).float())
@@ -389,42 +422,21 @@ class InstantTraining:
 # ---------------------------------------------------------------------------------------------------- pictures
 
 
-def _photo(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
-    """Cut a square of a photo, or sometimes of a painting, mostly a large part of it: (1, 3, edge_px, edge_px)."""
-    kind = "photo" if random.random() < 0.92 else "painting"
-    crop = _crop(corpus[kind], edge_px, 0.5, random)
-    return _recolored_at_random(crop, random) if random.random() < 0.15 else crop
+def _joined(crops: Sequence[_StyleCrop]) -> _StyleCrop:
+    """Make one batch of several."""
 
+    def together(of: Sequence[Moments]) -> Moments:
+        return Moments(torch.cat([m.mean for m in of]), torch.cat([m.covariance for m in of]))
 
-def _style(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
-    """Cut a square of a painting, a texture or a photo, one that is not too even: (1, 3, edge_px, edge_px)."""
-    for _ in range(_TRIES):
-        kind = random.choice(["painting", "texture", "photo"], p=[0.72, 0.1, 0.18])
-        crop = _crop(corpus[kind], edge_px, 0.35, random)
-        if random.random() < 0.3:
-            crop = _recolored_at_random(crop, random)
-        if crop.std((2, 3)).mean() > _LEAST_DEVIATION:
-            break
-    return crop
+    def statistics(of: Sequence[_Statistics]) -> _Statistics:
+        return _Statistics(together([s.own for s in of]), torch.cat([s.mean for s in of]), torch.cat([s.variance for s in of]))
 
-
-def _crop(pictures: list[Tensor], edge_px: int, least: float, random: np.random.Generator) -> Image:
-    """Cut a square out of a random picture: at least that share of its shorter side, at most all of it."""
-    picture = pictures[random.integers(len(pictures))]
-    shorter = min(picture.shape[1:])
-    side = int(min(shorter, max(edge_px / 1.6, shorter * math.exp(random.uniform(math.log(least), 0)))))
-    top, left = (int(random.integers(length - side + 1)) for length in picture.shape[1:])
-    crop = picture[None, :, top : top + side, left : left + side].float() / 255
-    crop = F.interpolate(crop, size=(edge_px, edge_px), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-    return crop.flip(-1) if random.random() < 0.5 else crop
-
-
-def _recolored_at_random(picture: Image, random: np.random.Generator) -> Image:
-    """Mix the colours a little, change contrast and light."""
-    matrix = np.eye(3) * random.uniform(0.6, 1.3) + random.normal(0, 0.12, (3, 3))
-    mixed = torch.einsum("ij,bjhw->bihw", torch.from_numpy(matrix.astype(np.float32)), picture - 0.5)
-    shift = torch.from_numpy(random.normal(0.5, 0.1, (1, 3, 1, 1)).astype(np.float32))
-    return (mixed + shift).clamp(0, 1)
+    return _StyleCrop(
+        torch.cat([crop.picture for crop in crops]).contiguous(memory_format=torch.channels_last),
+        {layer: together([crop.read[layer] for crop in crops]) for layer in STYLE_LAYERS},
+        {layer: statistics([crop.target[layer] for crop in crops]) for layer in STYLE_LAYERS},
+        together([crop.colors for crop in crops]),
+    )
 
 
 def _blended_with_the_last(styles: _Styles, share: float) -> _Styles:

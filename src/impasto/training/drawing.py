@@ -1,0 +1,88 @@
+"""What the instant network is trained on: crops of photos and of styles, which may be used a few times each."""
+
+import math
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.tensors import Image
+from impasto.training.crops import Corpus
+
+Thing = TypeVar("Thing")
+
+_TRIES = 20
+_LEAST_DEVIATION = 0.03
+"""A style whose colours vary less than this is too even to be one."""
+_KEPT = 256
+
+
+class Reused(Generic[Thing]):
+    """Things that are dear to make, each used a number of times, at random among others, before another takes its place.
+
+    Args:
+        make: makes another.
+        uses: how often each is used; 1: every one is new, and nothing is kept.
+        random: picks.
+        kept: how many there are to pick from.
+    """
+
+    def __init__(self, make: Callable[[], Thing], uses: int, random: np.random.Generator, kept: int = _KEPT) -> None:
+        self._make, self._uses, self._random, self._most = make, uses, random, kept
+        self._kept: list[Thing] = []
+        self._left: list[int] = []
+
+    def draw(self) -> Thing:
+        """Pick one; until there are enough to pick from, a new one."""
+        if self._uses == 1:
+            return self._make()
+        if len(self._kept) < self._most:
+            self._kept.append(self._make())
+            self._left.append(self._uses - 1)
+            return self._kept[-1]
+        number = int(self._random.integers(self._most))
+        if self._left[number] <= 0:
+            self._kept[number], self._left[number] = self._make(), self._uses
+        self._left[number] -= 1
+        return self._kept[number]
+
+
+def photo_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
+    """Cut a square of a photo, or sometimes of a painting, mostly a large part of it: (1, 3, edge_px, edge_px)."""
+    kind = "photo" if random.random() < 0.92 else "painting"
+    crop = _crop(corpus[kind], edge_px, 0.5, random)
+    return _recolored_at_random(crop, random) if random.random() < 0.15 else crop
+
+
+def style_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
+    """Cut a square of a painting, a texture or a photo, one that is not too even: (1, 3, edge_px, edge_px)."""
+    for _ in range(_TRIES):
+        kind = random.choice(["painting", "texture", "photo"], p=[0.72, 0.1, 0.18])
+        crop = _crop(corpus[kind], edge_px, 0.35, random)
+        if random.random() < 0.3:
+            crop = _recolored_at_random(crop, random)
+        if crop.std((2, 3)).mean() > _LEAST_DEVIATION:
+            break
+    return crop
+
+
+def _crop(pictures: list[Tensor], edge_px: int, least: float, random: np.random.Generator) -> Image:
+    """Cut a square out of a random picture: at least that share of its shorter side, at most all of it."""
+    picture = pictures[random.integers(len(pictures))]
+    shorter = min(picture.shape[1:])
+    side = int(min(shorter, max(edge_px / 1.6, shorter * math.exp(random.uniform(math.log(least), 0)))))
+    top, left = (int(random.integers(length - side + 1)) for length in picture.shape[1:])
+    crop = picture[None, :, top : top + side, left : left + side].float() / 255
+    crop = F.interpolate(crop, size=(edge_px, edge_px), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return crop.flip(-1) if random.random() < 0.5 else crop
+
+
+def _recolored_at_random(picture: Image, random: np.random.Generator) -> Image:
+    """Mix the colours a little, change contrast and light."""
+    matrix = np.eye(3) * random.uniform(0.6, 1.3) + random.normal(0, 0.12, (3, 3))
+    mixed = torch.einsum("ij,bjhw->bihw", torch.from_numpy(matrix.astype(np.float32)), picture - 0.5)
+    shift = torch.from_numpy(random.normal(0.5, 0.1, (1, 3, 1, 1)).astype(np.float32))
+    return (mixed + shift).clamp(0, 1)
