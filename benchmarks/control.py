@@ -27,7 +27,8 @@ from impasto import images
 from impasto.engine import Descent, optimize
 from impasto.options import PaintOptions, Run
 from impasto.pastiche import Pastiche
-from impasto.recipes import gatys
+from impasto.recipes import gatys, objectives
+from impasto.recipes.easel import Easel
 from impasto.recipes.masking import MaskSources, read_masking
 
 _SPACES = ("oklab", "lab", "yiq")
@@ -35,12 +36,12 @@ _DIAGONAL = 8
 """Pairs whose photos and paintings are all different; they come first among all."""
 
 
-def stepper(easel: gatys.Easel, size: tuple[int, int]) -> Iterator[object]:
+def stepper(easel: Easel, size: tuple[int, int]) -> Iterator[object]:
     """Paint at one size without end."""
     descent = Descent(betas=easel.options.betas, learning_rate=easel.options.learning_rate)
     encode = partial(easel.arithmetic.encode, easel.encoder)
     start = images.resize(easel.content, size)
-    return optimize(gatys.objective_at(easel, size), start, 1_000_000, encode=encode, descent=descent)
+    return optimize(objectives.objective_at(easel, size), start, 1_000_000, encode=encode, descent=descent)
 
 
 def step_seconds(steppers: dict[str, Iterator[object]], rounds: int, each: int = 3) -> dict[str, float]:

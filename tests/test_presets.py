@@ -16,7 +16,8 @@ from impasto.encoders.vgg import CONVOLUTIONS
 from impasto.errors import OptionError
 from impasto.losses import PIXELS
 from impasto.options import STYLE_LAYERS, PaintOptions
-from impasto.recipes import gatys, presets
+from impasto.recipes import objectives, presets
+from impasto.recipes.easel import Easel
 from impasto.recipes.presets import PRESETS, inetwork_weights, paint_options
 
 HEIGHT, WIDTH = 34, 50  # odd at the third block, so that halves are rounded down
@@ -45,9 +46,9 @@ def caffe(narrow: Callable[..., Vgg]) -> Callable[[str], Vgg]:
     return make
 
 
-def easel(vgg: Vgg, options: PaintOptions) -> gatys.Easel:
+def easel(vgg: Vgg, options: PaintOptions) -> Easel:
     options = options.changed(size=WIDTH)
-    return gatys.Easel(
+    return Easel(
         content=CONTENT,
         margin=0,
         sizes=(((HEIGHT, WIDTH), 1),),
@@ -61,7 +62,7 @@ def easel(vgg: Vgg, options: PaintOptions) -> gatys.Easel:
 
 def terms(vgg: Vgg, options: PaintOptions) -> dict[str, float]:
     """Evaluate the objective of a preset, term by term, on the painted picture."""
-    objective = gatys.objective_at(easel(vgg, options), (HEIGHT, WIDTH))
+    objective = objectives.objective_at(easel(vgg, options), (HEIGHT, WIDTH))
     features = {**vgg(PAINTED, objective.layers - {PIXELS}), PIXELS: PAINTED}
     total, values = objective(features)
     assert float(total) == pytest.approx(sum(float(value) for value in values.values()), rel=1e-5)

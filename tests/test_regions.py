@@ -15,9 +15,10 @@ from impasto.encoders import Vgg
 from impasto.errors import OptionError
 from impasto.losses import GuidedStyleLoss
 from impasto.options import PaintOptions, Run
-from impasto.recipes import gatys
-from impasto.recipes.gatys import style_moments
+from impasto.recipes import gatys, objectives
+from impasto.recipes.easel import encode
 from impasto.recipes.masking import MaskSources, read_masking
+from impasto.recipes.objectives import style_moments
 from impasto.skin import skin
 from impasto.weights import save_vgg
 
@@ -70,9 +71,9 @@ def test_a_protected_part_is_held_while_painting_so_that_its_surroundings_fit(en
     masking = read_masking(MaskSources(protect=(half("left"),)), PHOTO, [STYLE])
     options = PaintOptions(size=64, steps=12, smallest_size=64, encoder=encoder_file, margin=0)
     easel = gatys.set_up(PHOTO, [STYLE], options, EXACT, masking)
-    assert "held" in dict.fromkeys(term.loss.name for term in gatys.objective_at(easel, (64, 64)))
+    assert "held" in dict.fromkeys(term.loss.name for term in objectives.objective_at(easel, (64, 64)))
     free = gatys.set_up(PHOTO, [STYLE], options, EXACT)
-    assert "held" not in dict.fromkeys(term.loss.name for term in gatys.objective_at(free, (64, 64)))
+    assert "held" not in dict.fromkeys(term.loss.name for term in objectives.objective_at(free, (64, 64)))
 
 
 def test_a_feather_makes_the_edge_soft(encoder_file: str) -> None:
@@ -89,10 +90,8 @@ def test_each_style_goes_where_its_mask_is(encoder_file: str) -> None:
         masking = read_masking(MaskSources(style_masks=tuple(where)), PHOTO, [STYLE, OTHER])
         options = PaintOptions(size=64, smallest_size=64, encoder=encoder_file, margin=0)
         easel = gatys.set_up(PHOTO, [STYLE, OTHER], options, EXACT, masking)
-        loss = gatys.style_loss(easel, (64, 64))
-        assert float(loss(gatys.encode(easel, right, sorted(loss.layers)))) < float(
-            loss(gatys.encode(easel, wrong, sorted(loss.layers)))
-        )
+        loss = objectives.style_loss(easel, (64, 64))
+        assert float(loss(encode(easel, right, sorted(loss.layers)))) < float(loss(encode(easel, wrong, sorted(loss.layers))))
 
 
 def test_masks_of_the_whole_picture_are_no_masks(encoder_file: str) -> None:
@@ -147,7 +146,7 @@ def test_the_objective_of_regions_descends(encoder_file: str) -> None:
     steps = list(gatys.steps(PHOTO, [STYLE, OTHER], options, EXACT, masking))
     assert steps[-1].loss < steps[0].loss
     easel = gatys.set_up(PHOTO, [STYLE, OTHER], options, EXACT, masking)
-    loss = gatys.style_loss(easel, easel.sizes[-1][0])
+    loss = objectives.style_loss(easel, easel.sizes[-1][0])
     assert isinstance(loss, GuidedStyleLoss)
     assert sum(loss.shares) == pytest.approx(1, abs=0.02)
 

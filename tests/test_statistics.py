@@ -21,7 +21,8 @@ from impasto.images import Picture
 from impasto.losses import PIXELS, StyleLoss
 from impasto.neighbour_losses import PatchLoss
 from impasto.options import PaintOptions, Run, StyleStatistics
-from impasto.recipes import gatys, nnst, strotss
+from impasto.recipes import gatys, nnst, objectives, strotss
+from impasto.recipes.easel import Easel, encode
 from impasto.recipes.painting import options_of, paint_on
 from impasto.recipes.presets import RECIPE_IGNORES, RECIPES, paint_options
 from impasto.recipes.starts import Resumption, Style
@@ -62,9 +63,9 @@ def style() -> Picture:
     return images.read(skimage.data.coffee()[::8, ::8])
 
 
-def loss_of(content: Picture, styles: list[Style], options: PaintOptions) -> tuple[gatys.Easel, object]:
+def loss_of(content: Picture, styles: list[Style], options: PaintOptions) -> tuple[Easel, object]:
     easel = gatys.set_up(content, styles, options, EXACT)
-    return easel, gatys.style_loss(easel, easel.sizes[-1][0])
+    return easel, objectives.style_loss(easel, easel.sizes[-1][0])
 
 
 def last_of(content: Picture, styles: list[Style], options: PaintOptions) -> Step:
@@ -82,7 +83,7 @@ def test_the_named_statistics_are_what_is_compared(
     easel, loss = loss_of(content, [style], options.changed(statistics=statistics))
     kinds = [type(term.loss) for term in 1 * loss]
     assert kinds == ([StyleLoss, HistogramLoss] if statistics == "histogram" else [KINDS[statistics]])
-    photo = gatys.encode(easel, easel.content, options.style_layers)
+    photo = encode(easel, easel.content, options.style_layers)
     value = float((1 * loss)({**photo, PIXELS: easel.content})[0])
     assert 0.01 < value < 100  # of the order of the others, so that the default weights suit
 
@@ -189,11 +190,11 @@ def test_the_activation_shift_reaches_the_chained_products(content: Picture, sty
 
 def test_content_can_be_compared_by_self_similarity(content: Picture, style: Picture, options: PaintOptions) -> None:
     easel = gatys.set_up(content, [style], options.changed(content_comparison="self-similarity"), EXACT)
-    loss = gatys.content_loss(easel, easel.content)
+    loss = objectives.content_loss(easel, easel.content)
     assert isinstance(loss, SelfSimilarityLoss)
-    features = gatys.encode(easel, easel.content, easel.options.content_layers)
+    features = encode(easel, easel.content, easel.options.content_layers)
     assert float(loss(features)) == pytest.approx(0, abs=1e-5)
-    other = gatys.encode(easel, easel.content.flip(2), easel.options.content_layers)
+    other = encode(easel, easel.content.flip(2), easel.options.content_layers)
     assert float(loss(other)) > 0.1
 
 
@@ -297,7 +298,7 @@ def test_nnst_of_a_picture_in_its_own_style_chooses_itself(content: Picture, enc
     easel = gatys.set_up(content, [content], whole("nnst", encoder_file, margin=0.0), EXACT)
     size = easel.sizes[-1][0]
     loss = nnst.replacement(easel, size, None)
-    features = gatys.encode(easel, gatys.resize(easel.content, size), easel.options.style_layers)
+    features = encode(easel, gatys.resize(easel.content, size), easel.options.style_layers)
     assert float(loss(features)) == pytest.approx(0, abs=1e-4)
 
 
@@ -313,7 +314,7 @@ def test_strotss_halves_the_weight_of_the_content_at_each_size(
     given: list[float] = []
     objective_at = strotss.objective_at
 
-    def noted(easel: gatys.Easel, size: tuple[int, int], alpha: float) -> object:
+    def noted(easel: Easel, size: tuple[int, int], alpha: float) -> object:
         given.append(alpha)
         return objective_at(easel, size, alpha)
 

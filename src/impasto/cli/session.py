@@ -32,7 +32,7 @@ from impasto.pastiche import Record, new_record, with_progress
 from impasto.recipes import gatys
 from impasto.recipes.checks import predicted_memory
 from impasto.recipes.coloring import color_notes, color_record
-from impasto.recipes.gatys import Easel
+from impasto.recipes.easel import Easel
 from impasto.recipes.judging import judged
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.painting import finished, paint_on

@@ -8,40 +8,30 @@ replicated, deep ones zeros; the photo's structure, seen small, is held on to.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
 
-from impasto.arithmetic import Arithmetic, choose_arithmetic
-from impasto.encoders import Vgg, load_encoder
+from impasto.arithmetic import choose_arithmetic
+from impasto.encoders import load_encoder
 from impasto.engine import Descent, Plan, Size, Step, pyramid
 from impasto.errors import OptionError
-from impasto.guides import guides_at, receptive_field
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses import (
-    ContentLoss,
-    Loss,
     Objective,
-    ScaledContentLoss,
-    StyleLoss,
-    WassersteinLoss,
-    mapped,
     measure,
 )
-from impasto.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
 from impasto.options import PaintOptions, Run
-from impasto.picture_losses import EdgeAwareSmoothness, Gamut, Held, Smoothness, StructureLoss, flatness
-from impasto.recipes.balance import balanced_weight, reference_picture
-from impasto.recipes.checks import check_layers, check_memory, check_named_styles, check_pictures, slim_encoder
-from impasto.recipes.coloring import Coloring, check_colors, coloring_of, prepared
+from impasto.recipes.checks import check_layers, check_memory, check_named_styles, check_pictures
+from impasto.recipes.coloring import check_colors, coloring_of, prepared
+from impasto.recipes.easel import Easel
 from impasto.recipes.masking import NO_MASKS, Masking
-from impasto.recipes.regions import HELD_WEIGHT, NO_LAYOUT, Layout, Restored, guided_style_loss, lay_out
-from impasto.recipes.scales import by_scale
+from impasto.recipes.objectives import objective_at
+from impasto.recipes.regions import Restored, lay_out
 from impasto.recipes.starts import (
     Resumption,
     Style,
-    at_least,
     planned_sizes,
     remaining,
     starting_picture,
@@ -49,49 +39,9 @@ from impasto.recipes.starts import (
     without_margin,
 )
 from impasto.recipes.statistics import (
-    PICTURE_STATISTICS,
-    Heap,
     check_statistics,
-    picture_style_loss,
-    self_similarity_loss,
 )
-from impasto.stats import Affine, Guide, Moments, blend, guided_moments, moments
-from impasto.styles import NamedStyle
-from impasto.tensors import Features, Image, Mask
-
-_GAMUT_WEIGHT = 10.0
-_UNIT_RANGE = 1 / 0.226
-"""The range of the input where a network takes pictures of unit variance (torchvision's)."""
-
-
-@dataclass(frozen=True)
-class Easel:
-    """Everything that stands ready before the first stroke.
-
-    Attributes:
-        content: the photo with its margin, (1, 3, height, width), at the final size.
-        margin: what is cut away from each side at the end, in pixels of the final size.
-        sizes: the sizes with margin, coarse to fine, each with its number of steps.
-        styles: what to paint in the manner of.
-        start: the picture painting begins with, at the first size.
-        first_scale: index of the first size, above 0 where an interrupted painting goes on.
-        layout: regions, and what stays the photo.
-        coloring: what is done to the colours of every picture that is shown; None: nothing.
-        seed: of whatever a loss draws at random.
-    """
-
-    content: Image
-    margin: int
-    sizes: tuple[tuple[Size, int], ...]
-    styles: tuple[Style, ...]
-    start: Image
-    encoder: Vgg
-    arithmetic: Arithmetic
-    options: PaintOptions
-    first_scale: int = 0
-    layout: Layout = NO_LAYOUT
-    coloring: Coloring | None = None
-    seed: int = 0
+from impasto.tensors import Image
 
 
 def steps(
@@ -225,190 +175,6 @@ def resumed(easel: Easel, resumption: Resumption) -> Easel:
     margin = round(easel.margin / max(easel.content.shape[-2:]) * max(height, width))
     start = with_margin(resize(resumption.picture, (height - 2 * margin, width - 2 * margin)), margin)
     return replace(easel, start=start.to(easel.start), sizes=left, first_scale=len(easel.sizes) - len(left))
-
-
-# ---------------------------------------------------------------------------------------------------- the objective
-
-
-def objective_at(easel: Easel, size: Size) -> Objective:
-    """Build the objective of the paper for one size: ``α J_content + β J_style``, and what keeps a picture a picture."""
-    options = easel.options
-    photo = resize(easel.content, size)
-    style = style_loss(easel, size)
-    objective = options.style_weight * style
-    if options.content_weight:
-        content = content_loss(easel, photo)
-        objective += content_weight_at(easel, photo, content, style) * content
-    return objective + picture_terms(easel, size)
-
-
-def picture_terms(easel: Easel, size: Size) -> Objective:
-    """Collect what keeps a picture a picture, and no encoder looks at: smooth, calm, in bounds, the photo where it stays."""
-    options, objective = easel.options, Objective(())
-    photo = resize(easel.content, size)
-    if options.smoothness_weight:
-        scale = 255.0 if options.pixel_range == "255" else 1.0
-        objective += options.smoothness_weight * Smoothness(options.smoothness_form, scale)
-    if options.calm_weight:
-        objective += options.calm_weight * EdgeAwareSmoothness(flatness(photo))
-    if options.structure_weight:
-        objective += options.structure_weight * StructureLoss(photo)
-    if options.canvas != "pixels":
-        objective += _GAMUT_WEIGHT * Gamut()
-    if easel.layout.kept is not None:
-        objective += HELD_WEIGHT * Held(photo, resize(easel.layout.kept, size))
-    return objective
-
-
-def content_weight_at(easel: Easel, photo: Image, content: Loss, style: Loss | Objective) -> float:
-    """Return the content weight for one size: the option's, or the one that balances the two losses."""
-    options = easel.options
-    if not options.balance:
-        return options.content_weight
-    reference = reference_picture(photo, easel.styles, options)
-    return balanced_weight(content, style, reference, partial(easel.arithmetic.encode, easel.encoder), options)
-
-
-def content_loss(easel: Easel, photo: Image) -> Loss:
-    """Make the content loss for the photo at the size that is painted."""
-    options, encoder = easel.options, easel.encoder
-    heads = heads_of(encoder, options.content_layers)
-    target = encode(easel, photo, options.content_layers)
-    if options.content_comparison == "self-similarity":
-        return self_similarity_loss(target, encoder)
-    target = {layer: mapped(features, heads[layer]) for layer, features in target.items()}
-    scale = feature_scale(encoder, options)
-    weights = {
-        layer: content_weight(options.content_normalization, features, scale) / len(target)
-        for layer, features in target.items()
-    }
-    kind = ScaledContentLoss if options.content_normalization == "scaled" else ContentLoss
-    return kind(target, weights, heads)
-
-
-def style_loss(easel: Easel, size: Size) -> Loss | Objective:
-    """Make the style loss for one size: of the picture, or of each of its regions."""
-    options, layout = easel.options, easel.layout
-    given = options.style_weights or (1.0,) * len(easel.styles)
-    edge_px = max(size) / (1 + 2 * options.margin) * options.style_scale
-    if options.statistics in PICTURE_STATISTICS:
-        return picture_style_loss(heap_of_styles(easel, edge_px), options)
-    parts_of = layout.style_masks or (None,) * len(easel.styles)
-    measured = [style_moments(easel, style, edge_px, part) for style, part in zip(easel.styles, parts_of, strict=True)]
-    if not layout.masks:
-        return moments_loss(easel, size, measured, given)
-    parts = [moments_loss(easel, size, measured, weights) for weights in layout.weights]
-    return guided_style_loss(parts, layout, size, easel.encoder, options)
-
-
-def moments_loss(
-    easel: Easel, size: Size, measured: Sequence[dict[str, Moments]], given: Sequence[float]
-) -> StyleLoss | WassersteinLoss:
-    """Make the style loss for the statistics of the styles, blended, and what they are weighted with."""
-    options, encoder = easel.options, easel.encoder
-    layers = options.style_layers
-    target = {layer: blend([each[layer] for each in measured], given) for layer in layers}
-    shares = dict(zip(layers, options.layer_weights or (1 / len(layers),) * len(layers), strict=True))
-    heads, scale = heads_of(encoder, layers), feature_scale(encoder, options)
-    if options.statistics == "wasserstein":
-        target = {layer: blended.possible() for layer, blended in target.items()} if min(given) < 0 else target
-        weights = {
-            layer: shares[layer] * wasserstein_weight(options.style_normalization, target[layer], scale) for layer in layers
-        }
-        ridge = 1e-4 / (_UNIT_RANGE * float(encoder.std.mean())) ** 2  # crowsonkb's, in units of this network's features
-        return WassersteinLoss(target, weights, heads, ridge)
-    shift = options.activation_shift / scale
-    gram, mean, deviation = {}, {}, {}
-    for layer in layers:
-        here = target[layer].shifted(shift)
-        if options.statistics != "moments":
-            halvings = int(layer[4]) - 1
-            positions = (size[0] >> halvings) * (size[1] >> halvings)
-            weight = gram_weight(options.style_normalization, here, positions, size[0] * size[1], scale)
-            gram[layer] = shares[layer] * weight
-        if options.statistics != "gram":
-            mean[layer], deviation[layer] = (shares[layer] * weight for weight in moment_weights(here))
-    return StyleLoss(target, gram, mean, deviation, heads, shift)
-
-
-def style_moments(easel: Easel, style: Style, edge_px: float, part: Mask | None = None) -> dict[str, Moments]:
-    """Measure one style, or part of its picture, at a longer side of edge_px, in the channels of the full network."""
-    layers, device = easel.options.style_layers, easel.arithmetic.device
-    if easel.options.style_scales:
-        sized = [(replace(easel, options=chosen), edge_px * scale) for scale, chosen in by_scale(easel.options)]
-        return {k: v for here, at_px in sized for k, v in style_moments(here, style, at_px, part).items()}
-    if isinstance(style, NamedStyle):
-        known, heads = style.at(edge_px, layers), heads_of(slim_encoder().to(device), layers)
-        return {layer: through(to_device(known[layer], device), heads[layer]) for layer in layers}
-    heads = heads_of(easel.encoder, layers)
-    features = style_features(easel, style, edge_px, layers)
-    found = {layer: moments(features[layer]) for layer in layers} if part is None else measured_part(easel, features, part)
-    return {layer: through(found[layer], heads[layer]) for layer in layers}
-
-
-def measured_part(easel: Easel, features: Features, part: Mask) -> dict[str, Moments]:
-    """Measure the features of part of a style picture; a layer too coarse to see the part alone is measured whole."""
-    found, how = {}, easel.options.mask_shrinking
-    for layer, values in features.items():
-        apart = receptive_field(layer, easel.encoder.layers)[1]
-        mask = resize(part, (values.shape[-2] * apart, values.shape[-1] * apart)).to(values.device)
-        (shrunk,) = guides_at([mask], layer, easel.encoder.layers, how)
-        guide = Guide.of(shrunk, dtype=values.dtype)
-        found[layer] = moments(values) if guide is None else guided_moments(values, [guide])[0]
-    return found
-
-
-def style_features(easel: Easel, style: Picture, edge_px: float, layers: Sequence[str]) -> Features:
-    """Encode a style picture at a longer side of edge_px."""
-    picture = resize(style.image, fitted_size(style.size, max(16, round(edge_px))))
-    return encode(easel, at_least(picture.to(easel.arithmetic.device), 16), layers)
-
-
-def heap_of_styles(easel: Easel, edge_px: float) -> Heap:
-    """Encode all style pictures, for the losses that compare more than moments."""
-    options, layers = easel.options, easel.options.style_layers
-    given = options.style_weights or (1.0,) * len(easel.styles)
-    sized = [(edge_px * scale, part.style_layers) for scale, part in by_scale(options)] if options.style_scales else []
-    styles = [
-        {k: v for at_px, some in sized or [(edge_px, layers)] for k, v in style_features(easel, style, at_px, some).items()}
-        for style in easel.styles
-        if isinstance(style, Picture)
-    ]
-    return Heap(
-        styles,
-        [weight / sum(given) for weight in given],
-        dict(zip(layers, options.layer_weights or (1 / len(layers),) * len(layers), strict=True)),
-        easel.encoder,
-        easel.seed,
-        options.activation_shift / feature_scale(easel.encoder, options),
-    )
-
-
-def heads_of(encoder: Vgg, layers: Sequence[str]) -> dict[str, Affine | None]:
-    """Return the encoder's heads of some layers; None where a layer needs none."""
-    return {layer: encoder.head(layer) for layer in layers}
-
-
-def through(measured: Moments, head: Affine | None) -> Moments:
-    """Carry moments through a head, where there is one."""
-    return measured if head is None else head.moments(measured)
-
-
-def to_device(measured: Moments, device: torch.device) -> Moments:
-    """Move moments to a device."""
-    return Moments(measured.mean.to(device), measured.covariance.to(device))
-
-
-def encode(easel: Easel, image: Image, layers: Sequence[str]) -> Features:
-    """Encode a picture that stays as it is: no gradient."""
-    with torch.no_grad():
-        return easel.arithmetic.encode(easel.encoder, image, frozenset(layers))
-
-
-def feature_scale(encoder: Vgg, options: PaintOptions) -> float:
-    """Return what this network's features are multiplied by to have the size of the published program's."""
-    wanted = 255.0 if options.pixel_range == "255" else _UNIT_RANGE
-    return wanted * float(encoder.std.mean())
 
 
 def predicted_seconds(easel: Easel) -> float:

@@ -31,8 +31,8 @@ from impasto.losses import PIXELS, Objective
 from impasto.options import PaintOptions, Run
 from impasto.pastiche import Pastiche, Record, new_record
 from impasto.picture_losses import luminance_of
-from impasto.recipes import gatys
-from impasto.recipes.gatys import Easel
+from impasto.recipes import gatys, objectives
+from impasto.recipes.easel import Easel
 from impasto.recipes.inetwork_flags import InetworkOptions, RescaleMethod, layers_of
 from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, read_masking
 from impasto.recipes.presets import inetwork_weights, paint_options
@@ -282,7 +282,7 @@ def _evaluation(
 
 def objective_of(asked: Commission, easel: Easel) -> Objective:
     """Build the objective: the painter's own."""
-    return gatys.objective_at(easel, asked.size)
+    return objectives.objective_at(easel, asked.size)
 
 
 def masking_of(photo: Picture, styles: Sequence[Style], flags: InetworkOptions) -> Masking:

@@ -16,6 +16,7 @@ from impasto.options import InstantOptions, Run
 from impasto.pastiche import Pastiche, recorded
 from impasto.recipes import gatys
 from impasto.recipes.coloring import Coloring, color_record, coloring_of, prepared
+from impasto.recipes.easel import Easel
 from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size
 from impasto.recipes.instant_painter import InstantPainter, Manner, blended
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, asked_masks, read_masking
@@ -81,7 +82,7 @@ def instant(
 
 def refining_easel(
     image: Image, photo: Picture, styles: Sequence[Style], options: InstantOptions, run: Run, masking: Masking = NO_MASKS
-) -> gatys.Easel:
+) -> Easel:
     """Put an instant picture on the painter's easel, for the last two sizes, under the same masks."""
     chosen = paint_options(
         size=max(image.shape[-2:]),

@@ -20,7 +20,9 @@ from impasto.engine import Size, Step
 from impasto.images import Picture, resize
 from impasto.losses import Heads, Objective
 from impasto.neighbour_losses import HypercolumnLoss, NearestLoss
-from impasto.recipes.gatys import Easel, encode, painted, picture_terms, style_features
+from impasto.recipes.easel import Easel, encode
+from impasto.recipes.gatys import painted
+from impasto.recipes.objectives import picture_terms, style_features
 from impasto.recipes.statistics import compact_head, identity
 from impasto.stats import Affine, Moments, blend
 from impasto.tensors import FeatureMap, Features, Image

@@ -14,7 +14,7 @@ from impasto.options import PaintOptions, Run
 from impasto.pastiche import Pastiche, new_record, with_progress
 from impasto.recipes import gatys, nnst, strotss
 from impasto.recipes.coloring import color_record
-from impasto.recipes.gatys import Easel
+from impasto.recipes.easel import Easel
 from impasto.recipes.masking import asked_masks, read_masking
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style

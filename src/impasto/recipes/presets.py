@@ -86,8 +86,14 @@ def _published(preset: str, **constants: Any) -> PaintOptions:
     return PaintOptions(preset=preset, **{**_PUBLISHED, **constants})
 
 
-FULL_NETWORK: dict[str, Any] = {"steps": 57, "betas": (0.94, 0.94), "margin": 0.0}
-"""What suits the full network in the place of the slim one: it follows longer, and paints its corners without a margin."""
+FULL_NETWORK: dict[str, Any] = {
+    "steps": 66,
+    "content_weight": 0.26,
+    "structure_weight": 0.035,
+    "betas": (0.94, 0.94),
+    "margin": 0.0,
+}
+"""What suits the full network in the place of the slim one: it follows longer and paints corners without a margin."""
 
 PRESETS: dict[str, PaintOptions] = {
     "impasto": PaintOptions(),

@@ -18,7 +18,9 @@ from impasto.distribution_losses import DrawnSelfSimilarityLoss, PaletteLoss, Re
 from impasto.engine import Size, Step
 from impasto.images import Picture, resize
 from impasto.losses import Objective
-from impasto.recipes.gatys import Easel, encode, painted, picture_terms, style_features
+from impasto.recipes.easel import Easel, encode
+from impasto.recipes.gatys import painted
+from impasto.recipes.objectives import picture_terms, style_features
 from impasto.recipes.statistics import compact_head, identity, style_columns
 from impasto.stats import Affine
 from impasto.tensors import Image

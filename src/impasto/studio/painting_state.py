@@ -13,7 +13,7 @@ import torch
 from impasto import images
 from impasto.engine import Step
 from impasto.images import fitted_size, resize
-from impasto.recipes import gatys
+from impasto.recipes.easel import Easel
 from impasto.recipes.painting import paint_on
 from impasto.studio.worker import Line, Message
 from impasto.tensors import Image
@@ -83,7 +83,7 @@ class Pace:
         self.due = now + max(self.pause, (now - began) / self.share)
 
 
-def painted(easel: gatys.Easel, state: PaintingState, order: Message, line: Line) -> Step | None:
+def painted(easel: Easel, state: PaintingState, order: Message, line: Line) -> Step | None:
     """Paint to the end, or until the parent says stop; then None, and where it stands is saved."""
     paces = {what: Pace(what) for what in _SECONDS_BETWEEN}
     paces["stood"].took(time.monotonic())
