@@ -27,6 +27,9 @@ from impasto.options import PaintOptions, Run, TuneOptions
 from impasto.recipes import gatys, presets, starts
 from impasto.recipes.easel import Easel
 
+LONG = "a" * 300
+"""A name that no file can have."""
+
 SMALL = ("--size", "48", "--steps", "2", "--threads", "1", "--precision", "fp32")
 
 
@@ -251,11 +254,74 @@ def test_a_record_cannot_name_files_outside_its_folder(capsys: pytest.CaptureFix
 
 @pytest.mark.usefixtures("gallery")
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"content": 1, "styles": []}', '{"content": {"name": "a", "sha256": ""}, "styles": []}']
+    "text",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        "{}",
+        '{"content": 1, "styles": []}',
+        '{"content": {"name": "a", "sha256": ""}, "styles": []}',
+        '{"content": {"name": "a", "sha256": ""}, "styles": 5}',
+    ],
 )
 def test_a_damaged_record_is_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
     Path("bad.json").write_text(text)
     refused(capsys, "paint", "photo.jpg", "picture.jpg", "--replay", "bad.json", "-o", "out.png")
+
+
+@pytest.mark.usefixtures("gallery")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"content": {"name": 5, "sha256": 5}},
+        {"styles": [{"name": None, "kind": "picture", "sha256": "0"}]},
+        {"options": {"color_mask": "mask.png"}, "color_mask": 5},
+        {"options": {"init": "start.png"}, "init": {"name": 5, "sha256": "0"}},
+    ],
+)
+def test_a_record_of_other_kinds_of_values_is_refused(capsys: pytest.CaptureFixture[str], change: dict[str, Any]) -> None:
+    assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "first.png", "--record", "first.json")[0] == 0
+    record = json.loads(Path("first.json").read_text())
+    options = record["options"] | change.get("options", {})
+    Path("first.json").write_text(json.dumps(record | change | {"options": options}))
+    assert "is not here" in refused(capsys, "paint", "--replay", "first.json", "-o", "second.png")
+
+
+@pytest.mark.usefixtures("gallery")
+def test_replay_finds_the_picture_that_painting_started_from(capsys: pytest.CaptureFixture[str]) -> None:
+    images.write("start.png", torch.full((1, 3, 48, 48), 0.5))
+    Path("elsewhere").mkdir()
+    assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "first.png", "--init", "start.png", "--record", "first.json")[0] == 0
+    for name in ("photo.jpg", "picture.jpg", "start.png", "first.json"):
+        Path(name).rename(Path("elsewhere") / name)
+    assert run(capsys, "paint", "--replay", "elsewhere/first.json", "-o", "second.png")[0] == 0
+    assert torch.equal(pixels("first.png"), pixels("second.png"))
+    images.write("elsewhere/start.png", torch.full((1, 3, 48, 48), 0.6))
+    sentence = refused(capsys, "paint", "--replay", "elsewhere/first.json", "-o", "third.png")
+    assert "the starting picture of the record, 'start.png'" in sentence
+    assert run(capsys, "paint", "--replay", "elsewhere/first.json", "--init", "grey", "-o", "third.png")[0] == 0
+
+
+@pytest.mark.usefixtures("gallery")
+def test_replay_says_that_the_encoder_or_a_named_style_is_another(capsys: pytest.CaptureFixture[str]) -> None:
+    assert paint(capsys, "photo.jpg", "monet-etretat", "-o", "first.png", "--record", "first.json")[0] == 0
+    record = json.loads(Path("first.json").read_text())
+    assert "another" not in run(capsys, "paint", "--replay", "first.json", "-o", "second.png")[2]
+    record["encoder"]["sha256"] = record["styles"][0]["file_sha256"] = "f" * 64
+    Path("first.json").write_text(json.dumps(record))
+    err = run(capsys, "paint", "--replay", "first.json", "-o", "second.png")[2]
+    assert "the encoder is not that of the record: its SHA-256 is" in err
+    assert "style 'monet-etretat' is not the 'monet-etretat' of the record: its SHA-256 is" in err
+    assert err.count("that was ffffffffffff...; the result will be another") == 2
+
+
+@pytest.mark.usefixtures("gallery")
+@pytest.mark.parametrize(("suffix", "words"), [("bmp", 1), ("png", 0)])
+def test_a_format_that_holds_no_record_is_said(capsys: pytest.CaptureFixture[str], suffix: str, words: int) -> None:
+    said = f".{suffix} holds no record of how out.{suffix} was painted; --record FILE keeps one"
+    assert paint(capsys, "photo.jpg", "picture.jpg", "-o", f"out.{suffix}")[2].count(said) == words
+    assert said not in paint(capsys, "photo.jpg", "picture.jpg", "-o", f"out.{suffix}", "--record", "out.json")[2]
 
 
 def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,10 +341,10 @@ def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_interruption_saves_what_there_is_and_resume_goes_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scales = ("--smallest-size", "40", "--scale-factor", "1.26", "--size", "64", "--steps", "3", "--precision", "fp32")
+    scales = ("--smallest-size", "40", "--scale-factor", "1.26", "--size", "64", "--steps", "3", "--step-growth", "1")
     with monkeypatch.context() as patch:
         interrupt_after(4, patch)
-        code, out, err = run(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", *scales)
+        code, out, err = run(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", *scales, "--precision", "fp32")
     assert (code, out) == (130, "")
     assert "to go on: impasto paint photo.jpg picture.jpg -o out.png --resume" in err
     record = images.read_record("out.png")
@@ -297,6 +363,34 @@ def test_an_interruption_saves_what_there_is_and_resume_goes_on(
     assert steps["done"] == steps["planned"] == 9
     assert pixels("out.png").shape == (1, 3, 64, 64)
     assert "is finished" in refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--resume")
+
+
+@pytest.mark.usefixtures("gallery")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": 5},
+        {"steps": {"scale": "abc"}},
+        {"steps": {"here": 1e999}},
+        {"steps": {"here": -5}},
+        {"steps": {"done": None}},
+        {"seconds": "long"},
+    ],
+)
+def test_resume_refuses_a_record_that_does_not_say_where_painting_stood(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    interrupt_after(1, monkeypatch)
+    assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png")[0] == 130
+    record = images.read_record("out.png")
+    assert record is not None
+    steps = record["steps"]
+    assert isinstance(steps, dict)
+    told = change.get("steps", {})
+    steps = steps | told if isinstance(told, dict) else told
+    images.write("out.png", pixels("out.png"), record=record | change | {"steps": steps})
+    sentence = refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--resume")
+    assert "does not say where painting stood" in sentence
 
 
 @pytest.mark.usefixtures("gallery")
@@ -432,6 +526,12 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
         (("--mask-shrinking", "insde"), 'Did you mean "inside"'),
         (("--style-mask", "picture.jpg", "-o", "picture.jpg"), "overwrite"),
         (("--replay", "missing.json"), "missing.json"),
+        (("--replay", f"{LONG}.json"), "cannot be read (file name too long)"),
+        (("-o", f"{LONG}.png"), "cannot be written (File name too long)"),
+        (("--record", LONG), "cannot be written (File name too long)"),
+        (("--init", LONG), "neither a way to start nor a picture file"),
+        (("--encoder", LONG), "neither a name nor a file"),
+        (("--style-mask", LONG), "neither a file nor a mask with a name"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(
@@ -444,7 +544,18 @@ def test_what_cannot_be_is_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "words", [("paint",), ("paint", "photo.jpg"), ("pait",), ("weights", "fetch", "vgg91"), ("styles", "show")]
+    "words",
+    [
+        ("paint",),
+        ("paint", "photo.jpg"),
+        ("paint", LONG, "picture.jpg"),
+        ("paint", "photo.jpg", LONG),
+        ("pait",),
+        ("weights", "fetch", "vgg91"),
+        ("weights", "verify", LONG),
+        ("styles", "show"),
+        ("styles", "show", LONG),
+    ],
 )
 @pytest.mark.usefixtures("gallery")
 def test_a_command_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:

@@ -8,12 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import impasto.encoders
 from impasto.encoders import LAYERS, Vgg, load_encoder
 from impasto.encoders.vgg import BLOCKS, BLOCKS_OF_VGG16, CONVOLUTIONS, each_width, pool
 from impasto.errors import OptionError, WeightsError
 from impasto.options import STYLE_LAYERS, Pooling
-from impasto.weights import import_file, save_vgg
+from impasto.weights import cache, import_file, save_vgg
 
 WIDTHS = (4, 5, 6, 7, 8)
 
@@ -85,7 +84,7 @@ def test_a_file_that_is_not_there_is_told_as_a_file(wrong: str | Path) -> None:
 
 
 def test_the_shipped_encoder_is_the_default(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impasto.encoders, "files", lambda package: tmp_path)
+    monkeypatch.setattr(cache, "files", lambda package: tmp_path)
     with pytest.raises(WeightsError, match="vgg19-slim is missing from this installation"):
         load_encoder()
     (tmp_path / "data").mkdir()

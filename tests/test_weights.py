@@ -891,6 +891,19 @@ def test_the_command_imports_verifies_and_finds(cache: Path, good: Path, capsys:
     assert capsys.readouterr().out.startswith("mine: good. PyTorch with torchvision's layers")
 
 
+def test_the_shipped_weights_are_found_by_their_name(cache: Path, good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("path", "vgg19-slim")
+    run("fetch", "vgg19-slim", "--offline")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert Path(first).is_file()
+    run("verify", "vgg19-slim")
+    assert capsys.readouterr().out.startswith("vgg19-slim: good. impasto's own form, 8 bit; 16 convolutions")
+    with pytest.raises(OptionError, match="which is inside the package"):
+        import_file(good, "vgg19-slim")
+    assert not cache.exists()
+
+
 def test_the_command_fetches(
     server: Server, published: CatalogueEntry, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -204,7 +204,7 @@ def told_apart(words: tuple[str, ...]) -> tuple[str, tuple[str, ...], str]:
         missing = ("content, style and prefix are", "style and prefix are", "the prefix is")[len(words)]
         raise OptionError(f"{missing} missing: {_USAGE}")
     content, *styles, prefix = words
-    if Path(prefix).is_file() and Path(prefix).suffix.lower() in _PICTURES:
+    if os.path.isfile(prefix) and Path(prefix).suffix.lower() in _PICTURES:
         raise OptionError(f"the prefix {prefix!r} is a picture, so the prefix seems to be missing: {_USAGE}")
     return content, tuple(styles), prefix
 

@@ -1,8 +1,9 @@
 """Records read back: to paint the same again, or to go on where painting was interrupted."""
 
 import json
+import math
+import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from impasto import images
 from impasto.errors import ImageFileError, OptionError
 from impasto.images import Picture
-from impasto.options import PaintOptions, Run, dashed
+from impasto.options import INITS, PaintOptions, Run, dashed
 from impasto.pastiche import Record, described
 from impasto.recipes.masking import MASK_FLAGS, Masking, MaskSources, Spec
 from impasto.recipes.painting import options_of
@@ -22,11 +23,15 @@ _MAY_DIFFER = ("seconds",)
 
 @dataclass(frozen=True)
 class Wanted:
-    """One input of a record: its role ("content" or "style"), its name, and the hash of its file; none for a named style."""
+    """One input of a record: its role ("content" or "style"), its name, and the hash of its file.
+
+    A named style is found by its name: it has no ``sha256``, and ``file_sha256`` only tells whether it is still the same.
+    """
 
     role: str
     name: str
     sha256: str | None
+    file_sha256: str | None = None
 
 
 def record_in(path: Path) -> Record:
@@ -42,15 +47,19 @@ def record_in(path: Path) -> Record:
     try:
         wanted_inputs(found)
     except (KeyError, TypeError, AttributeError) as error:
-        raise OptionError(f"the record in '{path}' is not one of a painting ({error} is missing); give another") from error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise OptionError(f"the record in '{path}' is not one of a painting ({reason}); give another") from error
     return found
 
 
 def wanted_inputs(record: Record) -> tuple[Wanted, ...]:
     """Return the inputs that a record was painted from: the content first."""
     content = record["content"]
-    styles = (Wanted("style", each["name"], each.get("sha256")) for each in record["styles"])
-    return (Wanted("content", content["name"], content["sha256"]), *styles)
+    styles = (
+        Wanted("style", str(each["name"]), _hash(each.get("sha256")), _hash(each.get("file_sha256")))
+        for each in record["styles"]
+    )
+    return (Wanted("content", str(content["name"]), _hash(content["sha256"])), *styles)
 
 
 def found_inputs(record: Record, folders: Sequence[Path]) -> tuple[str, ...]:
@@ -68,12 +77,26 @@ def differences(record: Record, content: Picture, styles: Sequence[Style]) -> li
     wanted = wanted_inputs(record)
     if len(given) != len(wanted):
         return [f"the record was painted from {len(wanted) - 1} styles and {len(given) - 1} are given"]
-    return [
-        f"{was.role} {now['name']!r} is not the {was.name!r} of the record: its SHA-256 is {_short(now.get('sha256'))}, "
-        f"and that was {_short(was.sha256)}"
-        for was, now in zip(wanted, given, strict=True)
-        if now.get("sha256") != was.sha256
-    ]
+    found = []
+    for was, now in zip(wanted, given, strict=True):
+        before, after = was.sha256, now.get("sha256")
+        if before is after is None and was.file_sha256:
+            before, after = was.file_sha256, now.get("file_sha256")
+        if before != after:
+            found.append(
+                f"{was.role} {now['name']!r} is not the {was.name!r} of the record: its SHA-256 is {_short(after)}, "
+                f"and that was {_short(before)}"
+            )
+    return found
+
+
+def encoder_differences(record: Record, sha256: str) -> list[str]:
+    """Say whether the encoder that looks now is another than that of the record."""
+    told = record.get("encoder")
+    before = str(told.get("sha256", "")) if isinstance(told, dict) else ""
+    if before in ("", sha256):
+        return []
+    return [f"the encoder is not that of the record: its SHA-256 is {_short(sha256)}, and that was {_short(before)}"]
 
 
 def found_masks(record: Record, folders: Sequence[Path]) -> MaskSources:
@@ -122,10 +145,8 @@ def _found_mask(told: dict[str, str], folders: Sequence[Path]) -> str:
     if told["kind"] == "named":
         return told["name"]
     spec = Spec.of(told["name"])
-    for folder in folders:
-        path = folder / Path(spec.word).name
-        if path.is_file() and sha256_of(path) == told["sha256"]:
-            return spec.text(str(path))
+    if path := _located(spec.word, told["sha256"], folders):
+        return spec.text(path)
     raise OptionError(
         f"the mask {told['name']!r} of the record, with SHA-256 {told['sha256']}, is not here; give the masks as in: "
         "impasto paint --replay RECORD --style-mask FILE"
@@ -135,10 +156,12 @@ def _found_mask(told: dict[str, str], folders: Sequence[Path]) -> str:
 def replayed(
     record: Record, options: dict[str, Any], run: dict[str, Any], folders: Sequence[Path] = ()
 ) -> tuple[PaintOptions, Run]:
-    """Return the options and the run of a record, changed where others were given; a colour mask is found as inputs are.
+    """Return the options and the run of a record, changed where others were given.
+
+    A colour mask, and a picture that painting starts from, are found as inputs are.
 
     Raises:
-        OptionError: the record is of another version, a value is not allowed, or the mask is in none of the folders.
+        OptionError: the record is of another version, a value is not allowed, or one of the two is in none of the folders.
     """
     for name in ("preset", "recipe"):
         if name in options:
@@ -146,6 +169,8 @@ def replayed(
     known, where = options_of(record)
     if known.color_mask and "color_mask" not in options:
         options = {**options, "color_mask": _found_color_mask(record, folders)}
+    if known.init not in INITS and "init" not in options:
+        options = {**options, "init": _found_init(record, known.init, folders)}
     return known.changed(**options), Run(**{**vars(where), **run})
 
 
@@ -159,12 +184,21 @@ def resumption(output: Path, record_file: Path | None) -> tuple[Record, Resumpti
     picture = images.read(output)
     has_own = images.read_record(output) is not None
     record = record_in(output if has_own or record_file is None else record_file)
-    with suppress(KeyError, TypeError):
-        steps = record["steps"]
-        if steps["finished"]:
-            raise OptionError(f"'{output}' is finished: there is nothing to go on with; leave --resume away to paint it anew")
-        return record, Resumption(picture.image, int(steps["scale"]), int(steps["here"]))
-    raise OptionError(f"the record in '{output}' does not say where painting stood; leave --resume away to paint it anew")
+    if not _says_where_it_stood(record):
+        raise OptionError(f"the record in '{output}' does not say where painting stood; leave --resume away to paint it anew")
+    steps = record["steps"]
+    if steps["finished"]:
+        raise OptionError(f"'{output}' is finished: there is nothing to go on with; leave --resume away to paint it anew")
+    return record, Resumption(picture.image, int(steps["scale"]), int(steps["here"]))
+
+
+def _says_where_it_stood(record: Record) -> bool:
+    steps = record.get("steps")
+    if not isinstance(steps, dict) or "finished" not in steps:
+        return False
+    numbers = [*(steps.get(name) for name in ("scale", "here", "done", "planned")), record.get("seconds")]
+    numbers.append(record.get("interruptions", 0))
+    return all(isinstance(number, int | float) and math.isfinite(number) and number >= 0 for number in numbers)
 
 
 def resumed_options(record: Record, options: dict[str, Any], run: dict[str, Any]) -> tuple[PaintOptions, Run]:
@@ -189,7 +223,7 @@ def _json_record(path: Path) -> Record:
         found = json.loads(path.read_bytes())
     except OSError as error:
         raise ImageFileError(f"record '{path}' cannot be read ({(error.strerror or str(error)).lower()})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ImageFileError(f"record '{path}' is damaged or no JSON ({error}); give another") from error
     if not isinstance(found, dict):
         raise ImageFileError(f"record '{path}' is not the record of a painting; give another")
@@ -199,26 +233,48 @@ def _json_record(path: Path) -> Record:
 def _found(wanted: Wanted, folders: Sequence[Path]) -> str:
     if wanted.sha256 is None:
         return wanted.name
-    for folder in folders:
-        path = folder / Path(wanted.name).name  # a record is data from elsewhere: its name leads nowhere but here
-        if path.is_file() and sha256_of(path) == wanted.sha256:
-            return str(path)
+    if path := _located(wanted.name, wanted.sha256, folders):
+        return path
     raise OptionError(
         f"the {wanted.role} of the record, {wanted.name!r} with SHA-256 {wanted.sha256}, is not here; "
         "give the content and the styles as in: impasto paint CONTENT STYLE --replay RECORD"
     )
 
 
+def _located(name: str, sha256: str, folders: Sequence[Path]) -> str | None:
+    """Find a file by its name and its hash; a record is data from elsewhere: its names lead nowhere but here."""
+    paths = (folder / Path(name).name for folder in folders)
+    return next((str(path) for path in paths if os.path.isfile(path) and sha256_of(path) == sha256), None)
+
+
+def _told(record: Record, name: str) -> tuple[str, str]:
+    """Return the name and the hash of a file that a record tells of beside its inputs; empty where it tells none."""
+    told = record.get(name)
+    told = told if isinstance(told, dict) else {}
+    return str(told.get("name", "")), str(told.get("sha256", ""))
+
+
+def _found_init(record: Record, init: str, folders: Sequence[Path]) -> str:
+    name, sha256 = _told(record, "init")
+    if not sha256:  # the file had been taken away before it could be told
+        return init
+    if path := _located(name, sha256, folders):
+        return path
+    raise OptionError(f"the starting picture of the record, {name!r} with SHA-256 {sha256}, is not here; give it with --init")
+
+
 def _found_color_mask(record: Record, folders: Sequence[Path]) -> str:
-    told = record.get("color_mask", {})
-    name, sha256 = (str(told.get(key, "")) for key in ("name", "sha256"))
+    name, sha256 = _told(record, "color_mask")
     spec = Spec.of(name)
     if not sha256 and name:  # computed from its name
         return name
-    for path in (folder / Path(spec.word).name for folder in folders):
-        if path.is_file() and sha256_of(path) == sha256:
-            return spec.text(str(path))
+    if path := _located(spec.word, sha256, folders):
+        return spec.text(path)
     raise OptionError(f"the colour mask of the record, {name!r} with SHA-256 {sha256}, is not here; give it with --color-mask")
+
+
+def _hash(told: object) -> str | None:
+    return None if told is None else str(told)
 
 
 def _short(sha256: str | None) -> str:

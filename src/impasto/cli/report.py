@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,7 +66,7 @@ def check_output(output: Path, inputs: "Sequence[str]") -> None:
     """
     from impasto.images import check_writable
 
-    if any(Path(name).is_file() and Path(name).resolve() == output.resolve() for name in inputs):
+    if any(os.path.isfile(name) and os.path.realpath(name) == os.path.realpath(output) for name in inputs):
         raise OptionError(f"--output '{output}' is an input too, which it would overwrite; choose another name")
     check_writable(output)
 

@@ -22,7 +22,7 @@ from impasto import images
 from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.flags import Files, Talk
 from impasto.cli.progress import duration, losses_in_words, narrator, progress
-from impasto.cli.repeat import differences, mask_differences
+from impasto.cli.repeat import differences, encoder_differences, mask_differences
 from impasto.cli.report import tell
 from impasto.engine import Step
 from impasto.errors import ImageFileError, ImpastoError, OptionError, ResourceError
@@ -77,6 +77,11 @@ class Order:
         assert self.files.output is not None
         return self.files.output
 
+    @property
+    def holds_no_record(self) -> bool:
+        """Whether neither the picture nor a file beside it tells how it was painted."""
+        return self.output.suffix.lower() in _WITHOUT_RECORD and not self.files.record
+
     def notes(self) -> Iterator[str]:
         """Say what was done to the pictures when they were read, and which are not those of the record."""
         for picture in (self.content, *self.styles):
@@ -84,6 +89,8 @@ class Order:
                 yield from (f"{picture.name}: {note}" for note in picture.notes)
         yield from self.masking.notes
         yield from color_notes(self.content, self.options)
+        if self.holds_no_record:
+            yield f"{self.output.suffix} holds no record of how {self.output} was painted; --record FILE keeps one"
         if self.record:
             found = differences(self.record, self.content, self.styles)
             for difference in (*found, *mask_differences(self.record, self.masking)):
@@ -128,6 +135,8 @@ def paint_to_file(order: Order, talk: Talk) -> int:
     with memory_in_words(order.options.size):
         easel = gatys.set_up(order.content, order.styles, order.options, order.run, order.masking)
         easel = gatys.resumed(easel, order.resumption) if order.resumption else easel
+        for difference in encoder_differences(order.record or {}, easel.encoder.sha256):
+            console.print(f"{difference}; the result will be another")
         console.print(announcement(order, easel))
         session, film = paint_and_show(order, easel, console)
         assert session.last is not None  # every size has a step at the least
@@ -226,7 +235,7 @@ def report(order: Order, last: Step, record: Record, console: Console) -> None:
         return
     done, planned = record["steps"]["done"], record["steps"]["planned"]
     console.print(f"interrupted at step {done} of {planned}; {order.output} is what there is, {width}x{height} pixels")
-    if order.output.suffix.lower() in _WITHOUT_RECORD and not order.files.record:
+    if order.holds_no_record:
         console.print(f"it cannot go on, since {order.output.suffix} holds no record; take .png, or --record FILE")
         return
     words = ["impasto", "paint", *order.words, "-o", str(order.output), "--resume"]
@@ -295,7 +304,7 @@ def check_files(files: Files, inputs: tuple[str, ...]) -> None:
     """
     assert files.output is not None
     written = {"--output": files.output, "--preview": files.preview, "--gif": files.gif, "--record": files.record}
-    taken = {os.path.realpath(name): "an input" for name in inputs if Path(name).is_file()}
+    taken = {os.path.realpath(name): "an input" for name in inputs if os.path.isfile(name)}
     for flag, path in written.items():
         if path is None:
             continue
@@ -320,7 +329,7 @@ def check_record_writable(path: Path) -> None:
     Raises:
         ImageFileError: it cannot.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ImageFileError(f"record '{path}' cannot be written: it is a folder; give the name of a file")
     with _written(path) as part:
         part.touch()

@@ -1,5 +1,6 @@
 """``impasto styles``: the manners that impasto knows by name, and the user's own."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -152,6 +153,6 @@ def _astronaut() -> Any:
 def _found(name: str) -> tuple["NamedStyle", Path]:
     from impasto.styles import find_style, known_styles, load_style
 
-    if Path(name).is_file():
+    if os.path.isfile(name):
         return load_style(name), Path(name)
     return find_style(name), known_styles()[name]

@@ -1,6 +1,6 @@
 """Encoders: pictures to features by layer name, normalization inside."""
 
-from importlib.resources import as_file, files
+import os
 from pathlib import Path
 
 import torch
@@ -8,14 +8,12 @@ import torch
 from impasto.encoders.vgg import BLOCKS, BLOCKS_OF_VGG16, LAYERS, Vgg
 from impasto.errors import OptionError, WeightsError, nearest_name
 from impasto.options import Border, Pooling
-from impasto.weights import VggWeights, catalogue, find, read_vgg
+from impasto.weights import SHIPPED, VggWeights, catalogue, find, read_vgg
 
 __all__ = ["LAYERS", "Border", "Pooling", "Vgg", "load_encoder", "vgg_from_weights"]
 
-_SLIM = "vgg19-slim"
 
-
-def load_encoder(name_or_path: str | Path = _SLIM, *, pooling: Pooling = "max", border: Border = "mixed") -> Vgg:
+def load_encoder(name_or_path: str | Path = SHIPPED, *, pooling: Pooling = "max", border: Border = "mixed") -> Vgg:
     """Load a network that turns pictures into features.
 
     Args:
@@ -67,22 +65,12 @@ def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Bord
 
 def _read(name_or_path: str | Path) -> VggWeights:
     name = str(name_or_path)
-    if name == _SLIM:
-        return _read_slim()
-    if Path(name).is_file():
+    if name != SHIPPED and os.path.isfile(name):
         return read_vgg(name)
     try:
         return read_vgg(find(name))
     except OptionError as error:
         if isinstance(name_or_path, Path) or Path(name).name != name or Path(name).suffix:
             return read_vgg(name)  # meant as a file: this says why it cannot be read
-        names = (_SLIM, *catalogue)
+        names = (SHIPPED, *catalogue)
         raise OptionError(f"encoder {name!r} is neither a name nor a file{nearest_name(name, names)}") from error
-
-
-def _read_slim() -> VggWeights:
-    shipped = files("impasto") / "data" / f"{_SLIM}.safetensors"
-    if not shipped.is_file():
-        raise WeightsError(f"{_SLIM} is missing from this installation of impasto; install it again, or name another encoder")
-    with as_file(shipped) as path:
-        return read_vgg(path)

@@ -133,5 +133,5 @@ def check_area(size: tuple[int, int], max_pixels: int, name: str) -> None:
     if width * height > max_pixels:
         raise ImageFileError(
             f"'{name}' is {width} x {height} = {width * height / 1e6:,.0f} megapixels, more than the {max_pixels / 1e6:,.0f} "
-            "that are allowed; make it smaller first, or raise max_pixels"
+            "that are allowed; make it smaller first, or in Python raise max_pixels of impasto.read"
         )

@@ -84,7 +84,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, object] | None:
         return None
     try:
         record = json.loads(str(text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ImageFileError(f"the record of the run in '{name}' is damaged ({error}); give the record's own file") from error
     return record if isinstance(record, dict) else None
 

@@ -270,7 +270,7 @@ def _replace(path: str | os.PathLike[str], data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if target.exists():
+        if os.path.exists(target):
             with suppress(OSError):
                 shutil.copymode(target, part)
         part.replace(target)
@@ -284,9 +284,9 @@ def _replace(path: str | os.PathLike[str], data: bytes) -> None:
 def _target(path: str | os.PathLike[str]) -> Path:
     """Where a path leads in the end, in a folder that exists."""
     target = Path(os.path.realpath(path))
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise ImageFileError(f"'{path}' cannot be written: there is no folder '{Path(path).parent}'; make it first")
-    if target.exists() and not target.is_file():
+    if os.path.exists(target) and not os.path.isfile(target):
         raise ImageFileError(f"'{path}' cannot be written: it is a folder or a device; give the name of a file")
     return target
 

@@ -1,9 +1,9 @@
 """What is refused before the first stroke: what cannot be painted with, and more memory than there is."""
 
 import math
+import os
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 from impasto.arithmetic import Arithmetic, available_memory
 from impasto.encoders import Vgg, load_encoder
@@ -37,7 +37,7 @@ def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOpti
     for style in styles:
         if isinstance(style, Picture):
             check_enough_pixels("style", style, "manner")
-    if options.init not in INITS and not Path(options.init).exists():
+    if options.init not in INITS and not os.path.exists(options.init):
         raise OptionError(
             f"--init {options.init!r} is neither a way to start nor a picture file{nearest_name(options.init, INITS)}"
         )

@@ -5,9 +5,9 @@ The text under each field is the ``--help`` text. What a flag comes to in the pa
 """
 
 import math
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 from impasto.errors import OptionError, nearest_name
@@ -108,10 +108,10 @@ class InetworkOptions:
         if self.content_layer not in layers:
             near = nearest_name(self.content_layer, layers)
             raise OptionError(f"--content_layer {self.content_layer!r} is not in {self.model}{near}")
-        if self.init_image not in STARTS and not Path(self.init_image).is_file():
+        if self.init_image not in STARTS and not os.path.isfile(self.init_image):
             near = nearest_name(self.init_image, STARTS)
             raise OptionError(f"--init_image {self.init_image!r} is neither a way to start nor a picture file{near}")
-        if self.color_mask and not Path(self.color_mask).is_file():
+        if self.color_mask and not os.path.isfile(self.color_mask):
             raise OptionError(f"--color_mask {self.color_mask!r} is no file; give a picture, white where colours are kept")
         for name, masks in (("content_mask", (self.content_mask,)), ("style_masks", self.style_masks)):
             for mask in filter(None, masks):
@@ -137,7 +137,7 @@ def check_number(name: str, value: float, low: float, high: float) -> None:
 
 def check_mask(name: str, path: str) -> None:
     """Raise OptionError unless a mask is a file, or one of impasto's words for a mask."""
-    if not Path(path).is_file() and not path.startswith(_WORDS):
+    if not os.path.isfile(path) and not path.startswith(_WORDS):
         raise OptionError(f"--{name} {path!r} is no file; give a picture, white where it holds, or a name such as auto:sky")
 
 

@@ -10,6 +10,7 @@ A mask may be
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,12 +84,12 @@ class Spec:
     @staticmethod
     def of(text: str) -> "Spec":
         """Take a text apart."""
-        if text.startswith("not:") and not Path(text).exists():
+        if text.startswith("not:") and not os.path.exists(text):
             inner = Spec.of(text[4:])
             return replace(inner, is_turned=not inner.is_turned)
         file, hash_sign, colour = text.rpartition("#")
         is_colour = len(colour) == 6 and all(each in "0123456789abcdefABCDEF" for each in colour)
-        if hash_sign and is_colour and not Path(text).exists():
+        if hash_sign and is_colour and not os.path.exists(text):
             return Spec(False, file, colour.lower())
         return Spec(False, text)
 
@@ -96,7 +97,7 @@ class Spec:
     def path(self) -> str:
         """The file, or an empty string where the mask is none."""
         is_word = self.word == "all" or self.word.startswith(("auto:", "gradient:"))
-        return "" if is_word and not Path(self.word).exists() else self.word
+        return "" if is_word and not os.path.exists(self.word) else self.word
 
     def text(self, word: str | None = None) -> str:
         """Put it together again, with another file where one is given."""
@@ -207,7 +208,7 @@ def read_mask(source: MaskSource, picture: Picture, flag: str) -> ReadMask:
         return _drawn(_as_picture(source), "", picture)
     spec = Spec.of(str(source))
     if spec.path:
-        if not Path(spec.path).exists():
+        if not os.path.exists(spec.path):
             raise ImageFileError(
                 f"{flag} {str(source)!r} is neither a file nor a mask with a name; those are all, gradient:left-right, "
                 "gradient:radial, auto:subject, auto:background, auto:sky, auto:skin, auto:region-1, and not: before any"

@@ -1,5 +1,6 @@
 """The painter's front door: pictures in any form and options by name in, steps or a pastiche out."""
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -119,7 +120,7 @@ def read_style(style: StyleSource) -> Style:
         return style
     if isinstance(style, str | Path) and str(style).endswith(SUFFIX):
         return load_style(style)
-    if isinstance(style, str) and not Path(style).exists():
+    if isinstance(style, str) and not os.path.exists(style):
         looks_like_a_file = "/" in style or "\\" in style or Path(style).suffix
         if style in shipped_styles() or not looks_like_a_file:
             return find_style(style)

@@ -5,6 +5,7 @@ A network that paints never cares where its weights came from: :func:`read_vgg` 
 """
 
 from impasto.weights.cache import (
+    SHIPPED,
     CatalogueEntry,
     Verified,
     cache_folder,
@@ -19,6 +20,7 @@ from impasto.weights.canonical import VggWeights
 from impasto.weights.files import read_vgg, save_vgg
 
 __all__ = [
+    "SHIPPED",
     "CatalogueEntry",
     "Verified",
     "VggWeights",

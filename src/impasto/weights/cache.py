@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
+from importlib.resources import files
 from pathlib import Path
 
 import platformdirs
@@ -24,6 +25,9 @@ from impasto.weights.files import read_vgg
 
 Progress = Callable[[int, int | None], None]
 """Called as a download goes on: bytes so far, and bytes in all where the server says."""
+
+SHIPPED = "vgg19-slim"
+"""The weights that are inside the package."""
 
 _TIMEOUT_SECONDS = 30
 _CHUNK_BYTES = 1 << 18
@@ -158,13 +162,17 @@ def cache_folder() -> Path:
 def find(name: str) -> Path:
     """Return the file of a name in the cache; ``"vgg19"`` also finds its other forms, such as ``"vgg19-keras"``.
 
+    ``"vgg19-slim"`` is inside the package, and nowhere else.
+
     Raises:
         OptionError: the name is neither in the catalogue nor in the cache.
         WeightsError: it is in the catalogue but not in the cache yet; the message says how it gets there.
     """
+    if name == SHIPPED:
+        return _shipped()
     for candidate in (name, *(each for each in catalogue if each.startswith(f"{name}-"))):
         file = _file(candidate)
-        if file.is_file():
+        if os.path.isfile(file):
             return file
     entry = _entry(name)
     raise WeightsError(
@@ -210,6 +218,8 @@ def import_file(path: str | Path, name: str | None = None) -> Path:
     )
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
         raise OptionError(f"weights cannot be called {name!r}; allowed are lower-case letters, digits, dots and dashes")
+    if name == SHIPPED:
+        raise OptionError(f"weights cannot be called {name!r}, which is inside the package; choose another name")
     partial = _file(name).with_suffix(".importing")
     with _writing(partial):
         partial.parent.mkdir(parents=True, exist_ok=True)
@@ -246,7 +256,7 @@ def verify(name_or_path: str | Path) -> Verified:
         WeightsError: the file is not good, or is not the one that was fetched or imported.
         OptionError: there is neither such a name nor such a file.
     """
-    named = not Path(name_or_path).is_file()
+    named = not os.path.isfile(name_or_path)
     path = find(str(name_or_path)) if named else Path(name_or_path)
     weights = read_vgg(path)
     record = _record(path) if named else None
@@ -262,8 +272,15 @@ def verify(name_or_path: str | Path) -> Verified:
 
 def _entry(name: str) -> CatalogueEntry:
     if name not in catalogue:
-        raise OptionError(f"there are no weights {name!r} in the catalogue{nearest_name(name, catalogue)}")
+        raise OptionError(f"there are no weights {name!r} in the catalogue{nearest_name(name, (*catalogue, SHIPPED))}")
     return catalogue[name]
+
+
+def _shipped() -> Path:
+    file = Path(str(files("impasto"))) / "data" / f"{SHIPPED}.safetensors"
+    if not file.is_file():
+        raise WeightsError(f"{SHIPPED} is missing from this installation of impasto; install it again, or name another encoder")
+    return file
 
 
 def _file(name: str) -> Path:
@@ -323,8 +340,10 @@ def fetch(name: str = "vgg19", progress: Progress | None = None, *, offline: boo
         OptionError: the name is not in the catalogue.
         WeightsError: there is no network, or what came is not what was published; the message gives the manual way.
     """
+    if name == SHIPPED:
+        return _shipped()
     entry = _entry(name)
-    if _file(name).is_file():
+    if os.path.isfile(_file(name)):
         return _file(name)
     if offline if offline is not None else os.environ.get("IMPASTO_OFFLINE", "0") not in ("", "0"):
         raise WeightsError(f"{name} is not on this machine, and impasto is offline; {_by_hand(entry)}")
