@@ -34,7 +34,7 @@ from impasto.options import PaintOptions, Run
 from impasto.picture_losses import EdgeAwareSmoothness, Gamut, Held, Smoothness, StructureLoss, flatness
 from impasto.recipes.balance import balanced_weight, reference_picture
 from impasto.recipes.checks import check_layers, check_memory, check_named_styles, check_pictures, slim_encoder
-from impasto.recipes.coloring import Coloring, check_colors, coloring_of, prepared
+from impasto.recipes.coloring import Coloring, check_colors, coloring_of, in_proof, prepared
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.regions import HELD_WEIGHT, NO_LAYOUT, Layout, Restored, guided_style_loss, lay_out
 from impasto.recipes.scales import by_scale
@@ -135,6 +135,7 @@ def painted(
         optimizer=options.optimizer,
         learning_rate=options.learning_rate,
         betas=options.betas,
+        history=options.lbfgs_history,
         averaging=options.averaging,
         decay=options.decay,
         min_improvement=options.min_improvement,
@@ -183,6 +184,7 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     check_statistics(styles, options, masking)
     arithmetic = choose_arithmetic(run, encoder, full_precision=options.optimizer == "lbfgs")
     size = fitted_size(content.size, options.size)
+    content, styles = in_proof(content, styles, options)
     coloring = coloring_of(content, styles, options, arithmetic.device)
     content, styles = prepared(content, styles, options)
     margin = min(round(options.margin * max(size)), min(size) - 1)  # no wider than what it mirrors
@@ -278,8 +280,10 @@ def content_loss(easel: Easel, photo: Image) -> Loss:
         return self_similarity_loss(target, encoder)
     target = {layer: mapped(features, heads[layer]) for layer, features in target.items()}
     scale = feature_scale(encoder, options)
+    equal = (1 / len(target),) * len(options.content_layers)
+    shares = dict(zip(options.content_layers, options.content_layer_weights or equal, strict=True))
     weights = {
-        layer: content_weight(options.content_normalization, features, scale) / len(target)
+        layer: content_weight(options.content_normalization, features, scale) * shares[layer]
         for layer, features in target.items()
     }
     kind = ScaledContentLoss if options.content_normalization == "scaled" else ContentLoss
@@ -290,7 +294,7 @@ def style_loss(easel: Easel, size: Size) -> Loss | Objective:
     """Make the style loss for one size: of the picture, or of each of its regions."""
     options, layout = easel.options, easel.layout
     given = options.style_weights or (1.0,) * len(easel.styles)
-    edge_px = max(size) / (1 + 2 * options.margin) * options.style_scale
+    edge_px = style_edge(size, options)
     if options.statistics in PICTURE_STATISTICS:
         return picture_style_loss(heap_of_styles(easel, edge_px), options)
     parts_of = layout.style_masks or (None,) * len(easel.styles)
@@ -356,6 +360,11 @@ def measured_part(easel: Easel, features: Features, part: Mask) -> dict[str, Mom
         guide = Guide.of(shrunk, dtype=values.dtype)
         found[layer] = moments(values) if guide is None else guided_moments(values, [guide])[0]
     return found
+
+
+def style_edge(size: Size, options: PaintOptions) -> float:
+    """Return the longer side at which a style is seen while a size, margin included, is painted."""
+    return (options.style_size or max(size) / (1 + 2 * options.margin)) * options.style_scale
 
 
 def style_features(easel: Easel, style: Picture, edge_px: float, layers: Sequence[str]) -> Features:
