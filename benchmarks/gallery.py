@@ -28,6 +28,7 @@ _WAYS: dict[str, dict[str, Any]] = {
     "relaxed-emd": {"statistics": "relaxed-emd"},
     "patches": {"statistics": "patches"},
     "chained": {"statistics": "chained"},
+    "shifted": {"statistics": "gram", "activation_shift": -1.0},
     "self-similarity": {"content_comparison": "self-similarity"},
     "nnst": {"recipe": "nnst"},
     "strotss": {"recipe": "strotss"},

@@ -271,14 +271,18 @@ def test_no_weight_means_no_term(content: Picture, style: Picture, options: Pain
 
 
 def test_the_content_weight_is_shared_by_the_content_layers(content: Picture, style: Picture, options: PaintOptions) -> None:
-    def content_term(*layers: str) -> float:
-        easel = set_up(content, [style], options.changed(content_layers=layers, content_weight=1.0, margin=0), EXACT)
+    def content_term(*layers: str, **changes: Any) -> float:
+        chosen = options.changed(content_layers=layers, content_weight=1.0, margin=0, **changes)
+        easel = set_up(content, [style], chosen, EXACT)
         size, image = (64, 64), images.resize(style.image, (64, 64))
         objective = objective_at(easel, size)
         return float(objective({**easel.encoder(image, objective.layers - {PIXELS}), PIXELS: image})[1]["content"])
 
     both = content_term("relu3_1", "relu4_2")
-    assert both == pytest.approx((content_term("relu3_1") + content_term("relu4_2")) / 2, rel=1e-5)
+    one, other = content_term("relu3_1"), content_term("relu4_2")
+    assert both == pytest.approx((one + other) / 2, rel=1e-5)
+    weighted = content_term("relu3_1", "relu4_2", content_layer_weights=(0.9, 0.2))
+    assert weighted == pytest.approx(0.9 * one + 0.2 * other, rel=1e-5)
 
 
 def test_an_interrupted_painting_goes_on_where_it_stood(content: Picture, style: Picture, options: PaintOptions) -> None:
@@ -397,6 +401,16 @@ def test_the_style_is_seen_at_the_size_of_the_picture_times_its_scale(
         expected = moments(easel.encoder(seen, ["relu2_1"])["relu2_1"])
         found = style_of([style], options, content, style_scale=scale)["relu2_1"]
         torch.testing.assert_close(found.mean, expected.mean, rtol=1e-3, atol=1e-4)
+
+
+def test_a_style_is_seen_at_one_size_where_that_is_asked_for(content: Picture, style: Picture, options: PaintOptions) -> None:
+    easel = set_up(content, [style], options.changed(margin=0), EXACT)
+    seen = images.resize(style.image, images.fitted_size(style.size, 96))
+    expected = moments(easel.encoder(seen, ["relu2_1"])["relu2_1"])
+    for changes in ({"style_size": 96}, {"style_size": 48, "style_scale": 2.0}):
+        for size in (48, 64):
+            found = style_of([style], options, content, size, **changes)["relu2_1"]
+            torch.testing.assert_close(found.mean, expected.mean, rtol=1e-3, atol=1e-4)
 
 
 def test_a_named_style_and_its_picture_nearly_agree(content: Picture, style: Picture, tmp_path: Path) -> None:

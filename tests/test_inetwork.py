@@ -340,6 +340,23 @@ def test_colours_are_preserved_where_the_mask_is_white() -> None:
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
+def test_what_was_done_to_the_colour_mask_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask black.png")
+    assert "black.png: the mask of 64x48 pixels was scaled to 128x96" in said
+    assert "black.png: the mask is black all over, so no colours are kept" in said
+    said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask {SCREAM}")
+    assert "the_scream.jpg: the mask is coloured; took it for grey, by its lightness" in said
+
+
+@pytest.mark.usefixtures("gallery", "vgg16")
+def test_the_colour_mask_may_be_a_name() -> None:
+    half = last_of(commissioned(preserve_color="True", color_mask="gradient:left-right", num_iter=1))
+    kept, usual = (last_of(commissioned(preserve_color=word, num_iter=1)) for word in ("True", "False"))
+    assert torch.allclose(half[..., :1], kept[..., :1], atol=0.02)
+    assert torch.allclose(half[..., -1:], usual[..., -1:], atol=0.02)
+
+
+@pytest.mark.usefixtures("gallery", "vgg16")
 def test_each_style_paints_where_its_mask_is_white(capsys: pytest.CaptureFixture[str]) -> None:
     both = {"style_masks": ("left.png", "right.png"), "style_weight": (1.0, 1.0), "num_iter": 1}
     ways = [last_of(commissioned(styles, **both)) for styles in ((SCREAM, WAVE), (SCREAM, SCREAM), (WAVE, WAVE))]
@@ -437,6 +454,7 @@ REFUSED = {
     f"{PAIR} wolf --content_mask auto:nonsense": "'auto:nonsense' is not known",
     f"{PAIR} wolf --content_mask nothing.png": "--content_mask 'nothing.png' is no file",
     f"{PAIR} wolf --color_mask nothing.png": "--color_mask 'nothing.png' is no file",
+    f"{PAIR} wolf --color_mask auto:nonsense": "'auto:nonsense' is not known",
     f"{PAIR} wolf --no_such_flag 1": "--no_such_flag",
     f"{PAIR} wolf --num_iter": "--num_iter requires an argument",
 }

@@ -77,7 +77,7 @@ ROWS: dict[str, dict[str, str]] = {
         "Histogram matching": "test_coloring: test_every_mode_brings_one_pass_nearer_to_the_palette_it_names",
         "Keep colours under a mask": "test_coloring: test_a_mask_says_where",
         "Force output to style palette": "test_coloring: test_every_mode_brings_the_painter_nearer_to_the_palette_it_names",
-        "ICC / CMYK proof": "test_images: test_cmyk_of_a_jpeg_is_not_inverted",
+        "ICC / CMYK proof": "test_proof: test_photo_and_style_are_painted_in_the_colours_of_a_printer",
     },
 }
 
@@ -165,6 +165,12 @@ def test_a_style_picture_keeps_its_own_proportions(options: PaintOptions) -> Non
     shown = images.read(images.resize(wide.image, images.fitted_size(wide.size, 64)))
     one, same, other = (painted(options, (style,)).image for style in (wide, shown, pressed))
     assert float((one - same).abs().mean()) < 0.3 * float((one - other).abs().mean())
+
+
+def test_lbfgs_remembers_as_many_steps_as_asked(options: PaintOptions) -> None:
+    chosen = options.changed(optimizer="lbfgs", learning_rate=1.0, canvas="pixels", decay="never", averaging=0.0, steps=12)
+    forgetful, mindful = (painted(chosen, lbfgs_history=count) for count in (1, 20))
+    assert float((forgetful.image - mindful.image).abs().max()) > 1e-3
 
 
 def test_a_soft_mask_paints_less_where_it_is_grey(options: PaintOptions) -> None:

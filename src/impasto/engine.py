@@ -37,6 +37,7 @@ class Descent:
     optimizer: Optimizer = "adam"
     learning_rate: float = 0.02
     betas: tuple[float, float] = (0.9, 0.99)
+    history: int = 20
     averaging: float = 0.9
     decay: Decay = "last"
     min_improvement: float = 0.0
@@ -277,7 +278,7 @@ def make_optimizer(planes: Planes, descent: Descent) -> Adam | torch.optim.Optim
         planes,
         lr=descent.learning_rate,
         max_iter=1,
-        history_size=20,
+        history_size=descent.history,
         line_search_fn="strong_wolfe",
         tolerance_grad=0,
         tolerance_change=0,

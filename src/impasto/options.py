@@ -66,6 +66,9 @@ class PaintOptions:
     content_layers: tuple[str, ...] = ("relu4_2",)
     """Layers at which the content is compared, such as relu4_2; the weight is shared equally."""
 
+    content_layer_weights: tuple[float, ...] = ()
+    """One weight for each content layer, in their order; empty: equal weights that sum to 1."""
+
     style_layers: tuple[str, ...] = STYLE_LAYERS
     """Layers at which the style is compared, such as relu1_1,relu3_1; coarse features of the manner live in the deep ones."""
 
@@ -77,6 +80,9 @@ class PaintOptions:
 
     style_scale: float = 1.0
     """Size of the style picture against the result: above 1 larger strokes, below 1 smaller ones; 0.1 to 4."""
+
+    style_size: int = 0
+    """Longer side in pixels at which the style is seen at every size, 32 or more; 0: that of the picture being painted."""
 
     style_scales: tuple[float, ...] = ()
     """Two sizes of the style, 0.1 to 4: relu1 to relu3 (grain, strokes) see the first, deeper layers (forms) the second."""
@@ -135,6 +141,9 @@ class PaintOptions:
     optimizer: Optimizer = "adam"
     """adam (quick, any precision), lbfgs (full precision, more memory) or rmsprop (what STROTSS takes)."""
 
+    lbfgs_history: int = 20
+    """Steps that lbfgs remembers, 1 to 1000; each takes memory of two pictures."""
+
     steps: int = 31
     """Optimisation steps at the last size; 66 under another encoder than vgg19-slim."""
 
@@ -180,6 +189,9 @@ class PaintOptions:
     color_mask: str = ""
     """A mask (a file, or a name as of --style-mask), white where --color acts on the painting; empty: everywhere."""
 
+    color_proof: str = ""
+    """An ICC profile, such as a printer's: photo and style pictures keep to colours that it can show; empty: all colours."""
+
     seconds: float = 0.0
     """Stop after about this many seconds by taking fewer steps at every size; 0: as long as it takes."""
 
@@ -199,16 +211,13 @@ class PaintOptions:
         """Check every value; raise OptionError with one sentence on the first that is not allowed."""
         check_kinds(self)
         for name, (low, high) in _RANGES.items():
-            check_range(name, getattr(self, name), low, high)
+            if name != "style_size" or self.style_size:
+                check_range(name, getattr(self, name), low, high)
         for name in ("content_layers", "style_layers"):
             if not getattr(self, name):
                 raise OptionError(f"{dashed(name)} is empty; name at least one layer, such as relu4_2")
-        if self.layer_weights and len(self.layer_weights) != len(self.style_layers):
-            raise OptionError(
-                f"--layer-weights has {len(self.layer_weights)} values for {len(self.style_layers)} style layers; "
-                "give one for each layer"
-            )
-        for name in ("layer_weights", "style_weights"):
+        self._check_layer_weights()
+        for name in ("layer_weights", "content_layer_weights", "style_weights"):
             for weight in getattr(self, name):
                 check_range(name, weight, -1e9, 1e9)
         for strength in self.region_strengths:
@@ -223,6 +232,19 @@ class PaintOptions:
             check_range("betas", beta, 0.0, 0.999999)
         if len(self.betas) != 2:
             raise OptionError(f"--betas is {self.betas!r}; give two numbers, such as 0.9,0.99")
+
+    def _check_layer_weights(self) -> None:
+        """Raise OptionError unless there is a weight for each layer, where any is given."""
+        for name, kind in (("layer_weights", "style"), ("content_layer_weights", "content")):
+            weights, layers = getattr(self, name), getattr(self, f"{kind}_layers")
+            if weights and len(weights) != len(layers):
+                raise OptionError(
+                    f"{dashed(name)} has {len(weights)} values for {len(layers)} {kind} layers; give one for each layer"
+                )
+        if self.content_layer_weights and self.content_comparison == "self-similarity":
+            raise OptionError(
+                "--content-layer-weights belongs to --content-comparison features; self-similarity sees all layers as one"
+            )
 
     def changed(self, **changes: Any) -> Self:
         """Return the same options with some changed.
@@ -242,12 +264,14 @@ _RANGES: dict[str, tuple[float, float]] = {
     "content_weight": (0, 1e15),
     "style_weight": (0, 1e15),
     "style_scale": (0.1, 4),
+    "style_size": (32, 100_000),
     "balance": (0, 1e6),
     "smoothness_weight": (0, 1e9),
     "calm_weight": (0, 1e9),
     "structure_weight": (0, 1e9),
     "margin": (0, 0.25),
     "init_noise": (0, 1),
+    "lbfgs_history": (1, 1000),
     "steps": (1, 1_000_000),
     "step_growth": (1, 4),
     "first_steps": (0, 1_000_000),
@@ -292,6 +316,9 @@ class InstantOptions:
 
     color_mask: str = ""
     """A mask (a file, or a name as of --style-mask), white where --color acts on the painting; empty: everywhere."""
+
+    color_proof: str = ""
+    """An ICC profile, such as a printer's: photo and style pictures keep to colours that it can show; empty: all colours."""
 
     refine: bool = False
     """Let the painter go on from the result, at the last two sizes; half a minute at 512 pixels."""

@@ -163,7 +163,7 @@ def _paint(content: str, styles: tuple[str, ...], prefix: str, options: Inetwork
     console = narrator(quiet=talk.quiet)
     asked = recipe.commission(read_content(content), read_styles(styles), options, run)
     easel = recipe.set_up(asked)
-    for note in (*asked.masking.notes, *recipe.repairs(asked)):
+    for note in (*recipe.mask_notes(asked), *recipe.repairs(asked)):
         console.print(note)
     console.print(announcement(asked, easel.arithmetic.device.type))
     before: Step | None = None

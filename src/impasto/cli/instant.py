@@ -72,7 +72,7 @@ def instant(
     assert content is not None
     asked = mask_sources(regions, masks)
     chosen, where = instant_options(**given(options)), Run(**given(run))
-    check_files(files, (content, *styles, *asked.paths(), chosen.color_mask))
+    check_files(files, (content, *styles, *asked.paths(), chosen.color_mask, chosen.color_proof))
     if (files.gif or files.preview) and not (chosen.refine or chosen.refine_seconds):
         flag = "--gif" if files.gif else "--preview"
         raise OptionError(

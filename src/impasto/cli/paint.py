@@ -125,7 +125,7 @@ def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run
 
     files, masks = asked
     files = with_output(words, files, "paint")
-    check_files(files, (*words, *masks.paths(), options.color_mask, *map(str, inputs)))
+    check_files(files, (*words, *masks.paths(), options.color_mask, options.color_proof, *map(str, inputs)))
     content, *styles = words
     photo, manners = read_content(content), read_styles(styles)
     words = (*words, *masks.words())

@@ -11,10 +11,12 @@ and answers one :class:`Picture` in the contract of :mod:`impasto.tensors`. Writ
     icc       profiles beyond 8 bits            xmp       packets: the record in, the place out
     files     headers, and what is wrong        metadata  EXIF, XMP and resolution that last
     picture   Picture, sizes, bytes, alpha      sheet     many pictures on one
+    proof     what a printer would show
 """
 
 from impasto.images.metadata import Metadata
 from impasto.images.picture import Picture, fitted_size, resize, to_array, to_pil
+from impasto.images.proof import proofed
 from impasto.images.reading import MAX_PIXELS, Source, read, read_record
 from impasto.images.sheet import contact_sheet
 from impasto.images.writing import check_writable, write, write_animation
@@ -27,6 +29,7 @@ __all__ = [
     "check_writable",
     "contact_sheet",
     "fitted_size",
+    "proofed",
     "read",
     "read_record",
     "resize",

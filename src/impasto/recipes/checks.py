@@ -96,7 +96,7 @@ def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic
         block = int(name[4]) - 1
         floats += encoder.widths[index] / 4**block
     bytes_each = 2 if arithmetic.precision == "bf16" else 4
-    history = 3 * 4 * (2 * 20 + 5) if options.optimizer == "lbfgs" else 3 * 4 * 8
+    history = 3 * 4 * (2 * options.lbfgs_history + 5) if options.optimizer == "lbfgs" else 3 * 4 * 8
     fixed = 110 * 2**20 + 8 * sum(parameter.numel() for parameter in encoder.parameters())
     return round(fixed + height * width * (floats * bytes_each * 5 + history))
 

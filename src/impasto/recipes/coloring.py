@@ -27,7 +27,7 @@ from impasto.color import (
     with_light_like,
 )
 from impasto.errors import OptionError
-from impasto.images import Picture, resize
+from impasto.images import Picture, proofed, resize
 from impasto.options import ColorMethod, InstantOptions, PaintOptions
 from impasto.recipes.masking import ReadMask, Spec, read_mask
 from impasto.recipes.starts import Style
@@ -36,7 +36,7 @@ from impasto.tensors import Image, Mask
 from impasto.weights.files import sha256_of
 
 ColorOptions = PaintOptions | InstantOptions
-"""Options that say ``color``, ``color_method``, ``color_space``, ``color_amount`` and ``color_mask``."""
+"""Options that say ``color``, ``color_method``, ``color_space``, ``color_amount``, ``color_mask`` and ``color_proof``."""
 
 _ROWS = 256
 """A large picture is recoloured in strips, so that what lies between is small."""
@@ -108,6 +108,18 @@ def coloring_of(
     return None
 
 
+def in_proof(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> tuple[Picture, tuple[Style, ...]]:
+    """Keep photo and style pictures to the colours that a profile can show, before anything else is done with them.
+
+    Raises:
+        ImageFileError: the profile cannot be used.
+    """
+    if not options.color_proof:
+        return photo, tuple(styles)
+    seen = [replace(each, image=proofed(each.image, options.color_proof)) for each in styles if isinstance(each, Picture)]
+    return replace(photo, image=proofed(photo.image, options.color_proof)), tuple(seen)  # check_colors: all are pictures
+
+
 def prepared(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> tuple[Picture, tuple[Style, ...]]:
     """Give photo and styles the colours that they are painted from: for ``match-style`` alone others than their own."""
     method = method_of(photo, options)
@@ -149,10 +161,11 @@ def check_colors(styles: Sequence[Style], options: ColorOptions) -> None:
             "--color-mask acts on the painting, and --color match-style on the style pictures; "
             "choose --color keep, histogram or palette, or --color-method luminance"
         )
-    if mode != "match-style" and not (mode == "palette" and method == "histogram"):
-        return
+    needs_pictures = mode == "match-style" or (mode == "palette" and method == "histogram")
     for style in styles:
-        if isinstance(style, NamedStyle):
+        if isinstance(style, NamedStyle) and options.color_proof:
+            raise OptionError(f"--color-proof needs a style picture, and {style.name!r} is statistics; give a picture")
+        if isinstance(style, NamedStyle) and needs_pictures:
             other = "--color keep" if mode == "match-style" else "--color-method monge-kantorovich"
             asked = f"--color {mode}" + (" --color-method histogram" if mode == "palette" else "")
             raise OptionError(

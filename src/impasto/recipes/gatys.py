@@ -24,7 +24,7 @@ from impasto.losses import (
 )
 from impasto.options import PaintOptions, Run
 from impasto.recipes.checks import check_layers, check_memory, check_named_styles, check_pictures
-from impasto.recipes.coloring import check_colors, coloring_of, prepared
+from impasto.recipes.coloring import check_colors, coloring_of, in_proof, prepared
 from impasto.recipes.easel import Easel
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.objectives import objective_at
@@ -85,6 +85,7 @@ def painted(
         optimizer=options.optimizer,
         learning_rate=options.learning_rate,
         betas=options.betas,
+        history=options.lbfgs_history,
         averaging=options.averaging,
         decay=options.decay,
         min_improvement=options.min_improvement,
@@ -133,6 +134,7 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     check_statistics(styles, options, masking)
     arithmetic = choose_arithmetic(run, encoder, full_precision=options.optimizer == "lbfgs")
     size = fitted_size(content.size, options.size)
+    content, styles = in_proof(content, styles, options)
     coloring = coloring_of(content, styles, options, arithmetic.device)
     content, styles = prepared(content, styles, options)
     margin = min(round(options.margin * max(size)), min(size) - 1)  # no wider than what it mirrors

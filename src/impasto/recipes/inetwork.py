@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import fmin_l_bfgs_b
 
-from impasto import images
 from impasto.arithmetic import available_memory
 from impasto.color import with_colors_of
 from impasto.encoders.vgg import FULL_WIDTHS
@@ -34,7 +33,7 @@ from impasto.picture_losses import luminance_of
 from impasto.recipes import gatys, objectives
 from impasto.recipes.easel import Easel
 from impasto.recipes.inetwork_flags import InetworkOptions, RescaleMethod, layers_of
-from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, read_masking
+from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, ReadMask, read_mask, read_masking
 from impasto.recipes.presets import inetwork_weights, paint_options
 from impasto.recipes.regions import Restored
 from impasto.recipes.starts import SMALLEST_SIDE, Style
@@ -62,6 +61,7 @@ class Commission:
         encoder: the network that looks, see :func:`encoder_for`.
         size: (height, width) that is painted.
         masking: the masks of styles and content.
+        color_mask: where the photo's colours are kept; None: everywhere.
     """
 
     photo: Picture
@@ -71,6 +71,7 @@ class Commission:
     encoder: str
     size: Size
     masking: Masking
+    color_mask: ReadMask | None = None
 
     @property
     def frame(self) -> Size:
@@ -97,7 +98,8 @@ def commission(photo: Picture, styles: Sequence[Style], flags: InetworkOptions, 
             f"least {SMALLEST_SIDE}: use --image_size {math.ceil(SMALLEST_SIDE * height / width)} or more, or crop it"
         )
     masking = masking_of(photo, styles, flags)
-    return Commission(photo, tuple(styles), flags, run, encoder_for(flags.model), (rows, columns), masking)
+    color_mask = read_mask(flags.color_mask, photo, "--color_mask") if flags.color_mask else None
+    return Commission(photo, tuple(styles), flags, run, encoder_for(flags.model), (rows, columns), masking, color_mask)
 
 
 def encoder_for(model: str) -> str:
@@ -200,6 +202,15 @@ def repairs(asked: Commission) -> list[str]:
         "--color_mask does nothing without --preserve_color True": bool(flags.color_mask) and not flags.keeps_colours,
     }
     return [sentence for sentence, holds in said.items() if holds]
+
+
+def mask_notes(asked: Commission) -> Iterator[str]:
+    """Say what was done to the masks, and which of them do nothing."""
+    yield from asked.masking.notes
+    if asked.color_mask:
+        yield from (f"{asked.color_mask.name}: {note}" for note in asked.color_mask.notes)
+        if float(asked.color_mask.mask.max()) == 0:
+            yield f"{asked.color_mask.name}: the mask is black all over, so no colours are kept"
 
 
 def _alike(a: Size, b: Size) -> bool:
@@ -307,7 +318,7 @@ def shown(asked: Commission, easel: Easel, picture: Image) -> Image:
     flags = asked.flags
     picture = Restored(easel.content, easel.layout.kept, easel.margin)(picture.detach().clamp(0, 1)).cpu()
     if flags.keeps_colours:
-        mask = read_mask(flags.color_mask, asked.size) if flags.color_mask else None
+        mask = resize(asked.color_mask.mask, asked.size) if asked.color_mask else None
         picture = in_colours_of(resize(asked.photo.image, asked.size), picture, mask)
     return rescaled(picture, asked.frame, flags.rescale_method)
 
@@ -322,11 +333,6 @@ def in_colours_of(photo: Image, picture: Image, mask: Mask | None = None) -> Ima
     """
     changed = with_colors_of(photo, picture, "ycbcr")
     return changed if mask is None else torch.lerp(picture, changed, mask)
-
-
-def read_mask(path: str, size: Size) -> Mask:
-    """Read a mask as light, (1, 1, height, width), resized to the size that is painted."""
-    return resize(luminance_of(images.read(path).image), size)
 
 
 def rescaled(image: Image, size: Size, method: RescaleMethod) -> Image:

@@ -94,7 +94,7 @@ class InetworkOptions:
     """A mask over the photo: only where it is white any style is used, the rest stays the photo."""
 
     color_mask: str = ""
-    """With --preserve_color True: the photo's colours are kept where this mask is white."""
+    """With --preserve_color True: the photo's colours are kept where this mask is white; a file, or auto:skin."""
 
     def __post_init__(self) -> None:
         """Check every value; raise OptionError with one sentence on the first that is not allowed."""
@@ -111,11 +111,11 @@ class InetworkOptions:
         if self.init_image not in STARTS and not os.path.isfile(self.init_image):
             near = nearest_name(self.init_image, STARTS)
             raise OptionError(f"--init_image {self.init_image!r} is neither a way to start nor a picture file{near}")
-        if self.color_mask and not os.path.isfile(self.color_mask):
-            raise OptionError(f"--color_mask {self.color_mask!r} is no file; give a picture, white where colours are kept")
         for name, masks in (("content_mask", (self.content_mask,)), ("style_masks", self.style_masks)):
             for mask in filter(None, masks):
                 check_mask(name, mask)
+        if self.color_mask:
+            check_mask("color_mask", self.color_mask)
 
     @property
     def keeps_colours(self) -> bool:

@@ -15,7 +15,7 @@ from impasto.images import Picture, Source, fitted_size, resize
 from impasto.options import InstantOptions, Run
 from impasto.pastiche import Pastiche, recorded
 from impasto.recipes import gatys
-from impasto.recipes.coloring import Coloring, color_record, coloring_of, prepared
+from impasto.recipes.coloring import Coloring, color_record, coloring_of, in_proof, prepared
 from impasto.recipes.easel import Easel
 from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size
 from impasto.recipes.instant_painter import InstantPainter, Manner, blended
@@ -133,6 +133,7 @@ def painted_pastiche(
     working = _working_size(size, options)
     check_memory(working, painter.device, is_colored=options.color != "style")
     small, parts = replace(photo, image=resize(photo.image, size)), style_parts(styles, masking)
+    small, parts = in_proof(small, parts, options)
     toned, seen = prepared(small, parts, options)
     edge_px = max(working) * min(options.stroke, _BROADEST)
     manners = [painter.manner(style, edge_px=edge_px) for style in seen]

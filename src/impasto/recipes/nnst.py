@@ -22,7 +22,7 @@ from impasto.losses import Heads, Objective
 from impasto.neighbour_losses import HypercolumnLoss, NearestLoss
 from impasto.recipes.easel import Easel, encode
 from impasto.recipes.gatys import painted
-from impasto.recipes.objectives import picture_terms, style_features
+from impasto.recipes.objectives import picture_terms, style_edge, style_features
 from impasto.recipes.statistics import compact_head, identity
 from impasto.stats import Affine, Moments, blend
 from impasto.tensors import FeatureMap, Features, Image
@@ -106,7 +106,7 @@ def last_pass(easel: Easel, size: Size) -> NearestLoss:
 def features_of_styles(easel: Easel, size: Size) -> list[Features]:
     """Encode the style pictures at the size of the picture without its margin."""
     options = easel.options
-    edge_px = max(size) / (1 + 2 * options.margin) * options.style_scale
+    edge_px = style_edge(size, options)
     pictures = [style for style in easel.styles if isinstance(style, Picture)]
     return [style_features(easel, each, edge_px, options.style_layers) for each in pictures]
 

@@ -78,8 +78,10 @@ def content_loss(easel: Easel, photo: Image) -> Loss:
         return self_similarity_loss(target, encoder)
     target = {layer: mapped(features, heads[layer]) for layer, features in target.items()}
     scale = feature_scale(encoder, options)
+    equal = (1 / len(target),) * len(options.content_layers)
+    shares = dict(zip(options.content_layers, options.content_layer_weights or equal, strict=True))
     weights = {
-        layer: content_weight(options.content_normalization, features, scale) / len(target)
+        layer: content_weight(options.content_normalization, features, scale) * shares[layer]
         for layer, features in target.items()
     }
     kind = ScaledContentLoss if options.content_normalization == "scaled" else ContentLoss
@@ -90,7 +92,7 @@ def style_loss(easel: Easel, size: Size) -> Loss | Objective:
     """Make the style loss for one size: of the picture, or of each of its regions."""
     options, layout = easel.options, easel.layout
     given = options.style_weights or (1.0,) * len(easel.styles)
-    edge_px = max(size) / (1 + 2 * options.margin) * options.style_scale
+    edge_px = style_edge(size, options)
     if options.statistics in PICTURE_STATISTICS:
         return picture_style_loss(heap_of_styles(easel, edge_px), options)
     parts_of = layout.style_masks or (None,) * len(easel.styles)
@@ -156,6 +158,11 @@ def measured_part(easel: Easel, features: Features, part: Mask) -> dict[str, Mom
         guide = Guide.of(shrunk, dtype=values.dtype)
         found[layer] = moments(values) if guide is None else guided_moments(values, [guide])[0]
     return found
+
+
+def style_edge(size: Size, options: PaintOptions) -> float:
+    """Return the longer side at which a style is seen while a size, margin included, is painted."""
+    return (options.style_size or max(size) / (1 + 2 * options.margin)) * options.style_scale
 
 
 def style_features(easel: Easel, style: Picture, edge_px: float, layers: Sequence[str]) -> Features:

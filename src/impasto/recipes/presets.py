@@ -5,7 +5,8 @@ pooling and its start; a preset carries them together. Where a program cannot be
 beside it.
 
 Of all of them: a style picture keeps its own proportions, where Network, INetwork and neural-style-tf stretch it to the
-photo's; L-BFGS searches along the line (strong Wolfe) and remembers 20 steps; several styles are blended as statistics.
+photo's; L-BFGS searches along the line (strong Wolfe) and remembers 20 steps (``lbfgs_history``); several styles are blended
+as statistics.
 """
 
 import math
@@ -24,10 +25,12 @@ _PUBLISHED: dict[str, Any] = {
     "content_weight": 1.0,
     "style_weight": 1.0,
     "content_layers": ("relu4_2",),
+    "content_layer_weights": (),
     "style_layers": STYLE_LAYERS,
     "layer_weights": (0.2,) * 5,
     "style_weights": (),
     "style_scale": 1.0,
+    "style_size": 0,
     "style_scales": (),
     "balance": 0.0,
     "statistics": "gram",
@@ -47,6 +50,7 @@ _PUBLISHED: dict[str, Any] = {
     "init": "content",
     "init_noise": 0.0,
     "optimizer": "lbfgs",
+    "lbfgs_history": 20,
     "steps": 1000,
     "step_growth": 1.0,
     "first_steps": 0,
@@ -66,6 +70,7 @@ _PUBLISHED: dict[str, Any] = {
     "color_space": "oklab",
     "color_amount": 1.0,
     "color_mask": "",
+    "color_proof": "",
 }
 
 
@@ -256,7 +261,16 @@ RECIPES: dict[str, PaintOptions] = {
 """Whole published methods, of which each has a file of its own: what they start from, and other options change."""
 
 RECIPE_IGNORES = (
-    *("preset", "style_weight", "content_layers", "layer_weights", "style_weights", "statistics", "content_comparison"),
+    *(
+        "preset",
+        "style_weight",
+        "content_layers",
+        "content_layer_weights",
+        "layer_weights",
+        "style_weights",
+        "statistics",
+        "content_comparison",
+    ),
     *("content_normalization", "style_normalization", "activation_shift", "pixel_range"),
     *("style_scales", "balance", "region_strengths", "uncovered", "mask_shrinking"),
 )

@@ -20,7 +20,7 @@ from impasto.images import Picture, resize
 from impasto.losses import Objective
 from impasto.recipes.easel import Easel, encode
 from impasto.recipes.gatys import painted
-from impasto.recipes.objectives import picture_terms, style_features
+from impasto.recipes.objectives import picture_terms, style_edge, style_features
 from impasto.recipes.statistics import compact_head, identity, style_columns
 from impasto.stats import Affine
 from impasto.tensors import Image
@@ -51,7 +51,7 @@ def objective_at(easel: Easel, size: Size, alpha: float) -> Objective:
         alpha: the weight of the content against that of the style.
     """
     options, heads = easel.options, heads_of(easel)
-    edge_px = max(size) / (1 + 2 * options.margin) * options.style_scale
+    edge_px = style_edge(size, options)
     pictures = [style for style in easel.styles if isinstance(style, Picture)]
     styles = [style_features(easel, each, edge_px, options.style_layers) for each in pictures]
     shares = [1 / len(styles)] * len(styles)

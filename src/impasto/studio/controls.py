@@ -62,9 +62,9 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "instant": Kind(InstantOptions, "quick", ("refine", "refine_seconds", "color_mask")),
-    "paint": Kind(PaintOptions, "slow", ("color_mask",)),
-    "refine": Kind(InstantOptions, "slow", ("refine", "color_mask")),
+    "instant": Kind(InstantOptions, "quick", ("refine", "refine_seconds", "color_mask", "color_proof")),
+    "paint": Kind(PaintOptions, "slow", ("color_mask", "color_proof")),
+    "refine": Kind(InstantOptions, "slow", ("refine", "color_mask", "color_proof")),
     "report": Kind(ReportOptions, "quick"),
     "tune": Kind(TuneOptions, "slow"),
 }

@@ -1,0 +1,62 @@
+"""Soft proof: a picture as a printer, or whatever else an ICC profile is of, would show it."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageCms
+import torch
+
+from impasto.errors import ImageFileError
+from impasto.images.colours import srgb_profile
+from impasto.images.picture import to_array
+from impasto.tensors import Image
+
+_INTENT = PIL.ImageCms.Intent.RELATIVE_COLORIMETRIC
+_FLAGS = PIL.ImageCms.Flags.SOFTPROOFING | PIL.ImageCms.Flags.BLACKPOINTCOMPENSATION
+_LARGEST_BYTES = 2**26
+
+
+def proofed(image: Image, profile: str) -> Image:
+    """Give a picture the colours that it would have in the colours of a profile: what that cannot show moves to the nearest.
+
+    Args:
+        image: (1, 3, height, width), sRGB in [0, 1]; taken in 8 bits.
+        profile: path of an ICC profile, of a CMYK printer or of anything else that shows colours.
+
+    Returns:
+        (1, 3, height, width) in [0, 1], on the same device.
+
+    Raises:
+        ImageFileError: the profile is missing, damaged, or does not say which of its colours is which.
+    """
+    data = profile_bytes(profile)
+    srgb = PIL.ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
+    try:
+        shown = PIL.ImageCms.ImageCmsProfile(io.BytesIO(data))
+        transform = PIL.ImageCms.buildProofTransform(srgb, srgb, shown, "RGB", "RGB", _INTENT, _INTENT, _FLAGS)
+        converted = PIL.ImageCms.applyTransform(PIL.Image.fromarray(to_array(image)), transform)
+    except (PIL.ImageCms.PyCMSError, OSError, ValueError) as error:
+        raise ImageFileError(
+            f"'{Path(profile).name}' cannot be proofed with; give the ICC profile of a printer or a screen (.icc, .icm)"
+        ) from error
+    pixels = torch.from_numpy(np.array(converted, np.float32) / 255).permute(2, 0, 1)[None]
+    return pixels.contiguous().to(image)
+
+
+def profile_bytes(profile: str) -> bytes:
+    """Read a profile.
+
+    Raises:
+        ImageFileError: there is no such file, or it is none.
+    """
+    path = Path(profile)
+    try:
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise ImageFileError(f"'{path.name}' is too large for an ICC profile; give a file that ends in .icc or .icm")
+        return path.read_bytes()
+    except OSError as error:
+        if isinstance(error, ImageFileError):
+            raise
+        raise ImageFileError(f"the ICC profile {profile!r} cannot be read; check its name and folder") from error
