@@ -13,13 +13,13 @@ const LISTS = ['integers', 'numbers', 'texts'];
  * Make the controls of some fields. `changed(name, value, isFinal)` hears each change; `value` is undefined for the default.
  */
 export class Controls {
-  constructor({ fields, values, changed, reveal = null, isPlace = true }) {
-    Object.assign(this, { fields, values: { ...values }, changed, defaults: {} });
+  constructor({ kind, fields, values, changed, reveal = null }) {
+    Object.assign(this, { kind, fields, values: { ...values }, changed, defaults: {} });
     this.shown = new Map();
     for (const field of fields) {
-      const made = make(field, (value, isFinal) => this.#changed(field, value, isFinal));
+      const made = make(kind, field, (value, isFinal) => this.#changed(field, value, isFinal));
       this.shown.set(field.name, made);
-      if (isPlace) registerPlace(field.name, { place: made.error, control: made.control, reveal });
+      registerPlace(`${kind}.${field.name}`, { place: made.error, control: made.control, reveal });
     }
     this.show();
     onLanguage(() => this.show());
@@ -45,7 +45,7 @@ export class Controls {
     clearError(made.error, made.control);
     const wrong = problem(field, value);
     if (wrong) {
-      showErrorText(made.error, wrong.key, { name: label(field), ...wrong }, made.control);
+      showErrorText(made.error, wrong.key, { name: label(this.kind, field), ...wrong }, made.control);
       return;
     }
     const usual = this.defaults[field.name] ?? field.default;
@@ -73,14 +73,20 @@ export function problem(field, value) {
   return null;
 }
 
-const label = (field) => (hasText(`control.${field.name}`) ? t(`control.${field.name}`) : plain(field.name));
+const label = (kind, { name }) => {
+  const key = [`control.${kind}.${name}`, `control.${name}`].find(hasText);
+  return key ? t(key) : plain(name);
+};
 const plain = (name) => (name[0].toUpperCase() + name.slice(1)).replaceAll('_', ' ');
 const choice = (field, value) => {
   const key = `choice.${field.name}.${value}`;
   return hasText(key) ? t(key) : value;
 };
 
-function make(field, changed) {
+/** The help of the options names others as the command line does; here they are called as they are called here. */
+const here = (kind, help) => help.replace(/--([a-z][a-z-]*)/g, (_, flag) => `“${label(kind, { name: flag.replaceAll('-', '_') })}”`);
+
+function make(kind, field, changed) {
   const id = newId(`control-${field.name}`);
   const made = { error: errorPlace() };
   const help = h('p.help', { id: `${id}-help` });
@@ -93,10 +99,11 @@ function make(field, changed) {
   made.element = h(`div.control.control-${field.kind}`, {}, head, made.body ?? made.control, help, made.error);
   const rename = made.words ?? (() => {});
   made.words = () => {
-    tell(name, label(field));
-    const translated = !isEnglish() && hasText(`help.${field.name}`);
-    tell(help, translated ? t(`help.${field.name}`) : field.help);
-    set(help, 'lang', isEnglish() || translated ? null : 'en');
+    tell(name, label(kind, field));
+    const key = [`help.${kind}.${field.name}`, `help.${field.name}`].find(hasText);
+    const isTranslated = !isEnglish() && key;
+    tell(help, isTranslated ? t(key) : here(kind, field.help));
+    set(help, 'lang', isEnglish() || isTranslated ? null : 'en');
     rename();
   };
   return made;

@@ -8,8 +8,10 @@ const ENDED = ['done', 'failed', 'cancelled', 'paused'];
 
 export const jobs = new Map();
 const listeners = { job: new Set(), gone: new Set(), line: new Set() };
+const QUEUE_MS = 500;
 let stream = null;
 let last = '';
+let asking = null;
 
 export const on = (what, listener) => {
   listeners[what].add(listener);
@@ -22,8 +24,19 @@ export function take(job) {
   const known = jobs.get(job.id);
   if (known && known.version > job.version) return known;
   jobs.set(job.id, job);
+  if (known && known.state !== job.state) askAfterTheQueue();
   for (const listener of listeners.job) listener(job);
   return job;
+}
+
+/** What waits moves on when another job does, which is no event of its own. */
+function askAfterTheQueue() {
+  if (asking || ![...jobs.values()].some((job) => job.state === 'queued')) return;
+  asking = setTimeout(async () => {
+    asking = null;
+    const { items } = await get('/jobs?state=queued&limit=100').catch(() => ({ items: [] }));
+    items.forEach(take);
+  }, QUEUE_MS);
 }
 
 export function connect() {
@@ -40,6 +53,7 @@ export function connect() {
   stream.addEventListener('gone', (event) => {
     const gone = JSON.parse(event.data);
     if (gone.kind === 'job') jobs.delete(gone.id);
+    askAfterTheQueue();
     tellAll('gone', gone);
   });
   stream.addEventListener('error', () => {
