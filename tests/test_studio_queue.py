@@ -472,7 +472,6 @@ def test_a_server_that_is_killed_and_forgets_everything_costs_no_job(tmp_path: P
             assert len(studio.client.get("/results").json()["items"]) == 1
     finally:
         said = pieces.ended(studio) if studio else ""
-    assert "answers again" in said
     assert "Traceback" not in said + (tmp_path / "worker.log").read_text()
 
 

@@ -90,7 +90,7 @@ function make(kind, field, changed) {
   const id = newId(`control-${field.name}`);
   const made = { error: errorPlace() };
   const help = h('p.help', { id: `${id}-help` });
-  Object.assign(made, input(field, id, changed));
+  Object.assign(made, input(kind, field, id, changed));
   set(made.control, 'aria-describedby', help.id);
   made.control.dataset.field = field.name;
   const name = made.isGroup ? h('span.name', { id: `${id}-name` }) : h('label.name', { for: id });
@@ -109,7 +109,7 @@ function make(kind, field, changed) {
   return made;
 }
 
-function input(field, id, changed) {
+function input(kind, field, id, changed) {
   if (field.kind === 'boolean') return toggle(id, changed);
   if (field.kind === 'choice') {
     return field.choices.length <= SEGMENTS_UP_TO ? segments(field, id, changed) : select(field, id, changed);
@@ -117,7 +117,7 @@ function input(field, id, changed) {
   if (LISTS.includes(field.kind)) return list(field, id, changed);
   if (field.kind === 'text') return text(id, changed);
   const isSlider = field.kind === 'number' && field.maximum !== null && field.maximum <= SLIDERS_UP_TO;
-  return isSlider ? slider(field, id, changed) : number(field, id, changed);
+  return isSlider ? slider(field, id, changed) : number(kind, field, id, changed);
 }
 
 function slider({ minimum, maximum, default: usual }, id, changed) {
@@ -160,7 +160,7 @@ function slider({ minimum, maximum, default: usual }, id, changed) {
   return { control, aside: h('span.value', {}, reset, shown), show };
 }
 
-function number(field, id, changed) {
+function number(kind, field, id, changed) {
   const step = field.kind === 'integer' ? 1 : 'any';
   const control = h('input', { type: 'number', id, step, inputmode: field.kind === 'integer' ? 'numeric' : 'decimal' });
   if (!field.zero && field.minimum !== null) set(control, 'min', field.minimum);
@@ -170,7 +170,7 @@ function number(field, id, changed) {
     if (document.activeElement !== control || Number(control.value) !== value) control.value = String(value);
     for (const each of quick) set(each, 'aria-pressed', String(Number(each.dataset.value) === value));
   };
-  const quick = field.name === 'size' ? [...SIZES, ...(field.zero ? [0] : [])].map((size) => quickSize(size, put)) : [];
+  const quick = field.name === 'size' ? [...SIZES, ...(field.zero ? [0] : [])].map((size) => quickSize(kind, size, put)) : [];
   function put(size) {
     control.value = String(size);
     changed(size, true);
@@ -180,8 +180,8 @@ function number(field, id, changed) {
   return { control, body: h('div.number', {}, control, quick), show };
 }
 
-function quickSize(size, put) {
-  const named = size ? { text: String(size) } : { t: 'control.size.photo' };
+function quickSize(kind, size, put) {
+  const named = size ? { text: String(size) } : { t: kind === 'tune' ? 'control.size.itself' : 'control.size.photo' };
   return h('button.chip', { type: 'button', 'data-value': size, 'aria-pressed': 'false', on: { click: () => put(size) }, ...named });
 }
 
