@@ -19,7 +19,7 @@ from impasto.errors import OptionError
 from impasto.options import InstantOptions, PaintOptions, Run, ranges_of
 from impasto.recipes.presets import PRESETS
 from impasto.studio.app import create_app
-from impasto.studio.controls import KINDS, checked_options, controls_of
+from impasto.studio.controls import KINDS, checked_options, controls_of, in_words
 from impasto.studio.settings import Limits, Settings
 from impasto.studio.storage import new_identity
 from impasto.studio.studio import Studio
@@ -129,7 +129,7 @@ def test_recipes_describe_every_kind_of_job_and_every_preset(client: pieces.Loca
     [
         ("paint", {"size": 31}, "size", "size is 31; it must be a number from 32 to 100000"),
         ("paint", {"style_wieght": 1}, "style_wieght", "did you mean 'style_weight'?"),
-        ("paint", {"preset": "nosuch"}, None, "preset 'nosuch' is not known"),
+        ("paint", {"preset": "nosuch"}, "preset", "preset 'nosuch' is not known"),
         ("paint", {"init": "/etc/passwd"}, "init", "init '/etc/passwd' is not known"),
         ("paint", {"color_mask": "/etc/passwd"}, "color_mask", "'color_mask' is not an option of paint"),
         ("instant", {"color": "keep", "color_mask": "/etc/passwd"}, "color_mask", "'color_mask' is not an option of instant"),
@@ -146,6 +146,26 @@ def test_an_option_that_is_not_allowed_is_said_beside_its_control(
     error = problem(client.post(f"{API}/jobs", json=body(upload, kind=kind, options=options)), 422)
     assert error["field"] == field
     assert words in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said", "field"),
+    [
+        ("--style-mask 'm.png' is black all over", "style mask 'm.png' is black all over", "masks"),
+        (
+            "fetch it with 'impasto weights import FILE --name vgg19'",
+            "fetch it with 'impasto weights import FILE --name vgg19'",
+            None,
+        ),
+        ("vgg19 is not on this machine yet; fetch it with 'impasto weights import F --name vgg19'", None, "encoder"),
+        ("style layer 'relu9_1' is not in vgg19-slim", None, "style_layers"),
+        ("content 'dot.png' has 1x1 pixels, too few to see anything", None, "content"),
+        ("style 'monet' was not measured at layer 'relu1_2'", None, "styles"),
+        ("the masks leave no part of the photo to a style", None, None),
+    ],
+)
+def test_a_sentence_is_put_beside_what_it_speaks_of(sentence: str, said: str | None, field: str | None) -> None:
+    assert in_words(OptionError(sentence)) == (said or sentence, field)
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,17 @@ def test_waiting_jobs_know_their_position_and_their_time(jobs: Jobs) -> None:
     assert shown[0]["eta_seconds"] < shown[1]["eta_seconds"] < shown[2]["eta_seconds"]
 
 
+def test_a_waiting_job_counts_what_is_left_of_the_running_one_and_how_many_work(jobs: Jobs) -> None:
+    running, waiting = (jobs.submit(order())[0]["id"] for _ in range(2))
+    jobs.take("slow")
+    own = jobs.typical("paint")
+    assert jobs.shown(jobs.get(waiting))["eta_seconds"] == 2 * own
+    jobs.progressed(running, {"step": 9, "seconds_left": 10.0}, preview=False)
+    assert jobs.shown(jobs.get(waiting))["eta_seconds"] == 10.0 + own
+    jobs.at_once["slow"] = 2
+    assert jobs.shown(jobs.get(waiting))["eta_seconds"] == 5.0 + own
+
+
 def test_every_change_has_a_larger_number_and_only_the_newest_is_told_again(jobs: Jobs) -> None:
     first, second = (jobs.submit(order())[0] for _ in range(2))
     jobs.prioritize(first["id"], 3)

@@ -1,6 +1,7 @@
 """What jobs of the studio do with masks, with results that are measured, and with settings that are tried."""
 
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,12 +15,15 @@ import pytest
 pytest.importorskip("fastapi")
 
 import studio_pieces as pieces
+from impasto import images
 from impasto.report import KINDS as FIGURES
+from impasto.studio import sheets
 from impasto.studio.app import create_app
 from impasto.studio.controls import KINDS
 from impasto.studio.settings import Settings
 from impasto.studio.storage import new_identity
 from impasto.studio.studio import Studio
+from impasto.studio.wire import read_line
 from studio_pieces import running_program, uploaded_photo
 
 FIXTURES = (running_program, uploaded_photo)
@@ -251,3 +255,36 @@ def test_a_wanted_share_of_the_style_is_searched_and_can_be_finished_early(runni
     ended = running.wait_until(job, "done", "failed")
     record = running.client.get(f"/results/{ended['result']}").json()["record"]
     assert 1 <= len(record["trials"]) < 9
+
+
+def test_a_sheet_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+    photo, style = images.read(pieces.photo((64, 48))), images.read(pieces.photo((48, 64)))
+    order: dict[str, Any] = {"options": {"size": 64, "strengths": [0.3, 1.0], "strokes": [1.0]}, "run": {}, "finish": False}
+    order |= {"work": str(tmp_path / "work"), "stood": None}
+    line = Told("stop")
+    assert sheets.tried(photo, style, order, line) is None
+    (stood,) = [facts["stood"] for what, facts in line.said if what == "stood"]
+    assert stood["done"] == 1
+    again = {**order, "stood": read_line(json.dumps({"say": "stood", "stood": stood, "stand": 1}).encode())["stood"]}
+    line = Told("")
+    found = sheets.tried(photo, style, again, line)
+    assert found is not None
+    assert [facts["progress"]["step"] for what, facts in line.said if what == "progress"] == [2]  # the first was not repeated
+    whole = sheets.tried(photo, style, order, Told(""))
+    assert whole is not None
+    assert found.record["trials"] == whole.record["trials"]
+    assert (found.image - whole.image).abs().max() < 0.01
+    early = sheets.tried(photo, style, {**again, "finish": True}, Told(""))
+    assert early is not None
+    assert early.record["trials"] == whole.record["trials"][:1]
+
+
+class Told:
+    """A line to a parent that asks for one thing and remembers what it was told."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        self.said: list[tuple[str, dict[str, Any]]] = []
+
+    def say(self, what: str, **facts: Any) -> None:
+        self.said.append((what, facts))

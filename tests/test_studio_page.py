@@ -136,6 +136,19 @@ def test_every_control_has_its_words(fields: list[dict[str, Any]], texts: dict[s
         assert f"help.{field['name']}" in texts["zh"], "say the option's help in Chinese in texts/zh.json"
 
 
+def test_an_option_that_means_something_else_elsewhere_has_chinese_of_its_own(texts: dict[str, dict[str, str]]) -> None:
+    said: dict[str, dict[str, list[str]]] = {}
+    for recipe in recipes()["recipes"]:
+        for field in recipe["fields"]:
+            if (recipe["kind"], field["name"]) != ("report", "style_weights"):  # it has no control
+                said.setdefault(field["name"], {}).setdefault(field["help"], []).append(recipe["kind"])
+    differing = {name: helps for name, helps in said.items() if len(helps) > 1}
+    assert {"style_scales", "size", "recipe"} <= set(differing)
+    for name, helps in differing.items():
+        own = [all(f"help.{kind}.{name}" in texts["zh"] for kind in kinds) for kinds in helps.values()]
+        assert own.count(False) <= 1, (name, helps)
+
+
 def test_every_figure_has_its_words(texts: dict[str, dict[str, str]]) -> None:
     from impasto.report import KINDS
 

@@ -403,6 +403,51 @@ def test_what_the_studio_refuses_is_said_beside_its_control(browser: Callable[..
     assert "5 style layers" in said
 
 
+def test_an_option_of_two_panels_is_complained_about_in_the_right_one(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    page.instant(picture)
+    color = "#instant-basic [data-field='color']"
+    page.js("const e = arguments[0]; e.value = 'match-style'; e.dispatchEvent(new Event('change'))", page.find(color))
+    page.until(lambda: page.js("return document.querySelector(arguments[0]).ariaInvalid", color) == "true")
+    assert page.js("return document.querySelectorAll('[aria-invalid=true]').length") == 1
+    described = page.find(color).get_attribute("aria-describedby") or ""
+    assert "needs a style picture" in " ".join(page.text(f"#{each}") for each in described.split())
+
+
+def test_a_painting_that_fails_says_so_beside_the_control_that_caused_it(
+    browser: Callable[..., Browser], picture: Path
+) -> None:
+    page = browser()
+    page.instant(picture)
+    page.paint(size="100000")
+    page.state("failed")
+    size = page.find("#paint-settings [data-field='size']")
+    page.until(lambda: size.get_attribute("aria-invalid") == "true")
+    described = (size.get_attribute("aria-describedby") or "").split()
+    assert any("would fit" in page.text(f"#{each}") for each in described)
+    assert not page.js("return document.querySelector(\"#instant-basic [data-field='size']\").ariaInvalid")
+
+
+def test_what_waits_is_told_anew_while_another_is_painted(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    page.instant(picture)
+    upload = studio.upload()
+    jobs = [studio.submit("paint", upload, ["monet-etretat"], size=64, smallest_size=64, steps=100_000)["id"] for _ in range(3)]
+    studio.wait_until(jobs[0], "running")
+    page.click("#queue-open")
+    last = f"[data-job='{jobs[2]}'] .job-line"
+    page.until(lambda: "1 before it" in page.text(last))
+    studio.client.post(f"/jobs/{jobs[1]}/cancel")
+    page.until(lambda: "Next in the queue" in page.text(last), seconds=30)
+    page.until(lambda: "hour" in page.text(last), seconds=60)  # what the running one still takes is told by its steps
+    for job in jobs:
+        studio.client.post(f"/jobs/{job}/cancel")
+
+
 def test_a_hostile_name_is_text(browser: Callable[..., Browser], studio: pieces.Program) -> None:
     name = "<img src=x onerror=window.hurt=1><b>"
     upload = studio.upload(name="x.jpg")

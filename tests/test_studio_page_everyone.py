@@ -57,6 +57,24 @@ def serious(page: Browser, axe: str) -> list[str]:
     return [f"{each['id']}: {node['target']} {node['any'][:1]}" for each in found for node in each["nodes"]]
 
 
+def test_nothing_stands_out_of_its_pane(browser: Callable[..., Browser], picture: Path) -> None:
+    page = browser()
+    page.instant(picture)
+    page.js("for (const each of document.querySelectorAll('details')) each.open = true")
+    assert page.js("const e = document.querySelector('#settings'); return e.scrollWidth - e.clientWidth") <= 0
+    page.click("#mask-toggle")
+    assert page.js("return document.querySelector('#board').clientHeight") >= 350  # there is room to draw
+    narrow = {"width": 320, "height": 640, "deviceScaleFactor": 2, "mobile": True}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    for language in ("en", "zh"):
+        page.js(
+            "const e = document.querySelector('#language'); e.value = arguments[0]; e.dispatchEvent(new Event('change'))",
+            language,
+        )
+        page.until(lambda language=language: page.js("return document.documentElement.lang").startswith(language))
+        assert page.js("return document.documentElement.scrollWidth") <= 320
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing_serious_on_the_webcam_page(browser: Callable[..., Browser], axe: str, dark: bool) -> None:
     page = browser(dark=dark)

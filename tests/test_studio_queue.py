@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import fakeredis
 import PIL.Image
 import pytest
+import redis
 
 import studio_pieces as pieces
 from impasto.cli import main
@@ -31,7 +33,7 @@ from impasto.studio.storage import Folder
 
 STYLE = "seurat-grande-jatte"
 JPEG, PNG, ARRAY = b"\xff\xd8\xff rest", b"\x89PNG\r\n\x1a\n rest", b"\x93NUMPY rest"
-STOOD = {"done": 3, "scale": 0, "here": 3, "seconds": 1.5, "interruptions": 0, "finished": False}
+STOOD = {"done": 3, "scale": 0, "here": 3, "seconds": 1.5, "interruptions": 0, "finished": False, "trials": []}
 DONE = {"width": 64, "height": 48, "seconds": 2.5, "suffix": ".png", "record": {"content": {"name": "photo.jpg"}, "steps": 3}}
 PROGRESS = {"step": 1, "steps": 3, "share": 0.3, "size": [64, 48], "losses": {"style": 1.5}, "seconds": 1, "note": ""}
 
@@ -161,6 +163,19 @@ def test_a_job_waits_until_a_worker_is_there_and_its_files_travel_with_it(rig: R
     assert Path(found.order["styles"][0]["path"]).read_bytes() == b"a style"
     assert (found.order["styles"][0]["kind"], found.order["masks"][0]["name"]) == ("named", "auto:sky")
     assert all(Path(path).parent == rig.inputs for path in found.files.values())
+
+
+def test_the_time_left_counts_with_the_workers_that_are_there(rig: Rig) -> None:
+    for name in ("one", "two", "three"):
+        rig.broker.here(name)
+    rig.dispatcher.wake()
+    assert pieces.comes_true(lambda: rig.jobs.at_once["slow"] == 3)
+    for _ in range(4):
+        rig.submit()
+    assert pieces.comes_true(lambda: rig.jobs.counts()["running"] == 3)
+    (waiting,) = rig.jobs.listed(["queued"], 9, None)
+    own = rig.jobs.typical("paint")
+    assert rig.jobs.shown(waiting)["eta_seconds"] == 2 * own  # three are painted side by side, then this one
 
 
 def test_progress_previews_stands_and_the_result_arrive(rig: Rig) -> None:
@@ -433,6 +448,51 @@ def test_programs_paint_together_and_a_worker_that_is_killed_loses_nothing(tmp_p
         said = pieces.ended(studio)
     assert "Traceback" not in said + log.read_text()
     assert len(list((tmp_path / "data" / "results").iterdir())) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server")
+def test_a_server_that_is_killed_and_forgets_everything_costs_no_job(tmp_path: Path) -> None:
+    port = pieces.free_port()
+    studio = None
+    try:
+        with redis_server(port, tmp_path) as url:
+            studio = pieces.started(tmp_path / "data", None, "--queue", url)
+            stack = contextlib.ExitStack()
+            stack.enter_context(working(url, tmp_path / "worker.log"))
+            options = {"size": 64, "smallest_size": 64, "steps": 100_000}
+            job = studio.submit("paint", studio.upload(), [STYLE], **options)["id"]
+            _wait(lambda: studio.client.get(f"/jobs/{job}").json()["preview"] is not None)
+        step = studio.client.get(f"/jobs/{job}").json()["progress"]["step"]
+        with stack, redis_server(port, tmp_path):
+            _wait(lambda: studio.client.get(f"/jobs/{job}").json()["progress"]["step"] > step)
+            studio.client.post(f"/jobs/{job}/finish")
+            found = studio.wait_until(job, "done", "failed")
+            assert (found["error"], found["attempts"]) == (None, 1)
+            assert len(studio.client.get("/results").json()["items"]) == 1
+    finally:
+        said = pieces.ended(studio) if studio else ""
+    assert "Traceback" not in said + (tmp_path / "worker.log").read_text()
+
+
+@contextlib.contextmanager
+def redis_server(port: int, folder: Path) -> Iterator[str]:
+    """Start a Redis server that keeps nothing, and kill it."""
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    program = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=port) as client:
+            assert pieces.comes_true(lambda: _answers(client))
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        program.kill()
+        program.wait()
+
+
+def _answers(client: "redis.Redis") -> bool:
+    with contextlib.suppress(redis.RedisError):
+        return bool(client.ping())
+    return False
 
 
 def _wait(what: Callable[[], bool]) -> None:

@@ -115,7 +115,7 @@ class PaintOptions:
     """Weight of edge-aware smoothness, 0 or more; keeps grain out of skies and other parts that are flat in the photo."""
 
     structure_weight: float = 0.05
-    """Weight of the structural similarity with the photo seen at 128 px, 0 or more; keeps faces; 0.035 under another encoder."""
+    """Weight of the structural similarity with the photo at 128 px, 0 or more; keeps faces; 0.035 under another encoder."""
 
     pooling: Pooling = "max"
     """How the network halves its features: max, average (smoother) or l2, both rescaled; plain-average is not rescaled."""

@@ -131,6 +131,20 @@ class Report:
         values = {each.name: None if math.isnan(each.value) else round(each.value, 4) for each in self}
         return {"result": self.result, "measured_at": list(self.size), **values, "faults": list(self.faults)}
 
+    @classmethod
+    def of_dict(cls, values: Mapping[str, Any]) -> "Report":
+        """Read what :meth:`as_dict` wrote; figures that it does not know are left out.
+
+        Example:
+            >>> report = Report("a", (8, 8), (Figure("ssim", 0.5), Figure("style_closed", math.nan)))
+            >>> Report.of_dict(report.as_dict()).as_dict() == report.as_dict()
+            True
+        """
+        height, width = values["measured_at"]
+        known = {name: values[name] for name in KINDS if name in values}
+        figures = (Figure(name, math.nan if value is None else float(value)) for name, value in known.items())
+        return cls(str(values["result"]), (int(height), int(width)), tuple(figures))
+
 
 @dataclass(frozen=True)
 class Yardstick:

@@ -32,10 +32,11 @@ def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Pic
         raise OptionError(
             f"--style-weights has {len(options.style_weights)} values for {len(styles)} styles; give one for each style"
         )
-    for picture in (photo, *(style for style in styles if isinstance(style, Picture))):
+    shown = [("content", photo), *(("style", style) for style in styles if isinstance(style, Picture))]
+    for role, picture in shown:
         if min(picture.size) < 8:
             raise ShapeError(
-                f"{picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to see anything; "
+                f"{role} {picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to see anything; "
                 "both sides must be at least 8"
             )
     check_colors(styles, options)

@@ -4,7 +4,7 @@ Nothing is learned: each trial is painted as ``impasto instant`` or ``impasto pa
 ``impasto report`` measures it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any
@@ -135,11 +135,14 @@ def tune_options(**options: Any) -> TuneOptions:
     return TuneOptions(**options)
 
 
-def trials(content: Picture, style: Style, options: TuneOptions, run: Run) -> Iterator[Trial]:
-    """Yield every trial as soon as it is painted and measured."""
+def trials(content: Picture, style: Style, options: TuneOptions, run: Run, *, known: Sequence[Trial] = ()) -> Iterator[Trial]:
+    """Yield every trial as soon as it is painted and measured; those that are known from an earlier session at once."""
     paint = _instant(content, style, options, run) if options.recipe == "instant" else _small(content, style, options, run)
 
     def trial(knobs: Knobs) -> Trial:
+        for each in known:
+            if each.knobs == knobs:
+                return each
         image = paint(knobs)
         return Trial(knobs, image, judged(content, (style,), [read(image)])[0])
 

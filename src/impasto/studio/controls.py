@@ -44,6 +44,19 @@ _BASIC: tuple[str, ...] = (
 )
 _BASIC += ("refine_seconds", "seed", "style_weights", "wanted_style")
 _ZERO_MEANS_SOMETHING = ("size",)
+_FLAG = re.compile(r"--([a-z][a-z-]*)")
+_UNKNOWN = re.compile(r"'([a-z_]+)' is not an option")
+_COMMAND = re.compile(r"('impasto [^']*')")
+_BEGINNINGS = (
+    (r"preset ", "preset"),
+    (r"encoder |vgg\S* (is not on this machine|could not be fetched)", "encoder"),
+    (r"style layer ", "style_layers"),
+    (r"content layer ", "content_layers"),
+    (r"content ", "content"),
+    (r"style ", "styles"),
+    (r"'auto:", "masks"),
+)
+"""How sentences begin that name no flag, and what they speak of."""
 
 
 @dataclass(frozen=True)
@@ -159,12 +172,27 @@ def checked_run(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_words(error: Exception) -> tuple[str, str | None]:
-    """Say an error as a page does: without the dashes of the command line; and find which option it speaks of."""
+    """Say an error as a page does: without the dashes of the command line; and find which option it speaks of.
+
+    Commands that the user shall type, such as 'impasto weights import FILE --name vgg19', stay as they are.
+
+    Example:
+        >>> in_words(OptionError("--style-scale is 9; it must be a number from 0.1 to 4"))
+        ('style scale is 9; it must be a number from 0.1 to 4', 'style_scale')
+    """
     text = " ".join(str(error).split())
-    flag = re.search(r"--([a-z][a-z-]*)|^'([a-z_]+)' is not an option", text)
-    field = (flag[1] or flag[2]).replace("-", "_") if flag else None
-    field = "masks" if field == "style_mask" else field
-    return re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", " "), text), field
+    parts = _COMMAND.split(text)
+    said = "".join(part if _COMMAND.fullmatch(part) else _FLAG.sub(lambda found: _spaced(found[1]), part) for part in parts)
+    flag = _FLAG.search(_COMMAND.sub("", text))
+    if flag or (flag := _UNKNOWN.match(text)):
+        field: str | None = flag[1].replace("-", "_")
+    else:
+        field = next((name for beginning, name in _BEGINNINGS if re.match(beginning, text)), None)
+    return said, "masks" if field == "style_mask" else field
+
+
+def _spaced(flag: str) -> str:
+    return flag.replace("-", " ")
 
 
 def _check_no_file(name: str, given: Mapping[str, Any], allowed: tuple[str, ...]) -> None:

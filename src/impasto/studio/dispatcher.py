@@ -85,7 +85,9 @@ class Dispatcher(threading.Thread):
             attempt.hold()
 
     def _dispatch(self) -> None:
-        free = min(self._broker.workers(), _MOST_AT_ONCE) - len(self._away)
+        at_once = min(self._broker.workers(), _MOST_AT_ONCE)
+        self._jobs.at_once["slow"] = max(1, at_once)
+        free = at_once - len(self._away)
         while free > 0 and not self._is_over.is_set():
             job = self._jobs.take("slow")
             if job is None:

@@ -78,6 +78,9 @@ class Jobs:
     database: Database
     hub: Hub
     most_queued: int
+    at_once: dict[str, int] = field(default_factory=dict)
+    """How many jobs of a lane are worked on at once, where that is more than one."""
+
     _typical: dict[str, float] = field(default_factory=dict)
 
     # ------------------------------------------------------------------------------------------------ asked for
@@ -323,12 +326,13 @@ class Jobs:
     def shown(self, row: Row) -> dict[str, Any]:
         """Return a job as the API shows it."""
         progress = json.loads(row["progress"]) if row["progress"] else None
-        seconds_left = progress.pop("seconds_left", None) if progress else None
+        if progress:
+            progress.pop("seconds_left", None)
         position, eta = None, None
         if row["state"] == "queued":
             position, eta = self._waiting(row)
         elif row["state"] == "running":
-            eta = seconds_left if seconds_left is not None else self.typical(row["kind"])
+            eta = self._seconds_left(row)
         address = f"/api/v1/jobs/{row['id']}/preview?v={row['preview']}" if row["preview"] else None
         names = (
             "id",
@@ -356,10 +360,19 @@ class Jobs:
 
     def _waiting(self, row: Row) -> tuple[int, float]:
         """Return how many go first, and about how many seconds until this one is done."""
+        running = self.database.rows("SELECT kind, progress FROM jobs WHERE lane = :lane AND state = 'running'", row)
         ahead = self.database.rows(
-            "SELECT kind, state, count(*) AS jobs FROM jobs WHERE lane = :lane AND (state = 'running' OR (state = 'queued' AND "
-            "(priority > :priority OR (priority = :priority AND number < :number)))) GROUP BY kind, state",
+            "SELECT kind, count(*) AS jobs FROM jobs WHERE lane = :lane AND state = 'queued' AND "
+            "(priority > :priority OR (priority = :priority AND number < :number)) GROUP BY kind",
             row,
         )
-        seconds = sum(each["jobs"] * self.typical(each["kind"]) for each in ahead) + self.typical(row["kind"])
-        return sum(each["jobs"] for each in ahead if each["state"] == "queued"), seconds
+        seconds = sum(self._seconds_left(each) for each in running)
+        seconds += sum(each["jobs"] * self.typical(each["kind"]) for each in ahead)
+        return sum(each["jobs"] for each in ahead), seconds / max(1, self.at_once.get(row["lane"], 1)) + self.typical(
+            row["kind"]
+        )
+
+    def _seconds_left(self, running: Row) -> float:
+        """Return how long a running job will still take: as its worker says, or as its like took."""
+        said = json.loads(running["progress"]).get("seconds_left") if running["progress"] else None
+        return self.typical(running["kind"]) if said is None else float(said)

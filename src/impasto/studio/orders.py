@@ -198,7 +198,7 @@ def report(order: Message, line: Line) -> Message | None:
 
 def tune(order: Message, line: Line) -> Message | None:
     """Try settings on a sheet, or search for a wanted share of the way to the style."""
-    began = time.perf_counter()
+    began = time.perf_counter() - (order["stood"] or {}).get("seconds", 0.0)
     _set_threads(order)
     (style,) = _styles(order)
     found = sheets.tried(_read_source(order["content"]), style, order, line)
@@ -302,7 +302,8 @@ def _read(path: str, name: str, pixels: int = images.MAX_PIXELS) -> Picture:
     try:
         picture = images.read(data, max_pixels=pixels)
     except ImageFileError as error:
-        raise ImageFileError(str(error).replace("'bytes'", repr(name))) from error
+        sentence = str(error).replace("'bytes'", repr(name)).replace(", or raise max_pixels", "")  # who uploads cannot
+        raise ImageFileError(sentence) from error
     return replace(picture, name=name, metadata=Metadata())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from impasto import images
 from impasto.engine import Step
@@ -51,8 +52,7 @@ class PaintingState:
         stood, path = order.get("stood"), Path(order["work"] + ".npy")
         if not stood or not path.is_file():
             return cls()
-        with path.open("rb") as file:
-            picture = torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))[None]
+        picture = read_stand(path)[None]
         seconds = stood["seconds"]
         return cls(picture, stood["scale"], stood["here"], stood["done"], 0, seconds, seconds, stood["interruptions"] + 1)
 
@@ -132,18 +132,29 @@ def write_preview(path: Path, image: Image) -> None:
 
 
 def _save(step: Step, state: PaintingState, order: Message, line: Line) -> None:
-    """Save where a painting stands; it appears whole or not at all."""
-    path = Path(order["work"] + ".npy")
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        np.save(file, step.image[0].detach().cpu().numpy().astype(np.float16), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    """Save where a painting stands."""
+    write_stand(order, step.image[0])
     line.say(
         "stood",
         stood=state.described(is_finished=False) | {"seconds": state.seconds, "interruptions": state.interruptions},
     )
+
+
+def write_stand(order: Message, pixels: Tensor) -> None:
+    """Write the pixels with which a job can go on, in half precision; the file appears whole or not at all."""
+    path = Path(order["work"] + ".npy")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.save(file, pixels.detach().cpu().numpy().astype(np.float16), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def read_stand(path: Path) -> Tensor:
+    """Read what :func:`write_stand` wrote."""
+    with path.open("rb") as file:
+        return torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))
 
 
 def picture_size(image: Image) -> tuple[int, int]:

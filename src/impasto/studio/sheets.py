@@ -6,15 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from impasto.images import Picture
+import torch
+
+from impasto.images import Picture, fitted_size, resize
 from impasto.options import ReportOptions, Run
 from impasto.pastiche import Pastiche, Record, recorded
 from impasto.recipes.judging import judged, judged_sheet
 from impasto.recipes.starts import Style
 from impasto.recipes.tuning import Trial, Tuning, grid, most_tries, trials, tune_options
-from impasto.report import KINDS
-from impasto.studio.painting_state import Pace, write_preview
+from impasto.report import KINDS, Report
+from impasto.studio.painting_state import Pace, picture_size, read_stand, write_preview, write_stand
 from impasto.studio.worker import Line, Message
+from impasto.tensors import Image
+
+_KEPT_PX = 512
 
 
 def measured(photo: Picture, styles: Sequence[Style], results: Sequence[Picture], order: Message) -> Pastiche:
@@ -42,19 +47,16 @@ def tried(photo: Picture, style: Style, order: Message, line: Line) -> Pastiche 
         The sheet; its record has the knobs and the figures of each trial, and which is best.
     """
     options, run = tune_options(**order["options"]), Run(**order["run"])
-    count = most_tries(options) if options.wanted_style else len(grid(options))
-    found: list[Trial] = []
-    pace, began = Pace("preview"), time.perf_counter()
-    for trial in trials(photo, style, options, run):
+    known, before = _known(order)
+    found = list(known) if order["finish"] else []
+    state = _Sheet(order, line, most_tries(options) if options.wanted_style else len(grid(options)), len(known), before)
+    for trial in () if found else trials(photo, style, options, run, known=known):
         found.append(trial)
+        if len(found) > len(known):
+            state.tell(Tuning(options, tuple(found)))
         if line.how == "stop":
+            state.save(found)
             return None
-        is_shown = pace.is_due() or len(found) == count
-        if is_shown:
-            at = time.monotonic()
-            write_preview(Path(order["work"] + ".jpg"), Tuning(options, tuple(found)).sheet())
-            pace.took(at)
-        line.say("progress", progress=_progress(trial, len(found), count, time.perf_counter() - began), preview=is_shown)
         if line.how == "finish":
             break
     tuning = Tuning(options, tuple(found))
@@ -67,18 +69,68 @@ def tried(photo: Picture, style: Style, order: Message, line: Line) -> Pastiche 
     return Pastiche(tuning.sheet(), None, None, record)
 
 
-def _progress(trial: Trial, done: int, count: int, seconds: float) -> dict[str, Any]:
-    height, width = trial.image.shape[-2:]
-    return {
-        "step": done,
-        "steps": count,
-        "share": round(done / count, 4),
-        "size": [width, height],
-        "losses": {},
-        "seconds": round(seconds, 1),
-        "seconds_left": round(seconds / done * (count - done), 1),
-        "note": trial.caption,
-    }
+class _Sheet:
+    """A sheet on its way: what it tells, and where it stands."""
+
+    def __init__(self, order: Message, line: Line, count: int, known: int, before: float) -> None:
+        self._order, self._line, self._count, self._known, self._before = order, line, count, known, before
+        self._began = time.perf_counter()
+        self._paces = {what: Pace(what) for what in ("preview", "stood")}
+        self._paces["stood"].took(time.monotonic())
+
+    def tell(self, tuning: Tuning) -> None:
+        """Tell of the newest trial, with the sheet as the preview; and save what there is, every few seconds."""
+        is_shown = self._paces["preview"].is_due() or len(tuning.trials) == self._count
+        if is_shown:
+            at = time.monotonic()
+            write_preview(Path(self._order["work"] + ".jpg"), tuning.sheet())
+            self._paces["preview"].took(at)
+        self._line.say("progress", progress=self._progress(tuning.trials), preview=is_shown)
+        if self._paces["stood"].is_due():
+            at = time.monotonic()
+            self.save(tuning.trials)
+            self._paces["stood"].took(at)
+
+    def save(self, found: Sequence[Trial]) -> None:
+        """Save what was tried."""
+        write_stand(self._order, torch.cat([_small(each.image) for each in found]))
+        tried = [{"options": dict(each.knobs), "report": _figures(each)} for each in found]
+        stood = {"done": len(found), "scale": 0, "here": len(found), "seconds": self._seconds(), "trials": tried}
+        self._line.say("stood", stood=stood)
+
+    def _seconds(self) -> float:
+        return self._before + time.perf_counter() - self._began
+
+    def _progress(self, found: Sequence[Trial]) -> dict[str, Any]:
+        done = len(found)
+        height, width = found[-1].image.shape[-2:]
+        left = (time.perf_counter() - self._began) / (done - self._known) * (self._count - done)
+        return {
+            "step": done,
+            "steps": self._count,
+            "share": round(done / self._count, 4),
+            "size": [width, height],
+            "losses": {},
+            "seconds": round(self._seconds(), 1),
+            "seconds_left": round(left, 1),
+            "note": found[-1].caption,
+        }
+
+
+def _small(image: Image) -> Image:
+    """Shrink what is kept of a trial: on the sheet it is small."""
+    size = picture_size(image)
+    return image if max(size) <= _KEPT_PX else resize(image, fitted_size(size, _KEPT_PX))
+
+
+def _known(order: Message) -> tuple[list[Trial], float]:
+    """Return what was tried in earlier sessions, and how many seconds that took; nothing where its file is not there."""
+    stood, path = order.get("stood"), Path(order["work"] + ".npy")
+    if not stood or not path.is_file():
+        return [], 0.0
+    pairs = zip(stood["trials"], read_stand(path), strict=False)  # the file may be a trial ahead of what was told of it
+    found = [Trial(each["options"], image[None], Report.of_dict({"result": "", **each["report"]})) for each, image in pairs]
+    return found, stood["seconds"]
 
 
 def _figures(trial: Trial) -> Record:

@@ -53,6 +53,11 @@ class _Source(_Model):
     kind: Literal["picture", "named", "word"] = "picture"
 
 
+class _Tried(_Model):
+    options: dict[str, float]
+    report: dict[str, JsonValue]
+
+
 class _Stood(_Model):
     done: Count
     scale: Annotated[int, Field(ge=0, le=100)]
@@ -60,6 +65,7 @@ class _Stood(_Model):
     seconds: Seconds
     interruptions: Count = 0
     finished: bool = False
+    trials: Annotated[list[_Tried], Field(max_length=64)] = Field(default_factory=list)
 
 
 class _More(_Model):

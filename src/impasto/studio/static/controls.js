@@ -13,13 +13,13 @@ const LISTS = ['integers', 'numbers', 'texts'];
  * Make the controls of some fields. `changed(name, value, isFinal)` hears each change; `value` is undefined for the default.
  */
 export class Controls {
-  constructor({ fields, values, changed, reveal = null, isPlace = true }) {
-    Object.assign(this, { fields, values: { ...values }, changed, defaults: {} });
+  constructor({ kind, fields, values, changed, reveal = null }) {
+    Object.assign(this, { kind, fields, values: { ...values }, changed, defaults: {} });
     this.shown = new Map();
     for (const field of fields) {
-      const made = make(field, (value, isFinal) => this.#changed(field, value, isFinal));
+      const made = make(kind, field, (value, isFinal) => this.#changed(field, value, isFinal));
       this.shown.set(field.name, made);
-      if (isPlace) registerPlace(field.name, { place: made.error, control: made.control, reveal });
+      registerPlace(`${kind}.${field.name}`, { place: made.error, control: made.control, reveal });
     }
     this.show();
     onLanguage(() => this.show());
@@ -45,7 +45,7 @@ export class Controls {
     clearError(made.error, made.control);
     const wrong = problem(field, value);
     if (wrong) {
-      showErrorText(made.error, wrong.key, { name: label(field), ...wrong }, made.control);
+      showErrorText(made.error, wrong.key, { name: label(this.kind, field), ...wrong }, made.control);
       return;
     }
     const usual = this.defaults[field.name] ?? field.default;
@@ -73,18 +73,24 @@ export function problem(field, value) {
   return null;
 }
 
-const label = (field) => (hasText(`control.${field.name}`) ? t(`control.${field.name}`) : plain(field.name));
+const label = (kind, { name }) => {
+  const key = [`control.${kind}.${name}`, `control.${name}`].find(hasText);
+  return key ? t(key) : plain(name);
+};
 const plain = (name) => (name[0].toUpperCase() + name.slice(1)).replaceAll('_', ' ');
 const choice = (field, value) => {
   const key = `choice.${field.name}.${value}`;
   return hasText(key) ? t(key) : value;
 };
 
-function make(field, changed) {
+/** The help of the options names others as the command line does; here they are called as they are called here. */
+const here = (kind, help) => help.replace(/--([a-z][a-z-]*)/g, (_, flag) => `“${label(kind, { name: flag.replaceAll('-', '_') })}”`);
+
+function make(kind, field, changed) {
   const id = newId(`control-${field.name}`);
   const made = { error: errorPlace() };
   const help = h('p.help', { id: `${id}-help` });
-  Object.assign(made, input(field, id, changed));
+  Object.assign(made, input(kind, field, id, changed));
   set(made.control, 'aria-describedby', help.id);
   made.control.dataset.field = field.name;
   const name = made.isGroup ? h('span.name', { id: `${id}-name` }) : h('label.name', { for: id });
@@ -93,16 +99,17 @@ function make(field, changed) {
   made.element = h(`div.control.control-${field.kind}`, {}, head, made.body ?? made.control, help, made.error);
   const rename = made.words ?? (() => {});
   made.words = () => {
-    tell(name, label(field));
-    const translated = !isEnglish() && hasText(`help.${field.name}`);
-    tell(help, translated ? t(`help.${field.name}`) : field.help);
-    set(help, 'lang', isEnglish() || translated ? null : 'en');
+    tell(name, label(kind, field));
+    const key = [`help.${kind}.${field.name}`, `help.${field.name}`].find(hasText);
+    const isTranslated = !isEnglish() && key;
+    tell(help, isTranslated ? t(key) : here(kind, field.help));
+    set(help, 'lang', isEnglish() || isTranslated ? null : 'en');
     rename();
   };
   return made;
 }
 
-function input(field, id, changed) {
+function input(kind, field, id, changed) {
   if (field.kind === 'boolean') return toggle(id, changed);
   if (field.kind === 'choice') {
     return field.choices.length <= SEGMENTS_UP_TO ? segments(field, id, changed) : select(field, id, changed);
@@ -110,7 +117,7 @@ function input(field, id, changed) {
   if (LISTS.includes(field.kind)) return list(field, id, changed);
   if (field.kind === 'text') return text(id, changed);
   const isSlider = field.kind === 'number' && field.maximum !== null && field.maximum <= SLIDERS_UP_TO;
-  return isSlider ? slider(field, id, changed) : number(field, id, changed);
+  return isSlider ? slider(field, id, changed) : number(kind, field, id, changed);
 }
 
 function slider({ minimum, maximum, default: usual }, id, changed) {
@@ -153,7 +160,7 @@ function slider({ minimum, maximum, default: usual }, id, changed) {
   return { control, aside: h('span.value', {}, reset, shown), show };
 }
 
-function number(field, id, changed) {
+function number(kind, field, id, changed) {
   const step = field.kind === 'integer' ? 1 : 'any';
   const control = h('input', { type: 'number', id, step, inputmode: field.kind === 'integer' ? 'numeric' : 'decimal' });
   if (!field.zero && field.minimum !== null) set(control, 'min', field.minimum);
@@ -163,7 +170,7 @@ function number(field, id, changed) {
     if (document.activeElement !== control || Number(control.value) !== value) control.value = String(value);
     for (const each of quick) set(each, 'aria-pressed', String(Number(each.dataset.value) === value));
   };
-  const quick = field.name === 'size' ? [...SIZES, ...(field.zero ? [0] : [])].map((size) => quickSize(size, put)) : [];
+  const quick = field.name === 'size' ? [...SIZES, ...(field.zero ? [0] : [])].map((size) => quickSize(kind, size, put)) : [];
   function put(size) {
     control.value = String(size);
     changed(size, true);
@@ -173,8 +180,8 @@ function number(field, id, changed) {
   return { control, body: h('div.number', {}, control, quick), show };
 }
 
-function quickSize(size, put) {
-  const named = size ? { text: String(size) } : { t: 'control.size.photo' };
+function quickSize(kind, size, put) {
+  const named = size ? { text: String(size) } : { t: kind === 'tune' ? 'control.size.itself' : 'control.size.photo' };
   return h('button.chip', { type: 'button', 'data-value': size, 'aria-pressed': 'false', on: { click: () => put(size) }, ...named });
 }
 

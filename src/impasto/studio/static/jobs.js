@@ -8,8 +8,11 @@ const ENDED = ['done', 'failed', 'cancelled', 'paused'];
 
 export const jobs = new Map();
 const listeners = { job: new Set(), gone: new Set(), line: new Set() };
+const QUEUE_MS = { moved: 500, nearer: 5000 };
 let stream = null;
 let last = '';
+let asking = null;
+let askAt = Infinity;
 
 export const on = (what, listener) => {
   listeners[what].add(listener);
@@ -22,8 +25,23 @@ export function take(job) {
   const known = jobs.get(job.id);
   if (known && known.version > job.version) return known;
   jobs.set(job.id, job);
+  if (known && known.state !== job.state) askAfterTheQueue(QUEUE_MS.moved);
+  else if (job.state === 'running') askAfterTheQueue(QUEUE_MS.nearer);
   for (const listener of listeners.job) listener(job);
   return job;
+}
+
+/** What waits comes nearer while another job goes on, which is no event of its own. */
+function askAfterTheQueue(pause) {
+  const at = Date.now() + pause;
+  if (askAt <= at || ![...jobs.values()].some((job) => job.state === 'queued')) return;
+  clearTimeout(asking);
+  askAt = at;
+  asking = setTimeout(async () => {
+    askAt = Infinity;
+    const { items } = await get('/jobs?state=queued&limit=100').catch(() => ({ items: [] }));
+    items.forEach(take);
+  }, pause);
 }
 
 export function connect() {
@@ -40,6 +58,7 @@ export function connect() {
   stream.addEventListener('gone', (event) => {
     const gone = JSON.parse(event.data);
     if (gone.kind === 'job') jobs.delete(gone.id);
+    askAfterTheQueue(QUEUE_MS.moved);
     tellAll('gone', gone);
   });
   stream.addEventListener('error', () => {

@@ -75,7 +75,7 @@ function open() {
   chooseLayers();
   easel.masking(true);
   drawRing();
-  $('#mask-tools').scrollIntoView({ block: 'nearest' });
+  $('#board').scrollIntoView({ block: 'nearest' }); // what is drawn on; the tools come up from below
 }
 
 function close() {

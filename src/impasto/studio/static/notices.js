@@ -104,14 +104,21 @@ function describe(control, id, isWanted) {
 
 const places = new Map();
 
-/** Say where the errors of a field are shown: `place` is the element, `control` what caused it, `reveal` opens what hides it. */
+/**
+ * Say where the errors of a field are shown: `place` is the element, `control` what caused it, `reveal` opens what hides it.
+ * An option stands under its kind and its name, as `instant.color`: several kinds of jobs have options of the same name.
+ */
 export function registerPlace(field, { place, control = null, reveal = null }) {
   places.set(field, { place, control, reveal });
 }
 
-/** Show an error beside the control that caused it, or at a place of the caller's. */
-export function showWhere(error, fallback) {
-  const found = places.get(error.field) ?? places.get(fallback);
+/** Where the options of a kind of job stand. */
+const PANELS = { instant: ['instant'], paint: ['paint', 'run'], refine: ['refine', 'instant', 'run'], tune: ['tune'] };
+
+/** Show an error beside the control that caused it, or at a place of the caller's; `kind` is that of the job. */
+export function showWhere(error, fallback = null, kind = 'paint') {
+  const names = [...PANELS[kind].map((panel) => `${panel}.${error.field}`), error.field, fallback];
+  const found = names.map((name) => places.get(name)).find((each) => each && (each.reveal || each.place.parentElement.checkVisibility()));
   if (!found) return;
   found.reveal?.();
   showError(found.place, error, found.control);

@@ -12,6 +12,7 @@ import { duration, onLanguage, t } from './texts.js';
 
 let spoken = '';
 let isAsking = false;
+let going = ''; // id of the job that was last seen going on
 /** What was asked of a running job and not yet done; the state changes with its next step. */
 const asked = new Map();
 
@@ -42,7 +43,7 @@ async function begin() {
       $('#painting').scrollIntoView({ block: 'nearest' });
     }
   } catch (error) {
-    showWhere(error, 'paint');
+    showWhere(error, 'paint', state.method);
   } finally {
     isAsking = false;
     set($('#paint'), 'aria-busy', null);
@@ -89,7 +90,11 @@ function show(job) {
   if (picture) easel.put('painting', picture);
   const place = $('#painting-error');
   place.hidden = job.state !== 'failed';
-  if (job.state === 'failed') showError(place, job.error);
+  if (job.state === 'failed') {
+    showError(place, job.error);
+    if (going === job.id && job.error.field) showWhere(job.error, null, job.kind); // beside the control that caused it, too
+  }
+  going = jobs.hasEnded(job) ? '' : job.id;
   const names = buttons(job).map(([name]) => name).join();
   if ($('#painting-buttons').dataset.names !== names) drawButtons(job, names);
   announce(job, share);

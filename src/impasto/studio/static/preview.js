@@ -42,7 +42,7 @@ async function paint(edge) {
   const most = size ? Math.min(size, edge) : edge;
   const isFirst = edge === SMALL;
   if (isFirst) {
-    clearWhere('preview', ...Object.keys(asked.options), 'styles', 'masks', 'protect');
+    clearWhere('preview', ...Object.keys(asked.options).map((name) => `instant.${name}`), 'styles', 'masks', 'protect');
     easel.status(facts.status?.ready === false ? 'preview.waking' : 'preview.painting');
     if (easel.view !== 'instant') easel.look('instant');
   }
@@ -62,6 +62,6 @@ async function paint(edge) {
     if (wasAborted(error) || signal.aborted) return;
     easel.status('');
     if (error.code === 'busy') timer = setTimeout(() => paint(edge), 1000 * (Number(error.retry) || 2));
-    showWhere(error, 'preview');
+    showWhere(error, 'preview', 'instant');
   }
 }

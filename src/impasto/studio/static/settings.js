@@ -45,7 +45,7 @@ function place(kind, fields, basic, more) {
     change('options', {}, { kind, isFinal });
     showResets();
   };
-  const controls = new Controls({ fields, values: state.options[kind], changed, reveal });
+  const controls = new Controls({ kind, fields, values: state.options[kind], changed, reveal });
   panels[kind] = { controls, element: $(basic) };
   const first = (field) => field.basic && kind !== 'run';
   // What changes the picture at once comes before how large it is.

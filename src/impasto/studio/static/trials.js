@@ -4,7 +4,7 @@ import { order } from './api.js';
 import { Controls } from './controls.js';
 import { $, openDialog, say, set } from './dom.js';
 import * as jobs from './jobs.js';
-import { clearError, notice, showError, showErrorText } from './notices.js';
+import { clearAll, clearError, notice, registerPlace, showError, showErrorText, showWhere } from './notices.js';
 import { words } from './painting.js';
 import { showResult } from './result.js';
 import { change, fieldsOf, on, state } from './state.js';
@@ -19,10 +19,12 @@ export function setUpTrials() {
     state.options = { ...state.options, tune: options };
     change('options', {}, { kind: 'tune', isFinal: true });
   };
-  const controls = new Controls({ fields: fieldsOf('tune'), values: state.options.tune, changed, isPlace: false });
+  const reveal = () => set($('#tune-more').closest('details'), 'open', '');
+  const controls = new Controls({ kind: 'tune', fields: fieldsOf('tune'), values: state.options.tune, changed, reveal });
   $('#tune-basic').append(...controls.elements((field) => field.basic && field.name !== 'size'));
   $('#tune-more').append(...controls.elements((field) => !field.basic || field.name === 'size'));
   on('options', ({ whole }) => whole && controls.show({ values: state.options.tune }));
+  registerPlace('tune', { place: $('#tune-error') });
   $('#tune-open').addEventListener('click', open);
   $('#tune-start').addEventListener('click', begin);
   $('#tune-stop').addEventListener('click', () => tried && jobs.stop(tried, 'finish').catch(failed));
@@ -40,7 +42,7 @@ function open() {
 }
 
 async function begin() {
-  clearError($('#tune-error'));
+  clearAll();
   set($('#tune-start'), 'disabled', true);
   try {
     const styles = state.styles.slice(0, 1).map((each) => each.id);
@@ -54,7 +56,7 @@ async function begin() {
 
 function failed(error) {
   set($('#tune-start'), 'disabled', null);
-  showError($('#tune-error'), error);
+  showWhere(error, 'tune', 'tune');
 }
 
 function show(job) {
