@@ -132,8 +132,8 @@ def painted_pastiche(
     size = planned_size(photo, options)
     working = _working_size(size, options)
     check_memory(working, painter.device, is_colored=options.color != "style")
-    small, parts = replace(photo, image=resize(photo.image, size)), style_parts(styles, masking)
-    toned, seen = prepared(*in_proof(small, parts, options), options)
+    small, parts = in_proof(replace(photo, image=resize(photo.image, size)), style_parts(styles, masking), options)
+    toned, seen = prepared(small, parts, options)
     edge_px = max(working) * min(options.stroke, _BROADEST)
     manners = [painter.manner(style, edge_px=edge_px) for style in seen]
     if masking.style_masks:
