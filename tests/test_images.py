@@ -672,6 +672,12 @@ def test_check_writable_says_no_before_long_work(tmp_path: Path) -> None:
         images.check_writable(tmp_path / "folder.png")
 
 
+def test_check_writable_finds_a_name_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(ImageFileError, match="File name too long"):
+        images.check_writable(tmp_path / f"{'a' * 300}.png")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_check_writable_finds_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")

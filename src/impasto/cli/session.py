@@ -332,6 +332,8 @@ def check_record_writable(path: Path) -> None:
     if os.path.isdir(path):
         raise ImageFileError(f"record '{path}' cannot be written: it is a folder; give the name of a file")
     with _written(path) as part:
+        with suppress(FileNotFoundError):
+            path.stat()  # whose own name may be too long, where the trial's is not
         part.touch()
 
 

@@ -131,6 +131,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     target = _target(path)
     trial = _beside(target)
     try:
+        with suppress(FileNotFoundError):
+            target.stat()  # whose own name may be too long, where the trial's is not
         trial.touch(exist_ok=False)
     except OSError as error:
         raise _cannot_write(path, error) from error
