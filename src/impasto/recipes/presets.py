@@ -93,7 +93,7 @@ def _published(preset: str, **constants: Any) -> PaintOptions:
 
 FULL_NETWORK: dict[str, Any] = {
     "steps": 66,
-    "content_weight": 0.26,
+    "content_weight": 0.25,
     "structure_weight": 0.035,
     "betas": (0.94, 0.94),
     "margin": 0.0,
