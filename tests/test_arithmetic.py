@@ -3,6 +3,7 @@
 import builtins
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,6 +113,21 @@ def test_the_memory_of_this_machine_is_known() -> None:
 def test_the_memory_of_a_gpu_is_what_is_free_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 10))
     assert available_memory(torch.device("cuda")) == 5
+
+
+@pytest.mark.parametrize(("limit", "free"), [("3000", 1500), ("1000", 0), ("max", None), ("9223372036854771712", None)])
+def test_a_container_has_no_more_than_its_limit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, free: int | None
+) -> None:
+    whole = available_memory(CPU)
+    if whole is None or not os.path.exists("/proc/meminfo"):
+        pytest.skip("only Linux says what is free")
+    for name, text in (("max", limit), ("current", "2000"), ("stat", "anon 1400\ninactive_file 500\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    monkeypatch.setattr("impasto.arithmetic._CGROUPS", ((tmp_path, "memory.max", "memory.current", "inactive_file"),))
+    found = available_memory(CPU)
+    assert found is not None
+    assert found > 2**20 if free is None else found == free
 
 
 def test_without_proc_half_of_what_is_built_in_is_taken_for_free(monkeypatch: pytest.MonkeyPatch) -> None:

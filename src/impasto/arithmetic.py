@@ -1,7 +1,9 @@
 """Where the arithmetic runs and how precisely: the device, bfloat16 where it helps and is safe, how much memory there is."""
 
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -10,6 +12,12 @@ from impasto.encoders.vgg import Vgg
 from impasto.errors import OptionError
 from impasto.options import Device, Run
 from impasto.tensors import Features, Image
+
+_CGROUPS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Where the second and the first version of Linux's control groups tell the limit, what is used, and what of it are files."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +109,22 @@ def available_memory(device: torch.device) -> int | None:
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             found = next(line for line in lines if line.startswith("MemAvailable"))
-        return int(found.split()[1]) * 1024
+        return min(int(found.split()[1]) * 1024, _left_in_container())
     except (OSError, StopIteration):
         pass
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def _left_in_container() -> int:
+    """Return the bytes that the limit of a container leaves, files kept in memory counted as free; without a limit, no end."""
+    for folder, limit, used, kept in _CGROUPS:
+        try:
+            most, now = (int((folder / name).read_text()) for name in (limit, used))
+            facts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            return max(0, most - now + int(facts[kept]))
+        except (OSError, ValueError, KeyError):  # "max" is no number: no limit
+            continue
+    return sys.maxsize
