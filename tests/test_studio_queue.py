@@ -227,6 +227,17 @@ def test_a_job_whose_worker_vanishes_twice_fails_in_a_sentence(rig: Rig, hasty: 
     assert "the worker ended unexpectedly" in json.loads(found["error"])["message"]
 
 
+def test_a_job_that_gets_further_each_time_goes_on_however_often_its_worker_vanishes(rig: Rig, hasty: None) -> None:
+    job = rig.submit()
+    for done in range(1, 4):
+        assignment = rig.worker()
+        assignment.say("stood", stood={**STOOD, "done": done}, stand=rig.file(assignment, "stand", ARRAY))
+        assert pieces.comes_true(lambda done=done: f'"done": {done}' in (rig.jobs.get(job)["stood"] or ""))
+        rig.vanish(assignment)
+        assert pieces.comes_true(lambda done=done: rig.jobs.get(job)["attempts"] == done + 1)
+    assert rig.jobs.get(job)["error"] is None
+
+
 def test_a_line_that_was_lost_counts_as_a_worker_that_was_lost(rig: Rig) -> None:
     job, assignment = rig.submit(), rig.worker()
     assert pieces.comes_true(lambda: not rig.broker.redis.exists(rig.broker.key(assignment.token, "line", 0)))

@@ -43,7 +43,7 @@ class Dispatcher(threading.Thread):
         self._order, self._result = order, result
         self._wake, self._is_over = threading.Event(), threading.Event()
         self._away: dict[Attempt, threading.Thread] = {}
-        self._lost_once: set[str] = set()
+        self._lost_at: dict[str, str | None] = {}
 
     def wake(self) -> None:
         """Tell that there may be a job."""
@@ -103,7 +103,7 @@ class Dispatcher(threading.Thread):
         identity = job["id"]
         try:
             self._paint(job, attempt)
-            self._lost_once.discard(identity)
+            self._lost_at.pop(identity, None)
         except LostError as error:
             self._lost(identity, str(error))
         except CallError as error:
@@ -205,13 +205,14 @@ class Dispatcher(threading.Thread):
             self._jobs.put_back(identity)
 
     def _lost(self, identity: str, why: str) -> None:
-        """Put a job back whose worker vanished: once, as the picture may be what ends workers."""
+        """Put a job back whose worker vanished; not twice at the same place, as the picture may be what ends workers."""
         _LOG.warning("job %s: its worker is gone (%s)", identity, why)
-        if identity not in self._lost_once:
-            self._lost_once.add(identity)
+        stood = self._jobs.get(identity)["stood"]
+        if identity not in self._lost_at or stood != self._lost_at[identity]:
+            self._lost_at[identity] = stood
             self._put_back(identity)
             return
-        self._lost_once.discard(identity)
+        del self._lost_at[identity]
         sentence = f"the worker ended unexpectedly ({why}); try again, or another picture"
         self._jobs.fail(identity, CallError("worker", sentence).shown())
 
