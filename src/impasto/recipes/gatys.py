@@ -135,7 +135,6 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     arithmetic = choose_arithmetic(run, encoder, full_precision=options.optimizer == "lbfgs")
     size = fitted_size(content.size, options.size)
     content, styles = in_proof(content, styles, options)
-    content, styles = in_proof(content, styles, options)
     coloring = coloring_of(content, styles, options, arithmetic.device)
     content, styles = prepared(content, styles, options)
     margin = min(round(options.margin * max(size)), min(size) - 1)  # no wider than what it mirrors
