@@ -145,7 +145,7 @@ class PaintOptions:
     """Steps that lbfgs remembers, 1 to 1000; each takes memory of two pictures."""
 
     steps: int = 31
-    """Optimisation steps at the last size; 66 under another encoder than vgg19-slim."""
+    """Optimisation steps at the last size; 63 under another encoder than vgg19-slim."""
 
     step_growth: float = 1.3
     """Steps at each coarser size, in those of the next finer one; 1: as many at every size. Coarse steps cost little."""

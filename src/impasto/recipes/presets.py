@@ -92,7 +92,7 @@ def _published(preset: str, **constants: Any) -> PaintOptions:
 
 
 FULL_NETWORK: dict[str, Any] = {
-    "steps": 66,
+    "steps": 63,
     "content_weight": 0.25,
     "structure_weight": 0.035,
     "betas": (0.94, 0.94),
