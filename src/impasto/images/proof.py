@@ -31,7 +31,7 @@ def proofed(image: Image, profile: str) -> Image:
     Raises:
         ImageFileError: the profile is missing, damaged, or does not say which of its colours is which.
     """
-    data = profile_bytes(profile)
+    data = _profile_bytes(profile)
     srgb = PIL.ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
     try:
         shown = PIL.ImageCms.ImageCmsProfile(io.BytesIO(data))
@@ -45,18 +45,13 @@ def proofed(image: Image, profile: str) -> Image:
     return pixels.contiguous().to(image)
 
 
-def profile_bytes(profile: str) -> bytes:
-    """Read a profile.
-
-    Raises:
-        ImageFileError: there is no such file, or it is none.
-    """
+def _profile_bytes(profile: str) -> bytes:
     path = Path(profile)
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise ImageFileError(f"'{path.name}' is too large for an ICC profile; give a file that ends in .icc or .icm")
-        return path.read_bytes()
+        size = path.stat().st_size
+        data = path.read_bytes() if size <= _LARGEST_BYTES else b""
     except OSError as error:
-        if isinstance(error, ImageFileError):
-            raise
         raise ImageFileError(f"the ICC profile {profile!r} cannot be read; check its name and folder") from error
+    if size > _LARGEST_BYTES:
+        raise ImageFileError(f"'{path.name}' is too large for an ICC profile; give a file that ends in .icc or .icm")
+    return data
