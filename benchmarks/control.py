@@ -38,7 +38,7 @@ _DIAGONAL = 8
 
 def stepper(easel: Easel, size: tuple[int, int]) -> Iterator[object]:
     """Paint at one size without end."""
-    descent = Descent(betas=easel.options.betas, learning_rate=easel.options.learning_rate)
+    descent = Descent(easel.options.optimizer, easel.options.learning_rate, easel.options.betas)
     encode = partial(easel.arithmetic.encode, easel.encoder)
     start = images.resize(easel.content, size)
     return optimize(objectives.objective_at(easel, size), start, 1_000_000, encode=encode, descent=descent)

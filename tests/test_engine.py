@@ -4,9 +4,9 @@ import math
 import subprocess
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import impasto.engine
-from impasto.adam import Adam
+from impasto.adam import Adam, MultigridAdam
 from impasto.encoders import Vgg
 from impasto.engine import (
     Average,
@@ -77,10 +77,10 @@ class Broken(Loss):
 # ---------------------------------------------------------------------------------------------------- descending
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "rmsprop"])
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
 @pytest.mark.parametrize("canvas", ["pixels", "soft-chroma", "laplacian"])
 def test_the_loss_falls_with_every_optimizer_on_every_canvas(optimizer: Optimizer, canvas: Canvas) -> None:
-    rate = {"adam": 0.05, "lbfgs": 1.0, "rmsprop": 0.005}[optimizer]
+    rate = {"adam": 0.05, "multigrid-adam": 0.03, "lbfgs": 1.0, "rmsprop": 0.005}[optimizer]
     descent = replace(PLAIN, optimizer=optimizer, canvas=canvas, learning_rate=rate)
     steps = list(optimize(towards(picture(1)), picture(0), 20, encode=encode, descent=descent))
     assert [step.number for step in steps] == list(range(1, 21))
@@ -162,12 +162,12 @@ def test_the_step_length_rises_stays_and_falls() -> None:
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, 1e6])
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("optimizer", ["adam", "multigrid-adam", "lbfgs"])
 def test_a_loss_that_goes_wrong_halves_the_step_and_goes_on_from_the_last_good_picture(
     wrong: float, optimizer: Optimizer
 ) -> None:
     descent = replace(PLAIN, optimizer=optimizer, learning_rate=0.02, canvas="soft-chroma")
-    evaluation = 3 if optimizer == "adam" else 7  # L-BFGS evaluates more often than it steps
+    evaluation = 7 if optimizer == "lbfgs" else 3  # L-BFGS evaluates more often than it steps
     steps = list(optimize(1 * Broken({evaluation: wrong}), picture(), 12, encode=encode, descent=descent))
     (bad,) = [number for number, step in enumerate(steps) if step.note]
     assert "went back to the last good picture and halved the step to 0.01" in steps[bad].note
@@ -438,6 +438,36 @@ def test_adam_leaves_alone_what_has_no_gradient() -> None:
     assert moved.tolist() == pytest.approx([0.9, 0.9])
     adam.zero_grad()
     assert moved.grad is None
+
+
+def moved(kind: type[Adam], gradients: Sequence[Tensor]) -> Tensor:
+    """Let an optimizer follow gradients from a plane of zeros."""
+    plane = torch.zeros_like(gradients[0], requires_grad=True)
+    adam = kind([plane], lr=1.0, betas=(0.9, 0.9))
+    for gradient in gradients:
+        plane.grad = gradient
+        adam.step(lambda: torch.zeros(()))
+    return plane.detach()
+
+
+def test_multigrid_adam_moves_an_area_together_where_its_pixels_disagree() -> None:
+    random = torch.Generator().manual_seed(0)
+    gradients = [1 + 10 * torch.randn(1, 1, 64, 64, generator=random) for _ in range(20)]
+    pixels, grids = float(moved(Adam, gradients).mean()), float(moved(MultigridAdam, gradients).mean())
+    assert grids < 5 * pixels < 0
+
+
+def test_multigrid_adam_is_adam_with_nesterovs_momentum_where_coarse_grids_see_nothing() -> None:
+    checks = 2.0 * ((torch.arange(32)[:, None] + torch.arange(32)) % 2) - 1
+    first = moved(MultigridAdam, [3 * checks[None, None]])
+    torch.testing.assert_close(first[0, 0], -(1 + 0.9 / 1.9) * checks)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 70), (16, 5), (33, 17)])
+def test_multigrid_adam_moves_planes_of_any_size(height: int, width: int) -> None:
+    found = moved(MultigridAdam, [torch.ones(1, 2, height, width)] * 3)
+    assert found.shape == (1, 2, height, width)
+    assert bool((found < 0).all())
 
 
 def test_painting_loads_no_compiler() -> None:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.adam import Adam
+from impasto.adam import Adam, MultigridAdam
 from impasto.canvas import to_image, to_planes
 from impasto.images import resize
 from impasto.losses import PIXELS, Objective
@@ -34,7 +34,7 @@ _EXPLOSION = 100.0
 class Descent:
     """How to descend: the optimizer and its numbers, out of the options of a recipe."""
 
-    optimizer: Optimizer = "adam"
+    optimizer: Optimizer = "multigrid-adam"
     learning_rate: float = 0.02
     betas: tuple[float, float] = (0.9, 0.99)
     history: int = 20
@@ -270,8 +270,9 @@ def take_step(
 
 def make_optimizer(planes: Planes, descent: Descent) -> Adam | torch.optim.Optimizer:
     """Make the optimizer that a descent names."""
-    if descent.optimizer == "adam":
-        return Adam(planes, lr=descent.learning_rate, betas=descent.betas)
+    if descent.optimizer in ("adam", "multigrid-adam"):
+        kind = Adam if descent.optimizer == "adam" else MultigridAdam
+        return kind(planes, lr=descent.learning_rate, betas=descent.betas)
     if descent.optimizer == "rmsprop":
         return torch.optim.RMSprop(planes, lr=descent.learning_rate)
     return torch.optim.LBFGS(

@@ -20,7 +20,7 @@ StyleStatistics = Literal[
 ]
 ContentComparison = Literal["features", "self-similarity"]
 Recipe = Literal["paint", "nnst", "strotss"]
-Optimizer = Literal["adam", "lbfgs", "rmsprop"]
+Optimizer = Literal["multigrid-adam", "adam", "lbfgs", "rmsprop"]
 Decay = Literal["last", "each", "never"]
 Pooling = Literal["max", "average", "l2", "plain-average"]
 Border = Literal["mixed", "replicate", "reflect", "zero"]
@@ -138,14 +138,14 @@ class PaintOptions:
     init_noise: float = 0.5
     """Share of noise where --init is blend, 0 to 1."""
 
-    optimizer: Optimizer = "adam"
-    """adam (quick, any precision), lbfgs (full precision, more memory) or rmsprop (what STROTSS takes)."""
+    optimizer: Optimizer = "multigrid-adam"
+    """multigrid-adam (moves areas as well as pixels), adam, lbfgs (full precision, more memory) or rmsprop (STROTSS's)."""
 
     lbfgs_history: int = 20
     """Steps that lbfgs remembers, 1 to 1000; each takes memory of two pictures."""
 
     steps: int = 31
-    """Optimisation steps at the last size; 63 under another encoder than vgg19-slim."""
+    """Optimisation steps at the last size; 54 under another encoder than vgg19-slim."""
 
     step_growth: float = 1.3
     """Steps at each coarser size, in those of the next finer one; 1: as many at every size. Coarse steps cost little."""
@@ -153,11 +153,11 @@ class PaintOptions:
     first_steps: int = 0
     """Optimisation steps at the first, coarsest size; 0: what --steps and --step-growth come to."""
 
-    learning_rate: float = 0.03
-    """Step length of the optimizer; for adam in units of the pixel range 0 to 1."""
+    learning_rate: float = 0.018
+    """Step length of the optimizer; for both adams in units of the pixel range 0 to 1."""
 
     betas: tuple[float, float] = (0.9, 0.9)
-    """Adam's two decay rates, each from 0 up to below 1; 0.94,0.94 under another encoder than vgg19-slim."""
+    """Adam's two decay rates, each from 0 up to below 1."""
 
     averaging: float = 0.9
     """Decay of the running average of the picture that becomes the result, 0 (none) up to below 1."""

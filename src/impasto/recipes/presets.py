@@ -92,10 +92,9 @@ def _published(preset: str, **constants: Any) -> PaintOptions:
 
 
 FULL_NETWORK: dict[str, Any] = {
-    "steps": 63,
-    "content_weight": 0.25,
+    "steps": 54,
+    "content_weight": 0.26,
     "structure_weight": 0.035,
-    "betas": (0.94, 0.94),
     "margin": 0.0,
 }
 """What suits the full network in the place of the slim one: it follows longer and paints corners without a margin."""
@@ -237,6 +236,7 @@ RECIPES: dict[str, PaintOptions] = {
         content_weight=0.75,
         style_layers=tuple(layer for layer in _RELU if layer[4] in "1234" and layer[6] != "4"),
         steps=45,
+        optimizer="adam",
         learning_rate=0.008,
         betas=(0.9, 0.999),
         smoothness_weight=0.3,
