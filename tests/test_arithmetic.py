@@ -1,16 +1,13 @@
 """Arithmetic: the device and the precision that are chosen, and what memory there is."""
 
-import builtins
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from impasto import arithmetic
-from impasto.arithmetic import Arithmetic, available_memory, bf16_agrees, choose_arithmetic, choose_device, has_fast_bf16
+from impasto.arithmetic import Arithmetic, bf16_agrees, choose_arithmetic, choose_device, has_fast_bf16
 from impasto.encoders import Vgg
 from impasto.errors import OptionError
 from impasto.options import Run
@@ -100,42 +97,3 @@ def test_a_gradient_comes_back_to_the_picture_in_float32(narrow: Callable[..., V
     found["relu3_1"].float().sum().backward()
     assert photo.grad is not None
     assert photo.grad.dtype == torch.float32
-
-
-# ---------------------------------------------------------------------------------------------------- memory
-
-
-def test_the_memory_of_this_machine_is_known() -> None:
-    free = available_memory(CPU)
-    assert free is None or free > 2**20
-
-
-def test_the_memory_of_a_gpu_is_what_is_free_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 10))
-    assert available_memory(torch.device("cuda")) == 5
-
-
-@pytest.mark.parametrize(("limit", "free"), [("3000", 1500), ("1000", 0), ("max", None), ("9223372036854771712", None)])
-def test_a_container_has_no_more_than_its_limit(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, free: int | None
-) -> None:
-    whole = available_memory(CPU)
-    if whole is None or not os.path.exists("/proc/meminfo"):
-        pytest.skip("only Linux says what is free")
-    for name, text in (("max", limit), ("current", "2000"), ("stat", "anon 1400\ninactive_file 500\n")):
-        (tmp_path / f"memory.{name}").write_text(text)
-    monkeypatch.setattr("impasto.arithmetic._CGROUPS", ((tmp_path, "memory.max", "memory.current", "inactive_file"),))
-    found = available_memory(CPU)
-    assert found is not None
-    assert found > 2**20 if free is None else found == free
-
-
-def test_without_proc_half_of_what_is_built_in_is_taken_for_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*args: Any, **options: Any) -> Any:
-        raise FileNotFoundError
-
-    monkeypatch.setattr(builtins, "open", missing)
-    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}[name], raising=False)
-    assert available_memory(CPU) == 4096 * 500
-    monkeypatch.delattr(os, "sysconf")
-    assert available_memory(CPU) is None

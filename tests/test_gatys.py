@@ -540,8 +540,9 @@ def test_painting_needs_a_style(content: Picture, options: PaintOptions) -> None
 
 
 def test_weights_that_cancel_each_other_are_refused(content: Picture, style: Picture, options: PaintOptions) -> None:
-    with pytest.raises(OptionError, match="their sum must be above 0"):
-        last_of(content, [style, style], options.changed(style_weights=(1.0, -1.0)))
+    for weights in ((1.0, -1.0), (1.0, -3.0)):
+        with pytest.raises(OptionError, match=r"--style-weights .* their sum must be above 0"):  # before anything is painted
+            set_up(content, [style, style], options.changed(style_weights=weights), EXACT)
 
 
 def test_files_that_are_not_what_they_should_be_are_refused(

@@ -16,9 +16,9 @@ from torch import Tensor
 
 import impasto
 from impasto import images
-from impasto.arithmetic import available_memory
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError
 from impasto.images import Picture
+from impasto.memory import available_memory
 from impasto.networks.compiled import openvino_is_there
 from impasto.options import InstantOptions, Run
 from impasto.pastiche import Pastiche

@@ -1,7 +1,8 @@
 """The front door: pictures in any form and options by name in, a pastiche and its record out, and the record in again."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import impasto
 import impasto.recipes.painting
 from impasto import images
 from impasto.encoders import Vgg
+from impasto.engine import Step
 from impasto.errors import ImageFileError, OptionError, ShapeError
 from impasto.options import Run
+from impasto.recipes.easel import Easel
 from impasto.recipes.painting import finished, options_of, paint, read_content, read_style, read_styles, steps
 from impasto.recipes.presets import paint_options
 from impasto.stats import moments
@@ -49,6 +52,20 @@ def named(style: Tensor) -> NamedStyle:
 
 
 # ---------------------------------------------------------------------------------------------------- painting
+
+
+def test_what_happened_on_the_way_is_in_the_record(
+    photo: Tensor, style: Tensor, brief: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "notes" not in paint(photo, style, run=EXACT, **brief).record
+    calm = impasto.recipes.painting.paint_on
+
+    def troubled(easel: Easel) -> Iterator[Step]:
+        for step in calm(easel):
+            yield replace(step, note="halved the step") if step.number == 2 else step
+
+    monkeypatch.setattr(impasto.recipes.painting, "paint_on", troubled)
+    assert paint(photo, style, run=EXACT, **brief).record["notes"] == ["halved the step"]
 
 
 def test_painting_gives_a_picture_and_its_record(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import cast
 
 import PIL.Image
+import torch
 
 from impasto.errors import ImageFileError, ImpastoError, OptionError, ResourceError
+from impasto.memory import available_memory
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 """Pillow's names of the formats that are read; HEIC comes with the extra ``impasto[heic]``."""
 
+_BYTES_PER_PIXEL = 26
+"""What reading takes at its peak, measured on pictures of 24 megapixels: 21 (grey TIFF) to 26 (PNG, a JPEG to be turned)."""
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
 _WARNINGS = threading.Lock()  # catching warnings changes the whole interpreter for a moment: one thread at a time
 
@@ -128,10 +132,17 @@ def check_area(size: tuple[int, int], max_pixels: int, name: str) -> None:
 
     Raises:
         ImageFileError: more pixels than allowed.
+        ResourceError: more than the free memory can take.
     """
     width, height = size
     if width * height > max_pixels:
         raise ImageFileError(
             f"'{name}' is {width} x {height} = {width * height / 1e6:,.0f} megapixels, more than the {max_pixels / 1e6:,.0f} "
             "that are allowed; make it smaller first, or in Python raise max_pixels of impasto.read"
+        )
+    needed, free = _BYTES_PER_PIXEL * width * height, available_memory(torch.device("cpu"))
+    if free is not None and needed > free:
+        raise ResourceError(
+            f"'{name}' is {width} x {height} = {width * height / 1e6:,.0f} megapixels, which take {needed / 2**30:.1f} GiB to "
+            f"read, and {free / 2**30:.1f} GiB are free; make it smaller first, or close other programs"
         )

@@ -5,12 +5,13 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 
-from impasto.arithmetic import Arithmetic, available_memory
+from impasto.arithmetic import Arithmetic
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.vgg import BLOCKS
 from impasto.engine import Size
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError, nearest_name
 from impasto.images import Picture, fitted_size
+from impasto.memory import available_memory
 from impasto.options import INITS, PaintOptions
 from impasto.recipes.starts import SMALLEST_SIDE, Style
 from impasto.styles import NamedStyle
@@ -18,7 +19,7 @@ from impasto.styles import NamedStyle
 _FEWEST_PIXELS = 8
 
 
-def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOptions) -> None:
+def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOptions, *, is_masked: bool) -> None:
     """Raise unless there is something to paint: a photo wide enough, a style or more, and a weight for each."""
     check_enough_pixels("content", content, "photo")
     height, width = fitted_size(content.size, options.size)
@@ -33,6 +34,11 @@ def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOpti
     if options.style_weights and len(options.style_weights) != len(styles):
         raise OptionError(
             f"--style-weights has {len(options.style_weights)} values for {len(styles)} styles; give one for each style"
+        )
+    total = sum(options.style_weights)
+    if options.style_weights and not is_masked and total <= 0:
+        raise OptionError(
+            f"--style-weights {list(options.style_weights)} sum to {total:g}; their sum must be above 0: enlarge a positive one"
         )
     for style in styles:
         if isinstance(style, Picture):

@@ -126,7 +126,7 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
         ImageFileError, WeightsError: a starting picture or an encoder that cannot be read.
         ResourceError: more memory than there is; the sentence says which size would fit.
     """
-    check_pictures(content, styles, options)
+    check_pictures(content, styles, options, is_masked=masking is not NO_MASKS)
     check_colors(styles, options)
     encoder = load_encoder(options.encoder, pooling=options.pooling, border=options.border)
     check_layers(encoder, options)

@@ -20,13 +20,13 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import fmin_l_bfgs_b
 
-from impasto.arithmetic import available_memory
 from impasto.color import with_colors_of
 from impasto.encoders.vgg import FULL_WIDTHS
 from impasto.engine import Size, Step
 from impasto.errors import OptionError, ResourceError, ShapeError, WeightsError
 from impasto.images import Picture, resize
 from impasto.losses import PIXELS, Objective
+from impasto.memory import available_memory
 from impasto.options import PaintOptions, Run
 from impasto.pastiche import Pastiche, Record, new_record
 from impasto.picture_losses import luminance_of

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
-from impasto.arithmetic import available_memory
 from impasto.errors import OptionError, ResourceError, ShapeError
 from impasto.images import Picture, fitted_size
+from impasto.memory import available_memory
 from impasto.options import InstantOptions
 from impasto.recipes.coloring import check_colors
 from impasto.recipes.instant_painter import LARGEST_WHOLE_PX

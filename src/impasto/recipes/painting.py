@@ -1,7 +1,6 @@
 """The painter's front door: pictures in any form and options by name in, steps or a pastiche out."""
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -62,8 +61,10 @@ def paint(
     masking = read_masking(masks, photo, styles)
     easel = gatys.set_up(photo, styles, chosen, run, masking)
     record = new_record(photo, styles, chosen, run, easel.encoder.sha256) | masking.record | color_record(chosen)
-    last = deque(paint_on(easel), maxlen=1).pop()  # there is one: every size has a step at the least
-    return finished(photo, last, with_progress(record, last))
+    notes = []
+    for step in paint_on(easel):  # there is one: every size has a step at the least
+        notes += [step.note] if step.note else []
+    return finished(photo, step, with_progress(record, step) | ({"notes": notes} if notes else {}))
 
 
 def steps(

@@ -1,0 +1,41 @@
+"""How much memory is free, here and on a device."""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+_CGROUPS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Where the second and the first version of Linux's control groups tell the limit, what is used, and what of it are files."""
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Return the bytes of memory that are free on a device, or None where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = next(line for line in lines if line.startswith("MemAvailable"))
+        return min(int(found.split()[1]) * 1024, _left_in_container())
+    except (OSError, StopIteration):
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _left_in_container() -> int:
+    """Return the bytes that the limit of a container leaves, files kept in memory counted as free; without a limit, no end."""
+    for folder, limit, used, kept in _CGROUPS:
+        try:
+            most, now = (int((folder / name).read_text()) for name in (limit, used))
+            facts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            return max(0, most - now + int(facts[kept]))
+        except (OSError, ValueError, KeyError):  # "max" is no number: no limit
+            continue
+    return sys.maxsize

@@ -1,0 +1,63 @@
+"""How much memory is free, whatever the system tells of it."""
+
+import builtins
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import impasto
+from impasto.errors import ResourceError
+from impasto.images import files
+from impasto.memory import available_memory
+
+CPU = torch.device("cpu")
+
+
+def test_the_memory_of_this_machine_is_known() -> None:
+    free = available_memory(CPU)
+    assert free is None or free > 2**20
+
+
+def test_the_memory_of_a_gpu_is_what_is_free_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 10))
+    assert available_memory(torch.device("cuda")) == 5
+
+
+@pytest.mark.parametrize(("limit", "free"), [("3000", 1500), ("1000", 0), ("max", None), ("9223372036854771712", None)])
+def test_a_container_has_no_more_than_its_limit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, free: int | None
+) -> None:
+    whole = available_memory(CPU)
+    if whole is None or not os.path.exists("/proc/meminfo"):
+        pytest.skip("only Linux says what is free")
+    for name, text in (("max", limit), ("current", "2000"), ("stat", "anon 1400\ninactive_file 500\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    monkeypatch.setattr("impasto.memory._CGROUPS", ((tmp_path, "memory.max", "memory.current", "inactive_file"),))
+    found = available_memory(CPU)
+    assert found is not None
+    assert found > 2**20 if free is None else found == free
+
+
+def test_without_proc_half_of_what_is_built_in_is_taken_for_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*args: Any, **options: Any) -> Any:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(builtins, "open", missing)
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}[name], raising=False)
+    assert available_memory(CPU) == 4096 * 500
+    monkeypatch.delattr(os, "sysconf")
+    assert available_memory(CPU) is None
+
+
+def test_a_picture_that_would_not_fit_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.zeros((100, 200, 3), np.uint8)
+    assert impasto.read(picture).size == (100, 200)
+    monkeypatch.setattr(files, "available_memory", lambda device: 26 * 20_000 - 1)
+    with pytest.raises(ResourceError, match=r"200 x 100 .* take .* to read, and .* free; make it"):
+        impasto.read(picture)
+    monkeypatch.setattr(files, "available_memory", lambda device: None)
+    assert impasto.read(picture).size == (100, 200)
