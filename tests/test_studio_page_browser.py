@@ -231,6 +231,9 @@ def test_settings_are_tried_and_the_best_are_used(
     page.instant(picture)
     page.click("#tune-open")
     page.js("document.querySelector('#tune details').open = true")
+    for recipe, has_steps in (("paint", True), ("instant", False)):
+        page.click(f"#tune label:has(input[value='{recipe}'])")
+        assert page.is_seen("#tune [data-field='steps']") is has_steps
     for name, value in (("size", "64"), ("strengths", "0.25, 0.75"), ("strokes", "1")):
         field = page.find(f"#tune [data-field='{name}']")
         field.clear()

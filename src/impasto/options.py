@@ -377,7 +377,7 @@ class TuneOptions:
     """Rows of the sheet of paint, each 0.1 to 4; a search takes the scale that is given alone, else 1."""
 
     steps: int = 30
-    """Optimisation steps at every size of paint."""
+    """Optimisation steps of paint at the last size; coarser ones take more."""
 
     wanted_style: float = 0.0
     """Search for this share of the way to the style, as impasto report measures it, above 0 up to 1; 0: draw the sheet."""

@@ -77,7 +77,7 @@ def _advice(tuning: "Tuning", words: tuple[str, str]) -> list[str]:
     if options.recipe == "paint":
         height, width = tuning.best.image.shape[-2:]
         lines.append(
-            f"tried at {width}x{height} pixels with {options.steps} steps at every size; look at the result with --report"
+            f"tried at {width}x{height} pixels with {options.steps} steps at the last size; look at the result with --report"
         )
     return lines
 

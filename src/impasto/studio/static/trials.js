@@ -18,12 +18,19 @@ export function setUpTrials() {
     else options[name] = value;
     state.options = { ...state.options, tune: options };
     change('options', {}, { kind: 'tune', isFinal: true });
+    suit();
   };
   const reveal = () => set($('#tune-more').closest('details'), 'open', '');
   const controls = new Controls({ kind: 'tune', fields: fieldsOf('tune'), values: state.options.tune, changed, reveal });
   $('#tune-basic').append(...controls.elements((field) => field.basic && field.name !== 'size'));
   $('#tune-more').append(...controls.elements((field) => !field.basic || field.name === 'size'));
-  on('options', ({ whole }) => whole && controls.show({ values: state.options.tune }));
+  // One pass has no steps.
+  const suit = () => ($('#tune [data-field=steps]').closest('.control').hidden = $('#tune [data-field=recipe] :checked').value !== 'paint');
+  on('options', ({ whole }) => {
+    if (whole) controls.show({ values: state.options.tune });
+    suit();
+  });
+  suit();
   registerPlace('tune', { place: $('#tune-error') });
   $('#tune-open').addEventListener('click', open);
   $('#tune-start').addEventListener('click', begin);
