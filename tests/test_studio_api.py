@@ -18,6 +18,7 @@ import studio_pieces as pieces
 from impasto.errors import OptionError
 from impasto.options import InstantOptions, PaintOptions, Run, ranges_of
 from impasto.recipes.presets import PRESETS
+from impasto.recipes.statistics import PICTURE_STATISTICS
 from impasto.studio.app import create_app
 from impasto.studio.controls import KINDS, checked_options, controls_of, in_words
 from impasto.studio.settings import Limits, Settings
@@ -120,6 +121,11 @@ def test_recipes_describe_every_kind_of_job_and_every_preset(client: pieces.Loca
     assert [each["kind"] for each in found["recipes"]] == list(KINDS)
     assert set(found["presets"]) == set(PRESETS)
     assert found["presets"]["impasto"] == {}
+    (paint,) = (each["fields"] for each in found["recipes"] if each["kind"] == "paint")
+    needing = {field["name"]: set(field["needs_picture"]) for field in paint if field["needs_picture"]}
+    assert needing["statistics"] == set(PICTURE_STATISTICS)
+    assert needing["recipe"] == {"nnst", "strotss"}
+    assert needing["preset"] == {"inetwork", "inetwork-fixed"}  # which look at all sixteen layers
     instant = next(each for each in found["recipes"] if each["kind"] == "instant")
     assert "refine" not in [field["name"] for field in instant["fields"]]
 

@@ -353,7 +353,10 @@ def test_a_picture_dropped_on_the_shelf_becomes_a_style_and_a_favourite(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
+    greyed = "return document.querySelector('#paint-settings [data-field=statistics] option[value=sliced]').disabled"
+    assert page.js(greyed)  # a named style is statistics
     page.give(picture, "#style-file")
+    page.until(lambda: not page.js(greyed))
     own = "[data-style^='s_']"
     page.until(lambda: page.is_seen(own))
     assert page.find(f"{own} .style").get_attribute("aria-pressed") == "true"

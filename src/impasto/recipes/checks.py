@@ -67,8 +67,8 @@ def check_layers(encoder: Vgg, options: PaintOptions) -> None:
                 raise OptionError(f"{kind} layer {layer!r} is not in {options.encoder}{nearest_name(layer, encoder.layers)}")
 
 
-def check_named_styles(styles: Sequence[Style], encoder: Vgg) -> None:
-    """Raise unless every named style was measured with this version's shipped encoder and speaks the network's channels."""
+def check_named_styles(styles: Sequence[Style], encoder: Vgg, options: PaintOptions) -> None:
+    """Raise unless every named style was measured with this version's shipped encoder, in the network's channels and layers."""
     for style in styles:
         if isinstance(style, NamedStyle) and encoder.blocks != BLOCKS:
             raise OptionError(
@@ -80,6 +80,8 @@ def check_named_styles(styles: Sequence[Style], encoder: Vgg) -> None:
                 f"style {style.name!r} was measured with the vgg19-slim of another version of impasto; "
                 "measure it again (see impasto styles add), or give a picture"
             )
+        if isinstance(style, NamedStyle):
+            style.at(options.size, options.style_layers)
 
 
 @lru_cache(maxsize=1)

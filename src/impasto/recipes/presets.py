@@ -99,6 +99,9 @@ FULL_NETWORK: dict[str, Any] = {
 }
 """What suits the full network in the place of the slim one: it follows longer and paints corners without a margin."""
 
+MOMENT_STATISTICS = ("gram-moments", "gram", "moments", "wasserstein")
+"""What is computed from moments alone, so that a named style will do."""
+
 PRESETS: dict[str, PaintOptions] = {
     "impasto": PaintOptions(),
     # Gatys, Ecker and Bethge 2015 (arXiv:1508.06576): conv1_1 ... conv5_1 with w_l = 1/5, content conv4_2, alpha/beta = 1e-3,
@@ -296,3 +299,9 @@ def paint_options(preset: str = "impasto", recipe: str = "paint", **changes: Any
         changes["layer_weights"] = ()
     suited = FULL_NETWORK if preset == "impasto" and changes.get("encoder", "vgg19-slim") != "vgg19-slim" else {}
     return PRESETS[preset].changed(**suited | changes)
+
+
+def needs_picture(options: PaintOptions) -> bool:
+    """Say whether a style must be a picture: a named style is moments at the five layers of the defaults, and no more."""
+    is_other = options.recipe != "paint" or options.statistics not in MOMENT_STATISTICS or options.encoder == "vgg16"
+    return is_other or not set(options.style_layers) <= set(STYLE_LAYERS)

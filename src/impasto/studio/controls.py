@@ -14,11 +14,12 @@ from impasto.options import (
     PaintOptions,
     ReportOptions,
     Run,
+    StyleStatistics,
     TuneOptions,
     field_texts,
     ranges_of,
 )
-from impasto.recipes.presets import PRESETS, paint_options
+from impasto.recipes.presets import PRESETS, RECIPES, needs_picture, paint_options
 
 Lane = Literal["quick", "slow"]
 Options = InstantOptions | PaintOptions | ReportOptions | TuneOptions
@@ -105,6 +106,7 @@ def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, A
                 "maximum": high,
                 "zero": options in (InstantOptions, TuneOptions) and field.name in _ZERO_MEANS_SOMETHING,
                 "choices": _choices(hints[field.name], field.name),
+                "needs_picture": _that_need_a_picture(field.name) if options is PaintOptions else [],
                 "help": texts[field.name],
                 "basic": field.name in _BASIC or (options is TuneOptions and field.name == "recipe"),
             }
@@ -207,6 +209,20 @@ def _kind_of(hint: Any, name: str) -> str:
     if get_origin(hint) is tuple:
         return {int: "integers", float: "numbers", str: "texts"}[get_args(hint)[0]]
     return {int: "integer", float: "number", bool: "boolean", str: "text"}[hint]
+
+
+def _that_need_a_picture(name: str) -> list[str]:
+    """List the choices of an option of paint for which a named style, which is statistics, will not do."""
+    if name not in ("preset", "recipe", "statistics", "encoder"):
+        return []
+    choices: dict[str, tuple[str, ...]] = {
+        "preset": tuple(PRESETS),
+        "recipe": tuple(RECIPES),
+        "statistics": get_args(StyleStatistics),
+        "encoder": ENCODERS,
+    }
+    made = {each: RECIPES[each] if name == "recipe" else paint_options(**{name: each}) for each in choices[name]}
+    return [each for each, options in made.items() if needs_picture(options)]
 
 
 def _choices(hint: Any, name: str) -> list[str] | None:

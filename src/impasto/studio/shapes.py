@@ -142,6 +142,7 @@ class Control(BaseModel):
     maximum: float | None
     zero: bool
     choices: list[str] | None
+    needs_picture: list[str]
     help: str
     basic: bool
 

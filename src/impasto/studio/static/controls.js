@@ -40,6 +40,17 @@ export class Controls {
     }
   }
 
+  /** Offer only what the styles that are chosen will do for: some choices need pictures, where a named style is statistics. */
+  limit(arePictures) {
+    for (const field of this.fields) {
+      for (const value of field.needs_picture) {
+        const each = this.shown.get(field.name).control.querySelector(`[value="${value}"]`);
+        set(each, 'disabled', !arePictures);
+        set(each, 'title', arePictures ? null : t('control.needs_picture'));
+      }
+    }
+  }
+
   #changed(field, value, isFinal) {
     const made = this.shown.get(field.name);
     clearError(made.error, made.control);

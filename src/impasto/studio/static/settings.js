@@ -2,7 +2,7 @@
 
 import { Controls } from './controls.js';
 import { $, set } from './dom.js';
-import { change, facts, fieldsOf, on, state } from './state.js';
+import { change, facts, fieldsOf, on, state, styleOf } from './state.js';
 
 /** Weights stand beside their styles; a mask is drawn, and never named as a file of the studio's machine. */
 const ELSEWHERE = ['style_weights', 'color_mask'];
@@ -26,7 +26,9 @@ export function setUpSettings() {
     each.addEventListener('click', () => each.dataset.reset.split(' ').forEach(reset));
   }
   on('options', ({ whole }) => whole && showAll());
+  on('styles', limit);
   showAll();
+  limit();
 }
 
 const isHere = (field) => !ELSEWHERE.includes(field.name);
@@ -52,6 +54,11 @@ function place(kind, fields, basic, more) {
   $(basic).append(...controls.elements((field) => first(field) && field.name !== 'size' && kind === 'instant'));
   $(basic).append(...controls.elements((field) => first(field) && (field.name === 'size' || kind !== 'instant')));
   $(more).append(...controls.elements((field) => !field.basic || kind === 'run'));
+}
+
+function limit() {
+  const arePictures = state.styles.every(({ id }) => styleOf(id)?.origin === 'upload');
+  panels.paint.controls.limit(arePictures);
 }
 
 /** A preset is another set of defaults. */
