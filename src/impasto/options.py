@@ -144,7 +144,7 @@ class PaintOptions:
     lbfgs_history: int = 20
     """Steps that lbfgs remembers, 1 to 1000; each takes memory of two pictures."""
 
-    steps: int = 31
+    steps: int = 28
     """Optimisation steps at the last size; 54 under another encoder than vgg19-slim."""
 
     step_growth: float = 1.3
