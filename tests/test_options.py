@@ -95,7 +95,7 @@ def test_an_unknown_option_is_refused_with_the_nearest() -> None:
         ({"lbfgs_history": 0}, "--lbfgs-history is 0; it must be a number from 1 to 1000"),
         ({"style_weights": (1, math.inf)}, "--style-weights is inf; it must be"),
         ({"pooling": "maxx"}, "--pooling 'maxx' is not known; did you mean 'max'?"),
-        ({"optimizer": "sgd"}, "--optimizer 'sgd' is not known; allowed are 'adam', 'lbfgs'"),
+        ({"optimizer": "sgd"}, "--optimizer 'sgd' is not known; allowed are 'multigrid-adam', 'adam', 'lbfgs'"),
         ({"statistics": "gramm"}, "--statistics 'gramm' is not known; did you mean 'gram'?"),
     ],
 )
