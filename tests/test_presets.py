@@ -15,7 +15,7 @@ from impasto.encoders import Vgg
 from impasto.encoders.vgg import CONVOLUTIONS
 from impasto.errors import OptionError
 from impasto.losses import PIXELS
-from impasto.options import STYLE_LAYERS, PaintOptions
+from impasto.options import STYLE_LAYERS, PaintOptions, field_texts
 from impasto.recipes import objectives, presets
 from impasto.recipes.easel import Easel
 from impasto.recipes.presets import PRESETS, inetwork_weights, paint_options
@@ -337,3 +337,9 @@ def test_other_layers_have_equal_weights_unless_weights_are_given() -> None:
 def test_an_unknown_preset_or_option_is_refused_with_the_nearest(preset: str, changes: dict[str, int], sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
         paint_options(preset, **changes)
+
+
+def test_the_help_tells_the_numbers_of_the_full_network() -> None:
+    texts = field_texts(PaintOptions)
+    for name in ("steps", "content_weight", "structure_weight"):
+        assert f" {presets.FULL_NETWORK[name]} under another encoder" in texts[name]

@@ -58,7 +58,7 @@ class PaintOptions:
     """The network that looks: vgg19-slim (inside the package), vgg19 or vgg16 (see impasto weights), or a weight file."""
 
     content_weight: float = 0.24
-    """Weight α of the content loss, 0 or more; larger keeps more of the photo; 0.25 under another encoder than vgg19-slim."""
+    """Weight α of the content loss, 0 or more; larger keeps more of the photo; 0.26 under another encoder than vgg19-slim."""
 
     style_weight: float = 1.0
     """Weight β of the style loss, 0 or more; larger takes more of the manner."""

@@ -18,7 +18,6 @@ export function setUpTrials() {
     else options[name] = value;
     state.options = { ...state.options, tune: options };
     change('options', {}, { kind: 'tune', isFinal: true });
-    suit();
   };
   const reveal = () => set($('#tune-more').closest('details'), 'open', '');
   const controls = new Controls({ kind: 'tune', fields: fieldsOf('tune'), values: state.options.tune, changed, reveal });
