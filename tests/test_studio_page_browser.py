@@ -443,7 +443,8 @@ def test_what_waits_is_told_anew_while_another_is_painted(
     page = browser()
     page.instant(picture)
     upload = studio.upload()
-    jobs = [studio.submit("paint", upload, ["monet-etretat"], size=64, smallest_size=64, steps=1_000_000)["id"] for _ in range(3)]
+    endless = {"size": 64, "smallest_size": 64, "steps": 1_000_000}
+    jobs = [studio.submit("paint", upload, ["monet-etretat"], **endless)["id"] for _ in range(3)]
     studio.wait_until(jobs[0], "running")
     page.click("#queue-open")
     last = f"[data-job='{jobs[2]}'] .job-line"
