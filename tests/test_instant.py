@@ -27,6 +27,7 @@ from impasto.recipes import instant_checks, instant_painter, naming
 from impasto.recipes.instant import instant, instant_options, painted_pastiche
 from impasto.recipes.instant_checks import check, predicted_memory
 from impasto.recipes.instant_painter import InstantPainter, Manner
+from impasto.stats import Affine
 from impasto.styles import NamedStyle, add_style, measured_style
 
 EXACT = Run(device="cpu", precision="fp32")
@@ -345,8 +346,8 @@ def fake_compilations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
             made.append(size)
             self.network = network
 
-        def __call__(self, photo: Tensor, modulation: Tensor) -> Tensor:
-            return self.network(photo, modulation)  # type: ignore[no-any-return]
+        def __call__(self, photo: Tensor, colors: Affine, modulation: Tensor) -> Tensor:
+            return self.network.recolored(photo, colors, modulation)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(instant_painter, "Compiled", Compiled)
     monkeypatch.setattr(instant_painter, "openvino_is_there", lambda: True)

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from impasto.color import recolored
 from impasto.errors import WeightsError
 from impasto.networks import InstantNetwork, Widths, instant_facts, load_instant, save_instant, shipped_instant
 from impasto.networks.instant import STYLE_LAYERS, _Normalized, _Spread
-from impasto.stats import Moments, moments
+from impasto.stats import Affine, Moments, moments
 
 CHANNELS = (4, 5, 6, 7, 8)
 FACTS = {"licence": "MIT", "encoder_sha256": "abc"}
@@ -86,6 +87,22 @@ def test_where_nothing_is_added_only_the_colours_soften(photo: torch.Tensor, ran
     luminance = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
     torch.testing.assert_close((image * luminance).sum(1), (photo * luminance).sum(1), rtol=0, atol=1e-5)
     assert float((image - photo).abs().mean()) < 0.01
+
+
+def test_the_finest_convolution_before_the_doubling_is_the_convolution_after_it(random: torch.Generator) -> None:
+    transfer = tiny().transfer
+    finest = transfer.convolutions["light"]
+    fine, light = torch.randn(2, finest.in_channels - 1, 5, 7, generator=random), torch.randn(2, 1, 10, 14, generator=random)
+    doubled = torch.nn.functional.interpolate(fine, scale_factor=2.0, mode="bilinear", align_corners=False)
+    edged = torch.nn.functional.pad(torch.cat([doubled, light], dim=1), (1, 1, 1, 1), mode="replicate")
+    torch.testing.assert_close(transfer._fine_light(fine, light), finest(edged))
+
+
+def test_the_palette_is_applied_on_the_way_as_it_is_before(photo: torch.Tensor, random: torch.Generator) -> None:
+    network = tiny()
+    modulation = network.measure(photo.flip(1), style_of(random))
+    colors = Affine(torch.rand(1, 3, 3, generator=random), torch.rand(1, 3, generator=random) - 0.5)
+    torch.testing.assert_close(network.recolored(photo, colors, modulation), network(recolored(photo, colors), modulation))
 
 
 def test_a_new_reader_corrects_nothing(photo: torch.Tensor, random: torch.Generator) -> None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from impasto import options
 from impasto.errors import OptionError
-from impasto.options import PaintOptions, Run, TuneOptions, check_range, dashed
+from impasto.fields import check_range, dashed
+from impasto.options import PaintOptions, Run, TuneOptions
 
 
 def texts(kind: type) -> dict[str, str]:

@@ -14,8 +14,9 @@ from impasto.arithmetic import Arithmetic
 from impasto.encoders import Vgg
 from impasto.encoders.vgg import CONVOLUTIONS
 from impasto.errors import OptionError
+from impasto.fields import field_texts
 from impasto.losses import PIXELS
-from impasto.options import STYLE_LAYERS, PaintOptions, field_texts
+from impasto.options import STYLE_LAYERS, PaintOptions
 from impasto.recipes import objectives, presets
 from impasto.recipes.easel import Easel
 from impasto.recipes.presets import PRESETS, inetwork_weights, paint_options

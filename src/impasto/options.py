@@ -4,14 +4,12 @@ The text under each field is the one text of that option: the command line's ``-
 all read it. No torch here, so that ``--help`` is instant.
 """
 
-import ast
 import dataclasses
-import inspect
-import textwrap
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self
 
 from impasto.errors import OptionError, nearest_name
+from impasto.fields import check_kinds, check_range, dashed
 
 ContentNormalization = Literal["relative", "mean", "half-sum", "deeplearning-ai", "sum", "root", "scaled"]
 StyleNormalization = Literal["relative", "gatys", "network", "neural-style", "channels"]
@@ -449,55 +447,3 @@ def ranges_of(options: type) -> dict[str, tuple[float, float]]:
     return {PaintOptions: _RANGES, InstantOptions: _INSTANT_RANGES, TuneOptions: _TUNE_RANGES, Run: _RUN_RANGES}.get(
         options, {}
     )
-
-
-def field_texts(options: type) -> dict[str, str]:
-    """Return the docstring under each field of a dataclass, by the field's name."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(options))).body
-    assert isinstance(tree, ast.ClassDef)
-    texts = {}
-    for field, text in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            texts[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
-    return texts
-
-
-def dashed(name: str) -> str:
-    """Write an option's name as the command line does: ``style_weight`` becomes ``--style-weight``."""
-    return "--" + name.replace("_", "-")
-
-
-def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise OptionError unless ``low <= value <= high`` (which NaN is not)."""
-    if not low <= value <= high:
-        raise OptionError(f"{dashed(name)} is {value!r}; it must be a number from {low:g} to {high:g}")
-
-
-def check_kinds(options: Any) -> None:
-    """Raise OptionError unless every field holds what its type says; a list is taken for a tuple."""
-    for name, hint in get_type_hints(type(options)).items():
-        value = getattr(options, name)
-        if get_origin(hint) is Literal:
-            check_choice(name, value, get_args(hint))
-        elif get_origin(hint) is tuple:
-            if not isinstance(value, list | tuple):
-                raise OptionError(f"{dashed(name)} is {value!r}; give several values, as a tuple")
-            for each in value:
-                check_kind(name, each, get_args(hint)[0])
-            object.__setattr__(options, name, tuple(value))
-        else:
-            check_kind(name, value, hint)
-
-
-def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Raise OptionError unless a value is one of those allowed."""
-    if value not in allowed:
-        raise OptionError(f"{dashed(name)} {value!r} is not known{nearest_name(str(value), allowed)}")
-
-
-def check_kind(name: str, value: object, kind: type) -> None:
-    """Raise OptionError unless a value is of a kind; a whole number is a number, but True is neither."""
-    kinds = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}[kind]
-    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
-        wanted = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}[kind]
-        raise OptionError(f"{dashed(name)} is {value!r}; it must be {wanted}")

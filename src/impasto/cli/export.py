@@ -7,7 +7,7 @@ from cyclopts import App
 
 from impasto.cli.progress import narrator
 from impasto.errors import OptionError
-from impasto.options import check_range
+from impasto.fields import check_range
 
 if TYPE_CHECKING:
     from impasto.networks.onnx_export import Fixed

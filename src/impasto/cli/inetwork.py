@@ -12,7 +12,8 @@ from cyclopts import CoercionError, Group, Parameter, Token
 from impasto.cli.flags import COMPUTED, RunFlags, Talk, given
 from impasto.cli.progress import duration, losses_in_words, narrator
 from impasto.errors import OptionError
-from impasto.options import Run, field_texts
+from impasto.fields import field_texts
+from impasto.options import Run
 from impasto.recipes.inetwork_flags import InetworkOptions, Truth, as_choice, as_number, as_numbers, as_truth
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from impasto.cli.progress import narrator
 from impasto.errors import ImageFileError
-from impasto.options import check_range
+from impasto.fields import check_range
 
 if TYPE_CHECKING:
     from impasto.tensors import Image, Mask

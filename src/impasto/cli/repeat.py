@@ -10,8 +10,9 @@ from typing import Any
 
 from impasto import images
 from impasto.errors import ImageFileError, OptionError
+from impasto.fields import dashed
 from impasto.images import Picture
-from impasto.options import INITS, PaintOptions, Run, dashed
+from impasto.options import INITS, PaintOptions, Run
 from impasto.pastiche import Record, described
 from impasto.recipes.masking import MASK_FLAGS, Masking, MaskSources, Spec
 from impasto.recipes.painting import options_of

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from impasto.cli.progress import narrator
 from impasto.errors import StyleFileError
-from impasto.options import check_range
+from impasto.fields import check_range
 
 if TYPE_CHECKING:
     from impasto.styles import NamedStyle

@@ -21,7 +21,8 @@ from impasto.cli.training import (
     resume,
 )
 from impasto.errors import OptionError
-from impasto.options import Device, check_range
+from impasto.fields import check_range
+from impasto.options import Device
 
 if TYPE_CHECKING:
     import torch

@@ -23,7 +23,8 @@ from impasto.cli.training import (
     resume,
 )
 from impasto.errors import OptionError, WeightsError
-from impasto.options import Device, check_range, dashed
+from impasto.fields import check_range, dashed
+from impasto.options import Device
 
 if TYPE_CHECKING:
     import torch

@@ -6,9 +6,10 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from impasto.networks.instant import InstantNetwork
+from impasto.stats import Affine
 from impasto.tensors import Image
 
 
@@ -18,7 +19,7 @@ def openvino_is_there() -> bool:
 
 
 class Compiled:
-    """An instant network compiled for a size.
+    """An instant network, with the palette before it, compiled for a size.
 
     Args:
         network: on the processor; not changed, and not needed any more afterwards.
@@ -27,19 +28,34 @@ class Compiled:
     """
 
     def __init__(self, network: InstantNetwork, size: tuple[int, int], precision: Literal["fp32", "bf16"]) -> None:
-        openvino = _openvino()
-        example = (torch.zeros(1, 3, 64, 64), torch.zeros(1, network.transfer.modulations))
+        self._openvino = _openvino()
+        given = (torch.zeros(1, 3, 64, 64), torch.eye(3)[None], torch.zeros(1, 3), torch.zeros(1, network.transfer.modulations))
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it traces in a way that torch calls old, and past checks of shapes
-            model = openvino.convert_model(network, example_input=example)
-        model.reshape({0: [1, 3, *size], 1: list(example[1].shape)})
+            model = self._openvino.convert_model(_Whole(network), example_input=given)
+        self._shape = (1, 3, *size)
+        model.reshape({0: list(self._shape), **{number: list(given[number].shape) for number in (1, 2, 3)}})
         hints = {"INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY"}
-        self._request = openvino.Core().compile_model(model, "CPU", hints).create_infer_request()
+        self._request = self._openvino.Core().compile_model(model, "CPU", hints).create_infer_request()
 
-    def __call__(self, photo: Image, modulation: Tensor) -> Image:
-        """Paint one photo; see :meth:`impasto.networks.instant.InstantNetwork.forward`."""
-        self._request.infer([photo.float().contiguous().numpy(), modulation.float().contiguous().numpy()])
-        return torch.from_numpy(self._request.get_output_tensor(0).data.copy())
+    def __call__(self, photo: Image, colors: Affine, modulation: Tensor) -> Image:
+        """Paint one photo; see :meth:`impasto.networks.instant.InstantNetwork.recolored`. The result is cut to [0, 1]."""
+        given = [each.float().contiguous().numpy() for each in (photo, colors.matrix, colors.bias, modulation)]
+        found = torch.empty(self._shape)
+        self._request.set_output_tensor(0, self._openvino.Tensor(found.numpy(), shared_memory=True))
+        self._request.infer(given, share_inputs=True)
+        return found
+
+
+class _Whole(nn.Module):
+    """What is compiled: all that is done at the size of the picture."""
+
+    def __init__(self, network: InstantNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, photo: Image, matrix: Tensor, bias: Tensor, modulation: Tensor) -> Image:
+        return self.network.recolored(photo, Affine(matrix, bias), modulation).clamp(0, 1)
 
 
 def _openvino() -> Any:

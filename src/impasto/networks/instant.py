@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from impasto.stats import Moments
+from impasto.stats import Affine, Moments
 from impasto.tensors import FeatureMap, Image
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -37,6 +37,14 @@ Normalize = Callable[[str, FeatureMap], FeatureMap]
 """What is done with the features of a convolution, by its name."""
 
 BACK = torch.linalg.inv(LIGHT_AND_COLOR)
+
+# How the four fine places around two neighbours were doubled from coarse ones, and cut into phases; by phase, the three taps of
+# a fine convolution there: (phase, tap of the fine kernel, tap of the coarse one[, phase of what was cut]).
+_DOUBLING = torch.tensor([[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]])
+_CUTTING = torch.zeros(4, 3, 2)
+_CUTTING[[0, 1, 2, 3], [0, 1, 1, 2], [1, 0, 1, 0]] = 1
+_STEPS = torch.stack([_DOUBLING[phase : phase + 3] for phase in (0, 1)])
+_CUTS = torch.stack([_CUTTING[phase : phase + 3] for phase in (0, 1)])
 
 
 class Widths(NamedTuple):
@@ -203,8 +211,32 @@ class Transfer(nn.Module):
         x = block("quarter_a", "quarter_b", x)
         x = F.relu(_doubled(styled("up2", x)) + two)
         x = block("half_a", "half_b", x)
-        fine = _doubled(F.relu(styled("up1", x)))
-        return self._convolve("light", torch.cat([fine, light], dim=1)), self._convolve("color", x)
+        return self._fine_light(F.relu(styled("up1", x)), light), self._convolve("color", x)
+
+    def _fine_light(self, fine: FeatureMap, light: FeatureMap) -> FeatureMap:
+        """Convolve features that are to be doubled in size, and the light, before the doubling: four results for each place."""
+        weight, bias = self.folded_light()
+        with torch.autocast(fine.device.type, enabled=False):
+            cut = F.pixel_unshuffle(F.pad(light, (2, 2, 2, 2), mode="replicate"), 2)
+            both = torch.cat([F.pad(fine, (1, 1, 1, 1), mode="replicate"), cut.to(fine.dtype)], dim=1)
+        return F.pixel_shuffle(F.conv2d(both, weight, bias), 2)
+
+    def folded_light(self) -> tuple[Tensor, Tensor]:
+        """Return the filters of the finest convolution as they act before the doubling.
+
+        Returns:
+            Filters (4, channels + 4, 3, 3), for features at half the size and the four phases of the light there, to the four
+            phases of the result; and their bias, (4,).
+        """
+        finest = self.convolutions["light"]
+        assert isinstance(finest, nn.Conv2d)
+        assert finest.bias is not None
+        with torch.autocast(finest.weight.device.type, enabled=False):
+            w = finest.weight[0]
+            steps, cuts = _STEPS.to(w), _CUTS.to(w)
+            of_fine = torch.einsum("cab,pas,qbt->pqcst", w[:-1], steps, steps).reshape(4, -1, 3, 3)
+            of_light = torch.einsum("ab,pasf,qbtg->pqfgst", w[-1], cuts, cuts).reshape(4, 4, 3, 3)
+            return torch.cat([of_fine, of_light], dim=1), finest.bias.expand(4)
 
     def _convolve(self, name: str, x: FeatureMap) -> FeatureMap:
         with torch.autocast(x.device.type, enabled=False):  # which would pad in float32, there and back
@@ -334,6 +366,11 @@ class InstantNetwork(nn.Module):
         light, color = _planes(photo)
         return _together(light, color, *self.transfer(light, color, modulation))
 
+    def recolored(self, photo: Image, colors: Affine, modulation: Tensor) -> Image:
+        """Paint a photo in the colours of the style: :meth:`forward` after :func:`impasto.color.recolored`, in one."""
+        light, color = _planes(photo, colors)
+        return _together(light, color, *self.transfer(light, color, modulation))
+
     def survey(self, parts: Image, modulation: Tensor) -> Tensor:
         """Measure parts of one large picture together; see :meth:`Transfer.survey`."""
         return self.transfer.survey(*_planes(parts), modulation)
@@ -350,10 +387,15 @@ def _together(light: FeatureMap, color: FeatureMap, more_light: FeatureMap, more
         return torch.einsum("ij,bjhw->bihw", BACK.to(planes), planes) + 0.5
 
 
-def _planes(picture: Image) -> tuple[FeatureMap, FeatureMap]:
-    """Take a picture apart: light at its size, colour at half of it, both about [-2, 2]."""
+def _planes(picture: Image, colors: Affine | None = None) -> tuple[FeatureMap, FeatureMap]:
+    """Take a picture, recoloured or as it is, apart: light at its size, colour at half of it, both about [-2, 2]."""
     with torch.autocast(picture.device.type, enabled=False):  # a photo in bfloat16 would have bands
-        planes = 4 * torch.einsum("ij,bjhw->bihw", LIGHT_AND_COLOR.to(picture), picture - 0.5)
+        apart = 4 * LIGHT_AND_COLOR.to(picture)
+        if colors is None:
+            planes = torch.einsum("ij,bjhw->bihw", apart, picture - 0.5)
+        else:
+            bias = (colors.bias - 0.5) @ apart.T
+            planes = torch.einsum("bij,bjhw->bihw", apart @ colors.matrix, picture) + bias[:, :, None, None]
         return planes[:, :1], F.avg_pool2d(planes[:, 1:], 2)
 
 

@@ -37,10 +37,6 @@ _TINY = 1e-4
 _FAINT = 1e-4
 _ROUNDS = 28
 _AT_ONCE = 6
-# Where the four fine places around two neighbours lie in what was doubled, and in what was cut into phases.
-_DOUBLED = np.array([[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0.75, 0.25], [0, 0.25, 0.75]])
-_PHASES = np.zeros((4, 3, 2))
-_PHASES[[0, 1, 2, 3], [0, 1, 1, 2], [1, 0, 1, 0]] = 1
 
 
 @dataclass(frozen=True)
@@ -216,14 +212,7 @@ def _planes(g: Graph, matrix: str, bias: str) -> tuple[str, str]:
 
 def _fine_light(g: Graph, transfer: Transfer, fine: str, light: str) -> str:
     """Convolve the doubled features and the light at half the size, into four results for each place; then lay these out."""
-    w, own = (each.detach().double().numpy() for each in transfer.convolutions["light"].parameters())
-    w = w[0]
-    steps = np.stack([_DOUBLED[p : p + 3] for p in (0, 1)])  # (phase, tap of the fine kernel, tap of the coarse one)
-    cuts = np.stack([_PHASES[p : p + 3] for p in (0, 1)])
-    of_fine = np.einsum("cab,pas,qbt->pqcst", w[:-1], steps, steps).reshape(4, -1, 3, 3)
-    of_light = np.einsum("ab,pasf,qbtg->pqfgst", w[-1], cuts, cuts).reshape(4, 4, 3, 3)
-    weight = g.floats(np.concatenate([of_fine, of_light], axis=1))
-    bias = g.floats(np.full(4, float(own[0])))
+    weight, bias = (g.floats(each.detach().numpy()) for each in transfer.folded_light())
     cut = g.node("SpaceToDepth", g.edged(light, 2), blocksize=2)
     both = g.node("Concat", g.edged(fine, 1), cut, axis=1)
     return g.node("DepthToSpace", g.node("Conv", both, weight, bias, kernel_shape=[3, 3]), blocksize=2)

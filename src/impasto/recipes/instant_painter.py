@@ -138,7 +138,7 @@ class InstantPainter:
         network = self._network(photo)
 
         def paint(part: Image) -> Image:
-            return _finished(part, network(recolored(part, colors), manner.modulation), strength)
+            return _finished(part, network(part, colors, manner.modulation), strength)
 
         if photo.shape[-2] * photo.shape[-1] <= LARGEST_WHOLE_PX:
             return paint(photo.to(self.device)).to(photo.device)
@@ -192,16 +192,16 @@ class InstantPainter:
         start = self.network.corrected(own, read)
         return replace(manner, modulation=torch.lerp(start, manner.modulation, strength)), colors
 
-    def _network(self, photo: Image) -> Callable[[Image, Tensor], Image]:
+    def _network(self, photo: Image) -> Callable[[Image, Affine, Tensor], Image]:
         size = (photo.shape[-2], photo.shape[-1])
         compiled = self._compiled_for(size)
         if compiled is not None:
-            return lambda image, modulation: compiled(in_eights(image), modulation)[..., : size[0], : size[1]]
+            return lambda image, colors, modulation: compiled(in_eights(image), colors, modulation)[..., : size[0], : size[1]]
 
-        def paint(image: Image, modulation: Tensor) -> Image:
+        def paint(image: Image, colors: Affine, modulation: Tensor) -> Image:
             with self._autocast():
                 ready = in_eights(image).contiguous(memory_format=torch.channels_last)
-                found: Image = self.network(ready, modulation).float()
+                found = self.network.recolored(ready, colors, modulation).float()
             return found[..., : size[0], : size[1]]
 
         return paint

@@ -123,9 +123,17 @@ def read_style(style: StyleSource) -> Style:
         return load_style(style)
     if isinstance(style, str) and not os.path.exists(style):
         looks_like_a_file = "/" in style or "\\" in style or Path(style).suffix
+        _refuse_joined(style)
         if style in shipped_styles() or not looks_like_a_file:
             return find_style(style)
     return images.read(style)
+
+
+def _refuse_joined(style: str) -> None:
+    """Raise OptionError for several files joined by commas, as neural-style takes them."""
+    parts = style.split(",")
+    if len(parts) > 1 and all(os.path.exists(part) for part in parts):
+        raise OptionError(f"style {style!r} is {len(parts)} files with commas between; put spaces: {' '.join(parts)}")
 
 
 def options_of(record: dict[str, Any]) -> tuple[PaintOptions, Run]:

@@ -17,11 +17,12 @@ from impasto.distribution_losses import HistogramLoss, RelaxedEmdLoss, SelfSimil
 from impasto.distributions import columns_at, leading, patches, picked, scattered, through, unit
 from impasto.encoders import Vgg
 from impasto.errors import OptionError
+from impasto.fields import check_range, dashed
 from impasto.images import Picture
 from impasto.losses import Heads, Loss, Objective, StyleLoss, mapped, measure
 from impasto.neighbour_losses import PatchLoss
 from impasto.normalization import gram_weight, squares
-from impasto.options import PaintOptions, check_range, dashed
+from impasto.options import PaintOptions
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.presets import RECIPE_IGNORES, RECIPES
 from impasto.recipes.starts import Style

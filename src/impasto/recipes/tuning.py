@@ -10,8 +10,9 @@ from itertools import product
 from typing import Any
 
 from impasto.errors import OptionError, nearest_name
+from impasto.fields import dashed
 from impasto.images import Picture, Source, contact_sheet, read
-from impasto.options import Run, TuneOptions, dashed
+from impasto.options import Run, TuneOptions
 from impasto.recipes import gatys
 from impasto.recipes.instant import instant_options, painted_pastiche
 from impasto.recipes.instant_checks import check

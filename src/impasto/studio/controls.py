@@ -8,17 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from impasto.errors import OptionError, nearest_name
-from impasto.options import (
-    INITS,
-    InstantOptions,
-    PaintOptions,
-    ReportOptions,
-    Run,
-    StyleStatistics,
-    TuneOptions,
-    field_texts,
-    ranges_of,
-)
+from impasto.fields import field_texts
+from impasto.options import INITS, InstantOptions, PaintOptions, ReportOptions, Run, StyleStatistics, TuneOptions, ranges_of
 from impasto.recipes.presets import PRESETS, RECIPES, needs_picture, paint_options
 
 Lane = Literal["quick", "slow"]

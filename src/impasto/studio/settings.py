@@ -7,7 +7,7 @@ from pathlib import Path
 import platformdirs
 
 from impasto.errors import OptionError
-from impasto.options import check_range
+from impasto.fields import check_range
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -17,7 +17,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from impasto.picture_losses import flatness
 from impasto.stats import Moments, moments
 from impasto.tensors import FeatureMap, Features, Image
 from impasto.training.agreement import CONTENT_LAYER, HeldOut, relative_error
+from impasto.training.batches import PhotoCrop, Statistics, StyleCrop, Styles, blended_with_the_last, joined
 from impasto.training.crops import Corpus
 from impasto.training.drawing import Reused, photo_crop, style_crop
 
@@ -83,66 +84,6 @@ class InstantStep:
     learning_rate: float
     losses: Mapping[str, float]
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Statistics:
-    """What is compared at a layer of the loss network.
-
-    Attributes:
-        own: moments in the channels of the loss network.
-        mean: (batch, channels) in the channels of the full VGG-19.
-        variance: likewise.
-    """
-
-    own: Moments
-    mean: Tensor
-    variance: Tensor
-
-    @property
-    def spread(self) -> Tensor:
-        """Mean and deviation as one row for each picture: (batch, 2 channels)."""
-        return torch.cat([self.mean, self.variance.clamp_min(1e-6).sqrt()], dim=1)
-
-
-@dataclass(frozen=True)
-class _StyleCrop:
-    """A batch of style pictures, and what does not change about them while the network learns.
-
-    Attributes:
-        picture: (batch, 3, edge_px, edge_px).
-        read: their moments under the slim encoder, for the reader.
-        target: what the loss network makes of them, by layer.
-        colors: moments of their colours.
-    """
-
-    picture: Image
-    read: Mapping[str, Moments]
-    target: Mapping[str, _Statistics]
-    colors: Moments
-
-
-@dataclass(frozen=True)
-class _PhotoCrop:
-    """A batch of photos, with room to be moved in, and the features of their corner that shall be kept."""
-
-    wide: Image
-    content: FeatureMap
-
-
-@dataclass(frozen=True)
-class _Styles:
-    """A batch of styles.
-
-    Attributes:
-        modulation: what the network made of them, (batch, modulations); with a gradient.
-        target: what the loss network made of them, by layer.
-        colors: moments of their colours.
-    """
-
-    modulation: Tensor
-    target: Mapping[str, _Statistics]
-    colors: Moments
 
 
 class InstantTraining:
@@ -296,20 +237,20 @@ class InstantTraining:
         return torch.cat(pictures).to(self.device).contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def _looked_at(self, picture: Image) -> _StyleCrop:
+    def _looked_at(self, picture: Image) -> StyleCrop:
         """Measure pictures as styles, with the encoders."""
         features = self.slim(picture, STYLE_LAYERS)
         read = {layer: moments(found) for layer, found in features.items()}
         target = self._statistics(features if self.judge is self.slim else self.judge(picture, STYLE_LAYERS))
-        return _StyleCrop(picture, read, target, color_moments(picture))
+        return StyleCrop(picture, read, target, color_moments(picture))
 
-    def _styles(self, network: InstantNetwork, crop: _StyleCrop) -> _Styles:
+    def _styles(self, network: InstantNetwork, crop: StyleCrop) -> Styles:
         """Measure pictures as styles, with the network itself."""
         with self.autocast():
             modulation = network.measure(crop.picture, crop.read)
-        return _Styles(modulation.float(), crop.target, crop.colors)
+        return Styles(modulation.float(), crop.target, crop.colors)
 
-    def _statistics(self, features: Features) -> dict[str, _Statistics]:
+    def _statistics(self, features: Features) -> dict[str, Statistics]:
         """Carry moments into the channels of the full VGG-19; of the covariance only the diagonal, which is far cheaper."""
         found = {}
         for layer in STYLE_LAYERS:
@@ -318,16 +259,16 @@ class InstantTraining:
             if head:
                 mean = mean @ head.matrix.T + head.bias
                 variance = ((head.matrix @ m.covariance) * head.matrix).sum(-1)
-            found[layer] = _Statistics(m, mean, variance)
+            found[layer] = Statistics(m, mean, variance)
         return found
 
     # ------------------------------------------------------------------------------------------------ steps
 
     @torch.no_grad()
-    def _draw_photo(self) -> _PhotoCrop:
+    def _draw_photo(self) -> PhotoCrop:
         """Cut a photo, with room to be moved in."""
         wide = photo_crop(self.corpus, self.edge_px + _MOST_SHIFT_PX, self.random).to(self.device)
-        return _PhotoCrop(wide, self.judge(self._corner(wide), (CONTENT_LAYER,))[CONTENT_LAYER])
+        return PhotoCrop(wide, self.judge(self._corner(wide), (CONTENT_LAYER,))[CONTENT_LAYER])
 
     def _corner(self, wide: Image) -> Image:
         return wide[..., : self.edge_px, : self.edge_px].contiguous(memory_format=torch.channels_last)
@@ -337,9 +278,9 @@ class InstantTraining:
         photo_crops = [self._photos.draw() for _ in range(self.batch)]
         wide, content = (torch.cat([getattr(each, name) for each in photo_crops]) for name in ("wide", "content"))
         photo = self._corner(wide)
-        styles = self._styles(self.network, _joined(style_crops))
+        styles = self._styles(self.network, joined(style_crops))
         if self.random.random() < 0.25:
-            styles = _blended_with_the_last(styles, float(self.random.uniform(0.2, 0.8)))
+            styles = blended_with_the_last(styles, float(self.random.uniform(0.2, 0.8)))
         image = self._painted(self.network, photo, styles)
         shown = image + (image.clamp(0, 1) - image).detach()  # what is outside the gamut is cut, but still learns
         losses = self._painter_losses(shown, content, styles) | {
@@ -366,14 +307,14 @@ class InstantTraining:
             for name, value in self.network.state_dict().items():
                 self.averaged[name].lerp_(value, 1 - decay)
 
-    def _painted(self, network: InstantNetwork, photo: Image, styles: _Styles) -> Image:
+    def _painted(self, network: InstantNetwork, photo: Image, styles: Styles) -> Image:
         """Paint photos in the colours and the manner of styles: (batch, 3, height, width), float32; it may leave [0, 1]."""
         recoloured = recolored(photo, monge_kantorovich(color_moments(photo), styles.colors))
         with self.autocast():
             image: Image = network(recoloured.contiguous(memory_format=torch.channels_last), styles.modulation)
         return image.float()
 
-    def _painter_losses(self, image: Image, content: FeatureMap, styles: _Styles) -> dict[str, Tensor]:
+    def _painter_losses(self, image: Image, content: FeatureMap, styles: Styles) -> dict[str, Tensor]:
         """Compare what the painter compares: features with the photo's, moments and Gram matrices with the style's.
 
         Errors of moments and Gram matrices are relative; the root is taken for each picture, so that one hard style does
@@ -395,7 +336,7 @@ class InstantTraining:
         head = self.judge.head(CONTENT_LAYER)
         return features if head is None else head.features(features)
 
-    def _instability(self, wide: Image, image: Image, styles: _Styles) -> Tensor:
+    def _instability(self, wide: Image, image: Image, styles: Styles) -> Tensor:
         """Paint one of the photos again, moved and noisy, and compare where both show the same."""
         down, right = (int(x) for x in self.random.integers(0, _MOST_SHIFT_PX + 1, 2))
         edge = self.edge_px
@@ -404,7 +345,7 @@ class InstantTraining:
         noise = torch.from_numpy(self.random.standard_normal(moved.shape, dtype=np.float32))
         moved = moved + amount * noise.to(self.device)
         colors = Moments(styles.colors.mean[:1], styles.colors.covariance[:1])
-        again = self._painted(self.network, moved, _Styles(styles.modulation[:1], {}, colors))
+        again = self._painted(self.network, moved, Styles(styles.modulation[:1], {}, colors))
         before, after = image[:1, :, down:, right:], again[:, :, : edge - down, : edge - right]
         return (before - after)[..., 8:-8, 8:-8].square().mean()
 
@@ -420,39 +361,6 @@ class InstantTraining:
 
 
 # ---------------------------------------------------------------------------------------------------- pictures
-
-
-def _joined(crops: Sequence[_StyleCrop]) -> _StyleCrop:
-    """Make one batch of several."""
-
-    def together(of: Sequence[Moments]) -> Moments:
-        return Moments(torch.cat([m.mean for m in of]), torch.cat([m.covariance for m in of]))
-
-    def statistics(of: Sequence[_Statistics]) -> _Statistics:
-        return _Statistics(together([s.own for s in of]), torch.cat([s.mean for s in of]), torch.cat([s.variance for s in of]))
-
-    return _StyleCrop(
-        torch.cat([crop.picture for crop in crops]).contiguous(memory_format=torch.channels_last),
-        {layer: together([crop.read[layer] for crop in crops]) for layer in STYLE_LAYERS},
-        {layer: statistics([crop.target[layer] for crop in crops]) for layer in STYLE_LAYERS},
-        together([crop.colors for crop in crops]),
-    )
-
-
-def _blended_with_the_last(styles: _Styles, share: float) -> _Styles:
-    """Blend each style of a batch with the one before it, the first with the last; share 0 leaves them as they are."""
-
-    def blended(x: Tensor) -> Tensor:
-        return torch.lerp(x, x.roll(1, 0), share)
-
-    def between(m: Moments) -> Moments:
-        return Moments(blended(m.mean), blended(m.covariance))
-
-    target = {
-        layer: _Statistics(between(each.own), blended(each.mean), blended(each.variance))
-        for layer, each in styles.target.items()
-    }
-    return _Styles(blended(styles.modulation), target, between(styles.colors))
 
 
 def _calm(image: Image, photo: Image) -> Tensor:
