@@ -27,6 +27,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
+from impasto.studio.runtime import runtime_is_here
+
 STYLE = "seurat-grande-jatte"
 FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--use-fake-ui-for-media-stream",
@@ -43,6 +45,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--screenshot", type=Path)
     given = parser.parse_args()
+    if not runtime_is_here():
+        raise SystemExit("the runtime of /live is not on this machine; fetch it: impasto studio --fetch-live")
     with studio() as address, browser() as driver:
         for size in given.sizes:
             for painters in given.painters:

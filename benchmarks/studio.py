@@ -1,6 +1,7 @@
 """Measure the studio: start, upload to first picture, previews, many clients, hostile files, and kills at random moments.
 
-python benchmarks/studio.py [--only start|first|previews|clients|wrk|hostile|kills] [--kills 10] [--clients 100] [--rounds 5]
+python benchmarks/studio.py [--only start|page|first|previews|clients|wrk|hostile|kills]
+                            [--kills 10] [--clients 100] [--rounds 5]
 """
 
 import argparse
@@ -130,6 +131,34 @@ def start() -> None:
             readies.append(running.until(lambda status: bool(status["ready"])))
             running.end()
     print(f"start: first answer {statistics.median(answers):.1f} s, quick worker ready {statistics.median(readies):.1f} s")
+
+
+_WATCHED = """new MutationObserver(() => {
+    if (document.body?.dataset.ready === "yes") window.readyAt ??= performance.now();
+}).observe(document, {subtree: true, childList: true, attributes: true});"""
+_TRANSFERRED = """return performance.getEntriesByType("navigation").concat(performance.getEntriesByType("resource"))
+    .reduce((sum, each) => sum + each.transferSize, 0)"""
+
+
+def page() -> None:
+    """Time the page in a new Chromium each, nothing cached, until it can be used; count what came for it."""
+    import live  # which wants selenium
+
+    readies, transferred = [], []
+    with studio() as running:
+        for _ in range(5):
+            with live.browser() as driver:
+                driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _WATCHED})
+                driver.get(f"http://127.0.0.1:{running.port}/")
+                while not driver.execute_script("return window.readyAt"):
+                    time.sleep(0.05)
+                readies.append(driver.execute_script("return window.readyAt") / 1000)
+                time.sleep(2)
+                transferred.append(driver.execute_script(_TRANSFERRED) / 1000)
+    told = ", ".join(f"{each:.2f}" for each in readies)
+    print(
+        f"page ready, cold: {statistics.median(readies):.2f} s ({told}); {max(transferred):.0f} kB transferred; load {load()}"
+    )
 
 
 def first() -> None:
@@ -356,13 +385,14 @@ def load() -> str:
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("start", "first", "previews", "clients", "wrk", "hostile", "kills"))
+    parser.add_argument("--only", choices=("start", "page", "first", "previews", "clients", "wrk", "hostile", "kills"))
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5, help="of hostile files")
     arguments = parser.parse_args()
     parts: dict[str, Callable[[], None]] = {
         "start": start,
+        "page": page,
         "first": first,
         "previews": previews,
         "clients": lambda: clients(arguments.clients),

@@ -39,7 +39,7 @@ _SEARCHED = 64
 _KNOTS = 256
 _HISTOGRAM_LAYERS = ("relu1_1", "relu4_1")
 _PATCH_BLOCKS = "34"
-_SELF_SIMILARITY = 6.0
+_SELF_SIMILARITY = 15.0
 """What makes the self-similarity weigh about as much as the content loss at the same weight; found by looking."""
 
 
