@@ -4,12 +4,25 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from impasto.encoders import Vgg
 from impasto.encoders.vgg import LAYERS
 from impasto.errors import OptionError
-from impasto.guides import GRADIENTS, feathered, gradient, grown, guides_at, receptive_field, shared, shrunk, softened
+from impasto.guides import (
+    GRADIENTS,
+    feathered,
+    gradient,
+    grown,
+    guides_at,
+    places_inside,
+    receptive_field,
+    shared,
+    shrunk,
+    softened,
+)
 from impasto.options import Shrinking
 
 
@@ -127,3 +140,22 @@ def test_a_region_too_narrow_to_have_an_inside_is_shrunk_by_area() -> None:
     torch.testing.assert_close(narrow_guide, shrunk(narrow_mask, "relu4_1", LAYERS, "simple"))
     assert torch.equal(wide_guide, torch.ones(1, 1, 8, 8))
     assert len(GRADIENTS) == 5
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 40), st.integers(1, 40))
+def test_features_of_a_region_are_taken_from_inside_it_and_its_boxes_lie_alike(y: int, x: int, rows: int, columns: int) -> None:
+    mask = torch.zeros(1, 1, 88, 104)
+    mask[..., y : y + rows, x : x + columns] = 1
+    wanted = ("relu1_1", "relu3_1", "relu4_1")
+    places = places_inside(mask, wanted, LAYERS, "simple")
+    boxes = []
+    for layer in wanted:
+        apart = receptive_field(layer, LAYERS)[1]
+        width = 104 // apart
+        row, column = places[layer] // width, places[layer] % width
+        seen = torch.nn.functional.avg_pool2d(mask, apart)[0, 0]
+        assert float(seen[row, column].min()) >= min(0.5, float(seen.max()))
+        boxes.append(tuple(side * apart for side in places[layer].shape))
+    assert len(set(boxes)) == 1
+    assert min(places["relu4_1"].shape) >= 3
+    assert (places["relu1_1"] == torch.arange(88 * 104).reshape(88, 104)[y, x]).any()

@@ -14,11 +14,12 @@ from impasto import images
 from impasto.encoders import Vgg
 from impasto.errors import OptionError
 from impasto.losses import GuidedStyleLoss
-from impasto.options import PaintOptions, Run
+from impasto.options import PaintOptions, Run, StyleStatistics
 from impasto.recipes import gatys, objectives
 from impasto.recipes.easel import encode
 from impasto.recipes.masking import MaskSources, read_masking
 from impasto.recipes.objectives import style_moments
+from impasto.recipes.statistics import PICTURE_STATISTICS
 from impasto.skin import skin
 from impasto.weights import save_vgg
 
@@ -51,6 +52,7 @@ def difference(one: Tensor, other: Tensor) -> float:
 
 
 SMALL = images.resize(PHOTO.image, (64, 64))
+BESIDE = (torch.tensor([0.9, 0.1, 0.1])[:, None, None], torch.tensor([0.1, 0.2, 0.9])[:, None, None])
 
 
 def test_what_is_protected_is_the_photo_bit_for_bit(encoder_file: str) -> None:
@@ -83,15 +85,17 @@ def test_a_feather_makes_the_edge_soft(encoder_file: str) -> None:
     assert difference(soft[..., beside], SMALL[..., beside]) < difference(sharp[..., beside], SMALL[..., beside])
 
 
-def test_each_style_goes_where_its_mask_is(encoder_file: str) -> None:
-    masks = [half("left"), half("right")]
-    one, turned = (painted(encoder_file, [STYLE, OTHER], style_masks=each, steps=20) for each in (masks, masks[::-1]))
+@pytest.mark.parametrize("statistics", ["gram-moments", *PICTURE_STATISTICS])
+def test_each_style_goes_where_its_mask_is(encoder_file: str, statistics: StyleStatistics) -> None:
+    masks, how = [half("left"), half("right")], {"statistics": statistics}
+    one, turned = (painted(encoder_file, [STYLE, OTHER], style_masks=each, steps=20, **how) for each in (masks, masks[::-1]))
     for where, right, wrong in ((masks, one, turned), (masks[::-1], turned, one)):
         masking = read_masking(MaskSources(style_masks=tuple(where)), PHOTO, [STYLE, OTHER])
-        options = PaintOptions(size=64, smallest_size=64, encoder=encoder_file, margin=0)
+        options = PaintOptions(size=64, smallest_size=64, encoder=encoder_file, margin=0, statistics=statistics)
         easel = gatys.set_up(PHOTO, [STYLE, OTHER], options, EXACT, masking)
-        loss = objectives.style_loss(easel, (64, 64))
-        assert float(loss(encode(easel, right, sorted(loss.layers)))) < float(loss(encode(easel, wrong, sorted(loss.layers))))
+        loss = 1.0 * objectives.style_loss(easel, (64, 64))
+        near, far = (float(loss(encode(easel, image, sorted(loss.layers)))[0]) for image in (right, wrong))
+        assert near < far
 
 
 def test_masks_of_the_whole_picture_are_no_masks(encoder_file: str) -> None:
@@ -131,8 +135,26 @@ def test_part_of_a_style_picture_can_be_measured_alone(encoder_file: str) -> Non
         assert difference(whole[layer].mean, alone[layer].mean) > 1e-2
 
 
+@pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
+def test_what_lies_beside_the_part_of_a_style_picture_is_not_looked_at(encoder_file: str, statistics: StyleStatistics) -> None:
+    """Whatever the other half is: of a half alone the loss is the same, and far from that of the whole."""
+    first, second = (images.read(torch.cat([STYLE.image, side.expand(STYLE.image.shape)], dim=-1)) for side in BESIDE)
+    losses = []
+    for style, part in ((first, True), (second, True), (first, False)):
+        mask = torch.zeros(style.size)
+        mask[:, : STYLE.size[1] - 8] = 1
+        sources = MaskSources(style_masks=("all",), style_regions=(mask,) if part else ())
+        options = PaintOptions(size=64, encoder=encoder_file, margin=0, statistics=statistics, mask_shrinking="inside")
+        layers = {"style_layers": ("relu1_1", "relu2_1", "relu3_1")}
+        easel = gatys.set_up(PHOTO, [style], options.changed(**layers), EXACT, read_masking(sources, PHOTO, [style]))
+        loss = 1.0 * objectives.style_loss(easel, (64, 64))
+        losses.append(float(loss(encode(easel, SMALL, sorted(loss.layers)))[0]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-2)
+
+
 @pytest.mark.parametrize("shrinking", ["simple", "inside", "all"])
-@pytest.mark.parametrize("statistics", ["gram-moments", "wasserstein"])
+@pytest.mark.parametrize("statistics", ["gram-moments", "wasserstein", *PICTURE_STATISTICS])
 def test_every_statistic_is_painted_under_masks_shrunk_in_every_way(encoder_file: str, shrinking: str, statistics: str) -> None:
     masks = {"style_masks": ["gradient:left-right", "gradient:right-left"], "protect": "gradient:radial"}
     image = painted(encoder_file, [STYLE, OTHER], mask_shrinking=shrinking, statistics=statistics, **masks)

@@ -118,8 +118,8 @@ def test_lbfgs_is_refused_where_each_step_draws_anew(
         gatys.set_up(content, [style], options.changed(statistics=statistics, optimizer="lbfgs"), EXACT)
 
 
-@pytest.mark.parametrize("what", [{"statistics": "sliced"}, {"recipe": "nnst"}, {"recipe": "strotss"}])
-def test_masks_of_styles_are_refused_and_what_is_protected_stays(
+@pytest.mark.parametrize("what", [{"recipe": "nnst"}, {"recipe": "strotss"}])
+def test_recipes_refuse_masks_of_styles_and_what_is_protected_stays(
     content: Picture, style: Picture, encoder_file: str, what: dict[str, str]
 ) -> None:
     small = {"encoder": encoder_file, "size": 48, "steps": 2, "smallest_size": 32, "margin": 0.0, **what}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from impasto.errors import OptionError, nearest_name
 from impasto.options import Shrinking
@@ -143,6 +144,55 @@ def guides_at(masks: Sequence[Mask], layer: str, layers: Sequence[str], how: Shr
 
 
 _FEWEST_INSIDE = 4.0
+_FEWEST_ROWS = 3
+"""Of the box around a region at the coarsest layer: what compares patches needs so many."""
+
+
+def places_inside(mask: Mask, wanted: Sequence[str], layers: Sequence[str], how: Shrinking) -> dict[str, Tensor]:
+    """Say where the features of a region are taken from, for the box around it: from where they stand, or the nearest inside.
+
+    A loss that looks at positions beside each other, or at several layers at once, can so be measured on the region alone: the
+    boxes of all layers cover the same part of the picture.
+
+    Args:
+        mask: at the size of the picture that is encoded; what is at least half inside counts.
+        wanted: names of the layers.
+        layers: all layers of the encoder, in order.
+        how: as in :func:`shrunk`.
+
+    Returns:
+        By layer, (height, width) of the box: indices into the positions of the layer, row by row.
+    """
+    coarsest = max(receptive_field(layer, layers)[1] for layer in wanted)
+    box = _box_around(mask, coarsest)
+    found = {}
+    for layer in wanted:
+        (guide,) = guides_at([mask], layer, layers, how)
+        times = coarsest // receptive_field(layer, layers)[1]
+        rows, columns = (slice(first * times, None if last is None else last * times) for first, last in box)
+        found[layer] = _nearest(guide[0, 0], rows, columns)
+    return found
+
+
+def _box_around(mask: Mask, apart: int) -> list[tuple[int, int | None]]:
+    """Return the first and the last row, and column, of the box around a mask, in units of pixels; None: to the end."""
+    inside, box = mask[0, 0] >= min(0.5, float(mask.max())), []
+    for side, seen in zip(mask.shape[-2:], (inside.any(1), inside.any(0)), strict=True):
+        there, units = seen.nonzero()[:, 0], max(1, side // apart)
+        first = min(int(there[0]) // apart, max(0, units - _FEWEST_ROWS))
+        last = max(first + _FEWEST_ROWS, -(-(int(there[-1]) + 1) // apart))
+        box.append((first, last if last < units else None))
+    return box
+
+
+def _nearest(guide: Tensor, rows: slice, columns: slice) -> Tensor:
+    from scipy.ndimage import distance_transform_edt
+
+    part = guide[rows, columns].cpu()
+    inside = part >= min(0.5, float(part.max()))
+    y, x = torch.from_numpy(distance_transform_edt(~inside.numpy(), return_distances=False, return_indices=True)).long()
+    places: Tensor = (y + rows.start) * guide.shape[1] + x + columns.start
+    return places.to(guide.device)
 
 
 def _highest(mask: Mask, window: int, stride: int, reach: int) -> Mask:

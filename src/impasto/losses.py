@@ -303,6 +303,36 @@ class GuidedStyleLoss(Loss):
         return total
 
 
+@dataclass(frozen=True)
+class WithinLoss(Loss):
+    """Measure another style loss on a region of the picture alone.
+
+    Args:
+        loss: what is measured.
+        places: by layer, (height, width) of the box around the region: from which position of the layer, row by row, each
+            feature vector is taken; see :func:`impasto.guides.places_inside`.
+    """
+
+    name: ClassVar[str] = "style"
+    loss: Loss
+    places: Mapping[str, Tensor]
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The layers of the loss that is measured."""
+        return self.loss.layers
+
+    def __call__(self, features: Features) -> Tensor:
+        """Measure the region."""
+        return self.loss({layer: taken(features[layer], self.places[layer]) for layer in self.loss.layers})
+
+
+def taken(features: FeatureMap, places: Tensor) -> FeatureMap:
+    """Lay the feature vectors of some positions out as a map: (1, channels, height, width) of the places."""
+    rows = features.flatten(2)[..., places.flatten()]
+    return rows.reshape(*features.shape[:2], *places.shape)
+
+
 def sum_over(values: Iterator[Tensor]) -> Tensor:
     """Add up scalars (``sum`` would start from the integer 0 and lose the type)."""
     return torch.stack(list(values)).sum()

@@ -8,9 +8,19 @@ import torch
 
 from impasto.encoders import Vgg
 from impasto.engine import Size
-from impasto.guides import guides_at, receptive_field
+from impasto.guides import guides_at, places_inside, receptive_field
 from impasto.images import Picture, fitted_size, resize
-from impasto.losses import ContentLoss, Loss, Objective, ScaledContentLoss, StyleLoss, WassersteinLoss, mapped
+from impasto.losses import (
+    ContentLoss,
+    Loss,
+    Objective,
+    ScaledContentLoss,
+    StyleLoss,
+    WassersteinLoss,
+    WithinLoss,
+    mapped,
+    taken,
+)
 from impasto.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
 from impasto.options import PaintOptions
 from impasto.picture_losses import EdgeAwareSmoothness, Gamut, Held, Smoothness, StructureLoss, flatness
@@ -23,7 +33,7 @@ from impasto.recipes.starts import Style, at_least
 from impasto.recipes.statistics import PICTURE_STATISTICS, Heap, picture_style_loss, self_similarity_loss
 from impasto.stats import Affine, Guide, Moments, blend, guided_moments, moments
 from impasto.styles import NamedStyle
-from impasto.tensors import Features, Image, Mask
+from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _GAMUT_WEIGHT = 10.0
 _UNIT_RANGE = 1 / 0.226
@@ -94,13 +104,28 @@ def style_loss(easel: Easel, size: Size) -> Loss | Objective:
     given = options.style_weights or (1.0,) * len(easel.styles)
     edge_px = style_edge(size, options)
     if options.statistics in PICTURE_STATISTICS:
-        return picture_style_loss(heap_of_styles(easel, edge_px), options)
+        return pictures_loss(easel, size, edge_px, given)
     parts_of = layout.style_masks or (None,) * len(easel.styles)
     measured = [style_moments(easel, style, edge_px, part) for style, part in zip(easel.styles, parts_of, strict=True)]
     if not layout.masks:
         return moments_loss(easel, size, measured, given)
     parts = [moments_loss(easel, size, measured, weights) for weights in layout.weights]
     return guided_style_loss(parts, layout, size, easel.encoder, options)
+
+
+def pictures_loss(easel: Easel, size: Size, edge_px: float, given: Sequence[float]) -> Loss | Objective:
+    """Make the style loss of statistics that need pictures: of the whole, or the sum over regions, each measured alone."""
+    options, layout = easel.options, easel.layout
+    if not layout.masks:
+        return picture_style_loss(heap_of_styles(easel, edge_px, given), options)
+    total = Objective(())
+    for mask, weights, strength in zip(layout.masks, layout.weights, layout.strengths, strict=True):
+        here = resize(mask, size)
+        places = places_inside(here, options.style_layers, easel.encoder.layers, options.mask_shrinking)
+        share = strength * float(here.mean())
+        for term in 1.0 * picture_style_loss(heap_of_styles(easel, edge_px, weights), options):
+            total += share * term.weight * WithinLoss(term.loss, places)
+    return total
 
 
 def moments_loss(
@@ -171,24 +196,39 @@ def style_features(easel: Easel, style: Picture, edge_px: float, layers: Sequenc
     return encode(easel, at_least(picture.to(easel.arithmetic.device), 16), layers)
 
 
-def heap_of_styles(easel: Easel, edge_px: float) -> Heap:
-    """Encode all style pictures, for the losses that compare more than moments."""
+def heap_of_styles(easel: Easel, edge_px: float, weights: Sequence[float]) -> Heap:
+    """Encode the style pictures that weigh anything, or the parts under their masks, for what compares more than moments."""
     options, layers = easel.options, easel.options.style_layers
-    given = options.style_weights or (1.0,) * len(easel.styles)
     sized = [(edge_px * scale, part.style_layers) for scale, part in by_scale(options)] if options.style_scales else []
-    styles = [
-        {k: v for at_px, some in sized or [(edge_px, layers)] for k, v in style_features(easel, style, at_px, some).items()}
-        for style in easel.styles
-        if isinstance(style, Picture)
-    ]
+    parts_of = easel.layout.style_masks or (None,) * len(easel.styles)
+    styles = []
+    for style, part, weight in zip(easel.styles, parts_of, weights, strict=True):
+        if isinstance(style, Picture) and weight:
+            found: dict[str, FeatureMap] = {}
+            for at_px, some in sized or [(edge_px, layers)]:
+                found |= part_taken(easel, style_features(easel, style, at_px, some), part)
+            styles.append(found)
     return Heap(
         styles,
-        [weight / sum(given) for weight in given],
+        [weight / sum(weights) for weight in weights if weight],
         dict(zip(layers, options.layer_weights or (1 / len(layers),) * len(layers), strict=True)),
         easel.encoder,
         easel.seed,
         options.activation_shift / feature_scale(easel.encoder, options),
     )
+
+
+def part_taken(easel: Easel, features: Features, part: Mask | None) -> dict[str, FeatureMap]:
+    """Take the features of part of a style picture; without a mask, all of them."""
+    if part is None:
+        return dict(features)
+    layers = easel.encoder.layers
+    finest = min(features, key=lambda layer: receptive_field(layer, layers)[1])
+    apart = receptive_field(finest, layers)[1]
+    height, width = features[finest].shape[-2:]
+    mask = resize(part, (height * apart, width * apart)).to(features[finest].device)
+    places = places_inside(mask, tuple(features), layers, easel.options.mask_shrinking)
+    return {layer: taken(values, places[layer]) for layer, values in features.items()}
 
 
 def heads_of(encoder: Vgg, layers: Sequence[str]) -> dict[str, Affine | None]:

@@ -110,7 +110,6 @@ def check_statistics(styles: Sequence[Style], options: PaintOptions, masking: Ma
     if options.statistics not in PICTURE_STATISTICS:
         return
     check_are_pictures(styles, f"--statistics {options.statistics}")
-    check_unmasked(masking, f"--statistics {options.statistics}")
     if options.style_weights and min(options.style_weights) <= 0:
         raise OptionError(
             f"--style-weights {list(options.style_weights)} are not all above 0, which --statistics {options.statistics} "
