@@ -89,10 +89,10 @@ class Fit:
 class Weights:
     """What each part of the objective weighs, beside the moments of the style, which weigh 1."""
 
-    content_weight: float = 0.25
+    content_weight: float = 0.1
     """Weight of the photo's features."""
 
-    gram_weight: float = 0.4
+    gram_weight: float = 0.05
     """Weight of the Gram matrices of the style."""
 
     identity_weight: float = 4.0

@@ -56,10 +56,10 @@ _CALIBRATION_BATCH = 4
 class InstantWeights:
     """What each part of the objective weighs, beside the moments of the style and the gamut, which weigh 1."""
 
-    content: float = 0.25
+    content: float = 0.1
     """The photo's features."""
 
-    gram: float = 0.4
+    gram: float = 0.05
     """The Gram matrices of the style."""
 
     identity: float = 4.0
