@@ -383,7 +383,7 @@ class InstantNetwork(nn.Module):
 
 def _together(light: FeatureMap, color: FeatureMap, more_light: FeatureMap, more_color: FeatureMap) -> Image:
     with torch.autocast(light.device.type, enabled=False):  # a photo in bfloat16 would have bands
-        planes = torch.cat([light + more_light.float(), _doubled_at_once(color + more_color.float())], dim=1) / 4
+        planes = torch.cat([light + more_light.float(), _doubled(color + more_color.float())], dim=1) / 4
         return torch.einsum("ij,bjhw->bihw", BACK.to(planes), planes) + 0.5
 
 
@@ -403,13 +403,6 @@ def _halved(x: FeatureMap) -> FeatureMap:
     """Average squares of two; OpenVINO is slower at pooling a picture of few channels."""
     rows = x[..., ::2, :] + x[..., 1::2, :]
     return (rows[..., ::2] + rows[..., 1::2]) / 4
-
-
-def _doubled_at_once(x: FeatureMap) -> FeatureMap:
-    """Do what :func:`_doubled` does as one convolution, which is faster where there are few channels."""
-    taps = torch.einsum("ps,qt->pqst", _STEPS[:, 1], _STEPS[:, 1]).reshape(4, 3, 3).to(x)
-    weight = torch.einsum("ij,pst->ipjst", torch.eye(x.shape[1]).to(x), taps).reshape(-1, x.shape[1], 3, 3)
-    return F.pixel_shuffle(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight), 2)
 
 
 def _doubled(x: FeatureMap) -> FeatureMap:
