@@ -247,3 +247,11 @@ def test_a_pastiche_can_be_made_of_any_step(photo: Tensor, style: Tensor, brief:
     pastiche = finished(images.read(photo), first, {"half": "way"})
     assert torch.equal(pastiche.image, first.image)
     assert pastiche.record == {"half": "way"}
+
+
+def test_style_files_joined_by_commas_are_told_to_stand_apart(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    first.touch()
+    second.touch()
+    with pytest.raises(OptionError, match=r"is 2 files with commas between; put spaces: .*a\.jpg .*b\.jpg"):
+        read_style(f"{first},{second}")
