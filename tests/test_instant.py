@@ -27,6 +27,7 @@ from impasto.recipes import instant_checks, instant_painter, naming
 from impasto.recipes.instant import instant, instant_options, painted_pastiche
 from impasto.recipes.instant_checks import check, predicted_memory
 from impasto.recipes.instant_painter import InstantPainter, Manner
+from impasto.report import report_on, yardstick
 from impasto.stats import Affine
 from impasto.styles import NamedStyle, add_style, measured_style
 
@@ -455,6 +456,30 @@ def test_the_painter_goes_on_from_the_result() -> None:
 
 
 @pytest.mark.usefixtures("as_called")
+def test_hq_takes_a_few_steps_that_come_nearer_to_the_style_and_the_photo() -> None:
+    small = images.read(smooth(64, 96, 0))
+    one_pass = instant(small, STYLE, run=EXACT, engine="torch")
+    hq = instant(small, STYLE, run=EXACT, engine="torch", hq=True)
+    assert 1 <= hq.record["refined"]["steps"] <= 10
+    assert hq.record["options"]["hq"]
+    rule = yardstick(small, [STYLE], (64, 96))
+    before, after = (report_on(images.read(made.image), rule) for made in (one_pass, hq))
+    assert after["style_closed"] > before["style_closed"]
+    assert after["content"] < before["content"]
+
+
+@pytest.mark.usefixtures("as_called")
+def test_the_strength_of_hq_is_how_much_of_it_lies_over_the_photo() -> None:
+    small = images.read(smooth(48, 64, 0))
+    none, half, whole = (
+        instant(small, STYLE, run=EXACT, engine="torch", hq=True, strength=strength) for strength in (0.0, 0.5, 1.0)
+    )
+    assert torch.allclose(none.image, small.image, atol=1e-6)
+    assert torch.allclose(half.image, (small.image + whole.image) / 2, atol=1e-5)
+    assert half.record["options"]["strength"] == 0.5
+
+
+@pytest.mark.usefixtures("as_called")
 def test_the_painter_keeps_colours_that_are_to_be_kept() -> None:
     small = images.read(smooth(48, 64, 0))
     image = instant(small, STYLE, run=EXACT, engine="torch", refine_seconds=0.3, color="keep").image
@@ -510,6 +535,8 @@ def test_a_wrong_number_of_things_is_refused(count: int, masks: int, options: di
         ({"style_weights": (0.0,)}, "sum to 0; enlarge one of them"),
         ({"style_weights": (-1.0,)}, "--style-weights is -1.0"),
         ({"refine_seconds": -1.0}, "--refine-seconds is -1.0"),
+        ({"hq": True, "refine": True}, "--hq and --refine both let the painter go on"),
+        ({"hq": True, "refine_seconds": 3.0}, "--hq and --refine both let the painter go on"),
     ],
 )
 def test_options_that_are_not_allowed_are_refused(options: dict[str, Any], sentence: str) -> None:

@@ -167,7 +167,10 @@ def half(running: pieces.Program) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "options"), [("paint", SMALL), ("refine", {"size": 64, "refine_seconds": 1})])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("paint", SMALL), ("refine", {"size": 64, "refine_seconds": 1}), ("refine", {"size": 64, "hq": True})],
+)
 def test_what_no_mask_covers_and_what_is_protected_stays_the_photo(
     running: pieces.Program, upload: str, kind: str, options: dict[str, Any]
 ) -> None:

@@ -318,6 +318,9 @@ class InstantOptions:
     color_proof: str = ""
     """An ICC profile, such as a printer's: photo and style pictures keep to colours that it can show; empty: all colours."""
 
+    hq: bool = False
+    """instant-hq: a few steps of the painter at the full size, which keep to the photo; a second or two at 512 pixels."""
+
     refine: bool = False
     """Let the painter go on from the result, at the last two sizes; half a minute at 512 pixels."""
 
@@ -340,6 +343,13 @@ class InstantOptions:
             check_range("style_weights", weight, 0, 1e9)
         if self.style_weights and sum(self.style_weights) <= 0:
             raise OptionError(f"--style-weights {list(self.style_weights)} sum to 0; enlarge one of them")
+        if self.hq and (self.refine or self.refine_seconds):
+            raise OptionError("--hq and --refine both let the painter go on, --hq for a few steps; leave one of them away")
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the painter goes on after the one pass."""
+        return self.hq or self.refine or bool(self.refine_seconds)
 
 
 _INSTANT_RANGES: dict[str, tuple[float, float]] = {

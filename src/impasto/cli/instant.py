@@ -73,10 +73,10 @@ def instant(
     asked = mask_sources(regions, masks)
     chosen, where = instant_options(**given(options)), Run(**given(run))
     check_files(files, (content, *styles, *asked.paths(), chosen.color_mask, chosen.color_proof))
-    if (files.gif or files.preview) and not (chosen.refine or chosen.refine_seconds):
+    if (files.gif or files.preview) and not chosen.goes_on:
         flag = "--gif" if files.gif else "--preview"
         raise OptionError(
-            f"{flag} shows the painter going on, and one pass has nothing to show; add --refine, or leave it away"
+            f"{flag} shows the painter going on, and one pass has nothing to show; add --refine or --hq, or leave it away"
         )
     console = narrator(quiet=talk.quiet)
     photo, manners = read_content(content), read_styles(styles)
@@ -94,7 +94,7 @@ def instant(
         pastiche = painted_pastiche(painter, photo, manners, masking, chosen)
         took = time.perf_counter() - began
         code = 0
-        if chosen.refine or chosen.refine_seconds:
+        if chosen.goes_on:
             pastiche, code = _refined(pastiche, (photo, manners, masking), (chosen, where, files), console)
     _save(pastiche, files)
     figures = reported((photo, manners, chosen.style_weights), pastiche.image, files)
@@ -126,9 +126,9 @@ def _refined(
     except KeyboardInterrupt:  # before the first step
         return pastiche, INTERRUPTED_EXIT
     assert session.last is not None  # every size has a step at the least
+    refined = with_refinement(pastiche, session.last, photo, options)
     if files.gif:
-        film.save(files.gif, session.last.image)
-    refined = with_refinement(pastiche, session.last)
+        film.save(files.gif, refined.image)
     return refined, 0 if session.is_finished else INTERRUPTED_EXIT
 
 

@@ -34,7 +34,7 @@ _BASIC: tuple[str, ...] = (
     "steps",
     "seconds",
 )
-_BASIC += ("refine_seconds", "seed", "style_weights", "wanted_style")
+_BASIC += ("hq", "refine_seconds", "seed", "style_weights", "wanted_style")
 _ZERO_MEANS_SOMETHING = ("size",)
 _FLAG = re.compile(r"--([a-z][a-z-]*)")
 _UNKNOWN = re.compile(r"'([a-z_]+)' is not an option")
@@ -67,7 +67,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "instant": Kind(InstantOptions, "quick", ("refine", "refine_seconds", "color_mask", "color_proof")),
+    "instant": Kind(InstantOptions, "quick", ("hq", "refine", "refine_seconds", "color_mask", "color_proof")),
     "paint": Kind(PaintOptions, "slow", ("color_mask", "color_proof")),
     "refine": Kind(InstantOptions, "slow", ("refine", "color_mask", "color_proof")),
     "report": Kind(ReportOptions, "quick"),

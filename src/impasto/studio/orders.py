@@ -137,7 +137,8 @@ def instant(order: Message, line: Line) -> Message | None:
 def refine(order: Message, line: Line) -> Message | None:
     """Paint in one pass, or take a result, and let the painter go on."""
     _set_threads(order)
-    options, run = instant_options(**order["options"], refine=True), Run(**order["run"])
+    chosen = order["options"]
+    options, run = instant_options(**chosen, refine=not chosen.get("hq", False)), Run(**order["run"])
     photo, styles = _read_source(order["content"]), _styles(order)
     masks = _masking(order, photo, styles)
     check(photo, styles, masks, options)
@@ -154,7 +155,7 @@ def refine(order: Message, line: Line) -> Message | None:
     last = last or painted(easel, state, order, line)
     if last is None:
         return None
-    return _result(order, with_refinement(pastiche, last), state.seconds)
+    return _result(order, with_refinement(pastiche, last, photo, options), state.seconds)
 
 
 def paint(order: Message, line: Line) -> Message | None:
