@@ -92,10 +92,10 @@ def instant(
         painter = InstantPainter(where, chosen.engine)
         began = time.perf_counter()
         pastiche = painted_pastiche(painter, photo, manners, masking, chosen)
-        took = time.perf_counter() - began
         code = 0
         if chosen.goes_on:
             pastiche, code = _refined(pastiche, (photo, manners, masking), (chosen, where, files), console)
+        took = time.perf_counter() - began
     _save(pastiche, files)
     figures = reported((photo, manners, chosen.style_weights), pastiche.image, files)
     if talk.json:
