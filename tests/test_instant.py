@@ -479,6 +479,13 @@ def test_the_strength_of_hq_is_how_much_of_it_lies_over_the_photo() -> None:
     assert half.record["options"]["strength"] == 0.5
 
 
+def test_hq_that_is_stopped_before_its_first_step_has_the_strength_that_was_asked_for() -> None:
+    options = InstantOptions(hq=True, strength=0.25)
+    whole = painted_pastiche(PAINTER, PHOTO, [STYLE], (), options)
+    found = recipe.as_strong(whole, PHOTO, options).image
+    assert torch.allclose(found, 0.75 * PHOTO.image + 0.25 * whole.image, atol=1e-5)
+
+
 @pytest.mark.usefixtures("as_called")
 def test_the_painter_keeps_colours_that_are_to_be_kept() -> None:
     small = images.read(smooth(48, 64, 0))

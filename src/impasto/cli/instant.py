@@ -116,7 +116,7 @@ def _refined(
 ) -> tuple["Pastiche", int]:
     """Let the painter go on; interrupted, keep what there is."""
     from impasto.cli.session import Order, paint_and_show
-    from impasto.recipes.instant import refining_easel, with_refinement
+    from impasto.recipes.instant import as_strong, refining_easel, with_refinement
 
     (photo, styles, masking), (options, run, files) = pictures, settings
     easel = refining_easel(pastiche.image, photo, styles, options, run, masking)
@@ -124,7 +124,7 @@ def _refined(
     try:
         session, film = paint_and_show(order, easel, console)
     except KeyboardInterrupt:  # before the first step
-        return pastiche, INTERRUPTED_EXIT
+        return as_strong(pastiche, photo, options), INTERRUPTED_EXIT
     assert session.last is not None  # every size has a step at the least
     refined = with_refinement(pastiche, session.last, photo, options)
     if files.gif:

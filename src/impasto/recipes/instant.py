@@ -102,10 +102,17 @@ def refining_easel(
 
 def with_refinement(pastiche: Pastiche, last: Step, photo: Picture, options: InstantOptions) -> Pastiche:
     """Put the painter's last step in the place of an instant picture; with --hq, as much of it as the strength says."""
-    image = last.image.cpu()
-    if options.hq and options.strength != 1:  # the painter went all the way
-        image = torch.lerp(resize(photo.image, (image.shape[-2], image.shape[-1])), image, options.strength).clamp_(0, 1)
-    return replace(pastiche, image=image, record=pastiche.record | {"refined": refinement(last)})
+    refined = replace(pastiche, image=last.image.cpu(), record=pastiche.record | {"refined": refinement(last)})
+    return as_strong(refined, photo, options)
+
+
+def as_strong(pastiche: Pastiche, photo: Picture, options: InstantOptions) -> Pastiche:
+    """Lay a picture that went all the way, as with --hq, over the photo, as much of it as the strength says."""
+    if not options.hq or options.strength == 1:
+        return pastiche
+    (below, _), image = in_proof(photo, (), options), pastiche.image
+    below = replace(below, image=resize(below.image, (image.shape[-2], image.shape[-1])))
+    return replace(pastiche, image=torch.lerp(below.image, image, options.strength).clamp_(0, 1))
 
 
 def refinement(last: Step) -> dict[str, Any]:
@@ -137,7 +144,7 @@ def painted_pastiche(
     """Paint with a painter that stands ready; a large photo, which goes through in tiles, is painted over in its own memory."""
     record = {"options": asdict(options)}
     if options.hq:
-        options = replace(options, strength=1.0)  # :func:`with_refinement` comes to it
+        options = replace(options, strength=1.0)  # :func:`as_strong` comes to it
     masking = as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     working = _working_size(size, options)
