@@ -479,6 +479,16 @@ def test_the_strength_of_hq_is_how_much_of_it_lies_over_the_photo() -> None:
     assert half.record["options"]["strength"] == 0.5
 
 
+@pytest.mark.usefixtures("as_called")
+def test_the_colours_of_hq_beyond_1_stay_those_of_the_style() -> None:
+    light = images.read(0.7 + 0.3 * images.read(smooth(48, 64, 0)).image)
+    whole, more = (instant(light, STYLE, run=EXACT, engine="torch", hq=True, strength=strength) for strength in (1.0, 1.5))
+    on_from_the_photo = torch.lerp(light.image, whole.image, 1.5).clamp(0, 1)
+    moved, carried = ((image.mean((2, 3)) - whole.image.mean((2, 3))).abs().max() for image in (more.image, on_from_the_photo))
+    assert moved < 0.03 < carried
+    assert not torch.allclose(more.image, whole.image, atol=0.05)
+
+
 def test_hq_that_is_stopped_before_its_first_step_has_the_strength_that_was_asked_for() -> None:
     options = InstantOptions(hq=True, strength=0.25)
     whole = painted_pastiche(PAINTER, PHOTO, [STYLE], (), options)

@@ -107,8 +107,8 @@ def with_refinement(pastiche: Pastiche, last: Step, photo: Picture, options: Ins
 
 
 def as_strong(pastiche: Pastiche, photo: Picture, options: InstantOptions) -> Pastiche:
-    """Lay a picture that went all the way, as with --hq, over the photo, as much of it as the strength says."""
-    if not options.hq or options.strength == 1:
+    """Lay a picture that went all the way, as with --hq, over the photo, as much of it as a strength below 1 says."""
+    if not options.hq or options.strength >= 1:
         return pastiche
     (below, _), image = in_proof(photo, (), options), pastiche.image
     below = replace(below, image=resize(below.image, (image.shape[-2], image.shape[-1])))
@@ -144,7 +144,7 @@ def painted_pastiche(
     """Paint with a painter that stands ready; a large photo, which goes through in tiles, is painted over in its own memory."""
     record = {"options": asdict(options)}
     if options.hq:
-        options = replace(options, strength=1.0)  # :func:`as_strong` comes to it
+        options = replace(options, strength=max(1.0, options.strength))  # below 1, :func:`as_strong` comes to it
     masking = as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     working = _working_size(size, options)
