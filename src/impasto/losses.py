@@ -11,6 +11,7 @@ An objective is made with ``weight * loss`` and ``+`` alone::
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -28,19 +29,19 @@ Heads = Mapping[str, Affine | None]
 """The map of each layer into the channels in which a target speaks; None or absent: none is needed."""
 
 
-class Loss:
+class Loss(ABC):
     """What every loss can do: name itself, say which layers it needs, and be weighted and added."""
 
     name: ClassVar[str]
 
     @property
+    @abstractmethod
     def layers(self) -> frozenset[str]:
         """The layers whose features it needs; :data:`PIXELS` stands for the picture."""
-        raise NotImplementedError
 
+    @abstractmethod
     def __call__(self, features: Features) -> Tensor:
         """Compare the features of a picture with the target: a scalar, not yet weighted."""
-        raise NotImplementedError
 
     def __rmul__(self, weight: float) -> Objective:
         """Weight the loss."""
