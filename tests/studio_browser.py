@@ -63,7 +63,8 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         features = [scheme, {"name": "prefers-reduced-motion", "value": "reduce"}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        self.requests()  # what the browser asked for itself
+        self.driver.get("about:blank")  # leaves the browser's own first page, which may still be loading
+        self.requests()  # what that page asked for
         self.open()
 
     def open(self, path: str = "") -> None:
