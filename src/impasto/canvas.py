@@ -4,6 +4,7 @@
 in JPEG and in the eye: a loss network is nearly blind to colour noise of a pixel or two, and leaves it in the picture
 wherever it is free to; colour that cannot vary so finely cannot be noisy. ``laplacian`` is the differences between five
 sizes of the picture, each half of the last, and the smallest: a step of the optimizer moves broad areas as easily as pixels.
+``soft-laplacian`` is both: such differences of the plane of light, and of the planes of color at half the resolution.
 """
 
 import torch
@@ -28,6 +29,8 @@ def to_planes(image: Image, canvas: Canvas) -> list[Tensor]:
     height, width = image.shape[-2:]
     half = ((height + 1) // 2, (width + 1) // 2)
     colour = F.interpolate(light_and_colour[:, 1:], size=half, mode="bilinear", antialias=True, align_corners=False)
+    if canvas == "soft-laplacian":
+        return [*to_laplacian(light_and_colour[:, :1]), *to_laplacian(colour, _LEVELS - 1)]
     return [light_and_colour[:, :1].clone(), colour]
 
 
@@ -37,6 +40,8 @@ def to_image(planes: list[Tensor], canvas: Canvas) -> Image:
         return planes[0]
     if canvas == "laplacian":
         return from_laplacian(planes)
+    if canvas == "soft-laplacian":
+        planes = [from_laplacian(planes[:_LEVELS]), from_laplacian(planes[_LEVELS:])]
     light, colour = planes
     colour = F.interpolate(colour, size=light.shape[-2:], mode="bilinear", align_corners=False)
     return mix(torch.cat([light, colour], dim=1), _BACK)

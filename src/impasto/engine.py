@@ -91,6 +91,7 @@ def pyramid(
     encode: Encode,
     descent: Descent,
     seconds: float = 0.0,
+    enlarge: Callable[[Image, Size], Image] = resize,
 ) -> Iterator[Step]:
     """Paint coarse to fine: each size starts from the picture, and from the optimizer's momentum, of the one before.
 
@@ -102,6 +103,7 @@ def pyramid(
         descent: the optimizer and its numbers.
         seconds: fewer steps are taken at every size, but one at the least, so that it takes about this long; 0: as many as
             asked for.
+        enlarge: brings the picture of one size to the next.
 
     Yields:
         A :class:`Step` after each step.
@@ -112,7 +114,7 @@ def pyramid(
         falls = descent.decay == "each" or scale == len(sizes) - 1
         here = descent if falls else replace(descent, decay="never")
         objective = objective_at(size)
-        image = resize(image, size)
+        image = enlarge(image, size) if scale else resize(image, size)
         count = plan.steps_at(scale)
         for step in optimize(objective, image, count, encode=encode, descent=here, momentum=momentum):
             image = step.image

@@ -1,15 +1,29 @@
-"""Losses that draw features to their nearest neighbours in a style: patches (CNNMRF) and hypercolumns (NNST)."""
+"""Losses that draw features to their nearest neighbours in a style: patches (CNNMRF), hypercolumns and single features (NNST)."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.distributions import centred, hypercolumns, nearest, patches, picked, put_together, scattered, through, unit
+from impasto.distributions import (
+    centred,
+    hypercolumns,
+    nearest,
+    patches,
+    picked,
+    put_together,
+    rows_of,
+    scattered,
+    through,
+    unit,
+)
 from impasto.losses import Heads, Loss, mapped, sum_over
-from impasto.stats import precise
+from impasto.neighbors import pooled_columns
+from impasto.stats import Affine, precise
 from impasto.tensors import FeatureMap, Features
 
 
@@ -87,6 +101,100 @@ class HypercolumnLoss(Loss):
         found = hypercolumns({layer: features[layer] for layer in self.heads}, self.heads, size)
         cosine = (found * self.target).sum(1) / found.square().sum(1).clamp_min(1e-12).sqrt()
         return 1 - cosine.mean()
+
+
+@dataclass(frozen=True)
+class NeighborLoss(Loss):
+    """Draw hypercolumns of a coarse grid to those that were chosen for them: one minus the cosine, averaged over positions.
+
+    What :class:`HypercolumnLoss` measures, at a third of the cost: layers are pooled in their own type before they are joined.
+
+    Args:
+        target: the hypercolumns wanted, (1, channels of all layers, height, width), each of length 1.
+        heads: by layer, in the order in which the layers are joined.
+
+    Source:
+        Kolkin et al. 2022 (NNST), equation 2.
+    """
+
+    name: ClassVar[str] = "style"
+    target: FeatureMap
+    heads: Mapping[str, Affine]
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The layers of the hypercolumns."""
+        return frozenset(self.heads)
+
+    def __call__(self, features: Features) -> Tensor:
+        """Compare the hypercolumns."""
+        found = pooled_columns(features, self.heads, (self.target.shape[-2], self.target.shape[-1]))
+        product = (found * self.target).sum(1, dtype=torch.float32)
+        return 1 - (product / found.square().sum(1, dtype=torch.float32).clamp_min(1e-12).sqrt()).mean()
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """Feature vectors of one layer that neighbors are looked for among.
+
+    Attributes:
+        rows: (m, channels), centered, of length 1.
+        style: (m,), index of the style picture that each comes from.
+    """
+
+    rows: Tensor
+    style: Tensor
+
+
+@dataclass(frozen=True)
+class PaletteLoss(Loss):
+    """Draw fine features to the nearest of the style's, position by position: ``Σ_l w_l mean_i min_j (1 - cos(F_i, S_j))``.
+
+    Both sets are centered. At the shallow layers this keeps to colors and edges that the style has. Positions are those of a
+    sparse grid, which is moved at each call; the neighbors are constants when the gradient is taken.
+
+    Args:
+        target: by layer.
+        heads: maps into the channels of the target.
+        generator: moves the grid.
+        style: (height, width), which style picture each part of the picture looks for neighbors in; None: all.
+        positions: of each layer, at the most.
+
+    Source:
+        Kolkin et al. 2022 (NNST), section 3.3.
+    """
+
+    name: ClassVar[str] = "palette"
+    target: Mapping[str, Neighborhood]
+    heads: Heads
+    generator: torch.Generator = field(repr=False, compare=False)
+    style: Tensor | None = None
+    positions: int = 4096
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The layers that are compared."""
+        return frozenset(self.target)
+
+    def __call__(self, features: Features) -> Tensor:
+        """Average the distances of all layers."""
+        return sum_over(self._distance(layer, features[layer]) for layer in self.target) / len(self.target)
+
+    def _distance(self, layer: str, features: FeatureMap) -> Tensor:
+        height, width = features.shape[-2:]
+        stride = math.ceil(math.sqrt(max(1, height * width / self.positions)))
+        top, left = torch.randint(0, stride, (2,), generator=self.generator).tolist()
+        sampled = features[..., top::stride, left::stride]
+        found = centred(through(rows_of(sampled), self.heads.get(layer)))
+        target = self.target[layer]
+        with torch.no_grad():
+            likeness = found @ target.rows.T
+            if self.style is not None:
+                wanted = F.interpolate(self.style[None, None].float(), size=(height, width), mode="nearest").long()
+                wanted = wanted[0, 0, top::stride, left::stride].flatten()
+                likeness = likeness.masked_fill(wanted[:, None] != target.style[None], -torch.inf)
+            chosen = target.rows[likeness.argmax(1)]
+        return 1 - ((found * chosen).sum(1) / found.square().sum(1).clamp_min(1e-12).sqrt()).mean()
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ StyleStatistics = Literal[
     "gram-moments", "gram", "moments", "wasserstein", "sliced", "histogram", "relaxed-emd", "patches", "chained"
 ]
 ContentComparison = Literal["features", "self-similarity"]
-Recipe = Literal["paint", "nnst", "strotss"]
+Recipe = Literal["neighbors", "gatys", "nnst", "strotss"]
+Quality = Literal["draft", "standard", "best"]
 Optimizer = Literal["multigrid-adam", "adam", "lbfgs", "rmsprop"]
 Decay = Literal["last", "each", "never"]
 Pooling = Literal["max", "average", "l2", "plain-average"]
 Border = Literal["mixed", "replicate", "reflect", "zero"]
-Canvas = Literal["soft-chroma", "pixels", "laplacian"]
+Canvas = Literal["soft-laplacian", "soft-chroma", "pixels", "laplacian"]
 Shrinking = Literal["simple", "inside", "all"]
 Uncovered = Literal["photo", "first-style"]
 SmoothnessForm = Literal["l1", "l2", "nine-point", "sum-l1", "sum-l2", "inetwork"]
@@ -41,13 +42,19 @@ INITS = ("content", "noise", "grey", "style-statistics", "style", "blend", "outl
 
 @dataclass(frozen=True, kw_only=True)
 class PaintOptions:
-    """How the painter paints: every knob of the Gatys family. The defaults are what looks best, not what a paper printed."""
+    """How the painter paints. The defaults are those of neural neighbors, chosen by blind juries; see ``--recipe``."""
 
     preset: str = "impasto"
     """The published program whose whole set of constants is the starting point; the other options change it from there."""
 
-    recipe: Recipe = "paint"
-    """paint, or another whole published method with constants of its own: nnst (neural neighbours) or strotss (transport)."""
+    recipe: Recipe = "neighbors"
+    """The method: neighbors (neural neighbors), gatys (Gram matrices), nnst or strotss (both close to their papers)."""
+
+    quality: Quality = "standard"
+    """Of --recipe neighbors: draft (a few seconds), standard, or best (more steps, and vgg19 where its weights are here)."""
+
+    strength: float = 1.0
+    """Of --recipe neighbors: how strong the style is, from 0 (the photo) over 1 to 1.5 (freer with the photo's shapes)."""
 
     size: int = 512
     """Longer side of the result in pixels, at least 32; a smaller photo is enlarged to it."""
@@ -55,8 +62,8 @@ class PaintOptions:
     encoder: str = "vgg19-slim"
     """The network that looks: vgg19-slim (inside the package), vgg19 or vgg16 (see impasto weights), or a weight file."""
 
-    content_weight: float = 0.24
-    """Weight α of the content loss, 0 or more; larger keeps more of the photo; 0.26 under another encoder than vgg19-slim."""
+    content_weight: float = 0.75
+    """More keeps more of the photo: its share in what is matched, 0 to 1; of gatys and presets the weight α of its loss."""
 
     style_weight: float = 1.0
     """Weight β of the style loss, 0 or more; larger takes more of the manner."""
@@ -103,29 +110,32 @@ class PaintOptions:
     activation_shift: float = 0.0
     """Added to the features before the Gram matrix is taken; -1 in INetwork, after Novak and Nikulin."""
 
-    smoothness_weight: float = 0.5
+    coherence: float = 0.03
+    """Of --recipe neighbors: how much neighboring parts prefer to come from one place in the style, 0 (not at all) to 1."""
+
+    smoothness_weight: float = 0.3
     """Weight of total variation, 0 or more; larger is smoother."""
 
     smoothness_form: SmoothnessForm = "l2"
     """Which total variation: l1, l2 or nine-point (means over pixels), sum-l1, sum-l2 or inetwork (sums; power 1.25)."""
 
-    calm_weight: float = 7.0
+    calm_weight: float = 1.0
     """Weight of edge-aware smoothness, 0 or more; keeps grain out of skies and other parts that are flat in the photo."""
 
-    structure_weight: float = 0.05
-    """Weight of the structural similarity with the photo at 128 px, 0 or more; keeps faces; 0.035 under another encoder."""
+    structure_weight: float = 0.0
+    """Weight of the structural similarity with the photo at 128 px, 0 or more; holds the photo's light and shade."""
 
     pooling: Pooling = "max"
     """How the network halves its features: max, average (smoother) or l2, both rescaled; plain-average is not rescaled."""
 
-    border: Border = "mixed"
+    border: Border = "replicate"
     """What the network sees beyond the edge: zero (as trained; darkens edges), replicate, reflect, mixed (zero where deep)."""
 
-    margin: float = 0.015
-    """Painted beyond the edge and cut away, as a share of the longer side, 0 to 0.25; 0 under another encoder than the slim."""
+    margin: float = 0.03
+    """Painted beyond the edge and cut away, as a share of the longer side, 0 to 0.25."""
 
-    canvas: Canvas = "soft-chroma"
-    """What is optimised: pixels, colour at half the resolution of light (no coloured noise), or a Laplacian pyramid."""
+    canvas: Canvas = "soft-laplacian"
+    """What is optimized: pixels, a Laplacian pyramid, or either with color at half the resolution of light (soft-)."""
 
     pixel_range: PixelRange = "unit"
     """The range of pixels in the published program, which sets the size of its features and of total variation: 255 or unit."""
@@ -136,37 +146,37 @@ class PaintOptions:
     init_noise: float = 0.5
     """Share of noise where --init is blend, 0 to 1."""
 
-    optimizer: Optimizer = "multigrid-adam"
-    """multigrid-adam (moves areas as well as pixels), adam, lbfgs (full precision, more memory) or rmsprop (STROTSS's)."""
+    optimizer: Optimizer = "adam"
+    """adam, multigrid-adam (moves areas as well as pixels), lbfgs (full precision, more memory) or rmsprop (STROTSS's)."""
 
     lbfgs_history: int = 20
     """Steps that lbfgs remembers, 1 to 1000; each takes memory of two pictures."""
 
-    steps: int = 28
-    """Optimisation steps at the last size; 54 under another encoder than vgg19-slim."""
+    steps: int = 16
+    """Optimization steps at the last size."""
 
-    step_growth: float = 1.3
+    step_growth: float = 1.6
     """Steps at each coarser size, in those of the next finer one; 1: as many at every size. Coarse steps cost little."""
 
     first_steps: int = 0
     """Optimisation steps at the first, coarsest size; 0: what --steps and --step-growth come to."""
 
-    learning_rate: float = 0.018
+    learning_rate: float = 0.01
     """Step length of the optimizer; for both adams in units of the pixel range 0 to 1."""
 
-    betas: tuple[float, float] = (0.9, 0.9)
+    betas: tuple[float, float] = (0.9, 0.999)
     """Adam's two decay rates, each from 0 up to below 1."""
 
-    averaging: float = 0.9
+    averaging: float = 0.0
     """Decay of the running average of the picture that becomes the result, 0 (none) up to below 1."""
 
-    decay: Decay = "last"
+    decay: Decay = "each"
     """Where the step length falls towards the end: at the last size, at each size, or never."""
 
-    smallest_size: int = 128
+    smallest_size: int = 64
     """Longer side of the coarsest picture painted first; as large as --size: a single scale."""
 
-    scale_factor: float = 1.587401
+    scale_factor: float = 2.0
     """How much larger each size is than the one before, above 1."""
 
     min_improvement: float = 0.0
@@ -264,6 +274,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "style_scale": (0.1, 4),
     "style_size": (32, 100_000),
     "balance": (0, 1e6),
+    "strength": (0, 1.5),
+    "coherence": (0, 1),
     "smoothness_weight": (0, 1e9),
     "calm_weight": (0, 1e9),
     "structure_weight": (0, 1e9),

@@ -71,7 +71,10 @@ def paint_on(easel: Easel) -> Iterator[Step]:
 
 
 def painted(
-    easel: Easel, objective_at: Callable[[Size, Image], Objective], finish: Callable[[Image], Image] | None = None
+    easel: Easel,
+    objective_at: Callable[[Size, Image], Objective],
+    finish: Callable[[Image], Image] | None = None,
+    enlarge: Callable[[Image, Size], Image] = resize,
 ) -> Iterator[Step]:
     """Descend the objectives of all sizes as the options say, and yield what there is to show after each step.
 
@@ -79,6 +82,7 @@ def painted(
         easel: what stands ready.
         objective_at: makes the objective for a size out of the picture so far, which may be of another size.
         finish: what a recipe does last to every picture that is shown.
+        enlarge: brings the picture of one size to the next.
     """
     options, picture = easel.options, easel.start
     descent = Descent(
@@ -98,6 +102,7 @@ def painted(
         encode=partial(easel.arithmetic.encode, easel.encoder),
         descent=descent,
         seconds=options.seconds,
+        enlarge=enlarge,
     )
     share = easel.margin / max(easel.content.shape[-2:])
     restored = Restored(photo_of(easel), easel.layout.kept, easel.margin)

@@ -12,7 +12,7 @@ from impasto.errors import OptionError
 from impasto.images import Picture, Source
 from impasto.options import PaintOptions, Run
 from impasto.pastiche import Pastiche, new_record, with_progress
-from impasto.recipes import gatys, nnst, strotss
+from impasto.recipes import gatys, neighbors, nnst, strotss
 from impasto.recipes.coloring import color_record
 from impasto.recipes.easel import Easel
 from impasto.recipes.masking import asked_masks, read_masking
@@ -93,8 +93,8 @@ def steps(
 
 def paint_on(easel: Easel) -> Iterator[Step]:
     """Paint by the recipe that the options name, on an easel that stands ready."""
-    recipe = {"nnst": nnst, "strotss": strotss}.get(easel.options.recipe, gatys)
-    yield from recipe.paint_on(easel)
+    recipes = {"neighbors": neighbors, "gatys": gatys, "nnst": nnst, "strotss": strotss}
+    yield from recipes[easel.options.recipe].paint_on(easel)
 
 
 def finished(photo: Picture, step: Step, record: dict[str, Any]) -> Pastiche:

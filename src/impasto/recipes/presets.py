@@ -21,7 +21,10 @@ _RELU = tuple(f"relu{block}_{index + 1}" for block, count in enumerate((2, 2, 4,
 _PUBLISHED: dict[str, Any] = {
     # What most of the programs have in common. Every option stands here, so that no default of ours, which may change, is in
     # a preset.
-    "recipe": "paint",
+    "recipe": "gatys",
+    "quality": "standard",
+    "strength": 1.0,
+    "coherence": 0.03,
     "size": 512,
     "content_weight": 1.0,
     "style_weight": 1.0,
@@ -91,14 +94,6 @@ def inetwork_weights(count: int, *, last: float) -> tuple[float, ...]:
 def _published(preset: str, **constants: Any) -> PaintOptions:
     return PaintOptions(preset=preset, **{**_PUBLISHED, **constants})
 
-
-FULL_NETWORK: dict[str, Any] = {
-    "steps": 54,
-    "content_weight": 0.26,
-    "structure_weight": 0.035,
-    "margin": 0.0,
-}
-"""What suits the full network in the place of the slim one: it follows longer and paints corners without a margin."""
 
 MOMENT_STATISTICS = ("gram-moments", "gram", "moments", "wasserstein")
 """What is computed from moments alone, so that a named style will do."""
@@ -232,6 +227,31 @@ _WHOLE_METHOD: dict[str, Any] = {
     "scale_factor": 2.0,
 }
 RECIPES: dict[str, PaintOptions] = {
+    # Kolkin et al. 2022, made faster and stronger: see recipes/neighbors.py.
+    "neighbors": PaintOptions(),
+    # Gatys, Ecker and Bethge 2016: Gram matrices, means and deviations relative to the style's own, coarse to fine; no fifth
+    # block, which stamps pieces of the style into the picture.
+    "gatys": PaintOptions(
+        recipe="gatys",
+        content_weight=0.1,
+        layer_weights=(0.1, 0.2, 0.35, 0.35, 0.0),
+        smoothness_weight=0.2,
+        calm_weight=0.0,
+        border="mixed",
+        margin=0.015,
+        canvas="soft-chroma",
+        optimizer="multigrid-adam",
+        learning_rate=0.018,
+        betas=(0.9, 0.9),
+        averaging=0.9,
+        decay="last",
+        steps=60,
+        step_growth=1.3,
+        smallest_size=128,
+        scale_factor=2 ** (2 / 3),
+        color="palette",
+        color_method="histogram",
+    ),
     # Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022: alpha 0.75, all layers of the first four blocks but
     # the fourth of VGG-19's, which the paper's VGG-16 has not, Adam at 0.002 for 200 steps at each of 64 ... 512 pixels. Longer
     # strides and fewer of them come to the same here.
@@ -264,45 +284,57 @@ RECIPES: dict[str, PaintOptions] = {
 }
 """Whole published methods, of which each has a file of its own: what they start from, and other options change."""
 
-RECIPE_IGNORES = (
-    *(
-        "preset",
-        "style_weight",
-        "content_layers",
-        "content_layer_weights",
-        "layer_weights",
-        "style_weights",
-        "statistics",
-        "content_comparison",
-    ),
+_NEIGHBORS_ONLY = ("quality", "strength", "coherence")
+_GATYS_ONLY = (
+    *("style_weight", "content_layers", "content_layer_weights", "layer_weights", "statistics", "content_comparison"),
     *("content_normalization", "style_normalization", "activation_shift", "pixel_range"),
-    *("style_scales", "balance", "region_strengths", "uncovered", "mask_shrinking"),
+    *("style_scales", "balance", "mask_shrinking"),
 )
-"""Options that the whole methods do not read."""
+RECIPE_IGNORES: dict[str, tuple[str, ...]] = {
+    "neighbors": (*_GATYS_ONLY, "preset", "style_layers", "style_size"),
+    "gatys": _NEIGHBORS_ONLY,
+    **dict.fromkeys(
+        ("nnst", "strotss"),
+        (*_GATYS_ONLY, *_NEIGHBORS_ONLY, "preset", "style_weights", "region_strengths", "uncovered"),
+    ),
+}
+"""By recipe, the options that it does not read."""
+
+QUALITIES: dict[str, dict[str, Any]] = {
+    "draft": {"steps": 5, "step_growth": 1.9},
+    "standard": {},
+    "best": {"steps": 40, "step_growth": 1.3},
+}
+"""What the qualities of the recipe neighbors change in its options."""
 
 
-def paint_options(preset: str = "impasto", recipe: str = "paint", **changes: Any) -> PaintOptions:
-    """Return a preset's, or a whole recipe's, options with some changed.
+def paint_options(preset: str = "impasto", recipe: str = "", **changes: Any) -> PaintOptions:
+    """Return a preset's, or a recipe's, options with some changed.
 
-    The preset ``impasto`` has other numbers for another encoder than the slim one, see :data:`FULL_NETWORK`.
+    Args:
+        preset: a published program's whole set of constants; ``"impasto"`` stands for those of a recipe.
+        recipe: the method; empty: the preset's, or neighbors.
+        changes: fields of :class:`impasto.PaintOptions`.
 
     Raises:
         OptionError: if the preset, the recipe or an option is unknown, or a value not allowed.
     """
-    if recipe in RECIPES and preset != "impasto":
-        raise OptionError(f"--preset {preset} and --recipe {recipe} each bring a whole set of options; give one of them")
-    if recipe in RECIPES:
-        return RECIPES[recipe].changed(**changes)
-    check_choice("recipe", recipe, get_args(Recipe))
+    if recipe:
+        check_choice("recipe", recipe, get_args(Recipe))
     if preset not in PRESETS:
         raise OptionError(f"preset {preset!r} is not known{nearest_name(preset, PRESETS)}")
+    if recipe and preset != "impasto":
+        raise OptionError(f"--preset {preset} and --recipe {recipe} each bring a whole set of options; give one of them")
+    chosen = RECIPES[recipe or "neighbors"] if preset == "impasto" else PRESETS[preset]
+    if chosen.recipe == "neighbors":
+        check_choice("quality", changes.get("quality", "standard"), QUALITIES)
+        changes = QUALITIES[changes.get("quality", "standard")] | changes
     if "style_layers" in changes and "layer_weights" not in changes:
         changes["layer_weights"] = ()
-    suited = FULL_NETWORK if preset == "impasto" and changes.get("encoder", "vgg19-slim") != "vgg19-slim" else {}
-    return PRESETS[preset].changed(**suited | changes)
+    return chosen.changed(**changes)
 
 
 def needs_picture(options: PaintOptions) -> bool:
-    """Say whether a style must be a picture: a named style is moments at the five layers of the defaults, and no more."""
-    is_other = options.recipe != "paint" or options.statistics not in MOMENT_STATISTICS or options.encoder == "vgg16"
+    """Say whether a style must be a picture: the statistics of a named style are moments at five layers, and no more."""
+    is_other = options.recipe != "gatys" or options.statistics not in MOMENT_STATISTICS or options.encoder == "vgg16"
     return is_other or not set(options.style_layers) <= set(STYLE_LAYERS)

@@ -103,9 +103,10 @@ def check_statistics(styles: Sequence[Style], options: PaintOptions, masking: Ma
     Raises:
         OptionError: a named style, a mask of a style, a weight of 0 or less, or L-BFGS, where that cannot be.
     """
-    if options.recipe != "paint":
-        check_recipe(options)
+    check_recipe(options)
+    if options.recipe != "gatys":
         check_are_pictures(styles, f"--recipe {options.recipe}")
+    if options.recipe in ("nnst", "strotss"):
         check_unmasked(masking, f"--recipe {options.recipe}")
     if options.statistics not in PICTURE_STATISTICS:
         return
@@ -127,13 +128,17 @@ def check_recipe(options: PaintOptions) -> None:
     Raises:
         OptionError: an option that would do nothing.
     """
-    for name in RECIPE_IGNORES:
+    for name in RECIPE_IGNORES[options.recipe]:
         if getattr(options, name) != getattr(RECIPES[options.recipe], name):
-            raise OptionError(
-                f"{dashed(name)} means nothing to --recipe {options.recipe}; leave it away, or use --recipe paint"
-            )
-    if options.recipe == "nnst":  # where it is the photo's share in what is matched
+            reads = next(recipe for recipe, ignored in RECIPE_IGNORES.items() if name not in ignored)
+            raise OptionError(f"{dashed(name)} means nothing to --recipe {options.recipe}; omit it, or use --recipe {reads}")
+    if options.recipe in ("neighbors", "nnst"):  # where it is the photo's share in what is matched
         check_range("content_weight", options.content_weight, 0, 1)
+    if options.recipe == "neighbors" and any(weight < 0 for weight in options.style_weights):
+        raise OptionError(
+            f"--style-weights {list(options.style_weights)} are not all 0 or more, which --recipe neighbors needs; "
+            "use --recipe gatys to push a style away"
+        )
 
 
 def check_are_pictures(styles: Sequence[Style], what: str) -> None:

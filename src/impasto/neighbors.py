@@ -1,0 +1,190 @@
+"""Nearest neighbors between feature maps: hypercolumns on a coarse grid, an exact search, and spatial coherence.
+
+A *position* is a cell of a grid of hypercolumns. The positions of several style pictures are numbered one after the other, so
+that a match is one integer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.distributions import centred, leading, rows_of, unit
+from impasto.stats import Affine
+from impasto.tensors import FeatureMap, Features
+
+GRID_STRIDE = 4
+"""Pixels between neighboring hypercolumns."""
+
+_DIRECTIONS = 128
+"""Hypercolumns are compared along this many principal directions of the style's."""
+_SAMPLE = 4096
+_MOST_KEYS = 2**14
+_CHUNK = 2**24
+_SHIFTS = ((0, 1), (1, 0), (0, -1), (-1, 0))
+_SHARE_ROUNDS = 12
+
+
+def grid_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of the grid of hypercolumns of a picture of a size, both (height, width)."""
+    return max(1, size[0] // GRID_STRIDE), max(1, size[1] // GRID_STRIDE)
+
+
+def pooled_columns(features: Features, heads: Mapping[str, Affine], grid: tuple[int, int]) -> FeatureMap:
+    """Join layers to hypercolumns: finer layers are averaged over each cell of a grid, coarser ones interpolated.
+
+    Args:
+        features: by layer, (1, channels, height, width) each.
+        heads: by layer, in the order in which the layers are joined: what maps each layer before.
+        grid: (height, width).
+
+    Returns:
+        (1, channels of all layers, height, width), in the type of the features.
+    """
+    columns = []
+    for layer, head in heads.items():
+        each = features[layer]
+        stride = each.shape[-2] // grid[0]
+        if stride > 1:
+            each = F.avg_pool2d(each, stride)
+        each = head.features(each)
+        if each.shape[-2] < grid[0] or each.shape[-1] < grid[1]:
+            each = F.interpolate(each, size=grid, mode="bilinear", align_corners=False)
+        columns.append(each[..., : grid[0], : grid[1]])
+    return torch.cat(columns, dim=1)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Which position of the styles each position of a picture was matched with.
+
+    Attributes:
+        position: (height, width), numbers of positions, of all style pictures one after the other.
+        style: (height, width), index of the style picture.
+    """
+
+    position: Tensor
+    style: Tensor
+
+
+def match(
+    queries: FeatureMap,
+    styles: Sequence[FeatureMap],
+    *,
+    allowed: Sequence[Tensor | None] = (),
+    shares: Tensor | None = None,
+    coherence: float = 0.0,
+    passes: int = 3,
+) -> Matches:
+    """Find for every position of a picture the position of the styles that is most like it.
+
+    Args:
+        queries: hypercolumns of the picture, (1, channels, height, width).
+        styles: hypercolumns of each style picture.
+        allowed: for each style picture the positions that may be used, (height, width), bool; None: all.
+        shares: what share of the picture each style takes at each position, (styles, height, width), sums to 1; None: each
+            position takes the style that is most like it.
+        coherence: what a match gains for each of the four neighbors of a position whose own match lies beside it in the
+            style; on the scale of a cosine.
+        passes: how often matches are compared with those of their neighbors.
+
+    Source:
+        Kolkin et al. 2022 for matching hypercolumns by cosine, each set centered; Ashikhmin 2001 for coherence. That styles
+        take given shares of a picture is our own.
+    """
+    size = (queries.shape[-2], queries.shape[-1])
+    space = _Space.of(queries, styles, allowed)
+    found = [space.nearest(index) for index in range(len(styles))]
+    style = _assigned(torch.stack([likeness for _, likeness in found]).reshape(-1, *size), shares)
+    position = torch.stack([index for index, _ in found]).reshape(-1, *size).gather(0, style[None])[0]
+    for _ in range(passes if coherence else 0):
+        position = space.coherent(position, style, coherence)
+    return Matches(position, style)
+
+
+@dataclass(frozen=True)
+class _Space:
+    """Queries and keys along the same directions, of length 1, and where each key stands in its style picture."""
+
+    queries: Tensor
+    keys: Tensor
+    sizes: tuple[tuple[int, int], ...]
+    allowed: Tensor
+
+    @staticmethod
+    def of(queries: FeatureMap, styles: Sequence[FeatureMap], allowed: Sequence[Tensor | None]) -> "_Space":
+        keys = centred(torch.cat([rows_of(each) for each in styles]))
+        sample = keys[:: max(1, len(keys) // _SAMPLE)]
+        basis = leading(sample, _DIRECTIONS, torch.Generator().manual_seed(0))
+        sizes = tuple((each.shape[-2], each.shape[-1]) for each in styles)
+        masks = allowed or (None,) * len(styles)
+        everywhere = [
+            torch.ones(size, dtype=torch.bool) if mask is None or not bool(mask.any()) else mask
+            for size, mask in zip(sizes, masks, strict=True)
+        ]
+        there = torch.cat([each.flatten() for each in everywhere]).to(keys.device)
+        return _Space(unit(centred(rows_of(queries)) @ basis), unit(keys @ basis), sizes, there)
+
+    @property
+    def starts(self) -> list[int]:
+        """The number of the first position of each style picture, and the count of all."""
+        starts = [0]
+        for height, width in self.sizes:
+            starts.append(starts[-1] + height * width)
+        return starts
+
+    def nearest(self, style: int) -> tuple[Tensor, Tensor]:
+        """Return the nearest position of one style picture for each query, and the cosine."""
+        starts = self.starts
+        places = torch.arange(starts[style], starts[style + 1], device=self.keys.device)
+        places = places[self.allowed[starts[style] : starts[style + 1]]]
+        places = places[:: -(-len(places) // _MOST_KEYS)]
+        precision = torch.bfloat16 if self.keys.device.type != "mps" else torch.float32
+        keys = self.keys[places].to(precision).T.contiguous()
+        parts = self.queries.to(precision).split(max(1, _CHUNK // len(places)))
+        likeness, index = (torch.cat(each) for each in zip(*((part @ keys).max(1) for part in parts), strict=True))
+        return places[index], likeness.float()
+
+    def coherent(self, position: Tensor, style: Tensor, coherence: float) -> Tensor:
+        """Let each position choose anew between its own match and those beside the matches of its neighbors."""
+        heights, widths, starts = self._geometry()
+        candidates = [position]
+        for down, across in _SHIFTS:
+            beside = torch.roll(position, (down, across), (0, 1))
+            owner = torch.roll(style, (down, across), (0, 1))
+            place = beside - starts[owner]
+            row, column = place // widths[owner] + down, place % widths[owner] + across
+            inside = (row >= 0) & (column >= 0) & (row < heights[owner]) & (column < widths[owner]) & (owner == style)
+            moved = torch.where(inside, beside + down * widths[owner] + across, position)
+            candidates.append(torch.where(self.allowed[moved], moved, position))
+        choices = torch.stack(candidates)
+        agreeing = torch.stack([(choices[1:] == each).sum(0) for each in choices])
+        likeness = torch.stack([(self.queries * self.keys[each.flatten()]).sum(1).reshape(each.shape) for each in choices])
+        return choices.gather(0, (likeness + coherence * agreeing).argmax(0)[None])[0]
+
+    def _geometry(self) -> tuple[Tensor, Tensor, Tensor]:
+        heights, widths = (torch.tensor(each, device=self.keys.device) for each in zip(*self.sizes, strict=True))
+        return heights, widths, torch.tensor(self.starts[:-1], device=self.keys.device)
+
+
+def _assigned(likeness: Tensor, shares: Tensor | None) -> Tensor:
+    """Choose a style for each position, so that each takes its share of the picture: (height, width), indices.
+
+    A style is chosen where it is more like the picture than elsewhere; what is compared is averaged over a few positions, so
+    that styles meet along lines and not in single cells.
+    """
+    if len(likeness) == 1:
+        return torch.zeros_like(likeness[0], dtype=torch.long)
+    if shares is None:
+        return likeness.argmax(0)
+    smooth = F.avg_pool2d(likeness[None], 7, stride=1, padding=3, count_include_pad=False)[0]
+    spread = smooth.flatten(1).std(1).clamp_min(1e-6)[:, None, None]
+    score = (smooth - smooth.mean((1, 2), keepdim=True)) / spread + 2 * shares.clamp_min(1e-9).log()
+    offset = torch.zeros(len(likeness), 1, 1, device=likeness.device)
+    wanted = shares.mean((1, 2))
+    for _ in range(_SHARE_ROUNDS):
+        chosen = torch.bincount((score + offset).argmax(0).flatten(), minlength=len(likeness)) / score[0].numel()
+        offset += (wanted - chosen)[:, None, None]
+    return (score + offset).argmax(0)

@@ -1,0 +1,250 @@
+"""Neural neighbors: give every part of the photo the features of that part of the style which is most like it.
+
+Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural Neighbor Style Transfer (arXiv:2203.13215), its
+variant by optimization. Departures from the paper, each chosen by looking at results: matches of neighboring positions
+are drawn together (Ashikhmin 2001); the fine sizes compare fewer layers, with fewer and longer steps; at the last size the
+shallow layers are drawn to their own nearest neighbors at the same time, which keeps to the style's colors and edges; color
+has half the resolution of light; several styles share the picture, each where it is most like it.
+``recipes/nnst.py`` is closer to the paper.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.canvas import to_laplacian
+from impasto.color import color_moments, monge_kantorovich, recolored
+from impasto.distributions import centred, rows_of, through, unit
+from impasto.engine import Size, Step
+from impasto.images import Picture, fitted_size, resize
+from impasto.losses import Heads, Objective
+from impasto.neighbors import Matches, grid_size, match, pooled_columns
+from impasto.neighbour_losses import Neighborhood, NeighborLoss, PaletteLoss
+from impasto.options import PaintOptions
+from impasto.recipes.easel import Easel, encode
+from impasto.recipes.gatys import painted
+from impasto.recipes.objectives import picture_terms
+from impasto.recipes.starts import at_least, without_margin
+from impasto.recipes.statistics import compact_head, identity
+from impasto.stats import Affine, Moments
+from impasto.tensors import FeatureMap, Features, Image, Mask
+
+_COARSE_LAYERS = tuple(f"relu{name}" for name in "1_1 1_2 2_1 2_2 3_1 3_2 3_3 4_1 4_2 4_3".split())
+_MIDDLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1")
+_FINE_LAYERS = ("relu1_2", "relu2_2", "relu3_1")
+_PALETTE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
+_COARSE_PX, _MIDDLE_PX = 128, 256
+"""Up to these longer sides all layers are compared, or those of the middle; beyond them the fine ones."""
+_MOST_PALETTE = 1024
+_BLENDED_BELOW = 0.2
+"""Below this strength the photo itself shows through, so that strength 0 is the photo."""
+
+
+def paint_on(easel: Easel) -> Iterator[Step]:
+    """Paint coarse to fine: at each size match the photo with the styles, and draw the picture to what was found."""
+    painting = _Painting(easel)
+    yield from painted(easel, painting.objective_at, painting.finish, painting.enlarged)
+
+
+def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the layers that a size compares, and those by which it searches."""
+    if edge_px <= _COARSE_PX:
+        return _COARSE_LAYERS, _COARSE_LAYERS
+    return (_MIDDLE_LAYERS if edge_px <= _MIDDLE_PX else _FINE_LAYERS), _COARSE_LAYERS
+
+
+class _Painting:
+    """What a painting carries from size to size.
+
+    Attributes:
+        matches: of the size that is being painted; None before the first.
+    """
+
+    def __init__(self, easel: Easel) -> None:
+        self.easel = easel
+        self.styles = [style for style in easel.styles if isinstance(style, Picture)]
+        self.palettes = [color_moments(style.image.to(easel.content)) for style in self.styles]
+        self.heads = joining_heads(easel)
+        self.left = len(easel.sizes)
+        self.matches: Matches | None = None
+
+    def objective_at(self, size: Size, picture: Image) -> Objective:
+        """Match the photo with the styles, and make the objective of one size."""
+        easel = self.easel
+        is_first = easel.first_scale == 0 and self.left == len(easel.sizes)
+        self.left -= 1
+        edge_px = max(size) / (1 + 2 * easel.options.margin)
+        layers, searched = layers_at(edge_px)
+        wanted = tuple(dict.fromkeys((*layers, *searched, *(() if self.left else _PALETTE_LAYERS))))
+        photo, grid = resize(easel.content, size), grid_size(size)
+        styles = [self._style_features(style, edge_px, wanted) for style in self.styles]
+        columns = self._columns(encode(easel, mixture(photo, None if is_first else picture, easel.options), searched), grid)
+        keys = [self._columns({layer: each[layer] for layer in searched}) for each in styles]
+        self.matches = match(
+            columns,
+            keys,
+            allowed=[self._allowed(index, each) for index, each in enumerate(keys)],
+            shares=self._shares(grid),
+            coherence=easel.options.coherence,
+        )
+        objective = 1.0 * self._neighbor_loss(photo, styles, layers, grid)
+        if not self.left:
+            objective += min(1.0, easel.options.strength) * self._palette_loss(styles)
+        return objective + picture_terms(easel, size)
+
+    def finish(self, image: Image) -> Image:
+        """Give a picture the colors of the styles, as far as the strength goes; a faint one shows the photo too."""
+        strength = self.easel.options.strength
+        colored = in_colors(image, self.palettes, self._regions_of_styles())
+        if strength >= 1:
+            return colored
+        faint = torch.lerp(image, colored, strength)
+        if strength >= _BLENDED_BELOW:
+            return faint
+        photo = without_margin(self.easel.content, self.easel.margin)
+        return torch.lerp(resize(photo, (image.shape[-2], image.shape[-1])), faint, strength / _BLENDED_BELOW)
+
+    def enlarged(self, picture: Image, size: Size) -> Image:
+        """Bring the picture to the next size; at less than full strength it takes some of the photo's finest details."""
+        strength = self.easel.options.strength
+        larger = resize(picture, size)
+        if strength >= 1:
+            return larger
+        return (larger + (1 - strength) * to_laplacian(resize(self.easel.content, size), levels=2)[0]).clamp(0, 1)
+
+    # ------------------------------------------------------------------------------------------------ losses
+
+    def _neighbor_loss(self, photo: Image, styles: Sequence[Features], layers: tuple[str, ...], grid: Size) -> NeighborLoss:
+        """Draw the picture to the features of the matches; less so where the strength is less than 1."""
+        assert self.matches is not None
+        heads = {layer: self.heads[layer] for layer in layers}
+        rows = torch.cat([rows_of(self._columns({layer: each[layer] for layer in layers})) for each in styles])
+        target = rows[self.matches.position.flatten()].T.reshape(1, -1, *grid)
+        strength = self._strength(grid)
+        if strength is not None:
+            own = self._columns(encode(self.easel, photo, layers), grid).float()
+            target = torch.lerp(own, target, strength)
+        target = target / target.square().sum(1, keepdim=True).clamp_min(1e-12).sqrt()
+        precision = next(iter(styles[0].values())).dtype
+        return NeighborLoss(target.to(precision).contiguous(memory_format=torch.channels_last), heads)
+
+    def _palette_loss(self, styles: Sequence[Features]) -> PaletteLoss:
+        assert self.matches is not None
+        heads: Heads = {layer: compact_head(self.easel.encoder, layer) for layer in _PALETTE_LAYERS}
+        most = max(64, _MOST_PALETTE // len(styles))
+        target = {}
+        for layer in _PALETTE_LAYERS:
+            rows = [through(_evenly(rows_of(each[layer]), most), heads[layer]) for each in styles]
+            owner = [torch.full((len(each),), index, device=each.device) for index, each in enumerate(rows)]
+            target[layer] = Neighborhood(unit(centred(torch.cat(rows))), torch.cat(owner))
+        generator = torch.Generator().manual_seed(self.easel.seed)
+        return PaletteLoss(target, heads, generator, self.matches.style if len(styles) > 1 else None)
+
+    # ------------------------------------------------------------------------------------------------ features
+
+    def _columns(self, features: Features, grid: Size | None = None) -> FeatureMap:
+        height, width = next(iter(features.values())).shape[-2:]
+        finest = min(features, key=lambda layer: int(layer[4]))
+        if grid is None:
+            height, width = features[finest].shape[-2:]
+            pixels = 2 ** (int(finest[4]) - 1)
+            grid = grid_size((height * pixels, width * pixels))
+        return pooled_columns(features, {layer: self.heads[layer] for layer in features}, grid)
+
+    def _style_features(self, style: Picture, edge_px: float, layers: tuple[str, ...]) -> Features:
+        wanted = fitted_size(style.size, max(16, round(edge_px * self.easel.options.style_scale)))
+        return encode(self.easel, at_least(resize(style.image.to(self.easel.content), wanted), 16), layers)
+
+    # ------------------------------------------------------------------------------------------------ regions
+
+    def _allowed(self, index: int, columns: FeatureMap) -> Tensor | None:
+        """Say which positions of a style picture may be used, where the user masked a part of it."""
+        masks = self.easel.layout.style_masks
+        mask = masks[index] if masks else None
+        return None if mask is None else resize(mask, (columns.shape[-2], columns.shape[-1]))[0, 0] > 0.5
+
+    def _shares(self, grid: Size) -> Tensor | None:
+        """Say what share of the picture each style takes at each position; None where there is one style."""
+        layout, count = self.easel.layout, len(self.styles)
+        if count == 1:
+            return None
+        weights = torch.tensor(layout.weights or [self.easel.options.style_weights or (1.0,) * count])
+        weights = (weights / weights.sum(1, keepdim=True)).to(self.easel.content)
+        if not layout.masks:
+            return weights[0][:, None, None].expand(count, *grid)
+        masks = torch.cat([resize(mask, grid) for mask in layout.masks])[:, 0]
+        shares = torch.einsum("rs,rhw->shw", weights, masks)
+        return shares / shares.sum(0).clamp_min(1e-6)
+
+    def _strength(self, grid: Size) -> Tensor | None:
+        """Return the strength at each position, at the most 1; None where it is 1 everywhere."""
+        layout, strength = self.easel.layout, self.easel.options.strength
+        if strength >= 1 and all(each >= 1 for each in layout.strengths):
+            return None
+        if not layout.strengths:
+            return self.easel.content.new_full((1, 1, 1, 1), min(1.0, strength))
+        by_region = sum(each * resize(mask, grid) for each, mask in zip(layout.strengths, layout.masks, strict=True))
+        assert isinstance(by_region, Tensor)
+        return (strength * by_region).clamp(0, 1)
+
+    def _regions_of_styles(self) -> list[Mask] | None:
+        """Return where each style was used, with soft edges, on the grid of hypercolumns; None: there is one style."""
+        if self.matches is None or len(self.styles) == 1:
+            return None
+        used = F.one_hot(self.matches.style, len(self.styles)).permute(2, 0, 1)[:, None].float()
+        soft = F.avg_pool2d(used, 5, stride=1, padding=2, count_include_pad=False)
+        return list(soft.split(1))
+
+
+def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image:
+    """Mix what is matched at a size: the photo, and the picture so far with the photo's finest details."""
+    if picture is None:
+        return photo
+    share = options.content_weight * min(1.0, 2 - options.strength)
+    detailed = resize(picture, (photo.shape[-2], photo.shape[-1])) + to_laplacian(photo, levels=2)[0]
+    return torch.lerp(detailed, photo, share)
+
+
+def joining_heads(easel: Easel) -> dict[str, Affine]:
+    """Return what each layer is mapped by before layers are joined: divided by its number of channels, as in the paper."""
+    heads = {}
+    for layer in _COARSE_LAYERS:
+        full = easel.encoder.head(layer) or identity(easel.encoder, layer)
+        head, channels = full.compact(), len(full.bias)
+        heads[layer] = Affine(head.matrix / channels, head.bias / channels)
+    return heads
+
+
+def in_colors(image: Image, palettes: Sequence[Moments], regions: Sequence[Mask] | None) -> Image:
+    """Give a picture, or each region of it, the mean and the covariance of a palette.
+
+    Args:
+        image: (1, 3, height, width).
+        palettes: of each style.
+        regions: where each style was used, (1, 1, height, width) at any size, sums to 1; None: there is one style.
+    """
+    if regions is None:
+        return recolored(image, monge_kantorovich(color_moments(image), palettes[0])).clamp(0, 1)
+    total = torch.zeros_like(image)
+    for palette, region in zip(palettes, regions, strict=True):
+        mask = F.interpolate(region, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        if float(mask.sum()) < 1:
+            continue
+        total += mask * recolored(image, monge_kantorovich(masked_moments(image, mask), palette))
+    return total.clamp(0, 1)
+
+
+def masked_moments(image: Image, mask: Mask) -> Moments:
+    """Measure mean and covariance of the colors under a soft mask (1, 1, height, width)."""
+    weights = (mask / mask.sum()).flatten()
+    colors = image.flatten(2)[0]
+    mean = colors @ weights
+    apart = colors - mean[:, None]
+    return Moments(mean[None], ((apart * weights) @ apart.T)[None])
+
+
+def _evenly(rows: Tensor, most: int) -> Tensor:
+    """Take rows at equal distances, no more than a number."""
+    return rows[:: -(-len(rows) // most)]
