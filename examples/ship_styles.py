@@ -1,65 +1,61 @@
-"""Measure the named styles that come with impasto: statistics of CC0 paintings, with their facts from the catalogue.
+"""Make the named styles that come with impasto out of paintings: statistics, and a swatch that impasto paints.
 
-python examples/ship_styles.py PAINTINGS_FOLDER     # a folder with catalogue.json, as of the Art Institute of Chicago
+python examples/ship_styles.py MATERIAL_FOLDER [--only NAME]      # a folder with paintings_pd/ and paintings_cc0/
+
+``shelf.json`` beside this file tells which paintings, under which names, and why they are free.
 """
 
+import argparse
 import json
-import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import impasto
+from impasto.images import Picture
 from impasto.recipes.naming import name_style
+from impasto.recipes.swatch import paint_swatch
 from impasto.styles import SUFFIX, save_style
 
-_NAMES = {
-    "bolognese-madonna": "Madonna of Humility",
-    "bruges-lamentation": "The Lamentation",
-    "cezanne-bather": "Standing Bather, Seen from the Back",
-    "cottet-portrait": "Portrait of a Woman",
-    "degas-costume-ball": "Portrait after a Costume Ball (Portrait of Madame Dietz-Monnin)",
-    "degas-millinery-shop": "The Millinery Shop",
-    "delacroix-lion-hunt": "Lion Hunt",
-    "gauguin-arlesiennes": "Arlésiennes (Mistral)",
-    "gauguin-seated-woman": "Woman in Front of a Still Life by Cezanne",
-    "gauguin-why-are-you-angry": "No te aha oe riri (Why Are You Angry?)",
-    "guillaumin-mill": "Mill of Pont Maupuit",
-    "lautrec-ballet-dancers": "Ballet Dancers",
-    "manet-sea-view": "Sea View, Calm Weather (Vue de mer, temps calme)",
-    "monet-apples": "Apples and Grapes",
-    "monet-belle-ile": "Rocks at Port-Goulphar, Belle-Île",
-    "monet-bordighera": "Bordighera",
-    "monet-cliff-walk": "Cliff Walk at Pourville",
-    "monet-etretat": "Étretat: The Beach and the Falaise d'Amont",
-    "monet-saint-lazare": "Arrival of the Normandy Train, Gare Saint-Lazare",
-    "pissarro-place-du-havre": "The Place du Havre, Paris",
-    "pissarro-well": "Woman and Child at the Well",
-    "renoir-chrysanthemums": "Chrysanthemums",
-    "renoir-near-the-lake": "Near the Lake",
-    "renoir-seascape": "Seascape",
-    "renoir-sewing": "Young Woman Sewing",
-    "renoir-studies": "Studies of Pierre Renoir; His Mother, Aline Charigot; Nudes; and Landscape",
-    "serusier-pouldu": "The Beach of Les Grands Sables at Le Pouldu",
-    "seurat-grande-jatte": 'Oil Sketch for "A Sunday on La Grande Jatte — 1884"',
-    "soria-saint-christopher": "Saint Christopher Meets Satan; Saint Christopher before the King of Lycia",
-    "spanish-saint-catherine": "Saint Catherine Delivered from the Wheel",
-    "tuscan-virgin": "Virgin and Child",
-    "vallotton-red-room": "The Red Room, Etretat",
-}
-_DATA = Path(__file__).resolve().parents[1] / "src" / "impasto" / "data" / "styles"
+_SHELF = Path(__file__).with_name("shelf.json")
+_DATA = Path(impasto.__file__).parent / "data" / "styles"
 
 
-def main(folder: Path) -> None:
-    """Measure each painting and write its style file."""
-    works = {work["title"]: work for work in json.loads((folder / "catalogue.json").read_text())}
-    _DATA.mkdir(parents=True, exist_ok=True)
-    for name, title in _NAMES.items():
-        work = works[title]
-        facts = {key: work[key] for key in ("title", "artist", "date", "source", "licence")} | {"name": name}
-        save_style(_DATA / f"{name}{SUFFIX}", name_style(impasto.read(folder / work["file"]), facts))
-        print(name, "-", work["title"])
+def cropped(picture: Picture, box: list[float]) -> Picture:
+    """Cut a picture to a box of (left, top, right, bottom), each from 0 to 1."""
+    height, width = picture.size
+    left, top, right, bottom = (round(part * side) for part, side in zip(box, (width, height) * 2, strict=True))
+    return replace(picture, image=picture.image[..., top:bottom, left:right].contiguous(), alpha=None)
+
+
+def ship(work: dict[str, Any], material: Path) -> Path:
+    """Measure one painting, paint its swatch, and write its style file."""
+    facts = {key: work[key] for key in ("name", "title", "artist", "date")}
+    facts |= {"source": work.get("source", ""), "licence": work["free"]}
+    picture = cropped(impasto.read(material / work["folder"] / work["file"]), work["crop"])
+    path = _DATA / f"{work['name']}{SUFFIX}"
+    save_style(path, name_style(picture, facts, paint_swatch(picture)))
+    return path
+
+
+def main() -> None:
+    """Make all the styles, or one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("material", type=Path)
+    parser.add_argument("--only", default="")
+    asked = parser.parse_args()
+    shelf = json.loads(_SHELF.read_text())["styles"]
+    names = {work["name"] for work in shelf}
+    for path in _DATA.glob(f"*{SUFFIX}"):
+        if path.name.removesuffix(SUFFIX) not in names:
+            path.unlink()
+    for work in shelf:
+        if asked.only in ("", work["name"]):
+            path = ship(work, asked.material)
+            print(f"{work['name']}: {work['title']}, {path.stat().st_size / 1e3:.0f} kB", flush=True)
     sizes = [path.stat().st_size for path in _DATA.glob(f"*{SUFFIX}")]
     print(f"{len(sizes)} styles, {sum(sizes) / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

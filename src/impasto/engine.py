@@ -83,7 +83,7 @@ class Momentum:
     states: list[dict[str, Any]] = field(default_factory=list)
 
 
-def pyramid(
+def pyramid(  # noqa: PLR0913  (what it takes is what it does, and two have a good default)
     objective_at: Callable[[Size], Objective],
     image: Image,
     sizes: Sequence[tuple[Size, int]],
@@ -296,8 +296,8 @@ def set_rate(optimizer: Adam | torch.optim.Optimizer, rate: float) -> None:
 
 def falling(number: int, steps: int) -> float:
     """Let the step length rise over the first few steps, stay, and fall to a sixth over the second half."""
-    done = number / steps
-    return min(1.0, number / 5) * (1.0 if done < 0.5 else 1.0 - 0.85 * (done - 0.5) / 0.5)
+    done, rising = number / steps, min(5, max(1, steps // 4))
+    return min(1.0, number / rising) * (1.0 if done < 0.5 else 1.0 - 0.85 * (done - 0.5) / 0.5)
 
 
 def improves_less_than(share: float, history: list[float]) -> bool:

@@ -1,4 +1,4 @@
-"""Losses that draw features to their nearest neighbours in a style: patches (CNNMRF), hypercolumns and single features (NNST)."""
+"""Losses that draw features to their nearest neighbors in a style: patches (CNNMRF), hypercolumns and features (NNST)."""
 
 import math
 from collections.abc import Mapping

@@ -62,7 +62,7 @@ class PaintOptions:
     encoder: str = "vgg19-slim"
     """The network that looks: vgg19-slim (inside the package), vgg19 or vgg16 (see impasto weights), or a weight file."""
 
-    content_weight: float = 0.75
+    content_weight: float = 0.8
     """More keeps more of the photo: its share in what is matched, 0 to 1; of gatys and presets the weight α of its loss."""
 
     style_weight: float = 1.0
@@ -119,7 +119,7 @@ class PaintOptions:
     smoothness_form: SmoothnessForm = "l2"
     """Which total variation: l1, l2 or nine-point (means over pixels), sum-l1, sum-l2 or inetwork (sums; power 1.25)."""
 
-    calm_weight: float = 1.0
+    calm_weight: float = 0.5
     """Weight of edge-aware smoothness, 0 or more; keeps grain out of skies and other parts that are flat in the photo."""
 
     structure_weight: float = 0.0
@@ -379,25 +379,22 @@ class TuneOptions:
     """What is tried on the way to the settings that suit a photo and a style."""
 
     recipe: Tuned = "instant"
-    """instant (a few seconds; strength and stroke are tried) or paint (small; content weight and style scale)."""
+    """instant (a few seconds; strength and stroke are tried) or paint (small; strength and style scale)."""
 
     size: int = 0
     """Longer side of each trial in pixels; 0: 192 for paint, 512 on a sheet of instant, 1024 in its search, as it paints."""
 
     strengths: tuple[float, ...] = (0.4, 0.7, 1.0, 1.3)
-    """Columns of the sheet of instant, each 0 to 1.5."""
+    """Columns of the sheet, each 0 to 1.5."""
 
     strokes: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Rows of the sheet of instant, each 0.25 to 4; a search takes the stroke that is given alone, else 1."""
 
-    content_weights: tuple[float, ...] = (0.8, 0.24, 0.07)
-    """Columns of the sheet of paint, each above 0."""
-
     style_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Rows of the sheet of paint, each 0.1 to 4; a search takes the scale that is given alone, else 1."""
 
-    steps: int = 30
-    """Optimisation steps of paint at the last size; coarser ones take more."""
+    steps: int = 16
+    """Optimization steps of paint at the last size; coarser ones take more."""
 
     wanted_style: float = 0.0
     """Search for this share of the way to the style, as impasto report measures it, above 0 up to 1; 0: draw the sheet."""
@@ -408,7 +405,7 @@ class TuneOptions:
         for name, (low, high) in _TUNE_RANGES.items():
             if name != "size" or self.size:
                 check_range(name, getattr(self, name), low, high)
-        bounds = {"strengths": (0, 1.5), "strokes": (0.25, 4), "content_weights": (1e-6, 1e6), "style_scales": (0.1, 4)}
+        bounds = {"strengths": (0, 1.5), "strokes": (0.25, 4), "style_scales": (0.1, 4)}
         for name, (low, high) in bounds.items():
             if not getattr(self, name):
                 raise OptionError(f"{dashed(name)} is empty; give at least one value")

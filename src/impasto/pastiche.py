@@ -74,7 +74,7 @@ def new_record(
 
     Where painting starts from a file, its hash is taken here; it is empty if the file has been taken away meanwhile.
     """
-    record = recorded("gatys" if options.recipe == "paint" else options.recipe, content, styles, run) | {
+    record = recorded(options.recipe, content, styles, run) | {
         "encoder": {"name": options.encoder, "sha256": encoder_sha256},
         "options": dataclasses.asdict(options),
     }

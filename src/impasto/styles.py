@@ -1,9 +1,10 @@
-"""Named styles: a manner as statistics, not as a picture.
+"""Named styles: statistics of a picture, and a swatch.
 
 A style file holds, for a few sizes of the picture it was measured on, the mean and the covariance of the features of
 ``vgg19-slim`` at each style layer. Of a covariance it keeps the deviation of each channel and a few directions: the strongest
-in 8 bits, those after them in 4, for that is all that they are worth. From such a file no picture can be drawn again, and it is
-about a hundred kilobytes.
+in 8 bits, those after them in 4, for that is all that they are worth. The **swatch** is a small picture in the style, for
+whatever compares more than statistics: of the styles that come with impasto a texture that impasto painted, see
+:mod:`impasto.recipes.swatch`; of the user's own the picture itself. A file has about two hundred kilobytes.
 
 Some styles come with impasto; the user's own lie in a folder beside them and go before them.
 """
@@ -15,7 +16,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -27,13 +28,51 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from impasto.errors import OptionError, StyleFileError
+from impasto.errors import ImageFileError, OptionError, StyleFileError
+from impasto.images import Picture, read
 from impasto.stats import Moments
 from impasto.weights.files import sha256_of
 
-VERSION = "2"
+VERSION = "3"
+_READ_VERSIONS = ("2", VERSION)
+"""Version 2 had no swatch."""
 SUFFIX = ".style.safetensors"
 SIZES = (128, 256, 512, 1024)
+_FORMER_NAMES = {
+    "bolognese-madonna": "book-of-kells",
+    "bruges-lamentation": "book-of-kells",
+    "cezanne-bather": "mont-sainte-victoire",
+    "cottet-portrait": "van-gogh-portrait",
+    "degas-costume-ball": "degas-dancers",
+    "degas-millinery-shop": "degas-dancers",
+    "delacroix-lion-hunt": "turner-shipwreck",
+    "gauguin-arlesiennes": "gauguin-tahiti",
+    "gauguin-seated-woman": "gauguin-tahiti",
+    "gauguin-why-are-you-angry": "gauguin-tahiti",
+    "guillaumin-mill": "mont-sainte-victoire",
+    "lautrec-ballet-dancers": "degas-dancers",
+    "manet-sea-view": "impression-sunrise",
+    "monet-apples": "rouen-cathedral",
+    "monet-belle-ile": "water-lilies",
+    "monet-bordighera": "water-lilies",
+    "monet-cliff-walk": "water-lilies",
+    "monet-etretat": "impression-sunrise",
+    "monet-saint-lazare": "impression-sunrise",
+    "pissarro-place-du-havre": "pointillism",
+    "pissarro-well": "pointillism",
+    "renoir-near-the-lake": "renoir-chrysanthemums",
+    "renoir-seascape": "renoir-chrysanthemums",
+    "renoir-sewing": "renoir-chrysanthemums",
+    "renoir-studies": "renoir-chrysanthemums",
+    "serusier-pouldu": "gauguin-tahiti",
+    "seurat-grande-jatte": "pointillism",
+    "soria-saint-christopher": "book-of-kells",
+    "spanish-saint-catherine": "book-of-kells",
+    "tuscan-virgin": "book-of-kells",
+    "vallotton-red-room": "gauguin-tahiti",
+}
+"""Styles of earlier versions, and the nearest to each that comes with this one."""
+
 _STRONG, _WEAK = 12, 22
 """Directions kept of a covariance in 8 bits and in 4; see benchmarks/styles.py for what that costs."""
 _ROUNDS = 4
@@ -50,6 +89,7 @@ class NamedStyle:
         colours: mean (1, 3) and covariance (1, 3, 3) of the picture's colours.
         sha256: of the file it was read from; empty where it came from none.
         instant: by longer side in pixels: what the instant network of ``facts["instant_sha256"]`` measured, (1, modulations).
+        swatch: a picture in the style, as the bytes of a WebP file; empty where there is none.
     """
 
     facts: Mapping[str, str]
@@ -57,6 +97,7 @@ class NamedStyle:
     colours: Moments
     sha256: str = ""
     instant: Mapping[int, Tensor] = field(default_factory=dict)
+    swatch: bytes = field(default=b"", repr=False)
 
     @property
     def name(self) -> str:
@@ -79,6 +120,25 @@ class NamedStyle:
                 )
         below, above, share = _around(edge_px, sizes)
         return {layer: _between(self.moments[below][layer], self.moments[above][layer], share) for layer in layers}
+
+    def picture(self) -> Picture:
+        """Return the swatch, for what needs a style picture.
+
+        Raises:
+            StyleFileError: there is none, or it is damaged.
+        """
+        if not self.swatch:
+            raise StyleFileError(
+                f"style {self.name!r} was added by an earlier impasto and has no swatch, which this needs; "
+                f"add it again (impasto styles remove {self.name}, then impasto styles add), or give a picture"
+            )
+        try:
+            found = read(self.swatch)
+        except ImageFileError as error:
+            raise StyleFileError(
+                f"the swatch of style {self.name!r} is damaged; add the style again, or give a picture"
+            ) from error
+        return replace(found, name=self.name, sha256=self.sha256 or found.sha256)
 
     def instant_at(self, edge_px: float) -> Tensor | None:
         """Return what the instant network measured, with a longer side of edge_px; None where it has not."""
@@ -111,6 +171,8 @@ def save_style(path: str | Path, style: NamedStyle) -> None:
     path = Path(path)
     sizes = sorted(style.moments)
     tensors = {"sizes": torch.tensor(sizes), "colours.mean": style.colours.mean, "colours.covariance": style.colours.covariance}
+    if style.swatch:
+        tensors["swatch"] = torch.frombuffer(bytearray(style.swatch), dtype=torch.uint8)
     if style.instant:
         tensors["instant"] = torch.cat([style.instant[size] for size in sizes]).half()
     for layer in style.moments[sizes[0]]:
@@ -150,7 +212,7 @@ def style_facts(path: str | Path) -> dict[str, str]:
     with _opened(path) as opened:
         facts = dict(opened.metadata() or {})
     version = facts.get("impasto_style")
-    if version != VERSION:
+    if version not in _READ_VERSIONS:
         raise StyleFileError(
             f"style file {str(path)!r} is of version {version}, this impasto reads version {VERSION}; make it again"
         )
@@ -193,6 +255,8 @@ def find_style(name: str) -> NamedStyle:
         StyleFileError: if its file is damaged or of another version.
     """
     known = known_styles()
+    if name not in known and name in _FORMER_NAMES:
+        raise OptionError(f"style {name!r} does not come with this impasto any more; use {_FORMER_NAMES[name]!r} instead")
     if name not in known:
         raise OptionError(f"style {name!r} is neither a picture file nor a named style{_nearest(name, known)}")
     return load_style(known[name])
@@ -309,7 +373,8 @@ def _from_tensors(facts: Mapping[str, str], tensors: Mapping[str, Tensor], sha25
     instant = tensors["instant"].float().split(1) if "instant" in tensors else ()
     if instant and not (len(instant) == len(sizes) and tensors["instant"].isfinite().all()):
         raise ValueError("what the instant network measured makes no sense")
-    return NamedStyle(facts, moments, colours, sha256, dict(zip(sizes, instant, strict=False)))
+    swatch = bytes(tensors["swatch"].tolist()) if "swatch" in tensors else b""
+    return NamedStyle(facts, moments, colours, sha256, dict(zip(sizes, instant, strict=False)), swatch)
 
 
 def _packed(measured: Moments) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from impasto.images.picture import Picture, fitted_size, resize, to_array, to_pi
 from impasto.images.proof import proofed
 from impasto.images.reading import MAX_PIXELS, Source, read, read_record
 from impasto.images.sheet import contact_sheet
-from impasto.images.writing import check_writable, write, write_animation
+from impasto.images.writing import check_writable, to_webp, write, write_animation
 
 __all__ = [
     "MAX_PIXELS",
@@ -35,6 +35,7 @@ __all__ = [
     "resize",
     "to_array",
     "to_pil",
+    "to_webp",
     "write",
     "write_animation",
 ]

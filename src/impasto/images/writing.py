@@ -92,6 +92,11 @@ def write(  # noqa: PLR0913  (what is put into a file is a list by nature, and e
     _replace(path, data)
 
 
+def to_webp(image: Image, *, quality: int) -> bytes:
+    """Encode a picture (1, 3, height, width) in [0, 1] as the bytes of a WebP file, without metadata."""
+    return _encoded("WEBP", _pixels(image, None, "WEBP", 8), Metadata(), None, quality)
+
+
 def write_animation(path: str | os.PathLike[str], frames: Iterable[Image], *, seconds_per_frame: float) -> None:
     """Save frames as an endless GIF; smaller ones (of a coarse scale) are enlarged to the largest.
 

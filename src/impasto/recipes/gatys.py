@@ -16,7 +16,7 @@ import torch
 from impasto.arithmetic import choose_arithmetic
 from impasto.encoders import load_encoder
 from impasto.engine import Descent, Plan, Size, Step, pyramid
-from impasto.errors import OptionError
+from impasto.errors import OptionError, WeightsError
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses import (
     Objective,
@@ -28,6 +28,7 @@ from impasto.recipes.coloring import check_colors, coloring_of, in_proof, prepar
 from impasto.recipes.easel import Easel
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.objectives import objective_at
+from impasto.recipes.presets import needs_picture
 from impasto.recipes.regions import Restored, lay_out
 from impasto.recipes.starts import (
     Resumption,
@@ -41,7 +42,9 @@ from impasto.recipes.starts import (
 from impasto.recipes.statistics import (
     check_statistics,
 )
+from impasto.styles import NamedStyle
 from impasto.tensors import Image
+from impasto.weights import SHIPPED, find
 
 
 def steps(
@@ -131,6 +134,8 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
         ImageFileError, WeightsError: a starting picture or an encoder that cannot be read.
         ResourceError: more memory than there is; the sentence says which size would fit.
     """
+    options = suited(options)
+    styles = as_pictures(styles, options)
     check_pictures(content, styles, options, is_masked=masking is not NO_MASKS)
     check_colors(styles, options)
     encoder = load_encoder(options.encoder, pooling=options.pooling, border=options.border)
@@ -149,6 +154,28 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)
     easel = Easel(photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options, coloring=coloring, seed=run.seed)
     return masked(easel, masking, size) if masking is not NO_MASKS or options.region_strengths else easel
+
+
+def suited(options: PaintOptions) -> PaintOptions:
+    """Return options with the best encoder that is on this machine, where the best quality is asked for."""
+    if options.recipe != "neighbors" or options.quality != "best" or options.encoder != SHIPPED:
+        return options
+    try:
+        find("vgg19")
+    except WeightsError:
+        return options
+    return options.changed(encoder="vgg19")
+
+
+def as_pictures(styles: Sequence[Style], options: PaintOptions) -> tuple[Style, ...]:
+    """Put the swatch of each named style in its place, where the options ask for more than its statistics.
+
+    Raises:
+        StyleFileError: a style has no swatch, or a damaged one.
+    """
+    if not needs_picture(options):
+        return tuple(styles)
+    return tuple(style.picture() if isinstance(style, NamedStyle) else style for style in styles)
 
 
 def masked(easel: Easel, masking: Masking, size: Size) -> Easel:

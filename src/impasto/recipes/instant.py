@@ -20,7 +20,7 @@ from impasto.recipes.easel import Easel
 from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size
 from impasto.recipes.instant_painter import InstantPainter, Manner, blended
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, asked_masks, read_masking
-from impasto.recipes.painting import StyleSource, read_content, read_styles
+from impasto.recipes.painting import StyleSource, paint_on, read_content, read_styles
 from impasto.recipes.presets import paint_options
 from impasto.recipes.regions import at_size
 from impasto.recipes.starts import SMALLEST_SIDE, Resumption, Style
@@ -29,9 +29,8 @@ from impasto.tensors import Image, Mask
 _BROADEST = 1.5
 """The network knows strokes up to half again as broad; for broader ones a smaller picture is painted."""
 _REFINED_SIZES = 2
-_HQ: dict[str, Any] = {"steps": 5, "smallest_size": 100_000, "content_weight": 0.7}
-"""instant-hq: few steps at one size. They start from the network's strokes and have no time to find the photo again, so that
-content weighs three times what it does in a painting."""
+_HQ: dict[str, Any] = {"steps": 10, "smallest_size": 100_000}
+"""instant-hq: few steps at one size, from the network's picture on."""
 _FEWEST_PX = 8
 
 
@@ -78,7 +77,7 @@ def instant(
     pastiche = painted_pastiche(_painter(run or Run(), chosen.engine), photo, styles, masking, chosen)
     if chosen.goes_on:
         easel = refining_easel(pastiche.image, photo, styles, chosen, run or Run(), masking)
-        last = deque(gatys.paint_on(easel), maxlen=1).pop()
+        last = deque(paint_on(easel), maxlen=1).pop()
         pastiche = with_refinement(pastiche, last, photo, chosen)
     return pastiche
 

@@ -1,11 +1,11 @@
-"""Name a style: measure a picture once, and keep its statistics."""
+"""Name a style: measure a picture once, and keep its statistics and a swatch."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 
-from impasto.images import Picture, fitted_size, resize
+from impasto.images import Picture, fitted_size, resize, to_webp
 from impasto.options import STYLE_LAYERS, Run
 from impasto.recipes.instant_painter import InstantPainter, in_eights
 from impasto.recipes.starts import at_least, colours_of
@@ -13,13 +13,16 @@ from impasto.stats import Moments, moments
 from impasto.styles import NamedStyle, measured_style
 from impasto.tensors import Image
 
+_SWATCH_PX, _SWATCH_QUALITY = 1024, 88
 
-def name_style(picture: Picture, facts: Mapping[str, str]) -> NamedStyle:
+
+def name_style(picture: Picture, facts: Mapping[str, str], swatch: Image | None = None) -> NamedStyle:
     """Measure a picture as a named style: under the shipped encoder before its heads, and under the instant network.
 
     Args:
         picture: of the manner; sizes above its own are measured on an enlargement.
         facts: name, title, artist, date, source, licence; what is missing is left empty.
+        swatch: a picture in the style, (1, 3, height, width); None: the picture itself, at 1024 pixels at the most.
 
     Returns:
         The style, ready for :func:`impasto.styles.add_style` or :func:`impasto.styles.save_style`.
@@ -35,5 +38,8 @@ def name_style(picture: Picture, facts: Mapping[str, str]) -> NamedStyle:
 
     facts = {**facts, "encoder_sha256": painter.slim.sha256, "instant_sha256": painter.network.sha256}
     style = measured_style(facts, measure, colours_of(picture))
+    if swatch is None:
+        swatch = resize(picture.image, fitted_size(picture.size, min(_SWATCH_PX, max(picture.size))))
+    style = replace(style, swatch=to_webp(swatch, quality=_SWATCH_QUALITY))
     with torch.no_grad():
         return replace(style, instant={edge_px: painter.network.own(in_eights(small(edge_px))) for edge_px in style.moments})

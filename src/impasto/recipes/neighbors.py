@@ -31,7 +31,7 @@ from impasto.recipes.statistics import compact_head, identity
 from impasto.stats import Affine, Moments
 from impasto.tensors import FeatureMap, Features, Image, Mask
 
-_COARSE_LAYERS = tuple(f"relu{name}" for name in "1_1 1_2 2_1 2_2 3_1 3_2 3_3 4_1 4_2 4_3".split())
+_COARSE_LAYERS = tuple(f"relu{name}" for name in ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3"])
 _MIDDLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1")
 _FINE_LAYERS = ("relu1_2", "relu2_2", "relu3_1")
 _PALETTE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
@@ -40,6 +40,8 @@ _COARSE_PX, _MIDDLE_PX = 128, 256
 _MOST_PALETTE = 1024
 _BLENDED_BELOW = 0.2
 """Below this strength the photo itself shows through, so that strength 0 is the photo."""
+_EVENLY = 0.6
+"""Power of the strength that mixes features, so that equal steps of the strength look equal."""
 
 
 def paint_on(easel: Easel) -> Iterator[Step]:
@@ -100,7 +102,7 @@ class _Painting:
         colored = in_colors(image, self.palettes, self._regions_of_styles())
         if strength >= 1:
             return colored
-        faint = torch.lerp(image, colored, strength)
+        faint = torch.lerp(image, colored, strength**_EVENLY)
         if strength >= _BLENDED_BELOW:
             return faint
         photo = without_margin(self.easel.content, self.easel.margin)
@@ -184,10 +186,10 @@ class _Painting:
         if strength >= 1 and all(each >= 1 for each in layout.strengths):
             return None
         if not layout.strengths:
-            return self.easel.content.new_full((1, 1, 1, 1), min(1.0, strength))
+            return self.easel.content.new_full((1, 1, 1, 1), strength**_EVENLY)
         by_region = sum(each * resize(mask, grid) for each, mask in zip(layout.strengths, layout.masks, strict=True))
         assert isinstance(by_region, Tensor)
-        return (strength * by_region).clamp(0, 1)
+        return (strength * by_region).clamp(0, 1) ** _EVENLY
 
     def _regions_of_styles(self) -> list[Mask] | None:
         """Return where each style was used, with soft edges, on the grid of hypercolumns; None: there is one style."""

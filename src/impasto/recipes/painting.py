@@ -60,7 +60,7 @@ def paint(
     chosen, run = paint_options(preset, **others), run or Run()
     masking = read_masking(masks, photo, styles)
     easel = gatys.set_up(photo, styles, chosen, run, masking)
-    record = new_record(photo, styles, chosen, run, easel.encoder.sha256) | masking.record | color_record(chosen)
+    record = new_record(photo, styles, easel.options, run, easel.encoder.sha256) | masking.record | color_record(chosen)
     notes = []
     for step in paint_on(easel):  # there is one: every size has a step at the least
         notes += [step.note] if step.note else []

@@ -301,7 +301,7 @@ RECIPE_IGNORES: dict[str, tuple[str, ...]] = {
 """By recipe, the options that it does not read."""
 
 QUALITIES: dict[str, dict[str, Any]] = {
-    "draft": {"steps": 5, "step_growth": 1.9},
+    "draft": {"steps": 5, "step_growth": 1.9, "learning_rate": 0.016},
     "standard": {},
     "best": {"steps": 40, "step_growth": 1.3},
 }
@@ -327,7 +327,7 @@ def paint_options(preset: str = "impasto", recipe: str = "", **changes: Any) -> 
         raise OptionError(f"--preset {preset} and --recipe {recipe} each bring a whole set of options; give one of them")
     chosen = RECIPES[recipe or "neighbors"] if preset == "impasto" else PRESETS[preset]
     if chosen.recipe == "neighbors":
-        check_choice("quality", changes.get("quality", "standard"), QUALITIES)
+        check_choice("quality", changes.get("quality", "standard"), tuple(QUALITIES))
         changes = QUALITIES[changes.get("quality", "standard")] | changes
     if "style_layers" in changes and "layer_weights" not in changes:
         changes["layer_weights"] = ()
@@ -336,5 +336,8 @@ def paint_options(preset: str = "impasto", recipe: str = "", **changes: Any) -> 
 
 def needs_picture(options: PaintOptions) -> bool:
     """Say whether a style must be a picture: the statistics of a named style are moments at five layers, and no more."""
-    is_other = options.recipe != "gatys" or options.statistics not in MOMENT_STATISTICS or options.encoder == "vgg16"
+    by_histogram = options.color == "match-style" or (options.color == "palette" and options.color_method == "histogram")
+    is_other = (
+        by_histogram or options.recipe != "gatys" or options.statistics not in MOMENT_STATISTICS or options.encoder == "vgg16"
+    )
     return is_other or not set(options.style_layers) <= set(STYLE_LAYERS)

@@ -13,12 +13,12 @@ from impasto.errors import OptionError, nearest_name
 from impasto.fields import dashed
 from impasto.images import Picture, Source, contact_sheet, read
 from impasto.options import Run, TuneOptions
-from impasto.recipes import gatys
+from impasto.recipes.gatys import set_up
 from impasto.recipes.instant import instant_options, painted_pastiche
 from impasto.recipes.instant_checks import check
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.judging import judged
-from impasto.recipes.painting import StyleSource, read_content, read_style
+from impasto.recipes.painting import StyleSource, paint_on, read_content, read_style
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
 from impasto.report import Report
@@ -28,8 +28,7 @@ TOLERANCE = 0.01
 _MOST_TRIES = {"instant": 10, "paint": 6}
 _SIZES = {"instant": 512, "paint": 192}
 _SEARCHED_PX = 1024
-_STRONGEST = {"instant": (1.0, 1.5), "paint": (1.0,)}
-_CONTENT_WEIGHTS = (20.0, 0.003)
+_STRONGEST = (1.0, 1.5)
 _CELL_PX = 288
 
 Knobs = Mapping[str, float]
@@ -91,9 +90,8 @@ class Tuning:
         return abs(self.best.style_closed - self.options.wanted_style) <= TOLERANCE
 
     def sheet(self) -> Image:
-        """Lay out every trial with its knobs beneath: columns are strengths (or content weights), rows strokes (or scales)."""
-        across = self.options.strengths if self.options.recipe == "instant" else self.options.content_weights
-        columns = 4 if self.options.wanted_style else len(across)
+        """Lay out every trial with its knobs beneath: columns are strengths, rows strokes (or scales)."""
+        columns = 4 if self.options.wanted_style else len(self.options.strengths)
         shown = [(trial.image, trial.caption) for trial in self.trials]
         return contact_sheet(shown, columns=min(columns, len(shown)), cell_px=_CELL_PX)
 
@@ -155,24 +153,23 @@ def grid(options: TuneOptions) -> list[dict[str, float]]:
     if options.recipe == "instant":
         return [{"strength": strength, "stroke": stroke} for stroke, strength in product(options.strokes, options.strengths)]
     return [
-        {"content_weight": weight, "style_scale": scale}
-        for scale, weight in product(options.style_scales, options.content_weights)
+        {"strength": strength, "style_scale": scale} for scale, strength in product(options.style_scales, options.strengths)
     ]
 
 
 def most_tries(options: TuneOptions) -> int:
     """Return how many trials a search makes at the most."""
-    return _MOST_TRIES[options.recipe] + len(_STRONGEST[options.recipe]) - 1
+    return _MOST_TRIES[options.recipe] + len(_STRONGEST) - 1
 
 
 def searched(trial: Callable[[Knobs], Trial], options: TuneOptions) -> Iterator[Trial]:
-    """Look for the strength (of paint: the content weight) that goes the wanted share of the way to the style, by bisection.
+    """Look for the strength that goes the wanted share of the way to the style, by bisection.
 
     The strongest setting is tried first: beyond what it reaches there is nothing to find.
     """
     knobs_at, wanted = _line(options), options.wanted_style
     low = 0.0
-    for high in _STRONGEST[options.recipe]:
+    for high in _STRONGEST:
         latest = trial(knobs_at(high))
         yield latest
         if latest.style_closed >= wanted - TOLERANCE:
@@ -189,16 +186,10 @@ def searched(trial: Callable[[Knobs], Trial], options: TuneOptions) -> Iterator[
 
 
 def _line(options: TuneOptions) -> Callable[[float], dict[str, float]]:
-    """Return the knobs along the way from the weakest (0) to the strongest (1): strengths, or content weights by factors."""
-    if options.recipe == "instant":
-        stroke = options.strokes[0] if len(options.strokes) == 1 else 1.0
-        return lambda place: {"strength": float(f"{place:.3g}"), "stroke": stroke}
-    scale = options.style_scales[0] if len(options.style_scales) == 1 else 1.0
-    weakest, strongest = _CONTENT_WEIGHTS
-    return lambda place: {
-        "content_weight": float(f"{weakest * (strongest / weakest) ** place:.3g}"),
-        "style_scale": scale,
-    }
+    """Return the knobs of a strength: with the one stroke, or style scale, that was given, else 1."""
+    name, given = ("stroke", options.strokes) if options.recipe == "instant" else ("style_scale", options.style_scales)
+    other = given[0] if len(given) == 1 else 1.0
+    return lambda strength: {"strength": float(f"{strength:.3g}"), name: other}
 
 
 def _instant(content: Picture, style: Style, options: TuneOptions, run: Run) -> Paint:
@@ -217,7 +208,7 @@ def _small(content: Picture, style: Style, options: TuneOptions, run: Run) -> Pa
 
     def paint(knobs: Knobs) -> Image:
         chosen: dict[str, Any] = {"size": size, "steps": options.steps, **knobs}
-        *_, last = gatys.steps(content, (style,), paint_options(**chosen), run)
+        *_, last = paint_on(set_up(content, (style,), paint_options(**chosen), run))
         return last.image.cpu()
 
     return paint

@@ -174,7 +174,7 @@ def paint(order: Message, line: Line) -> Message | None:
             state.scale, state.here = len(easel.sizes) - 1, 0
     if state.picture is not None and not order["finish"]:
         easel = gatys.resumed(easel, Resumption(state.picture, state.scale, state.here))
-    record = new_record(photo, styles, options, run, easel.encoder.sha256) | masks.record
+    record = new_record(photo, styles, easel.options, run, easel.encoder.sha256) | masks.record
     if order["finish"] and state.picture is not None:
         alpha = None if photo.alpha is None else resize(photo.alpha, picture_size(state.picture))
         record |= {"steps": state.described(is_finished=False), "seconds": round(state.seconds, 2)}

@@ -107,7 +107,7 @@ def _check_masks(studio: Studio, kind: str, styles: Sequence[str], masks: dict[s
 def _check_trials(styles: Sequence[str], options: TuneOptions) -> None:
     if len(styles) > 1:
         raise _refused(f"tune tries one style at a time, and styles has {len(styles)}; give one", "styles")
-    names = ("strengths", "strokes") if options.recipe == "instant" else ("content_weights", "style_scales")
+    names = ("strengths", "strokes" if options.recipe == "instant" else "style_scales")
     across, down = (len(getattr(options, name)) for name in names)
     if not options.wanted_style and across * down > _MOST_TRIALS:
         raise OptionError(f"--{names[0]} and {names[1]} make {across * down} trials; at most {_MOST_TRIALS} are made")
