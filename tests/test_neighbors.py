@@ -1,0 +1,137 @@
+"""Nearest neighbors between feature maps: columns, matches, coherence, shares."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from impasto.distributions import centred, rows_of, unit
+from impasto.neighbors import grid_size, match, pooled_columns
+from impasto.neighbour_losses import Neighborhood, NeighborLoss, PaletteLoss
+from impasto.stats import Affine
+
+
+def feature_map(height: int, width: int, random: torch.Generator, channels: int = 6) -> Tensor:
+    return torch.randn(1, channels, height, width, generator=random)
+
+
+def nearest_by_hand(queries: Tensor, keys: Tensor) -> Tensor:
+    found = unit(centred(rows_of(queries))) @ unit(centred(rows_of(keys))).T
+    return found.argmax(1).reshape(queries.shape[-2:])
+
+
+def agreement(position: Tensor, width: int) -> float:
+    """The share of positions whose right neighbor's match lies right of their own."""
+    beside = (position[:, 1:] == position[:, :-1] + 1) & (position[:, :-1] % width < width - 1)
+    return float(beside.float().mean())
+
+
+def test_a_hypercolumn_is_the_mean_of_its_cell_in_fine_layers_and_interpolated_in_coarse_ones() -> None:
+    same = Affine(torch.eye(1), torch.zeros(1))
+    features = {"relu1_1": torch.arange(64.0).reshape(1, 1, 8, 8), "relu4_1": torch.tensor([[[[5.0]]]])}
+    columns = pooled_columns(features, {"relu1_1": same, "relu4_1": same}, (2, 2))
+    assert columns.shape == (1, 2, 2, 2)
+    assert columns[0, 0, 0, 0] == features["relu1_1"][0, 0, :4, :4].mean()
+    assert (columns[0, 1] == 5).all()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (35, 39), (130, 66)])
+def test_layers_of_odd_sizes_join_on_one_grid(size: tuple[int, int], random: torch.Generator) -> None:
+    same = Affine(torch.eye(2), torch.zeros(2))
+    features, (height, width) = {}, size
+    for block in (1, 2, 3, 4):
+        features[f"relu{block}_1"] = feature_map(height, width, random, 2)
+        height, width = height // 2, width // 2
+    columns = pooled_columns(features, dict.fromkeys(features, same), grid_size(size))
+    assert columns.shape == (1, 8, *grid_size(size))
+
+
+def test_without_coherence_matches_are_the_nearest_by_cosine(random: torch.Generator) -> None:
+    queries, keys = feature_map(9, 7, random), feature_map(11, 13, random)
+    found = match(queries, [keys]).position
+    exact = nearest_by_hand(queries, keys)
+    likeness = unit(centred(rows_of(queries))) @ unit(centred(rows_of(keys))).T
+    gap = likeness.gather(1, exact.reshape(-1, 1)) - likeness.gather(1, found.reshape(-1, 1))
+    assert float(gap.max()) < 0.02  # the search is in bfloat16
+
+
+def test_a_picture_matched_with_itself_finds_itself(random: torch.Generator) -> None:
+    queries = feature_map(8, 8, random, 16)
+    assert torch.equal(match(queries, [queries]).position, torch.arange(64).reshape(8, 8))
+
+
+def test_coherence_lays_neighbors_beside_each_other(random: torch.Generator) -> None:
+    keys = torch.nn.functional.avg_pool2d(feature_map(24, 24, random), 3, 1, 1)
+    queries = keys + 0.2 * feature_map(24, 24, random)
+    loose, firm = (match(queries, [keys], coherence=each).position for each in (0.0, 0.1))
+    assert agreement(firm, 24) > agreement(loose, 24) + 0.1
+
+
+def test_only_allowed_positions_are_matched(random: torch.Generator) -> None:
+    allowed = torch.zeros(10, 10, dtype=torch.bool)
+    allowed[2:5, 3:9] = True
+    found = match(feature_map(12, 12, random), [feature_map(10, 10, random)], allowed=[allowed], coherence=0.1).position
+    assert allowed.flatten()[found].all()
+
+
+def test_a_style_without_allowed_positions_may_be_used_everywhere(random: torch.Generator) -> None:
+    nowhere = torch.zeros(6, 6, dtype=torch.bool)
+    found = match(feature_map(5, 5, random), [feature_map(6, 6, random)], allowed=[nowhere]).position
+    assert found.min() >= 0
+    assert found.max() < 36
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_several_styles_take_their_shares_of_the_picture(share: float, random: torch.Generator) -> None:
+    shares = torch.tensor([share, 1 - share])[:, None, None].expand(2, 24, 24)
+    found = match(feature_map(24, 24, random), [feature_map(9, 9, random), feature_map(12, 8, random)], shares=shares)
+    assert float((found.style == 0).float().mean()) == pytest.approx(share, abs=0.08)
+    assert (found.position[found.style == 0] < 81).all()
+    assert (found.position[found.style == 1] >= 81).all()
+
+
+def test_a_style_that_has_no_share_somewhere_is_not_used_there(random: torch.Generator) -> None:
+    shares = torch.zeros(2, 16, 16)
+    shares[0, :, :8] = shares[1, :, 8:] = 1
+    found = match(feature_map(16, 16, random), [feature_map(9, 9, random)] * 2, shares=shares, coherence=0.1)
+    assert (found.style[:, :8] == 0).all()
+    assert (found.style[:, 8:] == 1).all()
+
+
+# ---------------------------------------------------------------------------------------------------- losses
+
+
+def test_the_neighbor_loss_is_nothing_at_its_target_and_two_opposite_to_it(random: torch.Generator) -> None:
+    features = {"relu3_1": feature_map(4, 4, random)}
+    heads = {"relu3_1": Affine(torch.eye(6), torch.zeros(6))}
+    target = features["relu3_1"] / features["relu3_1"].norm(dim=1, keepdim=True)
+    assert float(NeighborLoss(target, heads)(features)) == pytest.approx(0, abs=1e-6)
+    assert float(NeighborLoss(-target, heads)(features)) == pytest.approx(2, abs=1e-6)
+
+
+def test_the_neighbor_loss_descends(random: torch.Generator) -> None:
+    heads = {"relu3_1": Affine(torch.eye(6), torch.zeros(6))}
+    target = feature_map(4, 4, random)
+    loss = NeighborLoss(target / target.norm(dim=1, keepdim=True), heads)
+    found = feature_map(4, 4, random).requires_grad_()
+    before = loss({"relu3_1": found})
+    before.backward()
+    assert float(loss({"relu3_1": found.detach() - found.grad})) < float(before.detach())
+
+
+def test_the_palette_loss_is_nothing_among_the_styles_own_features(random: torch.Generator) -> None:
+    features = feature_map(8, 8, random)
+    rows = unit(centred(rows_of(features)))
+    loss = PaletteLoss({"relu1_1": Neighborhood(rows, torch.zeros(64, dtype=torch.long))}, {}, random)
+    assert float(loss({"relu1_1": features})) == pytest.approx(0, abs=1e-5)
+    assert float(loss({"relu1_1": feature_map(8, 8, random)})) > 0.05
+
+
+def test_the_palette_loss_looks_in_the_style_of_each_part_alone(random: torch.Generator) -> None:
+    features = feature_map(8, 8, random)
+    rows = unit(centred(rows_of(features)))
+    target = {"relu1_1": Neighborhood(torch.cat([rows, -rows]), torch.arange(2).repeat_interleave(64))}
+    own, other = (
+        float(PaletteLoss(target, {}, random, torch.full((2, 2), style))({"relu1_1": features})) for style in (0, 1)
+    )
+    assert own == pytest.approx(0, abs=1e-5)
+    assert other > 0.05

@@ -1,0 +1,288 @@
+"""The recipe neighbors: what it paints, with every control, and what it refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import skimage.data
+import torch
+from torch import Tensor
+
+import impasto
+from impasto import images
+from impasto.errors import OptionError, StyleFileError
+from impasto.images import Picture
+from impasto.options import Run
+from impasto.recipes import gatys, neighbors
+from impasto.recipes.painting import paint_on, read_style
+from impasto.recipes.presets import paint_options
+from impasto.recipes.starts import Resumption
+from impasto.recipes.swatch import collage, paint_swatch
+from impasto.styles import NamedStyle, find_style, load_style, save_style
+
+EXACT = Run(device="cpu", precision="fp32")
+BRIEF: dict[str, Any] = {"size": 64, "steps": 6, "step_growth": 1.0}
+
+
+@pytest.fixture
+def style() -> Tensor:
+    """A brown picture."""
+    return torch.from_numpy(skimage.data.coffee()[::4, ::4].copy()).permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.fixture
+def blue(random: torch.Generator) -> Tensor:
+    """A blue picture of bold stripes, with some grain."""
+    stripes = (torch.arange(96) // 6 % 2).float()[None, None, None].expand(1, 3, 96, 96)
+    grain = 0.05 * torch.rand(1, 3, 96, 96, generator=random)
+    return (stripes * 0.3 + torch.tensor([0.05, 0.15, 0.6])[None, :, None, None] + grain).clamp(0, 1)
+
+
+def painted(photo: Any, style: Any, **options: Any) -> Tensor:
+    return impasto.paint(photo, style, run=EXACT, **{**BRIEF, **options}).image
+
+
+def mean_of(image: Tensor) -> Tensor:
+    return image.mean((0, 2, 3))
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).square().mean().sqrt())
+
+
+def test_a_painting_has_the_styles_colors_and_the_photos_shapes(photo: Tensor, blue: Tensor) -> None:
+    result = painted(photo, blue)
+    small = images.resize(photo, (64, 64))
+    torch.testing.assert_close(mean_of(result), mean_of(blue), atol=0.06, rtol=0)
+    light, before = (each.mean(1).flatten() - each.mean() for each in (result, small))
+    assert float(torch.corrcoef(torch.stack([light, before]))[0, 1]) > 0.2
+    assert float(result.std()) > 0.05
+    assert distance(result, small) > 0.1
+
+
+def test_the_objective_falls_at_every_size(photo: Tensor, style: Tensor) -> None:
+    steps = list(impasto.steps(photo, style, run=EXACT, size=128, steps=12, step_growth=1.0))
+    for scale in {step.scale for step in steps}:
+        here = [step.loss for step in steps if step.scale == scale]
+        assert here[-1] < here[0]
+
+
+def test_the_same_seed_paints_the_same(photo: Tensor, style: Tensor) -> None:
+    assert torch.equal(painted(photo, style), painted(photo, style))
+
+
+def test_strength_0_is_the_photo_and_more_goes_further_from_it(photo: Tensor, blue: Tensor) -> None:
+    small = images.resize(photo, (64, 64))
+    apart = [distance(painted(photo, blue, strength=each), small) for each in (0.0, 0.1, 0.3, 0.6, 1.0)]
+    assert apart[0] < 1e-3
+    assert apart == sorted(apart)
+    assert apart[-1] > 2 * apart[1]
+
+
+def test_masks_send_each_style_to_its_place(photo: Tensor, style: Tensor, blue: Tensor) -> None:
+    left = torch.zeros(1, 1, 64, 64)
+    left[..., :32] = 1
+    masks = [left.expand(1, 3, 64, 64), 1 - left.expand(1, 3, 64, 64)]
+    result = painted(photo, [style, blue], style_masks=[images.read(mask) for mask in masks])
+    ours, theirs = result[..., :24], result[..., 40:]
+    assert float(ours[:, 2].mean() - ours[:, 0].mean()) < 0
+    assert float(theirs[:, 2].mean() - theirs[:, 0].mean()) > 0.2
+
+
+def test_weights_share_the_picture_between_styles(photo: Tensor, style: Tensor, blue: Tensor) -> None:
+    blueness = [
+        float((painted(photo, [style, blue], style_weights=weights)[:, 2]).mean()) for weights in ((1, 0), (3, 1), (1, 3), (0, 1))
+    ]
+    assert blueness == sorted(blueness)
+    assert blueness[-1] > blueness[0] + 0.1
+
+
+def test_a_part_of_a_style_picture_is_used_alone(photo: Tensor, style: Tensor, blue: Tensor) -> None:
+    both = torch.cat([images.resize(style, (96, 96)), blue], dim=3)
+    right = torch.zeros(1, 3, 96, 192)
+    right[..., 96:] = 1
+    result = painted(photo, both, style_regions=[images.read(right)], color="style", strength=1.0)
+    halves = painted(photo, both)
+    assert float(result[:, 2].mean()) >= float(halves[:, 2].mean()) - 0.02
+
+
+def test_what_is_protected_stays_the_photo(photo: Tensor, style: Tensor) -> None:
+    mask = torch.zeros(1, 3, 64, 64)
+    mask[..., 20:44, 20:44] = 1
+    result = painted(photo, style, protect=[images.read(mask)])
+    small = images.resize(photo, (64, 64))
+    assert distance(result[..., 24:40, 24:40], small[..., 24:40, 24:40]) < 1e-3
+    assert distance(result[..., :16, :16], small[..., :16, :16]) > 0.05
+
+
+def test_region_strengths_hold_back_one_region(photo: Tensor, style: Tensor, blue: Tensor) -> None:
+    halves = ["gradient:left-right", "gradient:right-left"]
+    even, held = (
+        painted(photo, [blue, style], style_masks=halves, region_strengths=strengths) for strengths in ((1, 1), (0.3, 1))
+    )
+    assert not torch.allclose(even, held)
+
+
+@pytest.mark.parametrize("color", ["keep", "histogram", "palette", "match-style"])
+def test_color_control_comes_after(photo: Tensor, blue: Tensor, color: str) -> None:
+    result, plain = painted(photo, blue, color=color), painted(photo, blue)
+    assert distance(result, plain) > 0.01
+    assert float(result.std()) > 0.05
+
+
+@pytest.mark.parametrize("init", ["noise", "style", "grey", "style-statistics"])
+def test_painting_starts_from_anything(photo: Tensor, style: Tensor, init: str) -> None:
+    assert float(painted(photo, style, init=init).std()) > 0.05
+
+
+def test_an_interrupted_painting_goes_on(photo: Tensor, style: Tensor) -> None:
+    chosen = paint_options(size=128, steps=6, step_growth=1.0)
+    easel = gatys.set_up(images.read(photo), [images.read(style)], chosen, EXACT)
+    steps = list(paint_on(easel))
+    middle = steps[len(steps) // 2]
+    stood = Resumption(middle.image, middle.scale, done=3)
+    *_, last = paint_on(gatys.resumed(easel, stood))
+    assert last.image.shape[-2:] == (128, 128)
+    assert distance(last.image, steps[-1].image) < 0.2
+
+
+def test_an_interrupted_palette_of_several_styles_goes_on(photo: Tensor, style: Tensor, blue: Tensor) -> None:
+    easel = gatys.set_up(images.read(photo), [images.read(style), images.read(blue)], paint_options(**BRIEF), EXACT)
+    *_, last = paint_on(gatys.resumed(easel, Resumption(photo, 0, done=2)))
+    assert float(last.image.std()) > 0.05
+
+
+@pytest.mark.parametrize("quality", ["draft", "standard", "best"])
+def test_each_quality_paints(photo: Tensor, blue: Tensor, quality: str) -> None:
+    result = impasto.paint(photo, blue, run=EXACT, size=64, quality=quality)
+    torch.testing.assert_close(mean_of(result.image), mean_of(blue), atol=0.06, rtol=0)
+    assert result.record["options"]["quality"] == quality
+
+
+def test_qualities_cost_more_and_more_steps() -> None:
+    steps = [paint_options(quality=quality).steps for quality in ("draft", "standard", "best")]
+    assert steps == sorted(set(steps))
+    assert paint_options(quality="best", steps=3).steps == 3
+
+
+def test_larger_pictures_compare_fewer_layers() -> None:
+    compared = [len(neighbors.layers_at(edge_px)[0]) for edge_px in (64, 256, 512, 4096)]
+    assert compared == sorted(compared, reverse=True)
+
+
+# ---------------------------------------------------------------------------------------------------- odd pictures
+
+
+def flat(value: float, size: int = 48) -> Tensor:
+    return torch.full((1, 3, size, size), value)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_a_style_of_one_color_paints_in_that_color(photo: Tensor, value: float) -> None:
+    result = painted(photo, flat(value))
+    assert result.isfinite().all()
+    assert distance(result, torch.full_like(result, value)) < 0.1
+
+
+def test_a_black_and_white_style_paints_in_gray(photo: Tensor, style: Tensor) -> None:
+    result = painted(photo, style.mean(1, keepdim=True).expand(1, 3, -1, -1))
+    assert float((result - result.mean(1, keepdim=True)).abs().mean()) < 0.02
+    assert float(result.std()) > 0.05
+
+
+def test_a_tiny_style_paints(photo: Tensor, blue: Tensor) -> None:
+    result = painted(photo, blue[..., :8, :8])
+    assert result.isfinite().all()
+    assert float(result.std()) > 0.02
+
+
+def test_a_photo_without_texture_is_painted(style: Tensor) -> None:
+    result = painted(flat(0.6, 96), style)
+    assert result.isfinite().all()
+    torch.testing.assert_close(mean_of(result), mean_of(style), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(32, 200), (200, 32), (33, 47)])
+def test_narrow_and_odd_photos_are_painted(style: Tensor, shape: tuple[int, int], random: torch.Generator) -> None:
+    photo = torch.rand(1, 3, *shape, generator=random)
+    result = painted(photo, style, size=max(shape))
+    assert tuple(result.shape[-2:]) == shape
+
+
+# ---------------------------------------------------------------------------------------------------- named styles
+
+
+@pytest.fixture
+def old_style(tmp_path: Path) -> NamedStyle:
+    """A style file as an earlier version made it: without a swatch."""
+    path = tmp_path / "old.style.safetensors"
+    found = find_style("starry-night")
+    save_style(path, NamedStyle(found.facts, found.moments, found.colours))
+    return load_style(path)
+
+
+def test_a_named_style_paints_by_its_swatch(photo: Tensor) -> None:
+    style = read_style("starry-night")
+    assert isinstance(style, NamedStyle)
+    picture = style.picture()
+    assert min(picture.size) >= 256
+    result = painted(photo, "starry-night")
+    torch.testing.assert_close(mean_of(result), mean_of(picture.image), atol=0.08, rtol=0)
+
+
+def test_a_named_style_and_a_picture_go_together(photo: Tensor, style: Tensor) -> None:
+    assert float(painted(photo, ["starry-night", style]).std()) > 0.05
+
+
+def test_a_style_without_a_swatch_says_how_to_get_one(photo: Tensor, old_style: NamedStyle) -> None:
+    with pytest.raises(StyleFileError, match="has no swatch, which this needs; add it again"):
+        painted(photo, old_style)
+    assert float(painted(photo, old_style, recipe="gatys", color="style").std()) > 0.05
+
+
+def test_a_damaged_swatch_is_said(photo: Tensor, old_style: NamedStyle) -> None:
+    damaged = NamedStyle(old_style.facts, old_style.moments, old_style.colours, swatch=b"RIFF....WEBPVP8 ")
+    with pytest.raises(StyleFileError, match="swatch of style 'starry-night' is damaged"):
+        painted(photo, damaged)
+
+
+def test_a_collage_takes_pieces_from_all_over_a_picture() -> None:
+    ramp = torch.linspace(0, 1, 120)[None, None, None].expand(1, 3, 80, 120)
+    found = collage(ramp, 96, seed=0)
+    assert found.shape == (1, 3, 96, 96)
+    histogram = torch.histc(found, 6, 0, 1) / found.numel()
+    assert float(histogram.min()) > 0.06
+    assert not torch.equal(found, collage(ramp, 96, seed=1))
+
+
+def test_a_swatch_has_the_styles_palette_and_another_composition(style: Tensor) -> None:
+    picture = Picture(style, None, images.read(style).metadata, "coffee", "")
+    swatch = paint_swatch(picture, EXACT, size=64)
+    torch.testing.assert_close(mean_of(swatch), mean_of(style), atol=0.06, rtol=0)
+    assert distance(swatch, images.resize(style, (64, 64))) > 0.1
+
+
+# ---------------------------------------------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"style_weight": 2.0}, "--style-weight means nothing to --recipe neighbors; omit it, or use --recipe gatys"),
+        ({"statistics": "sliced"}, "--statistics means nothing to --recipe neighbors; omit it, or use --recipe gatys"),
+        ({"content_weight": 1.5}, "--content-weight is 1.5"),
+        ({"strength": 2.0}, "--strength is 2.0"),
+        ({"quality": "god"}, "--quality 'god' is not known; did you mean"),
+        ({"recipe": "gatys", "strength": 0.5}, "--strength means nothing to --recipe gatys; omit it, or use --recipe neighbors"),
+        ({"recipe": "neighbours"}, "did you mean 'neighbors'"),
+    ],
+)
+def test_what_the_recipe_does_not_read_is_refused(photo: Tensor, style: Tensor, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError) as refused:
+        impasto.paint(photo, style, size=64, **options)
+    assert sentence in str(refused.value)
+
+
+def test_negative_weights_are_refused(photo: Tensor, style: Tensor, blue: Tensor) -> None:
+    with pytest.raises(OptionError, match="not all 0 or more, which --recipe neighbors needs"):
+        painted(photo, [style, blue], style_weights=(2.0, -1.0))
