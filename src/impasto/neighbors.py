@@ -141,11 +141,10 @@ class _Space:
         places = torch.arange(starts[style], starts[style + 1], device=self.keys.device)
         places = places[self.allowed[starts[style] : starts[style + 1]]]
         places = places[:: -(-len(places) // _MOST_KEYS)]
-        precision = torch.bfloat16 if self.keys.device.type != "mps" else torch.float32
-        keys = self.keys[places].to(precision).T.contiguous()
-        parts = self.queries.to(precision).split(max(1, _CHUNK // len(places)))
+        keys = self.keys[places].T.contiguous()
+        parts = self.queries.split(max(1, _CHUNK // len(places)))
         likeness, index = (torch.cat(each) for each in zip(*((part @ keys).max(1) for part in parts), strict=True))
-        return places[index], likeness.float()
+        return places[index], likeness
 
     def coherent(self, position: Tensor, style: Tensor, coherence: float) -> Tensor:
         """Let each position choose anew between its own match and those beside the matches of its neighbors."""

@@ -62,7 +62,7 @@ class PaintOptions:
     encoder: str = "vgg19-slim"
     """The network that looks: vgg19-slim (inside the package), vgg19 or vgg16 (see impasto weights), or a weight file."""
 
-    content_weight: float = 0.8
+    content_weight: float = 0.9
     """More keeps more of the photo: its share in what is matched, 0 to 1; of gatys and presets the weight α of its loss."""
 
     style_weight: float = 1.0
@@ -110,7 +110,7 @@ class PaintOptions:
     activation_shift: float = 0.0
     """Added to the features before the Gram matrix is taken; -1 in INetwork, after Novak and Nikulin."""
 
-    coherence: float = 0.03
+    coherence: float = 0.005
     """Of --recipe neighbors: how much neighboring parts prefer to come from one place in the style, 0 (not at all) to 1."""
 
     smoothness_weight: float = 0.3
@@ -119,7 +119,7 @@ class PaintOptions:
     smoothness_form: SmoothnessForm = "l2"
     """Which total variation: l1, l2 or nine-point (means over pixels), sum-l1, sum-l2 or inetwork (sums; power 1.25)."""
 
-    calm_weight: float = 0.5
+    calm_weight: float = 1.0
     """Weight of edge-aware smoothness, 0 or more; keeps grain out of skies and other parts that are flat in the photo."""
 
     structure_weight: float = 0.0
@@ -152,16 +152,16 @@ class PaintOptions:
     lbfgs_history: int = 20
     """Steps that lbfgs remembers, 1 to 1000; each takes memory of two pictures."""
 
-    steps: int = 16
+    steps: int = 30
     """Optimization steps at the last size."""
 
-    step_growth: float = 1.6
+    step_growth: float = 1.1
     """Steps at each coarser size, in those of the next finer one; 1: as many at every size. Coarse steps cost little."""
 
     first_steps: int = 0
     """Optimisation steps at the first, coarsest size; 0: what --steps and --step-growth come to."""
 
-    learning_rate: float = 0.01
+    learning_rate: float = 0.012
     """Step length of the optimizer; for both adams in units of the pixel range 0 to 1."""
 
     betas: tuple[float, float] = (0.9, 0.999)

@@ -38,6 +38,7 @@ _PALETTE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 _COARSE_PX, _MIDDLE_PX = 128, 256
 """Up to these longer sides all layers are compared, or those of the middle; beyond them the fine ones."""
 _MOST_PALETTE = 1024
+_PALETTE_WEIGHT = 0.2
 _BLENDED_BELOW = 0.2
 """Below this strength the photo itself shows through, so that strength 0 is the photo."""
 _EVENLY = 0.6
@@ -93,7 +94,7 @@ class _Painting:
         )
         objective = 1.0 * self._neighbor_loss(photo, styles, layers, grid)
         if not self.left:
-            objective += min(1.0, easel.options.strength) * self._palette_loss(styles)
+            objective += _PALETTE_WEIGHT * min(1.0, easel.options.strength) * self._palette_loss(styles)
         return objective + picture_terms(easel, size)
 
     def finish(self, image: Image) -> Image:

@@ -24,7 +24,7 @@ _PUBLISHED: dict[str, Any] = {
     "recipe": "gatys",
     "quality": "standard",
     "strength": 1.0,
-    "coherence": 0.03,
+    "coherence": 0.005,
     "size": 512,
     "content_weight": 1.0,
     "style_weight": 1.0,
@@ -222,6 +222,7 @@ _WHOLE_METHOD: dict[str, Any] = {
     "margin": 0.03,
     "canvas": "laplacian",
     "step_growth": 1.0,
+    "averaging": 0.9,
     "decay": "each",
     "smallest_size": 64,
     "scale_factor": 2.0,
@@ -301,9 +302,9 @@ RECIPE_IGNORES: dict[str, tuple[str, ...]] = {
 """By recipe, the options that it does not read."""
 
 QUALITIES: dict[str, dict[str, Any]] = {
-    "draft": {"steps": 5, "step_growth": 1.9, "learning_rate": 0.016},
+    "draft": {"steps": 6, "step_growth": 1.6, "learning_rate": 0.02},
     "standard": {},
-    "best": {"steps": 40, "step_growth": 1.3},
+    "best": {"steps": 60, "step_growth": 1.1, "learning_rate": 0.008},
 }
 """What the qualities of the recipe neighbors change in its options."""
 
