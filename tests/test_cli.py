@@ -216,6 +216,52 @@ def test_a_preview_that_cannot_be_written_does_not_stop_the_painting(
     assert "no more previews" in err
 
 
+# ---------------------------------------------------------------------------------------------------- what does not fall
+
+NOWHERE = ("--optimizer", "adam", "--canvas", "pixels", "--learning-rate", "1e-9", "--averaging", "0")
+"""Steps so short that the objective stays where it is."""
+
+
+@pytest.mark.usefixtures("gallery")
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+def test_an_objective_that_does_not_fall_is_said_and_the_picture_is_saved(
+    capsys: pytest.CaptureFixture[str], quiet: tuple[str, ...]
+) -> None:
+    small = ("--size", "48", "--steps", "10", "--threads", "1")
+    code, out, err = run(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--json", *quiet, *NOWHERE, *small)
+    assert code == 1
+    (said,) = [line for line in err.splitlines() if line.startswith("impasto: ")]
+    assert said.startswith("impasto: the objective did not fall: ")
+    assert said.endswith("; try another optimizer, learning rate or starting picture; out.png is what there is")
+    assert pixels("out.png").shape == (1, 3, 48, 48)
+    record = images.read_record("out.png")
+    assert record is not None
+    assert (
+        json.loads(out)["notes"]
+        == record["notes"]
+        == [said.removeprefix("impasto: ").removesuffix("; out.png is what there is")]
+    )
+    assert record["steps"]["finished"] is True  # type: ignore[index]
+
+
+@pytest.mark.usefixtures("gallery")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("photo.jpg", "picture.jpg", *NOWHERE, "--steps", "2"),  # too few to tell
+        ("photo.jpg", "photo.jpg", "--style-weight", "1", "--steps", "12"),  # its own style
+        ("photo.jpg", "photo.jpg", "--preset", "neural-style-tf", "--smoothness-weight", "0", "--steps", "12"),
+        ("photo.jpg", "picture.jpg", "--style-weight", "0", "--steps", "12"),
+        ("photo.jpg", "picture.jpg", *NOWHERE, "--init", "photo.jpg", "--steps", "12"),  # may be painted already
+        ("photo.jpg", "picture.jpg", "--seconds", "0.01", "--steps", "50"),
+        ("photo.jpg", "picture.jpg", "--style-weights", "-1,2", "photo.jpg", "--steps", "12"),
+    ],
+)
+def test_what_need_not_fall_is_no_failure(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    code, _, err = run(capsys, "paint", *words[:2], "-o", "out.png", "--size", "48", "--threads", "1", *words[2:])
+    assert code == 0, err
+
+
 # ---------------------------------------------------------------------------------------------------- again
 
 

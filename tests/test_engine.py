@@ -6,7 +6,7 @@ import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import pytest
 import torch
@@ -31,6 +31,7 @@ from impasto.engine import (
     optimize,
     pyramid,
     restore_momentum,
+    scale_for,
     set_rate,
 )
 from impasto.losses import PIXELS, ContentLoss, Loss, Objective, StyleLoss
@@ -158,6 +159,130 @@ def test_the_step_length_rises_stays_and_falls() -> None:
     assert lengths[49:] == sorted(lengths[49:], reverse=True)
 
 
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+@pytest.mark.parametrize("weight", [2.0**-12, 2.0**40])
+def test_what_an_objective_is_multiplied_by_changes_no_picture(optimizer: Optimizer, weight: float) -> None:
+    rate = {"adam": 0.05, "multigrid-adam": 0.03, "lbfgs": 1.0, "rmsprop": 0.005}[optimizer]
+    descent = replace(PLAIN, optimizer=optimizer, learning_rate=rate)
+    sizes = (((16, 24), 6), ((32, 48), 6))  # the state of Adam goes from one size to the other
+    objectives = {size: towards(picture(1, *size)) for size, _ in sizes}
+    plain, weighted = (
+        list(pyramid(lambda size, by=by: by * objectives[size], picture(0), sizes, encode=encode, descent=descent))
+        for by in (1.0, weight)
+    )
+    torch.testing.assert_close(weighted[-1].image, plain[-1].image)
+    assert weighted[-1].loss == pytest.approx(weight * plain[-1].loss)  # the losses that are told are not scaled
+
+
+def test_gradients_of_any_size_are_scaled_to_about_a_hundredth() -> None:
+    for size in (1e-6, 0.3, 1e12):
+        scaled = size * scale_for([torch.full((3,), size), torch.full((2, 2), -size)])
+        assert 0.01 / math.sqrt(2) <= scaled <= 0.01 * math.sqrt(2)
+    assert scale_for([torch.zeros(3)]) == scale_for([torch.tensor([math.inf])]) == 1
+    assert scale_for([torch.full((3,), 1e-12)]) == 2.0**20  # which is rounding, and stays small
+
+
+def test_the_first_step_of_lbfgs_moves_a_large_picture() -> None:
+    start = torch.full((1, 3, 300, 400), 0.5)
+    descent = replace(PLAIN, optimizer="lbfgs", learning_rate=1.0)
+    (step,) = optimize(1e12 * towards(picture(1, 300, 400)), start, 1, encode=encode, descent=descent)
+    assert 0.005 < float((step.image - start).square().mean().sqrt()) < 0.5
+
+
+@dataclass(frozen=True)
+class Cliff(Loss):
+    """Falls towards one half in the pixels, but is large everywhere that is not the start, for some evaluations."""
+
+    name: ClassVar[str] = "cliff"
+    blocked: range
+    evaluations: list[int] = field(default_factory=list)
+
+    @property
+    def layers(self) -> frozenset[str]:
+        return frozenset((PIXELS,))
+
+    def __call__(self, features: Features) -> Tensor:
+        self.evaluations.append(1)
+        away = 10.0 if len(self.evaluations) in self.blocked else 0.0
+        return (features[PIXELS] - 0.5).square().mean() + away * float((features[PIXELS] - picture()).abs().sum() > 0)
+
+
+def test_lbfgs_that_found_no_way_down_forgets_and_tries_again() -> None:
+    descent = replace(PLAIN, optimizer="lbfgs", learning_rate=1.0)
+    first, *_, last = optimize(1 * Cliff(range(2, 27)), picture(), 6, encode=encode, descent=descent)
+    assert torch.equal(first.image, picture())
+    assert float((last.image - 0.5).abs().max()) < 0.01
+
+
+# ---------------------------------------------------------------------------------------------------- what does not fall
+
+
+@dataclass(frozen=True)
+class Flat(Loss):
+    """A constant whose gradient is not zero."""
+
+    name: ClassVar[str] = "flat"
+    value: float = 1.0
+
+    @property
+    def layers(self) -> frozenset[str]:
+        return frozenset((PIXELS,))
+
+    def __call__(self, features: Features) -> Tensor:
+        pixels = features[PIXELS]
+        return (pixels - pixels.detach()).sum() + self.value
+
+
+def failures(objective: Objective, steps: int, **changes: Any) -> list[str]:
+    """Return what the steps say of the objective."""
+    found = list(optimize(objective, picture(), steps, encode=encode, descent=replace(PLAIN, **changes)))
+    assert not any(step.failure for step in found[:-1])
+    return [found[-1].failure] if found[-1].failure else []
+
+
+def test_an_objective_that_does_not_fall_is_told_of_at_the_last_step() -> None:
+    (said,) = failures(1 * Flat(), 10)
+    assert said.startswith("the objective did not fall: 1 at the start and 1 after 10 steps; try another optimizer")
+    assert failures(1 * Flat(-3.0), 12)
+    assert not failures(1 * Flat(), 9)  # too few to tell
+    assert not failures(towards(picture(1)), 10)
+    assert not failures(-1 * towards(picture(1)), 10)  # below zero, and falling
+
+
+def test_an_objective_that_is_never_finite_is_told_of_too() -> None:
+    (said,) = failures(1 * Broken(dict.fromkeys(range(1, 20), math.nan)), 12)
+    assert "not finite in any of 12 steps" in said
+
+
+def test_a_start_that_is_optimal_already_is_no_failure() -> None:
+    assert not failures(towards(picture(0)), 20)  # adam wanders off from it
+    assert not failures(towards(picture(0)), 20, optimizer="lbfgs", learning_rate=1.0)
+    nearly = (picture(0) + 0.02 * picture(1)).clamp(0, 1)
+    assert not failures(towards(nearly), 20, learning_rate=0.1)
+
+
+def test_an_averaged_picture_is_judged_itself() -> None:
+    jumping = replace(PLAIN, averaging=0.99, learning_rate=0.6, canvas="soft-chroma", optimizer="adam")
+    *_, last = optimize(towards(picture(1)), picture(0), 60, encode=encode, descent=jumping)
+    assert last.failure == ""
+
+
+def test_a_run_fails_where_the_objective_fell_at_no_size() -> None:
+    good, flat = towards(picture(1)), 1 * Flat()
+
+    def said(objectives: Sequence[Objective], counts: Sequence[int], seconds: float = 0.0) -> list[int]:
+        sizes = [((16, 24), count) for count in counts]
+        making = iter(objectives)
+        steps = pyramid(lambda size: next(making), picture(), sizes, encode=encode, descent=PLAIN, seconds=seconds)
+        return [step.number for step in steps if step.failure]
+
+    assert said([flat, flat], [10, 10]) == [20]
+    assert said([flat, flat], [10, 2]) == [12]  # two steps tell nothing, ten did
+    assert said([good, flat], [10, 10]) == said([flat, good], [10, 10]) == []
+    assert said([flat, flat], [2, 2]) == []
+    assert said([flat], [1_000_000], seconds=0.2) == []  # cut short
+
+
 # ---------------------------------------------------------------------------------------------------- what goes wrong
 
 
@@ -167,13 +292,24 @@ def test_a_loss_that_goes_wrong_halves_the_step_and_goes_on_from_the_last_good_p
     wrong: float, optimizer: Optimizer
 ) -> None:
     descent = replace(PLAIN, optimizer=optimizer, learning_rate=0.02, canvas="soft-chroma")
-    evaluation = 7 if optimizer == "lbfgs" else 3  # L-BFGS evaluates more often than it steps
+    counting = Broken({})
+    list(optimize(1 * counting, picture(), 2, encode=encode, descent=descent))
+    evaluation = len(counting.evaluations) + 1  # the first of the third step: L-BFGS evaluates more often than it steps
     steps = list(optimize(1 * Broken({evaluation: wrong}), picture(), 12, encode=encode, descent=descent))
     (bad,) = [number for number, step in enumerate(steps) if step.note]
     assert "went back to the last good picture and halved the step to 0.01" in steps[bad].note
     assert steps[-1].loss < steps[0].loss
     assert all(bool(step.image.isfinite().all()) for step in steps)
     assert [step.number for step in steps] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, 1e6])
+@pytest.mark.parametrize("evaluation", [2, 3, 4])
+def test_the_line_search_of_lbfgs_survives_a_loss_that_goes_wrong(wrong: float, evaluation: int) -> None:
+    descent = replace(PLAIN, optimizer="lbfgs", learning_rate=0.02, canvas="soft-chroma")
+    steps = list(optimize(1 * Broken({evaluation: wrong}), picture(), 12, encode=encode, descent=descent))
+    assert steps[-1].loss < 0.9 * steps[0].loss
+    assert bool(steps[-1].image.isfinite().all())
 
 
 def test_the_last_good_picture_is_one_whose_loss_was_seen_to_be_good() -> None:
@@ -316,6 +452,10 @@ def test_the_momentum_of_a_size_is_handed_on_resized_and_in_proportion_to_the_pi
     state = optimizer.state[plane]
     assert float(state["step"]) == 7
     assert state["exp_avg"].shape == state["exp_avg_sq"].shape == (1, 1, 4, 4)
+    scaled = make_optimizer([plane], PLAIN)
+    restore_momentum(scaled, [plane], Momentum([small], scale=0.5), scale=4.0)
+    torch.testing.assert_close(scaled.state[plane]["exp_avg"], 8 * state["exp_avg"])
+    torch.testing.assert_close(scaled.state[plane]["exp_avg_sq"], 64 * state["exp_avg_sq"])
     ratio = state["exp_avg"].square() / state["exp_avg_sq"]
     torch.testing.assert_close(ratio, torch.full_like(ratio, 8.0**2 / 32))  # so a step is as long as it was
     optimizer.zero_grad()

@@ -250,6 +250,32 @@ def test_an_iteration_is_twenty_evaluations_and_forgets(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
+def test_an_objective_that_does_not_fall_is_said_and_the_picture_is_saved(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inetwork, "fmin_l_bfgs_b", lambda evaluate, start, maxfun: (start, *evaluate(start)))
+    code, _, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --quiet")
+    assert code == 1
+    assert err.startswith("impasto: the objective did not fall: ")
+    assert err.endswith("; wolf_at_iteration_2.png is what there is\n")
+    (said,) = images.read_record("wolf_at_iteration_2.png")["notes"]
+    assert said in err
+    assert "notes" not in images.read_record("wolf_at_iteration_1.png")
+    code, _, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --init_image {CONTENT} --quiet")
+    assert (code, err) == (0, "")  # a file may be a painting already
+
+
+@pytest.mark.usefixtures("gallery")
+def test_the_command_paints() -> None:
+    asked = commissioned(image_size=64, num_iter=3)
+    easel = inetwork.set_up(asked)
+    *_, last = inetwork.iterations(asked, easel)
+    assert last.loss < 0.1 * inetwork.value_of(easel, inetwork.objective_of(asked, easel), easel.start)
+    assert last.failure == ""
+    assert float((last.image - images.resize(asked.photo.image, asked.frame)).abs().mean()) > 0.03
+
+
+@pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_loss_that_is_told_is_the_pictures_own() -> None:
     asked = commissioned(num_iter=1)
     easel = inetwork.set_up(asked)

@@ -68,6 +68,16 @@ def test_what_happened_on_the_way_is_in_the_record(
     assert paint(photo, style, run=EXACT, **brief).record["notes"] == ["halved the step"]
 
 
+def test_a_painting_whose_objective_did_not_fall_says_so_in_its_record(
+    photo: Tensor, style: Tensor, brief: dict[str, Any]
+) -> None:
+    nowhere = {"learning_rate": 1e-9, "optimizer": "adam", "canvas": "pixels", "averaging": 0.0}
+    pastiche = paint(photo, style, run=EXACT, **brief | nowhere | {"steps": 10, "smallest_size": 48})
+    (said,) = pastiche.record["notes"]
+    assert said.startswith("the objective did not fall")
+    assert pastiche.image.shape == (1, 3, 48, 48)
+
+
 def test_painting_gives_a_picture_and_its_record(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
     pastiche = paint(photo, style, run=EXACT, **brief)
     assert pastiche.image.shape == (1, 3, 48, 48)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto.errors import OptionError
-from impasto.stats import Affine, Guide, Moments, blend, gram_matrix, guided_moments, moments, precise, sqrtm
+from impasto.stats import Affine, Guide, Moments, blend, gram_matrix, guided_moments, moments, precise, root_trace, sqrtm
 
 
 def features(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -167,6 +167,32 @@ def test_the_trace_of_the_root_of_a_flat_spectrum_is_right_to_a_hundredth() -> N
 def test_the_gradient_of_the_square_root_is_that_of_finite_differences() -> None:
     matrix = positive(0, 3).requires_grad_()
     assert torch.autograd.gradcheck(lambda m: sqrtm((m + m.transpose(1, 2)) / 2), matrix)
+
+
+def test_the_trace_of_the_root_is_that_of_the_root_and_so_is_its_gradient() -> None:
+    turn, _ = torch.linalg.qr(features(0, 32, 32))
+    values = torch.exp(-0.7 * torch.arange(32, dtype=torch.float64))  # down to what the iteration does not reach
+    matrices = torch.stack([(turn * values) @ turn.T, positive(1, 32)[0]])
+    found, expected = (matrices.clone().requires_grad_() for _ in range(2))
+    trace = root_trace(found)
+    roots = torch.diagonal(sqrtm(expected), dim1=1, dim2=2).sum()
+    torch.testing.assert_close(trace, roots)
+    trace.backward()
+    roots.backward()
+    torch.testing.assert_close(found.grad, expected.grad)
+
+
+def test_the_trace_of_the_root_of_nothing_and_of_no_numbers() -> None:
+    nothing = torch.zeros(1, 3, 3, requires_grad=True)
+    root_trace(nothing).backward()
+    assert nothing.grad is not None
+    assert bool(nothing.grad.isfinite().all())
+    broken = torch.full((1, 3, 3), torch.nan, requires_grad=True)
+    trace = root_trace(broken)
+    trace.backward()
+    assert bool(trace.isnan())
+    assert broken.grad is not None
+    assert bool(broken.grad.isnan().all())
 
 
 # ---------------------------------------------------------------------------------------------------- blending

@@ -28,6 +28,15 @@ Encode = Callable[[Image, frozenset[str]], Features]
 
 _PATIENCE = 10
 _EXPLOSION = 100.0
+_FIRST_MOVE = 0.01
+"""Root mean square of the scaled gradient at the first step; L-BFGS moves the planes by so much at first."""
+_LARGEST_SCALE = 2.0**20
+"""Gradients below 1e-8 are rounding, which must not be enlarged to a direction."""
+_LINE_SEARCH = 25
+"""Evaluations that L-BFGS may use to find the length of one step."""
+_FALL = 0.01
+_ENOUGH_STEPS = 10
+_NEAR_OPTIMUM = 0.1
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class Step:
         seconds: since painting began.
         seconds_left: as estimated from the speed so far.
         note: something the user should know happened in this step, else empty.
+        failure: of the last step alone: why the result is no painting, in one sentence; empty where the objective fell.
     """
 
     number: int
@@ -69,6 +79,7 @@ class Step:
     seconds: float = 0.0
     seconds_left: float = math.inf
     note: str = ""
+    failure: str = ""
 
     @property
     def loss(self) -> float:
@@ -78,9 +89,15 @@ class Step:
 
 @dataclass
 class Momentum:
-    """What the optimizer knows at the end of a size and passes on to the next: its state for each plane."""
+    """What the optimizer knows at the end of a size and passes on to the next.
+
+    Attributes:
+        states: its state for each plane.
+        scale: what the gradients in that state were multiplied by, see :class:`Evaluation`.
+    """
 
     states: list[dict[str, Any]] = field(default_factory=list)
+    scale: float = 1.0
 
 
 def pyramid(  # noqa: PLR0913  (what it takes is what it does, and two have a good default)
@@ -106,10 +123,12 @@ def pyramid(  # noqa: PLR0913  (what it takes is what it does, and two have a go
         enlarge: brings the picture of one size to the next.
 
     Yields:
-        A :class:`Step` after each step.
+        A :class:`Step` after each step. The last has a ``failure`` if the objective fell at no size; sizes that took fewer
+        than ten steps, or were cut short by ``seconds``, are not judged.
     """
     plan = Plan(sizes, seconds)
     momentum = Momentum()
+    failures: list[str] = []
     for scale, (size, _) in enumerate(sizes):
         falls = descent.decay == "each" or scale == len(sizes) - 1
         here = descent if falls else replace(descent, decay="never")
@@ -118,7 +137,12 @@ def pyramid(  # noqa: PLR0913  (what it takes is what it does, and two have a go
         count = plan.steps_at(scale)
         for step in optimize(objective, image, count, encode=encode, descent=here, momentum=momentum):
             image = step.image
-            yield plan.placed(step, scale, count)
+            is_judged = step.failure or step.number == count
+            if is_judged and step.number >= _ENOUGH_STEPS:
+                failures.append(step.failure)
+            is_last = is_judged and scale == len(sizes) - 1
+            failure = failures[-1] if is_last and failures and all(failures) else ""
+            yield replace(plan.placed(step, scale, count), failure=failure)
             if plan.is_over():
                 break
         plan.close(scale)
@@ -198,7 +222,7 @@ def optimize(
     """Descend an objective at one size, a step at a time.
 
     A loss that is not finite, or a hundred times the first, puts the picture back to the last whose loss was good, and halves
-    the step.
+    the step. Optimizers see the objective scaled, see :class:`Evaluation`; the losses of a step are not.
 
     Args:
         objective: the weighted sum of losses; picks its own layers.
@@ -209,65 +233,156 @@ def optimize(
         momentum: taken over from another size, and left behind for the next.
 
     Yields:
-        A :class:`Step` after each step.
+        A :class:`Step` after each step. The last has a ``failure`` if the objective did not fall, see :func:`failure_of`.
     """
     momentum = momentum or Momentum()
     planes = [plane.contiguous().requires_grad_() for plane in to_planes(image, descent.canvas)]
+    evaluation = Evaluation(objective, planes, encode, descent.canvas)
     optimizer = make_optimizer(planes, descent)
-    restore_momentum(optimizer, planes, momentum)
     average = Average(planes, descent.averaging)
     guard = Guard(planes)
     history: list[float] = []
     rate = descent.learning_rate
     for number in range(1, steps + 1):
-        set_rate(optimizer, rate * (1.0 if descent.decay == "never" else falling(number, steps)))
+        length = rate * (1.0 if descent.decay == "never" else falling(number, steps))
         before = [plane.detach().clone() for plane in planes]
-        losses = take_step(objective, planes, encode, optimizer, descent.canvas)
+        losses = take_step(evaluation, optimizer, length, momentum if number == 1 else None)
         note = ""
         if guard.is_bad(losses, planes):
             guard.restore(planes)
             average = Average(planes, descent.averaging)
             rate /= 2
-            optimizer = make_optimizer(planes, replace(descent, learning_rate=rate))
+            optimizer, evaluation.scale = make_optimizer(planes, replace(descent, learning_rate=rate)), 0.0
             note = f"the loss was not finite or exploded; went back to the last good picture and halved the step to {rate:g}"
         else:
             guard.keep(before, losses)
             average.update(planes)
             history.append(sum(losses.values()))
+            if isinstance(optimizer, torch.optim.LBFGS) and all(map(torch.equal, before, planes)):
+                optimizer, evaluation.scale = make_optimizer(planes, descent), 0.0  # its memory led nowhere: forget it
         picture = to_image(average.planes, descent.canvas).clamp(0, 1)
-        yield Step(number, steps, 0, (image.shape[-2], image.shape[-1]), losses, picture, note=note)
-        if descent.min_improvement and improves_less_than(descent.min_improvement, history):
+        has_settled = bool(descent.min_improvement) and improves_less_than(descent.min_improvement, history)
+        failure = failure_of(history, number, picture, evaluation.at) if number == steps or has_settled else ""
+        size = (image.shape[-2], image.shape[-1])
+        yield Step(number, steps, 0, size, losses, picture, note=note, failure=failure)
+        if has_settled:
             break
     if isinstance(optimizer, Adam):
         momentum.states = [dict(optimizer.state[plane]) for plane in planes if plane in optimizer.state]
+        momentum.scale = evaluation.scale
+
+
+class Evaluation:
+    """The objective as an optimizer sees it: times a constant, by which its first gradient has a fixed size.
+
+    Published objectives reach from 1e-3 to 1e12. Beyond some of that range L-BFGS takes a first step that is too short for
+    float32 or forgets what it sees, and Adam's epsilon slows it down. The constant is a power of two, so that it rounds
+    nothing; the ratios of the losses stay as they are.
+
+    Attributes:
+        scale: the constant; 0 until the next evaluation finds it.
+        losses: the weighted losses of the first evaluation since :meth:`begin`, by name, not scaled.
+    """
+
+    def __init__(self, objective: Objective, planes: Planes, encode: Encode, canvas: Canvas) -> None:
+        self.objective, self.planes, self.encode, self.canvas = objective, planes, encode, canvas
+        self.scale = 0.0
+        self.losses: dict[str, float] = {}
+        self._known: Tensor | None = None
+
+    def begin(self) -> None:
+        """Evaluate the planes as they are; the next call returns what was found."""
+        self.losses, self._known = {}, None
+        self._known = self()
+
+    def __call__(self) -> Tensor:
+        """Return the scaled objective, and leave its scaled gradient at the planes."""
+        if self._known is not None:
+            known, self._known = self._known, None
+            return known
+        for plane in self.planes:
+            plane.grad = None
+        with torch.enable_grad():
+            total, losses = self._value(to_image(self.planes, self.canvas))
+            total.backward()
+        self.losses = self.losses or {name: float(value) for name, value in losses.items()}
+        self.scale = self.scale or scale_for(self.gradients)
+        for gradient in self.gradients:
+            gradient.mul_(self.scale)
+        return total.detach() * self.scale
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradients of the planes."""
+        return [plane.grad for plane in self.planes if plane.grad is not None]
+
+    def at(self, picture: Image) -> float:
+        """Return the objective of another picture, not scaled."""
+        with torch.no_grad():
+            return float(self._value(picture)[0])
+
+    def _value(self, picture: Image) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.objective({**self.encode(picture, self.objective.layers - {PIXELS}), PIXELS: picture})
+
+
+def scale_for(gradients: Sequence[Tensor]) -> float:
+    """Return the power of two that brings the root mean square of some gradients to about a hundredth.
+
+    Example:
+        >>> scale_for([torch.full((2, 2), 0.02)]), scale_for([torch.zeros(2)])
+        (0.5, 1.0)
+    """
+    count = sum(gradient.numel() for gradient in gradients)
+    size = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients) / max(count, 1))
+    if not size or not math.isfinite(size):
+        return 1.0
+    return float(min(_LARGEST_SCALE, 2.0 ** round(math.log2(_FIRST_MOVE / size))))
+
+
+def failure_of(history: Sequence[float], steps: int, picture: Image, objective_of: Callable[[Image], float]) -> str:
+    """Say that an objective did not fall by a hundredth; empty where it did, or where nothing was to be expected.
+
+    Nothing is expected of fewer than ten steps, and of a start that was nearly optimal: whose objective was less than a tenth
+    of that of plain gray.
+
+    Args:
+        history: the objective before each step whose loss was good.
+        steps: how many were taken.
+        picture: what they led to.
+        objective_of: evaluates the objective of a picture.
+    """
+    if steps < _ENOUGH_STEPS:
+        return ""
+    if not history:
+        return f"the objective was not finite in any of {steps} steps; try a lower learning rate or other weights"
+    first, last = history[0], history[-1]
+    if first - last >= _FALL * abs(first):
+        return ""
+    last = min(last, objective_of(picture))  # an averaged picture is better than the last of those averaged
+    if first - last >= _FALL * abs(first) or 0 <= first < _NEAR_OPTIMUM * objective_of(torch.full_like(picture, 0.5)):
+        return ""
+    return (
+        f"the objective did not fall: {first:.4g} at the start and {last:.4g} after {steps} steps; "
+        "try another optimizer, learning rate or starting picture"
+    )
 
 
 def take_step(
-    objective: Objective,
-    planes: Planes,
-    encode: Encode,
-    optimizer: Adam | torch.optim.Optimizer,
-    canvas: Canvas,
+    evaluation: Evaluation, optimizer: Adam | torch.optim.Optimizer, rate: float, momentum: Momentum | None = None
 ) -> dict[str, float]:
     """Move the planes once; return the weighted losses by name as they were before the move."""
-    found: dict[str, Tensor] = {}
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        with torch.enable_grad():
-            picture = to_image(planes, canvas)
-            features = {**encode(picture, objective.layers - {PIXELS}), PIXELS: picture}
-            total, values = objective(features)
-            total.backward()
-        if not found:
-            found.update(values)
-        return total
-
-    optimizer.step(closure)  # type: ignore[arg-type]  # its stub wants a float, its code takes the tensor
-    if canvas == "pixels" and isinstance(optimizer, Adam):
+    evaluation.begin()
+    if momentum:
+        restore_momentum(optimizer, evaluation.planes, momentum, evaluation.scale)
+    if isinstance(optimizer, torch.optim.LBFGS) and not optimizer.state:
+        # PyTorch divides the first step by the sum of the gradient, which leaves less than rounding of a large picture.
+        rate *= max(1.0, sum(float(gradient.abs().sum()) for gradient in evaluation.gradients))
+    set_rate(optimizer, rate)
+    optimizer.step(evaluation)  # type: ignore[arg-type]  # its stub wants a float, its code takes the tensor
+    if evaluation.canvas == "pixels" and isinstance(optimizer, Adam):
         with torch.no_grad():
-            planes[0].clamp_(0, 1)
-    return {name: float(value) for name, value in found.items()}
+            evaluation.planes[0].clamp_(0, 1)
+    return evaluation.losses
 
 
 def make_optimizer(planes: Planes, descent: Descent) -> Adam | torch.optim.Optimizer:
@@ -281,6 +396,7 @@ def make_optimizer(planes: Planes, descent: Descent) -> Adam | torch.optim.Optim
         planes,
         lr=descent.learning_rate,
         max_iter=1,
+        max_eval=1 + _LINE_SEARCH,  # by default 1, which leaves the line search none: it then stays where the first guess fails
         history_size=descent.history,
         line_search_fn="strong_wolfe",
         tolerance_grad=0,
@@ -353,17 +469,18 @@ class Guard:
                 plane.copy_(kept)
 
 
-def restore_momentum(optimizer: Adam | torch.optim.Optimizer, planes: Planes, momentum: Momentum) -> None:
+def restore_momentum(optimizer: Adam | torch.optim.Optimizer, planes: Planes, momentum: Momentum, scale: float = 1.0) -> None:
     """Give Adam the state it had at the end of another size, resized: the direction is still good, and so is its step length.
 
     Losses are means over positions, so the gradient of a pixel shrinks as the number of pixels grows, and the state with it.
+    ``scale`` is what gradients are multiplied by from now on.
 
     Source:
         crowsonkb/style-transfer-pytorch (MIT) warm-starts Adam alike, without the shrinking.
     """
     for plane, state in zip(planes, momentum.states, strict=False):
         size = plane.shape[-2:]
-        share = state["exp_avg"][0, 0].numel() / plane[0, 0].numel()
+        share = scale / momentum.scale * state["exp_avg"][0, 0].numel() / plane[0, 0].numel()
         first = F.interpolate(state["exp_avg"], size=size, mode="bilinear", align_corners=False)
         second = F.interpolate(state["exp_avg_sq"], size=size, mode="bilinear", align_corners=False)
         optimizer.state[plane] = {"step": state["step"], "exp_avg": first * share, "exp_avg_sq": second * share**2}

@@ -14,16 +14,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from impasto.stats import Affine, Guide, Moments, guided_moments, moments, precise, sqrtm
+from impasto.stats import Affine, Guide, Moments, eigh, guided_moments, moments, precise, root_trace, sqrtm
 from impasto.tensors import FeatureMap, Features
 
 PIXELS = "pixels"
 """The name under which the picture itself stands among the features."""
+
+_SMALLEST_DIRECTION = 1e-3
+"""Of the largest: shorter columns of a factor change the loss and its gradient by less than rounding does."""
 
 Heads = Mapping[str, Affine | None]
 """The map of each layer into the channels in which a target speaks; None or absent: none is needed."""
@@ -155,7 +158,25 @@ class ScaledContentLoss(Loss):
             (self.weights[layer], precise(mapped(features[layer], self.heads.get(layer)) - target))
             for layer, target in self.target.items()
         )
-        return sum_over(weight * d.square().sum() / (d.abs().sum() + 1e-8) for weight, d in differences)
+        return sum_over(weight * _ScaledSquares.apply(d) for weight, d in differences)  # type: ignore[no-untyped-call]
+
+
+class _ScaledSquares(torch.autograd.Function):
+    """``Σd² / Σ|d|``, and its gradient ``2 d / Σ|d| - sgn(d) Σd² / (Σ|d|)²`` with one array beside d instead of eight."""
+
+    @staticmethod
+    def forward(context: Any, differences: Tensor) -> Tensor:
+        squares, size = differences.square().sum(), torch.linalg.vector_norm(differences, 1) + 1e-8
+        context.save_for_backward(differences, squares, size)
+        found: Tensor = squares / size
+        return found
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        differences, squares, size = context.saved_tensors
+        slope = torch.sign(differences).mul_(-gradient * squares / size.square())
+        found: Tensor = slope.addcmul_(differences, 2 * gradient / size)
+        return found
 
 
 @dataclass(frozen=True)
@@ -213,7 +234,9 @@ class StyleLoss(Loss):
 class WassersteinLoss(Loss):
     """Move the Gaussian of the features to that of the style: the squared 2-Wasserstein distance.
 
-    ``Σ_l w_l (|μ - μ̂|² + tr(Σ + Σ̂ - 2 (Σ̂^½ Σ Σ̂^½)^½))``, the root by Newton and Schulz.
+    ``Σ_l w_l (|μ - μ̂|² + tr(Σ + Σ̂ - 2 (Σ̂^½ Σ Σ̂^½)^½))``
+
+    With a head, ``Σ = A S Aᵀ``, all is computed in the encoder's channels, see :class:`Transport`.
 
     Args:
         target: the style's moments by layer.
@@ -222,7 +245,7 @@ class WassersteinLoss(Loss):
         ridge: added to the variances of both, so that the root has a gradient where features do not vary.
 
     Attributes:
-        roots: ``Σ̂^½`` by layer, taken once from the target when the loss is made.
+        transports: by layer, what is computed once from the target when the loss is made.
 
     Source:
         Dowson and Landau 1982; as a style loss in crowsonkb/style-transfer-pytorch (MIT).
@@ -233,12 +256,12 @@ class WassersteinLoss(Loss):
     weights: Mapping[str, float]
     heads: Heads = field(default_factory=dict)
     ridge: float = 1e-4
-    roots: Mapping[str, Tensor] = field(init=False, repr=False, compare=False)
+    transports: Mapping[str, Transport] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Take the roots of the target's covariances."""
-        roots = {layer: sqrtm(self._ridged(target.covariance)) for layer, target in self.target.items()}
-        object.__setattr__(self, "roots", roots)
+        """Prepare the distances to the target."""
+        made = {layer: Transport.to(target, self.heads.get(layer), self.ridge) for layer, target in self.target.items()}
+        object.__setattr__(self, "transports", made)
 
     @property
     def layers(self) -> frozenset[str]:
@@ -251,17 +274,51 @@ class WassersteinLoss(Loss):
 
     def difference(self, layer: str, found: Moments) -> Tensor:
         """Return the weighted distance of the moments found at one layer, in the encoder's channels."""
-        return self.weights[layer] * self._distance(layer, carried(found, self.heads.get(layer)))
+        head = self.heads.get(layer)
+        mean = found.mean if head is None else found.mean @ head.matrix.T + head.bias
+        distance = (mean - self.target[layer].mean).square().sum() + self.transports[layer].trace(found.covariance)
+        return self.weights[layer] * distance
 
-    def _distance(self, layer: str, measured: Moments) -> Tensor:
-        target, root = self.target[layer], self.roots[layer]
-        wanted, found = self._ridged(target.covariance), self._ridged(measured.covariance)
-        cross = sqrtm(root @ found @ root)
-        trace = torch.diagonal(wanted + found - 2 * cross, dim1=1, dim2=2).sum()
-        return (measured.mean - target.mean).square().sum() + trace
 
-    def _ridged(self, covariance: Tensor) -> Tensor:
-        return covariance + self.ridge * torch.eye(covariance.shape[1], device=covariance.device)
+@dataclass(frozen=True)
+class Transport:
+    """What the covariances contribute to the squared 2-Wasserstein distance to one Gaussian.
+
+    That is ``tr(Σ + Σ̂ - 2 (R Σ R)^½)`` with R = Σ̂^½, and ``Σ = A S Aᵀ + ε I`` with a head A. With Q, an orthonormal basis of
+    what R A spans noticeably, the root is that of ``(Qᵀ R A) S (Qᵀ R A)ᵀ + ε Qᵀ R² Q``, whose size k is no larger than the
+    number of the encoder's channels and of directions in which the style varies. What lies across Q has almost no root, and
+    is left out.
+
+    Attributes:
+        factor: ``Qᵀ R A``, (1, k, channels of the encoder).
+        ridge: ``ε Qᵀ R² Q``, (1, k, k).
+        lengths: ``Aᵀ A``, with which the trace of ``A S Aᵀ`` is the sum of their product; None: no head.
+        constant: what does not depend on S.
+    """
+
+    factor: Tensor
+    ridge: Tensor
+    lengths: Tensor | None
+    constant: Tensor
+
+    @classmethod
+    def to(cls, target: Moments, head: Affine | None, ridge: float) -> Transport:
+        """Prepare the distance to the moments of a style."""
+        wanted = target.covariance + ridge * torch.eye(target.covariance.shape[1], device=target.covariance.device)
+        root = sqrtm(wanted)
+        factor = root if head is None else root @ head.matrix
+        values, vectors = eigh(factor @ factor.transpose(1, 2))
+        basis = vectors[..., values[0] > _SMALLEST_DIRECTION**2 * values.max()]
+        turned = basis.transpose(1, 2) @ root
+        constant = torch.diagonal(wanted, dim1=1, dim2=2).sum() + ridge * wanted.shape[1]
+        lengths = None if head is None else head.matrix.T @ head.matrix
+        return cls(basis.transpose(1, 2) @ factor, ridge * turned @ turned.transpose(1, 2), lengths, constant)
+
+    def trace(self, covariance: Tensor) -> Tensor:
+        """Return the term for a covariance in the encoder's channels."""
+        cross = root_trace(self.factor @ covariance @ self.factor.transpose(1, 2) + self.ridge)
+        length = covariance.diagonal(dim1=1, dim2=2).sum() if self.lengths is None else (covariance * self.lengths).sum()
+        return length + self.constant - 2 * cross
 
 
 @dataclass(frozen=True)

@@ -97,9 +97,11 @@ def recorded(recipe: str, content: Picture, styles: Sequence[Picture | NamedStyl
 
 
 def with_progress(record: Mapping[str, Any], step: Step) -> Record:
-    """Add to a record how far painting came."""
+    """Add to a record how far painting came, and whether it failed."""
+    notes = [*record.get("notes", []), step.failure] if step.failure else []
     return {
         **record,
+        **({"notes": notes} if notes else {}),
         "steps": {"done": step.number, "planned": step.total, "scale": step.scale, "size": list(step.size)},
         "losses": {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in step.losses.items()},
         "seconds": round(step.seconds, 2),

@@ -1,7 +1,7 @@
 """The command line: one file for each command, and each is imported only when it is called, so that ``--help`` is instant.
 
-The library raises; here alone an error becomes a sentence and an exit code: 2 for whatever a user can put right, 130 for an
-interruption. Any other exception is a bug and shows its traceback.
+The library raises; here alone an error becomes a sentence and an exit code: 2 for whatever a user can put right, 1 where the
+result is saved but its objective did not fall, 130 for an interruption. Any other exception is a bug and shows its traceback.
 """
 
 import os
@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError
 from impasto._version import __version__
 from impasto.errors import ImpastoError
 
+FAILED_EXIT = 1
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
 
@@ -55,7 +56,8 @@ def main(words: Sequence[str] | None = None) -> int:
         words: the arguments; by default those of this program.
 
     Returns:
-        The exit code: 0, 2 where something was wrong with what was asked for, 130 where the user interrupted.
+        The exit code: 0, 1 where painting failed, 2 where something was wrong with what was asked for, 130 where the user
+        interrupted.
     """
     words = sys.argv[1:] if words is None else words
     if words[:1] == ["inetwork"] or words[:1] == ("inetwork",):
@@ -66,7 +68,7 @@ def main(words: Sequence[str] | None = None) -> int:
         code = app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (CycloptsError, ImpastoError) as error:
-        return _complain(error)
+        return complain(str(error), USAGE_EXIT)
     except KeyboardInterrupt:
         print("impasto: interrupted", file=sys.stderr)
         return INTERRUPTED_EXIT
@@ -76,7 +78,7 @@ def main(words: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _complain(error: Exception) -> int:
-    sentence = " ".join(str(error).split())
-    print(f"impasto: {sentence}", file=sys.stderr)
-    return USAGE_EXIT
+def complain(sentence: str, code: int) -> int:
+    """Print what went wrong; return the exit code that goes with it."""
+    print(f"impasto: {' '.join(sentence.split())}", file=sys.stderr)
+    return code

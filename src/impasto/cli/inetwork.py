@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, 
 
 from cyclopts import CoercionError, Group, Parameter, Token
 
+from impasto.cli import FAILED_EXIT, complain
 from impasto.cli.flags import COMPUTED, RunFlags, Talk, given
 from impasto.cli.progress import duration, losses_in_words, narrator
 from impasto.errors import OptionError
@@ -145,7 +146,9 @@ def inetwork(
     with interruptible(), memory_in_words(options.image_size, "--image_size"):
         made = _paint(content, styles, prefix, options, run_on, talk)
         _conclude(made, talk, is_measured=report)
-    return 0
+    _, pastiche, path = made
+    failures = pastiche.record.get("notes", [])
+    return complain(f"{failures[-1]}; {path} is what there is", FAILED_EXIT) if failures else 0
 
 
 Made: TypeAlias = "tuple[Commission, Pastiche, Path]"

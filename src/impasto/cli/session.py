@@ -19,7 +19,7 @@ from rich.console import Console
 from torch import Tensor
 
 from impasto import images
-from impasto.cli import INTERRUPTED_EXIT
+from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, complain
 from impasto.cli.flags import Files, Talk
 from impasto.cli.progress import duration, losses_in_words, narrator, progress
 from impasto.cli.repeat import differences, encoder_differences, mask_differences
@@ -124,7 +124,7 @@ def paint_to_file(order: Order, talk: Talk) -> int:
     """Paint what was ordered.
 
     Returns:
-        The exit code: 0, or 130 where the user interrupted; then what there was is saved.
+        The exit code: 0; 1 where the objective did not fall, or 130 where the user interrupted: then what there is is saved.
 
     Raises:
         ImpastoError: it cannot be painted, or not be written.
@@ -150,7 +150,9 @@ def paint_to_file(order: Order, talk: Talk) -> int:
     report(order, session.last, record, speak)
     if figures:  # asked for, so also said when quiet
         tell(figures, narrator(quiet=False, to_stderr=talk.json or not session.is_finished))
-    return 0 if session.is_finished else INTERRUPTED_EXIT
+    if not session.is_finished:
+        return INTERRUPTED_EXIT
+    return complain(f"{session.last.failure}; {order.output} is what there is", FAILED_EXIT) if session.last.failure else 0
 
 
 def reported(made_from: MadeFrom, image: Tensor, files: Files) -> list[Report]:

@@ -29,6 +29,7 @@ class Easel:
         layout: regions, and what stays the photo.
         coloring: what is done to the colours of every picture that is shown; None: nothing.
         seed: of whatever a loss draws at random.
+        is_resumed: whether an interrupted painting goes on.
     """
 
     content: Image
@@ -43,6 +44,7 @@ class Easel:
     layout: Layout = NO_LAYOUT
     coloring: Coloring | None = None
     seed: int = 0
+    is_resumed: bool = False
 
 
 def encode(easel: Easel, image: Image, layers: Sequence[str]) -> Features:

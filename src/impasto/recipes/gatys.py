@@ -22,7 +22,7 @@ from impasto.losses import (
     Objective,
     measure,
 )
-from impasto.options import PaintOptions, Run
+from impasto.options import INITS, PaintOptions, Run
 from impasto.recipes.checks import check_layers, check_memory, check_named_styles, check_pictures
 from impasto.recipes.coloring import check_colors, coloring_of, in_proof, prepared
 from impasto.recipes.easel import Easel
@@ -109,12 +109,14 @@ def painted(
     )
     share = easel.margin / max(easel.content.shape[-2:])
     restored = Restored(photo_of(easel), easel.layout.kept, easel.margin)
+    may_be_finished = easel.is_resumed or options.init not in INITS  # a picture that was painted before need not get better
     for step in steps_of_all:
         picture = step.image
         image = without_margin(picture, round(share * max(step.size)))
         image = finish(image) if finish else image
         image = restored(easel.coloring.over(image.clone()) if easel.coloring else image)
-        yield replace(step, image=image, scale=step.scale + easel.first_scale)
+        failure = "" if may_be_finished else step.failure
+        yield replace(step, image=image, scale=step.scale + easel.first_scale, failure=failure)
 
 
 def photo_of(easel: Easel) -> Image:
@@ -208,7 +210,8 @@ def resumed(easel: Easel, resumption: Resumption) -> Easel:
     height, width = easel.sizes[resumption.scale][0]
     margin = round(easel.margin / max(easel.content.shape[-2:]) * max(height, width))
     start = with_margin(resize(resumption.picture, (height - 2 * margin, width - 2 * margin)), margin)
-    return replace(easel, start=start.to(easel.start), sizes=left, first_scale=len(easel.sizes) - len(left))
+    scale = len(easel.sizes) - len(left)
+    return replace(easel, start=start.to(easel.start), sizes=left, first_scale=scale, is_resumed=True)
 
 
 def predicted_seconds(easel: Easel) -> float:

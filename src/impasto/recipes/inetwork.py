@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,12 @@ from scipy.optimize import fmin_l_bfgs_b
 
 from impasto.color import with_colors_of
 from impasto.encoders.vgg import FULL_WIDTHS
-from impasto.engine import Size, Step
+from impasto.engine import Size, Step, failure_of
 from impasto.errors import OptionError, ResourceError, ShapeError, WeightsError
 from impasto.images import Picture, resize
 from impasto.losses import PIXELS, Objective
 from impasto.memory import available_memory
-from impasto.options import PaintOptions, Run
+from impasto.options import INITS, PaintOptions, Run
 from impasto.pastiche import Pastiche, Record, new_record
 from impasto.picture_losses import luminance_of
 from impasto.recipes import gatys, objectives
@@ -236,10 +237,12 @@ def iterations(asked: Commission, easel: Easel) -> Iterator[Step]:
     end, as there), and the memory is thrown away in between.
 
     Yields:
-        Steps whose ``image`` is what would be saved, (1, 3, height, width).
+        Steps whose ``image`` is what would be saved, (1, 3, height, width). The last has a ``failure`` if the objective did not
+        fall from a start that is no file.
     """
     objective = objective_of(asked, easel)
     picture, began, before = easel.start, time.perf_counter(), math.inf
+    history = [value_of(easel, objective, picture)]
     total = asked.flags.num_iter
     for number in range(1, total + 1):
         found, losses = descended(easel, objective, picture)
@@ -252,11 +255,23 @@ def iterations(asked: Commission, easel: Easel) -> Iterator[Step]:
             if improvement < asked.flags.min_improvement:
                 note, total = f"improved by {improvement:.2g} %, less than --min_improvement", number
             before = loss
+            history.append(loss)
         seconds = time.perf_counter() - began
         left = seconds / number * (total - number)
-        yield Step(number, total, 0, asked.size, losses, shown(asked, easel, picture), seconds, left, note)
+        step = Step(number, total, 0, asked.size, losses, shown(asked, easel, picture), seconds, left, note)
+        if number == total and easel.options.init in INITS:
+            failure = failure_of(history, EVALUATIONS * number, picture, partial(value_of, easel, objective))
+            step = dataclasses.replace(step, failure=failure)
+        yield step
         if number == total:
             return
+
+
+def value_of(easel: Easel, objective: Objective, picture: Image) -> float:
+    """Evaluate the objective of a picture."""
+    with torch.no_grad():
+        features = easel.arithmetic.encode(easel.encoder, picture, objective.layers - {PIXELS})
+        return float(objective({**features, PIXELS: picture})[0])
 
 
 def descended(easel: Easel, objective: Objective, picture: Image) -> tuple[Image, dict[str, float]]:
@@ -364,4 +379,5 @@ def record_of(asked: Commission, easel: Easel, step: Step) -> Record:
         "steps": {"done": step.number, "planned": asked.flags.num_iter, "scale": 0, "size": list(step.size)},
         "losses": {name: float(f"{value:.6g}") for name, value in step.losses.items() if math.isfinite(value)},
         "seconds": round(step.seconds, 2),
+        **({"notes": [step.failure]} if step.failure else {}),
     }

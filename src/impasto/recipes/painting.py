@@ -44,7 +44,8 @@ def paint(
             a picture in any form or a name, see :mod:`impasto.recipes.masking`.
 
     Returns:
-        The result, with ``.image`` (1, 3, height, width) in [0, 1], ``.save(path)`` and ``.record``.
+        The result, with ``.image`` (1, 3, height, width) in [0, 1], ``.save(path)`` and ``.record``. If the objective did not
+        fall, the last of ``.record["notes"]`` says so.
 
     Raises:
         ImpastoError: whatever cannot be painted, in one sentence.
@@ -64,7 +65,7 @@ def paint(
     notes = []
     for step in paint_on(easel):  # there is one: every size has a step at the least
         notes += [step.note] if step.note else []
-    return finished(photo, step, with_progress(record, step) | ({"notes": notes} if notes else {}))
+    return finished(photo, step, with_progress(record | ({"notes": notes} if notes else {}), step))
 
 
 def steps(

@@ -5,8 +5,8 @@ pooling and its start; a preset carries them together. Where a program cannot be
 beside it.
 
 Of all of them: a style picture keeps its own proportions, where Network, INetwork and neural-style-tf stretch it to the
-photo's; L-BFGS searches along the line (strong Wolfe) and remembers 20 steps (``lbfgs_history``); several styles are blended
-as statistics.
+photo's; L-BFGS searches along the line (strong Wolfe), moves pixels by about a hundredth at first, and remembers 20 steps
+(``lbfgs_history``); several styles are blended as statistics.
 """
 
 import math

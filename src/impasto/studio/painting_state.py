@@ -121,7 +121,7 @@ def _progress(step: Step, state: PaintingState) -> dict[str, Any]:
         "losses": {name: float(f"{value:.4g}") if math.isfinite(value) else None for name, value in step.losses.items()},
         "seconds": round(state.seconds, 1),
         "seconds_left": round(step.seconds_left, 1) if math.isfinite(step.seconds_left) else None,
-        "note": step.note,
+        "note": step.note or step.failure,
     }
 
 

@@ -1,0 +1,54 @@
+"""Every preset and every recipe paints: its objective falls, and what comes out is neither the photo nor blank."""
+
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+
+from impasto import images
+from impasto.engine import Step
+from impasto.options import Run
+from impasto.recipes import gatys
+from impasto.recipes.painting import paint_on
+from impasto.recipes.presets import PRESETS, RECIPES, paint_options
+
+EVERY = (*PRESETS, *RECIPES)
+EXACT = Run(device="cpu", precision="fp32", threads=1)
+ADAM_STEPS, OTHER_STEPS = 20, 8
+
+
+def steps_of(name: str, size: int, **options: object) -> tuple[list[Step], torch.Tensor]:
+    """Paint a face in the style of a cup of coffee, with few steps; return them, and the photo at the size of the result."""
+    photo, style = images.read(skimage.data.astronaut()[:384, 32:416]), images.read(skimage.data.coffee())
+    start = {"recipe": name} if name in RECIPES else {"preset": name}
+    known = RECIPES.get(name) or PRESETS[name]
+    count = ADAM_STEPS if known.optimizer == "adam" and known.recipe == "paint" else OTHER_STEPS
+    chosen = paint_options(**start, size=size, smallest_size=64, steps=count, first_steps=0, **options)  # type: ignore[arg-type]
+    easel = gatys.set_up(photo, (style,), chosen, EXACT)
+    return list(paint_on(easel)), images.resize(photo.image, (size, size))
+
+
+def check_painted(name: str, steps: list[Step], photo: torch.Tensor) -> None:
+    for scale in {step.scale for step in steps}:
+        first, *_, last = [step.loss for step in steps if step.scale == scale]
+        # Whole methods compare angles, of which some are left in any case.
+        least = 0.0 if scale else 0.2 if name in RECIPES else 0.5
+        assert first - last > least * first, (scale, first, last)
+    image = steps[-1].image
+    assert steps[-1].failure == ""
+    assert float((image - photo).abs().mean()) > 0.03  # eight of 255
+    assert float(image.std()) > 0.08
+    assert float(image.mean(1).std(dim=-1).median()) > 0.02  # no row is of one color
+    assert bool(image.isfinite().all())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_preset_and_recipe_paints(name: str) -> None:
+    check_painted(name, *steps_of(name, 80))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERY)
+def test_every_preset_and_recipe_paints_with_the_full_network(name: str, shared: Path) -> None:
+    check_painted(name, *steps_of(name, 80, encoder=str(shared / "teachers" / "vgg19_uint8.safetensors")))
