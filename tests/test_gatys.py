@@ -28,6 +28,8 @@ from impasto.recipes.balance import reference_picture
 from impasto.recipes.checks import predicted_memory
 from impasto.recipes.gatys import paint_on, set_up
 from impasto.recipes.objectives import objective_at, style_moments
+from impasto.recipes.painting import paint
+from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import (
     SMALLEST_SIDE,
     Resumption,
@@ -57,7 +59,9 @@ def encoder_file(narrow: Callable[..., Vgg], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def options(encoder_file: str) -> PaintOptions:
-    return PaintOptions(encoder=encoder_file, size=64, steps=3, step_growth=1.0, smallest_size=32)
+    return paint_options(
+        recipe="gatys", encoder=encoder_file, size=64, steps=3, step_growth=1.0, smallest_size=32, layer_weights=()
+    )
 
 
 @pytest.fixture
@@ -82,7 +86,7 @@ lengths = st.integers(32, 3000)
 
 def test_coarser_sizes_get_more_steps() -> None:
     def steps(**options: Any) -> list[int]:
-        return [count for _, count in planned_sizes((512, 512), PaintOptions(scale_factor=2.0, steps=10, **options))]
+        return [count for _, count in planned_sizes((512, 512), PaintOptions(smallest_size=128, steps=10, **options))]
 
     assert steps(step_growth=1.5) == [22, 15, 10]
     assert steps(step_growth=1.5, first_steps=3) == [3, 15, 10]
@@ -256,10 +260,12 @@ def test_a_run_repeats_itself_to_the_bit_and_another_seed_differs(
     assert not torch.equal(one, other)
 
 
-def test_bf16_paints_nearly_the_same(content: Picture, style: Picture, options: PaintOptions) -> None:
-    few = options.changed(decay="each")  # steps of full length from the first let the two drift apart
-    exact = last_of(content, [style], few).image
-    rough = last_of(content, [style], few, Run(device="cpu", precision="bf16")).image
+@pytest.mark.parametrize("recipe", ["neighbors", "gatys"])
+def test_bf16_paints_nearly_the_same(content: Picture, style: Picture, recipe: str) -> None:
+    few = paint_options(recipe=recipe, size=64, steps=3, step_growth=1.0, smallest_size=32, decay="each")
+    exact, rough = (
+        paint(content, style, run=Run(device="cpu", precision=precision), **vars(few)).image for precision in ("fp32", "bf16")
+    )
     assert float((exact - rough).abs().mean()) < 0.02
 
 
@@ -422,7 +428,7 @@ def test_a_named_style_and_its_picture_nearly_agree(content: Picture, style: Pic
             return {layer: moments(features) for layer, features in slim(seen, STYLE_LAYERS).items()}
 
     save_style(tmp_path / "coffee", measured_style({"name": "coffee"}, measure, colours_of(style), sizes=(64, 96)))
-    easel = set_up(content, [style], PaintOptions(size=64), EXACT)
+    easel = set_up(content, [style], paint_options(recipe="gatys", size=64), EXACT)
     named, pictured = (style_moments(easel, each, 96) for each in (load_style(tmp_path / "coffee"), style))
     for layer in STYLE_LAYERS:
         torch.testing.assert_close(
@@ -438,7 +444,7 @@ def test_a_named_style_of_another_encoder_is_refused(content: Picture, style: Pi
     facts = {"name": "old", "encoder_sha256": "0" * 64}
     named = measured_style(facts, lambda edge_px: {}, colours_of(style), sizes=(64,))
     with pytest.raises(StyleFileError, match="style 'old' was measured with the vgg19-slim of another version of impasto"):
-        set_up(content, [named], PaintOptions(size=64), EXACT)
+        set_up(content, [named], paint_options(recipe="gatys", size=64, color="style"), EXACT)
 
 
 # ---------------------------------------------------------------------------------------------------- hard pictures
@@ -609,6 +615,7 @@ GOLDEN = Path(__file__).parent / "golden" / "gatys.json"
 def test_the_recipe_paints_the_golden_picture(content: Picture, style: Picture, encoder_file: str) -> None:
     """Every option is given, so that only a change of the recipe itself, and none of a default, changes the picture."""
     options = PaintOptions(
+        recipe="gatys",
         encoder=encoder_file,
         size=64,
         content_weight=0.5,

@@ -215,13 +215,13 @@ def test_a_picture_too_small_is_refused(style: Tensor, brief: dict[str, Any]) ->
 def test_a_painting_can_be_repeated_from_the_record_in_its_file(
     photo: Tensor, style: Tensor, brief: dict[str, Any], tmp_path: Path
 ) -> None:
-    pastiche = paint(photo, [style, style.flip(1)], run=EXACT, style_weights=[2, -1], init="noise", **brief)
+    pastiche = paint(photo, [style, style.flip(1)], run=EXACT, style_weights=[2, 1], init="noise", **brief)
     pastiche.save(tmp_path / "result.png")
     record = images.read_record(tmp_path / "result.png")
     assert record is not None
     options, run = options_of(record)
     assert run == EXACT
-    assert options == paint_options(style_weights=(2, -1), init="noise", **brief)
+    assert options == paint_options(style_weights=(2, 1), init="noise", **brief)
     again = paint(photo, [style, style.flip(1)], run=run, **{name: getattr(options, name) for name in vars(options)})
     assert torch.equal(again.image, pastiche.image)
 

@@ -22,6 +22,7 @@ from impasto.images import Picture
 from impasto.options import ContentNormalization, PaintOptions, Pooling, Run, SmoothnessForm
 from impasto.recipes import gatys
 from impasto.recipes.painting import paint
+from impasto.recipes.presets import paint_options
 from impasto.weights import save_vgg
 
 EXACT = Run(device="cpu", precision="fp32")
@@ -116,7 +117,7 @@ STYLE = images.read(skimage.data.coffee()[::8, ::8])
 def options(narrow: Callable[..., Vgg], tmp_path_factory: pytest.TempPathFactory) -> PaintOptions:
     path = tmp_path_factory.mktemp("encoders") / "narrow.safetensors"
     save_vgg(path, narrow(), {}, bits=16)
-    return PaintOptions(encoder=str(path), size=64, steps=4, smallest_size=64, margin=0.0)
+    return paint_options(recipe="gatys", encoder=str(path), size=64, steps=4, smallest_size=64, margin=0.0, layer_weights=())
 
 
 def painted(options: PaintOptions, styles: tuple[Picture, ...] = (STYLE,), **changes: Any) -> Step:

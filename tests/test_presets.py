@@ -14,12 +14,12 @@ from impasto.arithmetic import Arithmetic
 from impasto.encoders import Vgg
 from impasto.encoders.vgg import CONVOLUTIONS
 from impasto.errors import OptionError
-from impasto.fields import field_texts
 from impasto.losses import PIXELS
 from impasto.options import STYLE_LAYERS, PaintOptions
 from impasto.recipes import objectives, presets
 from impasto.recipes.easel import Easel
-from impasto.recipes.presets import PRESETS, inetwork_weights, paint_options
+from impasto.recipes.presets import PRESETS, RECIPES, inetwork_weights, paint_options
+from impasto.recipes.statistics import check_recipe
 
 HEIGHT, WIDTH = 34, 50  # odd at the third block, so that halves are rounded down
 ALL_LAYERS = tuple(f"relu{name}" for name in CONVOLUTIONS)
@@ -308,13 +308,22 @@ def test_a_preset_means_the_same_whatever_range_the_network_takes(name: str, nar
 # ---------------------------------------------------------------------------------------------------- choosing
 
 
-def test_another_encoder_has_numbers_of_its_own_unless_they_are_given() -> None:
-    slim, full = paint_options(), paint_options(encoder="vgg19")
-    assert slim == PaintOptions()
-    assert full == PaintOptions(encoder="vgg19", **presets.FULL_NETWORK)
-    assert full.steps > slim.steps
-    assert paint_options(encoder="vgg19", steps=7, margin=0.1) == full.changed(steps=7, margin=0.1)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_options_start_from_a_recipe_and_change_it(recipe: str) -> None:
+    assert paint_options(recipe=recipe) == RECIPES[recipe]
+    assert paint_options(recipe=recipe, steps=7) == RECIPES[recipe].changed(steps=7)
+    assert RECIPES[recipe].recipe == recipe
+
+
+def test_another_encoder_changes_no_other_option() -> None:
+    assert paint_options(encoder="vgg19") == PaintOptions(encoder="vgg19")
     assert paint_options("gatys2015", encoder="vgg19") == PRESETS["gatys2015"].changed(encoder="vgg19")
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_a_published_preset_brings_the_recipe_that_reads_all_of_it(preset: str) -> None:
+    assert paint_options(preset).recipe == "gatys"
+    check_recipe(paint_options(preset))
 
 
 def test_options_start_from_a_preset_and_change_it() -> None:
@@ -338,9 +347,3 @@ def test_other_layers_have_equal_weights_unless_weights_are_given() -> None:
 def test_an_unknown_preset_or_option_is_refused_with_the_nearest(preset: str, changes: dict[str, int], sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
         paint_options(preset, **changes)
-
-
-def test_the_help_tells_the_numbers_of_the_full_network() -> None:
-    texts = field_texts(PaintOptions)
-    for name in ("steps", "content_weight", "structure_weight"):
-        assert f" {presets.FULL_NETWORK[name]} under another encoder" in texts[name]

@@ -16,7 +16,7 @@ from impasto.distribution_losses import HistogramLoss, RelaxedEmdLoss, SelfSimil
 from impasto.distributions import unit
 from impasto.encoders import Vgg
 from impasto.engine import Step
-from impasto.errors import OptionError
+from impasto.errors import OptionError, StyleFileError
 from impasto.images import Picture
 from impasto.losses import PIXELS, StyleLoss
 from impasto.neighbour_losses import PatchLoss
@@ -24,7 +24,7 @@ from impasto.options import PaintOptions, Run, StyleStatistics
 from impasto.recipes import gatys, nnst, objectives, strotss
 from impasto.recipes.easel import Easel, encode
 from impasto.recipes.painting import options_of, paint_on
-from impasto.recipes.presets import RECIPE_IGNORES, RECIPES, paint_options
+from impasto.recipes.presets import MOMENT_STATISTICS, RECIPE_IGNORES, RECIPES, paint_options
 from impasto.recipes.starts import Resumption, Style
 from impasto.recipes.statistics import PICTURE_STATISTICS, in_shares, knots, style_columns
 from impasto.styles import find_style
@@ -50,7 +50,7 @@ def encoder_file(request: pytest.FixtureRequest, narrow: Callable[..., Vgg], tmp
 
 @pytest.fixture
 def options(encoder_file: str) -> PaintOptions:
-    return PaintOptions(encoder=encoder_file, size=48, steps=3, smallest_size=32)
+    return paint_options(recipe="gatys", encoder=encoder_file, size=48, steps=3, smallest_size=32, layer_weights=())
 
 
 @pytest.fixture
@@ -98,10 +98,23 @@ def test_painting_takes_the_picture_towards_the_style(
     assert bool(steps[-1].image.isfinite().all())
 
 
+def taken(content: Picture, style: Style, options: PaintOptions) -> Style:
+    """Return what an easel takes for a style."""
+    (found,) = gatys.set_up(content, [style], options.changed(size=48), EXACT).styles
+    return found
+
+
 @pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
-def test_a_named_style_is_refused_in_one_sentence(content: Picture, statistics: StyleStatistics) -> None:
-    with pytest.raises(OptionError, match=f"--statistics {statistics} needs a style picture, and 'monet"):
-        gatys.set_up(content, [find_style("monet-etretat")], PaintOptions(size=48, statistics=statistics), EXACT)
+def test_a_named_style_is_compared_by_its_swatch(content: Picture, statistics: StyleStatistics) -> None:
+    found = taken(content, find_style("starry-night"), paint_options(recipe="gatys", statistics=statistics))
+    assert isinstance(found, Picture)
+    assert found.name == "starry-night"
+
+
+@pytest.mark.parametrize("statistics", MOMENT_STATISTICS)
+def test_a_named_style_is_compared_by_its_moments_where_these_are_enough(content: Picture, statistics: StyleStatistics) -> None:
+    named = find_style("starry-night")
+    assert taken(content, named, paint_options(recipe="gatys", statistics=statistics, color="style")) is named
 
 
 def test_negative_weights_are_refused(content: Picture, style: Picture, options: PaintOptions) -> None:
@@ -202,7 +215,8 @@ def test_content_can_be_compared_by_self_similarity(content: Picture, style: Pic
 
 
 def whole(recipe: str, encoder_file: str, **changes: object) -> PaintOptions:
-    return paint_options(recipe=recipe, **{"encoder": encoder_file, "size": 64, "steps": 3, "smallest_size": 32, **changes})
+    coarse_to_fine = {"smallest_size": 32, "scale_factor": 2.0, "step_growth": 1.0}
+    return paint_options(recipe=recipe, **{"encoder": encoder_file, "size": 64, "steps": 3, **coarse_to_fine, **changes})
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -246,18 +260,37 @@ def test_a_whole_method_goes_on_where_it_was_interrupted(
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_whole_method_needs_style_pictures(recipe: str, content: Picture) -> None:
-    with pytest.raises(OptionError, match=f"--recipe {recipe} needs a style picture, and 'monet-etretat' is statistics alone"):
-        gatys.set_up(content, [find_style("monet-etretat")], paint_options(recipe=recipe), EXACT)
+def test_a_whole_method_takes_the_swatch_of_a_named_style(recipe: str, content: Picture) -> None:
+    named = find_style("starry-night")
+    found = taken(content, named, paint_options(recipe=recipe))
+    assert isinstance(found, Picture)
+    assert (found.name, found.sha256) == ("starry-night", named.sha256)
+    with pytest.raises(StyleFileError, match="style 'starry-night' was added by an earlier impasto and has no swatch"):
+        taken(content, replace(named, swatch=b""), paint_options(recipe=recipe))
+
+
+CHANGED = {
+    "balance": 1.0,
+    "style_weight": 2.0,
+    "statistics": "gram",
+    "pixel_range": "255",
+    "style_weights": (1.0,),
+    "style_size": 64,
+    "strength": 0.5,
+    "coherence": 0.1,
+    "quality": "best",
+}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_whole_method_refuses_what_it_does_not_read(recipe: str, content: Picture, style: Picture) -> None:
-    changed = {"balance": 1.0, "style_weight": 2.0, "statistics": "gram", "style_weights": (1.0,), "pixel_range": "255"}
-    for name, value in changed.items():
-        assert name in RECIPE_IGNORES
-        with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} means nothing to --recipe {recipe}"):
-            gatys.set_up(content, [style], paint_options(recipe=recipe, **{name: value}), EXACT)
+    ignored = set(CHANGED) & set(RECIPE_IGNORES[recipe])
+    assert len(ignored) >= 3
+    for name in ignored:
+        with pytest.raises(
+            OptionError, match=f"--{name.replace('_', '-')} means nothing to --recipe {recipe}; omit it, or use"
+        ):
+            gatys.set_up(content, [style], paint_options(recipe=recipe, **{name: CHANGED[name]}), EXACT)
 
 
 def test_a_recipe_and_a_preset_are_not_both_taken() -> None:
