@@ -456,7 +456,7 @@ def test_the_painter_goes_on_from_the_result() -> None:
 
 
 @pytest.mark.usefixtures("as_called")
-def test_hq_takes_a_few_steps_that_come_nearer_to_the_style_and_the_photo() -> None:
+def test_hq_takes_a_few_steps_that_come_nearer_to_the_style_and_its_colors() -> None:
     small = images.read(smooth(64, 96, 0))
     one_pass = instant(small, STYLE, run=EXACT, engine="torch")
     hq = instant(small, STYLE, run=EXACT, engine="torch", hq=True)
@@ -465,7 +465,7 @@ def test_hq_takes_a_few_steps_that_come_nearer_to_the_style_and_the_photo() -> N
     rule = yardstick(small, [STYLE], (64, 96))
     before, after = (report_on(images.read(made.image), rule) for made in (one_pass, hq))
     assert after["style_closed"] > before["style_closed"]
-    assert after["content"] < before["content"]
+    assert after["color_to_style"] < before["color_to_style"]
 
 
 @pytest.mark.usefixtures("as_called")

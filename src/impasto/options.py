@@ -331,7 +331,7 @@ class InstantOptions:
     """An ICC profile, such as a printer's: photo and style pictures keep to colours that it can show; empty: all colours."""
 
     hq: bool = False
-    """instant-hq: five steps of the painter at the full size, nearer to style and photo; 3 to 4 seconds more at 512."""
+    """instant-hq: ten steps of the painter at the full size, nearer to the style and its colors; takes a few seconds more."""
 
     refine: bool = False
     """Let the painter go on from the result, at the last two sizes; half a minute at 512 pixels."""
