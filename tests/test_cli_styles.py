@@ -44,7 +44,7 @@ def test_a_picture_is_added_listed_shown_painted_with_and_removed(capsys: pytest
     assert "impasto paint PHOTO coffee" in out
     listed = run(capsys, "list")
     assert any(line.split() == ["coffee", "A", "[cup]", "R.", "Me", "you"] for line in listed.splitlines())
-    assert any(line.startswith("seurat-grande-jatte") and line.split()[-1] == "impasto" for line in listed.splitlines())
+    assert any(line.startswith("great-wave") and line.split()[-1] == "impasto" for line in listed.splitlines())
     shown = run(capsys, "show", "coffee")
     assert "title: A [cup]\n" in shown
     assert "relu5_1" in shown
@@ -71,12 +71,12 @@ def test_all_facts_of_a_picture_are_kept(capsys: pytest.CaptureFixture[str], own
     ("words", "said"),
     [
         (("add", "picture.jpg", "--name", "My Cup"), "such as 'my-cup'"),
-        (("add", "picture.jpg", "--name", "monet-etretat"), "'monet-etretat' comes with impasto; choose another name"),
+        (("add", "picture.jpg", "--name", "starry-night"), "'starry-night' comes with impasto; choose another name"),
         (("add", "picture.jpg"), "name"),
         (("add", "missing.jpg", "--name", "coffee"), "missing.jpg"),
-        (("remove", "monet-etretat"), "'monet-etretat' comes with impasto and cannot be removed"),
+        (("remove", "starry-night"), "'starry-night' comes with impasto and cannot be removed"),
         (("remove", "coffee"), "'coffee' is none of your own"),
-        (("show", "seurat"), "did you mean 'seurat-grande-jatte'?"),
+        (("show", "wave"), "did you mean 'great-wave'?"),
     ],
 )
 def test_what_cannot_be_is_refused_and_leaves_nothing(
@@ -99,7 +99,7 @@ def test_the_list_goes_on_past_a_file_that_cannot_be_read(capsys: pytest.Capture
     (own / "cup.style.safetensors").write_bytes(b"damaged")
     listed = run(capsys, "list")
     assert "cannot be read" in next(line for line in listed.splitlines() if line.startswith("cup "))
-    assert "vallotton-red-room" in listed
+    assert "great-wave" in listed
     assert "damaged" in refused(capsys, "show", "cup")
 
 

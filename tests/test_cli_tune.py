@@ -61,7 +61,7 @@ def test_a_strength_beyond_reach_is_said(capsys: Capture) -> None:
 
 
 def test_the_trials_are_printed_as_json_alone(capsys: Capture) -> None:
-    words = ("--recipe", "paint", "--size", "48", "--steps", "1", "--content-weights", "1", "--style-scales", "1,2", "--json")
+    words = ("--recipe", "paint", "--size", "48", "--steps", "1", "--strengths", "1", "--style-scales", "1,2", "--json")
     code, out, err = run(capsys, "photo.png", "picture.png", *words)
     assert code == 0
     rows = [json.loads(line) for line in out.splitlines()]

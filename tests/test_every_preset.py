@@ -23,7 +23,7 @@ def steps_of(name: str, size: int, **options: object) -> tuple[list[Step], torch
     photo, style = images.read(skimage.data.astronaut()[:384, 32:416]), images.read(skimage.data.coffee())
     start = {"recipe": name} if name in RECIPES else {"preset": name}
     known = RECIPES.get(name) or PRESETS[name]
-    count = ADAM_STEPS if known.optimizer == "adam" and known.recipe == "paint" else OTHER_STEPS
+    count = ADAM_STEPS if known.optimizer == "adam" and known.recipe == "gatys" else OTHER_STEPS
     chosen = paint_options(**start, size=size, smallest_size=64, steps=count, first_steps=0, **options)  # type: ignore[arg-type]
     easel = gatys.set_up(photo, (style,), chosen, EXACT)
     return list(paint_on(easel)), images.resize(photo.image, (size, size))

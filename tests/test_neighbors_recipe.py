@@ -273,7 +273,7 @@ def test_a_swatch_has_the_styles_palette_and_another_composition(style: Tensor) 
         ({"statistics": "sliced"}, "--statistics means nothing to --recipe neighbors; omit it, or use --recipe gatys"),
         ({"content_weight": 1.5}, "--content-weight is 1.5"),
         ({"strength": 2.0}, "--strength is 2.0"),
-        ({"quality": "god"}, "--quality 'god' is not known; did you mean"),
+        ({"quality": "god"}, "--quality 'god' is not known; allowed are 'draft', 'standard'"),
         (
             {"recipe": "gatys", "strength": 0.5},
             "--strength means nothing to --recipe gatys; omit it, or use --recipe neighbors",

@@ -20,6 +20,7 @@ from impasto.images import proofed
 from impasto.options import PaintOptions, Run
 from impasto.picture_losses import luminance_of
 from impasto.recipes import gatys
+from impasto.recipes.painting import paint_on
 from impasto.weights import save_vgg
 
 EXACT = Run(device="cpu", precision="fp32")
@@ -99,8 +100,8 @@ def test_photo_and_style_are_painted_in_the_colours_of_a_printer(
     (seen,) = easel.styles
     assert isinstance(seen, images.Picture)
     torch.testing.assert_close(seen.image, proofed(style.image, press))
-    *_, last = gatys.paint_on(easel)
-    *_, usual = gatys.steps(photo, [style], plain, EXACT)
+    *_, last = paint_on(easel)
+    *_, usual = paint_on(gatys.set_up(photo, [style], plain, EXACT))
     assert colourfulness(last.image) < 0.8 * colourfulness(usual.image)
 
 
@@ -110,8 +111,8 @@ def test_one_pass_keeps_to_the_colours_of_a_printer_too(press: str) -> None:
 
 
 def test_statistics_have_no_colours_to_proof(press: str) -> None:
-    with pytest.raises(OptionError, match="--color-proof needs a style picture, and 'gauguin-arlesiennes' is statistics"):
-        impasto.instant(PHOTO, "gauguin-arlesiennes", size=64, color_proof=press)
+    with pytest.raises(OptionError, match="--color-proof needs a style picture, and 'starry-night' is statistics"):
+        impasto.instant(PHOTO, "starry-night", size=64, color_proof=press)
 
 
 def test_what_is_no_profile_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,11 +14,12 @@ from impasto import images
 from impasto.encoders import Vgg
 from impasto.errors import OptionError
 from impasto.losses import GuidedStyleLoss
-from impasto.options import PaintOptions, Run, StyleStatistics
+from impasto.options import Run, StyleStatistics
 from impasto.recipes import gatys, objectives
 from impasto.recipes.easel import encode
 from impasto.recipes.masking import MaskSources, read_masking
 from impasto.recipes.objectives import style_moments
+from impasto.recipes.presets import paint_options
 from impasto.recipes.statistics import PICTURE_STATISTICS
 from impasto.skin import skin
 from impasto.weights import save_vgg
@@ -71,7 +72,7 @@ def test_every_step_shows_the_photo_where_it_is_protected(encoder_file: str) -> 
 
 def test_a_protected_part_is_held_while_painting_so_that_its_surroundings_fit(encoder_file: str) -> None:
     masking = read_masking(MaskSources(protect=(half("left"),)), PHOTO, [STYLE])
-    options = PaintOptions(size=64, steps=12, smallest_size=64, encoder=encoder_file, margin=0)
+    options = paint_options(recipe="gatys", size=64, steps=12, smallest_size=64, encoder=encoder_file, margin=0)
     easel = gatys.set_up(PHOTO, [STYLE], options, EXACT, masking)
     assert "held" in dict.fromkeys(term.loss.name for term in objectives.objective_at(easel, (64, 64)))
     free = gatys.set_up(PHOTO, [STYLE], options, EXACT)
@@ -87,11 +88,11 @@ def test_a_feather_makes_the_edge_soft(encoder_file: str) -> None:
 
 @pytest.mark.parametrize("statistics", ["gram-moments", *PICTURE_STATISTICS])
 def test_each_style_goes_where_its_mask_is(encoder_file: str, statistics: StyleStatistics) -> None:
-    masks, how = [half("left"), half("right")], {"statistics": statistics}
+    masks, how = [half("left"), half("right")], {"recipe": "gatys", "statistics": statistics}
     one, turned = (painted(encoder_file, [STYLE, OTHER], style_masks=each, steps=20, **how) for each in (masks, masks[::-1]))
     for where, right, wrong in ((masks, one, turned), (masks[::-1], turned, one)):
         masking = read_masking(MaskSources(style_masks=tuple(where)), PHOTO, [STYLE, OTHER])
-        options = PaintOptions(size=64, smallest_size=64, encoder=encoder_file, margin=0, statistics=statistics)
+        options = paint_options(size=64, smallest_size=64, encoder=encoder_file, margin=0, **how)
         easel = gatys.set_up(PHOTO, [STYLE, OTHER], options, EXACT, masking)
         loss = 1.0 * objectives.style_loss(easel, (64, 64))
         near, far = (float(loss(encode(easel, image, sorted(loss.layers)))[0]) for image in (right, wrong))
@@ -123,7 +124,8 @@ def test_part_of_a_style_picture_can_be_measured_alone(encoder_file: str) -> Non
     two[..., :32], two[..., 32:] = 0.2, 0.8
     style = images.read(two)
     layers = ("relu1_1", "relu2_1")
-    options = PaintOptions(size=64, encoder=encoder_file, style_layers=layers, margin=0, mask_shrinking="inside")
+    how = {"style_layers": layers, "margin": 0, "mask_shrinking": "inside"}
+    options = paint_options(recipe="gatys", size=64, encoder=encoder_file, **how)
     easel = gatys.set_up(PHOTO, [style], options, EXACT)
     left = images.resize(half("left")[None, None], (64, 64))
     part = style_moments(easel, style, 64, (left > 0.5).float())
@@ -144,9 +146,9 @@ def test_what_lies_beside_the_part_of_a_style_picture_is_not_looked_at(encoder_f
         mask = torch.zeros(style.size)
         mask[:, : STYLE.size[1] - 8] = 1
         sources = MaskSources(style_masks=("all",), style_regions=(mask,) if part else ())
-        options = PaintOptions(size=64, encoder=encoder_file, margin=0, statistics=statistics, mask_shrinking="inside")
-        layers = {"style_layers": ("relu1_1", "relu2_1", "relu3_1")}
-        easel = gatys.set_up(PHOTO, [style], options.changed(**layers), EXACT, read_masking(sources, PHOTO, [style]))
+        how = {"statistics": statistics, "mask_shrinking": "inside", "style_layers": ("relu1_1", "relu2_1", "relu3_1")}
+        options = paint_options(recipe="gatys", size=64, encoder=encoder_file, margin=0, **how)
+        easel = gatys.set_up(PHOTO, [style], options, EXACT, read_masking(sources, PHOTO, [style]))
         loss = 1.0 * objectives.style_loss(easel, (64, 64))
         losses.append(float(loss(encode(easel, SMALL, sorted(loss.layers)))[0]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
@@ -157,14 +159,15 @@ def test_what_lies_beside_the_part_of_a_style_picture_is_not_looked_at(encoder_f
 @pytest.mark.parametrize("statistics", ["gram-moments", "wasserstein", *PICTURE_STATISTICS])
 def test_every_statistic_is_painted_under_masks_shrunk_in_every_way(encoder_file: str, shrinking: str, statistics: str) -> None:
     masks = {"style_masks": ["gradient:left-right", "gradient:right-left"], "protect": "gradient:radial"}
-    image = painted(encoder_file, [STYLE, OTHER], mask_shrinking=shrinking, statistics=statistics, **masks)
+    how = {"recipe": "gatys", "mask_shrinking": shrinking, "statistics": statistics}
+    image = painted(encoder_file, [STYLE, OTHER], **how, **masks)
     assert bool(image.isfinite().all())
     assert difference(image, SMALL) > 1e-3
 
 
 def test_the_objective_of_regions_descends(encoder_file: str) -> None:
     masking = read_masking(MaskSources(style_masks=("auto:subject", "auto:background")), PHOTO, [STYLE, OTHER])
-    options = PaintOptions(size=64, steps=30, smallest_size=64, encoder=encoder_file)
+    options = paint_options(recipe="gatys", size=64, steps=30, smallest_size=64, encoder=encoder_file)
     steps = list(gatys.steps(PHOTO, [STYLE, OTHER], options, EXACT, masking))
     assert steps[-1].loss < steps[0].loss
     easel = gatys.set_up(PHOTO, [STYLE, OTHER], options, EXACT, masking)
@@ -175,7 +178,7 @@ def test_the_objective_of_regions_descends(encoder_file: str) -> None:
 
 def test_a_named_style_paints_in_a_region_found_by_itself() -> None:
     pastiche = impasto.paint(
-        PHOTO, ["monet-etretat", "seurat-grande-jatte"], style_masks=["auto:background", "auto:subject"], size=64, steps=2
+        PHOTO, ["starry-night", "great-wave"], style_masks=["auto:background", "auto:subject"], size=64, steps=2
     )
     assert pastiche.image.shape == (1, 3, 64, 64)
     assert [each["name"] for each in pastiche.record["masks"]["style_masks"]] == ["auto:background", "auto:subject"]

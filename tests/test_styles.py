@@ -1,8 +1,10 @@
 """Named styles: measured, kept in a file, read back, and found by name."""
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 import impasto.styles
 from impasto.encoders import load_encoder
 from impasto.errors import OptionError, StyleFileError
+from impasto.images import to_webp
 from impasto.networks import shipped_instant
 from impasto.options import STYLE_LAYERS
 from impasto.stats import Moments, moments
@@ -35,6 +38,7 @@ from impasto.styles import (
 )
 from impasto.weights.files import sha256_of
 
+ROOT = Path(__file__).resolve().parent.parent
 COLOURS = moments(torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
 
 
@@ -203,18 +207,18 @@ STATISTICS = {
 @pytest.mark.parametrize(
     ("version", "changes", "sentence"),
     [
-        (None, {}, "is of version None, this impasto reads version 2; make it again"),
-        ("1", {}, "is of version 1, this impasto reads version 2; make it again"),
-        ("9", {}, "is of version 9, this impasto reads version 2; make it again"),
-        ("2", {"sizes": None}, "is damaged: .*sizes.*; make it again"),
-        ("2", {"sizes": torch.tensor([0])}, "is damaged: .*no statistics inside"),
-        ("2", {"sizes": torch.tensor([64, 128])}, "is damaged"),
-        ("2", {"relu1_1.mean": None}, "is damaged: .*no statistics inside"),
-        ("2", {"relu1_1.weak": None}, "is damaged: .*relu1_1.weak"),
-        ("2", {"relu1_1.weak": torch.zeros(1, 2, 11)}, "is damaged"),
-        ("2", {"relu1_1.mean": torch.zeros(1, 1)}, "is damaged: .*relu1_1 makes no sense"),
-        ("2", {"relu1_1.deviation": torch.full((1, 2), math.inf)}, "is damaged: .*relu1_1 makes no sense"),
-        ("2", {"colours.mean": None}, "is damaged: .*colours.mean"),
+        (None, {}, "is of version None, this impasto reads version 3; make it again"),
+        ("1", {}, "is of version 1, this impasto reads version 3; make it again"),
+        ("9", {}, "is of version 9, this impasto reads version 3; make it again"),
+        ("3", {"sizes": None}, "is damaged: .*sizes.*; make it again"),
+        ("3", {"sizes": torch.tensor([0])}, "is damaged: .*no statistics inside"),
+        ("3", {"sizes": torch.tensor([64, 128])}, "is damaged"),
+        ("3", {"relu1_1.mean": None}, "is damaged: .*no statistics inside"),
+        ("3", {"relu1_1.weak": None}, "is damaged: .*relu1_1.weak"),
+        ("3", {"relu1_1.weak": torch.zeros(1, 2, 11)}, "is damaged"),
+        ("3", {"relu1_1.mean": torch.zeros(1, 1)}, "is damaged: .*relu1_1 makes no sense"),
+        ("3", {"relu1_1.deviation": torch.full((1, 2), math.inf)}, "is damaged: .*relu1_1 makes no sense"),
+        ("3", {"colours.mean": None}, "is damaged: .*colours.mean"),
     ],
 )
 def test_a_file_that_is_no_style_of_this_version_is_one_sentence(
@@ -226,9 +230,22 @@ def test_a_file_that_is_no_style_of_this_version_is_one_sentence(
         load_style(tmp_path / "style")
 
 
-def test_the_least_that_a_file_must_hold_is_enough(tmp_path: Path) -> None:
-    safetensors.torch.save_file(STATISTICS, tmp_path / "style", {"impasto_style": "2"})
-    assert load_style(tmp_path / "style").moments[64]["relu1_1"].mean.shape == (1, 2)
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_the_least_that_a_file_must_hold_is_enough(version: str, tmp_path: Path) -> None:
+    safetensors.torch.save_file(STATISTICS, tmp_path / "style", {"impasto_style": version, "name": "x"})
+    found = load_style(tmp_path / "style")
+    assert found.moments[64]["relu1_1"].mean.shape == (1, 2)
+    with pytest.raises(StyleFileError, match="style 'x' was added by an earlier impasto and has no swatch"):
+        found.picture()
+
+
+def test_a_swatch_comes_back_from_the_file_as_a_picture(style: NamedStyle, tmp_path: Path) -> None:
+    image = torch.full((1, 3, 20, 30), 0.25)
+    save_style(tmp_path / "style", replace(style, swatch=to_webp(image, quality=88)))
+    found = load_style(tmp_path / "style")
+    picture = found.picture()
+    assert (picture.name, picture.sha256, picture.size) == ("haystacks", found.sha256, (20, 30))
+    torch.testing.assert_close(picture.image, image, atol=2 / 255, rtol=0)
 
 
 # ---------------------------------------------------------------------------------------------------- by name
@@ -245,8 +262,8 @@ def test_a_style_is_found_by_name_and_a_near_name_is_suggested(path: Path, monke
 @pytest.mark.parametrize(
     ("name", "ending"),
     [
-        ("Seurat", "; did you mean 'seurat-grande-jatte'?"),
-        ("gogain-arlesiennes", "; did you mean 'gauguin-arlesiennes'?"),
+        ("Wave", "; did you mean 'great-wave'?"),
+        ("stary-night", "; did you mean 'starry-night'?"),
         ("xyz", "; see impasto styles list"),
         ("", "; see impasto styles list"),
     ],
@@ -256,14 +273,42 @@ def test_a_name_that_is_not_there_leads_to_those_that_are(name: str, ending: str
         find_style(name)
 
 
+@pytest.mark.parametrize(("former", "nearest"), impasto.styles._FORMER_NAMES.items())
+def test_a_style_of_an_earlier_version_leads_to_one_that_comes_with_this(former: str, nearest: str) -> None:
+    assert former not in shipped_styles()
+    assert nearest in shipped_styles()
+    with pytest.raises(OptionError, match=f"'{former}' does not come with this impasto any more; use '{nearest}' instead"):
+        find_style(former)
+
+
+def test_a_style_of_ones_own_may_have_a_name_of_an_earlier_version() -> None:
+    add_style(style_called("monet-etretat"))
+    assert find_style("monet-etretat").facts["artist"] == "Monet"
+
+
 def test_every_shipped_style_can_be_loaded_and_is_called_as_its_file() -> None:
     shipped = {name: load_style(path) for name, path in shipped_styles().items()}
-    assert {"seurat-grande-jatte", "gauguin-arlesiennes", "monet-etretat"} < set(shipped)
+    assert {"starry-night", "great-wave", "the-scream"} < set(shipped)
     assert [style.name for style in shipped.values()] == list(shipped)
-    assert {style.facts["licence"] for style in shipped.values()} == {"CC0"}
-    of_instant = sum(2 * numbers.numel() for style in shipped.values() for numbers in style.instant.values())
-    assert sum(path.stat().st_size for path in shipped_styles().values()) - of_instant <= 3_600_000
-    assert of_instant <= 650_000
+    assert {style.facts["licence"].split(",")[0].split(":")[0] for style in shipped.values()} == {"CC0", "Public domain"}
+
+
+@pytest.mark.parametrize("path", shipped_styles().values(), ids=shipped_styles())
+def test_a_shipped_style_is_small_and_has_a_swatch(path: Path) -> None:
+    style = load_style(path)
+    of_instant = sum(2 * numbers.numel() for numbers in style.instant.values())
+    assert of_instant <= 20_000
+    assert path.stat().st_size - of_instant - len(style.swatch) <= 112_500
+    assert len(style.swatch) <= 200_000
+    assert style.picture().size == (512, 512)
+
+
+def test_the_shelf_in_the_examples_is_what_comes_with_impasto() -> None:
+    shelf = json.loads((ROOT / "examples" / "shelf.json").read_text(encoding="utf-8"))["styles"]
+    assert {work["name"] for work in shelf} == set(shipped_styles())
+    for work in shelf:
+        facts = style_facts(shipped_styles()[work["name"]])
+        assert (facts["title"], facts["artist"], facts["licence"]) == (work["title"], work["artist"], work["free"])
 
 
 def test_every_shipped_style_was_measured_by_the_networks_that_are_shipped_with_it() -> None:
@@ -314,8 +359,8 @@ def test_an_own_style_that_came_before_a_shipped_one_of_its_name_goes_first(
 
 
 def test_the_name_of_a_shipped_style_or_of_another_own_one_is_refused(style: NamedStyle, own: Path) -> None:
-    with pytest.raises(OptionError, match="'monet-etretat' comes with impasto; choose another name, such as 'my-monet"):
-        add_style(style_called("monet-etretat"))
+    with pytest.raises(OptionError, match="'starry-night' comes with impasto; choose another name, such as 'my-starry"):
+        add_style(style_called("starry-night"))
     assert not own.exists()
     before = add_style(style).read_bytes()
     with pytest.raises(OptionError, match=r"'haystacks' is one of your own already; .* first: impasto styles remove haystacks"):
@@ -344,8 +389,8 @@ def test_a_name_that_is_not_plain_words_is_refused_with_one_that_is(name: str, b
 
 
 def test_only_own_styles_can_be_removed(style: NamedStyle) -> None:
-    with pytest.raises(OptionError, match="style 'monet-etretat' comes with impasto and cannot be removed"):
-        remove_style("monet-etretat")
+    with pytest.raises(OptionError, match="style 'starry-night' comes with impasto and cannot be removed"):
+        remove_style("starry-night")
     with pytest.raises(OptionError, match="style 'haystack' is none of your own; see impasto styles list"):
         remove_style("haystack")
     add_style(style)

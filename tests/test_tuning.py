@@ -47,11 +47,11 @@ def test_the_sheet_shows_every_strength_with_every_stroke(content: Picture, styl
 
 
 def test_paint_is_tried_small(content: Picture, style: Picture) -> None:
-    tuning = impasto.tune(content, style, recipe="paint", size=64, steps=8, content_weights=(5.0, 0.02), style_scales=(1.0,))
+    tuning = impasto.tune(content, style, recipe="paint", size=64, steps=8, strengths=(0.2, 1.0), style_scales=(1.0,))
     kept, painted = tuning.trials
     assert kept.image.shape == (1, 3, 64, 64)
     assert kept.report["content"] < painted.report["content"]
-    assert tuning.best.flags == (("--content-weight", "0.02", "--style-scale", "1"))
+    assert tuning.best.flags == (("--strength", "1", "--style-scale", "1"))
 
 
 def test_the_search_ends_within_its_tolerance() -> None:
@@ -75,15 +75,18 @@ def test_the_search_says_where_nothing_goes_as_far() -> None:
     assert tuning.best.style_closed == 0.5
 
 
-def test_a_search_of_paint_moves_the_content_weight() -> None:
+def test_a_search_of_paint_moves_the_strength() -> None:
     options = TuneOptions(recipe="paint", wanted_style=0.7, style_scales=(0.5,))
-    trials = tuple(searched(lambda knobs: made(knobs, 1 / (1 + knobs["content_weight"])), options))
-    assert Tuning(options, trials).best.knobs["content_weight"] == pytest.approx(0.43, abs=0.05)
+    trials = tuple(searched(lambda knobs: made(knobs, knobs["strength"] ** 0.5), options))
+    assert Tuning(options, trials).best.knobs["strength"] == pytest.approx(0.49, abs=0.02)
     assert {trial.knobs["style_scale"] for trial in trials} == {0.5}
 
 
 def test_the_grid_goes_row_by_row() -> None:
     cells = grid(TuneOptions(strengths=(0.5, 1.0), strokes=(1.0, 2.0)))
+    assert [tuple(cell.values()) for cell in cells] == [(0.5, 1), (1, 1), (0.5, 2), (1, 2)]
+    cells = grid(TuneOptions(recipe="paint", strengths=(0.5, 1.0), style_scales=(1.0, 2.0)))
+    assert cells[1] == {"strength": 1.0, "style_scale": 1.0}
     assert [tuple(cell.values()) for cell in cells] == [(0.5, 1), (1, 1), (0.5, 2), (1, 2)]
 
 
@@ -92,7 +95,8 @@ def test_the_grid_goes_row_by_row() -> None:
     [
         ({"strengths": ()}, "--strengths is empty"),
         ({"strengths": (2.0,)}, r"--strengths is 2\.0; it must be a number from 0 to 1\.5"),
-        ({"content_weights": (0.0,)}, "--content-weights"),
+        ({"style_scales": (0.0,)}, "--style-scales"),
+        ({"content_weights": (1.0,)}, "'content_weights' is not an option of tune"),
         ({"wanted_style": 1.2}, r"--wanted-style is 1\.2"),
         ({"recipe": "brush"}, "--recipe 'brush' is not known"),
         ({"size": 8}, "--size is 8"),
