@@ -99,7 +99,7 @@ class Files:
     bits: Literal[8, 16] = 8
     """Bits of a channel; 16 for PNG and TIFF."""
 
-    quality: int = 95
+    quality: Annotated[int, Parameter(name="--file-quality")] = 95
     """Quality of JPEG, WebP and AVIF, 1 to 100."""
 
     keep_gps: Annotated[bool, Parameter(negative="", show_default=False)] = False
