@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import signal
 import struct
 import subprocess
@@ -24,7 +25,7 @@ from impasto import images
 from impasto.cli import flags, main, progress
 from impasto.engine import Step
 from impasto.options import PaintOptions, Run, TuneOptions
-from impasto.recipes import gatys, presets, starts
+from impasto.recipes import neighbors, presets, starts
 from impasto.recipes.easel import Easel
 
 LONG = "a" * 300
@@ -104,9 +105,29 @@ def test_every_option_has_its_text_under_it(options: type) -> None:
 def test_help_says_the_text_and_the_default_of_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "paint", "--help")
     words = " ".join(out.replace("│", " ").split())
-    assert "larger keeps more of the photo" in words
+    assert "More keeps more of the photo" in words
     assert "default: 512" in words
     assert "--layers" in words
+
+
+def test_no_flag_of_a_command_means_two_things(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("paint", "instant", "tune", "inetwork"):
+        _, out, _ = run(capsys, command, "--help")
+        declared = re.findall(r"^│ \*?\s*(--[a-z0-9_-]+)", out, re.MULTILINE)
+        assert len(declared) > 10
+        assert sorted(declared) == sorted(set(declared))
+
+
+@pytest.mark.usefixtures("gallery")
+def test_the_quality_of_a_painting_and_that_of_its_file_are_two_options(capsys: pytest.CaptureFixture[str]) -> None:
+    size_of = {}
+    for quality in ("20", "95"):
+        words = ("--quality", "draft", "--file-quality", quality, "--json")
+        code, out, _ = paint(capsys, "photo.jpg", "picture.jpg", "-o", f"{quality}.jpg", *words)
+        assert code == 0
+        assert json.loads(out)["options"]["quality"] == "draft"
+        size_of[quality] = Path(f"{quality}.jpg").stat().st_size
+    assert size_of["20"] < 0.7 * size_of["95"]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +141,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("gallery")
 def test_paint_writes_the_picture_with_its_record(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--style-weight", "2")
+    code, out, err = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--strength", "0.8")
     assert code == 0
     assert out.startswith("out.png: 48x48 pixels in ")
     assert "painting 48x48 pixels" in err
@@ -128,7 +149,7 @@ def test_paint_writes_the_picture_with_its_record(capsys: pytest.CaptureFixture[
     assert "vgg19-slim on cpu in fp32" in err
     record = images.read_record("out.png")
     assert record is not None
-    assert record["options"]["style_weight"] == 2.0  # type: ignore[index]
+    assert record["options"]["strength"] == 0.8  # type: ignore[index]
     assert record["steps"]["finished"] is True  # type: ignore[index]
 
 
@@ -174,6 +195,8 @@ def test_several_styles_and_negative_weights(capsys: pytest.CaptureFixture[str])
         "photo.jpg",
         "picture.jpg",
         "photo.jpg",
+        "--recipe",
+        "gatys",
         "--style-weights",
         "-1,2",
         "--decay",
@@ -203,14 +226,14 @@ def test_a_preview_that_cannot_be_written_does_not_stop_the_painting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("previews").mkdir()
-    paint_on = gatys.paint_on
+    paint_on = neighbors.paint_on
 
     def and_the_folder_goes(easel: Easel) -> Iterator[Step]:
         for step in paint_on(easel):
             Path("previews").exists() and Path("previews").rmdir()
             yield step
 
-    monkeypatch.setattr(gatys, "paint_on", and_the_folder_goes)
+    monkeypatch.setattr(neighbors, "paint_on", and_the_folder_goes)
     code, _, err = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--preview", "previews/now.png")
     assert code == 0
     assert "no more previews" in err
@@ -249,12 +272,14 @@ def test_an_objective_that_does_not_fall_is_said_and_the_picture_is_saved(
     "words",
     [
         ("photo.jpg", "picture.jpg", *NOWHERE, "--steps", "2"),  # too few to tell
-        ("photo.jpg", "photo.jpg", "--style-weight", "1", "--steps", "12"),  # its own style
+        ("photo.jpg", "photo.jpg", "--steps", "12"),  # its own style
+        ("photo.jpg", "photo.jpg", "--recipe", "gatys", "--steps", "12"),
+        ("photo.jpg", "picture.jpg", "--strength", "0", "--steps", "12"),
         ("photo.jpg", "photo.jpg", "--preset", "neural-style-tf", "--smoothness-weight", "0", "--steps", "12"),
-        ("photo.jpg", "picture.jpg", "--style-weight", "0", "--steps", "12"),
+        ("photo.jpg", "picture.jpg", "--recipe", "gatys", "--style-weight", "0", "--steps", "12"),
         ("photo.jpg", "picture.jpg", *NOWHERE, "--init", "photo.jpg", "--steps", "12"),  # may be painted already
         ("photo.jpg", "picture.jpg", "--seconds", "0.01", "--steps", "50"),
-        ("photo.jpg", "picture.jpg", "--style-weights", "-1,2", "photo.jpg", "--steps", "12"),
+        ("photo.jpg", "picture.jpg", "--recipe", "gatys", "--style-weights", "-1,2", "photo.jpg", "--steps", "12"),
     ],
 )
 def test_what_need_not_fall_is_no_failure(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
@@ -351,14 +376,14 @@ def test_replay_finds_the_picture_that_painting_started_from(capsys: pytest.Capt
 
 @pytest.mark.usefixtures("gallery")
 def test_replay_says_that_the_encoder_or_a_named_style_is_another(capsys: pytest.CaptureFixture[str]) -> None:
-    assert paint(capsys, "photo.jpg", "monet-etretat", "-o", "first.png", "--record", "first.json")[0] == 0
+    assert paint(capsys, "photo.jpg", "starry-night", "-o", "first.png", "--record", "first.json")[0] == 0
     record = json.loads(Path("first.json").read_text())
     assert "another" not in run(capsys, "paint", "--replay", "first.json", "-o", "second.png")[2]
     record["encoder"]["sha256"] = record["styles"][0]["file_sha256"] = "f" * 64
     Path("first.json").write_text(json.dumps(record))
     err = run(capsys, "paint", "--replay", "first.json", "-o", "second.png")[2]
     assert "the encoder is not that of the record: its SHA-256 is" in err
-    assert "style 'monet-etretat' is not the 'monet-etretat' of the record: its SHA-256 is" in err
+    assert "style 'starry-night' is not the 'starry-night' of the record: its SHA-256 is" in err
     assert err.count("that was ffffffffffff...; the result will be another") == 2
 
 
@@ -372,7 +397,7 @@ def test_a_format_that_holds_no_record_is_said(capsys: pytest.CaptureFixture[str
 
 def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Ctrl-C come after some steps."""
-    paint_on = gatys.paint_on
+    paint_on = neighbors.paint_on
 
     def interrupted(easel: Easel) -> Iterator[Step]:
         for step in paint_on(easel):
@@ -380,7 +405,7 @@ def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
             if step.number == steps:
                 signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(gatys, "paint_on", interrupted)
+    monkeypatch.setattr(neighbors, "paint_on", interrupted)
 
 
 @pytest.mark.usefixtures("gallery")
@@ -526,8 +551,9 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--style-layers", "relu9_1"), "did you mean"),
-        (("--content-layers", "relu4_22"), "did you mean 'relu4_2'"),
+        (("--recipe", "gatys", "--style-layers", "relu9_1"), "did you mean"),
+        (("--style-layers", "relu4_1"), "--style-layers means nothing to --recipe neighbors; omit it, or use --recipe gatys"),
+        (("--recipe", "gatys", "--content-layers", "relu4_22"), "did you mean 'relu4_2'"),
         (("--preset", "gatys2051"), "did you mean 'gatys2015'"),
         (("--style-wieght", "2"), "Did you mean --style-weight"),
         (("--optimizer", "adm"), 'Did you mean "adam"'),
@@ -549,7 +575,8 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
         (("--style-weights", "1,2"), "--style-weights has 2 values for 1 styles"),
         (("--seed", "-1"), "--seed is -1"),
         (("--bits", "16", "-o", "out.jpg"), "16 bits"),
-        (("--quality", "0"), "quality is 0"),
+        (("--file-quality", "0"), "quality is 0"),
+        (("--quality", "bset"), 'Did you mean "best"'),
         (("-o", "nowhere/out.png"), "no folder"),
         (("-o", "out.doc"), "out.doc"),
         (("-o", "folder.png"), "folder.png"),
@@ -638,7 +665,7 @@ def test_memory_that_runs_out_is_said_in_one_sentence(
         raise error
         yield
 
-    monkeypatch.setattr(gatys, "paint_on", runs_out)
+    monkeypatch.setattr(neighbors, "paint_on", runs_out)
     assert "--size 48" in refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", *SMALL)
 
 
@@ -648,7 +675,7 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("a bug")
         yield
 
-    monkeypatch.setattr(gatys, "paint_on", broken)
+    monkeypatch.setattr(neighbors, "paint_on", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["paint", "photo.jpg", "picture.jpg", "-o", "out.png", *SMALL])
 
