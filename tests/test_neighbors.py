@@ -130,8 +130,6 @@ def test_the_palette_loss_looks_in_the_style_of_each_part_alone(random: torch.Ge
     features = feature_map(8, 8, random)
     rows = unit(centred(rows_of(features)))
     target = {"relu1_1": Neighborhood(torch.cat([rows, -rows]), torch.arange(2).repeat_interleave(64))}
-    own, other = (
-        float(PaletteLoss(target, {}, random, torch.full((2, 2), style))({"relu1_1": features})) for style in (0, 1)
-    )
+    own, other = (float(PaletteLoss(target, {}, random, torch.full((2, 2), style))({"relu1_1": features})) for style in (0, 1))
     assert own == pytest.approx(0, abs=1e-5)
     assert other > 0.05

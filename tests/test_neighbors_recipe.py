@@ -91,7 +91,8 @@ def test_masks_send_each_style_to_its_place(photo: Tensor, style: Tensor, blue: 
 
 def test_weights_share_the_picture_between_styles(photo: Tensor, style: Tensor, blue: Tensor) -> None:
     blueness = [
-        float((painted(photo, [style, blue], style_weights=weights)[:, 2]).mean()) for weights in ((1, 0), (3, 1), (1, 3), (0, 1))
+        float((painted(photo, [style, blue], style_weights=weights)[:, 2]).mean())
+        for weights in ((1, 0), (3, 1), (1, 3), (0, 1))
     ]
     assert blueness == sorted(blueness)
     assert blueness[-1] > blueness[0] + 0.1
@@ -273,7 +274,10 @@ def test_a_swatch_has_the_styles_palette_and_another_composition(style: Tensor) 
         ({"content_weight": 1.5}, "--content-weight is 1.5"),
         ({"strength": 2.0}, "--strength is 2.0"),
         ({"quality": "god"}, "--quality 'god' is not known; did you mean"),
-        ({"recipe": "gatys", "strength": 0.5}, "--strength means nothing to --recipe gatys; omit it, or use --recipe neighbors"),
+        (
+            {"recipe": "gatys", "strength": 0.5},
+            "--strength means nothing to --recipe gatys; omit it, or use --recipe neighbors",
+        ),
         ({"recipe": "neighbours"}, "did you mean 'neighbors'"),
     ],
 )

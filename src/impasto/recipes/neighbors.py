@@ -35,8 +35,8 @@ _COARSE_LAYERS = tuple(f"relu{name}" for name in ["1_1", "1_2", "2_1", "2_2", "3
 _MIDDLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1")
 _FINE_LAYERS = ("relu1_2", "relu2_2", "relu3_1")
 _PALETTE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
-_COARSE_PX, _MIDDLE_PX = 128, 256
-"""Up to these longer sides all layers are compared, or those of the middle; beyond them the fine ones."""
+_COARSE_PX, _MIDDLE_PX, _FINE_PX = 128, 256, 512
+"""Up to these longer sides all layers are compared, or those of the middle; or all are searched in."""
 _MOST_PALETTE = 1024
 _PALETTE_WEIGHT = 0.2
 _BLENDED_BELOW = 0.2
@@ -53,9 +53,8 @@ def paint_on(easel: Easel) -> Iterator[Step]:
 
 def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the layers that a size compares, and those by which it searches."""
-    if edge_px <= _COARSE_PX:
-        return _COARSE_LAYERS, _COARSE_LAYERS
-    return (_MIDDLE_LAYERS if edge_px <= _MIDDLE_PX else _FINE_LAYERS), _COARSE_LAYERS
+    compared = _COARSE_LAYERS if edge_px <= _COARSE_PX else _MIDDLE_LAYERS if edge_px <= _MIDDLE_PX else _FINE_LAYERS
+    return compared, _COARSE_LAYERS if edge_px <= _FINE_PX else _MIDDLE_LAYERS
 
 
 class _Painting:
