@@ -1,6 +1,6 @@
 """Paint the pictures of the documentation: sample photos in the named styles that come with impasto.
 
-python benchmarks/gallery.py                       # docs/gallery.jpg, docs/gallery/*.jpg, docs/gallery.md and docs/statistics.jpg
+python benchmarks/gallery.py                       # docs/gallery.jpg, gallery/*.jpg, gallery.md and statistics.jpg
 python benchmarks/gallery.py --only statistics     # docs/statistics.jpg alone
 """
 
@@ -92,13 +92,13 @@ def styles() -> None:
     lines = [
         "# Gallery",
         "",
-        "`make docs` painted every picture here with the default options, at 512 pixels, from photos in `skimage.data` and named styles",
-        "that come with impasto. You need no style picture to paint them: `impasto paint photo.jpg starry-night`.",
+        "`make docs` painted every picture here with the default options, at 512 pixels, from photos in `skimage.data` and",
+        "named styles that come with impasto. You need no style picture to paint them: `impasto paint photo.jpg starry-night`.",
         "",
     ]
     painted = {}
     for photo_name, (load, names) in _PHOTOS.items():
-        photo = impasto.read(load())
+        photo = impasto.read(load())  # type: ignore[no-untyped-call]
         pictures = [resize(photo.image, fitted_size(photo.size, 512))]
         for name in names:
             pictures.append(impasto.paint(photo, name).image)

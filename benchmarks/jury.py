@@ -1,4 +1,4 @@
-"""Paint the pairs that juries judge on, and make blind sheets of them: today's defaults beside other recipes or published results.
+"""Paint the pairs that juries judge on, and make blind sheets: the defaults beside other recipes, or published results.
 
 python benchmarks/jury.py pairs OUT_DIR       # 16 pairs: neighbors, nnst, gatys
 python benchmarks/jury.py references OUT_DIR  # 14 pairs: neighbors beside the result that another program published
