@@ -6,6 +6,7 @@ own, means and deviations beside Gram matrices; colour has half the resolution o
 replicated, deep ones zeros; the photo's structure, seen small, is held on to.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -218,7 +219,7 @@ _TRIAL_PX = 128
 
 
 def predicted_seconds(easel: Easel) -> float:
-    """Predict how long painting takes from a trial at a small size: a step costs in proportion to its pixels, and its layers."""
+    """Predict how long painting takes from a trial at a small size: a step costs by its pixels, and by its layers."""
     size = (easel.start.shape[-2], easel.start.shape[-1])
     tried = resize(easel.start, fitted_size(size, max(_TRIAL_PX, *size)))
     layers = frozenset(compared_layers(easel.options, _TRIAL_PX))
@@ -230,8 +231,6 @@ def predicted_seconds(easel: Easel) -> float:
         trial = time.perf_counter() - began
     work = Plan((((picture.shape[-2], picture.shape[-1]), 1), *easel.sizes), 0.0)
     shares = [len(layers.intersection(compared_layers(easel.options, max(each)))) / len(layers) for each, _ in easel.sizes]
-    total = sum(
-        share**0.5 * count * work.work(1 + k) for k, (share, (_, count)) in enumerate(zip(shares, easel.sizes, strict=True))
-    )
+    total = sum(math.sqrt(share) * easel.sizes[scale][1] * work.work(1 + scale) for scale, share in enumerate(shares))
     seconds = 1.2 * trial * total / work.work(0)
     return min(seconds, easel.options.seconds) if easel.options.seconds else seconds
