@@ -23,6 +23,7 @@ from impasto.losses import Heads, Objective
 from impasto.neighbors import Matches, grid_size, match, pooled_columns
 from impasto.neighbour_losses import Neighborhood, NeighborLoss, PaletteLoss
 from impasto.options import PaintOptions
+from impasto.picture_losses import flatness
 from impasto.recipes.easel import Easel, encode
 from impasto.recipes.gatys import painted
 from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, layers_at
@@ -34,6 +35,8 @@ from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _MOST_PALETTE = 1024
 _PALETTE_WEIGHT = 0.2
+_FREEDOM = 0.7
+"""How much less of the photo counts where it is flat."""
 _BLENDED_BELOW = 0.2
 """Below this strength the photo itself shows through, so that strength 0 is the photo."""
 _EVENLY = 0.6
@@ -190,10 +193,13 @@ class _Painting:
 
 
 def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image:
-    """Mix what is matched at a size: the photo, and the picture so far with the photo's finest details."""
+    """Mix what is matched at a size: the photo, and the picture so far with the photo's finest details.
+
+    Where the photo is flat, less of it counts, so that strokes which began there grow at the next size instead of fading.
+    """
     if picture is None:
         return photo
-    share = options.content_weight * min(1.0, 2 - options.strength)
+    share = options.content_weight * min(1.0, 2 - options.strength) * (1 - _FREEDOM * flatness(photo))
     detailed = resize(picture, (photo.shape[-2], photo.shape[-1])) + to_laplacian(photo, levels=2)[0]
     return torch.lerp(detailed, photo, share)
 
