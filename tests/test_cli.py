@@ -549,7 +549,7 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
         (("--style-weights", "1,2"), "--style-weights has 2 values for 1 styles"),
         (("--seed", "-1"), "--seed is -1"),
         (("--bits", "16", "-o", "out.jpg"), "16 bits"),
-        (("--quality", "0"), "quality is 0"),
+        (("--file-quality", "0"), "quality is 0"),
         (("-o", "nowhere/out.png"), "no folder"),
         (("-o", "out.doc"), "out.doc"),
         (("-o", "folder.png"), "folder.png"),
