@@ -31,7 +31,7 @@ quick: $(DEV)  ## the tests of a minute
 	$(BIN)/python -m pytest -q -m "not slow"
 
 bench: $(DEV)  ## the figures of the README; needs ../shared
-	@set -e; for benchmark in $(filter-out benchmarks/gallery.py benchmarks/style_previews.py,$(BENCHMARKS)); do \
+	@set -e; for benchmark in $(filter-out benchmarks/gallery.py benchmarks/style_previews.py benchmarks/jury.py,$(BENCHMARKS)); do \
 		echo "== $$benchmark"; $(BIN)/python $$benchmark; \
 	done
 

@@ -1,7 +1,7 @@
-"""Paint the pictures of the documentation: sample photos in the shipped styles, and contact sheets.
+"""Paint the pictures of the documentation: sample photos in the named styles that come with impasto.
 
-python benchmarks/gallery.py                       # docs/gallery.jpg, docs/gallery/*.jpg and docs/statistics.jpg
-python benchmarks/gallery.py --only statistics     # docs/statistics.jpg alone; needs the folder of measuring material
+python benchmarks/gallery.py                       # docs/gallery.jpg, gallery/*.jpg, gallery.md and statistics.jpg
+python benchmarks/gallery.py --only statistics     # docs/statistics.jpg alone
 """
 
 import argparse
@@ -12,26 +12,43 @@ import skimage.data
 import torch
 
 import impasto
-import ruler
 from impasto.images import fitted_size, resize, write
-from impasto.styles import shipped_styles
+from impasto.styles import find_style
 
-_PHOTOS = {"astronaut": skimage.data.astronaut, "chelsea": skimage.data.chelsea}
+_PHOTOS = {
+    "astronaut": (skimage.data.astronaut, ("starry-night", "great-wave", "the-kiss", "blue-horses", "udnie", "degas-dancers")),
+    "chelsea": (
+        skimage.data.chelsea,
+        ("the-scream", "haeckel-jellyfish", "great-wave", "composition-vii", "beardsley", "wheat-field"),
+    ),
+    "coffee": (
+        skimage.data.coffee,
+        ("van-gogh-portrait", "mosaic", "mucha-reverie", "matisse-dance", "ink-landscape", "water-lilies"),
+    ),
+}
+_LEAD = (
+    ("astronaut", "starry-night"),
+    ("astronaut", "great-wave"),
+    ("astronaut", "the-kiss"),
+    ("chelsea", "the-scream"),
+    ("chelsea", "haeckel-jellyfish"),
+    ("coffee", "van-gogh-portrait"),
+)
+"""What the README leads with."""
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
-_PAINTING = "20545.jpg"
-"""One of the CC0 paintings among the measuring material; only results painted with it are kept."""
 
 _WAYS: dict[str, dict[str, Any]] = {
-    "gram-moments": {},
-    "sliced": {"statistics": "sliced"},
-    "histogram": {"statistics": "histogram"},
-    "relaxed-emd": {"statistics": "relaxed-emd"},
-    "patches": {"statistics": "patches"},
-    "chained": {"statistics": "chained"},
-    "shifted": {"statistics": "gram", "activation_shift": -1.0},
-    "self-similarity": {"content_comparison": "self-similarity"},
+    "gram-moments": {"recipe": "gatys"},
+    "sliced": {"recipe": "gatys", "statistics": "sliced"},
+    "histogram": {"recipe": "gatys", "statistics": "histogram"},
+    "relaxed-emd": {"recipe": "gatys", "statistics": "relaxed-emd"},
+    "patches": {"recipe": "gatys", "statistics": "patches"},
+    "chained": {"recipe": "gatys", "statistics": "chained"},
+    "shifted": {"recipe": "gatys", "statistics": "gram", "activation_shift": -1.0},
+    "self-similarity": {"recipe": "gatys", "content_comparison": "self-similarity"},
     "nnst": {"recipe": "nnst"},
     "strotss": {"recipe": "strotss"},
+    "neighbors": {},
 }
 """What docs/statistics.md shows, in its order."""
 
@@ -50,38 +67,48 @@ def sheet(pictures: list[torch.Tensor], columns: int, cell: tuple[int, int]) -> 
     return paper
 
 
+def squared(picture: torch.Tensor, edge_px: int) -> torch.Tensor:
+    """Cut the middle square out of a picture, at a size."""
+    height, width = picture.shape[-2:]
+    edge = min(height, width)
+    top, left = (height - edge) // 2, (width - edge) // 2
+    return resize(picture[..., top : top + edge, left : left + edge].contiguous(), (edge_px, edge_px))
+
+
 def statistics(size: int) -> None:
-    """Paint one photo in the manner of one painting by every statistic and whole method."""
+    """Paint one photo in one style by every statistic and recipe."""
     photo = impasto.read(skimage.data.chelsea())  # type: ignore[no-untyped-call]
-    style = impasto.read(ruler.shared() / "paintings_cc0" / _PAINTING)
     pictures = []
     for name, options in _WAYS.items():
-        pictures.append(impasto.paint(photo, style, size=size, **options).image)
+        pictures.append(impasto.paint(photo, "the-scream", size=size, **options).image)
         print(name, flush=True)
     write(_DOCS / "statistics.jpg", sheet(pictures, 3, (256, 384)), quality=85)
 
 
 def styles() -> None:
-    """Paint every sample photo in every shipped style."""
+    """Paint every sample photo in six styles, and the sheet that the README leads with."""
     folder = _DOCS / "gallery"
     folder.mkdir(parents=True, exist_ok=True)
-    names = list(shipped_styles())
     lines = [
         "# Gallery",
         "",
-        "Every picture here was painted by `make docs` with the defaults, from photos in `skimage.data` and",
+        "`make docs` painted every picture here with the default options, at 512 pixels, from photos in `skimage.data` and",
+        "named styles that come with impasto. You need no style picture to paint them: `impasto paint photo.jpg starry-night`.",
+        "",
     ]
-    lines += ["named styles that come with impasto: statistics of CC0 paintings. No style picture is needed to paint them.", ""]
-    for name, load in _PHOTOS.items():
+    painted = {}
+    for photo_name, (load, names) in _PHOTOS.items():
         photo = impasto.read(load())  # type: ignore[no-untyped-call]
         pictures = [resize(photo.image, fitted_size(photo.size, 512))]
-        for style in names:
-            pictures.append(impasto.paint(photo, style).image)
-            print(name, style, flush=True)
-        write(folder / f"{name}.jpg", sheet(pictures, 3, (300, 380)), quality=85)
-        lines += [f"## {name}", "", f"The photo, then {', '.join(names)}.", "", f"![{name}](gallery/{name}.jpg)", ""]
-        if name == "astronaut":
-            write(_DOCS / "gallery.jpg", sheet(pictures[:6], 3, (320, 320)), quality=85)
+        for name in names:
+            pictures.append(impasto.paint(photo, name).image)
+            painted[photo_name, name] = pictures[-1]
+            print(photo_name, name, flush=True)
+        write(folder / f"{photo_name}.jpg", sheet(pictures, 3, (round(420 * photo.size[0] / photo.size[1]), 420)), quality=88)
+        titles = [f"{find_style(name).facts['title']} (`{name}`)" for name in names]
+        lines += [f"## {photo_name}", "", f"The photo, then {', '.join(titles)}.", ""]
+        lines += [f"![{photo_name} in six styles](gallery/{photo_name}.jpg)", ""]
+    write(_DOCS / "gallery.jpg", sheet([squared(painted[each], 420) for each in _LEAD], 3, (420, 420)), quality=88)
     (_DOCS / "gallery.md").write_text("\n".join(lines))
 
 

@@ -13,7 +13,8 @@ from impasto import images
 from impasto.errors import OptionError, StyleFileError
 from impasto.images import Picture
 from impasto.options import Run
-from impasto.recipes import gatys, neighbors
+from impasto.recipes import gatys
+from impasto.recipes.neighbor_layers import layers_at
 from impasto.recipes.painting import paint_on, read_style
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Resumption
@@ -167,7 +168,7 @@ def test_qualities_cost_more_and_more_steps() -> None:
 
 
 def test_larger_pictures_compare_fewer_layers() -> None:
-    compared = [len(neighbors.layers_at(edge_px)[0]) for edge_px in (64, 256, 512, 4096)]
+    compared = [len(layers_at(edge_px)[0]) for edge_px in (64, 256, 512, 4096)]
     assert compared == sorted(compared, reverse=True)
 
 

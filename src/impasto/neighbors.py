@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.distributions import centred, leading, rows_of, unit
-from impasto.stats import Affine
+from impasto.distributions import leading, unit
+from impasto.stats import Affine, precise
 from impasto.tensors import FeatureMap, Features
 
 GRID_STRIDE = 4
@@ -23,6 +23,7 @@ _DIRECTIONS = 128
 _SAMPLE = 4096
 _MOST_KEYS = 2**14
 _CHUNK = 2**24
+_ROWS = 2**13
 _SHIFTS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _SHARE_ROUNDS = 12
 
@@ -115,9 +116,12 @@ class _Space:
 
     @staticmethod
     def of(queries: FeatureMap, styles: Sequence[FeatureMap], allowed: Sequence[Tensor | None]) -> "_Space":
-        keys = centred(torch.cat([rows_of(each) for each in styles]))
-        sample = keys[:: max(1, len(keys) // _SAMPLE)]
-        basis = leading(sample, _DIRECTIONS, torch.Generator().manual_seed(0))
+        count = sum(each.shape[-2] * each.shape[-1] for each in styles)
+        mean = sum(precise(each).sum((0, 2, 3)) for each in styles) / count
+        assert isinstance(mean, Tensor)
+        sample = torch.cat([_rows(each)[:: max(1, count // _SAMPLE)] for each in styles])
+        basis = leading(precise(sample) - mean, _DIRECTIONS, torch.Generator().manual_seed(0))
+        keys = torch.cat([_along(basis, _rows(each), mean) for each in styles])
         sizes = tuple((each.shape[-2], each.shape[-1]) for each in styles)
         masks = allowed or (None,) * len(styles)
         everywhere = [
@@ -125,7 +129,7 @@ class _Space:
             for size, mask in zip(sizes, masks, strict=True)
         ]
         there = torch.cat([each.flatten() for each in everywhere]).to(keys.device)
-        return _Space(unit(centred(rows_of(queries)) @ basis), unit(keys @ basis), sizes, there)
+        return _Space(_along(basis, _rows(queries), precise(queries).mean((0, 2, 3))), keys, sizes, there)
 
     @property
     def starts(self) -> list[int]:
@@ -166,6 +170,16 @@ class _Space:
     def _geometry(self) -> tuple[Tensor, Tensor, Tensor]:
         heights, widths = (torch.tensor(each, device=self.keys.device) for each in zip(*self.sizes, strict=True))
         return heights, widths, torch.tensor(self.starts[:-1], device=self.keys.device)
+
+
+def _rows(features: FeatureMap) -> Tensor:
+    """Return the feature vectors of a map in its own type: (positions, channels)."""
+    return features[0].flatten(1).T
+
+
+def _along(basis: Tensor, rows: Tensor, mean: Tensor) -> Tensor:
+    """Take a mean off rows, and return them along some directions, of length 1; in parts, as the rows are long."""
+    return torch.cat([unit((precise(part) - mean) @ basis) for part in rows.split(_ROWS)])
 
 
 def _assigned(likeness: Tensor, shares: Tensor | None) -> Tensor:

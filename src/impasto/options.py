@@ -119,7 +119,7 @@ class PaintOptions:
     smoothness_form: SmoothnessForm = "l2"
     """Which total variation: l1, l2 or nine-point (means over pixels), sum-l1, sum-l2 or inetwork (sums; power 1.25)."""
 
-    calm_weight: float = 1.0
+    calm_weight: float = 0.3
     """Weight of edge-aware smoothness, 0 or more; keeps grain out of skies and other parts that are flat in the photo."""
 
     structure_weight: float = 0.0

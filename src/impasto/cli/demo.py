@@ -10,7 +10,7 @@ from impasto.cli.flags import Files, Talk
 from impasto.cli.progress import narrator
 from impasto.errors import StyleFileError
 
-_FIRST_CHOICE = "gauguin-arlesiennes"
+_FIRST_CHOICE = "starry-night"
 
 
 def demo(

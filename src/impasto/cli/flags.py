@@ -100,7 +100,7 @@ class Files:
     """Bits of a channel; 16 for PNG and TIFF."""
 
     quality: Annotated[int, Parameter(name="--file-quality")] = 95
-    """Quality of JPEG, WebP and AVIF, 1 to 100."""
+    """Quality of JPEG, WebP and AVIF files, 1 to 100."""
 
     keep_gps: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Write back where the photo was taken, if it says."""

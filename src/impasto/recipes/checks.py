@@ -13,6 +13,7 @@ from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileErro
 from impasto.images import Picture, fitted_size
 from impasto.memory import available_memory
 from impasto.options import INITS, PaintOptions
+from impasto.recipes.neighbor_layers import PALETTE_LAYERS, layers_at
 from impasto.recipes.starts import SMALLEST_SIDE, Style
 from impasto.styles import NamedStyle
 
@@ -90,6 +91,13 @@ def slim_encoder() -> Vgg:
     return load_encoder("vgg19-slim")
 
 
+def compared_layers(options: PaintOptions, edge_px: float) -> tuple[str, ...]:
+    """Return the layers that painting compares at a longer side in pixels."""
+    if options.recipe == "neighbors":
+        return (*layers_at(edge_px)[0], *PALETTE_LAYERS)
+    return (*options.content_layers, *options.style_layers)
+
+
 def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> int:
     """Predict the bytes that painting at a size takes at its peak, beyond the program itself.
 
@@ -97,7 +105,7 @@ def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic
     layer stand beside them. The factor is fitted to measurements, see docs/benchmarks.md.
     """
     height, width = (side * (1 + 2 * options.margin) for side in size)
-    deepest = max(encoder.layers.index(layer) for layer in (*options.content_layers, *options.style_layers))
+    deepest = max(encoder.layers.index(layer) for layer in compared_layers(options, max(size)))
     floats = 12.0
     for index in range(deepest // 2 + 1):
         name = encoder.layers[2 * index]

@@ -6,6 +6,7 @@ own, means and deviations beside Gram matrices; colour has half the resolution o
 replicated, deep ones zeros; the photo's structure, seen small, is held on to.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from impasto.losses import (
     measure,
 )
 from impasto.options import INITS, PaintOptions, Run
-from impasto.recipes.checks import check_layers, check_memory, check_named_styles, check_pictures
+from impasto.recipes.checks import check_layers, check_memory, check_named_styles, check_pictures, compared_layers
 from impasto.recipes.coloring import check_colors, coloring_of, in_proof, prepared
 from impasto.recipes.easel import Easel
 from impasto.recipes.masking import NO_MASKS, Masking
@@ -214,16 +215,22 @@ def resumed(easel: Easel, resumption: Resumption) -> Easel:
     return replace(easel, start=start.to(easel.start), sizes=left, first_scale=scale, is_resumed=True)
 
 
+_TRIAL_PX = 128
+
+
 def predicted_seconds(easel: Easel) -> float:
-    """Predict how long painting takes from a trial at the first size: a step costs in proportion to its pixels."""
-    layers = frozenset((*easel.options.content_layers, *easel.options.style_layers))
+    """Predict how long painting takes from a trial at a small size: a step costs by its pixels, and by its layers."""
+    size = (easel.start.shape[-2], easel.start.shape[-1])
+    tried = resize(easel.start, fitted_size(size, max(_TRIAL_PX, *size)))
+    layers = frozenset(compared_layers(easel.options, _TRIAL_PX))
     for _ in range(2):
         began = time.perf_counter()
-        picture = easel.start.clone().requires_grad_()
+        picture = tried.clone().requires_grad_()
         features = easel.arithmetic.encode(easel.encoder, picture, layers)
         torch.stack([measure(each, None).covariance.square().mean() for each in features.values()]).sum().backward()
         trial = time.perf_counter() - began
-    work = Plan(easel.sizes, 0.0)
-    total = sum(count * work.work(scale) for scale, (_, count) in enumerate(easel.sizes))
+    work = Plan((((picture.shape[-2], picture.shape[-1]), 1), *easel.sizes), 0.0)
+    shares = [len(layers.intersection(compared_layers(easel.options, max(each)))) / len(layers) for each, _ in easel.sizes]
+    total = sum(math.sqrt(share) * easel.sizes[scale][1] * work.work(1 + scale) for scale, share in enumerate(shares))
     seconds = 1.2 * trial * total / work.work(0)
     return min(seconds, easel.options.seconds) if easel.options.seconds else seconds

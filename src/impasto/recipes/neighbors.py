@@ -23,22 +23,20 @@ from impasto.losses import Heads, Objective
 from impasto.neighbors import Matches, grid_size, match, pooled_columns
 from impasto.neighbour_losses import Neighborhood, NeighborLoss, PaletteLoss
 from impasto.options import PaintOptions
+from impasto.picture_losses import flatness
 from impasto.recipes.easel import Easel, encode
 from impasto.recipes.gatys import painted
+from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, layers_at
 from impasto.recipes.objectives import picture_terms
 from impasto.recipes.starts import at_least, without_margin
 from impasto.recipes.statistics import compact_head, identity
 from impasto.stats import Affine, Moments
 from impasto.tensors import FeatureMap, Features, Image, Mask
 
-_COARSE_LAYERS = tuple(f"relu{name}" for name in ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3"])
-_MIDDLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1")
-_FINE_LAYERS = ("relu1_2", "relu2_2", "relu3_1")
-_PALETTE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
-_COARSE_PX, _MIDDLE_PX = 128, 256
-"""Up to these longer sides all layers are compared, or those of the middle; beyond them the fine ones."""
 _MOST_PALETTE = 1024
 _PALETTE_WEIGHT = 0.2
+_FREEDOM = 0.7
+"""How much less of the photo counts where it is flat."""
 _BLENDED_BELOW = 0.2
 """Below this strength the photo itself shows through, so that strength 0 is the photo."""
 _EVENLY = 0.6
@@ -49,13 +47,6 @@ def paint_on(easel: Easel) -> Iterator[Step]:
     """Paint coarse to fine: at each size match the photo with the styles, and draw the picture to what was found."""
     painting = _Painting(easel)
     yield from painted(easel, painting.objective_at, painting.finish, painting.enlarged)
-
-
-def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the layers that a size compares, and those by which it searches."""
-    if edge_px <= _COARSE_PX:
-        return _COARSE_LAYERS, _COARSE_LAYERS
-    return (_MIDDLE_LAYERS if edge_px <= _MIDDLE_PX else _FINE_LAYERS), _COARSE_LAYERS
 
 
 class _Painting:
@@ -80,7 +71,7 @@ class _Painting:
         self.left -= 1
         edge_px = max(size) / (1 + 2 * easel.options.margin)
         layers, searched = layers_at(edge_px)
-        wanted = tuple(dict.fromkeys((*layers, *searched, *(() if self.left else _PALETTE_LAYERS))))
+        wanted = tuple(dict.fromkeys((*layers, *searched, *(() if self.left else PALETTE_LAYERS))))
         photo, grid = resize(easel.content, size), grid_size(size)
         styles = [self._style_features(style, edge_px, wanted) for style in self.styles]
         columns = self._columns(encode(easel, mixture(photo, None if is_first else picture, easel.options), searched), grid)
@@ -135,10 +126,10 @@ class _Painting:
 
     def _palette_loss(self, styles: Sequence[Features]) -> PaletteLoss:
         assert self.matches is not None
-        heads: Heads = {layer: compact_head(self.easel.encoder, layer) for layer in _PALETTE_LAYERS}
+        heads: Heads = {layer: compact_head(self.easel.encoder, layer) for layer in PALETTE_LAYERS}
         most = max(64, _MOST_PALETTE // len(styles))
         target = {}
-        for layer in _PALETTE_LAYERS:
+        for layer in PALETTE_LAYERS:
             rows = [through(_evenly(rows_of(each[layer]), most), heads[layer]) for each in styles]
             owner = [torch.full((len(each),), index, device=each.device) for index, each in enumerate(rows)]
             target[layer] = Neighborhood(unit(centred(torch.cat(rows))), torch.cat(owner))
@@ -202,10 +193,13 @@ class _Painting:
 
 
 def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image:
-    """Mix what is matched at a size: the photo, and the picture so far with the photo's finest details."""
+    """Mix what is matched at a size: the photo, and the picture so far with the photo's finest details.
+
+    Where the photo is flat, less of it counts, so that strokes which began there grow at the next size instead of fading.
+    """
     if picture is None:
         return photo
-    share = options.content_weight * min(1.0, 2 - options.strength)
+    share = options.content_weight * min(1.0, 2 - options.strength) * (1 - _FREEDOM * flatness(photo))
     detailed = resize(picture, (photo.shape[-2], photo.shape[-1])) + to_laplacian(photo, levels=2)[0]
     return torch.lerp(detailed, photo, share)
 
@@ -213,7 +207,7 @@ def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image
 def joining_heads(easel: Easel) -> dict[str, Affine]:
     """Return what each layer is mapped by before layers are joined: divided by its number of channels, as in the paper."""
     heads = {}
-    for layer in _COARSE_LAYERS:
+    for layer in COARSE_LAYERS:
         full = easel.encoder.head(layer) or identity(easel.encoder, layer)
         head, channels = full.compact(), len(full.bias)
         heads[layer] = Affine(head.matrix / channels, head.bias / channels)

@@ -34,7 +34,7 @@ def paint_swatch(picture: Picture, run: Run | None = None, size: int = SWATCH_PX
     run = run or Run()
     small = resize(picture.image, fitted_size(picture.size, round(1.25 * size)))
     content = Picture(collage(small, size, run.seed), None, picture.metadata, "collage", "")
-    options = paint_options(size=size, content_weight=0.5, smallest_size=128)
+    options = paint_options(size=size, content_weight=0.5, coherence=0.03, smallest_size=128, steps=16)
     image = content.image
     for step in neighbors.paint_on(gatys.set_up(content, [picture], options, run)):
         image = step.image

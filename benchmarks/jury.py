@@ -1,0 +1,83 @@
+"""Paint the pairs that juries judge on, and make blind sheets: the defaults beside other recipes, or published results.
+
+python benchmarks/jury.py pairs OUT_DIR       # 16 pairs: neighbors, nnst, gatys
+python benchmarks/jury.py references OUT_DIR  # 14 pairs: neighbors beside the result that another program published
+python benchmarks/jury.py count OUT_DIR VOTES.json [VOTES.json ...]
+
+Jurors see the sheets alone, and write {"row": "BAC", ...}: the letters of each row, best first. The key is in OUT_DIR/key.json.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import skimage.data
+
+import impasto
+import ruler
+from impasto.images import write
+
+RECIPES: dict[str, dict[str, Any]] = {"neighbors": {}, "nnst": {"recipe": "nnst"}, "gatys": {"recipe": "gatys"}}
+
+
+def content_of(where: str, folder: Path) -> Path:
+    """Return the file of a photo; one of skimage's is written into a folder first."""
+    kind, _, name = where.partition(":")
+    if kind != "skimage":
+        return ruler.shared() / where
+    path = folder / f"{name}.png"
+    if not path.exists():
+        write(path, impasto.read(getattr(skimage.data, name)()))
+    return path
+
+
+def rows(kind: str, folder: Path) -> list[dict[str, Any]]:
+    """List the pairs to judge on: name, content, style, and the published result where there is one."""
+    index = ruler.shared() / ("judge/pairs.json" if kind == "pairs" else "references/index.json")
+    found = []
+    for each in json.loads(index.read_text()):
+        row = {"name": each["name"].split("--", 1)[-1] if kind == "references" else each["name"]}
+        row |= {"content": str(content_of(each["content"], folder)), "style": str(ruler.shared() / each["style"])}
+        published = {"published": str(ruler.shared() / each["result"])} if kind == "references" else {}
+        found.append(row | {"results": published})
+    return found
+
+
+def paint(kind: str, folder: Path) -> None:
+    """Paint every pair by every recipe, once, and lay the results out on sheets."""
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = rows(kind, folder)
+    for row in listed:
+        for name, options in RECIPES.items() if kind == "pairs" else [("neighbors", {})]:
+            path = folder / f"{row['name']}-{name}.png"
+            if not path.exists():
+                impasto.paint(row["content"], row["style"], **options).save(path)
+                print(path.name, flush=True)
+            row["results"][name] = str(path)
+    (folder / "list.json").write_text(json.dumps(listed))
+    jury("sheets", str(folder / "list.json"), str(folder), "--rows", "2", "--width", "440")
+
+
+def jury(*words: str) -> None:
+    """Call the jury's script."""
+    subprocess.run([sys.executable, str(ruler.shared() / "judge" / "jury.py"), *words], check=True)
+
+
+def main() -> None:
+    """Do what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("pairs", "references", "count"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("votes", nargs="*")
+    asked = parser.parse_args()
+    if asked.what == "count":
+        jury("count", str(asked.folder / "key.json"), *asked.votes)
+    else:
+        paint(asked.what, asked.folder)
+
+
+if __name__ == "__main__":
+    main()
