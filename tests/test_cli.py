@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import pickle
-import re
 import signal
 import struct
 import subprocess
@@ -22,7 +21,7 @@ import skimage.data
 import torch
 
 from impasto import images
-from impasto.cli import flags, main, progress
+from impasto.cli import app, flags, main, progress
 from impasto.engine import Step
 from impasto.options import PaintOptions, Run, TuneOptions
 from impasto.recipes import neighbors, presets, starts
@@ -110,12 +109,11 @@ def test_help_says_the_text_and_the_default_of_an_option(capsys: pytest.CaptureF
     assert "--layers" in words
 
 
-def test_no_flag_of_a_command_means_two_things(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("paint", "instant", "tune", "inetwork"):
-        _, out, _ = run(capsys, command, "--help")
-        declared = re.findall(r"^│ \*?\s*(--[a-z0-9_-]+)", out, re.MULTILINE)
-        assert len(declared) > 10
-        assert sorted(declared) == sorted(set(declared))
+@pytest.mark.parametrize("command", ["paint", "instant", "tune"])
+def test_no_flag_of_a_command_means_two_things(command: str) -> None:
+    names = [name for each in app[command].assemble_argument_collection() for name in each.names if name != "*"]
+    assert "--size" in names
+    assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.usefixtures("gallery")

@@ -13,7 +13,7 @@ from impasto.cli import main
 
 Capture = pytest.CaptureFixture[str]
 SMALL = ("--size", "48", "--steps", "2", "--threads", "1", "--precision", "fp32")
-STYLES = ("photo.jpg", "picture.jpg", "seurat-grande-jatte")
+STYLES = ("photo.jpg", "picture.jpg", "great-wave")
 
 
 @pytest.fixture(autouse=True)

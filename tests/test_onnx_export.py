@@ -121,12 +121,12 @@ def test_the_shipped_graph_is_that_of_the_shipped_network() -> None:
 
 def test_the_command_writes_a_graph_and_says_how_near_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "a.onnx"
-    assert main(["export", "onnx", str(target), "--style", "monet-etretat", "--size", "128"]) == 0
+    assert main(["export", "onnx", str(target), "--style", "starry-night", "--size", "128"]) == 0
     said = capsys.readouterr()
     assert "sides in multiples of 8" in said.out + said.err
     model = onnx.load(target)
     assert [each.name for each in model.graph.input] == ["photo"]
-    assert {each.key: each.value for each in model.metadata_props}["style"] == "monet-etretat"
+    assert {each.key: each.value for each in model.metadata_props}["style"] == "starry-night"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_the_command_writes_a_graph_and_says_how_near_it_is(tmp_path: Path, caps
     [
         (["a.safetensors"], "does not end in .onnx"),
         (["a.onnx", "--size", "31"], "size is 31; it must be"),
-        (["a.onnx", "--style", "monett"], "neither a picture file nor a named style"),
+        (["a.onnx", "--style", "starry"], "neither a picture file nor a named style"),
         (["missing/a.onnx"], "cannot be written"),
     ],
 )

@@ -57,7 +57,7 @@ def upload(studio: Studio) -> str:
 
 
 def body(upload: str, **others: Any) -> dict[str, Any]:
-    return {"kind": "paint", "content": upload, "styles": ["seurat-grande-jatte"], **others}
+    return {"kind": "paint", "content": upload, "styles": ["great-wave"], **others}
 
 
 def problem(response: Any, status: int) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def test_a_sentence_is_put_beside_what_it_speaks_of(sentence: str, said: str | N
         ({"styles": []}, "styles"),
         ({"styles": ["no-such-style"]}, "styles"),
         ({"styles": ["../seurat"]}, "styles"),
-        ({"styles": ["seurat-grande-jatte"] * 9}, "styles"),
+        ({"styles": ["great-wave"] * 9}, "styles"),
         ({"priority": 11}, "priority"),
         ({"priority": "high"}, "priority"),
         ({"run": {"threads": 4000}}, "threads"),
@@ -298,11 +298,11 @@ def test_every_shipped_style_has_a_preview_and_all_are_small(client: pieces.Loca
 
 def test_styles_are_searched_and_loved(client: pieces.Local) -> None:
     found = client.get(f"{API}/styles", params={"q": "MONET etretat"}).json()["items"]
-    assert [each["id"] for each in found] == ["monet-etretat"]
-    assert client.patch(f"{API}/styles/vallotton-red-room", json={"favourite": True}).json()["favourite"]
-    assert client.get(f"{API}/styles").json()["items"][0]["id"] == "vallotton-red-room"
+    assert [each["id"] for each in found] == ["starry-night"]
+    assert client.patch(f"{API}/styles/the-scream", json={"favourite": True}).json()["favourite"]
+    assert client.get(f"{API}/styles").json()["items"][0]["id"] == "the-scream"
     assert len(client.get(f"{API}/styles", params={"favourite": True}).json()["items"]) == 1
-    client.patch(f"{API}/styles/vallotton-red-room", json={"favourite": False})
+    client.patch(f"{API}/styles/the-scream", json={"favourite": False})
     assert client.get(f"{API}/styles", params={"favourite": True}).json()["items"] == []
 
 
@@ -317,8 +317,8 @@ def test_an_upload_becomes_a_style_and_is_taken_away_again(client: pieces.Local,
     assert client.post(f"{API}/jobs", json=body(upload, styles=[style["id"]])).status_code == 201
     assert problem(client.delete(f"{API}/uploads/{upload}"), 409)["code"] == "state"
     assert client.delete(f"{API}/styles/{style['id']}").status_code == 204
-    assert problem(client.delete(f"{API}/styles/monet-etretat"), 409)["code"] == "state"
-    assert problem(client.patch(f"{API}/styles/monet-etretat", json={"title": "x"}), 409)["code"] == "state"
+    assert problem(client.delete(f"{API}/styles/starry-night"), 409)["code"] == "state"
+    assert problem(client.patch(f"{API}/styles/starry-night", json={"title": "x"}), 409)["code"] == "state"
 
 
 # ---------------------------------------------------------------------------------------------------- gallery
@@ -341,7 +341,7 @@ def kept(client: pieces.Local, studio: Studio, upload: str) -> str:
 def test_a_result_brings_its_record_and_its_settings(client: pieces.Local, kept: str, upload: str) -> None:
     found = client.get(f"{API}/results/{kept}").json()
     assert found["record"] == {"content": {"name": "photo.jpg"}}
-    assert (found["upload"], found["styles"], found["title"]) == (upload, ["seurat-grande-jatte"], "photo.jpg")
+    assert (found["upload"], found["styles"], found["title"]) == (upload, ["great-wave"], "photo.jpg")
     assert client.post(f"{API}/jobs", json=found["request"]).status_code == 201  # use these settings again
     assert client.get(found["image"]).headers["content-type"] == "image/png"
     assert client.get(found["thumb"]).headers["content-type"] == "image/jpeg"
@@ -371,9 +371,9 @@ def test_a_painting_that_is_done_goes_on_as_a_new_job(client: pieces.Local, stud
 
 def test_a_result_is_refined_with_its_own_photo_and_styles(client: pieces.Local, kept: str, upload: str) -> None:
     job = client.post(f"{API}/jobs", json={"kind": "refine", "result": kept, "options": {"refine_seconds": 3}}).json()
-    assert (job["request"]["content"], job["request"]["styles"]) == (upload, ["seurat-grande-jatte"])
+    assert (job["request"]["content"], job["request"]["styles"]) == (upload, ["great-wave"])
     assert client.post(f"{API}/jobs", json=job["request"]).status_code == 201
-    refused = client.post(f"{API}/jobs", json={"kind": "refine", "result": kept, "styles": ["monet-etretat"]})
+    refused = client.post(f"{API}/jobs", json={"kind": "refine", "result": kept, "styles": ["starry-night"]})
     assert problem(refused, 422)["field"] == "result"
 
 

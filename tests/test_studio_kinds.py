@@ -29,7 +29,7 @@ from studio_pieces import running_program, uploaded_photo
 FIXTURES = (running_program, uploaded_photo)
 
 API = "/api/v1"
-STYLE, OTHER = "seurat-grande-jatte", "monet-etretat"
+STYLE, OTHER = "great-wave", "starry-night"
 SMALL = {"size": 64, "smallest_size": 64, "steps": 6}
 
 

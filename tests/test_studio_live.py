@@ -31,7 +31,7 @@ from impasto.styles import known_styles, load_style
 from impasto.tensors import Image
 
 API = "/api/v1"
-STYLE = "monet-etretat"
+STYLE = "starry-night"
 RUNTIME = runtime.runtime_folder()
 """Where it lies for the user who runs the tests; within a test it is elsewhere."""
 

@@ -95,7 +95,7 @@ def test_axe_finds_nothing_serious_on_the_webcam_page(browser: Callable[..., Bro
 def test_axe_finds_nothing_serious(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path, axe: str, dark: bool
 ) -> None:
-    studio.submit("instant", studio.upload(), ["monet-etretat"], size=64)
+    studio.submit("instant", studio.upload(), ["starry-night"], size=64)
     page = browser(dark=dark)
 
     def found() -> list[str]:
@@ -105,7 +105,7 @@ def test_axe_finds_nothing_serious(
     page.instant(picture)
     page.js("for (const each of document.querySelectorAll('details')) each.open = true")
     page.click("#mix")
-    page.click("[data-style='tuscan-virgin'] .style")
+    page.click("[data-style='the-scream'] .style")
     page.click("#mask-toggle")
     assert found() == []
     page.click("#mask-done")

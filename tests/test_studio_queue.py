@@ -31,7 +31,7 @@ from impasto.studio.jobs import Jobs, Order
 from impasto.studio.settings import Limits
 from impasto.studio.storage import Folder
 
-STYLE = "seurat-grande-jatte"
+STYLE = "great-wave"
 JPEG, PNG, ARRAY = b"\xff\xd8\xff rest", b"\x89PNG\r\n\x1a\n rest", b"\x93NUMPY rest"
 STOOD = {"done": 3, "scale": 0, "here": 3, "seconds": 1.5, "interruptions": 0, "finished": False, "trials": []}
 DONE = {"width": 64, "height": 48, "seconds": 2.5, "suffix": ".png", "record": {"content": {"name": "photo.jpg"}, "steps": 3}}

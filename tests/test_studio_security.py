@@ -17,7 +17,7 @@ from impasto.studio.settings import Limits, Settings
 API = "/api/v1"
 TOKEN = "a-token-of-the-tests-0123456789"
 WRITES = [("POST", "/jobs"), ("POST", "/uploads"), ("POST", "/styles"), ("DELETE", "/results/r_0123456789abcdef")]
-WRITES += [("PATCH", "/styles/monet-etretat"), ("POST", "/jobs/j_0123456789abcdef/cancel")]
+WRITES += [("PATCH", "/styles/starry-night"), ("POST", "/jobs/j_0123456789abcdef/cancel")]
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_browser_that_tells_of_another_site_is_refused_even_without_origin(cli
 
 def test_the_own_page_and_programs_may_write(client: pieces.Local) -> None:
     for headers in ({"origin": pieces.HOME, "sec-fetch-site": "same-origin"}, {}):
-        assert client.patch(f"{API}/styles/monet-etretat", json={"favourite": True}, headers=headers).status_code == 200
+        assert client.patch(f"{API}/styles/starry-night", json={"favourite": True}, headers=headers).status_code == 200
 
 
 def test_no_answer_allows_another_origin_to_read(client: pieces.Local) -> None:
@@ -202,7 +202,7 @@ def test_an_empty_upload_is_refused(client: pieces.Local) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", f"{API}/status", f"{API}/nothing", "/static/nothing.js", f"{API}/styles/monet-etretat/preview"]
+    "path", ["/", f"{API}/status", f"{API}/nothing", "/static/nothing.js", f"{API}/styles/starry-night/preview"]
 )
 def test_every_answer_carries_the_headers(client: pieces.Local, path: str) -> None:
     headers = client.get(path).headers

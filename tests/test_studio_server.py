@@ -26,7 +26,7 @@ from studio_pieces import running_program, uploaded_photo
 
 FIXTURES = (running_program, uploaded_photo)
 pytestmark = pytest.mark.slow
-STYLE = "seurat-grande-jatte"
+STYLE = "great-wave"
 
 
 def opened(response: httpx.Response) -> PIL.Image.Image:
@@ -89,7 +89,7 @@ def test_a_draft_stays_out_of_the_gallery_until_it_is_kept(running: pieces.Progr
 
 
 def test_several_results_go_into_one_file_and_on_one_sheet(running: pieces.Program, upload: str) -> None:
-    jobs = [running.submit("instant", upload, [style], size=64)["id"] for style in (STYLE, "monet-etretat")]
+    jobs = [running.submit("instant", upload, [style], size=64)["id"] for style in (STYLE, "starry-night")]
     ids = ",".join(running.wait_until(job, "done", "failed")["result"] for job in jobs)
     response = running.client.get("/results/zip", params={"ids": ids, "format": "jpeg"})
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
@@ -107,7 +107,7 @@ def test_two_styles_with_masks_are_painted_where_they_should(running: pieces.Pro
         stream = io.BytesIO()
         mask.save(stream, "PNG")
         masks.append(running.upload(stream.getvalue(), "mask.png"))
-    body = {"kind": "instant", "content": upload, "styles": [STYLE, "monet-etretat"], "masks": masks, "options": {"size": 64}}
+    body = {"kind": "instant", "content": upload, "styles": [STYLE, "starry-night"], "masks": masks, "options": {"size": 64}}
     job = running.wait_until(running.client.post("/jobs", json=body).json()["id"], "done", "failed")
     assert job["error"] is None
 
