@@ -18,8 +18,7 @@ from impasto.losses import PIXELS
 from impasto.options import STYLE_LAYERS, PaintOptions
 from impasto.recipes import objectives, presets
 from impasto.recipes.easel import Easel
-from impasto.recipes.presets import PRESETS, RECIPES, inetwork_weights, paint_options
-from impasto.recipes.statistics import check_recipe
+from impasto.recipes.presets import PRESETS, RECIPES, check_recipe, inetwork_weights, paint_options
 
 HEIGHT, WIDTH = 34, 50  # odd at the third block, so that halves are rounded down
 ALL_LAYERS = tuple(f"relu{name}" for name in CONVOLUTIONS)

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 import studio_pieces as pieces
 from impasto.errors import OptionError
 from impasto.options import InstantOptions, PaintOptions, Run, ranges_of
-from impasto.recipes.presets import PRESETS
-from impasto.recipes.statistics import PICTURE_STATISTICS
+from impasto.recipes.presets import PRESETS, QUALITIES, RECIPES
 from impasto.studio.app import create_app
 from impasto.studio.controls import KINDS, checked_options, controls_of, in_words
 from impasto.studio.settings import Limits, Settings
@@ -121,13 +120,25 @@ def test_recipes_describe_every_kind_of_job_and_every_preset(client: pieces.Loca
     assert [each["kind"] for each in found["recipes"]] == list(KINDS)
     assert set(found["presets"]) == set(PRESETS)
     assert found["presets"]["impasto"] == {}
-    (paint,) = (each["fields"] for each in found["recipes"] if each["kind"] == "paint")
-    needing = {field["name"]: set(field["needs_picture"]) for field in paint if field["needs_picture"]}
-    assert needing["statistics"] == set(PICTURE_STATISTICS)
-    assert needing["recipe"] == {"nnst", "strotss"}
-    assert needing["preset"] == {"inetwork", "inetwork-fixed"}  # which look at all sixteen layers
+    assert {each["recipe"] for name, each in found["presets"].items() if name != "impasto"} == {"gatys"}
     instant = next(each for each in found["recipes"] if each["kind"] == "instant")
     assert "refine" not in [field["name"] for field in instant["fields"]]
+
+
+def test_methods_have_their_own_defaults_and_do_not_read_every_option(client: pieces.Local, upload: str) -> None:
+    methods = client.get(f"{API}/recipes").json()["methods"]
+    assert set(methods) == set(RECIPES)
+    assert methods["neighbors"]["defaults"] == {}
+    assert methods["neighbors"]["qualities"] == QUALITIES
+    assert methods["gatys"]["defaults"]["optimizer"] == RECIPES["gatys"].optimizer
+    for name, method in methods.items():
+        assert "preset" not in method["ignored"]
+        usual = {each: getattr(RECIPES[name], each) for each in method["ignored"]}
+        assert checked_options("paint", {"recipe": name, **usual})
+    refused = client.post(f"{API}/jobs", json=body(upload, options={"recipe": "gatys", "strength": 0.5}))
+    found = problem(refused, 422)
+    assert found["field"] == "strength"
+    assert "strength means nothing to recipe gatys; omit it, or use recipe neighbors" in found["message"]
 
 
 @pytest.mark.parametrize(
@@ -297,7 +308,7 @@ def test_every_shipped_style_has_a_preview_and_all_are_small(client: pieces.Loca
 
 
 def test_styles_are_searched_and_loved(client: pieces.Local) -> None:
-    found = client.get(f"{API}/styles", params={"q": "MONET etretat"}).json()["items"]
+    found = client.get(f"{API}/styles", params={"q": "GOGH starry"}).json()["items"]
     assert [each["id"] for each in found] == ["starry-night"]
     assert client.patch(f"{API}/styles/the-scream", json={"favourite": True}).json()["favourite"]
     assert client.get(f"{API}/styles").json()["items"][0]["id"] == "the-scream"

@@ -136,6 +136,12 @@ def test_every_control_has_its_words(fields: list[dict[str, Any]], texts: dict[s
         assert f"help.{field['name']}" in texts["zh"], "say the option's help in Chinese in texts/zh.json"
 
 
+@pytest.mark.parametrize("name", ["recipe", "quality", "statistics", "canvas", "optimizer", "border", "color"])
+def test_every_choice_has_its_words(name: str, fields: list[dict[str, Any]], texts: dict[str, dict[str, str]]) -> None:
+    choices = {each for field in fields if field["name"] == name for each in field["choices"]}
+    assert {key for key in texts["en"] if key.startswith(f"choice.{name}.")} == {f"choice.{name}.{each}" for each in choices}
+
+
 def test_an_option_that_means_something_else_elsewhere_has_chinese_of_its_own(texts: dict[str, dict[str, str]]) -> None:
     said: dict[str, dict[str, list[str]]] = {}
     for recipe in recipes()["recipes"]:

@@ -13,7 +13,7 @@ import math
 from typing import Any, get_args
 
 from impasto.errors import OptionError, nearest_name
-from impasto.fields import check_choice
+from impasto.fields import check_choice, check_range, dashed
 from impasto.options import STYLE_LAYERS, PaintOptions, Recipe
 
 _RELU = tuple(f"relu{block}_{index + 1}" for block, count in enumerate((2, 2, 4, 4, 4), start=1) for index in range(count))
@@ -333,6 +333,25 @@ def paint_options(preset: str = "impasto", recipe: str = "", **changes: Any) -> 
     if "style_layers" in changes and "layer_weights" not in changes:
         changes["layer_weights"] = ()
     return chosen.changed(**changes)
+
+
+def check_recipe(options: PaintOptions) -> None:
+    """Raise unless all that differs from a recipe's own constants is something that the recipe reads.
+
+    Raises:
+        OptionError: an option that would do nothing.
+    """
+    for name in RECIPE_IGNORES[options.recipe]:
+        if getattr(options, name) != getattr(RECIPES[options.recipe], name):
+            reads = next(recipe for recipe, ignored in RECIPE_IGNORES.items() if name not in ignored)
+            raise OptionError(f"{dashed(name)} means nothing to --recipe {options.recipe}; omit it, or use --recipe {reads}")
+    if options.recipe in ("neighbors", "nnst"):  # where it is the photo's share in what is matched
+        check_range("content_weight", options.content_weight, 0, 1)
+    if options.recipe == "neighbors" and any(weight < 0 for weight in options.style_weights):
+        raise OptionError(
+            f"--style-weights {list(options.style_weights)} are not all 0 or more, which --recipe neighbors needs; "
+            "use --recipe gatys to push a style away"
+        )
 
 
 def needs_picture(options: PaintOptions) -> bool:

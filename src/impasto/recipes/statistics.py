@@ -17,14 +17,13 @@ from impasto.distribution_losses import HistogramLoss, RelaxedEmdLoss, SelfSimil
 from impasto.distributions import columns_at, leading, patches, picked, scattered, through, unit
 from impasto.encoders import Vgg
 from impasto.errors import OptionError
-from impasto.fields import check_range, dashed
 from impasto.images import Picture
 from impasto.losses import Heads, Loss, Objective, StyleLoss, mapped, measure
 from impasto.neighbour_losses import PatchLoss
 from impasto.normalization import gram_weight, squares
 from impasto.options import PaintOptions
 from impasto.recipes.masking import NO_MASKS, Masking
-from impasto.recipes.presets import RECIPE_IGNORES, RECIPES
+from impasto.recipes.presets import check_recipe
 from impasto.recipes.starts import Style
 from impasto.stats import Affine, blend
 from impasto.tensors import Features
@@ -119,25 +118,6 @@ def check_statistics(styles: Sequence[Style], options: PaintOptions, masking: Ma
     if options.optimizer == "lbfgs" and options.statistics in _DRAWN:
         raise OptionError(
             f"--statistics {options.statistics} draws anew at each step, which --optimizer lbfgs cannot follow; use adam"
-        )
-
-
-def check_recipe(options: PaintOptions) -> None:
-    """Raise unless all that differs from a recipe's own constants is something that the recipe reads.
-
-    Raises:
-        OptionError: an option that would do nothing.
-    """
-    for name in RECIPE_IGNORES[options.recipe]:
-        if getattr(options, name) != getattr(RECIPES[options.recipe], name):
-            reads = next(recipe for recipe, ignored in RECIPE_IGNORES.items() if name not in ignored)
-            raise OptionError(f"{dashed(name)} means nothing to --recipe {options.recipe}; omit it, or use --recipe {reads}")
-    if options.recipe in ("neighbors", "nnst"):  # where it is the photo's share in what is matched
-        check_range("content_weight", options.content_weight, 0, 1)
-    if options.recipe == "neighbors" and any(weight < 0 for weight in options.style_weights):
-        raise OptionError(
-            f"--style-weights {list(options.style_weights)} are not all 0 or more, which --recipe neighbors needs; "
-            "use --recipe gatys to push a style away"
         )
 
 

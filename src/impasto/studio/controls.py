@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from impasto.errors import OptionError, nearest_name
 from impasto.fields import field_texts
-from impasto.options import INITS, InstantOptions, PaintOptions, ReportOptions, Run, StyleStatistics, TuneOptions, ranges_of
-from impasto.recipes.presets import PRESETS, RECIPES, needs_picture, paint_options
+from impasto.options import INITS, InstantOptions, PaintOptions, ReportOptions, Run, TuneOptions, ranges_of
+from impasto.recipes.presets import PRESETS, QUALITIES, RECIPE_IGNORES, RECIPES, check_recipe, paint_options
 
 Lane = Literal["quick", "slow"]
 Options = InstantOptions | PaintOptions | ReportOptions | TuneOptions
@@ -27,6 +27,8 @@ _BASIC: tuple[str, ...] = (
     "strength",
     "stroke",
     "color",
+    "recipe",
+    "quality",
     "preset",
     "content_weight",
     "style_weight",
@@ -97,25 +99,28 @@ def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, A
                 "maximum": high,
                 "zero": options in (InstantOptions, TuneOptions) and field.name in _ZERO_MEANS_SOMETHING,
                 "choices": _choices(hints[field.name], field.name),
-                "needs_picture": _that_need_a_picture(field.name) if options is PaintOptions else [],
                 "help": texts[field.name],
-                "basic": field.name in _BASIC or (options is TuneOptions and field.name == "recipe"),
+                "basic": field.name in _BASIC,
             }
         )
     return found
 
 
 def recipes() -> dict[str, Any]:
-    """Describe every kind of job, what all have in common, and the presets."""
-    plain = dataclasses.asdict(PaintOptions())
-    differing = {
-        name: {key: value for key, value in dataclasses.asdict(preset).items() if key != "preset" and value != plain[key]}
-        for name, preset in PRESETS.items()
+    """Describe every kind of job, what all have in common, and the methods and presets of the painter."""
+    methods = {
+        name: {
+            "defaults": _differing(options, "recipe"),
+            "ignored": [each for each in RECIPE_IGNORES[name] if each != "preset"],  # it chooses the method
+            "qualities": QUALITIES if "quality" not in RECIPE_IGNORES[name] else {},
+        }
+        for name, options in RECIPES.items()
     }
     return {
         "recipes": [{"kind": name, "fields": controls_of(kind.options, kind.hidden)} for name, kind in KINDS.items()],
         "run": controls_of(Run),
-        "presets": differing,
+        "methods": methods,
+        "presets": {name: _differing(preset, "preset") for name, preset in PRESETS.items()},
     }
 
 
@@ -142,7 +147,7 @@ def checked_options(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         preset = given.get("preset", "impasto")
         if not isinstance(preset, str):
             raise OptionError(f"--preset is {preset!r}; it must be text")
-        paint_options(preset, **rest)
+        check_recipe(paint_options(preset, **rest))
     else:
         known.options(**given)
     return dict(given)
@@ -202,18 +207,10 @@ def _kind_of(hint: Any, name: str) -> str:
     return {int: "integer", float: "number", bool: "boolean", str: "text"}[hint]
 
 
-def _that_need_a_picture(name: str) -> list[str]:
-    """List the choices of an option of paint for which a named style, which is statistics, will not do."""
-    if name not in ("preset", "recipe", "statistics", "encoder"):
-        return []
-    choices: dict[str, tuple[str, ...]] = {
-        "preset": tuple(PRESETS),
-        "recipe": tuple(RECIPES),
-        "statistics": get_args(StyleStatistics),
-        "encoder": ENCODERS,
-    }
-    made = {each: RECIPES[each] if name == "recipe" else paint_options(**{name: each}) for each in choices[name]}
-    return [each for each, options in made.items() if needs_picture(options)]
+def _differing(options: PaintOptions, but: str) -> dict[str, Any]:
+    """Return what is otherwise than in the defaults, but for one option."""
+    plain = dataclasses.asdict(PaintOptions())
+    return {name: value for name, value in dataclasses.asdict(options).items() if name != but and value != plain[name]}
 
 
 def _choices(hint: Any, name: str) -> list[str] | None:

@@ -142,7 +142,6 @@ class Control(BaseModel):
     maximum: float | None
     zero: bool
     choices: list[str] | None
-    needs_picture: list[str]
     help: str
     basic: bool
 
@@ -154,11 +153,20 @@ class Recipe(BaseModel):
     fields: list[Control]
 
 
+class Method(BaseModel):
+    """A method of the painter: its own defaults, those of its qualities, and the options that it does not read."""
+
+    defaults: dict[str, Any]
+    ignored: list[str]
+    qualities: dict[str, dict[str, Any]]
+
+
 class Recipes(BaseModel):
-    """Every kind of job, what all have in common, and the presets of the painter."""
+    """Every kind of job, what all have in common, and the methods and presets of the painter."""
 
     recipes: list[Recipe]
     run: list[Control]
+    methods: dict[str, Method]
     presets: dict[str, dict[str, Any]]
 
 

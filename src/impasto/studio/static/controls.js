@@ -14,7 +14,7 @@ const LISTS = ['integers', 'numbers', 'texts'];
  */
 export class Controls {
   constructor({ kind, fields, values, changed, reveal = null }) {
-    Object.assign(this, { kind, fields, values: { ...values }, changed, defaults: {} });
+    Object.assign(this, { kind, fields, values: { ...values }, changed, defaults: {}, hidden: [] });
     this.shown = new Map();
     for (const field of fields) {
       const made = make(kind, field, (value, isFinal) => this.#changed(field, value, isFinal));
@@ -29,25 +29,14 @@ export class Controls {
     return this.fields.filter(isWanted).map((field) => this.shown.get(field.name).element);
   }
 
-  /** Take other values, or other defaults such as those of a preset. */
-  show({ values = this.values, defaults = this.defaults } = {}) {
-    this.values = { ...values };
-    this.defaults = defaults;
+  /** Take other values, other defaults such as those of a preset, or hide other controls. */
+  show({ values = this.values, defaults = this.defaults, hidden = this.hidden } = {}) {
+    Object.assign(this, { values: { ...values }, defaults, hidden });
     for (const field of this.fields) {
       const made = this.shown.get(field.name);
       made.show(this.values[field.name] ?? defaults[field.name] ?? field.default);
       made.words();
-    }
-  }
-
-  /** Offer only what the styles that are chosen will do for: some choices need pictures, where a named style is statistics. */
-  limit(arePictures) {
-    for (const field of this.fields) {
-      for (const value of field.needs_picture) {
-        const each = this.shown.get(field.name).control.querySelector(`[value="${value}"]`);
-        set(each, 'disabled', !arePictures);
-        set(each, 'title', arePictures ? null : t('control.needs_picture'));
-      }
+      made.element.hidden = hidden.includes(field.name);
     }
   }
 

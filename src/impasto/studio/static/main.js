@@ -28,7 +28,8 @@ async function begin() {
   for (const place of document.querySelectorAll('[data-icon]')) place.prepend(icon(place.dataset.icon));
   try {
     const [status, recipes, styles] = await asked;
-    Object.assign(facts, { status, recipes: recipes.recipes, run: recipes.run, presets: recipes.presets, styles: styles.items });
+    Object.assign(facts, { status, recipes: recipes.recipes, run: recipes.run, styles: styles.items });
+    Object.assign(facts, { methods: recipes.methods, presets: recipes.presets });
   } catch (error) {
     showErrorText($('#line'), error.code === 'token' ? 'error.token' : 'line.never');
     return;

@@ -2,11 +2,12 @@
 
 import { Controls } from './controls.js';
 import { $, set } from './dom.js';
-import { change, facts, fieldsOf, on, state, styleOf } from './state.js';
+import { change, chosenMethod, facts, fieldsOf, on, state } from './state.js';
 
 /** Weights stand beside their styles; a mask is drawn, and never named as a file of the studio's machine. */
 const ELSEWHERE = ['style_weights', 'color_mask'];
 const METHODS = ['paint', 'refine'];
+const BRING_DEFAULTS = ['preset', 'recipe', 'quality'];
 const panels = {};
 
 export function setUpSettings() {
@@ -26,9 +27,7 @@ export function setUpSettings() {
     each.addEventListener('click', () => each.dataset.reset.split(' ').forEach(reset));
   }
   on('options', ({ whole }) => whole && showAll());
-  on('styles', limit);
   showAll();
-  limit();
 }
 
 const isHere = (field) => !ELSEWHERE.includes(field.name);
@@ -43,7 +42,7 @@ function place(kind, fields, basic, more) {
     if (value === undefined) delete options[name];
     else options[name] = value;
     state.options = { ...state.options, [kind]: options };
-    if (kind === 'paint' && name === 'preset') usePreset();
+    if (kind === 'paint' && BRING_DEFAULTS.includes(name)) useDefaults();
     change('options', {}, { kind, isFinal });
     showResets();
   };
@@ -56,27 +55,23 @@ function place(kind, fields, basic, more) {
   $(more).append(...controls.elements((field) => !field.basic || kind === 'run'));
 }
 
-function limit() {
-  const arePictures = state.styles.every(({ id }) => styleOf(id)?.origin === 'upload');
-  panels.paint.controls.limit(arePictures);
-}
-
-/** A preset is another set of defaults. */
-function usePreset() {
-  const { preset } = state.options.paint;
-  panels.paint.controls.show({ values: state.options.paint, defaults: facts.presets[preset] ?? {} });
+/** A preset, or a method, is another set of defaults, and does not read every setting. */
+function useDefaults() {
+  const { defaults, ignored } = chosenMethod();
+  panels.paint.controls.show({ values: state.options.paint, defaults, hidden: ignored });
 }
 
 function reset(kind) {
   state.options = { ...state.options, [kind]: {} };
   panels[kind].controls.show({ values: {}, defaults: {} });
+  if (kind === 'paint') useDefaults();
   change('options', {}, { kind, isFinal: true });
   showResets();
 }
 
 function showAll() {
   for (const [kind, { controls }] of Object.entries(panels)) controls.show({ values: state.options[kind] });
-  usePreset();
+  useDefaults();
   $(`#method-${state.method}`).checked = true;
   showMethod();
   showResets();

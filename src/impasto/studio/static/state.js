@@ -16,7 +16,7 @@ export const state = {
 };
 
 /** Everything there is to know before anything is chosen; filled by main.js. */
-export const facts = { status: null, recipes: [], run: [], presets: {}, styles: [] };
+export const facts = { status: null, recipes: [], run: [], methods: {}, presets: {}, styles: [] };
 
 export function on(subject, listener) {
   if (!listeners.has(subject)) listeners.set(subject, new Set());
@@ -32,6 +32,15 @@ export function change(subject, changes = {}, detail = {}) {
 export const fieldsOf = (kind) => facts.recipes.find((each) => each.kind === kind)?.fields ?? [];
 export const styleOf = (id) => facts.styles.find((each) => each.id === id);
 
+/** Return the defaults that the chosen preset, or method and quality, have of their own, and the settings that do nothing there. */
+export function chosenMethod() {
+  const chosen = { ...Object.fromEntries(fieldsOf('paint').map((field) => [field.name, field.default])), ...state.options.paint };
+  const preset = facts.presets[chosen.preset] ?? {};
+  const { defaults, ignored, qualities } = facts.methods[preset.recipe ?? chosen.recipe];
+  if (preset.recipe) return { defaults: preset, ignored: [...ignored, 'recipe'] }; // a preset brings its method
+  return { defaults: { ...defaults, ...qualities[chosen.quality] }, ignored };
+}
+
 /** Return the weights of the styles for a request; empty where all weigh the same. */
 export function styleWeights() {
   const weights = state.styles.map((each) => each.weight);
@@ -41,6 +50,7 @@ export function styleWeights() {
 /** Return what a job of a kind is asked with. */
 export function request(kind) {
   const names = new Set(fieldsOf(kind).map((field) => field.name));
+  if (kind === 'paint') chosenMethod().ignored.forEach((name) => names.delete(name));
   const shared = kind === 'refine' ? state.options.instant : {};
   const chosen = { ...shared, ...state.options[kind] };
   const options = Object.fromEntries(Object.entries(chosen).filter(([name]) => names.has(name)));
