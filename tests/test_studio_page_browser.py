@@ -14,6 +14,7 @@ pytest.importorskip("selenium")
 from selenium.webdriver import ActionChains, Keys
 
 import studio_pieces as pieces
+from impasto.recipes.presets import PRESETS, RECIPES
 from studio_browser import IN_A_BROWSER, PAINTED, Browser, open_browser, running_studio, small_picture
 
 FIXTURES = (open_browser, running_studio, small_picture)
@@ -89,12 +90,12 @@ def test_another_style_or_strength_repaints_the_instant_picture_as_a_draft(
     page = browser()
     kept = len(studio.client.get("/results").json()["items"])
     first = page.instant(picture)
-    page.click("[data-style='monet-belle-ile'] .style")
+    page.click("[data-style='water-lilies'] .style")
     second = page.repainted(first)
-    page.find("[data-field='strength']").send_keys(Keys.ARROW_LEFT)
+    page.find("#instant-basic [data-field='strength']").send_keys(Keys.ARROW_LEFT)
     third = page.repainted(second)
     request = studio.client.get(f"/results/{third.split('/')[-2]}").json()["request"]
-    assert request["styles"] == ["monet-belle-ile"]
+    assert request["styles"] == ["water-lilies"]
     assert 0.9 < request["options"]["strength"] < 1
     assert len(studio.client.get("/results").json()["items"]) == kept
     assert page.complaints() == []
@@ -104,7 +105,7 @@ def test_several_styles_are_mixed_by_weight(browser: Callable[..., Browser], stu
     page = browser()
     first = page.instant(picture)
     page.click("#mix")
-    page.click("[data-style='renoir-seascape'] .style")
+    page.click("[data-style='renoir-chrysanthemums'] .style")
     second = page.repainted(first)
     page.find("#chosen input[type='range']").send_keys(Keys.HOME)
     third = page.repainted(second)
@@ -270,7 +271,7 @@ def test_everything_is_reached_by_keyboard_alone(
     assert int(page.js("return document.activeElement.ariaValueNow")) == int(value) + 12
     page.tab_to(lambda: page.focused() == "style")
     page.key(Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.END, Keys.ARROW_LEFT)
-    assert page.js("return document.activeElement.closest('li').dataset.style") == "tuscan-virgin"
+    assert page.js("return document.activeElement.closest('li').dataset.style") == "wheat-field"
     assert page.js("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.key(Keys.ENTER)
     page.repainted(first)
@@ -307,7 +308,7 @@ def test_the_gallery_shows_compares_zips_and_gives_back_what_was_deleted(
     first = page.instant(picture)
     page.click("#keep")
     page.until(lambda: page.is_seen(".notice"))
-    page.click("[data-style='monet-bordighera'] .style")
+    page.click("[data-style='great-wave'] .style")
     page.repainted(first)
     page.click("#keep")
     page.until(lambda: len(studio.client.get("/results").json()["items"]) == before + 2)
@@ -334,29 +335,24 @@ def test_the_gallery_shows_compares_zips_and_gives_back_what_was_deleted(
     page.until(lambda: page.is_seen("#result-again"))
     page.click("#result-again")
     page.until(lambda: page.js("return document.querySelector('[aria-pressed=true].style')?.parentElement.dataset.style"))
-    assert (
-        page.js("return document.querySelector('[aria-pressed=true].style').parentElement.dataset.style") == "monet-bordighera"
-    )
+    assert page.js("return document.querySelector('[aria-pressed=true].style').parentElement.dataset.style") == "great-wave"
     assert page.complaints() == []
 
 
 def test_a_reload_keeps_the_work(browser: Callable[..., Browser], picture: Path) -> None:
     page = browser()
     page.instant(picture)
-    page.click("[data-style='monet-apples'] .style")
+    page.click("[data-style='mosaic'] .style")
     page.open()
     page.until(lambda: page.is_seen("#easel") and "/results/" in page.js(PAINTED))
-    assert page.js("return document.querySelector('[aria-pressed=true].style').parentElement.dataset.style") == "monet-apples"
+    assert page.js("return document.querySelector('[aria-pressed=true].style').parentElement.dataset.style") == "mosaic"
 
 
 def test_a_picture_dropped_on_the_shelf_becomes_a_style_and_a_favourite(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
-    greyed = "return document.querySelector('#paint-settings [data-field=statistics] option[value=sliced]').disabled"
-    assert page.js(greyed)  # a named style is statistics
     page.give(picture, "#style-file")
-    page.until(lambda: not page.js(greyed))
     own = "[data-style^='s_']"
     page.until(lambda: page.is_seen(own))
     assert page.find(f"{own} .style").get_attribute("aria-pressed") == "true"
@@ -365,9 +361,9 @@ def test_a_picture_dropped_on_the_shelf_becomes_a_style_and_a_favourite(
     page.click("#only-favourites")
     assert page.js("return document.querySelectorAll('#styles li:not([hidden])').length") == 1
     page.click("#only-favourites")
-    page.find("#style-search").send_keys("seurat")
+    page.find("#style-search").send_keys("munch")
     assert page.js("return [...document.querySelectorAll('#styles li:not([hidden])')].map((each) => each.dataset.style)") == [
-        "seurat-grande-jatte"
+        "the-scream"
     ]
     (style,) = [each for each in studio.client.get("/styles").json()["items"] if each["origin"] == "upload"]
     assert style["favourite"]
@@ -402,12 +398,40 @@ def test_an_error_stands_beside_the_control_that_caused_it(browser: Callable[...
 def test_what_the_studio_refuses_is_said_beside_its_control(browser: Callable[..., Browser], picture: Path) -> None:
     page = browser()
     page.instant(picture)
-    page.paint(layer_weights="1")
-    page.until(lambda: page.js("return document.querySelector('[data-field=layer_weights]').ariaInvalid") == "true")
-    control = page.find("[data-field='layer_weights']")
+    page.paint(betas="0.9")
+    page.until(lambda: page.js("return document.querySelector('[data-field=betas]').ariaInvalid") == "true")
+    control = page.find("[data-field='betas']")
     assert control.is_displayed()
     said = " ".join(page.text(f"#{each}") for each in (control.get_attribute("aria-describedby") or "").split())
-    assert "5 style layers" in said
+    assert "give two numbers" in said
+
+
+def test_a_method_hides_what_it_does_not_read_and_shows_its_own_defaults(
+    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
+) -> None:
+    page = browser()
+    page.instant(picture)
+    page.js("for (const each of document.querySelectorAll('#paint-settings details')) each.open = true")
+    choose = "const e = document.querySelector(`#paint-settings [data-field=${arguments[0]}]`); "
+    choose += "e.value = arguments[1]; e.dispatchEvent(new Event('change'))"
+    steps = "return document.querySelector('#paint-settings [data-field=steps]').value"
+    seen = {name: f"#paint-settings [data-field='{name}']" for name in ("style_weight", "strength", "recipe")}
+    assert not page.is_seen(seen["style_weight"])
+    assert page.is_seen(seen["strength"])
+    assert page.js(steps) == str(RECIPES["neighbors"].steps)
+    page.js(choose, "recipe", "gatys")
+    assert page.is_seen(seen["style_weight"])
+    assert not page.is_seen(seen["strength"])
+    assert page.js(steps) == str(RECIPES["gatys"].steps)
+    page.js(choose, "preset", "gatys2015")
+    assert not page.is_seen(seen["recipe"])  # a preset brings its method
+    assert page.js(steps) == str(PRESETS["gatys2015"].steps)
+    page.paint(size="64", steps="2")
+    page.state("done")
+    (newest, *_) = studio.client.get("/results").json()["items"]
+    request = studio.client.get(f"/results/{newest['id']}").json()["request"]
+    assert request["options"] == {"preset": "gatys2015", "size": 64, "steps": 2}
+    assert page.complaints() == []
 
 
 def test_an_option_of_two_panels_is_complained_about_in_the_right_one(
@@ -444,7 +468,7 @@ def test_what_waits_is_told_anew_while_another_is_painted(
     page.instant(picture)
     upload = studio.upload()
     endless = {"size": 64, "smallest_size": 64, "steps": 1_000_000}
-    jobs = [studio.submit("paint", upload, ["monet-etretat"], **endless)["id"] for _ in range(3)]
+    jobs = [studio.submit("paint", upload, ["starry-night"], **endless)["id"] for _ in range(3)]
     studio.wait_until(jobs[0], "running")
     page.click("#queue-open")
     last = f"[data-job='{jobs[2]}'] .job-line"

@@ -6,7 +6,7 @@ import { blended, colorMoments, palette, partOfTheWay } from './live-palette.js'
 import { LANGUAGES, chooseLanguage, languageNow, loadLanguage, onLanguage, preferredLanguage, t, useCatalogue } from './texts.js';
 
 const KEPT = 'impasto.live';
-const FIRST_STYLE = 'gauguin-arlesiennes';
+const FIRST_STYLE = 'starry-night';
 /** One painter for each processor, a frame each: twice as many frames as two threads on one, which wait for each other. */
 const MOST_PAINTERS = 4;
 /** How much of each frame's colours enters the palette: a change of scene is taken up within a second, and nothing flickers. */
