@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from impasto.cli import app
+from impasto.cli.flags import given
 from impasto.options import INITS
 from impasto.recipes.inetwork_flags import InetworkOptions
-from impasto.recipes.presets import PRESETS
+from impasto.recipes.presets import PRESETS, check_recipe, paint_options
 from impasto.weights import catalogue
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from.md"
@@ -95,3 +97,17 @@ def test_a_flag_that_does_not_exist_would_be_noticed() -> None:
     ]
     assert "--sise" not in flags_of("paint")
     assert {"--size", "--output", "-o"} <= flags_of("paint")
+
+
+COMMANDS = [
+    pytest.param(line.split("#")[0].strip(), id=f"{page.name}: {line[:60]}")
+    for page in (PAGE.parent.parent / "README.md", *sorted(PAGE.parent.glob("*.md")))
+    for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for line in re.findall(r"^(?:\.venv/bin/)?(impasto paint [^\n]*[^\n\\])$", block, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_the_pages_print_has_options_that_its_recipe_reads(command: str) -> None:
+    _, bound, *_ = app.parse_args(shlex.split(command)[1:], print_error=False, exit_on_error=False)
+    check_recipe(paint_options(**given(bound.arguments.get("options"))))
