@@ -201,7 +201,7 @@ def test_an_instant_picture_is_refined(running: pieces.Program, upload: str) -> 
 
 
 def test_a_job_that_cannot_be_painted_fails_with_its_sentence(running: pieces.Program, upload: str) -> None:
-    job = running.wait_until(running.submit("paint", upload, [STYLE], style_layers=["relu9_9"])["id"], "failed")
+    job = running.wait_until(running.submit("paint", upload, [STYLE], recipe="gatys", style_layers=["relu9_9"])["id"], "failed")
     assert "relu9_9" in job["error"]["message"]
     assert job["error"]["field"] == "style_layers" or job["error"]["code"] == "option"
 
