@@ -35,7 +35,7 @@ from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _MOST_PALETTE = 1024
 _PALETTE_WEIGHT = 0.2
-_FREEDOM = 0.7
+_FREEDOM = 0.5
 """How much less of the photo counts where it is flat."""
 _BLENDED_BELOW = 0.2
 """Below this strength the photo itself shows through, so that strength 0 is the photo."""
