@@ -25,11 +25,12 @@ import impasto
 import ruler
 from impasto import images
 from impasto.engine import Descent, optimize
-from impasto.options import PaintOptions, Run
+from impasto.options import Run
 from impasto.pastiche import Pastiche
 from impasto.recipes import gatys, objectives
 from impasto.recipes.easel import Easel
 from impasto.recipes.masking import MaskSources, read_masking
+from impasto.recipes.presets import paint_options
 
 _SPACES = ("oklab", "lab", "yiq")
 _DIAGONAL = 8
@@ -61,7 +62,7 @@ def masks(size: int, rounds: int) -> None:
     """Print the ratio of two masked styles to one unmasked, for masks of three kinds."""
     photo = images.read(ruler.content("bird"))
     one, two = (images.read(ruler.style(name)) for name in ("gauguin", "monet"))
-    options = PaintOptions(size=size)
+    options = paint_options(recipe="gatys", size=size)
     sources = {
         "two fades": ("gradient:left-right", "gradient:right-left"),
         "subject and background": ("auto:subject", "auto:background"),
@@ -121,7 +122,7 @@ def recipes(size: int, rounds: int) -> None:
     network = judge.load_vgg19()
     impasto.paint(ruler.content("bird"), ruler.style("gauguin"), size=64, steps=1)
     named = {}
-    for recipe in ("paint", "nnst", "strotss"):
+    for recipe in ("neighbors", "gatys", "nnst", "strotss"):
         rows, seconds = [], []
         for content, style in ruler.pairs("diagonal")[:rounds]:
             pictures = (ruler.content(content), ruler.style(style))

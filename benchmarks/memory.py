@@ -13,13 +13,14 @@ _CHILD = """
 import resource, sys
 import impasto
 from impasto.recipes import checks, gatys
+from impasto.recipes.painting import paint_on
 from impasto.recipes.presets import paint_options
 content, style, size, encoder = sys.argv[1:]
 photo, picture = impasto.read(content), impasto.read(style)
-options = paint_options(size=int(size), encoder=encoder, steps=2)
+options = paint_options(size=int(size), encoder=encoder, steps=2, step_growth=1.0)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 easel = gatys.set_up(photo, [picture], options, impasto.Run())
-for step in gatys.paint_on(easel):
+for step in paint_on(easel):
     pass
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 predicted = checks.predicted_memory(easel.encoder, step.image.shape[-2:], options, easel.arithmetic) / 2**30
