@@ -570,7 +570,8 @@ def predicted(vgg: Vgg, edge_px: int, options: PaintOptions, precision: str = "f
 
 
 def test_predicted_memory_grows_with_pixels_depth_and_precision(narrow: Callable[..., Vgg]) -> None:
-    vgg, options = narrow(), PaintOptions(content_layers=("relu2_1",), style_layers=("relu1_1",))
+    vgg = narrow()
+    options = paint_options(recipe="gatys", content_layers=("relu2_1",), style_layers=("relu1_1",))
     fixed, small, large = (predicted(vgg, edge, options) for edge in (0, 512, 1024))
     assert large - fixed == pytest.approx(4 * (small - fixed), rel=1e-3)
     assert predicted(vgg, 512, options.changed(content_layers=("relu5_1",))) > small

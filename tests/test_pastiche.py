@@ -32,7 +32,7 @@ def step(**changes: float) -> Step:
 def test_a_new_record_tells_versions_hashes_and_every_option(photo: Tensor, style: images.Picture) -> None:
     content = images.read(photo)
     record = new_record(content, [style], PaintOptions(steps=9), Run(seed=4), "abc")
-    assert (record["impasto"], record["torch"], record["recipe"]) == (__version__, torch.__version__, "gatys")
+    assert (record["impasto"], record["torch"], record["recipe"]) == (__version__, torch.__version__, "neighbors")
     assert record["content"] == {"name": "tensor", "sha256": content.sha256}
     assert record["styles"] == [{"name": "tensor", "kind": "picture", "sha256": style.sha256}]
     assert record["encoder"] == {"name": "vgg19-slim", "sha256": "abc"}
