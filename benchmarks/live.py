@@ -29,7 +29,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from impasto.studio.runtime import runtime_is_here
 
-STYLE = "seurat-grande-jatte"
+STYLE = "great-wave"
 FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream=fps=60", "--window-size=1280,900",

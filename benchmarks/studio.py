@@ -31,7 +31,7 @@ import numpy as np
 import PIL.Image
 import skimage.data
 
-_STYLE = "seurat-grande-jatte"
+_STYLE = "great-wave"
 _FULL = 429
 """What the studio answers when its queue is full."""
 _WIDE = (4000, 3000)
