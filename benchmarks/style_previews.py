@@ -15,7 +15,7 @@ from impasto.styles import shipped_styles
 
 _FOLDER = Path(impasto.__file__).parent / "data" / "style-previews"
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
-_PAINTED_PX, _SHOWN_PX, _QUALITY = 320, 192, 75
+_PAINTED_PX, _SHOWN_PX, _QUALITY = 320, 192, 40
 
 
 def main() -> None:

@@ -147,6 +147,8 @@ def options_of(record: dict[str, Any]) -> tuple[PaintOptions, Run]:
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in record["options"].items()
         }
+        if fields.get("recipe") == "paint":  # as the Gatys objective was called before there were other recipes
+            fields["recipe"] = "gatys"
         return PaintOptions(**fields), Run(**record["run"])
     except (KeyError, TypeError, AttributeError) as error:
         version = record.get("impasto", "an unknown version")
