@@ -3,7 +3,7 @@
 Source: Gatys, Ecker and Bethge 2016, Image Style Transfer Using Convolutional Neural Networks; coarse to fine as in
 crowsonkb/style-transfer-pytorch. Departures from the paper, in the defaults: statistics are compared relative to the style's
 own, means and deviations beside Gram matrices; colour has half the resolution of light; shallow layers see the border
-replicated, deep ones zeros; the photo's structure, seen small, is held on to.
+replicated, deep ones zeros; colors are forced into the style's palette at the end. What all recipes set up is here too.
 """
 
 import math
