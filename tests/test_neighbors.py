@@ -59,6 +59,19 @@ def test_a_picture_matched_with_itself_finds_itself(random: torch.Generator) -> 
     assert torch.equal(match(queries, [queries]).position, torch.arange(64).reshape(8, 8))
 
 
+def test_a_large_style_is_searched_nearly_as_well_as_exactly(random: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = torch.nn.functional.avg_pool2d(feature_map(60, 50, random), 5, 1, 2)
+    queries = torch.nn.functional.avg_pool2d(feature_map(40, 40, random), 5, 1, 2)
+    likeness = unit(centred(rows_of(queries))) @ unit(centred(rows_of(keys))).T
+    best = likeness.max(1).values
+    monkeypatch.setattr("impasto.neighbors._MOST_KEYS", 400)
+    found = match(queries, [keys]).position.flatten()
+    assert 0 <= int(found.min()) <= int(found.max()) < 3000
+    gap = best - likeness.gather(1, found[:, None])[:, 0]
+    assert float(gap.mean()) < 0.05
+    assert float((gap > 0.001).float().mean()) > 0.02  # it is the sparse search that was measured
+
+
 def test_coherence_lays_neighbors_beside_each_other(random: torch.Generator) -> None:
     keys = torch.nn.functional.avg_pool2d(feature_map(24, 24, random), 3, 1, 1)
     queries = keys + 0.2 * feature_map(24, 24, random)
@@ -133,3 +146,13 @@ def test_the_palette_loss_looks_in_the_style_of_each_part_alone(random: torch.Ge
     own, other = (float(PaletteLoss(target, {}, random, torch.full((2, 2), style))({"relu1_1": features})) for style in (0, 1))
     assert own == pytest.approx(0, abs=1e-5)
     assert other > 0.05
+
+
+def test_the_neighbor_loss_has_the_gradient_that_autograd_finds(random: torch.Generator) -> None:
+    heads = {"relu3_1": Affine(torch.eye(6), torch.zeros(6))}
+    target = feature_map(5, 4, random)
+    target = target / target.norm(dim=1, keepdim=True)
+    found = feature_map(5, 4, random).requires_grad_()
+    (ours,) = torch.autograd.grad(NeighborLoss(target, heads)({"relu3_1": found}), found)
+    (plain,) = torch.autograd.grad(1 - torch.nn.functional.cosine_similarity(found, target).mean(), found)
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-6)

@@ -4,6 +4,7 @@ A *position* is a cell of a grid of hypercolumns. The positions of several style
 that a match is one integer.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ _DIRECTIONS = 128
 """Hypercolumns are compared along this many principal directions of the style's."""
 _SAMPLE = 4096
 _MOST_KEYS = 2**14
+"""A style of more positions is searched on a sparse grid first, and then around what was found there."""
+_AROUND = tuple((down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across)
 _CHUNK = 2**24
 _ROWS = 2**13
 _SHIFTS = ((0, 1), (1, 0), (0, -1), (-1, 0))
@@ -81,6 +84,8 @@ def match(
 ) -> Matches:
     """Find for every position of a picture the position of the styles that is most like it.
 
+    A style of up to 16,384 positions is searched exactly; a larger one on a sparse grid first, and then around what was found.
+
     Args:
         queries: hypercolumns of the picture, (1, channels, height, width).
         styles: hypercolumns of each style picture.
@@ -95,32 +100,33 @@ def match(
         Kolkin et al. 2022 for matching hypercolumns by cosine, each set centered; Ashikhmin 2001 for coherence. That styles
         take given shares of a picture is our own.
     """
-    size = (queries.shape[-2], queries.shape[-1])
-    space = _Space.of(queries, styles, allowed)
-    found = [space.nearest(index) for index in range(len(styles))]
-    style = _assigned(torch.stack([likeness for _, likeness in found]).reshape(-1, *size), shares)
-    position = torch.stack([index for index, _ in found]).reshape(-1, *size).gather(0, style[None])[0]
-    for _ in range(passes if coherence else 0):
-        position = space.coherent(position, style, coherence)
-    return Matches(position, style)
+    return Keys.of(styles, allowed).match(queries, shares=shares, coherence=coherence, passes=passes)
 
 
 @dataclass(frozen=True)
-class _Space:
-    """Queries and keys along the same directions, of length 1, and where each key stands in its style picture."""
+class Keys:
+    """The positions of style pictures, ready to be matched with any number of pictures: see :func:`match`.
 
-    queries: Tensor
+    Attributes:
+        basis: (channels, directions), the principal directions of the styles' hypercolumns.
+        keys: (positions, directions), along those, centered, of length 1.
+        sizes: (height, width) of each style picture, in positions.
+        allowed: (positions,), which of them may be used.
+    """
+
+    basis: Tensor
     keys: Tensor
     sizes: tuple[tuple[int, int], ...]
     allowed: Tensor
 
     @staticmethod
-    def of(queries: FeatureMap, styles: Sequence[FeatureMap], allowed: Sequence[Tensor | None]) -> "_Space":
+    def of(styles: Sequence[FeatureMap], allowed: Sequence[Tensor | None] = (), directions: int = _DIRECTIONS) -> "Keys":
+        """Prepare the hypercolumns of style pictures."""
         count = sum(each.shape[-2] * each.shape[-1] for each in styles)
         mean = sum(precise(each).sum((0, 2, 3)) for each in styles) / count
         assert isinstance(mean, Tensor)
         sample = torch.cat([_rows(each)[:: max(1, count // _SAMPLE)] for each in styles])
-        basis = leading(precise(sample) - mean, _DIRECTIONS, torch.Generator().manual_seed(0))
+        basis = leading(precise(sample) - mean, directions, torch.Generator().manual_seed(0))
         keys = torch.cat([_along(basis, _rows(each), mean) for each in styles])
         sizes = tuple((each.shape[-2], each.shape[-1]) for each in styles)
         masks = allowed or (None,) * len(styles)
@@ -128,8 +134,34 @@ class _Space:
             torch.ones(size, dtype=torch.bool) if mask is None or not bool(mask.any()) else mask
             for size, mask in zip(sizes, masks, strict=True)
         ]
-        there = torch.cat([each.flatten() for each in everywhere]).to(keys.device)
-        return _Space(_along(basis, _rows(queries), precise(queries).mean((0, 2, 3))), keys, sizes, there)
+        return Keys(basis, keys, sizes, torch.cat([each.flatten() for each in everywhere]).to(keys.device))
+
+    def match(
+        self,
+        queries: FeatureMap,
+        *,
+        mean: Tensor | None = None,
+        shares: Tensor | None = None,
+        coherence: float = 0.0,
+        passes: int = 3,
+    ) -> Matches:
+        """Match a picture with the styles: see :func:`match`.
+
+        Args:
+            queries: hypercolumns of the picture, (1, channels, height, width).
+            mean: (channels,), what they are centered by; None: their own mean.
+            shares: of each style.
+            coherence: of neighboring matches.
+            passes: how often matches are compared with those of their neighbors.
+        """
+        size = (queries.shape[-2], queries.shape[-1])
+        space = _Space(self, _along(self.basis, _rows(queries), precise(queries).mean((0, 2, 3)) if mean is None else mean))
+        found = [space.nearest(index) for index in range(len(self.sizes))]
+        style = _assigned(torch.stack([likeness for _, likeness in found]).reshape(-1, *size), shares)
+        position = torch.stack([index for index, _ in found]).reshape(-1, *size).gather(0, style[None])[0]
+        for _ in range(passes if coherence else 0):
+            position = space.coherent(position, style, coherence)
+        return Matches(position, style)
 
     @property
     def starts(self) -> list[int]:
@@ -139,16 +171,47 @@ class _Space:
             starts.append(starts[-1] + height * width)
         return starts
 
+
+class _Space:
+    """Queries and keys along the same directions, of length 1."""
+
+    def __init__(self, keys: Keys, queries: Tensor) -> None:
+        self.keys, self.sizes, self.allowed, self.starts = keys.keys, keys.sizes, keys.allowed, keys.starts
+        self.queries = queries
+
     def nearest(self, style: int) -> tuple[Tensor, Tensor]:
         """Return the nearest position of one style picture for each query, and the cosine."""
-        starts = self.starts
-        places = torch.arange(starts[style], starts[style + 1], device=self.keys.device)
-        places = places[self.allowed[starts[style] : starts[style + 1]]]
-        places = places[:: -(-len(places) // _MOST_KEYS)]
+        places, stride = self._sparse(style)
         keys = self.keys[places].T.contiguous()
         parts = self.queries.split(max(1, _CHUNK // len(places)))
         likeness, index = (torch.cat(each) for each in zip(*((part @ keys).max(1) for part in parts), strict=True))
-        return places[index], likeness
+        return self._refined(style, places[index], likeness, stride // 2)
+
+    def _sparse(self, style: int) -> tuple[Tensor, int]:
+        """Return every n-th allowed position of a style picture in either direction, few enough to compare all, and n."""
+        start, stop = self.starts[style : style + 2]
+        places, allowed = torch.arange(start, stop, device=self.keys.device), self.allowed[start:stop]
+        count = int(allowed.sum())
+        stride = math.ceil(math.sqrt(count / _MOST_KEYS))
+        width = self.sizes[style][1]
+        row, column = (places - start) // width, (places - start) % width
+        sparse = places[allowed & (row % stride == stride // 2) & (column % stride == stride // 2)]
+        return (sparse, stride) if 0 < len(sparse) <= 2 * _MOST_KEYS else (places[allowed][:: -(-count // _MOST_KEYS)], stride)
+
+    def _refined(self, style: int, position: Tensor, likeness: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+        """Look around each match for a better one, as far as ``reach`` and then ever closer."""
+        start, (height, width) = self.starts[style], self.sizes[style]
+        while reach:
+            row, column = (position - start) // width, (position - start) % width
+            for down, across in _AROUND:
+                beside = (column + reach * across).clamp(0, width - 1)
+                there = start + (row + reach * down).clamp(0, height - 1) * width + beside
+                parts = zip(self.queries.split(_ROWS), there.split(_ROWS), strict=True)
+                cosine = torch.cat([(query * self.keys[place]).sum(1) for query, place in parts])
+                better = (cosine > likeness) & self.allowed[there]
+                position, likeness = torch.where(better, there, position), torch.where(better, cosine, likeness)
+            reach //= 2
+        return position, likeness
 
     def coherent(self, position: Tensor, style: Tensor, coherence: float) -> Tensor:
         """Let each position choose anew between its own match and those beside the matches of its neighbors."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -129,8 +129,33 @@ class NeighborLoss(Loss):
     def __call__(self, features: Features) -> Tensor:
         """Compare the hypercolumns."""
         found = pooled_columns(features, self.heads, (self.target.shape[-2], self.target.shape[-1]))
-        product = (found * self.target).sum(1, dtype=torch.float32)
-        return 1 - (product / found.square().sum(1, dtype=torch.float32).clamp_min(1e-12).sqrt()).mean()
+        cosine = _Cosine.apply(found, self.target)  # type: ignore[no-untyped-call]
+        assert isinstance(cosine, Tensor)
+        return 1 - cosine.mean()
+
+
+class _Cosine(torch.autograd.Function):
+    """The cosine at each position between feature maps (1, channels, height, width) and others of length 1.
+
+    Autograd's own gradient takes seven times as long, as it multiplies maps that lie differently in memory. The gradient of
+    ``c = q·k / |q|`` is ``k / |q| - c q / |q|²``.
+    """
+
+    @staticmethod
+    def forward(context: Any, found: FeatureMap, target: FeatureMap) -> Tensor:
+        query, key = found.permute(0, 2, 3, 1), target.permute(0, 2, 3, 1)
+        product = (query * key).sum(-1, keepdim=True, dtype=torch.float32)
+        inverse = query.square().sum(-1, keepdim=True, dtype=torch.float32).clamp_min(1e-12).rsqrt()
+        context.save_for_backward(query, key, product * inverse, inverse)
+        return product * inverse
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        query, key, cosine, inverse = context.saved_tensors
+        (gradient,) = gradients
+        along = (gradient * inverse).to(query.dtype)
+        back = (-gradient * cosine * inverse.square()).to(query.dtype)
+        return (key * along).addcmul_(query, back).permute(0, 3, 1, 2), None
 
 
 @dataclass(frozen=True)
