@@ -1,10 +1,12 @@
-"""Measure the instant network: quality on the devset beside the peers, speed, and what refinement gains.
+"""Measure instant painting: figures on the devset beside the peers, speed, memory of a large picture, tiles.
 
-python benchmarks/instant.py [--pairs diagonal|half|all] [--only quality|hq|speed|strength|refine|sheet] [--out FOLDER]
+python benchmarks/instant.py [--pairs diagonal|half|all] [--only quality|speed|large|strength|sheet] [--out FOLDER]
 """
 
 import argparse
+import itertools
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -17,7 +19,8 @@ import torch
 
 import impasto
 import ruler
-from impasto.images import contact_sheet, write
+from impasto.images import contact_sheet, resize, write
+from impasto.recipes import instant_painter
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.painting import read_content
 
@@ -28,21 +31,21 @@ _PEERS = {
 }
 
 
-def quality(pairs: str, out: Path, *, hq: bool = False) -> None:
+def quality(pairs: str, out: Path) -> None:
     """Paint the devset at strength 1, measure it, and print medians beside the peers' on the same pairs."""
     judge = ruler.judge()
     network = judge.load_vgg19()
     rows, seconds = [], []
     for content, style in ruler.pairs(pairs):
-        path = out / f"{content}__{style}{'__hq' * hq}.png"
+        path = out / f"{content}__{style}.png"
         began = time.perf_counter()
-        impasto.instant(ruler.content(content), ruler.style(style), engine="torch", hq=hq).save(path)
+        impasto.instant(ruler.content(content), ruler.style(style), engine="torch").save(path)
         seconds.append(time.perf_counter() - began)
         rows.append(judge.judge(network, ruler.content(content), ruler.style(style), path))
         print(content, style, " ".join(f"{figure} {rows[-1][figure]}" for figure in ruler.FIGURES), flush=True)
-    (out / f"rows{'_hq' * hq}.json").write_text(json.dumps(rows, indent=1))
+    (out / "rows.json").write_text(json.dumps(rows, indent=1))
     chosen = {(row["content_file"], row["style_file"]) for row in rows}
-    named = {"impasto instant" + " --hq" * hq: ruler.medians(rows)}
+    named = {"impasto instant": ruler.medians(rows)}
     for peer in _PEERS:
         named[peer] = ruler.medians(
             row for row in ruler.peers()["rows"] if row["peer"] == peer and (row["content_file"], row["style_file"]) in chosen
@@ -61,18 +64,18 @@ def milliseconds(call: Callable[[], object], repeat: int = 9) -> float:
 
 
 def speed() -> None:
-    """Time a photo with the style measured already, with each engine, and one photo from command to file."""
+    """Time a photo with the style encoded already, with each engine, and one photo from command to file."""
     rows = ruler.peers()["speed"]["rows"]
     for height, width in _SIZES:
-        photo = torch.rand(1, 3, height, width)
-        for engine in ("torch", "openvino"):
+        photo = resize(read_content(ruler.content("summit")).image, (height, width))
+        for engine, fast in itertools.product(("torch", "openvino"), (False, True)):
             painter = InstantPainter(engine=engine)
-            manner = painter.manner(read_content(ruler.style("gauguin")), edge_px=512)
-            ours = milliseconds(lambda: painter.paint(photo, manner))  # noqa: B023  (called at once)
-            print(f"{height}x{width} px, {engine}: {ours:.0f} ms", end="")
+            style = painter.encode(read_content(ruler.style("gauguin")))
+            ours = milliseconds(lambda: painter.paint(photo, style, fast=fast))  # noqa: B023  (called at once)
+            print(f"{height}x{width} px, {engine}{', fast' * fast}: {ours:.0f} ms", end="")
             for peer, name in _PEERS.items():
                 theirs = next(row["ms"] for row in rows if row["peer"] == name and row["size"] == f"{height}x{width}")
-                print(f"; {peer} {theirs} ms, ratio {theirs / ours:.1f}", end="")
+                print(f"; {peer} {theirs} ms, ratio {theirs / ours:.2f}", end="")
             print(flush=True)
     with tempfile.TemporaryDirectory() as folder:
         target = str(Path(folder) / "out.png")
@@ -80,6 +83,40 @@ def speed() -> None:
         command = [sys.executable, "-m", "impasto", *words]
         cold = milliseconds(lambda: subprocess.run(command, check=True, capture_output=True), 3) / 1000
         print(f"one photo, command to file: {cold:.1f} s")
+
+
+def large(out: Path) -> None:
+    """Paint 12,000 x 8,000 pixels and print time and peak memory; then tiles against the whole, in float32."""
+    photo = out / "large.jpg"
+    write(photo, resize(read_content(ruler.content("summit")).image, (8000, 12000)))
+    words = [
+        "-m",
+        "impasto",
+        "instant",
+        str(photo),
+        str(ruler.style("gauguin")),
+        "-o",
+        str(out / "large_painted.jpg"),
+        "--size",
+        "0",
+    ]
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *words], check=True)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    print(f"12000x8000 px: {time.perf_counter() - began:.0f} s, peak {peak:.2f} GiB")
+    painter = InstantPainter(impasto.Run(precision="fp32"), "torch")
+    style = painter.encode(read_content(ruler.style("gauguin")))
+    image = resize(read_content(ruler.content("summit")).image, (1600, 1200))
+    found = {}
+    instant_painter.LARGEST_WHOLE_PX = 500_000
+    for tile in (4096, 512):
+        instant_painter.TILE_PX = tile
+        found[tile] = image.clone()
+        for _ in painter.paint_over(found[tile], style):
+            pass
+    difference = (found[4096] - found[512]).abs()
+    share = float((difference <= 1 / 255).float().mean())
+    print(f"tiles of 512 px against the whole: at most {float(difference.max()):.4f}, {share:.3%} within 1/255")
 
 
 def strength(out: Path) -> None:
@@ -98,26 +135,8 @@ def strength(out: Path) -> None:
             print(content, style, f"strength {value}: style_closed {row['style_closed']}, content {row['content']}, {noise}")
 
 
-def refine(out: Path) -> None:
-    """Compare instant with ten seconds of refinement against twenty seconds of painting from scratch."""
-    judge = ruler.judge()
-    network = judge.load_vgg19()
-    rows: dict[str, list[dict[str, object]]] = {"instant + 10 s": [], "paint, 20 s": []}
-    for content, style in ruler.pairs("diagonal"):
-        pictures = (ruler.content(content), ruler.style(style))
-        made = {
-            "instant + 10 s": impasto.instant(*pictures, refine_seconds=10.0),
-            "paint, 20 s": impasto.paint(*pictures, seconds=20.0),
-        }
-        for name, pastiche in made.items():
-            path = out / f"{content}__{style}.png"
-            pastiche.save(path)
-            rows[name].append(judge.judge(network, *pictures, path))
-    print(f"\nmedians of 8 pairs\n\n{ruler.table({name: ruler.medians(each) for name, each in rows.items()})}")
-
-
 def sheet(pairs: str, out: Path) -> None:
-    """Lay results out beside those of the peers, to look at: the painter's, the instant network's, MicroAST's, Magenta's."""
+    """Lay results out beside those of the peers, to look at: the painter's, instant, MicroAST's, Magenta's."""
     pictures = []
     for content, style in ruler.pairs(pairs):
         of_peers = ruler.shared() / "devset" / "peers"
@@ -137,16 +156,15 @@ def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", default="diagonal", choices=("diagonal", "half", "all"))
-    parser.add_argument("--only", choices=("quality", "hq", "speed", "strength", "refine", "sheet"))
+    parser.add_argument("--only", choices=("quality", "speed", "large", "strength", "sheet"))
     parser.add_argument("--out", type=Path, default=Path(".bench/instant"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     parts: dict[str, Callable[[], None]] = {
         "quality": lambda: quality(arguments.pairs, arguments.out),
-        "hq": lambda: quality(arguments.pairs, arguments.out, hq=True),
         "speed": speed,
         "strength": lambda: strength(arguments.out),
-        "refine": lambda: refine(arguments.out),
+        "large": lambda: large(arguments.out),
         "sheet": lambda: sheet(arguments.pairs, arguments.out),
     }
     for name, part in parts.items():

@@ -2,6 +2,8 @@
 
 python benchmarks/jury.py pairs OUT_DIR       # 16 pairs: neighbors, nnst, gatys
 python benchmarks/jury.py references OUT_DIR  # 14 pairs: neighbors beside the result that another program published
+python benchmarks/jury.py instant OUT_DIR     # 16 pairs of the devset: instant beside MicroAST and Magenta
+python benchmarks/jury.py draft OUT_DIR       # 16 pairs: instant, paint --quality draft, and the photo in the style's colors
 python benchmarks/jury.py count OUT_DIR VOTES.json [VOTES.json ...]
 
 Jurors see the sheets alone, and write {"row": "BAC", ...}: the letters of each row, best first. The key is in OUT_DIR/key.json.
@@ -11,6 +13,9 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,7 @@ import skimage.data
 
 import impasto
 import ruler
+from impasto.color import color_moments, monge_kantorovich, recolored
 from impasto.images import write
 
 RECIPES: dict[str, dict[str, Any]] = {"neighbors": {}, "nnst": {"recipe": "nnst"}, "gatys": {"recipe": "gatys"}}
@@ -34,9 +40,46 @@ def content_of(where: str, folder: Path) -> Path:
     return path
 
 
+def of_devset() -> list[dict[str, Any]]:
+    """List 16 pairs of the devset, each photo with two styles, and what MicroAST and Magenta made of them."""
+    folder = ruler.shared() / "devset"
+    contents, styles = (sorted((folder / kind).iterdir()) for kind in ("content", "style"))
+    found = []
+    for index, content in enumerate(contents):
+        for step in (0, 3):
+            style = styles[(index + step) % len(styles)]
+            name = f"{content.stem}__{style.stem}"
+            peers = {peer: str(folder / "peers" / f"{name}__{peer}.jpg") for peer in ("microast", "magenta")}
+            found.append({"name": name, "content": str(content), "style": str(style), "results": peers})
+    return found
+
+
+def programs(kind: str) -> dict[str, Callable[[str, str], impasto.Pastiche]]:
+    """Return what paints the pairs of a kind, by name."""
+    if kind == "instant":
+        return {"instant": lambda photo, style: impasto.instant(photo, style, size=512)}
+    if kind == "draft":
+        return {
+            "instant": lambda photo, style: impasto.instant(photo, style, size=512),
+            "draft": lambda photo, style: impasto.paint(photo, style, quality="draft"),
+            "colors": in_colors_alone,
+        }
+    recipes = RECIPES if kind == "pairs" else {"neighbors": {}}
+    return {name: partial(impasto.paint, **options) for name, options in recipes.items()}
+
+
+def in_colors_alone(photo: str, style: str) -> impasto.Pastiche:
+    """Give a photo the colors of a style, and no strokes: what a painting must be better than."""
+    painted = impasto.instant(photo, style, size=512, strength=0)
+    target = color_moments(impasto.read(style).image)
+    return replace(painted, image=recolored(painted.image, monge_kantorovich(color_moments(painted.image), target)).clamp(0, 1))
+
+
 def rows(kind: str, folder: Path) -> list[dict[str, Any]]:
     """List the pairs to judge on: name, content, style, and the published result where there is one."""
-    index = ruler.shared() / ("judge/pairs.json" if kind == "pairs" else "references/index.json")
+    if kind == "instant":
+        return of_devset()
+    index = ruler.shared() / ("references/index.json" if kind == "references" else "judge/pairs.json")
     found = []
     for each in json.loads(index.read_text()):
         row = {"name": each["name"].split("--", 1)[-1] if kind == "references" else each["name"]}
@@ -51,10 +94,10 @@ def paint(kind: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     listed = rows(kind, folder)
     for row in listed:
-        for name, options in RECIPES.items() if kind == "pairs" else [("neighbors", {})]:
+        for name, program in programs(kind).items():
             path = folder / f"{row['name']}-{name}.png"
             if not path.exists():
-                impasto.paint(row["content"], row["style"], **options).save(path)
+                program(row["content"], row["style"]).save(path)
                 print(path.name, flush=True)
             row["results"][name] = str(path)
     (folder / "list.json").write_text(json.dumps(listed))
@@ -69,7 +112,7 @@ def jury(*words: str) -> None:
 def main() -> None:
     """Do what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("pairs", "references", "count"))
+    parser.add_argument("what", choices=("pairs", "references", "instant", "draft", "count"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("votes", nargs="*")
     asked = parser.parse_args()

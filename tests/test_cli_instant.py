@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,18 @@ def test_without_strength_the_photo_is_written(capsys: Capture) -> None:
     assert torch.equal(pixels("out.png"), pixels("photo.jpg"))
 
 
+def test_fast_gives_another_picture(capsys: Capture) -> None:
+    images.write(Path("large.png"), images.read(skimage.data.astronaut()[:384:2, 32:416:2]))
+    for flags in ((), ("--fast",), ("--no-fast",)):
+        assert run(capsys, "large.png", "picture.jpg", "-o", f"out{''.join(flags)}.png", *flags)[0] == 0
+    usual, fast = pixels("out.png"), pixels("out--fast.png")
+    assert torch.equal(pixels("out--no-fast.png"), usual)
+    assert float((fast - usual).abs().mean()) > 0.01
+    record = images.read_record("out--fast.png")
+    assert record is not None
+    assert record["options"]["fast"] is True  # type: ignore[index]
+
+
 def test_a_style_of_ones_own_is_called_by_its_name(capsys: Capture, named: NamedStyle) -> None:
     add_style(named)
     code, out, _ = run(capsys, "photo.jpg", "my-coffee", "--json")
@@ -196,9 +209,21 @@ def test_a_style_that_nobody_knows_is_refused_with_the_nearest_names(capsys: Cap
     assert "style 'my-cofee' is neither a picture file nor a named style; did you mean 'my-coffee'?" in sentence
 
 
-def test_a_style_measured_for_another_network_is_refused(capsys: Capture, named: NamedStyle) -> None:
-    add_style(NamedStyle({**named.facts, "instant_sha256": "0" * 64}, named.moments, named.colours, "", named.instant))
-    assert "was measured for another instant network" in refused(capsys, "photo.jpg", "my-coffee")
+def test_a_style_of_an_earlier_version_is_refused_and_can_be_added_again(
+    capsys: Capture, named: NamedStyle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("impasto.styles.VERSION", "2")
+        add_style(replace(named, swatch=b""))
+    assert (
+        "style 'my-coffee' was added by an earlier impasto and has no swatch, which this needs; "
+        "add it again (impasto styles remove my-coffee, then impasto styles add), or give a picture"
+    ) in refused(capsys, "photo.jpg", "my-coffee")
+    monkeypatch.setattr(naming, "measured_style", lambda *facts: measured_style(*facts, sizes=(64,)))  # which is fast
+    assert main(["styles", "remove", "my-coffee"]) == 0
+    assert main(["styles", "add", "picture.jpg", "--name", "my-coffee"]) == 0
+    capsys.readouterr()
+    assert run(capsys, "photo.jpg", "my-coffee")[0] == 0
 
 
 def test_an_older_picture_stays_where_painting_fails(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +236,7 @@ def test_memory_that_runs_out_is_said_in_one_sentence(capsys: Capture, monkeypat
     def paint(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(InstantPainter, "paint", paint)
+    monkeypatch.setattr(InstantPainter, "paint_in_place", paint)
     assert "the memory is not enough for --size 1024" in refused(capsys, "photo.jpg", "picture.jpg")
 
 
@@ -219,7 +244,7 @@ def test_an_interruption_leaves_nothing(capsys: Capture, monkeypatch: pytest.Mon
     def paint(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(InstantPainter, "paint", paint)
+    monkeypatch.setattr(InstantPainter, "paint_in_place", paint)
     code, out, err = run(capsys, "photo.jpg", "picture.jpg")
     assert (code, out, err) == (130, "", "impasto: interrupted\n")
     assert names() == set()

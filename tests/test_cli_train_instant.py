@@ -14,14 +14,14 @@ from PIL import Image
 from impasto.cli import main, train_instant
 from impasto.cli.train_instant import Fit, Weights
 from impasto.encoders import Vgg, load_encoder
-from impasto.networks import instant_facts, load_instant, save_instant
-from impasto.training.instant import InstantTraining, InstantWeights
-from impasto.weights import save_vgg
+from impasto.networks.decoder_files import decoder_facts, load_decoder, save_decoder
+from impasto.networks.style_swap import Decoder, DecoderWidths
+from impasto.training.style_swap import SwapTraining, SwapWeights
 
 FLAGS = {
-    **{"--state": "state.pt", "--output": "instant.safetensors", "--device": "cpu"},
+    **{"--state": "state.pt", "--output": "decoder.safetensors", "--device": "cpu"},
     **{"--photos": "photos", "--paintings": "paintings", "--textures": "textures"},
-    **{"--steps": "2", "--batch": "1", "--edge": "32", "--style-edge": "32"},
+    **{"--steps": "2", "--batch": "1", "--edge": "64"},
 }
 
 Capture = pytest.CaptureFixture[str]
@@ -32,7 +32,7 @@ def _pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in a folder with three photos, paintings and textures; save at every step."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_instant, "_STEPS_BETWEEN_SAVES", 1)
-    monkeypatch.setattr("impasto.training.instant._CALIBRATION_BATCHES", 1)
+    monkeypatch.setattr("impasto.training.style_swap._CALIBRATION", 1)
     for folder in ("photos", "paintings", "textures"):
         Path(folder).mkdir()
         pixels = skimage.data.astronaut() if folder == "photos" else skimage.data.coffee()
@@ -72,61 +72,82 @@ def curve() -> list[dict[str, float]]:
     return [json.loads(line) for line in Path("state.curve.jsonl").read_text().splitlines()]
 
 
-def test_a_network_is_trained_written_and_trained_on(capsys: Capture, slim: Vgg) -> None:
-    code, err = run(capsys, "--steps", "2", "--seed", "5", "--gram-weight", "0.3")
+def test_a_decoder_is_trained_written_and_trained_on(capsys: Capture, slim: Vgg) -> None:
+    code, err = run(capsys, "--steps", "2", "--seed", "5", "--style-weight", "0.3")
     assert code == 0
     assert "step 1 of 2: " in err
     assert "photo: 2 to learn from, 1 to measure on" in err
-    facts = instant_facts("instant.safetensors")
-    assert facts | {"teacher": "vgg19-slim", "encoder_sha256": "abc", "seed": "5", "gram_weight": "0.3", "steps": "2"} == facts
-    assert set(json.loads(facts["figures"])) == {"content", "moments", "gram", "identity"}
-    first = load_instant("instant.safetensors")
+    facts = decoder_facts("decoder.safetensors")
+    assert facts | {"encoder_sha256": "abc", "seed": "5", "style_weight": "0.3", "steps": "2", "start_sha256": ""} == facts
+    assert set(json.loads(facts["figures"])) == {"fine", "middle", "coarse", "style", "identity", "gamut"}
+    first = load_decoder("decoder.safetensors")
+    assert (first.channels, first.widths) == ((4, 5, 6), DecoderWidths())
     code, err = run(capsys, "--steps", "3", "--seed", "5")
     assert code == 0
     assert "going on from step 2" in err
-    assert load_instant("instant.safetensors").sha256 != first.sha256
+    assert load_decoder("decoder.safetensors").sha256 != first.sha256
     lines = curve()
     assert [line["step"] for line in lines] == [1, 2, 3]
-    assert {"seconds", "content", "gram", "identity", "held_out"} <= set(lines[0])
+    assert {"seconds", "fine", "coarse", "identity", "held_out"} <= set(lines[0])
 
 
-def test_the_same_words_train_the_same_network(capsys: Capture) -> None:
+def test_the_same_words_train_the_same_decoder(capsys: Capture) -> None:
     found = []
     for _ in range(2):
         run(capsys, "--steps", "1")
-        found.append(load_instant("instant.safetensors").state_dict())
+        found.append(load_decoder("decoder.safetensors").state_dict())
         Path("state.pt").unlink()
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
-def test_a_network_is_trained_on_under_a_teacher(capsys: Capture, narrow: Callable[..., Vgg]) -> None:
+def test_another_seed_trains_another_decoder(capsys: Capture) -> None:
+    found = []
+    for seed in ("0", "1"):
+        run(capsys, "--steps", "1", "--seed", seed)
+        found.append(load_decoder("decoder.safetensors").state_dict())
+        Path("state.pt").unlink()
+    assert not torch.equal(found[0]["out.weight"], found[1]["out.weight"])
+
+
+def test_a_decoder_is_trained_on_from_a_file(capsys: Capture) -> None:
     assert run(capsys, "--steps", "1")[0] == 0
-    Path("instant.safetensors").rename("first.safetensors")
+    Path("decoder.safetensors").rename("first.safetensors")
     Path("state.pt").unlink()
-    save_vgg("teacher.safetensors", narrow(), {})
-    start = load_instant("first.safetensors")
-    words = ("--teacher", "teacher.safetensors", "--teacher-licence", "CC BY 4.0", "--start", "first.safetensors")
-    assert run(capsys, *words, "--steps", "2")[0] == 0
-    facts, teacher = instant_facts("instant.safetensors"), load_encoder("teacher.safetensors")
-    assert (facts["teacher"], facts["teacher_sha256"]) == ("teacher.safetensors", teacher.sha256)
-    assert (facts["teacher_licence"], facts["start_sha256"]) == ("CC BY 4.0", start.sha256)
-    assert torch.equal(load_instant("instant.safetensors").reader.spread, start.reader.spread)
+    start = load_decoder("first.safetensors")
+    assert run(capsys, "--start", "first.safetensors", "--steps", "1", "--learning-rate", "1e-6")[0] == 0
+    made = load_decoder("decoder.safetensors")
+    assert decoder_facts("decoder.safetensors")["start_sha256"] == start.sha256
+    assert torch.equal(made.scale, start.scale)
+    for name, value in start.named_parameters():
+        torch.testing.assert_close(dict(made.named_parameters())[name], value, rtol=0, atol=1e-3)
+
+
+def test_two_runs_beside_each_other_share_what_they_learned(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_instant, "_STEPS_BETWEEN_SHARES", 1)
+    for mine, other, seed in (("state.pt", "other.pt", "0"), ("other.pt", "state.pt", "1")):
+        words = ("--state", mine, "--beside", other, "--seed", seed, "--output", f"{mine}.safetensors")
+        assert run(capsys, *words, "--steps", "1")[0] == 0
+    left, states = torch.load("state.shared", weights_only=True), torch.load("other.pt", weights_only=True)
+    own = torch.load("other.shared", weights_only=True)
+    assert not torch.equal(left["out.weight"], own["out.weight"])
+    for name, value in states["network"].items():
+        torch.testing.assert_close(value, (left[name] + own[name]) / 2)
 
 
 def test_an_interruption_finishes_the_step_saves_it_and_goes_on_later(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = InstantTraining._step
+    step = SwapTraining._step
 
-    def interrupted(training: InstantTraining) -> dict[str, float]:
+    def interrupted(training: SwapTraining) -> dict[str, float]:
         signal.raise_signal(signal.SIGINT)
         return step(training)
 
     monkeypatch.setattr(train_instant, "_STEPS_BETWEEN_SAVES", 100)
-    monkeypatch.setattr(InstantTraining, "_step", interrupted)
+    monkeypatch.setattr(SwapTraining, "_step", interrupted)
     code, err = run(capsys, "--steps", "3")
     assert code == 130
     assert "interrupted at step 1 of 3; the same command goes on from 'state.pt'" in err
-    assert not Path("instant.safetensors").exists()
-    monkeypatch.setattr(InstantTraining, "_step", step)
+    assert not Path("decoder.safetensors").exists()
+    monkeypatch.setattr(SwapTraining, "_step", step)
     code, err = run(capsys, "--steps", "3")
     assert code == 0
     assert "going on from step 1" in err
@@ -134,7 +155,7 @@ def test_an_interruption_finishes_the_step_saves_it_and_goes_on_later(capsys: Ca
 
 
 def test_the_weights_are_those_of_the_training() -> None:
-    assert {f"{name}_weight": value for name, value in vars(InstantWeights()).items()} == vars(Weights())
+    assert {f"{name}_weight": value for name, value in vars(SwapWeights()).items()} == vars(Weights())
     assert all(each.default is not None for each in dataclasses.fields(Fit) if each.name != "beside")
 
 
@@ -143,13 +164,17 @@ def test_the_weights_are_those_of_the_training() -> None:
     [
         (("--photos", "nowhere"), "there is no folder 'nowhere'"),
         (("--steps", "0"), "--steps is 0"),
-        (("--edge", "36"), "--edge is 36; it must be a multiple of 8, such as 32"),
-        (("--edge", "8"), "--edge is 8"),
-        (("--style-edge", "50"), "--style-edge is 50; it must be a multiple of 8, such as 48"),
-        (("--calm-weight", "-1"), "--calm-weight is -1"),
-        (("--output", "nowhere/instant.safetensors"), "there is no folder 'nowhere'"),
-        (("--teacher", "nowhere.pth"), "nowhere.pth"),
-        (("--start", "nowhere.safetensors"), "instant network 'nowhere.safetensors' is not there"),
+        (("--steps", "many"), "steps"),
+        (("--batch", "0"), "--batch is 0"),
+        (("--edge", "100"), "--edge is 100; it must be a multiple of 8, such as 96"),
+        (("--edge", "56"), "--edge is 56"),
+        (("--learning-rate", "0"), "--learning-rate is 0"),
+        (("--seed", "-1"), "--seed is -1"),
+        (("--style-weight", "-1"), "--style-weight is -1"),
+        (("--calm-weight", "1"), "--calm-weight"),  # of the training before
+        (("--output", "nowhere/decoder.safetensors"), "there is no folder 'nowhere'"),
+        (("--state", "nowhere/state.pt"), "there is no folder 'nowhere'"),
+        (("--start", "nowhere.safetensors"), "decoder 'nowhere.safetensors' is not there"),
     ],
 )
 def test_what_cannot_be_trained_with_is_refused(words: Sequence[str], sentence: str, capsys: Capture) -> None:
@@ -161,13 +186,19 @@ def test_a_state_that_is_damaged_is_refused(capsys: Capture) -> None:
     refused(capsys, (), "state 'state.pt' is damaged or of another network; move it away to start anew")
 
 
-def test_a_network_that_reads_another_encoder_is_refused(capsys: Capture) -> None:
-    assert run(capsys, "--steps", "1")[0] == 0
-    save_instant("other.safetensors", load_instant("instant.safetensors"), {"encoder_sha256": "other"})
-    refused(capsys, ("--start", "other.safetensors"), "reads another vgg19-slim than this impasto has")
+def test_a_state_of_another_decoder_is_refused(capsys: Capture) -> None:
+    save_decoder("small.safetensors", Decoder((4, 5, 6), DecoderWidths(4, 4, 8, 1)), {"encoder_sha256": "abc"})
+    assert run(capsys, "--start", "small.safetensors", "--steps", "1")[0] == 0
+    assert load_decoder("decoder.safetensors").widths == (4, 4, 8, 1)
+    refused(capsys, ("--steps", "2"), "state 'state.pt' is damaged or of another network; move it away to start anew")
 
 
-def test_the_slim_encoder_that_comes_along_is_what_is_read(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_of_another_encoder_is_refused(capsys: Capture) -> None:
+    save_decoder("other.safetensors", Decoder((4, 5, 6), DecoderWidths(4, 4, 8, 1)), {"encoder_sha256": "other"})
+    refused(capsys, ("--start", "other.safetensors"), "decodes another vgg19-slim than this impasto has; train a new decoder")
+
+
+def test_the_slim_encoder_that_comes_along_is_what_is_decoded(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.encoders.load_encoder", load_encoder)
     assert run(capsys, "--steps", "1")[0] == 0
-    assert instant_facts("instant.safetensors")["encoder_sha256"] == load_encoder().sha256
+    assert decoder_facts("decoder.safetensors")["encoder_sha256"] == load_encoder().sha256

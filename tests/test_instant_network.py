@@ -1,4 +1,4 @@
-"""The instant network, and the files it is kept in."""
+"""The network of the webcam page and of the ONNX export, and the files it is kept in."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ from impasto.errors import WeightsError
 from impasto.networks import InstantNetwork, Widths, instant_facts, load_instant, save_instant, shipped_instant
 from impasto.networks.instant import STYLE_LAYERS, _Normalized, _Spread
 from impasto.stats import Affine, Moments, moments
+from impasto.weights.files import sha256_of
 
 CHANNELS = (4, 5, 6, 7, 8)
 FACTS = {"licence": "MIT", "encoder_sha256": "abc"}
@@ -77,8 +78,8 @@ def test_two_styles_give_two_pictures(photo: torch.Tensor, random: torch.Generat
     assert float((first - other).abs().mean()) > 1e-5
 
 
-def test_where_nothing_is_added_only_the_colours_soften(photo: torch.Tensor, random: torch.Generator) -> None:
-    """Colour is carried at half the size; light comes back as it was."""
+def test_where_nothing_is_added_only_the_colors_soften(photo: torch.Tensor, random: torch.Generator) -> None:
+    """Color is carried at half the size; light comes back as it was."""
     network = tiny()
     for name in ("light", "color"):
         for values in network.transfer.convolutions[name].parameters():
@@ -246,7 +247,7 @@ def test_a_file_cut_short_is_refused(path: Path) -> None:
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "a", {"impasto_style": "1"})
-    with pytest.raises(WeightsError, match="is not an instant network; give a file that impasto train instant wrote"):
+    with pytest.raises(WeightsError, match="is not an instant network; give one, such as the live"):
         load_instant(tmp_path / "a")
 
 
@@ -275,5 +276,6 @@ def test_weights_that_are_missing_are_noticed(path: Path) -> None:
 
 
 def test_the_network_that_comes_along_lies_among_the_data() -> None:
-    assert shipped_instant().name == "instant.safetensors"
+    assert shipped_instant().name == "live.safetensors"
     assert shipped_instant().parent.name == "data"
+    assert load_instant(shipped_instant()).sha256 == sha256_of(shipped_instant())

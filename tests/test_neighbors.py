@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from impasto.distributions import centred, rows_of, unit
-from impasto.neighbors import grid_size, match, pooled_columns
+from impasto.neighbors import Keys, grid_size, match, pooled_columns
 from impasto.neighbour_losses import Neighborhood, NeighborLoss, PaletteLoss
 from impasto.stats import Affine
 
@@ -77,6 +77,27 @@ def test_coherence_lays_neighbors_beside_each_other(random: torch.Generator) -> 
     queries = keys + 0.2 * feature_map(24, 24, random)
     loose, firm = (match(queries, [keys], coherence=each).position for each in (0.0, 0.1))
     assert agreement(firm, 24) > agreement(loose, 24) + 0.1
+
+
+def test_a_part_is_matched_as_in_the_whole_away_from_where_it_was_cut(random: torch.Generator) -> None:
+    """So a position at an edge has no neighbor at the opposite edge."""
+    keys = torch.nn.functional.avg_pool2d(feature_map(24, 24, random), 3, 1, 1)
+    queries = torch.nn.functional.avg_pool2d(feature_map(20, 20, random), 3, 1, 1) + 0.1 * feature_map(20, 20, random)
+    mean, styles = queries.mean((0, 2, 3)), Keys.of([keys])
+    whole = styles.match(queries, mean=mean, coherence=0.1).position
+    alone = styles.match(queries, mean=mean).position
+    for cut in (4, 5, 7):
+        below, beside = (
+            styles.match(q, mean=mean, coherence=0.1).position for q in (queries[..., cut:, :], queries[..., cut:])
+        )
+        assert torch.equal(below[3:], whole[cut + 3 :])  # three passes reach three positions
+        assert torch.equal(beside[:, 3:], whole[:, cut + 3 :])
+        above, before = (
+            styles.match(q, mean=mean, coherence=0.1).position for q in (queries[..., :-cut, :], queries[..., :-cut])
+        )
+        assert torch.equal(above[:-3], whole[: -cut - 3])
+        assert torch.equal(before[:, :-3], whole[:, : -cut - 3])
+    assert float((whole != alone).float().mean()) > 0.1
 
 
 def test_only_allowed_positions_are_matched(random: torch.Generator) -> None:

@@ -13,6 +13,7 @@ from impasto import images, notebook
 from impasto.errors import ImageFileError, OptionError, ShapeError
 from impasto.notebook import load_image, load_stylizer, show_side_by_side
 from impasto.options import Run
+from impasto.recipes.instant_painter import InstantPainter
 
 Stylize = Callable[..., tuple[Any]]
 
@@ -38,6 +39,17 @@ def test_the_result_is_a_tuple_with_a_batch_of_the_contents_size(stylize: Styliz
     assert found.min() >= 0
     assert found.max() <= 1
     assert found.flags.c_contiguous
+
+
+def test_the_result_is_what_the_painter_makes_of_content_and_style(stylize: Stylize) -> None:
+    content, style = batch(1, 64, 96), batch(1, 40, 64, seed=1)
+    (found,) = stylize(content, style)
+    painter = InstantPainter(Run(device="cpu", precision="fp32"), "torch")
+    photo, picture = (torch.from_numpy(each).permute(0, 3, 1, 2) for each in (content, style))
+    expected = painter.paint(photo, painter.encode_picture(picture))
+    np.testing.assert_allclose(found, expected.permute(0, 2, 3, 1).numpy(), atol=1e-5)
+    colors, wanted, before = (each.mean((0, 1, 2)) for each in (found, style, content))
+    assert np.abs(colors - wanted).max() < 0.2 * np.abs(before - wanted).max()
 
 
 def test_one_style_serves_for_all_contents(stylize: Stylize) -> None:

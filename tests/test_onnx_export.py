@@ -1,4 +1,4 @@
-"""The instant network as an ONNX graph, held against PyTorch in ONNX Runtime."""
+"""The live network as an ONNX graph, held against PyTorch in ONNX Runtime."""
 
 from collections import Counter
 from pathlib import Path
@@ -14,7 +14,9 @@ from impasto.errors import OptionError, WeightsError
 from impasto.networks import InstantNetwork, Widths, load_instant, shipped_instant
 from impasto.networks import onnx_graph as nodes
 from impasto.networks.onnx_export import Fixed, instant_graph, largest_difference, save_graph
+from impasto.recipes.live_style import live_style
 from impasto.stats import Moments
+from impasto.styles import find_style
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -127,6 +129,10 @@ def test_the_command_writes_a_graph_and_says_how_near_it_is(tmp_path: Path, caps
     model = onnx.load(target)
     assert [each.name for each in model.graph.input] == ["photo"]
     assert {each.key: each.value for each in model.metadata_props}["style"] == "starry-night"
+    given, measured = photo(64, 96), live_style(find_style("starry-night"), edge_px=128)
+    palette = monge_kantorovich(color_moments(given), measured.colors)
+    wanted = load_instant(shipped_instant())(recolored(given, palette), measured.modulation).clamp(0, 1)
+    assert (run(target, photo=given) - wanted).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ from impasto.images import proofed
 from impasto.options import PaintOptions, Run
 from impasto.picture_losses import luminance_of
 from impasto.recipes import gatys
+from impasto.recipes.coloring import check_colors
 from impasto.recipes.painting import paint_on
+from impasto.styles import find_style
 from impasto.weights import save_vgg
 
 EXACT = Run(device="cpu", precision="fp32")
@@ -112,7 +114,12 @@ def test_one_pass_keeps_to_the_colours_of_a_printer_too(press: str) -> None:
 
 def test_statistics_have_no_colours_to_proof(press: str) -> None:
     with pytest.raises(OptionError, match="--color-proof needs a style picture, and 'starry-night' is statistics"):
-        impasto.instant(PHOTO, "starry-night", size=64, color_proof=press)
+        check_colors([find_style("starry-night")], PaintOptions(color_proof=press))
+
+
+def test_one_pass_proofs_the_swatch_of_a_named_style(press: str) -> None:
+    found, usual = (impasto.instant(PHOTO, "starry-night", size=64, run=EXACT, color_proof=path).image for path in (press, ""))
+    assert colourfulness(found) < 0.8 * colourfulness(usual)
 
 
 def test_what_is_no_profile_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -277,7 +277,7 @@ def test_a_sheet_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     whole = sheets.tried(photo, style, order, Told(""))
     assert whole is not None
     assert found.record["trials"] == whole.record["trials"]
-    assert (found.image - whole.image).abs().max() < 0.01
+    assert (found.image - whole.image).abs().mean() < 1e-3  # not all alike: one was painted by another engine
     early = sheets.tried(photo, style, {**again, "finish": True}, Told(""))
     assert early is not None
     assert early.record["trials"] == whole.record["trials"][:1]

@@ -22,7 +22,7 @@ from impasto.color import monge_kantorovich, recolored
 from impasto.errors import WeightsError
 from impasto.images import resize
 from impasto.networks import load_instant, shipped_instant
-from impasto.recipes.instant_painter import InstantPainter
+from impasto.recipes.live_style import live_style
 from impasto.stats import Moments
 from impasto.studio import orders, runtime
 from impasto.studio.app import STATIC, create_app
@@ -183,8 +183,9 @@ def test_a_style_that_is_not_there_is_one_sentence(client: pieces.Local, path: s
 def test_a_style_is_measured_for_the_size_of_the_picture() -> None:
     source = {"path": str(known_styles()[STYLE]), "name": STYLE, "kind": "named"}
     found = orders.manner({"style": source, "edge": 192}, None)  # type: ignore[arg-type]
-    wanted = InstantPainter(engine="torch").manner(load_style(source["path"]), edge_px=192)
+    wanted, larger = (live_style(load_style(source["path"]), edge_px=edge_px) for edge_px in (192, 512))
     assert torch.allclose(torch.tensor(found["modulation"]), wanted.modulation[0], atol=1e-5)
+    assert not torch.allclose(wanted.modulation, larger.modulation, atol=1e-2)
     assert torch.allclose(torch.tensor(found["covariance"]), wanted.colors.covariance[0], atol=1e-6)
 
 

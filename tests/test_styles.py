@@ -17,7 +17,6 @@ import impasto.styles
 from impasto.encoders import load_encoder
 from impasto.errors import OptionError, StyleFileError
 from impasto.images import to_webp
-from impasto.networks import shipped_instant
 from impasto.options import STYLE_LAYERS
 from impasto.stats import Moments, moments
 from impasto.styles import (
@@ -36,7 +35,6 @@ from impasto.styles import (
     styles_folder,
     user_styles,
 )
-from impasto.weights.files import sha256_of
 
 ROOT = Path(__file__).resolve().parent.parent
 COLOURS = moments(torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
@@ -230,6 +228,16 @@ def test_a_file_that_is_no_style_of_this_version_is_one_sentence(
         load_style(tmp_path / "style")
 
 
+def test_numbers_of_the_instant_network_of_before_are_passed_over(tmp_path: Path) -> None:
+    """Files of before hold a few kilobytes of them."""
+    facts = {"impasto_style": "3", "name": "x", "instant_sha256": "0" * 64}
+    safetensors.torch.save_file(STATISTICS | {"instant": torch.zeros(1, 8)}, tmp_path / "style", facts)
+    found = load_style(tmp_path / "style")
+    assert found.name == "x"
+    assert "instant_sha256" not in found.facts
+    assert set(found.moments[64]) == {"relu1_1"}
+
+
 @pytest.mark.parametrize("version", ["2", "3"])
 def test_the_least_that_a_file_must_hold_is_enough(version: str, tmp_path: Path) -> None:
     safetensors.torch.save_file(STATISTICS, tmp_path / "style", {"impasto_style": version, "name": "x"})
@@ -296,9 +304,7 @@ def test_every_shipped_style_can_be_loaded_and_is_called_as_its_file() -> None:
 @pytest.mark.parametrize("path", shipped_styles().values(), ids=shipped_styles())
 def test_a_shipped_style_is_small_and_has_a_swatch(path: Path) -> None:
     style = load_style(path)
-    of_instant = sum(2 * numbers.numel() for numbers in style.instant.values())
-    assert of_instant <= 20_000
-    assert path.stat().st_size - of_instant - len(style.swatch) <= 112_500
+    assert path.stat().st_size - len(style.swatch) <= 112_500
     assert len(style.swatch) <= 200_000
     assert style.picture().size == (512, 512)
 
@@ -311,12 +317,9 @@ def test_the_shelf_in_the_examples_is_what_comes_with_impasto() -> None:
         assert (facts["title"], facts["artist"], facts["licence"]) == (work["title"], work["artist"], work["free"])
 
 
-def test_every_shipped_style_was_measured_by_the_networks_that_are_shipped_with_it() -> None:
-    encoder, network = load_encoder("vgg19-slim").sha256, sha256_of(shipped_instant())
-    for path in shipped_styles().values():
-        style = load_style(path)
-        assert (style.facts["encoder_sha256"], style.facts["instant_sha256"]) == (encoder, network)
-        assert style.instant_at(512) is not None
+def test_every_shipped_style_was_measured_by_the_encoder_that_is_shipped_with_it() -> None:
+    encoder = load_encoder("vgg19-slim").sha256
+    assert {style_facts(path)["encoder_sha256"] for path in shipped_styles().values()} == {encoder}
 
 
 @pytest.mark.parametrize("name", [*shipped_styles()])
@@ -344,8 +347,8 @@ def test_own_styles_lie_among_the_users_data_unless_the_environment_says_else(mo
     monkeypatch.delenv("IMPASTO_STYLES")
     assert styles_folder().name == "styles"
     assert "impasto" in styles_folder().parts
-    monkeypatch.setenv("IMPASTO_STYLES", "~/manners")
-    assert styles_folder() == Path.home() / "manners"
+    monkeypatch.setenv("IMPASTO_STYLES", "~/my-styles")
+    assert styles_folder() == Path.home() / "my-styles"
 
 
 def test_an_own_style_that_came_before_a_shipped_one_of_its_name_goes_first(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from impasto.tiling import Span, painted_in_tiles, spans, spread_parts
+from impasto.tiling import Place, Span, painted_in_tiles, spans, spread_parts
 
 lengths = st.integers(1, 400)
 tiles = st.integers(1, 120)
@@ -67,7 +67,7 @@ def blurred(image: Tensor, radius: int) -> Tensor:
 def test_a_picture_repainted_as_it_is_stays_as_it_is(height: int, width: int, tile: int, halo: int) -> None:
     image = picture(height, width)
     expected = image.clone()
-    done = list(painted_in_tiles(image, lambda seen: seen, tile, halo))
+    done = list(painted_in_tiles(image, lambda seen, _: seen, tile, halo))
     assert torch.equal(image, expected)
     assert done == [span.end for span in spans(height, tile, halo)]
 
@@ -80,7 +80,7 @@ def test_what_looks_no_farther_than_the_halo_is_painted_as_in_one_piece(
     halo = min(radius + more, tile)
     image = picture(height, width)
     expected = blurred(image, radius)
-    for _ in painted_in_tiles(image, lambda seen: blurred(seen, radius), tile, halo):
+    for _ in painted_in_tiles(image, lambda seen, _: blurred(seen, radius), tile, halo):
         pass
     torch.testing.assert_close(image, expected, atol=1e-6, rtol=0)
 
@@ -89,7 +89,7 @@ def test_a_halo_too_narrow_leaves_seams() -> None:
     """Otherwise the test before this one would see nothing."""
     image = picture(40, 40)
     expected = blurred(image, 4)
-    for _ in painted_in_tiles(image, lambda seen: blurred(seen, 4), 16, 2):
+    for _ in painted_in_tiles(image, lambda seen, _: blurred(seen, 4), 16, 2):
         pass
     assert float((image - expected).abs().max()) > 0.01
 
@@ -97,7 +97,7 @@ def test_a_halo_too_narrow_leaves_seams() -> None:
 def test_rows_above_those_that_are_done_are_final_and_those_below_untouched() -> None:
     image = picture(40, 24)
     before = image.clone()
-    for done in painted_in_tiles(image, lambda seen: 1 - seen, 16, 8):
+    for done in painted_in_tiles(image, lambda seen, _: 1 - seen, 16, 8):
         assert torch.equal(image[..., :done, :], 1 - before[..., :done, :])
         assert torch.equal(image[..., done:, :], before[..., done:, :])
 
@@ -105,7 +105,7 @@ def test_rows_above_those_that_are_done_are_final_and_those_below_untouched() ->
 def test_no_tile_is_larger_than_its_side_and_two_halos() -> None:
     seen: list[tuple[int, int]] = []
 
-    def paint(part: Tensor) -> Tensor:
+    def paint(part: Tensor, _: Place) -> Tensor:
         seen.append((part.shape[-2], part.shape[-1]))
         return part
 
@@ -115,10 +115,29 @@ def test_no_tile_is_larger_than_its_side_and_two_halos() -> None:
     assert max(max(size) for size in seen) == 32
 
 
+@settings(max_examples=15)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(4, 40), st.integers(0, 4))
+def test_a_tile_is_the_part_of_the_unpainted_picture_at_its_place(height: int, width: int, tile: int, halo: int) -> None:
+    image = picture(height, width)
+    before = image.clone()
+    painted = torch.zeros(height, width)
+
+    def paint(seen: Tensor, place: Place) -> Tensor:
+        rows, columns = slice(place.top, place.top + place.height), slice(place.left, place.left + place.width)
+        assert torch.equal(seen, before[..., rows, columns])
+        painted[rows, columns] = 1
+        return 1 - seen
+
+    for _ in painted_in_tiles(image, paint, tile, halo):
+        pass
+    assert torch.equal(image, 1 - before)
+    assert bool(painted.all())
+
+
 def test_painting_stops_where_nobody_asks_for_more() -> None:
     image = picture(40, 24)
     before = image.clone()
-    next(painted_in_tiles(image, lambda seen: 1 - seen, 16, 8))
+    next(painted_in_tiles(image, lambda seen, _: 1 - seen, 16, 8))
     assert torch.equal(image[..., 16:, :], before[..., 16:, :])
 
 

@@ -7,6 +7,7 @@ that a match is one integer.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,9 @@ _AROUND = tuple((down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) i
 _CHUNK = 2**24
 _ROWS = 2**13
 _SHIFTS = ((0, 1), (1, 0), (0, -1), (-1, 0))
-_SHARE_ROUNDS = 12
+_SHARE_ROUNDS, _ALL = 12, 0.999
+_NOISE = 64
+"""Patches until the noise repeats."""
 
 
 def grid_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -80,7 +83,7 @@ def match(
     allowed: Sequence[Tensor | None] = (),
     shares: Tensor | None = None,
     coherence: float = 0.0,
-    passes: int = 3,
+    patches: "Patches | None" = None,
 ) -> Matches:
     """Find for every position of a picture the position of the styles that is most like it.
 
@@ -94,13 +97,33 @@ def match(
             position takes the style that is most like it.
         coherence: what a match gains for each of the four neighbors of a position whose own match lies beside it in the
             style; on the scale of a cosine.
-        passes: how often matches are compared with those of their neighbors.
+        patches: lay whole patches of the style where they are nearly as similar as single positions; None: do not.
 
     Source:
         Kolkin et al. 2022 for matching hypercolumns by cosine, each set centered; Ashikhmin 2001 for coherence. That styles
         take given shares of a picture is our own.
     """
-    return Keys.of(styles, allowed).match(queries, shares=shares, coherence=coherence, passes=passes)
+    keys = Keys.of(styles, allowed)
+    return keys.match(queries, shares=shares, coherence=coherence, patches=patches)
+
+
+class Patches(NamedTuple):
+    """Patches of the style that are laid side by side where the picture is flat, so that single matches do not repeat there.
+
+    Attributes:
+        side: of a patch, in positions.
+        tolerance: how much less similar a position of a patch may be than the best match, on the scale of a cosine; one number,
+            or one for each position of the picture, (height, width).
+        variety: standard deviation of the noise that chooses among similar patches.
+        top: where the picture lies in a larger one, in positions, a multiple of the side.
+        left: likewise.
+    """
+
+    side: int = 8
+    tolerance: float | Tensor = 0.1
+    variety: float = 0.2
+    top: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,6 +167,7 @@ class Keys:
         shares: Tensor | None = None,
         coherence: float = 0.0,
         passes: int = 3,
+        patches: Patches | None = None,
     ) -> Matches:
         """Match a picture with the styles: see :func:`match`.
 
@@ -153,12 +177,15 @@ class Keys:
             shares: of each style.
             coherence: of neighboring matches.
             passes: how often matches are compared with those of their neighbors.
+            patches: lay whole patches of the style where they are nearly as similar as single positions; None: do not.
         """
         size = (queries.shape[-2], queries.shape[-1])
         space = _Space(self, _along(self.basis, _rows(queries), precise(queries).mean((0, 2, 3)) if mean is None else mean))
         found = [space.nearest(index) for index in range(len(self.sizes))]
         style = _assigned(torch.stack([likeness for _, likeness in found]).reshape(-1, *size), shares)
         position = torch.stack([index for index, _ in found]).reshape(-1, *size).gather(0, style[None])[0]
+        if patches:
+            position = space.patched(position, style, patches)
         for _ in range(passes if coherence else 0):
             position = space.coherent(position, style, coherence)
         return Matches(position, style)
@@ -176,6 +203,7 @@ class _Space:
     """Queries and keys along the same directions, of length 1."""
 
     def __init__(self, keys: Keys, queries: Tensor) -> None:
+        self._keys = keys
         self.keys, self.sizes, self.allowed, self.starts = keys.keys, keys.sizes, keys.allowed, keys.starts
         self.queries = queries
 
@@ -213,13 +241,48 @@ class _Space:
             reach //= 2
         return position, likeness
 
+    def patched(self, position: Tensor, style: Tensor, patches: Patches) -> Tensor:
+        """Lay patches of the style where they are similar enough."""
+        height, width = position.shape
+        side = patches.side
+        grid = self.queries.T.reshape(1, -1, height, width)
+        means = F.avg_pool2d(grid, side, ceil_mode=True, count_include_pad=False)
+        down, across = means.shape[-2:]
+        noise = torch.randn(_NOISE, _NOISE, grid.shape[1], generator=torch.Generator().manual_seed(0)).to(grid)
+        rows = (torch.arange(down, device=grid.device) + patches.top // side) % _NOISE
+        columns = (torch.arange(across, device=grid.device) + patches.left // side) % _NOISE
+        noisy = unit(means[0].flatten(1).T) + patches.variety / grid.shape[1] ** 0.5 * noise[rows][:, columns].flatten(0, 1)
+        owner = style[side // 2 :: side, side // 2 :: side] if min(height, width) > side // 2 else style[::side, ::side]
+        owner = F.interpolate(owner[None, None].float(), size=(down, across), mode="nearest")[0, 0].long().flatten()
+        heights, widths, starts = self._geometry()
+        heights, widths, starts = self._geometry()
+        row, column = (torch.zeros(down * across, dtype=torch.long, device=grid.device) for _ in range(2))
+        for index, (tall, wide) in enumerate(self.sizes):
+            high, broad = min(side, tall), min(side, wide)
+            own = self.keys[self.starts[index] : self.starts[index + 1]].T.reshape(1, -1, tall, wide)
+            keys = F.avg_pool2d(own, (high, broad), stride=max(1, side // 4))
+            best = (noisy @ unit(keys[0].flatten(1).T).T).argmax(1) * 1
+            mine, step = owner == index, max(1, side // 4)
+            row = torch.where(mine, best // keys.shape[-1] * step, row)
+            column = torch.where(mine, best % keys.shape[-1] * step, column)
+        owner, row, column = (each.reshape(down, across) for each in (owner, row, column))
+        y, x = torch.arange(height, device=grid.device), torch.arange(width, device=grid.device)
+        of_row, of_column = (y // side)[:, None], (x // side)[None]
+        its = owner[of_row, of_column]
+        there_row = torch.minimum(row[of_row, of_column] + (y % side)[:, None], heights[its] - 1)
+        there_column = torch.minimum(column[of_row, of_column] + (x % side)[None], widths[its] - 1)
+        laid = starts[its] + there_row * widths[its] + there_column
+        parts = zip(self.queries.split(_ROWS), laid.flatten().split(_ROWS), position.flatten().split(_ROWS), strict=True)
+        gain = torch.cat([(q * (self.keys[a] - self.keys[b])).sum(1) for q, a, b in parts]).reshape(height, width)
+        accepted = (gain + patches.tolerance > 0) & (its == style) & self.allowed[laid]
+        return torch.where(accepted, laid, position)
+
     def coherent(self, position: Tensor, style: Tensor, coherence: float) -> Tensor:
         """Let each position choose anew between its own match and those beside the matches of its neighbors."""
         heights, widths, starts = self._geometry()
         candidates = [position]
         for down, across in _SHIFTS:
-            beside = torch.roll(position, (down, across), (0, 1))
-            owner = torch.roll(style, (down, across), (0, 1))
+            beside, owner = _shifted(position, down, across), _shifted(style, down, across)
             place = beside - starts[owner]
             row, column = place // widths[owner] + down, place % widths[owner] + across
             inside = (row >= 0) & (column >= 0) & (row < heights[owner]) & (column < widths[owner]) & (owner == style)
@@ -233,6 +296,12 @@ class _Space:
     def _geometry(self) -> tuple[Tensor, Tensor, Tensor]:
         heights, widths = (torch.tensor(each, device=self.keys.device) for each in zip(*self.sizes, strict=True))
         return heights, widths, torch.tensor(self.starts[:-1], device=self.keys.device)
+
+
+def _shifted(values: Tensor, down: int, across: int) -> Tensor:
+    """Move a map of integers by at most one position; -1 where nothing comes in, for there is no neighbor beyond an edge."""
+    height, width = values.shape
+    return F.pad(values, (1, 1, 1, 1), value=-1)[1 - down : 1 - down + height, 1 - across : 1 - across + width]
 
 
 def _rows(features: FeatureMap) -> Tensor:
@@ -253,8 +322,8 @@ def _assigned(likeness: Tensor, shares: Tensor | None) -> Tensor:
     """
     if len(likeness) == 1:
         return torch.zeros_like(likeness[0], dtype=torch.long)
-    if shares is None:
-        return likeness.argmax(0)
+    if shares is None or bool((shares.amax(0) > _ALL).all()):
+        return likeness.argmax(0) if shares is None else shares.argmax(0)
     smooth = F.avg_pool2d(likeness[None], 7, stride=1, padding=3, count_include_pad=False)[0]
     spread = smooth.flatten(1).std(1).clamp_min(1e-6)[:, None, None]
     score = (smooth - smooth.mean((1, 2), keepdim=True)) / spread + 2 * shares.clamp_min(1e-9).log()

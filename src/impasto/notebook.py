@@ -52,9 +52,9 @@ def load_stylizer(*, run: Run | None = None, engine: str = "auto") -> Callable[.
             raise ShapeError(f"{len(styles)} styles were given for {len(contents)} contents; give one, or one for each")
         if not 0 <= strength <= 1.5:
             raise OptionError(f"strength is {strength!r}; it must be a number from 0 to 1.5")
-        manners = [painter.manner_of(each[None]) for each in styles]
+        codes = [painter.encode_picture(each[None]) for each in styles]
         painted = [
-            painter.paint(each[None], manners[index % len(manners)], strength=strength) for index, each in enumerate(contents)
+            painter.paint(each[None], codes[index % len(codes)], strength=strength) for index, each in enumerate(contents)
         ]
         return (torch.cat(painted).permute(0, 2, 3, 1).contiguous().cpu().numpy(),)
 

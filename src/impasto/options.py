@@ -152,10 +152,10 @@ class PaintOptions:
     lbfgs_history: int = 20
     """Steps that lbfgs remembers, 1 to 1000; each takes memory of two pictures."""
 
-    steps: int = 30
+    steps: int = 15
     """Optimization steps at the last size."""
 
-    step_growth: float = 1.1
+    step_growth: float = 1.2
     """Steps at each coarser size, in those of the next finer one; 1: as many at every size. Coarse steps cost little."""
 
     first_steps: int = 0
@@ -298,7 +298,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class InstantOptions:
-    """How the instant network paints: any style in one pass."""
+    """How the instant painter paints: any style in one pass."""
 
     size: int = 1024
     """Longer side of the result in pixels, at least 32; smaller photos keep their size. 0: as large as the photo, always."""
@@ -330,8 +330,11 @@ class InstantOptions:
     color_proof: str = ""
     """An ICC profile, such as a printer's: photo and style pictures keep to colours that it can show; empty: all colours."""
 
+    fast: bool = False
+    """Paint at the full size alone instead of coarse to fine: less time, closer to the photo; strengths above 1 are as 1."""
+
     hq: bool = False
-    """instant-hq: ten steps of the painter at the full size, nearer to the style and its colors; takes a few seconds more."""
+    """instant-hq: ten steps of the painter at the full size, which clean up strokes and seams; takes a few seconds more."""
 
     refine: bool = False
     """Let the painter go on from the result, at the last two sizes; half a minute at 512 pixels."""

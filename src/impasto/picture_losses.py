@@ -173,22 +173,28 @@ def nine_point(image: Image) -> Tensor:
     return straight * 2 / 3 + slanted / 6
 
 
-def flatness(image: Image, window_px: int = 9) -> Tensor:
+def flatness(image: Image, window_px: int = 9, *, average: Tensor | None = None) -> Tensor:
     """Say where a picture is flat: 1 where its luminance does not vary, a half where it varies a fifth as much as on average.
 
     Args:
         image: (1, 3, height, width) in [0, 1].
-        window_px: side of the neighbourhood, odd.
+        window_px: side of the neighborhood, odd.
+        average: of :func:`activity_of`, where the image is a part of a larger one; None: that of the image.
 
     Returns:
         (1, 1, height, width) in [0, 1].
     """
+    activity = activity_of(image, window_px)
+    return 1 / (1 + activity / (0.2 * (activity.mean() if average is None else average)).clamp_min(1e-6))
+
+
+def activity_of(image: Image, window_px: int = 9) -> Tensor:
+    """Measure how much the luminance varies around each pixel: the mean square of its steps, (1, 1, height, width)."""
     luminance = luminance_of(image).float()
     right = F.pad(luminance[..., :, 1:] - luminance[..., :, :-1], (0, 1, 0, 0), mode="replicate").square()
     down = F.pad(luminance[..., 1:, :] - luminance[..., :-1, :], (0, 0, 0, 1), mode="replicate").square()
     reach = window_px // 2
-    activity = F.avg_pool2d(F.pad(right + down, (reach,) * 4, mode="replicate"), window_px, stride=1)
-    return 1 / (1 + activity / (0.2 * activity.mean()).clamp_min(1e-6))
+    return F.avg_pool2d(F.pad(right + down, (reach,) * 4, mode="replicate"), window_px, stride=1)
 
 
 def luminance_of(image: Image) -> Tensor:

@@ -76,7 +76,7 @@ _FORMER_NAMES = {
 _STRONG, _WEAK = 12, 22
 """Directions kept of a covariance in 8 bits and in 4; see benchmarks/styles.py for what that costs."""
 _ROUNDS = 4
-_FACTS = ("name", "title", "artist", "date", "source", "licence", "encoder_sha256", "instant_sha256")
+_FACTS = ("name", "title", "artist", "date", "source", "licence", "encoder_sha256")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,6 @@ class NamedStyle:
         moments: by longer side in pixels, then by layer: moments in the channels of vgg19-slim, before its heads.
         colours: mean (1, 3) and covariance (1, 3, 3) of the picture's colours.
         sha256: of the file it was read from; empty where it came from none.
-        instant: by longer side in pixels: what the instant network of ``facts["instant_sha256"]`` measured, (1, modulations).
         swatch: a picture in the style, as the bytes of a WebP file; empty where there is none.
     """
 
@@ -96,7 +95,6 @@ class NamedStyle:
     moments: Mapping[int, Mapping[str, Moments]]
     colours: Moments
     sha256: str = ""
-    instant: Mapping[int, Tensor] = field(default_factory=dict)
     swatch: bytes = field(default=b"", repr=False)
 
     @property
@@ -140,13 +138,6 @@ class NamedStyle:
             ) from error
         return replace(found, name=self.name, sha256=self.sha256 or found.sha256)
 
-    def instant_at(self, edge_px: float) -> Tensor | None:
-        """Return what the instant network measured, with a longer side of edge_px; None where it has not."""
-        if not self.instant:
-            return None
-        below, above, share = _around(edge_px, sorted(self.instant))
-        return torch.lerp(self.instant[below], self.instant[above], share)
-
 
 def measured_style(
     facts: Mapping[str, str], measure: Callable[[int], Mapping[str, Moments]], colours: Moments, sizes: Sequence[int] = SIZES
@@ -173,8 +164,6 @@ def save_style(path: str | Path, style: NamedStyle) -> None:
     tensors = {"sizes": torch.tensor(sizes), "colours.mean": style.colours.mean, "colours.covariance": style.colours.covariance}
     if style.swatch:
         tensors["swatch"] = torch.frombuffer(bytearray(style.swatch), dtype=torch.uint8)
-    if style.instant:
-        tensors["instant"] = torch.cat([style.instant[size] for size in sizes]).half()
     for layer in style.moments[sizes[0]]:
         parts = [_packed(style.moments[size][layer]) for size in sizes]
         tensors |= {f"{layer}.{part}": torch.stack([each[part] for each in parts]) for part in parts[0]}
@@ -370,11 +359,8 @@ def _from_tensors(facts: Mapping[str, str], tensors: Mapping[str, Tensor], sha25
         for size, *of_size in zip(sizes, mean, covariance, strict=True):
             moments[size][layer] = Moments(*(each[None] for each in of_size))
     colours = Moments(tensors["colours.mean"].float(), tensors["colours.covariance"].float())
-    instant = tensors["instant"].float().split(1) if "instant" in tensors else ()
-    if instant and not (len(instant) == len(sizes) and tensors["instant"].isfinite().all()):
-        raise ValueError("what the instant network measured makes no sense")
     swatch = bytes(tensors["swatch"].tolist()) if "swatch" in tensors else b""
-    return NamedStyle(facts, moments, colours, sha256, dict(zip(sizes, instant, strict=False)), swatch)
+    return NamedStyle(facts, moments, colours, sha256, swatch)
 
 
 def _packed(measured: Moments) -> dict[str, Tensor]:

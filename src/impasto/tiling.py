@@ -17,6 +17,15 @@ class Span(NamedTuple):
     last: int
 
 
+class Place(NamedTuple):
+    """A part of a picture, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
 def spans(length: int, tile: int, halo: int) -> Iterator[Span]:
     """Divide a length into stretches of at most tile, each with a halo that ends where the picture does.
 
@@ -29,12 +38,12 @@ def spans(length: int, tile: int, halo: int) -> Iterator[Span]:
         yield Span(max(0, start - halo), start, end, min(length, end + halo))
 
 
-def painted_in_tiles(image: Image, paint: Callable[[Image], Image], tile: int, halo: int) -> Iterator[int]:
+def painted_in_tiles(image: Image, paint: Callable[[Image, Place], Image], tile: int, halo: int) -> Iterator[int]:
     """Replace a picture by what is painted of it, tile by tile and in its own memory.
 
     Args:
         image: (1, 3, height, width); overwritten from top to bottom.
-        paint: turns a tile with its halo into a picture of the same size.
+        paint: turns a tile with its halo, and where that lies, into a picture of the same size.
         tile: side of a tile without halo, in pixels.
         halo: how far a pixel of the result looks, in pixels; no more than a tile.
 
@@ -48,7 +57,8 @@ def painted_in_tiles(image: Image, paint: Callable[[Image], Image], tile: int, h
         above = image[..., max(row.start, row.end - halo) : row.end, :].clone()
         inner = slice(row.start - row.first, row.end - row.first)
         for column in spans(width, tile, halo):
-            found = paint(seen[..., column.first : column.last])
+            place = Place(row.first, column.first, row.last - row.first, column.last - column.first)
+            found = paint(seen[..., column.first : column.last], place)
             across = slice(column.start - column.first, column.end - column.first)
             image[..., row.start : row.end, column.start : column.end] = found[..., inner, across]
         yield row.end

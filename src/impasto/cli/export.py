@@ -17,7 +17,7 @@ app = App(name="export", help="Write the networks for other programs.")
 
 @app.command
 def onnx(output: Path, /, *, style: str | None = None, size: int = 512, stroke: float = 1.0, winograd: bool = False) -> None:
-    """Write the instant network as an ONNX graph, and hold it against PyTorch in ONNX Runtime.
+    """Write the live network as an ONNX graph, and hold it against PyTorch in ONNX Runtime.
 
     Its inputs are the photo, (1, 3, height, width) in [0, 1], a style and a palette; with --style the photo alone.
 
@@ -49,9 +49,8 @@ def onnx(output: Path, /, *, style: str | None = None, size: int = 512, stroke: 
 
 def _fixed(style: str, edge_px: float) -> "Fixed":
     from impasto.networks.onnx_export import Fixed
-    from impasto.options import Run
-    from impasto.recipes.instant_painter import InstantPainter
+    from impasto.recipes.live_style import live_style
     from impasto.recipes.painting import read_styles
 
-    manner = InstantPainter(Run(device="cpu", precision="fp32"), "torch").manner(read_styles(style)[0], edge_px=edge_px)
-    return Fixed(manner.modulation, manner.colors)
+    measured = live_style(read_styles(style)[0], edge_px=edge_px)
+    return Fixed(measured.modulation, measured.colors)

@@ -1,4 +1,4 @@
-"""``impasto train instant``: train the network that paints in any style in one pass."""
+"""``impasto train instant``: train the decoder that paints in any style in one pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from impasto.cli.training import (
     resume,
 )
 from impasto.errors import OptionError, WeightsError
-from impasto.fields import check_range, dashed
+from impasto.fields import check_range
 from impasto.options import Device
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from impasto.encoders import Vgg
-    from impasto.networks import InstantNetwork
+    from impasto.networks.style_swap import Decoder
     from impasto.training.agreement import HeldOut
-    from impasto.training.instant import InstantStep, InstantTraining
+    from impasto.training.style_swap import SwapStep, SwapTraining
 
 _STEPS_BETWEEN_SAVES = 250
 _STEPS_BETWEEN_SHARES = 40
@@ -43,14 +43,8 @@ _STEPS_BETWEEN_SHARES = 40
 class Corpora(Pictures):
     """What is learned from."""
 
-    teacher: Path | None = None
-    """The weights of the full VGG-19, in any published form, as the loss network; by default that is vgg19-slim."""
-
-    teacher_licence: str = ""
-    """The licence of the teacher's weights, to be named with what is made of them."""
-
     start: Path | None = None
-    """An instant network to go on from with new steps, such as one that was trained without a teacher."""
+    """A decoder to go on from with new steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,19 +52,13 @@ class Fit:
     """How it is learned."""
 
     steps: int
-    """Training steps in all; the learning rate falls to zero over them."""
+    """Training steps in all; the learning rate falls to a hundredth over them."""
 
-    batch: int = 4
+    batch: int = 3
     """Photos in a step, each in a style of its own."""
 
-    uses: int = 1
-    """How often a crop is used before another takes its place; with 4, targets cost a quarter, and steps a quarter less."""
-
-    edge: int = 128
-    """Side of the photos' crops in pixels, a multiple of 8 from 32."""
-
-    style_edge: int = 128
-    """Side of the styles' crops in pixels, a multiple of 8 from 32."""
+    edge: int = 160
+    """Side of the crops in pixels, a multiple of 8 from 64."""
 
     learning_rate: float = 1e-3
     """Adam's step at its highest."""
@@ -87,22 +75,25 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What each part of the objective weighs, beside the moments of the style, which weigh 1."""
+    """What each part of the objective weighs."""
 
-    content_weight: float = 0.1
-    """Weight of the photo's features."""
+    fine_weight: float = 0.3
+    """Weight of the features of relu1_1."""
 
-    gram_weight: float = 0.05
-    """Weight of the Gram matrices of the style."""
+    middle_weight: float = 1.0
+    """Weight of the features of relu2_1."""
 
-    identity_weight: float = 4.0
-    """Weight of a photo in its own style coming back as it was, measured in every fourth step."""
+    coarse_weight: float = 1.0
+    """Weight of the features of relu3_1."""
 
-    stability_weight: float = 6.0
-    """Weight of a photo that is moved and noisy giving the same picture, moved, measured in every fourth step."""
+    style_weight: float = 0.5
+    """Weight of the means and deviations of the style's features."""
 
-    calm_weight: float = 1.5
-    """Weight of what is flat in the photo staying calm."""
+    identity_weight: float = 5.0
+    """Weight of a picture that is decoded from its own features coming back."""
+
+    gamut_weight: float = 5.0
+    """Weight of colors staying displayable."""
 
 
 def instant(
@@ -113,10 +104,10 @@ def instant(
     fit: Annotated[Fit, Parameter(name="*")],
     weights: Annotated[Weights | None, Parameter(name="*")] = None,
 ) -> int:
-    """Train the instant network, which paints in any style in one pass; goes on where the state says that it stood.
+    """Train the decoder of the instant painter; goes on where the state says that it stood.
 
     Args:
-        output: The network, .safetensors.
+        output: The decoder, .safetensors.
         state: What a resumed run needs, rewritten every 250 steps; the curve of its losses lies beside it.
         corpora: What is learned from.
         fit: How it is learned.
@@ -127,7 +118,7 @@ def instant(
     check_writable(output, state)
     console = narrator(quiet=False)
     training, held = _prepared(corpora, fit, weights, state, console)
-    recent: list[InstantStep] = []
+    recent: list[SwapStep] = []
     with asked_to_stop() as stop:
         for step in training.steps():
             recent.append(step)
@@ -150,46 +141,39 @@ def _check(fit: Fit, weights: Weights) -> None:
     """Raise OptionError for what cannot be trained with."""
     check_range("steps", fit.steps, 1, 10_000_000)
     check_range("batch", fit.batch, 1, 4096)
-    check_range("uses", fit.uses, 1, 1000)
     check_range("learning_rate", fit.learning_rate, 1e-9, 1)
     check_range("seed", fit.seed, 0, 2**63 - 1)
-    for name in ("edge", "style_edge"):
-        edge = getattr(fit, name)
-        check_range(name, edge, 32, 2048)
-        if edge % 8:
-            raise OptionError(f"{dashed(name)} is {edge}; it must be a multiple of 8, such as {edge // 8 * 8}")
+    check_range("edge", fit.edge, 64, 2048)
+    if fit.edge % 8:
+        raise OptionError(f"--edge is {fit.edge}; it must be a multiple of 8, such as {fit.edge // 8 * 8}")
     for name, weight in asdict(weights).items():
         check_range(name, weight, 0, 1e9)
 
 
-def _prepared(corpora: Corpora, fit: Fit, weights: Weights, state: Path, console: Console) -> tuple[InstantTraining, HeldOut]:
+def _prepared(corpora: Corpora, fit: Fit, weights: Weights, state: Path, console: Console) -> tuple[SwapTraining, HeldOut]:
     """Read everything, and make the network: new, that of another run, or as the state of an earlier run has it."""
     import torch
 
     from impasto.arithmetic import choose_device
     from impasto.encoders import load_encoder
     from impasto.training.agreement import HeldOut
-    from impasto.training.instant import InstantTraining, InstantWeights
+    from impasto.training.style_swap import SwapTraining, SwapWeights
 
     torch.manual_seed(fit.seed)  # of this program's own generator, which the first weights are drawn from
     device = torch.device(choose_device(fit.device))
     slim = _rounded(load_encoder().to(device))
-    judge = _rounded(load_encoder(corpora.teacher).to(device)) if corpora.teacher else slim
     network = _network(corpora.start, slim, device)
     corpus, kept = read_corpora(corpora, console)
-    training = InstantTraining(
+    training = SwapTraining(
         network,
         slim,
-        judge,
         corpus,
         total_steps=fit.steps,
         learning_rate=fit.learning_rate,
         edge_px=fit.edge,
-        style_edge_px=fit.style_edge,
         batch=fit.batch,
-        uses=fit.uses,
         seed=fit.seed,
-        weights=InstantWeights(**{name.removesuffix("_weight"): weight for name, weight in asdict(weights).items()}),
+        weights=SwapWeights(**{name.removesuffix("_weight"): weight for name, weight in asdict(weights).items()}),
     )
     if state.exists():
         resume(training, state, "of another network", console)
@@ -206,28 +190,29 @@ def _rounded(encoder: Vgg) -> Vgg:
     return encoder.requires_grad_(False)
 
 
-def _network(start: Path | None, slim: Vgg, device: torch.device) -> InstantNetwork:
-    """Make a network that reads the slim encoder: a new one, or that of a file."""
-    from impasto.networks import InstantNetwork, instant_facts, load_instant
-    from impasto.networks.instant import STYLE_LAYERS
+def _network(start: Path | None, slim: Vgg, device: torch.device) -> Decoder:
+    """Make a decoder of the slim encoder's features: a new one, or that of a file."""
+    from impasto.networks.decoder_files import decoder_facts, load_decoder
+    from impasto.networks.style_swap import SWAP_LAYERS, Decoder
 
     if start is None:
         channels = dict(zip(slim.convolutions, slim.widths, strict=True))
-        network = InstantNetwork(tuple(channels[layer.removeprefix("relu")] for layer in STYLE_LAYERS))
+        fine, middle, coarse = (channels[layer.removeprefix("relu")] for layer in SWAP_LAYERS)
+        network = Decoder((fine, middle, coarse))
     else:
-        network = load_instant(start)
-        if instant_facts(start).get("encoder_sha256") != slim.sha256:
-            raise WeightsError(f"--start '{start}' reads another vgg19-slim than this impasto has; train a new network")
+        network = load_decoder(start)
+        if decoder_facts(start).get("encoder_sha256") != slim.sha256:
+            raise WeightsError(f"--start '{start}' decodes another vgg19-slim than this impasto has; train a new decoder")
     return channels_last(network.to(device)).train().requires_grad_(True)
 
 
-def _tell(step: InstantStep, total: int, console: Console) -> None:
+def _tell(step: SwapStep, total: int, console: Console) -> None:
     if step.number % STEPS_BETWEEN_LINES == 0 or step.number == 1:
         left = duration(step.seconds * (total - step.number))
         console.print(f"step {step.number} of {total}: {losses_in_words(step.losses)}; about {left} left")
 
 
-def _write_curve(recent: Sequence[InstantStep], held_out: dict[str, float], state: Path, console: Console) -> None:
+def _write_curve(recent: Sequence[SwapStep], held_out: dict[str, float], state: Path, console: Console) -> None:
     """Add a line to the curve: means over the steps since the last line, and the losses on what was held out."""
     line = {"step": recent[-1].number, "seconds": round(fmean(step.seconds for step in recent), 4)}
     for name in dict.fromkeys(name for step in recent for name in step.losses):  # some are not measured in every step
@@ -237,24 +222,21 @@ def _write_curve(recent: Sequence[InstantStep], held_out: dict[str, float], stat
     console.print(f"held out: {losses_in_words(held_out)}")
 
 
-def _facts(corpora: Corpora, fit: Fit, weights: Weights, training: InstantTraining) -> dict[str, str]:
+def _facts(corpora: Corpora, fit: Fit, weights: Weights, training: SwapTraining) -> dict[str, str]:
     """Say how the network was made."""
     from impasto.weights.files import sha256_of
 
     return {
-        "about": "paints in any style in one pass; trained by impasto train instant",
-        "teacher": corpora.teacher.name if corpora.teacher else "vgg19-slim",
-        "teacher_sha256": training.judge.sha256,
-        "teacher_licence": corpora.teacher_licence,
-        "encoder_sha256": training.slim.sha256,
+        "about": "decodes features of vgg19-slim; trained by impasto train instant",
+        "encoder_sha256": training.encoder.sha256,
         "start_sha256": sha256_of(corpora.start) if corpora.start else "",
-        **{name: str(getattr(fit, name)) for name in ("steps", "batch", "uses", "edge", "style_edge", "learning_rate", "seed")},
+        **{name: str(getattr(fit, name)) for name in ("steps", "batch", "edge", "learning_rate", "seed")},
         **{name: str(weight) for name, weight in asdict(weights).items()},
     }
 
 
-def _write(output: Path, training: InstantTraining, held: HeldOut, facts: dict[str, str]) -> None:
-    from impasto.networks import save_instant
+def _write(output: Path, training: SwapTraining, held: HeldOut, facts: dict[str, str]) -> None:
+    from impasto.networks.decoder_files import save_decoder
 
     figures = json.dumps(training.held_out_losses(held))
-    save_instant(output, training.averaged_network(), {**facts, "figures": figures})
+    save_decoder(output, training.averaged_network(), {**facts, "figures": figures})

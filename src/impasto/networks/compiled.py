@@ -1,16 +1,21 @@
-"""The instant network through OpenVINO: the same weights, compiled for one size of picture. An extra: ``impasto[fast]``."""
+"""Encoder and decoder through OpenVINO: the same weights, compiled once for any size. An extra: ``impasto[fast]``."""
 
+import copy
 import sys
+import threading
 import warnings
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from impasto.networks.instant import InstantNetwork
-from impasto.stats import Affine
-from impasto.tensors import Image
+from impasto.networks.style_swap import SEARCH_LAYERS, SWAP_LAYERS, Decoder
+from impasto.tensors import FeatureMap, Features, Image
+
+_LAYERS = tuple(dict.fromkeys((*SWAP_LAYERS, *SEARCH_LAYERS)))
+_TRACED_PX = 64
 
 
 def openvino_is_there() -> bool:
@@ -19,43 +24,70 @@ def openvino_is_there() -> bool:
 
 
 class Compiled:
-    """An instant network, with the palette before it, compiled for a size.
+    """Encoder and decoder, compiled; may be called from any number of threads.
 
     Args:
-        network: on the processor; not changed, and not needed any more afterwards.
-        size: (height, width) of the pictures, multiples of 8.
+        encoder: on the processor; not changed, and not needed any more afterwards.
+        decoder: likewise.
         precision: of the products.
     """
 
-    def __init__(self, network: InstantNetwork, size: tuple[int, int], precision: Literal["fp32", "bf16"]) -> None:
+    def __init__(self, encoder: nn.Module, decoder: Decoder, precision: Literal["fp32", "bf16"]) -> None:
+        picture = torch.zeros(1, 3, _TRACED_PX, _TRACED_PX)
+        sides = (_TRACED_PX, _TRACED_PX // 2, _TRACED_PX // 4)
+        given = [torch.zeros(1, count, side, side) for count, side in zip(decoder.channels, sides, strict=True)]
+        self._encode = _Model(_Encoding(copy.deepcopy(encoder).float()), [picture], precision)
+        self._decode = _Model(_Decoding(decoder), given, precision)
+
+    def encode(self, picture: Image) -> Features:
+        """Return the features that are swapped and searched by, of one picture."""
+        return dict(zip(_LAYERS, self._encode([picture]), strict=True))
+
+    def decode(self, features: Sequence[FeatureMap]) -> Image:
+        """Decode features; the result is cut to [0, 1]."""
+        return self._decode(features)[0]
+
+
+class _Model:
+    """A module for pictures of any size, with a request of its own for each thread."""
+
+    def __init__(self, module: nn.Module, given: Sequence[Tensor], precision: str) -> None:
         self._openvino = _openvino()
-        given = (torch.zeros(1, 3, 64, 64), torch.eye(3)[None], torch.zeros(1, 3), torch.zeros(1, network.transfer.modulations))
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it traces in a way that torch calls old, and past checks of shapes
-            model = self._openvino.convert_model(_Whole(network), example_input=given)
-        self._shape = (1, 3, *size)
-        model.reshape({0: list(self._shape), **{number: list(given[number].shape) for number in (1, 2, 3)}})
+            model = self._openvino.convert_model(module, example_input=tuple(given))
+        model.reshape({number: [1, each.shape[1], -1, -1] for number, each in enumerate(given)})
         hints = {"INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY"}
-        self._request = self._openvino.Core().compile_model(model, "CPU", hints).create_infer_request()
+        self._compiled = self._openvino.Core().compile_model(model, "CPU", hints)
+        self._local = threading.local()
 
-    def __call__(self, photo: Image, colors: Affine, modulation: Tensor) -> Image:
-        """Paint one photo; see :meth:`impasto.networks.instant.InstantNetwork.recolored`. The result is cut to [0, 1]."""
-        given = [each.float().contiguous().numpy() for each in (photo, colors.matrix, colors.bias, modulation)]
-        found = torch.empty(self._shape)
-        self._request.set_output_tensor(0, self._openvino.Tensor(found.numpy(), shared_memory=True))
-        self._request.infer(given, share_inputs=True)
-        return found
+    def __call__(self, given: Sequence[Tensor]) -> list[Tensor]:
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compiled.create_infer_request()
+        arrays = [each.float().contiguous().numpy() for each in given]
+        found = request.infer(arrays, share_inputs=True, share_outputs=False)
+        return [torch.from_numpy(found[each]) for each in self._compiled.outputs]
 
 
-class _Whole(nn.Module):
-    """What is compiled: all that is done at the size of the picture."""
-
-    def __init__(self, network: InstantNetwork) -> None:
+class _Encoding(nn.Module):
+    def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.encoder = encoder
 
-    def forward(self, photo: Image, matrix: Tensor, bias: Tensor, modulation: Tensor) -> Image:
-        return self.network.recolored(photo, Affine(matrix, bias), modulation).clamp(0, 1)
+    def forward(self, picture: Image) -> tuple[FeatureMap, ...]:
+        found = self.encoder(picture, _LAYERS)
+        return tuple(found[layer] for layer in _LAYERS)
+
+
+class _Decoding(nn.Module):
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, fine: FeatureMap, middle: FeatureMap, coarse: FeatureMap) -> Image:
+        found: Image = self.decoder(fine, middle, coarse).clamp(0, 1)
+        return found
 
 
 def _openvino() -> Any:

@@ -1,4 +1,4 @@
-"""The instant network: any style in one pass.
+"""The live network: any style in one pass, small enough for a webcam; what the studio's page and the ONNX export use.
 
 A photo enters with its colours already those of the style, which is a closed form (:func:`impasto.color.monge_kantorovich`);
 the network adds the strokes. It is a small U: three halvings, residual blocks at an eighth of the size, and the way back with

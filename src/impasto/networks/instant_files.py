@@ -96,8 +96,8 @@ def instant_facts(path: str | Path) -> dict[str, str]:
 
 
 def shipped_instant() -> Path:
-    """Return the file of the instant network that comes with impasto."""
-    return Path(str(files("impasto") / "data" / "instant.safetensors"))
+    """Return the file of the live network that comes with impasto."""
+    return Path(str(files("impasto") / "data" / "live.safetensors"))
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -112,7 +112,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise WeightsError(f"instant network {str(path)!r} is damaged or no such network; fetch it again") from error
     version = header.get("impasto_instant")
     if version is None:
-        raise WeightsError(f"{str(path)!r} is not an instant network; give a file that impasto train instant wrote")
+        raise WeightsError(f"{str(path)!r} is not an instant network; give one, such as the live.safetensors of impasto")
     if version != VERSION:
         raise WeightsError(
             f"instant network {str(path)!r} is of version {version}, this impasto reads version {VERSION}; train it again"

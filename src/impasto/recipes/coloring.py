@@ -144,6 +144,12 @@ def method_of(photo: Picture, options: ColorOptions) -> ColorMethod | None:
     return "luminance" if is_grey(photo.image) else options.color_method
 
 
+def needs_pictures(options: ColorOptions) -> bool:
+    """Say whether the colors that are asked for come out of the pixels of style pictures, and not out of statistics."""
+    mode, method = options.color, options.color_method
+    return bool(options.color_proof) or mode == "match-style" or (mode == "palette" and method == "histogram")
+
+
 def check_colors(styles: Sequence[Style], options: ColorOptions) -> None:
     """Raise unless the options of colour go together, and with the styles.
 
@@ -161,11 +167,10 @@ def check_colors(styles: Sequence[Style], options: ColorOptions) -> None:
             "--color-mask acts on the painting, and --color match-style on the style pictures; "
             "choose --color keep, histogram or palette, or --color-method luminance"
         )
-    needs_pictures = mode == "match-style" or (mode == "palette" and method == "histogram")
     for style in styles:
         if isinstance(style, NamedStyle) and options.color_proof:
             raise OptionError(f"--color-proof needs a style picture, and {style.name!r} is statistics; give a picture")
-        if isinstance(style, NamedStyle) and needs_pictures:
+        if isinstance(style, NamedStyle) and needs_pictures(options):
             other = "--color keep" if mode == "match-style" else "--color-method monge-kantorovich"
             asked = f"--color {mode}" + (" --color-method histogram" if mode == "palette" else "")
             raise OptionError(

@@ -30,6 +30,7 @@ class Easel:
         coloring: what is done to the colours of every picture that is shown; None: nothing.
         seed: of whatever a loss draws at random.
         is_resumed: whether an interrupted painting goes on.
+        is_painted: whether the start is a painting already, which is matched with the styles from the first size on.
     """
 
     content: Image
@@ -45,6 +46,7 @@ class Easel:
     coloring: Coloring | None = None
     seed: int = 0
     is_resumed: bool = False
+    is_painted: bool = False
 
 
 def encode(easel: Easel, image: Image, layers: Sequence[str]) -> Features:

@@ -17,8 +17,8 @@ from impasto.pastiche import Pastiche, recorded
 from impasto.recipes import gatys
 from impasto.recipes.coloring import Coloring, color_record, coloring_of, in_proof, prepared
 from impasto.recipes.easel import Easel
-from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size
-from impasto.recipes.instant_painter import InstantPainter, Manner, blended
+from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size, with_swatches
+from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, asked_masks, read_masking
 from impasto.recipes.painting import StyleSource, paint_on, read_content, read_styles
 from impasto.recipes.presets import paint_options
@@ -27,7 +27,7 @@ from impasto.recipes.starts import SMALLEST_SIDE, Resumption, Style
 from impasto.tensors import Image, Mask
 
 _BROADEST = 1.5
-"""The network knows strokes up to half again as broad; for broader ones a smaller picture is painted."""
+"""The style picture is enlarged up to half again; for broader strokes a smaller picture is painted."""
 _REFINED_SIZES = 2
 _HQ: dict[str, Any] = {"steps": 10, "smallest_size": 100_000}
 """instant-hq: few steps at one size, from the network's picture on."""
@@ -96,7 +96,7 @@ def refining_easel(
     )
     easel = gatys.set_up(photo, styles, chosen, run, masking)
     scale = max(0, len(easel.sizes) - _REFINED_SIZES)
-    return gatys.resumed(easel, Resumption(image, scale, done=0))
+    return replace(gatys.resumed(easel, Resumption(image, scale, done=0)), is_painted=True)
 
 
 def with_refinement(pastiche: Pastiche, last: Step, photo: Picture, options: InstantOptions) -> Pastiche:
@@ -148,22 +148,23 @@ def painted_pastiche(
     size = planned_size(photo, options)
     working = _working_size(size, options)
     check_memory(working, painter.device, is_colored=options.color != "style")
-    small, parts = in_proof(replace(photo, image=resize(photo.image, size)), style_parts(styles, masking), options)
+    small, parts = in_proof(
+        replace(photo, image=resize(photo.image, size)), style_parts(with_swatches(styles, options), masking), options
+    )
     toned, seen = prepared(small, parts, options)
-    edge_px = max(working) * min(options.stroke, _BROADEST)
-    manners = [painter.manner(style, edge_px=edge_px) for style in seen]
+    codes = [painter.encode(style, stroke=min(options.stroke, _BROADEST)) for style in seen]
     if masking.style_masks:
         colorings = [coloring_of(small, [style], replace(options, style_weights=())) for style in parts]
-        image = _in_regions(painter, (small.image, toned.image), list(zip(manners, colorings, strict=True)), masking, options)
+        image = _in_regions(painter, (small.image, toned.image), list(zip(codes, colorings, strict=True)), masking, options)
     else:
-        coloring, manner = coloring_of(small, parts, options), blended(manners, options.style_weights)
+        coloring, code = coloring_of(small, parts, options), blended(codes, options.style_weights)
         if masking.content_mask or masking.protect:
-            image = _in_regions(painter, (small.image, toned.image), [(manner, coloring)], masking, options)
+            image = _in_regions(painter, (small.image, toned.image), [(code, coloring)], masking, options)
         else:
             is_kept = coloring is not None and coloring.photo is toned.image
             is_refined = options.goes_on and toned.image is photo.image  # it goes on from there
             image = toned.image.clone() if is_kept or is_refined else toned.image
-            image = _paint(painter, image, manner, coloring, options)
+            image = _paint(painter, image, code, coloring, options)
     alpha = None if photo.alpha is None else resize(photo.alpha, size)
     network = {"name": "instant", "sha256": painter.network.sha256}
     record = recorded("instant", photo, styles, painter.run) | {"network": network} | record
@@ -180,13 +181,13 @@ def _working_size(size: tuple[int, int], options: InstantOptions) -> tuple[int, 
 # ---------------------------------------------------------------------------------------------------- parts
 
 
-def _paint(painter: InstantPainter, image: Image, manner: Manner, coloring: Coloring | None, options: InstantOptions) -> Image:
+def _paint(painter: InstantPainter, image: Image, code: StyleCode, coloring: Coloring | None, options: InstantOptions) -> Image:
     """Paint a picture, smaller for broad strokes; a large one is painted over in its own memory."""
     if options.strength == 0:
         return image
     size = (image.shape[-2], image.shape[-1])
     image = resize(image, _working_size(size, options))
-    image = resize(painter.paint_in_place(image, manner, strength=options.strength), size)
+    image = resize(painter.paint_in_place(image, code, strength=options.strength, fast=options.fast), size)
     return coloring.over(image) if coloring else image
 
 
@@ -196,7 +197,7 @@ def style_parts(styles: Sequence[Style], masking: Masking) -> list[Style]:
 
 
 def _part(style: Style, mask: Mask | None) -> Style:
-    """Cut a style picture to its mask: the network measures pictures, not positions, so a region becomes the box around it."""
+    """Cut a style picture to its mask: a region becomes the box around it."""
     if mask is None or not isinstance(style, Picture):
         return style
     inside = mask[0, 0] > 0.5 * mask.max()
@@ -210,7 +211,7 @@ def _part(style: Style, mask: Mask | None) -> Style:
 def _in_regions(
     painter: InstantPainter,
     photo: tuple[Image, Image],
-    painting: Sequence[tuple[Manner, Coloring | None]],
+    painting: Sequence[tuple[StyleCode, Coloring | None]],
     masking: Masking,
     options: InstantOptions,
 ) -> Image:
@@ -232,6 +233,6 @@ def _in_regions(
     for each in masking.protect:
         masks = [mask * (1 - feathered(at_size(each.mask, size), feather_px)) for mask in masks]
     result = image * (1 - torch.stack(masks).sum(0)).clamp_min(0)
-    for (manner, coloring), mask in zip(painting, masks, strict=True):
-        result += mask * _paint(painter, toned.clone(), manner, coloring, options)
+    for (code, coloring), mask in zip(painting, masks, strict=True):
+        result += mask * _paint(painter, toned.clone(), code, coloring, options)
     return result

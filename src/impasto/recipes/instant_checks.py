@@ -8,10 +8,11 @@ from impasto.errors import OptionError, ResourceError, ShapeError
 from impasto.images import Picture, fitted_size
 from impasto.memory import available_memory
 from impasto.options import InstantOptions
-from impasto.recipes.coloring import check_colors
+from impasto.recipes.coloring import check_colors, needs_pictures
 from impasto.recipes.instant_painter import LARGEST_WHOLE_PX
 from impasto.recipes.masking import Masking, MaskSources, read_masking
 from impasto.recipes.starts import SMALLEST_SIDE, Style
+from impasto.styles import NamedStyle
 
 _FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 240, 20
 """Of memory: at any size, for each pixel that is painted at once, and for each of the picture; see docs/benchmarks.md."""
@@ -39,7 +40,7 @@ def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Pic
                 f"{role} {picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to see anything; "
                 "both sides must be at least 8"
             )
-    check_colors(styles, options)
+    check_colors(with_swatches(styles, options), options)
     as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     if min(size) < SMALLEST_SIDE:
@@ -47,6 +48,17 @@ def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Pic
             f"content {photo.name!r} would be {size[1]}x{size[0]} pixels; both sides must be at least {SMALLEST_SIDE}: "
             "use a larger --size, enlarge it, or crop it"
         )
+
+
+def with_swatches(styles: Sequence[Style], options: InstantOptions) -> tuple[Style, ...]:
+    """Put the swatch of each named style in its place, where color control asks for pixels.
+
+    Raises:
+        StyleFileError: a style has no swatch, or a damaged one.
+    """
+    if not needs_pictures(options):
+        return tuple(styles)
+    return tuple(style.picture() if isinstance(style, NamedStyle) else style for style in styles)
 
 
 def predicted_memory(size: tuple[int, int], *, is_colored: bool = False) -> int:

@@ -1,58 +1,121 @@
-"""The instant network with all that stands ready around it: it measures styles, and paints photos of any size.
+"""The instant painter: any style in one pass, by style swap, coarse to fine.
 
-The style is measured once, as a :class:`Manner`; the photo takes its palette by a closed form and its strokes by the network::
+At each size the encoder sees the photo, mixed with the picture so far, and the styles; each position takes the features of
+the most similar position of the styles, and a decoder turns them into a picture. What needs the whole picture (the mean that
+features are centered by, what counts as flat, colors) is measured once for a size, so that a large picture goes through in
+tiles.
 
-    picture = network(palette(photo), manner)
-
-Source: see :mod:`impasto.networks.instant`.
+Source: see :mod:`impasto.networks.style_swap`; coarse to fine as in Kolkin et al. 2022.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.arithmetic import Arithmetic, choose_arithmetic
+from impasto.canvas import to_laplacian
 from impasto.color import color_moments, monge_kantorovich, recolored
 from impasto.encoders import Vgg, load_encoder
-from impasto.errors import OptionError, StyleFileError
+from impasto.errors import OptionError
 from impasto.images import fitted_size, resize
+from impasto.neighbors import Keys, Patches
 from impasto.networks.compiled import Compiled, openvino_is_there
-from impasto.networks.instant import MULTIPLE_PX, STYLE_LAYERS, InstantNetwork
-from impasto.networks.instant_files import load_instant, shipped_instant
+from impasto.networks.decoder_files import load_decoder, shipped_decoder
+from impasto.networks.style_swap import (
+    CELL_PX,
+    COHERENCE,
+    SEARCH_LAYERS,
+    SWAP_LAYERS,
+    Decoder,
+    blocks_of,
+    search_columns,
+    swapped,
+)
 from impasto.options import Run
+from impasto.picture_losses import activity_of, flatness
+from impasto.recipes.neighbor_layers import patches_where_flat
 from impasto.recipes.starts import SMALLEST_SIDE, Style, at_least
-from impasto.stats import Affine, Moments, blend, moments
+from impasto.stats import Affine, Moments, blend, precise
 from impasto.styles import NamedStyle
-from impasto.tensors import Image
-from impasto.tiling import painted_in_tiles, spread_parts
+from impasto.tensors import FeatureMap, Features, Image
+from impasto.tiling import Place, painted_in_tiles, spread_parts
 
 LARGEST_WHOLE_PX = 2_100_000
 """Pictures of more pixels are painted in tiles."""
 TILE_PX, HALO_PX = 1024, 128
+MULTIPLE_PX = 2 * CELL_PX
 _LARGEST_STYLE_PX = 1024
+_SMALLEST_EDGE_PX = 96
 _PART_PX, _PARTS = 256, 24
-_COMPILED_SIZES = 2
-"""Kept ready: one lying, one standing. Each holds the memory of its size."""
+_DIRECTIONS = 64
+_KEPT = 0.7
+"""How much of what is matched is the photo, and not the picture so far."""
+_FREEDOM = 0.25
+"""How much less of the photo counts where it is flat."""
+_EVENLY = 0.6
+"""Power of the strength that mixes features, so that equal steps of the strength look equal."""
+_BLENDED_BELOW = 0.3
+"""Below this strength the photo itself shows through, so that strength 0 is the photo."""
+_LEVELS_KEPT = 8
+
+
+class Level(NamedTuple):
+    """Styles as seen at one size.
+
+    Attributes:
+        keys: of all styles, to match with.
+        rows: (positions, channels), the features of each position.
+    """
+
+    keys: Keys
+    rows: Tensor
 
 
 @dataclass(frozen=True)
-class Manner:
-    """A style, measured: what the network needs of it, and its palette.
+class StyleCode:
+    """One or several styles, encoded: what the painter needs of them at each size is computed when it is first wanted.
 
     Attributes:
-        modulation: (1, modulations), see :meth:`impasto.networks.instant.InstantNetwork.measure`.
-        colors: mean (1, 3) and covariance (1, 3, 3) of its colours.
+        pictures: of the styles, (1, 3, height, width).
+        colors: mean (1, 3) and covariance (1, 3, 3) of each style's colors.
+        weights: what share of a picture each style takes, sum to 1.
+        stroke: size of the strokes, 1 as in the style picture.
     """
 
-    modulation: Tensor
-    colors: Moments
+    pictures: tuple[Image, ...]
+    colors: tuple[Moments, ...]
+    weights: tuple[float, ...] = (1.0,)
+    stroke: float = 1.0
+    levels: dict[int, Level] = field(default_factory=dict, repr=False, compare=False)
+
+
+class _Survey(NamedTuple):
+    """What is measured on a whole picture at one size, or on parts of it.
+
+    Attributes:
+        mean: (channels,), of the features that are matched.
+        activity: how much the photo varies on average.
+    """
+
+    mean: Tensor
+    activity: Tensor
+
+
+class _Part(NamedTuple):
+    """A part of a picture, or all of it: where it lies in a picture of what size; the survey, where it is a part."""
+
+    place: Place
+    size: tuple[int, int]
+    survey: _Survey | None = None
 
 
 class InstantPainter:
-    """The network with all that stands ready around it; make one, and paint any number of photos.
+    """Encoder and decoder, ready to paint: make one, and paint any number of photos.
 
     Args:
         run: device and precision.
@@ -64,8 +127,8 @@ class InstantPainter:
     Example:
         >>> import impasto, skimage.data
         >>> painter = impasto.InstantPainter()
-        >>> manner = painter.manner(impasto.read(skimage.data.coffee()), edge_px=128)
-        >>> painter.paint(impasto.read(skimage.data.astronaut()).image[..., :128, :128], manner).shape
+        >>> style = painter.encode(impasto.read(skimage.data.coffee()))
+        >>> painter.paint(impasto.read(skimage.data.astronaut()).image[..., :128, :128], style).shape
         torch.Size([1, 3, 128, 128])
     """
 
@@ -76,163 +139,256 @@ class InstantPainter:
         self.slim: Vgg = load_encoder("vgg19-slim")
         self.arithmetic: Arithmetic = choose_arithmetic(self.run, self.slim)
         self.device = self.arithmetic.device
-        self.network: InstantNetwork = load_instant(shipped_instant()).to(self.device)
+        self.network: Decoder = load_decoder(shipped_decoder()).to(self.device)
         self.engine = engine
-        self._compiled: dict[tuple[int, int], Compiled | None] = {}
+        self._painted = 0
+        self._compiled: Compiled | None = None
+        self._compiling = threading.Lock()
 
     # ------------------------------------------------------------------------------------------------ styles
 
-    @torch.no_grad()
-    def manner(self, style: Style, *, edge_px: float) -> Manner:
-        """Measure a style with a longer side of edge_px.
+    def encode(self, style: Style, *, stroke: float = 1.0) -> StyleCode:
+        """Make a style ready to paint with; of a named style its swatch is what is seen.
+
+        Args:
+            style: a picture or a named style.
+            stroke: size of the strokes, 1 as in a style picture as large as the photo.
 
         Raises:
-            StyleFileError: a named style that was measured for another network.
+            StyleFileError: a named style without a swatch.
         """
         if isinstance(style, NamedStyle):
-            return self._named(style, edge_px)
-        edge = min(max(edge_px, SMALLEST_SIDE), _LARGEST_STYLE_PX)
-        return self.manner_of(resize(style.image, fitted_size(style.size, round(edge))))
+            return StyleCode((style.picture().image.to(self.device),), (_moved(style.colours, self.device),), stroke=stroke)
+        return self.encode_picture(style.image, stroke=stroke)
+
+    def encode_picture(self, picture: Image, *, stroke: float = 1.0) -> StyleCode:
+        """Make a picture of a style, (1, 3, height, width) in [0, 1], ready to paint with."""
+        picture = picture.to(self.device)
+        return StyleCode((picture,), (color_moments(picture),), stroke=stroke)
 
     @torch.no_grad()
-    def manner_of(self, picture: Image) -> Manner:
-        """Measure a picture of a style, (1, 3, height, width), as large as it is."""
-        picture = in_eights(at_least(picture.to(self.device), SMALLEST_SIDE))
-        return Manner(self.network.corrected(*self.measured(picture)), color_moments(picture))
-
-    @torch.no_grad()
-    def measured(self, picture: Image) -> tuple[Tensor, dict[str, Moments]]:
-        """Measure a picture (its sides multiples of 8) with the network's own eyes and with those of the slim encoder."""
-        features = self.arithmetic.encode(self.slim, picture, frozenset(STYLE_LAYERS))
-        read = {layer: moments(features[layer]) for layer in STYLE_LAYERS}
-        with self._autocast():
-            own = self.network.own(picture.contiguous(memory_format=torch.channels_last))
-        return own.float(), read
-
-    def _named(self, style: NamedStyle, edge_px: float) -> Manner:
-        own = style.instant_at(edge_px)
-        if own is None or style.facts["instant_sha256"] != self.network.sha256:
-            raise StyleFileError(
-                f"style {style.name!r} was measured for another instant network; measure it again (impasto styles add)"
-            )
-        read = {layer: _moved(m, self.device) for layer, m in style.at(edge_px, STYLE_LAYERS).items()}
-        return Manner(self.network.corrected(own.to(self.device), read), _moved(style.colours, self.device))
+    def _level(self, code: StyleCode, edge_px: int) -> Level:
+        """Encode the styles for a size."""
+        edge_px = min(max(SMALLEST_SIDE, round(edge_px * code.stroke)), _LARGEST_STYLE_PX)
+        level = code.levels.get(edge_px)
+        if level is None:
+            columns, rows = [], []
+            for picture in code.pictures:
+                small = resize(picture, fitted_size((picture.shape[-2], picture.shape[-1]), edge_px))
+                features = self._encode(in_eights(at_least(small, SMALLEST_SIDE)))
+                columns.append(search_columns(features, self.network.spread))
+                rows.append(blocks_of(features))
+            level = code.levels[edge_px] = Level(Keys.of(columns, directions=_DIRECTIONS), torch.cat(rows))
+            for oldest in list(code.levels)[:-_LEVELS_KEPT]:
+                code.levels.pop(oldest, None)
+        return level
 
     # ------------------------------------------------------------------------------------------------ photos
 
     @torch.no_grad()
-    def paint(self, photo: Image, manner: Manner, *, strength: float = 1.0) -> Image:
+    def paint(self, photo: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Image:
         """Paint a photo at its own size.
 
         Args:
             photo: (1, 3, height, width) in [0, 1]; both sides at least 32.
-            manner: what to paint it in.
+            code: what to paint it in.
             strength: 0 to 1.5.
+            fast: paint at one size alone.
 
         Returns:
             (1, 3, height, width), in [0, 1], on the photo's device.
         """
-        if strength == 0:
-            return photo
-        manner, colors = self._prepared(photo, manner, strength)
-        network = self._network(photo)
-
-        def paint(part: Image) -> Image:
-            return _finished(part, network(part, colors, manner.modulation), strength)
-
-        if photo.shape[-2] * photo.shape[-1] <= LARGEST_WHOLE_PX:
-            return paint(photo.to(self.device)).to(photo.device)
-        found = photo.clone()
-        for _ in self.painted(found, manner, colors, strength=strength):
-            pass
-        return found
+        found = photo if photo.shape[-2] * photo.shape[-1] <= LARGEST_WHOLE_PX else photo.clone()
+        return self.paint_in_place(found, code, strength=strength, fast=fast)
 
     @torch.no_grad()
-    def paint_over(self, photo: Image, manner: Manner, *, strength: float = 1.0) -> Iterator[int]:
+    def paint_over(self, photo: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Iterator[int]:
         """Paint a large photo in tiles, in its own memory; yield the rows that are done."""
-        if strength == 0:
-            return
-        manner, colors = self._prepared(photo, manner, strength)
-        yield from self.painted(photo, manner, colors, strength=strength)
+        if strength > 0:
+            yield from _Painting(self, photo, code, strength).tiles(fast=fast)
 
-    def paint_in_place(self, image: Image, manner: Manner, *, strength: float = 1.0) -> Image:
+    def paint_in_place(self, image: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Image:
         """Paint as :meth:`paint` does, a large picture in tiles and in its own memory."""
+        if strength == 0:
+            return image
         if image.shape[-2] * image.shape[-1] <= LARGEST_WHOLE_PX:
-            return self.paint(image, manner, strength=strength)
-        for _ in self.paint_over(image, manner, strength=strength):
+            with torch.no_grad():
+                return _Painting(self, image, code, strength).whole(fast=fast)
+        for _ in self.paint_over(image, code, strength=strength, fast=fast):
             pass
         return image
 
-    def painted(self, photo: Image, manner: Manner, colors: Affine, *, strength: float) -> Iterator[int]:
-        """Paint in tiles with a palette that is settled; see :meth:`paint_over`."""
-        size = (photo.shape[-2], photo.shape[-1])
-        part = min(_PART_PX, min(size) // MULTIPLE_PX * MULTIPLE_PX)
-        chosen = [photo[..., rows, columns] for rows, columns in spread_parts(size, part, _PARTS)]
-        parts = torch.cat(chosen).to(self.device).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad(), self._autocast():
-            survey = self.network.survey(recolored(parts, _repeated(colors, len(parts))), manner.modulation).float()
+    # ------------------------------------------------------------------------------------------------ networks
 
-        def paint(tile: Image) -> Image:
-            tile = tile.to(self.device)
-            ready = in_eights(recolored(tile, colors)).contiguous(memory_format=torch.channels_last)
-            with torch.no_grad(), self._autocast():
-                found = self.network.forward_surveyed(ready, survey).float()
-            return _finished(tile, found[..., : tile.shape[-2], : tile.shape[-1]], strength).to(photo.device)
-
-        yield from painted_in_tiles(photo, paint, TILE_PX, HALO_PX)
-
-    def _prepared(self, photo: Image, manner: Manner, strength: float) -> tuple[Manner, Affine]:
-        """Find the palette for a photo, and go part of the way from its own manner to the style's."""
-        small = photo if max(photo.shape[-2:]) <= 512 else resize(photo, fitted_size(tuple(photo.shape[-2:]), 512))  # type: ignore[arg-type]
-        small = small.to(self.device)
-        colors = _part_of_the_way(monge_kantorovich(color_moments(small), manner.colors), strength)
-        if strength == 1:
-            return manner, colors
-        own, read = self.measured(in_eights(at_least(small, SMALLEST_SIDE)))
-        start = self.network.corrected(own, read)
-        return replace(manner, modulation=torch.lerp(start, manner.modulation, strength)), colors
-
-    def _network(self, photo: Image) -> Callable[[Image, Affine, Tensor], Image]:
-        size = (photo.shape[-2], photo.shape[-1])
-        compiled = self._compiled_for(size)
-        if compiled is not None:
-            return lambda image, colors, modulation: compiled(in_eights(image), colors, modulation)[..., : size[0], : size[1]]
-
-        def paint(image: Image, colors: Affine, modulation: Tensor) -> Image:
-            with self._autocast():
-                ready = in_eights(image).contiguous(memory_format=torch.channels_last)
-                found = self.network.recolored(ready, colors, modulation).float()
-            return found[..., : size[0], : size[1]]
-
-        return paint
-
-    def _compiled_for(self, size: tuple[int, int]) -> Compiled | None:
-        """Return the network compiled for a size, where that is asked for, or worth it: from the second picture on."""
+    def _prepare(self) -> None:
+        """Compile the networks, where that is asked for, or worth it: from the second picture on."""
+        self._painted += 1
         if self.engine == "torch" or self.device.type != "cpu" or not openvino_is_there():
+            return
+        with self._compiling:
+            if self._compiled is None and (self.engine == "openvino" or self._painted > 1):
+                self._compiled = Compiled(self.slim, self.network, self.arithmetic.precision)
+
+    def _encode(self, picture: Image) -> Features:
+        if self._compiled:
+            return self._compiled.encode(picture)
+        return self.arithmetic.encode(self.slim, picture, frozenset((*SWAP_LAYERS, *SEARCH_LAYERS)))
+
+    def _decode(self, features: Sequence[FeatureMap]) -> Image:
+        if self._compiled:
+            return self._compiled.decode(features)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.arithmetic.precision == "bf16"):
+            return self.network(*features).float().clamp(0, 1)  # type: ignore[no-any-return]
+
+
+class _Painting:
+    """One photo being painted.
+
+    Attributes:
+        owner: (styles, height, width), 1 where a style was chosen at the first size; None where there is one style.
+    """
+
+    def __init__(self, painter: InstantPainter, photo: Image, code: StyleCode, strength: float) -> None:
+        self.painter, self.photo, self.code, self.strength = painter, photo, code, strength
+        self.owner: Tensor | None = None
+        painter._prepare()
+        self.kept = 1 - (1 - _KEPT) * min(1.0, strength) if strength <= 1 else _KEPT * (2 - strength)
+
+    def sizes(self, *, fast: bool) -> list[tuple[int, int]]:
+        """Return (height, width) of each size, the smallest first; each is half as large as the next."""
+        sizes = [(self.photo.shape[-2], self.photo.shape[-1])]
+        while not fast and max(sizes[0]) / 2 >= _SMALLEST_EDGE_PX and min(sizes[0]) / 2 >= SMALLEST_SIDE:
+            sizes.insert(0, (round(sizes[0][0] / 2), round(sizes[0][1] / 2)))
+        return sizes
+
+    def whole(self, *, fast: bool) -> Image:
+        """Paint a picture that fits into memory at once."""
+        picture: Image | None = None
+        for size in self.sizes(fast=fast):
+            picture = self._sized(resize(self.photo.to(self.painter.device), size), picture)
+        assert picture is not None
+        photo = self.photo.to(picture)
+        return self._finished(photo, picture, self._colors(picture)).to(self.photo.device)
+
+    def tiles(self, *, fast: bool) -> Iterator[int]:
+        """Paint a large picture over in tiles; sizes that are small enough are painted at once."""
+        picture: Image | None = None
+        *smaller, size = self.sizes(fast=fast)
+        for each in smaller:
+            content = resize(self.photo, each)
+            if each[0] * each[1] <= LARGEST_WHOLE_PX:
+                picture = self._sized(content.to(self.painter.device), picture)
+            else:
+                for _ in self._over(content, picture, None):
+                    pass
+                picture = content
+        if picture is None:  # one size alone: colors are those of a small copy
+            small = _small(self.photo).to(self.painter.device)
+            picture = self._sized(small, None)
+            yield from self._over(self.photo, None, self._colors(picture))
+        else:
+            yield from self._over(self.photo, picture, self._colors(_small(picture)))
+
+    def _over(self, content: Image, before: Image | None, colors: Affine | None) -> Iterator[int]:
+        """Paint a picture over in tiles, after the one of the size before; with colors, finish it."""
+        size = (content.shape[-2], content.shape[-1])
+        level = self.painter._level(self.code, max(size))
+        survey = self._survey(content, before, level, size)
+
+        def paint(tile: Image, place: Place) -> Image:
+            tile = tile.to(self.painter.device)
+            found = self._swapped(tile, before, level, _Part(place, size, survey))
+            return (self._finished(tile, found, colors) if colors else found).to(content.device)
+
+        yield from painted_in_tiles(content, paint, TILE_PX, HALO_PX)
+
+    def _sized(self, content: Image, before: Image | None) -> Image:
+        """Paint one size at once."""
+        size = (content.shape[-2], content.shape[-1])
+        return self._swapped(content, before, self.painter._level(self.code, max(size)), _Part(Place(0, 0, *size), size))
+
+    def _swapped(self, content: Image, before: Image | None, level: Level, part: _Part) -> Image:
+        """Match a picture, or a tile of one, with the styles, and decode the features of the matches."""
+        (_, _, height, width), survey = part.place, part.survey
+        before, owner = (_cut(each, part.place, part.size) for each in (before, self.owner))
+        content, before = in_eights(content), None if before is None else in_eights(before)
+        features = self.painter._encode(self._mixture(content, before, survey.activity if survey else None))
+        columns = search_columns(features, self.painter.network.spread)
+        shares = self._shares(owner, (columns.shape[-2], columns.shape[-1]))
+        found = level.keys.match(
+            columns,
+            mean=survey.mean if survey else None,
+            shares=shares,
+            coherence=COHERENCE,
+            patches=self._patches(content, part, (columns.shape[-2], columns.shape[-1])),
+        )
+        if shares is not None and self.owner is None and survey is None:
+            self.owner = F.one_hot(found.style, len(self.code.pictures)).permute(2, 0, 1)[None].float()
+        asked = swapped(level.rows, found.position, self.painter.network.channels)
+        if self.strength < 1:
+            share = self.strength**_EVENLY
+            asked = [torch.lerp(features[layer].to(each), each, share) for layer, each in zip(SWAP_LAYERS, asked, strict=True)]
+        return self.painter._decode(asked)[..., :height, :width]
+
+    def _mixture(self, content: Image, before: Image | None, activity: Tensor | None) -> Image:
+        """Mix what is matched: the photo, and the picture so far with the photo's finest details."""
+        if before is None:
+            return content
+        share = self.kept * (1 - _FREEDOM * flatness(content, average=activity))
+        return torch.lerp(before + to_laplacian(content, levels=2)[0], content, share).clamp_(0, 1)
+
+    def _patches(self, content: Image, part: _Part, grid: tuple[int, int]) -> Patches:
+        """Say where patches of the style may be laid: where the photo is flat; small ones at small sizes."""
+        flat = flatness(content, average=part.survey.activity if part.survey else None)
+        return patches_where_flat(
+            flat,
+            grid,
+            top=part.place.top // CELL_PX,
+            left=part.place.left // CELL_PX,
+            share=max(part.size) / max(self.photo.shape[-2:]),
+        )
+
+    def _shares(self, owner: Tensor | None, grid: tuple[int, int]) -> Tensor | None:
+        if len(self.code.pictures) == 1:
             return None
-        if size not in self._compiled and self.engine == "auto":
-            self._compiled[size] = None
-            return None
-        if self._compiled.get(size) is None:
-            ready = [each for each, compiled in self._compiled.items() if compiled]
-            for longest_ago in ready[: 1 - _COMPILED_SIZES]:
-                del self._compiled[longest_ago]
-            sides = tuple(-(-side // MULTIPLE_PX) * MULTIPLE_PX for side in size)
-            self._compiled[size] = Compiled(self.network, (sides[0], sides[1]), self.arithmetic.precision)
-        return self._compiled[size]
+        if owner is not None:
+            return F.interpolate(owner, size=grid, mode="nearest")[0]
+        weights = torch.tensor(self.code.weights, device=self.painter.device)
+        return weights[:, None, None].expand(-1, *grid)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.arithmetic.precision == "bf16")
+    def _survey(self, content: Image, before: Image | None, level: Level, size: tuple[int, int]) -> _Survey:
+        """Measure parts of a large picture."""
+        part = min(_PART_PX, min(size) // MULTIPLE_PX * MULTIPLE_PX)
+        places = [Place(rows.start, columns.start, part, part) for rows, columns in spread_parts(size, part, _PARTS)]
+        parts = [content[..., p.top : p.top + part, p.left : p.left + part].to(self.painter.device) for p in places]
+        activity = torch.stack([activity_of(each).mean() for each in parts]).mean()
+        sums = []
+        for each, place in zip(parts, places, strict=True):
+            features = self.painter._encode(self._mixture(each, _cut(before, place, size), activity))
+            sums.append(precise(search_columns(features, self.painter.network.spread)).mean((0, 2, 3)))
+        return _Survey(torch.stack(sums).mean(0), activity)
+
+    def _colors(self, picture: Image) -> Affine:
+        """Find the linear map that gives a picture the colors of the style."""
+        target = blend(list(self.code.colors), list(self.code.weights))
+        found = monge_kantorovich(color_moments(picture), target)
+        return _part_of_the_way(found, self.strength)
+
+    def _finished(self, photo: Image, painted: Image, colors: Affine) -> Image:
+        """Return what is shown: the picture in the colors of the style, and of weak strengths part of the photo."""
+        found = recolored(painted, colors).clamp_(0, 1)
+        return found if self.strength >= _BLENDED_BELOW else torch.lerp(photo, found, self.strength / _BLENDED_BELOW)
 
 
-def blended(manners: Sequence[Manner], weights: Sequence[float]) -> Manner:
-    """Blend manners into one, by weights that need not sum to one; no weights: equal ones."""
-    if len(manners) == 1:
-        return manners[0]
-    weights = weights or [1.0] * len(manners)
-    shares = [weight / sum(weights) for weight in weights]
-    modulation = torch.stack([share * each.modulation for share, each in zip(shares, manners, strict=True)]).sum(0)
-    return Manner(modulation, blend([each.colors for each in manners], list(weights)))
+def blended(codes: Sequence[StyleCode], weights: Sequence[float]) -> StyleCode:
+    """Join styles into one that takes each by its weight; weights need not sum to one, none: equal ones."""
+    if len(codes) == 1:
+        return codes[0]
+    weights = weights or [1.0] * len(codes)
+    used = [(code, weight / sum(weights)) for code, weight in zip(codes, weights, strict=True) if weight > 0]
+    pictures, colors = ([each for code, _ in used for each in getattr(code, name)] for name in ("pictures", "colors"))
+    shares = [weight * own for code, weight in used for own in code.weights]
+    return StyleCode(tuple(pictures), tuple(colors), tuple(shares), codes[0].stroke)
 
 
 def in_eights(image: Image) -> Image:
@@ -242,21 +398,26 @@ def in_eights(image: Image) -> Image:
     return F.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
 
 
-def _finished(photo: Image, painted: Image, strength: float) -> Image:
-    """Return what is shown: the network's picture, and of weak strengths part of the photo."""
-    if strength < 1:
-        painted = torch.lerp(photo, painted, 1 - (1 - strength) ** 3)
-    return painted.clamp(0, 1)
+def _cut(smaller: Tensor | None, place: Place, size: tuple[int, int]) -> Tensor | None:
+    """Cut a place of a picture out of one of another size, interpolated; the same whether all or a part is wanted."""
+    if smaller is None:
+        return None
+    rows, columns = (
+        (torch.arange(start, start + count, device=smaller.device) + 0.5) * (2 / whole) - 1
+        for start, count, whole in ((place.top, place.height, size[0]), (place.left, place.width, size[1]))
+    )
+    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)[None]
+    return F.grid_sample(smaller, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _small(picture: Image) -> Image:
+    return picture if max(picture.shape[-2:]) <= 1024 else resize(picture, fitted_size(tuple(picture.shape[-2:]), 1024))  # type: ignore[arg-type]
 
 
 def _part_of_the_way(colors: Affine, strength: float) -> Affine:
     share = min(strength, 1.0)
     identity = torch.eye(3, device=colors.matrix.device).expand_as(colors.matrix)
     return Affine(torch.lerp(identity, colors.matrix, share), colors.bias * share)
-
-
-def _repeated(colors: Affine, count: int) -> Affine:
-    return Affine(colors.matrix.expand(count, -1, -1), colors.bias.expand(count, -1))
 
 
 def _moved(measured: Moments, device: torch.device) -> Moments:

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import torch
 
+from impasto.encoders import load_encoder
 from impasto.images import Picture, fitted_size, resize, to_webp
-from impasto.options import STYLE_LAYERS, Run
-from impasto.recipes.instant_painter import InstantPainter, in_eights
+from impasto.options import STYLE_LAYERS
 from impasto.recipes.starts import at_least, colours_of
 from impasto.stats import Moments, moments
 from impasto.styles import NamedStyle, measured_style
@@ -17,7 +17,7 @@ _SWATCH_PX, _SWATCH_QUALITY = 1024, 88
 
 
 def name_style(picture: Picture, facts: Mapping[str, str], swatch: Image | None = None) -> NamedStyle:
-    """Measure a picture as a named style: under the shipped encoder before its heads, and under the instant network.
+    """Measure a picture as a named style, under the shipped encoder before its heads, and keep a swatch of it.
 
     Args:
         picture: of the manner; sizes above its own are measured on an enlargement.
@@ -27,19 +27,17 @@ def name_style(picture: Picture, facts: Mapping[str, str], swatch: Image | None 
     Returns:
         The style, ready for :func:`impasto.styles.add_style` or :func:`impasto.styles.save_style`.
     """
-    painter = InstantPainter(Run(device="cpu", precision="fp32"))
+    encoder = load_encoder("vgg19-slim")
 
     def small(edge_px: int) -> Image:
         return at_least(resize(picture.image, fitted_size(picture.size, edge_px)), 16)
 
     def measure(edge_px: int) -> dict[str, Moments]:
-        features = painter.arithmetic.encode(painter.slim, small(edge_px), frozenset(STYLE_LAYERS))
+        features = encoder(small(edge_px), STYLE_LAYERS)
         return {layer: moments(features[layer]) for layer in STYLE_LAYERS}
 
-    facts = {**facts, "encoder_sha256": painter.slim.sha256, "instant_sha256": painter.network.sha256}
-    style = measured_style(facts, measure, colours_of(picture))
+    with torch.no_grad():
+        style = measured_style({**facts, "encoder_sha256": encoder.sha256}, measure, colours_of(picture))
     if swatch is None:
         swatch = resize(picture.image, fitted_size(picture.size, min(_SWATCH_PX, max(picture.size))))
-    style = replace(style, swatch=to_webp(swatch, quality=_SWATCH_QUALITY))
-    with torch.no_grad():
-        return replace(style, instant={edge_px: painter.network.own(in_eights(small(edge_px))) for edge_px in style.moments})
+    return replace(style, swatch=to_webp(swatch, quality=_SWATCH_QUALITY))

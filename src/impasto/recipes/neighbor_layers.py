@@ -1,4 +1,9 @@
-"""Which layers neural neighbors compare at which size."""
+"""What neural neighbors compare at which size, and where whole patches of a style are laid."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.neighbors import Patches
 
 COARSE_LAYERS = tuple(f"relu{name}" for name in ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3"])
 MIDDLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1")
@@ -6,6 +11,10 @@ FINE_LAYERS = ("relu1_2", "relu2_2", "relu3_1")
 PALETTE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 _COARSE_PX, _MIDDLE_PX, _FINE_PX = 128, 256, 512
 """Up to these longer sides all layers are compared, or those of the middle; or all are searched in."""
+_PATCH, _VARIETY = 8, 0.15
+"""Side of a patch in positions; how much chance chooses among similar ones."""
+_TOLERANCE, _FLAT_TOLERANCE = 0.03, 0.4
+"""How much less similar a patch may be than single matches, and where the photo is flat."""
 
 
 def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -17,3 +26,17 @@ def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     compared = COARSE_LAYERS if edge_px <= _COARSE_PX else MIDDLE_LAYERS if edge_px <= _MIDDLE_PX else FINE_LAYERS
     return compared, COARSE_LAYERS if edge_px <= _FINE_PX else MIDDLE_LAYERS
+
+
+def patches_where_flat(flat: Tensor, grid: tuple[int, int], *, top: int = 0, left: int = 0, share: float = 1.0) -> Patches:
+    """Lay whole patches of a style where a photo is flat: single matches would repeat there, and look woven.
+
+    Args:
+        flat: (1, 1, height, width), see :func:`impasto.picture_losses.flatness`.
+        grid: (height, width) of the grid of hypercolumns.
+        top: where the photo lies in a larger one, in positions.
+        left: likewise.
+        share: of the side that patches have at the full size.
+    """
+    tolerance = _TOLERANCE + _FLAT_TOLERANCE * F.adaptive_avg_pool2d(flat, grid)[0, 0].square()
+    return Patches(max(2, round(_PATCH * share)), tolerance, _VARIETY, top, left)

@@ -2,9 +2,10 @@
 
 Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural Neighbor Style Transfer (arXiv:2203.13215), its
 variant by optimization. Departures from the paper, each chosen by looking at results: matches of neighboring positions
-are drawn together (Ashikhmin 2001); the fine sizes compare fewer layers, with fewer and longer steps; at the last size the
-shallow layers are drawn to their own nearest neighbors at the same time, which keeps to the style's colors and edges; color
-has half the resolution of light; several styles share the picture, each where it is most like it.
+are drawn together (Ashikhmin 2001), and where the photo is flat whole patches of the style are laid; each size starts from
+what the decoder of instant painting makes of its matches, so that few steps are enough; the fine sizes compare fewer layers;
+at the last size the shallow layers are drawn to their own nearest neighbors at the same time, which keeps to the style's colors
+and edges; color has half the resolution of light; several styles share the picture, each where it is most like it.
 ``recipes/nnst.py`` is closer to the paper.
 """
 
@@ -22,11 +23,14 @@ from impasto.images import Picture, fitted_size, resize
 from impasto.losses import Heads, Objective
 from impasto.neighbors import Matches, grid_size, match, pooled_columns
 from impasto.neighbour_losses import Neighborhood, NeighborLoss, PaletteLoss
+from impasto.networks.decoder_files import load_decoder, shipped_decoder
+from impasto.networks.style_swap import SWAP_LAYERS, Decoder, blocks_of, decoded
 from impasto.options import PaintOptions
 from impasto.picture_losses import flatness
+from impasto.recipes.checks import slim_encoder
 from impasto.recipes.easel import Easel, encode
 from impasto.recipes.gatys import painted
-from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, layers_at
+from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, layers_at, patches_where_flat
 from impasto.recipes.objectives import picture_terms
 from impasto.recipes.starts import at_least, without_margin
 from impasto.recipes.statistics import compact_head, identity
@@ -63,25 +67,31 @@ class _Painting:
         self.heads = joining_heads(easel)
         self.left = len(easel.sizes)
         self.matches: Matches | None = None
+        self.decoder: Decoder | None = None
+        if easel.encoder.sha256 == slim_encoder().sha256:
+            self.decoder = load_decoder(shipped_decoder()).to(easel.content.device)
+        self.blocks: list[Tensor] = []
 
     def objective_at(self, size: Size, picture: Image) -> Objective:
         """Match the photo with the styles, and make the objective of one size."""
         easel = self.easel
-        is_first = easel.first_scale == 0 and self.left == len(easel.sizes)
+        is_first = not easel.is_painted and easel.first_scale == 0 and self.left == len(easel.sizes)
         self.left -= 1
         edge_px = max(size) / (1 + 2 * easel.options.margin)
         layers, searched = layers_at(edge_px)
-        wanted = tuple(dict.fromkeys((*layers, *searched, *(() if self.left else PALETTE_LAYERS))))
+        wanted = tuple(dict.fromkeys((*layers, *searched, *SWAP_LAYERS, *(() if self.left else PALETTE_LAYERS))))
         photo, grid = resize(easel.content, size), grid_size(size)
         styles = [self._style_features(style, edge_px, wanted) for style in self.styles]
         columns = self._columns(encode(easel, mixture(photo, None if is_first else picture, easel.options), searched), grid)
         keys = [self._columns({layer: each[layer] for layer in searched}) for each in styles]
+        self.blocks = [] if is_first or self.decoder is None else [blocks_of(_whole_positions(each)) for each in styles]
         self.matches = match(
             columns,
             keys,
             allowed=[self._allowed(index, each) for index, each in enumerate(keys)],
             shares=self._shares(grid),
             coherence=easel.options.coherence,
+            patches=patches_where_flat(flatness(photo), grid),
         )
         objective = 1.0 * self._neighbor_loss(photo, styles, layers, grid)
         if not self.left:
@@ -101,12 +111,33 @@ class _Painting:
         return torch.lerp(resize(photo, (image.shape[-2], image.shape[-1])), faint, strength / _BLENDED_BELOW)
 
     def enlarged(self, picture: Image, size: Size) -> Image:
-        """Bring the picture to the next size; at less than full strength it takes some of the photo's finest details."""
-        strength = self.easel.options.strength
-        larger = resize(picture, size)
-        if strength >= 1:
+        """Bring the picture to the next size: as it is decoded from its matches, as far as the strength goes.
+
+        At less than full strength it takes some of the photo's finest details.
+        """
+        larger, strength = resize(picture, size), min(1.0, self.easel.options.strength)
+        if strength < 1:
+            details = to_laplacian(resize(self.easel.content, size), levels=2)[0]
+            larger = (larger + (1 - strength) * details).clamp(0, 1)
+        found = self._decoded(size)
+        if found is None:
             return larger
-        return (larger + (1 - strength) * to_laplacian(resize(self.easel.content, size), levels=2)[0]).clamp(0, 1)
+        share = self._strength(size)
+        found = found if share is None else torch.lerp(larger, found, share)
+        kept = self.easel.layout.kept
+        return found if kept is None else torch.lerp(found, resize(self.easel.content, size), resize(kept, size))
+
+    def _decoded(self, size: Size) -> Image | None:
+        """Decode the matches of a size, in the colors of the styles; None: there is no decoder for the encoder."""
+        if self.decoder is None or not self.blocks or self.matches is None:
+            return None
+        rows, self.blocks = torch.cat(self.blocks), []
+        bf16 = self.easel.arithmetic.precision == "bf16"
+        with torch.no_grad(), torch.autocast(rows.device.type, torch.bfloat16, enabled=bf16):
+            found = decoded(self.decoder, rows, self.matches.position)
+        down, across = size[0] - found.shape[-2], size[1] - found.shape[-1]
+        found = F.pad(found, (0, across, 0, down), mode="replicate") if down or across else found
+        return in_colors(found, self.palettes, self._regions_of_styles())
 
     # ------------------------------------------------------------------------------------------------ losses
 
@@ -212,6 +243,13 @@ def joining_heads(easel: Easel) -> dict[str, Affine]:
         head, channels = full.compact(), len(full.bias)
         heads[layer] = Affine(head.matrix / channels, head.bias / channels)
     return heads
+
+
+def _whole_positions(features: Features) -> dict[str, FeatureMap]:
+    """Cut the layers that are swapped to whole positions; of odd sizes they reach a little farther."""
+    height, width = features["relu3_1"].shape[-2:]
+    sides = {layer: 2 ** (3 - int(layer[4])) for layer in SWAP_LAYERS}
+    return {layer: features[layer][..., : side * height, : side * width] for layer, side in sides.items()}
 
 
 def in_colors(image: Image, palettes: Sequence[Moments], regions: Sequence[Mask] | None) -> Image:

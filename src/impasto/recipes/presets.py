@@ -302,7 +302,7 @@ RECIPE_IGNORES: dict[str, tuple[str, ...]] = {
 """By recipe, the options that it does not read."""
 
 QUALITIES: dict[str, dict[str, Any]] = {
-    "draft": {"steps": 6, "step_growth": 1.6, "learning_rate": 0.02},
+    "draft": {"steps": 4, "step_growth": 1.6, "learning_rate": 0.02},
     "standard": {},
     "best": {"steps": 60, "step_growth": 1.1, "learning_rate": 0.008},
 }

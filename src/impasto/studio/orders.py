@@ -24,6 +24,7 @@ from impasto.recipes import gatys
 from impasto.recipes.instant import instant_options, painted_pastiche, refining_easel, with_refinement
 from impasto.recipes.instant_checks import check
 from impasto.recipes.instant_painter import InstantPainter
+from impasto.recipes.live_style import live_style
 from impasto.recipes.masking import Masking, MaskSource, MaskSources, read_masking
 from impasto.recipes.painting import finished
 from impasto.recipes.presets import paint_options
@@ -43,8 +44,7 @@ def warm(lane: str) -> None:
         load_encoder("vgg19-slim")
     else:
         painter = _painter("auto", "auto", "torch")
-        manner = painter.manner_of(torch.rand(1, 3, 64, 64))
-        painter.paint(torch.rand(1, 3, 384, 512), manner)
+        painter.paint(torch.rand(1, 3, 384, 512), painter.encode_picture(torch.rand(1, 3, 64, 64)))
 
 
 # ---------------------------------------------------------------------------------------------------- questions
@@ -82,9 +82,8 @@ def style_on_astronaut(path: Path) -> Picture:
 
 
 def manner(order: Message, line: Line) -> Message:
-    """Measure a style for the instant network in the page."""
-    style = _styles({"styles": [order["style"]]})[0]
-    found = _painter("auto", "auto", "torch").manner(style, edge_px=order["edge"])
+    """Measure a style for the network in the page."""
+    found = live_style(_styles({"styles": [order["style"]]})[0], edge_px=order["edge"])
     numbers = {"modulation": found.modulation[0], "mean": found.colors.mean[0], "covariance": found.colors.covariance[0]}
     return {name: values.double().cpu().round(decimals=8).tolist() for name, values in numbers.items()}
 

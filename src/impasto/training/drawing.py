@@ -1,8 +1,6 @@
-"""What the instant network is trained on: crops of photos and of styles, which may be used a few times each."""
+"""What the decoder of the instant painter is trained on: crops of photos and of styles."""
 
 import math
-from collections.abc import Callable
-from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -12,42 +10,9 @@ from torch import Tensor
 from impasto.tensors import Image
 from impasto.training.crops import Corpus
 
-Thing = TypeVar("Thing")
-
 _TRIES = 20
 _LEAST_DEVIATION = 0.03
 """A style whose colours vary less than this is too even to be one."""
-_KEPT = 256
-
-
-class Reused(Generic[Thing]):
-    """Things that are dear to make, each used a number of times, at random among others, before another takes its place.
-
-    Args:
-        make: makes another.
-        uses: how often each is used; 1: every one is new, and nothing is kept.
-        random: picks.
-        kept: how many there are to pick from.
-    """
-
-    def __init__(self, make: Callable[[], Thing], uses: int, random: np.random.Generator, kept: int = _KEPT) -> None:
-        self._make, self._uses, self._random, self._most = make, uses, random, kept
-        self._kept: list[Thing] = []
-        self._left: list[int] = []
-
-    def draw(self) -> Thing:
-        """Pick one; until there are enough to pick from, a new one."""
-        if self._uses == 1:
-            return self._make()
-        if len(self._kept) < self._most:
-            self._kept.append(self._make())
-            self._left.append(self._uses - 1)
-            return self._kept[-1]
-        number = int(self._random.integers(self._most))
-        if self._left[number] <= 0:
-            self._kept[number], self._left[number] = self._make(), self._uses
-        self._left[number] -= 1
-        return self._kept[number]
 
 
 def photo_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:

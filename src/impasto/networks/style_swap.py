@@ -1,0 +1,183 @@
+"""Style swap: any style in one pass, by giving each part of a photo the features of the most similar part of the style.
+
+An encoder sees photo and style. A *position* is a place of relu3_1, a cell of four pixels; each position of the photo takes
+from its match in the style the features of relu3_1 and the blocks of relu2_1 (2 × 2) and relu1_1 (4 × 4) there. A decoder turns
+features into a picture. What a style looks like comes from the style itself; the decoder only learns what features look like.
+
+Source: Chen and Schmidt 2016 (arXiv:1612.04337), who swap patches of one layer; here three layers and hypercolumns, as in
+Kolkin et al. 2022. Resize convolutions of Odena et al. 2016.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from impasto.tensors import FeatureMap, Features, Image
+from impasto.tiling import spans
+
+SWAP_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
+"""What a position takes from its match, the finest first."""
+SEARCH_LAYERS = ("relu2_1", "relu3_1", "relu4_1")
+"""By which matches are found."""
+COHERENCE = 0.02
+"""What a match gains for each neighbor whose own match lies beside it in the style; see :func:`impasto.neighbors.match`."""
+CELL_PX = 4
+"""Pixels of a position. A picture's sides are padded to a multiple of twice as much."""
+_TILE, _HALO = 256, 16
+"""Of :func:`decoded`, in positions; the decoder looks 12 positions far."""
+_SIDES = {"relu1_1": 4, "relu2_1": 2, "relu3_1": 1}
+
+
+class DecoderWidths(NamedTuple):
+    """Channels of the decoder at the full size, a half and a quarter of it, and residual blocks at the quarter."""
+
+    full: int = 32
+    half: int = 64
+    quarter: int = 128
+    blocks: int = 2
+
+
+class Decoder(nn.Module):
+    """Turn features into the picture that has them.
+
+    Args:
+        channels: of the encoder at each of :data:`SWAP_LAYERS`.
+        widths: of the decoder.
+    """
+
+    sha256: str = ""
+    """Hash of the file that the weights came from; empty where they came from none."""
+    scale: Tensor
+    """What features are divided by, one number for each of :data:`SWAP_LAYERS`: the root of their mean square."""
+    spread: Tensor
+    """What features are divided by for the search, one number for each of :data:`SEARCH_LAYERS`: their centered length."""
+
+    def __init__(self, channels: tuple[int, int, int], widths: DecoderWidths | None = None) -> None:
+        super().__init__()
+        widths = widths or DecoderWidths()
+        full, half, quarter, blocks = widths
+        self.channels, self.widths = channels, widths
+        self.register_buffer("scale", torch.ones(3))
+        self.register_buffer("spread", torch.ones(3))
+        self.quarter_in = nn.Conv2d(channels[2], quarter, 3)
+        self.at_quarter = nn.Sequential(*(_Residual(quarter) for _ in range(blocks)))
+        self.to_half = nn.Conv2d(quarter, half, 3)
+        self.half_in = nn.Conv2d(channels[1], half, 3)
+        self.at_half = _Residual(half)
+        self.to_full = nn.Conv2d(half, full, 3)
+        self.full_in = nn.Conv2d(channels[0], full, 3)
+        self.at_full = _Residual(full)
+        self.out = nn.Conv2d(full, 3, 3)
+
+    def forward(self, fine: FeatureMap, middle: FeatureMap, coarse: FeatureMap) -> Image:
+        """Decode features.
+
+        Args:
+            fine: relu1_1, (batch, channels, height, width).
+            middle: relu2_1, at half of that size.
+            coarse: relu3_1, at a quarter.
+
+        Returns:
+            The picture, (batch, 3, height, width); it may leave [0, 1] a little.
+        """
+        one, two, three = (1 / self.scale).unbind()
+        x = self.at_quarter(_convolved(self.quarter_in, coarse * three.to(coarse.dtype)))
+        x = _doubled(_convolved(self.to_half, F.relu(x)))
+        x = self.at_half(x + _convolved(self.half_in, middle * two.to(middle.dtype)))
+        x = _doubled(_convolved(self.to_full, F.relu(x)))
+        x = self.at_full(x + _convolved(self.full_in, fine * one.to(fine.dtype)))
+        return 0.5 + _convolved(self.out, F.relu(x))
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3)
+        self.second = nn.Conv2d(channels, channels, 3)
+
+    def forward(self, x: FeatureMap) -> FeatureMap:
+        return x + _convolved(self.second, F.relu(_convolved(self.first, F.relu(x))))
+
+
+def _convolved(convolution: nn.Module, x: FeatureMap) -> FeatureMap:
+    with torch.autocast(x.device.type, enabled=False):  # which would pad in float32, there and back
+        x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    found: FeatureMap = convolution(x)
+    return found
+
+
+def _doubled(x: FeatureMap) -> FeatureMap:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def blocks_of(features: Features) -> Tensor:
+    """Lay the features of each position side by side: of relu1_1 its 4 × 4 block, of relu2_1 2 × 2, of relu3_1 one.
+
+    Args:
+        features: of one picture whose sides are multiples of :data:`CELL_PX`, by layer.
+
+    Returns:
+        (positions, channels of all blocks).
+    """
+    rows = [F.pixel_unshuffle(features[layer], _SIDES[layer])[0].flatten(1).T for layer in SWAP_LAYERS]
+    return torch.cat(rows, 1)
+
+
+def swapped(rows: Tensor, position: Tensor, channels: tuple[int, int, int]) -> list[FeatureMap]:
+    """Give each position of a photo the features of its match.
+
+    Args:
+        rows: of the style, see :func:`blocks_of`; of several styles one after the other.
+        position: (height, width), which position of the style each of the photo takes.
+        channels: of each layer.
+
+    Returns:
+        relu1_1, relu2_1 and relu3_1, (1, channels, height, width), at 4, 2 and 1 times the size.
+    """
+    grid = rows[position.flatten()].T.reshape(1, -1, *position.shape)
+    parts = grid.split([count * _SIDES[layer] ** 2 for layer, count in zip(SWAP_LAYERS, channels, strict=True)], 1)
+    found = [F.pixel_shuffle(part, _SIDES[layer]) for layer, part in zip(SWAP_LAYERS, parts, strict=True)]
+    return [each.contiguous(memory_format=torch.channels_last) for each in found]
+
+
+def decoded(decoder: Decoder, rows: Tensor, position: Tensor) -> Image:
+    """Decode the features of matches, a large picture in tiles: (1, 3, 4 height, 4 width), in [0, 1].
+
+    Args:
+        decoder: on the device of the rows.
+        rows: of the style, see :func:`blocks_of`.
+        position: (height, width), which position of the style each of the picture takes.
+    """
+    height, width = position.shape
+    found = torch.empty(1, 3, CELL_PX * height, CELL_PX * width, device=rows.device)
+    for row, column in itertools.product(spans(height, _TILE, _HALO), spans(width, _TILE, _HALO)):
+        part = position[row.first : row.last, column.first : column.last]
+        tile = decoder(*swapped(rows, part, decoder.channels)).float()
+        (top, bottom), (left, right) = (
+            (CELL_PX * (each.start - each.first), CELL_PX * (each.end - each.first)) for each in (row, column)
+        )
+        target = found[..., CELL_PX * row.start : CELL_PX * row.end, CELL_PX * column.start : CELL_PX * column.end]
+        target.copy_(tile[..., top:bottom, left:right])
+    return found.clamp_(0, 1)
+
+
+def search_columns(features: Features, spread: Tensor) -> FeatureMap:
+    """Join what is searched by to hypercolumns, one for each position.
+
+    Args:
+        features: by layer, (1, channels, height, width) each.
+        spread: see :attr:`Decoder.spread`.
+
+    Returns:
+        (1, channels of all layers, height, width), in the type of the features.
+    """
+    size = (features["relu3_1"].shape[-2], features["relu3_1"].shape[-1])
+    parts = [
+        F.avg_pool2d(features["relu2_1"], 2)[..., : size[0], : size[1]],
+        features["relu3_1"],
+        F.interpolate(features["relu4_1"], size=size, mode="bilinear", align_corners=False),
+    ]
+    return torch.cat([part / each.to(part.dtype) for part, each in zip(parts, spread.unbind(), strict=True)], 1)

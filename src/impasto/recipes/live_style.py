@@ -1,0 +1,53 @@
+"""Measure a style for the live network: what runs in the page of a webcam, and what is exported as an ONNX graph."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from impasto.color import color_moments
+from impasto.encoders import Vgg, load_encoder
+from impasto.images import fitted_size, resize
+from impasto.networks import InstantNetwork, load_instant, shipped_instant
+from impasto.networks.instant import STYLE_LAYERS
+from impasto.recipes.instant_painter import in_eights
+from impasto.recipes.starts import SMALLEST_SIDE, Style, at_least
+from impasto.stats import Moments, moments
+from impasto.styles import NamedStyle
+
+_LARGEST_PX = 1024
+
+
+@dataclass(frozen=True)
+class LiveStyle:
+    """A style, measured.
+
+    Attributes:
+        modulation: (1, modulations), see :meth:`impasto.networks.instant.InstantNetwork.measure`.
+        colors: mean (1, 3) and covariance (1, 3, 3) of its colors.
+    """
+
+    modulation: Tensor
+    colors: Moments
+
+
+@lru_cache(maxsize=1)
+def _networks() -> tuple[Vgg, InstantNetwork]:
+    return load_encoder("vgg19-slim"), load_instant(shipped_instant())
+
+
+@torch.no_grad()
+def live_style(style: Style, *, edge_px: float) -> LiveStyle:
+    """Measure a style, of a named one the swatch, with a longer side of edge_px.
+
+    Raises:
+        StyleFileError: a named style without a swatch.
+    """
+    encoder, network = _networks()
+    picture = style.picture() if isinstance(style, NamedStyle) else style
+    edge = min(max(edge_px, SMALLEST_SIDE), _LARGEST_PX)
+    seen = in_eights(at_least(resize(picture.image, fitted_size(picture.size, round(edge))), SMALLEST_SIDE))
+    features = encoder(seen, STYLE_LAYERS)
+    modulation = network.measure(seen, {layer: moments(features[layer]) for layer in STYLE_LAYERS})
+    return LiveStyle(modulation, style.colours if isinstance(style, NamedStyle) else color_moments(seen))

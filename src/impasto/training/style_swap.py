@@ -1,0 +1,270 @@
+"""Train the decoder of the instant painter: what pictures look like whose features were swapped for a style's.
+
+Every step draws photos and styles, swaps the photos' features for the nearest of the styles', and decodes them. The encoder
+must see in the picture what was asked for, and means and deviations of the style; one picture of a batch is decoded from its
+own features, and must come back.
+
+Source: Chen and Schmidt 2016, section 3.2, for the inverse network; the statistics are those of Huang and Belongie 2017.
+"""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from impasto.arithmetic import has_fast_bf16
+from impasto.encoders.vgg import Vgg
+from impasto.neighbors import Keys
+from impasto.networks.style_swap import COHERENCE, SEARCH_LAYERS, SWAP_LAYERS, Decoder, blocks_of, search_columns, swapped
+from impasto.tensors import FeatureMap, Features, Image
+from impasto.training.agreement import HeldOut, relative_error
+from impasto.training.crops import Corpus
+from impasto.training.drawing import photo_crop, style_crop
+
+__all__ = ["SwapStep", "SwapTraining", "SwapWeights"]
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+_WARM_UP = 200
+_LONGEST = 5.0
+_FRESH_SECONDS = 90.0
+_CALIBRATION = 60
+_DIRECTIONS = 64
+_SMOOTH = 1e-4
+"""Added to a relative error before its root is taken, so that the gradient stays finite where nothing is left to do."""
+
+
+@dataclass(frozen=True)
+class SwapWeights:
+    """What each part of the objective weighs."""
+
+    fine: float = 0.3
+    """Features of relu1_1."""
+
+    middle: float = 1.0
+    """Features of relu2_1."""
+
+    coarse: float = 1.0
+    """Features of relu3_1."""
+
+    style: float = 0.5
+    """Means and deviations of the style."""
+
+    identity: float = 5.0
+    """A picture decoded from its own features comes back."""
+
+    gamut: float = 5.0
+    """Colors stay displayable."""
+
+    def objective(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Sum the losses, each times its weight."""
+        return torch.stack([getattr(self, name) * loss for name, loss in losses.items()]).sum()
+
+
+@dataclass(frozen=True)
+class SwapStep:
+    """What one training step left: its number, the learning rate, the losses by name, the seconds."""
+
+    number: int
+    learning_rate: float
+    losses: Mapping[str, float]
+    seconds: float
+
+
+class SwapTraining:
+    """The state of a training: decoder, optimizer, average, random state; saved and resumed whole.
+
+    Args:
+        network: what is trained.
+        encoder: whose features it decodes.
+        corpus: training pictures by kind.
+        total_steps: over how many steps the learning rate falls to a hundredth (half a cosine).
+        learning_rate: Adam's, at its highest.
+        edge_px: side of the crops, a multiple of 8.
+        batch: pictures in a step.
+        seed: of everything random here.
+        weights: of the parts of the objective.
+    """
+
+    def __init__(  # noqa: PLR0913  (what it is trained on, and its numbers)
+        self,
+        network: Decoder,
+        encoder: Vgg,
+        corpus: Corpus,
+        *,
+        total_steps: int,
+        learning_rate: float = 1e-3,
+        edge_px: int = 160,
+        batch: int = 3,
+        seed: int = 0,
+        weights: SwapWeights | None = None,
+    ) -> None:
+        self.network, self.encoder, self.corpus = network, encoder, corpus
+        self.total_steps, self.learning_rate = total_steps, learning_rate
+        self.edge_px, self.batch = edge_px, batch
+        self.weights = weights or SwapWeights()
+        self.random = np.random.default_rng(seed)
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
+        self.averaged = self._copied()
+        self.number = 0
+        self.device = encoder.mean.device
+
+    def steps(self) -> Iterator[SwapStep]:
+        """Train, a step at a time, until the steps asked for are done; stop iterating to stop."""
+        if self.number == 0:
+            self._calibrate()
+            self.averaged = self._copied()
+        while self.number < self.total_steps:
+            began = time.perf_counter()
+            rate = self.learning_rate * min(1.0, (self.number + 1) / _WARM_UP)
+            rate *= 0.01 + 0.495 * (1 + math.cos(math.pi * self.number / self.total_steps))
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            losses = self._step()
+            self.number += 1
+            yield SwapStep(self.number, rate, losses, time.perf_counter() - began)
+
+    def save(self, path: Path) -> None:
+        """Write everything that a resumed run needs, atomically."""
+        state = {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged,
+            "optimizer": self.optimizer.state_dict(),
+            "random": json.dumps(self.random.bit_generator.state),
+            "number": self.number,
+        }
+        partial = path.with_name(path.name + ".part")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from where :meth:`save` left off."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.averaged = state["averaged"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.random.bit_generator.state = json.loads(state["random"])
+        self.number = state["number"]
+
+    def share(self, mine: Path, other: Path) -> None:
+        """Leave the parameters for a run beside this one, and go half the way to those that it left.
+
+        Where there are two processors and no GPU, two runs on one each, of different seeds, that do so every few steps learn
+        faster than one run on both: neither waits for the other.
+
+        Args:
+            mine: written, in one step.
+            other: what the other run writes; where it is not there, or more than 90 seconds old, this run goes on alone.
+
+        Source:
+            Local SGD, Stich 2019 (arXiv:1805.09767), here without waiting.
+        """
+        partial = mine.with_name(mine.name + ".part")
+        torch.save(self.network.state_dict(), partial)
+        partial.replace(mine)
+        if not other.exists() or time.time() - other.stat().st_mtime > _FRESH_SECONDS:
+            return
+        theirs = torch.load(other, map_location=self.device, weights_only=True)
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                value.lerp_(theirs[name], 0.5)
+
+    def averaged_network(self) -> Decoder:
+        """Make a network of the running average of the parameters: what is kept in the end."""
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(self.averaged)
+        return network.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def held_out_losses(self, held: HeldOut) -> dict[str, float]:
+        """Measure the averaged decoder on pictures that were held out: each photo in the features of a painting."""
+        photo, picture = (each.contiguous(memory_format=torch.channels_last) for each in (held.content, held.style))
+        losses = self._losses(self.averaged_network(), photo, picture, itself=0)
+        return {name: round(float(value), 5) for name, value in losses.items()}
+
+    # ------------------------------------------------------------------------------------------------ steps
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device))
+
+    @torch.no_grad()
+    def _calibrate(self) -> None:
+        """Measure how large the features of pictures are; a decoder that was trained before keeps what it is used to."""
+        found = [self.encoder(self._styles(1), (*SWAP_LAYERS, *SEARCH_LAYERS)) for _ in range(_CALIBRATION)]
+        if bool((self.network.scale == 1).all()):
+            for index, layer in enumerate(SWAP_LAYERS):
+                squares = [each[layer].float().square().mean() for each in found]
+                self.network.scale[index] = torch.stack(squares).mean().sqrt()
+        for index, layer in enumerate(SEARCH_LAYERS):
+            lengths = [_centered(each[layer]).square().sum(1).mean().sqrt() for each in found]
+            self.network.spread[index] = torch.stack(lengths).mean()
+
+    def _styles(self, count: int) -> Image:
+        pictures = [style_crop(self.corpus, self.edge_px, self.random) for _ in range(count)]
+        return torch.cat(pictures).to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def _step(self) -> dict[str, float]:
+        photos = torch.cat([photo_crop(self.corpus, self.edge_px, self.random) for _ in range(self.batch)])
+        photos = photos.to(self.device).contiguous(memory_format=torch.channels_last)
+        losses = self._losses(self.network, photos, self._styles(self.batch), itself=self.number % self.batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.weights.objective(losses).backward()
+        length = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), _LONGEST))
+        if math.isfinite(length):
+            self.optimizer.step()
+        decay = min(0.998, 1 - 1 / (self.number + 3))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                self.averaged[name].lerp_(value, 1 - decay)
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _losses(self, network: Decoder, photos: Image, styles: Image, *, itself: int) -> dict[str, Tensor]:
+        """Decode photos in the features of styles, and one style in its own, and measure both."""
+        with torch.no_grad(), self._autocast():
+            seen, target = self.encoder(photos, SEARCH_LAYERS), self.encoder(styles, STYLE_LAYERS)
+            pairs = [self._swapped(_only(seen, each), _only(target, each)) for each in range(len(photos))]
+            own = _only(target, itself)
+            asked = [torch.cat([pair[index] for pair in pairs] + [own[layer]]) for index, layer in enumerate(SWAP_LAYERS)]
+            asked = [each.contiguous(memory_format=torch.channels_last) for each in asked]
+        with self._autocast():
+            image = network(*asked).float()
+            shown = image + (image.clamp(0, 1) - image).detach()  # what is outside the gamut is cut, but still learns
+            found = self.encoder(shown.contiguous(memory_format=torch.channels_last), STYLE_LAYERS)
+        errors = [relative_error(found[layer], want).mean() for layer, want in zip(SWAP_LAYERS, asked, strict=True)]
+        wanted = {layer: torch.cat([target[layer], target[layer][itself : itself + 1]]) for layer in STYLE_LAYERS}
+        moments = [relative_error(_moments(found[layer]), _moments(wanted[layer])) for layer in STYLE_LAYERS]
+        return {
+            **dict(zip(("fine", "middle", "coarse"), errors, strict=True)),
+            "style": torch.stack([each.add(_SMOOTH).sqrt().mean() for each in moments]).sum(),
+            "identity": (image[-1] - styles[itself]).abs().mean(),
+            "gamut": (image - image.clamp(0, 1)).square().mean(),
+        }
+
+    def _swapped(self, photo: Features, style: Features) -> list[FeatureMap]:
+        with torch.autocast(self.device.type, enabled=False):
+            columns, keys = (search_columns(each, self.network.spread) for each in (photo, style))
+            position = Keys.of([keys], directions=_DIRECTIONS).match(columns, coherence=COHERENCE).position
+            return swapped(blocks_of(style), position, self.network.channels)
+
+
+def _only(features: Features, index: int) -> dict[str, Tensor]:
+    return {layer: each[index : index + 1] for layer, each in features.items()}
+
+
+def _moments(features: FeatureMap) -> Tensor:
+    """Return mean and deviation of each channel as one row: (batch, 2 channels)."""
+    variance, mean = torch.var_mean(features.float(), (2, 3), correction=0)
+    return torch.cat([mean, variance.clamp_min(1e-6).sqrt()], 1)
+
+
+def _centered(features: FeatureMap) -> FeatureMap:
+    return features.float() - features.float().mean((2, 3), keepdim=True)
