@@ -1,6 +1,8 @@
 """Style swap: what is swapped and searched by, the decoder, the files it is kept in, and both networks through OpenVINO."""
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -336,3 +338,20 @@ def test_threads_get_the_same_numbers(compiled: Compiled, random: torch.Generato
         found = list(pool.map(compiled.encode, pictures * 8))
     for index, features in enumerate(found):
         assert all(torch.equal(features[layer], each) for layer, each in expected[index % 4].items())
+
+
+@pytest.mark.skipif(not openvino_is_there(), reason="OpenVINO is not installed")
+def test_an_interruption_after_the_compiled_networks_are_gone_is_only_that() -> None:
+    """OpenVINO's libraries must not be unloaded while signal handlers point to them."""
+    program = (
+        "import gc, signal, torch\n"
+        "from impasto import InstantPainter\n"
+        "painter = InstantPainter(engine='openvino')\n"
+        "painter.paint(torch.rand(1, 3, 64, 64), painter.encode_picture(torch.rand(1, 3, 64, 64)))\n"
+        "del painter\n"
+        "gc.collect()\n"
+        "signal.signal(signal.SIGINT, lambda number, frame: print('handled'))\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n")

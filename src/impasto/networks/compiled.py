@@ -5,6 +5,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -52,13 +53,12 @@ class _Model:
     """A module for pictures of any size, with a request of its own for each thread."""
 
     def __init__(self, module: nn.Module, given: Sequence[Tensor], precision: str) -> None:
-        self._openvino = _openvino()
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it traces in a way that torch calls old, and past checks of shapes
-            model = self._openvino.convert_model(module, example_input=tuple(given))
+            model = _openvino().convert_model(module, example_input=tuple(given))
         model.reshape({number: [1, each.shape[1], -1, -1] for number, each in enumerate(given)})
         hints = {"INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY"}
-        self._compiled = self._openvino.Core().compile_model(model, "CPU", hints)
+        self._compiled = _core().compile_model(model, "CPU", hints)
         self._local = threading.local()
 
     def __call__(self, given: Sequence[Tensor]) -> list[Tensor]:
@@ -88,6 +88,12 @@ class _Decoding(nn.Module):
     def forward(self, fine: FeatureMap, middle: FeatureMap, coarse: FeatureMap) -> Image:
         found: Image = self.decoder(fine, middle, coarse).clamp(0, 1)
         return found
+
+
+@cache
+def _core() -> Any:
+    """Return OpenVINO's core, one for the process: where it goes, so do libraries that signal handlers still point to."""
+    return _openvino().Core()
 
 
 def _openvino() -> Any:

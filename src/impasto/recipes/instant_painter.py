@@ -273,8 +273,7 @@ class _Painting:
     def tiles(self, *, fast: bool) -> Iterator[int]:
         """Paint a large picture over in tiles; sizes that are small enough are painted at once."""
         picture: Image | None = None
-        *smaller, size = self.sizes(fast=fast)
-        for each in smaller:
+        for each in self.sizes(fast=fast)[:-1]:
             content = resize(self.photo, each)
             if each[0] * each[1] <= LARGEST_WHOLE_PX:
                 picture = self._sized(content.to(self.painter.device), picture)
