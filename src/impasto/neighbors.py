@@ -135,15 +135,23 @@ class Keys:
         keys: (positions, directions), along those, centered, of length 1.
         sizes: (height, width) of each style picture, in positions.
         allowed: (positions,), which of them may be used.
+        most: a style of more positions is searched on a sparse grid first, and then around what was found there.
     """
 
     basis: Tensor
     keys: Tensor
     sizes: tuple[tuple[int, int], ...]
     allowed: Tensor
+    most: int
 
     @staticmethod
-    def of(styles: Sequence[FeatureMap], allowed: Sequence[Tensor | None] = (), directions: int = _DIRECTIONS) -> "Keys":
+    def of(
+        styles: Sequence[FeatureMap],
+        allowed: Sequence[Tensor | None] = (),
+        *,
+        directions: int = _DIRECTIONS,
+        most: int | None = None,
+    ) -> "Keys":
         """Prepare the hypercolumns of style pictures."""
         count = sum(each.shape[-2] * each.shape[-1] for each in styles)
         mean = sum(precise(each).sum((0, 2, 3)) for each in styles) / count
@@ -157,7 +165,8 @@ class Keys:
             torch.ones(size, dtype=torch.bool) if mask is None or not bool(mask.any()) else mask
             for size, mask in zip(sizes, masks, strict=True)
         ]
-        return Keys(basis, keys, sizes, torch.cat([each.flatten() for each in everywhere]).to(keys.device))
+        there = torch.cat([each.flatten() for each in everywhere]).to(keys.device)
+        return Keys(basis, keys, sizes, there, most or _MOST_KEYS)
 
     def match(
         self,
@@ -203,7 +212,7 @@ class _Space:
     """Queries and keys along the same directions, of length 1."""
 
     def __init__(self, keys: Keys, queries: Tensor) -> None:
-        self._keys = keys
+        self._most = keys.most
         self.keys, self.sizes, self.allowed, self.starts = keys.keys, keys.sizes, keys.allowed, keys.starts
         self.queries = queries
 
@@ -220,11 +229,11 @@ class _Space:
         start, stop = self.starts[style : style + 2]
         places, allowed = torch.arange(start, stop, device=self.keys.device), self.allowed[start:stop]
         count = int(allowed.sum())
-        stride = math.ceil(math.sqrt(count / _MOST_KEYS))
+        stride = math.ceil(math.sqrt(count / self._most))
         width = self.sizes[style][1]
         row, column = (places - start) // width, (places - start) % width
         sparse = places[allowed & (row % stride == stride // 2) & (column % stride == stride // 2)]
-        return (sparse, stride) if 0 < len(sparse) <= 2 * _MOST_KEYS else (places[allowed][:: -(-count // _MOST_KEYS)], stride)
+        return (sparse, stride) if 0 < len(sparse) <= 2 * self._most else (places[allowed][:: -(-count // self._most)], stride)
 
     def _refined(self, style: int, position: Tensor, likeness: Tensor, reach: int) -> tuple[Tensor, Tensor]:
         """Look around each match for a better one, as far as ``reach`` and then ever closer."""

@@ -52,7 +52,7 @@ MULTIPLE_PX = 2 * CELL_PX
 _LARGEST_STYLE_PX = 1024
 _SMALLEST_EDGE_PX = 96
 _PART_PX, _PARTS = 256, 24
-_DIRECTIONS = 64
+_DIRECTIONS, _MOST_KEYS = 64, 4096
 _KEPT = 0.7
 """How much of what is matched is the photo, and not the picture so far."""
 _FREEDOM = 0.25
@@ -178,7 +178,7 @@ class InstantPainter:
                 features = self._encode(in_eights(at_least(small, SMALLEST_SIDE)))
                 columns.append(search_columns(features, self.network.spread))
                 rows.append(blocks_of(features))
-            level = code.levels[edge_px] = Level(Keys.of(columns, directions=_DIRECTIONS), torch.cat(rows))
+            level = code.levels[edge_px] = Level(Keys.of(columns, directions=_DIRECTIONS, most=_MOST_KEYS), torch.cat(rows))
             for oldest in list(code.levels)[:-_LEVELS_KEPT]:
                 code.levels.pop(oldest, None)
         return level
