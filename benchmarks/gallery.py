@@ -29,7 +29,7 @@ _PHOTOS = {
 _LEAD = (
     ("astronaut", "starry-night"),
     ("astronaut", "great-wave"),
-    ("astronaut", "the-kiss"),
+    ("astronaut", "blue-horses"),
     ("chelsea", "the-scream"),
     ("chelsea", "haeckel-jellyfish"),
     ("coffee", "van-gogh-portrait"),
