@@ -269,11 +269,13 @@ class _Space:
         for index, (tall, wide) in enumerate(self.sizes):
             high, broad = min(side, tall), min(side, wide)
             own = self.keys[self.starts[index] : self.starts[index + 1]].T.reshape(1, -1, tall, wide)
-            keys = F.avg_pool2d(own, (high, broad), stride=max(1, side // 4))
-            best = (noisy @ unit(keys[0].flatten(1).T).T).argmax(1) * 1
-            mine, step = owner == index, max(1, side // 4)
-            row = torch.where(mine, best // keys.shape[-1] * step, row)
-            column = torch.where(mine, best % keys.shape[-1] * step, column)
+            step = max(1, side // 4, math.ceil(math.sqrt(tall * wide / self._most)))
+            pooled = F.avg_pool2d(own, (high, broad), stride=step)
+            keys = unit(pooled[0].flatten(1).T).T.contiguous()
+            best = torch.cat([(part @ keys).argmax(1) for part in noisy.split(max(1, _CHUNK // keys.shape[1]))])
+            mine, across_keys = owner == index, pooled.shape[-1]
+            row = torch.where(mine, best // across_keys * step, row)
+            column = torch.where(mine, best % across_keys * step, column)
         owner, row, column = (each.reshape(down, across) for each in (owner, row, column))
         y, x = torch.arange(height, device=grid.device), torch.arange(width, device=grid.device)
         of_row, of_column = (y // side)[:, None], (x // side)[None]

@@ -14,7 +14,7 @@ from impasto.recipes.masking import Masking, MaskSources, read_masking
 from impasto.recipes.starts import SMALLEST_SIDE, Style
 from impasto.styles import NamedStyle
 
-_FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 240, 20
+_FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 750, 20
 """Of memory: at any size, for each pixel that is painted at once, and for each of the picture; see docs/benchmarks.md."""
 _BYTES_OF_A_KEPT_PIXEL = 12
 """Of the photo, which is kept beside the painting where --color wants its colours afterwards."""
