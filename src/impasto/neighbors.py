@@ -30,6 +30,8 @@ _CHUNK = 2**24
 _ROWS = 2**13
 _SHIFTS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _SHARE_ROUNDS, _ALL = 12, 0.999
+_PASSES = 3
+"""How often matches are compared with those of their neighbors."""
 _NOISE = 64
 """Patches until the noise repeats."""
 
@@ -175,7 +177,6 @@ class Keys:
         mean: Tensor | None = None,
         shares: Tensor | None = None,
         coherence: float = 0.0,
-        passes: int = 3,
         patches: Patches | None = None,
     ) -> Matches:
         """Match a picture with the styles: see :func:`match`.
@@ -185,7 +186,6 @@ class Keys:
             mean: (channels,), what they are centered by; None: their own mean.
             shares: of each style.
             coherence: of neighboring matches.
-            passes: how often matches are compared with those of their neighbors.
             patches: lay whole patches of the style where they are nearly as similar as single positions; None: do not.
         """
         size = (queries.shape[-2], queries.shape[-1])
@@ -195,7 +195,7 @@ class Keys:
         position = torch.stack([index for index, _ in found]).reshape(-1, *size).gather(0, style[None])[0]
         if patches:
             position = space.patched(position, style, patches)
-        for _ in range(passes if coherence else 0):
+        for _ in range(_PASSES if coherence else 0):
             position = space.coherent(position, style, coherence)
         return Matches(position, style)
 
@@ -263,7 +263,6 @@ class _Space:
         noisy = unit(means[0].flatten(1).T) + patches.variety / grid.shape[1] ** 0.5 * noise[rows][:, columns].flatten(0, 1)
         owner = style[side // 2 :: side, side // 2 :: side] if min(height, width) > side // 2 else style[::side, ::side]
         owner = F.interpolate(owner[None, None].float(), size=(down, across), mode="nearest")[0, 0].long().flatten()
-        heights, widths, starts = self._geometry()
         heights, widths, starts = self._geometry()
         row, column = (torch.zeros(down * across, dtype=torch.long, device=grid.device) for _ in range(2))
         for index, (tall, wide) in enumerate(self.sizes):

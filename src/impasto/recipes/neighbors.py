@@ -75,7 +75,8 @@ class _Painting:
     def objective_at(self, size: Size, picture: Image) -> Objective:
         """Match the photo with the styles, and make the objective of one size."""
         easel = self.easel
-        is_first = not easel.is_painted and easel.first_scale == 0 and self.left == len(easel.sizes)
+        begins = self.left == len(easel.sizes)
+        is_first = begins and easel.first_scale == 0 and not easel.is_painted
         self.left -= 1
         edge_px = max(size) / (1 + 2 * easel.options.margin)
         layers, searched = layers_at(edge_px)
@@ -84,7 +85,7 @@ class _Painting:
         styles = [self._style_features(style, edge_px, wanted) for style in self.styles]
         columns = self._columns(encode(easel, mixture(photo, None if is_first else picture, easel.options), searched), grid)
         keys = [self._columns({layer: each[layer] for layer in searched}) for each in styles]
-        self.blocks = [] if is_first or self.decoder is None else [blocks_of(_whole_positions(each)) for each in styles]
+        self.blocks = [] if begins or self.decoder is None else [blocks_of(_whole_positions(each)) for each in styles]
         self.matches = match(
             columns,
             keys,

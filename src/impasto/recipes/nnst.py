@@ -40,7 +40,7 @@ def paint_on(easel: Easel) -> Iterator[Step]:
     def objective_at(size: Size, picture: Image) -> Objective:
         nonlocal left, replaced
         left -= 1
-        is_first = not easel.is_painted and easel.first_scale == 0 and left == len(easel.sizes) - 1
+        is_first = easel.first_scale == 0 and left == len(easel.sizes) - 1
         if left or replaced is None:
             replaced = replacement(easel, size, None if is_first else picture)
         objective = replaced + picture_terms(easel, size)
