@@ -160,41 +160,6 @@ class Transfer(nn.Module):
         self._paint(light, color, noted)
         return torch.cat(found, dim=1)
 
-    def survey(self, light: FeatureMap, color: FeatureMap, modulation: Tensor) -> Tensor:
-        """Measure parts of one large picture together, so that all of it can be normalized alike.
-
-        Args:
-            light: (parts, 1, height, width), parts of the picture at its full size, spread over it.
-            color: (parts, 2, height / 2, width / 2).
-            modulation: (1, modulations).
-
-        Returns:
-            (modulations,): what each feature is multiplied by and what is added then, for :meth:`forward_surveyed`.
-        """
-        found: list[Tensor] = []
-
-        def noted(name: str, x: FeatureMap) -> FeatureMap:
-            start, channels = self._slices[name]
-            scale, shift = modulation[0, start : start + channels], modulation[0, start + channels : start + 2 * channels]
-            mean, variance = _spread(x)
-            between = mean.var(0, correction=0)
-            slope = scale * torch.rsqrt(variance.mean(0) + between + _TINY)
-            found.extend((slope, shift - mean.mean(0) * slope))
-            return torch.addcmul(_wide(found[-1][None], x), x, _wide(slope[None], x))
-
-        self._paint(light, color, noted)
-        return torch.cat(found)
-
-    def forward_surveyed(self, light: FeatureMap, color: FeatureMap, survey: Tensor) -> tuple[FeatureMap, FeatureMap]:
-        """Paint a part of a picture as :meth:`forward` paints a whole one, with what :meth:`survey` found."""
-
-        def fixed(name: str, x: FeatureMap) -> FeatureMap:
-            start, channels = self._slices[name]
-            slope, offset = survey[start : start + channels], survey[start + channels : start + 2 * channels]
-            return torch.addcmul(_wide(offset[None], x), x, _wide(slope[None], x))
-
-        return self._paint(light, color, fixed)
-
     def _paint(self, light: FeatureMap, color: FeatureMap, normalized: Normalize) -> tuple[FeatureMap, FeatureMap]:
         def styled(name: str, x: FeatureMap) -> FeatureMap:
             return normalized(name, self._convolve(name, x))
@@ -370,15 +335,6 @@ class InstantNetwork(nn.Module):
         """Paint a photo in the colours of the style: :meth:`forward` after :func:`impasto.color.recolored`, in one."""
         light, color = _planes(photo, colors)
         return _together(light, color, *self.transfer(light, color, modulation))
-
-    def survey(self, parts: Image, modulation: Tensor) -> Tensor:
-        """Measure parts of one large picture together; see :meth:`Transfer.survey`."""
-        return self.transfer.survey(*_planes(parts), modulation)
-
-    def forward_surveyed(self, part: Image, survey: Tensor) -> Image:
-        """Paint a part of a large picture with what :meth:`survey` found on some of it."""
-        light, color = _planes(part)
-        return _together(light, color, *self.transfer.forward_surveyed(light, color, survey))
 
 
 def _together(light: FeatureMap, color: FeatureMap, more_light: FeatureMap, more_color: FeatureMap) -> Image:
