@@ -145,14 +145,6 @@ def test_the_gradient_of_mean_and_variance_is_what_plain_operations_give(random:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_a_picture_that_is_surveyed_whole_is_painted_as_without_a_survey(photo: torch.Tensor, random: torch.Generator) -> None:
-    network = tiny()
-    with torch.no_grad():
-        modulation = network.measure(photo.flip(1), style_of(random))
-        surveyed = network.forward_surveyed(photo, network.survey(photo, modulation))
-        torch.testing.assert_close(surveyed, network(photo, modulation), rtol=1e-4, atol=1e-4)
-
-
 def test_scales_and_shifts_of_zero_give_a_finite_picture(photo: torch.Tensor) -> None:
     network = tiny()
     assert torch.isfinite(network(photo, torch.zeros(1, network.transfer.modulations))).all()

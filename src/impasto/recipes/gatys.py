@@ -34,6 +34,7 @@ from impasto.recipes.regions import Restored, lay_out
 from impasto.recipes.starts import (
     Resumption,
     Style,
+    as_swatches,
     planned_sizes,
     remaining,
     starting_picture,
@@ -43,7 +44,6 @@ from impasto.recipes.starts import (
 from impasto.recipes.statistics import (
     check_statistics,
 )
-from impasto.styles import NamedStyle
 from impasto.tensors import Image
 from impasto.weights import SHIPPED, find
 
@@ -176,9 +176,7 @@ def as_pictures(styles: Sequence[Style], options: PaintOptions) -> tuple[Style, 
     Raises:
         StyleFileError: a style has no swatch, or a damaged one.
     """
-    if not needs_picture(options):
-        return tuple(styles)
-    return tuple(style.picture() if isinstance(style, NamedStyle) else style for style in styles)
+    return as_swatches(styles) if needs_picture(options) else tuple(styles)
 
 
 def masked(easel: Easel, masking: Masking, size: Size) -> Easel:

@@ -11,8 +11,7 @@ from impasto.options import InstantOptions
 from impasto.recipes.coloring import check_colors, needs_pictures
 from impasto.recipes.instant_painter import LARGEST_WHOLE_PX
 from impasto.recipes.masking import Masking, MaskSources, read_masking
-from impasto.recipes.starts import SMALLEST_SIDE, Style
-from impasto.styles import NamedStyle
+from impasto.recipes.starts import SMALLEST_SIDE, Style, as_swatches
 
 _FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 750, 20
 """Of memory: at any size, for each pixel that is painted at once, and for each of the picture; see docs/benchmarks.md."""
@@ -56,9 +55,7 @@ def with_swatches(styles: Sequence[Style], options: InstantOptions) -> tuple[Sty
     Raises:
         StyleFileError: a style has no swatch, or a damaged one.
     """
-    if not needs_pictures(options):
-        return tuple(styles)
-    return tuple(style.picture() if isinstance(style, NamedStyle) else style for style in styles)
+    return as_swatches(styles) if needs_pictures(options) else tuple(styles)
 
 
 def predicted_memory(size: tuple[int, int], *, is_colored: bool = False) -> int:

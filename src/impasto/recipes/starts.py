@@ -98,6 +98,15 @@ def starting_picture(photo: Image, styles: Sequence[Style], options: PaintOption
     return resize(images.read(options.init).image.to(photo.device), (photo.shape[-2], photo.shape[-1]))
 
 
+def as_swatches(styles: Sequence[Style]) -> tuple[Picture, ...]:
+    """Put the swatch of each named style in its place.
+
+    Raises:
+        StyleFileError: a style has no swatch, or a damaged one.
+    """
+    return tuple(style.picture() if isinstance(style, NamedStyle) else style for style in styles)
+
+
 def colours_of(style: Style) -> Moments:
     """Return the mean (1, 3) and covariance (1, 3, 3) of a style's colours."""
     return style.colours if isinstance(style, NamedStyle) else moments(style.image)
