@@ -12,7 +12,7 @@ import torch
 import impasto
 from impasto.errors import ResourceError
 from impasto.images import files
-from impasto.memory import available_memory
+from impasto.memory import available_memory, keep_freed_memory
 
 CPU = torch.device("cpu")
 
@@ -61,3 +61,24 @@ def test_a_picture_that_would_not_fit_is_refused_before_it_is_decoded(monkeypatc
         impasto.read(picture)
     monkeypatch.setattr(files, "available_memory", lambda device: None)
     assert impasto.read(picture).size == (100, 200)
+
+
+def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to = {}
+
+    class Library:
+        class mallopt:  # noqa: N801  (as it is called in C)
+            argtypes: tuple[type, ...] = ()
+
+            def __new__(cls, parameter: int, value: int) -> int:  # type: ignore[misc]
+                set_to[parameter] = value
+                return 1
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name: Library)
+    assert keep_freed_memory()
+    assert set_to == {-4: 0, -1: 2**30}
+
+
+def test_a_c_library_without_the_setting_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    assert not keep_freed_memory()

@@ -27,6 +27,7 @@ from impasto.cli.report import tell
 from impasto.engine import Step
 from impasto.errors import ImageFileError, ImpastoError, OptionError, ResourceError
 from impasto.images import Picture, fitted_size, resize
+from impasto.memory import keep_freed_memory
 from impasto.options import PaintOptions, Run
 from impasto.pastiche import Record, new_record, with_progress
 from impasto.recipes import gatys
@@ -130,6 +131,7 @@ def paint_to_file(order: Order, talk: Talk) -> int:
         ImpastoError: it cannot be painted, or not be written.
     """
     console = narrator(quiet=talk.quiet)
+    keep_freed_memory()
     if order.run.threads:
         torch.set_num_threads(order.run.threads)
     with memory_in_words(order.options.size):

@@ -21,7 +21,7 @@ from impasto.distributions import centred, rows_of, through, unit
 from impasto.engine import Size, Step
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses import Heads, Objective
-from impasto.neighbors import Matches, grid_size, match, pooled_columns
+from impasto.neighbors import Keys, Matches, grid_size, pooled_columns
 from impasto.neighbour_losses import Neighborhood, NeighborLoss, PaletteLoss
 from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.style_swap import SWAP_LAYERS, Decoder, blocks_of, decoded
@@ -38,6 +38,8 @@ from impasto.stats import Affine, Moments
 from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _MOST_PALETTE = 1024
+_MOST_KEYS_OF_DRAFT = 4096
+"""A draft searches styles of more positions on a sparse grid first."""
 _PALETTE_WEIGHT = 0.2
 _FREEDOM = 0.5
 """How much less of the photo counts where it is flat."""
@@ -86,10 +88,10 @@ class _Painting:
         columns = self._columns(encode(easel, mixture(photo, None if is_first else picture, easel.options), searched), grid)
         keys = [self._columns({layer: each[layer] for layer in searched}) for each in styles]
         self.blocks = [] if begins or self.decoder is None else [blocks_of(_whole_positions(each)) for each in styles]
-        self.matches = match(
+        allowed = [self._allowed(index, each) for index, each in enumerate(keys)]
+        most = _MOST_KEYS_OF_DRAFT if easel.options.quality == "draft" else None
+        self.matches = Keys.of(keys, allowed, most=most).match(
             columns,
-            keys,
-            allowed=[self._allowed(index, each) for index, each in enumerate(keys)],
             shares=self._shares(grid),
             coherence=easel.options.coherence,
             patches=patches_where_flat(flatness(photo), grid),
