@@ -71,7 +71,7 @@ def test_a_row_holds_the_blocks_of_its_position(random: torch.Generator) -> None
             middle[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2],
             coarse[:, row, column],
         )
-        assert torch.equal(rows[6 * row + column], torch.cat([block.flatten() for block in blocks]))
+        assert torch.equal(rows[6 * row + column], torch.cat([block.movedim(0, -1).flatten() for block in blocks]))
 
 
 def test_swapped_features_are_those_of_the_matches(random: torch.Generator) -> None:

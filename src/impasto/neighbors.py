@@ -189,7 +189,8 @@ class Keys:
             patches: lay whole patches of the style where they are nearly as similar as single positions; None: do not.
         """
         size = (queries.shape[-2], queries.shape[-1])
-        space = _Space(self, _along(self.basis, _rows(queries), precise(queries).mean((0, 2, 3)) if mean is None else mean))
+        mean = precise(queries).mean((0, 2, 3)) if mean is None else mean
+        space = _Space(self, _along(self.basis, _rows(queries), mean), queries.dtype)
         found = [space.nearest(index) for index in range(len(self.sizes))]
         style = _assigned(torch.stack([likeness for _, likeness in found]).reshape(-1, *size), shares)
         position = torch.stack([index for index, _ in found]).reshape(-1, *size).gather(0, style[None])[0]
@@ -209,20 +210,29 @@ class Keys:
 
 
 class _Space:
-    """Queries and keys along the same directions, of length 1."""
+    """Queries and keys along the same directions, of length 1.
 
-    def __init__(self, keys: Keys, queries: Tensor) -> None:
+    Attributes:
+        precision: in which the search multiplies; cosines are compared in float32 afterwards.
+    """
+
+    def __init__(self, keys: Keys, queries: Tensor, precision: torch.dtype = torch.float32) -> None:
         self._most = keys.most
         self.keys, self.sizes, self.allowed, self.starts = keys.keys, keys.sizes, keys.allowed, keys.starts
-        self.queries = queries
+        self.queries, self.precision = queries, precision
 
     def nearest(self, style: int) -> tuple[Tensor, Tensor]:
         """Return the nearest position of one style picture for each query, and the cosine."""
         places, stride = self._sparse(style)
-        keys = self.keys[places].T.contiguous()
-        parts = self.queries.split(max(1, _CHUNK // len(places)))
-        likeness, index = (torch.cat(each) for each in zip(*((part @ keys).max(1) for part in parts), strict=True))
-        return self._refined(style, places[index], likeness, stride // 2)
+        keys = self.keys[places].T.to(self.precision).contiguous()
+        parts = self.queries.to(self.precision).split(max(1, _CHUNK // len(places)))
+        position = places[torch.cat([(part @ keys).max(1).indices for part in parts])]
+        return self._refined(style, position, self._likeness(position), stride // 2)
+
+    def _likeness(self, position: Tensor) -> Tensor:
+        """Return the cosine of each query and the key at a position."""
+        parts = zip(self.queries.split(_ROWS), position.split(_ROWS), strict=True)
+        return torch.cat([(query * self.keys[place]).sum(1) for query, place in parts])
 
     def _sparse(self, style: int) -> tuple[Tensor, int]:
         """Return every n-th allowed position of a style picture in either direction, few enough to compare all, and n."""
@@ -243,8 +253,7 @@ class _Space:
             for down, across in _AROUND:
                 beside = (column + reach * across).clamp(0, width - 1)
                 there = start + (row + reach * down).clamp(0, height - 1) * width + beside
-                parts = zip(self.queries.split(_ROWS), there.split(_ROWS), strict=True)
-                cosine = torch.cat([(query * self.keys[place]).sum(1) for query, place in parts])
+                cosine = self._likeness(there)
                 better = (cosine > likeness) & self.allowed[there]
                 position, likeness = torch.where(better, there, position), torch.where(better, cosine, likeness)
             reach //= 2

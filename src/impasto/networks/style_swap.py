@@ -120,9 +120,14 @@ def blocks_of(features: Features) -> Tensor:
         features: of one picture whose sides are multiples of :data:`CELL_PX`, by layer.
 
     Returns:
-        (positions, channels of all blocks).
+        (positions, channels of all blocks), each block row by row with the channels last.
     """
-    rows = [F.pixel_unshuffle(features[layer], _SIDES[layer])[0].flatten(1).T for layer in SWAP_LAYERS]
+    rows = []
+    for layer in SWAP_LAYERS:
+        side, grid = _SIDES[layer], features[layer][0].permute(1, 2, 0)
+        height, width, channels = grid.shape[0] // side, grid.shape[1] // side, grid.shape[2]
+        blocks = grid.reshape(height, side, width, side, channels).transpose(1, 2)
+        rows.append(blocks.reshape(height * width, side * side * channels))
     return torch.cat(rows, 1)
 
 
@@ -135,12 +140,15 @@ def swapped(rows: Tensor, position: Tensor, channels: tuple[int, int, int]) -> l
         channels: of each layer.
 
     Returns:
-        relu1_1, relu2_1 and relu3_1, (1, channels, height, width), at 4, 2 and 1 times the size.
+        relu1_1, relu2_1 and relu3_1, (1, channels, height, width), at 4, 2 and 1 times the size, channels last in memory.
     """
-    grid = rows[position.flatten()].T.reshape(1, -1, *position.shape)
-    parts = grid.split([count * _SIDES[layer] ** 2 for layer, count in zip(SWAP_LAYERS, channels, strict=True)], 1)
-    found = [F.pixel_shuffle(part, _SIDES[layer]) for layer, part in zip(SWAP_LAYERS, parts, strict=True)]
-    return [each.contiguous(memory_format=torch.channels_last) for each in found]
+    (height, width), places, found = position.shape, position.flatten(), []
+    widths = [count * _SIDES[layer] ** 2 for layer, count in zip(SWAP_LAYERS, channels, strict=True)]
+    for layer, count, part in zip(SWAP_LAYERS, channels, rows.split(widths, 1), strict=True):
+        side = _SIDES[layer]
+        blocks = part.index_select(0, places).reshape(height, width, side, side, count).transpose(1, 2)
+        found.append(blocks.reshape(1, height * side, width * side, count).permute(0, 3, 1, 2))
+    return found
 
 
 def decoded(decoder: Decoder, rows: Tensor, position: Tensor) -> Image:
