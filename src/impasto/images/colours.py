@@ -40,12 +40,14 @@ class Opened:
         data: the file it is from, where there is one: 16-bit color takes a second look.
         name: of the file, for errors.
         smaller_size: (width, height) that is large enough for what it is read for; None: as it is.
+        box: left, upper, right and lower edge of the picture in the pixels that are decoded; None: all of them.
     """
 
     picture: PIL.Image.Image
     data: bytes | None
     name: str
     smaller_size: tuple[int, int] | None = None
+    box: tuple[float, float, float, float] | None = None
 
 
 def pixels_of(opened: Opened, notes: list[str]) -> Pixels:
@@ -78,6 +80,7 @@ def _eight_bit(opened: Opened, profile: bytes | None, notes: list[str]) -> Pixel
     grey = picture.mode in ("1", "L", "LA", "La")
     alpha = None
     if picture.has_transparency_data:
+        _widen_key(opened)
         rgba = picture.convert("RGBA")
         alpha = np.asarray(rgba.getchannel("A"), np.float32) / 255
         plain = rgba.getchannel("R") if grey else rgba.convert("RGB")
@@ -86,11 +89,18 @@ def _eight_bit(opened: Opened, profile: bytes | None, notes: list[str]) -> Pixel
     else:
         plain = picture.convert("L" if grey else "RGB")
     if opened.smaller_size is not None and alpha is None and plain.mode != "LAB":
-        plain = plain.resize(opened.smaller_size, PIL.Image.Resampling.BICUBIC)
+        plain = plain.resize(opened.smaller_size, PIL.Image.Resampling.BICUBIC, opened.box)
     converted = _managed(plain, profile, notes)
     colour = np.array(converted, np.float32)
     colour /= 255
     return Pixels(colour, alpha)
+
+
+def _widen_key(opened: Opened) -> None:
+    """Bring the transparent gray of a PNG of 2 or 4 bits to the 8 bits that Pillow makes of its pixels, but not of the key."""
+    key, data = opened.picture.info.get("transparency"), opened.data
+    if data is not None and opened.picture.format == "PNG" and data[24:26] in (b"\2\0", b"\4\0") and isinstance(key, int):
+        opened.picture.info["transparency"] = key * (85 if data[24] == 2 else 17)
 
 
 def _managed(plain: PIL.Image.Image, profile: bytes | None, notes: list[str]) -> PIL.Image.Image:
@@ -167,6 +177,8 @@ def _deep_values(opened: PIL.Image.Image, data: bytes | None, name: str, notes: 
             values = values * np.uint16(16)
         if opened.mode == "I" and tags.get(0x0102) == (32,) and tags.get(0x0153, (1,)) == (1,):
             values = values.view(np.uint32)  # Pillow holds unsigned numbers as signed ones
+        if opened.mode == "I" and tags.get(0x0102) == (16,) and tags.get(0x0153) == (2,):
+            values = values.astype(np.int16)  # which Pillow widens
         if tags.get(0x0106) == 0 and values.dtype.kind == "u":
             values = np.iinfo(values.dtype).max - values  # white is zero
         return values

@@ -117,17 +117,19 @@ def _missing_detail(scans: list[Scan], components: int, *, progressive: bool) ->
 
 def _missing_area(data: bytes) -> float:
     """Measure the share of the picture that is missing: all behind the first block that another end of the file changes."""
-    noise = np.random.default_rng(0).integers(0, 255, 4096, np.uint8).tobytes()  # no 255, which would be a marker
+    noise = np.random.default_rng(0).integers(0, 255, 1024, np.uint8).tobytes()  # no 255, which would be a marker
+    noise += b"".join(bytes([0xFF, 0xD0 + number]) + noise for number in range(8))  # where a restart has to come first
     one, other = (_small(data.rstrip(b"\xff") + end + _END) for end in (b"", noise))
     rows, columns = (one != other).any(axis=2).nonzero()
     if not rows.size:
         return 0.0
     height, width = one.shape[:2]
-    return float((height - rows[0]) * width - columns[rows == rows[0]][0]) / (height * width)
+    missing = (height - int(rows[0])) * width - int(columns[rows == rows[0]][0])
+    return float(missing / (height * width))
 
 
 def _small(data: bytes) -> Array:
-    """Decode a JPEG at an eighth of its size, which takes the mean of each block alone."""
+    """Decode a JPEG at an eighth of its size, which takes the mean of each block alone; in gray, as colors spread beyond."""
     opened = PIL.JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-    opened.draft(None, (max(1, opened.width // 8), max(1, opened.height // 8)))
+    opened.draft("L", (max(1, opened.width // 8), max(1, opened.height // 8)))
     return np.atleast_3d(np.asarray(opened))

@@ -38,6 +38,9 @@ A path; the bytes of a file; a Pillow image; a NumPy array (height, width), (hei
 _WORTH_REDUCING = 2
 """How many times larger than needed a picture has to be for it to be reduced while it is bytes."""
 
+_NARROWEST_PX = 32
+"""No picture is reduced to less: what is too narrow to paint is refused with its own size."""
+
 MAX_PIXELS = 300_000_000
 """The largest picture that is decoded unless asked: beyond it a small file could fill the memory."""
 
@@ -53,7 +56,8 @@ class _Wanted:
         """Return the size, sides in the order given, to reduce a picture to while it is bytes; None: it stays as it is."""
         if self.longest_px < 1 or max(size) < _WORTH_REDUCING * self.longest_px:
             return None
-        return fitted_size(size, self.longest_px)
+        smaller = fitted_size(size, self.longest_px)
+        return smaller if min(smaller) >= _NARROWEST_PX else None
 
 
 def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -> Picture:
@@ -223,7 +227,8 @@ def _drafted(opened: Opened) -> Opened:
     """Have a JPEG decoded at a half, a quarter or an eighth of its size, still twice as large as it has to be."""
     if opened.smaller_size is not None and opened.picture.format in ("JPEG", "MPO"):
         width, height = opened.smaller_size
-        opened.picture.draft(None, (2 * width, 2 * height))
+        drafted = opened.picture.draft(None, (2 * width, 2 * height))
+        return replace(opened, box=drafted[1]) if drafted else opened  # the last block may reach beyond the picture
     return opened
 
 

@@ -25,8 +25,6 @@ _PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"\0\0\x01\xba", "a video file (MPEG)"),
     (b"\0\0\x01\xb3", "a video file (MPEG)"),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a sound or video file (Windows Media)"),
-    (b"\0\0\x01\0", "an icon (ICO)"),
-    (b"\0\0\x02\0", "a mouse cursor (CUR)"),
     (b"icns", "an icon (ICNS)"),
     (b"8BPS", "a Photoshop document (PSD)"),
     (b"gimp xcf", "a GIMP document (XCF)"),
@@ -95,6 +93,10 @@ def _without_signature(head: bytes) -> str | None:
     if len(head) > 3 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] < 0xFE:
         layer = head[1] >> 1 & 3
         return "a sound file (MP3)" if layer else "a sound file (AAC)" if head[1] & 0xF0 == 0xF0 else None
+    if re.match(rb"\0\0[\1\2]\0(?!\0\0)", head):  # a count of icons follows
+        return "an icon (ICO)" if head[2] == 1 else "a mouse cursor (CUR)"
+    if re.match(rb"\0\0[\2\x0a]\0{5}", head):
+        return "a Targa picture (TGA)"
     if re.match(rb"P[1-7][\s#]", head):
         return "a Netpbm picture (PBM, PGM, PPM or PAM)"
     if re.match(
