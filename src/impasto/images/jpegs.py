@@ -54,14 +54,8 @@ def completed(data: bytes, name: str, notes: list[str]) -> bytes:
         raise ImageFileError(
             f"'{name}' is damaged or cut short: about {missing:.0%} of {of_what} is missing; copy or save it again"
         )
-    if is_whole:
-        lost = ": some of its finest detail is missing"
-    else:
-        lost = (
-            f": {missing:.1%} of the picture, at its lower edge, is missing and gray"
-            if missing
-            else ", but the picture is whole"
-        )
+    at_edge = f": {missing:.1%} of the picture, at its lower edge, is missing and gray"
+    lost = ": some of its finest detail is missing" if is_whole else at_edge if missing else ", but the picture is whole"
     notes.append("the file ends early" + lost)
     return data + _END
 
@@ -89,7 +83,7 @@ def _scans(data: bytes) -> tuple[list[Scan], int]:
     scans, last_end = [], 0
     for marker, start, end in _segments(data):
         last_end = end
-        count = data[start + 4]
+        count = data[start + 4] if end > start + 4 else 0
         if marker == _SCAN and start + 8 + 2 * count <= end:
             first, last, bits = data[start + 5 + 2 * count : start + 8 + 2 * count]
             scans.append(Scan(tuple(data[start + 5 : start + 5 + 2 * count : 2]), first, last, bits & 15, end))

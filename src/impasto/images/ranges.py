@@ -34,7 +34,9 @@ def scaled(values: Array, name: str, notes: list[str]) -> Array:
         return (values.astype(np.float32) / np.float32(256**values.dtype.itemsize - 1)).astype(np.float32)
     is_float = values.dtype.kind == "f"
     values = _finite(values, name, notes) if is_float else values
-    sample = values.reshape(-1)[:: max(1, values.size // _SAMPLES)]
+    sample = values.reshape(-1)
+    if sample.size > _SAMPLES:  # at random places, as even steps may meet one channel or one column alone
+        sample = sample[np.random.default_rng(0).integers(0, sample.size, _SAMPLES)]
     scale = _float_scale(sample) if is_float else _integer_scale(sample, values.dtype)
     notes.append(f"{values.dtype.itemsize * 8}-bit {'floats' if is_float else 'integers'}, taken as 0 to {scale:g}")
     _note_clipped(values, scale, notes)

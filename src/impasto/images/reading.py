@@ -112,7 +112,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, object] | None:
     """
     data, name = contents(path)
     with decoding(name, []):
-        opened = opened_picture(data, name)
+        opened = opened_picture(chunks.readable(data, []) if kind_of(data) == "PNG" else data, name)
         text = opened.info.get("impasto") or xmp.record_in(as_bytes(opened.info.get("xmp")))
     if not text:
         return None
