@@ -452,7 +452,7 @@ def test_a_large_picture_is_reduced_to_what_is_needed(kind: str, orientation: in
 
 
 def test_pictures_hardly_larger_than_needed_and_transparent_ones_keep_their_size() -> None:
-    assert images.read(encoded(gradient(90, 120), "PNG"), longest_px=61).size == (90, 120)
+    assert images.read(encoded(gradient(90, 120), "PNG"), longest_px=60).size == (90, 120)
     rgba = np.dstack([gradient(90, 120), np.full((90, 120), 9, np.uint8)])
     assert images.read(encoded(rgba, "PNG"), longest_px=32).size == (90, 120)
     assert images.read(encoded(gradient(10, 400), "PNG"), longest_px=64).size == (10, 400)

@@ -54,7 +54,7 @@ class _Wanted:
 
     def smaller_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
         """Return the size, sides in the order given, to reduce a picture to while it is bytes; None: it stays as it is."""
-        if self.longest_px < 1 or max(size) < _WORTH_REDUCING * self.longest_px:
+        if self.longest_px < 1 or max(size) <= _WORTH_REDUCING * self.longest_px:
             return None
         smaller = fitted_size(size, self.longest_px)
         return smaller if min(smaller) >= _NARROWEST_PX else None
