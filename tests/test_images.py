@@ -831,7 +831,7 @@ def test_what_is_no_source_at_all_is_refused() -> None:
     [
         (b"", "is empty"),
         (b"just some text", "is not a picture that impasto reads"),
-        (b"%PDF-1.7", "is not a picture that impasto reads"),
+        (b"%PDF-1.7", "is a PDF document, which impasto does not read"),
         (b'<?xml version="1.0"?><svg xmlns="s"/>', "vector picture without pixels; export it as PNG"),
         (b"\x89PNG\r\n\x1a\n", "damaged or cut short"),
         (b"BM nothing like a bitmap", "damaged or cut short"),

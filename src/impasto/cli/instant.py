@@ -66,7 +66,7 @@ def instant(
     from impasto.recipes.instant_checks import check
     from impasto.recipes.instant_painter import InstantPainter
     from impasto.recipes.masking import read_masking
-    from impasto.recipes.painting import read_content, read_styles
+    from impasto.recipes.painting import read_pictures
 
     files, talk = with_output(((content,) if content is not None else ()) + styles, files or Files(), "instant"), talk or Talk()
     assert content is not None
@@ -79,7 +79,7 @@ def instant(
             f"{flag} shows the painter going on, and one pass has nothing to show; add --refine or --hq, or leave it away"
         )
     console = narrator(quiet=talk.quiet)
-    photo, manners = read_content(content), read_styles(styles)
+    photo, manners = read_pictures(content, styles, chosen, asked)
     check(photo, manners, (), chosen)
     masking = read_masking(asked, photo, manners)
     told = (

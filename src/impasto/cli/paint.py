@@ -121,12 +121,12 @@ def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run
     """Check the files, cheap as that is, and read the pictures."""
     from impasto.cli.session import Order, check_files
     from impasto.recipes.masking import read_masking
-    from impasto.recipes.painting import read_content, read_styles
+    from impasto.recipes.painting import read_pictures
 
     files, masks = asked
     files = with_output(words, files, "paint")
     check_files(files, (*words, *masks.paths(), options.color_mask, options.color_proof, *map(str, inputs)))
     content, *styles = words
-    photo, manners = read_content(content), read_styles(styles)
+    photo, manners = read_pictures(content, styles, options, masks)
     words = (*words, *masks.words())
     return Order(photo, manners, options, run, files, words, masking=read_masking(masks, photo, manners))

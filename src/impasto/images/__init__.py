@@ -6,12 +6,15 @@ and answers one :class:`Picture` in the contract of :mod:`impasto.tensors`. Writ
 
 ::
 
-    reading   read(), read_record()             writing   write(), write_animation(), check_writable()
-    colours   any mode, depth, profile -> sRGB  png16     PNG with 16 bits a channel
-    icc       profiles beyond 8 bits            xmp       packets: the record in, the place out
-    files     headers, and what is wrong        metadata  EXIF, XMP and resolution that last
-    picture   Picture, sizes, bytes, alpha      sheet     many pictures on one
-    proof     what a printer would show
+    reading     read(), read_record()             writing   write(), write_animation(), check_writable()
+    colours     any mode, depth, profile -> sRGB  png16     PNG with 16 bits a channel
+    icc         profiles beyond 8 bits            xmp       packets: the record in, the place out
+    tagged      color spaces by other tags        metadata  EXIF, XMP and resolution that last
+    spaces      primaries, curves -> sRGB         sheet     many pictures on one
+    ranges      floats and wide integers          proof     what a printer would show
+    files       headers, and what is wrong        picture   Picture, sizes, bytes, alpha
+    signatures  what other files are
+    chunks, jpegs, tiffs: what Pillow does not read of a format by itself
 """
 
 from impasto.images.metadata import Metadata

@@ -15,9 +15,12 @@ import PIL.Image
 import PIL.ImageCms
 
 from impasto.errors import ImageFileError
-from impasto.images import icc
-from impasto.images.files import check_area, opened_picture
+from impasto.images import icc, spaces
+from impasto.images.files import check_area, opened_picture, raw_photo
 from impasto.images.picture import Array
+from impasto.images.ranges import scaled
+from impasto.images.tagged import space_of
+from impasto.images.tiffs import SENSOR_COLORS
 
 
 @dataclass(frozen=True)
@@ -28,38 +31,76 @@ class Pixels:
     alpha: Array | None = None
 
 
-def pixels_of(opened: PIL.Image.Image, data: bytes | None, name: str, notes: list[str]) -> Pixels:
+@dataclass(frozen=True)
+class Opened:
+    """A picture that a reader opened and loaded.
+
+    Attributes:
+        picture: as Pillow has it, in any mode.
+        data: the file it is from, where there is one: 16-bit color takes a second look.
+        name: of the file, for errors.
+        smaller_size: (width, height) that is large enough for what it is read for; None: as it is.
+        box: left, upper, right and lower edge of the picture in the pixels that are decoded; None: all of them.
+    """
+
+    picture: PIL.Image.Image
+    data: bytes | None
+    name: str
+    smaller_size: tuple[int, int] | None = None
+    box: tuple[float, float, float, float] | None = None
+
+
+def pixels_of(opened: Opened, notes: list[str]) -> Pixels:
     """Convert a decoded picture of any mode to sRGB, not turned yet.
 
     Args:
-        opened: the picture, loaded.
-        data: the file it is from, where there is one: 16-bit colour takes a second look.
-        name: of the file, for errors.
+        opened: the picture.
         notes: what one may want to know is appended.
 
     Raises:
-        ImageFileError: NaN or infinity in a picture of floats.
+        ImageFileError: NaN or infinity in most of a picture of floats.
     """
-    values = _deep_values(opened, data, name, notes)
-    return _eight_bit(opened, notes) if values is None else _deep(values, opened, name, notes)
+    picture = opened.picture
+    space = None if picture.mode in ("CMYK", "LAB") else space_of(picture, opened.data, notes)
+    profile = None if space else picture.info.get("icc_profile")
+    values = _deep_values(picture, opened.data, opened.name, notes)
+    pixels = _eight_bit(opened, profile, notes) if values is None else _deep(values, opened, profile, notes)
+    if picture.format == "BMP" and pixels.alpha is not None and not pixels.alpha.any():
+        notes.append("its alpha channel is empty, so it is read as opaque")
+        pixels = Pixels(pixels.colour)
+    if space is None or space.is_srgb:
+        return pixels
+    notes.append(f"converted from {space.name} to sRGB")
+    return Pixels(spaces.to_srgb(pixels.colour, space), pixels.alpha)
 
 
-def _eight_bit(opened: PIL.Image.Image, notes: list[str]) -> Pixels:
-    """Convert the pixels of every mode of at most 8 bits a channel to sRGB."""
-    grey = opened.mode in ("1", "L", "LA", "La")
+def _eight_bit(opened: Opened, profile: bytes | None, notes: list[str]) -> Pixels:
+    """Convert the pixels of every mode of at most 8 bits a channel to sRGB; opaque ones are reduced while they are bytes."""
+    picture = opened.picture
+    grey = picture.mode in ("1", "L", "LA", "La")
     alpha = None
-    if opened.has_transparency_data:
-        rgba = opened.convert("RGBA")
+    if picture.has_transparency_data:
+        _widen_key(opened)
+        rgba = picture.convert("RGBA")
         alpha = np.asarray(rgba.getchannel("A"), np.float32) / 255
         plain = rgba.getchannel("R") if grey else rgba.convert("RGB")
-    elif opened.mode in ("CMYK", "LAB", "L", "RGB"):
-        plain = opened
+    elif picture.mode in ("CMYK", "LAB", "L", "RGB"):
+        plain = picture
     else:
-        plain = opened.convert("L" if grey else "RGB")
-    converted = _managed(plain, opened.info.get("icc_profile"), notes)
+        plain = picture.convert("L" if grey else "RGB")
+    if opened.smaller_size is not None and alpha is None and plain.mode != "LAB":
+        plain = plain.resize(opened.smaller_size, PIL.Image.Resampling.BICUBIC, opened.box)
+    converted = _managed(plain, profile, notes)
     colour = np.array(converted, np.float32)
     colour /= 255
     return Pixels(colour, alpha)
+
+
+def _widen_key(opened: Opened) -> None:
+    """Bring the transparent gray of a PNG of 2 or 4 bits to the 8 bits that Pillow makes of its pixels, but not of the key."""
+    key, data = opened.picture.info.get("transparency"), opened.data
+    if data is not None and opened.picture.format == "PNG" and data[24:26] in (b"\2\0", b"\4\0") and isinstance(key, int):
+        opened.picture.info["transparency"] = key * (85 if data[24] == 2 else 17)
 
 
 def _managed(plain: PIL.Image.Image, profile: bytes | None, notes: list[str]) -> PIL.Image.Image:
@@ -136,6 +177,8 @@ def _deep_values(opened: PIL.Image.Image, data: bytes | None, name: str, notes: 
             values = values * np.uint16(16)
         if opened.mode == "I" and tags.get(0x0102) == (32,) and tags.get(0x0153, (1,)) == (1,):
             values = values.view(np.uint32)  # Pillow holds unsigned numbers as signed ones
+        if opened.mode == "I" and tags.get(0x0102) == (16,) and tags.get(0x0153) == (2,):
+            values = values.astype(np.int16)  # which Pillow widens
         if tags.get(0x0106) == 0 and values.dtype.kind == "u":
             values = np.iinfo(values.dtype).max - values  # white is zero
         return values
@@ -174,14 +217,17 @@ def _low_bytes(data: bytes, name: str) -> Array | None:
     return np.asarray(again)
 
 
-def _deep(values: Array, opened: PIL.Image.Image, name: str, notes: list[str]) -> Pixels:
+def _deep(values: Array, opened: Opened, profile: bytes | None, notes: list[str]) -> Pixels:
     """Deep values (height, width, 1, 3 or 4) as colours in sRGB."""
     alpha = None
     if values.shape[2] == 4:
         alpha = values[..., 3].astype(np.float32) / 65535
-    elif (key := opened.info.get("transparency")) is not None:  # PNG's one transparent colour
+    elif (key := opened.picture.info.get("transparency")) is not None:  # PNG's one transparent colour
         alpha = (values != np.asarray(key)).any(axis=2).astype(np.float32)
-    return Pixels(_deep_colour(_scaled(values[..., :3], name, notes), opened.info.get("icc_profile"), notes), alpha)
+    colour = scaled(values[..., :3], opened.name, notes)
+    if getattr(opened.picture, "tag_v2", {}).get(0x0106) == 0 and values.dtype.kind != "u":
+        colour = 1 - colour  # white is zero
+    return Pixels(_deep_colour(colour, profile, notes), alpha)
 
 
 def _deep_colour(values: Array, profile: bytes | None, notes: list[str]) -> Array:
@@ -204,26 +250,6 @@ def _deep_colour(values: Array, profile: bytes | None, notes: list[str]) -> Arra
     return np.asarray(converted, np.float32) / 255
 
 
-def _scaled(values: Array, name: str, notes: list[str]) -> Array:
-    """Values of any numeric type as float32 in [0, 1].
-
-    16 bits are what they say. Wider types are used for all sorts of ranges, so the usual full scale that holds the largest
-    value is taken: 1 (floats only), 255, 65,535, 2^32 - 1, or for larger floats the largest value itself.
-    """
-    if values.dtype in (np.uint8, np.uint16) or values.dtype.str in (">u2", "<u2"):
-        if values.dtype.itemsize == 2:
-            notes.append("16-bit")
-        return (values.astype(np.float32) / np.float32(256**values.dtype.itemsize - 1)).astype(np.float32)
-    if not np.isfinite(values).all():
-        raise ImageFileError(f"'{name}' holds NaN or infinite values; only numbers can be painted")
-    floating = values.dtype.kind == "f"
-    highest = float(values.max())
-    scales = (1.0, 255.0, 65535.0) if floating else (255.0, 65535.0, 2.0**32 - 1)
-    scale = next((scale for scale in scales if highest <= scale), highest)
-    notes.append(f"{values.dtype.itemsize * 8}-bit {'floats' if floating else 'integers'}, taken as 0 to {scale:g}")
-    return (values / scale).clip(0, 1).astype(np.float32)
-
-
 def tiff_pixels(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Pixels:
     """Read the TIFFs that Pillow cannot, floats in colour above all, with the reader that scikit-image brings along.
 
@@ -234,6 +260,8 @@ def tiff_pixels(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Pi
     with _silent("tifffile"), tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages[0]
         check_area((page.imagewidth, page.imagelength), max_pixels, name)
+        if int(page.photometric) in SENSOR_COLORS:
+            raise raw_photo(name)
         if int(page.photometric) not in (0, 1, 2):
             raise ImageFileError(f"'{name}' is a TIFF in {page.photometric.name} of a kind not read; save it as RGB")
         try:
@@ -246,11 +274,11 @@ def tiff_pixels(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Pi
         values = values[..., None] if values.ndim == 2 else values
         white_is_zero, count = int(page.photometric) == 0, 3 if int(page.photometric) == 2 else 1
         extra, profile = [int(kind) for kind in page.extrasamples], page.iccprofile
-    colour = _scaled(values[..., :count], name, notes)
+    colour = scaled(values[..., :count], name, notes)
     colour = 1 - colour if white_is_zero else colour
     alpha = None
     if extra and extra[0] in (1, 2):
-        alpha = _scaled(values[..., count : count + 1], name, [])
+        alpha = scaled(values[..., count : count + 1], name, [])
         colour = (colour / np.maximum(alpha, 1e-6)).clip(0, 1).astype(np.float32) if extra[0] == 1 else colour
     return Pixels(_deep_colour(colour, profile, notes), None if alpha is None else alpha[..., 0])
 

@@ -15,6 +15,7 @@ import PIL.Image
 import torch
 
 from impasto.errors import ImageFileError, ImpastoError, OptionError, ResourceError
+from impasto.images import signatures
 from impasto.memory import available_memory
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
@@ -22,6 +23,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 
 _BYTES_PER_PIXEL = 26
 """What reading takes at its peak, measured on pictures of 24 megapixels: 21 (grey TIFF) to 26 (PNG, a JPEG to be turned)."""
+BYTES_OF_A_REDUCED_PIXEL = 9
+"""The same where bytes are reduced at once: 4 of Pillow's and, in a progressive JPEG, up to 6 of libjpeg's."""
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
 _WARNINGS = threading.Lock()  # catching warnings changes the whole interpreter for a moment: one thread at a time
 
@@ -63,12 +66,23 @@ def _check_kind(head: bytes, name: str) -> None:
     """Refuse what is not a picture that can be read, in words that help."""
     if not head:
         raise ImageFileError(f"'{name}' is empty (0 bytes); copy or download it again")
+    if raw := signatures.raw_kind(head):
+        raise raw_photo(name, raw)
     if kind_of(head) is not None:
         return
-    if b"<svg" in head[:4096].lower():
+    words = signatures.kind_in_words(head)
+    if b"<svg" in head[:4096].lower() and words is None:
         raise ImageFileError(f"'{name}' is an SVG, a vector picture without pixels; export it as PNG and give that")
-    raise ImageFileError(
-        f"'{name}' is not a picture that impasto reads; allowed are JPEG, PNG, WebP, TIFF, AVIF, BMP, GIF and HEIC"
+    what = f"is {words}, which" if words else "is not a picture that"
+    not_read = "impasto does not read" if words else "impasto reads"
+    raise ImageFileError(f"'{name}' {what} {not_read}; allowed are JPEG, PNG, WebP, TIFF, AVIF, BMP, GIF and HEIC")
+
+
+def raw_photo(name: str, kind: str = "") -> ImageFileError:
+    """Say that a file is a raw camera photo, which has to be developed first."""
+    kind = f" ({kind})" if kind else ""
+    return ImageFileError(
+        f"'{name}' is a raw camera photo{kind}, not a finished picture; export a JPEG or TIFF from it and give that"
     )
 
 
@@ -127,7 +141,7 @@ def decoding(name: str, notes: list[str]) -> Iterator[None]:
             notes.append(text)
 
 
-def check_area(size: tuple[int, int], max_pixels: int, name: str) -> None:
+def check_area(size: tuple[int, int], max_pixels: int, name: str, bytes_per_pixel: int = _BYTES_PER_PIXEL) -> None:
     """Refuse a picture, (width, height) as its header says, that is too large to decode.
 
     Raises:
@@ -140,7 +154,7 @@ def check_area(size: tuple[int, int], max_pixels: int, name: str) -> None:
             f"'{name}' is {width} x {height} = {width * height / 1e6:,.0f} megapixels, more than the {max_pixels / 1e6:,.0f} "
             "that are allowed; make it smaller first, or in Python raise max_pixels of impasto.read"
         )
-    needed, free = _BYTES_PER_PIXEL * width * height, available_memory(torch.device("cpu"))
+    needed, free = bytes_per_pixel * width * height, available_memory(torch.device("cpu"))
     if free is not None and needed > free:
         raise ResourceError(
             f"'{name}' is {width} x {height} = {width * height / 1e6:,.0f} megapixels, which take {needed / 2**30:.1f} GiB to "

@@ -38,11 +38,11 @@ def to_srgb(pixels: Pixels, profile: bytes) -> Pixels | None:
         if any(table in tags for table in ("A2B0", "A2B1")):
             return None
         if profile[16:20] == b"GRAY" and pixels.shape[2] == 1:
-            return np.repeat(_encode(_linear(pixels, tags["kTRC"])), 3, axis=2)
+            return np.repeat(encode(_linear(pixels, tags["kTRC"])), 3, axis=2)
         if profile[16:20] == b"RGB " and pixels.shape[2] == 3:
             linear = np.stack([_linear(pixels[..., i], tags[f"{c}TRC"]) for i, c in enumerate("rgb")], axis=2)
             to_xyz = np.stack([_xyz(tags[f"{c}XYZ"]) for c in "rgb"], axis=1)
-            return _encode(linear @ (np.linalg.inv(SRGB_TO_XYZ) @ to_xyz).T.astype(np.float32))
+            return encode(linear @ (np.linalg.inv(SRGB_TO_XYZ) @ to_xyz).T.astype(np.float32))
     except (KeyError, ValueError, struct.error):
         pass
     return None
@@ -100,7 +100,7 @@ def _parametric(values: Pixels, curve: bytes) -> Pixels:
     return np.where(values >= d, above, c * values + f).clip(0, 1).astype(np.float32)
 
 
-def _encode(linear: Pixels) -> Pixels:
+def encode(linear: Pixels) -> Pixels:
     """Apply the sRGB curve (IEC 61966-2-1), clipped to [0, 1]."""
     linear = linear.clip(0, 1)
     curved = 1.055 * np.power(linear, 1 / 2.4) - 0.055

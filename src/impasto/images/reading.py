@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,11 +13,20 @@ import torch
 from torch import Tensor
 
 from impasto.errors import ImageFileError, OptionError, ShapeError
-from impasto.images import xmp
-from impasto.images.colours import Pixels, pixels_of, tiff_pixels
-from impasto.images.files import check_area, contents, decoding, kind_of, opened_picture
+from impasto.images import chunks, tiffs, xmp
+from impasto.images.colours import Opened, Pixels, pixels_of, tiff_pixels
+from impasto.images.files import (
+    BYTES_OF_A_REDUCED_PIXEL,
+    check_area,
+    contents,
+    decoding,
+    kind_of,
+    opened_picture,
+    raw_photo,
+)
+from impasto.images.jpegs import completed
 from impasto.images.metadata import Metadata, as_bytes, turned
-from impasto.images.picture import Array, Picture, filled
+from impasto.images.picture import Array, Picture, filled, fitted_size
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | PIL.Image.Image | npt.NDArray[Any] | Tensor
 """Whatever a picture may come as.
@@ -25,11 +35,32 @@ A path; the bytes of a file; a Pillow image; a NumPy array (height, width), (hei
 (3, height, width) or (1, 3, height, width), with 1 or 4 channels too. Arrays and tensors are uint8, uint16 or float in [0, 1].
 """
 
+_WORTH_REDUCING = 2
+"""How many times larger than needed a picture has to be for it to be reduced while it is bytes."""
+
+_NARROWEST_PX = 32
+"""No picture is reduced to less: what is too narrow to paint is refused with its own size."""
+
 MAX_PIXELS = 300_000_000
 """The largest picture that is decoded unless asked: beyond it a small file could fill the memory."""
 
 
-def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
+@dataclass(frozen=True)
+class _Wanted:
+    """How large a picture may be to be decoded, and how large it has to be in the end."""
+
+    max_pixels: int
+    longest_px: int
+
+    def smaller_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Return the size, sides in the order given, to reduce a picture to while it is bytes; None: it stays as it is."""
+        if self.longest_px < 1 or max(size) <= _WORTH_REDUCING * self.longest_px:
+            return None
+        smaller = fitted_size(size, self.longest_px)
+        return smaller if min(smaller) >= _NARROWEST_PX else None
+
+
+def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -> Picture:
     """Read a picture from wherever it is, turned upright and converted to sRGB.
 
     Of an animation the first frame is read, and a note says so. Damaged EXIF or ICC is left out, and a note says so.
@@ -37,6 +68,8 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
     Args:
         source: see :data:`Source`.
         max_pixels: height times width above which the picture is refused before it is decoded.
+        longest_px: the longer side that is needed. An opaque picture of 8 bits more than twice as large is reduced to it,
+            which takes a fraction of the time and memory. 0: pictures keep their size.
 
     Raises:
         ImageFileError: the file is missing, unreadable, damaged, too large or no picture that impasto reads.
@@ -50,20 +83,21 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
         >>> picture.size, picture.image.shape, picture.alpha
         ((40, 30), torch.Size([1, 3, 40, 30]), None)
     """
+    wanted = _Wanted(max_pixels, longest_px)
     if isinstance(source, np.ndarray | Tensor):
-        return _read_array(source, max_pixels)
+        return _read_array(source, wanted)
     notes: list[str] = []
     if isinstance(source, PIL.Image.Image):
         name = os.path.basename(str(getattr(source, "filename", ""))) or "image"
-        check_area(source.size, max_pixels, name)
+        _check_size(source, wanted, name)
         with decoding(name, notes):
             digest = _digest(source.tobytes(), source.mode, source.size)
-            pixels, metadata = _decoded(source, None, name, max_pixels, notes)
+            pixels, metadata = _decoded(Opened(source, None, name, wanted.smaller_size(source.size)), notes)
     else:
         data, name = contents(source)
         digest = hashlib.sha256(data).hexdigest()
         with decoding(name, notes):
-            pixels, metadata = _decoded_file(data, name, max_pixels, notes)
+            pixels, metadata = _decoded_file(data, name, wanted, notes)
     return _picture(pixels, metadata, name, digest, notes)
 
 
@@ -78,7 +112,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, object] | None:
     """
     data, name = contents(path)
     with decoding(name, []):
-        opened = opened_picture(data, name)
+        opened = opened_picture(chunks.readable(data, []) if kind_of(data) == "PNG" else data, name)
         text = opened.info.get("impasto") or xmp.record_in(as_bytes(opened.info.get("xmp")))
     if not text:
         return None
@@ -89,7 +123,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, object] | None:
     return record if isinstance(record, dict) else None
 
 
-def _read_array(source: Array | Tensor, max_pixels: int) -> Picture:
+def _read_array(source: Array | Tensor, wanted: _Wanted) -> Picture:
     name = "array" if isinstance(source, np.ndarray) else "tensor"
     array = _channels_last(source) if isinstance(source, Tensor) else source
     array = array[..., None] if array.ndim == 2 else array
@@ -98,12 +132,22 @@ def _read_array(source: Array | Tensor, max_pixels: int) -> Picture:
             f"an array of shape {source.shape} is not a picture; give (height, width), (height, width, 3) or "
             "(height, width, 4): in arrays the channels come last"
         )
-    check_area((array.shape[1], array.shape[0]), max_pixels, name)
-    values = _unit(array, name)
+    check_area((array.shape[1], array.shape[0]), wanted.max_pixels, name)
+    values = _unit(_reduced(array, wanted), name)
     colour = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[..., :3]
     pixels = Pixels(colour, values[..., 3] if values.shape[2] == 4 else None)
     digest = _digest(np.ascontiguousarray(array).tobytes(), array.dtype.str, array.shape)
     return _picture(pixels, Metadata(), name, digest, [])
+
+
+def _reduced(array: Array, wanted: _Wanted) -> Array:
+    """Make an opaque array of bytes smaller where that will do."""
+    smaller = wanted.smaller_size((array.shape[1], array.shape[0]))
+    if smaller is None or array.dtype != np.uint8 or array.shape[2] == 4:
+        return array
+    picture = PIL.Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+    resized = np.asarray(picture.resize(smaller, PIL.Image.Resampling.BICUBIC))
+    return resized[..., None] if resized.ndim == 2 else resized
 
 
 def _channels_last(tensor: Tensor) -> Array:
@@ -134,35 +178,91 @@ def _unit(array: Array, name: str) -> Array:
     return array.astype(np.float32).clip(0, 1)
 
 
-def _decoded_file(data: bytes, name: str, max_pixels: int, notes: list[str]) -> tuple[Pixels, Metadata]:
+def _decoded_file(data: bytes, name: str, wanted: _Wanted, notes: list[str]) -> tuple[Pixels, Metadata]:
+    kind = kind_of(data)
+    if kind == "PNG":
+        data = chunks.readable(data, notes)
+    if kind == "TIFF":
+        data = _largest_page(data, name, notes)
     try:
         opened = opened_picture(data, name)
     except SyntaxError:  # how Pillow says that it knows the format but not this kind of it
-        if kind_of(data) != "TIFF":
+        if kind != "TIFF":
             raise
-        return tiff_pixels(data, name, max_pixels, notes), Metadata()
+        return tiff_pixels(data, name, wanted.max_pixels, notes), Metadata()
     tags = getattr(opened, "tag_v2", {})
     if tags.get(0x011C) == 2 and max(tags.get(0x0102, (8,))) > 8:  # Pillow misreads deep channels stored one after another
         orientation, metadata = turned(opened, notes)
-        return _turn(tiff_pixels(data, name, max_pixels, notes), orientation), metadata
-    return _decoded(opened, data, name, max_pixels, notes)
+        return _turn(tiff_pixels(data, name, wanted.max_pixels, notes), orientation), metadata
+    _check_size(opened, wanted, name)
+    return _decoded(_drafted(Opened(opened, data, name, wanted.smaller_size(opened.size))), notes)
 
 
-def _decoded(
-    opened: PIL.Image.Image, data: bytes | None, name: str, max_pixels: int, notes: list[str]
-) -> tuple[Pixels, Metadata]:
-    """Decode an opened picture; data is the file it is from, where there is one."""
-    check_area(opened.size, max_pixels, name)
-    frames = getattr(opened, "n_frames", 1)
-    if frames > 1 and opened.format not in ("MPO", "HEIF"):  # there the others are not frames but depths, gains, previews
-        notes.append(f"took the first of {frames} {'pages' if opened.format == 'TIFF' else 'frames'}")
-    if opened.format == "TIFF":  # its reader turns it by itself, and forgets
-        _, metadata = turned(opened, notes)
-        opened.load()
-        return pixels_of(opened, data, name, notes), metadata
-    opened.load()  # also reads the metadata that stands behind the pixels
-    orientation, metadata = turned(opened, notes)
-    return _turn(pixels_of(opened, data, name, notes), orientation), metadata
+def _largest_page(data: bytes, name: str, notes: list[str]) -> bytes:
+    """Put the largest whole page of a TIFF first where a thumbnail is.
+
+    Raises:
+        ImageFileError: a raw camera photo.
+    """
+    pages = tiffs.pages_of(data)
+    if any(page.is_raw for page in pages):
+        raise raw_photo(name)
+    largest = max((page for page in pages if page.is_whole), key=lambda page: page.area_px, default=None)
+    if largest is None or not pages[0].is_reduced or largest.area_px <= pages[0].area_px:
+        return data
+    notes.append(f"took the largest of {len(pages)} pages; the first is a thumbnail")
+    return tiffs.with_first(data, largest)
+
+
+def _check_size(opened: PIL.Image.Image, wanted: _Wanted, name: str) -> None:
+    """Refuse a picture that is too large; one that is made smaller at once takes less memory."""
+    is_reduced = wanted.smaller_size(opened.size) is not None and opened.mode in ("L", "RGB", "CMYK")
+    if is_reduced and not opened.has_transparency_data:
+        check_area(opened.size, wanted.max_pixels, name, BYTES_OF_A_REDUCED_PIXEL)
+    else:
+        check_area(opened.size, wanted.max_pixels, name)
+
+
+def _drafted(opened: Opened) -> Opened:
+    """Have a JPEG decoded at a half, a quarter or an eighth of its size, still twice as large as it has to be."""
+    if opened.smaller_size is not None and opened.picture.format in ("JPEG", "MPO"):
+        width, height = opened.smaller_size
+        drafted = opened.picture.draft(None, (2 * width, 2 * height))
+        return replace(opened, box=drafted[1]) if drafted else opened  # the last block may reach beyond the picture
+    return opened
+
+
+def _decoded(opened: Opened, notes: list[str]) -> tuple[Pixels, Metadata]:
+    """Decode an opened picture."""
+    picture = opened.picture
+    frames = getattr(picture, "n_frames", 1)
+    is_first = not any(note.startswith("took") for note in notes)  # and not a later page, put first
+    if frames > 1 and is_first and picture.format not in ("MPO", "HEIF"):  # there the others are depths, gains, previews
+        notes.append(f"took the first of {frames} {'pages' if picture.format == 'TIFF' else 'frames'}")
+    if picture.format == "TIFF":  # its reader turns it by itself, and forgets
+        _, metadata = turned(picture, notes)
+        picture.load()
+        return pixels_of(opened, notes), metadata
+    opened = _loaded(opened, notes)  # also reads the metadata that stands behind the pixels
+    orientation, metadata = turned(opened.picture, notes)
+    return _turn(pixels_of(opened, notes), orientation), metadata
+
+
+def _loaded(opened: Opened, notes: list[str]) -> Opened:
+    """Decode the pixels; of a JPEG that ends early those that are there.
+
+    Raises:
+        ImageFileError: a large part of a JPEG is missing.
+    """
+    try:
+        opened.picture.load()
+    except OSError as error:
+        if opened.data is None or opened.picture.format not in ("JPEG", "MPO") or "truncated" not in str(error):
+            raise
+        whole = completed(opened.data, opened.name, notes)
+        opened = _drafted(replace(opened, picture=opened_picture(whole, opened.name), data=whole))
+        opened.picture.load()
+    return opened
 
 
 def _turn(pixels: Pixels, orientation: int) -> Pixels:
@@ -188,6 +288,8 @@ def _picture(pixels: Pixels, metadata: Metadata, name: str, digest: str, notes: 
     image = torch.from_numpy(colour.astype(np.float32, copy=False))[None]
     alpha = None
     if pixels.alpha is not None and bool((pixels.alpha < 1).any()):
+        if not pixels.alpha.any():
+            notes.append("the picture is transparent all over: nothing of it is visible")
         alpha = torch.from_numpy(np.ascontiguousarray(pixels.alpha, dtype=np.float32))[None, None]
         image = filled(image, alpha)
     return Picture(image, alpha, metadata, name, digest, tuple(notes))

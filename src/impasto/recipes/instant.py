@@ -20,7 +20,7 @@ from impasto.recipes.easel import Easel
 from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size, with_swatches
 from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, asked_masks, read_masking
-from impasto.recipes.painting import StyleSource, paint_on, read_content, read_styles
+from impasto.recipes.painting import StyleSource, paint_on, read_pictures
 from impasto.recipes.presets import paint_options
 from impasto.recipes.regions import at_size
 from impasto.recipes.starts import SMALLEST_SIDE, Resumption, Style
@@ -69,7 +69,8 @@ def instant(
         torch.Size([1, 3, 128, 128])
     """
     asked, others = asked_masks({"style_masks": list(masks) or None} | options)
-    photo, styles, chosen = read_content(content), read_styles(style), instant_options(**others)
+    chosen = instant_options(**others)
+    photo, styles = read_pictures(content, style, chosen, asked)
     if photo is content:  # it is the caller's, who wants to keep it as it is
         photo = replace(photo, image=photo.image.clone())
     check(photo, styles, (), chosen)

@@ -1,5 +1,6 @@
 """The painter's front door: pictures in any form and options by name in, steps or a pastiche out."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,18 +11,21 @@ from impasto._version import __version__
 from impasto.engine import Step
 from impasto.errors import OptionError
 from impasto.images import Picture, Source
-from impasto.options import PaintOptions, Run
+from impasto.options import InstantOptions, PaintOptions, Run
 from impasto.pastiche import Pastiche, new_record, with_progress
 from impasto.recipes import gatys, neighbors, nnst, strotss
 from impasto.recipes.coloring import color_record
 from impasto.recipes.easel import Easel
-from impasto.recipes.masking import asked_masks, read_masking
+from impasto.recipes.masking import MaskSources, asked_masks, read_masking
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
 from impasto.styles import SUFFIX, NamedStyle, find_style, load_style, shipped_styles
 
 StyleSource = Source | Picture | NamedStyle
 """A style picture in any form that can be read, a named style, or the name of one."""
+
+_STYLE_ROOM = 2
+"""Style pictures are kept this many times larger than they are seen, so that their palette is measured before they shrink."""
 
 
 def paint(
@@ -56,9 +60,9 @@ def paint(
         >>> tuple(pastiche.image.shape)
         (1, 3, 64, 64)
     """
-    photo, styles = read_content(content), read_styles(style)
     masks, others = asked_masks(options)
     chosen, run = paint_options(preset, **others), run or Run()
+    photo, styles = read_pictures(content, style, chosen, masks)
     masking = read_masking(masks, photo, styles)
     easel = gatys.set_up(photo, styles, chosen, run, masking)
     record = new_record(photo, styles, easel.options, run, easel.encoder.sha256) | masking.record | color_record(chosen)
@@ -86,9 +90,9 @@ def steps(
         >>> step.number, step.losses["style"] > 0
         (2, True)
     """
-    photo, styles = read_content(content), read_styles(style)
     masks, others = asked_masks(options)
     chosen = paint_options(preset, **others)
+    photo, styles = read_pictures(content, style, chosen, masks)
     yield from paint_on(gatys.set_up(photo, styles, chosen, run or Run(), read_masking(masks, photo, styles)))
 
 
@@ -104,19 +108,39 @@ def finished(photo: Picture, step: Step, record: dict[str, Any]) -> Pastiche:
     return Pastiche(step.image.cpu(), alpha, photo.metadata, record)
 
 
-def read_content(content: Source | Picture) -> Picture:
-    """Read the photo."""
-    return content if isinstance(content, Picture) else images.read(content)
+def read_pictures(
+    content: Source | Picture,
+    style: StyleSource | Sequence[StyleSource],
+    options: PaintOptions | InstantOptions,
+    masks: MaskSources,
+) -> tuple[Picture, tuple[Style, ...]]:
+    """Read the photo and the styles for a painting, none of them much larger than it needs them.
+
+    Masks are drawn for pictures as they are: with masks, all keep their size.
+    """
+    if options.size == 0 or options.color_mask or masks != MaskSources():
+        return read_content(content), read_styles(style)
+    edge_px = options.size
+    if isinstance(options, PaintOptions):
+        style_px = max(edge_px, options.style_size) * max(1, options.style_scale) * max(1, *options.style_scales, 1)
+    else:
+        style_px = edge_px * max(1, options.stroke)
+    return read_content(content, longest_px=edge_px), read_styles(style, longest_px=math.ceil(_STYLE_ROOM * style_px))
 
 
-def read_styles(style: StyleSource | Sequence[StyleSource]) -> tuple[Style, ...]:
+def read_content(content: Source | Picture, *, longest_px: int = 0) -> Picture:
+    """Read the photo; see :func:`impasto.images.read` for ``longest_px``."""
+    return content if isinstance(content, Picture) else images.read(content, longest_px=longest_px)
+
+
+def read_styles(style: StyleSource | Sequence[StyleSource], *, longest_px: int = 0) -> tuple[Style, ...]:
     """Read one or several styles: pictures, or names of styles."""
     if isinstance(style, list | tuple):
-        return tuple(read_style(each) for each in style)
-    return (read_style(cast(StyleSource, style)),)
+        return tuple(read_style(each, longest_px=longest_px) for each in style)
+    return (read_style(cast(StyleSource, style), longest_px=longest_px),)
 
 
-def read_style(style: StyleSource) -> Style:
+def read_style(style: StyleSource, *, longest_px: int = 0) -> Style:
     """Read one style: a picture, or a style file; a string that is no file and looks like none is a name."""
     if isinstance(style, NamedStyle | Picture):
         return style
@@ -127,7 +151,7 @@ def read_style(style: StyleSource) -> Style:
         _refuse_joined(style)
         if style in shipped_styles() or not looks_like_a_file:
             return find_style(style)
-    return images.read(style)
+    return images.read(style, longest_px=longest_px)
 
 
 def _refuse_joined(style: str) -> None:

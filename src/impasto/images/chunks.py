@@ -1,0 +1,115 @@
+"""Chunks of PNG files: what they hold, and a file without those that keep Pillow from reading it."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from impasto.images.png16 import SIGNATURE
+
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_LARGEST_BYTES, _LARGEST_SUM = 2**20, 2**25
+"""Pillow gives up above 1 MiB of one compressed text or profile and above 64 MiB of all."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk of a PNG: its kind and body, where it begins and ends in the file, and whether its checksum is right."""
+
+    kind: bytes
+    body: bytes
+    start: int
+    end: int
+    is_sound: bool
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether a reader may leave it out: the first letter of its kind is small."""
+        return bool(self.kind[:1].islower())
+
+
+def chunks_of(png: bytes) -> Iterator[Chunk]:
+    """Yield the chunks of a PNG, as far as they are whole; the pixels' without their bodies."""
+    at = len(SIGNATURE)
+    while at + 12 <= len(png):
+        (length,) = struct.unpack_from(">I", png, at)
+        kind, end = png[at + 4 : at + 8], at + 12 + length
+        if end > len(png):
+            return
+        if kind in (b"IDAT", b"fdAT"):
+            yield Chunk(kind, b"", at, end, is_sound=True)
+        else:
+            body = png[at + 8 : end - 4]
+            yield Chunk(kind, body, at, end, png[end - 4 : end] == struct.pack(">I", zlib.crc32(kind + body)))
+        at = end
+
+
+def first(png: bytes, kind: bytes) -> bytes | None:
+    """Return the body of the first sound chunk of a kind before the pixels."""
+    for chunk in chunks_of(png):
+        if chunk.kind == b"IDAT":
+            return None
+        if chunk.kind == kind and chunk.is_sound:
+            return chunk.body
+    return None
+
+
+def readable(png: bytes, notes: list[str]) -> bytes:
+    """Leave out of a PNG those of its texts and tags that are too large or damaged, and say so.
+
+    Args:
+        png: a PNG file.
+        notes: what is left out is appended.
+
+    Returns:
+        The file; the same bytes where nothing is wrong.
+    """
+    parts, kept_to, total = [], 0, 0
+    for chunk in chunks_of(png):
+        size = _unpacked_size(chunk)
+        reason = _reason(chunk, size, total)
+        if reason and reason not in notes:
+            notes.append(reason)
+        if reason:
+            parts.append(png[kept_to : chunk.start])
+            kept_to = chunk.end
+        elif chunk.kind in _TEXTS:
+            total += size
+    return b"".join((*parts, png[kept_to:])) if parts else png
+
+
+def _reason(chunk: Chunk, size: int, total: int) -> str:
+    """Say why a chunk is left out; empty where it is kept."""
+    if not chunk.is_optional:
+        return ""
+    if chunk.kind in _TEXTS and ((size > _LARGEST_BYTES and _is_packed(chunk)) or size + total > _LARGEST_SUM):
+        return "left out a text that is too large"
+    if chunk.kind == b"iCCP" and size > _LARGEST_BYTES:
+        return "left out a color profile that is too large"
+    if not chunk.is_sound or len(chunk.body) < _SHORTEST.get(chunk.kind, 0):
+        return (
+            "left out a damaged color profile"
+            if chunk.kind == b"iCCP"
+            else f"left out a damaged {chunk.kind.decode('latin-1')}"
+        )
+    return ""
+
+
+def _is_packed(chunk: Chunk) -> bool:
+    _, _, rest = chunk.body.partition(b"\0")
+    return chunk.kind in (b"zTXt", b"iCCP") or (chunk.kind == b"iTXt" and rest[:1] == b"\1")
+
+
+def _unpacked_size(chunk: Chunk) -> int:
+    """Count the bytes of a text or a profile, as far as just above what is allowed."""
+    if not _is_packed(chunk):
+        return len(chunk.body)
+    _, _, rest = chunk.body.partition(b"\0")
+    packed = rest[2:].split(b"\0", 2)[-1] if chunk.kind == b"iTXt" else rest[1:]
+    try:
+        return len(zlib.decompressobj().decompress(packed, _LARGEST_BYTES + 1))
+    except zlib.error:
+        return 0  # which Pillow leaves out by itself
+
+
+_SHORTEST = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"iCCP": 4, b"acTL": 8}

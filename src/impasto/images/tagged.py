@@ -1,0 +1,94 @@
+"""The color space that a file names in tags other than an ICC profile: chunks of PNG, EXIF, and the nclx of AVIF and HEIC."""
+
+import PIL.Image
+
+from impasto.images import chunks, spaces
+from impasto.images.spaces import ADOBE_RGB, SRGB, ColorSpace
+
+_EXIF_IFD, _INTEROPERABILITY_IFD = 0x8769, 0xA005
+_COLOR_SPACE, _GAMMA, _WHITE_POINT, _PRIMARIES = 0xA001, 0xA500, 0x013E, 0x013F
+
+
+def space_of(opened: PIL.Image.Image, data: bytes | None, notes: list[str]) -> ColorSpace | None:
+    """Tell the color space that the tags of a file name.
+
+    Args:
+        opened: the picture, loaded.
+        data: the file it is from, where there is one.
+        notes: what is left out is appended.
+
+    Returns:
+        The space, or None where an ICC profile takes precedence or nothing is said.
+
+    Source:
+        Portable Network Graphics (third edition), 4.3: cICP before iCCP, before sRGB, before gAMA and cHRM.
+    """
+    info = opened.info
+    codes = chunks.first(data, b"cICP") if opened.format == "PNG" and data else None
+    if codes is not None and (space := _from_codes(codes, notes)):
+        return space
+    if info.get("icc_profile"):
+        return None
+    if "srgb" in info:
+        return SRGB
+    if "gamma" in info or "chromaticity" in info:
+        return _from_gamma(info.get("gamma"), info.get("chromaticity"), notes)
+    if opened.format in ("AVIF", "HEIF") and data and (space := _from_nclx(data)):
+        return space
+    return _from_exif(opened)
+
+
+def _from_codes(codes: bytes, notes: list[str]) -> ColorSpace | None:
+    """Read a cICP chunk: primaries, curve, matrix (none in PNG), and whether the range is full."""
+    space = None
+    if len(codes) == 4 and codes[2] == 0 and codes[3] in (0, 1):
+        space = spaces.coded(codes[0], codes[1], is_full=bool(codes[3]))
+    if space is None:
+        notes.append(f"left out a color tag that is not known (cICP {', '.join(map(str, codes[:4]))})")
+    return space
+
+
+def _from_gamma(gamma: object, chromaticities: object, notes: list[str]) -> ColorSpace | None:
+    """Read gAMA and cHRM: PNG's gamma is the exponent that made the values."""
+    try:
+        exponent = None if gamma is None else 1 / float(str(gamma))
+        primaries = tuple(float(number) for number in chromaticities) if isinstance(chromaticities, tuple) else None
+        space = spaces.measured(primaries, exponent) if primaries is None or len(primaries) == 8 else None
+    except (ValueError, ZeroDivisionError):
+        space = None
+    if space is None:
+        notes.append("left out a damaged color tag (gAMA or cHRM)")
+    return space
+
+
+def _from_nclx(data: bytes) -> ColorSpace | None:
+    """Read the first color box of AVIF or HEIC; the range is of the stored values, which the decoder has undone."""
+    at = data.find(b"colrnclx", 0, 1 << 20) + 8
+    if at < 8 or len(data) < at + 7:
+        return None
+    primaries, transfer = (int.from_bytes(data[at + i : at + i + 2], "big") for i in (0, 2))
+    return spaces.coded(primaries, transfer, is_full=True)
+
+
+def _from_exif(opened: PIL.Image.Image) -> ColorSpace | None:
+    """Read EXIF: Adobe RGB by its number or by the index R03 of DCF, or the primaries and gamma that are given."""
+    try:
+        exif = opened.getexif()
+        camera = exif.get_ifd(_EXIF_IFD)
+        number = camera.get(_COLOR_SPACE, exif.get(_COLOR_SPACE))
+        if number == 1:
+            return None
+        if number == 2 or _interoperability(exif) == "R03":
+            return ADOBE_RGB
+        if _WHITE_POINT in exif and _PRIMARIES in exif:
+            numbers = tuple(float(number) for number in (*exif[_WHITE_POINT], *exif[_PRIMARIES]))
+            return spaces.measured(numbers, float(camera.get(_GAMMA, 2.2))) if len(numbers) == 8 else None
+    except Exception:  # damaged EXIF makes its reader raise nearly anything; that it is damaged is said elsewhere
+        return None
+    return None
+
+
+def _interoperability(exif: PIL.Image.Exif) -> str:
+    index = exif.get_ifd(_INTEROPERABILITY_IFD).get(1, "")
+    text = index.decode("latin-1") if isinstance(index, bytes) else str(index)
+    return text.strip("\0 ")

@@ -1,0 +1,93 @@
+"""TIFF files as far as their pages: raw camera photos, and the page that holds the whole picture."""
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+_WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _PAGES_WITHIN = 256, 257, 259, 262, 330
+_KIND, _OLD_KIND, _DNG_VERSION = 254, 255, 0xC612
+_REDUCED, _MASK = 1, 4
+SENSOR_COLORS = (32803, 34892)
+"""Photometric interpretations of raw photos: a mosaic of color filters, and linear light of a sensor."""
+_SENSOR_COMPRESSIONS = (32767, 32769, 32770, 34713, 65000, 65535)  # Sony, packed, Samsung, Nikon, Kodak, Pentax
+_MOST_PAGES = 256
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a TIFF: where its directory lies, its size, and what it is."""
+
+    offset: int
+    area_px: int
+    is_whole: bool
+    is_reduced: bool
+    is_raw: bool
+
+
+def pages_of(data: bytes) -> list[Page]:
+    """List the pages of a TIFF, those within pages behind those on top; as many as can be read."""
+    file = io.BytesIO(data)
+    header = data[: 16 if data[2:4] in (b"+\0", b"\0+") else 8]
+    upper, offsets = list(_chained(header, file)), []
+    for _, directory in upper:
+        found = directory.get(_PAGES_WITHIN, ())
+        offsets += [offset for offset in (found if isinstance(found, tuple) else (found,)) if isinstance(offset, int)]
+    lower = [(offset, _directory(header, file, offset)) for offset in offsets[:_MOST_PAGES]]
+    return [_page(offset, directory) for offset, directory in (*upper, *lower) if directory is not None]
+
+
+def with_first(data: bytes, page: Page) -> bytes:
+    """Return a TIFF that begins with another of its pages."""
+    order = "<" if data[:2] == b"II" else ">"
+    if data[2:4] in (b"+\0", b"\0+"):
+        return data[:8] + struct.pack(f"{order}Q", page.offset) + data[16:]
+    return data[:4] + struct.pack(f"{order}L", page.offset) + data[8:]
+
+
+def _chained(header: bytes, file: io.BytesIO) -> Iterator[tuple[int, ImageFileDirectory_v2]]:
+    """Yield the directories on top, each naming the next; a chain that comes back to itself ends."""
+    offset, seen = ImageFileDirectory_v2(header).next, set[int]()
+    while offset and offset not in seen and len(seen) < _MOST_PAGES:
+        seen.add(offset)
+        directory = _directory(header, file, offset)
+        if directory is None:
+            return
+        yield offset, directory
+        offset = directory.next
+
+
+def _directory(header: bytes, file: io.BytesIO, offset: int) -> ImageFileDirectory_v2 | None:
+    directory = ImageFileDirectory_v2(header)
+    try:
+        file.seek(offset)
+        directory.load(file)
+        directory.get(_KIND)
+    except Exception:  # a damaged directory makes its reader raise nearly anything
+        return None
+    return directory
+
+
+def _page(offset: int, directory: ImageFileDirectory_v2) -> Page:
+    kind, old_kind = _number(directory, _KIND), _number(directory, _OLD_KIND)
+    return Page(
+        offset,
+        _number(directory, _WIDTH) * _number(directory, _HEIGHT),
+        is_whole=not kind & (_REDUCED | _MASK) and old_kind in (0, 1),
+        is_reduced=bool(kind & _REDUCED) or old_kind == 2,
+        is_raw=_DNG_VERSION in directory
+        or _number(directory, _PHOTOMETRIC) in SENSOR_COLORS
+        or _number(directory, _COMPRESSION) in _SENSOR_COMPRESSIONS,
+    )
+
+
+def _number(directory: ImageFileDirectory_v2, tag: int) -> int:
+    """Return a tag that is a number; 0 where there is none."""
+    try:
+        value = directory.get(tag, 0)
+    except Exception:  # as above
+        return 0
+    value = value[0] if isinstance(value, tuple) and value else value
+    return value if isinstance(value, int) else 0
