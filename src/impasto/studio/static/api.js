@@ -38,7 +38,8 @@ export function order(body, { signal, key = newKey() } = {}) {
 export function upload(blob, name, { onShare, signal } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open('POST', `${ROOT}/uploads?name=${encodeURIComponent(name.slice(0, 120))}`);
+    // By characters, not by UTF-16 units: half an emoji, which a file's name may hold too, cannot be encoded.
+    request.open('POST', `${ROOT}/uploads?name=${encodeURIComponent([...name].slice(0, 120).join('').replaceAll(/[\ud800-\udfff]/gu, '\ufffd'))}`);
     request.setRequestHeader('content-type', 'application/octet-stream');
     request.upload.onprogress = (event) => event.lengthComputable && onShare?.(event.loaded / event.total);
     request.onerror = () => reject(unreachable());
