@@ -12,8 +12,11 @@ export class ApiError extends Error {
 
 export const wasAborted = (error) => error?.name === 'AbortError';
 
+/** Half a character, which an input that cuts at its longest leaves, is nothing that can be sent. */
+const whole = (key, value) => (typeof value === 'string' ? value.replaceAll(/[\ud800-\udfff]/gu, '\ufffd') : value);
+
 export async function call(method, path, { body, signal, headers = {} } = {}) {
-  const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json', ...headers } };
+  const json = body === undefined ? {} : { body: JSON.stringify(body, whole), headers: { 'content-type': 'application/json', ...headers } };
   let answer;
   try {
     answer = await fetch(ROOT + path, { method, signal, headers, ...json });
