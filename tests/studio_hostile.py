@@ -37,6 +37,17 @@ HOSTILE = {
     "noise in a TIFF": b"II*\x00" + bytes((index * 104729) % 256 for index in range(500)),
     "noise in a WebP": b"RIFF\x00\x10\x00\x00WEBPVP8 " + bytes((index * 104729) % 256 for index in range(500)),
     "zeros": bytes(1000),
+    "sound in a WAV": b"RIFF\x24\x08\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x02\x00" + bytes(2000),
+    "sound in an MP3": b"ID3\x04\x00\x00\x00\x00\x00\x00\xff\xfb\x90\x64" + bytes(1000),
+    "sound in a FLAC": b"fLaC\x00\x00\x00\x22" + bytes(500),
+    "sound in an Ogg": b"OggS\x00\x02" + bytes(500),
+    "video in an MP4": b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41" + bytes(500),
+    "video in a WebM": b"\x1a\x45\xdf\xa3" + bytes(500),
+    "raw photo of Canon, CR2": b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(500),
+    "raw photo of Canon, CR3": b"\x00\x00\x00\x18ftypcrx \x00\x00\x00\x01crx isom" + bytes(500),
+    "raw photo of Fuji": b"FUJIFILMCCD-RAW 0201FF119503" + bytes(500),
+    "raw photo of Olympus": b"IIRO\x08\x00\x00\x00" + bytes(500),
+    "raw photo of Panasonic": b"IIU\x00\x18\x00\x00\x00" + bytes(500),
 }
 
 RUBBISH = {

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import studio_pieces as pieces
+from impasto.studio.child import CallError
 from impasto.studio.database import Row
-from impasto.studio.lanes import CallError, Lane
+from impasto.studio.lanes import Lane
 from impasto.studio.settings import Limits
 
 pytestmark = pytest.mark.slow

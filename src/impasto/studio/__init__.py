@@ -18,7 +18,9 @@ that a damaged file or a native crash costs one job.
     gallery   uploads and results
     storage   the data folder: names of files, whole or not at all; disk quota
     events    what changed, to whoever listens
-    lanes     the parent's side of the child processes
+    lanes     the parent's side of the child processes; child: one of them
+    faults    what the system refuses for a while: which errors those are, and how they are told
+    memory    how much memory there is, and how much a worker holds
     worker    the child's side; orders: what it does with pictures; painting_state: how far it is
     server    from the command line to uvicorn
 """

@@ -1,6 +1,7 @@
 """The application: security around, routes inside, what begins and ends with it."""
 
 import mimetypes
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from impasto._version import __version__
 from impasto.errors import ImpastoError
 from impasto.studio import shapes
 from impasto.studio.controls import in_words
+from impasto.studio.faults import BUG, fault, said
 from impasto.studio.gallery import DiskFullError
 from impasto.studio.jobs import QueueFullError, StateError
 from impasto.studio.routes import about, jobs, live, results, styles, uploads
@@ -148,12 +150,30 @@ def _add_errors(app: FastAPI) -> None:
             return _answer(409, "state", str(error), None)
         if isinstance(error, DiskFullError):
             return _answer(507, "disk", str(error), None)
+        if fault(error):
+            return _refused_by_the_system(error)
         message, field = in_words(error)
         return _answer(422, "option", message, field)
 
+    @app.exception_handler(OSError)
+    @app.exception_handler(RuntimeError)
+    @app.exception_handler(sqlite3.Error)
+    async def system(request: Request, error: Exception) -> JSONResponse:
+        return _refused_by_the_system(error)
+
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> JSONResponse:
-        return _answer(500, "bug", "the studio made a mistake here; its log tells which, please report it", None)
+        return _answer(500, "bug", BUG, None)
+
+
+def _refused_by_the_system(error: Exception) -> JSONResponse:
+    """Answer 507 where the disk is full and 503 where the system refuses something else for now; anything else is a bug."""
+    found = fault(error)
+    if found is None:
+        raise error
+    if found == "disk":
+        return _answer(507, "disk", said(error), None)
+    return _answer(503, "system", said(error), None, {"retry-after": "5"})
 
 
 def _answer(status: int, code: str, message: str, field: str | None, headers: dict[str, str] | None = None) -> JSONResponse:

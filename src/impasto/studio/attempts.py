@@ -46,7 +46,7 @@ class Attempt:
         for number, path in enumerate(files):
             try:
                 data = path.read_bytes()
-            except OSError as error:
+            except FileNotFoundError as error:
                 raise LookupError("a file that this job needs is no longer there") from error
             self._broker.write(data, self.token, "in", number)
         self._broker.write(json.dumps(travelling, allow_nan=False).encode(), self.token, "order")
@@ -129,7 +129,16 @@ class Attempt:
 
 
 def write_whole(path: Path, data: bytes, token: str) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a file that appears whole or not at all.
+
+    Raises:
+        OSError: the system refused it; nothing is left of it.
+    """
     part = path.with_name(f"{path.name}.{token[:8]}.part")
-    part.write_bytes(data)
-    part.replace(path)
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise

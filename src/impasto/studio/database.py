@@ -1,13 +1,19 @@
 """SQLite, which is the truth about everything but pixels."""
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from impasto.errors import ImageFileError
+from impasto.studio.faults import fault, reason
+
+_LOG = logging.getLogger(__name__)
+_BUSY_SECONDS = 2.0
+"""How long a statement waits for another program that has locked the database; requests wait as long, so it is short."""
 
 _VERSION = 1
 _SCHEMA = """
@@ -45,6 +51,7 @@ class Database:
     """One connection, one thread at a time: every statement takes well below a millisecond.
 
     Write-ahead logging survives the end of this program at any moment. Of a power cut it may lose the last moments, never more.
+    What the system refuses (see :mod:`impasto.studio.faults`) changes nothing and leaves no open transaction.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,18 +62,28 @@ class Database:
         """
         self._lock = threading.RLock()
         self._later: dict[str, Callable[[], None]] = {}
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
+        try:
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=_BUSY_SECONDS)
+        except sqlite3.Error as error:
+            raise _unusable(path, error) from error
         self._connection.row_factory = sqlite3.Row
+        try:
+            self._open(path)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _open(self, path: Path) -> None:
         try:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
         except sqlite3.DatabaseError as error:
-            raise ImageFileError(f"'{path}' is damaged ({error}); move it away, or give another folder with --data") from error
+            raise _unusable(path, error) from error
         if version > _VERSION:
             raise ImageFileError(f"'{path}' is of a newer impasto; install that again, or give another folder with --data")
-        if version == 0:
-            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
 
     def rows(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
         """Return what a statement finds."""
@@ -85,19 +102,36 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Let everything inside happen, or nothing of it."""
+        """Let everything inside happen, or nothing of it, a failed end included.
+
+        Raises:
+            sqlite3.OperationalError: the disk is full or the database is locked; nothing happened.
+        """
         with self._lock:
+            self._roll_back()  # what an earlier end has left, where it could not be taken back either
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
                 self._later.clear()
+                with suppress(sqlite3.Error):  # the next transaction tries again
+                    self._roll_back()
                 raise
-            self._connection.execute("COMMIT")
-            waiting, self._later = self._later, {}
-            for tell in waiting.values():  # still alone, so that what is told is told in the order of its numbers
+            self._tell()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:  # SQLite may have rolled back by itself
+            self._connection.execute("ROLLBACK")
+
+    def _tell(self) -> None:
+        """Do what waited for the transaction; still alone, so that what is told is told in the order of its numbers."""
+        waiting, self._later = self._later, {}
+        for tell in waiting.values():
+            try:
                 tell()
+            except Exception:  # the change is written, and whoever listens asks for what was missed
+                _LOG.warning("a change was not told", exc_info=True)
 
     def later(self, key: str, tell: Callable[[], None]) -> None:
         """Do something once the transaction is written, once for each key, in the order of the last call for each."""
@@ -118,3 +152,11 @@ class Database:
         """Close; nothing may follow."""
         with self._lock:
             self._connection.close()
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> ImageFileError:
+    if fault(error):
+        return ImageFileError(
+            f"'{path}' cannot be opened ({reason(error)}); free some space or try again, or give another folder"
+        )
+    return ImageFileError(f"'{path}' is damaged ({error}); move it away, or give another folder with --data")

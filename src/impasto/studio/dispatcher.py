@@ -5,18 +5,22 @@ it always waits. What comes back is checked, and written to the files of that jo
 """
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from impasto.studio.attempts import Attempt, LostError, write_whole
 from impasto.studio.broker import AWAY_SECONDS, BEAT_SECONDS, Broker, BrokerError, why
+from impasto.studio.child import CallError, refused
 from impasto.studio.database import Row
+from impasto.studio.faults import BUG, RETRY_SECONDS, Trouble, fault, written
 from impasto.studio.jobs import Jobs
-from impasto.studio.lanes import STOP_SECONDS, CallError
+from impasto.studio.lanes import STOP_SECONDS, Ending
 from impasto.studio.settings import Limits
 from impasto.studio.wire import Message, WireError
 
@@ -44,6 +48,8 @@ class Dispatcher(threading.Thread):
         self._wake, self._is_over = threading.Event(), threading.Event()
         self._away: dict[Attempt, threading.Thread] = {}
         self._lost_at: dict[str, str | None] = {}
+        self._never_begun: list[str] = []
+        self._trouble = Trouble("dispatcher")
 
     def wake(self) -> None:
         """Tell that there may be a job."""
@@ -77,6 +83,10 @@ class Dispatcher(threading.Thread):
                 if is_there:
                     _LOG.warning("the queue %s does not answer (%s); jobs wait until it does", self._broker.shown, why(error))
                 is_there = False
+            except Exception as error:  # whatever it is, the dispatcher goes on
+                self._trouble.met(error)
+            else:
+                self._trouble.over()
             self._wake.wait(BEAT_SECONDS / 2)
             self._wake.clear()
 
@@ -87,6 +97,9 @@ class Dispatcher(threading.Thread):
     def _dispatch(self) -> None:
         at_once = min(self._broker.workers(), _MOST_AT_ONCE)
         self._jobs.at_once["slow"] = max(1, at_once)
+        while self._never_begun:
+            self._jobs.put_back(self._never_begun[-1])
+            self._never_begun.pop()
         free = at_once - len(self._away)
         while free > 0 and not self._is_over.is_set():
             job = self._jobs.take("slow")
@@ -94,38 +107,59 @@ class Dispatcher(threading.Thread):
                 return
             attempt = Attempt(self._broker)
             self._away[attempt] = threading.Thread(target=self._look_after, args=(job, attempt), name="away", daemon=True)
-            self._away[attempt].start()
+            try:
+                self._away[attempt].start()
+            except RuntimeError:  # the system has no room for another thread
+                del self._away[attempt]
+                self._never_begun.append(job["id"])
+                raise
             free -= 1
 
     # ------------------------------------------------------------------------------------------------ one job
 
     def _look_after(self, job: Row, attempt: Attempt) -> None:
-        identity = job["id"]
+        """Have a job painted, and write how it ended; where the system refuses that, until it does not."""
         try:
-            self._paint(job, attempt)
-            self._lost_at.pop(identity, None)
-        except LostError as error:
-            self._lost(identity, str(error))
-        except CallError as error:
-            self._jobs.fail(identity, error.shown())
-        except WireError as error:
-            _LOG.warning("job %s: a worker sent %s", identity, error)
-            self._jobs.fail(identity, CallError("worker", "the worker sent what is no result; try again").shown())
-        except BrokerError as error:
-            _LOG.warning("job %s: the queue %s failed (%s)", identity, self._broker.shown, why(error))
-            self._is_over.wait(AWAY_SECONDS)
-            self._put_back(identity)
-        except Exception:  # a bug of ours costs the job, and not the dispatcher
-            _LOG.exception("job %s", identity)
-            sentence = "the studio made a mistake here; its log tells which, please report it"
-            self._jobs.fail(identity, CallError("bug", sentence).shown())
+            ending = self._ending_of(job, attempt)
+            bug = self._failing(job["id"], CallError("bug", BUG))
+            while not written(ending, bug, self._trouble):
+                if self._is_over.wait(RETRY_SECONDS):
+                    break  # the next start puts it back
         finally:
             del self._away[attempt]
             attempt.give_up()
             self._wake.set()
 
-    def _paint(self, job: Row, attempt: Attempt) -> None:
-        """Give a job away, and listen until its end; or until the studio's."""
+    def _ending_of(self, job: Row, attempt: Attempt) -> Ending:
+        """Have a job painted; return what writes how it ended."""
+        identity = job["id"]
+        try:
+            ending = self._paint(job, attempt)
+            self._lost_at.pop(identity, None)
+        except LostError as error:
+            _LOG.warning("job %s: its worker is gone (%s)", identity, error)
+            return partial(self._lost, identity, str(error))
+        except CallError as error:
+            return self._failing(identity, error)
+        except WireError as error:
+            _LOG.warning("job %s: a worker sent %s", identity, error)
+            return self._failing(identity, CallError("worker", "the worker sent what is no result; try again"))
+        except BrokerError as error:
+            _LOG.warning("job %s: the queue %s failed (%s)", identity, self._broker.shown, why(error))
+            self._is_over.wait(AWAY_SECONDS)
+            return partial(self._put_back, identity)
+        except Exception as error:  # whatever it is costs the job, and not the dispatcher
+            found = refused(error)
+            _LOG.warning("job %s: %s", identity, found or "a bug", exc_info=None if found else error)
+            return self._failing(identity, found or CallError("bug", BUG))
+        return ending
+
+    def _failing(self, identity: str, error: CallError) -> Ending:
+        return partial(self._jobs.fail, identity, error.shown())
+
+    def _paint(self, job: Row, attempt: Attempt) -> Ending:
+        """Give a job away, and listen until its end, or until the studio's; return what writes how it ended."""
+        identity = job["id"]
         try:
             order = self._order(job)
             attempt.send(order)
@@ -137,40 +171,49 @@ class Dispatcher(threading.Thread):
             with suppress(BrokerError):
                 said = attempt.hear()
             if said is not None:
-                if self._take_in(job, order, attempt, said):
-                    return
+                if ending := self._take_in(job, order, attempt, said):
+                    return ending
             elif not attempt.is_taken and watch.is_time_to_count() and self._workers() == 0:
-                self._put_back(job["id"])
-                return
+                return partial(self._put_back, identity)
             if attempt.is_taken:
                 watch.check()
-            if self._has_stopped(job["id"], order, attempt, watch):
-                self._jobs.stopped(job["id"])
-                return
+            if self._has_stopped(identity, order, attempt, watch):
+                return partial(self._jobs.stopped, identity)
             if said is None:
                 self._is_over.wait(_LOOK_SECONDS)
+        return partial(self._put_back, identity)
 
-    def _take_in(self, job: Row, order: Message, attempt: Attempt, said: Message) -> bool:
-        """Write what a worker said; return whether it was the last."""
+    def _take_in(self, job: Row, order: Message, attempt: Attempt, said: Message) -> Ending | None:
+        """Write what a worker said on the way; return what writes its end, where it was the last."""
         identity = job["id"]
-        if said["say"] == "progress":
+        if said["say"] in ("progress", "stood"):
+            self._take_in_state(identity, order, attempt, said)
+        elif said["say"] == "failed":
+            raise CallError(said["code"], said["message"], said["field"])
+        elif said["say"] == "stopped":
+            return partial(self._jobs.stopped, identity)
+        elif said["say"] == "left":
+            return partial(self._put_back, identity)
+        elif said["say"] == "done":
+            return partial(self._jobs.finish, identity, self._result(job, self._with_files(order, attempt, said)))
+        return None
+
+    def _take_in_state(self, identity: str, order: Message, attempt: Attempt, said: Message) -> None:
+        """Write how far a job is; where the system refuses that for now, the next one will do."""
+        try:
+            if said["say"] == "stood":
+                write_whole(Path(order["work"] + ".npy"), attempt.part("stand", ".npy", said["stand"]), attempt.token)
+                self._jobs.stood(identity, said["stood"])
+                return
             has_preview = said["preview"] is not None
             if has_preview:
                 data = attempt.part("preview", ".jpg", said["preview"])
                 write_whole(Path(order["work"] + ".jpg"), data, attempt.token)
             self._jobs.progressed(identity, said["progress"], preview=has_preview)
-        elif said["say"] == "stood":
-            write_whole(Path(order["work"] + ".npy"), attempt.part("stand", ".npy", said["stand"]), attempt.token)
-            self._jobs.stood(identity, said["stood"])
-        elif said["say"] == "failed":
-            raise CallError(said["code"], said["message"], said["field"])
-        elif said["say"] == "stopped":
-            self._jobs.stopped(identity)
-        elif said["say"] == "left":
-            self._put_back(identity)
-        elif said["say"] == "done":
-            self._jobs.finish(identity, self._result(job, self._with_files(order, attempt, said)))
-        return said["say"] in ("stopped", "left", "done")
+        except Exception as error:
+            if not fault(error):
+                raise
+            self._trouble.met(error)
 
     def _with_files(self, order: Message, attempt: Attempt, said: Message) -> Message:
         """Write the files of a result, and count them."""
@@ -183,7 +226,11 @@ class Dispatcher(threading.Thread):
 
     def _has_stopped(self, identity: str, order: Message, attempt: Attempt, watch: "_Watch") -> bool:
         """Pass on that a job shall stop; return whether it has: no worker has it, or one that does not answer."""
-        wanted = self._jobs.wanted(identity)
+        try:
+            wanted = self._jobs.wanted(identity)
+        except sqlite3.Error as error:  # it is looked for again
+            self._trouble.met(error)
+            return False
         if wanted is None:
             return False
         watch.asked_at = watch.asked_at or time.monotonic()
@@ -206,15 +253,17 @@ class Dispatcher(threading.Thread):
 
     def _lost(self, identity: str, why: str) -> None:
         """Put a job back whose worker vanished; not twice at the same place, as the picture may be what ends workers."""
-        _LOG.warning("job %s: its worker is gone (%s)", identity, why)
-        stood = self._jobs.get(identity)["stood"]
-        if identity not in self._lost_at or stood != self._lost_at[identity]:
-            self._lost_at[identity] = stood
-            self._put_back(identity)
+        try:
+            stood = self._jobs.get(identity)["stood"]
+        except LookupError:  # nobody wants it any more
             return
-        del self._lost_at[identity]
+        if identity not in self._lost_at or stood != self._lost_at[identity]:
+            self._put_back(identity)
+            self._lost_at[identity] = stood
+            return
         sentence = f"the worker ended unexpectedly ({why}); try again, or another picture"
         self._jobs.fail(identity, CallError("worker", sentence).shown())
+        del self._lost_at[identity]
 
 
 class _Watch:

@@ -36,8 +36,10 @@ class Gallery:
         values = {**facts, "id": identity, "notes": json.dumps(facts["notes"]), "created": time.time()}
         names = ("id", "name", "width", "height", "bytes", "disk", "sha256", "notes", "created")
         marks = ", ".join(f":{name}" for name in names)
-        self.database.run(f"INSERT INTO uploads ({', '.join(names)}) VALUES ({marks})", {name: values[name] for name in names})
-        return self.upload(identity)
+        with self.database.transaction():
+            statement = f"INSERT INTO uploads ({', '.join(names)}) VALUES ({marks})"
+            self.database.run(statement, {name: values[name] for name in names})
+            return self.upload(identity)
 
     def upload(self, identity: str) -> Row:
         """Return an upload.

@@ -202,7 +202,7 @@ class Jobs:
             identity = row["id"]
             self.database.run("UPDATE jobs SET attempts = attempts + 1 WHERE id = ?", (identity,))
             self._set(identity, state="running", started=time.time())
-        return self.get(identity)
+            return self.get(identity)  # inside: a job that is written as taken is one that somebody has
 
     def wanted(self, identity: str) -> Wanted | None:
         """Return how a running job shall stop, if it shall."""
@@ -242,12 +242,16 @@ class Jobs:
         wanted = self.wanted(identity)
         self._ended(identity, state="paused" if wanted == "paused" else "cancelled")
 
+    def running(self) -> list[str]:
+        """Return the ids of what is running; before any worker has begun: of what was running when the studio ended."""
+        return [row["id"] for row in self.database.rows("SELECT id FROM jobs WHERE state = 'running'")]
+
     def requeue(self) -> int:
         """Put back what was running when the studio ended; return how many that were."""
-        rows = self.database.rows("SELECT id FROM jobs WHERE state = 'running'")
-        for row in rows:
-            self.put_back(row["id"])
-        return len(rows)
+        running = self.running()
+        for identity in running:
+            self.put_back(identity)
+        return len(running)
 
     def put_back(self, identity: str) -> None:
         """Put a running job back into the queue, as nobody works on it any more; or let it be stopped, if that was asked."""

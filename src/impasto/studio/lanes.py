@@ -4,28 +4,31 @@ Between parent and child go lines of JSON, never pickles: a child that a hostile
 understands. A child that ends, takes too long or holds too much memory costs the job it had, and the next one has a new child.
 """
 
-import json
 import logging
 import queue
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any, Protocol
+from functools import partial
+from typing import Any, Protocol
 
+from impasto.studio.child import CallError, Child, Message, cannot_start, refused
 from impasto.studio.database import Row
+from impasto.studio.faults import BUG, RETRY_SECONDS, Trouble, fault, written
 from impasto.studio.jobs import Wanted
 from impasto.studio.settings import Limits
 
-Message = dict[str, Any]
-_LOG = logging.getLogger(__name__)
+Ending = Callable[[], object]
+"""Writes how a job ended."""
 
+_LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
+_PAUSES = (1.0, 2.0, 4.0)
+"""How long to wait before a worker that cannot start is started again for the same job."""
+
 STOP_SECONDS = 30.0
 """How long a child that was asked to stop may take for the step it is in."""
 
@@ -75,85 +78,6 @@ class Runner(Protocol):
         """End."""
 
 
-class CallError(Exception):
-    """What a child could not do.
-
-    Attributes:
-        code: "picture", "option", "worker", "memory" or "bug".
-        field: the option that caused it, or None.
-    """
-
-    def __init__(self, code: str, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.code, self.field = code, field
-
-    def shown(self) -> dict[str, str | None]:
-        """Return it as a job shows it."""
-        return {"code": self.code, "message": str(self), "field": self.field}
-
-
-class Child:
-    """One child process."""
-
-    def __init__(self, lane: str, memory_bytes: int) -> None:
-        command = [sys.executable, "-m", "impasto.studio.worker", lane, str(memory_bytes)]
-        self._program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-        self._said: queue.Queue[Message | None] = queue.Queue()
-        threading.Thread(target=self._read, name=f"{lane}-reader", daemon=True).start()
-
-    def _read(self) -> None:
-        out: IO[bytes] | None = self._program.stdout
-        assert out is not None
-        with suppress(ValueError, OSError):
-            for line in out:
-                self._said.put(json.loads(line))
-        self._said.put(None)
-
-    def tell(self, message: Message) -> None:
-        """Send a message; a child that has ended hears nothing."""
-        assert self._program.stdin is not None
-        with suppress(OSError, ValueError):
-            self._program.stdin.write(json.dumps(message).encode() + b"\n")
-            self._program.stdin.flush()
-
-    def hear(self, timeout_seconds: float) -> Message | None:
-        """Return the next message, or None after the time is over.
-
-        Raises:
-            CallError: the child has ended.
-        """
-        try:
-            said = self._said.get(timeout=timeout_seconds)
-        except queue.Empty:
-            return None
-        if said is None:
-            raise CallError("worker", f"the worker ended unexpectedly ({self._how_it_ended()}); try again, or another picture")
-        return said
-
-    def memory(self) -> int:
-        """Return the bytes it holds, 0 where the system does not tell."""
-        try:
-            pages = Path(f"/proc/{self._program.pid}/statm").read_text().split()[1]
-        except (OSError, IndexError):
-            return 0
-        return int(pages) * 4096
-
-    def end(self) -> None:
-        """Kill it, and wait until it is gone."""
-        self._program.kill()
-        self._program.wait()
-        for pipe in (self._program.stdin, self._program.stdout):
-            with suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
-
-    def _how_it_ended(self) -> str:
-        with suppress(subprocess.TimeoutExpired):
-            self._program.wait(timeout=2)
-        code = self._program.returncode
-        return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-
-
 @dataclass
 class Call:
     """One question to a child, and its answer."""
@@ -180,6 +104,8 @@ class Lane(threading.Thread):
         self._calls: queue.Queue[Call] = queue.Queue()
         self._wake = threading.Event()
         self._is_over = False
+        self._ending: tuple[Ending, Ending] | None = None
+        self._trouble = Trouble(f"lane {name}")
         self._child: Child | None = None
         self.is_ready = False
         self.on_ready: Callable[[], None] = lambda: None
@@ -214,62 +140,113 @@ class Lane(threading.Thread):
     # ------------------------------------------------------------------------------------------------ the thread
 
     def run(self) -> None:
-        """Work until the studio ends."""
+        """Work until the studio ends; whatever goes wrong, the lane goes on."""
         while not self.is_over():
             self._wake.clear()
-            if self.starts_early and self._child is None:
-                self._try(self._start, None)
-            while not self.is_over() and self._one():
-                pass
-            self._wake.wait(timeout=5.0)
+            try:
+                self._turn()
+            except Exception as error:
+                if not self.is_over():
+                    self._trouble.met(error)
+                    time.sleep(RETRY_SECONDS)
+            else:
+                self._wake.wait(timeout=5.0)
 
     def is_over(self) -> bool:
         """Whether the lane is ending."""
         return self._is_over
 
+    def _turn(self) -> None:
+        """Do all that there is."""
+        if self.starts_early and (self._child is None or self._child.has_ended()):
+            self._try(self._start, None)
+        while not self.is_over() and self._one():
+            pass
+
     def _one(self) -> bool:
-        """Do one thing; return whether there was one."""
+        """Do one thing; return whether there was one, and whether there may be another."""
         with suppress(queue.Empty):
             call = self._calls.get_nowait()
             if call.answer.set_running_or_notify_cancel():
                 self._try(lambda: call.answer.set_result(self._asked(call.message, call.seconds)), call.answer)
             return True
-        job = self.source.take(self.lane)
-        if job is None:
-            return False
-        try:
-            self._work_on(job)
-        except CallError as error:
-            self._failed(job, error)
-        except Exception:  # a bug of ours costs the job, and not the lane
-            _LOG.exception("job %s", job["id"])
-            self._drop()
-            self._failed(job, CallError("bug", "the studio made a mistake here; its log tells which, please report it"))
+        if self._ending is None:
+            job = self.source.take(self.lane)
+            if job is None:
+                self._trouble.over()
+                return False
+            self._ending = self._ending_of(job)
+        if not written(*self._ending, self._trouble):  # it is tried again before another job is taken
+            time.sleep(RETRY_SECONDS)
+            return True
+        self._ending = None
         return True
 
-    def _failed(self, job: Row, error: CallError) -> None:
-        if not self._is_over:  # else the next start puts it back into the queue
-            self.source.fail(job["id"], error.shown())
+    def _ending_of(self, job: Row) -> "tuple[Ending, Ending]":
+        """Work on a job; return what writes how it ended, and what does where that cannot be written."""
+        bug = self._failing(job, CallError("bug", BUG))
+        try:
+            return self._work_on(job), bug
+        except CallError as error:
+            return self._failing(job, error), bug
+        except Exception as error:  # whatever it is costs the job, and not the lane
+            self._drop()
+            if found := refused(error):
+                _LOG.warning("job %s: %s", job["id"], found)
+                return self._failing(job, found), bug
+            _LOG.exception("job %s", job["id"])
+            return bug, bug
+
+    def _failing(self, job: Row, error: CallError) -> "Ending":
+        def fail() -> None:
+            if not self._is_over:  # else the next start puts it back into the queue
+                self.source.fail(job["id"], error.shown())
+
+        return fail
 
     def _try(self, what: Callable[[], object], answer: "Future[Message] | None") -> None:
         try:
             what()
-        except CallError as error:
+        except Exception as error:
+            if not isinstance(error, CallError):
+                _LOG.warning("a worker was asked in vain", exc_info=error)
+                self._drop()
             if answer is not None:
-                answer.set_exception(error)
+                answer.set_exception(_as_call_error(error))
 
     def _start(self) -> Child:
+        """Return the child, and start it where there is none, or one that has ended in the meantime.
+
+        Raises:
+            CallError: it could not be started.
+        """
+        if self._child is not None and self._child.has_ended():
+            self._drop()
         if self._child is None:
-            self._child = Child(self.lane, self.limits.memory_bytes)
             try:
+                self._child = Child(self.lane, self.limits.memory_bytes)
                 self._listen(time.monotonic() + 120, ("ready",))
-            except CallError:
+            except CallError as error:
                 self._drop()
-                time.sleep(1)  # a worker that cannot start shall not be started without a pause
+                time.sleep(RETRY_SECONDS)  # a worker that cannot start shall not be started without a pause
+                if error.code == "worker":
+                    raise cannot_start(str(error).partition(";")[0]) from error
                 raise
             self.is_ready = True
             self.on_ready()
         return self._child
+
+    def _child_for_a_job(self) -> Child:
+        """Start the child for a job; what keeps it from starting may pass."""
+        for pause in _PAUSES:
+            try:
+                return self._start()
+            except CallError as error:
+                _LOG.warning("lane %s: %s", self.lane, error)
+                if self._is_over:
+                    raise
+                time.sleep(pause)
+        return self._start()
 
     def _drop(self) -> None:
         self.is_ready = False
@@ -283,40 +260,50 @@ class Lane(threading.Thread):
         self._start().tell(message)
         return self._heard(seconds, ("done",), lambda said: None)
 
-    def _work_on(self, job: Row) -> None:
+    def _work_on(self, job: Row) -> "Ending":
+        """Work on a job; return what writes how it ended."""
         identity = job["id"]
-        child = self._start()
+        child = self._child_for_a_job()
         try:
             order = self._order(job)
         except LookupError as error:
             raise CallError("missing", str(error)) from error
         child.tell(order)
         seconds = self.limits.quick_seconds if self.lane == "quick" else self.limits.job_seconds
-        asked_at: float | None = None
+        watch = _Wish(self.source, child, identity, is_told=bool(order.get("finish")))
 
         def look(said: Message | None) -> None:
-            nonlocal asked_at
-            if said is not None and said["say"] == "progress":
-                self.source.progressed(identity, said["progress"], preview=said["preview"])
-            elif said is not None and said["say"] == "stood":
-                self.source.stood(identity, said["stood"])
-            if asked_at is None and (wanted := self.source.wanted(identity)):
-                if not order.get("finish"):
-                    child.tell({"do": "stop", "how": "finish" if wanted == "finish" else "stop"})
-                asked_at = time.monotonic()
-            if asked_at is not None and time.monotonic() - asked_at > STOP_SECONDS:
-                raise _StoppedError
+            with self._going_on():
+                self._pass_on(identity, said)
+            with self._going_on():
+                watch.look()
+            watch.check()
 
         try:
             said = self._heard(seconds, ("done", "stopped"), look)
         except _StoppedError:
             self._drop()
-            self.source.stopped(identity)
-            return
+            return partial(self.source.stopped, identity)
         if said["say"] == "stopped":
-            self.source.stopped(identity)
-        else:
-            self.source.finish(identity, self._result(job, said))
+            return partial(self.source.stopped, identity)
+        return partial(self.source.finish, identity, self._result(job, said))
+
+    def _pass_on(self, identity: str, said: Message | None) -> None:
+        """Tell the source what a child says on the way."""
+        if said is not None and said["say"] == "progress":
+            self.source.progressed(identity, said["progress"], preview=said["preview"])
+        elif said is not None and said["say"] == "stood":
+            self.source.stood(identity, said["stood"])
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Let a job go on where what it says on the way cannot be written for now."""
+        try:
+            yield
+        except Exception as error:
+            if not fault(error):
+                raise
+            self._trouble.met(error)
 
     def _heard(self, seconds: float, last: tuple[str, ...], look: Callable[[Message | None], None]) -> Message:
         """Listen until one of the last words; a child that fails at it in a way of its own is ended."""
@@ -345,6 +332,34 @@ class Lane(threading.Thread):
                 )
             if time.monotonic() > until:
                 raise CallError("worker", "this took too long and was stopped; use a smaller size, or fewer steps", "size")
+
+
+class _Wish:
+    """How a job shall stop, told to its child once."""
+
+    def __init__(self, source: Source, child: Child, identity: str, *, is_told: bool) -> None:
+        self._source, self._child, self._identity, self._is_told = source, child, identity, is_told
+        self._asked_at: float | None = None
+
+    def look(self) -> None:
+        """Look whether there is one."""
+        if self._asked_at is None and (wanted := self._source.wanted(self._identity)):
+            self._asked_at = time.monotonic()
+            if not self._is_told:
+                self._child.tell({"do": "stop", "how": "finish" if wanted == "finish" else "stop"})
+
+    def check(self) -> None:
+        """Check that the child still may take its time.
+
+        Raises:
+            _StoppedError: it was asked long ago.
+        """
+        if self._asked_at is not None and time.monotonic() - self._asked_at > STOP_SECONDS:
+            raise _StoppedError
+
+
+def _as_call_error(error: Exception) -> CallError:
+    return error if isinstance(error, CallError) else refused(error) or CallError("bug", BUG)
 
 
 class _StoppedError(Exception):

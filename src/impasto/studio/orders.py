@@ -4,9 +4,12 @@ Each takes the order and the line to its parent. It answers with what the parent
 """
 
 import secrets
+import struct
 import time
+import traceback
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +19,7 @@ import torch
 from impasto import images
 from impasto.encoders import load_encoder
 from impasto.engine import Step
-from impasto.errors import ImageFileError
+from impasto.errors import ImageFileError, ImpastoError
 from impasto.images import Metadata, Picture, fitted_size, resize
 from impasto.options import InstantOptions, Run
 from impasto.pastiche import Pastiche, Record, new_record, with_progress
@@ -304,6 +307,13 @@ def _read(path: str, name: str, pixels: int = images.MAX_PIXELS) -> Picture:
     except ImageFileError as error:
         sentence = str(error).replace("'bytes'", repr(name)).replace(", or raise max_pixels", "")  # who uploads cannot
         raise ImageFileError(sentence) from error
+    except ImpastoError:  # some are ValueErrors too
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, AssertionError, struct.error) as error:
+        # What a decoder says of a file that it never expected; the log keeps it, and the file is refused.
+        with suppress(OSError):
+            traceback.print_exc()
+        raise ImageFileError(f"{name!r} cannot be read as a picture; it may be damaged, or of another kind") from error
     return replace(picture, name=name, metadata=Metadata())
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from impasto import images
 from impasto.engine import Step
+from impasto.errors import ImageFileError
 from impasto.images import fitted_size, resize
 from impasto.recipes.easel import Easel
 from impasto.recipes.painting import paint_on
+from impasto.studio.faults import fault
 from impasto.studio.worker import Line, Message
 from impasto.tensors import Image
 
@@ -94,7 +97,7 @@ def painted(easel: Easel, state: PaintingState, order: Message, line: Line) -> S
         preview = paces["preview"].is_due() or is_last
         if preview:
             began = time.monotonic()
-            write_preview(Path(order["work"] + ".jpg"), step.image)
+            preview = write_preview(Path(order["work"] + ".jpg"), step.image)
             paces["preview"].took(began)
         if preview or paces["progress"].is_due() or step.note:
             line.say("progress", progress=_progress(step, state), preview=preview)
@@ -125,30 +128,49 @@ def _progress(step: Step, state: PaintingState) -> dict[str, Any]:
     }
 
 
-def write_preview(path: Path, image: Image) -> None:
-    """Write what is shown of a job on the way, small."""
+def write_preview(path: Path, image: Image) -> bool:
+    """Write what is shown of a job on the way, small; return whether it was: a full disk costs a preview, and not the job."""
     small = image if max(picture_size(image)) <= _PREVIEW_PX else resize(image, fitted_size(picture_size(image), _PREVIEW_PX))
-    images.write(path, small.detach().cpu(), quality=85)
+    try:
+        images.write(path, small.detach().cpu(), quality=85)
+    except ImageFileError as error:
+        if not fault(error):
+            raise
+        return False
+    return True
 
 
 def _save(step: Step, state: PaintingState, order: Message, line: Line) -> None:
     """Save where a painting stands."""
-    write_stand(order, step.image[0])
+    if not write_stand(order, step.image[0]):
+        return
     line.say(
         "stood",
         stood=state.described(is_finished=False) | {"seconds": state.seconds, "interruptions": state.interruptions},
     )
 
 
-def write_stand(order: Message, pixels: Tensor) -> None:
-    """Write the pixels with which a job can go on, in half precision; the file appears whole or not at all."""
+def write_stand(order: Message, pixels: Tensor) -> bool:
+    """Write the pixels with which a job can go on, in half precision; the file appears whole or not at all.
+
+    Returns:
+        Whether it was written; where the disk is full, the one before stays.
+    """
     path = Path(order["work"] + ".npy")
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        np.save(file, pixels.detach().cpu().numpy().astype(np.float16), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            np.save(file, pixels.detach().cpu().numpy().astype(np.float16), allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if not fault(error) and error.errno is not None:  # NumPy tells of a partial write without a number
+            raise
+        return False
+    return True
 
 
 def read_stand(path: Path) -> Tensor:

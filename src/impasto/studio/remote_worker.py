@@ -23,6 +23,7 @@ from impasto.errors import ImpastoError
 from impasto.studio.broker import AWAY_SECONDS, BEAT_SECONDS, LIFE_SECONDS, MISSED_SECONDS, Broker, BrokerError
 from impasto.studio.controls import in_words
 from impasto.studio.database import Row
+from impasto.studio.faults import Trouble, fault, said
 from impasto.studio.jobs import Wanted
 from impasto.studio.lanes import Lane
 from impasto.studio.settings import Limits
@@ -65,6 +66,7 @@ class Assignment:
         Raises:
             WireError: it is not there, or not what a studio sends.
             ImpastoError: an option that is not allowed.
+            OSError: the files cannot be written here.
         """
         data = self._broker.read(LINE_BYTES, self.token, "order")
         if data is None:
@@ -135,7 +137,8 @@ class RemoteWorker:
         """
         self.broker = Broker(url, self._obey)
         self.name = f"{re.sub(r'[^A-Za-z0-9.-]', '', socket.gethostname())[:60]}-{secrets.token_hex(3)}"
-        self._say = say
+        self._trouble = Trouble("signs of life")
+        self._show = say
         self._assignment: Assignment | None = None
         self._job: Row | None = None
         self._ended, self._is_over = threading.Event(), threading.Event()
@@ -176,18 +179,26 @@ class RemoteWorker:
     def _beat(self) -> None:
         while not self._is_over.is_set():
             assignment = self._assignment
-            with suppress(BrokerError):
+            try:
                 if assignment is not None or self._lane.is_ready:  # one whose child cannot start shall not be given jobs
                     self.broker.here(self.name)
                 if assignment is not None and not assignment.is_dropped:
                     assignment.beat()
+            except BrokerError:
+                pass  # whoever takes jobs tells of it
+            except Exception as error:  # whatever it is, the next beat may come through
+                self._trouble.met(error)
             self._is_over.wait(BEAT_SECONDS)
 
     # ------------------------------------------------------------------------------------------------ one attempt
 
     def _obey(self, token: str) -> None:
         """Do what huey brings: one attempt from its order to its end."""
-        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+        except OSError as error:
+            self._refuse(Assignment(self.broker, token, Path()), error)
+            return
         assignment = Assignment(self.broker, token, folder)
         try:
             if not assignment.take():
@@ -214,7 +225,21 @@ class RemoteWorker:
                 return None
             _LOG.warning("an order that is none: %s", error)
             assignment.say("failed", code="worker", message="the worker was sent what is no order; try again", field=None)
+        except OSError as error:
+            self._say_refused(assignment, error)
         return None
+
+    def _refuse(self, assignment: Assignment, error: OSError) -> None:
+        """Let a job fail for which there is no room here."""
+        try:
+            if assignment.take():
+                self._say_refused(assignment, error)
+        except BrokerError:  # the studio gives the job to another
+            _LOG.warning("the queue %s does not answer; a job was left", self.broker.shown)
+
+    def _say_refused(self, assignment: Assignment, error: OSError) -> None:
+        _LOG.warning("a job could not be taken: %s", said(error))
+        assignment.say("failed", code=fault(error) or "worker", message=f"on the worker: {said(error)}", field=None)
 
     def _paint(self, order: Message) -> None:
         began = time.monotonic()
@@ -227,6 +252,10 @@ class RemoteWorker:
                 self._lane.end()
                 self._last("left")
         self._say(f"{order['do']}: ended after {time.monotonic() - began:.1f} s")
+
+    def _say(self, line: str) -> None:
+        with suppress(OSError):  # what shows it may be a file on a full disk, or a terminal that is gone
+            self._show(line)
 
     def _last(self, what: str, **facts: Any) -> None:
         """Say the last line, and try for a while where the server is away."""

@@ -16,9 +16,8 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-import platformdirs
-
 from impasto.errors import WeightsError
+from impasto.folders import user_folder
 
 NAME, VERSION = "onnxruntime-web", "1.30.0"
 FETCHED_BYTES = 33_106_585
@@ -44,7 +43,7 @@ _CHUNK_BYTES = 1 << 18
 
 def runtime_folder() -> Path:
     """Return where the runtime lies, or would: among the user's data."""
-    return platformdirs.user_data_path("impasto", appauthor=False) / "runtime" / f"{NAME}-{VERSION}"
+    return user_folder("data", "") / "runtime" / f"{NAME}-{VERSION}"
 
 
 def runtime_is_here() -> bool:

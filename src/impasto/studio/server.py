@@ -12,7 +12,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from impasto.errors import OptionError
+from impasto.folders import fallback_note
 from impasto.studio.app import create_app
+from impasto.studio.memory import is_memory_watched
 from impasto.studio.settings import Settings
 from impasto.studio.storage import Folder, Lock
 from impasto.studio.studio import Studio
@@ -43,6 +45,10 @@ def serve(settings: Settings, *, say: Callable[[str], None], open_browser: bool)
         address = entrance(settings)
         say(f"studio: {address}")
         say(f"data: {settings.data}; to end: Ctrl-C")
+        if note := fallback_note(settings.data, "--data"):
+            say(note)
+        if not is_memory_watched():
+            say("the memory of workers is not watched on this system; 'pip install psutil' lets the studio watch it")
         if settings.queue:
             say("paintings wait until a worker takes them: impasto studio-worker --queue, with the same address")
         if not settings.is_local:

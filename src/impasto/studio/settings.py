@@ -4,26 +4,22 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import platformdirs
-
 from impasto.errors import OptionError
 from impasto.fields import check_range
+from impasto.folders import user_folder
+from impasto.studio.memory import memory_of_this_machine
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def data_folder() -> Path:
-    """Return where the studio keeps its data unless told: ``IMPASTO_STUDIO``, or among the user's data."""
+    """Return where the studio keeps its data unless told: ``IMPASTO_STUDIO``, or among the user's data.
+
+    Raises:
+        OptionError: ``IMPASTO_STUDIO`` begins with the home folder, and there is none.
+    """
     chosen = os.environ.get("IMPASTO_STUDIO")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_data_path("impasto", appauthor=False) / "studio"
-
-
-def memory_of_this_machine() -> int:
-    """Return the bytes of memory that this machine has; 8 GiB where it does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 8 * 2**30
+    return user_folder("data", "IMPASTO_STUDIO") / ("" if chosen else "studio")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,7 @@ class _Sheet:
         is_shown = self._paces["preview"].is_due() or len(tuning.trials) == self._count
         if is_shown:
             at = time.monotonic()
-            write_preview(Path(self._order["work"] + ".jpg"), tuning.sheet())
+            is_shown = write_preview(Path(self._order["work"] + ".jpg"), tuning.sheet())
             self._paces["preview"].took(at)
         self._line.say("progress", progress=self._progress(tuning.trials), preview=is_shown)
         if self._paces["stood"].is_due():
@@ -93,7 +93,8 @@ class _Sheet:
 
     def save(self, found: Sequence[Trial]) -> None:
         """Save what was tried."""
-        write_stand(self._order, torch.cat([_small(each.image) for each in found]))
+        if not write_stand(self._order, torch.cat([_small(each.image) for each in found])):
+            return
         tried = [{"options": dict(each.knobs), "report": _figures(each)} for each in found]
         stood = {"done": len(found), "scale": 0, "here": len(found), "seconds": self._seconds(), "trials": tried}
         self._line.say("stood", stood=stood)

@@ -10,9 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from safetensors import SafetensorError, safe_open
 
+from impasto.folders import user_folder
 from impasto.studio.database import Database
 from impasto.studio.events import Hub
 from impasto.studio.gallery import Gallery
@@ -86,15 +86,16 @@ class Shelf:
         style = self.style(identity)
         if "title" in changes and style["origin"] != "upload":
             raise StateError(f"style {identity!r} has its title in its file; only uploads can be called otherwise")
-        if "title" in changes:
-            self.database.run("UPDATE styles SET title = ? WHERE id = ?", (changes["title"], identity))
-        if "favourite" in changes:
-            statement = (
-                "INSERT OR IGNORE INTO favourites VALUES (?)"
-                if changes["favourite"]
-                else "DELETE FROM favourites WHERE style = ?"
-            )
-            self.database.run(statement, (identity,))
+        with self.database.transaction():
+            if "title" in changes:
+                self.database.run("UPDATE styles SET title = ? WHERE id = ?", (changes["title"], identity))
+            if "favourite" in changes:
+                statement = (
+                    "INSERT OR IGNORE INTO favourites VALUES (?)"
+                    if changes["favourite"]
+                    else "DELETE FROM favourites WHERE style = ?"
+                )
+                self.database.run(statement, (identity,))
         return self.style(identity)
 
     def delete(self, identity: str) -> None:
@@ -106,8 +107,9 @@ class Shelf:
         """
         if self.style(identity)["origin"] != "upload":
             raise StateError(f"style {identity!r} was not added here and cannot be deleted here; see impasto styles remove")
-        self.database.run("DELETE FROM styles WHERE id = ?", (identity,))
-        self.database.run("DELETE FROM favourites WHERE style = ?", (identity,))
+        with self.database.transaction():
+            self.database.run("DELETE FROM styles WHERE id = ?", (identity,))
+            self.database.run("DELETE FROM favourites WHERE style = ?", (identity,))
         self.hub.gone("style", identity)
 
     def source(self, identity: str) -> dict[str, str]:
@@ -169,7 +171,7 @@ class Shelf:
 
 def _own_folder() -> Path:
     chosen = os.environ.get("IMPASTO_STYLES")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_data_path("impasto", appauthor=False) / "styles"
+    return user_folder("data", "IMPASTO_STYLES") / ("" if chosen else "styles")
 
 
 def _in(folder: Path) -> dict[str, Path]:

@@ -116,9 +116,13 @@ class Lock:
         """Take the folder.
 
         Raises:
-            OptionError: another studio has it.
+            OptionError: another studio has it, or the system refuses it.
         """
-        self._file = self.path.open("ab")
+        try:
+            self._file = self.path.open("ab")
+        except OSError as error:
+            raise OptionError(f"--data '{self.path.parent}' cannot be used ({error.strerror or error}); free some space, "
+                              "or give another folder") from error  # fmt: skip
         try:
             _lock(self._file)
         except OSError as error:

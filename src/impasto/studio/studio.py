@@ -2,25 +2,34 @@
 
 import asyncio
 import json
+import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from impasto.studio.child import CallError, Message
 from impasto.studio.controls import KINDS
 from impasto.studio.database import Database, Row
 from impasto.studio.events import Hub
+from impasto.studio.faults import RETRY_SECONDS, Trouble
 from impasto.studio.gallery import Gallery
 from impasto.studio.jobs import STOPPED, Jobs, Order
-from impasto.studio.lanes import CallError, Lane, Message, Runner
+from impasto.studio.lanes import Lane, Runner
 from impasto.studio.security import RefusedError
 from impasto.studio.settings import Settings
 from impasto.studio.shelf import Shelf
 from impasto.studio.storage import IDENTITY, Folder
 
+_LOG = logging.getLogger(__name__)
 _SECONDS_BETWEEN_CLEANING = 600.0
+_STATUS = {"worker": 503, "system": 503, "disk": 507, "bug": 500}
+"""Of the answer to what the quick worker could not do; 422 otherwise."""
+
 _RESULT_BYTES = 4 * 2**20
 """What a result is expected to take; checked against the quota before a job is taken."""
 
@@ -38,6 +47,8 @@ class Studio:
     shelf: Shelf
     runners: dict[str, Runner] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)
+    _left: list[str] = field(default_factory=list)
+    _trouble: Trouble = field(default_factory=lambda: Trouble("cleaning up"))
 
     @classmethod
     def opened(cls, settings: Settings) -> "Studio":
@@ -73,8 +84,12 @@ class Studio:
 
     def start(self) -> None:
         """Put back what was running, clean up, and let the workers begin."""
-        self.jobs.requeue()
-        self.gallery.sweep()
+        self._left = self.jobs.running()
+        try:
+            self._put_back()
+            self.gallery.sweep()
+        except (sqlite3.Error, OSError) as error:  # the cleaning tries again
+            self._trouble.met(error)
         for runner in self.runners.values():
             runner.start()
         threading.Thread(target=self._keep_clean, name="cleaning", daemon=True).start()
@@ -84,7 +99,10 @@ class Studio:
         self.leave()
         for runner in self.runners.values():
             runner.end()
-        self.jobs.requeue()
+        try:
+            self.jobs.requeue()
+        except sqlite3.Error as error:
+            _LOG.warning("what was running is put back with the next start", exc_info=error)
         self.database.close()
 
     def leave(self) -> None:
@@ -126,7 +144,7 @@ class Studio:
         except TimeoutError as error:
             raise RefusedError(503, "worker", "the worker is busy with something long; try again in a minute") from error
         except CallError as error:
-            status = {"worker": 503, "bug": 500}.get(error.code, 422)
+            status = _STATUS.get(error.code, 422)
             if error.code == "worker" and message["do"] == "intake":  # the file did it
                 status, error.code = 422, "picture"
             raise RefusedError(status, error.code, str(error), error.field) from error
@@ -176,7 +194,8 @@ class Studio:
     def result(self, job: Row, said: Message) -> Mapping[str, Any]:
         """Write the row of a result from what a worker said."""
         request = json.loads(job["request"])
-        self.folder.work(job["id"], ".npy").unlink(missing_ok=True)
+        with suppress(OSError):  # nobody needs it, and it goes with the job
+            self.folder.work(job["id"], ".npy").unlink(missing_ok=True)
         names = ("width", "height", "bytes", "disk", "suffix", "seconds")
         return {name: said[name] for name in names} | {
             "id": result_of(job["id"]),
@@ -191,9 +210,26 @@ class Studio:
             "record": json.dumps(said["record"]),
         }
 
+    def _put_back(self) -> None:
+        """Put back what an earlier studio left running; what cannot be written now stays for the next try."""
+        while self._left:
+            self.jobs.put_back(self._left[-1])
+            self._wake_all()
+            self._left.pop()
+
+    def _wake_all(self) -> None:
+        for runner in self.runners.values():
+            runner.wake()
+
     def _keep_clean(self) -> None:
-        while not self._over.wait(_SECONDS_BETWEEN_CLEANING):
-            self.gallery.clean_up()
+        """Clean up again and again; whatever goes wrong, there is a next time."""
+        while not self._over.wait(RETRY_SECONDS if self._left else _SECONDS_BETWEEN_CLEANING):
+            try:
+                self._put_back()
+                self.gallery.clean_up()
+                self._trouble.over()
+            except Exception as error:
+                self._trouble.met(error)
 
 
 def _dispatcher(studio: Studio) -> Runner:

@@ -112,7 +112,7 @@ class _Stands(_Model):
 
 class _Failed(_Model):
     say: Literal["failed"]
-    code: Literal["picture", "option", "worker", "memory", "bug", "missing"]
+    code: Literal["picture", "option", "worker", "memory", "bug", "missing", "disk", "system"]
     message: Text
     field: Annotated[str, Field(max_length=100)] | None = None
 

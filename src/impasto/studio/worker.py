@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from impasto.errors import ImageFileError, ImpastoError, ResourceError, ShapeError, WeightsError
 from impasto.studio.controls import in_words
+from impasto.studio.faults import BUG, fault, said
 
 Message = dict[str, Any]
 _NICENESS = {"quick": 0, "slow": 10}
@@ -51,13 +52,15 @@ class Line:
         return order
 
     def _listen(self) -> None:
-        for line in self._source:
-            message = json.loads(line)
-            if message["do"] == "stop":
-                self.how = message["how"]
-            else:
-                self.orders.put(message)
-        os._exit(0)  # the parent is gone
+        try:
+            for line in self._source:
+                message = json.loads(line)
+                if message["do"] == "stop":
+                    self.how = message["how"]
+                else:
+                    self.orders.put(message)
+        finally:  # the parent is gone, or says what no parent says
+            os._exit(0)
 
 
 def main(lane: str, memory_bytes: int) -> None:
@@ -79,22 +82,27 @@ def main(lane: str, memory_bytes: int) -> None:
 def _obey(line: Line, order: Message, does: Callable[[Message, Line], Message | None]) -> None:
     try:
         answer = does(order, line)
-    except ImpastoError as error:
-        message, field = in_words(error)
-        line.say("failed", code=_code(error), message=message, field=field)
-    except MemoryError:
-        line.say("failed", code="memory", message="the memory is not enough for this; use a smaller size", field="size")
     except Exception as error:
-        is_memory = "alloc" in str(error) and "memory" in str(error)  # how torch says it
-        if is_memory:
-            line.say("failed", code="memory", message="the memory is not enough for this; use a smaller size", field="size")
-            return
-        traceback.print_exc()
-        line.say(
-            "failed", code="bug", message="the studio made a mistake here; its log tells which, please report it", field=None
-        )
+        code, message, field = _described(error)
+        line.say("failed", code=code, message=message, field=field)
+        if code == "bug":
+            with suppress(OSError):  # the log may be on a disk that is full
+                traceback.print_exc()
     else:
         line.say("stopped") if answer is None else line.say("done", **answer)
+
+
+def _described(error: Exception) -> tuple[str, str, str | None]:
+    """Return the code, the sentence and the option of an error."""
+    if found := fault(error):  # before what impasto says of it: a picture that cannot be written is no bad picture
+        return found, said(error), None
+    if isinstance(error, ImpastoError):
+        message, field = in_words(error)
+        return _code(error), message, field
+    is_of_torch = "alloc" in str(error) and "memory" in str(error)
+    if isinstance(error, MemoryError) or is_of_torch:
+        return "memory", "the memory is not enough for this; use a smaller size", "size"
+    return "bug", BUG, None
 
 
 def _code(error: ImpastoError) -> str:
@@ -111,6 +119,9 @@ def _restrict(memory_bytes: int, niceness: int) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        if most != resource.RLIM_INFINITY:  # nobody but root may raise it
+            memory_bytes = min(memory_bytes, most)
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     with suppress(AttributeError, OSError):
         os.nice(niceness)

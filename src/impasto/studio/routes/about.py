@@ -1,5 +1,6 @@
 """How the studio is, what it can do, and what changes: status, recipes, events."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from impasto._version import __version__
 from impasto.studio import shapes
 from impasto.studio.controls import recipes
 from impasto.studio.events import encoded
+from impasto.studio.faults import fault
 from impasto.studio.jobs import STOPPED
 from impasto.studio.routes.common import Here, answer
 from impasto.studio.studio import Studio
@@ -86,13 +88,17 @@ async def _events(studio: Studio, job: str | None, since: int | None) -> AsyncIt
     told = studio.database.event() if since is None else since
     with studio.hub.listening(job) as listener:
         yield b"retry: 1000\n\n"
-        for row in studio.jobs.changed_since(told, job):
-            yield encoded("job", studio.jobs.shown(row), row["version"])
-            told = row["version"]
-        while not studio.is_over:
-            if job is not None and studio.has_ended(job, told):
-                return
-            found = await listener.next(_SECONDS_BETWEEN_COMMENTS)
-            fresh = [event for number, event in found if number is None or number > told]
-            told = max([told, *(number for number, _ in found if number is not None)])
-            yield b"".join(fresh) or b": still here\n\n"
+        try:
+            for row in studio.jobs.changed_since(told, job):
+                yield encoded("job", studio.jobs.shown(row), row["version"])
+                told = row["version"]
+            while not studio.is_over:
+                if job is not None and studio.has_ended(job, told):
+                    return
+                found = await listener.next(_SECONDS_BETWEEN_COMMENTS)
+                fresh = [event for number, event in found if number is None or number > told]
+                told = max([told, *(number for number, _ in found if number is not None)])
+                yield b"".join(fresh) or b": still here\n\n"
+        except sqlite3.Error as error:  # whoever listens connects again and asks for what was missed
+            if not fault(error):
+                raise

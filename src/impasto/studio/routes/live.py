@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, Response
 
 from impasto.errors import WeightsError
 from impasto.studio import runtime, shapes
+from impasto.studio.faults import fault
 from impasto.studio.routes.common import FOR_GOOD, Here, answer
 from impasto.studio.security import RefusedError
 
@@ -38,6 +39,8 @@ async def fetch() -> Response:
         try:
             await asyncio.to_thread(runtime.fetch_runtime)
         except WeightsError as error:
+            if fault(error):
+                raise
             raise RefusedError(502, "network", str(error)) from error
     return answer(await asyncio.to_thread(_facts))
 

@@ -1,6 +1,8 @@
 """The gallery: results, and files to take away."""
 
 import json
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -60,7 +62,7 @@ async def zip_(studio: Here, ids: Ids, format: shapes.Format = "png", record: bo
     names = unlike(safe_name(row["title"], SUFFIXES[format]) for row in rows)
     each = [_file(studio, row, record) | {"name": name} for row, name in zip(rows, names, strict=True)]
     path = studio.folder.made(".zip")
-    await studio.ask(do="zip", each=each, to=str(path), quality=quality)
+    await _made(studio, path, do="zip", each=each, quality=quality)
     return _download(path, "impasto.zip")
 
 
@@ -69,7 +71,7 @@ async def sheet(studio: Here, ids: Ids, columns: Annotated[int, Query(ge=1, le=2
     """Return several results on one sheet."""
     each = [_file(studio, row, False) | {"name": row["title"]} for row in _several(studio, ids)]
     path = studio.folder.made(".png")
-    await studio.ask(do="sheet", each=each, to=str(path), columns=columns)
+    await _made(studio, path, do="sheet", each=each, columns=columns)
     return _download(path, "impasto-sheet.png")
 
 
@@ -101,7 +103,7 @@ async def export(
     row = studio.gallery.result(result)
     suffix = SUFFIXES[format]
     path = studio.folder.made(suffix)
-    await studio.ask(do="export", **_file(studio, row, record), to=str(path), quality=quality)
+    await _made(studio, path, do="export", **_file(studio, row, record), quality=quality)
     return _download(path, safe_name(row["title"], suffix))
 
 
@@ -130,6 +132,16 @@ def _file(studio: Studio, row: Row, record: bool) -> dict[str, Any]:
         "path": str(studio.folder.result(row["id"], row["suffix"])),
         "record": json.loads(row["record"]) if record else None,
     }
+
+
+async def _made(studio: Studio, path: Path, /, **message: Any) -> None:
+    """Let the quick worker make a file; nothing is left of one that it could not finish."""
+    try:
+        await studio.ask(to=str(path), **message)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _download(path: Any, name: str) -> Response:

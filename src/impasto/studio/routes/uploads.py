@@ -47,16 +47,20 @@ async def add(request: Request, studio: Here, name: Annotated[str, Query(max_len
 async def _received(request: Request, path: Path, seconds: float) -> int:
     """Write the body into a file; return how many bytes it has."""
     count = 0
-    with path.open("xb") as file:
-        try:
-            async with asyncio.timeout(seconds):
-                async for part in request.stream():
-                    file.write(part)
-                    count += len(part)
-        except TimeoutError as error:
-            raise RefusedError(
-                408, "slow", f"the upload took longer than {seconds:g} seconds; try a smaller picture"
-            ) from error
+    parts = request.stream()
+    try:
+        async with asyncio.timeout(seconds):
+            try:
+                with path.open("xb") as file:
+                    async for part in parts:
+                        file.write(part)
+                        count += len(part)
+            except OSError:  # a browser reads the answer once it has sent everything
+                async for _ in parts:
+                    pass
+                raise
+    except TimeoutError as error:
+        raise RefusedError(408, "slow", f"the upload took longer than {seconds:g} seconds; try a smaller picture") from error
     if count == 0:
         raise RefusedError(422, "picture", "the body is empty; send the file itself")
     return count

@@ -12,8 +12,11 @@ export class ApiError extends Error {
 
 export const wasAborted = (error) => error?.name === 'AbortError';
 
+/** Half a character, which an input that cuts at its longest leaves, is nothing that can be sent. */
+const whole = (key, value) => (typeof value === 'string' ? value.replaceAll(/[\ud800-\udfff]/gu, '\ufffd') : value);
+
 export async function call(method, path, { body, signal, headers = {} } = {}) {
-  const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json', ...headers } };
+  const json = body === undefined ? {} : { body: JSON.stringify(body, whole), headers: { 'content-type': 'application/json', ...headers } };
   let answer;
   try {
     answer = await fetch(ROOT + path, { method, signal, headers, ...json });
@@ -38,7 +41,8 @@ export function order(body, { signal, key = newKey() } = {}) {
 export function upload(blob, name, { onShare, signal } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open('POST', `${ROOT}/uploads?name=${encodeURIComponent(name.slice(0, 120))}`);
+    // By characters, not by UTF-16 units: half an emoji, which a file's name may hold too, cannot be encoded.
+    request.open('POST', `${ROOT}/uploads?name=${encodeURIComponent([...name].slice(0, 120).join('').replaceAll(/[\ud800-\udfff]/gu, '\ufffd'))}`);
     request.setRequestHeader('content-type', 'application/octet-stream');
     request.upload.onprogress = (event) => event.lengthComputable && onShare?.(event.loaded / event.total);
     request.onerror = () => reject(unreachable());

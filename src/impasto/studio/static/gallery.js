@@ -81,7 +81,7 @@ function fetchPage(after) {
   const q = new URLSearchParams({ limit: PAGE });
   if (after) q.set('after', after);
   if (onlyFavourites) q.set('favourite', 'true');
-  if ($('#gallery-search').value.trim()) q.set('q', $('#gallery-search').value.trim().slice(0, 100));
+  if ($('#gallery-search').value.trim()) q.set('q', [...$('#gallery-search').value.trim()].slice(0, 100).join(''));
   return get(`/results?${q}`);
 }
 

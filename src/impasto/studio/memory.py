@@ -1,0 +1,93 @@
+"""How much memory this machine, or the container around the studio, has; and how much of it a worker holds."""
+
+import mmap
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+_UNKNOWN_BYTES = 8 * 2**30
+_MOUNT = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+
+
+def memory_of_this_machine() -> int:
+    """Return the bytes of memory that this program may use at the most; 8 GiB where the system does not tell.
+
+    The limit of a container (a control group of Linux) counts where it is less than the machine has.
+    """
+    return min([_physical_bytes(), *_container_limits()])
+
+
+def _physical_bytes() -> int:
+    try:
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        psutil = _psutil()
+        found = int(psutil.virtual_memory().total) if psutil else 0
+    return found if found > 0 else _UNKNOWN_BYTES
+
+
+def _container_limits() -> list[int]:
+    """Return the limits of the control groups that this program is in, of both versions; the groups around them count too."""
+    found = []
+    for folder, name in _groups():
+        for each in (folder, *folder.parents):
+            if not each.is_relative_to(_MOUNT):
+                break
+            try:
+                limit = int((each / name).read_text())
+            except (OSError, ValueError):  # not there, or "max": no limit
+                continue
+            if limit > 0:
+                found.append(limit)
+    return found
+
+
+def _groups() -> list[tuple[Path, str]]:
+    """Return the folders of the groups, and the names of their limits. In a container its own group may be the root."""
+    found = [(_MOUNT, "memory.max"), (_MOUNT / "memory", "memory.limit_in_bytes")]
+    try:
+        lines = _OWN_GROUPS.read_text().splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        inside = path.strip("/")
+        if ".." in Path(inside).parts:  # a group outside of what this container sees
+            continue
+        if not controllers:
+            found.append((_MOUNT / inside, "memory.max"))
+        elif "memory" in controllers.split(","):
+            found.append((_MOUNT / "memory" / inside, "memory.limit_in_bytes"))
+    return found
+
+
+def memory_of(program: int) -> int | None:
+    """Return the resident bytes of a process; None where the system does not tell."""
+    try:
+        pages = Path(f"/proc/{program}/statm").read_text().split()[1]
+        return int(pages) * mmap.PAGESIZE
+    except (OSError, IndexError, ValueError):
+        pass
+    psutil = _psutil()
+    if psutil is None:
+        return None
+    try:
+        return int(psutil.Process(program).memory_info().rss)
+    except psutil.Error:
+        return None
+
+
+def is_memory_watched() -> bool:
+    """Whether :func:`memory_of` tells anything here: on Linux, and where psutil is installed."""
+    return memory_of(os.getpid()) is not None
+
+
+def _psutil() -> Any:
+    """Return psutil, or None where it is not installed: only systems other than Linux need it."""
+    try:
+        return import_module("psutil")
+    except ImportError:
+        return None
