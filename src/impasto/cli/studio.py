@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from impasto.cli.progress import narrator
 from impasto.cli.studio_worker import check_queue
 from impasto.errors import OptionError
+from impasto.folders import expanded
 
 
 def studio(
@@ -45,7 +46,7 @@ def studio(
 
         console.print(str(fetch_runtime(from_)), soft_wrap=True, highlight=False, markup=False)
         return 0
-    folder = (data or data_folder()).expanduser().absolute()
+    folder = expanded(data, "--data").absolute() if data else data_folder().absolute()
     is_local = host in LOOPBACK or host.startswith("127.")
     if queue is not None:
         check_queue(queue)
