@@ -634,7 +634,7 @@ def test_a_command_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("gallery")
-def test_a_full_disk_is_said_and_leaves_the_old_picture(
+def test_a_painting_that_cannot_be_written_is_kept_elsewhere_and_the_old_picture_stays(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("out.png").write_bytes(b"what was there")
@@ -646,9 +646,12 @@ def test_a_full_disk_is_said_and_leaves_the_old_picture(
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", full)
-    sentence = refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", *SMALL)
-    assert "No space left" in sentence
+    code, _, err = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png")
+    assert code == 1
+    assert "'out.png' cannot be written (No space left on device)" in err
+    assert err.endswith("so it is in 'out-2.png'\n")
     assert Path("out.png").read_bytes() == b"what was there"
+    assert images.read_record("out-2.png") is not None
 
 
 @pytest.mark.usefixtures("gallery")

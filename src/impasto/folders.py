@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +38,7 @@ def user_folder(kind: Kind, variable: str) -> Path:
 
 def fallback_note(folder: Path, variable: str) -> str:
     """Say that a folder is among the temporary files because the user has none of their own; empty where it is not."""
-    if not folder.is_relative_to(_temporary("data").parent):
+    if os.environ.get(variable) or not folder.is_relative_to(_temporary("data").parent):
         return ""
     return f"there is no home folder that can be written to, so files are kept in {folder}; {variable} names another folder"
 
@@ -75,4 +76,6 @@ def _temporary(kind: Kind) -> Path:
         found = folder.lstat()
         is_own = found.st_uid == os.getuid() and os.path.isdir(folder) and not folder.is_symlink()
         folder = folder if is_own and not found.st_mode & 0o022 else folder.with_name(f"{folder.name}-{os.getpid()}")
+    with suppress(OSError):
+        folder.mkdir(mode=0o700)
     return folder / kind

@@ -66,6 +66,19 @@ class Pastiche:
             quality=quality,
         )
 
+    def encoded(self, suffix: str, *, bits: Literal[8, 16] = 8, quality: int = 95, keep_gps: bool = False) -> bytes:
+        """Return the bytes of a file of a format, such as ``".png"``, with the record in it; see :meth:`save`."""
+        return images.encode(
+            f"pastiche{suffix}",
+            self.image,
+            alpha=self.alpha,
+            metadata=self.metadata,
+            record=self.record,
+            keep_gps=keep_gps,
+            bits=bits,
+            quality=quality,
+        )
+
 
 def new_record(
     content: Picture, styles: Sequence[Picture | NamedStyle], options: PaintOptions, run: Run, encoder_sha256: str

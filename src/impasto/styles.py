@@ -22,13 +22,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import safetensors
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from impasto.errors import ImageFileError, OptionError, StyleFileError
+from impasto.folders import user_folder
 from impasto.images import Picture, read
 from impasto.stats import Moments
 from impasto.weights.files import sha256_of
@@ -233,7 +233,7 @@ def known_styles() -> dict[str, Path]:
 def styles_folder() -> Path:
     """Return the folder of the user's own styles: ``IMPASTO_STYLES``, or among the user's data; it may not exist yet."""
     chosen = os.environ.get("IMPASTO_STYLES")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_data_path("impasto", appauthor=False) / "styles"
+    return user_folder("data", "IMPASTO_STYLES") / ("" if chosen else "styles")
 
 
 def find_style(name: str) -> NamedStyle:

@@ -4,7 +4,6 @@ The library raises; here alone an error becomes a sentence and an exit code: 2 f
 result is saved but its objective did not fall, 130 for an interruption. Any other exception is a bug and shows its traceback.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -56,25 +55,41 @@ def main(words: Sequence[str] | None = None) -> int:
         words: the arguments; by default those of this program.
 
     Returns:
-        The exit code: 0, 1 where painting failed, 2 where something was wrong with what was asked for, 130 where the user
-        interrupted.
+        The exit code: 0, 1 where painting failed or its result could not be written to where it was wanted, 2 where something
+        was wrong with what was asked for, 130 where the user interrupted.
     """
+    from impasto.cli.streams import reason_of, safe_streams
+
     words = sys.argv[1:] if words is None else words
+    with safe_streams() as out:
+        code = _run(words)
+        out.flush()
+        if out.failure is None:
+            return code
+        if not isinstance(out.failure, BrokenPipeError):  # else whoever read our output has read enough
+            complain(f"the standard output cannot be written to ({reason_of(out.failure)})", FAILED_EXIT)
+        return code or FAILED_EXIT
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a command; turn whatever a user can put right into a sentence and a code."""
+    from rich.console import Console
+
+    from impasto.cli.pipes import marked
+    from impasto.cli.signals import interruptible
+
     if words[:1] == ["inetwork"] or words[:1] == ("inetwork",):
         from impasto.cli.inetwork import list_flags_last
 
         words = list_flags_last(words)
     try:
-        code = app(words, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
+        with interruptible():
+            code = app(marked(words), exit_on_error=False, print_error=False, console=Console(file=sys.stdout))
     except (CycloptsError, ImpastoError) as error:
         return complain(str(error), USAGE_EXIT)
     except KeyboardInterrupt:
         print("impasto: interrupted", file=sys.stderr)
         return INTERRUPTED_EXIT
-    except BrokenPipeError:  # whoever read our output has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     return code if isinstance(code, int) else 0
 
 

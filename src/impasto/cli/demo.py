@@ -29,7 +29,8 @@ def demo(
     from skimage.data import astronaut
 
     from impasto import images
-    from impasto.cli.session import Order, check_files, paint_to_file
+    from impasto.cli.outputs import check_files
+    from impasto.cli.session import Order, paint_to_file
     from impasto.options import Run
     from impasto.recipes.presets import paint_options
     from impasto.styles import find_style
@@ -42,7 +43,7 @@ def demo(
     facts = style.facts
     console = narrator(quiet=quiet)
     console.print(f"photo: Eileen Collins, NASA ({photo.name}); style: {facts['title']}, {facts['artist']} ({style.name})")
-    order = Order(photo, (style,), paint_options(seconds=seconds), Run(), files, (photo.name, style.name))
+    order = Order(photo, (style,), paint_options(seconds=seconds), Run(), files, ())
     code = paint_to_file(order, Talk(quiet=quiet))
     console.print(
         f"with your own photo: impasto paint PHOTO {style.name}, or any picture in its place; see impasto styles list"

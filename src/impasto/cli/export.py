@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
+from impasto.cli.overwriting import check_overwrites
 from impasto.cli.progress import narrator
+from impasto.cli.training import check_writable
 from impasto.errors import OptionError
 from impasto.fields import check_range
 
@@ -32,6 +34,8 @@ def onnx(output: Path, /, *, style: str | None = None, size: int = 512, stroke: 
         raise OptionError(f"{str(output)!r} does not end in .onnx; name a file that does")
     check_range("size", size, 32, 4096)
     check_range("stroke", stroke, 0.25, 1.5)
+    check_overwrites({"the output": output}, () if style is None else (style,))
+    check_writable(output)
     from impasto.networks import load_instant, shipped_instant
     from impasto.networks.onnx_export import instant_graph, largest_difference, save_graph
 

@@ -85,7 +85,7 @@ class Files:
     """Where the result, and what goes with it, is written to."""
 
     output: Annotated[Path | None, Parameter(alias="-o")] = None
-    """The painting; .png, .jpg, .webp, .tif, .avif or .bmp. By default CONTENT-STYLE.png in this folder."""
+    """The painting; .png, .jpg, .webp, .tif, .avif or .bmp; - for standard output (PNG). By default CONTENT-STYLE.png."""
 
     preview: Path | None = None
     """A picture that is rewritten as painting goes on, at most once a second."""
@@ -148,4 +148,7 @@ def with_output(words: tuple[str, ...], files: Files, command: str) -> Files:
         raise OptionError(f"{missing}: impasto {command} CONTENT STYLE, such as impasto {command} photo.jpg picture.jpg")
     if files.output is not None:
         return files
-    return dataclasses.replace(files, output=Path("-".join(Path(word).stem for word in words) + ".png"))
+    from impasto.cli.names import default_output
+    from impasto.cli.repeat import is_painted_from
+
+    return dataclasses.replace(files, output=default_output(words, lambda path: is_painted_from(path, words)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, 
 from cyclopts import CoercionError, Group, Parameter, Token
 
 from impasto.cli import FAILED_EXIT, complain
-from impasto.cli.flags import COMPUTED, RunFlags, Talk, given
+from impasto.cli.flags import COMPUTED, Files, RunFlags, Talk, given
 from impasto.cli.progress import duration, losses_in_words, narrator
 from impasto.errors import OptionError
 from impasto.fields import field_texts
@@ -135,15 +135,13 @@ def inetwork(
         flags: INetwork's own flags.
         report: Measure the last result, and print what impasto report prints; with --json among the record.
     """
-    from impasto.cli.session import interruptible, memory_in_words
+    from impasto.cli.session import memory_in_words
 
     options, run_on, talk = InetworkOptions(**given(flags)), Run(**given(run)), talk or Talk()
     content, styles, prefix = told_apart(words)
     masks = filter(None, (*options.style_masks, options.content_mask, options.color_mask))
-    inputs = (content, *styles, *masks)
-    for number in (1, options.num_iter):
-        check_result(result(prefix, number), inputs)
-    with interruptible(), memory_in_words(options.image_size, "--image_size"):
+    check_results(prefix, options.num_iter, (content, *styles, *masks, options.init_image))
+    with memory_in_words(options.image_size, "--image_size"):
         made = _paint(content, styles, prefix, options, run_on, talk)
         _conclude(made, talk, is_measured=report)
     _, pastiche, path = made
@@ -174,10 +172,19 @@ def _paint(content: str, styles: tuple[str, ...], prefix: str, options: Inetwork
     for step in recipe.iterations(asked, easel):
         path = result(prefix, step.number)
         pastiche = recipe.pastiche_of(asked, easel, step)
-        pastiche.save(path)
+        path = _save(pastiche, path)
         console.print(in_words(step, before, path))
         before = step
     return asked, pastiche, path
+
+
+def _save(pastiche: "Pastiche", path: Path) -> Path:
+    """Save a result, and say where it is if it is elsewhere: painting goes on."""
+    from impasto.cli.outputs import save_pastiche, say_notes
+
+    saved = save_pastiche(pastiche, Files(output=path))
+    say_notes(saved)
+    return saved.output
 
 
 def _conclude(made: Made, talk: Talk, *, is_measured: bool) -> None:
@@ -223,18 +230,22 @@ def result(prefix: str, number: int) -> Path:
     return Path(f"{prefix}_at_iteration_{number}.png")
 
 
-def check_result(path: Path, inputs: tuple[str, ...]) -> None:
-    """Make sure, before long work, that a result can be written and overwrites no input.
+def check_results(prefix: str, count: int, inputs: tuple[str, ...]) -> None:
+    """Make sure, before long work, that the results can be written and overwrite no input.
 
     Raises:
-        ImageFileError: it cannot be written there.
-        OptionError: it is an input.
+        ImageFileError: they cannot be written there.
+        OptionError: one is an input.
     """
     from impasto import images
+    from impasto.cli.overwriting import check_overwrites
 
-    if any(os.path.realpath(path) == os.path.realpath(name) for name in inputs):
-        raise OptionError(f"'{path}' is an input too, which a result would overwrite; choose another prefix")
-    images.check_writable(path)
+    results = [result(prefix, number) for number in range(1, count + 1)]
+    for path in results:
+        if path in (results[0], results[-1]) or os.path.lexists(path):
+            check_overwrites({"the result": path}, inputs)
+    for path in {results[0], results[-1]}:
+        images.check_writable(path)
 
 
 def announcement(asked: "Commission", device: str) -> str:

@@ -21,13 +21,17 @@ from impasto.cli.flags import (
     with_output,
 )
 from impasto.cli.paint import mask_sources
+from impasto.cli.pipes import STDOUT, check_pipes, from_stdin
 from impasto.cli.progress import duration, narrator
+from impasto.cli.signals import undisturbed
 from impasto.errors import OptionError
 from impasto.options import InstantOptions, Run
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from impasto.cli.outputs import Saved
+    from impasto.cli.previews import Film
     from impasto.images import Picture
     from impasto.pastiche import Pastiche
     from impasto.recipes.masking import Masking
@@ -50,7 +54,7 @@ def instant(
     """Paint a photo in any style in one pass.
 
     Args:
-        content: The photo.
+        content: The photo; - for the standard input.
         styles: Pictures to paint in the manner of, or names out of "impasto styles list".
         files: Where the result goes.
         talk: What is said.
@@ -59,28 +63,32 @@ def instant(
         run: Where it is computed.
         options: How it is painted.
     """
+    from impasto.cli.outputs import check_files, check_size, say_notes
     from impasto.cli.report import tell
-    from impasto.cli.session import check_files, figures_by_name, memory_in_words, reported
+    from impasto.cli.session import figures_by_name, memory_in_words, reported
     from impasto.recipes.coloring import color_notes
     from impasto.recipes.instant import instant_options, painted_pastiche
-    from impasto.recipes.instant_checks import check
+    from impasto.recipes.instant_checks import check, planned_size
     from impasto.recipes.instant_painter import InstantPainter
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_pictures
 
-    files, talk = with_output(((content,) if content is not None else ()) + styles, files or Files(), "instant"), talk or Talk()
-    assert content is not None
+    words, talk = ((content,) if content is not None else ()) + styles, talk or Talk()
+    files = with_output(words, files or Files(), "instant")
+    check_pipes(words, files.output, has_json=talk.json)
     asked = mask_sources(regions, masks)
     chosen, where = instant_options(**given(options)), Run(**given(run))
-    check_files(files, (content, *styles, *asked.paths(), chosen.color_mask, chosen.color_proof))
+    check_files(files, (*words, *asked.paths(), chosen.color_mask, chosen.color_proof))
     if (files.gif or files.preview) and not chosen.goes_on:
         flag = "--gif" if files.gif else "--preview"
         raise OptionError(
             f"{flag} shows the painter going on, and one pass has nothing to show; add --refine or --hq, or leave it away"
         )
     console = narrator(quiet=talk.quiet)
-    photo, manners = read_pictures(content, styles, chosen, asked)
+    first, *others = map(from_stdin, words)
+    photo, manners = read_pictures(first, others, chosen, asked)
     check(photo, manners, (), chosen)
+    check_size(files, planned_size(photo, chosen))
     masking = read_masking(asked, photo, manners)
     told = (
         f"{each.name}: {note}" for each in (photo, *manners) for note in getattr(each, "notes", ())
@@ -92,20 +100,22 @@ def instant(
         painter = InstantPainter(where, chosen.engine)
         began = time.perf_counter()
         pastiche = painted_pastiche(painter, photo, manners, masking, chosen)
-        code = 0
+        code, film = 0, None
         if chosen.goes_on:
-            pastiche, code = _refined(pastiche, (photo, manners, masking), (chosen, where, files), console)
+            pastiche, code, film = _refined(pastiche, (photo, manners, masking), (chosen, where, files), console)
         took = time.perf_counter() - began
-    _save(pastiche, files)
+    with undisturbed():
+        saved = _save(pastiche, files, film)
     figures = reported((photo, manners, chosen.style_weights), pastiche.image, files)
     if talk.json:
-        print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(files.output)}), flush=True)
+        print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(saved.output)}), flush=True)
     height, width = pastiche.image.shape[-2:]
-    console = narrator(quiet=talk.quiet, to_stderr=talk.json or bool(code))
-    console.print(f"{files.output}: {width}x{height} pixels, painted in {duration(took) if took >= 1 else f'{took:.2f} s'}")
+    to_stderr = talk.json or bool(code) or saved.output == STDOUT
+    console = narrator(quiet=talk.quiet, to_stderr=to_stderr)
+    console.print(f"{saved.name}: {width}x{height} pixels, painted in {duration(took) if took >= 1 else f'{took:.2f} s'}")
     if figures:  # asked for, so also said when quiet
-        tell(figures, narrator(quiet=False, to_stderr=talk.json or bool(code)))
-    return code
+        tell(figures, narrator(quiet=False, to_stderr=to_stderr))
+    return code or say_notes(saved)
 
 
 def _refined(
@@ -113,7 +123,7 @@ def _refined(
     pictures: "tuple[Picture, tuple[Style, ...], Masking]",
     settings: tuple[InstantOptions, Run, Files],
     console: "Console",
-) -> tuple["Pastiche", int]:
+) -> tuple["Pastiche", int, "Film | None"]:
     """Let the painter go on; interrupted, keep what there is."""
     from impasto.cli.session import Order, paint_and_show
     from impasto.recipes.instant import as_strong, refining_easel, with_refinement
@@ -122,23 +132,20 @@ def _refined(
     easel = refining_easel(pastiche.image, photo, styles, options, run, masking)
     order = Order(photo, styles, easel.options, run, files, ())
     try:
-        session, film = paint_and_show(order, easel, console)
+        session, film, _ = paint_and_show(order, easel, console)
     except KeyboardInterrupt:  # before the first step
-        return as_strong(pastiche, photo, options), INTERRUPTED_EXIT
+        return as_strong(pastiche, photo, options), INTERRUPTED_EXIT, None
     assert session.last is not None  # every size has a step at the least
     refined = with_refinement(pastiche, session.last, photo, options)
-    if files.gif:
-        film.save(files.gif, refined.image)
-    return refined, 0 if session.is_finished else INTERRUPTED_EXIT
+    return refined, 0 if session.is_finished else INTERRUPTED_EXIT, film
 
 
-def _save(pastiche: "Pastiche", files: Files) -> None:
-    from impasto.cli.session import save_record
+def _save(pastiche: "Pastiche", files: Files, film: "Film | None") -> "Saved":
+    from impasto.cli.outputs import save_pastiche
+    from impasto.cli.session import save_film
 
-    assert files.output is not None
-    pastiche.save(files.output, bits=files.bits, quality=files.quality, keep_gps=files.keep_gps)
-    if files.record:
-        save_record(files.record, pastiche.record)
+    saved = save_pastiche(pastiche, files)
+    return save_film(saved, files, film, pastiche.image) if film else saved
 
 
 def _set_threads(run: Run) -> None:

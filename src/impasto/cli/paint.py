@@ -19,6 +19,7 @@ from impasto.cli.flags import (
     given,
     with_output,
 )
+from impasto.cli.pipes import STDIN, STDOUT, check_pipes, from_stdin
 from impasto.cli.progress import narrator
 from impasto.errors import OptionError
 from impasto.options import PaintOptions, Run
@@ -43,7 +44,7 @@ def paint(
     """Paint a photo in the manner of one or several pictures, or of a named style.
 
     Args:
-        content: The photo.
+        content: The photo; - for the standard input.
         styles: Pictures to paint in the manner of, or names out of "impasto styles list".
         files: Where the result goes.
         replay: Paint again what this record, or this picture that carries one, tells of; other options change it from there.
@@ -59,6 +60,7 @@ def paint(
         raise OptionError("--replay paints anew and --resume goes on; give one of them")
     files, talk = files or Files(), talk or Talk()
     words = ((content,) if content is not None else ()) + styles
+    check_pipes(words, files.output, has_json=talk.json)
     asked = mask_sources(masks)
     if replay:
         order = _replayed(words, (files, asked), replay, given(options), given(run))
@@ -108,6 +110,8 @@ def _resumed(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run:
     files, masks = asked
     files = with_output(words, files, "paint")
     assert files.output is not None
+    if files.output == STDOUT:
+        raise OptionError("--resume goes on with the painting in a file, and '-o -' names none; give the file with -o")
     record, stood = repeat.resumption(files.output, files.record)
     chosen, where = repeat.resumed_options(record, options, run)
     order = _order(words, (files, masks), chosen, where)
@@ -119,14 +123,21 @@ def _resumed(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run:
 
 def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run, *inputs: Path) -> "Order":
     """Check the files, cheap as that is, and read the pictures."""
-    from impasto.cli.session import Order, check_files
+    from impasto.cli.names import checkpoint_of
+    from impasto.cli.outputs import check_files, check_size
+    from impasto.cli.session import Order
+    from impasto.images import fitted_size
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_pictures
 
     files, masks = asked
     files = with_output(words, files, "paint")
-    check_files(files, (*words, *masks.paths(), options.color_mask, options.color_proof, *map(str, inputs)))
-    content, *styles = words
+    assert files.output is not None
+    others = (options.color_mask, options.color_proof, options.init, options.encoder, *map(str, inputs))
+    checkpoint = None if files.output == STDOUT else checkpoint_of(files.output)
+    check_files(files, (*words, *masks.paths(), *others), checkpoint)
+    content, *styles = map(from_stdin, words)
     photo, manners = read_pictures(content, styles, options, masks)
-    words = (*words, *masks.words())
+    check_size(files, fitted_size(photo.size, options.size))
+    words = (*("-" if word == STDIN else word for word in words), *masks.words())
     return Order(photo, manners, options, run, files, words, masking=read_masking(masks, photo, manners))

@@ -1,5 +1,6 @@
 """What is said while painting: a bar on a terminal, plain lines elsewhere, all of it on the standard error."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -24,7 +25,7 @@ class Show(Protocol):
 
 def narrator(*, quiet: bool, to_stderr: bool = True) -> Console:
     """Make what speaks to the user: plain text as it is, wrapped by the terminal alone."""
-    return Console(stderr=to_stderr, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
+    return Console(file=sys.stderr if to_stderr else sys.stdout, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
 
 
 def progress(console: Console, sizes: int) -> AbstractContextManager[Show]:

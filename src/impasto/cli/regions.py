@@ -22,7 +22,7 @@ def regions(
     output: Annotated[Path, Parameter(alias="-o")] = Path("regions.png"),
     save_masks: Annotated[Path | None, Parameter(show_default=False)] = None,
     count: int = 5,
-) -> None:
+) -> int:
     """Show the regions that are found in a photo, each with the name by which it can be painted or protected.
 
     Args:
@@ -32,9 +32,12 @@ def regions(
         count: How many areas of a colour are told apart, 2 to 24.
     """
     from impasto import images
+    from impasto.cli.names import file_name
+    from impasto.cli.outputs import check_output, save_sheet, say_notes
+    from impasto.cli.overwriting import check_overwrites
 
     check_range("count", count, 2, 24)
-    images.check_writable(output)
+    check_output(output, (photo,))
     _make_folder(save_masks)
     picture = images.read(photo)
     speak = narrator(quiet=False, to_stderr=False)
@@ -42,16 +45,21 @@ def regions(
     shares = {name: float(mask.mean()) for name, mask in found.items()}
     shown = [(_small(picture.image), "the photo")]
     shown += [(_small(_lit(picture.image, mask)), f"{name}  {shares[name]:.0%}") for name, mask in found.items()]
-    images.write(output, images.contact_sheet(shown, columns=4, cell_px=320))
+    saved = save_sheet(output, images.contact_sheet(shown, columns=4, cell_px=320))
     for name, share in shares.items():
         speak.print(f"{name}: {share:.0%} of the photo" if share > 0.005 else f"{name}: nothing is found")
-    if save_masks:
-        for name, mask in found.items():
-            images.write(save_masks / f"{Path(photo).stem}-{name.removeprefix('auto:')}.png", mask.expand(-1, 3, -1, -1))
+    code = say_notes(saved)
+    for name, mask in found.items():
+        if save_masks is None:
+            break
+        path = save_masks / file_name(f"{Path(photo).stem}-{name.removeprefix('auto:')}", ".png")
+        check_overwrites({"--save-masks": path}, (photo,))
+        code = say_notes(save_sheet(path, mask.expand(-1, 3, -1, -1))) or code
     first, second = list(found)[:2]
     speak.print(
-        f"{output}: {len(found)} regions; paint with them: --style-mask {first} --style-mask {second}, --protect auto:skin"
+        f"{saved.name}: {len(found)} regions; paint with them: --style-mask {first} --style-mask {second}, --protect auto:skin"
     )
+    return code
 
 
 def _make_folder(folder: Path | None) -> None:

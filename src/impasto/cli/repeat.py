@@ -4,12 +4,14 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from impasto import images
-from impasto.errors import ImageFileError, OptionError
+from impasto.cli.names import checkpoint_of
+from impasto.errors import ImageFileError, ImpastoError, OptionError
 from impasto.fields import dashed
 from impasto.images import Picture
 from impasto.options import INITS, PaintOptions, Run
@@ -70,6 +72,23 @@ def found_inputs(record: Record, folders: Sequence[Path]) -> tuple[str, ...]:
         OptionError: one is in none of the folders; the sentence tells its name and hash.
     """
     return tuple(_found(wanted, folders) for wanted in wanted_inputs(record))
+
+
+def is_painted_from(picture: Path, words: Sequence[str]) -> bool:
+    """Say whether the record in a picture tells that it was painted from a content and styles, files or names."""
+    try:
+        wanted = wanted_inputs(record_in(picture))
+    except ImpastoError:
+        return False
+    return len(wanted) == len(words) and all(map(_is_wanted, wanted, words))
+
+
+def _is_wanted(wanted: Wanted, word: str) -> bool:
+    if not os.path.isfile(word):
+        return wanted.sha256 is None and wanted.name == word
+    with suppress(OSError):
+        return sha256_of(Path(word)) in (wanted.sha256, wanted.file_sha256)
+    return False
 
 
 def differences(record: Record, content: Picture, styles: Sequence[Style]) -> list[str]:
@@ -176,12 +195,14 @@ def replayed(
 
 
 def resumption(output: Path, record_file: Path | None) -> tuple[Record, Resumption]:
-    """Read where an interrupted painting stood, from the picture that was saved then.
+    """Read where an interrupted painting stood: from its checkpoint, or else from the picture that was saved then.
 
     Raises:
         ImageFileError: there is no such picture, or it carries no record.
         OptionError: it is finished.
     """
+    if os.path.isfile(checkpoint := checkpoint_of(output)):  # it would be gone if there were anything later
+        output = checkpoint
     picture = images.read(output)
     has_own = images.read_record(output) is not None
     record = record_in(output if has_own or record_file is None else record_file)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +25,7 @@ def report(
     *results: str,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-) -> None:
+) -> int:
     """Measure results beside the photo and the style that they were made from.
 
     The shipped encoder looks, at 512 pixels at the most. Where a figure has a bound, it is clean or faulty. The figures are our
@@ -41,7 +40,7 @@ def report(
     """
     if content is None or style is None or not results:
         raise OptionError("content, style or result is missing: impasto report CONTENT STYLE RESULT...")
-    from impasto import images
+    from impasto.cli.outputs import check_output, save_sheet, say_notes
     from impasto.recipes.judging import judged, judged_sheet
     from impasto.recipes.painting import read_content, read_style
 
@@ -50,25 +49,11 @@ def report(
     photo, manner = read_content(content), read_style(style)
     pictures = [read_content(result) for result in results]
     reports = judged(photo, (manner,), pictures)
-    if output is not None:
-        images.write(output, judged_sheet(photo, (manner,), pictures, reports))
     if json:
         print_json(reports)
     else:
         tell(reports, narrator(quiet=False, to_stderr=False))
-
-
-def check_output(output: Path, inputs: "Sequence[str]") -> None:
-    """Make sure that a sheet can be written and overwrites no input.
-
-    Raises:
-        OptionError, ImageFileError: it cannot, or would.
-    """
-    from impasto.images import check_writable
-
-    if any(os.path.isfile(name) and os.path.realpath(name) == os.path.realpath(output) for name in inputs):
-        raise OptionError(f"--output '{output}' is an input too, which it would overwrite; choose another name")
-    check_writable(output)
+    return 0 if output is None else say_notes(save_sheet(output, judged_sheet(photo, (manner,), pictures, reports)))
 
 
 def print_json(reports: "Sequence[Report]") -> None:

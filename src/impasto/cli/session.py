@@ -2,15 +2,10 @@
 
 import json
 import os
-import secrets
 import shlex
-import signal
-import tempfile
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +15,19 @@ from torch import Tensor
 
 from impasto import images
 from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, complain
+from impasto.cli.checkpoints import Checkpoint
 from impasto.cli.flags import Files, Talk
+from impasto.cli.names import checkpoint_of
+from impasto.cli.outputs import Saved, keep, save_pastiche, say_notes
+from impasto.cli.pipes import STDOUT
+from impasto.cli.previews import Film, Preview
 from impasto.cli.progress import duration, losses_in_words, narrator, progress
 from impasto.cli.repeat import differences, encoder_differences, mask_differences
 from impasto.cli.report import tell
+from impasto.cli.signals import undisturbed
 from impasto.engine import Step
-from impasto.errors import ImageFileError, ImpastoError, OptionError, ResourceError
-from impasto.images import Picture, fitted_size, resize
+from impasto.errors import ImpastoError, ResourceError
+from impasto.images import Picture, fitted_size
 from impasto.memory import keep_freed_memory
 from impasto.options import PaintOptions, Run
 from impasto.pastiche import Record, new_record, with_progress
@@ -56,7 +57,7 @@ class Order:
         options: how to paint.
         run: device, precision, seed, threads.
         files: where the result goes; ``output`` is named.
-        words: the content, the styles and the masks as the user named them.
+        words: the content, the styles and the masks as the user named them; empty where they cannot be named again.
         record: of the painting that is repeated or gone on with.
         resumption: where a painting that is gone on with stood.
         masking: where each style goes, and what stays the photo.
@@ -79,6 +80,11 @@ class Order:
         return self.files.output
 
     @property
+    def resumable(self) -> Path | None:
+        """The output, where the painting can go on from a checkpoint beside it: its pictures are files or names."""
+        return self.output if self.words and self.output != STDOUT else None
+
+    @property
     def holds_no_record(self) -> bool:
         """Whether neither the picture nor a file beside it tells how it was painted."""
         return self.output.suffix.lower() in _WITHOUT_RECORD and not self.files.record
@@ -90,6 +96,8 @@ class Order:
                 yield from (f"{picture.name}: {note}" for note in picture.notes)
         yield from self.masking.notes
         yield from color_notes(self.content, self.options)
+        if self.resumable and not self.resumption and os.path.isfile(earlier := checkpoint_of(self.output)):
+            yield f"'{earlier}' is of a painting that was cut off; --resume would go on with it, and this command paints anew"
         if self.holds_no_record:
             yield f"{self.output.suffix} holds no record of how {self.output} was painted; --record FILE keeps one"
         if self.record:
@@ -140,21 +148,24 @@ def paint_to_file(order: Order, talk: Talk) -> int:
         for difference in encoder_differences(order.record or {}, easel.encoder.sha256):
             console.print(f"{difference}; the result will be another")
         console.print(announcement(order, easel))
-        session, film = paint_and_show(order, easel, console)
+        session, film, checkpoint = paint_and_show(order, easel, console)
         assert session.last is not None  # every size has a step at the least
-        record = final_record(order, easel, session.last, session)
         with undisturbed():
-            save(order, session.last, record, film)
-    speak = narrator(quiet=talk.quiet, to_stderr=talk.json or not session.is_finished)
+            record = final_record(order, easel, session.last, session)
+            saved = save(order, session.last, record, film)
+            if not saved.is_elsewhere:
+                checkpoint.remove()
+    is_plain = session.is_finished and not talk.json and order.output != STDOUT
     figures = reported((order.content, order.styles, order.options.style_weights), session.last.image, order.files)
     if talk.json:
-        print(json.dumps({**record, **figures_by_name(figures), "output": str(order.output)}), flush=True)
-    report(order, session.last, record, speak)
+        print(json.dumps({**record, **figures_by_name(figures), "output": str(saved.output)}), flush=True)
+    report((order, saved), session.last, record, narrator(quiet=talk.quiet, to_stderr=not is_plain))
     if figures:  # asked for, so also said when quiet
-        tell(figures, narrator(quiet=False, to_stderr=talk.json or not session.is_finished))
+        tell(figures, narrator(quiet=False, to_stderr=not is_plain))
+    code = say_notes(saved)
     if not session.is_finished:
         return INTERRUPTED_EXIT
-    return complain(f"{session.last.failure}; {order.output} is what there is", FAILED_EXIT) if session.last.failure else 0
+    return complain(f"{session.last.failure}; {saved.name} is what there is", FAILED_EXIT) if session.last.failure else code
 
 
 def reported(made_from: MadeFrom, image: Tensor, files: Files) -> list[Report]:
@@ -162,7 +173,9 @@ def reported(made_from: MadeFrom, image: Tensor, files: Files) -> list[Report]:
     if not files.report or files.output is None:
         return []
     content, styles, weights = made_from
-    return judged(content, styles, [replace(images.read(image), name=files.output.name)], weights)
+    return judged(
+        content, styles, [replace(images.read(image), name="result" if files.output == STDOUT else files.output.name)], weights
+    )
 
 
 def figures_by_name(figures: Sequence[Report]) -> dict[str, Any]:
@@ -170,24 +183,30 @@ def figures_by_name(figures: Sequence[Report]) -> dict[str, Any]:
     return {"report": figures[0].as_dict()} if figures else {}
 
 
-def paint_and_show(order: Order, easel: Easel, console: Console) -> tuple[Session, "Film"]:
-    """Paint to the end, or until the user interrupts; return how far it came, and the frames of the animation."""
+def paint_and_show(order: Order, easel: Easel, console: Console) -> tuple[Session, Film, Checkpoint]:
+    """Paint to the end, or until the user interrupts.
+
+    Returns:
+        How far it came, the frames of the animation, and the checkpoint, which is still there.
+    """
     stood = order.resumption
     session = Session(stood.scale, stood.done) if stood else Session(0, 0)
     film, preview = Film(), Preview(order.files.preview, console)
-    with progress(console, easel.first_scale + len(easel.sizes)) as show, interruptible():
+    checkpoint = Checkpoint(order.resumable, lambda step: final_record(order, easel, step, session), console)
+    with progress(console, easel.first_scale + len(easel.sizes)) as show:
         try:
             for step in paint_on(easel):
                 session.take(step)
                 show(step)
                 preview.show(step)
+                checkpoint.take(step)
                 if order.files.gif:
                     film.add(step.image)
             session.is_finished = True
         except KeyboardInterrupt:
             if session.last is None:  # there is nothing to save
                 raise
-    return session, film
+    return session, film, checkpoint
 
 
 def final_record(order: Order, easel: Easel, last: Step, session: Session) -> Record:
@@ -203,15 +222,21 @@ def final_record(order: Order, easel: Easel, last: Step, session: Session) -> Re
     return record
 
 
-def save(order: Order, last: Step, record: Record, film: "Film") -> None:
+def save(order: Order, last: Step, record: Record, film: Film) -> Saved:
     """Write the painting and what goes with it."""
-    files = order.files
-    pastiche = finished(order.content, last, record)
-    pastiche.save(order.output, bits=files.bits, quality=files.quality, keep_gps=files.keep_gps)
-    if files.record:
-        save_record(files.record, record)
-    if files.gif:
-        film.save(files.gif, last.image)
+    saved = save_pastiche(finished(order.content, last, record), order.files)
+    return save_film(saved, order.files, film, last.image)
+
+
+def save_film(saved: Saved, files: Files, film: Film, last: Tensor) -> Saved:
+    """Write the animation that goes with a painting, where one was asked for."""
+    if files.gif is None:
+        return saved
+    try:
+        _, note = keep(files.gif, lambda path: film.save(path, last), files.gif.name)
+    except ImpastoError as error:  # the painting itself is saved
+        note = str(error)
+    return replace(saved, notes=(*saved.notes, note), is_elsewhere=True) if note else saved
 
 
 # ---------------------------------------------------------------------------------------------------- what is said
@@ -230,164 +255,26 @@ def announcement(order: Order, easel: Easel) -> str:
     return f"{verb} {width}x{height} pixels by way of {sizes}; {steps} steps; {time_and_memory}; {where}"
 
 
-def report(order: Order, last: Step, record: Record, console: Console) -> None:
+def report(made: tuple[Order, Saved], last: Step, record: Record, console: Console) -> None:
     """Say what came out, and how to go on where it was interrupted."""
-    height, width = last.image.shape[-2:]
+    (order, saved), (height, width) = made, last.image.shape[-2:]
     if record["steps"]["finished"]:
         took = duration(record["seconds"])
-        console.print(f"{order.output}: {width}x{height} pixels in {took}; {losses_in_words(last.losses)}")
+        console.print(f"{saved.name}: {width}x{height} pixels in {took}; {losses_in_words(last.losses)}")
         return
     done, planned = record["steps"]["done"], record["steps"]["planned"]
-    console.print(f"interrupted at step {done} of {planned}; {order.output} is what there is, {width}x{height} pixels")
-    if order.holds_no_record:
+    console.print(f"interrupted at step {done} of {planned}; {saved.name} is what there is, {width}x{height} pixels")
+    if saved.output == STDOUT:
+        return
+    if order.holds_no_record and saved.output == order.output:
         console.print(f"it cannot go on, since {order.output.suffix} holds no record; take .png, or --record FILE")
         return
-    words = ["impasto", "paint", *order.words, "-o", str(order.output), "--resume"]
-    words += ["--record", str(order.files.record)] if order.files.record else []
+    words = ["impasto", "paint", *order.words, "-o", str(saved.output), "--resume"]
+    words += ["--record", str(saved.record)] if saved.record else []
     console.print(f"to go on: {shlex.join(words)}")
 
 
-class Preview:
-    """A picture that is rewritten as painting goes on: at most once a second, and in at most a tenth of the time."""
-
-    def __init__(self, path: Path | None, console: Console) -> None:
-        self.path, self.console, self.due = path, console, 0.0
-
-    def show(self, step: Step) -> None:
-        """Write the picture of a step, if it is time; a preview that cannot be written is given up, not the painting."""
-        began = time.monotonic()
-        if self.path is None or (began < self.due and step.number < step.total):
-            return
-        try:
-            images.write(self.path, step.image)
-        except ImpastoError as error:
-            self.console.print(f"no more previews: {error}")
-            self.path = None
-        self.due = time.monotonic() + max(1.0, 10 * (time.monotonic() - began))
-
-
-@dataclass
-class Film:
-    """Frames of a painting being made, evenly taken out of however many steps there are."""
-
-    most: int = 60
-    edge_px: int = 480
-    stride: int = 1
-    seen: int = 0
-    frames: list[Tensor] = field(default_factory=list)
-
-    def add(self, image: Tensor) -> None:
-        """See one more picture, and keep every so-manieth."""
-        if self.seen % self.stride == 0:
-            self.frames.append(self._small(image))
-        self.seen += 1
-        if len(self.frames) == self.most:
-            self.frames = self.frames[::2]
-            self.stride *= 2
-
-    def save(self, path: Path, last: Tensor) -> None:
-        """Write the animation; it ends with the last picture."""
-        frames = [*self.frames, self._small(last)]
-        images.write_animation(path, (frame.float() / 255 for frame in frames), seconds_per_frame=0.1)
-
-    def _small(self, image: Tensor) -> Tensor:
-        size = (image.shape[-2], image.shape[-1])
-        small = image if max(size) <= self.edge_px else resize(image, fitted_size(size, self.edge_px))
-        return (small.cpu() * 255).round().to(torch.uint8)
-
-
-# ---------------------------------------------------------------------------------------------------- files
-
-
-def check_files(files: Files, inputs: tuple[str, ...]) -> None:
-    """Make sure, before long work, that everything that is asked for can be written, and overwrites nothing it needs.
-
-    Raises:
-        ImageFileError: a place that cannot be written to.
-        OptionError: two files of one name, or what a format cannot do.
-    """
-    assert files.output is not None
-    written = {"--output": files.output, "--preview": files.preview, "--gif": files.gif, "--record": files.record}
-    taken = {os.path.realpath(name): "an input" for name in inputs if os.path.isfile(name)}
-    for flag, path in written.items():
-        if path is None:
-            continue
-        if (whose := taken.setdefault(os.path.realpath(path), flag)) != flag:
-            raise OptionError(f"{flag} '{path}' is {whose} too, which it would overwrite; choose another name")
-        (check_record_writable if flag == "--record" else images.check_writable)(path)
-    if files.gif and files.gif.suffix.lower() != ".gif":
-        raise OptionError(f"--gif '{files.gif}' is no name of an animation; it must end in .gif")
-    rehearse(files.output, files)
-
-
-def rehearse(output: Path, files: Files) -> None:
-    """Write a small picture elsewhere in the same manner: finds out what the format cannot do."""
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / f"trial{output.suffix}"
-        images.write(trial, torch.zeros(1, 3, 8, 8), bits=files.bits, quality=files.quality)
-
-
-def check_record_writable(path: Path) -> None:
-    """Make sure that a record can be written.
-
-    Raises:
-        ImageFileError: it cannot.
-    """
-    if os.path.isdir(path):
-        raise ImageFileError(f"record '{path}' cannot be written: it is a folder; give the name of a file")
-    with _written(path) as part:
-        with suppress(FileNotFoundError):
-            path.stat()  # whose own name may be too long, where the trial's is not
-        part.touch()
-
-
-def save_record(path: Path, record: Record) -> None:
-    """Write a record as JSON, in one step or not at all.
-
-    Raises:
-        ImageFileError: it cannot be written.
-    """
-    with _written(path) as part:
-        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    part = path.with_name(f".impasto-{secrets.token_hex(6)}.part")
-    try:
-        yield part
-    except OSError as error:
-        raise ImageFileError(f"record '{path}' cannot be written ({error.strerror or error}); choose another place") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
 # ---------------------------------------------------------------------------------------------------- when it ends early
-
-
-def interruptible() -> AbstractContextManager[None]:
-    """Let a request to terminate end painting as Ctrl-C does."""
-    return _on_signals(signal.default_int_handler, signal.SIGTERM)
-
-
-def undisturbed() -> AbstractContextManager[None]:
-    """Let neither end the few moments in which the result is written."""
-    return _on_signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM)
-
-
-@contextmanager
-def _on_signals(handler: Any, *signals: signal.Signals) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
-        yield
-        return
-    before = {each: signal.signal(each, handler) for each in signals}
-    try:
-        yield
-    finally:
-        for each, old in before.items():
-            signal.signal(each, old)
 
 
 @contextmanager

@@ -80,10 +80,11 @@ def add(
     """
     from impasto import images
     from impasto.recipes.naming import name_style
-    from impasto.styles import add_style, check_new_name
+    from impasto.styles import add_style, check_new_name, styles_folder
 
     check_new_name(name)
     facts = {"name": name, "title": title, "artist": artist, "date": date, "source": source, "licence": licence}
+    _say_where(styles_folder())
     path = add_style(name_style(images.read(picture), facts))
     speak = narrator(quiet=False, to_stderr=False)
     speak.print(f"{path}: {path.stat().st_size / 1e3:.0f} kB; paint with it: impasto paint PHOTO {name}")
@@ -119,7 +120,7 @@ def sheet(
     output: Annotated[Path, Parameter(alias="-o")] = Path("styles.png"),
     columns: int = 6,
     size: int = 320,
-) -> None:
+) -> int:
     """Paint one photo in every named style, on one sheet to choose from.
 
     Args:
@@ -129,25 +130,35 @@ def sheet(
         size: Longer side of each.
     """
     from impasto import images
+    from impasto.cli.outputs import check_output, save_sheet, say_notes
     from impasto.recipes.instant import instant_options, painted_pastiche
     from impasto.recipes.instant_painter import InstantPainter
     from impasto.styles import known_styles, load_style
 
     check_range("columns", columns, 1, 100)
-    images.check_writable(output)
+    check_output(output, () if photo is None else (photo,))
     picture = images.read(_astronaut() if photo is None else photo)
     painter, options = InstantPainter(), instant_options(size=size)
     shown = []
     for name, path in known_styles().items():
         shown.append((painted_pastiche(painter, picture, (load_style(path),), (), options).image, name))
-    images.write(output, images.contact_sheet(shown, columns=columns, cell_px=size))
-    narrator(quiet=False, to_stderr=False).print(f"{output}: {len(shown)} styles")
+    saved = save_sheet(output, images.contact_sheet(shown, columns=columns, cell_px=size))
+    narrator(quiet=False, to_stderr=False).print(f"{saved.name}: {len(shown)} styles")
+    return say_notes(saved)
 
 
 def _astronaut() -> Any:
     from skimage.data import astronaut
 
     return astronaut()  # type: ignore[no-untyped-call]
+
+
+def _say_where(folder: Path) -> None:
+    """Say that styles are kept among the temporary files, where they are."""
+    from impasto.folders import fallback_note
+
+    if note := fallback_note(folder, "IMPASTO_STYLES"):
+        narrator(quiet=False).print(note)
 
 
 def _found(name: str) -> tuple["NamedStyle", Path]:

@@ -11,14 +11,17 @@ from cyclopts import App, Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.progress import duration, narrator
+from impasto.cli.signals import asked_to_stop
 from impasto.cli.training import (
     STEPS_BETWEEN_LINES,
     Pictures,
-    asked_to_stop,
+    add_to_curve,
     channels_last,
-    check_writable,
+    check_training_files,
     read_corpora,
     resume,
+    save_state,
+    write_weights,
 )
 from impasto.errors import OptionError
 from impasto.fields import check_range
@@ -95,21 +98,20 @@ def encoder(
     """
     check_range("steps", fit.steps, 1, 10_000_000)
     widths = _widths(fit.widths)
-    check_writable(output, state)
+    check_training_files(output, state, corpora, corpora.teacher)
     console = narrator(quiet=False)
     distillation, held = _prepared(corpora, fit, widths, state, console)
     with asked_to_stop() as stop:
         for step in distillation.steps():
             _tell(step, fit.steps, console)
             if step.number % _STEPS_BETWEEN_SAVES == 0 or step.number == fit.steps or stop:
-                distillation.save(state)
+                is_saved = save_state(distillation, state, console)
                 _measure(distillation, widths, held, state, console)
             if stop and step.number < fit.steps:
-                console.print(f"interrupted at step {step.number} of {fit.steps}; the same command goes on from '{state}'")
+                if is_saved:
+                    console.print(f"interrupted at step {step.number} of {fit.steps}; the same command goes on from '{state}'")
                 return INTERRUPTED_EXIT
-    _write(output, distillation, corpora, fit, held)
-    console.print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
-    return 0
+    return write_weights(output, lambda path: _write(path, distillation, corpora, fit, held), console)
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -186,8 +188,7 @@ def _measure(distillation: Distillation, widths: tuple[int, ...], held: HeldOut,
 
     found: dict[str, Any] = {"step": distillation.number}
     found |= figures(_averaged(distillation, widths), distillation.teacher, held)
-    with state.with_suffix(".curve.jsonl").open("a", encoding="utf-8") as curve:
-        curve.write(json.dumps(found) + "\n")
+    add_to_curve(state, found, console)
     cosines = ", ".join(f"{name} {value:.3f}" for name, value in found.items() if name.startswith("gradient"))
     console.print(f"held out: {cosines}")
 

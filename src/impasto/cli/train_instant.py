@@ -13,14 +13,17 @@ from cyclopts import Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.progress import duration, losses_in_words, narrator
+from impasto.cli.signals import asked_to_stop
 from impasto.cli.training import (
     STEPS_BETWEEN_LINES,
     Pictures,
-    asked_to_stop,
+    add_to_curve,
     channels_last,
-    check_writable,
+    check_training_files,
     read_corpora,
     resume,
+    save_state,
+    write_weights,
 )
 from impasto.errors import OptionError, WeightsError
 from impasto.fields import check_range
@@ -115,7 +118,7 @@ def instant(
     """
     weights = weights or Weights()
     _check(fit, weights)
-    check_writable(output, state)
+    check_training_files(output, state, corpora, corpora.start, fit.beside, fit.beside and fit.beside.with_suffix(".shared"))
     console = narrator(quiet=False)
     training, held = _prepared(corpora, fit, weights, state, console)
     recent: list[SwapStep] = []
@@ -126,15 +129,15 @@ def instant(
                 training.share(state.with_suffix(".shared"), fit.beside.with_suffix(".shared"))
             _tell(step, fit.steps, console)
             if step.number % _STEPS_BETWEEN_SAVES == 0 or step.number == fit.steps or stop:
-                training.save(state)
+                is_saved = save_state(training, state, console)
                 _write_curve(recent, training.held_out_losses(held), state, console)
                 recent.clear()
             if stop and step.number < fit.steps:
-                console.print(f"interrupted at step {step.number} of {fit.steps}; the same command goes on from '{state}'")
+                if is_saved:
+                    console.print(f"interrupted at step {step.number} of {fit.steps}; the same command goes on from '{state}'")
                 return INTERRUPTED_EXIT
-    _write(output, training, held, _facts(corpora, fit, weights, training))
-    console.print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
-    return 0
+    facts = _facts(corpora, fit, weights, training)
+    return write_weights(output, lambda path: _write(path, training, held, facts), console)
 
 
 def _check(fit: Fit, weights: Weights) -> None:
@@ -217,8 +220,7 @@ def _write_curve(recent: Sequence[SwapStep], held_out: dict[str, float], state: 
     line = {"step": recent[-1].number, "seconds": round(fmean(step.seconds for step in recent), 4)}
     for name in dict.fromkeys(name for step in recent for name in step.losses):  # some are not measured in every step
         line[name] = round(fmean(step.losses[name] for step in recent if name in step.losses), 6)
-    with state.with_suffix(".curve.jsonl").open("a", encoding="utf-8") as curve:
-        curve.write(json.dumps(line | {"held_out": held_out}) + "\n")
+    add_to_curve(state, line | {"held_out": held_out}, console)
     console.print(f"held out: {losses_in_words(held_out)}")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from impasto.cli.overwriting import check_overwrites
 from impasto.errors import ImageFileError, WeightsError
 
 if TYPE_CHECKING:
@@ -42,10 +44,77 @@ class Pictures:
 
 
 def check_writable(*paths: Path) -> None:
-    """Raise WeightsError unless the folder of each file that will be written is there."""
+    """Raise WeightsError unless each file can be written in its folder."""
     for path in paths:
         if not path.parent.is_dir():
             raise WeightsError(f"'{path}' cannot be written: there is no folder '{path.parent}'; make it first")
+        if path.is_dir():
+            raise WeightsError(f"'{path}' cannot be written: it is a folder; give the name of a file")
+        try:
+            with tempfile.TemporaryFile(dir=path.parent), suppress(FileNotFoundError):
+                path.stat()  # whose own name may be too long
+        except OSError as error:
+            raise WeightsError(f"'{path}' cannot be written ({error.strerror}); choose another place") from error
+
+
+def check_training_files(output: Path, state: Path, pictures: Pictures, *inputs: Path | None) -> None:
+    """Make sure that what training writes can be written, and is none of what it reads.
+
+    Raises:
+        OptionError: a file is an input, or is named twice.
+        WeightsError: it cannot be written.
+    """
+    folders = (pictures.photos, pictures.paintings, pictures.textures)
+    read = [each for folder in folders if folder.is_dir() for each in folder.iterdir()]
+    written = {
+        "--output": output,
+        "--state": state,
+        "the curve": curve_of(state),
+        "the shared state": state.with_suffix(".shared"),
+    }
+    check_overwrites(written, [*read, *filter(None, inputs)])
+    check_writable(output, state)
+
+
+def curve_of(state: Path) -> Path:
+    """Return the file of the curve that lies beside a state."""
+    return state.with_suffix(".curve.jsonl")
+
+
+def save_state(training: Resumable, state: Path, console: Console) -> bool:
+    """Save a state; where that fails, say so and let training go on.
+
+    Returns:
+        Whether it is saved.
+    """
+    try:
+        training.save(state)
+    except (OSError, RuntimeError) as error:  # RuntimeError: torch's own writer, on a full disk
+        with suppress(OSError):
+            state.with_name(state.name + ".part").unlink()
+        console.print(
+            f"the state cannot be written to '{state}' ({getattr(error, 'strerror', None) or error}); training goes on"
+        )
+        return False
+    return True
+
+
+def add_to_curve(state: Path, line: Mapping[str, Any], console: Console) -> None:
+    """Add a line to the curve beside a state; where that fails, say so."""
+    try:
+        with curve_of(state).open("a", encoding="utf-8") as curve:
+            curve.write(json.dumps(line) + "\n")
+    except OSError as error:
+        console.print(f"the curve cannot be written to '{curve_of(state)}' ({error.strerror})")
+
+
+def write_weights(output: Path, write: Callable[[Path], None], console: Console) -> int:
+    """Write what was trained: where it is wanted, or else wherever it can be written; return the exit code."""
+    from impasto.cli.outputs import Saved, keep, say_notes
+
+    path, note = keep(output, write, output.name)
+    console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    return say_notes(Saved(path, notes=(note,) if note else (), is_elsewhere=bool(note)))
 
 
 def read_corpora(pictures: Pictures, console: Console) -> tuple[Corpus, Corpus]:
@@ -87,6 +156,9 @@ class Resumable(Protocol):
 
     number: int
 
+    def save(self, path: Path) -> None:
+        """Write a state."""
+
     def resume(self, path: Path) -> None:
         """Go on from a state."""
 
@@ -118,21 +190,3 @@ def channels_last(network: Network) -> Network:
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return network
-
-
-@contextmanager
-def asked_to_stop() -> Iterator[list[int]]:
-    """Note a request to stop, so that the step at hand is finished first; the list is empty until there is one."""
-    asked: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for each, old in before.items():
-            signal.signal(each, old)

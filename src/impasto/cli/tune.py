@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
+from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.flags import COMPUTED, RunFlags, TuneFlags, given
 from impasto.cli.progress import narrator
+from impasto.cli.signals import undisturbed
 from impasto.errors import OptionError
 from impasto.options import Run
 
 if TYPE_CHECKING:
-    from impasto.recipes.tuning import Tuning
+    from collections.abc import Iterable
+
+    from impasto.recipes.tuning import Trial, Tuning
 
 _OPTIONS = Group("What is tried", sort_key=1)
 
@@ -27,7 +31,7 @@ def tune(
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     options: Annotated[TuneFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
     run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
-) -> None:
+) -> int:
     """Try settings on a sheet, or search for a wanted strength of the style.
 
     Args:
@@ -40,28 +44,42 @@ def tune(
     """
     if content is None or style is None:
         raise OptionError("content or style is missing: impasto tune CONTENT STYLE, such as impasto tune photo.jpg picture.jpg")
-    from impasto import images
-    from impasto.cli.report import check_output
+    from impasto.cli.outputs import check_output, save_sheet, say_notes
     from impasto.cli.session import memory_in_words
     from impasto.recipes.painting import read_content, read_style
-    from impasto.recipes.tuning import Tuning, trials, tune_options
+    from impasto.recipes.tuning import Trial, Tuning, trials, tune_options
 
     chosen, where = tune_options(**given(options)), Run(**given(run))
     check_output(output, (content, style))
     photo, manner = read_content(content), read_style(style)
     _set_threads(where)
-    console, found = narrator(quiet=False), []
+    found: list[Trial] = []
     with memory_in_words(chosen.size or 1024):
-        for trial in trials(photo, manner, chosen, where):
+        is_whole = _tried(trials(photo, manner, chosen, where), found, has_json=json)
+    tuning = Tuning(chosen, tuple(found))
+    with undisturbed():
+        saved = save_sheet(output, tuning.sheet())
+    speak = narrator(quiet=False, to_stderr=json or not is_whole)
+    for line in (f"{saved.name}: {len(found)} trials", *(_advice(tuning, (content, style)) if is_whole else ())):
+        speak.print(line)
+    code = say_notes(saved)
+    return code if is_whole else INTERRUPTED_EXIT
+
+
+def _tried(trials: "Iterable[Trial]", found: "list[Trial]", *, has_json: bool) -> bool:
+    """Try one after another and say how it went; return whether that came to its end, and nobody interrupted it."""
+    console = narrator(quiet=False)
+    try:
+        for trial in trials:
             found.append(trial)
             console.print(trial.caption)
-            if json:
+            if has_json:
                 print(json_lines.dumps({"options": dict(trial.knobs), "report": trial.report.as_dict()}), flush=True)
-    tuning = Tuning(chosen, tuple(found))
-    images.write(output, tuning.sheet())
-    speak = narrator(quiet=False, to_stderr=json)
-    for line in (f"{output}: {len(found)} trials", *_advice(tuning, (content, style))):
-        speak.print(line)
+    except KeyboardInterrupt:
+        if not found:
+            raise
+        return False
+    return True
 
 
 def _advice(tuning: "Tuning", words: tuple[str, str]) -> list[str]:

@@ -1,5 +1,6 @@
 """``impasto weights``: what is published, what is on this machine, and how one becomes the other."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from impasto import weights
+from impasto.cli.progress import narrator
+from impasto.folders import fallback_note
 
 app = cyclopts.App(name="weights", help="List, fetch, import and verify the weights of encoders.")
 
@@ -22,7 +25,7 @@ def list_() -> None:
         here = "yes" if entry.name in weights.in_cache() else "no"
         what = f"{entry.description}\n{entry.licence}; checked by {entry.checked_by}\n{entry.url}\n"
         table.add_row(entry.name, here, f"{entry.size_bytes / 1e6:.0f} MB", Text(what))
-    Console().print(table)
+    Console(file=sys.stdout).print(table)
     _say(f"cache: {weights.cache_folder()}")
     _say("The default encoder, vgg19-slim, is inside the package.")
 
@@ -35,8 +38,9 @@ def fetch(name: str = "vgg19", /, *, offline: Annotated[bool | None, cyclopts.Pa
         name: what to fetch; see "impasto weights list".
         offline: do not use the network, and say how to bring the file here by hand.
     """
+    _say_where()
     columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
         task = bar.add_task(name, total=None)
         path = weights.fetch(name, lambda done, total: bar.update(task, completed=done, total=total), offline=offline)
     _say(str(path))
@@ -50,6 +54,7 @@ def import_(file: Path, /, *, name: str | None = None) -> None:
         file: the file.
         name: what to call it; by default its name in the list, or vgg19 or vgg16, whichever it is.
     """
+    _say_where()
     _say(str(weights.import_file(file, name)))
 
 
@@ -79,6 +84,12 @@ def path(name: str | None = None, /) -> None:
     _say(str(weights.find(name) if name else weights.cache_folder()))
 
 
+def _say_where() -> None:
+    """Say that weights are kept among the temporary files, where they are."""
+    if note := fallback_note(weights.cache_folder(), "IMPASTO_CACHE"):
+        narrator(quiet=False).print(note)
+
+
 def _say(line: str) -> None:
     """Print a line as it is: neither wrapped, nor coloured, nor read as markup."""
-    Console(highlight=False, markup=False, soft_wrap=True).print(line)
+    narrator(quiet=False, to_stderr=False).print(line)

@@ -6,7 +6,7 @@ and answers one :class:`Picture` in the contract of :mod:`impasto.tensors`. Writ
 
 ::
 
-    reading     read(), read_record()             writing   write(), write_animation(), check_writable()
+    reading     read(), read_record()             writing   write(), encode(), write_animation(), check_...()
     colours     any mode, depth, profile -> sRGB  png16     PNG with 16 bits a channel
     icc         profiles beyond 8 bits            xmp       packets: the record in, the place out
     tagged      color spaces by other tags        metadata  EXIF, XMP and resolution that last
@@ -22,16 +22,19 @@ from impasto.images.picture import Picture, fitted_size, resize, to_array, to_pi
 from impasto.images.proof import proofed
 from impasto.images.reading import MAX_PIXELS, Source, read, read_record
 from impasto.images.sheet import contact_sheet
-from impasto.images.writing import check_writable, to_webp, write, write_animation
+from impasto.images.writing import check_fits, check_writable, encode, holds_record, to_webp, write, write_animation
 
 __all__ = [
     "MAX_PIXELS",
     "Metadata",
     "Picture",
     "Source",
+    "check_fits",
     "check_writable",
     "contact_sheet",
+    "encode",
     "fitted_size",
+    "holds_record",
     "proofed",
     "read",
     "read_record",

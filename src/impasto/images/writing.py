@@ -79,6 +79,29 @@ def write(  # noqa: PLR0913  (what is put into a file is a list by nature, and e
         >>> read_record("grey.png")
         {'seed': 0}
     """
+    _replace(
+        path, encode(path, image, alpha=alpha, metadata=metadata, record=record, keep_gps=keep_gps, bits=bits, quality=quality)
+    )
+
+
+def encode(  # noqa: PLR0913  (as of write)
+    path: str | os.PathLike[str],
+    image: Image | Picture,
+    *,
+    alpha: Mask | None = None,
+    metadata: Metadata | None = None,
+    record: Mapping[str, object] | None = None,
+    keep_gps: bool = False,
+    bits: Literal[8, 16] = 8,
+    quality: int = 95,
+) -> bytes:
+    """Return the bytes of the file that :func:`write` would write under a name; see there.
+
+    Example:
+        >>> import torch
+        >>> encode("gray.bmp", torch.full((1, 3, 32, 32), 0.5))[:2]
+        b'BM'
+    """
     if isinstance(image, Picture):
         alpha = image.alpha if alpha is None else alpha
         metadata = image.metadata if metadata is None else metadata
@@ -87,9 +110,8 @@ def write(  # noqa: PLR0913  (what is put into a file is a list by nature, and e
     kind = _kind(path)
     _check_options(kind, bits, quality)
     pixels = _pixels(image, alpha, kind, bits)
-    _check_fits(pixels, kind, path)
-    data = _encoded(kind, pixels, metadata if keep_gps else without_place(metadata), record, quality)
-    _replace(path, data)
+    check_fits(path, (pixels.shape[0], pixels.shape[1]))
+    return _encoded(kind, pixels, metadata if keep_gps else without_place(metadata), record, quality)
 
 
 def to_webp(image: Image, *, quality: int) -> bytes:
@@ -146,6 +168,34 @@ def check_writable(path: str | os.PathLike[str]) -> None:
             trial.unlink(missing_ok=True)
 
 
+def check_fits(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
+    """Make sure that the format of a file can hold as many pixels, (height, width).
+
+    Raises:
+        ImageFileError: it cannot.
+
+    Example:
+        >>> check_fits("wide.png", (400, 20_000))
+        >>> check_fits("a.gif", (4, 70_000))
+        Traceback (most recent call last):
+        impasto.errors.ImageFileError: 'a.gif' cannot hold 70000 x 4 pixels: GIF ends at 65,535 a side; save it as .png or .tif
+    """
+    (height, width), kind = size, _kind(path)
+    longest = _LONGEST_PX.get(kind)
+    if longest is not None and max(height, width) > longest:
+        raise ImageFileError(
+            f"'{path}' cannot hold {width} x {height} pixels: {kind} ends at {longest:,} a side; save it as .png or .tif"
+        )
+
+
+def holds_record(path: str | os.PathLike[str], record: Mapping[str, object]) -> bool:
+    """Say whether the format of a file has room for a record: BMP and GIF have none, JPEG has room for 65,000 bytes."""
+    kind = _kind(path)
+    if kind in ("BMP", "GIF"):
+        return False
+    return kind != "JPEG" or len(xmp.with_record(None, record)) <= _MARKER_BYTES
+
+
 def _kind(path: str | os.PathLike[str]) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in _KINDS:
@@ -160,15 +210,6 @@ def _check_options(kind: str, bits: int, quality: int) -> None:
         raise OptionError(f"16 bits cannot be saved as {kind}; give a name that ends in .png or .tif, or take 8 bits")
     if not 1 <= quality <= 100:
         raise OptionError(f"quality is {quality}; allowed are 1 to 100")
-
-
-def _check_fits(pixels: Array, kind: str, path: str | os.PathLike[str]) -> None:
-    height, width = pixels.shape[:2]
-    longest = _LONGEST_PX.get(kind)
-    if longest is not None and max(height, width) > longest:
-        raise ImageFileError(
-            f"'{path}' cannot hold {width} x {height} pixels: {kind} ends at {longest:,} a side; save it as .png or .tif"
-        )
 
 
 def _pixels(image: Image, alpha: Mask | None, kind: str, bits: int) -> Array:

@@ -12,6 +12,7 @@ Weights are stored as float16, as in the network's own file, and widened by the 
 """
 
 import math
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -256,6 +257,7 @@ def _powers(g: Graph, matrix: str) -> tuple[str, str]:
 
 
 def _session(path: str | Path) -> Any:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read as it is imported; else it leaves an identifier at home
     try:
         import onnxruntime
     except ImportError as error:

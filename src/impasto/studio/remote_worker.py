@@ -370,7 +370,9 @@ def work(url: str, limits: Limits, *, say: Callable[[str], None]) -> None:
     """
     worker = RemoteWorker(url, limits, say)
     sweep(Path(tempfile.gettempdir()))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: worker.leave())
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: worker.leave())
     say(f"worker {worker.name}: takes jobs from {worker.broker.shown}; to end: Ctrl-C")
     worker.work()

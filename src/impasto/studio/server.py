@@ -2,10 +2,12 @@
 
 import os
 import secrets
+import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -77,6 +79,20 @@ class _Server(uvicorn.Server):
             proxy_headers=False,
         )
         super().__init__(config)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End on a closed terminal too, unless that is ignored."""
+        before = signal.getsignal(signal.SIGHUP) if hasattr(signal, "SIGHUP") else signal.SIG_IGN
+        is_main = threading.current_thread() is threading.main_thread()
+        with super().capture_signals():
+            if is_main and before is not signal.SIG_IGN:
+                signal.signal(signal.SIGHUP, self.handle_exit)
+            try:
+                yield
+            finally:
+                if is_main and before is not signal.SIG_IGN:
+                    signal.signal(signal.SIGHUP, before)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End, once the streams have ended."""

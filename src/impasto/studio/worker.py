@@ -65,7 +65,9 @@ class Line:
 
 def main(lane: str, memory_bytes: int) -> None:
     """Work until the parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
+    for name in ("SIGINT", "SIGHUP"):  # Ctrl-C and a closed terminal are for the parent, which ends this one
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     target = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints shall not talk to the parent
     _restrict(memory_bytes, _NICENESS[lane])

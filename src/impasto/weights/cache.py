@@ -18,9 +18,8 @@ from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 
-import platformdirs
-
 from impasto.errors import OptionError, WeightsError, nearest_name
+from impasto.folders import user_folder
 from impasto.weights.files import read_vgg
 
 Progress = Callable[[int, int | None], None]
@@ -155,8 +154,7 @@ catalogue: dict[str, CatalogueEntry] = {
 
 def cache_folder() -> Path:
     """Return the folder of fetched and imported weights: ``IMPASTO_CACHE``, or the user's cache; it may not exist yet."""
-    chosen = os.environ.get("IMPASTO_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("impasto", appauthor=False)
+    return user_folder("cache", "IMPASTO_CACHE")
 
 
 def find(name: str) -> Path:

@@ -1,0 +1,88 @@
+"""Names of files that a command makes up itself: printable, short enough for any disk, and of no other painting."""
+
+import hashlib
+import os
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from impasto.cli.pipes import STDIN
+
+LONGEST_BYTES = 140
+"""Of a name with its suffix: encrypted folders hold 143 bytes, other folders 255."""
+_HASH_DIGITS = 8
+_MOST = 10_000
+_FORBIDDEN = '<>:"/\\|?*'
+"""What some file systems do not allow in a name, beside what cannot be printed."""
+_JOINER = "\u200d"
+_CHECKPOINT = ".impasto-checkpoint.png"
+
+
+def default_output(words: Sequence[str], is_ours: Callable[[Path], bool]) -> Path:
+    """Name the output after the content and the styles; add a number where another picture has that name.
+
+    Args:
+        words: the content and the styles.
+        is_ours: says whether the file at a path is an earlier painting of the same pictures, which may be overwritten.
+    """
+    whole = "-".join("stdin" if word == STDIN else Path(word).stem for word in words)
+    return next(each for each in _numbered(whole, ".png") if not os.path.lexists(each) or is_ours(each))
+
+
+def checkpoint_of(output: Path) -> Path:
+    """Name the checkpoint of a painting, in the folder of its output.
+
+    Example:
+        >>> checkpoint_of(Path("out/mill.jpg")).name
+        'mill.jpg.impasto-checkpoint.png'
+    """
+    return output.with_name(file_name(output.name, _CHECKPOINT))
+
+
+def file_name(stem: str, suffix: str) -> str:
+    """Make the name of a file out of any text: what cannot be in a name becomes ``_``, and a long one is cut.
+
+    Where something was cut, a hash of the whole text takes its place, so that two long names stay two.
+
+    Example:
+        >>> file_name("a:b", ".png"), len(file_name("a" * 300, ".png"))
+        ('a_b.png', 140)
+    """
+    plain = "".join("_" if letter in _FORBIDDEN or not _is_printable(letter) else letter for letter in stem)
+    plain = plain.strip(" .").lstrip("-") or "painting"
+    room = LONGEST_BYTES - len(suffix.encode())
+    if len(plain.encode()) > room:
+        digest = hashlib.sha256(stem.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+        plain = f"{cut(plain, room - _HASH_DIGITS - 1)}-{digest}"
+    return plain + suffix
+
+
+def cut(text: str, most_bytes: int) -> str:
+    """Cut a text to a number of bytes in UTF-8, never within what is seen as one letter.
+
+    Example:
+        >>> cut("Äpfel", 3), cut("a👩‍🎨", 8)
+        ('Äp', 'a')
+    """
+    kept = text.encode()[:most_bytes].decode(errors="ignore")
+    while kept and len(kept) < len(text) and _belong_together(kept, text[len(kept)]):
+        kept = kept[:-1]
+    return kept
+
+
+def _belong_together(kept: str, after: str) -> bool:
+    """Say whether a letter belongs to what is before it: accents, skin tones, joined emoji, and both halves of a flag."""
+    if after == _JOINER or kept[-1] == _JOINER or unicodedata.category(after) in ("Mn", "Me", "Mc") or "🏻" <= after <= "🏿":
+        return True
+    halves = len(kept) - len(kept.rstrip("".join(map(chr, range(0x1F1E6, 0x1F200)))))
+    return halves % 2 == 1 and "\U0001f1e6" <= after <= "\U0001f1ff"
+
+
+def _is_printable(letter: str) -> bool:
+    return letter.isprintable() or letter == _JOINER
+
+
+def _numbered(stem: str, suffix: str) -> Iterator[Path]:
+    yield Path(file_name(stem, suffix))
+    for number in range(2, _MOST):
+        yield Path(file_name(stem, f"-{number}{suffix}"))

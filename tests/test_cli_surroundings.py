@@ -1,0 +1,656 @@
+"""The command line in odd surroundings: streams that fail, terminals that close, no home, and disks that fill up."""
+
+import errno
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import skimage.data
+import torch
+
+from impasto import folders, images
+from impasto.cli import checkpoints, main, names, outputs, overwriting, signals, streams
+from impasto.engine import Step
+from impasto.errors import ImageFileError, OptionError
+from impasto.pastiche import Pastiche
+from impasto.recipes import neighbors
+from impasto.recipes.easel import Easel
+
+INSTANT = ("instant", "photo.jpg", "picture.jpg", "--size", "64", "--threads", "1")
+PAINT = ("paint", "photo.jpg", "picture.jpg", "--size", "48", "--steps", "2", "--threads", "1", "--precision", "fp32")
+ENDLESS = ("paint", "photo.jpg", "picture.jpg", "--size", "64", "--steps", "100000", "-o", "out.png")
+COMMANDS = (
+    "paint",
+    "instant",
+    "regions",
+    "inetwork",
+    "report",
+    "tune",
+    "demo",
+    "styles",
+    "styles list",
+    "styles add",
+    "studio",
+    "studio-worker",
+    "weights",
+    "weights list",
+    "export",
+    "export onnx",
+    "train",
+    "train encoder",
+    "train instant",
+)
+CORPORA = ("--photos=in", "--paintings=in", "--textures=in", "--steps=1")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX alone")
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to stand in, with photo.jpg and picture.jpg."""
+    folder = tmp_path / "gallery"
+    folder.mkdir()
+    images.write(folder / "photo.jpg", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
+    images.write(folder / "picture.jpg", images.read(skimage.data.coffee()[::4, ::4]))
+    monkeypatch.chdir(folder)
+    before = torch.get_num_threads()
+    yield folder
+    torch.set_num_threads(before)
+
+
+def program(words: Sequence[str], **changes: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run impasto as a program of its own, not in UTF-8 mode."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **changes.pop("env", {})}
+    changes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **changes}
+    return subprocess.run([sys.executable, "-X", "utf8=0", "-m", "impasto", *words], check=False, env=env, **changes)
+
+
+# ---------------------------------------------------------------------------------------------------- streams
+
+
+class Failing(io.TextIOBase):
+    """A stream that cannot be written to."""
+
+    encoding = "utf-8"
+
+    def __init__(self, error: int) -> None:
+        self.error = error
+
+    def write(self, _text: str) -> int:
+        raise OSError(self.error, os.strerror(self.error))
+
+
+def text_stream(encoding: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+
+
+def closed_stream() -> io.TextIOWrapper:
+    stream = text_stream("utf-8")
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_is_printed_in_every_encoding(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding in ("utf-8", "cp1252", "ascii"):
+        out = text_stream(encoding)
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", text_stream(encoding))
+        assert main([*command.split(), "--help"]) == 0
+        out.seek(0)
+        assert "Usage: impasto" in (said := out.read())
+        assert "\\u25" not in said  # the lines of a frame
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, ""])
+def test_every_help_goes_to_streams_that_are_not_there(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in (None, closed_stream(), Failing(errno.EPIPE)):
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert main([*command.split(), "--help"]) == (1 if isinstance(stream, Failing) else 0)
+
+
+@pytest.mark.parametrize("make", [lambda: None, closed_stream, lambda: text_stream("ascii"), lambda: Failing(errno.EIO)])
+@pytest.mark.parametrize("words", [INSTANT, PAINT])
+def test_pictures_are_painted_whatever_the_streams_are(
+    make: Any, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.rename("photo.jpg", "写真.jpg")
+    monkeypatch.setattr(sys, "stdout", make())
+    monkeypatch.setattr(sys, "stderr", make())
+    code = main([*(word.replace("photo", "写真") for word in words), "-o", "写.png"])
+    assert code == (1 if isinstance(make(), Failing) else 0)
+    assert images.read_record("写.png") is not None
+
+
+@posix
+def test_a_closed_standard_output_does_not_stop_a_program() -> None:
+    done = program([*INSTANT, "-o", "out.png"], stdout=None, preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = program([*INSTANT, "-o", "out-2.png"], stderr=None, preexec_fn=lambda: os.close(2))
+    assert done.returncode == 0
+    assert Path("out.png").read_bytes()[:4] == Path("out-2.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@posix
+def test_a_reader_that_has_read_enough_ends_the_output_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = program(["styles", "list"], stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_disk_under_the_standard_output_is_said_in_one_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        done = program(["styles", "list"], stdout=full)
+        assert done.returncode == 1
+        assert done.stderr.decode().strip() == "impasto: the standard output cannot be written to (No space left on device)"
+        assert program(["weights", "nothing"], stderr=full).returncode == 2
+
+
+def test_what_an_encoding_lacks_becomes_an_escape_and_the_stream_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = text_stream("cp1252")
+    monkeypatch.setattr(sys, "stdout", out)
+    with streams.safe_streams():
+        sys.stdout.write("é写\udce9")
+    assert out.errors == "strict"
+    assert out.buffer.getvalue() == b"\xe9\\u5199\\udce9"  # type: ignore[attr-defined]
+
+
+# ---------------------------------------------------------------------------------------------------- signals
+
+
+def started(*words: str, **changes: Any) -> "subprocess.Popen[str]":
+    """Start impasto, and return once it paints."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen([sys.executable, "-m", "impasto", *words], stderr=subprocess.PIPE, text=True, env=env, **changes)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if line.startswith("size 1 of 1"):
+            break
+    return child
+
+
+@posix
+def test_a_terminal_that_closes_ends_painting_as_a_request_to_terminate_does() -> None:
+    with started(*ENDLESS, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) as child:
+        child.send_signal(signal.SIGHUP)
+        child.send_signal(signal.SIGTERM)  # as whoever ends a session does
+        assert child.stderr is not None
+        assert "to go on: impasto paint" in child.stderr.read()
+        assert child.wait(60) == 130
+    assert images.read("out.png").size == (64, 64)
+
+
+@posix
+def test_a_program_that_ignores_closed_terminals_goes_on() -> None:
+    with started(*ENDLESS, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as child:
+        child.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert child.poll() is None
+        child.terminate()
+        assert child.stderr is not None
+        child.stderr.read()
+        assert child.wait(60) == 130
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_training_heeds_every_request_to_stop_but_those_that_are_ignored(name: str) -> None:
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with signals.asked_to_stop() as stop:
+            signal.raise_signal(number)
+            assert stop == [number]
+        assert signal.getsignal(number) is signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN)
+        with signals.asked_to_stop() as stop:
+            signal.raise_signal(number)
+            assert stop == []
+    finally:
+        signal.signal(number, before)
+
+
+@posix
+def test_one_pass_that_is_interrupted_leaves_nothing(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("impasto.recipes.instant.painted_pastiche", lambda *_: signal.raise_signal(signal.SIGHUP))
+    assert main([*INSTANT, "-o", "out.png"]) == 130
+    assert capsys.readouterr().err.endswith("impasto: interrupted\n")
+    assert sorted(os.listdir()) == ["photo.jpg", "picture.jpg"]
+
+
+def test_trials_that_are_interrupted_leave_the_sheet_of_those_that_were_made(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from impasto.recipes import tuning
+
+    whole = tuning.trials
+
+    def interrupted(*words: Any) -> Iterator[tuning.Trial]:
+        yield next(whole(*words))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "trials", interrupted)
+    assert main(["tune", "photo.jpg", "picture.jpg", "--size", "64", "-o", "tune.png"]) == 130
+    assert "tune.png: 1 trials" in capsys.readouterr().err
+    assert images.read("tune.png").size[0] > 0
+
+
+# ---------------------------------------------------------------------------------------------------- checkpoints
+
+
+@posix
+def test_a_painting_that_is_killed_goes_on_from_its_checkpoint(capsys: Capture) -> None:
+    checkpoint = Path("out.png.impasto-checkpoint.png")
+    with started(*ENDLESS) as child:
+        for _ in range(600):
+            if checkpoint.exists():
+                break
+            time.sleep(0.1)
+        child.kill()
+        assert child.stderr is not None
+        child.stderr.read()
+    assert sorted(os.listdir()) == ["out.png.impasto-checkpoint.png", "photo.jpg", "picture.jpg"]
+    record: Any = images.read_record(checkpoint)
+    assert record["steps"]["finished"] is False
+    PIL.Image.open("photo.jpg").save("other.png")
+    assert main(["paint", "other.png", "picture.jpg", "-o", "out.png", "--resume"]) == 2
+    assert "go on with the same pictures" in capsys.readouterr().err
+    with started(*ENDLESS, "--resume") as child:
+        child.terminate()
+        assert child.stderr is not None
+        child.stderr.read()
+    after: Any = images.read_record("out.png")
+    assert after["steps"]["done"] > record["steps"]["done"]
+    assert not checkpoint.exists()
+
+
+def test_a_checkpoint_is_written_early_then_every_twenty_seconds_and_only_of_long_paintings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def written(seconds_left: float) -> list[float]:
+        nonlocal now
+        now, found = 0.0, []
+        checkpoint = checkpoints.Checkpoint(Path("out.png"), lambda step: {}, console())
+        for _ in range(50):
+            checkpoint.take(Step(1, 9, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8), seconds_left=seconds_left))
+            if Path("out.png.impasto-checkpoint.png").exists():
+                found.append(now)
+            checkpoint.remove()
+            now += 1.0
+        return found
+
+    assert written(100.0) == [2.0, 22.0, 42.0]
+    assert written(1.0) == []
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_painting(capsys: Capture) -> None:
+    checkpoint = checkpoints.Checkpoint(Path("gone/out.png"), lambda step: {}, console())
+    checkpoint.due = 0.0
+    checkpoint.take(Step(1, 9, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8), seconds_left=100.0))
+    assert "no checkpoint: 'gone/" in capsys.readouterr().err
+
+
+def test_a_bug_leaves_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    paint_on = neighbors.paint_on
+
+    def broken(easel: Easel) -> Iterator[Step]:
+        yield next(iter(paint_on(easel)))
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(neighbors, "paint_on", broken)
+    monkeypatch.setattr(checkpoints, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "_SECONDS_TO_FIRST", 0.0)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main([*PAINT, "-o", "out.png"])
+    assert images.read_record("out.png.impasto-checkpoint.png") is not None
+
+
+def console() -> Any:
+    from impasto.cli.progress import narrator
+
+    return narrator(quiet=False)
+
+
+# ---------------------------------------------------------------------------------------------------- inputs
+
+
+def refused(capsys: Capture, *words: str) -> str:
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert main(words) == 2
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*INSTANT, "-o", "also.jpg"),
+        (*PAINT, "-o", "also.jpg"),
+        (*PAINT, "-o", "out.png", "--init", "start.png", "--preview", "start.png"),
+        (*PAINT, "-o", "out.png", "--encoder", "vgg.pth", "--record", "vgg.pth"),
+        (*PAINT, "-o", "out.png", "--replay", "old.json", "--record", "old.json"),
+        ("paint", "out.png.impasto-checkpoint.png", "picture.jpg", "-o", "out.png"),
+        ("inetwork", "run_at_iteration_2.png", "picture.jpg", "run", "--num_iter", "3"),
+        ("inetwork", "photo.jpg", "picture.jpg", "run", "--num_iter", "3", "--init_image", "run_at_iteration_2.png"),
+        ("styles", "sheet", "photo.jpg", "-o", "also.jpg"),
+        ("regions", "photo.jpg", "-o", "also.jpg"),
+        ("report", "photo.jpg", "picture.jpg", "start.png", "-o", "start.png"),
+        ("tune", "photo.jpg", "picture.jpg", "-o", "also.jpg"),
+        ("export", "onnx", "picture.onnx", "--style", "picture.onnx"),
+        ("train", "instant", "-o", "in/a.png", "--state", "state", *CORPORA),
+        ("train", "instant", "-o", "vgg.pth", "--state", "s", "--start", "vgg.pth", *CORPORA),
+        ("train", "encoder", "-o", "vgg.pth", "--state", "s", "--teacher", "vgg.pth", *CORPORA),
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)  # fmt: skip
+def test_no_command_overwrites_what_it_reads(capsys: Capture, words: tuple[str, ...]) -> None:
+    os.link("photo.jpg", "also.jpg")
+    Path("in").mkdir()
+    pastiche = Pastiche(torch.rand(1, 3, 64, 64))
+    for name in ("start.png", "run_at_iteration_2.png", "out.png.impasto-checkpoint.png", "in/a.png"):
+        pastiche.save(name)
+    shutil.copyfile("picture.jpg", "picture.onnx")
+    Path("vgg.pth").write_bytes(b"weights")
+    record = {"content": {"name": "photo.jpg", "sha256": ""}, "styles": []}
+    Path("old.json").write_text(json.dumps(record), encoding="utf-8")
+    if "old.json" in words:  # any record that can be replayed
+        assert main([*PAINT, "-o", "out.png", "--record", "old.json"]) == 0
+        words = ("paint", "--replay", "old.json", "-o", "out-2.png", "--record", "old.json")
+    capsys.readouterr()
+    assert "too, which it would overwrite" in refused(capsys, *words)
+
+
+def test_a_file_that_two_mounts_show_as_two_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("one", "two", "three"):
+        Path(folder).mkdir()
+    shutil.copyfile("photo.jpg", "one/IMG.JPG")
+    shutil.copyfile("photo.jpg", "two/img.jpg")
+    shutil.copyfile("picture.jpg", "three/img.jpg")
+    with pytest.raises(OptionError, match="is an input too"):
+        overwriting.check_overwrites({"--output": Path("two/img.jpg")}, ["one/IMG.JPG"])
+    overwriting.check_overwrites({"--output": Path("three/img.jpg")}, ["one/IMG.JPG"])
+    monkeypatch.setattr(overwriting, "_FOLDS_CASE", True)
+    with pytest.raises(OptionError, match="is --output too"):
+        overwriting.check_overwrites({"--output": Path("New.png"), "--preview": Path("new.PNG")}, [])
+
+
+# ---------------------------------------------------------------------------------------------------- the last step
+
+
+def test_a_record_that_is_too_long_for_its_format_goes_beside_the_picture(capsys: Capture) -> None:
+    pastiche = Pastiche(torch.zeros(1, 3, 8, 8), record={"long": "x" * 70_000})
+    saved = outputs.save_pastiche(pastiche, outputs.Files(output=Path("out.jpg")))
+    assert (saved.output, saved.record, saved.is_elsewhere) == (Path("out.jpg"), Path("out.json"), False)
+    assert json.loads(Path("out.json").read_text(encoding="utf-8")) == pastiche.record
+    assert outputs.say_notes(saved) == 0
+    assert "too long for 'out.jpg', and is in 'out.json' instead" in capsys.readouterr().err
+    assert outputs.save_pastiche(pastiche, outputs.Files(output=Path("out.jpg"))).record == Path("out-2.json")
+    assert outputs.save_pastiche(pastiche, outputs.Files(output=Path("out.png"))).notes == ()
+
+
+@pytest.mark.parametrize("words", [INSTANT, PAINT], ids=["instant", "paint"])
+def test_a_folder_that_is_gone_in_the_end_does_not_take_the_painting_with_it(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    Path("results").mkdir()
+    save = outputs.save_pastiche
+
+    def without_folder(*words: Any) -> Any:
+        shutil.rmtree("results")
+        return save(*words)
+
+    monkeypatch.setattr(outputs, "save_pastiche", without_folder)
+    monkeypatch.setattr("impasto.cli.session.save_pastiche", without_folder)
+    assert main([*words, "-o", "results/out.webp", "--record", "results/out.json"]) == 1
+    said = capsys.readouterr().err
+    assert "'results/out.webp' cannot be written" in said
+    assert f"so it is in '{Path.cwd() / 'out.png'}'" in said
+    assert f"so it is in '{Path.cwd() / 'out.json'}'" in said
+    assert images.read_record("out.png") == json.loads(Path("out.json").read_text(encoding="utf-8"))
+
+
+def test_a_format_that_cannot_hold_the_size_is_refused_before_painting(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("impasto.recipes.instant_checks.check_memory", lambda *_, **__: None)
+    PIL.Image.fromarray(np.zeros((40, 17_000, 3), np.uint8)).save("wide.png")
+    for command in ("instant", "paint"):
+        assert "ends at 16,383 a side" in refused(
+            capsys, command, "wide.png", "picture.jpg", "--size", "17000", "-o", "out.webp"
+        )
+
+
+def test_a_sheet_that_cannot_be_written_is_kept_elsewhere_too(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = images.write
+
+    def full(path: Path, *words: Any, **options: Any) -> None:
+        if Path(path).name == "regions.png":
+            raise ImageFileError(f"'{path}' cannot be written (No space left on device)")
+        write(path, *words, **options)
+
+    monkeypatch.setattr(images, "write", full)
+    Path("regions.png").touch()
+    assert main(["regions", "photo.jpg"]) == 1
+    assert "so it is in 'regions-2.png'" in capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_written_are_kept_elsewhere(capsys: Capture) -> None:
+    from impasto.cli.training import save_state, write_weights
+
+    def write(path: Path) -> None:
+        try:
+            path.write_bytes(b"weights")
+        except OSError as error:
+            raise outputs.WeightsError(f"'{path}' cannot be written ({error.strerror})") from error
+
+    class Full:
+        number = 1
+
+        def save(self, path: Path) -> None:
+            path.with_name(path.name + ".part").write_bytes(b"half")
+            raise RuntimeError("PytorchStreamWriter failed writing file data")
+
+        def resume(self, path: Path) -> None: ...
+
+    assert write_weights(Path("gone/net.safetensors"), write, console()) == 1
+    assert Path("net.safetensors").read_bytes() == b"weights"
+    assert save_state(Full(), Path("state"), console()) is False
+    assert not Path("state.part").exists()
+    assert "training goes on" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------- pipes
+
+
+def piped(monkeypatch: pytest.MonkeyPatch, data: bytes) -> io.TextIOWrapper:
+    """Put data at the standard input; return a new standard output."""
+    out = text_stream("utf-8")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    monkeypatch.setattr(sys, "stdout", out)
+    return out
+
+
+def in_stream(out: io.TextIOWrapper) -> bytes:
+    return out.buffer.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("words", [INSTANT, PAINT], ids=["instant", "paint"])
+@pytest.mark.parametrize("piece", ["photo.jpg", "picture.jpg"])
+def test_a_picture_comes_and_the_painting_goes_through_pipes(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], piece: str
+) -> None:
+    out = piped(monkeypatch, Path(piece).read_bytes())
+    assert main([*("-" if word == piece else word for word in words), "-o", "-", "--report"]) == 0
+    assert in_stream(out)[:4] == b"\x89PNG"
+    Path("piped.png").write_bytes(in_stream(out))
+    record: Any = images.read_record("piped.png")
+    assert "stdin" in (record["content"]["name"], record["styles"][0]["name"])
+    assert "the standard output: " in capsys.readouterr().err
+    assert sorted(os.listdir()) == ["photo.jpg", "picture.jpg", "piped.png"]
+
+
+def test_the_default_name_of_what_came_through_a_pipe_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    piped(monkeypatch, Path("photo.jpg").read_bytes())
+    assert main(["instant", "-", "picture.jpg", "--size", "64"]) == 0
+    assert Path("stdin-picture.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "data", "said"),
+    [
+        (("instant", "-", "-"), b"x", "'-' is given twice"),
+        (("instant", "-", "picture.jpg"), b"", "the standard input is empty"),
+        (("instant", "-", "picture.jpg"), b"text", "'stdin' is not a picture"),
+        (("instant", "photo.jpg", "picture.jpg", "-o", "-", "--json"), b"", "use --record FILE instead"),
+        (("paint", "photo.jpg", "picture.jpg", "-o", "-", "--resume"), b"", "'-o -' names none"),
+        (("report", "-", "picture.jpg", "photo.jpg"), b"", "only impasto instant and impasto paint read '-'"),
+    ],
+)
+def test_what_cannot_go_through_pipes_is_refused(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], data: bytes, said: str
+) -> None:
+    piped(monkeypatch, data)
+    assert said in refused(capsys, *words)
+
+
+def test_a_painting_that_nobody_reads_is_kept_in_a_file(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: Any, **__: Any) -> None:
+        raise ImageFileError("the standard output cannot be written to (Broken pipe)")
+
+    monkeypatch.setattr(outputs, "to_stdout", closed)
+    piped(monkeypatch, b"")
+    assert main([*INSTANT, "-o", "-"]) == 1
+    assert "(Broken pipe); so it is in '" in capsys.readouterr().err
+    assert images.read_record("painting.png") is not None
+
+
+# ---------------------------------------------------------------------------------------------------- folders
+
+
+def no_home(*_: Any, **__: Any) -> Path:
+    raise RuntimeError("could not determine the home directory")
+
+
+@pytest.fixture
+def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An account without a home folder; returns the folder of temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    for name in ("user_cache_path", "user_data_path"):
+        monkeypatch.setattr(folders.platformdirs, name, no_home)
+    for name in ("IMPASTO_CACHE", "IMPASTO_STYLES"):
+        monkeypatch.delenv(name)
+    return folder
+
+
+def test_without_a_home_everything_works_and_files_are_kept_among_the_temporary_ones(capsys: Capture, homeless: Path) -> None:
+    assert main([*INSTANT, "-o", "out.png"]) == 0
+    assert main(["instant", "photo.jpg", "starry-night", "--size", "64"]) == 0
+    assert main(["weights", "list"]) == 0
+    assert main(["styles", "add", "picture.jpg", "--name", "mine"]) == 0
+    assert "there is no home folder that can be written to, so files are kept in " in capsys.readouterr().err
+    assert [path.name for path in homeless.rglob("*.style.safetensors")] == ["mine.style.safetensors"]
+    assert main(["styles", "show", "mine"]) == 0
+
+
+@posix
+def test_a_temporary_folder_that_others_may_write_to_is_not_used(homeless: Path) -> None:
+    folder = folders.user_folder("data", "IMPASTO_STYLES").parent
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    assert folders.user_folder("data", "IMPASTO_STYLES").parent != folder
+    folder.rmdir()
+    folder.symlink_to(homeless)
+    assert folders.user_folder("data", "IMPASTO_STYLES").parent != folder
+
+
+def test_a_home_that_cannot_be_written_to_is_as_none(homeless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "home" / "cache")
+    assert folders.user_folder("cache", "IMPASTO_CACHE") == tmp_path / "home" / "cache"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert folders.user_folder("cache", "IMPASTO_CACHE").is_relative_to(homeless)
+    (tmp_path / "home" / "cache").mkdir(parents=True)  # one that is there is read, whoever may write to it
+    assert folders.user_folder("cache", "IMPASTO_CACHE") == tmp_path / "home" / "cache"
+
+
+def test_a_variable_that_names_no_home_is_said(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPASTO_CACHE", "~no-such-user-here/cache")
+    assert main(["weights", "path"]) == 2
+    assert "IMPASTO_CACHE is '~no-such-user-here/cache', and there is no such home folder" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------- names
+
+
+def test_paintings_of_other_pictures_are_not_overwritten_but_those_of_the_same_are() -> None:
+    Path("trip").mkdir()
+    images.write("trip/photo.jpg", images.read(skimage.data.coffee()[::8, ::8]))
+    for content, count in (("photo.jpg", 1), ("trip/photo.jpg", 2), ("photo.jpg", 2), ("trip/photo.jpg", 2)):
+        assert main(["instant", content, "picture.jpg", "--size", "64"]) == 0
+        assert len(list(Path().glob("photo-picture*.png"))) == count
+    first: Any = images.read_record("photo-picture.png")
+    second: Any = images.read_record("photo-picture-2.png")
+    assert first["content"]["sha256"] == images.read("photo.jpg").sha256
+    assert second["content"]["sha256"] == images.read("trip/photo.jpg").sha256
+
+
+def test_a_picture_that_no_painting_made_is_never_overwritten_by_default() -> None:
+    shutil.copyfile("photo.jpg", "photo-picture.png")
+    assert main(["instant", "photo.jpg", "picture.jpg", "--size", "64"]) == 0
+    assert Path("photo-picture.png").read_bytes() == Path("photo.jpg").read_bytes()
+    assert images.read_record("photo-picture-2.png") is not None
+
+
+def test_long_and_odd_names_make_names_that_every_disk_takes(capsys: Capture) -> None:
+    long = "😀é" * 30
+    shutil.copyfile("photo.jpg", f"{long}.jpg")
+    assert main(["instant", f"{long}.jpg", f"{long}.jpg", "--size", "64"]) == 0
+    (made,) = Path().glob("*.png")
+    assert len(os.fsencode(made.name)) <= names.LONGEST_BYTES
+    assert made.name.startswith("😀é")
+    assert names.file_name("a" * 300, ".png") != names.file_name("a" * 301, ".png")
+    assert names.file_name('-o\n:"é\udce9. ', ".png") == "o___é_.png"
+    assert names.file_name("...", ".png") == "painting.png"
+
+
+@pytest.mark.parametrize("letter", ["😀", "👩‍🎨", "👍🏽", "e\u0301", "🇫🇷"])
+def test_no_letter_is_cut_in_half(letter: str) -> None:
+    text = letter * 5
+    for most in range(len(text.encode()) + 1):
+        whole, rest = divmod(len(names.cut(text, most)), len(letter))
+        assert rest == 0
+        assert whole == most // len(letter.encode())
+
+
+# ---------------------------------------------------------------------------------------------------- quiet about you
+
+
+def test_onnx_runtime_keeps_no_identifier(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    home = tmp_path / "home"
+    home.mkdir()
+    env = {"HOME": str(home), "USERPROFILE": str(home), "XDG_CACHE_HOME": str(home), "ORT_DISABLE_TELEMETRY": ""}
+    env = {**os.environ, **env}
+    del env["ORT_DISABLE_TELEMETRY"]
+    script = "from impasto.cli import main; raise SystemExit(main(['export', 'onnx', 'net.onnx']))"
+    subprocess.run([sys.executable, "-c", script], env=env, check=True, capture_output=True)
+    assert [path for path in home.rglob("*") if path.is_file()] == []
