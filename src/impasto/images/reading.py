@@ -17,6 +17,7 @@ from impasto.images.colours import Pixels, pixels_of, tiff_pixels
 from impasto.images.files import check_area, contents, decoding, kind_of, opened_picture
 from impasto.images.metadata import Metadata, as_bytes, turned
 from impasto.images.picture import Array, Picture, filled
+from impasto.torch_state import in_known_state
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | PIL.Image.Image | npt.NDArray[Any] | Tensor
 """Whatever a picture may come as.
@@ -29,6 +30,7 @@ MAX_PIXELS = 300_000_000
 """The largest picture that is decoded unless asked: beyond it a small file could fill the memory."""
 
 
+@in_known_state
 def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read a picture from wherever it is, turned upright and converted to sRGB.
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,11 +20,13 @@ from impasto.recipes.masking import asked_masks, read_masking
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
 from impasto.styles import SUFFIX, NamedStyle, find_style, load_style, shipped_styles
+from impasto.torch_state import in_known_state, plain
 
 StyleSource = Source | Picture | NamedStyle
 """A style picture in any form that can be read, a named style, or the name of one."""
 
 
+@in_known_state
 def paint(
     content: Source | Picture,
     style: StyleSource | Sequence[StyleSource],
@@ -68,6 +71,7 @@ def paint(
     return finished(photo, step, with_progress(record | ({"notes": notes} if notes else {}), step))
 
 
+@in_known_state
 def steps(
     content: Source | Picture,
     style: StyleSource | Sequence[StyleSource],
@@ -92,6 +96,7 @@ def steps(
     yield from paint_on(gatys.set_up(photo, styles, chosen, run or Run(), read_masking(masks, photo, styles)))
 
 
+@in_known_state
 def paint_on(easel: Easel) -> Iterator[Step]:
     """Paint by the recipe that the options name, on an easel that stands ready."""
     recipes = {"neighbors": neighbors, "gatys": gatys, "nnst": nnst, "strotss": strotss}
@@ -106,7 +111,13 @@ def finished(photo: Picture, step: Step, record: dict[str, Any]) -> Pastiche:
 
 def read_content(content: Source | Picture) -> Picture:
     """Read the photo."""
-    return content if isinstance(content, Picture) else images.read(content)
+    return as_plain(content) if isinstance(content, Picture) else images.read(content)
+
+
+def as_plain(picture: Picture) -> Picture:
+    """Return a picture whose tensors the library can compute with, see :func:`impasto.torch_state.plain`."""
+    image, alpha = plain(picture.image), None if picture.alpha is None else plain(picture.alpha)
+    return picture if image is picture.image and alpha is picture.alpha else replace(picture, image=image, alpha=alpha)
 
 
 def read_styles(style: StyleSource | Sequence[StyleSource]) -> tuple[Style, ...]:
@@ -118,7 +129,9 @@ def read_styles(style: StyleSource | Sequence[StyleSource]) -> tuple[Style, ...]
 
 def read_style(style: StyleSource) -> Style:
     """Read one style: a picture, or a style file; a string that is no file and looks like none is a name."""
-    if isinstance(style, NamedStyle | Picture):
+    if isinstance(style, Picture):
+        return as_plain(style)
+    if isinstance(style, NamedStyle):
         return style
     if isinstance(style, str | Path) and str(style).endswith(SUFFIX):
         return load_style(style)
