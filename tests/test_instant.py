@@ -471,21 +471,21 @@ def test_what_the_caller_handed_in_is_not_changed(
 # ---------------------------------------------------------------------------------------------------- style codes
 
 
-def noted(painter: InstantPainter, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Note the size of each picture that the encoder sees."""
     seen: list[tuple[int, int]] = []
-    encode = painter._encode
+    encode = instant_painter._Direct.encode
 
-    def noting(picture: Tensor) -> Features:
+    def noting(networks: instant_painter._Direct, picture: Tensor) -> Features:
         seen.append((picture.shape[-2], picture.shape[-1]))
-        return encode(picture)
+        return encode(networks, picture)
 
-    monkeypatch.setattr(painter, "_encode", noting)
+    monkeypatch.setattr(instant_painter._Direct, "encode", noting)
     return seen
 
 
 def test_a_style_is_encoded_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, code = noted(PAINTER, monkeypatch), PAINTER.encode(STYLE)
+    seen, code = noted(monkeypatch), PAINTER.encode(STYLE)
     assert seen == []
     first = PAINTER.paint(FACE.image, code)
     assert sorted(seen) == [(80, 96), (96, 96), (160, 192), (192, 192)]  # 64 x 80 as large as the photo, sides in eights
@@ -502,7 +502,7 @@ def test_a_style_is_kept_at_a_few_sizes_alone() -> None:
     for edge_px in (*range(40, 128, 8), 5000):
         PAINTER._level(code, edge_px)
     assert len(code.levels) == 8
-    assert max(code.levels) == 1024  # no style is seen larger
+    assert max(edge_px for edge_px, _ in code.levels) == 1024  # no style is seen larger
 
 
 def test_a_code_holds_the_picture_and_its_colors() -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
@@ -92,7 +93,8 @@ def gram_matrix(A: Array) -> Array:
     if np.ndim(A) != 2:
         raise ShapeError(f"A has the shape {_shape(A)}; gram_matrix wants (n_C, n_H * n_W): unroll the positions first")
     F: Array = _floats(A)
-    G: Array = F @ F.T
+    with _exactly(F):
+        G: Array = F @ F.T
     return G
 
 
@@ -197,6 +199,14 @@ def total_cost(J_content: Cost, J_style: Cost, alpha: float = 10, beta: float = 
 def _is_tensor(array: object) -> bool:
     torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch already
     return torch is not None and isinstance(array, torch.Tensor)
+
+
+def _exactly(array: Any) -> AbstractContextManager[Any]:
+    """Turn torch's autocast off, which would multiply tensors in half precision."""
+    if not _is_tensor(array):
+        return nullcontext()
+    exactly: AbstractContextManager[Any] = sys.modules["torch"].autocast(array.device.type, enabled=False)
+    return exactly
 
 
 def _floats(array: Any) -> Any:

@@ -24,6 +24,7 @@ from impasto.options import Run
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.painting import read_content
 from impasto.tensors import Image
+from impasto.torch_state import in_known_state
 
 Batch: TypeAlias = npt.NDArray[np.float32]
 """Pictures as notebooks have them: (batch, height, width, 3), in [0, 1]."""
@@ -61,6 +62,7 @@ def load_stylizer(*, run: Run | None = None, engine: str = "auto") -> Callable[.
     return stylize
 
 
+@in_known_state
 def load_image(source: Source, max_dim: int = 512) -> Batch:
     """Read a picture, upright and in sRGB, no longer than max_dim: (1, height, width, 3), as the tutorials' ``load_img`` does.
 
@@ -72,6 +74,7 @@ def load_image(source: Source, max_dim: int = 512) -> Batch:
     return image.permute(0, 2, 3, 1).contiguous().numpy()
 
 
+@in_known_state
 def show_side_by_side(pictures: Sequence[Any], titles: Sequence[str] = ()) -> Any:
     """Draw pictures beside each other with matplotlib (``pip install 'impasto[notebook]'``).
 

@@ -24,6 +24,7 @@ from impasto.picture_losses import seen_small, structural_similarity
 from impasto.stats import Moments, blend, moments, sqrtm
 from impasto.styles import NamedStyle
 from impasto.tensors import FeatureMap, Image
+from impasto.torch_state import in_known_state
 
 Better = Literal["higher", "lower", "as you like"]
 Style = Picture | NamedStyle
@@ -181,6 +182,7 @@ def measured_size(size: tuple[int, int]) -> tuple[int, int]:
     return size if max(size) <= EDGE_PX else fitted_size(size, EDGE_PX)
 
 
+@in_known_state
 def yardstick(
     content: Picture,
     styles: Sequence[Style],
@@ -223,6 +225,7 @@ def yardstick(
     )
 
 
+@in_known_state
 def report_on(result: Picture, stick: Yardstick, *, encoder: Vgg | None = None) -> Report:
     """Measure a result.
 

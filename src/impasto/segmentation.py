@@ -21,6 +21,7 @@ from impasto.images import resize
 from impasto.skin import face_ellipses, skin
 from impasto.superpixels import Seen, clustered, fitted, seen_in, seen_small, share_of, without_holes, without_specks
 from impasto.tensors import Image, Mask
+from impasto.torch_state import in_known_state
 
 Array = npt.NDArray[Any]
 NAMES = ("subject", "background", "sky", "skin")
@@ -33,6 +34,7 @@ _LENIENT, _USUAL = (0.7, 0.85, 1.0), 0.37
 _REGION = re.compile(r"region-(\d+)(?:-of-(\d+))?")
 
 
+@in_known_state
 def find_region(photo: Image, name: str) -> Mask:
     """Find a region by its name.
 
@@ -60,6 +62,7 @@ def find_region(photo: Image, name: str) -> Mask:
     return finders[name](photo)
 
 
+@in_known_state
 def color_regions(photo: Image, count: int = REGIONS) -> list[Mask]:
     """Cut a photo into areas by colour and place, the largest first; fewer than asked for where there are fewer colours.
 
@@ -75,6 +78,7 @@ def color_regions(photo: Image, count: int = REGIONS) -> list[Mask]:
     return [each[None] for each in masks]
 
 
+@in_known_state
 def subject(photo: Image) -> Mask:
     """Find what the photo is of: what differs from its border, and holds together."""
     seen = seen_in(photo)
@@ -90,11 +94,13 @@ def subject(photo: Image) -> Mask:
     return fitted(photo, without_specks(seen.painted(inside), 0.005))
 
 
+@in_known_state
 def background(photo: Image) -> Mask:
     """Find what is not the subject."""
     return 1 - subject(photo)
 
 
+@in_known_state
 def sky(photo: Image) -> Mask:
     """Find the sky: what is smooth, blue or bright, and hangs from the upper edge; clouds belong to it.
 

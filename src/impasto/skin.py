@@ -22,6 +22,7 @@ from impasto.color import from_linear, to_linear
 from impasto.images import resize
 from impasto.superpixels import seen_small, without_holes, without_specks
 from impasto.tensors import Image, Mask
+from impasto.torch_state import in_known_state
 
 Array = npt.NDArray[Any]
 _EDGE_PX, _FACES_EDGE_PX = 480, 320
@@ -29,6 +30,7 @@ _LIKELY, _GUESSED, _ENOUGH = 0.5, 0.35, 0.4
 """What would claim more of the photo tells nothing: the likeliest lights, other guesses, and these with all the rest."""
 
 
+@in_known_state
 def skin(photo: Image) -> Mask:
     """Find skin and faces, and rather too much than too little: sand and wood of the colour of skin are taken along."""
     small = seen_small(photo, _EDGE_PX)
@@ -148,6 +150,7 @@ def _closed(found: Array) -> Array:
     return np.asarray(closed[inner:-inner, inner:-inner] | found)
 
 
+@in_known_state
 def face_ellipses(photo: Image, grow: float, size: tuple[int, int] | None = None) -> Array:
     """Find faces that look at the camera, as ellipses.
 

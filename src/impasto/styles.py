@@ -31,6 +31,7 @@ from impasto.errors import ImageFileError, OptionError, StyleFileError
 from impasto.folders import user_folder
 from impasto.images import Picture, read
 from impasto.stats import Moments
+from impasto.torch_state import in_known_state
 from impasto.weights.files import sha256_of
 
 VERSION = "3"
@@ -139,6 +140,7 @@ class NamedStyle:
         return replace(found, name=self.name, sha256=self.sha256 or found.sha256)
 
 
+@in_known_state
 def measured_style(
     facts: Mapping[str, str], measure: Callable[[int], Mapping[str, Moments]], colours: Moments, sizes: Sequence[int] = SIZES
 ) -> NamedStyle:
@@ -153,6 +155,7 @@ def measured_style(
     return NamedStyle({fact: facts.get(fact, "") for fact in _FACTS}, {size: measure(size) for size in sizes}, colours)
 
 
+@in_known_state
 def save_style(path: str | Path, style: NamedStyle) -> None:
     """Write a style file, in one step or not at all.
 
@@ -178,6 +181,7 @@ def save_style(path: str | Path, style: NamedStyle) -> None:
         raise StyleFileError(f"style file {str(path)!r} cannot be written: {why}; choose another place") from error
 
 
+@in_known_state
 def load_style(path: str | Path) -> NamedStyle:
     """Read a style file.
 

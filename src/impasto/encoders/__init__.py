@@ -8,11 +8,13 @@ import torch
 from impasto.encoders.vgg import BLOCKS, BLOCKS_OF_VGG16, LAYERS, Vgg
 from impasto.errors import OptionError, WeightsError, nearest_name
 from impasto.options import Border, Pooling
+from impasto.torch_state import in_known_state
 from impasto.weights import SHIPPED, VggWeights, catalogue, find, read_vgg
 
 __all__ = ["LAYERS", "Border", "Pooling", "Vgg", "load_encoder", "vgg_from_weights"]
 
 
+@in_known_state
 def load_encoder(name_or_path: str | Path = SHIPPED, *, pooling: Pooling = "max", border: Border = "mixed") -> Vgg:
     """Load a network that turns pictures into features.
 
@@ -39,6 +41,7 @@ def load_encoder(name_or_path: str | Path = SHIPPED, *, pooling: Pooling = "max"
     return vgg_from_weights(_read(name_or_path), pooling, border)
 
 
+@in_known_state
 def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Border = "mixed") -> Vgg:
     """Build a network of the width and depth of some weights, and put them in.
 

@@ -27,6 +27,7 @@ from impasto.images.files import (
 from impasto.images.jpegs import completed
 from impasto.images.metadata import Metadata, as_bytes, turned
 from impasto.images.picture import Array, Picture, filled, fitted_size
+from impasto.torch_state import in_known_state
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | PIL.Image.Image | npt.NDArray[Any] | Tensor
 """Whatever a picture may come as.
@@ -60,6 +61,7 @@ class _Wanted:
         return smaller if min(smaller) >= _NARROWEST_PX else None
 
 
+@in_known_state
 def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -> Picture:
     """Read a picture from wherever it is, turned upright and converted to sRGB.
 

@@ -12,10 +12,12 @@ import torch
 from impasto.errors import OptionError
 from impasto.images.picture import fitted_size, to_pil
 from impasto.tensors import Image
+from impasto.torch_state import in_known_state
 
 _TEXT_PX, _GAP_PX = 14, 8
 
 
+@in_known_state
 def contact_sheet(pictures: Sequence[tuple[Image, str]], *, columns: int = 4, cell_px: int = 256) -> Image:
     """Lay pictures out in rows on white.
 

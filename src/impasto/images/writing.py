@@ -23,6 +23,7 @@ from impasto.images.colours import srgb_profile
 from impasto.images.metadata import Metadata, without_place
 from impasto.images.picture import Array, Picture, fitting, levels, to_array
 from impasto.tensors import Image, Mask
+from impasto.torch_state import in_known_state
 
 _KINDS = {
     ".jpg": "JPEG",
@@ -40,6 +41,7 @@ _KEEPS_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
 _MARKER_BYTES = 65_000  # JPEG holds EXIF and XMP in segments of 64 KiB, less their names
 
 
+@in_known_state
 def write(  # noqa: PLR0913  (what is put into a file is a list by nature, and each has a good default)
     path: str | os.PathLike[str],
     image: Image | Picture,
@@ -114,11 +116,13 @@ def encode(  # noqa: PLR0913  (as of write)
     return _encoded(kind, pixels, metadata if keep_gps else without_place(metadata), record, quality)
 
 
+@in_known_state
 def to_webp(image: Image, *, quality: int) -> bytes:
     """Encode a picture (1, 3, height, width) in [0, 1] as the bytes of a WebP file, without metadata."""
     return _encoded("WEBP", _pixels(image, None, "WEBP", 8), Metadata(), None, quality)
 
 
+@in_known_state
 def write_animation(path: str | os.PathLike[str], frames: Iterable[Image], *, seconds_per_frame: float) -> None:
     """Save frames as an endless GIF; smaller ones (of a coarse scale) are enlarged to the largest.
 

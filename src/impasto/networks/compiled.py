@@ -1,9 +1,12 @@
 """Encoder and decoder through OpenVINO: the same weights, compiled once for any size. An extra: ``impasto[fast]``."""
 
 import copy
+import ctypes
+import os
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -50,7 +53,7 @@ class Compiled:
 
 
 class _Model:
-    """A module for pictures of any size, with a request of its own for each thread."""
+    """A module for pictures of any size, with as many requests as threads ever used it at once."""
 
     def __init__(self, module: nn.Module, given: Sequence[Tensor], precision: str) -> None:
         with torch.no_grad(), warnings.catch_warnings():
@@ -59,15 +62,25 @@ class _Model:
         model.reshape({number: [1, each.shape[1], -1, -1] for number, each in enumerate(given)})
         hints = {"INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY"}
         self._compiled = _core().compile_model(model, "CPU", hints)
-        self._local = threading.local()
+        self._requests: list[Any] = []
+        self._idle: list[Any] = []
+        _models.add(self)
 
     def __call__(self, given: Sequence[Tensor]) -> list[Tensor]:
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
+        try:
+            request = self._idle.pop()  # nobody else has it meanwhile
+        except IndexError:
+            request = self._compiled.create_infer_request()
+            self._requests.append(request)
         arrays = [each.float().contiguous().numpy() for each in given]
         found = request.infer(arrays, share_inputs=True, share_outputs=False)
+        self._idle.append(request)
         return [torch.from_numpy(found[each]) for each in self._compiled.outputs]
+
+    def keep_forever(self) -> None:
+        """Never destroy what OpenVINO made for this model."""
+        for made in (self._compiled, *self._requests):
+            _keep_forever(made)
 
 
 class _Encoding(nn.Module):
@@ -88,6 +101,34 @@ class _Decoding(nn.Module):
     def forward(self, fine: FeatureMap, middle: FeatureMap, coarse: FeatureMap) -> Image:
         found: Image = self.decoder(fine, middle, coarse).clamp(0, 1)
         return found
+
+
+class _Compiling:
+    """The lock under which networks are compiled; a forked child gets a new one, since nobody there would release the old."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+compiling = _Compiling()
+_models: weakref.WeakSet[_Model] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Keep what the parent made: the destructors would wait for threads that the child does not have."""
+    compiling.lock = threading.Lock()
+    for model in list(_models):
+        model.keep_forever()
+    if _core.cache_info().currsize:
+        _keep_forever(_core())
+
+
+def _keep_forever(made: object) -> None:
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @cache

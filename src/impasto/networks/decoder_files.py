@@ -9,12 +9,14 @@ import torch
 from impasto.errors import WeightsError
 from impasto.networks.style_swap import Decoder, DecoderWidths
 from impasto.networks.weight_files import LARGEST, Kind, fill, read_network, write_network
+from impasto.torch_state import in_known_state
 from impasto.weights.files import sha256_of
 
 KIND = Kind("decoder", "impasto_decoder", "1", "give a file that impasto train instant wrote")
 _HEADER = ("format", "impasto_decoder", "widths", "channels")
 
 
+@in_known_state
 def save_decoder(path: str | Path, network: Decoder, facts: Mapping[str, str]) -> None:
     """Write a decoder, in one step or not at all; :func:`load_decoder` reads it back.
 
@@ -35,6 +37,7 @@ def save_decoder(path: str | Path, network: Decoder, facts: Mapping[str, str]) -
     write_network(KIND, path, network, {**facts, **sizes})
 
 
+@in_known_state
 def load_decoder(path: str | Path) -> Decoder:
     """Read a decoder.
 

@@ -24,27 +24,30 @@ from torch import Tensor, nn
 
 from impasto.stats import Affine, Moments
 from impasto.tensors import FeatureMap, Image
+from impasto.torch_state import known_state
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 MULTIPLE_PX = 8
 """A picture's sides are padded to a multiple of this."""
 
 
-LIGHT_AND_COLOR = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
-"""From sRGB to light and two differences of colour. Colour is painted at half the size: finer, it would only be noise."""
+with known_state():  # whatever the caller has set while this is imported
+    LIGHT_AND_COLOR = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
+    """From sRGB to light and two differences of colour. Colour is painted at half the size: finer, it would only be noise."""
 _TINY = 1e-4
 Normalize = Callable[[str, FeatureMap], FeatureMap]
 """What is done with the features of a convolution, by its name."""
 
-BACK = torch.linalg.inv(LIGHT_AND_COLOR)
+with known_state():
+    BACK = torch.linalg.inv(LIGHT_AND_COLOR)
 
-# How the four fine places around two neighbours were doubled from coarse ones, and cut into phases; by phase, the three taps of
-# a fine convolution there: (phase, tap of the fine kernel, tap of the coarse one[, phase of what was cut]).
-_DOUBLING = torch.tensor([[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]])
-_CUTTING = torch.zeros(4, 3, 2)
-_CUTTING[[0, 1, 2, 3], [0, 1, 1, 2], [1, 0, 1, 0]] = 1
-_STEPS = torch.stack([_DOUBLING[phase : phase + 3] for phase in (0, 1)])
-_CUTS = torch.stack([_CUTTING[phase : phase + 3] for phase in (0, 1)])
+    # How the four fine places around two neighbours were doubled from coarse ones, and cut into phases; by phase, the three
+    # taps of a fine convolution there: (phase, tap of the fine kernel, tap of the coarse one[, phase of what was cut]).
+    _DOUBLING = torch.tensor([[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]])
+    _CUTTING = torch.zeros(4, 3, 2)
+    _CUTTING[[0, 1, 2, 3], [0, 1, 1, 2], [1, 0, 1, 0]] = 1
+    _STEPS = torch.stack([_DOUBLING[phase : phase + 3] for phase in (0, 1)])
+    _CUTS = torch.stack([_CUTTING[phase : phase + 3] for phase in (0, 1)])
 
 
 class Widths(NamedTuple):

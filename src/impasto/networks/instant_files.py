@@ -13,12 +13,14 @@ import torch
 from impasto.errors import WeightsError
 from impasto.networks.instant import InstantNetwork, Widths
 from impasto.networks.weight_files import LARGEST, Kind, fill, read_network, write_network
+from impasto.torch_state import in_known_state
 from impasto.weights.files import sha256_of
 
 KIND = Kind("instant network", "impasto_instant", "1", "give one, such as the live.safetensors of impasto")
 _HEADER = ("format", "impasto_instant", "widths", "channels", "code")
 
 
+@in_known_state
 def save_instant(path: str | Path, network: InstantNetwork, facts: Mapping[str, str]) -> None:
     """Write an instant network, in one step or not at all; :func:`load_instant` reads it back.
 
@@ -38,6 +40,7 @@ def save_instant(path: str | Path, network: InstantNetwork, facts: Mapping[str, 
     write_network(KIND, path, network, {**facts, **_sizes(network)})
 
 
+@in_known_state
 def load_instant(path: str | Path) -> InstantNetwork:
     """Read an instant network.
 

@@ -12,22 +12,23 @@ Weights are stored as float16, as in the network's own file, and widened by the 
 """
 
 import math
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from impasto.color import color_moments, monge_kantorovich, recolored
-from impasto.errors import OptionError, WeightsError
+from impasto.errors import WeightsError
 from impasto.networks.instant import BACK, LIGHT_AND_COLOR, MULTIPLE_PX, InstantNetwork, Transfer
 from impasto.networks.onnx_graph import Graph, onnx_package
+from impasto.networks.onnx_runtime import load_onnxruntime
 from impasto.stats import Moments
+from impasto.torch_state import in_known_state
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -53,6 +54,7 @@ class Fixed:
     colors: Moments
 
 
+@in_known_state
 def instant_graph(
     network: InstantNetwork, *, style: Fixed | None = None, winograd: bool = False, facts: Mapping[str, str] | None = None
 ) -> "ModelProto":
@@ -109,6 +111,7 @@ def save_graph(path: str | Path, model: "ModelProto") -> None:
         raise WeightsError(f"graph {str(path)!r} cannot be written: {error.strerror or error}; choose another place") from error
 
 
+@in_known_state
 @torch.no_grad()
 def largest_difference(path: str | Path, network: InstantNetwork, style: Fixed | None = None) -> float:
     """Paint two noisy pictures through a written graph in ONNX Runtime and through PyTorch, and compare.
@@ -124,7 +127,7 @@ def largest_difference(path: str | Path, network: InstantNetwork, style: Fixed |
     Raises:
         OptionError: onnxruntime is not installed.
     """
-    session = _session(path)
+    session = load_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     modulation = style.modulation if style else 1 + 0.5 * torch.rand(1, network.transfer.modulations, generator=generator)
     largest = 0.0
@@ -254,12 +257,3 @@ def _powers(g: Graph, matrix: str) -> tuple[str, str]:
         y, z = g.node("MatMul", y, step), g.node("MatMul", step, z)
     scale = g.node("Sqrt", size)
     return g.node("Mul", y, scale), g.node("Div", z, scale)
-
-
-def _session(path: str | Path) -> Any:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read as it is imported; else it leaves an identifier at home
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise OptionError("reading ONNX needs one more package: pip install 'impasto[export]'") from error
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -45,9 +45,11 @@ from impasto.recipes.statistics import (
     check_statistics,
 )
 from impasto.tensors import Image
+from impasto.torch_state import in_known_state
 from impasto.weights import SHIPPED, find
 
 
+@in_known_state
 def steps(
     content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run, masking: Masking = NO_MASKS
 ) -> Iterator[Step]:
@@ -128,6 +130,7 @@ def photo_of(easel: Easel) -> Image:
     return with_margin(resize(easel.coloring.photo, (height, width)), easel.margin)
 
 
+@in_known_state
 def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run, masking: Masking = NO_MASKS) -> Easel:
     """Check what is asked for, load the network, and make everything ready.
 
@@ -193,6 +196,7 @@ def masked(easel: Easel, masking: Masking, size: Size) -> Easel:
     return replace(easel, layout=layout, start=start)
 
 
+@in_known_state
 def resumed(easel: Easel, resumption: Resumption) -> Easel:
     """Put an interrupted painting back on the easel: its picture, at the size and the step where it stood.
 
@@ -216,6 +220,7 @@ def resumed(easel: Easel, resumption: Resumption) -> Easel:
 _TRIAL_PX = 128
 
 
+@in_known_state
 def predicted_seconds(easel: Easel) -> float:
     """Predict how long painting takes from a trial at a small size: a step costs by its pixels, and by its layers."""
     size = (easel.start.shape[-2], easel.start.shape[-1])

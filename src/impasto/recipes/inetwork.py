@@ -39,6 +39,7 @@ from impasto.recipes.presets import inetwork_weights, paint_options
 from impasto.recipes.regions import Restored
 from impasto.recipes.starts import SMALLEST_SIDE, Style
 from impasto.tensors import Image, Mask
+from impasto.torch_state import in_known_state
 from impasto.weights import find
 
 EVALUATIONS = 20
@@ -82,6 +83,7 @@ class Commission:
         return self.photo.size if self.flags.rescale_image == "True" else (rows, max(1, int(rows * width / height)))
 
 
+@in_known_state
 def commission(photo: Picture, styles: Sequence[Style], flags: InetworkOptions, run: Run) -> Commission:
     """Settle the size and the network.
 
@@ -144,6 +146,7 @@ def content_share(flags: InetworkOptions, size: Size) -> float:
     return {0: 1.0, 1: 1 / (2 * math.sqrt(channels * pixels)), 2: 1 / (channels * pixels)}[flags.content_loss_type]
 
 
+@in_known_state
 def set_up(asked: Commission) -> Easel:
     """Make the easel ready.
 
@@ -230,6 +233,7 @@ class Round:
     count: int = 0
 
 
+@in_known_state
 def iterations(asked: Commission, easel: Easel) -> Iterator[Step]:
     """Paint, and yield a step after each iteration; to cancel is to stop iterating.
 
@@ -328,6 +332,7 @@ def _with_their_flags(sentence: str) -> str:
     return sentence.replace("--style-mask", "--style_masks").replace("--content-mask", "--content_mask")
 
 
+@in_known_state
 def shown(asked: Commission, easel: Easel, picture: Image) -> Image:
     """Make what is saved of a picture: clipped, the photo where no mask lies, in its colours if asked for, and resized."""
     flags = asked.flags
@@ -362,6 +367,7 @@ def rescaled(image: Image, size: Size, method: RescaleMethod) -> Image:
 # ---------------------------------------------------------------------------------------------------- the result
 
 
+@in_known_state
 def pastiche_of(asked: Commission, easel: Easel, step: Step) -> Pastiche:
     """Make the pastiche of an iteration, with the photo's transparency and metadata."""
     alpha = None if asked.photo.alpha is None else resize(asked.photo.alpha, (step.image.shape[-2], step.image.shape[-1]))

@@ -25,6 +25,7 @@ from impasto.recipes.presets import paint_options
 from impasto.recipes.regions import at_size
 from impasto.recipes.starts import SMALLEST_SIDE, Resumption, Style
 from impasto.tensors import Image, Mask
+from impasto.torch_state import in_known_state
 
 _BROADEST = 1.5
 """The style picture is enlarged up to half again; for broader strokes a smaller picture is painted."""
@@ -39,6 +40,7 @@ def _painter(run: Run, engine: str) -> InstantPainter:
     return InstantPainter(run, engine)
 
 
+@in_known_state
 def instant(
     content: Source | Picture,
     style: StyleSource | Sequence[StyleSource],
@@ -83,6 +85,7 @@ def instant(
     return pastiche
 
 
+@in_known_state
 def refining_easel(
     image: Image, photo: Picture, styles: Sequence[Style], options: InstantOptions, run: Run, masking: Masking = NO_MASKS
 ) -> Easel:
@@ -134,6 +137,7 @@ def instant_options(**options: Any) -> InstantOptions:
     return InstantOptions(**options)
 
 
+@in_known_state
 def painted_pastiche(
     painter: InstantPainter,
     photo: Picture,

@@ -8,7 +8,7 @@ tiles.
 Source: see :mod:`impasto.networks.style_swap`; coarse to fine as in Kolkin et al. 2022.
 """
 
-import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from impasto.encoders import Vgg, load_encoder
 from impasto.errors import OptionError
 from impasto.images import fitted_size, resize
 from impasto.neighbors import Keys, Patches
-from impasto.networks.compiled import Compiled, openvino_is_there
+from impasto.networks.compiled import Compiled, compiling, openvino_is_there
 from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.style_swap import (
     CELL_PX,
@@ -44,6 +44,7 @@ from impasto.stats import Affine, Moments, blend, precise
 from impasto.styles import NamedStyle
 from impasto.tensors import FeatureMap, Features, Image
 from impasto.tiling import Place, painted_in_tiles, spread_parts
+from impasto.torch_state import in_known_state, plain
 
 LARGEST_WHOLE_PX = 2_100_000
 """Pictures of more pixels are painted in tiles."""
@@ -91,7 +92,27 @@ class StyleCode:
     colors: tuple[Moments, ...]
     weights: tuple[float, ...] = (1.0,)
     stroke: float = 1.0
-    levels: dict[int, Level] = field(default_factory=dict, repr=False, compare=False)
+    levels: dict[tuple[int, str], Level] = field(default_factory=dict, repr=False, compare=False)
+    """What was computed already, by the size and what it was computed with; any thread may add to it."""
+
+
+@dataclass(frozen=True)
+class _Direct:
+    """Encoder and decoder as PyTorch runs them; the same calls as of :class:`impasto.networks.compiled.Compiled`."""
+
+    slim: Vgg
+    network: Decoder
+    arithmetic: Arithmetic
+
+    def encode(self, picture: Image) -> Features:
+        return self.arithmetic.encode(self.slim, picture, frozenset((*SWAP_LAYERS, *SEARCH_LAYERS)))
+
+    def decode(self, features: Sequence[FeatureMap]) -> Image:
+        with torch.autocast(self.arithmetic.device.type, torch.bfloat16, enabled=self.arithmetic.precision == "bf16"):
+            return self.network(*features).float().clamp(0, 1)  # type: ignore[no-any-return]
+
+
+_Networks = Compiled | _Direct
 
 
 class _Survey(NamedTuple):
@@ -115,7 +136,12 @@ class _Part(NamedTuple):
 
 
 class InstantPainter:
-    """Encoder and decoder, ready to paint: make one, and paint any number of photos.
+    """Encoder and decoder, ready to paint: make one, and paint any number of photos, from any number of threads.
+
+    With a fixed engine the same photo and style give the same picture, bit for bit, whatever was painted before and whatever
+    other threads paint meanwhile. With ``auto`` the first picture is painted with PyTorch, which needs no time to start, and
+    those after it with OpenVINO where that is installed; the two round differently, so a picture may differ a little from the
+    first. No picture is painted with both.
 
     Args:
         run: device and precision.
@@ -132,6 +158,7 @@ class InstantPainter:
         torch.Size([1, 3, 128, 128])
     """
 
+    @in_known_state
     def __init__(self, run: Run | None = None, engine: str = "auto") -> None:
         if engine == "openvino" and not openvino_is_there():
             raise OptionError("--engine openvino is not installed; pip install 'impasto[fast]', or use --engine torch")
@@ -142,11 +169,12 @@ class InstantPainter:
         self.network: Decoder = load_decoder(shipped_decoder()).to(self.device)
         self.engine = engine
         self._painted = 0
+        self._direct = _Direct(self.slim, self.network, self.arithmetic)
         self._compiled: Compiled | None = None
-        self._compiling = threading.Lock()
 
     # ------------------------------------------------------------------------------------------------ styles
 
+    @in_known_state
     def encode(self, style: Style, *, stroke: float = 1.0) -> StyleCode:
         """Make a style ready to paint with; of a named style its swatch is what is seen.
 
@@ -161,30 +189,45 @@ class InstantPainter:
             return StyleCode((style.picture().image.to(self.device),), (_moved(style.colours, self.device),), stroke=stroke)
         return self.encode_picture(style.image, stroke=stroke)
 
+    @in_known_state
     def encode_picture(self, picture: Image, *, stroke: float = 1.0) -> StyleCode:
         """Make a picture of a style, (1, 3, height, width) in [0, 1], ready to paint with."""
-        picture = picture.to(self.device)
+        picture = plain(picture).to(self.device)
         return StyleCode((picture,), (color_moments(picture),), stroke=stroke)
 
+    def manner(self, style: Style | Image, *, edge_px: int | None = None, stroke: float = 1.0) -> StyleCode:
+        """Encode a style: the former name of :meth:`encode`.
+
+        Args:
+            style: a picture, a named style, or a tensor (1, 3, height, width) in [0, 1].
+            edge_px: not used any more; a style is encoded for each size that is painted.
+            stroke: as of :meth:`encode`.
+        """
+        warnings.warn("InstantPainter.manner is deprecated; use encode, without edge_px", DeprecationWarning, stacklevel=2)
+        return self.encode_picture(style, stroke=stroke) if isinstance(style, Tensor) else self.encode(style, stroke=stroke)
+
     @torch.no_grad()
-    def _level(self, code: StyleCode, edge_px: int) -> Level:
-        """Encode the styles for a size."""
+    def _level(self, code: StyleCode, edge_px: int, networks: _Networks | None = None) -> Level:
+        """Encode the styles for a size, with the networks that the photo is encoded with."""
+        networks = networks or self._direct
         edge_px = min(max(SMALLEST_SIDE, round(edge_px * code.stroke)), _LARGEST_STYLE_PX)
-        level = code.levels.get(edge_px)
+        key = (edge_px, f"{type(networks).__name__} {self.arithmetic}")
+        level = code.levels.get(key)
         if level is None:
             columns, rows = [], []
             for picture in code.pictures:
                 small = resize(picture, fitted_size((picture.shape[-2], picture.shape[-1]), edge_px))
-                features = self._encode(in_eights(at_least(small, SMALLEST_SIDE)))
+                features = networks.encode(in_eights(at_least(small, SMALLEST_SIDE)))
                 columns.append(search_columns(features, self.network.spread))
                 rows.append(blocks_of(features))
-            level = code.levels[edge_px] = Level(Keys.of(columns, directions=_DIRECTIONS, most=_MOST_KEYS), torch.cat(rows))
+            level = code.levels[key] = Level(Keys.of(columns, directions=_DIRECTIONS, most=_MOST_KEYS), torch.cat(rows))
             for oldest in list(code.levels)[:-_LEVELS_KEPT]:
                 code.levels.pop(oldest, None)
         return level
 
     # ------------------------------------------------------------------------------------------------ photos
 
+    @in_known_state
     @torch.no_grad()
     def paint(self, photo: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Image:
         """Paint a photo at its own size.
@@ -196,19 +239,23 @@ class InstantPainter:
             fast: paint at one size alone.
 
         Returns:
-            (1, 3, height, width), in [0, 1], on the photo's device.
+            (1, 3, height, width), in [0, 1], float32, on the photo's device.
         """
+        photo = plain(photo)
         found = photo if photo.shape[-2] * photo.shape[-1] <= LARGEST_WHOLE_PX else photo.clone()
         return self.paint_in_place(found, code, strength=strength, fast=fast)
 
+    @in_known_state
     @torch.no_grad()
     def paint_over(self, photo: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Iterator[int]:
         """Paint a large photo in tiles, in its own memory; yield the rows that are done."""
         if strength > 0:
             yield from _Painting(self, photo, code, strength).tiles(fast=fast)
 
+    @in_known_state
     def paint_in_place(self, image: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Image:
         """Paint as :meth:`paint` does, a large picture in tiles and in its own memory."""
+        image = plain(image)
         if strength == 0:
             return image
         if image.shape[-2] * image.shape[-1] <= LARGEST_WHOLE_PX:
@@ -220,25 +267,21 @@ class InstantPainter:
 
     # ------------------------------------------------------------------------------------------------ networks
 
-    def _prepare(self) -> None:
-        """Compile the networks, where that is asked for, or worth it: from the second picture on."""
+    def _networks(self) -> _Networks:
+        """Choose what the next picture is painted with: compiled networks where they are asked for, or worth it.
+
+        Compiling takes longer than a picture, so it is worth it from the second picture on.
+        """
         self._painted += 1
+        is_first = self._painted == 1
         if self.engine == "torch" or self.device.type != "cpu" or not openvino_is_there():
-            return
-        with self._compiling:
-            if self._compiled is None and (self.engine == "openvino" or self._painted > 1):
+            return self._direct
+        if self.engine != "openvino" and is_first:
+            return self._direct
+        with compiling.lock:
+            if self._compiled is None:
                 self._compiled = Compiled(self.slim, self.network, self.arithmetic.precision)
-
-    def _encode(self, picture: Image) -> Features:
-        if self._compiled:
-            return self._compiled.encode(picture)
-        return self.arithmetic.encode(self.slim, picture, frozenset((*SWAP_LAYERS, *SEARCH_LAYERS)))
-
-    def _decode(self, features: Sequence[FeatureMap]) -> Image:
-        if self._compiled:
-            return self._compiled.decode(features)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.arithmetic.precision == "bf16"):
-            return self.network(*features).float().clamp(0, 1)  # type: ignore[no-any-return]
+            return self._compiled
 
 
 class _Painting:
@@ -251,7 +294,7 @@ class _Painting:
     def __init__(self, painter: InstantPainter, photo: Image, code: StyleCode, strength: float) -> None:
         self.painter, self.photo, self.code, self.strength = painter, photo, code, strength
         self.owner: Tensor | None = None
-        painter._prepare()
+        self.networks = painter._networks()
         self.kept = 1 - (1 - _KEPT) * min(1.0, strength) if strength <= 1 else _KEPT * (2 - strength)
 
     def sizes(self, *, fast: bool) -> list[tuple[int, int]]:
@@ -291,7 +334,7 @@ class _Painting:
     def _over(self, content: Image, before: Image | None, colors: Affine | None) -> Iterator[int]:
         """Paint a picture over in tiles, after the one of the size before; with colors, finish it."""
         size = (content.shape[-2], content.shape[-1])
-        level = self.painter._level(self.code, max(size))
+        level = self.painter._level(self.code, max(size), self.networks)
         survey = self._survey(content, before, level, size)
 
         def paint(tile: Image, place: Place) -> Image:
@@ -304,14 +347,15 @@ class _Painting:
     def _sized(self, content: Image, before: Image | None) -> Image:
         """Paint one size at once."""
         size = (content.shape[-2], content.shape[-1])
-        return self._swapped(content, before, self.painter._level(self.code, max(size)), _Part(Place(0, 0, *size), size))
+        level = self.painter._level(self.code, max(size), self.networks)
+        return self._swapped(content, before, level, _Part(Place(0, 0, *size), size))
 
     def _swapped(self, content: Image, before: Image | None, level: Level, part: _Part) -> Image:
         """Match a picture, or a tile of one, with the styles, and decode the features of the matches."""
         (_, _, height, width), survey = part.place, part.survey
         before, owner = (_cut(each, part.place, part.size) for each in (before, self.owner))
         content, before = in_eights(content), None if before is None else in_eights(before)
-        features = self.painter._encode(self._mixture(content, before, survey.activity if survey else None))
+        features = self.networks.encode(self._mixture(content, before, survey.activity if survey else None))
         columns = search_columns(features, self.painter.network.spread)
         shares = self._shares(owner, (columns.shape[-2], columns.shape[-1]))
         found = level.keys.match(
@@ -327,7 +371,7 @@ class _Painting:
         if self.strength < 1:
             share = self.strength**_EVENLY
             asked = [torch.lerp(features[layer].to(each), each, share) for layer, each in zip(SWAP_LAYERS, asked, strict=True)]
-        return self.painter._decode(asked)[..., :height, :width]
+        return self.networks.decode(asked)[..., :height, :width]
 
     def _mixture(self, content: Image, before: Image | None, activity: Tensor | None) -> Image:
         """Mix what is matched: the photo, and the picture so far with the photo's finest details."""
@@ -363,7 +407,7 @@ class _Painting:
         activity = torch.stack([activity_of(each).mean() for each in parts]).mean()
         sums = []
         for each, place in zip(parts, places, strict=True):
-            features = self.painter._encode(self._mixture(each, _cut(before, place, size), activity))
+            features = self.networks.encode(self._mixture(each, _cut(before, place, size), activity))
             sums.append(precise(search_columns(features, self.painter.network.spread)).mean((0, 2, 3)))
         return _Survey(torch.stack(sums).mean(0), activity)
 

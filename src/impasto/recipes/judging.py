@@ -7,8 +7,10 @@ from impasto.recipes.painting import StyleSource, read_content, read_styles
 from impasto.recipes.starts import Style
 from impasto.report import Report, Yardstick, check_shape, measured_size, report_on, yardstick
 from impasto.tensors import Image
+from impasto.torch_state import in_known_state
 
 
+@in_known_state
 def judge(
     content: Source | Picture,
     style: StyleSource | Sequence[StyleSource],
@@ -39,6 +41,7 @@ def judge(
     return judged(read_content(content), read_styles(style), pictures, style_weights)
 
 
+@in_known_state
 def judged(
     content: Picture, styles: Sequence[Style], results: Sequence[Picture], weights: Sequence[float] = ()
 ) -> list[Report]:
@@ -54,6 +57,7 @@ def judged(
     return reports
 
 
+@in_known_state
 def judged_sheet(content: Picture, styles: Sequence[Style], results: Sequence[Picture], reports: Sequence[Report]) -> Image:
     """Lay out the photo, the styles that are pictures, and the results with their main figures beneath."""
     shown = [(content.image, f"photo: {content.name}")]

@@ -15,6 +15,7 @@ from impasto.recipes.instant_painter import in_eights
 from impasto.recipes.starts import SMALLEST_SIDE, Style, at_least
 from impasto.stats import Moments, moments
 from impasto.styles import NamedStyle
+from impasto.torch_state import in_known_state
 
 _LARGEST_PX = 1024
 
@@ -37,6 +38,7 @@ def _networks() -> tuple[Vgg, InstantNetwork]:
     return load_encoder("vgg19-slim"), load_instant(shipped_instant())
 
 
+@in_known_state
 @torch.no_grad()
 def live_style(style: Style, *, edge_px: float) -> LiveStyle:
     """Measure a style, of a named one the swatch, with a longer side of edge_px.

@@ -27,6 +27,7 @@ from impasto.recipes.starts import Style
 from impasto.segmentation import find_region
 from impasto.styles import NamedStyle
 from impasto.tensors import Image, Mask
+from impasto.torch_state import in_known_state, plain
 
 MaskSource = Source | Picture
 """Whatever a mask may come as; of strings see the text above."""
@@ -169,6 +170,7 @@ def asked_masks(options: Mapping[str, Any]) -> tuple[MaskSources, dict[str, Any]
     return MaskSources(**masks), {name: value for name, value in options.items() if name not in MASK_FLAGS}
 
 
+@in_known_state
 def read_masking(sources: MaskSources, content: Picture, styles: Sequence[Style]) -> Masking:
     """Read all masks of a painting.
 
@@ -192,6 +194,7 @@ def read_masking(sources: MaskSources, content: Picture, styles: Sequence[Style]
     return replace(found, notes=tuple(_notes(found)))
 
 
+@in_known_state
 def read_mask(source: MaskSource, picture: Picture, flag: str) -> ReadMask:
     """Read one mask for a picture.
 
@@ -227,7 +230,7 @@ def read_mask(source: MaskSource, picture: Picture, flag: str) -> ReadMask:
 def _as_picture(source: Any) -> Picture:
     """Read a mask in memory; arrays and tensors of two dimensions are masks too."""
     if isinstance(source, Picture):
-        return source
+        return replace(source, image=plain(source.image))
     if isinstance(source, torch.Tensor):
         source = source[None] if source.ndim == 2 else source
         source = source.float() if source.dtype is torch.bool else source

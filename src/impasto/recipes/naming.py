@@ -12,10 +12,12 @@ from impasto.recipes.starts import at_least, colours_of
 from impasto.stats import Moments, moments
 from impasto.styles import NamedStyle, measured_style
 from impasto.tensors import Image
+from impasto.torch_state import in_known_state
 
 _SWATCH_PX, _SWATCH_QUALITY = 1024, 88
 
 
+@in_known_state
 def name_style(picture: Picture, facts: Mapping[str, str], swatch: Image | None = None) -> NamedStyle:
     """Measure a picture as a named style, under the shipped encoder before its heads, and keep a swatch of it.
 

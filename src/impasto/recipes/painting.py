@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from impasto.recipes.masking import MaskSources, asked_masks, read_masking
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
 from impasto.styles import SUFFIX, NamedStyle, find_style, load_style, shipped_styles
+from impasto.torch_state import in_known_state, plain
 
 StyleSource = Source | Picture | NamedStyle
 """A style picture in any form that can be read, a named style, or the name of one."""
@@ -28,6 +30,7 @@ _STYLE_ROOM = 2
 """Style pictures are kept this many times larger than they are seen, so that their palette is measured before they shrink."""
 
 
+@in_known_state
 def paint(
     content: Source | Picture,
     style: StyleSource | Sequence[StyleSource],
@@ -72,6 +75,7 @@ def paint(
     return finished(photo, step, with_progress(record | ({"notes": notes} if notes else {}), step))
 
 
+@in_known_state
 def steps(
     content: Source | Picture,
     style: StyleSource | Sequence[StyleSource],
@@ -96,6 +100,7 @@ def steps(
     yield from paint_on(gatys.set_up(photo, styles, chosen, run or Run(), read_masking(masks, photo, styles)))
 
 
+@in_known_state
 def paint_on(easel: Easel) -> Iterator[Step]:
     """Paint by the recipe that the options name, on an easel that stands ready."""
     recipes = {"neighbors": neighbors, "gatys": gatys, "nnst": nnst, "strotss": strotss}
@@ -128,9 +133,15 @@ def read_pictures(
     return read_content(content, longest_px=edge_px), read_styles(style, longest_px=math.ceil(_STYLE_ROOM * style_px))
 
 
+def as_plain(picture: Picture) -> Picture:
+    """Return a picture whose tensors the library can compute with, see :func:`impasto.torch_state.plain`."""
+    image, alpha = plain(picture.image), None if picture.alpha is None else plain(picture.alpha)
+    return picture if image is picture.image and alpha is picture.alpha else replace(picture, image=image, alpha=alpha)
+
+
 def read_content(content: Source | Picture, *, longest_px: int = 0) -> Picture:
     """Read the photo; see :func:`impasto.images.read` for ``longest_px``."""
-    return content if isinstance(content, Picture) else images.read(content, longest_px=longest_px)
+    return as_plain(content) if isinstance(content, Picture) else images.read(content, longest_px=longest_px)
 
 
 def read_styles(style: StyleSource | Sequence[StyleSource], *, longest_px: int = 0) -> tuple[Style, ...]:
@@ -142,7 +153,9 @@ def read_styles(style: StyleSource | Sequence[StyleSource], *, longest_px: int =
 
 def read_style(style: StyleSource, *, longest_px: int = 0) -> Style:
     """Read one style: a picture, or a style file; a string that is no file and looks like none is a name."""
-    if isinstance(style, NamedStyle | Picture):
+    if isinstance(style, Picture):
+        return as_plain(style)
+    if isinstance(style, NamedStyle):
         return style
     if isinstance(style, str | Path) and str(style).endswith(SUFFIX):
         return load_style(style)

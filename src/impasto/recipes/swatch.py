@@ -14,12 +14,14 @@ from impasto.options import Run
 from impasto.recipes import gatys, neighbors
 from impasto.recipes.presets import paint_options
 from impasto.tensors import Image
+from impasto.torch_state import in_known_state
 
 SWATCH_PX = 512
 _PIECES = 5
 """Along each side of the collage."""
 
 
+@in_known_state
 def paint_swatch(picture: Picture, run: Run | None = None, size: int = SWATCH_PX) -> Image:
     """Paint a square swatch of a picture.
 

@@ -23,6 +23,7 @@ from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
 from impasto.report import Report
 from impasto.tensors import Image
+from impasto.torch_state import in_known_state
 
 TOLERANCE = 0.01
 _MOST_TRIES = {"instant": 10, "paint": 6}
@@ -96,6 +97,7 @@ class Tuning:
         return contact_sheet(shown, columns=min(columns, len(shown)), cell_px=_CELL_PX)
 
 
+@in_known_state
 def tune(content: Source | Picture, style: StyleSource, *, run: Run | None = None, **options: Any) -> Tuning:
     """Try a photo and a style with several settings, or search for a wanted share of the way to the style.
 
@@ -134,6 +136,7 @@ def tune_options(**options: Any) -> TuneOptions:
     return TuneOptions(**options)
 
 
+@in_known_state
 def trials(content: Picture, style: Style, options: TuneOptions, run: Run, *, known: Sequence[Trial] = ()) -> Iterator[Trial]:
     """Yield every trial as soon as it is painted and measured; those that are known from an earlier session at once."""
     paint = _instant(content, style, options, run) if options.recipe == "instant" else _small(content, style, options, run)

@@ -11,6 +11,7 @@ from torch import Tensor
 from impasto.encoders.vgg import Vgg
 from impasto.stats import Moments, moments
 from impasto.tensors import Features, Image
+from impasto.torch_state import in_known_state
 from impasto.training.crops import Corpus, random_crop
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -45,6 +46,7 @@ def painting_loss(network: Vgg, features: Features, content: Tensor, style: Mapp
     return total + 0.7 * relative_error(answer, content)
 
 
+@in_known_state
 def gradient_agreement(student: Vgg, teacher: Vgg, image: Image, content: Image, style: Image) -> Tensor:
     """Compare the painter's gradients with respect to the pixels under two networks.
 
@@ -101,6 +103,7 @@ class HeldOut:
         return HeldOut(self.content.to(device), self.style.to(device), self.image.to(device))
 
 
+@in_known_state
 def figures(student: Vgg, teacher: Vgg, held: HeldOut) -> dict[str, float]:
     """Measure how far two networks agree on pictures that were held out.
 

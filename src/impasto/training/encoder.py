@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from impasto.encoders.vgg import CONVOLUTIONS, Vgg, pool
 from impasto.stats import moments
 from impasto.tensors import Features, Image
+from impasto.torch_state import in_known_state
 from impasto.training.agreement import MAIN_LAYERS, STYLE_LAYERS, moments_error, relative_error
 from impasto.training.crops import Corpus, random_picture
 from impasto.training.halfpainted import HalfPainted
@@ -42,6 +43,7 @@ OTHER_LAYERS = tuple(f"relu{name}" for name in CONVOLUTIONS if f"relu{name}" not
 # ---------------------------------------------------------------------------------------------------- closed form
 
 
+@in_known_state
 @torch.no_grad()
 def initialize_from_teacher(student: Vgg, teacher: Vgg, pictures: Image, *, ridge: float = 1e-3, keep: int = 0) -> None:
     """Set the student's filters and heads to the least-squares fit to the teacher's activations on some pictures.
@@ -181,6 +183,7 @@ class Distillation:
         seed: of everything random here.
     """
 
+    @in_known_state
     def __init__(  # noqa: PLR0913  (what it is trained on, and four numbers)
         self,
         student: Vgg,
@@ -207,6 +210,7 @@ class Distillation:
         """bfloat16 arithmetic where it is safe; the weights themselves stay float32."""
         return torch.autocast(self.device.type, torch.bfloat16)
 
+    @in_known_state
     def steps(self) -> Iterator[DistillationStep]:
         """Train, a step at a time, until the steps asked for are done; stop iterating to stop."""
         while self.number < self.total_steps:
@@ -219,6 +223,7 @@ class Distillation:
             self.number += 1
             yield DistillationStep(self.number, rate, errors, time.perf_counter() - began)
 
+    @in_known_state
     def save(self, path: Path) -> None:
         """Write everything that a resumed run needs, atomically."""
         state = {
@@ -233,6 +238,7 @@ class Distillation:
         torch.save(state, partial)
         partial.replace(path)
 
+    @in_known_state
     def resume(self, path: Path) -> None:
         """Go on from where :meth:`save` left off."""
         state = torch.load(path, map_location=self.device, weights_only=True)

@@ -24,6 +24,7 @@ from impasto.encoders.vgg import Vgg
 from impasto.neighbors import Keys
 from impasto.networks.style_swap import COHERENCE, SEARCH_LAYERS, SWAP_LAYERS, Decoder, blocks_of, search_columns, swapped
 from impasto.tensors import FeatureMap, Features, Image
+from impasto.torch_state import in_known_state
 from impasto.training.agreement import HeldOut, relative_error
 from impasto.training.crops import Corpus
 from impasto.training.drawing import photo_crop, style_crop
@@ -92,6 +93,7 @@ class SwapTraining:
         weights: of the parts of the objective.
     """
 
+    @in_known_state
     def __init__(  # noqa: PLR0913  (what it is trained on, and its numbers)
         self,
         network: Decoder,
@@ -115,6 +117,7 @@ class SwapTraining:
         self.number = 0
         self.device = encoder.mean.device
 
+    @in_known_state
     def steps(self) -> Iterator[SwapStep]:
         """Train, a step at a time, until the steps asked for are done; stop iterating to stop."""
         if self.number == 0:
@@ -130,6 +133,7 @@ class SwapTraining:
             self.number += 1
             yield SwapStep(self.number, rate, losses, time.perf_counter() - began)
 
+    @in_known_state
     def save(self, path: Path) -> None:
         """Write everything that a resumed run needs, atomically."""
         state = {
@@ -143,6 +147,7 @@ class SwapTraining:
         torch.save(state, partial)
         partial.replace(path)
 
+    @in_known_state
     def resume(self, path: Path) -> None:
         """Go on from where :meth:`save` left off."""
         state = torch.load(path, map_location=self.device, weights_only=True)
@@ -152,6 +157,7 @@ class SwapTraining:
         self.random.bit_generator.state = json.loads(state["random"])
         self.number = state["number"]
 
+    @in_known_state
     def share(self, mine: Path, other: Path) -> None:
         """Leave the parameters for a run beside this one, and go half the way to those that it left.
 
@@ -175,12 +181,14 @@ class SwapTraining:
             for name, value in self.network.state_dict().items():
                 value.lerp_(theirs[name], 0.5)
 
+    @in_known_state
     def averaged_network(self) -> Decoder:
         """Make a network of the running average of the parameters: what is kept in the end."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(self.averaged)
         return network.eval().requires_grad_(False)
 
+    @in_known_state
     @torch.no_grad()
     def held_out_losses(self, held: HeldOut) -> dict[str, float]:
         """Measure the averaged decoder on pictures that were held out: each photo in the features of a painting."""
