@@ -654,3 +654,17 @@ def test_onnx_runtime_keeps_no_identifier(tmp_path: Path) -> None:
     script = "from impasto.cli import main; raise SystemExit(main(['export', 'onnx', 'net.onnx']))"
     subprocess.run([sys.executable, "-c", script], env=env, check=True, capture_output=True)
     assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_a_named_style_is_painted_and_listed_without_any_connection() -> None:
+    script = (
+        "import socket, sys\n"
+        "def refuse(*_): raise SystemExit('a connection')\n"
+        "socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse\n"
+        "from impasto.cli import main\n"
+        "words = ['instant', 'photo.jpg', 'starry-night', '--size', '64', '-o', 'out.png']\n"
+        "codes = [main(each) for each in (words, ['styles', 'list'], ['weights', 'list'], ['--version'])]\n"
+        "raise SystemExit(max(codes))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -52,11 +52,13 @@ def _is_input(path: Path, name: Path) -> bool:
 
     A folder that is mounted twice over a network may show one file as two: then its name and its content are the same.
     """
+    if not _is_file(path):  # nothing is there, by whatever name
+        return False
     if is_same_file(path, name):
         return True
     has_its_name = _folded(os.path.basename(os.path.realpath(path))) == _folded(os.path.basename(os.path.realpath(name)))
     try:
-        return has_its_name and _is_file(path) and filecmp.cmp(path, name, shallow=False)
+        return has_its_name and filecmp.cmp(path, name, shallow=False)
     except OSError:
         return False
 
