@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.losses import Heads, Loss, sum_over
+from impasto.resampling import averaged
 from impasto.stats import Affine, precise
 from impasto.tensors import FeatureMap, Features, Gram
 
@@ -67,7 +67,7 @@ def chained_gram(features: Features, link: Link, heads: Heads) -> Gram:
         Novak and Nikulin 2016: ``G = F_l up(F_k)ᵀ``.
     """
     size = min(((features[layer].shape[-2], features[layer].shape[-1]) for layer in link), key=lambda each: each[1])
-    one, other = (_rows(F.adaptive_avg_pool2d(precise(features[layer]), size), heads.get(layer)) for layer in link)
+    one, other = (_rows(averaged(precise(features[layer]), size), heads.get(layer)) for layer in link)
     return one.transpose(1, 2) @ other / one.shape[1]
 
 

@@ -213,7 +213,7 @@ def is_grey(image: Image) -> bool:
 def _mixed(image: Tensor, matrix: Sequence[Sequence[float]], *, inverse: bool = False) -> Tensor:
     mixing = torch.tensor(matrix, dtype=torch.float64)
     mixing = torch.linalg.inv(mixing) if inverse else mixing
-    return torch.einsum("ij,bjhw->bihw", mixing.to(image), image)
+    return torch.einsum("ij,bjhw->bihw", mixing.to(image.dtype).to(image.device), image)
 
 
 # ---------------------------------------------------------------------------------------------------- linear maps
@@ -274,12 +274,13 @@ def color_moments(image: Image) -> Moments:
 
 
 def _lifted(colors: Moments) -> Tensor:
-    return colors.covariance.double() + _FAINT * torch.eye(3, dtype=torch.float64, device=colors.mean.device)
+    """Return the covariance plus a little, on the CPU: Metal has no float64, and a GPU waits longer than 3 x 3 takes."""
+    return colors.covariance.cpu().double() + _FAINT * torch.eye(3, dtype=torch.float64)
 
 
 def _affine(matrix: Tensor, source: Moments, target: Moments) -> Affine:
-    bias = target.mean.double() - (matrix @ source.mean.double()[:, :, None])[:, :, 0]
-    return Affine(matrix.to(source.mean.dtype), bias.to(source.mean.dtype))
+    bias = target.mean.cpu().double() - (matrix @ source.mean.cpu().double()[:, :, None])[:, :, 0]
+    return Affine(*(each.to(source.mean.dtype).to(source.mean.device) for each in (matrix, bias)))
 
 
 def _powers(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -376,10 +377,12 @@ def recoloring(
 def levels_of(planes: Tensor) -> Tensor:
     """Return each plane's values at evenly spaced shares of its pixels: (1, 3, height, width) to (3, 1025), rising."""
     ordered = planes[0].flatten(1).sort(dim=1).values
-    places = torch.linspace(0, ordered.shape[1] - 1, _LEVELS + 1, dtype=torch.float64, device=planes.device)
+    places = torch.linspace(0, ordered.shape[1] - 1, _LEVELS + 1, dtype=torch.float64)  # on the CPU: Metal has no float64
     below = places.long().clamp_max(max(0, ordered.shape[1] - 2))
+    share = (places - below).to(ordered.dtype).to(ordered.device)
+    below = below.to(ordered.device)
     above = (below + 1).clamp_max(ordered.shape[1] - 1)
-    return torch.lerp(ordered[:, below], ordered[:, above], (places - below).to(ordered))
+    return torch.lerp(ordered[:, below], ordered[:, above], share)
 
 
 def within_slope(source: Tensor, target: Tensor, steepest: float) -> Tensor:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.distributions import (
@@ -29,6 +28,7 @@ from impasto.distributions import (
     through,
 )
 from impasto.losses import PIXELS, Heads, Loss, sum_over
+from impasto.resampling import averaged
 from impasto.stats import Moments, precise
 from impasto.tensors import FeatureMap, Features, Image
 
@@ -241,7 +241,7 @@ class SelfSimilarityLoss(Loss):
 def on_grid(features: FeatureMap, edge: int) -> FeatureMap:
     """Average a feature map down to edge rows and columns at the most."""
     height, width = features.shape[-2:]
-    return F.adaptive_avg_pool2d(precise(features), (min(height, edge), min(width, edge)))
+    return averaged(precise(features), (min(height, edge), min(width, edge)))
 
 
 @dataclass(frozen=True)

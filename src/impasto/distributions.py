@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.stats import Affine, Moments, moments, precise
+from impasto.resampling import antialiased
+from impasto.stats import Affine, Moments, moments, precise, qr
 from impasto.tensors import FeatureMap, Features
 
 _TINY = 1e-8
@@ -92,7 +93,7 @@ def hypercolumns(features: Features, heads: Mapping[str, Affine | None], size: t
     maps = []
     for layer, each in features.items():
         shrinks = each.shape[-2] > size[0] or each.shape[-1] > size[1]
-        each = F.interpolate(precise(each), size=size, mode="bilinear", antialias=True) if shrinks else each
+        each = antialiased(precise(each), size) if shrinks else each
         head = heads.get(layer)
         each = each if head is None else head.features(each)
         if each.shape[-2:] != size:
@@ -285,5 +286,5 @@ def leading(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
     count = min(count, *rows.shape)
     basis = torch.randn(rows.shape[1], count, generator=generator).to(rows)
     for _ in range(3):
-        basis = torch.linalg.qr(rows.T @ (rows @ basis)).Q
+        basis, _ = qr(rows.T @ (rows @ basis))
     return basis

@@ -333,7 +333,7 @@ def scale_for(gradients: Sequence[Tensor]) -> float:
         (0.5, 1.0)
     """
     count = sum(gradient.numel() for gradient in gradients)
-    size = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients) / max(count, 1))
+    size = math.sqrt(sum(float(gradient.cpu().double().square().sum()) for gradient in gradients) / max(count, 1))
     if not size or not math.isfinite(size):
         return 1.0
     return float(min(_LARGEST_SCALE, 2.0 ** round(math.log2(_FIRST_MOVE / size))))

@@ -20,7 +20,8 @@ _KEPT_BYTES = 2**30
 def available_memory(device: torch.device) -> int | None:
     """Return the bytes of memory that are free on a device, or None where the system does not say."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by PyTorch, which will use it first
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             found = next(line for line in lines if line.startswith("MemAvailable"))

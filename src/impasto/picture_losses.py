@@ -12,6 +12,7 @@ from torch import Tensor
 
 from impasto.losses import PIXELS, Loss
 from impasto.options import SmoothnessForm
+from impasto.resampling import antialiased
 from impasto.stats import precise
 from impasto.tensors import Features, Image, Mask
 
@@ -208,8 +209,8 @@ def seen_small(image: Image, edge_px: int) -> Tensor:
     factor = edge_px / max(image.shape[-2:])
     if factor >= 1:
         return luminance
-    size = [max(1, round(side * factor)) for side in image.shape[-2:]]
-    return F.interpolate(luminance, size=size, mode="bilinear", antialias=True, align_corners=False)
+    height, width = (max(1, round(side * factor)) for side in image.shape[-2:])
+    return antialiased(luminance, (height, width))
 
 
 def structural_similarity(a: Tensor, b: Tensor, window_px: int = 11) -> Tensor:

@@ -66,7 +66,7 @@ class Moments:
 
     def possible(self) -> "Moments":
         """Return the nearest moments that some features can have: what a blend made negative of the variances is dropped."""
-        values, vectors = torch.linalg.eigh(self.covariance)
+        values, vectors = eigh(self.covariance)
         return Moments(self.mean, (vectors * values.clamp_min(0)[:, None, :]) @ vectors.transpose(1, 2))
 
 
@@ -144,7 +144,7 @@ class Guide:
         Returns:
             The guide; None where hardly a position is in the mask.
         """
-        weights = guide.detach().flatten().double()
+        weights = guide.detach().flatten().cpu().double()  # Metal has no float64
         total = float(weights.sum())
         if total <= 0 or total**2 / float(weights.square().sum()) < _FEWEST_POSITIONS:
             return None
@@ -152,8 +152,9 @@ class Guide:
         rows = None if float(chosen.float().mean()) > _NEARLY_ALL else _in_groups(chosen)
         shares = weights if rows is None else weights[rows]
         shares = shares / shares.sum()
-        roots = shares.sqrt().to(dtype)[:, None].expand(-1, channels).contiguous()
-        return Guide(rows, shares.to(dtype), roots, total / weights.numel())
+        roots = shares.sqrt().to(dtype)[:, None].to(guide.device).expand(-1, channels).contiguous()
+        rows = None if rows is None else rows.to(guide.device)
+        return Guide(rows, shares.to(dtype).to(guide.device), roots, total / weights.numel())
 
 
 _FEWEST_POSITIONS, _NEARLY_ALL, _GROUP = 4.0, 0.9, 16
@@ -284,7 +285,7 @@ class Affine:
         joined = torch.cat([self.matrix, self.bias[:, None]], dim=1)
         if joined.shape[0] <= joined.shape[1]:
             return self
-        root = torch.linalg.qr(joined, mode="r").R
+        root = torch.linalg.qr(joined.cpu(), mode="r").R.to(joined.device)
         return Affine(root[:, :-1], root[:, -1])
 
 
@@ -335,6 +336,12 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """
     values, vectors = torch.linalg.eigh(matrix.cpu() if matrix.device.type == "mps" else matrix)
     return values.to(matrix.device), vectors.to(matrix.device)
+
+
+def qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the factors Q and R of a matrix; computed where :func:`eigh` is."""
+    q, r = torch.linalg.qr(matrix.cpu() if matrix.device.type == "mps" else matrix)
+    return q.to(matrix.device), r.to(matrix.device)
 
 
 class _RootTrace(torch.autograd.Function):

@@ -1,9 +1,9 @@
 """What neural neighbors compare at which size, and where whole patches of a style are laid."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.neighbors import Patches
+from impasto.resampling import averaged
 
 COARSE_LAYERS = tuple(f"relu{name}" for name in ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3"])
 MIDDLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1")
@@ -38,5 +38,5 @@ def patches_where_flat(flat: Tensor, grid: tuple[int, int], *, top: int = 0, lef
         left: likewise.
         share: of the side that patches have at the full size.
     """
-    tolerance = _TOLERANCE + _FLAT_TOLERANCE * F.adaptive_avg_pool2d(flat, grid)[0, 0].square()
+    tolerance = _TOLERANCE + _FLAT_TOLERANCE * averaged(flat, grid)[0, 0].square()
     return Patches(max(2, round(_PATCH * share)), tolerance, _VARIETY, top, left)

@@ -114,8 +114,8 @@ def colours_of(style: Style) -> Moments:
 
 def recoloured(noise: Image, colours: Moments) -> Image:
     """Give uniform noise the mean and covariance of some colours."""
-    values, vectors = torch.linalg.eigh(colours.covariance[0].to(noise))
-    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+    values, vectors = torch.linalg.eigh(colours.covariance[0].cpu().to(noise.dtype))
+    root = (vectors * values.clamp_min(0).sqrt() @ vectors.T).to(noise.device)
     white = (noise - 0.5) * math.sqrt(12)
     return torch.einsum("ij,bjhw->bihw", root, white) + colours.mean.to(noise)[:, :, None, None]
 

@@ -124,8 +124,8 @@ def _fit_convolution(
     inputs: list[Tensor], targets: list[Tensor], weight: Tensor, bias: Tensor, ridge: float
 ) -> tuple[Tensor, Tensor]:
     unknowns = weight[0].numel() + 1
-    normal = torch.zeros(unknowns, unknowns, dtype=torch.float64, device=weight.device)
-    right = torch.zeros(unknowns, len(weight), dtype=torch.float64, device=weight.device)
+    normal = torch.zeros(unknowns, unknowns, dtype=torch.float64)  # on the CPU: Metal has no float64
+    right = torch.zeros(unknowns, len(weight), dtype=torch.float64)
     prior = torch.cat([weight.flatten(1), bias[:, None]], dim=1).T
     count = 0
     for x, y in zip(inputs, targets, strict=True):
@@ -134,27 +134,27 @@ def _fit_convolution(
         stride = max(1, columns.shape[1] // 4096)
         columns, answers = columns[:, ::stride], answers[:, ::stride]
         columns = torch.cat([columns, torch.ones_like(columns[:1])])
-        normal += (columns @ columns.T).double()
-        right += (columns @ (answers.T - columns.T @ prior)).double()
+        normal += (columns @ columns.T).cpu().double()
+        right += (columns @ (answers.T - columns.T @ prior)).cpu().double()
         count += columns.shape[1]
     normal.diagonal().add_(ridge * normal.diagonal().mean())
-    solution = prior.double() + torch.linalg.solve(normal, right)
-    return solution[:-1].T.reshape(weight.shape).float(), solution[-1].float()
+    solution = (prior.cpu().double() + torch.linalg.solve(normal, right)).float().to(weight.device)
+    return solution[:-1].T.reshape(weight.shape), solution[-1]
 
 
 @torch.no_grad()
 def set_head(student: Vgg, layer: str, given: list[Tensor], wanted: list[Tensor]) -> None:
     """Set the head of one layer to the least-squares map from the student's features to the teacher's."""
-    x = torch.cat([a.transpose(0, 1).flatten(1)[:, ::3] for a in given], dim=1).double()
-    y = torch.cat([a.transpose(0, 1).flatten(1)[:, ::3] for a in wanted], dim=1).double()
+    x = torch.cat([a.transpose(0, 1).flatten(1)[:, ::3] for a in given], dim=1).cpu().double()
+    y = torch.cat([a.transpose(0, 1).flatten(1)[:, ::3] for a in wanted], dim=1).cpu().double()
     x = torch.cat([x, torch.ones_like(x[:1])])
     normal = x @ x.T
     normal.diagonal().add_(1e-5 * normal.diagonal().mean())
     solution = torch.linalg.solve(normal, x @ y.T)
     linear = student.heads[layer]
     assert isinstance(linear, nn.Linear)
-    linear.weight.copy_(solution[:-1].T)
-    linear.bias.copy_(solution[-1])
+    linear.weight.copy_(solution[:-1].T.float())
+    linear.bias.copy_(solution[-1].float())
 
 
 # ---------------------------------------------------------------------------------------------------- training

@@ -1,0 +1,71 @@
+"""Paint the same pictures with one thread and with several that share a painter, and count those that differ.
+
+python benchmarks/threads.py [--threads 8] [--pictures 200] [--engines torch openvino]
+"""
+
+import argparse
+import collections
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import skimage.data
+import torch
+
+import impasto
+from impasto.images import Picture, fitted_size, resize
+from impasto.recipes.instant_painter import StyleCode, blended
+from impasto.styles import find_style
+
+EDGES_PX = (96, 160, 224, 288)
+Task = tuple[int, int, bool]
+
+
+def main() -> None:
+    """Print for each engine how many pictures were right, wrong, or raised."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--pictures", type=int, default=200, help="of each thread")
+    parser.add_argument("--engines", nargs="+", default=["torch", "openvino"])
+    asked = parser.parse_args()
+    counts = [counted(engine, asked.threads, asked.pictures) for engine in asked.engines]
+    sys.exit(any(set(each) != {"right"} for each in counts))
+
+
+def counted(engine: str, threads: int, pictures: int) -> dict[str, int]:
+    """Paint all pictures twice, and count the outcomes."""
+    painter = impasto.InstantPainter(engine=engine)
+    face = impasto.read(skimage.data.astronaut()).image
+    photos = [
+        resize(face[..., : 512 - 96 * index], fitted_size((512, 512 - 96 * index), EDGES_PX[index])) for index in range(4)
+    ]
+    codes = styles(painter)
+    tasks = [(photo, code, fast) for photo in range(len(photos)) for code in range(len(codes)) for fast in (False, True)]
+    expected = {task: painter.paint(photos[task[0]], codes[task[1]], fast=task[2]) for task in tasks}
+    for code in codes:
+        code.levels.clear()
+
+    def outcome(task: Task) -> str:
+        try:
+            found = painter.paint(photos[task[0]], codes[task[1]], fast=task[2])
+        except Exception as error:
+            return repr(error)[:60]
+        return "right" if torch.equal(found, expected[task]) else "wrong"
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        counts = collections.Counter(pool.map(outcome, (tasks[k % len(tasks)] for k in range(threads * pictures))))
+    print(f"{engine}: {dict(counts)}, {threads} threads, {time.perf_counter() - began:.0f} s", flush=True)
+    return dict(counts)
+
+
+def styles(painter: impasto.InstantPainter) -> list[StyleCode]:
+    """Encode pictures, a named style, and a blend of both."""
+    pictures: list[Picture] = [impasto.read(each) for each in (skimage.data.coffee(), skimage.data.rocket())]
+    codes = [painter.encode(each, stroke=stroke) for each in pictures for stroke in (0.7, 1.0)]
+    codes.append(painter.encode(find_style("beardsley")))
+    return [*codes, blended(codes[1:3], [1, 2])]
+
+
+if __name__ == "__main__":
+    main()
