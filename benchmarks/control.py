@@ -24,12 +24,12 @@ import skimage.color
 import impasto
 import ruler
 from impasto import images
-from impasto.engine import Descent, optimize
+from impasto.optim.engine import Descent, optimize
 from impasto.options import Run
-from impasto.pastiche import Pastiche
 from impasto.recipes import gatys, objectives
 from impasto.recipes.easel import Easel
 from impasto.recipes.masking import MaskSources, read_masking
+from impasto.recipes.pastiche import Pastiche
 from impasto.recipes.presets import paint_options
 
 _SPACES = ("oklab", "lab", "yiq")

@@ -13,7 +13,7 @@ import torch
 
 import impasto
 from impasto.images import fitted_size, resize, write
-from impasto.styles import find_style
+from impasto.styles.named import find_style
 
 _PHOTOS = {
     "astronaut": (skimage.data.astronaut, ("starry-night", "great-wave", "the-kiss", "blue-horses", "udnie", "degas-dancers")),

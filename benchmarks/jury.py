@@ -23,7 +23,7 @@ import skimage.data
 
 import impasto
 import ruler
-from impasto.color import color_moments, monge_kantorovich, recolored
+from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.images import write
 
 RECIPES: dict[str, dict[str, Any]] = {"neighbors": {}, "nnst": {"recipe": "nnst"}, "gatys": {"recipe": "gatys"}}

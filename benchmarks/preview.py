@@ -13,8 +13,8 @@ from pathlib import Path
 import impasto
 import ruler
 from impasto.images import Picture, contact_sheet, read, resize, write
-from impasto.picture_losses import luminance_of, structural_similarity
-from impasto.report import lab
+from impasto.losses.picture import luminance_of, structural_similarity
+from impasto.metrics.report import lab
 from impasto.tensors import Image
 
 _PAIRS = (("summit", "gauguin"), ("girl", "monet"), ("surf", "seurat"), ("bridge", "serusier"))

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 import ruler
 from impasto import images
 from impasto.encoders import load_encoder
-from impasto.report import report_on, yardstick
+from impasto.metrics.report import report_on, yardstick
 
 _NAMES = ("style_closed", "style_gram", "style_moments", "content", "ssim", "ssim_coarse", "grid", "frame", "chroma_noise")
 

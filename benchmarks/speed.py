@@ -16,10 +16,10 @@ import torch
 
 import impasto
 import ruler
-from impasto.arithmetic import Arithmetic, prepared
 from impasto.encoders import Vgg, load_encoder
+from impasto.encoders.precision import Arithmetic, prepared
+from impasto.features.statistics import moments
 from impasto.options import STYLE_LAYERS, Run
-from impasto.stats import moments
 from impasto.tensors import Features
 
 Sum = Callable[[Vgg, Features], torch.Tensor]

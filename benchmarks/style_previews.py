@@ -11,7 +11,7 @@ import skimage.data
 import impasto
 from impasto import images
 from impasto.images import contact_sheet, resize
-from impasto.styles import shipped_styles
+from impasto.styles.named import shipped_styles
 
 _FOLDER = Path(impasto.__file__).parent / "data" / "style-previews"
 _DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -13,10 +13,10 @@ import torch
 import ruler
 from impasto import images
 from impasto.encoders import load_encoder
+from impasto.features.statistics import Affine, Moments
 from impasto.options import STYLE_LAYERS
 from impasto.recipes.naming import name_style
-from impasto.stats import Affine, Moments
-from impasto.styles import SIZES, NamedStyle, load_style, save_style
+from impasto.styles.named import SIZES, NamedStyle, load_style, save_style
 
 FORMER = 48
 

@@ -15,7 +15,7 @@ import torch
 import impasto
 from impasto.images import Picture, fitted_size, resize
 from impasto.recipes.instant_painter import StyleCode, blended
-from impasto.styles import find_style
+from impasto.styles.named import find_style
 
 EDGES_PX = (96, 160, 224, 288)
 Task = tuple[int, int, bool]

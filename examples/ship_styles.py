@@ -15,7 +15,7 @@ import impasto
 from impasto.images import Picture
 from impasto.recipes.naming import name_style
 from impasto.recipes.swatch import paint_swatch
-from impasto.styles import SUFFIX, save_style
+from impasto.styles.named import SUFFIX, save_style
 
 _SHELF = Path(__file__).with_name("shelf.json")
 _DATA = Path(impasto.__file__).parent / "data" / "styles"

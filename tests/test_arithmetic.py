@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from impasto import arithmetic
-from impasto.arithmetic import Arithmetic, bf16_agrees, choose_arithmetic, choose_device, has_fast_bf16
 from impasto.encoders import Vgg
+from impasto.encoders import precision as arithmetic
+from impasto.encoders.precision import Arithmetic, bf16_agrees, choose_arithmetic, choose_device, has_fast_bf16
 from impasto.errors import OptionError
 from impasto.options import Run
 from impasto.tensors import Image

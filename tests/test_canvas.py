@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impasto.canvas import to_image, to_planes
-from impasto.picture_losses import luminance_of
+from impasto.losses.picture import luminance_of
+from impasto.optim.parametrization import to_image, to_planes
 
 sizes = st.tuples(st.integers(2, 9), st.integers(2, 9))
 

@@ -22,7 +22,7 @@ import torch
 
 from impasto import images
 from impasto.cli import app, flags, main, progress
-from impasto.engine import Step
+from impasto.optim.engine import Step
 from impasto.options import PaintOptions, Run, TuneOptions
 from impasto.recipes import neighbors, presets, starts
 from impasto.recipes.easel import Easel
@@ -686,17 +686,17 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("gallery")
 def test_the_demo_paints_a_shipped_style(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from impasto.styles import user_styles
+    from impasto.styles.named import user_styles
 
     run(capsys, "styles", "add", "picture.jpg", "--name", "coffee")
-    monkeypatch.setattr("impasto.styles.shipped_styles", user_styles)
+    monkeypatch.setattr("impasto.styles.named.shipped_styles", user_styles)
     small = presets.paint_options(size=48, steps=2)
     monkeypatch.setattr(presets, "paint_options", lambda **_: small)
     code, out, err = run(capsys, "demo")
     assert code == 0
     assert out.startswith("demo.png: 48x48")
     assert "coffee" in err
-    monkeypatch.setattr("impasto.styles.shipped_styles", dict)
+    monkeypatch.setattr("impasto.styles.named.shipped_styles", dict)
     refused(capsys, "demo", "-o", "other.png")
 
 

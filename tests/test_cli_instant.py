@@ -16,7 +16,7 @@ from impasto.cli import main
 from impasto.options import Run
 from impasto.recipes import instant_checks, naming
 from impasto.recipes.instant_painter import InstantPainter
-from impasto.styles import NamedStyle, add_style, measured_style
+from impasto.styles.named import NamedStyle, add_style, measured_style
 
 Capture = pytest.CaptureFixture[str]
 
@@ -213,7 +213,7 @@ def test_a_style_of_an_earlier_version_is_refused_and_can_be_added_again(
     capsys: Capture, named: NamedStyle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("impasto.styles.VERSION", "2")
+        patch.setattr("impasto.styles.named.VERSION", "2")
         add_style(replace(named, swatch=b""))
     assert (
         "style 'my-coffee' was added by an earlier impasto and has no swatch, which this needs; "

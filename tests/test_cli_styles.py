@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import skimage.data
 
-from impasto import images, styles
+from impasto import images
 from impasto.cli import main
 from impasto.recipes import naming
-from impasto.styles import load_style
+from impasto.styles import named as styles
+from impasto.styles.named import load_style
 
 
 @pytest.fixture(autouse=True)

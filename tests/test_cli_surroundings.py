@@ -21,11 +21,11 @@ import torch
 
 from impasto import folders, images
 from impasto.cli import checkpoints, main, names, outputs, overwriting, signals, streams
-from impasto.engine import Step
 from impasto.errors import ImageFileError, OptionError
-from impasto.pastiche import Pastiche
+from impasto.optim.engine import Step
 from impasto.recipes import neighbors
 from impasto.recipes.easel import Easel
+from impasto.recipes.pastiche import Pastiche
 
 INSTANT = ("instant", "photo.jpg", "picture.jpg", "--size", "64", "--threads", "1")
 PAINT = ("paint", "photo.jpg", "picture.jpg", "--size", "48", "--steps", "2", "--threads", "1", "--precision", "fp32")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from impasto import images
-from impasto.color import (
+from impasto.color.transfer import (
     along_curves,
     blended_palette,
     cholesky,
@@ -36,8 +36,8 @@ from impasto.color import (
     with_light_like,
     within_slope,
 )
+from impasto.features.statistics import Affine, Moments
 from impasto.options import ColorSpace
-from impasto.stats import Affine, Moments
 
 FAINT = 1e-4
 """What both covariances are lifted by."""

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from impasto import images
 from impasto.cli import main
-from impasto.color import is_grey, palette_of
+from impasto.color.transfer import is_grey, palette_of
 from impasto.encoders import Vgg
 from impasto.errors import ImageFileError, OptionError
+from impasto.features.statistics import Moments
 from impasto.images import Picture
 from impasto.options import ColorMethod, ColorMode, InstantOptions, PaintOptions, Run
 from impasto.recipes import gatys
@@ -26,8 +27,7 @@ from impasto.recipes.instant_checks import predicted_memory
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.masking import MaskSources, read_masking
 from impasto.recipes.painting import paint_on
-from impasto.stats import Moments
-from impasto.styles import NamedStyle
+from impasto.styles.named import NamedStyle
 from impasto.weights import save_vgg
 
 EXACT = Run(device="cpu", precision="fp32")

@@ -11,8 +11,8 @@ import pytest
 
 from impasto.cli import app
 from impasto.cli.flags import given
+from impasto.compat.inetwork_flags import InetworkOptions
 from impasto.options import INITS
-from impasto.recipes.inetwork_flags import InetworkOptions
 from impasto.recipes.presets import PRESETS, check_recipe, paint_options
 from impasto.weights import catalogue
 

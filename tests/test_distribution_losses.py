@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from impasto.chained_losses import ChainedGramLoss, chained_gram, links, shifted
-from impasto.distribution_losses import (
+from impasto.features.distributions import columns_at, leading, patches, rows_of, scattered, unit
+from impasto.features.statistics import Affine
+from impasto.losses.chained import ChainedGramLoss, chained_gram, links, shifted
+from impasto.losses.distributions import (
     DrawnSelfSimilarityLoss,
     HistogramLoss,
     PaletteLoss,
@@ -16,11 +18,9 @@ from impasto.distribution_losses import (
     SlicedLoss,
     palette_of,
 )
-from impasto.distributions import columns_at, leading, patches, rows_of, scattered, unit
-from impasto.losses import PIXELS, Loss, Objective
-from impasto.neighbour_losses import HypercolumnLoss, NearestLoss, PatchLoss
+from impasto.losses.features import PIXELS, Loss, Objective
+from impasto.losses.neighbors import HypercolumnLoss, NearestLoss, PatchLoss
 from impasto.recipes.statistics import knots
-from impasto.stats import Affine
 from impasto.tensors import Features
 
 LAYERS = ("relu1_1", "relu2_1")

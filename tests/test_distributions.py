@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impasto.distributions import (
+from impasto.features.distributions import (
     between,
     centred,
     columns_at,
@@ -32,7 +32,7 @@ from impasto.distributions import (
     sliced_distance,
     unit,
 )
-from impasto.stats import Affine
+from impasto.features.statistics import Affine
 
 counts = st.integers(1, 40)
 
@@ -114,7 +114,7 @@ def test_the_nearest_is_found_in_parts_as_well_as_at_once(monkeypatch: pytest.Mo
     queries, keys = some(50, 8), some(31, 8, seed=1)
     wanted = cosine_distances(queries, keys).argmin(1)
     assert torch.equal(nearest(queries, keys), wanted)
-    monkeypatch.setattr("impasto.distributions._CHUNK", 31 * 7)
+    monkeypatch.setattr("impasto.features.distributions._CHUNK", 31 * 7)
     assert torch.equal(nearest(queries, keys), wanted)
 
 

@@ -66,4 +66,4 @@ def test_python_examples_of(page: Path) -> None:
 
 
 def test_every_module_is_looked_at() -> None:
-    assert {"impasto", "impasto.classic", "impasto.stats"} <= set(MODULES)
+    assert {"impasto", "impasto.classic", "impasto.features.statistics"} <= set(MODULES)

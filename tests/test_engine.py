@@ -14,10 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-import impasto.engine
-from impasto.adam import Adam, MultigridAdam
+import impasto.optim.engine
 from impasto.encoders import Vgg
-from impasto.engine import (
+from impasto.features.statistics import moments
+from impasto.losses.features import PIXELS, ContentLoss, Loss, Objective, StyleLoss
+from impasto.losses.picture import Gamut
+from impasto.optim.adam import Adam, MultigridAdam
+from impasto.optim.engine import (
     Average,
     Descent,
     Guard,
@@ -34,10 +37,7 @@ from impasto.engine import (
     scale_for,
     set_rate,
 )
-from impasto.losses import PIXELS, ContentLoss, Loss, Objective, StyleLoss
 from impasto.options import Canvas, Decay, Optimizer
-from impasto.picture_losses import Gamut
-from impasto.stats import moments
 from impasto.tensors import Features, Image
 
 LAYERS = ("relu1_1", "relu3_1")
@@ -415,7 +415,7 @@ def test_a_run_repeats_itself_to_the_bit() -> None:
 @pytest.mark.parametrize(("decay", "falls"), [("last", [False, True]), ("each", [True, True]), ("never", [False, False])])
 def test_the_step_length_falls_where_it_should(decay: Decay, falls: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    monkeypatch.setattr(impasto.engine, "set_rate", lambda optimizer, rate: rates.append(rate))
+    monkeypatch.setattr(impasto.optim.engine, "set_rate", lambda optimizer, rate: rates.append(rate))
     descent = replace(PLAIN, decay=decay, learning_rate=1.0)
     list(
         pyramid(lambda size: towards(picture(1)), picture(0), [((16, 24), 20), ((16, 24), 20)], encode=encode, descent=descent)
@@ -491,7 +491,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(impasto.engine, "time", types.SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setattr(impasto.optim.engine, "time", types.SimpleNamespace(perf_counter=lambda: self.now))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import skimage.data
 import torch
 
 from impasto import images
-from impasto.engine import Step
+from impasto.optim.engine import Step
 from impasto.options import Run
 from impasto.recipes import gatys
 from impasto.recipes.painting import paint_on

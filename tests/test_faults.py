@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from impasto import faults
+from impasto.metrics import artifacts as faults
 
 
 @pytest.fixture

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from impasto import images
-from impasto.arithmetic import Arithmetic
 from impasto.encoders import Vgg, load_encoder
-from impasto.engine import Step
+from impasto.encoders.precision import Arithmetic
 from impasto.errors import ImageFileError, OptionError, ResourceError, ShapeError, StyleFileError, WeightsError
+from impasto.features.statistics import Moments, moments
 from impasto.images import Picture
-from impasto.losses import PIXELS
+from impasto.losses.features import PIXELS
+from impasto.optim.engine import Step
 from impasto.options import STYLE_LAYERS, PaintOptions, Run
 from impasto.recipes import checks, gatys
 from impasto.recipes.balance import reference_picture
@@ -43,8 +44,7 @@ from impasto.recipes.starts import (
     with_margin,
     without_margin,
 )
-from impasto.stats import Moments, moments
-from impasto.styles import load_style, measured_style, save_style
+from impasto.styles.named import load_style, measured_style, save_style
 from impasto.weights import save_vgg
 
 EXACT = Run(device="cpu", precision="fp32")

@@ -11,7 +11,7 @@ from torch import Tensor
 from impasto.encoders import Vgg
 from impasto.encoders.vgg import LAYERS
 from impasto.errors import OptionError
-from impasto.guides import (
+from impasto.masks.guides import (
     GRADIENTS,
     feathered,
     gradient,

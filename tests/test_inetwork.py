@@ -16,13 +16,13 @@ import torch
 from impasto import images, weights
 from impasto.cli import main
 from impasto.cli.inetwork import list_flags_last
+from impasto.compat import inetwork
+from impasto.compat.inetwork_flags import InetworkOptions
 from impasto.encoders import Vgg
 from impasto.encoders.vgg import BLOCKS_OF_VGG16
 from impasto.errors import OptionError, ShapeError
+from impasto.losses.picture import luminance_of
 from impasto.options import Run
-from impasto.picture_losses import luminance_of
-from impasto.recipes import inetwork
-from impasto.recipes.inetwork_flags import InetworkOptions
 from impasto.weights import import_file, save_vgg
 
 TINY = "--image_size 64 --num_iter 2 --threads 1"

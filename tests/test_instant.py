@@ -19,23 +19,23 @@ from torch import Tensor
 
 import impasto
 from impasto import images
-from impasto.color import color_moments, monge_kantorovich, recolored
+from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.encoders import Vgg
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError
+from impasto.features.statistics import Affine, Moments
 from impasto.images import Picture
-from impasto.memory import available_memory
+from impasto.metrics.report import report_on, yardstick
 from impasto.networks.compiled import openvino_is_there
 from impasto.networks.style_swap import SEARCH_LAYERS, SWAP_LAYERS, Decoder
 from impasto.options import InstantOptions, Run
-from impasto.pastiche import Pastiche
 from impasto.recipes import instant as recipe
 from impasto.recipes import instant_checks, instant_painter, naming
 from impasto.recipes.instant import instant, instant_options, painted_pastiche
 from impasto.recipes.instant_checks import check, predicted_memory
 from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended
-from impasto.report import report_on, yardstick
-from impasto.stats import Affine, Moments
-from impasto.styles import NamedStyle, add_style, measured_style
+from impasto.recipes.pastiche import Pastiche
+from impasto.runtime.memory import available_memory
+from impasto.styles.named import NamedStyle, add_style, measured_style
 from impasto.tensors import FeatureMap, Features
 
 EXACT = Run(device="cpu", precision="fp32")

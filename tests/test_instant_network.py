@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impasto.color import recolored
+from impasto.color.transfer import recolored
 from impasto.errors import WeightsError
+from impasto.features.statistics import Affine, Moments, moments
 from impasto.networks import InstantNetwork, Widths, instant_facts, load_instant, save_instant, shipped_instant
 from impasto.networks.instant import STYLE_LAYERS, _Normalized, _Spread
-from impasto.stats import Affine, Moments, moments
 from impasto.weights.files import sha256_of
 
 CHANNELS = (4, 5, 6, 7, 8)

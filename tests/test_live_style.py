@@ -7,12 +7,12 @@ import skimage.data
 import torch
 
 from impasto import images
-from impasto.color import color_moments
+from impasto.color.transfer import color_moments
 from impasto.errors import StyleFileError
 from impasto.networks import load_instant, shipped_instant
 from impasto.recipes import naming
 from impasto.recipes.live_style import live_style
-from impasto.styles import NamedStyle, measured_style
+from impasto.styles.named import NamedStyle, measured_style
 
 COFFEE = images.read(skimage.data.coffee()[::4, ::4].copy())
 OTHER = images.read(skimage.data.astronaut()[::4, ::4].copy())

@@ -12,10 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-import impasto.losses
-from impasto.losses import PIXELS, ContentLoss, GuidedStyleLoss, Loss, Objective, ScaledContentLoss, StyleLoss, WassersteinLoss
-from impasto.picture_losses import Gamut
-from impasto.stats import Affine, Guide, Moments, guided_moments, moments, sqrtm
+import impasto.losses.features
+from impasto.features.statistics import Affine, Guide, Moments, guided_moments, moments, sqrtm
+from impasto.losses.features import (
+    PIXELS,
+    ContentLoss,
+    GuidedStyleLoss,
+    Loss,
+    Objective,
+    ScaledContentLoss,
+    StyleLoss,
+    WassersteinLoss,
+)
+from impasto.losses.picture import Gamut
 
 
 def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -237,7 +246,7 @@ def test_wasserstein_loss_takes_the_root_of_its_target_once(monkeypatch: pytest.
         taken.append(matrix)
         return sqrtm(matrix)
 
-    monkeypatch.setattr(impasto.losses, "sqrtm", counted)
+    monkeypatch.setattr(impasto.losses.features, "sqrtm", counted)
     loss = WassersteinLoss(STYLE, SHARES)
     for _ in range(3):
         loss(features(0))

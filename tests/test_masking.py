@@ -12,12 +12,12 @@ from torch import Tensor
 
 from impasto import images
 from impasto.errors import ImageFileError, OptionError, ShapeError
+from impasto.features.statistics import Moments
 from impasto.images import Picture
 from impasto.options import PaintOptions
 from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, Spec, asked_masks, read_mask, read_masking
 from impasto.recipes.regions import lay_out
-from impasto.stats import Moments
-from impasto.styles import measured_style
+from impasto.styles.named import measured_style
 
 PHOTO = images.read(skimage.data.astronaut()[:384:4, 32:416:4])
 STYLE, OTHER = images.read(skimage.data.coffee()[::8, ::8]), images.read(skimage.data.chelsea()[::8, ::8])

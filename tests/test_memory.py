@@ -12,7 +12,7 @@ import torch
 import impasto
 from impasto.errors import ResourceError
 from impasto.images import files
-from impasto.memory import available_memory, keep_freed_memory
+from impasto.runtime.memory import available_memory, keep_freed_memory
 
 CPU = torch.device("cpu")
 
@@ -36,7 +36,7 @@ def test_a_container_has_no_more_than_its_limit(
         pytest.skip("only Linux says what is free")
     for name, text in (("max", limit), ("current", "2000"), ("stat", "anon 1400\ninactive_file 500\n")):
         (tmp_path / f"memory.{name}").write_text(text)
-    monkeypatch.setattr("impasto.memory._CGROUPS", ((tmp_path, "memory.max", "memory.current", "inactive_file"),))
+    monkeypatch.setattr("impasto.runtime.memory._CGROUPS", ((tmp_path, "memory.max", "memory.current", "inactive_file"),))
     found = available_memory(CPU)
     assert found is not None
     assert found > 2**20 if free is None else found == free

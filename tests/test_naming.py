@@ -8,11 +8,11 @@ import torch
 
 from impasto import images
 from impasto.encoders import load_encoder
+from impasto.features.statistics import moments
 from impasto.options import STYLE_LAYERS
 from impasto.recipes import naming
 from impasto.recipes.naming import name_style
-from impasto.stats import moments
-from impasto.styles import load_style, measured_style, save_style
+from impasto.styles.named import load_style, measured_style, save_style
 
 COFFEE = images.read(skimage.data.coffee()[::4, ::4].copy())
 

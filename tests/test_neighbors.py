@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from impasto.distributions import centred, rows_of, unit
-from impasto.neighbors import Keys, grid_size, match, pooled_columns
-from impasto.neighbour_losses import Neighborhood, NeighborLoss, PaletteLoss
-from impasto.stats import Affine
+from impasto.features.distributions import centred, rows_of, unit
+from impasto.features.neighbors import Keys, grid_size, match, pooled_columns
+from impasto.features.statistics import Affine
+from impasto.losses.neighbors import Neighborhood, NeighborLoss, PaletteLoss
 
 
 def feature_map(height: int, width: int, random: torch.Generator, channels: int = 6) -> Tensor:
@@ -64,7 +64,7 @@ def test_a_large_style_is_searched_nearly_as_well_as_exactly(random: torch.Gener
     queries = torch.nn.functional.avg_pool2d(feature_map(40, 40, random), 5, 1, 2)
     likeness = unit(centred(rows_of(queries))) @ unit(centred(rows_of(keys))).T
     best = likeness.max(1).values
-    monkeypatch.setattr("impasto.neighbors._MOST_KEYS", 400)
+    monkeypatch.setattr("impasto.features.neighbors._MOST_KEYS", 400)
     found = match(queries, [keys]).position.flatten()
     assert 0 <= int(found.min()) <= int(found.max()) < 3000
     gap = best - likeness.gather(1, found[:, None])[:, 0]

@@ -19,7 +19,7 @@ from impasto.recipes.painting import paint_on, read_style
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Resumption
 from impasto.recipes.swatch import collage, paint_swatch
-from impasto.styles import NamedStyle, find_style, load_style, save_style
+from impasto.styles.named import NamedStyle, find_style, load_style, save_style
 
 EXACT = Run(device="cpu", precision="fp32")
 BRIEF: dict[str, Any] = {"size": 64, "steps": 6, "step_growth": 1.0}

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impasto.normalization import content_weight, gram_weight, moment_weights, squares, wasserstein_weight
+from impasto.features.statistics import Moments, moments
+from impasto.losses.normalization import content_weight, gram_weight, moment_weights, squares, wasserstein_weight
 from impasto.options import ContentNormalization, StyleNormalization
-from impasto.stats import Moments, moments
 
 TARGET = torch.randn(1, 3, 4, 5, generator=torch.Generator().manual_seed(0))
 STYLE = moments(TARGET)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from impasto import images, notebook
+from impasto import images
+from impasto.compat import notebook
 from impasto.errors import ImageFileError, OptionError, ShapeError
 from impasto.notebook import load_image, load_stylizer, show_side_by_side
 from impasto.options import Run

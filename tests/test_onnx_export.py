@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from impasto.cli import main
-from impasto.color import color_moments, monge_kantorovich, recolored
+from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.errors import OptionError, WeightsError
+from impasto.features.statistics import Moments
 from impasto.networks import InstantNetwork, Widths, load_instant, shipped_instant
 from impasto.networks import onnx_graph as nodes
 from impasto.networks.onnx_export import Fixed, instant_graph, largest_difference, save_graph
 from impasto.networks.onnx_runtime import load_onnxruntime
 from impasto.recipes.live_style import live_style
-from impasto.stats import Moments
-from impasto.styles import find_style
+from impasto.styles.named import find_style
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from impasto import options
 from impasto.errors import OptionError
-from impasto.fields import check_range, dashed
 from impasto.options import PaintOptions, Run, TuneOptions
+from impasto.options.fields import check_range, dashed
 
 
 def texts(kind: type) -> dict[str, str]:

@@ -15,14 +15,14 @@ import impasto
 import impasto.recipes.painting
 from impasto import images
 from impasto.encoders import Vgg
-from impasto.engine import Step
 from impasto.errors import ImageFileError, OptionError, ShapeError
+from impasto.features.statistics import moments
+from impasto.optim.engine import Step
 from impasto.options import Run
 from impasto.recipes.easel import Easel
 from impasto.recipes.painting import finished, options_of, paint, read_content, read_style, read_styles, steps
 from impasto.recipes.presets import paint_options
-from impasto.stats import moments
-from impasto.styles import SUFFIX, NamedStyle, measured_style, save_style
+from impasto.styles.named import SUFFIX, NamedStyle, measured_style, save_style
 from impasto.weights import save_vgg
 
 EXACT = Run(device="cpu", precision="fp32", seed=3)

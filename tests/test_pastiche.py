@@ -11,12 +11,12 @@ from torch import Tensor
 
 from impasto import images
 from impasto._version import __version__
-from impasto.engine import Step
 from impasto.errors import ImageFileError
+from impasto.features.statistics import moments
+from impasto.optim.engine import Step
 from impasto.options import PaintOptions, Run
-from impasto.pastiche import Pastiche, described, new_record, with_progress
-from impasto.stats import moments
-from impasto.styles import measured_style
+from impasto.recipes.pastiche import Pastiche, described, new_record, with_progress
+from impasto.styles.named import measured_style
 
 
 @pytest.fixture

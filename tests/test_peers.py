@@ -17,8 +17,8 @@ from torch import Tensor
 
 from impasto import images
 from impasto.encoders import Vgg
-from impasto.engine import Step
 from impasto.images import Picture
+from impasto.optim.engine import Step
 from impasto.options import ContentNormalization, PaintOptions, Pooling, Run, SmoothnessForm
 from impasto.recipes import gatys
 from impasto.recipes.painting import paint

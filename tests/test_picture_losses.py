@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from impasto.losses import PIXELS, Loss
-from impasto.options import SmoothnessForm
-from impasto.picture_losses import (
+from impasto.losses.features import PIXELS, Loss
+from impasto.losses.picture import (
     EdgeAwareSmoothness,
     Gamut,
     Smoothness,
@@ -23,6 +22,7 @@ from impasto.picture_losses import (
     structural_similarity,
     total_variation,
 )
+from impasto.options import SmoothnessForm
 
 FORMS: tuple[SmoothnessForm, ...] = ("l1", "l2", "nine-point", "sum-l1", "sum-l2", "inetwork")
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from impasto import classic, images
-from impasto.arithmetic import Arithmetic
 from impasto.encoders import Vgg
+from impasto.encoders.precision import Arithmetic
 from impasto.encoders.vgg import CONVOLUTIONS
 from impasto.errors import OptionError
-from impasto.losses import PIXELS
+from impasto.losses.features import PIXELS
 from impasto.options import STYLE_LAYERS, PaintOptions
 from impasto.recipes import objectives, presets
 from impasto.recipes.easel import Easel

@@ -17,12 +17,12 @@ from impasto.cli import main
 from impasto.encoders import Vgg
 from impasto.errors import ImageFileError, OptionError
 from impasto.images import proofed
+from impasto.losses.picture import luminance_of
 from impasto.options import PaintOptions, Run
-from impasto.picture_losses import luminance_of
 from impasto.recipes import gatys
 from impasto.recipes.coloring import check_colors
 from impasto.recipes.painting import paint_on
-from impasto.styles import find_style
+from impasto.styles.named import find_style
 from impasto.weights import save_vgg
 
 EXACT = Run(device="cpu", precision="fp32")

@@ -13,7 +13,8 @@ import impasto
 from impasto import images
 from impasto.encoders import Vgg
 from impasto.errors import OptionError
-from impasto.losses import GuidedStyleLoss
+from impasto.losses.features import GuidedStyleLoss
+from impasto.masks.skin import skin
 from impasto.options import Run, StyleStatistics
 from impasto.recipes import gatys, objectives
 from impasto.recipes.easel import encode
@@ -21,7 +22,6 @@ from impasto.recipes.masking import MaskSources, read_masking
 from impasto.recipes.objectives import style_moments
 from impasto.recipes.presets import paint_options
 from impasto.recipes.statistics import PICTURE_STATISTICS
-from impasto.skin import skin
 from impasto.weights import save_vgg
 
 EXACT = Run(device="cpu", precision="fp32")

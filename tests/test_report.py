@@ -13,11 +13,11 @@ import torch
 import impasto
 from impasto import images
 from impasto.errors import OptionError, ShapeError
+from impasto.features.statistics import Moments
 from impasto.images import Picture
+from impasto.metrics.report import KINDS, Figure, lab, palette, palette_distance, report_on, yardstick
 from impasto.recipes.judging import caption, judged, judged_sheet
-from impasto.report import KINDS, Figure, lab, palette, palette_distance, report_on, yardstick
-from impasto.stats import Moments
-from impasto.styles import find_style
+from impasto.styles.named import find_style
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import impasto
 from impasto import resampling
-from impasto.color import Affine, color_moments, monge_kantorovich
-from impasto.memory import available_memory
-from impasto.resampling import antialiased, averaged
+from impasto.color.transfer import Affine, color_moments, monge_kantorovich
+from impasto.runtime.memory import available_memory
+from impasto.runtime.resampling import antialiased, averaged
 
 LACKING = ("_upsample_bilinear2d_aa_backward", "_upsample_bicubic2d_aa_backward", "_adaptive_avg_pool2d")
 """Operators that Metal lacks, or has not for every size."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from impasto import images
 from impasto.errors import OptionError
-from impasto.segmentation import background, color_regions, find_region, skin, sky, subject
+from impasto.masks.segmentation import background, color_regions, find_region, skin, sky, subject
 
 
 def seen(pixels: object, edge_px: int = 160) -> Tensor:
@@ -128,7 +128,7 @@ def test_skin_is_found_in_light_of_any_colour(light: str) -> None:
 
 @pytest.mark.parametrize("light", ["violet", "deep violet", "orange", "blue", "green"])
 def test_skin_is_found_by_its_colour_where_no_face_looks_at_the_camera(light: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("impasto.skin.face_ellipses", lambda photo, grow, size=None: np.zeros(size, bool))
+    monkeypatch.setattr("impasto.masks.skin.face_ellipses", lambda photo, grow, size=None: np.zeros(size, bool))
     image = seen(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
     assert float(skin(image)[..., 55:100, 125:155].mean()) > 0.98
 

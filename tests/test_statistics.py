@@ -11,15 +11,15 @@ from torch import Tensor
 
 import impasto
 from impasto import images
-from impasto.chained_losses import ChainedGramLoss
-from impasto.distribution_losses import HistogramLoss, RelaxedEmdLoss, SelfSimilarityLoss, SlicedLoss
-from impasto.distributions import unit
 from impasto.encoders import Vgg
-from impasto.engine import Step
 from impasto.errors import OptionError, StyleFileError
+from impasto.features.distributions import unit
 from impasto.images import Picture
-from impasto.losses import PIXELS, StyleLoss
-from impasto.neighbour_losses import PatchLoss
+from impasto.losses.chained import ChainedGramLoss
+from impasto.losses.distributions import HistogramLoss, RelaxedEmdLoss, SelfSimilarityLoss, SlicedLoss
+from impasto.losses.features import PIXELS, StyleLoss
+from impasto.losses.neighbors import PatchLoss
+from impasto.optim.engine import Step
 from impasto.options import PaintOptions, Run, StyleStatistics
 from impasto.recipes import gatys, nnst, objectives, strotss
 from impasto.recipes.easel import Easel, encode
@@ -27,7 +27,7 @@ from impasto.recipes.painting import options_of, paint_on
 from impasto.recipes.presets import MOMENT_STATISTICS, RECIPE_IGNORES, RECIPES, paint_options
 from impasto.recipes.starts import Resumption, Style
 from impasto.recipes.statistics import PICTURE_STATISTICS, in_shares, knots, style_columns
-from impasto.styles import find_style
+from impasto.styles.named import find_style
 from impasto.weights import save_vgg
 
 EXACT = Run(device="cpu", precision="fp32")

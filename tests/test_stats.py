@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto.errors import OptionError
-from impasto.stats import Affine, Guide, Moments, blend, gram_matrix, guided_moments, moments, precise, root_trace, sqrtm
+from impasto.features.statistics import (
+    Affine,
+    Guide,
+    Moments,
+    blend,
+    gram_matrix,
+    guided_moments,
+    moments,
+    precise,
+    root_trace,
+    sqrtm,
+)
 
 
 def features(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:

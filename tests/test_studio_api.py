@@ -285,7 +285,7 @@ def test_what_a_job_needs_is_not_deleted(client: pieces.Local, upload: str) -> N
 
 
 def test_the_shelf_is_what_the_command_line_knows(client: pieces.Local) -> None:
-    from impasto.styles import known_styles, style_facts
+    from impasto.styles.named import known_styles, style_facts
 
     found = {each["id"]: each for each in client.get(f"{API}/styles").json()["items"]}
     known = known_styles()

@@ -18,8 +18,8 @@ import torch
 
 import studio_pieces as pieces
 from impasto import images
-from impasto.engine import Step
 from impasto.errors import ImageFileError
+from impasto.optim.engine import Step
 from impasto.studio import database as database_module
 from impasto.studio import dispatcher as dispatcher_module
 from impasto.studio import faults, lanes, memory, orders, painting_state, worker

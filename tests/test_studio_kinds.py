@@ -16,7 +16,7 @@ pytest.importorskip("fastapi")
 
 import studio_pieces as pieces
 from impasto import images
-from impasto.report import KINDS as FIGURES
+from impasto.metrics.report import KINDS as FIGURES
 from impasto.studio import sheets
 from impasto.studio.app import create_app
 from impasto.studio.controls import KINDS

@@ -18,16 +18,16 @@ from fastapi import FastAPI
 
 import studio_pieces as pieces
 from impasto.cli import main
-from impasto.color import monge_kantorovich, recolored
+from impasto.color.transfer import monge_kantorovich, recolored
 from impasto.errors import WeightsError
+from impasto.features.statistics import Moments
 from impasto.images import resize
 from impasto.networks import load_instant, shipped_instant
 from impasto.recipes.live_style import live_style
-from impasto.stats import Moments
 from impasto.studio import orders, runtime
 from impasto.studio.app import STATIC, create_app
 from impasto.studio.settings import Settings
-from impasto.styles import known_styles, load_style
+from impasto.styles.named import known_styles, load_style
 from impasto.tensors import Image
 
 API = "/api/v1"

@@ -156,7 +156,7 @@ def test_an_option_that_means_something_else_elsewhere_has_chinese_of_its_own(te
 
 
 def test_every_figure_has_its_words(texts: dict[str, dict[str, str]]) -> None:
-    from impasto.report import KINDS
+    from impasto.metrics.report import KINDS
 
     for name in KINDS:
         assert f"figure.{name}" in texts["en"]

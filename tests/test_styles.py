@@ -13,13 +13,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import impasto.styles
+import impasto.styles.named
 from impasto.encoders import load_encoder
 from impasto.errors import OptionError, StyleFileError
+from impasto.features.statistics import Moments, moments
 from impasto.images import to_webp
 from impasto.options import STYLE_LAYERS
-from impasto.stats import Moments, moments
-from impasto.styles import (
+from impasto.styles.named import (
     SUFFIX,
     NamedStyle,
     add_style,
@@ -260,7 +260,7 @@ def test_a_swatch_comes_back_from_the_file_as_a_picture(style: NamedStyle, tmp_p
 
 
 def test_a_style_is_found_by_name_and_a_near_name_is_suggested(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impasto.styles, "shipped_styles", lambda: {"haystacks": path})
+    monkeypatch.setattr(impasto.styles.named, "shipped_styles", lambda: {"haystacks": path})
     assert find_style("haystacks").name == "haystacks"
     sentence = "style 'haystack' is neither a picture file nor a named style; did you mean 'haystacks'?"
     with pytest.raises(OptionError, match=sentence.replace("?", r"\?")):
@@ -281,7 +281,7 @@ def test_a_name_that_is_not_there_leads_to_those_that_are(name: str, ending: str
         find_style(name)
 
 
-@pytest.mark.parametrize(("former", "nearest"), impasto.styles._FORMER_NAMES.items())
+@pytest.mark.parametrize(("former", "nearest"), impasto.styles.named._FORMER_NAMES.items())
 def test_a_style_of_an_earlier_version_leads_to_one_that_comes_with_this(former: str, nearest: str) -> None:
     assert former not in shipped_styles()
     assert nearest in shipped_styles()
@@ -324,7 +324,7 @@ def test_every_shipped_style_was_measured_by_the_encoder_that_is_shipped_with_it
 
 @pytest.mark.parametrize("name", [*shipped_styles()])
 def test_a_shipped_style_is_called_as_the_users_own_have_to_be(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(impasto.styles, "shipped_styles", dict)
+    monkeypatch.setattr(impasto.styles.named, "shipped_styles", dict)
     check_new_name(name)
 
 
@@ -355,7 +355,7 @@ def test_an_own_style_that_came_before_a_shipped_one_of_its_name_goes_first(
     style: NamedStyle, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = add_style(style)
-    monkeypatch.setattr(impasto.styles, "shipped_styles", lambda: {"haystacks": path})
+    monkeypatch.setattr(impasto.styles.named, "shipped_styles", lambda: {"haystacks": path})
     assert known_styles() == {"haystacks": mine}
     remove_style("haystacks")
     assert known_styles() == {"haystacks": path}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from impasto.tiling import Place, Span, painted_in_tiles, spans, spread_parts
+from impasto.runtime.tiling import Place, Span, painted_in_tiles, spans, spread_parts
 
 lengths = st.integers(1, 400)
 tiles = st.integers(1, 120)

@@ -16,7 +16,7 @@ from impasto import classic, images, notebook, segmentation, skin, styles
 from impasto.encoders import Vgg
 from impasto.networks.style_swap import Decoder, DecoderWidths
 from impasto.recipes.naming import name_style
-from impasto.torch_state import in_known_state, known_state, plain
+from impasto.runtime.torch_state import in_known_state, known_state, plain
 from impasto.training.encoder import Distillation
 from impasto.training.style_swap import SwapTraining
 

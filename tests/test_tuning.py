@@ -10,9 +10,9 @@ import impasto
 from impasto import images
 from impasto.errors import OptionError
 from impasto.images import Picture
+from impasto.metrics.report import Figure, Report
 from impasto.options import TuneOptions
 from impasto.recipes.tuning import Knobs, Trial, Tuning, grid, searched, tune_options
-from impasto.report import Figure, Report
 
 
 @pytest.fixture(scope="module")

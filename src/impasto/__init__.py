@@ -15,7 +15,6 @@ from impasto._version import __version__
 
 if TYPE_CHECKING:
     from impasto.encoders import load_encoder
-    from impasto.engine import Step
     from impasto.errors import (
         ImageFileError,
         ImpastoError,
@@ -26,14 +25,15 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from impasto.images import Picture, read
+    from impasto.metrics.report import Report
+    from impasto.optim.engine import Step
     from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions
-    from impasto.pastiche import Pastiche
     from impasto.recipes.instant import instant
     from impasto.recipes.instant_painter import InstantPainter
     from impasto.recipes.judging import judge
     from impasto.recipes.painting import paint, steps
+    from impasto.recipes.pastiche import Pastiche
     from impasto.recipes.tuning import Tuning, tune
-    from impasto.report import Report
 
 _HOMES = {
     "ImageFileError": "errors",
@@ -42,13 +42,13 @@ _HOMES = {
     "InstantPainter": "recipes.instant_painter",
     "OptionError": "errors",
     "PaintOptions": "options",
-    "Pastiche": "pastiche",
+    "Pastiche": "recipes.pastiche",
     "Picture": "images",
-    "Report": "report",
+    "Report": "metrics.report",
     "ResourceError": "errors",
     "Run": "options",
     "ShapeError": "errors",
-    "Step": "engine",
+    "Step": "optim.engine",
     "StyleFileError": "errors",
     "TuneOptions": "options",
     "Tuning": "recipes.tuning",

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from impasto import images
 from impasto.cli.names import checkpoint_of
-from impasto.engine import Step
 from impasto.errors import ImpastoError
-from impasto.pastiche import Record
+from impasto.optim.engine import Step
+from impasto.recipes.pastiche import Record
 
 LONG_SECONDS = 60.0
 """A painting that takes longer than this has checkpoints."""

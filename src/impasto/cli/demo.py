@@ -33,7 +33,7 @@ def demo(
     from impasto.cli.session import Order, paint_to_file
     from impasto.options import Run
     from impasto.recipes.presets import paint_options
-    from impasto.styles import find_style
+    from impasto.styles.named import find_style
 
     files = Files(output=output)
     check_files(files, ())
@@ -57,7 +57,7 @@ def _style_name() -> str:
     Raises:
         StyleFileError: there is none.
     """
-    from impasto.styles import shipped_styles
+    from impasto.styles.named import shipped_styles
 
     names = list(shipped_styles())
     if not names:

@@ -9,7 +9,7 @@ from impasto.cli.overwriting import check_overwrites
 from impasto.cli.progress import narrator
 from impasto.cli.training import check_writable
 from impasto.errors import OptionError
-from impasto.fields import check_range
+from impasto.options.fields import check_range
 
 if TYPE_CHECKING:
     from impasto.networks.onnx_export import Fixed

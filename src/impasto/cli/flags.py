@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 from cyclopts import Group, Parameter, Token
 
 from impasto.errors import OptionError
-from impasto.fields import field_texts
 from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions
+from impasto.options.fields import field_texts
 
 WRITTEN = Group("What is written", sort_key=1)
 COMPUTED = Group("Where it is computed", sort_key=2)

@@ -12,15 +12,15 @@ from cyclopts import CoercionError, Group, Parameter, Token
 from impasto.cli import FAILED_EXIT, complain
 from impasto.cli.flags import COMPUTED, Files, RunFlags, Talk, given
 from impasto.cli.progress import duration, losses_in_words, narrator
+from impasto.compat.inetwork_flags import InetworkOptions, Truth, as_choice, as_number, as_numbers, as_truth
 from impasto.errors import OptionError
-from impasto.fields import field_texts
 from impasto.options import Run
-from impasto.recipes.inetwork_flags import InetworkOptions, Truth, as_choice, as_number, as_numbers, as_truth
+from impasto.options.fields import field_texts
 
 if TYPE_CHECKING:
-    from impasto.engine import Step
-    from impasto.pastiche import Pastiche
-    from impasto.recipes.inetwork import Commission
+    from impasto.compat.inetwork import Commission
+    from impasto.optim.engine import Step
+    from impasto.recipes.pastiche import Pastiche
 
 _OPTIONS = Group("INetwork's own flags", sort_key=3)
 _TALK = Group("What is said", sort_key=1)
@@ -157,7 +157,7 @@ def _paint(content: str, styles: tuple[str, ...], prefix: str, options: Inetwork
     """Read, announce, paint, and save after each iteration."""
     import torch
 
-    from impasto.recipes import inetwork as recipe
+    from impasto.compat import inetwork as recipe
     from impasto.recipes.painting import read_content, read_styles
 
     if run.threads:
@@ -192,7 +192,7 @@ def _conclude(made: Made, talk: Talk, *, is_measured: bool) -> None:
     from impasto import images
     from impasto.cli.report import tell
     from impasto.cli.session import figures_by_name
-    from impasto.recipes.inetwork import settled_options
+    from impasto.compat.inetwork import settled_options
     from impasto.recipes.judging import judged
 
     asked, pastiche, path = made

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from impasto.cli.outputs import Saved
     from impasto.cli.previews import Film
     from impasto.images import Picture
-    from impasto.pastiche import Pastiche
     from impasto.recipes.masking import Masking
+    from impasto.recipes.pastiche import Pastiche
     from impasto.recipes.starts import Style
 
 

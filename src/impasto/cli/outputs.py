@@ -17,7 +17,7 @@ from impasto.cli.flags import Files
 from impasto.cli.overwriting import check_overwrites
 from impasto.cli.pipes import STDOUT, to_stdout
 from impasto.errors import ImageFileError, OptionError, WeightsError
-from impasto.pastiche import Pastiche, Record
+from impasto.recipes.pastiche import Pastiche, Record
 
 _MANY = 1000
 

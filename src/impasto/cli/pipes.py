@@ -10,7 +10,7 @@ from impasto.errors import ImageFileError, OptionError
 
 if TYPE_CHECKING:
     from impasto.images import Picture
-    from impasto.pastiche import Pastiche
+    from impasto.recipes.pastiche import Pastiche
 
 STDIN = "<stdin>"
 """What ``-`` among the pictures becomes before the flags are parsed, and the name of the picture in messages and records."""

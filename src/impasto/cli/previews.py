@@ -9,9 +9,9 @@ from rich.console import Console
 from torch import Tensor
 
 from impasto import images
-from impasto.engine import Step
 from impasto.errors import ImpastoError
 from impasto.images import fitted_size, resize
+from impasto.optim.engine import Step
 
 
 class Preview:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from impasto.engine import Step
+    from impasto.optim.engine import Step
 
 _SECONDS_BETWEEN_LINES = 2.0
 _SECONDS_BETWEEN_FRAMES = 0.1

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from impasto.cli.progress import narrator
 from impasto.errors import ImageFileError
-from impasto.fields import check_range
+from impasto.options.fields import check_range
 
 if TYPE_CHECKING:
     from impasto.tensors import Image, Mask
@@ -73,7 +73,7 @@ def _make_folder(folder: Path | None) -> None:
 
 def _found(image: "Image", count: int) -> "dict[str, Mask]":
     """Find everything that there is a name for."""
-    from impasto.segmentation import NAMES, REGIONS, color_regions, find_region
+    from impasto.masks.segmentation import NAMES, REGIONS, color_regions, find_region
 
     found = {f"auto:{name}": find_region(image, name) for name in NAMES}
     among = "" if count == REGIONS else f"-of-{count}"

@@ -12,12 +12,12 @@ from typing import Any
 from impasto import images
 from impasto.cli.names import checkpoint_of
 from impasto.errors import ImageFileError, ImpastoError, OptionError
-from impasto.fields import dashed
 from impasto.images import Picture
 from impasto.options import INITS, PaintOptions, Run
-from impasto.pastiche import Record, described
+from impasto.options.fields import dashed
 from impasto.recipes.masking import MASK_FLAGS, Masking, MaskSources, Spec
 from impasto.recipes.painting import options_of
+from impasto.recipes.pastiche import Record, described
 from impasto.recipes.starts import Resumption, Style
 from impasto.weights.files import sha256_of
 

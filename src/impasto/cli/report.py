@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from impasto.report import Figure, Report
+    from impasto.metrics.report import Figure, Report
 
 
 def report(

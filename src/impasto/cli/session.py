@@ -25,12 +25,11 @@ from impasto.cli.progress import duration, losses_in_words, narrator, progress
 from impasto.cli.repeat import differences, encoder_differences, mask_differences
 from impasto.cli.report import tell
 from impasto.cli.signals import undisturbed
-from impasto.engine import Step
 from impasto.errors import ImpastoError, ResourceError
 from impasto.images import Picture, fitted_size
-from impasto.memory import keep_freed_memory
+from impasto.metrics.report import Report
+from impasto.optim.engine import Step
 from impasto.options import PaintOptions, Run
-from impasto.pastiche import Record, new_record, with_progress
 from impasto.recipes import gatys
 from impasto.recipes.checks import predicted_memory
 from impasto.recipes.coloring import color_notes, color_record
@@ -38,8 +37,9 @@ from impasto.recipes.easel import Easel
 from impasto.recipes.judging import judged
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.painting import finished, paint_on
+from impasto.recipes.pastiche import Record, new_record, with_progress
 from impasto.recipes.starts import Resumption, Style
-from impasto.report import Report
+from impasto.runtime.memory import keep_freed_memory
 
 MadeFrom = tuple[Picture, Sequence[Style], Sequence[float]]
 """A photo, the styles, and their weights; none: equal ones."""

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from impasto.cli.progress import narrator
 from impasto.cli.studio_worker import check_queue
 from impasto.errors import OptionError
-from impasto.folders import expanded
+from impasto.runtime.folders import expanded
 
 
 def studio(

@@ -8,10 +8,10 @@ from cyclopts import App, Parameter
 
 from impasto.cli.progress import narrator
 from impasto.errors import StyleFileError
-from impasto.fields import check_range
+from impasto.options.fields import check_range
 
 if TYPE_CHECKING:
-    from impasto.styles import NamedStyle
+    from impasto.styles.named import NamedStyle
 
 app = App(name="styles", help="List and show the named styles, add your own and remove them.")
 
@@ -23,7 +23,7 @@ def list_() -> None:
     """List the named styles, those that came with impasto and your own."""
     from rich.table import Column, Table
 
-    from impasto.styles import known_styles, styles_folder, user_styles
+    from impasto.styles.named import known_styles, styles_folder, user_styles
 
     known, own = known_styles(), user_styles()
     table = Table(Column("name", no_wrap=True), "title", "artist", "from", box=None, pad_edge=False)
@@ -80,7 +80,7 @@ def add(
     """
     from impasto import images
     from impasto.recipes.naming import name_style
-    from impasto.styles import add_style, check_new_name, styles_folder
+    from impasto.styles.named import add_style, check_new_name, styles_folder
 
     check_new_name(name)
     facts = {"name": name, "title": title, "artist": artist, "date": date, "source": source, "licence": licence}
@@ -97,13 +97,13 @@ def remove(name: str, /) -> None:
     Args:
         name: Of the style; one that came with impasto stays.
     """
-    from impasto.styles import remove_style
+    from impasto.styles.named import remove_style
 
     narrator(quiet=False, to_stderr=False).print(f"removed {remove_style(name)}")
 
 
 def _title_and_artist(path: Path) -> tuple[str, str]:
-    from impasto.styles import style_facts
+    from impasto.styles.named import style_facts
 
     try:
         facts = style_facts(path)
@@ -133,7 +133,7 @@ def sheet(
     from impasto.cli.outputs import check_output, save_sheet, say_notes
     from impasto.recipes.instant import instant_options, painted_pastiche
     from impasto.recipes.instant_painter import InstantPainter
-    from impasto.styles import known_styles, load_style
+    from impasto.styles.named import known_styles, load_style
 
     check_range("columns", columns, 1, 100)
     check_output(output, () if photo is None else (photo,))
@@ -155,14 +155,14 @@ def _astronaut() -> Any:
 
 def _say_where(folder: Path) -> None:
     """Say that styles are kept among the temporary files, where they are."""
-    from impasto.folders import fallback_note
+    from impasto.runtime.folders import fallback_note
 
     if note := fallback_note(folder, "IMPASTO_STYLES"):
         narrator(quiet=False).print(note)
 
 
 def _found(name: str) -> tuple["NamedStyle", Path]:
-    from impasto.styles import find_style, known_styles, load_style
+    from impasto.styles.named import find_style, known_styles, load_style
 
     if os.path.isfile(name):
         return load_style(name), Path(name)

@@ -24,8 +24,8 @@ from impasto.cli.training import (
     write_weights,
 )
 from impasto.errors import OptionError
-from impasto.fields import check_range
 from impasto.options import Device
+from impasto.options.fields import check_range
 
 if TYPE_CHECKING:
     import torch
@@ -134,8 +134,8 @@ def _prepared(
     import numpy as np
     import torch
 
-    from impasto.arithmetic import choose_device
     from impasto.encoders import load_encoder
+    from impasto.encoders.precision import choose_device
     from impasto.training.agreement import HeldOut
     from impasto.training.crops import random_picture
     from impasto.training.encoder import Distillation, initialize_from_teacher

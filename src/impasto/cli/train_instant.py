@@ -26,8 +26,8 @@ from impasto.cli.training import (
     write_weights,
 )
 from impasto.errors import OptionError, WeightsError
-from impasto.fields import check_range
 from impasto.options import Device
+from impasto.options.fields import check_range
 
 if TYPE_CHECKING:
     import torch
@@ -157,8 +157,8 @@ def _prepared(corpora: Corpora, fit: Fit, weights: Weights, state: Path, console
     """Read everything, and make the network: new, that of another run, or as the state of an earlier run has it."""
     import torch
 
-    from impasto.arithmetic import choose_device
     from impasto.encoders import load_encoder
+    from impasto.encoders.precision import choose_device
     from impasto.training.agreement import HeldOut
     from impasto.training.style_swap import SwapTraining, SwapWeights
 
@@ -185,7 +185,7 @@ def _prepared(corpora: Corpora, fit: Fit, weights: Weights, state: Path, console
 
 def _rounded(encoder: Vgg) -> Vgg:
     """Freeze a loss network, and round its filters once where the processor multiplies bfloat16 fast."""
-    from impasto.arithmetic import Arithmetic, has_fast_bf16, prepared
+    from impasto.encoders.precision import Arithmetic, has_fast_bf16, prepared
 
     device = encoder.mean.device
     if has_fast_bf16(device):

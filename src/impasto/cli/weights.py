@@ -12,7 +12,7 @@ from rich.text import Text
 
 from impasto import weights
 from impasto.cli.progress import narrator
-from impasto.folders import fallback_note
+from impasto.runtime.folders import fallback_note
 
 app = cyclopts.App(name="weights", help="List, fetch, import and verify the weights of encoders.")
 

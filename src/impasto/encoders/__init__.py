@@ -8,7 +8,7 @@ import torch
 from impasto.encoders.vgg import BLOCKS, BLOCKS_OF_VGG16, LAYERS, Vgg
 from impasto.errors import OptionError, WeightsError, nearest_name
 from impasto.options import Border, Pooling
-from impasto.torch_state import in_known_state
+from impasto.runtime.torch_state import in_known_state
 from impasto.weights import SHIPPED, VggWeights, catalogue, find, read_vgg
 
 __all__ = ["LAYERS", "Border", "Pooling", "Vgg", "load_encoder", "vgg_from_weights"]

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.errors import OptionError, nearest_name
+from impasto.features.statistics import Affine
 from impasto.options import Border, Pooling
-from impasto.stats import Affine
 from impasto.tensors import FeatureMap, Features, Image
 
 BLOCKS: tuple[int, ...] = (2, 2, 4, 4, 4)

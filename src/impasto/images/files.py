@@ -16,7 +16,7 @@ import torch
 
 from impasto.errors import ImageFileError, ImpastoError, OptionError, ResourceError
 from impasto.images import signatures
-from impasto.memory import available_memory
+from impasto.runtime.memory import available_memory
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 """Pillow's names of the formats that are read; HEIC comes with the extra ``impasto[heic]``."""

@@ -27,7 +27,7 @@ from impasto.images.files import (
 from impasto.images.jpegs import completed
 from impasto.images.metadata import Metadata, as_bytes, turned
 from impasto.images.picture import Array, Picture, filled, fitted_size
-from impasto.torch_state import in_known_state
+from impasto.runtime.torch_state import in_known_state
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | PIL.Image.Image | npt.NDArray[Any] | Tensor
 """Whatever a picture may come as.

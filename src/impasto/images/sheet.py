@@ -11,8 +11,8 @@ import torch
 
 from impasto.errors import OptionError
 from impasto.images.picture import fitted_size, to_pil
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
-from impasto.torch_state import in_known_state
 
 _TEXT_PX, _GAP_PX = 14, 8
 

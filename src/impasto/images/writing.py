@@ -22,8 +22,8 @@ from impasto.images import png16, xmp
 from impasto.images.colours import srgb_profile
 from impasto.images.metadata import Metadata, without_place
 from impasto.images.picture import Array, Picture, fitting, levels, to_array
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
-from impasto.torch_state import in_known_state
 
 _KINDS = {
     ".jpg": "JPEG",

@@ -9,7 +9,7 @@ import torch
 from impasto.errors import WeightsError
 from impasto.networks.style_swap import Decoder, DecoderWidths
 from impasto.networks.weight_files import LARGEST, Kind, fill, read_network, write_network
-from impasto.torch_state import in_known_state
+from impasto.runtime.torch_state import in_known_state
 from impasto.weights.files import sha256_of
 
 KIND = Kind("decoder", "impasto_decoder", "1", "give a file that impasto train instant wrote")

@@ -1,6 +1,6 @@
 """The live network: any style in one pass, small enough for a webcam; what the studio's page and the ONNX export use.
 
-A photo enters with its colours already those of the style, which is a closed form (:func:`impasto.color.monge_kantorovich`);
+A photo enters with its colours already those of the style, which is a closed form (:func:`impasto.color.transfer.monge_kantorovich`);
 the network adds the strokes. It is a small U: three halvings, residual blocks at an eighth of the size, and the way back with
 bilinear resizing, so that no lattice is left; colour is painted at half the size of light.
 
@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from impasto.stats import Affine, Moments
+from impasto.features.statistics import Affine, Moments
+from impasto.runtime.torch_state import known_state
 from impasto.tensors import FeatureMap, Image
-from impasto.torch_state import known_state
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 MULTIPLE_PX = 8
@@ -335,7 +335,7 @@ class InstantNetwork(nn.Module):
         return _together(light, color, *self.transfer(light, color, modulation))
 
     def recolored(self, photo: Image, colors: Affine, modulation: Tensor) -> Image:
-        """Paint a photo in the colours of the style: :meth:`forward` after :func:`impasto.color.recolored`, in one."""
+        """Paint a photo in the colours of the style: :meth:`forward` after :func:`impasto.color.transfer.recolored`, in one."""
         light, color = _planes(photo, colors)
         return _together(light, color, *self.transfer(light, color, modulation))
 

@@ -13,7 +13,7 @@ import torch
 from impasto.errors import WeightsError
 from impasto.networks.instant import InstantNetwork, Widths
 from impasto.networks.weight_files import LARGEST, Kind, fill, read_network, write_network
-from impasto.torch_state import in_known_state
+from impasto.runtime.torch_state import in_known_state
 from impasto.weights.files import sha256_of
 
 KIND = Kind("instant network", "impasto_instant", "1", "give one, such as the live.safetensors of impasto")

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from impasto.color import color_moments, monge_kantorovich, recolored
+from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.errors import WeightsError
+from impasto.features.statistics import Moments
 from impasto.networks.instant import BACK, LIGHT_AND_COLOR, MULTIPLE_PX, InstantNetwork, Transfer
 from impasto.networks.onnx_graph import Graph, onnx_package
 from impasto.networks.onnx_runtime import load_onnxruntime
-from impasto.stats import Moments
-from impasto.torch_state import in_known_state
+from impasto.runtime.torch_state import in_known_state
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -61,7 +61,7 @@ def instant_graph(
     """Write the instant network as an ONNX graph.
 
     Its inputs are ``photo`` (1, 3, height, width) in [0, 1], ``modulation`` (1, modulations), ``strength`` (1,) of the strokes,
-    about 0 to 1.5, and the palette of :func:`impasto.color.monge_kantorovich`: ``matrix`` (3, 3), ``bias`` (3,). With a style
+    about 0 to 1.5, and the palette of :func:`impasto.color.transfer.monge_kantorovich`: ``matrix`` (3, 3), ``bias`` (3,). With a style
     built in, the photo is the only input, and the palette is found inside. The output is ``picture``, (1, 3, height, width) in
     [0, 1].
 
@@ -226,7 +226,7 @@ def _fine_light(g: Graph, transfer: Transfer, fine: str, light: str) -> str:
 
 
 def _palette(g: Graph, target: Moments) -> tuple[str, str]:
-    """Write :func:`impasto.color.monge_kantorovich` from the photo's colours to those of a style, in double precision."""
+    """Write :func:`impasto.color.transfer.monge_kantorovich` from the photo's colours to those of a style, in double precision."""
     wide = g.node("Cast", "photo", to=g.DOUBLE)
     rows = g.node("Reshape", wide, g.integers(3, -1))
     mean = g.node("ReduceMean", rows, g.integers(1), keepdims=1)

@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from impasto.runtime.tiling import spans
 from impasto.tensors import FeatureMap, Features, Image
-from impasto.tiling import spans
 
 SWAP_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 """What a position takes from its match, the finest first."""
 SEARCH_LAYERS = ("relu2_1", "relu3_1", "relu4_1")
 """By which matches are found."""
 COHERENCE = 0.02
-"""What a match gains for each neighbor whose own match lies beside it in the style; see :func:`impasto.neighbors.match`."""
+"""What a match gains for each neighbor whose own match lies beside it in the style; see :func:`impasto.features.neighbors.match`."""
 CELL_PX = 4
 """Pixels of a position. A picture's sides are padded to a multiple of twice as much."""
 _TILE, _HALO = 256, 16

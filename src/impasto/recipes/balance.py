@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import torch
 
-from impasto.color import color_moments, monge_kantorovich, recolored
-from impasto.engine import Encode
-from impasto.losses import PIXELS, Loss, Objective
+from impasto.color.transfer import color_moments, monge_kantorovich, recolored
+from impasto.features.statistics import Moments, blend
+from impasto.losses.features import PIXELS, Loss, Objective
+from impasto.optim.engine import Encode
 from impasto.options import PaintOptions
 from impasto.recipes.starts import Style, colours_of, recoloured
-from impasto.stats import Moments, blend
 from impasto.tensors import Image
 
 _SHARE_OF_NOISE = 0.4

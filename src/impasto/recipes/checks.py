@@ -5,17 +5,17 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 
-from impasto.arithmetic import Arithmetic
 from impasto.encoders import Vgg, load_encoder
+from impasto.encoders.precision import Arithmetic
 from impasto.encoders.vgg import BLOCKS
-from impasto.engine import Size
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError, nearest_name
 from impasto.images import Picture, fitted_size
-from impasto.memory import available_memory
+from impasto.optim.engine import Size
 from impasto.options import INITS, PaintOptions
 from impasto.recipes.neighbor_layers import PALETTE_LAYERS, layers_at
 from impasto.recipes.starts import SMALLEST_SIDE, Style
-from impasto.styles import NamedStyle
+from impasto.runtime.memory import available_memory
+from impasto.styles.named import NamedStyle
 
 _FEWEST_PIXELS = 8
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from impasto.color import (
+from impasto.color.transfer import (
     STEEPEST,
     Palette,
     blended_palette,
@@ -31,7 +31,7 @@ from impasto.images import Picture, proofed, resize
 from impasto.options import ColorMethod, InstantOptions, PaintOptions
 from impasto.recipes.masking import ReadMask, Spec, read_mask
 from impasto.recipes.starts import Style
-from impasto.styles import NamedStyle
+from impasto.styles.named import NamedStyle
 from impasto.tensors import Image, Mask
 from impasto.weights.files import sha256_of
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from impasto.arithmetic import Arithmetic
 from impasto.encoders import Vgg
-from impasto.engine import Size
+from impasto.encoders.precision import Arithmetic
+from impasto.optim.engine import Size
 from impasto.options import PaintOptions
 from impasto.recipes.coloring import Coloring
 from impasto.recipes.regions import NO_LAYOUT, Layout

@@ -14,15 +14,15 @@ from functools import partial
 
 import torch
 
-from impasto.arithmetic import choose_arithmetic
 from impasto.encoders import load_encoder
-from impasto.engine import Descent, Plan, Size, Step, pyramid
+from impasto.encoders.precision import choose_arithmetic
 from impasto.errors import OptionError, WeightsError
 from impasto.images import Picture, fitted_size, resize
-from impasto.losses import (
+from impasto.losses.features import (
     Objective,
     measure,
 )
+from impasto.optim.engine import Descent, Plan, Size, Step, pyramid
 from impasto.options import INITS, PaintOptions, Run
 from impasto.recipes.checks import check_layers, check_memory, check_named_styles, check_pictures, compared_layers
 from impasto.recipes.coloring import check_colors, coloring_of, in_proof, prepared
@@ -44,8 +44,8 @@ from impasto.recipes.starts import (
 from impasto.recipes.statistics import (
     check_statistics,
 )
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
-from impasto.torch_state import in_known_state
 from impasto.weights import SHIPPED, find
 
 

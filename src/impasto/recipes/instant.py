@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from impasto.engine import Step
 from impasto.errors import OptionError, nearest_name
-from impasto.guides import feathered, shared, softened
 from impasto.images import Picture, Source, fitted_size, resize
+from impasto.masks.guides import feathered, shared, softened
+from impasto.optim.engine import Step
 from impasto.options import InstantOptions, Run
-from impasto.pastiche import Pastiche, recorded
 from impasto.recipes import gatys
 from impasto.recipes.coloring import Coloring, color_record, coloring_of, in_proof, prepared
 from impasto.recipes.easel import Easel
@@ -21,11 +20,12 @@ from impasto.recipes.instant_checks import as_masking, check, check_memory, plan
 from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, asked_masks, read_masking
 from impasto.recipes.painting import StyleSource, paint_on, read_pictures
+from impasto.recipes.pastiche import Pastiche, recorded
 from impasto.recipes.presets import paint_options
 from impasto.recipes.regions import at_size
 from impasto.recipes.starts import SMALLEST_SIDE, Resumption, Style
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
-from impasto.torch_state import in_known_state
 
 _BROADEST = 1.5
 """The style picture is enlarged up to half again; for broader strokes a smaller picture is painted."""

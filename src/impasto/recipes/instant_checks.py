@@ -6,12 +6,12 @@ import torch
 
 from impasto.errors import OptionError, ResourceError, ShapeError
 from impasto.images import Picture, fitted_size
-from impasto.memory import available_memory
 from impasto.options import InstantOptions
 from impasto.recipes.coloring import check_colors, needs_pictures
 from impasto.recipes.instant_painter import LARGEST_WHOLE_PX
 from impasto.recipes.masking import Masking, MaskSources, read_masking
 from impasto.recipes.starts import SMALLEST_SIDE, Style, as_swatches
+from impasto.runtime.memory import available_memory
 
 _FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 750, 20
 """Of memory: at any size, for each pixel that is painted at once, and for each of the picture; see docs/benchmarks.md."""

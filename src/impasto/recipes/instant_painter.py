@@ -17,13 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.arithmetic import Arithmetic, choose_arithmetic
-from impasto.canvas import to_laplacian
-from impasto.color import color_moments, monge_kantorovich, recolored
+from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.encoders import Vgg, load_encoder
+from impasto.encoders.precision import Arithmetic, choose_arithmetic
 from impasto.errors import OptionError
+from impasto.features.neighbors import Keys, Patches
+from impasto.features.statistics import Affine, Moments, blend, precise
 from impasto.images import fitted_size, resize
-from impasto.neighbors import Keys, Patches
+from impasto.losses.picture import activity_of, flatness
 from impasto.networks.compiled import Compiled, compiling, openvino_is_there
 from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.style_swap import (
@@ -36,15 +37,14 @@ from impasto.networks.style_swap import (
     search_columns,
     swapped,
 )
+from impasto.optim.parametrization import to_laplacian
 from impasto.options import Run
-from impasto.picture_losses import activity_of, flatness
 from impasto.recipes.neighbor_layers import patches_where_flat
 from impasto.recipes.starts import SMALLEST_SIDE, Style, at_least
-from impasto.stats import Affine, Moments, blend, precise
-from impasto.styles import NamedStyle
+from impasto.runtime.tiling import Place, painted_in_tiles, spread_parts
+from impasto.runtime.torch_state import in_known_state, plain
+from impasto.styles.named import NamedStyle
 from impasto.tensors import FeatureMap, Features, Image
-from impasto.tiling import Place, painted_in_tiles, spread_parts
-from impasto.torch_state import in_known_state, plain
 
 LARGEST_WHOLE_PX = 2_100_000
 """Pictures of more pixels are painted in tiles."""

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from impasto.images import Picture, Source, contact_sheet
+from impasto.metrics.report import Report, Yardstick, check_shape, measured_size, report_on, yardstick
 from impasto.recipes.painting import StyleSource, read_content, read_styles
 from impasto.recipes.starts import Style
-from impasto.report import Report, Yardstick, check_shape, measured_size, report_on, yardstick
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
-from impasto.torch_state import in_known_state
 
 
 @in_known_state
@@ -17,7 +17,7 @@ def judge(
     *results: Source | Picture,
     style_weights: Sequence[float] = (),
 ) -> list[Report]:
-    """Measure results beside the photo and the style that they were made from; see :mod:`impasto.report` for the figures.
+    """Measure results beside the photo and the style that they were made from; see :mod:`impasto.metrics.report` for the figures.
 
     Args:
         content: the photo: a path, bytes, a Pillow image, a NumPy array or a tensor.

@@ -6,16 +6,16 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from impasto.color import color_moments
+from impasto.color.transfer import color_moments
 from impasto.encoders import Vgg, load_encoder
+from impasto.features.statistics import Moments, moments
 from impasto.images import fitted_size, resize
 from impasto.networks import InstantNetwork, load_instant, shipped_instant
 from impasto.networks.instant import STYLE_LAYERS
 from impasto.recipes.instant_painter import in_eights
 from impasto.recipes.starts import SMALLEST_SIDE, Style, at_least
-from impasto.stats import Moments, moments
-from impasto.styles import NamedStyle
-from impasto.torch_state import in_known_state
+from impasto.runtime.torch_state import in_known_state
+from impasto.styles.named import NamedStyle
 
 _LARGEST_PX = 1024
 

@@ -4,8 +4,8 @@ A mask may be
 
 - a picture, white where it is "on": a file, an array, a tensor, a Pillow image;
 - ``labels.png#ff0000``: where a map of coloured regions has this colour;
-- ``gradient:left-right`` and the others of :data:`impasto.guides.GRADIENTS`;
-- ``auto:subject``, ``auto:background``, ``auto:sky``, ``auto:skin``, ``auto:region-2``: see :mod:`impasto.segmentation`;
+- ``gradient:left-right`` and the others of :data:`impasto.masks.guides.GRADIENTS`;
+- ``auto:subject``, ``auto:background``, ``auto:sky``, ``auto:skin``, ``auto:region-2``: see :mod:`impasto.masks.segmentation`;
 - ``all``, everywhere; and ``not:`` before any of these turns it around.
 """
 
@@ -20,14 +20,14 @@ import torch
 
 from impasto import images
 from impasto.errors import ImageFileError, OptionError
-from impasto.guides import GRADIENTS, gradient
 from impasto.images import Picture, Source, resize
-from impasto.picture_losses import luminance_of
+from impasto.losses.picture import luminance_of
+from impasto.masks.guides import GRADIENTS, gradient
+from impasto.masks.segmentation import find_region
 from impasto.recipes.starts import Style
-from impasto.segmentation import find_region
-from impasto.styles import NamedStyle
+from impasto.runtime.torch_state import in_known_state, plain
+from impasto.styles.named import NamedStyle
 from impasto.tensors import Image, Mask
-from impasto.torch_state import in_known_state, plain
 
 MaskSource = Source | Picture
 """Whatever a mask may come as; of strings see the text above."""

@@ -6,13 +6,13 @@ from dataclasses import replace
 import torch
 
 from impasto.encoders import load_encoder
+from impasto.features.statistics import Moments, moments
 from impasto.images import Picture, fitted_size, resize, to_webp
 from impasto.options import STYLE_LAYERS
 from impasto.recipes.starts import at_least, colours_of
-from impasto.stats import Moments, moments
-from impasto.styles import NamedStyle, measured_style
+from impasto.runtime.torch_state import in_known_state
+from impasto.styles.named import NamedStyle, measured_style
 from impasto.tensors import Image
-from impasto.torch_state import in_known_state
 
 _SWATCH_PX, _SWATCH_QUALITY = 1024, 88
 
@@ -27,7 +27,7 @@ def name_style(picture: Picture, facts: Mapping[str, str], swatch: Image | None 
         swatch: a picture in the style, (1, 3, height, width); None: the picture itself, at 1024 pixels at the most.
 
     Returns:
-        The style, ready for :func:`impasto.styles.add_style` or :func:`impasto.styles.save_style`.
+        The style, ready for :func:`impasto.styles.named.add_style` or :func:`impasto.styles.named.save_style`.
     """
     encoder = load_encoder("vgg19-slim")
 

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from impasto.neighbors import Patches
-from impasto.resampling import averaged
+from impasto.features.neighbors import Patches
+from impasto.runtime.resampling import averaged
 
 COARSE_LAYERS = tuple(f"relu{name}" for name in ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3"])
 MIDDLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1")
@@ -32,7 +32,7 @@ def patches_where_flat(flat: Tensor, grid: tuple[int, int], *, top: int = 0, lef
     """Lay whole patches of a style where a photo is flat: single matches would repeat there, and look woven.
 
     Args:
-        flat: (1, 1, height, width), see :func:`impasto.picture_losses.flatness`.
+        flat: (1, 1, height, width), see :func:`impasto.losses.picture.flatness`.
         grid: (height, width) of the grid of hypercolumns.
         top: where the photo lies in a larger one, in positions.
         left: likewise.

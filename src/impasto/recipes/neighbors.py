@@ -15,18 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.canvas import to_laplacian
-from impasto.color import color_moments, monge_kantorovich, recolored
-from impasto.distributions import centred, rows_of, through, unit
-from impasto.engine import Size, Step
+from impasto.color.transfer import color_moments, monge_kantorovich, recolored
+from impasto.features.distributions import centred, rows_of, through, unit
+from impasto.features.neighbors import Keys, Matches, grid_size, pooled_columns
+from impasto.features.statistics import Affine, Moments
 from impasto.images import Picture, fitted_size, resize
-from impasto.losses import Heads, Objective
-from impasto.neighbors import Keys, Matches, grid_size, pooled_columns
-from impasto.neighbour_losses import Neighborhood, NeighborLoss, PaletteLoss
+from impasto.losses.features import Heads, Objective
+from impasto.losses.neighbors import Neighborhood, NeighborLoss, PaletteLoss
+from impasto.losses.picture import flatness
 from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.style_swap import SWAP_LAYERS, Decoder, blocks_of, decoded
+from impasto.optim.engine import Size, Step
+from impasto.optim.parametrization import to_laplacian
 from impasto.options import PaintOptions
-from impasto.picture_losses import flatness
 from impasto.recipes.checks import slim_encoder
 from impasto.recipes.easel import Easel, encode
 from impasto.recipes.gatys import painted
@@ -34,7 +35,6 @@ from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, layer
 from impasto.recipes.objectives import picture_terms
 from impasto.recipes.starts import at_least, without_margin
 from impasto.recipes.statistics import compact_head, identity
-from impasto.stats import Affine, Moments
 from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _MOST_PALETTE = 1024

@@ -13,18 +13,18 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from impasto.canvas import to_laplacian
-from impasto.color import color_moments, monge_kantorovich, recolored
-from impasto.distributions import centred, hypercolumns, nearest, picked, rows_of, scattered, through, unit
-from impasto.engine import Size, Step
+from impasto.color.transfer import color_moments, monge_kantorovich, recolored
+from impasto.features.distributions import centred, hypercolumns, nearest, picked, rows_of, scattered, through, unit
+from impasto.features.statistics import Affine, Moments, blend
 from impasto.images import Picture, resize
-from impasto.losses import Heads, Objective
-from impasto.neighbour_losses import HypercolumnLoss, NearestLoss
+from impasto.losses.features import Heads, Objective
+from impasto.losses.neighbors import HypercolumnLoss, NearestLoss
+from impasto.optim.engine import Size, Step
+from impasto.optim.parametrization import to_laplacian
 from impasto.recipes.easel import Easel, encode
 from impasto.recipes.gatys import painted
 from impasto.recipes.objectives import picture_terms, style_edge, style_features
 from impasto.recipes.statistics import compact_head, identity
-from impasto.stats import Affine, Moments, blend
 from impasto.tensors import FeatureMap, Features, Image
 
 _MOST_KEYS = 2**14

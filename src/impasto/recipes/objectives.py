@@ -7,10 +7,9 @@ from functools import partial
 import torch
 
 from impasto.encoders import Vgg
-from impasto.engine import Size
-from impasto.guides import guides_at, places_inside, receptive_field
+from impasto.features.statistics import Affine, Guide, Moments, blend, guided_moments, moments
 from impasto.images import Picture, fitted_size, resize
-from impasto.losses import (
+from impasto.losses.features import (
     ContentLoss,
     Loss,
     Objective,
@@ -21,9 +20,11 @@ from impasto.losses import (
     mapped,
     taken,
 )
-from impasto.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
+from impasto.losses.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
+from impasto.losses.picture import EdgeAwareSmoothness, Gamut, Held, Smoothness, StructureLoss, flatness
+from impasto.masks.guides import guides_at, places_inside, receptive_field
+from impasto.optim.engine import Size
 from impasto.options import PaintOptions
-from impasto.picture_losses import EdgeAwareSmoothness, Gamut, Held, Smoothness, StructureLoss, flatness
 from impasto.recipes.balance import balanced_weight, reference_picture
 from impasto.recipes.checks import slim_encoder
 from impasto.recipes.easel import Easel, encode
@@ -31,8 +32,7 @@ from impasto.recipes.regions import HELD_WEIGHT, guided_style_loss
 from impasto.recipes.scales import by_scale
 from impasto.recipes.starts import Style, at_least
 from impasto.recipes.statistics import PICTURE_STATISTICS, Heap, picture_style_loss, self_similarity_loss
-from impasto.stats import Affine, Guide, Moments, blend, guided_moments, moments
-from impasto.styles import NamedStyle
+from impasto.styles.named import NamedStyle
 from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _GAMUT_WEIGHT = 10.0

@@ -9,19 +9,19 @@ from typing import Any, cast
 
 from impasto import images
 from impasto._version import __version__
-from impasto.engine import Step
 from impasto.errors import OptionError
 from impasto.images import Picture, Source
+from impasto.optim.engine import Step
 from impasto.options import InstantOptions, PaintOptions, Run
-from impasto.pastiche import Pastiche, new_record, with_progress
 from impasto.recipes import gatys, neighbors, nnst, strotss
 from impasto.recipes.coloring import color_record
 from impasto.recipes.easel import Easel
 from impasto.recipes.masking import MaskSources, asked_masks, read_masking
+from impasto.recipes.pastiche import Pastiche, new_record, with_progress
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
-from impasto.styles import SUFFIX, NamedStyle, find_style, load_style, shipped_styles
-from impasto.torch_state import in_known_state, plain
+from impasto.runtime.torch_state import in_known_state, plain
+from impasto.styles.named import SUFFIX, NamedStyle, find_style, load_style, shipped_styles
 
 StyleSource = Source | Picture | NamedStyle
 """A style picture in any form that can be read, a named style, or the name of one."""
@@ -134,7 +134,7 @@ def read_pictures(
 
 
 def as_plain(picture: Picture) -> Picture:
-    """Return a picture whose tensors the library can compute with, see :func:`impasto.torch_state.plain`."""
+    """Return a picture whose tensors the library can compute with, see :func:`impasto.runtime.torch_state.plain`."""
     image, alpha = plain(picture.image), None if picture.alpha is None else plain(picture.alpha)
     return picture if image is picture.image and alpha is picture.alpha else replace(picture, image=image, alpha=alpha)
 

@@ -13,8 +13,8 @@ import math
 from typing import Any, get_args
 
 from impasto.errors import OptionError, nearest_name
-from impasto.fields import check_choice, check_range, dashed
 from impasto.options import STYLE_LAYERS, PaintOptions, Recipe
+from impasto.options.fields import check_choice, check_range, dashed
 
 _RELU = tuple(f"relu{block}_{index + 1}" for block, count in enumerate((2, 2, 4, 4, 4), start=1) for index in range(count))
 """All sixteen layers of VGG-19; written out here so that presets load without torch."""

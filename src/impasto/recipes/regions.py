@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import torch
 
 from impasto.encoders import Vgg
-from impasto.engine import Size
 from impasto.errors import OptionError
-from impasto.guides import feathered, grown, guides_at, shared, softened
+from impasto.features.statistics import Guide
 from impasto.images import resize
-from impasto.losses import GuidedStyleLoss, StyleLoss, WassersteinLoss
+from impasto.losses.features import GuidedStyleLoss, StyleLoss, WassersteinLoss
+from impasto.masks.guides import feathered, grown, guides_at, shared, softened
+from impasto.optim.engine import Size
 from impasto.options import PaintOptions
 from impasto.recipes.masking import Masking
 from impasto.recipes.starts import with_margin
-from impasto.stats import Guide
 from impasto.tensors import Image, Mask
 
 HELD_WEIGHT = 100.0

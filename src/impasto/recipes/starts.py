@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from impasto import images
-from impasto.canvas import to_laplacian
-from impasto.engine import Size
 from impasto.errors import OptionError
+from impasto.features.statistics import Moments, moments
 from impasto.images import Picture, fitted_size, resize
+from impasto.optim.engine import Size
+from impasto.optim.parametrization import to_laplacian
 from impasto.options import PaintOptions
-from impasto.stats import Moments, moments
-from impasto.styles import NamedStyle
+from impasto.styles.named import NamedStyle
 from impasto.tensors import Image
 
 Style = Picture | NamedStyle

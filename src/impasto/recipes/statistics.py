@@ -12,20 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.chained_losses import ChainedGramLoss, chained_gram, links, shifted
-from impasto.distribution_losses import HistogramLoss, RelaxedEmdLoss, SelfSimilarityLoss, SlicedLoss
-from impasto.distributions import columns_at, leading, patches, picked, scattered, through, unit
 from impasto.encoders import Vgg
 from impasto.errors import OptionError
+from impasto.features.distributions import columns_at, leading, patches, picked, scattered, through, unit
+from impasto.features.statistics import Affine, blend
 from impasto.images import Picture
-from impasto.losses import Heads, Loss, Objective, StyleLoss, mapped, measure
-from impasto.neighbour_losses import PatchLoss
-from impasto.normalization import gram_weight, squares
+from impasto.losses.chained import ChainedGramLoss, chained_gram, links, shifted
+from impasto.losses.distributions import HistogramLoss, RelaxedEmdLoss, SelfSimilarityLoss, SlicedLoss
+from impasto.losses.features import Heads, Loss, Objective, StyleLoss, mapped, measure
+from impasto.losses.neighbors import PatchLoss
+from impasto.losses.normalization import gram_weight, squares
 from impasto.options import PaintOptions
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.presets import check_recipe
 from impasto.recipes.starts import Style
-from impasto.stats import Affine, blend
 from impasto.tensors import Features
 
 _DRAWN = ("sliced", "relaxed-emd")

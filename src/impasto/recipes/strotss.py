@@ -14,15 +14,15 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from impasto.distribution_losses import DrawnSelfSimilarityLoss, PaletteLoss, RelaxedEmdLoss, palette_of
-from impasto.engine import Size, Step
+from impasto.features.statistics import Affine
 from impasto.images import Picture, resize
-from impasto.losses import Objective
+from impasto.losses.distributions import DrawnSelfSimilarityLoss, PaletteLoss, RelaxedEmdLoss, palette_of
+from impasto.losses.features import Objective
+from impasto.optim.engine import Size, Step
 from impasto.recipes.easel import Easel, encode
 from impasto.recipes.gatys import painted
 from impasto.recipes.objectives import picture_terms, style_edge, style_features
 from impasto.recipes.statistics import compact_head, identity, style_columns
-from impasto.stats import Affine
 from impasto.tensors import Image
 
 _FIRST_CONTENT_WEIGHT = 16.0

@@ -13,8 +13,8 @@ from impasto.images import Picture, fitted_size, resize
 from impasto.options import Run
 from impasto.recipes import gatys, neighbors
 from impasto.recipes.presets import paint_options
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
-from impasto.torch_state import in_known_state
 
 SWATCH_PX = 512
 _PIECES = 5

@@ -10,9 +10,10 @@ from itertools import product
 from typing import Any
 
 from impasto.errors import OptionError, nearest_name
-from impasto.fields import dashed
 from impasto.images import Picture, Source, contact_sheet, read
+from impasto.metrics.report import Report
 from impasto.options import Run, TuneOptions
+from impasto.options.fields import dashed
 from impasto.recipes.gatys import set_up
 from impasto.recipes.instant import instant_options, painted_pastiche
 from impasto.recipes.instant_checks import check
@@ -21,9 +22,8 @@ from impasto.recipes.judging import judged
 from impasto.recipes.painting import StyleSource, paint_on, read_content, read_style
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
-from impasto.report import Report
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
-from impasto.torch_state import in_known_state
 
 TOLERANCE = 0.01
 _MOST_TRIES = {"instant": 10, "paint": 6}

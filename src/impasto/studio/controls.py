@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from impasto.errors import OptionError, nearest_name
-from impasto.fields import field_texts
 from impasto.options import INITS, InstantOptions, PaintOptions, ReportOptions, Run, TuneOptions, ranges_of
+from impasto.options.fields import field_texts
 from impasto.recipes.presets import PRESETS, QUALITIES, RECIPE_IGNORES, RECIPES, check_recipe, paint_options
 
 Lane = Literal["quick", "slow"]

@@ -18,11 +18,10 @@ import torch
 
 from impasto import images
 from impasto.encoders import load_encoder
-from impasto.engine import Step
 from impasto.errors import ImageFileError, ImpastoError
 from impasto.images import Metadata, Picture, fitted_size, resize
+from impasto.optim.engine import Step
 from impasto.options import InstantOptions, Run
-from impasto.pastiche import Pastiche, Record, new_record, with_progress
 from impasto.recipes import gatys
 from impasto.recipes.instant import instant_options, painted_pastiche, refining_easel, with_refinement
 from impasto.recipes.instant_checks import check
@@ -30,12 +29,13 @@ from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.live_style import live_style
 from impasto.recipes.masking import Masking, MaskSource, MaskSources, read_masking
 from impasto.recipes.painting import finished
+from impasto.recipes.pastiche import Pastiche, Record, new_record, with_progress
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Resumption, Style
 from impasto.studio import sheets
 from impasto.studio.painting_state import PaintingState, painted, picture_size
 from impasto.studio.worker import Line, Message
-from impasto.styles import load_style
+from impasto.styles.named import load_style
 
 SHOWN_PX, THUMB_PX, STYLE_PX = 1600, 384, 192
 _DRAFT_PX = 1024

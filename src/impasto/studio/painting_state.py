@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from impasto import images
-from impasto.engine import Step
 from impasto.errors import ImageFileError
 from impasto.images import fitted_size, resize
+from impasto.optim.engine import Step
 from impasto.recipes.easel import Easel
 from impasto.recipes.painting import paint_on
 from impasto.studio.faults import fault

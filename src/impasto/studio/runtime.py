@@ -17,7 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from impasto.errors import WeightsError
-from impasto.folders import user_folder
+from impasto.runtime.folders import user_folder
 
 NAME, VERSION = "onnxruntime-web", "1.30.0"
 FETCHED_BYTES = 33_106_585

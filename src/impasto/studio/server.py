@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from impasto.errors import OptionError
-from impasto.folders import fallback_note
+from impasto.runtime.folders import fallback_note
 from impasto.studio.app import create_app
 from impasto.studio.memory import is_memory_watched
 from impasto.studio.settings import Settings

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from impasto.errors import OptionError
-from impasto.fields import check_range
-from impasto.folders import user_folder
+from impasto.options.fields import check_range
+from impasto.runtime.folders import user_folder
 from impasto.studio.memory import memory_of_this_machine
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from impasto.images import Picture, fitted_size, resize
+from impasto.metrics.report import KINDS, Report
 from impasto.options import ReportOptions, Run
-from impasto.pastiche import Pastiche, Record, recorded
 from impasto.recipes.judging import judged, judged_sheet
+from impasto.recipes.pastiche import Pastiche, Record, recorded
 from impasto.recipes.starts import Style
 from impasto.recipes.tuning import Trial, Tuning, grid, most_tries, trials, tune_options
-from impasto.report import KINDS, Report
 from impasto.studio.painting_state import Pace, picture_size, read_stand, write_preview, write_stand
 from impasto.studio.worker import Line, Message
 from impasto.tensors import Image

@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from impasto.folders import user_folder
+from impasto.runtime.folders import user_folder
 from impasto.studio.database import Database
 from impasto.studio.events import Hub
 from impasto.studio.gallery import Gallery
@@ -59,7 +59,7 @@ class Shelf:
         raise LookupError(f"there is no style {identity!r}; see /api/v1/styles")
 
     def named(self) -> dict[str, Path]:
-        """Return the style files by name, as :func:`impasto.styles.known_styles` does."""
+        """Return the style files by name, as :func:`impasto.styles.named.known_styles` does."""
         return dict(sorted({**_in(_SHIPPED), **_in(_own_folder())}.items()))
 
     def add(self, upload: str, title: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.encoders.vgg import Vgg
-from impasto.stats import Moments, moments
+from impasto.features.statistics import Moments, moments
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Features, Image
-from impasto.torch_state import in_known_state
 from impasto.training.crops import Corpus, random_crop
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")

@@ -29,9 +29,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.encoders.vgg import CONVOLUTIONS, Vgg, pool
-from impasto.stats import moments
+from impasto.features.statistics import moments
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Features, Image
-from impasto.torch_state import in_known_state
 from impasto.training.agreement import MAIN_LAYERS, STYLE_LAYERS, moments_error, relative_error
 from impasto.training.crops import Corpus, random_picture
 from impasto.training.halfpainted import HalfPainted

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from impasto.encoders.vgg import Vgg
-from impasto.stats import moments
+from impasto.features.statistics import moments
 from impasto.tensors import Image
 from impasto.training.agreement import CONTENT_LAYER, MAIN_LAYERS, STYLE_LAYERS, painting_loss
 from impasto.training.crops import Corpus, random_crop

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from impasto.arithmetic import has_fast_bf16
+from impasto.encoders.precision import has_fast_bf16
 from impasto.encoders.vgg import Vgg
-from impasto.neighbors import Keys
+from impasto.features.neighbors import Keys
 from impasto.networks.style_swap import COHERENCE, SEARCH_LAYERS, SWAP_LAYERS, Decoder, blocks_of, search_columns, swapped
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import FeatureMap, Features, Image
-from impasto.torch_state import in_known_state
 from impasto.training.agreement import HeldOut, relative_error
 from impasto.training.crops import Corpus
 from impasto.training.drawing import photo_crop, style_crop

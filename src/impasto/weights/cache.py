@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from impasto.errors import OptionError, WeightsError, nearest_name
-from impasto.folders import user_folder
+from impasto.runtime.folders import user_folder
 from impasto.weights.files import read_vgg
 
 Progress = Callable[[int, int | None], None]

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from impasto.encoders import Vgg, load_encoder
 from impasto.errors import OptionError, ShapeError
-from impasto.faults import chroma_energy, clipped, frame, lattice, seams
+from impasto.features.statistics import Moments, blend, moments, sqrtm
 from impasto.images import Picture, fitted_size, resize
-from impasto.losses import mapped, measure
-from impasto.picture_losses import seen_small, structural_similarity
-from impasto.stats import Moments, blend, moments, sqrtm
-from impasto.styles import NamedStyle
+from impasto.losses.features import mapped, measure
+from impasto.losses.picture import seen_small, structural_similarity
+from impasto.metrics.artifacts import chroma_energy, clipped, frame, lattice, seams
+from impasto.runtime.torch_state import in_known_state
+from impasto.styles.named import NamedStyle
 from impasto.tensors import FeatureMap, Image
-from impasto.torch_state import in_known_state
 
 Better = Literal["higher", "lower", "as you like"]
 Style = Picture | NamedStyle

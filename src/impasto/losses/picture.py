@@ -1,6 +1,6 @@
 """Losses on the picture itself, which no encoder looks at: smoothness, calm, structure, gamut.
 
-They are losses like those of :mod:`impasto.losses`, and ask for :data:`~impasto.losses.PIXELS` instead of a layer.
+They are losses like those of :mod:`impasto.losses.features`, and ask for :data:`~impasto.losses.features.PIXELS` instead of a layer.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.losses import PIXELS, Loss
+from impasto.features.statistics import precise
+from impasto.losses.features import PIXELS, Loss
 from impasto.options import SmoothnessForm
-from impasto.resampling import antialiased
-from impasto.stats import precise
+from impasto.runtime.resampling import antialiased
 from impasto.tensors import Features, Image, Mask
 
 

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.adam import Adam, MultigridAdam
-from impasto.canvas import to_image, to_planes
 from impasto.images import resize
-from impasto.losses import PIXELS, Objective
+from impasto.losses.features import PIXELS, Objective
+from impasto.optim.adam import Adam, MultigridAdam
+from impasto.optim.parametrization import to_image, to_planes
 from impasto.options import Canvas, Decay, Optimizer
 from impasto.tensors import Features, Image
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from impasto.losses import Heads, Loss, sum_over
-from impasto.resampling import averaged
-from impasto.stats import Affine, precise
+from impasto.features.statistics import Affine, precise
+from impasto.losses.features import Heads, Loss, sum_over
+from impasto.runtime.resampling import averaged
 from impasto.tensors import FeatureMap, Features, Gram
 
 Link = tuple[str, str]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.picture_losses import luminance_of
+from impasto.losses.picture import luminance_of
 from impasto.tensors import Image
 
 FRAME_PX = 8

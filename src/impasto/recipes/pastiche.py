@@ -13,10 +13,10 @@ import torch
 
 from impasto import images
 from impasto._version import __version__
-from impasto.engine import Step
 from impasto.images import Metadata, Picture
+from impasto.optim.engine import Step
 from impasto.options import INITS, PaintOptions, Run
-from impasto.styles import NamedStyle
+from impasto.styles.named import NamedStyle
 from impasto.tensors import Image, Mask
 from impasto.weights.files import sha256_of
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.options import Canvas
+from impasto.runtime.torch_state import known_state
 from impasto.tensors import Image
-from impasto.torch_state import known_state
 
 with known_state():  # whatever the caller has set while this is imported
     _LIGHT_AND_COLOUR = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])

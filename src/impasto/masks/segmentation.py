@@ -18,10 +18,10 @@ import torch
 
 from impasto.errors import OptionError, nearest_name
 from impasto.images import resize
-from impasto.skin import face_ellipses, skin
-from impasto.superpixels import Seen, clustered, fitted, seen_in, seen_small, share_of, without_holes, without_specks
+from impasto.masks.skin import face_ellipses, skin
+from impasto.masks.superpixels import Seen, clustered, fitted, seen_in, seen_small, share_of, without_holes, without_specks
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
-from impasto.torch_state import in_known_state
 
 Array = npt.NDArray[Any]
 NAMES = ("subject", "background", "sky", "skin")

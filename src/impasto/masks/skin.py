@@ -18,11 +18,11 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from impasto.color import from_linear, to_linear
+from impasto.color.transfer import from_linear, to_linear
 from impasto.images import resize
-from impasto.superpixels import seen_small, without_holes, without_specks
+from impasto.masks.superpixels import seen_small, without_holes, without_specks
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
-from impasto.torch_state import in_known_state
 
 Array = npt.NDArray[Any]
 _EDGE_PX, _FACES_EDGE_PX = 480, 320

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
+from impasto.features.statistics import Moments
 from impasto.options import ContentNormalization, StyleNormalization
-from impasto.stats import Moments
 from impasto.tensors import FeatureMap
 
 _TINY = 1e-12

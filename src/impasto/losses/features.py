@@ -2,7 +2,7 @@
 
 A loss is frozen: its target, its weights by layer, and ``__call__(features) -> scalar``. It holds no buffers, hooks or
 setters; a new target is a new loss. What a published method divides by is a weight by layer, computed once from the target
-(see :mod:`impasto.normalization`), so that one class serves every paper that measures the same difference.
+(see :mod:`impasto.losses.normalization`), so that one class serves every paper that measures the same difference.
 
 An objective is made with ``weight * loss`` and ``+`` alone::
 
@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from impasto.stats import Affine, Guide, Moments, eigh, guided_moments, moments, precise, root_trace, sqrtm
+from impasto.features.statistics import Affine, Guide, Moments, eigh, guided_moments, moments, precise, root_trace, sqrtm
 from impasto.tensors import FeatureMap, Features
 
 PIXELS = "pixels"
@@ -368,7 +368,7 @@ class WithinLoss(Loss):
     Args:
         loss: what is measured.
         places: by layer, (height, width) of the box around the region: from which position of the layer, row by row, each
-            feature vector is taken; see :func:`impasto.guides.places_inside`.
+            feature vector is taken; see :func:`impasto.masks.guides.places_inside`.
     """
 
     name: ClassVar[str] = "style"

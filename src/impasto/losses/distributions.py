@@ -1,6 +1,6 @@
 """Losses that compare a style as a distribution of feature vectors: sliced Wasserstein, histograms, relaxed transport.
 
-They are losses like those of :mod:`impasto.losses`. Where a loss draws places or directions, it draws them anew at each call
+They are losses like those of :mod:`impasto.losses.features`. Where a loss draws places or directions, it draws them anew at each call
 from its own generator: the same seed draws the same in the same order.
 """
 
@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from impasto.distributions import (
+from impasto.features.distributions import (
     columns_at,
     cosine_distances,
     directions,
@@ -27,9 +27,9 @@ from impasto.distributions import (
     sliced_distance,
     through,
 )
-from impasto.losses import PIXELS, Heads, Loss, sum_over
-from impasto.resampling import averaged
-from impasto.stats import Moments, precise
+from impasto.features.statistics import Moments, precise
+from impasto.losses.features import PIXELS, Heads, Loss, sum_over
+from impasto.runtime.resampling import averaged
 from impasto.tensors import FeatureMap, Features, Image
 
 _COLOURS = ((0.299, 0.587, 0.114), (-0.147, -0.289, 0.436), (0.615, -0.515, -0.100))

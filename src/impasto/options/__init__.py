@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from impasto.errors import OptionError, nearest_name
-from impasto.fields import check_kinds, check_range, dashed
+from impasto.options.fields import check_kinds, check_range, dashed
 
 ContentNormalization = Literal["relative", "mean", "half-sum", "deeplearning-ai", "sum", "root", "scaled"]
 StyleNormalization = Literal["relative", "gatys", "network", "neural-style", "channels"]

@@ -23,8 +23,10 @@ from impasto.images import Source, fitted_size, resize
 from impasto.options import Run
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.painting import read_content
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
-from impasto.torch_state import in_known_state
+
+__all__ = ["load_image", "load_stylizer", "show_side_by_side"]
 
 Batch: TypeAlias = npt.NDArray[np.float32]
 """Pictures as notebooks have them: (batch, height, width, 3), in [0, 1]."""

@@ -1,7 +1,7 @@
 """Pure functions on sets of feature vectors: a style as a distribution, where moments tell too little.
 
 A set is *rows*: (count, channels), in no order that matters. What is compared by angles or distances alone does not change when
-the channels are rotated; so rows may stand in the compact channels of :meth:`impasto.stats.Affine.compact`.
+the channels are rotated; so rows may stand in the compact channels of :meth:`impasto.features.statistics.Affine.compact`.
 """
 
 import math
@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.resampling import antialiased
-from impasto.stats import Affine, Moments, moments, precise, qr
+from impasto.features.statistics import Affine, Moments, moments, precise, qr
+from impasto.runtime.resampling import antialiased
 from impasto.tensors import FeatureMap, Features
 
 _TINY = 1e-8

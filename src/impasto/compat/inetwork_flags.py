@@ -1,7 +1,7 @@
 """The flags of titu1994's INetwork.py under their own names, with its defaults; no torch, so that ``--help`` is instant.
 
 The text under each field is the ``--help`` text. What a flag comes to in the painter's options is said in
-:mod:`impasto.recipes.inetwork`.
+:mod:`impasto.compat.inetwork`.
 """
 
 import math

@@ -11,8 +11,8 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from impasto.features.statistics import Affine, Moments, blend, moments
 from impasto.options import ColorSpace
-from impasto.stats import Affine, Moments, blend, moments
 from impasto.tensors import Image
 
 Planes = Tensor

@@ -28,10 +28,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from impasto.errors import ImageFileError, OptionError, StyleFileError
-from impasto.folders import user_folder
+from impasto.features.statistics import Moments
 from impasto.images import Picture, read
-from impasto.stats import Moments
-from impasto.torch_state import in_known_state
+from impasto.runtime.folders import user_folder
+from impasto.runtime.torch_state import in_known_state
 from impasto.weights.files import sha256_of
 
 VERSION = "3"

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.distributions import leading, unit
-from impasto.stats import Affine, precise
+from impasto.features.distributions import leading, unit
+from impasto.features.statistics import Affine, precise
 from impasto.tensors import FeatureMap, Features
 
 GRID_STRIDE = 4

@@ -5,7 +5,7 @@ where a cost is a scalar tensor that carries its gradient. Activations have the 
 ``(1, n_H, n_W, n_C)``; torch's own ``(1, n_C, n_H, n_W)`` becomes that with ``a.permute(0, 2, 3, 1)``. The letters are the
 assignment's: C for the content picture, S for the style picture, G for the generated one.
 
-impasto itself paints with :mod:`impasto.losses`, whose weights do not depend on the size of the picture; these depend on it.
+impasto itself paints with :mod:`impasto.losses.features`, whose weights do not depend on the size of the picture; these depend on it.
 
 Importing this module does not import torch.
 
@@ -71,7 +71,7 @@ def content_cost(a_C: Any, a_G: Any) -> Any:
 def gram_matrix(A: Array) -> Array:
     """Correlate every channel with every other, over all positions.
 
-    ``G = A Aᵀ``; not divided by anything, unlike :func:`impasto.stats.gram_matrix`.
+    ``G = A Aᵀ``; not divided by anything, unlike :func:`impasto.features.statistics.gram_matrix`.
 
     Args:
         A: the activations of one layer, unrolled: (n_C, n_H · n_W).

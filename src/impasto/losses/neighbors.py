@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.distributions import (
+from impasto.features.distributions import (
     centred,
     hypercolumns,
     nearest,
@@ -21,9 +21,9 @@ from impasto.distributions import (
     through,
     unit,
 )
-from impasto.losses import Heads, Loss, mapped, sum_over
-from impasto.neighbors import pooled_columns
-from impasto.stats import Affine, precise
+from impasto.features.neighbors import pooled_columns
+from impasto.features.statistics import Affine, precise
+from impasto.losses.features import Heads, Loss, mapped, sum_over
 from impasto.tensors import FeatureMap, Features
 
 
@@ -34,7 +34,7 @@ class PatchLoss(Loss):
     The neighbours are found anew at each call, by normalized cross-correlation, and are constants when the gradient is taken.
 
     Args:
-        target: patches of the style by layer, (m, channels times 9), see :func:`impasto.distributions.patches`.
+        target: patches of the style by layer, (m, channels times 9), see :func:`impasto.features.distributions.patches`.
         searched: by layer the directions in which neighbours are searched for, (channels times 9, k).
         weights: by layer, normalization included.
         heads: maps into the channels of the target.

@@ -21,25 +21,25 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import fmin_l_bfgs_b
 
-from impasto.color import with_colors_of
+from impasto.color.transfer import with_colors_of
+from impasto.compat.inetwork_flags import InetworkOptions, RescaleMethod, layers_of
 from impasto.encoders.vgg import FULL_WIDTHS
-from impasto.engine import Size, Step, failure_of
 from impasto.errors import OptionError, ResourceError, ShapeError, WeightsError
 from impasto.images import Picture, resize
-from impasto.losses import PIXELS, Objective
-from impasto.memory import available_memory
+from impasto.losses.features import PIXELS, Objective
+from impasto.losses.picture import luminance_of
+from impasto.optim.engine import Size, Step, failure_of
 from impasto.options import INITS, PaintOptions, Run
-from impasto.pastiche import Pastiche, Record, new_record
-from impasto.picture_losses import luminance_of
 from impasto.recipes import gatys, objectives
 from impasto.recipes.easel import Easel
-from impasto.recipes.inetwork_flags import InetworkOptions, RescaleMethod, layers_of
 from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, ReadMask, read_mask, read_masking
+from impasto.recipes.pastiche import Pastiche, Record, new_record
 from impasto.recipes.presets import inetwork_weights, paint_options
 from impasto.recipes.regions import Restored
 from impasto.recipes.starts import SMALLEST_SIDE, Style
+from impasto.runtime.memory import available_memory
+from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
-from impasto.torch_state import in_known_state
 from impasto.weights import find
 
 EVALUATIONS = 20

@@ -1,0 +1,1 @@
+"""Color statistics and color transfer."""

@@ -1,0 +1,1 @@
+"""Pure functions on features: statistics, distributions, nearest neighbors."""

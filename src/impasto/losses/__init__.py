@@ -1,0 +1,1 @@
+"""Losses: frozen values that turn features, or a picture, into a scalar."""

@@ -1,0 +1,1 @@
+"""Masks: guides, segmentation, skin, superpixels."""

@@ -1,0 +1,1 @@
+"""Measurements of a result: the report and artifact checks."""

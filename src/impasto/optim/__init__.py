@@ -1,0 +1,1 @@
+"""Optimization: the engine, optimizers, and how the picture is parametrized."""

@@ -1,0 +1,1 @@
+"""Memory, tiling, folders, and the state of PyTorch."""

@@ -1,0 +1,1 @@
+"""Named styles: statistics and a swatch."""
