@@ -3,7 +3,7 @@
 python benchmarks/control.py --only masks|color|recipes [--size 512] [--rounds 3]
 
 `masks`: the seconds of a step with two styles in two regions over those of a step with one style, size by size, both taken in
-turns so that whatever else the machine does falls on both. `color`: how far the colours are from the photo's with and without
+turns so that whatever else the machine does falls on both. `color`: how far the colors are from the photo's with and without
 `--color keep`, in one pass (with OKLab, the default, of all pairs), and of as many pairs as rounds painted at half the
 size. `recipes`: seconds and the ruler's figures of the whole published methods beside the painter's, of as many pairs.
 """
@@ -24,10 +24,10 @@ import skimage.color
 import impasto
 import ruler
 from impasto import images
-from impasto.optim.engine import Descent, optimize
+from impasto.optim.engine import OptimizerSettings, optimize
 from impasto.options import Run
 from impasto.recipes import gatys, objectives
-from impasto.recipes.easel import Easel
+from impasto.recipes.context import PaintingContext
 from impasto.recipes.masking import MaskSources, read_masking
 from impasto.recipes.pastiche import Pastiche
 from impasto.recipes.presets import paint_options
@@ -37,12 +37,14 @@ _DIAGONAL = 8
 """Pairs whose photos and paintings are all different; they come first among all."""
 
 
-def stepper(easel: Easel, size: tuple[int, int]) -> Iterator[object]:
+def stepper(context: PaintingContext, size: tuple[int, int]) -> Iterator[object]:
     """Paint at one size without end."""
-    descent = Descent(easel.options.optimizer, easel.options.learning_rate, easel.options.betas)
-    encode = partial(easel.arithmetic.encode, easel.encoder)
-    start = images.resize(easel.content, size)
-    return optimize(objectives.objective_at(easel, size), start, 1_000_000, encode=encode, descent=descent)
+    optimizer_settings = OptimizerSettings(context.options.optimizer, context.options.learning_rate, context.options.betas)
+    encode = partial(context.arithmetic.encode, context.encoder)
+    start = images.resize(context.content, size)
+    return optimize(
+        objectives.objective_at(context, size), start, 1_000_000, encode=encode, optimizer_settings=optimizer_settings
+    )
 
 
 def step_seconds(steppers: dict[str, Iterator[object]], rounds: int, each: int = 3) -> dict[str, float]:
@@ -67,13 +69,13 @@ def masks(size: int, rounds: int) -> None:
         "two fades": ("gradient:left-right", "gradient:right-left"),
         "subject and background": ("auto:subject", "auto:background"),
     }
-    easels = {"one style": gatys.set_up(photo, [one], options, Run())}
+    contexts = {"one style": gatys.set_up(photo, [one], options, Run())}
     for name, style_masks in sources.items():
         masking = read_masking(MaskSources(style_masks=style_masks), photo, [one, two])
-        easels[name] = gatys.set_up(photo, [one, two], options, Run(), masking)
-    totals = dict.fromkeys(easels, 0.0)
-    for at, count in easels["one style"].sizes:
-        seconds = step_seconds({name: stepper(easel, at) for name, easel in easels.items()}, rounds)
+        contexts[name] = gatys.set_up(photo, [one, two], options, Run(), masking)
+    totals = dict.fromkeys(contexts, 0.0)
+    for at, count in contexts["one style"].sizes:
+        seconds = step_seconds({name: stepper(context, at) for name, context in contexts.items()}, rounds)
         for name, each in seconds.items():
             totals[name] += each * count
         shown = ", ".join(f"{name} {each / seconds['one style']:.2f}" for name, each in seconds.items())

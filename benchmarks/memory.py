@@ -19,11 +19,11 @@ content, style, size, encoder = sys.argv[1:]
 photo, picture = impasto.read(content), impasto.read(style)
 options = paint_options(size=int(size), encoder=encoder, steps=2, step_growth=1.0)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-easel = gatys.set_up(photo, [picture], options, impasto.Run())
-for step in paint_on(easel):
+context = gatys.set_up(photo, [picture], options, impasto.Run())
+for step in paint_on(context):
     pass
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-predicted = checks.predicted_memory(easel.encoder, step.image.shape[-2:], options, easel.arithmetic) / 2**30
+predicted = checks.predicted_memory(context.encoder, step.image.shape[-2:], options, context.arithmetic) / 2**30
 print(f"{size} px: peak {peak:.2f} GiB, {before:.2f} of them the program itself;", end=" ")
 print(f"painting {peak - before:.2f}, predicted {predicted:.2f}")
 """

@@ -21,7 +21,7 @@ _PAIRS = (("summit", "gauguin"), ("girl", "monet"), ("surf", "seurat"), ("bridge
 
 
 def agreement(preview: Image, final: Image) -> tuple[float, float]:
-    """Return the structural similarity and the mean colour difference of a preview and the final, at the preview's size."""
+    """Return the structural similarity and the mean color difference of a preview and the final, at the preview's size."""
     final = resize(final, (preview.shape[-2], preview.shape[-1]))
     alike = float(structural_similarity(luminance_of(preview), luminance_of(final)))
     return alike, float((lab(preview) - lab(final)).square().sum(1).sqrt().mean())

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 import ruler
 from impasto import images
 from impasto.encoders import load_encoder
-from impasto.metrics.report import report_on, yardstick
+from impasto.metrics.report import reference, report_on
 
 _NAMES = ("style_closed", "style_gram", "style_moments", "content", "ssim", "ssim_coarse", "grid", "frame", "chroma_noise")
 
@@ -45,7 +45,7 @@ def main() -> None:
     for content, style, peer in chosen(arguments.count):
         path = ruler.shared() / "devset" / "peers" / f"{content}__{style}__{peer}.jpg"
         result = images.read(path)
-        stick = yardstick(images.read(ruler.content(content)), [images.read(ruler.style(style))], result.size, encoder=slim)
+        stick = reference(images.read(ruler.content(content)), [images.read(ruler.style(style))], result.size, encoder=slim)
         ours.append(report_on(result, stick, encoder=slim).as_dict())
         theirs.append(judge.judge(network, ruler.content(content), ruler.style(style), path))
         print(json.dumps(ours[-1]), flush=True)

@@ -24,11 +24,11 @@ def test_pixels_are_a_copy_of_the_picture() -> None:
 
 
 @given(sizes)
-def test_soft_chroma_has_light_at_full_size_and_colour_at_half_of_it(size: tuple[int, int]) -> None:
-    light, colour = to_planes(picture(0, size), "soft-chroma")
+def test_soft_chroma_has_light_at_full_size_and_color_at_half_of_it(size: tuple[int, int]) -> None:
+    light, color = to_planes(picture(0, size), "soft-chroma")
     assert light.shape == (1, 1, *size)
-    assert colour.shape == (1, 2, (size[0] + 1) // 2, (size[1] + 1) // 2)
-    assert to_image([light, colour], "soft-chroma").shape == (1, 3, *size)
+    assert color.shape == (1, 2, (size[0] + 1) // 2, (size[1] + 1) // 2)
+    assert to_image([light, color], "soft-chroma").shape == (1, 3, *size)
 
 
 @given(st.integers(0, 99), sizes)
@@ -39,22 +39,22 @@ def test_soft_chroma_keeps_the_light_of_every_pixel(seed: int, size: tuple[int, 
 
 
 @given(st.tuples(*[st.floats(0, 1)] * 3), sizes)
-def test_soft_chroma_keeps_a_picture_of_one_colour(colour: tuple[float, float, float], size: tuple[int, int]) -> None:
-    image = torch.tensor(colour)[None, :, None, None].expand(1, 3, *size)
+def test_soft_chroma_keeps_a_picture_of_one_color(color: tuple[float, float, float], size: tuple[int, int]) -> None:
+    image = torch.tensor(color)[None, :, None, None].expand(1, 3, *size)
     torch.testing.assert_close(to_image(to_planes(image, "soft-chroma"), "soft-chroma"), image, atol=1e-6, rtol=0)
 
 
-def test_soft_chroma_keeps_a_grey_picture_to_the_pixel() -> None:
+def test_soft_chroma_keeps_a_gray_picture_to_the_pixel() -> None:
     image = picture(0, (7, 6))[:, :1].expand(1, 3, 7, 6)
     torch.testing.assert_close(to_image(to_planes(image, "soft-chroma"), "soft-chroma"), image, atol=1e-6, rtol=0)
 
 
-def test_soft_chroma_cannot_hold_colour_noise_of_single_pixels() -> None:
+def test_soft_chroma_cannot_hold_color_noise_of_single_pixels() -> None:
     noise = picture(0, (32, 32))
-    colour = noise - luminance_of(noise)
+    color = noise - luminance_of(noise)
     back = to_image(to_planes(noise, "soft-chroma"), "soft-chroma")
     kept = back - luminance_of(back)
-    assert float(kept.var()) < 0.35 * float(colour.var())
+    assert float(kept.var()) < 0.35 * float(color.var())
 
 
 @pytest.mark.parametrize("canvas", ["pixels", "soft-chroma"])

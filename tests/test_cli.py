@@ -25,7 +25,7 @@ from impasto.cli import app, flags, main, progress
 from impasto.optim.engine import Step
 from impasto.options import PaintOptions, Run, TuneOptions
 from impasto.recipes import neighbors, presets, starts
-from impasto.recipes.easel import Easel
+from impasto.recipes.context import PaintingContext
 
 LONG = "a" * 300
 """A name that no file can have."""
@@ -167,8 +167,8 @@ def test_everything_that_goes_with_a_painting_is_written(capsys: pytest.CaptureF
     assert json.loads(line)["output"] == "out.tif"
     assert json.loads(Path("made.json").read_text())["run"]["precision"] == "fp32"
     assert pixels("now.png").shape == (1, 3, 48, 48)
-    with PIL.Image.open("made.gif") as film:
-        assert film.n_frames == 2
+    with PIL.Image.open("made.gif") as gif_recorder:
+        assert gif_recorder.n_frames == 2
     assert sorted(path.name for path in Path().iterdir()) == sorted(
         ["made.gif", "made.json", "now.png", "out.tif", "photo.jpg", "picture.jpg"]
     )
@@ -226,8 +226,8 @@ def test_a_preview_that_cannot_be_written_does_not_stop_the_painting(
     Path("previews").mkdir()
     paint_on = neighbors.paint_on
 
-    def and_the_folder_goes(easel: Easel) -> Iterator[Step]:
-        for step in paint_on(easel):
+    def and_the_folder_goes(context: PaintingContext) -> Iterator[Step]:
+        for step in paint_on(context):
             Path("previews").exists() and Path("previews").rmdir()
             yield step
 
@@ -369,7 +369,7 @@ def test_replay_finds_the_picture_that_painting_started_from(capsys: pytest.Capt
     images.write("elsewhere/start.png", torch.full((1, 3, 48, 48), 0.6))
     sentence = refused(capsys, "paint", "--replay", "elsewhere/first.json", "-o", "third.png")
     assert "the starting picture of the record, 'start.png'" in sentence
-    assert run(capsys, "paint", "--replay", "elsewhere/first.json", "--init", "grey", "-o", "third.png")[0] == 0
+    assert run(capsys, "paint", "--replay", "elsewhere/first.json", "--init", "gray", "-o", "third.png")[0] == 0
 
 
 @pytest.mark.usefixtures("gallery")
@@ -397,8 +397,8 @@ def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Ctrl-C come after some steps."""
     paint_on = neighbors.paint_on
 
-    def interrupted(easel: Easel) -> Iterator[Step]:
-        for step in paint_on(easel):
+    def interrupted(context: PaintingContext) -> Iterator[Step]:
+        for step in paint_on(context):
             yield step
             if step.number == steps:
                 signal.raise_signal(signal.SIGTERM)
@@ -475,7 +475,7 @@ def test_resume_refuses_other_pictures_and_other_options(
 
 def test_what_remains_after_a_whole_size_is_the_next() -> None:
     sizes = (((32, 32), 5), ((64, 64), 6))
-    assert starts.remaining(sizes, starts.Resumption(torch.zeros(1, 3, 32, 32), scale=0, done=5)) == sizes[1:]
+    assert starts.remaining(sizes, starts.Checkpoint(torch.zeros(1, 3, 32, 32), scale=0, done=5)) == sizes[1:]
 
 
 @pytest.mark.usefixtures("gallery")
@@ -580,7 +580,7 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
         (("-o", "folder.png"), "folder.png"),
         (("-o", "photo.jpg"), "overwrite"),
         (("--preview", "picture.jpg"), "overwrite"),
-        (("--gif", "film.png"), "must end in .gif"),
+        (("--gif", "gif_recorder.png"), "must end in .gif"),
         (("--record", "nowhere/record.json"), "nowhere/record.json"),
         (("--record", "folder.png"), "folder.png"),
         (("--resume",), "out.png"),
@@ -662,7 +662,7 @@ def test_a_painting_that_cannot_be_written_is_kept_elsewhere_and_the_old_picture
 def test_memory_that_runs_out_is_said_in_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def runs_out(_easel: Easel) -> Iterator[Step]:
+    def runs_out(_easel: PaintingContext) -> Iterator[Step]:
         raise error
         yield
 
@@ -672,7 +672,7 @@ def test_memory_that_runs_out_is_said_in_one_sentence(
 
 @pytest.mark.usefixtures("gallery")
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_easel: Easel) -> Iterator[Step]:
+    def broken(_easel: PaintingContext) -> Iterator[Step]:
         raise RuntimeError("a bug")
         yield
 

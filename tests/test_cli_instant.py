@@ -155,8 +155,8 @@ def test_the_painter_goes_on_where_asked_to(capsys: Capture) -> None:
     assert code == 0
     assert json.loads(out)["refined"]["steps"] >= 1
     assert pixels("out.png").shape == (1, 3, 48, 48)
-    with Image.open("made.gif") as film:
-        assert film.n_frames >= 1
+    with Image.open("made.gif") as gif_recorder:
+        assert gif_recorder.n_frames >= 1
     assert names() == {"out.png", "made.gif"}
 
 

@@ -24,7 +24,7 @@ from impasto.cli import checkpoints, main, names, outputs, overwriting, signals,
 from impasto.errors import ImageFileError, OptionError
 from impasto.optim.engine import Step
 from impasto.recipes import neighbors
-from impasto.recipes.easel import Easel
+from impasto.recipes.context import PaintingContext
 from impasto.recipes.pastiche import Pastiche
 
 INSTANT = ("instant", "photo.jpg", "picture.jpg", "--size", "64", "--threads", "1")
@@ -288,7 +288,7 @@ def test_a_checkpoint_is_written_early_then_every_twenty_seconds_and_only_of_lon
     def written(seconds_left: float) -> list[float]:
         nonlocal now
         now, found = 0.0, []
-        checkpoint = checkpoints.Checkpoint(Path("out.png"), lambda step: {}, console())
+        checkpoint = checkpoints.CheckpointWriter(Path("out.png"), lambda step: {}, console())
         for _ in range(50):
             checkpoint.take(Step(1, 9, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8), seconds_left=seconds_left))
             if Path("out.png.impasto-checkpoint.png").exists():
@@ -302,7 +302,7 @@ def test_a_checkpoint_is_written_early_then_every_twenty_seconds_and_only_of_lon
 
 
 def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_painting(capsys: Capture) -> None:
-    checkpoint = checkpoints.Checkpoint(Path("gone/out.png"), lambda step: {}, console())
+    checkpoint = checkpoints.CheckpointWriter(Path("gone/out.png"), lambda step: {}, console())
     checkpoint.due = 0.0
     checkpoint.take(Step(1, 9, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8), seconds_left=100.0))
     assert "no checkpoint: 'gone/" in capsys.readouterr().err
@@ -311,8 +311,8 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_painting(capsys: 
 def test_a_bug_leaves_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     paint_on = neighbors.paint_on
 
-    def broken(easel: Easel) -> Iterator[Step]:
-        yield next(iter(paint_on(easel)))
+    def broken(context: PaintingContext) -> Iterator[Step]:
+        yield next(iter(paint_on(context)))
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(neighbors, "paint_on", broken)

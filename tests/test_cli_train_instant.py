@@ -171,7 +171,7 @@ def test_the_weights_are_those_of_the_training() -> None:
         (("--learning-rate", "0"), "--learning-rate is 0"),
         (("--seed", "-1"), "--seed is -1"),
         (("--style-weight", "-1"), "--style-weight is -1"),
-        (("--calm-weight", "1"), "--calm-weight"),  # of the training before
+        (("--edge-aware-weight", "1"), "--edge-aware-weight"),  # of the training before
         (("--output", "nowhere/decoder.safetensors"), "there is no folder 'nowhere'"),
         (("--state", "nowhere/state.pt"), "there is no folder 'nowhere'"),
         (("--start", "nowhere.safetensors"), "decoder 'nowhere.safetensors' is not there"),

@@ -1,4 +1,4 @@
-"""The palette of one picture carried over to another, and light kept apart from colour."""
+"""The palette of one picture carried over to another, and light kept apart from color."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -22,8 +22,8 @@ from impasto.color.transfer import (
     curves_between,
     fitted_in,
     from_space,
-    grey,
-    is_grey,
+    gray,
+    is_gray,
     levels_of,
     monge_kantorovich,
     palette_of,
@@ -57,7 +57,7 @@ def light(image: Tensor) -> Tensor:
     return torch.from_numpy(skimage.color.rgb2lab(image[0].permute(1, 2, 0).double().numpy())[..., 0])
 
 
-def colours(image: Tensor) -> Tensor:
+def colors(image: Tensor) -> Tensor:
     return torch.from_numpy(skimage.color.rgb2lab(image[0].permute(1, 2, 0).double().numpy())[..., 1:])
 
 
@@ -75,7 +75,7 @@ def lifted(colors: Moments) -> torch.Tensor:
     return colors.covariance + FAINT * torch.eye(3, dtype=torch.float64)
 
 
-def test_a_map_of_colours_has_a_matrix_and_a_bias_for_each_picture(photo: torch.Tensor) -> None:
+def test_a_map_of_colors_has_a_matrix_and_a_bias_for_each_picture(photo: torch.Tensor) -> None:
     two = color_moments(torch.cat([photo, photo.flip(1)]))
     found = monge_kantorovich(two, two)
     assert (found.matrix.shape, found.bias.shape) == ((2, 3, 3), (2, 3))
@@ -83,7 +83,7 @@ def test_a_map_of_colours_has_a_matrix_and_a_bias_for_each_picture(photo: torch.
 
 
 @given(seeds, spreads, spreads)
-def test_colours_take_the_mean_and_the_covariance_of_the_palette(seed: int, spread: float, other: float) -> None:
+def test_colors_take_the_mean_and_the_covariance_of_the_palette(seed: int, spread: float, other: float) -> None:
     source, target = palette(seed, spread), palette(seed + 1, other)
     found = monge_kantorovich(source, target)
     mean = (found.matrix @ source.mean[:, :, None])[:, :, 0] + found.bias
@@ -96,14 +96,14 @@ def test_colours_take_the_mean_and_the_covariance_of_the_palette(seed: int, spre
 
 
 @given(seeds, spreads, spreads)
-def test_colours_move_along_a_symmetric_positive_map(seed: int, spread: float, other: float) -> None:
-    """Of all maps that carry one palette to the other, that one moves the colours the least."""
+def test_colors_move_along_a_symmetric_positive_map(seed: int, spread: float, other: float) -> None:
+    """Of all maps that carry one palette to the other, that one moves the colors the least."""
     matrix = monge_kantorovich(palette(seed, spread), palette(seed + 1, other)).matrix
     torch.testing.assert_close(matrix, matrix.mT, rtol=1e-6, atol=1e-9)
     assert float(torch.linalg.eigvalsh(matrix).min()) > 0
 
 
-def test_a_recoloured_photo_has_the_palette_of_the_other(photo: torch.Tensor) -> None:
+def test_a_recolored_photo_has_the_palette_of_the_other(photo: torch.Tensor) -> None:
     source, target = color_moments(photo), color_moments(photo.flip(1) * 0.7 + 0.1)
     found = color_moments(recolored(photo, monge_kantorovich(source, target)))
     torch.testing.assert_close(found.mean, target.mean, rtol=0, atol=1e-5)
@@ -119,20 +119,20 @@ def test_a_palette_is_its_own(seed: int, spread: float) -> None:
 
 
 @given(seeds, spreads, spreads)
-def test_no_direction_of_colour_grows_beyond_what_the_faintest_allows(seed: int, spread: float, other: float) -> None:
+def test_no_direction_of_color_grows_beyond_what_the_faintest_allows(seed: int, spread: float, other: float) -> None:
     source, target = palette(seed, spread), palette(seed + 1, other)
     most = min(MOST_GAIN, (float(torch.linalg.eigvalsh(lifted(target)).max()) / FAINT) ** 0.5)
     gains = torch.linalg.eigvalsh(monge_kantorovich(source, target).matrix)
     assert float(gains.max()) <= most * (1 + 1e-9)
 
 
-def test_an_even_grey_takes_the_mean_of_the_palette_and_stays_even(photo: torch.Tensor) -> None:
-    grey, target = torch.full((1, 3, 8, 8), 0.5), color_moments(photo)
-    found = recolored(grey, monge_kantorovich(color_moments(grey), target))
+def test_an_even_gray_takes_the_mean_of_the_palette_and_stays_even(photo: torch.Tensor) -> None:
+    gray, target = torch.full((1, 3, 8, 8), 0.5), color_moments(photo)
+    found = recolored(gray, monge_kantorovich(color_moments(gray), target))
     torch.testing.assert_close(found, target.mean[:, :, None, None].expand(1, 3, 8, 8))
 
 
-def test_the_rounding_of_a_grey_photo_does_not_turn_into_colours(photo: torch.Tensor, random: torch.Generator) -> None:
+def test_the_rounding_of_a_gray_photo_does_not_turn_into_colors(photo: torch.Tensor, random: torch.Generator) -> None:
     light = photo.mean(1, keepdim=True).expand(1, 3, -1, -1)
     rounding = (torch.rand(photo.shape, generator=random) - 0.5) / 255
     colors = monge_kantorovich(color_moments(light + rounding), color_moments(photo))
@@ -141,7 +141,7 @@ def test_the_rounding_of_a_grey_photo_does_not_turn_into_colours(photo: torch.Te
     assert torch.isfinite(noise).all()
 
 
-def test_the_noise_of_a_nearly_grey_photo_grows_twelvefold_at_the_most(random: torch.Generator) -> None:
+def test_the_noise_of_a_nearly_gray_photo_grows_twelvefold_at_the_most(random: torch.Generator) -> None:
     noise = torch.randn((1, 3, 64, 64), generator=random) / 255
     vivid = Moments(torch.full((1, 3), 0.5), torch.diag(torch.tensor([0.2, 0.2, 0.2]))[None])
     found = recolored(0.5 + noise, monge_kantorovich(color_moments(0.5 + noise), vivid))
@@ -160,7 +160,7 @@ def test_every_linear_map_gives_a_real_picture_the_palette_of_another(found: Cal
     torch.testing.assert_close(after.covariance, target.covariance, rtol=0, atol=3 * FAINT)
 
 
-def test_linear_maps_differ_and_that_of_monge_and_kantorovich_moves_colours_the_least() -> None:
+def test_linear_maps_differ_and_that_of_monge_and_kantorovich_moves_colors_the_least() -> None:
     style, photo = real("coffee"), real("cat")
     maps = [found(color_moments(style), color_moments(photo)) for found in LINEAR]
     moved = [float((recolored(style, each) - style).square().mean()) for each in maps]
@@ -196,12 +196,12 @@ def test_a_picture_is_put_together_again_beyond_its_range_too(space: ColorSpace)
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_grey_has_no_colour_and_a_picture_without_colour_is_grey(space: ColorSpace) -> None:
+def test_gray_has_no_color_and_a_picture_without_color_is_gray(space: ColorSpace) -> None:
     levels = torch.linspace(0, 1, 256).expand(1, 3, 1, 256)
     assert float(to_space(levels, space)[:, 1:].abs().max()) < 2e-5 * float(to_space(levels, space).max()) + 1e-5
-    found = grey(real("coffee"), space)
-    assert is_grey(found)
-    assert not is_grey(real("coffee"))
+    found = gray(real("coffee"), space)
+    assert is_gray(found)
+    assert not is_gray(real("coffee"))
     assert torch.equal(found[:, 0], found[:, 1])
     assert torch.equal(found[:, 0], found[:, 2])
     torch.testing.assert_close(to_space(found, space)[:, 0], to_space(real("coffee"), space)[:, 0], rtol=1e-4, atol=1e-4)
@@ -225,23 +225,23 @@ def test_what_cannot_be_shown_fades_and_keeps_light_and_hue(space: ColorSpace, s
     assert torch.equal(shown[inside], image[inside])
 
 
-# ---------------------------------------------------------------------------------------------------- colours kept
+# ---------------------------------------------------------------------------------------------------- colors kept
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_a_painting_keeps_its_light_and_takes_the_colours_of_the_photo(space: ColorSpace) -> None:
+def test_a_painting_keeps_its_light_and_takes_the_colors_of_the_photo(space: ColorSpace) -> None:
     photo, painted = real("astronaut"), images.resize(real("coffee"), (96, 96))
     found = with_colors_of(photo, painted, space)
     expected, after = to_space(painted, space), to_space(found, space)
     white = float(to_space(torch.ones(1, 3, 1, 1), space)[0, 0])
     assert float((after - expected)[:, 0].abs().max()) < 2e-3 * white
-    assert float((colours(found) - colours(photo)).norm(dim=-1).mean()) < 6
-    assert float((colours(painted) - colours(photo)).norm(dim=-1).mean()) > 18
+    assert float((colors(found) - colors(photo)).norm(dim=-1).mean()) < 6
+    assert float((colors(painted) - colors(photo)).norm(dim=-1).mean()) > 18
 
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("name", ["astronaut", "cat", "rocket"])
-def test_colours_kept_never_blacken_the_painting(space: ColorSpace, name: str) -> None:
+def test_colors_kept_never_blacken_the_painting(space: ColorSpace, name: str) -> None:
     """The titu1994 program wrote near-black pictures, with a mean of about 2 of 255 (its issue 70)."""
     painted = real("coffee")
     photo = images.resize(real(name), (painted.shape[-2], painted.shape[-1]))
@@ -253,14 +253,14 @@ def test_colours_kept_never_blacken_the_painting(space: ColorSpace, name: str) -
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_where_the_photo_is_grey_the_result_is_grey_bit_for_bit(space: ColorSpace) -> None:
+def test_where_the_photo_is_gray_the_result_is_gray_bit_for_bit(space: ColorSpace) -> None:
     painted = real("coffee")
     photo = images.resize(images.read(skimage.data.camera()).image, (painted.shape[-2], painted.shape[-1]))
     photo[..., :20] = images.resize(real("astronaut"), (photo.shape[-2], 20))
     found = with_colors_of(photo, painted, space)
     assert torch.equal(found[:, 0, :, 20:], found[:, 1, :, 20:])
     assert torch.equal(found[:, 0, :, 20:], found[:, 2, :, 20:])
-    assert not is_grey(found)
+    assert not is_gray(found)
 
 
 def test_light_takes_mean_and_deviation_of_another_picture() -> None:
@@ -268,7 +268,7 @@ def test_light_takes_mean_and_deviation_of_another_picture() -> None:
     found, wanted = (to_space(each, "yiq")[:, 0] for each in (with_light_like(style, photo, "yiq"), photo))
     assert float(found.mean()) == pytest.approx(float(wanted.mean()), abs=0.02)
     assert float(found.std()) == pytest.approx(float(wanted.std()), abs=0.02)
-    assert is_grey(with_light_like(style, photo, "yiq"))
+    assert is_gray(with_light_like(style, photo, "yiq"))
 
 
 # ---------------------------------------------------------------------------------------------------- levels and palettes
@@ -328,17 +328,17 @@ def test_a_histogram_is_nearer_to_the_palette_than_a_linear_map() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_map_of_colours_does_the_same_to_every_part(method: str) -> None:
+def test_a_map_of_colors_does_the_same_to_every_part(method: str) -> None:
     image = real("coffee")
     change = recoloring(image, palette_of(real("astronaut"), "oklab"), method, "oklab")
     torch.testing.assert_close(change(image)[..., 10:30, :], change(image[..., 10:30, :]), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_grey_palette_leaves_no_colour(method: str) -> None:
+def test_a_gray_palette_leaves_no_color(method: str) -> None:
     target = palette_of(images.read(skimage.data.camera()).image, "oklab")
     found = recoloring(real("coffee"), target, method, "oklab")(real("coffee"))
-    assert target.is_grey
+    assert target.is_gray
     assert torch.equal(found[:, 0], found[:, 1])
     assert torch.equal(found[:, 0], found[:, 2])
     assert float(found.std()) > 0.1
@@ -357,6 +357,6 @@ def test_palettes_are_blended_by_the_weights_above_zero() -> None:
     assert blended_palette([one, palette_of_moments(other.moments)], [1, 1]).levels is None
 
 
-def test_moments_tell_whether_there_is_colour() -> None:
-    assert palette_of_moments(color_moments(images.read(skimage.data.camera()).image)).is_grey
-    assert not palette_of_moments(color_moments(real("coffee"))).is_grey
+def test_moments_tell_whether_there_is_color() -> None:
+    assert palette_of_moments(color_moments(images.read(skimage.data.camera()).image)).is_gray
+    assert not palette_of_moments(color_moments(real("coffee"))).is_gray

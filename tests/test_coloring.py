@@ -1,4 +1,4 @@
-"""Colour control in the recipes: every mode and method on real pictures, what is refused, and what is recorded."""
+"""Color control in the recipes: every mode and method on real pictures, what is refused, and what is recorded."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from impasto import images
 from impasto.cli import main
-from impasto.color.transfer import is_grey, palette_of
+from impasto.color.transfer import is_gray, palette_of
 from impasto.encoders import Vgg
 from impasto.errors import ImageFileError, OptionError
 from impasto.features.statistics import Moments
@@ -75,7 +75,7 @@ def painted(options: PaintOptions, photo: Picture = PHOTO, styles: tuple[Any, ..
     return last.image
 
 
-def colour_distance(one: Tensor, other: Tensor) -> float:
+def color_distance(one: Tensor, other: Tensor) -> float:
     """Return the mean distance of Lab's a and b, after rounding to bytes."""
     other = images.resize(other, (one.shape[-2], one.shape[-1]))
     a, b = (skimage.color.rgb2lab(images.to_array(each))[..., 1:] for each in (one, other))
@@ -98,7 +98,7 @@ def test_every_mode_brings_one_pass_nearer_to_the_palette_it_names(changes: dict
     assert (float(image.min()), float(image.max())) >= (0, 0)
     assert float(image.max()) <= 1
     if changes["color"] == "keep" or changes.get("color_method") == "luminance":
-        assert colour_distance(image, PHOTO.image) < 3 < colour_distance(plain, PHOTO.image)
+        assert color_distance(image, PHOTO.image) < 3 < color_distance(plain, PHOTO.image)
     else:
         assert palette_distance(image, wanted.image) < max(0.06, 0.6 * palette_distance(plain, wanted.image))
     assert float((image - PHOTO.image).abs().mean()) > 0.01  # strokes are still painted
@@ -108,11 +108,11 @@ def test_every_mode_brings_one_pass_nearer_to_the_palette_it_names(changes: dict
 def test_every_mode_brings_the_painter_nearer_to_the_palette_it_names(
     small_options: PaintOptions, changes: dict[str, str]
 ) -> None:
-    start = {"init": "style-statistics"}  # so that it ends in the style's colours where nothing is done
-    options = small_options.changed(encoder="vgg19-slim")  # an encoder of random weights would draw to colours of no picture
+    start = {"init": "style-statistics"}  # so that it ends in the style's colors where nothing is done
+    options = small_options.changed(encoder="vgg19-slim")  # an encoder of random weights would draw to colors of no picture
     image, plain = painted(options, **changes, **start), painted(options, **start)
     if changes["color"] == "keep" or changes.get("color_method") == "luminance":
-        assert colour_distance(image, PHOTO.image) < 0.5 * colour_distance(plain, PHOTO.image)
+        assert color_distance(image, PHOTO.image) < 0.5 * color_distance(plain, PHOTO.image)
     else:
         wanted = STYLE if changes["color"] == "palette" else PHOTO
         assert palette_distance(image, wanted.image) < max(0.06, 0.6 * palette_distance(plain, wanted.image))
@@ -132,7 +132,7 @@ def test_styles_take_the_palette_of_the_photo_before_they_are_looked_at(method: 
     assert isinstance(style, Picture)
     assert style.sha256 == STYLE.sha256
     assert palette_distance(style.image, photo.image) < 0.05 < palette_distance(STYLE.image, PHOTO.image)
-    assert is_grey(photo.image) == is_grey(style.image) == (method == "luminance")
+    assert is_gray(photo.image) == is_gray(style.image) == (method == "luminance")
     half = PaintOptions(color="match-style", color_method=method, color_amount=0.5)  # type: ignore[arg-type]
     (between,) = prepared(PHOTO, [STYLE], half)[1]
     if method != "luminance":
@@ -141,7 +141,7 @@ def test_styles_take_the_palette_of_the_photo_before_they_are_looked_at(method: 
 
 
 @pytest.mark.parametrize("changes", [c for c in MODES if c["color"] != "palette"], ids=named)
-def test_a_grey_photo_stays_grey(small_options: PaintOptions, changes: dict[str, str]) -> None:
+def test_a_gray_photo_stays_gray(small_options: PaintOptions, changes: dict[str, str]) -> None:
     for image in (instant(GREY, **changes), painted(small_options, GREY, **changes)):
         array = images.to_array(image)
         assert (array == array[..., :1]).all()
@@ -149,14 +149,14 @@ def test_a_grey_photo_stays_grey(small_options: PaintOptions, changes: dict[str,
 
 
 @pytest.mark.parametrize("changes", [c for c in MODES if c["color"] == "palette"], ids=named)
-def test_the_palette_of_a_grey_style_leaves_no_colour(small_options: PaintOptions, changes: dict[str, str]) -> None:
+def test_the_palette_of_a_gray_style_leaves_no_color(small_options: PaintOptions, changes: dict[str, str]) -> None:
     for image in (instant(styles=(GREY,), **changes), painted(small_options, styles=(GREY,), **changes)):
         array = images.to_array(image)
         assert (array == array[..., :1]).all()
 
 
 @pytest.mark.parametrize("changes", MODES, ids=named)
-def test_grey_and_flat_styles_paint_numbers(changes: dict[str, str]) -> None:
+def test_gray_and_flat_styles_paint_numbers(changes: dict[str, str]) -> None:
     for style in (GREY, images.read(torch.full((1, 3, 40, 40), 0.6))):
         assert bool(instant(styles=(style,), **changes).isfinite().all())
     flat = images.read(torch.tensor([0.2, 0.5, 0.7])[:, None, None].expand(3, 40, 40))
@@ -164,7 +164,7 @@ def test_grey_and_flat_styles_paint_numbers(changes: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("space", ["lab", "oklab", "yiq", "ycbcr"])
-def test_colours_kept_do_not_blacken(small_options: PaintOptions, space: str) -> None:
+def test_colors_kept_do_not_blacken(small_options: PaintOptions, space: str) -> None:
     """The titu1994 program wrote pictures with a mean of about 2 of 255 (its issue 70)."""
     for plain, kept in (
         (instant(), instant(color="keep", color_space=space)),
@@ -177,7 +177,7 @@ def test_colours_kept_do_not_blacken(small_options: PaintOptions, space: str) ->
 
 
 @pytest.mark.parametrize("mode", ["keep", "histogram", "palette"])
-def test_an_amount_is_the_way_from_the_painting_to_the_recoloured_one(mode: ColorMode) -> None:
+def test_an_amount_is_the_way_from_the_painting_to_the_recolored_one(mode: ColorMode) -> None:
     none, half, whole = (instant(color=mode, color_amount=amount) for amount in (0.0, 0.5, 1.0))
     assert torch.equal(none, instant())
     torch.testing.assert_close(half, (none + whole) / 2, atol=1e-6, rtol=0)
@@ -195,7 +195,7 @@ def test_a_mask_says_where(small_options: PaintOptions, mask_file: str, changes:
     if changes["color"] != "match-style":
         torch.testing.assert_close(masked[..., 56:], instant()[..., 56:], atol=1e-5, rtol=0)
     else:
-        assert is_grey(masked[..., 56:])
+        assert is_gray(masked[..., 56:])
     assert painted(small_options, **changes, color_mask=mask_file).shape[-2:] == (64, 64)
 
 
@@ -210,9 +210,9 @@ def test_a_black_mask_changes_nothing_and_a_white_one_everything(tmp_path: Path)
 def test_what_one_may_want_to_know_of_a_mask_is_said(tmp_path: Path, mask_file: str) -> None:
     options = PaintOptions(color="keep", color_mask=mask_file)
     assert list(color_notes(PHOTO, options)) == ["mask.png: the mask of 40x30 pixels was stretched to 96x96"]
-    images.write(tmp_path / "coloured.png", STYLE.image[..., :96, :96])
-    coloured = options.changed(color_mask=str(tmp_path / "coloured.png"))
-    assert "coloured.png: the mask is coloured; took it for grey, by its lightness" in color_notes(STYLE, coloured)
+    images.write(tmp_path / "colored.png", STYLE.image[..., :96, :96])
+    colored = options.changed(color_mask=str(tmp_path / "colored.png"))
+    assert "colored.png: the mask is colored; took it for gray, by its lightness" in color_notes(STYLE, colored)
     images.write(tmp_path / "black.png", torch.zeros(1, 3, 96, 96))
     assert list(color_notes(PHOTO, options.changed(color_mask=str(tmp_path / "black.png")))) == [
         "black.png: the mask is black all over, and --color keep changes nothing"
@@ -231,7 +231,7 @@ def test_a_mask_may_be_a_name_as_of_a_style(small_options: PaintOptions, mask_fi
     assert color_record(InstantOptions(color="keep", color_mask=f"not:{mask_file}"))["color_mask"]["name"] == "not:mask.png"
 
 
-def test_what_is_protected_is_the_photo_in_its_own_colours(small_options: PaintOptions) -> None:
+def test_what_is_protected_is_the_photo_in_its_own_colors(small_options: PaintOptions) -> None:
     half = torch.zeros(96, 96)
     half[:, :48] = 1
     options = small_options.changed(color="match-style", color_method="luminance", feather=0)
@@ -262,12 +262,12 @@ def test_a_named_style_has_a_palette_of_moments(small_options: PaintOptions) -> 
 
 
 @pytest.mark.parametrize("changes", [{"color": "keep"}, {"color": "match-style", "color_method": "luminance"}], ids=named)
-def test_regions_keep_colours_too_and_the_photo_stays_between(changes: dict[str, str]) -> None:
+def test_regions_keep_colors_too_and_the_photo_stays_between(changes: dict[str, str]) -> None:
     left, right = torch.zeros(2, 1, 3, 96, 96)
     left[..., :32], right[..., 64:] = 1, 1
     image = instant(styles=(STYLE, OTHER), masks=(images.read(left), images.read(right)), **changes)
     assert torch.equal(image[..., 40:60], PHOTO.image[..., 40:60])
-    assert colour_distance(image, PHOTO.image) < 3
+    assert color_distance(image, PHOTO.image) < 3
     assert float((image - PHOTO.image)[..., :24].abs().mean()) > 0.01
 
 
@@ -283,9 +283,9 @@ def test_the_photo_that_is_kept_counts_for_the_memory() -> None:
     assert predicted_memory((1000, 1000), is_colored=True) - predicted_memory((1000, 1000)) == 12_000_000
 
 
-def test_every_step_is_shown_in_its_colours(small_options: PaintOptions) -> None:
+def test_every_step_is_shown_in_its_colors(small_options: PaintOptions) -> None:
     for step in paint_on(gatys.set_up(PHOTO, [STYLE], small_options.changed(color="keep"), EXACT)):
-        assert colour_distance(step.image, PHOTO.image) < 6
+        assert color_distance(step.image, PHOTO.image) < 6
 
 
 # ---------------------------------------------------------------------------------------------------- refusals
@@ -368,17 +368,17 @@ def test_the_record_carries_the_options_and_replay_paints_the_same(
     assert torch.equal(images.read("two.png").image, images.read("../one.png").image)
     (tmp_path / "mask.png").unlink()
     assert main(("paint", "--replay", "../one.png", "-o", "three.png")) == 2
-    assert "the colour mask of the record, 'mask.png' with SHA-256" in capsys.readouterr().err
+    assert "the color mask of the record, 'mask.png' with SHA-256" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("gallery")
-def test_one_pass_is_recorded_and_refined_in_the_colours_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_pass_is_recorded_and_refined_in_the_colors_kept(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("instant", "photo.png", "picture.png", "-o", "one.png", "--engine", "torch", "--precision", "fp32")
     assert main((*words, "--color", "keep", "--refine-seconds", "0.3", "--size", "64", "--record", "one.json")) == 0
     record = json.loads(Path("one.json").read_text())
     assert record["options"]["color"] == "keep"
     assert "color_mask" not in record
-    assert colour_distance(images.read("one.png").image, PHOTO.image) < 3
+    assert color_distance(images.read("one.png").image, PHOTO.image) < 3
     assert main((*words, *KEPT)) == 0
     assert "was stretched to 96x96" in capsys.readouterr().err
     found = images.read_record("one.png")

@@ -1,4 +1,4 @@
-"""Losses on distributions, neighbours and chains: zero at the target, what they do not see, and that they descend."""
+"""Losses on distributions, neighbors and chains: zero at the target, what they do not see, and that they descend."""
 
 from collections.abc import Callable
 
@@ -174,14 +174,14 @@ def test_self_similarity_ignores_a_change_of_brightness_and_sees_a_change_of_ord
     assert float(loss(shuffled(STYLE))) > 0.1
 
 
-def test_palette_ignores_where_colours_are() -> None:
+def test_palette_ignores_where_colors_are() -> None:
     target = palette_of(STYLE[PIXELS], 1000, seeded())
     loss = PaletteLoss(target, seeded(), count=1000)
     elsewhere = shuffled(STYLE)
     assert float(loss(elsewhere)) < 0.2 * float(PaletteLoss(target, seeded())({PIXELS: STYLE[PIXELS] * 0}))
 
 
-# ---------------------------------------------------------------------------------------------------- neighbours
+# ---------------------------------------------------------------------------------------------------- neighbors
 
 
 def test_patch_loss_by_hand_is_the_mean_squared_distance_to_the_nearest_patches() -> None:
@@ -211,7 +211,7 @@ def test_patches_of_a_picture_made_of_the_styles_patches_cost_nothing() -> None:
     assert float(loss(cut)) == pytest.approx(0, abs=1e-4 * scale)
 
 
-def test_the_nearest_are_those_of_the_centred_features() -> None:
+def test_the_nearest_are_those_of_the_centered_features() -> None:
     loss = LOSSES["nearest"]()
     moved = {layer: 2 * STYLE[layer] + 3 for layer in LAYERS}  # another mean and another size: the same angles
     assert float(loss(moved)) == pytest.approx(0, abs=1e-4)

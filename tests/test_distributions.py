@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from impasto.features.distributions import (
     between,
-    centred,
+    centered,
     columns_at,
     cosine_distances,
     directions,
@@ -235,5 +235,5 @@ def test_unit_rows_have_length_1_and_zeros_stay() -> None:
     torch.testing.assert_close(found, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
 
 
-def test_centred_rows_have_mean_0() -> None:
-    torch.testing.assert_close(centred(some(9, 4)).mean(0), torch.zeros(4), atol=1e-6, rtol=0)
+def test_centered_rows_have_mean_0() -> None:
+    torch.testing.assert_close(centered(some(9, 4)).mean(0), torch.zeros(4), atol=1e-6, rtol=0)

@@ -168,7 +168,7 @@ def first_layers(early: Vgg, picture: torch.Tensor) -> dict[str, torch.Tensor]:
         ("mixed", "conv4_1", False),
     ],
 )
-def test_an_even_grey_has_even_features_up_to_where_the_border_is_zero(border: str, layer: str, even: bool) -> None:
+def test_an_even_gray_has_even_features_up_to_where_the_border_is_zero(border: str, layer: str, even: bool) -> None:
     vgg = network()
     vgg.border = border  # type: ignore[assignment]
     features = vgg(torch.full((1, 3, 64, 64), 0.8), [layer])[layer]

@@ -22,9 +22,9 @@ from impasto.losses.picture import Gamut
 from impasto.optim.adam import Adam, MultigridAdam
 from impasto.optim.engine import (
     Average,
-    Descent,
     Guard,
     Momentum,
+    OptimizerSettings,
     Plan,
     Size,
     Step,
@@ -41,7 +41,7 @@ from impasto.options import Canvas, Decay, Optimizer
 from impasto.tensors import Features, Image
 
 LAYERS = ("relu1_1", "relu3_1")
-PLAIN = Descent(canvas="pixels", averaging=0.0, decay="never")
+PLAIN = OptimizerSettings(canvas="pixels", averaging=0.0, decay="never")
 
 
 def encode(image: Image, layers: frozenset[str]) -> Features:
@@ -82,21 +82,21 @@ class Broken(Loss):
 @pytest.mark.parametrize("canvas", ["pixels", "soft-chroma", "laplacian"])
 def test_the_loss_falls_with_every_optimizer_on_every_canvas(optimizer: Optimizer, canvas: Canvas) -> None:
     rate = {"adam": 0.05, "multigrid-adam": 0.03, "lbfgs": 1.0, "rmsprop": 0.005}[optimizer]
-    descent = replace(PLAIN, optimizer=optimizer, canvas=canvas, learning_rate=rate)
-    steps = list(optimize(towards(picture(1)), picture(0), 20, encode=encode, descent=descent))
+    optimizer_settings = replace(PLAIN, optimizer=optimizer, canvas=canvas, learning_rate=rate)
+    steps = list(optimize(towards(picture(1)), picture(0), 20, encode=encode, optimizer_settings=optimizer_settings))
     assert [step.number for step in steps] == list(range(1, 21))
     assert steps[-1].loss < 0.5 * steps[0].loss
     assert all(step.image.shape == (1, 3, 16, 24) and bool(((step.image >= 0) & (step.image <= 1)).all()) for step in steps)
 
 
 def test_lbfgs_reaches_the_minimum_of_a_bowl_in_a_few_steps() -> None:
-    descent = replace(PLAIN, optimizer="lbfgs", learning_rate=1.0)
-    *_, last = optimize(towards(picture(1)), picture(0), 8, encode=encode, descent=descent)
+    optimizer_settings = replace(PLAIN, optimizer="lbfgs", learning_rate=1.0)
+    *_, last = optimize(towards(picture(1)), picture(0), 8, encode=encode, optimizer_settings=optimizer_settings)
     torch.testing.assert_close(last.image, picture(1), atol=1e-3, rtol=0)
 
 
 def test_the_losses_of_a_step_are_those_of_the_picture_before_it() -> None:
-    first = next(optimize(towards(picture(1)), picture(0), 1, encode=encode, descent=PLAIN))
+    first = next(optimize(towards(picture(1)), picture(0), 1, encode=encode, optimizer_settings=PLAIN))
     assert first.losses == {"content": pytest.approx(float((picture(0) - picture(1)).square().mean()))}
     assert first.loss == sum(first.losses.values())
     assert not torch.equal(first.image, picture(0))
@@ -104,13 +104,13 @@ def test_the_losses_of_a_step_are_those_of_the_picture_before_it() -> None:
 
 def test_the_starting_picture_is_left_as_it_was() -> None:
     start = picture(0)
-    list(optimize(towards(picture(1)), start, 3, encode=encode, descent=PLAIN))
+    list(optimize(towards(picture(1)), start, 3, encode=encode, optimizer_settings=PLAIN))
     assert torch.equal(start, picture(0))
     assert not start.requires_grad
 
 
 def test_the_picture_of_a_step_does_not_change_with_later_steps() -> None:
-    steps = optimize(towards(picture(1)), picture(0), 3, encode=encode, descent=PLAIN)
+    steps = optimize(towards(picture(1)), picture(0), 3, encode=encode, optimizer_settings=PLAIN)
     first = next(steps).image
     kept = first.clone()
     next(steps)
@@ -119,7 +119,7 @@ def test_the_picture_of_a_step_does_not_change_with_later_steps() -> None:
 
 def test_pixels_stay_in_their_range_while_adam_paints() -> None:
     beyond = towards(torch.full((1, 3, 16, 24), 2.0))
-    *_, last = optimize(beyond, picture(0), 60, encode=encode, descent=replace(PLAIN, learning_rate=0.1))
+    *_, last = optimize(beyond, picture(0), 60, encode=encode, optimizer_settings=replace(PLAIN, learning_rate=0.1))
     assert last.loss == pytest.approx(1.0)  # against 2, from pixels held at 1
 
 
@@ -130,17 +130,17 @@ def test_the_engine_asks_for_no_layer_beyond_the_objectives() -> None:
         asked.append(layers)
         return encode(image, layers)
 
-    list(optimize(towards(picture(1)) + Gamut(), picture(0), 2, encode=listening, descent=PLAIN))
+    list(optimize(towards(picture(1)) + Gamut(), picture(0), 2, encode=listening, optimizer_settings=PLAIN))
     assert asked == [frozenset(("relu1_1",))] * 2
 
 
 def test_early_stop_ends_a_size_that_no_longer_improves() -> None:
-    descent = replace(PLAIN, learning_rate=0.05, min_improvement=0.2)
-    steps = list(optimize(towards(picture(1)), picture(0), 400, encode=encode, descent=descent))
+    optimizer_settings = replace(PLAIN, learning_rate=0.05, min_improvement=0.2)
+    steps = list(optimize(towards(picture(1)), picture(0), 400, encode=encode, optimizer_settings=optimizer_settings))
     assert 10 < len(steps) < 400
     assert steps[-1].loss < 0.1 * steps[0].loss
-    stubborn = replace(descent, min_improvement=0.0)
-    assert len(list(optimize(towards(picture(1)), picture(0), 400, encode=encode, descent=stubborn))) == 400
+    stubborn = replace(optimizer_settings, min_improvement=0.0)
+    assert len(list(optimize(towards(picture(1)), picture(0), 400, encode=encode, optimizer_settings=stubborn))) == 400
 
 
 def test_improvement_is_judged_over_ten_steps() -> None:
@@ -163,11 +163,19 @@ def test_the_step_length_rises_stays_and_falls() -> None:
 @pytest.mark.parametrize("weight", [2.0**-12, 2.0**40])
 def test_what_an_objective_is_multiplied_by_changes_no_picture(optimizer: Optimizer, weight: float) -> None:
     rate = {"adam": 0.05, "multigrid-adam": 0.03, "lbfgs": 1.0, "rmsprop": 0.005}[optimizer]
-    descent = replace(PLAIN, optimizer=optimizer, learning_rate=rate)
+    optimizer_settings = replace(PLAIN, optimizer=optimizer, learning_rate=rate)
     sizes = (((16, 24), 6), ((32, 48), 6))  # the state of Adam goes from one size to the other
     objectives = {size: towards(picture(1, *size)) for size, _ in sizes}
     plain, weighted = (
-        list(pyramid(lambda size, by=by: by * objectives[size], picture(0), sizes, encode=encode, descent=descent))
+        list(
+            pyramid(
+                lambda size, by=by: by * objectives[size],
+                picture(0),
+                sizes,
+                encode=encode,
+                optimizer_settings=optimizer_settings,
+            )
+        )
         for by in (1.0, weight)
     )
     torch.testing.assert_close(weighted[-1].image, plain[-1].image)
@@ -184,8 +192,8 @@ def test_gradients_of_any_size_are_scaled_to_about_a_hundredth() -> None:
 
 def test_the_first_step_of_lbfgs_moves_a_large_picture() -> None:
     start = torch.full((1, 3, 300, 400), 0.5)
-    descent = replace(PLAIN, optimizer="lbfgs", learning_rate=1.0)
-    (step,) = optimize(1e12 * towards(picture(1, 300, 400)), start, 1, encode=encode, descent=descent)
+    optimizer_settings = replace(PLAIN, optimizer="lbfgs", learning_rate=1.0)
+    (step,) = optimize(1e12 * towards(picture(1, 300, 400)), start, 1, encode=encode, optimizer_settings=optimizer_settings)
     assert 0.005 < float((step.image - start).square().mean().sqrt()) < 0.5
 
 
@@ -208,8 +216,8 @@ class Cliff(Loss):
 
 
 def test_lbfgs_that_found_no_way_down_forgets_and_tries_again() -> None:
-    descent = replace(PLAIN, optimizer="lbfgs", learning_rate=1.0)
-    first, *_, last = optimize(1 * Cliff(range(2, 27)), picture(), 6, encode=encode, descent=descent)
+    optimizer_settings = replace(PLAIN, optimizer="lbfgs", learning_rate=1.0)
+    first, *_, last = optimize(1 * Cliff(range(2, 27)), picture(), 6, encode=encode, optimizer_settings=optimizer_settings)
     assert torch.equal(first.image, picture())
     assert float((last.image - 0.5).abs().max()) < 0.01
 
@@ -235,7 +243,7 @@ class Flat(Loss):
 
 def failures(objective: Objective, steps: int, **changes: Any) -> list[str]:
     """Return what the steps say of the objective."""
-    found = list(optimize(objective, picture(), steps, encode=encode, descent=replace(PLAIN, **changes)))
+    found = list(optimize(objective, picture(), steps, encode=encode, optimizer_settings=replace(PLAIN, **changes)))
     assert not any(step.failure for step in found[:-1])
     return [found[-1].failure] if found[-1].failure else []
 
@@ -263,7 +271,7 @@ def test_a_start_that_is_optimal_already_is_no_failure() -> None:
 
 def test_an_averaged_picture_is_judged_itself() -> None:
     jumping = replace(PLAIN, averaging=0.99, learning_rate=0.6, canvas="soft-chroma", optimizer="adam")
-    *_, last = optimize(towards(picture(1)), picture(0), 60, encode=encode, descent=jumping)
+    *_, last = optimize(towards(picture(1)), picture(0), 60, encode=encode, optimizer_settings=jumping)
     assert last.failure == ""
 
 
@@ -273,7 +281,7 @@ def test_a_run_fails_where_the_objective_fell_at_no_size() -> None:
     def said(objectives: Sequence[Objective], counts: Sequence[int], seconds: float = 0.0) -> list[int]:
         sizes = [((16, 24), count) for count in counts]
         making = iter(objectives)
-        steps = pyramid(lambda size: next(making), picture(), sizes, encode=encode, descent=PLAIN, seconds=seconds)
+        steps = pyramid(lambda size: next(making), picture(), sizes, encode=encode, optimizer_settings=PLAIN, seconds=seconds)
         return [step.number for step in steps if step.failure]
 
     assert said([flat, flat], [10, 10]) == [20]
@@ -291,11 +299,11 @@ def test_a_run_fails_where_the_objective_fell_at_no_size() -> None:
 def test_a_loss_that_goes_wrong_halves_the_step_and_goes_on_from_the_last_good_picture(
     wrong: float, optimizer: Optimizer
 ) -> None:
-    descent = replace(PLAIN, optimizer=optimizer, learning_rate=0.02, canvas="soft-chroma")
+    optimizer_settings = replace(PLAIN, optimizer=optimizer, learning_rate=0.02, canvas="soft-chroma")
     counting = Broken({})
-    list(optimize(1 * counting, picture(), 2, encode=encode, descent=descent))
+    list(optimize(1 * counting, picture(), 2, encode=encode, optimizer_settings=optimizer_settings))
     evaluation = len(counting.evaluations) + 1  # the first of the third step: L-BFGS evaluates more often than it steps
-    steps = list(optimize(1 * Broken({evaluation: wrong}), picture(), 12, encode=encode, descent=descent))
+    steps = list(optimize(1 * Broken({evaluation: wrong}), picture(), 12, encode=encode, optimizer_settings=optimizer_settings))
     (bad,) = [number for number, step in enumerate(steps) if step.note]
     assert "went back to the last good picture and halved the step to 0.01" in steps[bad].note
     assert steps[-1].loss < steps[0].loss
@@ -306,23 +314,23 @@ def test_a_loss_that_goes_wrong_halves_the_step_and_goes_on_from_the_last_good_p
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, 1e6])
 @pytest.mark.parametrize("evaluation", [2, 3, 4])
 def test_the_line_search_of_lbfgs_survives_a_loss_that_goes_wrong(wrong: float, evaluation: int) -> None:
-    descent = replace(PLAIN, optimizer="lbfgs", learning_rate=0.02, canvas="soft-chroma")
-    steps = list(optimize(1 * Broken({evaluation: wrong}), picture(), 12, encode=encode, descent=descent))
+    optimizer_settings = replace(PLAIN, optimizer="lbfgs", learning_rate=0.02, canvas="soft-chroma")
+    steps = list(optimize(1 * Broken({evaluation: wrong}), picture(), 12, encode=encode, optimizer_settings=optimizer_settings))
     assert steps[-1].loss < 0.9 * steps[0].loss
     assert bool(steps[-1].image.isfinite().all())
 
 
 def test_the_last_good_picture_is_one_whose_loss_was_seen_to_be_good() -> None:
-    steps = list(optimize(1 * Broken({3: math.nan}), picture(), 4, encode=encode, descent=PLAIN))
+    steps = list(optimize(1 * Broken({3: math.nan}), picture(), 4, encode=encode, optimizer_settings=PLAIN))
     # the loss of the picture after step 2 was not a number: so it is the picture after step 1 that painting goes on from
     assert torch.equal(steps[2].image, steps[0].image)
     assert steps[3].losses == pytest.approx(steps[1].losses)
 
 
 def test_an_average_forgets_the_pictures_that_went_wrong() -> None:
-    descent = replace(PLAIN, averaging=0.9)
-    steps = list(optimize(1 * Broken({4: math.nan}), picture(), 4, encode=encode, descent=descent))
-    plain = list(optimize(1 * Broken({}), picture(), 2, encode=encode, descent=PLAIN))
+    optimizer_settings = replace(PLAIN, averaging=0.9)
+    steps = list(optimize(1 * Broken({4: math.nan}), picture(), 4, encode=encode, optimizer_settings=optimizer_settings))
+    plain = list(optimize(1 * Broken({}), picture(), 2, encode=encode, optimizer_settings=PLAIN))
     torch.testing.assert_close(steps[3].image, plain[1].image)
 
 
@@ -330,14 +338,14 @@ def test_an_average_forgets_the_pictures_that_went_wrong() -> None:
 def test_a_size_that_ends_badly_hands_nothing_over_and_the_next_goes_on(last: int) -> None:
     sizes = (((16, 24), 5), ((32, 48), 4))
     objective = 1 * Broken({last: math.nan})
-    steps = list(pyramid(lambda size: objective, picture(), sizes, encode=encode, descent=PLAIN))
+    steps = list(pyramid(lambda size: objective, picture(), sizes, encode=encode, optimizer_settings=PLAIN))
     assert len(steps) == 9
     assert steps[-1].loss < steps[0].loss
 
 
 def test_a_loss_that_is_never_a_number_leaves_the_starting_picture() -> None:
     never = 1 * Broken(dict.fromkeys(range(1, 20), math.nan))
-    steps = list(optimize(never, picture(), 4, encode=encode, descent=PLAIN))
+    steps = list(optimize(never, picture(), 4, encode=encode, optimizer_settings=PLAIN))
     assert all(step.note for step in steps)
     torch.testing.assert_close(steps[-1].image, picture())
 
@@ -386,13 +394,15 @@ def test_the_average_calms_what_jumps_and_without_it_the_last_picture_counts() -
 SIZES: tuple[tuple[Size, int], ...] = (((8, 12), 3), ((12, 18), 2), ((16, 24), 4))
 
 
-def painted(descent: Descent = PLAIN, seconds: float = 0.0, sizes: tuple[tuple[Size, int], ...] = SIZES) -> list[Step]:
+def painted(
+    optimizer_settings: OptimizerSettings = PLAIN, seconds: float = 0.0, sizes: tuple[tuple[Size, int], ...] = SIZES
+) -> list[Step]:
     target = picture(1)
 
     def objective_at(size: Size) -> Objective:
         return towards(torch.nn.functional.interpolate(target, size=size, mode="bilinear", antialias=True))
 
-    return list(pyramid(objective_at, picture(0), sizes, encode=encode, descent=descent, seconds=seconds))
+    return list(pyramid(objective_at, picture(0), sizes, encode=encode, optimizer_settings=optimizer_settings, seconds=seconds))
 
 
 def test_every_size_has_its_steps_and_the_last_step_is_the_last_of_all() -> None:
@@ -406,8 +416,8 @@ def test_every_size_has_its_steps_and_the_last_step_is_the_last_of_all() -> None
 
 
 def test_a_run_repeats_itself_to_the_bit() -> None:
-    descent = replace(PLAIN, averaging=0.9, canvas="soft-chroma", decay="each")
-    for one, other in zip(painted(descent), painted(descent), strict=True):
+    optimizer_settings = replace(PLAIN, averaging=0.9, canvas="soft-chroma", decay="each")
+    for one, other in zip(painted(optimizer_settings), painted(optimizer_settings), strict=True):
         assert torch.equal(one.image, other.image)
         assert one.losses == other.losses
 
@@ -416,9 +426,15 @@ def test_a_run_repeats_itself_to_the_bit() -> None:
 def test_the_step_length_falls_where_it_should(decay: Decay, falls: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
     monkeypatch.setattr(impasto.optim.engine, "set_rate", lambda optimizer, rate: rates.append(rate))
-    descent = replace(PLAIN, decay=decay, learning_rate=1.0)
+    optimizer_settings = replace(PLAIN, decay=decay, learning_rate=1.0)
     list(
-        pyramid(lambda size: towards(picture(1)), picture(0), [((16, 24), 20), ((16, 24), 20)], encode=encode, descent=descent)
+        pyramid(
+            lambda size: towards(picture(1)),
+            picture(0),
+            [((16, 24), 20), ((16, 24), 20)],
+            encode=encode,
+            optimizer_settings=optimizer_settings,
+        )
     )
     assert [rates[number] < 1.0 for number in (19, 39)] == falls
     assert max(rates) == 1.0
@@ -429,14 +445,14 @@ def test_each_size_starts_from_the_picture_of_the_one_before() -> None:
         return 1 * Gamut()  # nothing to improve: the picture must arrive as it was
 
     start = picture(0, 8, 12)
-    *_, last = pyramid(objective_at, start, (((8, 12), 2), ((16, 24), 2)), encode=encode, descent=PLAIN)
+    *_, last = pyramid(objective_at, start, (((8, 12), 2), ((16, 24), 2)), encode=encode, optimizer_settings=PLAIN)
     expected = torch.nn.functional.interpolate(start, size=(16, 24), mode="bicubic", antialias=True).clamp(0, 1)
     torch.testing.assert_close(last.image, expected)
 
 
 def test_totals_stay_true_when_a_size_ends_early() -> None:
-    descent = replace(PLAIN, learning_rate=0.05, min_improvement=0.2)
-    steps = painted(descent, sizes=(((8, 12), 300), ((16, 24), 300)))
+    optimizer_settings = replace(PLAIN, learning_rate=0.05, min_improvement=0.2)
+    steps = painted(optimizer_settings, sizes=(((8, 12), 300), ((16, 24), 300)))
     first = [step for step in steps if step.scale == 0]
     assert len(first) < 300
     assert [step.number for step in steps] == list(range(1, len(steps) + 1))
@@ -468,7 +484,7 @@ def test_cancelling_is_to_stop_iterating() -> None:
         asked.append(size)
         return towards(torch.zeros(1, 3, *size))
 
-    steps = pyramid(objective_at, picture(), SIZES, encode=encode, descent=PLAIN)
+    steps = pyramid(objective_at, picture(), SIZES, encode=encode, optimizer_settings=PLAIN)
     next(steps)
     steps.close()  # type: ignore[attr-defined]
     assert asked == [(8, 12)]
@@ -479,7 +495,7 @@ def test_a_style_comes_nearer_through_a_real_network(narrow: type[Vgg], photo: I
     with torch.no_grad():
         style = {layer: moments(features) for layer, features in vgg(photo.flip(1).roll(9, 3), LAYERS).items()}
     weights = {layer: 1 / float(style[layer].gram.square().sum()) for layer in LAYERS}
-    steps = list(optimize(1 * StyleLoss(style, gram=weights), photo, 25, encode=vgg, descent=Descent()))
+    steps = list(optimize(1 * StyleLoss(style, gram=weights), photo, 25, encode=vgg, optimizer_settings=OptimizerSettings()))
     assert steps[-1].loss < 0.5 * steps[0].loss
 
 
@@ -504,7 +520,7 @@ def paint_slowly(clock: Clock, sizes: tuple[tuple[Size, int], ...], seconds: flo
         return towards(torch.zeros(1, 3, *size))
 
     steps = []
-    for step in pyramid(objective_at, picture(), sizes, encode=encode, descent=PLAIN, seconds=seconds):
+    for step in pyramid(objective_at, picture(), sizes, encode=encode, optimizer_settings=PLAIN, seconds=seconds):
         steps.append(step)
         clock.now += seconds_per_pixel * step.size[0] * step.size[1]
     return steps

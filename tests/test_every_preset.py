@@ -26,8 +26,8 @@ def steps_of(name: str, size: int, **options: object) -> tuple[list[Step], torch
     known = RECIPES.get(name) or PRESETS[name]
     count = ADAM_STEPS if known.optimizer == "adam" and known.recipe == "gatys" else OTHER_STEPS
     chosen = paint_options(**start, size=size, smallest_size=64, steps=count, first_steps=0, **options)  # type: ignore[arg-type]
-    easel = gatys.set_up(photo, (style,), chosen, EXACT)
-    return list(paint_on(easel)), images.resize(photo.image, (size, size))
+    context = gatys.set_up(photo, (style,), chosen, EXACT)
+    return list(paint_on(context)), images.resize(photo.image, (size, size))
 
 
 def check_painted(name: str, steps: list[Step], photo: torch.Tensor) -> None:

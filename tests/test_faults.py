@@ -30,9 +30,9 @@ def test_a_frame_is_found(random: torch.Generator) -> None:
     assert faults.frame(noise) == pytest.approx(4, abs=0.9)
 
 
-def test_coloured_noise_is_found_and_grey_noise_is_none(random: torch.Generator) -> None:
-    grey = torch.rand(1, 1, 32, 32, generator=random).expand(1, 3, 32, 32)
-    assert faults.chroma_energy(grey) < 1e-6
+def test_colored_noise_is_found_and_gray_noise_is_none(random: torch.Generator) -> None:
+    gray = torch.rand(1, 1, 32, 32, generator=random).expand(1, 3, 32, 32)
+    assert faults.chroma_energy(gray) < 1e-6
     assert faults.chroma_energy(torch.rand(1, 3, 32, 32, generator=random)) > 1000
 
 

@@ -33,15 +33,15 @@ from impasto.recipes.painting import paint
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import (
     SMALLEST_SIDE,
-    Resumption,
+    Checkpoint,
     Style,
     at_least,
-    colours_of,
+    colors_of,
     planned_sizes,
-    recoloured,
     remaining,
     starting_picture,
     with_margin,
+    with_moments,
     without_margin,
 )
 from impasto.styles.named import load_style, measured_style, save_style
@@ -109,7 +109,7 @@ def test_sizes_go_from_coarse_to_fine_and_end_at_the_size_itself(height: int, wi
 
 
 @given(lengths, lengths)
-def test_neighbouring_sizes_are_about_the_asked_factor_apart(height: int, width: int) -> None:
+def test_neighboring_sizes_are_about_the_asked_factor_apart(height: int, width: int) -> None:
     options = PaintOptions(smallest_size=64, scale_factor=math.sqrt(2))
     longest = [max(size) for size, _ in planned_sizes((height, width), options)]
     for one, other in pairwise(longest):
@@ -123,7 +123,7 @@ def test_a_smallest_size_as_large_as_the_picture_means_a_single_size(smallest: i
 
 def test_what_remains_begins_with_the_steps_that_are_left() -> None:
     sizes = (((32, 32), 5), ((64, 64), 6), ((96, 96), 7))
-    where = Resumption(torch.zeros(1, 3, 64, 64), scale=1, done=2)
+    where = Checkpoint(torch.zeros(1, 3, 64, 64), scale=1, done=2)
     assert remaining(sizes, where) == (((64, 64), 4), ((96, 96), 7))
     assert remaining(sizes, replace(where, done=6)) == (((96, 96), 7),)
 
@@ -186,17 +186,17 @@ def test_painting_starts_from_what_init_says(photo: Tensor, style: Picture, tmp_
     assert noise.shape == photo.shape
     assert float(noise.mean()) == pytest.approx(0.5, abs=0.02)
     assert float(noise.std()) == pytest.approx(math.sqrt(1 / 12), abs=0.02)
-    grey = start(photo, style, init="grey")
-    assert (grey[0, :, 3, 4] * 255).tolist() == pytest.approx([123.68, 116.779, 103.939], rel=1e-4)
+    gray = start(photo, style, init="gray")
+    assert (gray[0, :, 3, 4] * 255).tolist() == pytest.approx([123.68, 116.779, 103.939], rel=1e-4)
     torch.testing.assert_close(start(photo, style, init="style"), images.resize(style.image, (96, 96)))
     images.write(tmp_path / "begun.png", noise)
     found = start(photo, style, init=str(tmp_path / "begun.png"))
     torch.testing.assert_close(found, noise, atol=1 / 255, rtol=0)
 
 
-def test_a_blend_is_the_assignments_noise_around_the_mean_colour(photo: Tensor, style: Picture) -> None:
+def test_a_blend_is_the_assignments_noise_around_the_mean_color(photo: Tensor, style: Picture) -> None:
     assert torch.equal(start(photo, style, init="blend", init_noise=0.0), photo)
-    noise = 255 * start(photo, style, init="blend", init_noise=1.0) - 255 * start(photo, style, init="grey")
+    noise = 255 * start(photo, style, init="blend", init_noise=1.0) - 255 * start(photo, style, init="gray")
     assert float(noise.abs().max()) <= 20.001
     assert float(noise.std()) == pytest.approx(40 / math.sqrt(12), rel=0.05)
     mixed = start(photo, style, init="blend", init_noise=0.6)
@@ -204,11 +204,11 @@ def test_a_blend_is_the_assignments_noise_around_the_mean_colour(photo: Tensor, 
     torch.testing.assert_close(mixed, 0.4 * photo + 0.6 * pure)
 
 
-def test_style_statistics_give_noise_the_colours_of_the_style(photo: Tensor) -> None:
-    colours = Moments(torch.tensor([[0.5, 0.4, 0.6]]), torch.diag(torch.tensor([0.004, 0.002, 0.003]))[None])
-    found = moments(recoloured(torch.rand(1, 3, 200, 200, generator=torch.Generator().manual_seed(0)), colours))
-    torch.testing.assert_close(found.mean, colours.mean, atol=0.003, rtol=0)
-    torch.testing.assert_close(found.covariance, colours.covariance, atol=2e-4, rtol=0)
+def test_style_statistics_give_noise_the_colors_of_the_style(photo: Tensor) -> None:
+    colors = Moments(torch.tensor([[0.5, 0.4, 0.6]]), torch.diag(torch.tensor([0.004, 0.002, 0.003]))[None])
+    found = moments(with_moments(torch.rand(1, 3, 200, 200, generator=torch.Generator().manual_seed(0)), colors))
+    torch.testing.assert_close(found.mean, colors.mean, atol=0.003, rtol=0)
+    torch.testing.assert_close(found.covariance, colors.covariance, atol=2e-4, rtol=0)
 
 
 def test_a_seed_decides_the_noise(photo: Tensor, style: Picture) -> None:
@@ -217,8 +217,8 @@ def test_a_seed_decides_the_noise(photo: Tensor, style: Picture) -> None:
     assert not torch.equal(one, other)
 
 
-def test_statistics_cannot_be_a_starting_picture_but_their_colours_can(photo: Tensor, style: Picture) -> None:
-    named = measured_style({"name": "x"}, lambda edge_px: {}, colours_of(style), sizes=(64,))
+def test_statistics_cannot_be_a_starting_picture_but_their_colors_can(photo: Tensor, style: Picture) -> None:
+    named = measured_style({"name": "x"}, lambda edge_px: {}, colors_of(style), sizes=(64,))
     with pytest.raises(
         OptionError, match="--init style needs a style picture, and 'x' is statistics; use --init style-statistics"
     ):
@@ -238,8 +238,8 @@ def test_statistics_cannot_be_a_starting_picture_but_their_colours_can(photo: Te
         {"statistics": "moments", "border": "reflect", "pooling": "l2"},
         {"optimizer": "lbfgs", "learning_rate": 1.0},
         {"content_normalization": "scaled", "content_weight": 0.01, "border": "zero", "pooling": "average"},
-        {"smoothness_weight": 1.0, "calm_weight": 1.0, "structure_weight": 1.0},
-        {"content_weight": 0.0, "smoothness_weight": 0.0, "calm_weight": 0.0, "structure_weight": 0.0, "init": "noise"},
+        {"smoothness_weight": 1.0, "edge_aware_weight": 1.0, "structure_weight": 1.0},
+        {"content_weight": 0.0, "smoothness_weight": 0.0, "edge_aware_weight": 0.0, "structure_weight": 0.0, "init": "noise"},
     ],
 )
 def test_painting_brings_the_objective_down(
@@ -270,19 +270,19 @@ def test_bf16_paints_nearly_the_same(content: Picture, style: Picture, recipe: s
 
 
 def test_no_weight_means_no_term(content: Picture, style: Picture, options: PaintOptions) -> None:
-    bare = options.changed(content_weight=0, smoothness_weight=0, calm_weight=0, structure_weight=0, canvas="pixels")
+    bare = options.changed(content_weight=0, smoothness_weight=0, edge_aware_weight=0, structure_weight=0, canvas="pixels")
     assert set(last_of(content, [style], bare).losses) == {"style"}
-    full = bare.changed(content_weight=1, smoothness_weight=1, calm_weight=1, structure_weight=1, canvas="soft-chroma")
+    full = bare.changed(content_weight=1, smoothness_weight=1, edge_aware_weight=1, structure_weight=1, canvas="soft-chroma")
     assert set(last_of(content, [style], full).losses) == {"style", "content", "smoothness", "calm", "structure", "gamut"}
 
 
 def test_the_content_weight_is_shared_by_the_content_layers(content: Picture, style: Picture, options: PaintOptions) -> None:
     def content_term(*layers: str, **changes: Any) -> float:
         chosen = options.changed(content_layers=layers, content_weight=1.0, margin=0, **changes)
-        easel = set_up(content, [style], chosen, EXACT)
+        context = set_up(content, [style], chosen, EXACT)
         size, image = (64, 64), images.resize(style.image, (64, 64))
-        objective = objective_at(easel, size)
-        return float(objective({**easel.encoder(image, objective.layers - {PIXELS}), PIXELS: image})[1]["content"])
+        objective = objective_at(context, size)
+        return float(objective({**context.encoder(image, objective.layers - {PIXELS}), PIXELS: image})[1]["content"])
 
     both = content_term("relu3_1", "relu4_2")
     one, other = content_term("relu3_1"), content_term("relu4_2")
@@ -292,18 +292,18 @@ def test_the_content_weight_is_shared_by_the_content_layers(content: Picture, st
 
 
 def test_an_interrupted_painting_goes_on_where_it_stood(content: Picture, style: Picture, options: PaintOptions) -> None:
-    easel = set_up(content, [style], options, EXACT)
-    steps = list(paint_on(easel))
+    context = set_up(content, [style], options, EXACT)
+    steps = list(paint_on(context))
     stopped = steps[4]
     assert (stopped.scale, stopped.number) == (1, 5)
-    left = list(paint_on(gatys.resumed(easel, Resumption(stopped.image, scale=1, done=2))))
+    left = list(paint_on(gatys.resumed(context, Checkpoint(stopped.image, scale=1, done=2))))
     assert [step.size for step in left] == [step.size for step in steps[5:]]
     assert [step.scale for step in left] == [step.scale for step in steps[5:]]
     assert left[-1].image.shape == steps[-1].image.shape
     with pytest.raises(OptionError, match="there is no size 9 of 3 to go on from; paint from the start"):
-        gatys.resumed(easel, Resumption(stopped.image, scale=8, done=0))
+        gatys.resumed(context, Checkpoint(stopped.image, scale=8, done=0))
     with pytest.raises(OptionError, match="this painting is finished: there is nothing to go on with"):
-        gatys.resumed(easel, Resumption(steps[-1].image, scale=2, done=3))
+        gatys.resumed(context, Checkpoint(steps[-1].image, scale=2, done=3))
 
 
 # ---------------------------------------------------------------------------------------------------- balance
@@ -311,13 +311,13 @@ def test_an_interrupted_painting_goes_on_where_it_stood(content: Picture, style:
 
 def pulls(content: Picture, style: Picture, options: PaintOptions) -> dict[str, float]:
     """Measure how hard each weighted loss pulls at the reference picture, by its name."""
-    easel = set_up(content, [style], options, EXACT)
-    size = easel.sizes[-1][0]
-    photo = images.resize(easel.content, size)
-    picture = reference_picture(photo, easel.styles, easel.options).requires_grad_()
-    features = {**easel.encoder(picture, (*options.style_layers, *options.content_layers)), "pixels": picture}
+    context = set_up(content, [style], options, EXACT)
+    size = context.sizes[-1][0]
+    photo = images.resize(context.content, size)
+    picture = reference_picture(photo, context.styles, context.options).requires_grad_()
+    features = {**context.encoder(picture, (*options.style_layers, *options.content_layers)), "pixels": picture}
     lengths = {}
-    for term in objective_at(easel, size):
+    for term in objective_at(context, size):
         (gradient,) = torch.autograd.grad(term.weight * term.loss(features), picture, retain_graph=True)
         lengths[term.loss.name] = float(gradient.norm())
     return lengths
@@ -332,8 +332,8 @@ def test_balance_makes_the_content_pull_so_many_times_as_hard(
 
 
 def test_balance_is_off_unless_asked_for(content: Picture, style: Picture, options: PaintOptions) -> None:
-    easel = set_up(content, [style], options.changed(content_weight=0.7), EXACT)
-    assert [term.weight for term in objective_at(easel, easel.sizes[0][0]) if term.loss.name == "content"] == [0.7]
+    context = set_up(content, [style], options.changed(content_weight=0.7), EXACT)
+    assert [term.weight for term in objective_at(context, context.sizes[0][0]) if term.loss.name == "content"] == [0.7]
 
 
 def test_a_larger_balance_keeps_more_of_the_photo(content: Picture, style: Picture, options: PaintOptions) -> None:
@@ -348,8 +348,8 @@ def test_a_larger_balance_keeps_more_of_the_photo(content: Picture, style: Pictu
 def style_of(
     styles: list[Style], options: PaintOptions, content: Picture, edge_px: float = 64, **changes: Any
 ) -> dict[str, Moments]:
-    easel = set_up(content, styles, options.changed(margin=0, **changes), EXACT)
-    objective = objective_at(easel, (int(edge_px), int(edge_px)))
+    context = set_up(content, styles, options.changed(margin=0, **changes), EXACT)
+    objective = objective_at(context, (int(edge_px), int(edge_px)))
     (target,) = [term.loss.target for term in objective if term.loss.name == "style"]  # type: ignore[attr-defined]
     return dict(target)
 
@@ -401,18 +401,18 @@ def test_a_style_pushed_away_from_leaves_numbers(
 def test_the_style_is_seen_at_the_size_of_the_picture_times_its_scale(
     content: Picture, style: Picture, options: PaintOptions
 ) -> None:
-    easel = set_up(content, [style], options.changed(margin=0), EXACT)
+    context = set_up(content, [style], options.changed(margin=0), EXACT)
     for scale in (0.5, 1.0, 2.0):
         seen = images.resize(style.image, images.fitted_size(style.size, round(64 * scale)))
-        expected = moments(easel.encoder(seen, ["relu2_1"])["relu2_1"])
+        expected = moments(context.encoder(seen, ["relu2_1"])["relu2_1"])
         found = style_of([style], options, content, style_scale=scale)["relu2_1"]
         torch.testing.assert_close(found.mean, expected.mean, rtol=1e-3, atol=1e-4)
 
 
 def test_a_style_is_seen_at_one_size_where_that_is_asked_for(content: Picture, style: Picture, options: PaintOptions) -> None:
-    easel = set_up(content, [style], options.changed(margin=0), EXACT)
+    context = set_up(content, [style], options.changed(margin=0), EXACT)
     seen = images.resize(style.image, images.fitted_size(style.size, 96))
-    expected = moments(easel.encoder(seen, ["relu2_1"])["relu2_1"])
+    expected = moments(context.encoder(seen, ["relu2_1"])["relu2_1"])
     for changes in ({"style_size": 96}, {"style_size": 48, "style_scale": 2.0}):
         for size in (48, 64):
             found = style_of([style], options, content, size, **changes)["relu2_1"]
@@ -427,22 +427,22 @@ def test_a_named_style_and_its_picture_nearly_agree(content: Picture, style: Pic
         with torch.no_grad():
             return {layer: moments(features) for layer, features in slim(seen, STYLE_LAYERS).items()}
 
-    save_style(tmp_path / "coffee", measured_style({"name": "coffee"}, measure, colours_of(style), sizes=(64, 96)))
-    easel = set_up(content, [style], paint_options(recipe="gatys", size=64), EXACT)
-    named, pictured = (style_moments(easel, each, 96) for each in (load_style(tmp_path / "coffee"), style))
+    save_style(tmp_path / "coffee", measured_style({"name": "coffee"}, measure, colors_of(style), sizes=(64, 96)))
+    context = set_up(content, [style], paint_options(recipe="gatys", size=64), EXACT)
+    named, pictured = (style_moments(context, each, 96) for each in (load_style(tmp_path / "coffee"), style))
     for layer in STYLE_LAYERS:
         torch.testing.assert_close(
             named[layer].mean, pictured[layer].mean, rtol=1e-2, atol=1e-2 * float(pictured[layer].mean.abs().max())
         )
         difference = (named[layer].gram - pictured[layer].gram).norm()
         assert float(difference) < 0.05 * float(pictured[layer].gram.norm())
-    between = style_moments(easel, load_style(tmp_path / "coffee"), 80)
+    between = style_moments(context, load_style(tmp_path / "coffee"), 80)
     assert float((between["relu3_1"].gram - pictured["relu3_1"].gram).norm()) < 0.2 * float(pictured["relu3_1"].gram.norm())
 
 
 def test_a_named_style_of_another_encoder_is_refused(content: Picture, style: Picture) -> None:
     facts = {"name": "old", "encoder_sha256": "0" * 64}
-    named = measured_style(facts, lambda edge_px: {}, colours_of(style), sizes=(64,))
+    named = measured_style(facts, lambda edge_px: {}, colors_of(style), sizes=(64,))
     with pytest.raises(StyleFileError, match="style 'old' was measured with the vgg19-slim of another version of impasto"):
         set_up(content, [named], paint_options(recipe="gatys", size=64, color="style"), EXACT)
 
@@ -450,21 +450,19 @@ def test_a_named_style_of_another_encoder_is_refused(content: Picture, style: Pi
 # ---------------------------------------------------------------------------------------------------- hard pictures
 
 
-@pytest.mark.parametrize("colour", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("color", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("statistics", ["gram-moments", "gram", "moments", "wasserstein"])
-def test_a_style_of_one_colour_paints_numbers(content: Picture, options: PaintOptions, colour: float, statistics: str) -> None:
-    flat = images.read(torch.full((1, 3, 40, 50), colour))
+def test_a_style_of_one_color_paints_numbers(content: Picture, options: PaintOptions, color: float, statistics: str) -> None:
+    flat = images.read(torch.full((1, 3, 40, 50), color))
     last = last_of(content, [flat], options.changed(statistics=statistics))
     assert math.isfinite(last.loss)
     assert bool(last.image.isfinite().all())
 
 
-@pytest.mark.parametrize("colour", [0.0, 1.0])
+@pytest.mark.parametrize("color", [0.0, 1.0])
 @pytest.mark.parametrize("normalization", ["relative", "scaled", "mean"])
-def test_a_content_of_one_colour_paints_numbers(
-    style: Picture, options: PaintOptions, colour: float, normalization: str
-) -> None:
-    flat = images.read(torch.full((1, 3, 40, 50), colour))
+def test_a_content_of_one_color_paints_numbers(style: Picture, options: PaintOptions, color: float, normalization: str) -> None:
+    flat = images.read(torch.full((1, 3, 40, 50), color))
     last = last_of(flat, [style], options.changed(content_normalization=normalization))
     assert math.isfinite(last.loss)
     assert bool(last.image.isfinite().all())
@@ -589,8 +587,12 @@ def test_more_than_the_memory_there_is_is_refused_with_what_would_fit(
         set_up(content, [style], options.changed(size=20_000), EXACT)
     fits = int(str(caught.value).split("--size ")[-1].split()[0])
     assert 500 < fits < 20_000
-    easel = set_up(content, [style], options.changed(size=64), EXACT)
-    assert predicted(easel.encoder, fits, easel.options) < 2**30 < predicted(easel.encoder, round(1.2 * fits), easel.options)
+    context = set_up(content, [style], options.changed(size=64), EXACT)
+    assert (
+        predicted(context.encoder, fits, context.options)
+        < 2**30
+        < predicted(context.encoder, round(1.2 * fits), context.options)
+    )
 
 
 def test_where_nothing_would_fit_no_size_is_named(
@@ -626,7 +628,7 @@ def test_the_recipe_paints_the_golden_picture(content: Picture, style: Picture, 
         statistics="gram-moments",
         smoothness_weight=0.1,
         smoothness_form="l2",
-        calm_weight=0.0,
+        edge_aware_weight=0.0,
         structure_weight=0.1,
         pooling="max",
         border="replicate",

@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from impasto import images
 from impasto.errors import ImageFileError, OptionError, ResourceError, ShapeError
 from impasto.images import icc, xmp
-from impasto.images.colours import srgb_profile
+from impasto.images.colors import srgb_profile
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 ALL_SUFFIXES = (".png", ".jpg", ".webp", ".tif", ".avif", ".bmp", ".gif")
@@ -54,7 +54,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def matrix_profile(to_xyz: np.ndarray, curve: bytes, name: str, space: bytes = b"RGB ") -> bytes:
-    """An ICC profile of a matrix and a curve (or of a grey curve alone)."""
+    """An ICC profile of a matrix and a curve (or of a gray curve alone)."""
     fixed = lambda numbers: b"".join(struct.pack(">i", round(n * 65536)) for n in numbers)  # noqa: E731
     xyz = lambda numbers: b"XYZ \0\0\0\0" + fixed(numbers)  # noqa: E731
     text = name.encode("utf-16-be")
@@ -143,7 +143,7 @@ def test_every_mode_of_every_size_reads_in_range(size: tuple[int, int], mode: st
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA"])
-def test_grey_is_grey_in_all_three_channels(mode: str) -> None:
+def test_gray_is_gray_in_all_three_channels(mode: str) -> None:
     picture = images.read(encoded(PIL.Image.fromarray(gradient()).convert(mode), "PNG"))
     assert torch.equal(picture.image[:, 0], picture.image[:, 2])
     assert picture.image.max() > 0.7
@@ -153,7 +153,7 @@ def test_cmyk_of_a_jpeg_is_not_inverted() -> None:
     ink = PIL.Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     picture = images.read(encoded(ink, "JPEG", quality=98))
     assert picture.image[0, :, 8, 8].tolist() == pytest.approx([1, 0, 0], abs=0.05)
-    assert "CMYK without a colour profile" in picture.notes[0]
+    assert "CMYK without a color profile" in picture.notes[0]
 
 
 def test_one_bit_pictures_are_black_and_white() -> None:
@@ -245,11 +245,11 @@ def test_an_orientation_in_xmp_alone_is_applied_once(tmp_path: Path) -> None:
     assert images.read(tmp_path / "a.jpg").size == (32, 24)
 
 
-# ---- colours -----------------------------------------------------------------------------------------------------------
+# ---- colors -----------------------------------------------------------------------------------------------------------
 
 
-def flat(colour: tuple[float, float, float]) -> np.ndarray:
-    return np.broadcast_to(np.asarray(colour, np.float32), (8, 8, 3))
+def flat(color: tuple[float, float, float]) -> np.ndarray:
+    return np.broadcast_to(np.asarray(color, np.float32), (8, 8, 3))
 
 
 @pytest.mark.parametrize(("p3", "srgb"), [(P3_RED, (1, 0, 0)), (P3_GREEN, (0, 1, 0)), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
@@ -266,11 +266,11 @@ def test_display_p3_becomes_srgb(p3: tuple[float, float, float], srgb: tuple[flo
         assert "converted from Display P3 to sRGB" in picture.notes
 
 
-@given(colour=st.tuples(*[st.integers(40, 215)] * 3), curve=st.sampled_from([SRGB_CURVE, GAMMA_22]))
-def test_profiles_by_hand_agree_with_pillow(colour: tuple[int, int, int], curve: bytes) -> None:
+@given(color=st.tuples(*[st.integers(40, 215)] * 3), curve=st.sampled_from([SRGB_CURVE, GAMMA_22]))
+def test_profiles_by_hand_agree_with_pillow(color: tuple[int, int, int], curve: bytes) -> None:
     profile = matrix_profile(P3_TO_XYZ, curve, "a wide one")
-    by_hand = icc.to_srgb(np.full((1, 1, 3), colour, np.float32) / 255, profile)
-    picture = images.read(encoded(PIL.Image.new("RGB", (1, 1), colour), "PNG", icc_profile=profile))
+    by_hand = icc.to_srgb(np.full((1, 1, 3), color, np.float32) / 255, profile)
+    picture = images.read(encoded(PIL.Image.new("RGB", (1, 1), color), "PNG", icc_profile=profile))
     assert by_hand is not None
     assert by_hand[0, 0].tolist() == pytest.approx(picture.image[0, :, 0, 0].tolist(), abs=2.5 / 255)
 
@@ -288,15 +288,15 @@ def test_profiles_by_hand_agree_with_pillow(colour: tuple[int, int, int], curve:
     ],
 )
 def test_every_kind_of_curve_is_undone(curve: bytes, linear: float) -> None:
-    grey = matrix_profile(P3_TO_XYZ, curve, "grey", b"GRAY")
-    found = icc.to_srgb(np.full((1, 1, 1), 0.5, np.float32), grey)
+    gray = matrix_profile(P3_TO_XYZ, curve, "gray", b"GRAY")
+    found = icc.to_srgb(np.full((1, 1, 1), 0.5, np.float32), gray)
     assert found is not None
     expected = 1.055 * linear ** (1 / 2.4) - 0.055
     assert found[0, 0].tolist() == pytest.approx([expected] * 3, abs=1e-3)
 
 
-def test_a_grey_profile_applies_to_grey_pictures_of_8_and_16_bits() -> None:
-    linear = matrix_profile(P3_TO_XYZ, b"curv\0\0\0\0\0\0\0\0", "linear grey", b"GRAY")
+def test_a_gray_profile_applies_to_gray_pictures_of_8_and_16_bits() -> None:
+    linear = matrix_profile(P3_TO_XYZ, b"curv\0\0\0\0\0\0\0\0", "linear gray", b"GRAY")
     eight = images.read(encoded(PIL.Image.new("L", (4, 4), 128), "PNG", icc_profile=linear))
     sixteen = images.read(tiff(np.full((4, 4), 128 * 257, np.uint16), iccprofile=linear))
     assert eight.image[0, :, 0, 0].tolist() == pytest.approx([0.7366] * 3, abs=0.01)
@@ -316,14 +316,14 @@ def test_a_damaged_profile_is_left_out_with_a_note(profile: bytes) -> None:
         tiff(gradient().astype(np.uint16) * 257, photometric="rgb", iccprofile=profile),
     ):
         picture = images.read(data)
-        assert any("colour profile" in note for note in picture.notes)
+        assert any("color profile" in note for note in picture.notes)
         assert np.allclose(pixels(picture), gradient() / 255)
 
 
 def test_a_profile_for_other_pictures_is_left_out_with_a_note() -> None:
-    grey = matrix_profile(P3_TO_XYZ, GAMMA_22, "grey", b"GRAY")
-    picture = images.read(encoded(PIL.Image.fromarray(gradient()), "PNG", icc_profile=grey))
-    assert picture.notes == ("left out a colour profile for other pictures (grey)",)
+    gray = matrix_profile(P3_TO_XYZ, GAMMA_22, "gray", b"GRAY")
+    picture = images.read(encoded(PIL.Image.fromarray(gradient()), "PNG", icc_profile=gray))
+    assert picture.notes == ("left out a color profile for other pictures (gray)",)
     assert np.allclose(pixels(picture), gradient() / 255)
 
 
@@ -386,7 +386,7 @@ def test_an_interlaced_16_bit_png_keeps_its_16_bits() -> None:
     assert np.array_equal((pixels(images.read(png)) * 65535).round(), values)
 
 
-def test_16_bit_grey_and_its_inverse_are_read_right() -> None:
+def test_16_bit_gray_and_its_inverse_are_read_right() -> None:
     values = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
     for data in (
         encoded(PIL.Image.fromarray(values), "PNG"),
@@ -397,7 +397,7 @@ def test_16_bit_grey_and_its_inverse_are_read_right() -> None:
         assert np.allclose(pixels(images.read(data))[..., 1], values / 65535)
 
 
-def test_a_transparent_colour_of_16_bits_is_compared_to_the_bit() -> None:
+def test_a_transparent_color_of_16_bits_is_compared_to_the_bit() -> None:
     values = np.array([[[1000, 2000, 3000], [1001, 2000, 3000]]], np.uint16)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)) + chunk(
         b"tRNS", struct.pack(">3H", 1000, 2000, 3000)
@@ -408,7 +408,7 @@ def test_a_transparent_colour_of_16_bits_is_compared_to_the_bit() -> None:
     assert picture.alpha.flatten().tolist() == [0, 1]
 
 
-def test_16_bit_grey_with_alpha_is_read_as_8_bit_and_said() -> None:
+def test_16_bit_gray_with_alpha_is_read_as_8_bit_and_said() -> None:
     values = np.array([[[40000, 65535], [10000, 65535]]], np.uint16)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 4, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(b"\0" + values.astype(">u2").tobytes()))
@@ -417,13 +417,13 @@ def test_16_bit_grey_with_alpha_is_read_as_8_bit_and_said() -> None:
     assert picture.image[0, 0].flatten().tolist() == pytest.approx([40000 / 65535, 10000 / 65535], abs=1 / 255)
 
 
-@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("color", [False, True])
 @pytest.mark.parametrize(("dtype", "top"), [("float32", 1.0), ("float32", 255.0), ("uint32", 2**32 - 1), ("int32", 65535)])
-def test_wide_tiffs_are_read_at_the_scale_that_they_use(colour: bool, dtype: str, top: float) -> None:
+def test_wide_tiffs_are_read_at_the_scale_that_they_use(color: bool, dtype: str, top: float) -> None:
     values = (np.linspace(0, 1, 12).reshape(3, 4) * top).astype(dtype)
-    if colour:
+    if color:
         values = np.dstack([values] * 3)
-    picture = images.read(tiff(values, photometric="rgb" if colour else "minisblack"))
+    picture = images.read(tiff(values, photometric="rgb" if color else "minisblack"))
     assert pixels(picture)[..., 1].flatten() == pytest.approx(np.linspace(0, 1, 12), abs=1e-4)
     assert any(f"taken as 0 to {top:g}" in note for note in picture.notes)
 
@@ -456,7 +456,7 @@ def test_nothing_under_full_transparency_bleeds(size: tuple[int, int], seed: int
         assert (pixels(a)[hidden] <= visible.max(axis=0) + 1e-5).all()
 
 
-def test_colours_continue_from_the_nearest_visible_ones() -> None:
+def test_colors_continue_from_the_nearest_visible_ones() -> None:
     rgba = np.zeros((32, 32, 4), np.uint8)
     rgba[:, :8] = (255, 0, 0, 255)
     rgba[:, 24:] = (0, 0, 255, 255)
@@ -737,7 +737,7 @@ def test_fitted_size_has_the_longest_side_asked_for(size: tuple[int, int], longe
 
 
 @given(size=SIZES, new=SIZES)
-def test_resize_stays_in_range_and_keeps_flat_colours(size: tuple[int, int], new: tuple[int, int]) -> None:
+def test_resize_stays_in_range_and_keeps_flat_colors(size: tuple[int, int], new: tuple[int, int]) -> None:
     image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)).round()
     resized = images.resize(image, new)
     assert resized.shape == (1, 3, *new)

@@ -268,9 +268,9 @@ def test_an_objective_that_does_not_fall_is_said_and_the_picture_is_saved(
 @pytest.mark.usefixtures("gallery")
 def test_the_command_paints() -> None:
     asked = commissioned(image_size=64, num_iter=3)
-    easel = inetwork.set_up(asked)
-    *_, last = inetwork.iterations(asked, easel)
-    assert last.loss < 0.1 * inetwork.value_of(easel, inetwork.objective_of(asked, easel), easel.start)
+    context = inetwork.set_up(asked)
+    *_, last = inetwork.iterations(asked, context)
+    assert last.loss < 0.1 * inetwork.value_of(context, inetwork.objective_of(asked, context), context.start)
     assert last.failure == ""
     assert float((last.image - images.resize(asked.photo.image, asked.frame)).abs().mean()) > 0.03
 
@@ -278,12 +278,12 @@ def test_the_command_paints() -> None:
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_loss_that_is_told_is_the_pictures_own() -> None:
     asked = commissioned(num_iter=1)
-    easel = inetwork.set_up(asked)
-    (step,) = inetwork.iterations(asked, easel)
-    picture, losses = inetwork.descended(easel, inetwork.objective_of(asked, easel), easel.start)
+    context = inetwork.set_up(asked)
+    (step,) = inetwork.iterations(asked, context)
+    picture, losses = inetwork.descended(context, inetwork.objective_of(asked, context), context.start)
     assert step.losses == losses
-    features = easel.arithmetic.encode(easel.encoder, picture, inetwork.objective_of(asked, easel).layers - {"pixels"})
-    total, _ = inetwork.objective_of(asked, easel)({**features, "pixels": picture})
+    features = context.arithmetic.encode(context.encoder, picture, inetwork.objective_of(asked, context).layers - {"pixels"})
+    total, _ = inetwork.objective_of(asked, context)({**features, "pixels": picture})
     assert float(total) == pytest.approx(step.loss, rel=1e-4)
 
 
@@ -306,10 +306,10 @@ def test_a_start_is_a_file_even_if_its_name_holds_content() -> None:
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_gray_starts_grey_and_wants_grey_content() -> None:
-    easel = inetwork.set_up(commissioned(init_image="gray"))
-    assert float(easel.start.std(1).max()) < 1e-6
-    assert torch.equal(easel.start, easel.content)
+def test_gray_starts_gray_and_wants_gray_content() -> None:
+    context = inetwork.set_up(commissioned(init_image="gray"))
+    assert float(context.start.std(1).max()) < 1e-6
+    assert torch.equal(context.start, context.content)
     noise = inetwork.set_up(commissioned(init_image="noise"))
     assert float(noise.start.std(1).mean()) > 0.2
     assert float(noise.content.std(1).mean()) > 0.01
@@ -326,7 +326,7 @@ def test_min_improvement_stops_after_the_second_iteration_not_the_first(capsys: 
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_preserved_colours_are_the_photos_and_not_black() -> None:
+def test_preserved_colors_are_the_photos_and_not_black() -> None:
     kept, usual = last_of(commissioned(preserve_color="True")), last_of(commissioned())
     photo = images.resize(images.read(CONTENT).image, (48, 64))
     assert float(kept.mean()) > 0.1
@@ -338,26 +338,26 @@ def test_preserved_colours_are_the_photos_and_not_black() -> None:
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_a_grey_photo_stays_grey_with_its_colours_preserved() -> None:
-    grey = luminance_of(images.read(CONTENT).image).expand(-1, 3, -1, -1)
-    images.write("grey.png", grey)
+def test_a_gray_photo_stays_gray_with_its_colors_preserved() -> None:
+    gray = luminance_of(images.read(CONTENT).image).expand(-1, 3, -1, -1)
+    images.write("gray.png", gray)
     asked = inetwork.commission(
-        images.read("grey.png"), [images.read(SCREAM)], InetworkOptions(image_size=48, num_iter=1, preserve_color="True"), EXACT
+        images.read("gray.png"), [images.read(SCREAM)], InetworkOptions(image_size=48, num_iter=1, preserve_color="True"), EXACT
     )
     assert float(last_of(asked).std(1).max()) < 1e-5
 
 
-def test_colours_that_cannot_be_shown_fade_and_the_light_of_the_painting_stays() -> None:
+def test_colors_that_cannot_be_shown_fade_and_the_light_of_the_painting_stays() -> None:
     photo = images.resize(images.read(skimage.data.coffee()).image, (40, 60))
     picture = images.resize(images.read(skimage.data.rocket()).image, (40, 60))
-    found = inetwork.in_colours_of(photo, picture)
+    found = inetwork.in_colors_of(photo, picture)
     torch.testing.assert_close(luminance_of(found), luminance_of(picture), atol=5e-3, rtol=0)
-    none = inetwork.in_colours_of(photo, picture, torch.zeros(1, 1, 40, 60))
+    none = inetwork.in_colors_of(photo, picture, torch.zeros(1, 1, 40, 60))
     torch.testing.assert_close(none, picture)
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_colours_are_preserved_where_the_mask_is_white() -> None:
+def test_colors_are_preserved_where_the_mask_is_white() -> None:
     usual = last_of(commissioned())
     masked = last_of(commissioned(preserve_color="True", color_mask="right.png"))
     kept = last_of(commissioned(preserve_color="True"))
@@ -366,16 +366,16 @@ def test_colours_are_preserved_where_the_mask_is_white() -> None:
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_what_was_done_to_the_colour_mask_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_done_to_the_color_mask_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask black.png")
     assert "black.png: the mask of 64x48 pixels was scaled to 128x96" in said
-    assert "black.png: the mask is black all over, so no colours are kept" in said
+    assert "black.png: the mask is black all over, so no colors are kept" in said
     said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask {SCREAM}")
-    assert "the_scream.jpg: the mask is coloured; took it for grey, by its lightness" in said
+    assert "the_scream.jpg: the mask is colored; took it for gray, by its lightness" in said
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_the_colour_mask_may_be_a_name() -> None:
+def test_the_color_mask_may_be_a_name() -> None:
     half = last_of(commissioned(preserve_color="True", color_mask="gradient:left-right", num_iter=1))
     kept, usual = (last_of(commissioned(preserve_color=word, num_iter=1)) for word in ("True", "False"))
     assert torch.allclose(half[..., :1], kept[..., :1], atol=0.02)
@@ -392,7 +392,7 @@ def test_each_style_paints_where_its_mask_is_white(capsys: pytest.CaptureFixture
         near, far = (float((mixed - each)[..., side].square().mean()) for each in (like, other))
         assert near < 0.7 * far
     said = painted(capsys, f"{CONTENT} {SCREAM} {WAVE} wolf --style_masks left.png right.png")
-    assert said.count("masks may have any size and grey values") == 1
+    assert said.count("masks may have any size and gray values") == 1
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
@@ -423,7 +423,7 @@ def test_each_repair_that_matters_is_said_once(capsys: pytest.CaptureFixture[str
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_a_loss_that_is_no_number_ends_with_the_last_good_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = commissioned(num_iter=3)
-    easel = inetwork.set_up(asked)
+    context = inetwork.set_up(asked)
     descend, done = inetwork.descended, []
 
     def broken(*arguments: Any) -> Any:
@@ -432,7 +432,7 @@ def test_a_loss_that_is_no_number_ends_with_the_last_good_picture(monkeypatch: p
         return (picture, losses) if len(done) == 1 else (picture * math.nan, {"style": math.nan})
 
     monkeypatch.setattr(inetwork, "descended", broken)
-    steps = list(inetwork.iterations(asked, easel))
+    steps = list(inetwork.iterations(asked, context))
     assert [step.number for step in steps] == [1, 2]
     assert "last good picture" in steps[1].note
     assert torch.equal(steps[1].image, steps[0].image)

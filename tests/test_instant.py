@@ -24,7 +24,7 @@ from impasto.encoders import Vgg
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError
 from impasto.features.statistics import Affine, Moments
 from impasto.images import Picture
-from impasto.metrics.report import report_on, yardstick
+from impasto.metrics.report import reference, report_on
 from impasto.networks.compiled import openvino_is_there
 from impasto.networks.style_swap import SEARCH_LAYERS, SWAP_LAYERS, Decoder
 from impasto.options import InstantOptions, Run
@@ -189,7 +189,7 @@ def test_a_picture_shows_what_the_photo_shows(fast: bool) -> None:
 def test_fast_paints_at_the_full_size_alone_and_stays_closer_to_the_photo() -> None:
     image, quick = (painted(FACE, [COFFEE], fast=fast) for fast in (False, True))
     assert distance(image.image, quick.image) > 0.01
-    rule = yardstick(FACE, [COFFEE], FACE.size)
+    rule = reference(FACE, [COFFEE], FACE.size)
     assert report_on(images.read(quick.image), rule)["content"] < report_on(images.read(image.image), rule)["content"]
     assert (image.record["options"]["fast"], quick.record["options"]["fast"]) == (False, True)
     assert torch.equal(painted(PHOTO, fast=True).image, painted(PHOTO).image)  # which has no second size
@@ -282,7 +282,7 @@ def test_each_style_paints_inside_its_mask_and_the_photo_stays_between(stroke: f
     torch.testing.assert_close(image[..., 64:], other[..., 64:], atol=1e-6, rtol=0)
 
 
-def test_a_mask_half_grey_paints_half() -> None:
+def test_a_mask_half_gray_paints_half() -> None:
     image = painted(masks=[halves([0.5])]).image
     torch.testing.assert_close(image, (painted().image + PHOTO.image) / 2, atol=1e-5, rtol=0)
 
@@ -616,7 +616,7 @@ def test_threads_paint_the_same_picture_through_openvino(through_openvino: Insta
 def test_a_named_style_is_its_swatch(named: NamedStyle) -> None:
     code, swatch = PAINTER.encode(named), named.picture()
     assert torch.equal(code.pictures[0], swatch.image)
-    assert torch.equal(code.colors[0].covariance, named.colours.covariance)  # of the picture, which the swatch nearly has
+    assert torch.equal(code.colors[0].covariance, named.colors.covariance)  # of the picture, which the swatch nearly has
     image, of_swatch, other = (painted(FACE, [style]).image for style in (named, swatch, OTHER))
     assert distance(image, of_swatch) < 0.25 * distance(image, other)
 
@@ -673,7 +673,7 @@ def test_hq_takes_a_few_steps_that_come_nearer_to_the_style_in_its_colors() -> N
     hq = instant(small, STYLE, run=EXACT, engine="torch", hq=True)
     assert 1 <= hq.record["refined"]["steps"] <= 10
     assert hq.record["options"]["hq"]
-    rule = yardstick(small, [STYLE], (64, 96))
+    rule = reference(small, [STYLE], (64, 96))
     photo, before, after = (report_on(images.read(each), rule) for each in (small.image, one_pass.image, hq.image))
     assert after["style_closed"] > before["style_closed"]
     assert after["color_to_style"] < 0.1 * photo["color_to_style"]
@@ -725,7 +725,7 @@ def test_the_painter_goes_on_from_the_photo_itself_where_that_was_painted_in_til
         contents.append(photo.image.clone())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recipe, "refining_easel", noted)
+    monkeypatch.setattr(recipe, "refining_context", noted)
     tiles(128, largest=4000)
     photo = smooth(64, 192, 0)
     with pytest.raises(KeyboardInterrupt):

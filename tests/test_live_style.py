@@ -46,7 +46,7 @@ def test_a_style_is_measured_at_whole_sizes_from_32_to_1024(edge_px: float, as_a
 def test_of_a_named_style_the_swatch_is_measured_and_the_colors_are_its_own(named: NamedStyle) -> None:
     found, of_swatch = live_style(named, edge_px=128), live_style(named.picture(), edge_px=128)
     assert torch.equal(found.modulation, of_swatch.modulation)
-    assert torch.equal(found.colors.covariance, named.colours.covariance)
+    assert torch.equal(found.colors.covariance, named.colors.covariance)
     torch.testing.assert_close(found.colors.mean, color_moments(COFFEE.image).mean, atol=0.01, rtol=0)
 
 

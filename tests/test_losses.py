@@ -1,4 +1,4 @@
-"""Losses: worked out by hand, their gradients against finite differences, their descent; and how an objective adds up."""
+"""Losses: worked out by hand, their gradients against finite differences, their optimizer_settings; and how an objective adds up."""
 
 import dataclasses
 import math

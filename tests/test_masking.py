@@ -105,9 +105,9 @@ def test_a_mask_of_another_size_is_scaled_and_said() -> None:
     assert read("left.png")[1] == ()
 
 
-def test_a_coloured_mask_is_taken_for_grey_and_said() -> None:
+def test_a_colored_mask_is_taken_for_gray_and_said() -> None:
     mask, notes = read("red.png")
-    assert notes == ("the mask is coloured; took it for grey, by its lightness",)
+    assert notes == ("the mask is colored; took it for gray, by its lightness",)
     torch.testing.assert_close(mask[:, :48], torch.full((96, 48), 0.299), atol=1e-3, rtol=0)
 
 
@@ -138,7 +138,7 @@ def test_a_name_is_taken_apart_and_put_together_again(text: str, path: str) -> N
         ("text.png", ImageFileError, "text.png"),
         ("auto:skni", OptionError, "did you mean 'skin'"),
         ("gradient:up", OptionError, "allowed are gradient:left-right"),
-        ("red.png#00ff00", OptionError, "has no region of the colour #00ff00; its most frequent colours are #"),
+        ("red.png#00ff00", OptionError, "has no region of the color #00ff00; its most frequent colors are #"),
         (torch.rand(2, 9, 9), ShapeError, "is not a picture"),
         (np.full((9, 9), 2.0), OptionError, r"floats must be in \[0, 1\]"),
     ],
@@ -202,7 +202,7 @@ def test_a_part_of_a_named_style_cannot_be_measured() -> None:
             ),
         ),
         ({"protect": "black.png"}, ("black.png: the mask is black and protects nothing",)),
-        ({"content_mask": "red.png"}, ("red.png: the mask is coloured; took it for grey, by its lightness",)),
+        ({"content_mask": "red.png"}, ("red.png: the mask is colored; took it for gray, by its lightness",)),
         ({"style_masks": ["gradient:left-right", "gradient:right-left"]}, ()),
     ],
 )
@@ -234,33 +234,33 @@ def laid_out(count: int = 2, changes: dict[str, Any] | None = None, **sources: A
 
 
 def test_regions_lie_on_the_canvas_with_its_margin() -> None:
-    layout = laid_out(style_masks=["left.png", "right.png"])
-    assert [mask.shape for mask in layout.masks] == [(1, 1, 68, 68)] * 2
-    assert (layout.weights, layout.strengths, layout.kept) == (((1.0, 0.0), (0.0, 1.0)), (1.0, 1.0), None)
+    region_masks = laid_out(style_masks=["left.png", "right.png"])
+    assert [mask.shape for mask in region_masks.masks] == [(1, 1, 68, 68)] * 2
+    assert (region_masks.weights, region_masks.strengths, region_masks.kept) == (((1.0, 0.0), (0.0, 1.0)), (1.0, 1.0), None)
 
 
 def test_what_no_mask_covers_stays_the_photo_or_takes_the_first_style() -> None:
-    layout = laid_out(1, style_masks=["left.png"])
-    assert float(layout.kept[..., 40:].min()) == 1
-    assert float(layout.kept[..., :28].max()) == 0
+    region_masks = laid_out(1, style_masks=["left.png"])
+    assert float(region_masks.kept[..., 40:].min()) == 1
+    assert float(region_masks.kept[..., :28].max()) == 0
     assert laid_out(1, {"uncovered": "first-style"}, style_masks=["left.png"]).kept is None
 
 
 def test_a_content_mask_keeps_all_styles_to_one_part() -> None:
-    layout = laid_out(content_mask="left.png")
-    assert layout.weights == ((1.0, 1.0),)
-    assert float(layout.kept[..., 40:].min()) == 1
+    region_masks = laid_out(content_mask="left.png")
+    assert region_masks.weights == ((1.0, 1.0),)
+    assert float(region_masks.kept[..., 40:].min()) == 1
     both = laid_out(content_mask="left.png", style_masks=["gradient:top-bottom", "gradient:bottom-top"])
     assert len(both.masks) == 2
     assert float(both.kept[..., 40:].min()) == 1
 
 
 def test_what_is_protected_is_in_no_region_and_feathered_outwards() -> None:
-    layout = laid_out(changes={"feather": 0.1}, protect="left.png", style_masks=["left.png", "right.png"])
-    assert float(layout.kept[..., :34].min()) == 1
-    assert 0 < float(layout.kept[0, 0, 30, 37]) < 1
-    assert len(layout.masks) == 1
-    assert layout.weights == ((0.0, 1.0),)
+    region_masks = laid_out(changes={"feather": 0.1}, protect="left.png", style_masks=["left.png", "right.png"])
+    assert float(region_masks.kept[..., :34].min()) == 1
+    assert 0 < float(region_masks.kept[0, 0, 30, 37]) < 1
+    assert len(region_masks.masks) == 1
+    assert region_masks.weights == ((0.0, 1.0),)
 
 
 def test_strengths_come_from_their_flag_and_from_the_styles_weights() -> None:

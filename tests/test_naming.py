@@ -47,4 +47,4 @@ def test_the_swatch_of_a_large_picture_is_smaller() -> None:
 def test_a_swatch_can_be_another_picture_in_the_style() -> None:
     style = name_style(COFFEE, {"name": "coffee"}, swatch=COFFEE.image.flip(-1)[..., :64, :64])
     assert style.picture().size == (64, 64)
-    torch.testing.assert_close(style.colours.mean, COFFEE.image.mean((2, 3)), atol=0.01, rtol=0)
+    torch.testing.assert_close(style.colors.mean, COFFEE.image.mean((2, 3)), atol=0.01, rtol=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from impasto.features.distributions import centred, rows_of, unit
+from impasto.features.distributions import centered, rows_of, unit
 from impasto.features.neighbors import Keys, grid_size, match, pooled_columns
 from impasto.features.statistics import Affine
 from impasto.losses.neighbors import Neighborhood, NeighborLoss, PaletteLoss
@@ -15,7 +15,7 @@ def feature_map(height: int, width: int, random: torch.Generator, channels: int 
 
 
 def nearest_by_hand(queries: Tensor, keys: Tensor) -> Tensor:
-    found = unit(centred(rows_of(queries))) @ unit(centred(rows_of(keys))).T
+    found = unit(centered(rows_of(queries))) @ unit(centered(rows_of(keys))).T
     return found.argmax(1).reshape(queries.shape[-2:])
 
 
@@ -49,7 +49,7 @@ def test_without_coherence_matches_are_the_nearest_by_cosine(random: torch.Gener
     queries, keys = feature_map(9, 7, random), feature_map(11, 13, random)
     found = match(queries, [keys]).position
     exact = nearest_by_hand(queries, keys)
-    likeness = unit(centred(rows_of(queries))) @ unit(centred(rows_of(keys))).T
+    likeness = unit(centered(rows_of(queries))) @ unit(centered(rows_of(keys))).T
     gap = likeness.gather(1, exact.reshape(-1, 1)) - likeness.gather(1, found.reshape(-1, 1))
     assert float(gap.max()) < 0.02  # the search is in bfloat16
 
@@ -62,7 +62,7 @@ def test_a_picture_matched_with_itself_finds_itself(random: torch.Generator) -> 
 def test_a_large_style_is_searched_nearly_as_well_as_exactly(random: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = torch.nn.functional.avg_pool2d(feature_map(60, 50, random), 5, 1, 2)
     queries = torch.nn.functional.avg_pool2d(feature_map(40, 40, random), 5, 1, 2)
-    likeness = unit(centred(rows_of(queries))) @ unit(centred(rows_of(keys))).T
+    likeness = unit(centered(rows_of(queries))) @ unit(centered(rows_of(keys))).T
     best = likeness.max(1).values
     monkeypatch.setattr("impasto.features.neighbors._MOST_KEYS", 400)
     found = match(queries, [keys]).position.flatten()
@@ -154,7 +154,7 @@ def test_the_neighbor_loss_descends(random: torch.Generator) -> None:
 
 def test_the_palette_loss_is_nothing_among_the_styles_own_features(random: torch.Generator) -> None:
     features = feature_map(8, 8, random)
-    rows = unit(centred(rows_of(features)))
+    rows = unit(centered(rows_of(features)))
     loss = PaletteLoss({"relu1_1": Neighborhood(rows, torch.zeros(64, dtype=torch.long))}, {}, random)
     assert float(loss({"relu1_1": features})) == pytest.approx(0, abs=1e-5)
     assert float(loss({"relu1_1": feature_map(8, 8, random)})) > 0.05
@@ -162,7 +162,7 @@ def test_the_palette_loss_is_nothing_among_the_styles_own_features(random: torch
 
 def test_the_palette_loss_looks_in_the_style_of_each_part_alone(random: torch.Generator) -> None:
     features = feature_map(8, 8, random)
-    rows = unit(centred(rows_of(features)))
+    rows = unit(centered(rows_of(features)))
     target = {"relu1_1": Neighborhood(torch.cat([rows, -rows]), torch.arange(2).repeat_interleave(64))}
     own, other = (float(PaletteLoss(target, {}, random, torch.full((2, 2), style))({"relu1_1": features})) for style in (0, 1))
     assert own == pytest.approx(0, abs=1e-5)

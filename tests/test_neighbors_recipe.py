@@ -17,7 +17,7 @@ from impasto.recipes import gatys
 from impasto.recipes.neighbor_layers import layers_at
 from impasto.recipes.painting import paint_on, read_style
 from impasto.recipes.presets import paint_options
-from impasto.recipes.starts import Resumption
+from impasto.recipes.starts import Checkpoint
 from impasto.recipes.swatch import collage, paint_swatch
 from impasto.styles.named import NamedStyle, find_style, load_style, save_style
 
@@ -132,25 +132,25 @@ def test_color_control_comes_after(photo: Tensor, blue: Tensor, color: str) -> N
     assert float(result.std()) > 0.05
 
 
-@pytest.mark.parametrize("init", ["noise", "style", "grey", "style-statistics"])
+@pytest.mark.parametrize("init", ["noise", "style", "gray", "style-statistics"])
 def test_painting_starts_from_anything(photo: Tensor, style: Tensor, init: str) -> None:
     assert float(painted(photo, style, init=init).std()) > 0.05
 
 
 def test_an_interrupted_painting_goes_on(photo: Tensor, style: Tensor) -> None:
     chosen = paint_options(size=128, steps=6, step_growth=1.0)
-    easel = gatys.set_up(images.read(photo), [images.read(style)], chosen, EXACT)
-    steps = list(paint_on(easel))
+    context = gatys.set_up(images.read(photo), [images.read(style)], chosen, EXACT)
+    steps = list(paint_on(context))
     middle = steps[len(steps) // 2]
-    stood = Resumption(middle.image, middle.scale, done=3)
-    *_, last = paint_on(gatys.resumed(easel, stood))
+    stood = Checkpoint(middle.image, middle.scale, done=3)
+    *_, last = paint_on(gatys.resumed(context, stood))
     assert last.image.shape[-2:] == (128, 128)
     assert distance(last.image, steps[-1].image) < 0.2
 
 
 def test_an_interrupted_palette_of_several_styles_goes_on(photo: Tensor, style: Tensor, blue: Tensor) -> None:
-    easel = gatys.set_up(images.read(photo), [images.read(style), images.read(blue)], paint_options(**BRIEF), EXACT)
-    *_, last = paint_on(gatys.resumed(easel, Resumption(photo, 0, done=2)))
+    context = gatys.set_up(images.read(photo), [images.read(style), images.read(blue)], paint_options(**BRIEF), EXACT)
+    *_, last = paint_on(gatys.resumed(context, Checkpoint(photo, 0, done=2)))
     assert float(last.image.std()) > 0.05
 
 
@@ -219,7 +219,7 @@ def old_style(tmp_path: Path) -> NamedStyle:
     """A style file as an earlier version made it: without a swatch."""
     path = tmp_path / "old.style.safetensors"
     found = find_style("starry-night")
-    save_style(path, NamedStyle(found.facts, found.moments, found.colours))
+    save_style(path, NamedStyle(found.facts, found.moments, found.colors))
     return load_style(path)
 
 
@@ -243,7 +243,7 @@ def test_a_style_without_a_swatch_says_how_to_get_one(photo: Tensor, old_style: 
 
 
 def test_a_damaged_swatch_is_said(photo: Tensor, old_style: NamedStyle) -> None:
-    damaged = NamedStyle(old_style.facts, old_style.moments, old_style.colours, swatch=b"RIFF....WEBPVP8 ")
+    damaged = NamedStyle(old_style.facts, old_style.moments, old_style.colors, swatch=b"RIFF....WEBPVP8 ")
     with pytest.raises(StyleFileError, match="swatch of style 'starry-night' is damaged"):
         painted(photo, damaged)
 
@@ -279,7 +279,7 @@ def test_a_swatch_has_the_styles_palette_and_another_composition(style: Tensor) 
             {"recipe": "gatys", "strength": 0.5},
             "--strength means nothing to --recipe gatys; omit it, or use --recipe neighbors",
         ),
-        ({"recipe": "neighbours"}, "did you mean 'neighbors'"),
+        ({"recipe": "neighbors"}, "did you mean 'neighbors'"),
     ],
 )
 def test_what_the_recipe_does_not_read_is_refused(photo: Tensor, style: Tensor, options: dict[str, Any], sentence: str) -> None:

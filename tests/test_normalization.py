@@ -72,7 +72,7 @@ def test_a_relative_loss_does_not_depend_on_the_size_of_the_features(factor: flo
         assert weight * squares(values) == pytest.approx(1)
 
 
-def test_a_style_of_one_colour_does_not_outweigh_all_else() -> None:
+def test_a_style_of_one_color_does_not_outweigh_all_else() -> None:
     flat = moments(torch.full((1, 3, 4, 4), 50.0))
     mean, deviation = moment_weights(flat)
     assert mean == pytest.approx(1 / (3 * 50**2))

@@ -16,7 +16,7 @@ import impasto
 from impasto import images
 from impasto.errors import ImageFileError
 from impasto.images import spaces
-from impasto.images.colours import srgb_profile
+from impasto.images.colors import srgb_profile
 from impasto.options import InstantOptions, PaintOptions
 from impasto.recipes.masking import MaskSources
 from impasto.recipes.painting import read_pictures

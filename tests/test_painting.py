@@ -19,7 +19,7 @@ from impasto.errors import ImageFileError, OptionError, ShapeError
 from impasto.features.statistics import moments
 from impasto.optim.engine import Step
 from impasto.options import Run
-from impasto.recipes.easel import Easel
+from impasto.recipes.context import PaintingContext
 from impasto.recipes.painting import finished, options_of, paint, read_content, read_style, read_styles, steps
 from impasto.recipes.presets import paint_options
 from impasto.styles.named import SUFFIX, NamedStyle, measured_style, save_style
@@ -60,8 +60,8 @@ def test_what_happened_on_the_way_is_in_the_record(
     assert "notes" not in paint(photo, style, run=EXACT, **brief).record
     calm = impasto.recipes.painting.paint_on
 
-    def troubled(easel: Easel) -> Iterator[Step]:
-        for step in calm(easel):
+    def troubled(context: PaintingContext) -> Iterator[Step]:
+        for step in calm(context):
             yield replace(step, note="halved the step") if step.number == 2 else step
 
     monkeypatch.setattr(impasto.recipes.painting, "paint_on", troubled)

@@ -1,4 +1,4 @@
-"""Losses on the picture itself: worked out by hand, their gradients against finite differences, and their descent."""
+"""Losses on the picture itself: worked out by hand, their gradients against finite differences, and their optimizer_settings."""
 
 import dataclasses
 
@@ -86,7 +86,7 @@ CORNER = torch.tensor([[[[0.0, 3.0], [5.0, 9.0]]]])
     [
         ("l1", 3 + 5),
         ("l2", 3**2 + 5**2),
-        ("sum-l1", 3 + 5 + 4 + 6),  # TensorFlow's takes all neighbours
+        ("sum-l1", 3 + 5 + 4 + 6),  # TensorFlow's takes all neighbors
         ("sum-l2", 3**2 + 5**2),
         ("inetwork", (3**2 + 5**2) ** 1.25),
     ],
@@ -105,7 +105,7 @@ def test_the_nine_point_form_is_that_of_style_transfer_pytorch() -> None:
     torch.testing.assert_close(total_variation(image, "nine-point"), 2 * (right + down + diagonal + antidiagonal))
 
 
-def test_means_of_smoothness_sum_over_colours_and_average_over_positions() -> None:
+def test_means_of_smoothness_sum_over_colors_and_average_over_positions() -> None:
     image = CORNER.expand(1, 3, 2, 2).repeat(1, 1, 1, 1)
     assert float(total_variation(image, "l2")) == 3 * (3**2 + 5**2)
 
@@ -150,7 +150,7 @@ def test_flatness_lies_between_nothing_and_one(seed: int, height: int, width: in
 # ---------------------------------------------------------------------------------------------------- structure
 
 
-def test_luminance_weighs_the_colours() -> None:
+def test_luminance_weighs_the_colors() -> None:
     assert luminance_of(torch.tensor([1.0, 10.0, 100.0])[None, :, None, None]).item() == pytest.approx(0.299 + 5.87 + 11.4)
 
 

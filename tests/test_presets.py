@@ -17,7 +17,7 @@ from impasto.errors import OptionError
 from impasto.losses.features import PIXELS
 from impasto.options import STYLE_LAYERS, PaintOptions
 from impasto.recipes import objectives, presets
-from impasto.recipes.easel import Easel
+from impasto.recipes.context import PaintingContext
 from impasto.recipes.presets import PRESETS, RECIPES, check_recipe, inetwork_weights, paint_options
 
 HEIGHT, WIDTH = 34, 50  # odd at the third block, so that halves are rounded down
@@ -46,9 +46,9 @@ def caffe(narrow: Callable[..., Vgg]) -> Callable[[str], Vgg]:
     return make
 
 
-def easel(vgg: Vgg, options: PaintOptions) -> Easel:
+def context(vgg: Vgg, options: PaintOptions) -> PaintingContext:
     options = options.changed(size=WIDTH)
-    return Easel(
+    return PaintingContext(
         content=CONTENT,
         margin=0,
         sizes=(((HEIGHT, WIDTH), 1),),
@@ -62,7 +62,7 @@ def easel(vgg: Vgg, options: PaintOptions) -> Easel:
 
 def terms(vgg: Vgg, options: PaintOptions) -> dict[str, float]:
     """Evaluate the objective of a preset, term by term, on the painted picture."""
-    objective = objectives.objective_at(easel(vgg, options), (HEIGHT, WIDTH))
+    objective = objectives.objective_at(context(vgg, options), (HEIGHT, WIDTH))
     features = {**vgg(PAINTED, objective.layers - {PIXELS}), PIXELS: PAINTED}
     total, values = objective(features)
     assert float(total) == pytest.approx(sum(float(value) for value in values.values()), rel=1e-5)
@@ -84,7 +84,7 @@ TABLE = {
     "network": (400, 0.025, 1.0, 8.5e-5, "inetwork", ("relu5_2",), "lbfgs", 1.0, 200, "content", "max"),
     "inetwork": (400, 0.025, 1.0, 8.5e-5, "inetwork", ("relu5_2",), "lbfgs", 1.0, 200, "content", "max"),
     "inetwork-fixed": (400, 0.025, 1.0, 8.5e-5, "inetwork", ("relu5_2",), "lbfgs", 1.0, 200, "content", "max"),
-    "neural-style": (512, 5.0, 100.0, 0.5e-3, "sum-l2", ("relu4_2",), "lbfgs", 1.0, 1000, "grey", "max"),
+    "neural-style": (512, 5.0, 100.0, 0.5e-3, "sum-l2", ("relu4_2",), "lbfgs", 1.0, 1000, "gray", "max"),
     "style-transfer-pytorch": (512, 0.015, 1.0, 2.0, "nine-point", ("relu4_2",), "adam", 0.02, 500, "content", "max"),
     "neural-style-tf": (512, 5.0, 1e4, 1e-3, "sum-l1", ("conv4_2",), "lbfgs", 1.0, 1000, "content", "plain-average"),
 }
@@ -109,7 +109,7 @@ def test_a_preset_has_the_constants_of_its_program(name: str) -> None:
     )
     assert it.preset == name
     assert it.style_layers == (ALL_LAYERS if name.startswith("inetwork") else STYLE_LAYERS)
-    assert (it.canvas, it.margin, it.decay, it.structure_weight, it.calm_weight) == ("pixels", 0.0, "never", 0.0, 0.0)
+    assert (it.canvas, it.margin, it.decay, it.structure_weight, it.edge_aware_weight) == ("pixels", 0.0, "never", 0.0, 0.0)
 
 
 def test_only_style_transfer_pytorch_paints_coarse_to_fine_and_averages() -> None:

@@ -1,4 +1,4 @@
-"""Soft proofs: photo and style pictures keep to the colours that a profile, of a printer above all, can show."""
+"""Soft proofs: photo and style pictures keep to the colors that a profile, of a printer above all, can show."""
 
 import struct
 import warnings
@@ -44,11 +44,11 @@ def as_lab(rgb: np.ndarray) -> np.ndarray:
 
 
 def printer() -> bytes:
-    """A CMYK profile of dull inks: what is printed lies within half of the range of sRGB around a light grey."""
+    """A CMYK profile of dull inks: what is printed lies within half of the range of sRGB around a light gray."""
     ink = np.stack(np.meshgrid(*[np.linspace(0, 1, 2)] * 4, indexing="ij"), -1).reshape(-1, 4)
     seen = as_lab(0.3 + 0.5 * (1 - ink[:, :3]) * (1 - ink[:, 3:]))
     lab = np.stack(np.meshgrid(*[np.linspace(0, 1, 17)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    with warnings.catch_warnings(action="ignore"):  # of Lab colours that are none
+    with warnings.catch_warnings(action="ignore"):  # of Lab colors that are none
         rgb = skimage.color.lab2rgb(lab * SPAN - SHIFT)
     needed = np.concatenate([1 - (rgb - 0.3) / 0.5, np.zeros((len(rgb), 1))], 1)
     text = b"desc\0\0\0\0" + struct.pack(">I", 6) + b"press\0" + b"\0" * 78
@@ -70,56 +70,54 @@ def press(tmp_path: Path) -> str:
     return str(path)
 
 
-def colourfulness(image: torch.Tensor) -> float:
+def colorfulness(image: torch.Tensor) -> float:
     return float((image - luminance_of(image)).abs().mean())
 
 
-def test_bright_colours_dull_and_what_can_be_printed_stays(press: str) -> None:
-    colours = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.6, 0.6, 0.6], [0.5, 0.6, 0.55]]).T[None, :, :, None]
-    found = proofed(colours, press)
-    assert found.shape == colours.shape
-    assert colourfulness(found[:, :, :2]) < 0.7 * colourfulness(colours[:, :, :2])
-    assert colourfulness(found[:, :, 2:3]) < 0.04
-    torch.testing.assert_close(found[:, :, 2:], colours[:, :, 2:], atol=0.12, rtol=0)
+def test_bright_colors_dull_and_what_can_be_printed_stays(press: str) -> None:
+    colors = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.6, 0.6, 0.6], [0.5, 0.6, 0.55]]).T[None, :, :, None]
+    found = proofed(colors, press)
+    assert found.shape == colors.shape
+    assert colorfulness(found[:, :, :2]) < 0.7 * colorfulness(colors[:, :, :2])
+    assert colorfulness(found[:, :, 2:3]) < 0.04
+    torch.testing.assert_close(found[:, :, 2:], colors[:, :, 2:], atol=0.12, rtol=0)
 
 
 def test_a_profile_that_shows_everything_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "screen.icc"
-    path.write_bytes(images.colours.srgb_profile())
+    path.write_bytes(images.colors.srgb_profile())
     photo = images.read(PHOTO).image
     torch.testing.assert_close(proofed(photo, str(path)), photo, atol=2 / 255, rtol=0)
 
 
-def test_photo_and_style_are_painted_in_the_colours_of_a_printer(
-    press: str, tmp_path: Path, narrow: Callable[..., Vgg]
-) -> None:
+def test_photo_and_style_are_painted_in_the_colors_of_a_printer(press: str, tmp_path: Path, narrow: Callable[..., Vgg]) -> None:
     encoder = tmp_path / "narrow.safetensors"
     save_vgg(encoder, narrow(), {}, bits=16)
     plain = PaintOptions(encoder=str(encoder), size=64, steps=2, smallest_size=64, margin=0.0)
     photo, style = images.read(PHOTO), images.read(STYLE)
-    easel = gatys.set_up(photo, [style], plain.changed(color_proof=press), EXACT)
-    torch.testing.assert_close(easel.content, images.resize(proofed(photo.image, press), (64, 64)))
-    (seen,) = easel.styles
+    context = gatys.set_up(photo, [style], plain.changed(color_proof=press), EXACT)
+    torch.testing.assert_close(context.content, images.resize(proofed(photo.image, press), (64, 64)))
+    (seen,) = context.styles
     assert isinstance(seen, images.Picture)
     torch.testing.assert_close(seen.image, proofed(style.image, press))
-    *_, last = paint_on(easel)
+    *_, last = paint_on(context)
     *_, usual = paint_on(gatys.set_up(photo, [style], plain, EXACT))
-    assert colourfulness(last.image) < 0.8 * colourfulness(usual.image)
+    assert colorfulness(last.image) < 0.8 * colorfulness(usual.image)
 
 
-def test_one_pass_keeps_to_the_colours_of_a_printer_too(press: str) -> None:
+def test_one_pass_keeps_to_the_colors_of_a_printer_too(press: str) -> None:
     found, usual = (impasto.instant(PHOTO, STYLE, size=64, run=EXACT, color_proof=path).image for path in (press, ""))
-    assert colourfulness(found) < 0.8 * colourfulness(usual)
+    assert colorfulness(found) < 0.8 * colorfulness(usual)
 
 
-def test_statistics_have_no_colours_to_proof(press: str) -> None:
+def test_statistics_have_no_colors_to_proof(press: str) -> None:
     with pytest.raises(OptionError, match="--color-proof needs a style picture, and 'starry-night' is statistics"):
         check_colors([find_style("starry-night")], PaintOptions(color_proof=press))
 
 
 def test_one_pass_proofs_the_swatch_of_a_named_style(press: str) -> None:
     found, usual = (impasto.instant(PHOTO, "starry-night", size=64, run=EXACT, color_proof=path).image for path in (press, ""))
-    assert colourfulness(found) < 0.8 * colourfulness(usual)
+    assert colorfulness(found) < 0.8 * colorfulness(usual)
 
 
 def test_what_is_no_profile_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from impasto.losses.features import GuidedStyleLoss
 from impasto.masks.skin import skin
 from impasto.options import Run, StyleStatistics
 from impasto.recipes import gatys, objectives
-from impasto.recipes.easel import encode
+from impasto.recipes.context import encode
 from impasto.recipes.masking import MaskSources, read_masking
 from impasto.recipes.objectives import style_moments
 from impasto.recipes.presets import paint_options
@@ -73,8 +73,8 @@ def test_every_step_shows_the_photo_where_it_is_protected(encoder_file: str) -> 
 def test_a_protected_part_is_held_while_painting_so_that_its_surroundings_fit(encoder_file: str) -> None:
     masking = read_masking(MaskSources(protect=(half("left"),)), PHOTO, [STYLE])
     options = paint_options(recipe="gatys", size=64, steps=12, smallest_size=64, encoder=encoder_file, margin=0)
-    easel = gatys.set_up(PHOTO, [STYLE], options, EXACT, masking)
-    assert "held" in dict.fromkeys(term.loss.name for term in objectives.objective_at(easel, (64, 64)))
+    context = gatys.set_up(PHOTO, [STYLE], options, EXACT, masking)
+    assert "held" in dict.fromkeys(term.loss.name for term in objectives.objective_at(context, (64, 64)))
     free = gatys.set_up(PHOTO, [STYLE], options, EXACT)
     assert "held" not in dict.fromkeys(term.loss.name for term in objectives.objective_at(free, (64, 64)))
 
@@ -93,9 +93,9 @@ def test_each_style_goes_where_its_mask_is(encoder_file: str, statistics: StyleS
     for where, right, wrong in ((masks, one, turned), (masks[::-1], turned, one)):
         masking = read_masking(MaskSources(style_masks=tuple(where)), PHOTO, [STYLE, OTHER])
         options = paint_options(size=64, smallest_size=64, encoder=encoder_file, margin=0, **how)
-        easel = gatys.set_up(PHOTO, [STYLE, OTHER], options, EXACT, masking)
-        loss = 1.0 * objectives.style_loss(easel, (64, 64))
-        near, far = (float(loss(encode(easel, image, sorted(loss.layers)))[0]) for image in (right, wrong))
+        context = gatys.set_up(PHOTO, [STYLE, OTHER], options, EXACT, masking)
+        loss = 1.0 * objectives.style_loss(context, (64, 64))
+        near, far = (float(loss(encode(context, image, sorted(loss.layers)))[0]) for image in (right, wrong))
         assert near < far
 
 
@@ -119,18 +119,18 @@ def test_a_stronger_region_goes_further(encoder_file: str) -> None:
 
 
 def test_part_of_a_style_picture_can_be_measured_alone(encoder_file: str) -> None:
-    """Two colours beside each other: of either half alone the statistics are those of one colour."""
+    """Two colors beside each other: of either half alone the statistics are those of one color."""
     two = torch.zeros(1, 3, 64, 64)
     two[..., :32], two[..., 32:] = 0.2, 0.8
     style = images.read(two)
     layers = ("relu1_1", "relu2_1")
     how = {"style_layers": layers, "margin": 0, "mask_shrinking": "inside"}
     options = paint_options(recipe="gatys", size=64, encoder=encoder_file, **how)
-    easel = gatys.set_up(PHOTO, [style], options, EXACT)
+    context = gatys.set_up(PHOTO, [style], options, EXACT)
     left = images.resize(half("left")[None, None], (64, 64))
-    part = style_moments(easel, style, 64, (left > 0.5).float())
-    alone = style_moments(easel, images.read(torch.full((1, 3, 64, 64), 0.2)), 64)
-    whole = style_moments(easel, style, 64)
+    part = style_moments(context, style, 64, (left > 0.5).float())
+    alone = style_moments(context, images.read(torch.full((1, 3, 64, 64), 0.2)), 64)
+    whole = style_moments(context, style, 64)
     for layer in layers:
         torch.testing.assert_close(part[layer].mean, alone[layer].mean, atol=1e-4, rtol=0)
         torch.testing.assert_close(part[layer].covariance, alone[layer].covariance, atol=1e-4, rtol=0)
@@ -148,9 +148,9 @@ def test_what_lies_beside_the_part_of_a_style_picture_is_not_looked_at(encoder_f
         sources = MaskSources(style_masks=("all",), style_regions=(mask,) if part else ())
         how = {"statistics": statistics, "mask_shrinking": "inside", "style_layers": ("relu1_1", "relu2_1", "relu3_1")}
         options = paint_options(recipe="gatys", size=64, encoder=encoder_file, margin=0, **how)
-        easel = gatys.set_up(PHOTO, [style], options, EXACT, read_masking(sources, PHOTO, [style]))
-        loss = 1.0 * objectives.style_loss(easel, (64, 64))
-        losses.append(float(loss(encode(easel, SMALL, sorted(loss.layers)))[0]))
+        context = gatys.set_up(PHOTO, [style], options, EXACT, read_masking(sources, PHOTO, [style]))
+        loss = 1.0 * objectives.style_loss(context, (64, 64))
+        losses.append(float(loss(encode(context, SMALL, sorted(loss.layers)))[0]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert losses[0] != pytest.approx(losses[2], rel=1e-2)
 
@@ -170,8 +170,8 @@ def test_the_objective_of_regions_descends(encoder_file: str) -> None:
     options = paint_options(recipe="gatys", size=64, steps=30, smallest_size=64, encoder=encoder_file)
     steps = list(gatys.steps(PHOTO, [STYLE, OTHER], options, EXACT, masking))
     assert steps[-1].loss < steps[0].loss
-    easel = gatys.set_up(PHOTO, [STYLE, OTHER], options, EXACT, masking)
-    loss = objectives.style_loss(easel, easel.sizes[-1][0])
+    context = gatys.set_up(PHOTO, [STYLE, OTHER], options, EXACT, masking)
+    loss = objectives.style_loss(context, context.sizes[-1][0])
     assert isinstance(loss, GuidedStyleLoss)
     assert sum(loss.shares) == pytest.approx(1, abs=0.02)
 

@@ -15,7 +15,7 @@ from impasto import images
 from impasto.errors import OptionError, ShapeError
 from impasto.features.statistics import Moments
 from impasto.images import Picture
-from impasto.metrics.report import KINDS, Figure, lab, palette, palette_distance, report_on, yardstick
+from impasto.metrics.report import KINDS, Figure, lab, palette, palette_distance, reference, report_on
 from impasto.recipes.judging import caption, judged, judged_sheet
 from impasto.styles.named import find_style
 
@@ -97,8 +97,8 @@ def test_a_result_of_another_shape_is_refused(content: Picture, style: Picture) 
         judged(content, (style,), [images.read(content.image[..., :60, :])])
     with pytest.raises(ShapeError, match="at least 32"):
         judged(content, (style,), [images.read(content.image[..., :20, :20])])
-    with pytest.raises(ShapeError, match="yardstick of its size"):
-        report_on(images.read(content.image[..., :64, :64]), yardstick(content, (style,), content.size))
+    with pytest.raises(ShapeError, match="reference of its size"):
+        report_on(images.read(content.image[..., :64, :64]), reference(content, (style,), content.size))
     with pytest.raises(OptionError, match="no style"):
         judged(content, (), [content])
 

@@ -51,7 +51,7 @@ def test_where_nothing_is_sky_for_sure_there_is_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("level", [0.5, 0.7, 0.8])
-def test_a_grey_wall_is_no_sky(level: float) -> None:
+def test_a_gray_wall_is_no_sky(level: float) -> None:
     wall = torch.full((1, 3, 90, 120), level) + 0.01 * torch.rand(1, 3, 90, 120, generator=torch.Generator().manual_seed(0))
     wall[..., 60:, :] *= 0.6  # a floor
     assert float(sky(wall).max()) == 0
@@ -119,7 +119,7 @@ LIGHTS = {
 
 
 @pytest.mark.parametrize("light", LIGHTS)
-def test_skin_is_found_in_light_of_any_colour(light: str) -> None:
+def test_skin_is_found_in_light_of_any_color(light: str) -> None:
     image = seen(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
     found = skin(image)
     assert float(found[..., 50:104, 122:158].min()) > 0.99  # the face
@@ -127,13 +127,13 @@ def test_skin_is_found_in_light_of_any_colour(light: str) -> None:
 
 
 @pytest.mark.parametrize("light", ["violet", "deep violet", "orange", "blue", "green"])
-def test_skin_is_found_by_its_colour_where_no_face_looks_at_the_camera(light: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skin_is_found_by_its_color_where_no_face_looks_at_the_camera(light: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.masks.skin.face_ellipses", lambda photo, grow, size=None: np.zeros(size, bool))
     image = seen(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
     assert float(skin(image)[..., 55:100, 125:155].mean()) > 0.98
 
 
-def test_what_lies_between_places_of_skin_is_taken_along_in_any_colour() -> None:
+def test_what_lies_between_places_of_skin_is_taken_along_in_any_color() -> None:
     image = torch.full((1, 3, 96, 96), 0.35)
     image[:, 1] += 0.15  # a meadow
     image[..., 30:70, 30:70] = torch.tensor([0.75, 0.55, 0.45])[None, :, None, None]
@@ -166,15 +166,15 @@ def test_skin_is_protected_with_room_around_it() -> None:
     assert float(found[..., 130:155, 100:140].mean()) < 0.3  # the black helmet
 
 
-def test_a_grey_photo_has_skin_only_where_a_face_is_seen() -> None:
-    grey = ASTRONAUT.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    found = skin(grey)
+def test_a_gray_photo_has_skin_only_where_a_face_is_seen() -> None:
+    gray = ASTRONAUT.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    found = skin(gray)
     assert float(found[..., 30:48, 62:78].mean()) > 0.9
     assert float(found.mean()) < 0.35
     assert float(skin(torch.full((1, 3, 80, 80), 0.5)).max()) == 0
 
 
-def test_areas_of_a_colour_sum_to_one_and_the_largest_comes_first() -> None:
+def test_areas_of_a_color_sum_to_one_and_the_largest_comes_first() -> None:
     masks = color_regions(landscape(), 3)
     assert 2 <= len(masks) <= 3
     torch.testing.assert_close(torch.stack(masks).sum(0), torch.ones(1, 1, 90, 120), atol=1e-4, rtol=0)
@@ -193,7 +193,7 @@ def test_every_region_has_the_size_of_the_photo_and_values_of_a_mask(name: str, 
 
 
 @pytest.mark.parametrize("name", ["subject", "sky", "skin", "region-1"])
-def test_a_photo_of_one_colour_has_regions_or_none_but_no_error(name: str) -> None:
+def test_a_photo_of_one_color_has_regions_or_none_but_no_error(name: str) -> None:
     found = find_region(torch.full((1, 3, 48, 64), 0.5), name)
     assert bool(found.isfinite().all())
 

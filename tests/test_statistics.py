@@ -22,10 +22,10 @@ from impasto.losses.neighbors import PatchLoss
 from impasto.optim.engine import Step
 from impasto.options import PaintOptions, Run, StyleStatistics
 from impasto.recipes import gatys, nnst, objectives, strotss
-from impasto.recipes.easel import Easel, encode
+from impasto.recipes.context import PaintingContext, encode
 from impasto.recipes.painting import options_of, paint_on
 from impasto.recipes.presets import MOMENT_STATISTICS, RECIPE_IGNORES, RECIPES, paint_options
-from impasto.recipes.starts import Resumption, Style
+from impasto.recipes.starts import Checkpoint, Style
 from impasto.recipes.statistics import PICTURE_STATISTICS, in_shares, knots, style_columns
 from impasto.styles.named import find_style
 from impasto.weights import save_vgg
@@ -63,9 +63,9 @@ def style() -> Picture:
     return images.read(skimage.data.coffee()[::8, ::8])
 
 
-def loss_of(content: Picture, styles: list[Style], options: PaintOptions) -> tuple[Easel, object]:
-    easel = gatys.set_up(content, styles, options, EXACT)
-    return easel, objectives.style_loss(easel, easel.sizes[-1][0])
+def loss_of(content: Picture, styles: list[Style], options: PaintOptions) -> tuple[PaintingContext, object]:
+    context = gatys.set_up(content, styles, options, EXACT)
+    return context, objectives.style_loss(context, context.sizes[-1][0])
 
 
 def last_of(content: Picture, styles: list[Style], options: PaintOptions) -> Step:
@@ -80,11 +80,11 @@ def last_of(content: Picture, styles: list[Style], options: PaintOptions) -> Ste
 def test_the_named_statistics_are_what_is_compared(
     content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
 ) -> None:
-    easel, loss = loss_of(content, [style], options.changed(statistics=statistics))
+    context, loss = loss_of(content, [style], options.changed(statistics=statistics))
     kinds = [type(term.loss) for term in 1 * loss]
     assert kinds == ([StyleLoss, HistogramLoss] if statistics == "histogram" else [KINDS[statistics]])
-    photo = encode(easel, easel.content, options.style_layers)
-    value = float((1 * loss)({**photo, PIXELS: easel.content})[0])
+    photo = encode(context, context.content, options.style_layers)
+    value = float((1 * loss)({**photo, PIXELS: context.content})[0])
     assert 0.01 < value < 100  # of the order of the others, so that the default weights suit
 
 
@@ -99,7 +99,7 @@ def test_painting_takes_the_picture_towards_the_style(
 
 
 def taken(content: Picture, style: Style, options: PaintOptions) -> Style:
-    """Return what an easel takes for a style."""
+    """Return what an context takes for a style."""
     (found,) = gatys.set_up(content, [style], options.changed(size=48), EXACT).styles
     return found
 
@@ -202,12 +202,12 @@ def test_the_activation_shift_reaches_the_chained_products(content: Picture, sty
 
 
 def test_content_can_be_compared_by_self_similarity(content: Picture, style: Picture, options: PaintOptions) -> None:
-    easel = gatys.set_up(content, [style], options.changed(content_comparison="self-similarity"), EXACT)
-    loss = objectives.content_loss(easel, easel.content)
+    context = gatys.set_up(content, [style], options.changed(content_comparison="self-similarity"), EXACT)
+    loss = objectives.content_loss(context, context.content)
     assert isinstance(loss, SelfSimilarityLoss)
-    features = encode(easel, easel.content, easel.options.content_layers)
+    features = encode(context, context.content, context.options.content_layers)
     assert float(loss(features)) == pytest.approx(0, abs=1e-5)
-    other = encode(easel, easel.content.flip(2), easel.options.content_layers)
+    other = encode(context, context.content.flip(2), context.options.content_layers)
     assert float(loss(other)) > 0.1
 
 
@@ -220,7 +220,7 @@ def whole(recipe: str, encoder_file: str, **changes: object) -> PaintOptions:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_whole_method_paints_what_is_neither_the_photo_nor_grey(
+def test_a_whole_method_paints_what_is_neither_the_photo_nor_gray(
     recipe: str, content: Picture, style: Picture, encoder_file: str
 ) -> None:
     last = last_of(content, [style], whole(recipe, encoder_file))
@@ -252,9 +252,9 @@ def test_a_whole_method_descends(recipe: str, content: Picture, style: Picture, 
 def test_a_whole_method_goes_on_where_it_was_interrupted(
     recipe: str, content: Picture, style: Picture, encoder_file: str
 ) -> None:
-    easel = gatys.set_up(content, [style], whole(recipe, encoder_file), EXACT)
-    stood = Resumption(torch.rand(1, 3, 32, 32), scale=1, done=1)
-    steps = list(paint_on(gatys.resumed(easel, stood)))
+    context = gatys.set_up(content, [style], whole(recipe, encoder_file), EXACT)
+    stood = Checkpoint(torch.rand(1, 3, 32, 32), scale=1, done=1)
+    steps = list(paint_on(gatys.resumed(context, stood)))
     assert [step.scale for step in steps] == [1, 1, *[2] * (recipe == "nnst")]
     assert steps[-1].image.shape == (1, 3, 64, 64)
 
@@ -313,29 +313,29 @@ def test_the_options_of_a_recipe_come_back_out_of_its_record(
 
 
 def test_nnst_goes_over_the_last_size_twice(content: Picture, style: Picture, encoder_file: str) -> None:
-    easel = gatys.set_up(content, [style], whole("nnst", encoder_file, steps=8), EXACT)
-    assert easel.sizes[-1][0] == easel.sizes[-2][0]
-    assert [steps for _, steps in easel.sizes] == [8, 8, 2]
+    context = gatys.set_up(content, [style], whole("nnst", encoder_file, steps=8), EXACT)
+    assert context.sizes[-1][0] == context.sizes[-2][0]
+    assert [steps for _, steps in context.sizes] == [8, 8, 2]
 
 
 def test_nnst_replaces_by_hypercolumns_of_the_style_alone(content: Picture, style: Picture, encoder_file: str) -> None:
-    easel = gatys.set_up(content, [style], whole("nnst", encoder_file), EXACT)
-    size = easel.sizes[-1][0]
-    wanted = nnst.replacement(easel, size, None).target
-    heads = nnst.joining_heads(easel)
-    rows = unit(torch.cat([nnst.style_rows(each, heads) for each in nnst.features_of_styles(easel, size)]))
+    context = gatys.set_up(content, [style], whole("nnst", encoder_file), EXACT)
+    size = context.sizes[-1][0]
+    wanted = nnst.replacement(context, size, None).target
+    heads = nnst.joining_heads(context)
+    rows = unit(torch.cat([nnst.style_rows(each, heads) for each in nnst.features_of_styles(context, size)]))
     assert float(torch.cdist(wanted[0].flatten(1).T, rows).amin(1).max()) < 1e-2
 
 
 def test_nnst_of_a_picture_in_its_own_style_chooses_itself(content: Picture, encoder_file: str) -> None:
-    easel = gatys.set_up(content, [content], whole("nnst", encoder_file, margin=0.0), EXACT)
-    size = easel.sizes[-1][0]
-    loss = nnst.replacement(easel, size, None)
-    features = encode(easel, gatys.resize(easel.content, size), easel.options.style_layers)
+    context = gatys.set_up(content, [content], whole("nnst", encoder_file, margin=0.0), EXACT)
+    size = context.sizes[-1][0]
+    loss = nnst.replacement(context, size, None)
+    features = encode(context, gatys.resize(context.content, size), context.options.style_layers)
     assert float(loss(features)) == pytest.approx(0, abs=1e-4)
 
 
-def test_nnst_has_the_styles_colours(content: Picture, style: Picture, encoder_file: str) -> None:
+def test_nnst_has_the_styles_colors(content: Picture, style: Picture, encoder_file: str) -> None:
     last = last_of(content, [style], whole("nnst", encoder_file))
     wanted = style.image.mean((0, 2, 3))
     assert float((last.image.mean((0, 2, 3)) - wanted).abs().max()) < 0.05
@@ -347,29 +347,29 @@ def test_strotss_halves_the_weight_of_the_content_at_each_size(
     given: list[float] = []
     objective_at = strotss.objective_at
 
-    def noted(easel: Easel, size: tuple[int, int], alpha: float) -> object:
+    def noted(context: PaintingContext, size: tuple[int, int], alpha: float) -> object:
         given.append(alpha)
-        return objective_at(easel, size, alpha)
+        return objective_at(context, size, alpha)
 
     monkeypatch.setattr(strotss, "objective_at", noted)
-    easel = gatys.set_up(content, [style], whole("strotss", encoder_file, steps=1), EXACT)
-    list(strotss.paint_on(easel))
+    context = gatys.set_up(content, [style], whole("strotss", encoder_file, steps=1), EXACT)
+    list(strotss.paint_on(context))
     assert given == [16.0, 8.0]
     given.clear()
-    list(strotss.paint_on(replace(easel, sizes=easel.sizes[1:], first_scale=1)))
+    list(strotss.paint_on(replace(context, sizes=context.sizes[1:], first_scale=1)))
     assert given == [8.0]
 
 
 def test_strotss_weighs_its_terms_as_the_paper_does(content: Picture, style: Picture, encoder_file: str) -> None:
-    easel = gatys.set_up(content, [style], whole("strotss", encoder_file), EXACT)
+    context = gatys.set_up(content, [style], whole("strotss", encoder_file), EXACT)
     alpha = 4.0
-    weights = {term.loss.name: term.weight for term in strotss.objective_at(easel, easel.sizes[0][0], alpha)}
+    weights = {term.loss.name: term.weight for term in strotss.objective_at(context, context.sizes[0][0], alpha)}
     total = 2 + alpha + 1 / alpha
     assert (weights["style"], weights["content"]) == pytest.approx((1 / total, alpha / total))
     assert weights["palette"] == pytest.approx(1 / alpha / total)
 
 
-def test_the_start_of_strotss_is_the_photos_outline_in_the_styles_colour(
+def test_the_start_of_strotss_is_the_photos_outline_in_the_styles_color(
     content: Picture, style: Picture, encoder_file: str
 ) -> None:
     start = gatys.set_up(content, [style], whole("strotss", encoder_file), EXACT).start

@@ -202,7 +202,7 @@ def test_a_sentence_is_put_beside_what_it_speaks_of(sentence: str, said: str | N
         ({"run": {"seed": -1}}, "seed"),
         ({"masks": ["u_0000000000000000"]}, "masks"),
         ({"result": "r_0000000000000000"}, "result"),
-        ({"colour": "red"}, "colour"),
+        ({"color": "red"}, "color"),
     ],
 )
 def test_a_job_that_makes_no_sense_is_refused(client: pieces.Local, upload: str, changes: dict[str, Any], field: str) -> None:

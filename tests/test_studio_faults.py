@@ -363,12 +363,12 @@ def test_a_painting_goes_on_while_the_disk_is_full(tmp_path: Path, monkeypatch: 
     said: list[tuple[str, Any]] = []
     line: Any = SimpleNamespace(how="", say=lambda what, **facts: said.append((what, facts)))
     steps = [Step(number, 3, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8), 0.1) for number in (1, 2, 3)]
-    monkeypatch.setattr(painting_state, "paint_on", lambda easel: iter(steps))
+    monkeypatch.setattr(painting_state, "paint_on", lambda context: iter(steps))
     monkeypatch.setattr(painting_state.Pace, "is_due", lambda pace: True)
     monkeypatch.setattr(images, "write", full)
     monkeypatch.setattr(os, "fsync", full)
-    easel: Any = None
-    last = painting_state.painted(easel, painting_state.PaintingState(), {"work": str(tmp_path / "j")}, line)
+    context: Any = None
+    last = painting_state.painted(context, painting_state.PaintingState(), {"work": str(tmp_path / "j")}, line)
     assert last is steps[-1]
     assert [(what, facts["preview"]) for what, facts in said] == [("progress", False)] * 3
     assert not list(tmp_path.iterdir())

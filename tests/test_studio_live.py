@@ -294,7 +294,7 @@ def test_the_page_paints_what_torch_paints_and_asks_no_one(bench: Any) -> None:
 
 
 def moments(photo: Image) -> Moments:
-    """Measure colours in double precision, as the page does."""
+    """Measure colors in double precision, as the page does."""
     rows = photo.double().flatten(2)[0]
     mean = rows.mean(1, keepdim=True)
     return Moments(mean.T, ((rows - mean) @ (rows - mean).T / rows.shape[1])[None])

@@ -75,12 +75,12 @@ def test_a_photo_is_dropped_pasted_or_taken(browser: Callable[..., Browser], how
             canvas.height = 60;
             canvas.toBlob((blob) => {
               const carried = new DataTransfer();
-              carried.items.add(new File([blob], 'grey.png', { type: 'image/png' }));
+              carried.items.add(new File([blob], 'gray.png', { type: 'image/png' }));
               DOES;
             });""".replace("DOES", COMES_IN[how])
         )
     page.until(lambda: "/results/" in page.js(PAINTED))
-    assert page.text("#photo-name") == ("camera.jpg" if how == "taken" else "grey.png")
+    assert page.text("#photo-name") == ("camera.jpg" if how == "taken" else "gray.png")
     assert page.complaints() == []
 
 
@@ -344,7 +344,7 @@ def test_a_reload_keeps_the_work(browser: Callable[..., Browser], picture: Path)
     page.instant(picture)
     page.click("[data-style='mosaic'] .style")
     page.open()
-    page.until(lambda: page.is_seen("#easel") and "/results/" in page.js(PAINTED))
+    page.until(lambda: page.is_seen("#context") and "/results/" in page.js(PAINTED))
     assert page.js("return document.querySelector('[aria-pressed=true].style').parentElement.dataset.style") == "mosaic"
 
 

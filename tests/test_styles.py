@@ -116,7 +116,7 @@ def test_a_style_comes_back_from_its_file_nearly_as_it_was(style: NamedStyle, pa
     assert dict(back.facts) == dict(style.facts)
     assert style_facts(path) == style.facts
     assert (style.sha256, back.sha256) == ("", hashlib.sha256(path.read_bytes()).hexdigest())
-    torch.testing.assert_close(back.colours.covariance, style.colours.covariance)
+    torch.testing.assert_close(back.colors.covariance, style.colors.covariance)
     for size, layers in style.moments.items():
         for layer, measured in layers.items():
             found = back.moments[size][layer]
@@ -216,7 +216,7 @@ STATISTICS = {
         ("3", {"relu1_1.weak": torch.zeros(1, 2, 11)}, "is damaged"),
         ("3", {"relu1_1.mean": torch.zeros(1, 1)}, "is damaged: .*relu1_1 makes no sense"),
         ("3", {"relu1_1.deviation": torch.full((1, 2), math.inf)}, "is damaged: .*relu1_1 makes no sense"),
-        ("3", {"colours.mean": None}, "is damaged: .*colours.mean"),
+        ("3", {"colours.mean": None}, "is damaged: .*colors.mean"),
     ],
 )
 def test_a_file_that_is_no_style_of_this_version_is_one_sentence(

@@ -133,12 +133,12 @@ def height_width(weight: torch.Tensor) -> Any:
     return np.ascontiguousarray(weight.permute(2, 3, 1, 0).numpy())
 
 
-def matlab(vgg: Vgg, path: Path, layout: str) -> None:
+def matlab(vgg: Vgg, path: Path, region_masks: str) -> None:
     layers: list[dict[str, Any]] = []
     for name, weight, bias in pairs(vgg):
         both = np.empty((1, 2), dtype=object)
         both[0, 0], both[0, 1] = height_width(weight), bias.numpy()[None]
-        if layout == "old":
+        if region_masks == "old":
             layers.append({"filters": both[0, 0], "biases": both[0, 1], "type": "conv", "name": f"conv{name}"})
         else:
             layers.append({"name": f"conv{name}", "type": "conv", "weights": both})
@@ -147,13 +147,13 @@ def matlab(vgg: Vgg, path: Path, layout: str) -> None:
     cells = np.empty((1, len(layers)), dtype=object)
     cells[0, :] = layers
     image = np.broadcast_to(OXFORD_MEAN.numpy(), (4, 4, 3)).astype(np.float64)
-    if layout == "old":
+    if region_masks == "old":
         file: dict[str, Any] = {"layers": cells, "normalization": {"averageImage": image, "imageSize": [4, 4, 3]}}
     else:
         meta = {"normalization": {"imageSize": [4, 4, 3], "averageImage": OXFORD_MEAN.numpy()[None, None].astype(np.float64)}}
         file = {"layers": cells, "meta": meta}
     with path.open("wb") as opened:
-        scipy.io.savemat(opened, {"net": file} if layout == "net" else file, do_compression=layout == "new")
+        scipy.io.savemat(opened, {"net": file} if region_masks == "net" else file, do_compression=region_masks == "new")
 
 
 def keras(vgg: Vgg, path: Path, weight_key: str, bias_key: str) -> None:
@@ -531,9 +531,9 @@ BAD_STATES: dict[str, tuple[Callable[[], State], str]] = {
     "no bias": (lambda: {k: v for k, v in torchvision(narrow()).items() if k != "features.5.bias"}, "layer 2_1 has no bias"),
     "no first weight": (lambda: {k: v for k, v in torchvision(narrow()).items() if k != "features.0.weight"}, "has no weight"),
     "a wrong shape": (lambda: torchvision(narrow()) | {"features.5.weight": torch.zeros(9, 7, 3, 3)}, "conv2_1 are 9x7x3x3"),
-    "a grey input": (lambda: torchvision(narrow()) | {"features.0.weight": torch.zeros(8, 1, 3, 3)}, "three colours"),
+    "a gray input": (lambda: torchvision(narrow()) | {"features.0.weight": torch.zeros(8, 1, 3, 3)}, "three colors"),
     "not a number": (lambda: torchvision(narrow()) | {"features.5.bias": torch.full((9,), torch.nan)}, "not finite"),
-    "a flat first": (lambda: adain(narrow()) | {"0.weight": torch.zeros(3, 3, 1, 1)}, "not 1x1 on three colours"),
+    "a flat first": (lambda: adain(narrow()) | {"0.weight": torch.zeros(3, 3, 1, 1)}, "not 1x1 on three colors"),
     "no mean": (lambda: {k: v for k, v in narrow().state_dict().items() if k != "mean"}, "lacks the mean"),
 }
 

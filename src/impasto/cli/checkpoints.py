@@ -24,7 +24,7 @@ _LARGEST_SHARE = 0.05
 """Of the time, at most, that writing checkpoints takes."""
 
 
-class Checkpoint:
+class CheckpointWriter:
     """The checkpoint of one painting.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from impasto.cli.flags import Files, Talk
+from impasto.cli.flags import Files, OutputOptions
 from impasto.cli.progress import narrator
 from impasto.errors import StyleFileError
 
@@ -30,7 +30,7 @@ def demo(
 
     from impasto import images
     from impasto.cli.outputs import check_files
-    from impasto.cli.session import Order, paint_to_file
+    from impasto.cli.session import PaintRequest, paint_to_file
     from impasto.options import Run
     from impasto.recipes.presets import paint_options
     from impasto.styles.named import find_style
@@ -43,8 +43,8 @@ def demo(
     facts = style.facts
     console = narrator(quiet=quiet)
     console.print(f"photo: Eileen Collins, NASA ({photo.name}); style: {facts['title']}, {facts['artist']} ({style.name})")
-    order = Order(photo, (style,), paint_options(seconds=seconds), Run(), files, ())
-    code = paint_to_file(order, Talk(quiet=quiet))
+    request = PaintRequest(photo, (style,), paint_options(seconds=seconds), Run(), files, ())
+    code = paint_to_file(request, OutputOptions(quiet=quiet))
     console.print(
         f"with your own photo: impasto paint PHOTO {style.name}, or any picture in its place; see impasto styles list"
     )

@@ -47,7 +47,7 @@ def onnx(output: Path, /, *, style: str | None = None, size: int = 512, stroke: 
     sides = {each.key: each.value for each in model.metadata_props}["sides"]
     narrator(quiet=False).print(
         f"{output}: {output.stat().st_size / 1e6:.1f} MB; sides in multiples of {sides}; "
-        f"at most {difference:.0e} from PyTorch (1 is the range of a colour)"
+        f"at most {difference:.0e} from PyTorch (1 is the range of a color)"
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 from cyclopts import Group, Parameter, Token
 
 from impasto.errors import OptionError
-from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions
+from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions, by_present_names
 from impasto.options.fields import field_texts
 
 WRITTEN = Group("What is written", sort_key=1)
@@ -21,7 +21,7 @@ PAINTED = Group("How it is painted", sort_key=3)
 MASKED = Group("Where which style goes", sort_key=4)
 """The groups of flags that several commands have."""
 
-_ALIASES = {"style_layers": "--layers"}
+_ALIASES = {"style_layers": "--layers", "edge_aware_weight": "--calm-weight"}
 
 
 def as_flags(options: type) -> type:
@@ -41,7 +41,7 @@ def given(flags: Any) -> dict[str, Any]:
     if flags is None:
         return {}
     values = {each.name: getattr(flags, each.name) for each in dataclasses.fields(flags)}
-    return {name: value for name, value in values.items() if value is not None}
+    return by_present_names({name: value for name, value in values.items() if value is not None})
 
 
 def _flag(field: "dataclasses.Field[Any]", hint: Any, text: str) -> Parameter:
@@ -127,7 +127,7 @@ class MaskFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Talk:
+class OutputOptions:
     """What is said while painting."""
 
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, 
 from cyclopts import CoercionError, Group, Parameter, Token
 
 from impasto.cli import FAILED_EXIT, complain
-from impasto.cli.flags import COMPUTED, Files, RunFlags, Talk, given
+from impasto.cli.flags import COMPUTED, Files, OutputOptions, RunFlags, given
 from impasto.cli.progress import duration, losses_in_words, narrator
 from impasto.compat.inetwork_flags import InetworkOptions, Truth, as_choice, as_number, as_numbers, as_truth
 from impasto.errors import OptionError
@@ -120,7 +120,7 @@ else:
 
 def inetwork(
     *words: str,
-    talk: Annotated[Talk | None, Parameter(name="*", group=_TALK)] = None,
+    output_options: Annotated[OutputOptions | None, Parameter(name="*", group=_TALK)] = None,
     run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
     flags: Annotated[InetworkFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
     report: Annotated[bool, Parameter(group=_TALK, negative="", show_default=False)] = False,
@@ -130,20 +130,20 @@ def inetwork(
     Args:
         words: CONTENT STYLE... PREFIX: the photo, one or several pictures (or names out of "impasto styles list"), and how the
             names of the results begin.
-        talk: What is said.
+        output_options: What is said.
         run: Where it is computed.
         flags: INetwork's own flags.
         report: Measure the last result, and print what impasto report prints; with --json among the record.
     """
     from impasto.cli.session import memory_in_words
 
-    options, run_on, talk = InetworkOptions(**given(flags)), Run(**given(run)), talk or Talk()
+    options, run_on, output_options = InetworkOptions(**given(flags)), Run(**given(run)), output_options or OutputOptions()
     content, styles, prefix = told_apart(words)
     masks = filter(None, (*options.style_masks, options.content_mask, options.color_mask))
     check_results(prefix, options.num_iter, (content, *styles, *masks, options.init_image))
     with memory_in_words(options.image_size, "--image_size"):
-        made = _paint(content, styles, prefix, options, run_on, talk)
-        _conclude(made, talk, is_measured=report)
+        made = _paint(content, styles, prefix, options, run_on, output_options)
+        _conclude(made, output_options, is_measured=report)
     _, pastiche, path = made
     failures = pastiche.record.get("notes", [])
     return complain(f"{failures[-1]}; {path} is what there is", FAILED_EXIT) if failures else 0
@@ -153,7 +153,9 @@ Made: TypeAlias = "tuple[Commission, Pastiche, Path]"
 """What was asked for, the last result, and where it lies."""
 
 
-def _paint(content: str, styles: tuple[str, ...], prefix: str, options: InetworkOptions, run: Run, talk: Talk) -> Made:
+def _paint(
+    content: str, styles: tuple[str, ...], prefix: str, options: InetworkOptions, run: Run, output_options: OutputOptions
+) -> Made:
     """Read, announce, paint, and save after each iteration."""
     import torch
 
@@ -162,16 +164,16 @@ def _paint(content: str, styles: tuple[str, ...], prefix: str, options: Inetwork
 
     if run.threads:
         torch.set_num_threads(run.threads)
-    console = narrator(quiet=talk.quiet)
+    console = narrator(quiet=output_options.quiet)
     asked = recipe.commission(read_content(content), read_styles(styles), options, run)
-    easel = recipe.set_up(asked)
+    context = recipe.set_up(asked)
     for note in (*recipe.mask_notes(asked), *recipe.repairs(asked)):
         console.print(note)
-    console.print(announcement(asked, easel.arithmetic.device.type))
+    console.print(announcement(asked, context.arithmetic.device.type))
     before: Step | None = None
-    for step in recipe.iterations(asked, easel):
+    for step in recipe.iterations(asked, context):
         path = result(prefix, step.number)
-        pastiche = recipe.pastiche_of(asked, easel, step)
+        pastiche = recipe.pastiche_of(asked, context, step)
         path = _save(pastiche, path)
         console.print(in_words(step, before, path))
         before = step
@@ -187,7 +189,7 @@ def _save(pastiche: "Pastiche", path: Path) -> Path:
     return saved.output
 
 
-def _conclude(made: Made, talk: Talk, *, is_measured: bool) -> None:
+def _conclude(made: Made, output_options: OutputOptions, *, is_measured: bool) -> None:
     """Print the record and the figures of the last result, as far as they were asked for."""
     from impasto import images
     from impasto.cli.report import tell
@@ -199,10 +201,10 @@ def _conclude(made: Made, talk: Talk, *, is_measured: bool) -> None:
     picture = dataclasses.replace(images.read(pastiche.image), name=path.name)
     weights = settled_options(asked).style_weights
     figures = judged(asked.photo, asked.styles, [picture], weights) if is_measured else []
-    if talk.json:
+    if output_options.json:
         print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(path)}), flush=True)
     if figures:  # asked for, so also said when quiet
-        tell(figures, narrator(quiet=False, to_stderr=talk.json))
+        tell(figures, narrator(quiet=False, to_stderr=output_options.json))
 
 
 def told_apart(words: tuple[str, ...]) -> tuple[str, tuple[str, ...], str]:

@@ -15,8 +15,8 @@ from impasto.cli.flags import (
     Files,
     InstantFlags,
     MaskFlags,
+    OutputOptions,
     RunFlags,
-    Talk,
     given,
     with_output,
 )
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from impasto.cli.outputs import Saved
-    from impasto.cli.previews import Film
+    from impasto.cli.previews import GifRecorder
     from impasto.images import Picture
     from impasto.recipes.masking import Masking
     from impasto.recipes.pastiche import Pastiche
@@ -43,7 +43,7 @@ def instant(
     /,
     *styles: str,
     files: Annotated[Files | None, Parameter(name="*", group=WRITTEN)] = None,
-    talk: Annotated[Talk | None, Parameter(name="*", group=WRITTEN)] = None,
+    output_options: Annotated[OutputOptions | None, Parameter(name="*", group=WRITTEN)] = None,
     masks: Annotated[
         tuple[str, ...], Parameter(group=MASKED, consume_multiple=True, negative="", show_default=False, metavar="MASK")
     ] = (),
@@ -57,7 +57,7 @@ def instant(
         content: The photo; - for the standard input.
         styles: Pictures to paint in the manner of, or names out of "impasto styles list".
         files: Where the result goes.
-        talk: What is said.
+        output_options: What is said.
         masks: The masks of all styles after one another: the same as --style-mask for each.
         regions: Where which style goes.
         run: Where it is computed.
@@ -73,9 +73,9 @@ def instant(
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_pictures
 
-    words, talk = ((content,) if content is not None else ()) + styles, talk or Talk()
+    words, output_options = ((content,) if content is not None else ()) + styles, output_options or OutputOptions()
     files = with_output(words, files or Files(), "instant")
-    check_pipes(words, files.output, has_json=talk.json)
+    check_pipes(words, files.output, has_json=output_options.json)
     asked = mask_sources(regions, masks)
     chosen, where = instant_options(**given(options)), Run(**given(run))
     check_files(files, (*words, *asked.paths(), chosen.color_mask, chosen.color_proof))
@@ -84,7 +84,7 @@ def instant(
         raise OptionError(
             f"{flag} shows the painter going on, and one pass has nothing to show; add --refine or --hq, or leave it away"
         )
-    console = narrator(quiet=talk.quiet)
+    console = narrator(quiet=output_options.quiet)
     first, *others = map(from_stdin, words)
     photo, manners = read_pictures(first, others, chosen, asked)
     check(photo, manners, (), chosen)
@@ -100,18 +100,18 @@ def instant(
         painter = InstantPainter(where, chosen.engine)
         began = time.perf_counter()
         pastiche = painted_pastiche(painter, photo, manners, masking, chosen)
-        code, film = 0, None
+        code, gif_recorder = 0, None
         if chosen.goes_on:
-            pastiche, code, film = _refined(pastiche, (photo, manners, masking), (chosen, where, files), console)
+            pastiche, code, gif_recorder = _refined(pastiche, (photo, manners, masking), (chosen, where, files), console)
         took = time.perf_counter() - began
     with undisturbed():
-        saved = _save(pastiche, files, film)
+        saved = _save(pastiche, files, gif_recorder)
     figures = reported((photo, manners, chosen.style_weights), pastiche.image, files)
-    if talk.json:
+    if output_options.json:
         print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(saved.output)}), flush=True)
     height, width = pastiche.image.shape[-2:]
-    to_stderr = talk.json or bool(code) or saved.output == STDOUT
-    console = narrator(quiet=talk.quiet, to_stderr=to_stderr)
+    to_stderr = output_options.json or bool(code) or saved.output == STDOUT
+    console = narrator(quiet=output_options.quiet, to_stderr=to_stderr)
     console.print(f"{saved.name}: {width}x{height} pixels, painted in {duration(took) if took >= 1 else f'{took:.2f} s'}")
     if figures:  # asked for, so also said when quiet
         tell(figures, narrator(quiet=False, to_stderr=to_stderr))
@@ -123,29 +123,29 @@ def _refined(
     pictures: "tuple[Picture, tuple[Style, ...], Masking]",
     settings: tuple[InstantOptions, Run, Files],
     console: "Console",
-) -> tuple["Pastiche", int, "Film | None"]:
+) -> tuple["Pastiche", int, "GifRecorder | None"]:
     """Let the painter go on; interrupted, keep what there is."""
-    from impasto.cli.session import Order, paint_and_show
-    from impasto.recipes.instant import as_strong, refining_easel, with_refinement
+    from impasto.cli.session import PaintRequest, paint_and_show
+    from impasto.recipes.instant import as_strong, refining_context, with_refinement
 
     (photo, styles, masking), (options, run, files) = pictures, settings
-    easel = refining_easel(pastiche.image, photo, styles, options, run, masking)
-    order = Order(photo, styles, easel.options, run, files, ())
+    context = refining_context(pastiche.image, photo, styles, options, run, masking)
+    request = PaintRequest(photo, styles, context.options, run, files, ())
     try:
-        session, film, _ = paint_and_show(order, easel, console)
+        session, gif_recorder, _ = paint_and_show(request, context, console)
     except KeyboardInterrupt:  # before the first step
         return as_strong(pastiche, photo, options), INTERRUPTED_EXIT, None
     assert session.last is not None  # every size has a step at the least
     refined = with_refinement(pastiche, session.last, photo, options)
-    return refined, 0 if session.is_finished else INTERRUPTED_EXIT, film
+    return refined, 0 if session.is_finished else INTERRUPTED_EXIT, gif_recorder
 
 
-def _save(pastiche: "Pastiche", files: Files, film: "Film | None") -> "Saved":
+def _save(pastiche: "Pastiche", files: Files, gif_recorder: "GifRecorder | None") -> "Saved":
     from impasto.cli.outputs import save_pastiche
     from impasto.cli.session import save_film
 
     saved = save_pastiche(pastiche, files)
-    return save_film(saved, files, film, pastiche.image) if film else saved
+    return save_film(saved, files, gif_recorder, pastiche.image) if gif_recorder else saved
 
 
 def _set_threads(run: Run) -> None:

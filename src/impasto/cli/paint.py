@@ -13,9 +13,9 @@ from impasto.cli.flags import (
     WRITTEN,
     Files,
     MaskFlags,
+    OutputOptions,
     PaintFlags,
     RunFlags,
-    Talk,
     given,
     with_output,
 )
@@ -25,7 +25,7 @@ from impasto.errors import OptionError
 from impasto.options import PaintOptions, Run
 
 if TYPE_CHECKING:
-    from impasto.cli.session import Order
+    from impasto.cli.session import PaintRequest
     from impasto.recipes.masking import MaskSources
 
 
@@ -36,7 +36,7 @@ def paint(
     files: Annotated[Files | None, Parameter(name="*", group=WRITTEN)] = None,
     replay: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
     resume: Annotated[bool, Parameter(group=WRITTEN, negative="", show_default=False)] = False,
-    talk: Annotated[Talk | None, Parameter(name="*", group=WRITTEN)] = None,
+    output_options: Annotated[OutputOptions | None, Parameter(name="*", group=WRITTEN)] = None,
     run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
     options: Annotated[PaintFlags | None, Parameter(name="*", group=PAINTED)] = None,
     masks: Annotated[MaskFlags | None, Parameter(name="*", group=MASKED)] = None,
@@ -49,7 +49,7 @@ def paint(
         files: Where the result goes.
         replay: Paint again what this record, or this picture that carries one, tells of; other options change it from there.
         resume: Go on with the painting at --output that was interrupted.
-        talk: What is said.
+        output_options: What is said.
         run: Where it is computed.
         options: How it is painted.
         masks: Where which style goes.
@@ -58,20 +58,20 @@ def paint(
 
     if replay and resume:
         raise OptionError("--replay paints anew and --resume goes on; give one of them")
-    files, talk = files or Files(), talk or Talk()
+    files, output_options = files or Files(), output_options or OutputOptions()
     words = ((content,) if content is not None else ()) + styles
-    check_pipes(words, files.output, has_json=talk.json)
+    check_pipes(words, files.output, has_json=output_options.json)
     asked = mask_sources(masks)
     if replay:
-        order = _replayed(words, (files, asked), replay, given(options), given(run))
+        request = _replayed(words, (files, asked), replay, given(options), given(run))
     elif resume:
-        order = _resumed(words, (files, asked), given(options), given(run))
+        request = _resumed(words, (files, asked), given(options), given(run))
     else:
-        order = _new(words, (files, asked), given(options), given(run))
-    console = narrator(quiet=talk.quiet)
-    for note in order.notes():
+        request = _new(words, (files, asked), given(options), given(run))
+    console = narrator(quiet=output_options.quiet)
+    for note in request.notes():
         console.print(note)
-    return paint_to_file(order, talk)
+    return paint_to_file(request, output_options)
 
 
 Asked: TypeAlias = "tuple[Files, MaskSources]"
@@ -86,13 +86,15 @@ def mask_sources(masks: MaskFlags | None, more: tuple[str, ...] = ()) -> "MaskSo
     return MaskSources((*masks.style_mask, *more), masks.style_region, masks.content_mask, masks.protect)
 
 
-def _new(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run: dict[str, Any]) -> "Order":
+def _new(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run: dict[str, Any]) -> "PaintRequest":
     from impasto.recipes.presets import paint_options
 
     return _order(words, asked, paint_options(**options), Run(**run))
 
 
-def _replayed(words: tuple[str, ...], asked: Asked, source: Path, options: dict[str, Any], run: dict[str, Any]) -> "Order":
+def _replayed(
+    words: tuple[str, ...], asked: Asked, source: Path, options: dict[str, Any], run: dict[str, Any]
+) -> "PaintRequest":
     from impasto.cli import repeat
     from impasto.recipes.masking import MaskSources
 
@@ -104,7 +106,7 @@ def _replayed(words: tuple[str, ...], asked: Asked, source: Path, options: dict[
     return dataclasses.replace(_order(words, (files, masks), chosen, where, source), record=record)
 
 
-def _resumed(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run: dict[str, Any]) -> "Order":
+def _resumed(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run: dict[str, Any]) -> "PaintRequest":
     from impasto.cli import repeat
 
     files, masks = asked
@@ -112,20 +114,20 @@ def _resumed(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run:
     assert files.output is not None
     if files.output == STDOUT:
         raise OptionError("--resume goes on with the painting in a file, and '-o -' names none; give the file with -o")
-    record, stood = repeat.resumption(files.output, files.record)
+    record, stood = repeat.checkpoint(files.output, files.record)
     chosen, where = repeat.resumed_options(record, options, run)
-    order = _order(words, (files, masks), chosen, where)
-    found = [*repeat.differences(record, order.content, order.styles), *repeat.mask_differences(record, order.masking)]
+    request = _order(words, (files, masks), chosen, where)
+    found = [*repeat.differences(record, request.content, request.styles), *repeat.mask_differences(record, request.masking)]
     for difference in found:
         raise OptionError(f"{difference}; go on with the same pictures, or leave --resume away")
-    return dataclasses.replace(order, record=record, resumption=stood)
+    return dataclasses.replace(request, record=record, checkpoint=stood)
 
 
-def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run, *inputs: Path) -> "Order":
+def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run, *inputs: Path) -> "PaintRequest":
     """Check the files, cheap as that is, and read the pictures."""
     from impasto.cli.names import checkpoint_of
     from impasto.cli.outputs import check_files, check_size
-    from impasto.cli.session import Order
+    from impasto.cli.session import PaintRequest
     from impasto.images import fitted_size
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_pictures
@@ -140,4 +142,4 @@ def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run
     photo, manners = read_pictures(content, styles, options, masks)
     check_size(files, fitted_size(photo.size, options.size))
     words = (*("-" if word == STDIN else word for word in words), *masks.words())
-    return Order(photo, manners, options, run, files, words, masking=read_masking(masks, photo, manners))
+    return PaintRequest(photo, manners, options, run, files, words, masking=read_masking(masks, photo, manners))

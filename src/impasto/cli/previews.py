@@ -34,7 +34,7 @@ class Preview:
 
 
 @dataclass
-class Film:
+class GifRecorder:
     """Frames of a painting being made, evenly taken out of however many steps there are."""
 
     most: int = 60

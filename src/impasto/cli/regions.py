@@ -27,9 +27,9 @@ def regions(
 
     Args:
         photo: The photo.
-        output: The sheet: every region in its own colours, the rest dimmed.
+        output: The sheet: every region in its own colors, the rest dimmed.
         save_masks: A folder for the masks themselves, as large as the photo, to put right by hand.
-        count: How many areas of a colour are told apart, 2 to 24.
+        count: How many areas of a color are told apart, 2 to 24.
     """
     from impasto import images
     from impasto.cli.names import file_name

@@ -18,7 +18,7 @@ from impasto.options.fields import dashed
 from impasto.recipes.masking import MASK_FLAGS, Masking, MaskSources, Spec
 from impasto.recipes.painting import options_of
 from impasto.recipes.pastiche import Record, described
-from impasto.recipes.starts import Resumption, Style
+from impasto.recipes.starts import Checkpoint, Style
 from impasto.weights.files import sha256_of
 
 _MAY_DIFFER = ("seconds",)
@@ -178,7 +178,7 @@ def replayed(
 ) -> tuple[PaintOptions, Run]:
     """Return the options and the run of a record, changed where others were given.
 
-    A colour mask, and a picture that painting starts from, are found as inputs are.
+    A color mask, and a picture that painting starts from, are found as inputs are.
 
     Raises:
         OptionError: the record is of another version, a value is not allowed, or one of the two is in none of the folders.
@@ -194,7 +194,7 @@ def replayed(
     return known.changed(**options), Run(**{**vars(where), **run})
 
 
-def resumption(output: Path, record_file: Path | None) -> tuple[Record, Resumption]:
+def checkpoint(output: Path, record_file: Path | None) -> tuple[Record, Checkpoint]:
     """Read where an interrupted painting stood: from its checkpoint, or else from the picture that was saved then.
 
     Raises:
@@ -211,7 +211,7 @@ def resumption(output: Path, record_file: Path | None) -> tuple[Record, Resumpti
     steps = record["steps"]
     if steps["finished"]:
         raise OptionError(f"'{output}' is finished: there is nothing to go on with; leave --resume away to paint it anew")
-    return record, Resumption(picture.image, int(steps["scale"]), int(steps["here"]))
+    return record, Checkpoint(picture.image, int(steps["scale"]), int(steps["here"]))
 
 
 def _says_where_it_stood(record: Record) -> bool:
@@ -292,7 +292,7 @@ def _found_color_mask(record: Record, folders: Sequence[Path]) -> str:
         return name
     if path := _located(spec.word, sha256, folders):
         return spec.text(path)
-    raise OptionError(f"the colour mask of the record, {name!r} with SHA-256 {sha256}, is not here; give it with --color-mask")
+    raise OptionError(f"the color mask of the record, {name!r} with SHA-256 {sha256}, is not here; give it with --color-mask")
 
 
 def _hash(told: object) -> str | None:

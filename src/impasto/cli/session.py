@@ -15,12 +15,12 @@ from torch import Tensor
 
 from impasto import images
 from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, complain
-from impasto.cli.checkpoints import Checkpoint
-from impasto.cli.flags import Files, Talk
+from impasto.cli.checkpoints import CheckpointWriter
+from impasto.cli.flags import Files, OutputOptions
 from impasto.cli.names import checkpoint_of
 from impasto.cli.outputs import Saved, keep, save_pastiche, say_notes
 from impasto.cli.pipes import STDOUT
-from impasto.cli.previews import Film, Preview
+from impasto.cli.previews import GifRecorder, Preview
 from impasto.cli.progress import duration, losses_in_words, narrator, progress
 from impasto.cli.repeat import differences, encoder_differences, mask_differences
 from impasto.cli.report import tell
@@ -33,12 +33,12 @@ from impasto.options import PaintOptions, Run
 from impasto.recipes import gatys
 from impasto.recipes.checks import predicted_memory
 from impasto.recipes.coloring import color_notes, color_record
-from impasto.recipes.easel import Easel
+from impasto.recipes.context import PaintingContext
 from impasto.recipes.judging import judged
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.painting import finished, paint_on
 from impasto.recipes.pastiche import Record, new_record, with_progress
-from impasto.recipes.starts import Resumption, Style
+from impasto.recipes.starts import Checkpoint, Style
 from impasto.runtime.memory import keep_freed_memory
 
 MadeFrom = tuple[Picture, Sequence[Style], Sequence[float]]
@@ -48,7 +48,7 @@ _WITHOUT_RECORD = (".bmp", ".gif")
 
 
 @dataclass(frozen=True)
-class Order:
+class PaintRequest:
     """What is to be painted, and where to.
 
     Attributes:
@@ -59,7 +59,7 @@ class Order:
         files: where the result goes; ``output`` is named.
         words: the content, the styles and the masks as the user named them; empty where they cannot be named again.
         record: of the painting that is repeated or gone on with.
-        resumption: where a painting that is gone on with stood.
+        checkpoint: where a painting that is gone on with stood.
         masking: where each style goes, and what stays the photo.
     """
 
@@ -70,7 +70,7 @@ class Order:
     files: Files
     words: tuple[str, ...]
     record: Record | None = None
-    resumption: Resumption | None = None
+    checkpoint: Checkpoint | None = None
     masking: Masking = NO_MASKS
 
     @property
@@ -96,7 +96,7 @@ class Order:
                 yield from (f"{picture.name}: {note}" for note in picture.notes)
         yield from self.masking.notes
         yield from color_notes(self.content, self.options)
-        if self.resumable and not self.resumption and os.path.isfile(earlier := checkpoint_of(self.output)):
+        if self.resumable and not self.checkpoint and os.path.isfile(earlier := checkpoint_of(self.output)):
             yield f"'{earlier}' is of a painting that was cut off; --resume would go on with it, and this command paints anew"
         if self.holds_no_record:
             yield f"{self.output.suffix} holds no record of how {self.output} was painted; --record FILE keeps one"
@@ -129,7 +129,7 @@ class Session:
         self.is_finished = step.number >= step.total
 
 
-def paint_to_file(order: Order, talk: Talk) -> int:
+def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
     """Paint what was ordered.
 
     Returns:
@@ -138,28 +138,28 @@ def paint_to_file(order: Order, talk: Talk) -> int:
     Raises:
         ImpastoError: it cannot be painted, or not be written.
     """
-    console = narrator(quiet=talk.quiet)
+    console = narrator(quiet=output_options.quiet)
     keep_freed_memory()
-    if order.run.threads:
-        torch.set_num_threads(order.run.threads)
-    with memory_in_words(order.options.size):
-        easel = gatys.set_up(order.content, order.styles, order.options, order.run, order.masking)
-        easel = gatys.resumed(easel, order.resumption) if order.resumption else easel
-        for difference in encoder_differences(order.record or {}, easel.encoder.sha256):
+    if request.run.threads:
+        torch.set_num_threads(request.run.threads)
+    with memory_in_words(request.options.size):
+        context = gatys.set_up(request.content, request.styles, request.options, request.run, request.masking)
+        context = gatys.resumed(context, request.checkpoint) if request.checkpoint else context
+        for difference in encoder_differences(request.record or {}, context.encoder.sha256):
             console.print(f"{difference}; the result will be another")
-        console.print(announcement(order, easel))
-        session, film, checkpoint = paint_and_show(order, easel, console)
+        console.print(announcement(request, context))
+        session, gif_recorder, checkpoint = paint_and_show(request, context, console)
         assert session.last is not None  # every size has a step at the least
         with undisturbed():
-            record = final_record(order, easel, session.last, session)
-            saved = save(order, session.last, record, film)
+            record = final_record(request, context, session.last, session)
+            saved = save(request, session.last, record, gif_recorder)
             if not saved.is_elsewhere:
                 checkpoint.remove()
-    is_plain = session.is_finished and not talk.json and order.output != STDOUT
-    figures = reported((order.content, order.styles, order.options.style_weights), session.last.image, order.files)
-    if talk.json:
+    is_plain = session.is_finished and not output_options.json and request.output != STDOUT
+    figures = reported((request.content, request.styles, request.options.style_weights), session.last.image, request.files)
+    if output_options.json:
         print(json.dumps({**record, **figures_by_name(figures), "output": str(saved.output)}), flush=True)
-    report((order, saved), session.last, record, narrator(quiet=talk.quiet, to_stderr=not is_plain))
+    report((request, saved), session.last, record, narrator(quiet=output_options.quiet, to_stderr=not is_plain))
     if figures:  # asked for, so also said when quiet
         tell(figures, narrator(quiet=False, to_stderr=not is_plain))
     code = say_notes(saved)
@@ -183,57 +183,59 @@ def figures_by_name(figures: Sequence[Report]) -> dict[str, Any]:
     return {"report": figures[0].as_dict()} if figures else {}
 
 
-def paint_and_show(order: Order, easel: Easel, console: Console) -> tuple[Session, Film, Checkpoint]:
+def paint_and_show(
+    request: PaintRequest, context: PaintingContext, console: Console
+) -> tuple[Session, GifRecorder, CheckpointWriter]:
     """Paint to the end, or until the user interrupts.
 
     Returns:
         How far it came, the frames of the animation, and the checkpoint, which is still there.
     """
-    stood = order.resumption
+    stood = request.checkpoint
     session = Session(stood.scale, stood.done) if stood else Session(0, 0)
-    film, preview = Film(), Preview(order.files.preview, console)
-    checkpoint = Checkpoint(order.resumable, lambda step: final_record(order, easel, step, session), console)
-    with progress(console, easel.first_scale + len(easel.sizes)) as show:
+    gif_recorder, preview = GifRecorder(), Preview(request.files.preview, console)
+    checkpoint = CheckpointWriter(request.resumable, lambda step: final_record(request, context, step, session), console)
+    with progress(console, context.first_scale + len(context.sizes)) as show:
         try:
-            for step in paint_on(easel):
+            for step in paint_on(context):
                 session.take(step)
                 show(step)
                 preview.show(step)
                 checkpoint.take(step)
-                if order.files.gif:
-                    film.add(step.image)
+                if request.files.gif:
+                    gif_recorder.add(step.image)
             session.is_finished = True
         except KeyboardInterrupt:
             if session.last is None:  # there is nothing to save
                 raise
-    return session, film, checkpoint
+    return session, gif_recorder, checkpoint
 
 
-def final_record(order: Order, easel: Easel, last: Step, session: Session) -> Record:
+def final_record(request: PaintRequest, context: PaintingContext, last: Step, session: Session) -> Record:
     """Make the record of a painting that ends, or is interrupted, here."""
-    begun = new_record(order.content, order.styles, order.options, order.run, easel.encoder.sha256)
-    record = with_progress(begun | order.masking.record | color_record(order.options), last)
+    begun = new_record(request.content, request.styles, request.options, request.run, context.encoder.sha256)
+    record = with_progress(begun | request.masking.record | color_record(request.options), last)
     record["steps"] |= {"here": session.here, "finished": session.is_finished}
-    if order.resumption and order.record:
-        record["steps"]["done"] += order.record["steps"]["done"]
-        record["steps"]["planned"] += order.record["steps"]["done"]
-        record["seconds"] = round(record["seconds"] + order.record["seconds"], 2)
-        record["interruptions"] = order.record.get("interruptions", 0) + 1
+    if request.checkpoint and request.record:
+        record["steps"]["done"] += request.record["steps"]["done"]
+        record["steps"]["planned"] += request.record["steps"]["done"]
+        record["seconds"] = round(record["seconds"] + request.record["seconds"], 2)
+        record["interruptions"] = request.record.get("interruptions", 0) + 1
     return record
 
 
-def save(order: Order, last: Step, record: Record, film: Film) -> Saved:
+def save(request: PaintRequest, last: Step, record: Record, gif_recorder: GifRecorder) -> Saved:
     """Write the painting and what goes with it."""
-    saved = save_pastiche(finished(order.content, last, record), order.files)
-    return save_film(saved, order.files, film, last.image)
+    saved = save_pastiche(finished(request.content, last, record), request.files)
+    return save_film(saved, request.files, gif_recorder, last.image)
 
 
-def save_film(saved: Saved, files: Files, film: Film, last: Tensor) -> Saved:
+def save_film(saved: Saved, files: Files, gif_recorder: GifRecorder, last: Tensor) -> Saved:
     """Write the animation that goes with a painting, where one was asked for."""
     if files.gif is None:
         return saved
     try:
-        _, note = keep(files.gif, lambda path: film.save(path, last), files.gif.name)
+        _, note = keep(files.gif, lambda path: gif_recorder.save(path, last), files.gif.name)
     except ImpastoError as error:  # the painting itself is saved
         note = str(error)
     return replace(saved, notes=(*saved.notes, note), is_elsewhere=True) if note else saved
@@ -242,22 +244,22 @@ def save_film(saved: Saved, files: Files, film: Film, last: Tensor) -> Saved:
 # ---------------------------------------------------------------------------------------------------- what is said
 
 
-def announcement(order: Order, easel: Easel) -> str:
+def announcement(request: PaintRequest, context: PaintingContext) -> str:
     """Say what is going to happen: sizes, steps, memory, network, device and precision."""
-    height, width = fitted_size(order.content.size, order.options.size)
-    share = easel.margin / max(easel.content.shape[-2:])
-    sizes = ", ".join(str(max(size) - 2 * round(share * max(size))) for size, _ in easel.sizes)
-    steps = sum(count for _, count in easel.sizes)
-    memory = predicted_memory(easel.encoder, (height, width), order.options, easel.arithmetic) / 2**30
-    where = f"{order.options.encoder} on {easel.arithmetic.device.type} in {easel.arithmetic.precision}"
-    verb = "going on with" if order.resumption else "painting"
-    time_and_memory = f"about {duration(gatys.predicted_seconds(easel))} and {memory:.1f} GiB of memory"
+    height, width = fitted_size(request.content.size, request.options.size)
+    share = context.margin / max(context.content.shape[-2:])
+    sizes = ", ".join(str(max(size) - 2 * round(share * max(size))) for size, _ in context.sizes)
+    steps = sum(count for _, count in context.sizes)
+    memory = predicted_memory(context.encoder, (height, width), request.options, context.arithmetic) / 2**30
+    where = f"{request.options.encoder} on {context.arithmetic.device.type} in {context.arithmetic.precision}"
+    verb = "going on with" if request.checkpoint else "painting"
+    time_and_memory = f"about {duration(gatys.predicted_seconds(context))} and {memory:.1f} GiB of memory"
     return f"{verb} {width}x{height} pixels by way of {sizes}; {steps} steps; {time_and_memory}; {where}"
 
 
-def report(made: tuple[Order, Saved], last: Step, record: Record, console: Console) -> None:
+def report(made: tuple[PaintRequest, Saved], last: Step, record: Record, console: Console) -> None:
     """Say what came out, and how to go on where it was interrupted."""
-    (order, saved), (height, width) = made, last.image.shape[-2:]
+    (request, saved), (height, width) = made, last.image.shape[-2:]
     if record["steps"]["finished"]:
         took = duration(record["seconds"])
         console.print(f"{saved.name}: {width}x{height} pixels in {took}; {losses_in_words(last.losses)}")
@@ -266,10 +268,10 @@ def report(made: tuple[Order, Saved], last: Step, record: Record, console: Conso
     console.print(f"interrupted at step {done} of {planned}; {saved.name} is what there is, {width}x{height} pixels")
     if saved.output == STDOUT:
         return
-    if order.holds_no_record and saved.output == order.output:
-        console.print(f"it cannot go on, since {order.output.suffix} holds no record; take .png, or --record FILE")
+    if request.holds_no_record and saved.output == request.output:
+        console.print(f"it cannot go on, since {request.output.suffix} holds no record; take .png, or --record FILE")
         return
-    words = ["impasto", "paint", *order.words, "-o", str(saved.output), "--resume"]
+    words = ["impasto", "paint", *request.words, "-o", str(saved.output), "--resume"]
     words += ["--record", str(saved.record)] if saved.record else []
     console.print(f"to go on: {shlex.join(words)}")
 

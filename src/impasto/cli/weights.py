@@ -91,5 +91,5 @@ def _say_where() -> None:
 
 
 def _say(line: str) -> None:
-    """Print a line as it is: neither wrapped, nor coloured, nor read as markup."""
+    """Print a line as it is: neither wrapped, nor colored, nor read as markup."""
     narrator(quiet=False, to_stderr=False).print(line)

@@ -1,7 +1,7 @@
-"""Colour as statistics and as planes: the palette of one picture carried over to another, and light kept apart from colour.
+"""Color as statistics and as planes: the palette of one picture carried over to another, and light kept apart from color.
 
-A *space* splits a picture into one plane of light and two of colour, which are 0 where it is grey. What leaves the range that a
-screen can show loses colour, never light and never single channels: so nothing turns black, and hues stay.
+A *space* splits a picture into one plane of light and two of color, which are 0 where it is gray. What leaves the range that a
+screen can show loses color, never light and never single channels: so nothing turns black, and hues stay.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,20 +16,20 @@ from impasto.options import ColorSpace
 from impasto.tensors import Image
 
 Planes = Tensor
-"""A picture in a space: (batch, 3, height, width); light first, then two planes of colour."""
+"""A picture in a space: (batch, 3, height, width); light first, then two planes of color."""
 
 _FAINT = 1e-4
-"""Variance, in squared units of [0, 1], below which a direction of colour counts as noise: 2.5 steps of 255."""
+"""Variance, in squared units of [0, 1], below which a direction of color counts as noise: 2.5 steps of 255."""
 _LEVELS, _CURVE_POINTS = 1024, 4096
 STEEPEST = 4.0
 """Of a histogram's curves, where the result is shown. Without a bound a dark spot in a bright sky became black."""
 _SAMPLED_PX = 2**17
 _GREY = 1 / 1020
-"""Channels that differ by less, a quarter of a step of 255, are those of a grey pixel."""
+"""Channels that differ by less, a quarter of a step of 255, are those of a gray pixel."""
 _SHOWN = 1e-4
 """What may lie outside of [0, 1] and is cut off: far less than a step of 255."""
 _MOST_GAIN = 12.0
-"""No direction of colour is spread more than this. Of 122 photos with 32 styles one nearly grey photo came beyond it."""
+"""No direction of color is spread more than this. Of 122 photos with 32 styles one nearly gray photo came beyond it."""
 
 # ---------------------------------------------------------------------------------------------------- spaces
 
@@ -63,7 +63,7 @@ def _cube(f: Tensor) -> Tensor:
 
 _XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _SPACES: dict[str, _Space] = {
-    # CIE 1976. White is what the matrix makes of it, so that grey has no colour at all.
+    # CIE 1976. White is what the matrix makes of it, so that gray has no color at all.
     "lab": _Space(
         ((0, 116, 0), (500, -500, 0), (0, 200, -200)),
         tuple(tuple(value / sum(row) for value in row) for row in _XYZ),
@@ -85,21 +85,21 @@ _SPACES: dict[str, _Space] = {
         _cube_root,
         _cube,
     ),
-    # NTSC and ITU-R BT.601. Their light is the same and each one's colours are a mixture of the other's.
+    # NTSC and ITU-R BT.601. Their light is the same and each one's colors are a mixture of the other's.
     "yiq": _Space(((0.299, 0.587, 0.114), (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955))),
     "ycbcr": _Space(((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))),
 }
 
 
 def to_space(image: Image, space: ColorSpace) -> Planes:
-    """Split a picture into light and colour.
+    """Split a picture into light and color.
 
     Args:
         image: (batch, 3, height, width), sRGB; may leave [0, 1].
-        space: lab (light 0 to 100, colours about ±100), oklab (0 to 1, ±0.4), yiq or ycbcr (0 to 1, ±0.6).
+        space: lab (light 0 to 100, colors about ±100), oklab (0 to 1, ±0.4), yiq or ycbcr (0 to 1, ±0.6).
 
     Returns:
-        (batch, 3, height, width): light, then two planes of colour.
+        (batch, 3, height, width): light, then two planes of color.
 
     Source:
         As in :mod:`skimage.color`, but for the white of Lab, which is off by less than 0.01 there; OKLab is Ottosson 2020.
@@ -130,7 +130,7 @@ def from_linear(light: Tensor) -> Tensor:
 
 
 def in_gamut(planes: Planes, space: ColorSpace) -> Image:
-    """Put a picture together with as much of its colour as a screen can show: light and hue stay, the colour fades.
+    """Put a picture together with as much of its color as a screen can show: light and hue stay, the color fades.
 
     Returns:
         (batch, 3, height, width), sRGB in [0, 1].
@@ -139,7 +139,7 @@ def in_gamut(planes: Planes, space: ColorSpace) -> Image:
 
 
 def fitted_in(image: Image, space: ColorSpace) -> Image:
-    """Fade the colour of those pixels that leave [0, 1] until a screen can show them; the others stay as they are."""
+    """Fade the color of those pixels that leave [0, 1] until a screen can show them; the others stay as they are."""
     low, high = image.amin(1), image.amax(1)
     outside = (low < -_SHOWN) | (high > 1 + _SHOWN)
     if bool(outside.any()):
@@ -152,7 +152,7 @@ def fitted_in(image: Image, space: ColorSpace) -> Image:
 
 
 def _faded(planes: Planes, space: ColorSpace) -> Image:
-    """Find, by halving, the most of their colour that pixels can show at their light."""
+    """Find, by halving, the most of their color that pixels can show at their light."""
     whitest = float(to_space(planes.new_ones(1, 3, 1, 1), space)[0, 0])
     light, colors = planes[:, :1].clamp(0, whitest), planes[:, 1:]
     share, step = torch.zeros_like(light), 0.5
@@ -163,38 +163,38 @@ def _faded(planes: Planes, space: ColorSpace) -> Image:
     return from_space(torch.cat([light, share * colors], dim=1), space)
 
 
-def grey(image: Image, space: ColorSpace) -> Image:
-    """Take the colour out of a picture and leave its light: three channels that are the same, bit for bit."""
-    return _grey_of(to_space(image, space)[:, :1], space)
+def gray(image: Image, space: ColorSpace) -> Image:
+    """Take the color out of a picture and leave its light: three channels that are the same, bit for bit."""
+    return _gray_of(to_space(image, space)[:, :1], space)
 
 
-def _grey_of(light: Tensor, space: ColorSpace) -> Image:
+def _gray_of(light: Tensor, space: ColorSpace) -> Image:
     without = torch.cat([light, torch.zeros_like(light), torch.zeros_like(light)], dim=1)
     return from_space(without, space)[:, 1:2].clamp(0, 1).expand(-1, 3, -1, -1)
 
 
 def with_colors_of(photo: Image, painted: Image, space: ColorSpace) -> Image:
-    """Keep the light of a painting and give it the colours of a photo; grey pixels of the photo become exactly grey.
+    """Keep the light of a painting and give it the colors of a photo; gray pixels of the photo become exactly gray.
 
     Args:
         photo: (batch, 3, height, width) in [0, 1].
         painted: likewise, of the same size.
-        space: in which light and colour are told apart.
+        space: in which light and color are told apart.
 
     Returns:
         (batch, 3, height, width) in [0, 1].
 
     Source:
-        Gatys et al. 2016 (arXiv:1606.05897), section 4.1, there in YIQ; that the colour fades where it does not fit is ours.
+        Gatys et al. 2016 (arXiv:1606.05897), section 4.1, there in YIQ; that the color fades where it does not fit is ours.
     """
     light, colors = to_space(painted, space)[:, :1], to_space(photo, space)[:, 1:]
     found = in_gamut(torch.cat([light, colors], dim=1), space)
-    is_grey = photo.amax(1, keepdim=True) - photo.amin(1, keepdim=True) < _GREY
-    return torch.where(is_grey, _grey_of(light, space), found) if bool(is_grey.any()) else found
+    is_gray = photo.amax(1, keepdim=True) - photo.amin(1, keepdim=True) < _GREY
+    return torch.where(is_gray, _gray_of(light, space), found) if bool(is_gray.any()) else found
 
 
 def with_light_like(image: Image, other: Image, space: ColorSpace) -> Image:
-    """Make a grey picture of an image, whose light has the mean and the deviation of another's.
+    """Make a gray picture of an image, whose light has the mean and the deviation of another's.
 
     Source:
         Gatys et al. 2016 (arXiv:1606.05897), section 4.1: ``L' = σ_c / σ_s (L - μ_s) + μ_c``.
@@ -202,11 +202,11 @@ def with_light_like(image: Image, other: Image, space: ColorSpace) -> Image:
     own, wanted = to_space(image, space)[:, :1], to_space(sampled(other), space)[:, :1]
     gain = wanted.std(correction=0) / own.std(correction=0).clamp_min(1e-6)
     light = (own - own.mean()) * gain + wanted.mean()
-    return _grey_of(light.clamp_min(0), space)
+    return _gray_of(light.clamp_min(0), space)
 
 
-def is_grey(image: Image) -> bool:
-    """Tell whether a picture has no colour anywhere."""
+def is_gray(image: Image) -> bool:
+    """Tell whether a picture has no color anywhere."""
     return float((image.amax(1) - image.amin(1)).max()) < _GREY
 
 
@@ -220,13 +220,13 @@ def _mixed(image: Tensor, matrix: Sequence[Sequence[float]], *, inverse: bool = 
 
 
 def monge_kantorovich(source: Moments, target: Moments) -> Affine:
-    """Find the linear map of colours that gives a picture another's palette and moves colours the least.
+    """Find the linear map of colors that gives a picture another's palette and moves colors the least.
 
     With Σs and Σt the covariances: ``A = Σs^-½ (Σs^½ Σt Σs^½)^½ Σs^-½``, and ``b = μt - A μs``. Directions in which the source
     hardly varies are not blown up, and none by more than twelve times.
 
     Args:
-        source: mean (batch, 3) and covariance (batch, 3, 3) of the picture's colours.
+        source: mean (batch, 3) and covariance (batch, 3, 3) of the picture's colors.
         target: the same of the palette.
 
     Returns:
@@ -245,7 +245,7 @@ def monge_kantorovich(source: Moments, target: Moments) -> Affine:
 
 
 def principal_axes(source: Moments, target: Moments) -> Affine:
-    """Find the map of colours by way of their principal axes: ``A = Σt^½ Σs^-½``; arguments as of :func:`monge_kantorovich`.
+    """Find the map of colors by way of their principal axes: ``A = Σt^½ Σs^-½``; arguments as of :func:`monge_kantorovich`.
 
     Source:
         Gatys et al. 2016 (arXiv:1606.05897), section 4.2, there called PCA or image analogies.
@@ -254,7 +254,7 @@ def principal_axes(source: Moments, target: Moments) -> Affine:
 
 
 def cholesky(source: Moments, target: Moments) -> Affine:
-    """Find the map of colours between Cholesky factors: ``A = Lt Ls^-1``; arguments as of :func:`monge_kantorovich`.
+    """Find the map of colors between Cholesky factors: ``A = Lt Ls^-1``; arguments as of :func:`monge_kantorovich`.
 
     Source:
         Gatys et al. 2016 (arXiv:1606.05897), section 4.2.
@@ -264,12 +264,12 @@ def cholesky(source: Moments, target: Moments) -> Affine:
 
 
 def recolored(image: Image, colors: Affine) -> Image:
-    """Apply a map of colours to each picture of a batch; the result may leave [0, 1]."""
+    """Apply a map of colors to each picture of a batch; the result may leave [0, 1]."""
     return torch.einsum("bij,bjhw->bihw", colors.matrix, image) + colors.bias[:, :, None, None]
 
 
 def color_moments(image: Image) -> Moments:
-    """Measure mean and covariance of a picture's colours."""
+    """Measure mean and covariance of a picture's colors."""
     return moments(image)
 
 
@@ -297,23 +297,23 @@ _LINEAR = {"monge-kantorovich": monge_kantorovich, "pca": principal_axes, "chole
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of a picture, without their places.
+    """The colors of a picture, without their places.
 
     Attributes:
         moments: mean (1, 3) and covariance (1, 3, 3).
-        levels: of light and the two planes of colour, see :func:`levels_of`; None if not known.
-        is_grey: whether there is no colour in it.
+        levels: of light and the two planes of color, see :func:`levels_of`; None if not known.
+        is_gray: whether there is no color in it.
     """
 
     moments: Moments
     levels: Tensor | None
-    is_grey: bool
+    is_gray: bool
 
 
 def palette_of(image: Image, space: ColorSpace) -> Palette:
     """Measure the palette of a picture, (1, 3, height, width); a large one on every so-manieth pixel."""
     few = sampled(image)
-    return Palette(color_moments(few), levels_of(to_space(few, space)), is_grey(image))
+    return Palette(color_moments(few), levels_of(to_space(few, space)), is_gray(image))
 
 
 def palette_of_moments(colors: Moments) -> Palette:
@@ -332,7 +332,7 @@ def blended_palette(palettes: Sequence[Palette], weights: Sequence[float]) -> Pa
     levels = None
     if len(known) == len(chosen):  # between distributions in one dimension, the way is between their levels
         levels = torch.stack([share * each for share, each in zip(shares, known, strict=True)]).sum(0) / sum(shares)
-    return Palette(blend([each.moments for each in chosen], shares), levels, all(each.is_grey for each in chosen))
+    return Palette(blend([each.moments for each in chosen], shares), levels, all(each.is_gray for each in chosen))
 
 
 def recoloring(
@@ -344,18 +344,18 @@ def recoloring(
         image: (1, 3, height, width) in [0, 1].
         target: the palette it shall have; with levels, where the method is histogram.
         method: monge-kantorovich, pca, cholesky or histogram: the first of these, so that what belongs together stays together,
-            and then the levels of light and of each plane of colour.
-        space: whose planes these are, and in which colour fades that a screen cannot show.
+            and then the levels of light and of each plane of color.
+        space: whose planes these are, and in which color fades that a screen cannot show.
         steepest: slope of the levels' curves; see :func:`within_slope`. None: any.
 
     Returns:
         From (1, 3, rows, width) in [0, 1] to the same.
 
     Source:
-        Pitié et al. 2007, Automated colour grading using colour distribution transfer; one round of it, along the space's axes.
+        Pitié et al. 2007, Automated color grading using color distribution transfer; one round of it, along the space's axes.
     """
     few = sampled(image)
-    few = grey(few, space) if target.is_grey else few
+    few = gray(few, space) if target.is_gray else few
     linear = _LINEAR.get(method, monge_kantorovich)(color_moments(few), target.moments)
     curves = None
     if method == "histogram":
@@ -365,11 +365,11 @@ def recoloring(
         curves = curves_between(source, wanted)
 
     def apply(part: Image) -> Image:
-        found = recolored(grey(part, space) if target.is_grey else part, linear)
+        found = recolored(gray(part, space) if target.is_gray else part, linear)
         if curves:
             found = from_space(along_curves(to_space(found, space), *curves), space)
         found = fitted_in(found, space)
-        return grey(found, space) if target.is_grey else found
+        return gray(found, space) if target.is_gray else found
 
     return apply
 
@@ -437,6 +437,6 @@ def along_curves(planes: Tensor, ends: Tensor, curves: Tensor) -> Tensor:
 
 
 def sampled(image: Image) -> Image:
-    """Take every so-manieth row and column of a large picture: enough to know its colours."""
+    """Take every so-manieth row and column of a large picture: enough to know its colors."""
     stride = ceil((image.shape[-2] * image.shape[-1] / _SAMPLED_PX) ** 0.5)
     return image[..., ::stride, ::stride]

@@ -4,7 +4,7 @@ Gram matrices of ``F - 1`` at every convolution, one content layer, total variat
 that each start without memory. The objective is the painter's own, see :mod:`impasto.recipes.gatys`, under the preset
 ``inetwork-fixed``; this module settles its options from INetwork's flags and descends it as that program does.
 
-Source: titu1994/Neural-Style-Transfer, INetwork.py, as behaviour; Novak and Nikulin 2016, arXiv:1605.04603. Departures: what
+Source: titu1994/Neural-Style-Transfer, INetwork.py, as behavior; Novak and Nikulin 2016, arXiv:1605.04603. Departures: what
 :func:`repairs` says, and several styles are blended as statistics.
 """
 
@@ -31,7 +31,7 @@ from impasto.losses.picture import luminance_of
 from impasto.optim.engine import Size, Step, failure_of
 from impasto.options import INITS, PaintOptions, Run
 from impasto.recipes import gatys, objectives
-from impasto.recipes.easel import Easel
+from impasto.recipes.context import PaintingContext
 from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, ReadMask, read_mask, read_masking
 from impasto.recipes.pastiche import Pastiche, Record, new_record
 from impasto.recipes.presets import inetwork_weights, paint_options
@@ -63,7 +63,7 @@ class Commission:
         encoder: the network that looks, see :func:`encoder_for`.
         size: (height, width) that is painted.
         masking: the masks of styles and content.
-        color_mask: where the photo's colours are kept; None: everywhere.
+        color_mask: where the photo's colors are kept; None: everywhere.
     """
 
     photo: Picture
@@ -147,8 +147,8 @@ def content_share(flags: InetworkOptions, size: Size) -> float:
 
 
 @in_known_state
-def set_up(asked: Commission) -> Easel:
-    """Make the easel ready.
+def set_up(asked: Commission) -> PaintingContext:
+    """Make the context ready.
 
     Raises:
         ImpastoError: whatever cannot be painted, in one sentence that speaks of INetwork's flags.
@@ -199,11 +199,11 @@ def repairs(asked: Commission) -> list[str]:
         "words within it": any(word in flags.init_image and word != flags.init_image for word in ("content", "noise", "gray")),
         "repaired: --min_improvement counts from the second iteration; INetwork stops after the first": flags.min_improvement
         > 0,
-        "repaired: masks may have any size and grey values; a style is seen whole, its mask lies over the photo, and what no "
+        "repaired: masks may have any size and gray values; a style is seen whole, its mask lies over the photo, and what no "
         "mask covers stays the photo": bool(flags.style_masks or flags.content_mask or flags.color_mask),
-        "repaired: --preserve_color takes the light of the painting and the colours of the photo; INetwork's result is nearly "
-        "black": flags.keeps_colours,
-        "--color_mask does nothing without --preserve_color True": bool(flags.color_mask) and not flags.keeps_colours,
+        "repaired: --preserve_color takes the light of the painting and the colors of the photo; INetwork's result is nearly "
+        "black": flags.keeps_colors,
+        "--color_mask does nothing without --preserve_color True": bool(flags.color_mask) and not flags.keeps_colors,
     }
     return [sentence for sentence, holds in said.items() if holds]
 
@@ -214,14 +214,14 @@ def mask_notes(asked: Commission) -> Iterator[str]:
     if asked.color_mask:
         yield from (f"{asked.color_mask.name}: {note}" for note in asked.color_mask.notes)
         if float(asked.color_mask.mask.max()) == 0:
-            yield f"{asked.color_mask.name}: the mask is black all over, so no colours are kept"
+            yield f"{asked.color_mask.name}: the mask is black all over, so no colors are kept"
 
 
 def _alike(a: Size, b: Size) -> bool:
     return abs(math.log(a[0] * b[1] / (a[1] * b[0]))) < 0.02
 
 
-# ---------------------------------------------------------------------------------------------------- the descent
+# ---------------------------------------------------------------------------------------------------- the optimizer_settings
 
 
 @dataclass
@@ -234,7 +234,7 @@ class Round:
 
 
 @in_known_state
-def iterations(asked: Commission, easel: Easel) -> Iterator[Step]:
+def iterations(asked: Commission, context: PaintingContext) -> Iterator[Step]:
     """Paint, and yield a step after each iteration; to cancel is to stop iterating.
 
     Each iteration is SciPy's L-BFGS-B on pixels from 0 to 255 with at most 20 evaluations (a line search is let come to its
@@ -244,12 +244,12 @@ def iterations(asked: Commission, easel: Easel) -> Iterator[Step]:
         Steps whose ``image`` is what would be saved, (1, 3, height, width). The last has a ``failure`` if the objective did not
         fall from a start that is no file.
     """
-    objective = objective_of(asked, easel)
-    picture, began, before = easel.start, time.perf_counter(), math.inf
-    history = [value_of(easel, objective, picture)]
+    objective = objective_of(asked, context)
+    picture, began, before = context.start, time.perf_counter(), math.inf
+    history = [value_of(context, objective, picture)]
     total = asked.flags.num_iter
     for number in range(1, total + 1):
-        found, losses = descended(easel, objective, picture)
+        found, losses = descended(context, objective, picture)
         loss, note = sum(losses.values()), ""
         if not math.isfinite(loss) or not bool(torch.isfinite(found).all()):
             note, total = "the loss is no longer a number; this is the last good picture", number
@@ -262,40 +262,40 @@ def iterations(asked: Commission, easel: Easel) -> Iterator[Step]:
             history.append(loss)
         seconds = time.perf_counter() - began
         left = seconds / number * (total - number)
-        step = Step(number, total, 0, asked.size, losses, shown(asked, easel, picture), seconds, left, note)
-        if number == total and easel.options.init in INITS:
-            failure = failure_of(history, EVALUATIONS * number, picture, partial(value_of, easel, objective))
+        step = Step(number, total, 0, asked.size, losses, shown(asked, context, picture), seconds, left, note)
+        if number == total and context.options.init in INITS:
+            failure = failure_of(history, EVALUATIONS * number, picture, partial(value_of, context, objective))
             step = dataclasses.replace(step, failure=failure)
         yield step
         if number == total:
             return
 
 
-def value_of(easel: Easel, objective: Objective, picture: Image) -> float:
+def value_of(context: PaintingContext, objective: Objective, picture: Image) -> float:
     """Evaluate the objective of a picture."""
     with torch.no_grad():
-        features = easel.arithmetic.encode(easel.encoder, picture, objective.layers - {PIXELS})
+        features = context.arithmetic.encode(context.encoder, picture, objective.layers - {PIXELS})
         return float(objective({**features, PIXELS: picture})[0])
 
 
-def descended(easel: Easel, objective: Objective, picture: Image) -> tuple[Image, dict[str, float]]:
+def descended(context: PaintingContext, objective: Objective, picture: Image) -> tuple[Image, dict[str, float]]:
     """Descend for one iteration; return the picture and its losses by name."""
     best = Round()
-    evaluate = _evaluation(easel, objective, picture, best)
+    evaluate = _evaluation(context, objective, picture, best)
     start = (picture.detach().cpu().double() * _RANGE).flatten().numpy()
     values, _, _ = fmin_l_bfgs_b(evaluate, start, maxfun=EVALUATIONS)
     return torch.from_numpy(values / _RANGE).to(picture).reshape(picture.shape), best.losses
 
 
 def _evaluation(
-    easel: Easel, objective: Objective, picture: Image, best: Round
+    context: PaintingContext, objective: Objective, picture: Image, best: Round
 ) -> Callable[[npt.NDArray[np.float64]], tuple[float, npt.NDArray[np.float64]]]:
     """Make the function of pixels from 0 to 255 that answers the loss and its gradient."""
 
     def evaluate(values: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         with torch.enable_grad():
             x = torch.from_numpy(values / _RANGE).to(picture).reshape(picture.shape).requires_grad_()
-            features = {**easel.arithmetic.encode(easel.encoder, x, objective.layers - {PIXELS}), PIXELS: x}
+            features = {**context.arithmetic.encode(context.encoder, x, objective.layers - {PIXELS}), PIXELS: x}
             total, losses = objective(features)
             (gradient,) = torch.autograd.grad(total, x)
         best.count += 1
@@ -307,12 +307,12 @@ def _evaluation(
     return evaluate
 
 
-# ---------------------------------------------------------------------------------------------------- masks, colours, sizes
+# ---------------------------------------------------------------------------------------------------- masks, colors, sizes
 
 
-def objective_of(asked: Commission, easel: Easel) -> Objective:
+def objective_of(asked: Commission, context: PaintingContext) -> Objective:
     """Build the objective: the painter's own."""
-    return objectives.objective_at(easel, asked.size)
+    return objectives.objective_at(context, asked.size)
 
 
 def masking_of(photo: Picture, styles: Sequence[Style], flags: InetworkOptions) -> Masking:
@@ -333,18 +333,18 @@ def _with_their_flags(sentence: str) -> str:
 
 
 @in_known_state
-def shown(asked: Commission, easel: Easel, picture: Image) -> Image:
-    """Make what is saved of a picture: clipped, the photo where no mask lies, in its colours if asked for, and resized."""
+def shown(asked: Commission, context: PaintingContext, picture: Image) -> Image:
+    """Make what is saved of a picture: clipped, the photo where no mask lies, in its colors if asked for, and resized."""
     flags = asked.flags
-    picture = Restored(easel.content, easel.layout.kept, easel.margin)(picture.detach().clamp(0, 1)).cpu()
-    if flags.keeps_colours:
+    picture = Restored(context.content, context.region_masks.kept, context.margin)(picture.detach().clamp(0, 1)).cpu()
+    if flags.keeps_colors:
         mask = resize(asked.color_mask.mask, asked.size) if asked.color_mask else None
-        picture = in_colours_of(resize(asked.photo.image, asked.size), picture, mask)
+        picture = in_colors_of(resize(asked.photo.image, asked.size), picture, mask)
     return rescaled(picture, asked.frame, flags.rescale_method)
 
 
-def in_colours_of(photo: Image, picture: Image, mask: Mask | None = None) -> Image:
-    """Give a picture the colours of the photo and keep its light: the swap of Cb and Cr.
+def in_colors_of(photo: Image, picture: Image, mask: Mask | None = None) -> Image:
+    """Give a picture the colors of the photo and keep its light: the swap of Cb and Cr.
 
     Args:
         photo: (1, 3, height, width) in [0, 1], and
@@ -368,15 +368,15 @@ def rescaled(image: Image, size: Size, method: RescaleMethod) -> Image:
 
 
 @in_known_state
-def pastiche_of(asked: Commission, easel: Easel, step: Step) -> Pastiche:
+def pastiche_of(asked: Commission, context: PaintingContext, step: Step) -> Pastiche:
     """Make the pastiche of an iteration, with the photo's transparency and metadata."""
     alpha = None if asked.photo.alpha is None else resize(asked.photo.alpha, (step.image.shape[-2], step.image.shape[-1]))
-    return Pastiche(step.image, alpha, asked.photo.metadata, record_of(asked, easel, step))
+    return Pastiche(step.image, alpha, asked.photo.metadata, record_of(asked, context, step))
 
 
-def record_of(asked: Commission, easel: Easel, step: Step) -> Record:
+def record_of(asked: Commission, context: PaintingContext, step: Step) -> Record:
     """Make the record of an iteration: INetwork's flags, and what they came to in the painter's options."""
-    begun = new_record(asked.photo, asked.styles, easel.options, asked.run, easel.encoder.sha256)
+    begun = new_record(asked.photo, asked.styles, context.options, asked.run, context.encoder.sha256)
     return {
         **begun,
         "recipe": "inetwork",

@@ -76,13 +76,13 @@ class InetworkOptions:
     """The layer at which the content is compared, after its ReLU."""
 
     init_image: str = "content"
-    """Where painting starts: content, noise, gray (which makes the content grey too), or a picture file."""
+    """Where painting starts: content, noise, gray (which makes the content gray too), or a picture file."""
 
     pool_type: PoolType = "max"
     """How the network halves its features: max or ave."""
 
     preserve_color: Truth = "False"
-    """Keep the photo's colours; only light is painted."""
+    """Keep the photo's colors; only light is painted."""
 
     min_improvement: float = 0.0
     """Stop when an iteration improved the loss by less than this many percent, 0 (never) to 100."""
@@ -94,7 +94,7 @@ class InetworkOptions:
     """A mask over the photo: only where it is white any style is used, the rest stays the photo."""
 
     color_mask: str = ""
-    """With --preserve_color True: the photo's colours are kept where this mask is white; a file, or auto:skin."""
+    """With --preserve_color True: the photo's colors are kept where this mask is white; a file, or auto:skin."""
 
     def __post_init__(self) -> None:
         """Check every value; raise OptionError with one sentence on the first that is not allowed."""
@@ -118,8 +118,8 @@ class InetworkOptions:
             check_mask("color_mask", self.color_mask)
 
     @property
-    def keeps_colours(self) -> bool:
-        """Whether the photo's colours are kept."""
+    def keeps_colors(self) -> bool:
+        """Whether the photo's colors are kept."""
         return self.preserve_color == "True"
 
 

@@ -96,7 +96,7 @@ def show_side_by_side(pictures: Sequence[Any], titles: Sequence[str] = ()) -> An
         raise OptionError(f"{len(titles)} titles were given for {len(pictures)} pictures; give a title for each, or none")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5 * len(pictures), 5), layout="tight")
+    figure = Figure(figsize=(5 * len(pictures), 5), region_masks="tight")
     for index, (picture, axes) in enumerate(zip(pictures, figure.subplots(1, len(pictures), squeeze=False)[0], strict=True)):
         image = _batch("a picture", picture if np.ndim(picture) == 4 else np.asarray(picture)[None])
         axes.imshow(images.to_array(image))

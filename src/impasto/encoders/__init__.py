@@ -55,8 +55,8 @@ def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Bord
     state = {"mean": weights.mean, "std": weights.std}
     for kind, pairs in (("convolutions", weights.convolutions), ("heads", weights.heads)):
         for name, (weight, bias) in pairs.items():
-            layout = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
-            state[f"{kind}.{name}.weight"] = weight.contiguous(memory_format=layout)
+            region_masks = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+            state[f"{kind}.{name}.weight"] = weight.contiguous(memory_format=region_masks)
             state[f"{kind}.{name}.bias"] = bias
     try:
         vgg.load_state_dict(state, assign=True)

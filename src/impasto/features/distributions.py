@@ -111,7 +111,7 @@ def unit(rows: Tensor) -> Tensor:
     return rows / length.clamp_min(_TINY)
 
 
-def centred(rows: Tensor) -> Tensor:
+def centered(rows: Tensor) -> Tensor:
     """Take the mean row off every row."""
     return rows - rows.mean(0, keepdim=True)
 

@@ -78,7 +78,7 @@ def moments(features: FeatureMap) -> Moments:
 
     Returns:
         Moments with mean (batch, channels) and covariance (batch, channels, channels), at least float32. Of bfloat16 features
-        the covariance is summed in float32 and rounded to bfloat16 once, which is what the processor does fast; it is centred
+        the covariance is summed in float32 and rounded to bfloat16 once, which is what the processor does fast; it is centered
         first, so that the rounding is relative to the spread and not to the mean.
 
     Example:
@@ -87,14 +87,14 @@ def moments(features: FeatureMap) -> Moments:
         >>> m.mean.item(), m.covariance.item()
         (1.0, 1.0)
     """
-    mean, covariance = _Centred.apply(features.flatten(2).transpose(1, 2))  # type: ignore[no-untyped-call]
+    mean, covariance = _Centered.apply(features.flatten(2).transpose(1, 2))  # type: ignore[no-untyped-call]
     return Moments(mean, covariance)
 
 
-class _Centred(torch.autograd.Function):
+class _Centered(torch.autograd.Function):
     """Mean and covariance of rows (batch, positions, channels), and their gradient in one product instead of three.
 
-    With X the centred rows and M positions: ``∂/∂x = X (Ḡ + Ḡᵀ) / M + ḡ / M``, where Ḡ and ḡ are the gradients with respect to
+    With X the centered rows and M positions: ``∂/∂x = X (Ḡ + Ḡᵀ) / M + ḡ / M``, where Ḡ and ḡ are the gradients with respect to
     covariance and mean; what the centring adds to it sums to zero.
     """
 
@@ -102,18 +102,18 @@ class _Centred(torch.autograd.Function):
     def forward(context: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(rows.dtype, torch.float32)
         rough = rows.sum(1, keepdim=True) / rows.shape[1]
-        centred = rows - rough
-        left = centred.sum(1).to(wide) / rows.shape[1]  # what rounding left of the mean
-        context.save_for_backward(centred)
-        products = torch.stack([each.T @ each for each in centred]).to(wide) / rows.shape[1]  # bmm would copy the rows
+        centered = rows - rough
+        left = centered.sum(1).to(wide) / rows.shape[1]  # what rounding left of the mean
+        context.save_for_backward(centered)
+        products = torch.stack([each.T @ each for each in centered]).to(wide) / rows.shape[1]  # bmm would copy the rows
         return rough[:, 0].to(wide) + left, products - left[:, :, None] * left[:, None, :]
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
-        (centred,) = context.saved_tensors
-        of_mean, of_covariance = (gradient / centred.shape[1] for gradient in gradients)
-        product = (of_covariance + of_covariance.transpose(1, 2)).to(centred.dtype)
-        return torch.baddbmm(of_mean[:, None].to(centred.dtype), centred, product)
+        (centered,) = context.saved_tensors
+        of_mean, of_covariance = (gradient / centered.shape[1] for gradient in gradients)
+        product = (of_covariance + of_covariance.transpose(1, 2)).to(centered.dtype)
+        return torch.baddbmm(of_mean[:, None].to(centered.dtype), centered, product)
 
 
 @dataclass(frozen=True)
@@ -197,9 +197,9 @@ def guided_moments(features: FeatureMap, guides: Sequence[Guide]) -> tuple[Momen
 
 
 class _Guided(torch.autograd.Function):
-    """Means and covariances of rows (positions, channels) under several guides; the gradient as in :class:`_Centred`.
+    """Means and covariances of rows (positions, channels) under several guides; the gradient as in :class:`_Centered`.
 
-    With Y the centred rows, each times the root of its share: ``∂/∂x_i = √w_i (Y (Ḡ + Ḡᵀ) + √w ⊗ ḡ)_i``.
+    With Y the centered rows, each times the root of its share: ``∂/∂x_i = √w_i (Y (Ḡ + Ḡᵀ) + √w ⊗ ḡ)_i``.
     """
 
     @staticmethod
@@ -210,9 +210,9 @@ class _Guided(torch.autograd.Function):
             chosen = rows if guide.rows is None else rows.index_select(0, guide.rows)
             shares = guide.shares.to(rows.dtype)
             rough = shares @ chosen
-            centred = torch.sub(*_grouped(chosen, rough)).view_as(chosen)
-            left = (shares @ centred).to(wide)  # what rounding left of the mean
-            weighted = centred.mul_(guide.roots.to(rows.dtype))
+            centered = torch.sub(*_grouped(chosen, rough)).view_as(chosen)
+            left = (shares @ centered).to(wide)  # what rounding left of the mean
+            weighted = centered.mul_(guide.roots.to(rows.dtype))
             kept.append(weighted)
             found += [(rough.to(wide) + left)[None], ((weighted.T @ weighted).to(wide) - left[:, None] * left)[None]]
         context.save_for_backward(*kept)

@@ -1,13 +1,13 @@
 """Files to pictures and pictures to files: the only room where Pillow is known.
 
-Reading undoes whatever a file does to its pixels (turned by EXIF, other colours by ICC, CMYK, palettes, grey, 16 bits, floats)
+Reading undoes whatever a file does to its pixels (turned by EXIF, other colors by ICC, CMYK, palettes, gray, 16 bits, floats)
 and answers one :class:`Picture` in the contract of :mod:`impasto.tensors`. Writing puts back what belongs with a picture
 (transparency, EXIF, XMP, resolution), tags it as sRGB, and replaces the file in one step or not at all.
 
 ::
 
     reading     read(), read_record()             writing   write(), encode(), write_animation(), check_...()
-    colours     any mode, depth, profile -> sRGB  png16     PNG with 16 bits a channel
+    colors     any mode, depth, profile -> sRGB  png16     PNG with 16 bits a channel
     icc         profiles beyond 8 bits            xmp       packets: the record in, the place out
     tagged      color spaces by other tags        metadata  EXIF, XMP and resolution that last
     spaces      primaries, curves -> sRGB         sheet     many pictures on one

@@ -22,7 +22,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 """Pillow's names of the formats that are read; HEIC comes with the extra ``impasto[heic]``."""
 
 _BYTES_PER_PIXEL = 26
-"""What reading takes at its peak, measured on pictures of 24 megapixels: 21 (grey TIFF) to 26 (PNG, a JPEG to be turned)."""
+"""What reading takes at its peak, measured on pictures of 24 megapixels: 21 (gray TIFF) to 26 (PNG, a JPEG to be turned)."""
 BYTES_OF_A_REDUCED_PIXEL = 9
 """The same where bytes are reduced at once: 4 of Pillow's and, in a progressive JPEG, up to 6 of libjpeg's."""
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")

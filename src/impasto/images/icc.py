@@ -1,6 +1,6 @@
 """ICC profiles beyond eight bits: exact conversion of matrix and curve profiles to sRGB.
 
-Pillow's colour management keeps 8 bits of a picture. A 16-bit photograph (a TIFF in ProPhoto, a PNG in Display P3) would lose
+Pillow's color management keeps 8 bits of a picture. A 16-bit photograph (a TIFF in ProPhoto, a PNG in Display P3) would lose
 what it was saved in 16 bits for, so the profiles that such pictures carry, three curves and a matrix, are applied here.
 """
 
@@ -20,10 +20,10 @@ SRGB_TO_XYZ = np.array(
 
 
 def to_srgb(pixels: Pixels, profile: bytes) -> Pixels | None:
-    """Convert pixels in the colours of a profile to sRGB; colours outside sRGB are clipped.
+    """Convert pixels in the colors of a profile to sRGB; colors outside sRGB are clipped.
 
     Args:
-        pixels: (height, width, 3) for an RGB profile or (height, width, 1) for a grey one, in [0, 1].
+        pixels: (height, width, 3) for an RGB profile or (height, width, 1) for a gray one, in [0, 1].
         profile: the bytes of an ICC profile.
 
     Returns:

@@ -8,7 +8,7 @@ import PIL.Image
 from impasto.images import xmp
 
 _ORIENTATION, _EXIF_IFD, _GPS_IFD, _COLOUR_SPACE = 0x0112, 0x8769, 0x8825, 0xA001
-# Who, when and with what: the tags that outlive a change of pixels. Layout of the old file and thumbnails do not.
+# Who, when and with what: the tags that outlive a change of pixels. RegionMasks of the old file and thumbnails do not.
 _LASTING_TAGS = (0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749, 0x8298, *range(0x9C9B, 0x9CA0))
 # Maker's notes (their offsets break when moved, and they may hide a place), old width and height, interoperability.
 _STALE_TAGS = (0x927C, 0xA002, 0xA003, 0xA005, _COLOUR_SPACE)
@@ -53,7 +53,7 @@ def lasting_exif(exif: PIL.Image.Exif, *, keep_gps: bool) -> bytes | None:
     """Keep what of a picture's EXIF holds for another with the same subject: who, when and with what; and where, if asked.
 
     Returns:
-        EXIF with orientation 1 and colour space sRGB, or None where there is nothing to say.
+        EXIF with orientation 1 and color space sRGB, or None where there is nothing to say.
     """
     lasting = PIL.Image.Exif()
     for tag in _LASTING_TAGS:

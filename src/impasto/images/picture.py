@@ -27,8 +27,8 @@ class Picture:
     """A picture that was read, upright and in sRGB, and what there is to know about it.
 
     Attributes:
-        image: (1, 3, height, width), float32, sRGB in [0, 1]; colours under full transparency continue those around.
-        alpha: (1, 1, height, width), float32 in [0, 1], straight (not multiplied into the colours); None when opaque.
+        image: (1, 3, height, width), float32, sRGB in [0, 1]; colors under full transparency continue those around.
+        alpha: (1, 1, height, width), float32 in [0, 1], straight (not multiplied into the colors); None when opaque.
         metadata: what is written back with a result.
         name: the file's name without folders; "bytes", "array", "tensor" or "image" for a source in memory.
         sha256: of the file's bytes, or of the pixels of a source in memory.
@@ -169,7 +169,7 @@ def fitting(alpha: Mask, image: Image) -> Mask:
 
 
 def filled(image: Image, alpha: Mask) -> Image:
-    """Continue the visible colours under what is wholly transparent, so that nothing hidden there bleeds into a painting.
+    """Continue the visible colors under what is wholly transparent, so that nothing hidden there bleeds into a painting.
 
     Args:
         image: (1, 3, height, width).
@@ -186,11 +186,11 @@ def filled(image: Image, alpha: Mask) -> Image:
 
 
 def _pulled(premultiplied: Tensor, weight: Tensor) -> Tensor:
-    colour = (premultiplied / weight.clamp_min(1e-30)).clamp(0, 1)
+    color = (premultiplied / weight.clamp_min(1e-30)).clamp(0, 1)
     if bool((weight > 0).all()):
-        return colour
+        return color
     height, width = weight.shape[-2:]
     half = ((height + 1) // 2, (width + 1) // 2)
     coarse = _pulled(functional.adaptive_avg_pool2d(premultiplied, half), functional.adaptive_avg_pool2d(weight, half))
     around = functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
-    return torch.where(weight > 0, colour, around)
+    return torch.where(weight > 0, color, around)

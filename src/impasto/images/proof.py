@@ -9,7 +9,7 @@ import PIL.ImageCms
 import torch
 
 from impasto.errors import ImageFileError
-from impasto.images.colours import srgb_profile
+from impasto.images.colors import srgb_profile
 from impasto.images.picture import to_array
 from impasto.tensors import Image
 
@@ -19,17 +19,17 @@ _LARGEST_BYTES = 2**26
 
 
 def proofed(image: Image, profile: str) -> Image:
-    """Give a picture the colours that it would have in the colours of a profile: what that cannot show moves to the nearest.
+    """Give a picture the colors that it would have in the colors of a profile: what that cannot show moves to the nearest.
 
     Args:
         image: (1, 3, height, width), sRGB in [0, 1]; taken in 8 bits.
-        profile: path of an ICC profile, of a CMYK printer or of anything else that shows colours.
+        profile: path of an ICC profile, of a CMYK printer or of anything else that shows colors.
 
     Returns:
         (1, 3, height, width) in [0, 1], on the same device.
 
     Raises:
-        ImageFileError: the profile is missing, damaged, or does not say which of its colours is which.
+        ImageFileError: the profile is missing, damaged, or does not say which of its colors is which.
     """
     data = _profile_bytes(profile)
     srgb = PIL.ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from impasto.errors import ImageFileError, OptionError, ShapeError
 from impasto.images import chunks, tiffs, xmp
-from impasto.images.colours import Opened, Pixels, pixels_of, tiff_pixels
+from impasto.images.colors import Opened, Pixels, pixels_of, tiff_pixels
 from impasto.images.files import (
     BYTES_OF_A_REDUCED_PIXEL,
     check_area,
@@ -136,8 +136,8 @@ def _read_array(source: Array | Tensor, wanted: _Wanted) -> Picture:
         )
     check_area((array.shape[1], array.shape[0]), wanted.max_pixels, name)
     values = _unit(_reduced(array, wanted), name)
-    colour = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[..., :3]
-    pixels = Pixels(colour, values[..., 3] if values.shape[2] == 4 else None)
+    color = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[..., :3]
+    pixels = Pixels(color, values[..., 3] if values.shape[2] == 4 else None)
     digest = _digest(np.ascontiguousarray(array).tobytes(), array.dtype.str, array.shape)
     return _picture(pixels, Metadata(), name, digest, [])
 
@@ -269,7 +269,7 @@ def _loaded(opened: Opened, notes: list[str]) -> Opened:
 
 def _turn(pixels: Pixels, orientation: int) -> Pixels:
     alpha = None if pixels.alpha is None else _upright(pixels.alpha, orientation)
-    return Pixels(_upright(pixels.colour, orientation), alpha)
+    return Pixels(_upright(pixels.color, orientation), alpha)
 
 
 def _upright(array: Array, orientation: int) -> Array:
@@ -284,10 +284,10 @@ def _upright(array: Array, orientation: int) -> Array:
 
 
 def _picture(pixels: Pixels, metadata: Metadata, name: str, digest: str, notes: list[str]) -> Picture:
-    colour = pixels.colour.transpose(2, 0, 1)
-    if min(colour.strides) < 0 or not colour.flags.writeable:  # which torch cannot look through; else there is one copy less
-        colour = np.ascontiguousarray(colour)
-    image = torch.from_numpy(colour.astype(np.float32, copy=False))[None]
+    color = pixels.color.transpose(2, 0, 1)
+    if min(color.strides) < 0 or not color.flags.writeable:  # which torch cannot look through; else there is one copy less
+        color = np.ascontiguousarray(color)
+    image = torch.from_numpy(color.astype(np.float32, copy=False))[None]
     alpha = None
     if pixels.alpha is not None and bool((pixels.alpha < 1).any()):
         if not pixels.alpha.any():

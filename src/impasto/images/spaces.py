@@ -79,7 +79,7 @@ def coded(primaries: int, transfer: int, *, is_full: bool) -> ColorSpace | None:
     """Return the color space that code points name; None where one of them is not known.
 
     Args:
-        primaries: ColourPrimaries of the standard.
+        primaries: ColorPrimaries of the standard.
         transfer: TransferCharacteristics of the standard.
         is_full: whether the values use the full range.
 

@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from impasto.errors import ImageFileError, OptionError
 from impasto.images import png16, xmp
-from impasto.images.colours import srgb_profile
+from impasto.images.colors import srgb_profile
 from impasto.images.metadata import Metadata, without_place
 from impasto.images.picture import Array, Picture, fitting, levels, to_array
 from impasto.runtime.torch_state import in_known_state
@@ -77,8 +77,8 @@ def write(  # noqa: PLR0913  (what is put into a file is a list by nature, and e
     Example:
         >>> import torch
         >>> from impasto.images import read_record
-        >>> write("grey.png", torch.full((1, 3, 32, 32), 0.5), record={"seed": 0})
-        >>> read_record("grey.png")
+        >>> write("gray.png", torch.full((1, 3, 32, 32), 0.5), record={"seed": 0})
+        >>> read_record("gray.png")
         {'seed': 0}
     """
     _replace(
@@ -296,14 +296,14 @@ def _tiff(pixels: Array, metadata: Metadata) -> bytes:
         exif.load(metadata.exif)
         for tag in exif:
             tags[tag] = exif[tag] if tag not in (0x8769, 0x8825) else exif.get_ifd(tag)
-    layout = {256: width, 257: height, 258: (8 * pixels.itemsize,) * channels, 259: 8, 262: 2, 273: 0, 277: channels}
-    layout |= {278: height, 279: len(strip), 284: 1, 34675: srgb_profile()}
-    layout |= {338: 2} if channels == 4 else {}  # the fourth channel is straight alpha
+    region_masks = {256: width, 257: height, 258: (8 * pixels.itemsize,) * channels, 259: 8, 262: 2, 273: 0, 277: channels}
+    region_masks |= {278: height, 279: len(strip), 284: 1, 34675: srgb_profile()}
+    region_masks |= {338: 2} if channels == 4 else {}  # the fourth channel is straight alpha
     if metadata.dpi is not None:
-        layout |= {282: metadata.dpi[0], 283: metadata.dpi[1], 296: 2}
+        region_masks |= {282: metadata.dpi[0], 283: metadata.dpi[1], 296: 2}
     if metadata.xmp is not None:
-        layout |= {700: metadata.xmp}
-    for tag, value in layout.items():
+        region_masks |= {700: metadata.xmp}
+    for tag, value in region_masks.items():
         tags[tag] = value
     stream = io.BytesIO()
     tags.save(stream)

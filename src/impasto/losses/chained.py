@@ -1,4 +1,4 @@
-"""A style as what neighbouring layers have to do with each other: chained Gram matrices."""
+"""A style as what neighboring layers have to do with each other: chained Gram matrices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -33,7 +33,7 @@ from impasto.runtime.resampling import averaged
 from impasto.tensors import FeatureMap, Features, Image
 
 _COLOURS = ((0.299, 0.587, 0.114), (-0.147, -0.289, 0.436), (0.615, -0.515, -0.100))
-"""Light and two differences of colour (YUV of Rec. 601), which vary nearly independently in pictures."""
+"""Light and two differences of color (YUV of Rec. 601), which vary nearly independently in pictures."""
 
 
 @dataclass(frozen=True)
@@ -165,15 +165,15 @@ def drawn_columns(features: Features, heads: Heads, count: int, generator: torch
 
 @dataclass(frozen=True)
 class PaletteLoss(Loss):
-    """Move the picture's colours to those of a style: relaxed earth mover's distance of pixels.
+    """Move the picture's colors to those of a style: relaxed earth mover's distance of pixels.
 
     Args:
-        target: colours of the style, (m, 3), see :func:`palette_of`.
+        target: colors of the style, (m, 3), see :func:`palette_of`.
         generator: draws the places, anew at each call.
         count: places at the most.
 
     Source:
-        Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), section 3.3, with YUV as the decorrelated colours.
+        Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), section 3.3, with YUV as the decorrelated colors.
     """
 
     name: ClassVar[str] = "palette"
@@ -193,7 +193,7 @@ class PaletteLoss(Loss):
 
 
 def palette_of(image: Image, count: int, generator: torch.Generator) -> Tensor:
-    """Draw colours out of a picture, light and two differences of colour: (places, 3)."""
+    """Draw colors out of a picture, light and two differences of color: (places, 3)."""
     places = scattered((image.shape[-2], image.shape[-1]), count, generator)
     return picked(image, places) @ image.new_tensor(_COLOURS).T
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.features.distributions import (
-    centred,
+    centered,
     hypercolumns,
     nearest,
     patches,
@@ -31,11 +31,11 @@ from impasto.tensors import FeatureMap, Features
 class PatchLoss(Loss):
     """Make every patch of the features that of the style which is most like it: ``Σ_l w_l mean_i |Ψ_i(F) - Ψ_NN(i)|²``.
 
-    The neighbours are found anew at each call, by normalized cross-correlation, and are constants when the gradient is taken.
+    The neighbors are found anew at each call, by normalized cross-correlation, and are constants when the gradient is taken.
 
     Args:
         target: patches of the style by layer, (m, channels times 9), see :func:`impasto.features.distributions.patches`.
-        searched: by layer the directions in which neighbours are searched for, (channels times 9, k).
+        searched: by layer the directions in which neighbors are searched for, (channels times 9, k).
         weights: by layer, normalization included.
         heads: maps into the channels of the target.
 
@@ -210,7 +210,7 @@ class PaletteLoss(Loss):
         stride = math.ceil(math.sqrt(max(1, height * width / self.positions)))
         top, left = torch.randint(0, stride, (2,), generator=self.generator).tolist()
         sampled = features[..., top::stride, left::stride]
-        found = centred(through(rows_of(sampled), self.heads.get(layer)))
+        found = centered(through(rows_of(sampled), self.heads.get(layer)))
         target = self.target[layer]
         with torch.no_grad():
             likeness = found @ target.rows.T
@@ -226,7 +226,7 @@ class PaletteLoss(Loss):
 class NearestLoss(Loss):
     """Draw each layer's features to the nearest of the style's: ``Σ_l w_l mean_i min_j (1 - cos(F_i - F̄, S_j - S̄))``.
 
-    The neighbours are found anew at each call, at places drawn anew, each layer by itself.
+    The neighbors are found anew at each call, at places drawn anew, each layer by itself.
 
     Args:
         target: feature vectors of the style by layer, (m, channels).
@@ -258,6 +258,6 @@ class NearestLoss(Loss):
     def _distance(self, layer: str, features: FeatureMap) -> Tensor:
         count = self.effort // features.shape[1]
         places = scattered((features.shape[-2], features.shape[-1]), count, self.generator)
-        found = unit(centred(through(picked(features, places), self.heads.get(layer))))
-        wanted = unit(centred(self.target[layer]))
+        found = unit(centered(through(picked(features, places), self.heads.get(layer))))
+        wanted = unit(centered(self.target[layer]))
         return 1 - (found * wanted[nearest(found, wanted)]).sum(1).mean()

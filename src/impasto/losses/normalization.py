@@ -76,7 +76,7 @@ def gram_weight(
 def moment_weights(target: Moments) -> tuple[float, float]:
     """Return what the squared differences of means and of deviations are multiplied by: relative to the style's own.
 
-    Where a style hardly varies (a picture of one colour), its deviations are taken to be a tenth of its features, so that
+    Where a style hardly varies (a picture of one color), its deviations are taken to be a tenth of its features, so that
     they do not outweigh all else; in any painting they are more than half.
     """
     power = float(target.gram.diagonal(dim1=1, dim2=2).sum())

@@ -23,7 +23,7 @@ class Smoothness(Loss):
 
     Args:
         form: ``"l1"`` and ``"l2"``, absolute or squared steps to the right and down, averaged over positions and summed over
-            colours; ``"sum-l1"`` and ``"sum-l2"``, summed over positions too; ``"inetwork"``, the sum of ``(dx² + dy²)^1.25``;
+            colors; ``"sum-l1"`` and ``"sum-l2"``, summed over positions too; ``"inetwork"``, the sum of ``(dx² + dy²)^1.25``;
             ``"nine-point"``, see :func:`nine_point`.
         scale: the range of pixel values in the published program: 1, or 255.
     """
@@ -62,7 +62,7 @@ class EdgeAwareSmoothness(Loss):
         return frozenset((PIXELS,))
 
     def __call__(self, features: Features) -> Tensor:
-        """Average the weighted squared steps over positions, summed over colours."""
+        """Average the weighted squared steps over positions, summed over colors."""
         image = features[PIXELS]
         right = precise(image[..., :-1, 1:] - image[..., :-1, :-1]).square().sum(1)
         down = precise(image[..., 1:, :-1] - image[..., :-1, :-1]).square().sum(1)
@@ -71,7 +71,7 @@ class EdgeAwareSmoothness(Loss):
 
 @dataclass(frozen=True)
 class StructureLoss(Loss):
-    """Keep the photo recognisable: one minus the structural similarity of the two luminances, seen small.
+    """Keep the photo recognizable: one minus the structural similarity of the two luminances, seen small.
 
     Where a face sits and how light falls on it is decided at a coarse size; strokes live at the fine ones, which this loss does
     not see.
@@ -100,7 +100,7 @@ class StructureLoss(Loss):
 
 @dataclass(frozen=True)
 class Gamut(Loss):
-    """Keep colours displayable: the mean square of what lies outside [0, 1]."""
+    """Keep colors displayable: the mean square of what lies outside [0, 1]."""
 
     name: ClassVar[str] = "gamut"
 
@@ -143,7 +143,7 @@ def total_variation(image: Image, form: SmoothnessForm) -> Tensor:
     image = precise(image)
     if form == "nine-point":
         return nine_point(image)
-    if form == "sum-l1":  # TensorFlow's tf.image.total_variation: every pair of neighbours, also along the last row and column
+    if form == "sum-l1":  # TensorFlow's tf.image.total_variation: every pair of neighbors, also along the last row and column
         return image.diff(dim=-1).abs().sum() + image.diff(dim=-2).abs().sum()
     right = image[..., :-1, 1:] - image[..., :-1, :-1]
     down = image[..., 1:, :-1] - image[..., :-1, :-1]
@@ -157,7 +157,7 @@ def total_variation(image: Image, form: SmoothnessForm) -> Tensor:
 
 
 def nine_point(image: Image) -> Tensor:
-    """Average the squared steps to all neighbours: ``2/3 (dx² + dy²) + 1/6 (d↘² + d↙²)``, each a mean over pixels and colours.
+    """Average the squared steps to all neighbors: ``2/3 (dx² + dy²) + 1/6 (d↘² + d↙²)``, each a mean over pixels and colors.
 
     The weights are those of the nine-point stencil of the Laplacian, whose blur is the same in every direction.
 
@@ -165,8 +165,8 @@ def nine_point(image: Image) -> Tensor:
         crowsonkb/style-transfer-pytorch (MIT), over replicated borders.
     """
     around = F.pad(image, (1, 1, 1, 1), mode="replicate")
-    centre = around[..., 1:-1, 1:-1]
-    right, down = around[..., 1:-1, 2:] - centre, around[..., 2:, 1:-1] - centre
+    center = around[..., 1:-1, 1:-1]
+    right, down = around[..., 1:-1, 2:] - center, around[..., 2:, 1:-1] - center
     diagonal = around[..., 1:, 1:] - around[..., :-1, :-1]
     antidiagonal = around[..., 1:, :-1] - around[..., :-1, 1:]
     straight = right.square().mean() + down.square().mean()
@@ -214,7 +214,7 @@ def seen_small(image: Image, edge_px: int) -> Tensor:
 
 
 def structural_similarity(a: Tensor, b: Tensor, window_px: int = 11) -> Tensor:
-    """Measure the mean SSIM of two grey pictures (batch, 1, height, width) in [0, 1]; 1 where they are equal.
+    """Measure the mean SSIM of two gray pictures (batch, 1, height, width) in [0, 1]; 1 where they are equal.
 
     Source:
         Wang et al. 2004, with the window over replicated borders, and shrunk for tiny pictures.

@@ -1,10 +1,10 @@
-"""Regions found in a photo without a model to download: subject, background, sky, skin, areas of a colour.
+"""Regions found in a photo without a model to download: subject, background, sky, skin, areas of a color.
 
 The photo is looked at small and cut into superpixels; what is found is fitted to the photo's own edges when it is enlarged.
-These are guesses, made by colour, place and texture: look at them (``impasto regions photo.jpg``) before they are used.
+These are guesses, made by color, place and texture: look at them (``impasto regions photo.jpg``) before they are used.
 
-Source: Wei et al. 2012 for "what is far from the border is the subject"; Cheng et al. 2011 for rare colours; Rother et al. 2004
-(GrabCut) for colour models in turn with a minimum cut, here over superpixels; Otsu 1979 for the first threshold.
+Source: Wei et al. 2012 for "what is far from the border is the subject"; Cheng et al. 2011 for rare colors; Rother et al. 2004
+(GrabCut) for color models in turn with a minimum cut, here over superpixels; Otsu 1979 for the first threshold.
 How the cues are weighed, and what may be sky, is our own.
 """
 
@@ -26,9 +26,9 @@ from impasto.tensors import Image, Mask
 Array = npt.NDArray[Any]
 NAMES = ("subject", "background", "sky", "skin")
 REGIONS = 5
-"""How many areas of a colour are told apart where no number is given."""
+"""How many areas of a color are told apart where no number is given."""
 _TRUST = 4.0
-"""How much more what stands out counts than its colours, in a cut."""
+"""How much more what stands out counts than its colors, in a cut."""
 _LENIENT, _USUAL = (0.7, 0.85, 1.0), 0.37
 """Shares of Otsu's threshold that are tried in turn, until the subject is no larger a share of the photo than is usual."""
 _REGION = re.compile(r"region-(\d+)(?:-of-(\d+))?")
@@ -41,7 +41,7 @@ def find_region(photo: Image, name: str) -> Mask:
     Args:
         photo: (1, 3, height, width) in [0, 1].
         name: ``"subject"``, ``"background"``, ``"sky"``, ``"skin"``, or ``"region-2"``: the second largest of five areas of a
-            colour; ``"region-2-of-8"``: of eight.
+            color; ``"region-2-of-8"``: of eight.
 
     Returns:
         (1, 1, height, width) in [0, 1], with soft edges; 0 everywhere where there is no such region.
@@ -64,12 +64,12 @@ def find_region(photo: Image, name: str) -> Mask:
 
 @in_known_state
 def color_regions(photo: Image, count: int = REGIONS) -> list[Mask]:
-    """Cut a photo into areas by colour and place, the largest first; fewer than asked for where there are fewer colours.
+    """Cut a photo into areas by color and place, the largest first; fewer than asked for where there are fewer colors.
 
     The masks sum to 1 everywhere.
     """
     seen = seen_in(photo)
-    features = np.concatenate([seen.colours / 20, seen.places * 1.5], axis=1)
+    features = np.concatenate([seen.colors / 20, seen.places * 1.5], axis=1)
     labels = clustered(features, seen.sizes, count)
     used = np.unique(labels)
     order = used[np.argsort([-seen.sizes[labels == label].sum() for label in used])]
@@ -104,10 +104,10 @@ def background(photo: Image) -> Mask:
 def sky(photo: Image) -> Mask:
     """Find the sky: what is smooth, blue or bright, and hangs from the upper edge; clouds belong to it.
 
-    Where it may as well be a wall (nearly grey and not bright, down at the sides, full of gaps), there is none.
+    Where it may as well be a wall (nearly gray and not bright, down at the sides, full of gaps), there is none.
     """
     seen = seen_in(photo)
-    lightness, a, b = seen.colours.T
+    lightness, a, b = seen.colors.T
     is_blue = (b < -4) & (a < 12) & (lightness > 25) | (b < -12) & (a < 16) & (lightness > 10)
     is_bright = (lightness > 62) & (np.hypot(a, b) < 22) & (b < 12)
     like = (is_blue | is_bright) & (seen.places[:, 0] < _horizon(seen))
@@ -124,7 +124,7 @@ def sky(photo: Image) -> Mask:
 
 
 def _striking(photo: Image, seen: Seen) -> Array:
-    """Return how much each superpixel stands out, in [0, 1]: apart from the border, of a rare colour, in focus."""
+    """Return how much each superpixel stands out, in [0, 1]: apart from the border, of a rare color, in focus."""
     cues = (_distance_from_border(seen), _rarity(seen), _sharpness(photo, seen))
     return np.asarray(sum(weight * _from_0_to_1(cue) for weight, cue in zip((0.4, 0.3, 0.3), cues, strict=True)))
 
@@ -135,8 +135,8 @@ def _from_0_to_1(cue: Array) -> Array:
 
 
 def _rarity(seen: Seen) -> Array:
-    """Return how far each superpixel's colour is from those of the whole photo."""
-    apart = np.linalg.norm(seen.colours[:, None] - seen.colours[None], axis=2)
+    """Return how far each superpixel's color is from those of the whole photo."""
+    apart = np.linalg.norm(seen.colors[:, None] - seen.colors[None], axis=2)
     return np.asarray((np.minimum(apart, 50) * seen.sizes).sum(1) / seen.sizes.sum())
 
 
@@ -167,14 +167,14 @@ def _largest_parts(seen: Seen, inside: Array, striking: Array, faces: Array) -> 
 
 
 def _distance_from_border(seen: Seen) -> Array:
-    """Return how far each superpixel is from the border, by steps of colour on the way: a backdrop is near, a subject far."""
+    """Return how far each superpixel is from the border, by steps of color on the way: a backdrop is near, a subject far."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import dijkstra
 
     if not len(seen.pairs):
         return np.zeros(len(seen.sizes))
     first, second = seen.pairs.T
-    steps = np.linalg.norm(seen.colours[first] - seen.colours[second], axis=1)
+    steps = np.linalg.norm(seen.colors[first] - seen.colors[second], axis=1)
     steps = np.maximum(steps - np.percentile(steps, 40), 0) + 1e-3  # small steps are a backdrop's shading
     count = len(seen.sizes)
     graph = coo_matrix((steps, (first, second)), shape=(count, count)).tocsr()
@@ -191,13 +191,13 @@ def _distance_from_border(seen: Seen) -> Array:
 
 def _like_the_border(seen: Seen, border: Array) -> Array:
     """Return how much of the border looks like each superpixel, in [0, 1]: what stands there alone may be the subject."""
-    apart = np.linalg.norm(seen.colours[:, None] - seen.colours[border][None], axis=2)
+    apart = np.linalg.norm(seen.colors[:, None] - seen.colors[border][None], axis=2)
     share: Array = np.exp(-((apart / 18) ** 2)).mean(1)
     return np.asarray(np.clip(share / max(float(np.median(share[border])), 1e-9), 0, 1))
 
 
 def _cut(seen: Seen, striking: Array, faces: Array, lenience: float = 1.0) -> Array:
-    """Tell subject from background by colour models in turn with a minimum cut, beginning with what stands out."""
+    """Tell subject from background by color models in turn with a minimum cut, beginning with what stands out."""
     from skimage.filters import threshold_otsu
 
     count = len(seen.sizes)
@@ -218,28 +218,28 @@ def _cut(seen: Seen, striking: Array, faces: Array, lenience: float = 1.0) -> Ar
 
 
 def _likelihood(seen: Seen, chosen: Array) -> Array:
-    """Return the logarithm of the likelihood of each superpixel's colour in a mixture fitted to those chosen."""
-    colours, weights = seen.colours[chosen], seen.sizes[chosen]
-    labels = clustered(colours, weights, 5)
+    """Return the logarithm of the likelihood of each superpixel's color in a mixture fitted to those chosen."""
+    colors, weights = seen.colors[chosen], seen.sizes[chosen]
+    labels = clustered(colors, weights, 5)
     shares = []
     for label in np.unique(labels):
-        own, weight = colours[labels == label], weights[labels == label]
+        own, weight = colors[labels == label], weights[labels == label]
         mean = np.average(own, axis=0, weights=weight)
-        spread = np.average((own - mean) ** 2, axis=0, weights=weight) + 16.0  # no colour is surer than four steps of Lab
-        exponent = -0.5 * ((seen.colours - mean) ** 2 / spread).sum(1) - 0.5 * np.log(spread).sum()
+        spread = np.average((own - mean) ** 2, axis=0, weights=weight) + 16.0  # no color is surer than four steps of Lab
+        exponent = -0.5 * ((seen.colors - mean) ** 2 / spread).sum(1) - 0.5 * np.log(spread).sum()
         shares.append(exponent + np.log(weight.sum() / weights.sum()))
     found: Array = np.logaddexp.reduce(shares, axis=0)
     return found.clip(-40, 0)
 
 
 def _minimum_cut(seen: Seen, evidence: Array) -> Array:
-    """Choose the superpixels whose evidence is for the subject, and cut where neighbours differ."""
+    """Choose the superpixels whose evidence is for the subject, and cut where neighbors differ."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
     count = len(evidence)
     first, second = seen.pairs.T
-    apart = ((seen.colours[first] - seen.colours[second]) ** 2).sum(1)
+    apart = ((seen.colors[first] - seen.colors[second]) ** 2).sum(1)
     mean_length = float(np.sqrt(seen.sizes.mean()))
     links = 3.0 * np.exp(-apart / max(2 * float(apart.mean()), 1e-6)) * seen.lengths / mean_length
     source, sink = count, count + 1
@@ -277,9 +277,9 @@ def _may_be_sky(seen: Seen, chosen: Array) -> bool:
         or there[int(0.84 * height)].mean() > 0.2
     ):
         return False
-    colours = seen.colours[seen.labels]
-    light, blue = colours[there][:, 0].mean(), (colours[there][:, 2] < -6).mean()
-    brighter = light - colours[~there][:, 0].mean()
+    colors = seen.colors[seen.labels]
+    light, blue = colors[there][:, 0].mean(), (colors[there][:, 2] < -6).mean()
+    brighter = light - colors[~there][:, 0].mean()
     return bool(brighter > 0 if blue > 0.5 else (light > 84 and brighter > 20))
 
 
@@ -296,7 +296,7 @@ def _horizon(seen: Seen) -> float:
 
 
 def _hanging(seen: Seen, like: Array, chosen: Array, furthest: float) -> Array:
-    """Grow the sky from the upper edge over neighbours that are like it and not further in colour (in CIELAB) than a step."""
+    """Grow the sky from the upper edge over neighbors that are like it and not further in color (in CIELAB) than a step."""
     top = np.unique(seen.labels[0])
     chosen = chosen.copy()
     chosen[top[like[top]]] = True
@@ -308,7 +308,7 @@ def _hanging(seen: Seen, like: Array, chosen: Array, furthest: float) -> Array:
     while waiting:
         here = waiting.pop()
         for there in around.get(here, ()):
-            step = float(np.linalg.norm(seen.colours[here] - seen.colours[there]))
+            step = float(np.linalg.norm(seen.colors[here] - seen.colors[there]))
             if not chosen[there] and like[there] and step < furthest:
                 chosen[there] = True
                 waiting.append(there)

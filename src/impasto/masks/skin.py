@@ -1,11 +1,11 @@
 """Skin and faces in a photo, found without a model to download; where it is in doubt, it is skin.
 
 Skin that is missed is painted over, skin that is guessed too much stays the photo: so several rules look, and what one of them
-finds counts. The colour of a light is taken out in several ways first, since skin has its colour only in white light; what lies
+finds counts. The color of a light is taken out in several ways first, since skin has its color only in white light; what lies
 between two places of skin is skin in other light, and is taken along.
 
 Source: the range of hues is widened from Chai and Ngan 1999; Land and McCann 1971 for "the brightest is white", Buchsbaum 1980
-for "the mean is grey", Finlayson and Trezzi 2004 for what lies between the two (shades of grey); Liao et al. 2007 for the
+for "the mean is gray", Finlayson and Trezzi 2004 for what lies between the two (shades of gray); Liao et al. 2007 for the
 cascade of faces that scikit-image carries. The rules, and what each may claim, are our own.
 """
 
@@ -32,11 +32,11 @@ _LIKELY, _GUESSED, _ENOUGH = 0.5, 0.35, 0.4
 
 @in_known_state
 def skin(photo: Image) -> Mask:
-    """Find skin and faces, and rather too much than too little: sand and wood of the colour of skin are taken along."""
+    """Find skin and faces, and rather too much than too little: sand and wood of the color of skin are taken along."""
     small = seen_small(photo, _EDGE_PX)
     faces = face_ellipses(photo, grow=1.0, size=small.shape[:2])
-    coloured = skin_coloured(small, face_ellipses(photo, grow=0.45, size=small.shape[:2]))
-    found = _closed(without_specks(coloured.astype(np.float32), 0.00002) > 0) | faces
+    colored = skin_colored(small, face_ellipses(photo, grow=0.45, size=small.shape[:2]))
+    found = _closed(without_specks(colored.astype(np.float32), 0.00002) > 0) | faces
     found = without_holes(found.astype(np.float32), 0.01)
     mask = torch.from_numpy(found)[None, None]
     room = max(2, round(0.01 * max(small.shape[:2])))
@@ -46,12 +46,12 @@ def skin(photo: Image) -> Mask:
     return torch.maximum(resize(mask, size), resize(soft, size)).clamp(0, 1)
 
 
-def skin_coloured(small: Array, faces: Array) -> Array:
-    """Say where a picture may have the colour of skin.
+def skin_colored(small: Array, faces: Array) -> Array:
+    """Say where a picture may have the color of skin.
 
     Args:
         small: (height, width, 3) in [0, 1].
-        faces: (height, width), the middle of faces: their colour is that of skin, whatever it is.
+        faces: (height, width), the middle of faces: their color is that of skin, whatever it is.
     """
     found = _is_warm_enough(small)
     for light in _lights(small)[-2:]:
@@ -75,7 +75,7 @@ def _guesses(small: Array, faces: Array) -> Iterator[Array]:
 
 
 def like_the_faces(small: Array, faces: Array, furthest: float) -> Array:
-    """Say where a picture has the colour of the faces in it, (height, width); nowhere where there are none."""
+    """Say where a picture has the color of the faces in it, (height, width); nowhere where there are none."""
     if not faces.any():
         return faces
     lab = _lab(small)
@@ -90,7 +90,7 @@ def _is_warm_enough(small: Array) -> Array:
 
 
 def _is_warm(small: Array, least_chroma: float = 6.0) -> Array:
-    """Say where a picture is between rose and yellow, and neither nearly grey nor as full of colour as paint."""
+    """Say where a picture is between rose and yellow, and neither nearly gray nor as full of color as paint."""
     lab = _lab(small)
     chroma, hue = np.hypot(lab[..., 1], lab[..., 2]), _hue(lab)
     return np.asarray((lab[..., 0] > 8) & (chroma > least_chroma) & (chroma < 60) & (hue > -25) & (hue < 95))

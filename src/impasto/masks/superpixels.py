@@ -26,17 +26,17 @@ class Seen:
     Attributes:
         labels: (height, width), which superpixel a position is in.
         lightness: (height, width), of CIELAB, 0 to 100.
-        colours: (superpixels, 3), mean CIELAB.
+        colors: (superpixels, 3), mean CIELAB.
         places: (superpixels, 2), mean row and column in [0, 1].
         textures: (superpixels,), how much lightness varies from pixel to pixel, of 1.
         sizes: (superpixels,), in positions.
-        pairs: (neighbours, 2), superpixels that touch.
-        lengths: (neighbours,), along how many positions.
+        pairs: (neighbors, 2), superpixels that touch.
+        lengths: (neighbors,), along how many positions.
     """
 
     labels: Array
     lightness: Array
-    colours: Array
+    colors: Array
     places: Array
     textures: Array
     sizes: Array
@@ -81,9 +81,9 @@ def _seen_bytes(data: bytes, shape: tuple[int, int, int]) -> Seen:
     rows, columns = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
     lightness = lab[..., 0] / 100
     steps = np.hypot(np.gradient(lightness, axis=0), np.gradient(lightness, axis=1)) if min(shape[:2]) > 1 else lightness * 0
-    pairs, lengths = _neighbours(labels)
-    colours = np.stack([mean(lab[..., k]) for k in range(3)], 1)
-    return Seen(labels, lab[..., 0], colours, np.stack([mean(rows), mean(columns)], 1), mean(steps), sizes, pairs, lengths)
+    pairs, lengths = _neighbors(labels)
+    colors = np.stack([mean(lab[..., k]) for k in range(3)], 1)
+    return Seen(labels, lab[..., 0], colors, np.stack([mean(rows), mean(columns)], 1), mean(steps), sizes, pairs, lengths)
 
 
 def share_of(seen: Seen, mask: Array) -> Array:
@@ -92,7 +92,7 @@ def share_of(seen: Seen, mask: Array) -> Array:
     return share
 
 
-def _neighbours(labels: Array) -> tuple[Array, Array]:
+def _neighbors(labels: Array) -> tuple[Array, Array]:
     beside = np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()], 1)
     below = np.stack([labels[:-1].ravel(), labels[1:].ravel()], 1)
     touching = np.concatenate([beside, below])
@@ -104,20 +104,20 @@ def _neighbours(labels: Array) -> tuple[Array, Array]:
 
 
 def clustered(features: Array, weights: Array, count: int) -> Array:
-    """Group rows around count centres (k-means, begun with the rows that are farthest from each other): a label for each."""
+    """Group rows around count centers (k-means, begun with the rows that are farthest from each other): a label for each."""
     count = min(count, len(features))
-    centres = [features[int(weights.argmax())]]
-    while len(centres) < count:
-        apart = np.min([((features - centre) ** 2).sum(1) for centre in centres], axis=0)
+    centers = [features[int(weights.argmax())]]
+    while len(centers) < count:
+        apart = np.min([((features - center) ** 2).sum(1) for center in centers], axis=0)
         if apart.max() < 1e-9:
             break
-        centres.append(features[int((apart * np.sqrt(weights)).argmax())])
+        centers.append(features[int((apart * np.sqrt(weights)).argmax())])
     labels = np.zeros(len(features), int)
     for _ in range(50):
-        apart = np.stack([((features - centre) ** 2).sum(1) for centre in centres], 1)
+        apart = np.stack([((features - center) ** 2).sum(1) for center in centers], 1)
         before, labels = labels, apart.argmin(1)
-        used = [label for label in range(len(centres)) if (labels == label).any()]
-        centres = [np.average(features[labels == label], axis=0, weights=weights[labels == label]) for label in used]
+        used = [label for label in range(len(centers)) if (labels == label).any()]
+        centers = [np.average(features[labels == label], axis=0, weights=weights[labels == label]) for label in used]
         labels = np.searchsorted(used, labels)
         if (before == labels).all():
             break
@@ -145,7 +145,7 @@ def without_holes(mask: Array, share: float) -> Array:
 
 
 def fitted(photo: Image, mask: Array) -> Mask:
-    """Enlarge a mask to the photo's size, and fit its edges to the photo's own (a guided filter by lightness and colour)."""
+    """Enlarge a mask to the photo's size, and fit its edges to the photo's own (a guided filter by lightness and color)."""
     size = (photo.shape[-2], photo.shape[-1])
     small = resize(photo, (mask.shape[0], mask.shape[1])).cpu()
     slope, shift = _guided_filter(small, torch.from_numpy(np.ascontiguousarray(mask, np.float32))[None, None], reach=5)

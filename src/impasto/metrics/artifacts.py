@@ -1,4 +1,4 @@
-"""Faults that no network sees: a lattice, a frame, coloured noise, seams of tiles, clipped colours.
+"""Faults that no network sees: a lattice, a frame, colored noise, seams of tiles, clipped colors.
 
 Each function measures one picture, or a result beside its content. Pictures are (1, 3, height, width), sRGB in [0, 1].
 """
@@ -19,7 +19,7 @@ _VISIBLE_STEP = 1 / _LEVELS
 
 
 def lattice(image: Image) -> float:
-    """Measure the energy at periods of 2 and 4 pixels along either axis, against that of the neighbouring frequencies.
+    """Measure the energy at periods of 2 and 4 pixels along either axis, against that of the neighboring frequencies.
 
     What transposed convolutions, and steps over pairs of pixels, leave; about 1 where there is nothing.
 
@@ -29,9 +29,9 @@ def lattice(image: Image) -> float:
     Returns:
         The mean of four ratios, 0 or more.
     """
-    grey = image.float().mean((0, 1)) * _LEVELS
+    gray = image.float().mean((0, 1)) * _LEVELS
     ratios = []
-    for rows in (grey, grey.T):
+    for rows in (gray, gray.T):
         count = rows.shape[1] // 4 * 4
         part = rows[:, :count]
         spectrum = torch.fft.rfft(part - part.mean(1, keepdim=True)).abs().square().mean(0)
@@ -56,7 +56,7 @@ def frame(image: Image) -> float:
 
 
 def chroma_energy(image: Image) -> float:
-    """Measure the fine energy (squared Laplacian) of the two differences of colours, in squared levels of 255."""
+    """Measure the fine energy (squared Laplacian) of the two differences of colors, in squared levels of 255."""
     red, green, blue = (image[:, channel : channel + 1].float() * _LEVELS for channel in range(3))
     differences = torch.cat([red - green, (red + green) / 2 - blue])
     kernel = image.new_tensor([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]], dtype=torch.float32)[None, None]
@@ -64,7 +64,7 @@ def chroma_energy(image: Image) -> float:
 
 
 def clipped(image: Image) -> float:
-    """Measure the share of pixels in which a colour, rounded to 8 bits, is 0 or 255."""
+    """Measure the share of pixels in which a color, rounded to 8 bits, is 0 or 255."""
     levels = (image * _LEVELS).round()
     return float(((levels <= 0) | (levels >= _LEVELS)).any(1).float().mean())
 

@@ -61,9 +61,9 @@ KINDS: Mapping[str, Kind] = {
     "content": Kind("content distance", f"squared difference to the photo's features, relative, {CONTENT_LAYER}", "lower"),
     "ssim": Kind("fine structure", "structural similarity with the photo; 1 is the same", "higher"),
     "ssim_coarse": Kind("coarse structure", "the same, seen at 128 px: is the scene still there?", "higher"),
-    "color_to_photo": Kind("colour change", "mean Lab ΔE to the photo, pixel by pixel; 2 is just visible", "as you like"),
+    "color_to_photo": Kind("color change", "mean Lab ΔE to the photo, pixel by pixel; 2 is just visible", "as you like"),
     "color_to_style": Kind(
-        "distance to the palette", "Lab ΔE by which the colours would have to move to be the style's", "lower"
+        "distance to the palette", "Lab ΔE by which the colors would have to move to be the style's", "lower"
     ),
     "clipped": Kind(
         "clipped", "share of pixels at 0 or 255 beyond the photo's and the style's own share", "lower", _CLIPPED_BEYOND
@@ -71,7 +71,7 @@ KINDS: Mapping[str, Kind] = {
     "seams": Kind("seams", "strongest straight line where tiles may meet, against lines elsewhere", "lower", 2.0),
     "grid": Kind("lattice", "energy at periods of 2 and 4 px against the photo's; about 1 is none", "lower", 2.0),
     "frame": Kind("frame", "unrest in the outer 8 px against the photo's; about 1 is none", "lower", 2.0),
-    "chroma_noise": Kind("colour noise", "fine energy of the colours against photo and style", "lower", 1.5),
+    "chroma_noise": Kind("color noise", "fine energy of the colors against photo and style", "lower", 1.5),
 }
 
 
@@ -148,7 +148,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class ReferenceDistribution:
     """A photo and a style, measured at the size of a result.
 
     Attributes:
@@ -157,7 +157,7 @@ class Yardstick:
         features: of the content at :data:`CONTENT_LAYER`, in the full network's channels.
         own: the content's moments by layer.
         style: the style's moments by layer.
-        palette: mean (1, 3) and covariance (1, 3, 3) of the style's colours in Lab.
+        palette: mean (1, 3) and covariance (1, 3, 3) of the style's colors in Lab.
         chroma: the larger of the chroma energies of content and styles.
         clipped: the larger of their shares of clipped pixels.
     """
@@ -183,14 +183,14 @@ def measured_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 @in_known_state
-def yardstick(
+def reference(
     content: Picture,
     styles: Sequence[Style],
     size: tuple[int, int],
     *,
     weights: Sequence[float] = (),
     encoder: Vgg | None = None,
-) -> Yardstick:
+) -> ReferenceDistribution:
     """Measure a photo and one or several styles at a size.
 
     Args:
@@ -213,7 +213,7 @@ def yardstick(
     seen = _seen(photo, encoder)
     manner = [_style_moments(style, max(size), encoder) for style in styles]
     shares = weights or (1.0,) * len(styles)
-    return Yardstick(
+    return ReferenceDistribution(
         photo=content,
         content=photo,
         features=seen[0],
@@ -226,19 +226,19 @@ def yardstick(
 
 
 @in_known_state
-def report_on(result: Picture, stick: Yardstick, *, encoder: Vgg | None = None) -> Report:
+def report_on(result: Picture, stick: ReferenceDistribution, *, encoder: Vgg | None = None) -> Report:
     """Measure a result.
 
     Args:
-        result: the picture, of the size that the yardstick was made for, or of another that is measured at the same.
-        stick: see :func:`yardstick`.
-        encoder: the same that the yardstick was made with.
+        result: the picture, of the size that the reference was made for, or of another that is measured at the same.
+        stick: see :func:`reference`.
+        encoder: the same that the reference was made with.
 
     Raises:
-        ShapeError: the result is of another size than the yardstick's.
+        ShapeError: the result is of another size than the reference's.
     """
     if measured_size(result.size) != stick.size:
-        raise ShapeError(f"result {result.name!r} of {result.size[1]}x{result.size[0]} pixels needs a yardstick of its size")
+        raise ShapeError(f"result {result.name!r} of {result.size[1]}x{result.size[0]} pixels needs a reference of its size")
     image = resize(result.image.cpu(), stick.size)
     features, own = _seen(image, encoder or slim_encoder())
     values = _style_figures(own, stick) | _content_figures(image, features, stick) | _color_figures(image, stick)
@@ -274,14 +274,14 @@ def slim_encoder() -> Vgg:
 # ---------------------------------------------------------------------------------------------------- figures
 
 
-def _style_figures(own: Mapping[str, Moments], stick: Yardstick) -> dict[str, float]:
+def _style_figures(own: Mapping[str, Moments], stick: ReferenceDistribution) -> dict[str, float]:
     near, far = _moments_distance(own, stick.style), _moments_distance(stick.own, stick.style)
     gram = _mean(relative(own[layer].gram, stick.style[layer].gram) for layer in STYLE_LAYERS)
     closed = 1 - near / far if far > _SAME_STYLE else math.nan
     return {"style_closed": closed, "style_gram": gram, "style_moments": near}
 
 
-def _content_figures(image: Image, features: FeatureMap, stick: Yardstick) -> dict[str, float]:
+def _content_figures(image: Image, features: FeatureMap, stick: ReferenceDistribution) -> dict[str, float]:
     coarse = structural_similarity(seen_small(image, _SMALL_PX), seen_small(stick.content, _SMALL_PX))
     largest = max(stick.size)
     return {
@@ -291,7 +291,7 @@ def _content_figures(image: Image, features: FeatureMap, stick: Yardstick) -> di
     }
 
 
-def _color_figures(image: Image, stick: Yardstick) -> dict[str, float]:
+def _color_figures(image: Image, stick: ReferenceDistribution) -> dict[str, float]:
     made, was = lab(image), lab(stick.content)
     return {
         "color_to_photo": float((made - was).square().sum(1).sqrt().mean()),
@@ -299,7 +299,7 @@ def _color_figures(image: Image, stick: Yardstick) -> dict[str, float]:
     }
 
 
-def _fault_figures(result: Picture, image: Image, stick: Yardstick) -> dict[str, float]:
+def _fault_figures(result: Picture, image: Image, stick: ReferenceDistribution) -> dict[str, float]:
     size = result.size if max(result.size) <= _LARGEST_PX else fitted_size(result.size, _LARGEST_PX)
     large = resize(result.image.cpu(), size)
     return {
@@ -353,7 +353,7 @@ def _style_moments(style: Style, edge_px: int, encoder: Vgg) -> dict[str, Moment
     return {layer: head.moments(known[layer]) if head else known[layer] for layer, head in heads.items()}
 
 
-# ---------------------------------------------------------------------------------------------------- colours
+# ---------------------------------------------------------------------------------------------------- colors
 
 
 def lab(image: Image) -> Tensor:
@@ -366,13 +366,13 @@ def lab(image: Image) -> Tensor:
 
 
 def palette(style: Style) -> Moments:
-    """Measure the mean and covariance of a style's colours in Lab.
+    """Measure the mean and covariance of a style's colors in Lab.
 
-    Of a named style, whose colours are known as a Gaussian in sRGB, a sample is drawn from that.
+    Of a named style, whose colors are known as a Gaussian in sRGB, a sample is drawn from that.
     """
     if isinstance(style, Picture):
         return moments(lab(style_picture(style, EDGE_PX)))
-    mean, covariance = style.colours.mean[0].double(), style.colours.covariance[0].double()
+    mean, covariance = style.colors.mean[0].double(), style.colors.covariance[0].double()
     values, vectors = torch.linalg.eigh(covariance)
     normal = torch.randn(3, _PALETTE_SAMPLES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     sample = mean[:, None] + vectors @ (values.clamp_min(0).sqrt()[:, None] * normal)
@@ -380,9 +380,9 @@ def palette(style: Style) -> Moments:
 
 
 def palette_distance(found: Moments, wanted: Moments) -> float:
-    """Return the 2-Wasserstein distance of two Gaussians of colours, in Lab ΔE.
+    """Return the 2-Wasserstein distance of two Gaussians of colors, in Lab ΔE.
 
-    ``√(|μ - μ̂|² + tr(Σ + Σ̂ - 2 (Σ̂^½ Σ Σ̂^½)^½))``: the root mean square of how far colours move from one palette to the other
+    ``√(|μ - μ̂|² + tr(Σ + Σ̂ - 2 (Σ̂^½ Σ Σ̂^½)^½))``: the root mean square of how far colors move from one palette to the other
     at the least.
     """
     s, t = found.covariance.double(), wanted.covariance.double()

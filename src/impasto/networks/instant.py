@@ -1,8 +1,8 @@
 """The live network: any style in one pass, small enough for a webcam; what the studio's page and the ONNX export use.
 
-A photo enters with its colours already those of the style, which is a closed form (:func:`impasto.color.transfer.monge_kantorovich`);
+A photo enters with its colors already those of the style, which is a closed form (:func:`impasto.color.transfer.monge_kantorovich`);
 the network adds the strokes. It is a small U: three halvings, residual blocks at an eighth of the size, and the way back with
-bilinear resizing, so that no lattice is left; colour is painted at half the size of light.
+bilinear resizing, so that no lattice is left; color is painted at half the size of light.
 
 A style is measured by running the network on a picture of it without normalization, and noting the mean and the deviation of
 every feature. A photo's features are normalized, and given those. A reader, who has seen the style with the eyes of the slim
@@ -33,7 +33,7 @@ MULTIPLE_PX = 8
 
 with known_state():  # whatever the caller has set while this is imported
     LIGHT_AND_COLOR = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
-    """From sRGB to light and two differences of colour. Colour is painted at half the size: finer, it would only be noise."""
+    """From sRGB to light and two differences of color. Color is painted at half the size: finer, it would only be noise."""
 _TINY = 1e-4
 Normalize = Callable[[str, FeatureMap], FeatureMap]
 """What is done with the features of a convolution, by its name."""
@@ -41,7 +41,7 @@ Normalize = Callable[[str, FeatureMap], FeatureMap]
 with known_state():
     BACK = torch.linalg.inv(LIGHT_AND_COLOR)
 
-    # How the four fine places around two neighbours were doubled from coarse ones, and cut into phases; by phase, the three
+    # How the four fine places around two neighbors were doubled from coarse ones, and cut into phases; by phase, the three
     # taps of a fine convolution there: (phase, tap of the fine kernel, tap of the coarse one[, phase of what was cut]).
     _DOUBLING = torch.tensor([[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]])
     _CUTTING = torch.zeros(4, 3, 2)
@@ -239,7 +239,7 @@ class _Spread(torch.autograd.Function):
 
 
 class _Normalized(torch.autograd.Function):
-    """Instance normalization with a scale and a shift, its gradient in two passes over the features, whatever their layout."""
+    """Instance normalization with a scale and a shift, its gradient in two passes over the features, whatever their region_masks."""
 
     @staticmethod
     def forward(context: Any, x: FeatureMap, scale: Tensor, shift: Tensor) -> FeatureMap:
@@ -262,8 +262,8 @@ class _Normalized(torch.autograd.Function):
 
 def _spread(x: FeatureMap) -> tuple[Tensor, Tensor]:
     mean = x.mean((2, 3), keepdim=True)
-    centred = x - mean
-    return mean[:, :, 0, 0].float(), centred.square_().mean((2, 3)).float()
+    centered = x - mean
+    return mean[:, :, 0, 0].float(), centered.square_().mean((2, 3)).float()
 
 
 def _wide(values: Tensor, x: FeatureMap) -> Tensor:
@@ -322,7 +322,7 @@ class InstantNetwork(nn.Module):
         return self.corrected(self.own(picture), moments)
 
     def forward(self, photo: Image, modulation: Tensor) -> Image:
-        """Paint a photo whose colours are already those of the style.
+        """Paint a photo whose colors are already those of the style.
 
         Args:
             photo: (batch, 3, height, width), about [0, 1]; both sides multiples of :data:`MULTIPLE_PX`.
@@ -335,7 +335,7 @@ class InstantNetwork(nn.Module):
         return _together(light, color, *self.transfer(light, color, modulation))
 
     def recolored(self, photo: Image, colors: Affine, modulation: Tensor) -> Image:
-        """Paint a photo in the colours of the style: :meth:`forward` after :func:`impasto.color.transfer.recolored`, in one."""
+        """Paint a photo in the colors of the style: :meth:`forward` after :func:`impasto.color.transfer.recolored`, in one."""
         light, color = _planes(photo, colors)
         return _together(light, color, *self.transfer(light, color, modulation))
 
@@ -347,7 +347,7 @@ def _together(light: FeatureMap, color: FeatureMap, more_light: FeatureMap, more
 
 
 def _planes(picture: Image, colors: Affine | None = None) -> tuple[FeatureMap, FeatureMap]:
-    """Take a picture, recoloured or as it is, apart: light at its size, colour at half of it, both about [-2, 2]."""
+    """Take a picture, recolored or as it is, apart: light at its size, color at half of it, both about [-2, 2]."""
     with torch.autocast(picture.device.type, enabled=False):  # a photo in bfloat16 would have bands
         apart = 4 * LIGHT_AND_COLOR.to(picture)
         if colors is None:

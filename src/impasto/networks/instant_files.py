@@ -1,6 +1,6 @@
 """Files of the instant network: small, safe, and complete in themselves.
 
-A file holds the weights as float16 (the reader's centre and spread, and biases, as float32), and in its header the sizes of the
+A file holds the weights as float16 (the reader's center and spread, and biases, as float32), and in its header the sizes of the
 network and the facts of its making.
 """
 

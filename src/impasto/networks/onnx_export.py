@@ -47,7 +47,7 @@ class Fixed:
 
     Attributes:
         modulation: (1, modulations), of the style.
-        colors: mean (1, 3) and covariance (1, 3, 3) of its colours.
+        colors: mean (1, 3) and covariance (1, 3, 3) of its colors.
     """
 
     modulation: Tensor
@@ -122,7 +122,7 @@ def largest_difference(path: str | Path, network: InstantNetwork, style: Fixed |
         style: what was built in, if any.
 
     Returns:
-        The largest difference of any colour, where 1 is the whole range.
+        The largest difference of any color, where 1 is the whole range.
 
     Raises:
         OptionError: onnxruntime is not installed.
@@ -204,7 +204,7 @@ def _paint(
 
 
 def _planes(g: Graph, matrix: str, bias: str) -> tuple[str, str]:
-    """Apply the palette and take the photo apart, in one product: light at its size, colour at half of it, about [-2, 2]."""
+    """Apply the palette and take the photo apart, in one product: light at its size, color at half of it, about [-2, 2]."""
     apart = g.floats((4 * LIGHT_AND_COLOR).numpy())
     weight = g.node("Reshape", g.node("MatMul", apart, matrix), g.integers(3, 3, 1, 1))
     offset = g.node("MatMul", apart, g.node("Sub", bias, g.floats(0.5)))
@@ -226,13 +226,13 @@ def _fine_light(g: Graph, transfer: Transfer, fine: str, light: str) -> str:
 
 
 def _palette(g: Graph, target: Moments) -> tuple[str, str]:
-    """Write :func:`impasto.color.transfer.monge_kantorovich` from the photo's colours to those of a style, in double precision."""
+    """Write :func:`impasto.color.transfer.monge_kantorovich` from the photo's colors to those of a style, in double precision."""
     wide = g.node("Cast", "photo", to=g.DOUBLE)
     rows = g.node("Reshape", wide, g.integers(3, -1))
     mean = g.node("ReduceMean", rows, g.integers(1), keepdims=1)
-    centred = g.node("Sub", rows, mean)
+    centered = g.node("Sub", rows, mean)
     count = g.node("Cast", g.node("Gather", g.node("Shape", rows), g.integers(1)), to=g.DOUBLE)
-    covariance = g.node("Div", g.node("MatMul", centred, g.node("Transpose", centred, perm=[1, 0])), count)
+    covariance = g.node("Div", g.node("MatMul", centered, g.node("Transpose", centered, perm=[1, 0])), count)
     faint = _FAINT * np.eye(3)
     root, inverse = _powers(g, g.node("Add", covariance, g.doubles(faint)))
     t = g.doubles(target.covariance[0].double().numpy() + faint)

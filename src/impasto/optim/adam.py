@@ -16,7 +16,7 @@ class Adam:
     """Adam with the interface, the state and, to the last digits, the steps of ``torch.optim.Adam``.
 
     Args:
-        planes: what is optimised, in place.
+        planes: what is optimized, in place.
         lr: the step length.
         betas: decay of the running means of the gradient and of its square.
 

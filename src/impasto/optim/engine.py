@@ -40,7 +40,7 @@ _NEAR_OPTIMUM = 0.1
 
 
 @dataclass(frozen=True)
-class Descent:
+class OptimizerSettings:
     """How to descend: the optimizer and its numbers, out of the options of a recipe."""
 
     optimizer: Optimizer = "multigrid-adam"
@@ -106,7 +106,7 @@ def pyramid(  # noqa: PLR0913  (what it takes is what it does, and two have a go
     sizes: Sequence[tuple[Size, int]],
     *,
     encode: Encode,
-    descent: Descent,
+    optimizer_settings: OptimizerSettings,
     seconds: float = 0.0,
     enlarge: Callable[[Image, Size], Image] = resize,
 ) -> Iterator[Step]:
@@ -117,7 +117,7 @@ def pyramid(  # noqa: PLR0913  (what it takes is what it does, and two have a go
         image: where painting starts, (1, 3, height, width), on the device to paint on; resized to the first size.
         sizes: each (height, width) in turn with its number of steps.
         encode: turns pictures into features.
-        descent: the optimizer and its numbers.
+        optimizer_settings: the optimizer and its numbers.
         seconds: fewer steps are taken at every size, but one at the least, so that it takes about this long; 0: as many as
             asked for.
         enlarge: brings the picture of one size to the next.
@@ -130,12 +130,12 @@ def pyramid(  # noqa: PLR0913  (what it takes is what it does, and two have a go
     momentum = Momentum()
     failures: list[str] = []
     for scale, (size, _) in enumerate(sizes):
-        falls = descent.decay == "each" or scale == len(sizes) - 1
-        here = descent if falls else replace(descent, decay="never")
+        falls = optimizer_settings.decay == "each" or scale == len(sizes) - 1
+        here = optimizer_settings if falls else replace(optimizer_settings, decay="never")
         objective = objective_at(size)
         image = enlarge(image, size) if scale else resize(image, size)
         count = plan.steps_at(scale)
-        for step in optimize(objective, image, count, encode=encode, descent=here, momentum=momentum):
+        for step in optimize(objective, image, count, encode=encode, optimizer_settings=here, momentum=momentum):
             image = step.image
             is_judged = step.failure or step.number == count
             if is_judged and step.number >= _ENOUGH_STEPS:
@@ -216,7 +216,7 @@ def optimize(
     steps: int,
     *,
     encode: Encode,
-    descent: Descent,
+    optimizer_settings: OptimizerSettings,
     momentum: Momentum | None = None,
 ) -> Iterator[Step]:
     """Descend an objective at one size, a step at a time.
@@ -229,39 +229,44 @@ def optimize(
         image: the start, (1, 3, height, width) in [0, 1], on the device to paint on.
         steps: how many steps to take.
         encode: turns pictures into features.
-        descent: the optimizer and its numbers.
+        optimizer_settings: the optimizer and its numbers.
         momentum: taken over from another size, and left behind for the next.
 
     Yields:
         A :class:`Step` after each step. The last has a ``failure`` if the objective did not fall, see :func:`failure_of`.
     """
     momentum = momentum or Momentum()
-    planes = [plane.contiguous().requires_grad_() for plane in to_planes(image, descent.canvas)]
-    evaluation = Evaluation(objective, planes, encode, descent.canvas)
-    optimizer = make_optimizer(planes, descent)
-    average = Average(planes, descent.averaging)
+    planes = [plane.contiguous().requires_grad_() for plane in to_planes(image, optimizer_settings.canvas)]
+    evaluation = Evaluation(objective, planes, encode, optimizer_settings.canvas)
+    optimizer = make_optimizer(planes, optimizer_settings)
+    average = Average(planes, optimizer_settings.averaging)
     guard = Guard(planes)
     history: list[float] = []
-    rate = descent.learning_rate
+    rate = optimizer_settings.learning_rate
     for number in range(1, steps + 1):
-        length = rate * (1.0 if descent.decay == "never" else falling(number, steps))
+        length = rate * (1.0 if optimizer_settings.decay == "never" else falling(number, steps))
         before = [plane.detach().clone() for plane in planes]
         losses = take_step(evaluation, optimizer, length, momentum if number == 1 else None)
         note = ""
         if guard.is_bad(losses, planes):
             guard.restore(planes)
-            average = Average(planes, descent.averaging)
+            average = Average(planes, optimizer_settings.averaging)
             rate /= 2
-            optimizer, evaluation.scale = make_optimizer(planes, replace(descent, learning_rate=rate)), 0.0
+            optimizer, evaluation.scale = make_optimizer(planes, replace(optimizer_settings, learning_rate=rate)), 0.0
             note = f"the loss was not finite or exploded; went back to the last good picture and halved the step to {rate:g}"
         else:
             guard.keep(before, losses)
             average.update(planes)
             history.append(sum(losses.values()))
             if isinstance(optimizer, torch.optim.LBFGS) and all(map(torch.equal, before, planes)):
-                optimizer, evaluation.scale = make_optimizer(planes, descent), 0.0  # its memory led nowhere: forget it
-        picture = to_image(average.planes, descent.canvas).clamp(0, 1)
-        has_settled = bool(descent.min_improvement) and improves_less_than(descent.min_improvement, history)
+                optimizer, evaluation.scale = (
+                    make_optimizer(planes, optimizer_settings),
+                    0.0,
+                )  # its memory led nowhere: forget it
+        picture = to_image(average.planes, optimizer_settings.canvas).clamp(0, 1)
+        has_settled = bool(optimizer_settings.min_improvement) and improves_less_than(
+            optimizer_settings.min_improvement, history
+        )
         failure = failure_of(history, number, picture, evaluation.at) if number == steps or has_settled else ""
         size = (image.shape[-2], image.shape[-1])
         yield Step(number, steps, 0, size, losses, picture, note=note, failure=failure)
@@ -385,19 +390,19 @@ def take_step(
     return evaluation.losses
 
 
-def make_optimizer(planes: Planes, descent: Descent) -> Adam | torch.optim.Optimizer:
-    """Make the optimizer that a descent names."""
-    if descent.optimizer in ("adam", "multigrid-adam"):
-        kind = Adam if descent.optimizer == "adam" else MultigridAdam
-        return kind(planes, lr=descent.learning_rate, betas=descent.betas)
-    if descent.optimizer == "rmsprop":
-        return torch.optim.RMSprop(planes, lr=descent.learning_rate)
+def make_optimizer(planes: Planes, optimizer_settings: OptimizerSettings) -> Adam | torch.optim.Optimizer:
+    """Make the optimizer that a optimizer_settings names."""
+    if optimizer_settings.optimizer in ("adam", "multigrid-adam"):
+        kind = Adam if optimizer_settings.optimizer == "adam" else MultigridAdam
+        return kind(planes, lr=optimizer_settings.learning_rate, betas=optimizer_settings.betas)
+    if optimizer_settings.optimizer == "rmsprop":
+        return torch.optim.RMSprop(planes, lr=optimizer_settings.learning_rate)
     return torch.optim.LBFGS(
         planes,
-        lr=descent.learning_rate,
+        lr=optimizer_settings.learning_rate,
         max_iter=1,
         max_eval=1 + _LINE_SEARCH,  # by default 1, which leaves the line search none: it then stays where the first guess fails
-        history_size=descent.history,
+        history_size=optimizer_settings.history,
         line_search_fn="strong_wolfe",
         tolerance_grad=0,
         tolerance_change=0,

@@ -1,8 +1,8 @@
-"""What is optimised: a picture as planes that the optimizer moves.
+"""What is optimized: a picture as planes that the optimizer moves.
 
-``pixels`` is the picture itself. ``soft-chroma`` is one plane of light at full resolution and two of colour at half of it, as
-in JPEG and in the eye: a loss network is nearly blind to colour noise of a pixel or two, and leaves it in the picture
-wherever it is free to; colour that cannot vary so finely cannot be noisy. ``laplacian`` is the differences between five
+``pixels`` is the picture itself. ``soft-chroma`` is one plane of light at full resolution and two of color at half of it, as
+in JPEG and in the eye: a loss network is nearly blind to color noise of a pixel or two, and leaves it in the picture
+wherever it is free to; color that cannot vary so finely cannot be noisy. ``laplacian`` is the differences between five
 sizes of the picture, each half of the last, and the smallest: a step of the optimizer moves broad areas as easily as pixels.
 ``soft-laplacian`` is both: such differences of the plane of light, and of the planes of color at half the resolution.
 """
@@ -22,18 +22,18 @@ _LEVELS = 5
 
 
 def to_planes(image: Image, canvas: Canvas) -> list[Tensor]:
-    """Take a picture (batch, 3, height, width) apart into the planes that are optimised."""
+    """Take a picture (batch, 3, height, width) apart into the planes that are optimized."""
     if canvas == "pixels":
         return [image.clone()]
     if canvas == "laplacian":
         return to_laplacian(image)
-    light_and_colour = mix(image, _LIGHT_AND_COLOUR)
+    light_and_color = mix(image, _LIGHT_AND_COLOUR)
     height, width = image.shape[-2:]
     half = ((height + 1) // 2, (width + 1) // 2)
-    colour = F.interpolate(light_and_colour[:, 1:], size=half, mode="bilinear", antialias=True, align_corners=False)
+    color = F.interpolate(light_and_color[:, 1:], size=half, mode="bilinear", antialias=True, align_corners=False)
     if canvas == "soft-laplacian":
-        return [*to_laplacian(light_and_colour[:, :1]), *to_laplacian(colour, _LEVELS - 1)]
-    return [light_and_colour[:, :1].clone(), colour]
+        return [*to_laplacian(light_and_color[:, :1]), *to_laplacian(color, _LEVELS - 1)]
+    return [light_and_color[:, :1].clone(), color]
 
 
 def to_image(planes: list[Tensor], canvas: Canvas) -> Image:
@@ -44,16 +44,16 @@ def to_image(planes: list[Tensor], canvas: Canvas) -> Image:
         return from_laplacian(planes)
     if canvas == "soft-laplacian":
         planes = [from_laplacian(planes[:_LEVELS]), from_laplacian(planes[_LEVELS:])]
-    light, colour = planes
-    colour = F.interpolate(colour, size=light.shape[-2:], mode="bilinear", align_corners=False)
-    return mix(torch.cat([light, colour], dim=1), _BACK)
+    light, color = planes
+    color = F.interpolate(color, size=light.shape[-2:], mode="bilinear", align_corners=False)
+    return mix(torch.cat([light, color], dim=1), _BACK)
 
 
 def to_laplacian(image: Image, levels: int = _LEVELS) -> list[Tensor]:
     """Take a picture apart: what each size has beyond the next smaller one, the finest first, and last the smallest size.
 
     Source:
-        Burt and Adelson 1983; as what style transfer optimises in Kolkin et al. 2019. Sizes are averaged and interpolated
+        Burt and Adelson 1983; as what style transfer optimizes in Kolkin et al. 2019. Sizes are averaged and interpolated
         linearly, so that a picture of any size goes; each is half as large as the one before, down to one pixel.
     """
     planes = []

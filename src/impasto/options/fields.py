@@ -4,6 +4,7 @@ No torch here, so that ``--help`` is instant.
 """
 
 import ast
+import dataclasses
 import inspect
 import textwrap
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -12,13 +13,14 @@ from impasto.errors import OptionError, nearest_name
 
 
 def field_texts(options: type) -> dict[str, str]:
-    """Return the docstring under each field of a dataclass, by the field's name."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(options))).body
-    assert isinstance(tree, ast.ClassDef)
+    """Return the docstring under each field of a dataclass and of its bases, by the field's name."""
     texts = {}
-    for field, text in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            texts[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    for each in reversed(options.__mro__[:-1]):
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, text in zip(tree.body, tree.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+                texts[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
     return texts
 
 
@@ -35,8 +37,9 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
 
 def check_kinds(options: Any) -> None:
     """Raise OptionError unless every field holds what its type says; a list is taken for a tuple."""
-    for name, hint in get_type_hints(type(options)).items():
-        value = getattr(options, name)
+    hints = get_type_hints(type(options))
+    for name in (each.name for each in dataclasses.fields(options)):
+        hint, value = hints[name], getattr(options, name)
         if get_origin(hint) is Literal:
             check_choice(name, value, get_args(hint))
         elif get_origin(hint) is tuple:

@@ -13,7 +13,7 @@ from impasto.features.statistics import Moments, blend
 from impasto.losses.features import PIXELS, Loss, Objective
 from impasto.optim.engine import Encode
 from impasto.options import PaintOptions
-from impasto.recipes.starts import Style, colours_of, recoloured
+from impasto.recipes.starts import Style, colors_of, with_moments
 from impasto.tensors import Image
 
 _SHARE_OF_NOISE = 0.4
@@ -42,10 +42,10 @@ def balanced_weight(content: Loss, style: Loss | Objective, reference: Image, en
 def reference_picture(photo: Image, styles: Sequence[Style], options: PaintOptions) -> Image:
     """Make the picture at which the two losses are compared, as large as the photo; the same noise every time."""
     given = options.style_weights or (1.0,) * len(styles)
-    colors = blend([_moved(colours_of(style), photo) for style in styles], given).possible()
+    colors = blend([_moved(colors_of(style), photo) for style in styles], given).possible()
     noise = torch.rand(photo.shape, generator=torch.Generator().manual_seed(0)).to(photo)
     painted = recolored(photo, monge_kantorovich(color_moments(photo), colors))
-    return torch.lerp(painted, recoloured(noise, colors), _SHARE_OF_NOISE).clamp(0, 1)
+    return torch.lerp(painted, with_moments(noise, colors), _SHARE_OF_NOISE).clamp(0, 1)
 
 
 def _moved(measured: Moments, photo: Image) -> Moments:

@@ -1,7 +1,7 @@
-"""Colour control: what happens to colours before painting and after it, alike for every recipe.
+"""Color control: what happens to colors before painting and after it, alike for every recipe.
 
-``match-style`` acts before: the style pictures take the photo's palette, or photo and styles turn grey. The others act after,
-on the painted picture: its light with the photo's colours, or all its colours with the photo's or the style's palette.
+``match-style`` acts before: the style pictures take the photo's palette, or photo and styles turn gray. The others act after,
+on the painted picture: its light with the photo's colors, or all its colors with the photo's or the style's palette.
 
 Source: Gatys, Bethge, Hertzmann and Shechtman 2016, Preserving Color in Neural Artistic Style Transfer (arXiv:1606.05897).
 """
@@ -18,8 +18,8 @@ from impasto.color.transfer import (
     STEEPEST,
     Palette,
     blended_palette,
-    grey,
-    is_grey,
+    gray,
+    is_gray,
     palette_of,
     palette_of_moments,
     recoloring,
@@ -39,16 +39,16 @@ ColorOptions = PaintOptions | InstantOptions
 """Options that say ``color``, ``color_method``, ``color_space``, ``color_amount``, ``color_mask`` and ``color_proof``."""
 
 _ROWS = 256
-"""A large picture is recoloured in strips, so that what lies between is small."""
+"""A large picture is recolored in strips, so that what lies between is small."""
 
 
 @dataclass(frozen=True)
 class Coloring:
-    """What is done to the colours of a painted picture.
+    """What is done to the colors of a painted picture.
 
     Attributes:
         options: in which space, and how much of it.
-        photo: (1, 3, height, width): whose colours are kept; or None.
+        photo: (1, 3, height, width): whose colors are kept; or None.
         target: the palette that is wanted; or None.
         mask: (1, 1, height, width), where; None: everywhere.
     """
@@ -59,7 +59,7 @@ class Coloring:
     mask: Mask | None = None
 
     def over(self, image: Image) -> Image:
-        """Recolour a painted picture in its own memory.
+        """Recolor a painted picture in its own memory.
 
         Args:
             image: (1, 3, height, width) in [0, 1], at any size; overwritten.
@@ -76,8 +76,8 @@ class Coloring:
         for top in range(0, size[0], _ROWS):
             rows = slice(top, top + _ROWS)
             part = image[..., rows, :]
-            if self.options.color == "match-style":  # what a painting in grey has of colour is chance
-                part.copy_(grey(part, space))
+            if self.options.color == "match-style":  # what a painting in gray has of color is chance
+                part.copy_(gray(part, space))
             if recolored:
                 found = recolored(part)
             else:
@@ -91,7 +91,7 @@ class Coloring:
 def coloring_of(
     photo: Picture, styles: Sequence[Style], options: ColorOptions, device: torch.device | None = None
 ) -> Coloring | None:
-    """Find what is to be done to the colours of the painted picture; None where they stay as they come.
+    """Find what is to be done to the colors of the painted picture; None where they stay as they come.
 
     Raises:
         ImageFileError, OptionError: a mask that cannot be read.
@@ -109,7 +109,7 @@ def coloring_of(
 
 
 def in_proof(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> tuple[Picture, tuple[Style, ...]]:
-    """Keep photo and style pictures to the colours that a profile can show, before anything else is done with them.
+    """Keep photo and style pictures to the colors that a profile can show, before anything else is done with them.
 
     Raises:
         ImageFileError: the profile cannot be used.
@@ -121,7 +121,7 @@ def in_proof(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> 
 
 
 def prepared(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> tuple[Picture, tuple[Style, ...]]:
-    """Give photo and styles the colours that they are painted from: for ``match-style`` alone others than their own."""
+    """Give photo and styles the colors that they are painted from: for ``match-style`` alone others than their own."""
     method = method_of(photo, options)
     if method is None:
         return photo, tuple(styles)
@@ -129,7 +129,7 @@ def prepared(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> 
     pictures = [style for style in styles if isinstance(style, Picture)]  # check_colors has let nothing else pass
     if method == "luminance":
         matched = [with_light_like(style.image, photo.image, space) for style in pictures]
-        photo = replace(photo, image=_in_strips(photo.image, partial(grey, space=space)))
+        photo = replace(photo, image=_in_strips(photo.image, partial(gray, space=space)))
     else:
         target = palette_of(photo.image, space)
         matched = [_in_strips(style.image, recoloring(style.image, target, method, space)) for style in pictures]
@@ -138,10 +138,10 @@ def prepared(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> 
 
 
 def method_of(photo: Picture, options: ColorOptions) -> ColorMethod | None:
-    """Return how the styles take the photo's colours, or None where they keep theirs; of a grey photo it is luminance."""
+    """Return how the styles take the photo's colors, or None where they keep theirs; of a gray photo it is luminance."""
     if options.color != "match-style":
         return None
-    return "luminance" if is_grey(photo.image) else options.color_method
+    return "luminance" if is_gray(photo.image) else options.color_method
 
 
 def needs_pictures(options: ColorOptions) -> bool:
@@ -151,7 +151,7 @@ def needs_pictures(options: ColorOptions) -> bool:
 
 
 def check_colors(styles: Sequence[Style], options: ColorOptions) -> None:
-    """Raise unless the options of colour go together, and with the styles.
+    """Raise unless the options of color go together, and with the styles.
 
     Raises:
         OptionError: they do not; the sentence says what would.
@@ -182,7 +182,7 @@ def check_colors(styles: Sequence[Style], options: ColorOptions) -> None:
 
 
 def color_mask(photo: Picture, options: ColorOptions) -> ReadMask:
-    """Read the colour mask, at the size of the photo.
+    """Read the color mask, at the size of the photo.
 
     Raises:
         ImageFileError, OptionError: see :func:`impasto.recipes.masking.read_mask`.
@@ -191,7 +191,7 @@ def color_mask(photo: Picture, options: ColorOptions) -> ReadMask:
 
 
 def color_notes(photo: Picture, options: ColorOptions) -> Iterator[str]:
-    """Say what one may want to know of the colour mask: another size, colours, all black."""
+    """Say what one may want to know of the color mask: another size, colors, all black."""
     if not options.color_mask:
         return
     mask = color_mask(photo, options)
@@ -201,7 +201,7 @@ def color_notes(photo: Picture, options: ColorOptions) -> Iterator[str]:
 
 
 def color_record(options: ColorOptions) -> dict[str, dict[str, str]]:
-    """Tell of the colour mask in a record: its name, and the hash of its file; of one that is computed the name alone."""
+    """Tell of the color mask in a record: its name, and the hash of its file; of one that is computed the name alone."""
     if not options.color_mask:
         return {}
     spec = Spec.of(options.color_mask)
@@ -217,7 +217,7 @@ def color_record(options: ColorOptions) -> dict[str, dict[str, str]]:
 
 def _palette_of_style(style: Style, options: ColorOptions) -> Palette:
     if isinstance(style, NamedStyle):
-        return palette_of_moments(style.colours)
+        return palette_of_moments(style.colors)
     return palette_of(style.image, options.color_space)
 
 

@@ -1,8 +1,8 @@
-"""Paint: optimise the pixels of a picture until it has the content of a photo and the style of a painting.
+"""Paint: optimize the pixels of a picture until it has the content of a photo and the style of a painting.
 
 Source: Gatys, Ecker and Bethge 2016, Image Style Transfer Using Convolutional Neural Networks; coarse to fine as in
 crowsonkb/style-transfer-pytorch. Departures from the paper, in the defaults: statistics are compared relative to the style's
-own, means and deviations beside Gram matrices; colour has half the resolution of light; shallow layers see the border
+own, means and deviations beside Gram matrices; color has half the resolution of light; shallow layers see the border
 replicated, deep ones zeros; colors are forced into the style's palette at the end. What all recipes set up is here too.
 """
 
@@ -22,17 +22,17 @@ from impasto.losses.features import (
     Objective,
     measure,
 )
-from impasto.optim.engine import Descent, Plan, Size, Step, pyramid
+from impasto.optim.engine import OptimizerSettings, Plan, Size, Step, pyramid
 from impasto.options import INITS, PaintOptions, Run
 from impasto.recipes.checks import check_layers, check_memory, check_named_styles, check_pictures, compared_layers
 from impasto.recipes.coloring import check_colors, coloring_of, in_proof, prepared
-from impasto.recipes.easel import Easel
+from impasto.recipes.context import PaintingContext
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.objectives import objective_at
 from impasto.recipes.presets import needs_picture
 from impasto.recipes.regions import Restored, lay_out
 from impasto.recipes.starts import (
-    Resumption,
+    Checkpoint,
     Style,
     as_swatches,
     planned_sizes,
@@ -71,13 +71,13 @@ def steps(
     yield from paint_on(set_up(content, styles, options, run, masking))
 
 
-def paint_on(easel: Easel) -> Iterator[Step]:
-    """Paint on an easel that stands ready; see :func:`steps`."""
-    yield from painted(easel, lambda size, _: objective_at(easel, size))
+def paint_on(context: PaintingContext) -> Iterator[Step]:
+    """Paint on an context that stands ready; see :func:`steps`."""
+    yield from painted(context, lambda size, _: objective_at(context, size))
 
 
 def painted(
-    easel: Easel,
+    context: PaintingContext,
     objective_at: Callable[[Size, Image], Objective],
     finish: Callable[[Image], Image] | None = None,
     enlarge: Callable[[Image, Size], Image] = resize,
@@ -85,13 +85,13 @@ def painted(
     """Descend the objectives of all sizes as the options say, and yield what there is to show after each step.
 
     Args:
-        easel: what stands ready.
+        context: what stands ready.
         objective_at: makes the objective for a size out of the picture so far, which may be of another size.
         finish: what a recipe does last to every picture that is shown.
         enlarge: brings the picture of one size to the next.
     """
-    options, picture = easel.options, easel.start
-    descent = Descent(
+    options, picture = context.options, context.start
+    optimizer_settings = OptimizerSettings(
         optimizer=options.optimizer,
         learning_rate=options.learning_rate,
         betas=options.betas,
@@ -103,35 +103,37 @@ def painted(
     )
     steps_of_all = pyramid(
         lambda size: objective_at(size, picture),
-        easel.start,
-        easel.sizes,
-        encode=partial(easel.arithmetic.encode, easel.encoder),
-        descent=descent,
+        context.start,
+        context.sizes,
+        encode=partial(context.arithmetic.encode, context.encoder),
+        optimizer_settings=optimizer_settings,
         seconds=options.seconds,
         enlarge=enlarge,
     )
-    share = easel.margin / max(easel.content.shape[-2:])
-    restored = Restored(photo_of(easel), easel.layout.kept, easel.margin)
-    may_be_finished = easel.is_resumed or options.init not in INITS  # a picture that was painted before need not get better
+    share = context.margin / max(context.content.shape[-2:])
+    restored = Restored(photo_of(context), context.region_masks.kept, context.margin)
+    may_be_finished = context.is_resumed or options.init not in INITS  # a picture that was painted before need not get better
     for step in steps_of_all:
         picture = step.image
         image = without_margin(picture, round(share * max(step.size)))
         image = finish(image) if finish else image
-        image = restored(easel.coloring.over(image.clone()) if easel.coloring else image)
+        image = restored(context.coloring.over(image.clone()) if context.coloring else image)
         failure = "" if may_be_finished else step.failure
-        yield replace(step, image=image, scale=step.scale + easel.first_scale, failure=failure)
+        yield replace(step, image=image, scale=step.scale + context.first_scale, failure=failure)
 
 
-def photo_of(easel: Easel) -> Image:
-    """Return the photo with its margin, in its own colours where it is painted in grey."""
-    if easel.coloring is None or easel.coloring.photo is None:
-        return easel.content
-    height, width = (side - 2 * easel.margin for side in easel.content.shape[-2:])
-    return with_margin(resize(easel.coloring.photo, (height, width)), easel.margin)
+def photo_of(context: PaintingContext) -> Image:
+    """Return the photo with its margin, in its own colors where it is painted in gray."""
+    if context.coloring is None or context.coloring.photo is None:
+        return context.content
+    height, width = (side - 2 * context.margin for side in context.content.shape[-2:])
+    return with_margin(resize(context.coloring.photo, (height, width)), context.margin)
 
 
 @in_known_state
-def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run, masking: Masking = NO_MASKS) -> Easel:
+def set_up(
+    content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run, masking: Masking = NO_MASKS
+) -> PaintingContext:
     """Check what is asked for, load the network, and make everything ready.
 
     Raises:
@@ -158,8 +160,10 @@ def set_up(content: Picture, styles: Sequence[Style], options: PaintOptions, run
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
     start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)
-    easel = Easel(photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options, coloring=coloring, seed=run.seed)
-    return masked(easel, masking, size) if masking is not NO_MASKS or options.region_strengths else easel
+    context = PaintingContext(
+        photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options, coloring=coloring, seed=run.seed
+    )
+    return masked(context, masking, size) if masking is not NO_MASKS or options.region_strengths else context
 
 
 def suited(options: PaintOptions) -> PaintOptions:
@@ -182,58 +186,60 @@ def as_pictures(styles: Sequence[Style], options: PaintOptions) -> tuple[Style, 
     return as_swatches(styles) if needs_picture(options) else tuple(styles)
 
 
-def masked(easel: Easel, masking: Masking, size: Size) -> Easel:
-    """Lay the masks out on an easel, for a result of a size; painting starts from the photo where it stays.
+def masked(context: PaintingContext, masking: Masking, size: Size) -> PaintingContext:
+    """Lay the masks out on an context, for a result of a size; painting starts from the photo where it stays.
 
     Raises:
         OptionError: nothing would be painted.
     """
-    layout = lay_out(masking, size, easel.margin, easel.options, len(easel.styles)).to(easel.arithmetic.device)
-    start = easel.start
-    if layout.kept is not None:
+    region_masks = lay_out(masking, size, context.margin, context.options, len(context.styles)).to(context.arithmetic.device)
+    start = context.start
+    if region_masks.kept is not None:
         shape = (start.shape[-2], start.shape[-1])
-        start = torch.lerp(start, resize(easel.content, shape), resize(layout.kept, shape))
-    return replace(easel, layout=layout, start=start)
+        start = torch.lerp(start, resize(context.content, shape), resize(region_masks.kept, shape))
+    return replace(context, region_masks=region_masks, start=start)
 
 
 @in_known_state
-def resumed(easel: Easel, resumption: Resumption) -> Easel:
-    """Put an interrupted painting back on the easel: its picture, at the size and the step where it stood.
+def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext:
+    """Put an interrupted painting back on the context: its picture, at the size and the step where it stood.
 
     The optimizer starts afresh, so that the result is near to, but not bit for bit, that of a run without interruption.
 
     Raises:
         OptionError: the painting has not as many sizes, or is finished.
     """
-    if not 0 <= resumption.scale < len(easel.sizes):
-        raise OptionError(f"there is no size {resumption.scale + 1} of {len(easel.sizes)} to go on from; paint from the start")
-    left = remaining(easel.sizes, resumption)
+    if not 0 <= checkpoint.scale < len(context.sizes):
+        raise OptionError(
+            f"there is no size {checkpoint.scale + 1} of {len(context.sizes)} to go on from; paint from the start"
+        )
+    left = remaining(context.sizes, checkpoint)
     if not left:
         raise OptionError("this painting is finished: there is nothing to go on with; paint it anew")
-    height, width = easel.sizes[resumption.scale][0]
-    margin = round(easel.margin / max(easel.content.shape[-2:]) * max(height, width))
-    start = with_margin(resize(resumption.picture, (height - 2 * margin, width - 2 * margin)), margin)
-    scale = len(easel.sizes) - len(left)
-    return replace(easel, start=start.to(easel.start), sizes=left, first_scale=scale, is_resumed=True)
+    height, width = context.sizes[checkpoint.scale][0]
+    margin = round(context.margin / max(context.content.shape[-2:]) * max(height, width))
+    start = with_margin(resize(checkpoint.picture, (height - 2 * margin, width - 2 * margin)), margin)
+    scale = len(context.sizes) - len(left)
+    return replace(context, start=start.to(context.start), sizes=left, first_scale=scale, is_resumed=True)
 
 
 _TRIAL_PX = 128
 
 
 @in_known_state
-def predicted_seconds(easel: Easel) -> float:
+def predicted_seconds(context: PaintingContext) -> float:
     """Predict how long painting takes from a trial at a small size: a step costs by its pixels, and by its layers."""
-    size = (easel.start.shape[-2], easel.start.shape[-1])
-    tried = resize(easel.start, fitted_size(size, max(_TRIAL_PX, *size)))
-    layers = frozenset(compared_layers(easel.options, _TRIAL_PX))
+    size = (context.start.shape[-2], context.start.shape[-1])
+    tried = resize(context.start, fitted_size(size, max(_TRIAL_PX, *size)))
+    layers = frozenset(compared_layers(context.options, _TRIAL_PX))
     for _ in range(2):
         began = time.perf_counter()
         picture = tried.clone().requires_grad_()
-        features = easel.arithmetic.encode(easel.encoder, picture, layers)
+        features = context.arithmetic.encode(context.encoder, picture, layers)
         torch.stack([measure(each, None).covariance.square().mean() for each in features.values()]).sum().backward()
         trial = time.perf_counter() - began
-    work = Plan((((picture.shape[-2], picture.shape[-1]), 1), *easel.sizes), 0.0)
-    shares = [len(layers.intersection(compared_layers(easel.options, max(each)))) / len(layers) for each, _ in easel.sizes]
-    total = sum(math.sqrt(share) * easel.sizes[scale][1] * work.work(1 + scale) for scale, share in enumerate(shares))
+    work = Plan((((picture.shape[-2], picture.shape[-1]), 1), *context.sizes), 0.0)
+    shares = [len(layers.intersection(compared_layers(context.options, max(each)))) / len(layers) for each, _ in context.sizes]
+    total = sum(math.sqrt(share) * context.sizes[scale][1] * work.work(1 + scale) for scale, share in enumerate(shares))
     seconds = 1.2 * trial * total / work.work(0)
-    return min(seconds, easel.options.seconds) if easel.options.seconds else seconds
+    return min(seconds, context.options.seconds) if context.options.seconds else seconds

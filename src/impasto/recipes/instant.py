@@ -1,4 +1,4 @@
-"""The instant recipe: any style in one pass, and what is asked of it besides: several styles, masks, colours, refinement."""
+"""The instant recipe: any style in one pass, and what is asked of it besides: several styles, masks, colors, refinement."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from impasto.optim.engine import Step
 from impasto.options import InstantOptions, Run
 from impasto.recipes import gatys
 from impasto.recipes.coloring import Coloring, color_record, coloring_of, in_proof, prepared
-from impasto.recipes.easel import Easel
+from impasto.recipes.context import PaintingContext
 from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size, with_swatches
 from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, asked_masks, read_masking
@@ -23,7 +23,7 @@ from impasto.recipes.painting import StyleSource, paint_on, read_pictures
 from impasto.recipes.pastiche import Pastiche, recorded
 from impasto.recipes.presets import paint_options
 from impasto.recipes.regions import at_size
-from impasto.recipes.starts import SMALLEST_SIDE, Resumption, Style
+from impasto.recipes.starts import SMALLEST_SIDE, Checkpoint, Style
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
 
@@ -79,17 +79,17 @@ def instant(
     masking = read_masking(asked, photo, styles)
     pastiche = painted_pastiche(_painter(run or Run(), chosen.engine), photo, styles, masking, chosen)
     if chosen.goes_on:
-        easel = refining_easel(pastiche.image, photo, styles, chosen, run or Run(), masking)
-        last = deque(paint_on(easel), maxlen=1).pop()
+        context = refining_context(pastiche.image, photo, styles, chosen, run or Run(), masking)
+        last = deque(paint_on(context), maxlen=1).pop()
         pastiche = with_refinement(pastiche, last, photo, chosen)
     return pastiche
 
 
 @in_known_state
-def refining_easel(
+def refining_context(
     image: Image, photo: Picture, styles: Sequence[Style], options: InstantOptions, run: Run, masking: Masking = NO_MASKS
-) -> Easel:
-    """Put an instant picture on the painter's easel, for the last two sizes (or, hq, the last alone), under the same masks."""
+) -> PaintingContext:
+    """Put an instant picture on the painter's context, for the last two sizes (or, hq, the last alone), under the same masks."""
     chosen = paint_options(
         size=max(image.shape[-2:]),
         seconds=options.refine_seconds,
@@ -98,9 +98,9 @@ def refining_easel(
         feather=options.feather,
         **{each.name: getattr(options, each.name) for each in fields(options) if each.name.startswith("color")},
     )
-    easel = gatys.set_up(photo, styles, chosen, run, masking)
-    scale = max(0, len(easel.sizes) - _REFINED_SIZES)
-    return replace(gatys.resumed(easel, Resumption(image, scale, done=0)), is_painted=True)
+    context = gatys.set_up(photo, styles, chosen, run, masking)
+    scale = max(0, len(context.sizes) - _REFINED_SIZES)
+    return replace(gatys.resumed(context, Checkpoint(image, scale, done=0)), is_painted=True)
 
 
 def with_refinement(pastiche: Pastiche, last: Step, photo: Picture, options: InstantOptions) -> Pastiche:

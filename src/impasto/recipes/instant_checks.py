@@ -16,7 +16,7 @@ from impasto.runtime.memory import available_memory
 _FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 750, 20
 """Of memory: at any size, for each pixel that is painted at once, and for each of the picture; see docs/benchmarks.md."""
 _BYTES_OF_A_KEPT_PIXEL = 12
-"""Of the photo, which is kept beside the painting where --color wants its colours afterwards."""
+"""Of the photo, which is kept beside the painting where --color wants its colors afterwards."""
 
 
 def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Picture], options: InstantOptions) -> None:

@@ -186,7 +186,7 @@ class InstantPainter:
             StyleFileError: a named style without a swatch.
         """
         if isinstance(style, NamedStyle):
-            return StyleCode((style.picture().image.to(self.device),), (_moved(style.colours, self.device),), stroke=stroke)
+            return StyleCode((style.picture().image.to(self.device),), (_moved(style.colors, self.device),), stroke=stroke)
         return self.encode_picture(style.image, stroke=stroke)
 
     @in_known_state

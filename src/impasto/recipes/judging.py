@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from impasto.images import Picture, Source, contact_sheet
-from impasto.metrics.report import Report, Yardstick, check_shape, measured_size, report_on, yardstick
+from impasto.metrics.report import ReferenceDistribution, Report, check_shape, measured_size, reference, report_on
 from impasto.recipes.painting import StyleSource, read_content, read_styles
 from impasto.recipes.starts import Style
 from impasto.runtime.torch_state import in_known_state
@@ -46,13 +46,13 @@ def judged(
     content: Picture, styles: Sequence[Style], results: Sequence[Picture], weights: Sequence[float] = ()
 ) -> list[Report]:
     """Measure results that are read; photo and style are measured once for each size."""
-    sticks: dict[tuple[int, int], Yardstick] = {}
+    sticks: dict[tuple[int, int], ReferenceDistribution] = {}
     reports = []
     for result in results:
         check_shape(content.size, result.size)
         size = measured_size(result.size)
         if size not in sticks:
-            sticks[size] = yardstick(content, styles, size, weights=weights)
+            sticks[size] = reference(content, styles, size, weights=weights)
         reports.append(report_on(result, sticks[size]))
     return reports
 

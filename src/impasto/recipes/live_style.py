@@ -52,4 +52,4 @@ def live_style(style: Style, *, edge_px: float) -> LiveStyle:
     seen = in_eights(at_least(resize(picture.image, fitted_size(picture.size, round(edge))), SMALLEST_SIDE))
     features = encoder(seen, STYLE_LAYERS)
     modulation = network.measure(seen, {layer: moments(features[layer]) for layer in STYLE_LAYERS})
-    return LiveStyle(modulation, style.colours if isinstance(style, NamedStyle) else color_moments(seen))
+    return LiveStyle(modulation, style.colors if isinstance(style, NamedStyle) else color_moments(seen))

@@ -3,7 +3,7 @@
 A mask may be
 
 - a picture, white where it is "on": a file, an array, a tensor, a Pillow image;
-- ``labels.png#ff0000``: where a map of coloured regions has this colour;
+- ``labels.png#ff0000``: where a map of colored regions has this color;
 - ``gradient:left-right`` and the others of :data:`impasto.masks.guides.GRADIENTS`;
 - ``auto:subject``, ``auto:background``, ``auto:sky``, ``auto:skin``, ``auto:region-2``: see :mod:`impasto.masks.segmentation`;
 - ``all``, everywhere; and ``not:`` before any of these turns it around.
@@ -80,7 +80,7 @@ class Spec:
 
     is_turned: bool
     word: str
-    colour: str = ""
+    color: str = ""
 
     @staticmethod
     def of(text: str) -> "Spec":
@@ -88,10 +88,10 @@ class Spec:
         if text.startswith("not:") and not os.path.exists(text):
             inner = Spec.of(text[4:])
             return replace(inner, is_turned=not inner.is_turned)
-        file, hash_sign, colour = text.rpartition("#")
-        is_colour = len(colour) == 6 and all(each in "0123456789abcdefABCDEF" for each in colour)
-        if hash_sign and is_colour and not os.path.exists(text):
-            return Spec(False, file, colour.lower())
+        file, hash_sign, color = text.rpartition("#")
+        is_color = len(color) == 6 and all(each in "0123456789abcdefABCDEF" for each in color)
+        if hash_sign and is_color and not os.path.exists(text):
+            return Spec(False, file, color.lower())
         return Spec(False, text)
 
     @property
@@ -102,8 +102,8 @@ class Spec:
 
     def text(self, word: str | None = None) -> str:
         """Put it together again, with another file where one is given."""
-        colour = f"#{self.colour}" if self.colour else ""
-        return f"{'not:' * self.is_turned}{self.word if word is None else word}{colour}"
+        color = f"#{self.color}" if self.color else ""
+        return f"{'not:' * self.is_turned}{self.word if word is None else word}{color}"
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def read_mask(source: MaskSource, picture: Picture, flag: str) -> ReadMask:
         flag: how the command line calls it, for what is said.
 
     Raises:
-        OptionError: a name that is unknown, a colour that a map does not have.
+        OptionError: a name that is unknown, a color that a map does not have.
         ImageFileError, ShapeError: a picture that cannot be read.
     """
     if not isinstance(source, str | Path):
@@ -216,7 +216,7 @@ def read_mask(source: MaskSource, picture: Picture, flag: str) -> ReadMask:
                 f"{flag} {str(source)!r} is neither a file nor a mask with a name; those are all, gradient:left-right, "
                 "gradient:radial, auto:subject, auto:background, auto:sky, auto:skin, auto:region-1, and not: before any"
             )
-        drawn = _drawn(images.read(spec.path), spec.colour, picture)
+        drawn = _drawn(images.read(spec.path), spec.color, picture)
         name = spec.text(Path(spec.path).name)
         return (
             _turned(replace(drawn, name=name)) if spec.is_turned else drawn if name == drawn.name else replace(drawn, name=name)
@@ -241,15 +241,15 @@ def _turned(read: ReadMask) -> ReadMask:
     return replace(read, mask=1 - read.mask)
 
 
-def _drawn(drawn: Picture, colour: str, picture: Picture) -> ReadMask:
+def _drawn(drawn: Picture, color: str, picture: Picture) -> ReadMask:
     """Turn a drawn picture into a mask: its luminance, over black where it is transparent, at the size of the picture."""
     notes = list(drawn.notes)
     image = drawn.image
-    if colour:
-        mask = _where(image, colour, drawn.name)
+    if color:
+        mask = _where(image, color, drawn.name)
     else:
         if float((image.amax(1) - image.amin(1)).max()) > _COLOURED:
-            notes.append("the mask is coloured; took it for grey, by its lightness")
+            notes.append("the mask is colored; took it for gray, by its lightness")
         mask = luminance_of(image)
     mask = mask if drawn.alpha is None else mask * drawn.alpha
     if drawn.size != picture.size:
@@ -259,15 +259,15 @@ def _drawn(drawn: Picture, colour: str, picture: Picture) -> ReadMask:
     return ReadMask(resize(mask, picture.size).clamp(0, 1), drawn.name, drawn.sha256, tuple(notes))
 
 
-def _where(image: Image, colour: str, name: str) -> Mask:
-    wanted = torch.tensor([int(colour[k : k + 2], 16) / 255 for k in (0, 2, 4)])[None, :, None, None]
+def _where(image: Image, color: str, name: str) -> Mask:
+    wanted = torch.tensor([int(color[k : k + 2], 16) / 255 for k in (0, 2, 4)])[None, :, None, None]
     found = ((image - wanted).square().sum(1, keepdim=True).sqrt() < _LIKE).float()
     if not bool(found.any()):
         levels = (image[0].flatten(1).T * 255).round().int()
         values, counts = levels.unique(dim=0, return_counts=True)
         most = [values[k].tolist() for k in counts.argsort(descending=True)[:5].tolist()]
         shown = ", ".join("#" + "".join(f"{level:02x}" for level in each) for each in most)
-        raise OptionError(f"'{name}' has no region of the colour #{colour}; its most frequent colours are {shown}")
+        raise OptionError(f"'{name}' has no region of the color #{color}; its most frequent colors are {shown}")
     return found
 
 

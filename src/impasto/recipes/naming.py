@@ -9,7 +9,7 @@ from impasto.encoders import load_encoder
 from impasto.features.statistics import Moments, moments
 from impasto.images import Picture, fitted_size, resize, to_webp
 from impasto.options import STYLE_LAYERS
-from impasto.recipes.starts import at_least, colours_of
+from impasto.recipes.starts import at_least, colors_of
 from impasto.runtime.torch_state import in_known_state
 from impasto.styles.named import NamedStyle, measured_style
 from impasto.tensors import Image
@@ -39,7 +39,7 @@ def name_style(picture: Picture, facts: Mapping[str, str], swatch: Image | None 
         return {layer: moments(features[layer]) for layer in STYLE_LAYERS}
 
     with torch.no_grad():
-        style = measured_style({**facts, "encoder_sha256": encoder.sha256}, measure, colours_of(picture))
+        style = measured_style({**facts, "encoder_sha256": encoder.sha256}, measure, colors_of(picture))
     if swatch is None:
         swatch = resize(picture.image, fitted_size(picture.size, min(_SWATCH_PX, max(picture.size))))
     return replace(style, swatch=to_webp(swatch, quality=_SWATCH_QUALITY))

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored
-from impasto.features.distributions import centred, rows_of, through, unit
+from impasto.features.distributions import centered, rows_of, through, unit
 from impasto.features.neighbors import Keys, Matches, grid_size, pooled_columns
 from impasto.features.statistics import Affine, Moments
 from impasto.images import Picture, fitted_size, resize
@@ -29,7 +29,7 @@ from impasto.optim.engine import Size, Step
 from impasto.optim.parametrization import to_laplacian
 from impasto.options import PaintOptions
 from impasto.recipes.checks import slim_encoder
-from impasto.recipes.easel import Easel, encode
+from impasto.recipes.context import PaintingContext, encode
 from impasto.recipes.gatys import painted
 from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, layers_at, patches_where_flat
 from impasto.recipes.objectives import picture_terms
@@ -49,10 +49,10 @@ _EVENLY = 0.6
 """Power of the strength that mixes features, so that equal steps of the strength look equal."""
 
 
-def paint_on(easel: Easel) -> Iterator[Step]:
+def paint_on(context: PaintingContext) -> Iterator[Step]:
     """Paint coarse to fine: at each size match the photo with the styles, and draw the picture to what was found."""
-    painting = _Painting(easel)
-    yield from painted(easel, painting.objective_at, painting.finish, painting.enlarged)
+    painting = _Painting(context)
+    yield from painted(context, painting.objective_at, painting.finish, painting.enlarged)
 
 
 class _Painting:
@@ -62,55 +62,55 @@ class _Painting:
         matches: of the size that is being painted; None before the first.
     """
 
-    def __init__(self, easel: Easel) -> None:
-        self.easel = easel
-        self.styles = [style for style in easel.styles if isinstance(style, Picture)]
-        self.palettes = [color_moments(style.image.to(easel.content)) for style in self.styles]
-        self.heads = joining_heads(easel)
-        self.left = len(easel.sizes)
+    def __init__(self, context: PaintingContext) -> None:
+        self.context = context
+        self.styles = [style for style in context.styles if isinstance(style, Picture)]
+        self.palettes = [color_moments(style.image.to(context.content)) for style in self.styles]
+        self.heads = joining_heads(context)
+        self.left = len(context.sizes)
         self.matches: Matches | None = None
         self.decoder: Decoder | None = None
-        if easel.encoder.sha256 == slim_encoder().sha256:
-            self.decoder = load_decoder(shipped_decoder()).to(easel.content.device)
+        if context.encoder.sha256 == slim_encoder().sha256:
+            self.decoder = load_decoder(shipped_decoder()).to(context.content.device)
         self.blocks: list[Tensor] = []
 
     def objective_at(self, size: Size, picture: Image) -> Objective:
         """Match the photo with the styles, and make the objective of one size."""
-        easel = self.easel
-        begins = self.left == len(easel.sizes)
-        is_first = begins and easel.first_scale == 0 and not easel.is_painted
+        context = self.context
+        begins = self.left == len(context.sizes)
+        is_first = begins and context.first_scale == 0 and not context.is_painted
         self.left -= 1
-        edge_px = max(size) / (1 + 2 * easel.options.margin)
+        edge_px = max(size) / (1 + 2 * context.options.margin)
         layers, searched = layers_at(edge_px)
         wanted = tuple(dict.fromkeys((*layers, *searched, *SWAP_LAYERS, *(() if self.left else PALETTE_LAYERS))))
-        photo, grid = resize(easel.content, size), grid_size(size)
+        photo, grid = resize(context.content, size), grid_size(size)
         styles = [self._style_features(style, edge_px, wanted) for style in self.styles]
-        columns = self._columns(encode(easel, mixture(photo, None if is_first else picture, easel.options), searched), grid)
+        columns = self._columns(encode(context, mixture(photo, None if is_first else picture, context.options), searched), grid)
         keys = [self._columns({layer: each[layer] for layer in searched}) for each in styles]
         self.blocks = [] if begins or self.decoder is None else [blocks_of(_whole_positions(each)) for each in styles]
         allowed = [self._allowed(index, each) for index, each in enumerate(keys)]
-        most = _MOST_KEYS_OF_DRAFT if easel.options.quality == "draft" else None
+        most = _MOST_KEYS_OF_DRAFT if context.options.quality == "draft" else None
         self.matches = Keys.of(keys, allowed, most=most).match(
             columns,
             shares=self._shares(grid),
-            coherence=easel.options.coherence,
+            coherence=context.options.coherence,
             patches=patches_where_flat(flatness(photo), grid),
         )
         objective = 1.0 * self._neighbor_loss(photo, styles, layers, grid)
         if not self.left:
-            objective += _PALETTE_WEIGHT * min(1.0, easel.options.strength) * self._palette_loss(styles)
-        return objective + picture_terms(easel, size)
+            objective += _PALETTE_WEIGHT * min(1.0, context.options.strength) * self._palette_loss(styles)
+        return objective + picture_terms(context, size)
 
     def finish(self, image: Image) -> Image:
         """Give a picture the colors of the styles, as far as the strength goes; a faint one shows the photo too."""
-        strength = self.easel.options.strength
+        strength = self.context.options.strength
         colored = in_colors(image, self.palettes, self._regions_of_styles())
         if strength >= 1:
             return colored
         faint = torch.lerp(image, colored, strength**_EVENLY)
         if strength >= _BLENDED_BELOW:
             return faint
-        photo = without_margin(self.easel.content, self.easel.margin)
+        photo = without_margin(self.context.content, self.context.margin)
         return torch.lerp(resize(photo, (image.shape[-2], image.shape[-1])), faint, strength / _BLENDED_BELOW)
 
     def enlarged(self, picture: Image, size: Size) -> Image:
@@ -118,24 +118,24 @@ class _Painting:
 
         At less than full strength it takes some of the photo's finest details.
         """
-        larger, strength = resize(picture, size), min(1.0, self.easel.options.strength)
+        larger, strength = resize(picture, size), min(1.0, self.context.options.strength)
         if strength < 1:
-            details = to_laplacian(resize(self.easel.content, size), levels=2)[0]
+            details = to_laplacian(resize(self.context.content, size), levels=2)[0]
             larger = (larger + (1 - strength) * details).clamp(0, 1)
         found = self._decoded(size)
         if found is None:
             return larger
         share = self._strength(size)
         found = found if share is None else torch.lerp(larger, found, share)
-        kept = self.easel.layout.kept
-        return found if kept is None else torch.lerp(found, resize(self.easel.content, size), resize(kept, size))
+        kept = self.context.region_masks.kept
+        return found if kept is None else torch.lerp(found, resize(self.context.content, size), resize(kept, size))
 
     def _decoded(self, size: Size) -> Image | None:
         """Decode the matches of a size, in the colors of the styles; None: there is no decoder for the encoder."""
         if self.decoder is None or not self.blocks or self.matches is None:
             return None
         rows, self.blocks = torch.cat(self.blocks), []
-        bf16 = self.easel.arithmetic.precision == "bf16"
+        bf16 = self.context.arithmetic.precision == "bf16"
         with torch.no_grad(), torch.autocast(rows.device.type, torch.bfloat16, enabled=bf16):
             found = decoded(self.decoder, rows, self.matches.position)
         down, across = size[0] - found.shape[-2], size[1] - found.shape[-1]
@@ -152,7 +152,7 @@ class _Painting:
         target = rows[self.matches.position.flatten()].T.reshape(1, -1, *grid)
         strength = self._strength(grid)
         if strength is not None:
-            own = self._columns(encode(self.easel, photo, layers), grid).float()
+            own = self._columns(encode(self.context, photo, layers), grid).float()
             target = torch.lerp(own, target, strength)
         target = target / target.square().sum(1, keepdim=True).clamp_min(1e-12).sqrt()
         precision = next(iter(styles[0].values())).dtype
@@ -160,14 +160,14 @@ class _Painting:
 
     def _palette_loss(self, styles: Sequence[Features]) -> PaletteLoss:
         assert self.matches is not None
-        heads: Heads = {layer: compact_head(self.easel.encoder, layer) for layer in PALETTE_LAYERS}
+        heads: Heads = {layer: compact_head(self.context.encoder, layer) for layer in PALETTE_LAYERS}
         most = max(64, _MOST_PALETTE // len(styles))
         target = {}
         for layer in PALETTE_LAYERS:
             rows = [through(_evenly(rows_of(each[layer]), most), heads[layer]) for each in styles]
             owner = [torch.full((len(each),), index, device=each.device) for index, each in enumerate(rows)]
-            target[layer] = Neighborhood(unit(centred(torch.cat(rows))), torch.cat(owner))
-        generator = torch.Generator().manual_seed(self.easel.seed)
+            target[layer] = Neighborhood(unit(centered(torch.cat(rows))), torch.cat(owner))
+        generator = torch.Generator().manual_seed(self.context.seed)
         return PaletteLoss(target, heads, generator, self.matches.style if len(styles) > 1 else None)
 
     # ------------------------------------------------------------------------------------------------ features
@@ -182,38 +182,40 @@ class _Painting:
         return pooled_columns(features, {layer: self.heads[layer] for layer in features}, grid)
 
     def _style_features(self, style: Picture, edge_px: float, layers: tuple[str, ...]) -> Features:
-        wanted = fitted_size(style.size, max(16, round(edge_px * self.easel.options.style_scale)))
-        return encode(self.easel, at_least(resize(style.image.to(self.easel.content), wanted), 16), layers)
+        wanted = fitted_size(style.size, max(16, round(edge_px * self.context.options.style_scale)))
+        return encode(self.context, at_least(resize(style.image.to(self.context.content), wanted), 16), layers)
 
     # ------------------------------------------------------------------------------------------------ regions
 
     def _allowed(self, index: int, columns: FeatureMap) -> Tensor | None:
         """Say which positions of a style picture may be used, where the user masked a part of it."""
-        masks = self.easel.layout.style_masks
+        masks = self.context.region_masks.style_masks
         mask = masks[index] if masks else None
         return None if mask is None else resize(mask, (columns.shape[-2], columns.shape[-1]))[0, 0] > 0.5
 
     def _shares(self, grid: Size) -> Tensor | None:
         """Say what share of the picture each style takes at each position; None where there is one style."""
-        layout, count = self.easel.layout, len(self.styles)
+        region_masks, count = self.context.region_masks, len(self.styles)
         if count == 1:
             return None
-        weights = torch.tensor(layout.weights or [self.easel.options.style_weights or (1.0,) * count])
-        weights = (weights / weights.sum(1, keepdim=True)).to(self.easel.content)
-        if not layout.masks:
+        weights = torch.tensor(region_masks.weights or [self.context.options.style_weights or (1.0,) * count])
+        weights = (weights / weights.sum(1, keepdim=True)).to(self.context.content)
+        if not region_masks.masks:
             return weights[0][:, None, None].expand(count, *grid)
-        masks = torch.cat([resize(mask, grid) for mask in layout.masks])[:, 0]
+        masks = torch.cat([resize(mask, grid) for mask in region_masks.masks])[:, 0]
         shares = torch.einsum("rs,rhw->shw", weights, masks)
         return shares / shares.sum(0).clamp_min(1e-6)
 
     def _strength(self, grid: Size) -> Tensor | None:
         """Return the strength at each position, at the most 1; None where it is 1 everywhere."""
-        layout, strength = self.easel.layout, self.easel.options.strength
-        if strength >= 1 and all(each >= 1 for each in layout.strengths):
+        region_masks, strength = self.context.region_masks, self.context.options.strength
+        if strength >= 1 and all(each >= 1 for each in region_masks.strengths):
             return None
-        if not layout.strengths:
-            return self.easel.content.new_full((1, 1, 1, 1), strength**_EVENLY)
-        by_region = sum(each * resize(mask, grid) for each, mask in zip(layout.strengths, layout.masks, strict=True))
+        if not region_masks.strengths:
+            return self.context.content.new_full((1, 1, 1, 1), strength**_EVENLY)
+        by_region = sum(
+            each * resize(mask, grid) for each, mask in zip(region_masks.strengths, region_masks.masks, strict=True)
+        )
         assert isinstance(by_region, Tensor)
         return (strength * by_region).clamp(0, 1) ** _EVENLY
 
@@ -238,11 +240,11 @@ def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image
     return torch.lerp(detailed, photo, share)
 
 
-def joining_heads(easel: Easel) -> dict[str, Affine]:
+def joining_heads(context: PaintingContext) -> dict[str, Affine]:
     """Return what each layer is mapped by before layers are joined: divided by its number of channels, as in the paper."""
     heads = {}
     for layer in COARSE_LAYERS:
-        full = easel.encoder.head(layer) or identity(easel.encoder, layer)
+        full = context.encoder.head(layer) or identity(context.encoder, layer)
         head, channels = full.compact(), len(full.bias)
         heads[layer] = Affine(head.matrix / channels, head.bias / channels)
     return heads

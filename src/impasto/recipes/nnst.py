@@ -1,11 +1,11 @@
-"""Neural neighbours: give every place of the photo the features of that place of the painting which is most like it.
+"""Neural neighbors: give every place of the photo the features of that place of the painting which is most like it.
 
 Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural Neighbor Style Transfer (arXiv:2203.13215),
-its variant by optimisation. Departures from the paper: the layers are VGG-19's, seen through the slim encoder where that is
+its variant by optimization. Departures from the paper: the layers are VGG-19's, seen through the slim encoder where that is
 asked for; fewer and longer steps, averaged, and the painter's smoothness and calm; a margin is painted and cut away; the last
 pass has a third of the steps of the others, holds on to the features that were replaced before it, so that faces survive, and
-compares places of each layer, drawn anew at each step, with 2048 of the style; colour is matched by the linear map that gives
-the result the style's mean and covariance and moves colours the least.
+compares places of each layer, drawn anew at each step, with 2048 of the style; color is matched by the linear map that gives
+the result the style's mean and covariance and moves colors the least.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored
-from impasto.features.distributions import centred, hypercolumns, nearest, picked, rows_of, scattered, through, unit
+from impasto.features.distributions import centered, hypercolumns, nearest, picked, rows_of, scattered, through, unit
 from impasto.features.statistics import Affine, Moments, blend
 from impasto.images import Picture, resize
 from impasto.losses.features import Heads, Objective
 from impasto.losses.neighbors import HypercolumnLoss, NearestLoss
 from impasto.optim.engine import Size, Step
 from impasto.optim.parametrization import to_laplacian
-from impasto.recipes.easel import Easel, encode
+from impasto.recipes.context import PaintingContext, encode
 from impasto.recipes.gatys import painted
 from impasto.recipes.objectives import picture_terms, style_edge, style_features
 from impasto.recipes.statistics import compact_head, identity
@@ -33,45 +33,45 @@ _COARSENESS = 4
 """Hypercolumns stand this many pixels apart."""
 
 
-def paint_on(easel: Easel) -> Iterator[Step]:
-    """Paint: at each size replace features and descend towards them; at last let each layer find its own neighbours too."""
-    left, replaced = len(easel.sizes), None
+def paint_on(context: PaintingContext) -> Iterator[Step]:
+    """Paint: at each size replace features and descend towards them; at last let each layer find its own neighbors too."""
+    left, replaced = len(context.sizes), None
 
     def objective_at(size: Size, picture: Image) -> Objective:
         nonlocal left, replaced
         left -= 1
-        is_first = easel.first_scale == 0 and left == len(easel.sizes) - 1
+        is_first = context.first_scale == 0 and left == len(context.sizes) - 1
         if left or replaced is None:
-            replaced = replacement(easel, size, None if is_first else picture)
-        objective = replaced + picture_terms(easel, size)
-        return objective if left else objective + last_pass(easel, size)
+            replaced = replacement(context, size, None if is_first else picture)
+        objective = replaced + picture_terms(context, size)
+        return objective if left else objective + last_pass(context, size)
 
-    colours = style_colours(easel)
-    yield from painted(easel, objective_at, lambda image: in_colours(image, colours))
+    colors = style_colors(context)
+    yield from painted(context, objective_at, lambda image: in_colors(image, colors))
 
 
 # ---------------------------------------------------------------------------------------------------- features
 
 
-def replacement(easel: Easel, size: Size, picture: Image | None) -> HypercolumnLoss:
+def replacement(context: PaintingContext, size: Size, picture: Image | None) -> HypercolumnLoss:
     """Replace each hypercolumn of the photo by the nearest of the style's, and make the loss that draws the picture there.
 
     What is replaced are the hypercolumns of a mixture: of the photo, and of the picture so far with the photo's finest details.
 
     Args:
-        easel: what stands ready.
+        context: what stands ready.
         size: of the photo, (height, width).
         picture: so far, of any size; None before there is any, when the photo stands alone.
     """
-    photo = resize(easel.content, size)
+    photo = resize(context.content, size)
     if picture is not None:
         detailed = resize(picture, size) + to_laplacian(photo, levels=2)[0]
-        photo = torch.lerp(detailed, photo, easel.options.content_weight)
-    heads = joining_heads(easel)
+        photo = torch.lerp(detailed, photo, context.options.content_weight)
+    heads = joining_heads(context)
     grid = (max(1, size[0] // _COARSENESS), max(1, size[1] // _COARSENESS))
-    found = hypercolumns(encode(easel, photo, easel.options.style_layers), heads, grid)
-    keys = torch.cat([style_rows(each, heads) for each in features_of_styles(easel, size)])
-    chosen = unit(keys)[nearest(centred(rows_of(found)), centred(keys))]
+    found = hypercolumns(encode(context, photo, context.options.style_layers), heads, grid)
+    keys = torch.cat([style_rows(each, heads) for each in features_of_styles(context, size)])
+    chosen = unit(keys)[nearest(centered(rows_of(found)), centered(keys))]
     return HypercolumnLoss(chosen.T.reshape(1, -1, *grid), heads)
 
 
@@ -90,47 +90,47 @@ def columns_of(features: FeatureMap, most: int) -> Tensor:
     return picked(features, scattered((features.shape[-2], features.shape[-1]), most, torch.Generator().manual_seed(0)))
 
 
-def last_pass(easel: Easel, size: Size) -> NearestLoss:
-    """Make what the last pass adds: each layer by itself, and neighbours of the picture instead of the photo."""
-    layers = easel.options.style_layers
-    heads = {layer: compact_head(easel.encoder, layer) for layer in layers}
-    styles = features_of_styles(easel, size)
+def last_pass(context: PaintingContext, size: Size) -> NearestLoss:
+    """Make what the last pass adds: each layer by itself, and neighbors of the picture instead of the photo."""
+    layers = context.options.style_layers
+    heads = {layer: compact_head(context.encoder, layer) for layer in layers}
+    styles = features_of_styles(context, size)
     target = {
         layer: torch.cat([through(columns_of(each[layer], _MOST_NEIGHBOURS // len(styles)), heads[layer]) for each in styles])
         for layer in layers
     }
-    random = torch.Generator().manual_seed(easel.seed)
+    random = torch.Generator().manual_seed(context.seed)
     return NearestLoss(target, dict.fromkeys(layers, 1 / len(layers)), heads, random)
 
 
-def features_of_styles(easel: Easel, size: Size) -> list[Features]:
+def features_of_styles(context: PaintingContext, size: Size) -> list[Features]:
     """Encode the style pictures at the size of the picture without its margin."""
-    options = easel.options
+    options = context.options
     edge_px = style_edge(size, options)
-    pictures = [style for style in easel.styles if isinstance(style, Picture)]
-    return [style_features(easel, each, edge_px, options.style_layers) for each in pictures]
+    pictures = [style for style in context.styles if isinstance(style, Picture)]
+    return [style_features(context, each, edge_px, options.style_layers) for each in pictures]
 
 
-def joining_heads(easel: Easel) -> dict[str, Affine]:
+def joining_heads(context: PaintingContext) -> dict[str, Affine]:
     """Return what each layer is mapped by before the layers are joined: divided by its number of channels, as in the paper."""
     heads = {}
-    for layer in easel.options.style_layers:
-        full = easel.encoder.head(layer) or identity(easel.encoder, layer)
+    for layer in context.options.style_layers:
+        full = context.encoder.head(layer) or identity(context.encoder, layer)
         head, channels = full.compact(), len(full.bias)
         heads[layer] = Affine(head.matrix / channels, head.bias / channels)
     return heads
 
 
-# ---------------------------------------------------------------------------------------------------- colours
+# ---------------------------------------------------------------------------------------------------- colors
 
 
-def style_colours(easel: Easel) -> Moments:
-    """Measure the colours of the styles together."""
-    measured = [color_moments(style.image) for style in easel.styles if isinstance(style, Picture)]
+def style_colors(context: PaintingContext) -> Moments:
+    """Measure the colors of the styles together."""
+    measured = [color_moments(style.image) for style in context.styles if isinstance(style, Picture)]
     return blend(measured, [1.0] * len(measured))
 
 
-def in_colours(image: Image, colours: Moments) -> Image:
-    """Give a picture the mean and the covariance of some colours."""
-    colours = Moments(colours.mean.to(image), colours.covariance.to(image))
-    return recolored(image, monge_kantorovich(color_moments(image), colours)).clamp(0, 1)
+def in_colors(image: Image, colors: Moments) -> Image:
+    """Give a picture the mean and the covariance of some colors."""
+    colors = Moments(colors.mean.to(image), colors.covariance.to(image))
+    return recolored(image, monge_kantorovich(color_moments(image), colors)).clamp(0, 1)

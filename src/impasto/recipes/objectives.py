@@ -27,11 +27,11 @@ from impasto.optim.engine import Size
 from impasto.options import PaintOptions
 from impasto.recipes.balance import balanced_weight, reference_picture
 from impasto.recipes.checks import slim_encoder
-from impasto.recipes.easel import Easel, encode
+from impasto.recipes.context import PaintingContext, encode
 from impasto.recipes.regions import HELD_WEIGHT, guided_style_loss
 from impasto.recipes.scales import by_scale
 from impasto.recipes.starts import Style, at_least
-from impasto.recipes.statistics import PICTURE_STATISTICS, Heap, picture_style_loss, self_similarity_loss
+from impasto.recipes.statistics import PICTURE_STATISTICS, StyleFeatures, picture_style_loss, self_similarity_loss
 from impasto.styles.named import NamedStyle
 from impasto.tensors import FeatureMap, Features, Image, Mask
 
@@ -40,50 +40,50 @@ _UNIT_RANGE = 1 / 0.226
 """The range of the input where a network takes pictures of unit variance (torchvision's)."""
 
 
-def objective_at(easel: Easel, size: Size) -> Objective:
+def objective_at(context: PaintingContext, size: Size) -> Objective:
     """Build the objective of the paper for one size: ``α J_content + β J_style``, and what keeps a picture a picture."""
-    options = easel.options
-    photo = resize(easel.content, size)
-    style = style_loss(easel, size)
+    options = context.options
+    photo = resize(context.content, size)
+    style = style_loss(context, size)
     objective = options.style_weight * style
     if options.content_weight:
-        content = content_loss(easel, photo)
-        objective += content_weight_at(easel, photo, content, style) * content
-    return objective + picture_terms(easel, size)
+        content = content_loss(context, photo)
+        objective += content_weight_at(context, photo, content, style) * content
+    return objective + picture_terms(context, size)
 
 
-def picture_terms(easel: Easel, size: Size) -> Objective:
+def picture_terms(context: PaintingContext, size: Size) -> Objective:
     """Collect what keeps a picture a picture, and no encoder looks at: smooth, calm, in bounds, the photo where it stays."""
-    options, objective = easel.options, Objective(())
-    photo = resize(easel.content, size)
+    options, objective = context.options, Objective(())
+    photo = resize(context.content, size)
     if options.smoothness_weight:
         scale = 255.0 if options.pixel_range == "255" else 1.0
         objective += options.smoothness_weight * Smoothness(options.smoothness_form, scale)
-    if options.calm_weight:
-        objective += options.calm_weight * EdgeAwareSmoothness(flatness(photo))
+    if options.edge_aware_weight:
+        objective += options.edge_aware_weight * EdgeAwareSmoothness(flatness(photo))
     if options.structure_weight:
         objective += options.structure_weight * StructureLoss(photo)
     if options.canvas != "pixels":
         objective += _GAMUT_WEIGHT * Gamut()
-    if easel.layout.kept is not None:
-        objective += HELD_WEIGHT * Held(photo, resize(easel.layout.kept, size))
+    if context.region_masks.kept is not None:
+        objective += HELD_WEIGHT * Held(photo, resize(context.region_masks.kept, size))
     return objective
 
 
-def content_weight_at(easel: Easel, photo: Image, content: Loss, style: Loss | Objective) -> float:
+def content_weight_at(context: PaintingContext, photo: Image, content: Loss, style: Loss | Objective) -> float:
     """Return the content weight for one size: the option's, or the one that balances the two losses."""
-    options = easel.options
+    options = context.options
     if not options.balance:
         return options.content_weight
-    reference = reference_picture(photo, easel.styles, options)
-    return balanced_weight(content, style, reference, partial(easel.arithmetic.encode, easel.encoder), options)
+    reference = reference_picture(photo, context.styles, options)
+    return balanced_weight(content, style, reference, partial(context.arithmetic.encode, context.encoder), options)
 
 
-def content_loss(easel: Easel, photo: Image) -> Loss:
+def content_loss(context: PaintingContext, photo: Image) -> Loss:
     """Make the content loss for the photo at the size that is painted."""
-    options, encoder = easel.options, easel.encoder
+    options, encoder = context.options, context.encoder
     heads = heads_of(encoder, options.content_layers)
-    target = encode(easel, photo, options.content_layers)
+    target = encode(context, photo, options.content_layers)
     if options.content_comparison == "self-similarity":
         return self_similarity_loss(target, encoder)
     target = {layer: mapped(features, heads[layer]) for layer, features in target.items()}
@@ -98,41 +98,41 @@ def content_loss(easel: Easel, photo: Image) -> Loss:
     return kind(target, weights, heads)
 
 
-def style_loss(easel: Easel, size: Size) -> Loss | Objective:
+def style_loss(context: PaintingContext, size: Size) -> Loss | Objective:
     """Make the style loss for one size: of the picture, or of each of its regions."""
-    options, layout = easel.options, easel.layout
-    given = options.style_weights or (1.0,) * len(easel.styles)
+    options, region_masks = context.options, context.region_masks
+    given = options.style_weights or (1.0,) * len(context.styles)
     edge_px = style_edge(size, options)
     if options.statistics in PICTURE_STATISTICS:
-        return pictures_loss(easel, size, edge_px, given)
-    parts_of = layout.style_masks or (None,) * len(easel.styles)
-    measured = [style_moments(easel, style, edge_px, part) for style, part in zip(easel.styles, parts_of, strict=True)]
-    if not layout.masks:
-        return moments_loss(easel, size, measured, given)
-    parts = [moments_loss(easel, size, measured, weights) for weights in layout.weights]
-    return guided_style_loss(parts, layout, size, easel.encoder, options)
+        return pictures_loss(context, size, edge_px, given)
+    parts_of = region_masks.style_masks or (None,) * len(context.styles)
+    measured = [style_moments(context, style, edge_px, part) for style, part in zip(context.styles, parts_of, strict=True)]
+    if not region_masks.masks:
+        return moments_loss(context, size, measured, given)
+    parts = [moments_loss(context, size, measured, weights) for weights in region_masks.weights]
+    return guided_style_loss(parts, region_masks, size, context.encoder, options)
 
 
-def pictures_loss(easel: Easel, size: Size, edge_px: float, given: Sequence[float]) -> Loss | Objective:
+def pictures_loss(context: PaintingContext, size: Size, edge_px: float, given: Sequence[float]) -> Loss | Objective:
     """Make the style loss of statistics that need pictures: of the whole, or the sum over regions, each measured alone."""
-    options, layout = easel.options, easel.layout
-    if not layout.masks:
-        return picture_style_loss(heap_of_styles(easel, edge_px, given), options)
+    options, region_masks = context.options, context.region_masks
+    if not region_masks.masks:
+        return picture_style_loss(features_of_styles(context, edge_px, given), options)
     total = Objective(())
-    for mask, weights, strength in zip(layout.masks, layout.weights, layout.strengths, strict=True):
+    for mask, weights, strength in zip(region_masks.masks, region_masks.weights, region_masks.strengths, strict=True):
         here = resize(mask, size)
-        places = places_inside(here, options.style_layers, easel.encoder.layers, options.mask_shrinking)
+        places = places_inside(here, options.style_layers, context.encoder.layers, options.mask_shrinking)
         share = strength * float(here.mean())
-        for term in 1.0 * picture_style_loss(heap_of_styles(easel, edge_px, weights), options):
+        for term in 1.0 * picture_style_loss(features_of_styles(context, edge_px, weights), options):
             total += share * term.weight * WithinLoss(term.loss, places)
     return total
 
 
 def moments_loss(
-    easel: Easel, size: Size, measured: Sequence[dict[str, Moments]], given: Sequence[float]
+    context: PaintingContext, size: Size, measured: Sequence[dict[str, Moments]], given: Sequence[float]
 ) -> StyleLoss | WassersteinLoss:
     """Make the style loss for the statistics of the styles, blended, and what they are weighted with."""
-    options, encoder = easel.options, easel.encoder
+    options, encoder = context.options, context.encoder
     layers = options.style_layers
     target = {layer: blend([each[layer] for each in measured], given) for layer in layers}
     shares = dict(zip(layers, options.layer_weights or (1 / len(layers),) * len(layers), strict=True))
@@ -158,28 +158,28 @@ def moments_loss(
     return StyleLoss(target, gram, mean, deviation, heads, shift)
 
 
-def style_moments(easel: Easel, style: Style, edge_px: float, part: Mask | None = None) -> dict[str, Moments]:
+def style_moments(context: PaintingContext, style: Style, edge_px: float, part: Mask | None = None) -> dict[str, Moments]:
     """Measure one style, or part of its picture, at a longer side of edge_px, in the channels of the full network."""
-    layers, device = easel.options.style_layers, easel.arithmetic.device
-    if easel.options.style_scales:
-        sized = [(replace(easel, options=chosen), edge_px * scale) for scale, chosen in by_scale(easel.options)]
+    layers, device = context.options.style_layers, context.arithmetic.device
+    if context.options.style_scales:
+        sized = [(replace(context, options=chosen), edge_px * scale) for scale, chosen in by_scale(context.options)]
         return {k: v for here, at_px in sized for k, v in style_moments(here, style, at_px, part).items()}
     if isinstance(style, NamedStyle):
         known, heads = style.at(edge_px, layers), heads_of(slim_encoder().to(device), layers)
         return {layer: through(to_device(known[layer], device), heads[layer]) for layer in layers}
-    heads = heads_of(easel.encoder, layers)
-    features = style_features(easel, style, edge_px, layers)
-    found = {layer: moments(features[layer]) for layer in layers} if part is None else measured_part(easel, features, part)
+    heads = heads_of(context.encoder, layers)
+    features = style_features(context, style, edge_px, layers)
+    found = {layer: moments(features[layer]) for layer in layers} if part is None else measured_part(context, features, part)
     return {layer: through(found[layer], heads[layer]) for layer in layers}
 
 
-def measured_part(easel: Easel, features: Features, part: Mask) -> dict[str, Moments]:
+def measured_part(context: PaintingContext, features: Features, part: Mask) -> dict[str, Moments]:
     """Measure the features of part of a style picture; a layer too coarse to see the part alone is measured whole."""
-    found, how = {}, easel.options.mask_shrinking
+    found, how = {}, context.options.mask_shrinking
     for layer, values in features.items():
-        apart = receptive_field(layer, easel.encoder.layers)[1]
+        apart = receptive_field(layer, context.encoder.layers)[1]
         mask = resize(part, (values.shape[-2] * apart, values.shape[-1] * apart)).to(values.device)
-        (shrunk,) = guides_at([mask], layer, easel.encoder.layers, how)
+        (shrunk,) = guides_at([mask], layer, context.encoder.layers, how)
         guide = Guide.of(shrunk, dtype=values.dtype)
         found[layer] = moments(values) if guide is None else guided_moments(values, [guide])[0]
     return found
@@ -190,44 +190,44 @@ def style_edge(size: Size, options: PaintOptions) -> float:
     return (options.style_size or max(size) / (1 + 2 * options.margin)) * options.style_scale
 
 
-def style_features(easel: Easel, style: Picture, edge_px: float, layers: Sequence[str]) -> Features:
+def style_features(context: PaintingContext, style: Picture, edge_px: float, layers: Sequence[str]) -> Features:
     """Encode a style picture at a longer side of edge_px."""
     picture = resize(style.image, fitted_size(style.size, max(16, round(edge_px))))
-    return encode(easel, at_least(picture.to(easel.arithmetic.device), 16), layers)
+    return encode(context, at_least(picture.to(context.arithmetic.device), 16), layers)
 
 
-def heap_of_styles(easel: Easel, edge_px: float, weights: Sequence[float]) -> Heap:
+def features_of_styles(context: PaintingContext, edge_px: float, weights: Sequence[float]) -> StyleFeatures:
     """Encode the style pictures that weigh anything, or the parts under their masks, for what compares more than moments."""
-    options, layers = easel.options, easel.options.style_layers
+    options, layers = context.options, context.options.style_layers
     sized = [(edge_px * scale, part.style_layers) for scale, part in by_scale(options)] if options.style_scales else []
-    parts_of = easel.layout.style_masks or (None,) * len(easel.styles)
+    parts_of = context.region_masks.style_masks or (None,) * len(context.styles)
     styles = []
-    for style, part, weight in zip(easel.styles, parts_of, weights, strict=True):
+    for style, part, weight in zip(context.styles, parts_of, weights, strict=True):
         if isinstance(style, Picture) and weight:
             found: dict[str, FeatureMap] = {}
             for at_px, some in sized or [(edge_px, layers)]:
-                found |= part_taken(easel, style_features(easel, style, at_px, some), part)
+                found |= part_taken(context, style_features(context, style, at_px, some), part)
             styles.append(found)
-    return Heap(
+    return StyleFeatures(
         styles,
         [weight / sum(weights) for weight in weights if weight],
         dict(zip(layers, options.layer_weights or (1 / len(layers),) * len(layers), strict=True)),
-        easel.encoder,
-        easel.seed,
-        options.activation_shift / feature_scale(easel.encoder, options),
+        context.encoder,
+        context.seed,
+        options.activation_shift / feature_scale(context.encoder, options),
     )
 
 
-def part_taken(easel: Easel, features: Features, part: Mask | None) -> dict[str, FeatureMap]:
+def part_taken(context: PaintingContext, features: Features, part: Mask | None) -> dict[str, FeatureMap]:
     """Take the features of part of a style picture; without a mask, all of them."""
     if part is None:
         return dict(features)
-    layers = easel.encoder.layers
+    layers = context.encoder.layers
     finest = min(features, key=lambda layer: receptive_field(layer, layers)[1])
     apart = receptive_field(finest, layers)[1]
     height, width = features[finest].shape[-2:]
     mask = resize(part, (height * apart, width * apart)).to(features[finest].device)
-    places = places_inside(mask, tuple(features), layers, easel.options.mask_shrinking)
+    places = places_inside(mask, tuple(features), layers, context.options.mask_shrinking)
     return {layer: taken(values, places[layer]) for layer, values in features.items()}
 
 

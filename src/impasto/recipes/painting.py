@@ -15,7 +15,7 @@ from impasto.optim.engine import Step
 from impasto.options import InstantOptions, PaintOptions, Run
 from impasto.recipes import gatys, neighbors, nnst, strotss
 from impasto.recipes.coloring import color_record
-from impasto.recipes.easel import Easel
+from impasto.recipes.context import PaintingContext
 from impasto.recipes.masking import MaskSources, asked_masks, read_masking
 from impasto.recipes.pastiche import Pastiche, new_record, with_progress
 from impasto.recipes.presets import paint_options
@@ -67,10 +67,10 @@ def paint(
     chosen, run = paint_options(preset, **others), run or Run()
     photo, styles = read_pictures(content, style, chosen, masks)
     masking = read_masking(masks, photo, styles)
-    easel = gatys.set_up(photo, styles, chosen, run, masking)
-    record = new_record(photo, styles, easel.options, run, easel.encoder.sha256) | masking.record | color_record(chosen)
+    context = gatys.set_up(photo, styles, chosen, run, masking)
+    record = new_record(photo, styles, context.options, run, context.encoder.sha256) | masking.record | color_record(chosen)
     notes = []
-    for step in paint_on(easel):  # there is one: every size has a step at the least
+    for step in paint_on(context):  # there is one: every size has a step at the least
         notes += [step.note] if step.note else []
     return finished(photo, step, with_progress(record | ({"notes": notes} if notes else {}), step))
 
@@ -101,10 +101,10 @@ def steps(
 
 
 @in_known_state
-def paint_on(easel: Easel) -> Iterator[Step]:
-    """Paint by the recipe that the options name, on an easel that stands ready."""
+def paint_on(context: PaintingContext) -> Iterator[Step]:
+    """Paint by the recipe that the options name, on an context that stands ready."""
     recipes = {"neighbors": neighbors, "gatys": gatys, "nnst": nnst, "strotss": strotss}
-    yield from recipes[easel.options.recipe].paint_on(easel)
+    yield from recipes[context.options.recipe].paint_on(context)
 
 
 def finished(photo: Picture, step: Step, record: dict[str, Any]) -> Pastiche:

@@ -44,7 +44,7 @@ _PUBLISHED: dict[str, Any] = {
     "activation_shift": 0.0,
     "smoothness_weight": 0.0,
     "smoothness_form": "sum-l2",
-    "calm_weight": 0.0,
+    "edge_aware_weight": 0.0,
     "structure_weight": 0.0,
     "pooling": "max",
     "border": "zero",
@@ -159,7 +159,7 @@ PRESETS: dict[str, PaintOptions] = {
         smoothness_form="inetwork",
         steps=200,
     ),
-    # jcjohnson/neural-style. Its start, 0.001 of noise around the mean colour, is to the eye and to the network a grey
+    # jcjohnson/neural-style. Its start, 0.001 of noise around the mean color, is to the eye and to the network a gray
     # picture; its total variation adds strength times the differences to the gradient, which is half of the squares in the
     # loss; white is 256 there, 255 here.
     "neural-style": _published(
@@ -171,7 +171,7 @@ PRESETS: dict[str, PaintOptions] = {
         style_normalization="neural-style",
         smoothness_weight=0.5e-3,
         smoothness_form="sum-l2",
-        init="grey",
+        init="gray",
     ),
     # crowsonkb/style-transfer-pytorch: Wasserstein-2 of Gaussians at 256:64:16:4:1, scaled content loss, nine-point total
     # variation, Adam at 0.02 with an averaged iterate, 128 to 512 by the square root of 2, 1000 steps and then 500 at each
@@ -237,7 +237,7 @@ RECIPES: dict[str, PaintOptions] = {
         content_weight=0.1,
         layer_weights=(0.1, 0.2, 0.35, 0.35, 0.0),
         smoothness_weight=0.2,
-        calm_weight=0.0,
+        edge_aware_weight=0.0,
         border="mixed",
         margin=0.015,
         canvas="soft-chroma",
@@ -265,7 +265,7 @@ RECIPES: dict[str, PaintOptions] = {
         learning_rate=0.008,
         betas=(0.9, 0.999),
         smoothness_weight=0.3,
-        calm_weight=1.0,
+        edge_aware_weight=1.0,
         **_WHOLE_METHOD,
     ),
     # Kolkin, Salavon and Shakhnarovich 2019: alpha 16 at 64 pixels, here 16 times the content weight, halved at each size;
@@ -279,7 +279,7 @@ RECIPES: dict[str, PaintOptions] = {
         optimizer="rmsprop",
         init="outline",
         smoothness_weight=0.3,
-        calm_weight=2.0,
+        edge_aware_weight=2.0,
         **_WHOLE_METHOD,
     ),
 }

@@ -23,7 +23,7 @@ _EMPTY = 0.02
 
 
 @dataclass(frozen=True)
-class Layout:
+class RegionMasks:
     """Masks on the canvas.
 
     Attributes:
@@ -40,16 +40,16 @@ class Layout:
     kept: Mask | None = None
     style_masks: tuple[Mask | None, ...] = ()
 
-    def to(self, device: torch.device) -> "Layout":
+    def to(self, device: torch.device) -> "RegionMasks":
         """Move what lies on the canvas to a device."""
         kept = None if self.kept is None else self.kept.to(device)
-        return Layout(tuple(mask.to(device) for mask in self.masks), self.weights, self.strengths, kept, self.style_masks)
+        return RegionMasks(tuple(mask.to(device) for mask in self.masks), self.weights, self.strengths, kept, self.style_masks)
 
 
-NO_LAYOUT = Layout()
+NO_LAYOUT = RegionMasks()
 
 
-def lay_out(masking: Masking, size: Size, margin: int, options: PaintOptions, count: int) -> Layout:
+def lay_out(masking: Masking, size: Size, margin: int, options: PaintOptions, count: int) -> RegionMasks:
     """Lay masks out on the canvas: overlaps shared, what is kept taken out of the regions.
 
     What no style mask covers stays the photo, as it nearly does in INetwork and neural-style-tf, where no style reaches it; or
@@ -77,7 +77,7 @@ def lay_out(masking: Masking, size: Size, margin: int, options: PaintOptions, co
     if limit is not None:
         masks = [mask * limit for mask in masks] if masks else [limit]
     if not masks and not masking.protect:
-        return Layout(style_masks=styles)
+        return RegionMasks(style_masks=styles)
     if not weights:
         weights, strengths = [options.style_weights or (1.0,) * count], [1.0]
     kept = _kept(
@@ -90,7 +90,7 @@ def lay_out(masking: Masking, size: Size, margin: int, options: PaintOptions, co
     if float(kept.min()) > 1 - _EMPTY:
         raise OptionError("nothing would be painted: the masks leave no part of the photo to a style; let them overlap less")
     there = [region for region, mask in enumerate(masks) if float(mask.max()) >= _EMPTY and strengths[region]]
-    return Layout(
+    return RegionMasks(
         tuple(with_margin(masks[region], margin) for region in there),
         tuple(weights[region] for region in there),
         tuple(strengths[region] for region in there),
@@ -162,22 +162,22 @@ class Restored:
 
 
 def guided_style_loss(
-    parts: Sequence[StyleLoss | WassersteinLoss], layout: Layout, size: Size, encoder: Vgg, options: PaintOptions
+    parts: Sequence[StyleLoss | WassersteinLoss], region_masks: RegionMasks, size: Size, encoder: Vgg, options: PaintOptions
 ) -> GuidedStyleLoss:
     """Make the style loss of all regions at one size.
 
     Args:
         parts: the style loss of each region.
-        layout: the regions.
+        region_masks: the regions.
         size: (height, width) that is painted, with its margin.
         encoder: for its layers and their widths.
         options: how to paint.
     """
-    masks = [resize(mask, size) for mask in layout.masks]
+    masks = [resize(mask, size) for mask in region_masks.masks]
     guides = {}
     for layer in options.style_layers:
         channels = encoder.widths[list(encoder.convolutions).index(layer[4:])]
         shrunk = guides_at(masks, layer, encoder.layers, options.mask_shrinking)
         guides[layer] = tuple(Guide.of(each, channels, encoder.precision) for each in shrunk)
-    shares = tuple(strength * float(mask.mean()) for strength, mask in zip(layout.strengths, masks, strict=True))
+    shares = tuple(strength * float(mask.mean()) for strength, mask in zip(region_masks.strengths, masks, strict=True))
     return GuidedStyleLoss(tuple(parts), shares, guides)

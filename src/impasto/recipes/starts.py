@@ -42,7 +42,7 @@ def planned_sizes(size: Size, options: PaintOptions) -> tuple[tuple[Size, int], 
 
 
 @dataclass(frozen=True)
-class Resumption:
+class Checkpoint:
     """Where an interrupted painting stood.
 
     Attributes:
@@ -56,38 +56,38 @@ class Resumption:
     done: int
 
 
-def remaining(sizes: Sequence[tuple[Size, int]], resumption: Resumption) -> tuple[tuple[Size, int], ...]:
+def remaining(sizes: Sequence[tuple[Size, int]], checkpoint: Checkpoint) -> tuple[tuple[Size, int], ...]:
     """Return the sizes that are left to paint, the first of them with the steps that are left at it.
 
     Example:
-        >>> remaining([((32, 32), 5), ((64, 64), 5)], Resumption(torch.zeros(1, 3, 32, 32), scale=0, done=2))
+        >>> remaining([((32, 32), 5), ((64, 64), 5)], Checkpoint(torch.zeros(1, 3, 32, 32), scale=0, done=2))
         (((32, 32), 3), ((64, 64), 5))
     """
-    (size, count), *later = sizes[resumption.scale :]
-    left = max(0, count - resumption.done)
+    (size, count), *later = sizes[checkpoint.scale :]
+    left = max(0, count - checkpoint.done)
     return ((size, left), *later) if left else tuple(later)
 
 
 def starting_picture(photo: Image, styles: Sequence[Style], options: PaintOptions, seed: int) -> Image:
     """Make the picture that painting starts from, at the photo's size.
 
-    ``grey`` is the mean colour of ImageNet. ``blend`` is the deeplearning.ai assignment's: noise of ±20 of 255 around that
-    grey, mixed into the photo. ``outline`` is that of STROTSS: the photo's finest details on the style's mean colour.
+    ``gray`` is the mean color of ImageNet. ``blend`` is the deeplearning.ai assignment's: noise of ±20 of 255 around that
+    gray, mixed into the photo. ``outline`` is that of STROTSS: the photo's finest details on the style's mean color.
     """
     noise = torch.rand(photo.shape, generator=torch.Generator().manual_seed(seed)).to(photo.device)
-    grey = photo.new_tensor(_MEAN_COLOUR)[None, :, None, None] / 255
+    gray = photo.new_tensor(_MEAN_COLOUR)[None, :, None, None] / 255
     if options.init == "content":
         return photo.clone()
     if options.init == "noise":
         return noise
-    if options.init == "grey":
-        return grey.expand_as(photo).clone()
+    if options.init == "gray":
+        return gray.expand_as(photo).clone()
     if options.init == "blend":
-        return torch.lerp(photo, grey + (noise - 0.5) * 40 / 255, options.init_noise).clamp(0, 1)
+        return torch.lerp(photo, gray + (noise - 0.5) * 40 / 255, options.init_noise).clamp(0, 1)
     if options.init == "style-statistics":
-        return recoloured(noise, colours_of(styles[0])).clamp(0, 1)
+        return with_moments(noise, colors_of(styles[0])).clamp(0, 1)
     if options.init == "outline":
-        return (to_laplacian(photo, levels=2)[0] + colours_of(styles[0]).mean.to(photo)[:, :, None, None]).clamp(0, 1)
+        return (to_laplacian(photo, levels=2)[0] + colors_of(styles[0]).mean.to(photo)[:, :, None, None]).clamp(0, 1)
     if options.init == "style":
         style = styles[0]
         if not isinstance(style, Picture):
@@ -107,17 +107,17 @@ def as_swatches(styles: Sequence[Style]) -> tuple[Picture, ...]:
     return tuple(style.picture() if isinstance(style, NamedStyle) else style for style in styles)
 
 
-def colours_of(style: Style) -> Moments:
-    """Return the mean (1, 3) and covariance (1, 3, 3) of a style's colours."""
-    return style.colours if isinstance(style, NamedStyle) else moments(style.image)
+def colors_of(style: Style) -> Moments:
+    """Return the mean (1, 3) and covariance (1, 3, 3) of a style's colors."""
+    return style.colors if isinstance(style, NamedStyle) else moments(style.image)
 
 
-def recoloured(noise: Image, colours: Moments) -> Image:
-    """Give uniform noise the mean and covariance of some colours."""
-    values, vectors = torch.linalg.eigh(colours.covariance[0].cpu().to(noise.dtype))
+def with_moments(noise: Image, colors: Moments) -> Image:
+    """Give uniform noise the mean and covariance of some colors."""
+    values, vectors = torch.linalg.eigh(colors.covariance[0].cpu().to(noise.dtype))
     root = (vectors * values.clamp_min(0).sqrt() @ vectors.T).to(noise.device)
     white = (noise - 0.5) * math.sqrt(12)
-    return torch.einsum("ij,bjhw->bihw", root, white) + colours.mean.to(noise)[:, :, None, None]
+    return torch.einsum("ij,bjhw->bihw", root, white) + colors.mean.to(noise)[:, :, None, None]
 
 
 def with_margin(image: Image, margin: int) -> Image:

@@ -1,7 +1,7 @@
 """Style losses that need style pictures: a style as the distribution of its features, its patches, or its chained layers.
 
 Each function here makes one loss out of the features of the style pictures, for the painter's ``--statistics``; all are
-relative to the style's own features. Several styles are a mixture: their feature vectors lie in one heap, of which each style
+relative to the style's own features. Several styles are a mixture: their feature vectors lie in one style_features, of which each style
 has a share as large as its weight.
 """
 
@@ -43,12 +43,12 @@ _SELF_SIMILARITY = 15.0
 
 
 @dataclass(frozen=True)
-class Heap:
+class StyleFeatures:
     """The features of the style pictures at one size, and what goes with them.
 
     Attributes:
         styles: features by layer of each style.
-        shares: what part of the heap each style is; above 0, and they sum to 1.
+        shares: what part of the style_features each style is; above 0, and they sum to 1.
         layer_shares: what part of the loss each layer is.
         encoder: whose features they are.
         seed: of whatever is drawn at random.
@@ -134,30 +134,32 @@ def check_unmasked(masking: Masking, what: str) -> None:
         raise OptionError(f"{what} cannot be combined with masks of styles; leave --style-mask and --style-region away")
 
 
-def picture_style_loss(heap: Heap, options: PaintOptions) -> Loss | Objective:
+def picture_style_loss(style_features: StyleFeatures, options: PaintOptions) -> Loss | Objective:
     """Make the style loss that ``--statistics`` names."""
-    return PICTURE_STATISTICS[options.statistics](heap)
+    return PICTURE_STATISTICS[options.statistics](style_features)
 
 
 # ---------------------------------------------------------------------------------------------------- one for each name
 
 
-def sliced(heap: Heap) -> Loss:
+def sliced(style_features: StyleFeatures) -> Loss:
     """Sliced Wasserstein; relative to the mean square of the style's projections."""
-    heads = heap.heads()
-    target = {layer: through(heap.rows(layer, _MOST_ROWS), heads[layer]) for layer in heads}
-    weights = {layer: heap.layer_shares[layer] * rows.numel() / squares(rows) for layer, rows in target.items()}
-    return SlicedLoss(target, weights, heads, heap.generator())
+    heads = style_features.heads()
+    target = {layer: through(style_features.rows(layer, _MOST_ROWS), heads[layer]) for layer in heads}
+    weights = {layer: style_features.layer_shares[layer] * rows.numel() / squares(rows) for layer, rows in target.items()}
+    return SlicedLoss(target, weights, heads, style_features.generator())
 
 
-def histogram(heap: Heap) -> Objective:
+def histogram(style_features: StyleFeatures) -> Objective:
     """Gram matrices, and histograms where the paper has them: in relu1_1 and relu4_1, or else in all style layers."""
-    heads = {layer: heap.encoder.head(layer) for layer in heap.layer_shares}
-    measured = [{layer: measure(features[layer], heads[layer]) for layer in heads} for features in heap.styles]
-    moments = {layer: blend([each[layer] for each in measured], heap.shares) for layer in heads}
-    gram = {layer: share * gram_weight("relative", moments[layer], 1, 1) for layer, share in heap.layer_shares.items()}
+    heads = {layer: style_features.encoder.head(layer) for layer in style_features.layer_shares}
+    measured = [{layer: measure(features[layer], heads[layer]) for layer in heads} for features in style_features.styles]
+    moments = {layer: blend([each[layer] for each in measured], style_features.shares) for layer in heads}
+    gram = {
+        layer: share * gram_weight("relative", moments[layer], 1, 1) for layer, share in style_features.layer_shares.items()
+    }
     layers = [layer for layer in _HISTOGRAM_LAYERS if layer in heads] or list(heads)
-    rows = {layer: heap.rows(layer, 8 * _MOST_ROWS) for layer in layers}
+    rows = {layer: style_features.rows(layer, 8 * _MOST_ROWS) for layer in layers}
     target = {layer: knots(each) for layer, each in rows.items()}
     weights = {layer: len(each) / squares(each) / len(layers) for layer, each in rows.items()}
     return StyleLoss(moments, gram, heads=heads) + HistogramLoss(target, weights)
@@ -168,15 +170,19 @@ def knots(rows: Tensor, count: int = _KNOTS) -> Tensor:
     return F.interpolate(rows.T.sort(dim=1).values[None], size=count, mode="linear", align_corners=True)[0]
 
 
-def relaxed_emd_of_columns(heap: Heap) -> Loss:
+def relaxed_emd_of_columns(style_features: StyleFeatures) -> Loss:
     """Relaxed transport of hypercolumns, in which each layer has its share of the length, and a channel the size 1."""
-    heads = {layer: head or identity(heap.encoder, layer) for layer, head in heap.heads().items()}
+    heads = {layer: head or identity(style_features.encoder, layer) for layer, head in style_features.heads().items()}
     channels = sum(len(head.bias) for head in heads.values())
     for layer, head in heads.items():
-        rows = through(heap.rows(layer, _MOST_ROWS), head)
-        scale = (heap.layer_shares[layer] * channels * len(rows) / squares(rows)) ** 0.5
+        rows = through(style_features.rows(layer, _MOST_ROWS), head)
+        scale = (style_features.layer_shares[layer] * channels * len(rows) / squares(rows)) ** 0.5
         heads[layer] = Affine(head.matrix * scale, head.bias * scale)
-    return RelaxedEmdLoss(style_columns(heap.styles, heap.shares, heads, heap.generator()), heads, heap.generator())
+    return RelaxedEmdLoss(
+        style_columns(style_features.styles, style_features.shares, heads, style_features.generator()),
+        heads,
+        style_features.generator(),
+    )
 
 
 def style_columns(
@@ -198,14 +204,17 @@ def identity(encoder: Vgg, layer: str) -> Affine:
     return Affine(torch.eye(channels, device=device), torch.zeros(channels, device=device))
 
 
-def nearest_patches(heap: Heap) -> Loss:
+def nearest_patches(style_features: StyleFeatures) -> Loss:
     """Patches of the third and fourth block, where the paper takes them, or else of all style layers."""
-    layers = [layer for layer in heap.layer_shares if layer[4] in _PATCH_BLOCKS] or list(heap.layer_shares)
-    heads = {layer: compact_head(heap.encoder, layer) for layer in layers}
+    layers = [layer for layer in style_features.layer_shares if layer[4] in _PATCH_BLOCKS] or list(style_features.layer_shares)
+    heads = {layer: compact_head(style_features.encoder, layer) for layer in layers}
     target, searched = {}, {}
     for layer in layers:
-        cut = [patches(mapped(features[layer], heads[layer])) for features in heap.styles]
-        counts, random = in_shares([len(each) for each in cut], heap.shares, _MOST_PATCHES), heap.generator()
+        cut = [patches(mapped(features[layer], heads[layer])) for features in style_features.styles]
+        counts, random = (
+            in_shares([len(each) for each in cut], style_features.shares, _MOST_PATCHES),
+            style_features.generator(),
+        )
         target[layer] = torch.cat(
             [each[torch.randperm(len(each), generator=random)[:count]] for each, count in zip(cut, counts, strict=True)]
         )
@@ -214,21 +223,27 @@ def nearest_patches(heap: Heap) -> Loss:
     return PatchLoss(target, searched, weights, heads)
 
 
-def chained(heap: Heap) -> Loss:
+def chained(style_features: StyleFeatures) -> Loss:
     """Products between each style layer and the next, shifted where ``--activation-shift`` says so."""
-    layers = tuple(heap.layer_shares)
+    layers = tuple(style_features.layer_shares)
     if len(layers) < 2:
         raise OptionError(f"--statistics chained links layers, and --style-layers names only {layers[0]}; name two or more")
-    heads = {layer: shifted(heap.encoder.head(layer) or identity(heap.encoder, layer), heap.shift) for layer in layers}
+    heads = {
+        layer: shifted(style_features.encoder.head(layer) or identity(style_features.encoder, layer), style_features.shift)
+        for layer in layers
+    }
     target = {}
     for link in links(layers):
-        grams = [share * chained_gram(features, link, heads) for features, share in zip(heap.styles, heap.shares, strict=True)]
+        grams = [
+            share * chained_gram(features, link, heads)
+            for features, share in zip(style_features.styles, style_features.shares, strict=True)
+        ]
         target[link] = torch.stack(grams).sum(0)
     weights = {link: 1 / max(squares(gram), 1e-12) / len(target) for link, gram in target.items()}
     return ChainedGramLoss(target, weights, heads)
 
 
-PICTURE_STATISTICS: dict[str, Callable[[Heap], Loss | Objective]] = {
+PICTURE_STATISTICS: dict[str, Callable[[StyleFeatures], Loss | Objective]] = {
     "sliced": sliced,
     "histogram": histogram,
     "relaxed-emd": relaxed_emd_of_columns,

@@ -19,7 +19,7 @@ from impasto.images import Picture, resize
 from impasto.losses.distributions import DrawnSelfSimilarityLoss, PaletteLoss, RelaxedEmdLoss, palette_of
 from impasto.losses.features import Objective
 from impasto.optim.engine import Size, Step
-from impasto.recipes.easel import Easel, encode
+from impasto.recipes.context import PaintingContext, encode
 from impasto.recipes.gatys import painted
 from impasto.recipes.objectives import picture_terms, style_edge, style_features
 from impasto.recipes.statistics import compact_head, identity, style_columns
@@ -30,45 +30,45 @@ _PLACES = 1024
 _CONTENT_PLACES = 512
 
 
-def paint_on(easel: Easel) -> Iterator[Step]:
+def paint_on(context: PaintingContext) -> Iterator[Step]:
     """Paint coarse to fine, with half the weight on the content at each size."""
-    scale = easel.first_scale - 1
+    scale = context.first_scale - 1
 
     def objective_of_next(size: Size, _: Image) -> Objective:
         nonlocal scale
         scale += 1
-        return objective_at(easel, size, _FIRST_CONTENT_WEIGHT * easel.options.content_weight / 2**scale)
+        return objective_at(context, size, _FIRST_CONTENT_WEIGHT * context.options.content_weight / 2**scale)
 
-    yield from painted(easel, objective_of_next)
+    yield from painted(context, objective_of_next)
 
 
-def objective_at(easel: Easel, size: Size, alpha: float) -> Objective:
+def objective_at(context: PaintingContext, size: Size, alpha: float) -> Objective:
     """Build the objective of the paper for one size.
 
     Args:
-        easel: what stands ready.
+        context: what stands ready.
         size: that is painted, (height, width).
         alpha: the weight of the content against that of the style.
     """
-    options, heads = easel.options, heads_of(easel)
+    options, heads = context.options, heads_of(context)
     edge_px = style_edge(size, options)
-    pictures = [style for style in easel.styles if isinstance(style, Picture)]
-    styles = [style_features(easel, each, edge_px, options.style_layers) for each in pictures]
+    pictures = [style for style in context.styles if isinstance(style, Picture)]
+    styles = [style_features(context, each, edge_px, options.style_layers) for each in pictures]
     shares = [1 / len(styles)] * len(styles)
-    heads, columns = of_unit_size(heads, style_columns(styles, shares, heads, random(easel), _PLACES))
-    colours = [palette_of(each.image.to(easel.content), _PLACES // len(pictures), random(easel)) for each in pictures]
-    photo = encode(easel, resize(easel.content, size), options.style_layers)
+    heads, columns = of_unit_size(heads, style_columns(styles, shares, heads, random(context), _PLACES))
+    colors = [palette_of(each.image.to(context.content), _PLACES // len(pictures), random(context)) for each in pictures]
+    photo = encode(context, resize(context.content, size), options.style_layers)
     total = 2 + alpha + 1 / max(alpha, 1e-6)
-    objective = (1 / total) * RelaxedEmdLoss(columns, heads, random(easel), _PLACES)
-    objective += (alpha / total) * DrawnSelfSimilarityLoss(photo, heads, random(easel), _CONTENT_PLACES)
-    objective += (1 / (max(alpha, 1e-6) * total)) * PaletteLoss(torch.cat(colours), random(easel), _PLACES)
-    return objective + picture_terms(easel, size)
+    objective = (1 / total) * RelaxedEmdLoss(columns, heads, random(context), _PLACES)
+    objective += (alpha / total) * DrawnSelfSimilarityLoss(photo, heads, random(context), _CONTENT_PLACES)
+    objective += (1 / (max(alpha, 1e-6) * total)) * PaletteLoss(torch.cat(colors), random(context), _PLACES)
+    return objective + picture_terms(context, size)
 
 
-def heads_of(easel: Easel) -> dict[str, Affine]:
+def heads_of(context: PaintingContext) -> dict[str, Affine]:
     """Return what each layer is mapped by before the layers are joined: as few channels as keep lengths and angles."""
-    encoder = easel.encoder
-    return {layer: compact_head(encoder, layer) or identity(encoder, layer) for layer in easel.options.style_layers}
+    encoder = context.encoder
+    return {layer: compact_head(encoder, layer) or identity(encoder, layer) for layer in context.options.style_layers}
 
 
 def of_unit_size(heads: Mapping[str, Affine], columns: Tensor) -> tuple[dict[str, Affine], Tensor]:
@@ -81,6 +81,6 @@ def of_unit_size(heads: Mapping[str, Affine], columns: Tensor) -> tuple[dict[str
     return {layer: Affine(head.matrix / size, head.bias / size) for layer, head in heads.items()}, columns / size
 
 
-def random(easel: Easel) -> torch.Generator:
+def random(context: PaintingContext) -> torch.Generator:
     """Return a new generator that starts from the run's seed."""
-    return torch.Generator().manual_seed(easel.seed)
+    return torch.Generator().manual_seed(context.seed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from impasto.errors import OptionError, nearest_name
-from impasto.options import INITS, InstantOptions, PaintOptions, ReportOptions, Run, TuneOptions, ranges_of
+from impasto.options import INITS, InstantOptions, PaintOptions, ReportOptions, Run, TuneOptions, by_present_names, ranges_of
 from impasto.options.fields import field_texts
 from impasto.recipes.presets import PRESETS, QUALITIES, RECIPE_IGNORES, RECIPES, check_recipe, paint_options
 
@@ -135,7 +135,7 @@ def checked_options(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         OptionError: one that is unknown, or a value that is not allowed.
     """
-    known = KINDS[kind]
+    known, given = KINDS[kind], by_present_names(given)
     names = [each.name for each in dataclasses.fields(known.options) if each.name not in known.hidden]
     for name in given:
         if name not in names:

@@ -23,7 +23,7 @@ from impasto.images import Metadata, Picture, fitted_size, resize
 from impasto.optim.engine import Step
 from impasto.options import InstantOptions, Run
 from impasto.recipes import gatys
-from impasto.recipes.instant import instant_options, painted_pastiche, refining_easel, with_refinement
+from impasto.recipes.instant import instant_options, painted_pastiche, refining_context, with_refinement
 from impasto.recipes.instant_checks import check
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.live_style import live_style
@@ -31,7 +31,7 @@ from impasto.recipes.masking import Masking, MaskSource, MaskSources, read_maski
 from impasto.recipes.painting import finished
 from impasto.recipes.pastiche import Pastiche, Record, new_record, with_progress
 from impasto.recipes.presets import paint_options
-from impasto.recipes.starts import Resumption, Style
+from impasto.recipes.starts import Checkpoint, Style
 from impasto.studio import sheets
 from impasto.studio.painting_state import PaintingState, painted, picture_size
 from impasto.studio.worker import Line, Message
@@ -146,15 +146,15 @@ def refine(order: Message, line: Line) -> Message | None:
     check(photo, styles, masks, options)
     pastiche = _first_picture(order, (photo, styles, masks), options, run)
     state = PaintingState.of(order)
-    easel = refining_easel(pastiche.image if state.picture is None else state.picture, photo, styles, options, run, masks)
+    context = refining_context(pastiche.image if state.picture is None else state.picture, photo, styles, options, run, masks)
     if state.picture is not None:
-        first = easel.first_scale
-        easel = gatys.resumed(replace(easel, first_scale=0), Resumption(state.picture, state.scale - first, state.here))
-        easel = replace(easel, first_scale=easel.first_scale + first)
+        first = context.first_scale
+        context = gatys.resumed(replace(context, first_scale=0), Checkpoint(state.picture, state.scale - first, state.here))
+        context = replace(context, first_scale=context.first_scale + first)
     else:
-        state.scale = easel.first_scale
+        state.scale = context.first_scale
     last = _as_it_stands(state) if order["finish"] else None
-    last = last or painted(easel, state, order, line)
+    last = last or painted(context, state, order, line)
     if last is None:
         return None
     return _result(order, with_refinement(pastiche, last, photo, options), state.seconds)
@@ -167,21 +167,21 @@ def paint(order: Message, line: Line) -> Message | None:
     options, run = paint_options(chosen.pop("preset", "impasto"), **chosen), Run(**order["run"])
     photo, styles = _read_source(order["content"]), _styles(order)
     masks = _masking(order, photo, styles)
-    easel = gatys.set_up(photo, styles, options, run, masks)
+    context = gatys.set_up(photo, styles, options, run, masks)
     state = PaintingState.of(order)
     if order.get("more"):
-        easel = replace(easel, sizes=(*easel.sizes[:-1], (easel.sizes[-1][0], order["more"]["steps"])))
+        context = replace(context, sizes=(*context.sizes[:-1], (context.sizes[-1][0], order["more"]["steps"])))
         if state.picture is None:
             state.picture = _read(order["more"]["path"], "result").image
-            state.scale, state.here = len(easel.sizes) - 1, 0
+            state.scale, state.here = len(context.sizes) - 1, 0
     if state.picture is not None and not order["finish"]:
-        easel = gatys.resumed(easel, Resumption(state.picture, state.scale, state.here))
-    record = new_record(photo, styles, easel.options, run, easel.encoder.sha256) | masks.record
+        context = gatys.resumed(context, Checkpoint(state.picture, state.scale, state.here))
+    record = new_record(photo, styles, context.options, run, context.encoder.sha256) | masks.record
     if order["finish"] and state.picture is not None:
         alpha = None if photo.alpha is None else resize(photo.alpha, picture_size(state.picture))
         record |= {"steps": state.described(is_finished=False), "seconds": round(state.seconds, 2)}
         return _result(order, Pastiche(state.picture, alpha, None, record), state.seconds)
-    last = painted(easel, state, order, line)
+    last = painted(context, state, order, line)
     if last is None:
         return None
     record = with_progress(record, last)

@@ -16,7 +16,7 @@ from impasto import images
 from impasto.errors import ImageFileError
 from impasto.images import fitted_size, resize
 from impasto.optim.engine import Step
-from impasto.recipes.easel import Easel
+from impasto.recipes.context import PaintingContext
 from impasto.recipes.painting import paint_on
 from impasto.studio.faults import fault
 from impasto.studio.worker import Line, Message
@@ -65,7 +65,7 @@ class PaintingState:
         self.scale, self.now, self.seconds = step.scale, step.number, self.before + step.seconds
 
     def described(self, *, is_finished: bool) -> dict[str, Any]:
-        """Return what a record, and a resumption, says of the steps."""
+        """Return what a record, and a checkpoint, says of the steps."""
         found: dict[str, Any] = {"done": self.done + self.now, "scale": self.scale, "here": self.here, "finished": is_finished}
         return found | ({"interruptions": self.interruptions} if self.interruptions else {})
 
@@ -86,12 +86,12 @@ class Pace:
         self.due = now + max(self.pause, (now - began) / self.share)
 
 
-def painted(easel: Easel, state: PaintingState, order: Message, line: Line) -> Step | None:
+def painted(context: PaintingContext, state: PaintingState, order: Message, line: Line) -> Step | None:
     """Paint to the end, or until the parent says stop; then None, and where it stands is saved."""
     paces = {what: Pace(what) for what in _SECONDS_BETWEEN}
     paces["stood"].took(time.monotonic())
     step: Step | None = None
-    for step in paint_on(easel):
+    for step in paint_on(context):
         state.take(step)
         is_last = step.number >= step.total
         preview = paces["preview"].is_due() or is_last

@@ -313,7 +313,7 @@ class Live(BaseModel):
 
 
 class LiveStyle(BaseModel):
-    """A style as the network takes it: its modulation, and mean and covariance of its colours."""
+    """A style as the network takes it: its modulation, and mean and covariance of its colors."""
 
     modulation: list[float]
     mean: list[float]

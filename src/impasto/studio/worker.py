@@ -69,7 +69,7 @@ def main(lane: str, memory_bytes: int) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     target = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever prints shall not talk to the parent
+    os.dup2(2, 1)  # whatever prints shall not output_options to the parent
     _restrict(memory_bytes, _NICENESS[lane])
     line = Line(sys.stdin.buffer, target)
     from impasto.studio import orders

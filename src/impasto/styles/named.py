@@ -87,14 +87,14 @@ class NamedStyle:
     Attributes:
         facts: name, title, artist, date, source, licence of the picture it was measured on, and encoder_sha256.
         moments: by longer side in pixels, then by layer: moments in the channels of vgg19-slim, before its heads.
-        colours: mean (1, 3) and covariance (1, 3, 3) of the picture's colours.
+        colors: mean (1, 3) and covariance (1, 3, 3) of the picture's colors.
         sha256: of the file it was read from; empty where it came from none.
         swatch: a picture in the style, as the bytes of a WebP file; empty where there is none.
     """
 
     facts: Mapping[str, str]
     moments: Mapping[int, Mapping[str, Moments]]
-    colours: Moments
+    colors: Moments
     sha256: str = ""
     swatch: bytes = field(default=b"", repr=False)
 
@@ -142,17 +142,17 @@ class NamedStyle:
 
 @in_known_state
 def measured_style(
-    facts: Mapping[str, str], measure: Callable[[int], Mapping[str, Moments]], colours: Moments, sizes: Sequence[int] = SIZES
+    facts: Mapping[str, str], measure: Callable[[int], Mapping[str, Moments]], colors: Moments, sizes: Sequence[int] = SIZES
 ) -> NamedStyle:
     """Measure a style at several sizes.
 
     Args:
         facts: name, title, artist, date, source, licence, encoder_sha256; what is missing is left empty.
         measure: returns the moments by layer of the picture at a longer side in pixels.
-        colours: moments of the picture's colours.
+        colors: moments of the picture's colors.
         sizes: longer sides to measure at.
     """
-    return NamedStyle({fact: facts.get(fact, "") for fact in _FACTS}, {size: measure(size) for size in sizes}, colours)
+    return NamedStyle({fact: facts.get(fact, "") for fact in _FACTS}, {size: measure(size) for size in sizes}, colors)
 
 
 @in_known_state
@@ -164,7 +164,7 @@ def save_style(path: str | Path, style: NamedStyle) -> None:
     """
     path = Path(path)
     sizes = sorted(style.moments)
-    tensors = {"sizes": torch.tensor(sizes), "colours.mean": style.colours.mean, "colours.covariance": style.colours.covariance}
+    tensors = {"sizes": torch.tensor(sizes), "colours.mean": style.colors.mean, "colours.covariance": style.colors.covariance}
     if style.swatch:
         tensors["swatch"] = torch.frombuffer(bytearray(style.swatch), dtype=torch.uint8)
     for layer in style.moments[sizes[0]]:
@@ -362,9 +362,9 @@ def _from_tensors(facts: Mapping[str, str], tensors: Mapping[str, Tensor], sha25
             raise ValueError(f"{layer} makes no sense")
         for size, *of_size in zip(sizes, mean, covariance, strict=True):
             moments[size][layer] = Moments(*(each[None] for each in of_size))
-    colours = Moments(tensors["colours.mean"].float(), tensors["colours.covariance"].float())
+    colors = Moments(tensors["colours.mean"].float(), tensors["colours.covariance"].float())
     swatch = bytes(tensors["swatch"].tolist()) if "swatch" in tensors else b""
-    return NamedStyle(facts, moments, colours, sha256, swatch)
+    return NamedStyle(facts, moments, colors, sha256, swatch)
 
 
 def _packed(measured: Moments) -> dict[str, Tensor]:

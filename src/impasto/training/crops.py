@@ -1,4 +1,4 @@
-"""Training pictures: crops of a corpus, blended, noisy and recoloured as a painter would see them."""
+"""Training pictures: crops of a corpus, blended, noisy and recolored as a painter would see them."""
 
 from collections.abc import Mapping
 
@@ -29,7 +29,7 @@ def random_crop(pictures: list[Tensor], edge_px: int, random: np.random.Generato
 
 
 def random_picture(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
-    """Draw a training picture: mostly photos and paintings, some textures, blends, noisy and recoloured pictures."""
+    """Draw a training picture: mostly photos and paintings, some textures, blends, noisy and recolored pictures."""
     kind = ("photo", "photo", "painting", "texture")[random.integers(4)]
     picture = random_crop(corpus[kind], edge_px, random)
     fate = random.random()

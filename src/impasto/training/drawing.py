@@ -12,7 +12,7 @@ from impasto.training.crops import Corpus
 
 _TRIES = 20
 _LEAST_DEVIATION = 0.03
-"""A style whose colours vary less than this is too even to be one."""
+"""A style whose colors vary less than this is too even to be one."""
 
 
 def photo_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
@@ -46,7 +46,7 @@ def _crop(pictures: list[Tensor], edge_px: int, least: float, random: np.random.
 
 
 def _recolored_at_random(picture: Image, random: np.random.Generator) -> Image:
-    """Mix the colours a little, change contrast and light."""
+    """Mix the colors a little, change contrast and light."""
     matrix = np.eye(3) * random.uniform(0.6, 1.3) + random.normal(0, 0.12, (3, 3))
     mixed = torch.einsum("ij,bjhw->bihw", torch.from_numpy(matrix.astype(np.float32)), picture - 0.5)
     shift = torch.from_numpy(random.normal(0.5, 0.1, (1, 3, 1, 1)).astype(np.float32))

@@ -1,6 +1,6 @@
 """Distil a slim loss network from the full VGG-19: the network that a painting is made with.
 
-What counts is not that the slim network recognises things, but that descending a style loss on its features paints what the
+What counts is not that the slim network recognizes things, but that descending a style loss on its features paints what the
 teacher would have painted. So it is fitted
 
 1. in closed form, layer by layer: its channels are the teacher's most telling ones (pivoted QR of the activations'

@@ -1,7 +1,7 @@
 """A VGG-19 or VGG-16 in one canonical form, found among the tensors of a file whichever way they are named and scaled.
 
 Every published VGG-19 but torchvision's is Oxford's network: the one that Simonyan and Zisserman trained, converted. What a
-converted file leaves open (the order of the colours, the range of the pixels, which way up the filters lie) is settled by
+converted file leaves open (the order of the colors, the range of the pixels, which way up the filters lie) is settled by
 looking for three of Oxford's first filters in it: see :func:`recognize_oxford`. Of VGG-16 less needs to be known, since every
 file of it that is not torchvision's keeps Caffe's input: see :func:`is_oxfords_vgg16`.
 """
@@ -102,7 +102,7 @@ _UNIT_SCALE = 255 * 0.226
 """How much larger the first filters become when the range of the input goes from pixels to unit deviation."""
 
 # Three of the 64 first filters of Oxford's VGG-19, in hundredths: bias and weight, BGR x height x width. One tells the order of
-# the colours, the others which way up they lie. (VGG-19 of the Visual Geometry Group, Oxford, CC BY 4.0, arXiv:1409.1556.)
+# the colors, the others which way up they lie. (VGG-19 of the Visual Geometry Group, Oxford, CC BY 4.0, arXiv:1409.1556.)
 # fmt: off
 _OXFORD_FILTERS = {
     4: (26, (-9, 16, 16, -18, 16, 16, -24, -12, -8,
@@ -116,7 +116,7 @@ _OXFORD_FILTERS = {
              12, 27, 28, -16, -2, 20, -22, -13, 9)),
 }
 # Of Oxford's VGG-16 the first channel (blue in BGR) of the first filter, height x width: enough to know whose network it is,
-# not in which order it reads the colours, as this filter is nearly grey. (Same licence.)
+# not in which order it reads the colors, as this filter is nearly gray. (Same licence.)
 _VGG16_BIAS, _VGG16_PLANE = 73, (43, 37, -6, 27, 4, -37, -6, -26, -35)
 # fmt: on
 
@@ -137,7 +137,7 @@ def is_oxfords_vgg16(weight: Tensor, bias: Tensor) -> bool:
 def recognize_oxford(weight: Tensor, bias: Tensor) -> tuple[Input, bool] | None:
     """Tell whether a first convolution is that of Oxford's VGG-19, and what it reads.
 
-    The direction of a filter tells whose it is, in which order it reads the colours and whether height and width were swapped;
+    The direction of a filter tells whose it is, in which order it reads the colors and whether height and width were swapped;
     its size relative to its bias tells the range of the input. Neither changes when a filter is rescaled together with its
     bias, as in networks whose activations were normalized afterwards.
 
@@ -194,10 +194,10 @@ def in_rgb(convolutions: Convolutions, wanted: Input, form: str) -> Found:
 
 
 def first_convolution(convolutions: Convolutions) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of conv1_1, once it is sure that there is one on three colours."""
+    """Return weight and bias of conv1_1, once it is sure that there is one on three colors."""
     weight, bias = convolutions.get("1_1", (torch.empty(0), torch.empty(0)))
     if weight.shape[1:] != (3, 3, 3):
-        raise WeightsError("its first convolution is not one of 3x3 filters on three colours; VGG-19 or VGG-16 is wanted")
+        raise WeightsError("its first convolution is not one of 3x3 filters on three colors; VGG-19 or VGG-16 is wanted")
     return weight, bias
 
 
@@ -209,7 +209,7 @@ def _fold_first(convolutions: Convolutions, form: str) -> Found:
     matrix, bias = convolutions["0"][0].flatten(1).double(), convolutions["0"][1].double()
     weight, first_bias = first_convolution(convolutions)
     if tuple(matrix.shape) != (3, 3) or torch.linalg.matrix_rank(matrix) < 3:
-        raise WeightsError("its first convolution is not 1x1 on three colours, which is how AdaIN's network begins")
+        raise WeightsError("its first convolution is not 1x1 on three colors, which is how AdaIN's network begins")
     scale = matrix.abs().amax()
     weight = torch.einsum("oihw,ic->ochw", weight.double(), matrix / scale).float()
     mean, std = -torch.linalg.solve(matrix, bias), (1 / scale).repeat(3)

@@ -81,7 +81,7 @@ def _read_safetensors(path: Path) -> Found:
 
 
 def _read_matlab(path: Path) -> Found:
-    """Read MatConvNet's file, in its old layout and in its new one."""
+    """Read MatConvNet's file, in its old region_masks and in its new one."""
     found = read_matlab(path, ("layers", "meta", "normalization", "net"))
     network = found.get("net", found)
     if not isinstance(network, dict) or "layers" not in network:

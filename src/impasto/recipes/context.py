@@ -1,4 +1,4 @@
-"""The easel: everything that stands ready before the first stroke."""
+"""The context: everything that stands ready before the first stroke."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from impasto.encoders.precision import Arithmetic
 from impasto.optim.engine import Size
 from impasto.options import PaintOptions
 from impasto.recipes.coloring import Coloring
-from impasto.recipes.regions import NO_LAYOUT, Layout
+from impasto.recipes.regions import NO_LAYOUT, RegionMasks
 from impasto.recipes.starts import Style
 from impasto.tensors import Features, Image
 
 
 @dataclass(frozen=True)
-class Easel:
+class PaintingContext:
     """Everything that stands ready before the first stroke.
 
     Attributes:
@@ -26,8 +26,8 @@ class Easel:
         styles: what to paint in the manner of.
         start: the picture painting begins with, at the first size.
         first_scale: index of the first size, above 0 where an interrupted painting goes on.
-        layout: regions, and what stays the photo.
-        coloring: what is done to the colours of every picture that is shown; None: nothing.
+        region_masks: regions, and what stays the photo.
+        coloring: what is done to the colors of every picture that is shown; None: nothing.
         seed: of whatever a loss draws at random.
         is_resumed: whether an interrupted painting goes on.
         is_painted: whether the start is a painting already, which is matched with the styles from the first size on.
@@ -42,14 +42,14 @@ class Easel:
     arithmetic: Arithmetic
     options: PaintOptions
     first_scale: int = 0
-    layout: Layout = NO_LAYOUT
+    region_masks: RegionMasks = NO_LAYOUT
     coloring: Coloring | None = None
     seed: int = 0
     is_resumed: bool = False
     is_painted: bool = False
 
 
-def encode(easel: Easel, image: Image, layers: Sequence[str]) -> Features:
+def encode(context: PaintingContext, image: Image, layers: Sequence[str]) -> Features:
     """Encode a picture that stays as it is: no gradient."""
     with torch.no_grad():
-        return easel.arithmetic.encode(easel.encoder, image, frozenset(layers))
+        return context.arithmetic.encode(context.encoder, image, frozenset(layers))

@@ -1,4 +1,4 @@
-"""From the pixels of any file to colours in sRGB: every mode, every depth, every profile."""
+"""From the pixels of any file to colors in sRGB: every mode, every depth, every profile."""
 
 import importlib
 import io
@@ -25,9 +25,9 @@ from impasto.images.tiffs import SENSOR_COLORS
 
 @dataclass(frozen=True)
 class Pixels:
-    """Decoded pixels: colour (height, width, 3) and alpha (height, width) or None, float32 in [0, 1]."""
+    """Decoded pixels: color (height, width, 3) and alpha (height, width) or None, float32 in [0, 1]."""
 
-    colour: Array
+    color: Array
     alpha: Array | None = None
 
 
@@ -67,33 +67,33 @@ def pixels_of(opened: Opened, notes: list[str]) -> Pixels:
     pixels = _eight_bit(opened, profile, notes) if values is None else _deep(values, opened, profile, notes)
     if picture.format == "BMP" and pixels.alpha is not None and not pixels.alpha.any():
         notes.append("its alpha channel is empty, so it is read as opaque")
-        pixels = Pixels(pixels.colour)
+        pixels = Pixels(pixels.color)
     if space is None or space.is_srgb:
         return pixels
     notes.append(f"converted from {space.name} to sRGB")
-    return Pixels(spaces.to_srgb(pixels.colour, space), pixels.alpha)
+    return Pixels(spaces.to_srgb(pixels.color, space), pixels.alpha)
 
 
 def _eight_bit(opened: Opened, profile: bytes | None, notes: list[str]) -> Pixels:
     """Convert the pixels of every mode of at most 8 bits a channel to sRGB; opaque ones are reduced while they are bytes."""
     picture = opened.picture
-    grey = picture.mode in ("1", "L", "LA", "La")
+    gray = picture.mode in ("1", "L", "LA", "La")
     alpha = None
     if picture.has_transparency_data:
         _widen_key(opened)
         rgba = picture.convert("RGBA")
         alpha = np.asarray(rgba.getchannel("A"), np.float32) / 255
-        plain = rgba.getchannel("R") if grey else rgba.convert("RGB")
+        plain = rgba.getchannel("R") if gray else rgba.convert("RGB")
     elif picture.mode in ("CMYK", "LAB", "L", "RGB"):
         plain = picture
     else:
-        plain = picture.convert("L" if grey else "RGB")
+        plain = picture.convert("L" if gray else "RGB")
     if opened.smaller_size is not None and alpha is None and plain.mode != "LAB":
         plain = plain.resize(opened.smaller_size, PIL.Image.Resampling.BICUBIC, opened.box)
     converted = _managed(plain, profile, notes)
-    colour = np.array(converted, np.float32)
-    colour /= 255
-    return Pixels(colour, alpha)
+    color = np.array(converted, np.float32)
+    color /= 255
+    return Pixels(color, alpha)
 
 
 def _widen_key(opened: Opened) -> None:
@@ -118,11 +118,11 @@ def _managed(plain: PIL.Image.Image, profile: bytes | None, notes: list[str]) ->
                 converted = _transformed(plain.convert(wanted), opened)
                 notes.append(f"converted from {_profile_name(profile)} to sRGB")
                 return converted
-            notes.append(f"left out a colour profile for other pictures ({_profile_name(profile)})")
+            notes.append(f"left out a color profile for other pictures ({_profile_name(profile)})")
         except (PIL.ImageCms.PyCMSError, OSError, ValueError):
-            notes.append("left out a damaged colour profile")
+            notes.append("left out a damaged color profile")
     elif plain.mode == "CMYK":
-        notes.append("CMYK without a colour profile: its colours are a guess")
+        notes.append("CMYK without a color profile: its colors are a guess")
     return plain.convert("RGB")
 
 
@@ -149,10 +149,10 @@ def srgb_profile() -> bytes:
 
 @lru_cache(maxsize=8)
 def _is_srgb(profile: bytes) -> bool:
-    """Whether a profile changes no ramp of a colour by more than one level of 255: sRGB has many makers and names."""
+    """Whether a profile changes no ramp of a color by more than one level of 255: sRGB has many makers and names."""
     ramp = np.arange(256, dtype=np.uint8)[None, :, None]
-    colours = np.array([[[r, g, b]] for r in (0, 1) for g in (0, 1) for b in (0, 1)], np.uint8)
-    probe = PIL.Image.fromarray(ramp * colours if profile[16:20] == b"RGB " else ramp[..., 0])
+    colors = np.array([[[r, g, b]] for r in (0, 1) for g in (0, 1) for b in (0, 1)], np.uint8)
+    probe = PIL.Image.fromarray(ramp * colors if profile[16:20] == b"RGB " else ramp[..., 0])
     try:
         after = _transformed(probe, PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile)))
     except (PIL.ImageCms.PyCMSError, OSError, ValueError):
@@ -218,20 +218,20 @@ def _low_bytes(data: bytes, name: str) -> Array | None:
 
 
 def _deep(values: Array, opened: Opened, profile: bytes | None, notes: list[str]) -> Pixels:
-    """Deep values (height, width, 1, 3 or 4) as colours in sRGB."""
+    """Deep values (height, width, 1, 3 or 4) as colors in sRGB."""
     alpha = None
     if values.shape[2] == 4:
         alpha = values[..., 3].astype(np.float32) / 65535
-    elif (key := opened.picture.info.get("transparency")) is not None:  # PNG's one transparent colour
+    elif (key := opened.picture.info.get("transparency")) is not None:  # PNG's one transparent color
         alpha = (values != np.asarray(key)).any(axis=2).astype(np.float32)
-    colour = scaled(values[..., :3], opened.name, notes)
+    color = scaled(values[..., :3], opened.name, notes)
     if getattr(opened.picture, "tag_v2", {}).get(0x0106) == 0 and values.dtype.kind != "u":
-        colour = 1 - colour  # white is zero
-    return Pixels(_deep_colour(colour, profile, notes), alpha)
+        color = 1 - color  # white is zero
+    return Pixels(_deep_color(color, profile, notes), alpha)
 
 
-def _deep_colour(values: Array, profile: bytes | None, notes: list[str]) -> Array:
-    """Values (height, width, 1 or 3) in [0, 1] as colours (height, width, 3) in sRGB, not rounded where that can be helped."""
+def _deep_color(values: Array, profile: bytes | None, notes: list[str]) -> Array:
+    """Values (height, width, 1 or 3) in [0, 1] as colors (height, width, 3) in sRGB, not rounded where that can be helped."""
     rgb = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
     if not profile:
         return rgb
@@ -251,7 +251,7 @@ def _deep_colour(values: Array, profile: bytes | None, notes: list[str]) -> Arra
 
 
 def tiff_pixels(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Pixels:
-    """Read the TIFFs that Pillow cannot, floats in colour above all, with the reader that scikit-image brings along.
+    """Read the TIFFs that Pillow cannot, floats in color above all, with the reader that scikit-image brings along.
 
     Raises:
         ImageFileError: too large, of another kind, compressed in a way that needs more packages, or with NaN.
@@ -274,13 +274,13 @@ def tiff_pixels(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Pi
         values = values[..., None] if values.ndim == 2 else values
         white_is_zero, count = int(page.photometric) == 0, 3 if int(page.photometric) == 2 else 1
         extra, profile = [int(kind) for kind in page.extrasamples], page.iccprofile
-    colour = scaled(values[..., :count], name, notes)
-    colour = 1 - colour if white_is_zero else colour
+    color = scaled(values[..., :count], name, notes)
+    color = 1 - color if white_is_zero else color
     alpha = None
     if extra and extra[0] in (1, 2):
         alpha = scaled(values[..., count : count + 1], name, [])
-        colour = (colour / np.maximum(alpha, 1e-6)).clip(0, 1).astype(np.float32) if extra[0] == 1 else colour
-    return Pixels(_deep_colour(colour, profile, notes), None if alpha is None else alpha[..., 0])
+        color = (color / np.maximum(alpha, 1e-6)).clip(0, 1).astype(np.float32) if extra[0] == 1 else color
+    return Pixels(_deep_color(color, profile, notes), None if alpha is None else alpha[..., 0])
 
 
 @contextmanager
