@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import signal
 import struct
 import subprocess
@@ -22,8 +23,10 @@ import torch
 
 from impasto import images
 from impasto.cli import app, flags, main, progress
+from impasto.cli.short_help import examples_of
 from impasto.optim.engine import Step
-from impasto.options import PaintOptions, Run, TuneOptions
+from impasto.options import GROUPS, InstantOptions, PaintOptions, Run, TuneOptions
+from impasto.options.fields import dashed
 from impasto.recipes import neighbors, presets, starts
 from impasto.recipes.context import PaintingContext
 
@@ -101,12 +104,40 @@ def test_every_option_has_its_text_under_it(options: type) -> None:
     assert set(flags.field_texts(options)) == {each.name for each in fields(options)}
 
 
-def test_help_says_the_text_and_the_default_of_an_option(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = run(capsys, "paint", "--help")
+def test_help_all_shows_the_text_and_the_default_of_every_option_by_group(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "paint", "--help-all")
     words = " ".join(out.replace("│", " ").split())
-    assert "More keeps more of the photo" in words
+    assert "How much of the photo to keep" in words
     assert "default: 512" in words
     assert "--layers" in words
+    assert all(dashed(each.name) in words for options in (PaintOptions, Run) for each in fields(options))
+    assert all(f"─ {group.title} ─" in out for group in GROUPS)
+
+
+@pytest.mark.parametrize(("command", "options"), [("paint", PaintOptions), ("instant", InstantOptions)])
+def test_short_help_fits_a_screen_and_shows_what_most_people_use(
+    capsys: pytest.CaptureFixture[str], command: str, options: type
+) -> None:
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0
+    assert len(out.splitlines()) <= 40
+    assert max(map(len, out.splitlines())) < 80
+    assert {"--size", "--strength", "--color", "--output", "--help-all"} <= set(re.findall(r"--[a-z-]+", out))
+    known = {dashed(each.name) for each in (*fields(options), *fields(Run), *fields(flags.MaskFlags))}
+    assert set(re.findall(r"--[a-z-]+", out)) <= known | {"--output", "--help-all"}
+
+
+@pytest.mark.parametrize("line", [line for command in ("paint", "instant") for line in examples_of(command)])
+@pytest.mark.usefixtures("gallery")
+def test_the_examples_of_the_short_help_run(capsys: pytest.CaptureFixture[str], line: str) -> None:
+    line = re.sub(r" (--size|-o) \S+", "", line.replace("painting.jpg", "picture.jpg"))
+    command, *words = line.split()[1:]
+    fewer = ("--steps", "2") if command == "paint" else ()
+    code, _, err = run(capsys, command, *words, "--size", "64", *fewer, "-o", "example.png")
+    assert code == 0, err
+    painted, photo = images.read("example.png").image, images.read("photo.jpg").image
+    assert max(painted.shape[-2:]) == 64
+    assert float((images.resize(photo, painted.shape[-2:]) - painted).abs().mean()) > 0.02
 
 
 @pytest.mark.parametrize("command", ["paint", "instant", "tune"])

@@ -1,7 +1,8 @@
-"""The command line: one file for each command, and each is imported only when it is called, so that ``--help`` is instant.
+"""The command line: one file per command. Commands are imported when they are called, so ``--help`` is fast.
 
-The library raises; here alone an error becomes a sentence and an exit code: 2 for whatever a user can put right, 1 where the
-result is saved but its objective did not fall, 130 for an interruption. Any other exception is a bug and shows its traceback.
+The library raises exceptions; only this package turns them into a message and an exit code: 2 for errors that a user can fix,
+1 if the result is saved but its objective did not fall, 130 for an interruption. Any other exception is a bug and shows its
+traceback.
 """
 
 import sys
@@ -18,45 +19,41 @@ INTERRUPTED_EXIT = 130
 
 app = App(
     name="impasto",
-    help="Paint a photo in the manner of a picture.",
+    help="Neural style transfer: paint a photo in the style of a picture.",
     version=__version__,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
+app.command("impasto.cli.paint:paint", name="paint", help="Paint a photo in the style of one or several pictures.")
+app.command("impasto.cli.instant:instant", name="instant", help="Paint a photo in any style in one pass, in about a second.")
+app.command("impasto.cli.regions:regions", name="regions", help="Show the regions found in a photo, for use as masks.")
 app.command(
-    "impasto.cli.paint:paint", name="paint", help="Paint a photo in the manner of one or several pictures, or of a named style."
+    "impasto.cli.inetwork:inetwork", name="inetwork", help="Run with the options and defaults of titu1994's INetwork.py."
 )
-app.command(
-    "impasto.cli.instant:instant", name="instant", help="Paint a photo in any style in one pass, in a tenth of a second."
-)
-app.command("impasto.cli.regions:regions", name="regions", help="Show the regions that are found in a photo, to paint by name.")
-app.command("impasto.cli.inetwork:inetwork", name="inetwork", help="Paint as INetwork.py does, by its own flags.")
-app.command(
-    "impasto.cli.report:report", name="report", help="Measure results beside the photo and the style they were made from."
-)
-app.command("impasto.cli.tune:tune", name="tune", help="Try settings on a sheet, or search for a wanted strength of the style.")
-app.command("impasto.cli.demo:demo", name="demo", help="Paint a photo that comes along in a style that comes along.")
-app.command("impasto.cli.styles:app", name="styles", help="List and show the named styles, add your own and remove them.")
-app.command("impasto.cli.studio:studio", name="studio", help="Open the studio: a page in the browser, served by this machine.")
+app.command("impasto.cli.report:report", name="report", help="Measure results against their photo and style.")
+app.command("impasto.cli.tune:tune", name="tune", help="Compare settings on a contact sheet, or search for a style strength.")
+app.command("impasto.cli.demo:demo", name="demo", help="Paint a sample photo in a shipped style.")
+app.command("impasto.cli.styles:app", name="styles", help="List, show, add and remove named styles.")
+app.command("impasto.cli.studio:studio", name="studio", help="Start the web studio and open it in the browser.")
 app.command(
     "impasto.cli.studio_worker:studio_worker",
     name="studio-worker",
-    help="Paint for a studio on another machine, through Redis.",
+    help="Run a worker for a studio on another machine, through Redis.",
 )
-app.command("impasto.cli.weights:app", name="weights", help="List, fetch, import and verify the weights of encoders.")
-app.command("impasto.cli.export:app", name="export", help="Write the networks for other programs: ONNX.")
-app.command("impasto.cli.train:app", name="train", help="Train the networks that impasto paints with.")
+app.command("impasto.cli.weights:app", name="weights", help="List, download, import and verify encoder weights.")
+app.command("impasto.cli.export:app", name="export", help="Export networks to ONNX.")
+app.command("impasto.cli.train:app", name="train", help="Train networks.")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        words: the arguments; by default those of this program.
+        words: the arguments. Default: those of this program.
 
     Returns:
-        The exit code: 0, 1 where painting failed or its result could not be written to where it was wanted, 2 where something
-        was wrong with what was asked for, 130 where the user interrupted.
+        The exit code: 0; 1 if painting failed or the result could not be written to its output; 2 for invalid input; 130 if
+        the user interrupted.
     """
     from impasto.cli.streams import reason_of, safe_streams
 
@@ -66,13 +63,13 @@ def main(words: Sequence[str] | None = None) -> int:
         out.flush()
         if out.failure is None:
             return code
-        if not isinstance(out.failure, BrokenPipeError):  # else whoever read our output has read enough
+        if not isinstance(out.failure, BrokenPipeError):  # else: the reader closed the pipe, as head does
             complain(f"the standard output cannot be written to ({reason_of(out.failure)})", FAILED_EXIT)
         return code or FAILED_EXIT
 
 
 def _run(words: Sequence[str]) -> int:
-    """Run a command; turn whatever a user can put right into a sentence and a code."""
+    """Run a command; turn errors that a user can fix into a message and an exit code."""
     from rich.console import Console
 
     from impasto.cli.pipes import marked
@@ -82,6 +79,13 @@ def _run(words: Sequence[str]) -> int:
         from impasto.cli.inetwork import list_flags_last
 
         words = list_flags_last(words)
+    if len(words) > 1 and {"--help", "-h"} & set(words):
+        from impasto.cli.short_help import has_short_help, short_help
+
+        if has_short_help(words[0]):
+            print(short_help(words[0]))
+            return 0
+    words = ["--help" if word == "--help-all" else word for word in words]
     try:
         with interruptible():
             code = app(marked(words), exit_on_error=False, print_error=False, console=Console(file=sys.stdout))

@@ -1,6 +1,6 @@
-"""Options as flags of the command line: made out of the dataclasses of :mod:`impasto.options`, so that each is declared once.
+"""Command-line flags, made from the dataclasses of :mod:`impasto.options`, so that each option is declared once.
 
-A flag that is not given must leave a preset's value alone, so a flag is its field with None for "not given".
+A flag that is not given must not override a preset, so every flag defaults to None.
 """
 
 import dataclasses
@@ -12,23 +12,27 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 from cyclopts import Group, Parameter, Token
 
 from impasto.errors import OptionError
-from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions, by_present_names
+from impasto.options import GROUPS, InstantOptions, PaintOptions, Run, TuneOptions, by_present_names
 from impasto.options.fields import field_texts
 
-WRITTEN = Group("What is written", sort_key=1)
-COMPUTED = Group("Where it is computed", sort_key=2)
-PAINTED = Group("How it is painted", sort_key=3)
-MASKED = Group("Where which style goes", sort_key=4)
-"""The groups of flags that several commands have."""
+PAINTED = Group("Options", sort_key=1)
+WRITTEN = Group("Output", sort_key=20)
+MASKED = Group("Masks", sort_key=21)
+COMPUTED = Group("Device, precision and seed", sort_key=22)
+"""Groups of flags that several commands share."""
 
 _ALIASES = {"style_layers": "--layers", "edge_aware_weight": "--calm-weight"}
 
 
 def as_flags(options: type) -> type:
-    """Make a dataclass with the fields, types and texts of another, in which every field may be None: not given."""
-    hints, texts = get_type_hints(options), field_texts(options)
+    """Make a dataclass with the fields, types and texts of another. Every field may be None: not given."""
+    hints, texts, groups = get_type_hints(options), field_texts(options), _groups_of(options)
     fields = [
-        (each.name, Annotated[hints[each.name] | None, _flag(each, hints[each.name], texts[each.name])], None)
+        (
+            each.name,
+            Annotated[hints[each.name] | None, _flag(each, hints[each.name], texts[each.name], groups.get(each.name))],
+            None,
+        )
         for each in dataclasses.fields(options)
     ]
     made = dataclasses.make_dataclass(f"{options.__name__}Flags", fields, frozen=True, kw_only=True)
@@ -37,18 +41,30 @@ def as_flags(options: type) -> type:
 
 
 def given(flags: Any) -> dict[str, Any]:
-    """Return the options that were given, by name."""
+    """Return the options that were given, by name; earlier names are replaced by the present ones."""
     if flags is None:
         return {}
     values = {each.name: getattr(flags, each.name) for each in dataclasses.fields(flags)}
     return by_present_names({name: value for name, value in values.items() if value is not None})
 
 
-def _flag(field: "dataclasses.Field[Any]", hint: Any, text: str) -> Parameter:
+def _groups_of(options: type) -> dict[str, Group]:
+    """Return the help group of each option that belongs to one of :data:`impasto.options.GROUPS`."""
+    groups = [each for each in GROUPS if issubclass(options, each)]
+    return {
+        each.name: Group(group.title, sort_key=2 + number)  # type: ignore[attr-defined]
+        for number, group in enumerate(groups)
+        for each in dataclasses.fields(group)
+    }
+
+
+def _flag(field: "dataclasses.Field[Any]", hint: Any, text: str, group: Group | None) -> Parameter:
     shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
     several = get_origin(hint) is tuple
+    own_group: dict[str, Any] = {"group": group} if group else {}  # None would take the flag out of the command's group
     return Parameter(
         help=text,
+        **own_group,
         show_default=(lambda _: shown) if shown else False,
         alias=_ALIASES.get(field.name),
         converter=_split if several else None,
@@ -60,7 +76,7 @@ def _flag(field: "dataclasses.Field[Any]", hint: Any, text: str) -> Parameter:
 
 
 def _split(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
-    """Read ``a,b`` as two values; where any number is allowed, the flag may also be repeated."""
+    """Read ``a,b`` as two values. If any number of values is allowed, the flag may be repeated."""
     kinds = get_args(hint)
     words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
     if kinds[-1] is not Ellipsis and len(words) != len(kinds):
@@ -82,63 +98,63 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Where the result, and what goes with it, is written to."""
+    """Output files."""
 
     output: Annotated[Path | None, Parameter(alias="-o")] = None
-    """The painting; .png, .jpg, .webp, .tif, .avif or .bmp; - for standard output (PNG). By default CONTENT-STYLE.png."""
+    """Output file (.png, .jpg, .webp, .tif, .avif, .bmp), or - for standard output. Default: CONTENT-STYLE.png."""
 
     preview: Path | None = None
-    """A picture that is rewritten as painting goes on, at most once a second."""
+    """Picture file that is updated while painting, at most once per second."""
 
     gif: Path | None = None
-    """The painting being made, as an animation."""
+    """Animated GIF of the painting process."""
 
     record: Path | None = None
-    """A JSON file with how the result came about; most pictures carry the same inside."""
+    """JSON file with all options, inputs and losses. Most picture formats also store this record inside the picture."""
 
     bits: Literal[8, 16] = 8
-    """Bits of a channel; 16 for PNG and TIFF."""
+    """Bits per channel. 16 needs PNG or TIFF."""
 
     quality: Annotated[int, Parameter(name="--file-quality")] = 95
     """Quality of JPEG, WebP and AVIF files, 1 to 100."""
 
     keep_gps: Annotated[bool, Parameter(negative="", show_default=False)] = False
-    """Write back where the photo was taken, if it says."""
+    """Keep the GPS position from the photo's metadata."""
 
     report: Annotated[bool, Parameter(negative="", show_default=False)] = False
-    """Measure the result, and print what impasto report prints; with --json among the record."""
+    """Measure the result and print the figures of "impasto report"; with --json, add them to the record."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFlags:
-    """Where each style goes, and what stays the photo; a mask is a picture, or a name such as auto:sky or gradient:radial."""
+    """Masks: pictures, or names such as auto:sky or gradient:radial."""
 
     style_mask: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
-    """Where in the result a style goes: a picture, white for there, gradient:left-right, auto:sky, ...; one for each style."""
+    """Mask of one style: a picture (white: apply), auto:sky, gradient:left-right and others. Repeat it once per style."""
 
     style_region: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
-    """Which part of a style picture is looked at; once for each style, and all for the whole of one."""
+    """Part of a style picture to use. Repeat it once per style; "all" uses the whole picture."""
 
     content_mask: Annotated[str | None, Parameter(metavar="MASK")] = None
-    """Where in the result there is any style at all; the rest stays the photo."""
+    """Mask of the area to stylize. The rest stays the photo."""
 
     protect: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
-    """What stays exactly as it is in the photo, with a soft edge around it: a picture, auto:skin, ...; may be repeated."""
+    """Mask of an area that stays the photo: a picture, auto:skin and others. May be repeated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
-    """What is said while painting."""
+    """Messages."""
 
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False
-    """Print the record, one line of JSON, and nothing else, on the standard output."""
+    """Print only the record to standard output, as one line of JSON."""
 
     quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False
-    """Say nothing but what is wrong."""
+    """Print errors only."""
 
 
 def with_output(words: tuple[str, ...], files: Files, command: str) -> Files:
-    """Name the output after the content and the styles, where it was not named.
+    """Name the output after the content and the styles if no output was given.
 
     Raises:
         OptionError: the content or the style is missing.

@@ -1,4 +1,4 @@
-"""``impasto paint``: a photo in the manner of one or several pictures."""
+"""``impasto paint``: paint a photo in the style of one or several pictures."""
 
 import dataclasses
 from pathlib import Path
@@ -41,23 +41,23 @@ def paint(
     options: Annotated[PaintFlags | None, Parameter(name="*", group=PAINTED)] = None,
     masks: Annotated[MaskFlags | None, Parameter(name="*", group=MASKED)] = None,
 ) -> int:
-    """Paint a photo in the manner of one or several pictures, or of a named style.
+    """Paint a photo in the style of one or several pictures.
 
     Args:
-        content: The photo; - for the standard input.
-        styles: Pictures to paint in the manner of, or names out of "impasto styles list".
-        files: Where the result goes.
-        replay: Paint again what this record, or this picture that carries one, tells of; other options change it from there.
-        resume: Go on with the painting at --output that was interrupted.
-        output_options: What is said.
-        run: Where it is computed.
-        options: How it is painted.
-        masks: Where which style goes.
+        content: Photo: a picture file, or - for standard input.
+        styles: Pictures, or names from "impasto styles list".
+        files: Output files.
+        replay: Repeat the painting of this record, or of a picture that contains one. Other options override it.
+        resume: Continue the interrupted painting at --output.
+        output_options: Messages.
+        run: Device, precision and seed.
+        options: Options of the painting.
+        masks: Masks.
     """
     from impasto.cli.session import paint_to_file
 
     if replay and resume:
-        raise OptionError("--replay paints anew and --resume goes on; give one of them")
+        raise OptionError("--replay starts a new painting and --resume continues one; give one of them")
     files, output_options = files or Files(), output_options or OutputOptions()
     words = ((content,) if content is not None else ()) + styles
     check_pipes(words, files.output, has_json=output_options.json)
@@ -119,7 +119,7 @@ def _resumed(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run:
     request = _order(words, (files, masks), chosen, where)
     found = [*repeat.differences(record, request.content, request.styles), *repeat.mask_differences(record, request.masking)]
     for difference in found:
-        raise OptionError(f"{difference}; go on with the same pictures, or leave --resume away")
+        raise OptionError(f"{difference}; continue with the same pictures, or omit --resume")
     return dataclasses.replace(request, record=record, checkpoint=stood)
 
 

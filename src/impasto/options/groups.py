@@ -221,7 +221,7 @@ class ColorOptions:
     """style (as painted), keep or histogram (colors of the photo), palette (of the style), match-style (recolor the style)."""
 
     color_method: ColorMethod = "monge-kantorovich"
-    """Color transfer method for --color match-style and palette. luminance (match-style only): paint in gray, then add color."""
+    """Color transfer method for --color match-style and palette. luminance (match-style only): paint in gray, add color."""
 
     color_space: ColorSpace = "oklab"
     """Color space that separates lightness and color: oklab, lab (shifts dark blue to teal), yiq or ycbcr."""
@@ -250,7 +250,7 @@ class RegionOptions:
     """What to paint where no style mask applies: photo (leave it as it is) or first-style."""
 
     mask_shrinking: Shrinking = "simple"
-    """How to resize a mask to a layer: simple (by area), inside (positions that see only the region) or all (any part of it)."""
+    """How to resize a mask to a layer: simple (by area), inside (positions that see only the region) or all (any part)."""
 
     feather: float = 0.01
     """Width of soft mask edges as a share of the longer side, 0 (sharp) to 0.25."""

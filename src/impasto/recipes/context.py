@@ -7,6 +7,7 @@ import torch
 
 from impasto.encoders import Vgg
 from impasto.encoders.precision import Arithmetic
+from impasto.losses.features import Loss, Objective
 from impasto.optim.engine import Size
 from impasto.options import PaintOptions
 from impasto.recipes.coloring import Coloring
@@ -30,6 +31,7 @@ class PaintingContext:
         coloring: what is done to the colors of every picture that is shown; None: nothing.
         seed: of whatever a loss draws at random.
         is_resumed: whether an interrupted painting goes on.
+        losses: added to the objective of every size.
         is_painted: whether the start is a painting already, which is matched with the styles from the first size on.
     """
 
@@ -47,6 +49,7 @@ class PaintingContext:
     seed: int = 0
     is_resumed: bool = False
     is_painted: bool = False
+    losses: tuple[Loss | Objective, ...] = ()
 
 
 def encode(context: PaintingContext, image: Image, layers: Sequence[str]) -> Features:

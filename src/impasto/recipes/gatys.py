@@ -10,11 +10,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 
 import torch
 
-from impasto.encoders import load_encoder
+from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import choose_arithmetic
 from impasto.errors import OptionError, WeightsError
 from impasto.images import Picture, fitted_size, resize
@@ -102,7 +102,7 @@ def painted(
         canvas=options.canvas,
     )
     steps_of_all = pyramid(
-        lambda size: objective_at(size, picture),
+        lambda size: reduce(Objective.__add__, context.losses, objective_at(size, picture)),
         context.start,
         context.sizes,
         encode=partial(context.arithmetic.encode, context.encoder),
@@ -132,7 +132,12 @@ def photo_of(context: PaintingContext) -> Image:
 
 @in_known_state
 def set_up(
-    content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run, masking: Masking = NO_MASKS
+    content: Picture,
+    styles: Sequence[Style],
+    options: PaintOptions,
+    run: Run,
+    masking: Masking = NO_MASKS,
+    encoder: Vgg | None = None,
 ) -> PaintingContext:
     """Check what is asked for, load the network, and make everything ready.
 
@@ -146,7 +151,7 @@ def set_up(
     styles = as_pictures(styles, options)
     check_pictures(content, styles, options, is_masked=masking is not NO_MASKS)
     check_colors(styles, options)
-    encoder = load_encoder(options.encoder, pooling=options.pooling, border=options.border)
+    encoder = encoder or load_encoder(options.encoder, pooling=options.pooling, border=options.border)
     check_layers(encoder, options)
     check_statistics(styles, options, masking)
     check_named_styles(styles, encoder, options)

@@ -2,21 +2,24 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from impasto import images
 from impasto._version import __version__
+from impasto.encoders import Vgg
 from impasto.errors import OptionError
 from impasto.images import Picture, Source
+from impasto.losses.features import Loss, Objective
 from impasto.optim.engine import Step
 from impasto.options import InstantOptions, PaintOptions, Run
 from impasto.recipes import gatys, neighbors, nnst, strotss
 from impasto.recipes.coloring import color_record
 from impasto.recipes.context import PaintingContext
-from impasto.recipes.masking import MaskSources, asked_masks, read_masking
+from impasto.recipes.keywords import PaintKeywords
+from impasto.recipes.masking import Masking, MaskSources, asked_masks, read_masking
 from impasto.recipes.pastiche import Pastiche, new_record, with_progress
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
@@ -34,21 +37,25 @@ _STYLE_ROOM = 2
 def paint(
     content: Source | Picture,
     style: StyleSource | Sequence[StyleSource],
+    options: PaintOptions | None = None,
     *,
-    preset: str = "impasto",
     run: Run | None = None,
-    **options: Any,
+    encoder: Vgg | str | None = None,
+    losses: Sequence[Loss | Objective] = (),
+    **changes: Unpack[PaintKeywords],
 ) -> Pastiche:
-    """Paint a photo in the manner of one or several pictures.
+    """Paint a photo in the style of one or several pictures.
 
     Args:
         content: the photo: a path, bytes, a Pillow image, a NumPy array or a tensor.
-        style: a picture in any of those forms, the name of a style, or several of them.
-        preset: the set of constants to start from; see :data:`impasto.recipes.presets.PRESETS`.
+        style: a picture in any of these forms, the name of a style, or several of them.
+        options: all options of the painting. Default: those of the preset and recipe named in ``changes``.
         run: device, precision and seed.
-        options: any field of :class:`impasto.PaintOptions`, and the masks by name: ``style_masks`` (where each style goes),
-            ``style_regions`` (which part of each style picture is measured), ``content_mask`` and ``protect``; each may be
-            a picture in any form or a name, see :mod:`impasto.recipes.masking`.
+        encoder: feature extractor, such as ``impasto.load_encoder("vgg19-slim")``, or its name. Default: that of the options.
+        losses: added to the objective of every size, such as ``0.1 * MyLoss()``; see :mod:`impasto.losses`.
+        changes: any field of :class:`impasto.PaintOptions` overrides ``options``; ``preset`` and ``recipe`` choose defaults.
+            Masks: ``style_masks`` (where each style applies), ``style_regions`` (the part of each style picture to use),
+            ``content_mask`` and ``protect``; each is a picture in any form or a name, see :mod:`impasto.recipes.masking`.
 
     Returns:
         The result, with ``.image`` (1, 3, height, width) in [0, 1], ``.save(path)`` and ``.record``. If the objective did not
@@ -63,11 +70,9 @@ def paint(
         >>> tuple(pastiche.image.shape)
         (1, 3, 64, 64)
     """
-    masks, others = asked_masks(options)
-    chosen, run = paint_options(preset, **others), run or Run()
-    photo, styles = read_pictures(content, style, chosen, masks)
-    masking = read_masking(masks, photo, styles)
-    context = gatys.set_up(photo, styles, chosen, run, masking)
+    photo, styles, masking, chosen = _read(content, style, options, _with_encoder(changes, encoder))
+    run = run or Run()
+    context = replace(gatys.set_up(photo, styles, chosen, run, masking, _loaded(encoder)), losses=tuple(losses))
     record = new_record(photo, styles, context.options, run, context.encoder.sha256) | masking.record | color_record(chosen)
     notes = []
     for step in paint_on(context):  # there is one: every size has a step at the least
@@ -79,10 +84,12 @@ def paint(
 def steps(
     content: Source | Picture,
     style: StyleSource | Sequence[StyleSource],
+    options: PaintOptions | None = None,
     *,
-    preset: str = "impasto",
     run: Run | None = None,
-    **options: Any,
+    encoder: Vgg | str | None = None,
+    losses: Sequence[Loss | Objective] = (),
+    **changes: Unpack[PaintKeywords],
 ) -> Iterator[Step]:
     """Paint as :func:`paint` does, and yield every step; to cancel is to stop iterating.
 
@@ -94,10 +101,38 @@ def steps(
         >>> step.number, step.losses["style"] > 0
         (2, True)
     """
-    masks, others = asked_masks(options)
-    chosen = paint_options(preset, **others)
+    photo, styles, masking, chosen = _read(content, style, options, _with_encoder(changes, encoder))
+    context = gatys.set_up(photo, styles, chosen, run or Run(), masking, _loaded(encoder))
+    yield from paint_on(replace(context, losses=tuple(losses)))
+
+
+def _with_encoder(changes: PaintKeywords, encoder: Vgg | str | None) -> dict[str, Any]:
+    """Add the name of an encoder to the options."""
+    return {**changes, "encoder": encoder} if isinstance(encoder, str) else {**changes}
+
+
+def _loaded(encoder: Vgg | str | None) -> Vgg | None:
+    """Return an encoder that was given as an object."""
+    return None if isinstance(encoder, str) else encoder
+
+
+def _read(
+    content: Source | Picture,
+    style: StyleSource | Sequence[StyleSource],
+    options: PaintOptions | None,
+    changes: Mapping[str, Any],
+) -> tuple[Picture, tuple[Style, ...], Masking, PaintOptions]:
+    """Read the pictures and the masks, and settle the options."""
+    masks, others = asked_masks(changes)
+    if options is None:
+        chosen = paint_options(**others)
+    else:
+        for name in {"preset", "recipe"} & set(others):
+            if others[name] != getattr(options, name):
+                raise OptionError(f"options= and {name}= each bring a whole set of options; give one of them")
+        chosen = options.changed(**others)
     photo, styles = read_pictures(content, style, chosen, masks)
-    yield from paint_on(gatys.set_up(photo, styles, chosen, run or Run(), read_masking(masks, photo, styles)))
+    return photo, styles, read_masking(masks, photo, styles), chosen
 
 
 @in_known_state

@@ -1,0 +1,113 @@
+"""The short ``--help`` of ``paint`` and ``instant``: common options and examples. ``--help-all`` shows all options."""
+
+import dataclasses
+import textwrap
+from dataclasses import dataclass
+from typing import Any, Literal, get_origin, get_type_hints
+
+from impasto.cli.flags import Files, MaskFlags
+from impasto.options import InstantOptions, PaintOptions, Run
+from impasto.options.fields import dashed, field_texts
+
+_WIDTH, _COLUMN = 79, 27
+_WORDS: dict[Any, str] = {int: "N", float: "X", str: "NAME"}
+
+
+@dataclass(frozen=True)
+class _Command:
+    """What the help of a command shows.
+
+    Attributes:
+        summary: what it does.
+        options: the dataclass of its options.
+        names: of the options that are shown.
+        examples: command lines.
+    """
+
+    summary: str
+    options: type
+    names: tuple[str, ...]
+    examples: tuple[str, ...]
+
+
+_COMMANDS = {
+    "paint": _Command(
+        "Paint a photo in the style of one or several pictures.",
+        PaintOptions,
+        ("size", "quality", "strength", "style_scale", "color", "style_weights", "seconds", "recipe", "preset"),
+        (
+            "impasto paint photo.jpg starry-night",
+            "impasto paint photo.jpg painting.jpg --size 1024 --strength 0.8 -o out.png",
+            "impasto paint photo.jpg great-wave --protect auto:skin --color keep",
+        ),
+    ),
+    "instant": _Command(
+        "Paint a photo in any style in one pass, in about a second.",
+        InstantOptions,
+        ("size", "strength", "stroke", "color", "style_weights", "fast", "hq", "refine_seconds"),
+        (
+            "impasto instant photo.jpg starry-night",
+            "impasto instant photo.jpg painting.jpg --strength 0.6 -o out.jpg",
+            "impasto instant photo.jpg water-lilies mosaic --style-weights 2,1",
+        ),
+    ),
+}
+
+
+def short_help(command: str) -> str:
+    """Return the help of a command that has a short one, at most 40 lines of 79 characters.
+
+    Raises:
+        KeyError: the command has no short help.
+    """
+    shown = _COMMANDS[command]
+    rows = [
+        ("CONTENT", "Photo: a picture file, or - for standard input."),
+        ("STYLE ...", 'Pictures, or names from "impasto styles list".'),
+        ("-o, --output FILE", _first_sentence(field_texts(Files)["output"])),
+        *(_row(shown.options, name) for name in shown.names),
+        *(_row(MaskFlags, name) for name in ("style_mask", "protect")),
+        _row(Run, "seed"),
+        ("--help-all", "Show all options, by group."),
+    ]
+    lines = [f"Usage: impasto {command} CONTENT STYLE ... [OPTIONS]", "", shown.summary, ""]
+    for name, text in rows:
+        first, *rest = textwrap.wrap(text, _WIDTH - _COLUMN)
+        lines.append(f"  {name:<{_COLUMN - 3}} {first}")
+        lines += [" " * _COLUMN + each for each in rest]
+    return "\n".join([*lines, "", "Examples:", *(f"  {each}" for each in shown.examples)])
+
+
+def examples_of(command: str) -> tuple[str, ...]:
+    """Return the example command lines in the help of a command."""
+    return _COMMANDS[command].examples
+
+
+def has_short_help(command: str) -> bool:
+    """Return whether a command has a short help."""
+    return command in _COMMANDS
+
+
+def _row(options: type, name: str) -> tuple[str, str]:
+    """Return an option as it is written, and the first sentence of its text."""
+    hint = get_type_hints(options, include_extras=False)[name]
+    default = next(each.default for each in dataclasses.fields(options) if each.name == name)
+    shown = f" [{default}]" if isinstance(default, int | float | str) and default not in (False, "", 0.0) else ""
+    return f"{dashed(name)} {_value(hint, name)}".rstrip(), _first_sentence(field_texts(options)[name]) + shown
+
+
+def _value(hint: Any, name: str) -> str:
+    """Return what stands for the value of an option."""
+    if name in ("style_mask", "protect"):
+        return "MASK"
+    if get_origin(hint) is tuple:
+        return "A,B,..."
+    if hint is bool:
+        return ""
+    return "NAME" if get_origin(hint) is Literal else _WORDS[hint]
+
+
+def _first_sentence(text: str) -> str:
+    """Return a text up to its first full stop that ends a sentence; a remark on the recipe is not a sentence."""
+    text = text.removeprefix("neighbors only. ")
+    return text.split(". ")[0].rstrip(".") + "."
