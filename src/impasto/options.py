@@ -439,7 +439,13 @@ class ReportOptions:
 class Run:
     """Where and how exactly the arithmetic runs.
 
-    The library sets nothing global, so ``threads`` acts in the command line alone; in Python call ``torch.set_num_threads``.
+    The library leaves the caller's settings of PyTorch as they are, so ``threads`` acts in the command line alone; in Python
+    call ``torch.set_num_threads``.
+
+    On the CPU the same seed paints the same picture, bit for bit, with the same versions, number of threads, precision and
+    engine; only with the recipe ``strotss`` on several threads do the last digits differ from run to run. On a GPU they may
+    differ with every recipe, since PyTorch adds up gradients there in any order. ``fp32`` means float32: TF32 is off while
+    impasto paints.
     """
 
     device: Device = "auto"
