@@ -35,7 +35,7 @@ def main() -> None:
 def counted(engine: str, threads: int, pictures: int) -> dict[str, int]:
     """Paint all pictures twice, and count the outcomes."""
     painter = impasto.InstantPainter(engine=engine)
-    face = impasto.read(skimage.data.astronaut()).image
+    face = impasto.read(skimage.data.astronaut()).image  # type: ignore[no-untyped-call]
     photos = [
         resize(face[..., : 512 - 96 * index], fitted_size((512, 512 - 96 * index), EDGES_PX[index])) for index in range(4)
     ]
@@ -61,7 +61,8 @@ def counted(engine: str, threads: int, pictures: int) -> dict[str, int]:
 
 def styles(painter: impasto.InstantPainter) -> list[StyleCode]:
     """Encode pictures, a named style, and a blend of both."""
-    pictures: list[Picture] = [impasto.read(each) for each in (skimage.data.coffee(), skimage.data.rocket())]
+    shown = (skimage.data.coffee(), skimage.data.rocket())  # type: ignore[no-untyped-call]
+    pictures: list[Picture] = [impasto.read(each) for each in shown]
     codes = [painter.encode(each, stroke=stroke) for each in pictures for stroke in (0.7, 1.0)]
     codes.append(painter.encode(find_style("beardsley")))
     return [*codes, blended(codes[1:3], [1, 2])]

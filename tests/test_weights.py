@@ -30,6 +30,7 @@ from impasto.encoders import LAYERS, Vgg, vgg_from_weights
 from impasto.encoders.vgg import BLOCKS, BLOCKS_OF_VGG16, each_width
 from impasto.errors import OptionError, WeightsError
 from impasto.weights import CatalogueEntry, import_file, read_vgg, save_vgg
+from impasto.weights import files as weight_files
 from impasto.weights.canonical import (
     _OXFORD_FILTERS,
     _VGG16_BIAS,
@@ -911,3 +912,14 @@ def test_the_command_fetches(
         run("fetch", "vgg19-test", "--offline")
     run("fetch", "vgg19-test")
     assert capsys.readouterr().out == f"{cache / 'vgg19-test.weights'}\n"
+
+
+def test_a_large_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weight_files, "_LARGE_BYTES", 4)
+    counted: list[Path] = []
+    monkeypatch.setattr(weight_files, "_hashed", lambda path: counted.append(path) or str(len(counted)))  # type: ignore[func-returns-value]
+    path = tmp_path / "weights"
+    path.write_bytes(b"large")
+    assert [weight_files.sha256_of(path) for _ in range(3)] == ["1", "1", "1"]
+    path.write_bytes(b"larger")
+    assert weight_files.sha256_of(path) == "2"

@@ -9,6 +9,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +40,9 @@ from impasto.weights.canonical import (
     recognize_oxford,
 )
 from impasto.weights.matlab import read_matlab
+
+_LARGE_BYTES = 50_000_000
+"""Half a gigabyte takes a second to hash, which every picture painted with the full network would wait for."""
 
 # ---------------------------------------------------------------------------------------------------- containers
 
@@ -189,7 +193,19 @@ def read_vgg(path: str | Path) -> VggWeights:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    """Return the SHA-256 of a file, 64 hexadecimal digits; of a large file that did not change it is computed once."""
+    facts = path.stat()
+    if facts.st_size < _LARGE_BYTES:
+        return _hashed(path)
+    return _remembered(path.absolute(), (facts.st_size, facts.st_mtime_ns, facts.st_ino))
+
+
+@lru_cache(maxsize=16)
+def _remembered(path: Path, facts: tuple[int, int, int]) -> str:
+    return _hashed(path)
+
+
+def _hashed(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
