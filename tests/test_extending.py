@@ -63,15 +63,9 @@ def test_an_encoder_can_be_given_as_an_object_or_by_name() -> None:
 
 @pytest.mark.parametrize("recipe", ["neighbors", "gatys", "nnst", "strotss"])
 def test_a_loss_of_ones_own_acts_with_every_recipe(recipe: str) -> None:
-    means, losses = [], set()
-    for target in (0.0, 1.0):
-        for step in impasto.steps(PHOTO, STYLE, size=64, steps=6, recipe=recipe, losses=[50.0 * Brightness(target)]):  # type: ignore[misc]
-            losses |= set(step.losses)
-        picture = step.image
-        means.append(float(picture.mean()))
-    assert "brightness" in losses
-    if recipe == "gatys":  # the others give the result the colors of the style at the end
-        assert means[1] > means[0] + 0.02
+    weighted = [1000.0 * Brightness(1.0)]
+    steps = list(impasto.steps(PHOTO, STYLE, size=64, steps=8, smallest_size=64, recipe=recipe, losses=weighted))  # type: ignore[arg-type]
+    assert steps[-1].losses["brightness"] < 0.8 * steps[0].losses["brightness"]
 
 
 def test_keyword_arguments_are_the_options_and_the_masks() -> None:
