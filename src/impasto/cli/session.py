@@ -92,8 +92,7 @@ class PaintRequest:
     def notes(self) -> Iterator[str]:
         """Say what was done to the pictures when they were read, and which are not those of the record."""
         for picture in (self.content, *self.styles):
-            if isinstance(picture, Picture):
-                yield from (f"{picture.name}: {note}" for note in picture.notes)
+            yield from (f"{picture.name}: {note}" for note in picture.notes)
         yield from self.masking.notes
         yield from color_notes(self.content, self.options)
         if self.resumable and not self.checkpoint and os.path.isfile(earlier := checkpoint_of(self.output)):

@@ -18,6 +18,7 @@ from impasto.studio.events import Hub
 from impasto.studio.gallery import Gallery
 from impasto.studio.jobs import StateError
 from impasto.studio.storage import IDENTITY, Folder, new_identity
+from impasto.styles.former_names import present_name
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SUFFIX = ".style.safetensors"
@@ -53,6 +54,7 @@ class Shelf:
         Raises:
             LookupError: there is none.
         """
+        identity = self._present(identity)
         for each in self.styles():
             if each["id"] == identity:
                 return each
@@ -61,6 +63,10 @@ class Shelf:
     def named(self) -> dict[str, Path]:
         """Return the style files by name, as :func:`impasto.styles.named.known_styles` does."""
         return dict(sorted({**_in(_SHIPPED), **_in(_own_folder())}.items()))
+
+    def _present(self, name: str) -> str:
+        """Return the name of the style that replaces one of an earlier version, unless the user added one of that name."""
+        return name if name in self.named() else present_name(name)
 
     def add(self, upload: str, title: str) -> dict[str, Any]:
         """Make an upload a style.
@@ -122,7 +128,7 @@ class Shelf:
             row = self.database.row("SELECT upload FROM styles WHERE id = ?", (identity,))
             upload = self.gallery.upload(identity if identity[0] == "u" else row["upload"] if row else identity)
             return {"path": str(self.folder.upload(upload["id"])), "name": upload["name"], "kind": "picture"}
-        named = self.named()
+        named, identity = self.named(), self._present(identity)
         if identity not in named:
             raise LookupError(f"there is no style {identity!r}; see /api/v1/styles")
         return {"path": str(named[identity]), "name": identity, "kind": "named"}

@@ -32,6 +32,7 @@ from impasto.features.statistics import Moments
 from impasto.images import Picture, read
 from impasto.runtime.folders import user_folder
 from impasto.runtime.torch_state import in_known_state
+from impasto.styles.former_names import FORMER_NAMES
 from impasto.weights.files import sha256_of
 
 VERSION = "3"
@@ -39,41 +40,6 @@ _READ_VERSIONS = ("2", VERSION)
 """Version 2 had no swatch."""
 SUFFIX = ".style.safetensors"
 SIZES = (128, 256, 512, 1024)
-_FORMER_NAMES = {
-    "bolognese-madonna": "book-of-kells",
-    "bruges-lamentation": "book-of-kells",
-    "cezanne-bather": "mont-sainte-victoire",
-    "cottet-portrait": "van-gogh-portrait",
-    "degas-costume-ball": "degas-dancers",
-    "degas-millinery-shop": "degas-dancers",
-    "delacroix-lion-hunt": "turner-shipwreck",
-    "gauguin-arlesiennes": "gauguin-tahiti",
-    "gauguin-seated-woman": "gauguin-tahiti",
-    "gauguin-why-are-you-angry": "gauguin-tahiti",
-    "guillaumin-mill": "mont-sainte-victoire",
-    "lautrec-ballet-dancers": "degas-dancers",
-    "manet-sea-view": "impression-sunrise",
-    "monet-apples": "rouen-cathedral",
-    "monet-belle-ile": "water-lilies",
-    "monet-bordighera": "water-lilies",
-    "monet-cliff-walk": "water-lilies",
-    "monet-etretat": "impression-sunrise",
-    "monet-saint-lazare": "impression-sunrise",
-    "pissarro-place-du-havre": "pointillism",
-    "pissarro-well": "pointillism",
-    "renoir-near-the-lake": "renoir-chrysanthemums",
-    "renoir-seascape": "renoir-chrysanthemums",
-    "renoir-sewing": "renoir-chrysanthemums",
-    "renoir-studies": "renoir-chrysanthemums",
-    "serusier-pouldu": "gauguin-tahiti",
-    "seurat-grande-jatte": "pointillism",
-    "soria-saint-christopher": "book-of-kells",
-    "spanish-saint-catherine": "book-of-kells",
-    "tuscan-virgin": "book-of-kells",
-    "vallotton-red-room": "gauguin-tahiti",
-}
-"""Styles of earlier versions, and the nearest to each that comes with this one."""
-
 _STRONG, _WEAK = 12, 22
 """Directions kept of a covariance in 8 bits and in 4; see benchmarks/styles.py for what that costs."""
 _ROUNDS = 4
@@ -90,6 +56,7 @@ class NamedStyle:
         colors: mean (1, 3) and covariance (1, 3, 3) of the picture's colors.
         sha256: of the file it was read from; empty where it came from none.
         swatch: a picture in the style, as the bytes of a WebP file; empty where there is none.
+        notes: messages for the user, such as that it replaces a style of an earlier version.
     """
 
     facts: Mapping[str, str]
@@ -97,6 +64,7 @@ class NamedStyle:
     colors: Moments
     sha256: str = ""
     swatch: bytes = field(default=b"", repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -248,8 +216,9 @@ def find_style(name: str) -> NamedStyle:
         StyleFileError: if its file is damaged or of another version.
     """
     known = known_styles()
-    if name not in known and name in _FORMER_NAMES:
-        raise OptionError(f"style {name!r} does not come with this impasto any more; use {_FORMER_NAMES[name]!r} instead")
+    if name not in known and name in FORMER_NAMES:
+        present = FORMER_NAMES[name]
+        return replace(load_style(known[present]), notes=(f"replaces {name}, which an earlier version shipped",))
     if name not in known:
         raise OptionError(f"style {name!r} is neither a picture file nor a named style{_nearest(name, known)}")
     return load_style(known[name])
