@@ -1,7 +1,7 @@
 """Pure functions on sets of feature vectors, for styles described by more than their moments.
 
-A set is a matrix of *rows*: (count, channels), in any order. Comparisons by angle or distance do not change when the channels are
-rotated, so rows may use the compact channels of :meth:`impasto.features.statistics.Affine.compact`.
+A set is a matrix of *rows*: (count, channels), in any order. Comparisons by angle or distance do not change when the channels
+are rotated, so rows may use the compact channels of :meth:`impasto.features.statistics.Affine.compact`.
 """
 
 import math

@@ -336,8 +336,8 @@ def _along(basis: Tensor, rows: Tensor, mean: Tensor) -> Tensor:
 def _assigned(likeness: Tensor, shares: Tensor | None) -> Tensor:
     """Choose a style for each position so that each style takes its share of the picture: (height, width), indices.
 
-    A style is chosen where its similarity is high relative to other positions. Similarities are averaged over a few positions so
-    that styles form connected areas and not single cells.
+    A style is chosen where its similarity is high relative to other positions. Similarities are averaged over a few positions
+    so that styles form connected areas and not single cells.
     """
     if len(likeness) == 1:
         return torch.zeros_like(likeness[0], dtype=torch.long)

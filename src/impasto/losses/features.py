@@ -285,8 +285,8 @@ class Transport:
     """The covariance term of the squared 2-Wasserstein distance to a fixed Gaussian.
 
     The term is ``tr(Σ + Σ̂ - 2 (R Σ R)^½)`` with R = Σ̂^½, and ``Σ = A S Aᵀ + ε I`` for a head A. Let Q be an orthonormal basis
-    of the numerically significant range of R A. Then the root reduces to that of ``(Qᵀ R A) S (Qᵀ R A)ᵀ + ε Qᵀ R² Q``. Its size k
-    is at most the number of encoder channels, and at most the number of directions in which the style varies. The part
+    of the numerically significant range of R A. Then the root reduces to that of ``(Qᵀ R A) S (Qᵀ R A)ᵀ + ε Qᵀ R² Q``. Its size
+    k is at most the number of encoder channels, and at most the number of directions in which the style varies. The part
     orthogonal to Q has a negligible root and is dropped.
 
     Attributes:

@@ -279,8 +279,8 @@ class Evaluation:
     """The objective as seen by the optimizer: scaled by a constant so that its first gradient has a fixed magnitude.
 
     Published objectives range from 1e-3 to 1e12. At the ends of that range, L-BFGS takes a first step that is too short for
-    float32 or loses its history, and Adam's epsilon slows it down. The constant is a power of two, so it causes no rounding. The
-    ratios of the losses do not change.
+    float32 or loses its history, and Adam's epsilon slows it down. The constant is a power of two, so it causes no rounding.
+    The ratios of the losses do not change.
 
     Attributes:
         scale: the constant; 0 until the next evaluation determines it.
