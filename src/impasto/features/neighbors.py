@@ -274,10 +274,10 @@ class _Space:
         owner = F.interpolate(owner[None, None].float(), size=(down, across), mode="nearest")[0, 0].long().flatten()
         heights, widths, starts = self._geometry()
         row, column = (torch.zeros(down * across, dtype=torch.long, device=grid.device) for _ in range(2))
-        for index, (tall, wide) in enumerate(self.sizes):
-            high, broad = min(side, tall), min(side, wide)
-            own = self.keys[self.starts[index] : self.starts[index + 1]].T.reshape(1, -1, tall, wide)
-            step = max(1, side // 4, math.ceil(math.sqrt(tall * wide / self._most)))
+        for index, (style_height, style_width) in enumerate(self.sizes):
+            high, broad = min(side, style_height), min(side, style_width)
+            own = self.keys[self.starts[index] : self.starts[index + 1]].T.reshape(1, -1, style_height, style_width)
+            step = max(1, side // 4, math.ceil(math.sqrt(style_height * style_width / self._most)))
             pooled = F.avg_pool2d(own, (high, broad), stride=step)
             keys = unit(pooled[0].flatten(1).T).T.contiguous()
             best = torch.cat([(part @ keys).argmax(1) for part in noisy.split(max(1, _CHUNK // keys.shape[1]))])

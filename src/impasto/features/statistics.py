@@ -100,13 +100,13 @@ class _Centered(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
-        wide = torch.promote_types(rows.dtype, torch.float32)
+        dtype = torch.promote_types(rows.dtype, torch.float32)
         rough = rows.sum(1, keepdim=True) / rows.shape[1]
         centered = rows - rough
-        left = centered.sum(1).to(wide) / rows.shape[1]  # rounding error of the mean
+        residual = centered.sum(1).to(dtype) / rows.shape[1]  # rounding error of the mean
         context.save_for_backward(centered)
-        products = torch.stack([each.T @ each for each in centered]).to(wide) / rows.shape[1]  # bmm would copy the rows
-        return rough[:, 0].to(wide) + left, products - left[:, :, None] * left[:, None, :]
+        products = torch.stack([each.T @ each for each in centered]).to(dtype) / rows.shape[1]  # bmm would copy the rows
+        return rough[:, 0].to(dtype) + residual, products - residual[:, :, None] * residual[:, None, :]
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
@@ -204,17 +204,20 @@ class _Guided(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, rows: Tensor, *guides: Guide) -> tuple[Tensor, ...]:
-        wide = torch.promote_types(rows.dtype, torch.float32)
+        dtype = torch.promote_types(rows.dtype, torch.float32)
         context.guides, context.shape, found, kept = guides, rows.shape, [], []
         for guide in guides:
             chosen = rows if guide.rows is None else rows.index_select(0, guide.rows)
             shares = guide.shares.to(rows.dtype)
             rough = shares @ chosen
             centered = torch.sub(*_grouped(chosen, rough)).view_as(chosen)
-            left = (shares @ centered).to(wide)  # rounding error of the mean
+            residual = (shares @ centered).to(dtype)  # rounding error of the mean
             weighted = centered.mul_(guide.roots.to(rows.dtype))
             kept.append(weighted)
-            found += [(rough.to(wide) + left)[None], ((weighted.T @ weighted).to(wide) - left[:, None] * left)[None]]
+            found += [
+                (rough.to(dtype) + residual)[None],
+                ((weighted.T @ weighted).to(dtype) - residual[:, None] * residual)[None],
+            ]
         context.save_for_backward(*kept)
         return tuple(found)
 

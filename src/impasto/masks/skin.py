@@ -39,9 +39,9 @@ def skin(photo: Image) -> Mask:
     found = _closed(without_specks(colored.astype(np.float32), 0.00002) > 0) | faces
     found = without_holes(found.astype(np.float32), 0.01)
     mask = torch.from_numpy(found)[None, None]
-    room = max(2, round(0.01 * max(small.shape[:2])))
-    grown = F.max_pool2d(mask, 2 * room + 1, 1, room)
-    soft = F.avg_pool2d(F.pad(grown, (room,) * 4, mode="replicate"), 2 * room + 1, 1)
+    reach = max(2, round(0.01 * max(small.shape[:2])))
+    grown = F.max_pool2d(mask, 2 * reach + 1, 1, reach)
+    soft = F.avg_pool2d(F.pad(grown, (reach,) * 4, mode="replicate"), 2 * reach + 1, 1)
     size = (photo.shape[-2], photo.shape[-1])
     return torch.maximum(resize(mask, size), resize(soft, size)).clamp(0, 1)
 
@@ -164,9 +164,9 @@ def face_ellipses(photo: Image, grow: float, size: tuple[int, int] | None = None
     rows, columns = np.mgrid[:height, :width]
     down_by, right_by = height / small.shape[0], width / small.shape[1]
     found = np.zeros((height, width), bool)
-    for top, left, tall, wide in _face_boxes(small.tobytes(), small.shape):
-        down = (rows / down_by - top - 0.5 * tall) / (0.85 * tall * grow)
-        right = (columns / right_by - left - 0.5 * wide) / (0.7 * wide * grow)
+    for top, left, face_height, face_width in _face_boxes(small.tobytes(), small.shape):
+        down = (rows / down_by - top - 0.5 * face_height) / (0.85 * face_height * grow)
+        right = (columns / right_by - left - 0.5 * face_width) / (0.7 * face_width * grow)
         found |= down**2 + right**2 < 1
     return found
 

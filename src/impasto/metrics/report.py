@@ -211,14 +211,14 @@ def reference(
     photo = resize(content.image.cpu(), size)
     pictures = [style_picture(style, max(size)) for style in styles if isinstance(style, Picture)]
     seen = _seen(photo, encoder)
-    manner = [_style_moments(style, max(size), encoder) for style in styles]
+    moments_by_style = [_style_moments(style, max(size), encoder) for style in styles]
     shares = weights or (1.0,) * len(styles)
     return ReferenceDistribution(
         photo=content,
         content=photo,
         features=seen[0],
         own=seen[1],
-        style={layer: blend([each[layer] for each in manner], shares) for layer in STYLE_LAYERS},
+        style={layer: blend([each[layer] for each in moments_by_style], shares) for layer in STYLE_LAYERS},
         palette=blend([palette(style) for style in styles], shares),
         chroma=max(chroma_energy(each) for each in (photo, *pictures)),
         clipped=max(clipped(each) for each in (photo, *pictures)),

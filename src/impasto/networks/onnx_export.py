@@ -227,8 +227,8 @@ def _fine_light(g: Graph, transfer: Transfer, fine: str, light: str) -> str:
 
 def _palette(g: Graph, target: Moments) -> tuple[str, str]:
     """Add the nodes of :func:`impasto.color.transfer.monge_kantorovich`, photo to style, in double precision."""
-    wide = g.node("Cast", "photo", to=g.DOUBLE)
-    rows = g.node("Reshape", wide, g.integers(3, -1))
+    photo = g.node("Cast", "photo", to=g.DOUBLE)
+    rows = g.node("Reshape", photo, g.integers(3, -1))
     mean = g.node("ReduceMean", rows, g.integers(1), keepdims=1)
     centered = g.node("Sub", rows, mean)
     count = g.node("Cast", g.node("Gather", g.node("Shape", rows), g.integers(1)), to=g.DOUBLE)
