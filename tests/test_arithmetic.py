@@ -36,7 +36,9 @@ def test_auto_prefers_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, mps=True)
-    with pytest.raises(OptionError, match=r"--device cuda is not on this machine \(found: cpu, mps\); use --device auto"):
+    with pytest.raises(
+        OptionError, match=r"--device cuda is not available on this machine \(found: cpu, mps\); use --device auto"
+    ):
         choose_device("cuda")
 
 

@@ -568,7 +568,7 @@ def test_without_a_home_everything_works_and_files_are_kept_among_the_temporary_
     assert main(["instant", "photo.jpg", "starry-night", "--size", "64"]) == 0
     assert main(["weights", "list"]) == 0
     assert main(["styles", "add", "picture.jpg", "--name", "mine"]) == 0
-    assert "there is no home folder that can be written to, so files are kept in " in capsys.readouterr().err
+    assert "there is no writable home folder, so files are kept in " in capsys.readouterr().err
     assert [path.name for path in homeless.rglob("*.style.safetensors")] == ["mine.style.safetensors"]
     assert main(["styles", "show", "mine"]) == 0
 
@@ -596,7 +596,7 @@ def test_a_home_that_cannot_be_written_to_is_as_none(homeless: Path, tmp_path: P
 def test_a_variable_that_names_no_home_is_said(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMPASTO_CACHE", "~no-such-user-here/cache")
     assert main(["weights", "path"]) == 2
-    assert "IMPASTO_CACHE is '~no-such-user-here/cache', and there is no such home folder" in capsys.readouterr().err
+    assert "IMPASTO_CACHE is '~no-such-user-here/cache', but that home folder does not exist" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------------- names

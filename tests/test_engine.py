@@ -305,7 +305,7 @@ def test_a_loss_that_goes_wrong_halves_the_step_and_goes_on_from_the_last_good_p
     evaluation = len(counting.evaluations) + 1  # the first of the third step: L-BFGS evaluates more often than it steps
     steps = list(optimize(1 * Broken({evaluation: wrong}), picture(), 12, encode=encode, optimizer_settings=optimizer_settings))
     (bad,) = [number for number, step in enumerate(steps) if step.note]
-    assert "went back to the last good picture and halved the step to 0.01" in steps[bad].note
+    assert "restored the last good picture; halved the step to 0.01" in steps[bad].note
     assert steps[-1].loss < steps[0].loss
     assert all(bool(step.image.isfinite().all()) for step in steps)
     assert [step.number for step in steps] == list(range(1, 13))

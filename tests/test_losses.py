@@ -1,4 +1,4 @@
-"""Losses: worked out by hand, their gradients against finite differences, their optimizer_settings; and how an objective adds up."""
+"""Losses: worked examples, gradients against finite differences, descent with an optimizer, and sums of losses (objectives)."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Losses on the picture itself: worked out by hand, their gradients against finite differences, and their optimizer_settings."""
+"""Losses on the picture itself: worked examples, gradients against finite differences, and descent with an optimizer."""
 
 import dataclasses
 

@@ -102,7 +102,8 @@ def test_a_forked_child_paints_and_ends(engine: str) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_child_that_never_paints_keeps_its_threads() -> None:
-    script = "import os, sys, torch\nimport impasto.runtime.torch_state\nif not os.fork():\n    sys.exit(torch.get_num_threads() != 2)\n"
+    script = "import os, sys, torch\nimport impasto.runtime.torch_state\n"
+    script += "if not os.fork():\n    sys.exit(torch.get_num_threads() != 2)\n"
     run_alone(script + "sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))", OMP_NUM_THREADS="2")
 
 

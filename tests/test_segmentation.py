@@ -202,8 +202,8 @@ def test_a_photo_of_one_color_has_regions_or_none_but_no_error(name: str) -> Non
     ("name", "sentence"),
     [
         ("skni", "'auto:skni' is not known; did you mean 'skin'"),
-        ("region-9", "'auto:region-9' is not among the regions; give a number from 1 to 5"),
-        ("region-0", "'auto:region-0' is not among the regions"),
+        ("region-9", "'auto:region-9' does not exist; give a number from 1 to 5"),
+        ("region-0", "'auto:region-0' does not exist"),
         ("region-1-of-99", "of 2 to 24 regions"),
     ],
 )

@@ -229,7 +229,7 @@ def test_saving_leaves_nothing_half_written(tmp_path: Path) -> None:
 def test_weights_that_are_not_finite_are_neither_written_nor_read(path: Path) -> None:
     network, before = tiny(), path.read_bytes()
     network.out.weight.data[0, 0, 0, 0] = 1e9  # more than float16 can hold
-    with pytest.raises(WeightsError, match=r"out\.weight holds what is no finite number; train it again"):
+    with pytest.raises(WeightsError, match=r"out\.weight contains a value that is not finite; train it again"):
         save_decoder(path, network, {})
     assert path.read_bytes() == before
     changed(path, lambda tensors: tensors["spread"].fill_(torch.nan))
@@ -238,14 +238,14 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(path: Path) ->
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"nowhere' is not there; name another file"):
+    with pytest.raises(WeightsError, match=r"nowhere' does not exist; give another file"):
         load_decoder(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\xff" * 100])
 def test_what_is_no_such_file_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(WeightsError, match="is damaged or no such network; fetch it again"):
+    with pytest.raises(WeightsError, match="is damaged or not a network file; fetch it again"):
         load_decoder(tmp_path / "a")
 
 
@@ -259,14 +259,14 @@ def test_a_file_cut_short_is_refused(left: float, path: Path) -> None:
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "a", {"impasto_instant": "1"})
-    with pytest.raises(WeightsError, match="is not a decoder; give a file that impasto train instant wrote"):
+    with pytest.raises(WeightsError, match="is not a decoder; give a file written by impasto train instant"):
         load_decoder(tmp_path / "a")
 
 
 def test_a_file_of_another_version_is_refused(path: Path) -> None:
     changed(path, impasto_decoder="2")
     for read in (load_decoder, decoder_facts):
-        with pytest.raises(WeightsError, match="is of version 2, this impasto reads version 1; train it again"):
+        with pytest.raises(WeightsError, match="has version 2, but this impasto reads version 1; train it again"):
             read(path)
 
 

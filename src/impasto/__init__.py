@@ -1,11 +1,11 @@
-"""Neural style transfer that works the minute it is installed.
+"""Neural style transfer that works right after installation.
 
 >>> import impasto, skimage.data
 >>> pastiche = impasto.paint(skimage.data.astronaut(), skimage.data.coffee(), size=64, steps=1)
 >>> pastiche.image.shape[1]
 3
 
-The heavy parts are imported when they are first used, so that ``import impasto`` and ``impasto --help`` are instant.
+Heavy dependencies are imported on first use, so ``import impasto`` and ``impasto --help`` are fast.
 """
 
 from importlib import import_module
@@ -92,7 +92,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its home when it is first asked for."""
+    """Import a public name from its module on first access."""
     if name not in _HOMES:
         raise AttributeError(f"module 'impasto' has no attribute {name!r}")
     return getattr(import_module(f"impasto.{_HOMES[name]}"), name)

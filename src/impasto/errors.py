@@ -1,4 +1,4 @@
-"""Every exception that impasto raises on purpose.
+"""The exceptions that impasto raises deliberately.
 
 ::
 
@@ -8,10 +8,10 @@
     ├── ImageFileError    (OSError)     a picture file that cannot be read or written
     ├── WeightsError      (OSError)     weights that are missing, damaged, unknown or unsafe
     ├── StyleFileError    (OSError)     a style file that is missing, damaged or from another version
-    └── ResourceError     (MemoryError) more memory than there is
+    └── ResourceError     (MemoryError) not enough memory
 
-Each message says what, the value, what is allowed and what to do, in one sentence. The command line shows that sentence and
-exits with 2; any other exception is a bug and shows its traceback.
+Each message is one sentence that says what is wrong, gives the value, says what is allowed and what to do. The command line
+prints that sentence and exits with status 2; any other exception is a bug and shows its traceback.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from difflib import get_close_matches
 
 
 class ImpastoError(Exception):
-    """The root: catch this to catch whatever impasto has to say about its input."""
+    """Base class of all impasto exceptions."""
 
 
 class OptionError(ImpastoError, ValueError):
@@ -43,14 +43,14 @@ class StyleFileError(ImpastoError, OSError):
 
 
 class ResourceError(ImpastoError, MemoryError):
-    """More memory than there is."""
+    """Not enough memory."""
 
 
 def nearest_name(name: str, allowed: Iterable[str]) -> str:
-    """Suggest the allowed name that looks most like a mistaken one, as the end of a sentence.
+    """Suggest the allowed name closest to a misspelled one, worded as the end of a sentence.
 
     Returns:
-        ``"; did you mean 'relu5_1'?"``, or ``"; allowed are 'a', 'b'"`` where nothing is near.
+        ``"; did you mean 'relu5_1'?"``, or ``"; allowed are 'a', 'b'"`` if no name is close.
 
     Example:
         >>> nearest_name("relu9_1", ["relu5_1", "conv1_1"])

@@ -1,7 +1,7 @@
-"""The vocabulary of shapes: what a tensor in impasto means, said once.
+"""Type aliases and shape conventions for the tensors used throughout impasto.
 
-The picture contract: an :data:`Image` is ``(batch, 3, height, width)``, floating point, sRGB in [0, 1]. Whatever a network
-wants of its input (a mean taken off, another range, another order of channels) happens inside that network.
+The picture contract: an :data:`Image` is ``(batch, 3, height, width)``, floating point, sRGB in [0, 1]. A network that needs a
+different input (mean subtracted, another range, another channel order) converts it internally.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Mask: TypeAlias = Tensor
 """A user's mask at picture size: (batch, 1, height, width), float in [0, 1]; 1 means "here"."""
 
 FeatureMap: TypeAlias = Tensor
-"""What one layer answers: (batch, channels, height, width), float."""
+"""The output of one layer: (batch, channels, height, width), float."""
 
 Features: TypeAlias = Mapping[str, FeatureMap]
 """Feature maps by layer name, such as ``"relu4_2"``."""

@@ -1,1 +1,1 @@
-"""Color statistics and color transfer."""
+"""Color statistics, color spaces and color transfer."""

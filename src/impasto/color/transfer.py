@@ -1,7 +1,7 @@
-"""Color as statistics and as planes: the palette of one picture carried over to another, and light kept apart from color.
+"""Color transfer: apply the palette of one picture to another, and separate luminance from color.
 
-A *space* splits a picture into one plane of light and two of color, which are 0 where it is gray. What leaves the range that a
-screen can show loses color, never light and never single channels: so nothing turns black, and hues stay.
+A *color space* splits a picture into one luminance plane and two color planes, which are 0 for gray. Out-of-gamut pixels are
+desaturated; luminance and hue do not change, and single channels are never clipped. So nothing turns black and hues stay.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,27 +16,27 @@ from impasto.options import ColorSpace
 from impasto.tensors import Image
 
 Planes = Tensor
-"""A picture in a space: (batch, 3, height, width); light first, then two planes of color."""
+"""A picture in a color space: (batch, 3, height, width); luminance first, then two color planes."""
 
 _FAINT = 1e-4
-"""Variance, in squared units of [0, 1], below which a direction of color counts as noise: 2.5 steps of 255."""
+"""Variance, in squared units of [0, 1], below which a color direction counts as noise: 2.5 steps of 255."""
 _LEVELS, _CURVE_POINTS = 1024, 4096
 STEEPEST = 4.0
-"""Of a histogram's curves, where the result is shown. Without a bound a dark spot in a bright sky became black."""
+"""Maximum slope of histogram curves for displayed results. Without a limit, a dark spot in a bright sky turned black."""
 _SAMPLED_PX = 2**17
 _GREY = 1 / 1020
-"""Channels that differ by less, a quarter of a step of 255, are those of a gray pixel."""
+"""Pixels whose channels differ by less than this, a quarter of a step of 255, count as gray."""
 _SHOWN = 1e-4
-"""What may lie outside of [0, 1] and is cut off: far less than a step of 255."""
+"""Excess over [0, 1] that is simply clipped: far less than a step of 255."""
 _MOST_GAIN = 12.0
-"""No direction of color is spread more than this. Of 122 photos with 32 styles one nearly gray photo came beyond it."""
+"""Maximum gain of any color direction. Of 122 photos with 32 styles, only one nearly gray photo exceeded it."""
 
 # ---------------------------------------------------------------------------------------------------- spaces
 
 
 @dataclass(frozen=True)
 class _Space:
-    """``planes = outer · curve(inner · linear light)``, or ``outer · picture`` where there is no curve."""
+    """``planes = outer · curve(inner · linear light)``, or ``outer · picture`` without a curve."""
 
     outer: tuple[tuple[float, ...], ...]
     inner: tuple[tuple[float, ...], ...] = ()
@@ -45,7 +45,7 @@ class _Space:
 
 
 def _lab_curve(t: Tensor) -> Tensor:
-    """Return CIE's f without its constant 4/29, which drops out of a and b and is the -16 of L."""
+    """Return CIE's f without its constant 4/29, which cancels in a and b and yields the -16 of L."""
     return torch.where(t > (6 / 29) ** 3, t.clamp_min(1e-6).pow(1 / 3) - 4 / 29, t * (841 / 108))
 
 
@@ -63,7 +63,7 @@ def _cube(f: Tensor) -> Tensor:
 
 _XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _SPACES: dict[str, _Space] = {
-    # CIE 1976. White is what the matrix makes of it, so that gray has no color at all.
+    # CIE 1976. The white point is the matrix's image of white, so gray has exactly zero color.
     "lab": _Space(
         ((0, 116, 0), (500, -500, 0), (0, 200, -200)),
         tuple(tuple(value / sum(row) for value in row) for row in _XYZ),
@@ -85,24 +85,24 @@ _SPACES: dict[str, _Space] = {
         _cube_root,
         _cube,
     ),
-    # NTSC and ITU-R BT.601. Their light is the same and each one's colors are a mixture of the other's.
+    # NTSC and ITU-R BT.601. They share the same luma; the color planes of each are a linear mixture of the other's.
     "yiq": _Space(((0.299, 0.587, 0.114), (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955))),
     "ycbcr": _Space(((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))),
 }
 
 
 def to_space(image: Image, space: ColorSpace) -> Planes:
-    """Split a picture into light and color.
+    """Split a picture into luminance and color.
 
     Args:
-        image: (batch, 3, height, width), sRGB; may leave [0, 1].
-        space: lab (light 0 to 100, colors about ±100), oklab (0 to 1, ±0.4), yiq or ycbcr (0 to 1, ±0.6).
+        image: (batch, 3, height, width), sRGB; values outside [0, 1] are allowed.
+        space: lab (luminance 0 to 100, colors about ±100), oklab (0 to 1, ±0.4), yiq or ycbcr (0 to 1, ±0.6).
 
     Returns:
-        (batch, 3, height, width): light, then two planes of color.
+        (batch, 3, height, width): luminance, then two color planes.
 
     Source:
-        As in :mod:`skimage.color`, but for the white of Lab, which is off by less than 0.01 there; OKLab is Ottosson 2020.
+        As in :mod:`skimage.color`, except for the Lab white point, which differs by less than 0.01; OKLab is Ottosson 2020.
     """
     known = _SPACES[space]
     if known.curve is None:
@@ -111,7 +111,7 @@ def to_space(image: Image, space: ColorSpace) -> Planes:
 
 
 def from_space(planes: Planes, space: ColorSpace) -> Image:
-    """Put a picture together again; the inverse of :func:`to_space`, and likewise without bounds."""
+    """Convert planes back to a picture; the inverse of :func:`to_space`, also without clamping."""
     known = _SPACES[space]
     picture = _mixed(planes, known.outer, inverse=True)
     if known.back is None:
@@ -120,17 +120,17 @@ def from_space(planes: Planes, space: ColorSpace) -> Image:
 
 
 def to_linear(image: Tensor) -> Tensor:
-    """Return the amounts of light that sRGB stands for; of any shape, without bounds."""
+    """Convert sRGB values to linear light; any shape, without clamping."""
     return torch.where(image > 0.04045, ((image.clamp_min(0) + 0.055) / 1.055).pow(2.4), image / 12.92)
 
 
 def from_linear(light: Tensor) -> Tensor:
-    """Return the sRGB of amounts of light; the inverse of :func:`to_linear`."""
+    """Convert linear light to sRGB; the inverse of :func:`to_linear`."""
     return torch.where(light > 0.0031308, 1.055 * light.clamp_min(0.001).pow(1 / 2.4) - 0.055, 12.92 * light)
 
 
 def in_gamut(planes: Planes, space: ColorSpace) -> Image:
-    """Put a picture together with as much of its color as a screen can show: light and hue stay, the color fades.
+    """Convert planes to a displayable picture: out-of-gamut pixels are desaturated, luminance and hue are preserved.
 
     Returns:
         (batch, 3, height, width), sRGB in [0, 1].
@@ -139,7 +139,7 @@ def in_gamut(planes: Planes, space: ColorSpace) -> Image:
 
 
 def fitted_in(image: Image, space: ColorSpace) -> Image:
-    """Fade the color of those pixels that leave [0, 1] until a screen can show them; the others stay as they are."""
+    """Desaturate pixels outside [0, 1] until they are displayable; other pixels do not change."""
     low, high = image.amin(1), image.amax(1)
     outside = (low < -_SHOWN) | (high > 1 + _SHOWN)
     if bool(outside.any()):
@@ -152,7 +152,7 @@ def fitted_in(image: Image, space: ColorSpace) -> Image:
 
 
 def _faded(planes: Planes, space: ColorSpace) -> Image:
-    """Find, by halving, the most of their color that pixels can show at their light."""
+    """Find by bisection the highest saturation that is displayable at each pixel's luminance."""
     whitest = float(to_space(planes.new_ones(1, 3, 1, 1), space)[0, 0])
     light, colors = planes[:, :1].clamp(0, whitest), planes[:, 1:]
     share, step = torch.zeros_like(light), 0.5
@@ -164,7 +164,7 @@ def _faded(planes: Planes, space: ColorSpace) -> Image:
 
 
 def gray(image: Image, space: ColorSpace) -> Image:
-    """Take the color out of a picture and leave its light: three channels that are the same, bit for bit."""
+    """Convert a picture to gray at the same luminance: three bitwise identical channels."""
     return _gray_of(to_space(image, space)[:, :1], space)
 
 
@@ -174,18 +174,18 @@ def _gray_of(light: Tensor, space: ColorSpace) -> Image:
 
 
 def with_colors_of(photo: Image, painted: Image, space: ColorSpace) -> Image:
-    """Keep the light of a painting and give it the colors of a photo; gray pixels of the photo become exactly gray.
+    """Combine the luminance of a painting with the colors of a photo; gray pixels of the photo become exactly gray.
 
     Args:
         photo: (batch, 3, height, width) in [0, 1].
         painted: likewise, of the same size.
-        space: in which light and color are told apart.
+        space: the color space that separates luminance and color.
 
     Returns:
         (batch, 3, height, width) in [0, 1].
 
     Source:
-        Gatys et al. 2016 (arXiv:1606.05897), section 4.1, there in YIQ; that the color fades where it does not fit is ours.
+        Gatys et al. 2016 (arXiv:1606.05897), section 4.1, which uses YIQ; desaturating out-of-gamut pixels is our addition.
     """
     light, colors = to_space(painted, space)[:, :1], to_space(photo, space)[:, 1:]
     found = in_gamut(torch.cat([light, colors], dim=1), space)
@@ -194,7 +194,7 @@ def with_colors_of(photo: Image, painted: Image, space: ColorSpace) -> Image:
 
 
 def with_light_like(image: Image, other: Image, space: ColorSpace) -> Image:
-    """Make a gray picture of an image, whose light has the mean and the deviation of another's.
+    """Return a gray version of an image whose luminance has the mean and standard deviation of another's.
 
     Source:
         Gatys et al. 2016 (arXiv:1606.05897), section 4.1: ``L' = σ_c / σ_s (L - μ_s) + μ_c``.
@@ -206,7 +206,7 @@ def with_light_like(image: Image, other: Image, space: ColorSpace) -> Image:
 
 
 def is_gray(image: Image) -> bool:
-    """Tell whether a picture has no color anywhere."""
+    """Return whether a picture contains no color."""
     return float((image.amax(1) - image.amin(1)).max()) < _GREY
 
 
@@ -220,14 +220,14 @@ def _mixed(image: Tensor, matrix: Sequence[Sequence[float]], *, inverse: bool = 
 
 
 def monge_kantorovich(source: Moments, target: Moments) -> Affine:
-    """Find the linear map of colors that gives a picture another's palette and moves colors the least.
+    """Find the linear color map that transfers the target palette with the least total color change.
 
     With Σs and Σt the covariances: ``A = Σs^-½ (Σs^½ Σt Σs^½)^½ Σs^-½``, and ``b = μt - A μs``. Directions in which the source
-    hardly varies are not blown up, and none by more than twelve times.
+    hardly varies are not amplified, and no direction is amplified more than twelve times.
 
     Args:
         source: mean (batch, 3) and covariance (batch, 3, 3) of the picture's colors.
-        target: the same of the palette.
+        target: mean and covariance of the palette.
 
     Returns:
         One map for each picture: matrix (batch, 3, 3), bias (batch, 3).
@@ -245,16 +245,16 @@ def monge_kantorovich(source: Moments, target: Moments) -> Affine:
 
 
 def principal_axes(source: Moments, target: Moments) -> Affine:
-    """Find the map of colors by way of their principal axes: ``A = Σt^½ Σs^-½``; arguments as of :func:`monge_kantorovich`.
+    """Find the color map between principal axes: ``A = Σt^½ Σs^-½``; arguments as for :func:`monge_kantorovich`.
 
     Source:
-        Gatys et al. 2016 (arXiv:1606.05897), section 4.2, there called PCA or image analogies.
+        Gatys et al. 2016 (arXiv:1606.05897), section 4.2, where it is called PCA or image analogies.
     """
     return _affine(_powers(_lifted(target))[0] @ _powers(_lifted(source))[1], source, target)
 
 
 def cholesky(source: Moments, target: Moments) -> Affine:
-    """Find the map of colors between Cholesky factors: ``A = Lt Ls^-1``; arguments as of :func:`monge_kantorovich`.
+    """Find the color map between Cholesky factors: ``A = Lt Ls^-1``; arguments as for :func:`monge_kantorovich`.
 
     Source:
         Gatys et al. 2016 (arXiv:1606.05897), section 4.2.
@@ -264,17 +264,17 @@ def cholesky(source: Moments, target: Moments) -> Affine:
 
 
 def recolored(image: Image, colors: Affine) -> Image:
-    """Apply a map of colors to each picture of a batch; the result may leave [0, 1]."""
+    """Apply a color map to each picture of a batch; the result may leave [0, 1]."""
     return torch.einsum("bij,bjhw->bihw", colors.matrix, image) + colors.bias[:, :, None, None]
 
 
 def color_moments(image: Image) -> Moments:
-    """Measure mean and covariance of a picture's colors."""
+    """Compute the mean and covariance of a picture's colors."""
     return moments(image)
 
 
 def _lifted(colors: Moments) -> Tensor:
-    """Return the covariance plus a little, on the CPU: Metal has no float64, and a GPU waits longer than 3 x 3 takes."""
+    """Return the regularized covariance on the CPU: MPS has no float64, and GPU latency exceeds the cost of a 3 x 3 matrix."""
     return colors.covariance.cpu().double() + _FAINT * torch.eye(3, dtype=torch.float64)
 
 
@@ -284,7 +284,7 @@ def _affine(matrix: Tensor, source: Moments, target: Moments) -> Affine:
 
 
 def _powers(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the square root of symmetric positive matrices, and its inverse."""
+    """Return the square root of symmetric positive matrices and its inverse."""
     values, vectors = torch.linalg.eigh(matrix)
     roots = values.clamp_min(1e-12).sqrt()
     return (vectors * roots[:, None]) @ vectors.mT, (vectors / roots[:, None]) @ vectors.mT
@@ -297,12 +297,12 @@ _LINEAR = {"monge-kantorovich": monge_kantorovich, "pca": principal_axes, "chole
 
 @dataclass(frozen=True)
 class Palette:
-    """The colors of a picture, without their places.
+    """The color distribution of a picture.
 
     Attributes:
         moments: mean (1, 3) and covariance (1, 3, 3).
-        levels: of light and the two planes of color, see :func:`levels_of`; None if not known.
-        is_gray: whether there is no color in it.
+        levels: quantiles of luminance and the two color planes, see :func:`levels_of`; None if unknown.
+        is_gray: whether the picture contains no color.
     """
 
     moments: Moments
@@ -311,13 +311,13 @@ class Palette:
 
 
 def palette_of(image: Image, space: ColorSpace) -> Palette:
-    """Measure the palette of a picture, (1, 3, height, width); a large one on every so-manieth pixel."""
+    """Compute the palette of a picture, (1, 3, height, width); large pictures are subsampled."""
     few = sampled(image)
     return Palette(color_moments(few), levels_of(to_space(few, space)), is_gray(image))
 
 
 def palette_of_moments(colors: Moments) -> Palette:
-    """Make a palette of moments alone, mean (1, 3) and covariance (1, 3, 3)."""
+    """Create a palette from moments only, mean (1, 3) and covariance (1, 3, 3)."""
     differences = torch.tensor([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]]).to(colors.mean)
     varies = (differences @ colors.covariance[0] @ differences.mT).diagonal().sqrt().max()
     is_off = (differences @ colors.mean[0]).abs().max()
@@ -325,12 +325,12 @@ def palette_of_moments(colors: Moments) -> Palette:
 
 
 def blended_palette(palettes: Sequence[Palette], weights: Sequence[float]) -> Palette:
-    """Blend palettes by weights of which some are above 0; those below push away from strokes, and are left out here."""
+    """Blend palettes; negative weights affect only strokes and are ignored here, but at least one weight must be above 0."""
     some = [(palette, weight) for palette, weight in zip(palettes, weights, strict=True) if weight > 0]
     chosen, shares = [palette for palette, _ in some], [weight for _, weight in some]
     known = [palette.levels for palette in chosen if palette.levels is not None]
     levels = None
-    if len(known) == len(chosen):  # between distributions in one dimension, the way is between their levels
+    if len(known) == len(chosen):  # in one dimension, distributions are interpolated by their quantiles
         levels = torch.stack([share * each for share, each in zip(shares, known, strict=True)]).sum(0) / sum(shares)
     return Palette(blend([each.moments for each in chosen], shares), levels, all(each.is_gray for each in chosen))
 
@@ -338,21 +338,21 @@ def blended_palette(palettes: Sequence[Palette], weights: Sequence[float]) -> Pa
 def recoloring(
     image: Image, target: Palette, method: str, space: ColorSpace, *, steepest: float | None = None
 ) -> Callable[[Image], Image]:
-    """Find what gives a picture the palette of another: a map that can then be applied to any part of it.
+    """Return a function that gives a picture the palette of another and can be applied to any part of it.
 
     Args:
         image: (1, 3, height, width) in [0, 1].
-        target: the palette it shall have; with levels, where the method is histogram.
-        method: monge-kantorovich, pca, cholesky or histogram: the first of these, so that what belongs together stays together,
-            and then the levels of light and of each plane of color.
-        space: whose planes these are, and in which color fades that a screen cannot show.
-        steepest: slope of the levels' curves; see :func:`within_slope`. None: any.
+        target: the target palette; it needs levels if the method is histogram.
+        method: monge-kantorovich, pca, cholesky or histogram. histogram applies monge-kantorovich first, to keep related colors
+            together, and then matches the levels of luminance and of each color plane.
+        space: the color space whose planes are matched and in which out-of-gamut pixels are desaturated.
+        steepest: maximum slope of the level curves, see :func:`within_slope`; None: no limit.
 
     Returns:
-        From (1, 3, rows, width) in [0, 1] to the same.
+        A function from (1, 3, rows, width) in [0, 1] to the same shape and range.
 
     Source:
-        Pitié et al. 2007, Automated color grading using color distribution transfer; one round of it, along the space's axes.
+        Pitié et al. 2007, Automated color grading using color distribution transfer; one iteration, along the space's axes.
     """
     few = sampled(image)
     few = gray(few, space) if target.is_gray else few
@@ -375,9 +375,9 @@ def recoloring(
 
 
 def levels_of(planes: Tensor) -> Tensor:
-    """Return each plane's values at evenly spaced shares of its pixels: (1, 3, height, width) to (3, 1025), rising."""
+    """Compute the quantiles of each plane at evenly spaced ranks: (1, 3, height, width) to (3, 1025), ascending."""
     ordered = planes[0].flatten(1).sort(dim=1).values
-    places = torch.linspace(0, ordered.shape[1] - 1, _LEVELS + 1, dtype=torch.float64)  # on the CPU: Metal has no float64
+    places = torch.linspace(0, ordered.shape[1] - 1, _LEVELS + 1, dtype=torch.float64)  # on the CPU: MPS has no float64
     below = places.long().clamp_max(max(0, ordered.shape[1] - 2))
     share = (places - below).to(ordered.dtype).to(ordered.device)
     below = below.to(ordered.device)
@@ -386,15 +386,15 @@ def levels_of(planes: Tensor) -> Tensor:
 
 
 def within_slope(source: Tensor, target: Tensor, steepest: float) -> Tensor:
-    """Flatten the way from levels to others where it is too steep, and keep the mean: grain would turn into blotches.
+    """Limit the slope of the map between two sets of levels and keep the mean; steep maps turn grain into blotches.
 
     Args:
         source: (planes, levels), see :func:`levels_of`.
         target: likewise.
-        steepest: most by which a difference between values may grow.
+        steepest: maximum factor by which a difference between values may grow.
 
     Returns:
-        (planes, levels): what takes the place of the target.
+        (planes, levels): the modified target.
     """
     rises = torch.minimum(target.diff(dim=1), steepest * source.diff(dim=1))
     flat = torch.cat([torch.zeros_like(target[:, :1]), rises.cumsum(dim=1)], dim=1)
@@ -402,17 +402,17 @@ def within_slope(source: Tensor, target: Tensor, steepest: float) -> Tensor:
 
 
 def curves_between(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the curves that give planes other levels: a value goes where as many pixels lie below it.
+    """Compute the histogram matching curves between two sets of levels: each value maps to the value of the same rank.
 
-    A value that many pixels share goes to the middle of the share that they take.
+    A value shared by many pixels maps to the middle of their rank range.
 
     Args:
         source: (planes, levels), see :func:`levels_of`.
         target: likewise.
 
     Returns:
-        For :func:`along_curves`: the least and the greatest value of each plane, (planes, 2), and what 4,097 values evenly
-        spaced between them become, (planes, 4097).
+        Arguments of :func:`along_curves`: the minimum and maximum of each plane, (planes, 2), and the outputs for 4,097 evenly
+        spaced values between them, (planes, 4097).
     """
     last = source.shape[1] - 1
     ends = source[:, [0, -1]]
@@ -427,7 +427,7 @@ def curves_between(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def along_curves(planes: Tensor, ends: Tensor, curves: Tensor) -> Tensor:
-    """Send each plane of a picture, (1, planes, height, width), along its curve; beyond its ends a curve is flat."""
+    """Apply a curve to each plane of a picture, (1, planes, height, width); curves are constant beyond their ends."""
     found = []
     for plane, (least, greatest), curve in zip(planes[0], ends, curves, strict=True):
         place = ((plane - least) / (greatest - least).clamp_min(1e-12)).clamp(0, 1) * _CURVE_POINTS
@@ -437,6 +437,6 @@ def along_curves(planes: Tensor, ends: Tensor, curves: Tensor) -> Tensor:
 
 
 def sampled(image: Image) -> Image:
-    """Take every so-manieth row and column of a large picture: enough to know its colors."""
+    """Subsample the rows and columns of a large picture; the result is large enough for color statistics."""
     stride = ceil((image.shape[-2] * image.shape[-1] / _SAMPLED_PX) ** 0.5)
     return image[..., ::stride, ::stride]

@@ -1,4 +1,9 @@
-"""Encoders: pictures to features by layer name, normalization inside."""
+"""Encoders: networks that map pictures to features by layer name, input normalization included.
+
+Modules:
+    vgg: VGG-19 and VGG-16 at any width, by layer name.
+    precision: device and precision selection.
+"""
 
 import os
 from pathlib import Path
@@ -16,20 +21,20 @@ __all__ = ["LAYERS", "Border", "Pooling", "Vgg", "load_encoder", "vgg_from_weigh
 
 @in_known_state
 def load_encoder(name_or_path: str | Path = SHIPPED, *, pooling: Pooling = "max", border: Border = "mixed") -> Vgg:
-    """Load a network that turns pictures into features.
+    """Load a feature extractor.
 
     Args:
-        name_or_path: ``"vgg19-slim"``, which is inside the package; ``"vgg19"``, ``"vgg16"`` or another name in the cache, see
-            :mod:`impasto.weights`; or a file of VGG-19 or VGG-16 weights in any published form.
-        pooling: how a block's features are halved.
-        border: what a convolution sees beyond the edge of its input.
+        name_or_path: ``"vgg19-slim"``, which is included in the package; ``"vgg19"``, ``"vgg16"`` or another name in the cache,
+            see :mod:`impasto.weights`; or a file of VGG-19 or VGG-16 weights in any published form.
+        pooling: how the network downsamples between blocks.
+        border: padding mode of the convolutions.
 
     Returns:
-        The network, on the processor, channels last, with float32 parameters that do not train.
+        The network on the CPU, in channels-last format, with frozen float32 parameters.
 
     Raises:
-        WeightsError: the weights are not on this machine, or the file is not good.
-        OptionError: there is neither such a name nor such a file.
+        WeightsError: if the weights are not on this machine, or the file is invalid.
+        OptionError: if the name is neither known nor an existing file.
 
     Example:
         >>> from impasto.weights import save_vgg
@@ -43,10 +48,10 @@ def load_encoder(name_or_path: str | Path = SHIPPED, *, pooling: Pooling = "max"
 
 @in_known_state
 def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Border = "mixed") -> Vgg:
-    """Build a network of the width and depth of some weights, and put them in.
+    """Build a network that matches the width and depth of the given weights, and load them.
 
     Raises:
-        WeightsError: the heads do not fit the network.
+        WeightsError: if the heads do not fit the network.
     """
     *_, last = weights.convolutions
     blocks = BLOCKS_OF_VGG16 if weights.network == "vgg16" else BLOCKS
@@ -61,7 +66,7 @@ def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Bord
     try:
         vgg.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        raise WeightsError("the heads of these weights do not fit its layers; train or fetch it again") from error
+        raise WeightsError("the heads of these weights do not fit their layers; train or fetch them again") from error
     vgg.sha256 = weights.sha256
     return vgg.eval().requires_grad_(False)
 
@@ -74,6 +79,6 @@ def _read(name_or_path: str | Path) -> VggWeights:
         return read_vgg(find(name))
     except OptionError as error:
         if isinstance(name_or_path, Path) or Path(name).name != name or Path(name).suffix:
-            return read_vgg(name)  # meant as a file: this says why it cannot be read
+            return read_vgg(name)  # looks like a file: raises an error that says why it cannot be read
         names = (SHIPPED, *catalogue)
         raise OptionError(f"encoder {name!r} is neither a name nor a file{nearest_name(name, names)}") from error

@@ -1,4 +1,4 @@
-"""Where the arithmetic runs and how precisely: the device, bfloat16 where it helps and is safe."""
+"""Selection of device and precision: bfloat16 is used where it is fast and safe."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,33 +13,33 @@ from impasto.tensors import Features, Image
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A device, and the precision of the network's products on it; losses are always summed in float32.
+    """A device and the precision of the network's products on it; losses are always summed in float32.
 
     Attributes:
-        device: where pictures and features live.
-        precision: of the products of the network and of the covariances of its features.
+        device: device of pictures and features.
+        precision: dtype of the network's products and of the covariances of its features.
     """
 
     device: torch.device
     precision: Literal["fp32", "bf16"]
 
     def encode(self, encoder: Vgg, image: Image, layers: frozenset[str]) -> Features:
-        """Encode a picture in this arithmetic, channels last."""
+        """Encode a picture on this device in this precision, in channels-last format."""
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return encoder(image, layers)  # type: ignore[no-any-return]
 
 
 def choose_arithmetic(run: Run, encoder: Vgg, *, full_precision: bool = False) -> Arithmetic:
-    """Choose the device and the precision that a run asks for, and move the encoder there.
+    """Choose the device and precision requested by a run, and move the encoder to that device.
 
     Args:
-        run: what is asked for.
-        encoder: moved to the device; also what the self-check of bfloat16 is made with.
+        run: the run options.
+        encoder: moved to the device; also used for the bfloat16 self-check.
         full_precision: whether the optimizer needs float32 (L-BFGS), so that ``auto`` must not choose bfloat16.
 
     Raises:
-        OptionError: the device is not there.
+        OptionError: if the device is not available.
     """
     device = torch.device(choose_device(run.device))
     encoder.to(device)
@@ -51,39 +51,39 @@ def choose_arithmetic(run: Run, encoder: Vgg, *, full_precision: bool = False) -
 
 
 def prepared(arithmetic: Arithmetic, encoder: Vgg) -> Arithmetic:
-    """Round the encoder's filters once, where products are in bfloat16, instead of at every step."""
+    """Convert the encoder's filters to bfloat16 once, if products use bfloat16, instead of at every step."""
     if arithmetic.precision == "bf16":
         encoder.convolutions.to(torch.bfloat16)
     return arithmetic
 
 
 def choose_device(device: Device) -> str:
-    """Return the name of a device that is there.
+    """Return the name of an available device.
 
     Raises:
-        OptionError: the device asked for is not there.
+        OptionError: if the requested device is not available.
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there[device]:
         found = ", ".join(name for name, is_there in there.items() if is_there)
-        raise OptionError(f"--device {device} is not on this machine (found: {found}); use --device auto")
+        raise OptionError(f"--device {device} is not available on this machine (found: {found}); use --device auto")
     return device
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Say whether the processor multiplies bfloat16 natively, rather than by a slow detour."""
+    """Return whether the device multiplies bfloat16 natively instead of emulating it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-        return any(bool(is_there()) for is_there in asked if is_there)  # PyTorch has no public function for it
+        return any(bool(is_there()) for is_there in asked if is_there)  # PyTorch has no public API for this
     return False
 
 
 def bf16_agrees(encoder: Vgg, device: torch.device) -> bool:
-    """Compare the deepest usual features of a small smooth picture in both precisions; agree within three percent."""
+    """Return whether deep features of a small smooth picture agree between the two precisions within three percent."""
     ramp = torch.linspace(0, 1, 64, device=device)
     image = torch.stack([ramp[:, None] * ramp, ramp[:, None].expand(64, 64), (ramp * 9).sin().abs().expand(64, 64)])[None]
     layer = frozenset(("relu4_1",))

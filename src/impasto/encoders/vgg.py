@@ -1,7 +1,7 @@
-"""The topology of VGG-19 and VGG-16, at any width, by layer name.
+"""The VGG-19 and VGG-16 topologies, at any width, by layer name.
 
-``vgg19`` is this class at full width, ``vgg16`` the same with three convolutions less; ``vgg19-slim`` is the topology of
-VGG-19 at a fraction of the width, with a learned linear head for each layer that leads into the full network's channels.
+``vgg19`` is this class at full width; ``vgg16`` has three convolutions fewer. ``vgg19-slim`` is the topology of VGG-19 at a
+fraction of the width, with a learned affine head for each layer that maps to the full network's channels.
 
 Source: Simonyan and Zisserman 2014, arXiv:1409.1556, configurations E (VGG-19) and D (VGG-16).
 """
@@ -18,12 +18,12 @@ from impasto.options import Border, Pooling
 from impasto.tensors import FeatureMap, Features, Image
 
 BLOCKS: tuple[int, ...] = (2, 2, 4, 4, 4)
-"""Convolutions in each of the five blocks of VGG-19."""
+"""Number of convolutions in each of the five blocks of VGG-19."""
 BLOCKS_OF_VGG16: tuple[int, ...] = (2, 2, 3, 3, 3)
 
 
 def names_in(blocks: tuple[int, ...]) -> tuple[str, ...]:
-    """Name the convolutions of some blocks, from the first to the last.
+    """Return the names of the convolutions of the given blocks, in order.
 
     Example:
         >>> names_in((2, 1))
@@ -37,31 +37,31 @@ LAYERS: tuple[str, ...] = tuple(f"{kind}{name}" for name in CONVOLUTIONS for kin
 FULL_WIDTHS: tuple[int, ...] = (64, 128, 256, 512, 512)
 
 _DEEP_BLOCKS = (4, 5)
-"""Where a mixed border has zeros."""
+"""Blocks with zero padding in mixed border mode."""
 
 _POOLING_SCALES: Mapping[Pooling, float] = {"max": 1.0, "average": 2.0, "l2": 2 * 0.78, "plain-average": 1.0}
-"""What a pooled map is multiplied by. The source takes the root of a sum of four squares for l2, twice that of their mean."""
+"""Factor applied to pooled maps. The source takes the root of a sum of four squares for l2, twice that of their mean."""
 
 
 class Vgg(nn.Module):
-    """Turn pictures into features by layer name; the normalization of the input is inside.
+    """Compute features by layer name; input normalization is included.
 
     Args:
-        widths: channels of each of the five blocks, or of each convolution.
-        pooling: how a block's features are halved; see :func:`pool`.
-        border: what a convolution sees beyond the edge of its input. ``"zero"`` is what the network was trained with: its
-            sparse deep features mean the same at the edge as inside, but shallow ones leave a frame of artefacts on a painting.
-            ``"replicate"`` leaves none, but makes deep features of another kind. ``"mixed"`` replicates in the first three
-            blocks and has zeros in the last two.
-        with_heads: whether every layer has an affine head into the channels of the full network.
-        last: the last convolution there is; some published files stop before the end. By default that of the last block.
-        blocks: convolutions in each block: VGG-19's, or :data:`BLOCKS_OF_VGG16`.
+        widths: number of channels of each of the five blocks, or of each convolution.
+        pooling: how the network downsamples between blocks; see :func:`pool`.
+        border: padding mode of the convolutions. ``"zero"`` was used in training: it keeps the deep, sparse features at the
+            edge comparable to those inside, but at shallow layers it leaves a frame of artifacts in paintings. ``"replicate"``
+            leaves no frame, but changes the deep features. ``"mixed"`` replicates in the first three blocks and pads with
+            zeros in the last two.
+        with_heads: whether every layer has an affine head that maps to the channels of the full network.
+        last: the last convolution; some published files end early. By default that of the last block.
+        blocks: number of convolutions in each block: VGG-19's, or :data:`BLOCKS_OF_VGG16`.
     """
 
     mean: Tensor
     std: Tensor
     sha256: str = ""
-    """Hash of the file that the weights came from; empty where they came from none."""
+    """Hash of the weights file; empty if the weights came from no file."""
 
     def __init__(
         self,
@@ -90,21 +90,21 @@ class Vgg(nn.Module):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names of this network's layers, from the first to the last; of VGG-19 those of :data:`LAYERS`."""
+        """The names of this network's layers, in order; for VGG-19 those of :data:`LAYERS`."""
         return tuple(f"{kind}{name}" for name in self.convolutions for kind in ("conv", "relu"))
 
     def forward(self, image: Image, layers: Iterable[str]) -> Features:
-        """Compute the features of the layers that are asked for, and nothing deeper.
+        """Compute the features of the requested layers; deeper layers are not evaluated.
 
         Args:
             image: (batch, 3, height, width), sRGB in [0, 1]; both sides at least 16.
-            layers: names out of :attr:`layers`.
+            layers: names from :attr:`layers`.
 
         Returns:
             Features by layer name; a layer of block b has ``1 / 2 ** (b - 1)`` of the picture's height and width.
 
         Raises:
-            OptionError: a layer is not in this network.
+            OptionError: if a layer is not in this network.
         """
         wanted = set(layers)
         for layer in sorted(wanted.difference(self.layers)):
@@ -127,13 +127,13 @@ class Vgg(nn.Module):
 
     @property
     def precision(self) -> torch.dtype:
-        """The type of the filters, in which features are computed."""
+        """The dtype of the filters, in which features are computed."""
         first = next(iter(self.convolutions.values()))
         assert isinstance(first, nn.Conv2d)
         return first.weight.dtype
 
     def head(self, layer: str) -> Affine | None:
-        """Return the map from a layer into the full network's channels, or None where the layer already speaks in them."""
+        """Return the map from a layer to the full network's channels, or None if the layer already has them."""
         if layer not in self.heads:
             return None
         linear = self.heads[layer]
@@ -146,13 +146,13 @@ class Vgg(nn.Module):
         if self.border == "zero" or (self.border == "mixed" and int(name[0]) in _DEEP_BLOCKS):
             return F.conv2d(x, convolution.weight, convolution.bias, padding=1)
         mode = "reflect" if self.border == "reflect" and min(x.shape[-2:]) > 1 else "replicate"
-        with torch.autocast(x.device.type, enabled=False):  # which would pad in float32, there and back
+        with torch.autocast(x.device.type, enabled=False):  # autocast would convert to float32 for padding and back
             x = F.pad(x, (1, 1, 1, 1), mode=mode)
         return F.conv2d(x, convolution.weight, convolution.bias)
 
 
 def each_width(widths: tuple[int, ...], blocks: tuple[int, ...] = BLOCKS) -> tuple[int, ...]:
-    """Return the channels of each convolution, where those of each of the five blocks are given.
+    """Expand the channels of five blocks to those of each convolution.
 
     Example:
         >>> each_width((1, 2, 3, 4, 5))
@@ -164,12 +164,12 @@ def each_width(widths: tuple[int, ...], blocks: tuple[int, ...] = BLOCKS) -> tup
 
 
 def pool(x: FeatureMap, pooling: Pooling) -> FeatureMap:
-    """Halve a feature map: (batch, channels, height, width) to half of each side, rounded down.
+    """Downsample a feature map by 2: (batch, channels, height, width) to half of each side, rounded down.
 
-    The network was trained with ``"max"``, and the largest of four is larger than their average. ``"average"`` and ``"l2"``
-    (the root of the mean of squares) are rescaled so that features do not fade from block to block: on a photo VGG-19's fifth
-    block then answers with 3.6 and 1.9 times the amplitude of ``"max"``, where ``"plain-average"``, the form of the published
-    programs that do not rescale, leaves 0.2 of it.
+    The network was trained with ``"max"``, and the maximum of four values is larger than their average. ``"average"`` and
+    ``"l2"`` (the root of the mean of squares) are rescaled so that features do not fade from block to block: on a photo, the
+    amplitude of VGG-19's fifth block is 3.6 and 1.9 times that of ``"max"``. ``"plain-average"``, used by published programs
+    that do not rescale, gives 0.2 of it.
 
     Source:
         The scales are those of crowsonkb/style-transfer-pytorch (MIT).

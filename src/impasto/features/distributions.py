@@ -1,7 +1,7 @@
-"""Pure functions on sets of feature vectors: a style as a distribution, where moments tell too little.
+"""Pure functions on sets of feature vectors, for styles described by more than their moments.
 
-A set is *rows*: (count, channels), in no order that matters. What is compared by angles or distances alone does not change when
-the channels are rotated; so rows may stand in the compact channels of :meth:`impasto.features.statistics.Affine.compact`.
+A set is a matrix of *rows*: (count, channels), in any order. Comparisons by angle or distance do not change when the channels
+are rotated, so rows may use the compact channels of :meth:`impasto.features.statistics.Affine.compact`.
 """
 
 import math
@@ -17,7 +17,7 @@ from impasto.tensors import FeatureMap, Features
 
 _TINY = 1e-8
 _CHUNK = 2**24
-"""Entries of a table of similarities that are held at once."""
+"""Maximum number of entries of a similarity matrix in memory at a time."""
 
 
 # ---------------------------------------------------------------------------------------------------- rows out of feature maps
@@ -29,15 +29,15 @@ def rows_of(features: FeatureMap) -> Tensor:
 
 
 def scattered(size: tuple[int, int], count: int, generator: torch.Generator) -> Tensor:
-    """Draw places evenly spread over a picture: one at random in each cell of a grid.
+    """Sample positions evenly spread over a picture: one at random in each cell of a grid.
 
     Args:
-        size: (height, width), of which the proportions and the number of positions matter.
-        count: places at the most; no more than there are positions.
-        generator: on the processor.
+        size: (height, width); determines the proportions of the grid and the number of available positions.
+        count: maximum number of positions, limited to the number of available positions.
+        generator: a CPU random generator.
 
     Returns:
-        (places, 2), (y, x) in [0, 1).
+        (positions, 2), (y, x) in [0, 1).
     """
     height, width = size
     count = min(count, height * width)
@@ -48,7 +48,7 @@ def scattered(size: tuple[int, int], count: int, generator: torch.Generator) -> 
 
 
 def picked(features: FeatureMap, places: Tensor) -> Tensor:
-    """Return the feature vectors at places: (places, channels), at least float32; see :func:`scattered`."""
+    """Return the feature vectors at sampled positions: (positions, channels), at least float32; see :func:`scattered`."""
     height, width = features.shape[-2:]
     y, x = (places * torch.tensor([height, width])).long().T
     index = (y * width + x).to(features.device)
@@ -56,21 +56,21 @@ def picked(features: FeatureMap, places: Tensor) -> Tensor:
 
 
 def columns_at(features: Sequence[FeatureMap], places: Tensor, heads: Sequence[Affine | None]) -> Tensor:
-    """Return hypercolumns at places: the feature vectors of all layers there, interpolated, one after the other.
+    """Return hypercolumns at sampled positions: the interpolated feature vectors of all layers, concatenated.
 
     Args:
-        features: (1, channels, height, width) each.
-        places: (places, 2), (y, x) in [0, 1).
-        heads: what maps each layer's vectors before they are joined.
+        features: feature map of each layer, (1, channels, height, width).
+        places: (positions, 2), (y, x) in [0, 1).
+        heads: affine map applied to each layer's vectors before concatenation.
 
     Returns:
-        (places, channels of all), at least float32.
+        (positions, channels of all layers), at least float32.
     """
     return torch.cat([through(between(each, places), head) for each, head in zip(features, heads, strict=True)], dim=1)
 
 
 def between(features: FeatureMap, places: Tensor) -> Tensor:
-    """Return the feature vectors at places, interpolated between positions: (places, channels), at least float32."""
+    """Interpolate feature vectors bilinearly at the given positions: (positions, channels), at least float32."""
     height, width = features.shape[-2:]
     rows = features[0].permute(1, 2, 0).reshape(height * width, -1)
     at = places * torch.tensor([height, width]) - 0.5
@@ -84,12 +84,12 @@ def between(features: FeatureMap, places: Tensor) -> Tensor:
 
 
 def through(rows: Tensor, head: Affine | None) -> Tensor:
-    """Map rows by a head, where there is one."""
+    """Apply a head to rows, if there is one."""
     return rows if head is None else rows @ head.matrix.T.to(rows) + head.bias.to(rows)
 
 
 def hypercolumns(features: Features, heads: Mapping[str, Affine | None], size: tuple[int, int]) -> FeatureMap:
-    """Bring all layers to one size and join their channels: (1, channels of all, height, width), at least float32."""
+    """Resize all layers to one size and concatenate them: (1, channels of all layers, height, width), at least float32."""
     maps = []
     for layer, each in features.items():
         shrinks = each.shape[-2] > size[0] or each.shape[-1] > size[1]
@@ -106,18 +106,18 @@ def hypercolumns(features: Features, heads: Mapping[str, Affine | None], size: t
 
 
 def unit(rows: Tensor) -> Tensor:
-    """Scale each row to length 1; a row of zeros stays."""
+    """Scale each row to length 1; rows of zeros stay zero."""
     length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     return rows / length.clamp_min(_TINY)
 
 
 def centered(rows: Tensor) -> Tensor:
-    """Take the mean row off every row."""
+    """Subtract the mean row from every row."""
     return rows - rows.mean(0, keepdim=True)
 
 
 def cosine_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Return ``1 - cos`` of the angle between every row of x (n, channels) and every row of y (m, channels): (n, m), 0 to 2."""
+    """Return ``1 - cos`` between every row of x (n, channels) and every row of y (m, channels): (n, m), in [0, 2]."""
     return 1 - unit(x) @ unit(y).T
 
 
@@ -128,10 +128,10 @@ def euclidean_distances(x: Tensor, y: Tensor) -> Tensor:
 
 
 def nearest(queries: Tensor, keys: Tensor) -> Tensor:
-    """Find for every row the nearest of some keys by cosine: their indices, (queries,).
+    """Find the nearest key of each query by cosine: indices, (queries,).
 
-    The table of similarities is held in parts, so that memory is bounded by the keys and not by their product with the queries.
-    The products are in the type of the rows.
+    The similarity matrix is computed in chunks, so memory grows with the number of keys and not with keys times queries. The
+    products use the dtype of the rows.
 
     Example:
         >>> import torch
@@ -145,10 +145,10 @@ def nearest(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def relaxed_emd(distances: Tensor) -> Tensor:
-    """Bound the earth mover's distance of two sets from below: the larger of both mean distances to the nearest of the other.
+    """Compute a lower bound of the earth mover's distance: the larger of the two mean nearest-neighbor distances.
 
     Args:
-        distances: (n, m), of every row of the one to every row of the other.
+        distances: (n, m), from every row of one set to every row of the other.
 
     Example:
         >>> import torch
@@ -156,13 +156,13 @@ def relaxed_emd(distances: Tensor) -> Tensor:
         0.5
 
     Source:
-        Kusner et al. 2015; as a style loss Kolkin, Salavon and Shakhnarovich 2019, equation 4.
+        Kusner et al. 2015; used as a style loss by Kolkin, Salavon and Shakhnarovich 2019, equation 4.
     """
     return torch.maximum(distances.amin(1).mean(), distances.amin(0).mean())
 
 
 def moment_difference(x: Moments, y: Moments) -> Tensor:
-    """Compare means and covariances: ``|μ_x - μ_y|₁ / d + |Σ_x - Σ_y|₁ / d²``, d the number of channels.
+    """Compare means and covariances: ``|μ_x - μ_y|₁ / d + |Σ_x - Σ_y|₁ / d²``, where d is the number of channels.
 
     Source:
         Kolkin, Salavon and Shakhnarovich 2019, equation 6.
@@ -171,16 +171,16 @@ def moment_difference(x: Moments, y: Moments) -> Tensor:
 
 
 def moments_of(rows: Tensor) -> Moments:
-    """Measure the mean (1, channels) and the covariance (1, channels, channels) of rows."""
+    """Compute the mean (1, channels) and the covariance (1, channels, channels) of rows."""
     return moments(rows.T[None, :, :, None])
 
 
 def self_similarity(rows: Tensor) -> Tensor:
-    """Say how each row stands to all others: cosine distances (n, n), each column divided by its mean.
+    """Return the cosine distances between all pairs of rows (n, n), each column divided by its mean.
 
     Source:
-        Kolkin, Salavon and Shakhnarovich 2019, equation 7, which divides by the sum: this is n times that, and so does not
-        depend on how many rows are drawn.
+        Kolkin, Salavon and Shakhnarovich 2019, equation 7. The paper divides by the sum; this is n times that, and so does not
+        depend on the number of rows.
     """
     distances = cosine_distances(rows, rows)
     return distances / distances.mean(0, keepdim=True).clamp_min(_TINY)
@@ -190,7 +190,7 @@ def self_similarity(rows: Tensor) -> Tensor:
 
 
 def directions(count: int, channels: int, generator: torch.Generator) -> Tensor:
-    """Draw directions evenly from the sphere: (count, channels), of length 1, as many as possible at right angles."""
+    """Sample directions uniformly from the unit sphere: (count, channels), orthogonal within each block of ``channels``."""
     blocks = []
     for _ in range(-(-count // channels)):
         blocks.append(torch.linalg.qr(torch.randn(channels, channels, generator=generator)).Q.T)
@@ -198,14 +198,14 @@ def directions(count: int, channels: int, generator: torch.Generator) -> Tensor:
 
 
 def quantiles(values: Tensor, count: int) -> Tensor:
-    """Resample sorted values to another count: the quantiles that many equally likely values would have.
+    """Resample sorted values to another count by linear interpolation of their quantiles.
 
     Args:
         values: (..., n), sorted.
-        count: how many are wanted.
+        count: number of values to return.
 
     Returns:
-        (..., count), sorted; the same values where the count is n.
+        (..., count), sorted; the same values if count equals n.
 
     Example:
         >>> import torch
@@ -218,7 +218,7 @@ def quantiles(values: Tensor, count: int) -> Tensor:
 
 
 def sliced_distance(x: Tensor, y: Tensor) -> Tensor:
-    """Compare two sets, projected on the same directions: the mean squared difference of values of the same rank.
+    """Compare two sets projected on the same directions: the mean squared difference between values of the same rank.
 
     Args:
         x: (directions, n).
@@ -226,25 +226,25 @@ def sliced_distance(x: Tensor, y: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> sliced_distance(torch.tensor([[0.0, 3.0]]), torch.tensor([[4.0, 1.0]])).item()  # 0 goes to 1, and 3 to 4
+        >>> sliced_distance(torch.tensor([[0.0, 3.0]]), torch.tensor([[4.0, 1.0]])).item()  # pairs 0 with 1, and 3 with 4
         1.0
     """
     return (x.sort(dim=1).values - quantiles(y.sort(dim=1).values, x.shape[1])).square().mean()
 
 
 def histogram_matched(values: Tensor, wanted: Tensor, bins: int = 256) -> Tensor:
-    """Give every channel the distribution of another: each value becomes the one of the same rank.
+    """Match the histogram of each channel to a target: each value is replaced by the target value of the same rank.
 
     Args:
         values: (channels, n).
-        wanted: (channels, knots), sorted: the quantiles 0 to 1 of the distribution that is wanted.
-        bins: of the histograms by which ranks are told; a rank is exact to a part of a bin.
+        wanted: (channels, knots), sorted: the quantiles from 0 to 1 of the target distribution.
+        bins: number of histogram bins used to estimate ranks, with interpolation within a bin.
 
     Returns:
         (channels, n).
 
     Source:
-        Risser, Wilmot and Barnes 2017, section 4; Gonzalez and Woods for the matching.
+        Risser, Wilmot and Barnes 2017, section 4; Gonzalez and Woods for histogram matching.
     """
     low, high = values.amin(1, keepdim=True), values.amax(1, keepdim=True)
     at = (values - low) * (bins / (high - low).clamp_min(_TINY))
@@ -262,15 +262,15 @@ def histogram_matched(values: Tensor, wanted: Tensor, bins: int = 256) -> Tensor
 
 
 def patches(features: FeatureMap, edge: int = 3) -> Tensor:
-    """Cut all overlapping square patches out of a feature map: (patches, channels times edge²), at least float32."""
+    """Extract all overlapping square patches of a feature map: (patches, channels times edge²), at least float32."""
     return F.unfold(precise(features), edge)[0].T
 
 
 def put_together(rows: Tensor, size: tuple[int, int], edge: int = 3) -> tuple[Tensor, Tensor]:
-    """Lay overlapping patches over each other where :func:`patches` would have cut them.
+    """Reassemble overlapping patches at the positions from which :func:`patches` extracts them.
 
     Returns:
-        Their mean at each position, (1, channels, height, width); and how many overlap there, (1, 1, height, width).
+        The mean at each position, (1, channels, height, width), and the number of overlapping patches, (1, 1, height, width).
     """
     total = F.fold(rows.T[None], size, edge)
     count = F.fold(torch.ones_like(rows[:, : edge * edge]).T[None], size, edge)
@@ -278,7 +278,7 @@ def put_together(rows: Tensor, size: tuple[int, int], edge: int = 3) -> tuple[Te
 
 
 def leading(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Find orthonormal directions in which rows are strong: (channels, count at the most), by two rounds of powers.
+    """Find the leading principal directions of rows by subspace iteration: (channels, at most ``count``), orthonormal.
 
     Source:
         Halko, Martinsson and Tropp 2011, algorithm 4.4.

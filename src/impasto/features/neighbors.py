@@ -1,7 +1,7 @@
-"""Nearest neighbors between feature maps: hypercolumns on a coarse grid, an exact search, and spatial coherence.
+"""Nearest neighbors between feature maps: hypercolumns on a coarse grid, exact search, and spatial coherence.
 
-A *position* is a cell of a grid of hypercolumns. The positions of several style pictures are numbered one after the other, so
-that a match is one integer.
+A *position* is a cell of a grid of hypercolumns. The positions of all style pictures are numbered consecutively, so a match is
+one integer.
 """
 
 import math
@@ -18,39 +18,39 @@ from impasto.features.statistics import Affine, precise
 from impasto.tensors import FeatureMap, Features
 
 GRID_STRIDE = 4
-"""Pixels between neighboring hypercolumns."""
+"""Distance between neighboring hypercolumns in pixels."""
 
 _DIRECTIONS = 128
-"""Hypercolumns are compared along this many principal directions of the style's."""
+"""Number of principal directions of the style's hypercolumns used for comparison."""
 _SAMPLE = 4096
 _MOST_KEYS = 2**14
-"""A style of more positions is searched on a sparse grid first, and then around what was found there."""
+"""Styles with more positions are searched on a sparse grid first, then around the matches found."""
 _AROUND = tuple((down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across)
 _CHUNK = 2**24
 _ROWS = 2**13
 _SHIFTS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _SHARE_ROUNDS, _ALL = 12, 0.999
 _PASSES = 3
-"""How often matches are compared with those of their neighbors."""
+"""Number of passes in which matches are compared with those of their neighbors."""
 _NOISE = 64
-"""Patches until the noise repeats."""
+"""Number of patches after which the noise repeats."""
 
 
 def grid_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size of the grid of hypercolumns of a picture of a size, both (height, width)."""
+    """Return the size of the grid of hypercolumns for a picture size, both (height, width)."""
     return max(1, size[0] // GRID_STRIDE), max(1, size[1] // GRID_STRIDE)
 
 
 def pooled_columns(features: Features, heads: Mapping[str, Affine], grid: tuple[int, int]) -> FeatureMap:
-    """Join layers to hypercolumns: finer layers are averaged over each cell of a grid, coarser ones interpolated.
+    """Concatenate layers to hypercolumns: average finer layers over each grid cell, interpolate coarser ones.
 
     Args:
         features: by layer, (1, channels, height, width) each.
-        heads: by layer, in the order in which the layers are joined: what maps each layer before.
+        heads: affine map of each layer, in concatenation order.
         grid: (height, width).
 
     Returns:
-        (1, channels of all layers, height, width), in the type of the features.
+        (1, channels of all layers, height, width), in the dtype of the features.
     """
     columns = []
     for layer, head in heads.items():
@@ -67,10 +67,10 @@ def pooled_columns(features: Features, heads: Mapping[str, Affine], grid: tuple[
 
 @dataclass(frozen=True)
 class Matches:
-    """Which position of the styles each position of a picture was matched with.
+    """The style position matched to each position of a picture.
 
     Attributes:
-        position: (height, width), numbers of positions, of all style pictures one after the other.
+        position: (height, width), position numbers, consecutive over all style pictures.
         style: (height, width), index of the style picture.
     """
 
@@ -87,38 +87,38 @@ def match(
     coherence: float = 0.0,
     patches: "Patches | None" = None,
 ) -> Matches:
-    """Find for every position of a picture the position of the styles that is most like it.
+    """Find the most similar style position for every position of a picture.
 
-    A style of up to 16,384 positions is searched exactly; a larger one on a sparse grid first, and then around what was found.
+    A style of up to 16,384 positions is searched exactly; a larger one on a sparse grid first, then around the matches found.
 
     Args:
         queries: hypercolumns of the picture, (1, channels, height, width).
         styles: hypercolumns of each style picture.
-        allowed: for each style picture the positions that may be used, (height, width), bool; None: all.
-        shares: what share of the picture each style takes at each position, (styles, height, width), sums to 1; None: each
-            position takes the style that is most like it.
-        coherence: what a match gains for each of the four neighbors of a position whose own match lies beside it in the
-            style; on the scale of a cosine.
-        patches: lay whole patches of the style where they are nearly as similar as single positions; None: do not.
+        allowed: for each style picture, the positions that may be used, (height, width), bool; None: all.
+        shares: share of the picture that each style takes at each position, (styles, height, width), summing to 1; None: each
+            position takes the most similar style.
+        coherence: bonus of a match, on the cosine scale, for each of the position's four neighbors whose own match is adjacent
+            to it in the style.
+        patches: copy whole patches of the style where they are nearly as similar as single positions; None: do not.
 
     Source:
-        Kolkin et al. 2022 for matching hypercolumns by cosine, each set centered; Ashikhmin 2001 for coherence. That styles
-        take given shares of a picture is our own.
+        Kolkin et al. 2022 for matching hypercolumns by cosine, each set centered; Ashikhmin 2001 for coherence. Fixed shares
+        per style are our addition.
     """
     keys = Keys.of(styles, allowed)
     return keys.match(queries, shares=shares, coherence=coherence, patches=patches)
 
 
 class Patches(NamedTuple):
-    """Patches of the style that are laid side by side where the picture is flat, so that single matches do not repeat there.
+    """Settings for copying whole patches of the style, so that single matches do not repeat in flat parts of the picture.
 
     Attributes:
-        side: of a patch, in positions.
-        tolerance: how much less similar a position of a patch may be than the best match, on the scale of a cosine; one number,
-            or one for each position of the picture, (height, width).
-        variety: standard deviation of the noise that chooses among similar patches.
-        top: where the picture lies in a larger one, in positions, a multiple of the side.
-        left: likewise.
+        side: side of a patch, in positions.
+        tolerance: how much less similar than the best match a position of a patch may be, on the cosine scale; one number, or
+            one for each position of the picture, (height, width).
+        variety: standard deviation of the noise that selects among similar patches.
+        top: vertical offset of the picture in a larger one, in positions; a multiple of the side.
+        left: horizontal offset, likewise.
     """
 
     side: int = 8
@@ -130,14 +130,14 @@ class Patches(NamedTuple):
 
 @dataclass(frozen=True)
 class Keys:
-    """The positions of style pictures, ready to be matched with any number of pictures: see :func:`match`.
+    """The prepared positions of style pictures, which can be matched with any number of pictures: see :func:`match`.
 
     Attributes:
         basis: (channels, directions), the principal directions of the styles' hypercolumns.
-        keys: (positions, directions), along those, centered, of length 1.
+        keys: (positions, directions), hypercolumns projected on the basis, centered, of length 1.
         sizes: (height, width) of each style picture, in positions.
-        allowed: (positions,), which of them may be used.
-        most: a style of more positions is searched on a sparse grid first, and then around what was found there.
+        allowed: (positions,), whether each position may be used.
+        most: styles with more positions are searched on a sparse grid first, then around the matches found.
     """
 
     basis: Tensor
@@ -183,10 +183,10 @@ class Keys:
 
         Args:
             queries: hypercolumns of the picture, (1, channels, height, width).
-            mean: (channels,), what they are centered by; None: their own mean.
-            shares: of each style.
-            coherence: of neighboring matches.
-            patches: lay whole patches of the style where they are nearly as similar as single positions; None: do not.
+            mean: (channels,), subtracted from the queries; None: their own mean.
+            shares: share of each style, see :func:`match`.
+            coherence: bonus for neighboring matches, see :func:`match`.
+            patches: copy whole patches of the style where they are nearly as similar as single positions; None: do not.
         """
         size = (queries.shape[-2], queries.shape[-1])
         mean = precise(queries).mean((0, 2, 3)) if mean is None else mean
@@ -202,7 +202,7 @@ class Keys:
 
     @property
     def starts(self) -> list[int]:
-        """The number of the first position of each style picture, and the count of all."""
+        """The number of the first position of each style picture, then the total count."""
         starts = [0]
         for height, width in self.sizes:
             starts.append(starts[-1] + height * width)
@@ -210,10 +210,10 @@ class Keys:
 
 
 class _Space:
-    """Queries and keys along the same directions, of length 1.
+    """Queries and keys projected on the same directions, of length 1.
 
     Attributes:
-        precision: in which the search multiplies; cosines are compared in float32 afterwards.
+        precision: dtype of the search; final cosines are compared in float32.
     """
 
     def __init__(self, keys: Keys, queries: Tensor, precision: torch.dtype = torch.float32) -> None:
@@ -222,7 +222,7 @@ class _Space:
         self.queries, self.precision = queries, precision
 
     def nearest(self, style: int) -> tuple[Tensor, Tensor]:
-        """Return the nearest position of one style picture for each query, and the cosine."""
+        """Return the nearest position in one style picture for each query, and its cosine."""
         places, stride = self._sparse(style)
         keys = self.keys[places].T.to(self.precision).contiguous()
         parts = self.queries.to(self.precision).split(max(1, _CHUNK // len(places)))
@@ -230,12 +230,12 @@ class _Space:
         return self._refined(style, position, self._likeness(position), stride // 2)
 
     def _likeness(self, position: Tensor) -> Tensor:
-        """Return the cosine of each query and the key at a position."""
+        """Return the cosine between each query and the key at its position."""
         parts = zip(self.queries.split(_ROWS), position.split(_ROWS), strict=True)
         return torch.cat([(query * self.keys[place]).sum(1) for query, place in parts])
 
     def _sparse(self, style: int) -> tuple[Tensor, int]:
-        """Return every n-th allowed position of a style picture in either direction, few enough to compare all, and n."""
+        """Return every n-th allowed position of a style picture in both directions, few enough for exact search, and n."""
         start, stop = self.starts[style : style + 2]
         places, allowed = torch.arange(start, stop, device=self.keys.device), self.allowed[start:stop]
         count = int(allowed.sum())
@@ -246,7 +246,7 @@ class _Space:
         return (sparse, stride) if 0 < len(sparse) <= 2 * self._most else (places[allowed][:: -(-count // self._most)], stride)
 
     def _refined(self, style: int, position: Tensor, likeness: Tensor, reach: int) -> tuple[Tensor, Tensor]:
-        """Look around each match for a better one, as far as ``reach`` and then ever closer."""
+        """Improve each match by searching around it, up to ``reach`` positions away and then closer."""
         start, (height, width) = self.starts[style], self.sizes[style]
         while reach:
             row, column = (position - start) // width, (position - start) % width
@@ -260,7 +260,7 @@ class _Space:
         return position, likeness
 
     def patched(self, position: Tensor, style: Tensor, patches: Patches) -> Tensor:
-        """Lay patches of the style where they are similar enough."""
+        """Copy patches of the style where they are similar enough."""
         height, width = position.shape
         side = patches.side
         grid = self.queries.T.reshape(1, -1, height, width)
@@ -274,10 +274,10 @@ class _Space:
         owner = F.interpolate(owner[None, None].float(), size=(down, across), mode="nearest")[0, 0].long().flatten()
         heights, widths, starts = self._geometry()
         row, column = (torch.zeros(down * across, dtype=torch.long, device=grid.device) for _ in range(2))
-        for index, (tall, wide) in enumerate(self.sizes):
-            high, broad = min(side, tall), min(side, wide)
-            own = self.keys[self.starts[index] : self.starts[index + 1]].T.reshape(1, -1, tall, wide)
-            step = max(1, side // 4, math.ceil(math.sqrt(tall * wide / self._most)))
+        for index, (style_height, style_width) in enumerate(self.sizes):
+            high, broad = min(side, style_height), min(side, style_width)
+            own = self.keys[self.starts[index] : self.starts[index + 1]].T.reshape(1, -1, style_height, style_width)
+            step = max(1, side // 4, math.ceil(math.sqrt(style_height * style_width / self._most)))
             pooled = F.avg_pool2d(own, (high, broad), stride=step)
             keys = unit(pooled[0].flatten(1).T).T.contiguous()
             best = torch.cat([(part @ keys).argmax(1) for part in noisy.split(max(1, _CHUNK // keys.shape[1]))])
@@ -297,7 +297,7 @@ class _Space:
         return torch.where(accepted, laid, position)
 
     def coherent(self, position: Tensor, style: Tensor, coherence: float) -> Tensor:
-        """Let each position choose anew between its own match and those beside the matches of its neighbors."""
+        """Let each position choose again between its own match and those adjacent to the matches of its neighbors."""
         heights, widths, starts = self._geometry()
         candidates = [position]
         for down, across in _SHIFTS:
@@ -318,26 +318,26 @@ class _Space:
 
 
 def _shifted(values: Tensor, down: int, across: int) -> Tensor:
-    """Move a map of integers by at most one position; -1 where nothing comes in, for there is no neighbor beyond an edge."""
+    """Shift a map of integers by at most one position; -1 beyond the edge."""
     height, width = values.shape
     return F.pad(values, (1, 1, 1, 1), value=-1)[1 - down : 1 - down + height, 1 - across : 1 - across + width]
 
 
 def _rows(features: FeatureMap) -> Tensor:
-    """Return the feature vectors of a map in its own type: (positions, channels)."""
+    """Return the feature vectors of a map in its own dtype: (positions, channels)."""
     return features[0].flatten(1).T
 
 
 def _along(basis: Tensor, rows: Tensor, mean: Tensor) -> Tensor:
-    """Take a mean off rows, and return them along some directions, of length 1; in parts, as the rows are long."""
+    """Subtract a mean from rows and project them on a basis, normalized to length 1; in chunks, to limit memory."""
     return torch.cat([unit((precise(part) - mean) @ basis) for part in rows.split(_ROWS)])
 
 
 def _assigned(likeness: Tensor, shares: Tensor | None) -> Tensor:
-    """Choose a style for each position, so that each takes its share of the picture: (height, width), indices.
+    """Choose a style for each position so that each style takes its share of the picture: (height, width), indices.
 
-    A style is chosen where it is more like the picture than elsewhere; what is compared is averaged over a few positions, so
-    that styles meet along lines and not in single cells.
+    A style is chosen where its similarity is high relative to other positions. Similarities are averaged over a few positions
+    so that styles form connected areas and not single cells.
     """
     if len(likeness) == 1:
         return torch.zeros_like(likeness[0], dtype=torch.long)

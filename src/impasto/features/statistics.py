@@ -1,6 +1,6 @@
-"""Pure feature statistics: what a style is, once positions are forgotten.
+"""Pure feature statistics, independent of positions: Gram matrices and moments.
 
-Every reduction is a mean over positions, so that a statistic (and any loss on it) survives a change of picture size.
+Every reduction is a mean over positions, so a statistic, and any loss on it, stays comparable when the picture size changes.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from impasto.tensors import FeatureMap, Gram, Mask
 
 
 def gram_matrix(features: FeatureMap) -> Gram:
-    """Correlate the channels of a feature map, averaged over positions.
+    """Compute the Gram matrix of a feature map, averaged over positions.
 
-    With F the (channels, positions) matrix of one picture's features: ``G = F Fᵀ / positions``.
+    For the (channels, positions) matrix F of one picture's features: ``G = F Fᵀ / positions``.
 
     Args:
         features: (batch, channels, height, width).
 
     Returns:
-        (batch, channels, channels), symmetric, positive semi-definite, in the type of the features.
+        (batch, channels, channels), symmetric, positive semi-definite, in the dtype of the features.
 
     Example:
         >>> import torch
@@ -39,11 +39,11 @@ def gram_matrix(features: FeatureMap) -> Gram:
 
 @dataclass(frozen=True)
 class Moments:
-    """The first two moments of the features of one layer: the Gaussian that a style leaves there.
+    """The first two moments of the features of one layer.
 
     Attributes:
         mean: (batch, channels).
-        covariance: (batch, channels, channels), over positions, not Bessel-corrected.
+        covariance: (batch, channels, channels), over positions, without Bessel's correction.
     """
 
     mean: Tensor
@@ -51,7 +51,7 @@ class Moments:
 
     @property
     def gram(self) -> Gram:
-        """The Gram matrix of the same features, (batch, channels, channels): covariance plus the mean's own."""
+        """The Gram matrix of the same features, (batch, channels, channels): covariance plus outer product of the mean."""
         return self.covariance + self.mean[:, :, None] * self.mean[:, None, :]
 
     @property
@@ -61,25 +61,25 @@ class Moments:
         return variance.clamp_min(1e-6).sqrt()
 
     def shifted(self, shift: float) -> "Moments":
-        """Return the moments of the features plus a constant: the mean moves, the covariance stays."""
+        """Return the moments of the features plus a constant: shifts the mean, keeps the covariance."""
         return self if shift == 0 else Moments(self.mean + shift, self.covariance)
 
     def possible(self) -> "Moments":
-        """Return the nearest moments that some features can have: what a blend made negative of the variances is dropped."""
+        """Return the nearest valid moments: clip the negative eigenvalues that a blend can give the covariance."""
         values, vectors = eigh(self.covariance)
         return Moments(self.mean, (vectors * values.clamp_min(0)[:, None, :]) @ vectors.transpose(1, 2))
 
 
 def moments(features: FeatureMap) -> Moments:
-    """Measure the mean and the covariance of the channels of a feature map over its positions.
+    """Compute the mean and the covariance of the channels of a feature map over its positions.
 
     Args:
         features: (batch, channels, height, width), any floating type.
 
     Returns:
-        Moments with mean (batch, channels) and covariance (batch, channels, channels), at least float32. Of bfloat16 features
-        the covariance is summed in float32 and rounded to bfloat16 once, which is what the processor does fast; it is centered
-        first, so that the rounding is relative to the spread and not to the mean.
+        Moments with mean (batch, channels) and covariance (batch, channels, channels), at least float32. For bfloat16 features
+        the covariance is accumulated in float32 and rounded to bfloat16 once, which is fast on CPUs. Features are centered
+        first, so the rounding error is relative to the spread and not to the mean.
 
     Example:
         >>> import torch
@@ -92,21 +92,21 @@ def moments(features: FeatureMap) -> Moments:
 
 
 class _Centered(torch.autograd.Function):
-    """Mean and covariance of rows (batch, positions, channels), and their gradient in one product instead of three.
+    """Mean and covariance of rows (batch, positions, channels), with a gradient that needs one product instead of three.
 
     With X the centered rows and M positions: ``∂/∂x = X (Ḡ + Ḡᵀ) / M + ḡ / M``, where Ḡ and ḡ are the gradients with respect to
-    covariance and mean; what the centring adds to it sums to zero.
+    covariance and mean. The contribution of the centering sums to zero.
     """
 
     @staticmethod
     def forward(context: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
-        wide = torch.promote_types(rows.dtype, torch.float32)
+        dtype = torch.promote_types(rows.dtype, torch.float32)
         rough = rows.sum(1, keepdim=True) / rows.shape[1]
         centered = rows - rough
-        left = centered.sum(1).to(wide) / rows.shape[1]  # what rounding left of the mean
+        residual = centered.sum(1).to(dtype) / rows.shape[1]  # rounding error of the mean
         context.save_for_backward(centered)
-        products = torch.stack([each.T @ each for each in centered]).to(wide) / rows.shape[1]  # bmm would copy the rows
-        return rough[:, 0].to(wide) + left, products - left[:, :, None] * left[:, None, :]
+        products = torch.stack([each.T @ each for each in centered]).to(dtype) / rows.shape[1]  # bmm would copy the rows
+        return rough[:, 0].to(dtype) + residual, products - residual[:, :, None] * residual[:, None, :]
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
@@ -118,13 +118,13 @@ class _Centered(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Guide:
-    """Where at the size of a layer something is measured: positions, and how much each counts.
+    """A mask at the size of a layer: the positions that are measured and the weight of each.
 
     Attributes:
-        rows: (n,), indices of the positions, row by row; None for all of them.
-        shares: (n,), what each counts; they sum to 1.
-        roots: (n, channels) or (n, 1), the roots of the shares; as wide as the features they are taken out of the rows faster.
-        area: share of the whole picture that is measured, in [0, 1].
+        rows: (n,), row-major indices of the positions; None: all positions.
+        shares: (n,), the weight of each position; the weights sum to 1.
+        roots: (n, channels) or (n, 1), square roots of the shares; multiplication is faster with all channels.
+        area: share of the picture that is measured, in [0, 1].
     """
 
     rows: Tensor | None
@@ -134,17 +134,17 @@ class Guide:
 
     @staticmethod
     def of(guide: Mask, channels: int = 1, dtype: torch.dtype = torch.float32) -> "Guide | None":
-        """Make the guide of a mask at a layer's size.
+        """Create the guide for a mask at a layer's size.
 
         Args:
             guide: (1, 1, height, width) in [0, 1].
-            channels: of the features that will be measured.
-            dtype: of these features.
+            channels: number of channels of the features that will be measured.
+            dtype: dtype of these features.
 
         Returns:
-            The guide; None where hardly a position is in the mask.
+            The guide; None if the mask covers too few positions.
         """
-        weights = guide.detach().flatten().cpu().double()  # Metal has no float64
+        weights = guide.detach().flatten().cpu().double()  # MPS has no float64
         total = float(weights.sum())
         if total <= 0 or total**2 / float(weights.square().sum()) < _FEWEST_POSITIONS:
             return None
@@ -161,17 +161,17 @@ _FEWEST_POSITIONS, _NEARLY_ALL, _GROUP = 4.0, 0.9, 16
 
 
 def _in_groups(chosen: Tensor) -> Tensor:
-    """Return the indices that are chosen, and of the others as many more as make the count a multiple of sixteen."""
+    """Return the chosen indices, padded with other indices so that the count is a multiple of sixteen."""
     missing = -int(chosen.sum()) % _GROUP
     others = (~chosen).nonzero()[:missing, 0]
     return torch.cat([chosen.nonzero()[:, 0], others]).sort().values
 
 
 def guided_moments(features: FeatureMap, guides: Sequence[Guide]) -> tuple[Moments, ...]:
-    """Measure the mean and the covariance of the channels under each of several guides.
+    """Compute the mean and the covariance of the channels under each of several guides.
 
-    ``μ_r = Σ_i w_ri x_i`` and ``Σ_r = Σ_i w_ri (x_i - μ_r)(x_i - μ_r)ᵀ``. Only the positions that a guide counts are looked at,
-    so that regions which share a picture among them take about as long as the picture whole.
+    ``μ_r = Σ_i w_ri x_i`` and ``Σ_r = Σ_i w_ri (x_i - μ_r)(x_i - μ_r)ᵀ``. Only the positions in a guide are processed, so
+    regions that partition a picture take about as long as the whole picture.
 
     Args:
         features: (1, channels, height, width), any floating type.
@@ -188,8 +188,8 @@ def guided_moments(features: FeatureMap, guides: Sequence[Guide]) -> tuple[Momen
         (1.0, 1.0)
 
     Source:
-        Gatys et al. 2017, Controlling Perceptual Factors in Neural Style Transfer, equations 5-7, with the guide's squares for
-        their weights ``w`` and moments beside Gram matrices.
+        Gatys et al. 2017, Controlling Perceptual Factors in Neural Style Transfer, equations 5-7; here ``w`` are the squares of
+        the paper's guide values, and moments complement Gram matrices.
     """
     rows = features.flatten(2).transpose(1, 2)[0]
     found = _Guided.apply(rows, *guides)  # type: ignore[no-untyped-call]
@@ -197,24 +197,27 @@ def guided_moments(features: FeatureMap, guides: Sequence[Guide]) -> tuple[Momen
 
 
 class _Guided(torch.autograd.Function):
-    """Means and covariances of rows (positions, channels) under several guides; the gradient as in :class:`_Centered`.
+    """Means and covariances of rows (positions, channels) under several guides; gradient as in :class:`_Centered`.
 
-    With Y the centered rows, each times the root of its share: ``∂/∂x_i = √w_i (Y (Ḡ + Ḡᵀ) + √w ⊗ ḡ)_i``.
+    With Y the centered rows, each multiplied by the root of its share: ``∂/∂x_i = √w_i (Y (Ḡ + Ḡᵀ) + √w ⊗ ḡ)_i``.
     """
 
     @staticmethod
     def forward(context: Any, rows: Tensor, *guides: Guide) -> tuple[Tensor, ...]:
-        wide = torch.promote_types(rows.dtype, torch.float32)
+        dtype = torch.promote_types(rows.dtype, torch.float32)
         context.guides, context.shape, found, kept = guides, rows.shape, [], []
         for guide in guides:
             chosen = rows if guide.rows is None else rows.index_select(0, guide.rows)
             shares = guide.shares.to(rows.dtype)
             rough = shares @ chosen
             centered = torch.sub(*_grouped(chosen, rough)).view_as(chosen)
-            left = (shares @ centered).to(wide)  # what rounding left of the mean
+            residual = (shares @ centered).to(dtype)  # rounding error of the mean
             weighted = centered.mul_(guide.roots.to(rows.dtype))
             kept.append(weighted)
-            found += [(rough.to(wide) + left)[None], ((weighted.T @ weighted).to(wide) - left[:, None] * left)[None]]
+            found += [
+                (rough.to(dtype) + residual)[None],
+                ((weighted.T @ weighted).to(dtype) - residual[:, None] * residual)[None],
+            ]
         context.save_for_backward(*kept)
         return tuple(found)
 
@@ -235,22 +238,22 @@ class _Guided(torch.autograd.Function):
 
 
 def _grouped(rows: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """View rows (n, channels) in groups, and repeat the one row as often: short rows are slow to subtract and to multiply."""
+    """View rows (n, channels) in groups and repeat a single row to match; elementwise operations on short rows are slow."""
     group = _GROUP if len(rows) % _GROUP == 0 else 1
     return rows.reshape(-1, group * rows.shape[1]), row.repeat(group)
 
 
 def precise(values: Tensor) -> Tensor:
-    """Widen bfloat16 and halves to float32, in which losses are summed; wider types stay as they are."""
+    """Convert bfloat16 and float16 to float32 for loss computation; wider dtypes are unchanged."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
 class Affine:
-    """A linear map from the channels of one layer to another set of channels: ``y = matrix x + bias``.
+    """An affine map from the channels of one layer to another set of channels: ``y = matrix x + bias``.
 
-    A slim encoder carries one for each layer, learned so that its features, or the statistics of them, speak in the channels
-    of the network it was distilled from.
+    A slim encoder has one head for each layer. Heads are trained so that the mapped features, or their statistics, match those
+    of the network that the encoder was distilled from.
 
     Attributes:
         matrix: (channels out, channels in).
@@ -266,16 +269,16 @@ class Affine:
         return torch.nn.functional.conv2d(features, matrix[:, :, None, None], bias)
 
     def moments(self, measured: Moments) -> Moments:
-        """Map the moments of features to the moments that the mapped features would have.
+        """Map the moments of features to the moments of the mapped features.
 
-        Exact, and far cheaper than mapping the features first: ``μ' = A μ + b`` and ``Σ' = A Σ Aᵀ``.
+        Exact, and much cheaper than mapping the features first: ``μ' = A μ + b`` and ``Σ' = A Σ Aᵀ``.
         """
         return Moments(measured.mean @ self.matrix.T + self.bias, self.matrix @ measured.covariance @ self.matrix.T)
 
     def compact(self) -> "Affine":
-        """Return the same map followed by a rotation into as few channels as it can fill: one more than come in.
+        """Return an equivalent map to fewer channels, equal up to a rotation: at most one more than the input channels.
 
-        Lengths, distances and angles of what is mapped are the same, and it costs a fraction.
+        Lengths, distances and angles of the mapped features are preserved at a fraction of the cost.
 
         Example:
             >>> head = Affine(torch.tensor([[3.0], [4.0], [0.0]]), torch.zeros(3))
@@ -290,10 +293,10 @@ class Affine:
 
 
 def sqrtm(matrix: Tensor, iterations: int = 12) -> Tensor:
-    """Take the square root of symmetric positive matrices, (batch, n, n), by the coupled Newton-Schulz iteration.
+    """Compute the square root of symmetric positive matrices, (batch, n, n), by the coupled Newton-Schulz iteration.
 
-    Only products of matrices: fast on any device and differentiable. Twelve iterations give four digits of every eigenvalue
-    above a thousandth of the largest; the roots of smaller ones come out too small, which the trace hardly feels.
+    Uses only matrix products, so it is fast on any device and differentiable. Twelve iterations give four digits for every
+    eigenvalue above a thousandth of the largest. Roots of smaller eigenvalues are too small, which hardly affects the trace.
 
     Example:
         >>> import torch
@@ -314,11 +317,11 @@ def sqrtm(matrix: Tensor, iterations: int = 12) -> Tensor:
 
 
 def root_trace(matrix: Tensor) -> Tensor:
-    """Sum the traces of the square roots of symmetric positive matrices, (batch, n, n): a scalar.
+    """Compute the sum of the traces of the square roots of symmetric positive matrices, (batch, n, n): a scalar.
 
-    The same number and gradient as those of the trace of :func:`sqrtm`, whose iterations change each eigenvalue by itself, from
-    one eigendecomposition. The gradient stays finite where an eigenvalue is zero, since its root has not converged. Where the
-    matrix is not finite, the result is not a number.
+    Gives the same value and gradient as the trace of :func:`sqrtm`, whose iterations act on each eigenvalue independently, from
+    one eigendecomposition. The gradient stays finite for zero eigenvalues because their root has not converged. If the matrix
+    is not finite, the result is NaN.
 
     Example:
         >>> import torch
@@ -330,22 +333,22 @@ def root_trace(matrix: Tensor) -> Tensor:
 
 
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues, ascending, and eigenvectors of symmetric matrices: (batch, n) and (batch, n, n).
+    """Return the eigenvalues (batch, n), ascending, and eigenvectors (batch, n, n) of symmetric matrices.
 
-    On Metal, which has no such function, it is computed on the processor.
+    Runs on the CPU for MPS tensors, because MPS does not implement it.
     """
     values, vectors = torch.linalg.eigh(matrix.cpu() if matrix.device.type == "mps" else matrix)
     return values.to(matrix.device), vectors.to(matrix.device)
 
 
 def qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the factors Q and R of a matrix; computed where :func:`eigh` is."""
+    """Return the factors Q and R of a matrix; runs on the CPU for MPS tensors, like :func:`eigh`."""
     q, r = torch.linalg.qr(matrix.cpu() if matrix.device.type == "mps" else matrix)
     return q.to(matrix.device), r.to(matrix.device)
 
 
 class _RootTrace(torch.autograd.Function):
-    """``tr f(M)`` with f by eigenvalues, whose gradient is ``f'(M)``; PyTorch's would differentiate the eigenvectors too."""
+    """``tr f(M)`` for f acting on eigenvalues, with gradient ``f'(M)``; avoids differentiating the eigenvectors."""
 
     @staticmethod
     def forward(context: Any, matrix: Tensor) -> Tensor:
@@ -368,7 +371,7 @@ class _RootTrace(torch.autograd.Function):
 
 
 def _root(values: Tensor, iterations: int = 12) -> Tensor:
-    """Take the roots of eigenvalues (batch, n) as :func:`sqrtm` does."""
+    """Compute the square roots of eigenvalues (batch, n) with the iteration of :func:`sqrtm`."""
     size = values.norm(dim=1, keepdim=True).clamp_min(1e-12)
     y, z = values / size, torch.ones_like(values)
     for _ in range(iterations):
@@ -379,19 +382,19 @@ def _root(values: Tensor, iterations: int = 12) -> Tensor:
 
 
 def blend(styles: Sequence[Moments], weights: Sequence[float]) -> Moments:
-    """Blend the moments of several styles into those of one, by weights that need not sum to one and may be negative.
+    """Blend the moments of several styles; weights need not sum to one and may be negative.
 
-    Means and covariances are averaged, each with the weights divided by their sum: a manner between the styles. Averaging Gram
-    matrices, as published programs do, would take what sets the styles' means apart for variety within the style.
+    Means and covariances are averaged, with the weights divided by their sum. Published programs average Gram matrices instead,
+    which turns the differences between the styles' means into additional variance.
 
     Raises:
-        OptionError: if the counts differ or the weights sum to zero or less.
+        OptionError: if the counts differ, or if the weights sum to zero or less.
     """
     total = sum(weights)
     if len(styles) != len(weights):
         raise OptionError(f"{len(weights)} style weights were given for {len(styles)} styles; give one weight for each style")
     if total <= 0:
-        raise OptionError(f"style weights {list(weights)} sum to {total:g}; their sum must be above 0: enlarge a positive one")
+        raise OptionError(f"style weights {list(weights)} sum to {total:g}; their sum must be above 0: increase a positive one")
     shares = [weight / total for weight in weights]
     mean = torch.stack([share * style.mean for share, style in zip(shares, styles, strict=True)]).sum(0)
     covariance = torch.stack([share * style.covariance for share, style in zip(shares, styles, strict=True)]).sum(0)

@@ -1,4 +1,4 @@
-"""A style as what neighboring layers have to do with each other: chained Gram matrices."""
+"""Style loss on correlations between adjacent layers: chained Gram matrices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,17 +13,17 @@ from impasto.runtime.resampling import averaged
 from impasto.tensors import FeatureMap, Features, Gram
 
 Link = tuple[str, str]
-"""Two layers, the finer first."""
+"""Two layers, the finer one first."""
 
 
 @dataclass(frozen=True)
 class ChainedGramLoss(Loss):
-    """Compare the products between adjacent layers with those of a style: ``Σ w_lk Σ(G_lk - A_lk)²``.
+    """Squared difference between chained Gram matrices and those of a style: ``Σ w_lk Σ(G_lk - A_lk)²``.
 
     Args:
-        target: the style's chained Gram matrices by link.
-        weights: by link, normalization included.
-        heads: what the features of each layer are mapped by, shift included.
+        target: the style's chained Gram matrices, by link.
+        weights: weight of each link, normalization included.
+        heads: affine map applied to each layer's features, shift included.
 
     Source:
         Novak and Nikulin 2016, section 3.4 (chained inter-layer Gram matrices).
@@ -36,7 +36,7 @@ class ChainedGramLoss(Loss):
 
     @property
     def layers(self) -> frozenset[str]:
-        """The layers that are linked."""
+        """The layers that occur in a link."""
         return frozenset(layer for link in self.target for layer in link)
 
     def __call__(self, features: Features) -> Tensor:
@@ -58,10 +58,10 @@ def links(layers: tuple[str, ...]) -> list[Link]:
 
 
 def chained_gram(features: Features, link: Link, heads: Heads) -> Gram:
-    """Correlate the channels of two layers, averaged over positions: (batch, channels of the one, channels of the other).
+    """Compute the Gram matrix between two layers, averaged over positions: (batch, channels of one, channels of the other).
 
-    The coarser layer stands at every position of the finer one that it covers, as if it had been enlarged to its size by
-    repetition. It comes to the same, and is cheaper, to average the finer one down to the coarser.
+    The paper upsamples the coarser layer to the size of the finer one by repetition. Averaging the finer layer down to the size
+    of the coarser one gives the same result at lower cost.
 
     Source:
         Novak and Nikulin 2016: ``G = F_l up(F_k)ᵀ``.
@@ -77,5 +77,5 @@ def _rows(features: FeatureMap, head: Affine | None) -> Tensor:
 
 
 def shifted(head: Affine, shift: float) -> Affine:
-    """Add a constant to whatever a head gives, in as few channels as keep lengths and products."""
+    """Add a constant to the output of a head, using as few channels as preserve lengths and dot products."""
     return Affine(head.matrix, head.bias + shift).compact()

@@ -1,7 +1,7 @@
-"""Losses that compare a style as a distribution of feature vectors: sliced Wasserstein, histograms, relaxed transport.
+"""Losses that compare distributions of feature vectors: sliced Wasserstein, histograms, relaxed earth mover's distance.
 
-They are losses like those of :mod:`impasto.losses.features`. Where a loss draws places or directions, it draws them anew at each call
-from its own generator: the same seed draws the same in the same order.
+These are losses in the sense of :mod:`impasto.losses.features`. A loss that samples positions or directions draws new ones at
+each call from its own generator, so the same seed gives the same sequence.
 """
 
 from collections.abc import Mapping
@@ -32,24 +32,24 @@ from impasto.losses.features import PIXELS, Heads, Loss, sum_over
 from impasto.runtime.resampling import averaged
 from impasto.tensors import FeatureMap, Features, Image
 
-_COLOURS = ((0.299, 0.587, 0.114), (-0.147, -0.289, 0.436), (0.615, -0.515, -0.100))
-"""Light and two differences of color (YUV of Rec. 601), which vary nearly independently in pictures."""
+_YUV = ((0.299, 0.587, 0.114), (-0.147, -0.289, 0.436), (0.615, -0.515, -0.100))
+"""Luma and two color differences (YUV, Rec. 601), which are nearly uncorrelated in pictures."""
 
 
 @dataclass(frozen=True)
 class SlicedLoss(Loss):
-    """Move the distribution of the features to that of a style, seen along many directions: sliced Wasserstein.
+    """Sliced Wasserstein distance between the features and those of a style.
 
-    ``Σ_l w_l mean_v mean_i (sort(vᵀF)_i - sort(vᵀS)_i)²``; where the style has another number of positions, its quantiles are
-    resampled. The directions v are drawn anew at each call, as in the paper: a layer with many positions can afford few of
-    them at a step, and all together they see everything.
+    ``Σ_l w_l mean_v mean_i (sort(vᵀF)_i - sort(vᵀS)_i)²``. If the style has a different number of positions, its quantiles are
+    resampled. As in the paper, new directions v are drawn at each call: a layer with many positions uses few directions per
+    step, but the steps together cover the sphere.
 
     Args:
         target: feature vectors of the style by layer, (m, channels).
-        weights: by layer, normalization included.
-        heads: maps into the channels of the target.
-        generator: draws the directions.
-        effort: values that are sorted at a call in each layer, about; between 4 and 64 directions follow from it.
+        weights: weight of each layer, normalization included.
+        heads: affine maps to the channels of the target.
+        generator: random generator for the directions.
+        effort: approximate number of values sorted per call and layer; it determines the number of directions, 4 to 64.
 
     Source:
         Heitz, Vanhoey, Chambon and Belcour 2021, equation 4.
@@ -68,7 +68,7 @@ class SlicedLoss(Loss):
         return frozenset(self.target)
 
     def __call__(self, features: Features) -> Tensor:
-        """Draw directions, and sum the weighted distances."""
+        """Draw directions and sum the weighted distances."""
         return sum_over(self.weights[layer] * self._distance(layer, features[layer]) for layer in self.target)
 
     def _distance(self, layer: str, features: FeatureMap) -> Tensor:
@@ -81,16 +81,16 @@ class SlicedLoss(Loss):
 
 @dataclass(frozen=True)
 class HistogramLoss(Loss):
-    """Draw every channel's histogram to that of a style: ``Σ_l w_l mean_i Σ_c (F_ci - match(F, S)_ci)²``.
+    """Squared distance to histogram-matched features: ``Σ_l w_l mean_i Σ_c (F_ci - match(F, S)_ci)²``.
 
-    The match is a constant when the gradient is taken.
+    The gradient treats the matched values as constants.
 
     Args:
-        target: the style's quantiles 0 to 1 by layer, (channels, knots), in the encoder's own channels.
-        weights: by layer, normalization included.
+        target: the style's quantiles from 0 to 1 by layer, (channels, knots), in the encoder's own channels.
+        weights: weight of each layer, normalization included.
 
     Source:
-        Risser, Wilmot and Barnes 2017, equation 8; used beside Gram matrices, which leave the histograms open.
+        Risser, Wilmot and Barnes 2017, equation 8. Used together with Gram matrices, which do not determine the histograms.
     """
 
     name: ClassVar[str] = "style"
@@ -115,17 +115,17 @@ class HistogramLoss(Loss):
 
 @dataclass(frozen=True)
 class RelaxedEmdLoss(Loss):
-    """Move hypercolumns to those of a style: relaxed earth mover's distance by cosine, and the difference of moments.
+    """Relaxed earth mover's distance (cosine) between hypercolumns, plus the difference of their moments.
 
     Args:
         target: hypercolumns of the style, (m, channels of all layers).
-        heads: by layer, in the order in which the layers are joined; their scale is what a layer weighs in the angle.
-        generator: draws the places, anew at each call.
-        count: places at the most.
-        moments_weight: of the difference of moments beside the distance, which knows only angles.
+        heads: affine map of each layer, in concatenation order; its scale sets the layer's weight in the cosine distance.
+        generator: random generator for the positions, which are drawn anew at each call.
+        count: maximum number of positions.
+        moments_weight: weight of the moment difference, which complements the scale-invariant cosine distance.
 
     Attributes:
-        moments: of the target, taken once when the loss is made.
+        moments: moments of the target, computed once at construction.
 
     Source:
         Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), equations 4 to 6.
@@ -140,7 +140,7 @@ class RelaxedEmdLoss(Loss):
     moments: Moments = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Take the moments of the target."""
+        """Compute the moments of the target."""
         object.__setattr__(self, "moments", moments_of(self.target))
 
     @property
@@ -149,14 +149,14 @@ class RelaxedEmdLoss(Loss):
         return frozenset(self.heads)
 
     def __call__(self, features: Features) -> Tensor:
-        """Draw places, and compare."""
+        """Draw positions and compare their hypercolumns with the target."""
         found = drawn_columns(features, self.heads, self.count, self.generator)
         transport = relaxed_emd(cosine_distances(found, self.target))
         return transport + self.moments_weight * moment_difference(moments_of(found), self.moments)
 
 
 def drawn_columns(features: Features, heads: Heads, count: int, generator: torch.Generator) -> Tensor:
-    """Draw hypercolumns at places spread over a picture: (places, channels of all layers)."""
+    """Sample hypercolumns at positions spread over a picture: (positions, channels of all layers)."""
     maps = [features[layer] for layer in heads]
     widest = max(maps, key=lambda each: each.shape[-1])
     places = scattered((widest.shape[-2], widest.shape[-1]), count, generator)
@@ -165,12 +165,12 @@ def drawn_columns(features: Features, heads: Heads, count: int, generator: torch
 
 @dataclass(frozen=True)
 class PaletteLoss(Loss):
-    """Move the picture's colors to those of a style: relaxed earth mover's distance of pixels.
+    """Relaxed earth mover's distance between the colors of the picture and those of a style.
 
     Args:
         target: colors of the style, (m, 3), see :func:`palette_of`.
-        generator: draws the places, anew at each call.
-        count: places at the most.
+        generator: random generator for the positions, which are drawn anew at each call.
+        count: maximum number of positions.
 
     Source:
         Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), section 3.3, with YUV as the decorrelated colors.
@@ -187,32 +187,33 @@ class PaletteLoss(Loss):
         return frozenset((PIXELS,))
 
     def __call__(self, features: Features) -> Tensor:
-        """Draw places, and compare."""
+        """Draw positions and compare their colors with the target."""
         found = palette_of(features[PIXELS], self.count, self.generator)
         return relaxed_emd(euclidean_distances(found, self.target))
 
 
 def palette_of(image: Image, count: int, generator: torch.Generator) -> Tensor:
-    """Draw colors out of a picture, light and two differences of color: (places, 3)."""
+    """Sample colors of a picture as luma and two color differences: (positions, 3)."""
     places = scattered((image.shape[-2], image.shape[-1]), count, generator)
-    return picked(image, places) @ image.new_tensor(_COLOURS).T
+    return picked(image, places) @ image.new_tensor(_YUV).T
 
 
 @dataclass(frozen=True)
 class SelfSimilarityLoss(Loss):
-    """Keep how the parts of the content stand to each other: ``mean_ij |D_ij / mean_i D_ij - D̂_ij / mean_i D̂_ij|``.
+    """Preserve the self-similarity of the content: ``mean_ij |D_ij / mean_i D_ij - D̂_ij / mean_i D̂_ij|``.
 
-    D are the cosine distances between feature vectors of one picture. What they are may change; which are alike may not.
+    D contains the cosine distances between the feature vectors of one picture. The features may change, but their relative
+    distances should not.
 
     Args:
         target: the content's features by layer.
-        weights: by layer; with more than one layer the losses are added.
-        heads: maps into the channels in which angles are taken, by layer.
-        edge: rows and columns, at the most, of the grid at which the features are compared; finer maps are averaged down to it.
+        weights: weight of each layer; the losses of several layers are added.
+        heads: affine map of each layer, applied before distances are computed.
+        edge: maximum number of rows and columns of the comparison grid; finer feature maps are averaged down to it.
 
     Source:
-        Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), equation 7, times the number of positions. The paper draws
-        hypercolumns at random; this takes every layer by itself on a coarse grid and so is the same function at each step.
+        Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), equation 7, times the number of positions. The paper samples
+        hypercolumns at random; this loss compares each layer separately on a coarse grid, so it is deterministic.
     """
 
     name: ClassVar[str] = "content"
@@ -239,23 +240,23 @@ class SelfSimilarityLoss(Loss):
 
 
 def on_grid(features: FeatureMap, edge: int) -> FeatureMap:
-    """Average a feature map down to edge rows and columns at the most."""
+    """Average a feature map down to at most ``edge`` rows and columns."""
     height, width = features.shape[-2:]
     return averaged(precise(features), (min(height, edge), min(width, edge)))
 
 
 @dataclass(frozen=True)
 class DrawnSelfSimilarityLoss(Loss):
-    """Keep how hypercolumns of the content stand to each other, at places drawn anew at each call.
+    """Preserve the self-similarity of the content's hypercolumns, at positions drawn anew at each call.
 
     Args:
         target: the content's features by layer.
-        heads: by layer, in the order in which the layers are joined.
-        generator: draws the places.
-        count: places at the most.
+        heads: affine map of each layer, in concatenation order.
+        generator: random generator for the positions.
+        count: maximum number of positions.
 
     Source:
-        Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), equation 7, times the number of places.
+        Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), equation 7, times the number of positions.
     """
 
     name: ClassVar[str] = "content"
@@ -270,10 +271,10 @@ class DrawnSelfSimilarityLoss(Loss):
         return frozenset(self.heads)
 
     def __call__(self, features: Features) -> Tensor:
-        """Draw places, and compare."""
+        """Draw positions and compare the two pictures there."""
         state = self.generator.get_state()
         found = drawn_columns(features, self.heads, self.count, self.generator)
-        self.generator.set_state(state)  # the same places in the content
+        self.generator.set_state(state)  # sample the content at the same positions
         with torch.no_grad():
             wanted = drawn_columns(self.target, self.heads, self.count, self.generator)
         return (self_similarity(found) - self_similarity(wanted)).abs().mean()

@@ -1,10 +1,10 @@
-"""Losses as values, and their weighted sum.
+"""The :class:`Loss` base class, weighted sums of losses, and losses on feature statistics.
 
-A loss is frozen: its target, its weights by layer, and ``__call__(features) -> scalar``. It holds no buffers, hooks or
-setters; a new target is a new loss. What a published method divides by is a weight by layer, computed once from the target
-(see :mod:`impasto.losses.normalization`), so that one class serves every paper that measures the same difference.
+A loss is a frozen dataclass: a target, weights by layer, and ``__call__(features) -> scalar``. It has no buffers, hooks or
+setters; for a new target, create a new loss. The normalization constants of published methods become weights by layer, computed
+once from the target (see :mod:`impasto.losses.normalization`), so one class covers every paper that uses the same difference.
 
-An objective is made with ``weight * loss`` and ``+`` alone::
+Build an objective with ``weight * loss`` and ``+``::
 
     objective = 5 * ContentLoss(...) + 100 * StyleLoss(...) + 1e-3 * Smoothness("l2")
 """
@@ -23,35 +23,35 @@ from impasto.features.statistics import Affine, Guide, Moments, eigh, guided_mom
 from impasto.tensors import FeatureMap, Features
 
 PIXELS = "pixels"
-"""The name under which the picture itself stands among the features."""
+"""The key of the picture itself among the features."""
 
 _SMALLEST_DIRECTION = 1e-3
-"""Of the largest: shorter columns of a factor change the loss and its gradient by less than rounding does."""
+"""Relative to the largest: dropping shorter columns of a factor changes the loss and its gradient by less than rounding."""
 
 Heads = Mapping[str, Affine | None]
-"""The map of each layer into the channels in which a target speaks; None or absent: none is needed."""
+"""Affine map from each layer's channels to the target's channels; None or absent means identity."""
 
 
 class Loss(ABC):
-    """What every loss can do: name itself, say which layers it needs, and be weighted and added."""
+    """Base class of losses: has a name, declares the layers it needs, and supports weighting and addition."""
 
     name: ClassVar[str]
 
     @property
     @abstractmethod
     def layers(self) -> frozenset[str]:
-        """The layers whose features it needs; :data:`PIXELS` stands for the picture."""
+        """The layers whose features the loss needs; :data:`PIXELS` requests the picture itself."""
 
     @abstractmethod
     def __call__(self, features: Features) -> Tensor:
-        """Compare the features of a picture with the target: a scalar, not yet weighted."""
+        """Compare the features of a picture with the target; return an unweighted scalar."""
 
     def __rmul__(self, weight: float) -> Objective:
-        """Weight the loss."""
+        """Multiply the loss by a weight."""
         return Objective((Term(float(weight), self),))
 
     def __add__(self, other: Loss | Objective) -> Objective:
-        """Add another loss, both with weight 1."""
+        """Add another loss; both get weight 1."""
         return 1.0 * self + other
 
 
@@ -70,7 +70,7 @@ class Objective:
     terms: tuple[Term, ...]
 
     def __rmul__(self, weight: float) -> Objective:
-        """Weight every term."""
+        """Multiply the weight of every term."""
         return Objective(tuple(Term(float(weight) * term.weight, term.loss) for term in self.terms))
 
     def __add__(self, other: Loss | Objective) -> Objective:
@@ -91,8 +91,8 @@ class Objective:
         """Evaluate every loss on the same features.
 
         Returns:
-            The weighted sum (a scalar that can be differentiated), and the weighted value of each term by name, detached; terms
-            of one name are added up.
+            The weighted sum (a differentiable scalar), and the detached weighted value of each term by name; terms with the
+            same name are added.
         """
         total = torch.zeros((), device=next(iter(features.values())).device)
         values: dict[str, Tensor] = {}
@@ -105,12 +105,12 @@ class Objective:
 
 @dataclass(frozen=True)
 class ContentLoss(Loss):
-    """Compare features with those of the content: ``Σ_l w_l Σ (F_l - P_l)²``.
+    """Squared difference between features and those of the content: ``Σ_l w_l Σ (F_l - P_l)²``.
 
     Args:
         target: the content's features by layer, (1, channels, height, width) each.
-        weights: what the sum of squares of each layer is multiplied by: a layer's share times the normalization.
-        heads: maps into the target's channels, applied to the picture's features (the target has them already).
+        weights: factor of the sum of squares of each layer: the layer's share times the normalization.
+        heads: affine maps to the target's channels, applied to the picture's features (the target is already mapped).
 
     Source:
         Gatys et al. 2016, equation 1, for the weight 1/2.
@@ -136,10 +136,10 @@ class ContentLoss(Loss):
 
 @dataclass(frozen=True)
 class ScaledContentLoss(Loss):
-    """Compare features so that the gradient has the same size however far away the target is: ``Σ(F - P)² / Σ|F - P|``.
+    """Content loss whose gradient has the same magnitude at any distance from the target: ``Σ(F - P)² / Σ|F - P|``.
 
     Source:
-        crowsonkb/style-transfer-pytorch (MIT), which uses it with the weight 0.015.
+        crowsonkb/style-transfer-pytorch (MIT), with weight 0.015.
     """
 
     name: ClassVar[str] = "content"
@@ -153,7 +153,7 @@ class ScaledContentLoss(Loss):
         return frozenset(self.target)
 
     def __call__(self, features: Features) -> Tensor:
-        """Sum the weighted, scaled differences."""
+        """Sum the weighted scaled differences."""
         differences = (
             (self.weights[layer], precise(mapped(features[layer], self.heads.get(layer)) - target))
             for layer, target in self.target.items()
@@ -162,7 +162,7 @@ class ScaledContentLoss(Loss):
 
 
 class _ScaledSquares(torch.autograd.Function):
-    """``Σd² / Σ|d|``, and its gradient ``2 d / Σ|d| - sgn(d) Σd² / (Σ|d|)²`` with one array beside d instead of eight."""
+    """``Σd² / Σ|d|`` with gradient ``2 d / Σ|d| - sgn(d) Σd² / (Σ|d|)²``; needs one array besides d instead of eight."""
 
     @staticmethod
     def forward(context: Any, differences: Tensor) -> Tensor:
@@ -181,22 +181,22 @@ class _ScaledSquares(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class StyleLoss(Loss):
-    """Compare Gram matrices, means and deviations with those of a style.
+    """Squared differences between Gram matrices, means and standard deviations and those of a style.
 
-    ``Σ_l g_l Σ(G_l - A_l)² + m_l Σ(μ_l - μ̂_l)² + d_l Σ(σ_l - σ̂_l)²``, with G the Gram matrix averaged over positions, μ and σ
-    the mean and standard deviation of each channel. A layer that is absent from one of the three weightings is not measured
-    there.
+    ``Σ_l g_l Σ(G_l - A_l)² + m_l Σ(μ_l - μ̂_l)² + d_l Σ(σ_l - σ̂_l)²``, where G is the Gram matrix averaged over positions, and
+    μ and σ are the mean and standard deviation of each channel. A layer that is absent from one of the three weight mappings
+    does not contribute to that term.
 
     Args:
-        target: the style's moments by layer (of several styles: their blend).
+        target: the style's moments by layer (for several styles, their blend).
         gram: weights of the Gram matrices by layer, normalization included.
-        mean: weights of the means.
-        deviation: weights of the deviations.
-        heads: maps into the target's channels.
-        shift: added to the features before the Gram matrix is taken (Novak and Nikulin 2016: -1).
+        mean: weights of the means by layer.
+        deviation: weights of the standard deviations by layer.
+        heads: affine maps to the target's channels.
+        shift: added to the features before the Gram matrix is computed (Novak and Nikulin 2016: -1).
 
     Source:
-        Gatys et al. 2016, equations 3-5, for ``g_l = w_l / (4 N_l²)``; Huang and Belongie 2017 for means and deviations.
+        Gatys et al. 2016, equations 3-5, with ``g_l = w_l / (4 N_l²)``; Huang and Belongie 2017 for means and deviations.
     """
 
     name: ClassVar[str] = "style"
@@ -217,7 +217,7 @@ class StyleLoss(Loss):
         return sum_over(self.difference(layer, moments(features[layer])) for layer in self.target)
 
     def difference(self, layer: str, found: Moments) -> Tensor:
-        """Compare the moments found at one layer, in the encoder's channels, with the style's."""
+        """Compare the measured moments of one layer, in the encoder's channels, with the style's."""
         target = self.target[layer].shifted(self.shift)
         measured = carried(found, self.heads.get(layer)).shifted(self.shift)
         total = torch.zeros((), device=found.mean.device)
@@ -232,20 +232,20 @@ class StyleLoss(Loss):
 
 @dataclass(frozen=True)
 class WassersteinLoss(Loss):
-    """Move the Gaussian of the features to that of the style: the squared 2-Wasserstein distance.
+    """Squared 2-Wasserstein distance between Gaussians fitted to the features and to the style.
 
     ``Σ_l w_l (|μ - μ̂|² + tr(Σ + Σ̂ - 2 (Σ̂^½ Σ Σ̂^½)^½))``
 
-    With a head, ``Σ = A S Aᵀ``, all is computed in the encoder's channels, see :class:`Transport`.
+    With a head, ``Σ = A S Aᵀ``; everything is computed in the encoder's channels, see :class:`Transport`.
 
     Args:
         target: the style's moments by layer.
-        weights: by layer, normalization included.
-        heads: maps into the target's channels.
-        ridge: added to the variances of both, so that the root has a gradient where features do not vary.
+        weights: weight of each layer, normalization included.
+        heads: affine maps to the target's channels.
+        ridge: added to the variances of both Gaussians so that the square root has a gradient where features are constant.
 
     Attributes:
-        transports: by layer, what is computed once from the target when the loss is made.
+        transports: by layer, quantities computed once from the target at construction.
 
     Source:
         Dowson and Landau 1982; as a style loss in crowsonkb/style-transfer-pytorch (MIT).
@@ -259,7 +259,7 @@ class WassersteinLoss(Loss):
     transports: Mapping[str, Transport] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Prepare the distances to the target."""
+        """Precompute the distances to the target."""
         made = {layer: Transport.to(target, self.heads.get(layer), self.ridge) for layer, target in self.target.items()}
         object.__setattr__(self, "transports", made)
 
@@ -273,7 +273,7 @@ class WassersteinLoss(Loss):
         return sum_over(self.difference(layer, moments(features[layer])) for layer in self.target)
 
     def difference(self, layer: str, found: Moments) -> Tensor:
-        """Return the weighted distance of the moments found at one layer, in the encoder's channels."""
+        """Return the weighted distance for the measured moments of one layer, in the encoder's channels."""
         head = self.heads.get(layer)
         mean = found.mean if head is None else found.mean @ head.matrix.T + head.bias
         distance = (mean - self.target[layer].mean).square().sum() + self.transports[layer].trace(found.covariance)
@@ -282,18 +282,18 @@ class WassersteinLoss(Loss):
 
 @dataclass(frozen=True)
 class Transport:
-    """What the covariances contribute to the squared 2-Wasserstein distance to one Gaussian.
+    """The covariance term of the squared 2-Wasserstein distance to a fixed Gaussian.
 
-    That is ``tr(Σ + Σ̂ - 2 (R Σ R)^½)`` with R = Σ̂^½, and ``Σ = A S Aᵀ + ε I`` with a head A. With Q, an orthonormal basis of
-    what R A spans noticeably, the root is that of ``(Qᵀ R A) S (Qᵀ R A)ᵀ + ε Qᵀ R² Q``, whose size k is no larger than the
-    number of the encoder's channels and of directions in which the style varies. What lies across Q has almost no root, and
-    is left out.
+    The term is ``tr(Σ + Σ̂ - 2 (R Σ R)^½)`` with R = Σ̂^½, and ``Σ = A S Aᵀ + ε I`` for a head A. Let Q be an orthonormal basis
+    of the numerically significant range of R A. Then the root reduces to that of ``(Qᵀ R A) S (Qᵀ R A)ᵀ + ε Qᵀ R² Q``. Its size
+    k is at most the number of encoder channels, and at most the number of directions in which the style varies. The part
+    orthogonal to Q has a negligible root and is dropped.
 
     Attributes:
         factor: ``Qᵀ R A``, (1, k, channels of the encoder).
         ridge: ``ε Qᵀ R² Q``, (1, k, k).
-        lengths: ``Aᵀ A``, with which the trace of ``A S Aᵀ`` is the sum of their product; None: no head.
-        constant: what does not depend on S.
+        lengths: ``Aᵀ A``; the trace of ``A S Aᵀ`` is the sum of ``Aᵀ A ⊙ S``. None without a head.
+        constant: the part that does not depend on S.
     """
 
     factor: Tensor
@@ -303,7 +303,7 @@ class Transport:
 
     @classmethod
     def to(cls, target: Moments, head: Affine | None, ridge: float) -> Transport:
-        """Prepare the distance to the moments of a style."""
+        """Precompute the distance to the moments of a style."""
         wanted = target.covariance + ridge * torch.eye(target.covariance.shape[1], device=target.covariance.device)
         root = sqrtm(wanted)
         factor = root if head is None else root @ head.matrix
@@ -323,17 +323,17 @@ class Transport:
 
 @dataclass(frozen=True)
 class GuidedStyleLoss(Loss):
-    """Compare each region of the picture with a style of its own: ``Σ_r λ_r E_r``, every E_r measured under its guide.
+    """Compare each region of the picture with its own style: ``Σ_r λ_r E_r``, where E_r is measured under the region's guide.
 
     Args:
         parts: the style loss of each region.
-        shares: λ_r, what each region counts: its area times its strength, so that a position is drawn to its style as strongly
-            as where there are no regions.
-        guides: by layer, one for each region; None where the region is too small to be measured at that layer.
+        shares: λ_r, the weight of each region: its area times its strength, so that the pull on a position is the same as
+            without regions.
+        guides: by layer, one for each region; None if the region is too small to be measured at that layer.
 
     Source:
-        Gatys et al. 2017, Controlling Perceptual Factors in Neural Style Transfer, equation 7; that λ_r goes with the area is
-        our own.
+        Gatys et al. 2017, Controlling Perceptual Factors in Neural Style Transfer, equation 7; weighting λ_r by area is our
+        addition.
     """
 
     name: ClassVar[str] = "style"
@@ -363,12 +363,12 @@ class GuidedStyleLoss(Loss):
 
 @dataclass(frozen=True)
 class WithinLoss(Loss):
-    """Measure another style loss on a region of the picture alone.
+    """Apply another style loss to one region of the picture only.
 
     Args:
-        loss: what is measured.
-        places: by layer, (height, width) of the box around the region: from which position of the layer, row by row, each
-            feature vector is taken; see :func:`impasto.masks.guides.places_inside`.
+        loss: the loss to apply.
+        places: by layer, an index map (height, width) for the bounding box of the region: the row-major position of the layer
+            from which each feature vector is taken; see :func:`impasto.masks.guides.places_inside`.
     """
 
     name: ClassVar[str] = "style"
@@ -377,16 +377,16 @@ class WithinLoss(Loss):
 
     @property
     def layers(self) -> frozenset[str]:
-        """The layers of the loss that is measured."""
+        """The layers of the wrapped loss."""
         return self.loss.layers
 
     def __call__(self, features: Features) -> Tensor:
-        """Measure the region."""
+        """Evaluate the wrapped loss on the region."""
         return self.loss({layer: taken(features[layer], self.places[layer]) for layer in self.loss.layers})
 
 
 def taken(features: FeatureMap, places: Tensor) -> FeatureMap:
-    """Lay the feature vectors of some positions out as a map: (1, channels, height, width) of the places."""
+    """Gather the feature vectors at the given positions into a map of the same shape: (1, channels, height, width)."""
     rows = features.flatten(2)[..., places.flatten()]
     return rows.reshape(*features.shape[:2], *places.shape)
 
@@ -397,15 +397,15 @@ def sum_over(values: Iterator[Tensor]) -> Tensor:
 
 
 def mapped(features: FeatureMap, head: Affine | None) -> FeatureMap:
-    """Map features into the target's channels, where there is a head."""
+    """Map features to the target's channels if there is a head."""
     return features if head is None else head.features(features)
 
 
 def measure(features: FeatureMap, head: Affine | None) -> Moments:
-    """Measure the moments of features, in the target's channels where there is a head."""
+    """Compute the moments of features, in the target's channels if there is a head."""
     return carried(moments(features), head)
 
 
 def carried(measured: Moments, head: Affine | None) -> Moments:
-    """Carry moments into the target's channels, where there is a head."""
+    """Map moments to the target's channels if there is a head."""
     return measured if head is None else head.moments(measured)

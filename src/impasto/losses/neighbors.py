@@ -1,4 +1,4 @@
-"""Losses that draw features to their nearest neighbors in a style: patches (CNNMRF), hypercolumns and features (NNST)."""
+"""Nearest-neighbor losses on patches (CNNMRF), hypercolumns and feature vectors (NNST)."""
 
 import math
 from collections.abc import Mapping
@@ -29,19 +29,19 @@ from impasto.tensors import FeatureMap, Features
 
 @dataclass(frozen=True)
 class PatchLoss(Loss):
-    """Make every patch of the features that of the style which is most like it: ``Σ_l w_l mean_i |Ψ_i(F) - Ψ_NN(i)|²``.
+    """Squared distance between each feature patch and its nearest style patch: ``Σ_l w_l mean_i |Ψ_i(F) - Ψ_NN(i)|²``.
 
-    The neighbors are found anew at each call, by normalized cross-correlation, and are constants when the gradient is taken.
+    Each call searches the neighbors again by normalized cross-correlation; the gradient treats them as constants.
 
     Args:
         target: patches of the style by layer, (m, channels times 9), see :func:`impasto.features.distributions.patches`.
-        searched: by layer the directions in which neighbors are searched for, (channels times 9, k).
-        weights: by layer, normalization included.
-        heads: maps into the channels of the target.
+        searched: by layer, the directions used in the neighbor search, (channels times 9, k).
+        weights: weight of each layer, normalization included.
+        heads: affine maps to the channels of the target.
 
     Source:
-        Li and Wand 2016, equations 2 and 3. The search looks along the strongest directions of the style's patches instead of
-        all, which is what makes it affordable at every step.
+        Li and Wand 2016, equations 2 and 3. The search uses only the principal directions of the style's patches, which makes
+        it fast enough to run at every step.
     """
 
     name: ClassVar[str] = "style"
@@ -62,8 +62,9 @@ class PatchLoss(Loss):
     def _distance(self, layer: str, features: FeatureMap) -> Tensor:
         """Average the squared distances over patches.
 
-        Where patches overlap, the squared distances to all of them are that to their mean, times their number, and a constant.
-        So the gradient never needs the patches of the picture, which are nine times its features.
+        For overlapping patches, the sum of the squared distances equals the squared distance to their mean times their number,
+        plus a constant. So the gradient does not need the patches of the picture, which take nine times the memory of its
+        features.
         """
         found = precise(mapped(features, self.heads.get(layer)))
         with torch.no_grad():
@@ -76,11 +77,11 @@ class PatchLoss(Loss):
 
 @dataclass(frozen=True)
 class HypercolumnLoss(Loss):
-    """Draw hypercolumns to those that were chosen for them: one minus the cosine of the angle, averaged over positions.
+    """Cosine distance between hypercolumns and the targets chosen for them, averaged over positions.
 
     Args:
-        target: the hypercolumns wanted, (1, channels of all layers, height, width), each of length 1.
-        heads: by layer, in the order in which the layers are joined.
+        target: target hypercolumns, (1, channels of all layers, height, width), each of length 1.
+        heads: affine map of each layer, in concatenation order.
 
     Source:
         Kolkin et al. 2022 (NNST), equation 2.
@@ -96,7 +97,7 @@ class HypercolumnLoss(Loss):
         return frozenset(self.heads)
 
     def __call__(self, features: Features) -> Tensor:
-        """Compare the hypercolumns."""
+        """Compare the hypercolumns with the target."""
         size = (self.target.shape[-2], self.target.shape[-1])
         found = hypercolumns({layer: features[layer] for layer in self.heads}, self.heads, size)
         cosine = (found * self.target).sum(1) / found.square().sum(1).clamp_min(1e-12).sqrt()
@@ -105,13 +106,14 @@ class HypercolumnLoss(Loss):
 
 @dataclass(frozen=True)
 class NeighborLoss(Loss):
-    """Draw hypercolumns of a coarse grid to those that were chosen for them: one minus the cosine, averaged over positions.
+    """Cosine distance between hypercolumns on a coarse grid and the targets chosen for them, averaged over positions.
 
-    What :class:`HypercolumnLoss` measures, at a third of the cost: layers are pooled in their own type before they are joined.
+    Measures the same as :class:`HypercolumnLoss` at a third of the cost: layers are pooled in their own dtype before they are
+    concatenated.
 
     Args:
-        target: the hypercolumns wanted, (1, channels of all layers, height, width), each of length 1.
-        heads: by layer, in the order in which the layers are joined.
+        target: target hypercolumns, (1, channels of all layers, height, width), each of length 1.
+        heads: affine map of each layer, in concatenation order.
 
     Source:
         Kolkin et al. 2022 (NNST), equation 2.
@@ -127,7 +129,7 @@ class NeighborLoss(Loss):
         return frozenset(self.heads)
 
     def __call__(self, features: Features) -> Tensor:
-        """Compare the hypercolumns."""
+        """Compare the hypercolumns with the target."""
         found = pooled_columns(features, self.heads, (self.target.shape[-2], self.target.shape[-1]))
         cosine = _Cosine.apply(found, self.target)  # type: ignore[no-untyped-call]
         assert isinstance(cosine, Tensor)
@@ -135,9 +137,9 @@ class NeighborLoss(Loss):
 
 
 class _Cosine(torch.autograd.Function):
-    """The cosine at each position between feature maps (1, channels, height, width) and others of length 1.
+    """Cosine at each position between a feature map (1, channels, height, width) and a map of vectors of length 1.
 
-    Autograd's own gradient takes seven times as long, as it multiplies maps that lie differently in memory. The gradient of
+    Autograd's gradient takes seven times as long because it multiplies maps with different memory layouts. The gradient of
     ``c = q·k / |q|`` is ``k / |q| - c q / |q|²``.
     """
 
@@ -160,11 +162,11 @@ class _Cosine(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Neighborhood:
-    """Feature vectors of one layer that neighbors are looked for among.
+    """The feature vectors of one layer that are searched for neighbors.
 
     Attributes:
         rows: (m, channels), centered, of length 1.
-        style: (m,), index of the style picture that each comes from.
+        style: (m,), index of the style picture that each vector comes from.
     """
 
     rows: Tensor
@@ -173,17 +175,17 @@ class Neighborhood:
 
 @dataclass(frozen=True)
 class PaletteLoss(Loss):
-    """Draw fine features to the nearest of the style's, position by position: ``Σ_l w_l mean_i min_j (1 - cos(F_i, S_j))``.
+    """Cosine distance between fine features and the nearest style features: ``Σ_l w_l mean_i min_j (1 - cos(F_i, S_j))``.
 
-    Both sets are centered. At the shallow layers this keeps to colors and edges that the style has. Positions are those of a
-    sparse grid, which is moved at each call; the neighbors are constants when the gradient is taken.
+    Both sets are centered. At shallow layers this keeps the colors and edges close to those of the style. Positions form a
+    sparse grid that shifts at each call; the gradient treats the neighbors as constants.
 
     Args:
-        target: by layer.
-        heads: maps into the channels of the target.
-        generator: moves the grid.
-        style: (height, width), which style picture each part of the picture looks for neighbors in; None: all.
-        positions: of each layer, at the most.
+        target: the style's feature vectors by layer.
+        heads: affine maps to the channels of the target.
+        generator: random generator for the grid offset.
+        style: (height, width), index of the style picture to search for each part of the picture; None: search all.
+        positions: maximum number of positions per layer.
 
     Source:
         Kolkin et al. 2022 (NNST), section 3.3.
@@ -202,7 +204,7 @@ class PaletteLoss(Loss):
         return frozenset(self.target)
 
     def __call__(self, features: Features) -> Tensor:
-        """Average the distances of all layers."""
+        """Average the distances over layers."""
         return sum_over(self._distance(layer, features[layer]) for layer in self.target) / len(self.target)
 
     def _distance(self, layer: str, features: FeatureMap) -> Tensor:
@@ -224,19 +226,19 @@ class PaletteLoss(Loss):
 
 @dataclass(frozen=True)
 class NearestLoss(Loss):
-    """Draw each layer's features to the nearest of the style's: ``Σ_l w_l mean_i min_j (1 - cos(F_i - F̄, S_j - S̄))``.
+    """Cosine distance to the nearest style features: ``Σ_l w_l mean_i min_j (1 - cos(F_i - F̄, S_j - S̄))``.
 
-    The neighbors are found anew at each call, at places drawn anew, each layer by itself.
+    Each call draws new positions and searches the neighbors again, separately for each layer.
 
     Args:
         target: feature vectors of the style by layer, (m, channels).
-        weights: by layer.
-        heads: maps into the channels of the target.
-        generator: draws the places.
-        effort: places times channels drawn in each layer, about: of a layer with few channels many places can be afforded.
+        weights: weight of each layer.
+        heads: affine maps to the channels of the target.
+        generator: random generator for the positions.
+        effort: approximate number of positions times channels per layer, so layers with fewer channels use more positions.
 
     Source:
-        Kolkin et al. 2022 (NNST), section 3.3: what its last pass descends.
+        Kolkin et al. 2022 (NNST), section 3.3: the objective of the final pass.
     """
 
     name: ClassVar[str] = "style"
@@ -252,7 +254,7 @@ class NearestLoss(Loss):
         return frozenset(self.target)
 
     def __call__(self, features: Features) -> Tensor:
-        """Draw places, and sum the weighted distances."""
+        """Draw positions and sum the weighted distances."""
         return sum_over(self.weights[layer] * self._distance(layer, features[layer]) for layer in self.target)
 
     def _distance(self, layer: str, features: FeatureMap) -> Tensor:

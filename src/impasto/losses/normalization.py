@@ -1,9 +1,8 @@
-"""What published methods divide by, as weights by layer.
+"""The normalization constants of published methods, expressed as weights by layer.
 
-A loss of impasto is a weighted sum of squared differences of features, or of Gram matrices averaged over positions. Whatever a
-paper or a program divides by is then one number for each layer, computed here once from the target. ``scale`` is what this
-network's features are multiplied by to have the size that they have in the published program, whose input may have another
-range.
+The losses are weighted sums of squared differences of features, or of Gram matrices averaged over positions. The divisor in a
+paper or program then becomes one number per layer, computed here once from the target. ``scale`` is the factor from this
+network's features to those of the published program, whose input may have another range.
 """
 
 import math
@@ -18,9 +17,9 @@ from impasto.tensors import FeatureMap
 _TINY = 1e-12
 
 _CONTENT: Mapping[str, Callable[[FeatureMap, float], float]] = {
-    # ours: the difference as a share of the photo's own features
+    # impasto: the difference relative to the content's own features
     "relative": lambda target, scale: 1 / max(squares(target), _TINY),
-    # jcjohnson/neural-style: the mean of squares
+    # jcjohnson/neural-style: mean of squares
     "mean": lambda target, scale: scale**2 / target.numel(),
     # Gatys et al. 2016, equation 1
     "half-sum": lambda target, scale: scale**2 / 2,
@@ -28,20 +27,20 @@ _CONTENT: Mapping[str, Callable[[FeatureMap, float], float]] = {
     "deeplearning-ai": lambda target, scale: scale**2 / (4 * target.numel()),
     # titu1994's Network and INetwork
     "sum": lambda target, scale: scale**2,
-    # cysmith/neural-style-tf, its first content loss: 1 / (2 √N √M)
+    # cysmith/neural-style-tf, first content loss: 1 / (2 √N √M)
     "root": lambda target, scale: scale**2 / (2 * math.sqrt(target.numel())),
-    # crowsonkb/style-transfer-pytorch: the loss divides by Σ|F - P| itself
+    # crowsonkb/style-transfer-pytorch: the loss itself divides by Σ|F - P|
     "scaled": lambda target, scale: scale,
 }
 
 
 def content_weight(normalization: ContentNormalization, target: FeatureMap, scale: float = 1.0) -> float:
-    """Return what the sum of squared differences of one content layer is multiplied by.
+    """Return the factor for the sum of squared differences of one content layer.
 
     Args:
-        normalization: whose division.
+        normalization: the method whose normalization to use.
         target: the content's features, (1, channels, height, width).
-        scale: from this network's features to those of the published program.
+        scale: factor from this network's features to those of the published program.
     """
     return _CONTENT[normalization](target, scale)
 
@@ -49,47 +48,47 @@ def content_weight(normalization: ContentNormalization, target: FeatureMap, scal
 def gram_weight(
     normalization: StyleNormalization, target: Moments, positions: int, picture_positions: int, scale: float = 1.0
 ) -> float:
-    """Return what the sum of squared differences of one layer's Gram matrices is multiplied by.
+    """Return the factor for the sum of squared differences of one layer's Gram matrices.
 
-    The Gram matrices are averaged over positions, ``Ḡ = F Fᵀ / M``. A program that sums instead, and then divides by M², comes
-    to the same where both pictures have M positions; where they differ, averaging is what keeps its weights meaningful.
+    Gram matrices are averaged over positions, ``Ḡ = F Fᵀ / M``. For a program that sums over positions and divides by M², the
+    result is the same if both pictures have M positions. If they differ, averaging keeps the weights meaningful.
 
     Args:
-        normalization: whose division.
+        normalization: the method whose normalization to use.
         target: the style's moments, (1, channels, ...).
-        positions: M, the positions of this layer in the picture being painted.
+        positions: M, the number of positions of this layer in the picture being painted.
         picture_positions: height times width of the picture itself.
-        scale: from this network's features to those of the published program.
+        scale: factor from this network's features to those of the published program.
     """
     channels = target.mean.shape[1]
     if normalization == "relative":
         return 1 / max(squares(target.gram), _TINY)
-    if normalization == "gatys":  # Σ(G - A)² / (4 N² M²); the deeplearning.ai assignment and neural-style-tf divide alike
+    if normalization == "gatys":  # Σ(G - A)² / (4 N² M²); also used by the deeplearning.ai assignment and neural-style-tf
         return scale**4 / (4 * channels**2)
-    if normalization == "network":  # titu1994: Σ(G - A)² / (4 · 3² · (H W)²), 3 and H W being the picture's at every layer
+    if normalization == "network":  # titu1994: Σ(G - A)² / (4 · 3² · (H W)²); 3 and H W are the picture's, at every layer
         return scale**4 * (positions / picture_positions) ** 2 / 36
-    if normalization == "neural-style":  # jcjohnson/neural-style: the mean of squares of F Fᵀ / (N M)
+    if normalization == "neural-style":  # jcjohnson/neural-style: mean of squares of F Fᵀ / (N M)
         return scale**4 / channels**4
-    return scale**4 / channels**2  # "channels": the mean of squares over the entries of the Gram matrix
+    return scale**4 / channels**2  # "channels": mean of squares over the entries of the Gram matrix
 
 
 def moment_weights(target: Moments) -> tuple[float, float]:
-    """Return what the squared differences of means and of deviations are multiplied by: relative to the style's own.
+    """Return the factors for the squared differences of means and of standard deviations, relative to the style's own.
 
-    Where a style hardly varies (a picture of one color), its deviations are taken to be a tenth of its features, so that
-    they do not outweigh all else; in any painting they are more than half.
+    Squared deviations are taken to be at least a hundredth of the power of the features. Otherwise they would dominate for a
+    style that hardly varies (a picture of one color). In actual paintings they are more than half of the power.
     """
     power = float(target.gram.diagonal(dim1=1, dim2=2).sum())
     return 1 / max(squares(target.mean), _TINY), 1 / max(squares(target.deviation), 0.01 * power, _TINY)
 
 
 def wasserstein_weight(normalization: StyleNormalization, target: Moments, scale: float = 1.0) -> float:
-    """Return what the 2-Wasserstein distance of one layer is multiplied by.
+    """Return the factor for the 2-Wasserstein distance of one layer.
 
     ``"relative"`` is relative to the style's power; every other normalization takes the mean over channels.
 
     Source:
-        The mean over channels is crowsonkb/style-transfer-pytorch's.
+        crowsonkb/style-transfer-pytorch takes the mean over channels.
     """
     channels = target.mean.shape[1]
     if normalization == "relative":

@@ -1,6 +1,7 @@
-"""Losses on the picture itself, which no encoder looks at: smoothness, calm, structure, gamut.
+"""Losses computed directly on the picture: smoothness, edge-aware total variation, structure, gamut, fixed regions.
 
-They are losses like those of :mod:`impasto.losses.features`, and ask for :data:`~impasto.losses.features.PIXELS` instead of a layer.
+These are losses in the sense of :mod:`impasto.losses.features` that request
+:data:`~impasto.losses.features.PIXELS` instead of a layer.
 """
 
 from dataclasses import dataclass
@@ -19,13 +20,13 @@ from impasto.tensors import Features, Image, Mask
 
 @dataclass(frozen=True)
 class Smoothness(Loss):
-    """Total variation of the picture, in one of the forms that published programs use.
+    """Total variation of the picture, in one of several published forms.
 
     Args:
-        form: ``"l1"`` and ``"l2"``, absolute or squared steps to the right and down, averaged over positions and summed over
-            colors; ``"sum-l1"`` and ``"sum-l2"``, summed over positions too; ``"inetwork"``, the sum of ``(dx² + dy²)^1.25``;
-            ``"nine-point"``, see :func:`nine_point`.
-        scale: the range of pixel values in the published program: 1, or 255.
+        form: ``"l1"`` and ``"l2"``: absolute or squared differences to the right and down, averaged over positions and summed
+            over colors; ``"sum-l1"`` and ``"sum-l2"``: summed over positions too; ``"inetwork"``: the sum of
+            ``(dx² + dy²)^1.25``; ``"nine-point"``: see :func:`nine_point`.
+        scale: the range of pixel values in the published program: 1 or 255.
     """
 
     name: ClassVar[str] = "smoothness"
@@ -38,16 +39,16 @@ class Smoothness(Loss):
         return frozenset((PIXELS,))
 
     def __call__(self, features: Features) -> Tensor:
-        """Measure the variation in the form that was asked for."""
+        """Compute the total variation in the chosen form."""
         return total_variation(features[PIXELS] * self.scale, self.form)
 
 
 @dataclass(frozen=True)
 class EdgeAwareSmoothness(Loss):
-    """Keep calm what is calm in the photo: squared steps between pixels, weighted by how flat the photo is there.
+    """Edge-aware total variation: squared differences between pixels, weighted by the local flatness of the photo.
 
-    A loss network fills a clear sky with grain as readily as a meadow; this takes it out of the sky and leaves the meadow
-    alone.
+    Style losses add grain to a clear sky as readily as to a meadow; this loss removes it from flat areas and leaves textured
+    areas unchanged.
 
     Args:
         flatness: (1, 1, height, width) in [0, 1]; 1 where the photo is flat, see :func:`flatness`.
@@ -62,7 +63,7 @@ class EdgeAwareSmoothness(Loss):
         return frozenset((PIXELS,))
 
     def __call__(self, features: Features) -> Tensor:
-        """Average the weighted squared steps over positions, summed over colors."""
+        """Average the weighted squared differences over positions, summed over colors."""
         image = features[PIXELS]
         right = precise(image[..., :-1, 1:] - image[..., :-1, :-1]).square().sum(1)
         down = precise(image[..., 1:, :-1] - image[..., :-1, :-1]).square().sum(1)
@@ -71,17 +72,17 @@ class EdgeAwareSmoothness(Loss):
 
 @dataclass(frozen=True)
 class StructureLoss(Loss):
-    """Keep the photo recognizable: one minus the structural similarity of the two luminances, seen small.
+    """One minus the structural similarity (SSIM) between the downscaled luminances of picture and content.
 
-    Where a face sits and how light falls on it is decided at a coarse size; strokes live at the fine ones, which this loss does
-    not see.
+    Keeps the photo recognizable: coarse scales determine the layout and lighting of a face. Brush strokes belong to fine
+    scales, which this loss ignores.
 
     Args:
-        target: the content, (1, 3, height, width), at the size that is painted.
-        edge_px: the longer side at which the two are compared.
+        target: the content at the size being painted, (1, 3, height, width).
+        edge_px: length of the longer side for the comparison.
 
     Source:
-        Wang et al. 2004 for SSIM (Gaussian window of σ = 1.5); its use here is our own.
+        Wang et al. 2004 for SSIM (Gaussian window of σ = 1.5); its use here is our addition.
     """
 
     name: ClassVar[str] = "structure"
@@ -94,13 +95,13 @@ class StructureLoss(Loss):
         return frozenset((PIXELS,))
 
     def __call__(self, features: Features) -> Tensor:
-        """Compare the two luminances at the small size."""
+        """Compare the two downscaled luminances."""
         return 1 - structural_similarity(seen_small(features[PIXELS], self.edge_px), seen_small(self.target, self.edge_px))
 
 
 @dataclass(frozen=True)
 class Gamut(Loss):
-    """Keep colors displayable: the mean square of what lies outside [0, 1]."""
+    """Penalty for colors outside the displayable range: the mean squared excess over [0, 1]."""
 
     name: ClassVar[str] = "gamut"
 
@@ -117,11 +118,11 @@ class Gamut(Loss):
 
 @dataclass(frozen=True)
 class Held(Loss):
-    """Hold parts of the picture to the photo: the mean square of what differs, under a mask.
+    """Mean squared difference from the content under a mask, which keeps parts of the photo unchanged.
 
     Args:
-        target: the content, (1, 3, height, width), at the size that is painted.
-        mask: (1, 1, height, width) in [0, 1]; 1 where the photo is held.
+        target: the content at the size being painted, (1, 3, height, width).
+        mask: (1, 1, height, width) in [0, 1]; 1 where the photo is kept.
     """
 
     name: ClassVar[str] = "held"
@@ -134,16 +135,16 @@ class Held(Loss):
         return frozenset((PIXELS,))
 
     def __call__(self, features: Features) -> Tensor:
-        """Average the squared differences under the mask over all positions."""
+        """Average the masked squared differences over all positions."""
         return (self.mask * precise(features[PIXELS] - self.target).square()).mean()
 
 
 def total_variation(image: Image, form: SmoothnessForm) -> Tensor:
-    """Measure how much a picture varies from pixel to pixel; see :class:`Smoothness` for the forms."""
+    """Compute the total variation of a picture; see :class:`Smoothness` for the forms."""
     image = precise(image)
     if form == "nine-point":
         return nine_point(image)
-    if form == "sum-l1":  # TensorFlow's tf.image.total_variation: every pair of neighbors, also along the last row and column
+    if form == "sum-l1":  # as tf.image.total_variation: every pair of neighbors, including the last row and column
         return image.diff(dim=-1).abs().sum() + image.diff(dim=-2).abs().sum()
     right = image[..., :-1, 1:] - image[..., :-1, :-1]
     down = image[..., 1:, :-1] - image[..., :-1, :-1]
@@ -157,12 +158,12 @@ def total_variation(image: Image, form: SmoothnessForm) -> Tensor:
 
 
 def nine_point(image: Image) -> Tensor:
-    """Average the squared steps to all neighbors: ``2/3 (dx² + dy²) + 1/6 (d↘² + d↙²)``, each a mean over pixels and colors.
+    """Average the squared differences to all neighbors: ``2/3 (dx² + dy²) + 1/6 (d↘² + d↙²)``, means over pixels and colors.
 
-    The weights are those of the nine-point stencil of the Laplacian, whose blur is the same in every direction.
+    The weights are those of the nine-point stencil of the Laplacian, which blurs equally in every direction.
 
     Source:
-        crowsonkb/style-transfer-pytorch (MIT), over replicated borders.
+        crowsonkb/style-transfer-pytorch (MIT), with replicated borders.
     """
     around = F.pad(image, (1, 1, 1, 1), mode="replicate")
     center = around[..., 1:-1, 1:-1]
@@ -175,12 +176,12 @@ def nine_point(image: Image) -> Tensor:
 
 
 def flatness(image: Image, window_px: int = 9, *, average: Tensor | None = None) -> Tensor:
-    """Say where a picture is flat: 1 where its luminance does not vary, a half where it varies a fifth as much as on average.
+    """Measure local flatness: 1 where the luminance is constant, 0.5 where it varies a fifth as much as on average.
 
     Args:
         image: (1, 3, height, width) in [0, 1].
-        window_px: side of the neighborhood, odd.
-        average: of :func:`activity_of`, where the image is a part of a larger one; None: that of the image.
+        window_px: side of the neighborhood; odd.
+        average: mean of :func:`activity_of` for the full picture, if the image is a part of one; None: the image's own mean.
 
     Returns:
         (1, 1, height, width) in [0, 1].
@@ -190,7 +191,7 @@ def flatness(image: Image, window_px: int = 9, *, average: Tensor | None = None)
 
 
 def activity_of(image: Image, window_px: int = 9) -> Tensor:
-    """Measure how much the luminance varies around each pixel: the mean square of its steps, (1, 1, height, width)."""
+    """Measure the local variation of luminance: the mean squared difference around each pixel, (1, 1, height, width)."""
     luminance = luminance_of(image).float()
     right = F.pad(luminance[..., :, 1:] - luminance[..., :, :-1], (0, 1, 0, 0), mode="replicate").square()
     down = F.pad(luminance[..., 1:, :] - luminance[..., :-1, :], (0, 0, 0, 1), mode="replicate").square()
@@ -204,7 +205,7 @@ def luminance_of(image: Image) -> Tensor:
 
 
 def seen_small(image: Image, edge_px: int) -> Tensor:
-    """Shrink a picture's luminance to a longer side of edge_px (never enlarge it): (batch, 1, height, width)."""
+    """Downscale a picture's luminance to a longer side of ``edge_px``, never enlarging it: (batch, 1, height, width)."""
     luminance = luminance_of(image)
     factor = edge_px / max(image.shape[-2:])
     if factor >= 1:
@@ -214,10 +215,10 @@ def seen_small(image: Image, edge_px: int) -> Tensor:
 
 
 def structural_similarity(a: Tensor, b: Tensor, window_px: int = 11) -> Tensor:
-    """Measure the mean SSIM of two gray pictures (batch, 1, height, width) in [0, 1]; 1 where they are equal.
+    """Compute the mean SSIM of two gray pictures (batch, 1, height, width) in [0, 1]; 1 if they are equal.
 
     Source:
-        Wang et al. 2004, with the window over replicated borders, and shrunk for tiny pictures.
+        Wang et al. 2004, with replicated borders and a smaller window for tiny pictures.
     """
     reach = min(window_px, min(a.shape[-2:]) | 1) // 2
     a, b = precise(a), precise(b)

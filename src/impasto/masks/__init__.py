@@ -1,1 +1,8 @@
-"""Masks: guides, segmentation, skin, superpixels."""
+"""Masks of pictures.
+
+Modules:
+    guides: arithmetic on masks, and guides (masks at the size of a layer).
+    segmentation: automatic regions: subject, background, sky, areas of one color.
+    skin: skin and face detection.
+    superpixels: superpixels, and fitting masks to the edges of a photo.
+"""

@@ -1,8 +1,7 @@
-"""Masks and guides: where in a picture something is wanted, at the picture's size and at that of a layer.
+"""Masks and guides: regions of a picture at the picture's size and at the size of a layer.
 
-A mask is (1, 1, height, width) in [0, 1], 1 meaning "here"; soft masks stay soft. All of it is arithmetic on such tensors;
-files are read in :mod:`impasto.recipes.masking`.
-
+A mask is (1, 1, height, width) in [0, 1], where 1 means "here"; soft masks stay soft. This module only computes with such
+tensors; :mod:`impasto.recipes.masking` reads the files.
 Source: Gatys, Ecker, Bethge, Hertzmann and Shechtman 2017, Controlling Perceptual Factors in Neural Style Transfer, section 4.
 """
 
@@ -18,18 +17,18 @@ from impasto.tensors import Mask
 
 GRADIENTS = ("left-right", "right-left", "top-bottom", "bottom-top", "radial")
 _TOUCHES = 0.02
-"""Masks that share less than this are taken to touch, not to overlap: soft edges do so."""
+"""Masks that overlap by less than this count as touching, not overlapping, because soft edges overlap slightly."""
 
 
 def gradient(kind: str, size: tuple[int, int]) -> Mask:
-    """Make a mask that fades across the picture: 1 at the side that is named first (radial: in the middle), 0 at the other.
+    """Create a mask that fades across the picture: 1 at the side named first (radial: in the center), 0 at the opposite side.
 
     Args:
         kind: one of :data:`GRADIENTS`.
         size: (height, width).
 
     Raises:
-        OptionError: an unknown kind.
+        OptionError: if the kind is unknown.
 
     Example:
         >>> gradient("left-right", (1, 3))[0, 0].tolist()
@@ -51,10 +50,10 @@ def gradient(kind: str, size: tuple[int, int]) -> Mask:
 
 
 def shared(masks: Sequence[Mask]) -> tuple[list[Mask], float]:
-    """Let overlapping masks share: wherever they sum to more than 1 each is divided by the sum.
+    """Normalize overlapping masks: where they sum to more than 1, divide each by the sum.
 
     Returns:
-        The masks, and the share of the picture where two or more overlapped.
+        The masks, and the share of the picture where two or more overlap.
 
     Example:
         >>> halves, overlap = shared([torch.ones(1, 1, 1, 2), torch.tensor([[[[0.0, 1.0]]]])])
@@ -66,33 +65,33 @@ def shared(masks: Sequence[Mask]) -> tuple[list[Mask], float]:
 
 
 def softened(mask: Mask, width_px: int) -> Mask:
-    """Soften a mask's edges over about a width, half of it on either side; masks that summed to 1 still do."""
+    """Soften a mask's edges over a width centered on the edge; masks that sum to 1 still do."""
     reach = width_px // 2
     if reach < 1:
         return mask
-    for _ in range(2):  # two boxes are a tent: no corner is left
+    for _ in range(2):  # two box filters make a tent filter, without corners
         mask = _box(mask, max(1, round(reach / 2)))
     return mask.clamp(0, 1)
 
 
 def feathered(mask: Mask, width_px: int) -> Mask:
-    """Give a mask a soft edge outside of it, over about a width; what was inside stays wholly inside."""
+    """Add a soft edge outside a mask; the inside stays 1."""
     if width_px < 2:
         return mask
     return torch.maximum(mask, softened(grown(mask, max(1, width_px // 2)), width_px))
 
 
 def grown(mask: Mask, reach_px: int) -> Mask:
-    """Let a mask grow on all sides."""
+    """Grow a mask on all sides."""
     return _highest(mask, 2 * reach_px + 1, 1, reach_px) if reach_px > 0 else mask
 
 
 def receptive_field(layer: str, layers: Sequence[str]) -> tuple[int, int]:
-    """Return how many pixels a position of a layer sees along a side, and how many pixels apart positions stand.
+    """Return the receptive field of a layer and the stride between its positions, in pixels.
 
     Args:
-        layer: its name, such as ``"relu4_1"``.
-        layers: all layers of the encoder, in order; blocks are halved before their first convolution, as in VGG.
+        layer: layer name, such as ``"relu4_1"``.
+        layers: all layers of the encoder, in order; each block after the first starts with a pooling by 2, as in VGG.
 
     Example:
         >>> from impasto.encoders.vgg import LAYERS
@@ -110,17 +109,17 @@ def receptive_field(layer: str, layers: Sequence[str]) -> tuple[int, int]:
 
 
 def shrunk(mask: Mask, layer: str, layers: Sequence[str], how: Shrinking) -> Mask:
-    """Shrink a mask to a layer's size.
+    """Downscale a mask to a layer's size.
 
     Args:
-        mask: at the size of the picture that is encoded.
-        layer: its name.
+        mask: a mask at the size of the encoded picture.
+        layer: layer name.
         layers: all layers of the encoder, in order.
-        how: ``"simple"``: by area. ``"inside"``: the lowest value in the receptive field of a position, so that of a hard mask
-            those count which see nothing else. ``"all"``: the highest.
+        how: ``"simple"``: average by area. ``"inside"``: the minimum in the receptive field of a position, so that for a hard
+            mask only positions whose receptive field lies entirely inside count. ``"all"``: the maximum.
 
     Returns:
-        (1, 1, height / 2^(block - 1), width / 2^(block - 1)), rounded down as the encoder rounds.
+        (1, 1, height / 2^(block - 1), width / 2^(block - 1)), rounded down as in the encoder.
     """
     seen, apart = receptive_field(layer, layers)
     if how == "simple":
@@ -131,10 +130,10 @@ def shrunk(mask: Mask, layer: str, layers: Sequence[str], how: Shrinking) -> Mas
 
 
 def guides_at(masks: Sequence[Mask], layer: str, layers: Sequence[str], how: Shrinking) -> list[Mask]:
-    """Shrink the masks of all regions to a layer's size.
+    """Downscale the masks of all regions to a layer's size.
 
-    Where a region is so narrow that no receptive field lies inside it, it is shrunk by area instead: it would have no style at
-    the coarse layers otherwise. That is our own.
+    If a region is so narrow that it contains no receptive field, its mask is averaged by area instead; otherwise it would have
+    no style at the coarse layers. This fallback is our addition.
     """
     guides = [shrunk(mask, layer, layers, how) for mask in masks]
     if how != "inside":
@@ -145,23 +144,23 @@ def guides_at(masks: Sequence[Mask], layer: str, layers: Sequence[str], how: Shr
 
 _FEWEST_INSIDE = 4.0
 _FEWEST_ROWS = 3
-"""Of the box around a region at the coarsest layer: what compares patches needs so many."""
+"""Minimum side of the box around a region at the coarsest layer; patch losses need that many positions."""
 
 
 def places_inside(mask: Mask, wanted: Sequence[str], layers: Sequence[str], how: Shrinking) -> dict[str, Tensor]:
-    """Say where the features of a region are taken from, for the box around it: from where they stand, or the nearest inside.
+    """Return indices that gather a region's features into a box: its own positions, and for the rest the nearest inside.
 
-    A loss that looks at positions beside each other, or at several layers at once, can so be measured on the region alone: the
-    boxes of all layers cover the same part of the picture.
+    This lets a loss that uses adjacent positions, or several layers at once, be measured on one region: the boxes of all layers
+    cover the same part of the picture.
 
     Args:
-        mask: at the size of the picture that is encoded; what is at least half inside counts.
-        wanted: names of the layers.
+        mask: a mask at the size of the encoded picture; positions that are at least half inside count.
+        wanted: layer names.
         layers: all layers of the encoder, in order.
         how: as in :func:`shrunk`.
 
     Returns:
-        By layer, (height, width) of the box: indices into the positions of the layer, row by row.
+        By layer, (height, width) of the box: row-major indices into the positions of the layer.
     """
     coarsest = max(receptive_field(layer, layers)[1] for layer in wanted)
     box = _box_around(mask, coarsest)
@@ -175,7 +174,7 @@ def places_inside(mask: Mask, wanted: Sequence[str], layers: Sequence[str], how:
 
 
 def _box_around(mask: Mask, apart: int) -> list[tuple[int, int | None]]:
-    """Return the first and the last row, and column, of the box around a mask, in units of pixels; None: to the end."""
+    """Return the first and last row, and column, of the box around a mask, in units of ``apart`` pixels; None: to the end."""
     inside, box = mask[0, 0] >= min(0.5, float(mask.max())), []
     for side, seen in zip(mask.shape[-2:], (inside.any(1), inside.any(0)), strict=True):
         there, units = seen.nonzero()[:, 0], max(1, side // apart)
@@ -196,7 +195,7 @@ def _nearest(guide: Tensor, rows: slice, columns: slice) -> Tensor:
 
 
 def _highest(mask: Mask, window: int, stride: int, reach: int) -> Mask:
-    """Take the highest value in windows; a window is as good as one along each side in turn."""
+    """Compute the maximum in square windows, separably along each axis."""
     down = F.max_pool2d(mask, (window, 1), (stride, 1), (reach, 0))
     return F.max_pool2d(down, (1, window), (1, stride), (0, reach))
 

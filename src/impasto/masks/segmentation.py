@@ -1,11 +1,11 @@
-"""Regions found in a photo without a model to download: subject, background, sky, skin, areas of a color.
+"""Automatic regions of a photo without downloaded models: subject, background, sky, skin, areas of one color.
 
-The photo is looked at small and cut into superpixels; what is found is fitted to the photo's own edges when it is enlarged.
-These are guesses, made by color, place and texture: look at them (``impasto regions photo.jpg``) before they are used.
+The photo is downscaled and cut into superpixels. The regions found are fitted to the edges of the photo when they are enlarged.
+The regions are estimates from color, position and texture: check them with ``impasto regions photo.jpg`` before using them.
 
-Source: Wei et al. 2012 for "what is far from the border is the subject"; Cheng et al. 2011 for rare colors; Rother et al. 2004
-(GrabCut) for color models in turn with a minimum cut, here over superpixels; Otsu 1979 for the first threshold.
-How the cues are weighed, and what may be sky, is our own.
+Source: Wei et al. 2012 for the subject as the area far from the border; Cheng et al. 2011 for rare colors; Rother et al. 2004
+(GrabCut) for alternating color models and minimum cuts, here on superpixels; Otsu 1979 for the first threshold.
+The weights of the cues and the sky criteria are our own.
 """
 
 import re
@@ -26,34 +26,34 @@ from impasto.tensors import Image, Mask
 Array = npt.NDArray[Any]
 NAMES = ("subject", "background", "sky", "skin")
 REGIONS = 5
-"""How many areas of a color are told apart where no number is given."""
+"""Default number of color regions."""
 _TRUST = 4.0
-"""How much more what stands out counts than its colors, in a cut."""
+"""Weight of saliency relative to color in a cut."""
 _LENIENT, _USUAL = (0.7, 0.85, 1.0), 0.37
-"""Shares of Otsu's threshold that are tried in turn, until the subject is no larger a share of the photo than is usual."""
+"""Factors for Otsu's threshold, tried in order until the subject takes no more than a usual share of the photo."""
 _REGION = re.compile(r"region-(\d+)(?:-of-(\d+))?")
 
 
 @in_known_state
 def find_region(photo: Image, name: str) -> Mask:
-    """Find a region by its name.
+    """Find a region by name.
 
     Args:
         photo: (1, 3, height, width) in [0, 1].
-        name: ``"subject"``, ``"background"``, ``"sky"``, ``"skin"``, or ``"region-2"``: the second largest of five areas of a
-            color; ``"region-2-of-8"``: of eight.
+        name: ``"subject"``, ``"background"``, ``"sky"``, ``"skin"``, or ``"region-2"``: the second largest of five color
+            regions; ``"region-2-of-8"``: of eight.
 
     Returns:
-        (1, 1, height, width) in [0, 1], with soft edges; 0 everywhere where there is no such region.
+        (1, 1, height, width) in [0, 1], with soft edges; all zeros if there is no such region.
 
     Raises:
-        OptionError: an unknown name, or a number that is not among the regions.
+        OptionError: if the name is unknown or the number is out of range.
     """
     numbered = _REGION.fullmatch(name)
     if numbered:
         count, index = int(numbered[2] or REGIONS), int(numbered[1])
         if not (2 <= count <= 24 and 1 <= index <= count):
-            raise OptionError(f"'auto:{name}' is not among the regions; give a number from 1 to {count}, of 2 to 24 regions")
+            raise OptionError(f"'auto:{name}' does not exist; give a number from 1 to {count}, of 2 to 24 regions")
         masks = color_regions(photo, count)
         return masks[index - 1] if index <= len(masks) else torch.zeros_like(photo[:, :1])
     finders: dict[str, Callable[[Image], Mask]] = {"subject": subject, "background": background, "sky": sky, "skin": skin}
@@ -64,7 +64,7 @@ def find_region(photo: Image, name: str) -> Mask:
 
 @in_known_state
 def color_regions(photo: Image, count: int = REGIONS) -> list[Mask]:
-    """Cut a photo into areas by color and place, the largest first; fewer than asked for where there are fewer colors.
+    """Cut a photo into regions by color and position, largest first; returns fewer if the photo has fewer colors.
 
     The masks sum to 1 everywhere.
     """
@@ -80,7 +80,7 @@ def color_regions(photo: Image, count: int = REGIONS) -> list[Mask]:
 
 @in_known_state
 def subject(photo: Image) -> Mask:
-    """Find what the photo is of: what differs from its border, and holds together."""
+    """Find the subject of a photo: the connected areas that differ from the border."""
     seen = seen_in(photo)
     faces = share_of(seen, face_ellipses(photo, grow=1.0)) > 0.5
     middle = np.exp(-((seen.places[:, 0] - 0.55) ** 2 + (seen.places[:, 1] - 0.5) ** 2) / (2 * 0.3**2))
@@ -89,22 +89,22 @@ def subject(photo: Image) -> Mask:
         inside = _largest_parts(seen, _cut(seen, striking, faces, lenience), striking, faces)
         if seen.sizes[inside].sum() <= _USUAL * seen.sizes.sum():
             break
-    if not 0.03 < float(seen.sizes[inside].sum() / seen.sizes.sum()) < 0.8:  # nothing stands out: what is in the middle
+    if not 0.03 < float(seen.sizes[inside].sum() / seen.sizes.sum()) < 0.8:  # nothing stands out: use the center
         inside = _cut(seen, middle, faces)
     return fitted(photo, without_specks(seen.painted(inside), 0.005))
 
 
 @in_known_state
 def background(photo: Image) -> Mask:
-    """Find what is not the subject."""
+    """Return the complement of the subject."""
     return 1 - subject(photo)
 
 
 @in_known_state
 def sky(photo: Image) -> Mask:
-    """Find the sky: what is smooth, blue or bright, and hangs from the upper edge; clouds belong to it.
+    """Find the sky: a smooth, blue or bright area connected to the upper edge, including clouds.
 
-    Where it may as well be a wall (nearly gray and not bright, down at the sides, full of gaps), there is none.
+    Return an empty mask if the area may be a wall: nearly gray and not bright, low at the sides, or full of gaps.
     """
     seen = seen_in(photo)
     lightness, a, b = seen.colors.T
@@ -112,7 +112,7 @@ def sky(photo: Image) -> Mask:
     is_bright = (lightness > 62) & (np.hypot(a, b) < 22) & (b < 12)
     like = (is_blue | is_bright) & (seen.places[:, 0] < _horizon(seen))
     chosen = _hanging(seen, like & (seen.textures < 0.03), np.zeros(len(like), bool), 22)
-    chosen = _hanging(seen, like, chosen, 8)  # superpixels at the edge of something are not smooth
+    chosen = _hanging(seen, like, chosen, 8)  # superpixels on an edge are not smooth
     if not _may_be_sky(seen, chosen):
         return torch.zeros_like(photo[:, :1])
     whole = without_holes(seen.painted(chosen), 0.004)
@@ -124,7 +124,7 @@ def sky(photo: Image) -> Mask:
 
 
 def _striking(photo: Image, seen: Seen) -> Array:
-    """Return how much each superpixel stands out, in [0, 1]: apart from the border, of a rare color, in focus."""
+    """Return the saliency of each superpixel, in [0, 1]: distance from the border, rarity of color, sharpness."""
     cues = (_distance_from_border(seen), _rarity(seen), _sharpness(photo, seen))
     return np.asarray(sum(weight * _from_0_to_1(cue) for weight, cue in zip((0.4, 0.3, 0.3), cues, strict=True)))
 
@@ -135,13 +135,13 @@ def _from_0_to_1(cue: Array) -> Array:
 
 
 def _rarity(seen: Seen) -> Array:
-    """Return how far each superpixel's color is from those of the whole photo."""
+    """Return the mean color difference between each superpixel and the whole photo."""
     apart = np.linalg.norm(seen.colors[:, None] - seen.colors[None], axis=2)
     return np.asarray((np.minimum(apart, 50) * seen.sizes).sum(1) / seen.sizes.sum())
 
 
 def _sharpness(photo: Image, seen: Seen) -> Array:
-    """Return how sharp the photo is at each superpixel or beside it; a backdrop is often out of focus."""
+    """Return the sharpness at or next to each superpixel; backgrounds are often out of focus."""
     from scipy.ndimage import gaussian_filter, maximum_filter
 
     light = seen_small(photo, 640).mean(-1)
@@ -153,7 +153,7 @@ def _sharpness(photo: Image, seen: Seen) -> Array:
 
 
 def _largest_parts(seen: Seen, inside: Array, striking: Array, faces: Array) -> Array:
-    """Keep the part that stands out most, what stands out nearly as much, and faces."""
+    """Keep the most salient part, parts nearly as salient, and faces."""
     from scipy.ndimage import label
 
     parts, count = label(seen.painted(inside) > 0)
@@ -167,7 +167,7 @@ def _largest_parts(seen: Seen, inside: Array, striking: Array, faces: Array) -> 
 
 
 def _distance_from_border(seen: Seen) -> Array:
-    """Return how far each superpixel is from the border, by steps of color on the way: a backdrop is near, a subject far."""
+    """Return each superpixel's distance from the border along a path of color steps: low for background, high for subject."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import dijkstra
 
@@ -175,11 +175,11 @@ def _distance_from_border(seen: Seen) -> Array:
         return np.zeros(len(seen.sizes))
     first, second = seen.pairs.T
     steps = np.linalg.norm(seen.colors[first] - seen.colors[second], axis=1)
-    steps = np.maximum(steps - np.percentile(steps, 40), 0) + 1e-3  # small steps are a backdrop's shading
+    steps = np.maximum(steps - np.percentile(steps, 40), 0) + 1e-3  # small steps are shading of the background
     count = len(seen.sizes)
     graph = coo_matrix((steps, (first, second)), shape=(count, count)).tocsr()
     labels = seen.labels
-    # The lower edge cuts through most subjects: of it only the corners tell of the backdrop.
+    # The lower edge cuts through most subjects, so only its corners count as background.
     border = np.unique(
         np.concatenate([labels[0], labels[: int(labels.shape[0] * 0.8), 0], labels[: int(labels.shape[0] * 0.8), -1]])
     )
@@ -190,14 +190,14 @@ def _distance_from_border(seen: Seen) -> Array:
 
 
 def _like_the_border(seen: Seen, border: Array) -> Array:
-    """Return how much of the border looks like each superpixel, in [0, 1]: what stands there alone may be the subject."""
+    """Return the share of the border similar to each superpixel, in [0, 1]; an isolated border color may be the subject."""
     apart = np.linalg.norm(seen.colors[:, None] - seen.colors[border][None], axis=2)
     share: Array = np.exp(-((apart / 18) ** 2)).mean(1)
     return np.asarray(np.clip(share / max(float(np.median(share[border])), 1e-9), 0, 1))
 
 
 def _cut(seen: Seen, striking: Array, faces: Array, lenience: float = 1.0) -> Array:
-    """Tell subject from background by color models in turn with a minimum cut, beginning with what stands out."""
+    """Separate subject and background by alternating color models and minimum cuts, starting from the saliency."""
     from skimage.filters import threshold_otsu
 
     count = len(seen.sizes)
@@ -218,14 +218,14 @@ def _cut(seen: Seen, striking: Array, faces: Array, lenience: float = 1.0) -> Ar
 
 
 def _likelihood(seen: Seen, chosen: Array) -> Array:
-    """Return the logarithm of the likelihood of each superpixel's color in a mixture fitted to those chosen."""
+    """Return the log-likelihood of each superpixel's color under a mixture fitted to the chosen superpixels."""
     colors, weights = seen.colors[chosen], seen.sizes[chosen]
     labels = clustered(colors, weights, 5)
     shares = []
     for label in np.unique(labels):
         own, weight = colors[labels == label], weights[labels == label]
         mean = np.average(own, axis=0, weights=weight)
-        spread = np.average((own - mean) ** 2, axis=0, weights=weight) + 16.0  # no color is surer than four steps of Lab
+        spread = np.average((own - mean) ** 2, axis=0, weights=weight) + 16.0  # standard deviation of at least 4 in Lab
         exponent = -0.5 * ((seen.colors - mean) ** 2 / spread).sum(1) - 0.5 * np.log(spread).sum()
         shares.append(exponent + np.log(weight.sum() / weights.sum()))
     found: Array = np.logaddexp.reduce(shares, axis=0)
@@ -233,7 +233,7 @@ def _likelihood(seen: Seen, chosen: Array) -> Array:
 
 
 def _minimum_cut(seen: Seen, evidence: Array) -> Array:
-    """Choose the superpixels whose evidence is for the subject, and cut where neighbors differ."""
+    """Choose the superpixels with evidence for the subject, with cuts preferred where neighbors differ."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
@@ -262,7 +262,7 @@ def _minimum_cut(seen: Seen, evidence: Array) -> Array:
 
 
 def _may_be_sky(seen: Seen, chosen: Array) -> bool:
-    """Say whether what hangs from the upper edge is sky rather than a wall."""
+    """Return whether the area at the upper edge is sky rather than a wall."""
     there = seen.painted(chosen) > 0
     share = float(there.mean())
     if not 0.02 < share < 0.97:
@@ -284,7 +284,7 @@ def _may_be_sky(seen: Seen, chosen: Array) -> bool:
 
 
 def _horizon(seen: Seen) -> float:
-    """Return where a line runs across most of the photo, in [0, 1] from above; 0.85 where there is none."""
+    """Return the height of a line across most of the photo, in [0, 1] from the top; 0.85 if there is none."""
     light = seen.lightness
     height = len(light)
     reach = max(1, round(0.008 * height))
@@ -296,7 +296,7 @@ def _horizon(seen: Seen) -> float:
 
 
 def _hanging(seen: Seen, like: Array, chosen: Array, furthest: float) -> Array:
-    """Grow the sky from the upper edge over neighbors that are like it and not further in color (in CIELAB) than a step."""
+    """Grow the sky from the upper edge over similar neighbors within a maximum CIELAB color difference."""
     top = np.unique(seen.labels[0])
     chosen = chosen.copy()
     chosen[top[like[top]]] = True

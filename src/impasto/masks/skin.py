@@ -1,12 +1,12 @@
-"""Skin and faces in a photo, found without a model to download; where it is in doubt, it is skin.
+"""Skin and face detection without downloaded models; in doubt, a position counts as skin.
 
-Skin that is missed is painted over, skin that is guessed too much stays the photo: so several rules look, and what one of them
-finds counts. The color of a light is taken out in several ways first, since skin has its color only in white light; what lies
-between two places of skin is skin in other light, and is taken along.
+Missed skin would be painted over, while a false detection only keeps more of the photo. So several rules are combined, and the
+result is their union. Skin has its typical color only in white light, so the color of the light is first removed in several
+ways. Gaps between nearby skin areas are probably skin in other light and are included.
 
 Source: the range of hues is widened from Chai and Ngan 1999; Land and McCann 1971 for "the brightest is white", Buchsbaum 1980
-for "the mean is gray", Finlayson and Trezzi 2004 for what lies between the two (shades of gray); Liao et al. 2007 for the
-cascade of faces that scikit-image carries. The rules, and what each may claim, are our own.
+for "the mean is gray", Finlayson and Trezzi 2004 for values between the two (shades of gray); Liao et al. 2007 for the
+face cascade included in scikit-image. The rules and the limits of their areas are our own.
 """
 
 from collections.abc import Iterator
@@ -27,31 +27,31 @@ from impasto.tensors import Image, Mask
 Array = npt.NDArray[Any]
 _EDGE_PX, _FACES_EDGE_PX = 480, 320
 _LIKELY, _GUESSED, _ENOUGH = 0.5, 0.35, 0.4
-"""What would claim more of the photo tells nothing: the likeliest lights, other guesses, and these with all the rest."""
+"""Maximum share of the photo, beyond which a rule is ignored: likeliest lights; other guesses; guesses plus all others."""
 
 
 @in_known_state
 def skin(photo: Image) -> Mask:
-    """Find skin and faces, and rather too much than too little: sand and wood of the color of skin are taken along."""
+    """Find skin and faces, preferring false positives: sand and wood of the color of skin are included."""
     small = seen_small(photo, _EDGE_PX)
     faces = face_ellipses(photo, grow=1.0, size=small.shape[:2])
     colored = skin_colored(small, face_ellipses(photo, grow=0.45, size=small.shape[:2]))
     found = _closed(without_specks(colored.astype(np.float32), 0.00002) > 0) | faces
     found = without_holes(found.astype(np.float32), 0.01)
     mask = torch.from_numpy(found)[None, None]
-    room = max(2, round(0.01 * max(small.shape[:2])))
-    grown = F.max_pool2d(mask, 2 * room + 1, 1, room)
-    soft = F.avg_pool2d(F.pad(grown, (room,) * 4, mode="replicate"), 2 * room + 1, 1)
+    reach = max(2, round(0.01 * max(small.shape[:2])))
+    grown = F.max_pool2d(mask, 2 * reach + 1, 1, reach)
+    soft = F.avg_pool2d(F.pad(grown, (reach,) * 4, mode="replicate"), 2 * reach + 1, 1)
     size = (photo.shape[-2], photo.shape[-1])
     return torch.maximum(resize(mask, size), resize(soft, size)).clamp(0, 1)
 
 
 def skin_colored(small: Array, faces: Array) -> Array:
-    """Say where a picture may have the color of skin.
+    """Return where a picture may have the color of skin.
 
     Args:
         small: (height, width, 3) in [0, 1].
-        faces: (height, width), the middle of faces: their color is that of skin, whatever it is.
+        faces: (height, width), the centers of faces, whose color counts as skin.
     """
     found = _is_warm_enough(small)
     for light in _lights(small)[-2:]:
@@ -65,17 +65,17 @@ def skin_colored(small: Array, faces: Array) -> Array:
 
 
 def _guesses(small: Array, faces: Array) -> Iterator[Array]:
-    """Yield where skin would be if a less likely rule held."""
+    """Yield the skin areas according to less likely rules."""
     for light in _lights(small)[:-2]:
         yield _is_warm(_in_white_light(small, light))
     lab = _lab(small)
     chroma = np.hypot(lab[..., 1], lab[..., 2])
-    yield (lab[..., 0] > 10) & (lab[..., 1] > 4) & (chroma < 30) & (_hue(lab) > -75) & (_hue(lab) <= -20)  # lit by violet
+    yield (lab[..., 0] > 10) & (lab[..., 1] > 4) & (chroma < 30) & (_hue(lab) > -75) & (_hue(lab) <= -20)  # violet light
     yield like_the_faces(small, faces, 12.0)
 
 
 def like_the_faces(small: Array, faces: Array, furthest: float) -> Array:
-    """Say where a picture has the color of the faces in it, (height, width); nowhere where there are none."""
+    """Return where a picture has the color of its faces, (height, width); empty without faces."""
     if not faces.any():
         return faces
     lab = _lab(small)
@@ -84,20 +84,20 @@ def like_the_faces(small: Array, faces: Array, furthest: float) -> Array:
 
 
 def _is_warm_enough(small: Array) -> Array:
-    """Say where a picture is warm; where half of it would be (a wooden room, a desert), what is paler is not meant."""
+    """Return where a picture is warm; if that is half of it (a wooden room, a desert), exclude the paler areas."""
     found = _is_warm(small)
     return found & _is_warm(small, least_chroma=12.0) if found.mean() > 0.5 else found
 
 
 def _is_warm(small: Array, least_chroma: float = 6.0) -> Array:
-    """Say where a picture is between rose and yellow, and neither nearly gray nor as full of color as paint."""
+    """Return where the hue is between rose and yellow, and the chroma is neither near zero nor as high as paint's."""
     lab = _lab(small)
     chroma, hue = np.hypot(lab[..., 1], lab[..., 2]), _hue(lab)
     return np.asarray((lab[..., 0] > 8) & (chroma > least_chroma) & (chroma < 60) & (hue > -25) & (hue < 95))
 
 
 def _lab(small: Array) -> Array:
-    """Return CIELAB of a picture, with the noise of single pixels out of it."""
+    """Convert a picture to CIELAB, with pixel noise removed."""
     from scipy.ndimage import uniform_filter
     from skimage.color import rgb2lab
 
@@ -112,7 +112,7 @@ def _hue(lab: Array) -> Array:
 
 
 def _lights(small: Array) -> list[Array]:
-    """Return what the light of a photo may be, in linear red, green, blue; the last two are the likeliest."""
+    """Return candidate colors of the light in a photo, in linear RGB; the last two are the likeliest."""
     linear = _linear(small)
     exposed = linear[small.max(-1) < 0.98]
     pixels = exposed if len(exposed) > 100 else linear.reshape(-1, 3)
@@ -124,7 +124,7 @@ def _lights(small: Array) -> list[Array]:
 
 
 def _in_white_light(small: Array, light: Array) -> Array:
-    """Return the picture as it would be if a light were white."""
+    """Correct a picture as if the given light were white."""
     linear = _linear(small) * (light.mean() / light)
     exposed = np.clip(linear / max(1.0, float(np.percentile(linear, 99.5))), 0, 1)
     seen: Array = from_linear(torch.from_numpy(exposed)).numpy()
@@ -137,7 +137,7 @@ def _linear(small: Array) -> Array:
 
 
 def _closed(found: Array) -> Array:
-    """Take along what lies between places of skin that are near to each other: the palm between fingers and wrist."""
+    """Close gaps between nearby skin areas, such as the palm between fingers and wrist."""
     from scipy.ndimage import distance_transform_edt
 
     if not found.any():
@@ -152,28 +152,28 @@ def _closed(found: Array) -> Array:
 
 @in_known_state
 def face_ellipses(photo: Image, grow: float, size: tuple[int, int] | None = None) -> Array:
-    """Find faces that look at the camera, as ellipses.
+    """Detect frontal faces and return them as ellipses.
 
     Args:
         photo: (1, 3, height, width) in [0, 1].
-        grow: 1: with the hair around them; 0.45: the middle of the face.
-        size: (height, width) of the answer; None: as the photo seen small.
+        grow: scale of the ellipses; 1 includes the hair, 0.45 covers the center of the face.
+        size: (height, width) of the result; None: the size of the downscaled photo.
     """
     small = np.ascontiguousarray(seen_small(photo, _FACES_EDGE_PX))
     height, width = size or small.shape[:2]
     rows, columns = np.mgrid[:height, :width]
     down_by, right_by = height / small.shape[0], width / small.shape[1]
     found = np.zeros((height, width), bool)
-    for top, left, tall, wide in _face_boxes(small.tobytes(), small.shape):
-        down = (rows / down_by - top - 0.5 * tall) / (0.85 * tall * grow)
-        right = (columns / right_by - left - 0.5 * wide) / (0.7 * wide * grow)
+    for top, left, face_height, face_width in _face_boxes(small.tobytes(), small.shape):
+        down = (rows / down_by - top - 0.5 * face_height) / (0.85 * face_height * grow)
+        right = (columns / right_by - left - 0.5 * face_width) / (0.7 * face_width * grow)
         found |= down**2 + right**2 < 1
     return found
 
 
 @lru_cache(maxsize=4)
 def _face_boxes(data: bytes, shape: tuple[int, int, int]) -> list[tuple[int, int, int, int]]:
-    """Return (top, left, height, width) of the faces in a small photo; found by light alone."""
+    """Return (top, left, height, width) of the faces in a small photo, detected from luminance."""
     from skimage.data import lbp_frontal_face_cascade_filename
     from skimage.feature import Cascade
 

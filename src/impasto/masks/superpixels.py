@@ -1,4 +1,4 @@
-"""A photo seen small and cut into superpixels, and masks fitted to the photo's own edges again.
+"""Superpixels of a downscaled photo, and fitting of masks to the edges of the full-size photo.
 
 Source: Achanta et al. 2012 for superpixels (SLIC); He et al. 2010 for the guided filter.
 """
@@ -21,17 +21,17 @@ _EDGE_PX, _SUPERPIXELS = 320, 450
 
 @dataclass(frozen=True)
 class Seen:
-    """A photo seen small, in superpixels.
+    """A downscaled photo cut into superpixels.
 
     Attributes:
-        labels: (height, width), which superpixel a position is in.
-        lightness: (height, width), of CIELAB, 0 to 100.
-        colors: (superpixels, 3), mean CIELAB.
+        labels: (height, width), index of the superpixel at each position.
+        lightness: (height, width), CIELAB lightness, 0 to 100.
+        colors: (superpixels, 3), mean CIELAB color.
         places: (superpixels, 2), mean row and column in [0, 1].
-        textures: (superpixels,), how much lightness varies from pixel to pixel, of 1.
-        sizes: (superpixels,), in positions.
-        pairs: (neighbors, 2), superpixels that touch.
-        lengths: (neighbors,), along how many positions.
+        textures: (superpixels,), variation of lightness from pixel to pixel, relative to a lightness range of 1.
+        sizes: (superpixels,), number of positions.
+        pairs: (neighbors, 2), adjacent superpixels.
+        lengths: (neighbors,), number of positions along their common border.
     """
 
     labels: Array
@@ -44,12 +44,12 @@ class Seen:
     lengths: Array
 
     def painted(self, chosen: Array) -> Array:
-        """Return the positions of some superpixels, (height, width), float32, 1 where they are."""
+        """Return a mask of the chosen superpixels, (height, width), float32, 1 inside."""
         return chosen.astype(np.float32)[self.labels]
 
 
 def seen_small(photo: Image, edge_px: int = _EDGE_PX) -> Array:
-    """Return the photo seen small: (height, width, 3), float, its longer side no longer than asked for."""
+    """Downscale a photo to a longer side of at most ``edge_px``: (height, width, 3), float."""
     size = (photo.shape[-2], photo.shape[-1])
     small = resize(photo, fitted_size(size, min(edge_px, max(size))))
     found: Array = small[0].permute(1, 2, 0).cpu().double().numpy()
@@ -57,14 +57,14 @@ def seen_small(photo: Image, edge_px: int = _EDGE_PX) -> Array:
 
 
 def seen_in(photo: Image) -> Seen:
-    """Cut a photo, seen small, into superpixels."""
+    """Downscale a photo and cut it into superpixels."""
     small = np.ascontiguousarray(seen_small(photo))
     return _seen_bytes(small.tobytes(), small.shape)
 
 
 @lru_cache(maxsize=4)
 def _seen_bytes(data: bytes, shape: tuple[int, int, int]) -> Seen:
-    """Cut a small photo into superpixels; the last few are kept, since several regions of a photo are asked for in turn."""
+    """Cut a small photo into superpixels; cached, because callers request several regions of a photo in turn."""
     from skimage.color import rgb2lab
     from skimage.segmentation import slic
 
@@ -104,7 +104,7 @@ def _neighbors(labels: Array) -> tuple[Array, Array]:
 
 
 def clustered(features: Array, weights: Array, count: int) -> Array:
-    """Group rows around count centers (k-means, begun with the rows that are farthest from each other): a label for each."""
+    """Cluster rows into ``count`` groups (k-means, initialized with the rows farthest apart): a label for each row."""
     count = min(count, len(features))
     centers = [features[int(weights.argmax())]]
     while len(centers) < count:
@@ -128,7 +128,7 @@ def clustered(features: Array, weights: Array, count: int) -> Array:
 
 
 def without_specks(mask: Array, share: float) -> Array:
-    """Drop parts smaller than a share of the picture."""
+    """Remove parts smaller than a share of the picture."""
     from scipy.ndimage import label
 
     parts, _ = label(mask > 0.5, structure=np.ones((3, 3)))
@@ -145,7 +145,7 @@ def without_holes(mask: Array, share: float) -> Array:
 
 
 def fitted(photo: Image, mask: Array) -> Mask:
-    """Enlarge a mask to the photo's size, and fit its edges to the photo's own (a guided filter by lightness and color)."""
+    """Enlarge a mask to the photo's size and fit it to the photo's edges (guided filter on lightness and color)."""
     size = (photo.shape[-2], photo.shape[-1])
     small = resize(photo, (mask.shape[0], mask.shape[1])).cpu()
     slope, shift = _guided_filter(small, torch.from_numpy(np.ascontiguousarray(mask, np.float32))[None, None], reach=5)

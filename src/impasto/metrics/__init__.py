@@ -1,1 +1,1 @@
-"""Measurements of a result: the report and artifact checks."""
+"""Quality metrics of a result: the report and artifact checks."""

@@ -1,6 +1,6 @@
-"""Faults that no network sees: a lattice, a frame, colored noise, seams of tiles, clipped colors.
+"""Artifact checks without a network: lattice, frame, color noise, tile seams, clipped colors.
 
-Each function measures one picture, or a result beside its content. Pictures are (1, 3, height, width), sRGB in [0, 1].
+Each function measures one picture, or compares a result with its content. Pictures are (1, 3, height, width), sRGB in [0, 1].
 """
 
 import torch
@@ -11,7 +11,7 @@ from impasto.losses.picture import luminance_of
 from impasto.tensors import Image
 
 FRAME_PX = 8
-"""Width of the border that a frame is looked for in."""
+"""Width of the border that is searched for a frame."""
 _LEVELS = 255.0
 _TILE_STEP_PX = 32
 _BLOCK_PX = 16
@@ -19,12 +19,12 @@ _VISIBLE_STEP = 1 / _LEVELS
 
 
 def lattice(image: Image) -> float:
-    """Measure the energy at periods of 2 and 4 pixels along either axis, against that of the neighboring frequencies.
+    """Compare the energy at periods of 2 and 4 pixels along both axes with that of neighboring frequencies.
 
-    What transposed convolutions, and steps over pairs of pixels, leave; about 1 where there is nothing.
+    Detects patterns from transposed convolutions and from 2 × 2 pooling; about 1 without a pattern.
 
     Args:
-        image: both sides at least 32.
+        image: a picture with both sides at least 32.
 
     Returns:
         The mean of four ratios, 0 or more.
@@ -42,10 +42,10 @@ def lattice(image: Image) -> float:
 
 
 def frame(image: Image) -> float:
-    """Measure the squared steps between pixels in the outer 8 pixels, against those inside; about 1 where there is no frame.
+    """Compare the squared differences between pixels in the outer 8 pixels with those inside; about 1 without a frame.
 
     Args:
-        image: both sides at least 32.
+        image: a picture with both sides at least 32.
     """
     right = image[..., 1:, 1:] - image[..., 1:, :-1]
     down = image[..., 1:, 1:] - image[..., :-1, 1:]
@@ -56,7 +56,7 @@ def frame(image: Image) -> float:
 
 
 def chroma_energy(image: Image) -> float:
-    """Measure the fine energy (squared Laplacian) of the two differences of colors, in squared levels of 255."""
+    """Measure the fine-scale energy (squared Laplacian) of the two color differences, in squared levels of 255."""
     red, green, blue = (image[:, channel : channel + 1].float() * _LEVELS for channel in range(3))
     differences = torch.cat([red - green, (red + green) / 2 - blue])
     kernel = image.new_tensor([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]], dtype=torch.float32)[None, None]
@@ -64,38 +64,38 @@ def chroma_energy(image: Image) -> float:
 
 
 def clipped(image: Image) -> float:
-    """Measure the share of pixels in which a color, rounded to 8 bits, is 0 or 255."""
+    """Return the share of pixels in which a channel, rounded to 8 bits, is 0 or 255."""
     levels = (image * _LEVELS).round()
     return float(((levels <= 0) | (levels >= _LEVELS)).any(1).float().mean())
 
 
 def seams(result: Image, content: Image) -> float:
-    """Measure the strongest straight line of discontinuity where tiles may meet, against the strong lines elsewhere.
+    """Compare the strongest straight discontinuity where tiles may meet with strong lines elsewhere.
 
-    A line is strong where the luminance jumps by the same amount, against what its slopes on both sides foretell, along blocks
-    of 16 pixels, in half of the blocks or more. What the content has in the same place is taken off. Tiles may meet at
-    multiples of 32 pixels and at halves, thirds and quarters of the side; "elsewhere" is the 99th percentile of the other
-    lines, and at least a step of one level of 255.
+    The strength of a line is the luminance step across it beyond what the slopes on both sides predict, computed in blocks of
+    16 pixels along the line; the step must be present in at least half of the blocks. The strength of the same line in the
+    content is subtracted. Tiles may meet at multiples of 32 pixels and at halves, thirds and quarters of the side. "Elsewhere"
+    is the 99th percentile of the other lines, and at least one level of 255.
 
     Args:
-        result: both sides at least 32.
-        content: of the same size.
+        result: a picture with both sides at least 32.
+        content: a picture of the same size.
 
     Returns:
-        0 or more; about 1 or less where there is no seam. (Of 40 seamless results the largest was 1.7. A step of 8 levels at
-        one line lifted 32 of them above 2, one of 4 levels 10: under lively strokes a faint seam is not found.)
+        0 or more; about 1 or less without seams. (The largest value for 40 seamless results was 1.7. A step of 8 levels at one
+        line raised 32 of them above 2, a step of 4 levels 10 of them: faint seams under textured strokes are not detected.)
     """
     return max(_strongest(line_steps(each[0]), line_steps(each[1])) for each in _both_ways(result, content))
 
 
 def line_steps(luminance: Tensor) -> Tensor:
-    """Measure how the luminance jumps over each vertical line: the median over blocks of rows of the mean jump in a block.
+    """Measure the luminance step across each vertical line: the median over blocks of rows of the mean step in a block.
 
     Args:
-        luminance: (1, 1, height, width), both at least 4.
+        luminance: (1, 1, height, width), both sides at least 4.
 
     Returns:
-        (width - 3,): the jump between columns ``x + 1`` and ``x + 2`` for each x.
+        (width - 3,): the step between columns ``x + 1`` and ``x + 2`` for each x.
     """
     slopes = luminance[0, 0].diff(dim=1)
     jumps = slopes[:, 1:-1] - (slopes[:, :-2] + slopes[:, 2:]) / 2

@@ -1,8 +1,8 @@
-"""Figures of a result beside the photo and the style it was made from, measured with the shipped encoder.
+"""Quality figures of a result relative to its photo and style, measured with the shipped encoder.
 
-They are the figures of the project's ruler, which looks with the full VGG-19; here ``vgg19-slim`` looks, its statistics carried
-through its heads. ``benchmarks/report.py`` prints how far the two are from each other. They are no published metric: neither
-ArtFID nor LPIPS can be read from them.
+The project's benchmark measures the same figures with the full VGG-19; this module uses ``vgg19-slim`` and maps its statistics
+through its heads. ``benchmarks/report.py`` prints the differences between the two. The figures are not published metrics: they
+cannot be compared with ArtFID or LPIPS.
 """
 
 import math
@@ -32,7 +32,7 @@ Style = Picture | NamedStyle
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu4_2"
 EDGE_PX = 512
-"""Larger results are measured at this longer side; seams and clipping at their own size, up to _LARGEST_PX."""
+"""Larger results are measured at this longer side; seams and clipping at full size, up to _LARGEST_PX."""
 SMALLEST_SIDE = 32
 _LARGEST_PX = 4096
 _SMALL_PX = 128
@@ -44,7 +44,7 @@ _CLIPPED_BEYOND = 0.02
 
 @dataclass(frozen=True)
 class Kind:
-    """What a figure is: its plain name, what it means, which direction is better, and the bound of a fault, if there is one."""
+    """Description of a figure: title, meaning, which direction is better, and the limit beyond which it indicates a fault."""
 
     title: str
     meaning: str
@@ -54,24 +54,24 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "style_closed": Kind(
-        "way to the style", "share of the distance from photo to style that is gone, by style_moments; 1 is all", "higher"
+        "way to the style", "share of the distance from photo to style covered, by style_moments; 1 is all of it", "higher"
     ),
-    "style_gram": Kind("style distance, Gram", "squared difference of Gram matrices, relative, five layers", "lower"),
-    "style_moments": Kind("style distance, moments", "the same of means and deviations of the features", "lower"),
-    "content": Kind("content distance", f"squared difference to the photo's features, relative, {CONTENT_LAYER}", "lower"),
-    "ssim": Kind("fine structure", "structural similarity with the photo; 1 is the same", "higher"),
-    "ssim_coarse": Kind("coarse structure", "the same, seen at 128 px: is the scene still there?", "higher"),
-    "color_to_photo": Kind("color change", "mean Lab ΔE to the photo, pixel by pixel; 2 is just visible", "as you like"),
+    "style_gram": Kind("style distance, Gram", "relative squared difference of Gram matrices, five layers", "lower"),
+    "style_moments": Kind("style distance, moments", "the same for means and deviations of the features", "lower"),
+    "content": Kind("content distance", f"relative squared difference to the photo's features, {CONTENT_LAYER}", "lower"),
+    "ssim": Kind("fine structure", "structural similarity to the photo; 1 means identical", "higher"),
+    "ssim_coarse": Kind("coarse structure", "the same at 128 px: is the scene recognizable?", "higher"),
+    "color_to_photo": Kind("color change", "mean Lab ΔE to the photo, pixel by pixel; 2 is barely visible", "as you like"),
     "color_to_style": Kind(
-        "distance to the palette", "Lab ΔE by which the colors would have to move to be the style's", "lower"
+        "distance to the palette", "Lab ΔE by which the colors would have to move to match the style's", "lower"
     ),
     "clipped": Kind(
-        "clipped", "share of pixels at 0 or 255 beyond the photo's and the style's own share", "lower", _CLIPPED_BEYOND
+        "clipped", "share of pixels at 0 or 255, in excess of the photo's and the style's share", "lower", _CLIPPED_BEYOND
     ),
-    "seams": Kind("seams", "strongest straight line where tiles may meet, against lines elsewhere", "lower", 2.0),
-    "grid": Kind("lattice", "energy at periods of 2 and 4 px against the photo's; about 1 is none", "lower", 2.0),
-    "frame": Kind("frame", "unrest in the outer 8 px against the photo's; about 1 is none", "lower", 2.0),
-    "chroma_noise": Kind("color noise", "fine energy of the colors against photo and style", "lower", 1.5),
+    "seams": Kind("seams", "strongest straight line where tiles may meet, relative to lines elsewhere", "lower", 2.0),
+    "grid": Kind("lattice", "energy at periods of 2 and 4 px relative to the photo's; about 1 means none", "lower", 2.0),
+    "frame": Kind("frame", "variation in the outer 8 px relative to the photo's; about 1 means none", "lower", 2.0),
+    "chroma_noise": Kind("color noise", "fine-scale color energy relative to photo and style", "lower", 1.5),
 }
 
 
@@ -81,7 +81,7 @@ class Figure:
 
     Attributes:
         name: a key of :data:`KINDS`.
-        value: NaN where it has no meaning (the way to a style that the photo has already).
+        value: NaN if undefined (such as progress towards a style that the photo already has).
     """
 
     name: str
@@ -89,12 +89,12 @@ class Figure:
 
     @property
     def kind(self) -> Kind:
-        """What it means."""
+        """The description of the figure."""
         return KINDS[self.name]
 
     @property
     def verdict(self) -> str:
-        """``"clean"`` or ``"faulty"`` where there is a bound, else empty."""
+        """``"clean"`` or ``"faulty"`` if the figure has a limit, else empty."""
         if self.kind.bound is None:
             return ""
         return "clean" if self.value <= self.kind.bound else "faulty"
@@ -105,9 +105,9 @@ class Report:
     """The figures of one result.
 
     Attributes:
-        result: its name.
+        result: name of the result.
         size: (height, width) at which it was measured.
-        figures: in the order of :data:`KINDS`.
+        figures: the figures, in the order of :data:`KINDS`.
     """
 
     result: str
@@ -119,22 +119,22 @@ class Report:
         return iter(self.figures)
 
     def __getitem__(self, name: str) -> float:
-        """Return the value of a figure by its name."""
+        """Return the value of a figure by name."""
         return next(figure.value for figure in self.figures if figure.name == name)
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """The plain names of the figures beyond their bounds."""
+        """The titles of the figures beyond their limits."""
         return tuple(figure.kind.title for figure in self if figure.verdict == "faulty")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values: the figures by name, and the verdicts of those that have a bound."""
+        """Return JSON-compatible values: the figures by name, and the verdicts of those with a limit."""
         values = {each.name: None if math.isnan(each.value) else round(each.value, 4) for each in self}
         return {"result": self.result, "measured_at": list(self.size), **values, "faults": list(self.faults)}
 
     @classmethod
     def of_dict(cls, values: Mapping[str, Any]) -> "Report":
-        """Read what :meth:`as_dict` wrote; figures that it does not know are left out.
+        """Create a report from the output of :meth:`as_dict`; unknown figures are ignored.
 
         Example:
             >>> report = Report("a", (8, 8), (Figure("ssim", 0.5), Figure("style_closed", math.nan)))
@@ -149,17 +149,17 @@ class Report:
 
 @dataclass(frozen=True)
 class ReferenceDistribution:
-    """A photo and a style, measured at the size of a result.
+    """The statistics of a photo and a style, measured at the size of a result.
 
     Attributes:
-        photo: what the result was made from, unchanged.
-        content: the photo at the size of measuring.
-        features: of the content at :data:`CONTENT_LAYER`, in the full network's channels.
+        photo: the original photo.
+        content: the photo at the measured size.
+        features: features of the content at :data:`CONTENT_LAYER`, in the full network's channels.
         own: the content's moments by layer.
         style: the style's moments by layer.
         palette: mean (1, 3) and covariance (1, 3, 3) of the style's colors in Lab.
         chroma: the larger of the chroma energies of content and styles.
-        clipped: the larger of their shares of clipped pixels.
+        clipped: the larger of the shares of clipped pixels of content and styles.
     """
 
     photo: Picture
@@ -178,7 +178,7 @@ class ReferenceDistribution:
 
 
 def measured_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return (height, width) at which a result of a size is measured."""
+    """Return (height, width) at which a result of the given size is measured."""
     return size if max(size) <= EDGE_PX else fitted_size(size, EDGE_PX)
 
 
@@ -191,34 +191,34 @@ def reference(
     weights: Sequence[float] = (),
     encoder: Vgg | None = None,
 ) -> ReferenceDistribution:
-    """Measure a photo and one or several styles at a size.
+    """Measure a photo and one or several styles at a given size.
 
     Args:
         content: the photo.
-        styles: pictures or named styles; several are blended as the painter blends them.
-        size: (height, width) of the results; what is larger than 512 is measured at 512.
-        weights: one for each style; empty: equal ones.
-        encoder: what looks; by default the shipped one.
+        styles: pictures or named styles; several are blended as in painting.
+        size: (height, width) of the results; sizes above 512 are measured at 512.
+        weights: one for each style; empty: equal weights.
+        encoder: the feature extractor; by default the shipped one.
 
     Raises:
-        ShapeError: the size is too small, or not of the photo's shape.
-        OptionError: no style, or a wrong number of weights.
+        ShapeError: if the size is too small, or its aspect ratio differs from the photo's.
+        OptionError: if there is no style, or the number of weights is wrong.
     """
     if not styles:
-        raise OptionError("no style was given; give the picture, or the named style, that the result was painted in")
+        raise OptionError("no style was given; give the picture or the named style that the result was painted in")
     check_shape(content.size, size)
     size, encoder = measured_size(size), encoder or slim_encoder()
     photo = resize(content.image.cpu(), size)
     pictures = [style_picture(style, max(size)) for style in styles if isinstance(style, Picture)]
     seen = _seen(photo, encoder)
-    manner = [_style_moments(style, max(size), encoder) for style in styles]
+    moments_by_style = [_style_moments(style, max(size), encoder) for style in styles]
     shares = weights or (1.0,) * len(styles)
     return ReferenceDistribution(
         photo=content,
         content=photo,
         features=seen[0],
         own=seen[1],
-        style={layer: blend([each[layer] for each in manner], shares) for layer in STYLE_LAYERS},
+        style={layer: blend([each[layer] for each in moments_by_style], shares) for layer in STYLE_LAYERS},
         palette=blend([palette(style) for style in styles], shares),
         chroma=max(chroma_energy(each) for each in (photo, *pictures)),
         clipped=max(clipped(each) for each in (photo, *pictures)),
@@ -226,93 +226,93 @@ def reference(
 
 
 @in_known_state
-def report_on(result: Picture, stick: ReferenceDistribution, *, encoder: Vgg | None = None) -> Report:
+def report_on(result: Picture, ref: ReferenceDistribution, *, encoder: Vgg | None = None) -> Report:
     """Measure a result.
 
     Args:
-        result: the picture, of the size that the reference was made for, or of another that is measured at the same.
-        stick: see :func:`reference`.
-        encoder: the same that the reference was made with.
+        result: a picture of the size of the reference, or of another size that is measured at the same size.
+        ref: the reference, see :func:`reference`.
+        encoder: the encoder that measured the reference.
 
     Raises:
-        ShapeError: the result is of another size than the reference's.
+        ShapeError: if the size of the result differs from that of the reference.
     """
-    if measured_size(result.size) != stick.size:
+    if measured_size(result.size) != ref.size:
         raise ShapeError(f"result {result.name!r} of {result.size[1]}x{result.size[0]} pixels needs a reference of its size")
-    image = resize(result.image.cpu(), stick.size)
+    image = resize(result.image.cpu(), ref.size)
     features, own = _seen(image, encoder or slim_encoder())
-    values = _style_figures(own, stick) | _content_figures(image, features, stick) | _color_figures(image, stick)
-    values |= _fault_figures(result, image, stick)
-    return Report(result.name, stick.size, tuple(Figure(name, values[name]) for name in KINDS))
+    values = _style_figures(own, ref) | _content_figures(image, features, ref) | _color_figures(image, ref)
+    values |= _fault_figures(result, image, ref)
+    return Report(result.name, ref.size, tuple(Figure(name, values[name]) for name in KINDS))
 
 
 def check_shape(content: tuple[int, int], result: tuple[int, int]) -> None:
-    """Raise unless a result may be of a content: about its proportions, and large enough to be measured.
+    """Check that a result can belong to a content: similar aspect ratio, and large enough to measure.
 
     Raises:
-        ShapeError: it is not.
+        ShapeError: if it cannot.
     """
     if min(measured_size(result)) < SMALLEST_SIDE:
         raise ShapeError(
-            f"the result has {result[1]}x{result[0]} pixels; to be measured both sides must be at least {SMALLEST_SIDE} "
-            f"where the longer is at most {EDGE_PX}: enlarge or crop it"
+            f"the result has {result[1]}x{result[0]} pixels; both sides must be at least {SMALLEST_SIDE} when the longer side "
+            f"is at most {EDGE_PX}: enlarge or crop it"
         )
     stretch = (content[0] / content[1]) / (result[0] / result[1])
     if not 1 / _STRETCH <= stretch <= _STRETCH:
         raise ShapeError(
-            f"the content has {content[1]}x{content[0]} pixels and the result {result[1]}x{result[0]}, another shape; "
+            f"the content has {content[1]}x{content[0]} pixels and the result {result[1]}x{result[0]}, another aspect ratio; "
             "give the photo that the result was painted from"
         )
 
 
 @lru_cache(maxsize=1)
 def slim_encoder() -> Vgg:
-    """Load the shipped encoder, in full precision, with the borders of the network it was distilled from."""
+    """Load the shipped encoder in full precision, with the border mode of the network it was distilled from."""
     return load_encoder("vgg19-slim", border="zero")
 
 
 # ---------------------------------------------------------------------------------------------------- figures
 
 
-def _style_figures(own: Mapping[str, Moments], stick: ReferenceDistribution) -> dict[str, float]:
-    near, far = _moments_distance(own, stick.style), _moments_distance(stick.own, stick.style)
-    gram = _mean(relative(own[layer].gram, stick.style[layer].gram) for layer in STYLE_LAYERS)
+def _style_figures(own: Mapping[str, Moments], ref: ReferenceDistribution) -> dict[str, float]:
+    near, far = _moments_distance(own, ref.style), _moments_distance(ref.own, ref.style)
+    gram = _mean(relative(own[layer].gram, ref.style[layer].gram) for layer in STYLE_LAYERS)
     closed = 1 - near / far if far > _SAME_STYLE else math.nan
     return {"style_closed": closed, "style_gram": gram, "style_moments": near}
 
 
-def _content_figures(image: Image, features: FeatureMap, stick: ReferenceDistribution) -> dict[str, float]:
-    coarse = structural_similarity(seen_small(image, _SMALL_PX), seen_small(stick.content, _SMALL_PX))
-    largest = max(stick.size)
+def _content_figures(image: Image, features: FeatureMap, ref: ReferenceDistribution) -> dict[str, float]:
+    coarse = structural_similarity(seen_small(image, _SMALL_PX), seen_small(ref.content, _SMALL_PX))
+    largest = max(ref.size)
     return {
-        "content": relative(features, stick.features),
-        "ssim": float(structural_similarity(seen_small(image, largest), seen_small(stick.content, largest))),
+        "content": relative(features, ref.features),
+        "ssim": float(structural_similarity(seen_small(image, largest), seen_small(ref.content, largest))),
         "ssim_coarse": float(coarse),
     }
 
 
-def _color_figures(image: Image, stick: ReferenceDistribution) -> dict[str, float]:
-    made, was = lab(image), lab(stick.content)
+def _color_figures(image: Image, ref: ReferenceDistribution) -> dict[str, float]:
+    made, was = lab(image), lab(ref.content)
     return {
         "color_to_photo": float((made - was).square().sum(1).sqrt().mean()),
-        "color_to_style": palette_distance(moments(made), stick.palette),
+        "color_to_style": palette_distance(moments(made), ref.palette),
     }
 
 
-def _fault_figures(result: Picture, image: Image, stick: ReferenceDistribution) -> dict[str, float]:
+def _fault_figures(result: Picture, image: Image, ref: ReferenceDistribution) -> dict[str, float]:
     size = result.size if max(result.size) <= _LARGEST_PX else fitted_size(result.size, _LARGEST_PX)
     large = resize(result.image.cpu(), size)
     return {
-        "clipped": max(0.0, clipped(large) - stick.clipped),
-        "seams": seams(large, resize(stick.photo.image.cpu(), size)),
-        "grid": lattice(image) / max(lattice(stick.content), 0.5),
-        "frame": frame(image) / max(frame(stick.content), 0.5),
-        "chroma_noise": chroma_energy(image) / max(stick.chroma, 1.0),
+        "clipped": max(0.0, clipped(large) - ref.clipped),
+        "seams": seams(large, resize(ref.photo.image.cpu(), size)),
+        "grid": lattice(image) / max(lattice(ref.content), 0.5),
+        "frame": frame(image) / max(frame(ref.content), 0.5),
+        "chroma_noise": chroma_energy(image) / max(ref.chroma, 1.0),
     }
 
 
 def relative(found: Tensor, wanted: Tensor) -> float:
-    """Return the squared difference as a share of the squares of what is wanted."""
+    """Return the squared difference relative to the squares of the target."""
     return float((found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12))
 
 
@@ -340,7 +340,7 @@ def _seen(image: Image, encoder: Vgg) -> tuple[FeatureMap, dict[str, Moments]]:
 
 
 def style_picture(style: Picture, edge_px: int) -> Image:
-    """Return a style picture with a longer side of edge_px, or as it is where it is smaller."""
+    """Downscale a style picture to a longer side of ``edge_px``; smaller pictures are unchanged."""
     return resize(style.image.cpu(), fitted_size(style.size, min(edge_px, max(style.size))))
 
 
@@ -366,9 +366,9 @@ def lab(image: Image) -> Tensor:
 
 
 def palette(style: Style) -> Moments:
-    """Measure the mean and covariance of a style's colors in Lab.
+    """Compute the mean and covariance of a style's colors in Lab.
 
-    Of a named style, whose colors are known as a Gaussian in sRGB, a sample is drawn from that.
+    Named styles store their colors as a Gaussian in sRGB; a sample from it is used.
     """
     if isinstance(style, Picture):
         return moments(lab(style_picture(style, EDGE_PX)))
@@ -382,8 +382,8 @@ def palette(style: Style) -> Moments:
 def palette_distance(found: Moments, wanted: Moments) -> float:
     """Return the 2-Wasserstein distance of two Gaussians of colors, in Lab ΔE.
 
-    ``√(|μ - μ̂|² + tr(Σ + Σ̂ - 2 (Σ̂^½ Σ Σ̂^½)^½))``: the root mean square of how far colors move from one palette to the other
-    at the least.
+    ``√(|μ - μ̂|² + tr(Σ + Σ̂ - 2 (Σ̂^½ Σ Σ̂^½)^½))``: the smallest possible root mean square distance that colors must move from
+    one palette to the other.
     """
     s, t = found.covariance.double(), wanted.covariance.double()
     root = sqrtm(t + 1e-3 * torch.eye(3, dtype=torch.float64), iterations=30)

@@ -1,4 +1,4 @@
-"""Encoder and decoder through OpenVINO: the same weights, compiled once for any size. An extra: ``impasto[fast]``."""
+"""Encoder and decoder compiled with OpenVINO, once for all sizes. Needs the extra ``impasto[fast]``."""
 
 import copy
 import ctypes
@@ -23,17 +23,17 @@ _TRACED_PX = 64
 
 
 def openvino_is_there() -> bool:
-    """Say whether OpenVINO is installed."""
+    """Return whether OpenVINO is installed."""
     return find_spec("openvino") is not None
 
 
 class Compiled:
-    """Encoder and decoder, compiled; may be called from any number of threads.
+    """A compiled encoder and decoder; thread-safe.
 
     Args:
-        encoder: on the processor; not changed, and not needed any more afterwards.
-        decoder: likewise.
-        precision: of the products.
+        encoder: an encoder on the CPU; not changed, and not needed afterwards.
+        decoder: a decoder, likewise.
+        precision: precision of the products.
     """
 
     def __init__(self, encoder: nn.Module, decoder: Decoder, precision: Literal["fp32", "bf16"]) -> None:
@@ -44,20 +44,20 @@ class Compiled:
         self._decode = _Model(_Decoding(decoder), given, precision)
 
     def encode(self, picture: Image) -> Features:
-        """Return the features that are swapped and searched by, of one picture."""
+        """Return the features of one picture that are swapped and used for the search."""
         return dict(zip(_LAYERS, self._encode([picture]), strict=True))
 
     def decode(self, features: Sequence[FeatureMap]) -> Image:
-        """Decode features; the result is cut to [0, 1]."""
+        """Decode features; the result is clamped to [0, 1]."""
         return self._decode(features)[0]
 
 
 class _Model:
-    """A module for pictures of any size, with as many requests as threads ever used it at once."""
+    """A compiled module for pictures of any size, with one inference request per concurrent thread."""
 
     def __init__(self, module: nn.Module, given: Sequence[Tensor], precision: str) -> None:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it traces in a way that torch calls old, and past checks of shapes
+            warnings.simplefilter("ignore")  # tracing is deprecated in torch, and warns about shape checks
             model = _openvino().convert_model(module, example_input=tuple(given))
         model.reshape({number: [1, each.shape[1], -1, -1] for number, each in enumerate(given)})
         hints = {"INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY"}
@@ -68,7 +68,7 @@ class _Model:
 
     def __call__(self, given: Sequence[Tensor]) -> list[Tensor]:
         try:
-            request = self._idle.pop()  # nobody else has it meanwhile
+            request = self._idle.pop()  # exclusive to this thread until it is returned
         except IndexError:
             request = self._compiled.create_infer_request()
             self._requests.append(request)
@@ -78,7 +78,7 @@ class _Model:
         return [torch.from_numpy(found[each]) for each in self._compiled.outputs]
 
     def keep_forever(self) -> None:
-        """Never destroy what OpenVINO made for this model."""
+        """Keep this model's OpenVINO objects from ever being destroyed."""
         for made in (self._compiled, *self._requests):
             _keep_forever(made)
 
@@ -104,7 +104,7 @@ class _Decoding(nn.Module):
 
 
 class _Compiling:
-    """The lock under which networks are compiled; a forked child gets a new one, since nobody there would release the old."""
+    """The lock for compilation; a forked child gets a new one because no thread there would release the old one."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -115,7 +115,7 @@ _models: weakref.WeakSet[_Model] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """Keep what the parent made: the destructors would wait for threads that the child does not have."""
+    """Keep the parent's objects alive: their destructors would wait for threads that do not exist in the child."""
     compiling.lock = threading.Lock()
     for model in list(_models):
         model.keep_forever()
@@ -133,15 +133,15 @@ if hasattr(os, "register_at_fork"):
 
 @cache
 def _core() -> Any:
-    """Return OpenVINO's core, one for the process: where it goes, so do libraries that signal handlers still point to."""
+    """Return the process-wide OpenVINO core; freeing it would unload libraries that signal handlers still point to."""
     return _openvino().Core()
 
 
 def _openvino() -> Any:
-    """Import OpenVINO without its telemetry, which tells Google Analytics of every import and conversion unless told not to."""
+    """Import OpenVINO without its telemetry, which otherwise reports imports and conversions to Google Analytics."""
     name, absent = "openvino_telemetry", object()
     before = sys.modules.get(name, absent)
-    sys.modules[name] = None  # type: ignore[assignment]  # for Python: it is not installed
+    sys.modules[name] = None  # type: ignore[assignment]  # makes Python treat it as not installed
     try:
         import openvino  # type: ignore[import-untyped]
     finally:

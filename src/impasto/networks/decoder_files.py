@@ -1,4 +1,4 @@
-"""Files of the decoder: weights as float16, and in the header the widths of the network and the facts of its making."""
+"""Decoder files: float16 weights, with the layer widths and training metadata in the header."""
 
 from collections.abc import Mapping
 from importlib.resources import files
@@ -12,21 +12,21 @@ from impasto.networks.weight_files import LARGEST, Kind, fill, read_network, wri
 from impasto.runtime.torch_state import in_known_state
 from impasto.weights.files import sha256_of
 
-KIND = Kind("decoder", "impasto_decoder", "1", "give a file that impasto train instant wrote")
+KIND = Kind("decoder", "impasto_decoder", "1", "give a file written by impasto train instant")
 _HEADER = ("format", "impasto_decoder", "widths", "channels")
 
 
 @in_known_state
 def save_decoder(path: str | Path, network: Decoder, facts: Mapping[str, str]) -> None:
-    """Write a decoder, in one step or not at all; :func:`load_decoder` reads it back.
+    """Write a decoder atomically; :func:`load_decoder` reads it.
 
     Args:
-        path: the file, .safetensors.
-        network: whose weights, of any precision, are rounded to float16.
-        facts: what shall stand in the header: data, figures, and ``encoder_sha256`` of the slim encoder it decodes.
+        path: the output file, .safetensors.
+        network: the decoder; weights of any precision are rounded to float16.
+        facts: metadata for the header: data, figures, and ``encoder_sha256`` of the slim encoder that it decodes.
 
     Raises:
-        WeightsError: the file cannot be written, or a weight is not a number that float16 can hold.
+        WeightsError: if the file cannot be written, or a weight is not finite in float16.
 
     Example:
         >>> save_decoder("tiny.safetensors", Decoder((4, 4, 4), DecoderWidths(4, 4, 4, 1)), {"licence": "MIT"})
@@ -42,13 +42,13 @@ def load_decoder(path: str | Path) -> Decoder:
     """Read a decoder.
 
     Args:
-        path: a file of :func:`save_decoder`, such as :func:`shipped_decoder`.
+        path: a file written by :func:`save_decoder`, such as :func:`shipped_decoder`.
 
     Returns:
-        The network, on the processor, channels last, with float32 parameters that do not train.
+        The network on the CPU, in channels-last format, with frozen float32 parameters.
 
     Raises:
-        WeightsError: the file is missing, damaged, of another version, or no decoder.
+        WeightsError: if the file is missing, damaged, of another version, or not a decoder.
     """
     path = Path(path)
     header, tensors = read_network(KIND, path)
@@ -61,25 +61,25 @@ def load_decoder(path: str | Path) -> Decoder:
 
 
 def decoder_facts(path: str | Path) -> dict[str, str]:
-    """Read what a file says of the making of its network.
+    """Read the training metadata of a decoder file.
 
     Raises:
-        WeightsError: the file is missing, damaged, of another version, or no decoder.
+        WeightsError: if the file is missing, damaged, of another version, or not a decoder.
     """
     header, _ = read_network(KIND, Path(path))
     return {name: value for name, value in header.items() if name not in _HEADER}
 
 
 def shipped_decoder() -> Path:
-    """Return the file of the decoder that comes with impasto."""
+    """Return the path of the decoder included in the package."""
     return Path(str(files("impasto") / "data" / "decoder.safetensors"))
 
 
 def _empty(header: Mapping[str, str]) -> Decoder:
-    """Make a network of the sizes in a header, without memory for its weights."""
+    """Create a network with the sizes in a header, on the meta device."""
     full, half, quarter, blocks = (int(size) for size in header["widths"].split(","))
     fine, middle, coarse = (int(size) for size in header["channels"].split(","))
     if not all(1 <= size <= LARGEST for size in (full, half, quarter, blocks, fine, middle, coarse)):
-        raise ValueError(f"sizes beyond 1 to {LARGEST}")
+        raise ValueError(f"sizes outside 1 to {LARGEST}")
     with torch.device("meta"):
         return Decoder((fine, middle, coarse), DecoderWidths(full, half, quarter, blocks))

@@ -1,16 +1,16 @@
-"""The live network: any style in one pass, small enough for a webcam; what the studio's page and the ONNX export use.
+"""The live network: any style in one pass, small enough for a webcam; used by the studio's live page and the ONNX export.
 
-A photo enters with its colors already those of the style, which is a closed form (:func:`impasto.color.transfer.monge_kantorovich`);
-the network adds the strokes. It is a small U: three halvings, residual blocks at an eighth of the size, and the way back with
-bilinear resizing, so that no lattice is left; color is painted at half the size of light.
+The input photo already has the colors of the style, from a closed-form map (:func:`impasto.color.transfer.monge_kantorovich`);
+the network adds the strokes. It is a small U-Net: three downsamplings, residual blocks at 1/8 of the size, and upsampling by
+bilinear resizing, which avoids checkerboard artifacts. Color is computed at half the resolution of luma.
 
-A style is measured by running the network on a picture of it without normalization, and noting the mean and the deviation of
-every feature. A photo's features are normalized, and given those. A reader, who has seen the style with the eyes of the slim
-encoder, corrects them. A picture painted in its own style is therefore nearly itself by construction, and a style between two
-others is a mixture of their numbers.
+To measure a style, the network runs on the style picture without normalization and records the mean and standard deviation of
+every feature. To paint, the photo's features are normalized to these statistics (adaptive instance normalization). A reader
+network corrects them, based on the style's features from the slim encoder. By construction, a picture painted in its own style
+is nearly unchanged, and interpolating the statistics of two styles gives a style in between.
 
 Source: adaptive instance normalization of Huang and Belongie 2017 (arXiv:1703.06868), here with the painting network itself as
-the style's encoder, at every layer; the reader's predicted scales and shifts are Ghiasi et al. 2017 (arXiv:1705.06830);
+the style's encoder, at every layer; scales and shifts predicted by the reader as in Ghiasi et al. 2017 (arXiv:1705.06830);
 resize-convolutions of Odena et al. 2016.
 """
 
@@ -28,21 +28,21 @@ from impasto.tensors import FeatureMap, Image
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 MULTIPLE_PX = 8
-"""A picture's sides are padded to a multiple of this."""
+"""Picture sides are padded to a multiple of this."""
 
 
-with known_state():  # whatever the caller has set while this is imported
+with known_state():  # independent of the caller's torch defaults at import time
     LIGHT_AND_COLOR = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
-    """From sRGB to light and two differences of color. Color is painted at half the size: finer, it would only be noise."""
+    """From sRGB to luma and two color differences. Color is computed at half the resolution; finer color would be noise."""
 _TINY = 1e-4
 Normalize = Callable[[str, FeatureMap], FeatureMap]
-"""What is done with the features of a convolution, by its name."""
+"""Function applied to the features of a named convolution."""
 
 with known_state():
     BACK = torch.linalg.inv(LIGHT_AND_COLOR)
 
-    # How the four fine places around two neighbors were doubled from coarse ones, and cut into phases; by phase, the three
-    # taps of a fine convolution there: (phase, tap of the fine kernel, tap of the coarse one[, phase of what was cut]).
+    # Bilinear upsampling by 2 of three coarse values to four fine ones, and pixel unshuffling, as matrices. Below, by phase:
+    # one row for each of the three taps of the fine convolution: (phase, fine tap, coarse tap[, unshuffled phase]).
     _DOUBLING = torch.tensor([[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]])
     _CUTTING = torch.zeros(4, 3, 2)
     _CUTTING[[0, 1, 2, 3], [0, 1, 1, 2], [1, 0, 1, 0]] = 1
@@ -51,7 +51,7 @@ with known_state():
 
 
 class Widths(NamedTuple):
-    """Channels at the full size, a half, a quarter and an eighth of it, and residual blocks at the eighth."""
+    """Channels at full, 1/2, 1/4 and 1/8 size, and the number of residual blocks at 1/8."""
 
     full: int = 12
     half: int = 16
@@ -61,12 +61,12 @@ class Widths(NamedTuple):
 
 
 class StyleReader(nn.Module):
-    """Turn a style's moments at the slim encoder's layers into a code, and a code into scales and shifts.
+    """Map a style's moments at the slim encoder's layers to a code, and a code to scales and shifts.
 
     Args:
-        channels: of the slim encoder at each of :data:`STYLE_LAYERS`.
-        modulations: numbers that the network wants, see :attr:`Transfer.modulations`.
-        code: length of a style's code.
+        channels: number of channels of the slim encoder at each of :data:`STYLE_LAYERS`.
+        modulations: number of outputs, see :attr:`Transfer.modulations`.
+        code: length of a style code.
     """
 
     centre: Tensor
@@ -83,7 +83,7 @@ class StyleReader(nn.Module):
         self.tell = nn.Sequential(nn.LeakyReLU(0.2), nn.Linear(code, code), nn.LeakyReLU(0.2), last)
 
     def measure(self, moments: Mapping[str, Moments]) -> Tensor:
-        """Lay a style's moments out as one row: (batch, numbers), logarithms of the means and the deviations of features."""
+        """Concatenate a style's moments to one row: (batch, numbers), logarithms of the means and deviations of features."""
         found = [moments[layer] for layer in STYLE_LAYERS]
         rows = [torch.cat([m.mean.clamp_min(0), m.deviation.float()], dim=1) for m in found]
         return torch.cat([row.add(1e-2).log() for row in rows], dim=1)
@@ -100,7 +100,7 @@ class StyleReader(nn.Module):
 
 
 class Transfer(nn.Module):
-    """Add a style's strokes to a photo: the part that runs at the size of the picture."""
+    """Add a style's strokes to a photo; the part of the network that runs at picture size."""
 
     def __init__(self, widths: Widths | None = None) -> None:
         super().__init__()
@@ -135,24 +135,24 @@ class Transfer(nn.Module):
 
     @property
     def styled(self) -> tuple[tuple[str, int], ...]:
-        """The convolutions whose features are normalized, in order, each with its channels."""
+        """The names and channels of the convolutions whose features are normalized, in order."""
         return tuple((name, channels) for name, (_, channels) in self._slices.items())
 
     def forward(self, light: FeatureMap, color: FeatureMap, modulation: Tensor) -> tuple[FeatureMap, FeatureMap]:
-        """Compute what is to be added to a photo.
+        """Compute the residual to add to a photo.
 
         Args:
             light: (batch, 1, height, width), about [-2, 2]; both sides multiples of 8.
             color: (batch, 2, height / 2, width / 2), likewise.
-            modulation: (batch, modulations), of :class:`StyleReader`.
+            modulation: (batch, modulations), from :class:`StyleReader`.
 
         Returns:
-            What is to be added to each of the two.
+            The residuals of light and color.
         """
         return self._paint(light, color, partial(self._modulated, modulation))
 
     def measure(self, light: FeatureMap, color: FeatureMap) -> Tensor:
-        """Measure a picture as a style: (batch, modulations), deviation and mean of every feature that would be normalized."""
+        """Measure a picture as a style: (batch, modulations), deviation and mean of every feature that is normalized."""
         found: list[Tensor] = []
 
         def noted(_: str, x: FeatureMap) -> FeatureMap:
@@ -182,7 +182,7 @@ class Transfer(nn.Module):
         return self._fine_light(F.relu(styled("up1", x)), light), self._convolve("color", x)
 
     def _fine_light(self, fine: FeatureMap, light: FeatureMap) -> FeatureMap:
-        """Convolve features that are to be doubled in size, and the light, before the doubling: four results for each place."""
+        """Convolve features (before upsampling by 2) and luma in one convolution with four output phases."""
         weight, bias = self.folded_light()
         with torch.autocast(fine.device.type, enabled=False):
             cut = F.pixel_unshuffle(F.pad(light, (2, 2, 2, 2), mode="replicate"), 2)
@@ -190,11 +190,11 @@ class Transfer(nn.Module):
         return F.pixel_shuffle(F.conv2d(both, weight, bias), 2)
 
     def folded_light(self) -> tuple[Tensor, Tensor]:
-        """Return the filters of the finest convolution as they act before the doubling.
+        """Return the filters of the finest convolution, combined with the upsampling that precedes it.
 
         Returns:
-            Filters (4, channels + 4, 3, 3), for features at half the size and the four phases of the light there, to the four
-            phases of the result; and their bias, (4,).
+            Filters (4, channels + 4, 3, 3) that map the features at half size and the four phases of luma to the four phases of
+            the result; and their bias, (4,).
         """
         finest = self.convolutions["light"]
         assert isinstance(finest, nn.Conv2d)
@@ -207,7 +207,7 @@ class Transfer(nn.Module):
             return torch.cat([of_fine, of_light], dim=1), finest.bias.expand(4)
 
     def _convolve(self, name: str, x: FeatureMap) -> FeatureMap:
-        with torch.autocast(x.device.type, enabled=False):  # which would pad in float32, there and back
+        with torch.autocast(x.device.type, enabled=False):  # autocast would convert to float32 for padding and back
             x = F.pad(x, (1, 1, 1, 1), mode="replicate")
         found: FeatureMap = self.convolutions[name](x)
         return found
@@ -222,7 +222,7 @@ class Transfer(nn.Module):
 
 
 class _Spread(torch.autograd.Function):
-    """Mean and variance of each channel, (batch, channels), and their gradient in one pass over the features."""
+    """Mean and variance of each channel, (batch, channels), with a gradient in one pass over the features."""
 
     @staticmethod
     def forward(context: Any, x: FeatureMap) -> tuple[Tensor, Tensor]:
@@ -239,7 +239,7 @@ class _Spread(torch.autograd.Function):
 
 
 class _Normalized(torch.autograd.Function):
-    """Instance normalization with a scale and a shift, its gradient in two passes over the features, whatever their region_masks."""
+    """Instance normalization with scale and shift; its gradient takes two passes over the features in any memory layout."""
 
     @staticmethod
     def forward(context: Any, x: FeatureMap, scale: Tensor, shift: Tensor) -> FeatureMap:
@@ -271,16 +271,16 @@ def _wide(values: Tensor, x: FeatureMap) -> Tensor:
 
 
 class InstantNetwork(nn.Module):
-    """Reader and transfer together.
+    """The style reader and the transfer network.
 
     Args:
-        channels: of the slim encoder at each of :data:`STYLE_LAYERS`.
-        widths: of the transfer.
-        code: length of a style's code.
+        channels: number of channels of the slim encoder at each of :data:`STYLE_LAYERS`.
+        widths: layer widths of the transfer network.
+        code: length of a style code.
     """
 
     sha256: str = ""
-    """Hash of the file that the weights came from; empty where they came from none."""
+    """Hash of the weights file; empty if the weights came from no file."""
 
     def __init__(self, channels: tuple[int, ...], widths: Widths | None = None, code: int = 256) -> None:
         super().__init__()
@@ -288,7 +288,7 @@ class InstantNetwork(nn.Module):
         self.reader = StyleReader(channels, self.transfer.modulations, code)
 
     def own(self, picture: Image) -> Tensor:
-        """Measure a picture with the network's own eyes: deviation and mean of every feature that would be normalized.
+        """Measure a style picture with the transfer network: deviation and mean of every feature that is normalized.
 
         Args:
             picture: (batch, 3, height, width), in [0, 1]; both sides multiples of :data:`MULTIPLE_PX`.
@@ -299,11 +299,11 @@ class InstantNetwork(nn.Module):
         return self.transfer.measure(*_planes(picture))
 
     def corrected(self, own: Tensor, moments: Mapping[str, Moments]) -> Tensor:
-        """Correct what :meth:`own` measured on a picture by what the reader makes of the slim encoder's view of it.
+        """Apply the reader's correction, based on the slim encoder's moments, to the result of :meth:`own`.
 
         Args:
             own: (batch, modulations).
-            moments: of the same picture under the slim encoder, at :data:`STYLE_LAYERS`.
+            moments: moments of the same picture in the slim encoder, at :data:`STYLE_LAYERS`.
 
         Returns:
             (batch, modulations): a scale and a shift for every feature that is normalized.
@@ -318,7 +318,7 @@ class InstantNetwork(nn.Module):
         return torch.cat(parts, dim=1)
 
     def measure(self, picture: Image, moments: Mapping[str, Moments]) -> Tensor:
-        """Measure a picture as a style: :meth:`own`, :meth:`corrected`."""
+        """Measure a picture as a style: :meth:`own`, then :meth:`corrected`."""
         return self.corrected(self.own(picture), moments)
 
     def forward(self, photo: Image, modulation: Tensor) -> Image:
@@ -326,29 +326,29 @@ class InstantNetwork(nn.Module):
 
         Args:
             photo: (batch, 3, height, width), about [0, 1]; both sides multiples of :data:`MULTIPLE_PX`.
-            modulation: (batch, modulations), of :meth:`measure`.
+            modulation: (batch, modulations), from :meth:`measure`.
 
         Returns:
-            The picture, (batch, 3, height, width); it may leave [0, 1] a little.
+            The picture, (batch, 3, height, width); it may slightly exceed [0, 1].
         """
         light, color = _planes(photo)
         return _together(light, color, *self.transfer(light, color, modulation))
 
     def recolored(self, photo: Image, colors: Affine, modulation: Tensor) -> Image:
-        """Paint a photo in the colors of the style: :meth:`forward` after :func:`impasto.color.transfer.recolored`, in one."""
+        """Recolor a photo and paint it: :func:`impasto.color.transfer.recolored` and :meth:`forward` in one."""
         light, color = _planes(photo, colors)
         return _together(light, color, *self.transfer(light, color, modulation))
 
 
 def _together(light: FeatureMap, color: FeatureMap, more_light: FeatureMap, more_color: FeatureMap) -> Image:
-    with torch.autocast(light.device.type, enabled=False):  # a photo in bfloat16 would have bands
+    with torch.autocast(light.device.type, enabled=False):  # bfloat16 would cause banding
         planes = torch.cat([light + more_light.float(), _doubled(color + more_color.float())], dim=1) / 4
         return torch.einsum("ij,bjhw->bihw", BACK.to(planes), planes) + 0.5
 
 
 def _planes(picture: Image, colors: Affine | None = None) -> tuple[FeatureMap, FeatureMap]:
-    """Take a picture, recolored or as it is, apart: light at its size, color at half of it, both about [-2, 2]."""
-    with torch.autocast(picture.device.type, enabled=False):  # a photo in bfloat16 would have bands
+    """Split a picture, optionally recolored, into luma at full size and color at half size, both about [-2, 2]."""
+    with torch.autocast(picture.device.type, enabled=False):  # bfloat16 would cause banding
         apart = 4 * LIGHT_AND_COLOR.to(picture)
         if colors is None:
             planes = torch.einsum("ij,bjhw->bihw", apart, picture - 0.5)
@@ -359,7 +359,7 @@ def _planes(picture: Image, colors: Affine | None = None) -> tuple[FeatureMap, F
 
 
 def _halved(x: FeatureMap) -> FeatureMap:
-    """Average squares of two; OpenVINO is slower at pooling a picture of few channels."""
+    """Average 2 × 2 blocks; OpenVINO's pooling is slower for pictures with few channels."""
     rows = x[..., ::2, :] + x[..., 1::2, :]
     return (rows[..., ::2] + rows[..., 1::2]) / 4
 

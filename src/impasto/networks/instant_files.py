@@ -1,7 +1,7 @@
-"""Files of the instant network: small, safe, and complete in themselves.
+"""Files of the instant network: small, safe and self-contained.
 
-A file holds the weights as float16 (the reader's center and spread, and biases, as float32), and in its header the sizes of the
-network and the facts of its making.
+A file contains the weights as float16 (biases and the reader's center and spread as float32), and in its header the layer sizes
+and training metadata.
 """
 
 from collections.abc import Mapping
@@ -16,21 +16,21 @@ from impasto.networks.weight_files import LARGEST, Kind, fill, read_network, wri
 from impasto.runtime.torch_state import in_known_state
 from impasto.weights.files import sha256_of
 
-KIND = Kind("instant network", "impasto_instant", "1", "give one, such as the live.safetensors of impasto")
+KIND = Kind("instant network", "impasto_instant", "1", "give a network file, such as impasto's live.safetensors")
 _HEADER = ("format", "impasto_instant", "widths", "channels", "code")
 
 
 @in_known_state
 def save_instant(path: str | Path, network: InstantNetwork, facts: Mapping[str, str]) -> None:
-    """Write an instant network, in one step or not at all; :func:`load_instant` reads it back.
+    """Write an instant network atomically; :func:`load_instant` reads it.
 
     Args:
-        path: the file, .safetensors.
-        network: whose weights, of any precision, are rounded to float16.
-        facts: what shall stand in the header: teacher, licence, figures, and ``encoder_sha256`` of the slim encoder it reads.
+        path: the output file, .safetensors.
+        network: the network; weights of any precision are rounded to float16.
+        facts: metadata for the header: teacher, license, figures, and ``encoder_sha256`` of the slim encoder that it needs.
 
     Raises:
-        WeightsError: the file cannot be written, or a weight is not a number that float16 can hold.
+        WeightsError: if the file cannot be written, or a weight is not finite in float16.
 
     Example:
         >>> save_instant("tiny.safetensors", InstantNetwork((4, 4, 4, 4, 4), Widths(4, 4, 8, 8, 1), code=8), {"licence": "MIT"})
@@ -45,13 +45,13 @@ def load_instant(path: str | Path) -> InstantNetwork:
     """Read an instant network.
 
     Args:
-        path: a file of :func:`save_instant`, such as :func:`shipped_instant`.
+        path: a file written by :func:`save_instant`, such as :func:`shipped_instant`.
 
     Returns:
-        The network, on the processor, channels last, with float32 parameters that do not train.
+        The network on the CPU, in channels-last format, with frozen float32 parameters.
 
     Raises:
-        WeightsError: the file is missing, damaged, of another version, or no instant network.
+        WeightsError: if the file is missing, damaged, of another version, or not an instant network.
     """
     path = Path(path)
     header, tensors = read_network(KIND, path)
@@ -66,22 +66,22 @@ def load_instant(path: str | Path) -> InstantNetwork:
 
 
 def instant_facts(path: str | Path) -> dict[str, str]:
-    """Read what a file says of the making of its network.
+    """Read the training metadata of an instant network file.
 
     Raises:
-        WeightsError: the file is missing, damaged, of another version, or no instant network.
+        WeightsError: if the file is missing, damaged, of another version, or not an instant network.
     """
     header, _ = read_network(KIND, Path(path))
     return {name: value for name, value in header.items() if name not in _HEADER}
 
 
 def shipped_instant() -> Path:
-    """Return the file of the live network that comes with impasto."""
+    """Return the path of the live network included in the package."""
     return Path(str(files("impasto") / "data" / "live.safetensors"))
 
 
 def _sizes(network: InstantNetwork) -> dict[str, str]:
-    """Write the sizes of a network as :func:`_empty` reads them; channels are those of the style layers together."""
+    """Return the sizes of a network in the form that :func:`_empty` reads; channels are the total over the style layers."""
     reader = network.reader.state_dict()
     return {
         "widths": ",".join(map(str, network.transfer.widths)),
@@ -91,10 +91,10 @@ def _sizes(network: InstantNetwork) -> dict[str, str]:
 
 
 def _empty(header: Mapping[str, str]) -> InstantNetwork:
-    """Make a network of the sizes in a header, without memory for its weights."""
+    """Create a network with the sizes in a header, on the meta device."""
     full, half, quarter, eighth, blocks = (int(size) for size in header["widths"].split(","))
     channels, code = int(header["channels"]), int(header["code"])
     if not all(1 <= size <= LARGEST for size in (full, half, quarter, eighth, blocks, channels, code)):
-        raise ValueError(f"sizes beyond 1 to {LARGEST}")
+        raise ValueError(f"sizes outside 1 to {LARGEST}")
     with torch.device("meta"):
         return InstantNetwork((channels,), Widths(full, half, quarter, eighth, blocks), code)

@@ -1,14 +1,14 @@
-"""The instant network as an ONNX graph, for browsers, phones and other programs. An extra: ``impasto[export]``.
+"""Export of the instant network to ONNX, for browsers, phones and other programs. Needs the extra ``impasto[export]``.
 
-It is written node by node. PyTorch's own exporters come to the same numbers by another way: tracing leaves 829 nodes of this
-network, and torch.export 218, after minutes, and it wants onnxscript beside onnx. Here they are about a hundred, in a second,
-and two things are done that no exporter does:
+The graph is built node by node. PyTorch's own exporters give the same numbers at higher cost: tracing produces 829 nodes for
+this network; torch.export produces 218, takes minutes, and needs onnxscript besides onnx. This module writes about a hundred
+nodes in a second, with two optimizations that no exporter makes:
 
-* The finest convolution, on light that was just doubled in size, is done before the doubling, four results for each place.
-* With ``winograd``, the broad convolutions are Winograd's: a third of the multiplications, for 16-bit differences in the result
-  that cannot be seen. Browsers compute convolutions as plain products, and take half the time with it.
+* The finest convolution, which follows upsampling by 2, is computed before the upsampling, with four outputs per position.
+* With ``winograd``, wide convolutions use Winograd's algorithm: a third of the multiplications; the result differs by 16-bit
+  rounding, which is invisible. In browsers, which compute convolutions as plain matrix products, this halves the time.
 
-Weights are stored as float16, as in the network's own file, and widened by the runtime when it loads them.
+Weights are stored as float16, as in the network's own file; the runtime converts them to float32 on loading.
 """
 
 import math
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 WINOGRAD_MULTIPLE_PX = 32
-"""With ``winograd``, sides must be multiples of this."""
+"""With ``winograd``, picture sides must be multiples of this."""
 _TINY = 1e-4
 _FAINT = 1e-4
 _ROUNDS = 28
@@ -43,11 +43,11 @@ _AT_ONCE = 6
 
 @dataclass(frozen=True)
 class Fixed:
-    """A style that is built into a graph, so that its only input is the photo.
+    """A style built into a graph, which then has the photo as its only input.
 
     Attributes:
         modulation: (1, modulations), of the style.
-        colors: mean (1, 3) and covariance (1, 3, 3) of its colors.
+        colors: mean (1, 3) and covariance (1, 3, 3) of the style's colors.
     """
 
     modulation: Tensor
@@ -58,22 +58,22 @@ class Fixed:
 def instant_graph(
     network: InstantNetwork, *, style: Fixed | None = None, winograd: bool = False, facts: Mapping[str, str] | None = None
 ) -> "ModelProto":
-    """Write the instant network as an ONNX graph.
+    """Build the instant network as an ONNX graph.
 
-    Its inputs are ``photo`` (1, 3, height, width) in [0, 1], ``modulation`` (1, modulations), ``strength`` (1,) of the strokes,
-    about 0 to 1.5, and the palette of :func:`impasto.color.transfer.monge_kantorovich`: ``matrix`` (3, 3), ``bias`` (3,). With a style
-    built in, the photo is the only input, and the palette is found inside. The output is ``picture``, (1, 3, height, width) in
-    [0, 1].
+    The inputs are ``photo`` (1, 3, height, width) in [0, 1], ``modulation`` (1, modulations), ``strength`` (1,) of the strokes,
+    about 0 to 1.5, and the color map of :func:`impasto.color.transfer.monge_kantorovich`: ``matrix`` (3, 3), ``bias`` (3,).
+    With a built-in style, the photo is the only input and the graph computes the color map. The output is ``picture``, shape
+    (1, 3, height, width), in [0, 1].
 
     Args:
-        network: on the processor.
-        style: what is built in; None: an input.
-        winograd: for a runtime that computes convolutions as plain products, such as a browser's; sides must then be multiples
-            of :data:`WINOGRAD_MULTIPLE_PX` instead of :data:`impasto.networks.instant.MULTIPLE_PX`.
-        facts: what shall stand in the file beside the weights.
+        network: the network, on the CPU.
+        style: a style to build in; None: the style is an input.
+        winograd: for runtimes that compute convolutions as plain products, such as browsers; sides must then be multiples of
+            :data:`WINOGRAD_MULTIPLE_PX` instead of :data:`impasto.networks.instant.MULTIPLE_PX`.
+        facts: metadata to store in the file.
 
     Raises:
-        OptionError: onnx is not installed.
+        OptionError: if onnx is not installed.
     """
     onnx = onnx_package()
     g = Graph(winograd)
@@ -95,10 +95,10 @@ def instant_graph(
 
 
 def save_graph(path: str | Path, model: "ModelProto") -> None:
-    """Write a graph into a file, in one step or not at all.
+    """Write a graph to a file atomically.
 
     Raises:
-        WeightsError: it cannot be written there.
+        WeightsError: if the file cannot be written.
     """
     path = Path(path)
     partial = path.with_name(path.name + ".part")
@@ -114,18 +114,18 @@ def save_graph(path: str | Path, model: "ModelProto") -> None:
 @in_known_state
 @torch.no_grad()
 def largest_difference(path: str | Path, network: InstantNetwork, style: Fixed | None = None) -> float:
-    """Paint two noisy pictures through a written graph in ONNX Runtime and through PyTorch, and compare.
+    """Compare an exported graph in ONNX Runtime with the network in PyTorch on two noise pictures.
 
     Args:
-        path: a file of :func:`save_graph`.
-        network: that was written.
-        style: what was built in, if any.
+        path: a file written by :func:`save_graph`.
+        network: the exported network.
+        style: the built-in style, if any.
 
     Returns:
-        The largest difference of any color, where 1 is the whole range.
+        The largest difference of any color value, in units of the whole range.
 
     Raises:
-        OptionError: onnxruntime is not installed.
+        OptionError: if onnxruntime is not installed.
     """
     session = load_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
@@ -153,14 +153,14 @@ def largest_difference(path: str | Path, network: InstantNetwork, style: Fixed |
 
 
 def _styles(g: Graph, transfer: Transfer, modulation: str) -> dict[str, tuple[str, str]]:
-    """Cut a modulation into a scale and a shift for each convolution that is styled."""
+    """Split a modulation into a scale and a shift for each styled convolution."""
     sizes = [channels for _, channels in transfer.styled for _ in range(2)]
     parts = _cut(g, modulation, sizes)
     return {name: (parts[2 * i], parts[2 * i + 1]) for i, (name, _) in enumerate(transfer.styled)}
 
 
 def _cut(g: Graph, x: str, sizes: list[int]) -> list[str]:
-    """Cut a row into parts, a few at a time: on WebGPU an operation may touch only eight buffers."""
+    """Split a row into parts, a few at a time: an operation on WebGPU can use at most eight buffers."""
     if len(sizes) <= _AT_ONCE:
         return g.nodes_out(len(sizes), "Split", x, g.integers(*sizes), axis=0)
     each = _AT_ONCE ** math.ceil(math.log(len(sizes), _AT_ONCE) - 1)
@@ -172,10 +172,10 @@ def _cut(g: Graph, x: str, sizes: list[int]) -> list[str]:
 def _paint(
     g: Graph, transfer: Transfer, styles: Mapping[str, tuple[str, str]], palette: tuple[str, str], *, is_fixed: bool
 ) -> None:
-    """Write :meth:`impasto.networks.instant.Transfer.forward`, and what stands around it."""
+    """Add the nodes of :meth:`impasto.networks.instant.Transfer.forward`, with input and output conversion."""
 
     def styled(name: str, x: str) -> str:
-        """Normalize: what the convolution's own bias adds is taken away again, so that it is left out."""
+        """Add normalization, which cancels the bias of the convolution; so the bias is omitted."""
         return g.node("InstanceNormalization", g.convolve(x, transfer, name, bias=False), *styles[name], epsilon=_TINY)
 
     def block(first: str, second: str, x: str) -> str:
@@ -183,7 +183,7 @@ def _paint(
 
     light, color = _planes(g, *palette)
     phases = g.node("SpaceToDepth", light, blocksize=2)
-    # Eight channels, the last two of no weight: ONNX Runtime 1.30 on WebGPU goes wrong where there are six.
+    # Eight channels, the last two with zero weights: ONNX Runtime 1.30 on WebGPU gives wrong results for six.
     two = g.node("Relu", g.convolve(g.node("Concat", phases, color, color, axis=1), transfer, "down2", idle=2))
     four = g.node("Relu", styled("down4", two))
     x = g.node("Relu", styled("down8", four))
@@ -204,7 +204,7 @@ def _paint(
 
 
 def _planes(g: Graph, matrix: str, bias: str) -> tuple[str, str]:
-    """Apply the palette and take the photo apart, in one product: light at its size, color at half of it, about [-2, 2]."""
+    """Apply the color map and split the photo in one product: luma at full size, color at half size, about [-2, 2]."""
     apart = g.floats((4 * LIGHT_AND_COLOR).numpy())
     weight = g.node("Reshape", g.node("MatMul", apart, matrix), g.integers(3, 3, 1, 1))
     offset = g.node("MatMul", apart, g.node("Sub", bias, g.floats(0.5)))
@@ -215,7 +215,7 @@ def _planes(g: Graph, matrix: str, bias: str) -> tuple[str, str]:
 
 
 def _fine_light(g: Graph, transfer: Transfer, fine: str, light: str) -> str:
-    """Convolve the doubled features and the light at half the size, into four results for each place; then lay these out."""
+    """Convolve features (before upsampling by 2) and luma at half size to four phases per position, then interleave them."""
     weight, bias = (g.floats(each.detach().numpy()) for each in transfer.folded_light())
     cut = g.node("SpaceToDepth", g.edged(light, 2), blocksize=2)
     both = g.node("Concat", g.edged(fine, 1), cut, axis=1)
@@ -226,9 +226,9 @@ def _fine_light(g: Graph, transfer: Transfer, fine: str, light: str) -> str:
 
 
 def _palette(g: Graph, target: Moments) -> tuple[str, str]:
-    """Write :func:`impasto.color.transfer.monge_kantorovich` from the photo's colors to those of a style, in double precision."""
-    wide = g.node("Cast", "photo", to=g.DOUBLE)
-    rows = g.node("Reshape", wide, g.integers(3, -1))
+    """Add the nodes of :func:`impasto.color.transfer.monge_kantorovich`, photo to style, in double precision."""
+    photo = g.node("Cast", "photo", to=g.DOUBLE)
+    rows = g.node("Reshape", photo, g.integers(3, -1))
     mean = g.node("ReduceMean", rows, g.integers(1), keepdims=1)
     centered = g.node("Sub", rows, mean)
     count = g.node("Cast", g.node("Gather", g.node("Shape", rows), g.integers(1)), to=g.DOUBLE)
@@ -244,7 +244,7 @@ def _palette(g: Graph, target: Moments) -> tuple[str, str]:
 
 
 def _powers(g: Graph, matrix: str) -> tuple[str, str]:
-    """Find the square root of a symmetric positive (3, 3) matrix, and its inverse, by products alone.
+    """Compute the square root of a symmetric positive (3, 3) matrix, and its inverse, using only products.
 
     Source:
         The coupled Newton-Schulz iteration, Higham 2008, equation 6.35.

@@ -1,7 +1,7 @@
-"""A graph of ONNX as it is being written.
+"""Builder for ONNX graphs.
 
-Source: convolutions in tiles are Lavin and Gray 2016 (arXiv:1509.09308), F(4×4, 3×3), each of the three transforms as one
-constant matrix, so that everything is a product that any runtime does well.
+Source: tiled convolutions are Lavin and Gray 2016 (arXiv:1509.09308), F(4×4, 3×3). Each of the three transforms is one constant
+matrix, so the whole algorithm consists of products, which any runtime computes efficiently.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ from impasto.networks.instant import Transfer
 
 OPSET = 18
 _BROAD = 48
-"""The transforms cost more than they save where a convolution has fewer channels than this."""
+"""Minimum number of channels for tiled convolutions; below it, the transforms cost more than they save."""
 
 Array = npt.NDArray[Any]
 
-# From the points 0, ±1, ±2 and infinity.
+# Derived from the points 0, ±1, ±2 and infinity.
 _INTO = np.array(
     [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0],
      [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
@@ -35,11 +35,11 @@ _OUT_OF = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0]
 
 @dataclass
 class Graph:
-    """A graph as it is being written: each method adds nodes and returns the name of what comes out.
+    """A graph under construction: each method adds nodes and returns the name of their output.
 
     Attributes:
-        winograd: whether broad convolutions are computed in tiles.
-        nodes, inputs, constants: so far.
+        winograd: whether wide convolutions are computed in tiles.
+        nodes, inputs, constants: the parts added so far.
     """
 
     winograd: bool
@@ -53,7 +53,7 @@ class Graph:
         self.input("photo", [1, 3, "height", "width"])
 
     def input(self, name: str, shape: list[Any]) -> str:
-        """Add an input of floats."""
+        """Add a float input."""
         self.inputs.append(onnx_package().helper.make_tensor_value_info(name, self.FLOAT, shape))
         return name
 
@@ -70,7 +70,7 @@ class Graph:
         return names
 
     def constant(self, value: Array) -> str:
-        """Add a constant, or find the same one."""
+        """Add a constant, or reuse an identical one."""
         for name, known in self.constants.items():
             if (
                 name.startswith("constant")
@@ -92,7 +92,7 @@ class Graph:
         return self.constant(np.asarray(values, np.float64))
 
     def integers(self, *values: int) -> str:
-        """Add a row of whole numbers."""
+        """Add an integer vector."""
         return self.constant(np.asarray(values, np.int64))
 
     def weight(self, values: Array) -> str:
@@ -100,23 +100,23 @@ class Graph:
         return self.node("Cast", self.constant(np.ascontiguousarray(values, np.float16)), to=self.FLOAT)
 
     def doubled(self, x: str) -> str:
-        """Double the size, bilinear."""
+        """Upsample by 2, bilinear."""
         scales = self.floats([1, 1, 2, 2])
         return self.node("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
 
     def edged(self, x: str, by: int) -> str:
-        """Repeat the edge."""
+        """Pad with replicated edges."""
         return self.node("Pad", x, self.integers(0, 0, by, by, 0, 0, by, by), mode="edge")
 
     def convolve(self, x: str, transfer: Transfer, name: str, *, bias: bool = True, idle: int = 0) -> str:
-        """Convolve with the weights of a name, the edge repeated.
+        """Add a convolution with replicate padding.
 
         Args:
-            x: what is convolved.
-            transfer: whose weights.
-            name: of the convolution.
-            bias: whether its bias is added.
-            idle: channels at the end of x that count for nothing.
+            x: name of the input.
+            transfer: the network that contains the weights.
+            name: name of the convolution.
+            bias: whether to add its bias.
+            idle: number of trailing channels of x with zero weights.
         """
         convolution = transfer.convolutions[name]
         assert isinstance(convolution, nn.Conv2d)
@@ -128,12 +128,12 @@ class Graph:
         return self.node("Conv", self.edged(x, 1), self.weight(weight), *more, kernel_shape=[3, 3], strides=[stride, stride])
 
     def _convolve_broad(self, x: str, weight: Array) -> str:
-        """Convolve tiles of 6×6 into 4×4: to 36 numbers for each tile and channel, a product for each of these, and back."""
+        """Convolve 6×6 tiles to 4×4: transform to 36 numbers per tile and channel, multiply, and transform back."""
         outputs, inputs = weight.shape[:2]
         into = self.floats(np.einsum("ip,jq->ijpq", _INTO, _INTO).reshape(36, 1, 6, 6))
         spread = self.floats(np.einsum("ia,jb->ijab", _WEIGHTS, _WEIGHTS).reshape(36, 9))
         out_of = self.floats(np.einsum("mi,nj->mnij", _OUT_OF, _OUT_OF).reshape(16, 36))
-        one_by_one = self.node("Reshape", x, self.integers(inputs, 1, 0, 0))  # a zero keeps what is there
+        one_by_one = self.node("Reshape", x, self.integers(inputs, 1, 0, 0))  # zero keeps the size of a dimension
         tiles = self.node("Conv", one_by_one, into, kernel_shape=[6, 6], strides=[4, 4])
         sides = self.node("Shape", tiles, start=2)
         rows = self.node("Reshape", self.node("Transpose", tiles, perm=[1, 0, 2, 3]), self.integers(36, inputs, -1))
@@ -144,7 +144,7 @@ class Graph:
         return self.node("DepthToSpace", self.node("Reshape", self.node("MatMul", out_of, found), shape), blocksize=4)
 
     def model(self, facts: Mapping[str, str]) -> Any:
-        """Put the graph together, with facts in its head."""
+        """Assemble the model, with metadata."""
         helper, numpy_helper = onnx_package().helper, onnx_package().numpy_helper
         outputs = [helper.make_tensor_value_info("picture", self.FLOAT, [1, 3, "height", "width"])]
         constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items()]
@@ -158,7 +158,7 @@ def onnx_package() -> Any:
     """Import onnx.
 
     Raises:
-        OptionError: it is not installed.
+        OptionError: if it is not installed.
     """
     try:
         import onnx

@@ -1,4 +1,4 @@
-"""The one place that imports ONNX Runtime: its telemetry is off before that."""
+"""Import of ONNX Runtime with its telemetry disabled; no other module imports it."""
 
 import os
 from typing import Any
@@ -7,17 +7,18 @@ from impasto.errors import OptionError
 
 
 def load_onnxruntime() -> Any:
-    """Import ONNX Runtime, which otherwise writes an identifier of the device to the user's cache and reports to Microsoft.
+    """Import ONNX Runtime with telemetry disabled.
 
-    It reads ``ORT_DISABLE_TELEMETRY`` when it is imported. A value that the user has set stays.
+    By default it writes a device identifier to the user's cache and reports to Microsoft. It reads ``ORT_DISABLE_TELEMETRY`` at
+    import; a value set by the user is kept.
 
     Raises:
-        OptionError: onnxruntime is not installed.
+        OptionError: if onnxruntime is not installed.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
         raise OptionError("reading ONNX needs one more package: pip install 'impasto[export]'") from error
-    onnxruntime.disable_telemetry_events()  # for whoever imported it before
+    onnxruntime.disable_telemetry_events()  # in case it was imported earlier
     return onnxruntime

@@ -1,11 +1,12 @@
-"""Style swap: any style in one pass, by giving each part of a photo the features of the most similar part of the style.
+"""Style swap: any style in one pass, by replacing the features of each part of a photo with the most similar style features.
 
-An encoder sees photo and style. A *position* is a place of relu3_1, a cell of four pixels; each position of the photo takes
-from its match in the style the features of relu3_1 and the blocks of relu2_1 (2 × 2) and relu1_1 (4 × 4) there. A decoder turns
-features into a picture. What a style looks like comes from the style itself; the decoder only learns what features look like.
+An encoder extracts features of photo and style. A *position* is a position of relu3_1, a cell of four pixels. Each position of
+the photo takes from its match in the style the features of relu3_1 and the blocks of relu2_1 (2 × 2) and relu1_1 (4 × 4). A
+decoder maps the features to a picture. The look of a style comes from the style picture itself; the decoder only learns to
+invert features.
 
 Source: Chen and Schmidt 2016 (arXiv:1612.04337), who swap patches of one layer; here three layers and hypercolumns, as in
-Kolkin et al. 2022. Resize convolutions of Odena et al. 2016.
+Kolkin et al. 2022. Resize-convolutions of Odena et al. 2016.
 """
 
 import itertools
@@ -19,20 +20,20 @@ from impasto.runtime.tiling import spans
 from impasto.tensors import FeatureMap, Features, Image
 
 SWAP_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
-"""What a position takes from its match, the finest first."""
+"""Layers whose features are taken from the match, finest first."""
 SEARCH_LAYERS = ("relu2_1", "relu3_1", "relu4_1")
-"""By which matches are found."""
+"""Layers used to find matches."""
 COHERENCE = 0.02
-"""What a match gains for each neighbor whose own match lies beside it in the style; see :func:`impasto.features.neighbors.match`."""
+"""Bonus for neighboring matches that are adjacent in the style; see :func:`impasto.features.neighbors.match`."""
 CELL_PX = 4
-"""Pixels of a position. A picture's sides are padded to a multiple of twice as much."""
+"""Side of a position in pixels. Picture sides are padded to a multiple of twice this."""
 _TILE, _HALO = 256, 16
-"""Of :func:`decoded`, in positions; the decoder looks 12 positions far."""
+"""Tile and halo of :func:`decoded`, in positions; the decoder's receptive field reaches 12 positions."""
 _SIDES = {"relu1_1": 4, "relu2_1": 2, "relu3_1": 1}
 
 
 class DecoderWidths(NamedTuple):
-    """Channels of the decoder at the full size, a half and a quarter of it, and residual blocks at the quarter."""
+    """Channels of the decoder at full, 1/2 and 1/4 size, and the number of residual blocks at 1/4."""
 
     full: int = 32
     half: int = 64
@@ -41,19 +42,19 @@ class DecoderWidths(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """Turn features into the picture that has them.
+    """Decode features to a picture.
 
     Args:
-        channels: of the encoder at each of :data:`SWAP_LAYERS`.
-        widths: of the decoder.
+        channels: number of channels of the encoder at each of :data:`SWAP_LAYERS`.
+        widths: layer widths of the decoder.
     """
 
     sha256: str = ""
-    """Hash of the file that the weights came from; empty where they came from none."""
+    """Hash of the weights file; empty if the weights came from no file."""
     scale: Tensor
-    """What features are divided by, one number for each of :data:`SWAP_LAYERS`: the root of their mean square."""
+    """Divisor of the features of each of :data:`SWAP_LAYERS`: the root of their mean square."""
     spread: Tensor
-    """What features are divided by for the search, one number for each of :data:`SEARCH_LAYERS`: their centered length."""
+    """Divisor of the features of each of :data:`SEARCH_LAYERS` in the search: the root mean square length after centering."""
 
     def __init__(self, channels: tuple[int, int, int], widths: DecoderWidths | None = None) -> None:
         super().__init__()
@@ -77,11 +78,11 @@ class Decoder(nn.Module):
 
         Args:
             fine: relu1_1, (batch, channels, height, width).
-            middle: relu2_1, at half of that size.
-            coarse: relu3_1, at a quarter.
+            middle: relu2_1, at half that size.
+            coarse: relu3_1, at a quarter of that size.
 
         Returns:
-            The picture, (batch, 3, height, width); it may leave [0, 1] a little.
+            The picture, (batch, 3, height, width); it may slightly exceed [0, 1].
         """
         one, two, three = (1 / self.scale).unbind()
         x = self.at_quarter(_convolved(self.quarter_in, coarse * three.to(coarse.dtype)))
@@ -103,7 +104,7 @@ class _Residual(nn.Module):
 
 
 def _convolved(convolution: nn.Module, x: FeatureMap) -> FeatureMap:
-    with torch.autocast(x.device.type, enabled=False):  # which would pad in float32, there and back
+    with torch.autocast(x.device.type, enabled=False):  # autocast would convert to float32 for padding and back
         x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     found: FeatureMap = convolution(x)
     return found
@@ -114,13 +115,13 @@ def _doubled(x: FeatureMap) -> FeatureMap:
 
 
 def blocks_of(features: Features) -> Tensor:
-    """Lay the features of each position side by side: of relu1_1 its 4 × 4 block, of relu2_1 2 × 2, of relu3_1 one.
+    """Concatenate the features of each position: the 4 × 4 block of relu1_1, the 2 × 2 block of relu2_1, and relu3_1.
 
     Args:
-        features: of one picture whose sides are multiples of :data:`CELL_PX`, by layer.
+        features: features by layer of one picture whose sides are multiples of :data:`CELL_PX`.
 
     Returns:
-        (positions, channels of all blocks), each block row by row with the channels last.
+        (positions, channels of all blocks), each block in row-major order with the channels last.
     """
     rows = []
     for layer in SWAP_LAYERS:
@@ -135,9 +136,9 @@ def swapped(rows: Tensor, position: Tensor, channels: tuple[int, int, int]) -> l
     """Give each position of a photo the features of its match.
 
     Args:
-        rows: of the style, see :func:`blocks_of`; of several styles one after the other.
-        position: (height, width), which position of the style each of the photo takes.
-        channels: of each layer.
+        rows: features of the style, see :func:`blocks_of`; several styles are concatenated.
+        position: (height, width), style position for each position of the photo.
+        channels: number of channels of each layer.
 
     Returns:
         relu1_1, relu2_1 and relu3_1, (1, channels, height, width), at 4, 2 and 1 times the size, channels last in memory.
@@ -152,12 +153,12 @@ def swapped(rows: Tensor, position: Tensor, channels: tuple[int, int, int]) -> l
 
 
 def decoded(decoder: Decoder, rows: Tensor, position: Tensor) -> Image:
-    """Decode the features of matches, a large picture in tiles: (1, 3, 4 height, 4 width), in [0, 1].
+    """Decode matched features, in tiles if the picture is large: (1, 3, 4 height, 4 width), in [0, 1].
 
     Args:
-        decoder: on the device of the rows.
-        rows: of the style, see :func:`blocks_of`.
-        position: (height, width), which position of the style each of the picture takes.
+        decoder: a decoder on the device of the rows.
+        rows: features of the style, see :func:`blocks_of`.
+        position: (height, width), style position for each position of the picture.
     """
     height, width = position.shape
     found = torch.empty(1, 3, CELL_PX * height, CELL_PX * width, device=rows.device)
@@ -173,14 +174,14 @@ def decoded(decoder: Decoder, rows: Tensor, position: Tensor) -> Image:
 
 
 def search_columns(features: Features, spread: Tensor) -> FeatureMap:
-    """Join what is searched by to hypercolumns, one for each position.
+    """Concatenate the search layers to hypercolumns, one per position.
 
     Args:
         features: by layer, (1, channels, height, width) each.
         spread: see :attr:`Decoder.spread`.
 
     Returns:
-        (1, channels of all layers, height, width), in the type of the features.
+        (1, channels of all layers, height, width), in the dtype of the features.
     """
     size = (features["relu3_1"].shape[-2], features["relu3_1"].shape[-1])
     parts = [

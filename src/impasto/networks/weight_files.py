@@ -1,4 +1,4 @@
-"""What the files of all networks have in common: weights as float16, and in the header what the file is and how it was made."""
+"""Common file format of all networks: float16 weights, with format and training metadata in the header."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from impasto.errors import WeightsError
 
 LARGEST = 4096
-"""No size in a header is beyond this; a larger one would only keep the machine busy."""
+"""Maximum size accepted in a header; guards against files that would exhaust the machine."""
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -21,10 +21,10 @@ class Kind(NamedTuple):
     """A kind of network.
 
     Attributes:
-        name: in messages, such as ``"decoder"``.
-        key: what its version stands under in a header.
-        version: that this impasto writes and reads.
-        hint: what to give instead of a file of another kind.
+        name: name for messages, such as ``"decoder"``.
+        key: header key of the format version.
+        version: format version that this impasto writes and reads.
+        hint: end of the message for a file of another kind: what to give instead.
     """
 
     name: str
@@ -34,17 +34,17 @@ class Kind(NamedTuple):
 
 
 def write_network(kind: Kind, path: str | Path, network: nn.Module, header: Mapping[str, str]) -> None:
-    """Write a network, in one step or not at all; weights of any precision are rounded to float16, biases to float32.
+    """Write a network atomically; weights of any precision are rounded to float16, biases to float32.
 
     Raises:
-        WeightsError: the file cannot be written, or a weight is not a number that float16 can hold.
+        WeightsError: if the file cannot be written, or a weight is not finite in float16.
     """
     path = Path(path)
     tensors = {name: _rounded(name, value) for name, value in network.state_dict().items()}
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
             raise WeightsError(
-                f"{kind.name} {str(path)!r} is not written: {name} holds what is no finite number; train it again"
+                f"{kind.name} {str(path)!r} was not written: {name} contains a value that is not finite; train it again"
             )
     partial = path.with_name(path.name + ".part")
     try:
@@ -58,36 +58,36 @@ def write_network(kind: Kind, path: str | Path, network: nn.Module, header: Mapp
 
 
 def read_network(kind: Kind, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Read header and tensors of a file.
+    """Read the header and the tensors of a file.
 
     Raises:
-        WeightsError: the file is missing, damaged, of another version or of another kind.
+        WeightsError: if the file is missing, damaged, of another version or of another kind.
     """
     try:
         with safetensors.safe_open(path, "pt") as opened:
             header = dict(opened.metadata() or {})
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a mapping)
     except FileNotFoundError as error:
-        raise WeightsError(f"{kind.name} {str(path)!r} is not there; name another file") from error
+        raise WeightsError(f"{kind.name} {str(path)!r} does not exist; give another file") from error
     except (OSError, safetensors.SafetensorError) as error:
-        raise WeightsError(f"{kind.name} {str(path)!r} is damaged or no such network; fetch it again") from error
+        raise WeightsError(f"{kind.name} {str(path)!r} is damaged or not a network file; fetch it again") from error
     version = header.get(kind.key)
     if version is None:
         article = "an" if kind.name[0] in "aeiou" else "a"
         raise WeightsError(f"{str(path)!r} is not {article} {kind.name}; {kind.hint}")
     if version != kind.version:
         raise WeightsError(
-            f"{kind.name} {str(path)!r} is of version {version}, this impasto reads version {kind.version}; train it again"
+            f"{kind.name} {str(path)!r} has version {version}, but this impasto reads version {kind.version}; train it again"
         )
     return header, tensors
 
 
 def fill(kind: Kind, path: Path, network: Network, tensors: Mapping[str, Tensor]) -> Network:
-    """Put the weights of a file into a network made for it: float32, channels last, and they do not train.
+    """Load the weights of a file into a network created for it: float32, channels last, frozen.
 
     Raises:
-        RuntimeError: the weights do not fit.
-        WeightsError: some are not finite numbers.
+        RuntimeError: if the weights do not fit the network.
+        WeightsError: if some weights are not finite.
     """
     network.load_state_dict({name: _laid_out(value.float()) for name, value in tensors.items()}, assign=True)
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):

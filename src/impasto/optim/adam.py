@@ -1,4 +1,4 @@
-"""Adam, and Adam on several grids at once: PyTorch's own optimizers load a compiler for a second and a half first."""
+"""Adam and multigrid Adam, without the 1.5 seconds that importing ``torch.optim`` takes to load a compiler."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,11 +13,11 @@ State = dict[str, Any]
 
 
 class Adam:
-    """Adam with the interface, the state and, to the last digits, the steps of ``torch.optim.Adam``.
+    """Adam with the interface and state of ``torch.optim.Adam``; the steps agree up to rounding.
 
     Args:
-        planes: what is optimized, in place.
-        lr: the step length.
+        planes: the tensors to optimize, in place.
+        lr: the learning rate.
         betas: decay of the running means of the gradient and of its square.
 
     Source:
@@ -30,13 +30,13 @@ class Adam:
         self.state: dict[Tensor, dict[str, Any]] = {}
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Reset the gradients."""
         for plane in self.planes:
             plane.grad = None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:
-        """Call what computes the loss and its gradients, and move each plane once; return the loss."""
+        """Evaluate the closure, which computes the loss and its gradients, update each plane once, and return the loss."""
         loss = closure()
         first_decay, rate = self.betas[0], self.param_groups[0]["lr"]
         for plane in self.planes:
@@ -49,20 +49,20 @@ class Adam:
 
 
 class MultigridAdam(Adam):
-    """Adam, with Nesterov's momentum, on a picture that is the sum of three grids: its pixels, and squares of 4 and of 16.
+    """Adam with Nesterov momentum on a picture represented as the sum of three grids: pixels, 4 × 4 and 16 × 16 blocks.
 
-    A pixel's step depends on its own gradient, so that a broad area whose pixels disagree in detail goes nowhere together; on a
-    coarse grid, detail averages out and the area moves. Half the step length of a pixel is a square's.
+    In plain Adam the step of a pixel depends only on its own gradient, so a broad area whose pixels disagree in detail does not
+    move as a whole. On a coarse grid, detail averages out and the area moves. The coarse grids use half the learning rate.
 
     Source:
-        Moving the coefficients of nested grids instead of pixels is the preconditioner of Bramble, Pasciak and Xu 1990; a
-        Laplacian pyramid, as in Kolkin et al. 2019, is a form of it. Momentum: Dozat 2016, Incorporating Nesterov Momentum into
-        Adam.
+        Optimizing the coefficients of nested grids instead of pixels is the preconditioner of Bramble, Pasciak and Xu 1990; a
+        Laplacian pyramid, as in Kolkin et al. 2019, is one form of it. Momentum: Dozat 2016, Incorporating Nesterov Momentum
+        into Adam.
     """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:
-        """Call what computes the loss and its gradients, and move each plane once; return the loss."""
+        """Evaluate the closure, which computes the loss and its gradients, update each plane once, and return the loss."""
         loss = closure()
         for plane in self.planes:
             if plane.grad is None:
@@ -86,12 +86,12 @@ class MultigridAdam(Adam):
 
 
 def fresh(values: Tensor) -> State:
-    """Return what Adam knows before its first step."""
+    """Return the initial state of Adam."""
     return {"step": 0, "exp_avg": torch.zeros_like(values), "exp_avg_sq": torch.zeros_like(values)}
 
 
 def running(state: State, gradient: Tensor, betas: tuple[float, float]) -> Tensor:
-    """Take a gradient into the running means; return the root of the mean square, its start corrected for."""
+    """Update the running means with a gradient; return the bias-corrected root of the mean square."""
     state["step"] += 1
     state["exp_avg"].lerp_(gradient, 1 - betas[0])
     square: Tensor = state["exp_avg_sq"].mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])

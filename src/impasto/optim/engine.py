@@ -1,7 +1,7 @@
-"""The engine: descend an objective, and yield every step.
+"""The optimization engine: minimize an objective and yield every step.
 
-``for step in pyramid(...)`` is the whole interface. To cancel is to stop iterating; progress bars, previews, early stopping and
-the studio's stream are consumers of steps.
+The whole interface is ``for step in pyramid(...)``. To cancel, stop iterating. Progress bars, previews, early stopping and the
+studio's stream all consume steps.
 """
 
 import math
@@ -24,16 +24,16 @@ from impasto.tensors import Features, Image
 Size = tuple[int, int]
 Planes = list[Tensor]
 Encode = Callable[[Image, frozenset[str]], Features]
-"""What turns a picture into the features of some layers, in the arithmetic of the run."""
+"""Computes the features of the requested layers of a picture, in the precision of the run."""
 
 _PATIENCE = 10
 _EXPLOSION = 100.0
 _FIRST_MOVE = 0.01
-"""Root mean square of the scaled gradient at the first step; L-BFGS moves the planes by so much at first."""
+"""Root mean square of the scaled gradient at the first step, and so the size of L-BFGS's first move."""
 _LARGEST_SCALE = 2.0**20
-"""Gradients below 1e-8 are rounding, which must not be enlarged to a direction."""
+"""Limit of the gradient scale: gradients below 1e-8 are rounding errors and must not be amplified."""
 _LINE_SEARCH = 25
-"""Evaluations that L-BFGS may use to find the length of one step."""
+"""Function evaluations that the L-BFGS line search may use per step."""
 _FALL = 0.01
 _ENOUGH_STEPS = 10
 _NEAR_OPTIMUM = 0.1
@@ -41,7 +41,7 @@ _NEAR_OPTIMUM = 0.1
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """How to descend: the optimizer and its numbers, out of the options of a recipe."""
+    """The optimizer and its hyperparameters, taken from the options of a recipe."""
 
     optimizer: Optimizer = "multigrid-adam"
     learning_rate: float = 0.02
@@ -55,19 +55,19 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of painting left.
+    """The state after one step of painting.
 
     Attributes:
-        number: of this step, counted from 1 over all sizes.
-        total: steps planned over all sizes.
+        number: number of this step, counted from 1 over all sizes.
+        total: number of steps planned over all sizes.
         scale: index of the size being painted, from 0.
         size: (height, width) being painted.
         losses: the weighted value of each term of the objective, by name.
-        image: the picture as it would be if painting stopped here, (1, 3, height, width), sRGB in [0, 1].
-        seconds: since painting began.
-        seconds_left: as estimated from the speed so far.
-        note: something the user should know happened in this step, else empty.
-        failure: of the last step alone: why the result is no painting, in one sentence; empty where the objective fell.
+        image: the result if painting stopped here, (1, 3, height, width), sRGB in [0, 1].
+        seconds: time since painting began.
+        seconds_left: estimated remaining time.
+        note: a message about something unusual in this step; empty otherwise.
+        failure: set only on the last step: why the optimization failed, in one sentence; empty if the objective decreased.
     """
 
     number: int
@@ -89,18 +89,18 @@ class Step:
 
 @dataclass
 class Momentum:
-    """What the optimizer knows at the end of a size and passes on to the next.
+    """Optimizer state passed from one size to the next.
 
     Attributes:
-        states: its state for each plane.
-        scale: what the gradients in that state were multiplied by, see :class:`Evaluation`.
+        states: the optimizer's state for each plane.
+        scale: the factor that was applied to the gradients in that state, see :class:`Evaluation`.
     """
 
     states: list[dict[str, Any]] = field(default_factory=list)
     scale: float = 1.0
 
 
-def pyramid(  # noqa: PLR0913  (what it takes is what it does, and two have a good default)
+def pyramid(  # noqa: PLR0913  (all parameters are needed; two have defaults)
     objective_at: Callable[[Size], Objective],
     image: Image,
     sizes: Sequence[tuple[Size, int]],
@@ -110,21 +110,21 @@ def pyramid(  # noqa: PLR0913  (what it takes is what it does, and two have a go
     seconds: float = 0.0,
     enlarge: Callable[[Image, Size], Image] = resize,
 ) -> Iterator[Step]:
-    """Paint coarse to fine: each size starts from the picture, and from the optimizer's momentum, of the one before.
+    """Paint coarse to fine: each size starts from the picture and the optimizer momentum of the previous one.
 
     Args:
-        objective_at: makes the objective for a size (height, width); called once for each size.
-        image: where painting starts, (1, 3, height, width), on the device to paint on; resized to the first size.
-        sizes: each (height, width) in turn with its number of steps.
-        encode: turns pictures into features.
-        optimizer_settings: the optimizer and its numbers.
-        seconds: fewer steps are taken at every size, but one at the least, so that it takes about this long; 0: as many as
-            asked for.
-        enlarge: brings the picture of one size to the next.
+        objective_at: returns the objective for a size (height, width); called once for each size.
+        image: the initial picture, (1, 3, height, width), on the device to paint on; resized to the first size.
+        sizes: pairs of (height, width) and number of steps, in painting order.
+        encode: computes features of pictures.
+        optimizer_settings: the optimizer and its hyperparameters.
+        seconds: approximate time limit; the number of steps at each size is reduced to meet it, to no fewer than one. 0: no
+            limit.
+        enlarge: resizes the picture from one size to the next.
 
     Yields:
-        A :class:`Step` after each step. The last has a ``failure`` if the objective fell at no size; sizes that took fewer
-        than ten steps, or were cut short by ``seconds``, are not judged.
+        A :class:`Step` after each step. The last step has a ``failure`` if the objective decreased at no size; sizes with fewer
+        than ten steps, and sizes cut short by ``seconds``, are not checked.
     """
     plan = Plan(sizes, seconds)
     momentum = Momentum()
@@ -149,7 +149,7 @@ def pyramid(  # noqa: PLR0913  (what it takes is what it does, and two have a go
 
 
 class Plan:
-    """Counts steps over all sizes, and tells the time: a step costs in proportion to its pixels."""
+    """Step counter and time estimator over all sizes; assumes that a step costs time in proportion to its pixels."""
 
     def __init__(self, sizes: Sequence[tuple[Size, int]], seconds: float) -> None:
         self.sizes, self.seconds = sizes, seconds
@@ -161,12 +161,12 @@ class Plan:
         self.seconds_timed = 0.0
 
     def work(self, scale: int) -> float:
-        """Return the cost of a step at a size: its pixels, and a constant for what does not depend on them."""
+        """Return the cost of a step at a size: its pixels plus a constant overhead."""
         (height, width), _ = self.sizes[scale]
         return height * width + 4000.0
 
     def steps_at(self, scale: int) -> int:
-        """Decide how many steps a size gets, in the time that is left."""
+        """Return the number of steps for a size, given the time left."""
         left = sum(self.planned[later] * self.work(later) for later in range(scale, len(self.sizes)))
         elapsed = time.perf_counter() - self.began
         if self.seconds and self.seconds_timed:
@@ -178,14 +178,14 @@ class Plan:
 
     @property
     def rate(self) -> float:
-        """The seconds that a unit of work takes; what is done once for a size does not count."""
+        """Seconds per unit of work, excluding the one-time setup of each size."""
         return self.seconds_timed / self.work_timed if self.work_timed else math.inf
 
     def placed(self, step: Step, scale: int, count: int) -> Step:
-        """Give a step of one size its place in the whole run, and the time left."""
+        """Fill in a step's number, scale, elapsed time and time left for the whole run."""
         self.done += 1
         now = time.perf_counter()
-        if self.done == 2:  # the very first step is slow: forget it as soon as there is another
+        if self.done == 2:  # the very first step is slow: exclude it from the estimate
             self.work_timed = self.seconds_timed = 0.0
         self.work_timed += self.work(scale)
         self.seconds_timed += now - self.marked
@@ -202,11 +202,11 @@ class Plan:
         )
 
     def is_over(self) -> bool:
-        """Say whether the time is used up."""
+        """Return whether the time is used up."""
         return bool(self.seconds) and time.perf_counter() - self.began >= self.seconds
 
     def close(self, scale: int) -> None:
-        """Note that a size has ended, perhaps early."""
+        """Mark a size as finished, perhaps early."""
         self.planned[scale] = 0
 
 
@@ -219,21 +219,21 @@ def optimize(
     optimizer_settings: OptimizerSettings,
     momentum: Momentum | None = None,
 ) -> Iterator[Step]:
-    """Descend an objective at one size, a step at a time.
+    """Minimize an objective at one size, one step at a time.
 
-    A loss that is not finite, or a hundred times the first, puts the picture back to the last whose loss was good, and halves
-    the step. Optimizers see the objective scaled, see :class:`Evaluation`; the losses of a step are not.
+    If the loss is not finite, or exceeds a hundred times the first one, the last good picture is restored and the learning rate
+    is halved. Optimizers see a scaled objective, see :class:`Evaluation`; the losses of a step are not scaled.
 
     Args:
-        objective: the weighted sum of losses; picks its own layers.
-        image: the start, (1, 3, height, width) in [0, 1], on the device to paint on.
-        steps: how many steps to take.
-        encode: turns pictures into features.
-        optimizer_settings: the optimizer and its numbers.
-        momentum: taken over from another size, and left behind for the next.
+        objective: the weighted sum of losses; it selects its own layers.
+        image: the initial picture, (1, 3, height, width) in [0, 1], on the device to paint on.
+        steps: number of steps to take.
+        encode: computes features of pictures.
+        optimizer_settings: the optimizer and its hyperparameters.
+        momentum: state from the previous size; updated in place for the next.
 
     Yields:
-        A :class:`Step` after each step. The last has a ``failure`` if the objective did not fall, see :func:`failure_of`.
+        A :class:`Step` after each step. The last has a ``failure`` if the objective did not decrease, see :func:`failure_of`.
     """
     momentum = momentum or Momentum()
     planes = [plane.contiguous().requires_grad_() for plane in to_planes(image, optimizer_settings.canvas)]
@@ -253,16 +253,14 @@ def optimize(
             average = Average(planes, optimizer_settings.averaging)
             rate /= 2
             optimizer, evaluation.scale = make_optimizer(planes, replace(optimizer_settings, learning_rate=rate)), 0.0
-            note = f"the loss was not finite or exploded; went back to the last good picture and halved the step to {rate:g}"
+            note = f"the loss was not finite or exploded; restored the last good picture; halved the step to {rate:g}"
         else:
             guard.keep(before, losses)
             average.update(planes)
             history.append(sum(losses.values()))
             if isinstance(optimizer, torch.optim.LBFGS) and all(map(torch.equal, before, planes)):
-                optimizer, evaluation.scale = (
-                    make_optimizer(planes, optimizer_settings),
-                    0.0,
-                )  # its memory led nowhere: forget it
+                optimizer = make_optimizer(planes, optimizer_settings)  # L-BFGS is stuck: discard its history
+                evaluation.scale = 0.0
         picture = to_image(average.planes, optimizer_settings.canvas).clamp(0, 1)
         has_settled = bool(optimizer_settings.min_improvement) and improves_less_than(
             optimizer_settings.min_improvement, history
@@ -278,15 +276,15 @@ def optimize(
 
 
 class Evaluation:
-    """The objective as an optimizer sees it: times a constant, by which its first gradient has a fixed size.
+    """The objective as seen by the optimizer: scaled by a constant so that its first gradient has a fixed magnitude.
 
-    Published objectives reach from 1e-3 to 1e12. Beyond some of that range L-BFGS takes a first step that is too short for
-    float32 or forgets what it sees, and Adam's epsilon slows it down. The constant is a power of two, so that it rounds
-    nothing; the ratios of the losses stay as they are.
+    Published objectives range from 1e-3 to 1e12. At the ends of that range, L-BFGS takes a first step that is too short for
+    float32 or loses its history, and Adam's epsilon slows it down. The constant is a power of two, so it causes no rounding.
+    The ratios of the losses do not change.
 
     Attributes:
-        scale: the constant; 0 until the next evaluation finds it.
-        losses: the weighted losses of the first evaluation since :meth:`begin`, by name, not scaled.
+        scale: the constant; 0 until the next evaluation determines it.
+        losses: the unscaled weighted losses, by name, of the first evaluation since :meth:`begin`.
     """
 
     def __init__(self, objective: Objective, planes: Planes, encode: Encode, canvas: Canvas) -> None:
@@ -296,12 +294,12 @@ class Evaluation:
         self._known: Tensor | None = None
 
     def begin(self) -> None:
-        """Evaluate the planes as they are; the next call returns what was found."""
+        """Evaluate the current planes; the next call returns the cached result."""
         self.losses, self._known = {}, None
         self._known = self()
 
     def __call__(self) -> Tensor:
-        """Return the scaled objective, and leave its scaled gradient at the planes."""
+        """Return the scaled objective and store its scaled gradient in the planes."""
         if self._known is not None:
             known, self._known = self._known, None
             return known
@@ -322,7 +320,7 @@ class Evaluation:
         return [plane.grad for plane in self.planes if plane.grad is not None]
 
     def at(self, picture: Image) -> float:
-        """Return the objective of another picture, not scaled."""
+        """Return the unscaled objective of another picture."""
         with torch.no_grad():
             return float(self._value(picture)[0])
 
@@ -331,7 +329,7 @@ class Evaluation:
 
 
 def scale_for(gradients: Sequence[Tensor]) -> float:
-    """Return the power of two that brings the root mean square of some gradients to about a hundredth.
+    """Return the power of two that scales the root mean square of the gradients to about 0.01.
 
     Example:
         >>> scale_for([torch.full((2, 2), 0.02)]), scale_for([torch.zeros(2)])
@@ -345,15 +343,15 @@ def scale_for(gradients: Sequence[Tensor]) -> float:
 
 
 def failure_of(history: Sequence[float], steps: int, picture: Image, objective_of: Callable[[Image], float]) -> str:
-    """Say that an objective did not fall by a hundredth; empty where it did, or where nothing was to be expected.
+    """Return a message if the objective did not decrease by 1%, else an empty string.
 
-    Nothing is expected of fewer than ten steps, and of a start that was nearly optimal: whose objective was less than a tenth
-    of that of plain gray.
+    Runs of fewer than ten steps are not checked, nor are runs with a nearly optimal start (an objective below a tenth of that
+    of plain gray).
 
     Args:
         history: the objective before each step whose loss was good.
-        steps: how many were taken.
-        picture: what they led to.
+        steps: number of steps taken.
+        picture: the resulting picture.
         objective_of: evaluates the objective of a picture.
     """
     if steps < _ENOUGH_STEPS:
@@ -363,7 +361,7 @@ def failure_of(history: Sequence[float], steps: int, picture: Image, objective_o
     first, last = history[0], history[-1]
     if first - last >= _FALL * abs(first):
         return ""
-    last = min(last, objective_of(picture))  # an averaged picture is better than the last of those averaged
+    last = min(last, objective_of(picture))  # the averaged picture is often better than the last iterate
     if first - last >= _FALL * abs(first) or 0 <= first < _NEAR_OPTIMUM * objective_of(torch.full_like(picture, 0.5)):
         return ""
     return (
@@ -375,15 +373,15 @@ def failure_of(history: Sequence[float], steps: int, picture: Image, objective_o
 def take_step(
     evaluation: Evaluation, optimizer: Adam | torch.optim.Optimizer, rate: float, momentum: Momentum | None = None
 ) -> dict[str, float]:
-    """Move the planes once; return the weighted losses by name as they were before the move."""
+    """Update the planes once; return the weighted losses by name, as they were before the update."""
     evaluation.begin()
     if momentum:
         restore_momentum(optimizer, evaluation.planes, momentum, evaluation.scale)
     if isinstance(optimizer, torch.optim.LBFGS) and not optimizer.state:
-        # PyTorch divides the first step by the sum of the gradient, which leaves less than rounding of a large picture.
+        # PyTorch divides the first step by the L1 norm of the gradient; for a large picture that is below rounding.
         rate *= max(1.0, sum(float(gradient.abs().sum()) for gradient in evaluation.gradients))
     set_rate(optimizer, rate)
-    optimizer.step(evaluation)  # type: ignore[arg-type]  # its stub wants a float, its code takes the tensor
+    optimizer.step(evaluation)  # type: ignore[arg-type]  # the stub requires a float, but a tensor works
     if evaluation.canvas == "pixels" and isinstance(optimizer, Adam):
         with torch.no_grad():
             evaluation.planes[0].clamp_(0, 1)
@@ -391,7 +389,7 @@ def take_step(
 
 
 def make_optimizer(planes: Planes, optimizer_settings: OptimizerSettings) -> Adam | torch.optim.Optimizer:
-    """Make the optimizer that a optimizer_settings names."""
+    """Create the optimizer named by the settings."""
     if optimizer_settings.optimizer in ("adam", "multigrid-adam"):
         kind = Adam if optimizer_settings.optimizer == "adam" else MultigridAdam
         return kind(planes, lr=optimizer_settings.learning_rate, betas=optimizer_settings.betas)
@@ -401,7 +399,7 @@ def make_optimizer(planes: Planes, optimizer_settings: OptimizerSettings) -> Ada
         planes,
         lr=optimizer_settings.learning_rate,
         max_iter=1,
-        max_eval=1 + _LINE_SEARCH,  # by default 1, which leaves the line search none: it then stays where the first guess fails
+        max_eval=1 + _LINE_SEARCH,  # the default of 1 disables the line search: a failed first guess would not be corrected
         history_size=optimizer_settings.history,
         line_search_fn="strong_wolfe",
         tolerance_grad=0,
@@ -410,19 +408,19 @@ def make_optimizer(planes: Planes, optimizer_settings: OptimizerSettings) -> Ada
 
 
 def set_rate(optimizer: Adam | torch.optim.Optimizer, rate: float) -> None:
-    """Set the step length."""
+    """Set the learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def falling(number: int, steps: int) -> float:
-    """Let the step length rise over the first few steps, stay, and fall to a sixth over the second half."""
+    """Return the learning rate factor: warm-up over the first few steps, constant, then decay to 0.15 over the second half."""
     done, rising = number / steps, min(5, max(1, steps // 4))
     return min(1.0, number / rising) * (1.0 if done < 0.5 else 1.0 - 0.85 * (done - 0.5) / 0.5)
 
 
 def improves_less_than(share: float, history: list[float]) -> bool:
-    """Say whether the loss fell by less than a share of itself over the last ten steps."""
+    """Return whether the loss decreased by less than the given share of itself over the last ten steps."""
     if len(history) <= _PATIENCE:
         return False
     before, now = history[-1 - _PATIENCE], history[-1]
@@ -430,14 +428,14 @@ def improves_less_than(share: float, history: list[float]) -> bool:
 
 
 class Average:
-    """The running average of the planes, its start corrected for: noise of single steps cancels out in it."""
+    """The bias-corrected running average of the planes, which cancels the noise of single steps."""
 
     def __init__(self, planes: Planes, decay: float) -> None:
         self.planes = [plane.detach().clone() for plane in planes]
         self.decay, self.count = decay, 0
 
     def update(self, planes: Planes) -> None:
-        """Take one more picture into the average."""
+        """Add the current planes to the average."""
         self.count += 1
         decay = min(self.decay, self.count / (self.count + 9)) if self.count > 1 else 0.0
         with torch.no_grad():
@@ -446,21 +444,21 @@ class Average:
 
 
 class Guard:
-    """Remembers the last picture whose loss was good, to go back to when the loss is no longer a number, or explodes."""
+    """Snapshot of the last good planes, restored when the loss becomes non-finite or explodes."""
 
     def __init__(self, planes: Planes) -> None:
         self.planes = [plane.detach().clone() for plane in planes]
         self.first: float | None = None
 
     def is_bad(self, losses: Mapping[str, float], planes: Planes) -> bool:
-        """Say whether the loss or the picture went wrong."""
+        """Return whether the loss or the picture is invalid."""
         total = sum(losses.values())
         if not math.isfinite(total) or not all(bool(torch.isfinite(plane).all()) for plane in planes):
             return True
         return self.first is not None and abs(total) > _EXPLOSION * max(abs(self.first), 1e-12)
 
     def keep(self, planes: Planes, losses: Mapping[str, float]) -> None:
-        """Remember a picture whose loss is known to be good: the one *before* the step, not the one that the step led to."""
+        """Store planes whose loss is known to be good: those *before* the step, not its result."""
         if self.first is None:
             self.first = sum(losses.values())
         with torch.no_grad():
@@ -468,20 +466,20 @@ class Guard:
                 kept.copy_(plane)
 
     def restore(self, planes: Planes) -> None:
-        """Put the planes back to the last good picture."""
+        """Reset the planes to the last good ones."""
         with torch.no_grad():
             for kept, plane in zip(self.planes, planes, strict=True):
                 plane.copy_(kept)
 
 
 def restore_momentum(optimizer: Adam | torch.optim.Optimizer, planes: Planes, momentum: Momentum, scale: float = 1.0) -> None:
-    """Give Adam the state it had at the end of another size, resized: the direction is still good, and so is its step length.
+    """Restore Adam's state from another size, resized; both the direction and the step size remain useful.
 
-    Losses are means over positions, so the gradient of a pixel shrinks as the number of pixels grows, and the state with it.
-    ``scale`` is what gradients are multiplied by from now on.
+    Losses are means over positions, so the gradient of a pixel shrinks as the number of pixels grows; the state is scaled
+    accordingly. ``scale`` is the factor that applies to gradients from now on.
 
     Source:
-        crowsonkb/style-transfer-pytorch (MIT) warm-starts Adam alike, without the shrinking.
+        crowsonkb/style-transfer-pytorch (MIT) warm-starts Adam in the same way, without rescaling.
     """
     for plane, state in zip(planes, momentum.states, strict=False):
         size = plane.shape[-2:]

@@ -1,1 +1,1 @@
-"""Memory, tiling, folders, and the state of PyTorch."""
+"""Runtime support: memory, tiling, resampling, folders, and PyTorch's global state."""

@@ -1,4 +1,4 @@
-"""The folders that impasto keeps files in: as a variable of the environment says, or among the user's own."""
+"""The folders in which impasto keeps files: set by an environment variable, or the user's standard folders."""
 
 import os
 import tempfile
@@ -14,16 +14,16 @@ Kind = Literal["cache", "data"]
 
 
 def user_folder(kind: Kind, variable: str) -> Path:
-    """Return a folder of impasto's; it may not exist yet.
+    """Return one of impasto's folders, which may not exist yet.
 
-    An account without a home folder, or with one that cannot be made, has a folder among the temporary files instead.
+    If the account has no home folder and none can be created, a temporary folder is returned instead.
 
     Args:
-        kind: whether what is in it can be fetched again ("cache") or not ("data").
-        variable: of the environment, which names the folder where it is set.
+        kind: whether its contents can be fetched again ("cache") or not ("data").
+        variable: environment variable that overrides the folder.
 
     Raises:
-        OptionError: the variable begins with the home folder (``~``), and there is none.
+        OptionError: if the variable starts with the home folder (``~``) and there is none.
     """
     chosen = os.environ.get(variable)
     if chosen:
@@ -31,45 +31,45 @@ def user_folder(kind: Kind, variable: str) -> Path:
     try:
         find = platformdirs.user_cache_path if kind == "cache" else platformdirs.user_data_path
         folder = find("impasto", appauthor=False)
-    except RuntimeError:  # there is no home
+    except RuntimeError:  # no home folder
         return _temporary(kind)
     return folder if folder.is_absolute() and _can_be_there(folder) else _temporary(kind)
 
 
 def fallback_note(folder: Path, variable: str) -> str:
-    """Say that a folder is among the temporary files because the user has none of their own; empty where it is not."""
+    """Return a note if the folder is a temporary one because there is no home folder, else an empty string."""
     if os.environ.get(variable) or not folder.is_relative_to(_temporary("data").parent):
         return ""
-    return f"there is no home folder that can be written to, so files are kept in {folder}; {variable} names another folder"
+    return f"there is no writable home folder, so files are kept in {folder}; set {variable} to use another folder"
 
 
 def expanded(path: str | Path, source: str) -> Path:
-    """Put the home folder in the place of ``~``.
+    """Expand ``~`` to the home folder.
 
     Args:
-        path: as the user wrote it.
-        source: the flag or variable that it came by.
+        path: the path as given by the user.
+        source: the flag or variable that it came from.
 
     Raises:
-        OptionError: there is no such home folder.
+        OptionError: if that home folder does not exist.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise OptionError(f"{source} is {str(path)!r}, and there is no such home folder; give the whole path") from None
+        raise OptionError(f"{source} is {str(path)!r}, but that home folder does not exist; give the full path") from None
 
 
 def _can_be_there(folder: Path) -> bool:
-    """Say whether a folder is there, or can be made."""
+    """Return whether a folder exists or can be created."""
     try:
         nearest = next(each for each in (folder, *folder.parents) if each.exists())
         return nearest == folder or os.access(nearest, os.W_OK | os.X_OK)
-    except OSError:  # a folder on the way must not be looked into
+    except OSError:  # no permission for a parent folder
         return False
 
 
 def _temporary(kind: Kind) -> Path:
-    """Return this user's own folder among the temporary files; never one that another user has put there."""
+    """Return this user's own temporary folder; never one created by another user."""
     user = str(os.getuid()) if hasattr(os, "getuid") else "user"
     folder = Path(tempfile.gettempdir()) / f"impasto-{user}"
     if hasattr(os, "getuid") and os.path.lexists(folder):

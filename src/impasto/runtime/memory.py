@@ -1,4 +1,4 @@
-"""How much memory is free, here and on a device."""
+"""Free memory of the machine and of devices."""
 
 import ctypes
 import os
@@ -11,16 +11,16 @@ _CGROUPS = (
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
-"""Where the second and the first version of Linux's control groups tell the limit, what is used, and what of it are files."""
+"""Files of cgroups v2 and v1 with the memory limit, the usage, and the part of the usage that is page cache."""
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-"""Numbers of mallopt's parameters, from glibc's malloc.h."""
+"""Parameter numbers of mallopt, from glibc's malloc.h."""
 _KEPT_BYTES = 2**30
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Return the bytes of memory that are free on a device, or None where the system does not say."""
+    """Return the number of free bytes on a device, or None if the system does not report it."""
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by PyTorch, which will use it first
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # cached by PyTorch, so free for us
         return int(torch.cuda.mem_get_info(device)[0]) + kept
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
@@ -35,26 +35,26 @@ def available_memory(device: torch.device) -> int | None:
 
 
 def _left_in_container() -> int:
-    """Return the bytes that the limit of a container leaves, files kept in memory counted as free; without a limit, no end."""
+    """Return the bytes left within the container's memory limit, counting page cache as free; infinite without a limit."""
     for folder, limit, used, kept in _CGROUPS:
         try:
             most, now = (int((folder / name).read_text()) for name in (limit, used))
             facts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
             return max(0, most - now + int(facts[kept]))
-        except (OSError, ValueError, KeyError):  # "max" is no number: no limit
+        except (OSError, ValueError, KeyError):  # "max" is not a number: no limit
             continue
     return sys.maxsize
 
 
 def keep_freed_memory() -> bool:
-    """Let this process reuse large blocks of freed memory, instead of returning each to the system and asking for it again.
+    """Let this process reuse large freed memory blocks instead of returning them to the system and requesting them again.
 
-    Painting frees and allocates the same large tensors at every step. With glibc's defaults the system clears each page of them
-    each time, which takes a quarter of the time of painting at 1024 px. The setting holds for the whole process and cannot be
-    undone, so the command line calls this, not the library.
+    Painting frees and allocates the same large tensors at every step. With glibc's defaults the system zeroes their pages each
+    time, which takes a quarter of the painting time at 1024 px. The setting affects the whole process and cannot be undone, so
+    only the command line calls this function.
 
     Returns:
-        Whether it was set; False where the C library is not glibc.
+        Whether the setting was applied; False if the C library is not glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

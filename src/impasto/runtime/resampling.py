@@ -1,8 +1,8 @@
-"""Shrinking that has a gradient on every device.
+"""Downscaling that is differentiable on every device.
 
-Metal has no gradient of antialiased interpolation, and pools to no size that does not divide the picture's. Both are linear and
-act on rows and columns separately: where PyTorch's own function is missing they are two products with small matrices, which
-the CPU makes by shrinking an identity.
+MPS has no gradient for antialiased interpolation and no adaptive pooling to sizes that do not divide the input size. Both
+operations are linear and separable. Where PyTorch's function is missing, they are two products with small matrices, obtained by
+downscaling an identity matrix on the CPU.
 """
 
 from collections.abc import Callable
@@ -12,18 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _NATIVE = ("cpu", "cuda")
-"""Devices where PyTorch's own functions have gradients."""
+"""Devices on which PyTorch's own functions are differentiable."""
 
 Size = tuple[int, int]
 
 
 def antialiased(x: Tensor, size: Size) -> Tensor:
-    """Shrink (batch, channels, height, width) to a size (height, width), bilinear over the area that a pixel covers."""
+    """Downscale (batch, channels, height, width) to (height, width), bilinear with antialiasing."""
     return _shrunk(x, size, _bilinear)
 
 
 def averaged(x: Tensor, size: Size) -> Tensor:
-    """Average (batch, channels, height, width) over the cells of a grid of a size (height, width)."""
+    """Average (batch, channels, height, width) over the cells of a (height, width) grid."""
     return _shrunk(x, size, F.adaptive_avg_pool2d)
 
 
@@ -39,5 +39,5 @@ def _shrunk(x: Tensor, size: Size, shrink: Callable[[Tensor, Size], Tensor]) -> 
 
 
 def _matrix(before: int, after: int, shrink: Callable[[Tensor, Size], Tensor]) -> Tensor:
-    """Return what shrinks one side: (after, before)."""
+    """Return the matrix that downscales one side: (after, before)."""
     return shrink(torch.eye(before)[None, None], (after, before))[0, 0]

@@ -1,4 +1,4 @@
-"""Any size in bounded memory: a picture as tiles, each with a halo of what lies around it."""
+"""Tiling: process pictures of any size in bounded memory, as tiles with a halo of surrounding pixels."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from impasto.tensors import Image
 
 
 class Span(NamedTuple):
-    """A stretch of rows or columns: from ``start`` to ``end``, seen with what lies around it, ``first`` to ``last``."""
+    """A range of rows or columns, ``start`` to ``end``, and the same with its halo, ``first`` to ``last``."""
 
     first: int
     start: int
@@ -18,7 +18,7 @@ class Span(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A part of a picture, in pixels."""
+    """A rectangle of a picture, in pixels."""
 
     top: int
     left: int
@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
 
 def spans(length: int, tile: int, halo: int) -> Iterator[Span]:
-    """Divide a length into stretches of at most tile, each with a halo that ends where the picture does.
+    """Divide a length into ranges of at most ``tile``, each with a halo clipped at the ends of the picture.
 
     Example:
         >>> list(spans(20, 16, 4))
@@ -39,16 +39,16 @@ def spans(length: int, tile: int, halo: int) -> Iterator[Span]:
 
 
 def painted_in_tiles(image: Image, paint: Callable[[Image, Place], Image], tile: int, halo: int) -> Iterator[int]:
-    """Replace a picture by what is painted of it, tile by tile and in its own memory.
+    """Process a picture in place, tile by tile.
 
     Args:
         image: (1, 3, height, width); overwritten from top to bottom.
-        paint: turns a tile with its halo, and where that lies, into a picture of the same size.
+        paint: maps a tile with its halo, and its location, to a picture of the same size.
         tile: side of a tile without halo, in pixels.
-        halo: how far a pixel of the result looks, in pixels; no more than a tile.
+        halo: width of the surroundings that a pixel of the result depends on, in pixels; at most one tile.
 
     Yields:
-        The rows that are done, after each row of tiles.
+        The number of finished rows, after each row of tiles.
     """
     height, width = image.shape[-2:]
     above = image[..., :0, :]
@@ -70,10 +70,10 @@ def spread_parts(size: tuple[int, int], part: int, count: int) -> Iterator[tuple
     Args:
         size: (height, width), no side shorter than a part.
         part: side of a part, in pixels.
-        count: about how many.
+        count: approximate number of parts.
 
     Yields:
-        Rows and columns of a part.
+        The row slice and column slice of a part.
 
     Example:
         >>> len(list(spread_parts((1000, 2000), 100, 8)))

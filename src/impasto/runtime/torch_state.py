@@ -1,8 +1,8 @@
-"""PyTorch as impasto expects it, whatever the caller has set: gradients, autocast, default type and device, float32 as float32.
+"""Isolation from the caller's PyTorch settings: gradients, autocast, default dtype and device, float32 precision.
 
-The public functions run in :func:`known_state` and leave the caller's settings as they found them, also between two steps of a
-generator. After a fork, PyTorch computes with one thread: the threads of its pool stay behind in the parent, and the child
-would wait for them for ever.
+Public functions run in :func:`known_state` and restore the caller's settings when they return, and between two steps of a
+generator. After a fork, PyTorch is limited to one thread: its pool threads exist only in the parent, and the child would wait
+for them forever.
 """
 
 import os
@@ -27,7 +27,7 @@ class _Here(threading.local):
 
 
 class _Everywhere:
-    """Settings that PyTorch keeps once for the process: they hold while any thread is in the known state."""
+    """Process-wide PyTorch settings; they are applied while any thread is in the known state."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -44,7 +44,7 @@ class _Everywhere:
             self.is_used = True
             if torch.get_default_dtype() != torch.float32:
                 self.dtype = torch.get_default_dtype()
-                torch.set_default_dtype(torch.float32)  # noqa: TID251  (put back by leave)
+                torch.set_default_dtype(torch.float32)  # noqa: TID251  (leave() restores it)
             for backend in _multiplying():
                 if backend.fp32_precision not in ("ieee", "none"):
                     self.precisions.append((backend, backend.fp32_precision))
@@ -58,14 +58,14 @@ class _Everywhere:
 
     def restore(self) -> None:
         if self.dtype != torch.float32:
-            torch.set_default_dtype(self.dtype)  # noqa: TID251  (as it was)
+            torch.set_default_dtype(self.dtype)  # noqa: TID251  (restores the caller's)
         for backend, precision in self.precisions:
             backend.fp32_precision = precision
         self.count, self.dtype, self.precisions = 0, torch.float32, []
 
 
 def _multiplying() -> list[Any]:
-    """Return what decides how float32 is multiplied: TF32 has ten bits of each number, bfloat16 seven."""
+    """Return the backend settings for float32 products: TF32 keeps ten bits of the mantissa, bfloat16 seven."""
     found: list[Any] = [torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv]  # type: ignore[attr-defined]
     if torch.backends.cuda.is_built():
         found += [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
@@ -77,11 +77,11 @@ _here, _everywhere = _Here(), _Everywhere()
 
 @contextmanager
 def known_state() -> Iterator[None]:
-    """Set what impasto expects of PyTorch, and put the caller's settings back.
+    """Apply the PyTorch settings that impasto needs, and restore the caller's on exit.
 
-    Gradients can be computed, inference mode and autocast are off, new tensors are float32 on the CPU, and products of float32
-    are not rounded to TF32 or bfloat16. Default type and precision of products are settings of the whole process: other
-    threads see them for as long.
+    Gradients are enabled, inference mode and autocast are off, new tensors are float32 on the CPU, and float32 products are not
+    rounded to TF32 or bfloat16. The default dtype and the precision of products are process-wide: other threads see them while
+    the context is active.
     """
     if _here.is_entered:
         yield
@@ -104,7 +104,7 @@ def known_state() -> Iterator[None]:
 
 
 def in_known_state(function: Callable[P, T]) -> Callable[P, T]:
-    """Run a function in the :func:`known_state`; of a generator each step, and what it yields to has its own settings back."""
+    """Run a function in :func:`known_state`; for a generator, each step does, and its consumer runs with its own settings."""
     if isgeneratorfunction(function):
         return cast("Callable[P, T]", _stepwise(function))
 
@@ -136,9 +136,9 @@ def _stepwise(function: Callable[P, Iterator[Any]]) -> Callable[P, Iterator[Any]
 
 
 def plain(image: Tensor) -> Tensor:
-    """Return a picture as the library computes with it: float32, without gradients, and no tensor of inference mode.
+    """Convert a picture to plain float32, without gradients, and not an inference tensor.
 
-    A tensor that is so already is returned itself.
+    A tensor that already meets these conditions is returned unchanged.
     """
     image = image.detach() if image.requires_grad else image
     image = image.clone() if image.is_inference() else image
@@ -147,9 +147,9 @@ def plain(image: Tensor) -> Tensor:
 
 def _after_fork() -> None:
     _everywhere.is_child = True
-    if _everywhere.is_used:  # else when it is: a child that only has impasto imported keeps its threads
+    if _everywhere.is_used:  # otherwise at first use: a child that only imported impasto keeps its threads
         torch.set_num_threads(1)
-    _everywhere.lock = threading.Lock()  # another thread may have held it
+    _everywhere.lock = threading.Lock()  # another thread may have held it during the fork
     _everywhere.count = int(_here.is_entered)
     if not _here.is_entered:
         _everywhere.restore()

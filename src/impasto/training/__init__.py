@@ -1,1 +1,8 @@
-"""Training: fits the networks that impasto paints with, and yields every step."""
+"""Training of the networks that impasto uses; the training loops yield every step.
+
+Modules:
+    encoder: distillation of the slim encoder from VGG-19.
+    style_swap: training of the decoder of the ``instant`` recipe.
+    crops, drawing, halfpainted: training pictures.
+    agreement: how closely a student network agrees with its teacher.
+"""

@@ -1,4 +1,4 @@
-"""How far a slim network agrees with its teacher: in features, in statistics, and in the strokes that both would paint."""
+"""Agreement of a slim network with its teacher: features, statistics, and painting gradients."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ MAIN_LAYERS = (*STYLE_LAYERS, CONTENT_LAYER)
 
 
 def relative_error(answer: Tensor, target: Tensor) -> Tensor:
-    """Measure ``|answer - target|² / |target|²`` for each picture of a batch: (batch,)."""
+    """Compute ``|answer - target|² / |target|²`` for each picture of a batch: (batch,)."""
     difference = (answer.float() - target.float()).flatten(1).square().sum(1)
     return difference / target.float().flatten(1).square().sum(1).clamp_min(1e-8)
 
@@ -35,7 +35,7 @@ def moments_error(answer: Moments, target: Moments) -> Tensor:
 
 
 def painting_loss(network: Vgg, features: Features, content: Tensor, style: Mapping[str, Moments]) -> Tensor:
-    """Evaluate the painter's objective on one network's features: relative style errors plus the content's, (batch,)."""
+    """Evaluate the painting objective on one network's features: relative style errors plus the content error, (batch,)."""
     total = torch.zeros(len(content), device=content.device)
     for layer, target in style.items():
         measured = moments(features[layer])
@@ -48,17 +48,17 @@ def painting_loss(network: Vgg, features: Features, content: Tensor, style: Mapp
 
 @in_known_state
 def gradient_agreement(student: Vgg, teacher: Vgg, image: Image, content: Image, style: Image) -> Tensor:
-    """Compare the painter's gradients with respect to the pixels under two networks.
+    """Compare the gradients of the painting objective with respect to the pixels under two networks.
 
     Args:
-        student: one network.
-        teacher: the other.
+        student: the student network.
+        teacher: the teacher network.
         image: (batch, 3, height, width), the pictures being painted.
-        content: the same shape, what is painted.
-        style: the same shape, in whose manner.
+        content: content pictures, the same shape.
+        style: style pictures, the same shape.
 
     Returns:
-        (batch,) cosines; 1 means that both networks would paint the same stroke.
+        (batch,) cosines; 1 means that both networks give the same gradient direction.
     """
     with torch.no_grad():
         content_target = teacher(content, [CONTENT_LAYER])[CONTENT_LAYER]
@@ -76,12 +76,12 @@ def gradient_agreement(student: Vgg, teacher: Vgg, image: Image, content: Image,
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pictures that no training step has seen: (12, 3, edge_px, edge_px) each.
+    """Held-out pictures that no training step uses: (12, 3, edge_px, edge_px) each.
 
     Attributes:
         content: photos.
         style: paintings.
-        image: a third of them the photos, a third a blend with the paintings, a third noisy photos.
+        image: one third photos, one third blends of photo and painting, one third noisy photos.
     """
 
     content: Image
@@ -90,7 +90,7 @@ class HeldOut:
 
     @classmethod
     def draw(cls, corpus: Corpus, edge_px: int, seed: int) -> "HeldOut":
-        """Draw crops of pictures that were held out."""
+        """Sample crops of held-out pictures."""
         random = np.random.default_rng(seed)
         content = torch.cat([random_crop(corpus["photo"], edge_px, random) for _ in range(12)])
         style = torch.cat([random_crop(corpus["painting"], edge_px, random) for _ in range(12)])
@@ -99,22 +99,22 @@ class HeldOut:
         return cls(content, style, torch.cat([content[:4], blend, (content[8:] + 0.15 * noise).clamp(0, 1)]))
 
     def to(self, device: torch.device) -> "HeldOut":
-        """Move all of them to a device."""
+        """Move all pictures to a device."""
         return HeldOut(self.content.to(device), self.style.to(device), self.image.to(device))
 
 
 @in_known_state
 def figures(student: Vgg, teacher: Vgg, held: HeldOut) -> dict[str, float]:
-    """Measure how far two networks agree on pictures that were held out.
+    """Measure the agreement of two networks on held-out pictures.
 
     Args:
-        student: with a head for each of its layers.
-        teacher: of full width.
-        held: the pictures, on the device of the networks.
+        student: a network with a head for each of its layers.
+        teacher: a network of full width.
+        held: held-out pictures, on the device of the networks.
 
     Returns:
-        By layer the relative error of the features, by ``"LAYER moments"`` that of their statistics, and the cosine of the
-        gradients with respect to photos, to blends with a painting and to noisy photos.
+        The relative error of the features by layer, that of their statistics by ``"LAYER moments"``, and the cosine of the
+        gradients for photos, for blends with a painting and for noisy photos.
     """
     layers = (*MAIN_LAYERS, "relu3_4", "relu5_4")
     found: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Training pictures: crops of a corpus, blended, noisy and recolored as a painter would see them."""
+"""Training pictures: crops of a corpus, some of them blended, noisy or recolored, like the pictures that occur in painting."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ Corpus = Mapping[str, list[Tensor]]
 
 
 def random_crop(pictures: list[Tensor], edge_px: int, random: np.random.Generator) -> Image:
-    """Cut a square out of a random picture at a random scale: (1, 3, edge_px, edge_px), in [0, 1]."""
+    """Crop a square from a random picture at a random scale: (1, 3, edge_px, edge_px), in [0, 1]."""
     picture = pictures[random.integers(len(pictures))]
     shorter = min(picture.shape[1:])
     side = min(shorter, round(edge_px * float(np.exp(random.uniform(-0.6, 0.7)))))
@@ -29,7 +29,7 @@ def random_crop(pictures: list[Tensor], edge_px: int, random: np.random.Generato
 
 
 def random_picture(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
-    """Draw a training picture: mostly photos and paintings, some textures, blends, noisy and recolored pictures."""
+    """Sample a training picture: mostly photos and paintings, some textures, blends, noisy and recolored pictures."""
     kind = ("photo", "photo", "painting", "texture")[random.integers(4)]
     picture = random_crop(corpus[kind], edge_px, random)
     fate = random.random()

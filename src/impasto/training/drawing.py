@@ -1,4 +1,4 @@
-"""What the decoder of the instant painter is trained on: crops of photos and of styles."""
+"""Training data for the decoder of the instant painter: crops of photos and styles."""
 
 import math
 
@@ -12,18 +12,18 @@ from impasto.training.crops import Corpus
 
 _TRIES = 20
 _LEAST_DEVIATION = 0.03
-"""A style whose colors vary less than this is too even to be one."""
+"""Minimum color variation of a style crop; more uniform crops are rejected."""
 
 
 def photo_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
-    """Cut a square of a photo, or sometimes of a painting, mostly a large part of it: (1, 3, edge_px, edge_px)."""
+    """Crop a square from a photo, or sometimes a painting, usually a large part of it: (1, 3, edge_px, edge_px)."""
     kind = "photo" if random.random() < 0.92 else "painting"
     crop = _crop(corpus[kind], edge_px, 0.5, random)
     return _recolored_at_random(crop, random) if random.random() < 0.15 else crop
 
 
 def style_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
-    """Cut a square of a painting, a texture or a photo, one that is not too even: (1, 3, edge_px, edge_px)."""
+    """Crop a square that is not too uniform from a painting, a texture or a photo: (1, 3, edge_px, edge_px)."""
     for _ in range(_TRIES):
         kind = random.choice(["painting", "texture", "photo"], p=[0.72, 0.1, 0.18])
         crop = _crop(corpus[kind], edge_px, 0.35, random)
@@ -35,7 +35,7 @@ def style_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Ima
 
 
 def _crop(pictures: list[Tensor], edge_px: int, least: float, random: np.random.Generator) -> Image:
-    """Cut a square out of a random picture: at least that share of its shorter side, at most all of it."""
+    """Crop a square from a random picture; its side is a random share, at least ``least``, of the picture's shorter side."""
     picture = pictures[random.integers(len(pictures))]
     shorter = min(picture.shape[1:])
     side = int(min(shorter, max(edge_px / 1.6, shorter * math.exp(random.uniform(math.log(least), 0)))))
@@ -46,7 +46,7 @@ def _crop(pictures: list[Tensor], edge_px: int, least: float, random: np.random.
 
 
 def _recolored_at_random(picture: Image, random: np.random.Generator) -> Image:
-    """Mix the colors a little, change contrast and light."""
+    """Mix the color channels slightly; change contrast and brightness."""
     matrix = np.eye(3) * random.uniform(0.6, 1.3) + random.normal(0, 0.12, (3, 3))
     mixed = torch.einsum("ij,bjhw->bihw", torch.from_numpy(matrix.astype(np.float32)), picture - 0.5)
     shift = torch.from_numpy(random.normal(0.5, 0.1, (1, 3, 1, 1)).astype(np.float32))

@@ -1,15 +1,15 @@
-"""Distil a slim loss network from the full VGG-19: the network that a painting is made with.
+"""Distill a slim encoder from the full VGG-19, for use as the feature extractor of style losses.
 
-What counts is not that the slim network recognizes things, but that descending a style loss on its features paints what the
-teacher would have painted. So it is fitted
+The slim network need not recognize objects. Instead, minimizing a style loss on its features should produce the same painting
+as with the teacher. It is fitted in two stages:
 
-1. in closed form, layer by layer: its channels are the teacher's most telling ones (pivoted QR of the activations'
-   covariance), its filters the least-squares answer to the teacher's activations given its own, narrower input;
-2. then by Adam on four errors, each relative and each measured in the teacher's channels, through the linear heads:
-   the features; their Gram matrices and moments; the *change* of the features along a step of painting (a directional
-   derivative: two networks whose features change alike have like gradients with respect to the pixels); all of it on photos,
-   paintings, textures, noise, and on pictures half painted by the student itself, since those are what it will see and would
-   exploit. What is kept is the running average of its parameters.
+1. In closed form, layer by layer. Its channels are the teacher channels that best predict the others (pivoted QR of the
+   activations' covariance). Its filters are the least-squares fit to the teacher's activations, given its own, narrower input.
+2. By Adam on relative errors in the teacher's channels, through the affine heads: the features, their Gram matrices and
+   moments, and the *change* of the features along a step of painting. The change is a directional derivative: two networks
+   whose features change alike have similar gradients with respect to the pixels. Training pictures are photos, paintings,
+   textures, noise, and pictures half painted by the student itself, because the student sees these in use and would exploit
+   its errors on them. The result is the running average of the parameters.
 
 Source: in the spirit of Wang et al. 2020 (arXiv:2003.08436, collaborative distillation) and He et al. 2017 (arXiv:1707.06168,
 channel pruning by least squares); the half-painted pool and the change term are our own.
@@ -46,14 +46,14 @@ OTHER_LAYERS = tuple(f"relu{name}" for name in CONVOLUTIONS if f"relu{name}" not
 @in_known_state
 @torch.no_grad()
 def initialize_from_teacher(student: Vgg, teacher: Vgg, pictures: Image, *, ridge: float = 1e-3, keep: int = 0) -> None:
-    """Set the student's filters and heads to the least-squares fit to the teacher's activations on some pictures.
+    """Set the student's filters and heads to the least-squares fit to the teacher's activations on the given pictures.
 
     Args:
         student: a :class:`Vgg` with heads; changed in place.
         teacher: a :class:`Vgg` of full width, on the same device.
         pictures: (n, 3, height, width), in [0, 1]; a few hundred crops.
-        ridge: how strongly the fit is pulled towards the teacher's own filters, relative to the mean power of the input.
-        keep: how many of the first convolutions are trained already and stay as they are.
+        ridge: strength of regularization towards the teacher's own filters, relative to the mean power of the input.
+        keep: number of initial convolutions that are already trained and stay unchanged.
     """
     student.mean.copy_(teacher.mean)
     student.std.copy_(teacher.std)
@@ -74,7 +74,7 @@ def initialize_from_teacher(student: Vgg, teacher: Vgg, pictures: Image, *, ridg
             continue
         chosen = most_telling_channels(references, convolution.out_channels)
         prior = convolution_of(teacher, name)
-        weight = torch.zeros_like(convolution.weight)  # channels that training has changed have no counterpart: no prior
+        weight = torch.zeros_like(convolution.weight)  # channels changed by training have no counterpart, so no prior
         if chosen_before is not None:
             weight = prior.weight[chosen][:, chosen_before]
         weight, bias = _fit_convolution(inputs, [y[:, chosen] for y in targets], weight, bias_of(prior)[chosen], ridge)
@@ -96,17 +96,17 @@ def convolution_of(network: Vgg, name: str) -> nn.Conv2d:
 
 
 def bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
-    """Return the bias that each of our layers has."""
+    """Return the bias of a layer; all our layers have one."""
     assert layer.bias is not None
     return layer.bias
 
 
 def most_telling_channels(activations: list[Tensor], count: int) -> Tensor:
-    """Choose the channels from which the others are best predicted: pivoted QR of the covariance's root.
+    """Select the channels that best predict the others: pivoted QR of the square root of the covariance.
 
     Args:
         activations: batches of (n, channels, height, width).
-        count: how many to choose.
+        count: number of channels to select.
 
     Returns:
         (count,) indices, ascending.
@@ -124,7 +124,7 @@ def _fit_convolution(
     inputs: list[Tensor], targets: list[Tensor], weight: Tensor, bias: Tensor, ridge: float
 ) -> tuple[Tensor, Tensor]:
     unknowns = weight[0].numel() + 1
-    normal = torch.zeros(unknowns, unknowns, dtype=torch.float64)  # on the CPU: Metal has no float64
+    normal = torch.zeros(unknowns, unknowns, dtype=torch.float64)  # on the CPU: MPS has no float64
     right = torch.zeros(unknowns, len(weight), dtype=torch.float64)
     prior = torch.cat([weight.flatten(1), bias[:, None]], dim=1).T
     count = 0
@@ -162,7 +162,7 @@ def set_head(student: Vgg, layer: str, given: list[Tensor], wanted: list[Tensor]
 
 @dataclass(frozen=True)
 class DistillationStep:
-    """What one training step left: its number, the learning rate and the errors by name."""
+    """The result of one training step: its number, the learning rate and the errors by name."""
 
     number: int
     learning_rate: float
@@ -171,20 +171,20 @@ class DistillationStep:
 
 
 class Distillation:
-    """The state of a distillation: student, optimizer, half-painted pool and random state; saved and resumed whole.
+    """The state of a distillation: student, optimizer, half-painted pool and random state; checkpoints contain all of it.
 
     Args:
         student: a :class:`Vgg` with heads, initialized.
         teacher: the full VGG-19.
         corpus: training pictures by kind.
-        total_steps: over how many steps the learning rate falls to zero (half a cosine).
-        learning_rate: Adam's, at its highest, relative to the size of each parameter.
+        total_steps: number of steps over which the learning rate decays to zero (half a cosine).
+        learning_rate: peak learning rate of Adam, relative to the size of each parameter.
         edge_px: side of the crops.
-        seed: of everything random here.
+        seed: seed of all random numbers.
     """
 
     @in_known_state
-    def __init__(  # noqa: PLR0913  (what it is trained on, and four numbers)
+    def __init__(  # noqa: PLR0913  (three inputs and four numbers)
         self,
         student: Vgg,
         teacher: Vgg,
@@ -198,7 +198,7 @@ class Distillation:
         self.student, self.teacher, self.corpus = student, teacher.requires_grad_(False), corpus
         self.total_steps, self.learning_rate, self.edge_px = total_steps, learning_rate, edge_px
         self.random = np.random.default_rng(seed)
-        # A filter of a deep layer is a hundred times smaller than one of the first: each moves in proportion to its own size.
+        # Filters of deep layers are a hundred times smaller than those of the first, so each has a proportional learning rate.
         groups = [{"params": [p], "size": float(p.detach().square().mean().sqrt())} for p in student.parameters()]
         self.optimizer = torch.optim.Adam(groups, lr=learning_rate, betas=(0.9, 0.98))
         self.painted = HalfPainted.start(24, corpus, edge_px, self.random)
@@ -207,12 +207,12 @@ class Distillation:
         self.device = student.mean.device
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 arithmetic where it is safe; the weights themselves stay float32."""
+        """bfloat16 autocast where it is safe; the weights stay float32."""
         return torch.autocast(self.device.type, torch.bfloat16)
 
     @in_known_state
     def steps(self) -> Iterator[DistillationStep]:
-        """Train, a step at a time, until the steps asked for are done; stop iterating to stop."""
+        """Train until ``total_steps``, yielding each step; to stop early, stop iterating."""
         while self.number < self.total_steps:
             began = time.perf_counter()
             rate = self.learning_rate * min(1.0, (self.number + 1) / 100)
@@ -225,7 +225,7 @@ class Distillation:
 
     @in_known_state
     def save(self, path: Path) -> None:
-        """Write everything that a resumed run needs, atomically."""
+        """Write a checkpoint with the complete training state, atomically."""
         state = {
             "student": self.student.state_dict(),
             "averaged": self.averaged,
@@ -240,7 +240,7 @@ class Distillation:
 
     @in_known_state
     def resume(self, path: Path) -> None:
-        """Go on from where :meth:`save` left off."""
+        """Restore a checkpoint written by :meth:`save`."""
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.student.load_state_dict(state["student"])
         self.averaged = state["averaged"]
@@ -269,7 +269,7 @@ class Distillation:
         return errors
 
     def _draw(self) -> tuple[Image, int]:
-        """Draw a batch: fresh pictures, then half-painted ones before and after a few steps of painting."""
+        """Sample a batch: new pictures, then half-painted ones before and after a few painting steps."""
         pairs = 3
         if self.number % 3 == 0:
             indices = torch.from_numpy(self.random.choice(len(self.painted.age), size=pairs, replace=False))

@@ -1,4 +1,4 @@
-"""Pictures half painted by the student itself: what a loss network sees in use, and would otherwise never have learned."""
+"""Pictures half painted by the student itself, which an encoder sees in use but not in ordinary training data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from impasto.training.crops import Corpus, random_crop
 
 @dataclass
 class HalfPainted:
-    """Pictures on their way from a photo (or noise) to a painting, painted by the student as it is now."""
+    """A pool of pictures on their way from a photo (or noise) to a painting, painted with the current student."""
 
     image: Image
     before: Image
@@ -26,7 +26,7 @@ class HalfPainted:
 
     @classmethod
     def start(cls, count: int, corpus: Corpus, edge_px: int, random: np.random.Generator) -> "HalfPainted":
-        """Begin a pool of as many pictures."""
+        """Create a pool of ``count`` pictures."""
         empty = torch.zeros(count, 3, edge_px, edge_px)
         painted = cls(empty, empty.clone(), empty.clone(), empty.clone(), torch.zeros(count, dtype=torch.long))
         for index in range(count):
@@ -34,7 +34,7 @@ class HalfPainted:
         return painted
 
     def renew(self, index: int, corpus: Corpus, random: np.random.Generator) -> None:
-        """Put a new pair in a place: start from the photo, from noise, or from something between."""
+        """Replace an entry of the pool; it starts from the photo, from noise, or from a mixture of both."""
         edge_px = self.image.shape[-1]
         self.content[index] = random_crop(corpus["photo"], edge_px, random)[0]
         self.style[index] = random_crop(corpus["painting"], edge_px, random)[0]
@@ -45,7 +45,7 @@ class HalfPainted:
         self.age[index] = 0
 
     def advance(self, indices: Tensor, student: Vgg, teacher: Vgg, autocast: Callable[[], torch.autocast]) -> None:
-        """Paint some of the pictures on by a few Adam steps."""
+        """Continue painting some of the pictures by a few Adam steps."""
         device = student.mean.device
         with torch.no_grad(), autocast():
             content = teacher(self.content[indices].to(device), [CONTENT_LAYER])[CONTENT_LAYER]

@@ -1,8 +1,8 @@
-"""Train the decoder of the instant painter: what pictures look like whose features were swapped for a style's.
+"""Train the decoder of the instant painter, which inverts features that were swapped for those of a style.
 
-Every step draws photos and styles, swaps the photos' features for the nearest of the styles', and decodes them. The encoder
-must see in the picture what was asked for, and means and deviations of the style; one picture of a batch is decoded from its
-own features, and must come back.
+Every step samples photos and styles, swaps the photos' features for the nearest of the styles' features, and decodes them. The
+encoder's features of the decoded picture should match the swapped features, and the style's means and standard deviations. One
+picture of each batch is decoded from its own features and should be reproduced.
 
 Source: Chen and Schmidt 2016, section 3.2, for the inverse network; the statistics are those of Huang and Belongie 2017.
 """
@@ -38,12 +38,12 @@ _FRESH_SECONDS = 90.0
 _CALIBRATION = 60
 _DIRECTIONS = 64
 _SMOOTH = 1e-4
-"""Added to a relative error before its root is taken, so that the gradient stays finite where nothing is left to do."""
+"""Added to a relative error before taking its root, so that the gradient stays finite near zero."""
 
 
 @dataclass(frozen=True)
 class SwapWeights:
-    """What each part of the objective weighs."""
+    """The weights of the terms of the objective."""
 
     fine: float = 0.3
     """Features of relu1_1."""
@@ -55,22 +55,22 @@ class SwapWeights:
     """Features of relu3_1."""
 
     style: float = 0.5
-    """Means and deviations of the style."""
+    """Means and standard deviations of the style's features."""
 
     identity: float = 5.0
-    """A picture decoded from its own features comes back."""
+    """Reconstruction of a picture from its own features."""
 
     gamut: float = 5.0
-    """Colors stay displayable."""
+    """Penalty for colors that are not displayable."""
 
     def objective(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Sum the losses, each times its weight."""
+        """Sum the weighted losses."""
         return torch.stack([getattr(self, name) * loss for name, loss in losses.items()]).sum()
 
 
 @dataclass(frozen=True)
 class SwapStep:
-    """What one training step left: its number, the learning rate, the losses by name, the seconds."""
+    """The result of one training step: its number, the learning rate, the losses by name, the elapsed seconds."""
 
     number: int
     learning_rate: float
@@ -79,22 +79,22 @@ class SwapStep:
 
 
 class SwapTraining:
-    """The state of a training: decoder, optimizer, average, random state; saved and resumed whole.
+    """The state of a training run: decoder, optimizer, average, random state; checkpoints contain all of it.
 
     Args:
-        network: what is trained.
-        encoder: whose features it decodes.
+        network: the decoder to train.
+        encoder: the encoder whose features it decodes.
         corpus: training pictures by kind.
-        total_steps: over how many steps the learning rate falls to a hundredth (half a cosine).
-        learning_rate: Adam's, at its highest.
+        total_steps: number of steps over which the learning rate decays to a hundredth (half a cosine).
+        learning_rate: peak learning rate of Adam.
         edge_px: side of the crops, a multiple of 8.
-        batch: pictures in a step.
-        seed: of everything random here.
-        weights: of the parts of the objective.
+        batch: number of pictures per step.
+        seed: seed of all random numbers.
+        weights: weights of the terms of the objective.
     """
 
     @in_known_state
-    def __init__(  # noqa: PLR0913  (what it is trained on, and its numbers)
+    def __init__(  # noqa: PLR0913  (three inputs and the hyperparameters)
         self,
         network: Decoder,
         encoder: Vgg,
@@ -119,7 +119,7 @@ class SwapTraining:
 
     @in_known_state
     def steps(self) -> Iterator[SwapStep]:
-        """Train, a step at a time, until the steps asked for are done; stop iterating to stop."""
+        """Train until ``total_steps``, yielding each step; to stop early, stop iterating."""
         if self.number == 0:
             self._calibrate()
             self.averaged = self._copied()
@@ -135,7 +135,7 @@ class SwapTraining:
 
     @in_known_state
     def save(self, path: Path) -> None:
-        """Write everything that a resumed run needs, atomically."""
+        """Write a checkpoint with the complete training state, atomically."""
         state = {
             "network": self.network.state_dict(),
             "averaged": self.averaged,
@@ -149,7 +149,7 @@ class SwapTraining:
 
     @in_known_state
     def resume(self, path: Path) -> None:
-        """Go on from where :meth:`save` left off."""
+        """Restore a checkpoint written by :meth:`save`."""
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.averaged = state["averaged"]
@@ -159,17 +159,17 @@ class SwapTraining:
 
     @in_known_state
     def share(self, mine: Path, other: Path) -> None:
-        """Leave the parameters for a run beside this one, and go half the way to those that it left.
+        """Exchange parameters with a parallel run: write this run's, then average them with those of the other.
 
-        Where there are two processors and no GPU, two runs on one each, of different seeds, that do so every few steps learn
-        faster than one run on both: neither waits for the other.
+        On two processors without a GPU, two single-threaded runs with different seeds that exchange parameters every few steps
+        learn faster than one run on both, because neither waits for the other.
 
         Args:
-            mine: written, in one step.
-            other: what the other run writes; where it is not there, or more than 90 seconds old, this run goes on alone.
+            mine: file to write, atomically.
+            other: file written by the other run; if it is missing or more than 90 seconds old, nothing is averaged.
 
         Source:
-            Local SGD, Stich 2019 (arXiv:1805.09767), here without waiting.
+            Local SGD, Stich 2019 (arXiv:1805.09767), here asynchronous.
         """
         partial = mine.with_name(mine.name + ".part")
         torch.save(self.network.state_dict(), partial)
@@ -183,7 +183,7 @@ class SwapTraining:
 
     @in_known_state
     def averaged_network(self) -> Decoder:
-        """Make a network of the running average of the parameters: what is kept in the end."""
+        """Create a network from the running average of the parameters, which is the final result."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(self.averaged)
         return network.eval().requires_grad_(False)
@@ -191,7 +191,7 @@ class SwapTraining:
     @in_known_state
     @torch.no_grad()
     def held_out_losses(self, held: HeldOut) -> dict[str, float]:
-        """Measure the averaged decoder on pictures that were held out: each photo in the features of a painting."""
+        """Evaluate the averaged decoder on held-out pictures: each photo with the features of a painting."""
         photo, picture = (each.contiguous(memory_format=torch.channels_last) for each in (held.content, held.style))
         losses = self._losses(self.averaged_network(), photo, picture, itself=0)
         return {name: round(float(value), 5) for name, value in losses.items()}
@@ -206,7 +206,7 @@ class SwapTraining:
 
     @torch.no_grad()
     def _calibrate(self) -> None:
-        """Measure how large the features of pictures are; a decoder that was trained before keeps what it is used to."""
+        """Measure the scale of the encoder's features; a decoder that was trained before keeps its scale."""
         found = [self.encoder(self._styles(1), (*SWAP_LAYERS, *SEARCH_LAYERS)) for _ in range(_CALIBRATION)]
         if bool((self.network.scale == 1).all()):
             for index, layer in enumerate(SWAP_LAYERS):
@@ -236,7 +236,7 @@ class SwapTraining:
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _losses(self, network: Decoder, photos: Image, styles: Image, *, itself: int) -> dict[str, Tensor]:
-        """Decode photos in the features of styles, and one style in its own, and measure both."""
+        """Decode photos with the features of styles, and one style with its own, and compute the losses of both."""
         with torch.no_grad(), self._autocast():
             seen, target = self.encoder(photos, SEARCH_LAYERS), self.encoder(styles, STYLE_LAYERS)
             pairs = [self._swapped(_only(seen, each), _only(target, each)) for each in range(len(photos))]
@@ -245,7 +245,7 @@ class SwapTraining:
             asked = [each.contiguous(memory_format=torch.channels_last) for each in asked]
         with self._autocast():
             image = network(*asked).float()
-            shown = image + (image.clamp(0, 1) - image).detach()  # what is outside the gamut is cut, but still learns
+            shown = image + (image.clamp(0, 1) - image).detach()  # clamp to the gamut, but keep the gradient
             found = self.encoder(shown.contiguous(memory_format=torch.channels_last), STYLE_LAYERS)
         errors = [relative_error(found[layer], want).mean() for layer, want in zip(SWAP_LAYERS, asked, strict=True)]
         wanted = {layer: torch.cat([target[layer], target[layer][itself : itself + 1]]) for layer in STYLE_LAYERS}
@@ -269,7 +269,7 @@ def _only(features: Features, index: int) -> dict[str, Tensor]:
 
 
 def _moments(features: FeatureMap) -> Tensor:
-    """Return mean and deviation of each channel as one row: (batch, 2 channels)."""
+    """Return the mean and standard deviation of each channel as one row: (batch, 2 channels)."""
     variance, mean = torch.var_mean(features.float(), (2, 3), correction=0)
     return torch.cat([mean, variance.clamp_min(1e-6).sqrt()], 1)
 
