@@ -434,7 +434,7 @@ def test_a_format_that_cannot_hold_the_size_is_refused_before_painting(
     monkeypatch.setattr("impasto.recipes.instant_checks.check_memory", lambda *_, **__: None)
     PIL.Image.fromarray(np.zeros((40, 17_000, 3), np.uint8)).save("wide.png")
     for command in ("instant", "paint"):
-        assert "ends at 16,383 a side" in refused(
+        assert "allows up to 16,383 per side" in refused(
             capsys, command, "wide.png", "picture.jpg", "--size", "17000", "-o", "out.webp"
         )
 
