@@ -1,4 +1,4 @@
-"""Compare how far the way to the style differs from pair to pair: with one content weight, and with `--balance`.
+"""Compare how much the strength of the style varies between pairs, with a fixed content weight and with `--balance`.
 
 python benchmarks/balance.py [--held-out] [--count 6] [--size 128] [--steps 30] [--content-weight 3] [--balance 1]
 """
@@ -15,7 +15,7 @@ _HELD_OUT = ("bird renoir", "bridge tuscan", "girl delacroix", "retriever vallot
 
 
 def main() -> None:
-    """Paint every pair in both ways, and print how the figures spread."""
+    """Paint every pair with both settings, and print the spread of the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument("--count", type=int, default=6)
@@ -31,8 +31,8 @@ def main() -> None:
             photo, picture = read(ruler.content(content)), read(ruler.style(style))
             painted = impasto.paint(photo, picture, size=arguments.size, steps=arguments.steps, **options).image
             closed.append(impasto.judge(photo, picture, painted)[0]["style_closed"])
-        told = f"mean {statistics.mean(closed):.3f}, deviation {statistics.stdev(closed):.3f}"
-        print(options, f"{told}, range {max(closed) - min(closed):.3f}:", *(f"{each:.3f}" for each in closed), flush=True)
+        summary = f"mean {statistics.mean(closed):.3f}, deviation {statistics.stdev(closed):.3f}"
+        print(options, f"{summary}, range {max(closed) - min(closed):.3f}:", *(f"{each:.3f}" for each in closed), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Measure what control costs, as ratios within one run, and whether it holds.
+"""Measure the cost and the effect of masks, color control and recipes, as ratios within one run.
 
 python benchmarks/control.py --only masks|color|recipes [--size 512] [--rounds 3]
 
-`masks`: the seconds of a step with two styles in two regions over those of a step with one style, size by size, both taken in
-turns so that whatever else the machine does falls on both. `color`: how far the colors are from the photo's with and without
-`--color keep`, in one pass (with OKLab, the default, of all pairs), and of as many pairs as rounds painted at half the
-size. `recipes`: seconds and the ruler's figures of the whole published methods beside the painter's, of as many pairs.
+`masks`: time of a step with two styles in two regions, relative to a step with one style, for each size. Both are timed in
+turns, so that other load on the machine affects both. `color`: color distance to the photo with and without `--color keep`:
+in one pass (with OKLab, the default, for all pairs), and painted at half the size for as many pairs as rounds. `recipes`: time
+and figures of the published methods and of the default recipe, for as many pairs as rounds.
 """
 
 import argparse
@@ -34,11 +34,11 @@ from impasto.recipes.presets import paint_options
 
 _SPACES = ("oklab", "lab", "yiq")
 _DIAGONAL = 8
-"""Pairs whose photos and paintings are all different; they come first among all."""
+"""Number of pairs in which no photo and no painting occurs twice; they come first in the list."""
 
 
 def stepper(context: PaintingContext, size: tuple[int, int]) -> Iterator[object]:
-    """Paint at one size without end."""
+    """Paint at one size endlessly."""
     optimizer_settings = OptimizerSettings(context.options.optimizer, context.options.learning_rate, context.options.betas)
     encode = partial(context.arithmetic.encode, context.encoder)
     start = images.resize(context.content, size)
@@ -48,20 +48,20 @@ def stepper(context: PaintingContext, size: tuple[int, int]) -> Iterator[object]
 
 
 def step_seconds(steppers: dict[str, Iterator[object]], rounds: int, each: int = 3) -> dict[str, float]:
-    """Return the median processor seconds of a step of each, taken in turns."""
+    """Return the median CPU seconds of a step for each iterator; the iterators take turns."""
     taken: dict[str, list[float]] = {name: [] for name in steppers}
     for number in range(rounds + 1):
         for name, stepping in steppers.items():
             for _ in range(each):
-                began = time.process_time()
+                started = time.process_time()
                 next(stepping)
                 if number:  # the first round warms up
-                    taken[name].append(time.process_time() - began)
+                    taken[name].append(time.process_time() - started)
     return {name: statistics.median(seconds) for name, seconds in taken.items()}
 
 
 def masks(size: int, rounds: int) -> None:
-    """Print the ratio of two masked styles to one unmasked, for masks of three kinds."""
+    """Print the time of two masked styles relative to one unmasked style, for three kinds of masks."""
     photo = images.read(ruler.content("bird"))
     one, two = (images.read(ruler.style(name)) for name in ("gauguin", "monet"))
     options = paint_options(recipe="gatys", size=size)
@@ -85,7 +85,7 @@ def masks(size: int, rounds: int) -> None:
 
 
 def chroma_distance(pastiche: Pastiche, photo: images.Picture) -> float:
-    """Return the mean distance of Lab's a and b to the photo's, of the picture as an 8-bit PNG keeps it."""
+    """Return the mean distance to the photo in the a and b channels of Lab, after rounding to 8 bits."""
     file = io.BytesIO()
     images.to_pil(pastiche.image).save(file, "PNG")
     result = images.read(file.getvalue()).image
@@ -95,7 +95,7 @@ def chroma_distance(pastiche: Pastiche, photo: images.Picture) -> float:
 
 
 def color(size: int, rounds: int) -> None:
-    """Print the chroma distance to the photo with `--color keep` in each space, and without."""
+    """Print the chroma distance to the photo without `--color keep`, and with it in each color space."""
     settings: dict[str, dict[str, Any]] = {"style": {}} | {
         f"keep, {space}": {"color": "keep", "color_space": space} for space in _SPACES
     }
@@ -119,7 +119,7 @@ def color(size: int, rounds: int) -> None:
 
 
 def recipes(size: int, rounds: int) -> None:
-    """Print seconds and the ruler's figures of each recipe; the first picture, which loads everything, is not timed."""
+    """Print seconds and figures of each recipe; the first picture is not timed, because it includes loading."""
     judge = ruler.judge()
     network = judge.load_vgg19()
     impasto.paint(ruler.content("bird"), ruler.style("gauguin"), size=64, steps=1)
@@ -128,9 +128,9 @@ def recipes(size: int, rounds: int) -> None:
         rows, seconds = [], []
         for content, style in ruler.pairs("diagonal")[:rounds]:
             pictures = (ruler.content(content), ruler.style(style))
-            began = time.perf_counter()
+            started = time.perf_counter()
             pastiche = impasto.paint(*pictures, recipe=recipe, size=size)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - started)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / f"{content}__{style}.png"
                 pastiche.save(path)
@@ -144,14 +144,14 @@ BENCHMARKS: dict[str, Callable[[int, int], None]] = {"masks": masks, "color": co
 
 
 def main() -> None:
-    """Run those that are asked for."""
+    """Run the selected benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=BENCHMARKS, action="append")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
-    for name in asked.only or BENCHMARKS:
-        BENCHMARKS[name](asked.size, asked.rounds)
+    given = parser.parse_args()
+    for name in given.only or BENCHMARKS:
+        BENCHMARKS[name](given.size, given.rounds)
 
 
 if __name__ == "__main__":

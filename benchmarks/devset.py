@@ -1,9 +1,8 @@
-"""Paint the devset and measure it with the ruler, beside the peers on the same pairs.
+"""Paint the devset, and compare its figures with those of other programs on the same pairs.
 
 python benchmarks/devset.py [--pairs diagonal|half|all] [--encoder vgg19-slim|FILE] [--out FOLDER] [--option name=value ...]
 
-A pair that was painted into the folder before is not painted again; a second program with --last-first, on another core,
-takes them from the other end.
+Pairs that are already in the folder are not painted again. To use a second core, run a second process with --last-first.
 """
 
 import argparse
@@ -33,9 +32,9 @@ def main() -> None:
     for content, style in ruler.pairs(arguments.pairs)[:: -1 if arguments.last_first else 1]:
         path = arguments.out / f"{content}__{style}.png"
         if not path.with_suffix(".json").is_file():
-            began = time.perf_counter()
+            started = time.perf_counter()
             pastiche = impasto.paint(ruler.content(content), ruler.style(style), encoder=arguments.encoder, **options)
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - started
             pastiche.save(path)
             row = judge.judge(network, ruler.content(content), ruler.style(style), path) | {"seconds": round(seconds, 1)}
             path.with_suffix(".json").write_text(json.dumps(row, indent=1))

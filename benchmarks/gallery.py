@@ -1,7 +1,7 @@
-"""Paint the pictures of the documentation: sample photos in the named styles that come with impasto.
+"""Paint the pictures of the documentation: sample photos in the bundled named styles.
 
 python benchmarks/gallery.py                       # docs/gallery.jpg, gallery/*.jpg, gallery.md and statistics.jpg
-python benchmarks/gallery.py --only statistics     # docs/statistics.jpg alone
+python benchmarks/gallery.py --only statistics     # only docs/statistics.jpg
 """
 
 import argparse
@@ -34,7 +34,7 @@ _LEAD = (
     ("chelsea", "haeckel-jellyfish"),
     ("coffee", "van-gogh-portrait"),
 )
-"""What the README leads with."""
+"""The pictures at the top of the README."""
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 _WAYS: dict[str, dict[str, Any]] = {
@@ -50,11 +50,11 @@ _WAYS: dict[str, dict[str, Any]] = {
     "strotss": {"recipe": "strotss"},
     "neighbors": {},
 }
-"""What docs/statistics.md shows, in its order."""
+"""The pictures of docs/statistics.md, in the same order."""
 
 
 def sheet(pictures: list[torch.Tensor], columns: int, cell: tuple[int, int]) -> torch.Tensor:
-    """Lay pictures out on a white sheet, each fitted into a cell of (height, width)."""
+    """Arrange pictures on a white sheet, each fitted into a cell of (height, width)."""
     rows = -(-len(pictures) // columns)
     height, width = cell
     paper = torch.ones(1, 3, rows * (height + 8) - 8, columns * (width + 8) - 8)
@@ -68,7 +68,7 @@ def sheet(pictures: list[torch.Tensor], columns: int, cell: tuple[int, int]) -> 
 
 
 def squared(picture: torch.Tensor, edge_px: int) -> torch.Tensor:
-    """Cut the middle square out of a picture, at a size."""
+    """Crop the central square of a picture, and resize it."""
     height, width = picture.shape[-2:]
     edge = min(height, width)
     top, left = (height - edge) // 2, (width - edge) // 2
@@ -76,7 +76,7 @@ def squared(picture: torch.Tensor, edge_px: int) -> torch.Tensor:
 
 
 def statistics(size: int) -> None:
-    """Paint one photo in one style by every statistic and recipe."""
+    """Paint one photo in one style with every statistic and recipe."""
     photo = impasto.read(skimage.data.chelsea())  # type: ignore[no-untyped-call]
     pictures = []
     for name, options in _WAYS.items():
@@ -86,7 +86,7 @@ def statistics(size: int) -> None:
 
 
 def styles() -> None:
-    """Paint every sample photo in six styles, and the sheet that the README leads with."""
+    """Paint every sample photo in six styles, and make the sheet at the top of the README."""
     folder = _DOCS / "gallery"
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
@@ -113,15 +113,15 @@ def styles() -> None:
 
 
 def main() -> None:
-    """Paint what is asked for."""
+    """Paint the selected pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("styles", "statistics"))
-    parser.add_argument("--size", type=int, default=384, help="of the pictures of docs/statistics.jpg")
-    asked = parser.parse_args()
-    if asked.only != "statistics":
+    parser.add_argument("--size", type=int, default=384, help="size of the pictures in docs/statistics.jpg")
+    given = parser.parse_args()
+    if given.only != "statistics":
         styles()
-    if asked.only != "styles":
-        statistics(asked.size)
+    if given.only != "styles":
+        statistics(given.size)
 
 
 if __name__ == "__main__":

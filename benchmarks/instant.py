@@ -1,4 +1,4 @@
-"""Measure instant painting: figures on the devset beside the peers, speed, memory of a large picture, tiles.
+"""Measure instant painting: figures on the devset, compared with other programs; speed; memory for a large picture; tiles.
 
 python benchmarks/instant.py [--pairs diagonal|half|all] [--only quality|speed|large|strength|sheet] [--out FOLDER]
 """
@@ -32,15 +32,15 @@ _PEERS = {
 
 
 def quality(pairs: str, out: Path) -> None:
-    """Paint the devset at strength 1, measure it, and print medians beside the peers' on the same pairs."""
+    """Paint the devset at strength 1, and print median figures, with those of other programs on the same pairs."""
     judge = ruler.judge()
     network = judge.load_vgg19()
     rows, seconds = [], []
     for content, style in ruler.pairs(pairs):
         path = out / f"{content}__{style}.png"
-        began = time.perf_counter()
+        started = time.perf_counter()
         impasto.instant(ruler.content(content), ruler.style(style), engine="torch").save(path)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - started)
         rows.append(judge.judge(network, ruler.content(content), ruler.style(style), path))
         print(content, style, " ".join(f"{figure} {rows[-1][figure]}" for figure in ruler.FIGURES), flush=True)
     (out / "rows.json").write_text(json.dumps(rows, indent=1))
@@ -54,17 +54,17 @@ def quality(pairs: str, out: Path) -> None:
 
 
 def milliseconds(call: Callable[[], object], repeat: int = 9) -> float:
-    """Return the median milliseconds of a call, after two to warm up."""
+    """Return the median milliseconds of a call, after two warm-up calls."""
     taken = []
     for _ in range(repeat + 2):
-        began = time.perf_counter()
+        started = time.perf_counter()
         call()
-        taken.append(1000 * (time.perf_counter() - began))
+        taken.append(1000 * (time.perf_counter() - started))
     return statistics.median(taken[2:])
 
 
 def speed() -> None:
-    """Time a photo with the style encoded already, with each engine, and one photo from command to file."""
+    """Time a photo with an encoded style on each engine, and one photo from command to file."""
     rows = ruler.peers()["speed"]["rows"]
     for height, width in _SIZES:
         photo = resize(read_content(ruler.content("summit")).image, (height, width))
@@ -86,7 +86,7 @@ def speed() -> None:
 
 
 def large(out: Path) -> None:
-    """Paint 12,000 x 8,000 pixels and print time and peak memory; then tiles against the whole, in float32."""
+    """Print time and peak memory for 12,000 x 8,000 pixels; then compare tiles with the whole picture, in float32."""
     photo = out / "large.jpg"
     write(photo, resize(read_content(ruler.content("summit")).image, (8000, 12000)))
     words = [
@@ -100,10 +100,10 @@ def large(out: Path) -> None:
         "--size",
         "0",
     ]
-    began = time.perf_counter()
+    started = time.perf_counter()
     subprocess.run([sys.executable, *words], check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"12000x8000 px: {time.perf_counter() - began:.0f} s, peak {peak:.2f} GiB")
+    print(f"12000x8000 px: {time.perf_counter() - started:.0f} s, peak {peak:.2f} GiB")
     painter = InstantPainter(impasto.Run(precision="fp32"), "torch")
     style = painter.encode(read_content(ruler.style("gauguin")))
     image = resize(read_content(ruler.content("summit")).image, (1600, 1200))
@@ -120,7 +120,7 @@ def large(out: Path) -> None:
 
 
 def strength(out: Path) -> None:
-    """Print what each strength does to a photo."""
+    """Print the effect of each strength on a photo."""
     judge = ruler.judge()
     network = judge.load_vgg19()
     for content, style in (("summit", "gauguin"), ("girl", "monet"), ("bridge", "serusier")):
@@ -136,7 +136,7 @@ def strength(out: Path) -> None:
 
 
 def sheet(pairs: str, out: Path) -> None:
-    """Lay results out beside those of the peers, to look at: the painter's, instant, MicroAST's, Magenta's."""
+    """Make a sheet to compare results by eye: paint, instant, MicroAST and Magenta."""
     pictures = []
     for content, style in ruler.pairs(pairs):
         of_peers = ruler.shared() / "devset" / "peers"
@@ -153,7 +153,7 @@ def sheet(pairs: str, out: Path) -> None:
 
 
 def main() -> None:
-    """Measure what is asked for."""
+    """Run the selected benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", default="diagonal", choices=("diagonal", "half", "all"))
     parser.add_argument("--only", choices=("quality", "speed", "large", "strength", "sheet"))

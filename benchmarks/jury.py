@@ -1,12 +1,12 @@
-"""Paint the pairs that juries judge on, and make blind sheets: the defaults beside other recipes, or published results.
+"""Paint the pairs for juries, and make blind sheets that compare the defaults with other recipes or published results.
 
 python benchmarks/jury.py pairs OUT_DIR       # 16 pairs: neighbors, nnst, gatys
-python benchmarks/jury.py references OUT_DIR  # 14 pairs: neighbors beside the result that another program published
-python benchmarks/jury.py instant OUT_DIR     # 16 pairs of the devset: instant beside MicroAST and Magenta
+python benchmarks/jury.py references OUT_DIR  # 14 pairs: neighbors and the published result of another program
+python benchmarks/jury.py instant OUT_DIR     # 16 pairs of the devset: instant, MicroAST and Magenta
 python benchmarks/jury.py draft OUT_DIR       # 16 pairs: instant, paint --quality draft, and the photo in the style's colors
 python benchmarks/jury.py count OUT_DIR VOTES.json [VOTES.json ...]
 
-Jurors see the sheets alone, and write {"row": "BAC", ...}: the letters of each row, best first. The key is in OUT_DIR/key.json.
+Jurors see only the sheets, and write {"row": "BAC", ...}: the letters of each row, best first. The key is in OUT_DIR/key.json.
 """
 
 import argparse
@@ -30,7 +30,7 @@ RECIPES: dict[str, dict[str, Any]] = {"neighbors": {}, "nnst": {"recipe": "nnst"
 
 
 def content_of(where: str, folder: Path) -> Path:
-    """Return the file of a photo; one of skimage's is written into a folder first."""
+    """Return the file of a photo; a photo of skimage is first written into a folder."""
     kind, _, name = where.partition(":")
     if kind != "skimage":
         return ruler.shared() / where
@@ -41,7 +41,7 @@ def content_of(where: str, folder: Path) -> Path:
 
 
 def of_devset() -> list[dict[str, Any]]:
-    """List 16 pairs of the devset, each photo with two styles, and what MicroAST and Magenta made of them."""
+    """List 16 pairs of the devset, each photo with two styles, and the results of MicroAST and Magenta."""
     folder = ruler.shared() / "devset"
     contents, styles = (sorted((folder / kind).iterdir()) for kind in ("content", "style"))
     found = []
@@ -55,7 +55,7 @@ def of_devset() -> list[dict[str, Any]]:
 
 
 def programs(kind: str) -> dict[str, Callable[[str, str], impasto.Pastiche]]:
-    """Return what paints the pairs of a kind, by name."""
+    """Return the painting functions for a kind of pairs, by name."""
     if kind == "instant":
         return {"instant": lambda photo, style: impasto.instant(photo, style, size=512)}
     if kind == "draft":
@@ -69,14 +69,14 @@ def programs(kind: str) -> dict[str, Callable[[str, str], impasto.Pastiche]]:
 
 
 def in_colors_alone(photo: str, style: str) -> impasto.Pastiche:
-    """Give a photo the colors of a style, and no strokes: what a painting must be better than."""
+    """Give a photo the colors of a style without strokes, as a lower bound for paintings."""
     painted = impasto.instant(photo, style, size=512, strength=0)
     target = color_moments(impasto.read(style).image)
     return replace(painted, image=recolored(painted.image, monge_kantorovich(color_moments(painted.image), target)).clamp(0, 1))
 
 
 def rows(kind: str, folder: Path) -> list[dict[str, Any]]:
-    """List the pairs to judge on: name, content, style, and the published result where there is one."""
+    """List the pairs to judge: name, content, style, and the published result if there is one."""
     if kind == "instant":
         return of_devset()
     index = ruler.shared() / ("references/index.json" if kind == "references" else "judge/pairs.json")
@@ -90,7 +90,7 @@ def rows(kind: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def paint(kind: str, folder: Path) -> None:
-    """Paint every pair by every recipe, once, and lay the results out on sheets."""
+    """Paint every pair once with every recipe, and arrange the results on sheets."""
     folder.mkdir(parents=True, exist_ok=True)
     listed = rows(kind, folder)
     for row in listed:
@@ -105,21 +105,21 @@ def paint(kind: str, folder: Path) -> None:
 
 
 def jury(*words: str) -> None:
-    """Call the jury's script."""
+    """Run the script of the jury."""
     subprocess.run([sys.executable, str(ruler.shared() / "judge" / "jury.py"), *words], check=True)
 
 
 def main() -> None:
-    """Do what is asked for."""
+    """Run the selected command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("pairs", "references", "instant", "draft", "count"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("votes", nargs="*")
-    asked = parser.parse_args()
-    if asked.what == "count":
-        jury("count", str(asked.folder / "key.json"), *asked.votes)
+    given = parser.parse_args()
+    if given.what == "count":
+        jury("count", str(given.folder / "key.json"), *given.votes)
     else:
-        paint(asked.what, asked.folder)
+        paint(given.what, given.folder)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Frames a second of the studio's webcam page, in a headless Chromium with a camera of its own making.
+"""Measure the frame rate of the studio's webcam page, in a headless Chromium with a fake camera.
 
 python benchmarks/live.py [--sizes 256] [--painters 1 2] [--threads 1] [--seconds 12] [--screenshot FILE.png]
 
-Wants Debian's chromium and chromium-driver, selenium, and the runtime (impasto studio --fetch-live). A painter is a worker of
-the page with frames of its own; threads are ONNX Runtime's, on one frame. Beside the figures stands the machine's load. What a
-frame takes of the processor hardly depends on it; it is what one painter needs for a frame where nothing else runs.
+Needs Debian's chromium and chromium-driver, selenium, and the runtime (impasto studio --fetch-live). A painter is a worker of
+the page that paints its own frames; threads are ONNX Runtime's threads for one frame. The output includes the load of the
+machine. The CPU time per frame hardly depends on the load: it is the time that one painter needs on an idle machine.
 """
 
 import argparse
@@ -37,7 +37,7 @@ FLAGS = [
 
 
 def main() -> None:
-    """Measure, and print a line of JSON for each size and number of threads."""
+    """Print a line of JSON with the measurements for each size and number of painters and threads."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256])
     parser.add_argument("--painters", type=int, nargs="+", default=[1, 2])
@@ -59,7 +59,7 @@ def main() -> None:
 
 @contextmanager
 def studio() -> Iterator[str]:
-    """Start a studio with a folder of its own; yield its address."""
+    """Start a studio in a temporary folder; yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -90,7 +90,7 @@ def wait_for(is_ready: Any, server: subprocess.Popen[bytes], seconds: float = 18
 
 @contextmanager
 def browser(flags: list[str] = FLAGS) -> Iterator[webdriver.Chrome]:
-    """Start a Chromium without a screen."""
+    """Start a headless Chromium."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for flag in flags:
@@ -103,7 +103,7 @@ def browser(flags: list[str] = FLAGS) -> Iterator[webdriver.Chrome]:
 
 
 def measured(driver: webdriver.Chrome, page: str, size: int, seconds: float) -> dict[str, Any]:
-    """Let the page run, and read what it says of itself."""
+    """Run the page, and read its measurements."""
     driver.get(page)
     wait = WebDriverWait(driver, 300)
     driver.execute_script("localStorage.setItem('impasto.live', arguments[0])", json.dumps({"style": STYLE, "size": size}))
@@ -112,15 +112,15 @@ def measured(driver: webdriver.Chrome, page: str, size: int, seconds: float) -> 
     driver.execute_script("arguments[0].click()", driver.find_element("id", "start"))
     wait.until(lambda d: d.execute_script("return document.body.dataset.perSecond"))
     time.sleep(3)
-    before, began, frames = processor_seconds(driver), time.monotonic(), count(driver)
+    before, started, frames = processor_seconds(driver), time.monotonic(), count(driver)
     load, rates = [], []
-    while time.monotonic() < began + seconds:
+    while time.monotonic() < started + seconds:
         time.sleep(1)
         rates.append(float(driver.execute_script("return document.body.dataset.perSecond")))
         load.append(os.getloadavg()[0])
     painted = count(driver) - frames
     return {
-        "frames_per_second": round(painted / (time.monotonic() - began), 2),
+        "frames_per_second": round(painted / (time.monotonic() - started), 2),
         "best_two_seconds": max(rates),
         "processor_ms_per_frame": round(1000 * (processor_seconds(driver) - before) / max(painted, 1), 1),
         "load": round(sum(load) / len(load), 1),
@@ -133,7 +133,7 @@ def count(driver: webdriver.Chrome) -> int:
 
 
 def processor_seconds(driver: webdriver.Chrome) -> float:
-    """Return what the processes that draw the pages have used of the processor."""
+    """Return the CPU time of the renderer processes."""
     ticks, found = os.sysconf("SC_CLK_TCK"), 0
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -146,7 +146,7 @@ def processor_seconds(driver: webdriver.Chrome) -> float:
 
 
 def is_of(process: int, ancestor: int) -> bool:
-    """Say whether a process descends from another."""
+    """Return whether a process descends from another."""
     while process > 1 and process != ancestor:
         process = int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
     return process == ancestor

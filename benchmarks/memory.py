@@ -1,4 +1,4 @@
-"""Measure the peak memory of `impasto paint` at several sizes, beside what it predicts.
+"""Compare the peak memory of `impasto paint` at several sizes with the prediction.
 
 python benchmarks/memory.py [--sizes 256,512,1024] [--encoder vgg19-slim]
 """
@@ -24,13 +24,13 @@ for step in paint_on(context):
     pass
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 predicted = checks.predicted_memory(context.encoder, step.image.shape[-2:], options, context.arithmetic) / 2**30
-print(f"{size} px: peak {peak:.2f} GiB, {before:.2f} of them the program itself;", end=" ")
+print(f"{size} px: peak {peak:.2f} GiB, including {before:.2f} for the program itself;", end=" ")
 print(f"painting {peak - before:.2f}, predicted {predicted:.2f}")
 """
 
 
 def main() -> None:
-    """Measure each size in a process of its own."""
+    """Measure each size in its own process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="256,512,1024")
     parser.add_argument("--encoder", default="vgg19-slim")

@@ -1,7 +1,7 @@
-"""Paint a small preview and the final picture with the same options, and measure how far the final, scaled down, is from it.
+"""Paint a small preview and a large picture with the same options, and measure the difference at the preview's size.
 
-Beside it stands what else changes a picture: another start (the photo with a little noise), and what the instant network's own
-preview is to its final.
+For comparison, the table also shows the effect of another initialization (the photo with a little noise), and the same
+difference for the instant network.
 
 python benchmarks/preview.py [--pairs 4] [--small 256] [--large 512] [--out FOLDER]
 """
@@ -21,14 +21,14 @@ _PAIRS = (("summit", "gauguin"), ("girl", "monet"), ("surf", "seurat"), ("bridge
 
 
 def agreement(preview: Image, final: Image) -> tuple[float, float]:
-    """Return the structural similarity and the mean color difference of a preview and the final, at the preview's size."""
+    """Return the structural similarity and the mean color difference of preview and final picture, at the preview's size."""
     final = resize(final, (preview.shape[-2], preview.shape[-1]))
-    alike = float(structural_similarity(luminance_of(preview), luminance_of(final)))
-    return alike, float((lab(preview) - lab(final)).square().sum(1).sqrt().mean())
+    similarity = float(structural_similarity(luminance_of(preview), luminance_of(final)))
+    return similarity, float((lab(preview) - lab(final)).square().sum(1).sqrt().mean())
 
 
 def compared(photo: Picture, style: Picture, sizes: tuple[int, int]) -> tuple[dict[str, tuple[float, float]], list[Image]]:
-    """Paint one pair in every way, and compare."""
+    """Paint one pair in every variant, and compare."""
     small, large = sizes
     paint = {size: impasto.paint(photo, style, size=size).image for size in sizes}
     noisy = impasto.paint(photo, style, size=small, init="blend", init_noise=0.2).image
@@ -46,7 +46,7 @@ def compared(photo: Picture, style: Picture, sizes: tuple[int, int]) -> tuple[di
 
 
 def main() -> None:
-    """Compare, and print a table."""
+    """Compare all pairs, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=len(_PAIRS))
     parser.add_argument("--small", type=int, default=256)
@@ -66,8 +66,8 @@ def main() -> None:
             print(f"{content} {style} {name}: SSIM {row[0]:.3f}, Lab ΔE {row[1]:.1f}", flush=True)
     print(f"\nmeans of {arguments.pairs} pairs\n\n| | SSIM | Lab ΔE |\n|---|---|---|")
     for name, each in found.items():
-        alike, apart = (statistics.mean(values) for values in zip(*each, strict=True))
-        print(f"| {name} | {alike:.3f} | {apart:.1f} |")
+        similarity, apart = (statistics.mean(values) for values in zip(*each, strict=True))
+        print(f"| {name} | {similarity:.3f} | {apart:.1f} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure how far the figures of `impasto report` (vgg19-slim) are from the ruler's (full VGG-19), on results of the peers.
+"""Compare the figures of `impasto report` (vgg19-slim) with those of the full VGG-19, on results of other programs.
 
 python benchmarks/report.py [--count 24] [--border zero|replicate]
 """
@@ -19,14 +19,14 @@ _NAMES = ("style_closed", "style_gram", "style_moments", "content", "ssim", "ssi
 
 
 def chosen(count: int) -> list[tuple[str, str, str]]:
-    """Spread a number of the peers' results over contents, styles and peers."""
+    """Choose results of other programs, spread evenly over contents, styles and programs."""
     pairs = ruler.pairs("all")
     every = [(*pair, ("magenta", "microast")[index % 2]) for index, pair in enumerate(pairs)]
     return [every[index * len(every) // count] for index in range(min(count, len(every)))]
 
 
 def row(name: str, slim: Sequence[float], full: Sequence[float]) -> str:
-    """Compare one figure over all pictures."""
+    """Format the comparison of one figure over all pictures."""
     difference = [a - b for a, b in zip(slim, full, strict=True)]
     order = float(spearmanr(slim, full).statistic)
     mean, spread = statistics.mean(difference), statistics.mean(map(abs, difference))
@@ -34,7 +34,7 @@ def row(name: str, slim: Sequence[float], full: Sequence[float]) -> str:
 
 
 def main() -> None:
-    """Measure with both, and print a table."""
+    """Measure with both encoders, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--border", default="zero", choices=("zero", "replicate"))
@@ -45,8 +45,8 @@ def main() -> None:
     for content, style, peer in chosen(arguments.count):
         path = ruler.shared() / "devset" / "peers" / f"{content}__{style}__{peer}.jpg"
         result = images.read(path)
-        stick = reference(images.read(ruler.content(content)), [images.read(ruler.style(style))], result.size, encoder=slim)
-        ours.append(report_on(result, stick, encoder=slim).as_dict())
+        measured = reference(images.read(ruler.content(content)), [images.read(ruler.style(style))], result.size, encoder=slim)
+        ours.append(report_on(result, measured, encoder=slim).as_dict())
         theirs.append(judge.judge(network, ruler.content(content), ruler.style(style), path))
         print(json.dumps(ours[-1]), flush=True)
     print(f"\n{len(ours)} results of MicroAST and Magenta, --border {arguments.border}\n")

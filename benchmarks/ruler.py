@@ -1,4 +1,4 @@
-"""Find the shared measuring material and load the ruler: the judge that measures with the full VGG-19."""
+"""Find the shared benchmark data, and load the evaluation script, which measures with the full VGG-19."""
 
 import importlib.util
 import json
@@ -16,15 +16,15 @@ STYLES = ("delacroix", "gauguin", "monet", "renoir", "serusier", "seurat", "tusc
 
 
 def shared() -> Path:
-    """Return the folder of measuring material: IMPASTO_SHARED, or `shared` beside the repository."""
+    """Return the folder of benchmark data: IMPASTO_SHARED, or `shared` next to the repository."""
     folder = Path(os.environ.get("IMPASTO_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     if not folder.is_dir():
-        sys.exit("benchmarks need the folder of measuring material; name it in IMPASTO_SHARED")
+        sys.exit("the folder of benchmark data was not found; set IMPASTO_SHARED to its path")
     return folder
 
 
 def judge() -> ModuleType:
-    """Load the ruler."""
+    """Load the evaluation script."""
     spec = importlib.util.spec_from_file_location("judge", shared() / "judge" / "judge.py")
     assert spec
     assert spec.loader
@@ -34,7 +34,7 @@ def judge() -> ModuleType:
 
 
 def peers() -> dict[str, Any]:
-    """Return the peers' figures, measured with the same ruler."""
+    """Return the figures of other programs, measured with the same script."""
     return json.loads((shared() / "judge" / "peers.json").read_text())  # type: ignore[no-any-return]
 
 
@@ -45,12 +45,12 @@ def pairs(kind: str) -> list[tuple[str, str]]:
 
 
 def content(name: str) -> Path:
-    """Return a photo of the devset."""
+    """Return the path of a photo of the devset."""
     return shared() / "devset" / "content" / f"{name}.jpg"
 
 
 def style(name: str) -> Path:
-    """Return a painting of the devset."""
+    """Return the path of a painting of the devset."""
     return shared() / "devset" / "style" / f"{name}.jpg"
 
 
@@ -61,7 +61,7 @@ def medians(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def table(named: Mapping[str, Mapping[str, float]]) -> str:
-    """Write rows of figures as a Markdown table."""
+    """Format rows of figures as a Markdown table."""
     lines = ["| | " + " | ".join(FIGURES) + " |", "|---" * (len(FIGURES) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(f"{row[figure]:.3f}" for figure in FIGURES) + " |" for name, row in named.items()]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Time the painter: from command to saved file, and the slim encoder against the full VGG-19.
+"""Time painting from command to saved file, and the slim encoder against the full VGG-19.
 
 python benchmarks/speed.py [--repeat 3]
 """
@@ -23,7 +23,7 @@ from impasto.options import STYLE_LAYERS, Run
 from impasto.tensors import Features
 
 Sum = Callable[[Vgg, Features], torch.Tensor]
-"""What is made of the features: one number to go back from."""
+"""A function that reduces features to one number, for the backward pass."""
 
 
 def command_seconds(repeat: int) -> float:
@@ -32,16 +32,16 @@ def command_seconds(repeat: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeat):
             target = Path(folder) / "out.png"
-            began = time.perf_counter()
+            started = time.perf_counter()
             pictures = (ruler.content("summit"), ruler.style("gauguin"), "-o", target)
             command = [sys.executable, "-m", "impasto", "paint", *map(str, pictures)]
             subprocess.run(command, check=True, capture_output=True)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
 
 
 def style_statistics(encoder: Vgg, features: Features) -> torch.Tensor:
-    """Sum up what painting makes of the features: the style's statistics, and the content."""
+    """Reduce features as painting does: style statistics and content."""
     loss = features["relu4_2"].float().square().mean()
     for layer in STYLE_LAYERS:
         measured, head = moments(features[layer]), encoder.head(layer)
@@ -50,14 +50,14 @@ def style_statistics(encoder: Vgg, features: Features) -> torch.Tensor:
 
 
 def alone(_: Vgg, features: Features) -> torch.Tensor:
-    """Sum up the features, and nothing else."""
+    """Sum the features, without statistics."""
     return torch.stack([each.sum() for each in features.values()]).sum()
 
 
 def round_trip_seconds(encoders: Sequence[Vgg], repeat: int, summed: Sum = style_statistics) -> list[float]:
-    """Return the median seconds of one forward and backward pass at 384 x 512, in bfloat16, of each encoder.
+    """Return the median seconds of one forward and backward pass at 384 x 512, in bfloat16, for each encoder.
 
-    They take turns, so that a machine that slows down slows all of them; the first three rounds are forgotten.
+    The encoders take turns, so that a slower machine affects all of them; the first three rounds are not counted.
     """
     arithmetic = Arithmetic(torch.device("cpu"), "bf16")
     image = torch.rand(1, 3, 384, 512).requires_grad_()
@@ -66,26 +66,26 @@ def round_trip_seconds(encoders: Sequence[Vgg], repeat: int, summed: Sum = style
         prepared(arithmetic, encoder)
     for _ in range(repeat + 3):
         for encoder, found in zip(encoders, seconds, strict=True):
-            began = time.perf_counter()
+            started = time.perf_counter()
             summed(encoder, arithmetic.encode(encoder, image, frozenset((*STYLE_LAYERS, "relu4_2")))).backward()
-            found.append(time.perf_counter() - began)
+            found.append(time.perf_counter() - started)
     return [statistics.median(found[3:]) for found in seconds]
 
 
 def peer_seconds() -> float:
-    """Return how long style-transfer-pytorch's constants take at 512 px on this machine: 1000 + 4 x 500 steps.
+    """Return the time for the settings of style-transfer-pytorch at 512 px on this machine: 1000 + 4 x 500 steps.
 
-    Our painter takes them as a preset, with the full VGG-19 and in float32 as the program has it. Four steps are timed at each
-    size, the first is forgotten, and the median is multiplied by the steps.
+    impasto runs them as a preset, with the full VGG-19 in float32, like the original program. Four steps are timed at each
+    size. The first is not counted, and the median of the others is multiplied by the number of steps.
     """
     seconds: dict[int, list[float]] = {}
-    began = time.perf_counter()
+    started = time.perf_counter()
     content, style, run = ruler.content("summit"), ruler.style("gauguin"), Run(precision="fp32")
     preset = {"preset": "style-transfer-pytorch", "encoder": str(full_vgg())}
     for step in impasto.steps(content, style, run=run, steps=4, first_steps=4, **preset):
         now = time.perf_counter()
-        seconds.setdefault(step.scale, []).append(now - began)
-        began = now
+        seconds.setdefault(step.scale, []).append(now - started)
+        started = now
     each = [statistics.median(found[1:]) for _, found in sorted(seconds.items())]
     return 1000 * each[0] + 500 * sum(each[1:])
 
@@ -96,13 +96,13 @@ def full_vgg() -> Path:
 
 
 def gigaflops() -> float:
-    """Return what the processor does of a large product in bfloat16, in GFLOP/s: machines differ, even from day to day."""
+    """Return the speed of a large bfloat16 matrix product in GFLOP/s, to compare machines and days."""
     a = torch.rand(2048, 2048).bfloat16()
     seconds = []
     for _ in range(9):
-        began = time.perf_counter()
+        started = time.perf_counter()
         a @ a
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - started)
     return 2 * 2048**3 / statistics.median(seconds) / 1e9
 
 
@@ -119,12 +119,12 @@ def main() -> None:
     ours, theirs = command_seconds(repeat), peer_seconds()
     print(
         f"impasto paint at 512 px, command to file: {ours:.1f} s; "
-        f"the constants of style-transfer-pytorch {theirs:.0f} s, ratio {theirs / ours:.0f}"
+        f"the settings of style-transfer-pytorch {theirs:.0f} s, ratio {theirs / ours:.0f}"
     )
     recorded = next(
         row["seconds"] for row in ruler.peers()["speed"]["rows"] if row["peer"].startswith("style-transfer-pytorch")
     )
-    print(f"that program itself, recorded on another day, maybe on a faster machine: {recorded} s, ratio {recorded / ours:.0f}")
+    print(f"the original program, measured on another day, maybe a faster machine: {recorded} s, ratio {recorded / ours:.0f}")
 
 
 if __name__ == "__main__":

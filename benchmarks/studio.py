@@ -33,26 +33,26 @@ import skimage.data
 
 _STYLE = "great-wave"
 _FULL = 429
-"""What the studio answers when its queue is full."""
+"""Status code for a full queue."""
 _WIDE = (4000, 3000)
 
 
 class Studio:
-    """A studio that runs, and a client."""
+    """A running studio and an HTTP client for it."""
 
     def __init__(self, data: Path, port: int) -> None:
         self.data, self.port = data, port
         command = [sys.executable, "-m", "impasto", "studio", "--no-browser", "--port", str(port), "--data", str(data)]
-        self.began = time.perf_counter()
+        self.started = time.perf_counter()
         self.program = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=120)
 
     def until(self, is_so: Callable[[dict[str, Any]], bool]) -> float:
-        """Wait until the status is so; return the seconds since the start."""
-        while time.perf_counter() - self.began < 300:
+        """Wait until the status meets a condition; return the seconds since the start."""
+        while time.perf_counter() - self.started < 300:
             with contextlib.suppress(httpx.TransportError):
                 if is_so(self.client.get("/status").json()):
-                    return time.perf_counter() - self.began
+                    return time.perf_counter() - self.started
             time.sleep(0.02)
         raise RuntimeError("the studio does not answer")
 
@@ -63,7 +63,7 @@ class Studio:
         return str(answer.json()["id"])
 
     def submit(self, kind: str, content: str, draft: bool = False, **options: Any) -> str:
-        """Ask for a job; return its id."""
+        """Submit a job; return its ID."""
         body = {"kind": kind, "content": content, "styles": [_STYLE], "options": options, "draft": draft}
         answer = self.client.post("/jobs", json=body)
         answer.raise_for_status()
@@ -76,13 +76,13 @@ class Studio:
         return dict(found)
 
     def memory(self) -> tuple[int, int]:
-        """Return the resident bytes of the server, and of its workers together."""
+        """Return the resident bytes of the server, and the sum over its workers."""
         tasks = Path(f"/proc/{self.program.pid}/task").glob("*/children")
         workers = [each for path in tasks for each in path.read_text().split()]
         return _resident(str(self.program.pid)), sum(_resident(each) for each in workers)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it."""
+        """Stop the studio."""
         self.program.send_signal(how)
         self.program.wait()
         self.client.close()
@@ -93,7 +93,7 @@ def _resident(pid: str) -> int:
 
 
 def photo(size: tuple[int, int]) -> bytes:
-    """Make a photo of a size, with the noise that a camera leaves, as JPEG."""
+    """Make a JPEG photo of a given size, with noise like that of a camera."""
     face = skimage.data.astronaut()  # type: ignore[no-untyped-call]
     pixels = np.asarray(PIL.Image.fromarray(face).resize(size, PIL.Image.Resampling.BICUBIC), np.int16)
     noisy = pixels + np.random.default_rng(0).integers(-8, 9, pixels.shape, np.int16)
@@ -103,7 +103,7 @@ def photo(size: tuple[int, int]) -> bytes:
 
 
 def free_port() -> int:
-    """Find a port that nobody has."""
+    """Find a free port."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return int(bound.getsockname()[1])
@@ -111,7 +111,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def studio() -> Iterator[Studio]:
-    """Run a studio in a folder of its own until its workers are ready."""
+    """Start a studio in a temporary folder, and wait until its workers are ready."""
     with tempfile.TemporaryDirectory() as folder:
         running = Studio(Path(folder) / "data", free_port())
         try:
@@ -122,7 +122,7 @@ def studio() -> Iterator[Studio]:
 
 
 def start() -> None:
-    """Time the start: until it answers, and until the quick worker is ready."""
+    """Time the start, until the first answer and until the quick worker is ready."""
     answers, readies = [], []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
@@ -141,8 +141,8 @@ _TRANSFERRED = """return performance.getEntriesByType("navigation").concat(perfo
 
 
 def page() -> None:
-    """Time the page in a new Chromium each, nothing cached, until it can be used; count what came for it."""
-    import live  # which wants selenium
+    """Time the page in a new Chromium without cache until it is usable, and count the transferred bytes."""
+    import live  # needs selenium
 
     readies, transferred = [], []
     with studio() as running:
@@ -155,9 +155,9 @@ def page() -> None:
                 readies.append(driver.execute_script("return window.readyAt") / 1000)
                 time.sleep(2)
                 transferred.append(driver.execute_script(_TRANSFERRED) / 1000)
-    told = ", ".join(f"{each:.2f}" for each in readies)
+    times = ", ".join(f"{each:.2f}" for each in readies)
     print(
-        f"page ready, cold: {statistics.median(readies):.2f} s ({told}); {max(transferred):.0f} kB transferred; load {load()}"
+        f"page ready, cold: {statistics.median(readies):.2f} s ({times}); {max(transferred):.0f} kB transferred; load {load()}"
     )
 
 
@@ -167,12 +167,12 @@ def first() -> None:
     with studio() as running:
         taken, uploads = [], []
         for _ in range(6):
-            began = time.perf_counter()
+            started = time.perf_counter()
             upload = running.upload(data)
-            uploads.append(time.perf_counter() - began)
+            uploads.append(time.perf_counter() - started)
             job = running.wait(running.submit("instant", upload, draft=True, size=512), "done", "failed")
             running.client.get(f"/results/{job['result']}/image").raise_for_status()
-            taken.append(time.perf_counter() - began)
+            taken.append(time.perf_counter() - started)
     whole, part = statistics.median(taken[1:]), statistics.median(uploads[1:])
     print(
         f"12 MP photo ({len(data) / 1e6:.1f} MB) to first picture: {whole:.2f} s, of which upload {part:.2f} s; load {load()}"
@@ -197,7 +197,7 @@ def previews() -> None:
 
 
 def clients(count: int) -> None:
-    """Let many clients ask for status and for a job, without a pause and once a second, while that job paints."""
+    """Poll the status and a running job with many clients, without a pause and once a second."""
     with studio() as running:
         job = running.submit("paint", running.upload(photo((1200, 900))), size=512, steps=20_000)
         while not running.client.get(f"/jobs/{job}").json()["progress"]:
@@ -211,7 +211,7 @@ def clients(count: int) -> None:
 
 
 class Load:
-    """Clients that ask in turn, in a process of their own so that they do not wait for each other here."""
+    """Clients that send requests, each in its own thread."""
 
     def __init__(self, port: int, count: int, pause: float, routes: list[str]) -> None:
         self.port, self.count, self.pause, self.routes = port, count, pause, routes
@@ -219,7 +219,7 @@ class Load:
         self.statuses: list[int] = []
 
     def run(self, seconds: float) -> None:
-        """Ask for a while."""
+        """Send requests for some seconds."""
         over = time.perf_counter() + seconds
         threads = [threading.Thread(target=self._ask, args=(over, number)) for number in range(self.count)]
         for thread in threads:
@@ -228,16 +228,16 @@ class Load:
             thread.join()
 
     def _ask(self, over: float, number: int) -> None:
-        """Ask over one connection, with as little of Python as can be: the load shares the processors with the studio."""
+        """Send requests over one connection, with little Python code, since the clients share the CPU with the studio."""
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             turn = number
             time.sleep(self.pause * random.random())
             while time.perf_counter() < over:
                 path = self.routes[turn % len(self.routes)]
-                began = time.perf_counter()
+                started = time.perf_counter()
                 connection.sendall(f"GET /api/v1{path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode())
                 self.statuses.append(_answered(connection))
-                self.times.append(time.perf_counter() - began)
+                self.times.append(time.perf_counter() - started)
                 turn += 1
                 time.sleep(self.pause)
 
@@ -249,7 +249,7 @@ class Load:
 
 
 def _answered(connection: socket.socket) -> int:
-    """Read one answer; return its status."""
+    """Read one response; return its status code."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += connection.recv(65536)
@@ -261,9 +261,9 @@ def _answered(connection: socket.socket) -> int:
 
 
 def wrk(count: int, seconds: int = 10) -> None:
-    """Let wrk, a load generator that others know, ask for status and for a job while that job paints."""
+    """Poll the status and a running job with the load generator wrk."""
     if shutil.which("wrk") is None:
-        print("wrk is not here; Debian has it: apt-get install wrk")
+        print("wrk is not installed; on Debian: apt-get install wrk")
         return
     with studio() as running:
         job = running.submit("paint", running.upload(photo((1200, 900))), size=512, steps=20_000)
@@ -280,9 +280,9 @@ def wrk(count: int, seconds: int = 10) -> None:
 
 
 def hostile(rounds: int) -> None:
-    """Send every hostile file and request again and again; tell what memory it costs, and whether the next is served.
+    """Send every hostile file and request repeatedly; print the memory use, and whether the next request is served.
 
-    The first round is not counted: it loads the readers of formats that no good picture needed yet.
+    The first round is not counted, because it loads the readers of additional formats.
     """
     sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
     files = importlib.import_module("studio_hostile")
@@ -318,7 +318,7 @@ def hostile(rounds: int) -> None:
 
 
 def _is_refused(port: int, data: bytes) -> bool:
-    """Send what is no request; tell whether the connection was closed or the answer is of 4xx."""
+    """Send an invalid request; return whether the connection was closed or the status is 4xx."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         with contextlib.suppress(ConnectionError):
             connection.sendall(data)
@@ -329,7 +329,7 @@ def _is_refused(port: int, data: bytes) -> bool:
 
 
 def kills(count: int) -> None:
-    """Kill the studio at random moments while it works, ask again for what was not answered, and count in the end."""
+    """Kill the studio at random moments while it works, repeat unanswered requests, and count the results at the end."""
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as folder:
         data, port = Path(folder) / "data", free_port()
@@ -365,7 +365,7 @@ def kills(count: int) -> None:
 
 
 def _insist(running: Studio, upload: str, key: str) -> str:
-    """Ask for a job under a key; empty where the studio died of it."""
+    """Submit a job with an idempotency key; return its ID, or an empty string if the studio was killed."""
     kind, options = (
         ("instant", {"size": 128}) if key.endswith("0") else ("paint", {"size": 64, "smallest_size": 64, "steps": 40})
     )
@@ -378,17 +378,17 @@ def _insist(running: Studio, upload: str, key: str) -> str:
 
 
 def load() -> str:
-    """Tell how busy the machine was."""
+    """Return the load average of the machine."""
     return f"{os.getloadavg()[0]:.1f}"
 
 
 def main() -> None:
-    """Measure what is asked for."""
+    """Run the selected benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=("start", "page", "first", "previews", "clients", "wrk", "hostile", "kills"))
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--clients", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5, help="of hostile files")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of hostile files")
     arguments = parser.parse_args()
     parts: dict[str, Callable[[], None]] = {
         "start": start,

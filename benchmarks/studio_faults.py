@@ -1,13 +1,13 @@
-"""Let the system refuse things to a studio that paints, at random moments, and count what becomes of its jobs.
+"""Inject system faults at random moments into a studio that is painting, and count how its jobs end.
 
 python benchmarks/studio_faults.py [--times 30] [--only disk|lock|start|kill] [--seed 0]
 
-disk   the disk of the data folder is full for some seconds (a small tmpfs; needs Linux and `unshare`)
-lock   another program holds the lock of the database
-start  neither processes nor threads can be started, and the workers are killed, so that new ones are needed
+disk   the disk with the data folder is full for some seconds (a small tmpfs; needs Linux and `unshare`)
+lock   another program locks the database
+start  no process or thread can be started, and a worker is killed, so that the studio needs a new one
 kill   a worker is killed
 
-A job that has not ended a while after the fault is over is stuck. None may be, and the studio is never started again.
+A job that does not end within 90 seconds after the fault is stuck. No job may be stuck, and the studio is never restarted.
 """
 
 import argparse
@@ -46,7 +46,7 @@ _FAULTS = ("disk", "lock", "start", "kill")
 
 
 def _serve(switch: Path, words: list[str]) -> int:
-    """Run a studio in which nothing can be started while a file is there."""
+    """Run a studio in which no process or thread can be started while the switch file exists."""
     popen, start = subprocess.Popen.__init__, threading.Thread.start
 
     def no_process(program: Any, *given: Any, **how: Any) -> None:
@@ -59,15 +59,15 @@ def _serve(switch: Path, words: list[str]) -> int:
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    subprocess.Popen.__init__ = no_process  # type: ignore[method-assign]
-    threading.Thread.start = no_thread  # type: ignore[method-assign]
+    subprocess.Popen.__init__ = no_process  # type: ignore[method-assign, assignment]
+    threading.Thread.start = no_thread  # type: ignore[method-assign, assignment]
     from impasto.cli import main
 
     return main(["studio", *words])
 
 
 class Studio:
-    """A studio that runs, and a client."""
+    """A running studio and an HTTP client for it."""
 
     def __init__(self, root: Path) -> None:
         with socket.socket() as bound:
@@ -87,17 +87,17 @@ class Studio:
         raise RuntimeError(f"the studio does not start: {self.log.read_text()}")
 
     def workers(self) -> list[int]:
-        """Return the process ids of its children."""
+        """Return the process IDs of the studio's children."""
         tasks = Path(f"/proc/{self.program.pid}/task").glob("*/children")
         return [int(each) for path in tasks for each in path.read_text().split()]
 
     def kill_a_worker(self, chance: random.Random) -> None:
-        """Kill one of its children."""
+        """Kill one of the studio's children, chosen at random."""
         with contextlib.suppress(ProcessLookupError, IndexError):
             os.kill(chance.choice(self.workers()), signal.SIGKILL)
 
     def end(self) -> None:
-        """End it."""
+        """Stop the studio."""
         self.client.close()
         self.program.terminate()
         self.program.wait(timeout=60)
@@ -145,12 +145,13 @@ _INJECT: dict[str, Callable[[Studio, random.Random], Any]] = {"disk": _disk, "lo
 
 
 class Load:
-    """Asks for jobs and remembers them, and what a studio answers that cannot take one."""
+    """Submits jobs, and records them and the status codes of refused requests."""
 
     def __init__(self, studio: Studio, chance: random.Random) -> None:
         self._studio, self._chance = studio, chance
         stream = BytesIO()
-        PIL.Image.fromarray(skimage.data.astronaut()).resize((96, 96)).save(stream, "JPEG")
+        face = skimage.data.astronaut()  # type: ignore[no-untyped-call]
+        PIL.Image.fromarray(face).resize((96, 96)).save(stream, "JPEG")
         self._photo = stream.getvalue()
         self.jobs: list[str] = []
         self.refused: Counter[str] = Counter()
@@ -164,7 +165,7 @@ class Load:
         return ""
 
     def ask(self) -> None:
-        """Ask for a painting or an instant picture; now and then upload one."""
+        """Submit a paint or an instant job; in 30 % of the calls, also upload a photo."""
         kind = self._chance.choice(("paint", "instant"))
         options = {"size": 64, "steps": self._chance.randint(2, 12)} if kind == "paint" else {"size": 64}
         body = {"kind": kind, "content": self._upload, "styles": [_STYLE], "options": options}
@@ -178,12 +179,12 @@ class Load:
         return [each for each in self.jobs if self.state(each)["state"] not in _ENDED]
 
     def state(self, job: str) -> dict[str, Any]:
-        """Return a job."""
+        """Return the record of a job."""
         return dict(self._studio.client.get(f"/jobs/{job}").json())
 
 
 def _tried(fault: str, times: int, seed: int, root: Path) -> bool:
-    """Inject a fault so often; print what became of the jobs, and return whether all ended."""
+    """Inject a fault a number of times; print how the jobs ended, and return whether all ended properly."""
     chance = random.Random(f"{fault} {seed}")
     studio = Studio(root)
     load = Load(studio, chance)
@@ -205,7 +206,7 @@ def _tried(fault: str, times: int, seed: int, root: Path) -> bool:
     refused = ", ".join(f"{status}: {count}" for status, count in sorted(load.refused.items())) or "none"
     print(
         f"{fault:6} {times} times: {counts['done']} done, {counts['failed'] - nameless} failed with a reason "
-        f"{dict(reasons) or ''}, {nameless} without, {stuck} stuck; refused requests: {refused}",
+        f"{dict(reasons) or ''}, {nameless} without a reason, {stuck} stuck; refused requests: {refused}",
         flush=True,
     )
     is_fine = not stuck and not nameless and not load.refused["500"]
@@ -229,7 +230,7 @@ def _can_mount() -> bool:
 
 
 def main() -> int:
-    """Try each fault; the exit code is 0 where no job was stuck."""
+    """Inject each fault; return exit code 0 if no job was stuck."""
     if sys.argv[1:2] == ["--serve"]:
         return _serve(Path(sys.argv[2]), sys.argv[3:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -243,7 +244,7 @@ def main() -> int:
         if fault == "disk" and not given.mounted:
             words = [__file__, "--times", str(given.times), "--seed", str(given.seed), "--only", "disk", "--mounted"]
             if not _can_mount():
-                print("disk   skipped: `unshare -rm` is not allowed here, so that no small disk can be mounted")
+                print("disk   skipped: `unshare -rm` is not allowed here, so a small disk cannot be mounted")
             elif subprocess.run(["unshare", "-rm", sys.executable, *words], check=False).returncode:
                 is_fine = False
             continue

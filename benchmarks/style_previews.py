@@ -1,4 +1,4 @@
-"""Paint the previews of the named styles that come with impasto: Eileen Collins (NASA, public domain) in each.
+"""Paint the previews of the bundled named styles: a photo of Eileen Collins (NASA, public domain) in each style.
 
 python benchmarks/style_previews.py [--only NAME]     # src/impasto/data/style-previews/*.webp, and docs/styles.jpg
 """
@@ -19,10 +19,10 @@ _PAINTED_PX, _SHOWN_PX, _QUALITY = 320, 192, 40
 
 
 def main() -> None:
-    """Paint them all, or one; say what they take."""
+    """Paint all previews, or one; print their total size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="")
-    asked = parser.parse_args()
+    given = parser.parse_args()
     _FOLDER.mkdir(exist_ok=True)
     names = list(shipped_styles())
     for path in _FOLDER.glob("*.webp"):
@@ -31,12 +31,12 @@ def main() -> None:
     photo = impasto.read(skimage.data.astronaut()[:320, 64:384])  # type: ignore[no-untyped-call]
     shown = []
     for name in names:
-        if asked.only in ("", name):
+        if given.only in ("", name):
             image = impasto.paint(photo, name, size=_PAINTED_PX).image
             images.write(_FOLDER / f"{name}.webp", resize(image, (_SHOWN_PX, _SHOWN_PX)), quality=_QUALITY)
             shown.append((image, name))
             print(name, flush=True)
-    if not asked.only:
+    if not given.only:
         images.write(_DOCS / "styles.jpg", contact_sheet(shown, columns=8, cell_px=_SHOWN_PX), quality=85)
     files = list(_FOLDER.glob("*.webp"))
     print(f"{len(files)} previews, {sum(each.stat().st_size for each in files) / 1e3:.0f} kB")

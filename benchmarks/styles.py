@@ -1,4 +1,4 @@
-"""Measure what keeping a style as a small file costs: the error of its Gram matrices in the full network's channels.
+"""Measure the loss of accuracy in a style file: the error of its Gram matrices in the channels of the full VGG-19.
 
 python benchmarks/styles.py [--paintings gauguin,monet,seurat]
 """
@@ -22,7 +22,7 @@ FORMER = 48
 
 
 def from_file(style: NamedStyle) -> tuple[NamedStyle, int]:
-    """Return a style as its file keeps it, and the bytes of the file."""
+    """Save and load a style; return the loaded style and the size of the file in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "style"
         save_style(path, style)
@@ -30,7 +30,7 @@ def from_file(style: NamedStyle) -> tuple[NamedStyle, int]:
 
 
 def formerly(measured: Moments) -> Moments:
-    """Return moments as files of version 1 kept them: 48 directions as halves, and what is left of the diagonal."""
+    """Return moments as stored in files of version 1: 48 directions in half precision, and the rest of the diagonal."""
     values, vectors = torch.linalg.eigh(measured.covariance[0].double())
     factor = vectors[:, -FORMER:] * values[-FORMER:].clamp_min(0).sqrt()
     diagonal = (measured.covariance[0].double() - factor @ factor.T).diagonal().clamp_min(0)
@@ -39,19 +39,19 @@ def formerly(measured: Moments) -> Moments:
 
 
 def gram_error(kept: Moments, measured: Moments, head: Affine | None) -> float:
-    """Return ``|G − Ĝ|² / |G|²`` of the Gram matrices in the full network's channels."""
+    """Return ``|G − Ĝ|² / |G|²`` of the Gram matrices in the channels of the full VGG-19."""
     G, found = ((head.moments(each) if head else each).gram for each in (measured, kept))
     return float((found - G).square().sum() / G.square().sum())
 
 
 def deviation_error(kept: Moments, measured: Moments) -> float:
-    """Return the largest relative error of a channel's deviation."""
+    """Return the largest relative error of the standard deviation of a channel."""
     return float((kept.deviation / measured.deviation - 1).abs().max())
 
 
 @torch.no_grad()
 def main() -> None:
-    """Measure some paintings, and print a row for each size: former error → error now, averaged over the paintings."""
+    """Print a row for each size: error in version 1 → current error, averaged over the paintings."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--paintings", default="gauguin,monet,seurat,tuscan")
     encoder = load_encoder("vgg19-slim")

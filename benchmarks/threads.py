@@ -1,4 +1,4 @@
-"""Paint the same pictures with one thread and with several that share a painter, and count those that differ.
+"""Paint the same pictures on one thread and on several threads that share a painter, and count the differences.
 
 python benchmarks/threads.py [--threads 8] [--pictures 200] [--engines torch openvino]
 """
@@ -22,18 +22,18 @@ Task = tuple[int, int, bool]
 
 
 def main() -> None:
-    """Print for each engine how many pictures were right, wrong, or raised."""
+    """For each engine, print how many pictures were right, were wrong, or raised an error."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=8)
-    parser.add_argument("--pictures", type=int, default=200, help="of each thread")
+    parser.add_argument("--pictures", type=int, default=200, help="pictures per thread")
     parser.add_argument("--engines", nargs="+", default=["torch", "openvino"])
-    asked = parser.parse_args()
-    counts = [counted(engine, asked.threads, asked.pictures) for engine in asked.engines]
+    given = parser.parse_args()
+    counts = [counted(engine, given.threads, given.pictures) for engine in given.engines]
     sys.exit(any(set(each) != {"right"} for each in counts))
 
 
 def counted(engine: str, threads: int, pictures: int) -> dict[str, int]:
-    """Paint all pictures twice, and count the outcomes."""
+    """Paint all pictures on one thread, then on several, and count the outcomes."""
     painter = impasto.InstantPainter(engine=engine)
     face = impasto.read(skimage.data.astronaut()).image  # type: ignore[no-untyped-call]
     photos = [
@@ -52,17 +52,17 @@ def counted(engine: str, threads: int, pictures: int) -> dict[str, int]:
             return repr(error)[:60]
         return "right" if torch.equal(found, expected[task]) else "wrong"
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
         counts = collections.Counter(pool.map(outcome, (tasks[k % len(tasks)] for k in range(threads * pictures))))
-    print(f"{engine}: {dict(counts)}, {threads} threads, {time.perf_counter() - began:.0f} s", flush=True)
+    print(f"{engine}: {dict(counts)}, {threads} threads, {time.perf_counter() - started:.0f} s", flush=True)
     return dict(counts)
 
 
 def styles(painter: impasto.InstantPainter) -> list[StyleCode]:
-    """Encode pictures, a named style, and a blend of both."""
-    shown = (skimage.data.coffee(), skimage.data.rocket())  # type: ignore[no-untyped-call]
-    pictures: list[Picture] = [impasto.read(each) for each in shown]
+    """Encode pictures and a named style, and blend two of the codes."""
+    arrays = (skimage.data.coffee(), skimage.data.rocket())  # type: ignore[no-untyped-call]
+    pictures: list[Picture] = [impasto.read(each) for each in arrays]
     codes = [painter.encode(each, stroke=stroke) for each in pictures for stroke in (0.7, 1.0)]
     codes.append(painter.encode(find_style("beardsley")))
     return [*codes, blended(codes[1:3], [1, 2])]

@@ -1,8 +1,8 @@
-"""Make the named styles that come with impasto out of paintings: statistics, and a swatch that impasto paints.
+"""Make the bundled named styles from paintings: statistics, and a swatch painted by impasto.
 
 python examples/ship_styles.py MATERIAL_FOLDER [--only NAME]      # a folder with paintings_pd/ and paintings_cc0/
 
-``shelf.json`` beside this file tells which paintings, under which names, and why they are free.
+``shelf.json`` next to this file lists the paintings, their names, and why they are in the public domain.
 """
 
 import argparse
@@ -22,7 +22,7 @@ _DATA = Path(impasto.__file__).parent / "data" / "styles"
 
 
 def cropped(picture: Picture, box: list[float]) -> Picture:
-    """Cut a picture to a box of (left, top, right, bottom), each from 0 to 1."""
+    """Crop a picture to a box (left, top, right, bottom), each from 0 to 1."""
     height, width = picture.size
     left, top, right, bottom = (round(part * side) for part, side in zip(box, (width, height) * 2, strict=True))
     return replace(picture, image=picture.image[..., top:bottom, left:right].contiguous(), alpha=None)
@@ -39,19 +39,19 @@ def ship(work: dict[str, Any], material: Path) -> Path:
 
 
 def main() -> None:
-    """Make all the styles, or one."""
+    """Make all styles, or one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("material", type=Path)
     parser.add_argument("--only", default="")
-    asked = parser.parse_args()
+    given = parser.parse_args()
     shelf = json.loads(_SHELF.read_text())["styles"]
     names = {work["name"] for work in shelf}
     for path in _DATA.glob(f"*{SUFFIX}"):
         if path.name.removesuffix(SUFFIX) not in names:
             path.unlink()
     for work in shelf:
-        if asked.only in ("", work["name"]):
-            path = ship(work, asked.material)
+        if given.only in ("", work["name"]):
+            path = ship(work, given.material)
             print(f"{work['name']}: {work['title']}, {path.stat().st_size / 1e3:.0f} kB", flush=True)
     sizes = [path.stat().st_size for path in _DATA.glob(f"*{SUFFIX}")]
     print(f"{len(sizes)} styles, {sum(sizes) / 1e6:.2f} MB")

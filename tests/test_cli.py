@@ -284,14 +284,14 @@ def test_an_objective_that_does_not_fall_is_said_and_the_picture_is_saved(
     assert code == 1
     (said,) = [line for line in err.splitlines() if line.startswith("impasto: ")]
     assert said.startswith("impasto: the objective did not fall: ")
-    assert said.endswith("; try another optimizer, learning rate or starting picture; out.png is what there is")
+    assert said.endswith("; try another optimizer, learning rate or starting picture; saved the picture so far as out.png")
     assert pixels("out.png").shape == (1, 3, 48, 48)
     record = images.read_record("out.png")
     assert record is not None
     assert (
         json.loads(out)["notes"]
         == record["notes"]
-        == [said.removeprefix("impasto: ").removesuffix("; out.png is what there is")]
+        == [said.removeprefix("impasto: ").removesuffix("; saved the picture so far as out.png")]
     )
     assert record["steps"]["finished"] is True  # type: ignore[index]
 
@@ -326,7 +326,7 @@ def test_replay_paints_the_same_bit_for_bit(capsys: pytest.CaptureFixture[str], 
     assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "first.png", "--record", "first.json", *words)[0] == 0
     code, _, err = run(capsys, "paint", "--replay", source, "-o", "second.png")
     assert code == 0
-    assert "will be another" not in err
+    assert "will differ" not in err
     assert torch.equal(pixels("first.png"), pixels("second.png"))
 
 
@@ -349,7 +349,7 @@ def test_a_record_cannot_name_files_outside_its_folder(capsys: pytest.CaptureFix
     Path("photo.jpg").rename("elsewhere/photo.jpg")
     record["content"]["name"] = str(tmp_path / "elsewhere" / "photo.jpg")
     Path("first.json").write_text(json.dumps(record))
-    assert "is not here" in refused(capsys, "paint", "--replay", "first.json", "-o", "second.png")
+    assert "was not found" in refused(capsys, "paint", "--replay", "first.json", "-o", "second.png")
 
 
 @pytest.mark.usefixtures("gallery")
@@ -385,7 +385,7 @@ def test_a_record_of_other_kinds_of_values_is_refused(capsys: pytest.CaptureFixt
     record = json.loads(Path("first.json").read_text())
     options = record["options"] | change.get("options", {})
     Path("first.json").write_text(json.dumps(record | change | {"options": options}))
-    assert "is not here" in refused(capsys, "paint", "--replay", "first.json", "-o", "second.png")
+    assert "was not found" in refused(capsys, "paint", "--replay", "first.json", "-o", "second.png")
 
 
 @pytest.mark.usefixtures("gallery")
@@ -413,13 +413,13 @@ def test_replay_says_that_the_encoder_or_a_named_style_is_another(capsys: pytest
     err = run(capsys, "paint", "--replay", "first.json", "-o", "second.png")[2]
     assert "the encoder is not that of the record: its SHA-256 is" in err
     assert "style 'starry-night' is not the 'starry-night' of the record: its SHA-256 is" in err
-    assert err.count("that was ffffffffffff...; the result will be another") == 2
+    assert err.count("not ffffffffffff...; the result will differ") == 2
 
 
 @pytest.mark.usefixtures("gallery")
 @pytest.mark.parametrize(("suffix", "words"), [("bmp", 1), ("png", 0)])
 def test_a_format_that_holds_no_record_is_said(capsys: pytest.CaptureFixture[str], suffix: str, words: int) -> None:
-    said = f".{suffix} holds no record of how out.{suffix} was painted; --record FILE keeps one"
+    said = f".{suffix} cannot contain a record of how out.{suffix} was painted; save one with --record FILE"
     assert paint(capsys, "photo.jpg", "picture.jpg", "-o", f"out.{suffix}")[2].count(said) == words
     assert said not in paint(capsys, "photo.jpg", "picture.jpg", "-o", f"out.{suffix}", "--record", "out.json")[2]
 
@@ -446,7 +446,7 @@ def test_an_interruption_saves_what_there_is_and_resume_goes_on(
         interrupt_after(4, patch)
         code, out, err = run(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", *scales, "--precision", "fp32")
     assert (code, out) == (130, "")
-    assert "to go on: impasto paint photo.jpg picture.jpg -o out.png --resume" in err
+    assert "to resume: impasto paint photo.jpg picture.jpg -o out.png --resume" in err
     record = images.read_record("out.png")
     assert record is not None
     steps: Any = record["steps"]
@@ -455,7 +455,7 @@ def test_an_interruption_saves_what_there_is_and_resume_goes_on(
 
     code, _, err = run(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--resume")
     assert code == 0
-    assert "going on with 64x64" in err
+    assert "resuming 64x64" in err
     record = images.read_record("out.png")
     assert record is not None
     steps = record["steps"]
@@ -490,7 +490,7 @@ def test_resume_refuses_a_record_that_does_not_say_where_painting_stood(
     steps = steps | told if isinstance(told, dict) else told
     images.write("out.png", pixels("out.png"), record=record | change | {"steps": steps})
     sentence = refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--resume")
-    assert "does not say where painting stood" in sentence
+    assert "does not say at which step painting stopped" in sentence
 
 
 @pytest.mark.usefixtures("gallery")
@@ -524,7 +524,7 @@ def test_ctrl_c_in_earnest(tmp_path: Path) -> None:
         child.send_signal(signal.SIGINT)
         rest = child.stderr.read()
         assert child.wait(60) == 130
-    assert "to go on: impasto paint photo.jpg picture.jpg" in rest
+    assert "to resume: impasto paint photo.jpg picture.jpg" in rest
     assert "Traceback" not in rest
     assert pixels("out.png").shape == (1, 3, 64, 64)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png", "photo.jpg", "picture.jpg"]
@@ -680,7 +680,7 @@ def test_a_painting_that_cannot_be_written_is_kept_elsewhere_and_the_old_picture
     code, _, err = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png")
     assert code == 1
     assert "'out.png' cannot be written (No space left on device)" in err
-    assert err.endswith("so it is in 'out-2.png'\n")
+    assert err.endswith("saved as 'out-2.png' instead\n")
     assert Path("out.png").read_bytes() == b"what was there"
     assert images.read_record("out-2.png") is not None
 
@@ -751,7 +751,7 @@ def test_an_encoder_is_distilled_saved_and_resumed(capsys: pytest.CaptureFixture
     assert run(capsys, *words, "--steps", "1")[0] == 0
     code, _, err = run(capsys, *words, "--steps", "2")
     assert code == 0
-    assert "going on from step 1" in err
+    assert "resuming from step 1" in err
     assert load_encoder("slim.safetensors").widths[:2] == (4, 4)
     curve = [json.loads(line) for line in Path("state.curve.jsonl").read_text().splitlines()]
     assert [line["step"] for line in curve] == [0, 1, 2]

@@ -192,9 +192,9 @@ def test_a_photo_turned_on_its_side_is_painted_upright(capsys: Capture) -> None:
         (("photo.jpg", "picture.jpg", "--gif", "made.gif"), "--gif shows the painter going on"),
         (("photo.jpg", "picture.jpg", "--preview", "now.png"), "--preview shows the painter going on"),
         (("photo.jpg", "picture.jpg", "-o", "photo.jpg"), "--output 'photo.jpg' is an input too"),
-        (("photo.jpg", "other.png", "-o", "./other.png"), "is an input too, which it would overwrite"),
+        (("photo.jpg", "other.png", "-o", "./other.png"), "would overwrite an input"),
         (("photo.jpg", "picture.jpg", "--masks", "left.png", "-o", "left.png"), "is an input too"),
-        (("photo.jpg", "picture.jpg", "-o", "out.png", "--record", "out.png"), "is --output too"),
+        (("photo.jpg", "picture.jpg", "-o", "out.png", "--record", "out.png"), "would overwrite --output"),
         (("photo.jpg", "picture.jpg", "-o", "out.xyz"), "xyz"),
         (("photo.jpg", "picture.jpg", "-o", "nowhere/out.png"), "nowhere"),
     ],
@@ -237,7 +237,7 @@ def test_memory_that_runs_out_is_said_in_one_sentence(capsys: Capture, monkeypat
         raise MemoryError
 
     monkeypatch.setattr(InstantPainter, "paint_in_place", paint)
-    assert "the memory is not enough for --size 1024" in refused(capsys, "photo.jpg", "picture.jpg")
+    assert "not enough memory for --size 1024" in refused(capsys, "photo.jpg", "picture.jpg")
 
 
 def test_an_interruption_leaves_nothing(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def test_replay_paints_the_same_under_the_same_masks(capsys: Capture) -> None:
     assert torch.equal(pixels("out.png"), pixels("again.png"))
     code, _, err = run(capsys, "paint", "--replay", "out.png", "-o", "other.png", "--protect", "gradient:radial")
     assert code == 0
-    assert "the record was painted with --style-mask 2 times and 0 are given; the result will be another" in err
+    assert "the record has --style-mask 2 times, but it is given 0 times; the result will differ" in err
 
 
 def test_replay_says_which_mask_is_missing(capsys: Capture) -> None:

@@ -191,7 +191,7 @@ def test_a_terminal_that_closes_ends_painting_as_a_request_to_terminate_does() -
         child.send_signal(signal.SIGHUP)
         child.send_signal(signal.SIGTERM)  # as whoever ends a session does
         assert child.stderr is not None
-        assert "to go on: impasto paint" in child.stderr.read()
+        assert "to resume: impasto paint" in child.stderr.read()
         assert child.wait(60) == 130
     assert images.read("out.png").size == (64, 64)
 
@@ -376,7 +376,7 @@ def test_no_command_overwrites_what_it_reads(capsys: Capture, words: tuple[str, 
         assert main([*PAINT, "-o", "out.png", "--record", "old.json"]) == 0
         words = ("paint", "--replay", "old.json", "-o", "out-2.png", "--record", "old.json")
     capsys.readouterr()
-    assert "too, which it would overwrite" in refused(capsys, *words)
+    assert "would overwrite" in refused(capsys, *words)
 
 
 def test_a_file_that_two_mounts_show_as_two_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,7 +389,7 @@ def test_a_file_that_two_mounts_show_as_two_is_one(monkeypatch: pytest.MonkeyPat
         overwriting.check_overwrites({"--output": Path("two/img.jpg")}, ["one/IMG.JPG"])
     overwriting.check_overwrites({"--output": Path("three/img.jpg")}, ["one/IMG.JPG"])
     monkeypatch.setattr(overwriting, "_FOLDS_CASE", True)
-    with pytest.raises(OptionError, match="is --output too"):
+    with pytest.raises(OptionError, match="would overwrite --output"):
         overwriting.check_overwrites({"--output": Path("New.png"), "--preview": Path("new.PNG")}, [])
 
 
@@ -401,7 +401,7 @@ def test_a_record_that_is_too_long_for_its_format_goes_beside_the_picture(capsys
     saved = outputs.save_pastiche(pastiche, outputs.Files(output=Path("out.jpg")))
     assert (saved.output, saved.record, saved.is_elsewhere) == (Path("out.jpg"), Path("out.json"), False)
     assert json.loads(Path("out.json").read_text(encoding="utf-8")) == pastiche.record
-    assert outputs.say_notes(saved) == 0
+    assert outputs.print_notes(saved) == 0
     assert "too long for 'out.jpg', and is in 'out.json' instead" in capsys.readouterr().err
     assert outputs.save_pastiche(pastiche, outputs.Files(output=Path("out.jpg"))).record == Path("out-2.json")
     assert outputs.save_pastiche(pastiche, outputs.Files(output=Path("out.png"))).notes == ()
@@ -423,8 +423,8 @@ def test_a_folder_that_is_gone_in_the_end_does_not_take_the_painting_with_it(
     assert main([*words, "-o", "results/out.webp", "--record", "results/out.json"]) == 1
     said = capsys.readouterr().err
     assert "'results/out.webp' cannot be written" in said
-    assert f"so it is in '{Path.cwd() / 'out.png'}'" in said
-    assert f"so it is in '{Path.cwd() / 'out.json'}'" in said
+    assert f"saved as '{Path.cwd() / 'out.png'}' instead" in said
+    assert f"saved as '{Path.cwd() / 'out.json'}' instead" in said
     assert images.read_record("out.png") == json.loads(Path("out.json").read_text(encoding="utf-8"))
 
 
@@ -434,7 +434,7 @@ def test_a_format_that_cannot_hold_the_size_is_refused_before_painting(
     monkeypatch.setattr("impasto.recipes.instant_checks.check_memory", lambda *_, **__: None)
     PIL.Image.fromarray(np.zeros((40, 17_000, 3), np.uint8)).save("wide.png")
     for command in ("instant", "paint"):
-        assert "ends at 16,383 a side" in refused(
+        assert "allows up to 16,383 per side" in refused(
             capsys, command, "wide.png", "picture.jpg", "--size", "17000", "-o", "out.webp"
         )
 
@@ -450,7 +450,7 @@ def test_a_sheet_that_cannot_be_written_is_kept_elsewhere_too(capsys: Capture, m
     monkeypatch.setattr(images, "write", full)
     Path("regions.png").touch()
     assert main(["regions", "photo.jpg"]) == 1
-    assert "so it is in 'regions-2.png'" in capsys.readouterr().err
+    assert "saved as 'regions-2.png' instead" in capsys.readouterr().err
 
 
 def test_weights_that_cannot_be_written_are_kept_elsewhere(capsys: Capture) -> None:
@@ -504,7 +504,7 @@ def test_a_picture_comes_and_the_painting_goes_through_pipes(
     Path("piped.png").write_bytes(in_stream(out))
     record: Any = images.read_record("piped.png")
     assert "stdin" in (record["content"]["name"], record["styles"][0]["name"])
-    assert "the standard output: " in capsys.readouterr().err
+    assert "standard output: " in capsys.readouterr().err
     assert sorted(os.listdir()) == ["photo.jpg", "picture.jpg", "piped.png"]
 
 
@@ -518,7 +518,7 @@ def test_the_default_name_of_what_came_through_a_pipe_is_a_name(monkeypatch: pyt
     ("words", "data", "said"),
     [
         (("instant", "-", "-"), b"x", "'-' is given twice"),
-        (("instant", "-", "picture.jpg"), b"", "the standard input is empty"),
+        (("instant", "-", "picture.jpg"), b"", "standard input is empty"),
         (("instant", "-", "picture.jpg"), b"text", "'stdin' is not a picture"),
         (("instant", "photo.jpg", "picture.jpg", "-o", "-", "--json"), b"", "use --record FILE instead"),
         (("paint", "photo.jpg", "picture.jpg", "-o", "-", "--resume"), b"", "'-o -' names none"),
@@ -539,7 +539,7 @@ def test_a_painting_that_nobody_reads_is_kept_in_a_file(capsys: Capture, monkeyp
     monkeypatch.setattr(outputs, "to_stdout", closed)
     piped(monkeypatch, b"")
     assert main([*INSTANT, "-o", "-"]) == 1
-    assert "(Broken pipe); so it is in '" in capsys.readouterr().err
+    assert "(Broken pipe); saved as '" in capsys.readouterr().err
     assert images.read_record("painting.png") is not None
 
 

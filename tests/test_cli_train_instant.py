@@ -76,7 +76,7 @@ def test_a_decoder_is_trained_written_and_trained_on(capsys: Capture, slim: Vgg)
     code, err = run(capsys, "--steps", "2", "--seed", "5", "--style-weight", "0.3")
     assert code == 0
     assert "step 1 of 2: " in err
-    assert "photo: 2 to learn from, 1 to measure on" in err
+    assert "photo: 2 for training, 1 held out" in err
     facts = decoder_facts("decoder.safetensors")
     assert facts | {"encoder_sha256": "abc", "seed": "5", "style_weight": "0.3", "steps": "2", "start_sha256": ""} == facts
     assert set(json.loads(facts["figures"])) == {"fine", "middle", "coarse", "style", "identity", "gamut"}
@@ -84,7 +84,7 @@ def test_a_decoder_is_trained_written_and_trained_on(capsys: Capture, slim: Vgg)
     assert (first.channels, first.widths) == ((4, 5, 6), DecoderWidths())
     code, err = run(capsys, "--steps", "3", "--seed", "5")
     assert code == 0
-    assert "going on from step 2" in err
+    assert "resuming from step 2" in err
     assert load_decoder("decoder.safetensors").sha256 != first.sha256
     lines = curve()
     assert [line["step"] for line in lines] == [1, 2, 3]
@@ -150,7 +150,7 @@ def test_an_interruption_finishes_the_step_saves_it_and_goes_on_later(capsys: Ca
     monkeypatch.setattr(SwapTraining, "_step", step)
     code, err = run(capsys, "--steps", "3")
     assert code == 0
-    assert "going on from step 1" in err
+    assert "resuming from step 1" in err
     assert [line["step"] for line in curve()] == [1, 3]
 
 

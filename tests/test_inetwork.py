@@ -257,7 +257,7 @@ def test_an_objective_that_does_not_fall_is_said_and_the_picture_is_saved(
     code, _, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --quiet")
     assert code == 1
     assert err.startswith("impasto: the objective did not fall: ")
-    assert err.endswith("; wolf_at_iteration_2.png is what there is\n")
+    assert err.endswith("; the last result is wolf_at_iteration_2.png\n")
     (said,) = images.read_record("wolf_at_iteration_2.png")["notes"]
     assert said in err
     assert "notes" not in images.read_record("wolf_at_iteration_1.png")

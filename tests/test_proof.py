@@ -123,7 +123,7 @@ def test_one_pass_proofs_the_swatch_of_a_named_style(press: str) -> None:
 def test_what_is_no_profile_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.icc").write_text("no profile")
     photo = images.read(PHOTO).image
-    with pytest.raises(ImageFileError, match=r"'text.icc' cannot be proofed with; give the ICC profile of a printer"):
+    with pytest.raises(ImageFileError, match=r"'text.icc' cannot be used for proofing; give the ICC profile of a printer"):
         proofed(photo, str(tmp_path / "text.icc"))
     images.write(tmp_path / "photo.png", photo)
     words = f"paint {tmp_path}/photo.png {tmp_path}/photo.png -o {tmp_path}/out.png --color-proof {tmp_path}/none.icc"

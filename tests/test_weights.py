@@ -889,7 +889,7 @@ def test_the_command_imports_verifies_and_finds(cache: Path, good: Path, capsys:
     run("path")
     assert capsys.readouterr().out == f"{cache}\n"
     run("verify")
-    assert capsys.readouterr().out.startswith("mine: good. PyTorch with torchvision's layers")
+    assert capsys.readouterr().out.startswith("mine: OK. PyTorch with torchvision's layers")
 
 
 def test_the_shipped_weights_are_found_by_their_name(cache: Path, good: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -899,7 +899,7 @@ def test_the_shipped_weights_are_found_by_their_name(cache: Path, good: Path, ca
     assert first == second
     assert Path(first).is_file()
     run("verify", "vgg19-slim")
-    assert capsys.readouterr().out.startswith("vgg19-slim: good. impasto's own form, 8 bit; 16 convolutions")
+    assert capsys.readouterr().out.startswith("vgg19-slim: OK. impasto's own form, 8 bit; 16 convolutions")
     with pytest.raises(OptionError, match="which is inside the package"):
         import_file(good, "vgg19-slim")
     assert not cache.exists()

@@ -1,4 +1,4 @@
-"""``impasto demo``: a first painting, without any file of one's own and without the network."""
+"""``impasto demo``: a first painting that needs neither files nor network access."""
 
 import dataclasses
 from pathlib import Path
@@ -19,12 +19,12 @@ def demo(
     seconds: float = 0.0,
     quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
-    """Paint a photo that comes along (Eileen Collins, NASA, public domain) in a style that comes along.
+    """Paint a bundled photo (Eileen Collins, NASA, public domain) in a bundled style.
 
     Args:
-        output: Where the painting goes.
-        seconds: Stop after about this many seconds; 0: as long as it takes.
-        quiet: Say nothing but what is wrong.
+        output: Output file.
+        seconds: Stop after about this many seconds; 0 means no limit.
+        quiet: Print only errors.
     """
     from skimage.data import astronaut
 
@@ -46,13 +46,14 @@ def demo(
     request = PaintRequest(photo, (style,), paint_options(seconds=seconds), Run(), files, ())
     code = paint_to_file(request, OutputOptions(quiet=quiet))
     console.print(
-        f"with your own photo: impasto paint PHOTO {style.name}, or any picture in its place; see impasto styles list"
+        f"to paint your own photo: impasto paint PHOTO {style.name}; instead of {style.name}, give any picture, "
+        "or a name from: impasto styles list"
     )
     return code
 
 
 def _style_name() -> str:
-    """Choose a style out of those that came along.
+    """Choose one of the bundled styles.
 
     Raises:
         StyleFileError: there is none.
@@ -61,5 +62,7 @@ def _style_name() -> str:
 
     names = list(shipped_styles())
     if not names:
-        raise StyleFileError("no named style came with this impasto; install it again, or use: impasto paint CONTENT STYLE")
+        raise StyleFileError(
+            "this installation of impasto has no bundled styles; reinstall it, or use: impasto paint CONTENT STYLE"
+        )
     return _FIRST_CHOICE if _FIRST_CHOICE in names else names[0]

@@ -1,4 +1,4 @@
-"""``impasto export``: the networks for other programs."""
+"""``impasto export``: export the networks for other programs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,24 +14,24 @@ from impasto.options.fields import check_range
 if TYPE_CHECKING:
     from impasto.networks.onnx_export import Fixed
 
-app = App(name="export", help="Write the networks for other programs.")
+app = App(name="export", help="Export the networks for other programs.")
 
 
 @app.command
 def onnx(output: Path, /, *, style: str | None = None, size: int = 512, stroke: float = 1.0, winograd: bool = False) -> None:
-    """Write the live network as an ONNX graph, and hold it against PyTorch in ONNX Runtime.
+    """Export the live network as an ONNX graph, and compare its output in ONNX Runtime with PyTorch.
 
-    Its inputs are the photo, (1, 3, height, width) in [0, 1], a style and a palette; with --style the photo alone.
+    The inputs of the graph are the photo, (1, 3, height, width) in [0, 1], a style and a palette; with --style, only the photo.
 
     Args:
-        output: The file, .onnx.
-        style: A picture, or a name out of "impasto styles list", to build in.
-        size: Longer side of the photos in pixels, 32 to 4096, that the style is measured for; only with --style.
-        stroke: Breadth of the strokes, 0.25 to 1.5; only with --style.
-        winograd: Save two thirds of the multiplications, for browsers; sides must then be multiples of 32 instead of 8.
+        output: Output file, .onnx.
+        style: Style to build into the graph: a picture, or a name from "impasto styles list".
+        size: Longer side of the photos, in pixels, for which the style is measured, 32 to 4096; only with --style.
+        stroke: Width of the brush strokes, 0.25 to 1.5; only with --style.
+        winograd: Use Winograd convolutions, for browsers: a third of the multiplications; sides must be multiples of 32, not 8.
     """
     if output.suffix.lower() != ".onnx":
-        raise OptionError(f"{str(output)!r} does not end in .onnx; name a file that does")
+        raise OptionError(f"{str(output)!r} does not end in .onnx; choose a name that does")
     check_range("size", size, 32, 4096)
     check_range("stroke", stroke, 0.25, 1.5)
     check_overwrites({"the output": output}, () if style is None else (style,))
@@ -47,7 +47,7 @@ def onnx(output: Path, /, *, style: str | None = None, size: int = 512, stroke: 
     sides = {each.key: each.value for each in model.metadata_props}["sides"]
     narrator(quiet=False).print(
         f"{output}: {output.stat().st_size / 1e6:.1f} MB; sides in multiples of {sides}; "
-        f"at most {difference:.0e} from PyTorch (1 is the range of a color)"
+        f"largest difference from PyTorch: {difference:.0e} (colors range from 0 to 1)"
     )
 
 

@@ -1,4 +1,4 @@
-"""``impasto inetwork``: titu1994's INetwork.py, by its own flags."""
+"""``impasto inetwork``: titu1994's INetwork.py with its own flags."""
 
 import dataclasses
 import json
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from impasto.recipes.pastiche import Pastiche
 
 _OPTIONS = Group("INetwork's own flags", sort_key=3)
-_TALK = Group("What is said", sort_key=1)
+_MESSAGES = Group("Messages", sort_key=1)
 _LISTS = ("--style_weight", "--style_masks")
-"""The flags that take several words."""
+"""Flags that take several values."""
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic")
 _USAGE = "impasto inetwork CONTENT STYLE... PREFIX, such as impasto inetwork photo.jpg picture.jpg out/wolf"
 
 
 def list_flags_last(words: Sequence[str]) -> list[str]:
-    """Move the flags that take several words to the end, so that they take none of the pictures.
+    """Move the flags that take several values to the end, so that they do not consume the picture arguments.
 
-    ``--style_weight=1.0 photo.jpg`` is one weight, as argparse reads it; after ``--style_weight 1.0 photo.jpg`` the weights end
-    where a word is no number.
+    ``--style_weight=1.0 photo.jpg`` is one weight, as in argparse. After ``--style_weight 1.0 photo.jpg``, the weights end at
+    the first word that is not a number.
 
     Example:
         >>> list_flags_last(["--style_weight=1.0", "photo.jpg", "--style_weight", "2", "picture.jpg"])
@@ -68,14 +68,14 @@ def _is_numbers(word: str) -> bool:
 
 
 def _as_flags() -> type:
-    """Make the flags out of the options: each as INetwork's parser spells and reads it, and None where it is not given."""
+    """Make a dataclass of flags from the options: spelled and parsed as in INetwork, None if not given."""
     hints, texts = get_type_hints(InetworkOptions), field_texts(InetworkOptions)
     fields = [
         (each.name, Annotated[hints[each.name] | None, _flag(each, hints[each.name], texts[each.name])], None)
         for each in dataclasses.fields(InetworkOptions)
     ]
     made = dataclasses.make_dataclass("InetworkFlags", fields, frozen=True, kw_only=True)
-    made.__module__ = __name__  # where cyclopts looks its types up
+    made.__module__ = __name__  # cyclopts resolves the types in this module
     return made
 
 
@@ -101,7 +101,7 @@ def _flag(field: "dataclasses.Field[Any]", hint: Any, text: str) -> Parameter:
 
 
 def _read(name: str, hint: Any, words: list[str]) -> Any:
-    """Read the words of a flag as its type wants them."""
+    """Parse the words of a flag according to its type."""
     if get_origin(hint) is tuple:
         return as_numbers(name, words) if hint == tuple[float, ...] else tuple(words)
     (word,) = words
@@ -120,25 +120,25 @@ else:
 
 def inetwork(
     *words: str,
-    output_options: Annotated[OutputOptions | None, Parameter(name="*", group=_TALK)] = None,
+    output_options: Annotated[OutputOptions | None, Parameter(name="*", group=_MESSAGES)] = None,
     run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
     flags: Annotated[InetworkFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
-    report: Annotated[bool, Parameter(group=_TALK, negative="", show_default=False)] = False,
+    report: Annotated[bool, Parameter(group=_MESSAGES, negative="", show_default=False)] = False,
 ) -> int:
-    """Paint as INetwork.py does; every iteration leaves PREFIX_at_iteration_N.png.
+    """Paint like INetwork.py: every iteration saves PREFIX_at_iteration_N.png.
 
     Args:
-        words: CONTENT STYLE... PREFIX: the photo, one or several pictures (or names out of "impasto styles list"), and how the
-            names of the results begin.
-        output_options: What is said.
-        run: Where it is computed.
+        words: CONTENT STYLE... PREFIX: the photo, one or more style pictures (or names from "impasto styles list"), and the
+            prefix of the result files.
+        output_options: Messages.
+        run: Device and precision.
         flags: INetwork's own flags.
-        report: Measure the last result, and print what impasto report prints; with --json among the record.
+        report: Measure the last result and print the figures of "impasto report"; with --json, add them to the record.
     """
     from impasto.cli.session import memory_in_words
 
     options, run_on, output_options = InetworkOptions(**given(flags)), Run(**given(run)), output_options or OutputOptions()
-    content, styles, prefix = told_apart(words)
+    content, styles, prefix = split_words(words)
     masks = filter(None, (*options.style_masks, options.content_mask, options.color_mask))
     check_results(prefix, options.num_iter, (content, *styles, *masks, options.init_image))
     with memory_in_words(options.image_size, "--image_size"):
@@ -146,17 +146,17 @@ def inetwork(
         _conclude(made, output_options, is_measured=report)
     _, pastiche, path = made
     failures = pastiche.record.get("notes", [])
-    return complain(f"{failures[-1]}; {path} is what there is", FAILED_EXIT) if failures else 0
+    return complain(f"{failures[-1]}; the last result is {path}", FAILED_EXIT) if failures else 0
 
 
 Made: TypeAlias = "tuple[Commission, Pastiche, Path]"
-"""What was asked for, the last result, and where it lies."""
+"""The commission, the last result, and its path."""
 
 
 def _paint(
     content: str, styles: tuple[str, ...], prefix: str, options: InetworkOptions, run: Run, output_options: OutputOptions
 ) -> Made:
-    """Read, announce, paint, and save after each iteration."""
+    """Read the pictures, describe the run, paint, and save the result of each iteration."""
     import torch
 
     from impasto.compat import inetwork as recipe
@@ -165,65 +165,65 @@ def _paint(
     if run.threads:
         torch.set_num_threads(run.threads)
     console = narrator(quiet=output_options.quiet)
-    asked = recipe.commission(read_content(content), read_styles(styles), options, run)
-    context = recipe.set_up(asked)
-    for note in (*recipe.mask_notes(asked), *recipe.repairs(asked)):
+    commission = recipe.commission(read_content(content), read_styles(styles), options, run)
+    context = recipe.set_up(commission)
+    for note in (*recipe.mask_notes(commission), *recipe.repairs(commission)):
         console.print(note)
-    console.print(announcement(asked, context.arithmetic.device.type))
+    console.print(announcement(commission, context.arithmetic.device.type))
     before: Step | None = None
-    for step in recipe.iterations(asked, context):
+    for step in recipe.iterations(commission, context):
         path = result(prefix, step.number)
-        pastiche = recipe.pastiche_of(asked, context, step)
+        pastiche = recipe.pastiche_of(commission, context, step)
         path = _save(pastiche, path)
         console.print(in_words(step, before, path))
         before = step
-    return asked, pastiche, path
+    return commission, pastiche, path
 
 
 def _save(pastiche: "Pastiche", path: Path) -> Path:
-    """Save a result, and say where it is if it is elsewhere: painting goes on."""
-    from impasto.cli.outputs import save_pastiche, say_notes
+    """Save a result; if it cannot be saved at the path, save it elsewhere, print where, and continue."""
+    from impasto.cli.outputs import print_notes, save_pastiche
 
     saved = save_pastiche(pastiche, Files(output=path))
-    say_notes(saved)
+    print_notes(saved)
     return saved.output
 
 
 def _conclude(made: Made, output_options: OutputOptions, *, is_measured: bool) -> None:
-    """Print the record and the figures of the last result, as far as they were asked for."""
+    """Print the record and the figures of the last result if they were requested."""
     from impasto import images
-    from impasto.cli.report import tell
+    from impasto.cli.report import print_figures
     from impasto.cli.session import figures_by_name
     from impasto.compat.inetwork import settled_options
     from impasto.recipes.judging import judged
 
-    asked, pastiche, path = made
+    commission, pastiche, path = made
     picture = dataclasses.replace(images.read(pastiche.image), name=path.name)
-    weights = settled_options(asked).style_weights
-    figures = judged(asked.photo, asked.styles, [picture], weights) if is_measured else []
+    weights = settled_options(commission).style_weights
+    figures = judged(commission.photo, commission.styles, [picture], weights) if is_measured else []
     if output_options.json:
         print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(path)}), flush=True)
-    if figures:  # asked for, so also said when quiet
-        tell(figures, narrator(quiet=False, to_stderr=output_options.json))
+    if figures:  # requested with --report, so printed even with --quiet
+        print_figures(figures, narrator(quiet=False, to_stderr=output_options.json))
 
 
-def told_apart(words: tuple[str, ...]) -> tuple[str, tuple[str, ...], str]:
-    """Tell the photo, the styles and the prefix apart.
+def split_words(words: tuple[str, ...]) -> tuple[str, tuple[str, ...], str]:
+    """Split the arguments into the photo, the styles and the prefix.
 
     Raises:
-        OptionError: there are fewer than three words, or the last is a picture.
+        OptionError: there are fewer than three words, or the last one is a picture file.
     """
     if len(words) < 3:
         missing = ("content, style and prefix are", "style and prefix are", "the prefix is")[len(words)]
         raise OptionError(f"{missing} missing: {_USAGE}")
     content, *styles, prefix = words
     if os.path.isfile(prefix) and Path(prefix).suffix.lower() in _PICTURES:
-        raise OptionError(f"the prefix {prefix!r} is a picture, so the prefix seems to be missing: {_USAGE}")
+        raise OptionError(f"the last argument {prefix!r} is a picture, so the prefix seems to be missing: {_USAGE}")
     return content, tuple(styles), prefix
 
 
 def result(prefix: str, number: int) -> Path:
-    """Name the result of an iteration as INetwork does.
+    """Return the path of the result of an iteration, named as in INetwork.
 
     Example:
         >>> result("out/wolf", 10).name
@@ -233,11 +233,11 @@ def result(prefix: str, number: int) -> Path:
 
 
 def check_results(prefix: str, count: int, inputs: tuple[str, ...]) -> None:
-    """Make sure, before long work, that the results can be written and overwrite no input.
+    """Check before painting that the results can be written and do not overwrite an input.
 
     Raises:
-        ImageFileError: they cannot be written there.
-        OptionError: one is an input.
+        ImageFileError: the results cannot be written there.
+        OptionError: a result is also an input.
     """
     from impasto import images
     from impasto.cli.overwriting import check_overwrites
@@ -250,15 +250,15 @@ def check_results(prefix: str, count: int, inputs: tuple[str, ...]) -> None:
         images.check_writable(path)
 
 
-def announcement(asked: "Commission", device: str) -> str:
-    """Say what is going to happen."""
-    (height, width), count = asked.size, asked.flags.num_iter
+def announcement(commission: "Commission", device: str) -> str:
+    """Describe the run before it starts."""
+    (height, width), count = commission.size, commission.flags.num_iter
     rounds = "1 iteration" if count == 1 else f"{count} iterations"
-    return f"painting {width}x{height} pixels in {rounds} of 20 evaluations; {asked.encoder} on {device}"
+    return f"painting {width}x{height} pixels in {rounds} of 20 evaluations; {commission.encoder} on {device}"
 
 
 def in_words(step: "Step", before: "Step | None", path: Path) -> str:
-    """Say how an iteration went."""
+    """Describe an iteration after it ends."""
     better = f", {100 * (before.loss - step.loss) / abs(before.loss):.2g} % less" if before and before.loss else ""
     took = duration(step.seconds - (before.seconds if before else 0))
     left = f"; about {duration(step.seconds_left)} left" if step.number < step.total else ""

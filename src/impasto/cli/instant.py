@@ -1,4 +1,4 @@
-"""``impasto instant``: a photo in any style, in one pass."""
+"""``impasto instant``: paint a photo in any style in one pass."""
 
 import json
 import time
@@ -54,17 +54,17 @@ def instant(
     """Paint a photo in any style in one pass.
 
     Args:
-        content: The photo; - for the standard input.
-        styles: Pictures to paint in the manner of, or names out of "impasto styles list".
-        files: Where the result goes.
-        output_options: What is said.
-        masks: The masks of all styles after one another: the same as --style-mask for each.
-        regions: Where which style goes.
-        run: Where it is computed.
-        options: How it is painted.
+        content: The photo; - reads standard input.
+        styles: Style pictures, or names from "impasto styles list".
+        files: Output files.
+        output_options: Messages.
+        masks: Masks for all styles, one after another; the same as --style-mask for each.
+        regions: Masks.
+        run: Device and precision.
+        options: Painting options.
     """
-    from impasto.cli.outputs import check_files, check_size, say_notes
-    from impasto.cli.report import tell
+    from impasto.cli.outputs import check_files, check_size, print_notes
+    from impasto.cli.report import print_figures
     from impasto.cli.session import figures_by_name, memory_in_words, reported
     from impasto.recipes.coloring import color_notes
     from impasto.recipes.instant import instant_options, painted_pastiche
@@ -81,41 +81,39 @@ def instant(
     check_files(files, (*words, *asked.paths(), chosen.color_mask, chosen.color_proof))
     if (files.gif or files.preview) and not chosen.goes_on:
         flag = "--gif" if files.gif else "--preview"
-        raise OptionError(
-            f"{flag} shows the painter going on, and one pass has nothing to show; add --refine or --hq, or leave it away"
-        )
+        raise OptionError(f"{flag} shows progress, and a single pass has none to show; add --refine or --hq, or omit {flag}")
     console = narrator(quiet=output_options.quiet)
     first, *others = map(from_stdin, words)
-    photo, manners = read_pictures(first, others, chosen, asked)
-    check(photo, manners, (), chosen)
+    photo, style_inputs = read_pictures(first, others, chosen, asked)
+    check(photo, style_inputs, (), chosen)
     check_size(files, planned_size(photo, chosen))
-    masking = read_masking(asked, photo, manners)
-    told = (
-        f"{each.name}: {note}" for each in (photo, *manners) for note in getattr(each, "notes", ())
-    )  # named styles have none
-    for note in (*told, *masking.notes, *color_notes(photo, chosen)):
+    masking = read_masking(asked, photo, style_inputs)
+    picture_notes = (
+        f"{each.name}: {note}" for each in (photo, *style_inputs) for note in getattr(each, "notes", ())
+    )  # named styles have no notes
+    for note in (*picture_notes, *masking.notes, *color_notes(photo, chosen)):
         console.print(note)
     _set_threads(where)
     with memory_in_words(chosen.size or max(photo.size)):
         painter = InstantPainter(where, chosen.engine)
-        began = time.perf_counter()
-        pastiche = painted_pastiche(painter, photo, manners, masking, chosen)
+        started = time.perf_counter()
+        pastiche = painted_pastiche(painter, photo, style_inputs, masking, chosen)
         code, gif_recorder = 0, None
         if chosen.goes_on:
-            pastiche, code, gif_recorder = _refined(pastiche, (photo, manners, masking), (chosen, where, files), console)
-        took = time.perf_counter() - began
+            pastiche, code, gif_recorder = _refined(pastiche, (photo, style_inputs, masking), (chosen, where, files), console)
+        took = time.perf_counter() - started
     with undisturbed():
         saved = _save(pastiche, files, gif_recorder)
-    figures = reported((photo, manners, chosen.style_weights), pastiche.image, files)
+    figures = reported((photo, style_inputs, chosen.style_weights), pastiche.image, files)
     if output_options.json:
         print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(saved.output)}), flush=True)
     height, width = pastiche.image.shape[-2:]
     to_stderr = output_options.json or bool(code) or saved.output == STDOUT
     console = narrator(quiet=output_options.quiet, to_stderr=to_stderr)
     console.print(f"{saved.name}: {width}x{height} pixels, painted in {duration(took) if took >= 1 else f'{took:.2f} s'}")
-    if figures:  # asked for, so also said when quiet
-        tell(figures, narrator(quiet=False, to_stderr=to_stderr))
-    return code or say_notes(saved)
+    if figures:  # requested with --report, so printed even with --quiet
+        print_figures(figures, narrator(quiet=False, to_stderr=to_stderr))
+    return code or print_notes(saved)
 
 
 def _refined(
@@ -124,7 +122,7 @@ def _refined(
     settings: tuple[InstantOptions, Run, Files],
     console: "Console",
 ) -> tuple["Pastiche", int, "GifRecorder | None"]:
-    """Let the painter go on; interrupted, keep what there is."""
+    """Refine a pastiche with the optimizer; if the user interrupts, keep the picture so far."""
     from impasto.cli.session import PaintRequest, paint_and_show
     from impasto.recipes.instant import as_strong, refining_context, with_refinement
 
@@ -135,17 +133,17 @@ def _refined(
         session, gif_recorder, _ = paint_and_show(request, context, console)
     except KeyboardInterrupt:  # before the first step
         return as_strong(pastiche, photo, options), INTERRUPTED_EXIT, None
-    assert session.last is not None  # every size has a step at the least
+    assert session.last is not None  # every size has at least one step
     refined = with_refinement(pastiche, session.last, photo, options)
     return refined, 0 if session.is_finished else INTERRUPTED_EXIT, gif_recorder
 
 
 def _save(pastiche: "Pastiche", files: Files, gif_recorder: "GifRecorder | None") -> "Saved":
     from impasto.cli.outputs import save_pastiche
-    from impasto.cli.session import save_film
+    from impasto.cli.session import save_gif
 
     saved = save_pastiche(pastiche, files)
-    return save_film(saved, files, gif_recorder, pastiche.image) if gif_recorder else saved
+    return save_gif(saved, files, gif_recorder, pastiche.image) if gif_recorder else saved
 
 
 def _set_threads(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Names of files that a command makes up itself: printable, short enough for any disk, and of no other painting."""
+"""Default file names: printable, short enough for any file system, and not in use by another painting."""
 
 import hashlib
 import os
@@ -9,28 +9,28 @@ from pathlib import Path
 from impasto.cli.pipes import STDIN
 
 LONGEST_BYTES = 140
-"""Of a name with its suffix: encrypted folders hold 143 bytes, other folders 255."""
+"""Longest name including the suffix; the limit is 143 bytes in encrypted folders and 255 bytes elsewhere."""
 _HASH_DIGITS = 8
 _MOST = 10_000
 _FORBIDDEN = '<>:"/\\|?*'
-"""What some file systems do not allow in a name, beside what cannot be printed."""
+"""Printable characters that some file systems do not allow in names."""
 _JOINER = "\u200d"
 _CHECKPOINT = ".impasto-checkpoint.png"
 
 
 def default_output(words: Sequence[str], is_ours: Callable[[Path], bool]) -> Path:
-    """Name the output after the content and the styles; add a number where another picture has that name.
+    """Name the output after the content and the styles; add a number if another picture has that name.
 
     Args:
         words: the content and the styles.
-        is_ours: says whether the file at a path is an earlier painting of the same pictures, which may be overwritten.
+        is_ours: returns whether a file is an earlier painting of the same pictures, which may be overwritten.
     """
     whole = "-".join("stdin" if word == STDIN else Path(word).stem for word in words)
     return next(each for each in _numbered(whole, ".png") if not os.path.lexists(each) or is_ours(each))
 
 
 def checkpoint_of(output: Path) -> Path:
-    """Name the checkpoint of a painting, in the folder of its output.
+    """Return the path of the checkpoint of a painting, in the folder of its output.
 
     Example:
         >>> checkpoint_of(Path("out/mill.jpg")).name
@@ -40,9 +40,9 @@ def checkpoint_of(output: Path) -> Path:
 
 
 def file_name(stem: str, suffix: str) -> str:
-    """Make the name of a file out of any text: what cannot be in a name becomes ``_``, and a long one is cut.
+    """Make a file name from any text: forbidden characters become ``_``, and a long name is cut.
 
-    Where something was cut, a hash of the whole text takes its place, so that two long names stay two.
+    A cut name ends in a hash of the whole text, so that two long names stay different.
 
     Example:
         >>> file_name("a:b", ".png"), len(file_name("a" * 300, ".png"))
@@ -50,15 +50,15 @@ def file_name(stem: str, suffix: str) -> str:
     """
     plain = "".join("_" if letter in _FORBIDDEN or not _is_printable(letter) else letter for letter in stem)
     plain = plain.strip(" .").lstrip("-") or "painting"
-    room = LONGEST_BYTES - len(suffix.encode())
-    if len(plain.encode()) > room:
+    most_bytes = LONGEST_BYTES - len(suffix.encode())
+    if len(plain.encode()) > most_bytes:
         digest = hashlib.sha256(stem.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
-        plain = f"{cut(plain, room - _HASH_DIGITS - 1)}-{digest}"
+        plain = f"{cut(plain, most_bytes - _HASH_DIGITS - 1)}-{digest}"
     return plain + suffix
 
 
 def cut(text: str, most_bytes: int) -> str:
-    """Cut a text to a number of bytes in UTF-8, never within what is seen as one letter.
+    """Cut a text to a number of bytes in UTF-8, never within a character as displayed (a grapheme).
 
     Example:
         >>> cut("Äpfel", 3), cut("a👩‍🎨", 8)
@@ -71,7 +71,7 @@ def cut(text: str, most_bytes: int) -> str:
 
 
 def _belong_together(kept: str, after: str) -> bool:
-    """Say whether a letter belongs to what is before it: accents, skin tones, joined emoji, and both halves of a flag."""
+    """Return whether a code point continues the grapheme before it: accents, skin tones, joined emoji, flags."""
     if after == _JOINER or kept[-1] == _JOINER or unicodedata.category(after) in ("Mn", "Me", "Mc") or "🏻" <= after <= "🏿":
         return True
     halves = len(kept) - len(kept.rstrip("".join(map(chr, range(0x1F1E6, 0x1F200)))))

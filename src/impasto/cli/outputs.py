@@ -1,4 +1,4 @@
-"""Where results go: checked before long work, and kept somewhere else where they cannot be written in the end."""
+"""Output files: checked before painting, and saved elsewhere if they cannot be written afterwards."""
 
 import json
 import os
@@ -26,11 +26,11 @@ _MANY = 1000
 
 
 def check_files(files: Files, inputs: tuple[str, ...], checkpoint: Path | None = None) -> None:
-    """Make sure, before long work, that everything that is asked for can be written, and overwrites nothing it needs.
+    """Check before painting that all output files can be written and do not overwrite an input.
 
     Raises:
-        ImageFileError: a place that cannot be written to.
-        OptionError: two files of one name, or what a format cannot do.
+        ImageFileError: a file cannot be written.
+        OptionError: two files have the same name, or a format does not support an option.
     """
     assert files.output is not None
     output = None if files.output == STDOUT else files.output
@@ -40,46 +40,47 @@ def check_files(files: Files, inputs: tuple[str, ...], checkpoint: Path | None =
         if path is not None:
             (check_record_writable if flag == "--record" else images.check_writable)(path)
     if files.gif and files.gif.suffix.lower() != ".gif":
-        raise OptionError(f"--gif '{files.gif}' is no name of an animation; it must end in .gif")
+        raise OptionError(f"--gif '{files.gif}' is not an animation file; the name must end in .gif")
     rehearse(output or Path("stdout.png"), files)
 
 
 def check_output(output: Path, inputs: tuple[str, ...]) -> None:
-    """Make sure that a sheet can be written and overwrites no input.
+    """Check that a sheet can be written and does not overwrite an input.
 
     Raises:
-        OptionError, ImageFileError: it cannot, or would.
+        ImageFileError: it cannot be written.
+        OptionError: it would overwrite an input.
     """
     check_overwrites({"--output": output}, inputs)
     images.check_writable(output)
 
 
 def check_size(files: Files, size: tuple[int, int]) -> None:
-    """Make sure that the format of the output can hold as many pixels, (height, width).
+    """Check that the format of the output supports a size (height, width).
 
     Raises:
-        ImageFileError: it cannot.
+        ImageFileError: the format does not support it.
     """
     if files.output is not None and files.output != STDOUT:
         images.check_fits(files.output, size)
 
 
 def rehearse(output: Path, files: Files) -> None:
-    """Write a small picture elsewhere in the same manner: finds out what the format cannot do."""
+    """Encode a small picture with the same options, to find those that the format does not support."""
     images.encode(f"trial{output.suffix}", torch.zeros(1, 3, 8, 8), bits=files.bits, quality=files.quality)
 
 
 def check_record_writable(path: Path) -> None:
-    """Make sure that a record can be written.
+    """Check that a record can be written.
 
     Raises:
-        ImageFileError: it cannot.
+        ImageFileError: it cannot be written.
     """
     if os.path.isdir(path):
         raise ImageFileError(f"record '{path}' cannot be written: it is a folder; give the name of a file")
     with _written(path) as part:
         with suppress(FileNotFoundError):
-            path.stat()  # whose own name may be too long, where the trial's is not
+            path.stat()  # raises if the name is too long; the name of the trial file is short
         part.touch()
 
 
@@ -88,13 +89,13 @@ def check_record_writable(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Saved:
-    """Where a result is.
+    """Paths of a saved result.
 
     Attributes:
-        output: the picture.
-        record: the file of its record; None: there is none, the picture may carry it.
-        notes: what was saved otherwise than it was asked for, a sentence for each.
-        is_elsewhere: whether something could not be written where it was wanted.
+        output: path of the picture.
+        record: path of the record file; None if there is none (the picture may contain the record).
+        notes: a sentence for each file that was not saved as requested.
+        is_elsewhere: whether a file could not be written at the requested path.
     """
 
     output: Path
@@ -104,19 +105,19 @@ class Saved:
 
     @property
     def name(self) -> str:
-        """The picture in messages."""
+        """Name of the picture in messages."""
         return shown(self.output)
 
 
 def shown(output: Path) -> str:
-    """Name an output in messages."""
-    return "the standard output" if output == STDOUT else str(output)
+    """Return the name of an output in messages."""
+    return "standard output" if output == STDOUT else str(output)
 
 
 def save_pastiche(pastiche: Pastiche, files: Files) -> Saved:
-    """Save a painting and its record: where they are wanted, or else wherever they can be written.
+    """Save a painting and its record at the requested paths, or in another folder if that fails.
 
-    A record that is too long for the format goes into a file beside the picture.
+    A record that is too long for the format is saved as a file next to the picture.
 
     Raises:
         ImageFileError: the painting cannot be written anywhere.
@@ -136,7 +137,7 @@ def save_pastiche(pastiche: Pastiche, files: Files) -> Saved:
     notes, record_file = [note] if note else [], files.record
     if record_file is None and is_too_long(output, pastiche.record):
         record_file = next(_free(output.parent, f"{output.stem}.json"), output.with_suffix(".json"))
-        notes.append(f"the record is too long for '{output}', and is in '{record_file}' instead; .png would hold it")
+        notes.append(f"the record is too long for '{output}' and was saved as '{record_file}'; PNG can contain longer records")
     if record_file is not None:
         record_file, trouble = keep(record_file, lambda path: save_record(path, pastiche.record), record_file.name)
         note, notes = note or trouble, notes + ([trouble] if trouble else [])
@@ -144,38 +145,38 @@ def save_pastiche(pastiche: Pastiche, files: Files) -> Saved:
 
 
 def is_too_long(output: Path, record: Record) -> bool:
-    """Say whether a record does not fit into a format that holds shorter ones."""
+    """Return whether the format supports records, but not one of this length."""
     if output == STDOUT or images.holds_record(output, record):
         return False
     return images.holds_record(output, {})
 
 
 def save_sheet(output: Path, sheet: torch.Tensor) -> Saved:
-    """Save a sheet, or a mask: where it is wanted, or else wherever it can be written; see :func:`keep`."""
+    """Save a sheet or a mask at the requested path, or in another folder if that fails; see :func:`keep`."""
     path, note = keep(output, lambda path: images.write(path, sheet), output.with_suffix(".png").name)
     return Saved(path, notes=(note,) if note else (), is_elsewhere=bool(note))
 
 
-def say_notes(saved: Saved) -> int:
-    """Say what was saved otherwise than it was asked for; return 1 where something is elsewhere, else 0."""
+def print_notes(saved: Saved) -> int:
+    """Print a message for each file that was not saved as requested; return 1 if a file is in another place, else 0."""
     for note in saved.notes:
         complain(note, FAILED_EXIT)
     return FAILED_EXIT if saved.is_elsewhere else 0
 
 
 def keep(wanted: Path, write: Callable[[Path], None], spare: str) -> tuple[Path, str]:
-    """Write a file: where it is wanted, or else beside it, in the current folder, at home or among temporary files.
+    """Write a file at a path; if that fails, in the same folder, the current, the home or the temporary folder.
 
     Args:
-        wanted: where to.
+        wanted: the requested path.
         write: writes the file to a path, or raises ImageFileError or WeightsError.
-        spare: the name that it gets elsewhere; a number is added where that is taken.
+        spare: file name for other places; a number is added if the name is taken.
 
     Returns:
-        Where it is, and a sentence that says so where it is elsewhere.
+        The path, and a message if it is not the requested path, else an empty string.
 
     Raises:
-        ImageFileError, WeightsError: it cannot be written anywhere.
+        ImageFileError, WeightsError: the file cannot be written anywhere.
     """
     try:
         write(wanted)
@@ -184,29 +185,29 @@ def keep(wanted: Path, write: Callable[[Path], None], spare: str) -> tuple[Path,
             with suppress(OSError, StopIteration):
                 path = next(_free(folder, spare))
                 write(path)
-                return path, f"{error}; so it is in '{path}'"
+                return path, f"{error}; saved as '{path}' instead"
         raise
     return wanted, ""
 
 
 def _folders(wanted: Path) -> Iterator[Path]:
-    """Name the folders that a file may go to."""
+    """Yield the folders to try, in order."""
     if wanted != STDOUT:
         yield wanted.parent
     for find in (Path.cwd, Path.home, lambda: Path(tempfile.gettempdir())):
-        with suppress(OSError, RuntimeError):  # removed; no home
+        with suppress(OSError, RuntimeError):  # the current folder was removed, or there is no home folder
             yield find()
 
 
 def _free(folder: Path, name: str) -> Iterator[Path]:
-    """Name files of a folder that are not there: the name, or with a number."""
+    """Yield unused paths in a folder: the name, then the name with a number."""
     path = folder / name
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in range(2, _MANY))
     yield from (each for each in (path, *numbered) if not os.path.lexists(each))
 
 
 def save_record(path: Path, record: Record) -> None:
-    """Write a record as JSON, in one step or not at all.
+    """Write a record as JSON, atomically.
 
     Raises:
         ImageFileError: it cannot be written.

@@ -1,4 +1,4 @@
-"""No command overwrites what it reads: files are told apart by what they are, not by their names."""
+"""Checks that no command overwrites its inputs; files are compared by identity, not by name."""
 
 import filecmp
 import os
@@ -13,19 +13,19 @@ _FOLDS_CASE = sys.platform in ("win32", "darwin")
 
 
 def check_overwrites(written: Mapping[str, Path | None], inputs: Iterable[str | Path]) -> None:
-    """Make sure that nothing that is written is an input, and that no two of them are one file.
+    """Check that no output file is an input, and that no two output files are the same.
 
     Args:
-        written: the files by the flags that name them; None: not asked for.
-        inputs: files that are read; words that name no file, such as styles by name, are left out.
+        written: output files by flag; None if not requested.
+        inputs: input files; words that are not files, such as named styles, are skipped.
 
     Raises:
-        OptionError: a file is an input, or is named twice.
+        OptionError: an output file is an input, or two flags give the same file.
 
     Example:
         >>> check_overwrites({"--output": Path("a.png"), "--preview": Path("./a.png")}, [])
         Traceback (most recent call last):
-        impasto.errors.OptionError: --preview 'a.png' is --output too, which it would overwrite; choose another name
+        impasto.errors.OptionError: --preview 'a.png' would overwrite --output; choose another name
     """
     read = [Path(name) for name in inputs if _is_file(name)]
     taken: dict[str, Path] = {}
@@ -35,24 +35,24 @@ def check_overwrites(written: Mapping[str, Path | None], inputs: Iterable[str | 
         whose = "an input" if any(_is_input(path, each) for each in read) else ""
         whose = whose or next((other for other, theirs in taken.items() if is_same_file(path, theirs)), "")
         if whose:
-            raise OptionError(f"{flag} '{path}' is {whose} too, which it would overwrite; choose another name")
+            raise OptionError(f"{flag} '{path}' would overwrite {whose}; choose another name")
         taken[flag] = path
 
 
 def is_same_file(one: str | Path, other: str | Path) -> bool:
-    """Say whether two paths lead to one file: by links, by mounts, by letters of another case, or before there is a file."""
+    """Return whether two paths lead to the same file: through links, mounts or letter case, even if it does not exist yet."""
     try:
         return os.path.samefile(one, other)
-    except (OSError, ValueError):  # one is not there yet
+    except (OSError, ValueError):  # one does not exist yet
         return _place(one) == _place(other)
 
 
 def _is_input(path: Path, name: Path) -> bool:
-    """Say whether a path leads to an input.
+    """Return whether a path leads to an input.
 
-    A folder that is mounted twice over a network may show one file as two: then its name and its content are the same.
+    A network folder that is mounted twice may show one file as two. So files with the same name and content also count.
     """
-    if not _is_file(path):  # nothing is there, by whatever name
+    if not _is_file(path):  # nothing to overwrite
         return False
     if is_same_file(path, name):
         return True
@@ -66,7 +66,7 @@ def _is_input(path: Path, name: Path) -> bool:
 def _is_file(name: str | Path) -> bool:
     try:
         return os.path.isfile(name)
-    except ValueError:  # a zero character
+    except ValueError:  # a null character
         return False
 
 

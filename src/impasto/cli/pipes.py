@@ -1,4 +1,4 @@
-"""Pictures through pipes: ``-`` is the standard input among the pictures, and the standard output after ``-o``."""
+"""Pictures through pipes: ``-`` as a picture means standard input, and after ``-o`` standard output."""
 
 import sys
 import tempfile
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from impasto.recipes.pastiche import Pastiche
 
 STDIN = "<stdin>"
-"""What ``-`` among the pictures becomes before the flags are parsed, and the name of the picture in messages and records."""
+"""Replaces ``-`` before the arguments are parsed; also the name of the picture in messages and records."""
 STDOUT = Path("-")
 _OUTPUT_FLAGS = ("-o", "--output")
 _COMMANDS = ("instant", "paint")
-"""The commands that take pictures from the standard input."""
+"""Commands that can read a picture from standard input."""
 
 
 def marked(words: Sequence[str]) -> list[str]:
-    """Mark each ``-`` that is a word of its own, which the parser would take for a flag.
+    """Replace each argument ``-``, which the parser would take for a flag.
 
     Raises:
-        OptionError: the command does not read pictures from the standard input.
+        OptionError: the command cannot read pictures from standard input.
 
     Example:
         >>> marked(["instant", "-", "style.jpg", "-o", "-"])
@@ -40,50 +40,50 @@ def marked(words: Sequence[str]) -> list[str]:
             found.append(STDIN)
     if STDIN in found and found[0] not in _COMMANDS:
         raise OptionError(
-            f"only impasto {' and impasto '.join(_COMMANDS)} read '-', the standard input; give the name of a file"
+            f"only impasto {' and impasto '.join(_COMMANDS)} can read '-', standard input; give the name of a file"
         )
     return found
 
 
 def check_pipes(words: Sequence[str], output: Path | None, *, has_json: bool) -> None:
-    """Check, before anything is read, what comes from the standard input and goes to the standard output.
+    """Check the use of standard input and standard output before anything is read.
 
     Raises:
-        OptionError: two things would have to share one of them, or one of them is a terminal or closed.
+        OptionError: two inputs or outputs share one stream, or a stream is a terminal or closed.
     """
     if words.count(STDIN) > 1:
-        raise OptionError("'-' is given twice, and the standard input holds one picture; give the other one as a file")
+        raise OptionError("'-' is given twice, but standard input contains only one picture; give the other picture as a file")
     if STDIN in words and (sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()):
-        raise OptionError(
-            "'-' is the standard input, and no picture is piped into it; try: impasto instant - STYLE < photo.jpg"
-        )
+        raise OptionError("'-' reads standard input, but no picture is piped into it; try: impasto instant - STYLE < photo.jpg")
     if output != STDOUT:
         return
     if has_json:
-        raise OptionError("--json and '-o -' both write to the standard output; use --record FILE instead of --json")
+        raise OptionError("--json and '-o -' both write to standard output; use --record FILE instead of --json")
     if not hasattr(sys.stdout, "buffer") or sys.stdout.isatty():
-        raise OptionError("'-o -' writes a PNG to the standard output, which leads nowhere; redirect it, as in: > painting.png")
+        raise OptionError(
+            "'-o -' writes a PNG to standard output, which is a terminal or closed; redirect it, as in: > painting.png"
+        )
 
 
 def from_stdin(word: str) -> "str | Picture":
-    """Read the picture that a word names, where that is the standard input; return any other word as it is.
+    """Read the picture from standard input if the word stands for it; return any other word unchanged.
 
     Raises:
-        ImageFileError: it cannot be read, or is no picture.
+        ImageFileError: standard input cannot be read, or is not a picture.
     """
     if word != STDIN:
         return word
     try:
         data = sys.stdin.buffer.read()
     except (OSError, ValueError) as error:
-        raise ImageFileError(f"the standard input cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        raise ImageFileError(f"standard input cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if not data:
-        raise ImageFileError("the standard input is empty (0 bytes); pipe a picture into it, as in: < photo.jpg")
+        raise ImageFileError("standard input is empty (0 bytes); pipe a picture into it, as in: < photo.jpg")
     return _read(data)
 
 
 def _read(data: bytes) -> "Picture":
-    """Read a picture by way of a file, whose name messages and records give."""
+    """Read a picture through a temporary file, whose name appears in messages and records."""
     from impasto import images
 
     with tempfile.TemporaryDirectory() as folder:
@@ -93,10 +93,10 @@ def _read(data: bytes) -> "Picture":
 
 
 def to_stdout(pastiche: "Pastiche", *, bits: Literal[8, 16], keep_gps: bool) -> None:
-    """Write a painting, with its record, to the standard output as PNG.
+    """Write a painting with its record to standard output as PNG.
 
     Raises:
-        ImageFileError: it cannot be written there.
+        ImageFileError: standard output cannot be written to.
     """
     data = pastiche.encoded(".png", bits=bits, keep_gps=keep_gps)
     try:
@@ -104,4 +104,4 @@ def to_stdout(pastiche: "Pastiche", *, bits: Literal[8, 16], keep_gps: bool) -> 
         sys.stdout.buffer.flush()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ImageFileError(f"the standard output cannot be written to ({why})") from error
+        raise ImageFileError(f"standard output cannot be written to ({why})") from error

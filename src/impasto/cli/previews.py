@@ -1,4 +1,4 @@
-"""What shows a painting being made: a picture that is rewritten, and the frames of an animation."""
+"""Previews of a painting in progress: a picture that is rewritten, and the frames of an animation."""
 
 import time
 from dataclasses import dataclass, field
@@ -15,27 +15,27 @@ from impasto.optim.engine import Step
 
 
 class Preview:
-    """A picture that is rewritten as painting goes on: at most once a second, and in at most a tenth of the time."""
+    """A picture file that is rewritten during painting, at most once a second and in at most a tenth of the time."""
 
     def __init__(self, path: Path | None, console: Console) -> None:
         self.path, self.console, self.due = path, console, 0.0
 
     def show(self, step: Step) -> None:
-        """Write the picture of a step, if it is time; a preview that cannot be written is given up, not the painting."""
-        began = time.monotonic()
-        if self.path is None or (began < self.due and step.number < step.total):
+        """Write the picture of a step if it is due; after a write error, stop writing previews but keep painting."""
+        started = time.monotonic()
+        if self.path is None or (started < self.due and step.number < step.total):
             return
         try:
             images.write(self.path, step.image)
         except ImpastoError as error:
             self.console.print(f"no more previews: {error}")
             self.path = None
-        self.due = time.monotonic() + max(1.0, 10 * (time.monotonic() - began))
+        self.due = time.monotonic() + max(1.0, 10 * (time.monotonic() - started))
 
 
 @dataclass
 class GifRecorder:
-    """Frames of a painting being made, evenly taken out of however many steps there are."""
+    """Recorder for the frames of a painting, spaced evenly over any number of steps."""
 
     most: int = 60
     edge_px: int = 480
@@ -44,7 +44,7 @@ class GifRecorder:
     frames: list[Tensor] = field(default_factory=list)
 
     def add(self, image: Tensor) -> None:
-        """See one more picture, and keep every so-manieth."""
+        """Add a picture; every ``stride``-th picture is kept."""
         if self.seen % self.stride == 0:
             self.frames.append(self._small(image))
         self.seen += 1
@@ -53,7 +53,7 @@ class GifRecorder:
             self.stride *= 2
 
     def save(self, path: Path, last: Tensor) -> None:
-        """Write the animation; it ends with the last picture."""
+        """Save the animation, with ``last`` as its last frame."""
         frames = [*self.frames, self._small(last)]
         images.write_animation(path, (frame.float() / 255 for frame in frames), seconds_per_frame=0.1)
 

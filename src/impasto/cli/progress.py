@@ -1,4 +1,4 @@
-"""What is said while painting: a bar on a terminal, plain lines elsewhere, all of it on the standard error."""
+"""Progress messages on standard error: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -17,30 +17,30 @@ _FIRST_ESTIMATE = 3
 
 
 class Show(Protocol):
-    """What shows a step."""
+    """Callable that shows a step."""
 
     def __call__(self, step: "Step") -> None:
-        """Show how far painting is."""
+        """Show the progress."""
 
 
 def narrator(*, quiet: bool, to_stderr: bool = True) -> Console:
-    """Make what speaks to the user: plain text as it is, wrapped by the terminal alone."""
+    """Make the console for messages: plain text without markup, wrapped only by the terminal."""
     return Console(file=sys.stderr if to_stderr else sys.stdout, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
 
 
 def progress(console: Console, sizes: int) -> AbstractContextManager[Show]:
-    """Show the steps of painting, in the way that suits where the console writes to.
+    """Show the steps of painting: as a bar on a terminal, else as lines.
 
     Args:
         console: see :func:`narrator`.
-        sizes: how many sizes are painted, coarse to fine.
+        sizes: number of sizes, coarse to fine.
     """
     return bar(console, sizes) if console.is_terminal and not console.quiet else lines(console, sizes)
 
 
 @contextmanager
 def bar(console: Console, sizes: int) -> Iterator[Show]:
-    """Show a bar of the time that has passed and is left, with the size, the step and the losses."""
+    """Show a bar with the share of the time that has passed, the size, the step and the losses."""
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Column
 
@@ -53,7 +53,7 @@ def bar(console: Console, sizes: int) -> Iterator[Show]:
         TextColumn("{task.fields[losses]}", table_column=what_fits),
     )
     with Progress(*columns, console=console, auto_refresh=False, transient=True, expand=True) as drawn:
-        task = drawn.add_task("looking", total=1.0, state="", losses="")
+        task = drawn.add_task("encoding", total=1.0, state="", losses="")
 
         def show(step: "Step") -> None:
             nonlocal shown
@@ -71,16 +71,16 @@ def bar(console: Console, sizes: int) -> Iterator[Show]:
 
 @contextmanager
 def lines(console: Console, sizes: int) -> Iterator[Show]:
-    """Show a line as soon as the time is known, and then about every two seconds."""
-    told = 0.0
+    """Print a line as soon as the remaining time can be estimated, and then about every two seconds."""
+    printed = 0.0
 
     def show(step: "Step") -> None:
-        nonlocal told
+        nonlocal printed
         if step.note:
             console.print(step.note)
-        if step.number < _FIRST_ESTIMATE or time.monotonic() - told < _SECONDS_BETWEEN_LINES:
+        if step.number < _FIRST_ESTIMATE or time.monotonic() - printed < _SECONDS_BETWEEN_LINES:
             return
-        told = time.monotonic()
+        printed = time.monotonic()
         where = f"{place(step, sizes)}, step {step.number} of {step.total}"
         console.print(f"{where}: {losses_in_words(step.losses)}; {time_left(step)}")
 
@@ -88,25 +88,25 @@ def lines(console: Console, sizes: int) -> Iterator[Show]:
 
 
 def place(step: "Step", sizes: int) -> str:
-    """Say which size is being painted."""
+    """Describe the size that is being painted."""
     height, width = step.image.shape[-2:]
     return f"size {step.scale + 1} of {sizes} ({width}x{height})"
 
 
 def losses_in_words(losses: Mapping[str, float]) -> str:
-    """Say the terms of the objective, the largest first."""
+    """Format the terms of the objective, the largest first."""
     return ", ".join(f"{name} {value:.3g}" for name, value in sorted(losses.items(), key=lambda each: -abs(each[1])))
 
 
 def time_left(step: "Step") -> str:
-    """Say how long it will take from here, once a few steps have been timed."""
+    """Format the remaining time once a few steps have been timed."""
     if step.number < _FIRST_ESTIMATE and step.number < step.total:
         return "timing the first steps"
     return f"about {duration(step.seconds_left)} left"
 
 
 def duration(seconds: float) -> str:
-    """Write a time: ``8 s``, ``2 min 5 s``, ``1 h 10 min``.
+    """Format a duration: ``8 s``, ``2 min 5 s``, ``1 h 10 min``.
 
     Example:
         >>> duration(8.2), duration(125), duration(4200)

@@ -1,4 +1,4 @@
-"""``impasto regions``: what is found in a photo, shown before it is used as a mask."""
+"""``impasto regions``: show the regions of a photo that can be used as masks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,41 +23,41 @@ def regions(
     save_masks: Annotated[Path | None, Parameter(show_default=False)] = None,
     count: int = 5,
 ) -> int:
-    """Show the regions that are found in a photo, each with the name by which it can be painted or protected.
+    """Show the regions of a photo, with the name of each for --style-mask and --protect.
 
     Args:
         photo: The photo.
-        output: The sheet: every region in its own colors, the rest dimmed.
-        save_masks: A folder for the masks themselves, as large as the photo, to put right by hand.
-        count: How many areas of a color are told apart, 2 to 24.
+        output: The sheet: each region in its original colors, the rest dimmed.
+        save_masks: Also save the masks to this folder, at the size of the photo, for manual editing.
+        count: Number of color regions, 2 to 24.
     """
     from impasto import images
     from impasto.cli.names import file_name
-    from impasto.cli.outputs import check_output, save_sheet, say_notes
+    from impasto.cli.outputs import check_output, print_notes, save_sheet
     from impasto.cli.overwriting import check_overwrites
 
     check_range("count", count, 2, 24)
     check_output(output, (photo,))
     _make_folder(save_masks)
     picture = images.read(photo)
-    speak = narrator(quiet=False, to_stderr=False)
+    console = narrator(quiet=False, to_stderr=False)
     found = _found(picture.image, count)
     shares = {name: float(mask.mean()) for name, mask in found.items()}
     shown = [(_small(picture.image), "the photo")]
-    shown += [(_small(_lit(picture.image, mask)), f"{name}  {shares[name]:.0%}") for name, mask in found.items()]
+    shown += [(_small(_highlight(picture.image, mask)), f"{name}  {shares[name]:.0%}") for name, mask in found.items()]
     saved = save_sheet(output, images.contact_sheet(shown, columns=4, cell_px=320))
     for name, share in shares.items():
-        speak.print(f"{name}: {share:.0%} of the photo" if share > 0.005 else f"{name}: nothing is found")
-    code = say_notes(saved)
+        console.print(f"{name}: {share:.0%} of the photo" if share > 0.005 else f"{name}: not found")
+    code = print_notes(saved)
     for name, mask in found.items():
         if save_masks is None:
             break
         path = save_masks / file_name(f"{Path(photo).stem}-{name.removeprefix('auto:')}", ".png")
         check_overwrites({"--save-masks": path}, (photo,))
-        code = say_notes(save_sheet(path, mask.expand(-1, 3, -1, -1))) or code
+        code = print_notes(save_sheet(path, mask.expand(-1, 3, -1, -1))) or code
     first, second = list(found)[:2]
-    speak.print(
-        f"{saved.name}: {len(found)} regions; paint with them: --style-mask {first} --style-mask {second}, --protect auto:skin"
+    console.print(
+        f"{saved.name}: {len(found)} regions; use as masks: --style-mask {first} --style-mask {second}, --protect auto:skin"
     )
     return code
 
@@ -68,11 +68,13 @@ def _make_folder(folder: Path | None) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ImageFileError(f"--save-masks '{folder}' cannot be made ({error.strerror}); give the name of a folder") from error
+        raise ImageFileError(
+            f"--save-masks '{folder}' cannot be created ({error.strerror}); give the name of a folder"
+        ) from error
 
 
 def _found(image: "Image", count: int) -> "dict[str, Mask]":
-    """Find everything that there is a name for."""
+    """Find all named and numbered regions."""
     from impasto.masks.segmentation import NAMES, REGIONS, color_regions, find_region
 
     found = {f"auto:{name}": find_region(image, name) for name in NAMES}
@@ -81,8 +83,8 @@ def _found(image: "Image", count: int) -> "dict[str, Mask]":
     return found | numbered
 
 
-def _lit(image: "Image", mask: "Mask") -> "Image":
-    """Dim what is outside of a mask, and tint it so that dark regions stand out too."""
+def _highlight(image: "Image", mask: "Mask") -> "Image":
+    """Dim and tint the area outside a mask; the tint makes dark regions visible too."""
     tint = image.new_tensor([0.75, 0.1, 0.7])[None, :, None, None]
     return mask * image + (1 - mask) * (0.25 * image + 0.6 * tint)
 

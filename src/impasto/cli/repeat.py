@@ -1,4 +1,4 @@
-"""Records read back: to paint the same again, or to go on where painting was interrupted."""
+"""Read records to replay a painting, or to resume an interrupted one."""
 
 import json
 import math
@@ -25,10 +25,10 @@ _MAY_DIFFER = ("seconds",)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RecordedInput:
     """One input of a record: its role ("content" or "style"), its name, and the hash of its file.
 
-    A named style is found by its name: it has no ``sha256``, and ``file_sha256`` only tells whether it is still the same.
+    A named style is found by its name: ``sha256`` is None, and ``file_sha256`` is used only to detect a changed style file.
     """
 
     role: str
@@ -38,52 +38,52 @@ class Wanted:
 
 
 def record_in(path: Path) -> Record:
-    """Read a record from its own JSON file, or from a picture that carries one.
+    """Read a record from a JSON file, or from a picture that contains one.
 
     Raises:
-        ImageFileError: there is none.
-        OptionError: what is there is no record of a painting.
+        ImageFileError: the file has no record.
+        OptionError: the record is not the record of a painting.
     """
     found = _json_record(path) if path.suffix.lower() == ".json" else images.read_record(path)
     if found is None:
-        raise ImageFileError(f"'{path}' carries no record of how it was painted; give the file that --record wrote")
+        raise ImageFileError(f"'{path}' contains no record of how it was painted; give the file that --record wrote")
     try:
         wanted_inputs(found)
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise OptionError(f"the record in '{path}' is not one of a painting ({reason}); give another") from error
+        raise OptionError(f"the record in '{path}' is not the record of a painting ({reason}); give another file") from error
     return found
 
 
-def wanted_inputs(record: Record) -> tuple[Wanted, ...]:
-    """Return the inputs that a record was painted from: the content first."""
+def wanted_inputs(record: Record) -> tuple[RecordedInput, ...]:
+    """Return the inputs of a recorded painting, the content first."""
     content = record["content"]
     styles = (
-        Wanted("style", str(each["name"]), _hash(each.get("sha256")), _hash(each.get("file_sha256")))
+        RecordedInput("style", str(each["name"]), _hash(each.get("sha256")), _hash(each.get("file_sha256")))
         for each in record["styles"]
     )
-    return (Wanted("content", str(content["name"]), _hash(content["sha256"])), *styles)
+    return (RecordedInput("content", str(content["name"]), _hash(content["sha256"])), *styles)
 
 
 def found_inputs(record: Record, folders: Sequence[Path]) -> tuple[str, ...]:
-    """Find the files that a record was painted from, by their names and hashes.
+    """Find the input files of a recorded painting by name and hash.
 
     Raises:
-        OptionError: one is in none of the folders; the sentence tells its name and hash.
+        OptionError: a file is in none of the folders; the message gives its name and hash.
     """
     return tuple(_found(wanted, folders) for wanted in wanted_inputs(record))
 
 
 def is_painted_from(picture: Path, words: Sequence[str]) -> bool:
-    """Say whether the record in a picture tells that it was painted from a content and styles, files or names."""
+    """Return whether a picture was painted from the given content and styles, according to its record."""
     try:
         wanted = wanted_inputs(record_in(picture))
     except ImpastoError:
         return False
-    return len(wanted) == len(words) and all(map(_is_wanted, wanted, words))
+    return len(wanted) == len(words) and all(map(_matches, wanted, words))
 
 
-def _is_wanted(wanted: Wanted, word: str) -> bool:
+def _matches(wanted: RecordedInput, word: str) -> bool:
     if not os.path.isfile(word):
         return wanted.sha256 is None and wanted.name == word
     with suppress(OSError):
@@ -92,11 +92,11 @@ def _is_wanted(wanted: Wanted, word: str) -> bool:
 
 
 def differences(record: Record, content: Picture, styles: Sequence[Style]) -> list[str]:
-    """Say which inputs are not those of the record, a sentence for each."""
+    """Return a sentence for each input that differs from the record."""
     given = ({"name": content.name, "sha256": content.sha256}, *(described(style) for style in styles))
     wanted = wanted_inputs(record)
     if len(given) != len(wanted):
-        return [f"the record was painted from {len(wanted) - 1} styles and {len(given) - 1} are given"]
+        return [f"the record has {len(wanted) - 1} styles, but {len(given) - 1} are given"]
     found = []
     for was, now in zip(wanted, given, strict=True):
         before, after = was.sha256, now.get("sha256")
@@ -104,45 +104,45 @@ def differences(record: Record, content: Picture, styles: Sequence[Style]) -> li
             before, after = was.file_sha256, now.get("file_sha256")
         if before != after:
             found.append(
-                f"{was.role} {now['name']!r} is not the {was.name!r} of the record: its SHA-256 is {_short(after)}, "
-                f"and that was {_short(before)}"
+                f"{was.role} {now['name']!r} differs from {was.name!r} in the record: its SHA-256 is {_short(after)}, "
+                f"not {_short(before)}"
             )
     return found
 
 
 def encoder_differences(record: Record, sha256: str) -> list[str]:
-    """Say whether the encoder that looks now is another than that of the record."""
-    told = record.get("encoder")
-    before = str(told.get("sha256", "")) if isinstance(told, dict) else ""
+    """Return a sentence if the encoder differs from that of the record."""
+    encoder = record.get("encoder")
+    before = str(encoder.get("sha256", "")) if isinstance(encoder, dict) else ""
     if before in ("", sha256):
         return []
-    return [f"the encoder is not that of the record: its SHA-256 is {_short(sha256)}, and that was {_short(before)}"]
+    return [f"the encoder differs from the record: its SHA-256 is {_short(sha256)}, not {_short(before)}"]
 
 
 def found_masks(record: Record, folders: Sequence[Path]) -> MaskSources:
-    """Find the masks that a record was painted under: files by their names and hashes, the others by their names.
+    """Find the masks of a recorded painting: files by name and hash, the others by name.
 
     Raises:
-        OptionError: a file is in none of the folders, or was a picture in memory; the sentence tells its name and hash.
+        OptionError: a file is in none of the folders, or was a picture in memory; the message gives its name and hash.
     """
-    told = _masks_in(record)
-    several = {name: tuple(_found_mask(each, folders) for each in told[name]) for name in told if name != "content_mask"}
-    limit = _found_mask(told["content_mask"][0], folders) if "content_mask" in told else None
+    masks = _masks_in(record)
+    several = {name: tuple(_found_mask(each, folders) for each in masks[name]) for name in masks if name != "content_mask"}
+    limit = _found_mask(masks["content_mask"][0], folders) if "content_mask" in masks else None
     return MaskSources(**several, content_mask=limit)
 
 
 def mask_differences(record: Record, masking: Masking) -> list[str]:
-    """Say which masks are not those of the record, a sentence for each."""
+    """Return a sentence for each mask that differs from the record, or for each flag with another number of masks."""
     was, now = _masks_in(record), _masks_in(masking.record)
     found = []
     for name, flag in MASK_FLAGS.items():
         before, given = was.get(name, []), now.get(name, [])
         if len(before) != len(given):
-            found.append(f"the record was painted with {flag} {len(before)} times and {len(given)} are given")
+            found.append(f"the record has {flag} {len(before)} times, but it is given {len(given)} times")
             continue
         found += [
-            f"{flag} {new['name']!r} is not the {old['name']!r} of the record: its SHA-256 is {_short(new['sha256'])}, "
-            f"and that was {_short(old['sha256'])}"
+            f"{flag} {new['name']!r} differs from {old['name']!r} in the record: its SHA-256 is {_short(new['sha256'])}, "
+            f"not {_short(old['sha256'])}"
             for old, new in zip(before, given, strict=True)
             if old["sha256"] != new["sha256"]
         ]
@@ -150,25 +150,25 @@ def mask_differences(record: Record, masking: Masking) -> list[str]:
 
 
 def _masks_in(record: Record) -> dict[str, list[dict[str, str]]]:
-    """Return the masks of a record, a list for each kind of them."""
-    told = record.get("masks", {})
+    """Return the masks of a record, one list for each kind."""
+    masks = record.get("masks", {})
     try:
-        lists = {name: told[name] if isinstance(told[name], list) else [told[name]] for name in MASK_FLAGS if name in told}
+        lists = {name: masks[name] if isinstance(masks[name], list) else [masks[name]] for name in MASK_FLAGS if name in masks}
         return {name: [{key: str(each[key]) for key in ("name", "kind", "sha256")} for each in lists[name]] for name in lists}
     except (KeyError, TypeError) as error:
         raise OptionError(
-            f"the masks in the record are damaged ({error} is missing); give them anew, as in --style-mask"
+            f"the masks in the record are damaged ({error} is missing); give the masks again, for example with --style-mask"
         ) from error
 
 
-def _found_mask(told: dict[str, str], folders: Sequence[Path]) -> str:
-    if told["kind"] == "named":
-        return told["name"]
-    spec = Spec.of(told["name"])
-    if path := _located(spec.word, told["sha256"], folders):
+def _found_mask(entry: dict[str, str], folders: Sequence[Path]) -> str:
+    if entry["kind"] == "named":
+        return entry["name"]
+    spec = Spec.of(entry["name"])
+    if path := _located(spec.word, entry["sha256"], folders):
         return spec.text(path)
     raise OptionError(
-        f"the mask {told['name']!r} of the record, with SHA-256 {told['sha256']}, is not here; give the masks as in: "
+        f"the mask {entry['name']!r} of the record, with SHA-256 {entry['sha256']}, was not found; give the masks as in: "
         "impasto paint --replay RECORD --style-mask FILE"
     )
 
@@ -176,16 +176,16 @@ def _found_mask(told: dict[str, str], folders: Sequence[Path]) -> str:
 def replayed(
     record: Record, options: dict[str, Any], run: dict[str, Any], folders: Sequence[Path] = ()
 ) -> tuple[PaintOptions, Run]:
-    """Return the options and the run of a record, changed where others were given.
+    """Return the options and the run of a record, with the given changes.
 
-    A color mask, and a picture that painting starts from, are found as inputs are.
+    A color mask or an initial picture is found by name and hash, like the inputs.
 
     Raises:
-        OptionError: the record is of another version, a value is not allowed, or one of the two is in none of the folders.
+        OptionError: the record is from another version, a value is not allowed, or one of these files is in no folder.
     """
     for name in ("preset", "recipe"):
         if name in options:
-            raise OptionError(f"--{name} and --replay each bring a whole set of options; give one of them")
+            raise OptionError(f"--{name} and --replay each set all options; give only one of them")
     known, where = options_of(record)
     if known.color_mask and "color_mask" not in options:
         options = {**options, "color_mask": _found_color_mask(record, folders)}
@@ -195,26 +195,26 @@ def replayed(
 
 
 def checkpoint(output: Path, record_file: Path | None) -> tuple[Record, Checkpoint]:
-    """Read where an interrupted painting stood: from its checkpoint, or else from the picture that was saved then.
+    """Read the state of an interrupted painting from its checkpoint, or else from the picture that was saved.
 
     Raises:
-        ImageFileError: there is no such picture, or it carries no record.
-        OptionError: it is finished.
+        ImageFileError: there is no such picture, or it contains no record.
+        OptionError: the painting is finished, or the record does not give the position.
     """
-    if os.path.isfile(checkpoint := checkpoint_of(output)):  # it would be gone if there were anything later
+    if os.path.isfile(checkpoint := checkpoint_of(output)):  # if it exists, nothing newer was saved
         output = checkpoint
     picture = images.read(output)
     has_own = images.read_record(output) is not None
     record = record_in(output if has_own or record_file is None else record_file)
-    if not _says_where_it_stood(record):
-        raise OptionError(f"the record in '{output}' does not say where painting stood; leave --resume away to paint it anew")
+    if not _has_position(record):
+        raise OptionError(f"the record in '{output}' does not say at which step painting stopped; omit --resume to start again")
     steps = record["steps"]
     if steps["finished"]:
-        raise OptionError(f"'{output}' is finished: there is nothing to go on with; leave --resume away to paint it anew")
+        raise OptionError(f"'{output}' is finished, so it cannot be resumed; omit --resume to start again")
     return record, Checkpoint(picture.image, int(steps["scale"]), int(steps["here"]))
 
 
-def _says_where_it_stood(record: Record) -> bool:
+def _has_position(record: Record) -> bool:
     steps = record.get("steps")
     if not isinstance(steps, dict) or "finished" not in steps:
         return False
@@ -224,17 +224,17 @@ def _says_where_it_stood(record: Record) -> bool:
 
 
 def resumed_options(record: Record, options: dict[str, Any], run: dict[str, Any]) -> tuple[PaintOptions, Run]:
-    """Return the options that an interrupted painting goes on with: its own; the run may be another.
+    """Return the options for resuming a painting: those of its record; the run may change.
 
     Raises:
-        OptionError: an option was given that is not as it was.
+        OptionError: a given option differs from the record.
     """
     known, where = options_of(record)
     for name, value in options.items():
         if name not in _MAY_DIFFER and value != getattr(known, name):
             raise OptionError(
-                f"{dashed(name)} was {getattr(known, name)!r} when painting was interrupted, and cannot become {value!r} "
-                "on the way; leave it away, or leave --resume away"
+                f"{dashed(name)} was {getattr(known, name)!r} when painting was interrupted and cannot become {value!r}; "
+                f"omit {dashed(name)}, or omit --resume to start again"
             )
     changes = {name: value for name, value in options.items() if name in _MAY_DIFFER}
     return known.changed(**changes), Run(**{**vars(where), **run})
@@ -246,57 +246,57 @@ def _json_record(path: Path) -> Record:
     except OSError as error:
         raise ImageFileError(f"record '{path}' cannot be read ({(error.strerror or str(error)).lower()})") from error
     except (ValueError, RecursionError) as error:
-        raise ImageFileError(f"record '{path}' is damaged or no JSON ({error}); give another") from error
+        raise ImageFileError(f"record '{path}' is damaged or not JSON ({error}); give another file") from error
     if not isinstance(found, dict):
-        raise ImageFileError(f"record '{path}' is not the record of a painting; give another")
+        raise ImageFileError(f"record '{path}' is not the record of a painting; give another file")
     return found
 
 
-def _found(wanted: Wanted, folders: Sequence[Path]) -> str:
+def _found(wanted: RecordedInput, folders: Sequence[Path]) -> str:
     if wanted.sha256 is None:
         return wanted.name
     if path := _located(wanted.name, wanted.sha256, folders):
         return path
     raise OptionError(
-        f"the {wanted.role} of the record, {wanted.name!r} with SHA-256 {wanted.sha256}, is not here; "
+        f"the {wanted.role} of the record, {wanted.name!r} with SHA-256 {wanted.sha256}, was not found; "
         "give the content and the styles as in: impasto paint CONTENT STYLE --replay RECORD"
     )
 
 
 def _located(name: str, sha256: str, folders: Sequence[Path]) -> str | None:
-    """Find a file by its name and its hash; a record is data from elsewhere: its names lead nowhere but here."""
+    """Find a file by name and hash; only in the given folders, because a record is untrusted data."""
     paths = (folder / Path(name).name for folder in folders)
     return next((str(path) for path in paths if os.path.isfile(path) and sha256_of(path) == sha256), None)
 
 
-def _told(record: Record, name: str) -> tuple[str, str]:
-    """Return the name and the hash of a file that a record tells of beside its inputs; empty where it tells none."""
-    told = record.get(name)
-    told = told if isinstance(told, dict) else {}
-    return str(told.get("name", "")), str(told.get("sha256", ""))
+def _named_file(record: Record, name: str) -> tuple[str, str]:
+    """Return the name and the hash of a further file in a record; empty strings if there is none."""
+    entry = record.get(name)
+    entry = entry if isinstance(entry, dict) else {}
+    return str(entry.get("name", "")), str(entry.get("sha256", ""))
 
 
 def _found_init(record: Record, init: str, folders: Sequence[Path]) -> str:
-    name, sha256 = _told(record, "init")
-    if not sha256:  # the file had been taken away before it could be told
+    name, sha256 = _named_file(record, "init")
+    if not sha256:  # the file was gone before its hash could be recorded
         return init
     if path := _located(name, sha256, folders):
         return path
-    raise OptionError(f"the starting picture of the record, {name!r} with SHA-256 {sha256}, is not here; give it with --init")
+    raise OptionError(f"the initial picture of the record, {name!r} with SHA-256 {sha256}, was not found; give it with --init")
 
 
 def _found_color_mask(record: Record, folders: Sequence[Path]) -> str:
-    name, sha256 = _told(record, "color_mask")
+    name, sha256 = _named_file(record, "color_mask")
     spec = Spec.of(name)
-    if not sha256 and name:  # computed from its name
+    if not sha256 and name:  # a computed mask, such as auto:sky
         return name
     if path := _located(spec.word, sha256, folders):
         return spec.text(path)
-    raise OptionError(f"the color mask of the record, {name!r} with SHA-256 {sha256}, is not here; give it with --color-mask")
+    raise OptionError(f"the color mask of the record, {name!r} with SHA-256 {sha256}, was not found; give it with --color-mask")
 
 
-def _hash(told: object) -> str | None:
-    return None if told is None else str(told)
+def _hash(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _short(sha256: str | None) -> str:

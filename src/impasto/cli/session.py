@@ -1,4 +1,4 @@
-"""One session of painting: paint what was ordered, show it, and leave the result or, interrupted, what there is of it."""
+"""One painting session: paint, show progress, and save the result, or the picture so far if the user interrupts."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, complain
 from impasto.cli.checkpoints import CheckpointWriter
 from impasto.cli.flags import Files, OutputOptions
 from impasto.cli.names import checkpoint_of
-from impasto.cli.outputs import Saved, keep, save_pastiche, say_notes
+from impasto.cli.outputs import Saved, keep, print_notes, save_pastiche
 from impasto.cli.pipes import STDOUT
 from impasto.cli.previews import GifRecorder, Preview
 from impasto.cli.progress import duration, losses_in_words, narrator, progress
 from impasto.cli.repeat import differences, encoder_differences, mask_differences
-from impasto.cli.report import tell
+from impasto.cli.report import print_figures
 from impasto.cli.signals import undisturbed
 from impasto.errors import ImpastoError, ResourceError
 from impasto.images import Picture, fitted_size
@@ -42,25 +42,25 @@ from impasto.recipes.starts import Checkpoint, Style
 from impasto.runtime.memory import keep_freed_memory
 
 MadeFrom = tuple[Picture, Sequence[Style], Sequence[float]]
-"""A photo, the styles, and their weights; none: equal ones."""
+"""A photo, the styles, and the style weights; empty weights mean equal weights."""
 
 _WITHOUT_RECORD = (".bmp", ".gif")
 
 
 @dataclass(frozen=True)
 class PaintRequest:
-    """What is to be painted, and where to.
+    """What to paint, and where to save it.
 
     Attributes:
         content: the photo.
-        styles: the manners.
+        styles: pictures or named styles.
         options: how to paint.
         run: device, precision, seed, threads.
-        files: where the result goes; ``output`` is named.
-        words: the content, the styles and the masks as the user named them; empty where they cannot be named again.
-        record: of the painting that is repeated or gone on with.
-        checkpoint: where a painting that is gone on with stood.
-        masking: where each style goes, and what stays the photo.
+        files: where to save the result; ``output`` is set.
+        words: the content, styles and masks as given on the command line; empty if they cannot be given again.
+        record: record of the painting that is replayed or resumed.
+        checkpoint: where a resumed painting continues.
+        masking: where each style is applied, and what stays unchanged.
     """
 
     content: Picture
@@ -75,45 +75,45 @@ class PaintRequest:
 
     @property
     def output(self) -> Path:
-        """Where the painting goes."""
+        """Where to save the painting."""
         assert self.files.output is not None
         return self.files.output
 
     @property
     def resumable(self) -> Path | None:
-        """The output, where the painting can go on from a checkpoint beside it: its pictures are files or names."""
+        """The output if the painting can be resumed, that is, if its inputs are files or named styles; None otherwise."""
         return self.output if self.words and self.output != STDOUT else None
 
     @property
     def holds_no_record(self) -> bool:
-        """Whether neither the picture nor a file beside it tells how it was painted."""
+        """Whether no record is saved: the format cannot contain one, and no record file was requested."""
         return self.output.suffix.lower() in _WITHOUT_RECORD and not self.files.record
 
     def notes(self) -> Iterator[str]:
-        """Say what was done to the pictures when they were read, and which are not those of the record."""
+        """Yield notes on how the pictures were read, and on inputs that differ from the record."""
         for picture in (self.content, *self.styles):
             yield from (f"{picture.name}: {note}" for note in picture.notes)
         yield from self.masking.notes
         yield from color_notes(self.content, self.options)
         if self.resumable and not self.checkpoint and os.path.isfile(earlier := checkpoint_of(self.output)):
-            yield f"'{earlier}' is of a painting that was cut off; --resume would go on with it, and this command paints anew"
+            yield f"'{earlier}' is the checkpoint of an interrupted painting; --resume continues it, this command starts again"
         if self.holds_no_record:
-            yield f"{self.output.suffix} holds no record of how {self.output} was painted; --record FILE keeps one"
+            yield f"{self.output.suffix} cannot contain a record of how {self.output} was painted; save one with --record FILE"
         if self.record:
             found = differences(self.record, self.content, self.styles)
             for difference in (*found, *mask_differences(self.record, self.masking)):
-                yield f"{difference}; the result will be another"
+                yield f"{difference}; the result will differ"
 
 
 @dataclass
 class Session:
-    """How far painting is.
+    """Progress of a painting.
 
     Attributes:
-        scale: index of the size that is being painted.
-        here: steps done at that size, in an earlier session too.
+        scale: index of the current size.
+        here: steps done at that size, including those of earlier sessions.
         last: the last step; None before the first.
-        is_finished: whether painting came to its end.
+        is_finished: whether all steps are done.
     """
 
     scale: int
@@ -122,20 +122,21 @@ class Session:
     is_finished: bool = False
 
     def take(self, step: Step) -> None:
-        """Take one more step into account."""
+        """Record one more step."""
         self.here = self.here + 1 if step.scale == self.scale else 1
         self.scale, self.last = step.scale, step
         self.is_finished = step.number >= step.total
 
 
 def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
-    """Paint what was ordered.
+    """Paint a request, and save the result.
 
     Returns:
-        The exit code: 0; 1 where the objective did not fall, or 130 where the user interrupted: then what there is is saved.
+        The exit code: 0; 1 if the objective did not decrease; or 130 if the user interrupted. In all three cases the picture
+        so far is saved.
 
     Raises:
-        ImpastoError: it cannot be painted, or not be written.
+        ImpastoError: the picture cannot be painted or saved.
     """
     console = narrator(quiet=output_options.quiet)
     keep_freed_memory()
@@ -145,10 +146,10 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
         context = gatys.set_up(request.content, request.styles, request.options, request.run, request.masking)
         context = gatys.resumed(context, request.checkpoint) if request.checkpoint else context
         for difference in encoder_differences(request.record or {}, context.encoder.sha256):
-            console.print(f"{difference}; the result will be another")
+            console.print(f"{difference}; the result will differ")
         console.print(announcement(request, context))
         session, gif_recorder, checkpoint = paint_and_show(request, context, console)
-        assert session.last is not None  # every size has a step at the least
+        assert session.last is not None  # every size has at least one step
         with undisturbed():
             record = final_record(request, context, session.last, session)
             saved = save(request, session.last, record, gif_recorder)
@@ -159,16 +160,20 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
     if output_options.json:
         print(json.dumps({**record, **figures_by_name(figures), "output": str(saved.output)}), flush=True)
     report((request, saved), session.last, record, narrator(quiet=output_options.quiet, to_stderr=not is_plain))
-    if figures:  # asked for, so also said when quiet
-        tell(figures, narrator(quiet=False, to_stderr=not is_plain))
-    code = say_notes(saved)
+    if figures:  # requested with --report, so printed even with --quiet
+        print_figures(figures, narrator(quiet=False, to_stderr=not is_plain))
+    code = print_notes(saved)
     if not session.is_finished:
         return INTERRUPTED_EXIT
-    return complain(f"{session.last.failure}; {saved.name} is what there is", FAILED_EXIT) if session.last.failure else code
+    return (
+        complain(f"{session.last.failure}; saved the picture so far as {saved.name}", FAILED_EXIT)
+        if session.last.failure
+        else code
+    )
 
 
 def reported(made_from: MadeFrom, image: Tensor, files: Files) -> list[Report]:
-    """Measure a result beside what it was made from (photo, styles and their weights), where that was asked for."""
+    """Measure a result against its photo and styles if --report was given; return an empty list otherwise."""
     if not files.report or files.output is None:
         return []
     content, styles, weights = made_from
@@ -178,20 +183,20 @@ def reported(made_from: MadeFrom, image: Tensor, files: Files) -> list[Report]:
 
 
 def figures_by_name(figures: Sequence[Report]) -> dict[str, Any]:
-    """Return what the report adds to a record that is printed."""
+    """Return the report as an entry of the printed record; empty without a report."""
     return {"report": figures[0].as_dict()} if figures else {}
 
 
 def paint_and_show(
     request: PaintRequest, context: PaintingContext, console: Console
 ) -> tuple[Session, GifRecorder, CheckpointWriter]:
-    """Paint to the end, or until the user interrupts.
+    """Paint until all steps are done or the user interrupts.
 
     Returns:
-        How far it came, the frames of the animation, and the checkpoint, which is still there.
+        The progress, the frames of the animation, and the checkpoint, which is not removed yet.
     """
-    stood = request.checkpoint
-    session = Session(stood.scale, stood.done) if stood else Session(0, 0)
+    resumed = request.checkpoint
+    session = Session(resumed.scale, resumed.done) if resumed else Session(0, 0)
     gif_recorder, preview = GifRecorder(), Preview(request.files.preview, console)
     checkpoint = CheckpointWriter(request.resumable, lambda step: final_record(request, context, step, session), console)
     with progress(console, context.first_scale + len(context.sizes)) as show:
@@ -205,15 +210,15 @@ def paint_and_show(
                     gif_recorder.add(step.image)
             session.is_finished = True
         except KeyboardInterrupt:
-            if session.last is None:  # there is nothing to save
+            if session.last is None:  # nothing to save yet
                 raise
     return session, gif_recorder, checkpoint
 
 
 def final_record(request: PaintRequest, context: PaintingContext, last: Step, session: Session) -> Record:
-    """Make the record of a painting that ends, or is interrupted, here."""
-    begun = new_record(request.content, request.styles, request.options, request.run, context.encoder.sha256)
-    record = with_progress(begun | request.masking.record | color_record(request.options), last)
+    """Make the record of a painting that ends at this step, finished or interrupted."""
+    new = new_record(request.content, request.styles, request.options, request.run, context.encoder.sha256)
+    record = with_progress(new | request.masking.record | color_record(request.options), last)
     record["steps"] |= {"here": session.here, "finished": session.is_finished}
     if request.checkpoint and request.record:
         record["steps"]["done"] += request.record["steps"]["done"]
@@ -224,68 +229,70 @@ def final_record(request: PaintRequest, context: PaintingContext, last: Step, se
 
 
 def save(request: PaintRequest, last: Step, record: Record, gif_recorder: GifRecorder) -> Saved:
-    """Write the painting and what goes with it."""
+    """Save the painting, its record and its animation."""
     saved = save_pastiche(finished(request.content, last, record), request.files)
-    return save_film(saved, request.files, gif_recorder, last.image)
+    return save_gif(saved, request.files, gif_recorder, last.image)
 
 
-def save_film(saved: Saved, files: Files, gif_recorder: GifRecorder, last: Tensor) -> Saved:
-    """Write the animation that goes with a painting, where one was asked for."""
+def save_gif(saved: Saved, files: Files, gif_recorder: GifRecorder, last: Tensor) -> Saved:
+    """Save the animation of a painting if --gif was given."""
     if files.gif is None:
         return saved
     try:
         _, note = keep(files.gif, lambda path: gif_recorder.save(path, last), files.gif.name)
-    except ImpastoError as error:  # the painting itself is saved
+    except ImpastoError as error:  # the painting itself is already saved
         note = str(error)
     return replace(saved, notes=(*saved.notes, note), is_elsewhere=True) if note else saved
 
 
-# ---------------------------------------------------------------------------------------------------- what is said
+# ---------------------------------------------------------------------------------------------------- messages
 
 
 def announcement(request: PaintRequest, context: PaintingContext) -> str:
-    """Say what is going to happen: sizes, steps, memory, network, device and precision."""
+    """Describe the run before it starts: sizes, steps, memory, encoder, device and precision."""
     height, width = fitted_size(request.content.size, request.options.size)
     share = context.margin / max(context.content.shape[-2:])
     sizes = ", ".join(str(max(size) - 2 * round(share * max(size))) for size, _ in context.sizes)
     steps = sum(count for _, count in context.sizes)
     memory = predicted_memory(context.encoder, (height, width), request.options, context.arithmetic) / 2**30
     where = f"{request.options.encoder} on {context.arithmetic.device.type} in {context.arithmetic.precision}"
-    verb = "going on with" if request.checkpoint else "painting"
+    verb = "resuming" if request.checkpoint else "painting"
     time_and_memory = f"about {duration(gatys.predicted_seconds(context))} and {memory:.1f} GiB of memory"
-    return f"{verb} {width}x{height} pixels by way of {sizes}; {steps} steps; {time_and_memory}; {where}"
+    return f"{verb} {width}x{height} pixels via sizes {sizes}; {steps} steps; {time_and_memory}; {where}"
 
 
 def report(made: tuple[PaintRequest, Saved], last: Step, record: Record, console: Console) -> None:
-    """Say what came out, and how to go on where it was interrupted."""
+    """Print the result, and how to resume if the painting was interrupted."""
     (request, saved), (height, width) = made, last.image.shape[-2:]
     if record["steps"]["finished"]:
         took = duration(record["seconds"])
         console.print(f"{saved.name}: {width}x{height} pixels in {took}; {losses_in_words(last.losses)}")
         return
     done, planned = record["steps"]["done"], record["steps"]["planned"]
-    console.print(f"interrupted at step {done} of {planned}; {saved.name} is what there is, {width}x{height} pixels")
+    console.print(f"interrupted at step {done} of {planned}; saved the picture so far as {saved.name}, {width}x{height} pixels")
     if saved.output == STDOUT:
         return
     if request.holds_no_record and saved.output == request.output:
-        console.print(f"it cannot go on, since {request.output.suffix} holds no record; take .png, or --record FILE")
+        console.print(
+            f"cannot be resumed: {request.output.suffix} cannot contain a record; next time use .png or --record FILE"
+        )
         return
     words = ["impasto", "paint", *request.words, "-o", str(saved.output), "--resume"]
     words += ["--record", str(saved.record)] if saved.record else []
-    console.print(f"to go on: {shlex.join(words)}")
+    console.print(f"to resume: {shlex.join(words)}")
 
 
-# ---------------------------------------------------------------------------------------------------- when it ends early
+# ---------------------------------------------------------------------------------------------------- memory
 
 
 @contextmanager
 def memory_in_words(size: int, flag: str = "--size") -> Iterator[None]:
-    """Say in one sentence that there was not enough memory.
+    """Turn any out-of-memory error into a ResourceError with a one-sentence message.
 
     Raises:
-        ResourceError: wherever the memory ran out.
+        ResourceError: the memory ran out.
     """
-    sentence = f"the memory is not enough for {flag} {size}; use a smaller {flag}, or close other programs"
+    sentence = f"not enough memory for {flag} {size}; use a smaller {flag}, or close other programs"
     try:
         yield
     except ImpastoError:

@@ -1,7 +1,7 @@
-"""Signals that ask a command to end: Ctrl-C, a request to terminate, and a terminal that is closed.
+"""Signals that ask a command to end: Ctrl-C, a termination request, or a closed terminal.
 
-A signal that is ignored when the program starts stays ignored: so ``nohup`` keeps a command running without its terminal, and
-a shell script keeps its background jobs from Ctrl-C.
+A signal that is ignored when the program starts stays ignored. So ``nohup`` can keep a command running without its terminal,
+and a shell script can protect its background jobs from Ctrl-C.
 """
 
 import signal
@@ -12,16 +12,16 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 TERMINATIONS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
-"""Requests to end that do not come from Ctrl-C; Windows has no SIGHUP, and sends SIGBREAK instead."""
+"""Requests to end other than Ctrl-C; Windows has SIGBREAK instead of SIGHUP."""
 REQUESTS = (signal.SIGINT, *TERMINATIONS)
 _PAIR_SECONDS = 2.0
 
 
 def interruptible() -> AbstractContextManager[None]:
-    """Let every request to end raise KeyboardInterrupt, as Ctrl-C does.
+    """Make every request to end raise KeyboardInterrupt, like Ctrl-C.
 
-    They often come in pairs: whoever closes a session sends SIGHUP and SIGTERM. The second one must not interrupt what the
-    first one led to.
+    Requests often come in pairs: closing a session sends SIGHUP and SIGTERM. The second one must not interrupt the cleanup
+    that the first one started, so it is ignored for two seconds.
     """
     due = -_PAIR_SECONDS
 
@@ -36,13 +36,17 @@ def interruptible() -> AbstractContextManager[None]:
 
 
 def undisturbed() -> AbstractContextManager[None]:
-    """Let no request end the few moments in which the result is written."""
+    """Ignore all requests to end while the result is saved."""
     return on_signals(signal.SIG_IGN, REQUESTS)
 
 
 @contextmanager
 def asked_to_stop() -> Iterator[list[int]]:
-    """Note a request to stop, so that the step at hand is finished first; the list is empty until there is one."""
+    """Collect a request to stop, so that the current step can finish; a second request raises KeyboardInterrupt.
+
+    Yields:
+        A list that is empty until there is a request.
+    """
     asked: list[int] = []
 
     def note(number: int, _frame: object) -> None:
@@ -56,12 +60,12 @@ def asked_to_stop() -> Iterator[list[int]]:
 
 @contextmanager
 def on_signals(handler: Any, numbers: Sequence[signal.Signals]) -> Iterator[None]:
-    """Handle signals for a while; those that are ignored stay ignored."""
-    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+    """Install a signal handler temporarily; ignored signals stay ignored."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
-    heeded = [each for each in numbers if signal.getsignal(each) is not signal.SIG_IGN]
-    before = {each: signal.signal(each, handler) for each in heeded}
+    handled = [each for each in numbers if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, handler) for each in handled}
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
-"""The standard streams, whatever they are: closed, missing, full, without a reader, or of an encoding that lacks letters.
+"""Standard streams that never raise, even if a stream is closed, missing, full, without a reader or has a limited encoding.
 
-A painting must not be lost because a message cannot be printed. So neither stream ever raises: what its encoding lacks is
-written as an escape, and the first write that fails ends the output of that stream. Only the standard output matters to whoever
-calls a program: :attr:`Stream.failure` remembers why it failed.
+A painting must not be lost because a message cannot be printed. Characters that the encoding lacks are written as escapes, and
+a stream stops writing after the first write that fails. :attr:`Stream.failure` is the error of that write; the command line
+uses it for the exit code, for standard output only.
 """
 
 import os
@@ -18,7 +18,7 @@ class Stream:
     """A text stream that never raises.
 
     Attributes:
-        failure: the first error of a write; None while all went well.
+        failure: the first error of a write; None if there was none.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -26,7 +26,7 @@ class Stream:
         self.failure: OSError | ValueError | None = None
 
     def write(self, text: str) -> int:
-        """Write a text; letters that the encoding lacks become escapes."""
+        """Write a text; characters that the encoding lacks become escapes."""
         if self.failure is None:
             try:
                 self._stream.write(self._encodable(text))
@@ -40,7 +40,7 @@ class Stream:
             self.write(line)
 
     def flush(self) -> None:
-        """Hand on what was written."""
+        """Flush the underlying stream."""
         if self.failure is None:
             try:
                 self._stream.flush()
@@ -48,7 +48,7 @@ class Stream:
                 self._give_up(error)
 
     def __getattr__(self, name: str) -> Any:
-        """Be the stream in everything else: encoding, buffer, isatty, fileno."""
+        """Forward all other attributes to the underlying stream, such as encoding, buffer, isatty and fileno."""
         return getattr(self._stream, name)
 
     def _encodable(self, text: str) -> str:
@@ -61,7 +61,7 @@ class Stream:
 
     def _give_up(self, error: OSError | ValueError) -> None:
         self.failure = error
-        with suppress(OSError, ValueError, AttributeError):  # what is buffered would fail again as the program ends
+        with suppress(OSError, ValueError, AttributeError):  # buffered text would fail again at exit
             devnull = os.open(os.devnull, os.O_WRONLY)
             os.dup2(devnull, self._stream.fileno())
             os.close(devnull)
@@ -69,10 +69,10 @@ class Stream:
 
 @contextmanager
 def safe_streams() -> Iterator[Stream]:
-    """Put streams that never raise in the place of the standard output and the standard error.
+    """Replace standard output and standard error with streams that never raise.
 
     Yields:
-        The standard output.
+        The stream for standard output.
     """
     occupy_standard_files()
     before = sys.stdout, sys.stderr
@@ -88,9 +88,9 @@ def safe_streams() -> Iterator[Stream]:
 
 
 def occupy_standard_files() -> None:
-    """Open the null device in the place of every standard file that is closed.
+    """Open the null device for every standard file descriptor that is closed.
 
-    Otherwise the next file that is opened takes its number, and receives what libraries write to it.
+    Otherwise the next opened file gets that descriptor, and output that libraries write to it would end up in the file.
     """
     for number in STANDARD_FILES:
         try:
@@ -102,7 +102,7 @@ def occupy_standard_files() -> None:
 
 
 def reason_of(error: OSError | ValueError) -> str:
-    """Say why a stream cannot be written to."""
+    """Return the reason why a stream cannot be written to."""
     return getattr(error, "strerror", None) or str(error)
 
 

@@ -1,4 +1,4 @@
-"""``impasto studio``: a page and an API on this machine."""
+"""``impasto studio``: a web page and an API served from this machine."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,19 +21,19 @@ def studio(
     fetch_live: Annotated[bool, Parameter(negative="")] = False,
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
 ) -> int:
-    """Open the studio: a page in the browser, served by this machine alone.
+    """Start the studio, a web page served from this machine, and open it in the browser.
 
     Args:
-        host: The address to bind; anything but 127.0.0.1 lets others in who have the token that is printed.
+        host: The address to bind. With an address other than 127.0.0.1, others can connect with the printed token.
         port: The port to bind, 1 to 65535.
         browser: Open the page in the browser.
-        data: The folder of photos and results; by default among the user's data, or IMPASTO_STUDIO.
-        queue: Let workers on other machines paint, which take jobs through Redis: redis://HOST:PORT/NUMBER; see studio-worker.
-        fetch_live: Only fetch what the webcam page /live computes with, 33 MB from npm, and end.
-        from_: The file of that package, brought by hand; only with --fetch-live.
+        data: Folder for photos and results; by default IMPASTO_STUDIO, or else a folder in the user's data directory.
+        queue: Let workers on other machines paint, through this Redis server: redis://HOST:PORT/NUMBER; see studio-worker.
+        fetch_live: Only download the runtime of the webcam page /live, 33 MB from npm, and exit.
+        from_: Install that runtime from a downloaded file; only with --fetch-live.
     """
     if from_ is not None and not fetch_live:
-        raise OptionError(f"--from {from_} is for --fetch-live; give both, or leave it away")
+        raise OptionError(f"--from {from_} needs --fetch-live; give both, or omit --from")
     try:
         from impasto.studio.server import serve, with_token
     except ImportError as error:

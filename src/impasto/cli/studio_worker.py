@@ -9,10 +9,10 @@ from impasto.errors import OptionError
 
 
 def studio_worker(*, queue: Annotated[str, Parameter(show_default=False)] = "") -> int:
-    """Paint for the studios that were started with the same --queue, until interrupted.
+    """Paint for all studios that use the same --queue, until interrupted.
 
     Args:
-        queue: The address of Redis: redis://HOST:PORT/NUMBER, or rediss:// with TLS; password: IMPASTO_QUEUE_PASSWORD.
+        queue: Address of the Redis server: redis://HOST:PORT/NUMBER, or rediss:// for TLS. Password: IMPASTO_QUEUE_PASSWORD.
     """
     check_queue(queue)
     from impasto.studio.remote_worker import work
@@ -24,10 +24,10 @@ def studio_worker(*, queue: Annotated[str, Parameter(show_default=False)] = "") 
 
 
 def check_queue(url: str) -> None:
-    """Check what can be checked of an address before anything starts.
+    """Check the address of a queue without connecting to it.
 
     Raises:
-        OptionError: it is empty, of another kind, or the packages for it are missing.
+        OptionError: it is empty, not a Redis address, or a required package is missing.
     """
     if not url:
         raise OptionError("--queue is empty; give the address of a Redis server, such as redis://127.0.0.1:6379/0")

@@ -1,4 +1,4 @@
-"""``impasto styles``: the manners that impasto knows by name, and the user's own."""
+"""``impasto styles``: the named styles, those shipped with impasto and the user's own."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ _SHOWN = ("title", "artist", "date", "source", "licence")
 
 @app.command(name="list")
 def list_() -> None:
-    """List the named styles, those that came with impasto and your own."""
+    """List the named styles, those shipped with impasto and your own."""
     from rich.table import Column, Table
 
     from impasto.styles.named import known_styles, styles_folder, user_styles
@@ -29,30 +29,30 @@ def list_() -> None:
     table = Table(Column("name", no_wrap=True), "title", "artist", "from", box=None, pad_edge=False)
     for name, path in known.items():
         table.add_row(name, *_title_and_artist(path), "you" if name in own else "impasto")
-    speak = narrator(quiet=False, to_stderr=False)
+    console = narrator(quiet=False, to_stderr=False)
     if known:
-        speak.print(table)
-    speak.print(f"your own: {styles_folder()}; a picture becomes one with: impasto styles add PICTURE --name NAME")
+        console.print(table)
+    console.print(f"your own styles: {styles_folder()}; to add one: impasto styles add PICTURE --name NAME")
 
 
 @app.command
 def show(name: str, /) -> None:
-    """Tell what is known about a style.
+    """Show what is known about a style.
 
     Args:
-        name: A name out of the list, or a style file.
+        name: A name from the list, or a style file.
     """
     style, path = _found(name)
-    speak = narrator(quiet=False, to_stderr=False)
-    speak.print(style.name)
+    console = narrator(quiet=False, to_stderr=False)
+    console.print(style.name)
     for fact in _SHOWN:
         if style.facts[fact]:
-            speak.print(f"{fact}: {style.facts[fact]}")
+            console.print(f"{fact}: {style.facts[fact]}")
     sizes = sorted(style.moments)
-    speak.print(f"measured at: {', '.join(map(str, sizes))} pixels")
-    speak.print(f"layers: {', '.join(style.moments[sizes[0]])}")
-    speak.print(f"encoder: vgg19-slim, SHA-256 {style.facts['encoder_sha256']}")
-    speak.print(f"file: {path}")
+    console.print(f"measured at: {', '.join(map(str, sizes))} pixels")
+    console.print(f"layers: {', '.join(style.moments[sizes[0]])}")
+    console.print(f"encoder: vgg19-slim, SHA-256 {style.facts['encoder_sha256']}")
+    console.print(f"file: {path}")
 
 
 @app.command
@@ -67,16 +67,16 @@ def add(
     source: str = "",
     licence: str = "",
 ) -> None:
-    """Measure a picture, and keep its manner under a name: statistics, from which no picture can be drawn again.
+    """Add a style of your own from a picture. Only statistics are saved; the picture cannot be recovered from them.
 
     Args:
         picture: The picture.
-        name: What the style is called by: lower-case words with hyphens.
-        title: Of the picture.
-        artist: Who made it.
-        date: When.
-        source: Where it is shown or was fetched from.
-        licence: What may be done with the picture.
+        name: Name of the style: lower-case words with hyphens.
+        title: Title of the picture.
+        artist: Artist.
+        date: Date of the picture.
+        source: Where the picture is from, such as a museum or a URL.
+        licence: License of the picture.
     """
     from impasto import images
     from impasto.recipes.naming import name_style
@@ -84,10 +84,10 @@ def add(
 
     check_new_name(name)
     facts = {"name": name, "title": title, "artist": artist, "date": date, "source": source, "licence": licence}
-    _say_where(styles_folder())
+    _print_fallback(styles_folder())
     path = add_style(name_style(images.read(picture), facts))
-    speak = narrator(quiet=False, to_stderr=False)
-    speak.print(f"{path}: {path.stat().st_size / 1e3:.0f} kB; paint with it: impasto paint PHOTO {name}")
+    console = narrator(quiet=False, to_stderr=False)
+    console.print(f"{path}: {path.stat().st_size / 1e3:.0f} kB; paint with it: impasto paint PHOTO {name}")
 
 
 @app.command
@@ -95,7 +95,7 @@ def remove(name: str, /) -> None:
     """Remove a style of your own.
 
     Args:
-        name: Of the style; one that came with impasto stays.
+        name: Name of the style; shipped styles cannot be removed.
     """
     from impasto.styles.named import remove_style
 
@@ -109,7 +109,7 @@ def _title_and_artist(path: Path) -> tuple[str, str]:
         facts = style_facts(path)
     except StyleFileError:
         return "cannot be read; remove it and add it again", ""
-    return facts["title"], facts["artist"].split(" (")[0]  # without the dates of a life, which show tells
+    return facts["title"], facts["artist"].split(" (")[0]  # without the years of birth and death, which `show` prints
 
 
 @app.command
@@ -121,16 +121,16 @@ def sheet(
     columns: int = 6,
     size: int = 320,
 ) -> int:
-    """Paint one photo in every named style, on one sheet to choose from.
+    """Paint one photo in every named style, and save all results on one sheet.
 
     Args:
-        photo: The photo; by default one that comes along (Eileen Collins, NASA, public domain).
+        photo: The photo; by default a bundled one (Eileen Collins, NASA, public domain).
         output: The sheet.
-        columns: Pictures beside each other.
-        size: Longer side of each.
+        columns: Number of columns.
+        size: Longer side of each picture in pixels.
     """
     from impasto import images
-    from impasto.cli.outputs import check_output, save_sheet, say_notes
+    from impasto.cli.outputs import check_output, print_notes, save_sheet
     from impasto.recipes.instant import instant_options, painted_pastiche
     from impasto.recipes.instant_painter import InstantPainter
     from impasto.styles.named import known_styles, load_style
@@ -144,7 +144,7 @@ def sheet(
         shown.append((painted_pastiche(painter, picture, (load_style(path),), (), options).image, name))
     saved = save_sheet(output, images.contact_sheet(shown, columns=columns, cell_px=size))
     narrator(quiet=False, to_stderr=False).print(f"{saved.name}: {len(shown)} styles")
-    return say_notes(saved)
+    return print_notes(saved)
 
 
 def _astronaut() -> Any:
@@ -153,8 +153,8 @@ def _astronaut() -> Any:
     return astronaut()  # type: ignore[no-untyped-call]
 
 
-def _say_where(folder: Path) -> None:
-    """Say that styles are kept among the temporary files, where they are."""
+def _print_fallback(folder: Path) -> None:
+    """Print a note if styles are stored in a temporary folder."""
     from impasto.runtime.folders import fallback_note
 
     if note := fallback_note(folder, "IMPASTO_STYLES"):

@@ -1,4 +1,4 @@
-"""``impasto train``: fit the networks that impasto paints with."""
+"""``impasto train``: train the networks that impasto uses."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from impasto.training.agreement import HeldOut
     from impasto.training.encoder import Distillation, DistillationStep
 
-app = App(name="train", help="Train the networks that impasto paints with.")
+app = App(name="train", help="Train the networks that impasto uses.")
 app.command(
     "impasto.cli.train_instant:instant",
     name="instant",
-    help="Train the instant network, which paints in any style in one pass.",
+    help="Train the decoder of the instant painter, which paints any style in one pass.",
 )
 
 _EDGE_PX = 112
@@ -51,33 +51,33 @@ _CONVOLUTIONS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Corpora(Pictures):
-    """What is learned from."""
+    """Training data."""
 
     teacher: Path
-    """The weights of the full VGG-19, in any published form."""
+    """Weights of the full VGG-19, in any published format."""
 
     teacher_licence: str = ""
-    """The licence of the teacher's weights, to be named with what is made of them."""
+    """License of the teacher's weights; saved with the trained weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How it is learned."""
+    """Training settings."""
 
     steps: int
-    """Training steps in all; the learning rate falls to zero over them."""
+    """Total training steps; the learning rate decays to zero over them."""
 
     widths: str = "24,64,128,256,256"
     """Channels of the five blocks, or of the sixteen convolutions."""
 
     learning_rate: float = 8e-3
-    """Adam's step at its highest, relative to the size of each parameter."""
+    """Peak learning rate of Adam, relative to the size of each parameter."""
 
     seed: int = 0
-    """Seed of everything random."""
+    """Random seed."""
 
     device: Device = "auto"
-    """auto (a GPU where there is one), cpu, cuda or mps."""
+    """auto (a GPU if there is one), cpu, cuda or mps."""
 
 
 @app.command
@@ -88,13 +88,13 @@ def encoder(
     corpora: Annotated[Corpora, Parameter(name="*")],
     fit: Annotated[Fit, Parameter(name="*")],
 ) -> int:
-    """Distil a slim encoder from the full VGG-19; goes on where the state says that it stood.
+    """Distill a slim encoder from the full VGG-19; resume if the state file exists.
 
     Args:
-        output: The weights, .safetensors.
-        state: What a resumed run needs, rewritten every 250 steps; the curve of its figures lies beside it.
-        corpora: What is learned from.
-        fit: How it is learned.
+        output: Output file for the weights, .safetensors.
+        state: State file for resuming, saved every 250 steps; the training curve is saved next to it.
+        corpora: Training data.
+        fit: Training settings.
     """
     check_range("steps", fit.steps, 1, 10_000_000)
     widths = _widths(fit.widths)
@@ -103,13 +103,15 @@ def encoder(
     distillation, held = _prepared(corpora, fit, widths, state, console)
     with asked_to_stop() as stop:
         for step in distillation.steps():
-            _tell(step, fit.steps, console)
+            _print_step(step, fit.steps, console)
             if step.number % _STEPS_BETWEEN_SAVES == 0 or step.number == fit.steps or stop:
                 is_saved = save_state(distillation, state, console)
                 _measure(distillation, widths, held, state, console)
             if stop and step.number < fit.steps:
                 if is_saved:
-                    console.print(f"interrupted at step {step.number} of {fit.steps}; the same command goes on from '{state}'")
+                    console.print(
+                        f"interrupted at step {step.number} of {fit.steps}; run the same command to resume from '{state}'"
+                    )
                 return INTERRUPTED_EXIT
     return write_weights(output, lambda path: _write(path, distillation, corpora, fit, held), console)
 
@@ -130,7 +132,7 @@ def _widths(text: str) -> tuple[int, ...]:
 def _prepared(
     corpora: Corpora, fit: Fit, widths: tuple[int, ...], state: Path, console: Console
 ) -> tuple[Distillation, HeldOut]:
-    """Read everything, and make the student: in closed form, or from the state of an earlier run."""
+    """Read the data, and make the student: initialized in closed form, or from the state of an earlier run."""
     import numpy as np
     import torch
 
@@ -153,13 +155,13 @@ def _prepared(
     )
     held = HeldOut.draw(kept, _EDGE_PX, fit.seed + 5).to(device)
     if state.exists():
-        resume(distillation, state, "of other --widths", console)
+        resume(distillation, state, "from other --widths", console)
     else:
         _measure(distillation, widths, held, state, console)
     return distillation, held
 
 
-def _tell(step: DistillationStep, total: int, console: Console) -> None:
+def _print_step(step: DistillationStep, total: int, console: Console) -> None:
     if step.number % STEPS_BETWEEN_LINES == 0 or step.number == 1:
         from impasto.training.agreement import MAIN_LAYERS
 
@@ -169,21 +171,21 @@ def _tell(step: DistillationStep, total: int, console: Console) -> None:
 
 
 def _slim(widths: tuple[int, ...], device: torch.device) -> Vgg:
-    """Make a network with heads, its filters channels last."""
+    """Make a network with heads, with filters in channels-last format."""
     from impasto.encoders import Vgg
 
     return channels_last(Vgg(widths, border="replicate", with_heads=True).to(device))
 
 
 def _averaged(distillation: Distillation, widths: tuple[int, ...]) -> Vgg:
-    """Make a network of the running average of the student's parameters."""
+    """Make a network from the running average of the student's parameters."""
     network = _slim(widths, distillation.device)
     network.load_state_dict(distillation.averaged)
     return network.requires_grad_(False)
 
 
 def _measure(distillation: Distillation, widths: tuple[int, ...], held: HeldOut, state: Path, console: Console) -> None:
-    """Measure the averaged student, and add a line to the curve."""
+    """Evaluate the averaged student, and append a line to the training curve."""
     from impasto.training.agreement import figures
 
     found: dict[str, Any] = {"step": distillation.number}

@@ -1,4 +1,4 @@
-"""``impasto train instant``: train the decoder that paints in any style in one pass."""
+"""``impasto train instant``: train the decoder of the instant painter, which paints any style in one pass."""
 
 from __future__ import annotations
 
@@ -44,59 +44,59 @@ _STEPS_BETWEEN_SHARES = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Corpora(Pictures):
-    """What is learned from."""
+    """Training data."""
 
     start: Path | None = None
-    """A decoder to go on from with new steps."""
+    """Decoder to start from, instead of random weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How it is learned."""
+    """Training settings."""
 
     steps: int
-    """Training steps in all; the learning rate falls to a hundredth over them."""
+    """Total training steps; the learning rate decays to a hundredth over them."""
 
     batch: int = 3
-    """Photos in a step, each in a style of its own."""
+    """Photos per step, each with its own style."""
 
     edge: int = 160
-    """Side of the crops in pixels, a multiple of 8 from 64."""
+    """Side of the crops in pixels: a multiple of 8, at least 64."""
 
     learning_rate: float = 1e-3
-    """Adam's step at its highest."""
+    """Peak learning rate of Adam."""
 
     seed: int = 0
-    """Seed of everything random."""
+    """Random seed."""
 
     beside: Path | None = None
-    """The state of another run on this machine, of another --seed: the two average their parameters as they go."""
+    """State file of a second run on this machine with another --seed; the two runs average their parameters during training."""
 
     device: Device = "auto"
-    """auto (a GPU where there is one), cpu, cuda or mps."""
+    """auto (a GPU if there is one), cpu, cuda or mps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What each part of the objective weighs."""
+    """Weights of the terms of the objective."""
 
     fine_weight: float = 0.3
-    """Weight of the features of relu1_1."""
+    """Weight of the feature loss at relu1_1."""
 
     middle_weight: float = 1.0
-    """Weight of the features of relu2_1."""
+    """Weight of the feature loss at relu2_1."""
 
     coarse_weight: float = 1.0
-    """Weight of the features of relu3_1."""
+    """Weight of the feature loss at relu3_1."""
 
     style_weight: float = 0.5
-    """Weight of the means and deviations of the style's features."""
+    """Weight of the loss on means and standard deviations of the style features."""
 
     identity_weight: float = 5.0
-    """Weight of a picture that is decoded from its own features coming back."""
+    """Weight of the identity loss: a picture decoded from its own features must not change."""
 
     gamut_weight: float = 5.0
-    """Weight of colors staying displayable."""
+    """Weight of the penalty on colors outside [0, 1]."""
 
 
 def instant(
@@ -107,14 +107,14 @@ def instant(
     fit: Annotated[Fit, Parameter(name="*")],
     weights: Annotated[Weights | None, Parameter(name="*")] = None,
 ) -> int:
-    """Train the decoder of the instant painter; goes on where the state says that it stood.
+    """Train the decoder of the instant painter; resume if the state file exists.
 
     Args:
-        output: The decoder, .safetensors.
-        state: What a resumed run needs, rewritten every 250 steps; the curve of its losses lies beside it.
-        corpora: What is learned from.
-        fit: How it is learned.
-        weights: What the parts of the objective weigh.
+        output: Output file for the decoder, .safetensors.
+        state: State file for resuming, saved every 250 steps; the training curve is saved next to it.
+        corpora: Training data.
+        fit: Training settings.
+        weights: Weights of the terms of the objective.
     """
     weights = weights or Weights()
     _check(fit, weights)
@@ -127,21 +127,23 @@ def instant(
             recent.append(step)
             if fit.beside and step.number % _STEPS_BETWEEN_SHARES == 0:
                 training.share(state.with_suffix(".shared"), fit.beside.with_suffix(".shared"))
-            _tell(step, fit.steps, console)
+            _print_step(step, fit.steps, console)
             if step.number % _STEPS_BETWEEN_SAVES == 0 or step.number == fit.steps or stop:
                 is_saved = save_state(training, state, console)
                 _write_curve(recent, training.held_out_losses(held), state, console)
                 recent.clear()
             if stop and step.number < fit.steps:
                 if is_saved:
-                    console.print(f"interrupted at step {step.number} of {fit.steps}; the same command goes on from '{state}'")
+                    console.print(
+                        f"interrupted at step {step.number} of {fit.steps}; run the same command to resume from '{state}'"
+                    )
                 return INTERRUPTED_EXIT
     facts = _facts(corpora, fit, weights, training)
     return write_weights(output, lambda path: _write(path, training, held, facts), console)
 
 
 def _check(fit: Fit, weights: Weights) -> None:
-    """Raise OptionError for what cannot be trained with."""
+    """Raise OptionError if a setting is not allowed."""
     check_range("steps", fit.steps, 1, 10_000_000)
     check_range("batch", fit.batch, 1, 4096)
     check_range("learning_rate", fit.learning_rate, 1e-9, 1)
@@ -154,7 +156,7 @@ def _check(fit: Fit, weights: Weights) -> None:
 
 
 def _prepared(corpora: Corpora, fit: Fit, weights: Weights, state: Path, console: Console) -> tuple[SwapTraining, HeldOut]:
-    """Read everything, and make the network: new, that of another run, or as the state of an earlier run has it."""
+    """Read the data, and make the network: new, from --start, or from the state of an earlier run."""
     import torch
 
     from impasto.encoders import load_encoder
@@ -162,7 +164,7 @@ def _prepared(corpora: Corpora, fit: Fit, weights: Weights, state: Path, console
     from impasto.training.agreement import HeldOut
     from impasto.training.style_swap import SwapTraining, SwapWeights
 
-    torch.manual_seed(fit.seed)  # of this program's own generator, which the first weights are drawn from
+    torch.manual_seed(fit.seed)  # the global generator, which the initial weights are drawn from
     device = torch.device(choose_device(fit.device))
     slim = _rounded(load_encoder().to(device))
     network = _network(corpora.start, slim, device)
@@ -179,12 +181,12 @@ def _prepared(corpora: Corpora, fit: Fit, weights: Weights, state: Path, console
         weights=SwapWeights(**{name.removesuffix("_weight"): weight for name, weight in asdict(weights).items()}),
     )
     if state.exists():
-        resume(training, state, "of another network", console)
+        resume(training, state, "from another network", console)
     return training, HeldOut.draw(kept, fit.edge, fit.seed + 5).to(device)
 
 
 def _rounded(encoder: Vgg) -> Vgg:
-    """Freeze a loss network, and round its filters once where the processor multiplies bfloat16 fast."""
+    """Freeze a loss network; convert its filters to bfloat16 if the device is fast at it."""
     from impasto.encoders.precision import Arithmetic, has_fast_bf16, prepared
 
     device = encoder.mean.device
@@ -194,7 +196,7 @@ def _rounded(encoder: Vgg) -> Vgg:
 
 
 def _network(start: Path | None, slim: Vgg, device: torch.device) -> Decoder:
-    """Make a decoder of the slim encoder's features: a new one, or that of a file."""
+    """Make a decoder for the features of the slim encoder: a new one, or one from a file."""
     from impasto.networks.decoder_files import decoder_facts, load_decoder
     from impasto.networks.style_swap import SWAP_LAYERS, Decoder
 
@@ -205,27 +207,29 @@ def _network(start: Path | None, slim: Vgg, device: torch.device) -> Decoder:
     else:
         network = load_decoder(start)
         if decoder_facts(start).get("encoder_sha256") != slim.sha256:
-            raise WeightsError(f"--start '{start}' decodes another vgg19-slim than this impasto has; train a new decoder")
+            raise WeightsError(
+                f"--start '{start}' was trained for another version of vgg19-slim; train a new decoder without --start"
+            )
     return channels_last(network.to(device)).train().requires_grad_(True)
 
 
-def _tell(step: SwapStep, total: int, console: Console) -> None:
+def _print_step(step: SwapStep, total: int, console: Console) -> None:
     if step.number % STEPS_BETWEEN_LINES == 0 or step.number == 1:
         left = duration(step.seconds * (total - step.number))
         console.print(f"step {step.number} of {total}: {losses_in_words(step.losses)}; about {left} left")
 
 
 def _write_curve(recent: Sequence[SwapStep], held_out: dict[str, float], state: Path, console: Console) -> None:
-    """Add a line to the curve: means over the steps since the last line, and the losses on what was held out."""
+    """Append a line to the training curve: mean losses since the last line, and losses on held-out pictures."""
     line = {"step": recent[-1].number, "seconds": round(fmean(step.seconds for step in recent), 4)}
-    for name in dict.fromkeys(name for step in recent for name in step.losses):  # some are not measured in every step
+    for name in dict.fromkeys(name for step in recent for name in step.losses):  # some losses are not measured in every step
         line[name] = round(fmean(step.losses[name] for step in recent if name in step.losses), 6)
     add_to_curve(state, line | {"held_out": held_out}, console)
     console.print(f"held out: {losses_in_words(held_out)}")
 
 
 def _facts(corpora: Corpora, fit: Fit, weights: Weights, training: SwapTraining) -> dict[str, str]:
-    """Say how the network was made."""
+    """Return metadata on how the network was trained."""
     from impasto.weights.files import sha256_of
 
     return {

@@ -1,20 +1,20 @@
-"""Files to pictures and pictures to files: the only room where Pillow is known.
+"""Read pictures from files, and write pictures to files: the only package that imports Pillow.
 
-Reading undoes whatever a file does to its pixels (turned by EXIF, other colors by ICC, CMYK, palettes, gray, 16 bits, floats)
-and answers one :class:`Picture` in the contract of :mod:`impasto.tensors`. Writing puts back what belongs with a picture
-(transparency, EXIF, XMP, resolution), tags it as sRGB, and replaces the file in one step or not at all.
+Reading handles EXIF orientation, ICC profiles, CMYK, palettes, gray, 16 bits and floats, and returns a :class:`Picture` as
+defined in :mod:`impasto.tensors`. Writing restores transparency, EXIF, XMP and resolution, tags the file as sRGB, and replaces
+files atomically.
 
 ::
 
     reading     read(), read_record()             writing   write(), encode(), write_animation(), check_...()
-    colors     any mode, depth, profile -> sRGB  png16     PNG with 16 bits a channel
-    icc         profiles beyond 8 bits            xmp       packets: the record in, the place out
-    tagged      color spaces by other tags        metadata  EXIF, XMP and resolution that last
-    spaces      primaries, curves -> sRGB         sheet     many pictures on one
-    ranges      floats and wide integers          proof     what a printer would show
-    files       headers, and what is wrong        picture   Picture, sizes, bytes, alpha
-    signatures  what other files are
-    chunks, jpegs, tiffs: what Pillow does not read of a format by itself
+    colors      any mode, depth, profile -> sRGB  png16     PNG with 16 bits per channel
+    icc         profiles for more than 8 bits     xmp       XMP packets: add a record, remove the location
+    tagged      color spaces from other tags      metadata  EXIF, XMP and resolution to keep
+    spaces      primaries, curves -> sRGB         sheet     contact sheets
+    ranges      floats and wide integers          proof     soft proof for a printer
+    files       headers and error messages        picture   Picture, sizes, bytes, alpha
+    signatures  names of other file formats
+    chunks, jpegs, tiffs: parts of these formats that Pillow does not read
 """
 
 from impasto.images.metadata import Metadata

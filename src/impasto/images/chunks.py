@@ -1,4 +1,4 @@
-"""Chunks of PNG files: what they hold, and a file without those that keep Pillow from reading it."""
+"""Chunks of PNG files: read them, and remove those that prevent Pillow from reading a file."""
 
 import struct
 import zlib
@@ -9,12 +9,12 @@ from impasto.images.png16 import SIGNATURE
 
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _LARGEST_BYTES, _LARGEST_SUM = 2**20, 2**25
-"""Pillow gives up above 1 MiB of one compressed text or profile and above 64 MiB of all."""
+"""Pillow fails above 1 MiB for one compressed text or profile, and above 64 MiB for all together."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk of a PNG: its kind and body, where it begins and ends in the file, and whether its checksum is right."""
+    """A chunk of a PNG: its type and body, its start and end in the file, and whether its checksum is correct."""
 
     kind: bytes
     body: bytes
@@ -24,12 +24,12 @@ class Chunk:
 
     @property
     def is_optional(self) -> bool:
-        """Whether a reader may leave it out: the first letter of its kind is small."""
+        """Whether readers may ignore the chunk, that is, whether the first letter of its type is lower case."""
         return bool(self.kind[:1].islower())
 
 
 def chunks_of(png: bytes) -> Iterator[Chunk]:
-    """Yield the chunks of a PNG, as far as they are whole; the pixels' without their bodies."""
+    """Yield the complete chunks of a PNG; chunks of pixels without their bodies."""
     at = len(SIGNATURE)
     while at + 12 <= len(png):
         (length,) = struct.unpack_from(">I", png, at)
@@ -45,7 +45,7 @@ def chunks_of(png: bytes) -> Iterator[Chunk]:
 
 
 def first(png: bytes, kind: bytes) -> bytes | None:
-    """Return the body of the first sound chunk of a kind before the pixels."""
+    """Return the body of the first valid chunk of a type before the pixels; None if there is none."""
     for chunk in chunks_of(png):
         if chunk.kind == b"IDAT":
             return None
@@ -55,14 +55,14 @@ def first(png: bytes, kind: bytes) -> bytes | None:
 
 
 def readable(png: bytes, notes: list[str]) -> bytes:
-    """Leave out of a PNG those of its texts and tags that are too large or damaged, and say so.
+    """Remove optional chunks from a PNG that are too large or damaged.
 
     Args:
         png: a PNG file.
-        notes: what is left out is appended.
+        notes: a message for each removed chunk is appended.
 
     Returns:
-        The file; the same bytes where nothing is wrong.
+        The file; the same bytes if no chunk was removed.
     """
     parts, kept_to, total = [], 0, 0
     for chunk in chunks_of(png):
@@ -79,18 +79,16 @@ def readable(png: bytes, notes: list[str]) -> bytes:
 
 
 def _reason(chunk: Chunk, size: int, total: int) -> str:
-    """Say why a chunk is left out; empty where it is kept."""
+    """Return why a chunk is removed; an empty string if it is kept."""
     if not chunk.is_optional:
         return ""
     if chunk.kind in _TEXTS and ((size > _LARGEST_BYTES and _is_packed(chunk)) or size + total > _LARGEST_SUM):
-        return "left out a text that is too large"
+        return "ignored a text that is too large"
     if chunk.kind == b"iCCP" and size > _LARGEST_BYTES:
-        return "left out a color profile that is too large"
+        return "ignored a color profile that is too large"
     if not chunk.is_sound or len(chunk.body) < _SHORTEST.get(chunk.kind, 0):
         return (
-            "left out a damaged color profile"
-            if chunk.kind == b"iCCP"
-            else f"left out a damaged {chunk.kind.decode('latin-1')}"
+            "ignored a damaged color profile" if chunk.kind == b"iCCP" else f"ignored a damaged {chunk.kind.decode('latin-1')}"
         )
     return ""
 
@@ -101,7 +99,7 @@ def _is_packed(chunk: Chunk) -> bool:
 
 
 def _unpacked_size(chunk: Chunk) -> int:
-    """Count the bytes of a text or a profile, as far as just above what is allowed."""
+    """Return the uncompressed size of a text or a profile, up to just above the limit."""
     if not _is_packed(chunk):
         return len(chunk.body)
     _, _, rest = chunk.body.partition(b"\0")
@@ -109,7 +107,7 @@ def _unpacked_size(chunk: Chunk) -> int:
     try:
         return len(zlib.decompressobj().decompress(packed, _LARGEST_BYTES + 1))
     except zlib.error:
-        return 0  # which Pillow leaves out by itself
+        return 0  # Pillow ignores these by itself
 
 
 _SHORTEST = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"iCCP": 4, b"acTL": 8}

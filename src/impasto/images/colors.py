@@ -1,4 +1,4 @@
-"""From the pixels of any file to colors in sRGB: every mode, every depth, every profile."""
+"""Convert decoded pixels of any mode, bit depth and profile to sRGB."""
 
 import importlib
 import io
@@ -33,14 +33,14 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Opened:
-    """A picture that a reader opened and loaded.
+    """A picture opened by Pillow.
 
     Attributes:
-        picture: as Pillow has it, in any mode.
-        data: the file it is from, where there is one: 16-bit color takes a second look.
-        name: of the file, for errors.
-        smaller_size: (width, height) that is large enough for what it is read for; None: as it is.
-        box: left, upper, right and lower edge of the picture in the pixels that are decoded; None: all of them.
+        picture: the Pillow image, in any mode.
+        data: the bytes of the file, or None; 16-bit color is decoded a second time.
+        name: file name for errors.
+        smaller_size: (width, height) to reduce the picture to; None to keep its size.
+        box: left, upper, right and lower edge of the picture within the decoded pixels; None for all of them.
     """
 
     picture: PIL.Image.Image
@@ -51,14 +51,14 @@ class Opened:
 
 
 def pixels_of(opened: Opened, notes: list[str]) -> Pixels:
-    """Convert a decoded picture of any mode to sRGB, not turned yet.
+    """Convert a decoded picture of any mode to sRGB, without turning it.
 
     Args:
         opened: the picture.
-        notes: what one may want to know is appended.
+        notes: messages on the conversion are appended.
 
     Raises:
-        ImageFileError: NaN or infinity in most of a picture of floats.
+        ImageFileError: most values of a float picture are NaN or infinite.
     """
     picture = opened.picture
     space = None if picture.mode in ("CMYK", "LAB") else space_of(picture, opened.data, notes)
@@ -75,7 +75,7 @@ def pixels_of(opened: Opened, notes: list[str]) -> Pixels:
 
 
 def _eight_bit(opened: Opened, profile: bytes | None, notes: list[str]) -> Pixels:
-    """Convert the pixels of every mode of at most 8 bits a channel to sRGB; opaque ones are reduced while they are bytes."""
+    """Convert pixels of up to 8 bits per channel to sRGB; opaque pictures are reduced before conversion to float."""
     picture = opened.picture
     gray = picture.mode in ("1", "L", "LA", "La")
     alpha = None
@@ -97,14 +97,14 @@ def _eight_bit(opened: Opened, profile: bytes | None, notes: list[str]) -> Pixel
 
 
 def _widen_key(opened: Opened) -> None:
-    """Bring the transparent gray of a PNG of 2 or 4 bits to the 8 bits that Pillow makes of its pixels, but not of the key."""
+    """Scale the transparent gray value of a 2 or 4-bit PNG to 8 bits; Pillow scales only the pixels."""
     key, data = opened.picture.info.get("transparency"), opened.data
     if data is not None and opened.picture.format == "PNG" and data[24:26] in (b"\2\0", b"\4\0") and isinstance(key, int):
         opened.picture.info["transparency"] = key * (85 if data[24] == 2 else 17)
 
 
 def _managed(plain: PIL.Image.Image, profile: bytes | None, notes: list[str]) -> PIL.Image.Image:
-    """Convert an image of mode L, RGB, CMYK or LAB to RGB in sRGB, by its profile where it has a fitting one."""
+    """Convert an image of mode L, RGB, CMYK or LAB to sRGB, with its profile if that has the same mode."""
     if plain.mode == "LAB":
         return _transformed(plain, PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("LAB")))
     if profile:
@@ -118,11 +118,11 @@ def _managed(plain: PIL.Image.Image, profile: bytes | None, notes: list[str]) ->
                 converted = _transformed(plain.convert(wanted), opened)
                 notes.append(f"converted from {_profile_name(profile)} to sRGB")
                 return converted
-            notes.append(f"left out a color profile for other pictures ({_profile_name(profile)})")
+            notes.append(f"ignored a color profile for another color mode ({_profile_name(profile)})")
         except (PIL.ImageCms.PyCMSError, OSError, ValueError):
-            notes.append("left out a damaged color profile")
+            notes.append("ignored a damaged color profile")
     elif plain.mode == "CMYK":
-        notes.append("CMYK without a color profile: its colors are a guess")
+        notes.append("CMYK without a color profile: the colors are approximate")
     return plain.convert("RGB")
 
 
@@ -141,15 +141,15 @@ def _transformed(plain: PIL.Image.Image, profile: PIL.ImageCms.ImageCmsProfile) 
 
 @lru_cache(maxsize=1)
 def srgb_profile() -> bytes:
-    """Make the sRGB profile that every result is tagged with; the same bytes each time."""
+    """Return the sRGB profile for results; always the same bytes."""
     profile = bytearray(PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes())
-    profile[24:36] = bytes([7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0])  # made on 1 January 2000, not now
+    profile[24:36] = bytes([7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0])  # fixed creation date, 1 January 2000
     return bytes(profile)
 
 
 @lru_cache(maxsize=8)
 def _is_srgb(profile: bytes) -> bool:
-    """Whether a profile changes no ramp of a color by more than one level of 255: sRGB has many makers and names."""
+    """Return whether a profile changes color ramps by at most one level of 255; sRGB profiles have many names."""
     ramp = np.arange(256, dtype=np.uint8)[None, :, None]
     colors = np.array([[[r, g, b]] for r in (0, 1) for g in (0, 1) for b in (0, 1)], np.uint8)
     probe = PIL.Image.fromarray(ramp * colors if profile[16:20] == b"RGB " else ramp[..., 0])
@@ -169,16 +169,16 @@ def _profile_name(profile: bytes) -> str:
 
 
 def _deep_values(opened: PIL.Image.Image, data: bytes | None, name: str, notes: list[str]) -> Array | None:
-    """Take the whole values (height, width, 1, 3 or 4) of a picture of more than 8 bits a channel; None of any other."""
+    """Return the values (height, width, 1, 3 or 4) of a picture with more than 8 bits per channel; None for any other."""
     if opened.mode in ("I", "F") or opened.mode.startswith("I;16"):
         values = np.asarray(opened)[..., None]
         tags = getattr(opened, "tag_v2", {})
         if tags.get(0x0102) == (12,):
             values = values * np.uint16(16)
         if opened.mode == "I" and tags.get(0x0102) == (32,) and tags.get(0x0153, (1,)) == (1,):
-            values = values.view(np.uint32)  # Pillow holds unsigned numbers as signed ones
+            values = values.view(np.uint32)  # Pillow stores unsigned numbers as signed
         if opened.mode == "I" and tags.get(0x0102) == (16,) and tags.get(0x0153) == (2,):
-            values = values.astype(np.int16)  # which Pillow widens
+            values = values.astype(np.int16)  # Pillow reads them as 32 bits
         if tags.get(0x0106) == 0 and values.dtype.kind == "u":
             values = np.iinfo(values.dtype).max - values  # white is zero
         return values
@@ -198,14 +198,14 @@ def _is_deep(opened: PIL.Image.Image, data: bytes) -> bool:
 
 
 def _low_bytes(data: bytes, name: str) -> Array | None:
-    """Read the lower bytes of 16-bit RGB or RGBA, (height, width, 3 or 4), or None where there is no way to them.
+    """Read the lower bytes of 16-bit RGB or RGBA, (height, width, 3 or 4); None if that is not possible.
 
-    Pillow keeps the upper byte of each channel. Told that the bytes stand the other way round, it keeps the lower one.
+    Pillow keeps the upper byte of each channel. With the byte order swapped, it keeps the lower one.
     """
     swapped = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
     again = opened_picture(data, name)
     tiles = []
-    for tile in again.tile:  # type: ignore[attr-defined]  # every reader's image has tiles; the base class does not
+    for tile in again.tile:  # type: ignore[attr-defined]  # every file image has tiles, but the base class does not
         args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         raw = str(args[0])
         if raw[:-1] not in ("RGB;16", "RGBA;16"):
@@ -218,7 +218,7 @@ def _low_bytes(data: bytes, name: str) -> Array | None:
 
 
 def _deep(values: Array, opened: Opened, profile: bytes | None, notes: list[str]) -> Pixels:
-    """Deep values (height, width, 1, 3 or 4) as colors in sRGB."""
+    """Convert values of more than 8 bits (height, width, 1, 3 or 4) to sRGB."""
     alpha = None
     if values.shape[2] == 4:
         alpha = values[..., 3].astype(np.float32) / 65535
@@ -231,7 +231,7 @@ def _deep(values: Array, opened: Opened, profile: bytes | None, notes: list[str]
 
 
 def _deep_color(values: Array, profile: bytes | None, notes: list[str]) -> Array:
-    """Values (height, width, 1 or 3) in [0, 1] as colors (height, width, 3) in sRGB, not rounded where that can be helped."""
+    """Convert values (height, width, 1 or 3) in [0, 1] to sRGB (height, width, 3); round to 8 bits only if necessary."""
     rgb = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
     if not profile:
         return rgb
@@ -245,16 +245,16 @@ def _deep_color(values: Array, profile: bytes | None, notes: list[str]) -> Array
     eight = np.rint(fitting * 255).astype(np.uint8)
     before = len(notes)
     converted = _managed(PIL.Image.fromarray(eight[..., 0] if eight.shape[2] == 1 else eight), profile, notes)
-    if len(notes) > before and notes[-1].startswith("left out"):
+    if len(notes) > before and notes[-1].startswith("ignored"):
         return rgb
     return np.asarray(converted, np.float32) / 255
 
 
 def tiff_pixels(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Pixels:
-    """Read the TIFFs that Pillow cannot, floats in color above all, with the reader that scikit-image brings along.
+    """Read TIFFs that Pillow does not support, mainly float RGB, with tifffile, a dependency of scikit-image.
 
     Raises:
-        ImageFileError: too large, of another kind, compressed in a way that needs more packages, or with NaN.
+        ImageFileError: the TIFF is too large, of an unsupported type or compression, or contains mostly NaN.
     """
     tifffile = importlib.import_module("tifffile")
     with _silent("tifffile"), tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -263,13 +263,15 @@ def tiff_pixels(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Pi
         if int(page.photometric) in SENSOR_COLORS:
             raise raw_photo(name)
         if int(page.photometric) not in (0, 1, 2):
-            raise ImageFileError(f"'{name}' is a TIFF in {page.photometric.name} of a kind not read; save it as RGB")
+            raise ImageFileError(f"'{name}' is a TIFF in {page.photometric.name} of an unsupported type; save it as RGB")
         try:
             values = page.asarray()
         except ValueError as error:
             if "imagecodecs" not in str(error):
                 raise
-            raise ImageFileError(f"'{name}' is a TIFF compressed as {page.compression.name}; save it uncompressed") from error
+            raise ImageFileError(
+                f"'{name}' is a TIFF with {page.compression.name} compression, which is not supported; save it uncompressed"
+            ) from error
         values = values.transpose(1, 2, 0) if int(page.planarconfig) == 2 and values.ndim == 3 else values
         values = values[..., None] if values.ndim == 2 else values
         white_is_zero, count = int(page.photometric) == 0, 3 if int(page.photometric) == 2 else 1
@@ -285,7 +287,7 @@ def tiff_pixels(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Pi
 
 @contextmanager
 def _silent(name: str) -> Iterator[None]:
-    """Keep a reader from logging what it also raises."""
+    """Disable a logger, for a reader that logs its errors and also raises them."""
     logger = logging.getLogger(name)
     before, logger.disabled = logger.disabled, True
     try:

@@ -1,4 +1,4 @@
-"""Picture files as far as their headers: what a file is, and one sentence for whatever is wrong with it."""
+"""Headers of picture files: detect the format, and turn any problem into a one-sentence error."""
 
 import importlib
 import io
@@ -19,29 +19,29 @@ from impasto.images import signatures
 from impasto.runtime.memory import available_memory
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
-"""Pillow's names of the formats that are read; HEIC comes with the extra ``impasto[heic]``."""
+"""Supported formats, as named by Pillow; HEIC needs the extra ``impasto[heic]``."""
 
 _BYTES_PER_PIXEL = 26
-"""What reading takes at its peak, measured on pictures of 24 megapixels: 21 (gray TIFF) to 26 (PNG, a JPEG to be turned)."""
+"""Peak memory of reading, measured on 24-megapixel pictures: 21 (gray TIFF) to 26 (PNG, rotated JPEG)."""
 BYTES_OF_A_REDUCED_PIXEL = 9
-"""The same where bytes are reduced at once: 4 of Pillow's and, in a progressive JPEG, up to 6 of libjpeg's."""
+"""Peak memory if the bytes are reduced right away: 4 in Pillow and, for a progressive JPEG, up to 6 in libjpeg."""
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
-_WARNINGS = threading.Lock()  # catching warnings changes the whole interpreter for a moment: one thread at a time
+_WARNINGS = threading.Lock()  # catching warnings changes global state, so only one thread at a time may do it
 
 
 def contents(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
-    """Read the bytes and the name of a file, refused after its first bytes where these are no picture's.
+    """Return the bytes and the name of a file; check the first bytes before reading the rest.
 
     Raises:
-        ImageFileError: missing, unreadable, empty, or not a picture that can be read.
-        OptionError: not a path and not bytes.
+        ImageFileError: the file is missing, unreadable, empty, or not in a supported format.
+        OptionError: the source is neither a path nor bytes.
     """
     if isinstance(source, bytes):
         _check_kind(source, "bytes")
         return source, "bytes"
     if not isinstance(source, str | os.PathLike):
         raise OptionError(
-            f"a picture cannot come as {type(source).__name__}; give a path, bytes, an image, an array or a tensor"
+            f"a picture cannot be read from {type(source).__name__}; give a path, bytes, an image, an array or a tensor"
         )
     path = Path(source)
     try:
@@ -57,13 +57,13 @@ def contents(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
         raise ImageFileError(f"there is no file '{path}'; check its name and folder") from None
     except ImpastoError:
         raise
-    except (OSError, ValueError) as error:  # ValueError: a zero character in the path
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
         reason = getattr(error, "strerror", None) or error
         raise ImageFileError(f"'{path}' cannot be read ({reason}); check its name and permissions") from error
 
 
 def _check_kind(head: bytes, name: str) -> None:
-    """Refuse what is not a picture that can be read, in words that help."""
+    """Raise ImageFileError with a helpful message if a file is not in a supported format."""
     if not head:
         raise ImageFileError(f"'{name}' is empty (0 bytes); copy or download it again")
     if raw := signatures.raw_kind(head):
@@ -72,22 +72,21 @@ def _check_kind(head: bytes, name: str) -> None:
         return
     words = signatures.kind_in_words(head)
     if b"<svg" in head[:4096].lower() and words is None:
-        raise ImageFileError(f"'{name}' is an SVG, a vector picture without pixels; export it as PNG and give that")
-    what = f"is {words}, which" if words else "is not a picture that"
-    not_read = "impasto does not read" if words else "impasto reads"
-    raise ImageFileError(f"'{name}' {what} {not_read}; allowed are JPEG, PNG, WebP, TIFF, AVIF, BMP, GIF and HEIC")
+        raise ImageFileError(f"'{name}' is an SVG, a vector picture without pixels; export it as PNG and use that")
+    what = f"is {words}, which is not supported" if words else "is not a picture in a supported format"
+    raise ImageFileError(f"'{name}' {what}; allowed are JPEG, PNG, WebP, TIFF, AVIF, BMP, GIF and HEIC")
 
 
 def raw_photo(name: str, kind: str = "") -> ImageFileError:
-    """Say that a file is a raw camera photo, which has to be developed first."""
+    """Make the error for a raw camera photo, which must be developed first."""
     kind = f" ({kind})" if kind else ""
     return ImageFileError(
-        f"'{name}' is a raw camera photo{kind}, not a finished picture; export a JPEG or TIFF from it and give that"
+        f"'{name}' is a raw camera photo{kind}, which is not supported; export a JPEG or TIFF from it and use that"
     )
 
 
 def kind_of(head: bytes) -> str | None:
-    """Tell the format of a file by its first bytes, never by its name: one of FORMATS, "HEIC" or None."""
+    """Return the format of a file by its first bytes, never by its name: one of FORMATS, "HEIC" or None."""
     brand, brands = head[8:12], head[8:64]
     if head[4:8] == b"ftyp" and (brand in _HEIC_BRANDS or (brand in (b"mif1", b"msf1") and b"avif" not in brands)):
         return "HEIC"
@@ -100,20 +99,20 @@ def kind_of(head: bytes) -> str | None:
 
 
 def opened_picture(data: bytes, name: str) -> PIL.Image.Image:
-    """Open a file as far as its header.
+    """Open a file and read its header.
 
-    Straight with the reader of its format: Pillow's ``open`` has a limit on pixels of its own, for the whole interpreter, and
-    would try readers that are not for pictures from strangers.
+    This calls the reader of the format directly. Pillow's ``open`` has its own, process-wide limit on pixels, and would try
+    readers that are not safe for untrusted files.
 
     Raises:
-        ImageFileError: HEIC without the package for it.
+        ImageFileError: the file is HEIC and the package for it is missing.
     """
     kind = kind_of(data)
     if kind == "HEIC":
         try:
             heif = importlib.import_module("pillow_heif")
         except ImportError:
-            raise ImageFileError(f"'{name}' is HEIC, which needs one more package: pip install impasto[heic]") from None
+            raise ImageFileError(f"'{name}' is HEIC, which needs another package: pip install 'impasto[heic]'") from None
         return cast("PIL.Image.Image", heif.HeifImageFile(io.BytesIO(data)))
     factory, _ = PIL.Image.OPEN[cast("str", kind)]
     return factory(io.BytesIO(data), "")
@@ -121,7 +120,7 @@ def opened_picture(data: bytes, name: str) -> PIL.Image.Image:
 
 @contextmanager
 def decoding(name: str, notes: list[str]) -> Iterator[None]:
-    """Turn whatever a decoder says about a file into notes, and whatever it raises into one sentence."""
+    """Turn the warnings of a decoder into notes, and its exceptions into one-sentence errors."""
     with _WARNINGS, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -129,34 +128,36 @@ def decoding(name: str, notes: list[str]) -> Iterator[None]:
         except ImpastoError:
             raise
         except MemoryError as error:
-            raise ResourceError(f"'{name}' does not fit into memory; make it smaller first") from error
+            raise ResourceError(f"'{name}' does not fit into memory; reduce its size first") from error
         except PIL.Image.DecompressionBombError as error:
-            raise ImageFileError(f"'{name}' has more pixels than its format is trusted with ({error})") from error
-        except Exception as error:  # a damaged file makes decoders raise nearly anything
+            raise ImageFileError(
+                f"'{name}' has more pixels than its decoder allows ({error}); reduce its size first"
+            ) from error
+        except Exception as error:  # a damaged file can raise almost any exception
             reason = " ".join(str(error).split())[:120] or type(error).__name__
-            raise ImageFileError(f"'{name}' is damaged or cut short ({reason}); copy or save it again") from error
+            raise ImageFileError(f"'{name}' is damaged or truncated ({reason}); copy or save it again") from error
     for warning in caught:
-        text = "the file is not quite sound: " + " ".join(str(warning.message).split())[:120]
+        text = "the file is not quite valid: " + " ".join(str(warning.message).split())[:120]
         if not issubclass(warning.category, PIL.Image.DecompressionBombWarning) and text not in notes:
             notes.append(text)
 
 
 def check_area(size: tuple[int, int], max_pixels: int, name: str, bytes_per_pixel: int = _BYTES_PER_PIXEL) -> None:
-    """Refuse a picture, (width, height) as its header says, that is too large to decode.
+    """Refuse a picture that is too large to decode, given its (width, height) from the header.
 
     Raises:
-        ImageFileError: more pixels than allowed.
-        ResourceError: more than the free memory can take.
+        ImageFileError: it has more pixels than allowed.
+        ResourceError: it does not fit into the free memory.
     """
     width, height = size
     if width * height > max_pixels:
         raise ImageFileError(
             f"'{name}' is {width} x {height} = {width * height / 1e6:,.0f} megapixels, more than the {max_pixels / 1e6:,.0f} "
-            "that are allowed; make it smaller first, or in Python raise max_pixels of impasto.read"
+            "that are allowed; reduce its size first, or in Python increase max_pixels of impasto.read"
         )
     needed, free = bytes_per_pixel * width * height, available_memory(torch.device("cpu"))
     if free is not None and needed > free:
         raise ResourceError(
-            f"'{name}' is {width} x {height} = {width * height / 1e6:,.0f} megapixels, which take {needed / 2**30:.1f} GiB to "
-            f"read, and {free / 2**30:.1f} GiB are free; make it smaller first, or close other programs"
+            f"'{name}' is {width} x {height} = {width * height / 1e6:,.0f} megapixels, which need {needed / 2**30:.1f} GiB of "
+            f"memory, but only {free / 2**30:.1f} GiB are free; reduce its size first, or close other programs"
         )

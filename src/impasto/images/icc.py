@@ -1,7 +1,7 @@
-"""ICC profiles beyond eight bits: exact conversion of matrix and curve profiles to sRGB.
+"""ICC profiles for more than 8 bits: exact conversion of matrix and curve profiles to sRGB.
 
-Pillow's color management keeps 8 bits of a picture. A 16-bit photograph (a TIFF in ProPhoto, a PNG in Display P3) would lose
-what it was saved in 16 bits for, so the profiles that such pictures carry, three curves and a matrix, are applied here.
+Pillow's color management is limited to 8 bits. A 16-bit photo (a TIFF in ProPhoto, a PNG in Display P3) would lose its
+precision. So this module applies the profiles that such pictures usually have: three curves and a matrix.
 """
 
 import struct
@@ -20,15 +20,15 @@ SRGB_TO_XYZ = np.array(
 
 
 def to_srgb(pixels: Pixels, profile: bytes) -> Pixels | None:
-    """Convert pixels in the colors of a profile to sRGB; colors outside sRGB are clipped.
+    """Convert pixels from the color space of a profile to sRGB; colors outside sRGB are clipped.
 
     Args:
         pixels: (height, width, 3) for an RGB profile or (height, width, 1) for a gray one, in [0, 1].
         profile: the bytes of an ICC profile.
 
     Returns:
-        (height, width, 3) in [0, 1], or None where the profile is not a matrix with curves (a table, CMYK, damaged) or is
-        not for as many channels.
+        (height, width, 3) in [0, 1], or None if the profile is not a matrix with curves (a table, CMYK, damaged) or has
+        another number of channels.
 
     Source:
         ICC.1:2022, annex F.3 (three-component matrix-based profiles) and 10.6, 10.18 (curves).
@@ -49,7 +49,7 @@ def to_srgb(pixels: Pixels, profile: bytes) -> Pixels | None:
 
 
 def _tags(profile: bytes) -> dict[str, bytes]:
-    """List the tagged elements of a profile by signature."""
+    """Return the tagged elements of a profile by signature."""
     (count,) = struct.unpack_from(">I", profile, 128)
     if count > 200:
         raise ValueError("more tags than a profile has")
@@ -58,7 +58,7 @@ def _tags(profile: bytes) -> dict[str, bytes]:
 
 
 def _fixed(data: bytes, start: int, count: int) -> list[float]:
-    """Numbers in s15Fixed16."""
+    """Read numbers in s15Fixed16 format."""
     return [number / 65536 for number in struct.unpack_from(f">{count}i", data, start)]
 
 
@@ -67,7 +67,7 @@ def _xyz(element: bytes) -> npt.NDArray[np.float64]:
 
 
 def _linear(values: Pixels, curve: bytes) -> Pixels:
-    """Undo a tone curve: device values in [0, 1] to linear light in [0, 1]."""
+    """Undo a tone curve: convert device values in [0, 1] to linear light in [0, 1]."""
     if curve[:4] == b"para":
         return _parametric(values, curve)
     if curve[:4] != b"curv":
@@ -82,7 +82,7 @@ def _linear(values: Pixels, curve: bytes) -> Pixels:
 
 
 def _parametric(values: Pixels, curve: bytes) -> Pixels:
-    """Apply ``(a x + b)^g + e`` from d on, ``c x + f`` below; the five kinds leave out what they do not need."""
+    """Apply ``(a x + b)^g + e`` from d on, ``c x + f`` below; each of the five types omits some parameters."""
     (kind,) = struct.unpack_from(">H", curve, 8)
     counts = (1, 3, 4, 5, 7)
     if kind >= len(counts):

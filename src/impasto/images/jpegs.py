@@ -1,4 +1,4 @@
-"""JPEG files that end early: how much of the picture is there, and a file that decodes."""
+"""Truncated JPEG files: measure how much is missing, and make them decodable."""
 
 import io
 import re
@@ -17,12 +17,12 @@ _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _COEFFICIENTS = 64
 _MOST_MISSING = 0.1
-"""The largest share of a picture that may be missing for it to be painted all the same."""
+"""Pictures with a larger missing share are refused."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan of a JPEG: its components, its coefficients from first to last, and the bits that are not sent yet."""
+    """One scan of a JPEG: its components, its first and last coefficient, and the number of low bits still to come."""
 
     components: tuple[int, ...]
     first: int
@@ -32,40 +32,40 @@ class Scan:
 
 
 def completed(data: bytes, name: str, notes: list[str]) -> bytes:
-    """End a JPEG that ends early, so that what is there of it can be decoded.
+    """Complete a truncated JPEG, so that the existing part can be decoded.
 
     Args:
-        data: a JPEG file that a decoder found to be cut short.
-        name: of the file, for errors.
-        notes: how much is missing is appended.
+        data: a truncated JPEG file.
+        name: file name for errors.
+        notes: a message on how much is missing is appended.
 
     Raises:
-        ImageFileError: a large part is missing; the sentence says how much.
+        ImageFileError: a large part is missing; the message says how much.
     """
     scans, end = _scans(data)
     if not scans:
-        raise ImageFileError(f"'{name}' is damaged or cut short (it ends before its pixels); copy or save it again")
+        raise ImageFileError(f"'{name}' is damaged or truncated (it ends before its pixels); copy or save it again")
     data = data[:end]
     progressive, components = _frame(data)
-    is_whole = progressive or len(scans[-1].components) < components  # each scan covers the whole picture
+    is_whole = progressive or len(scans[-1].components) < components  # every scan covers the whole picture
     missing = _missing_detail(scans, components, progressive=progressive) if is_whole else _missing_area(data)
     if missing > _MOST_MISSING:
         of_what = "its detail" if is_whole else "the picture"
         raise ImageFileError(
-            f"'{name}' is damaged or cut short: about {missing:.0%} of {of_what} is missing; copy or save it again"
+            f"'{name}' is damaged or truncated: about {missing:.0%} of {of_what} is missing; copy or save it again"
         )
     at_edge = f": {missing:.1%} of the picture, at its lower edge, is missing and gray"
-    lost = ": some of its finest detail is missing" if is_whole else at_edge if missing else ", but the picture is whole"
-    notes.append("the file ends early" + lost)
+    lost = ": some of its finest detail is missing" if is_whole else at_edge if missing else ", but the picture is complete"
+    notes.append("the file is truncated" + lost)
     return data + _END
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of each whole segment; that of a scan includes its pixels, and may be cut."""
+    """Yield marker, start and end of each complete segment; a scan includes its pixels, and may be truncated."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
-        if marker == 0xFF:  # a filling byte
+        if marker == 0xFF:  # a fill byte
             at += 1
             continue
         end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
@@ -79,7 +79,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _scans(data: bytes) -> tuple[list[Scan], int]:
-    """List the scans of a JPEG, and where its last whole segment ends."""
+    """Return the scans of a JPEG, and the end of its last complete segment."""
     scans, last_end = [], 0
     for marker, start, end in _segments(data):
         last_end = end
@@ -91,7 +91,7 @@ def _scans(data: bytes) -> tuple[list[Scan], int]:
 
 
 def _frame(data: bytes) -> tuple[bool, int]:
-    """Tell whether a JPEG is progressive, and how many components it has."""
+    """Return whether a JPEG is progressive, and its number of components."""
     for marker, start, _ in _segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return marker in _PROGRESSIVE, data[start + 9]
@@ -99,7 +99,7 @@ def _frame(data: bytes) -> tuple[bool, int]:
 
 
 def _missing_detail(scans: list[Scan], components: int, *, progressive: bool) -> float:
-    """Measure the share of the coefficients that no whole scan has sent to all but their last bit."""
+    """Return the share of coefficients for which more than the last bit is missing."""
     names = sorted({component for scan in scans for component in scan.components})
     sent = np.full((max(components, len(names)), _COEFFICIENTS), 99)
     for scan in scans[:-1]:
@@ -110,9 +110,9 @@ def _missing_detail(scans: list[Scan], components: int, *, progressive: bool) ->
 
 
 def _missing_area(data: bytes) -> float:
-    """Measure the share of the picture that is missing: all behind the first block that another end of the file changes."""
-    noise = np.random.default_rng(0).integers(0, 255, 1024, np.uint8).tobytes()  # no 255, which would be a marker
-    noise += b"".join(bytes([0xFF, 0xD0 + number]) + noise for number in range(8))  # where a restart has to come first
+    """Return the missing share of the picture: everything after the first block that depends on bytes added to the end."""
+    noise = np.random.default_rng(0).integers(0, 255, 1024, np.uint8).tobytes()  # without 255, which would start a marker
+    noise += b"".join(bytes([0xFF, 0xD0 + number]) + noise for number in range(8))  # for files with restart markers
     one, other = (_small(data.rstrip(b"\xff") + end + _END) for end in (b"", noise))
     rows, columns = (one != other).any(axis=2).nonzero()
     if not rows.size:
@@ -123,7 +123,7 @@ def _missing_area(data: bytes) -> float:
 
 
 def _small(data: bytes) -> Array:
-    """Decode a JPEG at an eighth of its size, which takes the mean of each block alone; in gray, as colors spread beyond."""
+    """Decode a JPEG at an eighth of its size: the mean of each block, in gray because colors spread to neighbors."""
     opened = PIL.JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     opened.draft("L", (max(1, opened.width // 8), max(1, opened.height // 8)))
     return np.atleast_3d(np.asarray(opened))

@@ -1,4 +1,4 @@
-"""What a file says about its picture beside the pixels, and what of it holds for a new picture of the same subject."""
+"""Metadata of a picture, and the part of it that remains valid for a painting of the picture."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -7,21 +7,21 @@ import PIL.Image
 
 from impasto.images import xmp
 
-_ORIENTATION, _EXIF_IFD, _GPS_IFD, _COLOUR_SPACE = 0x0112, 0x8769, 0x8825, 0xA001
-# Who, when and with what: the tags that outlive a change of pixels. RegionMasks of the old file and thumbnails do not.
+_ORIENTATION, _EXIF_IFD, _GPS_IFD, _COLOR_SPACE = 0x0112, 0x8769, 0x8825, 0xA001
+# Author, date and camera: tags that stay valid when the pixels change. Layout tags and thumbnails do not.
 _LASTING_TAGS = (0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749, 0x8298, *range(0x9C9B, 0x9CA0))
-# Maker's notes (their offsets break when moved, and they may hide a place), old width and height, interoperability.
-_STALE_TAGS = (0x927C, 0xA002, 0xA003, 0xA005, _COLOUR_SPACE)
+# Maker notes (their offsets break when moved, and they may contain a location), old width and height, interoperability.
+_STALE_TAGS = (0x927C, 0xA002, 0xA003, 0xA005, _COLOR_SPACE)
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says about its picture, ready to be written back.
+    """Metadata of a picture, ready to be written to a result.
 
     Attributes:
-        exif: EXIF, already upright (orientation 1), with the place still in it; :func:`impasto.images.write` drops that.
-        xmp: an XMP packet in UTF-8, without orientation and without an earlier record.
-        dpi: pixels per inch (across, down).
+        exif: EXIF with orientation 1, including the location; :func:`impasto.images.write` removes the location.
+        xmp: an XMP packet in UTF-8, without orientation or an earlier record.
+        dpi: pixels per inch (horizontal, vertical).
     """
 
     exif: bytes | None = None
@@ -30,16 +30,16 @@ class Metadata:
 
 
 def turned(opened: PIL.Image.Image, notes: list[str]) -> tuple[int, Metadata]:
-    """Read the orientation of a picture, 1 to 8, and its metadata as of one that stands upright; damage becomes a note."""
+    """Return the orientation of a picture, 1 to 8, and its metadata with orientation 1; damaged EXIF adds a note."""
     orientation, exif = 1, None
     try:
         found = opened.getexif()
-        if opened.format == "JPEG" and opened.info.get("exif") and not len(found):  # its reader keeps silent about damage
+        if opened.format == "JPEG" and opened.info.get("exif") and not len(found):  # Pillow does not report damage here
             raise ValueError("EXIF without a tag")
         orientation = int(found.get(_ORIENTATION, 1))
         exif = lasting_exif(found, keep_gps=True)
-    except Exception:  # damaged EXIF makes its reader raise nearly anything
-        notes.append("left out damaged EXIF")
+    except Exception:  # damaged EXIF can raise almost any exception
+        notes.append("ignored damaged EXIF")
     if not 1 <= orientation <= 8:
         orientation = 1
     if orientation != 1:
@@ -50,10 +50,10 @@ def turned(opened: PIL.Image.Image, notes: list[str]) -> tuple[int, Metadata]:
 
 
 def lasting_exif(exif: PIL.Image.Exif, *, keep_gps: bool) -> bytes | None:
-    """Keep what of a picture's EXIF holds for another with the same subject: who, when and with what; and where, if asked.
+    """Return the EXIF tags that stay valid for a painting: author, date and camera; with ``keep_gps``, also the location.
 
     Returns:
-        EXIF with orientation 1 and color space sRGB, or None where there is nothing to say.
+        EXIF with orientation 1 and color space sRGB, or None if no tags remain.
     """
     lasting = PIL.Image.Exif()
     for tag in _LASTING_TAGS:
@@ -64,17 +64,17 @@ def lasting_exif(exif: PIL.Image.Exif, *, keep_gps: bool) -> bytes | None:
     if not (len(lasting) or camera or place):
         return None
     lasting[_ORIENTATION] = 1
-    lasting[_EXIF_IFD] = camera | {_COLOUR_SPACE: 1}
+    lasting[_EXIF_IFD] = camera | {_COLOR_SPACE: 1}
     if place:
         lasting[_GPS_IFD] = place
     return lasting.tobytes()
 
 
 def without_place(metadata: Metadata) -> Metadata:
-    """Remove from metadata everything that says where a picture was taken.
+    """Remove the location of a picture from its metadata.
 
     Returns:
-        The rest; without its XMP altogether where a trace of a place would stay in it.
+        The rest; without XMP if a trace of the location would remain in it.
     """
     exif = None
     if metadata.exif is not None:
@@ -93,5 +93,5 @@ def _dpi(dpi: object) -> tuple[float, float] | None:
 
 
 def as_bytes(value: object) -> bytes:
-    """Take an XMP packet as bytes, however a reader gave it; empty where there is none."""
+    """Return an XMP packet as bytes; empty if there is none."""
     return value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else b""

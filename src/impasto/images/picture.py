@@ -1,4 +1,4 @@
-"""What a picture is once it is read, and the small arithmetic on it: sizes, bytes, transparency."""
+"""The Picture class, and basic operations on pictures: sizes, conversion to bytes, transparency."""
 
 import math
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from impasto.images.metadata import Metadata
 from impasto.tensors import Image, Mask
 
 Array: TypeAlias = npt.NDArray[Any]
-"""Pixels as NumPy has them, (height, width) or (height, width, channels)."""
+"""Pixels in NumPy layout, (height, width) or (height, width, channels)."""
 
 _ROWS_AT_ONCE = 512
-"""A large picture is rounded in strips, so that there is never a second one in memory."""
+"""Pictures are rounded in strips, so that a large picture is not copied as a whole."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was read, upright and in sRGB, and what there is to know about it.
+    """A picture, upright and in sRGB, with its metadata.
 
     Attributes:
-        image: (1, 3, height, width), float32, sRGB in [0, 1]; colors under full transparency continue those around.
-        alpha: (1, 1, height, width), float32 in [0, 1], straight (not multiplied into the colors); None when opaque.
-        metadata: what is written back with a result.
-        name: the file's name without folders; "bytes", "array", "tensor" or "image" for a source in memory.
-        sha256: of the file's bytes, or of the pixels of a source in memory.
-        notes: what was done that one may want to know, such as "turned upright".
+        image: (1, 3, height, width), float32, sRGB in [0, 1]; fully transparent pixels take the colors around them.
+        alpha: (1, 1, height, width), float32 in [0, 1], straight (not premultiplied); None if opaque.
+        metadata: metadata to write into the result.
+        name: file name without folders; "bytes", "array", "tensor" or "image" for a source in memory.
+        sha256: SHA-256 of the file, or of the pixels of a source in memory.
+        notes: messages on how the picture was read, such as "turned upright".
     """
 
     image: Image
@@ -50,17 +50,17 @@ class Picture:
 
 
 def to_array(image: Image) -> npt.NDArray[np.uint8]:
-    """Round an image to bytes, as most other libraries want pictures.
+    """Convert an image to an array of bytes, the form that most other libraries use.
 
     Args:
-        image: (1, 3, height, width) or (3, height, width), in [0, 1]; what is outside is clipped.
+        image: (1, 3, height, width) or (3, height, width), in [0, 1]; values outside are clipped.
 
     Returns:
         (height, width, 3), uint8.
 
     Raises:
-        ShapeError: another shape.
-        OptionError: NaN or infinity.
+        ShapeError: the tensor has another shape.
+        OptionError: the image contains NaN or infinity.
 
     Example:
         >>> import torch
@@ -71,7 +71,7 @@ def to_array(image: Image) -> npt.NDArray[np.uint8]:
 
 
 def levels(image: Image, *, bits: int) -> Array:
-    """Round an image, or a mask, to whole levels of 8 or 16 bits.
+    """Round an image or a mask to integers of 8 or 16 bits.
 
     Args:
         image: (1, channels, height, width) or (channels, height, width), with 1 or 3 channels, in [0, 1].
@@ -81,8 +81,8 @@ def levels(image: Image, *, bits: int) -> Array:
         (height, width, channels), uint8 or uint16.
 
     Raises:
-        ShapeError: another shape.
-        OptionError: NaN or infinity.
+        ShapeError: the tensor has another shape.
+        OptionError: the image contains NaN or infinity.
     """
     flat = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
     if flat.ndim != 3 or flat.shape[0] not in (1, 3) or 0 in flat.shape:
@@ -92,18 +92,18 @@ def levels(image: Image, *, bits: int) -> Array:
     for top in range(0, height, _ROWS_AT_ONCE):
         values = flat[:, top : top + _ROWS_AT_ONCE].detach().to("cpu", torch.float32)
         if not bool(values.isfinite().all()):
-            raise OptionError("the picture holds NaN or infinite values; only numbers from 0 to 1 can be saved")
+            raise OptionError("the picture contains NaN or infinite values; only values from 0 to 1 can be saved")
         scaled = (values.clamp(0, 1) * (2**bits - 1)).round()
         whole[top : top + _ROWS_AT_ONCE] = scaled.permute(1, 2, 0).numpy()
     return whole
 
 
 def to_pil(image: Image, alpha: Mask | None = None) -> PIL.Image.Image:
-    """Make a Pillow image: RGB, or RGBA where alpha is given.
+    """Convert an image to a Pillow image: RGB, or RGBA if alpha is given.
 
     Args:
         image: (1, 3, height, width) in [0, 1].
-        alpha: (1, 1, height, width) in [0, 1]; stretched to the image where its size is another.
+        alpha: (1, 1, height, width) in [0, 1]; resized to the image if the sizes differ.
 
     Raises:
         ShapeError, OptionError: see :func:`to_array`.
@@ -115,17 +115,17 @@ def to_pil(image: Image, alpha: Mask | None = None) -> PIL.Image.Image:
 
 
 def fitted_size(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
-    """Scale a size so that its longer side has a given length, keeping its proportions.
+    """Scale a size so that its longer side has a given length; keep the aspect ratio.
 
     Args:
         size: (height, width), each at least 1.
-        longest_px: the new longer side, at least 1; may be larger than now.
+        longest_px: new length of the longer side, at least 1; may be larger than the current one.
 
     Returns:
         (height, width), rounded, each at least 1.
 
     Raises:
-        OptionError: a number below 1.
+        OptionError: a number is below 1.
 
     Example:
         >>> fitted_size((3000, 4000), 512)
@@ -141,18 +141,18 @@ def fitted_size(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
 
 
 def resize(image: Image, size: tuple[int, int]) -> Image:
-    """Resample a picture (or a mask) to another size, bicubic, and over larger areas when it shrinks so that nothing aliases.
+    """Resize a picture or a mask with bicubic interpolation, with antialiasing when it shrinks.
 
     Args:
         image: (batch, channels, height, width) in [0, 1].
         size: (height, width), each at least 1.
 
     Returns:
-        (batch, channels, *size), clamped to [0, 1]. The image itself where the size is already right.
+        (batch, channels, *size), clamped to [0, 1]; the same tensor if the size does not change.
 
     Raises:
-        ShapeError: not four dimensions.
-        OptionError: a side below 1.
+        ShapeError: the tensor does not have four dimensions.
+        OptionError: a side is below 1.
     """
     if image.ndim != 4:
         raise ShapeError(f"a tensor of shape {tuple(image.shape)} cannot be resized; give (batch, channels, height, width)")
@@ -164,16 +164,16 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
 
 
 def fitting(alpha: Mask, image: Image) -> Mask:
-    """Stretch a mask (1, 1, height, width) to the size of an image."""
+    """Resize a mask (1, 1, height, width) to the size of an image."""
     return resize(alpha, (image.shape[-2], image.shape[-1]))
 
 
 def filled(image: Image, alpha: Mask) -> Image:
-    """Continue the visible colors under what is wholly transparent, so that nothing hidden there bleeds into a painting.
+    """Fill fully transparent areas with the visible colors around them, so that hidden colors do not affect a painting.
 
     Args:
         image: (1, 3, height, width).
-        alpha: (1, 1, height, width); where it is above 0 the image stays as it is.
+        alpha: (1, 1, height, width); the image does not change where alpha is above 0.
 
     Source:
         Gortler et al. 1996, "The Lumigraph", section 3.4: push and pull.

@@ -1,4 +1,4 @@
-"""Soft proof: a picture as a printer, or whatever else an ICC profile is of, would show it."""
+"""Soft proof: show a picture as a printer, or another device with an ICC profile, would reproduce it."""
 
 import io
 from pathlib import Path
@@ -19,17 +19,17 @@ _LARGEST_BYTES = 2**26
 
 
 def proofed(image: Image, profile: str) -> Image:
-    """Give a picture the colors that it would have in the colors of a profile: what that cannot show moves to the nearest.
+    """Simulate how a picture looks in the color space of a profile; colors outside its gamut move to the nearest ones inside.
 
     Args:
-        image: (1, 3, height, width), sRGB in [0, 1]; taken in 8 bits.
-        profile: path of an ICC profile, of a CMYK printer or of anything else that shows colors.
+        image: (1, 3, height, width), sRGB in [0, 1]; rounded to 8 bits.
+        profile: path of an ICC profile, for a CMYK printer or another output device.
 
     Returns:
         (1, 3, height, width) in [0, 1], on the same device.
 
     Raises:
-        ImageFileError: the profile is missing, damaged, or does not say which of its colors is which.
+        ImageFileError: the profile is missing, damaged, or cannot be used for proofing.
     """
     data = _profile_bytes(profile)
     srgb = PIL.ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
@@ -39,7 +39,7 @@ def proofed(image: Image, profile: str) -> Image:
         converted = PIL.ImageCms.applyTransform(PIL.Image.fromarray(to_array(image)), transform)
     except (PIL.ImageCms.PyCMSError, OSError, ValueError) as error:
         raise ImageFileError(
-            f"'{Path(profile).name}' cannot be proofed with; give the ICC profile of a printer or a screen (.icc, .icm)"
+            f"'{Path(profile).name}' cannot be used for proofing; give the ICC profile of a printer or a screen (.icc, .icm)"
         ) from error
     pixels = torch.from_numpy(np.array(converted, np.float32) / 255).permute(2, 0, 1)[None]
     return pixels.contiguous().to(image)

@@ -1,4 +1,4 @@
-"""Which numbers of a picture stand for black and for white, where its type does not say it."""
+"""Find the values of black and white in pictures whose type does not define them."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from impasto.images.picture import Array
 _SAMPLES = 1_000_000
 _FEW, _MOST_ABOVE = 0.01, 0.05
 _HIGHLIGHTS = 8.0
-"""Floats of which few are above 1 are taken as 0 to 1 with highlights, up to three stops above white."""
+"""If few floats are above 1, the range is 0 to 1, with highlights up to three stops above white."""
 
 
 def scaled(values: Array, name: str, notes: list[str]) -> Array:
-    """Bring values of any numeric type to float32 in [0, 1].
+    """Scale values of any numeric type to float32 in [0, 1].
 
-    16 bits are what they say. Wider types are used for all sorts of ranges, so the usual full scale that holds nearly all
-    values is taken: 1 (floats only), 255, 65,535, 2^32 - 1, or the largest number of the type. Single values above
-    it are clipped, for one hot pixel must not make a picture black.
+    Unsigned 8 and 16-bit types use their full range. Wider types are used with many ranges. For these, white is the smallest
+    usual full scale that covers nearly all values: 1 (floats only), 255, 65,535, 2^32 - 1, or the largest number of the type.
+    Values above it are clipped, so that a single hot pixel does not make the picture black.
 
     Args:
         values: (height, width, channels).
-        name: of the file, for errors.
-        notes: what was taken for the range, and what was clipped, is appended.
+        name: file name for errors.
+        notes: messages on the range and on clipped values are appended.
 
     Raises:
         ImageFileError: more than half of the values are NaN or infinite.
@@ -35,23 +35,23 @@ def scaled(values: Array, name: str, notes: list[str]) -> Array:
     is_float = values.dtype.kind == "f"
     values = _finite(values, name, notes) if is_float else values
     sample = values.reshape(-1)
-    if sample.size > _SAMPLES:  # at random places, as even steps may meet one channel or one column alone
+    if sample.size > _SAMPLES:  # random positions: a regular grid might hit only one channel or column
         sample = sample[np.random.default_rng(0).integers(0, sample.size, _SAMPLES)]
     scale = _float_scale(sample) if is_float else _integer_scale(sample, values.dtype)
-    notes.append(f"{values.dtype.itemsize * 8}-bit {'floats' if is_float else 'integers'}, taken as 0 to {scale:g}")
+    notes.append(f"{values.dtype.itemsize * 8}-bit {'floats' if is_float else 'integers'}, assumed range 0 to {scale:g}")
     _note_clipped(values, scale, notes)
     return (values / scale).clip(0, 1).astype(np.float32)
 
 
 def _finite(values: Array, name: str, notes: list[str]) -> Array:
-    """Put numbers in the place of those that are none: the lowest for NaN and minus infinity, the highest for infinity."""
+    """Replace non-finite values: NaN and minus infinity with 0, infinity with the highest finite value."""
     is_finite = np.isfinite(values)
     share = 1 - float(is_finite.mean())
     if share == 0:
         return values
     if share > 0.5:
         raise ImageFileError(
-            f"'{name}' holds NaN or infinite values in {_percent(share)} of its pixels; save it again without them"
+            f"'{name}' contains NaN or infinite values in {_percent(share)} of its pixels; save it again without them"
         )
     notes.append(f"NaN or infinite values ({_percent(share)}) were replaced")
     highest = values[is_finite].max()
@@ -59,7 +59,7 @@ def _finite(values: Array, name: str, notes: list[str]) -> Array:
 
 
 def _float_scale(sample: Array) -> float:
-    """Return what stands for white in floats."""
+    """Return the value of white in floats."""
     nearly_all = float(np.quantile(sample, 1 - _FEW))
     if nearly_all <= 1:
         return 1.0
@@ -69,7 +69,7 @@ def _float_scale(sample: Array) -> float:
 
 
 def _integer_scale(sample: Array, dtype: np.dtype[Any]) -> float:
-    """Return what stands for white in integers of a type that is signed or wider than 16 bits."""
+    """Return the value of white in integers of a signed type or one wider than 16 bits."""
     nearly_all, largest = float(np.quantile(sample, 1 - _FEW)), float(np.iinfo(dtype).max)
     return next((scale for scale in (255.0, 65535.0, 2.0**32 - 1) if nearly_all <= scale <= largest), largest)
 

@@ -1,4 +1,4 @@
-"""Pictures from files, bytes, Pillow images, arrays and tensors."""
+"""Read pictures from files, bytes, Pillow images, arrays and tensors."""
 
 import hashlib
 import json
@@ -30,31 +30,31 @@ from impasto.images.picture import Array, Picture, filled, fitted_size
 from impasto.runtime.torch_state import in_known_state
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | PIL.Image.Image | npt.NDArray[Any] | Tensor
-"""Whatever a picture may come as.
+"""Supported sources of a picture.
 
 A path; the bytes of a file; a Pillow image; a NumPy array (height, width), (height, width, 3) or (height, width, 4); a tensor
-(3, height, width) or (1, 3, height, width), with 1 or 4 channels too. Arrays and tensors are uint8, uint16 or float in [0, 1].
+(3, height, width) or (1, 3, height, width), or with 1 or 4 channels. Arrays and tensors are uint8, uint16 or float in [0, 1].
 """
 
 _WORTH_REDUCING = 2
-"""How many times larger than needed a picture has to be for it to be reduced while it is bytes."""
+"""Pictures more than this many times larger than needed are reduced before conversion to float."""
 
 _NARROWEST_PX = 32
-"""No picture is reduced to less: what is too narrow to paint is refused with its own size."""
+"""No picture is reduced to less than this, so that errors on too narrow pictures give the original size."""
 
 MAX_PIXELS = 300_000_000
-"""The largest picture that is decoded unless asked: beyond it a small file could fill the memory."""
+"""Default limit on the size of a picture; without a limit, a small file could fill the memory."""
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """How large a picture may be to be decoded, and how large it has to be in the end."""
+    """Largest size that is decoded, and size that is needed."""
 
     max_pixels: int
     longest_px: int
 
     def smaller_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
-        """Return the size, sides in the order given, to reduce a picture to while it is bytes; None: it stays as it is."""
+        """Return the size to which to reduce a picture of bytes, sides in the given order; None to keep its size."""
         if self.longest_px < 1 or max(size) <= _WORTH_REDUCING * self.longest_px:
             return None
         smaller = fitted_size(size, self.longest_px)
@@ -63,21 +63,21 @@ class _Wanted:
 
 @in_known_state
 def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -> Picture:
-    """Read a picture from wherever it is, turned upright and converted to sRGB.
+    """Read a picture, turn it upright, and convert it to sRGB.
 
-    Of an animation the first frame is read, and a note says so. Damaged EXIF or ICC is left out, and a note says so.
+    Only the first frame of an animation is read. Damaged EXIF or ICC data is ignored. Both add a note.
 
     Args:
         source: see :data:`Source`.
-        max_pixels: height times width above which the picture is refused before it is decoded.
-        longest_px: the longer side that is needed. An opaque picture of 8 bits more than twice as large is reduced to it,
-            which takes a fraction of the time and memory. 0: pictures keep their size.
+        max_pixels: a picture with more pixels (height times width) is refused before it is decoded.
+        longest_px: length of the longer side that is needed. An opaque 8-bit picture more than twice as large is reduced to it,
+            which takes a fraction of the time and memory. With 0, pictures keep their size.
 
     Raises:
-        ImageFileError: the file is missing, unreadable, damaged, too large or no picture that impasto reads.
-        ShapeError: an array or a tensor of another shape.
-        OptionError: an array or a tensor of another type, with NaN or outside [0, 1].
-        ResourceError: the memory is not enough.
+        ImageFileError: the file is missing, unreadable, damaged, too large or not in a supported format.
+        ShapeError: an array or tensor has another shape.
+        OptionError: an array or tensor has another type, or contains NaN or values outside [0, 1].
+        ResourceError: there is not enough memory.
 
     Example:
         >>> import numpy as np
@@ -104,13 +104,13 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, object] | None:
-    """Read back the record of the run that made a picture, as :func:`impasto.images.write` stored it.
+    """Read the record of the run that made a picture, as saved by :func:`impasto.images.write`.
 
     Returns:
-        The record, or None where the picture carries none.
+        The record, or None if the picture has none.
 
     Raises:
-        ImageFileError: the file is missing or no picture, or its record is damaged.
+        ImageFileError: the file is missing or not a picture, or its record is damaged.
     """
     data, name = contents(path)
     with decoding(name, []):
@@ -121,7 +121,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, object] | None:
     try:
         record = json.loads(str(text))
     except (ValueError, RecursionError) as error:
-        raise ImageFileError(f"the record of the run in '{name}' is damaged ({error}); give the record's own file") from error
+        raise ImageFileError(f"the record in '{name}' is damaged ({error}); give the record file instead") from error
     return record if isinstance(record, dict) else None
 
 
@@ -143,7 +143,7 @@ def _read_array(source: Array | Tensor, wanted: _Wanted) -> Picture:
 
 
 def _reduced(array: Array, wanted: _Wanted) -> Array:
-    """Make an opaque array of bytes smaller where that will do."""
+    """Reduce an opaque array of bytes if a smaller size is sufficient."""
     smaller = wanted.smaller_size((array.shape[1], array.shape[0]))
     if smaller is None or array.dtype != np.uint8 or array.shape[2] == 4:
         return array
@@ -153,7 +153,7 @@ def _reduced(array: Array, wanted: _Wanted) -> Array:
 
 
 def _channels_last(tensor: Tensor) -> Array:
-    """Turn a tensor (channels, height, width), alone or a batch of one, into an array (height, width, channels)."""
+    """Convert a tensor (channels, height, width), or a batch of one, to an array (height, width, channels)."""
     flat = tensor[0] if tensor.ndim == 4 and tensor.shape[0] == 1 else tensor
     if flat.ndim != 3 or flat.shape[0] not in (1, 3, 4) or 0 in flat.shape:
         raise ShapeError(
@@ -165,7 +165,7 @@ def _channels_last(tensor: Tensor) -> Array:
 
 
 def _unit(array: Array, name: str) -> Array:
-    """Bring an array's values to float32 in [0, 1] by its type; floats must be there already."""
+    """Scale an array to float32 in [0, 1] according to its type; floats must already be in [0, 1]."""
     if array.dtype in (np.uint8, np.uint16):
         return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
     if array.dtype == np.bool_:
@@ -173,9 +173,9 @@ def _unit(array: Array, name: str) -> Array:
     if not np.issubdtype(array.dtype, np.floating):
         raise OptionError(f"{name} of type {array.dtype} is not a picture; allowed are uint8, uint16 and float in [0, 1]")
     if not np.isfinite(array).all():
-        raise OptionError(f"{name} holds NaN or infinite values; a picture's values are from 0 to 1")
+        raise OptionError(f"{name} contains NaN or infinite values; values must be from 0 to 1")
     low, high = float(array.min()), float(array.max())
-    if low < -1e-3 or high > 1 + 1e-3:  # room for rounding alone
+    if low < -1e-3 or high > 1 + 1e-3:  # tolerance for rounding
         raise OptionError(f"{name} has values from {low:g} to {high:g}; floats must be in [0, 1]: rescale or clip them")
     return array.astype(np.float32).clip(0, 1)
 
@@ -188,12 +188,12 @@ def _decoded_file(data: bytes, name: str, wanted: _Wanted, notes: list[str]) -> 
         data = _largest_page(data, name, notes)
     try:
         opened = opened_picture(data, name)
-    except SyntaxError:  # how Pillow says that it knows the format but not this kind of it
+    except SyntaxError:  # Pillow supports the format, but not this variant
         if kind != "TIFF":
             raise
         return tiff_pixels(data, name, wanted.max_pixels, notes), Metadata()
     tags = getattr(opened, "tag_v2", {})
-    if tags.get(0x011C) == 2 and max(tags.get(0x0102, (8,))) > 8:  # Pillow misreads deep channels stored one after another
+    if tags.get(0x011C) == 2 and max(tags.get(0x0102, (8,))) > 8:  # Pillow misreads planar channels of more than 8 bits
         orientation, metadata = turned(opened, notes)
         return _turn(tiff_pixels(data, name, wanted.max_pixels, notes), orientation), metadata
     _check_size(opened, wanted, name)
@@ -201,10 +201,10 @@ def _decoded_file(data: bytes, name: str, wanted: _Wanted, notes: list[str]) -> 
 
 
 def _largest_page(data: bytes, name: str, notes: list[str]) -> bytes:
-    """Put the largest whole page of a TIFF first where a thumbnail is.
+    """If the first page of a TIFF is a thumbnail, put the largest full page first.
 
     Raises:
-        ImageFileError: a raw camera photo.
+        ImageFileError: the file is a raw camera photo.
     """
     pages = tiffs.pages_of(data)
     if any(page.is_raw for page in pages):
@@ -217,7 +217,7 @@ def _largest_page(data: bytes, name: str, notes: list[str]) -> bytes:
 
 
 def _check_size(opened: PIL.Image.Image, wanted: _Wanted, name: str) -> None:
-    """Refuse a picture that is too large; one that is made smaller at once takes less memory."""
+    """Refuse a picture that is too large; a picture that is reduced right away needs less memory."""
     is_reduced = wanted.smaller_size(opened.size) is not None and opened.mode in ("L", "RGB", "CMYK")
     if is_reduced and not opened.has_transparency_data:
         check_area(opened.size, wanted.max_pixels, name, BYTES_OF_A_REDUCED_PIXEL)
@@ -226,11 +226,11 @@ def _check_size(opened: PIL.Image.Image, wanted: _Wanted, name: str) -> None:
 
 
 def _drafted(opened: Opened) -> Opened:
-    """Have a JPEG decoded at a half, a quarter or an eighth of its size, still twice as large as it has to be."""
+    """Decode a JPEG at a half, a quarter or an eighth of its size, but at least twice as large as needed."""
     if opened.smaller_size is not None and opened.picture.format in ("JPEG", "MPO"):
         width, height = opened.smaller_size
         drafted = opened.picture.draft(None, (2 * width, 2 * height))
-        return replace(opened, box=drafted[1]) if drafted else opened  # the last block may reach beyond the picture
+        return replace(opened, box=drafted[1]) if drafted else opened  # the last block may extend beyond the picture
     return opened
 
 
@@ -238,23 +238,25 @@ def _decoded(opened: Opened, notes: list[str]) -> tuple[Pixels, Metadata]:
     """Decode an opened picture."""
     picture = opened.picture
     frames = getattr(picture, "n_frames", 1)
-    is_first = not any(note.startswith("took") for note in notes)  # and not a later page, put first
-    if frames > 1 and is_first and picture.format not in ("MPO", "HEIF"):  # there the others are depths, gains, previews
+    is_first = not any(note.startswith("took") for note in notes)  # not if a later page was put first
+    if (
+        frames > 1 and is_first and picture.format not in ("MPO", "HEIF")
+    ):  # their other frames are depth maps, gain maps and previews
         notes.append(f"took the first of {frames} {'pages' if picture.format == 'TIFF' else 'frames'}")
-    if picture.format == "TIFF":  # its reader turns it by itself, and forgets
+    if picture.format == "TIFF":  # Pillow turns it on load, and then drops the orientation
         _, metadata = turned(picture, notes)
         picture.load()
         return pixels_of(opened, notes), metadata
-    opened = _loaded(opened, notes)  # also reads the metadata that stands behind the pixels
+    opened = _loaded(opened, notes)  # also reads metadata stored after the pixels
     orientation, metadata = turned(opened.picture, notes)
     return _turn(pixels_of(opened, notes), orientation), metadata
 
 
 def _loaded(opened: Opened, notes: list[str]) -> Opened:
-    """Decode the pixels; of a JPEG that ends early those that are there.
+    """Decode the pixels; for a truncated JPEG, those that exist.
 
     Raises:
-        ImageFileError: a large part of a JPEG is missing.
+        ImageFileError: a large part of the JPEG is missing.
     """
     try:
         opened.picture.load()
@@ -273,7 +275,7 @@ def _turn(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _upright(array: Array, orientation: int) -> Array:
-    """Turn an array (height, width, ...) from the way EXIF says it was taken."""
+    """Turn an array (height, width, ...) upright, given its EXIF orientation."""
     if orientation >= 5:
         array = array.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -285,13 +287,13 @@ def _upright(array: Array, orientation: int) -> Array:
 
 def _picture(pixels: Pixels, metadata: Metadata, name: str, digest: str, notes: list[str]) -> Picture:
     color = pixels.color.transpose(2, 0, 1)
-    if min(color.strides) < 0 or not color.flags.writeable:  # which torch cannot look through; else there is one copy less
+    if min(color.strides) < 0 or not color.flags.writeable:  # torch does not support these; copy only if needed
         color = np.ascontiguousarray(color)
     image = torch.from_numpy(color.astype(np.float32, copy=False))[None]
     alpha = None
     if pixels.alpha is not None and bool((pixels.alpha < 1).any()):
         if not pixels.alpha.any():
-            notes.append("the picture is transparent all over: nothing of it is visible")
+            notes.append("the picture is fully transparent: nothing is visible")
         alpha = torch.from_numpy(np.ascontiguousarray(pixels.alpha, dtype=np.float32))[None, None]
         image = filled(image, alpha)
     return Picture(image, alpha, metadata, name, digest, tuple(notes))

@@ -1,4 +1,4 @@
-"""Contact sheets: many pictures on one, each with a line of text beneath."""
+"""Contact sheets: many pictures in one, each with a caption."""
 
 import math
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ _TEXT_PX, _GAP_PX = 14, 8
 
 @in_known_state
 def contact_sheet(pictures: Sequence[tuple[Image, str]], *, columns: int = 4, cell_px: int = 256) -> Image:
-    """Lay pictures out in rows on white.
+    """Arrange pictures in rows on white.
 
     Args:
-        pictures: each (1, 3, height, width) in [0, 1], and what stands beneath it; at least one.
-        columns: how many stand beside each other.
+        pictures: at least one pair of a picture (1, 3, height, width) in [0, 1] and its caption.
+        columns: number of columns.
         cell_px: longer side of a picture on the sheet.
 
     Returns:
         (1, 3, height, width).
 
     Raises:
-        OptionError: no pictures, or no columns.
+        OptionError: there are no pictures, or no columns.
 
     Example:
         >>> contact_sheet([(torch.zeros(1, 3, 20, 30), "night")] * 3, columns=2, cell_px=60).shape

@@ -1,4 +1,4 @@
-"""Files that are no pictures, or none that are read: what they are by their first bytes."""
+"""Identify files that are not pictures, or not in a supported format, by their first bytes."""
 
 import re
 
@@ -65,16 +65,16 @@ _FORM = {b"AIFF": "a sound file (AIFF)", b"AIFC": "a sound file (AIFF)", b"ILBM"
 
 
 def raw_kind(head: bytes) -> str | None:
-    """Tell the kind of a raw camera photo, such as "CR2", by its first bytes; None of any other file.
+    """Return the format of a raw camera photo, such as "CR2", by its first bytes; None for any other file.
 
-    Those whose first bytes are a plain TIFF's (DNG, NEF, ARW and more) are told by their tags, see
+    Formats that start like a plain TIFF (DNG, NEF, ARW and others) are identified by their tags, see
     :mod:`impasto.images.tiffs`.
     """
     return next((kind for prefix, at, kind in _RAW_PREFIXES if head[at : at + len(prefix)] == prefix), None)
 
 
 def kind_in_words(head: bytes) -> str | None:
-    """Tell what a file is that is not read, in words such as "a sound file (MP3)"; None where that is not known.
+    """Describe the format of an unsupported file, such as "a sound file (MP3)"; None if it is unknown.
 
     Example:
         >>> kind_in_words(b"%PDF-1.7")
@@ -89,11 +89,11 @@ def kind_in_words(head: bytes) -> str | None:
 
 
 def _without_signature(head: bytes) -> str | None:
-    """Tell the kinds that have no fixed first bytes."""
+    """Describe formats that have no fixed first bytes."""
     if len(head) > 3 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] < 0xFE:
         layer = head[1] >> 1 & 3
         return "a sound file (MP3)" if layer else "a sound file (AAC)" if head[1] & 0xF0 == 0xF0 else None
-    if re.match(rb"\0\0[\1\2]\0(?!\0\0)", head):  # a count of icons follows
+    if re.match(rb"\0\0[\1\2]\0(?!\0\0)", head):  # followed by the number of icons
         return "an icon (ICO)" if head[2] == 1 else "a mouse cursor (CUR)"
     if re.match(rb"\0\0[\2\x0a]\0{5}", head):
         return "a Targa picture (TGA)"

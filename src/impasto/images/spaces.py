@@ -1,4 +1,4 @@
-"""Color spaces without an ICC profile: primaries and a transfer curve, and the way from them to sRGB."""
+"""Color spaces without an ICC profile: primaries, a transfer curve, and the conversion to sRGB."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,7 +13,7 @@ Colors: TypeAlias = npt.NDArray[np.float32]
 """(height, width, 3) in [0, 1]."""
 
 _ROWS_AT_ONCE = 256
-"""Large pictures are converted in strips, so that the linear light of all of it is never in memory."""
+"""Pictures are converted in strips, so that the linear light of a large picture is never in memory as a whole."""
 _WHITE_NITS, _HLG_PEAK_NITS = 203.0, 1000.0
 """Diffuse white and nominal peak of HDR pictures, in cd/m² (ITU-R BT.2408)."""
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
@@ -21,13 +21,13 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 
 @dataclass(frozen=True)
 class ColorSpace:
-    """A color space of three primaries and one transfer curve.
+    """A color space with three primaries and one transfer curve.
 
     Attributes:
-        name: for notes.
+        name: name in notes.
         chromaticities: x and y of white, red, green and blue.
-        curve: "srgb", "pq", "hlg", or the exponent that turns values into linear light.
-        is_narrow: whether black is 16 and white 235 of 255, as in video.
+        curve: "srgb", "pq", "hlg", or the exponent from values to linear light.
+        is_narrow: whether black is 16 and white is 235 of 255, as in video.
     """
 
     name: str
@@ -37,7 +37,7 @@ class ColorSpace:
 
     @property
     def is_srgb(self) -> bool:
-        """Whether the values are those of sRGB, within what an eye could tell."""
+        """Whether the color space is visually the same as sRGB."""
         has_curve = self.curve == "srgb" or (not isinstance(self.curve, str) and abs(self.curve - 2.2) < 0.03)
         return has_curve and not self.is_narrow and bool(np.abs(_to_linear_srgb(self.chromaticities) - np.eye(3)).max() < 0.01)
 
@@ -60,7 +60,7 @@ _PRIMARIES = {
     11: ("DCI-P3", (0.314, 0.351, *_P3[2:])),
     12: ("Display P3", _P3),
 }
-# The curves of video cameras (1, 6, 14, 15) are shown with that of sRGB, as browsers do.
+# For the curves of video cameras (1, 6, 14, 15), the sRGB curve is used, as browsers do.
 _CURVES: dict[int, tuple[str, str | float]] = {
     1: ("", "srgb"),
     4: (" with gamma 2.2", 2.2),
@@ -76,7 +76,7 @@ _CURVES: dict[int, tuple[str, str | float]] = {
 
 
 def coded(primaries: int, transfer: int, *, is_full: bool) -> ColorSpace | None:
-    """Return the color space that code points name; None where one of them is not known.
+    """Return the color space for code points; None if one of them is unknown.
 
     Args:
         primaries: ColorPrimaries of the standard.
@@ -97,11 +97,11 @@ def coded(primaries: int, transfer: int, *, is_full: bool) -> ColorSpace | None:
 
 
 def measured(chromaticities: tuple[float, ...] | None, gamma: float | None) -> ColorSpace | None:
-    """Return the color space of primaries, a gamma or both as a file gives them; None where they cannot be.
+    """Return the color space with the primaries, the gamma or both from a file; None if the values are invalid.
 
     Args:
-        chromaticities: x and y of white, red, green and blue; None: those of sRGB.
-        gamma: exponent from values to linear light; None: the curve of sRGB.
+        chromaticities: x and y of white, red, green and blue; None for those of sRGB.
+        gamma: exponent from values to linear light; None for the sRGB curve.
     """
     if gamma is not None and not 0.2 <= gamma <= 5:
         return None
@@ -115,11 +115,11 @@ def measured(chromaticities: tuple[float, ...] | None, gamma: float | None) -> C
 
 
 def to_srgb(colors: Colors, space: ColorSpace) -> Colors:
-    """Convert colors to sRGB; what is outside of sRGB, or brighter than white, is clipped.
+    """Convert colors to sRGB; colors outside sRGB, or brighter than white, are clipped.
 
     Args:
         colors: (height, width, 3) in [0, 1].
-        space: whose they are.
+        space: color space of the colors.
 
     Returns:
         (height, width, 3) in [0, 1].
@@ -133,7 +133,7 @@ def to_srgb(colors: Colors, space: ColorSpace) -> Colors:
 
 
 def _light(values: Colors, space: ColorSpace) -> Colors:
-    """Undo the transfer curve: linear light, 1 for white, above 1 for what is brighter."""
+    """Undo the transfer curve; return linear light, 1 for white and above 1 for highlights."""
     if space.is_narrow:
         values = ((values * 255 - 16) / 219).clip(0, 1)
     if space.curve == "srgb":
@@ -146,7 +146,7 @@ def _light(values: Colors, space: ColorSpace) -> Colors:
 
 
 def _pq_light(values: Colors) -> Colors:
-    """Light of the perceptual quantizer. Source: ITU-R BT.2100, table 4."""
+    """Convert values of the perceptual quantizer to linear light. Source: ITU-R BT.2100, table 4."""
     m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
     root = np.power(values.astype(np.float64), 1 / m2)
     light = np.power(np.maximum(root - c1, 0) / (c2 - c3 * root), 1 / m1) * (10_000 / _WHITE_NITS)
@@ -154,7 +154,7 @@ def _pq_light(values: Colors) -> Colors:
 
 
 def _hlg_light(values: Colors) -> Colors:
-    """Light of hybrid log-gamma as a display of 1,000 cd/m² shows it. Source: ITU-R BT.2100, table 5."""
+    """Convert values of hybrid log-gamma to the linear light of a 1,000 cd/m² display. Source: ITU-R BT.2100, table 5."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(values <= 0.5, values * values / 3, (np.exp((values - c) / a) + b) / 12)
     luminance = scene @ np.array([0.2627, 0.6780, 0.0593])
@@ -164,19 +164,19 @@ def _hlg_light(values: Colors) -> Colors:
 
 @lru_cache(maxsize=16)
 def _to_linear_srgb(chromaticities: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """Return the matrix from linear light of some primaries to that of sRGB, with white kept white."""
+    """Return the matrix from linear light in the given primaries to linear sRGB; white stays white."""
     return np.linalg.inv(_to_xyz(_BT709)) @ _adapted(chromaticities[:2]) @ _to_xyz(chromaticities)
 
 
 def _to_xyz(chromaticities: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """Source: Lindbloom, RGB/XYZ Matrices."""
+    """Return the matrix from linear light to XYZ. Source: Lindbloom, RGB/XYZ Matrices."""
     white, *primaries = (_xyz(*chromaticities[i : i + 2]) for i in range(0, 8, 2))
     columns = np.stack(primaries, axis=1)
     return np.asarray(columns * np.linalg.solve(columns, white))
 
 
 def _adapted(white: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """Bradford's adaptation of a white to D65."""
+    """Return the Bradford adaptation matrix from a white point to D65."""
     before, after = _BRADFORD @ _xyz(*white), _BRADFORD @ _xyz(*_D65)
     return np.asarray(np.linalg.inv(_BRADFORD) @ np.diag(after / before) @ _BRADFORD)
 

@@ -1,4 +1,4 @@
-"""The color space that a file names in tags other than an ICC profile: chunks of PNG, EXIF, and the nclx of AVIF and HEIC."""
+"""Color spaces from tags other than an ICC profile: PNG chunks, EXIF, and the nclx box of AVIF and HEIC."""
 
 import PIL.Image
 
@@ -10,15 +10,15 @@ _COLOR_SPACE, _GAMMA, _WHITE_POINT, _PRIMARIES = 0xA001, 0xA500, 0x013E, 0x013F
 
 
 def space_of(opened: PIL.Image.Image, data: bytes | None, notes: list[str]) -> ColorSpace | None:
-    """Tell the color space that the tags of a file name.
+    """Return the color space given by the tags of a file.
 
     Args:
         opened: the picture, loaded.
-        data: the file it is from, where there is one.
-        notes: what is left out is appended.
+        data: the bytes of the file, or None.
+        notes: a message for each ignored tag is appended.
 
     Returns:
-        The space, or None where an ICC profile takes precedence or nothing is said.
+        The color space, or None if an ICC profile takes precedence or no tag gives one.
 
     Source:
         Portable Network Graphics (third edition), 4.3: cICP before iCCP, before sRGB, before gAMA and cHRM.
@@ -39,17 +39,17 @@ def space_of(opened: PIL.Image.Image, data: bytes | None, notes: list[str]) -> C
 
 
 def _from_codes(codes: bytes, notes: list[str]) -> ColorSpace | None:
-    """Read a cICP chunk: primaries, curve, matrix (none in PNG), and whether the range is full."""
+    """Read a cICP chunk: primaries, curve, matrix (always 0 in PNG), and the full-range flag."""
     space = None
     if len(codes) == 4 and codes[2] == 0 and codes[3] in (0, 1):
         space = spaces.coded(codes[0], codes[1], is_full=bool(codes[3]))
     if space is None:
-        notes.append(f"left out a color tag that is not known (cICP {', '.join(map(str, codes[:4]))})")
+        notes.append(f"ignored an unknown color tag (cICP {', '.join(map(str, codes[:4]))})")
     return space
 
 
 def _from_gamma(gamma: object, chromaticities: object, notes: list[str]) -> ColorSpace | None:
-    """Read gAMA and cHRM: PNG's gamma is the exponent that made the values."""
+    """Read gAMA and cHRM; in PNG, gamma is the exponent from linear light to values."""
     try:
         exponent = None if gamma is None else 1 / float(str(gamma))
         primaries = tuple(float(number) for number in chromaticities) if isinstance(chromaticities, tuple) else None
@@ -57,12 +57,12 @@ def _from_gamma(gamma: object, chromaticities: object, notes: list[str]) -> Colo
     except (ValueError, ZeroDivisionError):
         space = None
     if space is None:
-        notes.append("left out a damaged color tag (gAMA or cHRM)")
+        notes.append("ignored a damaged color tag (gAMA or cHRM)")
     return space
 
 
 def _from_nclx(data: bytes) -> ColorSpace | None:
-    """Read the first color box of AVIF or HEIC; the range is of the stored values, which the decoder has undone."""
+    """Read the first color box of AVIF or HEIC; its range flag is ignored because the decoder already expands the range."""
     at = data.find(b"colrnclx", 0, 1 << 20) + 8
     if at < 8 or len(data) < at + 7:
         return None
@@ -71,7 +71,7 @@ def _from_nclx(data: bytes) -> ColorSpace | None:
 
 
 def _from_exif(opened: PIL.Image.Image) -> ColorSpace | None:
-    """Read EXIF: Adobe RGB by its number or by the index R03 of DCF, or the primaries and gamma that are given."""
+    """Read EXIF: Adobe RGB by its number or the DCF index R03, or explicit primaries and gamma."""
     try:
         exif = opened.getexif()
         camera = exif.get_ifd(_EXIF_IFD)
@@ -83,7 +83,7 @@ def _from_exif(opened: PIL.Image.Image) -> ColorSpace | None:
         if _WHITE_POINT in exif and _PRIMARIES in exif:
             numbers = tuple(float(number) for number in (*exif[_WHITE_POINT], *exif[_PRIMARIES]))
             return spaces.measured(numbers, float(camera.get(_GAMMA, 2.2))) if len(numbers) == 8 else None
-    except Exception:  # damaged EXIF makes its reader raise nearly anything; that it is damaged is said elsewhere
+    except Exception:  # damaged EXIF can raise almost any exception; metadata.py adds the note
         return None
     return None
 

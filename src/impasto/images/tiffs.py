@@ -1,4 +1,4 @@
-"""TIFF files as far as their pages: raw camera photos, and the page that holds the whole picture."""
+"""Pages of TIFF files: detect raw camera photos, and find the page with the full picture."""
 
 import io
 import struct
@@ -11,14 +11,14 @@ _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _PAGES_WITHIN = 256, 257, 259, 262,
 _KIND, _OLD_KIND, _DNG_VERSION = 254, 255, 0xC612
 _REDUCED, _MASK = 1, 4
 SENSOR_COLORS = (32803, 34892)
-"""Photometric interpretations of raw photos: a mosaic of color filters, and linear light of a sensor."""
+"""Photometric interpretations of raw photos: color filter array, and linear raw."""
 _SENSOR_COMPRESSIONS = (32767, 32769, 32770, 34713, 65000, 65535)  # Sony, packed, Samsung, Nikon, Kodak, Pentax
 _MOST_PAGES = 256
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a TIFF: where its directory lies, its size, and what it is."""
+    """A page of a TIFF: the offset of its directory, its size and its type."""
 
     offset: int
     area_px: int
@@ -28,7 +28,7 @@ class Page:
 
 
 def pages_of(data: bytes) -> list[Page]:
-    """List the pages of a TIFF, those within pages behind those on top; as many as can be read."""
+    """List the readable pages of a TIFF: first the top-level pages, then their subpages."""
     file = io.BytesIO(data)
     header = data[: 16 if data[2:4] in (b"+\0", b"\0+") else 8]
     upper, offsets = list(_chained(header, file)), []
@@ -40,7 +40,7 @@ def pages_of(data: bytes) -> list[Page]:
 
 
 def with_first(data: bytes, page: Page) -> bytes:
-    """Return a TIFF that begins with another of its pages."""
+    """Return the TIFF with the given page as its first page."""
     order = "<" if data[:2] == b"II" else ">"
     if data[2:4] in (b"+\0", b"\0+"):
         return data[:8] + struct.pack(f"{order}Q", page.offset) + data[16:]
@@ -48,7 +48,7 @@ def with_first(data: bytes, page: Page) -> bytes:
 
 
 def _chained(header: bytes, file: io.BytesIO) -> Iterator[tuple[int, ImageFileDirectory_v2]]:
-    """Yield the directories on top, each naming the next; a chain that comes back to itself ends."""
+    """Yield the top-level directories, which form a linked list; stop if the list is cyclic."""
     offset, seen = ImageFileDirectory_v2(header).next, set[int]()
     while offset and offset not in seen and len(seen) < _MOST_PAGES:
         seen.add(offset)
@@ -65,7 +65,7 @@ def _directory(header: bytes, file: io.BytesIO, offset: int) -> ImageFileDirecto
         file.seek(offset)
         directory.load(file)
         directory.get(_KIND)
-    except Exception:  # a damaged directory makes its reader raise nearly anything
+    except Exception:  # a damaged directory can raise almost any exception
         return None
     return directory
 
@@ -84,7 +84,7 @@ def _page(offset: int, directory: ImageFileDirectory_v2) -> Page:
 
 
 def _number(directory: ImageFileDirectory_v2, tag: int) -> int:
-    """Return a tag that is a number; 0 where there is none."""
+    """Return the value of a numeric tag; 0 if it is missing."""
     try:
         value = directory.get(tag, 0)
     except Exception:  # as above

@@ -1,4 +1,4 @@
-"""Pictures to files, in one step or not at all."""
+"""Write pictures to files, atomically."""
 
 import io
 import math
@@ -38,11 +38,11 @@ _KINDS = {
 }
 _LONGEST_PX = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 65_536}
 _KEEPS_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
-_MARKER_BYTES = 65_000  # JPEG holds EXIF and XMP in segments of 64 KiB, less their names
+_MARKER_BYTES = 65_000  # JPEG stores EXIF and XMP in segments of 64 KiB, minus a header
 
 
 @in_known_state
-def write(  # noqa: PLR0913  (what is put into a file is a list by nature, and each has a good default)
+def write(  # noqa: PLR0913  (a file has many independent settings, each with a good default)
     path: str | os.PathLike[str],
     image: Image | Picture,
     *,
@@ -53,26 +53,26 @@ def write(  # noqa: PLR0913  (what is put into a file is a list by nature, and e
     bits: Literal[8, 16] = 8,
     quality: int = 95,
 ) -> None:
-    """Save a picture, tagged as sRGB, in the format that the suffix names; the file appears whole or not at all.
+    """Save a picture, tagged as sRGB, in the format given by the suffix; the file is written atomically.
 
-    Transparency is kept by PNG, WebP, TIFF and AVIF, and laid on white in JPEG, BMP and GIF. The record goes into PNG as text
-    (key ``impasto``) and into JPEG, WebP, TIFF and AVIF as XMP (``impasto:record``); BMP and GIF hold neither metadata nor
-    record.
+    PNG, WebP, TIFF and AVIF keep transparency; in JPEG, BMP and GIF the picture is placed on white. The record is saved as text
+    in PNG (key ``impasto``) and as XMP in JPEG, WebP, TIFF and AVIF (``impasto:record``). BMP and GIF contain neither metadata
+    nor a record.
 
     Args:
         path: ends in .jpg, .jpeg, .png, .webp, .tif, .tiff, .avif, .bmp or .gif.
-        image: (1, 3, height, width) in [0, 1], or a picture, which brings its own alpha and metadata.
-        alpha: (1, 1, height, width) in [0, 1]; stretched to the image where its size is another.
-        metadata: what the file shall say about the picture.
-        record: of the run that made the picture; anything that JSON can hold.
-        keep_gps: also write where the picture was taken.
-        bits: a channel; 16 for PNG and TIFF.
-        quality: of JPEG, WebP and AVIF, 1 to 100.
+        image: (1, 3, height, width) in [0, 1], or a picture with its own alpha and metadata.
+        alpha: (1, 1, height, width) in [0, 1]; resized to the image if the sizes differ.
+        metadata: metadata to write into the file.
+        record: record of the run that made the picture; any JSON-compatible mapping.
+        keep_gps: also write the location of the photo.
+        bits: bits per channel; 16 only for PNG and TIFF.
+        quality: quality of JPEG, WebP and AVIF, 1 to 100.
 
     Raises:
-        ImageFileError: the format is unknown or cannot hold the picture, the folder is missing, or the disk is full.
-        OptionError: bits or quality that are not allowed, NaN in the image, a record too large for JPEG.
-        ShapeError: an image of another shape.
+        ImageFileError: the format is unknown or does not support the size, the folder is missing, or the disk is full.
+        OptionError: bits or quality is not allowed, the image contains NaN, or the record is too large for JPEG.
+        ShapeError: the image has another shape.
 
     Example:
         >>> import torch
@@ -86,7 +86,7 @@ def write(  # noqa: PLR0913  (what is put into a file is a list by nature, and e
     )
 
 
-def encode(  # noqa: PLR0913  (as of write)
+def encode(  # noqa: PLR0913  (the parameters of write)
     path: str | os.PathLike[str],
     image: Image | Picture,
     *,
@@ -97,7 +97,7 @@ def encode(  # noqa: PLR0913  (as of write)
     bits: Literal[8, 16] = 8,
     quality: int = 95,
 ) -> bytes:
-    """Return the bytes of the file that :func:`write` would write under a name; see there.
+    """Return the bytes of the file that :func:`write` would write; see there for the parameters.
 
     Example:
         >>> import torch
@@ -124,17 +124,17 @@ def to_webp(image: Image, *, quality: int) -> bytes:
 
 @in_known_state
 def write_animation(path: str | os.PathLike[str], frames: Iterable[Image], *, seconds_per_frame: float) -> None:
-    """Save frames as an endless GIF; smaller ones (of a coarse scale) are enlarged to the largest.
+    """Save frames as an endlessly looping GIF; smaller frames (from coarse scales) are enlarged to the largest size.
 
     Args:
         path: ends in .gif.
         frames: each (1, 3, height, width) in [0, 1]; at least one.
-        seconds_per_frame: at least 0.02, the shortest that viewers respect; GIF counts in hundredths.
+        seconds_per_frame: at least 0.02, the shortest time that viewers support; rounded to hundredths.
 
     Raises:
         ImageFileError: the folder is missing or the disk is full.
-        OptionError: another suffix, no frames, or a time that is not allowed.
-        ShapeError: a frame of another shape.
+        OptionError: the suffix is not .gif, there are no frames, or the time is not allowed.
+        ShapeError: a frame has another shape.
     """
     if _kind(path) != "GIF":
         raise OptionError(f"an animation cannot be saved as '{path}'; its name must end in .gif")
@@ -142,7 +142,7 @@ def write_animation(path: str | os.PathLike[str], frames: Iterable[Image], *, se
         raise OptionError(f"seconds_per_frame is {seconds_per_frame}; allowed are 0.02 to 600")
     arrays = [to_array(frame) for frame in frames]
     if not arrays:
-        raise OptionError("an animation of no frames cannot be saved; give at least one")
+        raise OptionError("an animation without frames cannot be saved; give at least one frame")
     size = max(((array.shape[1], array.shape[0]) for array in arrays), key=math.prod)
     pictures = [PIL.Image.fromarray(array).resize(size, PIL.Image.Resampling.BICUBIC).quantize(256) for array in arrays]
     stream = io.BytesIO()
@@ -153,17 +153,17 @@ def write_animation(path: str | os.PathLike[str], frames: Iterable[Image], *, se
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Make sure, before long work, that a picture can be saved under a name.
+    """Check, before painting, that a picture can be saved at a path.
 
     Raises:
-        ImageFileError: the suffix is none that can be written, the folder is missing, or nothing can be put into it.
+        ImageFileError: the format is not supported, the folder is missing, or it is not writable.
     """
     _kind(path)
     target = _target(path)
     trial = _beside(target)
     try:
         with suppress(FileNotFoundError):
-            target.stat()  # whose own name may be too long, where the trial's is not
+            target.stat()  # raises if the name is too long; the name of the trial file is short
         trial.touch(exist_ok=False)
     except OSError as error:
         raise _cannot_write(path, error) from error
@@ -173,27 +173,27 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def check_fits(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
-    """Make sure that the format of a file can hold as many pixels, (height, width).
+    """Check that the format of a file supports a size (height, width).
 
     Raises:
-        ImageFileError: it cannot.
+        ImageFileError: the format does not support it.
 
     Example:
         >>> check_fits("wide.png", (400, 20_000))
         >>> check_fits("a.gif", (4, 70_000))
         Traceback (most recent call last):
-        impasto.errors.ImageFileError: 'a.gif' cannot hold 70000 x 4 pixels: GIF ends at 65,535 a side; save it as .png or .tif
+        impasto.errors.ImageFileError: 'a.gif' cannot be 70000 x 4 pixels: GIF allows up to 65,535 per side; use .png or .tif
     """
     (height, width), kind = size, _kind(path)
     longest = _LONGEST_PX.get(kind)
     if longest is not None and max(height, width) > longest:
         raise ImageFileError(
-            f"'{path}' cannot hold {width} x {height} pixels: {kind} ends at {longest:,} a side; save it as .png or .tif"
+            f"'{path}' cannot be {width} x {height} pixels: {kind} allows up to {longest:,} per side; use .png or .tif"
         )
 
 
 def holds_record(path: str | os.PathLike[str], record: Mapping[str, object]) -> bool:
-    """Say whether the format of a file has room for a record: BMP and GIF have none, JPEG has room for 65,000 bytes."""
+    """Return whether the format of a file can contain a record: BMP and GIF cannot, JPEG up to 65,000 bytes."""
     kind = _kind(path)
     if kind in ("BMP", "GIF"):
         return False
@@ -211,13 +211,13 @@ def _check_options(kind: str, bits: int, quality: int) -> None:
     if bits not in (8, 16):
         raise OptionError(f"bits is {bits}; allowed are 8 and 16")
     if bits == 16 and kind not in ("PNG", "TIFF"):
-        raise OptionError(f"16 bits cannot be saved as {kind}; give a name that ends in .png or .tif, or take 8 bits")
+        raise OptionError(f"16 bits cannot be saved as {kind}; choose a name that ends in .png or .tif, or use 8 bits")
     if not 1 <= quality <= 100:
         raise OptionError(f"quality is {quality}; allowed are 1 to 100")
 
 
 def _pixels(image: Image, alpha: Mask | None, kind: str, bits: int) -> Array:
-    """Whole levels (height, width, 3 or 4), laid on white where the format has no transparency."""
+    """Return integer pixels (height, width, 3 or 4), placed on white if the format has no transparency."""
     if alpha is None:
         return levels(image, bits=bits)
     alpha = fitting(alpha.to(image), image)
@@ -230,7 +230,7 @@ def _pixels(image: Image, alpha: Mask | None, kind: str, bits: int) -> Array:
 
 
 def _encoded(kind: str, pixels: Array, metadata: Metadata, record: Mapping[str, object] | None, quality: int) -> bytes:
-    """Encode a file of one kind."""
+    """Encode pixels in a format."""
     if kind == "PNG":
         return _png(pixels, metadata, record)
     packet = metadata.xmp if record is None else xmp.with_record(metadata.xmp, record)
@@ -245,7 +245,7 @@ def _encoded(kind: str, pixels: Array, metadata: Metadata, record: Mapping[str, 
 def _small_enough(packet: bytes) -> bytes:
     if len(packet) > _MARKER_BYTES:
         raise OptionError(
-            f"a record of {len(packet):,} bytes does not fit into JPEG, which holds {_MARKER_BYTES:,}; save the picture as .png"
+            f"a record of {len(packet):,} bytes does not fit into JPEG (up to {_MARKER_BYTES:,} bytes); save as .png"
         )
     return packet
 
@@ -287,7 +287,7 @@ def _png(pixels: Array, metadata: Metadata, record: Mapping[str, object] | None)
 
 
 def _tiff(pixels: Array, metadata: Metadata) -> bytes:
-    """One strip of deflated pixels behind its tags: Pillow's own writer has neither 16 bits nor EXIF beside compression."""
+    """Encode a TIFF as tags and one deflated strip; Pillow's writer lacks 16 bits, and EXIF with compression."""
     height, width, channels = pixels.shape
     strip = zlib.compress(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes(), 6)
     tags = ImageFileDirectory_v2(b"II*\x00\x08\x00\x00\x00")
@@ -296,25 +296,25 @@ def _tiff(pixels: Array, metadata: Metadata) -> bytes:
         exif.load(metadata.exif)
         for tag in exif:
             tags[tag] = exif[tag] if tag not in (0x8769, 0x8825) else exif.get_ifd(tag)
-    region_masks = {256: width, 257: height, 258: (8 * pixels.itemsize,) * channels, 259: 8, 262: 2, 273: 0, 277: channels}
-    region_masks |= {278: height, 279: len(strip), 284: 1, 34675: srgb_profile()}
-    region_masks |= {338: 2} if channels == 4 else {}  # the fourth channel is straight alpha
+    layout = {256: width, 257: height, 258: (8 * pixels.itemsize,) * channels, 259: 8, 262: 2, 273: 0, 277: channels}
+    layout |= {278: height, 279: len(strip), 284: 1, 34675: srgb_profile()}
+    layout |= {338: 2} if channels == 4 else {}  # the fourth channel is straight alpha
     if metadata.dpi is not None:
-        region_masks |= {282: metadata.dpi[0], 283: metadata.dpi[1], 296: 2}
+        layout |= {282: metadata.dpi[0], 283: metadata.dpi[1], 296: 2}
     if metadata.xmp is not None:
-        region_masks |= {700: metadata.xmp}
-    for tag, value in region_masks.items():
+        layout |= {700: metadata.xmp}
+    for tag, value in layout.items():
         tags[tag] = value
     stream = io.BytesIO()
     tags.save(stream)
     return stream.getvalue() + strip
 
 
-# ---- in one step -------------------------------------------------------------------------------------------------------
+# ---- atomic writes -----------------------------------------------------------------------------------------------------
 
 
 def _replace(path: str | os.PathLike[str], data: bytes) -> None:
-    """Put data into a new file beside the old one, down to the disk, and let it take the old one's place."""
+    """Write data to a new file in the same folder, flush it to disk, and replace the old file with it."""
     target = _target(path)
     part = _beside(target)
     try:
@@ -334,7 +334,7 @@ def _replace(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
-    """Where a path leads in the end, in a folder that exists."""
+    """Resolve a path; raise ImageFileError if its folder is missing or it is not a file."""
     target = Path(os.path.realpath(path))
     if not os.path.isdir(target.parent):
         raise ImageFileError(f"'{path}' cannot be written: there is no folder '{Path(path).parent}'; make it first")

@@ -1,7 +1,7 @@
-"""XMP packets as text: a run's record put in and taken out, and what must not be carried over removed.
+"""XMP packets as text: add and read the record of a run, and remove properties that must not be copied.
 
-XMP is XML, written by programs without number. It is edited here as text, never parsed, so that everything else in a packet
-stays to the byte and no XML from a stranger's file is ever expanded.
+XMP is XML from many different programs. This module edits it as text and never parses it. So the rest of a packet stays
+identical byte for byte, and XML entities from an untrusted file are never expanded.
 """
 
 import json
@@ -23,20 +23,20 @@ _EMPTY = (
 
 
 def without_stale(packet: bytes) -> bytes | None:
-    """Remove what no longer holds in a new file: the orientation, a pointer to more XMP, an earlier record.
+    """Remove properties that are wrong in a new file: the orientation, a pointer to extended XMP, an earlier record.
 
     Returns:
-        The packet, or None where it is not XMP in UTF-8.
+        The packet, or None if it is not XMP in UTF-8.
     """
     text = _text(packet)
     return None if text is None else _without(text, _STALE).encode()
 
 
 def without_place(packet: bytes) -> bytes | None:
-    """Remove every property that says where a picture was taken, whoever's namespace it is in.
+    """Remove every property that gives the location of a picture, in any namespace.
 
     Returns:
-        The packet, or None where a trace of a place would remain: then the whole packet has to go.
+        The packet, or None if a trace of a location would remain; then the whole packet must be dropped.
 
     Example:
         >>> without_place(b'<rdf:Description dc:title="Mill" exif:GPSLatitude="52,3N"/></rdf:RDF>')
@@ -50,7 +50,7 @@ def without_place(packet: bytes) -> bytes | None:
 
 
 def with_record(packet: bytes | None, record: Mapping[str, object]) -> bytes:
-    """Put a run's record into a packet as the property ``impasto:record``, JSON text; make a packet where there is none."""
+    """Add the record of a run to a packet as the property ``impasto:record`` (JSON text); create a packet if there is none."""
     text = _text(packet or b"")
     if text is None or "</rdf:RDF>" not in text:
         text = _EMPTY
@@ -61,7 +61,7 @@ def with_record(packet: bytes | None, record: Mapping[str, object]) -> bytes:
 
 
 def record_in(packet: bytes) -> str | None:
-    """Find the JSON text of the record in a packet, or None."""
+    """Return the JSON text of the record in a packet, or None."""
     found = _RECORD.search(packet.decode("utf-8", "replace"))
     if found is None:
         return None
@@ -69,12 +69,12 @@ def record_in(packet: bytes) -> str | None:
 
 
 def as_json(record: Mapping[str, object]) -> str:
-    """Write a record as one line of ASCII JSON; what JSON has no form for (a path, a date) becomes its text."""
+    """Format a record as one line of ASCII JSON; values that JSON does not support (paths, dates) become strings."""
     return json.dumps(record, default=str)
 
 
 def _text(packet: bytes) -> str | None:
-    """Decode a packet, or None where it is not UTF-8 (XMP in UTF-16 shows as text full of zeros)."""
+    """Decode a packet; None if it is not UTF-8 (UTF-16 is detected by its null bytes)."""
     try:
         text = packet.rstrip(b"\x00 ").decode("utf-8")
     except UnicodeDecodeError:
@@ -83,7 +83,7 @@ def _text(packet: bytes) -> str | None:
 
 
 def _without(text: str, names: str) -> str:
-    """Text without the attributes and elements of the names in a pattern."""
+    """Remove the attributes and elements whose names match a pattern."""
     for pattern in (
         rf"<({names})(?=[\s>])[^<>]*(?<!/)>.*?</\1\s*>",
         rf"<({names})(?=[\s/])[^<>]*/>",
