@@ -224,14 +224,14 @@ def test_a_preview_that_cannot_be_written_does_not_stop_the_painting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("previews").mkdir()
-    paint_on = neighbors.paint_on
+    paint_steps = neighbors.paint_steps
 
     def and_the_folder_goes(context: PaintingContext) -> Iterator[Step]:
-        for step in paint_on(context):
+        for step in paint_steps(context):
             Path("previews").exists() and Path("previews").rmdir()
             yield step
 
-    monkeypatch.setattr(neighbors, "paint_on", and_the_folder_goes)
+    monkeypatch.setattr(neighbors, "paint_steps", and_the_folder_goes)
     code, _, err = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--preview", "previews/now.png")
     assert code == 0
     assert "no more previews" in err
@@ -395,15 +395,15 @@ def test_a_format_that_holds_no_record_is_said(capsys: pytest.CaptureFixture[str
 
 def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Ctrl-C come after some steps."""
-    paint_on = neighbors.paint_on
+    paint_steps = neighbors.paint_steps
 
     def interrupted(context: PaintingContext) -> Iterator[Step]:
-        for step in paint_on(context):
+        for step in paint_steps(context):
             yield step
             if step.number == steps:
                 signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(neighbors, "paint_on", interrupted)
+    monkeypatch.setattr(neighbors, "paint_steps", interrupted)
 
 
 @pytest.mark.usefixtures("gallery")
@@ -666,7 +666,7 @@ def test_memory_that_runs_out_is_said_in_one_sentence(
         raise error
         yield
 
-    monkeypatch.setattr(neighbors, "paint_on", runs_out)
+    monkeypatch.setattr(neighbors, "paint_steps", runs_out)
     assert "--size 48" in refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", *SMALL)
 
 
@@ -676,7 +676,7 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("a bug")
         yield
 
-    monkeypatch.setattr(neighbors, "paint_on", broken)
+    monkeypatch.setattr(neighbors, "paint_steps", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["paint", "photo.jpg", "picture.jpg", "-o", "out.png", *SMALL])
 

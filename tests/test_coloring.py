@@ -26,7 +26,7 @@ from impasto.recipes.instant import painted_pastiche
 from impasto.recipes.instant_checks import predicted_memory
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.masking import MaskSources, read_masking
-from impasto.recipes.painting import paint_on
+from impasto.recipes.painting import run_recipe
 from impasto.styles.named import NamedStyle
 from impasto.weights import save_vgg
 
@@ -71,7 +71,7 @@ def mask_file(tmp_path: Path) -> str:
 
 
 def painted(options: PaintOptions, photo: Picture = PHOTO, styles: tuple[Any, ...] = (STYLE,), **changes: Any) -> Tensor:
-    *_, last = paint_on(gatys.set_up(photo, styles, options.changed(**changes), EXACT))
+    *_, last = run_recipe(gatys.set_up(photo, styles, options.changed(**changes), EXACT))
     return last.image
 
 
@@ -236,7 +236,7 @@ def test_what_is_protected_is_the_photo_in_its_own_colors(small_options: PaintOp
     half[:, :48] = 1
     options = small_options.changed(color="match-style", color_method="luminance", feather=0)
     masking = read_masking(MaskSources(protect=(half,)), PHOTO, [STYLE])
-    *_, last = paint_on(gatys.set_up(PHOTO, [STYLE], options, EXACT, masking))
+    *_, last = run_recipe(gatys.set_up(PHOTO, [STYLE], options, EXACT, masking))
     expected = images.resize(PHOTO.image, (64, 64))
     torch.testing.assert_close(last.image[..., :28], expected[..., :28], atol=1e-6, rtol=0)
     assert float((last.image - expected)[..., 40:].abs().mean()) > 1e-3
@@ -284,7 +284,7 @@ def test_the_photo_that_is_kept_counts_for_the_memory() -> None:
 
 
 def test_every_step_is_shown_in_its_colors(small_options: PaintOptions) -> None:
-    for step in paint_on(gatys.set_up(PHOTO, [STYLE], small_options.changed(color="keep"), EXACT)):
+    for step in run_recipe(gatys.set_up(PHOTO, [STYLE], small_options.changed(color="keep"), EXACT)):
         assert color_distance(step.image, PHOTO.image) < 6
 
 

@@ -27,7 +27,7 @@ from impasto.options import STYLE_LAYERS, PaintOptions, Run
 from impasto.recipes import checks, gatys
 from impasto.recipes.balance import reference_picture
 from impasto.recipes.checks import predicted_memory
-from impasto.recipes.gatys import paint_on, set_up
+from impasto.recipes.gatys import paint_steps, set_up
 from impasto.recipes.objectives import objective_at, style_moments
 from impasto.recipes.painting import paint
 from impasto.recipes.presets import paint_options
@@ -293,10 +293,10 @@ def test_the_content_weight_is_shared_by_the_content_layers(content: Picture, st
 
 def test_an_interrupted_painting_goes_on_where_it_stood(content: Picture, style: Picture, options: PaintOptions) -> None:
     context = set_up(content, [style], options, EXACT)
-    steps = list(paint_on(context))
+    steps = list(paint_steps(context))
     stopped = steps[4]
     assert (stopped.scale, stopped.number) == (1, 5)
-    left = list(paint_on(gatys.resumed(context, Checkpoint(stopped.image, scale=1, done=2))))
+    left = list(paint_steps(gatys.resumed(context, Checkpoint(stopped.image, scale=1, done=2))))
     assert [step.size for step in left] == [step.size for step in steps[5:]]
     assert [step.scale for step in left] == [step.scale for step in steps[5:]]
     assert left[-1].image.shape == steps[-1].image.shape

@@ -15,7 +15,7 @@ from impasto.images import Picture
 from impasto.options import Run
 from impasto.recipes import gatys
 from impasto.recipes.neighbor_layers import layers_at
-from impasto.recipes.painting import paint_on, read_style
+from impasto.recipes.painting import read_style, run_recipe
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Checkpoint
 from impasto.recipes.swatch import collage, paint_swatch
@@ -140,17 +140,17 @@ def test_painting_starts_from_anything(photo: Tensor, style: Tensor, init: str) 
 def test_an_interrupted_painting_goes_on(photo: Tensor, style: Tensor) -> None:
     chosen = paint_options(size=128, steps=6, step_growth=1.0)
     context = gatys.set_up(images.read(photo), [images.read(style)], chosen, EXACT)
-    steps = list(paint_on(context))
+    steps = list(run_recipe(context))
     middle = steps[len(steps) // 2]
     stood = Checkpoint(middle.image, middle.scale, done=3)
-    *_, last = paint_on(gatys.resumed(context, stood))
+    *_, last = run_recipe(gatys.resumed(context, stood))
     assert last.image.shape[-2:] == (128, 128)
     assert distance(last.image, steps[-1].image) < 0.2
 
 
 def test_an_interrupted_palette_of_several_styles_goes_on(photo: Tensor, style: Tensor, blue: Tensor) -> None:
     context = gatys.set_up(images.read(photo), [images.read(style), images.read(blue)], paint_options(**BRIEF), EXACT)
-    *_, last = paint_on(gatys.resumed(context, Checkpoint(photo, 0, done=2)))
+    *_, last = run_recipe(gatys.resumed(context, Checkpoint(photo, 0, done=2)))
     assert float(last.image.std()) > 0.05
 
 

@@ -58,13 +58,13 @@ def test_what_happened_on_the_way_is_in_the_record(
     photo: Tensor, style: Tensor, brief: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "notes" not in paint(photo, style, run=EXACT, **brief).record
-    calm = impasto.recipes.painting.paint_on
+    undisturbed = impasto.recipes.painting.run_recipe
 
     def troubled(context: PaintingContext) -> Iterator[Step]:
-        for step in calm(context):
+        for step in undisturbed(context):
             yield replace(step, note="halved the step") if step.number == 2 else step
 
-    monkeypatch.setattr(impasto.recipes.painting, "paint_on", troubled)
+    monkeypatch.setattr(impasto.recipes.painting, "run_recipe", troubled)
     assert paint(photo, style, run=EXACT, **brief).record["notes"] == ["halved the step"]
 
 

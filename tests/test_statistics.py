@@ -23,7 +23,7 @@ from impasto.optim.engine import Step
 from impasto.options import PaintOptions, Run, StyleStatistics
 from impasto.recipes import gatys, nnst, objectives, strotss
 from impasto.recipes.context import PaintingContext, encode
-from impasto.recipes.painting import options_of, paint_on
+from impasto.recipes.painting import options_of, run_recipe
 from impasto.recipes.presets import MOMENT_STATISTICS, RECIPE_IGNORES, RECIPES, paint_options
 from impasto.recipes.starts import Checkpoint, Style
 from impasto.recipes.statistics import PICTURE_STATISTICS, in_shares, knots, style_columns
@@ -69,7 +69,7 @@ def loss_of(content: Picture, styles: list[Style], options: PaintOptions) -> tup
 
 
 def last_of(content: Picture, styles: list[Style], options: PaintOptions) -> Step:
-    *_, last = paint_on(gatys.set_up(content, styles, options, EXACT))
+    *_, last = run_recipe(gatys.set_up(content, styles, options, EXACT))
     return last
 
 
@@ -93,7 +93,7 @@ def test_painting_takes_the_picture_towards_the_style(
     content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
 ) -> None:
     chosen = options.changed(statistics=statistics, steps=20, smallest_size=48, content_weight=0.0, margin=0.0)
-    steps = list(gatys.paint_on(gatys.set_up(content, [style], chosen, EXACT)))
+    steps = list(gatys.paint_steps(gatys.set_up(content, [style], chosen, EXACT)))
     assert steps[-1].losses["style"] < 0.95 * steps[0].losses["style"]
     assert bool(steps[-1].image.isfinite().all())
 
@@ -151,7 +151,7 @@ def test_two_scales_of_a_style_and_a_balance_go_with_all_statistics(
     content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
 ) -> None:
     chosen = options.changed(statistics=statistics, style_scales=(0.7, 1.4), balance=1.0, steps=2)
-    steps = list(gatys.paint_on(gatys.set_up(content, [style], chosen, EXACT)))
+    steps = list(gatys.paint_steps(gatys.set_up(content, [style], chosen, EXACT)))
     assert all(step.loss == step.loss and step.losses["content"] > 0 for step in steps[1:])
 
 
@@ -243,7 +243,7 @@ def test_a_whole_method_paints_the_same_with_the_same_seed(
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_whole_method_descends(recipe: str, content: Picture, style: Picture, encoder_file: str) -> None:
     chosen = whole(recipe, encoder_file, steps=20, smallest_size=64)
-    steps = list(paint_on(gatys.set_up(content, [style], chosen, EXACT)))
+    steps = list(run_recipe(gatys.set_up(content, [style], chosen, EXACT)))
     first = [step for step in steps if step.scale == 0]
     assert first[-1].losses["style"] < 0.95 * first[0].losses["style"]
 
@@ -254,7 +254,7 @@ def test_a_whole_method_goes_on_where_it_was_interrupted(
 ) -> None:
     context = gatys.set_up(content, [style], whole(recipe, encoder_file), EXACT)
     stood = Checkpoint(torch.rand(1, 3, 32, 32), scale=1, done=1)
-    steps = list(paint_on(gatys.resumed(context, stood)))
+    steps = list(run_recipe(gatys.resumed(context, stood)))
     assert [step.scale for step in steps] == [1, 1, *[2] * (recipe == "nnst")]
     assert steps[-1].image.shape == (1, 3, 64, 64)
 
@@ -353,10 +353,10 @@ def test_strotss_halves_the_weight_of_the_content_at_each_size(
 
     monkeypatch.setattr(strotss, "objective_at", noted)
     context = gatys.set_up(content, [style], whole("strotss", encoder_file, steps=1), EXACT)
-    list(strotss.paint_on(context))
+    list(strotss.paint_steps(context))
     assert given == [16.0, 8.0]
     given.clear()
-    list(strotss.paint_on(replace(context, sizes=context.sizes[1:], first_scale=1)))
+    list(strotss.paint_steps(replace(context, sizes=context.sizes[1:], first_scale=1)))
     assert given == [8.0]
 
 

@@ -168,7 +168,7 @@ class PaletteLoss(Loss):
     """Move the picture's colors to those of a style: relaxed earth mover's distance of pixels.
 
     Args:
-        target: colors of the style, (m, 3), see :func:`palette_of`.
+        target: colors of the style, (m, 3), see :func:`sampled_colors`.
         generator: draws the places, anew at each call.
         count: places at the most.
 
@@ -188,11 +188,11 @@ class PaletteLoss(Loss):
 
     def __call__(self, features: Features) -> Tensor:
         """Draw places, and compare."""
-        found = palette_of(features[PIXELS], self.count, self.generator)
+        found = sampled_colors(features[PIXELS], self.count, self.generator)
         return relaxed_emd(euclidean_distances(found, self.target))
 
 
-def palette_of(image: Image, count: int, generator: torch.Generator) -> Tensor:
+def sampled_colors(image: Image, count: int, generator: torch.Generator) -> Tensor:
     """Draw colors out of a picture, light and two differences of color: (places, 3)."""
     places = scattered((image.shape[-2], image.shape[-1]), count, generator)
     return picked(image, places) @ image.new_tensor(_COLOURS).T

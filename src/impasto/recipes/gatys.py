@@ -68,10 +68,10 @@ def steps(
     Raises:
         OptionError, ShapeError, ResourceError: what cannot be painted, before the first step.
     """
-    yield from paint_on(set_up(content, styles, options, run, masking))
+    yield from paint_steps(set_up(content, styles, options, run, masking))
 
 
-def paint_on(context: PaintingContext) -> Iterator[Step]:
+def paint_steps(context: PaintingContext) -> Iterator[Step]:
     """Paint on an context that stands ready; see :func:`steps`."""
     yield from painted(context, lambda size, _: objective_at(context, size))
 

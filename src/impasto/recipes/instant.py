@@ -19,7 +19,7 @@ from impasto.recipes.context import PaintingContext
 from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size, with_swatches
 from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, asked_masks, read_masking
-from impasto.recipes.painting import StyleSource, paint_on, read_pictures
+from impasto.recipes.painting import StyleSource, read_pictures, run_recipe
 from impasto.recipes.pastiche import Pastiche, recorded
 from impasto.recipes.presets import paint_options
 from impasto.recipes.regions import at_size
@@ -80,7 +80,7 @@ def instant(
     pastiche = painted_pastiche(_painter(run or Run(), chosen.engine), photo, styles, masking, chosen)
     if chosen.goes_on:
         context = refining_context(pastiche.image, photo, styles, chosen, run or Run(), masking)
-        last = deque(paint_on(context), maxlen=1).pop()
+        last = deque(run_recipe(context), maxlen=1).pop()
         pastiche = with_refinement(pastiche, last, photo, chosen)
     return pastiche
 

@@ -49,7 +49,7 @@ _EVENLY = 0.6
 """Power of the strength that mixes features, so that equal steps of the strength look equal."""
 
 
-def paint_on(context: PaintingContext) -> Iterator[Step]:
+def paint_steps(context: PaintingContext) -> Iterator[Step]:
     """Paint coarse to fine: at each size match the photo with the styles, and draw the picture to what was found."""
     painting = _Painting(context)
     yield from painted(context, painting.objective_at, painting.finish, painting.enlarged)

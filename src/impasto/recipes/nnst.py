@@ -33,7 +33,7 @@ _COARSENESS = 4
 """Hypercolumns stand this many pixels apart."""
 
 
-def paint_on(context: PaintingContext) -> Iterator[Step]:
+def paint_steps(context: PaintingContext) -> Iterator[Step]:
     """Paint: at each size replace features and descend towards them; at last let each layer find its own neighbors too."""
     left, replaced = len(context.sizes), None
 

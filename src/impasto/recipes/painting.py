@@ -70,7 +70,7 @@ def paint(
     context = gatys.set_up(photo, styles, chosen, run, masking)
     record = new_record(photo, styles, context.options, run, context.encoder.sha256) | masking.record | color_record(chosen)
     notes = []
-    for step in paint_on(context):  # there is one: every size has a step at the least
+    for step in run_recipe(context):  # there is one: every size has a step at the least
         notes += [step.note] if step.note else []
     return finished(photo, step, with_progress(record | ({"notes": notes} if notes else {}), step))
 
@@ -97,14 +97,14 @@ def steps(
     masks, others = asked_masks(options)
     chosen = paint_options(preset, **others)
     photo, styles = read_pictures(content, style, chosen, masks)
-    yield from paint_on(gatys.set_up(photo, styles, chosen, run or Run(), read_masking(masks, photo, styles)))
+    yield from run_recipe(gatys.set_up(photo, styles, chosen, run or Run(), read_masking(masks, photo, styles)))
 
 
 @in_known_state
-def paint_on(context: PaintingContext) -> Iterator[Step]:
+def run_recipe(context: PaintingContext) -> Iterator[Step]:
     """Paint by the recipe that the options name, on an context that stands ready."""
     recipes = {"neighbors": neighbors, "gatys": gatys, "nnst": nnst, "strotss": strotss}
-    yield from recipes[context.options.recipe].paint_on(context)
+    yield from recipes[context.options.recipe].paint_steps(context)
 
 
 def finished(photo: Picture, step: Step, record: dict[str, Any]) -> Pastiche:

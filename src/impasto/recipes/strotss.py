@@ -16,7 +16,7 @@ from torch import Tensor
 
 from impasto.features.statistics import Affine
 from impasto.images import Picture, resize
-from impasto.losses.distributions import DrawnSelfSimilarityLoss, PaletteLoss, RelaxedEmdLoss, palette_of
+from impasto.losses.distributions import DrawnSelfSimilarityLoss, PaletteLoss, RelaxedEmdLoss, sampled_colors
 from impasto.losses.features import Objective
 from impasto.optim.engine import Size, Step
 from impasto.recipes.context import PaintingContext, encode
@@ -30,7 +30,7 @@ _PLACES = 1024
 _CONTENT_PLACES = 512
 
 
-def paint_on(context: PaintingContext) -> Iterator[Step]:
+def paint_steps(context: PaintingContext) -> Iterator[Step]:
     """Paint coarse to fine, with half the weight on the content at each size."""
     scale = context.first_scale - 1
 
@@ -56,7 +56,7 @@ def objective_at(context: PaintingContext, size: Size, alpha: float) -> Objectiv
     styles = [style_features(context, each, edge_px, options.style_layers) for each in pictures]
     shares = [1 / len(styles)] * len(styles)
     heads, columns = of_unit_size(heads, style_columns(styles, shares, heads, random(context), _PLACES))
-    colors = [palette_of(each.image.to(context.content), _PLACES // len(pictures), random(context)) for each in pictures]
+    colors = [sampled_colors(each.image.to(context.content), _PLACES // len(pictures), random(context)) for each in pictures]
     photo = encode(context, resize(context.content, size), options.style_layers)
     total = 2 + alpha + 1 / max(alpha, 1e-6)
     objective = (1 / total) * RelaxedEmdLoss(columns, heads, random(context), _PLACES)

@@ -38,7 +38,7 @@ def paint_swatch(picture: Picture, run: Run | None = None, size: int = SWATCH_PX
     content = Picture(collage(small, size, run.seed), None, picture.metadata, "collage", "")
     options = paint_options(size=size, content_weight=0.5, coherence=0.03, smallest_size=128, steps=16)
     image = content.image
-    for step in neighbors.paint_on(gatys.set_up(content, [picture], options, run)):
+    for step in neighbors.paint_steps(gatys.set_up(content, [picture], options, run)):
         image = step.image
     return image
 

@@ -19,7 +19,7 @@ from impasto.recipes.instant import instant_options, painted_pastiche
 from impasto.recipes.instant_checks import check
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.judging import judged
-from impasto.recipes.painting import StyleSource, paint_on, read_content, read_style
+from impasto.recipes.painting import StyleSource, read_content, read_style, run_recipe
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
 from impasto.runtime.torch_state import in_known_state
@@ -211,7 +211,7 @@ def _small(content: Picture, style: Style, options: TuneOptions, run: Run) -> Pa
 
     def paint(knobs: Knobs) -> Image:
         chosen: dict[str, Any] = {"size": size, "steps": options.steps, **knobs}
-        *_, last = paint_on(set_up(content, (style,), paint_options(**chosen), run))
+        *_, last = run_recipe(set_up(content, (style,), paint_options(**chosen), run))
         return last.image.cpu()
 
     return paint
