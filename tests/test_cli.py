@@ -600,7 +600,7 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
         (("--replay", f"{LONG}.json"), "cannot be read (file name too long)"),
         (("-o", f"{LONG}.png"), "cannot be written (File name too long)"),
         (("--record", LONG), "cannot be written (File name too long)"),
-        (("--init", LONG), "neither a way to start nor a picture file"),
+        (("--init", LONG), "neither a known init nor a picture file"),
         (("--encoder", LONG), "neither a name nor a file"),
         (("--style-mask", LONG), "neither a file nor a mask with a name"),
     ],

@@ -469,7 +469,7 @@ REFUSED = {
     f"{PAIR} wolf --maintain_aspect_ratio 2": "--maintain_aspect_ratio is '2'; give True or False",
     f"{PAIR} wolf --content_layer conv5_4": "--content_layer 'conv5_4' is not in vgg16; did you mean 'conv5_",
     f"{PAIR} wolf --content_layer conv9_9": "--content_layer 'conv9_9' is not in vgg16",
-    f"{PAIR} wolf --init_image grau": "--init_image 'grau' is neither a way to start nor a picture file; did you mean 'gray'?",
+    f"{PAIR} wolf --init_image grau": "--init_image 'grau' is neither a known init nor a picture file; did you mean 'gray'?",
     f"{PAIR} wolf --pool_type avg": "--pool_type 'avg' is not known; allowed are max, ave",
     f"{PAIR} wolf --preserve_color blue": "--preserve_color is 'blue'; give True or False",
     f"{PAIR} wolf --min_improvement 101": "--min_improvement is 101.0; it must be a number from 0 to 100",

@@ -263,5 +263,5 @@ def test_style_files_joined_by_commas_are_told_to_stand_apart(tmp_path: Path) ->
     first, second = tmp_path / "a.jpg", tmp_path / "b.jpg"
     first.touch()
     second.touch()
-    with pytest.raises(OptionError, match=r"is 2 files with commas between; put spaces: .*a\.jpg .*b\.jpg"):
+    with pytest.raises(OptionError, match=r"is 2 files joined by commas; separate them by spaces: .*a\.jpg .*b\.jpg"):
         read_style(f"{first},{second}")
