@@ -550,7 +550,7 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
     ("words", "said"),
     [
         (("--recipe", "gatys", "--style-layers", "relu9_1"), "did you mean"),
-        (("--style-layers", "relu4_1"), "--style-layers means nothing to --recipe neighbors; omit it, or use --recipe gatys"),
+        (("--style-layers", "relu4_1"), "--style-layers has no effect with --recipe neighbors; omit it, or use --recipe gatys"),
         (("--recipe", "gatys", "--content-layers", "relu4_22"), "did you mean 'relu4_2'"),
         (("--preset", "gatys2051"), "did you mean 'gatys2015'"),
         (("--style-wieght", "2"), "Did you mean --style-weight"),
@@ -587,11 +587,11 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
         (("--resume", "--replay", "photo.jpg"), "give one of them"),
         (("--replay", "photo.jpg"), "no record"),
         (("--style-mask", "auto:skin", "--style-mask", "all"), "--style-mask is given 2 times for 1 style; give one for each"),
-        (("--style-mask", "missing.png"), "neither a file nor a mask with a name"),
+        (("--style-mask", "missing.png"), "neither a file nor a named mask"),
         (("--style-mask", "gradient:up"), "allowed are gradient:left-right"),
         (("--protect", "auto:skni"), "did you mean 'skin'"),
-        (("--protect", "all"), "--protect 'all' is white all over, so nothing would be painted"),
-        (("--style-mask", "not:all"), "--style-mask 'not:all' is black all over, so nothing would be painted"),
+        (("--protect", "all"), "--protect 'all' is entirely white, so nothing would be painted"),
+        (("--style-mask", "not:all"), "--style-mask 'not:all' is entirely black, so nothing would be painted"),
         (("--region-strengths", "1"), "--region-strengths needs regions"),
         (("--feather", "0.5"), "--feather is 0.5"),
         (("--mask-shrinking", "insde"), 'Did you mean "inside"'),
@@ -602,7 +602,7 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
         (("--record", LONG), "cannot be written (File name too long)"),
         (("--init", LONG), "neither a known init nor a picture file"),
         (("--encoder", LONG), "neither a name nor a file"),
-        (("--style-mask", LONG), "neither a file nor a mask with a name"),
+        (("--style-mask", LONG), "neither a file nor a named mask"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(

@@ -212,10 +212,10 @@ def test_what_one_may_want_to_know_of_a_mask_is_said(tmp_path: Path, mask_file: 
     assert list(color_notes(PHOTO, options)) == ["mask.png: the mask of 40x30 pixels was stretched to 96x96"]
     images.write(tmp_path / "colored.png", STYLE.image[..., :96, :96])
     colored = options.changed(color_mask=str(tmp_path / "colored.png"))
-    assert "colored.png: the mask is colored; took it for gray, by its lightness" in color_notes(STYLE, colored)
+    assert "colored.png: the mask is colored; it was converted to grayscale" in color_notes(STYLE, colored)
     images.write(tmp_path / "black.png", torch.zeros(1, 3, 96, 96))
     assert list(color_notes(PHOTO, options.changed(color_mask=str(tmp_path / "black.png")))) == [
-        "black.png: the mask is black all over, and --color keep changes nothing"
+        "black.png: the mask is entirely black, so --color keep has no effect"
     ]
     assert list(color_notes(PHOTO, PaintOptions())) == []
 
@@ -294,15 +294,15 @@ def test_every_step_is_shown_in_its_colors(small_options: PaintOptions) -> None:
 @pytest.mark.parametrize(
     ("styles", "changes", "sentence"),
     [
-        ([STYLE], {"color_mask": "m.png"}, "--color-mask says where or how much --color acts, and --color is style"),
-        ([STYLE], {"color_amount": 0.5}, "--color-amount says where or how much --color acts, and --color is style"),
-        ([STYLE], {"color": "palette", "color_method": "luminance"}, "luminance belongs to --color match-style"),
-        ([STYLE], {"color": "match-style", "color_mask": "m.png"}, "--color-mask acts on the painting"),
-        ([NAMED], {"color": "match-style"}, "--color match-style needs a style picture, and 'named' is statistics"),
+        ([STYLE], {"color_mask": "m.png"}, "--color-mask has no effect with --color style"),
+        ([STYLE], {"color_amount": 0.5}, "--color-amount has no effect with --color style"),
+        ([STYLE], {"color": "palette", "color_method": "luminance"}, "luminance needs --color match-style"),
+        ([STYLE], {"color": "match-style", "color_mask": "m.png"}, "--color-mask applies to the painting"),
+        ([NAMED], {"color": "match-style"}, "--color match-style needs a style picture, but 'named' is a named style"),
         (
             [STYLE, NAMED],
             {"color": "palette", "color_method": "histogram"},
-            "'named' is statistics; give a picture, or use --color-method monge-kantorovich",
+            "'named' is a named style; give a picture, or use --color-method monge-kantorovich",
         ),
     ],
 )

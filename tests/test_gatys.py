@@ -220,7 +220,7 @@ def test_a_seed_decides_the_noise(photo: Tensor, style: Picture) -> None:
 def test_statistics_cannot_be_a_starting_picture_but_their_colors_can(photo: Tensor, style: Picture) -> None:
     named = measured_style({"name": "x"}, lambda edge_px: {}, colors_of(style), sizes=(64,))
     with pytest.raises(
-        OptionError, match="--init style needs a style picture, and 'x' is statistics; use --init style-statistics"
+        OptionError, match="--init style needs a style picture, but 'x' is a named style; use --init style-statistics"
     ):
         start(photo, named, init="style")
     assert torch.equal(start(photo, named, init="style-statistics"), start(photo, style, init="style-statistics"))

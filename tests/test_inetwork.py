@@ -369,9 +369,9 @@ def test_colors_are_preserved_where_the_mask_is_white() -> None:
 def test_what_was_done_to_the_color_mask_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask black.png")
     assert "black.png: the mask of 64x48 pixels was scaled to 128x96" in said
-    assert "black.png: the mask is black all over, so no colors are kept" in said
+    assert "black.png: the mask is entirely black, so no colors are kept" in said
     said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask {SCREAM}")
-    assert "the_scream.jpg: the mask is colored; took it for gray, by its lightness" in said
+    assert "the_scream.jpg: the mask is colored; it was converted to grayscale" in said
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")

@@ -270,14 +270,14 @@ def test_a_swatch_has_the_styles_palette_and_another_composition(style: Tensor) 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"style_weight": 2.0}, "--style-weight means nothing to --recipe neighbors; omit it, or use --recipe gatys"),
-        ({"statistics": "sliced"}, "--statistics means nothing to --recipe neighbors; omit it, or use --recipe gatys"),
+        ({"style_weight": 2.0}, "--style-weight has no effect with --recipe neighbors; omit it, or use --recipe gatys"),
+        ({"statistics": "sliced"}, "--statistics has no effect with --recipe neighbors; omit it, or use --recipe gatys"),
         ({"content_weight": 1.5}, "--content-weight is 1.5"),
         ({"strength": 2.0}, "--strength is 2.0"),
         ({"quality": "god"}, "--quality 'god' is not known; allowed are 'draft', 'standard'"),
         (
             {"recipe": "gatys", "strength": 0.5},
-            "--strength means nothing to --recipe gatys; omit it, or use --recipe neighbors",
+            "--strength has no effect with --recipe gatys; omit it, or use --recipe neighbors",
         ),
         ({"recipe": "neighbors"}, "did you mean 'neighbors'"),
     ],
@@ -289,5 +289,5 @@ def test_what_the_recipe_does_not_read_is_refused(photo: Tensor, style: Tensor, 
 
 
 def test_negative_weights_are_refused(photo: Tensor, style: Tensor, blue: Tensor) -> None:
-    with pytest.raises(OptionError, match="not all 0 or more, which --recipe neighbors needs"):
+    with pytest.raises(OptionError, match="must all be 0 or more with --recipe neighbors"):
         painted(photo, [style, blue], style_weights=(2.0, -1.0))

@@ -111,7 +111,7 @@ def test_one_pass_keeps_to_the_colors_of_a_printer_too(press: str) -> None:
 
 
 def test_statistics_have_no_colors_to_proof(press: str) -> None:
-    with pytest.raises(OptionError, match="--color-proof needs a style picture, and 'starry-night' is statistics"):
+    with pytest.raises(OptionError, match="--color-proof needs a style picture, but 'starry-night' is a named style"):
         check_colors([find_style("starry-night")], PaintOptions(color_proof=press))
 
 
