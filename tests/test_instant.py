@@ -807,7 +807,7 @@ def test_too_little_memory_is_said_with_a_size_that_fits(
     base = predicted_memory((0, 0))
     free = base + round(share * (predicted_memory(size) - base))
     set_free_memory(monkeypatch, free)
-    with pytest.raises(ResourceError, match=rf"painting {size[1]}x{size[0]} pixels takes about .* use --size \d+") as caught:
+    with pytest.raises(ResourceError, match=rf"painting {size[1]}x{size[0]} pixels needs about .* use --size \d+") as caught:
         instant_checks.check_memory(size, torch.device("cpu"))
     suggested = int(str(caught.value).split("--size ")[1].split(",")[0])
     assert suggested < max(size)

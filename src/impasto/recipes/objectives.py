@@ -149,7 +149,9 @@ def moments_loss(
         weights = {
             layer: shares[layer] * wasserstein_weight(options.style_normalization, target[layer], scale) for layer in layers
         }
-        ridge = 1e-4 / (_UNIT_RANGE * float(encoder.std.mean())) ** 2  # as in style-transfer-pytorch, in units of this network's features
+        ridge = (
+            1e-4 / (_UNIT_RANGE * float(encoder.std.mean())) ** 2
+        )  # as in style-transfer-pytorch, in units of this network's features
         return WassersteinLoss(target, weights, heads, ridge)
     shift = options.activation_shift / scale
     gram, mean, deviation = {}, {}, {}
