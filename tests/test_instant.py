@@ -643,7 +643,7 @@ def test_color_control_takes_the_pixels_of_the_swatch(named: NamedStyle, options
 
 def test_a_named_style_without_a_swatch_is_refused(named: NamedStyle) -> None:
     sentence = (
-        "style 'spots' was added by an earlier impasto and has no swatch, which this needs; "
+        "style 'spots' was added by an earlier version of impasto and has no swatch, which is needed here; "
         r"add it again \(impasto styles remove spots, then impasto styles add\), or give a picture"
     )
     with pytest.raises(StyleFileError, match=sentence):

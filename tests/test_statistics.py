@@ -265,7 +265,9 @@ def test_a_whole_method_takes_the_swatch_of_a_named_style(recipe: str, content: 
     found = taken(content, named, paint_options(recipe=recipe))
     assert isinstance(found, Picture)
     assert (found.name, found.sha256) == ("starry-night", named.sha256)
-    with pytest.raises(StyleFileError, match="style 'starry-night' was added by an earlier impasto and has no swatch"):
+    with pytest.raises(
+        StyleFileError, match="style 'starry-night' was added by an earlier version of impasto and has no swatch"
+    ):
         taken(content, replace(named, swatch=b""), paint_options(recipe=recipe))
 
 
