@@ -13,14 +13,14 @@ _CHILD = """
 import resource, sys
 import impasto
 from impasto.recipes import checks, gatys
-from impasto.recipes.painting import paint_on
+from impasto.recipes.painting import run_recipe
 from impasto.recipes.presets import paint_options
 content, style, size, encoder = sys.argv[1:]
 photo, picture = impasto.read(content), impasto.read(style)
 options = paint_options(size=int(size), encoder=encoder, steps=2, step_growth=1.0)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 context = gatys.set_up(photo, [picture], options, impasto.Run())
-for step in paint_on(context):
+for step in run_recipe(context):
     pass
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 predicted = checks.predicted_memory(context.encoder, step.image.shape[-2:], options, context.arithmetic) / 2**30

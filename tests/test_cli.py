@@ -255,14 +255,14 @@ def test_a_preview_that_cannot_be_written_does_not_stop_the_painting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("previews").mkdir()
-    paint_on = neighbors.paint_on
+    paint_steps = neighbors.paint_steps
 
     def and_the_folder_goes(context: PaintingContext) -> Iterator[Step]:
-        for step in paint_on(context):
+        for step in paint_steps(context):
             Path("previews").exists() and Path("previews").rmdir()
             yield step
 
-    monkeypatch.setattr(neighbors, "paint_on", and_the_folder_goes)
+    monkeypatch.setattr(neighbors, "paint_steps", and_the_folder_goes)
     code, _, err = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--preview", "previews/now.png")
     assert code == 0
     assert "no more previews" in err
@@ -426,15 +426,15 @@ def test_a_format_that_holds_no_record_is_said(capsys: pytest.CaptureFixture[str
 
 def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Ctrl-C come after some steps."""
-    paint_on = neighbors.paint_on
+    paint_steps = neighbors.paint_steps
 
     def interrupted(context: PaintingContext) -> Iterator[Step]:
-        for step in paint_on(context):
+        for step in paint_steps(context):
             yield step
             if step.number == steps:
                 signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(neighbors, "paint_on", interrupted)
+    monkeypatch.setattr(neighbors, "paint_steps", interrupted)
 
 
 @pytest.mark.usefixtures("gallery")
@@ -581,7 +581,7 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
     ("words", "said"),
     [
         (("--recipe", "gatys", "--style-layers", "relu9_1"), "did you mean"),
-        (("--style-layers", "relu4_1"), "--style-layers means nothing to --recipe neighbors; omit it, or use --recipe gatys"),
+        (("--style-layers", "relu4_1"), "--style-layers has no effect with --recipe neighbors; omit it, or use --recipe gatys"),
         (("--recipe", "gatys", "--content-layers", "relu4_22"), "did you mean 'relu4_2'"),
         (("--preset", "gatys2051"), "did you mean 'gatys2015'"),
         (("--style-wieght", "2"), "Did you mean --style-weight"),
@@ -618,11 +618,11 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
         (("--resume", "--replay", "photo.jpg"), "give one of them"),
         (("--replay", "photo.jpg"), "no record"),
         (("--style-mask", "auto:skin", "--style-mask", "all"), "--style-mask is given 2 times for 1 style; give one for each"),
-        (("--style-mask", "missing.png"), "neither a file nor a mask with a name"),
+        (("--style-mask", "missing.png"), "neither a file nor a named mask"),
         (("--style-mask", "gradient:up"), "allowed are gradient:left-right"),
         (("--protect", "auto:skni"), "did you mean 'skin'"),
-        (("--protect", "all"), "--protect 'all' is white all over, so nothing would be painted"),
-        (("--style-mask", "not:all"), "--style-mask 'not:all' is black all over, so nothing would be painted"),
+        (("--protect", "all"), "--protect 'all' is entirely white, so nothing would be painted"),
+        (("--style-mask", "not:all"), "--style-mask 'not:all' is entirely black, so nothing would be painted"),
         (("--region-strengths", "1"), "--region-strengths needs regions"),
         (("--feather", "0.5"), "--feather is 0.5"),
         (("--mask-shrinking", "insde"), 'Did you mean "inside"'),
@@ -631,9 +631,9 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
         (("--replay", f"{LONG}.json"), "cannot be read (file name too long)"),
         (("-o", f"{LONG}.png"), "cannot be written (File name too long)"),
         (("--record", LONG), "cannot be written (File name too long)"),
-        (("--init", LONG), "neither a way to start nor a picture file"),
+        (("--init", LONG), "neither a known init nor a picture file"),
         (("--encoder", LONG), "neither a name nor a file"),
-        (("--style-mask", LONG), "neither a file nor a mask with a name"),
+        (("--style-mask", LONG), "neither a file nor a named mask"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(
@@ -697,7 +697,7 @@ def test_memory_that_runs_out_is_said_in_one_sentence(
         raise error
         yield
 
-    monkeypatch.setattr(neighbors, "paint_on", runs_out)
+    monkeypatch.setattr(neighbors, "paint_steps", runs_out)
     assert "--size 48" in refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", *SMALL)
 
 
@@ -707,7 +707,7 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("a bug")
         yield
 
-    monkeypatch.setattr(neighbors, "paint_on", broken)
+    monkeypatch.setattr(neighbors, "paint_steps", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["paint", "photo.jpg", "picture.jpg", "-o", "out.png", *SMALL])
 

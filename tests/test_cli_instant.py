@@ -216,7 +216,7 @@ def test_a_style_of_an_earlier_version_is_refused_and_can_be_added_again(
         patch.setattr("impasto.styles.named.VERSION", "2")
         add_style(replace(named, swatch=b""))
     assert (
-        "style 'my-coffee' was added by an earlier impasto and has no swatch, which this needs; "
+        "style 'my-coffee' was added by an earlier version of impasto and has no swatch, which is needed here; "
         "add it again (impasto styles remove my-coffee, then impasto styles add), or give a picture"
     ) in refused(capsys, "photo.jpg", "my-coffee")
     monkeypatch.setattr(naming, "measured_style", lambda *facts: measured_style(*facts, sizes=(64,)))  # which is fast

@@ -72,11 +72,11 @@ def test_all_facts_of_a_picture_are_kept(capsys: pytest.CaptureFixture[str], own
     ("words", "said"),
     [
         (("add", "picture.jpg", "--name", "My Cup"), "such as 'my-cup'"),
-        (("add", "picture.jpg", "--name", "starry-night"), "'starry-night' comes with impasto; choose another name"),
+        (("add", "picture.jpg", "--name", "starry-night"), "'starry-night' is shipped with impasto; choose another name"),
         (("add", "picture.jpg"), "name"),
         (("add", "missing.jpg", "--name", "coffee"), "missing.jpg"),
-        (("remove", "starry-night"), "'starry-night' comes with impasto and cannot be removed"),
-        (("remove", "coffee"), "'coffee' is none of your own"),
+        (("remove", "starry-night"), "'starry-night' is shipped with impasto and cannot be removed"),
+        (("remove", "coffee"), "'coffee' is not one of your own"),
         (("show", "wave"), "did you mean 'great-wave'?"),
     ],
 )

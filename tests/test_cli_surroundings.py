@@ -310,13 +310,13 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_painting(capsys: 
 
 
 def test_a_bug_leaves_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    paint_on = neighbors.paint_on
+    paint_steps = neighbors.paint_steps
 
     def broken(context: PaintingContext) -> Iterator[Step]:
-        yield next(iter(paint_on(context)))
+        yield next(iter(paint_steps(context)))
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(neighbors, "paint_on", broken)
+    monkeypatch.setattr(neighbors, "paint_steps", broken)
     monkeypatch.setattr(checkpoints, "LONG_SECONDS", 0.0)
     monkeypatch.setattr(checkpoints, "_SECONDS_TO_FIRST", 0.0)
     with pytest.raises(RuntimeError, match="a bug"):

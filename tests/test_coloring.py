@@ -26,7 +26,7 @@ from impasto.recipes.instant import painted_pastiche
 from impasto.recipes.instant_checks import predicted_memory
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.masking import MaskSources, read_masking
-from impasto.recipes.painting import paint_on
+from impasto.recipes.painting import run_recipe
 from impasto.styles.named import NamedStyle
 from impasto.weights import save_vgg
 
@@ -71,7 +71,7 @@ def mask_file(tmp_path: Path) -> str:
 
 
 def painted(options: PaintOptions, photo: Picture = PHOTO, styles: tuple[Any, ...] = (STYLE,), **changes: Any) -> Tensor:
-    *_, last = paint_on(gatys.set_up(photo, styles, options.changed(**changes), EXACT))
+    *_, last = run_recipe(gatys.set_up(photo, styles, options.changed(**changes), EXACT))
     return last.image
 
 
@@ -212,10 +212,10 @@ def test_what_one_may_want_to_know_of_a_mask_is_said(tmp_path: Path, mask_file: 
     assert list(color_notes(PHOTO, options)) == ["mask.png: the mask of 40x30 pixels was stretched to 96x96"]
     images.write(tmp_path / "colored.png", STYLE.image[..., :96, :96])
     colored = options.changed(color_mask=str(tmp_path / "colored.png"))
-    assert "colored.png: the mask is colored; took it for gray, by its lightness" in color_notes(STYLE, colored)
+    assert "colored.png: the mask is colored; it was converted to grayscale" in color_notes(STYLE, colored)
     images.write(tmp_path / "black.png", torch.zeros(1, 3, 96, 96))
     assert list(color_notes(PHOTO, options.changed(color_mask=str(tmp_path / "black.png")))) == [
-        "black.png: the mask is black all over, and --color keep changes nothing"
+        "black.png: the mask is entirely black, so --color keep has no effect"
     ]
     assert list(color_notes(PHOTO, PaintOptions())) == []
 
@@ -236,7 +236,7 @@ def test_what_is_protected_is_the_photo_in_its_own_colors(small_options: PaintOp
     half[:, :48] = 1
     options = small_options.changed(color="match-style", color_method="luminance", feather=0)
     masking = read_masking(MaskSources(protect=(half,)), PHOTO, [STYLE])
-    *_, last = paint_on(gatys.set_up(PHOTO, [STYLE], options, EXACT, masking))
+    *_, last = run_recipe(gatys.set_up(PHOTO, [STYLE], options, EXACT, masking))
     expected = images.resize(PHOTO.image, (64, 64))
     torch.testing.assert_close(last.image[..., :28], expected[..., :28], atol=1e-6, rtol=0)
     assert float((last.image - expected)[..., 40:].abs().mean()) > 1e-3
@@ -284,7 +284,7 @@ def test_the_photo_that_is_kept_counts_for_the_memory() -> None:
 
 
 def test_every_step_is_shown_in_its_colors(small_options: PaintOptions) -> None:
-    for step in paint_on(gatys.set_up(PHOTO, [STYLE], small_options.changed(color="keep"), EXACT)):
+    for step in run_recipe(gatys.set_up(PHOTO, [STYLE], small_options.changed(color="keep"), EXACT)):
         assert color_distance(step.image, PHOTO.image) < 6
 
 
@@ -294,15 +294,15 @@ def test_every_step_is_shown_in_its_colors(small_options: PaintOptions) -> None:
 @pytest.mark.parametrize(
     ("styles", "changes", "sentence"),
     [
-        ([STYLE], {"color_mask": "m.png"}, "--color-mask says where or how much --color acts, and --color is style"),
-        ([STYLE], {"color_amount": 0.5}, "--color-amount says where or how much --color acts, and --color is style"),
-        ([STYLE], {"color": "palette", "color_method": "luminance"}, "luminance belongs to --color match-style"),
-        ([STYLE], {"color": "match-style", "color_mask": "m.png"}, "--color-mask acts on the painting"),
-        ([NAMED], {"color": "match-style"}, "--color match-style needs a style picture, and 'named' is statistics"),
+        ([STYLE], {"color_mask": "m.png"}, "--color-mask has no effect with --color style"),
+        ([STYLE], {"color_amount": 0.5}, "--color-amount has no effect with --color style"),
+        ([STYLE], {"color": "palette", "color_method": "luminance"}, "luminance needs --color match-style"),
+        ([STYLE], {"color": "match-style", "color_mask": "m.png"}, "--color-mask applies to the painting"),
+        ([NAMED], {"color": "match-style"}, "--color match-style needs a style picture, but 'named' is a named style"),
         (
             [STYLE, NAMED],
             {"color": "palette", "color_method": "histogram"},
-            "'named' is statistics; give a picture, or use --color-method monge-kantorovich",
+            "'named' is a named style; give a picture, or use --color-method monge-kantorovich",
         ),
     ],
 )

@@ -16,7 +16,7 @@ from impasto.losses.distributions import (
     RelaxedEmdLoss,
     SelfSimilarityLoss,
     SlicedLoss,
-    palette_of,
+    sampled_colors,
 )
 from impasto.losses.features import PIXELS, Loss, Objective
 from impasto.losses.neighbors import HypercolumnLoss, NearestLoss, PatchLoss
@@ -78,7 +78,7 @@ LOSSES: dict[str, Callable[[], Loss]] = {
     "sliced": lambda: SlicedLoss(ROWS, EQUAL, NO_HEADS, seeded()),
     "histogram": lambda: HistogramLoss({layer: knots(rows) for layer, rows in ROWS.items()}, EQUAL),
     "relaxed emd": lambda: RelaxedEmdLoss(columns(STYLE), NO_HEADS, seeded(), count=500),
-    "palette": lambda: PaletteLoss(palette_of(STYLE[PIXELS], 1000, seeded()), seeded()),
+    "palette": lambda: PaletteLoss(sampled_colors(STYLE[PIXELS], 1000, seeded()), seeded()),
     "self-similarity": lambda: SelfSimilarityLoss({layer: STYLE[layer] for layer in LAYERS}, EQUAL),
     "drawn self-similarity": lambda: DrawnSelfSimilarityLoss(STYLE, NO_HEADS, seeded(), count=60),
     "patches": patch_loss,
@@ -175,7 +175,7 @@ def test_self_similarity_ignores_a_change_of_brightness_and_sees_a_change_of_ord
 
 
 def test_palette_ignores_where_colors_are() -> None:
-    target = palette_of(STYLE[PIXELS], 1000, seeded())
+    target = sampled_colors(STYLE[PIXELS], 1000, seeded())
     loss = PaletteLoss(target, seeded(), count=1000)
     elsewhere = shuffled(STYLE)
     assert float(loss(elsewhere)) < 0.2 * float(PaletteLoss(target, seeded())({PIXELS: STYLE[PIXELS] * 0}))

@@ -10,7 +10,7 @@ from impasto import images
 from impasto.optim.engine import Step
 from impasto.options import Run
 from impasto.recipes import gatys
-from impasto.recipes.painting import paint_on
+from impasto.recipes.painting import run_recipe
 from impasto.recipes.presets import PRESETS, RECIPES, paint_options
 
 PUBLISHED = [name for name in PRESETS if name != "impasto"]
@@ -27,7 +27,7 @@ def steps_of(name: str, size: int, **options: object) -> tuple[list[Step], torch
     count = ADAM_STEPS if known.optimizer == "adam" and known.recipe == "gatys" else OTHER_STEPS
     chosen = paint_options(**start, size=size, smallest_size=64, steps=count, first_steps=0, **options)  # type: ignore[arg-type]
     context = gatys.set_up(photo, (style,), chosen, EXACT)
-    return list(paint_on(context)), images.resize(photo.image, (size, size))
+    return list(run_recipe(context)), images.resize(photo.image, (size, size))
 
 
 def check_painted(name: str, steps: list[Step], photo: torch.Tensor) -> None:

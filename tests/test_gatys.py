@@ -27,7 +27,7 @@ from impasto.options import STYLE_LAYERS, PaintOptions, Run
 from impasto.recipes import checks, gatys
 from impasto.recipes.balance import reference_picture
 from impasto.recipes.checks import predicted_memory
-from impasto.recipes.gatys import paint_on, set_up
+from impasto.recipes.gatys import paint_steps, set_up
 from impasto.recipes.objectives import objective_at, style_moments
 from impasto.recipes.painting import paint
 from impasto.recipes.presets import paint_options
@@ -220,7 +220,7 @@ def test_a_seed_decides_the_noise(photo: Tensor, style: Picture) -> None:
 def test_statistics_cannot_be_a_starting_picture_but_their_colors_can(photo: Tensor, style: Picture) -> None:
     named = measured_style({"name": "x"}, lambda edge_px: {}, colors_of(style), sizes=(64,))
     with pytest.raises(
-        OptionError, match="--init style needs a style picture, and 'x' is statistics; use --init style-statistics"
+        OptionError, match="--init style needs a style picture, but 'x' is a named style; use --init style-statistics"
     ):
         start(photo, named, init="style")
     assert torch.equal(start(photo, named, init="style-statistics"), start(photo, style, init="style-statistics"))
@@ -293,16 +293,16 @@ def test_the_content_weight_is_shared_by_the_content_layers(content: Picture, st
 
 def test_an_interrupted_painting_goes_on_where_it_stood(content: Picture, style: Picture, options: PaintOptions) -> None:
     context = set_up(content, [style], options, EXACT)
-    steps = list(paint_on(context))
+    steps = list(paint_steps(context))
     stopped = steps[4]
     assert (stopped.scale, stopped.number) == (1, 5)
-    left = list(paint_on(gatys.resumed(context, Checkpoint(stopped.image, scale=1, done=2))))
+    left = list(paint_steps(gatys.resumed(context, Checkpoint(stopped.image, scale=1, done=2))))
     assert [step.size for step in left] == [step.size for step in steps[5:]]
     assert [step.scale for step in left] == [step.scale for step in steps[5:]]
     assert left[-1].image.shape == steps[-1].image.shape
-    with pytest.raises(OptionError, match="there is no size 9 of 3 to go on from; paint from the start"):
+    with pytest.raises(OptionError, match="the checkpoint is at size 9, but there are only 3; paint from the start"):
         gatys.resumed(context, Checkpoint(stopped.image, scale=8, done=0))
-    with pytest.raises(OptionError, match="this painting is finished: there is nothing to go on with"):
+    with pytest.raises(OptionError, match="this painting is finished, so it cannot be resumed"):
         gatys.resumed(context, Checkpoint(steps[-1].image, scale=2, done=3))
 
 
@@ -443,7 +443,7 @@ def test_a_named_style_and_its_picture_nearly_agree(content: Picture, style: Pic
 def test_a_named_style_of_another_encoder_is_refused(content: Picture, style: Picture) -> None:
     facts = {"name": "old", "encoder_sha256": "0" * 64}
     named = measured_style(facts, lambda edge_px: {}, colors_of(style), sizes=(64,))
-    with pytest.raises(StyleFileError, match="style 'old' was measured with the vgg19-slim of another version of impasto"):
+    with pytest.raises(StyleFileError, match="style 'old' was measured with another version of vgg19-slim"):
         set_up(content, [named], paint_options(recipe="gatys", size=64, color="style"), EXACT)
 
 
@@ -516,7 +516,7 @@ def test_the_size_that_a_narrow_picture_is_told_to_use_is_enough(style: Picture,
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5000), (7, 300)])
 def test_a_style_too_small_is_refused(content: Picture, options: PaintOptions, height: int, width: int) -> None:
-    sentence = f"style 'tensor' has {width}x{height} pixels, too few to show a manner; both sides must be at least 8"
+    sentence = f"style 'tensor' has {width}x{height} pixels, too few to show a style; both sides must be at least 8"
     with pytest.raises(ShapeError, match=sentence):
         set_up(content, [images.read(torch.rand(1, 3, height, width))], options, EXACT)
 
@@ -527,7 +527,7 @@ def test_a_style_too_small_is_refused(content: Picture, options: PaintOptions, h
         ({"style_layers": ("relu9_1",)}, r"style layer 'relu9_1' is not in .*; did you mean 'relu\d_1'\?"),
         ({"content_layers": ("conv4-2",)}, r"content layer 'conv4-2' is not in .*; did you mean 'conv4_2'\?"),
         ({"style_weights": (1.0, 2.0)}, "--style-weights has 2 values for 1 styles; give one for each style"),
-        ({"init": "contnet"}, r"--init 'contnet' is neither a way to start nor a picture file; did you mean 'content'\?"),
+        ({"init": "contnet"}, r"--init 'contnet' is neither a known init nor a picture file; did you mean 'content'\?"),
         ({"encoder": "vgg19-slin"}, r"encoder 'vgg19-slin' is neither a name nor a file; did you mean 'vgg19-slim'\?"),
     ],
 )
@@ -545,7 +545,7 @@ def test_painting_needs_a_style(content: Picture, options: PaintOptions) -> None
 
 def test_weights_that_cancel_each_other_are_refused(content: Picture, style: Picture, options: PaintOptions) -> None:
     for weights in ((1.0, -1.0), (1.0, -3.0)):
-        with pytest.raises(OptionError, match=r"--style-weights .* their sum must be above 0"):  # before anything is painted
+        with pytest.raises(OptionError, match=r"--style-weights .* the sum must be above 0"):  # before anything is painted
             set_up(content, [style, style], options.changed(style_weights=weights), EXACT)
 
 

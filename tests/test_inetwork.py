@@ -369,9 +369,9 @@ def test_colors_are_preserved_where_the_mask_is_white() -> None:
 def test_what_was_done_to_the_color_mask_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask black.png")
     assert "black.png: the mask of 64x48 pixels was scaled to 128x96" in said
-    assert "black.png: the mask is black all over, so no colors are kept" in said
+    assert "black.png: the mask is entirely black, so no colors are kept" in said
     said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask {SCREAM}")
-    assert "the_scream.jpg: the mask is colored; took it for gray, by its lightness" in said
+    assert "the_scream.jpg: the mask is colored; it was converted to grayscale" in said
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
@@ -469,7 +469,7 @@ REFUSED = {
     f"{PAIR} wolf --maintain_aspect_ratio 2": "--maintain_aspect_ratio is '2'; give True or False",
     f"{PAIR} wolf --content_layer conv5_4": "--content_layer 'conv5_4' is not in vgg16; did you mean 'conv5_",
     f"{PAIR} wolf --content_layer conv9_9": "--content_layer 'conv9_9' is not in vgg16",
-    f"{PAIR} wolf --init_image grau": "--init_image 'grau' is neither a way to start nor a picture file; did you mean 'gray'?",
+    f"{PAIR} wolf --init_image grau": "--init_image 'grau' is neither a known init nor a picture file; did you mean 'gray'?",
     f"{PAIR} wolf --pool_type avg": "--pool_type 'avg' is not known; allowed are max, ave",
     f"{PAIR} wolf --preserve_color blue": "--preserve_color is 'blue'; give True or False",
     f"{PAIR} wolf --min_improvement 101": "--min_improvement is 101.0; it must be a number from 0 to 100",

@@ -643,7 +643,7 @@ def test_color_control_takes_the_pixels_of_the_swatch(named: NamedStyle, options
 
 def test_a_named_style_without_a_swatch_is_refused(named: NamedStyle) -> None:
     sentence = (
-        "style 'spots' was added by an earlier impasto and has no swatch, which this needs; "
+        "style 'spots' was added by an earlier version of impasto and has no swatch, which is needed here; "
         r"add it again \(impasto styles remove spots, then impasto styles add\), or give a picture"
     )
     with pytest.raises(StyleFileError, match=sentence):
@@ -807,7 +807,7 @@ def test_too_little_memory_is_said_with_a_size_that_fits(
     base = predicted_memory((0, 0))
     free = base + round(share * (predicted_memory(size) - base))
     set_free_memory(monkeypatch, free)
-    with pytest.raises(ResourceError, match=rf"painting {size[1]}x{size[0]} pixels takes about .* use --size \d+") as caught:
+    with pytest.raises(ResourceError, match=rf"painting {size[1]}x{size[0]} pixels needs about .* use --size \d+") as caught:
         instant_checks.check_memory(size, torch.device("cpu"))
     suggested = int(str(caught.value).split("--size ")[1].split(",")[0])
     assert suggested < max(size)

@@ -51,5 +51,5 @@ def test_of_a_named_style_the_swatch_is_measured_and_the_colors_are_its_own(name
 
 
 def test_a_named_style_without_a_swatch_is_refused(named: NamedStyle) -> None:
-    with pytest.raises(StyleFileError, match="style 'my-coffee' was added by an earlier impasto and has no swatch"):
+    with pytest.raises(StyleFileError, match="style 'my-coffee' was added by an earlier version of impasto and has no swatch"):
         live_style(replace(named, swatch=b""), edge_px=128)

@@ -107,7 +107,7 @@ def test_a_mask_of_another_size_is_scaled_and_said() -> None:
 
 def test_a_colored_mask_is_taken_for_gray_and_said() -> None:
     mask, notes = read("red.png")
-    assert notes == ("the mask is colored; took it for gray, by its lightness",)
+    assert notes == ("the mask is colored; it was converted to grayscale",)
     torch.testing.assert_close(mask[:, :48], torch.full((96, 48), 0.299), atol=1e-3, rtol=0)
 
 
@@ -133,12 +133,12 @@ def test_a_name_is_taken_apart_and_put_together_again(text: str, path: str) -> N
         (
             "missing.png",
             ImageFileError,
-            "--style-mask 'missing.png' is neither a file nor a mask with a name; those are all, grad",
+            "--style-mask 'missing.png' is neither a file nor a named mask; names are all, grad",
         ),
         ("text.png", ImageFileError, "text.png"),
         ("auto:skni", OptionError, "did you mean 'skin'"),
         ("gradient:up", OptionError, "allowed are gradient:left-right"),
-        ("red.png#00ff00", OptionError, "has no region of the color #00ff00; its most frequent colors are #"),
+        ("red.png#00ff00", OptionError, "has no region of color #00ff00; its most frequent colors are #"),
         (torch.rand(2, 9, 9), ShapeError, "is not a picture"),
         (np.full((9, 9), 2.0), OptionError, r"floats must be in \[0, 1\]"),
     ],
@@ -170,11 +170,11 @@ def test_one_mask_is_taken_for_several() -> None:
             "--style-mask is given 1 time for 2 styles; give one for each style, or --content-mask",
         ),
         ({"style_masks": ["left.png"] * 3}, "--style-mask is given 3 times for 2 styles"),
-        ({"style_regions": ["left.png"]}, "--style-region is given 1 time for 2 styles; .* all stands for the whole picture"),
-        ({"style_masks": ["left.png", "black.png"]}, "--style-mask 'black.png' is black all over, so nothing would be painted"),
-        ({"content_mask": "black.png"}, "--content-mask 'black.png' is black all over"),
-        ({"style_regions": ["black.png", "all"]}, "black all over, so nothing of 'array' would be measured"),
-        ({"protect": "white.png"}, "--protect 'white.png' is white all over, so nothing would be painted"),
+        ({"style_regions": ["left.png"]}, "--style-region is given 1 time for 2 styles; .* all selects the whole picture"),
+        ({"style_masks": ["left.png", "black.png"]}, "--style-mask 'black.png' is entirely black, so nothing would be painted"),
+        ({"content_mask": "black.png"}, "--content-mask 'black.png' is entirely black"),
+        ({"style_regions": ["black.png", "all"]}, "entirely black, so nothing of 'array' would be measured"),
+        ({"protect": "white.png"}, "--protect 'white.png' is entirely white, so nothing would be painted"),
         ({"style_masks": ["auto:sky", "all"]}, "--style-mask auto:sky found nothing in this photo; .* impasto regions"),
     ],
 )
@@ -185,7 +185,7 @@ def test_masks_that_make_no_sense_are_refused(sources: dict[str, Any], sentence:
 
 
 def test_a_part_of_a_named_style_cannot_be_measured() -> None:
-    with pytest.raises(OptionError, match="--style-region needs a style picture, and 'spots' is statistics of a whole one"):
+    with pytest.raises(OptionError, match="--style-region needs a style picture, but 'spots' is a named style"):
         masked([STYLE, NAMED], style_regions=["left.png", "left.png"])
     assert masked([STYLE, NAMED], style_regions=["left.png", "all"]).style_regions[1].name == "all"
 
@@ -197,12 +197,12 @@ def test_a_part_of_a_named_style_cannot_be_measured() -> None:
         (
             {"style_masks": ["white.png", "left.png"]},
             (
-                "white.png: the mask is white all over and does nothing",
-                "the style masks overlap in 50% of the picture; there the styles share",
+                "white.png: the mask is entirely white and has no effect",
+                "the style masks overlap in 50% of the picture; the styles are blended there",
             ),
         ),
         ({"protect": "black.png"}, ("black.png: the mask is black and protects nothing",)),
-        ({"content_mask": "red.png"}, ("red.png: the mask is colored; took it for gray, by its lightness",)),
+        ({"content_mask": "red.png"}, ("red.png: the mask is colored; it was converted to grayscale",)),
         ({"style_masks": ["gradient:left-right", "gradient:right-left"]}, ()),
     ],
 )

@@ -15,7 +15,7 @@ from impasto.images import Picture
 from impasto.options import Run
 from impasto.recipes import gatys
 from impasto.recipes.neighbor_layers import layers_at
-from impasto.recipes.painting import paint_on, read_style
+from impasto.recipes.painting import read_style, run_recipe
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Checkpoint
 from impasto.recipes.swatch import collage, paint_swatch
@@ -140,17 +140,17 @@ def test_painting_starts_from_anything(photo: Tensor, style: Tensor, init: str) 
 def test_an_interrupted_painting_goes_on(photo: Tensor, style: Tensor) -> None:
     chosen = paint_options(size=128, steps=6, step_growth=1.0)
     context = gatys.set_up(images.read(photo), [images.read(style)], chosen, EXACT)
-    steps = list(paint_on(context))
+    steps = list(run_recipe(context))
     middle = steps[len(steps) // 2]
     stood = Checkpoint(middle.image, middle.scale, done=3)
-    *_, last = paint_on(gatys.resumed(context, stood))
+    *_, last = run_recipe(gatys.resumed(context, stood))
     assert last.image.shape[-2:] == (128, 128)
     assert distance(last.image, steps[-1].image) < 0.2
 
 
 def test_an_interrupted_palette_of_several_styles_goes_on(photo: Tensor, style: Tensor, blue: Tensor) -> None:
     context = gatys.set_up(images.read(photo), [images.read(style), images.read(blue)], paint_options(**BRIEF), EXACT)
-    *_, last = paint_on(gatys.resumed(context, Checkpoint(photo, 0, done=2)))
+    *_, last = run_recipe(gatys.resumed(context, Checkpoint(photo, 0, done=2)))
     assert float(last.image.std()) > 0.05
 
 
@@ -270,14 +270,14 @@ def test_a_swatch_has_the_styles_palette_and_another_composition(style: Tensor) 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"style_weight": 2.0}, "--style-weight means nothing to --recipe neighbors; omit it, or use --recipe gatys"),
-        ({"statistics": "sliced"}, "--statistics means nothing to --recipe neighbors; omit it, or use --recipe gatys"),
+        ({"style_weight": 2.0}, "--style-weight has no effect with --recipe neighbors; omit it, or use --recipe gatys"),
+        ({"statistics": "sliced"}, "--statistics has no effect with --recipe neighbors; omit it, or use --recipe gatys"),
         ({"content_weight": 1.5}, "--content-weight is 1.5"),
         ({"strength": 2.0}, "--strength is 2.0"),
         ({"quality": "god"}, "--quality 'god' is not known; allowed are 'draft', 'standard'"),
         (
             {"recipe": "gatys", "strength": 0.5},
-            "--strength means nothing to --recipe gatys; omit it, or use --recipe neighbors",
+            "--strength has no effect with --recipe gatys; omit it, or use --recipe neighbors",
         ),
         ({"recipe": "neighbors"}, "did you mean 'neighbors'"),
     ],
@@ -289,5 +289,5 @@ def test_what_the_recipe_does_not_read_is_refused(photo: Tensor, style: Tensor, 
 
 
 def test_negative_weights_are_refused(photo: Tensor, style: Tensor, blue: Tensor) -> None:
-    with pytest.raises(OptionError, match="not all 0 or more, which --recipe neighbors needs"):
+    with pytest.raises(OptionError, match="must all be 0 or more with --recipe neighbors"):
         painted(photo, [style, blue], style_weights=(2.0, -1.0))

@@ -58,13 +58,13 @@ def test_what_happened_on_the_way_is_in_the_record(
     photo: Tensor, style: Tensor, brief: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "notes" not in paint(photo, style, run=EXACT, **brief).record
-    calm = impasto.recipes.painting.paint_on
+    undisturbed = impasto.recipes.painting.run_recipe
 
     def troubled(context: PaintingContext) -> Iterator[Step]:
-        for step in calm(context):
+        for step in undisturbed(context):
             yield replace(step, note="halved the step") if step.number == 2 else step
 
-    monkeypatch.setattr(impasto.recipes.painting, "paint_on", troubled)
+    monkeypatch.setattr(impasto.recipes.painting, "run_recipe", troubled)
     assert paint(photo, style, run=EXACT, **brief).record["notes"] == ["halved the step"]
 
 
@@ -263,5 +263,5 @@ def test_style_files_joined_by_commas_are_told_to_stand_apart(tmp_path: Path) ->
     first, second = tmp_path / "a.jpg", tmp_path / "b.jpg"
     first.touch()
     second.touch()
-    with pytest.raises(OptionError, match=r"is 2 files with commas between; put spaces: .*a\.jpg .*b\.jpg"):
+    with pytest.raises(OptionError, match=r"is 2 files joined by commas; separate them by spaces: .*a\.jpg .*b\.jpg"):
         read_style(f"{first},{second}")

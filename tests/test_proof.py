@@ -21,7 +21,7 @@ from impasto.losses.picture import luminance_of
 from impasto.options import PaintOptions, Run
 from impasto.recipes import gatys
 from impasto.recipes.coloring import check_colors
-from impasto.recipes.painting import paint_on
+from impasto.recipes.painting import run_recipe
 from impasto.styles.named import find_style
 from impasto.weights import save_vgg
 
@@ -100,8 +100,8 @@ def test_photo_and_style_are_painted_in_the_colors_of_a_printer(press: str, tmp_
     (seen,) = context.styles
     assert isinstance(seen, images.Picture)
     torch.testing.assert_close(seen.image, proofed(style.image, press))
-    *_, last = paint_on(context)
-    *_, usual = paint_on(gatys.set_up(photo, [style], plain, EXACT))
+    *_, last = run_recipe(context)
+    *_, usual = run_recipe(gatys.set_up(photo, [style], plain, EXACT))
     assert colorfulness(last.image) < 0.8 * colorfulness(usual.image)
 
 
@@ -111,7 +111,7 @@ def test_one_pass_keeps_to_the_colors_of_a_printer_too(press: str) -> None:
 
 
 def test_statistics_have_no_colors_to_proof(press: str) -> None:
-    with pytest.raises(OptionError, match="--color-proof needs a style picture, and 'starry-night' is statistics"):
+    with pytest.raises(OptionError, match="--color-proof needs a style picture, but 'starry-night' is a named style"):
         check_colors([find_style("starry-night")], PaintOptions(color_proof=press))
 
 

@@ -23,7 +23,7 @@ from impasto.optim.engine import Step
 from impasto.options import PaintOptions, Run, StyleStatistics
 from impasto.recipes import gatys, nnst, objectives, strotss
 from impasto.recipes.context import PaintingContext, encode
-from impasto.recipes.painting import options_of, paint_on
+from impasto.recipes.painting import options_of, run_recipe
 from impasto.recipes.presets import MOMENT_STATISTICS, RECIPE_IGNORES, RECIPES, paint_options
 from impasto.recipes.starts import Checkpoint, Style
 from impasto.recipes.statistics import PICTURE_STATISTICS, in_shares, knots, style_columns
@@ -69,7 +69,7 @@ def loss_of(content: Picture, styles: list[Style], options: PaintOptions) -> tup
 
 
 def last_of(content: Picture, styles: list[Style], options: PaintOptions) -> Step:
-    *_, last = paint_on(gatys.set_up(content, styles, options, EXACT))
+    *_, last = run_recipe(gatys.set_up(content, styles, options, EXACT))
     return last
 
 
@@ -93,7 +93,7 @@ def test_painting_takes_the_picture_towards_the_style(
     content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
 ) -> None:
     chosen = options.changed(statistics=statistics, steps=20, smallest_size=48, content_weight=0.0, margin=0.0)
-    steps = list(gatys.paint_on(gatys.set_up(content, [style], chosen, EXACT)))
+    steps = list(gatys.paint_steps(gatys.set_up(content, [style], chosen, EXACT)))
     assert steps[-1].losses["style"] < 0.95 * steps[0].losses["style"]
     assert bool(steps[-1].image.isfinite().all())
 
@@ -119,7 +119,7 @@ def test_a_named_style_is_compared_by_its_moments_where_these_are_enough(content
 
 def test_negative_weights_are_refused(content: Picture, style: Picture, options: PaintOptions) -> None:
     chosen = options.changed(statistics="patches", style_weights=(2.0, -1.0))
-    with pytest.raises(OptionError, match="not all above 0"):
+    with pytest.raises(OptionError, match="must all be above 0"):
         gatys.set_up(content, [style, style], chosen, EXACT)
 
 
@@ -127,7 +127,7 @@ def test_negative_weights_are_refused(content: Picture, style: Picture, options:
 def test_lbfgs_is_refused_where_each_step_draws_anew(
     content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
 ) -> None:
-    with pytest.raises(OptionError, match="draws anew at each step"):
+    with pytest.raises(OptionError, match="samples at random at each step"):
         gatys.set_up(content, [style], options.changed(statistics=statistics, optimizer="lbfgs"), EXACT)
 
 
@@ -136,7 +136,7 @@ def test_recipes_refuse_masks_of_styles_and_what_is_protected_stays(
     content: Picture, style: Picture, encoder_file: str, what: dict[str, str]
 ) -> None:
     small = {"encoder": encoder_file, "size": 48, "steps": 2, "smallest_size": 32, "margin": 0.0, **what}
-    with pytest.raises(OptionError, match="cannot be combined with masks of styles"):
+    with pytest.raises(OptionError, match="cannot be combined with style masks"):
         impasto.paint(content, style, run=EXACT, style_masks=["gradient:left-right"], **small)
     left = torch.zeros(1, 3, 96, 96)
     left[..., :40] = 1
@@ -151,7 +151,7 @@ def test_two_scales_of_a_style_and_a_balance_go_with_all_statistics(
     content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
 ) -> None:
     chosen = options.changed(statistics=statistics, style_scales=(0.7, 1.4), balance=1.0, steps=2)
-    steps = list(gatys.paint_on(gatys.set_up(content, [style], chosen, EXACT)))
+    steps = list(gatys.paint_steps(gatys.set_up(content, [style], chosen, EXACT)))
     assert all(step.loss == step.loss and step.losses["content"] > 0 for step in steps[1:])
 
 
@@ -243,7 +243,7 @@ def test_a_whole_method_paints_the_same_with_the_same_seed(
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_whole_method_descends(recipe: str, content: Picture, style: Picture, encoder_file: str) -> None:
     chosen = whole(recipe, encoder_file, steps=20, smallest_size=64)
-    steps = list(paint_on(gatys.set_up(content, [style], chosen, EXACT)))
+    steps = list(run_recipe(gatys.set_up(content, [style], chosen, EXACT)))
     first = [step for step in steps if step.scale == 0]
     assert first[-1].losses["style"] < 0.95 * first[0].losses["style"]
 
@@ -254,7 +254,7 @@ def test_a_whole_method_goes_on_where_it_was_interrupted(
 ) -> None:
     context = gatys.set_up(content, [style], whole(recipe, encoder_file), EXACT)
     stood = Checkpoint(torch.rand(1, 3, 32, 32), scale=1, done=1)
-    steps = list(paint_on(gatys.resumed(context, stood)))
+    steps = list(run_recipe(gatys.resumed(context, stood)))
     assert [step.scale for step in steps] == [1, 1, *[2] * (recipe == "nnst")]
     assert steps[-1].image.shape == (1, 3, 64, 64)
 
@@ -265,7 +265,9 @@ def test_a_whole_method_takes_the_swatch_of_a_named_style(recipe: str, content: 
     found = taken(content, named, paint_options(recipe=recipe))
     assert isinstance(found, Picture)
     assert (found.name, found.sha256) == ("starry-night", named.sha256)
-    with pytest.raises(StyleFileError, match="style 'starry-night' was added by an earlier impasto and has no swatch"):
+    with pytest.raises(
+        StyleFileError, match="style 'starry-night' was added by an earlier version of impasto and has no swatch"
+    ):
         taken(content, replace(named, swatch=b""), paint_options(recipe=recipe))
 
 
@@ -288,13 +290,13 @@ def test_a_whole_method_refuses_what_it_does_not_read(recipe: str, content: Pict
     assert len(ignored) >= 3
     for name in ignored:
         with pytest.raises(
-            OptionError, match=f"--{name.replace('_', '-')} means nothing to --recipe {recipe}; omit it, or use"
+            OptionError, match=f"--{name.replace('_', '-')} has no effect with --recipe {recipe}; omit it, or use"
         ):
             gatys.set_up(content, [style], paint_options(recipe=recipe, **{name: CHANGED[name]}), EXACT)
 
 
 def test_a_recipe_and_a_preset_are_not_both_taken() -> None:
-    with pytest.raises(OptionError, match="each bring a whole set"):
+    with pytest.raises(OptionError, match="each define all options"):
         paint_options("gatys2015", recipe="nnst")
     with pytest.raises(OptionError, match="did you mean 'nnst'"):
         paint_options(recipe="nst")
@@ -353,10 +355,10 @@ def test_strotss_halves_the_weight_of_the_content_at_each_size(
 
     monkeypatch.setattr(strotss, "objective_at", noted)
     context = gatys.set_up(content, [style], whole("strotss", encoder_file, steps=1), EXACT)
-    list(strotss.paint_on(context))
+    list(strotss.paint_steps(context))
     assert given == [16.0, 8.0]
     given.clear()
-    list(strotss.paint_on(replace(context, sizes=context.sizes[1:], first_scale=1)))
+    list(strotss.paint_steps(replace(context, sizes=context.sizes[1:], first_scale=1)))
     assert given == [8.0]
 
 

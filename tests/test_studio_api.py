@@ -138,7 +138,7 @@ def test_methods_have_their_own_defaults_and_do_not_read_every_option(client: pi
     refused = client.post(f"{API}/jobs", json=body(upload, options={"recipe": "gatys", "strength": 0.5}))
     found = problem(refused, 422)
     assert found["field"] == "strength"
-    assert "strength means nothing to recipe gatys; omit it, or use recipe neighbors" in found["message"]
+    assert "strength has no effect with recipe gatys; omit it, or use recipe neighbors" in found["message"]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_an_option_that_is_not_allowed_is_said_beside_its_control(
 @pytest.mark.parametrize(
     ("sentence", "said", "field"),
     [
-        ("--style-mask 'm.png' is black all over", "style mask 'm.png' is black all over", "masks"),
+        ("--style-mask 'm.png' is entirely black", "style mask 'm.png' is entirely black", "masks"),
         (
             "fetch it with 'impasto weights import FILE --name vgg19'",
             "fetch it with 'impasto weights import FILE --name vgg19'",

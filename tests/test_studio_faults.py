@@ -363,7 +363,7 @@ def test_a_painting_goes_on_while_the_disk_is_full(tmp_path: Path, monkeypatch: 
     said: list[tuple[str, Any]] = []
     line: Any = SimpleNamespace(how="", say=lambda what, **facts: said.append((what, facts)))
     steps = [Step(number, 3, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8), 0.1) for number in (1, 2, 3)]
-    monkeypatch.setattr(painting_state, "paint_on", lambda context: iter(steps))
+    monkeypatch.setattr(painting_state, "run_recipe", lambda context: iter(steps))
     monkeypatch.setattr(painting_state.Pace, "is_due", lambda pace: True)
     monkeypatch.setattr(images, "write", full)
     monkeypatch.setattr(os, "fsync", full)

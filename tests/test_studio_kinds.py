@@ -203,7 +203,7 @@ def test_a_black_mask_fails_with_its_sentence(running: pieces.Program, upload: s
     body = {"kind": "paint", "content": upload, "styles": [STYLE], "masks": ["not:all"], "options": SMALL}
     job = running.wait_until(running.client.post("/jobs", json=body).json()["id"], "failed")
     assert job["error"]["code"] == "option"
-    assert "black all over" in job["error"]["message"]
+    assert "entirely black" in job["error"]["message"]
     assert job["error"]["field"] == "masks"
 
 

@@ -103,7 +103,7 @@ def test_between_two_sizes_it_goes_over_by_the_logarithm(edge_px: float) -> None
 
 def test_a_layer_that_was_not_measured_is_refused_with_those_that_were(style: NamedStyle) -> None:
     sentence = (
-        "style 'haystacks' was not measured at layer 'relu5_4' but at relu1_1, relu2_1; use those layers, or give a picture"
+        "style 'haystacks' was not measured at layer 'relu5_4', only at relu1_1, relu2_1; use these layers, or give a picture"
     )
     with pytest.raises(OptionError, match=sentence):
         style.at(100, ["relu1_1", "relu5_4"])
@@ -176,7 +176,7 @@ def test_saving_leaves_nothing_half_written(style: NamedStyle, tmp_path: Path) -
 
 
 def test_a_missing_style_file_says_where_to_look(tmp_path: Path) -> None:
-    with pytest.raises(StyleFileError, match="is not there; see impasto styles list"):
+    with pytest.raises(StyleFileError, match="does not exist; see impasto styles list"):
         load_style(tmp_path / "nothing")
 
 
@@ -186,7 +186,7 @@ def test_a_damaged_style_file_is_one_sentence(tmp_path_factory: pytest.TempPathF
     save_style(folder / "whole", measured_style({"name": "x"}, lambda e: measure(e, channels=3), COLOURS, sizes=(64,)))
     whole = (folder / "whole").read_bytes()
     (folder / "part").write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
-    with pytest.raises(StyleFileError, match="make it again") as caught:
+    with pytest.raises(StyleFileError, match="create it again") as caught:
         load_style(folder / "part")
     assert "\n" not in str(caught.value)
 
@@ -206,17 +206,17 @@ STATISTICS = {
 @pytest.mark.parametrize(
     ("version", "changes", "sentence"),
     [
-        (None, {}, "is of version None, this impasto reads version 3; make it again"),
-        ("1", {}, "is of version 1, this impasto reads version 3; make it again"),
-        ("9", {}, "is of version 9, this impasto reads version 3; make it again"),
-        ("3", {"sizes": None}, "is damaged: .*sizes.*; make it again"),
-        ("3", {"sizes": torch.tensor([0])}, "is damaged: .*no statistics inside"),
+        (None, {}, "has version None, but this impasto reads version 3; create it again"),
+        ("1", {}, "has version 1, but this impasto reads version 3; create it again"),
+        ("9", {}, "has version 9, but this impasto reads version 3; create it again"),
+        ("3", {"sizes": None}, "is damaged: .*sizes.*; create it again"),
+        ("3", {"sizes": torch.tensor([0])}, "is damaged: .*it contains no statistics"),
         ("3", {"sizes": torch.tensor([64, 128])}, "is damaged"),
-        ("3", {"relu1_1.mean": None}, "is damaged: .*no statistics inside"),
+        ("3", {"relu1_1.mean": None}, "is damaged: .*it contains no statistics"),
         ("3", {"relu1_1.weak": None}, "is damaged: .*relu1_1.weak"),
         ("3", {"relu1_1.weak": torch.zeros(1, 2, 11)}, "is damaged"),
-        ("3", {"relu1_1.mean": torch.zeros(1, 1)}, "is damaged: .*relu1_1 makes no sense"),
-        ("3", {"relu1_1.deviation": torch.full((1, 2), math.inf)}, "is damaged: .*relu1_1 makes no sense"),
+        ("3", {"relu1_1.mean": torch.zeros(1, 1)}, "is damaged: .*relu1_1 has invalid moments"),
+        ("3", {"relu1_1.deviation": torch.full((1, 2), math.inf)}, "is damaged: .*relu1_1 has invalid moments"),
         ("3", {"colours.mean": None}, "is damaged: .*colors.mean"),
     ],
 )
@@ -244,7 +244,7 @@ def test_the_least_that_a_file_must_hold_is_enough(version: str, tmp_path: Path)
     safetensors.torch.save_file(STATISTICS, tmp_path / "style", {"impasto_style": version, "name": "x"})
     found = load_style(tmp_path / "style")
     assert found.moments[64]["relu1_1"].mean.shape == (1, 2)
-    with pytest.raises(StyleFileError, match="style 'x' was added by an earlier impasto and has no swatch"):
+    with pytest.raises(StyleFileError, match="style 'x' was added by an earlier version of impasto and has no swatch"):
         found.picture()
 
 
@@ -362,11 +362,11 @@ def test_an_own_style_that_came_before_a_shipped_one_of_its_name_goes_first(
 
 
 def test_the_name_of_a_shipped_style_or_of_another_own_one_is_refused(style: NamedStyle, own: Path) -> None:
-    with pytest.raises(OptionError, match="'starry-night' comes with impasto; choose another name, such as 'my-starry"):
+    with pytest.raises(OptionError, match="'starry-night' is shipped with impasto; choose another name, such as 'my-starry"):
         add_style(style_called("starry-night"))
     assert not own.exists()
     before = add_style(style).read_bytes()
-    with pytest.raises(OptionError, match=r"'haystacks' is one of your own already; .* first: impasto styles remove haystacks"):
+    with pytest.raises(OptionError, match=r"'haystacks' exists already; .* first: impasto styles remove haystacks"):
         add_style(style)
     assert [each.read_bytes() for each in own.iterdir()] == [before]
 
@@ -392,12 +392,12 @@ def test_a_name_that_is_not_plain_words_is_refused_with_one_that_is(name: str, b
 
 
 def test_only_own_styles_can_be_removed(style: NamedStyle) -> None:
-    with pytest.raises(OptionError, match="style 'starry-night' comes with impasto and cannot be removed"):
+    with pytest.raises(OptionError, match="style 'starry-night' is shipped with impasto and cannot be removed"):
         remove_style("starry-night")
-    with pytest.raises(OptionError, match="style 'haystack' is none of your own; see impasto styles list"):
+    with pytest.raises(OptionError, match="style 'haystack' is not one of your own; see impasto styles list"):
         remove_style("haystack")
     add_style(style)
-    with pytest.raises(OptionError, match=r"style 'haystack' is none of your own; did you mean 'haystacks'\?"):
+    with pytest.raises(OptionError, match=r"style 'haystack' is not one of your own; did you mean 'haystacks'\?"):
         remove_style("haystack")
 
 
@@ -414,7 +414,7 @@ def test_a_folder_that_cannot_be_is_one_sentence(style: NamedStyle, own: Path, m
     for folder in (own, own / "deeper"):
         monkeypatch.setenv("IMPASTO_STYLES", str(folder))
         assert user_styles() == {}
-        with pytest.raises(StyleFileError, match=r"styles cannot be kept in .*; name a folder in IMPASTO_STYLES"):
+        with pytest.raises(StyleFileError, match=r"styles cannot be saved in .*; set IMPASTO_STYLES to another folder"):
             add_style(style)
 
 

@@ -445,9 +445,12 @@ def zipped(*names: str) -> bytes:
 
 BAD_BYTES = {
     "empty": (b"", "this file is empty"),
-    "random": (bytes(np.random.default_rng(0).integers(1, 256, 5000, dtype=np.uint8)), "not a weight file of a known form"),
+    "random": (
+        bytes(np.random.default_rng(0).integers(1, 256, 5000, dtype=np.uint8)),
+        "not a weight file in a supported format",
+    ),
     "random pickle": (b"\x80\x02" + bytes(np.random.default_rng(1).integers(0, 256, 5000, dtype=np.uint8)), "damaged"),
-    "short": (b"PK", "not a weight file of a known form"),
+    "short": (b"PK", "not a weight file in a supported format"),
     "html": (b"\n<!DOCTYPE html><html><body>404</body></html>", "this is a web page"),
     "xml": (b"\xef\xbb\xbf<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "this is a web page"),
     "git-lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 574673361\n", "Git LFS"),
@@ -456,14 +459,14 @@ BAD_BYTES = {
     "tar": (written(tar), "tar archive"),
     "another zip": (zipped("picture.png"), "zip archive"),
     "torchscript": (zipped("net/data.pkl", "net/constants.pkl"), "TorchScript"),
-    "whole keras": (zipped("config.json", "model.weights.h5"), "whole Keras model"),
+    "whole keras": (zipped("config.json", "model.weights.h5"), "complete Keras model"),
     "matlab 7.3": (b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + b" " * 600, "MATLAB 7.3"),
     "not matlab": (b"MATLAB 5.0 MAT-file" + b"\x07" * 600, "damaged"),
     "not hdf5": (b"\x89HDF\r\n\x1a\n" + b"\x07" * 600, "damaged"),
     "not safetensors": (b"\x40\x00\x00\x00\x00\x00\x00\x00{" + b"x" * 600, "damaged"),
-    "a tensor": (written(lambda buffer: torch.save(torch.zeros(3), buffer)), "holds a Tensor"),
+    "a tensor": (written(lambda buffer: torch.save(torch.zeros(3), buffer)), "contains a Tensor"),
     "no tensors": (written(lambda buffer: torch.save({"epoch": 3}, buffer)), "none of its 0 tensors"),
-    "another matlab": (written(lambda buffer: scipy.io.savemat(buffer, {"x": 1})), "holds no layers"),
+    "another matlab": (written(lambda buffer: scipy.io.savemat(buffer, {"x": 1})), "contains no layers"),
 }
 
 
@@ -491,7 +494,7 @@ def test_a_truncated_file_is_refused(form: str, share: float, tmp_path: Path) ->
     FORMS[form](narrow(), tmp_path / "whole")
     whole = (tmp_path / "whole").read_bytes()
     (tmp_path / "cut").write_bytes(whole[: int(share * len(whole))])
-    assert_refused(tmp_path / "cut", "damaged|layers are missing|it stops at|holds no layer")
+    assert_refused(tmp_path / "cut", "damaged|layers in between are missing|it ends at|contains no layer")
 
 
 @pytest.mark.parametrize("form", ["torchvision", "torchvision, legacy", "MatConvNet, old", "Keras, new", "safetensors, Gatys"])
@@ -520,14 +523,14 @@ def without(name: str) -> State:
 
 BAD_STATES: dict[str, tuple[Callable[[], State], str]] = {
     "VGG-16 and more": (lambda: without("3_4"), "layers are missing"),
-    "VGG-16 up to conv3_3": (lambda: caffe(narrow(last="3_3"), lambda _, name: f"conv{name}"), "it stops at conv3_3"),
+    "VGG-16 up to conv3_3": (lambda: caffe(narrow(last="3_3"), lambda _, name: f"conv{name}"), "it ends at conv3_3"),
     "ResNet": (lambda: {"conv1.weight": torch.zeros(8, 3, 7, 7), "layer1.0.conv1.weight": torch.zeros(8, 8, 3, 3)}, "none of"),
     "batch normalization": (lambda: torchvision(narrow()) | {"features.1.running_mean": torch.zeros(8)}, "batch normalization"),
     "VGG-11": (
         lambda: {f"features.{at}.{p}": torch.zeros(8) for at in (0, 3, 6) for p in ("weight", "bias")},
         "another network",
     ),
-    "three layers": (lambda: dict(list(torchvision(narrow()).items())[:6]), "it stops at conv2_1"),
+    "three layers": (lambda: dict(list(torchvision(narrow()).items())[:6]), "it ends at conv2_1"),
     "a gap": (lambda: without("2_2"), "missing"),
     "no bias": (lambda: {k: v for k, v in torchvision(narrow()).items() if k != "features.5.bias"}, "layer 2_1 has no bias"),
     "no first weight": (lambda: {k: v for k, v in torchvision(narrow()).items() if k != "features.0.weight"}, "has no weight"),
@@ -570,7 +573,7 @@ def test_filters_in_theanos_order_are_refused(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "weights", "w") as file:
         file["block1_conv1/block1_conv1_W_1:0"] = np.zeros((64, 3, 3, 3), np.float32)
-    assert_refused(tmp_path / "weights", r"wanted is \(3, 3, channels in")
+    assert_refused(tmp_path / "weights", r"expected \(3, 3, input channels")
 
 
 def test_keras_without_h5py_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -678,7 +681,7 @@ def test_verify_tells_what_a_file_is(cache: Path, good: Path) -> None:
 def test_verify_notices_a_changed_file(cache: Path, good: Path) -> None:
     import_file(good)
     FORMS["Gatys"](narrow(), cache / "vgg19.weights")
-    with pytest.raises(WeightsError, match="it has changed since it was put here"):
+    with pytest.raises(WeightsError, match="the file has changed since it was fetched or imported"):
         weights.verify("vgg19")
 
 
@@ -784,7 +787,7 @@ def test_fetch_brings_verified_weights(server: Server, published: CatalogueEntry
 
 def test_fetch_goes_on_where_it_was_cut(server: Server, published: CatalogueEntry, cache: Path) -> None:
     server.cut_after = 3000
-    with pytest.raises(WeightsError, match=r"cut after 3000 of .*try again to go on from there"):
+    with pytest.raises(WeightsError, match=r"closed after 3000 of .*try again to resume the download"):
         weights.fetch("vgg19-test")
     assert not (cache / "vgg19-test.weights").exists()
     server.cut_after = None
@@ -808,7 +811,7 @@ def test_fetch_keeps_a_download_that_was_complete_already(server: Server, publis
 @pytest.mark.parametrize("sha256", ["0" * 64, "0" * 8])
 def test_fetch_refuses_another_file(sha256: str, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(weights.catalogue, "vgg19-test", entry(server.url, sha256))
-    with pytest.raises(WeightsError, match="is not what was published, and was deleted"):
+    with pytest.raises(WeightsError, match="is not the published file and was deleted"):
         weights.fetch("vgg19-test")
     assert list(cache.iterdir()) == []
 
@@ -829,13 +832,13 @@ def test_fetch_checks_md5_where_that_is_all_there_is(
         weights.fetch("vgg19-test")
         assert weights.verify("vgg19-test").against == "the record of its import"
     else:
-        with pytest.raises(WeightsError, match="wanted is the MD5"):
+        with pytest.raises(WeightsError, match="expected MD5"):
             weights.fetch("vgg19-test")
 
 
 def test_fetch_says_when_the_link_is_dead(server: Server, published: CatalogueEntry, cache: Path) -> None:
     server.content = b"<html>this page has moved</html>"
-    with pytest.raises(WeightsError, match=r"cannot be used, and was deleted: .*web page"):
+    with pytest.raises(WeightsError, match=r"cannot be used and was deleted: .*web page"):
         weights.fetch("vgg19-test")
     assert list(cache.iterdir()) == []
 
@@ -850,7 +853,7 @@ def test_fetch_gives_the_manual_way_when_there_is_no_network(cache: Path, monkey
     with Server() as gone:
         url = gone.url
     monkeypatch.setitem(weights.catalogue, "vgg19-test", entry(url, "0" * 64))
-    with pytest.raises(WeightsError, match=f"could not be fetched .*download {url} with another machine"):
+    with pytest.raises(WeightsError, match=f"could not be fetched .*download {url} on another machine"):
         weights.fetch("vgg19-test")
 
 
@@ -859,7 +862,7 @@ def test_fetch_does_not_touch_the_network_when_offline(
     way: str, server: Server, published: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMPASTO_OFFLINE", "1" if way == "environment" else "0")
-    with pytest.raises(WeightsError, match=r"impasto is offline; download http.* with another machine"):
+    with pytest.raises(WeightsError, match=r"impasto is offline; download http.* on another machine"):
         weights.fetch("vgg19-test", offline=True if way == "argument" else None)
     assert server.asked == []
 
@@ -900,7 +903,7 @@ def test_the_shipped_weights_are_found_by_their_name(cache: Path, good: Path, ca
     assert Path(first).is_file()
     run("verify", "vgg19-slim")
     assert capsys.readouterr().out.startswith("vgg19-slim: OK. impasto's own form, 8 bit; 16 convolutions")
-    with pytest.raises(OptionError, match="which is inside the package"):
+    with pytest.raises(OptionError, match="which is included in impasto"):
         import_file(good, "vgg19-slim")
     assert not cache.exists()
 

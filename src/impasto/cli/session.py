@@ -36,7 +36,7 @@ from impasto.recipes.coloring import color_notes, color_record
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.judging import judged
 from impasto.recipes.masking import NO_MASKS, Masking
-from impasto.recipes.painting import finished, paint_on
+from impasto.recipes.painting import finished, run_recipe
 from impasto.recipes.pastiche import Record, new_record, with_progress
 from impasto.recipes.starts import Checkpoint, Style
 from impasto.runtime.memory import keep_freed_memory
@@ -201,7 +201,7 @@ def paint_and_show(
     checkpoint = CheckpointWriter(request.resumable, lambda step: final_record(request, context, step, session), console)
     with progress(console, context.first_scale + len(context.sizes)) as show:
         try:
-            for step in paint_on(context):
+            for step in run_recipe(context):
                 session.take(step)
                 show(step)
                 preview.show(step)

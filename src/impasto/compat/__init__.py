@@ -1,1 +1,1 @@
-"""Interfaces of other programs: INetwork's options, TF Hub's calling convention, the deeplearning.ai functions."""
+"""Interfaces of other programs: INetwork's options, TF Hub's calling convention, and the deeplearning.ai functions."""

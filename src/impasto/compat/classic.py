@@ -1,11 +1,11 @@
 """The equations of the deeplearning.ai assignment "Art Generation with Neural Style Transfer", as functions.
 
-They are here to be read, and to be called from a notebook: on NumPy arrays, where a cost is a ``float``, or on torch tensors,
-where a cost is a scalar tensor that carries its gradient. Activations have the shape of the assignment,
-``(1, n_H, n_W, n_C)``; torch's own ``(1, n_C, n_H, n_W)`` becomes that with ``a.permute(0, 2, 3, 1)``. The letters are the
-assignment's: C for the content picture, S for the style picture, G for the generated one.
+They are meant for reading, and for use in a notebook. For NumPy arrays a cost is a ``float``; for torch tensors it is a
+differentiable scalar tensor. Activations have the assignment's shape ``(1, n_H, n_W, n_C)``; convert torch's
+``(1, n_C, n_H, n_W)`` with ``a.permute(0, 2, 3, 1)``. The letters are the assignment's: C for the content picture, S for the
+style picture, G for the generated picture.
 
-impasto itself paints with :mod:`impasto.losses.features`, whose weights do not depend on the size of the picture; these depend on it.
+impasto itself uses :mod:`impasto.losses.features`, whose weights do not depend on the size of the picture, unlike these.
 
 Importing this module does not import torch.
 
@@ -69,9 +69,9 @@ def content_cost(a_C: Any, a_G: Any) -> Any:
 
 
 def gram_matrix(A: Array) -> Array:
-    """Correlate every channel with every other, over all positions.
+    """Compute the Gram matrix: the correlations between all channels, summed over all positions.
 
-    ``G = A Aᵀ``; not divided by anything, unlike :func:`impasto.features.statistics.gram_matrix`.
+    ``G = A Aᵀ``, not normalized, unlike :func:`impasto.features.statistics.gram_matrix`.
 
     Args:
         A: the activations of one layer, unrolled: (n_C, n_H · n_W).
@@ -91,7 +91,7 @@ def gram_matrix(A: Array) -> Array:
         Gatys et al. 2015, equation 3.
     """
     if np.ndim(A) != 2:
-        raise ShapeError(f"A has the shape {_shape(A)}; gram_matrix wants (n_C, n_H * n_W): unroll the positions first")
+        raise ShapeError(f"A has shape {_shape(A)}; gram_matrix needs (n_C, n_H * n_W): unroll the positions first")
     F: Array = _floats(A)
     with _exactly(F):
         G: Array = F @ F.T
@@ -142,15 +142,15 @@ def style_cost(layers: Sequence[tuple[Any, Any]], weights: Sequence[float]) -> A
     ``J_style = Σ_l λ_l · J_style^[l]``; the assignment takes five layers, conv1_1 to conv5_1, and λ = 0.2 for each.
 
     Args:
-        layers: for each layer the pair (a_S, a_G) that :func:`layer_style_cost` takes; sizes may differ from layer to layer.
-        weights: λ, one number for each layer, in the same order; any scale, they need not sum to 1.
+        layers: for each layer the pair (a_S, a_G) for :func:`layer_style_cost`; sizes may differ between layers.
+        weights: λ, one number for each layer, in the same order; they need not sum to 1.
 
     Returns:
         The cost: a float for arrays, a scalar tensor for tensors.
 
     Raises:
-        OptionError: there are no layers, or not as many weights as layers.
-        ShapeError: a pair that :func:`layer_style_cost` refuses.
+        OptionError: there are no layers, or the number of weights differs.
+        ShapeError: a pair has shapes that :func:`layer_style_cost` does not accept.
 
     Example:
         >>> import numpy as np
@@ -170,7 +170,7 @@ def style_cost(layers: Sequence[tuple[Any, Any]], weights: Sequence[float]) -> A
 
 
 def total_cost(J_content: Cost, J_style: Cost, alpha: float = 10, beta: float = 40) -> Cost:
-    """Weigh the content against the style: what the generated picture is changed to make small.
+    """Combine the content and style costs: the total cost, which the generated picture minimizes.
 
     ``J = α · J_content + β · J_style``
 
@@ -193,16 +193,16 @@ def total_cost(J_content: Cost, J_style: Cost, alpha: float = 10, beta: float = 
     return alpha * J_content + beta * J_style
 
 
-# --------------------------------------------------------------------------------- arrays and tensors under one hat
+# --------------------------------------------------------------------------------- NumPy arrays and torch tensors
 
 
 def _is_tensor(array: object) -> bool:
-    torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch already
+    torch = sys.modules.get("torch")  # if there is a tensor, torch is imported already
     return torch is not None and isinstance(array, torch.Tensor)
 
 
 def _exactly(array: Any) -> AbstractContextManager[Any]:
-    """Turn torch's autocast off, which would multiply tensors in half precision."""
+    """Disable torch's autocast, which would multiply tensors in half precision."""
     if not _is_tensor(array):
         return nullcontext()
     exactly: AbstractContextManager[Any] = sys.modules["torch"].autocast(array.device.type, enabled=False)
@@ -210,7 +210,7 @@ def _exactly(array: Any) -> AbstractContextManager[Any]:
 
 
 def _floats(array: Any) -> Any:
-    """Widen integers and halves, which would overflow when squared and summed."""
+    """Convert integers and float16 to float32; they would overflow when squared and summed."""
     if _is_tensor(array):
         return array if array.is_floating_point() and array.itemsize >= 4 else array.float()
     array = np.asarray(array)
@@ -222,18 +222,18 @@ def _shape(array: Any) -> tuple[int, ...]:
 
 
 def _activations(first: Any, second: Any, *, names: tuple[str, str]) -> tuple[Any, Any]:
-    """Check that two activations can be compared; the sentences speak of them by the names of the equations."""
+    """Check that two activations can be compared; ``names`` are their names in error messages."""
     if _is_tensor(first) != _is_tensor(second):
         kinds = type(first).__name__, type(second).__name__
-        raise OptionError(f"{names[0]} is of type {kinds[0]} and {names[1]} of {kinds[1]}; give two arrays or two tensors")
+        raise OptionError(f"{names[0]} has type {kinds[0]} but {names[1]} has {kinds[1]}; give two arrays or two tensors")
     for name, array in zip(names, (first, second), strict=True):
         shape = _shape(array)
         if len(shape) != 4 or shape[0] != 1 or 0 in shape:
-            raise ShapeError(f"{name} has the shape {shape}; allowed is (1, n_H, n_W, n_C), one picture with its channels last")
+            raise ShapeError(f"{name} has shape {shape}; it must be (1, n_H, n_W, n_C), one picture with channels last")
     if _shape(first) != _shape(second):
         raise ShapeError(
-            f"{names[0]} has the shape {_shape(first)} but {names[1]} has {_shape(second)}; "
-            "make the two pictures the same size and take the same layer of both"
+            f"{names[0]} has shape {_shape(first)} but {names[1]} has {_shape(second)}; "
+            "use pictures of the same size and the same layer for both"
         )
     return _floats(first), _floats(second)
 

@@ -1,11 +1,11 @@
-"""INetwork: paint as titu1994's INetwork.py does, by its own flags, with its defects repaired.
+"""INetwork: paint like titu1994's INetwork.py, with its flags and without its defects.
 
-Gram matrices of ``F - 1`` at every convolution, one content layer, total variation, and rounds of 20 evaluations of L-BFGS-B
-that each start without memory. The objective is the painter's own, see :mod:`impasto.recipes.gatys`, under the preset
-``inetwork-fixed``; this module settles its options from INetwork's flags and descends it as that program does.
+INetwork uses Gram matrices of ``F - 1`` at every convolution, one content layer, total variation, and rounds of 20 L-BFGS-B
+evaluations, each without the history of the previous round. The objective is that of :mod:`impasto.recipes.gatys` with the
+preset ``inetwork-fixed``. This module derives the options from INetwork's flags and minimizes the objective as INetwork does.
 
-Source: titu1994/Neural-Style-Transfer, INetwork.py, as behavior; Novak and Nikulin 2016, arXiv:1605.04603. Departures: what
-:func:`repairs` says, and several styles are blended as statistics.
+Source: titu1994/Neural-Style-Transfer, INetwork.py, for the behavior; Novak and Nikulin 2016, arXiv:1605.04603. Departures:
+those listed by :func:`repairs`; in addition, several styles are blended as statistics.
 """
 
 import dataclasses
@@ -43,26 +43,26 @@ from impasto.tensors import Image, Mask
 from impasto.weights import find
 
 EVALUATIONS = 20
-"""L-BFGS evaluations of one iteration."""
+"""L-BFGS evaluations per iteration."""
 
 _SLIM = "vgg19-slim"
 _RANGE = 255.0
 _PICTURES_REMEMBERED = 30
-"""In 64 bits: two for each of ten steps, and those at work."""
+"""Pictures in float64 that L-BFGS-B keeps: two for each of ten steps, plus temporary ones."""
 
 
 @dataclass(frozen=True)
 class Commission:
-    """What INetwork was asked for, read and settled.
+    """The validated inputs of an INetwork run.
 
     Attributes:
-        photo: the content as it was read.
-        styles: the manners.
+        photo: the content, at its original size.
+        styles: the styles.
         flags: INetwork's flags.
         run: device, precision, seed.
-        encoder: the network that looks, see :func:`encoder_for`.
-        size: (height, width) that is painted.
-        masking: the masks of styles and content.
+        encoder: name of the feature extractor; see :func:`encoder_for`.
+        size: (height, width) to paint.
+        masking: the style and content masks.
         color_mask: where the photo's colors are kept; None: everywhere.
     """
 
@@ -77,7 +77,7 @@ class Commission:
 
     @property
     def frame(self) -> Size:
-        """(height, width) of what is saved: the photo's proportions in any case."""
+        """(height, width) of the saved result; it always has the photo's aspect ratio."""
         height, width = self.photo.size
         rows = self.flags.image_size
         return self.photo.size if self.flags.rescale_image == "True" else (rows, max(1, int(rows * width / height)))
@@ -85,10 +85,10 @@ class Commission:
 
 @in_known_state
 def commission(photo: Picture, styles: Sequence[Style], flags: InetworkOptions, run: Run) -> Commission:
-    """Settle the size and the network.
+    """Determine the size and the encoder, and read the masks.
 
     Raises:
-        OptionError, ShapeError: masks of another number than the styles, a photo too narrow.
+        OptionError, ShapeError: the number of masks differs from the number of styles, or the photo is too narrow.
     """
     if flags.style_masks and len(flags.style_masks) != len(styles):
         raise OptionError(f"--style_masks has {len(flags.style_masks)} files for {len(styles)} styles; give one for each style")
@@ -106,7 +106,7 @@ def commission(photo: Picture, styles: Sequence[Style], flags: InetworkOptions, 
 
 
 def encoder_for(model: str) -> str:
-    """Name the network to paint with: the model, or vgg19-slim where its weights are not on this machine."""
+    """Return the name of the encoder: the model, or vgg19-slim if the weights of the model are not on this machine."""
     try:
         if model != _SLIM:
             find(model)
@@ -116,13 +116,13 @@ def encoder_for(model: str) -> str:
 
 
 def settled_options(asked: Commission) -> PaintOptions:
-    """Say in the painter's options what INetwork's flags ask for."""
+    """Convert INetwork's flags to impasto's options."""
     flags = asked.flags
     layers = tuple(layer.replace("conv", "relu") for layer in layers_of(asked.encoder))
     given = flags.style_weight if len(flags.style_weight) == len(asked.styles) else (1.0,) * len(asked.styles)
     total = sum(flags.style_weight)
     if flags.style_masks:
-        total /= len(flags.style_weight)  # a region is weighted by its style's weight against their mean
+        total /= len(flags.style_weight)  # a region's weight is its style's weight relative to the mean
     return paint_options(
         "inetwork-fixed",
         size=max(asked.size),
@@ -141,19 +141,19 @@ def settled_options(asked: Commission) -> PaintOptions:
 
 
 def content_share(flags: InetworkOptions, size: Size) -> float:
-    """Return what ``--content_loss_type`` multiplies the content loss by; it counts the picture's pixels, not the layer's."""
+    """Return the factor of ``--content_loss_type`` for the content loss; it depends on the picture's pixels, not the layer's."""
     channels, pixels = FULL_WIDTHS[int(flags.content_layer[4]) - 1], size[0] * size[1]
     return {0: 1.0, 1: 1 / (2 * math.sqrt(channels * pixels)), 2: 1 / (channels * pixels)}[flags.content_loss_type]
 
 
 @in_known_state
 def set_up(asked: Commission) -> PaintingContext:
-    """Make the context ready.
+    """Build the painting context.
 
     Raises:
-        ImpastoError: whatever cannot be painted, in one sentence that speaks of INetwork's flags.
+        ImpastoError: if the inputs cannot be painted; the message uses the names of INetwork's flags.
     """
-    check_room(asked)
+    check_history_memory(asked)
     image = resize(asked.photo.image, asked.size)
     if asked.flags.init_image == "gray":
         image = luminance_of(image).expand_as(image)
@@ -164,11 +164,11 @@ def set_up(asked: Commission) -> PaintingContext:
         raise ResourceError(f"{str(error).replace('--size', 'a longer side of')}; --image_size is the height") from error
 
 
-def check_room(asked: Commission) -> None:
-    """Raise unless there is memory for the pictures that L-BFGS-B remembers, before the photo is enlarged.
+def check_history_memory(asked: Commission) -> None:
+    """Raise unless the history of L-BFGS-B fits into memory; called before the photo is enlarged.
 
     Raises:
-        ResourceError: there is not; the sentence says which size would fit.
+        ResourceError: not enough memory; the message says which size would fit.
     """
     free = available_memory(torch.device("cpu"))
     needed = asked.size[0] * asked.size[1] * 3 * 8 * _PICTURES_REMEMBERED
@@ -182,51 +182,50 @@ def check_room(asked: Commission) -> None:
 
 
 def repairs(asked: Commission) -> list[str]:
-    """Say, once each, what of INetwork is repaired or replaced here, as far as it concerns what was asked for."""
+    """Return messages about the defects of INetwork that are fixed or replaced in this run."""
     flags = asked.flags
-    said = {
-        f"{flags.model} is not on this machine, {_SLIM} paints in its place; for {flags.model} itself: impasto weights "
+    messages = {
+        f"the weights of {flags.model} are not on this machine, so {_SLIM} is used; to get them: impasto weights "
         f"fetch {flags.model}": flags.model != asked.encoder,
         f"--style_weight has {len(flags.style_weight)} values for {len(asked.styles)} styles; their sum is shared equally": len(
             flags.style_weight
         )
         != len(asked.styles),
-        "repaired: the last layer is drawn to the style like the others; INetwork pushes it away": True,
-        "repaired: a style picture keeps its proportions; INetwork stretches it to the photo's": any(
+        "fixed: the last layer is optimized towards the style like the others; INetwork pushes it away from the style": True,
+        "fixed: a style picture keeps its aspect ratio; INetwork stretches it to the photo's": any(
             isinstance(style, Picture) and not _alike(style.size, asked.size) for style in asked.styles
         ),
-        "repaired: --init_image is a file wherever it is not content, noise or gray as a whole; INetwork looks for those "
-        "words within it": any(word in flags.init_image and word != flags.init_image for word in ("content", "noise", "gray")),
-        "repaired: --min_improvement counts from the second iteration; INetwork stops after the first": flags.min_improvement
-        > 0,
-        "repaired: masks may have any size and gray values; a style is seen whole, its mask lies over the photo, and what no "
-        "mask covers stays the photo": bool(flags.style_masks or flags.content_mask or flags.color_mask),
-        "repaired: --preserve_color takes the light of the painting and the colors of the photo; INetwork's result is nearly "
-        "black": flags.keeps_colors,
-        "--color_mask does nothing without --preserve_color True": bool(flags.color_mask) and not flags.keeps_colors,
+        "fixed: --init_image is a file unless it is exactly content, noise or gray; INetwork searches for these words in the "
+        "file name": any(word in flags.init_image and word != flags.init_image for word in ("content", "noise", "gray")),
+        "fixed: --min_improvement applies from the second iteration; INetwork stops after the first": flags.min_improvement > 0,
+        "fixed: masks may have any size and gray values; the whole style picture is measured, its mask applies to the photo, "
+        "and the photo is kept where no mask applies": bool(flags.style_masks or flags.content_mask or flags.color_mask),
+        "fixed: --preserve_color combines the lightness of the painting with the colors of the photo; INetwork's result is "
+        "nearly black": flags.keeps_colors,
+        "--color_mask has no effect without --preserve_color True": bool(flags.color_mask) and not flags.keeps_colors,
     }
-    return [sentence for sentence, holds in said.items() if holds]
+    return [message for message, applies in messages.items() if applies]
 
 
 def mask_notes(asked: Commission) -> Iterator[str]:
-    """Say what was done to the masks, and which of them do nothing."""
+    """Yield notes: how masks were converted, and which masks have no effect."""
     yield from asked.masking.notes
     if asked.color_mask:
         yield from (f"{asked.color_mask.name}: {note}" for note in asked.color_mask.notes)
         if float(asked.color_mask.mask.max()) == 0:
-            yield f"{asked.color_mask.name}: the mask is black all over, so no colors are kept"
+            yield f"{asked.color_mask.name}: the mask is entirely black, so no colors are kept"
 
 
 def _alike(a: Size, b: Size) -> bool:
     return abs(math.log(a[0] * b[1] / (a[1] * b[0]))) < 0.02
 
 
-# ---------------------------------------------------------------------------------------------------- the optimizer_settings
+# ---------------------------------------------------------------------------------------------------- optimization
 
 
 @dataclass
 class Round:
-    """One iteration's evaluations: what was found for the picture with the least loss."""
+    """The evaluations of one iteration: their number, and the losses at the lowest total loss."""
 
     least: float = math.inf
     losses: dict[str, float] = field(default_factory=dict)
@@ -235,14 +234,14 @@ class Round:
 
 @in_known_state
 def iterations(asked: Commission, context: PaintingContext) -> Iterator[Step]:
-    """Paint, and yield a step after each iteration; to cancel is to stop iterating.
+    """Paint and yield a step after each iteration. Stop iterating to cancel.
 
-    Each iteration is SciPy's L-BFGS-B on pixels from 0 to 255 with at most 20 evaluations (a line search is let come to its
-    end, as there), and the memory is thrown away in between.
+    Each iteration runs SciPy's L-BFGS-B on pixels from 0 to 255 with at most 20 evaluations (as in INetwork, a line search may
+    exceed that to finish), and discards the history afterwards.
 
     Yields:
-        Steps whose ``image`` is what would be saved, (1, 3, height, width). The last has a ``failure`` if the objective did not
-        fall from a start that is no file.
+        Steps whose ``image`` is the picture that would be saved, (1, 3, height, width). The last step has a ``failure`` if the
+        objective did not decrease (not checked if the initial picture is a file).
     """
     objective = objective_of(asked, context)
     picture, began, before = context.start, time.perf_counter(), math.inf
@@ -252,7 +251,7 @@ def iterations(asked: Commission, context: PaintingContext) -> Iterator[Step]:
         found, losses = descended(context, objective, picture)
         loss, note = sum(losses.values()), ""
         if not math.isfinite(loss) or not bool(torch.isfinite(found).all()):
-            note, total = "the loss is no longer a number; this is the last good picture", number
+            note, total = "the loss is not finite any more; this is the last valid picture", number
         else:
             picture = found
             improvement = 100 * (before - loss) / abs(before) if math.isfinite(before) and before else math.inf
@@ -272,14 +271,14 @@ def iterations(asked: Commission, context: PaintingContext) -> Iterator[Step]:
 
 
 def value_of(context: PaintingContext, objective: Objective, picture: Image) -> float:
-    """Evaluate the objective of a picture."""
+    """Evaluate the objective at a picture."""
     with torch.no_grad():
         features = context.arithmetic.encode(context.encoder, picture, objective.layers - {PIXELS})
         return float(objective({**features, PIXELS: picture})[0])
 
 
 def descended(context: PaintingContext, objective: Objective, picture: Image) -> tuple[Image, dict[str, float]]:
-    """Descend for one iteration; return the picture and its losses by name."""
+    """Run one iteration; return the new picture and its losses by name."""
     best = Round()
     evaluate = _evaluation(context, objective, picture, best)
     start = (picture.detach().cpu().double() * _RANGE).flatten().numpy()
@@ -290,7 +289,7 @@ def descended(context: PaintingContext, objective: Objective, picture: Image) ->
 def _evaluation(
     context: PaintingContext, objective: Objective, picture: Image, best: Round
 ) -> Callable[[npt.NDArray[np.float64]], tuple[float, npt.NDArray[np.float64]]]:
-    """Make the function of pixels from 0 to 255 that answers the loss and its gradient."""
+    """Return the function from pixels (0 to 255) to the loss and its gradient, for SciPy."""
 
     def evaluate(values: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         with torch.enable_grad():
@@ -311,15 +310,15 @@ def _evaluation(
 
 
 def objective_of(asked: Commission, context: PaintingContext) -> Objective:
-    """Build the objective: the painter's own."""
+    """Build the objective; see :func:`impasto.recipes.objectives.objective_at`."""
     return objectives.objective_at(context, asked.size)
 
 
 def masking_of(photo: Picture, styles: Sequence[Style], flags: InetworkOptions) -> Masking:
-    """Read the masks of styles and content.
+    """Read the style and content masks.
 
     Raises:
-        ImpastoError: a mask that cannot be used, in a sentence that speaks of INetwork's flags.
+        ImpastoError: a mask cannot be used; the message uses the names of INetwork's flags.
     """
     try:
         found = read_masking(MaskSources(flags.style_masks, (), flags.content_mask or None), photo, styles)
@@ -334,7 +333,7 @@ def _with_their_flags(sentence: str) -> str:
 
 @in_known_state
 def shown(asked: Commission, context: PaintingContext, picture: Image) -> Image:
-    """Make what is saved of a picture: clipped, the photo where no mask lies, in its colors if asked for, and resized."""
+    """Return the picture to save: clamped, with the photo where it is kept, with the photo's colors if set, and resized."""
     flags = asked.flags
     picture = Restored(context.content, context.region_masks.kept, context.margin)(picture.detach().clamp(0, 1)).cpu()
     if flags.keeps_colors:
@@ -344,19 +343,19 @@ def shown(asked: Commission, context: PaintingContext, picture: Image) -> Image:
 
 
 def in_colors_of(photo: Image, picture: Image, mask: Mask | None = None) -> Image:
-    """Give a picture the colors of the photo and keep its light: the swap of Cb and Cr.
+    """Combine the lightness of a picture with the colors of the photo: replace Cb and Cr.
 
     Args:
-        photo: (1, 3, height, width) in [0, 1], and
-        picture: of the same size.
-        mask: (1, 1, height, width), 1 where it is done; None: everywhere.
+        photo: (1, 3, height, width) in [0, 1].
+        picture: (1, 3, height, width) in [0, 1], at the same size.
+        mask: where colors are replaced, (1, 1, height, width); None: everywhere.
     """
     changed = with_colors_of(photo, picture, "ycbcr")
     return changed if mask is None else torch.lerp(picture, changed, mask)
 
 
 def rescaled(image: Image, size: Size, method: RescaleMethod) -> Image:
-    """Resize by one of INetwork's methods; the smooth ones do not alias where the picture shrinks."""
+    """Resize with one of INetwork's methods; bilinear and bicubic use antialiasing when the picture shrinks."""
     if (image.shape[-2], image.shape[-1]) == size:
         return image
     if method == "nearest":
@@ -369,13 +368,13 @@ def rescaled(image: Image, size: Size, method: RescaleMethod) -> Image:
 
 @in_known_state
 def pastiche_of(asked: Commission, context: PaintingContext, step: Step) -> Pastiche:
-    """Make the pastiche of an iteration, with the photo's transparency and metadata."""
+    """Create the pastiche of an iteration, with the photo's transparency and metadata."""
     alpha = None if asked.photo.alpha is None else resize(asked.photo.alpha, (step.image.shape[-2], step.image.shape[-1]))
     return Pastiche(step.image, alpha, asked.photo.metadata, record_of(asked, context, step))
 
 
 def record_of(asked: Commission, context: PaintingContext, step: Step) -> Record:
-    """Make the record of an iteration: INetwork's flags, and what they came to in the painter's options."""
+    """Create the record of an iteration, with INetwork's flags and the resulting options."""
     begun = new_record(asked.photo, asked.styles, context.options, asked.run, context.encoder.sha256)
     return {
         **begun,

@@ -1,7 +1,6 @@
-"""The flags of titu1994's INetwork.py under their own names, with its defaults; no torch, so that ``--help`` is instant.
+"""The flags of titu1994's INetwork.py, with the same names and defaults; without torch, so that ``--help`` is fast.
 
-The text under each field is the ``--help`` text. What a flag comes to in the painter's options is said in
-:mod:`impasto.compat.inetwork`.
+The text below each field is its ``--help`` text. :mod:`impasto.compat.inetwork` converts the flags to impasto's options.
 """
 
 import math
@@ -13,7 +12,7 @@ from typing import Literal, get_args
 from impasto.errors import OptionError, nearest_name
 
 Truth = Literal["True", "False"]
-"""A yes or no as INetwork takes it: text."""
+"""A boolean in INetwork's form: text."""
 
 Model = Literal["vgg16", "vgg19", "vgg19-slim"]
 ContentLossType = Literal[0, 1, 2]
@@ -37,71 +36,71 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class InetworkOptions:
-    """What INetwork.py can be told, under its own names and with its own defaults."""
+    """The options of INetwork.py, with the same names and defaults."""
 
     image_size: int = 400
-    """Height of the painting in pixels, at least 32; the width follows the photo."""
+    """Height of the painting in pixels, at least 32; the width follows from the photo's aspect ratio."""
 
     content_weight: float = 0.025
     """Weight of the content loss, 0 or more."""
 
     style_weight: tuple[float, ...] = (1.0,)
-    """Weight of each style, 0 or more, such as 1.0 0.5; of another count than the styles: the sum is shared equally."""
+    """Weight of each style, 0 or more, such as 1.0 0.5; if the number of weights differs, their sum is shared equally."""
 
     style_scale: float = 1.0
-    """Multiplies the style weights, 0 or more; not a size, as --style-scale of impasto paint is."""
+    """Factor for all style weights, 0 or more; unlike --style-scale of impasto paint, it is not a size."""
 
     total_variation_weight: float = 8.5e-5
-    """Weight of total variation, 0 or more; larger is smoother."""
+    """Weight of the total variation, 0 or more; higher values give smoother results."""
 
     num_iter: int = 10
-    """Iterations of 20 L-BFGS evaluations, each of which leaves a picture."""
+    """Number of iterations; each runs 20 L-BFGS evaluations and writes a picture."""
 
     model: Model = "vgg16"
-    """The network that looks; where its weights are not on this machine, vgg19-slim takes its place."""
+    """Feature extractor; if its weights are not on this machine, vgg19-slim is used instead."""
 
     content_loss_type: ContentLossType = 0
-    """Division of the content loss: 0 none, 1 by 2√(channels · pixels), 2 by channels · pixels."""
+    """Divisor of the content loss: 0: none, 1: 2√(channels · pixels), 2: channels · pixels."""
 
     rescale_image: Truth = "False"
     """Enlarge the result to the size of the photo."""
 
     rescale_method: RescaleMethod = "bilinear"
-    """How the result is resized, where it is: bilinear, bicubic or nearest."""
+    """Interpolation for resizing the result: bilinear, bicubic or nearest."""
 
     maintain_aspect_ratio: Truth = "True"
-    """False: paint a square; what is saved has the photo's proportions again."""
+    """False: paint a square; the saved result is resized to the photo's aspect ratio."""
 
     content_layer: str = "conv5_2"
-    """The layer at which the content is compared, after its ReLU."""
+    """Layer of the content loss, after its ReLU."""
 
     init_image: str = "content"
-    """Where painting starts: content, noise, gray (which makes the content gray too), or a picture file."""
+    """Initial picture: content, noise, gray (which also makes the content gray), or a picture file."""
 
     pool_type: PoolType = "max"
-    """How the network halves its features: max or ave."""
+    """Pooling of the network: max or ave."""
 
     preserve_color: Truth = "False"
-    """Keep the photo's colors; only light is painted."""
+    """Keep the photo's colors; only the lightness is painted."""
 
     min_improvement: float = 0.0
-    """Stop when an iteration improved the loss by less than this many percent, 0 (never) to 100."""
+    """Stop when an iteration improves the loss by less than this percentage, 0 (never) to 100."""
 
     style_masks: tuple[str, ...] = ()
-    """A mask for each style, in their order, over the photo: a style is used where its mask is white; a file, or auto:sky."""
+    """One mask per style, in the same order; a style is applied where its mask is white. A file, or a name such as auto:sky."""
 
     content_mask: str = ""
-    """A mask over the photo: only where it is white any style is used, the rest stays the photo."""
+    """Mask of the area to paint (white); elsewhere the photo is kept."""
 
     color_mask: str = ""
-    """With --preserve_color True: the photo's colors are kept where this mask is white; a file, or auto:skin."""
+    """With --preserve_color True: keep the photo's colors where this mask is white. A file, or a name such as auto:skin."""
 
     def __post_init__(self) -> None:
-        """Check every value; raise OptionError with one sentence on the first that is not allowed."""
+        """Check all values; raise OptionError for the first one that is not allowed."""
         for name, (low, high) in _RANGES.items():
             check_number(name, getattr(self, name), low, high)
         if not self.style_weight:
-            raise OptionError("--style_weight is empty; give a number for each style, such as --style_weight 1.0 0.5")
+            raise OptionError("--style_weight is empty; give one number per style, such as --style_weight 1.0 0.5")
         for weight in self.style_weight:
             check_number("style_weight", weight, 0, 1e15)
         layers = layers_of(self.model)
@@ -110,7 +109,7 @@ class InetworkOptions:
             raise OptionError(f"--content_layer {self.content_layer!r} is not in {self.model}{near}")
         if self.init_image not in STARTS and not os.path.isfile(self.init_image):
             near = nearest_name(self.init_image, STARTS)
-            raise OptionError(f"--init_image {self.init_image!r} is neither a way to start nor a picture file{near}")
+            raise OptionError(f"--init_image {self.init_image!r} is neither a known init nor a picture file{near}")
         for name, masks in (("content_mask", (self.content_mask,)), ("style_masks", self.style_masks)):
             for mask in filter(None, masks):
                 check_mask(name, mask)
@@ -124,25 +123,27 @@ class InetworkOptions:
 
 
 def layers_of(model: str) -> tuple[str, ...]:
-    """Name the convolutions of a model, ``"conv1_1"`` and on."""
+    """Return the names of a model's convolutions, from ``"conv1_1"`` on."""
     blocks = enumerate(_DEEPEST[model], start=1)
     return tuple(f"conv{block}_{index}" for block, count in blocks for index in range(1, count + 1))
 
 
 def check_number(name: str, value: float, low: float, high: float) -> None:
-    """Raise OptionError unless ``low <= value <= high`` (which NaN is not)."""
+    """Raise OptionError unless ``low <= value <= high`` and the value is finite."""
     if not (low <= value <= high and math.isfinite(value)):
         raise OptionError(f"--{name} is {value!r}; it must be a number from {low:g} to {high:g}")
 
 
 def check_mask(name: str, path: str) -> None:
-    """Raise OptionError unless a mask is a file, or one of impasto's words for a mask."""
+    """Raise OptionError unless a mask is a file or one of impasto's mask names."""
     if not os.path.isfile(path) and not path.startswith(_WORDS):
-        raise OptionError(f"--{name} {path!r} is no file; give a picture, white where it holds, or a name such as auto:sky")
+        raise OptionError(
+            f"--{name} {path!r} is not a file; give a picture, white where the mask applies, or a name such as auto:sky"
+        )
 
 
 def as_truth(name: str, word: str) -> Truth:
-    """Read a yes or no as INetwork does, and refuse what is neither.
+    """Parse a boolean like INetwork; raise OptionError for other words.
 
     Example:
         >>> as_truth("preserve_color", "yes")
@@ -154,7 +155,7 @@ def as_truth(name: str, word: str) -> Truth:
 
 
 def as_choice(name: str, word: str, choices: object) -> str:
-    """Read one of a few words, and refuse any other."""
+    """Return the word if it is one of the choices; raise OptionError otherwise."""
     allowed = [str(each) for each in get_args(choices)]
     if word not in allowed:
         raise OptionError(f"--{name} {word!r} is not known; allowed are {', '.join(allowed)}")
@@ -162,7 +163,7 @@ def as_choice(name: str, word: str, choices: object) -> str:
 
 
 def as_number(name: str, word: str, *, whole: bool = False) -> float:
-    """Read a number, and refuse what is none."""
+    """Parse a number; raise OptionError if that fails."""
     try:
         return int(word) if whole else float(word)
     except ValueError:
@@ -171,5 +172,5 @@ def as_number(name: str, word: str, *, whole: bool = False) -> float:
 
 
 def as_numbers(name: str, words: list[str]) -> tuple[float, ...]:
-    """Read numbers from several words, or from one with spaces or commas between them."""
+    """Parse numbers separated by spaces or commas, from one or more words."""
     return tuple(as_number(name, word) for words_ in words for word in re.split(r"[\s,]+", words_.strip()) if word)

@@ -1,6 +1,6 @@
-"""For notebooks that were written for the arbitrary-image-stylization module of TF Hub: the same calls, without TensorFlow.
+"""Drop-in calls for notebooks written for the arbitrary-image-stylization module of TF Hub, without TensorFlow.
 
-Arrays are NumPy's, (batch, height, width, 3), float32 in [0, 1]; whatever can be turned into such an array is taken.
+Pictures are NumPy arrays (batch, height, width, 3), float32 in [0, 1], or anything that can be converted to such an array.
 
 >>> import impasto.notebook, numpy
 >>> stylize = impasto.notebook.load_stylizer()
@@ -29,7 +29,7 @@ from impasto.tensors import Image
 __all__ = ["load_image", "load_stylizer", "show_side_by_side"]
 
 Batch: TypeAlias = npt.NDArray[np.float32]
-"""Pictures as notebooks have them: (batch, height, width, 3), in [0, 1]."""
+"""A batch of pictures: (batch, height, width, 3), in [0, 1]."""
 
 _SMALLEST_SIDE = 32
 
@@ -43,16 +43,16 @@ def load_stylizer(*, run: Run | None = None, engine: str = "auto") -> Callable[.
 
     Returns:
         A callable of (content, style), each (batch, height, width, 3) in [0, 1]. It returns a tuple whose first element is the
-        stylized batch, of the content's size. One style may serve for all contents, or each have its own. As with the module,
-        the style is taken at the size that it has: 256 pixels were advised there, here anything up to 1024. A keyword
-        ``strength`` from 0 to 1.5 is new.
+        stylized batch, at the size of the content. Give one style for all contents, or one for each. As with the module, the
+        style is used at its own size: the module recommends 256 pixels, here up to 1024 are useful. The keyword ``strength``,
+        from 0 to 1.5, is an addition.
     """
     painter = InstantPainter(run, engine)
 
     def stylize(content: Any, style: Any, *, strength: float = 1.0) -> tuple[Batch]:
         contents, styles = _batch("content", content), _batch("style", style)
         if len(styles) not in (1, len(contents)):
-            raise ShapeError(f"{len(styles)} styles were given for {len(contents)} contents; give one, or one for each")
+            raise ShapeError(f"got {len(styles)} styles for {len(contents)} contents; give one style, or one for each content")
         if not 0 <= strength <= 1.5:
             raise OptionError(f"strength is {strength!r}; it must be a number from 0 to 1.5")
         codes = [painter.encode_picture(each[None]) for each in styles]
@@ -66,10 +66,12 @@ def load_stylizer(*, run: Run | None = None, engine: str = "auto") -> Callable[.
 
 @in_known_state
 def load_image(source: Source, max_dim: int = 512) -> Batch:
-    """Read a picture, upright and in sRGB, no longer than max_dim: (1, height, width, 3), as the tutorials' ``load_img`` does.
+    """Read a picture as (1, height, width, 3), like ``load_img`` in the tutorials.
+
+    The picture is upright, in sRGB, and resized so that its longer side is at most ``max_dim`` pixels.
 
     Raises:
-        ImageFileError: it cannot be read.
+        ImageFileError: the picture cannot be read.
     """
     picture = read_content(source)
     image = picture.image if max(picture.size) <= max_dim else resize(picture.image, fitted_size(picture.size, max_dim))
@@ -78,25 +80,25 @@ def load_image(source: Source, max_dim: int = 512) -> Batch:
 
 @in_known_state
 def show_side_by_side(pictures: Sequence[Any], titles: Sequence[str] = ()) -> Any:
-    """Draw pictures beside each other with matplotlib (``pip install 'impasto[notebook]'``).
+    """Draw pictures side by side with matplotlib (``pip install 'impasto[notebook]'``).
 
     Args:
         pictures: arrays (height, width, 3) or (1, height, width, 3) in [0, 1].
-        titles: one for each, or none.
+        titles: one title per picture, or none.
 
     Returns:
         The figure.
 
     Raises:
-        OptionError: matplotlib is not installed, or the titles are not as many as the pictures.
+        OptionError: matplotlib is not installed, or the number of titles differs from the number of pictures.
     """
     if find_spec("matplotlib") is None:
         raise OptionError("matplotlib is not installed; pip install 'impasto[notebook]'")
     if len(titles) not in (0, len(pictures)):
-        raise OptionError(f"{len(titles)} titles were given for {len(pictures)} pictures; give a title for each, or none")
+        raise OptionError(f"got {len(titles)} titles for {len(pictures)} pictures; give one title per picture, or none")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5 * len(pictures), 5), region_masks="tight")
+    figure = Figure(figsize=(5 * len(pictures), 5), layout="tight")
     for index, (picture, axes) in enumerate(zip(pictures, figure.subplots(1, len(pictures), squeeze=False)[0], strict=True)):
         image = _batch("a picture", picture if np.ndim(picture) == 4 else np.asarray(picture)[None])
         axes.imshow(images.to_array(image))
@@ -109,9 +111,9 @@ def _batch(role: str, values: Any) -> Image:
     array = np.asarray(values, dtype=np.float32)
     if array.ndim != 4 or array.shape[-1] != 3 or min(array.shape[1:3]) < _SMALLEST_SIDE or not len(array):
         raise ShapeError(
-            f"{role} has the shape {array.shape}; give (batch, height, width, 3) with sides of at least {_SMALLEST_SIDE} pixels"
+            f"{role} has shape {array.shape}; give (batch, height, width, 3) with sides of at least {_SMALLEST_SIDE} pixels"
         )
     low, high = float(array.min()), float(array.max())
     if not (low >= -1e-3 and high <= 1 + 1e-3):
-        raise OptionError(f"{role} has values from {low:g} to {high:g}; they must be from 0 to 1: divide bytes by 255")
+        raise OptionError(f"{role} has values from {low:g} to {high:g}; they must be from 0 to 1: divide 8-bit values by 255")
     return torch.from_numpy(array.clip(0, 1)).permute(0, 3, 1, 2)

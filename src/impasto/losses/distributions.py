@@ -168,7 +168,7 @@ class PaletteLoss(Loss):
     """Relaxed earth mover's distance between the colors of the picture and those of a style.
 
     Args:
-        target: colors of the style, (m, 3), see :func:`palette_of`.
+        target: colors of the style, (m, 3), see :func:`sampled_colors`.
         generator: random generator for the positions, which are drawn anew at each call.
         count: maximum number of positions.
 
@@ -188,11 +188,11 @@ class PaletteLoss(Loss):
 
     def __call__(self, features: Features) -> Tensor:
         """Draw positions and compare their colors with the target."""
-        found = palette_of(features[PIXELS], self.count, self.generator)
+        found = sampled_colors(features[PIXELS], self.count, self.generator)
         return relaxed_emd(euclidean_distances(found, self.target))
 
 
-def palette_of(image: Image, count: int, generator: torch.Generator) -> Tensor:
+def sampled_colors(image: Image, count: int, generator: torch.Generator) -> Tensor:
     """Sample colors of a picture as luma and two color differences: (positions, 3)."""
     places = scattered((image.shape[-2], image.shape[-1]), count, generator)
     return picked(image, places) @ image.new_tensor(_YUV).T

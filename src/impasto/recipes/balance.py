@@ -1,7 +1,7 @@
-"""Strength that means the same for every pair: the content weight found from how hard the two losses pull.
+"""Balance: choose the content weight from gradient norms, so that a strength means the same for every pair of pictures.
 
-The gradient of the content loss is zero at the photo itself, so the two are measured elsewhere: at the photo in the style's
-palette, mixed with two fifths of noise in the same palette. There both losses have far to go.
+The gradient of the content loss is zero at the photo itself. Therefore both gradients are measured at a reference picture: the
+photo in the style's palette, mixed with 40 % noise in the same palette. Both losses are large there.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ _SHARE_OF_NOISE = 0.4
 
 
 def balanced_weight(content: Loss, style: Loss | Objective, reference: Image, encode: Encode, options: PaintOptions) -> float:
-    """Return the content weight with which ``|α ∂C| = balance · |β ∂S|`` at a reference picture.
+    """Return the content weight α for which ``|α ∂C| = balance · |β ∂S|`` at a reference picture.
 
     Args:
         content: the unweighted content loss C.
-        style: the unweighted style loss S; β is the option's style weight.
-        reference: (1, 3, height, width), where the two are measured; see :func:`reference_picture`.
-        encode: turns pictures into features.
+        style: the unweighted style loss S; β is ``options.style_weight``.
+        reference: the picture at which gradients are measured, (1, 3, height, width); see :func:`reference_picture`.
+        encode: encodes a picture into features.
         options: balance and style weight.
     """
     picture = reference.detach().clone().requires_grad_()
@@ -40,7 +40,7 @@ def balanced_weight(content: Loss, style: Loss | Objective, reference: Image, en
 
 
 def reference_picture(photo: Image, styles: Sequence[Style], options: PaintOptions) -> Image:
-    """Make the picture at which the two losses are compared, as large as the photo; the same noise every time."""
+    """Make the picture at which the two gradients are compared. It has the photo's size; the noise is always the same."""
     given = options.style_weights or (1.0,) * len(styles)
     colors = blend([_moved(colors_of(style), photo) for style in styles], given).possible()
     noise = torch.rand(photo.shape, generator=torch.Generator().manual_seed(0)).to(photo)

@@ -1,4 +1,4 @@
-"""What is refused before the first stroke: what cannot be painted with, and more memory than there is."""
+"""Validation before painting: pictures, layers, named styles and available memory."""
 
 import math
 import os
@@ -21,7 +21,7 @@ _FEWEST_PIXELS = 8
 
 
 def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOptions, *, is_masked: bool) -> None:
-    """Raise unless there is something to paint: a photo wide enough, a style or more, and a weight for each."""
+    """Raise unless the photo is large enough, there is at least one style, and each style has a weight."""
     check_enough_pixels("content", content, "photo")
     height, width = fitted_size(content.size, options.size)
     if min(height, width) < SMALLEST_SIDE:
@@ -39,19 +39,19 @@ def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOpti
     total = sum(options.style_weights)
     if options.style_weights and not is_masked and total <= 0:
         raise OptionError(
-            f"--style-weights {list(options.style_weights)} sum to {total:g}; their sum must be above 0: enlarge a positive one"
+            f"--style-weights {list(options.style_weights)} sum to {total:g}; the sum must be above 0: raise a positive weight"
         )
     for style in styles:
         if isinstance(style, Picture):
-            check_enough_pixels("style", style, "manner")
+            check_enough_pixels("style", style, "style")
     if options.init not in INITS and not os.path.exists(options.init):
         raise OptionError(
-            f"--init {options.init!r} is neither a way to start nor a picture file{nearest_name(options.init, INITS)}"
+            f"--init {options.init!r} is neither a known init nor a picture file{nearest_name(options.init, INITS)}"
         )
 
 
 def check_enough_pixels(role: str, picture: Picture, shown: str) -> None:
-    """Raise unless a picture has enough pixels to show what it is there for."""
+    """Raise unless both sides of a picture are long enough; ``shown`` is what it should show, for the message."""
     if min(picture.size) < _FEWEST_PIXELS:
         raise ShapeError(
             f"{role} {picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to show a {shown}; "
@@ -60,7 +60,7 @@ def check_enough_pixels(role: str, picture: Picture, shown: str) -> None:
 
 
 def check_layers(encoder: Vgg, options: PaintOptions) -> None:
-    """Raise unless the encoder has every layer that is asked for."""
+    """Raise unless the encoder has all content and style layers."""
     for name in ("content_layers", "style_layers"):
         for layer in getattr(options, name):
             if layer not in encoder.layers:
@@ -69,16 +69,16 @@ def check_layers(encoder: Vgg, options: PaintOptions) -> None:
 
 
 def check_named_styles(styles: Sequence[Style], encoder: Vgg, options: PaintOptions) -> None:
-    """Raise unless every named style was measured with this version's shipped encoder, in the network's channels and layers."""
+    """Raise unless every named style fits the encoder and its layers, and was measured with the current vgg19-slim."""
     for style in styles:
         if isinstance(style, NamedStyle) and encoder.blocks != BLOCKS:
             raise OptionError(
-                f"style {style.name!r} is statistics of VGG-19, which another network cannot read; give a picture, or use "
+                f"style {style.name!r} contains statistics of VGG-19, which do not fit another network; give a picture, or use "
                 "--encoder vgg19-slim"
             )
         if isinstance(style, NamedStyle) and style.facts["encoder_sha256"] != slim_encoder().sha256:
             raise StyleFileError(
-                f"style {style.name!r} was measured with the vgg19-slim of another version of impasto; "
+                f"style {style.name!r} was measured with another version of vgg19-slim; "
                 "measure it again (see impasto styles add), or give a picture"
             )
         if isinstance(style, NamedStyle):
@@ -87,22 +87,22 @@ def check_named_styles(styles: Sequence[Style], encoder: Vgg, options: PaintOpti
 
 @lru_cache(maxsize=1)
 def slim_encoder() -> Vgg:
-    """Load the shipped encoder, whose heads carry a named style into the full network's channels."""
+    """Load vgg19-slim, whose heads map a named style to the channels of the full network."""
     return load_encoder("vgg19-slim")
 
 
 def compared_layers(options: PaintOptions, edge_px: float) -> tuple[str, ...]:
-    """Return the layers that painting compares at a longer side in pixels."""
+    """Return the layers compared while painting at a given longer side in pixels."""
     if options.recipe == "neighbors":
         return (*layers_at(edge_px)[0], *PALETTE_LAYERS)
     return (*options.content_layers, *options.style_layers)
 
 
 def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> int:
-    """Predict the bytes that painting at a size takes at its peak, beyond the program itself.
+    """Predict the peak memory of painting at a size in bytes, without the program itself.
 
-    Every convolution up to the deepest layer keeps its padded input and its output for the way back; a few maps of the widest
-    layer stand beside them. The factor is fitted to measurements, see docs/benchmarks.md.
+    Every convolution up to the deepest layer keeps its padded input and its output for the backward pass, plus a few maps of
+    the widest layer. The factor is fitted to measurements; see docs/benchmarks.md.
     """
     height, width = (side * (1 + 2 * options.margin) for side in size)
     deepest = max(encoder.layers.index(layer) for layer in compared_layers(options, max(size)))
@@ -118,7 +118,7 @@ def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic
 
 
 def check_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> None:
-    """Raise unless the prediction fits into the memory that is free; say which size would."""
+    """Raise ResourceError unless the predicted memory is available; the message says which size would fit."""
     free = available_memory(arithmetic.device)
     needed = predicted_memory(encoder, size, options, arithmetic)
     if free is None or needed <= free:

@@ -1,7 +1,8 @@
-"""Color control: what happens to colors before painting and after it, alike for every recipe.
+"""Color control before and after painting, shared by all recipes.
 
-``match-style`` acts before: the style pictures take the photo's palette, or photo and styles turn gray. The others act after,
-on the painted picture: its light with the photo's colors, or all its colors with the photo's or the style's palette.
+``match-style`` acts before painting: it gives the style pictures the photo's palette, or converts photo and styles to gray.
+The other modes act on the painted picture: they combine its lightness with the photo's colors, or give it the photo's or the
+style's palette.
 
 Source: Gatys, Bethge, Hertzmann and Shechtman 2016, Preserving Color in Neural Artistic Style Transfer (arXiv:1606.05897).
 """
@@ -36,21 +37,21 @@ from impasto.tensors import Image, Mask
 from impasto.weights.files import sha256_of
 
 ColorOptions = PaintOptions | InstantOptions
-"""Options that say ``color``, ``color_method``, ``color_space``, ``color_amount``, ``color_mask`` and ``color_proof``."""
+"""Options with ``color``, ``color_method``, ``color_space``, ``color_amount``, ``color_mask`` and ``color_proof``."""
 
 _ROWS = 256
-"""A large picture is recolored in strips, so that what lies between is small."""
+"""Height of the strips in which a picture is recolored, to keep temporary tensors small."""
 
 
 @dataclass(frozen=True)
 class Coloring:
-    """What is done to the colors of a painted picture.
+    """Color control for a painted picture.
 
     Attributes:
-        options: in which space, and how much of it.
-        photo: (1, 3, height, width): whose colors are kept; or None.
-        target: the palette that is wanted; or None.
-        mask: (1, 1, height, width), where; None: everywhere.
+        options: color mode, method, space and amount.
+        photo: the photo whose colors are kept, (1, 3, height, width), or None.
+        target: the target palette, or None.
+        mask: where colors are changed, (1, 1, height, width); None: everywhere.
     """
 
     options: ColorOptions
@@ -59,7 +60,7 @@ class Coloring:
     mask: Mask | None = None
 
     def over(self, image: Image) -> Image:
-        """Recolor a painted picture in its own memory.
+        """Recolor a painted picture in place.
 
         Args:
             image: (1, 3, height, width) in [0, 1], at any size; overwritten.
@@ -76,7 +77,7 @@ class Coloring:
         for top in range(0, size[0], _ROWS):
             rows = slice(top, top + _ROWS)
             part = image[..., rows, :]
-            if self.options.color == "match-style":  # what a painting in gray has of color is chance
+            if self.options.color == "match-style":  # any color in a painting of gray pictures is noise
                 part.copy_(gray(part, space))
             if recolored:
                 found = recolored(part)
@@ -91,10 +92,10 @@ class Coloring:
 def coloring_of(
     photo: Picture, styles: Sequence[Style], options: ColorOptions, device: torch.device | None = None
 ) -> Coloring | None:
-    """Find what is to be done to the colors of the painted picture; None where they stay as they come.
+    """Return the color control for the painted picture; None if its colors are not changed.
 
     Raises:
-        ImageFileError, OptionError: a mask that cannot be read.
+        ImageFileError, OptionError: the mask cannot be read.
     """
     mask = color_mask(photo, options).mask.to(device) if options.color_mask else None
     if options.color == "keep" or method_of(photo, options) == "luminance":
@@ -109,7 +110,7 @@ def coloring_of(
 
 
 def in_proof(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> tuple[Picture, tuple[Style, ...]]:
-    """Keep photo and style pictures to the colors that a profile can show, before anything else is done with them.
+    """Convert photo and style pictures to the gamut of the proof profile, before any other step.
 
     Raises:
         ImageFileError: the profile cannot be used.
@@ -121,12 +122,12 @@ def in_proof(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> 
 
 
 def prepared(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> tuple[Picture, tuple[Style, ...]]:
-    """Give photo and styles the colors that they are painted from: for ``match-style`` alone others than their own."""
+    """Return photo and styles with the colors used for painting; only ``match-style`` changes them."""
     method = method_of(photo, options)
     if method is None:
         return photo, tuple(styles)
     space, amount = options.color_space, options.color_amount
-    pictures = [style for style in styles if isinstance(style, Picture)]  # check_colors has let nothing else pass
+    pictures = [style for style in styles if isinstance(style, Picture)]  # check_colors guarantees that all are pictures
     if method == "luminance":
         matched = [with_light_like(style.image, photo.image, space) for style in pictures]
         photo = replace(photo, image=_in_strips(photo.image, partial(gray, space=space)))
@@ -138,43 +139,43 @@ def prepared(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> 
 
 
 def method_of(photo: Picture, options: ColorOptions) -> ColorMethod | None:
-    """Return how the styles take the photo's colors, or None where they keep theirs; of a gray photo it is luminance."""
+    """Return the method for ``match-style``, or None for other modes; always luminance for a gray photo."""
     if options.color != "match-style":
         return None
     return "luminance" if is_gray(photo.image) else options.color_method
 
 
 def needs_pictures(options: ColorOptions) -> bool:
-    """Say whether the colors that are asked for come out of the pixels of style pictures, and not out of statistics."""
+    """Return whether color control needs the pixels of the style pictures, not just their statistics."""
     mode, method = options.color, options.color_method
     return bool(options.color_proof) or mode == "match-style" or (mode == "palette" and method == "histogram")
 
 
 def check_colors(styles: Sequence[Style], options: ColorOptions) -> None:
-    """Raise unless the options of color go together, and with the styles.
+    """Raise unless the color options are compatible with each other and with the styles.
 
     Raises:
-        OptionError: they do not; the sentence says what would.
+        OptionError: they are not; the message says which values are.
     """
     mode, method = options.color, options.color_method
     if mode == "style" and (options.color_mask or options.color_amount != 1):
         flag = "--color-mask" if options.color_mask else "--color-amount"
-        raise OptionError(f"{flag} says where or how much --color acts, and --color is style; choose one, such as --color keep")
+        raise OptionError(f"{flag} has no effect with --color style; choose another color mode, such as --color keep")
     if mode == "palette" and method == "luminance":
-        raise OptionError("--color-method luminance belongs to --color match-style; for --color palette choose another")
+        raise OptionError("--color-method luminance needs --color match-style; for --color palette choose another method")
     if mode == "match-style" and method != "luminance" and options.color_mask:
         raise OptionError(
-            "--color-mask acts on the painting, and --color match-style on the style pictures; "
+            "--color-mask applies to the painting, but --color match-style changes the style pictures; "
             "choose --color keep, histogram or palette, or --color-method luminance"
         )
     for style in styles:
         if isinstance(style, NamedStyle) and options.color_proof:
-            raise OptionError(f"--color-proof needs a style picture, and {style.name!r} is statistics; give a picture")
+            raise OptionError(f"--color-proof needs a style picture, but {style.name!r} is a named style; give a picture")
         if isinstance(style, NamedStyle) and needs_pictures(options):
             other = "--color keep" if mode == "match-style" else "--color-method monge-kantorovich"
             asked = f"--color {mode}" + (" --color-method histogram" if mode == "palette" else "")
             raise OptionError(
-                f"{asked} needs a style picture, and {style.name!r} is statistics; give a picture, or use {other}"
+                f"{asked} needs a style picture, but {style.name!r} is a named style; give a picture, or use {other}"
             )
 
 
@@ -182,7 +183,7 @@ def check_colors(styles: Sequence[Style], options: ColorOptions) -> None:
 
 
 def color_mask(photo: Picture, options: ColorOptions) -> ReadMask:
-    """Read the color mask, at the size of the photo.
+    """Read the color mask at the size of the photo.
 
     Raises:
         ImageFileError, OptionError: see :func:`impasto.recipes.masking.read_mask`.
@@ -191,17 +192,17 @@ def color_mask(photo: Picture, options: ColorOptions) -> ReadMask:
 
 
 def color_notes(photo: Picture, options: ColorOptions) -> Iterator[str]:
-    """Say what one may want to know of the color mask: another size, colors, all black."""
+    """Yield notes about the color mask: resized, converted to grayscale, or all black."""
     if not options.color_mask:
         return
     mask = color_mask(photo, options)
     yield from (f"{mask.name}: {note}" for note in mask.notes)
     if float(mask.mask.max()) == 0:
-        yield f"{mask.name}: the mask is black all over, and --color {options.color} changes nothing"
+        yield f"{mask.name}: the mask is entirely black, so --color {options.color} has no effect"
 
 
 def color_record(options: ColorOptions) -> dict[str, dict[str, str]]:
-    """Tell of the color mask in a record: its name, and the hash of its file; of one that is computed the name alone."""
+    """Return the record entry of the color mask: its name and the SHA-256 of its file (empty for a computed mask)."""
     if not options.color_mask:
         return {}
     spec = Spec.of(options.color_mask)

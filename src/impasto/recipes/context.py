@@ -1,4 +1,4 @@
-"""The context: everything that stands ready before the first stroke."""
+"""The painting context: everything that is prepared before the first step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,21 +18,24 @@ from impasto.tensors import Features, Image
 
 @dataclass(frozen=True)
 class PaintingContext:
-    """Everything that stands ready before the first stroke.
+    """Everything that is prepared before the first step.
 
     Attributes:
         content: the photo with its margin, (1, 3, height, width), at the final size.
-        margin: what is cut away from each side at the end, in pixels of the final size.
+        margin: width of the border that is cropped at the end, in pixels of the final size.
         sizes: the sizes with margin, coarse to fine, each with its number of steps.
-        styles: what to paint in the manner of.
-        start: the picture painting begins with, at the first size.
-        first_scale: index of the first size, above 0 where an interrupted painting goes on.
-        region_masks: regions, and what stays the photo.
-        coloring: what is done to the colors of every picture that is shown; None: nothing.
-        seed: of whatever a loss draws at random.
-        is_resumed: whether an interrupted painting goes on.
-        losses: added to the objective of every size.
-        is_painted: whether the start is a painting already, which is matched with the styles from the first size on.
+        styles: the styles to paint in.
+        start: the initial picture, at the first size.
+        encoder: the feature extractor.
+        arithmetic: device and precision of the encoder.
+        options: how to paint.
+        first_scale: index of the first size; above 0 if painting resumes from a checkpoint.
+        region_masks: the regions, and where the photo is kept.
+        coloring: color control for every picture that is shown; None: none.
+        seed: seed for losses that sample at random.
+        is_resumed: whether painting resumes from a checkpoint.
+        losses: losses to add to the objective of every size.
+        is_painted: whether the start is already a painting, so that it is matched with the styles at the first size too.
     """
 
     content: Image
@@ -53,6 +56,6 @@ class PaintingContext:
 
 
 def encode(context: PaintingContext, image: Image, layers: Sequence[str]) -> Features:
-    """Encode a picture that stays as it is: no gradient."""
+    """Encode a picture without gradients."""
     with torch.no_grad():
         return context.arithmetic.encode(context.encoder, image, frozenset(layers))

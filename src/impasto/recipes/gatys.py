@@ -1,9 +1,11 @@
-"""Paint: optimize the pixels of a picture until it has the content of a photo and the style of a painting.
+"""Gatys: optimize a picture until it has the content of a photo and the style of a painting.
+
+This file also contains the setup that all optimization recipes share.
 
 Source: Gatys, Ecker and Bethge 2016, Image Style Transfer Using Convolutional Neural Networks; coarse to fine as in
-crowsonkb/style-transfer-pytorch. Departures from the paper, in the defaults: statistics are compared relative to the style's
-own, means and deviations beside Gram matrices; color has half the resolution of light; shallow layers see the border
-replicated, deep ones zeros; colors are forced into the style's palette at the end. What all recipes set up is here too.
+crowsonkb/style-transfer-pytorch. The defaults depart from the paper: losses are normalized by the style's own statistics;
+means and standard deviations are compared in addition to Gram matrices; chroma has half the resolution of lightness; shallow
+layers use replicate padding, deep layers zero padding; the result is mapped to the style's palette at the end.
 """
 
 import math
@@ -18,10 +20,7 @@ from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import choose_arithmetic
 from impasto.errors import OptionError, WeightsError
 from impasto.images import Picture, fitted_size, resize
-from impasto.losses.features import (
-    Objective,
-    measure,
-)
+from impasto.losses.features import Objective, measure
 from impasto.optim.engine import OptimizerSettings, Plan, Size, Step, pyramid
 from impasto.options import INITS, PaintOptions, Run
 from impasto.recipes.checks import check_layers, check_memory, check_named_styles, check_pictures, compared_layers
@@ -41,9 +40,7 @@ from impasto.recipes.starts import (
     with_margin,
     without_margin,
 )
-from impasto.recipes.statistics import (
-    check_statistics,
-)
+from impasto.recipes.statistics import check_statistics
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
 from impasto.weights import SHIPPED, find
@@ -53,26 +50,26 @@ from impasto.weights import SHIPPED, find
 def steps(
     content: Picture, styles: Sequence[Style], options: PaintOptions, run: Run, masking: Masking = NO_MASKS
 ) -> Iterator[Step]:
-    """Paint, and yield every step; to cancel is to stop iterating.
+    """Paint and yield every step. Stop iterating to cancel.
 
     Args:
         content: the photo.
-        styles: one or several manners.
+        styles: one or more styles.
         options: how to paint.
         run: device, precision, seed.
-        masking: where each style goes, and what stays the photo.
+        masking: where each style is applied, and where the photo is kept.
 
     Yields:
-        Steps whose ``image`` is at the final proportions, margin cut, (1, 3, height, width).
+        Steps whose ``image`` has the final aspect ratio, without margin, (1, 3, height, width).
 
     Raises:
-        OptionError, ShapeError, ResourceError: what cannot be painted, before the first step.
+        OptionError, ShapeError, ResourceError: if the inputs cannot be painted; raised before the first step.
     """
-    yield from paint_on(set_up(content, styles, options, run, masking))
+    yield from paint_steps(set_up(content, styles, options, run, masking))
 
 
-def paint_on(context: PaintingContext) -> Iterator[Step]:
-    """Paint on an context that stands ready; see :func:`steps`."""
+def paint_steps(context: PaintingContext) -> Iterator[Step]:
+    """Paint in a prepared context; see :func:`steps`."""
     yield from painted(context, lambda size, _: objective_at(context, size))
 
 
@@ -82,13 +79,13 @@ def painted(
     finish: Callable[[Image], Image] | None = None,
     enlarge: Callable[[Image, Size], Image] = resize,
 ) -> Iterator[Step]:
-    """Descend the objectives of all sizes as the options say, and yield what there is to show after each step.
+    """Minimize the objective of each size in turn, and yield the picture to show after each step.
 
     Args:
-        context: what stands ready.
-        objective_at: makes the objective for a size out of the picture so far, which may be of another size.
-        finish: what a recipe does last to every picture that is shown.
-        enlarge: brings the picture of one size to the next.
+        context: the painting context.
+        objective_at: returns the objective for a size, given the current picture, which may have another size.
+        finish: applied last to every picture that is shown.
+        enlarge: resizes the picture of one size to the next.
     """
     options, picture = context.options, context.start
     optimizer_settings = OptimizerSettings(
@@ -112,7 +109,7 @@ def painted(
     )
     share = context.margin / max(context.content.shape[-2:])
     restored = Restored(photo_of(context), context.region_masks.kept, context.margin)
-    may_be_finished = context.is_resumed or options.init not in INITS  # a picture that was painted before need not get better
+    may_be_finished = context.is_resumed or options.init not in INITS  # an already painted start need not improve
     for step in steps_of_all:
         picture = step.image
         image = without_margin(picture, round(share * max(step.size)))
@@ -123,7 +120,7 @@ def painted(
 
 
 def photo_of(context: PaintingContext) -> Image:
-    """Return the photo with its margin, in its own colors where it is painted in gray."""
+    """Return the photo with its margin, in color even if painting works on a gray version of it."""
     if context.coloring is None or context.coloring.photo is None:
         return context.content
     height, width = (side - 2 * context.margin for side in context.content.shape[-2:])
@@ -139,13 +136,13 @@ def set_up(
     masking: Masking = NO_MASKS,
     encoder: Vgg | None = None,
 ) -> PaintingContext:
-    """Check what is asked for, load the network, and make everything ready.
+    """Validate the inputs, load the encoder and build the painting context.
 
     Raises:
-        OptionError: an unknown layer, a wrong number of weights, an init that cannot be.
-        ShapeError: a picture too small or too narrow to paint.
-        ImageFileError, WeightsError: a starting picture or an encoder that cannot be read.
-        ResourceError: more memory than there is; the sentence says which size would fit.
+        OptionError: an unknown layer, a wrong number of weights, or an impossible init.
+        ShapeError: a picture is too small or too narrow to paint.
+        ImageFileError, WeightsError: the initial picture or the encoder cannot be read.
+        ResourceError: not enough memory; the message says which size would fit.
     """
     options = suited(options)
     styles = as_pictures(styles, options)
@@ -160,7 +157,7 @@ def set_up(
     content, styles = in_proof(content, styles, options)
     coloring = coloring_of(content, styles, options, arithmetic.device)
     content, styles = prepared(content, styles, options)
-    margin = min(round(options.margin * max(size)), min(size) - 1)  # no wider than what it mirrors
+    margin = min(round(options.margin * max(size)), min(size) - 1)  # reflection needs a margin narrower than the picture
     check_memory(encoder, size, options, arithmetic)
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
@@ -172,7 +169,7 @@ def set_up(
 
 
 def suited(options: PaintOptions) -> PaintOptions:
-    """Return options with the best encoder that is on this machine, where the best quality is asked for."""
+    """With ``quality="best"``, select the full VGG-19 if its weights are in the cache."""
     if options.recipe != "neighbors" or options.quality != "best" or options.encoder != SHIPPED:
         return options
     try:
@@ -183,7 +180,7 @@ def suited(options: PaintOptions) -> PaintOptions:
 
 
 def as_pictures(styles: Sequence[Style], options: PaintOptions) -> tuple[Style, ...]:
-    """Put the swatch of each named style in its place, where the options ask for more than its statistics.
+    """Replace each named style by its swatch if the options need more than statistics.
 
     Raises:
         StyleFileError: a style has no swatch, or a damaged one.
@@ -192,10 +189,10 @@ def as_pictures(styles: Sequence[Style], options: PaintOptions) -> tuple[Style, 
 
 
 def masked(context: PaintingContext, masking: Masking, size: Size) -> PaintingContext:
-    """Lay the masks out on an context, for a result of a size; painting starts from the photo where it stays.
+    """Add the region masks to a context, for a result of the given size. Where the photo is kept, painting starts from it.
 
     Raises:
-        OptionError: nothing would be painted.
+        OptionError: the masks leave nothing to paint.
     """
     region_masks = lay_out(masking, size, context.margin, context.options, len(context.styles)).to(context.arithmetic.device)
     start = context.start
@@ -207,20 +204,20 @@ def masked(context: PaintingContext, masking: Masking, size: Size) -> PaintingCo
 
 @in_known_state
 def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext:
-    """Put an interrupted painting back on the context: its picture, at the size and the step where it stood.
+    """Return a context that resumes from a checkpoint: same picture, same size, same step.
 
-    The optimizer starts afresh, so that the result is near to, but not bit for bit, that of a run without interruption.
+    The optimizer state is not restored, so the result is close to that of an uninterrupted run but not bit-identical.
 
     Raises:
-        OptionError: the painting has not as many sizes, or is finished.
+        OptionError: the plan does not have that many sizes, or the painting is finished.
     """
     if not 0 <= checkpoint.scale < len(context.sizes):
         raise OptionError(
-            f"there is no size {checkpoint.scale + 1} of {len(context.sizes)} to go on from; paint from the start"
+            f"the checkpoint is at size {checkpoint.scale + 1}, but there are only {len(context.sizes)}; paint from the start"
         )
     left = remaining(context.sizes, checkpoint)
     if not left:
-        raise OptionError("this painting is finished: there is nothing to go on with; paint it anew")
+        raise OptionError("this painting is finished, so it cannot be resumed; paint from the start")
     height, width = context.sizes[checkpoint.scale][0]
     margin = round(context.margin / max(context.content.shape[-2:]) * max(height, width))
     start = with_margin(resize(checkpoint.picture, (height - 2 * margin, width - 2 * margin)), margin)
@@ -233,7 +230,7 @@ _TRIAL_PX = 128
 
 @in_known_state
 def predicted_seconds(context: PaintingContext) -> float:
-    """Predict how long painting takes from a trial at a small size: a step costs by its pixels, and by its layers."""
+    """Predict the painting time from a trial at a small size; the cost of a step depends on its pixels and layers."""
     size = (context.start.shape[-2], context.start.shape[-1])
     tried = resize(context.start, fitted_size(size, max(_TRIAL_PX, *size)))
     layers = frozenset(compared_layers(context.options, _TRIAL_PX))

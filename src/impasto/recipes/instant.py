@@ -1,4 +1,4 @@
-"""The instant recipe: any style in one pass, and what is asked of it besides: several styles, masks, colors, refinement."""
+"""The instant recipe: any style in one pass, with several styles, masks, color control and refinement."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from impasto.recipes.context import PaintingContext
 from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size, with_swatches
 from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, asked_masks, read_masking
-from impasto.recipes.painting import StyleSource, paint_on, read_pictures
+from impasto.recipes.painting import StyleSource, read_pictures, run_recipe
 from impasto.recipes.pastiche import Pastiche, recorded
 from impasto.recipes.presets import paint_options
 from impasto.recipes.regions import at_size
@@ -28,10 +28,10 @@ from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
 
 _BROADEST = 1.5
-"""The style picture is enlarged up to half again; for broader strokes a smaller picture is painted."""
+"""Largest enlargement of the style picture; for broader strokes, painting is done at a smaller size."""
 _REFINED_SIZES = 2
 _HQ: dict[str, Any] = {"steps": 10, "smallest_size": 100_000}
-"""instant-hq: few steps at one size, from the network's picture on."""
+"""instant-hq: few steps at one size, starting from the network's picture."""
 _FEWEST_PX = 8
 
 
@@ -53,17 +53,17 @@ def instant(
 
     Args:
         content: the photo: a path, bytes, a Pillow image, a NumPy array or a tensor.
-        style: a picture in any of those forms, the name of a style, or several of them.
-        masks: one for each style, white where it paints. Empty: the styles are blended everywhere.
+        style: a picture in any of those forms, the name of a style, or a sequence of them.
+        masks: one mask per style, white where the style is applied. Empty: the styles are blended everywhere.
         run: device and precision.
-        options: any field of :class:`impasto.InstantOptions`, and the masks by the names that they have in
+        options: any field of :class:`impasto.InstantOptions`, and the masks with the same names as in
             :func:`impasto.paint`: ``style_masks`` (the same as ``masks``), ``style_regions``, ``content_mask``, ``protect``.
 
     Returns:
         The result; see :class:`impasto.Pastiche`.
 
     Raises:
-        ImpastoError: whatever cannot be painted, in one sentence.
+        ImpastoError: if the inputs cannot be painted; the message is one sentence.
 
     Example:
         >>> import impasto, skimage.data
@@ -73,14 +73,14 @@ def instant(
     asked, others = asked_masks({"style_masks": list(masks) or None} | options)
     chosen = instant_options(**others)
     photo, styles = read_pictures(content, style, chosen, asked)
-    if photo is content:  # it is the caller's, who wants to keep it as it is
+    if photo is content:  # do not overwrite the caller's tensor
         photo = replace(photo, image=photo.image.clone())
     check(photo, styles, (), chosen)
     masking = read_masking(asked, photo, styles)
     pastiche = painted_pastiche(_painter(run or Run(), chosen.engine), photo, styles, masking, chosen)
     if chosen.goes_on:
         context = refining_context(pastiche.image, photo, styles, chosen, run or Run(), masking)
-        last = deque(paint_on(context), maxlen=1).pop()
+        last = deque(run_recipe(context), maxlen=1).pop()
         pastiche = with_refinement(pastiche, last, photo, chosen)
     return pastiche
 
@@ -89,7 +89,10 @@ def instant(
 def refining_context(
     image: Image, photo: Picture, styles: Sequence[Style], options: InstantOptions, run: Run, masking: Masking = NO_MASKS
 ) -> PaintingContext:
-    """Put an instant picture on the painter's context, for the last two sizes (or, hq, the last alone), under the same masks."""
+    """Return a painting context that refines an instant picture with the same masks.
+
+    Painting resumes at the second to last size; with hq, only the last size is painted.
+    """
     chosen = paint_options(
         size=max(image.shape[-2:]),
         seconds=options.refine_seconds,
@@ -104,13 +107,13 @@ def refining_context(
 
 
 def with_refinement(pastiche: Pastiche, last: Step, photo: Picture, options: InstantOptions) -> Pastiche:
-    """Put the painter's last step in the place of an instant picture; with --hq, as much of it as the strength says."""
+    """Replace the instant picture by the last refinement step; with ``--hq``, blend it with the photo by strength."""
     refined = replace(pastiche, image=last.image.cpu(), record=pastiche.record | {"refined": refinement(last)})
     return as_strong(refined, photo, options)
 
 
 def as_strong(pastiche: Pastiche, photo: Picture, options: InstantOptions) -> Pastiche:
-    """Lay a picture that went all the way, as with --hq, over the photo, as much of it as a strength below 1 says."""
+    """With ``--hq`` and a strength below 1, blend the picture (painted at full strength) with the photo."""
     if not options.hq or options.strength >= 1:
         return pastiche
     (below, _), image = in_proof(photo, (), options), pastiche.image
@@ -119,16 +122,16 @@ def as_strong(pastiche: Pastiche, photo: Picture, options: InstantOptions) -> Pa
 
 
 def refinement(last: Step) -> dict[str, Any]:
-    """Describe in the record how far the painter went on."""
+    """Return the record entry of the refinement."""
     losses = {name: round(value, 6) for name, value in last.losses.items()}
     return {"steps": last.number, "seconds": round(last.seconds, 2), "losses": losses}
 
 
 def instant_options(**options: Any) -> InstantOptions:
-    """Make the options of the instant recipe.
+    """Create the options of the instant recipe.
 
     Raises:
-        OptionError: a name that is unknown or a value that is not allowed.
+        OptionError: an unknown name, or a value that is not allowed.
     """
     names = [each.name for each in fields(InstantOptions)]
     for name in options:
@@ -145,10 +148,10 @@ def painted_pastiche(
     masks: Masking | Sequence[Picture],
     options: InstantOptions,
 ) -> Pastiche:
-    """Paint with a painter that stands ready; a large photo, which goes through in tiles, is painted over in its own memory."""
+    """Paint with a given painter. A large photo is painted in tiles and overwritten in place."""
     record = {"options": asdict(options)}
     if options.hq:
-        options = replace(options, strength=max(1.0, options.strength))  # below 1, :func:`as_strong` comes to it
+        options = replace(options, strength=max(1.0, options.strength))  # below 1, :func:`as_strong` blends with the photo
     masking = as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     working = _working_size(size, options)
@@ -167,7 +170,7 @@ def painted_pastiche(
             image = _in_regions(painter, (small.image, toned.image), [(code, coloring)], masking, options)
         else:
             is_kept = coloring is not None and coloring.photo is toned.image
-            is_refined = options.goes_on and toned.image is photo.image  # it goes on from there
+            is_refined = options.goes_on and toned.image is photo.image  # the refinement still needs the photo
             image = toned.image.clone() if is_kept or is_refined else toned.image
             image = _paint(painter, image, code, coloring, options)
     alpha = None if photo.alpha is None else resize(photo.alpha, size)
@@ -177,7 +180,7 @@ def painted_pastiche(
 
 
 def _working_size(size: tuple[int, int], options: InstantOptions) -> tuple[int, int]:
-    """Return (height, width) of what is painted: the result's, or smaller for broad strokes."""
+    """Return the (height, width) at which to paint: that of the result, or smaller for broad strokes."""
     broad = max(1.0, options.stroke / _BROADEST)
     working = fitted_size(size, max(SMALLEST_SIDE, round(max(size) / broad)))
     return working if min(working) >= SMALLEST_SIDE else size
@@ -187,7 +190,7 @@ def _working_size(size: tuple[int, int], options: InstantOptions) -> tuple[int, 
 
 
 def _paint(painter: InstantPainter, image: Image, code: StyleCode, coloring: Coloring | None, options: InstantOptions) -> Image:
-    """Paint a picture, smaller for broad strokes; a large one is painted over in its own memory."""
+    """Paint a picture, at a smaller size for broad strokes. A large picture is overwritten in place."""
     if options.strength == 0:
         return image
     size = (image.shape[-2], image.shape[-1])
@@ -197,12 +200,12 @@ def _paint(painter: InstantPainter, image: Image, code: StyleCode, coloring: Col
 
 
 def style_parts(styles: Sequence[Style], masking: Masking) -> list[Style]:
-    """Return what is looked at of each style: the picture, or the smallest upright part of it that holds its mask."""
+    """Return the part of each style to encode: the whole picture, or the bounding box of its mask."""
     return [_part(style, masking.style_mask(index)) for index, style in enumerate(styles)]
 
 
 def _part(style: Style, mask: Mask | None) -> Style:
-    """Cut a style picture to its mask: a region becomes the box around it."""
+    """Crop a style picture to the bounding box of its mask."""
     if mask is None or not isinstance(style, Picture):
         return style
     inside = mask[0, 0] > 0.5 * mask.max()
@@ -220,12 +223,12 @@ def _in_regions(
     masking: Masking,
     options: InstantOptions,
 ) -> Image:
-    """Paint once in every style and put the parts together, with soft seams; what no mask covers stays the photo.
+    """Paint once in each style and combine the results with feathered masks. The photo is kept where no mask applies.
 
     Args:
-        painter: the network.
-        photo: as it is, and as it is painted from.
-        painting: for each mask of a style, or for the whole picture.
+        painter: the instant painter.
+        photo: the original photo, and the photo with the colors used for painting.
+        painting: style code and color control, for each style mask or for the whole picture.
         masking: the masks.
         options: how to paint.
     """

@@ -1,4 +1,4 @@
-"""What instant painting checks before it begins: that there is something to paint, and memory to paint it in."""
+"""Validation before instant painting: pictures, options, masks and available memory."""
 
 from collections.abc import Sequence
 
@@ -14,17 +14,17 @@ from impasto.recipes.starts import SMALLEST_SIDE, Style, as_swatches
 from impasto.runtime.memory import available_memory
 
 _FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 750, 20
-"""Of memory: at any size, for each pixel that is painted at once, and for each of the picture; see docs/benchmarks.md."""
+"""Memory use: fixed, per pixel painted at once, and per pixel of the picture; see docs/benchmarks.md."""
 _BYTES_OF_A_KEPT_PIXEL = 12
-"""Of the photo, which is kept beside the painting where --color wants its colors afterwards."""
+"""Additional memory per pixel if color control keeps a copy of the photo."""
 
 
 def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Picture], options: InstantOptions) -> None:
-    """Raise unless there is something to paint.
+    """Raise unless the inputs can be painted.
 
     Raises:
-        ShapeError: a picture too small.
-        OptionError: a wrong number of styles, weights or masks.
+        ShapeError: a picture is too small.
+        OptionError: a wrong number of styles, weights or masks, or incompatible color options.
     """
     if not styles:
         raise OptionError("no style was given; give a picture or a named style (see impasto styles list)")
@@ -45,12 +45,12 @@ def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Pic
     if min(size) < SMALLEST_SIDE:
         raise ShapeError(
             f"content {photo.name!r} would be {size[1]}x{size[0]} pixels; both sides must be at least {SMALLEST_SIDE}: "
-            "use a larger --size, enlarge it, or crop it"
+            "use a larger --size, or enlarge or crop the photo"
         )
 
 
 def with_swatches(styles: Sequence[Style], options: InstantOptions) -> tuple[Style, ...]:
-    """Put the swatch of each named style in its place, where color control asks for pixels.
+    """Replace each named style by its swatch if color control needs pixels.
 
     Raises:
         StyleFileError: a style has no swatch, or a damaged one.
@@ -59,43 +59,43 @@ def with_swatches(styles: Sequence[Style], options: InstantOptions) -> tuple[Sty
 
 
 def predicted_memory(size: tuple[int, int], *, is_colored: bool = False) -> int:
-    """Predict the bytes that painting at a size takes at its peak, beyond the program itself."""
+    """Predict the peak memory of painting at a size in bytes, without the program itself."""
     pixels, bytes_each = size[0] * size[1], _BYTES_OF_A_PIXEL + _BYTES_OF_A_KEPT_PIXEL * is_colored
     return _FIXED_BYTES + _BYTES_OF_A_PAINTED_PIXEL * min(pixels, LARGEST_WHOLE_PX) + bytes_each * pixels
 
 
 def check_memory(size: tuple[int, int], device: torch.device, *, is_colored: bool = False) -> None:
-    """Raise unless the prediction fits into the memory that is free.
+    """Raise unless the predicted memory is available.
 
     Raises:
-        ResourceError: it does not; the sentence says what would.
+        ResourceError: not enough memory; the message says which size would fit.
     """
     free, wanted = available_memory(device), predicted_memory(size, is_colored=is_colored)
     if free is not None and wanted > free:
         fits = int(max(size) * (_pixels_that_fit(free, is_colored=is_colored) / (size[0] * size[1])) ** 0.5)
         raise ResourceError(
-            f"painting {size[1]}x{size[0]} pixels takes about {wanted / 2**30:.1f} GiB and {free / 2**30:.1f} are free; "
+            f"painting {size[1]}x{size[0]} pixels needs about {wanted / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
             f"use --size {max(SMALLEST_SIDE, fits // 100 * 100)}, or close other programs"
         )
 
 
 def _pixels_that_fit(free: int, *, is_colored: bool) -> float:
-    """Turn :func:`predicted_memory` around."""
+    """Return the number of pixels that fit into free memory, the inverse of :func:`predicted_memory`."""
     left, bytes_each = max(0, free - _FIXED_BYTES), _BYTES_OF_A_PIXEL + _BYTES_OF_A_KEPT_PIXEL * is_colored
     tiled = (left - LARGEST_WHOLE_PX * _BYTES_OF_A_PAINTED_PIXEL) / bytes_each
     return max(min(left / (_BYTES_OF_A_PAINTED_PIXEL + bytes_each), LARGEST_WHOLE_PX), tiled)
 
 
 def as_masking(masks: Masking | Sequence[Picture], photo: Picture, styles: Sequence[Style]) -> Masking:
-    """Return masks that were read as they are, and read those that are pictures: one for each style.
+    """Return a :class:`Masking` unchanged; read a sequence of pictures as style masks, one per style.
 
     Raises:
-        OptionError: a wrong count, or a mask under which nothing would be painted.
+        OptionError: a wrong number of masks, or a mask that leaves nothing to paint.
     """
     return masks if isinstance(masks, Masking) else read_masking(MaskSources(style_masks=tuple(masks)), photo, styles)
 
 
 def planned_size(photo: Picture, options: InstantOptions) -> tuple[int, int]:
-    """Return (height, width) of the result: the photo's, or smaller."""
+    """Return the (height, width) of the result: the size of the photo, or less if ``options.size`` is smaller."""
     longest = max(photo.size)
     return photo.size if options.size == 0 or longest <= options.size else fitted_size(photo.size, options.size)

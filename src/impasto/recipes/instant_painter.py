@@ -1,9 +1,8 @@
 """The instant painter: any style in one pass, by style swap, coarse to fine.
 
-At each size the encoder sees the photo, mixed with the picture so far, and the styles; each position takes the features of
-the most similar position of the styles, and a decoder turns them into a picture. What needs the whole picture (the mean that
-features are centered by, what counts as flat, colors) is measured once for a size, so that a large picture goes through in
-tiles.
+At each size, the painter encodes the photo (mixed with the current picture) and the styles, replaces the features at each
+position by those of the most similar style position, and decodes the result. Global measurements (feature mean, average
+activity, colors) are made once per size, so that large pictures can be painted in tiles.
 
 Source: see :mod:`impasto.networks.style_swap`; coarse to fine as in Kolkin et al. 2022.
 """
@@ -47,7 +46,7 @@ from impasto.styles.named import NamedStyle
 from impasto.tensors import FeatureMap, Features, Image
 
 LARGEST_WHOLE_PX = 2_100_000
-"""Pictures of more pixels are painted in tiles."""
+"""Pictures with more pixels are painted in tiles."""
 TILE_PX, HALO_PX = 1024, 128
 MULTIPLE_PX = 2 * CELL_PX
 _LARGEST_STYLE_PX = 1024
@@ -55,22 +54,22 @@ _SMALLEST_EDGE_PX = 96
 _PART_PX, _PARTS = 256, 24
 _DIRECTIONS, _MOST_KEYS = 64, 4096
 _KEPT = 0.7
-"""How much of what is matched is the photo, and not the picture so far."""
+"""Share of the photo in the picture to match; the rest is the current picture."""
 _FREEDOM = 0.25
-"""How much less of the photo counts where it is flat."""
+"""How much the photo's share is reduced in flat areas."""
 _EVENLY = 0.6
-"""Power of the strength that mixes features, so that equal steps of the strength look equal."""
+"""Exponent that maps the strength to the mixing weight of features, so that equal steps of the strength look equal."""
 _BLENDED_BELOW = 0.3
-"""Below this strength the photo itself shows through, so that strength 0 is the photo."""
+"""Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _LEVELS_KEPT = 8
 
 
 class Level(NamedTuple):
-    """Styles as seen at one size.
+    """The styles encoded at one size.
 
     Attributes:
-        keys: of all styles, to match with.
-        rows: (positions, channels), the features of each position.
+        keys: search keys of all styles.
+        rows: the features of each position, (positions, channels).
     """
 
     keys: Keys
@@ -79,13 +78,14 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class StyleCode:
-    """One or several styles, encoded: what the painter needs of them at each size is computed when it is first wanted.
+    """One or more styles to paint in. The encoding for each size is computed on first use.
 
     Attributes:
-        pictures: of the styles, (1, 3, height, width).
+        pictures: the style pictures, (1, 3, height, width).
         colors: mean (1, 3) and covariance (1, 3, 3) of each style's colors.
-        weights: what share of a picture each style takes, sum to 1.
-        stroke: size of the strokes, 1 as in the style picture.
+        weights: the share of each style in the result, with sum 1.
+        stroke: stroke size relative to the style picture.
+        levels: cache of encodings by size and networks.
     """
 
     pictures: tuple[Image, ...]
@@ -93,12 +93,12 @@ class StyleCode:
     weights: tuple[float, ...] = (1.0,)
     stroke: float = 1.0
     levels: dict[tuple[int, str], Level] = field(default_factory=dict, repr=False, compare=False)
-    """What was computed already, by the size and what it was computed with; any thread may add to it."""
+    """Cached encodings, by size and by the networks that computed them; any thread may add to it."""
 
 
 @dataclass(frozen=True)
 class _Direct:
-    """Encoder and decoder as PyTorch runs them; the same calls as of :class:`impasto.networks.compiled.Compiled`."""
+    """Encoder and decoder run by PyTorch; same interface as :class:`impasto.networks.compiled.Compiled`."""
 
     slim: Vgg
     network: Decoder
@@ -116,11 +116,11 @@ _Networks = Compiled | _Direct
 
 
 class _Survey(NamedTuple):
-    """What is measured on a whole picture at one size, or on parts of it.
+    """Global measurements of a picture at one size, estimated from parts of it.
 
     Attributes:
-        mean: (channels,), of the features that are matched.
-        activity: how much the photo varies on average.
+        mean: mean of the features to match, (channels,).
+        activity: average activity of the photo; see :func:`impasto.losses.picture.activity_of`.
     """
 
     mean: Tensor
@@ -128,7 +128,7 @@ class _Survey(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A part of a picture, or all of it: where it lies in a picture of what size; the survey, where it is a part."""
+    """A tile or a whole picture: its place, the size of the whole picture, and for a tile the survey of the picture."""
 
     place: Place
     size: tuple[int, int]
@@ -136,19 +136,19 @@ class _Part(NamedTuple):
 
 
 class InstantPainter:
-    """Encoder and decoder, ready to paint: make one, and paint any number of photos, from any number of threads.
+    """Encoder and decoder for instant painting. One instance paints any number of photos and is thread-safe.
 
-    With a fixed engine the same photo and style give the same picture, bit for bit, whatever was painted before and whatever
-    other threads paint meanwhile. With ``auto`` the first picture is painted with PyTorch, which needs no time to start, and
-    those after it with OpenVINO where that is installed; the two round differently, so a picture may differ a little from the
-    first. No picture is painted with both.
+    With a fixed engine, painting is deterministic: the same photo and style give a bit-identical picture, regardless of other
+    calls and threads. With ``auto``, the first picture is painted with PyTorch, which starts immediately, and later pictures
+    with OpenVINO if it is installed. The two engines round differently, so later pictures may differ slightly from the first.
+    A single picture is always painted with one engine.
 
     Args:
         run: device and precision.
         engine: see :class:`impasto.options.InstantOptions`.
 
     Raises:
-        OptionError: the device or the engine is not there.
+        OptionError: the device or the engine is not available.
 
     Example:
         >>> import impasto, skimage.data
@@ -176,11 +176,11 @@ class InstantPainter:
 
     @in_known_state
     def encode(self, style: Style, *, stroke: float = 1.0) -> StyleCode:
-        """Make a style ready to paint with; of a named style its swatch is what is seen.
+        """Encode a style (for a named style, its swatch).
 
         Args:
             style: a picture or a named style.
-            stroke: size of the strokes, 1 as in a style picture as large as the photo.
+            stroke: stroke size; 1 corresponds to a style picture of the photo's size.
 
         Raises:
             StyleFileError: a named style without a swatch.
@@ -191,7 +191,7 @@ class InstantPainter:
 
     @in_known_state
     def encode_picture(self, picture: Image, *, stroke: float = 1.0) -> StyleCode:
-        """Make a picture of a style, (1, 3, height, width) in [0, 1], ready to paint with."""
+        """Encode a style picture, (1, 3, height, width) in [0, 1]."""
         picture = plain(picture).to(self.device)
         return StyleCode((picture,), (color_moments(picture),), stroke=stroke)
 
@@ -200,15 +200,15 @@ class InstantPainter:
 
         Args:
             style: a picture, a named style, or a tensor (1, 3, height, width) in [0, 1].
-            edge_px: not used any more; a style is encoded for each size that is painted.
-            stroke: as of :meth:`encode`.
+            edge_px: ignored; a style is encoded for each size that is painted.
+            stroke: see :meth:`encode`.
         """
         warnings.warn("InstantPainter.manner is deprecated; use encode, without edge_px", DeprecationWarning, stacklevel=2)
         return self.encode_picture(style, stroke=stroke) if isinstance(style, Tensor) else self.encode(style, stroke=stroke)
 
     @torch.no_grad()
     def _level(self, code: StyleCode, edge_px: int, networks: _Networks | None = None) -> Level:
-        """Encode the styles for a size, with the networks that the photo is encoded with."""
+        """Encode the styles for a size, with the same networks as the photo."""
         networks = networks or self._direct
         edge_px = min(max(SMALLEST_SIDE, round(edge_px * code.stroke)), _LARGEST_STYLE_PX)
         key = (edge_px, f"{type(networks).__name__} {self.arithmetic}")
@@ -234,9 +234,9 @@ class InstantPainter:
 
         Args:
             photo: (1, 3, height, width) in [0, 1]; both sides at least 32.
-            code: what to paint it in.
+            code: the style code.
             strength: 0 to 1.5.
-            fast: paint at one size alone.
+            fast: paint at a single size.
 
         Returns:
             (1, 3, height, width), in [0, 1], float32, on the photo's device.
@@ -248,13 +248,13 @@ class InstantPainter:
     @in_known_state
     @torch.no_grad()
     def paint_over(self, photo: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Iterator[int]:
-        """Paint a large photo in tiles, in its own memory; yield the rows that are done."""
+        """Paint a large photo in tiles, in place; yield the number of completed rows."""
         if strength > 0:
             yield from _Painting(self, photo, code, strength).tiles(fast=fast)
 
     @in_known_state
     def paint_in_place(self, image: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Image:
-        """Paint as :meth:`paint` does, a large picture in tiles and in its own memory."""
+        """Paint like :meth:`paint`, but overwrite a large picture in place, in tiles."""
         image = plain(image)
         if strength == 0:
             return image
@@ -268,9 +268,9 @@ class InstantPainter:
     # ------------------------------------------------------------------------------------------------ networks
 
     def _networks(self) -> _Networks:
-        """Choose what the next picture is painted with: compiled networks where they are asked for, or worth it.
+        """Choose the networks for the next picture.
 
-        Compiling takes longer than a picture, so it is worth it from the second picture on.
+        Compiling takes longer than painting one picture, so ``auto`` uses compiled networks from the second picture on.
         """
         self._painted += 1
         is_first = self._painted == 1
@@ -285,10 +285,10 @@ class InstantPainter:
 
 
 class _Painting:
-    """One photo being painted.
+    """The painting of one photo.
 
     Attributes:
-        owner: (styles, height, width), 1 where a style was chosen at the first size; None where there is one style.
+        owner: 1 where a style was chosen at the first size, (1, styles, height, width); None with a single style.
     """
 
     def __init__(self, painter: InstantPainter, photo: Image, code: StyleCode, strength: float) -> None:
@@ -298,14 +298,14 @@ class _Painting:
         self.kept = 1 - (1 - _KEPT) * min(1.0, strength) if strength <= 1 else _KEPT * (2 - strength)
 
     def sizes(self, *, fast: bool) -> list[tuple[int, int]]:
-        """Return (height, width) of each size, the smallest first; each is half as large as the next."""
+        """Return the (height, width) of each size, smallest first; each is half of the next."""
         sizes = [(self.photo.shape[-2], self.photo.shape[-1])]
         while not fast and max(sizes[0]) / 2 >= _SMALLEST_EDGE_PX and min(sizes[0]) / 2 >= SMALLEST_SIDE:
             sizes.insert(0, (round(sizes[0][0] / 2), round(sizes[0][1] / 2)))
         return sizes
 
     def whole(self, *, fast: bool) -> Image:
-        """Paint a picture that fits into memory at once."""
+        """Paint a picture that fits into memory as a whole."""
         picture: Image | None = None
         for size in self.sizes(fast=fast):
             picture = self._sized(resize(self.photo.to(self.painter.device), size), picture)
@@ -314,7 +314,7 @@ class _Painting:
         return self._finished(photo, picture, self._colors(picture)).to(self.photo.device)
 
     def tiles(self, *, fast: bool) -> Iterator[int]:
-        """Paint a large picture over in tiles; sizes that are small enough are painted at once."""
+        """Paint a large picture in place, in tiles; small enough sizes are painted as a whole."""
         picture: Image | None = None
         for each in self.sizes(fast=fast)[:-1]:
             content = resize(self.photo, each)
@@ -324,7 +324,7 @@ class _Painting:
                 for _ in self._over(content, picture, None):
                     pass
                 picture = content
-        if picture is None:  # one size alone: colors are those of a small copy
+        if picture is None:  # a single size: measure the colors on a small copy
             small = _small(self.photo).to(self.painter.device)
             picture = self._sized(small, None)
             yield from self._over(self.photo, None, self._colors(picture))
@@ -332,7 +332,7 @@ class _Painting:
             yield from self._over(self.photo, picture, self._colors(_small(picture)))
 
     def _over(self, content: Image, before: Image | None, colors: Affine | None) -> Iterator[int]:
-        """Paint a picture over in tiles, after the one of the size before; with colors, finish it."""
+        """Paint a picture in place, in tiles, given the result of the previous size; with ``colors``, also finish it."""
         size = (content.shape[-2], content.shape[-1])
         level = self.painter._level(self.code, max(size), self.networks)
         survey = self._survey(content, before, level, size)
@@ -345,13 +345,13 @@ class _Painting:
         yield from painted_in_tiles(content, paint, TILE_PX, HALO_PX)
 
     def _sized(self, content: Image, before: Image | None) -> Image:
-        """Paint one size at once."""
+        """Paint one size as a whole."""
         size = (content.shape[-2], content.shape[-1])
         level = self.painter._level(self.code, max(size), self.networks)
         return self._swapped(content, before, level, _Part(Place(0, 0, *size), size))
 
     def _swapped(self, content: Image, before: Image | None, level: Level, part: _Part) -> Image:
-        """Match a picture, or a tile of one, with the styles, and decode the features of the matches."""
+        """Match a picture or tile with the styles and decode the features of the matches."""
         (_, _, height, width), survey = part.place, part.survey
         before, owner = (_cut(each, part.place, part.size) for each in (before, self.owner))
         content, before = in_eights(content), None if before is None else in_eights(before)
@@ -374,14 +374,14 @@ class _Painting:
         return self.networks.decode(asked)[..., :height, :width]
 
     def _mixture(self, content: Image, before: Image | None, activity: Tensor | None) -> Image:
-        """Mix what is matched: the photo, and the picture so far with the photo's finest details."""
+        """Mix the picture to match: the photo, and the current picture with the photo's finest details."""
         if before is None:
             return content
         share = self.kept * (1 - _FREEDOM * flatness(content, average=activity))
         return torch.lerp(before + to_laplacian(content, levels=2)[0], content, share).clamp_(0, 1)
 
     def _patches(self, content: Image, part: _Part, grid: tuple[int, int]) -> Patches:
-        """Say where patches of the style may be laid: where the photo is flat; small ones at small sizes."""
+        """Describe where style patches may be placed: in flat areas; patches are smaller at smaller sizes."""
         flat = flatness(content, average=part.survey.activity if part.survey else None)
         return patches_where_flat(
             flat,
@@ -400,7 +400,7 @@ class _Painting:
         return weights[:, None, None].expand(-1, *grid)
 
     def _survey(self, content: Image, before: Image | None, level: Level, size: tuple[int, int]) -> _Survey:
-        """Measure parts of a large picture."""
+        """Measure the feature mean and the activity of a large picture on parts of it."""
         part = min(_PART_PX, min(size) // MULTIPLE_PX * MULTIPLE_PX)
         places = [Place(rows.start, columns.start, part, part) for rows, columns in spread_parts(size, part, _PARTS)]
         parts = [content[..., p.top : p.top + part, p.left : p.left + part].to(self.painter.device) for p in places]
@@ -412,19 +412,19 @@ class _Painting:
         return _Survey(torch.stack(sums).mean(0), activity)
 
     def _colors(self, picture: Image) -> Affine:
-        """Find the linear map that gives a picture the colors of the style."""
+        """Return the linear map from the colors of a picture to those of the style."""
         target = blend(list(self.code.colors), list(self.code.weights))
         found = monge_kantorovich(color_moments(picture), target)
         return _part_of_the_way(found, self.strength)
 
     def _finished(self, photo: Image, painted: Image, colors: Affine) -> Image:
-        """Return what is shown: the picture in the colors of the style, and of weak strengths part of the photo."""
+        """Apply the colors of the style; at low strengths, blend with the photo."""
         found = recolored(painted, colors).clamp_(0, 1)
         return found if self.strength >= _BLENDED_BELOW else torch.lerp(photo, found, self.strength / _BLENDED_BELOW)
 
 
 def blended(codes: Sequence[StyleCode], weights: Sequence[float]) -> StyleCode:
-    """Join styles into one that takes each by its weight; weights need not sum to one, none: equal ones."""
+    """Combine style codes into one by weight. Weights are normalized; if empty, they are equal."""
     if len(codes) == 1:
         return codes[0]
     weights = weights or [1.0] * len(codes)
@@ -435,14 +435,14 @@ def blended(codes: Sequence[StyleCode], weights: Sequence[float]) -> StyleCode:
 
 
 def in_eights(image: Image) -> Image:
-    """Extend a picture to the right and below, until both sides are multiples of eight."""
+    """Pad a picture on the right and at the bottom until both sides are multiples of eight."""
     height, width = image.shape[-2:]
     down, right = -height % MULTIPLE_PX, -width % MULTIPLE_PX
     return F.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
 
 
 def _cut(smaller: Tensor | None, place: Place, size: tuple[int, int]) -> Tensor | None:
-    """Cut a place of a picture out of one of another size, interpolated; the same whether all or a part is wanted."""
+    """Crop the area of ``place`` from a picture of another size, with interpolation that does not depend on the crop."""
     if smaller is None:
         return None
     rows, columns = (

@@ -1,4 +1,4 @@
-"""The report's front door: pictures in any form in, figures and a sheet out."""
+"""Entry points for reports: take pictures in any form, return metrics and a contact sheet."""
 
 from collections.abc import Sequence
 
@@ -17,19 +17,20 @@ def judge(
     *results: Source | Picture,
     style_weights: Sequence[float] = (),
 ) -> list[Report]:
-    """Measure results beside the photo and the style that they were made from; see :mod:`impasto.metrics.report` for the figures.
+    """Measure results against the photo and the style they were made from.
 
     Args:
         content: the photo: a path, bytes, a Pillow image, a NumPy array or a tensor.
-        style: a picture in any of those forms, the name of a style, or several of them.
-        results: what was painted, in any size; what is larger than 512 pixels is measured at 512.
-        style_weights: one for each style; empty: equal weights.
+        style: a picture in any of those forms, the name of a style, or a sequence of them.
+        results: the painted pictures, at any size; pictures larger than 512 pixels are measured at 512.
+        style_weights: one weight per style; empty: equal weights.
 
     Returns:
-        A report for each result: ``report["style_closed"]``, ``report.faults``, ``report.as_dict()``.
+        A report for each result: ``report["style_closed"]``, ``report.faults``, ``report.as_dict()``. See
+        :mod:`impasto.metrics.report` for the metrics.
 
     Raises:
-        ImpastoError: what cannot be read or measured, in one sentence.
+        ImpastoError: if a picture cannot be read or measured; the message is one sentence.
 
     Example:
         >>> import impasto
@@ -45,21 +46,21 @@ def judge(
 def judged(
     content: Picture, styles: Sequence[Style], results: Sequence[Picture], weights: Sequence[float] = ()
 ) -> list[Report]:
-    """Measure results that are read; photo and style are measured once for each size."""
-    sticks: dict[tuple[int, int], ReferenceDistribution] = {}
+    """Measure results that have been read. Photo and style are measured once per size."""
+    references: dict[tuple[int, int], ReferenceDistribution] = {}
     reports = []
     for result in results:
         check_shape(content.size, result.size)
         size = measured_size(result.size)
-        if size not in sticks:
-            sticks[size] = reference(content, styles, size, weights=weights)
-        reports.append(report_on(result, sticks[size]))
+        if size not in references:
+            references[size] = reference(content, styles, size, weights=weights)
+        reports.append(report_on(result, references[size]))
     return reports
 
 
 @in_known_state
 def judged_sheet(content: Picture, styles: Sequence[Style], results: Sequence[Picture], reports: Sequence[Report]) -> Image:
-    """Lay out the photo, the styles that are pictures, and the results with their main figures beneath."""
+    """Lay out a contact sheet of the photo, the style pictures, and the results with their main metrics."""
     shown = [(content.image, f"photo: {content.name}")]
     shown += [(style.image, f"style: {style.name}") for style in styles if isinstance(style, Picture)]
     shown += [(each.image, caption(report)) for each, report in zip(results, reports, strict=True)]
@@ -68,7 +69,7 @@ def judged_sheet(content: Picture, styles: Sequence[Style], results: Sequence[Pi
 
 
 def caption(report: Report) -> str:
-    """Say the main figures of a result in a line."""
+    """Return the main metrics of a result in one line."""
     faults = "; " + ", ".join(report.faults) if report.faults else ""
     name = report.result if len(report.result) < 24 else report.result[:21] + "..."
     return f"{name}: style {report['style_closed']:.2f}, coarse {report['ssim_coarse']:.2f}{faults}"

@@ -1,4 +1,4 @@
-"""Measure a style for the live network: what runs in the page of a webcam, and what is exported as an ONNX graph."""
+"""Measure a style for the live network, which runs on the webcam page and is exported as an ONNX graph."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,11 +22,11 @@ _LARGEST_PX = 1024
 
 @dataclass(frozen=True)
 class LiveStyle:
-    """A style, measured.
+    """A style measured for the live network.
 
     Attributes:
-        modulation: (1, modulations), see :meth:`impasto.networks.instant.InstantNetwork.measure`.
-        colors: mean (1, 3) and covariance (1, 3, 3) of its colors.
+        modulation: (1, modulations); see :meth:`impasto.networks.instant.InstantNetwork.measure`.
+        colors: mean (1, 3) and covariance (1, 3, 3) of the style's colors.
     """
 
     modulation: Tensor
@@ -41,10 +41,10 @@ def _networks() -> tuple[Vgg, InstantNetwork]:
 @in_known_state
 @torch.no_grad()
 def live_style(style: Style, *, edge_px: float) -> LiveStyle:
-    """Measure a style, of a named one the swatch, with a longer side of edge_px.
+    """Measure a style (for a named style, its swatch) at a longer side of ``edge_px``.
 
     Raises:
-        StyleFileError: a named style without a swatch.
+        StyleFileError: a named style has no swatch.
     """
     encoder, network = _networks()
     picture = style.picture() if isinstance(style, NamedStyle) else style

@@ -1,12 +1,14 @@
-"""Masks as the user names them: files, pictures in memory, fades, and regions found in the photo.
+"""Masks as specified by the user: files, pictures in memory, gradients, and regions found in the photo.
 
-A mask may be
+A mask is one of
 
-- a picture, white where it is "on": a file, an array, a tensor, a Pillow image;
-- ``labels.png#ff0000``: where a map of colored regions has this color;
+- a picture, white where the mask applies: a file, an array, a tensor, a Pillow image;
+- ``labels.png#ff0000``: the area with this color in a map of colored regions;
 - ``gradient:left-right`` and the others of :data:`impasto.masks.guides.GRADIENTS`;
 - ``auto:subject``, ``auto:background``, ``auto:sky``, ``auto:skin``, ``auto:region-2``: see :mod:`impasto.masks.segmentation`;
-- ``all``, everywhere; and ``not:`` before any of these turns it around.
+- ``all``: everywhere.
+
+The prefix ``not:`` inverts any of these.
 """
 
 import hashlib
@@ -30,7 +32,7 @@ from impasto.styles.named import NamedStyle
 from impasto.tensors import Image, Mask
 
 MaskSource = Source | Picture
-"""Whatever a mask may come as; of strings see the text above."""
+"""Any form of a mask; for strings see the module docstring."""
 
 _DARK, _COLOURED, _LIKE = 0.02, 0.06, 0.15
 MASK_FLAGS = {
@@ -39,18 +41,18 @@ MASK_FLAGS = {
     "content_mask": "--content-mask",
     "protect": "--protect",
 }
-"""What the command line calls each kind of mask."""
+"""The command line flag of each kind of mask."""
 
 
 @dataclass(frozen=True)
 class MaskSources:
-    """The masks that were asked for, not yet read.
+    """The requested masks, not yet read.
 
     Attributes:
-        style_masks: where in the result each style goes, one for each style; empty: every style everywhere.
-        style_regions: which part of each style picture is measured, one for each; empty: all of it.
-        content_mask: where in the result there is any style at all; None: everywhere.
-        protect: what stays the photo.
+        style_masks: where in the result each style is applied, one mask per style; empty: every style everywhere.
+        style_regions: which part of each style picture is measured, one mask per style; empty: the whole picture.
+        content_mask: where in the result styles are applied at all; None: everywhere.
+        protect: where the photo is kept.
     """
 
     style_masks: tuple[MaskSource, ...] = ()
@@ -59,24 +61,30 @@ class MaskSources:
     protect: tuple[MaskSource, ...] = ()
 
     def paths(self) -> tuple[str, ...]:
-        """Return the files among them."""
+        """Return the paths of the masks that are files."""
         texts = (each for _, each in self.by_flag() if isinstance(each, str | Path))
         return tuple(path for path in (Spec.of(str(text)).path for text in texts) if path)
 
     def by_flag(self) -> Iterator[tuple[str, MaskSource]]:
-        """Yield each with the flag that names it on the command line."""
+        """Yield each mask with its command line flag."""
         for name, flag in MASK_FLAGS.items():
             value = getattr(self, name)
             yield from ((flag, each) for each in (value if isinstance(value, tuple) else (value,)) if each is not None)
 
     def words(self) -> list[str]:
-        """Return them as words of the command line."""
+        """Return the masks as command line arguments."""
         return [word for flag, each in self.by_flag() for word in (flag, str(each))]
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A mask in words, taken apart: ``not:FILE#COLOUR``, or a word that names no file."""
+    """A parsed mask string: ``not:FILE#COLOR``, or a name such as ``auto:sky``.
+
+    Attributes:
+        is_turned: whether the mask is inverted (``not:``).
+        word: the path or the name.
+        color: the color of a region as six lowercase hexadecimal digits; empty: none.
+    """
 
     is_turned: bool
     word: str
@@ -84,7 +92,7 @@ class Spec:
 
     @staticmethod
     def of(text: str) -> "Spec":
-        """Take a text apart."""
+        """Parse a mask string."""
         if text.startswith("not:") and not os.path.exists(text):
             inner = Spec.of(text[4:])
             return replace(inner, is_turned=not inner.is_turned)
@@ -96,26 +104,26 @@ class Spec:
 
     @property
     def path(self) -> str:
-        """The file, or an empty string where the mask is none."""
+        """The path of the file, or an empty string if the mask is not a file."""
         is_word = self.word == "all" or self.word.startswith(("auto:", "gradient:"))
         return "" if is_word and not os.path.exists(self.word) else self.word
 
     def text(self, word: str | None = None) -> str:
-        """Put it together again, with another file where one is given."""
+        """Format the mask string, with another path if ``word`` is given."""
         color = f"#{self.color}" if self.color else ""
         return f"{'not:' * self.is_turned}{self.word if word is None else word}{color}"
 
 
 @dataclass(frozen=True)
 class ReadMask:
-    """A mask that was read.
+    """A mask that has been read.
 
     Attributes:
-        mask: (1, 1, height, width), at the size of the picture that it is of.
-        name: as the record names it: without folders.
-        sha256: of the file; of what was computed, of its values in 8 bits.
-        notes: what was done to it, and what may surprise.
-        is_named: whether it was computed from its name.
+        mask: (1, 1, height, width), at the size of the picture it belongs to.
+        name: the name used in the record, without folders.
+        sha256: hash of the file; for a computed mask, hash of its values as 8-bit integers.
+        notes: how the mask was converted, and possible surprises.
+        is_named: whether the mask was computed from its name.
     """
 
     mask: Mask
@@ -126,13 +134,13 @@ class ReadMask:
 
     @property
     def record(self) -> dict[str, str]:
-        """How a record tells of it."""
+        """The entry of the mask in a record."""
         return {"name": self.name, "kind": "named" if self.is_named else "picture", "sha256": self.sha256}
 
 
 @dataclass(frozen=True)
 class Masking:
-    """The masks of a painting, read and checked; see :class:`MaskSources`. ``style_regions`` has None for a whole picture."""
+    """The masks of a painting, read and validated; see :class:`MaskSources` for the fields."""
 
     style_masks: tuple[ReadMask, ...] = ()
     style_regions: tuple[ReadMask, ...] = ()
@@ -142,14 +150,14 @@ class Masking:
 
     @property
     def record(self) -> dict[str, Any]:
-        """How a record tells of them: nothing where there are none."""
+        """The entry of the masks in a record; empty if there are none."""
         several = {name: [each.record for each in getattr(self, name)] for name in ("style_masks", "style_regions", "protect")}
         one = {"content_mask": self.content_mask.record} if self.content_mask else {}
-        told = {name: value for name, value in several.items() if value} | one
-        return {"masks": told} if told else {}
+        entries = {name: value for name, value in several.items() if value} | one
+        return {"masks": entries} if entries else {}
 
     def style_mask(self, index: int) -> Mask | None:
-        """Return the mask of the part of a style picture that is measured; None: all of it."""
+        """Return the mask of the measured part of a style picture; None: the whole picture."""
         return self.style_regions[index].mask if self.style_regions else None
 
 
@@ -158,7 +166,7 @@ EVERYWHERE = ReadMask(torch.ones(1, 1, 1, 1), "all", "", is_named=True)
 
 
 def asked_masks(options: Mapping[str, Any]) -> tuple[MaskSources, dict[str, Any]]:
-    """Take the masks out of options given by name; a single mask is taken for several.
+    """Separate the masks from other options given by name. A single mask becomes a tuple of one.
 
     Example:
         >>> asked_masks({"protect": "auto:skin", "size": 64})
@@ -175,8 +183,8 @@ def read_masking(sources: MaskSources, content: Picture, styles: Sequence[Style]
     """Read all masks of a painting.
 
     Raises:
-        OptionError: a wrong count, a mask under which nothing would be painted or measured, a region of a named style.
-        ImageFileError: a file that cannot be read.
+        OptionError: a wrong number of masks, a mask that leaves nothing to paint or measure, or a region of a named style.
+        ImageFileError: a file cannot be read.
     """
     if sources == MaskSources():
         return NO_MASKS
@@ -200,12 +208,12 @@ def read_mask(source: MaskSource, picture: Picture, flag: str) -> ReadMask:
 
     Args:
         source: see :data:`MaskSource`.
-        picture: what it is a mask of; a mask of another size is scaled to it, and a note says so.
-        flag: how the command line calls it, for what is said.
+        picture: the picture that the mask belongs to. A mask of another size is resized, with a note.
+        flag: the command line flag of the mask, used in messages.
 
     Raises:
-        OptionError: a name that is unknown, a color that a map does not have.
-        ImageFileError, ShapeError: a picture that cannot be read.
+        OptionError: an unknown name, or a color that the map does not contain.
+        ImageFileError, ShapeError: the mask cannot be read.
     """
     if not isinstance(source, str | Path):
         return _drawn(_as_picture(source), "", picture)
@@ -213,8 +221,8 @@ def read_mask(source: MaskSource, picture: Picture, flag: str) -> ReadMask:
     if spec.path:
         if not os.path.exists(spec.path):
             raise ImageFileError(
-                f"{flag} {str(source)!r} is neither a file nor a mask with a name; those are all, gradient:left-right, "
-                "gradient:radial, auto:subject, auto:background, auto:sky, auto:skin, auto:region-1, and not: before any"
+                f"{flag} {str(source)!r} is neither a file nor a named mask; names are all, gradient:left-right, "
+                "gradient:radial, auto:subject, auto:background, auto:sky, auto:skin, auto:region-1; not: inverts any mask"
             )
         drawn = _drawn(images.read(spec.path), spec.color, picture)
         name = spec.text(Path(spec.path).name)
@@ -228,7 +236,7 @@ def read_mask(source: MaskSource, picture: Picture, flag: str) -> ReadMask:
 
 
 def _as_picture(source: Any) -> Picture:
-    """Read a mask in memory; arrays and tensors of two dimensions are masks too."""
+    """Read a mask in memory; two-dimensional arrays and tensors are allowed."""
     if isinstance(source, Picture):
         return replace(source, image=plain(source.image))
     if isinstance(source, torch.Tensor):
@@ -242,14 +250,14 @@ def _turned(read: ReadMask) -> ReadMask:
 
 
 def _drawn(drawn: Picture, color: str, picture: Picture) -> ReadMask:
-    """Turn a drawn picture into a mask: its luminance, over black where it is transparent, at the size of the picture."""
+    """Convert a picture to a mask at the size of ``picture``: its luminance, composited over black."""
     notes = list(drawn.notes)
     image = drawn.image
     if color:
         mask = _where(image, color, drawn.name)
     else:
         if float((image.amax(1) - image.amin(1)).max()) > _COLOURED:
-            notes.append("the mask is colored; took it for gray, by its lightness")
+            notes.append("the mask is colored; it was converted to grayscale")
         mask = luminance_of(image)
     mask = mask if drawn.alpha is None else mask * drawn.alpha
     if drawn.size != picture.size:
@@ -267,7 +275,7 @@ def _where(image: Image, color: str, name: str) -> Mask:
         values, counts = levels.unique(dim=0, return_counts=True)
         most = [values[k].tolist() for k in counts.argsort(descending=True)[:5].tolist()]
         shown = ", ".join("#" + "".join(f"{level:02x}" for level in each) for each in most)
-        raise OptionError(f"'{name}' has no region of the color #{color}; its most frequent colors are {shown}")
+        raise OptionError(f"'{name}' has no region of color #{color}; its most frequent colors are {shown}")
     return found
 
 
@@ -289,13 +297,13 @@ def _read_region(source: MaskSource, style: Style) -> ReadMask:
         if source == "all":
             return EVERYWHERE
         raise OptionError(
-            f"--style-region needs a style picture, and {style.name!r} is statistics of a whole one; give the picture, or all"
+            f"--style-region needs a style picture, but {style.name!r} is a named style; give a picture, or use the region all"
         )
     read = read_mask(source, style, "--style-region")
     if float(read.mask.max()) < _DARK:
         raise OptionError(
-            f"--style-region {read.name!r} is black all over, so nothing of {style.name!r} would be measured; "
-            "paint white what shall be"
+            f"--style-region {read.name!r} is entirely black, so nothing of {style.name!r} would be measured; "
+            "paint the part to measure white"
         )
     return read
 
@@ -303,9 +311,9 @@ def _read_region(source: MaskSource, style: Style) -> ReadMask:
 def _check_count(name: str, count: int, styles: int) -> None:
     if count in (0, styles):
         return
-    advice = "give one for each style" + ("; all stands for the whole picture" if name == "style_regions" else "")
+    advice = "give one for each style" + ("; all selects the whole picture" if name == "style_regions" else "")
     if name == "style_masks" and count == 1:
-        advice += ", or --content-mask to keep all of them to one part"
+        advice += ", or use --content-mask to restrict all styles to one area"
     raise OptionError(
         f"{MASK_FLAGS[name]} is given {count} time{'s' * (count != 1)} for {styles} style{'s' * (styles != 1)}; {advice}"
     )
@@ -317,29 +325,29 @@ def _check_content(masking: Masking) -> None:
         if float(read.mask.max()) >= _DARK:
             continue
         if read.name.startswith(("auto:", "not:auto:")):
-            raise OptionError(f"{flag} {read.name} found nothing in this photo; see what is found: impasto regions PHOTO")
+            raise OptionError(f"{flag} {read.name} found nothing in this photo; list its regions with: impasto regions PHOTO")
         raise OptionError(
-            f"{flag} {read.name!r} is black all over, so nothing would be painted; paint white where the style goes"
+            f"{flag} {read.name!r} is entirely black, so nothing would be painted; paint the area for the style white"
         )
     for read in masking.protect:
         if float(read.mask.min()) > 1 - _DARK:
             raise OptionError(
-                f"--protect {read.name!r} is white all over, so nothing would be painted; paint black what may change"
+                f"--protect {read.name!r} is entirely white, so nothing would be painted; paint the area that may change black"
             )
 
 
 def _notes(masking: Masking) -> Iterator[str]:
-    """Say what was done to the masks, what does nothing, and where they overlap."""
+    """Yield notes: how masks were converted, which masks have no effect, and whether they overlap."""
     limits = (masking.content_mask,) if masking.content_mask else ()
     for read in (*masking.style_masks, *masking.style_regions, *limits, *masking.protect):
         yield from (f"{read.name}: {note}" for note in read.notes)
     for read in (*masking.style_masks, *masking.style_regions, *limits):
         if float(read.mask.min()) > 1 - _DARK and read.name != "all":
-            yield f"{read.name}: the mask is white all over and does nothing"
+            yield f"{read.name}: the mask is entirely white and has no effect"
     for read in masking.protect:
         if float(read.mask.max()) < _DARK:
             yield (
-                f"{read.name}: nothing is found to protect"
+                f"{read.name}: found nothing to protect"
                 if read.is_named
                 else f"{read.name}: the mask is black and protects nothing"
             )
@@ -347,4 +355,4 @@ def _notes(masking: Masking) -> Iterator[str]:
         total = torch.stack([each.mask for each in masking.style_masks]).sum(0)
         overlap = float((total > 1.02).float().mean())
         if overlap > 0.005:
-            yield f"the style masks overlap in {overlap:.0%} of the picture; there the styles share"
+            yield f"the style masks overlap in {overlap:.0%} of the picture; the styles are blended there"

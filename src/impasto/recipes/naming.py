@@ -1,4 +1,4 @@
-"""Name a style: measure a picture once, and keep its statistics and a swatch."""
+"""Create a named style: measure a picture and store its statistics and a swatch."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,12 +19,12 @@ _SWATCH_PX, _SWATCH_QUALITY = 1024, 88
 
 @in_known_state
 def name_style(picture: Picture, facts: Mapping[str, str], swatch: Image | None = None) -> NamedStyle:
-    """Measure a picture as a named style, under the shipped encoder before its heads, and keep a swatch of it.
+    """Measure a picture as a named style with vgg19-slim (before its heads), and add a swatch.
 
     Args:
-        picture: of the manner; sizes above its own are measured on an enlargement.
-        facts: name, title, artist, date, source, licence; what is missing is left empty.
-        swatch: a picture in the style, (1, 3, height, width); None: the picture itself, at 1024 pixels at the most.
+        picture: the style picture; it is enlarged for sizes above its own.
+        facts: name, title, artist, date, source, licence; missing facts are left empty.
+        swatch: a picture in the style, (1, 3, height, width); None: the picture itself, resized to at most 1024 pixels.
 
     Returns:
         The style, ready for :func:`impasto.styles.named.add_style` or :func:`impasto.styles.named.save_style`.

@@ -1,4 +1,4 @@
-"""What neural neighbors compare at which size, and where whole patches of a style are laid."""
+"""Layers that the neighbors recipe compares at each size, and where it places whole patches of a style."""
 
 from torch import Tensor
 
@@ -10,15 +10,15 @@ MIDDLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1")
 FINE_LAYERS = ("relu1_2", "relu2_2", "relu3_1")
 PALETTE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 _COARSE_PX, _MIDDLE_PX, _FINE_PX = 128, 256, 512
-"""Up to these longer sides all layers are compared, or those of the middle; or all are searched in."""
+"""Longer sides up to which all layers are compared, the middle layers are compared, and all layers are searched."""
 _PATCH, _VARIETY = 8, 0.15
-"""Side of a patch in positions; how much chance chooses among similar ones."""
+"""Side of a patch in positions; amount of randomness in the choice between similar patches."""
 _TOLERANCE, _FLAT_TOLERANCE = 0.03, 0.4
-"""How much less similar a patch may be than single matches, and where the photo is flat."""
+"""How much less similar a patch may be than single matches; what is added to that in flat areas."""
 
 
 def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the layers that a size compares, and those by which it searches.
+    """Return the layers compared at a size, and the layers used to search for matches.
 
     Example:
         >>> layers_at(2048)
@@ -29,14 +29,14 @@ def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def patches_where_flat(flat: Tensor, grid: tuple[int, int], *, top: int = 0, left: int = 0, share: float = 1.0) -> Patches:
-    """Lay whole patches of a style where a photo is flat: single matches would repeat there, and look woven.
+    """Describe where whole patches of a style are placed: in flat areas, where single matches would repeat like a weave.
 
     Args:
-        flat: (1, 1, height, width), see :func:`impasto.losses.picture.flatness`.
+        flat: flatness, (1, 1, height, width); see :func:`impasto.losses.picture.flatness`.
         grid: (height, width) of the grid of hypercolumns.
-        top: where the photo lies in a larger one, in positions.
-        left: likewise.
-        share: of the side that patches have at the full size.
+        top: row offset of the photo in a larger one, in positions.
+        left: column offset, likewise.
+        share: patch side relative to its side at full size.
     """
     tolerance = _TOLERANCE + _FLAT_TOLERANCE * averaged(flat, grid)[0, 0].square()
     return Patches(max(2, round(_PATCH * share)), tolerance, _VARIETY, top, left)

@@ -1,11 +1,16 @@
-"""Neural neighbors: give every part of the photo the features of that part of the style which is most like it.
+"""Neural neighbors: replace the features of each part of the photo by those of the most similar part of the style.
 
-Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural Neighbor Style Transfer (arXiv:2203.13215), its
-variant by optimization. Departures from the paper, each chosen by looking at results: matches of neighboring positions
-are drawn together (Ashikhmin 2001), and where the photo is flat whole patches of the style are laid; each size starts from
-what the decoder of instant painting makes of its matches, so that few steps are enough; the fine sizes compare fewer layers;
-at the last size the shallow layers are drawn to their own nearest neighbors at the same time, which keeps to the style's colors
-and edges; color has half the resolution of light; several styles share the picture, each where it is most like it.
+Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural Neighbor Style Transfer (arXiv:2203.13215), the
+optimization-based variant. Departures from the paper, each chosen by visual comparison:
+
+- Matches of neighboring positions are made coherent (Ashikhmin 2001); flat areas of the photo get whole patches of the style.
+- Each size starts from the instant decoder's reconstruction of its matches, so that few steps are enough.
+- Fine sizes compare fewer layers.
+- At the last size the shallow layers are also matched with their own nearest neighbors, which preserves the style's colors
+  and edges.
+- Chroma has half the resolution of lightness.
+- With several styles, each part of the picture takes the style that is most similar to it.
+
 ``recipes/nnst.py`` is closer to the paper.
 """
 
@@ -39,27 +44,27 @@ from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _MOST_PALETTE = 1024
 _MOST_KEYS_OF_DRAFT = 4096
-"""A draft searches styles of more positions on a sparse grid first."""
+"""With quality draft, styles with more positions are first searched on a sparse grid."""
 _PALETTE_WEIGHT = 0.2
 _FREEDOM = 0.5
-"""How much less of the photo counts where it is flat."""
+"""How much the photo's share is reduced in flat areas."""
 _BLENDED_BELOW = 0.2
-"""Below this strength the photo itself shows through, so that strength 0 is the photo."""
+"""Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _EVENLY = 0.6
-"""Power of the strength that mixes features, so that equal steps of the strength look equal."""
+"""Exponent that maps the strength to the mixing weight of features, so that equal steps of the strength look equal."""
 
 
-def paint_on(context: PaintingContext) -> Iterator[Step]:
-    """Paint coarse to fine: at each size match the photo with the styles, and draw the picture to what was found."""
+def paint_steps(context: PaintingContext) -> Iterator[Step]:
+    """Paint coarse to fine: at each size, match the photo with the styles and optimize towards the matches."""
     painting = _Painting(context)
     yield from painted(context, painting.objective_at, painting.finish, painting.enlarged)
 
 
 class _Painting:
-    """What a painting carries from size to size.
+    """State of a painting that is carried from size to size.
 
     Attributes:
-        matches: of the size that is being painted; None before the first.
+        matches: the matches of the current size; None before the first size.
     """
 
     def __init__(self, context: PaintingContext) -> None:
@@ -75,7 +80,7 @@ class _Painting:
         self.blocks: list[Tensor] = []
 
     def objective_at(self, size: Size, picture: Image) -> Objective:
-        """Match the photo with the styles, and make the objective of one size."""
+        """Match the photo with the styles and build the objective for one size."""
         context = self.context
         begins = self.left == len(context.sizes)
         is_first = begins and context.first_scale == 0 and not context.is_painted
@@ -102,7 +107,7 @@ class _Painting:
         return objective + picture_terms(context, size)
 
     def finish(self, image: Image) -> Image:
-        """Give a picture the colors of the styles, as far as the strength goes; a faint one shows the photo too."""
+        """Apply the colors of the styles according to the strength; low strengths are also blended with the photo."""
         strength = self.context.options.strength
         colored = in_colors(image, self.palettes, self._regions_of_styles())
         if strength >= 1:
@@ -114,9 +119,9 @@ class _Painting:
         return torch.lerp(resize(photo, (image.shape[-2], image.shape[-1])), faint, strength / _BLENDED_BELOW)
 
     def enlarged(self, picture: Image, size: Size) -> Image:
-        """Bring the picture to the next size: as it is decoded from its matches, as far as the strength goes.
+        """Return the initial picture of the next size: the decoded matches, blended with the resized picture by strength.
 
-        At less than full strength it takes some of the photo's finest details.
+        Below full strength, some of the photo's finest details are added.
         """
         larger, strength = resize(picture, size), min(1.0, self.context.options.strength)
         if strength < 1:
@@ -131,7 +136,7 @@ class _Painting:
         return found if kept is None else torch.lerp(found, resize(self.context.content, size), resize(kept, size))
 
     def _decoded(self, size: Size) -> Image | None:
-        """Decode the matches of a size, in the colors of the styles; None: there is no decoder for the encoder."""
+        """Decode the matches of a size, in the colors of the styles; None if the encoder has no decoder."""
         if self.decoder is None or not self.blocks or self.matches is None:
             return None
         rows, self.blocks = torch.cat(self.blocks), []
@@ -145,7 +150,7 @@ class _Painting:
     # ------------------------------------------------------------------------------------------------ losses
 
     def _neighbor_loss(self, photo: Image, styles: Sequence[Features], layers: tuple[str, ...], grid: Size) -> NeighborLoss:
-        """Draw the picture to the features of the matches; less so where the strength is less than 1."""
+        """Make the loss whose target is the features of the matches, mixed with the photo's where the strength is below 1."""
         assert self.matches is not None
         heads = {layer: self.heads[layer] for layer in layers}
         rows = torch.cat([rows_of(self._columns({layer: each[layer] for layer in layers})) for each in styles])
@@ -188,13 +193,13 @@ class _Painting:
     # ------------------------------------------------------------------------------------------------ regions
 
     def _allowed(self, index: int, columns: FeatureMap) -> Tensor | None:
-        """Say which positions of a style picture may be used, where the user masked a part of it."""
+        """Return which positions of a style picture may be matched; None: all (no mask)."""
         masks = self.context.region_masks.style_masks
         mask = masks[index] if masks else None
         return None if mask is None else resize(mask, (columns.shape[-2], columns.shape[-1]))[0, 0] > 0.5
 
     def _shares(self, grid: Size) -> Tensor | None:
-        """Say what share of the picture each style takes at each position; None where there is one style."""
+        """Return the share of each style at each position; None if there is only one style."""
         region_masks, count = self.context.region_masks, len(self.styles)
         if count == 1:
             return None
@@ -207,7 +212,7 @@ class _Painting:
         return shares / shares.sum(0).clamp_min(1e-6)
 
     def _strength(self, grid: Size) -> Tensor | None:
-        """Return the strength at each position, at the most 1; None where it is 1 everywhere."""
+        """Return the strength at each position, at most 1; None if it is 1 everywhere."""
         region_masks, strength = self.context.region_masks, self.context.options.strength
         if strength >= 1 and all(each >= 1 for each in region_masks.strengths):
             return None
@@ -220,7 +225,7 @@ class _Painting:
         return (strength * by_region).clamp(0, 1) ** _EVENLY
 
     def _regions_of_styles(self) -> list[Mask] | None:
-        """Return where each style was used, with soft edges, on the grid of hypercolumns; None: there is one style."""
+        """Return where each style was used, with soft edges, on the grid of hypercolumns; None if there is only one style."""
         if self.matches is None or len(self.styles) == 1:
             return None
         used = F.one_hot(self.matches.style, len(self.styles)).permute(2, 0, 1)[:, None].float()
@@ -229,9 +234,9 @@ class _Painting:
 
 
 def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image:
-    """Mix what is matched at a size: the photo, and the picture so far with the photo's finest details.
+    """Mix the picture to match at a size: the photo, and the current picture with the photo's finest details.
 
-    Where the photo is flat, less of it counts, so that strokes which began there grow at the next size instead of fading.
+    The photo has a smaller share in flat areas, so that strokes from the previous size grow there instead of fading.
     """
     if picture is None:
         return photo
@@ -241,7 +246,7 @@ def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image
 
 
 def joining_heads(context: PaintingContext) -> dict[str, Affine]:
-    """Return what each layer is mapped by before layers are joined: divided by its number of channels, as in the paper."""
+    """Return the head applied to each layer before concatenation: divided by the number of channels, as in the paper."""
     heads = {}
     for layer in COARSE_LAYERS:
         full = context.encoder.head(layer) or identity(context.encoder, layer)
@@ -251,19 +256,19 @@ def joining_heads(context: PaintingContext) -> dict[str, Affine]:
 
 
 def _whole_positions(features: Features) -> dict[str, FeatureMap]:
-    """Cut the layers that are swapped to whole positions; of odd sizes they reach a little farther."""
+    """Crop the layers that are swapped to whole positions of relu3_1; with odd sizes, shallow layers are slightly larger."""
     height, width = features["relu3_1"].shape[-2:]
     sides = {layer: 2 ** (3 - int(layer[4])) for layer in SWAP_LAYERS}
     return {layer: features[layer][..., : side * height, : side * width] for layer, side in sides.items()}
 
 
 def in_colors(image: Image, palettes: Sequence[Moments], regions: Sequence[Mask] | None) -> Image:
-    """Give a picture, or each region of it, the mean and the covariance of a palette.
+    """Map the colors of a picture, or of each of its regions, to the mean and covariance of a palette.
 
     Args:
         image: (1, 3, height, width).
-        palettes: of each style.
-        regions: where each style was used, (1, 1, height, width) at any size, sums to 1; None: there is one style.
+        palettes: color moments of each style.
+        regions: where each style was used, (1, 1, height, width) at any size, with sum 1; None: there is only one style.
     """
     if regions is None:
         return recolored(image, monge_kantorovich(color_moments(image), palettes[0])).clamp(0, 1)
@@ -277,7 +282,7 @@ def in_colors(image: Image, palettes: Sequence[Moments], regions: Sequence[Mask]
 
 
 def masked_moments(image: Image, mask: Mask) -> Moments:
-    """Measure mean and covariance of the colors under a soft mask (1, 1, height, width)."""
+    """Measure the mean and covariance of the colors under a soft mask (1, 1, height, width)."""
     weights = (mask / mask.sum()).flatten()
     colors = image.flatten(2)[0]
     mean = colors @ weights
@@ -286,5 +291,5 @@ def masked_moments(image: Image, mask: Mask) -> Moments:
 
 
 def _evenly(rows: Tensor, most: int) -> Tensor:
-    """Take rows at equal distances, no more than a number."""
+    """Take at most ``most`` evenly spaced rows."""
     return rows[:: -(-len(rows) // most)]

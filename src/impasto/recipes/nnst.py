@@ -1,11 +1,11 @@
-"""Neural neighbors: give every place of the photo the features of that place of the painting which is most like it.
+"""NNST: replace the features at each position of the photo by the most similar features of the style.
 
 Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural Neighbor Style Transfer (arXiv:2203.13215),
-its variant by optimization. Departures from the paper: the layers are VGG-19's, seen through the slim encoder where that is
-asked for; fewer and longer steps, averaged, and the painter's smoothness and calm; a margin is painted and cut away; the last
-pass has a third of the steps of the others, holds on to the features that were replaced before it, so that faces survive, and
-compares places of each layer, drawn anew at each step, with 2048 of the style; color is matched by the linear map that gives
-the result the style's mean and covariance and moves colors the least.
+the optimization-based variant. Departures from the paper: the network is VGG-19, or vgg19-slim with its heads; steps are fewer
+and larger, and iterates are averaged; impasto's smoothness and edge-aware terms are added; a margin is painted and cropped. The
+last pass has a third of the usual steps and keeps the previous target features, so that faces survive; it compares random
+positions of each layer, resampled at each step, with 2048 positions of the style. Colors are matched by the Monge-Kantorovich
+map: the linear map that gives the result the style's mean and covariance and changes colors the least.
 """
 
 from collections.abc import Iterator
@@ -30,11 +30,11 @@ from impasto.tensors import FeatureMap, Features, Image
 _MOST_KEYS = 2**14
 _MOST_NEIGHBOURS = 2048
 _COARSENESS = 4
-"""Hypercolumns stand this many pixels apart."""
+"""Distance between hypercolumns in pixels."""
 
 
-def paint_on(context: PaintingContext) -> Iterator[Step]:
-    """Paint: at each size replace features and descend towards them; at last let each layer find its own neighbors too."""
+def paint_steps(context: PaintingContext) -> Iterator[Step]:
+    """Paint coarse to fine: replace features at each size and optimize; in the last pass, also match each layer separately."""
     left, replaced = len(context.sizes), None
 
     def objective_at(size: Size, picture: Image) -> Objective:
@@ -54,14 +54,15 @@ def paint_on(context: PaintingContext) -> Iterator[Step]:
 
 
 def replacement(context: PaintingContext, size: Size, picture: Image | None) -> HypercolumnLoss:
-    """Replace each hypercolumn of the photo by the nearest of the style's, and make the loss that draws the picture there.
+    """Replace each hypercolumn of the photo by its nearest style hypercolumn, and return the loss with these as target.
 
-    What is replaced are the hypercolumns of a mixture: of the photo, and of the picture so far with the photo's finest details.
+    From the second size on, the hypercolumns are those of a mixture: the photo, and the current picture with the photo's
+    finest details.
 
     Args:
-        context: what stands ready.
-        size: of the photo, (height, width).
-        picture: so far, of any size; None before there is any, when the photo stands alone.
+        context: the painting context.
+        size: the size to paint, (height, width).
+        picture: the current picture, at any size; None at the first size, where only the photo is used.
     """
     photo = resize(context.content, size)
     if picture is not None:
@@ -76,7 +77,7 @@ def replacement(context: PaintingContext, size: Size, picture: Image | None) -> 
 
 
 def style_rows(features: Features, heads: Heads) -> Tensor:
-    """Return the hypercolumns of a style picture, evenly drawn where there are too many: (rows, channels of all layers)."""
+    """Return the hypercolumns of a style picture, evenly subsampled if there are too many: (rows, channels of all layers)."""
     height, width = next(iter(features.values())).shape[-2:]
     grid = (max(1, height // _COARSENESS), max(1, width // _COARSENESS))
     columns = hypercolumns(features, heads, grid)
@@ -84,14 +85,14 @@ def style_rows(features: Features, heads: Heads) -> Tensor:
 
 
 def columns_of(features: FeatureMap, most: int) -> Tensor:
-    """Return all feature vectors of a map, or as many as are wanted, evenly drawn: (rows, channels)."""
+    """Return the feature vectors of a map, evenly subsampled to at most ``most``: (rows, channels)."""
     if features.shape[-2] * features.shape[-1] <= most:
         return rows_of(features)
     return picked(features, scattered((features.shape[-2], features.shape[-1]), most, torch.Generator().manual_seed(0)))
 
 
 def last_pass(context: PaintingContext, size: Size) -> NearestLoss:
-    """Make what the last pass adds: each layer by itself, and neighbors of the picture instead of the photo."""
+    """Make the extra loss of the last pass: each layer separately, with neighbors of the picture instead of the photo."""
     layers = context.options.style_layers
     heads = {layer: compact_head(context.encoder, layer) for layer in layers}
     styles = features_of_styles(context, size)
@@ -104,7 +105,7 @@ def last_pass(context: PaintingContext, size: Size) -> NearestLoss:
 
 
 def features_of_styles(context: PaintingContext, size: Size) -> list[Features]:
-    """Encode the style pictures at the size of the picture without its margin."""
+    """Encode the style pictures at the size of the picture without margin."""
     options = context.options
     edge_px = style_edge(size, options)
     pictures = [style for style in context.styles if isinstance(style, Picture)]
@@ -112,7 +113,7 @@ def features_of_styles(context: PaintingContext, size: Size) -> list[Features]:
 
 
 def joining_heads(context: PaintingContext) -> dict[str, Affine]:
-    """Return what each layer is mapped by before the layers are joined: divided by its number of channels, as in the paper."""
+    """Return the head applied to each layer before concatenation: divided by the number of channels, as in the paper."""
     heads = {}
     for layer in context.options.style_layers:
         full = context.encoder.head(layer) or identity(context.encoder, layer)
@@ -131,6 +132,6 @@ def style_colors(context: PaintingContext) -> Moments:
 
 
 def in_colors(image: Image, colors: Moments) -> Image:
-    """Give a picture the mean and the covariance of some colors."""
+    """Map the colors of a picture to the given mean and covariance."""
     colors = Moments(colors.mean.to(image), colors.covariance.to(image))
     return recolored(image, monge_kantorovich(color_moments(image), colors)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""The objective of the painter at one size: what its losses compare with what, and what each of them weighs."""
+"""The objective of the gatys recipe at one size: its losses, their targets and their weights."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,11 +37,11 @@ from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _GAMUT_WEIGHT = 10.0
 _UNIT_RANGE = 1 / 0.226
-"""The range of the input where a network takes pictures of unit variance (torchvision's)."""
+"""The range of the input of a network that takes pictures of unit variance (torchvision)."""
 
 
 def objective_at(context: PaintingContext, size: Size) -> Objective:
-    """Build the objective of the paper for one size: ``α J_content + β J_style``, and what keeps a picture a picture."""
+    """Build the objective of the paper for one size: ``α J_content + β J_style``, plus the regularizers."""
     options = context.options
     photo = resize(context.content, size)
     style = style_loss(context, size)
@@ -53,7 +53,7 @@ def objective_at(context: PaintingContext, size: Size) -> Objective:
 
 
 def picture_terms(context: PaintingContext, size: Size) -> Objective:
-    """Collect what keeps a picture a picture, and no encoder looks at: smooth, calm, in bounds, the photo where it stays."""
+    """Collect the losses on the picture itself: smoothness, edge-aware smoothness, structure, gamut, and the kept photo."""
     options, objective = context.options, Objective(())
     photo = resize(context.content, size)
     if options.smoothness_weight:
@@ -71,7 +71,7 @@ def picture_terms(context: PaintingContext, size: Size) -> Objective:
 
 
 def content_weight_at(context: PaintingContext, photo: Image, content: Loss, style: Loss | Objective) -> float:
-    """Return the content weight for one size: the option's, or the one that balances the two losses."""
+    """Return the content weight for one size: the option, or with ``balance`` the weight that balances the gradients."""
     options = context.options
     if not options.balance:
         return options.content_weight
@@ -80,7 +80,7 @@ def content_weight_at(context: PaintingContext, photo: Image, content: Loss, sty
 
 
 def content_loss(context: PaintingContext, photo: Image) -> Loss:
-    """Make the content loss for the photo at the size that is painted."""
+    """Make the content loss for the photo at the current size."""
     options, encoder = context.options, context.encoder
     heads = heads_of(encoder, options.content_layers)
     target = encode(context, photo, options.content_layers)
@@ -99,7 +99,7 @@ def content_loss(context: PaintingContext, photo: Image) -> Loss:
 
 
 def style_loss(context: PaintingContext, size: Size) -> Loss | Objective:
-    """Make the style loss for one size: of the picture, or of each of its regions."""
+    """Make the style loss for one size: for the whole picture, or for each region."""
     options, region_masks = context.options, context.region_masks
     given = options.style_weights or (1.0,) * len(context.styles)
     edge_px = style_edge(size, options)
@@ -114,7 +114,7 @@ def style_loss(context: PaintingContext, size: Size) -> Loss | Objective:
 
 
 def pictures_loss(context: PaintingContext, size: Size, edge_px: float, given: Sequence[float]) -> Loss | Objective:
-    """Make the style loss of statistics that need pictures: of the whole, or the sum over regions, each measured alone."""
+    """Make the style loss of statistics that need style pictures: for the whole picture, or summed over its regions."""
     options, region_masks = context.options, context.region_masks
     if not region_masks.masks:
         return picture_style_loss(features_of_styles(context, edge_px, given), options)
@@ -131,7 +131,14 @@ def pictures_loss(context: PaintingContext, size: Size, edge_px: float, given: S
 def moments_loss(
     context: PaintingContext, size: Size, measured: Sequence[dict[str, Moments]], given: Sequence[float]
 ) -> StyleLoss | WassersteinLoss:
-    """Make the style loss for the statistics of the styles, blended, and what they are weighted with."""
+    """Make the style loss for the blended moments of the styles.
+
+    Args:
+        context: the painting context.
+        size: the size to paint, (height, width).
+        measured: moments by layer, for each style.
+        given: the weight of each style.
+    """
     options, encoder = context.options, context.encoder
     layers = options.style_layers
     target = {layer: blend([each[layer] for each in measured], given) for layer in layers}
@@ -142,7 +149,9 @@ def moments_loss(
         weights = {
             layer: shares[layer] * wasserstein_weight(options.style_normalization, target[layer], scale) for layer in layers
         }
-        ridge = 1e-4 / (_UNIT_RANGE * float(encoder.std.mean())) ** 2  # crowsonkb's, in units of this network's features
+        ridge = (
+            1e-4 / (_UNIT_RANGE * float(encoder.std.mean())) ** 2
+        )  # as in style-transfer-pytorch, in units of this network's features
         return WassersteinLoss(target, weights, heads, ridge)
     shift = options.activation_shift / scale
     gram, mean, deviation = {}, {}, {}
@@ -159,7 +168,7 @@ def moments_loss(
 
 
 def style_moments(context: PaintingContext, style: Style, edge_px: float, part: Mask | None = None) -> dict[str, Moments]:
-    """Measure one style, or part of its picture, at a longer side of edge_px, in the channels of the full network."""
+    """Measure a style, or part of its picture, at a longer side of ``edge_px``, in the channels of the full network."""
     layers, device = context.options.style_layers, context.arithmetic.device
     if context.options.style_scales:
         sized = [(replace(context, options=chosen), edge_px * scale) for scale, chosen in by_scale(context.options)]
@@ -174,7 +183,7 @@ def style_moments(context: PaintingContext, style: Style, edge_px: float, part: 
 
 
 def measured_part(context: PaintingContext, features: Features, part: Mask) -> dict[str, Moments]:
-    """Measure the features of part of a style picture; a layer too coarse to see the part alone is measured whole."""
+    """Measure the features of part of a style picture; a layer too coarse to isolate the part is measured as a whole."""
     found, how = {}, context.options.mask_shrinking
     for layer, values in features.items():
         apart = receptive_field(layer, context.encoder.layers)[1]
@@ -186,18 +195,18 @@ def measured_part(context: PaintingContext, features: Features, part: Mask) -> d
 
 
 def style_edge(size: Size, options: PaintOptions) -> float:
-    """Return the longer side at which a style is seen while a size, margin included, is painted."""
+    """Return the longer side in pixels at which styles are encoded for a size (which includes the margin)."""
     return (options.style_size or max(size) / (1 + 2 * options.margin)) * options.style_scale
 
 
 def style_features(context: PaintingContext, style: Picture, edge_px: float, layers: Sequence[str]) -> Features:
-    """Encode a style picture at a longer side of edge_px."""
+    """Encode a style picture at a longer side of ``edge_px``."""
     picture = resize(style.image, fitted_size(style.size, max(16, round(edge_px))))
     return encode(context, at_least(picture.to(context.arithmetic.device), 16), layers)
 
 
 def features_of_styles(context: PaintingContext, edge_px: float, weights: Sequence[float]) -> StyleFeatures:
-    """Encode the style pictures that weigh anything, or the parts under their masks, for what compares more than moments."""
+    """Encode the style pictures with nonzero weight (or their masked parts), for statistics that need style pictures."""
     options, layers = context.options, context.options.style_layers
     sized = [(edge_px * scale, part.style_layers) for scale, part in by_scale(options)] if options.style_scales else []
     parts_of = context.region_masks.style_masks or (None,) * len(context.styles)
@@ -219,7 +228,7 @@ def features_of_styles(context: PaintingContext, edge_px: float, weights: Sequen
 
 
 def part_taken(context: PaintingContext, features: Features, part: Mask | None) -> dict[str, FeatureMap]:
-    """Take the features of part of a style picture; without a mask, all of them."""
+    """Select the features of part of a style picture; without a mask, return all features."""
     if part is None:
         return dict(features)
     layers = context.encoder.layers
@@ -232,12 +241,12 @@ def part_taken(context: PaintingContext, features: Features, part: Mask | None) 
 
 
 def heads_of(encoder: Vgg, layers: Sequence[str]) -> dict[str, Affine | None]:
-    """Return the encoder's heads of some layers; None where a layer needs none."""
+    """Return the encoder's head for each layer; None for layers without one."""
     return {layer: encoder.head(layer) for layer in layers}
 
 
 def through(measured: Moments, head: Affine | None) -> Moments:
-    """Carry moments through a head, where there is one."""
+    """Map moments through a head, if there is one."""
     return measured if head is None else head.moments(measured)
 
 
@@ -247,6 +256,6 @@ def to_device(measured: Moments, device: torch.device) -> Moments:
 
 
 def feature_scale(encoder: Vgg, options: PaintOptions) -> float:
-    """Return what this network's features are multiplied by to have the size of the published program's."""
+    """Return the factor from this network's features to those of the published program, whose input range may differ."""
     wanted = 255.0 if options.pixel_range == "255" else _UNIT_RANGE
     return wanted * float(encoder.std.mean())

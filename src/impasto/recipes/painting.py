@@ -1,4 +1,4 @@
-"""The painter's front door: pictures in any form and options by name in, steps or a pastiche out."""
+"""Entry points for painting: take pictures in any form and options by name, return steps or a pastiche."""
 
 import math
 import os
@@ -27,10 +27,10 @@ from impasto.runtime.torch_state import in_known_state, plain
 from impasto.styles.named import SUFFIX, NamedStyle, find_style, load_style, shipped_styles
 
 StyleSource = Source | Picture | NamedStyle
-"""A style picture in any form that can be read, a named style, or the name of one."""
+"""A style picture in any readable form, a named style, or the name of one."""
 
-_STYLE_ROOM = 2
-"""Style pictures are kept this many times larger than they are seen, so that their palette is measured before they shrink."""
+_STYLE_OVERSAMPLING = 2
+"""Style pictures are read at this many times the size at which they are encoded, so that the palette is measured first."""
 
 
 @in_known_state
@@ -59,10 +59,10 @@ def paint(
 
     Returns:
         The result, with ``.image`` (1, 3, height, width) in [0, 1], ``.save(path)`` and ``.record``. If the objective did not
-        fall, the last of ``.record["notes"]`` says so.
+        decrease, the last entry of ``.record["notes"]`` says so.
 
     Raises:
-        ImpastoError: whatever cannot be painted, in one sentence.
+        ImpastoError: if the inputs cannot be painted; the message is one sentence.
 
     Example:
         >>> import impasto, skimage.data
@@ -75,7 +75,7 @@ def paint(
     context = replace(gatys.set_up(photo, styles, chosen, run, masking, _loaded(encoder)), losses=tuple(losses))
     record = new_record(photo, styles, context.options, run, context.encoder.sha256) | masking.record | color_record(chosen)
     notes = []
-    for step in paint_on(context):  # there is one: every size has a step at the least
+    for step in run_recipe(context):  # never empty: every size has at least one step
         notes += [step.note] if step.note else []
     return finished(photo, step, with_progress(record | ({"notes": notes} if notes else {}), step))
 
@@ -91,7 +91,7 @@ def steps(
     losses: Sequence[Loss | Objective] = (),
     **changes: Unpack[PaintKeywords],
 ) -> Iterator[Step]:
-    """Paint as :func:`paint` does, and yield every step; to cancel is to stop iterating.
+    """Paint like :func:`paint` and yield every step. Stop iterating to cancel.
 
     Example:
         >>> import impasto, skimage.data
@@ -103,7 +103,7 @@ def steps(
     """
     photo, styles, masking, chosen = _read(content, style, options, _with_encoder(changes, encoder))
     context = gatys.set_up(photo, styles, chosen, run or Run(), masking, _loaded(encoder))
-    yield from paint_on(replace(context, losses=tuple(losses)))
+    yield from run_recipe(replace(context, losses=tuple(losses)))
 
 
 def _with_encoder(changes: PaintKeywords, encoder: Vgg | str | None) -> dict[str, Any]:
@@ -136,14 +136,14 @@ def _read(
 
 
 @in_known_state
-def paint_on(context: PaintingContext) -> Iterator[Step]:
-    """Paint by the recipe that the options name, on an context that stands ready."""
+def run_recipe(context: PaintingContext) -> Iterator[Step]:
+    """Run the recipe selected by the options of a painting context."""
     recipes = {"neighbors": neighbors, "gatys": gatys, "nnst": nnst, "strotss": strotss}
-    yield from recipes[context.options.recipe].paint_on(context)
+    yield from recipes[context.options.recipe].paint_steps(context)
 
 
 def finished(photo: Picture, step: Step, record: dict[str, Any]) -> Pastiche:
-    """Make the pastiche of a step: its picture, with the photo's transparency and metadata."""
+    """Create the pastiche of a step: its picture with the photo's transparency and metadata."""
     alpha = None if photo.alpha is None else images.resize(photo.alpha, (step.image.shape[-2], step.image.shape[-1]))
     return Pastiche(step.image.cpu(), alpha, photo.metadata, record)
 
@@ -154,9 +154,9 @@ def read_pictures(
     options: PaintOptions | InstantOptions,
     masks: MaskSources,
 ) -> tuple[Picture, tuple[Style, ...]]:
-    """Read the photo and the styles for a painting, none of them much larger than it needs them.
+    """Read the photo and the styles, none of them much larger than the painting needs.
 
-    Masks are drawn for pictures as they are: with masks, all keep their size.
+    Masks refer to the original pictures, so with masks all pictures keep their size.
     """
     if options.size == 0 or options.color_mask or masks != MaskSources():
         return read_content(content), read_styles(style)
@@ -165,11 +165,11 @@ def read_pictures(
         style_px = max(edge_px, options.style_size) * max(1, options.style_scale) * max(1, *options.style_scales, 1)
     else:
         style_px = edge_px * max(1, options.stroke)
-    return read_content(content, longest_px=edge_px), read_styles(style, longest_px=math.ceil(_STYLE_ROOM * style_px))
+    return read_content(content, longest_px=edge_px), read_styles(style, longest_px=math.ceil(_STYLE_OVERSAMPLING * style_px))
 
 
 def as_plain(picture: Picture) -> Picture:
-    """Return a picture whose tensors the library can compute with, see :func:`impasto.runtime.torch_state.plain`."""
+    """Return a picture with plain tensors; see :func:`impasto.runtime.torch_state.plain`."""
     image, alpha = plain(picture.image), None if picture.alpha is None else plain(picture.alpha)
     return picture if image is picture.image and alpha is picture.alpha else replace(picture, image=image, alpha=alpha)
 
@@ -180,14 +180,14 @@ def read_content(content: Source | Picture, *, longest_px: int = 0) -> Picture:
 
 
 def read_styles(style: StyleSource | Sequence[StyleSource], *, longest_px: int = 0) -> tuple[Style, ...]:
-    """Read one or several styles: pictures, or names of styles."""
+    """Read one or more styles, given as pictures or names."""
     if isinstance(style, list | tuple):
         return tuple(read_style(each, longest_px=longest_px) for each in style)
     return (read_style(cast(StyleSource, style), longest_px=longest_px),)
 
 
 def read_style(style: StyleSource, *, longest_px: int = 0) -> Style:
-    """Read one style: a picture, or a style file; a string that is no file and looks like none is a name."""
+    """Read one style: a picture, a style file, or a name (a string that is not a file and does not look like a path)."""
     if isinstance(style, Picture):
         return as_plain(style)
     if isinstance(style, NamedStyle):
@@ -203,23 +203,23 @@ def read_style(style: StyleSource, *, longest_px: int = 0) -> Style:
 
 
 def _refuse_joined(style: str) -> None:
-    """Raise OptionError for several files joined by commas, as neural-style takes them."""
+    """Raise OptionError for several files joined by commas, the syntax of neural-style."""
     parts = style.split(",")
     if len(parts) > 1 and all(os.path.exists(part) for part in parts):
-        raise OptionError(f"style {style!r} is {len(parts)} files with commas between; put spaces: {' '.join(parts)}")
+        raise OptionError(f"style {style!r} is {len(parts)} files joined by commas; separate them by spaces: {' '.join(parts)}")
 
 
 def options_of(record: dict[str, Any]) -> tuple[PaintOptions, Run]:
-    """Return the options and the run that a record holds.
+    """Return the options and the run stored in a record.
 
     Raises:
-        OptionError: if it holds none, or those of another version.
+        OptionError: if the record contains none, or those of an incompatible version.
     """
     try:
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in record["options"].items()
         }
-        if fields.get("recipe") == "paint":  # as the Gatys objective was called before there were other recipes
+        if fields.get("recipe") == "paint":  # the former name of the only recipe, gatys
             fields["recipe"] = "gatys"
         return PaintOptions(**fields), Run(**record["run"])
     except (KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""The result: a picture, and the record of how it came about."""
+"""The pastiche: the resulting picture and the record of how it was made."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ from impasto.tensors import Image, Mask
 from impasto.weights.files import sha256_of
 
 Record = dict[str, Any]
-"""How a result came about, as plain JSON values: versions, hashes of what went in, options, seed, steps, losses, seconds."""
+"""How a result was made, as plain JSON values: versions, hashes of the inputs, options, seed, steps, losses, seconds."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Pastiche:
 
     Attributes:
         image: (1, 3, height, width), sRGB in [0, 1].
-        alpha: the content's transparency, (1, 1, height, width), or None.
-        metadata: what the content's file said about itself and is written back.
-        record: how it came about; see :data:`Record`.
+        alpha: the transparency of the content, (1, 1, height, width), or None.
+        metadata: metadata of the content file, written to the result.
+        record: how the picture was made; see :data:`Record`.
     """
 
     image: Image
@@ -43,17 +43,17 @@ class Pastiche:
     def save(
         self, path: str | Path, *, bits: Literal[8, 16] = 8, quality: int = 95, keep_gps: bool = False, with_record: bool = True
     ) -> None:
-        """Write the picture, in one step or not at all; the suffix of the path decides the format.
+        """Write the picture to a file atomically. The suffix of the path selects the format.
 
         Args:
-            path: where to; PNG, JPEG, WebP, TIFF, AVIF or BMP.
+            path: the file: PNG, JPEG, WebP, TIFF, AVIF or BMP.
             bits: 8, or 16 for PNG and TIFF.
-            quality: 1 to 100, of formats that lose.
-            keep_gps: whether the place where the photo was taken is written back too.
-            with_record: whether the record goes into the file.
+            quality: 1 to 100, for lossy formats.
+            keep_gps: whether to write the photo's GPS position too.
+            with_record: whether to write the record into the file.
 
         Raises:
-            ImageFileError: if it cannot be written there.
+            ImageFileError: if the file cannot be written.
         """
         images.write(
             path,
@@ -67,7 +67,7 @@ class Pastiche:
         )
 
     def encoded(self, suffix: str, *, bits: Literal[8, 16] = 8, quality: int = 95, keep_gps: bool = False) -> bytes:
-        """Return the bytes of a file of a format, such as ``".png"``, with the record in it; see :meth:`save`."""
+        """Return the encoded file for a suffix such as ``".png"``, including the record; see :meth:`save`."""
         return images.encode(
             f"pastiche{suffix}",
             self.image,
@@ -83,9 +83,9 @@ class Pastiche:
 def new_record(
     content: Picture, styles: Sequence[Picture | NamedStyle], options: PaintOptions, run: Run, encoder_sha256: str
 ) -> Record:
-    """Begin the record of a run: everything that is known before the first step.
+    """Create the record of a run with everything that is known before the first step.
 
-    Where painting starts from a file, its hash is taken here; it is empty if the file has been taken away meanwhile.
+    If painting starts from a file, the record contains its hash, or an empty string if the file no longer exists.
     """
     record = recorded(options.recipe, content, styles, run) | {
         "encoder": {"name": options.encoder, "sha256": encoder_sha256},
@@ -97,7 +97,7 @@ def new_record(
 
 
 def recorded(recipe: str, content: Picture, styles: Sequence[Picture | NamedStyle], run: Run) -> Record:
-    """Return what the record of every recipe begins with: versions, pictures, where it ran."""
+    """Return the part of the record that all recipes share: versions, pictures and run."""
     return {
         "impasto": __version__,
         "torch": torch.__version__,
@@ -110,7 +110,7 @@ def recorded(recipe: str, content: Picture, styles: Sequence[Picture | NamedStyl
 
 
 def with_progress(record: Mapping[str, Any], step: Step) -> Record:
-    """Add to a record how far painting came, and whether it failed."""
+    """Add the progress of painting to a record, and its failure if there is one."""
     notes = [*record.get("notes", []), step.failure] if step.failure else []
     return {
         **record,
@@ -122,9 +122,9 @@ def with_progress(record: Mapping[str, Any], step: Step) -> Record:
 
 
 def described(style: Picture | NamedStyle) -> dict[str, str]:
-    """Describe a style by its name and the hash of its file: of a picture as ``sha256``, of statistics as ``file_sha256``.
+    """Describe a style by its name and the hash of its file: ``sha256`` for a picture, ``file_sha256`` for a named style.
 
-    A picture is found again by its hash, a named style by its name; its hash only tells whether it is still the same.
+    A picture is later identified by its hash, a named style by its name; the hash of the latter only shows whether it changed.
     """
     if isinstance(style, NamedStyle):
         return {"name": style.name, "kind": "named", "file_sha256": style.sha256}
@@ -132,7 +132,7 @@ def described(style: Picture | NamedStyle) -> dict[str, str]:
 
 
 def described_init(path: Path) -> dict[str, str]:
-    """Describe the picture that painting starts from by its name and the hash of its file."""
+    """Describe an initial picture by its name and the hash of its file."""
     sha256 = ""
     with suppress(OSError):
         sha256 = sha256_of(path)

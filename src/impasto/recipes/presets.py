@@ -1,11 +1,11 @@
-"""Presets: a published program's whole set of constants under its name.
+"""Presets: the complete set of constants of a published program, by name.
 
-A number such as "style weight 100" means nothing without its divisor, its form of total variation, its range of input, its
-pooling and its start; a preset carries them together. Where a program cannot be followed to the letter, the departure is said
-beside it.
+A number such as "style weight 100" is meaningless without the loss normalization, form of total variation, input range,
+pooling and initial picture that go with it, so a preset contains all of them. Where impasto differs from a program, a comment
+says so.
 
-Of all of them: a style picture keeps its own proportions, where Network, INetwork and neural-style-tf stretch it to the
-photo's; L-BFGS searches along the line (strong Wolfe), moves pixels by about a hundredth at first, and remembers 20 steps
+Common to all presets: a style picture keeps its aspect ratio (Network, INetwork and neural-style-tf stretch it to the photo's);
+L-BFGS uses a strong Wolfe line search, starts with steps of about 0.01 per pixel and keeps a history of 20
 (``lbfgs_history``); several styles are blended as statistics.
 """
 
@@ -17,10 +17,10 @@ from impasto.options import STYLE_LAYERS, PaintOptions, Recipe
 from impasto.options.fields import check_choice, check_range, dashed
 
 _RELU = tuple(f"relu{block}_{index + 1}" for block, count in enumerate((2, 2, 4, 4, 4), start=1) for index in range(count))
-"""All sixteen layers of VGG-19; written out here so that presets load without torch."""
+"""All sixteen layers of VGG-19; listed here so that presets load without torch."""
 _PUBLISHED: dict[str, Any] = {
-    # What most of the programs have in common. Every option stands here, so that no default of ours, which may change, is in
-    # a preset.
+    # What most of the programs have in common. Every option is listed, so that presets do not depend on impasto's defaults,
+    # which may change.
     "recipe": "gatys",
     "quality": "standard",
     "strength": 1.0,
@@ -79,10 +79,10 @@ _PUBLISHED: dict[str, Any] = {
 
 
 def inetwork_weights(count: int, *, last: float) -> tuple[float, ...]:
-    """Return the weights that INetwork's chain of differences comes to: one for each layer.
+    """Return the layer weights equivalent to INetwork's chain of differences.
 
     ``Σ_i 2^-(n-1-i) (L_i - L_(i+1))``, i from 1 to n - 1, collapses to ``2^-(n-2)`` at the first layer, ``2^-(n-k)`` at layer
-    k, and -1 at the last, which is so pushed away from the style.
+    k, and -1 at the last layer, which is therefore pushed away from the style.
 
     Example:
         >>> inetwork_weights(4, last=-1.0)
@@ -96,12 +96,12 @@ def _published(preset: str, **constants: Any) -> PaintOptions:
 
 
 MOMENT_STATISTICS = ("gram-moments", "gram", "moments", "wasserstein")
-"""What is computed from moments alone, so that a named style will do."""
+"""Statistics that are computed from moments only, so that a named style is enough."""
 
 PRESETS: dict[str, PaintOptions] = {
     "impasto": PaintOptions(),
     # Gatys, Ecker and Bethge 2015 (arXiv:1508.06576): conv1_1 ... conv5_1 with w_l = 1/5, content conv4_2, alpha/beta = 1e-3,
-    # average pooling, white noise, L-BFGS. The paper gives no number of iterations; 500 is where its loss has settled.
+    # average pooling, white noise, L-BFGS. The paper gives no number of iterations; by 500 the loss has converged.
     "gatys2015": _published(
         "gatys2015",
         content_weight=1.0,
@@ -112,8 +112,8 @@ PRESETS: dict[str, PaintOptions] = {
         steps=500,
     ),
     # The deeplearning.ai assignment: alpha 10, beta 40, conv1_1 ... conv5_1 at 0.2, content conv4_2 (after its ReLU), average
-    # pooling, Adam at 2 of 255, 200 iterations, 60 % noise in the start, 400 x 300. It does not hold pixels in their range
-    # while it paints; we do.
+    # pooling, Adam at 2/255, 200 iterations, an initial picture with 60 % noise, 400 x 300. It does not clamp pixels while it
+    # paints; we do.
     "deeplearning-ai": _published(
         "deeplearning-ai",
         size=400,
@@ -128,8 +128,8 @@ PRESETS: dict[str, PaintOptions] = {
         betas=(0.9, 0.999),
         steps=200,
     ),
-    # titu1994/Neural-Style-Transfer, Network.py: plain Gatys with its own divisor. 400 there is the number of rows. Ten
-    # rounds of twenty L-BFGS evaluations, whose history it throws away between rounds; here 200 steps with the history kept.
+    # titu1994/Neural-Style-Transfer, Network.py: plain Gatys with its own divisor. Its size of 400 is the number of rows. It
+    # runs ten rounds of twenty L-BFGS evaluations and discards the history between rounds; here 200 steps keep the history.
     "network": _published(
         "network",
         size=400,
@@ -143,7 +143,7 @@ PRESETS: dict[str, PaintOptions] = {
         steps=200,
     ),
     # titu1994/Neural-Style-Transfer, INetwork.py with --model vgg19: every layer, Gram matrices of F - 1, and the chain of
-    # differences that comes to the weights below, with -1 on the last layer.
+    # differences that is equivalent to the weights below, with -1 on the last layer.
     "inetwork": _published(
         "inetwork",
         size=400,
@@ -210,7 +210,7 @@ PRESETS: dict[str, PaintOptions] = {
         pooling="plain-average",
     ),
 }
-# INetwork without the defect: the last layer is drawn to the style like the others.
+# INetwork without the defect: the last layer is optimized towards the style like the others.
 PRESETS["inetwork-fixed"] = PRESETS["inetwork"].changed(
     preset="inetwork-fixed", layer_weights=inetwork_weights(len(_RELU), last=1.0)
 )
@@ -230,8 +230,8 @@ _WHOLE_METHOD: dict[str, Any] = {
 RECIPES: dict[str, PaintOptions] = {
     # Kolkin et al. 2022, made faster and stronger: see recipes/neighbors.py.
     "neighbors": PaintOptions(),
-    # Gatys, Ecker and Bethge 2016: Gram matrices, means and deviations relative to the style's own, coarse to fine; no fifth
-    # block, which stamps pieces of the style into the picture.
+    # Gatys, Ecker and Bethge 2016: Gram matrices, means and deviations normalized by the style's own, coarse to fine; without
+    # the fifth block, which copies pieces of the style into the picture.
     "gatys": PaintOptions(
         recipe="gatys",
         content_weight=0.1,
@@ -253,9 +253,9 @@ RECIPES: dict[str, PaintOptions] = {
         color="palette",
         color_method="histogram",
     ),
-    # Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022: alpha 0.75, all layers of the first four blocks but
-    # the fourth of VGG-19's, which the paper's VGG-16 has not, Adam at 0.002 for 200 steps at each of 64 ... 512 pixels. Longer
-    # strides and fewer of them come to the same here.
+    # Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022: alpha 0.75, all layers of the first four blocks (except
+    # those that only VGG-19 has; the paper uses VGG-16), Adam at 0.002 for 200 steps at each of 64 ... 512 pixels. Fewer steps
+    # with a higher learning rate give the same result here.
     "nnst": PaintOptions(
         recipe="nnst",
         content_weight=0.75,
@@ -268,7 +268,7 @@ RECIPES: dict[str, PaintOptions] = {
         edge_aware_weight=1.0,
         **_WHOLE_METHOD,
     ),
-    # Kolkin, Salavon and Shakhnarovich 2019: alpha 16 at 64 pixels, here 16 times the content weight, halved at each size;
+    # Kolkin, Salavon and Shakhnarovich 2019: alpha 16 at 64 pixels (here 16 times the content weight), halved at each size;
     # RMSprop at 0.002 for 200 steps at each size.
     "strotss": PaintOptions(
         recipe="strotss",
@@ -283,7 +283,7 @@ RECIPES: dict[str, PaintOptions] = {
         **_WHOLE_METHOD,
     ),
 }
-"""Whole published methods, of which each has a file of its own: what they start from, and other options change."""
+"""The default options of each recipe; every recipe is a published method with its own file."""
 
 _NEIGHBORS_ONLY = ("quality", "strength", "coherence")
 _GATYS_ONLY = (
@@ -299,33 +299,33 @@ RECIPE_IGNORES: dict[str, tuple[str, ...]] = {
         (*_GATYS_ONLY, *_NEIGHBORS_ONLY, "preset", "style_weights", "region_strengths", "uncovered"),
     ),
 }
-"""By recipe, the options that it does not read."""
+"""The options that each recipe ignores."""
 
 QUALITIES: dict[str, dict[str, Any]] = {
     "draft": {"steps": 4, "step_growth": 1.6, "learning_rate": 0.02},
     "standard": {},
     "best": {"steps": 60, "step_growth": 1.1, "learning_rate": 0.008},
 }
-"""What the qualities of the recipe neighbors change in its options."""
+"""The options that each quality of the neighbors recipe changes."""
 
 
 def paint_options(preset: str = "impasto", recipe: str = "", **changes: Any) -> PaintOptions:
-    """Return a preset's, or a recipe's, options with some changed.
+    """Return the options of a preset or recipe, with changes.
 
     Args:
-        preset: a published program's whole set of constants; ``"impasto"`` stands for those of a recipe.
-        recipe: the method; empty: the preset's, or neighbors.
+        preset: the constants of a published program; ``"impasto"`` selects the defaults of the recipe.
+        recipe: the method; empty: the preset's recipe, or neighbors.
         changes: fields of :class:`impasto.PaintOptions`.
 
     Raises:
-        OptionError: if the preset, the recipe or an option is unknown, or a value not allowed.
+        OptionError: if the preset, the recipe or an option is unknown, or if a value is not allowed.
     """
     if recipe:
         check_choice("recipe", recipe, get_args(Recipe))
     if preset not in PRESETS:
         raise OptionError(f"preset {preset!r} is not known{nearest_name(preset, PRESETS)}")
     if recipe and preset != "impasto":
-        raise OptionError(f"--preset {preset} and --recipe {recipe} each bring a whole set of options; give one of them")
+        raise OptionError(f"--preset {preset} and --recipe {recipe} each define all options; give only one of them")
     chosen = RECIPES[recipe or "neighbors"] if preset == "impasto" else PRESETS[preset]
     if chosen.recipe == "neighbors":
         check_choice("quality", changes.get("quality", "standard"), tuple(QUALITIES))
@@ -336,26 +336,26 @@ def paint_options(preset: str = "impasto", recipe: str = "", **changes: Any) -> 
 
 
 def check_recipe(options: PaintOptions) -> None:
-    """Raise unless all that differs from a recipe's own constants is something that the recipe reads.
+    """Raise if an option was changed that the recipe ignores.
 
     Raises:
-        OptionError: an option that would do nothing.
+        OptionError: an option would have no effect, or its value is not allowed for the recipe.
     """
     for name in RECIPE_IGNORES[options.recipe]:
         if getattr(options, name) != getattr(RECIPES[options.recipe], name):
             reads = next(recipe for recipe, ignored in RECIPE_IGNORES.items() if name not in ignored)
-            raise OptionError(f"{dashed(name)} means nothing to --recipe {options.recipe}; omit it, or use --recipe {reads}")
-    if options.recipe in ("neighbors", "nnst"):  # where it is the photo's share in what is matched
+            raise OptionError(f"{dashed(name)} has no effect with --recipe {options.recipe}; omit it, or use --recipe {reads}")
+    if options.recipe in ("neighbors", "nnst"):  # here it is the photo's share in the picture to match
         check_range("content_weight", options.content_weight, 0, 1)
     if options.recipe == "neighbors" and any(weight < 0 for weight in options.style_weights):
         raise OptionError(
-            f"--style-weights {list(options.style_weights)} are not all 0 or more, which --recipe neighbors needs; "
-            "use --recipe gatys to push a style away"
+            f"--style-weights {list(options.style_weights)} must all be 0 or more with --recipe neighbors; "
+            "for negative weights use --recipe gatys"
         )
 
 
 def needs_picture(options: PaintOptions) -> bool:
-    """Say whether a style must be a picture: the statistics of a named style are moments at five layers, and no more."""
+    """Return whether the options need a style picture; a named style only has moments at five layers."""
     by_histogram = options.color == "match-style" or (options.color == "palette" and options.color_method == "histogram")
     is_other = (
         by_histogram or options.recipe != "gatys" or options.statistics not in MOMENT_STATISTICS or options.encoder == "vgg16"

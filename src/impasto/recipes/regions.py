@@ -1,4 +1,4 @@
-"""Regions of a painting: the user's masks laid out on the canvas, and the style loss that is measured under them."""
+"""Regions of a painting: the layout of the user's masks, and the style loss of each region."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ from impasto.recipes.starts import with_margin
 from impasto.tensors import Image, Mask
 
 HELD_WEIGHT = 100.0
-"""Of the loss that holds the photo where it stays, so that what is painted beside it is painted to fit."""
+"""Weight of the loss that keeps the photo under the kept mask, so that adjacent painted areas fit it."""
 _EMPTY = 0.02
 
 
 @dataclass(frozen=True)
 class RegionMasks:
-    """Masks on the canvas.
+    """Masks at the size of the painting.
 
     Attributes:
-        masks: of each region, (1, 1, height, width) at the size of the canvas with its margin; empty: no regions.
-        weights: of the styles in each region.
-        strengths: of the style in each region.
-        kept: where the photo stays, 1 for wholly; None: nowhere.
-        style_masks: which part of each style picture is measured, at the picture's size; None: all of it.
+        masks: the mask of each region, (1, 1, height, width), at the final size with margin; empty: no regions.
+        weights: the style weights of each region.
+        strengths: the style strength of each region.
+        kept: where the photo is kept, 1 for entirely; None: nowhere.
+        style_masks: which part of each style picture is measured, at the size of that picture; None: the whole picture.
     """
 
     masks: tuple[Mask, ...] = ()
@@ -41,7 +41,7 @@ class RegionMasks:
     style_masks: tuple[Mask | None, ...] = ()
 
     def to(self, device: torch.device) -> "RegionMasks":
-        """Move what lies on the canvas to a device."""
+        """Move the region masks and the kept mask to a device."""
         kept = None if self.kept is None else self.kept.to(device)
         return RegionMasks(tuple(mask.to(device) for mask in self.masks), self.weights, self.strengths, kept, self.style_masks)
 
@@ -50,20 +50,20 @@ NO_LAYOUT = RegionMasks()
 
 
 def lay_out(masking: Masking, size: Size, margin: int, options: PaintOptions, count: int) -> RegionMasks:
-    """Lay masks out on the canvas: overlaps shared, what is kept taken out of the regions.
+    """Lay out masks for a painting: share overlaps between regions, and remove the kept area from all regions.
 
-    What no style mask covers stays the photo, as it nearly does in INetwork and neural-style-tf, where no style reaches it; or
-    it takes the first style.
+    Where no style mask applies, the photo is kept or the first style is used, depending on ``options.uncovered``. INetwork and
+    neural-style-tf behave almost like the former, since no style affects these areas there.
 
     Args:
-        masking: what was read.
+        masking: the masks.
         size: (height, width) of the result.
-        margin: in pixels.
+        margin: width of the margin in pixels.
         options: how to paint.
-        count: of the styles.
+        count: number of styles.
 
     Raises:
-        OptionError: nothing would be painted.
+        OptionError: the masks leave nothing to paint, or the strengths do not match the styles.
     """
     check_strengths(masking, options, count)
     styles = tuple(masking.style_mask(index) for index in range(count))
@@ -88,7 +88,7 @@ def lay_out(masking: Masking, size: Size, margin: int, options: PaintOptions, co
     )
     masks = [mask * (1 - kept) for mask in masks] if masks else [1 - kept]
     if float(kept.min()) > 1 - _EMPTY:
-        raise OptionError("nothing would be painted: the masks leave no part of the photo to a style; let them overlap less")
+        raise OptionError("nothing would be painted: the masks leave no area for a style; reduce the protected area")
     there = [region for region, mask in enumerate(masks) if float(mask.max()) >= _EMPTY and strengths[region]]
     return RegionMasks(
         tuple(with_margin(masks[region], margin) for region in there),
@@ -100,7 +100,7 @@ def lay_out(masking: Masking, size: Size, margin: int, options: PaintOptions, co
 
 
 def _kept(painted: list[Mask] | None, masking: Masking, size: Size, feather_px: int) -> Mask:
-    """Say where the photo stays: where nothing paints, and what is protected, with soft edges."""
+    """Return where the photo is kept: uncovered and protected areas, with soft edges."""
     kept = torch.zeros(1, 1, *size)
     if painted is not None:
         covered = torch.stack(painted).sum(0) if painted else torch.zeros(1, 1, *size)
@@ -111,12 +111,12 @@ def _kept(painted: list[Mask] | None, masking: Masking, size: Size, feather_px: 
 
 
 def at_size(protected: Mask, size: Size) -> Mask:
-    """Bring what is protected to another size, a pixel larger on all sides, so that nothing of it is lost to the edge."""
+    """Resize a protected area, grown by one pixel on all sides so that resampling does not erode it."""
     return protected if tuple(protected.shape[-2:]) == tuple(size) else grown(resize(protected, size), 1)
 
 
 def region_strengths(options: PaintOptions, count: int) -> tuple[float, ...]:
-    """Return the strength of each region: what was given, times the styles' weights, whose mean is taken for 1."""
+    """Return the strength of each region: the given strength times the style weight relative to the mean weight."""
     given = options.region_strengths or (1.0,) * count
     weights = options.style_weights or (1.0,) * count
     mean = sum(weights) / max(1, len(weights)) or 1.0
@@ -124,7 +124,7 @@ def region_strengths(options: PaintOptions, count: int) -> tuple[float, ...]:
 
 
 def check_strengths(masking: Masking, options: PaintOptions, count: int) -> None:
-    """Raise unless there is a strength for each region, where any is given."""
+    """Raise if region strengths are given but do not match the style masks and styles."""
     if not options.region_strengths:
         return
     if not masking.style_masks:
@@ -136,12 +136,12 @@ def check_strengths(masking: Masking, options: PaintOptions, count: int) -> None
 
 
 class Restored:
-    """Puts the photo back into a picture where it stays; what that takes at a size is kept for the next step.
+    """Restores the photo in the kept area of a picture. The resized photo and mask are cached for the next step.
 
     Args:
-        photo: with its margin, at the final size.
-        kept: with its margin too; None: nothing is put back.
-        margin: in pixels.
+        photo: the photo with margin, at the final size.
+        kept: the kept mask with margin; None: nothing is restored.
+        margin: width of the margin in pixels.
     """
 
     def __init__(self, photo: Image, kept: Mask | None, margin: int) -> None:
@@ -150,13 +150,16 @@ class Restored:
         self.ready: tuple[Image, Mask] | None = None
 
     def __call__(self, image: Image) -> Image:
-        """Return the picture with the photo back in it: exactly the photo where the mask is 1."""
+        """Return the picture with the photo restored; exactly the photo where the mask is 1."""
         if self.kept is None:
             return image
         size = (image.shape[-2], image.shape[-1])
         if self.ready is None or self.ready[0].shape[-2:] != image.shape[-2:]:
             kept = resize(self.kept, size)
-            self.ready = resize(self.photo, size), kept.masked_fill(kept > 1 - 1e-3, 1.0)  # resampling rounds
+            self.ready = (
+                resize(self.photo, size),
+                kept.masked_fill(kept > 1 - 1e-3, 1.0),
+            )  # undo rounding errors of the resampling
         photo, kept = self.ready
         return torch.lerp(image, photo.to(image), kept.to(image))
 
@@ -169,8 +172,8 @@ def guided_style_loss(
     Args:
         parts: the style loss of each region.
         region_masks: the regions.
-        size: (height, width) that is painted, with its margin.
-        encoder: for its layers and their widths.
+        size: (height, width) to paint, with margin.
+        encoder: the encoder, for its layers and widths.
         options: how to paint.
     """
     masks = [resize(mask, size) for mask in region_masks.masks]

@@ -1,4 +1,4 @@
-"""Where painting starts: the sizes, the margin, and the first picture."""
+"""The start of painting: planned sizes, margin and initial picture."""
 
 import math
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ from impasto.styles.named import NamedStyle
 from impasto.tensors import Image
 
 Style = Picture | NamedStyle
-"""A manner: a picture of it, or its statistics under a name."""
+"""A style: a picture, or a named style (statistics)."""
 
 SMALLEST_SIDE = 32
-"""The network sees nothing in a picture narrower than this."""
+"""Smallest side in pixels that the encoder can process."""
 
 _MEAN_COLOUR = (123.68, 116.779, 103.939)
 
 
 def planned_sizes(size: Size, options: PaintOptions) -> tuple[tuple[Size, int], ...]:
-    """Plan the sizes to paint, coarse to fine, each with its number of steps; the last is the size itself."""
+    """Plan the sizes to paint, coarse to fine, each with its number of steps; the last one is ``size``."""
     longest = max(size)
     smallest = min(longest, max(options.smallest_size, math.ceil(SMALLEST_SIDE * longest / min(size))))
     count = max(1, round(math.log(longest / smallest) / math.log(options.scale_factor)) + 1)
@@ -36,19 +36,19 @@ def planned_sizes(size: Size, options: PaintOptions) -> tuple[tuple[Size, int], 
     steps = [round(options.steps * options.step_growth ** (len(sizes) - 1 - k)) for k in range(len(sizes))]
     steps[0] = options.first_steps or steps[0]
     planned = tuple(zip(sizes, steps, strict=True))
-    if options.recipe == "nnst":  # whose last pass goes over the last size once more
+    if options.recipe == "nnst":  # its last pass repeats the last size
         planned = (*planned, (size, max(1, options.steps // 3)))
     return planned
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where an interrupted painting stood.
+    """The state of an interrupted painting.
 
     Attributes:
-        picture: as it was left, (1, 3, height, width), without margin.
-        scale: index of the size that was being painted, from 0.
-        done: steps done at that size.
+        picture: the last picture, (1, 3, height, width), without margin.
+        scale: index of the current size, from 0.
+        done: number of steps completed at that size.
     """
 
     picture: Image
@@ -57,7 +57,7 @@ class Checkpoint:
 
 
 def remaining(sizes: Sequence[tuple[Size, int]], checkpoint: Checkpoint) -> tuple[tuple[Size, int], ...]:
-    """Return the sizes that are left to paint, the first of them with the steps that are left at it.
+    """Return the remaining sizes, each with its number of remaining steps.
 
     Example:
         >>> remaining([((32, 32), 5), ((64, 64), 5)], Checkpoint(torch.zeros(1, 3, 32, 32), scale=0, done=2))
@@ -69,10 +69,10 @@ def remaining(sizes: Sequence[tuple[Size, int]], checkpoint: Checkpoint) -> tupl
 
 
 def starting_picture(photo: Image, styles: Sequence[Style], options: PaintOptions, seed: int) -> Image:
-    """Make the picture that painting starts from, at the photo's size.
+    """Make the initial picture, at the photo's size.
 
-    ``gray`` is the mean color of ImageNet. ``blend`` is the deeplearning.ai assignment's: noise of ±20 of 255 around that
-    gray, mixed into the photo. ``outline`` is that of STROTSS: the photo's finest details on the style's mean color.
+    ``gray`` is the mean color of ImageNet. ``blend`` is the init of the deeplearning.ai assignment: noise of ±20/255 around
+    that gray, mixed into the photo. ``outline`` is the init of STROTSS: the photo's finest details on the style's mean color.
     """
     noise = torch.rand(photo.shape, generator=torch.Generator().manual_seed(seed)).to(photo.device)
     gray = photo.new_tensor(_MEAN_COLOUR)[None, :, None, None] / 255
@@ -92,14 +92,14 @@ def starting_picture(photo: Image, styles: Sequence[Style], options: PaintOption
         style = styles[0]
         if not isinstance(style, Picture):
             raise OptionError(
-                f"--init style needs a style picture, and {style.name!r} is statistics; use --init style-statistics"
+                f"--init style needs a style picture, but {style.name!r} is a named style; use --init style-statistics"
             )
         return resize(style.image.to(photo.device), (photo.shape[-2], photo.shape[-1]))
     return resize(images.read(options.init).image.to(photo.device), (photo.shape[-2], photo.shape[-1]))
 
 
 def as_swatches(styles: Sequence[Style]) -> tuple[Picture, ...]:
-    """Put the swatch of each named style in its place.
+    """Replace each named style by its swatch.
 
     Raises:
         StyleFileError: a style has no swatch, or a damaged one.
@@ -113,7 +113,7 @@ def colors_of(style: Style) -> Moments:
 
 
 def with_moments(noise: Image, colors: Moments) -> Image:
-    """Give uniform noise the mean and covariance of some colors."""
+    """Map uniform noise to the mean and covariance of the given colors."""
     values, vectors = torch.linalg.eigh(colors.covariance[0].cpu().to(noise.dtype))
     root = (vectors * values.clamp_min(0).sqrt() @ vectors.T).to(noise.device)
     white = (noise - 0.5) * math.sqrt(12)
@@ -121,7 +121,7 @@ def with_moments(noise: Image, colors: Moments) -> Image:
 
 
 def with_margin(image: Image, margin: int) -> Image:
-    """Extend a picture beyond its edges by its own mirror image."""
+    """Pad a picture by reflection (by replication if the margin is too wide for that)."""
     if margin == 0:
         return image
     height, width = image.shape[-2:]
@@ -131,12 +131,12 @@ def with_margin(image: Image, margin: int) -> Image:
 
 
 def without_margin(image: Image, margin: int) -> Image:
-    """Cut the margin away."""
+    """Crop the margin."""
     return image if margin == 0 else image[..., margin:-margin, margin:-margin]
 
 
 def at_least(image: Image, edge_px: int) -> Image:
-    """Extend a very narrow picture by its border until both sides are long enough for the network."""
+    """Pad a picture by replication until both sides have at least ``edge_px`` pixels."""
     height, width = image.shape[-2:]
     down, right = max(0, edge_px - height), max(0, edge_px - width)
     if not down and not right:

@@ -1,8 +1,8 @@
-"""Style losses that need style pictures: a style as the distribution of its features, its patches, or its chained layers.
+"""Style losses that need style pictures: distributions of features, patches, and chained layers.
 
-Each function here makes one loss out of the features of the style pictures, for the painter's ``--statistics``; all are
-relative to the style's own features. Several styles are a mixture: their feature vectors lie in one style_features, of which each style
-has a share as large as its weight.
+Each function makes the loss for one value of ``--statistics`` from the features of the style pictures. All losses are
+normalized by the style's own features. Several styles form a mixture: their feature vectors are pooled, and each style
+contributes in proportion to its weight.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ from impasto.recipes.starts import Style
 from impasto.tensors import Features
 
 _DRAWN = ("sliced", "relaxed-emd")
-"""What is drawn anew at each step, so that the objective is not one function."""
+"""Statistics that sample at random at each step, so that the objective is stochastic."""
 
 _MOST_ROWS = 8192
 _MOST_COLUMNS = 1024
@@ -39,20 +39,20 @@ _KNOTS = 256
 _HISTOGRAM_LAYERS = ("relu1_1", "relu4_1")
 _PATCH_BLOCKS = "34"
 _SELF_SIMILARITY = 15.0
-"""What makes the self-similarity weigh about as much as the content loss at the same weight; found by looking."""
+"""Gives the self-similarity loss about the same effect as the content loss at the same weight; tuned by eye."""
 
 
 @dataclass(frozen=True)
 class StyleFeatures:
-    """The features of the style pictures at one size, and what goes with them.
+    """The features of the style pictures at one size, with their weights.
 
     Attributes:
-        styles: features by layer of each style.
-        shares: what part of the style_features each style is; above 0, and they sum to 1.
-        layer_shares: what part of the loss each layer is.
-        encoder: whose features they are.
-        seed: of whatever is drawn at random.
-        shift: added to the features before products are taken.
+        styles: features by layer, for each style.
+        shares: the share of each style in the mixture; above 0, with sum 1.
+        layer_shares: the share of each layer in the loss.
+        encoder: the encoder of the features.
+        seed: seed for random sampling.
+        shift: added to the features before Gram matrices are computed.
     """
 
     styles: Sequence[Features]
@@ -63,15 +63,15 @@ class StyleFeatures:
     shift: float = 0.0
 
     def generator(self) -> torch.Generator:
-        """Return a new generator that starts from the seed."""
+        """Return a new generator with the seed."""
         return torch.Generator().manual_seed(self.seed)
 
     def heads(self) -> dict[str, Affine | None]:
-        """Return the encoder's heads into as few channels as keep lengths and angles."""
+        """Return the encoder's heads with the fewest channels that preserve lengths and angles."""
         return {layer: compact_head(self.encoder, layer) for layer in self.layer_shares}
 
     def rows(self, layer: str, most: int) -> Tensor:
-        """Return feature vectors of one layer: each style in its share, evenly drawn where there are too many."""
+        """Return at most ``most`` feature vectors of one layer, evenly subsampled; each style contributes its share."""
         maps = [features[layer] for features in self.styles]
         counts = in_shares([each.shape[-2] * each.shape[-1] for each in maps], self.shares, most)
         random = self.generator()
@@ -80,7 +80,7 @@ class StyleFeatures:
 
 
 def in_shares(there: Sequence[int], shares: Sequence[float], most: int) -> list[int]:
-    """Say how much to take of each, so that all is in the given shares and no more than there is.
+    """Return how many items to take from each source to get the given shares, within what is available and ``most``.
 
     Example:
         >>> in_shares([100, 100], [0.75, 0.25], most=1000)
@@ -91,16 +91,16 @@ def in_shares(there: Sequence[int], shares: Sequence[float], most: int) -> list[
 
 
 def compact_head(encoder: Vgg, layer: str) -> Affine | None:
-    """Return a layer's head into as few channels as keep lengths and angles; None where it needs none."""
+    """Return a layer's head with the fewest channels that preserve lengths and angles; None if the layer has no head."""
     head = encoder.head(layer)
     return None if head is None else head.compact()
 
 
 def check_statistics(styles: Sequence[Style], options: PaintOptions, masking: Masking = NO_MASKS) -> None:
-    """Raise unless the styles, their masks and the optimizer suit the statistics, or the recipe, that are asked for.
+    """Raise unless the styles, their masks and the optimizer are compatible with the statistics and the recipe.
 
     Raises:
-        OptionError: a named style, a mask of a style, a weight of 0 or less, or L-BFGS, where that cannot be.
+        OptionError: a named style, a style mask, a weight of 0 or less, or L-BFGS is given but not supported.
     """
     check_recipe(options)
     if options.recipe != "gatys":
@@ -112,30 +112,31 @@ def check_statistics(styles: Sequence[Style], options: PaintOptions, masking: Ma
     check_are_pictures(styles, f"--statistics {options.statistics}")
     if options.style_weights and min(options.style_weights) <= 0:
         raise OptionError(
-            f"--style-weights {list(options.style_weights)} are not all above 0, which --statistics {options.statistics} "
-            "needs; use --statistics gram-moments to push a style away"
+            f"--style-weights {list(options.style_weights)} must all be above 0 with --statistics {options.statistics}; "
+            "for negative weights use --statistics gram-moments"
         )
     if options.optimizer == "lbfgs" and options.statistics in _DRAWN:
         raise OptionError(
-            f"--statistics {options.statistics} draws anew at each step, which --optimizer lbfgs cannot follow; use adam"
+            f"--statistics {options.statistics} samples at random at each step, which --optimizer lbfgs does not support; "
+            "use --optimizer adam"
         )
 
 
 def check_are_pictures(styles: Sequence[Style], what: str) -> None:
-    """Raise OptionError unless all styles are pictures, which something needs."""
+    """Raise OptionError unless all styles are pictures; ``what`` needs them, for the message."""
     for style in styles:
         if not isinstance(style, Picture):
-            raise OptionError(f"{what} needs a style picture, and {style.name!r} is statistics alone; give a picture file")
+            raise OptionError(f"{what} needs a style picture, but {style.name!r} is a named style; give a picture file")
 
 
 def check_unmasked(masking: Masking, what: str) -> None:
-    """Raise OptionError where styles have masks, which something does not measure apart; what is protected may be."""
+    """Raise OptionError if there are style masks or regions, which ``what`` does not support; ``--protect`` is allowed."""
     if masking.style_masks or masking.style_regions:
-        raise OptionError(f"{what} cannot be combined with masks of styles; leave --style-mask and --style-region away")
+        raise OptionError(f"{what} cannot be combined with style masks; omit --style-mask and --style-region")
 
 
 def picture_style_loss(style_features: StyleFeatures, options: PaintOptions) -> Loss | Objective:
-    """Make the style loss that ``--statistics`` names."""
+    """Make the style loss selected by ``--statistics``."""
     return PICTURE_STATISTICS[options.statistics](style_features)
 
 
@@ -143,7 +144,7 @@ def picture_style_loss(style_features: StyleFeatures, options: PaintOptions) -> 
 
 
 def sliced(style_features: StyleFeatures) -> Loss:
-    """Sliced Wasserstein; relative to the mean square of the style's projections."""
+    """Sliced Wasserstein distance, normalized by the mean square of the style's features."""
     heads = style_features.heads()
     target = {layer: through(style_features.rows(layer, _MOST_ROWS), heads[layer]) for layer in heads}
     weights = {layer: style_features.layer_shares[layer] * rows.numel() / squares(rows) for layer, rows in target.items()}
@@ -151,7 +152,7 @@ def sliced(style_features: StyleFeatures) -> Loss:
 
 
 def histogram(style_features: StyleFeatures) -> Objective:
-    """Gram matrices, and histograms where the paper has them: in relu1_1 and relu4_1, or else in all style layers."""
+    """Gram matrices and histograms; histograms at the paper's layers relu1_1 and relu4_1, or else at all style layers."""
     heads = {layer: style_features.encoder.head(layer) for layer in style_features.layer_shares}
     measured = [{layer: measure(features[layer], heads[layer]) for layer in heads} for features in style_features.styles]
     moments = {layer: blend([each[layer] for each in measured], style_features.shares) for layer in heads}
@@ -171,7 +172,7 @@ def knots(rows: Tensor, count: int = _KNOTS) -> Tensor:
 
 
 def relaxed_emd_of_columns(style_features: StyleFeatures) -> Loss:
-    """Relaxed transport of hypercolumns, in which each layer has its share of the length, and a channel the size 1."""
+    """Relaxed optimal transport of hypercolumns; each layer is scaled to its share, with a root mean square of 1 overall."""
     heads = {layer: head or identity(style_features.encoder, layer) for layer, head in style_features.heads().items()}
     channels = sum(len(head.bias) for head in heads.values())
     for layer, head in heads.items():
@@ -188,7 +189,7 @@ def relaxed_emd_of_columns(style_features: StyleFeatures) -> Loss:
 def style_columns(
     styles: Sequence[Features], shares: Sequence[float], heads: Heads, generator: torch.Generator, most: int = _MOST_COLUMNS
 ) -> Tensor:
-    """Draw hypercolumns of several styles, each in its share: (m, channels of all layers)."""
+    """Sample hypercolumns of several styles according to their shares: (m, channels of all layers)."""
     drawn = []
     for features, share in zip(styles, shares, strict=True):
         maps = [features[layer] for layer in heads]
@@ -199,13 +200,13 @@ def style_columns(
 
 
 def identity(encoder: Vgg, layer: str) -> Affine:
-    """Return the map that changes nothing in a layer's channels."""
+    """Return the identity map on a layer's channels."""
     channels, device = encoder.widths[encoder.layers.index(layer) // 2], encoder.mean.device
     return Affine(torch.eye(channels, device=device), torch.zeros(channels, device=device))
 
 
 def nearest_patches(style_features: StyleFeatures) -> Loss:
-    """Patches of the third and fourth block, where the paper takes them, or else of all style layers."""
+    """Nearest patches at the style layers of blocks 3 and 4, as in the paper, or else at all style layers."""
     layers = [layer for layer in style_features.layer_shares if layer[4] in _PATCH_BLOCKS] or list(style_features.layer_shares)
     heads = {layer: compact_head(style_features.encoder, layer) for layer in layers}
     target, searched = {}, {}
@@ -224,10 +225,10 @@ def nearest_patches(style_features: StyleFeatures) -> Loss:
 
 
 def chained(style_features: StyleFeatures) -> Loss:
-    """Products between each style layer and the next, shifted where ``--activation-shift`` says so."""
+    """Gram matrices between each style layer and the next, shifted by ``--activation-shift``."""
     layers = tuple(style_features.layer_shares)
     if len(layers) < 2:
-        raise OptionError(f"--statistics chained links layers, and --style-layers names only {layers[0]}; name two or more")
+        raise OptionError(f"--statistics chained needs two or more --style-layers, but only {layers[0]} is given; add another")
     heads = {
         layer: shifted(style_features.encoder.head(layer) or identity(style_features.encoder, layer), style_features.shift)
         for layer in layers

@@ -1,12 +1,12 @@
-"""STROTSS: move the photo's features to those of the style by relaxed transport, and keep which of its parts are alike.
+"""STROTSS: match the style's features by relaxed optimal transport, and preserve the photo's self-similarity.
 
 ``(α ℓ_content + ℓ_transport + ℓ_moments + ℓ_palette / α) / (2 + α + 1/α)``, with α halved at each size.
 
 Source: Kolkin, Salavon and Shakhnarovich 2019, Style Transfer by Relaxed Optimal Transport and Self-Similarity
-(arXiv:1904.12785). Departures from the paper: the layers are VGG-19's, seen through the slim encoder where that is asked for;
-pixels are no part of the hypercolumns; places are drawn evenly, 1024 for the style and 512 for the content; features are
-measured in units of the style's own; fewer and longer steps, averaged, and the painter's smoothness and calm;
-a margin is painted and cut away.
+(arXiv:1904.12785). Departures from the paper: the network is VGG-19, or vgg19-slim with its heads; hypercolumns do not include
+pixels; positions are sampled evenly, 1024 for the style and 512 for the content; features are scaled by the style's own mean
+magnitude; steps are fewer and larger, and iterates are averaged; impasto's smoothness and edge-aware terms are added; a margin
+is painted and cropped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from impasto.features.statistics import Affine
 from impasto.images import Picture, resize
-from impasto.losses.distributions import DrawnSelfSimilarityLoss, PaletteLoss, RelaxedEmdLoss, palette_of
+from impasto.losses.distributions import DrawnSelfSimilarityLoss, PaletteLoss, RelaxedEmdLoss, sampled_colors
 from impasto.losses.features import Objective
 from impasto.optim.engine import Size, Step
 from impasto.recipes.context import PaintingContext, encode
@@ -30,8 +30,8 @@ _PLACES = 1024
 _CONTENT_PLACES = 512
 
 
-def paint_on(context: PaintingContext) -> Iterator[Step]:
-    """Paint coarse to fine, with half the weight on the content at each size."""
+def paint_steps(context: PaintingContext) -> Iterator[Step]:
+    """Paint coarse to fine, halving the content weight at each size."""
     scale = context.first_scale - 1
 
     def objective_of_next(size: Size, _: Image) -> Objective:
@@ -46,9 +46,9 @@ def objective_at(context: PaintingContext, size: Size, alpha: float) -> Objectiv
     """Build the objective of the paper for one size.
 
     Args:
-        context: what stands ready.
-        size: that is painted, (height, width).
-        alpha: the weight of the content against that of the style.
+        context: the painting context.
+        size: the size to paint, (height, width).
+        alpha: the content weight relative to the style weight.
     """
     options, heads = context.options, heads_of(context)
     edge_px = style_edge(size, options)
@@ -56,7 +56,7 @@ def objective_at(context: PaintingContext, size: Size, alpha: float) -> Objectiv
     styles = [style_features(context, each, edge_px, options.style_layers) for each in pictures]
     shares = [1 / len(styles)] * len(styles)
     heads, columns = of_unit_size(heads, style_columns(styles, shares, heads, random(context), _PLACES))
-    colors = [palette_of(each.image.to(context.content), _PLACES // len(pictures), random(context)) for each in pictures]
+    colors = [sampled_colors(each.image.to(context.content), _PLACES // len(pictures), random(context)) for each in pictures]
     photo = encode(context, resize(context.content, size), options.style_layers)
     total = 2 + alpha + 1 / max(alpha, 1e-6)
     objective = (1 / total) * RelaxedEmdLoss(columns, heads, random(context), _PLACES)
@@ -66,21 +66,21 @@ def objective_at(context: PaintingContext, size: Size, alpha: float) -> Objectiv
 
 
 def heads_of(context: PaintingContext) -> dict[str, Affine]:
-    """Return what each layer is mapped by before the layers are joined: as few channels as keep lengths and angles."""
+    """Return the head applied to each layer before concatenation: the fewest channels that preserve lengths and angles."""
     encoder = context.encoder
     return {layer: compact_head(encoder, layer) or identity(encoder, layer) for layer in context.options.style_layers}
 
 
 def of_unit_size(heads: Mapping[str, Affine], columns: Tensor) -> tuple[dict[str, Affine], Tensor]:
-    """Scale features so that a channel of the style has the size 1: moments then weigh as much with every network.
+    """Scale features to a root mean square of 1 in the style, so that moments have the same weight with every network.
 
     Returns:
-        The heads and the hypercolumns of the style, both divided by the size that a channel has on average.
+        The heads and the style's hypercolumns, both divided by the root mean square of the hypercolumns.
     """
     size = columns.square().mean().sqrt().clamp_min(1e-8)
     return {layer: Affine(head.matrix / size, head.bias / size) for layer, head in heads.items()}, columns / size
 
 
 def random(context: PaintingContext) -> torch.Generator:
-    """Return a new generator that starts from the run's seed."""
+    """Return a new generator seeded with the run's seed."""
     return torch.Generator().manual_seed(context.seed)

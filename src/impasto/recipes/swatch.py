@@ -1,7 +1,7 @@
-"""Swatches: a texture in a style, painted by us, to stand in for the picture that the style was measured on.
+"""Swatches: a texture painted in a style, as a substitute for the picture that the style was measured on.
 
-Pieces from all over the picture are laid side by side in another order, and neural neighbors paint that collage in the style of
-the whole. So a swatch has the strokes, the palette and the shapes of the picture, and not its composition.
+Pieces of the whole picture are shuffled into a collage, and the neighbors recipe paints the collage in the style of the
+picture. A swatch therefore has the strokes, palette and shapes of the picture, but not its composition.
 """
 
 import math
@@ -18,7 +18,7 @@ from impasto.tensors import Image
 
 SWATCH_PX = 512
 _PIECES = 5
-"""Along each side of the collage."""
+"""Number of pieces along each side of the collage."""
 
 
 @in_known_state
@@ -28,7 +28,7 @@ def paint_swatch(picture: Picture, run: Run | None = None, size: int = SWATCH_PX
     Args:
         picture: the style.
         run: device, precision and seed.
-        size: of each side in pixels.
+        size: side length in pixels.
 
     Returns:
         (1, 3, size, size), sRGB in [0, 1].
@@ -38,18 +38,18 @@ def paint_swatch(picture: Picture, run: Run | None = None, size: int = SWATCH_PX
     content = Picture(collage(small, size, run.seed), None, picture.metadata, "collage", "")
     options = paint_options(size=size, content_weight=0.5, coherence=0.03, smallest_size=128, steps=16)
     image = content.image
-    for step in neighbors.paint_on(gatys.set_up(content, [picture], options, run)):
+    for step in neighbors.paint_steps(gatys.set_up(content, [picture], options, run)):
         image = step.image
     return image
 
 
 def collage(image: Image, size: int, seed: int) -> Image:
-    """Lay pieces of an image side by side, in cells of irregular outline whose sources are spread over the whole image.
+    """Make a collage of pieces of an image: irregular (Voronoi) cells, whose sources are spread over the whole image.
 
     Args:
         image: (1, 3, height, width).
-        size: of each side of the collage in pixels.
-        seed: of the outlines and the order.
+        size: side length of the collage in pixels.
+        seed: seed for the cells and their order.
 
     Returns:
         (1, 3, size, size).
@@ -71,12 +71,12 @@ def collage(image: Image, size: int, seed: int) -> Image:
 
 
 def _scattered(count: int, random: torch.Generator) -> Tensor:
-    """Draw a place in each cell of a grid over the unit square: (count², 2)."""
+    """Sample one point in each cell of a grid over the unit square: (count², 2)."""
     corners = torch.cartesian_prod(torch.arange(count), torch.arange(count))
     return (corners + torch.rand(count * count, 2, generator=random)) / count
 
 
 def _mirrored(index: Tensor, length: int) -> Tensor:
-    """Fold indices beyond the ends back into a range."""
+    """Reflect out-of-range indices back into ``range(length)``."""
     index = index.remainder(2 * length)
     return torch.minimum(index, 2 * length - 1 - index)

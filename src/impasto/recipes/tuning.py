@@ -1,7 +1,6 @@
-"""Tuning: a photo and a style tried with several settings, side by side, or until a wanted share of the style is there.
+"""Tuning: try several settings for a photo and a style, as a grid or as a search for a target style value.
 
-Nothing is learned: each trial is painted as ``impasto instant`` or ``impasto paint`` paints it, and measured as
-``impasto report`` measures it.
+Nothing is trained: each trial is painted like ``impasto instant`` or ``impasto paint`` and measured like ``impasto report``.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from impasto.recipes.instant import instant_options, painted_pastiche
 from impasto.recipes.instant_checks import check
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.judging import judged
-from impasto.recipes.painting import StyleSource, paint_on, read_content, read_style
+from impasto.recipes.painting import StyleSource, read_content, read_style, run_recipe
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
 from impasto.runtime.torch_state import in_known_state
@@ -38,12 +37,12 @@ Paint = Callable[[Knobs], Image]
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting that was tried.
+    """One setting and its result.
 
     Attributes:
         knobs: the options that were set, by name.
-        image: what was painted, (1, 3, height, width).
-        report: its figures.
+        image: the painted picture, (1, 3, height, width).
+        report: the metrics of the picture.
     """
 
     knobs: Knobs
@@ -52,28 +51,28 @@ class Trial:
 
     @property
     def style_closed(self) -> float:
-        """The share of the way to the style."""
+        """The fraction of the distance to the style that was closed."""
         return self.report["style_closed"]
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """The knobs as words of the command line."""
+        """The knobs as command line arguments."""
         return tuple(word for name, value in self.knobs.items() for word in (dashed(name), f"{value:.3g}"))
 
     @property
     def caption(self) -> str:
-        """The knobs, and the share of the way to the style."""
-        said = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in self.knobs.items())
-        return f"{said}: style {self.style_closed:.2f}"
+        """The knobs and ``style_closed``."""
+        settings = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in self.knobs.items())
+        return f"{settings}: style {self.style_closed:.2f}"
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was tried.
+    """The trials of a tuning run.
 
     Attributes:
-        options: what was asked for.
-        trials: in the order they were made; of a sheet, row by row.
+        options: the tuning options.
+        trials: the trials in order; for a sheet, row by row.
     """
 
     options: TuneOptions
@@ -81,17 +80,17 @@ class Tuning:
 
     @property
     def best(self) -> Trial:
-        """The trial nearest to the wanted share of the way to the style; where none was wanted, the one that went furthest."""
+        """The trial whose ``style_closed`` is nearest to the target; without a target, nearest to 1."""
         wanted = self.options.wanted_style or 1.0
         return min(self.trials, key=lambda trial: abs(trial.style_closed - wanted))
 
     @property
     def is_found(self) -> bool:
-        """Whether the best trial is as near to what is wanted as the search looks for."""
+        """Whether the best trial is within the tolerance of the target."""
         return abs(self.best.style_closed - self.options.wanted_style) <= TOLERANCE
 
     def sheet(self) -> Image:
-        """Lay out every trial with its knobs beneath: columns are strengths, rows strokes (or scales)."""
+        """Lay out all trials with captions: strengths in columns, strokes (or style scales) in rows."""
         columns = 4 if self.options.wanted_style else len(self.options.strengths)
         shown = [(trial.image, trial.caption) for trial in self.trials]
         return contact_sheet(shown, columns=min(columns, len(shown)), cell_px=_CELL_PX)
@@ -99,7 +98,7 @@ class Tuning:
 
 @in_known_state
 def tune(content: Source | Picture, style: StyleSource, *, run: Run | None = None, **options: Any) -> Tuning:
-    """Try a photo and a style with several settings, or search for a wanted share of the way to the style.
+    """Try several settings for a photo and a style, or search for the strength that reaches a target style value.
 
     Args:
         content: the photo: a path, bytes, a Pillow image, a NumPy array or a tensor.
@@ -111,7 +110,7 @@ def tune(content: Source | Picture, style: StyleSource, *, run: Run | None = Non
         The trials: ``.best.knobs`` are options of :func:`impasto.instant` or :func:`impasto.paint`, ``.sheet()`` is a picture.
 
     Raises:
-        ImpastoError: whatever cannot be painted, in one sentence.
+        ImpastoError: if the inputs cannot be painted; the message is one sentence.
 
     Example:
         >>> import impasto
@@ -124,10 +123,10 @@ def tune(content: Source | Picture, style: StyleSource, *, run: Run | None = Non
 
 
 def tune_options(**options: Any) -> TuneOptions:
-    """Make the options of tuning.
+    """Create the tuning options.
 
     Raises:
-        OptionError: a name that is unknown or a value that is not allowed.
+        OptionError: an unknown name, or a value that is not allowed.
     """
     names = [each.name for each in fields(TuneOptions)]
     for name in options:
@@ -138,7 +137,7 @@ def tune_options(**options: Any) -> TuneOptions:
 
 @in_known_state
 def trials(content: Picture, style: Style, options: TuneOptions, run: Run, *, known: Sequence[Trial] = ()) -> Iterator[Trial]:
-    """Yield every trial as soon as it is painted and measured; those that are known from an earlier session at once."""
+    """Yield each trial as soon as it is painted and measured. Trials in ``known`` are not repeated."""
     paint = _instant(content, style, options, run) if options.recipe == "instant" else _small(content, style, options, run)
 
     def trial(knobs: Knobs) -> Trial:
@@ -161,14 +160,14 @@ def grid(options: TuneOptions) -> list[dict[str, float]]:
 
 
 def most_tries(options: TuneOptions) -> int:
-    """Return how many trials a search makes at the most."""
+    """Return the largest number of trials that a search makes."""
     return _MOST_TRIES[options.recipe] + len(_STRONGEST) - 1
 
 
 def searched(trial: Callable[[Knobs], Trial], options: TuneOptions) -> Iterator[Trial]:
-    """Look for the strength that goes the wanted share of the way to the style, by bisection.
+    """Search by bisection for the strength that reaches the target style value.
 
-    The strongest setting is tried first: beyond what it reaches there is nothing to find.
+    The strongest settings are tried first; the search ends if they do not reach the target.
     """
     knobs_at, wanted = _line(options), options.wanted_style
     low = 0.0
@@ -189,14 +188,14 @@ def searched(trial: Callable[[Knobs], Trial], options: TuneOptions) -> Iterator[
 
 
 def _line(options: TuneOptions) -> Callable[[float], dict[str, float]]:
-    """Return the knobs of a strength: with the one stroke, or style scale, that was given, else 1."""
+    """Return the function from a strength to its knobs. The stroke or style scale is the single given value, or 1."""
     name, given = ("stroke", options.strokes) if options.recipe == "instant" else ("style_scale", options.style_scales)
     other = given[0] if len(given) == 1 else 1.0
     return lambda strength: {"strength": float(f"{strength:.3g}"), name: other}
 
 
 def _instant(content: Picture, style: Style, options: TuneOptions, run: Run) -> Paint:
-    painter = InstantPainter(run, "torch")  # every trial has its own size of strokes, which OpenVINO would compile anew
+    painter = InstantPainter(run, "torch")  # OpenVINO would recompile for the stroke size of every trial
     size = options.size or (_SEARCHED_PX if options.wanted_style else _SIZES["instant"])
     check(content, (style,), (), instant_options(size=size))
 
@@ -211,7 +210,7 @@ def _small(content: Picture, style: Style, options: TuneOptions, run: Run) -> Pa
 
     def paint(knobs: Knobs) -> Image:
         chosen: dict[str, Any] = {"size": size, "steps": options.steps, **knobs}
-        *_, last = paint_on(set_up(content, (style,), paint_options(**chosen), run))
+        *_, last = run_recipe(set_up(content, (style,), paint_options(**chosen), run))
         return last.image.cpu()
 
     return paint

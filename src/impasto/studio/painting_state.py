@@ -17,7 +17,7 @@ from impasto.errors import ImageFileError
 from impasto.images import fitted_size, resize
 from impasto.optim.engine import Step
 from impasto.recipes.context import PaintingContext
-from impasto.recipes.painting import paint_on
+from impasto.recipes.painting import run_recipe
 from impasto.studio.faults import fault
 from impasto.studio.worker import Line, Message
 from impasto.tensors import Image
@@ -91,7 +91,7 @@ def painted(context: PaintingContext, state: PaintingState, order: Message, line
     paces = {what: Pace(what) for what in _SECONDS_BETWEEN}
     paces["stood"].took(time.monotonic())
     step: Step | None = None
-    for step in paint_on(context):
+    for step in run_recipe(context):
         state.take(step)
         is_last = step.number >= step.total
         preview = paces["preview"].is_due() or is_last

@@ -1,12 +1,12 @@
 """Named styles: statistics of a picture, and a swatch.
 
-A style file holds, for a few sizes of the picture it was measured on, the mean and the covariance of the features of
-``vgg19-slim`` at each style layer. Of a covariance it keeps the deviation of each channel and a few directions: the strongest
-in 8 bits, those after them in 4, for that is all that they are worth. The **swatch** is a small picture in the style, for
-whatever compares more than statistics: of the styles that come with impasto a texture that impasto painted, see
-:mod:`impasto.recipes.swatch`; of the user's own the picture itself. A file has about two hundred kilobytes.
+A style file contains the mean and covariance of the ``vgg19-slim`` features at each style layer, for several sizes of the
+measured picture. A covariance is stored as the standard deviation of each channel plus a low-rank part: the strongest
+directions in 8 bits, the weaker ones in 4 bits, which is sufficient for them. The **swatch** is a small picture in the style,
+for methods that need more than statistics: for shipped styles a texture painted by impasto (see
+:mod:`impasto.recipes.swatch`), for the user's own styles the picture itself. A file has about 200 kB.
 
-Some styles come with impasto; the user's own lie in a folder beside them and go before them.
+Some styles are shipped with impasto. The user's own styles are stored in a separate folder and take precedence.
 """
 
 import json
@@ -41,21 +41,21 @@ _READ_VERSIONS = ("2", VERSION)
 SUFFIX = ".style.safetensors"
 SIZES = (128, 256, 512, 1024)
 _STRONG, _WEAK = 12, 22
-"""Directions kept of a covariance in 8 bits and in 4; see benchmarks/styles.py for what that costs."""
+"""Number of directions of a covariance stored in 8 bits and in 4 bits; benchmarks/styles.py measures the error."""
 _ROUNDS = 4
 _FACTS = ("name", "title", "artist", "date", "source", "licence", "encoder_sha256")
 
 
 @dataclass(frozen=True)
 class NamedStyle:
-    """A style by name.
+    """A named style.
 
     Attributes:
-        facts: name, title, artist, date, source, licence of the picture it was measured on, and encoder_sha256.
+        facts: name, title, artist, date, source and licence of the measured picture, and encoder_sha256.
         moments: by longer side in pixels, then by layer: moments in the channels of vgg19-slim, before its heads.
         colors: mean (1, 3) and covariance (1, 3, 3) of the picture's colors.
-        sha256: of the file it was read from; empty where it came from none.
-        swatch: a picture in the style, as the bytes of a WebP file; empty where there is none.
+        sha256: hash of the style file; empty if the style was not read from a file.
+        swatch: a picture in the style, as the bytes of a WebP file; empty if there is none.
         notes: messages for the user, such as that it replaces a style of an earlier version.
     """
 
@@ -68,11 +68,11 @@ class NamedStyle:
 
     @property
     def name(self) -> str:
-        """The name it is called by."""
+        """The name of the style."""
         return self.facts["name"]
 
     def at(self, edge_px: float, layers: Sequence[str]) -> dict[str, Moments]:
-        """Return the moments that the style has with a longer side of edge_px, between the sizes it was measured at.
+        """Return the moments by layer at a longer side of ``edge_px``, interpolated between the measured sizes.
 
         Raises:
             OptionError: if a layer was not measured.
@@ -82,21 +82,21 @@ class NamedStyle:
         for layer in layers:
             if layer not in known:
                 raise OptionError(
-                    f"style {self.name!r} was not measured at layer {layer!r} but at {', '.join(known)}; "
-                    "use those layers, or give a picture"
+                    f"style {self.name!r} was not measured at layer {layer!r}, only at {', '.join(known)}; "
+                    "use these layers, or give a picture"
                 )
         below, above, share = _around(edge_px, sizes)
         return {layer: _between(self.moments[below][layer], self.moments[above][layer], share) for layer in layers}
 
     def picture(self) -> Picture:
-        """Return the swatch, for what needs a style picture.
+        """Return the swatch, for methods that need a style picture.
 
         Raises:
-            StyleFileError: there is none, or it is damaged.
+            StyleFileError: there is no swatch, or it is damaged.
         """
         if not self.swatch:
             raise StyleFileError(
-                f"style {self.name!r} was added by an earlier impasto and has no swatch, which this needs; "
+                f"style {self.name!r} was added by an earlier version of impasto and has no swatch, which is needed here; "
                 f"add it again (impasto styles remove {self.name}, then impasto styles add), or give a picture"
             )
         try:
@@ -115,20 +115,20 @@ def measured_style(
     """Measure a style at several sizes.
 
     Args:
-        facts: name, title, artist, date, source, licence, encoder_sha256; what is missing is left empty.
-        measure: returns the moments by layer of the picture at a longer side in pixels.
+        facts: name, title, artist, date, source, licence, encoder_sha256; missing facts are left empty.
+        measure: returns the moments by layer of the picture at a given longer side in pixels.
         colors: moments of the picture's colors.
-        sizes: longer sides to measure at.
+        sizes: longer sides to measure at, in pixels.
     """
     return NamedStyle({fact: facts.get(fact, "") for fact in _FACTS}, {size: measure(size) for size in sizes}, colors)
 
 
 @in_known_state
 def save_style(path: str | Path, style: NamedStyle) -> None:
-    """Write a style file, in one step or not at all.
+    """Write a style file atomically.
 
     Raises:
-        StyleFileError: if it cannot be written there.
+        StyleFileError: if the file cannot be written.
     """
     path = Path(path)
     sizes = sorted(style.moments)
@@ -164,7 +164,7 @@ def load_style(path: str | Path) -> NamedStyle:
 
 
 def style_facts(path: str | Path) -> dict[str, str]:
-    """Read of a style file only what it says of itself, which is quick: name, title, artist, date, source, licence.
+    """Read only the metadata of a style file, which is fast: name, title, artist, date, source, licence.
 
     Raises:
         StyleFileError: if the file is missing, damaged or of another version.
@@ -175,7 +175,7 @@ def style_facts(path: str | Path) -> dict[str, str]:
     version = facts.get("impasto_style")
     if version not in _READ_VERSIONS:
         raise StyleFileError(
-            f"style file {str(path)!r} is of version {version}, this impasto reads version {VERSION}; make it again"
+            f"style file {str(path)!r} has version {version}, but this impasto reads version {VERSION}; create it again"
         )
     return {fact: facts.get(fact, "") for fact in _FACTS}
 
@@ -184,7 +184,7 @@ def style_facts(path: str | Path) -> dict[str, str]:
 
 
 def shipped_styles() -> dict[str, Path]:
-    """Return the styles that come with impasto: files by name."""
+    """Return the styles shipped with impasto: files by name."""
     return _styles_in(Path(str(files("impasto") / "data" / "styles")))
 
 
@@ -194,16 +194,16 @@ def user_styles() -> dict[str, Path]:
 
 
 def known_styles() -> dict[str, Path]:
-    """Return all named styles, files by name: the user's own, and those that come with impasto.
+    """Return all named styles, files by name: shipped styles and the user's own.
 
-    No own style can be added under the name of a shipped one. Where a later impasto ships one of the same name, the user's own
-    goes first: a command that worked yesterday paints the same today.
+    A style cannot be added under the name of a shipped style. If a later version of impasto ships a style with the name of one
+    of the user's own, the user's own takes precedence, so that existing commands keep their result.
     """
     return dict(sorted({**shipped_styles(), **user_styles()}.items()))
 
 
 def styles_folder() -> Path:
-    """Return the folder of the user's own styles: ``IMPASTO_STYLES``, or among the user's data; it may not exist yet."""
+    """Return the folder of the user's own styles: ``IMPASTO_STYLES``, or a default in the user's data; it may not exist yet."""
     chosen = os.environ.get("IMPASTO_STYLES")
     return user_folder("data", "IMPASTO_STYLES") / ("" if chosen else "styles")
 
@@ -212,7 +212,7 @@ def find_style(name: str) -> NamedStyle:
     """Load a style by its name.
 
     Raises:
-        OptionError: if there is no style of that name; the sentence tells the nearest.
+        OptionError: if there is no style of that name; the message suggests the nearest.
         StyleFileError: if its file is damaged or of another version.
     """
     known = known_styles()
@@ -225,10 +225,10 @@ def find_style(name: str) -> NamedStyle:
 
 
 def check_new_name(name: str) -> None:
-    """Raise unless a style of the user's own can be added under a name.
+    """Raise unless a name can be used for a new style.
 
     Raises:
-        OptionError: if it is not lower-case words with hyphens, or is taken.
+        OptionError: if the name does not consist of lower-case words with hyphens, or is taken.
 
     Example:
         >>> check_new_name("my-garden")
@@ -241,18 +241,18 @@ def check_new_name(name: str) -> None:
         better = "-".join(re.findall("[a-z0-9]+", plain)) or "my-style"
         raise OptionError(f"a style cannot be called {name!r}; use lower-case words with hyphens, such as {better!r}")
     if name in shipped_styles():
-        raise OptionError(f"style {name!r} comes with impasto; choose another name, such as 'my-{name}'")
+        raise OptionError(f"style {name!r} is shipped with impasto; choose another name, such as 'my-{name}'")
     if name in user_styles():
         raise OptionError(
-            f"style {name!r} is one of your own already; choose another name, or first: impasto styles remove {name}"
+            f"style {name!r} exists already; choose another name, or remove it first: impasto styles remove {name}"
         )
 
 
 def add_style(style: NamedStyle) -> Path:
-    """Save a style among the user's own, so that it is found by its name.
+    """Save a style to the user's own styles, so that it can be used by name.
 
     Returns:
-        Where it lies now.
+        The path of the style file.
 
     Raises:
         OptionError: if its name is not allowed or taken; see :func:`check_new_name`.
@@ -264,26 +264,28 @@ def add_style(style: NamedStyle) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         why = error.strerror or error
-        raise StyleFileError(f"styles cannot be kept in {str(folder)!r}: {why}; name a folder in IMPASTO_STYLES") from error
+        raise StyleFileError(
+            f"styles cannot be saved in {str(folder)!r}: {why}; set IMPASTO_STYLES to another folder"
+        ) from error
     save_style(folder / f"{style.name}{SUFFIX}", style)
     return folder / f"{style.name}{SUFFIX}"
 
 
 def remove_style(name: str) -> Path:
-    """Delete a style of the user's own.
+    """Delete one of the user's own styles.
 
     Returns:
-        Where it lay.
+        The path of the deleted file.
 
     Raises:
-        OptionError: if it is none of the user's own.
-        StyleFileError: if it cannot be deleted.
+        OptionError: if it is not one of the user's own styles.
+        StyleFileError: if the file cannot be deleted.
     """
     own = user_styles()
     if name not in own and name in shipped_styles():
-        raise OptionError(f"style {name!r} comes with impasto and cannot be removed; only your own styles can")
+        raise OptionError(f"style {name!r} is shipped with impasto and cannot be removed; only your own styles can")
     if name not in own:
-        raise OptionError(f"style {name!r} is none of your own{_nearest(name, own)}")
+        raise OptionError(f"style {name!r} is not one of your own styles{_nearest(name, own)}")
     try:
         own[name].unlink()
     except OSError as error:
@@ -296,7 +298,7 @@ def _styles_in(folder: Path) -> dict[str, Path]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """Suggest names as the end of a sentence: those that hold the mistaken one, such as 'seurat', or else the nearest."""
+    """Return a suggestion to end a message with: names that contain the given one (such as 'seurat'), or the nearest."""
     known, word = list(known), name.lower()
     near = [each for each in known if word and word in each][:3] or get_close_matches(word, known, n=1)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else "; see impasto styles list"
@@ -307,16 +309,16 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a style file, and turn whatever is wrong with it into one sentence."""
+    """Open a style file and convert all errors to StyleFileError."""
     try:
         with safetensors.safe_open(path, "pt") as opened:
             yield opened
     except FileNotFoundError as error:
-        raise StyleFileError(f"style file {str(path)!r} is not there; see impasto styles list") from error
+        raise StyleFileError(f"style file {str(path)!r} does not exist; see impasto styles list") from error
     except (OSError, safetensors.SafetensorError) as error:
-        raise StyleFileError(f"style file {str(path)!r} is damaged or not a style file; make it again") from error
+        raise StyleFileError(f"style file {str(path)!r} is damaged or not a style file; create it again") from error
     except (KeyError, ValueError, RuntimeError) as error:
-        raise StyleFileError(f"style file {str(path)!r} is damaged: {json.dumps(str(error))}; make it again") from error
+        raise StyleFileError(f"style file {str(path)!r} is damaged: {json.dumps(str(error))}; create it again") from error
 
 
 def _from_tensors(facts: Mapping[str, str], tensors: Mapping[str, Tensor], sha256: str) -> NamedStyle:
@@ -324,11 +326,11 @@ def _from_tensors(facts: Mapping[str, str], tensors: Mapping[str, Tensor], sha25
     moments: dict[int, dict[str, Moments]] = {size: {} for size in sizes}
     layers = [key.removesuffix(".mean") for key in tensors if key.endswith(".mean") and key != "colours.mean"]
     if not layers or min(sizes, default=0) < 1:
-        raise ValueError("no statistics inside")
+        raise ValueError("it contains no statistics")
     for layer in layers:
         mean, covariance = tensors[f"{layer}.mean"].float(), _unpacked(layer, tensors)
         if mean.shape != covariance.shape[:2] or not (mean.isfinite().all() and covariance.isfinite().all()):
-            raise ValueError(f"{layer} makes no sense")
+            raise ValueError(f"{layer} has invalid moments")
         for size, *of_size in zip(sizes, mean, covariance, strict=True):
             moments[size][layer] = Moments(*(each[None] for each in of_size))
     colors = Moments(tensors["colours.mean"].float(), tensors["colours.covariance"].float())
@@ -337,11 +339,11 @@ def _from_tensors(facts: Mapping[str, str], tensors: Mapping[str, Tensor], sha25
 
 
 def _packed(measured: Moments) -> dict[str, Tensor]:
-    """Round the moments of one layer to what a file keeps of them; :func:`_unpacked` is the way back.
+    """Quantize the moments of one layer for storage; :func:`_unpacked` is the inverse.
 
     Returns:
-        By name: ``mean`` and ``deviation`` (channels,), halves; ``strong`` (channels, 12), int8, and ``weak`` (channels, 11),
-        two directions to a byte; ``unit`` (34,), what one step of each direction is worth.
+        By name: ``mean`` and ``deviation`` (channels,), float16; ``strong`` (channels, 12), int8; ``weak`` (channels, 11),
+        uint8, two 4-bit directions per byte; ``unit`` (34,), the quantization step of each direction.
     """
     loadings = _loadings(measured.covariance[0])
     most = torch.tensor([127.0] * _STRONG + [7.0] * _WEAK)
@@ -358,12 +360,12 @@ def _packed(measured: Moments) -> dict[str, Tensor]:
 
 
 def _unpacked(layer: str, tensors: Mapping[str, Tensor]) -> Tensor:
-    """Rebuild the covariances of a layer, (sizes, channels, channels): positive, and with the diagonal that was measured."""
+    """Reconstruct the covariances of a layer, (sizes, channels, channels): positive, with the measured diagonal."""
     strong, weak = tensors[f"{layer}.strong"], tensors[f"{layer}.weak"]
     steps = torch.cat([strong.float(), (weak & 15).float() - 8, (weak >> 4).float() - 8], dim=2)
     loadings = steps * tensors[f"{layer}.unit"][:, None]
     deviation = tensors[f"{layer}.deviation"].float()
-    # Rounding can lend a channel more than it had; what it had and the directions do not explain is its own.
+    # Quantization can give a channel more variance than it had, so limit it. The rest of the variance is unique to the channel.
     loadings = loadings * (deviation / loadings.norm(dim=2).clamp_min(1e-30)).clamp_max(1)[..., None]
     own = (deviation.square() - loadings.square().sum(2)).clamp_min(0)
     covariance: Tensor = loadings @ loadings.transpose(1, 2) + torch.diag_embed(own)
@@ -371,10 +373,11 @@ def _unpacked(layer: str, tensors: Mapping[str, Tensor]) -> Tensor:
 
 
 def _loadings(covariance: Tensor) -> Tensor:
-    """Find what best explains a covariance (n, n) beside its diagonal: loadings L (n, 34) with ``L Lᵀ`` near it there.
+    """Factor a covariance (n, n): return loadings L (n, 34) so that ``L Lᵀ`` approximates it off the diagonal.
 
-    The diagonal is kept by itself. So what a round of eigenvectors leaves of it is taken away, and the next round can spend its
-    directions on what is shared between channels. The strongest come first; zeros fill up where there are fewer channels.
+    The diagonal is stored separately. Each round therefore subtracts the part of the diagonal that its eigenvectors do not
+    explain, so that the next round uses its directions for what channels share. Columns are sorted by strength, and padded with
+    zeros if there are fewer channels.
 
     Source: iterated principal factors, Harman 1976, Modern Factor Analysis.
     """
@@ -390,7 +393,7 @@ def _loadings(covariance: Tensor) -> Tensor:
 
 
 def _around(edge_px: float, sizes: Sequence[int]) -> tuple[int, int, float]:
-    """Find the sizes below and above a length, and how far it is from the one to the other."""
+    """Return the measured sizes below and above a length, and the interpolation weight between them."""
     below = max([size for size in sizes if size <= edge_px], default=sizes[0])
     above = min([size for size in sizes if size >= edge_px], default=sizes[-1])
     return below, above, 0.0 if above == below else math.log(edge_px / below) / math.log(above / below)

@@ -1,7 +1,6 @@
-"""Weights of networks: a catalogue of what is published, a verified cache, readers of every form of VGG-19 and VGG-16.
+"""Network weights: a catalogue of published weights, a verified cache, and readers for all published VGG-19 and VGG-16 formats.
 
-A network that paints never cares where its weights came from: :func:`read_vgg` brings every form into one, and
-:func:`find` says where a name's file lies.
+:func:`read_vgg` converts every format to the same canonical form; :func:`find` returns the file of a name in the cache.
 """
 
 from impasto.weights.cache import (

@@ -1,7 +1,6 @@
-"""The catalogue of published weights, and the cache on this machine: fetched, imported, verified, found by name.
+"""The catalogue of published weights, and the local cache: fetch, import, verify and find weights by name.
 
-A name's file lies in the cache as ``NAME.weights``, whatever its form; beside it ``NAME.json`` records its SHA-256, its size
-and where it came from.
+The cache stores each file as ``NAME.weights``, in its original format, next to ``NAME.json`` with its SHA-256, size and origin.
 """
 
 import hashlib
@@ -23,10 +22,10 @@ from impasto.runtime.folders import user_folder
 from impasto.weights.files import read_vgg
 
 Progress = Callable[[int, int | None], None]
-"""Called as a download goes on: bytes so far, and bytes in all where the server says."""
+"""Called during a download with the bytes so far and the total (None if the server does not report it)."""
 
 SHIPPED = "vgg19-slim"
-"""The weights that are inside the package."""
+"""The weights that are included in the package."""
 
 _TIMEOUT_SECONDS = 30
 _CHUNK_BYTES = 1 << 18
@@ -34,17 +33,17 @@ _CHUNK_BYTES = 1 << 18
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """One published file of weights.
+    """A published weight file.
 
     Attributes:
-        name: what it is called here, and in the cache.
-        url: where its publisher keeps it.
-        sha256: of the file, or the first digits of it where the publisher gives no more; None where they give none.
-        licence: of the weights.
-        size_bytes: of the file, about.
-        description: what it is, in a line.
-        source: who publishes it.
-        md5: of the file, where that is all that the publisher gives.
+        name: its name in the catalogue and in the cache.
+        url: the publisher's download URL.
+        sha256: hash of the file, or its first digits if the publisher gives no more; None if the publisher gives none.
+        licence: licence of the weights.
+        size_bytes: approximate size of the file.
+        description: one line about the weights.
+        source: the publisher.
+        md5: hash of the file if the publisher gives only the MD5.
     """
 
     name: str
@@ -58,7 +57,7 @@ class CatalogueEntry:
 
     @property
     def checked_by(self) -> str:
-        """What a download is checked against, in words."""
+        """Description of the hash that a download is checked against."""
         if self.sha256 is None:
             return "MD5" if self.md5 else "nothing published"
         return "SHA-256" if len(self.sha256) == 64 else f"first {len(self.sha256)} digits of SHA-256"
@@ -70,7 +69,7 @@ catalogue: dict[str, CatalogueEntry] = {
     "vgg19": CatalogueEntry(
         name="vgg19",
         url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
-        # In full in several projects' manifests; torchvision itself gives the first eight digits, in the name.
+        # The full hash is in the manifests of several projects; torchvision gives the first eight digits, in the file name.
         sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
         licence="BSD-3-Clause (torchvision)",
         size_bytes=574_673_361,
@@ -83,7 +82,7 @@ catalogue: dict[str, CatalogueEntry] = {
         sha256="d01eb7cb",
         licence=_OXFORD,
         size_bytes=574_700_000,
-        description="Oxford's VGG-19 in PyTorch's form, which neural-style-pt uses",
+        description="Oxford's VGG-19 in PyTorch format, used by neural-style-pt",
         source="Justin Johnson",
     ),
     "vgg19-matconvnet": CatalogueEntry(
@@ -92,7 +91,7 @@ catalogue: dict[str, CatalogueEntry] = {
         sha256="abdb57167f82a2a1fbab1e1c16ad9373411883f262a1a37ee5db2e6fb0044695",
         licence=_OXFORD,
         size_bytes=534_904_783,
-        description="Oxford's VGG-19 in MATLAB's form, which the classic TensorFlow tutorials load",
+        description="Oxford's VGG-19 in MATLAB format, used by the classic TensorFlow tutorials",
         source="MatConvNet",
     ),
     "vgg19-keras": CatalogueEntry(
@@ -103,13 +102,13 @@ catalogue: dict[str, CatalogueEntry] = {
         md5="253f8cb515780f3b799900260a226db6",
         licence=_OXFORD,
         size_bytes=80_134_624,
-        description="Oxford's VGG-19 without its classifier, the smallest download; wants 'impasto[keras]'",
+        description="Oxford's VGG-19 without its classifier, the smallest download; needs 'impasto[keras]'",
         source="Keras",
     ),
     "vgg16": CatalogueEntry(
         name="vgg16",
         url="https://download.pytorch.org/models/vgg16-397923af.pth",
-        # In full in several projects' manifests, as that of vgg19.
+        # The full hash is in the manifests of several projects, as for vgg19.
         sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
         licence="BSD-3-Clause (torchvision)",
         size_bytes=553_433_881,
@@ -122,7 +121,7 @@ catalogue: dict[str, CatalogueEntry] = {
         sha256="00b39a1b",
         licence=_OXFORD,
         size_bytes=553_400_000,
-        description="Oxford's VGG-16 in PyTorch's form, which neural-style-pt uses",
+        description="Oxford's VGG-16 in PyTorch format, used by neural-style-pt",
         source="Justin Johnson",
     ),
     "vgg16-matconvnet": CatalogueEntry(
@@ -132,7 +131,7 @@ catalogue: dict[str, CatalogueEntry] = {
         md5="f72d927587ca4c97fbd165ec9cb9997f",
         licence=_OXFORD,
         size_bytes=515_000_000,
-        description="Oxford's VGG-16 in MATLAB's form",
+        description="Oxford's VGG-16 in MATLAB format",
         source="MatConvNet",
     ),
     "vgg16-keras": CatalogueEntry(
@@ -143,7 +142,7 @@ catalogue: dict[str, CatalogueEntry] = {
         md5="6d6bbae143d832006294945121d1f1fc",
         licence=_OXFORD,
         size_bytes=58_889_256,
-        description="Oxford's VGG-16 without its classifier, which INetwork uses; wants 'impasto[keras]'",
+        description="Oxford's VGG-16 without its classifier, used by INetwork; needs 'impasto[keras]'",
         source="Keras",
     ),
 }
@@ -153,18 +152,18 @@ catalogue: dict[str, CatalogueEntry] = {
 
 
 def cache_folder() -> Path:
-    """Return the folder of fetched and imported weights: ``IMPASTO_CACHE``, or the user's cache; it may not exist yet."""
+    """Return the folder of fetched and imported weights: ``IMPASTO_CACHE``, or the user's cache folder; it may not exist yet."""
     return user_folder("cache", "IMPASTO_CACHE")
 
 
 def find(name: str) -> Path:
-    """Return the file of a name in the cache; ``"vgg19"`` also finds its other forms, such as ``"vgg19-keras"``.
+    """Return the cached file of a name; ``"vgg19"`` also matches its other formats, such as ``"vgg19-keras"``.
 
-    ``"vgg19-slim"`` is inside the package, and nowhere else.
+    ``"vgg19-slim"`` is always the file included in the package.
 
     Raises:
         OptionError: the name is neither in the catalogue nor in the cache.
-        WeightsError: it is in the catalogue but not in the cache yet; the message says how it gets there.
+        WeightsError: the name is in the catalogue but not in the cache; the message says how to fetch it.
     """
     if name == SHIPPED:
         return _shipped()
@@ -185,19 +184,19 @@ def in_cache() -> list[str]:
 
 
 def import_file(path: str | Path, name: str | None = None) -> Path:
-    """Copy a file of weights into the cache, once it has been read and found good.
+    """Validate a weight file and copy it into the cache.
 
     Args:
-        path: a file of any form that :func:`impasto.weights.read_vgg` knows.
-        name: what to call it; by default the name in the catalogue of this very file, or else ``"vgg19"`` or
-            ``"vgg16"``, whichever it is.
+        path: a file in any format that :func:`impasto.weights.read_vgg` supports.
+        name: its name in the cache; by default the name of the same file in the catalogue, or else ``"vgg19"`` or ``"vgg16"``
+            depending on the network.
 
     Returns:
-        Where it lies now.
+        The path of the file in the cache.
 
     Raises:
-        WeightsError: the file is not good, or cannot be copied.
-        OptionError: the name is not lower-case letters, digits, dots and dashes.
+        WeightsError: the file is not valid, or cannot be copied.
+        OptionError: the name has characters other than lower-case letters, digits, dots and dashes, or is ``"vgg19-slim"``.
 
     Example:
         >>> from impasto.encoders import Vgg
@@ -217,7 +216,7 @@ def import_file(path: str | Path, name: str | None = None) -> Path:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
         raise OptionError(f"weights cannot be called {name!r}; allowed are lower-case letters, digits, dots and dashes")
     if name == SHIPPED:
-        raise OptionError(f"weights cannot be called {name!r}, which is inside the package; choose another name")
+        raise OptionError(f"weights cannot be called {name!r}, which is included in impasto; choose another name")
     partial = _file(name).with_suffix(".importing")
     with _writing(partial):
         partial.parent.mkdir(parents=True, exist_ok=True)
@@ -227,14 +226,14 @@ def import_file(path: str | Path, name: str | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Verified:
-    """What :func:`verify` found.
+    """The result of :func:`verify`.
 
     Attributes:
         path: the file.
-        form: which published form it is in, in words.
-        layers: how many convolutions it holds.
+        form: description of its format.
+        layers: number of convolutions.
         sha256: its hash.
-        against: what the hash was compared with, in words.
+        against: description of what the hash was compared with.
     """
 
     path: Path
@@ -245,14 +244,14 @@ class Verified:
 
 
 def verify(name_or_path: str | Path) -> Verified:
-    """Read a file of weights to its end and compare its hash with what was published or recorded.
+    """Read a complete weight file and compare its hash with the published or recorded one.
 
     Args:
         name_or_path: a name in the cache, or any file.
 
     Raises:
-        WeightsError: the file is not good, or is not the one that was fetched or imported.
-        OptionError: there is neither such a name nor such a file.
+        WeightsError: the file is not valid, or has changed since it was fetched or imported.
+        OptionError: there is no such name or file.
     """
     named = not os.path.isfile(name_or_path)
     path = find(str(name_or_path)) if named else Path(name_or_path)
@@ -260,8 +259,8 @@ def verify(name_or_path: str | Path) -> Verified:
     record = _record(path) if named else None
     if record and record != weights.sha256:
         raise WeightsError(
-            f"{path}: it has changed since it was put here (SHA-256 {weights.sha256}, recorded {record}); delete it, and "
-            "fetch or import it again"
+            f"{path}: the file has changed since it was fetched or imported (SHA-256 {weights.sha256}, recorded {record}); "
+            "delete it, and fetch or import it again"
         )
     known = next((each for each in catalogue.values() if each.sha256 and weights.sha256.startswith(each.sha256)), None)
     against = f"{known.checked_by} of {known.name}" if known else "the record of its import" if record else "no known hash"
@@ -270,14 +269,14 @@ def verify(name_or_path: str | Path) -> Verified:
 
 def _entry(name: str) -> CatalogueEntry:
     if name not in catalogue:
-        raise OptionError(f"there are no weights {name!r} in the catalogue{nearest_name(name, (*catalogue, SHIPPED))}")
+        raise OptionError(f"weights {name!r} are not in the catalogue{nearest_name(name, (*catalogue, SHIPPED))}")
     return catalogue[name]
 
 
 def _shipped() -> Path:
     file = Path(str(files("impasto"))) / "data" / f"{SHIPPED}.safetensors"
     if not file.is_file():
-        raise WeightsError(f"{SHIPPED} is missing from this installation of impasto; install it again, or name another encoder")
+        raise WeightsError(f"{SHIPPED} is missing from this installation of impasto; reinstall impasto, or use another encoder")
     return file
 
 
@@ -286,7 +285,7 @@ def _file(name: str) -> Path:
 
 
 def _record(file: Path) -> str | None:
-    """Return the SHA-256 that was recorded for a file of the cache."""
+    """Return the recorded SHA-256 of a cached file; None if there is no readable record."""
     try:
         return str(json.loads(file.with_suffix(".json").read_text("utf-8"))["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -294,10 +293,10 @@ def _record(file: Path) -> str | None:
 
 
 def _keep(partial: Path, name: str, sha256: str, origin: str) -> Path:
-    """Give a finished file its name in the cache and write its record."""
+    """Move a complete file to its name in the cache and write its record."""
     file = _file(name)
     record = {"name": name, "sha256": sha256, "size_bytes": partial.stat().st_size, "origin": origin}
-    # The old record goes first: a file without a record is merely unverified, one with a wrong record would be refused.
+    # Delete the old record first: a file without a record is only unverified, but a file with a wrong record is rejected.
     file.with_suffix(".json").unlink(missing_ok=True)
     partial.replace(file)
     written = file.with_suffix(".json.part")
@@ -308,7 +307,7 @@ def _keep(partial: Path, name: str, sha256: str, origin: str) -> Path:
 
 @contextmanager
 def _writing(partial: Path) -> Iterator[None]:
-    """Turn what the disk refuses into one sentence, and leave nothing half-written."""
+    """Convert write errors to WeightsError, and delete the partial file."""
     try:
         yield
     except WeightsError:
@@ -324,19 +323,19 @@ def _writing(partial: Path) -> Iterator[None]:
 
 
 def fetch(name: str = "vgg19", progress: Progress | None = None, *, offline: bool | None = None) -> Path:
-    """Download published weights into the cache: resumed where a download was cut, verified, and put in place whole.
+    """Download published weights into the cache. Interrupted downloads are resumed; the file is verified and moved atomically.
 
     Args:
-        name: in the catalogue.
-        progress: called with the bytes so far and in all.
-        offline: refuse to use the network; by default as ``IMPASTO_OFFLINE`` says.
+        name: a name in the catalogue.
+        progress: called with the bytes so far and the total.
+        offline: do not use the network; by default the value of ``IMPASTO_OFFLINE``.
 
     Returns:
-        The file in the cache, at once where it is there already.
+        The file in the cache. If it is already there, nothing is downloaded.
 
     Raises:
         OptionError: the name is not in the catalogue.
-        WeightsError: there is no network, or what came is not what was published; the message gives the manual way.
+        WeightsError: there is no network, or the download is not the published file; the message explains the manual download.
     """
     if name == SHIPPED:
         return _shipped()
@@ -344,21 +343,21 @@ def fetch(name: str = "vgg19", progress: Progress | None = None, *, offline: boo
     if os.path.isfile(_file(name)):
         return _file(name)
     if offline if offline is not None else os.environ.get("IMPASTO_OFFLINE", "0") not in ("", "0"):
-        raise WeightsError(f"{name} is not on this machine, and impasto is offline; {_by_hand(entry)}")
+        raise WeightsError(f"{name} is not on this machine and impasto is offline; {_by_hand(entry)}")
     partial = _file(name).with_suffix(".part")
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
         _download(entry, partial, progress or (lambda done, total: None))
     except (OSError, HTTPException) as error:
         raise WeightsError(
-            f"{name} could not be fetched ({_reason(error)}); try again to go on from there, or {_by_hand(entry)}"
+            f"{name} could not be fetched ({_reason(error)}); try again to resume the download, or {_by_hand(entry)}"
         ) from error
     with _writing(partial):
         return _keep(partial, name, _checked(entry, partial), entry.url)
 
 
 def _by_hand(entry: CatalogueEntry) -> str:
-    return f"download {entry.url} with another machine and run 'impasto weights import FILE --name {entry.name}'"
+    return f"download {entry.url} on another machine and run 'impasto weights import FILE --name {entry.name}'"
 
 
 def _reason(error: Exception) -> str:
@@ -370,7 +369,7 @@ def _reason(error: Exception) -> str:
 
 
 def _download(entry: CatalogueEntry, partial: Path, progress: Progress) -> None:
-    """Append to what is there already what is missing; start over where the server cannot resume."""
+    """Download the missing part of a file; start over if the server cannot resume."""
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"User-Agent": "impasto"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
@@ -390,20 +389,20 @@ def _download(entry: CatalogueEntry, partial: Path, progress: Progress) -> None:
                 have += len(chunk)
                 progress(have, total)
     if total is not None and have < total:
-        raise ConnectionError(f"the connection was cut after {have} of {total} bytes")
+        raise ConnectionError(f"the connection was closed after {have} of {total} bytes")
 
 
 def _checked(entry: CatalogueEntry, partial: Path) -> str:
-    """Return the SHA-256 of a download that is what its publisher says and can be read; :class:`WeightsError` otherwise."""
+    """Return the SHA-256 of a download; raise WeightsError if the file cannot be read or is not the published one."""
     try:
         sha256 = read_vgg(partial).sha256
     except WeightsError as error:
-        raise WeightsError(f"what {entry.url} sent cannot be used, and was deleted: {error}") from error
+        raise WeightsError(f"the download from {entry.url} cannot be used and was deleted: {error}") from error
     md5 = _md5_of(partial) if entry.md5 else None
     if not sha256.startswith(entry.sha256 or "") or md5 != entry.md5:
         raise WeightsError(
-            f"what {entry.url} sent is not what was published, and was deleted: wanted is the {entry.checked_by} "
-            f"{entry.sha256 or entry.md5}, and it is {md5 or sha256}"
+            f"the download from {entry.url} is not the published file and was deleted: expected {entry.checked_by} "
+            f"{entry.sha256 or entry.md5}, got {md5 or sha256}"
         )
     return sha256
 

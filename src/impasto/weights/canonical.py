@@ -1,9 +1,9 @@
-"""A VGG-19 or VGG-16 in one canonical form, found among the tensors of a file whichever way they are named and scaled.
+"""Convert the tensors of a VGG-19 or VGG-16 file to one canonical form, for all naming and scaling conventions.
 
-Every published VGG-19 but torchvision's is Oxford's network: the one that Simonyan and Zisserman trained, converted. What a
-converted file leaves open (the order of the colors, the range of the pixels, which way up the filters lie) is settled by
-looking for three of Oxford's first filters in it: see :func:`recognize_oxford`. Of VGG-16 less needs to be known, since every
-file of it that is not torchvision's keeps Caffe's input: see :func:`is_oxfords_vgg16`.
+All published VGG-19 weights except torchvision's are conversions of Oxford's network, trained by Simonyan and Zisserman. A
+converted file does not say the order of the color channels, the pixel range, or whether height and width of the filters are
+swapped. These are detected from three of Oxford's filters in the first layer; see :func:`recognize_oxford`. VGG-16 is simpler,
+because all files except torchvision's use Caffe's input; see :func:`is_oxfords_vgg16`.
 """
 
 import math
@@ -24,11 +24,11 @@ _POSITIONS = {
     "AdaIN's layers": (0, 2, 5, 9, 12, 16, 19, 22, 25, 29, 32, 35, 38, 42, 45, 48, 51),
     "torchvision's layers of VGG-16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
 }
-"""Where the convolutions stand in a network that is written as a sequence."""
+"""Positions of the convolutions in networks stored as a sequence of layers."""
 _NAMES_AT = dict(zip(_POSITIONS, (CONVOLUTIONS, ("0", *CONVOLUTIONS), VGG16), strict=True))
 
 Convolutions = dict[str, tuple[Tensor, Tensor]]
-"""Weight (out, in, 3, 3) and bias (out,) by name, such as ``"1_1"``; ``"0"`` is a 1x1 convolution before all others."""
+"""Weight (out, in, 3, 3) and bias (out,) by name, such as ``"1_1"``; ``"0"`` is an additional 1x1 convolution at the start."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +36,12 @@ class VggWeights:
     """The weights of a VGG-19 or VGG-16 (or of a slimmer network of that topology) in one canonical form.
 
     Attributes:
-        convolutions: ``"1_1"`` -> weight (out, in, 3, 3) and bias (out,), float32; the first one reads RGB.
-        heads: layer -> matrix (out, in) and bias (out,); only slim networks have them.
-        mean: (3,), and
-        std: (3,): the network reads ``(image - mean) / std`` of an RGB image in [0, 1].
-        form: which published form the file was in, in words.
-        sha256: of the file, 64 hexadecimal digits.
+        convolutions: ``"1_1"`` -> weight (out, in, 3, 3) and bias (out,), float32; the first one takes RGB.
+        heads: layer -> matrix (out, in) and bias (out,); only slim networks have heads.
+        mean: (3,). The input of the network is ``(image - mean) / std`` for an RGB image in [0, 1].
+        std: (3,).
+        form: description of the file's format.
+        sha256: hash of the file, 64 hexadecimal digits.
     """
 
     convolutions: Mapping[str, tuple[Tensor, Tensor]]
@@ -53,12 +53,12 @@ class VggWeights:
 
     @property
     def network(self) -> str:
-        """Which network this is, ``"vgg19"`` or ``"vgg16"``: the third block, which is always whole, tells."""
+        """The network, ``"vgg19"`` or ``"vgg16"``, as determined from the third block, which is always complete."""
         return "vgg19" if "3_4" in self.convolutions else "vgg16"
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The channels of each convolution, from the first to the last."""
+        """The number of output channels of each convolution."""
         return tuple(len(bias) for _, bias in self.convolutions.values())
 
 
@@ -78,7 +78,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Input:
-    """What a network wants of its input: channel i is ``(image[order[i]] - mean[i]) / std[i]``, image RGB in [0, 1]."""
+    """The input convention of a network: channel i is ``(image[order[i]] - mean[i]) / std[i]`` for an RGB image in [0, 1]."""
 
     name: str
     order: tuple[int, int, int]
@@ -99,10 +99,11 @@ _INPUTS = {
 TORCHVISION, CAFFE = _INPUTS[RGB, "unit"], _INPUTS[BGR, "pixels"]
 
 _UNIT_SCALE = 255 * 0.226
-"""How much larger the first filters become when the range of the input goes from pixels to unit deviation."""
+"""Factor by which the first filters grow when the input changes from pixels (0 to 255) to unit deviation."""
 
-# Three of the 64 first filters of Oxford's VGG-19, in hundredths: bias and weight, BGR x height x width. One tells the order of
-# the colors, the others which way up they lie. (VGG-19 of the Visual Geometry Group, Oxford, CC BY 4.0, arXiv:1409.1556.)
+# Three of the 64 filters of the first layer of Oxford's VGG-19, in hundredths: bias and weight, BGR x height x width. One
+# determines the order of the colors, the others whether height and width are swapped. (VGG-19 of the Visual Geometry Group,
+# Oxford, CC BY 4.0, arXiv:1409.1556.)
 # fmt: off
 _OXFORD_FILTERS = {
     4: (26, (-9, 16, 16, -18, 16, 16, -24, -12, -8,
@@ -115,14 +116,14 @@ _OXFORD_FILTERS = {
              7, 22, 25, -25, -11, 14, -30, -21, 4,
              12, 27, 28, -16, -2, 20, -22, -13, 9)),
 }
-# Of Oxford's VGG-16 the first channel (blue in BGR) of the first filter, height x width: enough to know whose network it is,
-# not in which order it reads the colors, as this filter is nearly gray. (Same licence.)
+# The first channel (blue in BGR) of the first filter of Oxford's VGG-16, height x width. It identifies the network, but not the
+# order of the colors, because this filter is nearly gray. (Same licence.)
 _VGG16_BIAS, _VGG16_PLANE = 73, (43, 37, -6, 27, 4, -37, -6, -26, -35)
 # fmt: on
 
 
 def is_oxfords_vgg16(weight: Tensor, bias: Tensor) -> bool:
-    """Tell whether a first convolution is that of Oxford's VGG-16, reading pixels from 0 to 255.
+    """Return whether a first convolution is that of Oxford's VGG-16 for pixels from 0 to 255.
 
     Args:
         weight: (out, 3, 3, 3).
@@ -135,18 +136,18 @@ def is_oxfords_vgg16(weight: Tensor, bias: Tensor) -> bool:
 
 
 def recognize_oxford(weight: Tensor, bias: Tensor) -> tuple[Input, bool] | None:
-    """Tell whether a first convolution is that of Oxford's VGG-19, and what it reads.
+    """Recognize the first convolution of Oxford's VGG-19 and its input convention.
 
-    The direction of a filter tells whose it is, in which order it reads the colors and whether height and width were swapped;
-    its size relative to its bias tells the range of the input. Neither changes when a filter is rescaled together with its
-    bias, as in networks whose activations were normalized afterwards.
+    The direction of a filter identifies the network, the order of the colors and whether height and width are swapped; its
+    norm relative to its bias determines the input range. Neither changes if a filter is rescaled together with its bias, as in
+    networks with normalized activations.
 
     Args:
         weight: (out, 3, 3, 3).
         bias: (out,).
 
     Returns:
-        What the network wants of its input and whether its filters are width x height; None for another network.
+        The input convention and whether the filters are width x height; None for another network.
     """
     if len(bias) <= max(_OXFORD_FILTERS) or tuple(weight.shape[1:]) != (3, 3, 3):
         return None
@@ -160,7 +161,7 @@ def recognize_oxford(weight: Tensor, bias: Tensor) -> tuple[Input, bool] | None:
 
 
 def _scale_to_oxford(weight: Tensor, bias: Tensor) -> float | None:
-    """Return how many times larger than Oxford's the first filters are, relative to their biases; None if they are others."""
+    """Return the scale of the first filters relative to Oxford's, given their biases; None for other filters."""
     scales = []
     for channel, (known_bias, known_filter) in _OXFORD_FILTERS.items():
         found, known = weight[channel].flatten(), torch.tensor(known_filter, dtype=weight.dtype)
@@ -171,7 +172,7 @@ def _scale_to_oxford(weight: Tensor, bias: Tensor) -> float | None:
 
 
 def reading(convolutions: Convolutions, form: str, otherwise: Input) -> Found:
-    """Settle what a network reads and bring it to RGB; ``otherwise`` is what it reads where it is not Oxford's."""
+    """Determine the input convention of a network and convert it to RGB; ``otherwise`` applies if it is not Oxford's."""
     if "0" in convolutions:
         return _fold_first(convolutions, form)
     weight, bias = first_convolution(convolutions)
@@ -186,7 +187,7 @@ def reading(convolutions: Convolutions, form: str, otherwise: Input) -> Found:
 
 
 def in_rgb(convolutions: Convolutions, wanted: Input, form: str) -> Found:
-    """Turn the order of the input channels into RGB, in the first convolution, the mean and the deviation."""
+    """Reorder the input channels of the first convolution, the mean and the deviation to RGB."""
     weight, bias = first_convolution(convolutions)
     back = [wanted.order.index(channel) for channel in range(3)]
     mean, std = torch.tensor(wanted.mean)[back], torch.tensor(wanted.std)[back]
@@ -194,22 +195,22 @@ def in_rgb(convolutions: Convolutions, wanted: Input, form: str) -> Found:
 
 
 def first_convolution(convolutions: Convolutions) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of conv1_1, once it is sure that there is one on three colors."""
+    """Return weight and bias of conv1_1; raise WeightsError unless it has 3x3 filters on three colors."""
     weight, bias = convolutions.get("1_1", (torch.empty(0), torch.empty(0)))
     if weight.shape[1:] != (3, 3, 3):
-        raise WeightsError("its first convolution is not one of 3x3 filters on three colors; VGG-19 or VGG-16 is wanted")
+        raise WeightsError("its first convolution does not have 3x3 filters on three colors; use a VGG-19 or VGG-16")
     return weight, bias
 
 
 def _fold_first(convolutions: Convolutions, form: str) -> Found:
-    """Fold a 1x1 convolution before the network, ``matrix @ image + bias``, into conv1_1, the mean and the deviation.
+    """Fold an initial 1x1 convolution, ``matrix @ image + bias``, into conv1_1, the mean and the deviation.
 
-    Exact, also at the border, as it does nothing but give each pixel other coordinates.
+    This is exact, even at the border, because the convolution only changes the color coordinates of each pixel.
     """
     matrix, bias = convolutions["0"][0].flatten(1).double(), convolutions["0"][1].double()
     weight, first_bias = first_convolution(convolutions)
     if tuple(matrix.shape) != (3, 3) or torch.linalg.matrix_rank(matrix) < 3:
-        raise WeightsError("its first convolution is not 1x1 on three colors, which is how AdaIN's network begins")
+        raise WeightsError("its first convolution is not 1x1 on three colors, as in AdaIN's network")
     scale = matrix.abs().amax()
     weight = torch.einsum("oihw,ic->ochw", weight.double(), matrix / scale).float()
     mean, std = -torch.linalg.solve(matrix, bias), (1 / scale).repeat(3)
@@ -222,7 +223,7 @@ def _fold_first(convolutions: Convolutions, form: str) -> Found:
 
 
 def _by_name(tensors: Mapping[str, Tensor], pattern: str) -> dict[str, dict[str, Tensor]]:
-    """Gather the tensors whose key matches, by the pattern's group ``name`` and then ``part``."""
+    """Collect the tensors whose key matches, by the pattern's groups ``name`` and ``part``."""
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         match = re.fullmatch(pattern, key)
@@ -236,7 +237,7 @@ _NAMED = r"(?:module\.|features\.)?conv(?P<name>0|\d_\d)\.(?P<part>weight|bias|s
 
 
 def find_vgg(tensors: Mapping[str, Tensor], container: str) -> Found:
-    """Find a VGG-19 or VGG-16 among named tensors, whichever way they are named."""
+    """Find a VGG-19 or VGG-16 among named tensors, for all naming conventions."""
     if "convolutions.1_1.weight" in tensors:
         return _own(tensors)
     named = _by_name(tensors, _NAMED)
@@ -246,25 +247,25 @@ def find_vgg(tensors: Mapping[str, Tensor], container: str) -> Found:
     if not sequence:
         raise WeightsError(f"none of its {len(tensors)} tensors is named like a layer of VGG-19 or VGG-16")
     if any("running_mean" in parts for parts in sequence.values()):
-        raise WeightsError("this network has batch normalization; the one without it is wanted")
+        raise WeightsError("this network has batch normalization; use a VGG-19 or VGG-16 without it")
     positions, names = _positions(sequence)
     convolutions = pair_up({names[int(at)]: parts for at, parts in sequence.items()})
-    # The first torchvision began its classifier with dropout, and so does Oxford's network in the form of that time.
+    # The classifier of early torchvision starts with dropout; conversions of Oxford's network from that time do the same.
     otherwise = CAFFE if "classifier.1.weight" in tensors else TORCHVISION
     return reading(convolutions, f"{container} with {positions}", otherwise)
 
 
 def _positions(sequence: Mapping[str, object]) -> tuple[str, dict[int, str]]:
-    """Tell from where the layers of a sequence stand what they are: (in words, name by position)."""
+    """Identify the layers of a sequence by their positions; return (description, name by position)."""
     found = sorted(int(at) for at in sequence)
     for form, positions in _POSITIONS.items():
         if tuple(found) == positions[: len(found)]:
             return form, dict(zip(positions, _NAMES_AT[form], strict=True))
-    raise WeightsError("its layers do not stand where those of VGG-19 or VGG-16 do; this is another network")
+    raise WeightsError("its layers are not at the positions of VGG-19 or VGG-16; this is another network")
 
 
 def pair_up(named: Mapping[str, Mapping[str, Tensor]]) -> Convolutions:
-    """Put weight and bias of each layer together; unpack weights of 8 bit (``weight * scale + min``)."""
+    """Pair weight and bias of each layer; dequantize 8-bit weights (``weight * scale + min``)."""
     pairs: Convolutions = {}
     for name, parts in named.items():
         if "weight" not in parts or "bias" not in parts:
@@ -279,12 +280,12 @@ def pair_up(named: Mapping[str, Mapping[str, Tensor]]) -> Convolutions:
 
 
 def per_channel(scale: Tensor, weight: Tensor) -> Tensor:
-    """Shape a scale, () or (out,), so that it multiplies a weight (out, ...)."""
+    """Reshape a scale, () or (out,), so that it broadcasts with a weight (out, ...)."""
     return scale.reshape(-1, *(1,) * (weight.ndim - 1))
 
 
 def _own(tensors: Mapping[str, Tensor]) -> Found:
-    """Read what ``save_vgg`` wrote, or the state of a ``Vgg``."""
+    """Read the format of ``save_vgg``, or the state_dict of a ``Vgg``."""
     convolutions = pair_up(_by_name(tensors, r"convolutions\.(?P<name>\d_\d)\.(?P<part>weight|bias|scale)"))
     heads = pair_up(_by_name(tensors, r"heads\.(?P<name>(?:conv|relu)\d_\d)\.(?P<part>weight|bias|scale)"))
     if "mean" not in tensors or "std" not in tensors:

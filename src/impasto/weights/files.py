@@ -1,6 +1,6 @@
-"""Files of VGG-19 and VGG-16 weights: read every published form, told apart by content alone, and write our own.
+"""Files of VGG-19 and VGG-16 weights: read every published format (detected by content), and write impasto's own format.
 
-No form is ever executed: pickles are opened by torch's restricted reader, which builds tensors and nothing else.
+No code from a file is executed: pickles are read with ``torch.load(weights_only=True)``, which only builds tensors.
 """
 
 import hashlib
@@ -57,25 +57,25 @@ def _read_torch(path: Path) -> Found:
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error) or "Unsupported class" in str(error):
             raise WeightsError(
-                "beside tensors it holds Python code, which impasto never runs; save the network's state_dict() alone"
+                "it contains Python code, which impasto never runs; save only the network's state_dict()"
             ) from error
         raise
     for wrapper in ("state_dict", "model", "params"):
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]
     if not isinstance(loaded, dict):
-        raise WeightsError(f"it holds a {type(loaded).__name__}, not tensors by name")
+        raise WeightsError(f"it contains a {type(loaded).__name__}, not a dict of tensors")
     tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
     return find_vgg(tensors, "PyTorch")
 
 
 def _refuse_other_zips(members: list[str]) -> None:
     if any(name.endswith("model.weights.h5") for name in members):
-        raise WeightsError("this is a whole Keras model; save its weights with model.save_weights('vgg19.h5')")
+        raise WeightsError("this is a complete Keras model; save its weights with model.save_weights('vgg19.h5')")
     if any(name.endswith("constants.pkl") for name in members):
-        raise WeightsError("this is TorchScript, a program; save the network's state_dict() alone")
+        raise WeightsError("this is a TorchScript program; save only the network's state_dict()")
     if not any(name.endswith("data.pkl") for name in members):
-        raise WeightsError("this is a zip archive, but not one that torch.save wrote")
+        raise WeightsError("this is a zip archive that was not written by torch.save")
 
 
 def _read_safetensors(path: Path) -> Found:
@@ -85,11 +85,11 @@ def _read_safetensors(path: Path) -> Found:
 
 
 def _read_matlab(path: Path) -> Found:
-    """Read MatConvNet's file, in its old region_masks and in its new one."""
+    """Read MatConvNet's file, in its old or its new layout."""
     found = read_matlab(path, ("layers", "meta", "normalization", "net"))
     network = found.get("net", found)
     if not isinstance(network, dict) or "layers" not in network:
-        raise WeightsError("this MATLAB file holds no layers; MatConvNet's imagenet-vgg-verydeep-19.mat or -16.mat is wanted")
+        raise WeightsError("this MATLAB file contains no layers; use MatConvNet's imagenet-vgg-verydeep-19.mat or -16.mat")
     convolutions = {layer["name"][4:]: _matlab_pair(layer) for layer in network["layers"] if _is_convolution(layer)}
     normalization = network["normalization"] if "normalization" in network else network["meta"]["normalization"]
     average = np.asarray(normalization["averageImage"], dtype=np.float64).reshape(-1, 3).mean(0) / 255
@@ -107,7 +107,7 @@ def _matlab_pair(layer: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def _matlab_reading(convolutions: Convolutions, wanted: Input) -> Found:
-    """MatConvNet's filters are height x width; where Oxford's turn out to lie on their side, set them upright."""
+    """MatConvNet's filters are height x width; transpose the filters of Oxford's network if they are width x height."""
     oxford = recognize_oxford(*first_convolution(convolutions))
     if oxford and oxford[1]:
         convolutions = {name: (weight.transpose(2, 3), bias) for name, (weight, bias) in convolutions.items()}
@@ -118,7 +118,7 @@ def _read_keras(path: Path) -> Found:
     try:
         import h5py
     except ImportError as error:
-        raise WeightsError("to read Keras weights, install h5py: pip install 'impasto[keras]'") from error
+        raise WeightsError("Keras weights need h5py; install it with pip install 'impasto[keras]'") from error
     named: dict[str, dict[str, Tensor]] = {}
 
     def visit(key: str, value: object) -> None:
@@ -131,14 +131,14 @@ def _read_keras(path: Path) -> Found:
     with h5py.File(path, "r") as file:
         file.visititems(visit)
     if not named:
-        raise WeightsError("it holds no layer named like block1_conv1, as Keras's VGG-19 and VGG-16 do")
+        raise WeightsError("it contains no layer named like block1_conv1, as in Keras's VGG-19 and VGG-16")
     return reading(pair_up(named), "Keras (.h5)", CAFFE)
 
 
 def _from_height_width(filters: npt.NDArray[Any]) -> Tensor:
-    """Turn filters (height, width, in, out) into (out, in, height, width)."""
+    """Convert filters (height, width, in, out) to (out, in, height, width)."""
     if filters.ndim != 4 or filters.shape[:2] != (3, 3):
-        raise WeightsError(f"its filters have the shape {filters.shape}; wanted is (3, 3, channels in, channels out)")
+        raise WeightsError(f"its filters have shape {filters.shape}; expected (3, 3, input channels, output channels)")
     return _tensor(filters.transpose(3, 2, 0, 1))
 
 
@@ -150,20 +150,21 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
 
 
 def read_vgg(path: str | Path) -> VggWeights:
-    """Read the weights of a VGG-19 or a VGG-16 from a file of any published form; its layers tell which.
+    """Read the weights of a VGG-19 or VGG-16 from a file in any published format.
 
-    Known are torchvision's ``.pth`` (with classifier or without), the ``.pth`` of neural-style-pt, Gatys' ``vgg_conv.pth``,
+    Supported are torchvision's ``.pth`` (with or without classifier), the ``.pth`` of neural-style-pt, Gatys' ``vgg_conv.pth``,
     AdaIN's ``vgg_normalised.pth``, MatConvNet's ``imagenet-vgg-verydeep-19.mat`` and ``-16.mat``, Keras's ``.h5``, safetensors
-    with the names of any of these, and impasto's own form. The name of the file plays no part, and no code in it is ever run.
+    with the tensor names of any of these, and impasto's own format. Format and network are detected from the content; the file
+    name does not matter, and no code in the file is executed.
 
     Args:
         path: the file.
 
     Returns:
-        The weights in canonical form, float32, on the processor.
+        The weights in canonical form, float32, on the CPU.
 
     Raises:
-        WeightsError: the file is missing, damaged, unsafe or not such a network; the message says which.
+        WeightsError: the file is missing, damaged, unsafe or another network; the message says which.
 
     Example:
         >>> from pathlib import Path
@@ -187,9 +188,9 @@ def read_vgg(path: str | Path) -> VggWeights:
         )
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    # A damaged file makes its reader fail in any way at all; the cause stays attached.
+    # A reader can raise any exception on a damaged file; it is chained as the cause.
     except Exception as error:
-        raise WeightsError(f"{path}: it is damaged or was cut short; fetch it again ({_first_line(error)})") from error
+        raise WeightsError(f"{path}: the file is damaged or truncated; fetch it again ({_first_line(error)})") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -220,20 +221,20 @@ _READERS: tuple[tuple[bytes, Callable[[Path], Found]], ...] = (
     (b"\x89HDF\r\n\x1a\n", _read_keras),
     (b"MATLAB 5.0", _read_matlab),
 )
-_PICKLE = "this is a pickle that torch.save did not write, and could run Python code, which impasto never runs"
+_PICKLE = "this is a pickle that was not written by torch.save; it could run Python code, so impasto does not read it"
 _REFUSED = (
-    (b"version https://git-lfs", "this is a pointer of Git LFS, not the file; run 'git lfs pull' where it came from"),
-    (b"<", "this is a web page, not weights; the link it came from is dead or asks for a login"),
+    (b"version https://git-lfs", "this is a Git LFS pointer, not the file; run 'git lfs pull' in its repository"),
+    (b"<", "this is a web page, not weights; the download link is dead or needs a login"),
     (b"MATLAB 7.3", "this is a MATLAB 7.3 file; save it again with '-v7'"),
-    (b"\x04\x00\x00\x00\x01\x00\x00\x00", "this is a file of Torch 7; convert it to PyTorch, or fetch another form"),
+    (b"\x04\x00\x00\x00\x01\x00\x00\x00", "this is a Torch 7 file; convert it to PyTorch, or fetch another format"),
     *((bytes([0x80, protocol]), _PICKLE) for protocol in (3, 4, 5)),
-    (b"\x93NUMPY", "this is a NumPy file, which holds a pickle; save the weights as safetensors"),
+    (b"\x93NUMPY", "this is a NumPy file with a pickle inside; save the weights as safetensors"),
 )
-_KNOWN = "known are PyTorch (.pth), safetensors, MatConvNet (.mat) and Keras (.h5)"
+_KNOWN = "supported are PyTorch (.pth), safetensors, MatConvNet (.mat) and Keras (.h5)"
 
 
 def _reader(path: Path) -> Callable[[Path], Found]:
-    """Choose a reader by how a file starts."""
+    """Choose a reader by the first bytes of a file."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -246,30 +247,30 @@ def _reader(path: Path) -> Callable[[Path], Found]:
         if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(signature) or start.startswith(signature):
             raise WeightsError(f"{path}: {sentence}")
     if start[257:262] == b"ustar":
-        raise WeightsError(f"{path}: this is a tar archive, which older PyTorch wrote and which cannot be read safely")
+        raise WeightsError(f"{path}: this is a tar archive, written by an old PyTorch, and cannot be read safely")
     for signature, reader in _READERS:
         if start.startswith(signature):
             return reader
     if start[8:9] == b"{":
         return _read_safetensors
-    raise WeightsError(f"{path}: this is not a weight file of a known form; {_KNOWN}")
+    raise WeightsError(f"{path}: this is not a weight file in a supported format; {_KNOWN}")
 
 
 def _check(found: Found) -> None:
-    """Refuse a network that is neither a VGG-19 nor a VGG-16, whole up to the layer where it stops."""
+    """Raise unless the layers are those of VGG-19 or VGG-16, complete up to the last one, and all values are finite."""
     names = tuple(name for name in CONVOLUTIONS if name in found.convolutions)
     whole = names in (CONVOLUTIONS[: len(names)], VGG16[: len(names)])
     if len(names) < len(found.convolutions) or not whole:
-        raise WeightsError("layers are missing between others")
-    if "4_1" not in names:  # there would be nothing left to paint with
-        raise WeightsError(f"it stops at conv{names[-1]}; VGG-19 or VGG-16 up to conv4_1 at least is wanted")
+        raise WeightsError("some layers in between are missing")
+    if "4_1" not in names:  # too few layers to paint with
+        raise WeightsError(f"it ends at conv{names[-1]}; it must be a VGG-19 or VGG-16 up to conv4_1 or further")
     channels = 3
     for name in names:
         weight, bias = found.convolutions[name]
         width = len(weight)
         if tuple(weight.shape) != (width, channels, 3, 3) or tuple(bias.shape) != (width,):
             shape = "x".join(map(str, weight.shape))
-            raise WeightsError(f"the filters of conv{name} are {shape}; wanted is {width}x{channels}x3x3")
+            raise WeightsError(f"the filters of conv{name} have shape {shape}; expected {width}x{channels}x3x3")
         channels = width
     for tensor in _all_tensors(found):
         if not torch.isfinite(tensor).all():
@@ -286,15 +287,16 @@ def _all_tensors(found: Found) -> Iterator[Tensor]:
 
 
 def save_vgg(path: str | Path, vgg: nn.Module, metadata: Mapping[str, str], *, bits: Literal[8, 16] = 8) -> None:
-    """Write a network in impasto's own form: small, safe, and read back by :func:`read_vgg`.
+    """Write a network in impasto's own format, which is small and safe; :func:`read_vgg` reads it back.
 
-    The keys are those of the network's state. With 8 bits, each matrix is int8 with a scale for each output channel
-    (``NAME.scale``, float32), symmetric around zero; an error is at most half a scale. Mean, deviation and biases stay float32.
+    The keys are those of the network's state_dict. With 8 bits, each weight is stored as int8, quantized symmetrically with one
+    scale per output channel (``NAME.scale``, float32); the error is at most half the scale. Mean, deviation and biases stay
+    float32.
 
     Args:
-        path: written atomically.
+        path: the file, written atomically.
         vgg: an :class:`impasto.encoders.vgg.Vgg`.
-        metadata: what shall stand in the file's header: licence, origin, figures.
+        metadata: metadata for the file header: licence, origin, metrics.
         bits: 8, or 16 for float16.
 
     Raises:
@@ -327,6 +329,6 @@ def save_vgg(path: str | Path, vgg: nn.Module, metadata: Mapping[str, str], *, b
 
 
 def _to_8_bit(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Round a weight (out, ...) to int8 and the scale (out,) that turns it back."""
+    """Quantize a weight (out, ...) to int8; return it with its scale (out,)."""
     scale = weight.flatten(1).abs().amax(1).clamp_min(1e-12) / 127
     return (weight / per_channel(scale, weight)).round().to(torch.int8), scale

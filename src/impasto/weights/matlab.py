@@ -1,7 +1,7 @@
-"""Read MATLAB's files of version 5 to 7: numbers, text, cells and structures, nothing that could run.
+"""Read MATLAB files of versions 5 to 7: numbers, text, cells and structures, but no code.
 
-SciPy has a reader too, but one written for files of good will: a damaged file can make it crash the whole program. Here, every
-length is checked before it is used.
+SciPy has a reader too, but it trusts the file: a damaged file can crash the whole process. This reader checks every length
+before it is used.
 
 Source: MathWorks, MAT-File Format, chapter 1 (Level 5).
 """
@@ -29,11 +29,11 @@ def read_matlab(path: Path, wanted: Collection[str]) -> dict[str, Any]:
 
     Args:
         path: a file of version 5 to 7.
-        wanted: the names of the variables; those that are not there are left out.
+        wanted: the names of the variables; missing variables are omitted.
 
     Returns:
-        Values by name: an array of numbers is a NumPy array (a view, to be copied), text a str, a cell array a list, a
-        structure a dict, several structures a list of dicts; anything else is None.
+        Values by name: numbers as a NumPy array (a view of the file; copy it), text as str, a cell array as a list, a structure
+        as a dict, a structure array as a list of dicts, anything else as None.
 
     Raises:
         ValueError, struct.error, zlib.error, KeyError: the file is damaged.
@@ -55,32 +55,32 @@ def read_matlab(path: Path, wanted: Collection[str]) -> dict[str, Any]:
 
 
 def _element(data: memoryview, at: int, order: str) -> tuple[int, memoryview, int]:
-    """Read the element that begins at a position: (its kind, its content, where the next one begins)."""
+    """Read the element at a position: (kind, content, position of the next element)."""
     kind, size = struct.unpack_from(f"{order}II", data, at)
-    if kind >> 16:  # a small element keeps its size and its content in the tag
+    if kind >> 16:  # a small element has its size and content in the tag
         kind, size, start, end = kind & 0xFFFF, kind >> 16, at + 4, at + 8
     else:
         start = at + 8
         end = start + (size if kind == _COMPRESSED else -(-size // 8) * 8)
     content = data[start : start + size]
     if len(content) < size:
-        raise ValueError(f"wanted {size} bytes, there are {len(content)}")
+        raise ValueError(f"expected {size} bytes, found {len(content)}")
     return kind, content, end
 
 
 def _start_of_matrix(data: memoryview, order: str) -> tuple[str, tuple[int, ...], int, int]:
-    """Read what every matrix begins with: (name, shape, class, where its content begins)."""
+    """Read the header of a matrix: (name, shape, class, position of its content)."""
     _, flags, at = _element(data, 0, order)
     _, shape, at = _element(data, at, order)
     _, name, at = _element(data, at, order)
     sizes = tuple(int(size) for size in np.frombuffer(shape, f"{order}i4"))
     if any(size < 0 for size in sizes):
-        raise ValueError(f"a size is negative: {sizes}")
+        raise ValueError(f"negative size: {sizes}")
     return bytes(name).decode("latin-1"), sizes, struct.unpack_from(f"{order}I", flags)[0] & 0xFF, at
 
 
 def _value(data: memoryview, at: int, shape: tuple[int, ...], kind: int, order: str) -> Any:
-    """Read the content of a matrix of some class, from a position on."""
+    """Read the content of a matrix of the given class and shape, starting at a position."""
     if kind == _CELL:
         cells = []
         for _ in range(math.prod(shape)):
@@ -113,7 +113,7 @@ def _structures(data: memoryview, at: int, count: int, order: str) -> Any:
 
 
 def _inner(data: memoryview, order: str) -> Any:
-    """Read a matrix within another; one of no bytes is MATLAB's empty array."""
+    """Read a nested matrix; zero bytes are MATLAB's empty array."""
     if not len(data):
         return np.empty((0, 0))
     _, shape, kind, at = _start_of_matrix(data, order)
