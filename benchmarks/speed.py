@@ -20,6 +20,7 @@ from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import Arithmetic, prepared
 from impasto.features.statistics import moments
 from impasto.options import STYLE_LAYERS, Run
+from impasto.recipes.presets import paint_options
 from impasto.tensors import Features
 
 Sum = Callable[[Vgg, Features], torch.Tensor]
@@ -81,8 +82,8 @@ def peer_seconds() -> float:
     seconds: dict[int, list[float]] = {}
     started = time.perf_counter()
     content, style, run = ruler.content("summit"), ruler.style("gauguin"), Run(precision="fp32")
-    preset = {"preset": "style-transfer-pytorch", "encoder": str(full_vgg())}
-    for step in impasto.steps(content, style, run=run, steps=4, first_steps=4, **preset):
+    options = paint_options("style-transfer-pytorch", encoder=str(full_vgg()), steps=4, first_steps=4)
+    for step in impasto.steps(content, style, options, run=run):
         now = time.perf_counter()
         seconds.setdefault(step.scale, []).append(now - started)
         started = now
