@@ -170,26 +170,26 @@ def test_arrays_need_no_torch() -> None:
 @pytest.mark.parametrize("shape", [(2, 2, 3), (2, 2, 2, 3), (1, 0, 2, 3), ()])
 def test_costs_say_which_shape_is_wrong(cost: object, shape: tuple[int, ...]) -> None:
     assert callable(cost)
-    with pytest.raises(ShapeError, match=r"a_G has the shape .*; allowed is \(1, n_H, n_W, n_C\)"):
+    with pytest.raises(ShapeError, match=r"a_G has shape .*; it must be \(1, n_H, n_W, n_C\)"):
         cost(np.zeros((1, 2, 2, 3)), np.zeros(shape))
 
 
 @pytest.mark.parametrize("cost", [content_cost, layer_style_cost])
 def test_costs_refuse_two_sizes(cost: object) -> None:
     assert callable(cost)
-    with pytest.raises(ShapeError, match=r"\(1, 2, 2, 3\) but a_G has \(1, 2, 4, 3\); make the two pictures the same size"):
+    with pytest.raises(ShapeError, match=r"\(1, 2, 2, 3\) but a_G has \(1, 2, 4, 3\); use pictures of the same size"):
         cost(torch.zeros(1, 2, 2, 3), torch.zeros(1, 2, 4, 3))
 
 
 def test_costs_refuse_an_array_beside_a_tensor() -> None:
-    with pytest.raises(OptionError, match="a_C is of type ndarray and a_G of Tensor; give two arrays or two tensors"):
+    with pytest.raises(OptionError, match="a_C has type ndarray but a_G has Tensor; give two arrays or two tensors"):
         content_cost(np.zeros((1, 2, 2, 3)), torch.zeros(1, 2, 2, 3))  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 2, 3), (1, 2, 2, 3)])
 def test_gram_matrix_wants_a_matrix(shape: tuple[int, ...]) -> None:
     for A in (np.zeros(shape), torch.zeros(shape)):
-        with pytest.raises(ShapeError, match=r"gram_matrix wants \(n_C, n_H \* n_W\)"):
+        with pytest.raises(ShapeError, match=r"gram_matrix needs \(n_C, n_H \* n_W\)"):
             gram_matrix(A)
 
 

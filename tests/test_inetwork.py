@@ -1,4 +1,4 @@
-"""INetwork by its own names: its flags read as it reads them, its defaults, its pictures, and its defects repaired."""
+"""INetwork by its own names: its flags read as it reads them, its defaults, its pictures, and its defects fixed."""
 
 import dataclasses
 import json
@@ -122,7 +122,7 @@ def test_the_articles_commands_run_as_they_are_printed(words: str, capsys: pytes
 @pytest.mark.usefixtures("gallery")
 def test_without_weights_the_slim_network_paints_and_it_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     said = painted(capsys, f"{PAIR} wolf")
-    assert said.count("vgg16 is not on this machine, vgg19-slim paints in its place") == 1
+    assert said.count("the weights of vgg16 are not on this machine, so vgg19-slim is used") == 1
     assert "painting 85x64 pixels in 2 iterations of 20 evaluations; vgg19-slim on cpu" in said
     first, second = (images.read(f"wolf_at_iteration_{number}.png") for number in (1, 2))
     assert first.size == second.size == (64, 85)
@@ -294,7 +294,7 @@ def test_average_pooling_and_the_layer_of_the_content_are_heard() -> None:
         assert float((last_of(commissioned(num_iter=1, **flags)) - usual).abs().max()) > 0.01, flags
 
 
-# ---------------------------------------------------------------------------------------------------- repaired
+# ---------------------------------------------------------------------------------------------------- fixed
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
@@ -417,7 +417,7 @@ def test_each_repair_that_matters_is_said_once(capsys: pytest.CaptureFixture[str
     for part in ("last layer", "keeps its proportions", "--min_improvement counts", "masks may have", "--preserve_color takes"):
         assert said.count(part) == 1, part
     assert "--init_image" not in said
-    assert "does nothing without" in painted(capsys, f"{PAIR} wolf --color_mask right.png")
+    assert "has no effect without" in painted(capsys, f"{PAIR} wolf --color_mask right.png")
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
@@ -473,13 +473,13 @@ REFUSED = {
     f"{PAIR} wolf --pool_type avg": "--pool_type 'avg' is not known; allowed are max, ave",
     f"{PAIR} wolf --preserve_color blue": "--preserve_color is 'blue'; give True or False",
     f"{PAIR} wolf --min_improvement 101": "--min_improvement is 101.0; it must be a number from 0 to 100",
-    f"{PAIR} wolf --style_masks nothing.png": "--style_masks 'nothing.png' is no file",
+    f"{PAIR} wolf --style_masks nothing.png": "--style_masks 'nothing.png' is not a file",
     f"{PAIR} wolf --style_masks left.png right.png": "--style_masks has 2 files for 1 styles; give one for each style",
     f"{PAIR} wolf --style_masks black.png": "--style_masks",
     f"{PAIR} wolf --content_mask black.png": "--content_mask",
     f"{PAIR} wolf --content_mask auto:nonsense": "'auto:nonsense' is not known",
-    f"{PAIR} wolf --content_mask nothing.png": "--content_mask 'nothing.png' is no file",
-    f"{PAIR} wolf --color_mask nothing.png": "--color_mask 'nothing.png' is no file",
+    f"{PAIR} wolf --content_mask nothing.png": "--content_mask 'nothing.png' is not a file",
+    f"{PAIR} wolf --color_mask nothing.png": "--color_mask 'nothing.png' is not a file",
     f"{PAIR} wolf --color_mask auto:nonsense": "'auto:nonsense' is not known",
     f"{PAIR} wolf --no_such_flag 1": "--no_such_flag",
     f"{PAIR} wolf --num_iter": "--num_iter requires an argument",

@@ -167,7 +167,7 @@ def test_one_mask_is_taken_for_several() -> None:
     [
         (
             {"style_masks": ["left.png"]},
-            "--style-mask is given 1 time for 2 styles; give one for each style, or --content-mask",
+            "--style-mask is given 1 time for 2 styles; give one for each style, or use --content-mask",
         ),
         ({"style_masks": ["left.png"] * 3}, "--style-mask is given 3 times for 2 styles"),
         ({"style_regions": ["left.png"]}, "--style-region is given 1 time for 2 styles; .* all selects the whole picture"),

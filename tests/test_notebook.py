@@ -104,12 +104,12 @@ def test_a_strength_out_of_range_is_refused(stylize: Stylize, strength: float) -
 @pytest.mark.parametrize(
     ("content", "style", "sentence"),
     [
-        (np.zeros((64, 64, 3)), batch(1, 32, 32), r"content has the shape \(64, 64, 3\)"),
-        (np.zeros((1, 64, 64, 4)), batch(1, 32, 32), "content has the shape"),
-        (np.zeros((0, 64, 64, 3)), batch(1, 32, 32), "content has the shape"),
-        (batch(1, 32, 32), np.zeros((1, 3, 64, 64)), "style has the shape"),
+        (np.zeros((64, 64, 3)), batch(1, 32, 32), r"content has shape \(64, 64, 3\)"),
+        (np.zeros((1, 64, 64, 4)), batch(1, 32, 32), "content has shape"),
+        (np.zeros((0, 64, 64, 3)), batch(1, 32, 32), "content has shape"),
+        (batch(1, 32, 32), np.zeros((1, 3, 64, 64)), "style has shape"),
         (batch(1, 32, 32), np.zeros((1, 31, 64, 3)), "sides of at least 32 pixels"),
-        (batch(3, 32, 32), batch(2, 32, 32), "2 styles were given for 3 contents"),
+        (batch(3, 32, 32), batch(2, 32, 32), "got 2 styles for 3 contents"),
     ],
 )
 def test_another_shape_is_refused(stylize: Stylize, content: Any, style: Any, sentence: str) -> None:
@@ -121,7 +121,7 @@ def test_another_shape_is_refused(stylize: Stylize, content: Any, style: Any, se
 def test_values_out_of_range_are_refused(stylize: Stylize, value: float) -> None:
     content = batch(1, 32, 32)
     content[0, 3, 4, 1] = value
-    with pytest.raises(OptionError, match="divide bytes by 255"):
+    with pytest.raises(OptionError, match="divide 8-bit values by 255"):
         stylize(content, batch(1, 32, 32))
 
 
@@ -172,5 +172,5 @@ def test_pictures_stand_beside_each_other_under_their_titles() -> None:
 
 @needs_matplotlib
 def test_titles_that_are_too_few_are_refused() -> None:
-    with pytest.raises(OptionError, match="1 titles were given for 2 pictures"):
+    with pytest.raises(OptionError, match="got 1 titles for 2 pictures"):
         show_side_by_side([batch(1, 32, 40), batch(1, 32, 40)], ["photo"])

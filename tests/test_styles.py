@@ -217,7 +217,7 @@ STATISTICS = {
         ("3", {"relu1_1.weak": torch.zeros(1, 2, 11)}, "is damaged"),
         ("3", {"relu1_1.mean": torch.zeros(1, 1)}, "is damaged: .*relu1_1 has invalid moments"),
         ("3", {"relu1_1.deviation": torch.full((1, 2), math.inf)}, "is damaged: .*relu1_1 has invalid moments"),
-        ("3", {"colours.mean": None}, "is damaged: .*colors.mean"),
+        ("3", {"colours.mean": None}, "is damaged: .*colours.mean"),
     ],
 )
 def test_a_file_that_is_no_style_of_this_version_is_one_sentence(
@@ -394,10 +394,10 @@ def test_a_name_that_is_not_plain_words_is_refused_with_one_that_is(name: str, b
 def test_only_own_styles_can_be_removed(style: NamedStyle) -> None:
     with pytest.raises(OptionError, match="style 'starry-night' is shipped with impasto and cannot be removed"):
         remove_style("starry-night")
-    with pytest.raises(OptionError, match="style 'haystack' is not one of your own; see impasto styles list"):
+    with pytest.raises(OptionError, match="style 'haystack' is not one of your own styles; see impasto styles list"):
         remove_style("haystack")
     add_style(style)
-    with pytest.raises(OptionError, match=r"style 'haystack' is not one of your own; did you mean 'haystacks'\?"):
+    with pytest.raises(OptionError, match=r"style 'haystack' is not one of your own styles; did you mean 'haystacks'\?"):
         remove_style("haystack")
 
 

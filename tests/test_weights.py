@@ -425,7 +425,7 @@ def test_a_malicious_pickle_does_not_run(container: str, tmp_path: Path) -> None
 
 def test_a_whole_pickled_model_is_refused(tmp_path: Path) -> None:
     torch.save(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)), tmp_path / "vgg19.pth")
-    with pytest.raises(WeightsError, match=re.escape("save the network's state_dict() alone")):
+    with pytest.raises(WeightsError, match=re.escape("save only the network's state_dict()")):
         read_vgg(tmp_path / "vgg19.pth")
 
 
@@ -522,7 +522,7 @@ def without(name: str) -> State:
 
 
 BAD_STATES: dict[str, tuple[Callable[[], State], str]] = {
-    "VGG-16 and more": (lambda: without("3_4"), "layers are missing"),
+    "VGG-16 and more": (lambda: without("3_4"), "layers in between are missing"),
     "VGG-16 up to conv3_3": (lambda: caffe(narrow(last="3_3"), lambda _, name: f"conv{name}"), "it ends at conv3_3"),
     "ResNet": (lambda: {"conv1.weight": torch.zeros(8, 3, 7, 7), "layer1.0.conv1.weight": torch.zeros(8, 8, 3, 3)}, "none of"),
     "batch normalization": (lambda: torchvision(narrow()) | {"features.1.running_mean": torch.zeros(8)}, "batch normalization"),
@@ -534,7 +534,7 @@ BAD_STATES: dict[str, tuple[Callable[[], State], str]] = {
     "a gap": (lambda: without("2_2"), "missing"),
     "no bias": (lambda: {k: v for k, v in torchvision(narrow()).items() if k != "features.5.bias"}, "layer 2_1 has no bias"),
     "no first weight": (lambda: {k: v for k, v in torchvision(narrow()).items() if k != "features.0.weight"}, "has no weight"),
-    "a wrong shape": (lambda: torchvision(narrow()) | {"features.5.weight": torch.zeros(9, 7, 3, 3)}, "conv2_1 are 9x7x3x3"),
+    "a wrong shape": (lambda: torchvision(narrow()) | {"features.5.weight": torch.zeros(9, 7, 3, 3)}, "conv2_1 have shape 9x7x3x3"),
     "a gray input": (lambda: torchvision(narrow()) | {"features.0.weight": torch.zeros(8, 1, 3, 3)}, "three colors"),
     "not a number": (lambda: torchvision(narrow()) | {"features.5.bias": torch.full((9,), torch.nan)}, "not finite"),
     "a flat first": (lambda: adain(narrow()) | {"0.weight": torch.zeros(3, 3, 1, 1)}, "not 1x1 on three colors"),

@@ -141,7 +141,7 @@ def settled_options(asked: Commission) -> PaintOptions:
 
 
 def content_share(flags: InetworkOptions, size: Size) -> float:
-    """Return the factor of ``--content_loss_type`` for the content loss; it depends on the picture's pixels, not the layer's."""
+    """Return the factor for the content loss from ``--content_loss_type``; it uses the picture's pixels, not the layer's."""
     channels, pixels = FULL_WIDTHS[int(flags.content_layer[4]) - 1], size[0] * size[1]
     return {0: 1.0, 1: 1 / (2 * math.sqrt(channels * pixels)), 2: 1 / (channels * pixels)}[flags.content_loss_type]
 

@@ -152,7 +152,7 @@ catalogue: dict[str, CatalogueEntry] = {
 
 
 def cache_folder() -> Path:
-    """Return the folder of fetched and imported weights: ``IMPASTO_CACHE``, or the user's cache folder; it may not exist yet."""
+    """Return the folder of fetched and imported weights: ``IMPASTO_CACHE`` or the user's cache folder; it may not exist."""
     return user_folder("cache", "IMPASTO_CACHE")
 
 

@@ -64,7 +64,7 @@ class VggWeights:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a reader found: :class:`VggWeights` without the hash, and still unchecked."""
+    """The result of a reader: :class:`VggWeights` without the hash, not yet validated."""
 
     convolutions: Convolutions
     mean: Tensor
@@ -73,7 +73,7 @@ class Found:
     heads: Mapping[str, tuple[Tensor, Tensor]]
 
 
-# ---------------------------------------------------------------------------------------------------- what the input looks like
+# ---------------------------------------------------------------------------------------------------- input conventions
 
 
 @dataclass(frozen=True)

@@ -221,7 +221,7 @@ _READERS: tuple[tuple[bytes, Callable[[Path], Found]], ...] = (
     (b"\x89HDF\r\n\x1a\n", _read_keras),
     (b"MATLAB 5.0", _read_matlab),
 )
-_PICKLE = "this is a pickle that was not written by torch.save; it could run Python code, so impasto does not read it"
+_PICKLE = "this is a pickle that was not written by torch.save; it could contain Python code, which impasto never runs"
 _REFUSED = (
     (b"version https://git-lfs", "this is a Git LFS pointer, not the file; run 'git lfs pull' in its repository"),
     (b"<", "this is a web page, not weights; the download link is dead or needs a login"),
