@@ -294,7 +294,7 @@ def test_a_whole_method_refuses_what_it_does_not_read(recipe: str, content: Pict
 
 
 def test_a_recipe_and_a_preset_are_not_both_taken() -> None:
-    with pytest.raises(OptionError, match="each bring a whole set"):
+    with pytest.raises(OptionError, match="each set all options"):
         paint_options("gatys2015", recipe="nnst")
     with pytest.raises(OptionError, match="did you mean 'nnst'"):
         paint_options(recipe="nst")
