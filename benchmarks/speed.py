@@ -50,7 +50,7 @@ def style_statistics(encoder: Vgg, features: Features) -> torch.Tensor:
     return loss
 
 
-def alone(_: Vgg, features: Features) -> torch.Tensor:
+def features_only(_: Vgg, features: Features) -> torch.Tensor:
     """Sum the features, without statistics."""
     return torch.stack([each.sum() for each in features.values()]).sum()
 
@@ -114,7 +114,7 @@ def main() -> None:
     repeat = parser.parse_args().repeat
     print(f"a product of two 2048 x 2048 matrices in bf16: {gigaflops():.0f} GFLOP/s")
     encoders = [load_encoder("vgg19-slim"), load_encoder(full_vgg())]
-    for what, summed in (("alone", alone), ("with style statistics", style_statistics)):
+    for what, summed in (("features only", features_only), ("with style statistics", style_statistics)):
         slim, full = round_trip_seconds(encoders, 4 * repeat, summed)
         print(f"forward and backward at 384x512, {what}: slim {slim:.3f} s, full VGG-19 {full:.3f} s, ratio {full / slim:.2f}")
     ours, theirs = command_seconds(repeat), peer_seconds()

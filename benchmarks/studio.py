@@ -271,10 +271,10 @@ def wrk(count: int, seconds: int = 10) -> None:
             time.sleep(0.1)
         script = Path(__file__).with_name("studio_load.lua")
         command = ["wrk", "-t2", f"-c{count}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script)]
-        said = subprocess.run(
+        done = subprocess.run(
             [*command, f"http://127.0.0.1:{running.port}", "--", job], capture_output=True, text=True, check=True
         )
-        print(f"wrk, {count} connections without a pause: {said.stdout.strip().splitlines()[-1]}; load {load()}")
+        print(f"wrk, {count} connections without a pause: {done.stdout.strip().splitlines()[-1]}; load {load()}")
         running.client.post(f"/jobs/{job}/cancel")
         running.wait(job, "cancelled")
 

@@ -335,7 +335,7 @@ def test_replay_says_which_input_differs_or_is_missing(capsys: pytest.CaptureFix
     assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "first.png")[0] == 0
     code, _, err = run(capsys, "paint", "picture.jpg", "picture.jpg", "--replay", "first.png", "-o", "second.png")
     assert code == 0
-    assert "content 'picture.jpg' is not the 'photo.jpg' of the record" in err
+    assert "content 'picture.jpg' differs from 'photo.jpg' in the record" in err
     sha256 = images.read("photo.jpg").sha256
     Path("photo.jpg").unlink()
     assert sha256 in refused(capsys, "paint", "--replay", "first.png", "-o", "third.png")
@@ -399,7 +399,7 @@ def test_replay_finds_the_picture_that_painting_started_from(capsys: pytest.Capt
     assert torch.equal(pixels("first.png"), pixels("second.png"))
     images.write("elsewhere/start.png", torch.full((1, 3, 48, 48), 0.6))
     sentence = refused(capsys, "paint", "--replay", "elsewhere/first.json", "-o", "third.png")
-    assert "the starting picture of the record, 'start.png'" in sentence
+    assert "the initial picture of the record, 'start.png'" in sentence
     assert run(capsys, "paint", "--replay", "elsewhere/first.json", "--init", "gray", "-o", "third.png")[0] == 0
 
 
@@ -411,8 +411,8 @@ def test_replay_says_that_the_encoder_or_a_named_style_is_another(capsys: pytest
     record["encoder"]["sha256"] = record["styles"][0]["file_sha256"] = "f" * 64
     Path("first.json").write_text(json.dumps(record))
     err = run(capsys, "paint", "--replay", "first.json", "-o", "second.png")[2]
-    assert "the encoder is not that of the record: its SHA-256 is" in err
-    assert "style 'starry-night' is not the 'starry-night' of the record: its SHA-256 is" in err
+    assert "the encoder differs from the record: its SHA-256 is" in err
+    assert "style 'starry-night' differs from 'starry-night' in the record: its SHA-256 is" in err
     assert err.count("not ffffffffffff...; the result will differ") == 2
 
 
@@ -499,7 +499,9 @@ def test_resume_refuses_other_pictures_and_other_options(
 ) -> None:
     interrupt_after(1, monkeypatch)
     assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png")[0] == 130
-    assert "is not the 'picture.jpg'" in refused(capsys, "paint", "photo.jpg", "photo.jpg", "-o", "out.png", "--resume")
+    assert "differs from 'picture.jpg' in the record" in refused(
+        capsys, "paint", "photo.jpg", "photo.jpg", "-o", "out.png", "--resume"
+    )
     words = ("photo.jpg", "picture.jpg", "-o", "out.png", "--resume", "--size", "64")
     assert "--size was 48" in refused(capsys, "paint", *words)
 

@@ -189,11 +189,11 @@ def test_a_photo_turned_on_its_side_is_painted_upright(capsys: Capture) -> None:
         (("photo.jpg", "picture.jpg", "--masks", "left.png", "right.png"), "--style-mask is given 2 times for 1 style"),
         (("photo.jpg", "picture.jpg", "--masks", "missing.png"), "missing.png"),
         (("photo.jpg", "picture.jpg", "--protect", "auto:skni"), "did you mean 'skin'?"),
-        (("photo.jpg", "picture.jpg", "--gif", "made.gif"), "--gif shows the painter going on"),
-        (("photo.jpg", "picture.jpg", "--preview", "now.png"), "--preview shows the painter going on"),
-        (("photo.jpg", "picture.jpg", "-o", "photo.jpg"), "--output 'photo.jpg' is an input too"),
+        (("photo.jpg", "picture.jpg", "--gif", "made.gif"), "--gif shows progress"),
+        (("photo.jpg", "picture.jpg", "--preview", "now.png"), "--preview shows progress"),
+        (("photo.jpg", "picture.jpg", "-o", "photo.jpg"), "--output 'photo.jpg' would overwrite an input"),
         (("photo.jpg", "other.png", "-o", "./other.png"), "would overwrite an input"),
-        (("photo.jpg", "picture.jpg", "--masks", "left.png", "-o", "left.png"), "is an input too"),
+        (("photo.jpg", "picture.jpg", "--masks", "left.png", "-o", "left.png"), "would overwrite an input"),
         (("photo.jpg", "picture.jpg", "-o", "out.png", "--record", "out.png"), "would overwrite --output"),
         (("photo.jpg", "picture.jpg", "-o", "out.xyz"), "xyz"),
         (("photo.jpg", "picture.jpg", "-o", "nowhere/out.png"), "nowhere"),
@@ -252,7 +252,7 @@ def test_an_interruption_leaves_nothing(capsys: Capture, monkeypatch: pytest.Mon
 
 def test_a_link_to_the_photo_is_an_input_too(capsys: Capture) -> None:
     os.symlink("photo.jpg", "link.jpg")
-    assert "is an input too" in refused(capsys, "photo.jpg", "picture.jpg", "-o", "link.jpg")
+    assert "would overwrite an input" in refused(capsys, "photo.jpg", "picture.jpg", "-o", "link.jpg")
 
 
 def test_the_run_is_as_the_flags_say(capsys: Capture) -> None:

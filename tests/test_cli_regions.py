@@ -74,7 +74,7 @@ def test_replay_paints_the_same_under_the_same_masks(capsys: Capture) -> None:
     assert torch.equal(pixels("out.png"), pixels("again.png"))
     code, _, err = run(capsys, "paint", "--replay", "out.png", "-o", "other.png", "--protect", "gradient:radial")
     assert code == 0
-    assert "the record has --style-mask 2 times, but it is given 0 times; the result will differ" in err
+    assert "--style-mask occurs 2 times in the record, but 0 times here; the result will differ" in err
 
 
 def test_replay_says_which_mask_is_missing(capsys: Capture) -> None:
@@ -109,7 +109,7 @@ def test_the_same_masks_are_needed_to_go_on(capsys: Capture, monkeypatch: pytest
     images.write("out.png", pixels("out.png"), record=told)
     code, _, err = run(capsys, *words[:-2], "--resume")
     assert code == 2
-    assert "the record was painted with --style-mask 1 times and 0 are given; go on with the same pictures" in err
+    assert "--style-mask occurs 1 times in the record, but 0 times here; go on with the same pictures" in err
 
 
 def test_regions_are_shown_and_saved(capsys: Capture) -> None:

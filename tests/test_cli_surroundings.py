@@ -385,7 +385,7 @@ def test_a_file_that_two_mounts_show_as_two_is_one(monkeypatch: pytest.MonkeyPat
     shutil.copyfile("photo.jpg", "one/IMG.JPG")
     shutil.copyfile("photo.jpg", "two/img.jpg")
     shutil.copyfile("picture.jpg", "three/img.jpg")
-    with pytest.raises(OptionError, match="is an input too"):
+    with pytest.raises(OptionError, match="would overwrite an input"):
         overwriting.check_overwrites({"--output": Path("two/img.jpg")}, ["one/IMG.JPG"])
     overwriting.check_overwrites({"--output": Path("three/img.jpg")}, ["one/IMG.JPG"])
     monkeypatch.setattr(overwriting, "_FOLDS_CASE", True)
@@ -402,7 +402,7 @@ def test_a_record_that_is_too_long_for_its_format_goes_beside_the_picture(capsys
     assert (saved.output, saved.record, saved.is_elsewhere) == (Path("out.jpg"), Path("out.json"), False)
     assert json.loads(Path("out.json").read_text(encoding="utf-8")) == pastiche.record
     assert outputs.print_notes(saved) == 0
-    assert "too long for 'out.jpg', and is in 'out.json' instead" in capsys.readouterr().err
+    assert "too long for 'out.jpg' and was saved as 'out.json'" in capsys.readouterr().err
     assert outputs.save_pastiche(pastiche, outputs.Files(output=Path("out.jpg"))).record == Path("out-2.json")
     assert outputs.save_pastiche(pastiche, outputs.Files(output=Path("out.png"))).notes == ()
 
@@ -475,7 +475,7 @@ def test_weights_that_cannot_be_written_are_kept_elsewhere(capsys: Capture) -> N
     assert Path("net.safetensors").read_bytes() == b"weights"
     assert save_state(Full(), Path("state"), console()) is False
     assert not Path("state.part").exists()
-    assert "training goes on" in capsys.readouterr().err
+    assert "training continues" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------------- pipes

@@ -145,7 +145,7 @@ def test_an_interruption_finishes_the_step_saves_it_and_goes_on_later(capsys: Ca
     monkeypatch.setattr(SwapTraining, "_step", interrupted)
     code, err = run(capsys, "--steps", "3")
     assert code == 130
-    assert "interrupted at step 1 of 3; the same command goes on from 'state.pt'" in err
+    assert "interrupted at step 1 of 3; run the same command to resume from 'state.pt'" in err
     assert not Path("decoder.safetensors").exists()
     monkeypatch.setattr(SwapTraining, "_step", step)
     code, err = run(capsys, "--steps", "3")
@@ -183,19 +183,19 @@ def test_what_cannot_be_trained_with_is_refused(words: Sequence[str], sentence: 
 
 def test_a_state_that_is_damaged_is_refused(capsys: Capture) -> None:
     Path("state.pt").write_bytes(b"damaged")
-    refused(capsys, (), "state 'state.pt' is damaged or of another network; move it away to start anew")
+    refused(capsys, (), "state 'state.pt' is damaged or from another network; delete or rename it to start again")
 
 
 def test_a_state_of_another_decoder_is_refused(capsys: Capture) -> None:
     save_decoder("small.safetensors", Decoder((4, 5, 6), DecoderWidths(4, 4, 8, 1)), {"encoder_sha256": "abc"})
     assert run(capsys, "--start", "small.safetensors", "--steps", "1")[0] == 0
     assert load_decoder("decoder.safetensors").widths == (4, 4, 8, 1)
-    refused(capsys, ("--steps", "2"), "state 'state.pt' is damaged or of another network; move it away to start anew")
+    refused(capsys, ("--steps", "2"), "state 'state.pt' is damaged or from another network; delete or rename it to start again")
 
 
 def test_a_decoder_of_another_encoder_is_refused(capsys: Capture) -> None:
     save_decoder("other.safetensors", Decoder((4, 5, 6), DecoderWidths(4, 4, 8, 1)), {"encoder_sha256": "other"})
-    refused(capsys, ("--start", "other.safetensors"), "decodes another vgg19-slim than this impasto has; train a new decoder")
+    refused(capsys, ("--start", "other.safetensors"), "was trained for another version of vgg19-slim; train a new decoder")
 
 
 def test_the_slim_encoder_that_comes_along_is_what_is_decoded(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
 def test_a_sheet_is_written_and_the_way_on_is_said(capsys: Capture) -> None:
     code, out, err = run(capsys, "photo.png", "picture.png", "--size", "64", "--strengths", "0.5,1", "--strokes", "1")
     assert code == 0
-    assert out.startswith("tune.png: 2 trials\nto paint one: impasto instant photo.png picture.png --strength ")
+    assert out.startswith("tune.png: 2 trials\nto paint one of them: impasto instant photo.png picture.png --strength ")
     assert err.count("stroke 1: style 0.") == 2
     assert images.read("tune.png").size[1] > 2 * 288
 
@@ -48,7 +48,7 @@ def test_a_sheet_is_written_and_the_way_on_is_said(capsys: Capture) -> None:
 def test_the_command_that_is_printed_paints_what_was_wanted(capsys: Capture) -> None:
     code, out, _ = run(capsys, "photo.png", "picture.png", "--wanted-style", "0.4", "-o", "sheet.png")
     assert code == 0
-    command = out.splitlines()[1].removeprefix("to paint it: ")
+    command = out.splitlines()[1].removeprefix("to paint the result: ")
     assert main([*shlex.split(command)[1:], "-o", "out.png", "--report", "--json", "--threads", "1"]) == 0
     assert json.loads(capsys.readouterr().out)["report"]["style_closed"] == pytest.approx(0.4, abs=0.02)
 
@@ -56,7 +56,7 @@ def test_the_command_that_is_printed_paints_what_was_wanted(capsys: Capture) -> 
 def test_a_strength_beyond_reach_is_said(capsys: Capture) -> None:
     code, out, _ = run(capsys, "photo.png", "picture.png", "--wanted-style", "0.999")
     assert code == 0
-    assert "a style of 0.999 was not found; the nearest is 0." in out
+    assert "no setting reached a style of 0.999; the nearest is 0." in out
     assert "--recipe paint" in out
 
 

@@ -503,7 +503,7 @@ def test_a_result_does_not_overwrite_what_it_is_made_from(capsys: pytest.Capture
     images.write("wolf_at_iteration_1.png", images.read(SCREAM).image)
     code, _, err = run(capsys, f"inetwork {CONTENT} wolf_at_iteration_1.png wolf")
     assert code == 2
-    assert "is an input too" in err
+    assert "would overwrite an input" in err
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")

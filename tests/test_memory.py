@@ -57,7 +57,7 @@ def test_a_picture_that_would_not_fit_is_refused_before_it_is_decoded(monkeypatc
     picture = np.zeros((100, 200, 3), np.uint8)
     assert impasto.read(picture).size == (100, 200)
     monkeypatch.setattr(files, "available_memory", lambda device: 26 * 20_000 - 1)
-    with pytest.raises(ResourceError, match=r"200 x 100 .* take .* to read, and .* free; make it"):
+    with pytest.raises(ResourceError, match=r"200 x 100 .* need .* of memory, but only .* free; reduce its"):
         impasto.read(picture)
     monkeypatch.setattr(files, "available_memory", lambda device: None)
     assert impasto.read(picture).size == (100, 200)

@@ -76,18 +76,18 @@ def instant(
     words, output_options = ((content,) if content is not None else ()) + styles, output_options or OutputOptions()
     files = with_output(words, files or Files(), "instant")
     check_pipes(words, files.output, has_json=output_options.json)
-    asked = mask_sources(regions, masks)
+    sources = mask_sources(regions, masks)
     chosen, where = instant_options(**given(options)), Run(**given(run))
-    check_files(files, (*words, *asked.paths(), chosen.color_mask, chosen.color_proof))
+    check_files(files, (*words, *sources.paths(), chosen.color_mask, chosen.color_proof))
     if (files.gif or files.preview) and not chosen.goes_on:
         flag = "--gif" if files.gif else "--preview"
         raise OptionError(f"{flag} shows progress, and a single pass has none to show; add --refine or --hq, or omit {flag}")
     console = narrator(quiet=output_options.quiet)
     first, *others = map(from_stdin, words)
-    photo, style_inputs = read_pictures(first, others, chosen, asked)
+    photo, style_inputs = read_pictures(first, others, chosen, sources)
     check(photo, style_inputs, (), chosen)
     check_size(files, planned_size(photo, chosen))
-    masking = read_masking(asked, photo, style_inputs)
+    masking = read_masking(sources, photo, style_inputs)
     picture_notes = (
         f"{each.name}: {note}" for each in (photo, *style_inputs) for note in getattr(each, "notes", ())
     )  # named styles have no notes

@@ -138,7 +138,7 @@ def mask_differences(record: Record, masking: Masking) -> list[str]:
     for name, flag in MASK_FLAGS.items():
         before, given = was.get(name, []), now.get(name, [])
         if len(before) != len(given):
-            found.append(f"the record has {flag} {len(before)} times, but it is given {len(given)} times")
+            found.append(f"{flag} occurs {len(before)} times in the record, but {len(given)} times here")
             continue
         found += [
             f"{flag} {new['name']!r} differs from {old['name']!r} in the record: its SHA-256 is {_short(new['sha256'])}, "

@@ -47,15 +47,15 @@ def asked_to_stop() -> Iterator[list[int]]:
     Yields:
         A list that is empty until there is a request.
     """
-    asked: list[int] = []
+    requests: list[int] = []
 
     def note(number: int, _frame: object) -> None:
-        if asked:
+        if requests:
             raise KeyboardInterrupt
-        asked.append(number)
+        requests.append(number)
 
     with on_signals(note, REQUESTS):
-        yield asked
+        yield requests
 
 
 @contextmanager
