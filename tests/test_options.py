@@ -1,13 +1,10 @@
 """Options: every knob once, explained, and checked."""
 
-import ast
 import contextlib
 import dataclasses
-import inspect
 import math
 import subprocess
 import sys
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,18 +14,11 @@ from hypothesis import strategies as st
 from impasto import options
 from impasto.errors import OptionError
 from impasto.options import PaintOptions, Run, TuneOptions
-from impasto.options.fields import check_range, dashed
+from impasto.options.fields import check_range, dashed, field_texts
 
 
 def texts(kind: type) -> dict[str, str]:
-    """Read the string that stands under each field."""
-    (body,) = [each.body for each in ast.parse(inspect.getsource(kind)).body if isinstance(each, ast.ClassDef)]
-    found = {}
-    for field, text in pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
-            found[field.target.id] = str(text.value.value) if is_text else ""  # type: ignore[attr-defined]
-    return found
+    return field_texts(kind)
 
 
 @pytest.mark.parametrize("kind", [PaintOptions, Run, TuneOptions])
@@ -94,7 +84,7 @@ def test_an_unknown_option_is_refused_with_the_nearest() -> None:
         ({"content_layer_weights": (math.nan,)}, "--content-layer-weights is nan; it must be"),
         (
             {"content_layer_weights": (1.0,), "content_comparison": "self-similarity"},
-            "--content-layer-weights belongs to --content-comparison features",
+            "--content-layer-weights needs --content-comparison features",
         ),
         ({"style_size": 16}, "--style-size is 16; it must be a number from 32 to 100000"),
         ({"lbfgs_history": 0}, "--lbfgs-history is 0; it must be a number from 1 to 1000"),
