@@ -273,7 +273,7 @@ def test_no_weight_means_no_term(content: Picture, style: Picture, options: Pain
     bare = options.changed(content_weight=0, smoothness_weight=0, edge_aware_weight=0, structure_weight=0, canvas="pixels")
     assert set(last_of(content, [style], bare).losses) == {"style"}
     full = bare.changed(content_weight=1, smoothness_weight=1, edge_aware_weight=1, structure_weight=1, canvas="soft-chroma")
-    assert set(last_of(content, [style], full).losses) == {"style", "content", "smoothness", "calm", "structure", "gamut"}
+    assert set(last_of(content, [style], full).losses) == {"style", "content", "smoothness", "edge_aware", "structure", "gamut"}
 
 
 def test_the_content_weight_is_shared_by_the_content_layers(content: Picture, style: Picture, options: PaintOptions) -> None:

@@ -33,7 +33,7 @@ def picture(seed: int, height: int = 6, width: int = 7, dtype: torch.dtype = tor
 
 LOSSES: dict[str, Loss] = {
     **{f"smoothness {form}": Smoothness(form, scale=3.0) for form in FORMS},
-    "calm": EdgeAwareSmoothness(flatness(picture(100))),
+    "edge_aware": EdgeAwareSmoothness(flatness(picture(100))),
     "structure": StructureLoss(picture(100), edge_px=5),
     "gamut": Gamut(),
 }

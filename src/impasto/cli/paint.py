@@ -114,13 +114,13 @@ def _resumed(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run:
     assert files.output is not None
     if files.output == STDOUT:
         raise OptionError("--resume goes on with the painting in a file, and '-o -' names none; give the file with -o")
-    record, stood = repeat.checkpoint(files.output, files.record)
+    record, checkpoint = repeat.checkpoint(files.output, files.record)
     chosen, where = repeat.resumed_options(record, options, run)
     request = _order(words, (files, masks), chosen, where)
     found = [*repeat.differences(record, request.content, request.styles), *repeat.mask_differences(record, request.masking)]
     for difference in found:
         raise OptionError(f"{difference}; continue with the same pictures, or omit --resume")
-    return dataclasses.replace(request, record=record, checkpoint=stood)
+    return dataclasses.replace(request, record=record, checkpoint=checkpoint)
 
 
 def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run, *inputs: Path) -> "PaintRequest":

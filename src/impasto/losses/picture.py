@@ -54,7 +54,7 @@ class EdgeAwareSmoothness(Loss):
         flatness: (1, 1, height, width) in [0, 1]; 1 where the photo is flat, see :func:`flatness`.
     """
 
-    name: ClassVar[str] = "calm"
+    name: ClassVar[str] = "edge_aware"
     flatness: Tensor
 
     @property
