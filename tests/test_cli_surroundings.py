@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -669,3 +670,33 @@ def test_a_named_style_is_painted_and_listed_without_any_connection() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@posix
+@pytest.mark.parametrize(("name", "code"), [("SIGHUP", 0), ("SIGTERM", 0), ("SIGINT", 130)])
+def test_the_studio_ends_in_order_however_it_is_asked_to(name: str, code: int) -> None:
+    pytest.importorskip("fastapi")
+    numbers = (signal.SIGINT, signal.SIGHUP)
+
+    def as_in_a_terminal() -> None:
+        for each in numbers:
+            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+
+    words = ("studio", "--no-browser", "--port", str(free_port()), "--data", "data")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "impasto", *words], stderr=subprocess.PIPE, text=True, preexec_fn=as_in_a_terminal
+    )
+    with child:
+        assert child.stderr is not None
+        assert child.stderr.readline().startswith("studio: http://127.0.0.1:")
+        child.stderr.readline()
+        time.sleep(1.5)  # until the server has taken over the signals
+        child.send_signal(getattr(signal, name))
+        assert "Traceback" not in child.stderr.read()
+        assert child.wait(60) == code
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -67,6 +67,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI) -> None:
         self.studio: Studio = app.state.studio
+        self.ended_by: int | None = None
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -82,20 +83,25 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """End on a closed terminal too, unless that is ignored."""
+        """End on a closed terminal too, unless that is ignored; to end when asked to is no failure."""
         before = signal.getsignal(signal.SIGHUP) if hasattr(signal, "SIGHUP") else signal.SIG_IGN
-        is_main = threading.current_thread() is threading.main_thread()
-        with super().capture_signals():
-            if is_main and before is not signal.SIG_IGN:
-                signal.signal(signal.SIGHUP, self.handle_exit)
-            try:
-                yield
-            finally:
-                if is_main and before is not signal.SIG_IGN:
-                    signal.signal(signal.SIGHUP, before)
+        is_heeded = before is not signal.SIG_IGN and threading.current_thread() is threading.main_thread()
+        try:
+            with super().capture_signals():
+                if is_heeded:
+                    signal.signal(signal.SIGHUP, self.handle_exit)
+                try:
+                    yield
+                finally:
+                    if is_heeded:
+                        signal.signal(signal.SIGHUP, before)
+        except KeyboardInterrupt:  # uvicorn raises the signal again, once it has ended
+            if self.ended_by in (None, signal.SIGINT):
+                raise
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End, once the streams have ended."""
+        self.ended_by = sig
         self.studio.leave()
         super().handle_exit(sig, frame)
 
