@@ -94,22 +94,23 @@ class Gallery:
             raise LookupError(f"there is no result {identity}")
         return row
 
-    def results(self, limit: int, after: int | None, favourite: bool | None, draft: bool | None, q: str) -> list[Row]:
+    def results(self, limit: int, after: int | None, favorite: bool | None, draft: bool | None, q: str) -> list[Row]:
         """Return results, newest first."""
         statement = (
             "SELECT * FROM results WHERE (:after IS NULL OR number < :after) "
-            "AND (:favourite IS NULL OR favourite = :favourite) AND (:draft IS NULL OR draft = :draft) "
+            "AND (:favorite IS NULL OR favourite = :favorite) AND (:draft IS NULL OR draft = :draft) "
             "AND (:q = '' OR instr(lower(title || ' ' || styles), :q)) "
             "ORDER BY number DESC LIMIT :limit"
         )
-        values = {"after": after, "limit": limit, "favourite": favourite, "draft": draft, "q": q.lower()}
+        values = {"after": after, "limit": limit, "favorite": favorite, "draft": draft, "q": q.lower()}
         return self.database.rows(statement, values)
 
     def change_result(self, identity: str, changes: Mapping[str, Any]) -> Row:
         """Change title, favourite or draft of a result."""
         self.result(identity)
         if changes:
-            assignments = ", ".join(f"{name} = :{name}" for name in changes)
+            columns = {"favorite": "favourite"}
+            assignments = ", ".join(f"{columns.get(name, name)} = :{name}" for name in changes)
             self.database.run(f"UPDATE results SET {assignments} WHERE id = :id", {**changes, "id": identity})
         return self.result(identity)
 
@@ -208,6 +209,7 @@ def shown_result(row: Row, *, is_photo_there: bool = True) -> dict[str, Any]:
     names = ("id", "job", "kind", "created", "width", "height", "bytes", "title", "seconds")
     here = f"/api/v1/results/{row['id']}"
     return {name: row[name] for name in names} | {
+        "favorite": bool(row["favourite"]),
         "favourite": bool(row["favourite"]),
         "draft": bool(row["draft"]),
         "upload": row["upload"] if is_photo_there else None,

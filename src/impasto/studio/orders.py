@@ -84,7 +84,7 @@ def style_on_astronaut(path: Path) -> Picture:
     return _at_most(replace(photo, image=pastiche.image), STYLE_PX)
 
 
-def manner(order: Message, line: Line) -> Message:
+def style_code(order: Message, line: Line) -> Message:
     """Measure a style for the network in the page."""
     found = live_style(_styles({"styles": [order["style"]]})[0], edge_px=order["edge"])
     numbers = {"modulation": found.modulation[0], "mean": found.colors.mean[0], "covariance": found.colors.covariance[0]}
@@ -211,7 +211,7 @@ def tune(order: Message, line: Line) -> Message | None:
 DOES: dict[str, Callable[[Message, Line], Message | None]] = {
     "intake": intake,
     "style_preview": style_preview,
-    "manner": manner,
+    "style_code": style_code,
     "export": export,
     "zip": zip_results,
     "sheet": sheet,

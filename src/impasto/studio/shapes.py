@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
 from impasto.studio.controls import KINDS
 
@@ -19,6 +19,8 @@ State = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 Format = Literal["png", "jpeg", "webp"]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Priority = Annotated[int, Field(ge=-10, le=10, strict=True)]
+_Favorite = Annotated[bool | None, Field(validation_alias=AliasChoices("favorite", "favourite"))]
+"""``favourite`` is the earlier name, which requests may still use and answers still contain; likewise ``licence``."""
 
 assert set(KINDS) == set(KindName.__args__)  # type: ignore[attr-defined]
 
@@ -77,14 +79,14 @@ class NewStyle(_Input):
 class StyleChanges(_Input):
     """What of a style may be changed."""
 
-    favourite: bool | None = None
+    favorite: _Favorite = None
     title: Title | None = None
 
 
 class ResultChanges(_Input):
     """What of a result may be changed."""
 
-    favourite: bool | None = None
+    favorite: _Favorite = None
     title: Title | None = None
     draft: bool | None = None
 
@@ -200,8 +202,10 @@ class Style(BaseModel):
     artist: str
     date: str
     source: str
+    license: str
     licence: str
     origin: Literal["shipped", "named", "upload"]
+    favorite: bool
     favourite: bool
     preview: str
 
@@ -267,6 +271,7 @@ class Result(BaseModel):
     bytes: int
     title: str
     seconds: float
+    favorite: bool
     favourite: bool
     draft: bool
     upload: str | None

@@ -36,16 +36,16 @@ class Shelf:
     hub: Hub
     _facts: dict[tuple[str, float], dict[str, str]] = field(default_factory=dict)
 
-    def styles(self, q: str = "", favourite: bool | None = None) -> list[dict[str, Any]]:
+    def styles(self, q: str = "", favorite: bool | None = None) -> list[dict[str, Any]]:
         """Return the styles as the API shows them: favourites first, then uploads, newest first, then by name."""
         loved = {row["style"] for row in self.database.rows("SELECT style FROM favourites")}
         own = [self._shown_upload(row) for row in self.database.rows("SELECT * FROM styles ORDER BY number DESC")]
         named = [self._shown_file(name, path) for name, path in self.named().items()]
-        found = [each | {"favourite": each["id"] in loved} for each in own + named]
+        found = [each | {"favorite": each["id"] in loved, "favourite": each["id"] in loved} for each in own + named]
         words = q.lower().split()
         found = [each for each in found if all(word in _searched(each) for word in words)]
-        found = [each for each in found if favourite is None or each["favourite"] == favourite]
-        return sorted(found, key=lambda each: not each["favourite"])
+        found = [each for each in found if favorite is None or each["favorite"] == favorite]
+        return sorted(found, key=lambda each: not each["favorite"])
 
     def style(self, identity: str) -> dict[str, Any]:
         """Return one style.
@@ -89,10 +89,10 @@ class Shelf:
         with self.database.transaction():
             if "title" in changes:
                 self.database.run("UPDATE styles SET title = ? WHERE id = ?", (changes["title"], identity))
-            if "favourite" in changes:
+            if "favorite" in changes:
                 statement = (
                     "INSERT OR IGNORE INTO favourites VALUES (?)"
-                    if changes["favourite"]
+                    if changes["favorite"]
                     else "DELETE FROM favourites WHERE style = ?"
                 )
                 self.database.run(statement, (identity,))
@@ -150,13 +150,13 @@ class Shelf:
     def _shown_upload(self, row: Mapping[str, Any]) -> dict[str, Any]:
         empty = dict.fromkeys(_FACTS, "")
         address = f"/api/v1/styles/{row['id']}/preview"
-        return {"id": row["id"]} | empty | {"title": row["title"], "origin": "upload", "preview": address}
+        return {"id": row["id"], "license": ""} | empty | {"title": row["title"], "origin": "upload", "preview": address}
 
     def _shown_file(self, name: str, path: Path) -> dict[str, Any]:
         origin = "shipped" if path.parent == _SHIPPED else "named"
         facts = self._facts_of(path)
         shown = {fact: facts.get(fact, "") for fact in _FACTS}
-        return {"id": name} | shown | {"origin": origin, "preview": f"/api/v1/styles/{name}/preview"}
+        return {"id": name, "license": shown["licence"]} | shown | {"origin": origin, "preview": f"/api/v1/styles/{name}/preview"}
 
     def _facts_of(self, path: Path) -> dict[str, str]:
         try:

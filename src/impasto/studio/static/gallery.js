@@ -20,7 +20,7 @@ const cards = new Map();
 let items = [];
 let next = null;
 let isShown = false;
-let onlyFavourites = false;
+let onlyFavorites = false;
 let timer = null;
 
 export function setUpGallery() {
@@ -31,10 +31,10 @@ export function setUpGallery() {
     clearTimeout(timer);
     timer = setTimeout(load, 250);
   });
-  const favourites = $('#gallery-favourites');
-  favourites.addEventListener('click', () => {
-    onlyFavourites = !onlyFavourites;
-    set(favourites, 'aria-pressed', String(onlyFavourites));
+  const favorites = $('#gallery-favorites');
+  favorites.addEventListener('click', () => {
+    onlyFavorites = !onlyFavorites;
+    set(favorites, 'aria-pressed', String(onlyFavorites));
     load();
   });
   $('#gallery-more').addEventListener('click', more);
@@ -80,7 +80,7 @@ async function more() {
 function fetchPage(after) {
   const q = new URLSearchParams({ limit: PAGE });
   if (after) q.set('after', after);
-  if (onlyFavourites) q.set('favourite', 'true');
+  if (onlyFavorites) q.set('favorite', 'true');
   if ($('#gallery-search').value.trim()) q.set('q', [...$('#gallery-search').value.trim()].slice(0, 100).join(''));
   return get(`/results?${q}`);
 }
@@ -90,7 +90,7 @@ function draw() {
   for (const id of [...chosen]) if (!items.some((each) => each.id === id)) chosen.delete(id);
   $('#results').replaceChildren(...items.map(card));
   $('#gallery-more').hidden = !next;
-  const isSearch = onlyFavourites || $('#gallery-search').value.trim();
+  const isSearch = onlyFavorites || $('#gallery-search').value.trim();
   $('#no-results').hidden = items.length > 0;
   say($('#no-results'), isSearch ? 'gallery.none' : 'gallery.empty');
   const { disk } = facts.status ?? {};
@@ -114,7 +114,7 @@ function card(result) {
     toolbar();
   });
   const tick = h('label.tick', {}, box, icon('check'));
-  const heart = result.favourite ? h('span.result-heart', {}, icon('heart')) : null;
+  const heart = result.favorite ? h('span.result-heart', {}, icon('heart')) : null;
   const item = h('li', { 'data-result': result.id }, open, tick, heart);
   cards.set(result.id, { item, box });
   return item;
