@@ -182,7 +182,7 @@ def test_a_style_that_is_not_there_is_one_sentence(client: pieces.Local, path: s
 
 def test_a_style_is_measured_for_the_size_of_the_picture() -> None:
     source = {"path": str(known_styles()[STYLE]), "name": STYLE, "kind": "named"}
-    found = orders.manner({"style": source, "edge": 192}, None)  # type: ignore[arg-type]
+    found = orders.style_code({"style": source, "edge": 192}, None)  # type: ignore[arg-type]
     wanted, larger = (live_style(load_style(source["path"]), edge_px=edge_px) for edge_px in (192, 512))
     assert torch.allclose(torch.tensor(found["modulation"]), wanted.modulation[0], atol=1e-5)
     assert not torch.allclose(wanted.modulation, larger.modulation, atol=1e-2)

@@ -252,7 +252,7 @@ class Dispatcher(threading.Thread):
             self._jobs.put_back(identity)
 
     def _lost(self, identity: str, why: str) -> None:
-        """Requeue a job whose worker was lost. Fail it the second time at the same checkpoint: the picture may crash workers."""
+        """Requeue a job whose worker was lost; fail it if that happens twice at the same checkpoint."""
         try:
             stood = self._jobs.get(identity)["stood"]
         except LookupError:  # the job was deleted

@@ -1,6 +1,7 @@
 """Temporary system errors, such as a full disk, a locked database or too many processes, and their messages.
 
-They are not bugs and must not end a thread of the studio. Writes are retried, requests get 507 or 503, jobs fail with a message.
+They are not bugs and must not end a thread of the studio: writes are retried, requests get 507 or 503, and jobs fail with a
+message.
 """
 
 import errno

@@ -84,7 +84,8 @@ def fetch_runtime(file: Path | None = None) -> Path:
 def by_hand() -> str:
     """Return instructions for installing the runtime without a network."""
     return (
-        f"download {_ARCHIVE} on another machine ('npm pack {NAME}@{VERSION}') and run 'impasto studio --fetch-live --from FILE'"
+        f"download {_ARCHIVE} on another machine ('npm pack {NAME}@{VERSION}') "
+        "and run 'impasto studio --fetch-live --from FILE'"
     )
 
 

@@ -107,9 +107,7 @@ class Guard:
         if scope["method"] != "GET" or scope["path"].startswith("/api/") or "token" not in query:
             return None
         if not self._is_token(query.pop("token")[-1]):
-            raise RefusedError(
-                401, "token", "the token in the address is wrong; copy the address that impasto studio printed"
-            )
+            raise RefusedError(401, "token", "the token in the address is wrong; copy the address that impasto studio printed")
         rest = urlencode(query, doseq=True)
         where = scope["path"].lstrip("/\\")
         target = f"/{where}{'?' + rest if rest else ''}"

@@ -86,7 +86,9 @@ class Settings:
         if not self.host:
             raise OptionError("--host is empty; give an address of this machine, such as 127.0.0.1")
         if not self.is_local and not self.token:
-            raise OptionError(f"--host {self.host} is reachable from other machines and needs a token; set IMPASTO_STUDIO_TOKEN")
+            raise OptionError(
+                f"--host {self.host} is reachable from other machines and needs a token; set IMPASTO_STUDIO_TOKEN"
+            )
 
     @property
     def is_local(self) -> bool:

@@ -22,7 +22,10 @@ _SECONDS_BETWEEN_COMMENTS = 15.0
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}, "description": "Server-sent events."}}
 _ENDED = ("done", *STOPPED)
 
-LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", description="Number of the last event received. Browsers send it when they reconnect.")]
+LastEvent = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", description="Number of the last event received. Browsers send it when they reconnect."),
+]
 Last = Annotated[int | None, Query(ge=0, le=2**62, description="Same as the Last-Event-ID header.")]
 
 

@@ -26,6 +26,16 @@ Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of items.
 After = Annotated[int | None, Query(ge=0, le=2**62, description="Cursor: the value of next in the previous page.")]
 
 
+def _favorite(
+    favorite: Annotated[bool | None, Query(description="true: favorites only; false: others only.")] = None,
+    favourite: Annotated[bool | None, Query(deprecated=True, description="Earlier name of favorite.")] = None,
+) -> bool | None:
+    return favourite if favorite is None else favorite
+
+
+Favorite = Annotated[bool | None, Depends(_favorite)]
+
+
 def answer(shown: Any, status: int = 200) -> JSONResponse:
     """Return a JSON response without validating it against the model."""
     return JSONResponse(shown, status)

@@ -97,7 +97,9 @@ async def continue_(studio: Here, job: shapes.JobId, how: shapes.Continuation) -
 
 def _more(studio: Studio, row: dict[str, Any], steps: int | None) -> Response:
     if row["kind"] != "paint":
-        raise StateError(f"job {row['id']} is {row['kind']} and cannot be continued; submit a refine job for its result instead")
+        raise StateError(
+            f"job {row['id']} is {row['kind']} and cannot be continued; submit a refine job for its result instead"
+        )
     if row["result"] is None:
         raise StateError(f"the result of job {row['id']} was deleted, so the job cannot be continued; retry it")
     request = json.loads(row["request"])

@@ -12,10 +12,12 @@ from starlette.background import BackgroundTask
 from impasto.studio import shapes
 from impasto.studio.database import Row
 from impasto.studio.gallery import shown_result
+from impasto.studio.jobs import shown_request
 from impasto.studio.routes.common import (
     PICTURES,
     SUFFIXES,
     After,
+    Favorite,
     Here,
     Limit,
     answer,
@@ -31,9 +33,9 @@ from impasto.studio.studio import Studio
 router = APIRouter(prefix="/results", tags=["results"])
 _MOST_AT_ONCE = 100
 Flag = Annotated[bool | None, Query()]
-EarlierFavorite = Annotated[bool | None, Query(deprecated=True, description="Earlier name of favorite.")]
 Ids = Annotated[
-    str, Query(max_length=20 * _MOST_AT_ONCE, pattern=r"^r_[0-9a-f]{16}(,r_[0-9a-f]{16})*$", description="Ids separated by commas.")
+    str,
+    Query(max_length=20 * _MOST_AT_ONCE, pattern=r"^r_[0-9a-f]{16}(,r_[0-9a-f]{16})*$", description="Ids separated by commas."),
 ]
 Quality = Annotated[int, Query(ge=1, le=100)]
 
@@ -41,15 +43,14 @@ Quality = Annotated[int, Query(ge=1, le=100)]
 @router.get("", response_model=shapes.Results)
 async def list_(
     studio: Here,
+    favorite: Favorite,
     limit: Limit = 50,
     after: After = None,
-    favorite: Flag = None,
-    favourite: EarlierFavorite = None,
     draft: Flag = False,
     q: Annotated[str, Query(max_length=100)] = "",
 ) -> Response:
     """List results, newest first."""
-    rows = studio.gallery.results(limit + 1, after, favourite if favorite is None else favorite, draft, q)
+    rows = studio.gallery.results(limit + 1, after, favorite, draft, q)
     return page(rows, limit, lambda row: _shown(studio, row))
 
 
@@ -81,7 +82,7 @@ async def sheet(studio: Here, ids: Ids, columns: Annotated[int, Query(ge=1, le=2
 async def get(studio: Here, result: shapes.ResultId) -> Response:
     """Return one result with its record and its request."""
     row = studio.gallery.result(result)
-    return answer(_shown(studio, row) | {"record": json.loads(row["record"]), "request": json.loads(row["request"])})
+    return answer(_shown(studio, row) | {"record": json.loads(row["record"]), "request": shown_request(row["request"])})
 
 
 @router.get("/{result}/image", responses=pictures_answer(".png", ".jpg"), response_class=Response)

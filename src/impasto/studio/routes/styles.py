@@ -6,22 +6,15 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from impasto.studio import shapes
-from impasto.studio.routes.common import Here, answer, picture, pictures_answer
+from impasto.studio.routes.common import Favorite, Here, answer, picture, pictures_answer
 
 router = APIRouter(prefix="/styles", tags=["styles"])
-Favorite = Annotated[bool | None, Query(description="true: favorites only; false: other styles only.")]
-EarlierFavorite = Annotated[bool | None, Query(deprecated=True, description="Earlier name of favorite.")]
 
 
 @router.get("", response_model=shapes.Styles)
-async def list_(
-    studio: Here,
-    q: Annotated[str, Query(max_length=100)] = "",
-    favorite: Favorite = None,
-    favourite: EarlierFavorite = None,
-) -> Response:
+async def list_(studio: Here, favorite: Favorite, q: Annotated[str, Query(max_length=100)] = "") -> Response:
     """List the styles."""
-    return answer({"items": studio.shelf.styles(q, favourite if favorite is None else favorite)})
+    return answer({"items": studio.shelf.styles(q, favorite)})
 
 
 @router.post("", status_code=201, response_model=shapes.Style)
