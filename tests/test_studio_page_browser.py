@@ -344,7 +344,7 @@ def test_a_reload_keeps_the_work(browser: Callable[..., Browser], picture: Path)
     page.instant(picture)
     page.click("[data-style='mosaic'] .style")
     page.open()
-    page.until(lambda: page.is_seen("#context") and "/results/" in page.js(PAINTED))
+    page.until(lambda: page.is_seen("#workspace") and "/results/" in page.js(PAINTED))
     assert page.js("return document.querySelector('[aria-pressed=true].style').parentElement.dataset.style") == "mosaic"
 
 

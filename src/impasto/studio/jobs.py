@@ -386,4 +386,4 @@ class Jobs:
 def shown_request(stored: str) -> dict[str, Any]:
     """Return a stored request as the API shows it. Options from earlier versions get their present names."""
     request: dict[str, Any] = json.loads(stored)
-    return request | {"options": by_present_names(request["options"])}
+    return request | {"options": by_present_names(request["options"])} if "options" in request else request

@@ -1,4 +1,4 @@
-// The gallery: what was kept, chosen for a download, a sheet or a comparison, and looked at with its record.
+// The gallery: list, selection, downloads, contact sheets, comparison.
 
 import { download, get, remove } from './api.js';
 import { $, h, icon, lazyImage, newId, openDialog, say, set } from './dom.js';
@@ -146,7 +146,7 @@ function toolbar() {
   say($('#chosen-save').querySelector('span'), count > 1 ? 'gallery.zip' : 'gallery.download');
 }
 
-// ------------------------------------------------------------------------------------------------ with several
+// ------------------------------------------------------------------------------------------------ selection
 
 async function sheet() {
   clearError($('#gallery-error'));
@@ -159,7 +159,7 @@ async function sheet() {
   set($('#chosen-sheet'), 'aria-busy', null);
 }
 
-/** The chosen ones, the oldest first. */
+/** The selected results, oldest first. */
 const inOrder = () => items.filter((each) => chosen.has(each.id)).map((each) => each.id).reverse();
 
 function compare() {
@@ -180,7 +180,7 @@ function compare() {
   openDialog($('#compare'));
 }
 
-/** Take results away at once, and delete them once nobody wants them back. */
+/** Hide results immediately, and delete them when the undo notice closes. */
 export function deleteResults(ids) {
   const before = items;
   drop(ids);

@@ -1,4 +1,4 @@
-// One result: large, over its photo, with its record and all that can be done with it.
+// The result dialog: picture, photo, details and actions.
 
 import { get, patch, post } from './api.js';
 import { $, button, h, openDialog, set } from './dom.js';
@@ -118,7 +118,7 @@ function tellOthers(changed) {
   change('result', {}, { result: changed });
 }
 
-/** The same photo, styles and settings, back on the easel. */
+/** Load photo, styles and settings of the result into the workspace. */
 async function again(asked) {
   const photo = await attempt(() => get(`/uploads/${result.upload}`));
   if (!photo) return;

@@ -1,4 +1,4 @@
-// The shelf of styles: tap one, mix several, search, mark, and bring your own.
+// The styles: select, mix, search, mark as favorites, add and remove.
 
 import { get, patch, post, remove, upload } from './api.js';
 import { $, button, h, icon, lazyImage, say, set, tell } from './dom.js';
@@ -32,7 +32,7 @@ export function setUpShelf() {
   });
   list.addEventListener('keydown', walk);
   on('styles', show);
-  on('masks', show); // where a mask says who paints where, shares say nothing
+  on('masks', show); // masks replace the weights
   onLanguage(show);
   jobs.on('gone', ({ kind, id }) => kind === 'style' && forget(id));
   draw();
@@ -50,7 +50,7 @@ function draw() {
   show();
 }
 
-/** The full title is on the card for those who hear it; a painter's dates in brackets are for the line below. */
+/** The name of the artist without the dates in parentheses. */
 export const painter = (style) => style.artist.replace(/\s*\(.*$/, '');
 
 function card(style) {
@@ -66,7 +66,7 @@ function card(style) {
   return item;
 }
 
-/** The tab key comes to one card alone; the arrow keys go from card to card. */
+/** Roving tabindex: Tab reaches one card, the arrow keys move between cards. */
 function walk(event) {
   const forward = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
   const seen = [...cards.values()].filter(({ item }) => !item.hidden);
@@ -80,7 +80,7 @@ function walk(event) {
   seen[next].press.focus();
 }
 
-/** Return how many cards there are from one row to the next. */
+/** Return the number of cards in a row. */
 function stride(key, seen) {
   if (key === 'ArrowLeft' || key === 'ArrowRight') return 1;
   const [first] = seen;
