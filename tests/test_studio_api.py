@@ -310,11 +310,14 @@ def test_every_shipped_style_has_a_preview_and_all_are_small(client: pieces.Loca
 def test_styles_are_searched_and_loved(client: pieces.Local) -> None:
     found = client.get(f"{API}/styles", params={"q": "GOGH starry"}).json()["items"]
     assert [each["id"] for each in found] == ["starry-night"]
-    assert client.patch(f"{API}/styles/the-scream", json={"favourite": True}).json()["favourite"]
-    assert client.get(f"{API}/styles").json()["items"][0]["id"] == "the-scream"
-    assert len(client.get(f"{API}/styles", params={"favourite": True}).json()["items"]) == 1
-    client.patch(f"{API}/styles/the-scream", json={"favourite": False})
-    assert client.get(f"{API}/styles", params={"favourite": True}).json()["items"] == []
+    for favorite in ("favorite", "favourite"):  # the second is the earlier name
+        changed = client.patch(f"{API}/styles/the-scream", json={favorite: True}).json()
+        assert changed["favorite"]
+        assert changed["favourite"]
+        assert client.get(f"{API}/styles").json()["items"][0]["id"] == "the-scream"
+        assert len(client.get(f"{API}/styles", params={favorite: True}).json()["items"]) == 1
+        client.patch(f"{API}/styles/the-scream", json={favorite: False})
+        assert client.get(f"{API}/styles", params={favorite: True}).json()["items"] == []
 
 
 def test_an_upload_becomes_a_style_and_is_taken_away_again(client: pieces.Local, upload: str) -> None:
@@ -360,8 +363,11 @@ def test_a_result_brings_its_record_and_its_settings(client: pieces.Local, kept:
 
 def test_a_result_is_loved_called_otherwise_found_and_deleted(client: pieces.Local, kept: str) -> None:
     changed = client.patch(f"{API}/results/{kept}", json={"favourite": True, "title": "Holiday"}).json()
-    assert (changed["favourite"], changed["title"]) == (True, "Holiday")
-    assert client.get(f"{API}/results", params={"q": "holi", "favourite": True}).json()["items"][0]["id"] == kept
+    assert (changed["favorite"], changed["favourite"], changed["title"]) == (True, True, "Holiday")
+    for favorite in ("favorite", "favourite"):  # the second is the earlier name
+        found = client.get(f"{API}/results", params={"q": "holi", favorite: True}).json()["items"]
+        assert [each["id"] for each in found] == [kept]
+    assert not client.patch(f"{API}/results/{kept}", json={"favorite": False}).json()["favorite"]
     assert client.get(f"{API}/results", params={"draft": True}).json()["items"] == []
     assert client.delete(f"{API}/results/{kept}").status_code == 204
     assert problem(client.get(f"{API}/results/{kept}"), 404)["code"] == "missing"

@@ -148,7 +148,7 @@ def test_a_database_that_cannot_be_opened_is_said_in_a_sentence(tmp_path: Path) 
     other = sqlite3.connect(tmp_path / "studio.db", isolation_level=None)
     other.execute("PRAGMA locking_mode=EXCLUSIVE")
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(ImageFileError, match=r"cannot be opened \(database is locked\); free some space or try again"):
+    with pytest.raises(ImageFileError, match=r"cannot be opened \(database is locked\); free some space, try again"):
         Database(tmp_path / "studio.db")
     other.close()
     with pytest.raises(ImageFileError, match="cannot be opened"):
@@ -283,7 +283,7 @@ def test_a_worker_that_is_killed_costs_the_job_it_had_and_no_other(jobs: Jobs, l
     deadly, harmless = submitted(jobs, 1, die=True), submitted(jobs, 1)
     lane.start()
     assert states(jobs, deadly + harmless) == ["failed", "done"]
-    assert "ended unexpectedly (signal 9: perhaps the memory was not enough)" in jobs.get(deadly[0])["error"]
+    assert "ended unexpectedly (signal 9, possibly out of memory)" in jobs.get(deadly[0])["error"]
     assert lane._child is not None
     lane._child._program.kill()  # while it waits: the next job has a new one
     lane._child._program.wait()

@@ -122,7 +122,7 @@ def test_what_has_not_stopped_cannot_go_on(jobs: Jobs) -> None:
     with pytest.raises(StateError, match="is queued and cannot be continued"):
         jobs.again(job, from_start=False)
     jobs.want(job, "cancelled")
-    with pytest.raises(StateError, match="stands nowhere yet and cannot be continued; retry it"):
+    with pytest.raises(StateError, match="has no checkpoint and cannot be continued; retry it"):
         jobs.again(job, from_start=False)
     assert jobs.again(job, from_start=True)["state"] == "queued"
 
@@ -243,12 +243,12 @@ def test_ids_are_the_only_names_that_become_paths(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "data")
     assert folder.upload(new_identity("u")).parent == tmp_path / "data" / "uploads"
     for name in ("../../etc/passwd", "u_0123456789abcde", "u_0123456789ABCDEF", "", "u_0123456789abcdef/..", "x"):
-        with pytest.raises(ImageFileError, match="is no id of this studio"):
+        with pytest.raises(ImageFileError, match="is not an id of this studio"):
             folder.upload(name)
 
 
 def test_a_folder_serves_one_studio_at_a_time(tmp_path: Path) -> None:
-    with Lock(tmp_path), pytest.raises(OptionError, match="another studio works in"), Lock(tmp_path):
+    with Lock(tmp_path), pytest.raises(OptionError, match="another studio uses"), Lock(tmp_path):
         pass
     with Lock(tmp_path):
         pass
@@ -301,7 +301,7 @@ def test_files_that_belong_to_nothing_are_swept_away(tmp_path: Path) -> None:
 
 
 def test_a_studio_that_others_can_reach_must_have_a_token(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="can be reached by others, and there is no token"):
+    with pytest.raises(OptionError, match="is reachable from other machines and needs a token"):
         Settings(host="0.0.0.0", data=tmp_path)
     with pytest.raises(OptionError, match="--port is 0; it must be a number from 1 to 65535"):
         Settings(port=0, data=tmp_path)

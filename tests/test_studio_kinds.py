@@ -94,7 +94,7 @@ def test_whatever_paints_takes_masks_and_what_stays_the_photo(client: pieces.Loc
         ({"kind": "tune", "options": {"wanted_style": 2}}, "wanted_style", "from 0 to 1"),
         ({"kind": "report"}, "results", "results is empty"),
         ({"kind": "report", "results": ["r_0000000000000000"]}, "results", "there is no result"),
-        ({"results": ["r_0000000000000000"]}, "results", "report alone"),
+        ({"results": ["r_0000000000000000"]}, "results", "kind report"),
     ],
 )
 def test_what_makes_no_sense_is_said_with_its_field(

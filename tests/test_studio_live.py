@@ -78,7 +78,7 @@ def test_the_runtime_is_unpacked_from_a_file_that_was_brought(tmp_path: Path, mo
 def test_a_package_that_is_another_is_refused_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = package(tmp_path / "a.tgz", monkeypatch)
     path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(WeightsError, match=r"'a\.tgz' is not onnxruntime-web-.*\.tgz as it was published.*--from FILE"):
+    with pytest.raises(WeightsError, match=r"'a\.tgz' is not the published onnxruntime-web-.*\.tgz.*--from FILE"):
         runtime.fetch_runtime(path)
     assert leftovers() == []
     with pytest.raises(WeightsError, match="cannot be read: No such file"):
@@ -105,9 +105,9 @@ def test_npm_is_asked_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"IMPASTO_OFFLINE": "1"}, "impasto is offline; fetch onnxruntime-web"),
-        ({"IMPASTO_NPM_REGISTRY": "http://127.0.0.1:9/"}, "could not be fetched .*refused"),
-        ({"IMPASTO_NPM_REGISTRY": "file:///etc/"}, "give an address that begins with https://"),
+        ({"IMPASTO_OFFLINE": "1"}, "impasto is offline; download onnxruntime-web"),
+        ({"IMPASTO_NPM_REGISTRY": "http://127.0.0.1:9/"}, "could not be downloaded .*refused"),
+        ({"IMPASTO_NPM_REGISTRY": "file:///etc/"}, "give an address that starts with https://"),
     ],
 )
 def test_without_a_network_the_sentence_says_how_it_is_done_by_hand(
@@ -182,7 +182,7 @@ def test_a_style_that_is_not_there_is_one_sentence(client: pieces.Local, path: s
 
 def test_a_style_is_measured_for_the_size_of_the_picture() -> None:
     source = {"path": str(known_styles()[STYLE]), "name": STYLE, "kind": "named"}
-    found = orders.manner({"style": source, "edge": 192}, None)  # type: ignore[arg-type]
+    found = orders.style_code({"style": source, "edge": 192}, None)  # type: ignore[arg-type]
     wanted, larger = (live_style(load_style(source["path"]), edge_px=edge_px) for edge_px in (192, 512))
     assert torch.allclose(torch.tensor(found["modulation"]), wanted.modulation[0], atol=1e-5)
     assert not torch.allclose(wanted.modulation, larger.modulation, atol=1e-2)

@@ -31,7 +31,9 @@ MADE_OF_NAMES = (
     "painting.cancelled",
 )
 """Keys that are put together: of options, of kinds and states of jobs, of the API's codes."""
-SAME_IN_BOTH = {"app.title", "save.png", "save.jpeg", "save.webp"}
+SAME_IN_BOTH = {"app.title", "save.png", "save.jpeg", "save.webp", "choice.pooling.l2", "choice.optimizer.adam"}
+SAME_IN_BOTH |= {"choice.optimizer.lbfgs", "choice.optimizer.rmsprop", "choice.engine.torch", "choice.engine.openvino"}
+SAME_IN_BOTH |= {"choice.device.cpu", "choice.device.cuda", "choice.device.mps"}
 
 
 @pytest.fixture(scope="module")

@@ -212,7 +212,7 @@ def test_a_result_is_measured_and_its_figures_stand_in_a_table(
     page.click("#result-measure")
     page.until(lambda: page.is_seen("#result-figures table"))
     assert page.js("return document.querySelectorAll('#result-figures tbody tr').length") == 13
-    assert "Way to the style" in page.text("#result-figures")
+    assert "Style reached" in page.text("#result-figures")
     assert not page.is_seen("#result-again")
     page.js("const l = document.querySelector('#language'); l.value = 'zh'; l.dispatchEvent(new Event('change'))")
     page.until(lambda: "风格完成度" in page.text("#result-figures"))
@@ -344,11 +344,11 @@ def test_a_reload_keeps_the_work(browser: Callable[..., Browser], picture: Path)
     page.instant(picture)
     page.click("[data-style='mosaic'] .style")
     page.open()
-    page.until(lambda: page.is_seen("#context") and "/results/" in page.js(PAINTED))
+    page.until(lambda: page.is_seen("#workspace") and "/results/" in page.js(PAINTED))
     assert page.js("return document.querySelector('[aria-pressed=true].style').parentElement.dataset.style") == "mosaic"
 
 
-def test_a_picture_dropped_on_the_shelf_becomes_a_style_and_a_favourite(
+def test_a_picture_dropped_on_the_shelf_becomes_a_style_and_a_favorite(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
@@ -358,15 +358,15 @@ def test_a_picture_dropped_on_the_shelf_becomes_a_style_and_a_favourite(
     assert page.find(f"{own} .style").get_attribute("aria-pressed") == "true"
     page.js("arguments[0].focus()", page.find(f"{own} .heart"))
     page.key(Keys.ENTER)
-    page.click("#only-favourites")
+    page.click("#only-favorites")
     assert page.js("return document.querySelectorAll('#styles li:not([hidden])').length") == 1
-    page.click("#only-favourites")
+    page.click("#only-favorites")
     page.find("#style-search").send_keys("munch")
     assert page.js("return [...document.querySelectorAll('#styles li:not([hidden])')].map((each) => each.dataset.style)") == [
         "the-scream"
     ]
     (style,) = [each for each in studio.client.get("/styles").json()["items"] if each["origin"] == "upload"]
-    assert style["favourite"]
+    assert style["favorite"]
     studio.client.delete(f"/styles/{style['id']}")
 
 

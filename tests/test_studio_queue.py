@@ -357,7 +357,7 @@ def test_rubbish_in_the_queue_does_not_end_a_worker(url: str, caplog: pytest.Log
         worker.broker.redis.lpush(worker.broker._huey.storage.queue_key, data)
         worker._next()
     assert worker.broker.waiting() == 0
-    assert caplog.text.count("something else than a job") == 3
+    assert caplog.text.count("contained an invalid job") == 3
     worker.broker.redis.connection_pool.disconnect()
 
 
@@ -380,10 +380,10 @@ def test_photos_of_a_worker_that_was_killed_are_swept_by_the_next(tmp_path: Path
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("http://127.0.0.1", "--queue is of the kind 'http'"),
-        ("nonsense", "--queue is no address of a server"),
-        ("redis://:secret@127.0.0.1:1/0", "--queue redis://127.0.0.1:1/0 does not answer"),
-        ("redis://:secret@127.0.0.1:port/0", "--queue is no address"),
+        ("http://127.0.0.1", "--queue is an address of type 'http'"),
+        ("nonsense", "--queue is not an address"),
+        ("redis://:secret@127.0.0.1:1/0", "--queue redis://127.0.0.1:1/0 does not respond"),
+        ("redis://:secret@127.0.0.1:port/0", "--queue is not an address"),
         ("", "--queue is empty"),
     ],
 )

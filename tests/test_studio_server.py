@@ -252,7 +252,7 @@ def test_a_request_that_is_no_http_is_refused_and_the_next_is_served(running: pi
 def test_a_second_studio_is_not_let_into_the_same_folder(running: pieces.Program) -> None:
     command = [sys.executable, "-m", "impasto", "studio", "--no-browser", "--data", str(running.data), "--port"]
     environment = {**os.environ, "PYTHONPATH": str(pieces.ROOT / "src")}
-    for port, words in ((pieces.free_port(), "another studio works in"), (running.port, "another studio works in")):
+    for port, words in ((pieces.free_port(), "another studio uses"), (running.port, "another studio uses")):
         second = subprocess.run([*command, str(port)], capture_output=True, text=True, env=environment, check=False)
         assert second.returncode == 2
         assert words in second.stderr

@@ -1,4 +1,4 @@
-"""The application: security around, routes inside, what begins and ends with it."""
+"""The application: middleware, routes, error responses, startup and shutdown."""
 
 import mimetypes
 import sqlite3
@@ -45,10 +45,10 @@ _PAGES = {"/": "index.html", "/live": "live.html"}
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Make the application of a studio; its workers start with it and end with it.
+    """Create the application of a studio. Its workers start and stop with it.
 
     Raises:
-        ImpastoError: the data folder or the database cannot be used.
+        ImpastoError: The data folder or the database cannot be used.
     """
     studio = Studio.opened(settings)
 
@@ -65,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         description="The public API of a self-hosted studio for neural style transfer.",
         openapi_url="/api/v1/openapi.json",
-        docs_url=None,  # its page comes from another server
+        docs_url=None,  # Swagger UI loads scripts from a CDN
         redoc_url=None,
         lifespan=life,
         redirect_slashes=False,
@@ -73,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.studio = studio
     _add_routes(app)
     _add_errors(app)
-    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)  # the page; pictures and events are left as they are
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)  # does not compress pictures and events
     app.add_middleware(Guard, settings=settings)
     return app
 
@@ -99,7 +99,7 @@ def _add_routes(app: FastAPI) -> None:
 def _page(path: Path) -> Callable[[Request], Awaitable[Response]]:
     async def page(request: Request) -> Response:
         if not path.is_file():
-            raise RefusedError(404, "missing", "this page is not there")
+            raise RefusedError(404, "missing", "this page does not exist")
         files = _Static(directory=STATIC)
         return await files.get_response(path.name, request.scope)
 
@@ -107,10 +107,10 @@ def _page(path: Path) -> Callable[[Request], Awaitable[Response]]:
 
 
 class _Static(StaticFiles):
-    """Files of the page: asked for again each time, and answered with 304 while they are the same."""
+    """Static files that browsers revalidate on every request (304 if unchanged)."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        """Answer with a file."""
+        """Return a file response."""
         response = super().file_response(*args, **kwargs)
         response.headers["cache-control"] = "no-cache"
         return response
@@ -130,7 +130,7 @@ def _add_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         where = [str(each) for each in first["loc"] if each not in ("body", "query", "path", "header")]
         if first["type"] == "json_invalid" or (not where and first["loc"][0] == "body"):
-            return _answer(400, "request", "the body is not the JSON that this route wants; see /api/v1/openapi.json", None)
+            return _answer(400, "request", "the body is not the JSON that this route expects; see /api/v1/openapi.json", None)
         if first["loc"][0] == "path":
             return _answer(404, "missing", f"there is no such {where[0]}", None)
         value = repr(first.get("input"))[:60]
@@ -138,7 +138,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(LookupError)
     async def missing(request: Request, error: LookupError) -> JSONResponse:
-        if isinstance(error, KeyError | IndexError):  # a bug, not an answer
+        if isinstance(error, KeyError | IndexError):  # a bug, not a missing resource
             raise error
         return _answer(404, "missing", str(error.args[0]), None)
 
@@ -167,7 +167,7 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _refused_by_the_system(error: Exception) -> JSONResponse:
-    """Answer 507 where the disk is full and 503 where the system refuses something else for now; anything else is a bug."""
+    """Return 507 if the disk is full and 503 for other temporary system errors. Raise anything else."""
     found = fault(error)
     if found is None:
         raise error
@@ -184,7 +184,7 @@ def _sentence(error: HTTPException, request: Request) -> str:
     if error.status_code == 404:
         return f"there is nothing at {request.url.path[:100]!r}; see /api/v1/openapi.json"
     if error.status_code == 405:
-        return f"{request.method} is not for {request.url.path[:100]!r}; see /api/v1/openapi.json"
+        return f"{request.method} is not allowed for {request.url.path[:100]!r}; see /api/v1/openapi.json"
     return str(error.detail)
 
 

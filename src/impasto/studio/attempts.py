@@ -1,4 +1,4 @@
-"""One attempt at a job by a worker elsewhere, as the studio sees it: sent, listened to, given up."""
+"""The studio's side of one attempt at a job by a remote worker."""
 
 import json
 import time
@@ -11,18 +11,18 @@ from impasto.studio.broker import AWAY_SECONDS, LIFE_SECONDS, MISSED_SECONDS, Br
 from impasto.studio.wire import LINE_BYTES, PART_BYTES, Message, Part, WireError, check_part, packed, read_line
 
 _TRIES = 15
-"""How often a file is asked for that a worker has painted already."""
+"""Number of attempts to read a file that a worker has sent."""
 
 
 class LostError(Exception):
-    """The worker is no longer heard of."""
+    """The worker no longer responds."""
 
 
 class Attempt:
-    """What a studio knows of a job that it gave away.
+    """A job that the studio has sent to a remote worker.
 
     Attributes:
-        is_taken: whether a worker has it.
+        is_taken: Whether a worker has accepted it.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -34,11 +34,11 @@ class Attempt:
         self._count = 0
 
     def send(self, order: Mapping[str, Any]) -> None:
-        """Send an order with its files, and give it to whichever worker comes first.
+        """Send an order with its files to the queue.
 
         Raises:
-            LookupError: a file is no longer there.
-            BrokerError: the server is away.
+            LookupError: A file no longer exists.
+            BrokerError: The queue server does not respond.
         """
         travelling, files = packed(order)
         self._count = len(files)
@@ -47,23 +47,23 @@ class Attempt:
             try:
                 data = path.read_bytes()
             except FileNotFoundError as error:
-                raise LookupError("a file that this job needs is no longer there") from error
+                raise LookupError("a file that this job needs no longer exists") from error
             self._broker.write(data, self.token, "in", number)
         self._broker.write(json.dumps(travelling, allow_nan=False).encode(), self.token, "order")
         self._broker.enqueue(self.token)
         self._sent = time.monotonic()
 
     def hold(self) -> None:
-        """Tell that this attempt is still wanted."""
+        """Signal that this attempt is still wanted."""
         self._broker.redis.set(self._broker.key(self.token, "held"), b"", ex=LIFE_SECONDS)
 
     def hear(self) -> Message | None:
-        """Return the next line, or None where there is none yet.
+        """Return the next message, or None if there is none yet.
 
         Raises:
-            LostError: the worker is gone, or something that it said is.
-            WireError: it said what no worker says.
-            BrokerError: the server is away.
+            LostError: The worker or one of its messages was lost.
+            WireError: The message is invalid.
+            BrokerError: The queue server does not respond.
         """
         key = self._broker.key(self.token, "line", self._heard)
         pipe = self._broker.redis.pipeline(transaction=True)
@@ -72,7 +72,7 @@ class Attempt:
         try:
             line, beat = pipe.execute()
         except BrokerError:
-            self._missed_since = None  # the worker could not give a sign of life either
+            self._missed_since = None  # the worker could not send a heartbeat either
             raise
         if line:
             self._broker.redis.delete(key)
@@ -80,15 +80,15 @@ class Attempt:
             self._missed_since = None
             self.is_taken = True
             return read_line(line)
-        self._look_for_life(beat)
+        self._check_heartbeat(beat)
         return None
 
     def part(self, part: Part, suffix: str, number: int) -> bytes:
-        """Return a file that came with a line.
+        """Return a file that belongs to a message.
 
         Raises:
-            WireError: it is not there, too large, or of another kind.
-            BrokerError: the server stays away.
+            WireError: The file is missing, too large or of the wrong type.
+            BrokerError: The queue server does not respond after several attempts.
         """
         for left in reversed(range(_TRIES)):
             try:
@@ -99,40 +99,40 @@ class Attempt:
                     raise
                 time.sleep(AWAY_SECONDS)
         if data is None:
-            raise WireError(f"a {part} that is not there, or has more than {PART_BYTES[part]} bytes")
+            raise WireError(f"a missing {part}, or one of more than {PART_BYTES[part]} bytes")
         check_part(part, suffix, data)
         return data
 
     def wish(self, how: str) -> None:
-        """Tell the worker to "stop" or to "finish"."""
+        """Ask the worker to "stop" or "finish"."""
         self._broker.write(how.encode(), self.token, "wish")
 
     def give_up(self) -> None:
-        """Want nothing of it any more; whoever works on it stops, and what is still said is never read."""
+        """Abandon the attempt. Its worker stops, and further messages are ignored."""
         names = ("held", "order", "wish", *(f"in:{number}" for number in range(self._count)))
         with suppress(BrokerError):
             self._broker.redis.delete(*(self._broker.key(self.token, name) for name in names))
 
-    def _look_for_life(self, beat: bytes | None) -> None:
+    def _check_heartbeat(self, beat: bytes | None) -> None:
         now = time.monotonic()
         if beat is not None:
             self._missed_since = None
             if beat.isdigit() and int(beat) > self._heard:
-                raise LostError("a part of what it said was lost")
+                raise LostError("a message was lost")
         elif not self.is_taken:
             if now - self._sent > LIFE_SECONDS + MISSED_SECONDS and self._broker.waiting() == 0:
-                raise LostError("it took the job, and was not heard of")
+                raise LostError("it took the job and did not respond")
         elif self._missed_since is None:
             self._missed_since = now
         elif now - self._missed_since > MISSED_SECONDS:
-            raise LostError(f"it was not heard of for {LIFE_SECONDS + MISSED_SECONDS:.0f} seconds")
+            raise LostError(f"it did not respond for {LIFE_SECONDS + MISSED_SECONDS:.0f} seconds")
 
 
 def write_whole(path: Path, data: bytes, token: str) -> None:
-    """Write a file that appears whole or not at all.
+    """Write a file atomically.
 
     Raises:
-        OSError: the system refused it; nothing is left of it.
+        OSError: The file could not be written. No partial file remains.
     """
     part = path.with_name(f"{path.name}.{token[:8]}.part")
     try:

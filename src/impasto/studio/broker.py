@@ -1,17 +1,17 @@
-"""The queue engine between a studio and workers on other machines: huey over Redis, and the data of each attempt beside it.
+"""Queue server between a studio and remote workers: huey over Redis, and the data of each attempt.
 
-A job is a huey task that says nothing but a token, which is made by chance for each attempt at a job. Everything about the
-attempt lies under keys with that token, and all of them expire::
+A job is a huey task that contains only a token, chosen at random for each attempt. The data of an attempt is stored under keys
+with this token, and all keys expire::
 
-    workers, worker:NAME        who is there; a worker's key lives ten seconds, and is written every two
-    TOKEN:held                  the studio still wants it; lives and is written likewise
-    TOKEN:beat                  a worker has it: how many lines it has said; likewise
+    workers, worker:NAME        the workers; a worker's key lives ten seconds and is renewed every two
+    TOKEN:held                  the studio still wants the attempt; renewed likewise
+    TOKEN:beat                  heartbeat of its worker: number of messages sent; renewed likewise
     TOKEN:order, TOKEN:in:N     the order and its files
     TOKEN:wish                  "stop" or "finish"
-    TOKEN:line:N, TOKEN:out:N   what the worker says, line by line, and its files
+    TOKEN:line:N, TOKEN:out:N   messages of the worker and their files
 
-Lines are strings with numbers and not a list, so that each can be read up to a length and no further. The names begin with the
-version of impasto: a studio and a worker of different versions do not see each other.
+Messages are numbered strings, not a list, so that the reader can limit the length of each. All keys start with the version of
+impasto, so a studio and a worker of different versions do not see each other.
 """
 
 import json
@@ -36,16 +36,16 @@ from impasto._version import __version__
 from impasto.errors import OptionError
 
 BrokerError = RedisError
-"""What happens when the server is away."""
+"""Raised if the server does not respond."""
 
 LIFE_SECONDS, BEAT_SECONDS = 10, 2.0
-"""How long a sign of life holds, and how often it is given."""
+"""Lifetime of a heartbeat and interval between heartbeats."""
 
 MISSED_SECONDS = 5.0
-"""How long a sign of life must be missing, beyond its own life, while the server answers."""
+"""Time after the end of a heartbeat's lifetime until its sender counts as lost."""
 
 AWAY_SECONDS = 2.0
-"""How long to wait before the next try where the server is away."""
+"""Pause before a retry if the server does not respond."""
 
 _KEPT_SECONDS = 3600
 _QUEUE_SECONDS = 86_400
@@ -55,7 +55,7 @@ _SCHEMES = ("redis", "rediss", "unix")
 
 
 class Plain(Serializer):  # type: ignore[misc]
-    """Writes huey's tasks as JSON: an id, a name, and texts. Huey's own way would be pickles, which can run code."""
+    """Serializes huey tasks as JSON: id, name and string arguments. Huey's default is pickle, which can run code."""
 
     def _serialize(self, data: Any) -> bytes:
         return json.dumps([data.id, data.name, list(data.args)]).encode()
@@ -63,22 +63,22 @@ class Plain(Serializer):  # type: ignore[misc]
     def _deserialize(self, data: bytes) -> Any:
         identity, name, arguments = json.loads(data)
         if not all(isinstance(each, str) for each in (identity, name, *arguments)):
-            raise ValueError("a task of something else than texts")
+            raise ValueError("a task with arguments that are not strings")
         return Task(id=identity, name=name, retries=0, retry_delay=0, args=tuple(arguments), kwargs={})
 
 
 class Broker:
-    """A connection to the queue engine, for both sides."""
+    """Connection to the queue server, for studio and worker."""
 
     def __init__(self, url: str, obey: Callable[[str], None] = lambda token: None) -> None:
         """Connect.
 
         Args:
             url: ``redis://[user:password@]host[:port][/number]``, ``rediss://`` for TLS, or ``unix://path``.
-            obey: what a worker does with a token.
+            obey: Called by a worker with each token.
 
         Raises:
-            OptionError: an address of another kind, or a server that does not answer.
+            OptionError: The address is invalid or the server does not respond.
         """
         self.shown = shown(url)
         retry = Retry(ExponentialBackoff(cap=1.0, base=0.1), 3)
@@ -89,7 +89,7 @@ class Broker:
             self.redis.ping()
         except (RedisError, ValueError, OSError) as error:
             raise OptionError(
-                f"--queue {self.shown} does not answer ({why(error)}); start a Redis server there, or give another address"
+                f"--queue {self.shown} does not respond ({why(error)}); start a Redis server there or give another address"
             ) from error
         self._name = f"impasto:{__version__}"
         name = "impasto" + re.sub(r"\W", "", __version__)
@@ -108,25 +108,25 @@ class Broker:
     # ------------------------------------------------------------------------------------------------ tasks
 
     def enqueue(self, token: str) -> None:
-        """Give a token to whichever worker comes first."""
+        """Add a token to the queue."""
         self._task(token)
         self.redis.expire(self._huey.storage.queue_key, _QUEUE_SECONDS)
 
     def waiting(self) -> int:
-        """Return how many tokens no worker has taken yet."""
+        """Return the number of tokens that no worker has taken."""
         return int(self._huey.storage.queue_size())
 
     def work(self) -> bool:
-        """Take one token and obey it; return whether there was one within a second."""
+        """Process one token. Return whether there was one within a second."""
         task = self._huey.dequeue()
         if task is not None:
             self._huey.execute(task)
         return task is not None
 
-    # ------------------------------------------------------------------------------------------------ signs of life
+    # ------------------------------------------------------------------------------------------------ heartbeats
 
     def here(self, name: str) -> None:
-        """Tell that a worker is here."""
+        """Send the heartbeat of a worker."""
         pipe = self.redis.pipeline()
         pipe.sadd(self.key("workers"), name)
         pipe.expire(self.key("workers"), _QUEUE_SECONDS)
@@ -134,12 +134,12 @@ class Broker:
         pipe.execute()
 
     def leave(self, name: str) -> None:
-        """Tell that a worker goes."""
+        """Remove a worker."""
         self.redis.srem(self.key("workers"), name)
         self.redis.delete(self.key("worker", name))
 
     def workers(self) -> int:
-        """Return how many workers are there."""
+        """Return the number of workers."""
         names = sorted(
             each.decode("ascii", "replace") if isinstance(each, bytes) else each
             for each in self.redis.smembers(self.key("workers"))
@@ -158,11 +158,11 @@ class Broker:
     # ------------------------------------------------------------------------------------------------ data
 
     def write(self, data: bytes, *words: object) -> None:
-        """Write what the other side reads; it expires after an hour."""
+        """Write data for the other side. It expires after an hour."""
         self.redis.set(self.key(*words), data, ex=_KEPT_SECONDS)
 
     def read(self, most_bytes: int, *words: object) -> bytes | None:
-        """Read and delete what the other side wrote; None where it is not there, or has more bytes than it may."""
+        """Read and delete data of the other side. Return None if it is missing or too large."""
         key = self.key(*words)
         found: bytes | None = None
         if 0 < self.redis.strlen(key) <= most_bytes:
@@ -173,24 +173,24 @@ class Broker:
 
 
 def new_token() -> str:
-    """Make the token of an attempt: 128 bits by chance."""
+    """Return a random token (128 bits) for an attempt."""
     return secrets.token_hex(16)
 
 
 def shown(url: str) -> str:
-    """Return an address as it may be shown: without a password.
+    """Return an address without its password.
 
     Raises:
-        OptionError: it is of another kind than those that are known.
+        OptionError: The address is invalid.
     """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise OptionError("--queue is no address; give one such as redis://127.0.0.1:6379/0") from None
+        raise OptionError("--queue is not an address; give one such as redis://127.0.0.1:6379/0") from None
     if parts.scheme not in _SCHEMES or not (parts.hostname or parts.scheme == "unix"):
-        kind = f"of the kind {parts.scheme[:20]!r}" if parts.scheme and "://" in url else "no address of a server"
-        raise OptionError(f"--queue is {kind}; give redis://HOST:PORT/NUMBER, or rediss:// for a connection with TLS")
+        kind = f"an address of type {parts.scheme[:20]!r}" if parts.scheme and "://" in url else "not an address"
+        raise OptionError(f"--queue is {kind}; give redis://HOST:PORT/NUMBER, or rediss:// for TLS")
     if parts.scheme == "unix":
         return f"unix://{parts.path}"
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -198,15 +198,15 @@ def shown(url: str) -> str:
 
 
 def _password(url: str) -> dict[str, str]:
-    """Return the password of ``IMPASTO_QUEUE_PASSWORD``, which does not stand among the words of a command for all to see."""
+    """Return the password in ``IMPASTO_QUEUE_PASSWORD``. Unlike an argument, it is not visible in process lists."""
     chosen = os.environ.get("IMPASTO_QUEUE_PASSWORD", "")
     return {"password": chosen} if chosen and not urlsplit(url).password else {}
 
 
 def why(error: Exception) -> str:
-    """Say why a server does not do what it should, without what it was sent."""
+    """Return the reason of a server error, without the data sent."""
     if isinstance(error, redis.AuthenticationError):
-        return "it wants another password; see IMPASTO_QUEUE_PASSWORD"
+        return "wrong password; see IMPASTO_QUEUE_PASSWORD"
     if isinstance(error, redis.TimeoutError):
         return "no answer in time"
     if isinstance(error, redis.ConnectionError | OSError):

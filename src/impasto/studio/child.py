@@ -1,4 +1,4 @@
-"""One child process: what it is told and what it says, how much memory it holds, and how it ends."""
+"""One child process: messages, memory and shutdown."""
 
 import json
 import queue
@@ -15,11 +15,11 @@ Message = dict[str, Any]
 
 
 class CallError(Exception):
-    """What a child could not do.
+    """A call or job that failed.
 
     Attributes:
         code: "picture", "option", "worker", "memory", "missing", "disk", "system" or "bug".
-        field: the option that caused it, or None.
+        field: The option that caused the error, or None.
     """
 
     def __init__(self, code: str, message: str, field: str | None = None) -> None:
@@ -27,7 +27,7 @@ class CallError(Exception):
         self.code, self.field = code, field
 
     def shown(self) -> dict[str, str | None]:
-        """Return it as a job shows it."""
+        """Return the error as the API shows it."""
         return {"code": self.code, "message": str(self), "field": self.field}
 
 
@@ -35,13 +35,13 @@ class Child:
     """One child process."""
 
     def __init__(self, lane: str, memory_bytes: int) -> None:
-        """Start it.
+        """Start the process.
 
         Raises:
-            CallError: the system has no room for another process or thread.
+            CallError: The system cannot start another process or thread.
         """
         command = [sys.executable, "-m", "impasto.studio.worker", lane, str(memory_bytes)]
-        self._said: queue.Queue[Message | None] = queue.Queue()
+        self._messages: queue.Queue[Message | None] = queue.Queue()
         try:
             self._program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         except (OSError, RuntimeError) as error:
@@ -58,44 +58,46 @@ class Child:
         try:
             with suppress(ValueError, OSError):
                 for line in out:
-                    self._said.put(json.loads(line))
+                    self._messages.put(json.loads(line))
         finally:
-            self._said.put(None)
+            self._messages.put(None)
 
     def has_ended(self) -> bool:
-        """Whether it has ended by itself, or was killed."""
+        """Whether the process has ended."""
         return self._program.poll() is not None
 
     def tell(self, message: Message) -> None:
-        """Send a message; a child that has ended hears nothing."""
+        """Send a message. Ignored if the child has ended."""
         assert self._program.stdin is not None
         with suppress(OSError, ValueError):
             self._program.stdin.write(json.dumps(message).encode() + b"\n")
             self._program.stdin.flush()
 
     def hear(self, timeout_seconds: float) -> Message | None:
-        """Return the next message, or None after the time is over.
+        """Return the next message, or None after a timeout.
 
         Raises:
-            CallError: the child has ended.
+            CallError: The child has ended.
         """
         try:
-            said = self._said.get(timeout=timeout_seconds)
+            message = self._messages.get(timeout=timeout_seconds)
         except queue.Empty:
             return None
-        if said is None:
-            raise CallError("worker", f"the worker ended unexpectedly ({self._how_it_ended()}); try again, or another picture")
-        return said
+        if message is None:
+            raise CallError(
+                "worker", f"the worker ended unexpectedly ({self._how_it_ended()}); try again or use another picture"
+            )
+        return message
 
     def memory(self) -> int:
-        """Return the bytes it holds, 0 where the system does not tell."""
+        """Return the resident memory in bytes, or 0 if it is unknown."""
         return memory_of(self._program.pid) or 0
 
     def end(self) -> None:
-        """Kill it, and wait until it is gone."""
+        """Kill the process and wait until it has ended."""
         with suppress(OSError):
             self._program.kill()
-        with suppress(subprocess.TimeoutExpired):  # one that the system holds is left to it
+        with suppress(subprocess.TimeoutExpired):  # stuck in the kernel
             self._program.wait(timeout=10)
         for pipe in (self._program.stdin, self._program.stdout):
             with suppress(OSError):
@@ -107,16 +109,16 @@ class Child:
             self._program.wait(timeout=2)
         code = self._program.returncode
         if code == -9:
-            return "signal 9: perhaps the memory was not enough"
+            return "signal 9, possibly out of memory"
         return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
 def cannot_start(why: str) -> CallError:
-    """Say that a worker could not be started, which may pass."""
+    """Return the error of a worker that could not be started."""
     return CallError("system", f"a worker could not be started ({why}); try again in a moment")
 
 
 def refused(error: Exception) -> CallError | None:
-    """Return what the system refused as an error of a job; None where it refused nothing."""
+    """Return a temporary system error as the error of a job, or None for other errors."""
     found = fault(error)
     return CallError(found, said(error)) if found else None

@@ -1,4 +1,4 @@
-"""The dataclasses of :mod:`impasto.options` as controls of a page, and values out of a page as options."""
+"""The dataclasses of :mod:`impasto.options` as form controls, and form values as options."""
 
 import dataclasses
 import os
@@ -50,7 +50,7 @@ _BEGINNINGS = (
     (r"style ", "styles"),
     (r"'auto:", "masks"),
 )
-"""How sentences begin that name no flag, and what they speak of."""
+"""Beginnings of messages without a flag, and the field that they belong to."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Kind:
     """A kind of job.
 
     Attributes:
-        options: the dataclass of its options.
-        lane: which worker takes it: the quick one answers within seconds, the slow one paints.
-        hidden: options that the kind itself settles, and those that name a file: a server must not open what a request names.
+        options: Dataclass of its options.
+        lane: Lane of its worker. Quick jobs take seconds; slow jobs paint.
+        hidden: Options that the kind sets itself, and options that name a file, because requests must not name files.
     """
 
     options: type[Options]
@@ -75,15 +75,15 @@ KINDS: dict[str, Kind] = {
     "report": Kind(ReportOptions, "quick"),
     "tune": Kind(TuneOptions, "slow"),
 }
-"""Every kind of job there is. A new one needs a line here and a function of its name in ``orders.DOES``."""
+"""Every kind of job. A new one needs a line here and a function in ``orders.DOES``."""
 
 
 SHEETS = ("report", "tune")
-"""Kinds whose result is a sheet with figures, and no painted picture."""
+"""Kinds whose result is a sheet with metrics instead of a painted picture."""
 
 
 def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """Describe every field of an option dataclass, in order: name, kind, default, range, choices, text."""
+    """Return name, kind, default, range, choices and help of every field of an option dataclass, in order."""
     hints, texts, ranges = get_type_hints(options), field_texts(options), ranges_of(options)
     found = []
     for field in dataclasses.fields(options):
@@ -107,11 +107,11 @@ def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, A
 
 
 def recipes() -> dict[str, Any]:
-    """Describe every kind of job, what all have in common, and the methods and presets of the painter."""
+    """Return the options of every kind of job, the common run options, and the methods and presets of the painter."""
     methods = {
         name: {
             "defaults": _differing(options, "recipe"),
-            "ignored": [each for each in RECIPE_IGNORES[name] if each != "preset"],  # it chooses the method
+            "ignored": [each for each in RECIPE_IGNORES[name] if each != "preset"],  # it sets the method
             "qualities": QUALITIES if "quality" not in RECIPE_IGNORES[name] else {},
         }
         for name, options in RECIPES.items()
@@ -127,13 +127,13 @@ def recipes() -> dict[str, Any]:
 def checked_options(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a job.
 
-    A server must not open files that a request names, so that where the command line takes a path, only names are taken here.
+    Where the command line accepts a file, only names are allowed here: a server must not open files that a request names.
 
     Returns:
-        Those that were given, with lists where the dataclass has tuples.
+        The given options under their present names.
 
     Raises:
-        OptionError: one that is unknown, or a value that is not allowed.
+        OptionError: An option is unknown or a value is not allowed.
     """
     known, given = KINDS[kind], by_present_names(given)
     names = [each.name for each in dataclasses.fields(known.options) if each.name not in known.hidden]
@@ -157,7 +157,7 @@ def checked_run(given: Mapping[str, Any]) -> dict[str, Any]:
     """Check device, precision, seed and threads of a job.
 
     Raises:
-        OptionError: one that is unknown, or a value that is not allowed.
+        OptionError: An option is unknown or a value is not allowed.
     """
     names = [each.name for each in dataclasses.fields(Run)]
     for name in given:
@@ -170,9 +170,9 @@ def checked_run(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_words(error: Exception) -> tuple[str, str | None]:
-    """Say an error as a page does: without the dashes of the command line; and find which option it speaks of.
+    """Return the message of an error without command-line dashes, and the option that it is about.
 
-    Commands that the user shall type, such as 'impasto weights import FILE --name vgg19', stay as they are.
+    Quoted commands, such as 'impasto weights import FILE --name vgg19', stay unchanged.
 
     Example:
         >>> in_words(OptionError("--style-scale is 9; it must be a number from 0.1 to 4"))
@@ -180,13 +180,13 @@ def in_words(error: Exception) -> tuple[str, str | None]:
     """
     text = " ".join(str(error).split())
     parts = _COMMAND.split(text)
-    said = "".join(part if _COMMAND.fullmatch(part) else _FLAG.sub(lambda found: _spaced(found[1]), part) for part in parts)
+    message = "".join(part if _COMMAND.fullmatch(part) else _FLAG.sub(lambda found: _spaced(found[1]), part) for part in parts)
     flag = _FLAG.search(_COMMAND.sub("", text))
     if flag or (flag := _UNKNOWN.match(text)):
         field: str | None = flag[1].replace("-", "_")
     else:
         field = next((name for beginning, name in _BEGINNINGS if re.match(beginning, text)), None)
-    return said, "masks" if field == "style_mask" else field
+    return message, "masks" if field == "style_mask" else field
 
 
 def _spaced(flag: str) -> str:
@@ -208,7 +208,7 @@ def _kind_of(hint: Any, name: str) -> str:
 
 
 def _differing(options: PaintOptions, but: str) -> dict[str, Any]:
-    """Return what is otherwise than in the defaults, but for one option."""
+    """Return the options that differ from the defaults, except one."""
     plain = dataclasses.asdict(PaintOptions())
     return {name: value for name, value in dataclasses.asdict(options).items() if name != but and value != plain[name]}
 

@@ -1,4 +1,4 @@
-"""SQLite, which is the truth about everything but pixels."""
+"""SQLite database of jobs, uploads, results and styles."""
 
 import logging
 import sqlite3
@@ -13,7 +13,7 @@ from impasto.studio.faults import fault, reason
 
 _LOG = logging.getLogger(__name__)
 _BUSY_SECONDS = 2.0
-"""How long a statement waits for another program that has locked the database; requests wait as long, so it is short."""
+"""Time a statement waits if another program has locked the database. Requests wait as long, so it is short."""
 
 _VERSION = 1
 _SCHEMA = """
@@ -48,17 +48,17 @@ Row = dict[str, Any]
 
 
 class Database:
-    """One connection, one thread at a time: every statement takes well below a millisecond.
+    """One connection, used by one thread at a time. Statements take well below a millisecond.
 
-    Write-ahead logging survives the end of this program at any moment. Of a power cut it may lose the last moments, never more.
-    What the system refuses (see :mod:`impasto.studio.faults`) changes nothing and leaves no open transaction.
+    Write-ahead logging survives a crash of this process at any time. A power failure may lose the last transactions.
+    System errors (see :mod:`impasto.studio.faults`) change nothing and leave no open transaction.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open, and make what is not there yet.
+        """Open the database and create missing tables.
 
         Raises:
-            ImageFileError: a file that is no database, or one of a newer impasto.
+            ImageFileError: The file is not a database, or was written by a newer impasto.
         """
         self._lock = threading.RLock()
         self._later: dict[str, Callable[[], None]] = {}
@@ -83,32 +83,32 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise _unusable(path, error) from error
         if version > _VERSION:
-            raise ImageFileError(f"'{path}' is of a newer impasto; install that again, or give another folder with --data")
+            raise ImageFileError(f"'{path}' was written by a newer impasto; upgrade impasto or give another folder with --data")
 
     def rows(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
-        """Return what a statement finds."""
+        """Return the rows of a query."""
         with self._lock:
             return [dict(row) for row in self._connection.execute(statement, values)]
 
     def row(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
-        """Return the first that a statement finds, or None."""
+        """Return the first row of a query, or None."""
         found = self.rows(statement, values)
         return found[0] if found else None
 
     def run(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
-        """Run a statement; return how many rows it changed."""
+        """Run a statement. Return the number of changed rows."""
         with self._lock:
             return self._connection.execute(statement, values).rowcount
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Let everything inside happen, or nothing of it, a failed end included.
+        """Run a transaction. Any error, including a failed commit, rolls it back.
 
         Raises:
-            sqlite3.OperationalError: the disk is full or the database is locked; nothing happened.
+            sqlite3.OperationalError: The disk is full or the database is locked. Nothing was changed.
         """
         with self._lock:
-            self._roll_back()  # what an earlier end has left, where it could not be taken back either
+            self._roll_back()  # in case an earlier rollback failed
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -121,35 +121,35 @@ class Database:
             self._tell()
 
     def _roll_back(self) -> None:
-        if self._connection.in_transaction:  # SQLite may have rolled back by itself
+        if self._connection.in_transaction:  # SQLite may have rolled back already
             self._connection.execute("ROLLBACK")
 
     def _tell(self) -> None:
-        """Do what waited for the transaction; still alone, so that what is told is told in the order of its numbers."""
+        """Run the deferred notifications, still under the lock, so that they are sent in order."""
         waiting, self._later = self._later, {}
         for tell in waiting.values():
             try:
                 tell()
-            except Exception:  # the change is written, and whoever listens asks for what was missed
-                _LOG.warning("a change was not told", exc_info=True)
+            except Exception:  # the change is committed; clients request missed events
+                _LOG.warning("a notification failed", exc_info=True)
 
     def later(self, key: str, tell: Callable[[], None]) -> None:
-        """Do something once the transaction is written, once for each key, in the order of the last call for each."""
+        """Run a notification after the commit, once per key, in the order of the last call for each key."""
         self._later.pop(key, None)
         self._later[key] = tell
 
     def next_event(self) -> int:
-        """Return a number that is larger than every one before; inside a transaction."""
+        """Return a new, larger event number. Call it inside a transaction."""
         self.run("UPDATE counter SET event = event + 1")
         return self.event()
 
     def event(self) -> int:
-        """Return the newest number."""
+        """Return the latest event number."""
         (found,) = self.rows("SELECT event FROM counter")
         return int(found["event"])
 
     def close(self) -> None:
-        """Close; nothing may follow."""
+        """Close the connection."""
         with self._lock:
             self._connection.close()
 
@@ -157,6 +157,6 @@ class Database:
 def _unusable(path: Path, error: sqlite3.Error) -> ImageFileError:
     if fault(error):
         return ImageFileError(
-            f"'{path}' cannot be opened ({reason(error)}); free some space or try again, or give another folder"
+            f"'{path}' cannot be opened ({reason(error)}); free some space, try again or give another folder with --data"
         )
-    return ImageFileError(f"'{path}' is damaged ({error}); move it away, or give another folder with --data")
+    return ImageFileError(f"'{path}' is damaged ({error}); move it away or give another folder with --data")

@@ -1,7 +1,7 @@
-"""The slow lane of a studio whose workers are on other machines: as many jobs at once as there are workers.
+"""The slow lane of a studio with remote workers. It runs as many jobs at once as there are workers.
 
-SQLite stays the truth. A job is taken from it only when a worker is there that has nothing to do, and until then it waits where
-it always waits. What comes back is checked, and written to the files of that job alone.
+The job queue stays in SQLite. The dispatcher takes a job only when a worker is free. It checks everything that a worker returns
+and writes only the files of that job.
 """
 
 import logging
@@ -28,11 +28,11 @@ _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.1
 _MOST_AT_ONCE = 8
 _MARGIN_SECONDS = 15.0
-"""How much longer the studio waits for an end than the worker, which holds the same limits."""
+"""Extra time that the studio waits for a job to end; the worker enforces the same limits."""
 
 
 class Dispatcher(threading.Thread):
-    """Takes jobs when a worker is free, and has a thread for each that is away."""
+    """Sends jobs to free workers, with one thread per running job."""
 
     def __init__(
         self,
@@ -52,14 +52,14 @@ class Dispatcher(threading.Thread):
         self._trouble = Trouble("dispatcher")
 
     def wake(self) -> None:
-        """Tell that there may be a job."""
+        """Signal that there may be a new job."""
         self._wake.set()
 
     def prepare(self) -> None:
-        """Do nothing: workers elsewhere are ready, or are not there."""
+        """Do nothing: remote workers prepare themselves."""
 
     def end(self) -> None:
-        """Give up what is away; it stays "running" until it is put back."""
+        """Abandon all attempts. Their jobs stay "running" until they are requeued."""
         self._is_over.set()
         self._wake.set()
         if self.is_alive():
@@ -77,13 +77,13 @@ class Dispatcher(threading.Thread):
                 self._hold()
                 self._dispatch()
                 if not is_there:
-                    _LOG.warning("the queue %s answers again", self._broker.shown)
+                    _LOG.warning("the queue %s responds again", self._broker.shown)
                 is_there = True
             except BrokerError as error:
                 if is_there:
-                    _LOG.warning("the queue %s does not answer (%s); jobs wait until it does", self._broker.shown, why(error))
+                    _LOG.warning("the queue %s does not respond (%s); jobs wait until it does", self._broker.shown, why(error))
                 is_there = False
-            except Exception as error:  # whatever it is, the dispatcher goes on
+            except Exception as error:  # the dispatcher must keep running
                 self._trouble.met(error)
             else:
                 self._trouble.over()
@@ -109,7 +109,7 @@ class Dispatcher(threading.Thread):
             self._away[attempt] = threading.Thread(target=self._look_after, args=(job, attempt), name="away", daemon=True)
             try:
                 self._away[attempt].start()
-            except RuntimeError:  # the system has no room for another thread
+            except RuntimeError:  # no more threads
                 del self._away[attempt]
                 self._never_begun.append(job["id"])
                 raise
@@ -118,37 +118,37 @@ class Dispatcher(threading.Thread):
     # ------------------------------------------------------------------------------------------------ one job
 
     def _look_after(self, job: Row, attempt: Attempt) -> None:
-        """Have a job painted, and write how it ended; where the system refuses that, until it does not."""
+        """Run a job and record how it ended, retrying on temporary system errors."""
         try:
             ending = self._ending_of(job, attempt)
             bug = self._failing(job["id"], CallError("bug", BUG))
             while not written(ending, bug, self._trouble):
                 if self._is_over.wait(RETRY_SECONDS):
-                    break  # the next start puts it back
+                    break  # the next start requeues it
         finally:
             del self._away[attempt]
             attempt.give_up()
             self._wake.set()
 
     def _ending_of(self, job: Row, attempt: Attempt) -> Ending:
-        """Have a job painted; return what writes how it ended."""
+        """Run a job. Return a function that records how it ended."""
         identity = job["id"]
         try:
             ending = self._paint(job, attempt)
             self._lost_at.pop(identity, None)
         except LostError as error:
-            _LOG.warning("job %s: its worker is gone (%s)", identity, error)
+            _LOG.warning("job %s: its worker was lost (%s)", identity, error)
             return partial(self._lost, identity, str(error))
         except CallError as error:
             return self._failing(identity, error)
         except WireError as error:
             _LOG.warning("job %s: a worker sent %s", identity, error)
-            return self._failing(identity, CallError("worker", "the worker sent what is no result; try again"))
+            return self._failing(identity, CallError("worker", "the worker sent an invalid result; try again"))
         except BrokerError as error:
             _LOG.warning("job %s: the queue %s failed (%s)", identity, self._broker.shown, why(error))
             self._is_over.wait(AWAY_SECONDS)
             return partial(self._put_back, identity)
-        except Exception as error:  # whatever it is costs the job, and not the dispatcher
+        except Exception as error:  # fails the job, not the dispatcher
             found = refused(error)
             _LOG.warning("job %s: %s", identity, found or "a bug", exc_info=None if found else error)
             return self._failing(identity, found or CallError("bug", BUG))
@@ -158,7 +158,7 @@ class Dispatcher(threading.Thread):
         return partial(self._jobs.fail, identity, error.shown())
 
     def _paint(self, job: Row, attempt: Attempt) -> Ending:
-        """Give a job away, and listen until its end, or until the studio's; return what writes how it ended."""
+        """Send a job and read messages until the job or the studio ends. Return a function that records how it ended."""
         identity = job["id"]
         try:
             order = self._order(job)
@@ -167,11 +167,11 @@ class Dispatcher(threading.Thread):
             raise CallError("missing", str(error)) from error
         watch = _Watch(self._limits.job_seconds + _MARGIN_SECONDS)
         while not self._is_over.is_set():
-            said: Message | None = None
+            message: Message | None = None
             with suppress(BrokerError):
-                said = attempt.hear()
-            if said is not None:
-                if ending := self._take_in(job, order, attempt, said):
+                message = attempt.hear()
+            if message is not None:
+                if ending := self._take_in(job, order, attempt, message):
                     return ending
             elif not attempt.is_taken and watch.is_time_to_count() and self._workers() == 0:
                 return partial(self._put_back, identity)
@@ -179,56 +179,56 @@ class Dispatcher(threading.Thread):
                 watch.check()
             if self._has_stopped(identity, order, attempt, watch):
                 return partial(self._jobs.stopped, identity)
-            if said is None:
+            if message is None:
                 self._is_over.wait(_LOOK_SECONDS)
         return partial(self._put_back, identity)
 
-    def _take_in(self, job: Row, order: Message, attempt: Attempt, said: Message) -> Ending | None:
-        """Write what a worker said on the way; return what writes its end, where it was the last."""
+    def _take_in(self, job: Row, order: Message, attempt: Attempt, message: Message) -> Ending | None:
+        """Process a message. If it is the last one, return a function that records how the job ended."""
         identity = job["id"]
-        if said["say"] in ("progress", "stood"):
-            self._take_in_state(identity, order, attempt, said)
-        elif said["say"] == "failed":
-            raise CallError(said["code"], said["message"], said["field"])
-        elif said["say"] == "stopped":
+        if message["say"] in ("progress", "stood"):
+            self._take_in_state(identity, order, attempt, message)
+        elif message["say"] == "failed":
+            raise CallError(message["code"], message["message"], message["field"])
+        elif message["say"] == "stopped":
             return partial(self._jobs.stopped, identity)
-        elif said["say"] == "left":
+        elif message["say"] == "left":
             return partial(self._put_back, identity)
-        elif said["say"] == "done":
-            return partial(self._jobs.finish, identity, self._result(job, self._with_files(order, attempt, said)))
+        elif message["say"] == "done":
+            return partial(self._jobs.finish, identity, self._result(job, self._with_files(order, attempt, message)))
         return None
 
-    def _take_in_state(self, identity: str, order: Message, attempt: Attempt, said: Message) -> None:
-        """Write how far a job is; where the system refuses that for now, the next one will do."""
+    def _take_in_state(self, identity: str, order: Message, attempt: Attempt, message: Message) -> None:
+        """Store the progress of a job. Skip it on temporary system errors; the next message replaces it."""
         try:
-            if said["say"] == "stood":
-                write_whole(Path(order["work"] + ".npy"), attempt.part("stand", ".npy", said["stand"]), attempt.token)
-                self._jobs.stood(identity, said["stood"])
+            if message["say"] == "stood":
+                write_whole(Path(order["work"] + ".npy"), attempt.part("stand", ".npy", message["stand"]), attempt.token)
+                self._jobs.stood(identity, message["stood"])
                 return
-            has_preview = said["preview"] is not None
+            has_preview = message["preview"] is not None
             if has_preview:
-                data = attempt.part("preview", ".jpg", said["preview"])
+                data = attempt.part("preview", ".jpg", message["preview"])
                 write_whole(Path(order["work"] + ".jpg"), data, attempt.token)
-            self._jobs.progressed(identity, said["progress"], preview=has_preview)
+            self._jobs.progressed(identity, message["progress"], preview=has_preview)
         except Exception as error:
             if not fault(error):
                 raise
             self._trouble.met(error)
 
-    def _with_files(self, order: Message, attempt: Attempt, said: Message) -> Message:
-        """Write the files of a result, and count them."""
+    def _with_files(self, order: Message, attempt: Attempt, message: Message) -> Message:
+        """Write the files of a result and add their sizes."""
         suffix = ".jpg" if order["draft"] else ".png"
-        picture = attempt.part("result", suffix, said["result"])
-        thumb = attempt.part("thumb", ".jpg", said["thumb"])
+        picture = attempt.part("result", suffix, message["result"])
+        thumb = attempt.part("thumb", ".jpg", message["thumb"])
         write_whole(Path(order["result"] + suffix), picture, attempt.token)
         write_whole(Path(order["result"] + ".thumb.jpg"), thumb, attempt.token)
-        return said | {"suffix": suffix, "bytes": len(picture), "disk": len(picture) + len(thumb)}
+        return message | {"suffix": suffix, "bytes": len(picture), "disk": len(picture) + len(thumb)}
 
     def _has_stopped(self, identity: str, order: Message, attempt: Attempt, watch: "_Watch") -> bool:
-        """Pass on that a job shall stop; return whether it has: no worker has it, or one that does not answer."""
+        """Pass on a stop request. Return whether the job has stopped: no worker has it, or its worker does not respond."""
         try:
             wanted = self._jobs.wanted(identity)
-        except sqlite3.Error as error:  # it is looked for again
+        except sqlite3.Error as error:  # checked again later
             self._trouble.met(error)
             return False
         if wanted is None:
@@ -245,29 +245,29 @@ class Dispatcher(threading.Thread):
     def _workers(self) -> int:
         with suppress(BrokerError):
             return self._broker.workers()
-        return 1  # nobody knows
+        return 1  # unknown
 
     def _put_back(self, identity: str) -> None:
-        if not self._is_over.is_set():  # else the end of the studio does it
+        if not self._is_over.is_set():  # otherwise the shutdown requeues it
             self._jobs.put_back(identity)
 
     def _lost(self, identity: str, why: str) -> None:
-        """Put a job back whose worker vanished; not twice at the same place, as the picture may be what ends workers."""
+        """Requeue a job whose worker was lost; fail it if that happens twice at the same checkpoint."""
         try:
             stood = self._jobs.get(identity)["stood"]
-        except LookupError:  # nobody wants it any more
+        except LookupError:  # the job was deleted
             return
         if identity not in self._lost_at or stood != self._lost_at[identity]:
             self._put_back(identity)
             self._lost_at[identity] = stood
             return
-        sentence = f"the worker ended unexpectedly ({why}); try again, or another picture"
+        sentence = f"the worker ended unexpectedly ({why}); try again or use another picture"
         self._jobs.fail(identity, CallError("worker", sentence).shown())
         del self._lost_at[identity]
 
 
 class _Watch:
-    """How long a job is away."""
+    """Time limits of a running job."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._until = seconds, 0.0
@@ -276,18 +276,18 @@ class _Watch:
         self.is_told = False
 
     def is_time_to_count(self) -> bool:
-        """Whether the workers shall be counted again."""
+        """Whether it is time to count the workers again."""
         now = time.monotonic()
         is_due = now - self._counted > BEAT_SECONDS
         self._counted = now if is_due else self._counted
         return is_due
 
     def check(self) -> None:
-        """Check the time since a worker took it.
+        """Check the time since a worker accepted the job.
 
         Raises:
-            CallError: it is over.
+            CallError: The time limit is exceeded.
         """
         self._until = self._until or time.monotonic() + self._seconds
         if time.monotonic() > self._until:
-            raise CallError("worker", "this took too long and was stopped; use a smaller size, or fewer steps", "size")
+            raise CallError("worker", "the job took too long and was stopped; use a smaller size or fewer steps", "size")

@@ -1,4 +1,4 @@
-"""What changed, to whoever listens: the newest state of each thing, never a growing list."""
+"""Server-sent events. Only the latest state of each object is queued."""
 
 import asyncio
 import json
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(eq=False)  # compared by identity, so that a set can hold it
+@dataclass(eq=False)  # compared by identity, so it is hashable
 class Listener:
     """One stream of events.
 
     Attributes:
-        job: the only job it wants to hear of; None: all, and what was deleted.
-        pending: what is not sent yet, by what it replaces.
+        job: Receive events of this job only. None: all jobs and deletions.
+        pending: Events to be sent, by object.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -23,13 +23,13 @@ class Listener:
     there: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, key: str, number: int | None, event: bytes) -> None:
-        """Put an event in the place of an earlier one about the same."""
+        """Queue an event. It replaces an earlier one with the same key."""
         self.pending.pop(key, None)
         self.pending[key] = number, event
         self.there.set()
 
     async def next(self, timeout_seconds: float) -> list[tuple[int | None, bytes]]:
-        """Wait for events, each with its number where it has one; none after the time is over."""
+        """Wait for events and return them with their numbers, if any; nothing after a timeout."""
         try:
             await asyncio.wait_for(self.there.wait(), timeout_seconds)
         except TimeoutError:
@@ -40,14 +40,14 @@ class Listener:
 
 
 class Hub:
-    """Everyone who listens. Speaking is allowed from any thread."""
+    """All listeners. The methods are thread-safe, except ``listening``."""
 
     def __init__(self) -> None:
         self._listeners: set[Listener] = set()
 
     @contextmanager
     def listening(self, job: str | None = None) -> Iterator[Listener]:
-        """Listen, in a coroutine."""
+        """Register a listener. Call it in a coroutine."""
         listener = Listener(asyncio.get_running_loop(), job)
         self._listeners.add(listener)
         try:
@@ -56,19 +56,19 @@ class Hub:
             self._listeners.discard(listener)
 
     def job(self, shown: dict[str, Any]) -> None:
-        """Tell that a job changed."""
+        """Send a change of a job."""
         self._tell(shown["id"], encoded("job", shown, shown["version"]), shown["id"], shown["version"])
 
     def gone(self, kind: str, identity: str) -> None:
-        """Tell that something was deleted."""
+        """Send a deletion."""
         self._tell(f"gone {identity}", encoded("gone", {"kind": kind, "id": identity}), None)
 
     def ready(self) -> None:
-        """Tell that the quick worker is ready."""
+        """Send that the quick worker is ready."""
         self._tell("ready", encoded("ready", {}), None)
 
     def wake(self) -> None:
-        """Let every listener look whether it shall go on."""
+        """Wake every listener to check for shutdown."""
         for listener in tuple(self._listeners):
             with suppress(RuntimeError):
                 listener.loop.call_soon_threadsafe(listener.there.set)
@@ -83,7 +83,7 @@ class Hub:
 
 
 def encoded(event: str, data: dict[str, Any], number: int | None = None) -> bytes:
-    r"""Write a server-sent event.
+    r"""Encode a server-sent event.
 
     Example:
         >>> encoded("ready", {}, 7)

@@ -1,7 +1,7 @@
-"""Errors of the system that pass: a full disk, a locked database, no more processes. Which they are, and how they are told.
+"""Temporary system errors, such as a full disk, a locked database or too many processes, and their messages.
 
-None of them is a bug, and none may end a thread of the studio for good: what was to be written is tried again, a request is
-answered with 507 or 503, a job fails with a sentence.
+They are not bugs and must not end a thread of the studio: writes are retried, requests get 507 or 503, and jobs fail with a
+message.
 """
 
 import errno
@@ -13,12 +13,12 @@ from typing import Literal
 _LOG = logging.getLogger(__name__)
 
 Fault = Literal["disk", "system"]
-"""The code of an answer: the disk is full, or the system refuses something for now."""
+"""Error code: the disk is full, or another temporary system error."""
 
 RETRY_SECONDS = 1.0
-"""How long to wait before something is tried again that the system refused."""
+"""Pause before a retry after a system error."""
 
-BUG = "the studio made a mistake here; its log tells which, please report it"
+BUG = "internal error in the studio; see its log and please report it"
 
 
 def _numbers(*names: str) -> frozenset[int]:
@@ -40,7 +40,7 @@ _REFUSED_DATABASE = (
 
 
 def fault(error: BaseException | None) -> Fault | None:
-    """Return what the system refused, where an error or a cause of it says so; None for any other error.
+    """Return the kind of system error that an error or its cause is, or None.
 
     Example:
         >>> fault(OSError(errno.ENOSPC, "No space left on device")), fault(RuntimeError("can't start new thread"))
@@ -67,7 +67,7 @@ def _fault(error: BaseException) -> Fault | None:
 
 
 def said(error: BaseException) -> str:
-    """Say a fault in a sentence.
+    """Return the message of a system error.
 
     Example:
         >>> said(OSError(errno.ENOSPC, "No space left on device"))
@@ -77,22 +77,22 @@ def said(error: BaseException) -> str:
         return "the disk is full; free some space and try again"
     if isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _BUSY_DATABASE:
         return "another program has locked the studio's database; try again in a moment"
-    return f"the system refuses this for now ({reason(error)}); try again in a moment"
+    return f"the system is busy ({reason(error)}); try again in a moment"
 
 
 def reason(error: BaseException) -> str:
-    """Return why the system refused, in its own words and without names of files."""
+    """Return the system's own message without file names."""
     return getattr(error, "strerror", None) or str(error).splitlines()[0][:100] if str(error) else type(error).__name__
 
 
 class Trouble:
-    """Something that goes on in spite of errors: the log tells when they begin and when they are over, and not each."""
+    """Log for repeated errors of a background task: logs the first error and the recovery only."""
 
     def __init__(self, what: str) -> None:
         self._what, self._is_there = what, False
 
     def met(self, error: BaseException) -> None:
-        """Log an error, where it is the first of several, or no fault of the system."""
+        """Log an error if it is the first in a row or not a system error."""
         if fault(error) is None:
             _LOG.error("%s", self._what, exc_info=error)
         elif not self._is_there:
@@ -100,22 +100,22 @@ class Trouble:
         self._is_there = True
 
     def over(self) -> None:
-        """Log that it works again, where it did not."""
+        """Log the recovery if there was an error."""
         if self._is_there:
             _LOG.warning("%s: works again", self._what)
         self._is_there = False
 
 
 def written(write: Callable[[], object], fallback: Callable[[], object], trouble: Trouble) -> bool:
-    """Write how a job ended.
+    """Record how a job ended.
 
     Args:
-        write: what to do.
-        fallback: what to do instead where that has a bug.
-        trouble: where errors are told.
+        write: Records it.
+        fallback: Called if ``write`` has a bug.
+        trouble: Logs errors.
 
     Returns:
-        Whether it is settled; False: the system refused, and it shall be tried again.
+        False if a system error occurred and the call should be repeated.
     """
     for each in (write, fallback):
         try:
@@ -127,4 +127,4 @@ def written(write: Callable[[], object], fallback: Callable[[], object], trouble
         else:
             trouble.over()
             return True
-    return True  # both have a bug, which the log tells
+    return True  # both failed with a bug, which was logged

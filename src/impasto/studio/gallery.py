@@ -1,4 +1,4 @@
-"""Uploads and results: what is known about them, what they take on the disk, and what is cleaned up."""
+"""Uploads and results: database rows, disk quota and clean-up."""
 
 import json
 import time
@@ -17,12 +17,12 @@ _ACTIVE = "('queued', 'running', 'paused')"
 
 
 class DiskFullError(ImpastoError):
-    """The quota is reached; becomes 507."""
+    """The disk quota is reached (HTTP 507)."""
 
 
 @dataclass
 class Gallery:
-    """Uploads and results in SQLite, their files in a folder."""
+    """Uploads and results in SQLite, with their files in a folder."""
 
     database: Database
     folder: Folder
@@ -32,7 +32,7 @@ class Gallery:
     # ------------------------------------------------------------------------------------------------ uploads
 
     def add_upload(self, identity: str, facts: Mapping[str, Any]) -> Row:
-        """Write an upload whose files lie in the folder already."""
+        """Add an upload whose files already exist."""
         values = {**facts, "id": identity, "notes": json.dumps(facts["notes"]), "created": time.time()}
         names = ("id", "name", "width", "height", "bytes", "disk", "sha256", "notes", "created")
         marks = ", ".join(f":{name}" for name in names)
@@ -45,7 +45,7 @@ class Gallery:
         """Return an upload.
 
         Raises:
-            LookupError: there is none.
+            LookupError: The upload does not exist.
         """
         row = self.database.row("SELECT * FROM uploads WHERE id = ?", (identity,))
         if row is None:
@@ -53,7 +53,7 @@ class Gallery:
         return row
 
     def has_upload(self, identity: str) -> bool:
-        """Tell whether an upload is there."""
+        """Return whether an upload exists."""
         return self.database.row("SELECT 1 FROM uploads WHERE id = ?", (identity,)) is not None
 
     def uploads(self, limit: int, after: int | None) -> list[Row]:
@@ -65,14 +65,14 @@ class Gallery:
         """Delete an upload.
 
         Raises:
-            StateError: a job or a style needs it.
+            StateError: A job or a style needs it.
         """
         with self.database.transaction():
             self.upload(identity)
             if self.database.row("SELECT 1 FROM styles WHERE upload = ?", (identity,)):
-                raise StateError(f"upload {identity} is one of your styles; delete that first")
+                raise StateError(f"upload {identity} is one of your styles; delete the style first")
             if self._is_needed(identity):
-                raise StateError(f"a job that has not ended needs upload {identity}; cancel it first")
+                raise StateError(f"an unfinished job needs upload {identity}; cancel it first")
             self.database.run("DELETE FROM uploads WHERE id = ?", (identity,))
         self.folder.remove("uploads", identity)
         self.hub.gone("upload", identity)
@@ -87,38 +87,39 @@ class Gallery:
         """Return a result.
 
         Raises:
-            LookupError: there is none.
+            LookupError: The result does not exist.
         """
         row = self.database.row("SELECT * FROM results WHERE id = ?", (identity,))
         if row is None:
             raise LookupError(f"there is no result {identity}")
         return row
 
-    def results(self, limit: int, after: int | None, favourite: bool | None, draft: bool | None, q: str) -> list[Row]:
+    def results(self, limit: int, after: int | None, favorite: bool | None, draft: bool | None, q: str) -> list[Row]:
         """Return results, newest first."""
         statement = (
             "SELECT * FROM results WHERE (:after IS NULL OR number < :after) "
-            "AND (:favourite IS NULL OR favourite = :favourite) AND (:draft IS NULL OR draft = :draft) "
+            "AND (:favorite IS NULL OR favourite = :favorite) AND (:draft IS NULL OR draft = :draft) "
             "AND (:q = '' OR instr(lower(title || ' ' || styles), :q)) "
             "ORDER BY number DESC LIMIT :limit"
         )
-        values = {"after": after, "limit": limit, "favourite": favourite, "draft": draft, "q": q.lower()}
+        values = {"after": after, "limit": limit, "favorite": favorite, "draft": draft, "q": q.lower()}
         return self.database.rows(statement, values)
 
     def change_result(self, identity: str, changes: Mapping[str, Any]) -> Row:
-        """Change title, favourite or draft of a result."""
+        """Change title, favorite or draft of a result."""
         self.result(identity)
         if changes:
-            assignments = ", ".join(f"{name} = :{name}" for name in changes)
+            columns = {"favorite": "favourite"}
+            assignments = ", ".join(f"{columns.get(name, name)} = :{name}" for name in changes)
             self.database.run(f"UPDATE results SET {assignments} WHERE id = :id", {**changes, "id": identity})
         return self.result(identity)
 
     def delete_result(self, identity: str) -> None:
-        """Delete a result; its job stays, and says that there is none."""
+        """Delete a result. Its job stays, without a result."""
         with self.database.transaction():
             self.result(identity)
             if self._is_needed(identity):
-                raise StateError(f"a job that has not ended needs result {identity}; cancel it first")
+                raise StateError(f"an unfinished job needs result {identity}; cancel it first")
             self.database.run("DELETE FROM results WHERE id = ?", (identity,))
             self.database.run("UPDATE jobs SET result = NULL WHERE result = ?", (identity,))
         self.folder.remove("results", identity)
@@ -127,17 +128,17 @@ class Gallery:
     # ------------------------------------------------------------------------------------------------ the disk
 
     def used(self) -> int:
-        """Return the bytes that uploads and results take."""
+        """Return the bytes that uploads and results use."""
         (row,) = self.database.rows(
             "SELECT (SELECT coalesce(sum(disk), 0) FROM uploads) + (SELECT coalesce(sum(disk), 0) FROM results) AS bytes"
         )
         return int(row["bytes"])
 
     def make_room(self, wanted: int) -> None:
-        """Clean up until so many bytes fit into the quota: drafts first, then uploads that nothing uses, the oldest first.
+        """Delete drafts, then unused uploads, oldest first, until ``wanted`` bytes fit into the quota.
 
         Raises:
-            DiskFullError: what is left is wanted; it says so.
+            DiskFullError: Nothing is left to delete.
         """
         if self.used() + wanted <= self.limits.disk_bytes:
             return
@@ -146,12 +147,12 @@ class Gallery:
             if self.used() + wanted <= self.limits.disk_bytes:
                 return
         raise DiskFullError(
-            f"uploads and results take {self.used() / 1e6:,.0f} MB of the {self.limits.disk_bytes / 1e6:,.0f} that they may; "
+            f"uploads and results use {self.used() / 1e6:,.0f} MB of {self.limits.disk_bytes / 1e6:,.0f} MB; "
             "delete some results first"
         )
 
     def clean_up(self) -> int:
-        """Delete drafts, unused uploads and ended jobs past their time; return how many."""
+        """Delete expired drafts, unused uploads and draft jobs. Return the number of drafts and uploads."""
         old = time.time() - self.limits.draft_seconds
         found = self._not_needed(older_than=old)
         for kind, row in found:
@@ -181,7 +182,7 @@ class Gallery:
             return
 
     def sweep(self) -> int:
-        """Delete the files that belong to nothing; return how many."""
+        """Delete orphaned files. Return their number."""
 
         def identities(table: str) -> set[str]:
             return {row["id"] for row in self.database.rows(f"SELECT id FROM {table}")}
@@ -208,6 +209,7 @@ def shown_result(row: Row, *, is_photo_there: bool = True) -> dict[str, Any]:
     names = ("id", "job", "kind", "created", "width", "height", "bytes", "title", "seconds")
     here = f"/api/v1/results/{row['id']}"
     return {name: row[name] for name in names} | {
+        "favorite": bool(row["favourite"]),
         "favourite": bool(row["favourite"]),
         "draft": bool(row["draft"]),
         "upload": row["upload"] if is_photo_there else None,

@@ -1,14 +1,14 @@
-"""The queue, and the truth about every job.
+"""The job queue.
 
-A job's states, and what leads from one to another::
+States of a job and their transitions::
 
     queued ──take──> running ──finish──> done
       │ ^               │ ──fail──> failed ──retry, continue──> queued
       │ └──(restart)────┤ ──stopped──> cancelled, paused ──continue──> queued
       └──want──> cancelled, paused
 
-Every change takes a new, larger number, and is told to those who listen once it is written. A result is written in the same
-transaction as the state "done": after an end at any moment there is neither a result without its job nor one made twice.
+Every change gets a new, larger number and is sent to listeners after the commit. A result is written in the same transaction as
+the state "done", so a crash leaves neither a result without its job nor a duplicate.
 """
 
 import json
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from impasto.errors import ImpastoError
+from impasto.options import by_present_names
 from impasto.studio.database import Database, Row
 from impasto.studio.events import Hub
 from impasto.studio.storage import new_identity
@@ -32,14 +33,14 @@ _LOOKED_BACK_ON = 10
 
 
 class StateError(ImpastoError):
-    """A job that is not in the state for this, or something that is still needed; becomes 409."""
+    """The job's state does not allow the operation, or the object is still needed (HTTP 409)."""
 
 
 class QueueFullError(ImpastoError):
-    """No more jobs may wait; becomes 429.
+    """The queue is full (HTTP 429).
 
     Attributes:
-        retry_seconds: after which it is worth another try.
+        retry_seconds: Seconds until a retry makes sense.
     """
 
     def __init__(self, message: str, retry_seconds: int) -> None:
@@ -49,15 +50,15 @@ class QueueFullError(ImpastoError):
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A job that is asked for.
+    """A job to submit.
 
     Attributes:
-        kind: see :data:`impasto.studio.controls.KINDS`.
-        lane: which worker takes it.
-        request: what was asked, as it can be asked again.
-        key: the same key is the same job.
-        continues: the job whose result this one goes on from.
-        more: which result, and with how many steps.
+        kind: See :data:`impasto.studio.controls.KINDS`.
+        lane: Lane of the worker.
+        request: The checked request, which can be submitted again.
+        key: Idempotency key. Orders with the same key are the same job.
+        continues: Job whose result this job continues.
+        more: Result to continue, and number of steps.
     """
 
     kind: str
@@ -73,26 +74,26 @@ class Order:
 
 @dataclass
 class Jobs:
-    """Jobs in SQLite; the embedded form of the queue, see :class:`impasto.studio.lanes.Source`."""
+    """Jobs in SQLite; the :class:`impasto.studio.lanes.Source` of a local studio."""
 
     database: Database
     hub: Hub
     most_queued: int
     at_once: dict[str, int] = field(default_factory=dict)
-    """How many jobs of a lane are worked on at once, where that is more than one."""
+    """Number of jobs that a lane runs at once, if more than one."""
 
     _typical: dict[str, float] = field(default_factory=dict)
 
-    # ------------------------------------------------------------------------------------------------ asked for
+    # ------------------------------------------------------------------------------------------------ submitting
 
     def submit(self, order: Order) -> tuple[Row, bool]:
-        """Put a job into the queue.
+        """Submit a job.
 
         Returns:
-            The job, and whether it is new: one with the same key is not.
+            The job, and whether it is new. An existing job with the same key is not.
 
         Raises:
-            QueueFullError: too many wait already.
+            QueueFullError: The queue is full.
         """
         with self.database.transaction():
             if order.key and (known := self.database.row("SELECT * FROM jobs WHERE key = ?", (order.key,))):
@@ -127,15 +128,15 @@ class Jobs:
         (waiting,) = self.database.rows("SELECT count(*) AS jobs FROM jobs WHERE state = 'queued'")
         if waiting["jobs"] >= self.most_queued:
             raise QueueFullError(
-                f"{waiting['jobs']} jobs are waiting, and no more are taken; try again later, or cancel some",
+                f"{waiting['jobs']} jobs are waiting and the queue is full; try again later or cancel some",
                 max(1, min(600, round(self.typical("instant")))),
             )
 
     def want(self, identity: str, wanted: Wanted) -> Row:
-        """Ask a job to stop: at once where it waits, with the next step where it runs.
+        """Request a job to stop. A waiting job stops immediately, a running job after its current step.
 
         Raises:
-            StateError: it does neither.
+            StateError: The job is neither waiting nor running.
         """
         with self.database.transaction():
             job = self.get(identity)
@@ -143,20 +144,20 @@ class Jobs:
                 self._set(identity, wanted=wanted)
             elif wanted == "finish":
                 if job["state"] not in STOPPED or not job["stood"]:
-                    raise StateError(f"job {identity} is {job['state']} and has nothing to finish with; let it paint first")
+                    raise StateError(f"job {identity} is {job['state']} and has no checkpoint to finish from; let it run first")
                 self._set(identity, state="queued", wanted="finish", error=None, finished=None)
             elif job["state"] == "queued" or (job["state"], wanted) == ("paused", "cancelled"):
                 self._set(identity, state=wanted, finished=time.time())
             elif job["state"] != wanted:
-                raise StateError(f"job {identity} is {job['state']} and cannot be {wanted}; only what waits or runs can")
+                raise StateError(f"job {identity} is {job['state']} and cannot be {wanted}; only waiting and running jobs can")
         return self.get(identity)
 
     def again(self, identity: str, *, from_start: bool) -> Row:
-        """Put a job that has stopped back into the queue, from where it stood or from its start.
+        """Requeue a stopped job, from its checkpoint or from the start.
 
         Raises:
-            StateError: it has not stopped, or there is nothing to go on from.
-            QueueFullError: too many wait already.
+            StateError: The job has not stopped, or has no checkpoint.
+            QueueFullError: The queue is full.
         """
         with self.database.transaction():
             job = self.get(identity)
@@ -164,24 +165,24 @@ class Jobs:
             if job["state"] not in STOPPED or (from_start and job["state"] == "paused"):
                 raise StateError(f"job {identity} is {job['state']} and cannot be {verb}")
             if not from_start and job["state"] != "paused" and not job["stood"]:
-                raise StateError(f"job {identity} stands nowhere yet and cannot be continued; retry it")
+                raise StateError(f"job {identity} has no checkpoint and cannot be continued; retry it")
             self._check_room()
             fresh = {"progress": None, "stood": None} if from_start else {}
             self._set(identity, state="queued", wanted=None, error=None, started=None, finished=None, **fresh)
         return self.get(identity)
 
     def prioritize(self, identity: str, priority: int) -> Row:
-        """Move a job in the queue."""
+        """Change the priority of a job."""
         with self.database.transaction():
             self.get(identity)
             self._set(identity, priority=priority)
         return self.get(identity)
 
     def delete(self, identity: str) -> None:
-        """Forget a job; its result stays.
+        """Delete a job. Its result stays.
 
         Raises:
-            StateError: it is running.
+            StateError: The job is running.
         """
         with self.database.transaction():
             if self.get(identity)["state"] == "running":
@@ -189,10 +190,10 @@ class Jobs:
             self.database.run("DELETE FROM jobs WHERE id = ?", (identity,))
         self.hub.gone("job", identity)
 
-    # ------------------------------------------------------------------------------------------------ worked on
+    # ------------------------------------------------------------------------------------------------ running
 
     def take(self, lane: str) -> Row | None:
-        """Take the next job of a lane; None where none waits."""
+        """Take the next job of a lane, or None if none is waiting."""
         with self.database.transaction():
             row = self.database.row(
                 "SELECT id FROM jobs WHERE state = 'queued' AND lane = ? ORDER BY priority DESC, number LIMIT 1", (lane,)
@@ -202,16 +203,16 @@ class Jobs:
             identity = row["id"]
             self.database.run("UPDATE jobs SET attempts = attempts + 1 WHERE id = ?", (identity,))
             self._set(identity, state="running", started=time.time())
-            return self.get(identity)  # inside: a job that is written as taken is one that somebody has
+            return self.get(identity)  # inside the transaction, so a job is marked as running only if the caller gets it
 
     def wanted(self, identity: str) -> Wanted | None:
-        """Return how a running job shall stop, if it shall."""
+        """Return the stop request for a running job, or None."""
         row = self.database.row("SELECT wanted FROM jobs WHERE id = ?", (identity,))
         found: Wanted | None = row["wanted"] if row else None
         return found
 
     def progressed(self, identity: str, progress: Mapping[str, Any] | None, *, preview: bool) -> None:
-        """Write how far a job is, and whether there is a new preview."""
+        """Store the progress of a job and whether there is a new preview."""
         with self.database.transaction():
             if preview:
                 self.database.run("UPDATE jobs SET preview = preview + 1 WHERE id = ?", (identity,))
@@ -219,11 +220,11 @@ class Jobs:
             self._set(identity, **changes)
 
     def stood(self, identity: str, stood: Mapping[str, Any]) -> None:
-        """Write where a painting was saved."""
+        """Store the checkpoint of a painting."""
         self.database.run("UPDATE jobs SET stood = ? WHERE id = ?", (json.dumps(stood), identity))
 
     def finish(self, identity: str, result: Mapping[str, Any]) -> None:
-        """Write a job as done together with its result; one that is no longer running keeps its state and has none."""
+        """Store the result of a job and mark the job as done, unless it is no longer running."""
         with self.database.transaction():
             job = self.database.row("SELECT state FROM jobs WHERE id = ?", (identity,))
             if job is None or job["state"] != "running":
@@ -234,27 +235,27 @@ class Jobs:
         self._typical.clear()
 
     def fail(self, identity: str, error: Mapping[str, Any]) -> None:
-        """Write a job as failed, with the sentence that says why."""
+        """Mark a job as failed, with its error."""
         self._ended(identity, state="failed", error=json.dumps(error))
 
     def stopped(self, identity: str) -> None:
-        """Write a running job as stopped in the way that was asked for."""
+        """Mark a running job as paused or canceled, as requested."""
         wanted = self.wanted(identity)
         self._ended(identity, state="paused" if wanted == "paused" else "cancelled")
 
     def running(self) -> list[str]:
-        """Return the ids of what is running; before any worker has begun: of what was running when the studio ended."""
+        """Return the ids of running jobs. Before the workers start, these are the jobs that the last shutdown interrupted."""
         return [row["id"] for row in self.database.rows("SELECT id FROM jobs WHERE state = 'running'")]
 
     def requeue(self) -> int:
-        """Put back what was running when the studio ended; return how many that were."""
+        """Requeue all running jobs. Return their number."""
         running = self.running()
         for identity in running:
             self.put_back(identity)
         return len(running)
 
     def put_back(self, identity: str) -> None:
-        """Put a running job back into the queue, as nobody works on it any more; or let it be stopped, if that was asked."""
+        """Requeue a running job that has no worker any more, or stop it if that was requested."""
         statement = "SELECT wanted, stood FROM jobs WHERE state = 'running' AND id = ?"
         with self.database.transaction():
             row = self.database.row(statement, (identity,))
@@ -283,13 +284,13 @@ class Jobs:
         if row is not None:
             self.hub.job(self.shown(row))
 
-    # ------------------------------------------------------------------------------------------------ looked at
+    # ------------------------------------------------------------------------------------------------ reading
 
     def get(self, identity: str) -> Row:
         """Return a job.
 
         Raises:
-            LookupError: there is none.
+            LookupError: The job does not exist.
         """
         row = self.database.row("SELECT * FROM jobs WHERE id = ?", (identity,))
         if row is None:
@@ -297,7 +298,7 @@ class Jobs:
         return row
 
     def listed(self, states: Sequence[str], limit: int, after: int | None) -> list[Row]:
-        """Return jobs in some states, or in any where none is named, newest first."""
+        """Return the jobs in the given states (none: any state), newest first."""
         marks = ", ".join("?" * len(states)) or "''"
         statement = (
             f"SELECT * FROM jobs WHERE (? OR state IN ({marks})) AND (? IS NULL OR number < ?) ORDER BY number DESC LIMIT ?"
@@ -305,19 +306,19 @@ class Jobs:
         return self.database.rows(statement, (not states, *states, after, after, limit))
 
     def changed_since(self, event: int, job: str | None = None) -> list[Row]:
-        """Return the jobs that changed after an event, in that order."""
+        """Return the jobs that changed after an event, in order of change."""
         statement = "SELECT * FROM jobs WHERE version > :event AND (:job IS NULL OR id = :job) ORDER BY version"
         return self.database.rows(statement, {"event": event, "job": job})
 
     def counts(self) -> dict[str, int]:
-        """Return how many jobs there are in each state."""
+        """Return the number of jobs in each state."""
         found = {
             row["state"]: row["jobs"] for row in self.database.rows("SELECT state, count(*) AS jobs FROM jobs GROUP BY state")
         }
         return {state: found.get(state, 0) for state in STATES}
 
     def typical(self, kind: str) -> float:
-        """Return how many seconds the last jobs of a kind took."""
+        """Return the average duration of the last jobs of a kind in seconds."""
         if kind not in self._typical:
             (row,) = self.database.rows(
                 "SELECT avg(took) AS seconds FROM (SELECT finished - started AS took FROM jobs "
@@ -353,7 +354,7 @@ class Jobs:
         )
         return {name: row[name] for name in names} | {
             "draft": bool(row["draft"]),
-            "request": json.loads(row["request"]),
+            "request": shown_request(row["request"]),
             "progress": progress,
             "eta_seconds": None if eta is None else round(eta, 1),
             "position": position,
@@ -363,7 +364,7 @@ class Jobs:
         }
 
     def _waiting(self, row: Row) -> tuple[int, float]:
-        """Return how many go first, and about how many seconds until this one is done."""
+        """Return the position in the queue and the estimated seconds until the job is done."""
         running = self.database.rows("SELECT kind, progress FROM jobs WHERE lane = :lane AND state = 'running'", row)
         ahead = self.database.rows(
             "SELECT kind, count(*) AS jobs FROM jobs WHERE lane = :lane AND state = 'queued' AND "
@@ -377,6 +378,12 @@ class Jobs:
         )
 
     def _seconds_left(self, running: Row) -> float:
-        """Return how long a running job will still take: as its worker says, or as its like took."""
+        """Return the remaining seconds of a running job, from its worker or from earlier jobs."""
         said = json.loads(running["progress"]).get("seconds_left") if running["progress"] else None
         return self.typical(running["kind"]) if said is None else float(said)
+
+
+def shown_request(stored: str) -> dict[str, Any]:
+    """Return a stored request as the API shows it. Options from earlier versions get their present names."""
+    request: dict[str, Any] = json.loads(stored)
+    return request | {"options": by_present_names(request["options"])} if "options" in request else request

@@ -1,7 +1,7 @@
-"""The parent's side of the workers: a child process for each lane, what it is given, and what becomes of it.
+"""The parent side of the workers: one child process per lane.
 
-Between parent and child go lines of JSON, never pickles: a child that a hostile picture took over can say only what the parent
-understands. A child that ends, takes too long or holds too much memory costs the job it had, and the next one has a new child.
+Parent and child exchange lines of JSON, never pickles, so a child that a malicious picture has taken over cannot run code in
+the parent. If a child ends, exceeds its time limit or uses too much memory, its job fails and the next job gets a new child.
 """
 
 import logging
@@ -22,65 +22,65 @@ from impasto.studio.jobs import Wanted
 from impasto.studio.settings import Limits
 
 Ending = Callable[[], object]
-"""Writes how a job ended."""
+"""Records how a job ended."""
 
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
 _PAUSES = (1.0, 2.0, 4.0)
-"""How long to wait before a worker that cannot start is started again for the same job."""
+"""Pauses between attempts to start a worker for the same job."""
 
 STOP_SECONDS = 30.0
-"""How long a child that was asked to stop may take for the step it is in."""
+"""Time that a child has to finish its current step after a stop request."""
 
 
 class Source(Protocol):
-    """Where a lane takes its jobs from and tells what became of them.
+    """Source of a lane's jobs, and receiver of their progress and results.
 
-    :class:`impasto.studio.jobs.Jobs` is the form of the studio itself, :class:`impasto.studio.remote_worker.RemoteWorker` that
-    of a worker on another machine, which tells the studio through a queue engine.
+    :class:`impasto.studio.jobs.Jobs` is the source of a local studio, :class:`impasto.studio.remote_worker.RemoteWorker` that
+    of a worker on another machine.
     """
 
     def take(self, lane: str) -> Row | None:
         """Take the next job of a lane."""
 
     def wanted(self, identity: str) -> Wanted | None:
-        """Return how a running job shall stop, if it shall."""
+        """Return the stop request for a running job, or None."""
 
     def progressed(self, identity: str, progress: Mapping[str, Any] | None, *, preview: bool) -> None:
-        """Tell how far a job is."""
+        """Report the progress of a job."""
 
     def stood(self, identity: str, stood: Mapping[str, Any]) -> None:
-        """Tell where a painting was saved."""
+        """Report a checkpoint of a painting."""
 
     def finish(self, identity: str, result: Mapping[str, Any]) -> None:
-        """Tell that a job is done."""
+        """Report the result of a job."""
 
     def fail(self, identity: str, error: Mapping[str, Any]) -> None:
-        """Tell that a job failed."""
+        """Report that a job failed."""
 
     def stopped(self, identity: str) -> None:
-        """Tell that a job stopped as it was asked to."""
+        """Report that a job stopped on request."""
 
 
 class Runner(Protocol):
     """Runs the jobs of one lane: a :class:`Lane`, or a :class:`impasto.studio.dispatcher.Dispatcher` for remote workers."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
 
     def wake(self) -> None:
-        """Tell that there may be a job."""
+        """Signal that there may be a new job."""
 
     def prepare(self) -> None:
-        """Tell that there will be a job soon."""
+        """Signal that a job is expected soon."""
 
     def end(self) -> None:
-        """End."""
+        """Stop."""
 
 
 @dataclass
 class Call:
-    """One question to a child, and its answer."""
+    """A call to a child and its answer."""
 
     message: Message
     seconds: float
@@ -88,7 +88,7 @@ class Call:
 
 
 class Lane(threading.Thread):
-    """A child and the thread that gives it work: calls first, then jobs out of the queue."""
+    """A child process and the thread that feeds it: calls first, then jobs."""
 
     def __init__(
         self,
@@ -114,23 +114,23 @@ class Lane(threading.Thread):
     # ------------------------------------------------------------------------------------------------ from outside
 
     def call(self, seconds: float, **message: Any) -> "Future[Message]":
-        """Ask the child something; calls go before jobs."""
+        """Call the child. Calls are processed before jobs."""
         call = Call(message, seconds)
         self._calls.put(call)
         self._wake.set()
         return call.answer
 
     def wake(self) -> None:
-        """Tell that there may be a job."""
+        """Signal that there may be a new job."""
         self._wake.set()
 
     def prepare(self) -> None:
-        """Let the child start now, before there is work for it."""
+        """Start the child now, before there is a job."""
         self.starts_early = True
         self._wake.set()
 
     def end(self) -> None:
-        """End the child and the thread."""
+        """Stop the child and the thread."""
         self._is_over = True
         self._wake.set()
         if self._child is not None:
@@ -140,7 +140,7 @@ class Lane(threading.Thread):
     # ------------------------------------------------------------------------------------------------ the thread
 
     def run(self) -> None:
-        """Work until the studio ends; whatever goes wrong, the lane goes on."""
+        """Process calls and jobs until the studio ends. Log errors and continue."""
         while not self.is_over():
             self._wake.clear()
             try:
@@ -153,18 +153,18 @@ class Lane(threading.Thread):
                 self._wake.wait(timeout=5.0)
 
     def is_over(self) -> bool:
-        """Whether the lane is ending."""
+        """Whether the lane is stopping."""
         return self._is_over
 
     def _turn(self) -> None:
-        """Do all that there is."""
+        """Process all pending calls and jobs."""
         if self.starts_early and (self._child is None or self._child.has_ended()):
             self._try(self._start, None)
         while not self.is_over() and self._one():
             pass
 
     def _one(self) -> bool:
-        """Do one thing; return whether there was one, and whether there may be another."""
+        """Process one call or job. Return whether there may be another."""
         with suppress(queue.Empty):
             call = self._calls.get_nowait()
             if call.answer.set_running_or_notify_cancel():
@@ -176,20 +176,20 @@ class Lane(threading.Thread):
                 self._trouble.over()
                 return False
             self._ending = self._ending_of(job)
-        if not written(*self._ending, self._trouble):  # it is tried again before another job is taken
+        if not written(*self._ending, self._trouble):  # retry before the next job
             time.sleep(RETRY_SECONDS)
             return True
         self._ending = None
         return True
 
     def _ending_of(self, job: Row) -> "tuple[Ending, Ending]":
-        """Work on a job; return what writes how it ended, and what does where that cannot be written."""
+        """Run a job. Return a function that records how it ended, and one to call if the first has a bug."""
         bug = self._failing(job, CallError("bug", BUG))
         try:
             return self._work_on(job), bug
         except CallError as error:
             return self._failing(job, error), bug
-        except Exception as error:  # whatever it is costs the job, and not the lane
+        except Exception as error:  # fails the job, not the lane
             self._drop()
             if found := refused(error):
                 _LOG.warning("job %s: %s", job["id"], found)
@@ -199,7 +199,7 @@ class Lane(threading.Thread):
 
     def _failing(self, job: Row, error: CallError) -> "Ending":
         def fail() -> None:
-            if not self._is_over:  # else the next start puts it back into the queue
+            if not self._is_over:  # otherwise the next start requeues it
                 self.source.fail(job["id"], error.shown())
 
         return fail
@@ -209,16 +209,16 @@ class Lane(threading.Thread):
             what()
         except Exception as error:
             if not isinstance(error, CallError):
-                _LOG.warning("a worker was asked in vain", exc_info=error)
+                _LOG.warning("a call to a worker failed", exc_info=error)
                 self._drop()
             if answer is not None:
                 answer.set_exception(_as_call_error(error))
 
     def _start(self) -> Child:
-        """Return the child, and start it where there is none, or one that has ended in the meantime.
+        """Return the child. Start a new one if there is none or it has ended.
 
         Raises:
-            CallError: it could not be started.
+            CallError: The child could not be started.
         """
         if self._child is not None and self._child.has_ended():
             self._drop()
@@ -228,7 +228,7 @@ class Lane(threading.Thread):
                 self._listen(time.monotonic() + 120, ("ready",))
             except CallError as error:
                 self._drop()
-                time.sleep(RETRY_SECONDS)  # a worker that cannot start shall not be started without a pause
+                time.sleep(RETRY_SECONDS)  # avoid a busy loop if the worker cannot start
                 if error.code == "worker":
                     raise cannot_start(str(error).partition(";")[0]) from error
                 raise
@@ -237,7 +237,7 @@ class Lane(threading.Thread):
         return self._child
 
     def _child_for_a_job(self) -> Child:
-        """Start the child for a job; what keeps it from starting may pass."""
+        """Start the child for a job, with retries."""
         for pause in _PAUSES:
             try:
                 return self._start()
@@ -258,10 +258,10 @@ class Lane(threading.Thread):
 
     def _asked(self, message: Message, seconds: float) -> Message:
         self._start().tell(message)
-        return self._heard(seconds, ("done",), lambda said: None)
+        return self._read_until(seconds, ("done",), lambda message: None)
 
     def _work_on(self, job: Row) -> "Ending":
-        """Work on a job; return what writes how it ended."""
+        """Run a job. Return a function that records how it ended."""
         identity = job["id"]
         child = self._child_for_a_job()
         try:
@@ -272,32 +272,32 @@ class Lane(threading.Thread):
         seconds = self.limits.quick_seconds if self.lane == "quick" else self.limits.job_seconds
         watch = _Wish(self.source, child, identity, is_told=bool(order.get("finish")))
 
-        def look(said: Message | None) -> None:
-            with self._going_on():
-                self._pass_on(identity, said)
-            with self._going_on():
+        def look(message: Message | None) -> None:
+            with self._tolerant():
+                self._pass_on(identity, message)
+            with self._tolerant():
                 watch.look()
             watch.check()
 
         try:
-            said = self._heard(seconds, ("done", "stopped"), look)
+            message = self._read_until(seconds, ("done", "stopped"), look)
         except _StoppedError:
             self._drop()
             return partial(self.source.stopped, identity)
-        if said["say"] == "stopped":
+        if message["say"] == "stopped":
             return partial(self.source.stopped, identity)
-        return partial(self.source.finish, identity, self._result(job, said))
+        return partial(self.source.finish, identity, self._result(job, message))
 
-    def _pass_on(self, identity: str, said: Message | None) -> None:
-        """Tell the source what a child says on the way."""
-        if said is not None and said["say"] == "progress":
-            self.source.progressed(identity, said["progress"], preview=said["preview"])
-        elif said is not None and said["say"] == "stood":
-            self.source.stood(identity, said["stood"])
+    def _pass_on(self, identity: str, message: Message | None) -> None:
+        """Pass progress and checkpoints to the source."""
+        if message is not None and message["say"] == "progress":
+            self.source.progressed(identity, message["progress"], preview=message["preview"])
+        elif message is not None and message["say"] == "stood":
+            self.source.stood(identity, message["stood"])
 
     @contextmanager
-    def _going_on(self) -> Iterator[None]:
-        """Let a job go on where what it says on the way cannot be written for now."""
+    def _tolerant(self) -> Iterator[None]:
+        """Log temporary system errors so that the job continues."""
         try:
             yield
         except Exception as error:
@@ -305,8 +305,8 @@ class Lane(threading.Thread):
                 raise
             self._trouble.met(error)
 
-    def _heard(self, seconds: float, last: tuple[str, ...], look: Callable[[Message | None], None]) -> Message:
-        """Listen until one of the last words; a child that fails at it in a way of its own is ended."""
+    def _read_until(self, seconds: float, last: tuple[str, ...], look: Callable[[Message | None], None]) -> Message:
+        """Read messages until one of the final ones. Stop the child if it crashed or ran out of time or memory."""
         try:
             return self._listen(time.monotonic() + seconds, last, look)
         except CallError as error:
@@ -315,44 +315,46 @@ class Lane(threading.Thread):
             raise
 
     def _listen(
-        self, until: float, last: tuple[str, ...], look: Callable[[Message | None], None] = lambda said: None
+        self, until: float, last: tuple[str, ...], look: Callable[[Message | None], None] = lambda message: None
     ) -> Message:
         child = self._child
         assert child is not None
         while True:
-            said = child.hear(_LOOK_SECONDS)
-            if said is not None and said["say"] in last:
-                return said
-            if said is not None and said["say"] == "failed":
-                raise CallError(said["code"], said["message"], said.get("field"))
-            look(said)
+            message = child.hear(_LOOK_SECONDS)
+            if message is not None and message["say"] in last:
+                return message
+            if message is not None and message["say"] == "failed":
+                raise CallError(message["code"], message["message"], message.get("field"))
+            look(message)
             if child.memory() > self.limits.memory_bytes:
                 raise CallError(
-                    "memory", f"this took more than {self.limits.memory_bytes / 2**30:.1f} GiB; use a smaller size", "size"
+                    "memory",
+                    f"the job needs more than {self.limits.memory_bytes / 2**30:.1f} GiB of memory; use a smaller size",
+                    "size",
                 )
             if time.monotonic() > until:
-                raise CallError("worker", "this took too long and was stopped; use a smaller size, or fewer steps", "size")
+                raise CallError("worker", "the job took too long and was stopped; use a smaller size or fewer steps", "size")
 
 
 class _Wish:
-    """How a job shall stop, told to its child once."""
+    """Passes a stop request to the child, once."""
 
     def __init__(self, source: Source, child: Child, identity: str, *, is_told: bool) -> None:
         self._source, self._child, self._identity, self._is_told = source, child, identity, is_told
         self._asked_at: float | None = None
 
     def look(self) -> None:
-        """Look whether there is one."""
+        """Check for a stop request."""
         if self._asked_at is None and (wanted := self._source.wanted(self._identity)):
             self._asked_at = time.monotonic()
             if not self._is_told:
                 self._child.tell({"do": "stop", "how": "finish" if wanted == "finish" else "stop"})
 
     def check(self) -> None:
-        """Check that the child still may take its time.
+        """Check the time since the stop request.
 
         Raises:
-            _StoppedError: it was asked long ago.
+            _StoppedError: The child did not stop in time.
         """
         if self._asked_at is not None and time.monotonic() - self._asked_at > STOP_SECONDS:
             raise _StoppedError
@@ -363,4 +365,4 @@ def _as_call_error(error: Exception) -> CallError:
 
 
 class _StoppedError(Exception):
-    """A child that was asked to stop and did not."""
+    """The child did not stop in time."""

@@ -1,4 +1,4 @@
-"""How much memory this machine, or the container around the studio, has; and how much of it a worker holds."""
+"""Memory of this machine or container, and memory of a process."""
 
 import mmap
 import os
@@ -12,9 +12,9 @@ _OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def memory_of_this_machine() -> int:
-    """Return the bytes of memory that this program may use at the most; 8 GiB where the system does not tell.
+    """Return the memory in bytes that this process may use; 8 GiB if it is unknown.
 
-    The limit of a container (a control group of Linux) counts where it is less than the machine has.
+    A container limit (Linux control group) applies if it is lower than the memory of the machine.
     """
     return min([_physical_bytes(), *_container_limits()])
 
@@ -29,7 +29,7 @@ def _physical_bytes() -> int:
 
 
 def _container_limits() -> list[int]:
-    """Return the limits of the control groups that this program is in, of both versions; the groups around them count too."""
+    """Return the limits of this process's control groups and their parents, versions 1 and 2."""
     found = []
     for folder, name in _groups():
         for each in (folder, *folder.parents):
@@ -37,7 +37,7 @@ def _container_limits() -> list[int]:
                 break
             try:
                 limit = int((each / name).read_text())
-            except (OSError, ValueError):  # not there, or "max": no limit
+            except (OSError, ValueError):  # missing, or "max": no limit
                 continue
             if limit > 0:
                 found.append(limit)
@@ -45,7 +45,7 @@ def _container_limits() -> list[int]:
 
 
 def _groups() -> list[tuple[Path, str]]:
-    """Return the folders of the groups, and the names of their limits. In a container its own group may be the root."""
+    """Return folders and limit file names of the control groups. In a container the root may be its own group."""
     found = [(_MOUNT, "memory.max"), (_MOUNT / "memory", "memory.limit_in_bytes")]
     try:
         lines = _OWN_GROUPS.read_text().splitlines()
@@ -55,7 +55,7 @@ def _groups() -> list[tuple[Path, str]]:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         inside = path.strip("/")
-        if ".." in Path(inside).parts:  # a group outside of what this container sees
+        if ".." in Path(inside).parts:  # a group outside this container
             continue
         if not controllers:
             found.append((_MOUNT / inside, "memory.max"))
@@ -65,7 +65,7 @@ def _groups() -> list[tuple[Path, str]]:
 
 
 def memory_of(program: int) -> int | None:
-    """Return the resident bytes of a process; None where the system does not tell."""
+    """Return the resident memory of a process in bytes, or None if it is unknown."""
     try:
         pages = Path(f"/proc/{program}/statm").read_text().split()[1]
         return int(pages) * mmap.PAGESIZE
@@ -81,12 +81,12 @@ def memory_of(program: int) -> int | None:
 
 
 def is_memory_watched() -> bool:
-    """Whether :func:`memory_of` tells anything here: on Linux, and where psutil is installed."""
+    """Whether :func:`memory_of` works here: on Linux, or with psutil."""
     return memory_of(os.getpid()) is not None
 
 
 def _psutil() -> Any:
-    """Return psutil, or None where it is not installed: only systems other than Linux need it."""
+    """Return psutil, or None if it is not installed. Linux does not need it."""
     try:
         return import_module("psutil")
     except ImportError:

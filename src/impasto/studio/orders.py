@@ -1,6 +1,6 @@
-"""What a worker does with pictures: one function for each kind of order.
+"""Operations of a worker on pictures, one function per kind of order.
 
-Each takes the order and the line to its parent. It answers with what the parent shall know, or None where it was stopped.
+Each function takes the order and the connection to the parent. It returns the answer, or None if it was stopped.
 """
 
 import secrets
@@ -42,7 +42,7 @@ _DRAFT_PX = 1024
 
 
 def warm(lane: str) -> None:
-    """Load what the first order of a lane needs, so that it is quick."""
+    """Load the networks of a lane, so that the first order is fast."""
     if lane == "slow":
         load_encoder("vgg19-slim")
     else:
@@ -50,11 +50,11 @@ def warm(lane: str) -> None:
         painter.paint(torch.rand(1, 3, 384, 512), painter.encode_picture(torch.rand(1, 3, 64, 64)))
 
 
-# ---------------------------------------------------------------------------------------------------- questions
+# ---------------------------------------------------------------------------------------------------- calls
 
 
 def intake(order: Message, line: Line) -> Message:
-    """Look at an uploaded file for the first time: decode it, and make what is shown of it."""
+    """Decode an uploaded file and write its display picture and thumbnail."""
     path = Path(order["path"])
     picture = _read(order["path"], order["name"], order["pixels"])
     shown = _at_most(picture, SHOWN_PX)
@@ -68,7 +68,7 @@ def intake(order: Message, line: Line) -> Message:
 
 
 def style_preview(order: Message, line: Line) -> Message:
-    """Paint the photo that comes along in a style file, small."""
+    """Write the preview of a style file."""
     picture = style_on_astronaut(Path(order["path"]))
     _write(Path(order["to"]), picture, quality=70)
     return {}
@@ -84,21 +84,21 @@ def style_on_astronaut(path: Path) -> Picture:
     return _at_most(replace(photo, image=pastiche.image), STYLE_PX)
 
 
-def manner(order: Message, line: Line) -> Message:
-    """Measure a style for the network in the page."""
+def style_code(order: Message, line: Line) -> Message:
+    """Compute the style code for the network of the webcam page."""
     found = live_style(_styles({"styles": [order["style"]]})[0], edge_px=order["edge"])
     numbers = {"modulation": found.modulation[0], "mean": found.colors.mean[0], "covariance": found.colors.covariance[0]}
     return {name: values.double().cpu().round(decimals=8).tolist() for name, values in numbers.items()}
 
 
 def export(order: Message, line: Line) -> Message:
-    """Write a result in another form, for one download."""
+    """Write a result in the format of a download."""
     _export(order["path"], order["to"], order["record"], order["quality"])
     return {}
 
 
 def zip_results(order: Message, line: Line) -> Message:
-    """Put several results into one file."""
+    """Write several results to a zip file."""
     with zipfile.ZipFile(order["to"], "w", zipfile.ZIP_STORED) as archive:
         for each in order["each"]:
             made = Path(order["to"]).with_name(secrets.token_hex(8) + Path(each["name"]).suffix)
@@ -111,7 +111,7 @@ def zip_results(order: Message, line: Line) -> Message:
 
 
 def sheet(order: Message, line: Line) -> Message:
-    """Lay several results out on one sheet."""
+    """Write a contact sheet of several results."""
     shown = [(_at_most(_read(each["path"], each["name"]), THUMB_PX).image, each["name"]) for each in order["each"]]
     images.write(order["to"], images.contact_sheet(shown, columns=order["columns"], cell_px=THUMB_PX))
     return {}
@@ -129,7 +129,7 @@ def instant(order: Message, line: Line) -> Message | None:
     masks = _masking(order, photo, styles)
     check(photo, styles, masks, options)
     run = Run(**order["run"])
-    engine = "torch" if options.engine == "auto" else options.engine  # compiling for each size would make sliders wait
+    engine = "torch" if options.engine == "auto" else options.engine  # OpenVINO compiles per size, which would delay sliders
     pastiche = painted_pastiche(_painter(run.device, run.precision, engine), photo, styles, masks, options)
     if line.how:
         return None
@@ -137,7 +137,7 @@ def instant(order: Message, line: Line) -> Message | None:
 
 
 def refine(order: Message, line: Line) -> Message | None:
-    """Paint in one pass, or take a result, and let the painter go on."""
+    """Paint in one pass, or take a result, and continue with the painter."""
     _set_threads(order)
     chosen = order["options"]
     options, run = instant_options(**chosen, refine=not chosen.get("hq", False)), Run(**order["run"])
@@ -153,7 +153,7 @@ def refine(order: Message, line: Line) -> Message | None:
         context = replace(context, first_scale=context.first_scale + first)
     else:
         state.scale = context.first_scale
-    last = _as_it_stands(state) if order["finish"] else None
+    last = _checkpoint_step(state) if order["finish"] else None
     last = last or painted(context, state, order, line)
     if last is None:
         return None
@@ -161,7 +161,7 @@ def refine(order: Message, line: Line) -> Message | None:
 
 
 def paint(order: Message, line: Line) -> Message | None:
-    """Paint, from the start, from where it stood, or from a result with more steps."""
+    """Paint from the start, from a checkpoint, or from a result with more steps."""
     _set_threads(order)
     chosen = dict(order["options"])
     options, run = paint_options(chosen.pop("preset", "impasto"), **chosen), Run(**order["run"])
@@ -191,7 +191,7 @@ def paint(order: Message, line: Line) -> Message | None:
 
 
 def report(order: Message, line: Line) -> Message | None:
-    """Measure results beside their photo and styles."""
+    """Measure results against their photo and styles."""
     began = time.perf_counter()
     _set_threads(order)
     photo, styles = _read_source(order["content"]), _styles(order)
@@ -200,7 +200,7 @@ def report(order: Message, line: Line) -> Message | None:
 
 
 def tune(order: Message, line: Line) -> Message | None:
-    """Try settings on a sheet, or search for a wanted share of the way to the style."""
+    """Compare settings on a sheet, or search for a target style share."""
     began = time.perf_counter() - (order["stood"] or {}).get("seconds", 0.0)
     _set_threads(order)
     (style,) = _styles(order)
@@ -211,7 +211,7 @@ def tune(order: Message, line: Line) -> Message | None:
 DOES: dict[str, Callable[[Message, Line], Message | None]] = {
     "intake": intake,
     "style_preview": style_preview,
-    "manner": manner,
+    "style_code": style_code,
     "export": export,
     "zip": zip_results,
     "sheet": sheet,
@@ -223,8 +223,8 @@ DOES: dict[str, Callable[[Message, Line], Message | None]] = {
 }
 
 
-def _as_it_stands(state: PaintingState) -> Step | None:
-    """Make the step at which a painting stopped; None where it stands nowhere."""
+def _checkpoint_step(state: PaintingState) -> Step | None:
+    """Return the step of a checkpoint, or None if there is no checkpoint."""
     if state.picture is None:
         return None
     size = picture_size(state.picture)
@@ -234,7 +234,7 @@ def _as_it_stands(state: PaintingState) -> Step | None:
 def _first_picture(
     order: Message, inputs: tuple[Picture, tuple[Style, ...], Masking], options: InstantOptions, run: Run
 ) -> Pastiche:
-    """Paint what the painter goes on from, or read it where it is a result already."""
+    """Return the picture that the painter continues from: one pass, or an existing result."""
     photo, styles, masks = inputs
     if order.get("more"):
         image = _read(order["more"]["path"], "result").image
@@ -245,7 +245,7 @@ def _first_picture(
 
 
 def _result(order: Message, pastiche: Pastiche, seconds: float) -> Message:
-    """Write the files of a result, and describe them."""
+    """Write the files of a result and return their description."""
     suffix = ".jpg" if order["draft"] else ".png"
     path = Path(order["result"] + suffix)
     replace(pastiche, metadata=None).save(path, quality=92, with_record=False)
@@ -271,7 +271,7 @@ def _remember(path: str, small: Picture) -> None:
 
 
 def _photo(order: Message, options: InstantOptions) -> Picture:
-    """Read the photo; for a small draft a copy from memory will do."""
+    """Read the photo. Small drafts use a cached, smaller copy."""
     source = order["content"]
     if not order["draft"] or not 0 < options.size <= _DRAFT_PX:
         return _read_source(source)
@@ -286,7 +286,7 @@ def _styles(order: Message) -> tuple[Style, ...]:
 
 
 def _masking(order: Message, photo: Picture, styles: tuple[Style, ...]) -> Masking:
-    """Read the masks: uploads, and names of what is computed."""
+    """Read the masks: uploads and names of computed masks."""
     where, kept = ([_mask(each) for each in order[name]] for name in ("masks", "protect"))
     return read_masking(MaskSources(style_masks=tuple(where), protect=tuple(kept)), photo, styles)
 
@@ -300,20 +300,20 @@ def _read_source(source: Message) -> Picture:
 
 
 def _read(path: str, name: str, pixels: int = images.MAX_PIXELS) -> Picture:
-    """Read a picture under the name that its owner knows it by, without what its file says beside the pixels."""
+    """Read a picture under the name that its owner gave it, without metadata."""
     data = Path(path).read_bytes()
     try:
         picture = images.read(data, max_pixels=pixels)
     except ImageFileError as error:
-        sentence = str(error).replace("'bytes'", repr(name)).replace(", or raise max_pixels", "")  # who uploads cannot
+        sentence = str(error).replace("'bytes'", repr(name)).replace(", or raise max_pixels", "")  # not possible for an upload
         raise ImageFileError(sentence) from error
-    except ImpastoError:  # some are ValueErrors too
+    except ImpastoError:  # some are also ValueErrors
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, AssertionError, struct.error) as error:
-        # What a decoder says of a file that it never expected; the log keeps it, and the file is refused.
+        # An unexpected error of the decoder. Log it and reject the file.
         with suppress(OSError):
             traceback.print_exc()
-        raise ImageFileError(f"{name!r} cannot be read as a picture; it may be damaged, or of another kind") from error
+        raise ImageFileError(f"{name!r} cannot be read as a picture; it may be damaged or of an unsupported type") from error
     return replace(picture, name=name, metadata=Metadata())
 
 

@@ -1,4 +1,4 @@
-"""A painting in a worker: how far it is, what it tells on the way, and where it stands when it stops."""
+"""Progress, previews and checkpoints of a painting in a worker."""
 
 import math
 import os
@@ -29,15 +29,17 @@ _SHARE_OF_TIME = {"progress": 1.0, "preview": 0.1, "stood": 0.05}
 
 @dataclass
 class PaintingState:
-    """How far a painting is, over all the times it was begun.
+    """Progress of a painting over all its sessions.
 
     Attributes:
-        picture: where it stood, (1, 3, height, width); None at the start.
-        scale: index of the size that is being painted.
-        here: steps done at that size.
-        done: steps done in earlier sessions.
-        before: seconds of earlier sessions.
-        seconds: of all sessions.
+        picture: Checkpoint, (1, 3, height, width); None at the start.
+        scale: Index of the size being painted.
+        here: Steps at that size.
+        done: Steps in earlier sessions.
+        now: Steps in this session.
+        before: Seconds of earlier sessions.
+        seconds: Seconds of all sessions.
+        interruptions: Number of times the painting was resumed.
     """
 
     picture: Image | None = None
@@ -51,43 +53,43 @@ class PaintingState:
 
     @classmethod
     def of(cls, order: Message) -> "PaintingState":
-        """Return where the painting of an order stood; at the start where its file is not there."""
+        """Return the checkpoint of an order, or the initial state if there is no checkpoint file."""
         stood, path = order.get("stood"), Path(order["work"] + ".npy")
         if not stood or not path.is_file():
             return cls()
-        picture = read_stand(path)[None]
+        picture = read_checkpoint(path)[None]
         seconds = stood["seconds"]
         return cls(picture, stood["scale"], stood["here"], stood["done"], 0, seconds, seconds, stood["interruptions"] + 1)
 
     def take(self, step: Step) -> None:
-        """Take one more step into account."""
+        """Count a step."""
         self.here = self.here + 1 if step.scale == self.scale else 1
         self.scale, self.now, self.seconds = step.scale, step.number, self.before + step.seconds
 
     def described(self, *, is_finished: bool) -> dict[str, Any]:
-        """Return what a record, and a checkpoint, says of the steps."""
+        """Return the steps as stored in records and checkpoints."""
         found: dict[str, Any] = {"done": self.done + self.now, "scale": self.scale, "here": self.here, "finished": is_finished}
         return found | ({"interruptions": self.interruptions} if self.interruptions else {})
 
 
 class Pace:
-    """When something is due again: after a while, and so that it takes a small share of the time."""
+    """Schedule of a repeated action: not too often, and limited to a small share of the time."""
 
     def __init__(self, what: str) -> None:
         self.pause, self.share, self.due = _SECONDS_BETWEEN[what], _SHARE_OF_TIME[what], 0.0
 
     def is_due(self) -> bool:
-        """Whether it is time."""
+        """Whether the action is due."""
         return time.monotonic() >= self.due
 
     def took(self, began: float) -> None:
-        """Say when it was begun, after it is done."""
+        """Schedule the next time after the action, which began at ``began``, is done."""
         now = time.monotonic()
         self.due = now + max(self.pause, (now - began) / self.share)
 
 
 def painted(context: PaintingContext, state: PaintingState, order: Message, line: Line) -> Step | None:
-    """Paint to the end, or until the parent says stop; then None, and where it stands is saved."""
+    """Paint to the end and return the last step. If the parent requests a stop, save a checkpoint and return None."""
     paces = {what: Pace(what) for what in _SECONDS_BETWEEN}
     paces["stood"].took(time.monotonic())
     step: Step | None = None
@@ -129,7 +131,7 @@ def _progress(step: Step, state: PaintingState) -> dict[str, Any]:
 
 
 def write_preview(path: Path, image: Image) -> bool:
-    """Write what is shown of a job on the way, small; return whether it was: a full disk costs a preview, and not the job."""
+    """Write a small preview. Return False if the disk is full; the job continues."""
     small = image if max(picture_size(image)) <= _PREVIEW_PX else resize(image, fitted_size(picture_size(image), _PREVIEW_PX))
     try:
         images.write(path, small.detach().cpu(), quality=85)
@@ -141,8 +143,8 @@ def write_preview(path: Path, image: Image) -> bool:
 
 
 def _save(step: Step, state: PaintingState, order: Message, line: Line) -> None:
-    """Save where a painting stands."""
-    if not write_stand(order, step.image[0]):
+    """Save a checkpoint."""
+    if not write_checkpoint(order, step.image[0]):
         return
     line.say(
         "stood",
@@ -150,11 +152,11 @@ def _save(step: Step, state: PaintingState, order: Message, line: Line) -> None:
     )
 
 
-def write_stand(order: Message, pixels: Tensor) -> bool:
-    """Write the pixels with which a job can go on, in half precision; the file appears whole or not at all.
+def write_checkpoint(order: Message, pixels: Tensor) -> bool:
+    """Write the pixels of a checkpoint atomically, in half precision.
 
     Returns:
-        Whether it was written; where the disk is full, the one before stays.
+        False if the disk is full. The previous checkpoint stays.
     """
     path = Path(order["work"] + ".npy")
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -167,14 +169,14 @@ def write_stand(order: Message, pixels: Tensor) -> bool:
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        if not fault(error) and error.errno is not None:  # NumPy tells of a partial write without a number
+        if not fault(error) and error.errno is not None:  # NumPy reports a partial write without errno
             raise
         return False
     return True
 
 
-def read_stand(path: Path) -> Tensor:
-    """Read what :func:`write_stand` wrote."""
+def read_checkpoint(path: Path) -> Tensor:
+    """Read the pixels of a checkpoint."""
     with path.open("rb") as file:
         return torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))
 

@@ -1,6 +1,6 @@
-"""A worker on another machine: takes attempts out of the queue engine, and paints them in the same guarded child as a studio.
+"""A worker on another machine: takes jobs from the queue server and runs them in a child process, as a studio does.
 
-It is a lane whose queue is the other side: what a lane tells its :class:`impasto.studio.lanes.Source` goes to the studio.
+It runs a lane whose :class:`impasto.studio.lanes.Source` passes everything on to the studio.
 """
 
 import json
@@ -33,11 +33,11 @@ _LOG = logging.getLogger(__name__)
 _INPUT_BYTES = 256 * 2**20
 _TRIES = 30
 _FOLDER = "impasto-worker-"
-_TOO_LARGE = "the result has more bytes than a worker may send; use a smaller size"
+_TOO_LARGE = "the result is too large to send; use a smaller size"
 
 
 class Assignment:
-    """One attempt at a job, as its worker sees it."""
+    """The worker's side of one attempt at a job."""
 
     def __init__(self, broker: Broker, token: str, folder: Path) -> None:
         self._broker, self.token, self.folder = broker, token, folder
@@ -46,27 +46,27 @@ class Assignment:
         self.is_dropped = False
 
     def take(self) -> bool:
-        """Claim it; return whether it is still wanted and nobody else has it."""
+        """Claim the attempt. Return False if it is no longer wanted or another worker has it."""
         if not self.is_held():
             return False
         key = self._broker.key(self.token, "beat")
         return bool(self._broker.redis.set(key, b"0", ex=LIFE_SECONDS, nx=True))
 
     def is_held(self) -> bool:
-        """Whether a studio still wants it."""
+        """Whether a studio still wants the attempt."""
         return bool(self._broker.redis.exists(self._broker.key(self.token, "held")))
 
     def beat(self) -> None:
-        """Tell that it is worked on."""
+        """Send a heartbeat."""
         self._broker.redis.set(self._broker.key(self.token, "beat"), str(self._lines), ex=LIFE_SECONDS)
 
     def order(self) -> Unpacked:
         """Fetch the order and its files.
 
         Raises:
-            WireError: it is not there, or not what a studio sends.
-            ImpastoError: an option that is not allowed.
-            OSError: the files cannot be written here.
+            WireError: The order is missing or invalid.
+            ImpastoError: An option is not allowed.
+            OSError: The files cannot be written.
         """
         data = self._broker.read(LINE_BYTES, self.token, "order")
         if data is None:
@@ -80,10 +80,10 @@ class Assignment:
         return found
 
     def say(self, what: str, **facts: Any) -> None:
-        """Say a line, unless nobody listens any more.
+        """Send a message, unless the attempt was dropped.
 
         Raises:
-            BrokerError: the server is away; nothing was said.
+            BrokerError: The queue server does not respond. Nothing was sent.
         """
         if self.is_dropped:
             return
@@ -95,7 +95,7 @@ class Assignment:
         self._lines += 1
 
     def send(self, part: Part, path: Path) -> int | None:
-        """Send a file; return its number, or None where it is not there or too large."""
+        """Send a file. Return its number, or None if it is missing or too large."""
         try:
             data = b"" if self.is_dropped or path.stat().st_size > PART_BYTES[part] else path.read_bytes()
         except OSError:
@@ -107,7 +107,7 @@ class Assignment:
         return self._files
 
     def wanted(self) -> Wanted | None:
-        """Return how it shall stop, if it shall; an attempt that nobody holds any more is dropped."""
+        """Return the stop request, if any. Drop the attempt if no studio wants it any more."""
         pipe = self._broker.redis.pipeline()
         pipe.get(self._broker.key(self.token, "wish"))
         pipe.exists(self._broker.key(self.token, "held"))
@@ -127,17 +127,17 @@ class Assignment:
 
 
 class RemoteWorker:
-    """A worker: a lane, and the assignment that it is on. It is the source of its lane."""
+    """A worker: a lane and its current assignment. It is the source of its lane."""
 
     def __init__(self, url: str, limits: Limits, say: Callable[[str], None]) -> None:
-        """Connect.
+        """Connect to the queue server.
 
         Raises:
-            OptionError: the address is wrong, or the server does not answer.
+            OptionError: The address is invalid or the server does not respond.
         """
         self.broker = Broker(url, self._obey)
         self.name = f"{re.sub(r'[^A-Za-z0-9.-]', '', socket.gethostname())[:60]}-{secrets.token_hex(3)}"
-        self._trouble = Trouble("signs of life")
+        self._trouble = Trouble("heartbeat")
         self._show = say
         self._assignment: Assignment | None = None
         self._job: Row | None = None
@@ -145,11 +145,11 @@ class RemoteWorker:
         self._lane = Lane("slow", self, limits, lambda job: job["order"], lambda job, said: said)
 
     def leave(self) -> None:
-        """End soon; what is in hand goes back."""
+        """Stop soon. The current job is requeued."""
         self._is_over.set()
 
     def work(self) -> None:
-        """Work until told to leave."""
+        """Process jobs until :meth:`leave` is called."""
         self._lane.prepare()
         self._lane.start()
         beating = threading.Thread(target=self._beat, name="beating", daemon=True)
@@ -167,33 +167,33 @@ class RemoteWorker:
                 self.broker.leave(self.name)
 
     def _next(self) -> None:
-        """Take one attempt, if there is one; rubbish in the queue costs a line in the log."""
+        """Take one attempt, if there is one. Log invalid entries of the queue."""
         try:
             self.broker.work()
         except BrokerError:
-            _LOG.warning("the queue %s does not answer; trying again", self.broker.shown)
+            _LOG.warning("the queue %s does not respond; trying again", self.broker.shown)
             self._is_over.wait(AWAY_SECONDS)
         except Exception as error:
-            _LOG.warning("something else than a job was in the queue (%s)", type(error).__name__)
+            _LOG.warning("the queue contained an invalid job (%s)", type(error).__name__)
 
     def _beat(self) -> None:
         while not self._is_over.is_set():
             assignment = self._assignment
             try:
-                if assignment is not None or self._lane.is_ready:  # one whose child cannot start shall not be given jobs
+                if assignment is not None or self._lane.is_ready:  # get no jobs while the child cannot start
                     self.broker.here(self.name)
                 if assignment is not None and not assignment.is_dropped:
                     assignment.beat()
             except BrokerError:
-                pass  # whoever takes jobs tells of it
-            except Exception as error:  # whatever it is, the next beat may come through
+                pass  # logged where jobs are taken
+            except Exception as error:  # the next heartbeat may succeed
                 self._trouble.met(error)
             self._is_over.wait(BEAT_SECONDS)
 
     # ------------------------------------------------------------------------------------------------ one attempt
 
     def _obey(self, token: str) -> None:
-        """Do what huey brings: one attempt from its order to its end."""
+        """Run one attempt from its order to its end. Called by huey."""
         try:
             folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         except OSError as error:
@@ -207,8 +207,8 @@ class RemoteWorker:
             order = self._order(assignment)
             if order is not None:
                 self._paint(order)
-        except BrokerError:  # the studio gives the job to another
-            _LOG.warning("the queue %s does not answer; a job was left", self.broker.shown)
+        except BrokerError:  # the studio requeues the job
+            _LOG.warning("the queue %s does not respond; a job was abandoned", self.broker.shown)
         finally:
             self._assignment = None
             shutil.rmtree(folder, ignore_errors=True)
@@ -221,24 +221,24 @@ class RemoteWorker:
             message, field = in_words(error)
             assignment.say("failed", code="option", message=message, field=field)
         except WireError as error:
-            if not assignment.is_held():  # it was given up in this moment
+            if not assignment.is_held():  # it was abandoned just now
                 return None
-            _LOG.warning("an order that is none: %s", error)
-            assignment.say("failed", code="worker", message="the worker was sent what is no order; try again", field=None)
+            _LOG.warning("invalid order: %s", error)
+            assignment.say("failed", code="worker", message="the worker received an invalid order; try again", field=None)
         except OSError as error:
             self._say_refused(assignment, error)
         return None
 
     def _refuse(self, assignment: Assignment, error: OSError) -> None:
-        """Let a job fail for which there is no room here."""
+        """Fail a job that cannot be stored here."""
         try:
             if assignment.take():
                 self._say_refused(assignment, error)
-        except BrokerError:  # the studio gives the job to another
-            _LOG.warning("the queue %s does not answer; a job was left", self.broker.shown)
+        except BrokerError:  # the studio requeues the job
+            _LOG.warning("the queue %s does not respond; a job was abandoned", self.broker.shown)
 
     def _say_refused(self, assignment: Assignment, error: OSError) -> None:
-        _LOG.warning("a job could not be taken: %s", said(error))
+        _LOG.warning("a job could not be accepted: %s", said(error))
         assignment.say("failed", code=fault(error) or "worker", message=f"on the worker: {said(error)}", field=None)
 
     def _paint(self, order: Message) -> None:
@@ -254,11 +254,11 @@ class RemoteWorker:
         self._say(f"{order['do']}: ended after {time.monotonic() - began:.1f} s")
 
     def _say(self, line: str) -> None:
-        with suppress(OSError):  # what shows it may be a file on a full disk, or a terminal that is gone
+        with suppress(OSError):  # the output may be on a full disk or a closed terminal
             self._show(line)
 
     def _last(self, what: str, **facts: Any) -> None:
-        """Say the last line, and try for a while where the server is away."""
+        """Send the final message, with retries."""
         assert self._assignment is not None
         for _ in range(_TRIES):
             try:
@@ -269,19 +269,19 @@ class RemoteWorker:
                     break
         self._ended.set()
 
-    # ------------------------------------------------------------------------------------------------ as the lane's source
+    # ------------------------------------------------------------------------------------------------ source of the lane
 
     def take(self, lane: str) -> Row | None:
-        """Give the lane the job in hand, once."""
+        """Return the current job, once."""
         job, self._job = self._job, None
         return job
 
     def wanted(self, identity: str) -> Wanted | None:
-        """Return how it shall stop, if it shall."""
+        """Return the stop request, if any."""
         return None if self._assignment is None else self._assignment.wanted()
 
     def progressed(self, identity: str, progress: Mapping[str, Any] | None, *, preview: bool) -> None:
-        """Pass on how far it is; where the server is away, the next one will do."""
+        """Send the progress. Skip it if the server does not respond."""
         assignment = self._assignment
         if assignment is None:
             return
@@ -290,7 +290,7 @@ class RemoteWorker:
             assignment.say("progress", progress=progress, preview=number)
 
     def stood(self, identity: str, stood: Mapping[str, Any]) -> None:
-        """Pass on where a painting was saved; where that cannot be, an earlier stand will do."""
+        """Send a checkpoint. Skip it if the server does not respond."""
         assignment = self._assignment
         if assignment is None:
             return
@@ -300,7 +300,7 @@ class RemoteWorker:
                 assignment.say("stood", stood=stood, stand=number)
 
     def finish(self, identity: str, result: Mapping[str, Any]) -> None:
-        """Pass on a result with its files."""
+        """Send a result with its files."""
         assignment = self._assignment
         assert assignment is not None
         suffix = str(result["suffix"])
@@ -328,16 +328,16 @@ class RemoteWorker:
         return None
 
     def fail(self, identity: str, error: Mapping[str, Any]) -> None:
-        """Pass on that it failed."""
+        """Send that the job failed."""
         self._last("failed", **{**error, "message": str(error["message"])[:2000]})
 
     def stopped(self, identity: str) -> None:
-        """Pass on that it stopped."""
+        """Send that the job stopped."""
         self._last("stopped")
 
 
 def sweep(folder: Path) -> int:
-    """Delete what killed workers left among the temporary files, photos too; return how many folders there were."""
+    """Delete temporary folders of killed workers. Return their number."""
     count = 0
     for path in folder.glob(f"{_FOLDER}*-*"):
         number = path.name.removeprefix(_FOLDER).partition("-")[0]
@@ -358,15 +358,15 @@ def _is_alive(program: int) -> bool:
 
 
 def work(url: str, limits: Limits, *, say: Callable[[str], None]) -> None:
-    """Work for the studios that use a queue, until interrupted.
+    """Run a worker until interrupted.
 
     Args:
-        url: the address of the queue.
-        limits: what a job may take here.
-        say: shows a line to the user.
+        url: Address of the queue server.
+        limits: Limits of a job.
+        say: Shows a line to the user.
 
     Raises:
-        OptionError: the address is wrong, or the server does not answer.
+        OptionError: The address is invalid or the server does not respond.
     """
     worker = RemoteWorker(url, limits, say)
     sweep(Path(tempfile.gettempdir()))
@@ -374,5 +374,5 @@ def work(url: str, limits: Limits, *, say: Callable[[str], None]) -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: worker.leave())
-    say(f"worker {worker.name}: takes jobs from {worker.broker.shown}; to end: Ctrl-C")
+    say(f"worker {worker.name}: takes jobs from {worker.broker.shown}; press Ctrl-C to stop")
     worker.work()

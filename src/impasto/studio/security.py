@@ -1,4 +1,4 @@
-"""Who may call, with how much, and the headers of every answer; docs/security.md lists the threats and their tests."""
+"""Host, origin and token checks, body limits and response headers. docs/security.md lists the threats and their tests."""
 
 import hmac
 import ipaddress
@@ -34,12 +34,12 @@ _UPLOADS = "/api/v1/uploads"
 
 
 class RefusedError(HTTPException):
-    """A request that is not let in, or not answered.
+    """A rejected request.
 
     Attributes:
-        status_code: of the answer.
-        code: what the page reads.
-        field: the name of what caused it, or None.
+        status_code: HTTP status.
+        code: Error code for programs.
+        field: Field that caused the error, or None.
     """
 
     def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
@@ -48,12 +48,12 @@ class RefusedError(HTTPException):
 
 
 def problem(refused: RefusedError) -> dict[str, dict[str, str | None]]:
-    """Return what the answer to a refused request says."""
+    """Return the response body for a rejected request."""
     return {"error": {"code": refused.code, "message": refused.detail, "field": refused.field}}
 
 
 class Guard:
-    """The outermost layer: looks at the head of every request before anything else does, and counts its body."""
+    """Outermost middleware: checks the headers of every request and limits its body."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
@@ -61,11 +61,11 @@ class Guard:
         self._names = {*LOOPBACK, *(() if settings.is_local else _own_names()), settings.host.lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or answer it here."""
+        """Pass a request on or reject it."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http":  # there are no web sockets here
+        if scope["type"] != "http":  # no web sockets
             await send({"type": "websocket.close", "code": 1008})
             return
         guarded = _with_headers(send, scope["path"])
@@ -82,18 +82,18 @@ class Guard:
             await self.app(scope, _counted(receive, limit), guarded)
         except RefusedError as refused:
             extra = [(b"www-authenticate", b"Bearer")] if refused.status_code == 401 else []
-            extra.append((b"connection", b"close"))  # the rest of its body is not wanted
+            extra.append((b"connection", b"close"))  # do not read the rest of the body
             await _answer(guarded, refused.status_code, json.dumps(problem(refused)).encode(), extra)
 
     # ------------------------------------------------------------------------------------------------ who
 
     def _check_host(self, scope: Scope, headers: dict[str, str]) -> None:
-        """Refuse a page elsewhere that lets its own name lead to this machine (DNS rebinding): its name stays in Host."""
+        """Reject unknown host names, which prevents DNS rebinding."""
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         name, port = _host_and_port(headers.get("host", ""))
         if len(hosts) != 1 or port != self.settings.port or not self._is_known(name):
             raise RefusedError(
-                421, "host", f"this studio is not called {headers.get('host', '')[:100]!r}; open {self.settings.address}"
+                421, "host", f"the host name {headers.get('host', '')[:100]!r} is not accepted; open {self.settings.address}"
             )
 
     def _is_known(self, name: str) -> bool:
@@ -102,14 +102,12 @@ class Guard:
         return not self.settings.is_local and _is_address(name)
 
     def _entrance(self, scope: Scope) -> list[tuple[bytes, bytes]] | None:
-        """Turn ``/?token=...`` into a cookie, so that the token does not stay in the address."""
+        """Move the token of ``/?token=...`` to a cookie and redirect, so that the address does not contain it."""
         query = parse_qs(scope["query_string"].decode("latin-1"))
         if scope["method"] != "GET" or scope["path"].startswith("/api/") or "token" not in query:
             return None
         if not self._is_token(query.pop("token")[-1]):
-            raise RefusedError(
-                401, "token", "the token in the address is not that of this studio; copy the address it printed again"
-            )
+            raise RefusedError(401, "token", "the token in the address is wrong; copy the address that impasto studio printed")
         rest = urlencode(query, doseq=True)
         where = scope["path"].lstrip("/\\")
         target = f"/{where}{'?' + rest if rest else ''}"
@@ -140,14 +138,14 @@ class Guard:
 
 
 def _check_site(scope: Scope, headers: dict[str, str]) -> None:
-    """Refuse what a browser sends for a page of another origin: every write, and reads of the API too."""
+    """Reject requests from pages of other origins: all writes, and reads of the API."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if scope["method"] in _READS and not scope["path"].startswith("/api/"):
         return
     if origin is not None and origin != f"{scope['scheme']}://{headers.get('host', '')}":
-        raise RefusedError(403, "origin", f"a page of {origin[:100]!r} may not do this; only the studio's own page may")
+        raise RefusedError(403, "origin", f"requests from {origin[:100]!r} are not allowed; use the studio's own page")
     if site in ("cross-site", "same-site"):
-        raise RefusedError(403, "origin", "another page may not do this; only the studio's own page may")
+        raise RefusedError(403, "origin", "requests from other websites are not allowed; use the studio's own page")
 
 
 def _check_length(headers: dict[str, str], limit: int) -> None:
@@ -155,13 +153,13 @@ def _check_length(headers: dict[str, str], limit: int) -> None:
     if given is None:
         return
     if not given.isascii() or not given.isdigit():
-        raise RefusedError(400, "request", f"Content-Length {given[:40]!r} is no number")
+        raise RefusedError(400, "request", f"Content-Length {given[:40]!r} is not a number")
     if int(given) > limit:
         raise _too_large(limit)
 
 
 def _counted(receive: Receive, limit: int) -> Receive:
-    """Count a body as it comes, whatever its head said."""
+    """Limit a body while it is read, independent of Content-Length."""
     seen = 0
 
     async def counted() -> Message:
@@ -176,12 +174,12 @@ def _counted(receive: Receive, limit: int) -> Receive:
 
 
 def _too_large(limit: int) -> RefusedError:
-    return RefusedError(413, "large", f"the body is too large; at most {limit / 1e6:,.1f} MB are taken here")
+    return RefusedError(413, "large", f"the body is too large; at most {limit / 1e6:,.1f} MB are allowed")
 
 
 def _with_headers(send: Send, path: str) -> Send:
     headers = dict(_HEADERS)
-    if path.startswith(("/live", "/static/live")):  # a worker has the policy of its own file
+    if path.startswith(("/live", "/static/live")):  # a web worker uses the policy of its own file
         headers["content-security-policy"] = _LIVE_POLICY
     if path.startswith("/api/"):
         headers["cache-control"] = "no-store"
@@ -203,7 +201,7 @@ async def _answer(send: Send, status: int, body: bytes, headers: Iterable[tuple[
 
 
 def _host_and_port(host: str) -> tuple[str, int]:
-    """Take a Host header apart; ("", 0) where it is none.
+    """Split a Host header into name and port; ("", 0) if it is invalid.
 
     Example:
         >>> _host_and_port("[::1]:7860"), _host_and_port("LOCALHOST:7860"), _host_and_port("evil")

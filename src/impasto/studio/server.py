@@ -1,4 +1,4 @@
-"""From the command line to uvicorn: lock, socket, token, browser."""
+"""Start-up of the studio: lock, socket, token, browser, uvicorn."""
 
 import os
 import secrets
@@ -23,10 +23,10 @@ from impasto.studio.studio import Studio
 
 
 def with_token(settings_of: Callable[[str], Settings], *, is_local: bool) -> Settings:
-    """Make settings with a token where others can reach the studio: ``IMPASTO_STUDIO_TOKEN``, or one by chance."""
+    """Return settings with a token: ``IMPASTO_STUDIO_TOKEN`` or, if other machines can reach the studio, a random one."""
     chosen = os.environ.get("IMPASTO_STUDIO_TOKEN", "")
     if chosen and (len(chosen) < 16 or not chosen.isascii() or not chosen.replace("-", "").replace("_", "").isalnum()):
-        raise OptionError("IMPASTO_STUDIO_TOKEN must be 16 or more letters, digits, - and _; leave it away and one is made")
+        raise OptionError("IMPASTO_STUDIO_TOKEN must be 16 or more letters, digits, - and _; unset it to use a random token")
     return settings_of(chosen or ("" if is_local else secrets.token_urlsafe(24)))
 
 
@@ -34,28 +34,28 @@ def serve(settings: Settings, *, say: Callable[[str], None], open_browser: bool)
     """Serve until interrupted.
 
     Args:
-        settings: where and what.
-        say: shows a line to the user.
-        open_browser: whether the page is opened.
+        settings: Address, data folder and limits.
+        say: Shows a line to the user.
+        open_browser: Whether to open the page in a browser.
 
     Raises:
-        ImpastoError: the address or the data folder cannot be used.
+        ImpastoError: The address or the data folder cannot be used.
     """
     Folder(settings.data)
     with Lock(settings.data), _bound(settings) as bound:
         app = create_app(settings)
         address = entrance(settings)
         say(f"studio: {address}")
-        say(f"data: {settings.data}; to end: Ctrl-C")
+        say(f"data: {settings.data}; press Ctrl-C to stop")
         if note := fallback_note(settings.data, "--data"):
             say(note)
         if not is_memory_watched():
-            say("the memory of workers is not watched on this system; 'pip install psutil' lets the studio watch it")
+            say("the memory limit of workers is not enforced on this system; 'pip install psutil' enables it")
         if settings.queue:
-            say("paintings wait until a worker takes them: impasto studio-worker --queue, with the same address")
+            say("paintings need a worker: run impasto studio-worker --queue with the same address")
         if not settings.is_local:
             say(f"from another device: {address.replace(settings.address, address_for_others(settings))}")
-            say("whoever has this address with its token can use the studio; traffic is not encrypted")
+            say("anyone with this address and token can use the studio; traffic is not encrypted")
         server = _Server(app)
         if open_browser:
             threading.Timer(0.5, webbrowser.open, (address,)).start()
@@ -63,7 +63,7 @@ def serve(settings: Settings, *, say: Callable[[str], None], open_browser: bool)
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn, which lets the streams of events end first."""
+    """Uvicorn server that ends event streams before it shuts down."""
 
     def __init__(self, app: FastAPI) -> None:
         self.studio: Studio = app.state.studio
@@ -83,31 +83,31 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """End on a closed terminal too, unless that is ignored; to end when asked to is no failure."""
+        """Also shut down on SIGHUP, unless it is ignored. A requested shutdown is not a failure."""
         before = signal.getsignal(signal.SIGHUP) if hasattr(signal, "SIGHUP") else signal.SIG_IGN
-        is_heeded = before is not signal.SIG_IGN and threading.current_thread() is threading.main_thread()
+        is_handled = before is not signal.SIG_IGN and threading.current_thread() is threading.main_thread()
         try:
             with super().capture_signals():
-                if is_heeded:
+                if is_handled:
                     signal.signal(signal.SIGHUP, self.handle_exit)
                 try:
                     yield
                 finally:
-                    if is_heeded:
+                    if is_handled:
                         signal.signal(signal.SIGHUP, before)
         except KeyboardInterrupt:  # uvicorn raises the signal again, once it has ended
             if self.ended_by in (None, signal.SIGINT):
                 raise
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End, once the streams have ended."""
+        """End the event streams, then shut down."""
         self.ended_by = sig
         self.studio.leave()
         super().handle_exit(sig, frame)
 
 
 def entrance(settings: Settings) -> str:
-    """Return the address to open, with the token where there is one."""
+    """Return the address to open, with the token if there is one."""
     return settings.address + (f"?token={settings.token}" if settings.token else "")
 
 
@@ -117,17 +117,17 @@ def address_for_others(settings: Settings) -> str:
         return settings.address
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("10.255.255.255", 1))  # sends nothing: asks only by which address it would go
+            probe.connect(("10.255.255.255", 1))  # sends nothing; finds the local address of the route
             return f"http://{probe.getsockname()[0]}:{settings.port}/"
         except OSError:
             return f"http://{socket.gethostname()}:{settings.port}/"
 
 
 def _bound(settings: Settings) -> socket.socket:
-    """Bind the socket before anything else, so that a taken port is said at once.
+    """Bind the socket first, so that a port in use is reported immediately.
 
     Raises:
-        OptionError: it cannot be bound.
+        OptionError: The address cannot be bound.
     """
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
@@ -137,6 +137,6 @@ def _bound(settings: Settings) -> socket.socket:
     except OSError as error:
         raise OptionError(
             f"--host {settings.host} --port {settings.port} cannot be bound ({error.strerror or error}); "
-            f"choose another, such as --port {settings.port + 1 if settings.port < 65535 else 7861}"
+            f"choose another port, such as --port {settings.port + 1 if settings.port < 65535 else 7861}"
         ) from error
     return bound

@@ -1,4 +1,4 @@
-"""What a studio may do, as one frozen value."""
+"""Address and limits of a studio."""
 
 import os
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def data_folder() -> Path:
-    """Return where the studio keeps its data unless told: ``IMPASTO_STUDIO``, or among the user's data.
+    """Return the default data folder: ``IMPASTO_STUDIO``, or a folder in the user's data directory.
 
     Raises:
-        OptionError: ``IMPASTO_STUDIO`` begins with the home folder, and there is none.
+        OptionError: ``IMPASTO_STUDIO`` starts with ``~`` and there is no home folder.
     """
     chosen = os.environ.get("IMPASTO_STUDIO")
     return user_folder("data", "IMPASTO_STUDIO") / ("" if chosen else "studio")
@@ -24,60 +24,60 @@ def data_folder() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much of everything."""
+    """Limits of a studio."""
 
     upload_bytes: int = 64 * 2**20
-    """The largest file that is taken."""
+    """Maximum size of an uploaded file."""
 
     pixels: int = 100_000_000
-    """Height times width above which a picture is refused before it is decoded."""
+    """Maximum height times width. Larger pictures are rejected before they are decoded."""
 
     body_bytes: int = 2**20
-    """The largest body of any other request."""
+    """Maximum body size of all other requests."""
 
     upload_seconds: float = 120.0
-    """How long an upload may take."""
+    """Time limit of an upload."""
 
     queued: int = 50
-    """Jobs that may wait; beyond it new ones are refused with 429."""
+    """Maximum number of waiting jobs. Further jobs are rejected with 429."""
 
     intake_seconds: float = 60.0
-    """How long looking at one uploaded file, or making one file to download, may take."""
+    """Time limit for decoding an upload or preparing a download."""
 
     quick_seconds: float = 300.0
-    """How long an instant job may take."""
+    """Time limit of an instant job."""
 
     job_seconds: float = 2 * 3600.0
-    """How long any other job may take in one go."""
+    """Time limit of one run of any other job."""
 
     memory_bytes: int = field(default_factory=lambda: memory_of_this_machine() * 8 // 10)
-    """What a worker may hold; above it its job fails and the worker starts again."""
+    """Memory limit of a worker. If it is exceeded, the job fails and the worker restarts."""
 
     disk_bytes: int = 10 * 2**30
-    """What uploads and results may take together."""
+    """Disk quota of uploads and results together."""
 
     draft_seconds: float = 24 * 3600.0
-    """How long drafts, and uploads that nothing uses, are kept."""
+    """Time after which drafts and unused uploads are deleted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where a studio is bound, and what it may do.
+    """Address, data folder and limits of a studio.
 
     Attributes:
-        host: an address or a name of this machine.
+        host: An address or name of this machine.
         port: 1 to 65535.
-        data: the folder of its data.
-        token: what every request must bring; empty: none, which only loopback may.
-        queue: the address of the queue engine whose workers paint; empty: a child of this program paints.
-        limits: how much of everything.
+        data: The data folder.
+        token: Access token that every request needs. Empty: no token; loopback addresses only.
+        queue: Address of the queue server for remote workers. Empty: paint in a local child process.
+        limits: Limits on uploads, jobs, memory and disk.
     """
 
     host: str = "127.0.0.1"
     port: int = 7860
     data: Path = field(default_factory=data_folder)
     token: str = ""
-    queue: str = field(default="", repr=False)  # it may have a password
+    queue: str = field(default="", repr=False)  # may contain a password
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -86,15 +86,17 @@ class Settings:
         if not self.host:
             raise OptionError("--host is empty; give an address of this machine, such as 127.0.0.1")
         if not self.is_local and not self.token:
-            raise OptionError(f"--host {self.host} can be reached by others, and there is no token; give one")
+            raise OptionError(
+                f"--host {self.host} is reachable from other machines and needs a token; set IMPASTO_STUDIO_TOKEN"
+            )
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the studio."""
         return self.host in LOOPBACK or self.host.startswith("127.")
 
     @property
     def address(self) -> str:
-        """What a browser on this machine opens."""
+        """Address to open in a browser on this machine."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"

@@ -1,13 +1,13 @@
-"""What goes in and out of the API: checked on the way in, described on the OpenAPI page on the way out."""
+"""Models of requests and responses. Requests are validated; responses are described for OpenAPI."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
 from impasto.studio.controls import KINDS
 
 MASK = r"^(u_[0-9a-f]{16}|(not:)?(all|(auto|gradient):[a-z0-9]+(-[a-z0-9]+)*))$"
-"""An upload, or the name of a mask that is computed; never a file."""
+"""An upload, or the name of a computed mask; never a file."""
 
 UploadId = Annotated[str, StringConstraints(pattern=r"^u_[0-9a-f]{16}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^j_[0-9a-f]{16}$")]
@@ -19,6 +19,8 @@ State = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 Format = Literal["png", "jpeg", "webp"]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Priority = Annotated[int, Field(ge=-10, le=10, strict=True)]
+_Favorite = Annotated[bool | None, Field(validation_alias=AliasChoices("favorite", "favourite"))]
+"""``favourite`` is the earlier name, which requests may still use and answers still contain; likewise ``licence``."""
 
 assert set(KINDS) == set(KindName.__args__)  # type: ignore[attr-defined]
 
@@ -28,69 +30,73 @@ class _Input(BaseModel):
 
 
 class NewJob(_Input):
-    """A job that is asked for."""
+    """A job to submit."""
 
     kind: KindName = Field(
-        description="instant: one pass; paint: the painter; refine: one pass, then the painter; report: results are measured; "
-        "tune: settings are tried on a sheet."
+        description="instant: one pass; paint: the painter; refine: one pass, then the painter; report: measure results; "
+        "tune: compare settings on a sheet."
     )
-    content: UploadId | None = Field(None, description="The photo, an upload.")
-    styles: list[StyleId] = Field(default_factory=list, max_length=8, description="One to eight ids of styles, or of uploads.")
+    content: UploadId | None = Field(None, description="The photo: the id of an upload.")
+    styles: list[StyleId] = Field(default_factory=list, max_length=8, description="One to eight ids of styles or uploads.")
     masks: list[MaskId] = Field(
         default_factory=list,
         max_length=8,
-        description="None, or where each style paints: an upload or the name of a mask each.",
+        description="One mask per style, or none: ids of uploads or names of masks.",
     )
     protect: list[MaskId] = Field(
-        default_factory=list, max_length=8, description="What stays the photo: uploads, or names such as auto:skin."
+        default_factory=list,
+        max_length=8,
+        description="Masks of regions that stay unchanged: uploads, or names such as auto:skin.",
     )
-    result: ResultId | None = Field(None, description="Refine only, instead of content and styles: go on from this result.")
+    result: ResultId | None = Field(None, description="refine only, instead of content and styles: the result to refine.")
     results: list[ResultId] = Field(
-        default_factory=list, max_length=8, description="Report only: what is measured, beside its own photo and styles."
+        default_factory=list,
+        max_length=8,
+        description="report only: the results to measure, against their own photo and styles.",
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="What differs from the defaults of /recipes.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options that differ from the defaults in /recipes.")
     run: dict[str, Any] = Field(default_factory=dict, description="Device, precision, seed, threads.")
-    priority: Priority = Field(0, description="Higher goes first.")
-    draft: bool = Field(False, description="The result stays out of the gallery and is cleaned up after a day.")
-    slot: str | None = Field(None, max_length=100, description="A new draft cancels those that wait in the same slot.")
+    priority: Priority = Field(0, description="Jobs of higher priority run first.")
+    draft: bool = Field(False, description="Keep the result out of the gallery and delete it after a day.")
+    slot: str | None = Field(None, max_length=100, description="A new draft cancels waiting drafts in the same slot.")
 
 
 class Continuation(_Input):
-    """How a painting goes on."""
+    """How to continue a job."""
 
-    steps: int | None = Field(None, ge=1, le=100_000, strict=True, description="More steps, of a job that is done.")
+    steps: int | None = Field(None, ge=1, le=100_000, strict=True, description="Additional steps for a finished painting.")
 
 
 class JobChanges(_Input):
-    """What of a job may be changed."""
+    """Changes of a job."""
 
     priority: Priority
 
 
 class NewStyle(_Input):
-    """A style that is asked for."""
+    """A style to add."""
 
     upload: UploadId
     title: str = Field("", max_length=200)
 
 
 class StyleChanges(_Input):
-    """What of a style may be changed."""
+    """Changes of a style."""
 
-    favourite: bool | None = None
+    favorite: _Favorite = None
     title: Title | None = None
 
 
 class ResultChanges(_Input):
-    """What of a result may be changed."""
+    """Changes of a result."""
 
-    favourite: bool | None = None
+    favorite: _Favorite = None
     title: Title | None = None
     draft: bool | None = None
 
 
 class Failure(BaseModel):
-    """What went wrong, in one sentence."""
+    """An error with its message in one sentence."""
 
     code: str
     message: str
@@ -98,20 +104,20 @@ class Failure(BaseModel):
 
 
 class Problem(BaseModel):
-    """The answer to a request that cannot be done."""
+    """An error response."""
 
     error: Failure
 
 
 class Disk(BaseModel):
-    """Bytes of uploads and results."""
+    """Disk usage of uploads and results in bytes."""
 
     used: int
     quota: int
 
 
 class Bounds(BaseModel):
-    """How much of everything."""
+    """Limits of the studio."""
 
     upload_bytes: int
     pixels: int
@@ -120,7 +126,7 @@ class Bounds(BaseModel):
 
 
 class Status(BaseModel):
-    """How the studio is."""
+    """Status of the studio."""
 
     version: str
     ready: bool
@@ -133,7 +139,7 @@ class Status(BaseModel):
 
 
 class Control(BaseModel):
-    """One option, as a page shows it."""
+    """An option as a form control."""
 
     name: str
     kind: Literal["integer", "number", "boolean", "text", "choice", "integers", "numbers", "texts"]
@@ -154,7 +160,7 @@ class Recipe(BaseModel):
 
 
 class Method(BaseModel):
-    """A method of the painter: its own defaults, those of its qualities, and the options that it does not read."""
+    """A method of the painter: its defaults, those of its qualities, and the options that it ignores."""
 
     defaults: dict[str, Any]
     ignored: list[str]
@@ -162,7 +168,7 @@ class Method(BaseModel):
 
 
 class Recipes(BaseModel):
-    """Every kind of job, what all have in common, and the methods and presets of the painter."""
+    """Every kind of job, the common run options, and the methods and presets of the painter."""
 
     recipes: list[Recipe]
     run: list[Control]
@@ -193,27 +199,29 @@ class Uploads(BaseModel):
 
 
 class Style(BaseModel):
-    """A style on the shelf."""
+    """A style."""
 
     id: str
     title: str
     artist: str
     date: str
     source: str
+    license: str
     licence: str
     origin: Literal["shipped", "named", "upload"]
+    favorite: bool
     favourite: bool
     preview: str
 
 
 class Styles(BaseModel):
-    """The shelf."""
+    """All styles."""
 
     items: list[Style]
 
 
 class Progress(BaseModel):
-    """How far a painting is."""
+    """Progress of a painting."""
 
     step: int
     steps: int
@@ -256,7 +264,7 @@ class Jobs(BaseModel):
 
 
 class Result(BaseModel):
-    """A painted picture."""
+    """A result: a painted picture or a sheet."""
 
     id: str
     job: str
@@ -267,6 +275,7 @@ class Result(BaseModel):
     bytes: int
     title: str
     seconds: float
+    favorite: bool
     favourite: bool
     draft: bool
     upload: str | None
@@ -276,7 +285,7 @@ class Result(BaseModel):
 
 
 class FullResult(Result):
-    """A painted picture with how it came about."""
+    """A result with its record and its request."""
 
     record: dict[str, Any]
     request: dict[str, Any]
@@ -290,7 +299,7 @@ class Results(BaseModel):
 
 
 class LiveRuntime(BaseModel):
-    """What computes in the page."""
+    """The browser runtime."""
 
     version: str
     here: bool
@@ -299,21 +308,21 @@ class LiveRuntime(BaseModel):
 
 
 class LiveNetwork(BaseModel):
-    """What is computed there; the sides of its pictures are multiples of ``sides``."""
+    """The network. The sides of its pictures must be multiples of ``sides``."""
 
     address: str
     sides: int
 
 
 class Live(BaseModel):
-    """What the webcam page works with."""
+    """Runtime and network of the webcam page."""
 
     runtime: LiveRuntime
     network: LiveNetwork
 
 
 class LiveStyle(BaseModel):
-    """A style as the network takes it: its modulation, and mean and covariance of its colors."""
+    """Style code for the network: modulation, and mean and covariance of the colors."""
 
     modulation: list[float]
     mean: list[float]

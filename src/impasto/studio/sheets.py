@@ -1,4 +1,4 @@
-"""What a worker lays out on a sheet with figures: results that are measured, and settings that are tried."""
+"""Sheets with metrics: measured results and settings comparisons."""
 
 import time
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from impasto.recipes.judging import judged, judged_sheet
 from impasto.recipes.pastiche import Pastiche, Record, recorded
 from impasto.recipes.starts import Style
 from impasto.recipes.tuning import Trial, Tuning, grid, most_tries, trials, tune_options
-from impasto.studio.painting_state import Pace, picture_size, read_stand, write_preview, write_stand
+from impasto.studio.painting_state import Pace, picture_size, read_checkpoint, write_checkpoint, write_preview
 from impasto.studio.worker import Line, Message
 from impasto.tensors import Image
 
@@ -26,10 +26,10 @@ def measured(photo: Picture, styles: Sequence[Style], results: Sequence[Picture]
     """Measure results.
 
     Returns:
-        The sheet; its record has the figures of each result, and what each figure means.
+        The sheet. Its record contains the metrics of each result and their descriptions.
     """
     weights = ReportOptions(**order["options"]).style_weights
-    if len(results) > 1:  # they are results of one photo, and so have its name
+    if len(results) > 1:  # results of one photo have the same name
         results = [replace(each, name=f"{number}. {each.name}") for number, each in enumerate(results, 1)]
     reports = judged(photo, styles, results, weights)
     record = recorded("report", photo, styles, Run(**order["run"])) | {
@@ -41,10 +41,10 @@ def measured(photo: Picture, styles: Sequence[Style], results: Sequence[Picture]
 
 
 def tried(photo: Picture, style: Style, order: Message, line: Line) -> Pastiche | None:
-    """Try settings, with the sheet so far as the preview; None where it was stopped before its end.
+    """Try settings, with the current sheet as the preview.
 
     Returns:
-        The sheet; its record has the knobs and the figures of each trial, and which is best.
+        The sheet, or None if the job was stopped. Its record contains options and metrics of each trial, and the best one.
     """
     options, run = tune_options(**order["options"]), Run(**order["run"])
     known, before = _known(order)
@@ -70,7 +70,7 @@ def tried(photo: Picture, style: Style, order: Message, line: Line) -> Pastiche 
 
 
 class _Sheet:
-    """A sheet on its way: what it tells, and where it stands."""
+    """Progress, previews and checkpoints of a sheet."""
 
     def __init__(self, order: Message, line: Line, count: int, known: int, before: float) -> None:
         self._order, self._line, self._count, self._known, self._before = order, line, count, known, before
@@ -79,7 +79,7 @@ class _Sheet:
         self._paces["stood"].took(time.monotonic())
 
     def tell(self, tuning: Tuning) -> None:
-        """Tell of the newest trial, with the sheet as the preview; and save what there is, every few seconds."""
+        """Report the newest trial with the sheet as the preview, and save a checkpoint every few seconds."""
         is_shown = self._paces["preview"].is_due() or len(tuning.trials) == self._count
         if is_shown:
             at = time.monotonic()
@@ -92,8 +92,8 @@ class _Sheet:
             self._paces["stood"].took(at)
 
     def save(self, found: Sequence[Trial]) -> None:
-        """Save what was tried."""
-        if not write_stand(self._order, torch.cat([_small(each.image) for each in found])):
+        """Save a checkpoint."""
+        if not write_checkpoint(self._order, torch.cat([_small(each.image) for each in found])):
             return
         tried = [{"options": dict(each.knobs), "report": _figures(each)} for each in found]
         stood = {"done": len(found), "scale": 0, "here": len(found), "seconds": self._seconds(), "trials": tried}
@@ -119,23 +119,23 @@ class _Sheet:
 
 
 def _small(image: Image) -> Image:
-    """Shrink what is kept of a trial: on the sheet it is small."""
+    """Shrink the picture of a trial to the size that the sheet needs."""
     size = picture_size(image)
     return image if max(size) <= _KEPT_PX else resize(image, fitted_size(size, _KEPT_PX))
 
 
 def _known(order: Message) -> tuple[list[Trial], float]:
-    """Return what was tried in earlier sessions, and how many seconds that took; nothing where its file is not there."""
+    """Return the trials of earlier sessions and their seconds; nothing if there is no checkpoint file."""
     stood, path = order.get("stood"), Path(order["work"] + ".npy")
     if not stood or not path.is_file():
         return [], 0.0
-    pairs = zip(stood["trials"], read_stand(path), strict=False)  # the file may be a trial ahead of what was told of it
+    pairs = zip(stood["trials"], read_checkpoint(path), strict=False)  # the file may contain one trial more than the message
     found = [Trial(each["options"], image[None], Report.of_dict({"result": "", **each["report"]})) for each, image in pairs]
     return found, stood["seconds"]
 
 
 def _figures(trial: Trial) -> Record:
-    """Return the figures of a trial; it has no name that would say anything."""
+    """Return the metrics of a trial, without its name."""
     return {name: value for name, value in trial.report.as_dict().items() if name != "result"}
 
 

@@ -1,4 +1,4 @@
-"""The shelf of styles: those that came with impasto, those named on the command line, and pictures dropped here."""
+"""Styles: shipped with impasto, named on the command line, or uploaded."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ _PREVIEWS = Path(str(files("impasto") / "data" / "style-previews"))
 
 @dataclass
 class Shelf:
-    """Every style there is. Style files are looked into without torch: their facts stand in their head."""
+    """All styles. Reads the metadata of style files without torch."""
 
     database: Database
     folder: Folder
@@ -37,22 +37,22 @@ class Shelf:
     hub: Hub
     _facts: dict[tuple[str, float], dict[str, str]] = field(default_factory=dict)
 
-    def styles(self, q: str = "", favourite: bool | None = None) -> list[dict[str, Any]]:
-        """Return the styles as the API shows them: favourites first, then uploads, newest first, then by name."""
+    def styles(self, q: str = "", favorite: bool | None = None) -> list[dict[str, Any]]:
+        """Return the styles as the API shows them: favorites first, then uploads (newest first), then by name."""
         loved = {row["style"] for row in self.database.rows("SELECT style FROM favourites")}
         own = [self._shown_upload(row) for row in self.database.rows("SELECT * FROM styles ORDER BY number DESC")]
         named = [self._shown_file(name, path) for name, path in self.named().items()]
-        found = [each | {"favourite": each["id"] in loved} for each in own + named]
+        found = [each | {"favorite": each["id"] in loved, "favourite": each["id"] in loved} for each in own + named]
         words = q.lower().split()
         found = [each for each in found if all(word in _searched(each) for word in words)]
-        found = [each for each in found if favourite is None or each["favourite"] == favourite]
-        return sorted(found, key=lambda each: not each["favourite"])
+        found = [each for each in found if favorite is None or each["favorite"] == favorite]
+        return sorted(found, key=lambda each: not each["favorite"])
 
     def style(self, identity: str) -> dict[str, Any]:
         """Return one style.
 
         Raises:
-            LookupError: there is none.
+            LookupError: The style does not exist.
         """
         identity = self._present(identity)
         for each in self.styles():
@@ -69,10 +69,10 @@ class Shelf:
         return name if name in self.named() else present_name(name)
 
     def add(self, upload: str, title: str) -> dict[str, Any]:
-        """Make an upload a style.
+        """Add an upload to the styles.
 
         Raises:
-            LookupError: there is no such upload.
+            LookupError: The upload does not exist.
         """
         row = self.gallery.upload(upload)
         identity = new_identity("s")
@@ -83,46 +83,46 @@ class Shelf:
         return self.style(identity)
 
     def change(self, identity: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Change whether a style is a favourite, or the title of an upload.
+        """Change favorite or, for uploads, the title of a style.
 
         Raises:
-            LookupError: there is none.
-            StateError: the title of a style that is no upload.
+            LookupError: The style does not exist.
+            StateError: The title of a style that is not an upload cannot be changed.
         """
         style = self.style(identity)
         if "title" in changes and style["origin"] != "upload":
-            raise StateError(f"style {identity!r} has its title in its file; only uploads can be called otherwise")
+            raise StateError(f"style {identity!r} is not an upload; only the titles of uploads can be changed")
         with self.database.transaction():
             if "title" in changes:
                 self.database.run("UPDATE styles SET title = ? WHERE id = ?", (changes["title"], identity))
-            if "favourite" in changes:
+            if "favorite" in changes:
                 statement = (
                     "INSERT OR IGNORE INTO favourites VALUES (?)"
-                    if changes["favourite"]
+                    if changes["favorite"]
                     else "DELETE FROM favourites WHERE style = ?"
                 )
                 self.database.run(statement, (identity,))
         return self.style(identity)
 
     def delete(self, identity: str) -> None:
-        """Take an upload from the shelf.
+        """Remove an uploaded style.
 
         Raises:
-            LookupError: there is none.
-            StateError: it is no upload.
+            LookupError: The style does not exist.
+            StateError: The style is not an upload.
         """
         if self.style(identity)["origin"] != "upload":
-            raise StateError(f"style {identity!r} was not added here and cannot be deleted here; see impasto styles remove")
+            raise StateError(f"style {identity!r} is not an upload and cannot be deleted here; use 'impasto styles remove'")
         with self.database.transaction():
             self.database.run("DELETE FROM styles WHERE id = ?", (identity,))
             self.database.run("DELETE FROM favourites WHERE style = ?", (identity,))
         self.hub.gone("style", identity)
 
     def source(self, identity: str) -> dict[str, str]:
-        """Return what a worker needs to read a style: its file, its name, and whether it is a picture.
+        """Return the source of a style for a worker: path, name and kind.
 
         Raises:
-            LookupError: there is none.
+            LookupError: The style does not exist.
         """
         if IDENTITY.fullmatch(identity) and identity[0] in "us":
             row = self.database.row("SELECT upload FROM styles WHERE id = ?", (identity,))
@@ -134,10 +134,10 @@ class Shelf:
         return {"path": str(named[identity]), "name": identity, "kind": "named"}
 
     def preview(self, identity: str) -> tuple[Path, Path | None]:
-        """Return where the preview of a style lies, and the style file to make it from where it is not there yet.
+        """Return the path of a style's preview and, if it must be made first, the style file.
 
         Raises:
-            LookupError: there is no such style.
+            LookupError: The style does not exist.
         """
         row = self.database.row("SELECT upload FROM styles WHERE id = ?", (identity,))
         if row:
@@ -156,13 +156,15 @@ class Shelf:
     def _shown_upload(self, row: Mapping[str, Any]) -> dict[str, Any]:
         empty = dict.fromkeys(_FACTS, "")
         address = f"/api/v1/styles/{row['id']}/preview"
-        return {"id": row["id"]} | empty | {"title": row["title"], "origin": "upload", "preview": address}
+        return {"id": row["id"], "license": ""} | empty | {"title": row["title"], "origin": "upload", "preview": address}
 
     def _shown_file(self, name: str, path: Path) -> dict[str, Any]:
         origin = "shipped" if path.parent == _SHIPPED else "named"
         facts = self._facts_of(path)
         shown = {fact: facts.get(fact, "") for fact in _FACTS}
-        return {"id": name} | shown | {"origin": origin, "preview": f"/api/v1/styles/{name}/preview"}
+        return (
+            {"id": name, "license": shown["licence"]} | shown | {"origin": origin, "preview": f"/api/v1/styles/{name}/preview"}
+        )
 
     def _facts_of(self, path: Path) -> dict[str, str]:
         try:

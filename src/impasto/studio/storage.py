@@ -1,4 +1,4 @@
-"""The studio's folder of data: names that only the server makes, files that appear whole or not at all."""
+"""The data folder of a studio: file names, clean-up and lock."""
 
 import os
 import re
@@ -15,32 +15,32 @@ Kind = Literal["u", "j", "r", "s"]
 
 
 def new_identity(kind: Kind) -> str:
-    """Make the id of an upload, a job, a result or a style: 64 bits by chance."""
+    """Return a new random id (64 bits) of an upload, a job, a result or a style."""
     return f"{kind}_{secrets.token_hex(8)}"
 
 
 class Folder:
-    """Where everything lies. Ids come from :func:`new_identity` alone, so that no request can name a path.
+    """The data folder. Only :func:`new_identity` makes ids, so a request cannot name a path.
 
     ::
 
-        studio.db            the truth
-        uploads/ID           the file as it came, for painting alone
-        uploads/ID.jpg       to show: upright, small, without metadata
+        studio.db            the database
+        uploads/ID           the original file, read for painting only
+        uploads/ID.jpg       for display: upright, small, without metadata
         uploads/ID.thumb.jpg
-        results/ID.png       without metadata; ID.jpg of a draft
+        results/ID.png       without metadata; ID.jpg for drafts
         results/ID.thumb.jpg
         work/ID.jpg          the newest preview of a job
-        work/ID.npy          where a painting stands
+        work/ID.npy          checkpoint of a painting
         styles/NAME-HASH.webp  previews of the user's named styles
-        made/                files made for one download
+        made/                temporary files for downloads
     """
 
     def __init__(self, root: Path) -> None:
-        """Make the folders, readable by this user alone.
+        """Create the folders, readable only by this user.
 
         Raises:
-            OptionError: they cannot be made.
+            OptionError: The folders cannot be created.
         """
         self.root = root
         try:
@@ -52,32 +52,32 @@ class Folder:
             probe.unlink()
         except OSError as error:
             raise OptionError(
-                f"--data '{root}' cannot be used ({error.strerror or error}); give a folder of your own"
+                f"--data '{root}' cannot be used ({error.strerror or error}); give a folder that you can write to"
             ) from error
 
     @property
     def database(self) -> Path:
-        """The file of the database."""
+        """Path of the database."""
         return self.root / "studio.db"
 
     def upload(self, identity: str, suffix: str = "") -> Path:
-        """Where an upload, or a picture made of it, lies."""
+        """Return the path of an upload or of a picture derived from it."""
         return self.root / "uploads" / (_checked(identity) + suffix)
 
     def result(self, identity: str, suffix: str) -> Path:
-        """Where a result lies."""
+        """Return the path of a result."""
         return self.root / "results" / (_checked(identity) + suffix)
 
     def work(self, identity: str, suffix: str) -> Path:
-        """Where the preview of a job, or where it stands, lies."""
+        """Return the path of a job's preview or checkpoint."""
         return self.root / "work" / (_checked(identity) + suffix)
 
     def style_preview(self, name: str, sha256: str) -> Path:
-        """Where the preview of one of the user's named styles lies."""
+        """Return the path of the preview of a user's named style."""
         return self.root / "styles" / f"{name}-{sha256[:16]}.webp"
 
     def made(self, suffix: str) -> Path:
-        """Return a new name for a file that is made for one download."""
+        """Return a new path for a download."""
         return self.root / "made" / f"{secrets.token_hex(8)}{suffix}"
 
     def remove(self, folder: Literal["uploads", "results", "work"], identity: str) -> None:
@@ -87,7 +87,7 @@ class Folder:
                 path.unlink()
 
     def sweep(self, uploads: set[str], results: set[str], jobs: set[str]) -> int:
-        """Delete the files that belong to nothing, which an end at the wrong moment leaves; return how many there were."""
+        """Delete orphaned files, which a crash may leave. Return their number."""
         count = 0
         known = {"uploads": uploads, "results": results, "work": jobs, "made": set[str]()}
         for folder, identities in known.items():
@@ -101,39 +101,39 @@ class Folder:
 
 def _checked(identity: str) -> str:
     if not IDENTITY.fullmatch(identity):
-        raise ImageFileError(f"{identity!r} is no id of this studio")
+        raise ImageFileError(f"{identity!r} is not an id of this studio")
     return identity
 
 
 class Lock:
-    """Holds a data folder for one studio; given back when the program ends, however it ends."""
+    """Lock of a data folder for one studio. The system releases it when the process ends."""
 
     def __init__(self, root: Path) -> None:
         self.path = root / "lock"
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
-        """Take the folder.
+        """Lock the folder.
 
         Raises:
-            OptionError: another studio has it, or the system refuses it.
+            OptionError: Another studio uses the folder, or the lock file cannot be opened.
         """
         try:
             self._file = self.path.open("ab")
         except OSError as error:
-            raise OptionError(f"--data '{self.path.parent}' cannot be used ({error.strerror or error}); free some space, "
+            raise OptionError(f"--data '{self.path.parent}' cannot be used ({error.strerror or error}); free some space "
                               "or give another folder") from error  # fmt: skip
         try:
             _lock(self._file)
         except OSError as error:
             self._file.close()
             raise OptionError(
-                f"another studio works in '{self.path.parent}'; use that one, or give another folder with --data"
+                f"another studio uses '{self.path.parent}'; use that studio or give another folder with --data"
             ) from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Give it back."""
+        """Release the lock."""
         if self._file is not None:
             self._file.close()
 

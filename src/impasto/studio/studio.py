@@ -1,4 +1,4 @@
-"""Everything that a running studio consists of, put together: database, queue, gallery, shelf, workers."""
+"""All parts of a running studio: database, queue, gallery, styles, workers."""
 
 import asyncio
 import json
@@ -28,10 +28,10 @@ from impasto.studio.storage import IDENTITY, Folder
 _LOG = logging.getLogger(__name__)
 _SECONDS_BETWEEN_CLEANING = 600.0
 _STATUS = {"worker": 503, "system": 503, "disk": 507, "bug": 500}
-"""Of the answer to what the quick worker could not do; 422 otherwise."""
+"""HTTP status by error code of the quick worker. Default: 422."""
 
 _RESULT_BYTES = 4 * 2**20
-"""What a result is expected to take; checked against the quota before a job is taken."""
+"""Expected size of a result, checked against the quota before a job is accepted."""
 
 
 @dataclass
@@ -52,10 +52,10 @@ class Studio:
 
     @classmethod
     def opened(cls, settings: Settings) -> "Studio":
-        """Open the data; nothing runs yet.
+        """Open the data folder without starting workers.
 
         Raises:
-            ImpastoError: the folder or the database cannot be used.
+            ImpastoError: The folder or the database cannot be used.
         """
         folder = Folder(settings.data)
         database, hub = Database(folder.database), Hub()
@@ -77,85 +77,85 @@ class Studio:
 
     @cached_property
     def quick(self) -> Lane:
-        """The lane that answers questions too."""
+        """The lane that also answers calls."""
         lane = Lane("quick", self.jobs, self.settings.limits, self.order, self.result)
         lane.on_ready = self.hub.ready
         return lane
 
     def start(self) -> None:
-        """Put back what was running, clean up, and let the workers begin."""
+        """Requeue interrupted jobs, clean up and start the workers."""
         self._left = self.jobs.running()
         try:
             self._put_back()
             self.gallery.sweep()
-        except (sqlite3.Error, OSError) as error:  # the cleaning tries again
+        except (sqlite3.Error, OSError) as error:  # the clean-up thread tries again
             self._trouble.met(error)
         for runner in self.runners.values():
             runner.start()
         threading.Thread(target=self._keep_clean, name="cleaning", daemon=True).start()
 
     def end(self) -> None:
-        """Let the workers end; what was running goes back into the queue."""
+        """Stop the workers and requeue running jobs."""
         self.leave()
         for runner in self.runners.values():
             runner.end()
         try:
             self.jobs.requeue()
         except sqlite3.Error as error:
-            _LOG.warning("what was running is put back with the next start", exc_info=error)
+            _LOG.warning("running jobs will be requeued at the next start", exc_info=error)
         self.database.close()
 
     def leave(self) -> None:
-        """Tell everyone who listens that the studio ends."""
+        """End all event streams."""
         self._over.set()
         self.hub.wake()
 
     @property
     def is_over(self) -> bool:
-        """Whether the studio is ending."""
+        """Whether the studio is shutting down."""
         return self._over.is_set()
 
-    def has_ended(self, job: str, told: int) -> bool:
-        """Tell whether a job has ended, and its last event is among those up to a number; or whether it is gone."""
+    def has_ended(self, job: str, sent: int) -> bool:
+        """Return whether a job was deleted, or has ended and its last event is not newer than ``sent``."""
         row = self.database.row("SELECT state, version FROM jobs WHERE id = ?", (job,))
-        return row is None or (row["state"] in ("done", *STOPPED) and row["version"] <= told)
+        return row is None or (row["state"] in ("done", *STOPPED) and row["version"] <= sent)
 
     def submit(self, order: Order) -> tuple[Row, bool]:
-        """Put a job into the queue, and wake the lane."""
+        """Submit a job and notify its lane."""
         self.gallery.make_room(_RESULT_BYTES)
         found = self.jobs.submit(order)
         self.wake(found[0])
         return found
 
     def wake(self, job: Row) -> None:
-        """Tell the lane of a job that there is something new."""
+        """Notify the lane of a job."""
         self.runners[job["lane"]].wake()
 
     async def ask(self, **message: Any) -> Message:
-        """Ask the quick worker something.
+        """Call the quick worker and return its answer.
 
         Raises:
-            RefusedError: it could not.
+            RefusedError: The call failed.
         """
         seconds = self.settings.limits.intake_seconds
         answer = asyncio.wrap_future(self.quick.call(seconds, **message))
         try:
             return await asyncio.wait_for(answer, 2 * seconds + self.settings.limits.quick_seconds)
         except TimeoutError as error:
-            raise RefusedError(503, "worker", "the worker is busy with something long; try again in a minute") from error
+            raise RefusedError(503, "worker", "the worker is busy; try again in a minute") from error
         except CallError as error:
             status = _STATUS.get(error.code, 422)
-            if error.code == "worker" and message["do"] == "intake":  # the file did it
+            if error.code == "worker" and message["do"] == "intake":  # the file caused it
                 status, error.code = 422, "picture"
             raise RefusedError(status, error.code, str(error), error.field) from error
 
     # ------------------------------------------------------------------------------------------------ for the lanes
 
     def order(self, job: Row) -> Message:
-        """Write the order for a worker: ids become files.
+        """Return the order for a worker, with file paths instead of ids.
 
         Raises:
-            LookupError: a photo, a style or a result is no longer there.
+            LookupError: A photo, a style or a result no longer exists.
         """
         request = json.loads(job["request"])
         content = self.gallery.upload(request["content"])
@@ -183,35 +183,35 @@ class Studio:
         return order
 
     def _measured(self, identity: str) -> Message:
-        """Return what a worker needs to read a result."""
+        """Return the source of a result for a worker."""
         row = self.gallery.result(identity)
         return {"path": str(self.folder.result(identity, row["suffix"])), "name": row["title"]}
 
     def _mask(self, name: str) -> Message:
-        """Return what a worker needs to read a mask."""
+        """Return the source of a mask for a worker."""
         return dict(self.shelf.source(name)) if IDENTITY.fullmatch(name) else {"path": "", "name": name, "kind": "word"}
 
-    def result(self, job: Row, said: Message) -> Mapping[str, Any]:
-        """Write the row of a result from what a worker said."""
+    def result(self, job: Row, message: Message) -> Mapping[str, Any]:
+        """Return the database row of a result from a worker's final message."""
         request = json.loads(job["request"])
-        with suppress(OSError):  # nobody needs it, and it goes with the job
+        with suppress(OSError):  # no longer needed; deleted with the job at the latest
             self.folder.work(job["id"], ".npy").unlink(missing_ok=True)
         names = ("width", "height", "bytes", "disk", "suffix", "seconds")
-        return {name: said[name] for name in names} | {
+        return {name: message[name] for name in names} | {
             "id": result_of(job["id"]),
             "job": job["id"],
             "kind": job["kind"],
             "created": time.time(),
-            "title": said["record"]["content"]["name"],
+            "title": message["record"]["content"]["name"],
             "draft": job["draft"],
             "upload": request["content"],
             "styles": json.dumps(request["styles"]),
             "request": job["request"],
-            "record": json.dumps(said["record"]),
+            "record": json.dumps(message["record"]),
         }
 
     def _put_back(self) -> None:
-        """Put back what an earlier studio left running; what cannot be written now stays for the next try."""
+        """Requeue jobs that an earlier studio left running. Keep those that cannot be written for the next attempt."""
         while self._left:
             self.jobs.put_back(self._left[-1])
             self._wake_all()
@@ -222,7 +222,7 @@ class Studio:
             runner.wake()
 
     def _keep_clean(self) -> None:
-        """Clean up again and again; whatever goes wrong, there is a next time."""
+        """Clean up at intervals. Log errors and continue."""
         while not self._over.wait(RETRY_SECONDS if self._left else _SECONDS_BETWEEN_CLEANING):
             try:
                 self._put_back()
@@ -233,10 +233,10 @@ class Studio:
 
 
 def _dispatcher(studio: Studio) -> Runner:
-    """Connect with the queue engine of the settings; it is imported only where there is one.
+    """Connect to the queue server of the settings.
 
     Raises:
-        OptionError: its packages are missing, the address is wrong, or the server does not answer.
+        OptionError: A package is missing, the address is invalid, or the server does not respond.
     """
     from impasto.studio.broker import Broker
     from impasto.studio.dispatcher import Dispatcher
@@ -245,10 +245,10 @@ def _dispatcher(studio: Studio) -> Runner:
 
 
 def result_of(job: str) -> str:
-    """Return the id that a job's result has: the same every time, so that a repeated job overwrites its own files."""
+    """Return the id of a job's result. It never changes, so a repeated job overwrites its own files."""
     return "r" + job[1:]
 
 
 def lane_of(kind: str) -> str:
-    """Return which worker takes a kind of job."""
+    """Return the lane of a kind of job."""
     return KINDS[kind].lane

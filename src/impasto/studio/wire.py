@@ -1,7 +1,7 @@
-"""What goes between a studio and workers on other machines: orders with numbers in the place of files, and lines of answers.
+"""Messages between a studio and remote workers: orders with file numbers, and the workers' messages.
 
-Everything is JSON and plain bytes, never pickles. Neither side takes a path from the other: a file travels under a number, and
-where it goes is what the receiver expects for that job. Both read what comes with models that allow just what is meant.
+Everything is JSON and plain bytes, never pickles. Neither side accepts a path from the other: files have numbers, and the
+receiver chooses where to store them. Both sides validate every message with strict models.
 """
 
 import os
@@ -20,10 +20,10 @@ Message = dict[str, Any]
 Part = Literal["preview", "stand", "result", "thumb"]
 
 LINE_BYTES = 4 * 2**20
-"""The longest line that is read."""
+"""Maximum length of a message."""
 
 PART_BYTES: dict[Part, int] = {"preview": 4 * 2**20, "stand": 256 * 2**20, "result": 256 * 2**20, "thumb": 2 * 2**20}
-"""The largest files that a worker may send."""
+"""Maximum size of the files that a worker sends."""
 
 _JPEG, _PNG, _ARRAY = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
 _BEGINNINGS: dict[str, bytes] = {".jpg": _JPEG, ".png": _PNG, ".npy": _ARRAY}
@@ -33,7 +33,7 @@ _MOST_FILES = 64
 
 
 class WireError(ValueError):
-    """What the other side sent is not what was meant."""
+    """The other side sent an invalid message or file."""
 
 
 class _Model(BaseModel):
@@ -142,13 +142,13 @@ _LINE: TypeAdapter[Any] = TypeAdapter(Annotated[_Told | _Progressed | _Stands | 
 
 
 def read_line(data: bytes) -> Message:
-    """Read a line of a worker.
+    """Parse a message of a worker.
 
     Returns:
-        "say", and what belongs to it; "preview", "stand", "result" and "thumb" are numbers of files, or None.
+        "say" and its fields. "preview", "stand", "result" and "thumb" are file numbers or None.
 
     Raises:
-        WireError: it is no line that a worker says.
+        WireError: The message is invalid.
     """
     if len(data) > LINE_BYTES:
         raise WireError(f"a line of more than {LINE_BYTES} bytes")
@@ -160,25 +160,25 @@ def read_line(data: bytes) -> Message:
 
 
 def check_part(part: Part, suffix: str, data: bytes) -> None:
-    """Check that a file that came is of the kind and of the size that is expected.
+    """Check type and size of a received file.
 
     Raises:
-        WireError: it is not.
+        WireError: The file is too large or of the wrong type.
     """
     if len(data) > PART_BYTES[part]:
         raise WireError(f"a {part} of more than {PART_BYTES[part]} bytes")
     if not data.startswith(_BEGINNINGS[suffix]):
-        raise WireError(f"a {part} that is no {suffix}")
+        raise WireError(f"a {part} that is not a {suffix} file")
 
 
 def packed(order: Mapping[str, Any]) -> tuple[Message, list[Path]]:
-    """Put numbers in the place of the paths of an order.
+    """Replace the paths of an order by file numbers.
 
     Args:
-        order: as :meth:`impasto.studio.studio.Studio.order` writes it.
+        order: From :meth:`impasto.studio.studio.Studio.order`.
 
     Returns:
-        The order as it travels, and the files by their number.
+        The order to send, and the files by number.
     """
     files: list[Path] = []
 
@@ -201,11 +201,11 @@ def packed(order: Mapping[str, Any]) -> tuple[Message, list[Path]]:
 
 @dataclass(frozen=True)
 class Unpacked:
-    """An order as it arrives.
+    """A received order.
 
     Attributes:
-        order: with paths in the folder of the receiver.
-        files: where each file goes, by its number.
+        order: The order, with paths in the receiver's folder.
+        files: Path of each file, by number.
     """
 
     order: Message
@@ -213,11 +213,11 @@ class Unpacked:
 
 
 def unpacked(data: bytes, folder: Path) -> Unpacked:
-    """Read an order that came, and say where its files go: into a folder of ours, under names of ours.
+    """Parse a received order and choose paths for its files in ``folder``.
 
     Raises:
-        WireError: it is no order that a studio gives.
-        OptionError: an option that a studio does not allow.
+        WireError: The order is invalid.
+        OptionError: An option is not allowed.
     """
     try:
         came = _Order.model_validate_json(data)
@@ -250,12 +250,12 @@ def unpacked(data: bytes, folder: Path) -> Unpacked:
 
 
 def _threads_of_this_machine(run: Mapping[str, JsonValue]) -> Message:
-    """Ask for no more threads than there are here: the number was checked for another machine."""
+    """Limit the number of threads to the cores of this machine."""
     threads = run.get("threads")
     return {"threads": min(threads, os.cpu_count() or 1)} if isinstance(threads, int) else {}
 
 
 def _first(error: ValidationError) -> str:
-    """Say what is wrong without repeating what came."""
+    """Describe the first error without repeating the input."""
     first = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(str(each) for each in first['loc'])[:100]}: {first['msg'][:200]}"

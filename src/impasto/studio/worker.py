@@ -1,6 +1,6 @@
-"""The child's side: a program that reads orders from its input, a line of JSON each, and answers on its output.
+"""The child process: reads orders from standard input, one line of JSON each, and answers on standard output.
 
-It ends with its parent: when its input ends, or nobody reads its output, it ends at once, in the middle of whatever it does.
+It exits immediately when its input or output is closed, so it never outlives its parent.
 """
 
 import json
@@ -23,11 +23,11 @@ _NICENESS = {"quick": 0, "slow": 10}
 
 
 class Line:
-    """What connects a worker with its parent.
+    """Connection of a worker to its parent.
 
     Attributes:
-        orders: what is to be done, in order.
-        how: how the order in hand shall stop: "", "stop" or "finish".
+        orders: Queue of orders.
+        how: Stop request for the current order: "", "stop" or "finish".
     """
 
     def __init__(self, source: BinaryIO, target: BinaryIO) -> None:
@@ -37,13 +37,13 @@ class Line:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def say(self, what: str, **facts: Any) -> None:
-        """Send one line."""
+        """Send one message."""
         line = json.dumps({"say": what, **facts}, allow_nan=False).encode() + b"\n"
         try:
             self._target.write(line)
             self._target.flush()
         except BrokenPipeError:
-            os._exit(0)  # the parent is gone
+            os._exit(0)  # the parent has ended
 
     def next(self) -> Message:
         """Wait for the next order."""
@@ -59,17 +59,17 @@ class Line:
                     self.how = message["how"]
                 else:
                     self.orders.put(message)
-        finally:  # the parent is gone, or says what no parent says
+        finally:  # the parent has ended or sent an invalid message
             os._exit(0)
 
 
 def main(lane: str, memory_bytes: int) -> None:
-    """Work until the parent ends."""
-    for name in ("SIGINT", "SIGHUP"):  # Ctrl-C and a closed terminal are for the parent, which ends this one
+    """Run until the parent ends."""
+    for name in ("SIGINT", "SIGHUP"):  # the parent handles these signals and ends this process
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     target = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever prints shall not output_options to the parent
+    os.dup2(2, 1)  # print() must not write to the parent
     _restrict(memory_bytes, _NICENESS[lane])
     line = Line(sys.stdin.buffer, target)
     from impasto.studio import orders
@@ -88,22 +88,22 @@ def _obey(line: Line, order: Message, does: Callable[[Message, Line], Message | 
         code, message, field = _described(error)
         line.say("failed", code=code, message=message, field=field)
         if code == "bug":
-            with suppress(OSError):  # the log may be on a disk that is full
+            with suppress(OSError):  # the disk of the log may be full
                 traceback.print_exc()
     else:
         line.say("stopped") if answer is None else line.say("done", **answer)
 
 
 def _described(error: Exception) -> tuple[str, str, str | None]:
-    """Return the code, the sentence and the option of an error."""
-    if found := fault(error):  # before what impasto says of it: a picture that cannot be written is no bad picture
+    """Return code, message and option of an error."""
+    if found := fault(error):  # checked first: an unwritable file is not an invalid picture
         return found, said(error), None
     if isinstance(error, ImpastoError):
         message, field = in_words(error)
         return _code(error), message, field
     is_of_torch = "alloc" in str(error) and "memory" in str(error)
     if isinstance(error, MemoryError) or is_of_torch:
-        return "memory", "the memory is not enough for this; use a smaller size", "size"
+        return "memory", "there is not enough memory; use a smaller size", "size"
     return "bug", BUG, None
 
 
@@ -116,13 +116,13 @@ def _code(error: ImpastoError) -> str:
 
 
 def _restrict(memory_bytes: int, niceness: int) -> None:
-    """Take no more memory than allowed, leave no core dumps, and give way to the server."""
+    """Limit memory, disable core dumps and lower the priority."""
     with suppress(ImportError, ValueError, OSError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        if most != resource.RLIM_INFINITY:  # nobody but root may raise it
+        if most != resource.RLIM_INFINITY:  # only root may raise it
             memory_bytes = min(memory_bytes, most)
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     with suppress(AttributeError, OSError):

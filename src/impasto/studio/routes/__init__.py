@@ -1,1 +1,1 @@
-"""The routes of ``/api/v1``, a file for each subject; docs/studio-api.md describes them."""
+"""Routes of ``/api/v1``, one file per resource. docs/studio-api.md describes them."""

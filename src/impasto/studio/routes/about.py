@@ -1,4 +1,4 @@
-"""How the studio is, what it can do, and what changes: status, recipes, events."""
+"""Routes for status, recipes and events."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -22,13 +22,16 @@ _SECONDS_BETWEEN_COMMENTS = 15.0
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}, "description": "Server-sent events."}}
 _ENDED = ("done", *STOPPED)
 
-LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", description="What a browser sends when it connects again.")]
-Last = Annotated[int | None, Query(ge=0, le=2**62, description="As Last-Event-ID.")]
+LastEvent = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", description="Number of the last event received. Browsers send it when they reconnect."),
+]
+Last = Annotated[int | None, Query(ge=0, le=2**62, description="Same as the Last-Event-ID header.")]
 
 
 @router.get("/status", response_model=shapes.Status)
 async def status(studio: Here) -> Response:
-    """Tell how the studio is."""
+    """Return version, queue, disk usage and limits."""
     counts, limits = studio.jobs.counts(), studio.settings.limits
     return answer(
         {
@@ -51,23 +54,23 @@ async def status(studio: Here) -> Response:
 
 @router.get("/recipes", response_model=shapes.Recipes)
 async def all_recipes() -> Response:
-    """Describe every kind of job and its options."""
+    """Return every kind of job and its options."""
     return answer(_RECIPES)
 
 
 @router.get("/events", responses=_STREAM, response_class=StreamingResponse)
 async def all_events(studio: Here, last_event_id: LastEvent = None, last: Last = None) -> Response:
-    """Tell what changes."""
+    """Stream changes of all jobs."""
     return _stream(studio, None, _number(last_event_id, last))
 
 
 @router.get(
     "/jobs/{job}/events",
-    responses=_STREAM | {204: {"description": "It has ended, and its end was sent."}},
+    responses=_STREAM | {204: {"description": "The job has ended and its last event was sent."}},
     response_class=StreamingResponse,
 )
 async def events_of_job(studio: Here, job: shapes.JobId, last_event_id: LastEvent = None, last: Last = None) -> Response:
-    """Tell what changes about one job, until its end."""
+    """Stream changes of one job until it ends."""
     row, since = studio.jobs.get(job), _number(last_event_id, last)
     if row["state"] in _ENDED and since is not None and since >= row["version"]:
         return Response(status_code=204)
@@ -85,20 +88,20 @@ def _stream(studio: Studio, job: str | None, since: int | None) -> Response:
 
 
 async def _events(studio: Studio, job: str | None, since: int | None) -> AsyncIterator[bytes]:
-    told = studio.database.event() if since is None else since
+    sent = studio.database.event() if since is None else since
     with studio.hub.listening(job) as listener:
         yield b"retry: 1000\n\n"
         try:
-            for row in studio.jobs.changed_since(told, job):
+            for row in studio.jobs.changed_since(sent, job):
                 yield encoded("job", studio.jobs.shown(row), row["version"])
-                told = row["version"]
+                sent = row["version"]
             while not studio.is_over:
-                if job is not None and studio.has_ended(job, told):
+                if job is not None and studio.has_ended(job, sent):
                     return
                 found = await listener.next(_SECONDS_BETWEEN_COMMENTS)
-                fresh = [event for number, event in found if number is None or number > told]
-                told = max([told, *(number for number, _ in found if number is not None)])
+                fresh = [event for number, event in found if number is None or number > sent]
+                sent = max([sent, *(number for number, _ in found if number is not None)])
                 yield b"".join(fresh) or b": still here\n\n"
-        except sqlite3.Error as error:  # whoever listens connects again and asks for what was missed
+        except sqlite3.Error as error:  # the client reconnects and requests the events it missed
             if not fault(error):
                 raise

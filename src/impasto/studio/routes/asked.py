@@ -1,4 +1,4 @@
-"""What a job asks for: checked, and written so that it can be asked again."""
+"""Validation of job requests."""
 
 import json
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ _MOST_TRIALS = 48
 
 
 def checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
-    """Check what a job asks for, and write it so that it can be asked again.
+    """Check the request of a job and return it as a dict from which the same job can be submitted again.
 
     Raises:
-        RefusedError, OptionError: what cannot be done, in a sentence that names the field.
+        RefusedError, OptionError: The request is invalid; the message names the field.
     """
     found: dict[str, Any] = {"kind": new.kind, "content": new.content, "styles": new.styles, "draft": new.draft}
     masks: dict[str, Any] = {name: given for name in ("masks", "protect") if (given := getattr(new, name))}
@@ -60,15 +60,15 @@ def _from_result(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     earlier = json.loads(row["request"])
     others = new.content not in (None, earlier["content"]) or new.styles not in ([], earlier["styles"])
     if new.kind != "refine" or others:
-        raise _refused("result goes with kind refine alone, and with its own content and styles", "result")
+        raise _refused("result needs kind refine and the content and styles of that result", "result")
     names = ("content", "styles", "masks", "protect")
     return {name: earlier[name] for name in names if name in earlier} | {"result": new.result}
 
 
 def _of_results(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
-    """Find the photo and the styles that results are measured beside: their own, unless styles are named."""
+    """Return the photo and the styles to measure results against: their own, unless the request names styles."""
     if new.kind != "report":
-        raise _refused(f"results go with kind report alone, not with {new.kind}", "results")
+        raise _refused(f"results needs kind report; kind is {new.kind}", "results")
     if not new.results:
         raise _refused("results is empty; give the ids of the results to measure", "results")
     asked = [json.loads(_result(studio, each, "results")["request"]) for each in new.results]
@@ -76,7 +76,7 @@ def _of_results(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     if len(contents) > 1:
         raise _refused("these results were painted from different photos; measure those of one photo at a time", "results")
     if new.content not in (None, *contents):
-        raise _refused("content is not the photo that these results were painted from; leave it away", "content")
+        raise _refused("content is not the photo that these results were painted from; omit it", "content")
     styles = [list(new.styles)] if new.styles else [each["styles"] for each in asked]
     if any(each != styles[0] for each in styles):
         raise _refused("these results were painted in different styles; measure those of one style at a time", "results")
@@ -89,14 +89,14 @@ def _of_results(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
 def _result(studio: Studio, identity: str, field: str) -> Row:
     row: Row = _find(lambda: studio.gallery.result(identity), field)
     if row["kind"] in SHEETS:
-        raise _refused(f"result {identity} is a sheet and not a painted picture; give a picture", field)
+        raise _refused(f"result {identity} is a sheet; give the id of a painted picture", field)
     return row
 
 
 def _check_masks(studio: Studio, kind: str, styles: Sequence[str], masks: dict[str, Any]) -> None:
     for name, given in masks.items():
         if kind in SHEETS:
-            raise _refused(f"{name} go with what is painted, not with {kind}; leave them away", name)
+            raise _refused(f"{name} cannot be used with kind {kind}; omit it", name)
         for mask in given:
             if IDENTITY.fullmatch(mask):
                 _find(lambda mask=mask: studio.gallery.upload(mask), name)
@@ -106,11 +106,11 @@ def _check_masks(studio: Studio, kind: str, styles: Sequence[str], masks: dict[s
 
 def _check_trials(styles: Sequence[str], options: TuneOptions) -> None:
     if len(styles) > 1:
-        raise _refused(f"tune tries one style at a time, and styles has {len(styles)}; give one", "styles")
+        raise _refused(f"styles has {len(styles)} styles; tune takes one", "styles")
     names = ("strengths", "strokes" if options.recipe == "instant" else "style_scales")
     across, down = (len(getattr(options, name)) for name in names)
     if not options.wanted_style and across * down > _MOST_TRIALS:
-        raise OptionError(f"--{names[0]} and {names[1]} make {across * down} trials; at most {_MOST_TRIALS} are made")
+        raise OptionError(f"--{names[0]} and {names[1]} make {across * down} trials; at most {_MOST_TRIALS} are allowed")
 
 
 def _refused(sentence: str, field: str) -> RefusedError:
@@ -118,7 +118,7 @@ def _refused(sentence: str, field: str) -> RefusedError:
 
 
 def _find(look: Any, field: str) -> Any:
-    """Look something up that the body names; what is not there is wrong in the body, not in the address."""
+    """Look up an id from the body. If it does not exist, answer 422 for the field instead of 404."""
     try:
         return look()
     except LookupError as error:

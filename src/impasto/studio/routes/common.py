@@ -1,4 +1,4 @@
-"""What the routes share: the studio they belong to, answers, cursors, files."""
+"""Shared parts of the routes: studio dependency, responses, pagination, files."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,31 +22,41 @@ def _studio(request: Request) -> Studio:
 
 
 Here = Annotated[Studio, Depends(_studio)]
-Limit = Annotated[int, Query(ge=1, le=200, description="How many at the most.")]
-After = Annotated[int | None, Query(ge=0, le=2**62, description="The cursor of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of items.")]
+After = Annotated[int | None, Query(ge=0, le=2**62, description="Cursor: the value of next in the previous page.")]
+
+
+def _favorite(
+    favorite: Annotated[bool | None, Query(description="true: favorites only; false: others only.")] = None,
+    favourite: Annotated[bool | None, Query(deprecated=True, description="Earlier name of favorite.")] = None,
+) -> bool | None:
+    return favourite if favorite is None else favorite
+
+
+Favorite = Annotated[bool | None, Depends(_favorite)]
 
 
 def answer(shown: Any, status: int = 200) -> JSONResponse:
-    """Answer with JSON that is known to be right: it is not checked once more."""
+    """Return a JSON response without validating it against the model."""
     return JSONResponse(shown, status)
 
 
 def page(rows: Sequence[Row], limit: int, show: Callable[[Row], Mapping[str, Any]]) -> JSONResponse:
-    """Answer with a page of rows; ``rows`` may hold one more than the limit, which tells that there is a next."""
+    """Return a page of rows. ``rows`` contains one row more than the limit if there is a next page."""
     more = len(rows) > limit
     return answer({"items": [show(row) for row in rows[:limit]], "next": rows[limit - 1]["number"] if more else None})
 
 
 def picture(path: Path, *, for_good: bool = True) -> Response:
-    """Answer with a picture file.
+    """Return a picture file.
 
     Raises:
-        RefusedError: it is not there.
+        RefusedError: The file does not exist.
     """
-    missing = RefusedError(404, "missing", "this picture is not there any more")
+    missing = RefusedError(404, "missing", "this picture no longer exists")
     if not path.is_file():
         raise missing
-    if not for_good:  # it may be replaced, or deleted, between its size and its bytes
+    if not for_good:  # the file may be replaced or deleted between reading its size and its content
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -56,19 +66,19 @@ def picture(path: Path, *, for_good: bool = True) -> Response:
 
 
 def pictures_answer(*suffixes: str) -> dict[int | str, dict[str, Any]]:
-    """Describe an answer that is a file, for the OpenAPI page."""
+    """Describe a file response for OpenAPI."""
     return {200: {"content": {PICTURES[suffix]: {} for suffix in suffixes}, "description": "The file."}}
 
 
 def safe_name(title: str, suffix: str) -> str:
-    """Make a file name for a download out of a title: letters, digits, and what is harmless."""
+    """Return a file name for a download: letters, digits, spaces, ``-`` and ``_`` of the title."""
     stem = title.rsplit(".", 1)[0] if "." in title[1:] else title
     kept = "".join(each if each.isalnum() or each in " -_" else "-" for each in stem).strip(" -")
     return (kept[:80] or "impasto") + suffix
 
 
 def unlike(names: Iterable[str]) -> list[str]:
-    """Make names differ, as the names in an archive must.
+    """Make the names in an archive unique.
 
     Example:
         >>> unlike(["a.png", "a.png", "b.png"])

@@ -1,4 +1,4 @@
-"""Jobs: asked for, looked at, stopped, gone on with."""
+"""Routes for jobs: submit, list, stop, continue."""
 
 import json
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ _MORE_STEPS = 30
 
 @router.post("", status_code=201, response_model=shapes.Job, responses={200: {"model": shapes.Job}})
 async def add(studio: Here, new: shapes.NewJob, idempotency_key: Key = None) -> Response:
-    """Put a job into the queue."""
+    """Submit a job."""
     request = checked(studio, new)
     order = Order(
         kind=new.kind,
@@ -59,22 +59,22 @@ async def preview(studio: Here, job: shapes.JobId) -> Response:
 
 @router.post("/{job}/cancel", response_model=shapes.Job, responses={202: {"model": shapes.Job}})
 async def cancel(studio: Here, job: shapes.JobId) -> Response:
-    """Stop a job."""
+    """Cancel a job."""
     return _stopped(studio, job, "cancelled")
 
 
 @router.post("/{job}/pause", response_model=shapes.Job, responses={202: {"model": shapes.Job}})
 async def pause(studio: Here, job: shapes.JobId) -> Response:
-    """Stop a job for now."""
+    """Pause a job."""
     return _stopped(studio, job, "paused")
 
 
 @router.post("/{job}/finish", response_model=shapes.Job, responses={202: {"model": shapes.Job}})
 async def finish(studio: Here, job: shapes.JobId) -> Response:
-    """Stop a painting, and take what there is as its result."""
+    """Stop a job early and keep its current picture as the result."""
     row = studio.jobs.get(job)
     if row["kind"] not in _FINISHED_EARLY:
-        raise StateError(f"job {job} is {row['kind']} and has nothing to finish early; only paintings and tuning have")
+        raise StateError(f"job {job} is {row['kind']} and cannot be finished early; only paint, refine and tune jobs can")
     return _stopped(studio, job, "finish")
 
 
@@ -86,7 +86,7 @@ def _stopped(studio: Studio, job: str, wanted: Wanted) -> Response:
 
 @router.post("/{job}/continue", response_model=shapes.Job, responses={201: {"model": shapes.Job}})
 async def continue_(studio: Here, job: shapes.JobId, how: shapes.Continuation) -> Response:
-    """Go on with a job from where it stood, or from its result with more steps."""
+    """Continue a job from its checkpoint, or a finished painting with more steps."""
     row = studio.jobs.get(job)
     if row["state"] == "done":
         return _more(studio, row, how.steps)
@@ -97,9 +97,11 @@ async def continue_(studio: Here, job: shapes.JobId, how: shapes.Continuation) -
 
 def _more(studio: Studio, row: dict[str, Any], steps: int | None) -> Response:
     if row["kind"] != "paint":
-        raise StateError(f"job {row['id']} is {row['kind']} and cannot be continued; only a painting can, or refine its result")
+        raise StateError(
+            f"job {row['id']} is {row['kind']} and cannot be continued; submit a refine job for its result instead"
+        )
     if row["result"] is None:
-        raise StateError(f"the result of job {row['id']} was deleted, so that it cannot be continued; retry it")
+        raise StateError(f"the result of job {row['id']} was deleted, so the job cannot be continued; retry it")
     request = json.loads(row["request"])
     more = {"result": row["result"], "steps": steps or _MORE_STEPS}
     order = Order(
@@ -117,7 +119,7 @@ def _more(studio: Studio, row: dict[str, Any], steps: int | None) -> Response:
 
 @router.post("/{job}/retry", response_model=shapes.Job)
 async def retry(studio: Here, job: shapes.JobId) -> Response:
-    """Begin a job again."""
+    """Start a job over."""
     row = studio.jobs.again(job, from_start=True)
     studio.wake(row)
     return answer(studio.jobs.shown(row))
@@ -125,13 +127,13 @@ async def retry(studio: Here, job: shapes.JobId) -> Response:
 
 @router.patch("/{job}", response_model=shapes.Job)
 async def change(studio: Here, job: shapes.JobId, changes: shapes.JobChanges) -> Response:
-    """Move a job in the queue."""
+    """Change the priority of a job."""
     return answer(studio.jobs.shown(studio.jobs.prioritize(job, changes.priority)))
 
 
 @router.delete("/{job}", status_code=204)
 async def delete(studio: Here, job: shapes.JobId) -> Response:
-    """Forget a job."""
+    """Delete a job. Its result stays."""
     studio.jobs.delete(job)
     studio.folder.remove("work", job)
     return Response(status_code=204)

@@ -28,13 +28,13 @@ Edge = Annotated[int, Query(ge=64, le=1024, description="Side of the pictures in
 
 @router.get("", response_model=shapes.Live)
 async def about() -> Response:
-    """Tell what the webcam page works with."""
+    """Return the runtime and the network of the webcam page."""
     return answer(await asyncio.to_thread(_facts))
 
 
 @router.post("/runtime", response_model=shapes.Live)
 async def fetch() -> Response:
-    """Fetch the runtime, 33 MB, from the registry of npm: the one request of the studio to anyone else, and only when asked."""
+    """Download the runtime (33 MB) from npm. The studio makes no other requests to the internet."""
     async with _fetching:
         try:
             await asyncio.to_thread(runtime.fetch_runtime)
@@ -47,14 +47,14 @@ async def fetch() -> Response:
 
 @router.get("/styles/{style}", response_model=shapes.LiveStyle)
 async def style(studio: Here, style: shapes.StyleId, edge: Edge = 256) -> Response:
-    """Return what the network needs of a style for pictures of a size."""
-    found = await studio.ask(do="manner", style=studio.shelf.source(style), edge=edge)
+    """Return the style code of a style for pictures of one size."""
+    found = await studio.ask(do="style_code", style=studio.shelf.source(style), edge=edge)
     return answer({name: found[name] for name in ("modulation", "mean", "covariance")})
 
 
 @served.get("/network.onnx")
 async def network() -> Response:
-    """Return the network."""
+    """Return the ONNX network."""
     return FileResponse(NETWORK, media_type="application/octet-stream", headers={"cache-control": FOR_GOOD})
 
 
@@ -63,7 +63,7 @@ async def part(version: str, name: str) -> Response:
     """Return a file of the runtime."""
     path = runtime.runtime_folder() / name
     if version != runtime.VERSION or name not in runtime.FILES or not path.is_file():
-        raise RefusedError(404, "missing", "the runtime is not on this machine; press the button on /live, or run "
+        raise RefusedError(404, "missing", "the runtime is not installed; press the button on /live or run "
                            "'impasto studio --fetch-live'")  # fmt: skip
     return FileResponse(path, media_type=_TYPES[path.suffix], headers={"cache-control": FOR_GOOD})
 

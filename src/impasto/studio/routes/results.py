@@ -1,4 +1,4 @@
-"""The gallery: results, and files to take away."""
+"""Routes for results: gallery, changes, downloads."""
 
 import json
 from contextlib import suppress
@@ -12,10 +12,12 @@ from starlette.background import BackgroundTask
 from impasto.studio import shapes
 from impasto.studio.database import Row
 from impasto.studio.gallery import shown_result
+from impasto.studio.jobs import shown_request
 from impasto.studio.routes.common import (
     PICTURES,
     SUFFIXES,
     After,
+    Favorite,
     Here,
     Limit,
     answer,
@@ -32,7 +34,8 @@ router = APIRouter(prefix="/results", tags=["results"])
 _MOST_AT_ONCE = 100
 Flag = Annotated[bool | None, Query()]
 Ids = Annotated[
-    str, Query(max_length=20 * _MOST_AT_ONCE, pattern=r"^r_[0-9a-f]{16}(,r_[0-9a-f]{16})*$", description="Ids with commas.")
+    str,
+    Query(max_length=20 * _MOST_AT_ONCE, pattern=r"^r_[0-9a-f]{16}(,r_[0-9a-f]{16})*$", description="Ids separated by commas."),
 ]
 Quality = Annotated[int, Query(ge=1, le=100)]
 
@@ -40,14 +43,14 @@ Quality = Annotated[int, Query(ge=1, le=100)]
 @router.get("", response_model=shapes.Results)
 async def list_(
     studio: Here,
+    favorite: Favorite,
     limit: Limit = 50,
     after: After = None,
-    favourite: Flag = None,
     draft: Flag = False,
     q: Annotated[str, Query(max_length=100)] = "",
 ) -> Response:
     """List results, newest first."""
-    rows = studio.gallery.results(limit + 1, after, favourite, draft, q)
+    rows = studio.gallery.results(limit + 1, after, favorite, draft, q)
     return page(rows, limit, lambda row: _shown(studio, row))
 
 
@@ -57,7 +60,7 @@ def _shown(studio: Studio, row: Row) -> dict[str, Any]:
 
 @router.get("/zip", responses=pictures_answer(".zip"), response_class=Response)
 async def zip_(studio: Here, ids: Ids, format: shapes.Format = "png", record: bool = True, quality: Quality = 92) -> Response:
-    """Return several results in one file."""
+    """Return several results as a zip file."""
     rows = _several(studio, ids)
     names = unlike(safe_name(row["title"], SUFFIXES[format]) for row in rows)
     each = [_file(studio, row, record) | {"name": name} for row, name in zip(rows, names, strict=True)]
@@ -68,7 +71,7 @@ async def zip_(studio: Here, ids: Ids, format: shapes.Format = "png", record: bo
 
 @router.get("/sheet", responses=pictures_answer(".png"), response_class=Response)
 async def sheet(studio: Here, ids: Ids, columns: Annotated[int, Query(ge=1, le=20)] = 4) -> Response:
-    """Return several results on one sheet."""
+    """Return several results on a contact sheet."""
     each = [_file(studio, row, False) | {"name": row["title"]} for row in _several(studio, ids)]
     path = studio.folder.made(".png")
     await _made(studio, path, do="sheet", each=each, columns=columns)
@@ -77,20 +80,20 @@ async def sheet(studio: Here, ids: Ids, columns: Annotated[int, Query(ge=1, le=2
 
 @router.get("/{result}", response_model=shapes.FullResult)
 async def get(studio: Here, result: shapes.ResultId) -> Response:
-    """Return one result, with how it came about."""
+    """Return one result with its record and its request."""
     row = studio.gallery.result(result)
-    return answer(_shown(studio, row) | {"record": json.loads(row["record"]), "request": json.loads(row["request"])})
+    return answer(_shown(studio, row) | {"record": json.loads(row["record"]), "request": shown_request(row["request"])})
 
 
 @router.get("/{result}/image", responses=pictures_answer(".png", ".jpg"), response_class=Response)
 async def image(studio: Here, result: shapes.ResultId) -> Response:
-    """Return the picture itself."""
+    """Return the picture."""
     return picture(studio.folder.result(result, studio.gallery.result(result)["suffix"]))
 
 
 @router.get("/{result}/thumb", responses=pictures_answer(".jpg"), response_class=Response)
 async def thumb(studio: Here, result: shapes.ResultId) -> Response:
-    """Return a small picture."""
+    """Return the thumbnail."""
     studio.gallery.result(result)
     return picture(studio.folder.result(result, ".thumb.jpg"))
 
@@ -99,7 +102,7 @@ async def thumb(studio: Here, result: shapes.ResultId) -> Response:
 async def export(
     studio: Here, result: shapes.ResultId, format: shapes.Format = "png", record: bool = True, quality: Quality = 92
 ) -> Response:
-    """Return the picture as a file to take away."""
+    """Return the picture as a download."""
     row = studio.gallery.result(result)
     suffix = SUFFIXES[format]
     path = studio.folder.made(suffix)
@@ -109,7 +112,7 @@ async def export(
 
 @router.patch("/{result}", response_model=shapes.Result)
 async def change(studio: Here, result: shapes.ResultId, changes: shapes.ResultChanges) -> Response:
-    """Change title, favourite or draft of a result."""
+    """Change title, favorite or draft of a result."""
     return answer(_shown(studio, studio.gallery.change_result(result, changes.model_dump(exclude_none=True))))
 
 
@@ -123,7 +126,7 @@ async def delete(studio: Here, result: shapes.ResultId) -> Response:
 def _several(studio: Studio, ids: str) -> list[Row]:
     wanted = list(dict.fromkeys(ids.split(",")))
     if len(wanted) > _MOST_AT_ONCE:
-        raise RefusedError(422, "option", f"ids has {len(wanted)} results; at most {_MOST_AT_ONCE} are taken at once", "ids")
+        raise RefusedError(422, "option", f"ids has {len(wanted)} results; at most {_MOST_AT_ONCE} are allowed", "ids")
     return [studio.gallery.result(each) for each in wanted]
 
 
@@ -135,7 +138,7 @@ def _file(studio: Studio, row: Row, record: bool) -> dict[str, Any]:
 
 
 async def _made(studio: Studio, path: Path, /, **message: Any) -> None:
-    """Let the quick worker make a file; nothing is left of one that it could not finish."""
+    """Make a file in the quick worker. If that fails, delete the unfinished file."""
     try:
         await studio.ask(to=str(path), **message)
     except BaseException:

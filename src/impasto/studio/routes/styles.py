@@ -1,4 +1,4 @@
-"""The shelf of styles."""
+"""Routes for styles."""
 
 from typing import Annotated
 
@@ -6,27 +6,26 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from impasto.studio import shapes
-from impasto.studio.routes.common import Here, answer, picture, pictures_answer
+from impasto.studio.routes.common import Favorite, Here, answer, picture, pictures_answer
 
 router = APIRouter(prefix="/styles", tags=["styles"])
-Favourite = Annotated[bool | None, Query(description="Only favourites, or only others.")]
 
 
 @router.get("", response_model=shapes.Styles)
-async def list_(studio: Here, q: Annotated[str, Query(max_length=100)] = "", favourite: Favourite = None) -> Response:
+async def list_(studio: Here, favorite: Favorite, q: Annotated[str, Query(max_length=100)] = "") -> Response:
     """List the styles."""
-    return answer({"items": studio.shelf.styles(q, favourite)})
+    return answer({"items": studio.shelf.styles(q, favorite)})
 
 
 @router.post("", status_code=201, response_model=shapes.Style)
 async def add(studio: Here, new: shapes.NewStyle) -> Response:
-    """Make an upload a style."""
+    """Add an upload to the styles."""
     return answer(studio.shelf.add(new.upload, new.title), 201)
 
 
 @router.get("/{style}/preview", responses=pictures_answer(".webp", ".jpg"), response_class=Response)
 async def preview(studio: Here, style: shapes.StyleId) -> Response:
-    """Return what a style looks like."""
+    """Return the preview of a style."""
     path, source = studio.shelf.preview(style)
     if source is not None:
         await studio.ask(do="style_preview", path=str(source), to=str(path))
@@ -35,12 +34,12 @@ async def preview(studio: Here, style: shapes.StyleId) -> Response:
 
 @router.patch("/{style}", response_model=shapes.Style)
 async def change(studio: Here, style: shapes.StyleId, changes: shapes.StyleChanges) -> Response:
-    """Change whether a style is a favourite, or what an upload is called."""
+    """Change favorite or, for uploads, the title of a style."""
     return answer(studio.shelf.change(style, changes.model_dump(exclude_none=True)))
 
 
 @router.delete("/{style}", status_code=204)
 async def delete(studio: Here, style: shapes.StyleId) -> Response:
-    """Take an upload from the shelf."""
+    """Remove an uploaded style."""
     studio.shelf.delete(style)
     return Response(status_code=204)

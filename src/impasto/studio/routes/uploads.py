@@ -1,4 +1,4 @@
-"""Photos, style pictures and masks come in."""
+"""Routes for uploads: photos, style pictures and masks."""
 
 import asyncio
 from pathlib import Path
@@ -24,11 +24,11 @@ _BODY = {
 
 @router.post("", status_code=201, response_model=shapes.Upload, openapi_extra=_BODY)
 async def add(request: Request, studio: Here, name: Annotated[str, Query(max_length=200)] = "picture") -> Response:
-    """Take a picture; the body is the file itself."""
+    """Upload a picture. The body is the file."""
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     if kind != "application/octet-stream" and not kind.startswith("image/"):
         raise RefusedError(
-            415, "type", f"an upload of type {kind[:60]!r} is not taken; send the file itself as application/octet-stream"
+            415, "type", f"uploads of type {kind[:60]!r} are not supported; send the file as application/octet-stream"
         )
     identity = new_identity("u")
     path = studio.folder.upload(identity)
@@ -36,7 +36,7 @@ async def add(request: Request, studio: Here, name: Annotated[str, Query(max_len
         count = await _received(request, path, studio.settings.limits.upload_seconds)
         studio.gallery.make_room(count)
         facts = await studio.ask(do="intake", path=str(path), name=_plain(name), pixels=studio.settings.limits.pixels)
-        studio.runners["slow"].prepare()  # someone is here who may want to paint
+        studio.runners["slow"].prepare()  # an upload is often followed by a painting
         row = studio.gallery.add_upload(identity, {**facts, "name": _plain(name), "bytes": count})
     except BaseException:
         studio.folder.remove("uploads", identity)
@@ -45,7 +45,7 @@ async def add(request: Request, studio: Here, name: Annotated[str, Query(max_len
 
 
 async def _received(request: Request, path: Path, seconds: float) -> int:
-    """Write the body into a file; return how many bytes it has."""
+    """Write the body to a file and return its number of bytes."""
     count = 0
     parts = request.stream()
     try:
@@ -55,19 +55,19 @@ async def _received(request: Request, path: Path, seconds: float) -> int:
                     async for part in parts:
                         file.write(part)
                         count += len(part)
-            except OSError:  # a browser reads the answer once it has sent everything
+            except OSError:  # browsers read the response only after they have sent the whole body
                 async for _ in parts:
                     pass
                 raise
     except TimeoutError as error:
         raise RefusedError(408, "slow", f"the upload took longer than {seconds:g} seconds; try a smaller picture") from error
     if count == 0:
-        raise RefusedError(422, "picture", "the body is empty; send the file itself")
+        raise RefusedError(422, "picture", "the body is empty; send the file")
     return count
 
 
 def _plain(name: str) -> str:
-    """Keep of a file's name what is harmless to show: no folders, nothing that does not print."""
+    """Return a file name that is safe to show: without folders and non-printable characters."""
     last = name.replace("\\", "/").rpartition("/")[2]
     return "".join(each for each in last if each.isprintable())[:120].strip() or "picture"
 
@@ -86,14 +86,14 @@ async def get(studio: Here, upload: shapes.UploadId) -> Response:
 
 @router.get("/{upload}/image", responses=pictures_answer(".jpg"), response_class=Response)
 async def image(studio: Here, upload: shapes.UploadId) -> Response:
-    """Return the picture to show."""
+    """Return the picture for display."""
     studio.gallery.upload(upload)
     return picture(studio.folder.upload(upload, ".jpg"))
 
 
 @router.get("/{upload}/thumb", responses=pictures_answer(".jpg"), response_class=Response)
 async def thumb(studio: Here, upload: shapes.UploadId) -> Response:
-    """Return a small picture."""
+    """Return the thumbnail."""
     studio.gallery.upload(upload)
     return picture(studio.folder.upload(upload, ".thumb.jpg"))
 

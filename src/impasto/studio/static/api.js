@@ -1,8 +1,8 @@
-// The public API, and nothing else: docs/studio-api.md.
+// Client of the public API; see docs/studio-api.md.
 
 const ROOT = '/api/v1';
 
-/** What the studio refuses, in one sentence; `field` names the control that caused it. */
+/** An error response of the studio. `field` names the control that caused it. */
 export class ApiError extends Error {
   constructor({ code, message, field }, status = 0, retry = null) {
     super(message);
@@ -12,7 +12,7 @@ export class ApiError extends Error {
 
 export const wasAborted = (error) => error?.name === 'AbortError';
 
-/** Half a character, which an input that cuts at its longest leaves, is nothing that can be sent. */
+/** Replace lone surrogates, which an input with a maximum length may leave; they cannot be encoded. */
 const whole = (key, value) => (typeof value === 'string' ? value.replaceAll(/[\ud800-\udfff]/gu, '\ufffd') : value);
 
 export async function call(method, path, { body, signal, headers = {} } = {}) {
@@ -32,16 +32,16 @@ export const post = (path, body = {}, how = {}) => call('POST', path, { body, ..
 export const patch = (path, body) => call('PATCH', path, { body });
 export const remove = (path, how) => call('DELETE', path, how);
 
-/** Ask for a job; a lost answer may be asked again and is the same job. */
+/** Submit a job. A retry with the same key returns the same job. */
 export function order(body, { signal, key = newKey() } = {}) {
   return post('/jobs', body, { signal, headers: { 'idempotency-key': key } });
 }
 
-/** Send a picture; `onShare` hears how much of it has gone, 0 to 1. */
+/** Upload a picture. `onShare` receives the share sent so far, 0 to 1. */
 export function upload(blob, name, { onShare, signal } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    // By characters, not by UTF-16 units: half an emoji, which a file's name may hold too, cannot be encoded.
+    // Cut by characters, not by UTF-16 units, and replace lone surrogates: they cannot be encoded.
     request.open('POST', `${ROOT}/uploads?name=${encodeURIComponent([...name].slice(0, 120).join('').replaceAll(/[\ud800-\udfff]/gu, '\ufffd'))}`);
     request.setRequestHeader('content-type', 'application/octet-stream');
     request.upload.onprogress = (event) => event.lengthComputable && onShare?.(event.loaded / event.total);
@@ -57,7 +57,7 @@ export function upload(blob, name, { onShare, signal } = {}) {
   });
 }
 
-/** Fetch a file and hand it to the browser to keep. */
+/** Fetch a file and save it as a browser download. */
 export async function download(path) {
   let answer;
   try {
@@ -101,5 +101,5 @@ function parsed(text) {
   }
 }
 
-// crypto.randomUUID is only there over https and on this machine; a phone on the same network has neither.
+// crypto.randomUUID needs https or localhost, which a phone on the same network does not have.
 const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -1,16 +1,16 @@
-// Controls out of the API's descriptions: one text and one range, those of the command line.
+// Form controls from the option descriptions of the API, with the help texts and ranges of the command line.
 
 import { button, h, newId, say, set, tell } from './dom.js';
 import { clearError, errorPlace, registerPlace, showErrorText } from './notices.js';
 import { hasText, isEnglish, onLanguage, t } from './texts.js';
 
-const SLIDERS_UP_TO = 10; // a range up to here is a slider, a wider one a number
+const SLIDERS_UP_TO = 10; // larger maxima get a number field
 const SIZES = [512, 1024, 2048];
 const SEGMENTS_UP_TO = 3;
 const LISTS = ['integers', 'numbers', 'texts'];
 
 /**
- * Make the controls of some fields. `changed(name, value, isFinal)` hears each change; `value` is undefined for the default.
+ * Make the controls of some fields. `changed(name, value, isFinal)` receives each change; `value` is undefined for the default.
  */
 export class Controls {
   constructor({ kind, fields, values, changed, reveal = null }) {
@@ -29,7 +29,7 @@ export class Controls {
     return this.fields.filter(isWanted).map((field) => this.shown.get(field.name).element);
   }
 
-  /** Take other values, other defaults such as those of a preset, or hide other controls. */
+  /** Update values, defaults (such as those of a preset) and hidden controls. */
   show({ values = this.values, defaults = this.defaults, hidden = this.hidden } = {}) {
     Object.assign(this, { values: { ...values }, defaults, hidden });
     for (const field of this.fields) {
@@ -55,7 +55,7 @@ export class Controls {
   }
 }
 
-/** Find what is wrong with a value before the studio has to say it; null where nothing is. */
+/** Validate a value in the page. Return the error, or null. */
 export function problem(field, value) {
   if (field.kind === 'integer' || field.kind === 'number') {
     if (value === null || Number.isNaN(value)) return { key: 'error.number' };
@@ -83,7 +83,7 @@ const choice = (field, value) => {
   return hasText(key) ? t(key) : value;
 };
 
-/** The help of the options names others as the command line does; here they are called as they are called here. */
+/** Replace command-line flags in a help text by the labels of their controls. */
 const here = (kind, help) => help.replace(/--([a-z][a-z-]*)/g, (_, flag) => `“${label(kind, { name: flag.replaceAll('-', '_') })}”`);
 
 function make(kind, field, changed) {
@@ -121,7 +121,7 @@ function input(kind, field, id, changed) {
 }
 
 function slider({ minimum, maximum, default: usual }, id, changed) {
-  // Where the range spans a decade, halving and doubling are the same way on the slider.
+  // If the range spans a decade or more, the slider is logarithmic.
   const isEven = minimum <= 0 || maximum / minimum < 10;
   const of = (at) => (isEven ? at : minimum * (maximum / minimum) ** at);
   const at = (value) => (isEven ? value : Math.log(value / minimum) / Math.log(maximum / minimum));

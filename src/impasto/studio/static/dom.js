@@ -1,4 +1,4 @@
-// Elements out of plain values. Text goes in as text alone: nothing here, or anywhere in the page, reads a string as HTML.
+// Element helpers. Strings are inserted as text only: nothing in the page parses a string as HTML.
 
 import { t } from './texts.js';
 
@@ -9,9 +9,9 @@ const MARKED = ['[data-t]', ...SLOTS.map((slot) => `[data-t-${slot}]`)].join(','
 
 /**
  * Make an element: h('button.quiet', { t: 'notice.close', on: { click: close } }, child, child).
- * `t` is the key of its text (with `with` for what stands in braces), `label` that of its aria-label, `hint` of its title,
- * `text` is a text that comes from elsewhere, such as a title. Everything else is an attribute; `true` means empty, and what is
- * `null`, `undefined` or `false` is left out.
+ * `t` is the key of its text (`with` fills in its variables), `label` the key of its aria-label, `hint` that of its title.
+ * `text` is text that is not in the catalog, such as a title. All other properties are attributes: `true` sets an empty
+ * attribute; `null`, `undefined` and `false` omit it.
  */
 export function h(selector, props = {}, ...children) {
   const [tag, ...classes] = selector.split('.');
@@ -33,7 +33,7 @@ export function set(element, name, value) {
   else element.setAttribute(name, value === true ? '' : value);
 }
 
-/** Give an element the text of a key, or one of its attributes; a change of language says it again. */
+/** Set the text, or an attribute, of an element to the text of a key. Updated when the language changes. */
 export function say(element, key, vars, slot = '') {
   element.setAttribute(slot ? `data-t-${slot}` : 'data-t', key);
   const known = values.get(element) ?? {};
@@ -41,13 +41,13 @@ export function say(element, key, vars, slot = '') {
   write(element, slot, t(key, vars));
 }
 
-/** Give an element a text that is no key's: it stays through a change of language. */
+/** Set the text of an element to a string that does not depend on the language. */
 export function tell(element, text) {
   element.removeAttribute('data-t');
   element.textContent = text;
 }
 
-/** Say all texts again, in the language that is chosen now. */
+/** Update all texts to the current language. */
 export function translate(root = document) {
   for (const element of root.querySelectorAll(MARKED)) {
     const vars = values.get(element) ?? {};
@@ -64,7 +64,7 @@ function write(element, slot, text) {
   else element.textContent = text;
 }
 
-/** Draw one of the page's icons; they are shapes of index.html. */
+/** Make an icon; its shape is a symbol in index.html. */
 export function icon(name) {
   const drawing = document.createElementNS(SVG, 'svg');
   drawing.setAttribute('class', 'icon');
@@ -75,7 +75,7 @@ export function icon(name) {
   return drawing;
 }
 
-/** Make a button with an icon; `name` is the key of what it does, shown as text where `shown`. */
+/** Make a button with an icon. `name` is the key of its label, shown as text if `shown`. */
 export function button(name, { look = 'quiet', sign = null, shown = true, with: vars, ...props } = {}) {
   const inside = [sign && icon(sign), shown && h('span', { t: name, with: vars })];
   const named = shown ? {} : { label: name, hint: name };
@@ -85,15 +85,13 @@ export function button(name, { look = 'quiet', sign = null, shown = true, with: 
 export const $ = (selector, root = document) => root.querySelector(selector);
 
 let count = 0;
-/** Make an id that no other element has. */
+/** Return a unique element id. */
 export function newId(stem) {
   count += 1;
   return `${stem}-${count}`;
 }
 
-export const isCalm = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
-
-/** Make an image appear only when it can be seen soon, so that a shelf costs what is looked at. */
+/** Load images only when they are about to become visible. */
 const seen = new IntersectionObserver(
   (entries) => {
     for (const { target, isIntersecting } of entries) {
@@ -113,7 +111,7 @@ export function lazyImage(address, props = {}) {
   return image;
 }
 
-/** Open a dialog that closes by Escape, by its button, and by a press beside it. */
+/** Open a dialog that closes with Escape, its button or a click outside. */
 export function openDialog(dialog) {
   if (!dialog.dataset.ready) {
     dialog.dataset.ready = 'yes';

@@ -1,4 +1,4 @@
-// Figures of results that were measured, and settings that were tried: as tables beside their sheet.
+// Tables of metrics and of compared settings, shown with their sheet.
 
 import { button, h } from './dom.js';
 import { hasText, isEnglish, t } from './texts.js';
@@ -6,7 +6,7 @@ import { hasText, isEnglish, t } from './texts.js';
 export const SHEETS = ['report', 'tune'];
 export const isSheet = ({ kind }) => SHEETS.includes(kind);
 
-/** Make the table of a sheet; `use(trial)` hears which of the settings are wanted. Of a picture there is none. */
+/** Make the table of a sheet, or null for a picture. `use(trial)` receives the selected settings. */
 export function tableOf(result, use) {
   if (result.kind === 'report') return figures(result.record);
   if (result.kind === 'tune') return trials(result.record, use);
@@ -29,7 +29,7 @@ function row(kind, reports) {
   return h('tr', {}, name, reports.map((report) => cell(kind, report[kind.name])));
 }
 
-const better = (word) => `figure.better_${word === 'as you like' ? 'free' : word}`;
+const better = (word) => `figure.better_${['higher', 'lower'].includes(word) ? word : 'free'}`;
 
 function cell(kind, value) {
   if (value === null) return h('td', { text: '–' });

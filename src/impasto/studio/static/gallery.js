@@ -1,4 +1,4 @@
-// The gallery: what was kept, chosen for a download, a sheet or a comparison, and looked at with its record.
+// The gallery: list, selection, downloads, contact sheets, comparison.
 
 import { download, get, remove } from './api.js';
 import { $, h, icon, lazyImage, newId, openDialog, say, set } from './dom.js';
@@ -20,7 +20,7 @@ const cards = new Map();
 let items = [];
 let next = null;
 let isShown = false;
-let onlyFavourites = false;
+let onlyFavorites = false;
 let timer = null;
 
 export function setUpGallery() {
@@ -31,10 +31,10 @@ export function setUpGallery() {
     clearTimeout(timer);
     timer = setTimeout(load, 250);
   });
-  const favourites = $('#gallery-favourites');
-  favourites.addEventListener('click', () => {
-    onlyFavourites = !onlyFavourites;
-    set(favourites, 'aria-pressed', String(onlyFavourites));
+  const favorites = $('#gallery-favorites');
+  favorites.addEventListener('click', () => {
+    onlyFavorites = !onlyFavorites;
+    set(favorites, 'aria-pressed', String(onlyFavorites));
     load();
   });
   $('#gallery-more').addEventListener('click', more);
@@ -80,7 +80,7 @@ async function more() {
 function fetchPage(after) {
   const q = new URLSearchParams({ limit: PAGE });
   if (after) q.set('after', after);
-  if (onlyFavourites) q.set('favourite', 'true');
+  if (onlyFavorites) q.set('favorite', 'true');
   if ($('#gallery-search').value.trim()) q.set('q', [...$('#gallery-search').value.trim()].slice(0, 100).join(''));
   return get(`/results?${q}`);
 }
@@ -90,7 +90,7 @@ function draw() {
   for (const id of [...chosen]) if (!items.some((each) => each.id === id)) chosen.delete(id);
   $('#results').replaceChildren(...items.map(card));
   $('#gallery-more').hidden = !next;
-  const isSearch = onlyFavourites || $('#gallery-search').value.trim();
+  const isSearch = onlyFavorites || $('#gallery-search').value.trim();
   $('#no-results').hidden = items.length > 0;
   say($('#no-results'), isSearch ? 'gallery.none' : 'gallery.empty');
   const { disk } = facts.status ?? {};
@@ -114,7 +114,7 @@ function card(result) {
     toolbar();
   });
   const tick = h('label.tick', {}, box, icon('check'));
-  const heart = result.favourite ? h('span.result-heart', {}, icon('heart')) : null;
+  const heart = result.favorite ? h('span.result-heart', {}, icon('heart')) : null;
   const item = h('li', { 'data-result': result.id }, open, tick, heart);
   cards.set(result.id, { item, box });
   return item;
@@ -146,7 +146,7 @@ function toolbar() {
   say($('#chosen-save').querySelector('span'), count > 1 ? 'gallery.zip' : 'gallery.download');
 }
 
-// ------------------------------------------------------------------------------------------------ with several
+// ------------------------------------------------------------------------------------------------ selection
 
 async function sheet() {
   clearError($('#gallery-error'));
@@ -159,7 +159,7 @@ async function sheet() {
   set($('#chosen-sheet'), 'aria-busy', null);
 }
 
-/** The chosen ones, the oldest first. */
+/** The selected results, oldest first. */
 const inOrder = () => items.filter((each) => chosen.has(each.id)).map((each) => each.id).reverse();
 
 function compare() {
@@ -180,7 +180,7 @@ function compare() {
   openDialog($('#compare'));
 }
 
-/** Take results away at once, and delete them once nobody wants them back. */
+/** Hide results immediately, and delete them when the undo notice closes. */
 export function deleteResults(ids) {
   const before = items;
   drop(ids);

@@ -1,4 +1,4 @@
-// A photo comes in: dropped, pasted, chosen, taken, or one that was here before.
+// Photo intake: drop, paste, file dialog, camera or a recent upload.
 
 import { get, upload, wasAborted } from './api.js';
 import { $, button, h, lazyImage, openDialog, set, tell } from './dom.js';
@@ -124,7 +124,7 @@ function recent(photo) {
 
 // ------------------------------------------------------------------------------------------------ the camera
 
-/** A phone has a camera program of its own; elsewhere the page looks through the camera itself, where it may. */
+/** Open the camera app on phones, and a camera dialog elsewhere if the browser allows it. */
 function openCamera(taker) {
   const isPhone = matchMedia('(pointer: coarse)').matches;
   if (isPhone || !navigator.mediaDevices?.getUserMedia) taker.click();

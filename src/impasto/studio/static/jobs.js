@@ -1,4 +1,4 @@
-// Every job as it is now: one stream of events for all, which connects again by itself.
+// Current state of all jobs, from one event stream that reconnects automatically.
 
 import { eventsAddress, get, post } from './api.js';
 
@@ -20,19 +20,19 @@ export const on = (what, listener) => {
 };
 export const hasEnded = (job) => ENDED.includes(job.state);
 
-/** Take a job as it is told, unless something newer is known. */
+/** Store the state of a job, unless a newer one is known. */
 export function take(job) {
   const known = jobs.get(job.id);
   if (known && known.version > job.version) return known;
   jobs.set(job.id, job);
-  if (known && known.state !== job.state) askAfterTheQueue(QUEUE_MS.moved);
-  else if (job.state === 'running') askAfterTheQueue(QUEUE_MS.nearer);
+  if (known && known.state !== job.state) refreshQueue(QUEUE_MS.moved);
+  else if (job.state === 'running') refreshQueue(QUEUE_MS.nearer);
   for (const listener of listeners.job) listener(job);
   return job;
 }
 
-/** What waits comes nearer while another job goes on, which is no event of its own. */
-function askAfterTheQueue(pause) {
+/** Refresh waiting jobs: their positions change without events while other jobs progress. */
+function refreshQueue(pause) {
   const at = Date.now() + pause;
   if (askAt <= at || ![...jobs.values()].some((job) => job.state === 'queued')) return;
   clearTimeout(asking);
@@ -58,7 +58,7 @@ export function connect() {
   stream.addEventListener('gone', (event) => {
     const gone = JSON.parse(event.data);
     if (gone.kind === 'job') jobs.delete(gone.id);
-    askAfterTheQueue(QUEUE_MS.moved);
+    refreshQueue(QUEUE_MS.moved);
     tellAll('gone', gone);
   });
   stream.addEventListener('error', () => {
@@ -68,14 +68,14 @@ export function connect() {
   });
 }
 
-/** Ask a job to stop: cancel, pause or finish. */
+/** Stop a job: cancel, pause or finish. */
 export const stop = (id, how) => post(`/jobs/${id}/${how}`).then(take);
 
 function tellAll(what, value) {
   for (const listener of listeners[what]) listener(value);
 }
 
-/** Wait until a job has ended; asks by itself where the stream is silent. */
+/** Wait until a job has ended. Polls in case the event stream fails. */
 export function ended(first, { signal } = {}) {
   return new Promise((resolve, reject) => {
     const finish = (act, value) => {

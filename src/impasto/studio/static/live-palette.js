@@ -1,10 +1,10 @@
-// The palette of a style for the photos of a camera: the closed form of impasto.color.monge_kantorovich, in double precision.
+// Color transfer from camera pictures to a style: the closed form of impasto.color.transfer.monge_kantorovich, in double precision.
 
 const FAINT = 1e-4;
 const ROUNDS = 28;
 const IDENTITY = [1, 0, 0, 0, 1, 0, 0, 0, 1];
 
-/** Measure mean and covariance of the colours of a picture, RGBA in bytes, at every few of its pixels. */
+/** Compute mean and covariance of the colors of a picture (RGBA bytes) from a sample of its pixels. */
 export function colorMoments(pixels, stride = 7) {
   const sum = [0, 0, 0];
   const products = new Array(9).fill(0);
@@ -21,14 +21,14 @@ export function colorMoments(pixels, stride = 7) {
   return { mean, covariance: products.map((each, at) => each / count - mean[Math.floor(at / 3)] * mean[at % 3]) };
 }
 
-/** Go a share of the way from one measurement to the next, so that the palette does not flicker. */
+/** Interpolate between two measurements, so that the palette does not flicker. */
 export function blended(before, now, share) {
   if (!before) return now;
   const part = (a, b) => a.map((each, at) => each + share * (b[at] - each));
   return { mean: part(before.mean, now.mean), covariance: part(before.covariance, now.covariance) };
 }
 
-/** Find the map that gives one measurement the other's colours and moves colours the least: matrix (9) and bias (3). */
+/** Return the optimal transport map from one color distribution to another: matrix (9) and bias (3). */
 export function palette(source, target) {
   const faint = (covariance) => covariance.map((each, at) => each + (at % 4 ? 0 : FAINT));
   const [root, inverse] = powers(faint(source.covariance));
@@ -38,12 +38,12 @@ export function palette(source, target) {
   return { matrix, bias };
 }
 
-/** Go part of the way from no change of colours. */
+/** Interpolate between the identity and a color map. */
 export function partOfTheWay({ matrix, bias }, share) {
   return { matrix: matrix.map((each, at) => share * each + (1 - share) * IDENTITY[at]), bias: bias.map((each) => share * each) };
 }
 
-/** The square root of a symmetric positive matrix, and its inverse, by the coupled iteration of Newton and Schulz. */
+/** Square root of a symmetric positive matrix and its inverse, by Newton-Schulz iteration. */
 function powers(matrix) {
   const size = matrix[0] + matrix[4] + matrix[8];
   let root = matrix.map((each) => each / size);

@@ -1,6 +1,6 @@
-// Paints frames, beside the page so that the page stays quick. Nothing leaves the browser: it only reads files of the studio.
+// Web worker that paints frames. It reads files of the studio and sends nothing.
 
-/** WebGPU is taken only where its picture is this near to the processor's, of a whole range of 1. */
+/** Largest difference between the pictures of WebGPU and the CPU for which WebGPU is used; the range is 1. */
 const AGREES = 0.02;
 const TRIED = 256;
 const TIMED = 4;
@@ -48,7 +48,7 @@ async function opened(file, runtime, bytes, provider, threads) {
   return { ort: module, session: await module.InferenceSession.create(bytes, options) };
 }
 
-/** A processor that plays the part of a graphics card is no help. */
+/** Software adapters are not faster than the CPU. */
 async function gpuIsThere() {
   try {
     const adapter = await self.navigator.gpu?.requestAdapter();
@@ -58,7 +58,7 @@ async function gpuIsThere() {
   }
 }
 
-/** Take WebGPU where it paints what the processor paints, and faster. */
+/** Use WebGPU if it gives the same picture as the CPU and is faster. */
 async function tryGraphics(runtime, bytes, onProcessor, threads) {
   const onGraphics = await opened('ort.webgpu.min.mjs', runtime, bytes, 'webgpu', 1);
   if (onProcessor) {
@@ -75,7 +75,7 @@ async function tryGraphics(runtime, bytes, onProcessor, threads) {
   return '';
 }
 
-/** Paint a picture that is the same everywhere; return it and how many milliseconds the quickest took. */
+/** Paint a fixed test picture. Return it and the shortest time in milliseconds. */
 async function tried(engine) {
   const pixels = new Uint8ClampedArray(4 * TRIED * TRIED);
   for (let at = 0; at < pixels.length; at++) pixels[at] = 128 + 90 * Math.sin(at / 97) + 30 * Math.sin((at * at) / 8191);
@@ -96,7 +96,7 @@ function take(given) {
   modulation = Float32Array.from(given.modulation);
 }
 
-/** Paint one frame: RGBA in bytes goes in, and comes back. */
+/** Paint one frame; input and output are RGBA bytes. */
 async function frame({ pixels, width, height, map, strength, number }) {
   const began = performance.now();
   const shown = new Uint8ClampedArray(pixels);

@@ -1,15 +1,15 @@
-// The webcam, painted in the page. Frames go from the camera to a worker of this page and back, and nowhere else.
+// The webcam page. Frames go from the camera to a web worker of this page and back, and nowhere else.
 
 import { ApiError, get, post } from './api.js';
 import { $, h, lazyImage, say, set, tell, translate } from './dom.js';
 import { blended, colorMoments, palette, partOfTheWay } from './live-palette.js';
-import { LANGUAGES, chooseLanguage, languageNow, loadLanguage, onLanguage, preferredLanguage, t, useCatalogue } from './texts.js';
+import { LANGUAGES, chooseLanguage, languageNow, loadLanguage, onLanguage, preferredLanguage, t, useCatalog } from './texts.js';
 
 const KEPT = 'impasto.live';
 const FIRST_STYLE = 'starry-night';
-/** One painter for each processor, a frame each: twice as many frames as two threads on one, which wait for each other. */
+/** One worker per core, one frame each: twice the frame rate of two threads per frame. */
 const MOST_PAINTERS = 4;
-/** How much of each frame's colours enters the palette: a change of scene is taken up within a second, and nothing flickers. */
+/** Share of each frame's colors in the palette. It adapts to a new scene within a second without flicker. */
 const SHARE = 0.15;
 const FIGURES_MS = 2000;
 const ENGINES = ['auto', 'wasm', 'webgpu'];
@@ -25,7 +25,7 @@ const flow = { ready: null, running: false, isFresh: true, colors: null, target:
 let facts = null;
 
 async function begin() {
-  useCatalogue('live');
+  useCatalog('live');
   await loadLanguage(preferredLanguage());
   setUpLanguages();
   restore();
@@ -70,7 +70,7 @@ function load() {
   addPainter(ENGINES.includes(asked.get('engine')) ? asked.get('engine') : 'auto');
 }
 
-/** The first painter finds out what computes here; where it is the processor, the others join. */
+/** The first worker selects the engine. On the CPU, the others join. */
 function addPainter(engine) {
   const painter = { worker: new Worker('/static/live-worker.js', { type: 'module' }), frames: 0, most: 0 };
   painters.push(painter);
@@ -80,7 +80,7 @@ function addPainter(engine) {
   painter.worker.postMessage({ do: 'open', runtime: facts.runtime.address, network: facts.network.address, engine, threads });
 }
 
-/** Read a number that benchmarks put into the address. */
+/** Read a number from the address; used by benchmarks. */
 function counted(name, usual) {
   const given = Number(asked.get(name));
   return Number.isInteger(given) && given >= 1 && given <= 16 ? given : usual;
@@ -159,7 +159,7 @@ async function listCameras() {
   );
 }
 
-/** A frame that was painted already is not painted again. */
+/** Skip frames that were already painted. */
 function watch() {
   if (!video.requestVideoFrameCallback) return;
   const source = video.srcObject;
@@ -198,7 +198,7 @@ function pump() {
   painter.worker.postMessage(frame, [data.buffer]);
 }
 
-/** Cut the middle of what the camera sees to a square. */
+/** Crop the center square of the camera picture. */
 function grab() {
   const { size } = now;
   const { canvas } = grabbed;
@@ -211,7 +211,7 @@ function grab() {
   return grabbed.getImageData(0, 0, size, size);
 }
 
-/** A frame that a later one has overtaken is not shown. */
+/** Skip frames that arrive after a later one. */
 function painted({ pixels, width, height, number, took }) {
   pump();
   if (number < flow.shown) return;
@@ -277,7 +277,7 @@ async function choose(id) {
   await sendStyle();
 }
 
-/** The newest choice wins, in whatever order the answers come. */
+/** The latest choice wins, regardless of the order of the responses. */
 async function sendStyle() {
   const style = styles.get(now.style);
   if (!style || !flow.ready) return;
@@ -297,7 +297,7 @@ async function sendStyle() {
   document.body.dataset.style = style.id;
 }
 
-// ---- controls and words
+// ---- controls and texts
 
 function setUpControls() {
   $('#start').addEventListener('click', start);
@@ -334,7 +334,7 @@ function keep() {
   try {
     localStorage.setItem(KEPT, JSON.stringify({ style, size, strength, mirror }));
   } catch {
-    // A browser that keeps nothing begins anew each time.
+    // Storage is not available; the settings are lost on reload.
   }
 }
 
@@ -343,7 +343,7 @@ function restore() {
   try {
     kept = JSON.parse(localStorage.getItem(KEPT) ?? '{}') ?? {};
   } catch {
-    // As if nothing had been kept.
+    // Storage is not available; use the defaults.
   }
   const sizes = [...$('#size').options].map((each) => Number(each.value));
   if (typeof kept.style === 'string') now.style = kept.style;
@@ -367,7 +367,7 @@ function reword() {
   document.title = t('live.title');
 }
 
-/** Say what went wrong, in one sentence; what only the studio or the browser can say follows in its own words. */
+/** Show an error in one sentence, followed by the message of the studio or the browser. */
 function fail({ code, message }) {
   const known = ['network', 'token', 'engine', 'insecure', 'denied', 'none', 'camera', 'worker'];
   const key = code === 'network' && message ? 'live.error_fetch' : `live.error_${known.includes(code) ? code : 'other'}`;

@@ -1,8 +1,7 @@
-// The page begins: facts from the API, words, then every part; what was chosen before a reload comes back.
+// Start of the page: loads facts and texts, sets up every part, restores the state before a reload.
 
 import { get } from './api.js';
 import { $, icon, set, translate } from './dom.js';
-import { setUpEasel } from './easel.js';
 import { deleteResults, setUpGallery, show as showGallery } from './gallery.js';
 import { setUpIntake } from './intake.js';
 import * as jobs from './jobs.js';
@@ -18,6 +17,7 @@ import { setUpShelf } from './shelf.js';
 import { change, facts, kept, state, styleOf } from './state.js';
 import { LANGUAGES, chooseLanguage, languageNow, loadLanguage, onLanguage, preferredLanguage, retell, t } from './texts.js';
 import { measure, setUpTrials } from './trials.js';
+import { setUpWorkspace } from './workspace.js';
 
 async function begin() {
   const words = loadLanguage(preferredLanguage());
@@ -46,7 +46,7 @@ async function begin() {
 }
 
 function setUpEverything() {
-  setUpEasel();
+  setUpWorkspace();
   setUpShelf();
   setUpSettings();
   setUpMask();
@@ -63,7 +63,6 @@ function setUpEverything() {
     if (!isThere) showErrorText($('#line'), 'line.lost');
   });
   jobs.connect();
-  // A studio that offers the webcam page says so in its status.
 }
 
 function restoreOptions({ options, method, mixing }) {

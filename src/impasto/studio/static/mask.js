@@ -1,16 +1,16 @@
-// Where a style paints, and what stays the photo: drawn with finger, pen or mouse, with the arrow keys, or taken from ready shapes.
+// Masks of styles and of regions that stay unchanged: drawn by pointer or keyboard, or selected from shapes.
 
 import { upload } from './api.js';
 import { $, h, set, tell } from './dom.js';
-import * as easel from './easel.js';
 import { clearWhere, registerPlace, showWhere, speak } from './notices.js';
 import { change, on, state, styleOf } from './state.js';
 import { onLanguage, t } from './texts.js';
+import * as workspace from './workspace.js';
 
 const EDGE = 768;
 const PAUSE_MS = 500;
 const MOST_UNDO = 20;
-const KEPT = 'kept'; // the layer of what stays the photo, beside those of the styles
+const KEPT = 'kept'; // layer of the region that stays unchanged
 const KEPT_TINT = '#343a40';
 const TINTS = ['#12b886', '#f08c00', '#4c6ef5', '#e64980', '#fab005', '#15aabf', '#be4bdb', '#82c91e'];
 const SHAPES = {
@@ -36,7 +36,7 @@ let sending = Promise.resolve(true);
 export function setUpMask() {
   registerPlace('masks', { place: $('#mask-error'), control: view, reveal: open });
   registerPlace('protect', { place: $('#mask-error'), control: $('#mask-protect'), reveal: open });
-  easel.board.layers.append(view, ring);
+  workspace.board.layers.append(view, ring);
   $('#mask-toggle').addEventListener('click', () => (isOpen ? close() : open()));
   $('#mask-done').addEventListener('click', close);
   $('#mask-size').addEventListener('input', drawRing);
@@ -73,9 +73,9 @@ function open() {
   set(view, 'width', Math.round(width * scale));
   set(view, 'height', Math.round(height * scale));
   chooseLayers();
-  easel.masking(true);
+  workspace.masking(true);
   drawRing();
-  $('#board').scrollIntoView({ block: 'nearest' }); // what is drawn on; the tools come up from below
+  $('#board').scrollIntoView({ block: 'nearest' }); // the tools open below the picture
 }
 
 function close() {
@@ -83,7 +83,7 @@ function close() {
   cursor.isDown = false;
   set($('#mask-toggle'), 'aria-expanded', 'false');
   $('#mask-tools').hidden = true;
-  easel.masking(false);
+  workspace.masking(false);
   $('#mask-toggle').focus();
 }
 
@@ -94,7 +94,7 @@ function forgetAll() {
   showState();
 }
 
-/** What was drawn for a style is for the one that takes its place. */
+/** A style that replaces another one takes over its mask. */
 function follow() {
   const now = state.styles.map((each) => each.id);
   const gone = known.filter((id) => !now.includes(id));
@@ -115,7 +115,7 @@ function follow() {
   else showState();
 }
 
-/** One layer for each style, and one for what stays; a style that has none drawn takes what the others leave. */
+/** One layer per style, and one for the region that stays unchanged. Styles without a drawn mask share the rest. */
 function chooseLayers() {
   const ids = [...state.styles.map((each) => each.id), KEPT];
   if (!ids.includes(active)) active = ids[0];
@@ -272,7 +272,7 @@ function stroke(event) {
   view.addEventListener('pointercancel', stop);
 }
 
-/** The arrow keys move the brush, the space bar puts it down and lifts it. */
+/** Keyboard drawing: arrow keys move the brush, Space starts and stops drawing. */
 function keys(event) {
   const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
   if (event.key === 'Escape') return close();
@@ -311,7 +311,7 @@ function drawRing() {
   ring.classList.toggle('is-down', cursor.isDown);
 }
 
-// ------------------------------------------------------------------------------------------------ to the studio
+// ------------------------------------------------------------------------------------------------ upload
 
 function showUndo() {
   set($('#mask-undo'), 'disabled', !layers.get(active)?.undo.length);
@@ -330,13 +330,13 @@ function sendNow() {
   sending = send();
 }
 
-/** Wait until the studio has what was drawn; false where it does not take it. */
+/** Wait until the masks are uploaded. Return false if an upload failed. */
 export function masksAreThere() {
   if (timer !== null) sendNow();
   return sending;
 }
 
-/** Send what was drawn; return whether the studio has it. */
+/** Upload the masks. Return whether it succeeded. */
 async function send() {
   version += 1;
   const mine = version;
@@ -364,7 +364,7 @@ async function sent(canvas) {
   return (await upload(blob, 'impasto-mask.png')).id;
 }
 
-/** White where a style paints, or what stays the photo; black elsewhere. */
+/** Render a mask: white where the style applies or the photo stays, black elsewhere. */
 function picture(id) {
   const canvas = h('canvas', { width: view.width, height: view.height });
   const pen = canvas.getContext('2d');

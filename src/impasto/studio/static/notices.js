@@ -1,4 +1,4 @@
-// What the page says aside: errors beside their cause, short notices with a way back, and progress for those who listen.
+// Messages of the page: errors next to their controls, notices with undo, announcements for screen readers.
 
 import { button, h, newId, say, set, tell } from './dom.js';
 import { hasText, isEnglish, t } from './texts.js';
@@ -9,7 +9,7 @@ const SPOKEN_EVERY_MS = 8000;
 let spokenAt = 0;
 let waiting = null;
 
-/** Tell those who hear the page how far something is; not more often than it can be listened to. */
+/** Announce a text to screen readers, at limited frequency. */
 export function speak(text, { now = false } = {}) {
   clearTimeout(waiting);
   const pause = now ? 0 : Math.max(0, spokenAt + SPOKEN_EVERY_MS - Date.now());
@@ -19,7 +19,7 @@ export function speak(text, { now = false } = {}) {
   }, pause);
 }
 
-/** Show a notice; with `undo` it has a button, and `after` happens once it has gone without. */
+/** Show a notice. `undo` adds an Undo button; `after` runs when the notice closes without undo. */
 export function notice(key, { with: vars, undo, after } = {}) {
   const note = h('li.notice', {}, h('span', { t: key, with: vars }));
   let timer = null;
@@ -38,7 +38,7 @@ export function notice(key, { with: vars, undo, after } = {}) {
   };
   if (undo) note.append(button('notice.undo', { look: 'plain', on: { click: () => end(undo) } }));
   else note.append(button('notice.close', { look: 'plain', sign: 'close', shown: false, on: { click: leave } }));
-  // Nothing goes while someone is at it.
+  // Keep the notice while it is hovered or focused.
   for (const stay of ['mouseenter', 'focusin']) note.addEventListener(stay, () => clearTimeout(timer));
   for (const go of ['mouseleave', 'focusout']) note.addEventListener(go, start);
   addEventListener('pagehide', leave);
@@ -47,7 +47,7 @@ export function notice(key, { with: vars, undo, after } = {}) {
   return { end: () => end(after) };
 }
 
-/** Put an error into words of the page's language; what only the studio can say stays in its English. */
+/** Return the message of an error in the page's language; details from the studio stay in English. */
 export function sentence(error) {
   const { code = 'bug', message = '', field } = error;
   const key = `error.${code}`;
@@ -58,7 +58,7 @@ export function sentence(error) {
   return { text: t(hasText(key) ? key : 'error.bug', wait), original: ['option', 'picture', 'request', 'state'].includes(code) ? message : '' };
 }
 
-/** Where an error of one control is shown. */
+/** Make the element that shows the errors of a control. */
 export function errorPlace() {
   return h('p.error', { id: newId('error'), role: 'alert', hidden: true });
 }
@@ -105,17 +105,17 @@ function describe(control, id, isWanted) {
 const places = new Map();
 
 /**
- * Say where the errors of a field are shown: `place` is the element, `control` what caused it, `reveal` opens what hides it.
- * An option stands under its kind and its name, as `instant.color`: several kinds of jobs have options of the same name.
+ * Register where to show the errors of a field: `place` is the element, `control` the input, `reveal` opens its panel.
+ * The field of an option includes the kind of job, as in `instant.color`, because kinds share option names.
  */
 export function registerPlace(field, { place, control = null, reveal = null }) {
   places.set(field, { place, control, reveal });
 }
 
-/** Where the options of a kind of job stand. */
+/** Panels with the options of a kind of job. */
 const PANELS = { instant: ['instant'], paint: ['paint', 'run'], refine: ['refine', 'instant', 'run'], tune: ['tune'] };
 
-/** Show an error beside the control that caused it, or at a place of the caller's; `kind` is that of the job. */
+/** Show an error next to its control, or at the fallback field. `kind` is the kind of job. */
 export function showWhere(error, fallback = null, kind = 'paint') {
   const names = [...PANELS[kind].map((panel) => `${panel}.${error.field}`), error.field, fallback];
   const found = names.map((name) => places.get(name)).find((each) => each && (each.reveal || each.place.parentElement.checkVisibility()));

@@ -1,19 +1,19 @@
-// The painting on the easel: begin it, watch it, stop it, go on with it.
+// The current painting: start, watch, stop, continue.
 
 import { order, post, resultImage } from './api.js';
 import { $, button, say, set, tell } from './dom.js';
-import * as easel from './easel.js';
 import { isSheet } from './figures.js';
 import * as jobs from './jobs.js';
 import { masksAreThere } from './mask.js';
 import { clearAll, registerPlace, showError, showErrorText, showWhere, speak } from './notices.js';
 import { change, on, request, state } from './state.js';
 import { duration, onLanguage, t } from './texts.js';
+import * as workspace from './workspace.js';
 
 let spoken = '';
 let isAsking = false;
-let going = ''; // id of the job that was last seen going on
-/** What was asked of a running job and not yet done; the state changes with its next step. */
+let going = ''; // id of the last job seen running
+/** Stop request for a running job that is not yet in effect. */
 const asked = new Map();
 
 export function setUpPainting() {
@@ -50,13 +50,13 @@ async function begin() {
   }
 }
 
-/** Put a job on the easel. */
+/** Show a job in the workspace. */
 export function watch(job) {
   state.painting = job.id;
   spoken = '';
   change('painting');
   jobs.take(job);
-  easel.look('painting');
+  workspace.look('painting');
   show(jobs.jobs.get(job.id));
 }
 
@@ -68,10 +68,10 @@ function putAway() {
 function hide() {
   $('#painting').hidden = true;
   $('#views').hidden = true;
-  if (easel.view === 'painting') easel.look('instant');
+  if (workspace.view === 'painting') workspace.look('instant');
 }
 
-// ------------------------------------------------------------------------------------------------ what is seen
+// ------------------------------------------------------------------------------------------------ display
 
 function show(job) {
   if (jobs.hasEnded(job)) asked.delete(job.id);
@@ -87,12 +87,12 @@ function show(job) {
   const [line, vars] = words(job);
   say($('#painting-line'), line, vars);
   const picture = job.result ? resultImage(job.result) : job.preview;
-  if (picture) easel.put('painting', picture);
+  if (picture) workspace.put('painting', picture);
   const place = $('#painting-error');
   place.hidden = job.state !== 'failed';
   if (job.state === 'failed') {
     showError(place, job.error);
-    if (going === job.id && job.error.field) showWhere(job.error, null, job.kind); // beside the control that caused it, too
+    if (going === job.id && job.error.field) showWhere(job.error, null, job.kind); // also next to the control
   }
   going = jobs.hasEnded(job) ? '' : job.id;
   const names = buttons(job).map(([name]) => name).join();
@@ -116,7 +116,7 @@ export function words(job) {
   return progress ? [`painting.${state_}`, how] : [`painting.${state_}_early`];
 }
 
-/** What may be done with a job as it stands: [name, sign, what is asked of the studio]. */
+/** Actions for a job in its state: [text key, icon, API action]. */
 export function buttons(job) {
   const all = {
     pause: ['job.pause', 'pause', 'pause'],
@@ -149,7 +149,7 @@ function drawButtons(job, names) {
   if (had) (place.querySelector('button') ?? $('#paint')).focus();
 }
 
-/** Ask something of a job; returns the job as it is then. */
+/** Run an action on a job. Return its new state. */
 export async function ask(id, what, body = {}) {
   const place = $('#painting-error');
   place.hidden = true;
@@ -158,7 +158,7 @@ export async function ask(id, what, body = {}) {
     const job = await post(`/jobs/${id}/${what}`, body);
     jobs.take(job);
     if (id !== state.painting) return job;
-    if (job.id === id) easel.look('painting');
+    if (job.id === id) workspace.look('painting');
     else watch(job);
     return job;
   } catch (error) {
@@ -168,7 +168,7 @@ export async function ask(id, what, body = {}) {
   }
 }
 
-/** For those who hear the page: each change of state, and every quarter of the way. */
+/** Announce changes of state and every quarter of the progress to screen readers. */
 function announce(job, share) {
   const quarter = job.state === 'running' ? Math.floor(share * 4) : 0;
   const now = `${job.id} ${job.state} ${quarter}`;

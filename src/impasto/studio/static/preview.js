@@ -1,12 +1,12 @@
-// The instant result: asked for again with every change, small first, and larger once the user stays.
+// The instant picture: repainted after every change, small first, larger when the user pauses.
 
 import { order, resultImage, wasAborted } from './api.js';
-import * as easel from './easel.js';
 import { ended } from './jobs.js';
 import { clearWhere, registerPlace, showWhere, speak } from './notices.js';
 import { $ } from './dom.js';
 import { facts, on, request, state } from './state.js';
 import { t } from './texts.js';
+import * as workspace from './workspace.js';
 
 const SMALL = 512;
 const LARGE = 1024;
@@ -28,7 +28,7 @@ export function setUpPreview() {
 function soon(how) {
   clearTimeout(timer);
   asking?.abort();
-  easel.status('');
+  workspace.status('');
   if (!state.photo || !state.styles.length) return;
   timer = setTimeout(() => paint(SMALL), PAUSE_MS[how]);
 }
@@ -43,8 +43,8 @@ async function paint(edge) {
   const isFirst = edge === SMALL;
   if (isFirst) {
     clearWhere('preview', ...Object.keys(asked.options).map((name) => `instant.${name}`), 'styles', 'masks', 'protect');
-    easel.status(facts.status?.ready === false ? 'preview.waking' : 'preview.painting');
-    if (easel.view !== 'instant') easel.look('instant');
+    workspace.status(facts.status?.ready === false ? 'preview.waking' : 'preview.painting');
+    if (workspace.view !== 'instant') workspace.look('instant');
   }
   try {
     const options = { ...asked.options, size: most };
@@ -52,15 +52,15 @@ async function paint(edge) {
     const job = await ended(first, { signal });
     if (signal.aborted || job.state === 'cancelled') return;
     if (job.state !== 'done') throw job.error;
-    await easel.put('instant', resultImage(job.result));
+    await workspace.put('instant', resultImage(job.result));
     if (signal.aborted) return;
-    easel.status('');
+    workspace.status('');
     if (isFirst) speak(t('preview.here'));
     const isWorthMore = isFirst && Math.max(state.photo.width, state.photo.height) > SMALL && (!size || size > SMALL);
     if (isWorthMore) timer = setTimeout(() => paint(LARGE), PAUSE_MS.larger);
   } catch (error) {
     if (wasAborted(error) || signal.aborted) return;
-    easel.status('');
+    workspace.status('');
     if (error.code === 'busy') timer = setTimeout(() => paint(edge), 1000 * (Number(error.retry) || 2));
     showWhere(error, 'preview', 'instant');
   }

@@ -1,4 +1,4 @@
-// The queue: what waits, what is painted, and what happened to the rest.
+// The queue: active, waiting and earlier jobs.
 
 import { patch, remove } from './api.js';
 import { $, button, h, lazyImage, openDialog, say, tell } from './dom.js';
@@ -30,7 +30,7 @@ export function setUpQueue() {
   });
 }
 
-/** A studio that is busy tells much: the queue is drawn four times a second at the most. */
+/** Redraw at most four times a second. */
 function soon() {
   timer ??= setTimeout(() => {
     timer = null;
@@ -61,7 +61,7 @@ function fill(list, wanted) {
   if (!isSame) list.replaceChildren(...elements);
 }
 
-/** A row stays the same element while its job goes on, so that the focus stays where it is. */
+/** Reuse the row of a job, so that it keeps the focus. */
 function rowOf(job) {
   const known = rows.get(job.id) ?? makeRow(job);
   rows.set(job.id, known);

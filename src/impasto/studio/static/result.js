@@ -1,4 +1,4 @@
-// One result: large, over its photo, with its record and all that can be done with it.
+// The result dialog: picture, photo, details and actions.
 
 import { get, patch, post } from './api.js';
 import { $, button, h, openDialog, set } from './dom.js';
@@ -26,7 +26,7 @@ export function setUpResult(whenDeleted, whenMeasured) {
     button('job.more', { sign: 'brush', on: { click: () => goOn('more') }, id: 'result-more' }),
     button('result.refine', { sign: 'brush', on: { click: () => goOn('refine') }, id: 'result-refine' }),
     button('result.measure', { sign: 'sheet', on: { click: figure }, id: 'result-measure' }),
-    button('result.favourite', { sign: 'heart', on: { click: mark }, id: 'result-heart' }),
+    button('result.favorite', { sign: 'heart', on: { click: mark }, id: 'result-heart' }),
     button('gallery.delete', { sign: 'trash', on: { click: drop } }),
   );
   onLanguage(() => {
@@ -47,7 +47,7 @@ export async function showResult(id) {
   }
   split.shape(result.width, result.height);
   $('#result-title').value = result.title;
-  set($('#result-heart'), 'aria-pressed', String(result.favourite));
+  set($('#result-heart'), 'aria-pressed', String(result.favorite));
   $('#result-more').hidden = result.kind !== 'paint';
   const sheet = isSheet(result);
   $('#result-refine').hidden = sheet || result.kind === 'paint' || !result.upload;
@@ -107,9 +107,9 @@ async function rename() {
 }
 
 async function mark() {
-  const changed = await attempt(() => patch(`/results/${result.id}`, { favourite: !result.favourite }));
+  const changed = await attempt(() => patch(`/results/${result.id}`, { favorite: !result.favorite }));
   if (!changed) return;
-  set($('#result-heart'), 'aria-pressed', String(changed.favourite));
+  set($('#result-heart'), 'aria-pressed', String(changed.favorite));
   tellOthers(changed);
 }
 
@@ -118,7 +118,7 @@ function tellOthers(changed) {
   change('result', {}, { result: changed });
 }
 
-/** The same photo, styles and settings, back on the easel. */
+/** Load photo, styles and settings of the result into the workspace. */
 async function again(asked) {
   const photo = await attempt(() => get(`/uploads/${result.upload}`));
   if (!photo) return;

@@ -1,16 +1,16 @@
-// Taking pictures away: keep what is seen in the gallery, and download it in a form of one's choice.
+// Saving: save the current picture to the gallery and download pictures.
 
 import { download, order, resultImage } from './api.js';
 import { $, h, openDialog, say, set } from './dom.js';
-import * as easel from './easel.js';
 import * as jobs from './jobs.js';
 import { clearError, clearWhere, notice, registerPlace, showError, showErrorText, showWhere, speak } from './notices.js';
 import { on, request, state } from './state.js';
 import { t } from './texts.js';
+import * as workspace from './workspace.js';
 
 const FORMS = ['png', 'jpeg', 'webp'];
 const FORM = 'impasto.form';
-/** What was kept last, so that the same picture is not kept twice: the request as text, and its result. */
+/** The last saved picture, so that it is not saved twice: request as text, and result. */
 let last = { asked: '', result: null };
 let ids = null;
 
@@ -33,8 +33,8 @@ function formChoice(form) {
   return h('label', {}, radio, h('span', { t: `save.${form}` }));
 }
 
-/** A painting that is done is in the gallery already. */
-const painted = () => (easel.view === 'painting' ? jobs.jobs.get(state.painting) : null);
+/** A finished painting is already in the gallery. */
+const painted = () => (workspace.view === 'painting' ? jobs.jobs.get(state.painting) : null);
 
 function showWhat() {
   const job = painted();
@@ -57,7 +57,7 @@ async function keep() {
   }
 }
 
-/** Return the id of the result that is looked at; the instant picture is painted once more, at its full size. */
+/** Return the id of the result on display. The instant picture is repainted at its full size. */
 async function result() {
   const job = painted();
   if (job?.result) return job.result;
@@ -67,13 +67,13 @@ async function result() {
   const done = await jobs.ended(await order({ ...asked, priority: 4 }));
   if (done.state !== 'done') throw done.error ?? { code: 'cancelled', message: t('save.stopped') };
   last = { asked: text, result: done.result };
-  if (easel.view === 'instant' && JSON.stringify(request('instant')) === text) easel.put('instant', resultImage(done.result));
+  if (workspace.view === 'instant' && JSON.stringify(request('instant')) === text) workspace.put('instant', resultImage(done.result));
   return done.result;
 }
 
 // ------------------------------------------------------------------------------------------------ downloads
 
-/** Open the dialog for some results; for none: what is on the easel. */
+/** Open the dialog for results, or for the picture in the workspace if none are given. */
 export function offer(some) {
   if (!some && !state.photo) {
     showErrorText($('#photo-error'), 'error.no_photo', {}, $('#choose-photo'));
@@ -121,7 +121,7 @@ function remember(form) {
   try {
     localStorage.setItem(FORM, form);
   } catch {
-    // The choice holds until the page is closed.
+    // Storage is not available; the choice applies until a reload.
   }
 }
 

@@ -1,10 +1,10 @@
-// The panel on the right: how the instant picture looks, and how the painting is painted.
+// The settings panel: options of the instant picture and of the painting.
 
 import { Controls } from './controls.js';
 import { $, set } from './dom.js';
 import { change, chosenMethod, facts, fieldsOf, on, state } from './state.js';
 
-/** Weights stand beside their styles; a mask is drawn, and never named as a file of the studio's machine. */
+/** Weights are shown next to their styles. Masks are drawn, never given as files of the studio's machine. */
 const ELSEWHERE = ['style_weights', 'color_mask'];
 const METHODS = ['paint', 'refine'];
 const BRING_DEFAULTS = ['preset', 'recipe', 'quality'];
@@ -49,13 +49,13 @@ function place(kind, fields, basic, more) {
   const controls = new Controls({ kind, fields, values: state.options[kind], changed, reveal });
   panels[kind] = { controls, element: $(basic) };
   const first = (field) => field.basic && kind !== 'run';
-  // What changes the picture at once comes before how large it is.
+  // For the instant picture, the size comes last.
   $(basic).append(...controls.elements((field) => first(field) && field.name !== 'size' && kind === 'instant'));
   $(basic).append(...controls.elements((field) => first(field) && (field.name === 'size' || kind !== 'instant')));
   $(more).append(...controls.elements((field) => !field.basic || kind === 'run'));
 }
 
-/** A preset, or a method, is another set of defaults, and does not read every setting. */
+/** Apply the defaults of the selected preset or method and hide the settings that it ignores. */
 function useDefaults() {
   const { defaults, ignored } = chosenMethod();
   panels.paint.controls.show({ values: state.options.paint, defaults, hidden: ignored });

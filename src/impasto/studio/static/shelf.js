@@ -1,4 +1,4 @@
-// The shelf of styles: tap one, mix several, search, mark, and bring your own.
+// The styles: select, mix, search, mark as favorites, add and remove.
 
 import { get, patch, post, remove, upload } from './api.js';
 import { $, button, h, icon, lazyImage, say, set, tell } from './dom.js';
@@ -9,7 +9,7 @@ import { onLanguage, t } from './texts.js';
 
 const MOST = 8;
 const cards = new Map();
-let onlyFavourites = false;
+let onlyFavorites = false;
 let list;
 
 export function setUpShelf() {
@@ -17,10 +17,10 @@ export function setUpShelf() {
   registerPlace('styles', { place: $('#styles-error'), control: list });
   registerPlace('style_weights', { place: $('#styles-error'), control: $('#chosen') });
   $('#style-search').addEventListener('input', filter);
-  const favourites = $('#only-favourites');
-  favourites.addEventListener('click', () => {
-    onlyFavourites = !onlyFavourites;
-    set(favourites, 'aria-pressed', String(onlyFavourites));
+  const favorites = $('#only-favorites');
+  favorites.addEventListener('click', () => {
+    onlyFavorites = !onlyFavorites;
+    set(favorites, 'aria-pressed', String(onlyFavorites));
     filter();
   });
   $('#mix').addEventListener('change', (event) => mix(event.target.checked));
@@ -32,7 +32,7 @@ export function setUpShelf() {
   });
   list.addEventListener('keydown', walk);
   on('styles', show);
-  on('masks', show); // where a mask says who paints where, shares say nothing
+  on('masks', show); // masks replace the weights
   onLanguage(show);
   jobs.on('gone', ({ kind, id }) => kind === 'style' && forget(id));
   draw();
@@ -50,7 +50,7 @@ function draw() {
   show();
 }
 
-/** The full title is on the card for those who hear it; a painter's dates in brackets are for the line below. */
+/** The name of the artist without the dates in parentheses. */
 export const painter = (style) => style.artist.replace(/\s*\(.*$/, '');
 
 function card(style) {
@@ -58,15 +58,15 @@ function card(style) {
   const by = style.artist ? h('span.style-by', { text: painter(style) }) : h('span.style-by', { t: 'shelf.own' });
   const press = h('button.style', { type: 'button', 'aria-pressed': 'false', on: { click: () => choose(style.id) } });
   press.append(h('span.style-picture', {}, lazyImage(style.preview, { width: '192', height: '192' }), icon('check')), name, by);
-  const heart = button('shelf.favourite', { look: 'heart', sign: 'heart', shown: false, with: { title: style.title } });
-  set(heart, 'aria-pressed', String(style.favourite));
+  const heart = button('shelf.favorite', { look: 'heart', sign: 'heart', shown: false, with: { title: style.title } });
+  set(heart, 'aria-pressed', String(style.favorite));
   heart.addEventListener('click', () => mark(style, heart));
   const item = h('li', { 'data-style': style.id }, press, heart);
   cards.set(style.id, { item, press, heart });
   return item;
 }
 
-/** The tab key comes to one card alone; the arrow keys go from card to card. */
+/** Roving tabindex: Tab reaches one card, the arrow keys move between cards. */
 function walk(event) {
   const forward = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
   const seen = [...cards.values()].filter(({ item }) => !item.hidden);
@@ -80,7 +80,7 @@ function walk(event) {
   seen[next].press.focus();
 }
 
-/** Return how many cards there are from one row to the next. */
+/** Return the number of cards in a row. */
 function stride(key, seen) {
   if (key === 'ArrowLeft' || key === 'ArrowRight') return 1;
   const [first] = seen;
@@ -99,7 +99,7 @@ function filter() {
   let found = 0;
   for (const style of facts.styles) {
     const text = `${style.id} ${style.title} ${style.artist} ${style.date}`.toLowerCase();
-    const fits = words.every((word) => text.includes(word)) && (!onlyFavourites || style.favourite);
+    const fits = words.every((word) => text.includes(word)) && (!onlyFavorites || style.favorite);
     cards.get(style.id).item.hidden = !fits;
     found += fits ? 1 : 0;
   }
@@ -107,7 +107,7 @@ function filter() {
   reach(seen.find(({ press }) => press.ariaPressed === 'true') ?? seen[0]);
   const none = $('#no-styles');
   none.hidden = found > 0;
-  if (!found) say(none, onlyFavourites && !words.length ? 'shelf.no_favourites' : 'shelf.none');
+  if (!found) say(none, onlyFavorites && !words.length ? 'shelf.no_favorites' : 'shelf.none');
   if (words.length) speak(t('shelf.found', { count: found }));
 }
 
@@ -189,19 +189,19 @@ function weighed({ id, weight, style }) {
   return h('li.chosen-many', {}, picture, h('span.style-name', { text: style.title }), drop, slider, share);
 }
 
-// ------------------------------------------------------------------------------------------------ own styles, favourites
+// ------------------------------------------------------------------------------------------------ own styles, favorites
 
 async function mark(style, heart) {
-  style.favourite = !style.favourite;
-  set(heart, 'aria-pressed', String(style.favourite));
+  style.favorite = !style.favorite;
+  set(heart, 'aria-pressed', String(style.favorite));
   try {
-    await patch(`/styles/${style.id}`, { favourite: style.favourite });
+    await patch(`/styles/${style.id}`, { favorite: style.favorite });
   } catch (error) {
-    style.favourite = !style.favourite;
-    set(heart, 'aria-pressed', String(style.favourite));
+    style.favorite = !style.favorite;
+    set(heart, 'aria-pressed', String(style.favorite));
     showWhere(error, 'styles');
   }
-  if (onlyFavourites) filter();
+  if (onlyFavorites) filter();
 }
 
 export async function addOwn(files) {

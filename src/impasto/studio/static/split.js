@@ -1,4 +1,4 @@
-// Two pictures over each other and a handle between them: before and after, or one result and another.
+// Two overlaid pictures with a movable boundary: before and after, or two results.
 
 import { h, say, set } from './dom.js';
 import { t } from './texts.js';
@@ -6,7 +6,7 @@ import { t } from './texts.js';
 const STEPS = { ArrowLeft: -2, ArrowDown: -2, ArrowRight: 2, ArrowUp: 2, PageDown: -10, PageUp: 10 };
 
 export class Split {
-  /** `names` are the keys of what the two pictures are called. */
+  /** `names` are the text keys of the two pictures. */
   constructor({ names = ['split.before', 'split.after'], label = 'split.label', at = 50 } = {}) {
     this.names = names;
     this.under = h('img.split-under', { alt: names[1], draggable: 'false' });
@@ -28,7 +28,7 @@ export class Split {
     this.hide('over');
   }
 
-  /** Set the shape of the box that both fill, and of the room it hangs in. */
+  /** Set the aspect ratio of the pictures and their container. */
   shape(width, height) {
     for (const box of [this.element, this.element.parentElement]) box.style.setProperty('--ratio', String(width / height));
   }
@@ -38,7 +38,7 @@ export class Split {
     this.element.classList.remove('is-bare');
   }
 
-  /** Show another picture once it is there, so that nothing flickers; the latest that was asked for wins. */
+  /** Show another picture after it has loaded, to avoid flicker. The latest request wins. */
   async after(address) {
     this.wanted = address;
     const next = new Image();
@@ -50,7 +50,7 @@ export class Split {
     return true;
   }
 
-  /** `over`: the handle away, only the picture below is seen; `under`: only the one above. */
+  /** `over` hides the upper picture, `under` the lower one. Both hide the boundary. */
   hide(which) {
     this.element.classList.toggle('no-handle', which === 'over' || which === 'under');
     this.element.classList.toggle('no-over', which === 'over');
@@ -93,7 +93,7 @@ export class Split {
     follow(event);
   }
 
-  /** Say again what the language changes and is no text of an element. */
+  /** Update the texts that are not element texts. */
   translate() {
     this.move(this.at);
     say(this.under, this.names[1], undefined, 'alt');

@@ -1,21 +1,21 @@
-// What the user has chosen. A change tells everyone who listens to its subject; what matters survives a reload.
+// State of the page. change() notifies the listeners of a subject. The essential state survives a reload.
 
-const KEPT = 'impasto.easel';
+const KEPT = 'impasto.studio';
 const listeners = new Map();
 
 export const state = {
   photo: null, // an upload of the API
   styles: [], // [{ id, weight }], one to eight
-  mixing: false, // whether a tap adds a style or takes its place
-  method: 'paint', // what the big button does: paint, or refine
-  options: { instant: {}, paint: {}, refine: {}, tune: {}, run: {} }, // what differs from the defaults
+  mixing: false, // whether a tap adds a style or replaces it
+  method: 'paint', // kind of job that the Paint button starts: paint or refine
+  options: { instant: {}, paint: {}, refine: {}, tune: {}, run: {} }, // options that differ from the defaults
   masks: {}, // id of a style -> id of an upload
-  protect: [], // what stays the photo: names of masks
-  kept: null, // what stays the photo as it was drawn: id of an upload
-  painting: null, // id of the job on the easel
+  protect: [], // names of masks of regions that stay unchanged
+  kept: null, // id of the upload with the drawn mask of the region that stays unchanged
+  painting: null, // id of the job shown in the workspace
 };
 
-/** Everything there is to know before anything is chosen; filled by main.js. */
+/** Facts from the API; loaded by main.js. */
 export const facts = { status: null, recipes: [], run: [], methods: {}, presets: {}, styles: [] };
 
 export function on(subject, listener) {
@@ -32,22 +32,22 @@ export function change(subject, changes = {}, detail = {}) {
 export const fieldsOf = (kind) => facts.recipes.find((each) => each.kind === kind)?.fields ?? [];
 export const styleOf = (id) => facts.styles.find((each) => each.id === id);
 
-/** Return the defaults that the chosen preset, or method and quality, have of their own, and the settings that do nothing there. */
+/** Return the defaults of the selected preset, or method and quality, and the settings that it ignores. */
 export function chosenMethod() {
   const chosen = { ...Object.fromEntries(fieldsOf('paint').map((field) => [field.name, field.default])), ...state.options.paint };
   const preset = facts.presets[chosen.preset] ?? {};
   const { defaults, ignored, qualities } = facts.methods[preset.recipe ?? chosen.recipe];
-  if (preset.recipe) return { defaults: preset, ignored: [...ignored, 'recipe'] }; // a preset brings its method
+  if (preset.recipe) return { defaults: preset, ignored: [...ignored, 'recipe'] }; // a preset sets its method
   return { defaults: { ...defaults, ...qualities[chosen.quality] }, ignored };
 }
 
-/** Return the weights of the styles for a request; empty where all weigh the same. */
+/** Return the style weights for a request; empty if all are equal. */
 export function styleWeights() {
   const weights = state.styles.map((each) => each.weight);
   return weights.every((each) => each === weights[0]) ? [] : weights;
 }
 
-/** Return what a job of a kind is asked with. */
+/** Return the request of a job. */
 export function request(kind) {
   const names = new Set(fieldsOf(kind).map((field) => field.name));
   if (kind === 'paint') chosenMethod().ignored.forEach((name) => names.delete(name));
@@ -74,7 +74,7 @@ function masksInOrder() {
   return found.every(Boolean) ? found : [];
 }
 
-/** Take the settings of an earlier job; the photo and the styles must be there. */
+/** Restore the settings of an earlier job. Its photo and styles must exist. */
 export function useAgain(asked, photo) {
   const { preset, ...rest } = asked.options ?? {};
   const { style_weights: weights = [], ...options } = rest;
@@ -100,11 +100,11 @@ function keep() {
     sessionStorage.setItem(KEPT, JSON.stringify({ photo: photo?.id, styles, mixing, method, options, painting }));
     localStorage.setItem(`${KEPT}.style`, styles[0]?.id ?? '');
   } catch {
-    // A browser that keeps nothing begins anew with each reload.
+    // Storage is not available; the state is lost on reload.
   }
 }
 
-/** Return what was chosen before a reload, and the style that was used last. */
+/** Return the state before a reload, and the last used style. */
 export function kept() {
   try {
     return {

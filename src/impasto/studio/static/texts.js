@@ -1,9 +1,9 @@
-// The words of the page: one catalogue for each language, and the choice between them.
+// Texts of the page: one catalog per language, and the choice of language.
 
 export const LANGUAGES = { en: 'English', zh: '中文' };
 const REMEMBERED = 'impasto.language';
 
-let catalogue = null; // until the language is loaded nothing has words
+let catalog = null; // null until a language is loaded
 let language = 'en';
 let prefix = '';
 let plural = new Intl.PluralRules('en');
@@ -12,7 +12,7 @@ const listeners = new Set();
 export const languageNow = () => language;
 export const isEnglish = () => language === 'en';
 
-/** Choose by what is remembered, then by what the browser prefers. */
+/** Return the stored language, or the browser's preferred one. */
 export function preferredLanguage() {
   const kept = remembered();
   if (kept in LANGUAGES) return kept;
@@ -20,21 +20,21 @@ export function preferredLanguage() {
   return wanted.find((each) => each in LANGUAGES) ?? 'en';
 }
 
-/** Say which catalogue a page reads; without it, that of the studio's first page. */
-export function useCatalogue(name) {
+/** Set the catalog of a page. Default: that of the studio. */
+export function useCatalog(name) {
   prefix = `${name}.`;
 }
 
 export async function loadLanguage(chosen) {
   const answer = await fetch(`/static/texts/${prefix}${chosen}.json`);
-  catalogue = await answer.json();
+  catalog = await answer.json();
   language = chosen;
   plural = new Intl.PluralRules(chosen);
   document.documentElement.lang = chosen === 'zh' ? 'zh-Hans' : chosen;
   retell();
 }
 
-/** Let every part say its words again. */
+/** Notify all listeners of the language. */
 export function retell() {
   for (const listener of listeners) listener();
 }
@@ -44,7 +44,7 @@ export async function chooseLanguage(chosen) {
   try {
     localStorage.setItem(REMEMBERED, chosen);
   } catch {
-    // A browser that keeps nothing still shows the language.
+    // Storage is not available; the language applies until a reload.
   }
 }
 
@@ -57,14 +57,14 @@ function remembered() {
 }
 
 export const onLanguage = (listener) => listeners.add(listener);
-export const hasText = (key) => key in (catalogue ?? {});
+export const hasText = (key) => key in (catalog ?? {});
 
-/** Return the text of a key; `{name}` in it becomes vars.name, and vars.count chooses between `.one` and `.other`. */
+/** Return the text of a key. `{name}` is replaced by vars.name; vars.count selects `.one` or `.other`. */
 export function t(key, vars = {}) {
-  if (!catalogue) return '';
-  let text = catalogue[key];
+  if (!catalog) return '';
+  let text = catalog[key];
   if (text === undefined && vars.count !== undefined) {
-    text = catalogue[`${key}.${plural.select(vars.count)}`] ?? catalogue[`${key}.other`];
+    text = catalog[`${key}.${plural.select(vars.count)}`] ?? catalog[`${key}.other`];
   }
   if (text === undefined) {
     console.error(`no text: ${key} (${language})`);
@@ -75,7 +75,7 @@ export function t(key, vars = {}) {
 
 const shown = (value) => (typeof value === 'number' ? value.toLocaleString(language) : String(value));
 
-/** Say how long something takes, as a person would: no false exactness. */
+/** Return a rounded duration as text. */
 export function duration(seconds) {
   const rounded = Math.max(1, Math.round(seconds));
   if (rounded <= 10) return t('time.seconds', { count: rounded });

@@ -1,4 +1,4 @@
-// Two kinds of jobs whose result is a sheet: results are measured, and settings are tried.
+// Jobs whose result is a sheet: measuring results and comparing settings.
 
 import { order } from './api.js';
 import { Controls } from './controls.js';
@@ -85,7 +85,7 @@ function show(job) {
   } else if (job.state === 'done') notice('tune.ready');
 }
 
-/** Measure results, and show their figures. */
+/** Measure results and show their metrics. */
 export async function measure(ids, { pressed, place }) {
   clearError(place);
   set(pressed, 'aria-busy', 'true');

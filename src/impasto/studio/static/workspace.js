@@ -1,4 +1,4 @@
-// The picture in the middle: the photo, over it what was painted, and which painting is looked at.
+// The workspace: the photo, the painted picture over it, and the selected view.
 
 import { $, say, set, tell } from './dom.js';
 import { Split } from './split.js';
@@ -14,7 +14,7 @@ let isMasking = false;
 export let view = 'instant';
 export const board = split;
 
-export function setUpEasel() {
+export function setUpWorkspace() {
   $('#board').append(split.element);
   for (const name of ['instant', 'painting']) $(`#view-${name}`).addEventListener('change', () => look(name));
   const compare = $('#compare-toggle');
@@ -51,11 +51,11 @@ function arrive() {
 
 function show(hasPhoto) {
   $('#welcome').hidden = hasPhoto;
-  $('#easel').hidden = !hasPhoto;
+  $('#workspace').hidden = !hasPhoto;
   document.body.classList.toggle('has-photo', hasPhoto);
 }
 
-/** Put a picture into one of the two views; it is seen if that view is looked at. */
+/** Set the picture of one of the two views. */
 export async function put(name, address) {
   pictures[name] = address;
   if (view === name) await draw();
@@ -70,11 +70,11 @@ export function look(name) {
 
 export function masking(isOn) {
   isMasking = isOn;
-  $('#easel').classList.toggle('is-masking', isOn);
+  $('#workspace').classList.toggle('is-masking', isOn);
   draw();
 }
 
-/** Say under the picture what is going on; empty: nothing. */
+/** Show a status line under the picture; an empty key hides it. */
 export function status(key, vars) {
   const line = $('#stage-status');
   line.classList.toggle('is-busy', Boolean(key));
