@@ -78,7 +78,7 @@ def masked(styles: Sequence[Any] = (STYLE, OTHER), **sources: Any) -> Masking:
         images.to_pil(left()[None, None].expand(1, 3, -1, -1)),
         images.read(left()[None].expand(3, -1, -1)),
     ],
-    ids=str,
+    ids=lambda source: type(source).__name__,
 )
 def test_a_mask_may_come_in_any_form(source: Any) -> None:
     torch.testing.assert_close(read(source)[0], left())
