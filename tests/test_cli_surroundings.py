@@ -19,13 +19,14 @@ import pytest
 import skimage.data
 import torch
 
-from impasto import folders, images
+from impasto import images
 from impasto.cli import checkpoints, main, names, outputs, overwriting, signals, streams
 from impasto.errors import ImageFileError, OptionError
 from impasto.optim.engine import Step
 from impasto.recipes import neighbors
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.pastiche import Pastiche
+from impasto.runtime import folders
 
 INSTANT = ("instant", "photo.jpg", "picture.jpg", "--size", "64", "--threads", "1")
 PAINT = ("paint", "photo.jpg", "picture.jpg", "--size", "48", "--steps", "2", "--threads", "1", "--precision", "fp32")

@@ -6,8 +6,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import impasto
-from impasto import resampling
 from impasto.color.transfer import Affine, color_moments, monge_kantorovich
+from impasto.runtime import resampling
 from impasto.runtime.memory import available_memory
 from impasto.runtime.resampling import antialiased, averaged
 

@@ -12,8 +12,10 @@ import pytest
 import torch
 
 import impasto
-from impasto import classic, images, notebook, segmentation, skin, styles
+from impasto import images, styles
+from impasto.compat import classic, notebook
 from impasto.encoders import Vgg
+from impasto.masks import segmentation, skin
 from impasto.networks.style_swap import Decoder, DecoderWidths
 from impasto.recipes.naming import name_style
 from impasto.runtime.torch_state import in_known_state, known_state, plain
