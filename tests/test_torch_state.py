@@ -12,13 +12,14 @@ import pytest
 import torch
 
 import impasto
-from impasto import images, styles
+from impasto import images
 from impasto.compat import classic, notebook
 from impasto.encoders import Vgg
 from impasto.masks import segmentation, skin
 from impasto.networks.style_swap import Decoder, DecoderWidths
 from impasto.recipes.naming import name_style
 from impasto.runtime.torch_state import in_known_state, known_state, plain
+from impasto.styles import named as styles
 from impasto.training.encoder import Distillation
 from impasto.training.style_swap import SwapTraining
 
