@@ -181,9 +181,9 @@ def test_a_network_that_is_read_paints_and_does_not_train(path: Path) -> None:
 
 def test_what_the_reader_is_used_to_keeps_its_full_precision(tmp_path: Path) -> None:
     network = tiny()
-    network.reader.center.fill_(1 / 3)
+    network.reader.centre.fill_(1 / 3)
     save_instant(tmp_path / "a", network, {})
-    assert torch.equal(load_instant(tmp_path / "a").reader.center, network.reader.center)
+    assert torch.equal(load_instant(tmp_path / "a").reader.centre, network.reader.centre)
 
 
 def test_a_file_says_how_it_was_made_and_is_half_the_size(path: Path) -> None:
@@ -220,7 +220,7 @@ def changed(path: Path, change: Callable[[dict[str, torch.Tensor]], object] = le
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"nowhere' is not there"):
+    with pytest.raises(WeightsError, match=r"nowhere' does not exist"):
         load_instant(tmp_path / "nowhere")
 
 
@@ -262,7 +262,7 @@ def test_a_header_that_does_not_fit_the_weights_is_refused(header: dict[str, str
 
 
 def test_weights_that_are_missing_are_noticed(path: Path) -> None:
-    changed(path, lambda tensors: tensors.pop("reader.center"))
+    changed(path, lambda tensors: tensors.pop("reader.centre"))
     with pytest.raises(WeightsError, match="its weights do not fit its header"):
         load_instant(path)
 

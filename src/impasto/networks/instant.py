@@ -74,7 +74,7 @@ class StyleReader(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], modulations: int, code: int = 256) -> None:
         super().__init__()
-        self.register_buffer("centre", torch.zeros(2 * sum(channels)))
+        self.register_buffer("centre", torch.zeros(2 * sum(channels)))  # spelled as in published files
         self.register_buffer("spread", torch.ones(2 * sum(channels)))
         self.read = nn.Sequential(nn.Linear(2 * sum(channels), code), nn.LeakyReLU(0.2), nn.Linear(code, code))
         last = nn.Linear(code, modulations)
