@@ -533,7 +533,10 @@ BAD_STATES: dict[str, tuple[Callable[[], State], str]] = {
     "a gap": (lambda: without("2_2"), "missing"),
     "no bias": (lambda: {k: v for k, v in torchvision(narrow()).items() if k != "features.5.bias"}, "layer 2_1 has no bias"),
     "no first weight": (lambda: {k: v for k, v in torchvision(narrow()).items() if k != "features.0.weight"}, "has no weight"),
-    "a wrong shape": (lambda: torchvision(narrow()) | {"features.5.weight": torch.zeros(9, 7, 3, 3)}, "conv2_1 have shape 9x7x3x3"),
+    "a wrong shape": (
+        lambda: torchvision(narrow()) | {"features.5.weight": torch.zeros(9, 7, 3, 3)},
+        "conv2_1 have shape 9x7x3x3",
+    ),
     "a gray input": (lambda: torchvision(narrow()) | {"features.0.weight": torch.zeros(8, 1, 3, 3)}, "three colors"),
     "not a number": (lambda: torchvision(narrow()) | {"features.5.bias": torch.full((9,), torch.nan)}, "not finite"),
     "a flat first": (lambda: adain(narrow()) | {"0.weight": torch.zeros(3, 3, 1, 1)}, "not 1x1 on three colors"),
