@@ -71,7 +71,7 @@ def test_a_painting_is_measured_where_asked_to(capsys: Capture, command: tuple[s
         (("photo.png", "picture.png", "none.png"), "there is no file 'none.png'"),
         (("photo.png", "nobody", "result.png"), "'nobody'"),
         (("photo.png", "picture.png", "picture.png"), "another aspect ratio"),
-        (("photo.png", "picture.png", "result.png", "-o", "photo.png"), "an input too"),
+        (("photo.png", "picture.png", "result.png", "-o", "photo.png"), "would overwrite an input"),
         (("photo.png", "picture.png", "result.png", "-o", "sheet.xyz"), "cannot be written as a picture"),
     ],
 )

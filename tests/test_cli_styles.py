@@ -108,4 +108,4 @@ def test_the_list_says_where_ones_own_are_kept_even_without_any(
     capsys: pytest.CaptureFixture[str], own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(styles, "shipped_styles", dict)
-    assert run(capsys, "list").startswith(f"your own: {own}; ")
+    assert run(capsys, "list").startswith(f"your own styles: {own}; ")

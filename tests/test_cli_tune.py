@@ -76,7 +76,7 @@ def test_the_trials_are_printed_as_json_alone(capsys: Capture) -> None:
         ((), "content or style is missing"),
         (("photo.png",), "content or style is missing"),
         (("photo.png", "none.png"), "none.png"),
-        (("photo.png", "picture.png", "-o", "picture.png"), "an input too"),
+        (("photo.png", "picture.png", "-o", "picture.png"), "would overwrite an input"),
         (("photo.png", "picture.png", "--strokes", "9"), "--strokes is 9.0"),
         (("photo.png", "picture.png", "--wanted-style", "80"), "--wanted-style is 80.0"),
         (("photo.png", "picture.png", "--recipe", "oil"), "--recipe"),

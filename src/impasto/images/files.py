@@ -22,9 +22,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 """Supported formats, as named by Pillow; HEIC needs the extra ``impasto[heic]``."""
 
 _BYTES_PER_PIXEL = 26
-"""Peak memory of reading, measured on 24-megapixel pictures: 21 (gray TIFF) to 26 (PNG, rotated JPEG)."""
+"""Peak memory of reading per pixel, measured on 24-megapixel pictures: 21 (gray TIFF) to 26 (PNG, rotated JPEG)."""
 BYTES_OF_A_REDUCED_PIXEL = 9
-"""Peak memory if the bytes are reduced right away: 4 in Pillow and, for a progressive JPEG, up to 6 in libjpeg."""
+"""Peak memory per pixel if the bytes are reduced right away: 4 in Pillow and, for a progressive JPEG, up to 6 in libjpeg."""
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
 _WARNINGS = threading.Lock()  # catching warnings changes global state, so only one thread at a time may do it
 
