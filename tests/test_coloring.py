@@ -394,7 +394,7 @@ def test_one_pass_is_recorded_and_refined_in_the_colors_kept(capsys: pytest.Capt
         (("--color-space", "oklb"), "oklab"),
         (("--color", "keep", "--color-amount", "2"), "--color-amount is 2.0; it must be a number from 0 to 1"),
         (("--color", "keep", "--color-mask", "missing.png"), "missing.png"),
-        (("--color-mask", "mask.png"), "choose one, such as --color keep"),
+        (("--color-mask", "mask.png"), "choose another color mode, such as --color keep"),
         (("--color", "keep", "--color-mask", "mask.png", "-o", "mask.png"), "an input"),
     ],
 )

@@ -414,7 +414,13 @@ def test_masked_styles_are_weighted_one_by_one() -> None:
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_each_repair_that_matters_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask right.png --min_improvement 0.1")
-    for part in ("last layer", "keeps its proportions", "--min_improvement counts", "masks may have", "--preserve_color takes"):
+    for part in (
+        "last layer",
+        "keeps its aspect ratio",
+        "--min_improvement applies",
+        "masks may have",
+        "--preserve_color combines",
+    ):
         assert said.count(part) == 1, part
     assert "--init_image" not in said
     assert "has no effect without" in painted(capsys, f"{PAIR} wolf --color_mask right.png")

@@ -279,7 +279,7 @@ def test_a_swatch_has_the_styles_palette_and_another_composition(style: Tensor) 
             {"recipe": "gatys", "strength": 0.5},
             "--strength has no effect with --recipe gatys; omit it, or use --recipe neighbors",
         ),
-        ({"recipe": "neighbors"}, "did you mean 'neighbors'"),
+        ({"recipe": "neighbours"}, "did you mean 'neighbors'"),
     ],
 )
 def test_what_the_recipe_does_not_read_is_refused(photo: Tensor, style: Tensor, options: dict[str, Any], sentence: str) -> None:

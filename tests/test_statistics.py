@@ -157,7 +157,7 @@ def test_two_scales_of_a_style_and_a_balance_go_with_all_statistics(
 
 def test_one_layer_cannot_be_chained(content: Picture, style: Picture, options: PaintOptions) -> None:
     chosen = options.changed(statistics="chained", style_layers=("relu1_1",))
-    with pytest.raises(OptionError, match="names only relu1_1"):
+    with pytest.raises(OptionError, match="only relu1_1 is given"):
         loss_of(content, [style], chosen)
 
 

@@ -245,8 +245,8 @@ def test_only_the_proportions_of_the_weights_count(seed: int, weights: list[floa
     ("weights", "sentence"),
     [
         ([1.0], "1 style weights were given for 2 styles; give one weight for each style"),
-        ([1.0, -1.0], "sum to 0; the sum must be above 0"),
-        ([1.0, -3.0], "sum to -2; the sum must be above 0"),
+        ([1.0, -1.0], "sum to 0; their sum must be above 0"),
+        ([1.0, -3.0], "sum to -2; their sum must be above 0"),
     ],
 )
 def test_weights_that_cannot_be_shared_out_are_refused(weights: list[float], sentence: str) -> None:
