@@ -109,7 +109,7 @@ def test_the_same_masks_are_needed_to_go_on(capsys: Capture, monkeypatch: pytest
     images.write("out.png", pixels("out.png"), record=told)
     code, _, err = run(capsys, *words[:-2], "--resume")
     assert code == 2
-    assert "--style-mask occurs 1 times in the record, but 0 times here; go on with the same pictures" in err
+    assert "--style-mask occurs 1 times in the record, but 0 times here; continue with the same pictures" in err
 
 
 def test_regions_are_shown_and_saved(capsys: Capture) -> None:

@@ -271,7 +271,7 @@ def test_a_painting_that_is_killed_goes_on_from_its_checkpoint(capsys: Capture) 
     assert record["steps"]["finished"] is False
     PIL.Image.open("photo.jpg").save("other.png")
     assert main(["paint", "other.png", "picture.jpg", "-o", "out.png", "--resume"]) == 2
-    assert "go on with the same pictures" in capsys.readouterr().err
+    assert "continue with the same pictures" in capsys.readouterr().err
     with started(*ENDLESS, "--resume") as child:
         child.terminate()
         assert child.stderr is not None
@@ -307,7 +307,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_painting(capsys: 
     checkpoint = checkpoints.CheckpointWriter(Path("gone/out.png"), lambda step: {}, console())
     checkpoint.due = 0.0
     checkpoint.take(Step(1, 9, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8), seconds_left=100.0))
-    assert "no checkpoint: 'gone/" in capsys.readouterr().err
+    assert "no checkpoint saved: 'gone/" in capsys.readouterr().err
 
 
 def test_a_bug_leaves_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -523,7 +523,7 @@ def test_the_default_name_of_what_came_through_a_pipe_is_a_name(monkeypatch: pyt
         (("instant", "-", "picture.jpg"), b"text", "'stdin' is not a picture"),
         (("instant", "photo.jpg", "picture.jpg", "-o", "-", "--json"), b"", "use --record FILE instead"),
         (("paint", "photo.jpg", "picture.jpg", "-o", "-", "--resume"), b"", "'-o -' names none"),
-        (("report", "-", "picture.jpg", "photo.jpg"), b"", "only impasto instant and impasto paint read '-'"),
+        (("report", "-", "picture.jpg", "photo.jpg"), b"", "only impasto instant and impasto paint can read '-'"),
     ],
 )
 def test_what_cannot_go_through_pipes_is_refused(

@@ -174,7 +174,7 @@ def test_the_weights_are_those_of_the_training() -> None:
         (("--edge-aware-weight", "1"), "--edge-aware-weight"),  # of the training before
         (("--output", "nowhere/decoder.safetensors"), "there is no folder 'nowhere'"),
         (("--state", "nowhere/state.pt"), "there is no folder 'nowhere'"),
-        (("--start", "nowhere.safetensors"), "decoder 'nowhere.safetensors' is not there"),
+        (("--start", "nowhere.safetensors"), "decoder 'nowhere.safetensors' does not exist"),
     ],
 )
 def test_what_cannot_be_trained_with_is_refused(words: Sequence[str], sentence: str, capsys: Capture) -> None:

@@ -440,7 +440,7 @@ def test_a_loss_that_is_no_number_ends_with_the_last_good_picture(monkeypatch: p
     monkeypatch.setattr(inetwork, "descended", broken)
     steps = list(inetwork.iterations(asked, context))
     assert [step.number for step in steps] == [1, 2]
-    assert "last good picture" in steps[1].note
+    assert "last valid picture" in steps[1].note
     assert torch.equal(steps[1].image, steps[0].image)
 
 
@@ -450,7 +450,7 @@ REFUSED = {
     "": "content, style and prefix are missing: impasto inetwork CONTENT STYLE... PREFIX",
     CONTENT: "style and prefix are missing",
     PAIR: "the prefix is missing",
-    f"{PAIR} {WAVE}": "the prefix 'images/inputs/style/wave.jpg' is a picture",
+    f"{PAIR} {WAVE}": "the last argument 'images/inputs/style/wave.jpg' is a picture",
     f"nothing.jpg {SCREAM} wolf": "nothing.jpg",
     f"{CONTENT} nothing.jpg wolf": "nothing.jpg",
     f"{PAIR} nowhere/wolf": "nowhere",

@@ -637,7 +637,7 @@ def test_color_control_takes_the_pixels_of_the_swatch(named: NamedStyle, options
     check(PHOTO, [named], (), InstantOptions(**options))
     image, of_swatch = (painted(styles=[style], **options).image for style in (named, named.picture()))
     assert torch.equal(image, of_swatch)
-    with pytest.raises(StyleFileError, match="has no swatch, which this needs"):
+    with pytest.raises(StyleFileError, match="has no swatch, which is needed here"):
         check(PHOTO, [replace(named, swatch=b"")], (), InstantOptions(**options))
 
 
@@ -764,8 +764,8 @@ def test_a_wrong_number_of_things_is_refused(count: int, masks: int, options: di
         ({"style_weights": (0.0,)}, "sum to 0; enlarge one of them"),
         ({"style_weights": (-1.0,)}, "--style-weights is -1.0"),
         ({"refine_seconds": -1.0}, "--refine-seconds is -1.0"),
-        ({"hq": True, "refine": True}, "--hq and --refine both let the painter go on"),
-        ({"hq": True, "refine_seconds": 3.0}, "--hq and --refine both let the painter go on"),
+        ({"hq": True, "refine": True}, "--hq and --refine both continue with the painter"),
+        ({"hq": True, "refine_seconds": 3.0}, "--hq and --refine both continue with the painter"),
     ],
 )
 def test_options_that_are_not_allowed_are_refused(options: dict[str, Any], sentence: str) -> None:

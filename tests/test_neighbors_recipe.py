@@ -237,7 +237,7 @@ def test_a_named_style_and_a_picture_go_together(photo: Tensor, style: Tensor) -
 
 
 def test_a_style_without_a_swatch_says_how_to_get_one(photo: Tensor, old_style: NamedStyle) -> None:
-    with pytest.raises(StyleFileError, match="has no swatch, which this needs; add it again"):
+    with pytest.raises(StyleFileError, match="has no swatch, which is needed here; add it again"):
         painted(photo, old_style)
     assert float(painted(photo, old_style, recipe="gatys", color="style").std()) > 0.05
 

@@ -33,14 +33,14 @@ ROWS: dict[str, dict[str, str]] = {
         "Choose content layer(s)": "test_gatys: test_the_content_weight_is_shared_by_the_content_layers",
         "Choose style layers": "test_peers: test_style_layers_and_their_weights_are_what_is_painted",
         "Per-layer style weights": "test_peers: test_style_layers_and_their_weights_are_what_is_painted",
-        "Alternative content-loss normalization": "test_peers: test_every_normalization_of_the_content_paints",
+        "Alternative content-loss normalisation": "test_peers: test_every_normalization_of_the_content_paints",
         "Gram loss": "test_gatys: test_painting_brings_the_objective_down",
         "Activation shift / chained layers / geometric weights (Novak-Nikulin)": (
             "test_statistics: test_the_activation_shift_reaches_the_chained_products"
         ),
         "Mean+covariance (W2) / moment loss": "test_gatys: test_painting_brings_the_objective_down",
         "Histogram loss": "test_statistics: test_painting_takes_the_picture_towards_the_style",
-        "Patch / MRF / nearest-neighbor loss": "test_statistics: test_painting_takes_the_picture_towards_the_style",
+        "Patch / MRF / nearest-neighbour loss": "test_statistics: test_painting_takes_the_picture_towards_the_style",
         "Self-similarity content loss": "test_statistics: test_content_can_be_compared_by_self_similarity",
         "Total variation": "test_peers: test_every_total_variation_makes_a_painting_smoother",
         "Pooling max/avg choice": "test_peers: test_every_pooling_paints_a_picture_of_its_own",
@@ -48,7 +48,7 @@ ROWS: dict[str, dict[str, str]] = {
         "Init: content": "test_gatys: test_painting_starts_from_what_init_says",
         "Init: noise": "test_gatys: test_painting_starts_from_what_init_says",
         "Init: style image": "test_gatys: test_painting_starts_from_what_init_says",
-        "Init: gray / style color statistics": "test_gatys: test_style_statistics_give_noise_the_colors_of_the_style",
+        "Init: grey / style colour statistics": "test_gatys: test_style_statistics_give_noise_the_colors_of_the_style",
         "Init: any given image (also = manual resume)": "test_gatys: test_painting_starts_from_what_init_says",
         "Noise/content blend ratio at init": "test_gatys: test_a_blend_is_the_assignments_noise_around_the_mean_color",
         "Seed option": "test_gatys: test_a_run_repeats_itself_to_the_bit_and_another_seed_differs",
@@ -67,16 +67,16 @@ ROWS: dict[str, dict[str, str]] = {
         "Soft (non-binary) masks in the loss": "test_peers: test_a_soft_mask_paints_less_where_it_is_gray",
         "Automatic regions (segmentation)": "test_regions: test_protected_skin_is_the_face",
     },
-    "Color": {
-        "Keep content color, luminance swap": (
+    "Colour": {
+        "Keep content colour, luminance swap": (
             "test_coloring: test_every_mode_brings_the_painter_nearer_to_the_palette_it_names"
         ),
-        "Choice of color space": "test_coloring: test_colors_kept_do_not_blacken",
-        "Match style colors to content (mean+cov)": (
+        "Choice of colour space": "test_coloring: test_colors_kept_do_not_blacken",
+        "Match style colours to content (mean+cov)": (
             "test_coloring: test_styles_take_the_palette_of_the_photo_before_they_are_looked_at"
         ),
         "Histogram matching": "test_coloring: test_every_mode_brings_one_pass_nearer_to_the_palette_it_names",
-        "Keep colors under a mask": "test_coloring: test_a_mask_says_where",
+        "Keep colours under a mask": "test_coloring: test_a_mask_says_where",
         "Force output to style palette": "test_coloring: test_every_mode_brings_the_painter_nearer_to_the_palette_it_names",
         "ICC / CMYK proof": "test_proof: test_photo_and_style_are_painted_in_the_colors_of_a_printer",
     },

@@ -102,7 +102,7 @@ def test_a_job_that_takes_too_much_memory_is_stopped(tmp_path: Path, lane: Calla
 
 def test_a_question_that_cannot_be_answered_is_an_error_in_a_sentence(lane: Callable[..., Lane], tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("<html>")
-    with pytest.raises(CallError, match=r"'page\.html' is a web page \(HTML\), which impasto does not read") as caught:
+    with pytest.raises(CallError, match=r"'page\.html' is a web page \(HTML\), which is not supported") as caught:
         lane(Told()).call(60, do="intake", path=str(tmp_path / "page.html"), name="page.html", pixels=9).result(timeout=240)
     assert caught.value.code == "picture"
 

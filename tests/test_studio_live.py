@@ -122,7 +122,7 @@ def test_without_a_network_the_sentence_says_how_it_is_done_by_hand(
 
 def test_from_is_only_for_fetching(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["studio", "--from", "a.tgz"]) == 2
-    assert "--from a.tgz is for --fetch-live" in capsys.readouterr().err
+    assert "--from a.tgz needs --fetch-live" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------------- what is served

@@ -295,9 +295,9 @@ def test_modules_that_are_imported_in_strange_surroundings_hold_plain_constants(
         "torch.set_default_device('meta')\n"
         "torch.set_default_dtype(torch.float64)\n"
         "with torch.inference_mode():\n"
-        "    from impasto import canvas\n"
         "    from impasto.networks import instant\n"
-        "for each in (canvas._BACK, instant.BACK, instant.LIGHT_AND_COLOR, instant._STEPS, instant._CUTS):\n"
+        "    from impasto.optim import parametrization\n"
+        "for each in (parametrization._BACK, instant.BACK, instant.LIGHT_AND_COLOR, instant._STEPS, instant._CUTS):\n"
         "    assert each.device.type == 'cpu' and each.dtype == torch.float32 and not each.is_inference()\n"
     )
     run_alone(script)
