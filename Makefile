@@ -18,8 +18,8 @@ help:  ## this list
 demo: $(CORE)  ## install impasto and paint a photo: demo.png
 	$(BIN)/impasto demo -o demo.png
 
-test: check  ## all that is checked before a change goes in: format, lint, types, imports, tests
-	$(BIN)/python -m pytest -q
+test: check  ## everything that CI checks: format, lint, types, imports, tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 check: $(DEV)
 	$(BIN)/ruff format --check .
