@@ -101,7 +101,7 @@ class Files:
     """Output files."""
 
     output: Annotated[Path | None, Parameter(alias="-o")] = None
-    """Output file (.png, .jpg, .webp, .tif, .avif, .bmp), or - for standard output. Default: CONTENT-STYLE.png."""
+    """Output file (.png, .jpg, .webp, .tif, .avif, .bmp), or - for standard output; default: CONTENT-STYLE.png."""
 
     preview: Path | None = None
     """Picture file that is updated while painting, at most once per second."""
@@ -130,7 +130,7 @@ class MaskFlags:
     """Masks: pictures, or names such as auto:sky or gradient:radial."""
 
     style_mask: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
-    """Mask of one style: a picture (white: apply), auto:sky, gradient:left-right and others. Repeat it once per style."""
+    """Where a style applies, once per style: a picture, auto:subject, auto:background, auto:sky and others."""
 
     style_region: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
     """Part of a style picture to use. Repeat it once per style; "all" uses the whole picture."""

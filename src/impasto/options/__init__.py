@@ -194,7 +194,7 @@ class InstantOptions(ColorOptions):
     """One weight per style if there are several and no masks. Default: equal weights."""
 
     fast: bool = False
-    """Paint at the full size only, not coarse to fine. Takes less time and stays closer to the photo."""
+    """Paint at the full size only: faster, and closer to the photo."""
 
     hq: bool = False
     """Clean up strokes and seams with ten optimization steps at the full size. Takes a few seconds more."""
@@ -203,7 +203,7 @@ class InstantOptions(ColorOptions):
     """Continue with the painter at the last two sizes. Takes about ten seconds at 512 px."""
 
     refine_seconds: float = 0.0
-    """Like --refine, with a time limit in seconds. 0: no limit."""
+    """Continue with the painter for at most this many seconds. 0: see --refine."""
 
     feather: float = 0.01
     """Width of soft mask edges as a share of the longer side, 0 (sharp) to 0.25."""

@@ -59,7 +59,7 @@ class BasicOptions:
     """neighbors only. Strength of the style: 0 returns the photo, 1 is the full style, up to 1.5 also changes shapes."""
 
     style_scale: float = 1.0
-    """Size of the style picture relative to the result, 0.1 to 4. Above 1: larger strokes; below 1: smaller strokes."""
+    """Size of the strokes, 0.1 to 4: scales the style picture. Above 1: larger strokes; below 1: smaller strokes."""
 
     style_weights: tuple[float, ...] = ()
     """One weight per style if there are several. Negative weights (gatys only) push away. Default: equal weights."""
