@@ -78,11 +78,6 @@ def short_help(command: str) -> str:
     return "\n".join([*lines, "", "Examples:", *(f"  {each}" for each in shown.examples)])
 
 
-def examples_of(command: str) -> tuple[str, ...]:
-    """Return the example command lines in the help of a command."""
-    return _COMMANDS[command].examples
-
-
 def has_short_help(command: str) -> bool:
     """Return whether a command has a short help."""
     return command in _COMMANDS

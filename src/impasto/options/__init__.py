@@ -87,7 +87,6 @@ __all__ = [
     "Tuned",
     "Uncovered",
     "by_present_names",
-    "group_of",
     "ranges_of",
 ]
 
@@ -326,8 +325,3 @@ def ranges_of(options: type) -> dict[str, tuple[float, float]]:
     for each in reversed(options.__mro__):
         found |= each.__dict__.get("ranges", {})
     return found
-
-
-def group_of(name: str) -> type:
-    """Return the group that an option of :class:`PaintOptions` belongs to."""
-    return next(group for group in GROUPS if name in {each.name for each in dataclasses.fields(group)})

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from impasto.errors import OptionError, nearest_name
-from impasto.options import INITS, InstantOptions, PaintOptions, ReportOptions, Run, TuneOptions, by_present_names, ranges_of
+from impasto.options import (
+    INITS,
+    BasicOptions,
+    InstantOptions,
+    PaintOptions,
+    ReportOptions,
+    Run,
+    TuneOptions,
+    by_present_names,
+    ranges_of,
+)
 from impasto.options.fields import field_texts
 from impasto.recipes.presets import PRESETS, QUALITIES, RECIPE_IGNORES, RECIPES, check_recipe, paint_options
 
@@ -22,21 +32,16 @@ _LAYERS = tuple(
     for index in range(count)
     for kind in ("conv", "relu")
 )
-_BASIC: tuple[str, ...] = (
-    "size",
-    "strength",
-    "stroke",
+_BASIC = {each.name for each in dataclasses.fields(BasicOptions)} | {
     "color",
-    "recipe",
-    "quality",
-    "preset",
-    "content_weight",
+    "hq",
+    "refine_seconds",
+    "seed",
+    "stroke",
     "style_weight",
-    "style_scale",
-    "steps",
-    "seconds",
-)
-_BASIC += ("hq", "refine_seconds", "seed", "style_weights", "wanted_style")
+    "wanted_style",
+}
+"""Options that the page shows at once: the basics of painting, and those of other kinds of jobs."""
 _ZERO_MEANS_SOMETHING = ("size",)
 _FLAG = re.compile(r"--([a-z][a-z-]*)")
 _UNKNOWN = re.compile(r"'([a-z_]+)' is not an option")
