@@ -30,55 +30,57 @@ HERE = Path(__file__).resolve().parent
 
 ROWS: dict[str, dict[str, str]] = {
     "Losses and knobs": {
-        "Choose content layer(s)": "test_gatys: test_the_content_weight_is_shared_by_the_content_layers",
+        "Choose content layer(s)": "recipes/test_gatys: test_the_content_weight_is_shared_by_the_content_layers",
         "Choose style layers": "test_peers: test_style_layers_and_their_weights_are_what_is_painted",
         "Per-layer style weights": "test_peers: test_style_layers_and_their_weights_are_what_is_painted",
         "Alternative content-loss normalisation": "test_peers: test_every_normalization_of_the_content_paints",
-        "Gram loss": "test_gatys: test_painting_brings_the_objective_down",
+        "Gram loss": "recipes/test_gatys: test_painting_brings_the_objective_down",
         "Activation shift / chained layers / geometric weights (Novak-Nikulin)": (
-            "test_statistics: test_the_activation_shift_reaches_the_chained_products"
+            "recipes/test_statistics: test_the_activation_shift_reaches_the_chained_products"
         ),
-        "Mean+covariance (W2) / moment loss": "test_gatys: test_painting_brings_the_objective_down",
-        "Histogram loss": "test_statistics: test_painting_takes_the_picture_towards_the_style",
-        "Patch / MRF / nearest-neighbour loss": "test_statistics: test_painting_takes_the_picture_towards_the_style",
-        "Self-similarity content loss": "test_statistics: test_content_can_be_compared_by_self_similarity",
+        "Mean+covariance (W2) / moment loss": "recipes/test_gatys: test_painting_brings_the_objective_down",
+        "Histogram loss": "recipes/test_statistics: test_painting_takes_the_picture_towards_the_style",
+        "Patch / MRF / nearest-neighbour loss": "recipes/test_statistics: test_painting_takes_the_picture_towards_the_style",
+        "Self-similarity content loss": "recipes/test_statistics: test_content_can_be_compared_by_self_similarity",
         "Total variation": "test_peers: test_every_total_variation_makes_a_painting_smoother",
         "Pooling max/avg choice": "test_peers: test_every_pooling_paints_a_picture_of_its_own",
-        "Backbone choice": "test_inetwork: test_the_articles_commands_run_as_they_are_printed",
-        "Init: content": "test_gatys: test_painting_starts_from_what_init_says",
-        "Init: noise": "test_gatys: test_painting_starts_from_what_init_says",
-        "Init: style image": "test_gatys: test_painting_starts_from_what_init_says",
-        "Init: grey / style colour statistics": "test_gatys: test_style_statistics_give_noise_the_colors_of_the_style",
-        "Init: any given image (also = manual resume)": "test_gatys: test_painting_starts_from_what_init_says",
-        "Noise/content blend ratio at init": "test_gatys: test_a_blend_is_the_assignments_noise_around_the_mean_color",
-        "Seed option": "test_gatys: test_a_run_repeats_itself_to_the_bit_and_another_seed_differs",
+        "Backbone choice": "compat/test_inetwork: test_the_articles_commands_run_as_they_are_printed",
+        "Init: content": "recipes/test_gatys: test_painting_starts_from_what_init_says",
+        "Init: noise": "recipes/test_gatys: test_painting_starts_from_what_init_says",
+        "Init: style image": "recipes/test_gatys: test_painting_starts_from_what_init_says",
+        "Init: grey / style colour statistics": "recipes/test_gatys: test_style_statistics_give_noise_the_colors_of_the_style",
+        "Init: any given image (also = manual resume)": "recipes/test_gatys: test_painting_starts_from_what_init_says",
+        "Noise/content blend ratio at init": "recipes/test_gatys: test_a_blend_is_the_assignments_noise_around_the_mean_color",
+        "Seed option": "recipes/test_gatys: test_a_run_repeats_itself_to_the_bit_and_another_seed_differs",
     },
     "Several styles, strength, scale": {
-        "Blend several style images": "test_gatys: test_several_styles_are_blended_by_their_weights",
-        "Negative style weight": "test_gatys: test_a_style_pushed_away_from_leaves_numbers",
-        "Style strength at inference, no retraining": "test_instant: test_more_strength_leads_further_from_the_photo",
-        "Style size / stroke scale": "test_gatys: test_the_style_is_seen_at_the_size_of_the_picture_times_its_scale",
-        "Different strength per region": "test_regions: test_a_stronger_region_goes_further",
+        "Blend several style images": "recipes/test_gatys: test_several_styles_are_blended_by_their_weights",
+        "Negative style weight": "recipes/test_gatys: test_a_style_pushed_away_from_leaves_numbers",
+        "Style strength at inference, no retraining": "recipes/test_instant: test_more_strength_leads_further_from_the_photo",
+        "Style size / stroke scale": "recipes/test_gatys: test_the_style_is_seen_at_the_size_of_the_picture_times_its_scale",
+        "Different strength per region": "recipes/test_regions: test_a_stronger_region_goes_further",
         "Style image keeps its own aspect ratio": "test_peers: test_a_style_picture_keeps_its_own_proportions",
     },
     "Masks, semantics": {
-        "One mask per style": "test_regions: test_each_style_goes_where_its_mask_is",
-        "Keep part of the content untouched": "test_regions: test_what_is_protected_is_the_photo_bit_for_bit",
+        "One mask per style": "recipes/test_regions: test_each_style_goes_where_its_mask_is",
+        "Keep part of the content untouched": "recipes/test_regions: test_what_is_protected_is_the_photo_bit_for_bit",
         "Soft (non-binary) masks in the loss": "test_peers: test_a_soft_mask_paints_less_where_it_is_gray",
-        "Automatic regions (segmentation)": "test_regions: test_protected_skin_is_the_face",
+        "Automatic regions (segmentation)": "recipes/test_regions: test_protected_skin_is_the_face",
     },
     "Colour": {
         "Keep content colour, luminance swap": (
-            "test_coloring: test_every_mode_brings_the_painter_nearer_to_the_palette_it_names"
+            "recipes/test_coloring: test_every_mode_brings_the_painter_nearer_to_the_palette_it_names"
         ),
-        "Choice of colour space": "test_coloring: test_colors_kept_do_not_blacken",
+        "Choice of colour space": "recipes/test_coloring: test_colors_kept_do_not_blacken",
         "Match style colours to content (mean+cov)": (
-            "test_coloring: test_styles_take_the_palette_of_the_photo_before_they_are_looked_at"
+            "recipes/test_coloring: test_styles_take_the_palette_of_the_photo_before_they_are_looked_at"
         ),
-        "Histogram matching": "test_coloring: test_every_mode_brings_one_pass_nearer_to_the_palette_it_names",
-        "Keep colours under a mask": "test_coloring: test_a_mask_says_where",
-        "Force output to style palette": "test_coloring: test_every_mode_brings_the_painter_nearer_to_the_palette_it_names",
-        "ICC / CMYK proof": "test_proof: test_photo_and_style_are_painted_in_the_colors_of_a_printer",
+        "Histogram matching": "recipes/test_coloring: test_every_mode_brings_one_pass_nearer_to_the_palette_it_names",
+        "Keep colours under a mask": "recipes/test_coloring: test_a_mask_says_where",
+        "Force output to style palette": (
+            "recipes/test_coloring: test_every_mode_brings_the_painter_nearer_to_the_palette_it_names"
+        ),
+        "ICC / CMYK proof": "images/test_proof: test_photo_and_style_are_painted_in_the_colors_of_a_printer",
     },
 }
 

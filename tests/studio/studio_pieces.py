@@ -22,7 +22,7 @@ import skimage.data
 
 PORT = 7860
 HOME = f"http://127.0.0.1:{PORT}"
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def photo(size: tuple[int, int] = (96, 64), kind: str = "JPEG", **options: Any) -> bytes:

@@ -12,7 +12,7 @@ pytest.importorskip("fastapi")
 
 from impasto.studio.controls import recipes
 
-STATIC = Path(__file__).resolve().parent.parent / "src" / "impasto" / "studio" / "static"
+STATIC = Path(__file__).resolve().parents[2] / "src" / "impasto" / "studio" / "static"
 LIVE = re.compile(r"^live")  # the page of the webcam has its own files and tests
 MODULES = sorted(each for each in STATIC.glob("*.js") if not LIVE.match(each.name))
 STYLES = (STATIC / "studio.css", STATIC / "parts.css")

@@ -213,7 +213,7 @@ def bench() -> Any:
         pytest.skip("wants Debian's chromium and chromium-driver")
     if not all((RUNTIME / name).is_file() for name in runtime.FILES):
         pytest.skip("wants the runtime: impasto studio --fetch-live")
-    path = Path(__file__).parent.parent / "benchmarks" / "live.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "live.py"
     spec = importlib.util.spec_from_file_location("live_benchmark", path)
     assert spec is not None
     assert spec.loader is not None

@@ -37,7 +37,7 @@ from impasto.styles.named import (
     user_styles,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COLOURS = moments(torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
 
 

@@ -14,7 +14,7 @@ import torch
 import impasto
 from impasto.networks.compiled import openvino_is_there
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ENGINES = ["torch", pytest.param("openvino", marks=pytest.mark.skipif(not openvino_is_there(), reason="no OpenVINO"))]
 RUN = impasto.Run(device="cpu", precision="fp32")
 
