@@ -31,7 +31,7 @@ def run_doctest(test: doctest.DocTest) -> None:
 
 @pytest.fixture
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in, with the two pictures that the examples speak of: photo.jpg and picture.jpg."""
+    """A working directory, with the two pictures that the examples speak of: photo.jpg and picture.jpg."""
     skimage.io.imsave(tmp_path / "photo.jpg", skimage.data.astronaut()[:384:4, 32:416:4], check_contrast=False)
     skimage.io.imsave(tmp_path / "picture.jpg", skimage.data.coffee()[::4, ::4], check_contrast=False)
     monkeypatch.chdir(tmp_path)

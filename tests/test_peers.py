@@ -1,8 +1,8 @@
 """What other programs have of losses, styles, masks and color: for each feature, the test that uses it on real pictures.
 
 :data:`ROWS` is the list, feature by feature as the survey of peers names it; a line is ``file: test``. Features that belong to
-other recipes (texture synthesis, analogies, doodles), or that are not needed, stand in :data:`ELSEWHERE` with the reason. Tests
-that had no other home stand below.
+other recipes (texture synthesis, analogies, doodles), or that are not needed, are in :data:`ELSEWHERE` with the reason. Tests
+for which no other file fits are below.
 """
 
 import re

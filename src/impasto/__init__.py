@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions
     from impasto.recipes.instant import instant
     from impasto.recipes.instant_painter import InstantPainter
-    from impasto.recipes.judging import judge
     from impasto.recipes.painting import paint, steps
     from impasto.recipes.pastiche import Pastiche
+    from impasto.recipes.reporting import judge
     from impasto.recipes.tuning import Tuning, tune
 
 _HOMES = {
@@ -54,7 +54,7 @@ _HOMES = {
     "Tuning": "recipes.tuning",
     "WeightsError": "errors",
     "instant": "recipes.instant",
-    "judge": "recipes.judging",
+    "judge": "recipes.reporting",
     "load_encoder": "encoders",
     "paint": "recipes.painting",
     "read": "images",

@@ -23,7 +23,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in, with a photo, two pictures and two masks."""
+    """A working directory, with a photo, two pictures and two masks."""
     images.write(tmp_path / "photo.jpg", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
     images.write(tmp_path / "picture.jpg", images.read(skimage.data.coffee()[::6, ::6]))
     images.write(tmp_path / "other.png", images.read(skimage.data.coffee()[::7, ::7, ::-1].copy()))

@@ -38,7 +38,7 @@ SMALL = ("--size", "48", "--steps", "2", "--threads", "1", "--precision", "fp32"
 
 @pytest.fixture
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in, with photo.jpg and picture.jpg."""
+    """A working directory, with photo.jpg and picture.jpg."""
     images.write(tmp_path / "photo.jpg", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
     images.write(tmp_path / "picture.jpg", images.read(skimage.data.coffee()[::4, ::4]))
     monkeypatch.chdir(tmp_path)
@@ -772,7 +772,7 @@ def step_at(number: int, seconds: float, left: float) -> Step:
 
 
 def test_plain_lines_say_the_size_the_losses_and_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress.lines(progress.narrator(quiet=False), 3) as show:
+    with progress.lines(progress.message_console(quiet=False), 3) as show:
         for number in range(1, 11):
             show(step_at(number, number, 70.0))
     out, err = capsys.readouterr()

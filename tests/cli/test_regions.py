@@ -18,7 +18,7 @@ STYLES = ("photo.jpg", "picture.jpg", "great-wave")
 
 @pytest.fixture(autouse=True)
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in, with a photo, a picture and two masks."""
+    """A working directory, with a photo, a picture and two masks."""
     images.write(tmp_path / "photo.jpg", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
     images.write(tmp_path / "picture.jpg", images.read(skimage.data.coffee()[::4, ::4]))
     left = torch.zeros(1, 3, 96, 96)

@@ -14,7 +14,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in, with a photo, a picture and two results."""
+    """A working directory, with a photo, a picture and two results."""
     images.write(tmp_path / "photo.png", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
     images.write(tmp_path / "picture.png", images.read(skimage.data.coffee()[::4, ::4]))
     images.write(tmp_path / "result.png", images.read(skimage.data.astronaut()[:384:4, 32:416:4, ::-1].copy()))

@@ -60,7 +60,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder to stand in, with photo.jpg and picture.jpg."""
+    """A working directory, with photo.jpg and picture.jpg."""
     folder = tmp_path / "gallery"
     folder.mkdir()
     images.write(folder / "photo.jpg", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
@@ -326,9 +326,9 @@ def test_a_bug_leaves_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def console() -> Any:
-    from impasto.cli.progress import narrator
+    from impasto.cli.progress import message_console
 
-    return narrator(quiet=False)
+    return message_console(quiet=False)
 
 
 # ---------------------------------------------------------------------------------------------------- inputs

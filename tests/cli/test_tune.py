@@ -17,7 +17,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in, with a photo and a picture."""
+    """A working directory, with a photo and a picture."""
     images.write(tmp_path / "photo.png", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
     images.write(tmp_path / "picture.png", images.read(skimage.data.coffee()[::4, ::4]))
     monkeypatch.chdir(tmp_path)

@@ -31,7 +31,7 @@ EXACT = Run(device="cpu", precision="fp32")
 
 @pytest.fixture
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in, laid out as INetwork's repository, with small pictures under the article's names."""
+    """A working directory, laid out as INetwork's repository, with small pictures under the article's names."""
     for name, pixels in (
         ("images/inputs/content/winter-wolf.jpg", skimage.data.astronaut()[:384:4, 32:416:3]),
         ("images/inputs/style/the_scream.jpg", skimage.data.coffee()[::5, ::5]),
@@ -84,12 +84,12 @@ def painted(capsys: pytest.CaptureFixture[str], words: str) -> str:
     return err
 
 
-def commissioned(styles: tuple[str, ...] = (SCREAM,), **flags: Any) -> inetwork.Commission:
+def requested(styles: tuple[str, ...] = (SCREAM,), **flags: Any) -> inetwork.InetworkRequest:
     flags = {"image_size": 48, "num_iter": 2, **flags}
-    return inetwork.commission(images.read(CONTENT), [images.read(name) for name in styles], InetworkOptions(**flags), EXACT)
+    return inetwork.request_for(images.read(CONTENT), [images.read(name) for name in styles], InetworkOptions(**flags), EXACT)
 
 
-def last_of(asked: inetwork.Commission) -> torch.Tensor:
+def last_of(asked: inetwork.InetworkRequest) -> torch.Tensor:
     *_, last = inetwork.iterations(asked, inetwork.set_up(asked))
     return last.image
 
@@ -173,7 +173,7 @@ def test_flags_of_several_words_take_none_of_the_pictures(given: str, read: str)
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_defaults_are_inetworks() -> None:
-    options = inetwork.settled_options(commissioned(image_size=400))
+    options = inetwork.settled_options(requested(image_size=400))
     assert (options.content_weight, options.style_weight, options.smoothness_weight) == (0.025, 1.0, 8.5e-5)
     assert (options.size, options.steps, options.encoder, options.content_layers) == (533, 2, "vgg16", ("relu5_2",))
     assert (options.activation_shift, options.style_normalization, options.pooling) == (-1.0, "network", "max")
@@ -187,12 +187,12 @@ def test_the_defaults_are_inetworks() -> None:
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_style_weights_are_one_each_or_shared_equally() -> None:
     both = (SCREAM, WAVE)
-    each = inetwork.settled_options(commissioned(both, style_weight=(1.0, 0.5), style_scale=2.0))
+    each = inetwork.settled_options(requested(both, style_weight=(1.0, 0.5), style_scale=2.0))
     assert (each.style_weight, each.style_weights) == (3.0, (1.0, 0.5))
-    shared = commissioned(both, style_weight=(3.0,))
+    shared = requested(both, style_weight=(3.0,))
     assert (inetwork.settled_options(shared).style_weight, inetwork.settled_options(shared).style_weights) == (3.0, (1.0, 1.0))
     assert any("their sum is shared" in sentence for sentence in inetwork.repairs(shared))
-    nothing = inetwork.settled_options(commissioned(style_weight=(0.0,)))
+    nothing = inetwork.settled_options(requested(style_weight=(0.0,)))
     assert (nothing.style_weight, nothing.style_weights) == (0.0, ())
 
 
@@ -206,18 +206,18 @@ def test_style_weights_are_one_each_or_shared_equally() -> None:
     ],
 )
 def test_content_loss_types_divide_by_channels_and_the_pictures_pixels(kind: Any, layer: str, share: float) -> None:
-    asked = commissioned(content_loss_type=kind, content_layer=layer)
+    asked = requested(content_loss_type=kind, content_layer=layer)
     assert asked.size == (48, 64)
     assert inetwork.settled_options(asked).content_weight == pytest.approx(0.025 * share)
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_size_is_the_height_and_what_is_saved_has_the_photos_proportions() -> None:
-    assert commissioned(image_size=60).frame == (60, 80)
-    square = commissioned(maintain_aspect_ratio="False")
+    assert requested(image_size=60).frame == (60, 80)
+    square = requested(maintain_aspect_ratio="False")
     assert (square.size, square.frame) == ((48, 48), (48, 64))
     assert last_of(dataclasses.replace(square, flags=dataclasses.replace(square.flags, num_iter=1))).shape[-2:] == (48, 64)
-    assert commissioned(rescale_image="True").frame == images.read(CONTENT).size == (96, 128)
+    assert requested(rescale_image="True").frame == images.read(CONTENT).size == (96, 128)
 
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic", "nearest"])
@@ -241,7 +241,7 @@ def test_an_iteration_is_twenty_evaluations_and_forgets(monkeypatch: pytest.Monk
         return found
 
     monkeypatch.setattr(inetwork, "fmin_l_bfgs_b", counted)
-    asked = commissioned(num_iter=3)
+    asked = requested(num_iter=3)
     steps = list(inetwork.iterations(asked, inetwork.set_up(asked)))
     assert len(calls) == len(steps) == 3
     assert all(20 <= count <= 25 for count in calls)
@@ -267,7 +267,7 @@ def test_an_objective_that_does_not_fall_is_said_and_the_picture_is_saved(
 
 @pytest.mark.usefixtures("gallery")
 def test_the_command_paints() -> None:
-    asked = commissioned(image_size=64, num_iter=3)
+    asked = requested(image_size=64, num_iter=3)
     context = inetwork.set_up(asked)
     *_, last = inetwork.iterations(asked, context)
     assert last.loss < 0.1 * inetwork.value_of(context, inetwork.objective_of(asked, context), context.start)
@@ -277,7 +277,7 @@ def test_the_command_paints() -> None:
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_loss_that_is_told_is_the_pictures_own() -> None:
-    asked = commissioned(num_iter=1)
+    asked = requested(num_iter=1)
     context = inetwork.set_up(asked)
     (step,) = inetwork.iterations(asked, context)
     picture, losses = inetwork.descended(context, inetwork.objective_of(asked, context), context.start)
@@ -289,9 +289,9 @@ def test_the_loss_that_is_told_is_the_pictures_own() -> None:
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_average_pooling_and_the_layer_of_the_content_are_heard() -> None:
-    usual = last_of(commissioned(num_iter=1))
+    usual = last_of(requested(num_iter=1))
     for flags in ({"pool_type": "ave"}, {"content_layer": "conv1_1"}, {"total_variation_weight": 1.0}, {"style_scale": 0.0}):
-        assert float((last_of(commissioned(num_iter=1, **flags)) - usual).abs().max()) > 0.01, flags
+        assert float((last_of(requested(num_iter=1, **flags)) - usual).abs().max()) > 0.01, flags
 
 
 # ---------------------------------------------------------------------------------------------------- fixed
@@ -300,17 +300,17 @@ def test_average_pooling_and_the_layer_of_the_content_are_heard() -> None:
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_a_start_is_a_file_even_if_its_name_holds_content() -> None:
     images.write("my_content.png", images.read(WAVE).image)
-    asked = commissioned(init_image="my_content.png")
+    asked = requested(init_image="my_content.png")
     assert torch.equal(inetwork.set_up(asked).start, images.resize(images.read("my_content.png").image, (48, 64)))
     assert any("--init_image is a file" in sentence for sentence in inetwork.repairs(asked))
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_gray_starts_gray_and_wants_gray_content() -> None:
-    context = inetwork.set_up(commissioned(init_image="gray"))
+    context = inetwork.set_up(requested(init_image="gray"))
     assert float(context.start.std(1).max()) < 1e-6
     assert torch.equal(context.start, context.content)
-    noise = inetwork.set_up(commissioned(init_image="noise"))
+    noise = inetwork.set_up(requested(init_image="noise"))
     assert float(noise.start.std(1).mean()) > 0.2
     assert float(noise.content.std(1).mean()) > 0.01
 
@@ -321,13 +321,13 @@ def test_min_improvement_stops_after_the_second_iteration_not_the_first(capsys: 
     assert code == 0
     assert "less than --min_improvement" in said
     assert sorted(path.name for path in Path().glob("wolf*")) == ["wolf_at_iteration_1.png", "wolf_at_iteration_2.png"]
-    steps = list(inetwork.iterations(asked := commissioned(num_iter=3, min_improvement=1e-9), inetwork.set_up(asked)))
+    steps = list(inetwork.iterations(asked := requested(num_iter=3, min_improvement=1e-9), inetwork.set_up(asked)))
     assert len(steps) == 3
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_preserved_colors_are_the_photos_and_not_black() -> None:
-    kept, usual = last_of(commissioned(preserve_color="True")), last_of(commissioned())
+    kept, usual = last_of(requested(preserve_color="True")), last_of(requested())
     photo = images.resize(images.read(CONTENT).image, (48, 64))
     assert float(kept.mean()) > 0.1
     inside = (kept > 0.01).all(1, keepdim=True) & (kept < 0.99).all(1, keepdim=True)
@@ -341,7 +341,7 @@ def test_preserved_colors_are_the_photos_and_not_black() -> None:
 def test_a_gray_photo_stays_gray_with_its_colors_preserved() -> None:
     gray = luminance_of(images.read(CONTENT).image).expand(-1, 3, -1, -1)
     images.write("gray.png", gray)
-    asked = inetwork.commission(
+    asked = inetwork.request_for(
         images.read("gray.png"), [images.read(SCREAM)], InetworkOptions(image_size=48, num_iter=1, preserve_color="True"), EXACT
     )
     assert float(last_of(asked).std(1).max()) < 1e-5
@@ -358,9 +358,9 @@ def test_colors_that_cannot_be_shown_fade_and_the_light_of_the_painting_stays() 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_colors_are_preserved_where_the_mask_is_white() -> None:
-    usual = last_of(commissioned())
-    masked = last_of(commissioned(preserve_color="True", color_mask="right.png"))
-    kept = last_of(commissioned(preserve_color="True"))
+    usual = last_of(requested())
+    masked = last_of(requested(preserve_color="True", color_mask="right.png"))
+    kept = last_of(requested(preserve_color="True"))
     assert torch.allclose(masked[..., :28], usual[..., :28], atol=1e-5)
     assert torch.allclose(masked[..., 36:], kept[..., 36:], atol=1e-5)
 
@@ -376,8 +376,8 @@ def test_what_was_done_to_the_color_mask_is_said(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_color_mask_may_be_a_name() -> None:
-    half = last_of(commissioned(preserve_color="True", color_mask="gradient:left-right", num_iter=1))
-    kept, usual = (last_of(commissioned(preserve_color=word, num_iter=1)) for word in ("True", "False"))
+    half = last_of(requested(preserve_color="True", color_mask="gradient:left-right", num_iter=1))
+    kept, usual = (last_of(requested(preserve_color=word, num_iter=1)) for word in ("True", "False"))
     assert torch.allclose(half[..., :1], kept[..., :1], atol=0.02)
     assert torch.allclose(half[..., -1:], usual[..., -1:], atol=0.02)
 
@@ -385,7 +385,7 @@ def test_the_color_mask_may_be_a_name() -> None:
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_each_style_paints_where_its_mask_is_white(capsys: pytest.CaptureFixture[str]) -> None:
     both = {"style_masks": ("left.png", "right.png"), "style_weight": (1.0, 1.0), "num_iter": 1}
-    ways = [last_of(commissioned(styles, **both)) for styles in ((SCREAM, WAVE), (SCREAM, SCREAM), (WAVE, WAVE))]
+    ways = [last_of(requested(styles, **both)) for styles in ((SCREAM, WAVE), (SCREAM, SCREAM), (WAVE, WAVE))]
     mixed, scream, wave = ways
     left, right = slice(0, 24), slice(40, 64)
     for side, like, other in ((left, scream, wave), (right, wave, scream)):
@@ -397,7 +397,7 @@ def test_each_style_paints_where_its_mask_is_white(capsys: pytest.CaptureFixture
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_outside_the_content_mask_the_photo_stays() -> None:
-    masked = last_of(commissioned(content_mask="right.png", num_iter=1))
+    masked = last_of(requested(content_mask="right.png", num_iter=1))
     photo = images.resize(images.read(CONTENT).image, (48, 64))
     assert torch.allclose(masked[..., :24], photo[..., :24], atol=1e-4)
     assert float((masked - photo)[..., 40:].abs().mean()) > 0.02
@@ -406,7 +406,7 @@ def test_outside_the_content_mask_the_photo_stays() -> None:
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_masked_styles_are_weighted_one_by_one() -> None:
     options = inetwork.settled_options(
-        commissioned((SCREAM, WAVE), style_masks=("left.png", "right.png"), style_weight=(1.0, 3.0), style_scale=2.0)
+        requested((SCREAM, WAVE), style_masks=("left.png", "right.png"), style_weight=(1.0, 3.0), style_scale=2.0)
     )
     assert (options.style_weight, options.style_weights) == (4.0, (1.0, 3.0))
 
@@ -428,7 +428,7 @@ def test_each_repair_that_matters_is_said_once(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_a_loss_that_is_no_number_ends_with_the_last_good_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = commissioned(num_iter=3)
+    asked = requested(num_iter=3)
     context = inetwork.set_up(asked)
     descend, done = inetwork.descended, []
 
@@ -524,7 +524,7 @@ def test_a_named_style_is_seen_by_vgg16_in_its_swatch(capsys: pytest.CaptureFixt
 def test_a_photo_too_narrow_says_which_size_would_do() -> None:
     photo = images.read(torch.rand(1, 3, 200, 20))
     with pytest.raises(ShapeError, match="--image_size 320 or more"):
-        inetwork.commission(photo, [photo], InetworkOptions(image_size=100), EXACT)
+        inetwork.request_for(photo, [photo], InetworkOptions(image_size=100), EXACT)
 
 
 def test_vgg19_is_taken_where_it_is(tmp_path: Path, narrow: Callable[..., Vgg]) -> None:

@@ -16,7 +16,7 @@ from impasto.errors import OptionError, ShapeError
 from impasto.features.statistics import Moments
 from impasto.images import Picture
 from impasto.metrics.report import KINDS, Figure, lab, palette, palette_distance, reference, report_on
-from impasto.recipes.judging import caption, judged, judged_sheet
+from impasto.recipes.reporting import caption, report_sheet, reports_of
 from impasto.styles.named import find_style
 
 
@@ -31,26 +31,26 @@ def style() -> Picture:
 
 
 def test_the_photo_itself_has_gone_no_way_and_the_style_all_of_it(content: Picture, style: Picture) -> None:
-    (photo,) = judged(content, (style,), [content])
+    (photo,) = reports_of(content, (style,), [content])
     assert photo["style_closed"] == 0
     assert (photo["content"], photo["color_to_photo"], photo["clipped"], photo["seams"]) == (0, 0, 0, 0)
     assert photo["ssim"] == pytest.approx(1) == photo["ssim_coarse"]
     square = images.read(style.image[..., :128, :128])
-    (painting,) = judged(content, (square,), [square])
+    (painting,) = reports_of(content, (square,), [square])
     assert painting["style_closed"] == pytest.approx(1, abs=1e-4)
     assert painting["style_gram"] == pytest.approx(0, abs=1e-6)
     assert painting["color_to_style"] < 0.1
 
 
 def test_a_photo_in_its_own_style_has_no_way_to_go(content: Picture) -> None:
-    (report,) = judged(content, (content,), [content])
+    (report,) = reports_of(content, (content,), [content])
     assert math.isnan(report["style_closed"])
     assert report.as_dict()["style_closed"] is None
 
 
 def test_a_mixture_lies_between_photo_and_style(content: Picture, style: Picture) -> None:
     instant = [impasto.instant(content, style, strength=strength).image for strength in (0.3, 1.0)]
-    weak, strong = judged(content, (style,), [images.read(each) for each in instant])
+    weak, strong = reports_of(content, (style,), [images.read(each) for each in instant])
     assert 0 < weak["style_closed"] < strong["style_closed"] < 1
     assert weak["content"] < strong["content"]
     assert weak["color_to_style"] > strong["color_to_style"]
@@ -59,18 +59,18 @@ def test_a_mixture_lies_between_photo_and_style(content: Picture, style: Picture
 def test_a_named_style_measures_like_its_picture(content: Picture) -> None:
     named = find_style("starry-night")
     result = images.read(impasto.instant(content, named).image)
-    (report,) = judged(content, (named,), [result])
+    (report,) = reports_of(content, (named,), [result])
     assert report["style_closed"] > 0.5
     assert set(report.as_dict()) >= set(KINDS)
 
 
 def test_two_styles_are_blended_by_their_weights(content: Picture, style: Picture) -> None:
     other = images.read(style.image.flip(1))
-    (one,) = judged(content, (style,), [content])
-    (both,) = judged(content, (style, other), [content], (1.0, 0.0))
+    (one,) = reports_of(content, (style,), [content])
+    (both,) = reports_of(content, (style, other), [content], (1.0, 0.0))
     assert both["style_gram"] == pytest.approx(one["style_gram"])
     with pytest.raises(OptionError, match="one weight for each style"):
-        judged(content, (style, other), [content], (1.0,))
+        reports_of(content, (style, other), [content], (1.0,))
 
 
 def test_verdicts_stand_only_where_there_is_a_bound() -> None:
@@ -82,7 +82,7 @@ def test_verdicts_stand_only_where_there_is_a_bound() -> None:
 def test_faults_are_named_in_plain_words(content: Picture, style: Picture) -> None:
     stripes = content.image.clone()
     stripes[..., ::2] = (stripes[..., ::2] + 0.1).clamp(0, 1)
-    (report,) = judged(content, (style,), [images.read(stripes)])
+    (report,) = reports_of(content, (style,), [images.read(stripes)])
     assert "lattice" in report.faults
     assert "lattice" in caption(report)
 
@@ -94,18 +94,18 @@ def test_no_figure_bears_the_name_of_a_published_metric() -> None:
 
 def test_a_result_of_another_shape_is_refused(content: Picture, style: Picture) -> None:
     with pytest.raises(ShapeError, match="the photo that the result was painted from"):
-        judged(content, (style,), [images.read(content.image[..., :60, :])])
+        reports_of(content, (style,), [images.read(content.image[..., :60, :])])
     with pytest.raises(ShapeError, match="at least 32"):
-        judged(content, (style,), [images.read(content.image[..., :20, :20])])
+        reports_of(content, (style,), [images.read(content.image[..., :20, :20])])
     with pytest.raises(ShapeError, match="reference of its size"):
         report_on(images.read(content.image[..., :64, :64]), reference(content, (style,), content.size))
     with pytest.raises(OptionError, match="no style"):
-        judged(content, (), [content])
+        reports_of(content, (), [content])
 
 
 def test_a_large_result_is_measured_small(content: Picture, style: Picture) -> None:
     large = images.read(images.resize(content.image, (700, 700)))
-    (report,) = judged(content, (style,), [large])
+    (report,) = reports_of(content, (style,), [large])
     assert report.size == (512, 512)
 
 
@@ -131,8 +131,8 @@ def test_the_palette_of_a_named_style_is_near_that_of_its_picture(style: Picture
 
 
 def test_the_sheet_shows_photo_style_and_results(content: Picture, style: Picture) -> None:
-    reports = judged(content, (style,), [content])
-    assert judged_sheet(content, (style,), [content], reports).shape[-1] > 3 * 360
+    reports = reports_of(content, (style,), [content])
+    assert report_sheet(content, (style,), [content], reports).shape[-1] > 3 * 360
 
 
 @pytest.mark.slow  # the full network looks at six pictures

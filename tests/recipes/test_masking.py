@@ -32,7 +32,7 @@ def left(height: int = 96, width: int = 96) -> Tensor:
 
 @pytest.fixture(autouse=True)
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in, with masks of every kind."""
+    """A working directory, with masks of every kind."""
     half = left()[None, None].expand(1, 3, -1, -1)
     images.write(tmp_path / "left.png", half)
     images.write(tmp_path / "right.png", 1 - half)

@@ -142,8 +142,8 @@ def test_an_interrupted_painting_goes_on(photo: Tensor, style: Tensor) -> None:
     context = gatys.set_up(images.read(photo), [images.read(style)], chosen, EXACT)
     steps = list(run_recipe(context))
     middle = steps[len(steps) // 2]
-    stood = Checkpoint(middle.image, middle.scale, done=3)
-    *_, last = run_recipe(gatys.resumed(context, stood))
+    checkpoint = Checkpoint(middle.image, middle.scale, done=3)
+    *_, last = run_recipe(gatys.resumed(context, checkpoint))
     assert last.image.shape[-2:] == (128, 128)
     assert distance(last.image, steps[-1].image) < 0.2
 

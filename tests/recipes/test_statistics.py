@@ -253,8 +253,8 @@ def test_a_whole_method_goes_on_where_it_was_interrupted(
     recipe: str, content: Picture, style: Picture, encoder_file: str
 ) -> None:
     context = gatys.set_up(content, [style], whole(recipe, encoder_file), EXACT)
-    stood = Checkpoint(torch.rand(1, 3, 32, 32), scale=1, done=1)
-    steps = list(run_recipe(gatys.resumed(context, stood)))
+    checkpoint = Checkpoint(torch.rand(1, 3, 32, 32), scale=1, done=1)
+    steps = list(run_recipe(gatys.resumed(context, checkpoint)))
     assert [step.scale for step in steps] == [1, 1, *[2] * (recipe == "nnst")]
     assert steps[-1].image.shape == (1, 3, 64, 64)
 

@@ -113,7 +113,7 @@ def stylized() -> torch.Tensor:
     return torch.from_numpy(notebook.load_stylizer(run=RUN, engine="torch")(PHOTO[None], STYLE[None])[0])
 
 
-def judged() -> torch.Tensor:
+def measured() -> torch.Tensor:
     (report,) = impasto.judge(PHOTO, STYLE, PHOTO[:, ::-1])
     return torch.from_numpy(np.array([each.value for each in report], dtype=np.float64))
 
@@ -170,7 +170,7 @@ ENTRIES: dict[str, Callable[[], torch.Tensor]] = {
     "openvino": lambda: instantly("openvino"),
     "regions of styles": in_a_region,
     "notebook": stylized,
-    "report": judged,
+    "report": measured,
     "tune": tuned,
     "named style": named,
     "regions": regions,

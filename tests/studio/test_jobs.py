@@ -1,5 +1,6 @@
 """The queue of the studio: states, order, bounds, and what an end at any moment leaves."""
 
+import contextlib
 import json
 import sqlite3
 import threading
@@ -100,11 +101,11 @@ def test_a_cancelled_job_has_no_result_even_if_its_worker_was_done(jobs: Jobs) -
 def test_what_was_running_waits_again_after_a_restart_and_keeps_its_place(jobs: Jobs) -> None:
     first, second = (jobs.submit(order())[0]["id"] for _ in range(2))
     jobs.take("slow")
-    jobs.stood(first, {"scale": 1})
+    jobs.checkpoint(first, {"scale": 1})
     assert jobs.requeue() == 1
     taken = jobs.take("slow")
     assert taken is not None
-    assert (taken["id"], taken["attempts"], json.loads(taken["stood"])) == (first, 2, {"scale": 1})
+    assert (taken["id"], taken["attempts"], json.loads(taken["checkpoint"])) == (first, 2, {"scale": 1})
     assert jobs.get(second)["state"] == "queued"
 
 
@@ -193,14 +194,14 @@ class QueueMachine(RuleBasedStateMachine):
     def take(self) -> None:
         self.jobs.take("slow")
 
-    @rule(index=st.integers(0, 50), how=st.sampled_from(["finish", "fail", "stopped", "stood"]))
+    @rule(index=st.integers(0, 50), how=st.sampled_from(["finish", "fail", "stopped", "checkpoint"]))
     def worker_says(self, index: int, how: str) -> None:
         if job := self.pick(index):
             {
                 "finish": lambda: self.jobs.finish(job, result(job)),
                 "fail": lambda: self.jobs.fail(job, {"code": "x", "message": "x", "field": None}),
                 "stopped": lambda: self.jobs.stopped(job),
-                "stood": lambda: self.jobs.stood(job, {"scale": 0}),
+                "checkpoint": lambda: self.jobs.checkpoint(job, {"scale": 0}),
             }[how]()
 
     @rule(index=st.integers(0, 50), how=st.sampled_from(["cancelled", "paused", "finish", "again", "retry", "delete"]))
@@ -306,3 +307,15 @@ def test_a_studio_that_others_can_reach_must_have_a_token(tmp_path: Path) -> Non
     with pytest.raises(OptionError, match="--port is 0; it must be a number from 1 to 65535"):
         Settings(port=0, data=tmp_path)
     assert Settings(host="127.0.0.2", data=tmp_path).is_local
+
+
+def test_a_database_of_version_1_is_read_with_its_checkpoints(tmp_path: Path, jobs: Jobs) -> None:
+    job = jobs.submit(order())[0]["id"]
+    jobs.take("slow")
+    jobs.checkpoint(job, {"scale": 1})
+    jobs.database.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "studio.db")) as old:
+        old.executescript("ALTER TABLE jobs RENAME COLUMN checkpoint TO stood; PRAGMA user_version=1;")
+    with contextlib.closing(Database(tmp_path / "studio.db")) as database:
+        (row,) = database.rows("SELECT checkpoint FROM jobs WHERE id = ?", (job,))
+    assert json.loads(row["checkpoint"]) == {"scale": 1}

@@ -264,12 +264,17 @@ def test_a_sheet_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     photo, style = images.read(pieces.photo((64, 48))), images.read(pieces.photo((48, 64)))
     exact = {"device": "cpu", "precision": "fp32"}  # the second picture of a size may be painted by another engine
     order: dict[str, Any] = {"options": {"size": 64, "strengths": [0.3, 1.0], "strokes": [1.0]}, "run": exact, "finish": False}
-    order |= {"work": str(tmp_path / "work"), "stood": None}
+    order |= {"work": str(tmp_path / "work"), "checkpoint": None}
     line = Told("stop")
     assert sheets.tried(photo, style, order, line) is None
-    (stood,) = [facts["stood"] for what, facts in line.said if what == "stood"]
-    assert stood["done"] == 1
-    again = {**order, "stood": read_line(json.dumps({"say": "stood", "stood": stood, "stand": 1}).encode())["stood"]}
+    (checkpoint,) = [facts["checkpoint"] for what, facts in line.said if what == "checkpoint"]
+    assert checkpoint["done"] == 1
+    again = {
+        **order,
+        "checkpoint": read_line(json.dumps({"say": "checkpoint", "checkpoint": checkpoint, "checkpoint_file": 1}).encode())[
+            "checkpoint"
+        ],
+    }
     line = Told("")
     found = sheets.tried(photo, style, again, line)
     assert found is not None

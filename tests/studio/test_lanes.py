@@ -34,8 +34,8 @@ class Told:
     def progressed(self, identity: str, progress: Any, *, preview: bool) -> None:
         self.said.append(("progressed", progress))
 
-    def stood(self, identity: str, stood: Any) -> None:
-        self.said.append(("stood", stood))
+    def checkpoint(self, identity: str, checkpoint: Any) -> None:
+        self.said.append(("checkpoint", checkpoint))
 
     def finish(self, identity: str, result: Any) -> None:
         self.said.append(("finish", result))
@@ -66,7 +66,7 @@ def order(tmp_path: Path, **options: Any) -> dict[str, Any]:
     photo.write_bytes(pieces.photo((96, 96)))
     source = {"path": str(photo), "name": "photo.jpg", "kind": "picture"}
     names = {"work": str(tmp_path / "work"), "result": str(tmp_path / "result")}
-    rest = {"masks": [], "protect": [], "run": {}, "draft": False, "stood": None, "finish": False}
+    rest = {"masks": [], "protect": [], "run": {}, "draft": False, "checkpoint": None, "finish": False}
     return {"do": "paint", "content": source, "styles": [source], "options": {"size": 64, **options}, **names, **rest}
 
 

@@ -33,7 +33,7 @@ from impasto.studio.storage import Folder
 
 STYLE = "great-wave"
 JPEG, PNG, ARRAY = b"\xff\xd8\xff rest", b"\x89PNG\r\n\x1a\n rest", b"\x93NUMPY rest"
-STOOD = {"done": 3, "scale": 0, "here": 3, "seconds": 1.5, "interruptions": 0, "finished": False, "trials": []}
+CHECKPOINT = {"done": 3, "scale": 0, "here": 3, "seconds": 1.5, "interruptions": 0, "finished": False, "trials": []}
 DONE = {"width": 64, "height": 48, "seconds": 2.5, "suffix": ".png", "record": {"content": {"name": "photo.jpg"}, "steps": 3}}
 PROGRESS = {"step": 1, "steps": 3, "share": 0.3, "size": [64, 48], "losses": {"style": 1.5}, "seconds": 1, "note": ""}
 
@@ -78,7 +78,7 @@ class Rig:
             "draft": False,
             "work": str(self.folder.work(job["id"], "")),
             "result": str(self.folder.result("r" + job["id"][1:], "")),
-            "stood": json.loads(job["stood"]) if job["stood"] else None,
+            "checkpoint": json.loads(job["checkpoint"]) if job["checkpoint"] else None,
             "finish": job["wanted"] == "finish",
         }
 
@@ -183,8 +183,8 @@ def test_progress_previews_stands_and_the_result_arrive(rig: Rig) -> None:
     assignment.say("progress", progress=PROGRESS, preview=rig.file(assignment, "preview", JPEG))
     assert pieces.comes_true(lambda: rig.jobs.get(job)["preview"] == 1)
     assert rig.folder.work(job, ".jpg").read_bytes() == JPEG
-    assignment.say("stood", stood=STOOD, stand=rig.file(assignment, "stand", ARRAY))
-    assert pieces.comes_true(lambda: rig.jobs.get(job)["stood"] is not None)
+    assignment.say("checkpoint", checkpoint=CHECKPOINT, checkpoint_file=rig.file(assignment, "checkpoint_file", ARRAY))
+    assert pieces.comes_true(lambda: rig.jobs.get(job)["checkpoint"] is not None)
     assert rig.folder.work(job, ".npy").read_bytes() == ARRAY
     assignment.say("done", **DONE, result=rig.file(assignment, "result", PNG), thumb=rig.file(assignment, "thumb", JPEG))
     assert rig.state(job, "done", "failed")["error"] is None
@@ -196,12 +196,12 @@ def test_progress_previews_stands_and_the_result_arrive(rig: Rig) -> None:
 
 def test_a_job_goes_on_with_another_worker_from_where_it_stood(rig: Rig) -> None:
     _, assignment = rig.submit(), rig.worker()
-    assignment.say("stood", stood=STOOD, stand=rig.file(assignment, "stand", ARRAY))
+    assignment.say("checkpoint", checkpoint=CHECKPOINT, checkpoint_file=rig.file(assignment, "checkpoint_file", ARRAY))
     assignment.say("left")
     again = rig.worker()
     assert again.token != assignment.token
     order = again.order().order
-    assert order["stood"] == STOOD
+    assert order["checkpoint"] == CHECKPOINT
     assert Path(order["work"] + ".npy").read_bytes() == ARRAY
 
 
@@ -231,8 +231,12 @@ def test_a_job_that_gets_further_each_time_goes_on_however_often_its_worker_vani
     job = rig.submit()
     for done in range(1, 4):
         assignment = rig.worker()
-        assignment.say("stood", stood={**STOOD, "done": done}, stand=rig.file(assignment, "stand", ARRAY))
-        assert pieces.comes_true(lambda done=done: f'"done": {done}' in (rig.jobs.get(job)["stood"] or ""))
+        assignment.say(
+            "checkpoint",
+            checkpoint={**CHECKPOINT, "done": done},
+            checkpoint_file=rig.file(assignment, "checkpoint_file", ARRAY),
+        )
+        assert pieces.comes_true(lambda done=done: f'"done": {done}' in (rig.jobs.get(job)["checkpoint"] or ""))
         rig.vanish(assignment)
         assert pieces.comes_true(lambda done=done: rig.jobs.get(job)["attempts"] == done + 1)
     assert rig.jobs.get(job)["error"] is None
@@ -299,8 +303,8 @@ def test_nothing_in_the_server_is_a_pickle_and_everything_expires(rig: Rig) -> N
         json.dumps({"say": "done", **DONE, "result": "../../etc/passwd", "thumb": 2}).encode(),
         json.dumps({"say": "done", **DONE, "width": "<b>", "result": 1, "thumb": 2}).encode(),
         json.dumps({"say": "progress", "progress": PROGRESS | {"share": "much"}, "preview": None}).encode(),
-        json.dumps({"say": "stood", "stood": STOOD | {"scale": -1}, "stand": 1}).encode(),
-        json.dumps({"say": "stood", "stood": STOOD, "stand": 10**30}).encode(),
+        json.dumps({"say": "checkpoint", "checkpoint": CHECKPOINT | {"scale": -1}, "checkpoint_file": 1}).encode(),
+        json.dumps({"say": "checkpoint", "checkpoint": CHECKPOINT, "checkpoint_file": 10**30}).encode(),
         b'{"say": "failed", "code": "picture", "message": "' + b"x" * wire.LINE_BYTES + b'"}',
     ],
 )
@@ -331,7 +335,7 @@ def test_names_that_a_worker_sends_become_no_files(rig: Rig) -> None:
 def test_an_order_that_no_studio_gives_is_refused_by_the_worker(tmp_path: Path) -> None:
     source = {"path": 0, "name": "photo"}
     good = {"do": "paint", "content": source, "styles": [source], "masks": [], "protect": [], "results": []}
-    good |= {"options": {}, "run": {}, "draft": False, "finish": False, "stood": None}
+    good |= {"options": {}, "run": {}, "draft": False, "finish": False, "checkpoint": None}
     assert wire.unpacked(json.dumps(good).encode(), tmp_path).order["content"]["path"] == str(tmp_path / "in-0")
     word = {"path": None, "name": "/etc/passwd", "kind": "word"}
     bad: list[dict[str, Any]] = [

@@ -64,7 +64,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if out.failure is None:
             return code
         if not isinstance(out.failure, BrokenPipeError):  # else: the reader closed the pipe, as head does
-            complain(f"the standard output cannot be written to ({reason_of(out.failure)})", FAILED_EXIT)
+            fail_with(f"the standard output cannot be written to ({reason_of(out.failure)})", FAILED_EXIT)
         return code or FAILED_EXIT
 
 
@@ -90,14 +90,14 @@ def _run(words: Sequence[str]) -> int:
         with interruptible():
             code = app(marked(words), exit_on_error=False, print_error=False, console=Console(file=sys.stdout))
     except (CycloptsError, ImpastoError) as error:
-        return complain(str(error), USAGE_EXIT)
+        return fail_with(str(error), USAGE_EXIT)
     except KeyboardInterrupt:
         print("impasto: interrupted", file=sys.stderr)
         return INTERRUPTED_EXIT
     return code if isinstance(code, int) else 0
 
 
-def complain(sentence: str, code: int) -> int:
+def fail_with(sentence: str, code: int) -> int:
     """Print what went wrong; return the exit code that goes with it."""
     print(f"impasto: {' '.join(sentence.split())}", file=sys.stderr)
     return code

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from impasto.cli.flags import Files, OutputOptions
-from impasto.cli.progress import narrator
+from impasto.cli.progress import message_console
 from impasto.errors import StyleFileError
 
 _FIRST_CHOICE = "starry-night"
@@ -41,7 +41,7 @@ def demo(
     pixels = astronaut()  # type: ignore[no-untyped-call]
     photo = dataclasses.replace(images.read(pixels), name="skimage.data.astronaut")
     facts = style.facts
-    console = narrator(quiet=quiet)
+    console = message_console(quiet=quiet)
     console.print(f"photo: Eileen Collins, NASA ({photo.name}); style: {facts['title']}, {facts['artist']} ({style.name})")
     request = PaintRequest(photo, (style,), paint_options(seconds=seconds), Run(), files, ())
     code = paint_to_file(request, OutputOptions(quiet=quiet))

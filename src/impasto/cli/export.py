@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from impasto.cli.overwriting import check_overwrites
-from impasto.cli.progress import narrator
+from impasto.cli.progress import message_console
 from impasto.cli.training import check_writable
 from impasto.errors import OptionError
 from impasto.options.fields import check_range
@@ -45,7 +45,7 @@ def onnx(output: Path, /, *, style: str | None = None, size: int = 512, stroke: 
     save_graph(output, model)
     difference = largest_difference(output, network, fixed)
     sides = {each.key: each.value for each in model.metadata_props}["sides"]
-    narrator(quiet=False).print(
+    message_console(quiet=False).print(
         f"{output}: {output.stat().st_size / 1e6:.1f} MB; sides in multiples of {sides}; "
         f"largest difference from PyTorch: {difference:.0e} (colors range from 0 to 1)"
     )

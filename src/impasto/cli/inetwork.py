@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, 
 
 from cyclopts import CoercionError, Group, Parameter, Token
 
-from impasto.cli import FAILED_EXIT, complain
+from impasto.cli import FAILED_EXIT, fail_with
 from impasto.cli.flags import COMPUTED, Files, OutputOptions, RunFlags, given
-from impasto.cli.progress import duration, losses_in_words, narrator
+from impasto.cli.progress import duration, losses_in_words, message_console
 from impasto.compat.inetwork_flags import InetworkOptions, Truth, as_choice, as_number, as_numbers, as_truth
 from impasto.errors import OptionError
 from impasto.options import Run
 from impasto.options.fields import field_texts
 
 if TYPE_CHECKING:
-    from impasto.compat.inetwork import Commission
+    from impasto.compat.inetwork import InetworkRequest
     from impasto.optim.engine import Step
     from impasto.recipes.pastiche import Pastiche
 
@@ -146,11 +146,11 @@ def inetwork(
         _conclude(made, output_options, is_measured=report)
     _, pastiche, path = made
     failures = pastiche.record.get("notes", [])
-    return complain(f"{failures[-1]}; the last result is {path}", FAILED_EXIT) if failures else 0
+    return fail_with(f"{failures[-1]}; the last result is {path}", FAILED_EXIT) if failures else 0
 
 
-Made: TypeAlias = "tuple[Commission, Pastiche, Path]"
-"""The commission, the last result, and its path."""
+Made: TypeAlias = "tuple[InetworkRequest, Pastiche, Path]"
+"""The request, the last result, and its path."""
 
 
 def _paint(
@@ -164,20 +164,20 @@ def _paint(
 
     if run.threads:
         torch.set_num_threads(run.threads)
-    console = narrator(quiet=output_options.quiet)
-    commission = recipe.commission(read_content(content), read_styles(styles), options, run)
-    context = recipe.set_up(commission)
-    for note in (*recipe.mask_notes(commission), *recipe.repairs(commission)):
+    console = message_console(quiet=output_options.quiet)
+    request = recipe.request_for(read_content(content), read_styles(styles), options, run)
+    context = recipe.set_up(request)
+    for note in (*recipe.mask_notes(request), *recipe.repairs(request)):
         console.print(note)
-    console.print(announcement(commission, context.arithmetic.device.type))
+    console.print(announcement(request, context.arithmetic.device.type))
     before: Step | None = None
-    for step in recipe.iterations(commission, context):
+    for step in recipe.iterations(request, context):
         path = result(prefix, step.number)
-        pastiche = recipe.pastiche_of(commission, context, step)
+        pastiche = recipe.pastiche_of(request, context, step)
         path = _save(pastiche, path)
         console.print(in_words(step, before, path))
         before = step
-    return commission, pastiche, path
+    return request, pastiche, path
 
 
 def _save(pastiche: "Pastiche", path: Path) -> Path:
@@ -195,16 +195,16 @@ def _conclude(made: Made, output_options: OutputOptions, *, is_measured: bool) -
     from impasto.cli.report import print_figures
     from impasto.cli.session import figures_by_name
     from impasto.compat.inetwork import settled_options
-    from impasto.recipes.judging import judged
+    from impasto.recipes.reporting import reports_of
 
-    commission, pastiche, path = made
+    request, pastiche, path = made
     picture = dataclasses.replace(images.read(pastiche.image), name=path.name)
-    weights = settled_options(commission).style_weights
-    figures = judged(commission.photo, commission.styles, [picture], weights) if is_measured else []
+    weights = settled_options(request).style_weights
+    figures = reports_of(request.photo, request.styles, [picture], weights) if is_measured else []
     if output_options.json:
         print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(path)}), flush=True)
     if figures:  # requested with --report, so printed even with --quiet
-        print_figures(figures, narrator(quiet=False, to_stderr=output_options.json))
+        print_figures(figures, message_console(quiet=False, to_stderr=output_options.json))
 
 
 def split_words(words: tuple[str, ...]) -> tuple[str, tuple[str, ...], str]:
@@ -250,11 +250,11 @@ def check_results(prefix: str, count: int, inputs: tuple[str, ...]) -> None:
         images.check_writable(path)
 
 
-def announcement(commission: "Commission", device: str) -> str:
+def announcement(request: "InetworkRequest", device: str) -> str:
     """Describe the run before it starts."""
-    (height, width), count = commission.size, commission.flags.num_iter
+    (height, width), count = request.size, request.flags.num_iter
     rounds = "1 iteration" if count == 1 else f"{count} iterations"
-    return f"painting {width}x{height} pixels in {rounds} of 20 evaluations; {commission.encoder} on {device}"
+    return f"painting {width}x{height} pixels in {rounds} of 20 evaluations; {request.encoder} on {device}"
 
 
 def in_words(step: "Step", before: "Step | None", path: Path) -> str:

@@ -22,7 +22,7 @@ from impasto.cli.flags import (
 )
 from impasto.cli.paint import mask_sources
 from impasto.cli.pipes import STDOUT, check_pipes, from_stdin
-from impasto.cli.progress import duration, narrator
+from impasto.cli.progress import duration, message_console
 from impasto.cli.signals import undisturbed
 from impasto.errors import OptionError
 from impasto.options import InstantOptions, Run
@@ -82,7 +82,7 @@ def instant(
     if (files.gif or files.preview) and not chosen.goes_on:
         flag = "--gif" if files.gif else "--preview"
         raise OptionError(f"{flag} shows progress, and a single pass has none to show; add --refine or --hq, or omit {flag}")
-    console = narrator(quiet=output_options.quiet)
+    console = message_console(quiet=output_options.quiet)
     first, *others = map(from_stdin, words)
     photo, style_inputs = read_pictures(first, others, chosen, sources)
     check(photo, style_inputs, (), chosen)
@@ -109,10 +109,10 @@ def instant(
         print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(saved.output)}), flush=True)
     height, width = pastiche.image.shape[-2:]
     to_stderr = output_options.json or bool(code) or saved.output == STDOUT
-    console = narrator(quiet=output_options.quiet, to_stderr=to_stderr)
+    console = message_console(quiet=output_options.quiet, to_stderr=to_stderr)
     console.print(f"{saved.name}: {width}x{height} pixels, painted in {duration(took) if took >= 1 else f'{took:.2f} s'}")
     if figures:  # requested with --report, so printed even with --quiet
-        print_figures(figures, narrator(quiet=False, to_stderr=to_stderr))
+        print_figures(figures, message_console(quiet=False, to_stderr=to_stderr))
     return code or print_notes(saved)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from impasto import images
-from impasto.cli import FAILED_EXIT, complain
+from impasto.cli import FAILED_EXIT, fail_with
 from impasto.cli.flags import Files
 from impasto.cli.overwriting import check_overwrites
 from impasto.cli.pipes import STDOUT, to_stdout
@@ -160,7 +160,7 @@ def save_sheet(output: Path, sheet: torch.Tensor) -> Saved:
 def print_notes(saved: Saved) -> int:
     """Print a message for each file that was not saved as requested; return 1 if a file is in another place, else 0."""
     for note in saved.notes:
-        complain(note, FAILED_EXIT)
+        fail_with(note, FAILED_EXIT)
     return FAILED_EXIT if saved.is_elsewhere else 0
 
 

@@ -20,7 +20,7 @@ from impasto.cli.flags import (
     with_output,
 )
 from impasto.cli.pipes import STDIN, STDOUT, check_pipes, from_stdin
-from impasto.cli.progress import narrator
+from impasto.cli.progress import message_console
 from impasto.errors import OptionError
 from impasto.options import PaintOptions, Run
 
@@ -68,7 +68,7 @@ def paint(
         request = _resumed(words, (files, asked), given(options), given(run))
     else:
         request = _new(words, (files, asked), given(options), given(run))
-    console = narrator(quiet=output_options.quiet)
+    console = message_console(quiet=output_options.quiet)
     for note in request.notes():
         console.print(note)
     return paint_to_file(request, output_options)

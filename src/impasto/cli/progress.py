@@ -23,7 +23,7 @@ class Show(Protocol):
         """Show the progress."""
 
 
-def narrator(*, quiet: bool, to_stderr: bool = True) -> Console:
+def message_console(*, quiet: bool, to_stderr: bool = True) -> Console:
     """Make the console for messages: plain text without markup, wrapped only by the terminal."""
     return Console(file=sys.stderr if to_stderr else sys.stdout, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
 
@@ -32,7 +32,7 @@ def progress(console: Console, sizes: int) -> AbstractContextManager[Show]:
     """Show the steps of painting: as a bar on a terminal, else as lines.
 
     Args:
-        console: see :func:`narrator`.
+        console: see :func:`message_console`.
         sizes: number of sizes, coarse to fine.
     """
     return bar(console, sizes) if console.is_terminal and not console.quiet else lines(console, sizes)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from impasto.cli.progress import narrator
+from impasto.cli.progress import message_console
 from impasto.errors import ImageFileError
 from impasto.options.fields import check_range
 
@@ -40,7 +40,7 @@ def regions(
     check_output(output, (photo,))
     _make_folder(save_masks)
     picture = images.read(photo)
-    console = narrator(quiet=False, to_stderr=False)
+    console = message_console(quiet=False, to_stderr=False)
     found = _found(picture.image, count)
     shares = {name: float(mask.mean()) for name, mask in found.items()}
     shown = [(_small(picture.image), "the photo")]

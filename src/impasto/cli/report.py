@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from impasto.cli.progress import narrator
+from impasto.cli.progress import message_console
 from impasto.errors import OptionError
 
 if TYPE_CHECKING:
@@ -41,19 +41,19 @@ def report(
     if content is None or style is None or not results:
         raise OptionError("content, style or result is missing: impasto report CONTENT STYLE RESULT...")
     from impasto.cli.outputs import check_output, print_notes, save_sheet
-    from impasto.recipes.judging import judged, judged_sheet
     from impasto.recipes.painting import read_content, read_style
+    from impasto.recipes.reporting import report_sheet, reports_of
 
     if output is not None:
         check_output(output, (content, style, *results))
     photo, style_input = read_content(content), read_style(style)
     pictures = [read_content(result) for result in results]
-    reports = judged(photo, (style_input,), pictures)
+    reports = reports_of(photo, (style_input,), pictures)
     if json:
         print_json(reports)
     else:
-        print_figures(reports, narrator(quiet=False, to_stderr=False))
-    return 0 if output is None else print_notes(save_sheet(output, judged_sheet(photo, (style_input,), pictures, reports)))
+        print_figures(reports, message_console(quiet=False, to_stderr=False))
+    return 0 if output is None else print_notes(save_sheet(output, report_sheet(photo, (style_input,), pictures, reports)))
 
 
 def print_json(reports: "Sequence[Report]") -> None:

@@ -14,14 +14,14 @@ from rich.console import Console
 from torch import Tensor
 
 from impasto import images
-from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, complain
+from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, fail_with
 from impasto.cli.checkpoints import CheckpointWriter
 from impasto.cli.flags import Files, OutputOptions
 from impasto.cli.names import checkpoint_of
 from impasto.cli.outputs import Saved, keep, print_notes, save_pastiche
 from impasto.cli.pipes import STDOUT
 from impasto.cli.previews import GifRecorder, Preview
-from impasto.cli.progress import duration, losses_in_words, narrator, progress
+from impasto.cli.progress import duration, losses_in_words, message_console, progress
 from impasto.cli.repeat import differences, encoder_differences, mask_differences
 from impasto.cli.report import print_figures
 from impasto.cli.signals import undisturbed
@@ -34,10 +34,10 @@ from impasto.recipes import gatys
 from impasto.recipes.checks import predicted_memory
 from impasto.recipes.coloring import color_notes, color_record
 from impasto.recipes.context import PaintingContext
-from impasto.recipes.judging import judged
 from impasto.recipes.masking import NO_MASKS, Masking
 from impasto.recipes.painting import finished, run_recipe
 from impasto.recipes.pastiche import Record, new_record, with_progress
+from impasto.recipes.reporting import reports_of
 from impasto.recipes.starts import Checkpoint, Style
 from impasto.runtime.memory import keep_freed_memory
 
@@ -138,7 +138,7 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
     Raises:
         ImpastoError: the picture cannot be painted or saved.
     """
-    console = narrator(quiet=output_options.quiet)
+    console = message_console(quiet=output_options.quiet)
     keep_freed_memory()
     if request.run.threads:
         torch.set_num_threads(request.run.threads)
@@ -159,14 +159,14 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
     figures = reported((request.content, request.styles, request.options.style_weights), session.last.image, request.files)
     if output_options.json:
         print(json.dumps({**record, **figures_by_name(figures), "output": str(saved.output)}), flush=True)
-    report((request, saved), session.last, record, narrator(quiet=output_options.quiet, to_stderr=not is_plain))
+    report((request, saved), session.last, record, message_console(quiet=output_options.quiet, to_stderr=not is_plain))
     if figures:  # requested with --report, so printed even with --quiet
-        print_figures(figures, narrator(quiet=False, to_stderr=not is_plain))
+        print_figures(figures, message_console(quiet=False, to_stderr=not is_plain))
     code = print_notes(saved)
     if not session.is_finished:
         return INTERRUPTED_EXIT
     return (
-        complain(f"{session.last.failure}; saved the picture so far as {saved.name}", FAILED_EXIT)
+        fail_with(f"{session.last.failure}; saved the picture so far as {saved.name}", FAILED_EXIT)
         if session.last.failure
         else code
     )
@@ -177,7 +177,7 @@ def reported(made_from: MadeFrom, image: Tensor, files: Files) -> list[Report]:
     if not files.report or files.output is None:
         return []
     content, styles, weights = made_from
-    return judged(
+    return reports_of(
         content, styles, [replace(images.read(image), name="result" if files.output == STDOUT else files.output.name)], weights
     )
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from impasto.cli.progress import narrator
+from impasto.cli.progress import message_console
 from impasto.cli.studio_worker import check_queue
 from impasto.errors import OptionError
 from impasto.runtime.folders import expanded
@@ -40,7 +40,7 @@ def studio(
         raise OptionError(f"the studio needs more packages ({error.name} is missing): pip install 'impasto[studio]'") from error
     from impasto.studio.settings import LOOPBACK, Settings, data_folder
 
-    console = narrator(quiet=False)
+    console = message_console(quiet=False)
     if fetch_live:
         from impasto.studio.runtime import fetch_runtime
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from impasto.cli.progress import narrator
+from impasto.cli.progress import message_console
 from impasto.errors import OptionError
 
 
@@ -18,7 +18,7 @@ def studio_worker(*, queue: Annotated[str, Parameter(show_default=False)] = "") 
     from impasto.studio.remote_worker import work
     from impasto.studio.settings import Limits
 
-    console = narrator(quiet=False)
+    console = message_console(quiet=False)
     work(queue, Limits(), say=lambda line: console.print(line, soft_wrap=True, highlight=False, markup=False))
     return 0
 

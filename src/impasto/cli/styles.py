@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from impasto.cli.progress import narrator
+from impasto.cli.progress import message_console
 from impasto.errors import StyleFileError
 from impasto.options.fields import check_range
 
@@ -29,7 +29,7 @@ def list_() -> None:
     table = Table(Column("name", no_wrap=True), "title", "artist", "from", box=None, pad_edge=False)
     for name, path in known.items():
         table.add_row(name, *_title_and_artist(path), "you" if name in own else "impasto")
-    console = narrator(quiet=False, to_stderr=False)
+    console = message_console(quiet=False, to_stderr=False)
     if known:
         console.print(table)
     console.print(f"your own styles: {styles_folder()}; to add one: impasto styles add PICTURE --name NAME")
@@ -43,7 +43,7 @@ def show(name: str, /) -> None:
         name: A name from the list, or a style file.
     """
     style, path = _found(name)
-    console = narrator(quiet=False, to_stderr=False)
+    console = message_console(quiet=False, to_stderr=False)
     console.print(style.name)
     for fact in _SHOWN:
         if style.facts[fact]:
@@ -86,7 +86,7 @@ def add(
     facts = {"name": name, "title": title, "artist": artist, "date": date, "source": source, "licence": licence}
     _print_fallback(styles_folder())
     path = add_style(name_style(images.read(picture), facts))
-    console = narrator(quiet=False, to_stderr=False)
+    console = message_console(quiet=False, to_stderr=False)
     console.print(f"{path}: {path.stat().st_size / 1e3:.0f} kB; paint with it: impasto paint PHOTO {name}")
 
 
@@ -99,7 +99,7 @@ def remove(name: str, /) -> None:
     """
     from impasto.styles.named import remove_style
 
-    narrator(quiet=False, to_stderr=False).print(f"removed {remove_style(name)}")
+    message_console(quiet=False, to_stderr=False).print(f"removed {remove_style(name)}")
 
 
 def _title_and_artist(path: Path) -> tuple[str, str]:
@@ -143,7 +143,7 @@ def sheet(
     for name, path in known_styles().items():
         shown.append((painted_pastiche(painter, picture, (load_style(path),), (), options).image, name))
     saved = save_sheet(output, images.contact_sheet(shown, columns=columns, cell_px=size))
-    narrator(quiet=False, to_stderr=False).print(f"{saved.name}: {len(shown)} styles")
+    message_console(quiet=False, to_stderr=False).print(f"{saved.name}: {len(shown)} styles")
     return print_notes(saved)
 
 
@@ -158,7 +158,7 @@ def _print_fallback(folder: Path) -> None:
     from impasto.runtime.folders import fallback_note
 
     if note := fallback_note(folder, "IMPASTO_STYLES"):
-        narrator(quiet=False).print(note)
+        message_console(quiet=False).print(note)
 
 
 def _found(name: str) -> tuple["NamedStyle", Path]:

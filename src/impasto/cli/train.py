@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
-from impasto.cli.progress import duration, narrator
+from impasto.cli.progress import duration, message_console
 from impasto.cli.signals import asked_to_stop
 from impasto.cli.training import (
     STEPS_BETWEEN_LINES,
@@ -99,7 +99,7 @@ def encoder(
     check_range("steps", fit.steps, 1, 10_000_000)
     widths = _widths(fit.widths)
     check_training_files(output, state, corpora, corpora.teacher)
-    console = narrator(quiet=False)
+    console = message_console(quiet=False)
     distillation, held = _prepared(corpora, fit, widths, state, console)
     with asked_to_stop() as stop:
         for step in distillation.steps():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
-from impasto.cli.progress import duration, losses_in_words, narrator
+from impasto.cli.progress import duration, losses_in_words, message_console
 from impasto.cli.signals import asked_to_stop
 from impasto.cli.training import (
     STEPS_BETWEEN_LINES,
@@ -119,7 +119,7 @@ def instant(
     weights = weights or Weights()
     _check(fit, weights)
     check_training_files(output, state, corpora, corpora.start, fit.beside, fit.beside and fit.beside.with_suffix(".shared"))
-    console = narrator(quiet=False)
+    console = message_console(quiet=False)
     training, held = _prepared(corpora, fit, weights, state, console)
     recent: list[SwapStep] = []
     with asked_to_stop() as stop:

@@ -9,7 +9,7 @@ from cyclopts import Group, Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.flags import COMPUTED, RunFlags, TuneFlags, given
-from impasto.cli.progress import narrator
+from impasto.cli.progress import message_console
 from impasto.cli.signals import undisturbed
 from impasto.errors import OptionError
 from impasto.options import Run
@@ -59,7 +59,7 @@ def tune(
     tuning = Tuning(chosen, tuple(found))
     with undisturbed():
         saved = save_sheet(output, tuning.sheet())
-    console = narrator(quiet=False, to_stderr=json or not is_whole)
+    console = message_console(quiet=False, to_stderr=json or not is_whole)
     for line in (f"{saved.name}: {len(found)} trials", *(_advice(tuning, (content, style)) if is_whole else ())):
         console.print(line)
     code = print_notes(saved)
@@ -68,7 +68,7 @@ def tune(
 
 def _run_trials(trials: "Iterable[Trial]", found: "list[Trial]", *, has_json: bool) -> bool:
     """Run the trials and print each result; return False if the user interrupted."""
-    console = narrator(quiet=False)
+    console = message_console(quiet=False)
     try:
         for trial in trials:
             found.append(trial)

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from impasto import weights
-from impasto.cli.progress import narrator
+from impasto.cli.progress import message_console
 from impasto.runtime.folders import fallback_note
 
 app = cyclopts.App(name="weights", help="List, download, import and verify the weights of encoders.")
@@ -87,9 +87,9 @@ def path(name: str | None = None, /) -> None:
 def _print_fallback() -> None:
     """Print a note if weights are stored in a temporary folder."""
     if note := fallback_note(weights.cache_folder(), "IMPASTO_CACHE"):
-        narrator(quiet=False).print(note)
+        message_console(quiet=False).print(note)
 
 
 def _print(line: str) -> None:
     """Print a line unchanged: not wrapped, not colored, no markup."""
-    narrator(quiet=False, to_stderr=False).print(line)
+    message_console(quiet=False, to_stderr=False).print(line)

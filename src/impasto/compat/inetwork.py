@@ -52,7 +52,7 @@ _PICTURES_REMEMBERED = 30
 
 
 @dataclass(frozen=True)
-class Commission:
+class InetworkRequest:
     """The validated inputs of an INetwork run.
 
     Attributes:
@@ -84,7 +84,7 @@ class Commission:
 
 
 @in_known_state
-def commission(photo: Picture, styles: Sequence[Style], flags: InetworkOptions, run: Run) -> Commission:
+def request_for(photo: Picture, styles: Sequence[Style], flags: InetworkOptions, run: Run) -> InetworkRequest:
     """Determine the size and the encoder, and read the masks.
 
     Raises:
@@ -102,7 +102,7 @@ def commission(photo: Picture, styles: Sequence[Style], flags: InetworkOptions, 
         )
     masking = masking_of(photo, styles, flags)
     color_mask = read_mask(flags.color_mask, photo, "--color_mask") if flags.color_mask else None
-    return Commission(photo, tuple(styles), flags, run, encoder_for(flags.model), (rows, columns), masking, color_mask)
+    return InetworkRequest(photo, tuple(styles), flags, run, encoder_for(flags.model), (rows, columns), masking, color_mask)
 
 
 def encoder_for(model: str) -> str:
@@ -115,19 +115,19 @@ def encoder_for(model: str) -> str:
     return model
 
 
-def settled_options(asked: Commission) -> PaintOptions:
+def settled_options(request: InetworkRequest) -> PaintOptions:
     """Convert INetwork's flags to impasto's options."""
-    flags = asked.flags
-    layers = tuple(layer.replace("conv", "relu") for layer in layers_of(asked.encoder))
-    given = flags.style_weight if len(flags.style_weight) == len(asked.styles) else (1.0,) * len(asked.styles)
+    flags = request.flags
+    layers = tuple(layer.replace("conv", "relu") for layer in layers_of(request.encoder))
+    given = flags.style_weight if len(flags.style_weight) == len(request.styles) else (1.0,) * len(request.styles)
     total = sum(flags.style_weight)
     if flags.style_masks:
         total /= len(flags.style_weight)  # a region's weight is its style's weight relative to the mean
     return paint_options(
         "inetwork-fixed",
-        size=max(asked.size),
-        encoder=asked.encoder,
-        content_weight=flags.content_weight * content_share(flags, asked.size),
+        size=max(request.size),
+        encoder=request.encoder,
+        content_weight=flags.content_weight * content_share(flags, request.size),
         style_weight=total * flags.style_scale,
         style_weights=given if total else (),
         content_layers=(flags.content_layer.replace("conv", "relu"),),
@@ -147,53 +147,50 @@ def content_share(flags: InetworkOptions, size: Size) -> float:
 
 
 @in_known_state
-def set_up(asked: Commission) -> PaintingContext:
+def set_up(request: InetworkRequest) -> PaintingContext:
     """Build the painting context.
 
     Raises:
         ImpastoError: if the inputs cannot be painted; the message uses the names of INetwork's flags.
     """
-    check_history_memory(asked)
-    image = resize(asked.photo.image, asked.size)
-    if asked.flags.init_image == "gray":
+    check_history_memory(request)
+    image = resize(request.photo.image, request.size)
+    if request.flags.init_image == "gray":
         image = luminance_of(image).expand_as(image)
-    photo = dataclasses.replace(asked.photo, image=image, alpha=None)
+    photo = dataclasses.replace(request.photo, image=image, alpha=None)
     try:
-        return gatys.set_up(photo, asked.styles, settled_options(asked), asked.run, asked.masking)
+        return gatys.set_up(photo, request.styles, settled_options(request), request.run, request.masking)
     except ResourceError as error:
         raise ResourceError(f"{str(error).replace('--size', 'a longer side of')}; --image_size is the height") from error
 
 
-def check_history_memory(asked: Commission) -> None:
+def check_history_memory(request: InetworkRequest) -> None:
     """Raise unless the history of L-BFGS-B fits into memory; called before the photo is enlarged.
 
     Raises:
         ResourceError: not enough memory; the message says which size would fit.
     """
     free = available_memory(torch.device("cpu"))
-    needed = asked.size[0] * asked.size[1] * 3 * 8 * _PICTURES_REMEMBERED
+    needed = request.size[0] * request.size[1] * 3 * 8 * _PICTURES_REMEMBERED
     if free is None or needed <= free:
         return
-    rows, fits = asked.flags.image_size, int(asked.flags.image_size * math.sqrt(free / needed) * 0.5)
+    rows, fits = request.flags.image_size, int(request.flags.image_size * math.sqrt(free / needed) * 0.5)
     raise ResourceError(
         f"--image_size {rows} needs at least {needed / 2**30:.0f} GiB and {free / 2**30:.1f} GiB are free; "
         f"--image_size {fits} may fit"
     )
 
 
-def repairs(asked: Commission) -> list[str]:
+def repairs(request: InetworkRequest) -> list[str]:
     """Return messages about the defects of INetwork that are fixed or replaced in this run."""
-    flags = asked.flags
+    flags, weights, count = request.flags, len(request.flags.style_weight), len(request.styles)
     messages = {
         f"the weights of {flags.model} are not on this machine, so {_SLIM} is used; to get them: impasto weights "
-        f"fetch {flags.model}": flags.model != asked.encoder,
-        f"--style_weight has {len(flags.style_weight)} values for {len(asked.styles)} styles; their sum is shared equally": len(
-            flags.style_weight
-        )
-        != len(asked.styles),
+        f"fetch {flags.model}": flags.model != request.encoder,
+        f"--style_weight has {weights} values for {count} styles; their sum is shared equally": weights != count,
         "fixed: the last layer is optimized towards the style like the others; INetwork pushes it away from the style": True,
         "fixed: a style picture keeps its aspect ratio; INetwork stretches it to the photo's": any(
-            isinstance(style, Picture) and not _alike(style.size, asked.size) for style in asked.styles
+            isinstance(style, Picture) and not _alike(style.size, request.size) for style in request.styles
         ),
         "fixed: --init_image is a file unless it is exactly content, noise or gray; INetwork searches for these words in the "
         "file name": any(word in flags.init_image and word != flags.init_image for word in ("content", "noise", "gray")),
@@ -207,13 +204,13 @@ def repairs(asked: Commission) -> list[str]:
     return [message for message, applies in messages.items() if applies]
 
 
-def mask_notes(asked: Commission) -> Iterator[str]:
+def mask_notes(request: InetworkRequest) -> Iterator[str]:
     """Yield notes: how masks were converted, and which masks have no effect."""
-    yield from asked.masking.notes
-    if asked.color_mask:
-        yield from (f"{asked.color_mask.name}: {note}" for note in asked.color_mask.notes)
-        if float(asked.color_mask.mask.max()) == 0:
-            yield f"{asked.color_mask.name}: the mask is entirely black, so no colors are kept"
+    yield from request.masking.notes
+    if request.color_mask:
+        yield from (f"{request.color_mask.name}: {note}" for note in request.color_mask.notes)
+        if float(request.color_mask.mask.max()) == 0:
+            yield f"{request.color_mask.name}: the mask is entirely black, so no colors are kept"
 
 
 def _alike(a: Size, b: Size) -> bool:
@@ -233,7 +230,7 @@ class Round:
 
 
 @in_known_state
-def iterations(asked: Commission, context: PaintingContext) -> Iterator[Step]:
+def iterations(request: InetworkRequest, context: PaintingContext) -> Iterator[Step]:
     """Paint and yield a step after each iteration. Stop iterating to cancel.
 
     Each iteration runs SciPy's L-BFGS-B on pixels from 0 to 255 with at most 20 evaluations (as in INetwork, a line search may
@@ -243,10 +240,10 @@ def iterations(asked: Commission, context: PaintingContext) -> Iterator[Step]:
         Steps whose ``image`` is the picture that would be saved, (1, 3, height, width). The last step has a ``failure`` if the
         objective did not decrease (not checked if the initial picture is a file).
     """
-    objective = objective_of(asked, context)
+    objective = objective_of(request, context)
     picture, began, before = context.start, time.perf_counter(), math.inf
     history = [value_of(context, objective, picture)]
-    total = asked.flags.num_iter
+    total = request.flags.num_iter
     for number in range(1, total + 1):
         found, losses = descended(context, objective, picture)
         loss, note = sum(losses.values()), ""
@@ -255,13 +252,13 @@ def iterations(asked: Commission, context: PaintingContext) -> Iterator[Step]:
         else:
             picture = found
             improvement = 100 * (before - loss) / abs(before) if math.isfinite(before) and before else math.inf
-            if improvement < asked.flags.min_improvement:
+            if improvement < request.flags.min_improvement:
                 note, total = f"improved by {improvement:.2g} %, less than --min_improvement", number
             before = loss
             history.append(loss)
         seconds = time.perf_counter() - began
         left = seconds / number * (total - number)
-        step = Step(number, total, 0, asked.size, losses, shown(asked, context, picture), seconds, left, note)
+        step = Step(number, total, 0, request.size, losses, shown(request, context, picture), seconds, left, note)
         if number == total and context.options.init in INITS:
             failure = failure_of(history, EVALUATIONS * number, picture, partial(value_of, context, objective))
             step = dataclasses.replace(step, failure=failure)
@@ -309,9 +306,9 @@ def _evaluation(
 # ---------------------------------------------------------------------------------------------------- masks, colors, sizes
 
 
-def objective_of(asked: Commission, context: PaintingContext) -> Objective:
+def objective_of(request: InetworkRequest, context: PaintingContext) -> Objective:
     """Build the objective; see :func:`impasto.recipes.objectives.objective_at`."""
-    return objectives.objective_at(context, asked.size)
+    return objectives.objective_at(context, request.size)
 
 
 def masking_of(photo: Picture, styles: Sequence[Style], flags: InetworkOptions) -> Masking:
@@ -332,14 +329,14 @@ def _with_their_flags(sentence: str) -> str:
 
 
 @in_known_state
-def shown(asked: Commission, context: PaintingContext, picture: Image) -> Image:
+def shown(request: InetworkRequest, context: PaintingContext, picture: Image) -> Image:
     """Return the picture to save: clamped, with the photo where it is kept, with the photo's colors if set, and resized."""
-    flags = asked.flags
+    flags = request.flags
     picture = Restored(context.content, context.region_masks.kept, context.margin)(picture.detach().clamp(0, 1)).cpu()
     if flags.keeps_colors:
-        mask = resize(asked.color_mask.mask, asked.size) if asked.color_mask else None
-        picture = in_colors_of(resize(asked.photo.image, asked.size), picture, mask)
-    return rescaled(picture, asked.frame, flags.rescale_method)
+        mask = resize(request.color_mask.mask, request.size) if request.color_mask else None
+        picture = in_colors_of(resize(request.photo.image, request.size), picture, mask)
+    return rescaled(picture, request.frame, flags.rescale_method)
 
 
 def in_colors_of(photo: Image, picture: Image, mask: Mask | None = None) -> Image:
@@ -367,21 +364,21 @@ def rescaled(image: Image, size: Size, method: RescaleMethod) -> Image:
 
 
 @in_known_state
-def pastiche_of(asked: Commission, context: PaintingContext, step: Step) -> Pastiche:
+def pastiche_of(request: InetworkRequest, context: PaintingContext, step: Step) -> Pastiche:
     """Create the pastiche of an iteration, with the photo's transparency and metadata."""
-    alpha = None if asked.photo.alpha is None else resize(asked.photo.alpha, (step.image.shape[-2], step.image.shape[-1]))
-    return Pastiche(step.image, alpha, asked.photo.metadata, record_of(asked, context, step))
+    alpha = None if request.photo.alpha is None else resize(request.photo.alpha, (step.image.shape[-2], step.image.shape[-1]))
+    return Pastiche(step.image, alpha, request.photo.metadata, record_of(request, context, step))
 
 
-def record_of(asked: Commission, context: PaintingContext, step: Step) -> Record:
+def record_of(request: InetworkRequest, context: PaintingContext, step: Step) -> Record:
     """Create the record of an iteration, with INetwork's flags and the resulting options."""
-    begun = new_record(asked.photo, asked.styles, context.options, asked.run, context.encoder.sha256)
+    begun = new_record(request.photo, request.styles, context.options, request.run, context.encoder.sha256)
     return {
         **begun,
         "recipe": "inetwork",
-        "inetwork": dataclasses.asdict(asked.flags),
-        **asked.masking.record,
-        "steps": {"done": step.number, "planned": asked.flags.num_iter, "scale": 0, "size": list(step.size)},
+        "inetwork": dataclasses.asdict(request.flags),
+        **request.masking.record,
+        "steps": {"done": step.number, "planned": request.flags.num_iter, "scale": 0, "size": list(step.size)},
         "losses": {name: float(f"{value:.6g}") for name, value in step.losses.items() if math.isfinite(value)},
         "seconds": round(step.seconds, 2),
         **({"notes": [step.failure]} if step.failure else {}),

@@ -137,10 +137,10 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; two have defaults)
         count = plan.steps_at(scale)
         for step in optimize(objective, image, count, encode=encode, optimizer_settings=here, momentum=momentum):
             image = step.image
-            is_judged = step.failure or step.number == count
-            if is_judged and step.number >= _ENOUGH_STEPS:
+            is_checked = step.failure or step.number == count
+            if is_checked and step.number >= _ENOUGH_STEPS:
                 failures.append(step.failure)
-            is_last = is_judged and scale == len(sizes) - 1
+            is_last = is_checked and scale == len(sizes) - 1
             failure = failures[-1] if is_last and failures and all(failures) else ""
             yield replace(plan.placed(step, scale, count), failure=failure)
             if plan.is_over():

@@ -17,9 +17,9 @@ from impasto.recipes.gatys import set_up
 from impasto.recipes.instant import instant_options, painted_pastiche
 from impasto.recipes.instant_checks import check
 from impasto.recipes.instant_painter import InstantPainter
-from impasto.recipes.judging import judged
 from impasto.recipes.painting import StyleSource, read_content, read_style, run_recipe
 from impasto.recipes.presets import paint_options
+from impasto.recipes.reporting import reports_of
 from impasto.recipes.starts import Style
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
@@ -145,7 +145,7 @@ def trials(content: Picture, style: Style, options: TuneOptions, run: Run, *, kn
             if each.knobs == knobs:
                 return each
         image = paint(knobs)
-        return Trial(knobs, image, judged(content, (style,), [read(image)])[0])
+        return Trial(knobs, image, reports_of(content, (style,), [read(image)])[0])
 
     yield from searched(trial, options) if options.wanted_style else map(trial, grid(options))
 

@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 _BUSY_SECONDS = 2.0
 """Time a statement waits if another program has locked the database. Requests wait as long, so it is short."""
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE counter (event INTEGER NOT NULL);
 INSERT INTO counter VALUES (0);
@@ -32,7 +32,7 @@ CREATE TABLE jobs (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, lane TEXT NOT NULL, state TEXT NOT NULL,
     version INTEGER NOT NULL UNIQUE, priority INTEGER NOT NULL, draft INTEGER NOT NULL, slot TEXT, key TEXT UNIQUE,
     request TEXT NOT NULL, created REAL NOT NULL, started REAL, finished REAL, attempts INTEGER NOT NULL DEFAULT 0,
-    wanted TEXT, progress TEXT, preview INTEGER NOT NULL DEFAULT 0, stood TEXT, error TEXT, continues TEXT, more TEXT,
+    wanted TEXT, progress TEXT, preview INTEGER NOT NULL DEFAULT 0, checkpoint TEXT, error TEXT, continues TEXT, more TEXT,
     result TEXT
 );
 CREATE INDEX jobs_waiting ON jobs (state, lane, priority DESC, number);
@@ -43,6 +43,8 @@ CREATE TABLE results (
     seconds REAL NOT NULL, request TEXT NOT NULL, record TEXT NOT NULL
 );
 """
+
+_FROM_VERSION_1 = "ALTER TABLE jobs RENAME COLUMN stood TO checkpoint;"
 
 Row = dict[str, Any]
 
@@ -80,6 +82,8 @@ class Database:
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+            elif version == 1:
+                self._connection.executescript(f"BEGIN IMMEDIATE; {_FROM_VERSION_1} PRAGMA user_version={_VERSION}; COMMIT;")
         except sqlite3.DatabaseError as error:
             raise _unusable(path, error) from error
         if version > _VERSION:

@@ -186,7 +186,7 @@ class Dispatcher(threading.Thread):
     def _take_in(self, job: Row, order: Message, attempt: Attempt, message: Message) -> Ending | None:
         """Process a message. If it is the last one, return a function that records how the job ended."""
         identity = job["id"]
-        if message["say"] in ("progress", "stood"):
+        if message["say"] in ("progress", "checkpoint"):
             self._take_in_state(identity, order, attempt, message)
         elif message["say"] == "failed":
             raise CallError(message["code"], message["message"], message["field"])
@@ -201,9 +201,13 @@ class Dispatcher(threading.Thread):
     def _take_in_state(self, identity: str, order: Message, attempt: Attempt, message: Message) -> None:
         """Store the progress of a job. Skip it on temporary system errors; the next message replaces it."""
         try:
-            if message["say"] == "stood":
-                write_whole(Path(order["work"] + ".npy"), attempt.part("stand", ".npy", message["stand"]), attempt.token)
-                self._jobs.stood(identity, message["stood"])
+            if message["say"] == "checkpoint":
+                write_whole(
+                    Path(order["work"] + ".npy"),
+                    attempt.part("checkpoint_file", ".npy", message["checkpoint_file"]),
+                    attempt.token,
+                )
+                self._jobs.checkpoint(identity, message["checkpoint"])
                 return
             has_preview = message["preview"] is not None
             if has_preview:
@@ -254,12 +258,12 @@ class Dispatcher(threading.Thread):
     def _lost(self, identity: str, why: str) -> None:
         """Requeue a job whose worker was lost; fail it if that happens twice at the same checkpoint."""
         try:
-            stood = self._jobs.get(identity)["stood"]
+            checkpoint = self._jobs.get(identity)["checkpoint"]
         except LookupError:  # the job was deleted
             return
-        if identity not in self._lost_at or stood != self._lost_at[identity]:
+        if identity not in self._lost_at or checkpoint != self._lost_at[identity]:
             self._put_back(identity)
-            self._lost_at[identity] = stood
+            self._lost_at[identity] = checkpoint
             return
         sentence = f"the worker ended unexpectedly ({why}); try again or use another picture"
         self._jobs.fail(identity, CallError("worker", sentence).shown())

@@ -143,7 +143,7 @@ class Jobs:
             if job["state"] == "running":
                 self._set(identity, wanted=wanted)
             elif wanted == "finish":
-                if job["state"] not in STOPPED or not job["stood"]:
+                if job["state"] not in STOPPED or not job["checkpoint"]:
                     raise StateError(f"job {identity} is {job['state']} and has no checkpoint to finish from; let it run first")
                 self._set(identity, state="queued", wanted="finish", error=None, finished=None)
             elif job["state"] == "queued" or (job["state"], wanted) == ("paused", "cancelled"):
@@ -164,10 +164,10 @@ class Jobs:
             verb = "retried" if from_start else "continued"
             if job["state"] not in STOPPED or (from_start and job["state"] == "paused"):
                 raise StateError(f"job {identity} is {job['state']} and cannot be {verb}")
-            if not from_start and job["state"] != "paused" and not job["stood"]:
+            if not from_start and job["state"] != "paused" and not job["checkpoint"]:
                 raise StateError(f"job {identity} has no checkpoint and cannot be continued; retry it")
             self._check_room()
-            fresh = {"progress": None, "stood": None} if from_start else {}
+            fresh = {"progress": None, "checkpoint": None} if from_start else {}
             self._set(identity, state="queued", wanted=None, error=None, started=None, finished=None, **fresh)
         return self.get(identity)
 
@@ -219,9 +219,9 @@ class Jobs:
             changes = {} if progress is None else {"progress": json.dumps(progress)}
             self._set(identity, **changes)
 
-    def stood(self, identity: str, stood: Mapping[str, Any]) -> None:
+    def checkpoint(self, identity: str, checkpoint: Mapping[str, Any]) -> None:
         """Store the checkpoint of a painting."""
-        self.database.run("UPDATE jobs SET stood = ? WHERE id = ?", (json.dumps(stood), identity))
+        self.database.run("UPDATE jobs SET checkpoint = ? WHERE id = ?", (json.dumps(checkpoint), identity))
 
     def finish(self, identity: str, result: Mapping[str, Any]) -> None:
         """Store the result of a job and mark the job as done, unless it is no longer running."""
@@ -256,7 +256,7 @@ class Jobs:
 
     def put_back(self, identity: str) -> None:
         """Requeue a running job that has no worker any more, or stop it if that was requested."""
-        statement = "SELECT wanted, stood FROM jobs WHERE state = 'running' AND id = ?"
+        statement = "SELECT wanted, checkpoint FROM jobs WHERE state = 'running' AND id = ?"
         with self.database.transaction():
             row = self.database.row(statement, (identity,))
             if row is None:
@@ -264,7 +264,7 @@ class Jobs:
             if row["wanted"] in ("cancelled", "paused"):
                 self._set(identity, state=row["wanted"], wanted=None, finished=time.time())
             else:
-                self._set(identity, state="queued", wanted=row["wanted"] if row["stood"] else None)
+                self._set(identity, state="queued", wanted=row["wanted"] if row["checkpoint"] else None)
 
     def _ended(self, identity: str, **changes: Any) -> None:
         with self.database.transaction():
@@ -358,7 +358,7 @@ class Jobs:
             "progress": progress,
             "eta_seconds": None if eta is None else round(eta, 1),
             "position": position,
-            "can_continue": row["state"] == "paused" or (row["state"] in STOPPED and row["stood"] is not None),
+            "can_continue": row["state"] == "paused" or (row["state"] in STOPPED and row["checkpoint"] is not None),
             "preview": address,
             "error": json.loads(row["error"]) if row["error"] else None,
         }

@@ -49,7 +49,7 @@ class Source(Protocol):
     def progressed(self, identity: str, progress: Mapping[str, Any] | None, *, preview: bool) -> None:
         """Report the progress of a job."""
 
-    def stood(self, identity: str, stood: Mapping[str, Any]) -> None:
+    def checkpoint(self, identity: str, checkpoint: Mapping[str, Any]) -> None:
         """Report a checkpoint of a painting."""
 
     def finish(self, identity: str, result: Mapping[str, Any]) -> None:
@@ -292,8 +292,8 @@ class Lane(threading.Thread):
         """Pass progress and checkpoints to the source."""
         if message is not None and message["say"] == "progress":
             self.source.progressed(identity, message["progress"], preview=message["preview"])
-        elif message is not None and message["say"] == "stood":
-            self.source.stood(identity, message["stood"])
+        elif message is not None and message["say"] == "checkpoint":
+            self.source.checkpoint(identity, message["checkpoint"])
 
     @contextmanager
     def _tolerant(self) -> Iterator[None]:

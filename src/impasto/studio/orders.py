@@ -201,7 +201,7 @@ def report(order: Message, line: Line) -> Message | None:
 
 def tune(order: Message, line: Line) -> Message | None:
     """Compare settings on a sheet, or search for a target style share."""
-    began = time.perf_counter() - (order["stood"] or {}).get("seconds", 0.0)
+    began = time.perf_counter() - (order["checkpoint"] or {}).get("seconds", 0.0)
     _set_threads(order)
     (style,) = _styles(order)
     found = sheets.tried(_read_source(order["content"]), style, order, line)

@@ -23,8 +23,8 @@ from impasto.studio.worker import Line, Message
 from impasto.tensors import Image
 
 _PREVIEW_PX = 512
-_SECONDS_BETWEEN = {"progress": 0.25, "preview": 0.5, "stood": 5.0}
-_SHARE_OF_TIME = {"progress": 1.0, "preview": 0.1, "stood": 0.05}
+_SECONDS_BETWEEN = {"progress": 0.25, "preview": 0.5, "checkpoint": 5.0}
+_SHARE_OF_TIME = {"progress": 1.0, "preview": 0.1, "checkpoint": 0.05}
 
 
 @dataclass
@@ -54,12 +54,21 @@ class PaintingState:
     @classmethod
     def of(cls, order: Message) -> "PaintingState":
         """Return the checkpoint of an order, or the initial state if there is no checkpoint file."""
-        stood, path = order.get("stood"), Path(order["work"] + ".npy")
-        if not stood or not path.is_file():
+        checkpoint, path = order.get("checkpoint"), Path(order["work"] + ".npy")
+        if not checkpoint or not path.is_file():
             return cls()
         picture = read_checkpoint(path)[None]
-        seconds = stood["seconds"]
-        return cls(picture, stood["scale"], stood["here"], stood["done"], 0, seconds, seconds, stood["interruptions"] + 1)
+        seconds = checkpoint["seconds"]
+        return cls(
+            picture,
+            checkpoint["scale"],
+            checkpoint["here"],
+            checkpoint["done"],
+            0,
+            seconds,
+            seconds,
+            checkpoint["interruptions"] + 1,
+        )
 
     def take(self, step: Step) -> None:
         """Count a step."""
@@ -91,7 +100,7 @@ class Pace:
 def painted(context: PaintingContext, state: PaintingState, order: Message, line: Line) -> Step | None:
     """Paint to the end and return the last step. If the parent requests a stop, save a checkpoint and return None."""
     paces = {what: Pace(what) for what in _SECONDS_BETWEEN}
-    paces["stood"].took(time.monotonic())
+    paces["checkpoint"].took(time.monotonic())
     step: Step | None = None
     for step in run_recipe(context):
         state.take(step)
@@ -109,10 +118,10 @@ def painted(context: PaintingContext, state: PaintingState, order: Message, line
         if line.how == "stop":
             _save(step, state, order, line)
             return None
-        if paces["stood"].is_due():
+        if paces["checkpoint"].is_due():
             began = time.monotonic()
             _save(step, state, order, line)
-            paces["stood"].took(began)
+            paces["checkpoint"].took(began)
     return step
 
 
@@ -147,8 +156,8 @@ def _save(step: Step, state: PaintingState, order: Message, line: Line) -> None:
     if not write_checkpoint(order, step.image[0]):
         return
     line.say(
-        "stood",
-        stood=state.described(is_finished=False) | {"seconds": state.seconds, "interruptions": state.interruptions},
+        "checkpoint",
+        checkpoint=state.described(is_finished=False) | {"seconds": state.seconds, "interruptions": state.interruptions},
     )
 
 

@@ -289,15 +289,15 @@ class RemoteWorker:
             number = assignment.send("preview", assignment.folder / "work.jpg") if preview else None
             assignment.say("progress", progress=progress, preview=number)
 
-    def stood(self, identity: str, stood: Mapping[str, Any]) -> None:
+    def checkpoint(self, identity: str, checkpoint: Mapping[str, Any]) -> None:
         """Send a checkpoint. Skip it if the server does not respond."""
         assignment = self._assignment
         if assignment is None:
             return
         with suppress(BrokerError):
-            number = assignment.send("stand", assignment.folder / "work.npy")
+            number = assignment.send("checkpoint_file", assignment.folder / "work.npy")
             if number is not None:
-                assignment.say("stood", stood=stood, stand=number)
+                assignment.say("checkpoint", checkpoint=checkpoint, checkpoint_file=number)
 
     def finish(self, identity: str, result: Mapping[str, Any]) -> None:
         """Send a result with its files."""

@@ -11,8 +11,8 @@ import torch
 from impasto.images import Picture, fitted_size, resize
 from impasto.metrics.report import KINDS, Report
 from impasto.options import ReportOptions, Run
-from impasto.recipes.judging import judged, judged_sheet
 from impasto.recipes.pastiche import Pastiche, Record, recorded
+from impasto.recipes.reporting import report_sheet, reports_of
 from impasto.recipes.starts import Style
 from impasto.recipes.tuning import Trial, Tuning, grid, most_tries, trials, tune_options
 from impasto.studio.painting_state import Pace, picture_size, read_checkpoint, write_checkpoint, write_preview
@@ -31,13 +31,13 @@ def measured(photo: Picture, styles: Sequence[Style], results: Sequence[Picture]
     weights = ReportOptions(**order["options"]).style_weights
     if len(results) > 1:  # results of one photo have the same name
         results = [replace(each, name=f"{number}. {each.name}") for number, each in enumerate(results, 1)]
-    reports = judged(photo, styles, results, weights)
+    reports = reports_of(photo, styles, results, weights)
     record = recorded("report", photo, styles, Run(**order["run"])) | {
         "options": {"style_weights": list(weights)},
         "figures": [_described(name) for name in KINDS],
         "reports": [each.as_dict() for each in reports],
     }
-    return Pastiche(judged_sheet(photo, styles, results, reports), None, None, record)
+    return Pastiche(report_sheet(photo, styles, results, reports), None, None, record)
 
 
 def tried(photo: Picture, style: Style, order: Message, line: Line) -> Pastiche | None:
@@ -75,8 +75,8 @@ class _Sheet:
     def __init__(self, order: Message, line: Line, count: int, known: int, before: float) -> None:
         self._order, self._line, self._count, self._known, self._before = order, line, count, known, before
         self._began = time.perf_counter()
-        self._paces = {what: Pace(what) for what in ("preview", "stood")}
-        self._paces["stood"].took(time.monotonic())
+        self._paces = {what: Pace(what) for what in ("preview", "checkpoint")}
+        self._paces["checkpoint"].took(time.monotonic())
 
     def tell(self, tuning: Tuning) -> None:
         """Report the newest trial with the sheet as the preview, and save a checkpoint every few seconds."""
@@ -86,18 +86,18 @@ class _Sheet:
             is_shown = write_preview(Path(self._order["work"] + ".jpg"), tuning.sheet())
             self._paces["preview"].took(at)
         self._line.say("progress", progress=self._progress(tuning.trials), preview=is_shown)
-        if self._paces["stood"].is_due():
+        if self._paces["checkpoint"].is_due():
             at = time.monotonic()
             self.save(tuning.trials)
-            self._paces["stood"].took(at)
+            self._paces["checkpoint"].took(at)
 
     def save(self, found: Sequence[Trial]) -> None:
         """Save a checkpoint."""
         if not write_checkpoint(self._order, torch.cat([_small(each.image) for each in found])):
             return
         tried = [{"options": dict(each.knobs), "report": _figures(each)} for each in found]
-        stood = {"done": len(found), "scale": 0, "here": len(found), "seconds": self._seconds(), "trials": tried}
-        self._line.say("stood", stood=stood)
+        checkpoint = {"done": len(found), "scale": 0, "here": len(found), "seconds": self._seconds(), "trials": tried}
+        self._line.say("checkpoint", checkpoint=checkpoint)
 
     def _seconds(self) -> float:
         return self._before + time.perf_counter() - self._began
@@ -126,12 +126,14 @@ def _small(image: Image) -> Image:
 
 def _known(order: Message) -> tuple[list[Trial], float]:
     """Return the trials of earlier sessions and their seconds; nothing if there is no checkpoint file."""
-    stood, path = order.get("stood"), Path(order["work"] + ".npy")
-    if not stood or not path.is_file():
+    checkpoint, path = order.get("checkpoint"), Path(order["work"] + ".npy")
+    if not checkpoint or not path.is_file():
         return [], 0.0
-    pairs = zip(stood["trials"], read_checkpoint(path), strict=False)  # the file may contain one trial more than the message
+    pairs = zip(
+        checkpoint["trials"], read_checkpoint(path), strict=False
+    )  # the file may contain one trial more than the message
     found = [Trial(each["options"], image[None], Report.of_dict({"result": "", **each["report"]})) for each, image in pairs]
-    return found, stood["seconds"]
+    return found, checkpoint["seconds"]
 
 
 def _figures(trial: Trial) -> Record:

@@ -171,7 +171,7 @@ class Studio:
             "draft": bool(job["draft"]),
             "work": str(self.folder.work(identity, "")),
             "result": str(self.folder.result(result_of(identity), "")),
-            "stood": json.loads(job["stood"]) if job["stood"] else None,
+            "checkpoint": json.loads(job["checkpoint"]) if job["checkpoint"] else None,
             "finish": job["wanted"] == "finish",
         }
         order["results"] = [self._measured(each) for each in request.get("results", ())]

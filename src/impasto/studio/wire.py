@@ -17,17 +17,17 @@ from impasto.studio.controls import KINDS, checked_options, checked_run
 from impasto.studio.shapes import MASK, Progress
 
 Message = dict[str, Any]
-Part = Literal["preview", "stand", "result", "thumb"]
+Part = Literal["preview", "checkpoint_file", "result", "thumb"]
 
 LINE_BYTES = 4 * 2**20
 """Maximum length of a message."""
 
-PART_BYTES: dict[Part, int] = {"preview": 4 * 2**20, "stand": 256 * 2**20, "result": 256 * 2**20, "thumb": 2 * 2**20}
+PART_BYTES: dict[Part, int] = {"preview": 4 * 2**20, "checkpoint_file": 256 * 2**20, "result": 256 * 2**20, "thumb": 2 * 2**20}
 """Maximum size of the files that a worker sends."""
 
 _JPEG, _PNG, _ARRAY = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
 _BEGINNINGS: dict[str, bytes] = {".jpg": _JPEG, ".png": _PNG, ".npy": _ARRAY}
-_PLAIN = ("do", "options", "run", "draft", "stood", "finish")
+_PLAIN = ("do", "options", "run", "draft", "checkpoint", "finish")
 _LISTS = ("styles", "masks", "protect", "results")
 _MOST_FILES = 64
 
@@ -58,7 +58,7 @@ class _Tried(_Model):
     report: dict[str, JsonValue]
 
 
-class _Stood(_Model):
+class _Checkpoint(_Model):
     done: Count
     scale: Annotated[int, Field(ge=0, le=100)]
     here: Count
@@ -85,8 +85,8 @@ class _Order(_Model):
     run: dict[str, JsonValue]
     draft: bool
     finish: bool
-    stood: _Stood | None = None
-    stand: Number | None = None
+    checkpoint: _Checkpoint | None = None
+    checkpoint_file: Number | None = None
     more: _More | None = None
 
 
@@ -105,9 +105,9 @@ class _Progressed(_Model):
 
 
 class _Stands(_Model):
-    say: Literal["stood"]
-    stood: _Stood
-    stand: Count
+    say: Literal["checkpoint"]
+    checkpoint: _Checkpoint
+    checkpoint_file: Count
 
 
 class _Failed(_Model):
@@ -145,7 +145,7 @@ def read_line(data: bytes) -> Message:
     """Parse a message of a worker.
 
     Returns:
-        "say" and its fields. "preview", "stand", "result" and "thumb" are file numbers or None.
+        "say" and its fields. "preview", "checkpoint_file", "result" and "thumb" are file numbers or None.
 
     Raises:
         WireError: The message is invalid.
@@ -194,8 +194,8 @@ def packed(order: Mapping[str, Any]) -> tuple[Message, list[Path]]:
     found |= {name: [source(each) for each in order[name]] for name in _LISTS}
     if order.get("more"):
         found["more"] = source(order["more"])
-    stand = Path(order["work"] + ".npy")
-    found["stand"] = number(stand) if order["stood"] and stand.is_file() else None
+    checkpoint_file = Path(order["work"] + ".npy")
+    found["checkpoint_file"] = number(checkpoint_file) if order["checkpoint"] and checkpoint_file.is_file() else None
     return found, files
 
 
@@ -239,13 +239,13 @@ def unpacked(data: bytes, folder: Path) -> Unpacked:
         return {"path": place(each.path), "name": each.name, "kind": each.kind}
 
     run = checked_run(came.run | _threads_of_this_machine(came.run))
-    order: Message = came.model_dump(include={"do", "draft", "finish", "stood"})
+    order: Message = came.model_dump(include={"do", "draft", "finish", "checkpoint"})
     order |= {"options": checked_options(came.do, came.options), "run": run, "content": source(came.content)}
     order |= {name: [source(each) for each in getattr(came, name)] for name in _LISTS}
     order |= {"work": str(folder / "work"), "result": str(folder / "result")}
     if came.more:
         order["more"] = came.more.model_dump() | {"path": place(came.more.path)}
-    place(came.stand, "work.npy")
+    place(came.checkpoint_file, "work.npy")
     return Unpacked(order, files)
 
 

@@ -39,11 +39,11 @@ def judge(
         (0.0, 0.0, ())
     """
     pictures = [read_content(result) for result in results]
-    return judged(read_content(content), read_styles(style), pictures, style_weights)
+    return reports_of(read_content(content), read_styles(style), pictures, style_weights)
 
 
 @in_known_state
-def judged(
+def reports_of(
     content: Picture, styles: Sequence[Style], results: Sequence[Picture], weights: Sequence[float] = ()
 ) -> list[Report]:
     """Measure results that have been read. Photo and style are measured once per size."""
@@ -59,7 +59,7 @@ def judged(
 
 
 @in_known_state
-def judged_sheet(content: Picture, styles: Sequence[Style], results: Sequence[Picture], reports: Sequence[Report]) -> Image:
+def report_sheet(content: Picture, styles: Sequence[Style], results: Sequence[Picture], reports: Sequence[Report]) -> Image:
     """Lay out a contact sheet of the photo, the style pictures, and the results with their main metrics."""
     shown = [(content.image, f"photo: {content.name}")]
     shown += [(style.image, f"style: {style.name}") for style in styles if isinstance(style, Picture)]
