@@ -3,6 +3,7 @@ import io
 import os
 import struct
 import sys
+import tempfile
 import warnings
 import zlib
 from pathlib import Path
@@ -679,7 +680,7 @@ def test_check_writable_finds_a_folder_that_takes_no_files(tmp_path: Path, monke
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(ImageFileError, match="Permission denied"):
         images.check_writable(tmp_path / "a.png")
 

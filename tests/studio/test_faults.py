@@ -25,7 +25,6 @@ from impasto.studio import dispatcher as dispatcher_module
 from impasto.studio import faults, lanes, memory, orders, painting_state, worker
 from impasto.studio import studio as studio_module
 from impasto.studio.app import create_app
-from impasto.studio.attempts import write_whole
 from impasto.studio.child import CallError
 from impasto.studio.database import Database
 from impasto.studio.dispatcher import Dispatcher
@@ -336,17 +335,6 @@ def test_the_dispatcher_goes_on_after_a_full_disk_and_threads_that_do_not_start(
     assert dispatcher.is_alive()
     assert (left, refusing.commits) == ([], 0)
     dispatcher.end()
-
-
-def test_a_file_that_does_not_fit_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(path: Path, data: bytes) -> int:
-        path.open("wb").close()
-        raise FULL
-
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(tmp_path / "j.jpg", b"data", "0" * 32)
-    assert not list(tmp_path.iterdir())
 
 
 # ---------------------------------------------------------------------------------------------------- the worker

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from impasto.cli.overwriting import check_overwrites
 from impasto.cli.pipes import STDOUT, to_stdout
 from impasto.errors import ImageFileError, OptionError, WeightsError
 from impasto.recipes.pastiche import Pastiche, Record
+from impasto.runtime.atomic import replacing, try_writing
 
 _MANY = 1000
 
@@ -78,10 +78,8 @@ def check_record_writable(path: Path) -> None:
     """
     if os.path.isdir(path):
         raise ImageFileError(f"record '{path}' cannot be written: it is a folder; give the name of a file")
-    with _written(path) as part:
-        with suppress(FileNotFoundError):
-            path.stat()  # raises if the name is too long; the name of the trial file is short
-        part.touch()
+    with _record_errors(path):
+        try_writing(path)
 
 
 # ---------------------------------------------------------------------------------------------------- after
@@ -212,18 +210,13 @@ def save_record(path: Path, record: Record) -> None:
     Raises:
         ImageFileError: it cannot be written.
     """
-    with _written(path) as part:
+    with _record_errors(path), replacing(path) as part:
         part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    part = path.with_name(f".impasto-{secrets.token_hex(6)}.part")
+def _record_errors(path: Path) -> Iterator[None]:
     try:
-        yield part
+        yield
     except OSError as error:
         raise ImageFileError(f"record '{path}' cannot be written ({error.strerror or error}); choose another place") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from impasto.cli.overwriting import check_overwrites
 from impasto.errors import ImageFileError, WeightsError
+from impasto.runtime.atomic import try_writing
 
 if TYPE_CHECKING:
     import torch
@@ -51,8 +50,7 @@ def check_writable(*paths: Path) -> None:
         if path.is_dir():
             raise WeightsError(f"'{path}' cannot be written: it is a folder; give the name of a file")
         try:
-            with tempfile.TemporaryFile(dir=path.parent), suppress(FileNotFoundError):
-                path.stat()  # raises if the name is too long
+            try_writing(path)
         except OSError as error:
             raise WeightsError(f"'{path}' cannot be written ({error.strerror}); choose another place") from error
 
@@ -90,8 +88,6 @@ def save_state(training: Resumable, state: Path, console: Console) -> bool:
     try:
         training.save(state)
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
-        with suppress(OSError):
-            state.with_name(state.name + ".part").unlink()
         console.print(
             f"the state cannot be written to '{state}' ({getattr(error, 'strerror', None) or error}); training continues"
         )

@@ -3,7 +3,6 @@
 import io
 import math
 import os
-import secrets
 import shutil
 import zlib
 from collections.abc import Iterable, Mapping
@@ -22,6 +21,7 @@ from impasto.images import png16, xmp
 from impasto.images.colors import srgb_profile
 from impasto.images.metadata import Metadata, without_place
 from impasto.images.picture import Array, Picture, fitting, levels, to_array
+from impasto.runtime.atomic import replacing, try_writing
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
 
@@ -160,16 +160,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """
     _kind(path)
     target = _target(path)
-    trial = _beside(target)
     try:
-        with suppress(FileNotFoundError):
-            target.stat()  # raises if the name is too long; the name of the trial file is short
-        trial.touch(exist_ok=False)
+        try_writing(target)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):
-            trial.unlink(missing_ok=True)
 
 
 def check_fits(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
@@ -316,21 +310,16 @@ def _tiff(pixels: Array, metadata: Metadata) -> bytes:
 def _replace(path: str | os.PathLike[str], data: bytes) -> None:
     """Write data to a new file in the same folder, flush it to disk, and replace the old file with it."""
     target = _target(path)
-    part = _beside(target)
     try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if os.path.exists(target):
-            with suppress(OSError):
+        with replacing(target) as part:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(OSError):  # there may be no old file
                 shutil.copymode(target, part)
-        part.replace(target)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
@@ -341,10 +330,6 @@ def _target(path: str | os.PathLike[str]) -> Path:
     if os.path.exists(target) and not os.path.isfile(target):
         raise ImageFileError(f"'{path}' cannot be written: it is a folder or a device; give the name of a file")
     return target
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f".impasto-{secrets.token_hex(6)}.part")
 
 
 def _cannot_write(path: str | os.PathLike[str], error: OSError) -> ImageFileError:

@@ -13,7 +13,6 @@ Weights are stored as float16, as in the network's own file; the runtime convert
 
 import math
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +27,7 @@ from impasto.features.statistics import Moments
 from impasto.networks.instant import BACK, LIGHT_AND_COLOR, MULTIPLE_PX, InstantNetwork, Transfer
 from impasto.networks.onnx_graph import Graph, onnx_package
 from impasto.networks.onnx_runtime import load_onnxruntime
+from impasto.runtime.atomic import replacing
 from impasto.runtime.torch_state import in_known_state
 
 if TYPE_CHECKING:
@@ -101,13 +101,10 @@ def save_graph(path: str | Path, model: "ModelProto") -> None:
         WeightsError: if the file cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(path.name + ".part")
     try:
-        partial.write_bytes(model.SerializeToString())
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_bytes(model.SerializeToString())
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise WeightsError(f"graph {str(path)!r} cannot be written: {error.strerror or error}; choose another place") from error
 
 

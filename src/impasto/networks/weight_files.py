@@ -1,7 +1,6 @@
 """Common file format of all networks: float16 weights, with format and training metadata in the header."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -11,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from impasto.errors import WeightsError
+from impasto.runtime.atomic import replacing
 
 LARGEST = 4096
 """Maximum size accepted in a header; guards against files that would exhaust the machine."""
@@ -46,13 +46,10 @@ def write_network(kind: Kind, path: str | Path, network: nn.Module, header: Mapp
             raise WeightsError(
                 f"{kind.name} {str(path)!r} was not written: {name} contains a value that is not finite; train it again"
             )
-    partial = path.with_name(path.name + ".part")
     try:
-        save_file(tensors, partial, {**header, "format": "impasto", kind.key: kind.version})
-        partial.replace(path)
+        with replacing(path) as partial:
+            save_file(tensors, partial, {**header, "format": "impasto", kind.key: kind.version})
     except (OSError, safetensors.SafetensorError) as error:
-        with suppress(OSError):
-            partial.unlink()
         why = getattr(error, "strerror", None) or error
         raise WeightsError(f"{kind.name} {str(path)!r} cannot be written: {why}; choose another place") from error
 

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from impasto.studio.broker import AWAY_SECONDS, LIFE_SECONDS, MISSED_SECONDS, Broker, BrokerError, new_token
@@ -126,19 +125,3 @@ class Attempt:
             self._missed_since = now
         elif now - self._missed_since > MISSED_SECONDS:
             raise LostError(f"it did not respond for {LIFE_SECONDS + MISSED_SECONDS:.0f} seconds")
-
-
-def write_whole(path: Path, data: bytes, token: str) -> None:
-    """Write a file atomically.
-
-    Raises:
-        OSError: The file could not be written. No partial file remains.
-    """
-    part = path.with_name(f"{path.name}.{token[:8]}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise

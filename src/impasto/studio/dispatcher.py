@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from impasto.studio.attempts import Attempt, LostError, write_whole
+from impasto.runtime.atomic import replacing
+from impasto.studio.attempts import Attempt, LostError
 from impasto.studio.broker import AWAY_SECONDS, BEAT_SECONDS, Broker, BrokerError, why
 from impasto.studio.child import CallError, refused
 from impasto.studio.database import Row
@@ -202,17 +203,12 @@ class Dispatcher(threading.Thread):
         """Store the progress of a job. Skip it on temporary system errors; the next message replaces it."""
         try:
             if message["say"] == "checkpoint":
-                write_whole(
-                    Path(order["work"] + ".npy"),
-                    attempt.part("checkpoint_file", ".npy", message["checkpoint_file"]),
-                    attempt.token,
-                )
+                _write(order["work"] + ".npy", attempt.part("checkpoint_file", ".npy", message["checkpoint_file"]))
                 self._jobs.checkpoint(identity, message["checkpoint"])
                 return
             has_preview = message["preview"] is not None
             if has_preview:
-                data = attempt.part("preview", ".jpg", message["preview"])
-                write_whole(Path(order["work"] + ".jpg"), data, attempt.token)
+                _write(order["work"] + ".jpg", attempt.part("preview", ".jpg", message["preview"]))
             self._jobs.progressed(identity, message["progress"], preview=has_preview)
         except Exception as error:
             if not fault(error):
@@ -224,8 +220,8 @@ class Dispatcher(threading.Thread):
         suffix = ".jpg" if order["draft"] else ".png"
         picture = attempt.part("result", suffix, message["result"])
         thumb = attempt.part("thumb", ".jpg", message["thumb"])
-        write_whole(Path(order["result"] + suffix), picture, attempt.token)
-        write_whole(Path(order["result"] + ".thumb.jpg"), thumb, attempt.token)
+        _write(order["result"] + suffix, picture)
+        _write(order["result"] + ".thumb.jpg", thumb)
         return message | {"suffix": suffix, "bytes": len(picture), "disk": len(picture) + len(thumb)}
 
     def _has_stopped(self, identity: str, order: Message, attempt: Attempt, watch: "_Watch") -> bool:
@@ -268,6 +264,11 @@ class Dispatcher(threading.Thread):
         sentence = f"the worker ended unexpectedly ({why}); try again or use another picture"
         self._jobs.fail(identity, CallError("worker", sentence).shown())
         del self._lost_at[identity]
+
+
+def _write(path: str, data: bytes) -> None:
+    with replacing(Path(path)) as part:
+        part.write_bytes(data)
 
 
 class _Watch:

@@ -3,7 +3,6 @@
 import math
 import os
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from impasto.images import fitted_size, resize
 from impasto.optim.engine import Step
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.painting import run_recipe
+from impasto.runtime.atomic import replacing
 from impasto.studio.faults import fault
 from impasto.studio.worker import Line, Message
 from impasto.tensors import Image
@@ -168,16 +168,12 @@ def write_checkpoint(order: Message, pixels: Tensor) -> bool:
         False if the disk is full. The previous checkpoint stays.
     """
     path = Path(order["work"] + ".npy")
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.save(file, pixels.detach().cpu().numpy().astype(np.float16), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         if not fault(error) and error.errno is not None:  # NumPy reports a partial write without errno
             raise
         return False

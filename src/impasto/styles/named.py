@@ -15,7 +15,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib.resources import files
@@ -30,6 +30,7 @@ from torch import Tensor
 from impasto.errors import ImageFileError, OptionError, StyleFileError
 from impasto.features.statistics import Moments
 from impasto.images import Picture, read
+from impasto.runtime.atomic import replacing
 from impasto.runtime.folders import user_folder
 from impasto.runtime.torch_state import in_known_state
 from impasto.styles.former_names import FORMER_NAMES
@@ -138,13 +139,10 @@ def save_style(path: str | Path, style: NamedStyle) -> None:
     for layer in style.moments[sizes[0]]:
         parts = [_packed(style.moments[size][layer]) for size in sizes]
         tensors |= {f"{layer}.{part}": torch.stack([each[part] for each in parts]) for part in parts[0]}
-    partial = path.with_name(path.name + ".part")
     try:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, partial, {"impasto_style": VERSION, **style.facts})
-        partial.replace(path)
+        with replacing(path) as partial:
+            save_file({name: t.contiguous() for name, t in tensors.items()}, partial, {"impasto_style": VERSION, **style.facts})
     except (OSError, safetensors.SafetensorError) as error:
-        with suppress(OSError):
-            partial.unlink()
         why = getattr(error, "strerror", None) or error
         raise StyleFileError(f"style file {str(path)!r} cannot be written: {why}; choose another place") from error
 

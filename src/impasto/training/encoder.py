@@ -15,7 +15,6 @@ Source: in the spirit of Wang et al. 2020 (arXiv:2003.08436, collaborative disti
 channel pruning by least squares); the half-painted pool and the change term are our own.
 """
 
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -33,6 +32,7 @@ from impasto.features.statistics import moments
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Features, Image
 from impasto.training.agreement import MAIN_LAYERS, STYLE_LAYERS, moments_error, relative_error
+from impasto.training.checkpoints import Parts, copy_of_state, read_checkpoint, update_average, write_checkpoint
 from impasto.training.crops import Corpus, random_picture
 from impasto.training.halfpainted import HalfPainted
 
@@ -202,7 +202,8 @@ class Distillation:
         groups = [{"params": [p], "size": float(p.detach().square().mean().sqrt())} for p in student.parameters()]
         self.optimizer = torch.optim.Adam(groups, lr=learning_rate, betas=(0.9, 0.98))
         self.painted = HalfPainted.start(24, corpus, edge_px, self.random)
-        self.averaged = {name: value.detach().clone() for name, value in student.state_dict().items()}
+        self.averaged = copy_of_state(student)
+        self._parts: Parts = {"student": student, "optimizer": self.optimizer}
         self.number = 0
         self.device = student.mean.device
 
@@ -226,28 +227,15 @@ class Distillation:
     @in_known_state
     def save(self, path: Path) -> None:
         """Write a checkpoint with the complete training state, atomically."""
-        state = {
-            "student": self.student.state_dict(),
-            "averaged": self.averaged,
-            "optimizer": self.optimizer.state_dict(),
-            "painted": vars(self.painted),
-            "random": json.dumps(self.random.bit_generator.state),
-            "number": self.number,
-        }
-        partial = path.with_name(path.name + ".part")
-        torch.save(state, partial)
-        partial.replace(path)
+        values = {"averaged": self.averaged, "painted": vars(self.painted), "number": self.number}
+        write_checkpoint(path, self._parts, self.random, **values)
 
     @in_known_state
     def resume(self, path: Path) -> None:
         """Restore a checkpoint written by :meth:`save`."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.student.load_state_dict(state["student"])
-        self.averaged = state["averaged"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.painted = HalfPainted(**{name: value.cpu() for name, value in state["painted"].items()})
-        self.random.bit_generator.state = json.loads(state["random"])
-        self.number = state["number"]
+        values = read_checkpoint(path, self._parts, self.random, self.device)
+        self.averaged, self.number = values["averaged"], values["number"]
+        self.painted = HalfPainted(**{name: value.cpu() for name, value in values["painted"].items()})
 
     def _step(self) -> dict[str, float]:
         batch, pairs = self._draw()
@@ -262,10 +250,7 @@ class Distillation:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
-        decay = min(0.998, 1 - 1 / (self.number + 2))
-        with torch.no_grad():
-            for name, value in self.student.state_dict().items():
-                self.averaged[name].lerp_(value, 1 - decay)
+        update_average(self.averaged, self.student, min(0.998, 1 - 1 / (self.number + 2)))
         return errors
 
     def _draw(self) -> tuple[Image, int]:

@@ -8,7 +8,6 @@ Source: Chen and Schmidt 2016, section 3.2, for the inverse network; the statist
 """
 
 import copy
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -23,9 +22,11 @@ from impasto.encoders.precision import has_fast_bf16
 from impasto.encoders.vgg import Vgg
 from impasto.features.neighbors import Keys
 from impasto.networks.style_swap import COHERENCE, SEARCH_LAYERS, SWAP_LAYERS, Decoder, blocks_of, search_columns, swapped
+from impasto.runtime.atomic import replacing
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import FeatureMap, Features, Image
 from impasto.training.agreement import HeldOut, relative_error
+from impasto.training.checkpoints import Parts, copy_of_state, read_checkpoint, update_average, write_checkpoint
 from impasto.training.crops import Corpus
 from impasto.training.drawing import photo_crop, style_crop
 
@@ -113,7 +114,8 @@ class SwapTraining:
         self.weights = weights or SwapWeights()
         self.random = np.random.default_rng(seed)
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
-        self.averaged = self._copied()
+        self.averaged = copy_of_state(network)
+        self._parts: Parts = {"network": network, "optimizer": self.optimizer}
         self.number = 0
         self.device = encoder.mean.device
 
@@ -122,7 +124,7 @@ class SwapTraining:
         """Train until ``total_steps``, yielding each step; to stop early, stop iterating."""
         if self.number == 0:
             self._calibrate()
-            self.averaged = self._copied()
+            self.averaged = copy_of_state(self.network)
         while self.number < self.total_steps:
             began = time.perf_counter()
             rate = self.learning_rate * min(1.0, (self.number + 1) / _WARM_UP)
@@ -136,26 +138,13 @@ class SwapTraining:
     @in_known_state
     def save(self, path: Path) -> None:
         """Write a checkpoint with the complete training state, atomically."""
-        state = {
-            "network": self.network.state_dict(),
-            "averaged": self.averaged,
-            "optimizer": self.optimizer.state_dict(),
-            "random": json.dumps(self.random.bit_generator.state),
-            "number": self.number,
-        }
-        partial = path.with_name(path.name + ".part")
-        torch.save(state, partial)
-        partial.replace(path)
+        write_checkpoint(path, self._parts, self.random, averaged=self.averaged, number=self.number)
 
     @in_known_state
     def resume(self, path: Path) -> None:
         """Restore a checkpoint written by :meth:`save`."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.averaged = state["averaged"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.random.bit_generator.state = json.loads(state["random"])
-        self.number = state["number"]
+        values = read_checkpoint(path, self._parts, self.random, self.device)
+        self.averaged, self.number = values["averaged"], values["number"]
 
     @in_known_state
     def share(self, mine: Path, other: Path) -> None:
@@ -171,9 +160,8 @@ class SwapTraining:
         Source:
             Local SGD, Stich 2019 (arXiv:1805.09767), here asynchronous.
         """
-        partial = mine.with_name(mine.name + ".part")
-        torch.save(self.network.state_dict(), partial)
-        partial.replace(mine)
+        with replacing(mine) as partial:
+            torch.save(self.network.state_dict(), partial)
         if not other.exists() or time.time() - other.stat().st_mtime > _FRESH_SECONDS:
             return
         theirs = torch.load(other, map_location=self.device, weights_only=True)
@@ -197,9 +185,6 @@ class SwapTraining:
         return {name: round(float(value), 5) for name, value in losses.items()}
 
     # ------------------------------------------------------------------------------------------------ steps
-
-    def _copied(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self.network.state_dict().items()}
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device))
@@ -229,10 +214,7 @@ class SwapTraining:
         length = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), _LONGEST))
         if math.isfinite(length):
             self.optimizer.step()
-        decay = min(0.998, 1 - 1 / (self.number + 3))
-        with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                self.averaged[name].lerp_(value, 1 - decay)
+        update_average(self.averaged, self.network, min(0.998, 1 - 1 / (self.number + 3)))
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _losses(self, network: Decoder, photos: Image, styles: Image, *, itself: int) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from impasto.errors import OptionError, WeightsError, nearest_name
+from impasto.runtime.atomic import replacing
 from impasto.runtime.folders import user_folder
 from impasto.weights.files import read_vgg
 
@@ -299,9 +300,8 @@ def _keep(partial: Path, name: str, sha256: str, origin: str) -> Path:
     # Delete the old record first: a file without a record is only unverified, but a file with a wrong record is rejected.
     file.with_suffix(".json").unlink(missing_ok=True)
     partial.replace(file)
-    written = file.with_suffix(".json.part")
-    written.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-    written.replace(file.with_suffix(".json"))
+    with replacing(file.with_suffix(".json")) as written:
+        written.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
     return file
 
 

@@ -8,7 +8,6 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from impasto.errors import WeightsError
+from impasto.runtime.atomic import replacing
 from impasto.weights.canonical import (
     CAFFE,
     CONVOLUTIONS,
@@ -318,13 +318,10 @@ def save_vgg(path: str | Path, vgg: nn.Module, metadata: Mapping[str, str], *, b
             tensors[key] = value.half()
         else:
             tensors[key], tensors[key.removesuffix("weight") + "scale"] = _to_8_bit(value)
-    partial = path.with_name(path.name + ".part")
     try:
-        save_file(tensors, partial, {"format": "impasto", **metadata})
-        partial.replace(path)
+        with replacing(path) as partial:
+            save_file(tensors, partial, {"format": "impasto", **metadata})
     except Exception as error:
-        with suppress(OSError):
-            partial.unlink()
         raise WeightsError(f"{path}: these weights cannot be written: {_first_line(error)}") from error
 
 

@@ -1,0 +1,41 @@
+"""Atomic writes: a file is written completely, or the old one stays."""
+
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file in the same folder; at the end of the block it replaces the file at ``path``.
+
+    If the block or the replacement fails, the temporary file is deleted and the exception is passed on. Its name is short, so a
+    file may have the longest name allowed, and random, so two writers of one file do not disturb each other.
+
+    Example:
+        >>> from pathlib import Path
+        >>> with replacing(Path("note.txt")) as partial:
+        ...     _ = partial.write_text("complete")
+        >>> Path("note.txt").read_text()
+        'complete'
+    """
+    partial = path.with_name(f".impasto-{secrets.token_hex(6)}.part")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def try_writing(path: Path) -> None:
+    """Try whether a file can be written, without changing it.
+
+    Raises:
+        OSError: its folder is missing or takes no files, or its name is too long.
+    """
+    with suppress(FileNotFoundError):
+        path.stat()  # raises if the name is too long; that of the temporary file is short
+    tempfile.TemporaryFile(dir=path.parent).close()
