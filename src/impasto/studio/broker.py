@@ -1,8 +1,9 @@
-"""Queue server between a studio and remote workers: huey over Redis, and the data of each attempt.
+"""Redis server between a studio and remote workers: a queue of attempts, and the data of each attempt.
 
-A job is a huey task that contains only a token, chosen at random for each attempt. The data of an attempt is stored under keys
-with this token, and all keys expire::
+The queue contains only tokens, chosen at random for each attempt. The data of an attempt is stored under keys that contain its
+token. All keys expire::
 
+    queue                       tokens of attempts that no worker has taken, a list
     workers, worker:NAME        the workers; a worker's key lives ten seconds and is renewed every two
     TOKEN:held                  the studio still wants the attempt; renewed likewise
     TOKEN:beat                  heartbeat of its worker: number of messages sent; renewed likewise
@@ -14,20 +15,14 @@ Messages are numbered strings, not a list, so that the reader can limit the leng
 impasto, so a studio and a worker of different versions do not see each other.
 """
 
-import json
 import os
 import re
 import secrets
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import redis
-from huey.api import Huey
-from huey.registry import Message as Task
-from huey.serializer import Serializer
-from huey.storage import RedisStorage
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -50,32 +45,18 @@ AWAY_SECONDS = 2.0
 _KEPT_SECONDS = 3600
 _QUEUE_SECONDS = 86_400
 _TIMEOUT_SECONDS = 30.0
-_TOKEN = re.compile(r"[0-9a-f]{32}")
+_TOKEN = re.compile(rb"[0-9a-f]{32}")
 _SCHEMES = ("redis", "rediss", "unix")
-
-
-class Plain(Serializer):  # type: ignore[misc]
-    """Serializes huey tasks as JSON: id, name and string arguments. Huey's default is pickle, which can run code."""
-
-    def _serialize(self, data: Any) -> bytes:
-        return json.dumps([data.id, data.name, list(data.args)]).encode()
-
-    def _deserialize(self, data: bytes) -> Any:
-        identity, name, arguments = json.loads(data)
-        if not all(isinstance(each, str) for each in (identity, name, *arguments)):
-            raise ValueError("a task with arguments that are not strings")
-        return Task(id=identity, name=name, retries=0, retry_delay=0, args=tuple(arguments), kwargs={})
 
 
 class Broker:
     """Connection to the queue server, for studio and worker."""
 
-    def __init__(self, url: str, obey: Callable[[str], None] = lambda token: None) -> None:
+    def __init__(self, url: str) -> None:
         """Connect.
 
         Args:
             url: ``redis://[user:password@]host[:port][/number]``, ``rediss://`` for TLS, or ``unix://path``.
-            obey: Called by a worker with each token.
 
         Raises:
             OptionError: The address is invalid or the server does not respond.
@@ -84,44 +65,44 @@ class Broker:
         retry = Retry(ExponentialBackoff(cap=1.0, base=0.1), 3)
         options: dict[str, Any] = {"socket_connect_timeout": 5, "socket_timeout": _TIMEOUT_SECONDS, "retry": retry}
         try:
-            pool = redis.ConnectionPool.from_url(url, **_password(url), **options)
-            self.redis = redis.Redis(connection_pool=pool)
+            self.redis = redis.Redis.from_url(url, **_password(url), **options)
             self.redis.ping()
         except (RedisError, ValueError, OSError) as error:
             raise OptionError(
                 f"--queue {self.shown} does not respond ({why(error)}); start a Redis server there or give another address"
             ) from error
         self._name = f"impasto:{__version__}"
-        name = "impasto" + re.sub(r"\W", "", __version__)
-        self._huey = Huey(name, results=False, serializer=Plain(), storage_class=RedisStorage, connection_pool=pool)
-
-        def job(token: str) -> None:
-            if _TOKEN.fullmatch(token):
-                obey(token)
-
-        self._task = self._huey.task(name="job")(job)
 
     def key(self, *words: object) -> str:
         """Return the name of a key."""
         return ":".join((self._name, *map(str, words)))
 
-    # ------------------------------------------------------------------------------------------------ tasks
+    # ------------------------------------------------------------------------------------------------ queue
 
     def enqueue(self, token: str) -> None:
         """Add a token to the queue."""
-        self._task(token)
-        self.redis.expire(self._huey.storage.queue_key, _QUEUE_SECONDS)
+        pipe = self.redis.pipeline()
+        pipe.lpush(self.key("queue"), token)
+        pipe.expire(self.key("queue"), _QUEUE_SECONDS)
+        pipe.execute()
 
     def waiting(self) -> int:
         """Return the number of tokens that no worker has taken."""
-        return int(self._huey.storage.queue_size())
+        return int(self.redis.llen(self.key("queue")))
 
-    def work(self) -> bool:
-        """Process one token. Return whether there was one within a second."""
-        task = self._huey.dequeue()
-        if task is not None:
-            self._huey.execute(task)
-        return task is not None
+    def next_token(self) -> str | None:
+        """Remove and return the oldest token. Return None if there is none within a second.
+
+        Raises:
+            ValueError: The entry is not a token.
+        """
+        found = self.redis.brpop([self.key("queue")], timeout=1)
+        if found is None:
+            return None
+        token = found[1]
+        if not isinstance(token, bytes) or not _TOKEN.fullmatch(token):
+            raise ValueError("an entry that is not a token")
+        return token.decode()
 
     # ------------------------------------------------------------------------------------------------ heartbeats
 

@@ -135,7 +135,7 @@ class RemoteWorker:
         Raises:
             OptionError: The address is invalid or the server does not respond.
         """
-        self.broker = Broker(url, self._obey)
+        self.broker = Broker(url)
         self.name = f"{re.sub(r'[^A-Za-z0-9.-]', '', socket.gethostname())[:60]}-{secrets.token_hex(3)}"
         self._trouble = Trouble("heartbeat")
         self._show = say
@@ -169,12 +169,15 @@ class RemoteWorker:
     def _next(self) -> None:
         """Take one attempt, if there is one. Log invalid entries of the queue."""
         try:
-            self.broker.work()
+            token = self.broker.next_token()
         except BrokerError:
             _LOG.warning("the queue %s does not respond; trying again", self.broker.shown)
             self._is_over.wait(AWAY_SECONDS)
-        except Exception as error:
-            _LOG.warning("the queue contained an invalid job (%s)", type(error).__name__)
+        except ValueError:
+            _LOG.warning("the queue contained an invalid job")
+        else:
+            if token is not None:
+                self._obey(token)
 
     def _beat(self) -> None:
         while not self._is_over.is_set():
@@ -193,7 +196,7 @@ class RemoteWorker:
     # ------------------------------------------------------------------------------------------------ one attempt
 
     def _obey(self, token: str) -> None:
-        """Run one attempt from its order to its end. Called by huey."""
+        """Run one attempt from its order to its end."""
         try:
             folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         except OSError as error:
@@ -209,6 +212,8 @@ class RemoteWorker:
                 self._paint(order)
         except BrokerError:  # the studio requeues the job
             _LOG.warning("the queue %s does not respond; a job was abandoned", self.broker.shown)
+        except Exception:
+            _LOG.exception("a job was abandoned")
         finally:
             self._assignment = None
             shutil.rmtree(folder, ignore_errors=True)
