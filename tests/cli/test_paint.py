@@ -737,7 +737,7 @@ def test_the_demo_paints_a_shipped_style(capsys: pytest.CaptureFixture[str], mon
 
 @pytest.mark.usefixtures("gallery")
 def test_an_encoder_is_distilled_saved_and_resumed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from impasto.cli import train
+    from impasto.cli import train, training
     from impasto.encoders import Vgg, load_encoder
     from impasto.weights import save_vgg
 
@@ -749,7 +749,7 @@ def test_an_encoder_is_distilled_saved_and_resumed(capsys: pytest.CaptureFixture
             images.write(f"{folder}/{number}.png", picture.roll(9 * number, -1))
     monkeypatch.setattr(train, "_FIRST_CROPS", 2)
     monkeypatch.setattr(train, "_EDGE_PX", 32)
-    monkeypatch.setattr(train, "_STEPS_BETWEEN_SAVES", 1)
+    monkeypatch.setattr(training, "_STEPS_BETWEEN_SAVES", 1)
     words = ["train", "encoder", "--teacher", "teacher.safetensors", "--state", "state.pt", "-o", "slim.safetensors"]
     words += ["--photos", "photos", "--paintings", "paintings", "--textures", "textures", "--widths", "4,4,8,8,8"]
     assert run(capsys, *words, "--steps", "1")[0] == 0

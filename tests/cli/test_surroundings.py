@@ -466,6 +466,9 @@ def test_weights_that_cannot_be_written_are_kept_elsewhere(capsys: Capture) -> N
     class Full:
         number = 1
 
+        def steps(self) -> Iterator[Any]:
+            return iter(())
+
         def save(self, path: Path) -> None:
             raise RuntimeError("PytorchStreamWriter failed writing file data")
 

@@ -11,7 +11,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from impasto.cli import main, train_instant
+from impasto.cli import main, train_instant, training
 from impasto.cli.train_instant import Fit, Weights
 from impasto.encoders import Vgg, load_encoder
 from impasto.networks.decoder_files import decoder_facts, load_decoder, save_decoder
@@ -31,7 +31,7 @@ Capture = pytest.CaptureFixture[str]
 def _pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in a folder with three photos, paintings and textures; save at every step."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train_instant, "_STEPS_BETWEEN_SAVES", 1)
+    monkeypatch.setattr(training, "_STEPS_BETWEEN_SAVES", 1)
     monkeypatch.setattr("impasto.training.style_swap._CALIBRATION", 1)
     for folder in ("photos", "paintings", "textures"):
         Path(folder).mkdir()
@@ -141,7 +141,7 @@ def test_an_interruption_finishes_the_step_saves_it_and_goes_on_later(capsys: Ca
         signal.raise_signal(signal.SIGINT)
         return step(training)
 
-    monkeypatch.setattr(train_instant, "_STEPS_BETWEEN_SAVES", 100)
+    monkeypatch.setattr(training, "_STEPS_BETWEEN_SAVES", 100)
     monkeypatch.setattr(SwapTraining, "_step", interrupted)
     code, err = run(capsys, "--steps", "3")
     assert code == 130

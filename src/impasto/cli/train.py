@@ -11,7 +11,6 @@ from cyclopts import App, Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.progress import duration, message_console
-from impasto.cli.signals import asked_to_stop
 from impasto.cli.training import (
     STEPS_BETWEEN_LINES,
     Pictures,
@@ -20,7 +19,7 @@ from impasto.cli.training import (
     check_training_files,
     read_corpora,
     resume,
-    save_state,
+    run_training,
     write_weights,
 )
 from impasto.errors import OptionError
@@ -44,7 +43,6 @@ app.command(
 
 _EDGE_PX = 112
 _FIRST_CROPS = 320
-_STEPS_BETWEEN_SAVES = 250
 _BLOCKS = 5
 _CONVOLUTIONS = 16
 
@@ -101,18 +99,16 @@ def encoder(
     check_training_files(output, state, corpora, corpora.teacher)
     console = message_console(quiet=False)
     distillation, held = _prepared(corpora, fit, widths, state, console)
-    with asked_to_stop() as stop:
-        for step in distillation.steps():
-            _print_step(step, fit.steps, console)
-            if step.number % _STEPS_BETWEEN_SAVES == 0 or step.number == fit.steps or stop:
-                is_saved = save_state(distillation, state, console)
-                _measure(distillation, widths, held, state, console)
-            if stop and step.number < fit.steps:
-                if is_saved:
-                    console.print(
-                        f"interrupted at step {step.number} of {fit.steps}; run the same command to resume from '{state}'"
-                    )
-                return INTERRUPTED_EXIT
+    is_complete = run_training(
+        distillation,
+        fit.steps,
+        state,
+        console,
+        watch=lambda step: _print_step(step, fit.steps, console),
+        measure=lambda: _measure(distillation, widths, held, state, console),
+    )
+    if not is_complete:
+        return INTERRUPTED_EXIT
     return write_weights(output, lambda path: _write(path, distillation, corpora, fit, held), console)
 
 

@@ -13,7 +13,6 @@ from cyclopts import Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.progress import duration, losses_in_words, message_console
-from impasto.cli.signals import asked_to_stop
 from impasto.cli.training import (
     STEPS_BETWEEN_LINES,
     Pictures,
@@ -22,7 +21,7 @@ from impasto.cli.training import (
     check_training_files,
     read_corpora,
     resume,
-    save_state,
+    run_training,
     write_weights,
 )
 from impasto.errors import OptionError, WeightsError
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from impasto.training.agreement import HeldOut
     from impasto.training.style_swap import SwapStep, SwapTraining
 
-_STEPS_BETWEEN_SAVES = 250
 _STEPS_BETWEEN_SHARES = 40
 
 
@@ -122,22 +120,19 @@ def instant(
     console = message_console(quiet=False)
     training, held = _prepared(corpora, fit, weights, state, console)
     recent: list[SwapStep] = []
-    with asked_to_stop() as stop:
-        for step in training.steps():
-            recent.append(step)
-            if fit.beside and step.number % _STEPS_BETWEEN_SHARES == 0:
-                training.share(state.with_suffix(".shared"), fit.beside.with_suffix(".shared"))
-            _print_step(step, fit.steps, console)
-            if step.number % _STEPS_BETWEEN_SAVES == 0 or step.number == fit.steps or stop:
-                is_saved = save_state(training, state, console)
-                _write_curve(recent, training.held_out_losses(held), state, console)
-                recent.clear()
-            if stop and step.number < fit.steps:
-                if is_saved:
-                    console.print(
-                        f"interrupted at step {step.number} of {fit.steps}; run the same command to resume from '{state}'"
-                    )
-                return INTERRUPTED_EXIT
+
+    def watch(step: SwapStep) -> None:
+        recent.append(step)
+        if fit.beside and step.number % _STEPS_BETWEEN_SHARES == 0:
+            training.share(state.with_suffix(".shared"), fit.beside.with_suffix(".shared"))
+        _print_step(step, fit.steps, console)
+
+    def measure() -> None:
+        _write_curve(recent, training.held_out_losses(held), state, console)
+        recent.clear()
+
+    if not run_training(training, fit.steps, state, console, watch=watch, measure=measure):
+        return INTERRUPTED_EXIT
     facts = _facts(corpora, fit, weights, training)
     return write_weights(output, lambda path: _write(path, training, held, facts), console)
 

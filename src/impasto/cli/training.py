@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from impasto.cli.overwriting import check_overwrites
+from impasto.cli.signals import asked_to_stop
 from impasto.errors import ImageFileError, WeightsError
 from impasto.runtime.atomic import try_writing
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Network = TypeVar("Network", bound="torch.nn.Module")
 
 STEPS_BETWEEN_LINES = 50
+_STEPS_BETWEEN_SAVES = 250
 _SHARES = {"photo": 1.0, "painting": 0.5, "texture": 1 / 3}
 """Held-out pictures of each kind, relative to the number of held-out photos."""
 
@@ -79,7 +81,30 @@ def curve_of(state: Path) -> Path:
     return state.with_suffix(".curve.jsonl")
 
 
-def save_state(training: Resumable, state: Path, console: Console) -> bool:
+def run_training(
+    training: Training, total: int, state: Path, console: Console, *, watch: Callable[[Any], None], measure: Callable[[], None]
+) -> bool:
+    """Train and save the state every 250 steps; return False if the user interrupted.
+
+    ``watch`` is called with every step, and ``measure`` after each save, to evaluate the network.
+    """
+    with asked_to_stop() as stop:
+        for step in training.steps():
+            watch(step)
+            is_stopped = bool(stop) and step.number < total
+            if step.number % _STEPS_BETWEEN_SAVES == 0 or step.number == total or is_stopped:
+                is_saved = save_state(training, state, console)
+                measure()
+                if is_stopped and is_saved:
+                    console.print(
+                        f"interrupted at step {step.number} of {total}; run the same command to resume from '{state}'"
+                    )
+            if is_stopped:
+                return False
+    return True
+
+
+def save_state(training: Training, state: Path, console: Console) -> bool:
     """Save the training state; if that fails, print a message and continue.
 
     Returns:
@@ -147,10 +172,13 @@ def _read_folder(folder: Path, console: Console) -> list[torch.Tensor]:
     return pictures
 
 
-class Resumable(Protocol):
-    """A training run that can be resumed from a file."""
+class Training(Protocol):
+    """A training run that can be resumed from a file; its steps have a ``number``."""
 
     number: int
+
+    def steps(self) -> Iterator[Any]:
+        """Train."""
 
     def save(self, path: Path) -> None:
         """Save the state."""
@@ -159,7 +187,7 @@ class Resumable(Protocol):
         """Load the state."""
 
 
-def resume(training: Resumable, state: Path, mistake: str, console: Console) -> None:
+def resume(training: Training, state: Path, mistake: str, console: Console) -> None:
     """Resume training from a state file.
 
     Args:

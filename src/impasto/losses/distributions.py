@@ -62,11 +62,6 @@ class SlicedLoss(Loss):
     generator: torch.Generator = field(repr=False, compare=False)
     effort: int = 2**19
 
-    @property
-    def layers(self) -> frozenset[str]:
-        """The style layers."""
-        return frozenset(self.target)
-
     def __call__(self, features: Features) -> Tensor:
         """Draw directions and sum the weighted distances."""
         return sum_over(self.weights[layer] * self._distance(layer, features[layer]) for layer in self.target)
@@ -96,11 +91,6 @@ class HistogramLoss(Loss):
     name: ClassVar[str] = "style"
     target: Mapping[str, Tensor]
     weights: Mapping[str, float]
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The layers whose histograms are matched."""
-        return frozenset(self.target)
 
     def __call__(self, features: Features) -> Tensor:
         """Sum the weighted squared differences."""
@@ -181,11 +171,6 @@ class PaletteLoss(Loss):
     generator: torch.Generator = field(repr=False, compare=False)
     count: int = 1024
 
-    @property
-    def layers(self) -> frozenset[str]:
-        """The picture itself."""
-        return frozenset((PIXELS,))
-
     def __call__(self, features: Features) -> Tensor:
         """Draw positions and compare their colors with the target."""
         found = sampled_colors(features[PIXELS], self.count, self.generator)
@@ -221,11 +206,6 @@ class SelfSimilarityLoss(Loss):
     weights: Mapping[str, float]
     heads: Heads = field(default_factory=dict)
     edge: int = 32
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The content layers."""
-        return frozenset(self.target)
 
     def __call__(self, features: Features) -> Tensor:
         """Sum the weighted differences."""

@@ -33,14 +33,15 @@ Heads = Mapping[str, Affine | None]
 
 
 class Loss(ABC):
-    """Base class of losses: has a name, declares the layers it needs, and supports weighting and addition."""
+    """Base class of losses: has a name, tells which layers it needs, and supports weighting and addition."""
 
     name: ClassVar[str]
 
     @property
-    @abstractmethod
     def layers(self) -> frozenset[str]:
-        """The layers whose features the loss needs; :data:`PIXELS` requests the picture itself."""
+        """The layers whose features the loss needs: those of ``target`` if it is a mapping by layer, else :data:`PIXELS`."""
+        target = getattr(self, "target", None)
+        return frozenset(target if isinstance(target, Mapping) else (PIXELS,))
 
     @abstractmethod
     def __call__(self, features: Features) -> Tensor:
@@ -121,11 +122,6 @@ class ContentLoss(Loss):
     weights: Mapping[str, float]
     heads: Heads = field(default_factory=dict)
 
-    @property
-    def layers(self) -> frozenset[str]:
-        """The content layers."""
-        return frozenset(self.target)
-
     def __call__(self, features: Features) -> Tensor:
         """Sum the weighted squared differences."""
         return sum_over(
@@ -146,11 +142,6 @@ class ScaledContentLoss(Loss):
     target: Features
     weights: Mapping[str, float]
     heads: Heads = field(default_factory=dict)
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The content layers."""
-        return frozenset(self.target)
 
     def __call__(self, features: Features) -> Tensor:
         """Sum the weighted scaled differences."""
@@ -207,11 +198,6 @@ class StyleLoss(Loss):
     heads: Heads = field(default_factory=dict)
     shift: float = 0.0
 
-    @property
-    def layers(self) -> frozenset[str]:
-        """The style layers."""
-        return frozenset(self.target)
-
     def __call__(self, features: Features) -> Tensor:
         """Sum the weighted squared differences of the statistics."""
         return sum_over(self.difference(layer, moments(features[layer])) for layer in self.target)
@@ -262,11 +248,6 @@ class WassersteinLoss(Loss):
         """Precompute the distances to the target."""
         made = {layer: Transport.to(target, self.heads.get(layer), self.ridge) for layer, target in self.target.items()}
         object.__setattr__(self, "transports", made)
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The style layers."""
-        return frozenset(self.target)
 
     def __call__(self, features: Features) -> Tensor:
         """Sum the weighted distances."""

@@ -50,11 +50,6 @@ class PatchLoss(Loss):
     weights: Mapping[str, float]
     heads: Heads = field(default_factory=dict)
 
-    @property
-    def layers(self) -> frozenset[str]:
-        """The layers whose patches are compared."""
-        return frozenset(self.target)
-
     def __call__(self, features: Features) -> Tensor:
         """Sum the weighted squared distances."""
         return sum_over(self.weights[layer] * self._distance(layer, features[layer]) for layer in self.target)
@@ -198,11 +193,6 @@ class PaletteLoss(Loss):
     style: Tensor | None = None
     positions: int = 4096
 
-    @property
-    def layers(self) -> frozenset[str]:
-        """The layers that are compared."""
-        return frozenset(self.target)
-
     def __call__(self, features: Features) -> Tensor:
         """Average the distances over layers."""
         return sum_over(self._distance(layer, features[layer]) for layer in self.target) / len(self.target)
@@ -247,11 +237,6 @@ class NearestLoss(Loss):
     heads: Heads
     generator: torch.Generator = field(repr=False, compare=False)
     effort: int = 2**18
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The layers that are compared."""
-        return frozenset(self.target)
 
     def __call__(self, features: Features) -> Tensor:
         """Draw positions and sum the weighted distances."""

@@ -33,11 +33,6 @@ class Smoothness(Loss):
     form: SmoothnessForm = "l2"
     scale: float = 1.0
 
-    @property
-    def layers(self) -> frozenset[str]:
-        """The picture itself."""
-        return frozenset((PIXELS,))
-
     def __call__(self, features: Features) -> Tensor:
         """Compute the total variation in the chosen form."""
         return total_variation(features[PIXELS] * self.scale, self.form)
@@ -56,11 +51,6 @@ class EdgeAwareSmoothness(Loss):
 
     name: ClassVar[str] = "edge_aware"
     flatness: Tensor
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The picture itself."""
-        return frozenset((PIXELS,))
 
     def __call__(self, features: Features) -> Tensor:
         """Average the weighted squared differences over positions, summed over colors."""
@@ -89,11 +79,6 @@ class StructureLoss(Loss):
     target: Image
     edge_px: int = 128
 
-    @property
-    def layers(self) -> frozenset[str]:
-        """The picture itself."""
-        return frozenset((PIXELS,))
-
     def __call__(self, features: Features) -> Tensor:
         """Compare the two downscaled luminances."""
         return 1 - structural_similarity(seen_small(features[PIXELS], self.edge_px), seen_small(self.target, self.edge_px))
@@ -104,11 +89,6 @@ class Gamut(Loss):
     """Penalty for colors outside the displayable range: the mean squared excess over [0, 1]."""
 
     name: ClassVar[str] = "gamut"
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The picture itself."""
-        return frozenset((PIXELS,))
 
     def __call__(self, features: Features) -> Tensor:
         """Average the squared excess."""
@@ -128,11 +108,6 @@ class Held(Loss):
     name: ClassVar[str] = "held"
     target: Image
     mask: Mask
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The picture itself."""
-        return frozenset((PIXELS,))
 
     def __call__(self, features: Features) -> Tensor:
         """Average the masked squared differences over all positions."""
