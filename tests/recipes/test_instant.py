@@ -775,12 +775,12 @@ def test_options_that_are_not_allowed_are_refused(options: dict[str, Any], sente
 
 def test_pictures_too_small_are_refused() -> None:
     with pytest.raises(
-        ShapeError, match="style 'tensor' has 1x1 pixels, too few to see anything; both sides must be at least 8"
+        ShapeError, match="style 'tensor' has 1x1 pixels, too few to show a style; both sides must be at least 8"
     ):
         instant(PHOTO, torch.zeros(1, 3, 1, 1), run=EXACT)
     with pytest.raises(ShapeError, match="content 'tensor' would be 40x31 pixels; both sides must be at least 32"):
         instant(torch.zeros(1, 3, 31, 40), STYLE, run=EXACT)
-    with pytest.raises(ShapeError, match="content 'tensor' has 3x40 pixels, too few to see anything"):
+    with pytest.raises(ShapeError, match="content 'tensor' has 3x40 pixels, too few to show a photo"):
         instant(torch.zeros(1, 3, 40, 3), STYLE, run=EXACT)
 
 

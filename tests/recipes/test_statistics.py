@@ -23,10 +23,11 @@ from impasto.optim.engine import Step
 from impasto.options import PaintOptions, Run, StyleStatistics
 from impasto.recipes import gatys, nnst, objectives, strotss
 from impasto.recipes.context import PaintingContext, encode
+from impasto.recipes.objectives import features_of_pictures
 from impasto.recipes.painting import options_of, run_recipe
 from impasto.recipes.presets import MOMENT_STATISTICS, RECIPE_IGNORES, RECIPES, paint_options
 from impasto.recipes.starts import Checkpoint, Style
-from impasto.recipes.statistics import PICTURE_STATISTICS, in_shares, knots, style_columns
+from impasto.recipes.statistics import PICTURE_STATISTICS, in_shares, joining_heads, knots, style_columns
 from impasto.styles.named import find_style
 from impasto.weights import save_vgg
 
@@ -324,8 +325,8 @@ def test_nnst_replaces_by_hypercolumns_of_the_style_alone(content: Picture, styl
     context = gatys.set_up(content, [style], whole("nnst", encoder_file), EXACT)
     size = context.sizes[-1][0]
     wanted = nnst.replacement(context, size, None).target
-    heads = nnst.joining_heads(context)
-    rows = unit(torch.cat([nnst.style_rows(each, heads) for each in nnst.features_of_styles(context, size)]))
+    heads = joining_heads(context.encoder, context.options.style_layers)
+    rows = unit(torch.cat([nnst.style_rows(each, heads) for each in features_of_pictures(context, size)]))
     assert float(torch.cdist(wanted[0].flatten(1).T, rows).amin(1).max()) < 1e-2
 
 

@@ -297,7 +297,7 @@ def test_modules_that_are_imported_in_strange_surroundings_hold_plain_constants(
         "with torch.inference_mode():\n"
         "    from impasto.networks import instant\n"
         "    from impasto.optim import parametrization\n"
-        "for each in (parametrization._BACK, instant.BACK, instant.LIGHT_AND_COLOR, instant._STEPS, instant._CUTS):\n"
+        "for each in (parametrization.LUMA_AND_CHROMA_INVERSE, instant._STEPS, instant._CUTS):\n"
         "    assert each.device.type == 'cpu' and each.dtype == torch.float32 and not each.is_inference()\n"
     )
     run_alone(script)

@@ -176,7 +176,7 @@ def test_an_option_that_is_not_allowed_is_said_beside_its_control(
         ),
         ("vgg19 is not on this machine yet; fetch it with 'impasto weights import F --name vgg19'", None, "encoder"),
         ("style layer 'relu9_1' is not in vgg19-slim", None, "style_layers"),
-        ("content 'dot.png' has 1x1 pixels, too few to see anything", None, "content"),
+        ("content 'dot.png' has 1x1 pixels, too few to show a photo", None, "content"),
         ("style 'monet' was not measured at layer 'relu1_2'", None, "styles"),
         ("the masks leave no part of the photo to a style", None, None),
     ],

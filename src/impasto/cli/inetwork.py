@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclopts import CoercionError, Group, Parameter, Token
 
@@ -142,28 +142,21 @@ def inetwork(
     masks = filter(None, (*options.style_masks, options.content_mask, options.color_mask))
     check_results(prefix, options.num_iter, (content, *styles, *masks, options.init_image))
     with memory_in_words(options.image_size, "--image_size"):
-        made = _paint(content, styles, prefix, options, run_on, output_options)
-        _conclude(made, output_options, is_measured=report)
-    _, pastiche, path = made
+        request, pastiche, path = _paint(content, styles, prefix, options, run_on, output_options)
+        _conclude(request, pastiche, path, output_options, is_measured=report)
     failures = pastiche.record.get("notes", [])
     return fail_with(f"{failures[-1]}; the last result is {path}", FAILED_EXIT) if failures else 0
 
 
-Made: TypeAlias = "tuple[InetworkRequest, Pastiche, Path]"
-"""The request, the last result, and its path."""
-
-
 def _paint(
     content: str, styles: tuple[str, ...], prefix: str, options: InetworkOptions, run: Run, output_options: OutputOptions
-) -> Made:
-    """Read the pictures, describe the run, paint, and save the result of each iteration."""
-    import torch
-
+) -> "tuple[InetworkRequest, Pastiche, Path]":
+    """Read the pictures, describe the run, paint, and save each iteration; return the request, the last result and its path."""
+    from impasto.cli.session import set_threads
     from impasto.compat import inetwork as recipe
     from impasto.recipes.painting import read_content, read_styles
 
-    if run.threads:
-        torch.set_num_threads(run.threads)
+    set_threads(run)
     console = message_console(quiet=output_options.quiet)
     request = recipe.request_for(read_content(content), read_styles(styles), options, run)
     context = recipe.set_up(request)
@@ -189,7 +182,9 @@ def _save(pastiche: "Pastiche", path: Path) -> Path:
     return saved.output
 
 
-def _conclude(made: Made, output_options: OutputOptions, *, is_measured: bool) -> None:
+def _conclude(
+    request: "InetworkRequest", pastiche: "Pastiche", path: Path, output_options: OutputOptions, *, is_measured: bool
+) -> None:
     """Print the record and the figures of the last result if they were requested."""
     from impasto import images
     from impasto.cli.report import print_figures
@@ -197,7 +192,6 @@ def _conclude(made: Made, output_options: OutputOptions, *, is_measured: bool) -
     from impasto.compat.inetwork import settled_options
     from impasto.recipes.reporting import reports_of
 
-    request, pastiche, path = made
     picture = dataclasses.replace(images.read(pastiche.image), name=path.name)
     weights = settled_options(request).style_weights
     figures = reports_of(request.photo, request.styles, [picture], weights) if is_measured else []

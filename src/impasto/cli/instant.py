@@ -65,7 +65,7 @@ def instant(
     """
     from impasto.cli.outputs import check_files, check_size, print_notes
     from impasto.cli.report import print_figures
-    from impasto.cli.session import figures_by_name, memory_in_words, reported
+    from impasto.cli.session import figures_by_name, memory_in_words, reported, set_threads
     from impasto.recipes.coloring import color_notes
     from impasto.recipes.instant import instant_options, painted_pastiche
     from impasto.recipes.instant_checks import check, planned_size
@@ -93,18 +93,18 @@ def instant(
     )  # named styles have no notes
     for note in (*picture_notes, *masking.notes, *color_notes(photo, chosen)):
         console.print(note)
-    _set_threads(where)
+    set_threads(where)
     with memory_in_words(chosen.size or max(photo.size)):
         painter = InstantPainter(where, chosen.engine)
         started = time.perf_counter()
         pastiche = painted_pastiche(painter, photo, style_inputs, masking, chosen)
         code, gif_recorder = 0, None
         if chosen.goes_on:
-            pastiche, code, gif_recorder = _refined(pastiche, (photo, style_inputs, masking), (chosen, where, files), console)
+            pastiche, code, gif_recorder = _refined(pastiche, photo, style_inputs, masking, chosen, where, files, console)
         took = time.perf_counter() - started
     with undisturbed():
         saved = _save(pastiche, files, gif_recorder)
-    figures = reported((photo, style_inputs, chosen.style_weights), pastiche.image, files)
+    figures = reported(photo, style_inputs, chosen.style_weights, pastiche.image, files)
     if output_options.json:
         print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(saved.output)}), flush=True)
     height, width = pastiche.image.shape[-2:]
@@ -118,15 +118,18 @@ def instant(
 
 def _refined(
     pastiche: "Pastiche",
-    pictures: "tuple[Picture, tuple[Style, ...], Masking]",
-    settings: tuple[InstantOptions, Run, Files],
+    photo: "Picture",
+    styles: "tuple[Style, ...]",
+    masking: "Masking",
+    options: InstantOptions,
+    run: Run,
+    files: Files,
     console: "Console",
 ) -> tuple["Pastiche", int, "GifRecorder | None"]:
     """Refine a pastiche with the optimizer; if the user interrupts, keep the picture so far."""
     from impasto.cli.session import PaintRequest, paint_and_show
     from impasto.recipes.instant import as_strong, refining_context, with_refinement
 
-    (photo, styles, masking), (options, run, files) = pictures, settings
     context = refining_context(pastiche.image, photo, styles, options, run, masking)
     request = PaintRequest(photo, styles, context.options, run, files, ())
     try:
@@ -144,10 +147,3 @@ def _save(pastiche: "Pastiche", files: Files, gif_recorder: "GifRecorder | None"
 
     saved = save_pastiche(pastiche, files)
     return save_gif(saved, files, gif_recorder, pastiche.image) if gif_recorder else saved
-
-
-def _set_threads(run: Run) -> None:
-    import torch
-
-    if run.threads:
-        torch.set_num_threads(run.threads)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -55,6 +55,7 @@ def paint(
         masks: Masks.
     """
     from impasto.cli.session import paint_to_file
+    from impasto.recipes.presets import paint_options
 
     if replay and resume:
         raise OptionError("--replay starts a new painting and --resume continues one; give one of them")
@@ -63,19 +64,15 @@ def paint(
     check_pipes(words, files.output, has_json=output_options.json)
     asked = mask_sources(masks)
     if replay:
-        request = _replayed(words, (files, asked), replay, given(options), given(run))
+        request = _replayed(words, files, asked, replay, given(options), given(run))
     elif resume:
-        request = _resumed(words, (files, asked), given(options), given(run))
+        request = _resumed(words, files, asked, given(options), given(run))
     else:
-        request = _new(words, (files, asked), given(options), given(run))
+        request = _order(words, files, asked, paint_options(**given(options)), Run(**given(run)))
     console = message_console(quiet=output_options.quiet)
     for note in request.notes():
         console.print(note)
     return paint_to_file(request, output_options)
-
-
-Asked: TypeAlias = "tuple[Files, MaskSources]"
-"""The files and the masks that were asked for."""
 
 
 def mask_sources(masks: MaskFlags | None, more: tuple[str, ...] = ()) -> "MaskSources":
@@ -86,45 +83,42 @@ def mask_sources(masks: MaskFlags | None, more: tuple[str, ...] = ()) -> "MaskSo
     return MaskSources((*masks.style_mask, *more), masks.style_region, masks.content_mask, masks.protect)
 
 
-def _new(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run: dict[str, Any]) -> "PaintRequest":
-    from impasto.recipes.presets import paint_options
-
-    return _order(words, asked, paint_options(**options), Run(**run))
-
-
 def _replayed(
-    words: tuple[str, ...], asked: Asked, source: Path, options: dict[str, Any], run: dict[str, Any]
+    words: tuple[str, ...], files: Files, masks: "MaskSources", source: Path, options: dict[str, Any], run: dict[str, Any]
 ) -> "PaintRequest":
     from impasto.cli import repeat
     from impasto.recipes.masking import MaskSources
 
-    record, (files, masks) = repeat.record_in(source), asked
+    record = repeat.record_in(source)
     folders = (Path(), source.parent)
     chosen, where = repeat.replayed(record, options, run, folders)
     words = words or repeat.found_inputs(record, folders)
     masks = repeat.found_masks(record, folders) if masks == MaskSources() else masks
-    return dataclasses.replace(_order(words, (files, masks), chosen, where, source), record=record)
+    return dataclasses.replace(_order(words, files, masks, chosen, where, source), record=record)
 
 
-def _resumed(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run: dict[str, Any]) -> "PaintRequest":
+def _resumed(
+    words: tuple[str, ...], files: Files, masks: "MaskSources", options: dict[str, Any], run: dict[str, Any]
+) -> "PaintRequest":
     from impasto.cli import repeat
 
-    files, masks = asked
     files = with_output(words, files, "paint")
     assert files.output is not None
     if files.output == STDOUT:
         raise OptionError("--resume goes on with the painting in a file, and '-o -' names none; give the file with -o")
     record, checkpoint = repeat.checkpoint(files.output, files.record)
     chosen, where = repeat.resumed_options(record, options, run)
-    request = _order(words, (files, masks), chosen, where)
+    request = _order(words, files, masks, chosen, where)
     found = [*repeat.differences(record, request.content, request.styles), *repeat.mask_differences(record, request.masking)]
     for difference in found:
         raise OptionError(f"{difference}; continue with the same pictures, or omit --resume")
     return dataclasses.replace(request, record=record, checkpoint=checkpoint)
 
 
-def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run, *inputs: Path) -> "PaintRequest":
-    """Check the files, cheap as that is, and read the pictures."""
+def _order(
+    words: tuple[str, ...], files: Files, masks: "MaskSources", options: PaintOptions, run: Run, *inputs: Path
+) -> "PaintRequest":
+    """Check the files, then read the pictures."""
     from impasto.cli.names import checkpoint_of
     from impasto.cli.outputs import check_files, check_size
     from impasto.cli.session import PaintRequest
@@ -132,7 +126,6 @@ def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_pictures
 
-    files, masks = asked
     files = with_output(words, files, "paint")
     assert files.output is not None
     others = (options.color_mask, options.color_proof, options.init, options.encoder, *map(str, inputs))

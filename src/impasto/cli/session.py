@@ -41,9 +41,6 @@ from impasto.recipes.reporting import reports_of
 from impasto.recipes.starts import Checkpoint, Style
 from impasto.runtime.memory import keep_freed_memory
 
-MadeFrom = tuple[Picture, Sequence[Style], Sequence[float]]
-"""A photo, the styles, and the style weights; empty weights mean equal weights."""
-
 _WITHOUT_RECORD = (".bmp", ".gif")
 
 
@@ -140,8 +137,7 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
     """
     console = message_console(quiet=output_options.quiet)
     keep_freed_memory()
-    if request.run.threads:
-        torch.set_num_threads(request.run.threads)
+    set_threads(request.run)
     with memory_in_words(request.options.size):
         context = gatys.set_up(request.content, request.styles, request.options, request.run, request.masking)
         context = gatys.resumed(context, request.checkpoint) if request.checkpoint else context
@@ -156,10 +152,10 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
             if not saved.is_elsewhere:
                 checkpoint.remove()
     is_plain = session.is_finished and not output_options.json and request.output != STDOUT
-    figures = reported((request.content, request.styles, request.options.style_weights), session.last.image, request.files)
+    figures = reported(request.content, request.styles, request.options.style_weights, session.last.image, request.files)
     if output_options.json:
         print(json.dumps({**record, **figures_by_name(figures), "output": str(saved.output)}), flush=True)
-    report((request, saved), session.last, record, message_console(quiet=output_options.quiet, to_stderr=not is_plain))
+    report(request, saved, session.last, record, message_console(quiet=output_options.quiet, to_stderr=not is_plain))
     if figures:  # requested with --report, so printed even with --quiet
         print_figures(figures, message_console(quiet=False, to_stderr=not is_plain))
     code = print_notes(saved)
@@ -172,14 +168,18 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
     )
 
 
-def reported(made_from: MadeFrom, image: Tensor, files: Files) -> list[Report]:
+def reported(content: Picture, styles: Sequence[Style], weights: Sequence[float], image: Tensor, files: Files) -> list[Report]:
     """Measure a result against its photo and styles if --report was given; return an empty list otherwise."""
     if not files.report or files.output is None:
         return []
-    content, styles, weights = made_from
-    return reports_of(
-        content, styles, [replace(images.read(image), name="result" if files.output == STDOUT else files.output.name)], weights
-    )
+    name = "result" if files.output == STDOUT else files.output.name
+    return reports_of(content, styles, [replace(images.read(image), name=name)], weights)
+
+
+def set_threads(run: Run) -> None:
+    """Set the number of CPU threads if --threads was given."""
+    if run.threads:
+        torch.set_num_threads(run.threads)
 
 
 def figures_by_name(figures: Sequence[Report]) -> dict[str, Any]:
@@ -261,9 +261,9 @@ def announcement(request: PaintRequest, context: PaintingContext) -> str:
     return f"{verb} {width}x{height} pixels via sizes {sizes}; {steps} steps; {time_and_memory}; {where}"
 
 
-def report(made: tuple[PaintRequest, Saved], last: Step, record: Record, console: Console) -> None:
+def report(request: PaintRequest, saved: Saved, last: Step, record: Record, console: Console) -> None:
     """Print the result, and how to resume if the painting was interrupted."""
-    (request, saved), (height, width) = made, last.image.shape[-2:]
+    height, width = last.image.shape[-2:]
     if record["steps"]["finished"]:
         took = duration(record["seconds"])
         console.print(f"{saved.name}: {width}x{height} pixels in {took}; {losses_in_words(last.losses)}")

@@ -45,14 +45,14 @@ def tune(
     if content is None or style is None:
         raise OptionError("content or style is missing: impasto tune CONTENT STYLE, such as impasto tune photo.jpg picture.jpg")
     from impasto.cli.outputs import check_output, print_notes, save_sheet
-    from impasto.cli.session import memory_in_words
+    from impasto.cli.session import memory_in_words, set_threads
     from impasto.recipes.painting import read_content, read_style
     from impasto.recipes.tuning import Trial, Tuning, trials, tune_options
 
     chosen, where = tune_options(**given(options)), Run(**given(run))
     check_output(output, (content, style))
     photo, style_input = read_content(content), read_style(style)
-    _set_threads(where)
+    set_threads(where)
     found: list[Trial] = []
     with memory_in_words(chosen.size or 1024):
         is_whole = _run_trials(trials(photo, style_input, chosen, where), found, has_json=json)
@@ -104,10 +104,3 @@ def _further(tuning: "Tuning") -> str:
     if tuning.best.style_closed > tuning.options.wanted_style or tuning.options.recipe == "paint":
         return ""
     return ", the strongest that one pass can do; --recipe paint can go further"
-
-
-def _set_threads(run: Run) -> None:
-    import torch
-
-    if run.threads:
-        torch.set_num_threads(run.threads)

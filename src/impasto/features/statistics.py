@@ -64,6 +64,10 @@ class Moments:
         """Return the moments of the features plus a constant: shifts the mean, keeps the covariance."""
         return self if shift == 0 else Moments(self.mean + shift, self.covariance)
 
+    def to(self, like: Tensor | torch.device) -> "Moments":
+        """Move to a device, or to the device and the type of a tensor."""
+        return Moments(self.mean.to(like), self.covariance.to(like))
+
     def possible(self) -> "Moments":
         """Return the nearest valid moments: clip the negative eigenvalues that a blend can give the covariance."""
         values, vectors = eigh(self.covariance)

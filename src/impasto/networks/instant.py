@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from impasto.features.statistics import Affine, Moments
+from impasto.optim.parametrization import LUMA_AND_CHROMA, LUMA_AND_CHROMA_INVERSE, mix
 from impasto.runtime.torch_state import known_state
 from impasto.tensors import FeatureMap, Image
 
@@ -30,17 +31,11 @@ STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 MULTIPLE_PX = 8
 """Picture sides are padded to a multiple of this."""
 
-
-with known_state():  # independent of the caller's torch defaults at import time
-    LIGHT_AND_COLOR = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
-    """From sRGB to luma and two color differences. Color is computed at half the resolution; finer color would be noise."""
 _TINY = 1e-4
 Normalize = Callable[[str, FeatureMap], FeatureMap]
 """Function applied to the features of a named convolution."""
 
-with known_state():
-    BACK = torch.linalg.inv(LIGHT_AND_COLOR)
-
+with known_state():  # independent of the caller's torch defaults at import time
     # Bilinear upsampling by 2 of three coarse values to four fine ones, and pixel unshuffling, as matrices. Below, by phase:
     # one row for each of the three taps of the fine convolution: (phase, fine tap, coarse tap[, unshuffled phase]).
     _DOUBLING = torch.tensor([[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]])
@@ -343,15 +338,15 @@ class InstantNetwork(nn.Module):
 def _together(light: FeatureMap, color: FeatureMap, more_light: FeatureMap, more_color: FeatureMap) -> Image:
     with torch.autocast(light.device.type, enabled=False):  # bfloat16 would cause banding
         planes = torch.cat([light + more_light.float(), _doubled(color + more_color.float())], dim=1) / 4
-        return torch.einsum("ij,bjhw->bihw", BACK.to(planes), planes) + 0.5
+        return mix(planes, LUMA_AND_CHROMA_INVERSE) + 0.5
 
 
 def _planes(picture: Image, colors: Affine | None = None) -> tuple[FeatureMap, FeatureMap]:
     """Split a picture, optionally recolored, into luma at full size and color at half size, both about [-2, 2]."""
     with torch.autocast(picture.device.type, enabled=False):  # bfloat16 would cause banding
-        apart = 4 * LIGHT_AND_COLOR.to(picture)
+        apart = 4 * LUMA_AND_CHROMA.to(picture)
         if colors is None:
-            planes = torch.einsum("ij,bjhw->bihw", apart, picture - 0.5)
+            planes = mix(picture - 0.5, apart)
         else:
             bias = (colors.bias - 0.5) @ apart.T
             planes = torch.einsum("bij,bjhw->bihw", apart @ colors.matrix, picture) + bias[:, :, None, None]

@@ -24,9 +24,10 @@ from torch import Tensor
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.errors import WeightsError
 from impasto.features.statistics import Moments
-from impasto.networks.instant import BACK, LIGHT_AND_COLOR, MULTIPLE_PX, InstantNetwork, Transfer
+from impasto.networks.instant import MULTIPLE_PX, InstantNetwork, Transfer
 from impasto.networks.onnx_graph import Graph, onnx_package
 from impasto.networks.onnx_runtime import load_onnxruntime
+from impasto.optim.parametrization import LUMA_AND_CHROMA, LUMA_AND_CHROMA_INVERSE
 from impasto.runtime.atomic import replacing
 from impasto.runtime.torch_state import in_known_state
 
@@ -195,14 +196,14 @@ def _paint(
     if not is_fixed:
         more_light, more_color = g.node("Mul", more_light, "strength"), g.node("Mul", more_color, "strength")
     together = g.node("Concat", g.node("Add", light, more_light), g.doubled(g.node("Add", color, more_color)), axis=1)
-    back = g.floats((BACK / 4).numpy().reshape(3, 3, 1, 1))
+    back = g.floats((LUMA_AND_CHROMA_INVERSE / 4).numpy().reshape(3, 3, 1, 1))
     painted = g.node("Conv", together, back, g.floats(np.full(3, 0.5)), kernel_shape=[1, 1])
     g.node("Clip", painted, g.floats(0.0), g.floats(1.0), name="picture")
 
 
 def _planes(g: Graph, matrix: str, bias: str) -> tuple[str, str]:
     """Apply the color map and split the photo in one product: luma at full size, color at half size, about [-2, 2]."""
-    apart = g.floats((4 * LIGHT_AND_COLOR).numpy())
+    apart = g.floats((4 * LUMA_AND_CHROMA).numpy())
     weight = g.node("Reshape", g.node("MatMul", apart, matrix), g.integers(3, 3, 1, 1))
     offset = g.node("MatMul", apart, g.node("Sub", bias, g.floats(0.5)))
     light, color = g.nodes_out(

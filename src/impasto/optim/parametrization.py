@@ -17,8 +17,9 @@ from impasto.runtime.torch_state import known_state
 from impasto.tensors import Image
 
 with known_state():  # independent of the caller's torch defaults at import time
-    _LUMA_AND_CHROMA = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
-    _BACK = torch.linalg.inv(_LUMA_AND_CHROMA)
+    LUMA_AND_CHROMA = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
+    """From sRGB to luma and two color differences."""
+    LUMA_AND_CHROMA_INVERSE = torch.linalg.inv(LUMA_AND_CHROMA)
 _LEVELS = 5
 
 
@@ -28,7 +29,7 @@ def to_planes(image: Image, canvas: Canvas) -> list[Tensor]:
         return [image.clone()]
     if canvas == "laplacian":
         return to_laplacian(image)
-    luma_and_chroma = mix(image, _LUMA_AND_CHROMA)
+    luma_and_chroma = mix(image, LUMA_AND_CHROMA)
     height, width = image.shape[-2:]
     half = ((height + 1) // 2, (width + 1) // 2)
     color = F.interpolate(luma_and_chroma[:, 1:], size=half, mode="bilinear", antialias=True, align_corners=False)
@@ -47,7 +48,7 @@ def to_image(planes: list[Tensor], canvas: Canvas) -> Image:
         planes = [from_laplacian(planes[:_LEVELS]), from_laplacian(planes[_LEVELS:])]
     luma, color = planes
     color = F.interpolate(color, size=luma.shape[-2:], mode="bilinear", align_corners=False)
-    return mix(torch.cat([luma, color], dim=1), _BACK)
+    return mix(torch.cat([luma, color], dim=1), LUMA_AND_CHROMA_INVERSE)
 
 
 def to_laplacian(image: Image, levels: int = _LEVELS) -> list[Tensor]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored
-from impasto.features.statistics import Moments, blend
+from impasto.features.statistics import blend
 from impasto.losses.features import PIXELS, Loss, Objective
 from impasto.optim.engine import Encode
 from impasto.options import PaintOptions
@@ -42,11 +42,7 @@ def balanced_weight(content: Loss, style: Loss | Objective, reference: Image, en
 def reference_picture(photo: Image, styles: Sequence[Style], options: PaintOptions) -> Image:
     """Make the picture at which the two gradients are compared. It has the photo's size; the noise is always the same."""
     given = options.style_weights or (1.0,) * len(styles)
-    colors = blend([_moved(colors_of(style), photo) for style in styles], given).possible()
+    colors = blend([colors_of(style).to(photo) for style in styles], given).possible()
     noise = torch.rand(photo.shape, generator=torch.Generator().manual_seed(0)).to(photo)
     painted = recolored(photo, monge_kantorovich(color_moments(photo), colors))
     return torch.lerp(painted, with_moments(noise, colors), _SHARE_OF_NOISE).clamp(0, 1)
-
-
-def _moved(measured: Moments, photo: Image) -> Moments:
-    return Moments(measured.mean.to(photo), measured.covariance.to(photo))

@@ -30,12 +30,7 @@ def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOpti
             f"content {content.name!r} of {content.size[1]}x{content.size[0]} pixels would be {width}x{height} at "
             f"--size {options.size}; both sides must be at least {SMALLEST_SIDE}: use --size {fits} or more, or crop it"
         )
-    if not styles:
-        raise OptionError("no style was given; give a picture or a named style (see impasto styles list)")
-    if options.style_weights and len(options.style_weights) != len(styles):
-        raise OptionError(
-            f"--style-weights has {len(options.style_weights)} values for {len(styles)} styles; give one for each style"
-        )
+    check_styles(styles, options.style_weights)
     total = sum(options.style_weights)
     if options.style_weights and not is_masked and total <= 0:
         raise OptionError(
@@ -48,6 +43,14 @@ def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOpti
         raise OptionError(
             f"--init {options.init!r} is neither a known init nor a picture file{nearest_name(options.init, INITS)}"
         )
+
+
+def check_styles(styles: Sequence[Style], weights: Sequence[float]) -> None:
+    """Raise unless there is at least one style, and one weight for each style or none."""
+    if not styles:
+        raise OptionError("no style was given; give a picture or a named style (see impasto styles list)")
+    if weights and len(weights) != len(styles):
+        raise OptionError(f"--style-weights has {len(weights)} values for {len(styles)} styles; give one for each style")
 
 
 def check_enough_pixels(role: str, picture: Picture, shown: str) -> None:

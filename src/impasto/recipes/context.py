@@ -7,6 +7,7 @@ import torch
 
 from impasto.encoders import Vgg
 from impasto.encoders.precision import Arithmetic
+from impasto.images import Picture
 from impasto.losses.features import Loss, Objective
 from impasto.optim.engine import Size
 from impasto.options import PaintOptions
@@ -53,6 +54,15 @@ class PaintingContext:
     is_resumed: bool = False
     is_painted: bool = False
     losses: tuple[Loss | Objective, ...] = ()
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """The styles that are pictures."""
+        return [style for style in self.styles if isinstance(style, Picture)]
+
+    def generator(self) -> torch.Generator:
+        """Return a new generator with the seed."""
+        return torch.Generator().manual_seed(self.seed)
 
 
 def encode(context: PaintingContext, image: Image, layers: Sequence[str]) -> Features:

@@ -145,7 +145,7 @@ def set_up(
         ResourceError: not enough memory; the message says which size would fit.
     """
     options = suited(options)
-    styles = as_pictures(styles, options)
+    styles = as_swatches(styles) if needs_picture(options) else tuple(styles)
     check_pictures(content, styles, options, is_masked=masking is not NO_MASKS)
     check_colors(styles, options)
     encoder = encoder or load_encoder(options.encoder, pooling=options.pooling, border=options.border)
@@ -177,15 +177,6 @@ def suited(options: PaintOptions) -> PaintOptions:
     except WeightsError:
         return options
     return options.changed(encoder="vgg19")
-
-
-def as_pictures(styles: Sequence[Style], options: PaintOptions) -> tuple[Style, ...]:
-    """Replace each named style by its swatch if the options need more than statistics.
-
-    Raises:
-        StyleFileError: a style has no swatch, or a damaged one.
-    """
-    return as_swatches(styles) if needs_picture(options) else tuple(styles)
 
 
 def masked(context: PaintingContext, masking: Masking, size: Size) -> PaintingContext:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
-from impasto.errors import OptionError, ResourceError, ShapeError
+from impasto.errors import ResourceError, ShapeError
 from impasto.images import Picture, fitted_size
 from impasto.options import InstantOptions
+from impasto.recipes.checks import check_enough_pixels, check_styles
 from impasto.recipes.coloring import check_colors, needs_pictures
 from impasto.recipes.instant_painter import LARGEST_WHOLE_PX
 from impasto.recipes.masking import Masking, MaskSources, read_masking
@@ -26,19 +27,11 @@ def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Pic
         ShapeError: a picture is too small.
         OptionError: a wrong number of styles, weights or masks, or incompatible color options.
     """
-    if not styles:
-        raise OptionError("no style was given; give a picture or a named style (see impasto styles list)")
-    if options.style_weights and len(options.style_weights) != len(styles):
-        raise OptionError(
-            f"--style-weights has {len(options.style_weights)} values for {len(styles)} styles; give one for each style"
-        )
-    shown = [("content", photo), *(("style", style) for style in styles if isinstance(style, Picture))]
-    for role, picture in shown:
-        if min(picture.size) < 8:
-            raise ShapeError(
-                f"{role} {picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to see anything; "
-                "both sides must be at least 8"
-            )
+    check_styles(styles, options.style_weights)
+    check_enough_pixels("content", photo, "photo")
+    for style in styles:
+        if isinstance(style, Picture):
+            check_enough_pixels("style", style, "style")
     check_colors(with_swatches(styles, options), options)
     as_masking(masks, photo, styles)
     size = planned_size(photo, options)

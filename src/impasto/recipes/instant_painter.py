@@ -186,7 +186,7 @@ class InstantPainter:
             StyleFileError: a named style without a swatch.
         """
         if isinstance(style, NamedStyle):
-            return StyleCode((style.picture().image.to(self.device),), (_moved(style.colors, self.device),), stroke=stroke)
+            return StyleCode((style.picture().image.to(self.device),), (style.colors.to(self.device),), stroke=stroke)
         return self.encode_picture(style.image, stroke=stroke)
 
     @in_known_state
@@ -461,7 +461,3 @@ def _part_of_the_way(colors: Affine, strength: float) -> Affine:
     share = min(strength, 1.0)
     identity = torch.eye(3, device=colors.matrix.device).expand_as(colors.matrix)
     return Affine(torch.lerp(identity, colors.matrix, share), colors.bias * share)
-
-
-def _moved(measured: Moments, device: torch.device) -> Moments:
-    return Moments(measured.mean.to(device), measured.covariance.to(device))

@@ -23,7 +23,7 @@ from torch import Tensor
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.features.distributions import centered, rows_of, through, unit
 from impasto.features.neighbors import Keys, Matches, grid_size, pooled_columns
-from impasto.features.statistics import Affine, Moments
+from impasto.features.statistics import Moments
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses.features import Heads, Objective
 from impasto.losses.neighbors import Neighborhood, NeighborLoss, PaletteLoss
@@ -39,7 +39,7 @@ from impasto.recipes.gatys import painted
 from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, layers_at, patches_where_flat
 from impasto.recipes.objectives import picture_terms
 from impasto.recipes.starts import at_least, without_margin
-from impasto.recipes.statistics import compact_head, identity
+from impasto.recipes.statistics import compact_head, joining_heads
 from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _MOST_PALETTE = 1024
@@ -69,9 +69,9 @@ class _Painting:
 
     def __init__(self, context: PaintingContext) -> None:
         self.context = context
-        self.styles = [style for style in context.styles if isinstance(style, Picture)]
+        self.styles = context.pictures
         self.palettes = [color_moments(style.image.to(context.content)) for style in self.styles]
-        self.heads = joining_heads(context)
+        self.heads = joining_heads(context.encoder, COARSE_LAYERS)
         self.left = len(context.sizes)
         self.matches: Matches | None = None
         self.decoder: Decoder | None = None
@@ -172,8 +172,7 @@ class _Painting:
             rows = [through(_evenly(rows_of(each[layer]), most), heads[layer]) for each in styles]
             owner = [torch.full((len(each),), index, device=each.device) for index, each in enumerate(rows)]
             target[layer] = Neighborhood(unit(centered(torch.cat(rows))), torch.cat(owner))
-        generator = torch.Generator().manual_seed(self.context.seed)
-        return PaletteLoss(target, heads, generator, self.matches.style if len(styles) > 1 else None)
+        return PaletteLoss(target, heads, self.context.generator(), self.matches.style if len(styles) > 1 else None)
 
     # ------------------------------------------------------------------------------------------------ features
 
@@ -243,16 +242,6 @@ def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image
     share = options.content_weight * min(1.0, 2 - options.strength) * (1 - _FREEDOM * flatness(photo))
     detailed = resize(picture, (photo.shape[-2], photo.shape[-1])) + to_laplacian(photo, levels=2)[0]
     return torch.lerp(detailed, photo, share)
-
-
-def joining_heads(context: PaintingContext) -> dict[str, Affine]:
-    """Return the head applied to each layer before concatenation: divided by the number of channels, as in the paper."""
-    heads = {}
-    for layer in COARSE_LAYERS:
-        full = context.encoder.head(layer) or identity(context.encoder, layer)
-        head, channels = full.compact(), len(full.bias)
-        heads[layer] = Affine(head.matrix / channels, head.bias / channels)
-    return heads
 
 
 def _whole_positions(features: Features) -> dict[str, FeatureMap]:

@@ -15,16 +15,16 @@ from torch import Tensor
 
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.features.distributions import centered, hypercolumns, nearest, picked, rows_of, scattered, through, unit
-from impasto.features.statistics import Affine, Moments, blend
-from impasto.images import Picture, resize
+from impasto.features.statistics import Moments, blend
+from impasto.images import resize
 from impasto.losses.features import Heads, Objective
 from impasto.losses.neighbors import HypercolumnLoss, NearestLoss
 from impasto.optim.engine import Size, Step
 from impasto.optim.parametrization import to_laplacian
 from impasto.recipes.context import PaintingContext, encode
 from impasto.recipes.gatys import painted
-from impasto.recipes.objectives import picture_terms, style_edge, style_features
-from impasto.recipes.statistics import compact_head, identity
+from impasto.recipes.objectives import features_of_pictures, picture_terms
+from impasto.recipes.statistics import compact_head, joining_heads
 from impasto.tensors import FeatureMap, Features, Image
 
 _MOST_KEYS = 2**14
@@ -68,10 +68,10 @@ def replacement(context: PaintingContext, size: Size, picture: Image | None) -> 
     if picture is not None:
         detailed = resize(picture, size) + to_laplacian(photo, levels=2)[0]
         photo = torch.lerp(detailed, photo, context.options.content_weight)
-    heads = joining_heads(context)
+    heads = joining_heads(context.encoder, context.options.style_layers)
     grid = (max(1, size[0] // _COARSENESS), max(1, size[1] // _COARSENESS))
     found = hypercolumns(encode(context, photo, context.options.style_layers), heads, grid)
-    keys = torch.cat([style_rows(each, heads) for each in features_of_styles(context, size)])
+    keys = torch.cat([style_rows(each, heads) for each in features_of_pictures(context, size)])
     chosen = unit(keys)[nearest(centered(rows_of(found)), centered(keys))]
     return HypercolumnLoss(chosen.T.reshape(1, -1, *grid), heads)
 
@@ -95,31 +95,12 @@ def last_pass(context: PaintingContext, size: Size) -> NearestLoss:
     """Make the extra loss of the last pass: each layer separately, with neighbors of the picture instead of the photo."""
     layers = context.options.style_layers
     heads = {layer: compact_head(context.encoder, layer) for layer in layers}
-    styles = features_of_styles(context, size)
+    styles = features_of_pictures(context, size)
     target = {
         layer: torch.cat([through(columns_of(each[layer], _MOST_NEIGHBOURS // len(styles)), heads[layer]) for each in styles])
         for layer in layers
     }
-    random = torch.Generator().manual_seed(context.seed)
-    return NearestLoss(target, dict.fromkeys(layers, 1 / len(layers)), heads, random)
-
-
-def features_of_styles(context: PaintingContext, size: Size) -> list[Features]:
-    """Encode the style pictures at the size of the picture without margin."""
-    options = context.options
-    edge_px = style_edge(size, options)
-    pictures = [style for style in context.styles if isinstance(style, Picture)]
-    return [style_features(context, each, edge_px, options.style_layers) for each in pictures]
-
-
-def joining_heads(context: PaintingContext) -> dict[str, Affine]:
-    """Return the head applied to each layer before concatenation: divided by the number of channels, as in the paper."""
-    heads = {}
-    for layer in context.options.style_layers:
-        full = context.encoder.head(layer) or identity(context.encoder, layer)
-        head, channels = full.compact(), len(full.bias)
-        heads[layer] = Affine(head.matrix / channels, head.bias / channels)
-    return heads
+    return NearestLoss(target, dict.fromkeys(layers, 1 / len(layers)), heads, context.generator())
 
 
 # ---------------------------------------------------------------------------------------------------- colors
@@ -127,11 +108,10 @@ def joining_heads(context: PaintingContext) -> dict[str, Affine]:
 
 def style_colors(context: PaintingContext) -> Moments:
     """Measure the colors of the styles together."""
-    measured = [color_moments(style.image) for style in context.styles if isinstance(style, Picture)]
+    measured = [color_moments(style.image) for style in context.pictures]
     return blend(measured, [1.0] * len(measured))
 
 
 def in_colors(image: Image, colors: Moments) -> Image:
     """Map the colors of a picture to the given mean and covariance."""
-    colors = Moments(colors.mean.to(image), colors.covariance.to(image))
-    return recolored(image, monge_kantorovich(color_moments(image), colors)).clamp(0, 1)
+    return recolored(image, monge_kantorovich(color_moments(image), colors.to(image))).clamp(0, 1)

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-import torch
-
 from impasto.encoders import Vgg
 from impasto.features.statistics import Affine, Guide, Moments, blend, guided_moments, moments
 from impasto.images import Picture, fitted_size, resize
@@ -17,6 +15,7 @@ from impasto.losses.features import (
     StyleLoss,
     WassersteinLoss,
     WithinLoss,
+    carried,
     mapped,
     taken,
 )
@@ -175,11 +174,11 @@ def style_moments(context: PaintingContext, style: Style, edge_px: float, part: 
         return {k: v for here, at_px in sized for k, v in style_moments(here, style, at_px, part).items()}
     if isinstance(style, NamedStyle):
         known, heads = style.at(edge_px, layers), heads_of(slim_encoder().to(device), layers)
-        return {layer: through(to_device(known[layer], device), heads[layer]) for layer in layers}
+        return {layer: carried(known[layer].to(device), heads[layer]) for layer in layers}
     heads = heads_of(context.encoder, layers)
     features = style_features(context, style, edge_px, layers)
     found = {layer: moments(features[layer]) for layer in layers} if part is None else measured_part(context, features, part)
-    return {layer: through(found[layer], heads[layer]) for layer in layers}
+    return {layer: carried(found[layer], heads[layer]) for layer in layers}
 
 
 def measured_part(context: PaintingContext, features: Features, part: Mask) -> dict[str, Moments]:
@@ -203,6 +202,12 @@ def style_features(context: PaintingContext, style: Picture, edge_px: float, lay
     """Encode a style picture at a longer side of ``edge_px``."""
     picture = resize(style.image, fitted_size(style.size, max(16, round(edge_px))))
     return encode(context, at_least(picture.to(context.arithmetic.device), 16), layers)
+
+
+def features_of_pictures(context: PaintingContext, size: Size) -> list[Features]:
+    """Encode every style picture, in the style layers, at the size of the picture without margin."""
+    edge_px = style_edge(size, context.options)
+    return [style_features(context, each, edge_px, context.options.style_layers) for each in context.pictures]
 
 
 def features_of_styles(context: PaintingContext, edge_px: float, weights: Sequence[float]) -> StyleFeatures:
@@ -243,16 +248,6 @@ def part_taken(context: PaintingContext, features: Features, part: Mask | None) 
 def heads_of(encoder: Vgg, layers: Sequence[str]) -> dict[str, Affine | None]:
     """Return the encoder's head for each layer; None for layers without one."""
     return {layer: encoder.head(layer) for layer in layers}
-
-
-def through(measured: Moments, head: Affine | None) -> Moments:
-    """Map moments through a head, if there is one."""
-    return measured if head is None else head.moments(measured)
-
-
-def to_device(measured: Moments, device: torch.device) -> Moments:
-    """Move moments to a device."""
-    return Moments(measured.mean.to(device), measured.covariance.to(device))
 
 
 def feature_scale(encoder: Vgg, options: PaintOptions) -> float:

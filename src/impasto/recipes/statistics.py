@@ -5,7 +5,7 @@ normalized by the style's own features. Several styles form a mixture: their fea
 contributes in proportion to its weight.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -184,6 +184,16 @@ def relaxed_emd_of_columns(style_features: StyleFeatures) -> Loss:
         heads,
         style_features.generator(),
     )
+
+
+def joining_heads(encoder: Vgg, layers: Iterable[str]) -> dict[str, Affine]:
+    """Return the head applied to each layer before concatenation: divided by the number of channels, as in NNST's paper."""
+    heads = {}
+    for layer in layers:
+        full = encoder.head(layer) or identity(encoder, layer)
+        head, channels = full.compact(), len(full.bias)
+        heads[layer] = Affine(head.matrix / channels, head.bias / channels)
+    return heads
 
 
 def style_columns(

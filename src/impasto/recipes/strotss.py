@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from impasto.features.statistics import Affine
-from impasto.images import Picture, resize
+from impasto.images import resize
 from impasto.losses.distributions import DrawnSelfSimilarityLoss, PaletteLoss, RelaxedEmdLoss, sampled_colors
 from impasto.losses.features import Objective
 from impasto.optim.engine import Size, Step
 from impasto.recipes.context import PaintingContext, encode
 from impasto.recipes.gatys import painted
-from impasto.recipes.objectives import picture_terms, style_edge, style_features
+from impasto.recipes.objectives import features_of_pictures, picture_terms
 from impasto.recipes.statistics import compact_head, identity, style_columns
 from impasto.tensors import Image
 
@@ -51,17 +51,16 @@ def objective_at(context: PaintingContext, size: Size, alpha: float) -> Objectiv
         alpha: the content weight relative to the style weight.
     """
     options, heads = context.options, heads_of(context)
-    edge_px = style_edge(size, options)
-    pictures = [style for style in context.styles if isinstance(style, Picture)]
-    styles = [style_features(context, each, edge_px, options.style_layers) for each in pictures]
+    styles = features_of_pictures(context, size)
     shares = [1 / len(styles)] * len(styles)
-    heads, columns = of_unit_size(heads, style_columns(styles, shares, heads, random(context), _PLACES))
-    colors = [sampled_colors(each.image.to(context.content), _PLACES // len(pictures), random(context)) for each in pictures]
+    heads, columns = of_unit_size(heads, style_columns(styles, shares, heads, context.generator(), _PLACES))
+    count = _PLACES // len(styles)
+    colors = [sampled_colors(each.image.to(context.content), count, context.generator()) for each in context.pictures]
     photo = encode(context, resize(context.content, size), options.style_layers)
     total = 2 + alpha + 1 / max(alpha, 1e-6)
-    objective = (1 / total) * RelaxedEmdLoss(columns, heads, random(context), _PLACES)
-    objective += (alpha / total) * DrawnSelfSimilarityLoss(photo, heads, random(context), _CONTENT_PLACES)
-    objective += (1 / (max(alpha, 1e-6) * total)) * PaletteLoss(torch.cat(colors), random(context), _PLACES)
+    objective = (1 / total) * RelaxedEmdLoss(columns, heads, context.generator(), _PLACES)
+    objective += (alpha / total) * DrawnSelfSimilarityLoss(photo, heads, context.generator(), _CONTENT_PLACES)
+    objective += (1 / (max(alpha, 1e-6) * total)) * PaletteLoss(torch.cat(colors), context.generator(), _PLACES)
     return objective + picture_terms(context, size)
 
 
@@ -79,8 +78,3 @@ def of_unit_size(heads: Mapping[str, Affine], columns: Tensor) -> tuple[dict[str
     """
     size = columns.square().mean().sqrt().clamp_min(1e-8)
     return {layer: Affine(head.matrix / size, head.bias / size) for layer, head in heads.items()}, columns / size
-
-
-def random(context: PaintingContext) -> torch.Generator:
-    """Return a new generator seeded with the run's seed."""
-    return torch.Generator().manual_seed(context.seed)

@@ -144,7 +144,7 @@ def refine(order: Message, line: Line) -> Message | None:
     photo, styles = _read_source(order["content"]), _styles(order)
     masks = _masking(order, photo, styles)
     check(photo, styles, masks, options)
-    pastiche = _first_picture(order, (photo, styles, masks), options, run)
+    pastiche = _first_picture(order, photo, styles, masks, options, run)
     state = PaintingState.of(order)
     context = refining_context(pastiche.image if state.picture is None else state.picture, photo, styles, options, run, masks)
     if state.picture is not None:
@@ -232,10 +232,9 @@ def _checkpoint_step(state: PaintingState) -> Step | None:
 
 
 def _first_picture(
-    order: Message, inputs: tuple[Picture, tuple[Style, ...], Masking], options: InstantOptions, run: Run
+    order: Message, photo: Picture, styles: tuple[Style, ...], masks: Masking, options: InstantOptions, run: Run
 ) -> Pastiche:
     """Return the picture that the painter continues from: one pass, or an existing result."""
-    photo, styles, masks = inputs
     if order.get("more"):
         image = _read(order["more"]["path"], "result").image
         alpha = None if photo.alpha is None else resize(photo.alpha, picture_size(image))
