@@ -17,6 +17,7 @@ from impasto.encoders import Vgg
 from impasto.masks import segmentation, skin
 from impasto.networks.style_swap import Decoder, DecoderWidths
 from impasto.recipes.naming import name_style
+from impasto.runtime.folders import styles_folder
 from impasto.runtime.torch_state import in_known_state, known_state, plain
 from impasto.styles import named as styles
 from impasto.training.encoder import Distillation
@@ -124,7 +125,7 @@ def tuned() -> torch.Tensor:
 
 def named() -> torch.Tensor:
     style = name_style(impasto.read(STYLE), {"name": "mine"})
-    folder = styles.styles_folder()
+    folder = styles_folder()
     folder.mkdir(parents=True, exist_ok=True)
     styles.save_style(folder / "mine.style.safetensors", style)
     return styles.find_style("mine").at(64, ["relu3_1"])["relu3_1"].covariance

@@ -269,8 +269,7 @@ def gallery(tmp_path: Path, disk_bytes: int) -> Gallery:
 def add_result(found: Gallery, *, draft: bool, disk: int) -> str:
     job = new_identity("j")
     values = result(job) | {"draft": int(draft), "disk": disk}
-    names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
-    found.database.run(f"INSERT INTO results ({names}) VALUES ({marks})", values)
+    found.database.insert("results", values)
     found.folder.result(values["id"], ".png").write_bytes(b"x")
     return str(values["id"])
 

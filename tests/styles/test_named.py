@@ -19,6 +19,7 @@ from impasto.errors import OptionError, StyleFileError
 from impasto.features.statistics import Moments, moments
 from impasto.images import to_webp
 from impasto.options import STYLE_LAYERS
+from impasto.runtime.folders import styles_folder
 from impasto.styles.former_names import FORMER_NAMES
 from impasto.styles.named import (
     SUFFIX,
@@ -33,7 +34,6 @@ from impasto.styles.named import (
     save_style,
     shipped_styles,
     style_facts,
-    styles_folder,
     user_styles,
 )
 

@@ -23,7 +23,8 @@ def list_() -> None:
     """List the named styles, those shipped with impasto and your own."""
     from rich.table import Column, Table
 
-    from impasto.styles.named import known_styles, styles_folder, user_styles
+    from impasto.runtime.folders import styles_folder
+    from impasto.styles.named import known_styles, user_styles
 
     known, own = known_styles(), user_styles()
     table = Table(Column("name", no_wrap=True), "title", "artist", "from", box=None, pad_edge=False)
@@ -80,7 +81,8 @@ def add(
     """
     from impasto import images
     from impasto.recipes.naming import name_style
-    from impasto.styles.named import add_style, check_new_name, styles_folder
+    from impasto.runtime.folders import styles_folder
+    from impasto.styles.named import add_style, check_new_name
 
     check_new_name(name)
     facts = {"name": name, "title": title, "artist": artist, "date": date, "source": source, "licence": licence}

@@ -36,6 +36,12 @@ def user_folder(kind: Kind, variable: str) -> Path:
     return folder if folder.is_absolute() and _can_be_there(folder) else _temporary(kind)
 
 
+def styles_folder() -> Path:
+    """Return the folder of the user's own styles: ``IMPASTO_STYLES``, or a default in the user's data; it may not exist yet."""
+    chosen = os.environ.get("IMPASTO_STYLES")
+    return user_folder("data", "IMPASTO_STYLES") / ("" if chosen else "styles")
+
+
 def fallback_note(folder: Path, variable: str) -> str:
     """Return a note if the folder is a temporary one because there is no home folder, else an empty string."""
     if os.environ.get(variable) or not folder.is_relative_to(_temporary("data").parent):

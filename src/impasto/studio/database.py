@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from impasto.errors import ImageFileError
 from impasto.studio.faults import fault, reason
@@ -99,10 +99,26 @@ class Database:
         found = self.rows(statement, values)
         return found[0] if found else None
 
-    def run(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
-        """Run a statement. Return the number of changed rows."""
+    def run(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> None:
+        """Run a statement."""
         with self._lock:
-            return self._connection.execute(statement, values).rowcount
+            self._connection.execute(statement, values)
+
+    def get(self, table: Literal["jobs", "uploads", "results"], identity: str) -> Row:
+        """Return the row of an id.
+
+        Raises:
+            LookupError: It does not exist.
+        """
+        found = self.row(f"SELECT * FROM {table} WHERE id = ?", (identity,))
+        if found is None:
+            raise LookupError(f"there is no {table.removesuffix('s')} {identity}")
+        return found
+
+    def insert(self, table: str, values: Mapping[str, Any]) -> None:
+        """Add a row."""
+        marks = ", ".join(f":{name}" for name in values)
+        self.run(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", values)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

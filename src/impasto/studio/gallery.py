@@ -33,12 +33,10 @@ class Gallery:
 
     def add_upload(self, identity: str, facts: Mapping[str, Any]) -> Row:
         """Add an upload whose files already exist."""
-        values = {**facts, "id": identity, "notes": json.dumps(facts["notes"]), "created": time.time()}
-        names = ("id", "name", "width", "height", "bytes", "disk", "sha256", "notes", "created")
-        marks = ", ".join(f":{name}" for name in names)
+        values = {name: facts[name] for name in ("name", "width", "height", "bytes", "disk", "sha256")}
+        values |= {"id": identity, "notes": json.dumps(facts["notes"]), "created": time.time()}
         with self.database.transaction():
-            statement = f"INSERT INTO uploads ({', '.join(names)}) VALUES ({marks})"
-            self.database.run(statement, {name: values[name] for name in names})
+            self.database.insert("uploads", values)
             return self.upload(identity)
 
     def upload(self, identity: str) -> Row:
@@ -47,10 +45,7 @@ class Gallery:
         Raises:
             LookupError: The upload does not exist.
         """
-        row = self.database.row("SELECT * FROM uploads WHERE id = ?", (identity,))
-        if row is None:
-            raise LookupError(f"there is no upload {identity}")
-        return row
+        return self.database.get("uploads", identity)
 
     def has_upload(self, identity: str) -> bool:
         """Return whether an upload exists."""
@@ -89,10 +84,7 @@ class Gallery:
         Raises:
             LookupError: The result does not exist.
         """
-        row = self.database.row("SELECT * FROM results WHERE id = ?", (identity,))
-        if row is None:
-            raise LookupError(f"there is no result {identity}")
-        return row
+        return self.database.get("results", identity)
 
     def results(self, limit: int, after: int | None, favorite: bool | None, draft: bool | None, q: str) -> list[Row]:
         """Return results, newest first."""

@@ -102,10 +102,7 @@ class Jobs:
                 self._clear_slot(order.slot)
             self._check_room()
             identity = new_identity("j")
-            values = self._new(identity, order)
-            names = ", ".join(values)
-            marks = ", ".join(f":{name}" for name in values)
-            self.database.run(f"INSERT INTO jobs ({names}) VALUES ({marks})", values)
+            self.database.insert("jobs", self._new(identity, order))
             self.database.later(identity, lambda: self._tell(identity))
         return self.get(identity), True
 
@@ -229,8 +226,7 @@ class Jobs:
             job = self.database.row("SELECT state FROM jobs WHERE id = ?", (identity,))
             if job is None or job["state"] != "running":
                 return
-            names, marks = ", ".join(result), ", ".join(f":{name}" for name in result)
-            self.database.run(f"INSERT INTO results ({names}) VALUES ({marks})", result)
+            self.database.insert("results", result)
             self._set(identity, state="done", finished=time.time(), result=result["id"], wanted=None)
         self._typical.clear()
 
@@ -292,10 +288,7 @@ class Jobs:
         Raises:
             LookupError: The job does not exist.
         """
-        row = self.database.row("SELECT * FROM jobs WHERE id = ?", (identity,))
-        if row is None:
-            raise LookupError(f"there is no job {identity}")
-        return row
+        return self.database.get("jobs", identity)
 
     def listed(self, states: Sequence[str], limit: int, after: int | None) -> list[Row]:
         """Return the jobs in the given states (none: any state), newest first."""

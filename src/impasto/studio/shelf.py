@@ -1,7 +1,6 @@
 """Styles: shipped with impasto, named on the command line, or uploaded."""
 
 import hashlib
-import os
 import re
 import time
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from impasto.runtime.folders import user_folder
+from impasto.runtime.folders import styles_folder
 from impasto.studio.database import Database
 from impasto.studio.events import Hub
 from impasto.studio.gallery import Gallery
@@ -62,7 +61,7 @@ class Shelf:
 
     def named(self) -> dict[str, Path]:
         """Return the style files by name, as :func:`impasto.styles.named.known_styles` does."""
-        return dict(sorted({**_in(_SHIPPED), **_in(_own_folder())}.items()))
+        return dict(sorted({**_in(_SHIPPED), **_in(styles_folder())}.items()))
 
     def _present(self, name: str) -> str:
         """Return the name of the style that replaces one of an earlier version, unless the user added one of that name."""
@@ -77,9 +76,7 @@ class Shelf:
         row = self.gallery.upload(upload)
         identity = new_identity("s")
         title = title.strip() or row["name"].rsplit(".", 1)[0]
-        self.database.run(
-            "INSERT INTO styles (id, upload, title, created) VALUES (?, ?, ?, ?)", (identity, upload, title[:200], time.time())
-        )
+        self.database.insert("styles", {"id": identity, "upload": upload, "title": title[:200], "created": time.time()})
         return self.style(identity)
 
     def change(self, identity: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,11 +172,6 @@ class Shelf:
             return self._facts[key]
         except (OSError, SafetensorError):
             return {"title": "cannot be read; remove it and add it again"}
-
-
-def _own_folder() -> Path:
-    chosen = os.environ.get("IMPASTO_STYLES")
-    return user_folder("data", "IMPASTO_STYLES") / ("" if chosen else "styles")
 
 
 def _in(folder: Path) -> dict[str, Path]:

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any
 
 from impasto.studio.child import CallError, Message
-from impasto.studio.controls import KINDS
 from impasto.studio.database import Database, Row
 from impasto.studio.events import Hub
 from impasto.studio.faults import RETRY_SECONDS, Trouble
@@ -214,12 +213,9 @@ class Studio:
         """Requeue jobs that an earlier studio left running. Keep those that cannot be written for the next attempt."""
         while self._left:
             self.jobs.put_back(self._left[-1])
-            self._wake_all()
+            for runner in self.runners.values():
+                runner.wake()
             self._left.pop()
-
-    def _wake_all(self) -> None:
-        for runner in self.runners.values():
-            runner.wake()
 
     def _keep_clean(self) -> None:
         """Clean up at intervals. Log errors and continue."""
@@ -247,8 +243,3 @@ def _dispatcher(studio: Studio) -> Runner:
 def result_of(job: str) -> str:
     """Return the id of a job's result. It never changes, so a repeated job overwrites its own files."""
     return "r" + job[1:]
-
-
-def lane_of(kind: str) -> str:
-    """Return the lane of a kind of job."""
-    return KINDS[kind].lane

@@ -11,7 +11,6 @@ Some styles are shipped with impasto. The user's own styles are stored in a sepa
 
 import json
 import math
-import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from impasto.errors import ImageFileError, OptionError, StyleFileError
 from impasto.features.statistics import Moments
 from impasto.images import Picture, read
 from impasto.runtime.atomic import replacing
-from impasto.runtime.folders import user_folder
+from impasto.runtime.folders import styles_folder
 from impasto.runtime.torch_state import in_known_state
 from impasto.styles.former_names import FORMER_NAMES
 from impasto.weights.files import sha256_of
@@ -198,12 +197,6 @@ def known_styles() -> dict[str, Path]:
     of the user's own, the user's own takes precedence, so that existing commands keep their result.
     """
     return dict(sorted({**shipped_styles(), **user_styles()}.items()))
-
-
-def styles_folder() -> Path:
-    """Return the folder of the user's own styles: ``IMPASTO_STYLES``, or a default in the user's data; it may not exist yet."""
-    chosen = os.environ.get("IMPASTO_STYLES")
-    return user_folder("data", "IMPASTO_STYLES") / ("" if chosen else "styles")
 
 
 def find_style(name: str) -> NamedStyle:

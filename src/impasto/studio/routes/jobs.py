@@ -7,10 +7,11 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response
 
 from impasto.studio import shapes
+from impasto.studio.controls import KINDS
 from impasto.studio.jobs import Order, StateError, Wanted
 from impasto.studio.routes.asked import checked
 from impasto.studio.routes.common import After, Here, Limit, answer, page, picture, pictures_answer
-from impasto.studio.studio import Studio, lane_of
+from impasto.studio.studio import Studio
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
@@ -24,7 +25,7 @@ async def add(studio: Here, new: shapes.NewJob, idempotency_key: Key = None) -> 
     request = checked(studio, new)
     order = Order(
         kind=new.kind,
-        lane=lane_of(new.kind),
+        lane=KINDS[new.kind].lane,
         request=request,
         priority=new.priority,
         draft=new.draft,
