@@ -67,7 +67,7 @@ def add(
     source: str = "",
     licence: str = "",
 ) -> None:
-    """Add a style of your own from a picture. Only statistics are saved; the picture cannot be recovered from them.
+    """Add a style of your own. The file contains statistics of the picture and a copy of it with at most 1024 pixels.
 
     Args:
         picture: The picture.
