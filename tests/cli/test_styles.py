@@ -39,7 +39,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_a_picture_is_added_listed_shown_painted_with_and_removed(capsys: pytest.CaptureFixture[str], own: Path) -> None:
-    out = run(capsys, "add", "picture.jpg", "--name", "coffee", "--title", "A [cup]", "--artist", "R. Me", "--licence", "CC0")
+    out = run(capsys, "add", "picture.jpg", "--name", "coffee", "--title", "A [cup]", "--artist", "R. Me", "--license", "CC0")
     file = own / "coffee.style.safetensors"
     assert out.startswith(f"{file}: ")
     assert "impasto paint PHOTO coffee" in out

@@ -522,7 +522,7 @@ def test_the_default_name_of_what_came_through_a_pipe_is_a_name(monkeypatch: pyt
         (("instant", "-", "picture.jpg"), b"", "standard input is empty"),
         (("instant", "-", "picture.jpg"), b"text", "'stdin' is not a picture"),
         (("instant", "photo.jpg", "picture.jpg", "-o", "-", "--json"), b"", "use --record FILE instead"),
-        (("paint", "photo.jpg", "picture.jpg", "-o", "-", "--resume"), b"", "'-o -' names none"),
+        (("paint", "photo.jpg", "picture.jpg", "-o", "-", "--resume"), b"", "'-o -' means standard output"),
         (("report", "-", "picture.jpg", "photo.jpg"), b"", "only impasto instant and impasto paint can read '-'"),
     ],
 )

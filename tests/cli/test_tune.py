@@ -56,7 +56,7 @@ def test_the_command_that_is_printed_paints_what_was_wanted(capsys: Capture) -> 
 def test_a_strength_beyond_reach_is_said(capsys: Capture) -> None:
     code, out, _ = run(capsys, "photo.png", "picture.png", "--wanted-style", "0.999")
     assert code == 0
-    assert "no setting reached a style of 0.999; the nearest is 0." in out
+    assert "no setting reached a style share of 0.999; the nearest is 0." in out
     assert "--recipe paint" in out
 
 

@@ -317,7 +317,7 @@ def test_the_dispatcher_goes_on_after_a_full_disk_and_threads_that_do_not_start(
     left, start = [1, 1], threading.Thread.start
 
     def no_thread(thread: threading.Thread) -> None:
-        if left and thread.name == "away":
+        if left and thread.name == "attempt":
             left.pop()
             raise RuntimeError("can't start new thread")
         start(thread)
@@ -332,7 +332,7 @@ def test_the_dispatcher_goes_on_after_a_full_disk_and_threads_that_do_not_start(
     dispatcher = Dispatcher(jobs, Limits(), broker, lambda job: {"finish": False}, result)
     dispatcher.start()
     assert states(jobs, identities) == ["failed"] * 3
-    assert pieces.comes_true(lambda: not dispatcher._away, 10)
+    assert pieces.comes_true(lambda: not dispatcher._threads, 10)
     assert dispatcher.is_alive()
     assert (left, refusing.commits) == ([], 0)
     dispatcher.end()
@@ -377,7 +377,7 @@ def test_a_painting_goes_on_while_the_disk_is_full(tmp_path: Path, monkeypatch: 
 def test_a_picture_that_does_not_fit_is_a_full_disk_and_no_bad_picture() -> None:
     said: list[dict[str, Any]] = []
     line: Any = SimpleNamespace(say=lambda what, **facts: said.append({"say": what, **facts}))
-    worker._obey(line, {}, full)  # type: ignore[arg-type]
+    worker._run_order(line, {}, full)  # type: ignore[arg-type]
     sentence = "the disk is full; free some space and try again"
     assert said == [{"say": "failed", "code": "disk", "message": sentence, "field": None}]
 

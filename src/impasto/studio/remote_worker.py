@@ -135,7 +135,7 @@ class RemoteWorker:
         Raises:
             OptionError: The address is invalid or the server does not respond.
         """
-        self.broker = Broker(url, self._obey)
+        self.broker = Broker(url, self._run_attempt)
         self.name = f"{re.sub(r'[^A-Za-z0-9.-]', '', socket.gethostname())[:60]}-{secrets.token_hex(3)}"
         self._trouble = Trouble("heartbeat")
         self._show = say
@@ -152,8 +152,8 @@ class RemoteWorker:
         """Process jobs until :meth:`leave` is called."""
         self._lane.prepare()
         self._lane.start()
-        beating = threading.Thread(target=self._beat, name="beating", daemon=True)
-        beating.start()
+        heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        heartbeat.start()
         try:
             while not self._is_over.is_set():
                 if self._lane.is_ready:
@@ -192,7 +192,7 @@ class RemoteWorker:
 
     # ------------------------------------------------------------------------------------------------ one attempt
 
-    def _obey(self, token: str) -> None:
+    def _run_attempt(self, token: str) -> None:
         """Run one attempt from its order to its end. Called by huey."""
         try:
             folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
