@@ -270,7 +270,7 @@ def test_an_unwritable_preview_does_not_stop_painting(
     assert "no more previews" in err
 
 
-# ---------------------------------------------------------------------------------------------------- objectives that do not fall
+# ---------------------------------------------------------------------------------------------------- failed objectives
 
 NOWHERE = ("--optimizer", "adam", "--canvas", "pixels", "--learning-rate", "1e-9", "--averaging", "0")
 """A learning rate so low that the objective does not change."""
