@@ -61,20 +61,20 @@ def paint(
     files, output_options = files or Files(), output_options or OutputOptions()
     words = ((content,) if content is not None else ()) + styles
     check_pipes(words, files.output, has_json=output_options.json)
-    files_and_masks = mask_sources(masks)
+    asked = mask_sources(masks)
     if replay:
-        request = _replayed(words, (files, files_and_masks), replay, given(options), given(run))
+        request = _replayed(words, (files, asked), replay, given(options), given(run))
     elif resume:
-        request = _resumed(words, (files, files_and_masks), given(options), given(run))
+        request = _resumed(words, (files, asked), given(options), given(run))
     else:
-        request = _new(words, (files, files_and_masks), given(options), given(run))
+        request = _new(words, (files, asked), given(options), given(run))
     console = message_console(quiet=output_options.quiet)
     for note in request.notes():
         console.print(note)
     return paint_to_file(request, output_options)
 
 
-FilesAndMasks: TypeAlias = "tuple[Files, MaskSources]"
+Asked: TypeAlias = "tuple[Files, MaskSources]"
 """The output files and the masks given on the command line."""
 
 
@@ -86,50 +86,44 @@ def mask_sources(masks: MaskFlags | None, more: tuple[str, ...] = ()) -> "MaskSo
     return MaskSources((*masks.style_mask, *more), masks.style_region, masks.content_mask, masks.protect)
 
 
-def _new(
-    words: tuple[str, ...], files_and_masks: FilesAndMasks, options: dict[str, Any], run: dict[str, Any]
-) -> "PaintRequest":
+def _new(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run: dict[str, Any]) -> "PaintRequest":
     from impasto.recipes.presets import paint_options
 
-    return _request(words, files_and_masks, paint_options(**options), Run(**run))
+    return _order(words, asked, paint_options(**options), Run(**run))
 
 
 def _replayed(
-    words: tuple[str, ...], files_and_masks: FilesAndMasks, source: Path, options: dict[str, Any], run: dict[str, Any]
+    words: tuple[str, ...], asked: Asked, source: Path, options: dict[str, Any], run: dict[str, Any]
 ) -> "PaintRequest":
     from impasto.cli import repeat
     from impasto.recipes.masking import MaskSources
 
-    record, (files, masks) = repeat.record_in(source), files_and_masks
+    record, (files, masks) = repeat.record_in(source), asked
     folders = (Path(), source.parent)
     chosen, where = repeat.replayed(record, options, run, folders)
     words = words or repeat.found_inputs(record, folders)
     masks = repeat.found_masks(record, folders) if masks == MaskSources() else masks
-    return dataclasses.replace(_request(words, (files, masks), chosen, where, source), record=record)
+    return dataclasses.replace(_order(words, (files, masks), chosen, where, source), record=record)
 
 
-def _resumed(
-    words: tuple[str, ...], files_and_masks: FilesAndMasks, options: dict[str, Any], run: dict[str, Any]
-) -> "PaintRequest":
+def _resumed(words: tuple[str, ...], asked: Asked, options: dict[str, Any], run: dict[str, Any]) -> "PaintRequest":
     from impasto.cli import repeat
 
-    files, masks = files_and_masks
+    files, masks = asked
     files = with_output(words, files, "paint")
     assert files.output is not None
     if files.output == STDOUT:
         raise OptionError("--resume continues a painting in a file, but '-o -' means standard output; give the file with -o")
     record, checkpoint = repeat.checkpoint(files.output, files.record)
     chosen, where = repeat.resumed_options(record, options, run)
-    request = _request(words, (files, masks), chosen, where)
+    request = _order(words, (files, masks), chosen, where)
     found = [*repeat.differences(record, request.content, request.styles), *repeat.mask_differences(record, request.masking)]
     for difference in found:
         raise OptionError(f"{difference}; continue with the same pictures, or omit --resume")
     return dataclasses.replace(request, record=record, checkpoint=checkpoint)
 
 
-def _request(
-    words: tuple[str, ...], files_and_masks: FilesAndMasks, options: PaintOptions, run: Run, *inputs: Path
-) -> "PaintRequest":
+def _order(words: tuple[str, ...], asked: Asked, options: PaintOptions, run: Run, *inputs: Path) -> "PaintRequest":
     """Check the files, which is fast, and then read the pictures."""
     from impasto.cli.names import checkpoint_of
     from impasto.cli.outputs import check_files, check_size
@@ -138,7 +132,7 @@ def _request(
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_pictures
 
-    files, masks = files_and_masks
+    files, masks = asked
     files = with_output(words, files, "paint")
     assert files.output is not None
     others = (options.color_mask, options.color_proof, options.init, options.encoder, *map(str, inputs))

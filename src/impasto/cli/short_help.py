@@ -1,4 +1,4 @@
-"""The short ``--help`` of ``paint`` and ``instant``: the most used options, and examples. ``--help-all`` shows all options."""
+"""The short ``--help`` of ``paint`` and ``instant``: common options and examples. ``--help-all`` shows all options."""
 
 import dataclasses
 import textwrap
@@ -92,7 +92,7 @@ def _row(options: type, name: str) -> tuple[str, str]:
 
 
 def _value(hint: Any, name: str) -> str:
-    """Return the placeholder for the value of an option."""
+    """Return what stands for the value of an option."""
     if name in ("style_mask", "protect"):
         return "MASK"
     if get_origin(hint) is tuple:

@@ -3,15 +3,15 @@
 A job is a huey task that contains only a token, chosen at random for each attempt. The data of an attempt is stored under keys
 with this token, and all keys expire::
 
-    workers, worker:NAME        the workers; a worker's key expires after ten seconds and is renewed every two
-    TOKEN:held                  heartbeat of the studio: the attempt is still wanted; renewed in the same way
-    TOKEN:beat                  heartbeat of its worker: number of messages sent; renewed in the same way
+    workers, worker:NAME        the workers; a worker's key lives ten seconds and is renewed every two
+    TOKEN:held                  the studio still wants the attempt; renewed likewise
+    TOKEN:beat                  heartbeat of its worker: number of messages sent; renewed likewise
     TOKEN:order, TOKEN:in:N     the order and its files
     TOKEN:wish                  "stop" or "finish"
     TOKEN:line:N, TOKEN:out:N   messages of the worker and their files
 
 Messages are numbered strings, not a list, so that the reader can limit the length of each. All keys start with the version of
-impasto, so a studio ignores workers of other versions.
+impasto, so a studio and a worker of different versions do not see each other.
 """
 
 import json

@@ -135,7 +135,7 @@ class RemoteWorker:
         Raises:
             OptionError: The address is invalid or the server does not respond.
         """
-        self.broker = Broker(url, self._run_attempt)
+        self.broker = Broker(url, self._obey)
         self.name = f"{re.sub(r'[^A-Za-z0-9.-]', '', socket.gethostname())[:60]}-{secrets.token_hex(3)}"
         self._trouble = Trouble("heartbeat")
         self._show = say
@@ -192,7 +192,7 @@ class RemoteWorker:
 
     # ------------------------------------------------------------------------------------------------ one attempt
 
-    def _run_attempt(self, token: str) -> None:
+    def _obey(self, token: str) -> None:
         """Run one attempt from its order to its end. Called by huey."""
         try:
             folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
