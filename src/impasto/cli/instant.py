@@ -58,7 +58,7 @@ def instant(
         styles: Style pictures, or names from "impasto styles list".
         files: Output files.
         output_options: Messages.
-        masks: Masks for all styles, one after another; the same as --style-mask for each.
+        masks: Masks of all styles, in order; the same as one --style-mask for each.
         regions: Masks.
         run: Device and precision.
         options: Painting options.
@@ -81,7 +81,7 @@ def instant(
     check_files(files, (*words, *sources.paths(), chosen.color_mask, chosen.color_proof))
     if (files.gif or files.preview) and not chosen.goes_on:
         flag = "--gif" if files.gif else "--preview"
-        raise OptionError(f"{flag} shows progress, and a single pass has none to show; add --refine or --hq, or omit {flag}")
+        raise OptionError(f"{flag} shows the progress of --refine or --hq; add one of them, or omit {flag}")
     console = message_console(quiet=output_options.quiet)
     first, *others = map(from_stdin, words)
     photo, style_inputs = read_pictures(first, others, chosen, sources)

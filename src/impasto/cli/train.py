@@ -56,7 +56,7 @@ class Corpora(Pictures):
     teacher: Path
     """Weights of the full VGG-19, in any published format."""
 
-    teacher_licence: str = ""
+    teacher_license: Annotated[str, Parameter(name=("--teacher-license", "--teacher-licence"))] = ""
     """License of the teacher's weights; saved with the trained weights."""
 
 
@@ -204,7 +204,7 @@ def _write(output: Path, distillation: Distillation, corpora: Corpora, fit: Fit,
         "about": "a slim VGG-19, distilled by impasto train encoder",
         "teacher": corpora.teacher.name,
         "teacher_sha256": distillation.teacher.sha256,
-        "teacher_licence": corpora.teacher_licence,
+        "teacher_licence": corpora.teacher_license,
         "steps": str(fit.steps),
         "seed": str(fit.seed),
         "learning_rate": str(fit.learning_rate),
