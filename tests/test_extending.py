@@ -50,7 +50,7 @@ def test_options_by_name_change_those_given_whole() -> None:
 
 
 def test_whole_options_and_a_preset_are_refused_together() -> None:
-    with pytest.raises(OptionError, match="options= and preset= each bring a whole set of options"):
+    with pytest.raises(OptionError, match="options= and preset= each define all options"):
         impasto.paint(PHOTO, STYLE, PaintOptions(), preset="neural-style")
 
 

@@ -146,11 +146,11 @@ def test_the_record_tells_of_inetworks_flags(capsys: pytest.CaptureFixture[str])
 def test_the_last_result_is_measured_where_asked_to(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --report --quiet")
     assert (code, err) == (0, "")
-    assert "way to the style" in out
+    assert "style progress" in out
     code, out, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --report --quiet --json")
     assert code == 0
     assert json.loads(out)["report"]["result"] == "wolf_at_iteration_2.png"
-    assert "way to the style" in err
+    assert "style progress" in err
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_the_loss_that_is_told_is_the_pictures_own() -> None:
     asked = requested(num_iter=1)
     context = inetwork.set_up(asked)
     (step,) = inetwork.iterations(asked, context)
-    picture, losses = inetwork.descended(context, inetwork.objective_of(asked, context), context.start)
+    picture, losses = inetwork.run_iteration(context, inetwork.objective_of(asked, context), context.start)
     assert step.losses == losses
     features = context.arithmetic.encode(context.encoder, picture, inetwork.objective_of(asked, context).layers - {"pixels"})
     total, _ = inetwork.objective_of(asked, context)({**features, "pixels": picture})
@@ -430,14 +430,14 @@ def test_each_repair_that_matters_is_said_once(capsys: pytest.CaptureFixture[str
 def test_a_loss_that_is_no_number_ends_with_the_last_good_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = requested(num_iter=3)
     context = inetwork.set_up(asked)
-    descend, done = inetwork.descended, []
+    descend, done = inetwork.run_iteration, []
 
     def broken(*arguments: Any) -> Any:
         picture, losses = descend(*arguments)
         done.append(picture)
         return (picture, losses) if len(done) == 1 else (picture * math.nan, {"style": math.nan})
 
-    monkeypatch.setattr(inetwork, "descended", broken)
+    monkeypatch.setattr(inetwork, "run_iteration", broken)
     steps = list(inetwork.iterations(asked, context))
     assert [step.number for step in steps] == [1, 2]
     assert "last valid picture" in steps[1].note

@@ -126,7 +126,7 @@ def test_values_out_of_range_are_refused(stylize: Stylize, value: float) -> None
 
 
 def test_an_engine_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("impasto.recipes.instant_painter.openvino_is_there", lambda: False)
+    monkeypatch.setattr("impasto.recipes.instant_painter.has_openvino", lambda: False)
     with pytest.raises(OptionError, match=r"pip install 'impasto\[fast\]'"):
         load_stylizer(engine="openvino")
 

@@ -18,7 +18,7 @@ from impasto.losses.picture import (
     StructureLoss,
     flatness,
     luminance_of,
-    seen_small,
+    small_luminance,
     structural_similarity,
     total_variation,
 )
@@ -154,10 +154,10 @@ def test_luminance_weighs_the_colors() -> None:
     assert luminance_of(torch.tensor([1.0, 10.0, 100.0])[None, :, None, None]).item() == pytest.approx(0.299 + 5.87 + 11.4)
 
 
-def test_a_picture_is_seen_small_but_never_enlarged() -> None:
-    assert seen_small(picture(0, 60, 40), 30).shape == (1, 1, 30, 20)
-    assert seen_small(picture(0, 20, 10), 30).shape == (1, 1, 20, 10)
-    assert seen_small(picture(0, 1, 300), 30).shape == (1, 1, 1, 30)
+def test_a_picture_is_small_luminance_but_never_enlarged() -> None:
+    assert small_luminance(picture(0, 60, 40), 30).shape == (1, 1, 30, 20)
+    assert small_luminance(picture(0, 20, 10), 30).shape == (1, 1, 20, 10)
+    assert small_luminance(picture(0, 1, 300), 30).shape == (1, 1, 1, 30)
 
 
 def test_structural_similarity_is_that_of_wang_with_a_gaussian_window() -> None:

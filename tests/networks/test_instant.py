@@ -192,7 +192,7 @@ def test_a_file_says_how_it_was_made_and_is_half_the_size(path: Path) -> None:
 
 
 def test_saving_leaves_nothing_half_written(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"cannot be written: .*; choose another place"):
+    with pytest.raises(WeightsError, match=r"cannot be written: .*; choose another path"):
         save_instant(tmp_path / "missing" / "a", tiny(), {})
     (tmp_path / "folder").mkdir()
     with pytest.raises(WeightsError, match="cannot be written"):

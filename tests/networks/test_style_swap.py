@@ -16,7 +16,7 @@ from torch import Tensor
 
 from impasto.encoders import Vgg, load_encoder
 from impasto.errors import WeightsError
-from impasto.networks.compiled import Compiled, openvino_is_there
+from impasto.networks.compiled import Compiled, has_openvino
 from impasto.networks.decoder_files import decoder_facts, load_decoder, save_decoder, shipped_decoder
 from impasto.networks.style_swap import (
     SEARCH_LAYERS,
@@ -218,7 +218,7 @@ def test_a_file_says_how_it_was_made_and_is_half_the_size(path: Path) -> None:
 
 
 def test_saving_leaves_nothing_half_written(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"cannot be written: .*; choose another place"):
+    with pytest.raises(WeightsError, match=r"cannot be written: .*; choose another path"):
         save_decoder(tmp_path / "missing" / "a", tiny(), {})
     (tmp_path / "folder").mkdir()
     with pytest.raises(WeightsError, match="cannot be written"):
@@ -305,7 +305,7 @@ def test_the_decoder_that_comes_along_decodes_the_encoder_that_does(photo: Tenso
 
 # ---------------------------------------------------------------------------------------------------- OpenVINO
 
-needs_openvino = pytest.mark.skipif(not openvino_is_there(), reason="OpenVINO is not installed")
+needs_openvino = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -340,7 +340,7 @@ def test_threads_get_the_same_numbers(compiled: Compiled, random: torch.Generato
         assert all(torch.equal(features[layer], each) for layer, each in expected[index % 4].items())
 
 
-@pytest.mark.skipif(not openvino_is_there(), reason="OpenVINO is not installed")
+@pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
 def test_an_interruption_after_the_compiled_networks_are_gone_is_only_that() -> None:
     """OpenVINO's libraries must not be unloaded while signal handlers point to them."""
     program = (

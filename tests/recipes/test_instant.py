@@ -25,7 +25,7 @@ from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileErro
 from impasto.features.statistics import Affine, Moments
 from impasto.images import Picture
 from impasto.metrics.report import reference, report_on
-from impasto.networks.compiled import openvino_is_there
+from impasto.networks.compiled import has_openvino
 from impasto.networks.style_swap import SEARCH_LAYERS, SWAP_LAYERS, Decoder
 from impasto.options import InstantOptions, Run
 from impasto.recipes import instant as recipe
@@ -543,7 +543,7 @@ def fake_compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return self.decoder(*features).clamp(0, 1)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(instant_painter, "Compiled", Compiled)
-    monkeypatch.setattr(instant_painter, "openvino_is_there", lambda: True)
+    monkeypatch.setattr(instant_painter, "has_openvino", lambda: True)
     return made
 
 
@@ -572,7 +572,7 @@ def test_torch_paints_where_it_was_asked_for_or_nothing_else_is_there(monkeypatc
     painter = InstantPainter(EXACT, "torch")
     for _ in range(3):
         painted(painter=painter, size=48)
-    monkeypatch.setattr(instant_painter, "openvino_is_there", lambda: False)
+    monkeypatch.setattr(instant_painter, "has_openvino", lambda: False)
     painter = InstantPainter(EXACT, "auto")
     for _ in range(3):
         painted(painter=painter, size=48)
@@ -581,7 +581,7 @@ def test_torch_paints_where_it_was_asked_for_or_nothing_else_is_there(monkeypatc
         InstantPainter(EXACT, "openvino")
 
 
-needs_openvino = pytest.mark.skipif(not openvino_is_there(), reason="OpenVINO is not installed")
+needs_openvino = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -703,7 +703,7 @@ def test_the_colors_of_hq_beyond_1_stay_those_of_the_style() -> None:
 def test_hq_that_is_stopped_before_its_first_step_has_the_strength_that_was_asked_for() -> None:
     options = InstantOptions(hq=True, strength=0.25)
     whole = painted_pastiche(PAINTER, PHOTO, [STYLE], (), options)
-    found = recipe.as_strong(whole, PHOTO, options).image
+    found = recipe.blended_by_strength(whole, PHOTO, options).image
     assert torch.allclose(found, 0.75 * PHOTO.image + 0.25 * whole.image, atol=1e-5)
 
 
@@ -761,7 +761,7 @@ def test_a_wrong_number_of_things_is_refused(count: int, masks: int, options: di
         ({"size": 16}, "--size is 16"),
         ({"color": "keeep"}, "--color 'keeep' is not known; did you mean 'keep'"),
         ({"engine": "openvin"}, "did you mean 'openvino'"),
-        ({"style_weights": (0.0,)}, "sum to 0; enlarge one of them"),
+        ({"style_weights": (0.0,)}, "sum to 0; increase one of them"),
         ({"style_weights": (-1.0,)}, "--style-weights is -1.0"),
         ({"refine_seconds": -1.0}, "--refine-seconds is -1.0"),
         ({"hq": True, "refine": True}, "--hq and --refine both continue with the painter"),

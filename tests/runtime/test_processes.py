@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import impasto
-from impasto.networks.compiled import openvino_is_there
+from impasto.networks.compiled import has_openvino
 
 ROOT = Path(__file__).resolve().parents[2]
-ENGINES = ["torch", pytest.param("openvino", marks=pytest.mark.skipif(not openvino_is_there(), reason="no OpenVINO"))]
+ENGINES = ["torch", pytest.param("openvino", marks=pytest.mark.skipif(not has_openvino(), reason="no OpenVINO"))]
 RUN = impasto.Run(device="cpu", precision="fp32")
 
 
@@ -55,7 +55,7 @@ def test_threads_that_share_a_painter_paint_what_one_thread_paints(engine: str) 
     assert all(map(torch.equal, together, alone * 2))
 
 
-@pytest.mark.skipif(not openvino_is_there(), reason="no OpenVINO")
+@pytest.mark.skipif(not has_openvino(), reason="no OpenVINO")
 def test_what_was_painted_before_does_not_change_a_picture() -> None:
     painter = impasto.InstantPainter(RUN, "auto")
     code, photo = painter.encode_picture(picture(3, 64, 64)), picture(0, 64, 96)

@@ -167,7 +167,7 @@ def test_a_style_of_all_layers_and_sizes_is_a_hundred_kilobytes(tmp_path: Path) 
 
 
 def test_saving_leaves_nothing_half_written(style: NamedStyle, tmp_path: Path) -> None:
-    with pytest.raises(StyleFileError, match=r"cannot be written: .*; choose another place"):
+    with pytest.raises(StyleFileError, match=r"cannot be written: .*; choose another path"):
         save_style(tmp_path / "missing" / "style", style)
     (tmp_path / "folder").mkdir()
     with pytest.raises(StyleFileError, match="cannot be written"):
@@ -419,6 +419,6 @@ def test_a_folder_that_cannot_be_is_one_sentence(style: NamedStyle, own: Path, m
 
 
 def test_a_name_too_long_for_a_file_is_one_sentence(own: Path) -> None:
-    with pytest.raises(StyleFileError, match=r"cannot be written: .*; choose another place"):
+    with pytest.raises(StyleFileError, match=r"cannot be written: .*; choose another path"):
         add_style(style_called("x" * 300))
     assert list(own.iterdir()) == []

@@ -63,11 +63,11 @@ def choose_device(device: Device) -> str:
     Raises:
         OptionError: if the requested device is not available.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if not there[device]:
-        found = ", ".join(name for name, is_there in there.items() if is_there)
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available[device]:
+        found = ", ".join(name for name, is_available in available.items() if is_available)
         raise OptionError(f"--device {device} is not available on this machine (found: {found}); use --device auto")
     return device
 

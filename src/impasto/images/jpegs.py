@@ -22,7 +22,7 @@ _MOST_MISSING = 0.1
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan of a JPEG: its components, its first and last coefficient, and the number of low bits still to come."""
+    """One scan of a JPEG: its components, its first and last coefficient, and the number of low bits in later scans."""
 
     components: tuple[int, ...]
     first: int
@@ -32,7 +32,7 @@ class Scan:
 
 
 def completed(data: bytes, name: str, notes: list[str]) -> bytes:
-    """Complete a truncated JPEG, so that the existing part can be decoded.
+    """Complete a truncated JPEG, so that the part that is present can be decoded.
 
     Args:
         data: a truncated JPEG file.

@@ -20,7 +20,7 @@ _EDGE_PX, _SUPERPIXELS = 320, 450
 
 
 @dataclass(frozen=True)
-class Seen:
+class Superpixels:
     """A downscaled photo cut into superpixels.
 
     Attributes:
@@ -48,7 +48,7 @@ class Seen:
         return chosen.astype(np.float32)[self.labels]
 
 
-def seen_small(photo: Image, edge_px: int = _EDGE_PX) -> Array:
+def downscaled(photo: Image, edge_px: int = _EDGE_PX) -> Array:
     """Downscale a photo to a longer side of at most ``edge_px``: (height, width, 3), float."""
     size = (photo.shape[-2], photo.shape[-1])
     small = resize(photo, fitted_size(size, min(edge_px, max(size))))
@@ -56,14 +56,14 @@ def seen_small(photo: Image, edge_px: int = _EDGE_PX) -> Array:
     return found
 
 
-def seen_in(photo: Image) -> Seen:
+def superpixels_of(photo: Image) -> Superpixels:
     """Downscale a photo and cut it into superpixels."""
-    small = np.ascontiguousarray(seen_small(photo))
-    return _seen_bytes(small.tobytes(), small.shape)
+    small = np.ascontiguousarray(downscaled(photo))
+    return _superpixels_of_bytes(small.tobytes(), small.shape)
 
 
 @lru_cache(maxsize=4)
-def _seen_bytes(data: bytes, shape: tuple[int, int, int]) -> Seen:
+def _superpixels_of_bytes(data: bytes, shape: tuple[int, int, int]) -> Superpixels:
     """Cut a small photo into superpixels; cached, because callers request several regions of a photo in turn."""
     from skimage.color import rgb2lab
     from skimage.segmentation import slic
@@ -83,12 +83,14 @@ def _seen_bytes(data: bytes, shape: tuple[int, int, int]) -> Seen:
     steps = np.hypot(np.gradient(lightness, axis=0), np.gradient(lightness, axis=1)) if min(shape[:2]) > 1 else lightness * 0
     pairs, lengths = _neighbors(labels)
     colors = np.stack([mean(lab[..., k]) for k in range(3)], 1)
-    return Seen(labels, lab[..., 0], colors, np.stack([mean(rows), mean(columns)], 1), mean(steps), sizes, pairs, lengths)
+    return Superpixels(
+        labels, lab[..., 0], colors, np.stack([mean(rows), mean(columns)], 1), mean(steps), sizes, pairs, lengths
+    )
 
 
-def share_of(seen: Seen, mask: Array) -> Array:
+def share_of(superpixels: Superpixels, mask: Array) -> Array:
     """Return the share of each superpixel that is in a mask (height, width)."""
-    share: Array = np.bincount(seen.labels.ravel(), mask.ravel(), minlength=len(seen.sizes)) / seen.sizes
+    share: Array = np.bincount(superpixels.labels.ravel(), mask.ravel(), minlength=len(superpixels.sizes)) / superpixels.sizes
     return share
 
 

@@ -54,7 +54,7 @@ def write_network(kind: Kind, path: str | Path, network: nn.Module, header: Mapp
         with suppress(OSError):
             partial.unlink()
         why = getattr(error, "strerror", None) or error
-        raise WeightsError(f"{kind.name} {str(path)!r} cannot be written: {why}; choose another place") from error
+        raise WeightsError(f"{kind.name} {str(path)!r} cannot be written: {why}; choose another path") from error
 
 
 def read_network(kind: Kind, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

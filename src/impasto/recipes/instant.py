@@ -109,10 +109,10 @@ def refining_context(
 def with_refinement(pastiche: Pastiche, last: Step, photo: Picture, options: InstantOptions) -> Pastiche:
     """Replace the instant picture by the last refinement step; with ``--hq``, blend it with the photo by strength."""
     refined = replace(pastiche, image=last.image.cpu(), record=pastiche.record | {"refined": refinement(last)})
-    return as_strong(refined, photo, options)
+    return blended_by_strength(refined, photo, options)
 
 
-def as_strong(pastiche: Pastiche, photo: Picture, options: InstantOptions) -> Pastiche:
+def blended_by_strength(pastiche: Pastiche, photo: Picture, options: InstantOptions) -> Pastiche:
     """With ``--hq`` and a strength below 1, blend the picture (painted at full strength) with the photo."""
     if not options.hq or options.strength >= 1:
         return pastiche
@@ -151,7 +151,9 @@ def painted_pastiche(
     """Paint with a given painter. A large photo is painted in tiles and overwritten in place."""
     record = {"options": asdict(options)}
     if options.hq:
-        options = replace(options, strength=max(1.0, options.strength))  # below 1, :func:`as_strong` blends with the photo
+        options = replace(
+            options, strength=max(1.0, options.strength)
+        )  # below 1, :func:`blended_by_strength` blends with the photo
     masking = as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     working = _working_size(size, options)

@@ -29,7 +29,7 @@ def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def patches_where_flat(flat: Tensor, grid: tuple[int, int], *, top: int = 0, left: int = 0, share: float = 1.0) -> Patches:
-    """Describe where whole patches of a style are placed: in flat areas, where single matches would repeat like a weave.
+    """Describe where whole patches of a style are placed: in flat areas, where single matches would repeat visibly.
 
     Args:
         flat: flatness, (1, 1, height, width); see :func:`impasto.losses.picture.flatness`.

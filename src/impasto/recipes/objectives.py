@@ -21,14 +21,14 @@ from impasto.losses.features import (
     taken,
 )
 from impasto.losses.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
-from impasto.losses.picture import EdgeAwareSmoothness, Gamut, Held, Smoothness, StructureLoss, flatness
+from impasto.losses.picture import EdgeAwareSmoothness, Gamut, KeptPhotoLoss, Smoothness, StructureLoss, flatness
 from impasto.masks.guides import guides_at, places_inside, receptive_field
 from impasto.optim.engine import Size
 from impasto.options import PaintOptions
 from impasto.recipes.balance import balanced_weight, reference_picture
 from impasto.recipes.checks import slim_encoder
 from impasto.recipes.context import PaintingContext, encode
-from impasto.recipes.regions import HELD_WEIGHT, guided_style_loss
+from impasto.recipes.regions import KEPT_WEIGHT, guided_style_loss
 from impasto.recipes.scales import by_scale
 from impasto.recipes.starts import Style, at_least
 from impasto.recipes.statistics import PICTURE_STATISTICS, StyleFeatures, picture_style_loss, self_similarity_loss
@@ -66,7 +66,7 @@ def picture_terms(context: PaintingContext, size: Size) -> Objective:
     if options.canvas != "pixels":
         objective += _GAMUT_WEIGHT * Gamut()
     if context.region_masks.kept is not None:
-        objective += HELD_WEIGHT * Held(photo, resize(context.region_masks.kept, size))
+        objective += KEPT_WEIGHT * KeptPhotoLoss(photo, resize(context.region_masks.kept, size))
     return objective
 
 

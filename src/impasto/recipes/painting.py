@@ -122,14 +122,14 @@ def _read(
     options: PaintOptions | None,
     changes: Mapping[str, Any],
 ) -> tuple[Picture, tuple[Style, ...], Masking, PaintOptions]:
-    """Read the pictures and the masks, and settle the options."""
+    """Read the pictures and the masks, and determine the options."""
     masks, others = asked_masks(changes)
     if options is None:
         chosen = paint_options(**others)
     else:
         for name in {"preset", "recipe"} & set(others):
             if others[name] != getattr(options, name):
-                raise OptionError(f"options= and {name}= each bring a whole set of options; give one of them")
+                raise OptionError(f"options= and {name}= each define all options; give only one of them")
         chosen = options.changed(**others)
     photo, styles = read_pictures(content, style, chosen, masks)
     return photo, styles, read_masking(masks, photo, styles), chosen

@@ -159,9 +159,9 @@ PRESETS: dict[str, PaintOptions] = {
         smoothness_form="inetwork",
         steps=200,
     ),
-    # jcjohnson/neural-style. Its start, 0.001 of noise around the mean color, is to the eye and to the network a gray
-    # picture; its total variation adds strength times the differences to the gradient, which is half of the squares in the
-    # loss; white is 256 there, 255 here.
+    # jcjohnson/neural-style. It starts from noise of amplitude 0.001 around the mean color, which is practically a gray
+    # picture. Its total variation adds strength times the differences to the gradient, which corresponds to half of the
+    # squares in the loss. Its white is 256, ours is 255.
     "neural-style": _published(
         "neural-style",
         content_weight=5.0,
@@ -175,7 +175,7 @@ PRESETS: dict[str, PaintOptions] = {
     ),
     # crowsonkb/style-transfer-pytorch: Wasserstein-2 of Gaussians at 256:64:16:4:1, scaled content loss, nine-point total
     # variation, Adam at 0.02 with an averaged iterate, 128 to 512 by the square root of 2, 1000 steps and then 500 at each
-    # size. It replicates the border at the first convolution and has zeros at the others; here it is replicated at all.
+    # size. It uses replicate padding at the first convolution and zero padding at the others; here all replicate.
     "style-transfer-pytorch": _published(
         "style-transfer-pytorch",
         content_weight=0.015,
@@ -197,7 +197,7 @@ PRESETS: dict[str, PaintOptions] = {
         smallest_size=128,
     ),
     # cysmith/neural-style-tf: average pooling, content before its ReLU with 1 / (2 sqrt(N M)), L-BFGS from the content. Its
-    # layer weights of 0.2 are divided by the number of layers once more.
+    # layer weights of 0.2 are divided by the number of layers again.
     "neural-style-tf": _published(
         "neural-style-tf",
         content_weight=5.0,
