@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-import ruler
+import evaluation
 from impasto import images
 from impasto.encoders import load_encoder
 from impasto.features.statistics import Affine, Moments
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--paintings", default="gauguin,monet,seurat,tuscan")
     encoder = load_encoder("vgg19-slim")
-    styles = [name_style(images.read(ruler.style(name)), {}) for name in parser.parse_args().paintings.split(",")]
+    styles = [name_style(images.read(evaluation.style(name)), {}) for name in parser.parse_args().paintings.split(",")]
     files = [from_file(style) for style in styles]
     print("| longer side | " + " | ".join(STYLE_LAYERS) + " |", "|---" * (len(STYLE_LAYERS) + 1) + "|", sep="\n")
     worst = 0.0

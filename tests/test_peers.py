@@ -174,8 +174,8 @@ def test_a_style_picture_keeps_its_aspect_ratio(options: PaintOptions) -> None:
 
 def test_lbfgs_stores_the_requested_number_of_steps(options: PaintOptions) -> None:
     chosen = options.changed(optimizer="lbfgs", learning_rate=1.0, canvas="pixels", decay="never", averaging=0.0, steps=12)
-    forgetful, mindful = (painted(chosen, lbfgs_history=count) for count in (1, 20))
-    assert float((forgetful.image - mindful.image).abs().max()) > 1e-3
+    stored_one, stored_many = (painted(chosen, lbfgs_history=count) for count in (1, 20))
+    assert float((stored_one.image - stored_many.image).abs().max()) > 1e-3
 
 
 def test_a_soft_mask_applies_less_style_where_it_is_gray(options: PaintOptions) -> None:

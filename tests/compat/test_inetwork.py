@@ -89,8 +89,8 @@ def requested(styles: tuple[str, ...] = (SCREAM,), **flags: Any) -> inetwork.Ine
     return inetwork.request_for(images.read(CONTENT), [images.read(name) for name in styles], InetworkOptions(**flags), EXACT)
 
 
-def last_of(asked: inetwork.InetworkRequest) -> torch.Tensor:
-    *_, last = inetwork.iterations(asked, inetwork.set_up(asked))
+def last_of(request: inetwork.InetworkRequest) -> torch.Tensor:
+    *_, last = inetwork.iterations(request, inetwork.set_up(request))
     return last.image
 
 
@@ -110,20 +110,20 @@ def last_of(asked: inetwork.InetworkRequest) -> torch.Tensor:
 )
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_commands_of_the_article_run_unchanged(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    said = painted(capsys, words)
+    output = painted(capsys, words)
     assert [path.name for path in sorted(Path("images/output").iterdir())] == [
         "wolf_at_iteration_1.png",
         "wolf_at_iteration_2.png",
     ]
-    assert re.search(r"iteration 1 of 2: loss [\d.e+]+ \(", said)
-    assert re.search(r"iteration 2 of 2: loss [\d.e+]+, [\d.e+-]+ % less \(", said)
+    assert re.search(r"iteration 1 of 2: loss [\d.e+]+ \(", output)
+    assert re.search(r"iteration 2 of 2: loss [\d.e+]+, [\d.e+-]+ % less \(", output)
 
 
 @pytest.mark.usefixtures("gallery")
 def test_without_weights_the_slim_network_is_used_with_one_note(capsys: pytest.CaptureFixture[str]) -> None:
-    said = painted(capsys, f"{PAIR} wolf")
-    assert said.count("the weights of vgg16 are not on this machine, so vgg19-slim is used") == 1
-    assert "painting 85x64 pixels in 2 iterations of 20 evaluations; vgg19-slim on cpu" in said
+    output = painted(capsys, f"{PAIR} wolf")
+    assert output.count("the weights of vgg16 are not on this machine, so vgg19-slim is used") == 1
+    assert "painting 85x64 pixels in 2 iterations of 20 evaluations; vgg19-slim on cpu" in output
     first, second = (images.read(f"wolf_at_iteration_{number}.png") for number in (1, 2))
     assert first.size == second.size == (64, 85)
     photo = images.resize(images.read(CONTENT).image, (64, 85))
@@ -206,9 +206,9 @@ def test_style_weights_are_one_per_style_or_shared_equally() -> None:
     ],
 )
 def test_content_loss_types_divide_by_channels_and_picture_pixels(kind: Any, layer: str, share: float) -> None:
-    asked = requested(content_loss_type=kind, content_layer=layer)
-    assert asked.size == (48, 64)
-    assert inetwork.settled_options(asked).content_weight == pytest.approx(0.025 * share)
+    request = requested(content_loss_type=kind, content_layer=layer)
+    assert request.size == (48, 64)
+    assert inetwork.settled_options(request).content_weight == pytest.approx(0.025 * share)
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
@@ -233,16 +233,16 @@ def test_rescaling_keeps_a_picture_in_range(method: Any, photo: torch.Tensor) ->
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_an_iteration_has_twenty_evaluations_and_discards_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    descend = inetwork.fmin_l_bfgs_b
+    minimize = inetwork.fmin_l_bfgs_b
 
     def counted(*arguments: Any, maxfun: int) -> Any:
-        found = descend(*arguments, maxfun=maxfun)
+        found = minimize(*arguments, maxfun=maxfun)
         calls.append(found[2]["funcalls"])
         return found
 
     monkeypatch.setattr(inetwork, "fmin_l_bfgs_b", counted)
-    asked = requested(num_iter=3)
-    steps = list(inetwork.iterations(asked, inetwork.set_up(asked)))
+    request = requested(num_iter=3)
+    steps = list(inetwork.iterations(request, inetwork.set_up(request)))
     assert len(calls) == len(steps) == 3
     assert all(20 <= count <= 25 for count in calls)
     assert steps[0].loss > steps[1].loss > steps[2].loss
@@ -258,8 +258,8 @@ def test_an_objective_that_does_not_decrease_is_reported_and_the_picture_is_save
     assert code == 1
     assert err.startswith("impasto: the objective did not fall: ")
     assert err.endswith("; the last result is wolf_at_iteration_2.png\n")
-    (said,) = images.read_record("wolf_at_iteration_2.png")["notes"]
-    assert said in err
+    (note,) = images.read_record("wolf_at_iteration_2.png")["notes"]
+    assert note in err
     assert "notes" not in images.read_record("wolf_at_iteration_1.png")
     code, _, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --init_image {CONTENT} --quiet")
     assert (code, err) == (0, "")  # a file may be a painting already
@@ -267,23 +267,23 @@ def test_an_objective_that_does_not_decrease_is_reported_and_the_picture_is_save
 
 @pytest.mark.usefixtures("gallery")
 def test_the_command_writes_pictures() -> None:
-    asked = requested(image_size=64, num_iter=3)
-    context = inetwork.set_up(asked)
-    *_, last = inetwork.iterations(asked, context)
-    assert last.loss < 0.1 * inetwork.value_of(context, inetwork.objective_of(asked, context), context.start)
+    request = requested(image_size=64, num_iter=3)
+    context = inetwork.set_up(request)
+    *_, last = inetwork.iterations(request, context)
+    assert last.loss < 0.1 * inetwork.value_of(context, inetwork.objective_of(request, context), context.start)
     assert last.failure == ""
-    assert float((last.image - images.resize(asked.photo.image, asked.frame)).abs().mean()) > 0.03
+    assert float((last.image - images.resize(request.photo.image, request.frame)).abs().mean()) > 0.03
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_reported_loss_belongs_to_the_picture() -> None:
-    asked = requested(num_iter=1)
-    context = inetwork.set_up(asked)
-    (step,) = inetwork.iterations(asked, context)
-    picture, losses = inetwork.run_iteration(context, inetwork.objective_of(asked, context), context.start)
+    request = requested(num_iter=1)
+    context = inetwork.set_up(request)
+    (step,) = inetwork.iterations(request, context)
+    picture, losses = inetwork.run_iteration(context, inetwork.objective_of(request, context), context.start)
     assert step.losses == losses
-    features = context.arithmetic.encode(context.encoder, picture, inetwork.objective_of(asked, context).layers - {"pixels"})
-    total, _ = inetwork.objective_of(asked, context)({**features, "pixels": picture})
+    features = context.arithmetic.encode(context.encoder, picture, inetwork.objective_of(request, context).layers - {"pixels"})
+    total, _ = inetwork.objective_of(request, context)({**features, "pixels": picture})
     assert float(total) == pytest.approx(step.loss, rel=1e-4)
 
 
@@ -300,9 +300,9 @@ def test_pool_type_and_content_layer_are_applied() -> None:
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_an_init_file_may_have_content_in_its_name() -> None:
     images.write("my_content.png", images.read(WAVE).image)
-    asked = requested(init_image="my_content.png")
-    assert torch.equal(inetwork.set_up(asked).start, images.resize(images.read("my_content.png").image, (48, 64)))
-    assert any("--init_image is a file" in sentence for sentence in inetwork.repairs(asked))
+    request = requested(init_image="my_content.png")
+    assert torch.equal(inetwork.set_up(request).start, images.resize(images.read("my_content.png").image, (48, 64)))
+    assert any("--init_image is a file" in sentence for sentence in inetwork.repairs(request))
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
@@ -317,11 +317,11 @@ def test_init_gray_makes_start_and_content_gray() -> None:
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_min_improvement_stops_after_the_second_iteration_not_the_first(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, said = run(capsys, f"inetwork {PAIR} wolf --image_size 48 --num_iter 5 --min_improvement 99")
+    code, _, output = run(capsys, f"inetwork {PAIR} wolf --image_size 48 --num_iter 5 --min_improvement 99")
     assert code == 0
-    assert "less than --min_improvement" in said
+    assert "less than --min_improvement" in output
     assert sorted(path.name for path in Path().glob("wolf*")) == ["wolf_at_iteration_1.png", "wolf_at_iteration_2.png"]
-    steps = list(inetwork.iterations(asked := requested(num_iter=3, min_improvement=1e-9), inetwork.set_up(asked)))
+    steps = list(inetwork.iterations(request := requested(num_iter=3, min_improvement=1e-9), inetwork.set_up(request)))
     assert len(steps) == 3
 
 
@@ -341,10 +341,10 @@ def test_preserve_color_keeps_the_photos_colors_without_darkening() -> None:
 def test_preserve_color_keeps_a_gray_photo_gray() -> None:
     gray = luminance_of(images.read(CONTENT).image).expand(-1, 3, -1, -1)
     images.write("gray.png", gray)
-    asked = inetwork.request_for(
+    request = inetwork.request_for(
         images.read("gray.png"), [images.read(SCREAM)], InetworkOptions(image_size=48, num_iter=1, preserve_color="True"), EXACT
     )
-    assert float(last_of(asked).std(1).max()) < 1e-5
+    assert float(last_of(request).std(1).max()) < 1e-5
 
 
 def test_out_of_gamut_colors_are_desaturated_and_luminance_is_kept() -> None:
@@ -367,11 +367,11 @@ def test_color_mask_preserves_colors_where_it_is_white() -> None:
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_conversions_of_the_color_mask_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
-    said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask black.png")
-    assert "black.png: the mask of 64x48 pixels was scaled to 128x96" in said
-    assert "black.png: the mask is entirely black, so no colors are kept" in said
-    said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask {SCREAM}")
-    assert "the_scream.jpg: the mask is colored; it was converted to grayscale" in said
+    output = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask black.png")
+    assert "black.png: the mask of 64x48 pixels was scaled to 128x96" in output
+    assert "black.png: the mask is entirely black, so no colors are kept" in output
+    output = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask {SCREAM}")
+    assert "the_scream.jpg: the mask is colored; it was converted to grayscale" in output
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
@@ -391,8 +391,8 @@ def test_each_style_is_applied_where_its_mask_is_white(capsys: pytest.CaptureFix
     for side, like, other in ((left, scream, wave), (right, wave, scream)):
         near, far = (float((mixed - each)[..., side].square().mean()) for each in (like, other))
         assert near < 0.7 * far
-    said = painted(capsys, f"{CONTENT} {SCREAM} {WAVE} wolf --style_masks left.png right.png")
-    assert said.count("masks may have any size and gray values") == 1
+    output = painted(capsys, f"{CONTENT} {SCREAM} {WAVE} wolf --style_masks left.png right.png")
+    assert output.count("masks may have any size and gray values") == 1
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
@@ -413,7 +413,7 @@ def test_masked_styles_have_individual_weights() -> None:
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_each_relevant_repair_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
-    said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask right.png --min_improvement 0.1")
+    output = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask right.png --min_improvement 0.1")
     for part in (
         "last layer",
         "keeps its aspect ratio",
@@ -421,24 +421,24 @@ def test_each_relevant_repair_is_reported_once(capsys: pytest.CaptureFixture[str
         "masks may have",
         "--preserve_color combines",
     ):
-        assert said.count(part) == 1, part
-    assert "--init_image" not in said
+        assert output.count(part) == 1, part
+    assert "--init_image" not in output
     assert "has no effect without" in painted(capsys, f"{PAIR} wolf --color_mask right.png")
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_a_nan_loss_ends_with_the_last_valid_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = requested(num_iter=3)
-    context = inetwork.set_up(asked)
-    descend, done = inetwork.run_iteration, []
+    request = requested(num_iter=3)
+    context = inetwork.set_up(request)
+    original, done = inetwork.run_iteration, []
 
     def broken(*arguments: Any) -> Any:
-        picture, losses = descend(*arguments)
+        picture, losses = original(*arguments)
         done.append(picture)
         return (picture, losses) if len(done) == 1 else (picture * math.nan, {"style": math.nan})
 
     monkeypatch.setattr(inetwork, "run_iteration", broken)
-    steps = list(inetwork.iterations(asked, context))
+    steps = list(inetwork.iterations(request, context))
     assert [step.number for step in steps] == [1, 2]
     assert "last valid picture" in steps[1].note
     assert torch.equal(steps[1].image, steps[0].image)

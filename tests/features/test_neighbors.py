@@ -49,8 +49,8 @@ def test_without_coherence_matches_are_nearest_by_cosine(random: torch.Generator
     queries, keys = feature_map(9, 7, random), feature_map(11, 13, random)
     found = match(queries, [keys]).position
     exact = nearest_by_hand(queries, keys)
-    likeness = unit(centered(rows_of(queries))) @ unit(centered(rows_of(keys))).T
-    gap = likeness.gather(1, exact.reshape(-1, 1)) - likeness.gather(1, found.reshape(-1, 1))
+    similarity = unit(centered(rows_of(queries))) @ unit(centered(rows_of(keys))).T
+    gap = similarity.gather(1, exact.reshape(-1, 1)) - similarity.gather(1, found.reshape(-1, 1))
     assert float(gap.max()) < 0.02  # the search is in bfloat16
 
 
@@ -64,12 +64,12 @@ def test_sparse_search_of_a_large_style_is_nearly_as_good_as_exact_search(
 ) -> None:
     keys = torch.nn.functional.avg_pool2d(feature_map(60, 50, random), 5, 1, 2)
     queries = torch.nn.functional.avg_pool2d(feature_map(40, 40, random), 5, 1, 2)
-    likeness = unit(centered(rows_of(queries))) @ unit(centered(rows_of(keys))).T
-    best = likeness.max(1).values
+    similarity = unit(centered(rows_of(queries))) @ unit(centered(rows_of(keys))).T
+    best = similarity.max(1).values
     monkeypatch.setattr("impasto.features.neighbors._MOST_KEYS", 400)
     found = match(queries, [keys]).position.flatten()
     assert 0 <= int(found.min()) <= int(found.max()) < 3000
-    gap = best - likeness.gather(1, found[:, None])[:, 0]
+    gap = best - similarity.gather(1, found[:, None])[:, 0]
     assert float(gap.mean()) < 0.05
     assert float((gap > 0.001).float().mean()) > 0.02  # the sparse search was used
 
@@ -77,8 +77,8 @@ def test_sparse_search_of_a_large_style_is_nearly_as_good_as_exact_search(
 def test_coherence_makes_neighboring_matches_adjacent(random: torch.Generator) -> None:
     keys = torch.nn.functional.avg_pool2d(feature_map(24, 24, random), 3, 1, 1)
     queries = keys + 0.2 * feature_map(24, 24, random)
-    loose, firm = (match(queries, [keys], coherence=each).position for each in (0.0, 0.1))
-    assert agreement(firm, 24) > agreement(loose, 24) + 0.1
+    incoherent, coherent = (match(queries, [keys], coherence=each).position for each in (0.0, 0.1))
+    assert agreement(coherent, 24) > agreement(incoherent, 24) + 0.1
 
 
 def test_a_crop_is_matched_like_the_whole_picture_away_from_its_edges(random: torch.Generator) -> None:
@@ -110,8 +110,8 @@ def test_only_allowed_positions_are_matched(random: torch.Generator) -> None:
 
 
 def test_a_style_without_allowed_positions_may_be_used_everywhere(random: torch.Generator) -> None:
-    nowhere = torch.zeros(6, 6, dtype=torch.bool)
-    found = match(feature_map(5, 5, random), [feature_map(6, 6, random)], allowed=[nowhere]).position
+    no_position = torch.zeros(6, 6, dtype=torch.bool)
+    found = match(feature_map(5, 5, random), [feature_map(6, 6, random)], allowed=[no_position]).position
     assert found.min() >= 0
     assert found.max() < 36
 

@@ -576,7 +576,7 @@ def exif_of(*entries: tuple[int, int, int, bytes], following: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("block", "is_turned"),
+    ("block", "is_rotated"),
     [
         (exif_of((274, 4, 1, struct.pack("<I", 6))), True),
         (exif_of((274, 3, 2, struct.pack("<HH", 6, 6))), True),
@@ -589,10 +589,10 @@ def exif_of(*entries: tuple[int, int, int, bytes], following: int = 0) -> bytes:
         (exif_of()[:-6] + b"\xff\xff", False),
     ],
 )
-def test_invalid_exif_never_prevents_reading_a_picture(block: bytes, is_turned: bool) -> None:
+def test_invalid_exif_never_prevents_reading_a_picture(block: bytes, is_rotated: bool) -> None:
     data = encoded(gradient(), "JPEG", quality=98, subsampling=0)
     picture = images.read(data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:])
-    assert picture.size == ((32, 24) if is_turned else (24, 32))
+    assert picture.size == ((32, 24) if is_rotated else (24, 32))
 
 
 def test_top_down_run_length_and_16_bit_bitmaps_are_read() -> None:

@@ -140,15 +140,15 @@ def test_sliced_loss_with_a_head_equals_that_of_mapped_features() -> None:
 
 
 def test_sliced_loss_limits_the_sorted_values_to_its_effort() -> None:
-    asked: list[int] = []
+    counts: list[int] = []
 
     class Counting(SlicedLoss):
         def _distance(self, layer: str, features: Tensor) -> Tensor:
-            asked.append(min(64, max(4, self.effort // (features.shape[-2] * features.shape[-1]))))
+            counts.append(min(64, max(4, self.effort // (features.shape[-2] * features.shape[-1]))))
             return super()._distance(layer, features)
 
     Counting(ROWS, EQUAL, NO_HEADS, seeded(), effort=960)(features(2))
-    assert asked == [5, 20]
+    assert counts == [5, 20]
 
 
 def test_relaxed_emd_is_small_for_the_style_and_large_otherwise() -> None:

@@ -101,9 +101,9 @@ def test_receptive_fields_agree_with_the_network(layer: str, narrow: Callable[..
     features[0, 0, row, row].backward()
     assert image.grad is not None
     seen_rows = (image.grad[0].abs().sum((0, 2)) > 0).nonzero()[:, 0]
-    size, apart = receptive_field(layer, LAYERS)
+    size, stride = receptive_field(layer, LAYERS)
     assert int(seen_rows[-1] - seen_rows[0]) + 1 == size
-    assert int(seen_rows[0]) == row * apart - (size - apart) // 2
+    assert int(seen_rows[0]) == row * stride - (size - stride) // 2
 
 
 @pytest.mark.parametrize("layer", ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"])
@@ -118,12 +118,12 @@ def test_a_guide_has_the_size_of_its_layer(layer: str, how: Shrinking, narrow: C
 def test_inside_requires_the_whole_receptive_field_and_all_requires_any_part(layer: str) -> None:
     mask = left_half(96, 96)
     inside, simple, whole = (shrunk(mask, layer, LAYERS, how) for how in ("inside", "simple", "all"))
-    seen, apart = receptive_field(layer, LAYERS)
-    edge = 48 // apart
-    reach = (seen - apart) // 2
-    assert inside[0, 0, 4].nonzero().max().item() == edge - 1 - -(-reach // apart)
+    field, stride = receptive_field(layer, LAYERS)
+    edge = 48 // stride
+    reach = (field - stride) // 2
+    assert inside[0, 0, 4].nonzero().max().item() == edge - 1 - -(-reach // stride)
     assert simple[0, 0, 4].nonzero().max().item() == edge - 1
-    assert whole[0, 0, 4].nonzero().max().item() == edge - 1 + -(-reach // apart)
+    assert whole[0, 0, 4].nonzero().max().item() == edge - 1 + -(-reach // stride)
     assert bool((inside <= simple).all() & (simple <= whole).all())
 
 
@@ -152,12 +152,12 @@ def test_places_inside_come_from_the_region_and_cover_the_same_box_at_every_laye
     places = places_inside(mask, wanted, LAYERS, "simple")
     boxes = []
     for layer in wanted:
-        apart = receptive_field(layer, LAYERS)[1]
-        width = 104 // apart
+        stride = receptive_field(layer, LAYERS)[1]
+        width = 104 // stride
         row, column = places[layer] // width, places[layer] % width
-        seen = torch.nn.functional.avg_pool2d(mask, apart)[0, 0]
-        assert float(seen[row, column].min()) >= min(0.5, float(seen.max()))
-        boxes.append(tuple(side * apart for side in places[layer].shape))
+        field = torch.nn.functional.avg_pool2d(mask, stride)[0, 0]
+        assert float(field[row, column].min()) >= min(0.5, float(field.max()))
+        boxes.append(tuple(side * stride for side in places[layer].shape))
     assert len(set(boxes)) == 1
     assert min(places["relu4_1"].shape) >= 3
     assert (places["relu1_1"] == torch.arange(88 * 104).reshape(88, 104)[y, x]).any()

@@ -13,12 +13,12 @@ from impasto.errors import OptionError
 from impasto.masks.segmentation import background, color_regions, find_region, skin, sky, subject
 
 
-def seen(pixels: object, edge_px: int = 160) -> Tensor:
+def loaded(pixels: object, edge_px: int = 160) -> Tensor:
     picture = images.read(pixels)  # type: ignore[arg-type]
     return images.resize(picture.image, images.fitted_size(picture.size, edge_px))
 
 
-ASTRONAUT = seen(skimage.data.astronaut())
+ASTRONAUT = loaded(skimage.data.astronaut())
 
 
 def landscape(size: tuple[int, int] = (90, 120)) -> Tensor:
@@ -47,7 +47,7 @@ def test_the_sky_is_found_with_its_clouds_and_ends_at_the_horizon() -> None:
 def test_doubtful_areas_are_not_sky(name: str) -> None:
     """A wall behind a person, a blurred street and a garage are not sky; dusk is a doubtful case."""
     pixels = skimage.data.stereo_motorcycle()[0] if name == "motorcycle_left" else getattr(skimage.data, name)()
-    assert float(sky(seen(pixels, 320)).max()) == 0
+    assert float(sky(loaded(pixels, 320)).max()) == 0
 
 
 @pytest.mark.parametrize("level", [0.5, 0.7, 0.8])
@@ -86,7 +86,7 @@ def test_the_subject_is_the_area_that_differs_from_its_surroundings() -> None:
 
 
 def test_a_face_belongs_to_the_subject_and_the_backdrop_does_not() -> None:
-    found = subject(seen(skimage.data.astronaut(), 320))
+    found = subject(loaded(skimage.data.astronaut(), 320))
     assert float(found[..., 50:100, 120:160].mean()) > 0.9  # her face
     assert float(found[..., 10:80, 60:100].mean()) < 0.3  # the backdrop
 
@@ -100,7 +100,7 @@ def test_a_face_belongs_to_the_subject_and_the_backdrop_does_not() -> None:
     ],
 )
 def test_the_subject_of_real_pictures_is_found(name: str, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
-    found = subject(seen(getattr(skimage.data, name)(), 320))
+    found = subject(loaded(getattr(skimage.data, name)(), 320))
     for (top, bottom, left, right), is_subject in ((inside, True), (outside, False)):
         share = float(found[..., top:bottom, left:right].mean())
         assert share > 0.8 if is_subject else share < 0.1
@@ -120,7 +120,7 @@ LIGHTS = {
 
 @pytest.mark.parametrize("light", LIGHTS)
 def test_skin_is_found_in_light_of_any_color(light: str) -> None:
-    image = seen(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
+    image = loaded(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
     found = skin(image)
     assert float(found[..., 50:104, 122:158].min()) > 0.99  # the face
     assert float(found[..., 245:300, 215:270].mean()) < 0.5  # the black helmet
@@ -129,7 +129,7 @@ def test_skin_is_found_in_light_of_any_color(light: str) -> None:
 @pytest.mark.parametrize("light", ["violet", "deep violet", "orange", "blue", "green"])
 def test_skin_is_found_by_color_without_a_frontal_face(light: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.masks.skin.face_ellipses", lambda photo, grow, size=None: np.zeros(size, bool))
-    image = seen(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
+    image = loaded(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
     assert float(skin(image)[..., 55:100, 125:155].mean()) > 0.98
 
 

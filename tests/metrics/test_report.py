@@ -140,15 +140,15 @@ def test_the_figures_correlate_with_those_of_the_full_network(shared: Path) -> N
     spec = importlib.util.spec_from_file_location("judge", shared / "judge" / "judge.py")
     assert spec is not None
     assert spec.loader is not None
-    ruler = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(ruler)
-    network, ours, theirs = ruler.load_vgg19(), [], []
+    evaluation = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(evaluation)
+    network, ours, theirs = evaluation.load_vgg19(), [], []
     for content, style in (("bird", "monet"), ("girl", "tuscan"), ("surf", "seurat")):
         for peer in ("magenta", "microast"):
             photo, picture = shared / "devset/content" / f"{content}.jpg", shared / "devset/style" / f"{style}.jpg"
             result = shared / "devset/peers" / f"{content}__{style}__{peer}.jpg"
             ours.append(impasto.judge(photo, picture, result)[0])
-            theirs.append(ruler.judge(network, photo, picture, result))
+            theirs.append(evaluation.judge(network, photo, picture, result))
     for name, within in {"style_closed": 0.05, "content": 0.15, "ssim": 0.01, "grid": 0.1, "frame": 0.05}.items():
         slim, full = [each[name] for each in ours], [each[name] for each in theirs]
         assert statistics.mean(abs(a - b) for a, b in zip(slim, full, strict=True)) < within, name

@@ -128,8 +128,8 @@ def test_the_command_writes_a_graph_and_prints_the_largest_difference(
 ) -> None:
     target = tmp_path / "a.onnx"
     assert main(["export", "onnx", str(target), "--style", "starry-night", "--size", "128"]) == 0
-    said = capsys.readouterr()
-    assert "sides in multiples of 8" in said.out + said.err
+    output = capsys.readouterr()
+    assert "sides in multiples of 8" in output.out + output.err
     model = onnx.load(target)
     assert [each.name for each in model.graph.input] == ["photo"]
     assert {each.key: each.value for each in model.metadata_props}["style"] == "starry-night"
@@ -140,7 +140,7 @@ def test_the_command_writes_a_graph_and_prints_the_largest_difference(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["a.safetensors"], "does not end in .onnx"),
         (["a.onnx", "--size", "31"], "size is 31; it must be"),
@@ -149,11 +149,11 @@ def test_the_command_writes_a_graph_and_prints_the_largest_difference(
     ],
 )
 def test_a_failed_write_is_reported_in_one_sentence(
-    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["export", "onnx", *words]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

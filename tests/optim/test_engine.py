@@ -124,14 +124,14 @@ def test_pixels_stay_in_range_with_adam() -> None:
 
 
 def test_the_engine_requests_only_the_layers_of_the_objective() -> None:
-    asked: list[frozenset[str]] = []
+    requested: list[frozenset[str]] = []
 
-    def listening(image: Image, layers: frozenset[str]) -> Features:
-        asked.append(layers)
+    def recording(image: Image, layers: frozenset[str]) -> Features:
+        requested.append(layers)
         return encode(image, layers)
 
-    list(optimize(towards(picture(1)) + Gamut(), picture(0), 2, encode=listening, optimizer_settings=PLAIN))
-    assert asked == [frozenset(("relu1_1",))] * 2
+    list(optimize(towards(picture(1)) + Gamut(), picture(0), 2, encode=recording, optimizer_settings=PLAIN))
+    assert requested == [frozenset(("relu1_1",))] * 2
 
 
 def test_early_stop_ends_a_size_that_no_longer_improves() -> None:
@@ -139,8 +139,10 @@ def test_early_stop_ends_a_size_that_no_longer_improves() -> None:
     steps = list(optimize(towards(picture(1)), picture(0), 400, encode=encode, optimizer_settings=optimizer_settings))
     assert 10 < len(steps) < 400
     assert steps[-1].loss < 0.1 * steps[0].loss
-    stubborn = replace(optimizer_settings, min_improvement=0.0)
-    assert len(list(optimize(towards(picture(1)), picture(0), 400, encode=encode, optimizer_settings=stubborn))) == 400
+    without_early_stop = replace(optimizer_settings, min_improvement=0.0)
+    assert (
+        len(list(optimize(towards(picture(1)), picture(0), 400, encode=encode, optimizer_settings=without_early_stop))) == 400
+    )
 
 
 def test_improvement_is_measured_over_ten_steps() -> None:
@@ -249,8 +251,8 @@ def failures(objective: Objective, steps: int, **changes: Any) -> list[str]:
 
 
 def test_an_objective_that_does_not_decrease_is_reported_at_the_last_step() -> None:
-    (said,) = failures(1 * Flat(), 10)
-    assert said.startswith("the objective did not fall: 1 at the start and 1 after 10 steps; try another optimizer")
+    (message,) = failures(1 * Flat(), 10)
+    assert message.startswith("the objective did not fall: 1 at the start and 1 after 10 steps; try another optimizer")
     assert failures(1 * Flat(-3.0), 12)
     assert not failures(1 * Flat(), 9)  # too few steps to check
     assert not failures(towards(picture(1)), 10)
@@ -258,8 +260,8 @@ def test_an_objective_that_does_not_decrease_is_reported_at_the_last_step() -> N
 
 
 def test_an_objective_that_is_never_finite_is_reported() -> None:
-    (said,) = failures(1 * Broken(dict.fromkeys(range(1, 20), math.nan)), 12)
-    assert "not finite in any of 12 steps" in said
+    (message,) = failures(1 * Broken(dict.fromkeys(range(1, 20), math.nan)), 12)
+    assert "not finite in any of 12 steps" in message
 
 
 def test_an_optimal_start_is_not_a_failure() -> None:
@@ -278,17 +280,17 @@ def test_the_failure_check_uses_the_averaged_picture() -> None:
 def test_a_run_fails_if_the_objective_decreased_at_no_size() -> None:
     good, flat = towards(picture(1)), 1 * Flat()
 
-    def said(objectives: Sequence[Objective], counts: Sequence[int], seconds: float = 0.0) -> list[int]:
+    def failed_steps(objectives: Sequence[Objective], counts: Sequence[int], seconds: float = 0.0) -> list[int]:
         sizes = [((16, 24), count) for count in counts]
         making = iter(objectives)
         steps = pyramid(lambda size: next(making), picture(), sizes, encode=encode, optimizer_settings=PLAIN, seconds=seconds)
         return [step.number for step in steps if step.failure]
 
-    assert said([flat, flat], [10, 10]) == [20]
-    assert said([flat, flat], [10, 2]) == [12]  # two steps are not checked, ten are
-    assert said([good, flat], [10, 10]) == said([flat, good], [10, 10]) == []
-    assert said([flat, flat], [2, 2]) == []
-    assert said([flat], [1_000_000], seconds=0.2) == []  # cut short
+    assert failed_steps([flat, flat], [10, 10]) == [20]
+    assert failed_steps([flat, flat], [10, 2]) == [12]  # two steps are not checked, ten are
+    assert failed_steps([good, flat], [10, 10]) == failed_steps([flat, good], [10, 10]) == []
+    assert failed_steps([flat, flat], [2, 2]) == []
+    assert failed_steps([flat], [1_000_000], seconds=0.2) == []  # cut short
 
 
 # ---------------------------------------------------------------------------------------------------- what goes wrong
@@ -478,16 +480,16 @@ def test_momentum_is_passed_on_resized_and_scaled_by_the_number_of_pixels() -> N
 
 
 def test_stopping_the_iteration_cancels_painting() -> None:
-    asked: list[Size] = []
+    requested: list[Size] = []
 
     def objective_at(size: Size) -> Objective:
-        asked.append(size)
+        requested.append(size)
         return towards(torch.zeros(1, 3, *size))
 
     steps = pyramid(objective_at, picture(), SIZES, encode=encode, optimizer_settings=PLAIN)
     next(steps)
     steps.close()  # type: ignore[attr-defined]
-    assert asked == [(8, 12)]
+    assert requested == [(8, 12)]
 
 
 def test_painting_with_a_real_network_approaches_the_style(narrow: type[Vgg], photo: Image) -> None:
@@ -545,9 +547,9 @@ def test_a_short_time_limit_reduces_the_steps_at_every_size_to_at_least_one(cloc
 
 
 def test_the_time_limit_is_met_approximately(clock: Clock) -> None:
-    began = clock.now
+    started = clock.now
     paint_slowly(clock, (((64, 64), 20), ((128, 128), 20), ((256, 256), 20)), seconds=600, seconds_per_pixel=0.001)
-    assert 400 < clock.now - began < 700
+    assert 400 < clock.now - started < 700
 
 
 def test_a_single_size_ends_at_the_time_limit(clock: Clock) -> None:

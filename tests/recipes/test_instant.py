@@ -146,7 +146,7 @@ def test_a_narrow_strip_is_painted_at_half_strength() -> None:
     assert painted(strip, size=0, strength=0.5, stroke=0.25).image.shape[-2:] == (32, 2048)
 
 
-# ---------------------------------------------------------------------------------------------------- likeness
+# ---------------------------------------------------------------------------------------------------- similarity
 
 
 def color_error(image: Tensor, style: Picture | Moments) -> float:
@@ -471,21 +471,21 @@ def test_the_callers_tensors_are_not_modified(
 # ---------------------------------------------------------------------------------------------------- style codes
 
 
-def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+def recorded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Record the size of each encoded picture."""
     seen: list[tuple[int, int]] = []
     encode = instant_painter._Direct.encode
 
-    def noting(networks: instant_painter._Direct, picture: Tensor) -> Features:
+    def record(networks: instant_painter._Direct, picture: Tensor) -> Features:
         seen.append((picture.shape[-2], picture.shape[-1]))
         return encode(networks, picture)
 
-    monkeypatch.setattr(instant_painter._Direct, "encode", noting)
+    monkeypatch.setattr(instant_painter._Direct, "encode", record)
     return seen
 
 
 def test_a_style_is_encoded_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, code = noted(monkeypatch), PAINTER.encode(STYLE)
+    seen, code = recorded_sizes(monkeypatch), PAINTER.encode(STYLE)
     assert seen == []
     first = PAINTER.paint(FACE.image, code)
     assert sorted(seen) == [(80, 96), (96, 96), (160, 192), (192, 192)]  # 64 x 80 as large as the photo, sides in eights
@@ -721,11 +721,11 @@ def test_refinement_uses_the_original_photo_after_tiled_painting(
 ) -> None:
     contents: list[Tensor] = []
 
-    def noted(image: Tensor, photo: Picture, *rest: Any) -> Any:
+    def capture(image: Tensor, photo: Picture, *rest: Any) -> Any:
         contents.append(photo.image.clone())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recipe, "refining_context", noted)
+    monkeypatch.setattr(recipe, "refining_context", capture)
     tiles(128, largest=4000)
     photo = smooth(64, 192, 0)
     with pytest.raises(KeyboardInterrupt):

@@ -15,7 +15,7 @@ from impasto.errors import ImageFileError, OptionError, ShapeError
 from impasto.features.statistics import Moments
 from impasto.images import Picture
 from impasto.options import PaintOptions
-from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, Spec, asked_masks, read_mask, read_masking
+from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, Spec, read_mask, read_masking, separated_masks
 from impasto.recipes.regions import lay_out
 from impasto.styles.named import measured_style
 
@@ -53,7 +53,7 @@ def read(source: Any, picture: Picture = PHOTO) -> tuple[Tensor, tuple[str, ...]
 
 
 def masked(styles: Sequence[Any] = (STYLE, OTHER), **sources: Any) -> Masking:
-    return read_masking(asked_masks(sources)[0], PHOTO, styles)
+    return read_masking(separated_masks(sources)[0], PHOTO, styles)
 
 
 # ---------------------------------------------------------------------------------------------------- reading
@@ -154,11 +154,11 @@ def test_an_invalid_mask_is_refused(source: Any, error: type[Exception], sentenc
 def test_without_masks_masking_is_empty() -> None:
     assert masked() is NO_MASKS
     assert NO_MASKS.record == {}
-    assert asked_masks({"size": 64}) == (MaskSources(), {"size": 64})
+    assert separated_masks({"size": 64}) == (MaskSources(), {"size": 64})
 
 
 def test_a_single_mask_becomes_a_tuple() -> None:
-    assert asked_masks({"protect": "auto:skin", "style_masks": [left()]})[0].protect == ("auto:skin",)
+    assert separated_masks({"protect": "auto:skin", "style_masks": [left()]})[0].protect == ("auto:skin",)
     assert len(masked([STYLE], style_masks="left.png").style_masks) == 1
 
 
@@ -211,16 +211,16 @@ def test_conversions_and_masks_without_effect_are_reported(sources: dict[str, An
 
 
 def test_the_record_contains_masks_with_their_hashes() -> None:
-    told = masked(style_masks=["left.png", "not:left.png"], protect=["gradient:radial", "red.png#ff0000"]).record["masks"]
-    assert [(each["name"], each["kind"]) for each in told["style_masks"]] == [
+    record = masked(style_masks=["left.png", "not:left.png"], protect=["gradient:radial", "red.png#ff0000"]).record["masks"]
+    assert [(each["name"], each["kind"]) for each in record["style_masks"]] == [
         ("left.png", "picture"),
         ("not:left.png", "picture"),
     ]
-    assert [(each["name"], each["kind"]) for each in told["protect"]] == [
+    assert [(each["name"], each["kind"]) for each in record["protect"]] == [
         ("gradient:radial", "named"),
         ("red.png#ff0000", "picture"),
     ]
-    hashes = [each["sha256"] for several in told.values() for each in several]
+    hashes = [each["sha256"] for several in record.values() for each in several]
     assert all(len(each) == 64 for each in hashes)
     assert hashes[0] == hashes[1] == images.read("left.png").sha256
 

@@ -58,21 +58,21 @@ def test_notes_of_steps_are_in_the_record(
     photo: Tensor, style: Tensor, brief: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "notes" not in paint(photo, style, run=EXACT, **brief).record
-    undisturbed = impasto.recipes.painting.run_recipe
+    run_recipe = impasto.recipes.painting.run_recipe
 
-    def troubled(context: PaintingContext) -> Iterator[Step]:
-        for step in undisturbed(context):
+    def run_with_notes(context: PaintingContext) -> Iterator[Step]:
+        for step in run_recipe(context):
             yield replace(step, note="halved the step") if step.number == 2 else step
 
-    monkeypatch.setattr(impasto.recipes.painting, "run_recipe", troubled)
+    monkeypatch.setattr(impasto.recipes.painting, "run_recipe", run_with_notes)
     assert paint(photo, style, run=EXACT, **brief).record["notes"] == ["halved the step"]
 
 
 def test_the_record_reports_an_objective_that_did_not_decrease(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
-    nowhere = {"learning_rate": 1e-9, "optimizer": "adam", "canvas": "pixels", "averaging": 0.0}
-    pastiche = paint(photo, style, run=EXACT, **brief | nowhere | {"steps": 10, "smallest_size": 48})
-    (said,) = pastiche.record["notes"]
-    assert said.startswith("the objective did not fall")
+    tiny_steps = {"learning_rate": 1e-9, "optimizer": "adam", "canvas": "pixels", "averaging": 0.0}
+    pastiche = paint(photo, style, run=EXACT, **brief | tiny_steps | {"steps": 10, "smallest_size": 48})
+    (note,) = pastiche.record["notes"]
+    assert note.startswith("the objective did not fall")
     assert pastiche.image.shape == (1, 3, 48, 48)
 
 

@@ -59,9 +59,9 @@ def test_a_record_contains_the_hash_of_the_init_file(photo: Tensor, style: image
 
 
 def test_with_progress_returns_a_new_record() -> None:
-    begun = {"impasto": "1"}
-    record = with_progress(begun, step())
-    assert begun == {"impasto": "1"}
+    given = {"impasto": "1"}
+    record = with_progress(given, step())
+    assert given == {"impasto": "1"}
     assert record["impasto"] == "1"
     assert record["steps"] == {"done": 7, "planned": 30, "scale": 1, "size": [64, 96]}
     assert record["losses"] == {"style": 0.333333, "content": 2.0}

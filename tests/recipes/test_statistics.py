@@ -345,11 +345,11 @@ def test_strotss_halves_the_weight_of_the_content_at_each_size(
     given: list[float] = []
     objective_at = strotss.objective_at
 
-    def noted(context: PaintingContext, size: tuple[int, int], alpha: float) -> object:
+    def recorded(context: PaintingContext, size: tuple[int, int], alpha: float) -> object:
         given.append(alpha)
         return objective_at(context, size, alpha)
 
-    monkeypatch.setattr(strotss, "objective_at", noted)
+    monkeypatch.setattr(strotss, "objective_at", recorded)
     context = gatys.set_up(content, [style], whole("strotss", encoder_file, steps=1), EXACT)
     list(strotss.paint_steps(context))
     assert given == [16.0, 8.0]

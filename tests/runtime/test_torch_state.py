@@ -69,7 +69,7 @@ def rough_products() -> Iterator[None]:
         torch.set_float32_matmul_precision("highest")
 
 
-SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
+SETTINGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "no gradients": torch.no_grad,
     "inference mode": torch.inference_mode,
     "gradients off": lambda: torch.set_grad_enabled(False),
@@ -187,9 +187,15 @@ def expected() -> dict[str, torch.Tensor]:
 
 @contextmanager
 def all_at_once() -> Iterator[None]:
-    strange = (deterministic(), rough_products(), default_type(torch.float64), default_device("meta"), torch.inference_mode())
+    settings_of_all = (
+        deterministic(),
+        rough_products(),
+        default_type(torch.float64),
+        default_device("meta"),
+        torch.inference_mode(),
+    )
     with ExitStack() as stack:
-        for each in (*strange, torch.autocast("cpu", dtype=torch.bfloat16)):
+        for each in (*settings_of_all, torch.autocast("cpu", dtype=torch.bfloat16)):
             stack.enter_context(each)
         yield
 
@@ -207,23 +213,23 @@ def _one_thread() -> Iterator[None]:
 def test_every_public_function_gives_the_same_result_under_all_settings_combined(
     entry: str, expected: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SURROUNDINGS, "all at once", all_at_once)
+    monkeypatch.setitem(SETTINGS, "all at once", all_at_once)
     check_alike(entry, "all at once", expected)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("surrounding", SURROUNDINGS)
+@pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_every_public_function_gives_the_same_result_under_any_setting(
-    entry: str, surrounding: str, expected: dict[str, torch.Tensor]
+    entry: str, setting: str, expected: dict[str, torch.Tensor]
 ) -> None:
-    check_alike(entry, surrounding, expected)
+    check_alike(entry, setting, expected)
 
 
-def check_alike(entry: str, surrounding: str, expected: dict[str, torch.Tensor]) -> None:
+def check_alike(entry: str, setting: str, expected: dict[str, torch.Tensor]) -> None:
     if entry not in expected:
         expected[entry] = ENTRIES[entry]().detach()
-    with SURROUNDINGS[surrounding]():
+    with SETTINGS[setting]():
         before = settings()
         found = ENTRIES[entry]().detach()
         assert settings() == before
@@ -246,9 +252,9 @@ def settings() -> tuple[object, ...]:
     )
 
 
-@pytest.mark.parametrize("surrounding", SURROUNDINGS)
-def test_the_callers_settings_apply_between_two_steps(surrounding: str) -> None:
-    with SURROUNDINGS[surrounding]():
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_callers_settings_apply_between_two_steps(setting: str) -> None:
+    with SETTINGS[setting]():
         before = settings()
         steps = impasto.steps(PHOTO, STYLE, run=RUN, size=48, steps=2)
         for _ in steps:
@@ -337,8 +343,8 @@ def test_process_wide_settings_apply_until_the_last_thread_leaves() -> None:
 def test_pictures_are_written_under_any_setting(tmp_path: Path) -> None:
     pastiche = impasto.Pastiche(impasto.read(PHOTO).image)
     pastiche.save(tmp_path / "plain.png")
-    for name, surrounding in SURROUNDINGS.items():
-        with surrounding():
+    for name, setting in SETTINGS.items():
+        with setting():
             pastiche.save(tmp_path / "found.png")
             assert (tmp_path / "found.png").read_bytes() == (tmp_path / "plain.png").read_bytes(), name
             assert images.read(tmp_path / "found.png").image.dtype == torch.float32

@@ -229,10 +229,10 @@ def test_two_runs_average_their_parameters(make: Make, tmp_path: Path) -> None:
     here.share(tmp_path / "here", tmp_path / "there")
     assert alike(here.network.state_dict(), before)  # the other run has written nothing yet
     there.share(tmp_path / "there", tmp_path / "here")
-    met = there.network.state_dict()
-    assert all(torch.allclose(met[name], (before[name] + other[name]) / 2, atol=1e-6) for name in met)
+    averaged = there.network.state_dict()
+    assert all(torch.allclose(averaged[name], (before[name] + other[name]) / 2, atol=1e-6) for name in averaged)
     here.share(tmp_path / "here", tmp_path / "there")  # which contains the parameters of that run before averaging
-    assert all(torch.allclose(here.network.state_dict()[name], met[name], atol=1e-6) for name in met)
+    assert all(torch.allclose(here.network.state_dict()[name], averaged[name], atol=1e-6) for name in averaged)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["here", "there"]
 
 

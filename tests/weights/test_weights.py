@@ -725,11 +725,11 @@ class Server(ThreadingHTTPServer):
     cut_after: int | None = None
     ranges = True
     status = 200
-    asked: list[str | None]
+    requested: list[str | None]
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.asked = []
+        self.requested = []
 
     @property
     def url(self) -> str:
@@ -741,9 +741,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         server = self.server
-        asked = self.headers["Range"]
-        server.asked.append(asked)
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.ranges else 0
+        requested = self.headers["Range"]
+        server.requested.append(requested)
+        start = int(requested.removeprefix("bytes=").removesuffix("-")) if requested and server.ranges else 0
         if server.status != 200 or start >= len(server.content):
             self.send_error(server.status if server.status != 200 else 416)
             return
@@ -781,15 +781,15 @@ def published(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 def test_fetch_downloads_and_verifies_weights(server: Server, published: CatalogueEntry, cache: Path) -> None:
-    heard: list[tuple[int, int | None]] = []
-    path = weights.fetch("vgg19-test", lambda done, total: heard.append((done, total)))
+    reports: list[tuple[int, int | None]] = []
+    path = weights.fetch("vgg19-test", lambda done, total: reports.append((done, total)))
     assert path == cache / "vgg19-test.weights"
     assert path.read_bytes() == server.content
-    assert heard[-1] == (len(server.content), len(server.content))
+    assert reports[-1] == (len(server.content), len(server.content))
     assert sorted(file.name for file in cache.iterdir()) == ["vgg19-test.json", "vgg19-test.weights"]
     assert weights.verify("vgg19-test").against == "SHA-256 of vgg19-test"
     weights.fetch("vgg19-test")
-    assert server.asked == [None]
+    assert server.requested == [None]
 
 
 def test_fetch_resumes_an_interrupted_download(server: Server, published: CatalogueEntry, cache: Path) -> None:
@@ -799,7 +799,7 @@ def test_fetch_resumes_an_interrupted_download(server: Server, published: Catalo
     assert not (cache / "vgg19-test.weights").exists()
     server.cut_after = None
     assert weights.fetch("vgg19-test").read_bytes() == server.content
-    assert server.asked == [None, "bytes=3000-"]
+    assert server.requested == [None, "bytes=3000-"]
 
 
 def test_fetch_restarts_if_the_server_cannot_resume(server: Server, published: CatalogueEntry, cache: Path) -> None:
@@ -871,7 +871,7 @@ def test_fetch_does_not_use_the_network_if_offline(
     monkeypatch.setenv("IMPASTO_OFFLINE", "1" if way == "environment" else "0")
     with pytest.raises(WeightsError, match=r"impasto is offline; download http.* on another machine"):
         weights.fetch("vgg19-test", offline=True if way == "argument" else None)
-    assert server.asked == []
+    assert server.requested == []
 
 
 # ---------------------------------------------------------------------------------------------------- the command

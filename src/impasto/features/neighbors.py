@@ -163,12 +163,12 @@ class Keys:
         keys = torch.cat([_along(basis, _rows(each), mean) for each in styles])
         sizes = tuple((each.shape[-2], each.shape[-1]) for each in styles)
         masks = allowed or (None,) * len(styles)
-        everywhere = [
+        usable = [
             torch.ones(size, dtype=torch.bool) if mask is None or not bool(mask.any()) else mask
             for size, mask in zip(sizes, masks, strict=True)
         ]
-        there = torch.cat([each.flatten() for each in everywhere]).to(keys.device)
-        return Keys(basis, keys, sizes, there, most or _MOST_KEYS)
+        allowed_positions = torch.cat([each.flatten() for each in usable]).to(keys.device)
+        return Keys(basis, keys, sizes, allowed_positions, most or _MOST_KEYS)
 
     def match(
         self,
@@ -252,10 +252,10 @@ class _Space:
             row, column = (position - start) // width, (position - start) % width
             for down, across in _AROUND:
                 beside = (column + reach * across).clamp(0, width - 1)
-                there = start + (row + reach * down).clamp(0, height - 1) * width + beside
-                cosine = self._similarity(there)
-                better = (cosine > similarity) & self.allowed[there]
-                position, similarity = torch.where(better, there, position), torch.where(better, cosine, similarity)
+                candidate = start + (row + reach * down).clamp(0, height - 1) * width + beside
+                cosine = self._similarity(candidate)
+                better = (cosine > similarity) & self.allowed[candidate]
+                position, similarity = torch.where(better, candidate, position), torch.where(better, cosine, similarity)
             reach //= 2
         return position, similarity
 
@@ -281,20 +281,20 @@ class _Space:
             pooled = F.avg_pool2d(own, (high, broad), stride=step)
             keys = unit(pooled[0].flatten(1).T).T.contiguous()
             best = torch.cat([(part @ keys).argmax(1) for part in noisy.split(max(1, _CHUNK // keys.shape[1]))])
-            mine, across_keys = owner == index, pooled.shape[-1]
-            row = torch.where(mine, best // across_keys * step, row)
-            column = torch.where(mine, best % across_keys * step, column)
+            is_of_style, across_keys = owner == index, pooled.shape[-1]
+            row = torch.where(is_of_style, best // across_keys * step, row)
+            column = torch.where(is_of_style, best % across_keys * step, column)
         owner, row, column = (each.reshape(down, across) for each in (owner, row, column))
         y, x = torch.arange(height, device=grid.device), torch.arange(width, device=grid.device)
         of_row, of_column = (y // side)[:, None], (x // side)[None]
-        its = owner[of_row, of_column]
-        there_row = torch.minimum(row[of_row, of_column] + (y % side)[:, None], heights[its] - 1)
-        there_column = torch.minimum(column[of_row, of_column] + (x % side)[None], widths[its] - 1)
-        laid = starts[its] + there_row * widths[its] + there_column
-        parts = zip(self.queries.split(_ROWS), laid.flatten().split(_ROWS), position.flatten().split(_ROWS), strict=True)
+        owners = owner[of_row, of_column]
+        copied_row = torch.minimum(row[of_row, of_column] + (y % side)[:, None], heights[owners] - 1)
+        copied_column = torch.minimum(column[of_row, of_column] + (x % side)[None], widths[owners] - 1)
+        copied = starts[owners] + copied_row * widths[owners] + copied_column
+        parts = zip(self.queries.split(_ROWS), copied.flatten().split(_ROWS), position.flatten().split(_ROWS), strict=True)
         gain = torch.cat([(q * (self.keys[a] - self.keys[b])).sum(1) for q, a, b in parts]).reshape(height, width)
-        accepted = (gain + patches.tolerance > 0) & (its == style) & self.allowed[laid]
-        return torch.where(accepted, laid, position)
+        accepted = (gain + patches.tolerance > 0) & (owners == style) & self.allowed[copied]
+        return torch.where(accepted, copied, position)
 
     def coherent(self, position: Tensor, style: Tensor, coherence: float) -> Tensor:
         """Replace each match by one adjacent to a neighbor's match where the coherence bonus makes up for the lower cosine."""

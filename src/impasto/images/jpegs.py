@@ -101,12 +101,12 @@ def _frame(data: bytes) -> tuple[bool, int]:
 def _missing_detail(scans: list[Scan], components: int, *, progressive: bool) -> float:
     """Return the share of coefficients for which more than the last bit is missing."""
     names = sorted({component for scan in scans for component in scan.components})
-    sent = np.full((max(components, len(names)), _COEFFICIENTS), 99)
+    remaining_bits = np.full((max(components, len(names)), _COEFFICIENTS), 99)
     for scan in scans[:-1]:
         for component in scan.components:
             last = min(scan.last, _COEFFICIENTS - 1) if progressive else _COEFFICIENTS - 1
-            sent[names.index(component), scan.first : last + 1] = scan.low_bits if progressive else 0
-    return float((sent > 1).mean())
+            remaining_bits[names.index(component), scan.first : last + 1] = scan.low_bits if progressive else 0
+    return float((remaining_bits > 1).mean())
 
 
 def _missing_area(data: bytes) -> float:

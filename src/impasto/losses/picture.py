@@ -236,5 +236,5 @@ def structural_similarity(a: Tensor, b: Tensor, window_px: int = 11) -> Tensor:
     variance_a, variance_b = blur(a * a) - mean_a.square(), blur(b * b) - mean_b.square()
     covariance = blur(a * b) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
-    likeness = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return (likeness / ((mean_a.square() + mean_b.square() + c1) * (variance_a + variance_b + c2))).mean()
+    numerator = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    return (numerator / ((mean_a.square() + mean_b.square() + c1) * (variance_a + variance_b + c2))).mean()

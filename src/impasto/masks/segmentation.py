@@ -145,8 +145,8 @@ def _from_0_to_1(cue: Array) -> Array:
 
 def _rarity(superpixels: Superpixels) -> Array:
     """Return the mean color difference between each superpixel and the whole photo."""
-    apart = np.linalg.norm(superpixels.colors[:, None] - superpixels.colors[None], axis=2)
-    return np.asarray((np.minimum(apart, 50) * superpixels.sizes).sum(1) / superpixels.sizes.sum())
+    distances = np.linalg.norm(superpixels.colors[:, None] - superpixels.colors[None], axis=2)
+    return np.asarray((np.minimum(distances, 50) * superpixels.sizes).sum(1) / superpixels.sizes.sum())
 
 
 def _sharpness(photo: Image, superpixels: Superpixels) -> Array:
@@ -200,8 +200,8 @@ def _distance_from_border(superpixels: Superpixels) -> Array:
 
 def _similarity_to_border(superpixels: Superpixels, border: Array) -> Array:
     """Return the share of the border similar to each superpixel, in [0, 1]; an isolated border color may be the subject."""
-    apart = np.linalg.norm(superpixels.colors[:, None] - superpixels.colors[border][None], axis=2)
-    share: Array = np.exp(-((apart / 18) ** 2)).mean(1)
+    distances = np.linalg.norm(superpixels.colors[:, None] - superpixels.colors[border][None], axis=2)
+    share: Array = np.exp(-((distances / 18) ** 2)).mean(1)
     return np.asarray(np.clip(share / max(float(np.median(share[border])), 1e-9), 0, 1))
 
 
@@ -248,9 +248,9 @@ def _minimum_cut(superpixels: Superpixels, evidence: Array) -> Array:
 
     count = len(evidence)
     first, second = superpixels.pairs.T
-    apart = ((superpixels.colors[first] - superpixels.colors[second]) ** 2).sum(1)
+    distances = ((superpixels.colors[first] - superpixels.colors[second]) ** 2).sum(1)
     mean_length = float(np.sqrt(superpixels.sizes.mean()))
-    links = 3.0 * np.exp(-apart / max(2 * float(apart.mean()), 1e-6)) * superpixels.lengths / mean_length
+    links = 3.0 * np.exp(-distances / max(2 * float(distances.mean()), 1e-6)) * superpixels.lengths / mean_length
     source, sink = count, count + 1
     nodes = np.arange(count)
     rows = np.concatenate([np.full(count, source), nodes, first, second])

@@ -95,9 +95,9 @@ def share_of(superpixels: Superpixels, mask: Array) -> Array:
 
 
 def _neighbors(labels: Array) -> tuple[Array, Array]:
-    beside = np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()], 1)
-    below = np.stack([labels[:-1].ravel(), labels[1:].ravel()], 1)
-    touching = np.concatenate([beside, below])
+    horizontal = np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()], 1)
+    vertical = np.stack([labels[:-1].ravel(), labels[1:].ravel()], 1)
+    touching = np.concatenate([horizontal, vertical])
     touching = np.sort(touching[touching[:, 0] != touching[:, 1]], axis=1)
     if not len(touching):
         return np.zeros((0, 2), int), np.zeros(0)
@@ -110,14 +110,14 @@ def clustered(features: Array, weights: Array, count: int) -> Array:
     count = min(count, len(features))
     centers = [features[int(weights.argmax())]]
     while len(centers) < count:
-        apart = np.min([((features - center) ** 2).sum(1) for center in centers], axis=0)
-        if apart.max() < 1e-9:
+        distances = np.min([((features - center) ** 2).sum(1) for center in centers], axis=0)
+        if distances.max() < 1e-9:
             break
-        centers.append(features[int((apart * np.sqrt(weights)).argmax())])
+        centers.append(features[int((distances * np.sqrt(weights)).argmax())])
     labels = np.zeros(len(features), int)
     for _ in range(50):
-        apart = np.stack([((features - center) ** 2).sum(1) for center in centers], 1)
-        before, labels = labels, apart.argmin(1)
+        distances = np.stack([((features - center) ** 2).sum(1) for center in centers], 1)
+        before, labels = labels, distances.argmin(1)
         used = [label for label in range(len(centers)) if (labels == label).any()]
         centers = [np.average(features[labels == label], axis=0, weights=weights[labels == label]) for label in used]
         labels = np.searchsorted(used, labels)

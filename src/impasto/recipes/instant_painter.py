@@ -367,11 +367,14 @@ class _Painting:
         )
         if shares is not None and self.owner is None and measurements is None:
             self.owner = F.one_hot(found.style, len(self.code.pictures)).permute(2, 0, 1)[None].float()
-        asked = swapped(level.rows, found.position, self.painter.network.channels)
+        features_of_matches = swapped(level.rows, found.position, self.painter.network.channels)
         if self.strength < 1:
             share = self.strength**_EVENLY
-            asked = [torch.lerp(features[layer].to(each), each, share) for layer, each in zip(SWAP_LAYERS, asked, strict=True)]
-        return self.networks.decode(asked)[..., :height, :width]
+            features_of_matches = [
+                torch.lerp(features[layer].to(each), each, share)
+                for layer, each in zip(SWAP_LAYERS, features_of_matches, strict=True)
+            ]
+        return self.networks.decode(features_of_matches)[..., :height, :width]
 
     def _mixture(self, content: Image, before: Image | None, activity: Tensor | None) -> Image:
         """Mix the picture to match: the photo, and the current picture with the photo's finest details."""

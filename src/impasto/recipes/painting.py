@@ -19,7 +19,7 @@ from impasto.recipes import gatys, neighbors, nnst, strotss
 from impasto.recipes.coloring import color_record
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.keywords import PaintKeywords
-from impasto.recipes.masking import Masking, MaskSources, asked_masks, read_masking
+from impasto.recipes.masking import Masking, MaskSources, read_masking, separated_masks
 from impasto.recipes.pastiche import Pastiche, new_record, with_progress
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
@@ -123,7 +123,7 @@ def _read(
     changes: Mapping[str, Any],
 ) -> tuple[Picture, tuple[Style, ...], Masking, PaintOptions]:
     """Read the pictures and the masks, and determine the options."""
-    masks, others = asked_masks(changes)
+    masks, others = separated_masks(changes)
     if options is None:
         chosen = paint_options(**others)
     else:
