@@ -311,7 +311,7 @@ def hostile(rounds: int) -> None:
     )
     print(
         f"{count} hostile files and requests, {rounds} + 1 rounds: {len(wrong)} not refused {wrong}; memory of server/workers "
-        f"{megabytes} MB, after to first round: {ratios}; the next request is {job['state']}; load {load()}"
+        f"{megabytes} MB, ratio of the last to the first round: {ratios}; the next request is {job['state']}; load {load()}"
     )
     if wrong or job["state"] != "done":
         raise SystemExit(1)

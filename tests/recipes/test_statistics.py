@@ -98,7 +98,7 @@ def test_painting_moves_the_picture_toward_the_style(
     assert bool(steps[-1].image.isfinite().all())
 
 
-def taken(content: Picture, style: Style, options: PaintOptions) -> Style:
+def prepared_style(content: Picture, style: Style, options: PaintOptions) -> Style:
     """Return the style as it is stored in the painting context."""
     (found,) = gatys.set_up(content, [style], options.changed(size=48), EXACT).styles
     return found
@@ -106,7 +106,7 @@ def taken(content: Picture, style: Style, options: PaintOptions) -> Style:
 
 @pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
 def test_a_named_style_is_compared_by_its_swatch(content: Picture, statistics: StyleStatistics) -> None:
-    found = taken(content, find_style("starry-night"), paint_options(recipe="gatys", statistics=statistics))
+    found = prepared_style(content, find_style("starry-night"), paint_options(recipe="gatys", statistics=statistics))
     assert isinstance(found, Picture)
     assert found.name == "starry-night"
 
@@ -114,7 +114,7 @@ def test_a_named_style_is_compared_by_its_swatch(content: Picture, statistics: S
 @pytest.mark.parametrize("statistics", MOMENT_STATISTICS)
 def test_a_named_style_is_compared_by_its_moments_if_sufficient(content: Picture, statistics: StyleStatistics) -> None:
     named = find_style("starry-night")
-    assert taken(content, named, paint_options(recipe="gatys", statistics=statistics, color="style")) is named
+    assert prepared_style(content, named, paint_options(recipe="gatys", statistics=statistics, color="style")) is named
 
 
 def test_negative_weights_are_refused(content: Picture, style: Picture, options: PaintOptions) -> None:
@@ -258,13 +258,13 @@ def test_a_whole_method_resumes_from_a_checkpoint(recipe: str, content: Picture,
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_whole_method_uses_the_swatch_of_a_named_style(recipe: str, content: Picture) -> None:
     named = find_style("starry-night")
-    found = taken(content, named, paint_options(recipe=recipe))
+    found = prepared_style(content, named, paint_options(recipe=recipe))
     assert isinstance(found, Picture)
     assert (found.name, found.sha256) == ("starry-night", named.sha256)
     with pytest.raises(
         StyleFileError, match="style 'starry-night' was added by an earlier version of impasto and has no swatch"
     ):
-        taken(content, replace(named, swatch=b""), paint_options(recipe=recipe))
+        prepared_style(content, replace(named, swatch=b""), paint_options(recipe=recipe))
 
 
 CHANGED = {

@@ -728,7 +728,7 @@ class Server(ThreadingHTTPServer):
     requested: list[str | None]
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), Requests)
         self.requested = []
 
     @property
@@ -736,7 +736,7 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/vgg19.pth"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Requests(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:

@@ -276,7 +276,7 @@ class Affine:
         return Moments(measured.mean @ self.matrix.T + self.bias, self.matrix @ measured.covariance @ self.matrix.T)
 
     def compact(self) -> "Affine":
-        """Return an equivalent map to fewer channels, equal up to a rotation: at most one more than the input channels.
+        """Return an equivalent map, up to a rotation of its output, with at most one more channel than its input.
 
         Lengths, distances and angles of the mapped features are preserved at a fraction of the cost.
 

@@ -382,10 +382,10 @@ class WithinLoss(Loss):
 
     def __call__(self, features: Features) -> Tensor:
         """Evaluate the wrapped loss on the region."""
-        return self.loss({layer: taken(features[layer], self.places[layer]) for layer in self.loss.layers})
+        return self.loss({layer: gathered(features[layer], self.places[layer]) for layer in self.loss.layers})
 
 
-def taken(features: FeatureMap, places: Tensor) -> FeatureMap:
+def gathered(features: FeatureMap, places: Tensor) -> FeatureMap:
     """Gather the feature vectors at the given positions into a map of the same shape: (1, channels, height, width)."""
     rows = features.flatten(2)[..., places.flatten()]
     return rows.reshape(*features.shape[:2], *places.shape)

@@ -31,7 +31,7 @@ class Superpixels:
         textures: (superpixels,), variation of lightness from pixel to pixel, relative to a lightness range of 1.
         sizes: (superpixels,), number of positions.
         pairs: (neighbors, 2), adjacent superpixels.
-        lengths: (neighbors,), number of positions along their common border.
+        lengths: (neighbors,), number of positions along their shared border.
     """
 
     labels: Array

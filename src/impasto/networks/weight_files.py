@@ -1,4 +1,4 @@
-"""Common file format of all networks: float16 weights, with format and training metadata in the header."""
+"""File format that all networks share: float16 weights, with format and training metadata in the header."""
 
 from collections.abc import Mapping
 from contextlib import suppress

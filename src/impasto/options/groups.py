@@ -37,7 +37,7 @@ Ranges = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class BasicOptions:
-    """The most common options."""
+    """The options that are used most."""
 
     title: ClassVar[str] = "Basics"
     ranges: ClassVar[Ranges] = {

@@ -377,7 +377,7 @@ class _Painting:
         return self.networks.decode(features_of_matches)[..., :height, :width]
 
     def _mixture(self, content: Image, before: Image | None, activity: Tensor | None) -> Image:
-        """Mix the picture to match: the photo, and the current picture with the photo's finest details."""
+        """Return the picture to match: a mix of the photo and the current picture with the photo's finest details."""
         if before is None:
             return content
         share = self.kept * (1 - _FLAT_REDUCTION * flatness(content, average=activity))

@@ -234,7 +234,7 @@ class _Painting:
 
 
 def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image:
-    """Mix the picture to match at a size: the photo, and the current picture with the photo's finest details.
+    """Return the picture to match at a size: a mix of the photo and the current picture with the photo's finest details.
 
     The photo has a smaller share in flat areas, so that strokes from the previous size grow there instead of fading.
     """

@@ -4,8 +4,8 @@ A number such as "style weight 100" is meaningless without the loss normalizatio
 pooling and initial picture that go with it, so a preset contains all of them. Where impasto differs from a program, a comment
 says so.
 
-Common to all presets: a style picture keeps its aspect ratio (Network, INetwork and neural-style-tf stretch it to the photo's);
-L-BFGS uses a strong Wolfe line search, starts with steps of about 0.01 per pixel and keeps a history of 20
+All presets share these rules: a style picture keeps its aspect ratio (Network, INetwork and neural-style-tf stretch it to the
+photo's); L-BFGS uses a strong Wolfe line search, starts with steps of about 0.01 per pixel and keeps a history of 20
 (``lbfgs_history``); several styles are blended as statistics.
 """
 
@@ -19,7 +19,7 @@ from impasto.options.fields import check_choice, check_range, dashed
 _RELU = tuple(f"relu{block}_{index + 1}" for block, count in enumerate((2, 2, 4, 4, 4), start=1) for index in range(count))
 """All sixteen layers of VGG-19; listed here so that presets load without torch."""
 _PUBLISHED: dict[str, Any] = {
-    # What most of the programs have in common. Every option is listed, so that presets do not depend on impasto's defaults,
+    # What most of the programs share. Every option is listed, so that presets do not depend on impasto's defaults,
     # which may change.
     "recipe": "gatys",
     "quality": "standard",
