@@ -260,7 +260,7 @@ def test_a_named_style_has_a_palette_from_its_moments(small_options: PaintOption
 
 
 @pytest.mark.parametrize("changes", [{"color": "keep"}, {"color": "match-style", "color_method": "luminance"}], ids=named)
-def test_regions_support_color_keep_and_the_photo_stays_between_them(changes: dict[str, str]) -> None:
+def test_color_keep_applies_to_regions_and_leaves_the_photo_between_them(changes: dict[str, str]) -> None:
     left, right = torch.zeros(2, 1, 3, 96, 96)
     left[..., :32], right[..., 64:] = 1, 1
     image = instant(styles=(STYLE, OTHER), masks=(images.read(left), images.read(right)), **changes)

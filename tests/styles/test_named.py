@@ -157,7 +157,7 @@ def test_a_style_with_few_channels_is_restored_within_one_percent(tmp_path: Path
     assert float((found.covariance - measured.covariance).norm()) < 0.01 * float(measured.covariance.norm())
 
 
-def test_a_style_with_all_layers_and_sizes_has_a_hundred_kilobytes(tmp_path: Path) -> None:
+def test_a_file_with_all_layers_and_sizes_has_about_100_kilobytes(tmp_path: Path) -> None:
     channels = dict(zip(STYLE_LAYERS, (24, 64, 128, 256, 512), strict=True))
     white = {layer: Moments(torch.zeros(1, n), torch.eye(n)[None]) for layer, n in channels.items()}
     save_style(tmp_path / "x", measured_style({"name": "x"}, lambda _: white, COLOURS))
