@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
+import evaluation
 import impasto
-import ruler
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import Arithmetic, prepared
 from impasto.features.statistics import moments
@@ -34,7 +34,7 @@ def command_seconds(repeat: int) -> float:
         for _ in range(repeat):
             target = Path(folder) / "out.png"
             started = time.perf_counter()
-            pictures = (ruler.content("summit"), ruler.style("gauguin"), "-o", target)
+            pictures = (evaluation.content("summit"), evaluation.style("gauguin"), "-o", target)
             command = [sys.executable, "-m", "impasto", "paint", *map(str, pictures)]
             subprocess.run(command, check=True, capture_output=True)
             seconds.append(time.perf_counter() - started)
@@ -81,7 +81,7 @@ def peer_seconds() -> float:
     """
     seconds: dict[int, list[float]] = {}
     started = time.perf_counter()
-    content, style, run = ruler.content("summit"), ruler.style("gauguin"), Run(precision="fp32")
+    content, style, run = evaluation.content("summit"), evaluation.style("gauguin"), Run(precision="fp32")
     options = paint_options("style-transfer-pytorch", encoder=str(full_vgg()), steps=4, first_steps=4)
     for step in impasto.steps(content, style, options, run=run):
         now = time.perf_counter()
@@ -93,7 +93,7 @@ def peer_seconds() -> float:
 
 def full_vgg() -> Path:
     """Return the weights of the full VGG-19."""
-    return ruler.shared() / "teachers" / "vgg19_uint8.safetensors"
+    return evaluation.shared() / "teachers" / "vgg19_uint8.safetensors"
 
 
 def gigaflops() -> float:
@@ -123,7 +123,7 @@ def main() -> None:
         f"the settings of style-transfer-pytorch {theirs:.0f} s, ratio {theirs / ours:.0f}"
     )
     recorded = next(
-        row["seconds"] for row in ruler.peers()["speed"]["rows"] if row["peer"].startswith("style-transfer-pytorch")
+        row["seconds"] for row in evaluation.peers()["speed"]["rows"] if row["peer"].startswith("style-transfer-pytorch")
     )
     print(f"the original program, measured on another day, maybe a faster machine: {recorded} s, ratio {recorded / ours:.0f}")
 

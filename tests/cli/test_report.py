@@ -33,7 +33,7 @@ def test_every_figure_is_printed_with_its_meaning(capsys: Capture) -> None:
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert len(lines) == 13
-    assert lines[0].startswith("way to the style")
+    assert lines[0].startswith("style progress")
     assert "better: higher" in lines[0]
     assert all("faulty above" in line for line in lines[8:])
 
@@ -57,7 +57,7 @@ def test_with_json_only_json_is_printed(capsys: Capture) -> None:
 def test_the_report_flag_measures_the_painting(capsys: Capture, command: tuple[str, ...]) -> None:
     code, out, _ = run(capsys, *command, "photo.png", "picture.png", "-o", "out.png", "--report", "--quiet", "--threads", "1")
     assert code == 0
-    assert "way to the style" in out
+    assert "style progress" in out
     code, out, _ = run(capsys, *command, "photo.png", "picture.png", "-o", "out.png", "--report", "--json", "--threads", "1")
     assert code == 0
     assert json.loads(out)["report"]["result"] == "out.png"

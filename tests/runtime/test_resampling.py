@@ -12,11 +12,11 @@ from impasto.runtime.memory import available_memory
 from impasto.runtime.resampling import antialiased, averaged
 
 LACKING = ("_upsample_bilinear2d_aa_backward", "_upsample_bicubic2d_aa_backward", "_adaptive_avg_pool2d")
-"""Operators that Metal lacks, or has not for every size."""
+"""Operators that Metal lacks or supports only for some sizes."""
 
 
 class WithoutLacking(TorchDispatchMode):
-    """Fail where an operator is used that Metal lacks; what makes a matrix out of an identity runs on the CPU."""
+    """Fail if an operator that Metal lacks is used, except on identity matrices, which are always on the CPU."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         name = function.overloadpacket.__name__
@@ -33,7 +33,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("shrink", [antialiased, averaged])
 @pytest.mark.parametrize("size", [(7, 5), (16, 2), (20, 31)])
-def test_shrinking_by_matrices_is_shrinking(
+def test_downscaling_by_matrices_equals_downscaling_by_torch(
     shrink: Callable[..., torch.Tensor], size: tuple[int, int], random: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = torch.rand(2, 3, 20, 31, generator=random, requires_grad=True)
@@ -47,7 +47,7 @@ def test_shrinking_by_matrices_is_shrinking(
 
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("recipe", ["neighbors", "gatys", "nnst", "strotss"])
-def test_recipes_use_what_every_device_has(recipe: str) -> None:
+def test_recipes_use_only_operators_that_every_device_supports(recipe: str) -> None:
     photo, style = (np.random.default_rng(seed).random((52, 70, 3)).astype(np.float32) for seed in (0, 1))
     with WithoutLacking():
         image = impasto.paint(
@@ -57,19 +57,19 @@ def test_recipes_use_what_every_device_has(recipe: str) -> None:
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_instant_painting_uses_what_every_device_has() -> None:
+def test_instant_painting_uses_only_operators_that_every_device_supports() -> None:
     photo, style = (np.random.default_rng(seed).random((52, 70, 3)).astype(np.float32) for seed in (0, 1))
     with WithoutLacking():
         impasto.instant(photo, style, engine="torch", run=impasto.Run(device="cpu", precision="fp32"))
 
 
-def test_maps_of_colors_are_found_on_the_cpu(random: torch.Generator) -> None:
+def test_color_maps_are_computed_on_the_cpu(random: torch.Generator) -> None:
     found = monge_kantorovich(*(color_moments(torch.rand(1, 3, 8, 8, generator=random)) for _ in range(2)))
     assert isinstance(found, Affine)
     assert (found.matrix.dtype, found.bias.dtype) == (torch.float32, torch.float32)
 
 
-def test_free_memory_counts_what_torch_keeps_for_reuse(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_memory_includes_torchs_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("mem_get_info", (1000, 9000)), ("memory_reserved", 700), ("memory_allocated", 200)):
         monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
     assert available_memory(torch.device("cuda")) == 1500

@@ -124,7 +124,7 @@ def _refined(
 ) -> tuple["Pastiche", int, "GifRecorder | None"]:
     """Refine a pastiche with the optimizer; if the user interrupts, keep the picture so far."""
     from impasto.cli.session import PaintRequest, paint_and_show
-    from impasto.recipes.instant import as_strong, refining_context, with_refinement
+    from impasto.recipes.instant import blended_by_strength, refining_context, with_refinement
 
     (photo, styles, masking), (options, run, files) = pictures, settings
     context = refining_context(pastiche.image, photo, styles, options, run, masking)
@@ -132,7 +132,7 @@ def _refined(
     try:
         session, gif_recorder, _ = paint_and_show(request, context, console)
     except KeyboardInterrupt:  # before the first step
-        return as_strong(pastiche, photo, options), INTERRUPTED_EXIT, None
+        return blended_by_strength(pastiche, photo, options), INTERRUPTED_EXIT, None
     assert session.last is not None  # every size has at least one step
     refined = with_refinement(pastiche, session.last, photo, options)
     return refined, 0 if session.is_finished else INTERRUPTED_EXIT, gif_recorder

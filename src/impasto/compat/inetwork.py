@@ -245,10 +245,10 @@ def iterations(request: InetworkRequest, context: PaintingContext) -> Iterator[S
     history = [value_of(context, objective, picture)]
     total = request.flags.num_iter
     for number in range(1, total + 1):
-        found, losses = descended(context, objective, picture)
+        found, losses = run_iteration(context, objective, picture)
         loss, note = sum(losses.values()), ""
         if not math.isfinite(loss) or not bool(torch.isfinite(found).all()):
-            note, total = "the loss is not finite any more; this is the last valid picture", number
+            note, total = "the loss is no longer finite; this is the last valid picture", number
         else:
             picture = found
             improvement = 100 * (before - loss) / abs(before) if math.isfinite(before) and before else math.inf
@@ -274,7 +274,7 @@ def value_of(context: PaintingContext, objective: Objective, picture: Image) -> 
         return float(objective({**features, PIXELS: picture})[0])
 
 
-def descended(context: PaintingContext, objective: Objective, picture: Image) -> tuple[Image, dict[str, float]]:
+def run_iteration(context: PaintingContext, objective: Objective, picture: Image) -> tuple[Image, dict[str, float]]:
     """Run one iteration; return the new picture and its losses by name."""
     best = Round()
     evaluate = _evaluation(context, objective, picture, best)

@@ -65,7 +65,7 @@ class Moments:
         return self if shift == 0 else Moments(self.mean + shift, self.covariance)
 
     def possible(self) -> "Moments":
-        """Return the nearest valid moments: clip the negative eigenvalues that a blend can give the covariance."""
+        """Return the nearest valid moments: clip negative eigenvalues of the covariance, which a blend can have."""
         values, vectors = eigh(self.covariance)
         return Moments(self.mean, (vectors * values.clamp_min(0)[:, None, :]) @ vectors.transpose(1, 2))
 
@@ -238,7 +238,7 @@ class _Guided(torch.autograd.Function):
 
 
 def _grouped(rows: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """View rows (n, channels) in groups and repeat a single row to match; elementwise operations on short rows are slow."""
+    """View rows (n, channels) in groups and repeat one row to match, because elementwise operations on short rows are slow."""
     group = _GROUP if len(rows) % _GROUP == 0 else 1
     return rows.reshape(-1, group * rows.shape[1]), row.repeat(group)
 
@@ -276,7 +276,7 @@ class Affine:
         return Moments(measured.mean @ self.matrix.T + self.bias, self.matrix @ measured.covariance @ self.matrix.T)
 
     def compact(self) -> "Affine":
-        """Return an equivalent map to fewer channels, equal up to a rotation: at most one more than the input channels.
+        """Return an equivalent map, up to a rotation of its output, with at most one more channel than its input.
 
         Lengths, distances and angles of the mapped features are preserved at a fraction of the cost.
 

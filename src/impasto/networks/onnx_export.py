@@ -108,7 +108,7 @@ def save_graph(path: str | Path, model: "ModelProto") -> None:
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        raise WeightsError(f"graph {str(path)!r} cannot be written: {error.strerror or error}; choose another place") from error
+        raise WeightsError(f"graph {str(path)!r} cannot be written: {error.strerror or error}; choose another path") from error
 
 
 @in_known_state

@@ -222,7 +222,7 @@ def optimize(
     """Minimize an objective at one size, one step at a time.
 
     If the loss is not finite, or exceeds a hundred times the first one, the last good picture is restored and the learning rate
-    is halved. Optimizers see a scaled objective, see :class:`Evaluation`; the losses of a step are not scaled.
+    is halved. Optimizers minimize a scaled objective, see :class:`Evaluation`; the losses of a step are not scaled.
 
     Args:
         objective: the weighted sum of losses; it selects its own layers.

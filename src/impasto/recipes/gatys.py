@@ -144,7 +144,7 @@ def set_up(
         ImageFileError, WeightsError: the initial picture or the encoder cannot be read.
         ResourceError: not enough memory; the message says which size would fit.
     """
-    options = suited(options)
+    options = with_best_encoder(options)
     styles = as_pictures(styles, options)
     check_pictures(content, styles, options, is_masked=masking is not NO_MASKS)
     check_colors(styles, options)
@@ -168,7 +168,7 @@ def set_up(
     return masked(context, masking, size) if masking is not NO_MASKS or options.region_strengths else context
 
 
-def suited(options: PaintOptions) -> PaintOptions:
+def with_best_encoder(options: PaintOptions) -> PaintOptions:
     """With ``quality="best"``, select the full VGG-19 if its weights are in the cache."""
     if options.recipe != "neighbors" or options.quality != "best" or options.encoder != SHIPPED:
         return options

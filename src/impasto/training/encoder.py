@@ -8,8 +8,8 @@ as with the teacher. It is fitted in two stages:
 2. By Adam on relative errors in the teacher's channels, through the affine heads: the features, their Gram matrices and
    moments, and the *change* of the features along a step of painting. The change is a directional derivative: two networks
    whose features change alike have similar gradients with respect to the pixels. Training pictures are photos, paintings,
-   textures, noise, and pictures half painted by the student itself, because the student sees these in use and would exploit
-   its errors on them. The result is the running average of the parameters.
+   textures, noise, and pictures half painted by the student itself: these occur in use, and an optimizer would exploit the
+   student's errors on them. The result is the running average of the parameters.
 
 Source: in the spirit of Wang et al. 2020 (arXiv:2003.08436, collaborative distillation) and He et al. 2017 (arXiv:1707.06168,
 channel pruning by least squares); the half-painted pool and the change term are our own.

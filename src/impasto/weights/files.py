@@ -42,7 +42,7 @@ from impasto.weights.canonical import (
 from impasto.weights.matlab import read_matlab
 
 _LARGE_BYTES = 50_000_000
-"""Half a gigabyte takes a second to hash, which every picture painted with the full network would wait for."""
+"""The hash of a larger file is cached: hashing half a gigabyte takes a second, for every picture painted with VGG-19."""
 
 # ---------------------------------------------------------------------------------------------------- containers
 
@@ -85,7 +85,7 @@ def _read_safetensors(path: Path) -> Found:
 
 
 def _read_matlab(path: Path) -> Found:
-    """Read MatConvNet's file, in its old or its new layout."""
+    """Read MatConvNet's file, in the old or the new layout."""
     found = read_matlab(path, ("layers", "meta", "normalization", "net"))
     network = found.get("net", found)
     if not isinstance(network, dict) or "layers" not in network:
@@ -194,7 +194,7 @@ def read_vgg(path: str | Path) -> VggWeights:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits; of a large file that did not change it is computed once."""
+    """Return the SHA-256 of a file, 64 hexadecimal digits; computed once for a large file that does not change."""
     facts = path.stat()
     if facts.st_size < _LARGE_BYTES:
         return _hashed(path)
