@@ -113,7 +113,7 @@ def most_telling_channels(activations: list[Tensor], count: int) -> Tensor:
     """
     flat = torch.cat([a.transpose(0, 1).flatten(1)[:, ::7] for a in activations], dim=1)
     flat = flat - flat.mean(1, keepdim=True)
-    covariance = (flat @ flat.T / flat.shape[1]).double().cpu().numpy()
+    covariance = (flat @ flat.T / flat.shape[1]).cpu().double().numpy()  # MPS has no float64
     values, vectors = np.linalg.eigh(covariance)
     root = np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T
     order = scipy.linalg.qr(root, mode="r", pivoting=True)[1]
