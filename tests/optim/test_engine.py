@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, get_args
@@ -507,7 +506,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(impasto.optim.engine, "time", types.SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setattr(impasto.optim.engine, "seconds_now", lambda: self.now)
 
 
 @pytest.fixture

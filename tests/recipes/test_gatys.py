@@ -655,7 +655,7 @@ def test_the_predicted_time_grows_with_the_steps_and_keeps_to_the_seconds_allowe
     content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = iter(range(10_000))
-    monkeypatch.setattr(gatys.time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(gatys, "seconds_now", lambda: float(next(ticks)))
     few, many, limited = (
         gatys.predicted_seconds(gatys.set_up(content, [style], options.changed(smallest_size=64, **changes), EXACT))
         for changes in ({"steps": 2}, {"steps": 20}, {"steps": 20, "seconds": 3.0})

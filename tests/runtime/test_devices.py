@@ -1,6 +1,7 @@
 """Everything runs on devices without float64, and with fewer operators than the CPU has."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from impasto.networks.style_swap import Decoder, DecoderWidths
 from impasto.recipes import checks, instant_painter
 from impasto.recipes import instant as instant_recipe
 from impasto.recipes.swatch import paint_swatch
+from impasto.runtime.devices import seconds_now
 from impasto.training.agreement import HeldOut, figures
 from impasto.training.crops import Corpus
 from impasto.training.encoder import Distillation, initialize_from_teacher
@@ -275,3 +277,31 @@ def test_encoders_are_trained_on_a_gpu(networks: Networks) -> None:
 @pytest.mark.gpu
 def test_decoders_are_trained_on_a_gpu(networks: Networks) -> None:
     assert all(map(np.isfinite, decoded(networks[0], networks[2], torch.device("cuda")).values()))
+
+
+# ---------------------------------------------------------------------------------------------------- clocks
+
+
+def test_the_clock_waits_for_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[str] = []
+    for kind, module, questions in (
+        ("cuda", torch.cuda, (torch.cuda, "is_available", torch.cuda, "is_initialized")),
+        ("mps", torch.mps, (torch.backends.mps, "is_available")),
+    ):
+        monkeypatch.setattr(module, "synchronize", lambda kind=kind: waited.append(kind))
+        for owner, question in zip(questions[::2], questions[1::2], strict=True):
+            monkeypatch.setattr(owner, question, lambda: True)
+    assert seconds_now() <= seconds_now()
+    assert waited == ["cuda", "mps"] * 2
+
+
+def test_a_process_that_uses_no_gpu_does_not_start_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: pytest.fail("the GPU was started"))
+    seconds_now()
+
+
+def test_work_is_timed_by_the_clock_that_waits() -> None:
+    sources = Path(impasto.__file__).parent.rglob("*.py")
+    assert [path.name for path in sources if "perf_counter" in path.read_text("utf-8")] == ["devices.py"]

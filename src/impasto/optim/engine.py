@@ -5,7 +5,6 @@ studio's stream all consume steps.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +18,7 @@ from impasto.losses.features import PIXELS, Objective
 from impasto.optim.adam import Adam, MultigridAdam
 from impasto.optim.parametrization import to_image, to_planes
 from impasto.options import Canvas, Decay, Optimizer
+from impasto.runtime.devices import seconds_now
 from impasto.tensors import Features, Image
 
 Size = tuple[int, int]
@@ -154,7 +154,7 @@ class Plan:
     def __init__(self, sizes: Sequence[tuple[Size, int]], seconds: float) -> None:
         self.sizes, self.seconds = sizes, seconds
         self.planned = [count for _, count in sizes]
-        self.began = time.perf_counter()
+        self.began = seconds_now()
         self.done = 0
         self.marked = self.began
         self.work_timed = 0.0
@@ -168,12 +168,12 @@ class Plan:
     def steps_at(self, scale: int) -> int:
         """Return the number of steps for a size, given the time left."""
         left = sum(self.planned[later] * self.work(later) for later in range(scale, len(self.sizes)))
-        elapsed = time.perf_counter() - self.began
+        elapsed = seconds_now() - self.began
         if self.seconds and self.seconds_timed:
             share = max(0.0, self.seconds - elapsed) / (self.rate * left)
             for later in range(scale, len(self.sizes)):
                 self.planned[later] = max(1, min(self.planned[later], int(self.planned[later] * min(1.0, share))))
-        self.marked = time.perf_counter()
+        self.marked = seconds_now()
         return self.planned[scale]
 
     @property
@@ -184,7 +184,7 @@ class Plan:
     def placed(self, step: Step, scale: int, count: int) -> Step:
         """Fill in a step's number, scale, elapsed time and time left for the whole run."""
         self.done += 1
-        now = time.perf_counter()
+        now = seconds_now()
         if self.done == 2:  # the very first step is slow: exclude it from the estimate
             self.work_timed = self.seconds_timed = 0.0
         self.work_timed += self.work(scale)
@@ -203,7 +203,7 @@ class Plan:
 
     def is_over(self) -> bool:
         """Return whether the time is used up."""
-        return bool(self.seconds) and time.perf_counter() - self.began >= self.seconds
+        return bool(self.seconds) and seconds_now() - self.began >= self.seconds
 
     def close(self, scale: int) -> None:
         """Mark a size as finished, perhaps early."""

@@ -9,7 +9,6 @@ layers use replicate padding, deep layers zero padding; the result is mapped to 
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial, reduce
@@ -41,6 +40,7 @@ from impasto.recipes.starts import (
     without_margin,
 )
 from impasto.recipes.statistics import check_statistics
+from impasto.runtime.devices import seconds_now
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
 from impasto.weights import SHIPPED, find
@@ -235,11 +235,11 @@ def predicted_seconds(context: PaintingContext) -> float:
     tried = resize(context.start, fitted_size(size, max(_TRIAL_PX, *size)))
     layers = frozenset(compared_layers(context.options, _TRIAL_PX))
     for _ in range(2):
-        began = time.perf_counter()
+        began = seconds_now()
         picture = tried.clone().requires_grad_()
         features = context.arithmetic.encode(context.encoder, picture, layers)
         torch.stack([measure(each, None).covariance.square().mean() for each in features.values()]).sum().backward()
-        trial = time.perf_counter() - began
+        trial = seconds_now() - began
     work = Plan((((picture.shape[-2], picture.shape[-1]), 1), *context.sizes), 0.0)
     shares = [len(layers.intersection(compared_layers(context.options, max(each)))) / len(layers) for each, _ in context.sizes]
     total = sum(math.sqrt(share) * context.sizes[scale][1] * work.work(1 + scale) for scale, share in enumerate(shares))

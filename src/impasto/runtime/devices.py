@@ -13,17 +13,13 @@ def is_complete(device: torch.device) -> bool:
     return device.type in COMPLETE
 
 
-def seconds_now(device: torch.device | None = None) -> float:
-    """Return the time of a clock that starts anywhere, after the work that was given to a device is done.
+def seconds_now() -> float:
+    """Return the reading of a clock, in seconds, after all work that this process gave to a GPU is done.
 
-    GPUs work in the background: without waiting, a measured duration is only the time that it takes to give them the work.
-
-    Args:
-        device: the device whose work is timed. Default: any GPU that this process uses.
+    GPUs work in the background: without waiting, a measured duration is only the time that it takes to hand over the work.
     """
-    kind = device.type if device else None
-    if kind in ("cuda", None) and torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.synchronize(device)
-    if kind in ("mps", None) and torch.backends.mps.is_available():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    if torch.backends.mps.is_available():
         torch.mps.synchronize()
     return time.perf_counter()
