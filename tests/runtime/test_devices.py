@@ -203,6 +203,14 @@ def test_training_of_decoders_uses_what_every_device_has(networks: Networks, acc
     assert accelerator.count > 1000
 
 
+def test_networks_that_all_threads_share_stay_on_the_cpu(accelerator: Accelerator, narrow: Callable[..., Vgg]) -> None:
+    mine, shared = narrow(), checks.slim_encoder()
+    painted(ON_CPU, recipe="gatys", style="beardsley")
+    painted(ON_CPU, recipe="gatys", encoder=mine)
+    for network in (mine, shared):
+        assert {value.device.type for value in network.state_dict().values()} == {"cpu"}
+
+
 # ---------------------------------------------------------------------------------------------------- planted faults
 
 

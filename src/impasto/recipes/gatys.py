@@ -17,6 +17,7 @@ import torch
 
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import choose_arithmetic
+from impasto.encoders.vgg import frozen_copy
 from impasto.errors import OptionError, WeightsError
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses.features import Objective, measure
@@ -148,7 +149,7 @@ def set_up(
     styles = as_pictures(styles, options)
     check_pictures(content, styles, options, is_masked=masking is not NO_MASKS)
     check_colors(styles, options)
-    encoder = encoder or load_encoder(options.encoder, pooling=options.pooling, border=options.border)
+    encoder = frozen_copy(encoder) if encoder else load_encoder(options.encoder, pooling=options.pooling, border=options.border)
     check_layers(encoder, options)
     check_statistics(styles, options, masking)
     check_named_styles(styles, encoder, options)
