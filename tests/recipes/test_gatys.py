@@ -651,6 +651,20 @@ def test_the_recipe_paints_the_golden_picture(content: Picture, style: Picture, 
     assert float((expected - torch.nn.functional.adaptive_avg_pool2d(content.image, 8)[0]).abs().max()) > 0.1
 
 
+def test_the_predicted_time_does_not_count_waiting_for_the_processor(
+    content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predicted(*trials: float) -> float:
+        readings = [0.0]
+        for seconds in trials:
+            readings += [readings[-1] + seconds, readings[-1] + seconds]
+        readings += [readings[-1]] * 9
+        monkeypatch.setattr(gatys, "seconds_now", lambda: readings.pop(0))
+        return gatys.predicted_seconds(gatys.set_up(content, [style], options, EXACT))
+
+    assert predicted(9.0, 1.0, 1.0, 1.0) == predicted(1.0, 9.0, 1.0, 7.0) == pytest.approx(predicted(2.0, 2.0, 2.0, 2.0) / 2)
+
+
 def test_the_predicted_time_grows_with_the_steps_and_keeps_to_the_seconds_allowed(
     content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
