@@ -8,11 +8,11 @@ Pairs that are already in the folder are not painted again. To use a second core
 import argparse
 import json
 import statistics
-import time
 from pathlib import Path
 
 import evaluation
 import impasto
+from impasto.runtime.devices import seconds_now
 
 
 def main() -> None:
@@ -32,9 +32,9 @@ def main() -> None:
     for content, style in evaluation.pairs(arguments.pairs)[:: -1 if arguments.last_first else 1]:
         path = arguments.out / f"{content}__{style}.png"
         if not path.with_suffix(".json").is_file():
-            started = time.perf_counter()
+            started = seconds_now()
             pastiche = impasto.paint(evaluation.content(content), evaluation.style(style), encoder=arguments.encoder, **options)
-            seconds = time.perf_counter() - started
+            seconds = seconds_now() - started
             pastiche.save(path)
             row = judge.judge(network, evaluation.content(content), evaluation.style(style), path) | {
                 "seconds": round(seconds, 1)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import pickle
 import re
@@ -776,10 +777,20 @@ def step_at(number: int, seconds: float, left: float) -> Step:
 def test_progress_lines_contain_size_losses_and_remaining_time(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.lines(progress.message_console(quiet=False), 3) as show:
         for number in range(1, 11):
-            show(step_at(number, number, 70.0))
+            show(step_at(number, number, 70.0 if number > 2 else math.inf))
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "size 1 of 3 (50x40), step 3 of 10: style 2, content 0.5; about 1 min 10 s left\n"
+
+
+def test_a_progress_bar_shows_no_remaining_time_before_it_is_known() -> None:
+    from rich.console import Console
+
+    with open(os.devnull, "w") as nowhere:
+        console = Console(force_terminal=True, width=120, record=True, file=nowhere)
+        with progress.bar(console, 1) as show:
+            show(step_at(1, 9.0, math.inf))
+    assert "1/10 timing the first steps" in console.export_text()
 
 
 @pytest.mark.parametrize(("width", "message"), [(120, "about 1 s left style 2, content 0.5"), (80, "10/10 about 1 s left")])

@@ -299,6 +299,17 @@ def test_long_paintings_write_an_early_checkpoint_and_then_one_every_twenty_seco
     assert written(1.0) == []
 
 
+def test_no_checkpoint_is_written_early_while_the_remaining_time_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    checkpoint = checkpoints.CheckpointWriter(Path("out.png"), lambda step: {}, console())
+    steps = (Step(number, 9, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8)) for number in range(1, 4))  # of unknown time left
+    for seconds, is_written in ((10.0, False), (50.0, False), (70.0, True)):
+        now = seconds
+        checkpoint.take(next(steps))
+        assert Path("out.png.impasto-checkpoint.png").exists() == is_written
+
+
 def test_an_unwritable_checkpoint_does_not_stop_painting(capsys: Capture) -> None:
     checkpoint = checkpoints.CheckpointWriter(Path("gone/out.png"), lambda step: {}, console())
     checkpoint.due = 0.0

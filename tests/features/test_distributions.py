@@ -166,6 +166,25 @@ def test_directions_are_orthonormal(count: int, channels: int) -> None:
     torch.testing.assert_close(products, torch.eye(min(count, channels)), atol=1e-5, rtol=0)
 
 
+def test_no_more_directions_are_made_orthogonal_than_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    factor, seen = torch.linalg.qr, []
+
+    def factored(matrix: torch.Tensor) -> object:
+        seen.append(tuple(matrix.shape))
+        return factor(matrix)
+
+    monkeypatch.setattr(torch.linalg, "qr", factored)
+    assert directions(64, 512, torch.Generator().manual_seed(0)).shape == (64, 512)
+    assert directions(10, 4, torch.Generator().manual_seed(0)).shape == (10, 4)
+    assert seen == [(512, 64), (4, 4), (4, 4), (4, 2)]
+
+
+def test_directions_point_everywhere_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = torch.cat([directions(2, 3, generator) for _ in range(3000)])
+    torch.testing.assert_close(found.T @ found / len(found), torch.eye(3) / 3, atol=0.02, rtol=0)
+
+
 @given(counts, counts)
 def test_quantiles_are_sorted_in_range_and_unchanged_at_the_same_count(n: int, count: int) -> None:
     values = some(2, n).sort(dim=1).values

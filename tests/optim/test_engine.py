@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, get_args
@@ -509,7 +508,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(impasto.optim.engine, "time", types.SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setattr(impasto.optim.engine, "seconds_now", lambda: self.now)
 
 
 @pytest.fixture
@@ -557,12 +556,49 @@ def test_a_single_size_ends_at_the_time_limit(clock: Clock) -> None:
     assert len(steps) == pytest.approx(10 / 4.096, abs=2)
 
 
+def placed(plan: Plan, clock: Clock, seconds: list[float], scale: int = 0) -> list[Step]:
+    """Let a plan time one step after another at a size."""
+    count = plan.steps_at(scale)
+    steps = []
+    for number, each in enumerate(seconds, 1):
+        clock.now += each
+        steps.append(plan.placed(Step(number, count, 0, plan.sizes[scale][0], {}, picture()), scale, count))
+    return steps
+
+
 def test_the_remaining_time_is_estimated_from_the_speed(clock: Clock) -> None:
-    plan = Plan((((100, 100), 2), ((200, 200), 3)), seconds=0)
-    clock.now += 14.0  # one step of 10 000 pixels, and the constant, is 14 000
-    step = plan.placed(Step(1, 2, 0, (100, 100), {}, picture()), 0, 2)
-    assert (step.number, step.total, step.seconds) == (1, 5, 14.0)
+    plan = Plan((((100, 100), 4), ((200, 200), 3)), seconds=0)
+    step = placed(plan, clock, [14.0] * 3)[-1]  # a step of 10 000 pixels, and the constant, is 14 000
+    assert (step.number, step.total, step.seconds) == (3, 7, 42.0)
     assert step.seconds_left == pytest.approx(0.001 * (14_000 + 3 * 44_000))
+
+
+def test_the_time_left_is_not_told_from_fewer_than_three_steps(clock: Clock) -> None:
+    first, second, third = placed(Plan((((100, 100), 9),), seconds=0), clock, [60.0, 2.0, 2.0])
+    assert first.seconds_left == second.seconds_left == math.inf
+    assert third.seconds_left == pytest.approx(12.0)
+    first, last = placed(Plan((((100, 100), 2),), seconds=0), clock, [1.0, 1.0])
+    assert (first.seconds_left, last.seconds_left) == (math.inf, 0.0)
+
+
+@pytest.mark.parametrize("slow", [0, 1, 2, 5])
+def test_a_step_that_had_to_wait_does_not_change_the_time_left(clock: Clock, slow: int) -> None:
+    seconds = [2.0] * 6
+    seconds[slow] = 90.0
+    steps = placed(Plan((((100, 100), 10),), seconds=0), clock, seconds)
+    assert [step.seconds_left for step in steps[2:]] == pytest.approx([14.0, 12.0, 10.0, 8.0])
+
+
+def test_the_first_steps_at_a_size_are_judged_by_the_size_before(clock: Clock) -> None:
+    plan = Plan((((100, 100), 4), ((200, 200), 6)), seconds=0)
+    placed(plan, clock, [14.0] * 4)
+    steps = placed(plan, clock, [400.0, 20.0, 22.0, 22.0], scale=1)
+    assert [step.seconds_left for step in steps] == pytest.approx([5 * 44.0, 4 * 44.0, 3 * 22.0, 2 * 22.0])
+
+
+def test_the_time_left_follows_a_machine_that_becomes_slower(clock: Clock) -> None:
+    steps = placed(Plan((((100, 100), 100),), seconds=0), clock, [1.0] * 20 + [3.0] * 10)
+    assert steps[-1].seconds_left == pytest.approx(70 * 3.0)
 
 
 # ---------------------------------------------------------------------------------------------------- adam

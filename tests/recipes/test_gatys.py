@@ -655,11 +655,25 @@ def test_the_recipe_reproduces_the_golden_picture(content: Picture, style: Pictu
     assert float((expected - torch.nn.functional.adaptive_avg_pool2d(content.image, 8)[0]).abs().max()) > 0.1
 
 
+def test_the_predicted_time_excludes_waiting_for_the_processor(
+    content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predicted(*trials: float) -> float:
+        readings = [0.0]
+        for seconds in trials:
+            readings += [readings[-1] + seconds, readings[-1] + seconds]
+        readings += [readings[-1]] * 9
+        monkeypatch.setattr(gatys, "seconds_now", lambda: readings.pop(0))
+        return gatys.predicted_seconds(gatys.set_up(content, [style], options, EXACT))
+
+    assert predicted(9.0, 1.0, 1.0, 1.0) == predicted(1.0, 9.0, 1.0, 7.0) == pytest.approx(predicted(2.0, 2.0, 2.0, 2.0) / 2)
+
+
 def test_the_predicted_time_grows_with_the_steps_and_respects_the_time_limit(
     content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = iter(range(10_000))
-    monkeypatch.setattr(gatys.time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(gatys, "seconds_now", lambda: float(next(ticks)))
     few, many, limited = (
         gatys.predicted_seconds(gatys.set_up(content, [style], options.changed(smallest_size=64, **changes), EXACT))
         for changes in ({"steps": 2}, {"steps": 20}, {"steps": 20, "seconds": 3.0})

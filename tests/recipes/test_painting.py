@@ -261,3 +261,17 @@ def test_style_files_joined_by_commas_are_refused(tmp_path: Path) -> None:
     second.touch()
     with pytest.raises(OptionError, match=r"is 2 files joined by commas; separate them by spaces: .*a\.jpg .*b\.jpg"):
         read_style(f"{first},{second}")
+
+
+def test_painting_leaves_the_encoder_that_it_was_given_as_it_was(
+    photo: Tensor, style: Tensor, brief: dict[str, Any], narrow: Callable[..., Vgg]
+) -> None:
+    encoder = brief["encoder"] = narrow().requires_grad_(True)
+    before = {name: value.detach().clone() for name, value in encoder.state_dict().items()}
+    exact = paint(photo, style, run=EXACT, **brief).image
+    paint(photo, style, run=Run(device="cpu", precision="bf16"), **brief)
+    assert all(each.requires_grad and each.grad is None for each in encoder.parameters())
+    for name, value in encoder.state_dict().items():
+        assert value.dtype == before[name].dtype
+        assert torch.equal(value, before[name])
+    assert torch.equal(paint(photo, style, run=EXACT, **brief).image, exact)

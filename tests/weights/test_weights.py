@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 
 from impasto import weights
 from impasto.cli.weights import app
-from impasto.encoders import LAYERS, Vgg, vgg_from_weights
+from impasto.encoders import LAYERS, Vgg, load_encoder, vgg_from_weights
 from impasto.encoders.vgg import BLOCKS, BLOCKS_OF_VGG16, each_width
 from impasto.errors import OptionError, WeightsError
 from impasto.weights import CatalogueEntry, import_file, read_vgg, save_vgg
@@ -933,3 +933,40 @@ def test_a_large_file_is_hashed_again_only_if_it_changes(tmp_path: Path, monkeyp
     assert [weight_files.sha256_of(path) for _ in range(3)] == ["1", "1", "1"]
     path.write_bytes(b"larger")
     assert weight_files.sha256_of(path) == "2"
+
+
+def test_a_large_file_is_read_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, narrow: Callable[..., Vgg]
+) -> None:
+    monkeypatch.setattr(weight_files, "_LARGE_BYTES", 4)
+    read, counted = weight_files.read_vgg, []
+    monkeypatch.setattr(weight_files, "read_vgg", lambda path: counted.append(path) or read(path))  # type: ignore[func-returns-value]
+    path = tmp_path / "weights"
+    save_vgg(path, narrow(), {}, bits=16)
+    encoders = [load_encoder(path, pooling=pooling) for pooling in ("max", "average", "max")]
+    assert len(counted) == 1
+    assert len({encoder.sha256 for encoder in encoders}) == 1
+    save_vgg(path, narrow(with_heads=True), {}, bits=16)
+    assert load_encoder(path).heads
+    assert len(counted) == 2
+
+
+def test_networks_out_of_one_large_file_do_not_share_their_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, narrow: Callable[..., Vgg]
+) -> None:
+    monkeypatch.setattr(weight_files, "_LARGE_BYTES", 4)
+    save_vgg(tmp_path / "weights", narrow(with_heads=True), {}, bits=16)
+    changed = load_encoder(tmp_path / "weights")
+    expected = {name: value.clone() for name, value in changed.state_dict().items()}
+    for value in changed.state_dict().values():
+        value.fill_(9)
+    changed.to(torch.bfloat16).requires_grad_(True)
+    found = load_encoder(tmp_path / "weights")
+    assert not any(each.requires_grad for each in found.parameters())
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_a_large_file_that_is_gone_is_reported_like_any_other(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="these weights cannot be read"):
+        weight_files.read_vgg_once(tmp_path / "weights")

@@ -1,7 +1,6 @@
 """``impasto instant``: paint a photo in any style in one pass."""
 
 import json
-import time
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -72,6 +71,7 @@ def instant(
     from impasto.recipes.instant_painter import InstantPainter
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_pictures
+    from impasto.runtime.devices import seconds_now
 
     words, output_options = ((content,) if content is not None else ()) + styles, output_options or OutputOptions()
     files = with_output(words, files or Files(), "instant")
@@ -96,12 +96,12 @@ def instant(
     _set_threads(where)
     with memory_in_words(chosen.size or max(photo.size)):
         painter = InstantPainter(where, chosen.engine)
-        started = time.perf_counter()
+        started = seconds_now()
         pastiche = painted_pastiche(painter, photo, style_inputs, masking, chosen)
         code, gif_recorder = 0, None
         if chosen.goes_on:
             pastiche, code, gif_recorder = _refined(pastiche, (photo, style_inputs, masking), (chosen, where, files), console)
-        took = time.perf_counter() - started
+        took = seconds_now() - started
     with undisturbed():
         saved = _save(pastiche, files, gif_recorder)
     figures = reported((photo, style_inputs, chosen.style_weights), pastiche.image, files)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
-from impasto.cli.progress import duration, message_console
+from impasto.cli.progress import message_console
 from impasto.cli.signals import asked_to_stop
 from impasto.cli.training import (
     STEPS_BETWEEN_LINES,
@@ -21,6 +21,7 @@ from impasto.cli.training import (
     read_corpora,
     resume,
     save_state,
+    time_left,
     write_weights,
 )
 from impasto.errors import OptionError
@@ -166,8 +167,8 @@ def _print_step(step: DistillationStep, total: int, console: Console) -> None:
         from impasto.training.agreement import MAIN_LAYERS
 
         errors = ", ".join(f"{layer} {step.errors[layer]:.3f}" for layer in MAIN_LAYERS)
-        left = duration(step.seconds * (total - step.number))
-        console.print(f"step {step.number} of {total}: {errors}; about {left} left")
+        left = time_left(step.number, total, step.seconds)
+        console.print(f"step {step.number} of {total}: {errors}; {left}")
 
 
 def _slim(widths: tuple[int, ...], device: torch.device) -> Vgg:

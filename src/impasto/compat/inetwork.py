@@ -10,7 +10,6 @@ those listed by :func:`repairs`; in addition, several styles are blended as stat
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +36,7 @@ from impasto.recipes.pastiche import Pastiche, Record, new_record
 from impasto.recipes.presets import inetwork_weights, paint_options
 from impasto.recipes.regions import Restored
 from impasto.recipes.starts import SMALLEST_SIDE, Style
+from impasto.runtime.devices import seconds_now
 from impasto.runtime.memory import available_memory
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
@@ -241,7 +241,7 @@ def iterations(request: InetworkRequest, context: PaintingContext) -> Iterator[S
         objective did not decrease (not checked if the initial picture is a file).
     """
     objective = objective_of(request, context)
-    picture, began, before = context.start, time.perf_counter(), math.inf
+    picture, began, before = context.start, seconds_now(), math.inf
     history = [value_of(context, objective, picture)]
     total = request.flags.num_iter
     for number in range(1, total + 1):
@@ -256,7 +256,7 @@ def iterations(request: InetworkRequest, context: PaintingContext) -> Iterator[S
                 note, total = f"improved by {improvement:.2g} %, less than --min_improvement", number
             before = loss
             history.append(loss)
-        seconds = time.perf_counter() - began
+        seconds = seconds_now() - began
         left = seconds / number * (total - number)
         step = Step(number, total, 0, request.size, losses, shown(request, context, picture), seconds, left, note)
         if number == total and context.options.init in INITS:

@@ -6,6 +6,7 @@ fraction of the width, with a learned affine head for each layer that maps to th
 Source: Simonyan and Zisserman 2014, arXiv:1409.1556, configurations E (VGG-19) and D (VGG-16).
 """
 
+import copy
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -149,6 +150,13 @@ class Vgg(nn.Module):
         with torch.autocast(x.device.type, enabled=False):  # autocast would convert to float32 for padding and back
             x = F.pad(x, (1, 1, 1, 1), mode=mode)
         return F.conv2d(x, convolution.weight, convolution.bias)
+
+
+def frozen_copy(network: Vgg) -> Vgg:
+    """Return a copy that can be moved and converted without effect on the network; it shares the memory of the weights."""
+    shared: dict[int, Tensor] = {id(each): each.detach() for each in network.buffers()}
+    shared |= {id(each): nn.Parameter(each.detach(), requires_grad=False) for each in network.parameters()}
+    return copy.deepcopy(network, shared)
 
 
 def each_width(widths: tuple[int, ...], blocks: tuple[int, ...] = BLOCKS) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from impasto.errors import OptionError
+from impasto.runtime.devices import is_complete
 from impasto.tensors import FeatureMap, Gram, Mask
 
 
@@ -335,15 +336,15 @@ def root_trace(matrix: Tensor) -> Tensor:
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return the eigenvalues (batch, n), ascending, and eigenvectors (batch, n, n) of symmetric matrices.
 
-    Runs on the CPU for MPS tensors, because MPS does not implement it.
+    Runs on the CPU if the device does not implement it, such as MPS.
     """
-    values, vectors = torch.linalg.eigh(matrix.cpu() if matrix.device.type == "mps" else matrix)
+    values, vectors = torch.linalg.eigh(matrix if is_complete(matrix.device) else matrix.cpu())
     return values.to(matrix.device), vectors.to(matrix.device)
 
 
 def qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the factors Q and R of a matrix; runs on the CPU for MPS tensors, like :func:`eigh`."""
-    q, r = torch.linalg.qr(matrix.cpu() if matrix.device.type == "mps" else matrix)
+    """Return the factors Q and R of a matrix; runs on the CPU where :func:`eigh` does."""
+    q, r = torch.linalg.qr(matrix if is_complete(matrix.device) else matrix.cpu())
     return q.to(matrix.device), r.to(matrix.device)
 
 

@@ -174,8 +174,8 @@ def style_moments(context: PaintingContext, style: Style, edge_px: float, part: 
         sized = [(replace(context, options=chosen), edge_px * scale) for scale, chosen in by_scale(context.options)]
         return {k: v for here, at_px in sized for k, v in style_moments(here, style, at_px, part).items()}
     if isinstance(style, NamedStyle):
-        known, heads = style.at(edge_px, layers), heads_of(slim_encoder().to(device), layers)
-        return {layer: through(to_device(known[layer], device), heads[layer]) for layer in layers}
+        known, heads = style.at(edge_px, layers), heads_of(slim_encoder(), layers)  # shared by all threads, so not moved
+        return {layer: to_device(through(known[layer], heads[layer]), device) for layer in layers}
     heads = heads_of(context.encoder, layers)
     features = style_features(context, style, edge_px, layers)
     found = {layer: moments(features[layer]) for layer in layers} if part is None else measured_part(context, features, part)

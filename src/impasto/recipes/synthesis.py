@@ -11,7 +11,6 @@ optimized, matches are propagated as in Barnes et al. 2009, and examples are use
 """
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -39,6 +38,7 @@ from impasto.networks.style_swap import CELL_PX, SEARCH_LAYERS, SWAP_LAYERS, Dec
 from impasto.optim.engine import Size, Step
 from impasto.options import Run
 from impasto.recipes.checks import slim_encoder
+from impasto.runtime.devices import seconds_now
 from impasto.tensors import FeatureMap, Features, Image, Mask
 
 MULTIPLE_PX = 2 * CELL_PX
@@ -254,7 +254,7 @@ def synthesized(asked: Synthesis, networks: Networks) -> Iterator[Step]:
     Yields:
         Steps whose ``image`` is (1, 3, height, width), at the size being synthesized.
     """
-    began, sizes = time.perf_counter(), asked.sizes
+    began, sizes = seconds_now(), asked.sizes
     counts = [_ITERATIONS[min(scale, len(_ITERATIONS) - 1)] for scale in range(len(sizes))]
     work = [count * height * width for count, (height, width) in zip(counts, sizes, strict=True)]
     generator, number, done = torch.Generator().manual_seed(asked.seed), 0, 0.0
@@ -264,7 +264,7 @@ def synthesized(asked: Synthesis, networks: Networks) -> Iterator[Step]:
         for _ in range(counts[scale]):
             likeness = level.iterate()
             number, done = number + 1, done + work[scale] / counts[scale]
-            seconds = time.perf_counter() - began
+            seconds = seconds_now() - began
             left = seconds * (sum(work) - done) / done
             losses = {"mismatch": 1 - likeness}
             yield Step(number, sum(counts), scale, size, losses, level.image, seconds, left)

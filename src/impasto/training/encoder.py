@@ -17,7 +17,6 @@ channel pruning by least squares); the half-painted pool and the change term are
 
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 
 from impasto.encoders.vgg import CONVOLUTIONS, Vgg, pool
 from impasto.features.statistics import moments
+from impasto.runtime.devices import seconds_now
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Features, Image
 from impasto.training.agreement import MAIN_LAYERS, STYLE_LAYERS, moments_error, relative_error
@@ -113,7 +113,7 @@ def most_telling_channels(activations: list[Tensor], count: int) -> Tensor:
     """
     flat = torch.cat([a.transpose(0, 1).flatten(1)[:, ::7] for a in activations], dim=1)
     flat = flat - flat.mean(1, keepdim=True)
-    covariance = (flat @ flat.T / flat.shape[1]).double().cpu().numpy()
+    covariance = (flat @ flat.T / flat.shape[1]).cpu().double().numpy()  # MPS has no float64
     values, vectors = np.linalg.eigh(covariance)
     root = np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T
     order = scipy.linalg.qr(root, mode="r", pivoting=True)[1]
@@ -214,14 +214,14 @@ class Distillation:
     def steps(self) -> Iterator[DistillationStep]:
         """Train until ``total_steps``, yielding each step; to stop early, stop iterating."""
         while self.number < self.total_steps:
-            began = time.perf_counter()
+            began = seconds_now()
             rate = self.learning_rate * min(1.0, (self.number + 1) / 100)
             rate *= 0.5 + 0.5 * math.cos(math.pi * self.number / self.total_steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["size"]
             errors = self._step()
             self.number += 1
-            yield DistillationStep(self.number, rate, errors, time.perf_counter() - began)
+            yield DistillationStep(self.number, rate, errors, seconds_now() - began)
 
     @in_known_state
     def save(self, path: Path) -> None:
