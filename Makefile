@@ -1,4 +1,4 @@
-# Each target sets up .venv by itself when it is needed, and is instant about it afterwards.
+# Targets that need .venv create or update it first.
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +18,7 @@ help:  ## this list
 demo: $(CORE)  ## install impasto and paint a photo: demo.png
 	$(BIN)/impasto demo -o demo.png
 
-test: check  ## everything that CI checks: format, lint, types, imports, tests
+test: check  ## all checks of CI: format, lint, types, imports, tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 check: $(DEV)
@@ -27,26 +27,26 @@ check: $(DEV)
 	$(BIN)/mypy src $(BENCHMARKS)
 	$(BIN)/lint-imports
 
-quick: $(DEV)  ## the tests of a minute
+quick: $(DEV)  ## the fast tests, about a minute
 	$(BIN)/python -m pytest -q -m "not slow"
 
-bench: $(DEV)  ## the figures of the README; needs ../shared
+bench: $(DEV)  ## the figures of docs/benchmarks.md; needs ../shared
 	@set -e; for benchmark in $(filter-out benchmarks/gallery.py benchmarks/style_previews.py benchmarks/jury.py,$(BENCHMARKS)); do \
 		echo "== $$benchmark"; $(BIN)/python $$benchmark; \
 	done
 
-docs: $(DEV)  ## paint the pictures of the documentation again
+docs: $(DEV)  ## repaint the pictures of the documentation
 	$(BIN)/python benchmarks/gallery.py
 	$(BIN)/python benchmarks/style_previews.py
 
 wheel: $(DEV)  ## build the wheel and the sdist into dist/
 	$(BIN)/python -m build --outdir dist
 
-clean:  ## remove whatever make made, .venv included
+clean:  ## remove everything that make created, including .venv
 	rm -rf $(VENV) build dist demo.png .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# torch is asked for first and exactly: the pinned version, whichever build of it pip's own settings prefer.
+# Install torch first: the pinned version, in the build that pip's settings select.
 $(VENV)/.torch-installed: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("impasto needs Python 3.11 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)

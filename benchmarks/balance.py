@@ -6,8 +6,8 @@ python benchmarks/balance.py [--held-out] [--count 6] [--size 128] [--steps 30] 
 import argparse
 import statistics
 
+import evaluation
 import impasto
-import ruler
 from impasto.images import read
 
 _TUNED_ON = ("bird delacroix", "bridge gauguin", "girl monet", "retriever renoir", "surf tuscan", "walker vallotton")
@@ -28,7 +28,7 @@ def main() -> None:
     for options in ({"content_weight": arguments.content_weight}, {"balance": arguments.balance}):
         closed = []
         for content, style in pairs:
-            photo, picture = read(ruler.content(content)), read(ruler.style(style))
+            photo, picture = read(evaluation.content(content)), read(evaluation.style(style))
             painted = impasto.paint(photo, picture, size=arguments.size, steps=arguments.steps, **options).image
             closed.append(impasto.judge(photo, picture, painted)[0]["style_closed"])
         summary = f"mean {statistics.mean(closed):.3f}, deviation {statistics.stdev(closed):.3f}"

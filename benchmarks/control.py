@@ -2,10 +2,10 @@
 
 python benchmarks/control.py --only masks|color|recipes [--size 512] [--rounds 3]
 
-`masks`: time of a step with two styles in two regions, relative to a step with one style, for each size. Both are timed in
-turns, so that other load on the machine affects both. `color`: color distance to the photo with and without `--color keep`:
-in one pass (with OKLab, the default, for all pairs), and painted at half the size for as many pairs as rounds. `recipes`: time
-and figures of the published methods and of the default recipe, for as many pairs as rounds.
+`masks`: time of a step with two styles in two regions, relative to a step with one style, for each size. Both are timed
+alternately, so that other load affects both. `color`: color distance to the photo with and without `--color keep`: in one pass
+(with OKLab, the default, for all pairs), and painted at half the size for as many pairs as rounds. `recipes`: time and figures
+of the published methods and of the default recipe, for as many pairs as rounds.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import skimage.color
 
+import evaluation
 import impasto
-import ruler
 from impasto import images
 from impasto.optim.engine import OptimizerSettings, optimize
 from impasto.options import Run
@@ -31,6 +31,7 @@ from impasto.recipes.context import PaintingContext
 from impasto.recipes.masking import MaskSources, read_masking
 from impasto.recipes.pastiche import Pastiche
 from impasto.recipes.presets import paint_options
+from impasto.runtime.devices import seconds_now
 
 _SPACES = ("oklab", "lab", "yiq")
 _DIAGONAL = 8
@@ -62,8 +63,8 @@ def step_seconds(steppers: dict[str, Iterator[object]], rounds: int, each: int =
 
 def masks(size: int, rounds: int) -> None:
     """Print the time of two masked styles relative to one unmasked style, for three kinds of masks."""
-    photo = images.read(ruler.content("bird"))
-    one, two = (images.read(ruler.style(name)) for name in ("gauguin", "monet"))
+    photo = images.read(evaluation.content("bird"))
+    one, two = (images.read(evaluation.style(name)) for name in ("gauguin", "monet"))
     options = paint_options(recipe="gatys", size=size)
     sources = {
         "two fades": ("gradient:left-right", "gradient:right-left"),
@@ -100,17 +101,17 @@ def color(size: int, rounds: int) -> None:
         f"keep, {space}": {"color": "keep", "color_space": space} for space in _SPACES
     }
     rows: dict[str, dict[str, list[float]]] = {"instant": {}, "paint": {}}
-    for number, (content, style) in enumerate(ruler.pairs("all")):
-        photo = images.read(ruler.content(content))
+    for number, (content, style) in enumerate(evaluation.pairs("all")):
+        photo = images.read(evaluation.content(content))
         for name, options in settings.items():
             if number >= _DIAGONAL and name != "keep, oklab":
                 continue
-            pastiche = impasto.instant(photo, ruler.style(style), size=size, engine="torch", **options)
+            pastiche = impasto.instant(photo, evaluation.style(style), size=size, engine="torch", **options)
             rows["instant"].setdefault(name, []).append(chroma_distance(pastiche, photo))
-    for content, style in ruler.pairs("diagonal")[:rounds]:
-        photo = images.read(ruler.content(content))
+    for content, style in evaluation.pairs("diagonal")[:rounds]:
+        photo = images.read(evaluation.content(content))
         for name in ("style", "keep, oklab"):
-            pastiche = impasto.paint(photo, ruler.style(style), size=size // 2, **settings[name])
+            pastiche = impasto.paint(photo, evaluation.style(style), size=size // 2, **settings[name])
             rows["paint"].setdefault(name, []).append(chroma_distance(pastiche, photo))
     print("| | --color | pairs | mean ΔE of a, b | worst pair |\n|---|---|---|---|---|")
     for recipe, named in rows.items():
@@ -120,24 +121,24 @@ def color(size: int, rounds: int) -> None:
 
 def recipes(size: int, rounds: int) -> None:
     """Print seconds and figures of each recipe; the first picture is not timed, because it includes loading."""
-    judge = ruler.judge()
+    judge = evaluation.judge()
     network = judge.load_vgg19()
-    impasto.paint(ruler.content("bird"), ruler.style("gauguin"), size=64, steps=1)
+    impasto.paint(evaluation.content("bird"), evaluation.style("gauguin"), size=64, steps=1)
     named = {}
     for recipe in ("neighbors", "gatys", "nnst", "strotss"):
         rows, seconds = [], []
-        for content, style in ruler.pairs("diagonal")[:rounds]:
-            pictures = (ruler.content(content), ruler.style(style))
-            started = time.perf_counter()
+        for content, style in evaluation.pairs("diagonal")[:rounds]:
+            pictures = (evaluation.content(content), evaluation.style(style))
+            started = seconds_now()
             pastiche = impasto.paint(*pictures, recipe=recipe, size=size)
-            seconds.append(time.perf_counter() - started)
+            seconds.append(seconds_now() - started)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / f"{content}__{style}.png"
                 pastiche.save(path)
                 rows.append(judge.judge(network, *pictures, path))
         print(f"recipes: {recipe}: {statistics.median(seconds):.1f} s", flush=True)
-        named[recipe] = ruler.medians(rows)
-    print(f"\nmedians of {rounds} pairs at {size} px\n\n{ruler.table(named)}")
+        named[recipe] = evaluation.medians(rows)
+    print(f"\nmedians of {rounds} pairs at {size} px\n\n{evaluation.table(named)}")
 
 
 BENCHMARKS: dict[str, Callable[[int, int], None]] = {"masks": masks, "color": color, "recipes": recipes}

@@ -8,11 +8,11 @@ Pairs that are already in the folder are not painted again. To use a second core
 import argparse
 import json
 import statistics
-import time
 from pathlib import Path
 
+import evaluation
 import impasto
-import ruler
+from impasto.runtime.devices import seconds_now
 
 
 def main() -> None:
@@ -26,28 +26,34 @@ def main() -> None:
     arguments = parser.parse_args()
     options = {name: json.loads(value) for name, value in (each.split("=", 1) for each in arguments.option)}
     arguments.out.mkdir(parents=True, exist_ok=True)
-    judge = ruler.judge()
+    judge = evaluation.judge()
     network = judge.load_vgg19()
     rows = []
-    for content, style in ruler.pairs(arguments.pairs)[:: -1 if arguments.last_first else 1]:
+    for content, style in evaluation.pairs(arguments.pairs)[:: -1 if arguments.last_first else 1]:
         path = arguments.out / f"{content}__{style}.png"
         if not path.with_suffix(".json").is_file():
-            started = time.perf_counter()
-            pastiche = impasto.paint(ruler.content(content), ruler.style(style), encoder=arguments.encoder, **options)
-            seconds = time.perf_counter() - started
+            started = seconds_now()
+            pastiche = impasto.paint(evaluation.content(content), evaluation.style(style), encoder=arguments.encoder, **options)
+            seconds = seconds_now() - started
             pastiche.save(path)
-            row = judge.judge(network, ruler.content(content), ruler.style(style), path) | {"seconds": round(seconds, 1)}
+            row = judge.judge(network, evaluation.content(content), evaluation.style(style), path) | {
+                "seconds": round(seconds, 1)
+            }
             path.with_suffix(".json").write_text(json.dumps(row, indent=1))
         rows.append(json.loads(path.with_suffix(".json").read_text()))
-        print(content, style, " ".join(f"{figure} {rows[-1][figure]}" for figure in (*ruler.FIGURES, "seconds")), flush=True)
+        print(
+            content, style, " ".join(f"{figure} {rows[-1][figure]}" for figure in (*evaluation.FIGURES, "seconds")), flush=True
+        )
     chosen = {(row["content_file"], row["style_file"]) for row in rows}
-    named = {f"impasto, {Path(arguments.encoder).stem}": ruler.medians(rows)}
+    named = {f"impasto, {Path(arguments.encoder).stem}": evaluation.medians(rows)}
     for peer in ("MicroAST", "Magenta (TFLite)"):
-        named[peer] = ruler.medians(
-            row for row in ruler.peers()["rows"] if row["peer"] == peer and (row["content_file"], row["style_file"]) in chosen
+        named[peer] = evaluation.medians(
+            row
+            for row in evaluation.peers()["rows"]
+            if row["peer"] == peer and (row["content_file"], row["style_file"]) in chosen
         )
     print(f"\nmedians of {len(rows)} pairs at 512 px; {statistics.median(row['seconds'] for row in rows):.1f} s each\n")
-    print(ruler.table(named))
+    print(evaluation.table(named))
 
 
 if __name__ == "__main__":

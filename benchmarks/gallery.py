@@ -92,8 +92,8 @@ def styles() -> None:
     lines = [
         "# Gallery",
         "",
-        "`make docs` painted every picture here with the default options, at 512 pixels, from photos in `skimage.data` and",
-        "named styles that come with impasto. You need no style picture to paint them: `impasto paint photo.jpg starry-night`.",
+        "All pictures were painted by `make docs` with the default options, at 512 pixels, from photos in `skimage.data` and",
+        "named styles of impasto. To paint in one of these styles, give its name: `impasto paint photo.jpg starry-night`.",
         "",
     ]
     painted = {}

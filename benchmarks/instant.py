@@ -11,18 +11,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+import evaluation
 import impasto
-import ruler
 from impasto.images import contact_sheet, resize, write
 from impasto.recipes import instant_painter
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.painting import read_content
+from impasto.runtime.devices import seconds_now
 
 _SIZES = ((512, 512), (1080, 1920))
 _PEERS = {
@@ -33,44 +33,47 @@ _PEERS = {
 
 def quality(pairs: str, out: Path) -> None:
     """Paint the devset at strength 1, and print median figures, with those of other programs on the same pairs."""
-    judge = ruler.judge()
+    judge = evaluation.judge()
     network = judge.load_vgg19()
     rows, seconds = [], []
-    for content, style in ruler.pairs(pairs):
+    for content, style in evaluation.pairs(pairs):
         path = out / f"{content}__{style}.png"
-        started = time.perf_counter()
-        impasto.instant(ruler.content(content), ruler.style(style), engine="torch").save(path)
-        seconds.append(time.perf_counter() - started)
-        rows.append(judge.judge(network, ruler.content(content), ruler.style(style), path))
-        print(content, style, " ".join(f"{figure} {rows[-1][figure]}" for figure in ruler.FIGURES), flush=True)
+        started = seconds_now()
+        impasto.instant(evaluation.content(content), evaluation.style(style), engine="torch").save(path)
+        seconds.append(seconds_now() - started)
+        rows.append(judge.judge(network, evaluation.content(content), evaluation.style(style), path))
+        print(content, style, " ".join(f"{figure} {rows[-1][figure]}" for figure in evaluation.FIGURES), flush=True)
     (out / "rows.json").write_text(json.dumps(rows, indent=1))
     chosen = {(row["content_file"], row["style_file"]) for row in rows}
-    named = {"impasto instant": ruler.medians(rows)}
+    named = {"impasto instant": evaluation.medians(rows)}
     for peer in _PEERS:
-        named[peer] = ruler.medians(
-            row for row in ruler.peers()["rows"] if row["peer"] == peer and (row["content_file"], row["style_file"]) in chosen
+        named[peer] = evaluation.medians(
+            row
+            for row in evaluation.peers()["rows"]
+            if row["peer"] == peer and (row["content_file"], row["style_file"]) in chosen
         )
-    print(f"\nmedians of {len(rows)} pairs, {statistics.median(seconds):.2f} s each from file to file\n\n{ruler.table(named)}")
+    print(f"\nmedians of {len(rows)} pairs, {statistics.median(seconds):.2f} s each from file to file\n")
+    print(evaluation.table(named))
 
 
 def milliseconds(call: Callable[[], object], repeat: int = 9) -> float:
     """Return the median milliseconds of a call, after two warm-up calls."""
     taken = []
     for _ in range(repeat + 2):
-        started = time.perf_counter()
+        started = seconds_now()
         call()
-        taken.append(1000 * (time.perf_counter() - started))
+        taken.append(1000 * (seconds_now() - started))
     return statistics.median(taken[2:])
 
 
 def speed() -> None:
     """Time a photo with an encoded style on each engine, and one photo from command to file."""
-    rows = ruler.peers()["speed"]["rows"]
+    rows = evaluation.peers()["speed"]["rows"]
     for height, width in _SIZES:
-        photo = resize(read_content(ruler.content("summit")).image, (height, width))
+        photo = resize(read_content(evaluation.content("summit")).image, (height, width))
         for engine, fast in itertools.product(("torch", "openvino"), (False, True)):
             painter = InstantPainter(engine=engine)
-            style = painter.encode(read_content(ruler.style("gauguin")))
+            style = painter.encode(read_content(evaluation.style("gauguin")))
             ours = milliseconds(lambda: painter.paint(photo, style, fast=fast))  # noqa: B023  (called at once)
             print(f"{height}x{width} px, {engine}{', fast' * fast}: {ours:.0f} ms", end="")
             for peer, name in _PEERS.items():
@@ -79,7 +82,7 @@ def speed() -> None:
             print(flush=True)
     with tempfile.TemporaryDirectory() as folder:
         target = str(Path(folder) / "out.png")
-        words = ["instant", str(ruler.content("summit")), str(ruler.style("gauguin")), "-o", target]
+        words = ["instant", str(evaluation.content("summit")), str(evaluation.style("gauguin")), "-o", target]
         command = [sys.executable, "-m", "impasto", *words]
         cold = milliseconds(lambda: subprocess.run(command, check=True, capture_output=True), 3) / 1000
         print(f"one photo, command to file: {cold:.1f} s")
@@ -88,25 +91,25 @@ def speed() -> None:
 def large(out: Path) -> None:
     """Print time and peak memory for 12,000 x 8,000 pixels; then compare tiles with the whole picture, in float32."""
     photo = out / "large.jpg"
-    write(photo, resize(read_content(ruler.content("summit")).image, (8000, 12000)))
+    write(photo, resize(read_content(evaluation.content("summit")).image, (8000, 12000)))
     words = [
         "-m",
         "impasto",
         "instant",
         str(photo),
-        str(ruler.style("gauguin")),
+        str(evaluation.style("gauguin")),
         "-o",
         str(out / "large_painted.jpg"),
         "--size",
         "0",
     ]
-    started = time.perf_counter()
+    started = seconds_now()
     subprocess.run([sys.executable, *words], check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"12000x8000 px: {time.perf_counter() - started:.0f} s, peak {peak:.2f} GiB")
+    print(f"12000x8000 px: {seconds_now() - started:.0f} s, peak {peak:.2f} GiB")
     painter = InstantPainter(impasto.Run(precision="fp32"), "torch")
-    style = painter.encode(read_content(ruler.style("gauguin")))
-    image = resize(read_content(ruler.content("summit")).image, (1600, 1200))
+    style = painter.encode(read_content(evaluation.style("gauguin")))
+    image = resize(read_content(evaluation.content("summit")).image, (1600, 1200))
     found = {}
     instant_painter.LARGEST_WHOLE_PX = 500_000
     for tile in (4096, 512):
@@ -121,16 +124,16 @@ def large(out: Path) -> None:
 
 def strength(out: Path) -> None:
     """Print the effect of each strength on a photo."""
-    judge = ruler.judge()
+    judge = evaluation.judge()
     network = judge.load_vgg19()
     for content, style in (("summit", "gauguin"), ("girl", "monet"), ("bridge", "serusier")):
-        photo = read_content(ruler.content(content))
+        photo = read_content(evaluation.content(content))
         for value in (0.0, 0.25, 0.5, 0.75, 1.0, 1.25):
-            pastiche = impasto.instant(ruler.content(content), ruler.style(style), strength=value)
+            pastiche = impasto.instant(evaluation.content(content), evaluation.style(style), strength=value)
             error = float((pastiche.image - photo.image).square().mean())
             path = out / f"{content}__{style}__{value}.png"
             pastiche.save(path)
-            row = judge.judge(network, ruler.content(content), ruler.style(style), path)
+            row = judge.judge(network, evaluation.content(content), evaluation.style(style), path)
             noise = f"{10 * torch.log10(torch.tensor(1 / max(error, 1e-10))).item():.1f} dB from the photo"
             print(content, style, f"strength {value}: style_closed {row['style_closed']}, content {row['content']}, {noise}")
 
@@ -138,9 +141,9 @@ def strength(out: Path) -> None:
 def sheet(pairs: str, out: Path) -> None:
     """Make a sheet to compare results by eye: paint, instant, MicroAST and Magenta."""
     pictures = []
-    for content, style in ruler.pairs(pairs):
-        of_peers = ruler.shared() / "devset" / "peers"
-        ours = (ruler.content(content), ruler.style(style))
+    for content, style in evaluation.pairs(pairs):
+        of_peers = evaluation.shared() / "devset" / "peers"
+        ours = (evaluation.content(content), evaluation.style(style))
         pictures += [
             (impasto.paint(*ours).image, f"{content} x {style}: paint"),
             (impasto.instant(*ours).image, "instant"),

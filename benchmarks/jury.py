@@ -21,8 +21,8 @@ from typing import Any
 
 import skimage.data
 
+import evaluation
 import impasto
-import ruler
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.images import write
 
@@ -33,7 +33,7 @@ def content_of(where: str, folder: Path) -> Path:
     """Return the file of a photo; a photo of skimage is first written into a folder."""
     kind, _, name = where.partition(":")
     if kind != "skimage":
-        return ruler.shared() / where
+        return evaluation.shared() / where
     path = folder / f"{name}.png"
     if not path.exists():
         write(path, impasto.read(getattr(skimage.data, name)()))
@@ -42,7 +42,7 @@ def content_of(where: str, folder: Path) -> Path:
 
 def of_devset() -> list[dict[str, Any]]:
     """List 16 pairs of the devset, each photo with two styles, and the results of MicroAST and Magenta."""
-    folder = ruler.shared() / "devset"
+    folder = evaluation.shared() / "devset"
     contents, styles = (sorted((folder / kind).iterdir()) for kind in ("content", "style"))
     found = []
     for index, content in enumerate(contents):
@@ -79,12 +79,12 @@ def rows(kind: str, folder: Path) -> list[dict[str, Any]]:
     """List the pairs to judge: name, content, style, and the published result if there is one."""
     if kind == "instant":
         return of_devset()
-    index = ruler.shared() / ("references/index.json" if kind == "references" else "judge/pairs.json")
+    index = evaluation.shared() / ("references/index.json" if kind == "references" else "judge/pairs.json")
     found = []
     for each in json.loads(index.read_text()):
         row = {"name": each["name"].split("--", 1)[-1] if kind == "references" else each["name"]}
-        row |= {"content": str(content_of(each["content"], folder)), "style": str(ruler.shared() / each["style"])}
-        published = {"published": str(ruler.shared() / each["result"])} if kind == "references" else {}
+        row |= {"content": str(content_of(each["content"], folder)), "style": str(evaluation.shared() / each["style"])}
+        published = {"published": str(evaluation.shared() / each["result"])} if kind == "references" else {}
         found.append(row | {"results": published})
     return found
 
@@ -106,7 +106,7 @@ def paint(kind: str, folder: Path) -> None:
 
 def jury(*words: str) -> None:
     """Run the script of the jury."""
-    subprocess.run([sys.executable, str(ruler.shared() / "judge" / "jury.py"), *words], check=True)
+    subprocess.run([sys.executable, str(evaluation.shared() / "judge" / "jury.py"), *words], check=True)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import argparse
 import subprocess
 import sys
 
-import ruler
+import evaluation
 
 _CHILD = """
 import resource, sys
@@ -36,7 +36,15 @@ def main() -> None:
     parser.add_argument("--encoder", default="vgg19-slim")
     arguments = parser.parse_args()
     for size in arguments.sizes.split(","):
-        command = [sys.executable, "-c", _CHILD, ruler.content("summit"), ruler.style("gauguin"), size, arguments.encoder]
+        command = [
+            sys.executable,
+            "-c",
+            _CHILD,
+            evaluation.content("summit"),
+            evaluation.style("gauguin"),
+            size,
+            arguments.encoder,
+        ]
         subprocess.run(command, check=True)
 
 

@@ -10,8 +10,8 @@ import argparse
 import statistics
 from pathlib import Path
 
+import evaluation
 import impasto
-import ruler
 from impasto.images import Picture, contact_sheet, read, resize, write
 from impasto.losses.picture import luminance_of, structural_similarity
 from impasto.metrics.report import lab
@@ -57,7 +57,7 @@ def main() -> None:
     found: dict[str, list[tuple[float, float]]] = {}
     for content, style in _PAIRS[: arguments.pairs]:
         sizes = (arguments.small, arguments.large)
-        rows, pictures = compared(read(ruler.content(content)), read(ruler.style(style)), sizes)
+        rows, pictures = compared(read(evaluation.content(content)), read(evaluation.style(style)), sizes)
         names = ("photo", "paint small", "paint large", "paint small, noise", "instant small", "instant large")
         sheet = contact_sheet(list(zip(pictures, names, strict=True)), columns=3, cell_px=arguments.small)
         write(arguments.out / f"{content}__{style}.png", sheet)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from scipy.stats import spearmanr
 
-import ruler
+import evaluation
 from impasto import images
 from impasto.encoders import load_encoder
 from impasto.metrics.report import reference, report_on
@@ -20,7 +20,7 @@ _NAMES = ("style_closed", "style_gram", "style_moments", "content", "ssim", "ssi
 
 def chosen(count: int) -> list[tuple[str, str, str]]:
     """Choose results of other programs, spread evenly over contents, styles and programs."""
-    pairs = ruler.pairs("all")
+    pairs = evaluation.pairs("all")
     every = [(*pair, ("magenta", "microast")[index % 2]) for index, pair in enumerate(pairs)]
     return [every[index * len(every) // count] for index in range(min(count, len(every)))]
 
@@ -39,15 +39,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--border", default="zero", choices=("zero", "replicate"))
     arguments = parser.parse_args()
-    judge, slim = ruler.judge(), load_encoder("vgg19-slim", border=arguments.border)
+    judge, slim = evaluation.judge(), load_encoder("vgg19-slim", border=arguments.border)
     network = judge.load_vgg19()
     ours, theirs = [], []
     for content, style, peer in chosen(arguments.count):
-        path = ruler.shared() / "devset" / "peers" / f"{content}__{style}__{peer}.jpg"
+        path = evaluation.shared() / "devset" / "peers" / f"{content}__{style}__{peer}.jpg"
         result = images.read(path)
-        measured = reference(images.read(ruler.content(content)), [images.read(ruler.style(style))], result.size, encoder=slim)
+        measured = reference(
+            images.read(evaluation.content(content)), [images.read(evaluation.style(style))], result.size, encoder=slim
+        )
         ours.append(report_on(result, measured, encoder=slim).as_dict())
-        theirs.append(judge.judge(network, ruler.content(content), ruler.style(style), path))
+        theirs.append(judge.judge(network, evaluation.content(content), evaluation.style(style), path))
         print(json.dumps(ours[-1]), flush=True)
     print(f"\n{len(ours)} results of MicroAST and Magenta, --border {arguments.border}\n")
     print("| figure | Spearman | mean difference | mean absolute difference | mean, full VGG-19 |\n|---|---|---|---|---|")

@@ -8,19 +8,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
+import evaluation
 import impasto
-import ruler
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import Arithmetic, prepared
 from impasto.features.statistics import moments
 from impasto.options import STYLE_LAYERS, Run
 from impasto.recipes.presets import paint_options
+from impasto.runtime.devices import seconds_now
 from impasto.tensors import Features
 
 Sum = Callable[[Vgg, Features], torch.Tensor]
@@ -33,11 +33,11 @@ def command_seconds(repeat: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeat):
             target = Path(folder) / "out.png"
-            started = time.perf_counter()
-            pictures = (ruler.content("summit"), ruler.style("gauguin"), "-o", target)
+            started = seconds_now()
+            pictures = (evaluation.content("summit"), evaluation.style("gauguin"), "-o", target)
             command = [sys.executable, "-m", "impasto", "paint", *map(str, pictures)]
             subprocess.run(command, check=True, capture_output=True)
-            seconds.append(time.perf_counter() - started)
+            seconds.append(seconds_now() - started)
     return statistics.median(seconds)
 
 
@@ -67,9 +67,9 @@ def round_trip_seconds(encoders: Sequence[Vgg], repeat: int, summed: Sum = style
         prepared(arithmetic, encoder)
     for _ in range(repeat + 3):
         for encoder, found in zip(encoders, seconds, strict=True):
-            started = time.perf_counter()
+            started = seconds_now()
             summed(encoder, arithmetic.encode(encoder, image, frozenset((*STYLE_LAYERS, "relu4_2")))).backward()
-            found.append(time.perf_counter() - started)
+            found.append(seconds_now() - started)
     return [statistics.median(found[3:]) for found in seconds]
 
 
@@ -80,11 +80,11 @@ def peer_seconds() -> float:
     size. The first is not counted, and the median of the others is multiplied by the number of steps.
     """
     seconds: dict[int, list[float]] = {}
-    started = time.perf_counter()
-    content, style, run = ruler.content("summit"), ruler.style("gauguin"), Run(precision="fp32")
+    started = seconds_now()
+    content, style, run = evaluation.content("summit"), evaluation.style("gauguin"), Run(precision="fp32")
     options = paint_options("style-transfer-pytorch", encoder=str(full_vgg()), steps=4, first_steps=4)
     for step in impasto.steps(content, style, options, run=run):
-        now = time.perf_counter()
+        now = seconds_now()
         seconds.setdefault(step.scale, []).append(now - started)
         started = now
     each = [statistics.median(found[1:]) for _, found in sorted(seconds.items())]
@@ -93,7 +93,7 @@ def peer_seconds() -> float:
 
 def full_vgg() -> Path:
     """Return the weights of the full VGG-19."""
-    return ruler.shared() / "teachers" / "vgg19_uint8.safetensors"
+    return evaluation.shared() / "teachers" / "vgg19_uint8.safetensors"
 
 
 def gigaflops() -> float:
@@ -101,9 +101,9 @@ def gigaflops() -> float:
     a = torch.rand(2048, 2048).bfloat16()
     seconds = []
     for _ in range(9):
-        started = time.perf_counter()
+        started = seconds_now()
         a @ a
-        seconds.append(time.perf_counter() - started)
+        seconds.append(seconds_now() - started)
     return 2 * 2048**3 / statistics.median(seconds) / 1e9
 
 
@@ -123,7 +123,7 @@ def main() -> None:
         f"the settings of style-transfer-pytorch {theirs:.0f} s, ratio {theirs / ours:.0f}"
     )
     recorded = next(
-        row["seconds"] for row in ruler.peers()["speed"]["rows"] if row["peer"].startswith("style-transfer-pytorch")
+        row["seconds"] for row in evaluation.peers()["speed"]["rows"] if row["peer"].startswith("style-transfer-pytorch")
     )
     print(f"the original program, measured on another day, maybe a faster machine: {recorded} s, ratio {recorded / ours:.0f}")
 

@@ -47,11 +47,11 @@ class Studio:
         self.program = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=120)
 
-    def until(self, is_so: Callable[[dict[str, Any]], bool]) -> float:
+    def until(self, condition: Callable[[dict[str, Any]], bool]) -> float:
         """Wait until the status meets a condition; return the seconds since the start."""
         while time.perf_counter() - self.started < 300:
             with contextlib.suppress(httpx.TransportError):
-                if is_so(self.client.get("/status").json()):
+                if condition(self.client.get("/status").json()):
                     return time.perf_counter() - self.started
             time.sleep(0.02)
         raise RuntimeError("the studio does not answer")
@@ -311,7 +311,7 @@ def hostile(rounds: int) -> None:
     )
     print(
         f"{count} hostile files and requests, {rounds} + 1 rounds: {len(wrong)} not refused {wrong}; memory of server/workers "
-        f"{megabytes} MB, after to first round: {ratios}; the next request is {job['state']}; load {load()}"
+        f"{megabytes} MB, ratio of the last to the first round: {ratios}; the next request is {job['state']}; load {load()}"
     )
     if wrong or job["state"] != "done":
         raise SystemExit(1)
@@ -342,14 +342,14 @@ def kills(count: int) -> None:
             timer = threading.Timer(rng.uniform(0.0, 4.0), running.program.kill)
             timer.start()
             for key in keys:
-                wanted[key] = _insist(running, upload, key)
+                wanted[key] = _submit_until_accepted(running, upload, key)
             timer.join()
             running.program.wait()
             running.client.close()
             running = Studio(data, port)
             running.until(lambda status: True)
             for key in keys:
-                wanted[key] = wanted[key] or _insist(running, upload, key)
+                wanted[key] = wanted[key] or _submit_until_accepted(running, upload, key)
         ended = [running.wait(job, "done", "failed") for job in wanted.values()]
         results = running.client.get("/results", params={"limit": 200}).json()["items"]
         running.end()
@@ -364,7 +364,7 @@ def kills(count: int) -> None:
         )
 
 
-def _insist(running: Studio, upload: str, key: str) -> str:
+def _submit_until_accepted(running: Studio, upload: str, key: str) -> str:
     """Submit a job with an idempotency key; return its ID, or an empty string if the studio was killed."""
     kind, options = (
         ("instant", {"size": 128}) if key.endswith("0") else ("paint", {"size": 64, "smallest_size": 64, "steps": 40})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-import ruler
+import evaluation
 from impasto import images
 from impasto.encoders import load_encoder
 from impasto.features.statistics import Affine, Moments
@@ -29,7 +29,7 @@ def from_file(style: NamedStyle) -> tuple[NamedStyle, int]:
         return load_style(path), path.stat().st_size
 
 
-def formerly(measured: Moments) -> Moments:
+def moments_of_version_1(measured: Moments) -> Moments:
     """Return moments as stored in files of version 1: 48 directions in half precision, and the rest of the diagonal."""
     values, vectors = torch.linalg.eigh(measured.covariance[0].double())
     factor = vectors[:, -FORMER:] * values[-FORMER:].clamp_min(0).sqrt()
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--paintings", default="gauguin,monet,seurat,tuscan")
     encoder = load_encoder("vgg19-slim")
-    styles = [name_style(images.read(ruler.style(name)), {}) for name in parser.parse_args().paintings.split(",")]
+    styles = [name_style(images.read(evaluation.style(name)), {}) for name in parser.parse_args().paintings.split(",")]
     files = [from_file(style) for style in styles]
     print("| longer side | " + " | ".join(STYLE_LAYERS) + " |", "|---" * (len(STYLE_LAYERS) + 1) + "|", sep="\n")
     worst = 0.0
@@ -65,7 +65,7 @@ def main() -> None:
             head = encoder.head(layer)
             exact = [style.moments[size][layer] for style in styles]
             kept = [file.moments[size][layer] for file, _ in files]
-            before = statistics.mean(gram_error(formerly(each), each, head) for each in exact)
+            before = statistics.mean(gram_error(moments_of_version_1(each), each, head) for each in exact)
             now = statistics.mean(map(gram_error, kept, exact, [head] * len(exact)))
             worst = max(worst, *map(deviation_error, kept, exact))
             cells.append(f"{before:.1e} → {now:.1e}")

@@ -6,7 +6,6 @@ python benchmarks/threads.py [--threads 8] [--pictures 200] [--engines torch ope
 import argparse
 import collections
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import skimage.data
@@ -15,6 +14,7 @@ import torch
 import impasto
 from impasto.images import Picture, fitted_size, resize
 from impasto.recipes.instant_painter import StyleCode, blended
+from impasto.runtime.devices import seconds_now
 from impasto.styles.named import find_style
 
 EDGES_PX = (96, 160, 224, 288)
@@ -52,10 +52,10 @@ def counted(engine: str, threads: int, pictures: int) -> dict[str, int]:
             return repr(error)[:60]
         return "right" if torch.equal(found, expected[task]) else "wrong"
 
-    started = time.perf_counter()
+    started = seconds_now()
     with ThreadPoolExecutor(threads) as pool:
         counts = collections.Counter(pool.map(outcome, (tasks[k % len(tasks)] for k in range(threads * pictures))))
-    print(f"{engine}: {dict(counts)}, {threads} threads, {time.perf_counter() - started:.0f} s", flush=True)
+    print(f"{engine}: {dict(counts)}, {threads} threads, {seconds_now() - started:.0f} s", flush=True)
     return dict(counts)
 
 

@@ -1,4 +1,4 @@
-"""What every test stands on: no network, no home of the user's, the same threads everywhere, a small photo."""
+"""Fixtures for all tests: no network, a temporary home folder, a fixed number of threads, a small photo."""
 
 import os
 import socket
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _temporary_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path_factory.mktemp("home")
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(home))
@@ -43,13 +43,13 @@ def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_network() -> Iterator[None]:
-    """Let sockets reach this machine only; whatever tries to go further fails its test loudly."""
+    """Allow only local connections; a test that tries to connect elsewhere fails."""
     connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
 
     def guard(host: object) -> None:
         name = host.decode() if isinstance(host, bytes) else str(host)
         if name.lower() not in ("localhost", "::1", "0.0.0.0", "::", "none", "") and not name.startswith("127."):
-            raise RuntimeError(f"a test wants the network: {name}")
+            raise RuntimeError(f"a test tried to use the network: {name}")
 
     def guard_address(sock: socket.socket, address: Any) -> None:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -76,10 +76,10 @@ def _no_network() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of pictures and teachers beside the repository, or IMPASTO_SHARED; a test that wants it skips without."""
+    """The folder of benchmark data: IMPASTO_SHARED, or the folder next to the repository; without it, the test is skipped."""
     folder = Path(os.environ.get("IMPASTO_SHARED", ROOT.parent / "shared"))
     if not folder.is_dir():
-        pytest.skip(f"no folder {folder.name} beside the repository, and no IMPASTO_SHARED")
+        pytest.skip(f"no folder {folder.name} next to the repository, and IMPASTO_SHARED is not set")
     return folder
 
 
@@ -97,13 +97,13 @@ def photo(_astronaut: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture
 def random() -> torch.Generator:
-    """A generator that starts alike in every test."""
+    """A generator with the same seed in every test."""
     return torch.Generator().manual_seed(0)
 
 
 @pytest.fixture(scope="session")
 def narrow() -> Callable[..., Vgg]:
-    """Make a VGG of a few channels with weights out of a formula, alike on every machine; arguments as of ``Vgg``."""
+    """Make a VGG with few channels and weights from a formula, identical on every machine; takes the arguments of ``Vgg``."""
 
     def make(**options: Any) -> Vgg:
         vgg = Vgg((4, 5, 6, 7, 8), **options).requires_grad_(False)

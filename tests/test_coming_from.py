@@ -1,4 +1,4 @@
-"""The page for those who come from another program: each flag of ours that it names exists, and all of INetwork's are there."""
+"""The page for users of other programs: every flag on it exists, and all flags of INetwork are listed."""
 
 import dataclasses
 import re
@@ -23,7 +23,7 @@ COMMAND = re.compile(r"^Command: `impasto ([a-z ]+)`$", re.MULTILINE)
 
 @cache
 def flags_of(command: str) -> frozenset[str]:
-    """Return the flags of a command, such as ``"train instant"``; what follows its name does not matter."""
+    """Return the flags of a command, such as ``"train instant"``; text after its name is ignored."""
     found = app
     for word in command.split():
         with suppress(KeyError):
@@ -43,7 +43,7 @@ def rows_of(section: str) -> list[tuple[str, str, str]]:
 
 
 def named_flags(text: str, command: str) -> list[tuple[str, str]]:
-    """Find the flags of ours in the code spans of a text, each with the command that it belongs to."""
+    """Find impasto's flags in the code spans of a text, each with its command."""
     found = []
     for span in re.findall(r"`([^`]+)`", text):
         words = span.split()
@@ -55,9 +55,9 @@ def named_flags(text: str, command: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.splitlines()[0])
-def test_every_flag_of_ours_exists(section: str) -> None:
+def test_every_flag_on_the_page_exists(section: str) -> None:
     command = COMMAND.search(section)
-    assert command, "a section says which command its second column speaks of"
+    assert command, "each section names the command of its second column"
     rows = rows_of(section)
     assert rows
     prose = "\n".join(line for line in section.splitlines() if not line.startswith("|"))
@@ -70,19 +70,19 @@ def test_every_flag_of_ours_exists(section: str) -> None:
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.splitlines()[0])
-def test_the_second_column_says_what_to_use_or_that_there_is_nothing(section: str) -> None:
+def test_the_second_column_gives_a_replacement_or_says_there_is_none(section: str) -> None:
     for theirs, ours, _ in rows_of(section):
         assert theirs
         assert "`" in ours or ours in ("not needed", "not yet") or re.fullmatch(r"[A-Z. ]+", ours), ours
 
 
-def test_no_flag_of_inetwork_is_left_out() -> None:
+def test_every_inetwork_flag_is_listed() -> None:
     theirs = " ".join(row[0] for row in rows_of(SECTIONS[0]))
     for field in dataclasses.fields(InetworkOptions):
         assert f"`--{field.name}`" in theirs
 
 
-def test_presets_and_weights_that_are_named_exist() -> None:
+def test_presets_and_weights_on_the_page_exist() -> None:
     text = PAGE.read_text(encoding="utf-8")
     presets = set(re.findall(r"--preset ([a-z0-9-]+)", text))
     assert {"inetwork", "network", "neural-style", "neural-style-tf", "style-transfer-pytorch"} <= presets <= set(PRESETS)
@@ -90,7 +90,7 @@ def test_presets_and_weights_that_are_named_exist() -> None:
     assert set(re.findall(r"--init ([a-z-]+)", text)) <= set(INITS)
 
 
-def test_a_flag_that_does_not_exist_would_be_noticed() -> None:
+def test_a_nonexistent_flag_is_detected() -> None:
     assert named_flags("`--sise`, `impasto train instant --batch 4`", "paint") == [
         ("paint", "--sise"),
         ("train instant", "--batch"),
@@ -108,6 +108,6 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_that_the_pages_print_has_options_that_its_recipe_reads(command: str) -> None:
+def test_commands_on_the_pages_use_only_options_of_their_recipe(command: str) -> None:
     _, bound, *_ = app.parse_args(shlex.split(command)[1:], print_error=False, exit_on_error=False)
     check_recipe(paint_options(**given(bound.arguments.get("options"))))

@@ -1,4 +1,4 @@
-"""The examples of the docstrings and of the README run, and say what they say."""
+"""The examples in docstrings and in the README run and give the output shown."""
 
 import doctest
 import importlib
@@ -31,7 +31,7 @@ def run_doctest(test: doctest.DocTest) -> None:
 
 @pytest.fixture
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory, with the two pictures that the examples speak of: photo.jpg and picture.jpg."""
+    """A working directory, with the two pictures that the examples use: photo.jpg and picture.jpg."""
     skimage.io.imsave(tmp_path / "photo.jpg", skimage.data.astronaut()[:384:4, 32:416:4], check_contrast=False)
     skimage.io.imsave(tmp_path / "picture.jpg", skimage.data.coffee()[::4, ::4], check_contrast=False)
     monkeypatch.chdir(tmp_path)
@@ -40,7 +40,7 @@ def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.usefixtures("gallery")
-def test_docstring_examples_of(name: str) -> None:
+def test_docstring_examples_give_their_output(name: str) -> None:
     module = importlib.import_module(name)
     for test in doctest.DocTestFinder(exclude_empty=True).find(module, name):
         run_doctest(test)
@@ -49,7 +49,7 @@ def test_docstring_examples_of(name: str) -> None:
 @pytest.mark.slow  # they paint
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 @pytest.mark.usefixtures("gallery")
-def test_python_examples_of(page: Path) -> None:
+def test_python_examples_of_pages_run(page: Path) -> None:
     """Run every block fenced as ``python``, in order and in one namespace, as a reader would in a notebook."""
     text = page.read_text(encoding="utf-8")
     names: dict[str, object] = {"__name__": "__main__"}
@@ -57,7 +57,7 @@ def test_python_examples_of(page: Path) -> None:
         line = text.count("\n", 0, block.start()) + 1
         if ">>> " in block[1]:
             test = doctest.DocTestParser().get_doctest(block[1], names, page.name, str(page), line)
-            test.globs = names  # get_doctest copies them, and the next block would forget
+            test.globs = names  # get_doctest copies the globals, so the next block would not see them
             report: list[str] = []
             result = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append, clear_globs=False)
             assert not result.failed, "".join(report)
@@ -65,5 +65,5 @@ def test_python_examples_of(page: Path) -> None:
             exec(compile("\n" * line + block[1], str(page), "exec"), names)
 
 
-def test_every_module_is_looked_at() -> None:
+def test_every_module_is_tested() -> None:
     assert {"impasto", "impasto.classic", "impasto.features.statistics"} <= set(MODULES)

@@ -1,4 +1,4 @@
-"""The public interface: what composes, and that type checkers accept it."""
+"""The public interface: composition of objects, and type checking."""
 
 import re
 import subprocess
@@ -37,20 +37,20 @@ class Brightness(Loss):
         return (features[PIXELS].mean() - self.target) ** 2
 
 
-def test_options_given_whole_paint_as_options_by_name_do() -> None:
+def test_options_objects_and_keywords_paint_the_same() -> None:
     by_name = impasto.paint(PHOTO, STYLE, size=64, steps=2, strength=0.8)
     whole = impasto.paint(PHOTO, STYLE, PaintOptions(size=64, steps=2, strength=0.8))
     assert torch.equal(by_name.image, whole.image)
     assert by_name.record["options"] == whole.record["options"]
 
 
-def test_options_by_name_change_those_given_whole() -> None:
+def test_keywords_override_an_options_object() -> None:
     pastiche = impasto.paint(PHOTO, STYLE, PaintOptions(size=64, steps=9), steps=2)
     assert pastiche.record["options"]["steps"] == 2
 
 
-def test_whole_options_and_a_preset_are_refused_together() -> None:
-    with pytest.raises(OptionError, match="options= and preset= each bring a whole set of options"):
+def test_an_options_object_and_a_preset_together_are_refused() -> None:
+    with pytest.raises(OptionError, match="options= and preset= each define all options"):
         impasto.paint(PHOTO, STYLE, PaintOptions(), preset="neural-style")
 
 
@@ -62,18 +62,18 @@ def test_an_encoder_can_be_given_as_an_object_or_by_name() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["neighbors", "gatys", "nnst", "strotss"])
-def test_a_loss_of_ones_own_acts_with_every_recipe(recipe: str) -> None:
+def test_a_custom_loss_works_with_every_recipe(recipe: str) -> None:
     weighted = [1000.0 * Brightness(1.0)]
     steps = list(impasto.steps(PHOTO, STYLE, size=64, steps=8, smallest_size=64, recipe=recipe, losses=weighted))  # type: ignore[arg-type]
     assert steps[-1].losses["brightness"] < 0.8 * steps[0].losses["brightness"]
 
 
-def test_keyword_arguments_are_the_options_and_the_masks() -> None:
+def test_paint_keywords_are_the_options_and_the_masks() -> None:
     hints = get_type_hints(PaintKeywords)
     assert set(hints) | {"encoder"} == {each.name for each in fields(PaintOptions)} | set(MASK_FLAGS)
 
 
-def test_options_by_their_earlier_names_are_accepted() -> None:
+def test_former_option_names_are_accepted() -> None:
     assert by_present_names({"calm_weight": 1.0, "init": "grey"}) == {"edge_aware_weight": 1.0, "init": "gray"}
     assert (
         impasto.paint(PHOTO, STYLE, size=64, steps=2, recipe="gatys", calm_weight=1.0).record["options"]["edge_aware_weight"]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from impasto.recipes.reporting import judge
     from impasto.recipes.tuning import Tuning, tune
 
-_HOMES = {
+_MODULES = {
     "ImageFileError": "errors",
     "ImpastoError": "errors",
     "InstantOptions": "options",
@@ -93,9 +93,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module on first access."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'impasto' has no attribute {name!r}")
-    return getattr(import_module(f"impasto.{_HOMES[name]}"), name)
+    return getattr(import_module(f"impasto.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

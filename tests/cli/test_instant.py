@@ -1,4 +1,4 @@
-"""``impasto instant``: what it says, what it leaves behind, and the code it exits with."""
+"""``impasto instant``: output, files and exit codes."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def _threads_as_before() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def named() -> NamedStyle:
-    """A style of our own, measured at one size alone, which is quicker."""
+    """A user's named style, measured at one size only to save time."""
     picture = images.read(skimage.data.coffee()[::6, ::6])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(naming, "measured_style", lambda *facts: measured_style(*facts, sizes=(64,)))
@@ -59,7 +59,7 @@ def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
 
 
 def refused(capsys: Capture, *words: str) -> str:
-    """Run what must be refused: exit code 2, one sentence, no file that is new or other than before; return the sentence."""
+    """Run a command that must fail with exit code 2 and one sentence, and leave all files unchanged; return the sentence."""
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     code, out, err = run(capsys, *words)
     assert (code, out) == (2, "")
@@ -81,7 +81,7 @@ def names() -> set[str]:
 # ---------------------------------------------------------------------------------------------------- painting
 
 
-def test_a_picture_is_written_with_its_record(capsys: Capture) -> None:
+def test_instant_saves_a_picture_with_its_record(capsys: Capture) -> None:
     code, out, err = run(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--strength", "0.8")
     assert (code, err) == (0, "")
     assert out.startswith("out.png: 96x96 pixels, painted in ")
@@ -93,13 +93,13 @@ def test_a_picture_is_written_with_its_record(capsys: Capture) -> None:
     assert names() == {"out.png"}
 
 
-def test_a_picture_is_named_after_what_it_is_made_of(capsys: Capture) -> None:
+def test_the_default_output_is_named_after_photo_and_style(capsys: Capture) -> None:
     code, out, err = run(capsys, "photo.jpg", "picture.jpg", "other.png", "--size", "48", "--quiet")
     assert (code, out, err) == (0, "", "")
     assert pixels("photo-picture-other.png").shape == (1, 3, 48, 48)
 
 
-def test_the_record_is_printed_and_written(capsys: Capture) -> None:
+def test_the_record_is_printed_and_saved(capsys: Capture) -> None:
     flags = ("--json", "--record", "made.json", "--style-weights", "2,1", "--color", "keep", "--size", "64")
     code, out, err = run(capsys, "photo.jpg", "picture.jpg", "other.png", "-o", "out.tif", "--bits", "16", *flags)
     assert code == 0
@@ -115,7 +115,7 @@ def test_the_record_is_printed_and_written(capsys: Capture) -> None:
     assert names() == {"out.tif", "made.json"}
 
 
-def test_masks_say_which_style_paints_where(capsys: Capture) -> None:
+def test_each_style_is_painted_where_its_mask_is_white(capsys: Capture) -> None:
     masks = ("--masks", "left.png", "right.png", "--feather", "0")
     code, *_ = run(capsys, "photo.jpg", "picture.jpg", "other.png", "-o", "out.png", *masks)
     assert code == 0
@@ -124,12 +124,12 @@ def test_masks_say_which_style_paints_where(capsys: Capture) -> None:
         torch.testing.assert_close(pixels("out.png")[..., part], pixels("alone.png")[..., part], atol=1 / 255 + 1e-6, rtol=0)
 
 
-def test_without_strength_the_photo_is_written(capsys: Capture) -> None:
+def test_strength_0_saves_the_photo(capsys: Capture) -> None:
     assert run(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--strength", "0")[0] == 0
     assert torch.equal(pixels("out.png"), pixels("photo.jpg"))
 
 
-def test_fast_gives_another_picture(capsys: Capture) -> None:
+def test_fast_changes_the_picture(capsys: Capture) -> None:
     images.write(Path("large.png"), images.read(skimage.data.astronaut()[:384:2, 32:416:2]))
     for flags in ((), ("--fast",), ("--no-fast",)):
         assert run(capsys, "large.png", "picture.jpg", "-o", f"out{''.join(flags)}.png", *flags)[0] == 0
@@ -141,7 +141,7 @@ def test_fast_gives_another_picture(capsys: Capture) -> None:
     assert record["options"]["fast"] is True  # type: ignore[index]
 
 
-def test_a_style_of_ones_own_is_called_by_its_name(capsys: Capture, named: NamedStyle) -> None:
+def test_a_users_named_style_is_accepted(capsys: Capture, named: NamedStyle) -> None:
     add_style(named)
     code, out, _ = run(capsys, "photo.jpg", "my-coffee", "--json")
     assert code == 0
@@ -149,7 +149,7 @@ def test_a_style_of_ones_own_is_called_by_its_name(capsys: Capture, named: Named
     assert names() == {"photo-my-coffee.png"}
 
 
-def test_the_painter_goes_on_where_asked_to(capsys: Capture) -> None:
+def test_refine_seconds_continues_with_the_optimizer(capsys: Capture) -> None:
     flags = ("--refine-seconds", "0.3", "--size", "48", "--gif", "made.gif", "--json")
     code, out, _ = run(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", *flags)
     assert code == 0
@@ -160,7 +160,7 @@ def test_the_painter_goes_on_where_asked_to(capsys: Capture) -> None:
     assert names() == {"out.png", "made.gif"}
 
 
-def test_a_photo_turned_on_its_side_is_painted_upright(capsys: Capture) -> None:
+def test_a_rotated_photo_is_painted_upright(capsys: Capture) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open("photo.jpg").crop((0, 0, 96, 64)).save("turned.jpg", exif=exif)
@@ -170,7 +170,7 @@ def test_a_photo_turned_on_its_side_is_painted_upright(capsys: Capture) -> None:
     assert pixels("out.png").shape == (1, 3, 96, 64)
 
 
-# ---------------------------------------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_a_photo_turned_on_its_side_is_painted_upright(capsys: Capture) -> None:
         (("photo.jpg", "picture.jpg", "--masks", "left.png", "right.png"), "--style-mask is given 2 times for 1 style"),
         (("photo.jpg", "picture.jpg", "--masks", "missing.png"), "missing.png"),
         (("photo.jpg", "picture.jpg", "--protect", "auto:skni"), "did you mean 'skin'?"),
-        (("photo.jpg", "picture.jpg", "--gif", "made.gif"), "--gif shows progress"),
-        (("photo.jpg", "picture.jpg", "--preview", "now.png"), "--preview shows progress"),
+        (("photo.jpg", "picture.jpg", "--gif", "made.gif"), "--gif shows the progress of"),
+        (("photo.jpg", "picture.jpg", "--preview", "now.png"), "--preview shows the progress of"),
         (("photo.jpg", "picture.jpg", "-o", "photo.jpg"), "--output 'photo.jpg' would overwrite an input"),
         (("photo.jpg", "other.png", "-o", "./other.png"), "would overwrite an input"),
         (("photo.jpg", "picture.jpg", "--masks", "left.png", "-o", "left.png"), "would overwrite an input"),
@@ -199,17 +199,17 @@ def test_a_photo_turned_on_its_side_is_painted_upright(capsys: Capture) -> None:
         (("photo.jpg", "picture.jpg", "-o", "nowhere/out.png"), "nowhere"),
     ],
 )
-def test_what_cannot_be_painted_is_refused_in_one_sentence(capsys: Capture, words: tuple[str, ...], sentence: str) -> None:
+def test_invalid_input_of_instant_is_refused_in_one_sentence(capsys: Capture, words: tuple[str, ...], sentence: str) -> None:
     assert sentence in refused(capsys, *words)
 
 
-def test_a_style_that_nobody_knows_is_refused_with_the_nearest_names(capsys: Capture, named: NamedStyle) -> None:
+def test_an_unknown_style_is_refused_and_similar_names_are_suggested(capsys: Capture, named: NamedStyle) -> None:
     add_style(named)
     sentence = refused(capsys, "photo.jpg", "my-cofee")
     assert "style 'my-cofee' is neither a picture file nor a named style; did you mean 'my-coffee'?" in sentence
 
 
-def test_a_style_of_an_earlier_version_is_refused_and_can_be_added_again(
+def test_a_style_without_a_swatch_is_refused_and_can_be_added_again(
     capsys: Capture, named: NamedStyle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -219,20 +219,20 @@ def test_a_style_of_an_earlier_version_is_refused_and_can_be_added_again(
         "style 'my-coffee' was added by an earlier version of impasto and has no swatch, which is needed here; "
         "add it again (impasto styles remove my-coffee, then impasto styles add), or give a picture"
     ) in refused(capsys, "photo.jpg", "my-coffee")
-    monkeypatch.setattr(naming, "measured_style", lambda *facts: measured_style(*facts, sizes=(64,)))  # which is fast
+    monkeypatch.setattr(naming, "measured_style", lambda *facts: measured_style(*facts, sizes=(64,)))  # to save time
     assert main(["styles", "remove", "my-coffee"]) == 0
     assert main(["styles", "add", "picture.jpg", "--name", "my-coffee"]) == 0
     capsys.readouterr()
     assert run(capsys, "photo.jpg", "my-coffee")[0] == 0
 
 
-def test_an_older_picture_stays_where_painting_fails(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_picture_stays_if_painting_fails(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("out.png").write_bytes(b"older")
     monkeypatch.setattr(instant_checks, "available_memory", lambda device: 2**20)
     assert "use --size" in refused(capsys, "photo.jpg", "picture.jpg", "-o", "out.png")
 
 
-def test_memory_that_runs_out_is_said_in_one_sentence(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_prints_one_sentence(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def paint(*_: object, **__: object) -> None:
         raise MemoryError
 
@@ -240,7 +240,7 @@ def test_memory_that_runs_out_is_said_in_one_sentence(capsys: Capture, monkeypat
     assert "not enough memory for --size 1024" in refused(capsys, "photo.jpg", "picture.jpg")
 
 
-def test_an_interruption_leaves_nothing(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_leaves_no_files(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def paint(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -250,12 +250,12 @@ def test_an_interruption_leaves_nothing(capsys: Capture, monkeypatch: pytest.Mon
     assert names() == set()
 
 
-def test_a_link_to_the_photo_is_an_input_too(capsys: Capture) -> None:
+def test_a_link_to_the_photo_is_not_overwritten(capsys: Capture) -> None:
     os.symlink("photo.jpg", "link.jpg")
     assert "would overwrite an input" in refused(capsys, "photo.jpg", "picture.jpg", "-o", "link.jpg")
 
 
-def test_the_run_is_as_the_flags_say(capsys: Capture) -> None:
+def test_the_record_contains_the_run_given_by_the_flags(capsys: Capture) -> None:
     _, out, _ = run(capsys, "photo.jpg", "picture.jpg", "--json", "--size", "48")
     assert json.loads(out)["run"] == vars(Run(threads=1, precision="fp32"))
     assert torch.get_num_threads() == 1

@@ -1,7 +1,8 @@
-"""The command line: what it says, what it leaves behind, and the code it exits with."""
+"""``impasto paint`` and general behavior of the command line: output, files and exit codes."""
 
 import errno
 import json
+import math
 import os
 import pickle
 import re
@@ -63,7 +64,7 @@ def paint(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, st
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Run what must be refused: exit code 2, one sentence, no new file; return the sentence."""
+    """Run a command that must fail with exit code 2 and one sentence, and write no file; return the sentence."""
     before = sorted(Path().rglob("*"))
     code, out, err = run(capsys, *words)
     assert (code, out) == (2, "")
@@ -82,7 +83,7 @@ def pixels(path: str) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------------- help
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_no_heavy_packages() -> None:
     script = (
         "import sys; from impasto.cli import main; main(['--help'])\n"
         "print(sorted(set(sys.modules) & {'torch', 'numpy', 'PIL', 'skimage', 'scipy', 'impasto.cli.paint'}))"
@@ -100,7 +101,7 @@ def test_help_of_paint_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize("options", [PaintOptions, Run, TuneOptions])
-def test_every_option_has_its_text_under_it(options: type) -> None:
+def test_every_option_has_a_text(options: type) -> None:
     assert set(flags.field_texts(options)) == {each.name for each in fields(options)}
 
 
@@ -115,7 +116,7 @@ def test_help_all_shows_the_text_and_the_default_of_every_option_by_group(capsys
 
 
 @pytest.mark.parametrize(("command", "options"), [("paint", PaintOptions), ("instant", InstantOptions)])
-def test_short_help_fits_a_screen_and_shows_what_most_people_use(
+def test_the_short_help_fits_a_screen_and_shows_the_common_options(
     capsys: pytest.CaptureFixture[str], command: str, options: type
 ) -> None:
     code, out, _ = run(capsys, command, "--help")
@@ -143,14 +144,14 @@ def test_the_examples_of_the_short_help_run(capsys: pytest.CaptureFixture[str], 
 
 
 @pytest.mark.parametrize("command", ["paint", "instant", "tune"])
-def test_no_flag_of_a_command_means_two_things(command: str) -> None:
+def test_no_command_has_the_same_flag_twice(command: str) -> None:
     names = [name for each in app[command].assemble_argument_collection() for name in each.names if name != "*"]
     assert "--size" in names
     assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.usefixtures("gallery")
-def test_the_quality_of_a_painting_and_that_of_its_file_are_two_options(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quality_and_file_quality_are_separate_options(capsys: pytest.CaptureFixture[str]) -> None:
     size_of = {}
     for quality in ("20", "95"):
         words = ("--quality", "draft", "--file-quality", quality, "--json")
@@ -161,7 +162,7 @@ def test_the_quality_of_a_painting_and_that_of_its_file_are_two_options(capsys: 
     assert size_of["20"] < 0.7 * size_of["95"]
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--version")
     assert code == 0
     assert out.strip()[0].isdigit()
@@ -171,7 +172,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("gallery")
-def test_paint_writes_the_picture_with_its_record(capsys: pytest.CaptureFixture[str]) -> None:
+def test_paint_saves_the_picture_with_its_record(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--strength", "0.8")
     assert code == 0
     assert out.startswith("out.png: 48x48 pixels in ")
@@ -185,14 +186,14 @@ def test_paint_writes_the_picture_with_its_record(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("gallery")
-def test_paint_names_its_output_after_what_it_is_made_of(capsys: pytest.CaptureFixture[str]) -> None:
+def test_paint_names_its_output_after_photo_and_style(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = paint(capsys, "photo.jpg", "picture.jpg", "--quiet")
     assert (code, out, err) == (0, "", "")
     assert pixels("photo-picture.png").shape == (1, 3, 48, 48)
 
 
 @pytest.mark.usefixtures("gallery")
-def test_everything_that_goes_with_a_painting_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_preview_gif_and_record_are_saved(capsys: pytest.CaptureFixture[str]) -> None:
     files = ("--preview", "now.png", "--gif", "made.gif", "--record", "made.json", "--json")
     code, out, _ = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.tif", "--bits", "16", *files)
     assert code == 0
@@ -208,7 +209,7 @@ def test_everything_that_goes_with_a_painting_is_written(capsys: pytest.CaptureF
 
 
 @pytest.mark.usefixtures("gallery")
-def test_flags_that_are_not_given_leave_a_preset_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_omitted_flags_do_not_change_a_preset(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--preset", "deeplearning-ai", "--layers", "relu1_1,relu2_1", "--layer-weights", "1,-0.5", "--json")
     code, out, _ = paint(capsys, "photo.jpg", "picture.jpg", *words)
     assert code == 0
@@ -221,7 +222,7 @@ def test_flags_that_are_not_given_leave_a_preset_alone(capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("gallery")
-def test_several_styles_and_negative_weights(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_styles_and_negative_weights_are_accepted(capsys: pytest.CaptureFixture[str]) -> None:
     words = (
         "photo.jpg",
         "picture.jpg",
@@ -245,7 +246,7 @@ def test_several_styles_and_negative_weights(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.usefixtures("gallery")
-def test_what_was_done_to_a_picture_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_on_a_picture_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     images.write_animation("moving.gif", [pixels("photo.jpg"), pixels("photo.jpg").flip(-1)], seconds_per_frame=0.1)
     code, _, err = paint(capsys, "moving.gif", "picture.jpg", "-o", "out.png")
     assert code == 0
@@ -253,47 +254,47 @@ def test_what_was_done_to_a_picture_is_said(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.usefixtures("gallery")
-def test_a_preview_that_cannot_be_written_does_not_stop_the_painting(
+def test_an_unwritable_preview_does_not_stop_painting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("previews").mkdir()
     paint_steps = neighbors.paint_steps
 
-    def and_the_folder_goes(context: PaintingContext) -> Iterator[Step]:
+    def remove_folder(context: PaintingContext) -> Iterator[Step]:
         for step in paint_steps(context):
             Path("previews").exists() and Path("previews").rmdir()
             yield step
 
-    monkeypatch.setattr(neighbors, "paint_steps", and_the_folder_goes)
+    monkeypatch.setattr(neighbors, "paint_steps", remove_folder)
     code, _, err = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--preview", "previews/now.png")
     assert code == 0
     assert "no more previews" in err
 
 
-# ---------------------------------------------------------------------------------------------------- what does not fall
+# ---------------------------------------------------------------------------------------------------- failed objectives
 
 NOWHERE = ("--optimizer", "adam", "--canvas", "pixels", "--learning-rate", "1e-9", "--averaging", "0")
-"""Steps so short that the objective stays where it is."""
+"""A learning rate so low that the objective does not change."""
 
 
 @pytest.mark.usefixtures("gallery")
 @pytest.mark.parametrize("quiet", [(), ("--quiet",)])
-def test_an_objective_that_does_not_fall_is_said_and_the_picture_is_saved(
+def test_if_the_objective_does_not_fall_a_message_is_printed_and_the_picture_saved(
     capsys: pytest.CaptureFixture[str], quiet: tuple[str, ...]
 ) -> None:
     small = ("--size", "48", "--steps", "10", "--threads", "1")
     code, out, err = run(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--json", *quiet, *NOWHERE, *small)
     assert code == 1
-    (said,) = [line for line in err.splitlines() if line.startswith("impasto: ")]
-    assert said.startswith("impasto: the objective did not fall: ")
-    assert said.endswith("; try another optimizer, learning rate or starting picture; saved the picture so far as out.png")
+    (message,) = [line for line in err.splitlines() if line.startswith("impasto: ")]
+    assert message.startswith("impasto: the objective did not fall: ")
+    assert message.endswith("; try another optimizer, learning rate or starting picture; saved the picture so far as out.png")
     assert pixels("out.png").shape == (1, 3, 48, 48)
     record = images.read_record("out.png")
     assert record is not None
     assert (
         json.loads(out)["notes"]
         == record["notes"]
-        == [said.removeprefix("impasto: ").removesuffix("; saved the picture so far as out.png")]
+        == [message.removeprefix("impasto: ").removesuffix("; saved the picture so far as out.png")]
     )
     assert record["steps"]["finished"] is True  # type: ignore[index]
 
@@ -302,23 +303,23 @@ def test_an_objective_that_does_not_fall_is_said_and_the_picture_is_saved(
 @pytest.mark.parametrize(
     "words",
     [
-        ("photo.jpg", "picture.jpg", *NOWHERE, "--steps", "2"),  # too few to tell
+        ("photo.jpg", "picture.jpg", *NOWHERE, "--steps", "2"),  # too few steps for the check
         ("photo.jpg", "photo.jpg", "--steps", "12"),  # its own style
         ("photo.jpg", "photo.jpg", "--recipe", "gatys", "--steps", "12"),
         ("photo.jpg", "picture.jpg", "--strength", "0", "--steps", "12"),
         ("photo.jpg", "photo.jpg", "--preset", "neural-style-tf", "--smoothness-weight", "0", "--steps", "12"),
         ("photo.jpg", "picture.jpg", "--recipe", "gatys", "--style-weight", "0", "--steps", "12"),
-        ("photo.jpg", "picture.jpg", *NOWHERE, "--init", "photo.jpg", "--steps", "12"),  # may be painted already
+        ("photo.jpg", "picture.jpg", *NOWHERE, "--init", "photo.jpg", "--steps", "12"),  # may be a finished painting
         ("photo.jpg", "picture.jpg", "--seconds", "0.01", "--steps", "50"),
         ("photo.jpg", "picture.jpg", "--recipe", "gatys", "--style-weights", "-1,2", "photo.jpg", "--steps", "12"),
     ],
 )
-def test_what_need_not_fall_is_no_failure(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+def test_an_objective_that_need_not_fall_is_no_failure(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
     code, _, err = run(capsys, "paint", *words[:2], "-o", "out.png", "--size", "48", "--threads", "1", *words[2:])
     assert code == 0, err
 
 
-# ---------------------------------------------------------------------------------------------------- again
+# ---------------------------------------------------------------------------------------------------- replay and resume
 
 
 @pytest.mark.usefixtures("gallery")
@@ -333,7 +334,7 @@ def test_replay_paints_the_same_bit_for_bit(capsys: pytest.CaptureFixture[str], 
 
 
 @pytest.mark.usefixtures("gallery")
-def test_replay_says_which_input_differs_or_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_names_the_input_that_differs_or_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "first.png")[0] == 0
     code, _, err = run(capsys, "paint", "picture.jpg", "picture.jpg", "--replay", "first.png", "-o", "second.png")
     assert code == 0
@@ -382,7 +383,7 @@ def test_a_damaged_record_is_refused(capsys: pytest.CaptureFixture[str], text: s
         {"options": {"init": "start.png"}, "init": {"name": 5, "sha256": "0"}},
     ],
 )
-def test_a_record_of_other_kinds_of_values_is_refused(capsys: pytest.CaptureFixture[str], change: dict[str, Any]) -> None:
+def test_a_record_with_values_of_the_wrong_type_is_refused(capsys: pytest.CaptureFixture[str], change: dict[str, Any]) -> None:
     assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "first.png", "--record", "first.json")[0] == 0
     record = json.loads(Path("first.json").read_text())
     options = record["options"] | change.get("options", {})
@@ -391,7 +392,7 @@ def test_a_record_of_other_kinds_of_values_is_refused(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("gallery")
-def test_replay_finds_the_picture_that_painting_started_from(capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_finds_the_initial_picture(capsys: pytest.CaptureFixture[str]) -> None:
     images.write("start.png", torch.full((1, 3, 48, 48), 0.5))
     Path("elsewhere").mkdir()
     assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "first.png", "--init", "start.png", "--record", "first.json")[0] == 0
@@ -406,7 +407,7 @@ def test_replay_finds_the_picture_that_painting_started_from(capsys: pytest.Capt
 
 
 @pytest.mark.usefixtures("gallery")
-def test_replay_says_that_the_encoder_or_a_named_style_is_another(capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_reports_another_encoder_or_named_style(capsys: pytest.CaptureFixture[str]) -> None:
     assert paint(capsys, "photo.jpg", "starry-night", "-o", "first.png", "--record", "first.json")[0] == 0
     record = json.loads(Path("first.json").read_text())
     assert "another" not in run(capsys, "paint", "--replay", "first.json", "-o", "second.png")[2]
@@ -420,14 +421,14 @@ def test_replay_says_that_the_encoder_or_a_named_style_is_another(capsys: pytest
 
 @pytest.mark.usefixtures("gallery")
 @pytest.mark.parametrize(("suffix", "words"), [("bmp", 1), ("png", 0)])
-def test_a_format_that_holds_no_record_is_said(capsys: pytest.CaptureFixture[str], suffix: str, words: int) -> None:
-    said = f".{suffix} cannot contain a record of how out.{suffix} was painted; save one with --record FILE"
-    assert paint(capsys, "photo.jpg", "picture.jpg", "-o", f"out.{suffix}")[2].count(said) == words
-    assert said not in paint(capsys, "photo.jpg", "picture.jpg", "-o", f"out.{suffix}", "--record", "out.json")[2]
+def test_a_format_without_records_prints_a_note(capsys: pytest.CaptureFixture[str], suffix: str, words: int) -> None:
+    message = f".{suffix} cannot contain a record of how out.{suffix} was painted; save one with --record FILE"
+    assert paint(capsys, "photo.jpg", "picture.jpg", "-o", f"out.{suffix}")[2].count(message) == words
+    assert message not in paint(capsys, "photo.jpg", "picture.jpg", "-o", f"out.{suffix}", "--record", "out.json")[2]
 
 
 def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Ctrl-C come after some steps."""
+    """Simulate Ctrl-C after some steps."""
     paint_steps = neighbors.paint_steps
 
     def interrupted(context: PaintingContext) -> Iterator[Step]:
@@ -440,7 +441,7 @@ def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("gallery")
-def test_an_interruption_saves_what_there_is_and_resume_goes_on(
+def test_an_interruption_saves_the_picture_and_resume_continues_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scales = ("--smallest-size", "40", "--scale-factor", "1.26", "--size", "64", "--steps", "3", "--step-growth", "1")
@@ -479,7 +480,7 @@ def test_an_interruption_saves_what_there_is_and_resume_goes_on(
         {"seconds": "long"},
     ],
 )
-def test_resume_refuses_a_record_that_does_not_say_where_painting_stood(
+def test_resume_refuses_a_record_with_invalid_steps(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
     interrupt_after(1, monkeypatch)
@@ -488,8 +489,8 @@ def test_resume_refuses_a_record_that_does_not_say_where_painting_stood(
     assert record is not None
     steps = record["steps"]
     assert isinstance(steps, dict)
-    told = change.get("steps", {})
-    steps = steps | told if isinstance(told, dict) else told
+    changed = change.get("steps", {})
+    steps = steps | changed if isinstance(changed, dict) else changed
     images.write("out.png", pixels("out.png"), record=record | change | {"steps": steps})
     sentence = refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--resume")
     assert "does not say at which step painting stopped" in sentence
@@ -508,13 +509,13 @@ def test_resume_refuses_other_pictures_and_other_options(
     assert "--size was 48" in refused(capsys, "paint", *words)
 
 
-def test_what_remains_after_a_whole_size_is_the_next() -> None:
+def test_resuming_after_a_complete_size_starts_with_the_next_size() -> None:
     sizes = (((32, 32), 5), ((64, 64), 6))
     assert starts.remaining(sizes, starts.Checkpoint(torch.zeros(1, 3, 32, 32), scale=0, done=5)) == sizes[1:]
 
 
 @pytest.mark.usefixtures("gallery")
-def test_ctrl_c_in_earnest(tmp_path: Path) -> None:
+def test_a_real_ctrl_c_saves_the_picture(tmp_path: Path) -> None:
     words = ("paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--size", "64", "--steps", "100000")
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     restore: Callable[[], Any] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
@@ -543,7 +544,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 class Malicious:
-    """What runs code when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (os.mkdir, ("pwned",))
@@ -573,7 +574,7 @@ def write_bad_files() -> None:
     "name",
     ["missing.jpg", "empty.jpg", "truncated.jpg", "text.jpg", "drawing.svg", "huge.png", "dot.png", "line.png", "folder.png"],
 )
-def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], name: str, role: str) -> None:
+def test_a_file_that_is_not_a_picture_is_refused(capsys: pytest.CaptureFixture[str], name: str, role: str) -> None:
     write_bad_files()
     words = (name, "picture.jpg") if role == "content" else ("photo.jpg", name)
     sentence = refused(capsys, "paint", *words, "-o", "out.png", *SMALL)
@@ -582,7 +583,7 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
 
 @pytest.mark.usefixtures("gallery")
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--recipe", "gatys", "--style-layers", "relu9_1"), "did you mean"),
         (("--style-layers", "relu4_1"), "--style-layers has no effect with --recipe neighbors; omit it, or use --recipe gatys"),
@@ -640,13 +641,13 @@ def test_a_picture_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], n
         (("--style-mask", LONG), "neither a file nor a named mask"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_sentence(
-    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+def test_invalid_options_are_refused_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
 ) -> None:
     write_bad_files()
     named = () if "-o" in words else ("-o", "out.png")
     small = () if {"--size", "--steps"} & set(words) else SMALL
-    assert said in refused(capsys, "paint", "photo.jpg", "picture.jpg", *named, *small, *words)
+    assert message in refused(capsys, "paint", "photo.jpg", "picture.jpg", *named, *small, *words)
 
 
 @pytest.mark.parametrize(
@@ -664,12 +665,12 @@ def test_what_cannot_be_is_refused_in_one_sentence(
     ],
 )
 @pytest.mark.usefixtures("gallery")
-def test_a_command_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+def test_an_invalid_command_is_refused(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
     refused(capsys, *words)
 
 
 @pytest.mark.usefixtures("gallery")
-def test_a_painting_that_cannot_be_written_is_kept_elsewhere_and_the_old_picture_stays(
+def test_an_unwritable_painting_is_saved_elsewhere_and_the_old_picture_stays(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("out.png").write_bytes(b"what was there")
@@ -694,20 +695,20 @@ def test_a_painting_that_cannot_be_written_is_kept_elsewhere_and_the_old_picture
     "error",
     [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
 )
-def test_memory_that_runs_out_is_said_in_one_sentence(
+def test_running_out_of_memory_prints_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def runs_out(_easel: PaintingContext) -> Iterator[Step]:
+    def out_of_memory(context: PaintingContext) -> Iterator[Step]:
         raise error
         yield
 
-    monkeypatch.setattr(neighbors, "paint_steps", runs_out)
+    monkeypatch.setattr(neighbors, "paint_steps", out_of_memory)
     assert "--size 48" in refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", *SMALL)
 
 
 @pytest.mark.usefixtures("gallery")
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_easel: PaintingContext) -> Iterator[Step]:
+    def broken(context: PaintingContext) -> Iterator[Step]:
         raise RuntimeError("a bug")
         yield
 
@@ -736,7 +737,9 @@ def test_the_demo_paints_a_shipped_style(capsys: pytest.CaptureFixture[str], mon
 
 
 @pytest.mark.usefixtures("gallery")
-def test_an_encoder_is_distilled_saved_and_resumed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_an_encoder_saves_it_and_can_be_resumed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from impasto.cli import train, training
     from impasto.encoders import Vgg, load_encoder
     from impasto.weights import save_vgg
@@ -764,24 +767,34 @@ def test_an_encoder_is_distilled_saved_and_resumed(capsys: pytest.CaptureFixture
     refused(capsys, *words, "--steps", "3")
 
 
-# ---------------------------------------------------------------------------------------------------- what is said
+# ---------------------------------------------------------------------------------------------------- progress
 
 
 def step_at(number: int, seconds: float, left: float) -> Step:
     return Step(number, 10, 0, (40, 50), {"style": 2.0, "content": 0.5}, torch.zeros(1, 3, 40, 50), seconds, left)
 
 
-def test_plain_lines_say_the_size_the_losses_and_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_lines_contain_size_losses_and_remaining_time(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.lines(progress.message_console(quiet=False), 3) as show:
         for number in range(1, 11):
-            show(step_at(number, number, 70.0))
+            show(step_at(number, number, 70.0 if number > 2 else math.inf))
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "size 1 of 3 (50x40), step 3 of 10: style 2, content 0.5; about 1 min 10 s left\n"
 
 
-@pytest.mark.parametrize(("width", "said"), [(120, "about 1 s left style 2, content 0.5"), (80, "10/10 about 1 s left")])
-def test_the_bar_of_a_terminal_says_them_too(width: int, said: str) -> None:
+def test_a_progress_bar_shows_no_remaining_time_before_it_is_known() -> None:
+    from rich.console import Console
+
+    with open(os.devnull, "w") as nowhere:
+        console = Console(force_terminal=True, width=120, record=True, file=nowhere)
+        with progress.bar(console, 1) as show:
+            show(step_at(1, 9.0, math.inf))
+    assert "1/10 timing the first steps" in console.export_text()
+
+
+@pytest.mark.parametrize(("width", "message"), [(120, "about 1 s left style 2, content 0.5"), (80, "10/10 about 1 s left")])
+def test_the_progress_bar_contains_size_losses_and_remaining_time(width: int, message: str) -> None:
     from rich.console import Console
 
     with open(os.devnull, "w") as nowhere:
@@ -790,4 +803,4 @@ def test_the_bar_of_a_terminal_says_them_too(width: int, said: str) -> None:
             show(step_at(10, 9.0, 1.0))
     text = console.export_text()
     assert "size 1 of 1 (50x40)" in text
-    assert said in text
+    assert message in text

@@ -1,4 +1,4 @@
-"""Masks on the command line: painted under, recorded, replayed, gone on with; and regions shown before use."""
+"""Masks on the command line (painting, records, replay, resume), and ``impasto regions``."""
 
 import json
 from collections.abc import Iterator
@@ -46,26 +46,26 @@ def pixels(path: str) -> torch.Tensor:
     return images.read(path).image
 
 
-def test_styles_go_where_their_masks_are_and_the_record_says_so(capsys: Capture) -> None:
+def test_styles_are_painted_under_their_masks_and_recorded(capsys: Capture) -> None:
     masks = ("--style-mask", "left.png", "--style-mask", "not:left.png", "--protect", "gradient:radial")
     code, _, err = run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)
     assert code == 0
     assert "overlap" not in err
     record = images.read_record("out.png")
     assert record is not None
-    told = record["masks"]
-    assert [each["name"] for each in told["style_masks"]] == ["left.png", "not:left.png"]  # type: ignore[index]
-    assert told["protect"][0]["kind"] == "named"  # type: ignore[index]
+    recorded = record["masks"]
+    assert [each["name"] for each in recorded["style_masks"]] == ["left.png", "not:left.png"]  # type: ignore[index]
+    assert recorded["protect"][0]["kind"] == "named"  # type: ignore[index]
 
 
-def test_what_was_done_to_masks_is_said_once(capsys: Capture) -> None:
+def test_notes_on_masks_are_printed_once(capsys: Capture) -> None:
     masks = ("--style-mask", "small.png", "--style-mask", "all")
     _, _, err = run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)
     assert err.count("small.png: the mask of 48x48 pixels was scaled to 96x96") == 1
     assert err.count("the style masks overlap in") == 1
 
 
-def test_replay_paints_the_same_under_the_same_masks(capsys: Capture) -> None:
+def test_replay_with_masks_paints_the_same_picture(capsys: Capture) -> None:
     masks = ("--style-mask", "left.png", "--style-mask", "not:left.png", "--protect", "auto:skin")
     assert run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)[0] == 0
     code, _, err = run(capsys, "paint", "--replay", "out.png", "-o", "again.png")
@@ -77,7 +77,7 @@ def test_replay_paints_the_same_under_the_same_masks(capsys: Capture) -> None:
     assert "--style-mask occurs 2 times in the record, but 0 times here; the result will differ" in err
 
 
-def test_replay_says_which_mask_is_missing(capsys: Capture) -> None:
+def test_replay_names_a_missing_mask(capsys: Capture) -> None:
     assert run(capsys, "paint", *STYLES[:2], "-o", "out.png", "--style-mask", "left.png", *SMALL)[0] == 0
     Path("left.png").rename("moved.png")
     code, _, err = run(capsys, "paint", "--replay", "out.png", "-o", "again.png")
@@ -97,22 +97,22 @@ def test_a_damaged_record_of_masks_is_refused(capsys: Capture) -> None:
     assert (code, "the masks in the record are damaged" in err) == (2, True)
 
 
-def test_the_same_masks_are_needed_to_go_on(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_needs_the_same_masks(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     record = {"steps": {"finished": False, "scale": 0, "here": 1, "done": 1}}
     words = ("paint", *STYLES[:2], "-o", "out.png", "--style-mask", "left.png")
     assert run(capsys, *words, "--record", "r.json", *SMALL)[0] == 0
-    told = json.loads(Path("r.json").read_text())
-    told["steps"] |= record["steps"]
-    images.write("out.png", pixels("out.png"), record=told)
+    changed = json.loads(Path("r.json").read_text())
+    changed["steps"] |= record["steps"]
+    images.write("out.png", pixels("out.png"), record=changed)
     code, _, err = run(capsys, *words[:-1], "not:left.png", "--resume")
-    assert code == 0  # the file is the same; its name says which way round
-    images.write("out.png", pixels("out.png"), record=told)
+    assert code == 0  # the same file; the prefix of its name decides whether it is inverted
+    images.write("out.png", pixels("out.png"), record=changed)
     code, _, err = run(capsys, *words[:-2], "--resume")
     assert code == 2
     assert "--style-mask occurs 1 times in the record, but 0 times here; continue with the same pictures" in err
 
 
-def test_regions_are_shown_and_saved(capsys: Capture) -> None:
+def test_regions_saves_a_sheet_and_masks(capsys: Capture) -> None:
     code, out, _ = run(capsys, "regions", "photo.jpg", "-o", "sheet.png", "--save-masks", "masks", "--count", "3")
     assert code == 0
     assert "auto:skin: " in out
@@ -124,7 +124,7 @@ def test_regions_are_shown_and_saved(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ((), "photo"),
         (("missing.jpg",), "missing.jpg"),
@@ -133,14 +133,14 @@ def test_regions_are_shown_and_saved(capsys: Capture) -> None:
         (("photo.jpg", "--save-masks", "left.png"), "left.png"),
     ],
 )
-def test_regions_of_nothing_are_refused(capsys: Capture, words: tuple[str, ...], said: str) -> None:
+def test_invalid_input_of_regions_is_refused(capsys: Capture, words: tuple[str, ...], message: str) -> None:
     code, _, err = run(capsys, "regions", *words)
     assert code == 2
-    assert said.lower() in err.lower()
+    assert message.lower() in err.lower()
     assert "Traceback" not in err
 
 
-def test_instant_takes_the_same_masks_and_refines_under_them(capsys: Capture) -> None:
+def test_instant_accepts_the_same_masks_and_refines_with_them(capsys: Capture) -> None:
     masks = ("--style-mask", "auto:subject", "--style-mask", "auto:background", "--protect", "left.png", "--feather", "0")
     assert run(capsys, "instant", *STYLES, "-o", "out.png", *masks)[0] == 0
     left = pixels("photo.jpg")[..., :48]

@@ -1,4 +1,4 @@
-"""``impasto report`` and ``--report``: what they say, and the code they exit with."""
+"""``impasto report`` and ``--report``: output and exit codes."""
 
 import json
 from pathlib import Path
@@ -28,24 +28,24 @@ def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
     return code, out, err
 
 
-def test_every_figure_is_told_with_its_meaning(capsys: Capture) -> None:
+def test_every_figure_is_printed_with_its_meaning(capsys: Capture) -> None:
     code, out, err = run(capsys, "report", "photo.png", "picture.png", "result.png")
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert len(lines) == 13
-    assert lines[0].startswith("way to the style")
+    assert lines[0].startswith("style progress")
     assert "better: higher" in lines[0]
     assert all("faulty above" in line for line in lines[8:])
 
 
-def test_several_results_stand_beside_each_other(capsys: Capture) -> None:
+def test_several_results_are_printed_side_by_side(capsys: Capture) -> None:
     code, out, _ = run(capsys, "report", "photo.png", "picture.png", "result.png", "photo.png", "-o", "sheet.png")
     assert code == 0
     assert out.splitlines()[0].split() == ["result.png", "photo.png"]
     assert images.read("sheet.png").size[1] > 1000
 
 
-def test_the_report_is_printed_as_json_alone(capsys: Capture) -> None:
+def test_with_json_only_json_is_printed(capsys: Capture) -> None:
     code, out, err = run(capsys, "report", "photo.png", "picture.png", "result.png", "photo.png", "--json")
     assert (code, err) == (0, "")
     rows = [json.loads(line) for line in out.splitlines()]
@@ -54,10 +54,10 @@ def test_the_report_is_printed_as_json_alone(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("command", [("instant",), ("paint", "--size", "64", "--steps", "2")])
-def test_a_painting_is_measured_where_asked_to(capsys: Capture, command: tuple[str, ...]) -> None:
+def test_the_report_flag_measures_the_painting(capsys: Capture, command: tuple[str, ...]) -> None:
     code, out, _ = run(capsys, *command, "photo.png", "picture.png", "-o", "out.png", "--report", "--quiet", "--threads", "1")
     assert code == 0
-    assert "way to the style" in out
+    assert "style progress" in out
     code, out, _ = run(capsys, *command, "photo.png", "picture.png", "-o", "out.png", "--report", "--json", "--threads", "1")
     assert code == 0
     assert json.loads(out)["report"]["result"] == "out.png"
@@ -75,7 +75,7 @@ def test_a_painting_is_measured_where_asked_to(capsys: Capture, command: tuple[s
         (("photo.png", "picture.png", "result.png", "-o", "sheet.xyz"), "cannot be written as a picture"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_one_sentence(capsys: Capture, words: tuple[str, ...], sentence: str) -> None:
+def test_invalid_input_of_report_is_refused_in_one_sentence(capsys: Capture, words: tuple[str, ...], sentence: str) -> None:
     code, out, err = run(capsys, "report", *words)
     assert (code, out) == (2, "")
     assert sentence in err

@@ -1,4 +1,4 @@
-"""``impasto styles``: what it says, what it keeps, and what it refuses."""
+"""``impasto styles``: output, files and errors."""
 
 from pathlib import Path
 
@@ -14,32 +14,32 @@ from impasto.styles.named import load_style
 
 @pytest.fixture(autouse=True)
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in a folder with photo.jpg and picture.jpg; return the folder of own styles, which is not there yet."""
+    """Change to a folder with photo.jpg and picture.jpg; return the folder of own styles, which does not exist yet."""
     images.write(tmp_path / "photo.jpg", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
     images.write(tmp_path / "picture.jpg", images.read(skimage.data.coffee()[::4, ::4]))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IMPASTO_STYLES", str(tmp_path / "own"))
     whole = naming.measured_style
-    monkeypatch.setattr(naming, "measured_style", lambda *facts: whole(*facts, sizes=(32, 64)))  # which is fast
+    monkeypatch.setattr(naming, "measured_style", lambda *facts: whole(*facts, sizes=(32, 64)))  # to save time
     return tmp_path / "own"
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Run what must succeed, and return what it said."""
+    """Run a command that must succeed, and return its output."""
     assert main(["styles", *words]) == 0
     return capsys.readouterr().out
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Run what must be refused with exit code 2 and one sentence, and return the sentence."""
+    """Run a command that must fail with exit code 2 and one sentence; return the sentence."""
     assert main(["styles", *words]) == 2
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     return str(err)
 
 
-def test_a_picture_is_added_listed_shown_painted_with_and_removed(capsys: pytest.CaptureFixture[str], own: Path) -> None:
-    out = run(capsys, "add", "picture.jpg", "--name", "coffee", "--title", "A [cup]", "--artist", "R. Me", "--licence", "CC0")
+def test_a_style_is_added_listed_shown_used_and_removed(capsys: pytest.CaptureFixture[str], own: Path) -> None:
+    out = run(capsys, "add", "picture.jpg", "--name", "coffee", "--title", "A [cup]", "--artist", "R. Me", "--license", "CC0")
     file = own / "coffee.style.safetensors"
     assert out.startswith(f"{file}: ")
     assert "impasto paint PHOTO coffee" in out
@@ -59,7 +59,7 @@ def test_a_picture_is_added_listed_shown_painted_with_and_removed(capsys: pytest
     assert "coffee" not in run(capsys, "list")
 
 
-def test_all_facts_of_a_picture_are_kept(capsys: pytest.CaptureFixture[str], own: Path) -> None:
+def test_all_facts_of_a_picture_are_saved(capsys: pytest.CaptureFixture[str], own: Path) -> None:
     facts = {"name": "coffee", "title": "A cup", "artist": "Me", "date": "2020", "source": "my desk", "licence": "CC0"}
     run(capsys, "add", "picture.jpg", *(word for fact, value in facts.items() for word in (f"--{fact}", value)))
     kept = load_style(own / "coffee.style.safetensors").facts
@@ -69,7 +69,7 @@ def test_all_facts_of_a_picture_are_kept(capsys: pytest.CaptureFixture[str], own
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("add", "picture.jpg", "--name", "My Cup"), "such as 'my-cup'"),
         (("add", "picture.jpg", "--name", "starry-night"), "'starry-night' is shipped with impasto; choose another name"),
@@ -80,14 +80,14 @@ def test_all_facts_of_a_picture_are_kept(capsys: pytest.CaptureFixture[str], own
         (("show", "wave"), "did you mean 'great-wave'?"),
     ],
 )
-def test_what_cannot_be_is_refused_and_leaves_nothing(
-    capsys: pytest.CaptureFixture[str], own: Path, words: tuple[str, ...], said: str
+def test_invalid_styles_are_refused_and_leave_no_files(
+    capsys: pytest.CaptureFixture[str], own: Path, words: tuple[str, ...], message: str
 ) -> None:
-    assert said in refused(capsys, *words)
+    assert message in refused(capsys, *words)
     assert not own.exists()
 
 
-def test_a_name_is_checked_before_the_picture_is_measured(
+def test_the_name_is_checked_before_the_picture_is_measured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(capsys, "add", "picture.jpg", "--name", "coffee")
@@ -95,7 +95,7 @@ def test_a_name_is_checked_before_the_picture_is_measured(
     assert "impasto styles remove coffee" in refused(capsys, "add", "picture.jpg", "--name", "coffee")
 
 
-def test_the_list_goes_on_past_a_file_that_cannot_be_read(capsys: pytest.CaptureFixture[str], own: Path) -> None:
+def test_the_list_skips_an_unreadable_file(capsys: pytest.CaptureFixture[str], own: Path) -> None:
     own.mkdir()
     (own / "cup.style.safetensors").write_bytes(b"damaged")
     listed = run(capsys, "list")
@@ -104,7 +104,7 @@ def test_the_list_goes_on_past_a_file_that_cannot_be_read(capsys: pytest.Capture
     assert "damaged" in refused(capsys, "show", "cup")
 
 
-def test_the_list_says_where_ones_own_are_kept_even_without_any(
+def test_the_list_prints_the_folder_of_own_styles_even_if_there_are_none(
     capsys: pytest.CaptureFixture[str], own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(styles, "shipped_styles", dict)

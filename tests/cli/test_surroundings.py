@@ -1,4 +1,4 @@
-"""The command line in odd surroundings: streams that fail, terminals that close, no home, and disks that fill up."""
+"""The command line in unusual environments: failing streams, closed terminals, no home folder, full disks."""
 
 import errno
 import io
@@ -72,7 +72,7 @@ def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def program(words: Sequence[str], **changes: Any) -> subprocess.CompletedProcess[bytes]:
-    """Run impasto as a program of its own, not in UTF-8 mode."""
+    """Run impasto in a separate process, not in UTF-8 mode."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", **changes.pop("env", {})}
     changes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **changes}
     return subprocess.run([sys.executable, "-X", "utf8=0", "-m", "impasto", *words], check=False, env=env, **changes)
@@ -111,12 +111,12 @@ def test_every_help_is_printed_in_every_encoding(command: str, monkeypatch: pyte
         monkeypatch.setattr(sys, "stderr", text_stream(encoding))
         assert main([*command.split(), "--help"]) == 0
         out.seek(0)
-        assert "Usage: impasto" in (said := out.read())
-        assert "\\u25" not in said  # the lines of a frame
+        assert "Usage: impasto" in (message := out.read())
+        assert "\\u25" not in message  # the lines of a frame
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ""])
-def test_every_help_goes_to_streams_that_are_not_there(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_help_works_with_missing_streams(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for stream in (None, closed_stream(), Failing(errno.EPIPE)):
         monkeypatch.setattr(sys, "stdout", stream)
         monkeypatch.setattr(sys, "stderr", stream)
@@ -125,9 +125,7 @@ def test_every_help_goes_to_streams_that_are_not_there(command: str, monkeypatch
 
 @pytest.mark.parametrize("make", [lambda: None, closed_stream, lambda: text_stream("ascii"), lambda: Failing(errno.EIO)])
 @pytest.mark.parametrize("words", [INSTANT, PAINT])
-def test_pictures_are_painted_whatever_the_streams_are(
-    make: Any, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_painting_works_with_any_streams(make: Any, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     os.rename("photo.jpg", "写真.jpg")
     monkeypatch.setattr(sys, "stdout", make())
     monkeypatch.setattr(sys, "stderr", make())
@@ -137,7 +135,7 @@ def test_pictures_are_painted_whatever_the_streams_are(
 
 
 @posix
-def test_a_closed_standard_output_does_not_stop_a_program() -> None:
+def test_a_closed_standard_output_does_not_stop_a_command() -> None:
     done = program([*INSTANT, "-o", "out.png"], stdout=None, preexec_fn=lambda: os.close(1))
     assert (done.returncode, done.stderr) == (0, b"")
     done = program([*INSTANT, "-o", "out-2.png"], stderr=None, preexec_fn=lambda: os.close(2))
@@ -146,7 +144,7 @@ def test_a_closed_standard_output_does_not_stop_a_program() -> None:
 
 
 @posix
-def test_a_reader_that_has_read_enough_ends_the_output_quietly() -> None:
+def test_a_closed_pipe_ends_the_output_without_a_message() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = program(["styles", "list"], stdout=writer)
@@ -155,7 +153,7 @@ def test_a_reader_that_has_read_enough_ends_the_output_quietly() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_a_full_disk_under_the_standard_output_is_said_in_one_sentence() -> None:
+def test_a_full_disk_behind_standard_output_prints_one_sentence() -> None:
     with open("/dev/full", "w") as full:
         done = program(["styles", "list"], stdout=full)
         assert done.returncode == 1
@@ -163,7 +161,7 @@ def test_a_full_disk_under_the_standard_output_is_said_in_one_sentence() -> None
         assert program(["weights", "nothing"], stderr=full).returncode == 2
 
 
-def test_what_an_encoding_lacks_becomes_an_escape_and_the_stream_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unencodable_characters_become_escapes_and_the_stream_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     out = text_stream("cp1252")
     monkeypatch.setattr(sys, "stdout", out)
     with streams.safe_streams():
@@ -176,7 +174,7 @@ def test_what_an_encoding_lacks_becomes_an_escape_and_the_stream_is_left_as_it_w
 
 
 def started(*words: str, **changes: Any) -> "subprocess.Popen[str]":
-    """Start impasto, and return once it paints."""
+    """Start impasto, and return when it paints."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen([sys.executable, "-m", "impasto", *words], stderr=subprocess.PIPE, text=True, env=env, **changes)
     assert child.stderr is not None
@@ -187,10 +185,10 @@ def started(*words: str, **changes: Any) -> "subprocess.Popen[str]":
 
 
 @posix
-def test_a_terminal_that_closes_ends_painting_as_a_request_to_terminate_does() -> None:
+def test_sighup_ends_painting_like_sigterm() -> None:
     with started(*ENDLESS, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) as child:
         child.send_signal(signal.SIGHUP)
-        child.send_signal(signal.SIGTERM)  # as whoever ends a session does
+        child.send_signal(signal.SIGTERM)  # as at the end of a session
         assert child.stderr is not None
         assert "to resume: impasto paint" in child.stderr.read()
         assert child.wait(60) == 130
@@ -198,7 +196,7 @@ def test_a_terminal_that_closes_ends_painting_as_a_request_to_terminate_does() -
 
 
 @posix
-def test_a_program_that_ignores_closed_terminals_goes_on() -> None:
+def test_an_ignored_sighup_does_not_end_painting() -> None:
     with started(*ENDLESS, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as child:
         child.send_signal(signal.SIGHUP)
         time.sleep(0.5)
@@ -211,7 +209,7 @@ def test_a_program_that_ignores_closed_terminals_goes_on() -> None:
 
 @posix
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_training_heeds_every_request_to_stop_but_those_that_are_ignored(name: str) -> None:
+def test_training_stops_on_every_signal_that_is_not_ignored(name: str) -> None:
     number = getattr(signal, name)
     before = signal.signal(number, signal.SIG_DFL)
     try:
@@ -228,16 +226,14 @@ def test_training_heeds_every_request_to_stop_but_those_that_are_ignored(name: s
 
 
 @posix
-def test_one_pass_that_is_interrupted_leaves_nothing(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_instant_run_leaves_no_files(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.recipes.instant.painted_pastiche", lambda *_: signal.raise_signal(signal.SIGHUP))
     assert main([*INSTANT, "-o", "out.png"]) == 130
     assert capsys.readouterr().err.endswith("impasto: interrupted\n")
     assert sorted(os.listdir()) == ["photo.jpg", "picture.jpg"]
 
 
-def test_trials_that_are_interrupted_leave_the_sheet_of_those_that_were_made(
-    capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_trials_save_a_sheet_of_the_finished_ones(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     from impasto.recipes import tuning
 
     whole = tuning.trials
@@ -256,7 +252,7 @@ def test_trials_that_are_interrupted_leave_the_sheet_of_those_that_were_made(
 
 
 @posix
-def test_a_painting_that_is_killed_goes_on_from_its_checkpoint(capsys: Capture) -> None:
+def test_a_killed_painting_resumes_from_its_checkpoint(capsys: Capture) -> None:
     checkpoint = Path("out.png.impasto-checkpoint.png")
     with started(*ENDLESS) as child:
         for _ in range(600):
@@ -281,7 +277,7 @@ def test_a_painting_that_is_killed_goes_on_from_its_checkpoint(capsys: Capture) 
     assert not checkpoint.exists()
 
 
-def test_a_checkpoint_is_written_early_then_every_twenty_seconds_and_only_of_long_paintings(
+def test_long_paintings_write_an_early_checkpoint_and_then_one_every_twenty_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
@@ -303,14 +299,25 @@ def test_a_checkpoint_is_written_early_then_every_twenty_seconds_and_only_of_lon
     assert written(1.0) == []
 
 
-def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_painting(capsys: Capture) -> None:
+def test_no_checkpoint_is_written_early_while_the_remaining_time_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    checkpoint = checkpoints.CheckpointWriter(Path("out.png"), lambda step: {}, console())
+    steps = (Step(number, 9, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8)) for number in range(1, 4))  # of unknown time left
+    for seconds, is_written in ((10.0, False), (50.0, False), (70.0, True)):
+        now = seconds
+        checkpoint.take(next(steps))
+        assert Path("out.png.impasto-checkpoint.png").exists() == is_written
+
+
+def test_an_unwritable_checkpoint_does_not_stop_painting(capsys: Capture) -> None:
     checkpoint = checkpoints.CheckpointWriter(Path("gone/out.png"), lambda step: {}, console())
     checkpoint.due = 0.0
     checkpoint.take(Step(1, 9, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8), seconds_left=100.0))
     assert "no checkpoint saved: 'gone/" in capsys.readouterr().err
 
 
-def test_a_bug_leaves_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_does_not_delete_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     paint_steps = neighbors.paint_steps
 
     def broken(context: PaintingContext) -> Iterator[Step]:
@@ -363,7 +370,7 @@ def refused(capsys: Capture, *words: str) -> str:
     ],
     ids=lambda words: " ".join(words[:2]),
 )  # fmt: skip
-def test_no_command_overwrites_what_it_reads(capsys: Capture, words: tuple[str, ...]) -> None:
+def test_no_command_overwrites_its_inputs(capsys: Capture, words: tuple[str, ...]) -> None:
     os.link("photo.jpg", "also.jpg")
     Path("in").mkdir()
     pastiche = Pastiche(torch.rand(1, 3, 64, 64))
@@ -380,7 +387,7 @@ def test_no_command_overwrites_what_it_reads(capsys: Capture, words: tuple[str, 
     assert "would overwrite" in refused(capsys, *words)
 
 
-def test_a_file_that_two_mounts_show_as_two_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_file_under_two_mounts_is_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("one", "two", "three"):
         Path(folder).mkdir()
     shutil.copyfile("photo.jpg", "one/IMG.JPG")
@@ -394,10 +401,10 @@ def test_a_file_that_two_mounts_show_as_two_is_one(monkeypatch: pytest.MonkeyPat
         overwriting.check_overwrites({"--output": Path("New.png"), "--preview": Path("new.PNG")}, [])
 
 
-# ---------------------------------------------------------------------------------------------------- the last step
+# ---------------------------------------------------------------------------------------------------- output files
 
 
-def test_a_record_that_is_too_long_for_its_format_goes_beside_the_picture(capsys: Capture) -> None:
+def test_a_record_too_long_for_its_format_is_saved_next_to_the_picture(capsys: Capture) -> None:
     pastiche = Pastiche(torch.zeros(1, 3, 8, 8), record={"long": "x" * 70_000})
     saved = outputs.save_pastiche(pastiche, outputs.Files(output=Path("out.jpg")))
     assert (saved.output, saved.record, saved.is_elsewhere) == (Path("out.jpg"), Path("out.json"), False)
@@ -409,7 +416,7 @@ def test_a_record_that_is_too_long_for_its_format_goes_beside_the_picture(capsys
 
 
 @pytest.mark.parametrize("words", [INSTANT, PAINT], ids=["instant", "paint"])
-def test_a_folder_that_is_gone_in_the_end_does_not_take_the_painting_with_it(
+def test_if_the_output_folder_disappears_the_painting_is_saved_elsewhere(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     Path("results").mkdir()
@@ -422,14 +429,14 @@ def test_a_folder_that_is_gone_in_the_end_does_not_take_the_painting_with_it(
     monkeypatch.setattr(outputs, "save_pastiche", without_folder)
     monkeypatch.setattr("impasto.cli.session.save_pastiche", without_folder)
     assert main([*words, "-o", "results/out.webp", "--record", "results/out.json"]) == 1
-    said = capsys.readouterr().err
-    assert "'results/out.webp' cannot be written" in said
-    assert f"saved as '{Path.cwd() / 'out.png'}' instead" in said
-    assert f"saved as '{Path.cwd() / 'out.json'}' instead" in said
+    message = capsys.readouterr().err
+    assert "'results/out.webp' cannot be written" in message
+    assert f"saved as '{Path.cwd() / 'out.png'}' instead" in message
+    assert f"saved as '{Path.cwd() / 'out.json'}' instead" in message
     assert images.read_record("out.png") == json.loads(Path("out.json").read_text(encoding="utf-8"))
 
 
-def test_a_format_that_cannot_hold_the_size_is_refused_before_painting(
+def test_a_size_that_the_format_does_not_support_is_refused_before_painting(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("impasto.recipes.instant_checks.check_memory", lambda *_, **__: None)
@@ -440,7 +447,7 @@ def test_a_format_that_cannot_hold_the_size_is_refused_before_painting(
         )
 
 
-def test_a_sheet_that_cannot_be_written_is_kept_elsewhere_too(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_sheet_is_saved_elsewhere(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     write = images.write
 
     def full(path: Path, *words: Any, **options: Any) -> None:
@@ -454,7 +461,7 @@ def test_a_sheet_that_cannot_be_written_is_kept_elsewhere_too(capsys: Capture, m
     assert "saved as 'regions-2.png' instead" in capsys.readouterr().err
 
 
-def test_weights_that_cannot_be_written_are_kept_elsewhere(capsys: Capture) -> None:
+def test_unwritable_weights_are_saved_elsewhere(capsys: Capture) -> None:
     from impasto.cli.training import save_state, write_weights
 
     def write(path: Path) -> None:
@@ -484,7 +491,7 @@ def test_weights_that_cannot_be_written_are_kept_elsewhere(capsys: Capture) -> N
 
 
 def piped(monkeypatch: pytest.MonkeyPatch, data: bytes) -> io.TextIOWrapper:
-    """Put data at the standard input; return a new standard output."""
+    """Replace standard input by data; return a new standard output."""
     out = text_stream("utf-8")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     monkeypatch.setattr(sys, "stdout", out)
@@ -497,7 +504,7 @@ def in_stream(out: io.TextIOWrapper) -> bytes:
 
 @pytest.mark.parametrize("words", [INSTANT, PAINT], ids=["instant", "paint"])
 @pytest.mark.parametrize("piece", ["photo.jpg", "picture.jpg"])
-def test_a_picture_comes_and_the_painting_goes_through_pipes(
+def test_pictures_are_read_from_and_written_to_pipes(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], piece: str
 ) -> None:
     out = piped(monkeypatch, Path(piece).read_bytes())
@@ -510,31 +517,31 @@ def test_a_picture_comes_and_the_painting_goes_through_pipes(
     assert sorted(os.listdir()) == ["photo.jpg", "picture.jpg", "piped.png"]
 
 
-def test_the_default_name_of_what_came_through_a_pipe_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_output_of_a_piped_picture_is_a_valid_name(monkeypatch: pytest.MonkeyPatch) -> None:
     piped(monkeypatch, Path("photo.jpg").read_bytes())
     assert main(["instant", "-", "picture.jpg", "--size", "64"]) == 0
     assert Path("stdin-picture.png").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "data", "said"),
+    ("words", "data", "message"),
     [
         (("instant", "-", "-"), b"x", "'-' is given twice"),
         (("instant", "-", "picture.jpg"), b"", "standard input is empty"),
         (("instant", "-", "picture.jpg"), b"text", "'stdin' is not a picture"),
         (("instant", "photo.jpg", "picture.jpg", "-o", "-", "--json"), b"", "use --record FILE instead"),
-        (("paint", "photo.jpg", "picture.jpg", "-o", "-", "--resume"), b"", "'-o -' names none"),
+        (("paint", "photo.jpg", "picture.jpg", "-o", "-", "--resume"), b"", "'-o -' means standard output"),
         (("report", "-", "picture.jpg", "photo.jpg"), b"", "only impasto instant and impasto paint can read '-'"),
     ],
 )
-def test_what_cannot_go_through_pipes_is_refused(
-    capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], data: bytes, said: str
+def test_invalid_uses_of_pipes_are_refused(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], data: bytes, message: str
 ) -> None:
     piped(monkeypatch, data)
-    assert said in refused(capsys, *words)
+    assert message in refused(capsys, *words)
 
 
-def test_a_painting_that_nobody_reads_is_kept_in_a_file(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_painting_is_saved_to_a_file_if_standard_output_is_closed(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(*_: Any, **__: Any) -> None:
         raise ImageFileError("the standard output cannot be written to (Broken pipe)")
 
@@ -565,7 +572,7 @@ def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_without_a_home_everything_works_and_files_are_kept_among_the_temporary_ones(capsys: Capture, homeless: Path) -> None:
+def test_without_a_home_folder_files_are_saved_in_the_temporary_folder(capsys: Capture, homeless: Path) -> None:
     assert main([*INSTANT, "-o", "out.png"]) == 0
     assert main(["instant", "photo.jpg", "starry-night", "--size", "64"]) == 0
     assert main(["weights", "list"]) == 0
@@ -576,7 +583,7 @@ def test_without_a_home_everything_works_and_files_are_kept_among_the_temporary_
 
 
 @posix
-def test_a_temporary_folder_that_others_may_write_to_is_not_used(homeless: Path) -> None:
+def test_a_temporary_folder_writable_by_others_is_not_used(homeless: Path) -> None:
     folder = folders.user_folder("data", "IMPASTO_STYLES").parent
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o777)
@@ -586,16 +593,18 @@ def test_a_temporary_folder_that_others_may_write_to_is_not_used(homeless: Path)
     assert folders.user_folder("data", "IMPASTO_STYLES").parent != folder
 
 
-def test_a_home_that_cannot_be_written_to_is_as_none(homeless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_home_folder_is_treated_as_missing(
+    homeless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(folders.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "home" / "cache")
     assert folders.user_folder("cache", "IMPASTO_CACHE") == tmp_path / "home" / "cache"
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert folders.user_folder("cache", "IMPASTO_CACHE").is_relative_to(homeless)
-    (tmp_path / "home" / "cache").mkdir(parents=True)  # one that is there is read, whoever may write to it
+    (tmp_path / "home" / "cache").mkdir(parents=True)  # an existing folder is read even if it is not writable
     assert folders.user_folder("cache", "IMPASTO_CACHE") == tmp_path / "home" / "cache"
 
 
-def test_a_variable_that_names_no_home_is_said(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_with_an_unknown_home_folder_is_reported(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMPASTO_CACHE", "~no-such-user-here/cache")
     assert main(["weights", "path"]) == 2
     assert "IMPASTO_CACHE is '~no-such-user-here/cache', but that home folder does not exist" in capsys.readouterr().err
@@ -604,7 +613,7 @@ def test_a_variable_that_names_no_home_is_said(capsys: Capture, monkeypatch: pyt
 # ---------------------------------------------------------------------------------------------------- names
 
 
-def test_paintings_of_other_pictures_are_not_overwritten_but_those_of_the_same_are() -> None:
+def test_the_default_output_overwrites_only_paintings_of_the_same_pictures() -> None:
     Path("trip").mkdir()
     images.write("trip/photo.jpg", images.read(skimage.data.coffee()[::8, ::8]))
     for content, count in (("photo.jpg", 1), ("trip/photo.jpg", 2), ("photo.jpg", 2), ("trip/photo.jpg", 2)):
@@ -616,14 +625,14 @@ def test_paintings_of_other_pictures_are_not_overwritten_but_those_of_the_same_a
     assert second["content"]["sha256"] == images.read("trip/photo.jpg").sha256
 
 
-def test_a_picture_that_no_painting_made_is_never_overwritten_by_default() -> None:
+def test_the_default_output_never_overwrites_a_picture_without_a_record() -> None:
     shutil.copyfile("photo.jpg", "photo-picture.png")
     assert main(["instant", "photo.jpg", "picture.jpg", "--size", "64"]) == 0
     assert Path("photo-picture.png").read_bytes() == Path("photo.jpg").read_bytes()
     assert images.read_record("photo-picture-2.png") is not None
 
 
-def test_long_and_odd_names_make_names_that_every_disk_takes(capsys: Capture) -> None:
+def test_long_and_unusual_names_give_valid_default_outputs(capsys: Capture) -> None:
     long = "😀é" * 30
     shutil.copyfile("photo.jpg", f"{long}.jpg")
     assert main(["instant", f"{long}.jpg", f"{long}.jpg", "--size", "64"]) == 0
@@ -636,7 +645,7 @@ def test_long_and_odd_names_make_names_that_every_disk_takes(capsys: Capture) ->
 
 
 @pytest.mark.parametrize("letter", ["😀", "👩‍🎨", "👍🏽", "e\u0301", "🇫🇷"])
-def test_no_letter_is_cut_in_half(letter: str) -> None:
+def test_a_name_is_never_cut_within_a_grapheme(letter: str) -> None:
     text = letter * 5
     for most in range(len(text.encode()) + 1):
         whole, rest = divmod(len(names.cut(text, most)), len(letter))
@@ -644,10 +653,10 @@ def test_no_letter_is_cut_in_half(letter: str) -> None:
         assert whole == most // len(letter.encode())
 
 
-# ---------------------------------------------------------------------------------------------------- quiet about you
+# ---------------------------------------------------------------------------------------------------- privacy
 
 
-def test_onnx_runtime_keeps_no_identifier(tmp_path: Path) -> None:
+def test_onnx_runtime_stores_no_identifier(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     home = tmp_path / "home"
     home.mkdir()
@@ -659,7 +668,7 @@ def test_onnx_runtime_keeps_no_identifier(tmp_path: Path) -> None:
     assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
-def test_a_named_style_is_painted_and_listed_without_any_connection() -> None:
+def test_painting_and_listing_a_named_style_makes_no_connection() -> None:
     script = (
         "import socket, sys\n"
         "def refuse(*_): raise SystemExit('a connection')\n"
@@ -675,7 +684,7 @@ def test_a_named_style_is_painted_and_listed_without_any_connection() -> None:
 
 @posix
 @pytest.mark.parametrize(("name", "code"), [("SIGHUP", 0), ("SIGTERM", 0), ("SIGINT", 130)])
-def test_the_studio_ends_in_order_however_it_is_asked_to(name: str, code: int) -> None:
+def test_every_signal_shuts_the_studio_down_cleanly(name: str, code: int) -> None:
     pytest.importorskip("fastapi")
     numbers = (signal.SIGINT, signal.SIGHUP)
 
@@ -691,7 +700,7 @@ def test_the_studio_ends_in_order_however_it_is_asked_to(name: str, code: int) -
         assert child.stderr is not None
         assert child.stderr.readline().startswith("studio: http://127.0.0.1:")
         child.stderr.readline()
-        time.sleep(1.5)  # until the server has taken over the signals
+        time.sleep(1.5)  # until the server has installed its signal handlers
         child.send_signal(getattr(signal, name))
         assert "Traceback" not in child.stderr.read()
         assert child.wait(60) == code

@@ -29,7 +29,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def _pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand in a folder with three photos, paintings and textures; save at every step."""
+    """Change to a folder with three photos, paintings and textures; save at every step."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training, "_STEPS_BETWEEN_SAVES", 1)
     monkeypatch.setattr("impasto.training.style_swap._CALIBRATION", 1)
@@ -42,7 +42,7 @@ def _pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def slim(narrow: Callable[..., Vgg], monkeypatch: pytest.MonkeyPatch) -> Vgg:
-    """Take a narrow encoder for vgg19-slim, which is faster."""
+    """Use a narrow encoder instead of vgg19-slim, to save time."""
     made = narrow(with_heads=True)
     made.sha256 = "abc"
     monkeypatch.setattr("impasto.encoders.load_encoder", lambda *names: load_encoder(*names) if names else made)
@@ -50,7 +50,7 @@ def slim(narrow: Callable[..., Vgg], monkeypatch: pytest.MonkeyPatch) -> Vgg:
 
 
 def run(capsys: Capture, *words: str) -> tuple[int, str]:
-    """Train with some flags of our own; returns the exit code and what was said."""
+    """Train with some additional flags; return the exit code and the output."""
     flags = FLAGS | dict(zip(words[::2], words[1::2], strict=True))
     code = main(["train", "instant", *(word for pair in flags.items() for word in pair)])
     out, err = capsys.readouterr()
@@ -59,7 +59,7 @@ def run(capsys: Capture, *words: str) -> tuple[int, str]:
 
 
 def refused(capsys: Capture, words: Sequence[str], sentence: str) -> None:
-    """Expect exit code 2, and one sentence after what was said before."""
+    """Expect exit code 2, and one sentence after what was printed before."""
     code, err = run(capsys, *words)
     *_, last = err.splitlines()
     assert code == 2
@@ -72,7 +72,7 @@ def curve() -> list[dict[str, float]]:
     return [json.loads(line) for line in Path("state.curve.jsonl").read_text().splitlines()]
 
 
-def test_a_decoder_is_trained_written_and_trained_on(capsys: Capture, slim: Vgg) -> None:
+def test_a_decoder_is_trained_saved_and_trained_further(capsys: Capture, slim: Vgg) -> None:
     code, err = run(capsys, "--steps", "2", "--seed", "5", "--style-weight", "0.3")
     assert code == 0
     assert "step 1 of 2: " in err
@@ -91,7 +91,7 @@ def test_a_decoder_is_trained_written_and_trained_on(capsys: Capture, slim: Vgg)
     assert {"seconds", "fine", "coarse", "identity", "held_out"} <= set(lines[0])
 
 
-def test_the_same_words_train_the_same_decoder(capsys: Capture) -> None:
+def test_the_same_command_trains_the_same_decoder(capsys: Capture) -> None:
     found = []
     for _ in range(2):
         run(capsys, "--steps", "1")
@@ -109,7 +109,7 @@ def test_another_seed_trains_another_decoder(capsys: Capture) -> None:
     assert not torch.equal(found[0]["out.weight"], found[1]["out.weight"])
 
 
-def test_a_decoder_is_trained_on_from_a_file(capsys: Capture) -> None:
+def test_training_starts_from_a_decoder_file(capsys: Capture) -> None:
     assert run(capsys, "--steps", "1")[0] == 0
     Path("decoder.safetensors").rename("first.safetensors")
     Path("state.pt").unlink()
@@ -122,7 +122,7 @@ def test_a_decoder_is_trained_on_from_a_file(capsys: Capture) -> None:
         torch.testing.assert_close(dict(made.named_parameters())[name], value, rtol=0, atol=1e-3)
 
 
-def test_two_runs_beside_each_other_share_what_they_learned(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_parallel_runs_average_their_parameters(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_instant, "_STEPS_BETWEEN_SHARES", 1)
     for mine, other, seed in (("state.pt", "other.pt", "0"), ("other.pt", "state.pt", "1")):
         words = ("--state", mine, "--beside", other, "--seed", seed, "--output", f"{mine}.safetensors")
@@ -134,7 +134,7 @@ def test_two_runs_beside_each_other_share_what_they_learned(capsys: Capture, mon
         torch.testing.assert_close(value, (left[name] + own[name]) / 2)
 
 
-def test_an_interruption_finishes_the_step_saves_it_and_goes_on_later(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_training_saves_its_step_and_can_be_resumed(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     step = SwapTraining._step
 
     def interrupted(training: SwapTraining) -> dict[str, float]:
@@ -154,7 +154,7 @@ def test_an_interruption_finishes_the_step_saves_it_and_goes_on_later(capsys: Ca
     assert [line["step"] for line in curve()] == [1, 3]
 
 
-def test_the_weights_are_those_of_the_training() -> None:
+def test_the_default_weights_of_the_flags_are_those_of_the_training() -> None:
     assert {f"{name}_weight": value for name, value in vars(SwapWeights()).items()} == vars(Weights())
     assert all(each.default is not None for each in dataclasses.fields(Fit) if each.name != "beside")
 
@@ -171,17 +171,17 @@ def test_the_weights_are_those_of_the_training() -> None:
         (("--learning-rate", "0"), "--learning-rate is 0"),
         (("--seed", "-1"), "--seed is -1"),
         (("--style-weight", "-1"), "--style-weight is -1"),
-        (("--edge-aware-weight", "1"), "--edge-aware-weight"),  # of the training before
+        (("--edge-aware-weight", "1"), "--edge-aware-weight"),  # a flag of an earlier version
         (("--output", "nowhere/decoder.safetensors"), "there is no folder 'nowhere'"),
         (("--state", "nowhere/state.pt"), "there is no folder 'nowhere'"),
         (("--start", "nowhere.safetensors"), "decoder 'nowhere.safetensors' does not exist"),
     ],
 )
-def test_what_cannot_be_trained_with_is_refused(words: Sequence[str], sentence: str, capsys: Capture) -> None:
+def test_invalid_input_of_train_instant_is_refused(words: Sequence[str], sentence: str, capsys: Capture) -> None:
     refused(capsys, words, sentence)
 
 
-def test_a_state_that_is_damaged_is_refused(capsys: Capture) -> None:
+def test_a_damaged_state_is_refused(capsys: Capture) -> None:
     Path("state.pt").write_bytes(b"damaged")
     refused(capsys, (), "state 'state.pt' is damaged or from another network; delete or rename it to start again")
 
@@ -198,7 +198,7 @@ def test_a_decoder_of_another_encoder_is_refused(capsys: Capture) -> None:
     refused(capsys, ("--start", "other.safetensors"), "was trained for another version of vgg19-slim; train a new decoder")
 
 
-def test_the_slim_encoder_that_comes_along_is_what_is_decoded(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_records_the_hash_of_the_shipped_encoder(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.encoders.load_encoder", load_encoder)
     assert run(capsys, "--steps", "1")[0] == 0
     assert decoder_facts("decoder.safetensors")["encoder_sha256"] == load_encoder().sha256

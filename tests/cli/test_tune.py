@@ -1,4 +1,4 @@
-"""``impasto tune``: what it says, what it leaves behind, and the code it exits with."""
+"""``impasto tune``: output, files and exit codes."""
 
 import json
 import shlex
@@ -37,7 +37,7 @@ def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
     return code, out, err
 
 
-def test_a_sheet_is_written_and_the_way_on_is_said(capsys: Capture) -> None:
+def test_tune_saves_a_sheet_and_prints_the_next_command(capsys: Capture) -> None:
     code, out, err = run(capsys, "photo.png", "picture.png", "--size", "64", "--strengths", "0.5,1", "--strokes", "1")
     assert code == 0
     assert out.startswith("tune.png: 2 trials\nto paint one of them: impasto instant photo.png picture.png --strength ")
@@ -45,7 +45,7 @@ def test_a_sheet_is_written_and_the_way_on_is_said(capsys: Capture) -> None:
     assert images.read("tune.png").size[1] > 2 * 288
 
 
-def test_the_command_that_is_printed_paints_what_was_wanted(capsys: Capture) -> None:
+def test_the_printed_command_reaches_the_wanted_style(capsys: Capture) -> None:
     code, out, _ = run(capsys, "photo.png", "picture.png", "--wanted-style", "0.4", "-o", "sheet.png")
     assert code == 0
     command = out.splitlines()[1].removeprefix("to paint the result: ")
@@ -53,14 +53,14 @@ def test_the_command_that_is_printed_paints_what_was_wanted(capsys: Capture) -> 
     assert json.loads(capsys.readouterr().out)["report"]["style_closed"] == pytest.approx(0.4, abs=0.02)
 
 
-def test_a_strength_beyond_reach_is_said(capsys: Capture) -> None:
+def test_an_unreachable_style_share_is_reported(capsys: Capture) -> None:
     code, out, _ = run(capsys, "photo.png", "picture.png", "--wanted-style", "0.999")
     assert code == 0
-    assert "no setting reached a style of 0.999; the nearest is 0." in out
+    assert "no setting reached a style share of 0.999; the nearest is 0." in out
     assert "--recipe paint" in out
 
 
-def test_the_trials_are_printed_as_json_alone(capsys: Capture) -> None:
+def test_with_json_only_the_trials_are_printed(capsys: Capture) -> None:
     words = ("--recipe", "paint", "--size", "48", "--steps", "1", "--strengths", "1", "--style-scales", "1,2", "--json")
     code, out, err = run(capsys, "photo.png", "picture.png", *words)
     assert code == 0
@@ -82,7 +82,7 @@ def test_the_trials_are_printed_as_json_alone(capsys: Capture) -> None:
         (("photo.png", "picture.png", "--recipe", "oil"), "--recipe"),
     ],
 )
-def test_what_cannot_be_tried_is_refused_in_one_sentence(capsys: Capture, words: tuple[str, ...], sentence: str) -> None:
+def test_invalid_input_of_tune_is_refused_in_one_sentence(capsys: Capture, words: tuple[str, ...], sentence: str) -> None:
     code, out, err = run(capsys, *words)
     assert (code, out) == (2, "")
     assert sentence in err

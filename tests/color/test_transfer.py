@@ -1,4 +1,4 @@
-"""The palette of one picture carried over to another, and light kept apart from color."""
+"""Color transfer between pictures, and separation of luminance and color."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -40,7 +40,7 @@ from impasto.features.statistics import Affine, Moments
 from impasto.options import ColorSpace
 
 FAINT = 1e-4
-"""What both covariances are lifted by."""
+"""Added to the diagonal of both covariances."""
 MOST_GAIN = 12
 SPACES: tuple[ColorSpace, ...] = get_args(ColorSpace)
 LINEAR: list[Callable[[Moments, Moments], Affine]] = [monge_kantorovich, principal_axes, cholesky]
@@ -83,7 +83,7 @@ def test_a_map_of_colors_has_a_matrix_and_a_bias_for_each_picture(photo: torch.T
 
 
 @given(seeds, spreads, spreads)
-def test_colors_take_the_mean_and_the_covariance_of_the_palette(seed: int, spread: float, other: float) -> None:
+def test_recolored_pictures_have_the_mean_and_covariance_of_the_palette(seed: int, spread: float, other: float) -> None:
     source, target = palette(seed, spread), palette(seed + 1, other)
     found = monge_kantorovich(source, target)
     mean = (found.matrix @ source.mean[:, :, None])[:, :, 0] + found.bias
@@ -96,14 +96,14 @@ def test_colors_take_the_mean_and_the_covariance_of_the_palette(seed: int, sprea
 
 
 @given(seeds, spreads, spreads)
-def test_colors_move_along_a_symmetric_positive_map(seed: int, spread: float, other: float) -> None:
-    """Of all maps that carry one palette to the other, that one moves the colors the least."""
+def test_monge_kantorovich_is_a_symmetric_positive_map(seed: int, spread: float, other: float) -> None:
+    """Of all linear maps from one palette to the other, this one changes the colors the least."""
     matrix = monge_kantorovich(palette(seed, spread), palette(seed + 1, other)).matrix
     torch.testing.assert_close(matrix, matrix.mT, rtol=1e-6, atol=1e-9)
     assert float(torch.linalg.eigvalsh(matrix).min()) > 0
 
 
-def test_a_recolored_photo_has_the_palette_of_the_other(photo: torch.Tensor) -> None:
+def test_a_recolored_photo_has_the_palette_of_the_other_picture(photo: torch.Tensor) -> None:
     source, target = color_moments(photo), color_moments(photo.flip(1) * 0.7 + 0.1)
     found = color_moments(recolored(photo, monge_kantorovich(source, target)))
     torch.testing.assert_close(found.mean, target.mean, rtol=0, atol=1e-5)
@@ -111,7 +111,7 @@ def test_a_recolored_photo_has_the_palette_of_the_other(photo: torch.Tensor) -> 
 
 
 @given(seeds, spreads)
-def test_a_palette_is_its_own(seed: int, spread: float) -> None:
+def test_mapping_a_palette_to_itself_is_the_identity(seed: int, spread: float) -> None:
     same = palette(seed, spread)
     found = monge_kantorovich(same, same)
     torch.testing.assert_close(found.matrix, torch.eye(3, dtype=torch.float64)[None], rtol=0, atol=1e-6)
@@ -119,20 +119,20 @@ def test_a_palette_is_its_own(seed: int, spread: float) -> None:
 
 
 @given(seeds, spreads, spreads)
-def test_no_direction_of_color_grows_beyond_what_the_faintest_allows(seed: int, spread: float, other: float) -> None:
+def test_no_color_direction_is_amplified_beyond_the_noise_limit(seed: int, spread: float, other: float) -> None:
     source, target = palette(seed, spread), palette(seed + 1, other)
     most = min(MOST_GAIN, (float(torch.linalg.eigvalsh(lifted(target)).max()) / FAINT) ** 0.5)
     gains = torch.linalg.eigvalsh(monge_kantorovich(source, target).matrix)
     assert float(gains.max()) <= most * (1 + 1e-9)
 
 
-def test_an_even_gray_takes_the_mean_of_the_palette_and_stays_even(photo: torch.Tensor) -> None:
+def test_a_flat_gray_picture_takes_the_mean_of_the_palette_and_stays_flat(photo: torch.Tensor) -> None:
     gray, target = torch.full((1, 3, 8, 8), 0.5), color_moments(photo)
     found = recolored(gray, monge_kantorovich(color_moments(gray), target))
     torch.testing.assert_close(found, target.mean[:, :, None, None].expand(1, 3, 8, 8))
 
 
-def test_the_rounding_of_a_gray_photo_does_not_turn_into_colors(photo: torch.Tensor, random: torch.Generator) -> None:
+def test_rounding_errors_of_a_gray_photo_are_not_amplified_to_colors(photo: torch.Tensor, random: torch.Generator) -> None:
     light = photo.mean(1, keepdim=True).expand(1, 3, -1, -1)
     rounding = (torch.rand(photo.shape, generator=random) - 0.5) / 255
     colors = monge_kantorovich(color_moments(light + rounding), color_moments(photo))
@@ -141,7 +141,7 @@ def test_the_rounding_of_a_gray_photo_does_not_turn_into_colors(photo: torch.Ten
     assert torch.isfinite(noise).all()
 
 
-def test_the_noise_of_a_nearly_gray_photo_grows_twelvefold_at_the_most(random: torch.Generator) -> None:
+def test_the_noise_of_a_nearly_gray_photo_is_amplified_at_most_twelve_times(random: torch.Generator) -> None:
     noise = torch.randn((1, 3, 64, 64), generator=random) / 255
     vivid = Moments(torch.full((1, 3), 0.5), torch.diag(torch.tensor([0.2, 0.2, 0.2]))[None])
     found = recolored(0.5 + noise, monge_kantorovich(color_moments(0.5 + noise), vivid))
@@ -160,7 +160,7 @@ def test_every_linear_map_gives_a_real_picture_the_palette_of_another(found: Cal
     torch.testing.assert_close(after.covariance, target.covariance, rtol=0, atol=3 * FAINT)
 
 
-def test_linear_maps_differ_and_that_of_monge_and_kantorovich_moves_colors_the_least() -> None:
+def test_monge_kantorovich_changes_colors_less_than_other_linear_maps() -> None:
     style, photo = real("coffee"), real("cat")
     maps = [found(color_moments(style), color_moments(photo)) for found in LINEAR]
     moved = [float((recolored(style, each) - style).square().mean()) for each in maps]
@@ -172,7 +172,7 @@ def test_linear_maps_differ_and_that_of_monge_and_kantorovich_moves_colors_the_l
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "cat"])
-def test_spaces_are_those_of_scikit_image(name: str) -> None:
+def test_color_spaces_agree_with_scikit_image(name: str) -> None:
     image = real(name)
     array = image[0].permute(1, 2, 0).double().numpy()
     for space, known, white in (("lab", skimage.color.rgb2lab(array), 0.02), ("yiq", skimage.color.rgb2yiq(array), 1e-5)):
@@ -182,7 +182,7 @@ def test_spaces_are_those_of_scikit_image(name: str) -> None:
     np.testing.assert_allclose(to_space(image.double(), "ycbcr")[0].permute(1, 2, 0).numpy(), ycbcr, atol=1e-4)
 
 
-def test_oklab_is_as_its_author_printed_it() -> None:
+def test_oklab_agrees_with_the_published_table() -> None:
     """Ottosson's table: XYZ (0.950, 1.000, 1.089) is (1.000, 0.000, 0.000); red is of CSS Color 4."""
     two = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]).T[None, :, None]
     expected = torch.tensor([[1.0, 0.0, 0.0], [0.62796, 0.22486, 0.12585]]).T[None, :, None]
@@ -190,13 +190,13 @@ def test_oklab_is_as_its_author_printed_it() -> None:
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_a_picture_is_put_together_again_beyond_its_range_too(space: ColorSpace) -> None:
+def test_from_space_inverts_to_space_even_out_of_range(space: ColorSpace) -> None:
     image = real("astronaut").double() * 1.4 - 0.2
     torch.testing.assert_close(from_space(to_space(image, space), space), image, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_gray_has_no_color_and_a_picture_without_color_is_gray(space: ColorSpace) -> None:
+def test_gray_pictures_have_zero_color_planes_and_vice_versa(space: ColorSpace) -> None:
     levels = torch.linspace(0, 1, 256).expand(1, 3, 1, 256)
     assert float(to_space(levels, space)[:, 1:].abs().max()) < 2e-5 * float(to_space(levels, space).max()) + 1e-5
     found = gray(real("coffee"), space)
@@ -209,7 +209,7 @@ def test_gray_has_no_color_and_a_picture_without_color_is_gray(space: ColorSpace
 
 @pytest.mark.parametrize("space", SPACES)
 @given(seed=st.integers(0, 1000))
-def test_what_cannot_be_shown_fades_and_keeps_light_and_hue(space: ColorSpace, seed: int) -> None:
+def test_out_of_gamut_colors_are_desaturated_with_luminance_and_hue_preserved(space: ColorSpace, seed: int) -> None:
     image = torch.rand((1, 3, 4, 5), generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2 - 0.5
     shown = fitted_in(image, space)
     assert float(shown.min()) >= 0
@@ -229,7 +229,7 @@ def test_what_cannot_be_shown_fades_and_keeps_light_and_hue(space: ColorSpace, s
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_a_painting_keeps_its_light_and_takes_the_colors_of_the_photo(space: ColorSpace) -> None:
+def test_with_colors_of_combines_the_paintings_luminance_and_the_photos_colors(space: ColorSpace) -> None:
     photo, painted = real("astronaut"), images.resize(real("coffee"), (96, 96))
     found = with_colors_of(photo, painted, space)
     expected, after = to_space(painted, space), to_space(found, space)
@@ -241,7 +241,7 @@ def test_a_painting_keeps_its_light_and_takes_the_colors_of_the_photo(space: Col
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("name", ["astronaut", "cat", "rocket"])
-def test_colors_kept_never_blacken_the_painting(space: ColorSpace, name: str) -> None:
+def test_keeping_colors_does_not_darken_the_painting(space: ColorSpace, name: str) -> None:
     """The titu1994 program wrote near-black pictures, with a mean of about 2 of 255 (its issue 70)."""
     painted = real("coffee")
     photo = images.resize(real(name), (painted.shape[-2], painted.shape[-1]))
@@ -253,7 +253,7 @@ def test_colors_kept_never_blacken_the_painting(space: ColorSpace, name: str) ->
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_where_the_photo_is_gray_the_result_is_gray_bit_for_bit(space: ColorSpace) -> None:
+def test_gray_pixels_of_the_photo_stay_exactly_gray(space: ColorSpace) -> None:
     painted = real("coffee")
     photo = images.resize(images.read(skimage.data.camera()).image, (painted.shape[-2], painted.shape[-1]))
     photo[..., :20] = images.resize(real("astronaut"), (photo.shape[-2], 20))
@@ -263,7 +263,7 @@ def test_where_the_photo_is_gray_the_result_is_gray_bit_for_bit(space: ColorSpac
     assert not is_gray(found)
 
 
-def test_light_takes_mean_and_deviation_of_another_picture() -> None:
+def test_with_light_like_matches_the_mean_and_deviation_of_luminance() -> None:
     style, photo = real("coffee"), real("astronaut") * 0.5 + 0.2
     found, wanted = (to_space(each, "yiq")[:, 0] for each in (with_light_like(style, photo, "yiq"), photo))
     assert float(found.mean()) == pytest.approx(float(wanted.mean()), abs=0.02)
@@ -275,7 +275,7 @@ def test_light_takes_mean_and_deviation_of_another_picture() -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), [("astronaut", "coffee"), ("cat", "astronaut"), ("coffee", "rocket")])
-def test_levels_are_matched_as_scikit_image_does(one: str, other: str) -> None:
+def test_levels_are_matched_as_in_scikit_image(one: str, other: str) -> None:
     image, reference = real(one, 200), real(other, 200)
     arrays = [each[0].permute(1, 2, 0).numpy() for each in (image, reference)]
     expected = torch.from_numpy(skimage.exposure.match_histograms(*arrays, channel_axis=2)).permute(2, 0, 1)[None]
@@ -284,7 +284,7 @@ def test_levels_are_matched_as_scikit_image_does(one: str, other: str) -> None:
     assert float((levels_of(found) - levels_of(reference)).abs().mean()) < 0.004
 
 
-def test_a_plane_of_one_value_goes_to_the_middle_and_nothing_breaks() -> None:
+def test_a_constant_plane_maps_to_the_middle_of_the_target() -> None:
     flat = torch.full((1, 3, 10, 10), 0.3)
     found = along_curves(flat, *curves_between(levels_of(flat), levels_of(real("cat"))))
     torch.testing.assert_close(found[0, :, 0, 0], levels_of(real("cat"))[:, 512], atol=0.02, rtol=0)
@@ -292,7 +292,7 @@ def test_a_plane_of_one_value_goes_to_the_middle_and_nothing_breaks() -> None:
     torch.testing.assert_close(back, torch.full_like(back, 0.3))
 
 
-def test_a_way_between_levels_is_no_steeper_than_allowed_and_keeps_the_mean() -> None:
+def test_within_slope_limits_the_slope_and_keeps_the_mean() -> None:
     source, target = levels_of(real("astronaut") * 0.1), levels_of(real("coffee"))
     flat = within_slope(source, target, 2.0)
     assert bool((flat.diff(dim=1) <= 2 * source.diff(dim=1) + 1e-6).all())
@@ -303,7 +303,7 @@ def test_a_way_between_levels_is_no_steeper_than_allowed_and_keeps_the_mean() ->
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_picture_takes_the_palette_of_another_by_every_method(method: str, space: ColorSpace) -> None:
+def test_every_method_gives_a_picture_the_palette_of_another(method: str, space: ColorSpace) -> None:
     image, other = real("coffee"), real("astronaut")
     target = palette_of(other, space)
     found = recoloring(image, target, method, space)(image)
@@ -315,7 +315,7 @@ def test_a_picture_takes_the_palette_of_another_by_every_method(method: str, spa
     assert off < 0.5 * was_off
 
 
-def test_a_histogram_is_nearer_to_the_palette_than_a_linear_map() -> None:
+def test_histogram_is_closer_to_the_palette_than_a_linear_map() -> None:
     image, other = real("coffee"), real("cat")
     target = palette_of(other, "lab")
     assert target.levels is not None
@@ -328,7 +328,7 @@ def test_a_histogram_is_nearer_to_the_palette_than_a_linear_map() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_map_of_colors_does_the_same_to_every_part(method: str) -> None:
+def test_a_recoloring_treats_every_part_identically(method: str) -> None:
     image = real("coffee")
     change = recoloring(image, palette_of(real("astronaut"), "oklab"), method, "oklab")
     torch.testing.assert_close(change(image)[..., 10:30, :], change(image[..., 10:30, :]), atol=1e-4, rtol=0)
@@ -344,7 +344,7 @@ def test_a_gray_palette_leaves_no_color(method: str) -> None:
     assert float(found.std()) > 0.1
 
 
-def test_palettes_are_blended_by_the_weights_above_zero() -> None:
+def test_palettes_are_blended_by_their_positive_weights() -> None:
     one, other = palette_of(real("coffee"), "lab"), palette_of(real("astronaut"), "lab")
     assert one.levels is not None
     assert other.levels is not None
@@ -357,6 +357,6 @@ def test_palettes_are_blended_by_the_weights_above_zero() -> None:
     assert blended_palette([one, palette_of_moments(other.moments)], [1, 1]).levels is None
 
 
-def test_moments_tell_whether_there_is_color() -> None:
+def test_moments_show_whether_a_palette_is_gray() -> None:
     assert palette_of_moments(color_moments(images.read(skimage.data.camera()).image)).is_gray
     assert not palette_of_moments(color_moments(real("coffee"))).is_gray

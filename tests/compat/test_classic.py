@@ -26,25 +26,25 @@ def unroll(a: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------ known numbers
 
 
-def test_content_cost_of_one_changed_number() -> None:
+def test_content_cost_of_one_changed_number_matches_the_formula() -> None:
     a_C = np.zeros((1, 2, 2, 3))
     a_G = a_C.copy()
     a_G[0, 1, 0, 2] = 6
     assert content_cost(a_C, a_G) == 36 / (4 * 2 * 2 * 3)
 
 
-def test_content_cost_worked_by_hand() -> None:
+def test_content_cost_matches_a_worked_example() -> None:
     a_C = np.array([1.0, 2.0, 3.0, 4.0]).reshape(1, 1, 2, 2)
     a_G = np.array([0.0, 2.0, 5.0, 1.0]).reshape(1, 1, 2, 2)
     assert content_cost(a_C, a_G) == (1 + 0 + 4 + 9) / 16
 
 
-def test_gram_matrix_worked_by_hand() -> None:
+def test_gram_matrix_matches_a_worked_example() -> None:
     A = np.array([[1.0, 0.0, 2.0], [0.0, 3.0, -1.0]])
     assert gram_matrix(A).tolist() == [[5.0, -2.0], [-2.0, 10.0]]
 
 
-def test_layer_style_cost_worked_by_hand() -> None:
+def test_layer_style_cost_matches_a_worked_example() -> None:
     a_S = np.array([1.0, 2.0, 3.0, 4.0]).reshape(1, 1, 2, 2)  # positions (1, 2) and (3, 4): G_S = [[10, 14], [14, 20]]
     a_G = np.array([1.0, 0.0, 0.0, 1.0]).reshape(1, 1, 2, 2)  # positions (1, 0) and (0, 1): G_G = identity
     assert layer_style_cost(a_S, a_G) == (9**2 + 14**2 + 14**2 + 19**2) / (4 * 2**2 * 2**2)
@@ -89,7 +89,7 @@ def test_layer_style_cost_ignores_position(shape: tuple[int, ...], seed: int) ->
 
 
 @given(SIZES, SEEDS)
-def test_costs_are_symmetric_and_nothing_only_between_equals(shape: tuple[int, ...], seed: int) -> None:
+def test_costs_are_symmetric_and_0_only_for_equal_inputs(shape: tuple[int, ...], seed: int) -> None:
     a, b = activations(shape, seed), activations(shape, seed + 1)
     for cost in (content_cost, layer_style_cost):
         assert cost(a, a) == 0
@@ -129,14 +129,14 @@ def test_arrays_give_floats_and_tensors_give_scalar_tensors() -> None:
         assert type(total_cost(cost(a, b), cost(a, b))) is float
 
 
-def test_bytes_do_not_overflow() -> None:
+def test_uint8_does_not_overflow() -> None:
     black, white = np.zeros((1, 2, 2, 3), np.uint8), np.full((1, 2, 2, 3), 255, np.uint8)
     assert content_cost(black, white) == content_cost(white, black) == 255**2 / 4
     assert content_cost(torch.from_numpy(black), torch.from_numpy(white)).item() == 255**2 / 4
     assert gram_matrix(white[0, 0]).tolist() == [[3 * 255**2] * 2] * 2
 
 
-def test_halves_do_not_overflow() -> None:
+def test_float16_does_not_overflow() -> None:
     a, b = np.full((1, 8, 8, 8), 60, np.float16), np.zeros((1, 8, 8, 8), np.float16)
     assert content_cost(a, b) == 900
     assert content_cost(torch.from_numpy(a), torch.from_numpy(b)).item() == 900
@@ -151,14 +151,14 @@ def test_gradients_agree_with_finite_differences(random: torch.Generator) -> Non
     assert torch.autograd.gradcheck(cost, a_G.requires_grad_())
 
 
-def test_gradient_of_the_content_cost_points_from_the_content() -> None:
+def test_gradient_of_the_content_cost_points_away_from_the_content() -> None:
     a_C, a_G = torch.zeros(1, 2, 2, 3), torch.full((1, 2, 2, 3), 6.0, requires_grad=True)
     content_cost(a_C, a_G).backward()
     assert a_G.grad is not None
     assert_allclose(a_G.grad.numpy(), 2 * 6 / (4 * 2 * 2 * 3))
 
 
-def test_arrays_need_no_torch() -> None:
+def test_arrays_do_not_import_torch() -> None:
     program = "import sys, numpy, impasto.classic as c; c.gram_matrix(numpy.eye(2)); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -168,33 +168,33 @@ def test_arrays_need_no_torch() -> None:
 
 @pytest.mark.parametrize("cost", [content_cost, layer_style_cost])
 @pytest.mark.parametrize("shape", [(2, 2, 3), (2, 2, 2, 3), (1, 0, 2, 3), ()])
-def test_costs_say_which_shape_is_wrong(cost: object, shape: tuple[int, ...]) -> None:
+def test_costs_report_which_shape_is_wrong(cost: object, shape: tuple[int, ...]) -> None:
     assert callable(cost)
     with pytest.raises(ShapeError, match=r"a_G has shape .*; it must be \(1, n_H, n_W, n_C\)"):
         cost(np.zeros((1, 2, 2, 3)), np.zeros(shape))
 
 
 @pytest.mark.parametrize("cost", [content_cost, layer_style_cost])
-def test_costs_refuse_two_sizes(cost: object) -> None:
+def test_costs_refuse_different_sizes(cost: object) -> None:
     assert callable(cost)
     with pytest.raises(ShapeError, match=r"\(1, 2, 2, 3\) but a_G has \(1, 2, 4, 3\); use pictures of the same size"):
         cost(torch.zeros(1, 2, 2, 3), torch.zeros(1, 2, 4, 3))
 
 
-def test_costs_refuse_an_array_beside_a_tensor() -> None:
+def test_costs_refuse_an_array_with_a_tensor() -> None:
     with pytest.raises(OptionError, match="a_C has type ndarray but a_G has Tensor; give two arrays or two tensors"):
         content_cost(np.zeros((1, 2, 2, 3)), torch.zeros(1, 2, 2, 3))  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 2, 3), (1, 2, 2, 3)])
-def test_gram_matrix_wants_a_matrix(shape: tuple[int, ...]) -> None:
+def test_gram_matrix_refuses_other_shapes(shape: tuple[int, ...]) -> None:
     for A in (np.zeros(shape), torch.zeros(shape)):
         with pytest.raises(ShapeError, match=r"gram_matrix needs \(n_C, n_H \* n_W\)"):
             gram_matrix(A)
 
 
 @pytest.mark.parametrize(("layers", "weights"), [(0, 0), (1, 0), (2, 3)])
-def test_style_cost_wants_a_weight_for_each_layer(layers: int, weights: int) -> None:
+def test_style_cost_requires_a_weight_for_each_layer(layers: int, weights: int) -> None:
     pair = np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 3))
     with pytest.raises(OptionError, match=f"given {layers} layers and {weights} weights; give one weight for each layer"):
         style_cost([pair] * layers, [1.0] * weights)

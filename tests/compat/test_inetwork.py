@@ -1,4 +1,4 @@
-"""INetwork by its own names: its flags read as it reads them, its defaults, its pictures, and its defects fixed."""
+"""INetwork compatibility: flags, defaults, results, and fixed defects."""
 
 import dataclasses
 import json
@@ -71,14 +71,14 @@ PAIR = f"{CONTENT} {SCREAM}"
 
 
 def run(capsys: pytest.CaptureFixture[str], command: str) -> tuple[int, str, str]:
-    """Run what a shell would run."""
+    """Run a command line."""
     code = main(shlex.split(command))
     out, err = capsys.readouterr()
     return code, out, err
 
 
 def painted(capsys: pytest.CaptureFixture[str], words: str) -> str:
-    """Run what must go well; return what was said."""
+    """Run a command that must succeed; return its output."""
     code, _, err = run(capsys, f"inetwork {words} {TINY}")
     assert code == 0, err
     return err
@@ -89,8 +89,8 @@ def requested(styles: tuple[str, ...] = (SCREAM,), **flags: Any) -> inetwork.Ine
     return inetwork.request_for(images.read(CONTENT), [images.read(name) for name in styles], InetworkOptions(**flags), EXACT)
 
 
-def last_of(asked: inetwork.InetworkRequest) -> torch.Tensor:
-    *_, last = inetwork.iterations(asked, inetwork.set_up(asked))
+def last_of(request: inetwork.InetworkRequest) -> torch.Tensor:
+    *_, last = inetwork.iterations(request, inetwork.set_up(request))
     return last.image
 
 
@@ -109,21 +109,21 @@ def last_of(asked: inetwork.InetworkRequest) -> torch.Tensor:
     ],
 )
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_the_articles_commands_run_as_they_are_printed(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    said = painted(capsys, words)
+def test_the_commands_of_the_article_run_unchanged(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    output = painted(capsys, words)
     assert [path.name for path in sorted(Path("images/output").iterdir())] == [
         "wolf_at_iteration_1.png",
         "wolf_at_iteration_2.png",
     ]
-    assert re.search(r"iteration 1 of 2: loss [\d.e+]+ \(", said)
-    assert re.search(r"iteration 2 of 2: loss [\d.e+]+, [\d.e+-]+ % less \(", said)
+    assert re.search(r"iteration 1 of 2: loss [\d.e+]+ \(", output)
+    assert re.search(r"iteration 2 of 2: loss [\d.e+]+, [\d.e+-]+ % less \(", output)
 
 
 @pytest.mark.usefixtures("gallery")
-def test_without_weights_the_slim_network_paints_and_it_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    said = painted(capsys, f"{PAIR} wolf")
-    assert said.count("the weights of vgg16 are not on this machine, so vgg19-slim is used") == 1
-    assert "painting 85x64 pixels in 2 iterations of 20 evaluations; vgg19-slim on cpu" in said
+def test_without_weights_the_slim_network_is_used_with_one_note(capsys: pytest.CaptureFixture[str]) -> None:
+    output = painted(capsys, f"{PAIR} wolf")
+    assert output.count("the weights of vgg16 are not on this machine, so vgg19-slim is used") == 1
+    assert "painting 85x64 pixels in 2 iterations of 20 evaluations; vgg19-slim on cpu" in output
     first, second = (images.read(f"wolf_at_iteration_{number}.png") for number in (1, 2))
     assert first.size == second.size == (64, 85)
     photo = images.resize(images.read(CONTENT).image, (64, 85))
@@ -131,7 +131,7 @@ def test_without_weights_the_slim_network_paints_and_it_is_said_once(capsys: pyt
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_the_record_tells_of_inetworks_flags(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_record_contains_inetworks_flags(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --content_weight=0.05 --json --quiet")
     assert (code, err) == (0, "")
     record = json.loads(out)
@@ -143,14 +143,14 @@ def test_the_record_tells_of_inetworks_flags(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_the_last_result_is_measured_where_asked_to(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_result_is_measured_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --report --quiet")
     assert (code, err) == (0, "")
-    assert "way to the style" in out
+    assert "style progress" in out
     code, out, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --report --quiet --json")
     assert code == 0
     assert json.loads(out)["report"]["result"] == "wolf_at_iteration_2.png"
-    assert "way to the style" in err
+    assert "style progress" in err
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_the_last_result_is_measured_where_asked_to(capsys: pytest.CaptureFixtur
         ("a b c --style_weight --num_iter 3", "a b c --num_iter 3 --style_weight"),
     ],
 )
-def test_flags_of_several_words_take_none_of_the_pictures(given: str, read: str) -> None:
+def test_flags_with_several_values_do_not_consume_pictures(given: str, read: str) -> None:
     assert list_flags_last(given.split()) == read.split()
 
 
@@ -172,7 +172,7 @@ def test_flags_of_several_words_take_none_of_the_pictures(given: str, read: str)
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_the_defaults_are_inetworks() -> None:
+def test_the_defaults_equal_inetworks() -> None:
     options = inetwork.settled_options(requested(image_size=400))
     assert (options.content_weight, options.style_weight, options.smoothness_weight) == (0.025, 1.0, 8.5e-5)
     assert (options.size, options.steps, options.encoder, options.content_layers) == (533, 2, "vgg16", ("relu5_2",))
@@ -185,7 +185,7 @@ def test_the_defaults_are_inetworks() -> None:
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_style_weights_are_one_each_or_shared_equally() -> None:
+def test_style_weights_are_one_per_style_or_shared_equally() -> None:
     both = (SCREAM, WAVE)
     each = inetwork.settled_options(requested(both, style_weight=(1.0, 0.5), style_scale=2.0))
     assert (each.style_weight, each.style_weights) == (3.0, (1.0, 0.5))
@@ -205,14 +205,14 @@ def test_style_weights_are_one_each_or_shared_equally() -> None:
         (2, "conv2_2", 1 / (128 * 48 * 64)),
     ],
 )
-def test_content_loss_types_divide_by_channels_and_the_pictures_pixels(kind: Any, layer: str, share: float) -> None:
-    asked = requested(content_loss_type=kind, content_layer=layer)
-    assert asked.size == (48, 64)
-    assert inetwork.settled_options(asked).content_weight == pytest.approx(0.025 * share)
+def test_content_loss_types_divide_by_channels_and_picture_pixels(kind: Any, layer: str, share: float) -> None:
+    request = requested(content_loss_type=kind, content_layer=layer)
+    assert request.size == (48, 64)
+    assert inetwork.settled_options(request).content_weight == pytest.approx(0.025 * share)
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_the_size_is_the_height_and_what_is_saved_has_the_photos_proportions() -> None:
+def test_image_size_is_the_height_and_the_result_has_the_photos_aspect_ratio() -> None:
     assert requested(image_size=60).frame == (60, 80)
     square = requested(maintain_aspect_ratio="False")
     assert (square.size, square.frame) == ((48, 48), (48, 64))
@@ -231,18 +231,18 @@ def test_rescaling_keeps_a_picture_in_range(method: Any, photo: torch.Tensor) ->
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_an_iteration_is_twenty_evaluations_and_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_iteration_has_twenty_evaluations_and_discards_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    descend = inetwork.fmin_l_bfgs_b
+    minimize = inetwork.fmin_l_bfgs_b
 
     def counted(*arguments: Any, maxfun: int) -> Any:
-        found = descend(*arguments, maxfun=maxfun)
+        found = minimize(*arguments, maxfun=maxfun)
         calls.append(found[2]["funcalls"])
         return found
 
     monkeypatch.setattr(inetwork, "fmin_l_bfgs_b", counted)
-    asked = requested(num_iter=3)
-    steps = list(inetwork.iterations(asked, inetwork.set_up(asked)))
+    request = requested(num_iter=3)
+    steps = list(inetwork.iterations(request, inetwork.set_up(request)))
     assert len(calls) == len(steps) == 3
     assert all(20 <= count <= 25 for count in calls)
     assert steps[0].loss > steps[1].loss > steps[2].loss
@@ -250,7 +250,7 @@ def test_an_iteration_is_twenty_evaluations_and_forgets(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_an_objective_that_does_not_fall_is_said_and_the_picture_is_saved(
+def test_an_objective_that_does_not_decrease_is_reported_and_the_picture_is_saved(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inetwork, "fmin_l_bfgs_b", lambda evaluate, start, maxfun: (start, *evaluate(start)))
@@ -258,37 +258,37 @@ def test_an_objective_that_does_not_fall_is_said_and_the_picture_is_saved(
     assert code == 1
     assert err.startswith("impasto: the objective did not fall: ")
     assert err.endswith("; the last result is wolf_at_iteration_2.png\n")
-    (said,) = images.read_record("wolf_at_iteration_2.png")["notes"]
-    assert said in err
+    (note,) = images.read_record("wolf_at_iteration_2.png")["notes"]
+    assert note in err
     assert "notes" not in images.read_record("wolf_at_iteration_1.png")
     code, _, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --init_image {CONTENT} --quiet")
     assert (code, err) == (0, "")  # a file may be a painting already
 
 
 @pytest.mark.usefixtures("gallery")
-def test_the_command_paints() -> None:
-    asked = requested(image_size=64, num_iter=3)
-    context = inetwork.set_up(asked)
-    *_, last = inetwork.iterations(asked, context)
-    assert last.loss < 0.1 * inetwork.value_of(context, inetwork.objective_of(asked, context), context.start)
+def test_the_command_writes_pictures() -> None:
+    request = requested(image_size=64, num_iter=3)
+    context = inetwork.set_up(request)
+    *_, last = inetwork.iterations(request, context)
+    assert last.loss < 0.1 * inetwork.value_of(context, inetwork.objective_of(request, context), context.start)
     assert last.failure == ""
-    assert float((last.image - images.resize(asked.photo.image, asked.frame)).abs().mean()) > 0.03
+    assert float((last.image - images.resize(request.photo.image, request.frame)).abs().mean()) > 0.03
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_the_loss_that_is_told_is_the_pictures_own() -> None:
-    asked = requested(num_iter=1)
-    context = inetwork.set_up(asked)
-    (step,) = inetwork.iterations(asked, context)
-    picture, losses = inetwork.descended(context, inetwork.objective_of(asked, context), context.start)
+def test_the_reported_loss_belongs_to_the_picture() -> None:
+    request = requested(num_iter=1)
+    context = inetwork.set_up(request)
+    (step,) = inetwork.iterations(request, context)
+    picture, losses = inetwork.run_iteration(context, inetwork.objective_of(request, context), context.start)
     assert step.losses == losses
-    features = context.arithmetic.encode(context.encoder, picture, inetwork.objective_of(asked, context).layers - {"pixels"})
-    total, _ = inetwork.objective_of(asked, context)({**features, "pixels": picture})
+    features = context.arithmetic.encode(context.encoder, picture, inetwork.objective_of(request, context).layers - {"pixels"})
+    total, _ = inetwork.objective_of(request, context)({**features, "pixels": picture})
     assert float(total) == pytest.approx(step.loss, rel=1e-4)
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_average_pooling_and_the_layer_of_the_content_are_heard() -> None:
+def test_pool_type_and_content_layer_are_applied() -> None:
     usual = last_of(requested(num_iter=1))
     for flags in ({"pool_type": "ave"}, {"content_layer": "conv1_1"}, {"total_variation_weight": 1.0}, {"style_scale": 0.0}):
         assert float((last_of(requested(num_iter=1, **flags)) - usual).abs().max()) > 0.01, flags
@@ -298,15 +298,15 @@ def test_average_pooling_and_the_layer_of_the_content_are_heard() -> None:
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_a_start_is_a_file_even_if_its_name_holds_content() -> None:
+def test_an_init_file_may_have_content_in_its_name() -> None:
     images.write("my_content.png", images.read(WAVE).image)
-    asked = requested(init_image="my_content.png")
-    assert torch.equal(inetwork.set_up(asked).start, images.resize(images.read("my_content.png").image, (48, 64)))
-    assert any("--init_image is a file" in sentence for sentence in inetwork.repairs(asked))
+    request = requested(init_image="my_content.png")
+    assert torch.equal(inetwork.set_up(request).start, images.resize(images.read("my_content.png").image, (48, 64)))
+    assert any("--init_image is a file" in sentence for sentence in inetwork.repairs(request))
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_gray_starts_gray_and_wants_gray_content() -> None:
+def test_init_gray_makes_start_and_content_gray() -> None:
     context = inetwork.set_up(requested(init_image="gray"))
     assert float(context.start.std(1).max()) < 1e-6
     assert torch.equal(context.start, context.content)
@@ -317,16 +317,16 @@ def test_gray_starts_gray_and_wants_gray_content() -> None:
 
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_min_improvement_stops_after_the_second_iteration_not_the_first(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, said = run(capsys, f"inetwork {PAIR} wolf --image_size 48 --num_iter 5 --min_improvement 99")
+    code, _, output = run(capsys, f"inetwork {PAIR} wolf --image_size 48 --num_iter 5 --min_improvement 99")
     assert code == 0
-    assert "less than --min_improvement" in said
+    assert "less than --min_improvement" in output
     assert sorted(path.name for path in Path().glob("wolf*")) == ["wolf_at_iteration_1.png", "wolf_at_iteration_2.png"]
-    steps = list(inetwork.iterations(asked := requested(num_iter=3, min_improvement=1e-9), inetwork.set_up(asked)))
+    steps = list(inetwork.iterations(request := requested(num_iter=3, min_improvement=1e-9), inetwork.set_up(request)))
     assert len(steps) == 3
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_preserved_colors_are_the_photos_and_not_black() -> None:
+def test_preserve_color_keeps_the_photos_colors_without_darkening() -> None:
     kept, usual = last_of(requested(preserve_color="True")), last_of(requested())
     photo = images.resize(images.read(CONTENT).image, (48, 64))
     assert float(kept.mean()) > 0.1
@@ -338,16 +338,16 @@ def test_preserved_colors_are_the_photos_and_not_black() -> None:
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_a_gray_photo_stays_gray_with_its_colors_preserved() -> None:
+def test_preserve_color_keeps_a_gray_photo_gray() -> None:
     gray = luminance_of(images.read(CONTENT).image).expand(-1, 3, -1, -1)
     images.write("gray.png", gray)
-    asked = inetwork.request_for(
+    request = inetwork.request_for(
         images.read("gray.png"), [images.read(SCREAM)], InetworkOptions(image_size=48, num_iter=1, preserve_color="True"), EXACT
     )
-    assert float(last_of(asked).std(1).max()) < 1e-5
+    assert float(last_of(request).std(1).max()) < 1e-5
 
 
-def test_colors_that_cannot_be_shown_fade_and_the_light_of_the_painting_stays() -> None:
+def test_out_of_gamut_colors_are_desaturated_and_luminance_is_kept() -> None:
     photo = images.resize(images.read(skimage.data.coffee()).image, (40, 60))
     picture = images.resize(images.read(skimage.data.rocket()).image, (40, 60))
     found = inetwork.in_colors_of(photo, picture)
@@ -357,7 +357,7 @@ def test_colors_that_cannot_be_shown_fade_and_the_light_of_the_painting_stays() 
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_colors_are_preserved_where_the_mask_is_white() -> None:
+def test_color_mask_preserves_colors_where_it_is_white() -> None:
     usual = last_of(requested())
     masked = last_of(requested(preserve_color="True", color_mask="right.png"))
     kept = last_of(requested(preserve_color="True"))
@@ -366,16 +366,16 @@ def test_colors_are_preserved_where_the_mask_is_white() -> None:
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_what_was_done_to_the_color_mask_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask black.png")
-    assert "black.png: the mask of 64x48 pixels was scaled to 128x96" in said
-    assert "black.png: the mask is entirely black, so no colors are kept" in said
-    said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask {SCREAM}")
-    assert "the_scream.jpg: the mask is colored; it was converted to grayscale" in said
+def test_conversions_of_the_color_mask_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    output = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask black.png")
+    assert "black.png: the mask of 64x48 pixels was scaled to 128x96" in output
+    assert "black.png: the mask is entirely black, so no colors are kept" in output
+    output = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask {SCREAM}")
+    assert "the_scream.jpg: the mask is colored; it was converted to grayscale" in output
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_the_color_mask_may_be_a_name() -> None:
+def test_the_color_mask_may_be_a_mask_name() -> None:
     half = last_of(requested(preserve_color="True", color_mask="gradient:left-right", num_iter=1))
     kept, usual = (last_of(requested(preserve_color=word, num_iter=1)) for word in ("True", "False"))
     assert torch.allclose(half[..., :1], kept[..., :1], atol=0.02)
@@ -383,7 +383,7 @@ def test_the_color_mask_may_be_a_name() -> None:
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_each_style_paints_where_its_mask_is_white(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_style_is_applied_where_its_mask_is_white(capsys: pytest.CaptureFixture[str]) -> None:
     both = {"style_masks": ("left.png", "right.png"), "style_weight": (1.0, 1.0), "num_iter": 1}
     ways = [last_of(requested(styles, **both)) for styles in ((SCREAM, WAVE), (SCREAM, SCREAM), (WAVE, WAVE))]
     mixed, scream, wave = ways
@@ -391,12 +391,12 @@ def test_each_style_paints_where_its_mask_is_white(capsys: pytest.CaptureFixture
     for side, like, other in ((left, scream, wave), (right, wave, scream)):
         near, far = (float((mixed - each)[..., side].square().mean()) for each in (like, other))
         assert near < 0.7 * far
-    said = painted(capsys, f"{CONTENT} {SCREAM} {WAVE} wolf --style_masks left.png right.png")
-    assert said.count("masks may have any size and gray values") == 1
+    output = painted(capsys, f"{CONTENT} {SCREAM} {WAVE} wolf --style_masks left.png right.png")
+    assert output.count("masks may have any size and gray values") == 1
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_outside_the_content_mask_the_photo_stays() -> None:
+def test_the_photo_is_kept_outside_the_content_mask() -> None:
     masked = last_of(requested(content_mask="right.png", num_iter=1))
     photo = images.resize(images.read(CONTENT).image, (48, 64))
     assert torch.allclose(masked[..., :24], photo[..., :24], atol=1e-4)
@@ -404,7 +404,7 @@ def test_outside_the_content_mask_the_photo_stays() -> None:
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_masked_styles_are_weighted_one_by_one() -> None:
+def test_masked_styles_have_individual_weights() -> None:
     options = inetwork.settled_options(
         requested((SCREAM, WAVE), style_masks=("left.png", "right.png"), style_weight=(1.0, 3.0), style_scale=2.0)
     )
@@ -412,8 +412,8 @@ def test_masked_styles_are_weighted_one_by_one() -> None:
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_each_repair_that_matters_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    said = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask right.png --min_improvement 0.1")
+def test_each_relevant_repair_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
+    output = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask right.png --min_improvement 0.1")
     for part in (
         "last layer",
         "keeps its aspect ratio",
@@ -421,24 +421,24 @@ def test_each_repair_that_matters_is_said_once(capsys: pytest.CaptureFixture[str
         "masks may have",
         "--preserve_color combines",
     ):
-        assert said.count(part) == 1, part
-    assert "--init_image" not in said
+        assert output.count(part) == 1, part
+    assert "--init_image" not in output
     assert "has no effect without" in painted(capsys, f"{PAIR} wolf --color_mask right.png")
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_a_loss_that_is_no_number_ends_with_the_last_good_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = requested(num_iter=3)
-    context = inetwork.set_up(asked)
-    descend, done = inetwork.descended, []
+def test_a_nan_loss_ends_with_the_last_valid_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = requested(num_iter=3)
+    context = inetwork.set_up(request)
+    original, done = inetwork.run_iteration, []
 
     def broken(*arguments: Any) -> Any:
-        picture, losses = descend(*arguments)
+        picture, losses = original(*arguments)
         done.append(picture)
         return (picture, losses) if len(done) == 1 else (picture * math.nan, {"style": math.nan})
 
-    monkeypatch.setattr(inetwork, "descended", broken)
-    steps = list(inetwork.iterations(asked, context))
+    monkeypatch.setattr(inetwork, "run_iteration", broken)
+    steps = list(inetwork.iterations(request, context))
     assert [step.number for step in steps] == [1, 2]
     assert "last valid picture" in steps[1].note
     assert torch.equal(steps[1].image, steps[0].image)
@@ -494,7 +494,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("words", REFUSED)
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_what_cannot_be_is_refused_in_one_sentence(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_refused_in_one_sentence(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(Path().rglob("*"))
     code, out, err = run(capsys, f"inetwork {words}")
     assert (code, out) == (2, "")
@@ -505,7 +505,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(words: str, capsys: pytest.Ca
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_a_result_does_not_overwrite_what_it_is_made_from(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_result_does_not_overwrite_an_input(capsys: pytest.CaptureFixture[str]) -> None:
     images.write("wolf_at_iteration_1.png", images.read(SCREAM).image)
     code, _, err = run(capsys, f"inetwork {CONTENT} wolf_at_iteration_1.png wolf")
     assert code == 2
@@ -513,7 +513,7 @@ def test_a_result_does_not_overwrite_what_it_is_made_from(capsys: pytest.Capture
 
 
 @pytest.mark.usefixtures("gallery", "vgg16")
-def test_a_named_style_is_seen_by_vgg16_in_its_swatch(capsys: pytest.CaptureFixture[str]) -> None:
+def test_vgg16_uses_the_swatch_of_a_named_style(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, f"inetwork {CONTENT} starry-night wolf {TINY}")
     assert code == 0, err
     record = images.read_record("wolf_at_iteration_1.png")
@@ -521,13 +521,13 @@ def test_a_named_style_is_seen_by_vgg16_in_its_swatch(capsys: pytest.CaptureFixt
     assert record["styles"][0]["name"] == "starry-night"  # type: ignore[index]
 
 
-def test_a_photo_too_narrow_says_which_size_would_do() -> None:
+def test_a_photo_too_narrow_is_refused_with_a_sufficient_size() -> None:
     photo = images.read(torch.rand(1, 3, 200, 20))
     with pytest.raises(ShapeError, match="--image_size 320 or more"):
         inetwork.request_for(photo, [photo], InetworkOptions(image_size=100), EXACT)
 
 
-def test_vgg19_is_taken_where_it_is(tmp_path: Path, narrow: Callable[..., Vgg]) -> None:
+def test_vgg19_is_used_if_available(tmp_path: Path, narrow: Callable[..., Vgg]) -> None:
     assert inetwork.encoder_for("vgg19") == inetwork.encoder_for("vgg16") == "vgg19-slim"
     save_vgg(tmp_path / "narrow.safetensors", narrow(), {})
     import_file(tmp_path / "narrow.safetensors", "vgg19-keras")
@@ -535,6 +535,6 @@ def test_vgg19_is_taken_where_it_is(tmp_path: Path, narrow: Callable[..., Vgg]) 
     assert weights.find("vgg19").name == "vgg19-keras.weights"
 
 
-def test_options_are_checked_in_python_too() -> None:
+def test_options_are_checked_in_python() -> None:
     with pytest.raises(OptionError, match="--num_iter is 0"):
         InetworkOptions(num_iter=0)

@@ -34,7 +34,7 @@ def batch(count: int, height: int, width: int, seed: int = 0) -> Any:
 # ---------------------------------------------------------------------------------------------------- stylizing
 
 
-def test_the_result_is_a_tuple_with_a_batch_of_the_contents_size(stylize: Stylize) -> None:
+def test_the_result_is_a_tuple_with_a_batch_of_the_content_size(stylize: Stylize) -> None:
     (found,) = stylize(batch(1, 65, 90), batch(1, 40, 64))
     assert (found.shape, found.dtype) == ((1, 65, 90, 3), np.float32)
     assert found.min() >= 0
@@ -42,7 +42,7 @@ def test_the_result_is_a_tuple_with_a_batch_of_the_contents_size(stylize: Styliz
     assert found.flags.c_contiguous
 
 
-def test_the_result_is_what_the_painter_makes_of_content_and_style(stylize: Stylize) -> None:
+def test_the_result_equals_that_of_the_instant_painter(stylize: Stylize) -> None:
     content, style = batch(1, 64, 96), batch(1, 40, 64, seed=1)
     (found,) = stylize(content, style)
     painter = InstantPainter(Run(device="cpu", precision="fp32"), "torch")
@@ -53,7 +53,7 @@ def test_the_result_is_what_the_painter_makes_of_content_and_style(stylize: Styl
     assert np.abs(colors - wanted).max() < 0.2 * np.abs(before - wanted).max()
 
 
-def test_one_style_serves_for_all_contents(stylize: Stylize) -> None:
+def test_one_style_is_used_for_all_contents(stylize: Stylize) -> None:
     contents, style = batch(2, 48, 40), batch(1, 32, 48, seed=1)
     (found,) = stylize(contents, style)
     for index in range(2):
@@ -68,7 +68,7 @@ def test_each_content_may_have_its_own_style(stylize: Stylize) -> None:
         np.testing.assert_allclose(found[index], alone, atol=1e-5)
 
 
-def test_what_can_become_an_array_is_taken(stylize: Stylize) -> None:
+def test_anything_convertible_to_an_array_is_accepted(stylize: Stylize) -> None:
     content, style = batch(1, 40, 48), batch(1, 32, 32, seed=1)
     (expected,) = stylize(content, style)
     (of_tensors,) = stylize(torch.from_numpy(content), torch.from_numpy(style))
@@ -78,7 +78,7 @@ def test_what_can_become_an_array_is_taken(stylize: Stylize) -> None:
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
-def test_arrays_that_are_handed_in_are_not_changed(stylize: Stylize, strength: float) -> None:
+def test_input_arrays_are_not_modified(stylize: Stylize, strength: float) -> None:
     content, style = batch(1, 40, 48), batch(1, 32, 32, seed=1)
     before, style_before = content.copy(), style.copy()
     (found,) = stylize(content, style, strength=strength)
@@ -87,7 +87,7 @@ def test_arrays_that_are_handed_in_are_not_changed(stylize: Stylize, strength: f
     np.testing.assert_array_equal(style, style_before)
 
 
-def test_strength_leads_away_from_the_photo(stylize: Stylize) -> None:
+def test_higher_strength_increases_the_distance_from_the_photo(stylize: Stylize) -> None:
     content, style = batch(1, 40, 48), batch(1, 32, 32, seed=1)
     distances = [float(np.abs(stylize(content, style, strength=s)[0] - content).mean()) for s in (0.0, 0.5, 1.0)]
     assert distances[0] == 0
@@ -96,7 +96,7 @@ def test_strength_leads_away_from_the_photo(stylize: Stylize) -> None:
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.6, float("nan")])
-def test_a_strength_out_of_range_is_refused(stylize: Stylize, strength: float) -> None:
+def test_an_invalid_strength_is_refused(stylize: Stylize, strength: float) -> None:
     with pytest.raises(OptionError, match=r"must be a number from 0 to 1\.5"):
         stylize(batch(1, 32, 32), batch(1, 32, 32), strength=strength)
 
@@ -112,7 +112,7 @@ def test_a_strength_out_of_range_is_refused(stylize: Stylize, strength: float) -
         (batch(3, 32, 32), batch(2, 32, 32), "got 2 styles for 3 contents"),
     ],
 )
-def test_another_shape_is_refused(stylize: Stylize, content: Any, style: Any, sentence: str) -> None:
+def test_an_invalid_shape_is_refused(stylize: Stylize, content: Any, style: Any, sentence: str) -> None:
     with pytest.raises(ShapeError, match=sentence):
         stylize(content, style)
 
@@ -126,7 +126,7 @@ def test_values_out_of_range_are_refused(stylize: Stylize, value: float) -> None
 
 
 def test_an_engine_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("impasto.recipes.instant_painter.openvino_is_there", lambda: False)
+    monkeypatch.setattr("impasto.recipes.instant_painter.has_openvino", lambda: False)
     with pytest.raises(OptionError, match=r"pip install 'impasto\[fast\]'"):
         load_stylizer(engine="openvino")
 
@@ -134,7 +134,7 @@ def test_an_engine_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPa
 # ---------------------------------------------------------------------------------------------------- reading and showing
 
 
-def test_a_picture_is_read_no_longer_than_asked_for(tmp_path: Path) -> None:
+def test_a_picture_is_read_at_most_at_the_requested_size(tmp_path: Path) -> None:
     images.write(tmp_path / "photo.png", torch.rand(1, 3, 40, 80, generator=torch.Generator().manual_seed(0)))
     as_it_is, smaller = load_image(tmp_path / "photo.png"), load_image(str(tmp_path / "photo.png"), max_dim=32)
     assert (as_it_is.shape, smaller.shape) == ((1, 40, 80, 3), (1, 16, 32, 3))
@@ -142,18 +142,18 @@ def test_a_picture_is_read_no_longer_than_asked_for(tmp_path: Path) -> None:
     np.testing.assert_allclose(as_it_is, images.read(tmp_path / "photo.png").image.permute(0, 2, 3, 1).numpy())
 
 
-def test_what_was_read_can_be_stylized(stylize: Stylize, tmp_path: Path) -> None:
+def test_a_loaded_picture_can_be_stylized(stylize: Stylize, tmp_path: Path) -> None:
     images.write(tmp_path / "photo.png", torch.rand(1, 3, 40, 80, generator=torch.Generator().manual_seed(0)))
     photo = load_image(tmp_path / "photo.png")
     assert stylize(photo, photo)[0].shape == (1, 40, 80, 3)
 
 
-def test_a_picture_that_is_not_there_is_refused() -> None:
+def test_a_missing_picture_is_refused() -> None:
     with pytest.raises(ImageFileError, match=r"missing\.jpg"):
         load_image("missing.jpg")
 
 
-def test_showing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_showing_without_matplotlib_raises_an_error_that_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notebook, "find_spec", lambda name: None)
     with pytest.raises(OptionError, match=r"matplotlib is not installed; pip install 'impasto\[notebook\]'"):
         show_side_by_side([batch(1, 32, 32)])
@@ -163,7 +163,7 @@ needs_matplotlib = pytest.mark.skipif(find_spec("matplotlib") is None, reason="m
 
 
 @needs_matplotlib
-def test_pictures_stand_beside_each_other_under_their_titles() -> None:
+def test_pictures_are_shown_side_by_side_with_titles() -> None:
     figure = show_side_by_side([batch(1, 32, 40), batch(1, 48, 32)[0]], ["photo", "painted"])
     assert [axes.get_title() for axes in figure.axes] == ["photo", "painted"]
     assert [axes.images[0].get_array().shape for axes in figure.axes] == [(32, 40, 3), (48, 32, 3)]
@@ -171,6 +171,6 @@ def test_pictures_stand_beside_each_other_under_their_titles() -> None:
 
 
 @needs_matplotlib
-def test_titles_that_are_too_few_are_refused() -> None:
+def test_a_wrong_number_of_titles_is_refused() -> None:
     with pytest.raises(OptionError, match="got 1 titles for 2 pictures"):
         show_side_by_side([batch(1, 32, 40), batch(1, 32, 40)], ["photo"])

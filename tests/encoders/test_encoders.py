@@ -1,4 +1,4 @@
-"""Encoders: by name or by file, the right network in the right state; and what a Vgg promises about its layers."""
+"""Encoders: loading by name or file, and the layers of a Vgg."""
 
 import re
 from pathlib import Path
@@ -41,7 +41,7 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # ---------------------------------------------------------------------------------------------------- loading
 
 
-def test_a_loaded_encoder_is_ready_to_look(file: Path, photo: torch.Tensor) -> None:
+def test_a_loaded_encoder_is_frozen_float32_and_channels_last(file: Path, photo: torch.Tensor) -> None:
     vgg = load_encoder(file, pooling="average", border="reflect")
     assert not vgg.training
     assert not any(parameter.requires_grad for parameter in vgg.parameters())
@@ -54,31 +54,31 @@ def test_a_loaded_encoder_is_ready_to_look(file: Path, photo: torch.Tensor) -> N
     assert head.features(found["relu4_2"]).shape == (1, 512, 12, 12)
 
 
-def test_loading_leaves_the_global_seed_alone(file: Path) -> None:
+def test_loading_does_not_change_the_global_random_state(file: Path) -> None:
     before = torch.get_rng_state()
     load_encoder(file)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_name_finds_what_was_imported(file: Path, photo: torch.Tensor) -> None:
+def test_imported_weights_are_loaded_by_name(file: Path, photo: torch.Tensor) -> None:
     import_file(file)
     expected = load_encoder(str(file))(photo, ["relu5_1"])["relu5_1"]
     assert torch.equal(load_encoder("vgg19")(photo, ["relu5_1"])["relu5_1"], expected)
 
 
-def test_a_name_that_is_not_here_says_how_it_gets_here() -> None:
+def test_missing_weights_raise_an_error_with_the_fetch_command() -> None:
     with pytest.raises(WeightsError, match="impasto weights fetch vgg19"):
         load_encoder("vgg19")
 
 
 @pytest.mark.parametrize("wrong", ["vgg19-slm", "vgg-19-slim"])
-def test_a_wrong_name_suggests_the_nearest(wrong: str) -> None:
+def test_an_unknown_name_is_refused_with_a_suggestion(wrong: str) -> None:
     with pytest.raises(OptionError, match=f"encoder '{wrong}' is neither a name nor a file; did you mean 'vgg19-slim'"):
         load_encoder(wrong)
 
 
 @pytest.mark.parametrize("wrong", ["nothing.pth", "folder/nothing", Path("nothing")])
-def test_a_file_that_is_not_there_is_told_as_a_file(wrong: str | Path) -> None:
+def test_a_missing_file_is_reported_as_a_file(wrong: str | Path) -> None:
     with pytest.raises(WeightsError, match=re.escape(f"{wrong}: these weights cannot be read: no such file")):
         load_encoder(wrong)
 
@@ -95,7 +95,7 @@ def test_the_shipped_encoder_is_the_default(file: Path, tmp_path: Path, monkeypa
 # ---------------------------------------------------------------------------------------------------- Vgg
 
 
-def test_layers_shrink_by_two_from_block_to_block(photo: torch.Tensor) -> None:
+def test_each_block_halves_the_size(photo: torch.Tensor) -> None:
     found = network()(photo, LAYERS)
     assert set(found) == set(LAYERS)
     for layer, features in found.items():
@@ -103,7 +103,7 @@ def test_layers_shrink_by_two_from_block_to_block(photo: torch.Tensor) -> None:
         assert features.shape == (1, WIDTHS[block - 1], 96 >> (block - 1), 96 >> (block - 1))
 
 
-def test_vgg16_has_thirteen_convolutions_and_halves_before_each_block(photo: torch.Tensor) -> None:
+def test_vgg16_has_13_convolutions_and_halves_before_each_block(photo: torch.Tensor) -> None:
     vgg = network(blocks=BLOCKS_OF_VGG16)
     assert vgg.layers == tuple(layer for layer in LAYERS if layer[4:] not in ("3_4", "4_4", "5_4"))
     assert len(vgg.convolutions) == len(vgg.widths) == 13
@@ -115,31 +115,31 @@ def test_vgg16_has_thirteen_convolutions_and_halves_before_each_block(photo: tor
         vgg(photo, ["relu5_4"])
 
 
-def test_vgg16_is_vgg19_without_the_last_convolution_of_three_blocks(photo: torch.Tensor) -> None:
+def test_vgg16_equals_vgg19_without_the_last_convolution_of_three_blocks(photo: torch.Tensor) -> None:
     large, small = network(), network(blocks=BLOCKS_OF_VGG16)
     small.load_state_dict({key: value for key, value in large.state_dict().items() if key in small.state_dict()})
     assert torch.equal(small(photo, ["relu3_3"])["relu3_3"], large(photo, ["relu3_3"])["relu3_3"])
     assert not torch.equal(small(photo, ["relu4_1"])["relu4_1"], large(photo, ["relu4_1"])["relu4_1"])
 
 
-def test_relu_is_conv_without_its_negative_part(photo: torch.Tensor) -> None:
+def test_relu_layers_are_conv_layers_clamped_at_0(photo: torch.Tensor) -> None:
     found = network()(photo, ["conv3_2", "relu3_2"])
     assert torch.equal(found["relu3_2"], found["conv3_2"].clamp_min(0))
     assert found["conv3_2"].min() < 0
 
 
-def test_a_layer_does_not_depend_on_which_others_are_asked_for(photo: torch.Tensor) -> None:
+def test_a_layer_does_not_depend_on_which_others_are_requested(photo: torch.Tensor) -> None:
     vgg = network()
     assert torch.equal(vgg(photo, ["relu3_1"])["relu3_1"], vgg(photo, LAYERS)["relu3_1"])
 
 
-def test_an_unknown_layer_suggests_the_nearest(photo: torch.Tensor) -> None:
+def test_an_unknown_layer_is_refused_with_a_suggestion(photo: torch.Tensor) -> None:
     with pytest.raises(OptionError, match=re.escape("layer 'relu9_1' is not in this network; did you mean 'relu")):
         network()(photo, ["relu9_1"])
 
 
 @given(depth=st.integers(9, 16))
-def test_a_network_that_stops_early_has_the_layers_before(depth: int) -> None:
+def test_a_network_with_fewer_layers_has_the_same_first_layers(depth: int) -> None:
     last = CONVOLUTIONS[depth - 1]
     vgg = network(last=last, with_heads=True)
     assert vgg.layers == LAYERS[: 2 * depth]
@@ -150,7 +150,7 @@ def test_a_network_that_stops_early_has_the_layers_before(depth: int) -> None:
 
 
 def first_layers(early: Vgg, picture: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What the whole network answers where its first layers are those of the early one."""
+    """Return the features of a full network whose first layers are those of the shorter network."""
     whole = network()
     for name, value in early.state_dict().items():
         if name.startswith("convolutions"):
@@ -168,14 +168,14 @@ def first_layers(early: Vgg, picture: torch.Tensor) -> dict[str, torch.Tensor]:
         ("mixed", "conv4_1", False),
     ],
 )
-def test_an_even_gray_has_even_features_up_to_where_the_border_is_zero(border: str, layer: str, even: bool) -> None:
+def test_a_flat_picture_has_flat_features_up_to_zero_padding(border: str, layer: str, even: bool) -> None:
     vgg = network()
     vgg.border = border  # type: ignore[assignment]
     features = vgg(torch.full((1, 3, 64, 64), 0.8), [layer])[layer]
     assert torch.allclose(features, features.mean((2, 3), keepdim=True), atol=1e-5) == even
 
 
-def test_a_mixed_border_is_a_zero_border_in_deep_blocks_alone() -> None:
+def test_a_mixed_border_uses_zero_padding_only_in_deep_blocks() -> None:
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
     mixed, replicate, zero = network(), network(), network()
     mixed.border, replicate.border, zero.border = "mixed", "replicate", "zero"
@@ -187,7 +187,7 @@ def test_a_mixed_border_is_a_zero_border_in_deep_blocks_alone() -> None:
 
 
 @pytest.mark.parametrize(("pooling", "scale"), [("max", 1.0), ("average", 2.0), ("l2", 1.56), ("plain-average", 1.0)])
-def test_pooling_halves_and_rescales_an_even_map(pooling: Pooling, scale: float) -> None:
+def test_pooling_halves_and_rescales_a_flat_map(pooling: Pooling, scale: float) -> None:
     pooled = pool(torch.full((1, 2, 7, 6), 3.0), pooling)
     torch.testing.assert_close(pooled, torch.full((1, 2, 3, 3), 3.0 * scale))
 
@@ -195,31 +195,29 @@ def test_pooling_halves_and_rescales_an_even_map(pooling: Pooling, scale: float)
 @pytest.mark.parametrize(
     ("pooling", "expected"), [("max", 4.0), ("average", 2 * 1.75), ("l2", 0.78 * 21**0.5), ("plain-average", 1.75)]
 )
-def test_pooling_in_every_form(pooling: Pooling, expected: float) -> None:
+def test_every_pooling_gives_the_expected_values(pooling: Pooling, expected: float) -> None:
     assert pool(torch.tensor([[[[1.0, 2.0], [0.0, 4.0]]]]), pooling).item() == pytest.approx(expected)
 
 
-def test_l2_pooling_is_that_of_style_transfer_pytorch() -> None:
+def test_l2_pooling_equals_that_of_style_transfer_pytorch() -> None:
     x = torch.rand(1, 3, 8, 6, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(pool(x, "l2"), 0.78 * torch.nn.LPPool2d(2, 2)(x))
 
 
 @pytest.mark.parametrize(("pooling", "factor"), [("average", 16), ("l2", 4)])
-def test_rescaled_pooling_keeps_the_power_of_features_within_a_factor_of_max(
-    photo: torch.Tensor, pooling: Pooling, factor: float
-) -> None:
+def test_rescaled_pooling_keeps_the_feature_power_close_to_max(photo: torch.Tensor, pooling: Pooling, factor: float) -> None:
     shares = power_against_max(photo, pooling)
     assert shares[0] == 1
     assert all(1 / factor < share < factor for share in shares)
 
 
-def test_the_plain_average_lets_features_fade(photo: torch.Tensor) -> None:
+def test_plain_average_pooling_decreases_the_feature_power(photo: torch.Tensor) -> None:
     shares = power_against_max(photo, "plain-average")
     assert sorted(shares, reverse=True) == shares
     assert shares[-1] < 1 / 16
 
 
 def power_against_max(photo: torch.Tensor, pooling: Pooling) -> list[float]:
-    """The mean square of the shipped encoder's features at each style layer, as a share of that under max pooling."""
+    """Return the mean square of the shipped encoder's features at each style layer, relative to max pooling."""
     seen, usual = (load_encoder(pooling=each)(photo, STYLE_LAYERS) for each in (pooling, "max"))
     return [float(seen[layer].square().mean() / usual[layer].square().mean()) for layer in STYLE_LAYERS]

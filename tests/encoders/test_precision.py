@@ -1,4 +1,4 @@
-"""Arithmetic: the device and the precision that are chosen, and what memory there is."""
+"""Choice of device and precision."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,13 +28,13 @@ def on(monkeypatch: pytest.MonkeyPatch, *, cuda: bool = False, mps: bool = False
 @pytest.mark.parametrize(
     ("cuda", "mps", "chosen"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
 )
-def test_auto_prefers_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str) -> None:
+def test_auto_selects_a_gpu_if_available(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str) -> None:
     on(monkeypatch, cuda=cuda, mps=mps)
     assert choose_device("auto") == chosen
     assert choose_device("cpu") == "cpu"
 
 
-def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_device_is_refused_with_the_available_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, mps=True)
     with pytest.raises(
         OptionError, match=r"--device cuda is not available on this machine \(found: cpu, mps\); use --device auto"
@@ -46,12 +46,12 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch: 
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_precision_that_is_asked_for_is_taken(narrow: Callable[..., Vgg], precision: Any) -> None:
+def test_a_requested_precision_is_used(narrow: Callable[..., Vgg], precision: Any) -> None:
     chosen = choose_arithmetic(Run(device="cpu", precision=precision), narrow(), full_precision=True)
     assert chosen == Arithmetic(CPU, precision)
 
 
-def test_auto_takes_bf16_only_where_it_is_fast_and_agrees(monkeypatch: pytest.MonkeyPatch, narrow: Callable[..., Vgg]) -> None:
+def test_auto_selects_bf16_only_if_it_is_fast_and_agrees(monkeypatch: pytest.MonkeyPatch, narrow: Callable[..., Vgg]) -> None:
     def chosen(**options: bool) -> str:
         return choose_arithmetic(Run(device="cpu"), narrow(), **options).precision
 
@@ -64,7 +64,7 @@ def test_auto_takes_bf16_only_where_it_is_fast_and_agrees(monkeypatch: pytest.Mo
     assert chosen() == "fp32"
 
 
-def test_bf16_agrees_on_a_sound_network_and_not_where_rounding_is_all_there_is(narrow: Callable[..., Vgg]) -> None:
+def test_bf16_agrees_for_a_normal_network_and_disagrees_if_rounding_dominates(narrow: Callable[..., Vgg]) -> None:
     assert bf16_agrees(narrow(), CPU)
     shaky = narrow()
     for layer, convolution in shaky.convolutions.items():
@@ -72,18 +72,18 @@ def test_bf16_agrees_on_a_sound_network_and_not_where_rounding_is_all_there_is(n
             convolution.get_parameter("bias").fill_(300.0)  # rounded to steps of two
         if layer == "2_1":
             weight = convolution.get_parameter("weight")
-            weight -= weight.mean(dim=(1, 2, 3), keepdim=True)  # sees nothing but differences
+            weight -= weight.mean(dim=(1, 2, 3), keepdim=True)  # responds only to differences
             convolution.get_parameter("bias").zero_()
     assert not bf16_agrees(shaky, CPU)
 
 
-def test_what_a_processor_is_said_to_have_is_a_yes_or_a_no() -> None:
+def test_has_fast_bf16_returns_a_bool() -> None:
     assert has_fast_bf16(CPU) in (True, False)
     assert not has_fast_bf16(torch.device("meta"))
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_features_come_in_the_precision_of_the_arithmetic(
+def test_features_have_the_precision_of_the_arithmetic(
     narrow: Callable[..., Vgg], photo: Image, precision: Any, dtype: torch.dtype
 ) -> None:
     vgg = narrow()
@@ -93,7 +93,7 @@ def test_features_come_in_the_precision_of_the_arithmetic(
     assert float((found["relu4_1"].float() - expected).norm()) < 0.03 * float(expected.norm())
 
 
-def test_a_gradient_comes_back_to_the_picture_in_float32(narrow: Callable[..., Vgg], photo: Image) -> None:
+def test_the_gradient_of_the_picture_is_float32(narrow: Callable[..., Vgg], photo: Image) -> None:
     photo.requires_grad_()
     found = Arithmetic(CPU, "bf16").encode(narrow(), photo, frozenset(("relu3_1",)))
     found["relu3_1"].float().sum().backward()

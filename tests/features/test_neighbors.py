@@ -20,12 +20,12 @@ def nearest_by_hand(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def agreement(position: Tensor, width: int) -> float:
-    """The share of positions whose right neighbor's match lies right of their own."""
+    """Return the share of positions whose right neighbor is matched to the right of their own match."""
     beside = (position[:, 1:] == position[:, :-1] + 1) & (position[:, :-1] % width < width - 1)
     return float(beside.float().mean())
 
 
-def test_a_hypercolumn_is_the_mean_of_its_cell_in_fine_layers_and_interpolated_in_coarse_ones() -> None:
+def test_hypercolumns_average_fine_layers_and_interpolate_coarse_ones() -> None:
     same = Affine(torch.eye(1), torch.zeros(1))
     features = {"relu1_1": torch.arange(64.0).reshape(1, 1, 8, 8), "relu4_1": torch.tensor([[[[5.0]]]])}
     columns = pooled_columns(features, {"relu1_1": same, "relu4_1": same}, (2, 2))
@@ -35,7 +35,7 @@ def test_a_hypercolumn_is_the_mean_of_its_cell_in_fine_layers_and_interpolated_i
 
 
 @pytest.mark.parametrize("size", [(32, 32), (35, 39), (130, 66)])
-def test_layers_of_odd_sizes_join_on_one_grid(size: tuple[int, int], random: torch.Generator) -> None:
+def test_layers_of_odd_sizes_are_pooled_to_one_grid(size: tuple[int, int], random: torch.Generator) -> None:
     same = Affine(torch.eye(2), torch.zeros(2))
     features, (height, width) = {}, size
     for block in (1, 2, 3, 4):
@@ -45,41 +45,43 @@ def test_layers_of_odd_sizes_join_on_one_grid(size: tuple[int, int], random: tor
     assert columns.shape == (1, 8, *grid_size(size))
 
 
-def test_without_coherence_matches_are_the_nearest_by_cosine(random: torch.Generator) -> None:
+def test_without_coherence_matches_are_nearest_by_cosine(random: torch.Generator) -> None:
     queries, keys = feature_map(9, 7, random), feature_map(11, 13, random)
     found = match(queries, [keys]).position
     exact = nearest_by_hand(queries, keys)
-    likeness = unit(centered(rows_of(queries))) @ unit(centered(rows_of(keys))).T
-    gap = likeness.gather(1, exact.reshape(-1, 1)) - likeness.gather(1, found.reshape(-1, 1))
+    similarity = unit(centered(rows_of(queries))) @ unit(centered(rows_of(keys))).T
+    gap = similarity.gather(1, exact.reshape(-1, 1)) - similarity.gather(1, found.reshape(-1, 1))
     assert float(gap.max()) < 0.02  # the search is in bfloat16
 
 
-def test_a_picture_matched_with_itself_finds_itself(random: torch.Generator) -> None:
+def test_a_picture_matched_with_itself_matches_the_same_positions(random: torch.Generator) -> None:
     queries = feature_map(8, 8, random, 16)
     assert torch.equal(match(queries, [queries]).position, torch.arange(64).reshape(8, 8))
 
 
-def test_a_large_style_is_searched_nearly_as_well_as_exactly(random: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sparse_search_of_a_large_style_is_nearly_as_good_as_exact_search(
+    random: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = torch.nn.functional.avg_pool2d(feature_map(60, 50, random), 5, 1, 2)
     queries = torch.nn.functional.avg_pool2d(feature_map(40, 40, random), 5, 1, 2)
-    likeness = unit(centered(rows_of(queries))) @ unit(centered(rows_of(keys))).T
-    best = likeness.max(1).values
+    similarity = unit(centered(rows_of(queries))) @ unit(centered(rows_of(keys))).T
+    best = similarity.max(1).values
     monkeypatch.setattr("impasto.features.neighbors._MOST_KEYS", 400)
     found = match(queries, [keys]).position.flatten()
     assert 0 <= int(found.min()) <= int(found.max()) < 3000
-    gap = best - likeness.gather(1, found[:, None])[:, 0]
+    gap = best - similarity.gather(1, found[:, None])[:, 0]
     assert float(gap.mean()) < 0.05
-    assert float((gap > 0.001).float().mean()) > 0.02  # it is the sparse search that was measured
+    assert float((gap > 0.001).float().mean()) > 0.02  # the sparse search was used
 
 
-def test_coherence_lays_neighbors_beside_each_other(random: torch.Generator) -> None:
+def test_coherence_makes_neighboring_matches_adjacent(random: torch.Generator) -> None:
     keys = torch.nn.functional.avg_pool2d(feature_map(24, 24, random), 3, 1, 1)
     queries = keys + 0.2 * feature_map(24, 24, random)
-    loose, firm = (match(queries, [keys], coherence=each).position for each in (0.0, 0.1))
-    assert agreement(firm, 24) > agreement(loose, 24) + 0.1
+    incoherent, coherent = (match(queries, [keys], coherence=each).position for each in (0.0, 0.1))
+    assert agreement(coherent, 24) > agreement(incoherent, 24) + 0.1
 
 
-def test_a_part_is_matched_as_in_the_whole_away_from_where_it_was_cut(random: torch.Generator) -> None:
+def test_a_crop_is_matched_like_the_whole_picture_away_from_its_edges(random: torch.Generator) -> None:
     """So a position at an edge has no neighbor at the opposite edge."""
     keys = torch.nn.functional.avg_pool2d(feature_map(24, 24, random), 3, 1, 1)
     queries = torch.nn.functional.avg_pool2d(feature_map(20, 20, random), 3, 1, 1) + 0.1 * feature_map(20, 20, random)
@@ -108,14 +110,14 @@ def test_only_allowed_positions_are_matched(random: torch.Generator) -> None:
 
 
 def test_a_style_without_allowed_positions_may_be_used_everywhere(random: torch.Generator) -> None:
-    nowhere = torch.zeros(6, 6, dtype=torch.bool)
-    found = match(feature_map(5, 5, random), [feature_map(6, 6, random)], allowed=[nowhere]).position
+    no_position = torch.zeros(6, 6, dtype=torch.bool)
+    found = match(feature_map(5, 5, random), [feature_map(6, 6, random)], allowed=[no_position]).position
     assert found.min() >= 0
     assert found.max() < 36
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-def test_several_styles_take_their_shares_of_the_picture(share: float, random: torch.Generator) -> None:
+def test_each_style_gets_its_share_of_the_picture(share: float, random: torch.Generator) -> None:
     shares = torch.tensor([share, 1 - share])[:, None, None].expand(2, 24, 24)
     found = match(feature_map(24, 24, random), [feature_map(9, 9, random), feature_map(12, 8, random)], shares=shares)
     assert float((found.style == 0).float().mean()) == pytest.approx(share, abs=0.08)
@@ -123,7 +125,7 @@ def test_several_styles_take_their_shares_of_the_picture(share: float, random: t
     assert (found.position[found.style == 1] >= 81).all()
 
 
-def test_a_style_that_has_no_share_somewhere_is_not_used_there(random: torch.Generator) -> None:
+def test_a_style_is_not_used_where_its_share_is_0(random: torch.Generator) -> None:
     shares = torch.zeros(2, 16, 16)
     shares[0, :, :8] = shares[1, :, 8:] = 1
     found = match(feature_map(16, 16, random), [feature_map(9, 9, random)] * 2, shares=shares, coherence=0.1)
@@ -134,7 +136,7 @@ def test_a_style_that_has_no_share_somewhere_is_not_used_there(random: torch.Gen
 # ---------------------------------------------------------------------------------------------------- losses
 
 
-def test_the_neighbor_loss_is_nothing_at_its_target_and_two_opposite_to_it(random: torch.Generator) -> None:
+def test_the_neighbor_loss_is_0_at_its_target_and_2_at_the_opposite(random: torch.Generator) -> None:
     features = {"relu3_1": feature_map(4, 4, random)}
     heads = {"relu3_1": Affine(torch.eye(6), torch.zeros(6))}
     target = features["relu3_1"] / features["relu3_1"].norm(dim=1, keepdim=True)
@@ -142,7 +144,7 @@ def test_the_neighbor_loss_is_nothing_at_its_target_and_two_opposite_to_it(rando
     assert float(NeighborLoss(-target, heads)(features)) == pytest.approx(2, abs=1e-6)
 
 
-def test_the_neighbor_loss_descends(random: torch.Generator) -> None:
+def test_the_neighbor_loss_can_be_minimized(random: torch.Generator) -> None:
     heads = {"relu3_1": Affine(torch.eye(6), torch.zeros(6))}
     target = feature_map(4, 4, random)
     loss = NeighborLoss(target / target.norm(dim=1, keepdim=True), heads)
@@ -152,7 +154,7 @@ def test_the_neighbor_loss_descends(random: torch.Generator) -> None:
     assert float(loss({"relu3_1": found.detach() - found.grad})) < float(before.detach())
 
 
-def test_the_palette_loss_is_nothing_among_the_styles_own_features(random: torch.Generator) -> None:
+def test_the_palette_loss_is_0_for_the_styles_own_features(random: torch.Generator) -> None:
     features = feature_map(8, 8, random)
     rows = unit(centered(rows_of(features)))
     loss = PaletteLoss({"relu1_1": Neighborhood(rows, torch.zeros(64, dtype=torch.long))}, {}, random)
@@ -160,7 +162,7 @@ def test_the_palette_loss_is_nothing_among_the_styles_own_features(random: torch
     assert float(loss({"relu1_1": feature_map(8, 8, random)})) > 0.05
 
 
-def test_the_palette_loss_looks_in_the_style_of_each_part_alone(random: torch.Generator) -> None:
+def test_the_palette_loss_searches_only_the_style_of_each_part(random: torch.Generator) -> None:
     features = feature_map(8, 8, random)
     rows = unit(centered(rows_of(features)))
     target = {"relu1_1": Neighborhood(torch.cat([rows, -rows]), torch.arange(2).repeat_interleave(64))}
@@ -169,7 +171,7 @@ def test_the_palette_loss_looks_in_the_style_of_each_part_alone(random: torch.Ge
     assert other > 0.05
 
 
-def test_the_neighbor_loss_has_the_gradient_that_autograd_finds(random: torch.Generator) -> None:
+def test_the_neighbor_loss_has_the_gradient_of_autograd(random: torch.Generator) -> None:
     heads = {"relu3_1": Affine(torch.eye(6), torch.zeros(6))}
     target = feature_map(5, 4, random)
     target = target / target.norm(dim=1, keepdim=True)

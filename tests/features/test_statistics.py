@@ -1,4 +1,4 @@
-"""Statistics of features: what they are worked out by hand, and the laws they obey whatever the sizes."""
+"""Statistics of features: worked examples, and properties that hold at any size."""
 
 import numpy as np
 import pytest
@@ -57,12 +57,12 @@ def test_gram_matrix_ignores_position(seed: int, size: tuple[int, int, int, int]
     torch.testing.assert_close(gram_matrix(shuffled[..., None]), gram_matrix(F))
 
 
-def test_gram_matrix_does_not_change_when_a_picture_is_tiled() -> None:
+def test_gram_matrix_does_not_change_if_a_picture_is_repeated() -> None:
     F = features(0, 1, 3, 4, 5)
     torch.testing.assert_close(gram_matrix(F.repeat(1, 1, 2, 3)), gram_matrix(F))
 
 
-def test_the_gradient_of_gram_matrix_is_that_of_finite_differences() -> None:
+def test_the_gradient_of_gram_matrix_agrees_with_finite_differences() -> None:
     assert torch.autograd.gradcheck(gram_matrix, features(0, 1, 3, 2, 2).requires_grad_())
 
 
@@ -89,7 +89,9 @@ def test_moments_agree_with_torch_and_with_the_gram_matrix(seed: int, size: tupl
 
 
 @given(seeds, sizes, st.floats(-3, 3))
-def test_shifted_moments_are_those_of_shifted_features(seed: int, size: tuple[int, int, int, int], shift: float) -> None:
+def test_shifted_moments_equal_the_moments_of_shifted_features(
+    seed: int, size: tuple[int, int, int, int], shift: float
+) -> None:
     F = features(seed, *size)
     torch.testing.assert_close(moments(F).shifted(shift).gram, moments(F + shift).gram)
 
@@ -98,20 +100,20 @@ def test_shifted_moments_are_those_of_shifted_features(seed: int, size: tuple[in
     ("given_type", "type_of_statistics"),
     [(torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)],
 )
-def test_moments_are_float32_or_better(given_type: torch.dtype, type_of_statistics: torch.dtype) -> None:
+def test_moments_are_at_least_float32(given_type: torch.dtype, type_of_statistics: torch.dtype) -> None:
     measured = moments(features(0, 1, 2, 3, 3, dtype=torch.float32).to(given_type))
     assert measured.mean.dtype == measured.covariance.dtype == type_of_statistics
     assert precise(torch.zeros(1, dtype=given_type)).dtype == type_of_statistics
 
 
-def test_moments_of_bfloat16_features_on_a_high_mean_keep_their_spread() -> None:
+def test_moments_of_bfloat16_features_with_a_large_mean_keep_their_spread() -> None:
     F = 20 + features(0, 1, 4, 64, 64, dtype=torch.float32)
     exact, rough = moments(F), moments(F.bfloat16())
     torch.testing.assert_close(rough.mean, exact.mean, rtol=1e-3, atol=0)
     assert bool(((rough.covariance - exact.covariance).norm() < 0.02 * exact.covariance.norm()).all())
 
 
-def test_the_gradient_through_moments_is_that_of_finite_differences() -> None:
+def test_the_gradient_of_moments_agrees_with_finite_differences() -> None:
     def statistics(F: torch.Tensor) -> tuple[torch.Tensor, ...]:
         measured = moments(F)
         return measured.mean, measured.covariance, measured.deviation
@@ -129,7 +131,7 @@ def test_the_deviation_of_a_constant_channel_has_a_finite_gradient() -> None:
 # ---------------------------------------------------------------------------------------------------- heads
 
 
-def test_affine_maps_every_position_alike() -> None:
+def test_affine_maps_every_position_identically() -> None:
     head = Affine(torch.tensor([[1.0, 2.0], [0.0, -1.0], [3.0, 0.0]]), torch.tensor([0.5, 0.0, 1.0]))
     mapped = head.features(torch.tensor([[[[1.0, 0.0]], [[10.0, 20.0]]]]))
     assert mapped[0, :, 0].T.tolist() == [[21.5, -10.0, 4.0], [40.5, -20.0, 1.0]]
@@ -148,18 +150,18 @@ def test_mapping_moments_equals_measuring_mapped_features(seed: int, size: tuple
 
 
 @given(seeds, st.integers(1, 8))
-def test_the_square_root_squares_back(seed: int, size: int) -> None:
+def test_the_square_root_squared_is_the_matrix(seed: int, size: int) -> None:
     matrix = positive(seed, size)
     root = sqrtm(matrix, iterations=30)
     torch.testing.assert_close(root @ root, matrix, rtol=1e-6, atol=1e-8)
 
 
-def test_the_square_root_agrees_with_scipy_on_what_is_not_too_flat() -> None:
+def test_the_square_root_agrees_with_scipy_for_well_conditioned_matrices() -> None:
     matrix = positive(3, 6)
     np.testing.assert_allclose(sqrtm(matrix)[0].numpy(), scipy.linalg.sqrtm(matrix[0].numpy()), rtol=1e-3, atol=1e-3)
 
 
-def test_the_square_root_of_nothing_is_nothing() -> None:
+def test_the_square_root_of_zero_is_zero() -> None:
     nothing = torch.zeros(1, 3, 3, requires_grad=True)
     root = sqrtm(nothing)
     root.sum().backward()
@@ -168,21 +170,21 @@ def test_the_square_root_of_nothing_is_nothing() -> None:
     assert bool(nothing.grad.isfinite().all())
 
 
-def test_the_trace_of_the_root_of_a_flat_spectrum_is_right_to_a_hundredth() -> None:
+def test_the_root_trace_of_a_decaying_spectrum_is_within_one_percent() -> None:
     turn, _ = torch.linalg.qr(features(0, 64, 64))
     values = torch.exp(-0.3 * torch.arange(64, dtype=torch.float64))
     root = sqrtm(((turn * values) @ turn.T)[None])[0]
     assert float(root.trace()) == pytest.approx(float(values.sqrt().sum()), rel=0.01)
 
 
-def test_the_gradient_of_the_square_root_is_that_of_finite_differences() -> None:
+def test_the_gradient_of_the_square_root_agrees_with_finite_differences() -> None:
     matrix = positive(0, 3).requires_grad_()
     assert torch.autograd.gradcheck(lambda m: sqrtm((m + m.transpose(1, 2)) / 2), matrix)
 
 
-def test_the_trace_of_the_root_is_that_of_the_root_and_so_is_its_gradient() -> None:
+def test_root_trace_and_its_gradient_agree_with_sqrtm() -> None:
     turn, _ = torch.linalg.qr(features(0, 32, 32))
-    values = torch.exp(-0.7 * torch.arange(32, dtype=torch.float64))  # down to what the iteration does not reach
+    values = torch.exp(-0.7 * torch.arange(32, dtype=torch.float64))  # includes eigenvalues too small for the iteration
     matrices = torch.stack([(turn * values) @ turn.T, positive(1, 32)[0]])
     found, expected = (matrices.clone().requires_grad_() for _ in range(2))
     trace = root_trace(found)
@@ -193,7 +195,7 @@ def test_the_trace_of_the_root_is_that_of_the_root_and_so_is_its_gradient() -> N
     torch.testing.assert_close(found.grad, expected.grad)
 
 
-def test_the_trace_of_the_root_of_nothing_and_of_no_numbers() -> None:
+def test_root_trace_is_0_for_zeros_and_nan_for_nan() -> None:
     nothing = torch.zeros(1, 3, 3, requires_grad=True)
     root_trace(nothing).backward()
     assert nothing.grad is not None
@@ -213,18 +215,18 @@ def style(mean: float, variance: float) -> Moments:
     return Moments(torch.tensor([[mean]]), torch.tensor([[[variance]]]))
 
 
-def test_a_blend_averages_by_shares_of_the_weights() -> None:
+def test_a_blend_averages_moments_by_weight() -> None:
     blended = blend([style(0, 1), style(4, 5)], [1, 3])
     assert (blended.mean.item(), blended.covariance.item()) == (3.0, 4.0)
 
 
-def test_a_negative_weight_pushes_away() -> None:
+def test_a_negative_weight_moves_the_blend_away() -> None:
     blended = blend([style(1, 2), style(4, 5)], [2, -1])
     assert (blended.mean.item(), blended.covariance.item()) == (-2.0, -1.0)
 
 
 @given(seeds, st.integers(1, 5))
-def test_the_possible_moments_of_a_blend_lose_nothing_but_negative_variances(seed: int, channels: int) -> None:
+def test_possible_moments_only_remove_negative_variances(seed: int, channels: int) -> None:
     a, b = (moments(features(seed + k, 1, channels, 4, 4)) for k in range(2))
     covariance = blend([a, b], [2, -1]).possible().covariance
     assert bool((torch.linalg.eigvalsh(covariance) > -1e-12).all())
@@ -233,7 +235,7 @@ def test_the_possible_moments_of_a_blend_lose_nothing_but_negative_variances(see
 
 
 @given(seeds, st.lists(st.floats(0.1, 10), min_size=1, max_size=4), st.floats(0.1, 100))
-def test_only_the_proportions_of_the_weights_count(seed: int, weights: list[float], factor: float) -> None:
+def test_only_the_ratios_of_the_weights_matter(seed: int, weights: list[float], factor: float) -> None:
     styles = [moments(features(seed + k, 1, 3, 4, 4)) for k in range(len(weights))]
     found, expected = blend(styles, [factor * weight for weight in weights]), blend(styles, weights)
     torch.testing.assert_close(found.covariance, expected.covariance)
@@ -249,7 +251,7 @@ def test_only_the_proportions_of_the_weights_count(seed: int, weights: list[floa
         ([1.0, -3.0], "sum to -2; their sum must be above 0"),
     ],
 )
-def test_weights_that_cannot_be_shared_out_are_refused(weights: list[float], sentence: str) -> None:
+def test_invalid_blend_weights_are_refused(weights: list[float], sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
         blend([style(0, 1), style(1, 1)], weights)
 
@@ -258,7 +260,7 @@ def test_weights_that_cannot_be_shared_out_are_refused(weights: list[float], sen
 
 
 def weighted(rows: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute mean and covariance of rows (positions, channels) as they are defined."""
+    """Compute mean and covariance of rows (positions, channels) from their definitions."""
     shares = weights.flatten().to(rows) / weights.sum().to(rows)
     mean = shares @ rows
     return mean, (rows - mean).T @ ((rows - mean) * shares[:, None])
@@ -278,7 +280,7 @@ def test_guided_moments_are_weighted_means_and_covariances(channels: int) -> Non
         torch.testing.assert_close(measured.covariance[0], covariance, atol=1e-6, rtol=1e-5)
 
 
-def test_under_a_guide_that_is_everywhere_moments_are_those_of_the_whole() -> None:
+def test_moments_under_a_full_guide_equal_those_of_the_whole_picture() -> None:
     maps = features(1, 1, 4, 6, 7)
     guide = Guide.of(torch.full((1, 1, 6, 7), 0.4), 4, maps.dtype)
     assert guide is not None
@@ -289,7 +291,7 @@ def test_under_a_guide_that_is_everywhere_moments_are_those_of_the_whole() -> No
     torch.testing.assert_close(found.covariance, expected.covariance)
 
 
-def test_what_lies_outside_of_a_guide_does_not_count() -> None:
+def test_positions_outside_a_guide_do_not_count() -> None:
     maps, mask = features(2, 1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
     mask[..., :4] = 1
     guide = Guide.of(mask, 3, maps.dtype)
@@ -301,7 +303,7 @@ def test_what_lies_outside_of_a_guide_does_not_count() -> None:
     assert torch.equal(one.covariance, two.covariance)
 
 
-def test_the_gradient_of_guided_moments_is_exact_where_guides_overlap() -> None:
+def test_the_gradient_of_guided_moments_is_exact_for_overlapping_guides() -> None:
     maps = features(3, 1, 3, 5, 8).double().requires_grad_()
     soft, hard = torch.rand(1, 1, 5, 8, generator=torch.Generator().manual_seed(1)), torch.zeros(1, 1, 5, 8)
     hard[..., :5] = 1
@@ -314,7 +316,7 @@ def test_the_gradient_of_guided_moments_is_exact_where_guides_overlap() -> None:
     assert torch.autograd.gradcheck(statistics, maps)
 
 
-def test_guided_moments_of_bf16_features_keep_three_digits() -> None:
+def test_guided_moments_of_bf16_features_are_accurate_to_three_digits() -> None:
     maps, mask = features(4, 1, 6, 40, 40) + 20, torch.zeros(1, 1, 40, 40)
     mask[..., 7:30, :] = 1
     guide = Guide.of(mask, 6, torch.bfloat16)
@@ -326,7 +328,7 @@ def test_guided_moments_of_bf16_features_keep_three_digits() -> None:
     torch.testing.assert_close(found.covariance[0].double(), covariance, atol=1e-2, rtol=1e-2)
 
 
-def test_a_guide_with_hardly_a_position_is_none() -> None:
+def test_a_guide_with_too_few_positions_is_none() -> None:
     speck = torch.zeros(1, 1, 8, 8)
     assert Guide.of(speck) is None
     speck[..., 0, :3] = 1

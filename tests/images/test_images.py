@@ -92,7 +92,7 @@ P3_RED, P3_GREEN = (0.917488, 0.200287, 0.138561), (0.458402, 0.985265, 0.298295
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP", "JPEG", "AVIF", "GIF"])
-def test_every_format_reads_as_the_same_picture(kind: str) -> None:
+def test_every_format_decodes_to_the_same_picture(kind: str) -> None:
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 98, "subsampling": 0}, "AVIF": {"quality": 98}}.get(kind, {})
     picture = images.read(encoded(PIL.Image.fromarray(gradient()), kind, **options))
     assert picture.image.shape == (1, 3, 24, 32)
@@ -104,7 +104,7 @@ def test_every_format_reads_as_the_same_picture(kind: str) -> None:
     assert difference.max() < 1e-6 if kind in ("PNG", "BMP", "TIFF", "WEBP") else difference.mean() < 0.02
 
 
-def test_the_format_is_told_by_the_content_and_not_by_the_name(tmp_path: Path) -> None:
+def test_the_format_is_detected_from_the_content_not_the_name(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(encoded(PIL.Image.fromarray(gradient()), "PNG"))
     picture = images.read(tmp_path / "photo.jpg")
     assert picture.name == "photo.jpg"
@@ -124,7 +124,7 @@ def test_path_bytes_pillow_array_and_tensor_are_the_same_picture(tmp_path: Path)
 
 
 @given(size=SIZES, mode=st.sampled_from(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "I", "F"]))
-def test_every_mode_of_every_size_reads_in_range(size: tuple[int, int], mode: str) -> None:
+def test_every_mode_and_size_is_read_in_range(size: tuple[int, int], mode: str) -> None:
     picture = PIL.Image.fromarray(gradient(*size)).convert("L" if mode in "IF" else "RGB")
     picture = (
         picture.convert("P").convert("PA")
@@ -144,7 +144,7 @@ def test_every_mode_of_every_size_reads_in_range(size: tuple[int, int], mode: st
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA"])
-def test_gray_is_gray_in_all_three_channels(mode: str) -> None:
+def test_gray_pictures_have_equal_channels(mode: str) -> None:
     picture = images.read(encoded(PIL.Image.fromarray(gradient()).convert(mode), "PNG"))
     assert torch.equal(picture.image[:, 0], picture.image[:, 2])
     assert picture.image.max() > 0.7
@@ -162,7 +162,7 @@ def test_one_bit_pictures_are_black_and_white() -> None:
     assert np.array_equal(pixels(images.read(encoded(PIL.Image.fromarray(array), "TIFF")))[..., 0], array)
 
 
-def test_a_palette_with_transparency_keeps_both() -> None:
+def test_a_palette_with_transparency_keeps_colors_and_alpha() -> None:
     palette = PIL.Image.new("P", (2, 1))
     palette.putpalette([255, 0, 0, 0, 255, 0])
     palette.putpixel((1, 0), 1)
@@ -173,7 +173,7 @@ def test_a_palette_with_transparency_keeps_both() -> None:
         assert picture.image[0, :, 0, 0].tolist() == [1, 0, 0]
 
 
-def test_the_first_frame_of_an_animation_is_taken_and_said(tmp_path: Path) -> None:
+def test_an_animation_is_read_as_its_first_frame_with_a_note(tmp_path: Path) -> None:
     frames = [torch.full((1, 3, 8, 8), level) for level in (0.0, 0.5, 1.0)]
     images.write_animation(tmp_path / "a.gif", frames, seconds_per_frame=0.1)
     picture = images.read(tmp_path / "a.gif")
@@ -186,7 +186,7 @@ def test_pages_of_a_tiff_are_called_pages() -> None:
     assert images.read(encoded(page, "TIFF", save_all=True, append_images=[page])).notes == ("took the first of 2 pages",)
 
 
-def test_a_picture_of_one_pixel_and_one_of_a_line_are_read() -> None:
+def test_pictures_of_one_pixel_and_one_row_are_read() -> None:
     for height, width in ((1, 1), (1, 5000), (5000, 1)):
         assert images.read(encoded(PIL.Image.new("RGB", (width, height)), "PNG")).size == (height, width)
 
@@ -200,7 +200,7 @@ def test_heic_is_read(tmp_path: Path) -> None:
     assert np.abs(pixels(picture) - gradient(64, 96) / 255).mean() < 0.03
 
 
-def test_heic_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_without_its_package_raises_an_error_that_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(ImageFileError, match=r"pip install 'impasto\[heic\]'"):
         images.read(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64)
@@ -218,7 +218,7 @@ def oriented(orientation: int) -> bytes:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_every_orientation_comes_out_as_pillow_would_turn_it(orientation: int, kind: str) -> None:
+def test_every_orientation_is_applied_as_in_pillow(orientation: int, kind: str) -> None:
     turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(orientation)  # PIL.Image.Transpose
     upright = PIL.Image.fromarray(gradient())
     expected = upright if turn is None else upright.transpose(PIL.Image.Transpose(turn))
@@ -230,7 +230,7 @@ def test_every_orientation_comes_out_as_pillow_would_turn_it(orientation: int, k
     assert (exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Artist]) == (1, "Ada")
 
 
-def test_alpha_turns_with_its_picture() -> None:
+def test_alpha_is_rotated_with_the_picture() -> None:
     rgba = np.dstack([gradient(), np.full((24, 32), 255, np.uint8)])
     rgba[0, 0, 3] = 7
     picture = images.read(encoded(PIL.Image.fromarray(rgba), "PNG", exif=oriented(6)))
@@ -238,7 +238,7 @@ def test_alpha_turns_with_its_picture() -> None:
     assert picture.alpha[0, 0, 0, -1] == pytest.approx(7 / 255)
 
 
-def test_an_orientation_in_xmp_alone_is_applied_once(tmp_path: Path) -> None:
+def test_an_orientation_only_in_xmp_is_applied_once(tmp_path: Path) -> None:
     packet = xmp.with_record(None, {}).replace(b"<rdf:Description ", b'<rdf:Description tiff:Orientation="6" ')
     picture = images.read(encoded(PIL.Image.fromarray(gradient()), "JPEG", xmp=packet))
     assert picture.size == (32, 24)
@@ -254,7 +254,7 @@ def flat(color: tuple[float, float, float]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("p3", "srgb"), [(P3_RED, (1, 0, 0)), (P3_GREEN, (0, 1, 0)), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
-def test_display_p3_becomes_srgb(p3: tuple[float, float, float], srgb: tuple[float, float, float]) -> None:
+def test_display_p3_is_converted_to_srgb(p3: tuple[float, float, float], srgb: tuple[float, float, float]) -> None:
     eight = PIL.Image.fromarray((flat(p3) * 255).round().astype(np.uint8))
     sixteen = (flat(p3) * 65535).round().astype(np.uint16)
     for data, near in (
@@ -268,7 +268,7 @@ def test_display_p3_becomes_srgb(p3: tuple[float, float, float], srgb: tuple[flo
 
 
 @given(color=st.tuples(*[st.integers(40, 215)] * 3), curve=st.sampled_from([SRGB_CURVE, GAMMA_22]))
-def test_profiles_by_hand_agree_with_pillow(color: tuple[int, int, int], curve: bytes) -> None:
+def test_our_profile_conversion_agrees_with_pillow(color: tuple[int, int, int], curve: bytes) -> None:
     profile = matrix_profile(P3_TO_XYZ, curve, "a wide one")
     by_hand = icc.to_srgb(np.full((1, 1, 3), color, np.float32) / 255, profile)
     picture = images.read(encoded(PIL.Image.new("RGB", (1, 1), color), "PNG", icc_profile=profile))
@@ -288,7 +288,7 @@ def test_profiles_by_hand_agree_with_pillow(color: tuple[int, int, int], curve: 
         (b"para\0\0\0\0\0\4\0\0" + struct.pack(">7i", 2 * 65536, 65536, 0, 32768, 6554, 6554, 0), 0.35),
     ],
 )
-def test_every_kind_of_curve_is_undone(curve: bytes, linear: float) -> None:
+def test_every_kind_of_tone_curve_is_inverted(curve: bytes, linear: float) -> None:
     gray = matrix_profile(P3_TO_XYZ, curve, "gray", b"GRAY")
     found = icc.to_srgb(np.full((1, 1, 1), 0.5, np.float32), gray)
     assert found is not None
@@ -304,14 +304,14 @@ def test_a_gray_profile_applies_to_gray_pictures_of_8_and_16_bits() -> None:
     assert sixteen.image[0, :, 0, 0].tolist() == pytest.approx([0.7366] * 3, abs=0.001)
 
 
-def test_an_srgb_profile_changes_nothing_and_says_nothing() -> None:
+def test_an_srgb_profile_changes_nothing_and_adds_no_note() -> None:
     picture = images.read(encoded(PIL.Image.fromarray(gradient()), "PNG", icc_profile=srgb_profile()))
     assert picture.notes == ()
     assert np.allclose(pixels(picture), gradient() / 255)
 
 
 @pytest.mark.parametrize("profile", [b"\0" * 20, b"not a profile at all" * 20, DISPLAY_P3[:300]])
-def test_a_damaged_profile_is_left_out_with_a_note(profile: bytes) -> None:
+def test_a_damaged_profile_is_ignored_with_a_note(profile: bytes) -> None:
     for data in (
         encoded(PIL.Image.fromarray(gradient()), "PNG", icc_profile=profile),
         tiff(gradient().astype(np.uint16) * 257, photometric="rgb", iccprofile=profile),
@@ -321,7 +321,7 @@ def test_a_damaged_profile_is_left_out_with_a_note(profile: bytes) -> None:
         assert np.allclose(pixels(picture), gradient() / 255)
 
 
-def test_a_profile_for_other_pictures_is_left_out_with_a_note() -> None:
+def test_a_profile_for_another_color_mode_is_ignored_with_a_note() -> None:
     gray = matrix_profile(P3_TO_XYZ, GAMMA_22, "gray", b"GRAY")
     picture = images.read(encoded(PIL.Image.fromarray(gradient()), "PNG", icc_profile=gray))
     assert picture.notes == ("ignored a color profile for another color mode (gray)",)
@@ -332,7 +332,7 @@ def test_a_profile_for_other_pictures_is_left_out_with_a_note() -> None:
 
 
 @given(size=SIZES, channels=st.sampled_from([3, 4]), suffix=st.sampled_from([".png", ".tif"]), seed=st.integers(0, 999))
-def test_sixteen_bits_come_back_to_the_bit(
+def test_sixteen_bit_pictures_are_restored_exactly(
     tmp_path_factory: pytest.TempPathFactory, size: tuple[int, int], channels: int, suffix: str, seed: int
 ) -> None:
     path = tmp_path_factory.mktemp("deep") / f"a{suffix}"
@@ -346,14 +346,14 @@ def test_sixteen_bits_come_back_to_the_bit(
     assert again.alpha is None or torch.equal(again.alpha, picture.alpha)
 
 
-def test_other_readers_agree_on_our_16_bit_tiff(tmp_path: Path) -> None:
+def test_other_readers_read_our_16_bit_tiff_identically(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (5, 7, 3), dtype=np.uint16)
     images.write(tmp_path / "a.tif", images.read(values).image, bits=16)
     assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), values)
 
 
 @pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"compression": "zlib"}, {"planarconfig": "separate"}])
-def test_16_bit_tiffs_of_others_keep_their_16_bits(options: dict[str, str]) -> None:
+def test_16_bit_tiffs_from_other_writers_keep_16_bits(options: dict[str, str]) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (5, 7, 3), dtype=np.uint16)
     stored = values.transpose(2, 0, 1) if "planarconfig" in options else values
     picture = images.read(tiff(stored, photometric="rgb", **options))
@@ -361,7 +361,7 @@ def test_16_bit_tiffs_of_others_keep_their_16_bits(options: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize("planes", ["contig", "separate"])
-def test_16_bit_tiffs_stand_upright(planes: str) -> None:
+def test_16_bit_tiffs_are_rotated_upright(planes: str) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (5, 7, 3), dtype=np.uint16)
     stored = values.transpose(2, 0, 1) if planes == "separate" else values
     picture = images.read(tiff(stored, photometric="rgb", planarconfig=planes, extratags=[(274, "H", 1, 6)]))
@@ -369,7 +369,7 @@ def test_16_bit_tiffs_stand_upright(planes: str) -> None:
     assert picture.notes == ("turned upright", "16-bit")
 
 
-def test_a_compression_that_needs_more_packages_is_said() -> None:
+def test_an_unsupported_compression_is_refused_by_name() -> None:
     data = bytearray(tiff(np.zeros((4, 4, 3), np.float32), photometric="rgb"))
     entry = data.index(struct.pack("<HHI", 259, 3, 1))
     data[entry + 8] = 5
@@ -377,7 +377,7 @@ def test_a_compression_that_needs_more_packages_is_said() -> None:
         images.read(bytes(data))
 
 
-def test_an_interlaced_16_bit_png_keeps_its_16_bits() -> None:
+def test_an_interlaced_16_bit_png_keeps_16_bits() -> None:
     values = np.random.default_rng(0).integers(0, 65536, (11, 13, 3), dtype=np.uint16)
     passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
     rows = [row for y, x, down, across in passes for row in values[y::down, x::across] if row.size]
@@ -387,7 +387,7 @@ def test_an_interlaced_16_bit_png_keeps_its_16_bits() -> None:
     assert np.array_equal((pixels(images.read(png)) * 65535).round(), values)
 
 
-def test_16_bit_gray_and_its_inverse_are_read_right() -> None:
+def test_16_bit_gray_and_inverted_gray_are_read_correctly() -> None:
     values = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
     for data in (
         encoded(PIL.Image.fromarray(values), "PNG"),
@@ -398,7 +398,7 @@ def test_16_bit_gray_and_its_inverse_are_read_right() -> None:
         assert np.allclose(pixels(images.read(data))[..., 1], values / 65535)
 
 
-def test_a_transparent_color_of_16_bits_is_compared_to_the_bit() -> None:
+def test_a_16_bit_transparent_color_is_compared_exactly() -> None:
     values = np.array([[[1000, 2000, 3000], [1001, 2000, 3000]]], np.uint16)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)) + chunk(
         b"tRNS", struct.pack(">3H", 1000, 2000, 3000)
@@ -409,7 +409,7 @@ def test_a_transparent_color_of_16_bits_is_compared_to_the_bit() -> None:
     assert picture.alpha.flatten().tolist() == [0, 1]
 
 
-def test_16_bit_gray_with_alpha_is_read_as_8_bit_and_said() -> None:
+def test_16_bit_gray_with_alpha_is_read_as_8_bit_with_a_note() -> None:
     values = np.array([[[40000, 65535], [10000, 65535]]], np.uint16)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 4, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(b"\0" + values.astype(">u2").tobytes()))
@@ -420,7 +420,7 @@ def test_16_bit_gray_with_alpha_is_read_as_8_bit_and_said() -> None:
 
 @pytest.mark.parametrize("color", [False, True])
 @pytest.mark.parametrize(("dtype", "top"), [("float32", 1.0), ("float32", 255.0), ("uint32", 2**32 - 1), ("int32", 65535)])
-def test_wide_tiffs_are_read_at_the_scale_that_they_use(color: bool, dtype: str, top: float) -> None:
+def test_wide_tiffs_are_read_at_their_own_scale(color: bool, dtype: str, top: float) -> None:
     values = (np.linspace(0, 1, 12).reshape(3, 4) * top).astype(dtype)
     if color:
         values = np.dstack([values] * 3)
@@ -441,7 +441,7 @@ def test_floats_with_premultiplied_alpha_are_divided_by_it() -> None:
 
 
 @given(size=st.tuples(st.integers(2, 40), st.integers(2, 40)), seed=st.integers(0, 999))
-def test_nothing_under_full_transparency_bleeds(size: tuple[int, int], seed: int) -> None:
+def test_fully_transparent_pixels_do_not_affect_their_neighbors(size: tuple[int, int], seed: int) -> None:
     random = np.random.default_rng(seed)
     rgba = random.integers(0, 256, (*size, 4), dtype=np.uint8)
     rgba[..., 3] *= random.random(size) < 0.3
@@ -457,7 +457,7 @@ def test_nothing_under_full_transparency_bleeds(size: tuple[int, int], seed: int
         assert (pixels(a)[hidden] <= visible.max(axis=0) + 1e-5).all()
 
 
-def test_colors_continue_from_the_nearest_visible_ones() -> None:
+def test_transparent_pixels_take_the_nearest_visible_colors() -> None:
     rgba = np.zeros((32, 32, 4), np.uint8)
     rgba[:, :8] = (255, 0, 0, 255)
     rgba[:, 24:] = (0, 0, 255, 255)
@@ -467,12 +467,12 @@ def test_colors_continue_from_the_nearest_visible_ones() -> None:
     assert image[0, 1].max() < 1e-6
 
 
-def test_a_wholly_transparent_picture_is_white_beneath() -> None:
+def test_a_fully_transparent_picture_is_filled_with_white() -> None:
     assert images.read(np.zeros((4, 4, 4), np.uint8)).image.min() == 1
 
 
 @pytest.mark.parametrize("suffix", ALL_SUFFIXES)
-def test_alpha_returns_where_the_format_can_and_lies_on_white_elsewhere(tmp_path: Path, suffix: str) -> None:
+def test_alpha_is_saved_if_the_format_supports_it_and_composited_on_white_otherwise(tmp_path: Path, suffix: str) -> None:
     alpha = torch.ones(1, 1, 16, 16)
     alpha[..., :8] = 0
     images.write(tmp_path / f"a{suffix}", torch.zeros(1, 3, 16, 16), alpha=alpha)
@@ -485,7 +485,7 @@ def test_alpha_returns_where_the_format_can_and_lies_on_white_elsewhere(tmp_path
         assert picture.image[..., :7].min() > 0.9 > 0.1 > picture.image[..., 10:].max()
 
 
-def test_alpha_of_another_size_is_stretched_to_the_picture(tmp_path: Path) -> None:
+def test_alpha_of_another_size_is_resized_to_the_picture(tmp_path: Path) -> None:
     images.write(tmp_path / "a.png", torch.zeros(1, 3, 20, 30), alpha=torch.full((1, 1, 10, 15), 0.5))
     alpha = images.read(tmp_path / "a.png").alpha
     assert alpha is not None
@@ -496,7 +496,7 @@ def test_alpha_of_another_size_is_stretched_to_the_picture(tmp_path: Path) -> No
 
 
 @given(size=SIZES, suffix=st.sampled_from([".png", ".bmp", ".tif"]), seed=st.integers(0, 999))
-def test_what_is_written_without_loss_is_read_again(
+def test_lossless_formats_are_read_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, size: tuple[int, int], suffix: str, seed: int
 ) -> None:
     path = tmp_path_factory.mktemp("round") / f"a{suffix}"
@@ -506,7 +506,7 @@ def test_what_is_written_without_loss_is_read_again(
 
 
 @pytest.mark.parametrize(("suffix", "bits"), [*((suffix, 8) for suffix in RECORD_SUFFIXES), (".png", 16), (".tif", 16)])
-def test_results_are_tagged_as_srgb_and_carry_their_record(tmp_path: Path, suffix: str, bits: int) -> None:
+def test_results_are_tagged_as_srgb_and_contain_their_record(tmp_path: Path, suffix: str, bits: int) -> None:
     record = {"version": "1", "losses": [0.5, 1e-9], "name": "é <&> \"quoted\" 'too' ]]> \n\u0000", "none": None}
     path = tmp_path / f"a{suffix}"
     images.write(path, torch.rand(1, 3, 20, 30), record=record, bits=bits)
@@ -530,18 +530,18 @@ def test_the_same_picture_is_written_as_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
-def test_a_record_takes_the_place_of_an_earlier_one_and_leaves_the_rest() -> None:
+def test_a_new_record_replaces_the_old_one_and_keeps_other_metadata() -> None:
     packet = xmp.with_record(xmp.with_record(None, {"run": 1}).replace(b"about", b'dc:title="Mill" rdf:about'), {"run": 2})
     assert xmp.record_in(packet) == '{"run": 2}'
     assert packet.count(b"impasto:record>") == 2
     assert b'dc:title="Mill"' in packet
 
 
-def test_a_record_rewritten_as_an_attribute_is_found() -> None:
+def test_a_record_stored_as_an_attribute_is_found() -> None:
     assert xmp.record_in(b"<rdf:Description impasto:record='{&quot;a&quot;: 1}'/>") == '{"a": 1}'
 
 
-def test_a_damaged_record_is_said(tmp_path: Path) -> None:
+def test_a_damaged_record_is_reported(tmp_path: Path) -> None:
     texts = PngInfo()
     texts.add_itxt("impasto", "{not json")
     (tmp_path / "a.png").write_bytes(encoded(PIL.Image.new("RGB", (2, 2)), "PNG", pnginfo=texts))
@@ -549,7 +549,7 @@ def test_a_damaged_record_is_said(tmp_path: Path) -> None:
         images.read_record(tmp_path / "a.png")
 
 
-def test_a_record_too_large_for_jpeg_is_refused_and_fits_into_png(tmp_path: Path) -> None:
+def test_a_record_too_large_for_jpeg_is_refused_but_fits_into_png(tmp_path: Path) -> None:
     record = {"losses": ["x" * 70_000]}
     with pytest.raises(OptionError, match=r"save as \.png"):
         images.write(tmp_path / "a.jpg", torch.zeros(1, 3, 8, 8), record=record)
@@ -575,7 +575,7 @@ def phone_photo() -> bytes:
 
 @pytest.mark.parametrize("keep_gps", [False, True])
 @pytest.mark.parametrize("suffix", RECORD_SUFFIXES)
-def test_metadata_returns_and_the_place_only_when_asked(tmp_path: Path, suffix: str, keep_gps: bool) -> None:
+def test_metadata_is_kept_and_the_location_only_on_request(tmp_path: Path, suffix: str, keep_gps: bool) -> None:
     photo = images.read(phone_photo())
     path = tmp_path / f"a{suffix}"
     images.write(path, photo, keep_gps=keep_gps, record={"seed": 0})
@@ -595,7 +595,7 @@ def test_metadata_returns_and_the_place_only_when_asked(tmp_path: Path, suffix: 
     assert images.read_record(path) == {"seed": 0}
 
 
-def test_sixteen_bits_keep_metadata_too(tmp_path: Path) -> None:
+def test_sixteen_bit_files_keep_metadata(tmp_path: Path) -> None:
     for suffix in (".png", ".tif"):
         images.write(tmp_path / f"a{suffix}", images.read(phone_photo()), bits=16)
         metadata = images.read(tmp_path / f"a{suffix}").metadata
@@ -605,12 +605,12 @@ def test_sixteen_bits_keep_metadata_too(tmp_path: Path) -> None:
         assert metadata.xmp is not None
 
 
-def test_xmp_that_would_still_tell_the_place_goes_altogether() -> None:
+def test_xmp_that_would_still_contain_the_location_is_dropped_entirely() -> None:
     assert xmp.without_place(b"<rdf:li>GPS 52.1, 5.2</rdf:li>") is None
     assert xmp.without_place("<x/>".encode("utf-16")) is None
 
 
-def test_damaged_exif_is_left_out_with_a_note() -> None:
+def test_damaged_exif_is_ignored_with_a_note() -> None:
     good = encoded(PIL.Image.fromarray(gradient()), "JPEG", exif=oriented(1))
     for exif in (b"Exif\0\0garbage that is no TIFF", b"Exif\0\0II*\0\xff\xff\xff\x7f", oriented(1)[:20]):
         data = encoded(PIL.Image.fromarray(gradient()), "JPEG", exif=exif)
@@ -622,7 +622,7 @@ def test_damaged_exif_is_left_out_with_a_note() -> None:
         assert len(picture.notes[0]) < 200
 
 
-def test_a_write_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+def test_a_write_replaces_the_file_and_leaves_no_other_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
     path.chmod(0o640)
@@ -632,7 +632,7 @@ def test_a_write_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> No
     assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_a_write_through_a_link_keeps_the_link(tmp_path: Path) -> None:
+def test_a_write_through_a_symlink_keeps_the_symlink(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link.png").symlink_to(tmp_path / "real" / "a.png")
     images.write(tmp_path / "link.png", torch.zeros(1, 3, 8, 8))
@@ -641,7 +641,7 @@ def test_a_write_through_a_link_keeps_the_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     path = tmp_path / "a.png"
@@ -658,7 +658,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_check_writable_says_no_before_long_work(tmp_path: Path) -> None:
+def test_check_writable_rejects_unwritable_paths(tmp_path: Path) -> None:
     images.check_writable(tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ImageFileError, match=r"must end in one of \.jpg"):
@@ -670,13 +670,13 @@ def test_check_writable_says_no_before_long_work(tmp_path: Path) -> None:
         images.check_writable(tmp_path / "folder.png")
 
 
-def test_check_writable_finds_a_name_that_is_too_long(tmp_path: Path) -> None:
+def test_check_writable_rejects_a_name_that_is_too_long(tmp_path: Path) -> None:
     with pytest.raises(ImageFileError, match="File name too long"):
         images.check_writable(tmp_path / f"{'a' * 300}.png")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_check_writable_finds_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_writable_rejects_a_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -693,12 +693,12 @@ def test_check_writable_finds_a_folder_that_takes_no_files(tmp_path: Path, monke
         ("a.jpg", {"quality": 0}, "quality is 0; allowed are 1 to 100"),
     ],
 )
-def test_options_that_are_not_allowed_are_said(tmp_path: Path, name: str, options: dict[str, int], message: str) -> None:
+def test_invalid_write_options_are_refused(tmp_path: Path, name: str, options: dict[str, int], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         images.write(tmp_path / name, torch.zeros(1, 3, 8, 8), **options)
 
 
-def test_a_picture_too_long_for_its_format_is_refused(tmp_path: Path) -> None:
+def test_a_picture_too_large_for_its_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageFileError, match="WEBP allows up to 16,383 per side"):
         images.write(tmp_path / "a.webp", torch.zeros(1, 3, 1, 16_384))
 
@@ -709,14 +709,14 @@ def test_nan_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_animation_takes_frames_of_growing_size(tmp_path: Path) -> None:
+def test_an_animation_accepts_frames_of_increasing_size(tmp_path: Path) -> None:
     frames = (torch.rand(1, 3, size, size) for size in (8, 11, 16))
     images.write_animation(tmp_path / "a.gif", frames, seconds_per_frame=0.25)
     with PIL.Image.open(tmp_path / "a.gif") as opened:
         assert (opened.size, opened.n_frames, opened.info["duration"], opened.info["loop"]) == ((16, 16), 3, 250, 0)
 
 
-def test_an_animation_needs_frames_a_time_and_a_gif(tmp_path: Path) -> None:
+def test_an_animation_requires_frames_a_valid_duration_and_a_gif_name(tmp_path: Path) -> None:
     frame = torch.zeros(1, 3, 8, 8)
     with pytest.raises(OptionError, match="without frames"):
         images.write_animation(tmp_path / "a.gif", [], seconds_per_frame=0.1)
@@ -730,7 +730,7 @@ def test_an_animation_needs_frames_a_time_and_a_gif(tmp_path: Path) -> None:
 
 
 @given(size=st.tuples(st.integers(1, 9000), st.integers(1, 9000)), longest=st.integers(1, 4096))
-def test_fitted_size_has_the_longest_side_asked_for(size: tuple[int, int], longest: int) -> None:
+def test_fitted_size_returns_the_requested_longer_side(size: tuple[int, int], longest: int) -> None:
     height, width = images.fitted_size(size, longest)
     assert max(height, width) == longest
     assert min(height, width) >= 1
@@ -738,7 +738,7 @@ def test_fitted_size_has_the_longest_side_asked_for(size: tuple[int, int], longe
 
 
 @given(size=SIZES, new=SIZES)
-def test_resize_stays_in_range_and_keeps_flat_colors(size: tuple[int, int], new: tuple[int, int]) -> None:
+def test_resize_stays_in_range_and_preserves_flat_colors(size: tuple[int, int], new: tuple[int, int]) -> None:
     image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)).round()
     resized = images.resize(image, new)
     assert resized.shape == (1, 3, *new)
@@ -746,13 +746,13 @@ def test_resize_stays_in_range_and_keeps_flat_colors(size: tuple[int, int], new:
     assert torch.allclose(images.resize(torch.full_like(image, 0.3), new), torch.tensor(0.3), atol=1e-5)
 
 
-def test_resize_does_not_alias_when_it_shrinks() -> None:
+def test_resize_does_not_alias_when_shrinking() -> None:
     checkers = (torch.arange(64)[:, None] + torch.arange(64)) % 2
     shrunk = images.resize(checkers.float().expand(1, 3, 64, 64), (16, 16))
     assert (shrunk[..., 2:-2, 2:-2] - 0.5).abs().max() < 0.05
 
 
-def test_resize_and_fitted_size_refuse_nothing_at_all() -> None:
+def test_resize_and_fitted_size_refuse_invalid_sizes() -> None:
     with pytest.raises(OptionError, match="every side must be at least 1"):
         images.resize(torch.zeros(1, 3, 4, 4), (0, 4))
     with pytest.raises(ShapeError, match="cannot be resized"):
@@ -761,7 +761,7 @@ def test_resize_and_fitted_size_refuse_nothing_at_all() -> None:
         images.fitted_size((4, 4), 0)
 
 
-def test_to_pil_carries_alpha() -> None:
+def test_to_pil_includes_alpha() -> None:
     picture = images.to_pil(torch.ones(1, 3, 2, 3), torch.zeros(1, 1, 2, 3))
     assert (picture.mode, picture.size, picture.getpixel((0, 0))) == ("RGBA", (3, 2), (255, 255, 255, 0))
     assert images.to_pil(torch.ones(1, 3, 2, 3)).mode == "RGB"
@@ -769,7 +769,7 @@ def test_to_pil_carries_alpha() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64, np.float16, bool])
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 3), (5, 7, 4)])
-def test_arrays_of_every_type_and_shape_are_pictures(dtype: type, shape: tuple[int, ...]) -> None:
+def test_arrays_of_every_supported_type_and_shape_are_read(dtype: type, shape: tuple[int, ...]) -> None:
     full = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
     picture = images.read(np.full(shape, full, dtype))
     assert picture.image.shape == (1, 3, 5, 7)
@@ -777,13 +777,13 @@ def test_arrays_of_every_type_and_shape_are_pictures(dtype: type, shape: tuple[i
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_tensors_of_every_type_are_pictures(dtype: torch.dtype) -> None:
+def test_tensors_of_every_supported_type_are_read(dtype: torch.dtype) -> None:
     full = 255 if dtype == torch.uint8 else 1
     assert images.read(torch.full((1, 4, 5, 7), full, dtype=dtype, requires_grad=False)).image.shape == (1, 3, 5, 7)
     assert images.read(torch.rand(3, 5, 7, requires_grad=True)).image.requires_grad is False
 
 
-def test_reading_an_array_does_not_hand_out_its_memory() -> None:
+def test_a_picture_does_not_share_memory_with_its_array() -> None:
     array = np.zeros((4, 4, 3), np.float32)
     image = images.read(array).image
     array[:] = 1
@@ -794,13 +794,13 @@ def test_reading_an_array_does_not_hand_out_its_memory() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (5, 7, 2), (5,), (1, 5, 7, 3), (0, 5, 3), (5, 7, 5)])
-def test_arrays_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+def test_arrays_of_unsupported_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match="in arrays the channels come last"):
         images.read(np.zeros(shape, np.uint8))
 
 
 @pytest.mark.parametrize("shape", [(5, 7, 3), (2, 3, 5, 7), (5, 7), (2, 5, 7), (3, 0, 7)])
-def test_tensors_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+def test_tensors_of_unsupported_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match="in tensors the channels come first"):
         images.read(torch.zeros(shape))
     with pytest.raises(ShapeError, match="not one picture"):
@@ -817,12 +817,12 @@ def test_tensors_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         (np.full((4, 4, 3), "x"), "of type"),
     ],
 )
-def test_arrays_of_other_values_are_refused(array: np.ndarray, message: str) -> None:
+def test_arrays_with_unsupported_values_are_refused(array: np.ndarray, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         images.read(array)
 
 
-def test_what_is_no_source_at_all_is_refused() -> None:
+def test_an_unsupported_source_type_is_refused() -> None:
     with pytest.raises(OptionError, match="cannot be read from int"):
         images.read(7)  # type: ignore[arg-type]
 
@@ -843,7 +843,7 @@ def test_what_is_no_source_at_all_is_refused() -> None:
         (b"\0\0\0\x1cftypheic\0\0\0\0heic" + b"\0" * 40, "damaged or truncated|pip install"),
     ],
 )
-def test_files_that_are_no_pictures_are_refused_in_one_sentence(tmp_path: Path, content: bytes, message: str) -> None:
+def test_files_that_are_not_pictures_are_refused_in_one_sentence(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(content)
     with pytest.raises(ImageFileError, match=message) as caught:
@@ -872,7 +872,7 @@ def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", "GIF"])
-def test_truncated_files_are_refused_wherever_they_end(kind: str) -> None:
+def test_truncated_files_are_refused_at_any_length(kind: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     data = encoded(PIL.Image.fromarray(noise), kind)
     for share in (0.02, 0.1, 0.3, 0.5, 0.9):
@@ -885,7 +885,7 @@ def test_truncated_files_are_refused_wherever_they_end(kind: str) -> None:
     kind=st.sampled_from(["PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", "GIF"]),
     flips=st.integers(1, 30),
 )
-def test_files_with_wrong_bytes_are_read_or_refused_but_never_crash(seed: int, kind: str, flips: int) -> None:
+def test_files_with_random_byte_errors_are_read_or_refused_without_crashing(seed: int, kind: str, flips: int) -> None:
     random = np.random.default_rng(seed)
     data = bytearray(
         encoded(PIL.Image.fromarray(gradient()), kind, **({"exif": oriented(6)} if kind not in ("BMP", "GIF") else {}))
@@ -900,7 +900,7 @@ def test_files_with_wrong_bytes_are_read_or_refused_but_never_crash(seed: int, k
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF"])
-def test_a_header_of_sixty_thousand_squared_is_refused_before_decoding(kind: str) -> None:
+def test_a_header_with_huge_dimensions_is_refused_before_decoding(kind: str) -> None:
     data = bytearray(encoded(PIL.Image.new("RGB", (1, 1)), kind))
     if kind == "PNG":
         data[8:33] = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
@@ -912,7 +912,7 @@ def test_a_header_of_sixty_thousand_squared_is_refused_before_decoding(kind: str
         images.read(bytes(data))
 
 
-def test_our_limit_on_pixels_holds_and_not_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_pixel_limit_applies_instead_of_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
     data = encoded(PIL.Image.fromarray(gradient()), "PNG")
     assert images.read(data).notes == ()
@@ -921,13 +921,13 @@ def test_our_limit_on_pixels_holds_and_not_pillows(monkeypatch: pytest.MonkeyPat
             images.read(source, max_pixels=24 * 32 - 1)
 
 
-def test_floats_that_are_no_numbers_are_refused() -> None:
+def test_floats_that_are_mostly_nan_are_refused() -> None:
     for values in (np.full((4, 4), np.nan, np.float32), np.full((4, 4, 3), np.inf, np.float32)):
         with pytest.raises(ImageFileError, match="NaN or infinite"):
             images.read(tiff(values, photometric="rgb" if values.ndim == 3 else "minisblack"))
 
 
-def test_memory_that_is_not_enough_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_insufficient_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise MemoryError
 

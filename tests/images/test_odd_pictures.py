@@ -1,4 +1,4 @@
-"""Pictures of kinds that are known to be misread: tags of color, odd ranges, damaged ends, thumbnails, other files."""
+"""Pictures that are often misread: color tags, unusual ranges, truncated files, thumbnails, other formats."""
 
 import io
 import struct
@@ -56,7 +56,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png(array: np.ndarray, *extra: bytes, depth: int = 8, color_type: int = 2, interlaced: bool = False) -> bytes:
-    """A PNG of whole bytes a value, with chunks before its pixels."""
+    """Return a PNG with whole bytes per value and the given chunks before the pixels."""
     height, width = array.shape[:2]
     passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
     parts = [array[y::down, x::across] for y, x, down, across in passes] if interlaced else [array]
@@ -86,7 +86,7 @@ def exif(*, color_space: int | None, index: str | None = None) -> bytes:
         *((kind, 2, None) for kind in ("JPEG", "WEBP", "PNG", "TIFF")),
     ],
 )
-def test_exif_that_names_adobe_rgb_is_converted(kind: str, number: int | None, index: str | None) -> None:
+def test_adobe_rgb_in_exif_is_converted(kind: str, number: int | None, index: str | None) -> None:
     options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
     for adobe, srgb in ADOBE_COLORS.items():
         data = encoded(flat(adobe), kind, exif=exif(color_space=number, index=index), **options)
@@ -95,7 +95,7 @@ def test_exif_that_names_adobe_rgb_is_converted(kind: str, number: int | None, i
         assert np.abs(np.array(color(picture)) * 255 - srgb).max() < (5 if kind == "JPEG" else 1.5)
 
 
-def test_a_tiff_whose_exif_names_adobe_rgb_by_its_index_is_converted() -> None:
+def test_adobe_rgb_given_by_the_dcf_index_in_a_tiff_is_converted() -> None:
     data = tiff(flat((100, 200, 100)), photometric="rgb", extratags=[(0x8768, "I", 1, 0)])
     at = len(data) + len(data) % 2
     index = struct.pack("<HHHI4sI", 1, 1, 2, 4, b"R03\0", 0)
@@ -109,20 +109,20 @@ def test_a_tiff_whose_exif_names_adobe_rgb_by_its_index_is_converted() -> None:
 
 
 @pytest.mark.parametrize(("number", "index"), [(1, "R98"), (1, "R03"), (65535, None), (65535, "R98"), (None, None)])
-def test_exif_that_names_srgb_or_nothing_changes_no_color(number: int | None, index: str | None) -> None:
+def test_srgb_or_no_color_space_in_exif_changes_no_color(number: int | None, index: str | None) -> None:
     picture = images.read(encoded(flat((100, 200, 100)), "PNG", exif=exif(color_space=number, index=index)))
     assert picture.notes == ()
     assert np.allclose(color(picture), np.array((100, 200, 100)) / 255)
 
 
-def test_an_icc_profile_wins_over_exif_and_a_result_says_srgb(tmp_path: Path) -> None:
+def test_an_icc_profile_takes_precedence_over_exif_and_results_are_tagged_srgb(tmp_path: Path) -> None:
     adobe = exif(color_space=65535, index="R03")
     assert images.read(encoded(flat((100, 200, 100)), "JPEG", exif=adobe, icc_profile=srgb_profile())).notes == ()
     images.write(tmp_path / "a.jpg", images.read(encoded(flat((100, 200, 100)), "JPEG", exif=adobe)))
     assert images.read(tmp_path / "a.jpg").notes == ()
 
 
-def test_the_alpha_of_a_converted_picture_is_not_touched() -> None:
+def test_color_conversion_does_not_change_alpha() -> None:
     rgba = np.dstack([flat((100, 200, 100)), np.full((16, 16), 77, np.uint8)])
     picture = images.read(encoded(rgba, "PNG", exif=exif(color_space=2)))
     assert picture.alpha is not None
@@ -163,7 +163,7 @@ ADOBE_CHRM = chrm(0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
         ([chunk(b"cICP", bytes([9, 18, 0, 1]))], (191, 191, 191), (255, 255, 255)),
     ],
 )
-def test_color_chunks_of_png_are_followed_in_the_order_of_its_specification(
+def test_png_color_chunks_have_the_precedence_of_the_specification(
     tags: list[bytes], before: tuple[int, int, int], after: tuple[int, int, int], deep: bool
 ) -> None:
     values = flat(before).astype(">u2") * 257 if deep else flat(before)
@@ -172,14 +172,14 @@ def test_color_chunks_of_png_are_followed_in_the_order_of_its_specification(
     assert any("converted from" in note for note in picture.notes) == (before != after)
 
 
-def test_a_cicp_chunk_wins_over_a_profile_and_a_profile_over_gamma() -> None:
+def test_cicp_takes_precedence_over_a_profile_and_a_profile_over_gamma() -> None:
     profile = chunk(b"iCCP", b"p\0\0" + zlib.compress(srgb_profile()))
     assert images.read(png(flat((55, 55, 55)), profile, gama(1.0))).notes == ()
     picture = images.read(png(flat((234, 51, 35)), chunk(b"cICP", bytes([12, 13, 0, 1])), profile))
     assert picture.notes == ("converted from Display P3 to sRGB",)
 
 
-def test_the_nclx_of_an_avif_is_followed() -> None:
+def test_the_nclx_box_of_an_avif_is_applied() -> None:
     data = encoded(flat((234, 51, 35)), "AVIF", quality=100, subsampling="4:4:4")
     at = data.index(b"colrnclx") + 8
     p3 = data[:at] + struct.pack(">HH", 12, 13) + data[at + 4 :]
@@ -188,7 +188,7 @@ def test_the_nclx_of_an_avif_is_followed() -> None:
     assert np.abs(np.array(color(picture)) - (1, 0, 0)).max() < 0.03
 
 
-def test_white_stays_white_and_black_black_in_every_coded_space() -> None:
+def test_white_and_black_are_preserved_in_every_coded_space() -> None:
     ends = np.array([[[0, 0, 0], [1, 1, 1]]], np.float32)
     for primaries in (1, 4, 5, 6, 7, 9, 11, 12):
         for transfer in (1, 4, 5, 6, 8, 13, 14, 15):
@@ -197,7 +197,7 @@ def test_white_stays_white_and_black_black_in_every_coded_space() -> None:
             assert np.abs(spaces.to_srgb(ends, space) - ends).max() < 2e-3
 
 
-def test_primaries_of_a_tiff_without_a_profile_are_followed() -> None:
+def test_primaries_of_a_tiff_without_a_profile_are_applied() -> None:
     rationals = [
         (318, "2I", 2, (3127, 10_000, 3290, 10_000)),
         (319, "2I", 6, tuple(v for n in (64, 33, 21, 71, 15, 6) for v in (n, 100))),
@@ -227,7 +227,7 @@ def test_one_bright_pixel_does_not_set_the_range_of_floats(outlier: float, top: 
 
 
 @pytest.mark.parametrize("source", ["gray tiff", "float64", "float16", "pillow"])
-def test_every_source_of_floats_has_the_same_range(source: str) -> None:
+def test_every_source_of_floats_gets_the_same_range(source: str) -> None:
     values = floats({50: 4.0})
     if source == "float16":
         picture = images.read(tiff(values.astype(np.float16), photometric="rgb"))
@@ -249,14 +249,14 @@ def test_one_bright_pixel_does_not_set_the_range_of_wide_integers() -> None:
     assert float(images.read(tiff((gradient()[..., 0] * 128.0).astype(np.int16))).image.max()) > 0.95
 
 
-def test_floats_of_which_many_are_above_one_keep_their_lights_apart() -> None:
+def test_floats_with_many_values_above_one_keep_their_highlights_distinct() -> None:
     picture = images.read(tiff((gradient(64, 64) / 255 * 1.3).astype(np.float32), photometric="rgb"))
     assert float((picture.image > 0.999).float().mean()) < 0.05
     highlights = floats(dict.fromkeys(range(0, 900, 3), 6.0))
     assert "32-bit floats, assumed range 0 to 1" in images.read(tiff(highlights, photometric="rgb")).notes
 
 
-def test_a_few_nan_infinities_and_negative_values_are_replaced_and_said() -> None:
+def test_a_few_invalid_values_are_replaced_with_a_note() -> None:
     picture = images.read(tiff(floats({10: np.nan, 20: np.inf, 30: -np.inf, 40: -0.5}), photometric="rgb"))
     flat_values = pixels(picture).reshape(-1)
     assert flat_values[[10, 20, 30, 40]].tolist() == [0, 1, 0, 0]
@@ -272,7 +272,7 @@ PHOTO = skimage.data.astronaut()[:256, :256]
 
 @pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"progressive": True}, {"restart_marker_rows": 1}])
 @pytest.mark.parametrize("lost", [2, 3, 5, 20, 100])
-def test_a_jpeg_without_its_last_bytes_is_read_and_that_is_said(options: dict[str, object], lost: int) -> None:
+def test_a_jpeg_without_its_last_bytes_is_read_with_a_note(options: dict[str, object], lost: int) -> None:
     data = encoded(PHOTO, "JPEG", quality=90, **options)
     whole, cut = images.read(data), images.read(data[:-lost])
     assert float((whole.image - cut.image).abs().mean()) < 0.005
@@ -280,13 +280,13 @@ def test_a_jpeg_without_its_last_bytes_is_read_and_that_is_said(options: dict[st
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_gray_and_cmyk_jpegs_without_their_end_are_read(mode: str) -> None:
+def test_truncated_gray_and_cmyk_jpegs_are_read(mode: str) -> None:
     data = encoded(PIL.Image.fromarray(PHOTO).convert(mode), "JPEG", quality=90)
     assert images.read(data[:-20]).size == (256, 256)
 
 
 @pytest.mark.parametrize(("share", "words"), [(0.8, r"about 2\d%"), (0.5, r"about [45]\d%"), (0.2, r"about [78]\d%")])
-def test_a_jpeg_of_which_much_is_missing_is_refused_with_the_share(share: float, words: str) -> None:
+def test_a_jpeg_with_a_large_missing_part_is_refused_with_the_share(share: float, words: str) -> None:
     data = encoded(np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8), "JPEG", restart_marker_rows=1)
     for lost in range(0, 60, 7):
         with pytest.raises(ImageFileError, match=words + " of the picture is missing"):
@@ -312,20 +312,20 @@ HUGE = b"a" * 3_000_000
         (chunk(b"iCCP", b""), "ignored a damaged color profile"),
     ],
 )
-def test_large_and_damaged_chunks_of_a_png_are_left_out(extra: bytes, note: str) -> None:
+def test_large_and_damaged_png_chunks_are_ignored(extra: bytes, note: str) -> None:
     picture = images.read(png(gradient(), extra, chunk(b"tEXt", b"impasto\0{}")))
     assert picture.notes == (note,)
     assert np.allclose(pixels(picture), gradient() / 255)
 
 
-def test_the_record_of_a_png_is_read_beside_a_chunk_that_is_too_large(tmp_path: Path) -> None:
+def test_the_record_of_a_png_is_read_despite_an_oversized_chunk(tmp_path: Path) -> None:
     images.write(tmp_path / "a.png", torch.zeros(1, 3, 8, 8), record={"seed": 3})
     data = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(data[:33] + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(HUGE)) + data[33:])
     assert images.read_record(tmp_path / "a.png") == {"seed": 3}
 
 
-def test_many_texts_that_are_too_large_together_are_left_out() -> None:
+def test_texts_that_are_too_large_together_are_ignored() -> None:
     texts = [chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * 1_000_000)) for _ in range(80)]
     data = png(gradient())
     assert images.read(data[:33] + b"".join(texts[:40]) + data[33:-12] + b"".join(texts[40:]) + data[-12:]).notes == (
@@ -337,7 +337,7 @@ def test_many_texts_that_are_too_large_together_are_left_out() -> None:
 
 
 def dng(*, is_flagged: bool) -> bytes:
-    """A thumbnail with a sensor's pixels in a page within it."""
+    """Return a DNG: a thumbnail page with a subpage of sensor pixels."""
     stream = io.BytesIO()
     tags = [(50706, "B", 4, (1, 4, 0, 0))] if is_flagged else []
     with tifffile.TiffWriter(stream) as file:
@@ -361,7 +361,7 @@ def dng(*, is_flagged: bool) -> bytes:
         (b"IIU\0\x18\0\0\0" + b"\0" * 40, r"\(RW2\) "),
     ],
 )
-def test_raw_photos_are_refused_by_that_name(data: bytes, kind: str) -> None:
+def test_raw_photos_are_refused_as_raw_photos(data: bytes, kind: str) -> None:
     with pytest.raises(ImageFileError, match=f"raw camera photo{' ' + kind.strip() if kind else ''}, .*export a JPEG or TIFF"):
         images.read(data)
 
@@ -369,7 +369,7 @@ def test_raw_photos_are_refused_by_that_name(data: bytes, kind: str) -> None:
 @pytest.mark.parametrize(
     ("within", "options"), [(False, {}), (True, {}), (False, {"bigtiff": True}), (True, {"byteorder": ">"})]
 )
-def test_a_thumbnail_that_comes_first_is_passed_over(within: bool, options: dict[str, object]) -> None:
+def test_a_thumbnail_on_the_first_page_is_skipped(within: bool, options: dict[str, object]) -> None:
     large = gradient(48, 64).astype(np.uint16) * 257
     stream = io.BytesIO()
     with tifffile.TiffWriter(stream, **options) as file:
@@ -400,7 +400,7 @@ def test_a_thumbnail_that_comes_first_is_passed_over(within: bool, options: dict
         (b"8BPS\0\1", "a Photoshop document"),
     ],
 )
-def test_files_of_other_kinds_are_refused_by_their_kind(content: bytes, words: str) -> None:
+def test_files_of_other_formats_are_refused_with_the_format(content: bytes, words: str) -> None:
     with pytest.raises(ImageFileError, match=f"is {words}.*, which is not supported"):
         images.read(content)
 
@@ -408,7 +408,7 @@ def test_files_of_other_kinds_are_refused_by_their_kind(content: bytes, words: s
 def bmp(
     rows: bytes, size: tuple[int, int], *, bits: int, compression: int = 0, palette: bytes = b"", masks: bytes = b""
 ) -> bytes:
-    """A bitmap; the height is negative where its first row comes first."""
+    """Return a BMP; a negative height means that the first row comes first."""
     header = struct.pack("<iiHHIIiiII", *size, 1, bits, compression, len(rows), 0, 0, len(palette) // 4, 0) + masks
     header = struct.pack("<I", 4 + len(header)) + header
     offset = 14 + len(header) + len(palette)
@@ -428,7 +428,7 @@ def test_a_bmp_with_an_empty_alpha_channel_is_opaque() -> None:
     assert images.read(bmp(rows, (4, -3), bits=32)).alpha is None
 
 
-def test_a_picture_that_is_transparent_all_over_says_so() -> None:
+def test_a_fully_transparent_picture_has_a_note() -> None:
     for kind in ("PNG", "WEBP", "TIFF"):
         picture = images.read(encoded(np.zeros((8, 8, 4), np.uint8), kind))
         assert "the picture is fully transparent: nothing is visible" in picture.notes
@@ -439,7 +439,7 @@ def test_a_picture_that_is_transparent_all_over_says_so() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_large_picture_is_reduced_to_what_is_needed(kind: str, orientation: int) -> None:
+def test_a_large_picture_is_reduced_to_the_needed_size(kind: str, orientation: int) -> None:
     upright = PIL.Image.fromarray(skimage.data.astronaut()).resize((1601, 1203), PIL.Image.Resampling.BICUBIC)
     turn = PIL.Image.Exif()
     turn[0x0112] = orientation
@@ -451,7 +451,7 @@ def test_a_large_picture_is_reduced_to_what_is_needed(kind: str, orientation: in
     assert float((small.image - images.resize(full.image, small.size)).abs().mean()) < 0.004
 
 
-def test_pictures_hardly_larger_than_needed_and_transparent_ones_keep_their_size() -> None:
+def test_slightly_larger_and_transparent_pictures_keep_their_size() -> None:
     assert images.read(encoded(gradient(90, 120), "PNG"), longest_px=60).size == (90, 120)
     rgba = np.dstack([gradient(90, 120), np.full((90, 120), 9, np.uint8)])
     assert images.read(encoded(rgba, "PNG"), longest_px=32).size == (90, 120)
@@ -460,7 +460,7 @@ def test_pictures_hardly_larger_than_needed_and_transparent_ones_keep_their_size
     assert images.read(gradient(480, 640)[..., :1], longest_px=64).size == (48, 64)
 
 
-def test_the_memory_that_is_asked_for_is_that_of_the_reduced_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_check_uses_the_reduced_size(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(PIL.Image.new("RGB", (2000, 1000)), "JPEG")
     monkeypatch.setattr("impasto.images.files.available_memory", lambda _: 30_000_000)
     assert images.read(data, longest_px=200).size == (100, 200)
@@ -468,7 +468,7 @@ def test_the_memory_that_is_asked_for_is_that_of_the_reduced_picture(monkeypatch
         images.read(data)
 
 
-def test_painting_reads_pictures_no_larger_than_it_needs_and_whole_where_masks_are_drawn_for_them(tmp_path: Path) -> None:
+def test_painting_reads_reduced_pictures_but_full_size_ones_with_masks(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(encoded(PIL.Image.new("RGB", (800, 600)), "JPEG"))
     path = str(tmp_path / "a.jpg")
     for options in (PaintOptions(size=64), InstantOptions(size=64)):
@@ -481,7 +481,7 @@ def test_painting_reads_pictures_no_larger_than_it_needs_and_whole_where_masks_a
     assert read_pictures(path, path, InstantOptions(size=0), MaskSources())[0].size == (600, 800)
 
 
-def test_a_large_photo_becomes_the_same_instant_picture_as_the_whole_of_it(tmp_path: Path) -> None:
+def test_instant_paints_a_reduced_photo_like_the_full_photo(tmp_path: Path) -> None:
     large = PIL.Image.fromarray(skimage.data.astronaut()).resize((1000, 750), PIL.Image.Resampling.BICUBIC)
     (tmp_path / "a.jpg").write_bytes(encoded(large, "JPEG", quality=95))
     style = skimage.data.coffee()
@@ -495,7 +495,7 @@ def test_a_large_photo_becomes_the_same_instant_picture_as_the_whole_of_it(tmp_p
 # ---- kinds of files that readers are known to misread ------------------------------------------------------------------
 
 
-def test_a_cmyk_jpeg_of_adobe_is_turned_around_once() -> None:
+def test_an_adobe_cmyk_jpeg_is_inverted_once() -> None:
     data = encoded(PIL.Image.fromarray(gradient()).convert("CMYK"), "JPEG", quality=100, subsampling=0)
     assert b"Adobe" in data
     assert np.abs(pixels(images.read(data)) - gradient() / 255).max() < 0.02
@@ -511,7 +511,7 @@ def test_a_cmyk_jpeg_of_adobe_is_turned_around_once() -> None:
         (16, struct.pack(">3H", 999, 1000, 1001), 1000, [1, 0, 1]),
     ],
 )
-def test_the_transparent_gray_of_a_png_is_found_at_every_depth(depth: int, row: bytes, key: int, alpha: list[int]) -> None:
+def test_the_transparent_gray_of_a_png_is_applied_at_every_depth(depth: int, row: bytes, key: int, alpha: list[int]) -> None:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 1, depth, 0, 0, 0, 0)) + chunk(b"tRNS", struct.pack(">H", key))
     body = chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
     picture = images.read(b"\x89PNG\r\n\x1a\n" + header + body)
@@ -527,7 +527,7 @@ def test_a_palette_with_partial_alpha_and_fewer_alphas_than_colors_is_read() -> 
     assert picture.image[0, :, 0, 2].tolist() == [0, 0, 1]
 
 
-def test_an_interlaced_png_is_read_and_refused_when_cut() -> None:
+def test_an_interlaced_png_is_read_and_refused_if_truncated() -> None:
     data = png(gradient(), interlaced=True)
     assert np.allclose(pixels(images.read(data)), gradient() / 255)
     with pytest.raises(ImageFileError, match="damaged or truncated"):
@@ -538,13 +538,13 @@ def test_an_interlaced_png_is_read_and_refused_when_cut() -> None:
     "planes", [{}, {"planarconfig": "separate"}, {"tile": (16, 16)}, {"bigtiff": True}, {"byteorder": ">"}]
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_tiffs_in_planes_tiles_and_of_either_byte_order_are_the_same(planes: dict[str, object], dtype: type) -> None:
+def test_planar_tiled_and_big_endian_tiffs_decode_to_the_same_picture(planes: dict[str, object], dtype: type) -> None:
     array = gradient(32, 48).astype(dtype) * (257 if dtype is np.uint16 else 1)
     stored = array.transpose(2, 0, 1) if "planarconfig" in planes else array
     assert np.allclose(pixels(images.read(tiff(stored, photometric="rgb", **planes))), gradient(32, 48) / 255)
 
 
-def test_white_is_zero_holds_for_1_8_16_and_32_bits() -> None:
+def test_white_is_zero_is_applied_to_1_8_16_and_32_bits() -> None:
     bits = np.eye(9, dtype=bool)
     assert np.array_equal(pixels(images.read(tiff(bits, photometric="miniswhite")))[..., 0], ~bits)
     gray = gradient()[..., 0]
@@ -559,7 +559,7 @@ def test_lab_tiffs_are_converted_or_refused_by_name() -> None:
         images.read(tiff(np.full((8, 8, 3), (32768, 0, 0), np.uint16), photometric="cielab"))
 
 
-def test_a_gif_frame_smaller_than_its_screen_stays_in_its_place() -> None:
+def test_a_gif_frame_smaller_than_the_canvas_keeps_its_position() -> None:
     palette = bytes([255, 0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0])
     control, place = b"\x21\xf9\x04\x01\0\0\x02\0", b"\x2c" + struct.pack("<HHHHB", 2, 1, 2, 2, 0)
     codes = sum(code << 3 * index for index, code in enumerate([4, 0, 2, 0, 0, 5])).to_bytes(3, "little")
@@ -576,7 +576,7 @@ def exif_of(*entries: tuple[int, int, int, bytes], following: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("block", "is_turned"),
+    ("block", "is_rotated"),
     [
         (exif_of((274, 4, 1, struct.pack("<I", 6))), True),
         (exif_of((274, 3, 2, struct.pack("<HH", 6, 6))), True),
@@ -589,13 +589,13 @@ def exif_of(*entries: tuple[int, int, int, bytes], following: int = 0) -> bytes:
         (exif_of()[:-6] + b"\xff\xff", False),
     ],
 )
-def test_exif_of_wrong_types_loops_and_lengths_never_keeps_a_picture_from_being_read(block: bytes, is_turned: bool) -> None:
+def test_invalid_exif_never_prevents_reading_a_picture(block: bytes, is_rotated: bool) -> None:
     data = encoded(gradient(), "JPEG", quality=98, subsampling=0)
     picture = images.read(data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:])
-    assert picture.size == ((32, 24) if is_turned else (24, 32))
+    assert picture.size == ((32, 24) if is_rotated else (24, 32))
 
 
-def test_bitmaps_from_the_top_in_runs_and_of_16_bits_are_read() -> None:
+def test_top_down_run_length_and_16_bit_bitmaps_are_read() -> None:
     array = gradient(3, 4)
     assert np.allclose(pixels(images.read(bmp(array[..., ::-1].tobytes(), (4, -3), bits=24))), array / 255)
     assert np.allclose(pixels(images.read(bmp(array[::-1, :, ::-1].tobytes(), (4, 3), bits=24))), array / 255)
@@ -624,7 +624,7 @@ def test_the_first_frame_of_animated_png_and_webp_is_read_with_its_alpha(kind: s
     assert color(picture) == [1, 0, 0]
 
 
-def test_the_photo_of_a_file_with_a_preview_behind_it_is_read() -> None:
+def test_the_photo_is_read_from_a_file_with_an_embedded_preview() -> None:
     photo = PIL.Image.fromarray(gradient(64, 96))
     data = encoded(photo, "MPO", save_all=True, append_images=[photo.resize((12, 8))], quality=95)
     assert images.read(data).size == (64, 96)

@@ -1,4 +1,4 @@
-"""Soft proofs: photo and style pictures keep to the colors that a profile, of a printer above all, can show."""
+"""Soft proofs: photo and style pictures limited to the gamut of a profile."""
 
 import struct
 import warnings
@@ -32,7 +32,7 @@ STYLE = skimage.data.rocket()[::6, ::6]
 
 
 def lut(inputs: int, outputs: int, grid: int, values: np.ndarray) -> bytes:
-    """A table of an ICC profile with 8 bits: straight curves around a grid of values, (grid ** inputs, outputs) in [0, 1]."""
+    """Return an 8-bit table of an ICC profile: linear curves around a grid of values, (grid ** inputs, outputs) in [0, 1]."""
     curve = bytes(range(256))
     head = b"mft1\0\0\0\0" + bytes((inputs, outputs, grid, 0))
     head += b"".join(struct.pack(">i", 65536 * (place % 4 == 0)) for place in range(9))
@@ -44,11 +44,11 @@ def as_lab(rgb: np.ndarray) -> np.ndarray:
 
 
 def printer() -> bytes:
-    """A CMYK profile of dull inks: what is printed lies within half of the range of sRGB around a light gray."""
+    """Return a CMYK profile of dull inks: printed colors span half of the sRGB range around a light gray."""
     ink = np.stack(np.meshgrid(*[np.linspace(0, 1, 2)] * 4, indexing="ij"), -1).reshape(-1, 4)
     seen = as_lab(0.3 + 0.5 * (1 - ink[:, :3]) * (1 - ink[:, 3:]))
     lab = np.stack(np.meshgrid(*[np.linspace(0, 1, 17)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    with warnings.catch_warnings(action="ignore"):  # of Lab colors that are none
+    with warnings.catch_warnings(action="ignore"):  # some Lab values are not colors
         rgb = skimage.color.lab2rgb(lab * SPAN - SHIFT)
     needed = np.concatenate([1 - (rgb - 0.3) / 0.5, np.zeros((len(rgb), 1))], 1)
     text = b"desc\0\0\0\0" + struct.pack(">I", 6) + b"press\0" + b"\0" * 78
@@ -74,7 +74,7 @@ def colorfulness(image: torch.Tensor) -> float:
     return float((image - luminance_of(image)).abs().mean())
 
 
-def test_bright_colors_dull_and_what_can_be_printed_stays(press: str) -> None:
+def test_bright_colors_become_duller_and_printable_colors_stay(press: str) -> None:
     colors = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.6, 0.6, 0.6], [0.5, 0.6, 0.55]]).T[None, :, :, None]
     found = proofed(colors, press)
     assert found.shape == colors.shape
@@ -83,14 +83,14 @@ def test_bright_colors_dull_and_what_can_be_printed_stays(press: str) -> None:
     torch.testing.assert_close(found[:, :, 2:], colors[:, :, 2:], atol=0.12, rtol=0)
 
 
-def test_a_profile_that_shows_everything_changes_nothing(tmp_path: Path) -> None:
+def test_an_srgb_profile_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "screen.icc"
     path.write_bytes(images.colors.srgb_profile())
     photo = images.read(PHOTO).image
     torch.testing.assert_close(proofed(photo, str(path)), photo, atol=2 / 255, rtol=0)
 
 
-def test_photo_and_style_are_painted_in_the_colors_of_a_printer(press: str, tmp_path: Path, narrow: Callable[..., Vgg]) -> None:
+def test_paint_limits_photo_and_style_to_the_printer_gamut(press: str, tmp_path: Path, narrow: Callable[..., Vgg]) -> None:
     encoder = tmp_path / "narrow.safetensors"
     save_vgg(encoder, narrow(), {}, bits=16)
     plain = PaintOptions(encoder=str(encoder), size=64, steps=2, smallest_size=64, margin=0.0)
@@ -105,22 +105,22 @@ def test_photo_and_style_are_painted_in_the_colors_of_a_printer(press: str, tmp_
     assert colorfulness(last.image) < 0.8 * colorfulness(usual.image)
 
 
-def test_one_pass_keeps_to_the_colors_of_a_printer_too(press: str) -> None:
+def test_instant_limits_colors_to_the_printer_gamut(press: str) -> None:
     found, usual = (impasto.instant(PHOTO, STYLE, size=64, run=EXACT, color_proof=path).image for path in (press, ""))
     assert colorfulness(found) < 0.8 * colorfulness(usual)
 
 
-def test_statistics_have_no_colors_to_proof(press: str) -> None:
+def test_a_style_of_statistics_cannot_be_proofed(press: str) -> None:
     with pytest.raises(OptionError, match="--color-proof needs a style picture, but 'starry-night' is a named style"):
         check_colors([find_style("starry-night")], PaintOptions(color_proof=press))
 
 
-def test_one_pass_proofs_the_swatch_of_a_named_style(press: str) -> None:
+def test_instant_proofs_the_swatch_of_a_named_style(press: str) -> None:
     found, usual = (impasto.instant(PHOTO, "starry-night", size=64, run=EXACT, color_proof=path).image for path in (press, ""))
     assert colorfulness(found) < 0.8 * colorfulness(usual)
 
 
-def test_what_is_no_profile_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_profile_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.icc").write_text("no profile")
     photo = images.read(PHOTO).image
     with pytest.raises(ImageFileError, match=r"'text.icc' cannot be used for proofing; give the ICC profile of a printer"):

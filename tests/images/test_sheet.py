@@ -5,7 +5,7 @@ from impasto.errors import OptionError
 from impasto.images import contact_sheet
 
 
-def test_a_sheet_shows_every_picture_in_its_place() -> None:
+def test_a_sheet_shows_every_picture_in_order() -> None:
     red, blue = torch.zeros(1, 3, 40, 40), torch.zeros(1, 3, 40, 40)
     red[:, 0], blue[:, 2] = 1, 1
     sheet = contact_sheet([(red, "red"), (blue, "blue")], columns=2, cell_px=40)
@@ -20,6 +20,6 @@ def test_a_sheet_breaks_into_rows() -> None:
     assert tall.shape[2] == 5 * wide.shape[2]
 
 
-def test_a_sheet_of_nothing_is_refused() -> None:
+def test_a_sheet_without_pictures_is_refused() -> None:
     with pytest.raises(OptionError, match="at least one"):
         contact_sheet([])

@@ -1,4 +1,4 @@
-"""Losses on distributions, neighbors and chains: zero at the target, what they do not see, and that they descend."""
+"""Losses on distributions, neighbors and chains: zero at the target, invariances, and minimization."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ def features(seed: int, shift: float = 0.0) -> dict[str, Tensor]:
 
 
 def shuffled(given: Features) -> dict[str, Tensor]:
-    """The same feature vectors at other positions."""
+    """Return the same feature vectors at other positions."""
     random = torch.Generator().manual_seed(7)
     found = {}
     for layer, each in given.items():
@@ -89,7 +89,7 @@ LOSSES: dict[str, Callable[[], Loss]] = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_descends(name: str) -> None:
+def test_every_loss_can_be_minimized(name: str) -> None:
     given = {layer: each.requires_grad_() for layer, each in features(2).items()}
     loss = LOSSES[name]()
     optimizer = torch.optim.Adam(given.values(), lr=0.05)
@@ -110,18 +110,18 @@ def test_a_loss_is_zero_at_its_target(name: str) -> None:
     assert float(LOSSES[name]()(STYLE)) == pytest.approx(0, abs=1e-4 * scale)
 
 
-def test_histograms_match_at_the_target_up_to_a_bin() -> None:
+def test_the_histogram_loss_at_its_target_is_0_within_a_bin() -> None:
     loss = LOSSES["histogram"]()
     assert float(loss(STYLE)) < 0.05 * float(loss(features(2)))
 
 
 @pytest.mark.parametrize("name", ["sliced", "histogram"])
-def test_a_distribution_does_not_see_positions(name: str) -> None:
+def test_distribution_losses_ignore_positions(name: str) -> None:
     given = features(2)
     assert float(LOSSES[name]()(given)) == pytest.approx(float(LOSSES[name]()(shuffled(given))), rel=1e-4)
 
 
-def test_sliced_loss_sees_what_moments_do_not() -> None:
+def test_sliced_loss_detects_differences_beyond_moments() -> None:
     values = torch.tensor([-1.0, 1.0]).repeat(100)  # mean 0 and deviation 1, like the Gaussian below
     gauss = torch.randn(200, generator=seeded())
     gauss = (gauss - gauss.mean()) / gauss.std(correction=0)
@@ -129,7 +129,7 @@ def test_sliced_loss_sees_what_moments_do_not() -> None:
     assert float(loss({"relu1_1": gauss.reshape(1, 1, 10, 20)})) > 0.1
 
 
-def test_sliced_loss_through_a_head_is_that_of_mapped_features() -> None:
+def test_sliced_loss_with_a_head_equals_that_of_mapped_features() -> None:
     head = HEADS["relu1_1"]
     assert head
     target = {"relu1_1": torch.randn(50, 9, generator=seeded())}
@@ -139,25 +139,25 @@ def test_sliced_loss_through_a_head_is_that_of_mapped_features() -> None:
     torch.testing.assert_close(through, mapped)
 
 
-def test_sliced_loss_sorts_no_more_than_its_effort_allows() -> None:
-    asked: list[int] = []
+def test_sliced_loss_limits_the_sorted_values_to_its_effort() -> None:
+    counts: list[int] = []
 
     class Counting(SlicedLoss):
         def _distance(self, layer: str, features: Tensor) -> Tensor:
-            asked.append(min(64, max(4, self.effort // (features.shape[-2] * features.shape[-1]))))
+            counts.append(min(64, max(4, self.effort // (features.shape[-2] * features.shape[-1]))))
             return super()._distance(layer, features)
 
     Counting(ROWS, EQUAL, NO_HEADS, seeded(), effort=960)(features(2))
-    assert asked == [5, 20]
+    assert counts == [5, 20]
 
 
-def test_relaxed_emd_of_columns_is_small_at_the_style_and_large_elsewhere() -> None:
+def test_relaxed_emd_is_small_for_the_style_and_large_otherwise() -> None:
     loss = RelaxedEmdLoss(columns(STYLE), NO_HEADS, seeded(), count=500)
     same = RelaxedEmdLoss(columns(STYLE), NO_HEADS, seeded(), count=500)
     assert float(same(STYLE)) < 0.01 * float(loss(features(2)))  # the same places are drawn from the same seed
 
 
-def test_drawn_losses_draw_anew_at_each_call_and_repeat_with_the_seed() -> None:
+def test_sampling_losses_resample_at_each_call_and_repeat_with_the_seed() -> None:
     for name in ("sliced", "drawn self-similarity", "nearest"):
         one, other, given = LOSSES[name](), LOSSES[name](), features(2)
         if name == "nearest":  # of few positions all are drawn
@@ -167,14 +167,14 @@ def test_drawn_losses_draw_anew_at_each_call_and_repeat_with_the_seed() -> None:
         assert first != float(one(given))
 
 
-def test_self_similarity_ignores_a_change_of_brightness_and_sees_a_change_of_order() -> None:
+def test_self_similarity_ignores_brightness_but_not_order() -> None:
     loss = LOSSES["self-similarity"]()
     brighter = {layer: 3 * each for layer, each in STYLE.items()}
     assert float(loss(brighter)) == pytest.approx(0, abs=1e-4)
     assert float(loss(shuffled(STYLE))) > 0.1
 
 
-def test_palette_ignores_where_colors_are() -> None:
+def test_palette_loss_ignores_the_positions_of_colors() -> None:
     target = sampled_colors(STYLE[PIXELS], 1000, seeded())
     loss = PaletteLoss(target, seeded(), count=1000)
     elsewhere = shuffled(STYLE)
@@ -184,7 +184,7 @@ def test_palette_ignores_where_colors_are() -> None:
 # ---------------------------------------------------------------------------------------------------- neighbors
 
 
-def test_patch_loss_by_hand_is_the_mean_squared_distance_to_the_nearest_patches() -> None:
+def test_patch_loss_equals_the_mean_squared_distance_to_the_nearest_patches() -> None:
     given = features(2)
     found, target = patches(given["relu2_1"]), patches(STYLE["relu2_1"])
     chosen = target[(unit(found) @ unit(target).T).argmax(1)]
@@ -205,13 +205,13 @@ def test_patch_loss_has_the_gradient_of_the_distances() -> None:
     torch.testing.assert_close(given.grad, again.grad, rtol=1e-3, atol=1e-5)
 
 
-def test_patches_of_a_picture_made_of_the_styles_patches_cost_nothing() -> None:
+def test_patch_loss_is_0_for_a_picture_made_of_style_patches() -> None:
     loss, scale = patch_loss(), float(patch_loss()(features(2)))
     cut = {layer: STYLE[layer][..., 1:, 2:] for layer in LAYERS}  # every patch of it is one of the style's
     assert float(loss(cut)) == pytest.approx(0, abs=1e-4 * scale)
 
 
-def test_the_nearest_are_those_of_the_centered_features() -> None:
+def test_nearest_loss_compares_centered_features() -> None:
     loss = LOSSES["nearest"]()
     moved = {layer: 2 * STYLE[layer] + 3 for layer in LAYERS}  # another mean and another size: the same angles
     assert float(loss(moved)) == pytest.approx(0, abs=1e-4)
@@ -220,7 +220,7 @@ def test_the_nearest_are_those_of_the_centered_features() -> None:
 # ---------------------------------------------------------------------------------------------------- chains
 
 
-def test_chained_gram_is_the_product_with_the_coarser_layer_enlarged() -> None:
+def test_chained_gram_equals_the_product_with_the_enlarged_coarser_layer() -> None:
     given = features(2)
     enlarged = given["relu2_1"].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     wanted = given["relu1_1"].flatten(2) @ enlarged.flatten(2).transpose(1, 2) / (12 * 16)

@@ -1,4 +1,4 @@
-"""Losses: worked examples, gradients against finite differences, descent with an optimizer, and sums of losses (objectives)."""
+"""Losses: worked examples, gradients against finite differences, minimization, and sums of losses (objectives)."""
 
 import dataclasses
 import math
@@ -78,7 +78,7 @@ LOSSES: dict[str, Loss] = {
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_every_loss_is_a_scalar_of_the_layers_it_names(loss: Loss) -> None:
+def test_every_loss_is_a_scalar_of_the_layers_it_declares(loss: Loss) -> None:
     given = features(0)
     value = loss({layer: given[layer] for layer in loss.layers})
     assert value.shape == ()
@@ -86,14 +86,14 @@ def test_every_loss_is_a_scalar_of_the_layers_it_names(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_the_gradient_of_every_loss_is_that_of_finite_differences(loss: Loss) -> None:
+def test_the_gradient_of_every_loss_agrees_with_finite_differences(loss: Loss) -> None:
     layers = sorted(loss.layers)
     given = [features(0)[layer].requires_grad_() for layer in layers]
     assert torch.autograd.gradcheck(lambda *each: loss(dict(zip(layers, each, strict=True))), given)
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_every_loss_descends(loss: Loss) -> None:
+def test_every_loss_can_be_minimized(loss: Loss) -> None:
     given = {layer: (3 * features(0)[layer] - 1).requires_grad_() for layer in loss.layers}
     optimizer = torch.optim.Adam(given.values(), lr=0.05)
     first = float(loss(given).detach())
@@ -106,14 +106,14 @@ def test_every_loss_descends(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_every_loss_is_a_frozen_value(loss: Loss) -> None:
+def test_every_loss_is_frozen(loss: Loss) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         loss.name = "another"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_every_loss_is_nothing_at_its_target(loss: Loss) -> None:
-    assert float(loss(TARGET)) == pytest.approx(0, abs=2e-4)  # of a root of three channels made of two
+def test_every_loss_is_0_at_its_target(loss: Loss) -> None:
+    assert float(loss(TARGET)) == pytest.approx(0, abs=2e-4)  # the covariance of three channels made of two is singular
 
 
 @pytest.mark.parametrize("kind", ["content", "gram", "moments", "wasserstein"])
@@ -151,19 +151,19 @@ def test_an_objective_is_the_weighted_sum_of_its_losses() -> None:
     assert objective.layers == {"relu1_1", "relu2_1", PIXELS}
 
 
-def test_losses_and_objectives_add_in_any_grouping() -> None:
+def test_addition_of_losses_and_objectives_is_associative() -> None:
     a, b, c = LOSSES["content"], LOSSES["gram"], Gamut()
     assert (a + b) + c == a + (b + c) == Objective(((1 * a).terms) + (1 * b).terms + (1 * c).terms)
     assert [term.weight for term in a + 3 * b] == [1.0, 3.0]
 
 
-def test_terms_of_one_name_are_reported_together() -> None:
+def test_terms_with_the_same_name_are_reported_as_a_sum() -> None:
     _, values = (LOSSES["gram"] + LOSSES["moments"])(features(0))
     assert list(values) == ["style"]
     assert float(values["style"]) == pytest.approx(float(LOSSES["gram"](features(0)) + LOSSES["moments"](features(0))))
 
 
-def test_the_total_carries_a_gradient_and_the_reported_values_do_not() -> None:
+def test_the_total_has_a_gradient_and_the_reported_values_do_not() -> None:
     given = {name: values.requires_grad_() for name, values in features(0).items()}
     total, values = (1 * LOSSES["content"])(given)
     assert total.requires_grad
@@ -199,7 +199,7 @@ def test_the_gradient_of_scaled_content_loss_does_not_depend_on_the_distance(dis
     torch.testing.assert_close(gradient(distance), gradient(1.0), rtol=1e-5, atol=1e-8)
 
 
-def test_the_gradient_of_scaled_content_loss_is_that_of_finite_differences() -> None:
+def test_the_gradient_of_scaled_content_loss_agrees_with_finite_differences() -> None:
     leaf = (normal(0, 1, 2, 3, 3).double() + 0.1).requires_grad_()
     loss = ScaledContentLoss({"relu1_1": torch.zeros(1, 2, 3, 3, dtype=torch.float64)}, {"relu1_1": 3.0})
     assert torch.autograd.gradcheck(lambda values: loss({"relu1_1": values}), leaf)
@@ -216,21 +216,21 @@ def test_style_loss_compares_gram_matrices_means_and_deviations() -> None:
     assert float(StyleLoss(target, deviation={"relu1_1": 3.0})(given)) == pytest.approx(3 * (2 - 0.001) ** 2)
 
 
-def test_a_shift_is_added_before_the_gram_matrix_is_taken() -> None:
+def test_a_shift_is_added_before_the_gram_matrix_is_computed() -> None:
     given, target = features(0)["relu1_1"], TARGET["relu1_1"]
     found = StyleLoss({"relu1_1": moments(target)}, gram={"relu1_1": 1.0}, shift=-1.0)({"relu1_1": given})
     expected = StyleLoss({"relu1_1": moments(target - 1)}, gram={"relu1_1": 1.0})({"relu1_1": given - 1})
     torch.testing.assert_close(found, expected)
 
 
-def test_wasserstein_loss_between_independent_channels_is_the_difference_of_means_and_deviations() -> None:
+def test_wasserstein_loss_of_independent_channels_compares_means_and_deviations() -> None:
     # in one dimension W² = (μ - μ̂)² + (σ - σ̂)²: means 0 and 2, deviations 3 and 2
     target = {"relu1_1": Moments(torch.tensor([[2.0]]), torch.tensor([[[4.0]]]))}
     found = WassersteinLoss(target, {"relu1_1": 0.5})({"relu1_1": torch.tensor([[[[-3.0, 3.0]]]])})
     assert float(found) == pytest.approx(0.5 * (2**2 + 1**2), rel=1e-3)
 
 
-def test_wasserstein_loss_is_the_bures_distance() -> None:
+def test_wasserstein_loss_equals_the_bures_distance() -> None:
     a, b = moments(features(0)["relu1_1"]), STYLE["relu1_1"]
     A, B = (each.covariance[0].numpy() for each in (a, b))
     root = scipy.linalg.sqrtm(B)
@@ -239,7 +239,7 @@ def test_wasserstein_loss_is_the_bures_distance() -> None:
     assert float(found) == pytest.approx(expected, rel=1e-3)
 
 
-def test_wasserstein_loss_takes_the_root_of_its_target_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wasserstein_loss_computes_the_root_of_its_target_once(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[Tensor] = []
 
     def counted(matrix: Tensor) -> Tensor:
@@ -265,8 +265,8 @@ def by_newton_and_schulz(target: Moments, head: Affine | None, given: Moments, r
 
 
 @pytest.mark.parametrize("with_head", [True, False])
-@pytest.mark.parametrize("positions", [12, 400])  # the first are fewer than the channels: a style that varies little
-def test_wasserstein_loss_is_what_newton_and_schulz_make_of_it(with_head: bool, positions: int) -> None:
+@pytest.mark.parametrize("positions", [12, 400])  # 12 positions are fewer than the channels
+def test_wasserstein_loss_agrees_with_the_newton_schulz_iteration(with_head: bool, positions: int) -> None:
     spread = torch.logspace(0, -2, 24)[:, None, None]
     given, style = (spread * normal(seed, 1, 24, 20, 20) + 0.3 for seed in (0, 1))
     head = Affine(normal(2, 40, 24), normal(3, 40)) if with_head else None
@@ -289,12 +289,12 @@ def test_wasserstein_loss_is_what_newton_and_schulz_make_of_it(with_head: bool, 
     assert transport.ridge.shape[1] <= (11 if positions == 12 else 24)
 
 
-def test_wasserstein_loss_of_features_that_are_no_numbers_is_none_either() -> None:
+def test_wasserstein_loss_of_nan_features_is_nan() -> None:
     broken = {layer: values * math.nan for layer, values in features(0).items()}
     assert not math.isfinite(float(WassersteinLoss(STYLE, SHARES)(broken)))
 
 
-def test_wasserstein_loss_of_features_that_do_not_vary_has_a_finite_gradient() -> None:
+def test_wasserstein_loss_of_constant_features_has_a_finite_gradient() -> None:
     flat = torch.ones(1, 3, 4, 4, requires_grad=True)
     loss = WassersteinLoss({"relu1_1": moments(torch.zeros(1, 3, 4, 4))}, {"relu1_1": 1.0})
     loss({"relu1_1": flat}).backward()
@@ -302,14 +302,14 @@ def test_wasserstein_loss_of_features_that_do_not_vary_has_a_finite_gradient() -
     assert bool(flat.grad.isfinite().all())
 
 
-def test_one_region_that_is_the_whole_picture_is_the_style_loss() -> None:
+def test_one_region_that_covers_the_picture_equals_the_style_loss() -> None:
     whole, given = StyleLoss(STYLE, gram=SHARES, mean=SHARES, deviation=SHARES), features(0)
     everywhere = {layer: (Guide.of(torch.ones_like(given[layer][:, :1]), dtype=torch.float64),) for layer in STYLE}
     guided = GuidedStyleLoss((whole,), (1.0,), everywhere)
     torch.testing.assert_close(guided(given), whole(given))
 
 
-def test_regions_do_not_see_each_other() -> None:
+def test_regions_do_not_affect_each_other() -> None:
     given = {"relu1_1": normal(0, 1, 2, 4, 6)}
     left = torch.zeros(1, 1, 4, 6)
     left[..., :3] = 1

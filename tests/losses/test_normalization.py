@@ -1,4 +1,4 @@
-"""Normalizations: what each published method divides by, written out."""
+"""Normalizations: the divisor of each published method, written out."""
 
 import math
 
@@ -16,7 +16,7 @@ STYLE = moments(TARGET)
 N, M = 3, 20
 
 
-def test_squares_sums_over_everything() -> None:
+def test_squares_sums_over_all_entries() -> None:
     assert squares(torch.tensor([[1.0, 2.0], [3.0, 4.0]])) == 30.0
 
 
@@ -51,7 +51,7 @@ def test_gram_matrices_are_divided_as_published(normalization: StyleNormalizatio
     assert gram_weight(normalization, STYLE, M, 80, scale=2.5) == pytest.approx(expected)
 
 
-def test_the_wasserstein_distance_is_a_mean_over_channels_or_relative_to_the_power() -> None:
+def test_the_wasserstein_weight_is_a_mean_over_channels_or_relative_to_the_power() -> None:
     assert wasserstein_weight("channels", STYLE, scale=2.5) == pytest.approx(2.5**2 / N)
     assert wasserstein_weight("relative", STYLE) == pytest.approx(1 / float(TARGET.square().sum() / M), rel=1e-5)
 
@@ -72,7 +72,7 @@ def test_a_relative_loss_does_not_depend_on_the_size_of_the_features(factor: flo
         assert weight * squares(values) == pytest.approx(1)
 
 
-def test_a_style_of_one_color_does_not_outweigh_all_else() -> None:
+def test_a_style_of_one_color_does_not_dominate_the_loss() -> None:
     flat = moments(torch.full((1, 3, 4, 4), 50.0))
     mean, deviation = moment_weights(flat)
     assert mean == pytest.approx(1 / (3 * 50**2))

@@ -1,4 +1,4 @@
-"""Losses on the picture itself: worked examples, gradients against finite differences, and descent with an optimizer."""
+"""Losses on the picture itself: worked examples, gradients against finite differences, and minimization."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ from impasto.losses.picture import (
     StructureLoss,
     flatness,
     luminance_of,
-    seen_small,
+    small_luminance,
     structural_similarity,
     total_variation,
 )
@@ -48,13 +48,13 @@ def test_every_loss_is_a_scalar_of_the_picture(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_the_gradient_of_every_loss_is_that_of_finite_differences(loss: Loss) -> None:
+def test_the_gradient_of_every_loss_agrees_with_finite_differences(loss: Loss) -> None:
     image = (picture(0) * (1.7 if isinstance(loss, Gamut) else 1)).requires_grad_()
     assert torch.autograd.gradcheck(lambda image: loss({PIXELS: image}), image)
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_every_loss_descends(loss: Loss) -> None:
+def test_every_loss_can_be_minimized(loss: Loss) -> None:
     image = (3 * picture(0) - 1).requires_grad_()
     optimizer = torch.optim.Adam([image], lr=0.05)
     first = float(loss({PIXELS: image}).detach())
@@ -66,12 +66,12 @@ def test_every_loss_descends(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_every_loss_is_a_frozen_value(loss: Loss) -> None:
+def test_every_loss_is_frozen(loss: Loss) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         loss.name = "another"  # type: ignore[misc]
 
 
-def test_structure_is_nothing_at_its_target() -> None:
+def test_structure_loss_is_0_at_its_target() -> None:
     assert float(LOSSES["structure"]({PIXELS: picture(100)})) == pytest.approx(0, abs=1e-9)
 
 
@@ -91,11 +91,11 @@ CORNER = torch.tensor([[[[0.0, 3.0], [5.0, 9.0]]]])
         ("inetwork", (3**2 + 5**2) ** 1.25),
     ],
 )
-def test_total_variation_in_every_form(form: SmoothnessForm, expected: float) -> None:
+def test_every_form_of_total_variation_gives_the_expected_value(form: SmoothnessForm, expected: float) -> None:
     assert float(total_variation(CORNER, form)) == pytest.approx(expected)
 
 
-def test_the_nine_point_form_is_that_of_style_transfer_pytorch() -> None:
+def test_the_nine_point_form_equals_that_of_style_transfer_pytorch() -> None:
     image = picture(0)
     p = torch.nn.functional.pad(image, (1, 1, 1, 1), "replicate")
     right = (p[..., 1:-1, 2:] - p[..., 1:-1, 1:-1]).pow(2).mean() / 3
@@ -111,7 +111,7 @@ def test_means_of_smoothness_sum_over_colors_and_average_over_positions() -> Non
 
 
 @given(st.sampled_from(FORMS), st.floats(0, 1), st.integers(1, 5), st.integers(1, 5))
-def test_a_flat_picture_of_any_size_is_smooth(form: SmoothnessForm, level: float, height: int, width: int) -> None:
+def test_a_flat_picture_of_any_size_has_no_total_variation(form: SmoothnessForm, level: float, height: int, width: int) -> None:
     image = torch.full((1, 3, height, width), level, requires_grad=True)
     value = Smoothness(form)({PIXELS: image})
     value.backward()
@@ -121,17 +121,17 @@ def test_a_flat_picture_of_any_size_is_smooth(form: SmoothnessForm, level: float
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_scale_of_smoothness_is_that_of_the_pixels(form: SmoothnessForm) -> None:
+def test_smoothness_scales_with_the_pixel_range(form: SmoothnessForm) -> None:
     image = picture(0)
     torch.testing.assert_close(Smoothness(form, 255.0)({PIXELS: image}), Smoothness(form)({PIXELS: 255 * image}))
 
 
-def test_calm_counts_only_where_the_photo_is_flat() -> None:
+def test_edge_aware_smoothness_counts_only_where_the_photo_is_flat() -> None:
     where = torch.tensor([[[[0.5, 0.0], [0.0, 0.0]]]])
     assert float(EdgeAwareSmoothness(where)({PIXELS: CORNER.expand(1, 3, 2, 2)})) == 0.5 * 3 * (3**2 + 5**2)
 
 
-def test_flatness_is_one_in_a_sky_and_near_nothing_in_a_meadow() -> None:
+def test_flatness_is_1_in_flat_areas_and_near_0_in_textured_areas() -> None:
     photo = torch.full((1, 3, 40, 40), 0.6)
     photo[..., 20:, :] = picture(0, 20, 40, torch.float32)
     found = flatness(photo)
@@ -141,7 +141,7 @@ def test_flatness_is_one_in_a_sky_and_near_nothing_in_a_meadow() -> None:
 
 
 @given(st.integers(0, 99), st.integers(2, 12), st.integers(2, 12))
-def test_flatness_lies_between_nothing_and_one(seed: int, height: int, width: int) -> None:
+def test_flatness_is_between_0_and_1(seed: int, height: int, width: int) -> None:
     found = flatness(picture(seed, height, width))
     assert found.shape == (1, 1, height, width)
     assert bool(((found >= 0) & (found <= 1)).all())
@@ -154,13 +154,13 @@ def test_luminance_weighs_the_colors() -> None:
     assert luminance_of(torch.tensor([1.0, 10.0, 100.0])[None, :, None, None]).item() == pytest.approx(0.299 + 5.87 + 11.4)
 
 
-def test_a_picture_is_seen_small_but_never_enlarged() -> None:
-    assert seen_small(picture(0, 60, 40), 30).shape == (1, 1, 30, 20)
-    assert seen_small(picture(0, 20, 10), 30).shape == (1, 1, 20, 10)
-    assert seen_small(picture(0, 1, 300), 30).shape == (1, 1, 1, 30)
+def test_small_luminance_downscales_but_never_enlarges() -> None:
+    assert small_luminance(picture(0, 60, 40), 30).shape == (1, 1, 30, 20)
+    assert small_luminance(picture(0, 20, 10), 30).shape == (1, 1, 20, 10)
+    assert small_luminance(picture(0, 1, 300), 30).shape == (1, 1, 1, 30)
 
 
-def test_structural_similarity_is_that_of_wang_with_a_gaussian_window() -> None:
+def test_structural_similarity_matches_wangs_definition_with_a_gaussian_window() -> None:
     a, b = picture(0, 24, 30)[:, :1], picture(1, 24, 30)[:, :1]
 
     def blur(x: np.ndarray) -> np.ndarray:
@@ -175,14 +175,14 @@ def test_structural_similarity_is_that_of_wang_with_a_gaussian_window() -> None:
 
 
 @given(st.integers(0, 99), st.integers(1, 14), st.integers(1, 14))
-def test_structural_similarity_is_one_with_itself_and_the_same_both_ways(seed: int, height: int, width: int) -> None:
+def test_structural_similarity_is_1_with_itself_and_symmetric(seed: int, height: int, width: int) -> None:
     a, b = picture(seed, height, width)[:, :1], picture(seed + 1, height, width)[:, :1]
     assert float(structural_similarity(a, a)) == pytest.approx(1)
     assert float(structural_similarity(a, b)) == pytest.approx(float(structural_similarity(b, a)))
     assert float(structural_similarity(a, b)) <= 1 + 1e-9
 
 
-def test_structure_does_not_see_strokes_finer_than_it_looks() -> None:
+def test_structure_loss_ignores_strokes_finer_than_its_size() -> None:
     photo = torch.linspace(0.2, 0.8, 128, dtype=torch.float64).expand(1, 3, 128, 128)
     checks = torch.tensor([[0.1, -0.1], [-0.1, 0.1]], dtype=torch.float64).repeat(64, 64)
     loss = StructureLoss(photo, edge_px=16)
@@ -190,6 +190,6 @@ def test_structure_does_not_see_strokes_finer_than_it_looks() -> None:
     assert float(loss({PIXELS: photo.flip(-1)})) > 0.3
 
 
-def test_gamut_is_the_mean_square_of_what_lies_outside() -> None:
+def test_gamut_is_the_mean_square_of_the_excess() -> None:
     image = torch.tensor([0.0, 1.0, 1.5, -1.0]).reshape(1, 1, 2, 2)
     assert float(Gamut()({PIXELS: image})) == pytest.approx((0.5**2 + 1) / 4)

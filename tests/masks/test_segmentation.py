@@ -1,4 +1,4 @@
-"""Regions found in photos that come with scikit-image, and in pictures drawn for it."""
+"""Regions found in photos of scikit-image and in synthetic pictures."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from impasto.errors import OptionError
 from impasto.masks.segmentation import background, color_regions, find_region, skin, sky, subject
 
 
-def seen(pixels: object, edge_px: int = 160) -> Tensor:
+def loaded(pixels: object, edge_px: int = 160) -> Tensor:
     picture = images.read(pixels)  # type: ignore[arg-type]
     return images.resize(picture.image, images.fitted_size(picture.size, edge_px))
 
 
-ASTRONAUT = seen(skimage.data.astronaut())
+ASTRONAUT = loaded(skimage.data.astronaut())
 
 
 def landscape(size: tuple[int, int] = (90, 120)) -> Tensor:
@@ -44,23 +44,23 @@ def test_the_sky_is_found_with_its_clouds_and_ends_at_the_horizon() -> None:
 
 
 @pytest.mark.parametrize("name", ["coffee", "astronaut", "chelsea", "rocket", "brick", "motorcycle_left"])
-def test_where_nothing_is_sky_for_sure_there_is_none(name: str) -> None:
-    """A wall behind her, a blurred street, a garage: none is sky; whether dusk is, is in doubt."""
+def test_doubtful_areas_are_not_sky(name: str) -> None:
+    """A wall behind a person, a blurred street and a garage are not sky; dusk is a doubtful case."""
     pixels = skimage.data.stereo_motorcycle()[0] if name == "motorcycle_left" else getattr(skimage.data, name)()
-    assert float(sky(seen(pixels, 320)).max()) == 0
+    assert float(sky(loaded(pixels, 320)).max()) == 0
 
 
 @pytest.mark.parametrize("level", [0.5, 0.7, 0.8])
-def test_a_gray_wall_is_no_sky(level: float) -> None:
+def test_a_gray_wall_is_not_sky(level: float) -> None:
     wall = torch.full((1, 3, 90, 120), level) + 0.01 * torch.rand(1, 3, 90, 120, generator=torch.Generator().manual_seed(0))
     wall[..., 60:, :] *= 0.6  # a floor
     assert float(sky(wall).max()) == 0
     backdrop = torch.full((1, 3, 90, 120), level)
-    backdrop[..., 30:, 40:80] = 0.2  # somebody before it
+    backdrop[..., 30:, 40:80] = 0.2  # a person in front of it
     assert float(sky(backdrop).max()) == 0
 
 
-def test_a_white_sky_over_a_dark_wood_is_one() -> None:
+def test_a_white_sky_over_a_dark_forest_is_sky() -> None:
     image = torch.full((1, 3, 90, 120), 0.96)
     image[..., 30:, :] = 0.25 * torch.rand(1, 3, 60, 120, generator=torch.Generator().manual_seed(0))
     found = sky(image)
@@ -68,7 +68,7 @@ def test_a_white_sky_over_a_dark_wood_is_one() -> None:
     assert float(found[..., 34:, :].mean()) < 0.03
 
 
-def test_the_sea_below_a_straight_horizon_is_no_sky() -> None:
+def test_the_sea_below_a_straight_horizon_is_not_sky() -> None:
     image = landscape()
     image[:, :, 32:45] = torch.tensor([0.3, 0.5, 0.8])[None, :, None, None]
     found = sky(image)
@@ -76,7 +76,7 @@ def test_the_sea_below_a_straight_horizon_is_no_sky() -> None:
     assert float(found[..., 36:, :].mean()) < 0.1
 
 
-def test_the_subject_is_what_differs_from_its_surroundings() -> None:
+def test_the_subject_is_the_area_that_differs_from_its_surroundings() -> None:
     image = torch.full((1, 3, 96, 120), 0.8) + 0.02 * torch.rand(1, 3, 96, 120, generator=torch.Generator().manual_seed(0))
     image[..., 30:70, 40:80] = torch.tensor([0.1, 0.3, 0.6])[None, :, None, None]
     found = subject(image)
@@ -85,8 +85,8 @@ def test_the_subject_is_what_differs_from_its_surroundings() -> None:
     torch.testing.assert_close(found + background(image), torch.ones_like(found))
 
 
-def test_a_face_is_the_subject_and_the_backdrop_is_not() -> None:
-    found = subject(seen(skimage.data.astronaut(), 320))
+def test_a_face_belongs_to_the_subject_and_the_backdrop_does_not() -> None:
+    found = subject(loaded(skimage.data.astronaut(), 320))
     assert float(found[..., 50:100, 120:160].mean()) > 0.9  # her face
     assert float(found[..., 10:80, 60:100].mean()) < 0.3  # the backdrop
 
@@ -95,12 +95,12 @@ def test_a_face_is_the_subject_and_the_backdrop_is_not() -> None:
     ("name", "inside", "outside"),
     [
         ("coffee", (60, 100, 130, 190), (0, 40, 0, 60)),  # the cup, and the table
-        ("chelsea", (70, 110, 100, 130), (0, 60, 285, 320)),  # an eye, and what is blurred behind the ear
+        ("chelsea", (70, 110, 100, 130), (0, 60, 285, 320)),  # an eye, and the blurred area behind the ear
         ("rocket", (90, 160, 158, 164), (10, 100, 180, 260)),  # the rocket, and the sky at dusk
     ],
 )
-def test_the_subject_of_real_pictures(name: str, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
-    found = subject(seen(getattr(skimage.data, name)(), 320))
+def test_the_subject_of_real_pictures_is_found(name: str, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
+    found = subject(loaded(getattr(skimage.data, name)(), 320))
     for (top, bottom, left, right), is_subject in ((inside, True), (outside, False)):
         share = float(found[..., top:bottom, left:right].mean())
         assert share > 0.8 if is_subject else share < 0.1
@@ -120,20 +120,20 @@ LIGHTS = {
 
 @pytest.mark.parametrize("light", LIGHTS)
 def test_skin_is_found_in_light_of_any_color(light: str) -> None:
-    image = seen(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
+    image = loaded(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
     found = skin(image)
     assert float(found[..., 50:104, 122:158].min()) > 0.99  # the face
     assert float(found[..., 245:300, 215:270].mean()) < 0.5  # the black helmet
 
 
 @pytest.mark.parametrize("light", ["violet", "deep violet", "orange", "blue", "green"])
-def test_skin_is_found_by_its_color_where_no_face_looks_at_the_camera(light: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skin_is_found_by_color_without_a_frontal_face(light: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.masks.skin.face_ellipses", lambda photo, grow, size=None: np.zeros(size, bool))
-    image = seen(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
+    image = loaded(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
     assert float(skin(image)[..., 55:100, 125:155].mean()) > 0.98
 
 
-def test_what_lies_between_places_of_skin_is_taken_along_in_any_color() -> None:
+def test_gaps_between_skin_areas_are_included_in_any_color() -> None:
     image = torch.full((1, 3, 96, 96), 0.35)
     image[:, 1] += 0.15  # a meadow
     image[..., 30:70, 30:70] = torch.tensor([0.75, 0.55, 0.45])[None, :, None, None]
@@ -160,13 +160,13 @@ def test_no_hand_or_face_is_missed_on_the_devset(name: str, shared: Path) -> Non
     assert float(found.mean()) < 0.75
 
 
-def test_skin_is_protected_with_room_around_it() -> None:
+def test_the_skin_mask_covers_the_whole_face_but_not_the_helmet() -> None:
     found = skin(ASTRONAUT)
     assert float(found[..., 22:52, 58:82].min()) > 0.99  # the whole face, eyes and mouth too
     assert float(found[..., 130:155, 100:140].mean()) < 0.3  # the black helmet
 
 
-def test_a_gray_photo_has_skin_only_where_a_face_is_seen() -> None:
+def test_a_gray_photo_has_skin_only_at_detected_faces() -> None:
     gray = ASTRONAUT.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     found = skin(gray)
     assert float(found[..., 30:48, 62:78].mean()) > 0.9
@@ -174,7 +174,7 @@ def test_a_gray_photo_has_skin_only_where_a_face_is_seen() -> None:
     assert float(skin(torch.full((1, 3, 80, 80), 0.5)).max()) == 0
 
 
-def test_areas_of_a_color_sum_to_one_and_the_largest_comes_first() -> None:
+def test_color_regions_sum_to_1_and_are_sorted_by_size() -> None:
     masks = color_regions(landscape(), 3)
     assert 2 <= len(masks) <= 3
     torch.testing.assert_close(torch.stack(masks).sum(0), torch.ones(1, 1, 90, 120), atol=1e-4, rtol=0)
@@ -186,14 +186,14 @@ def test_areas_of_a_color_sum_to_one_and_the_largest_comes_first() -> None:
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 200), (400, 40)])
 @pytest.mark.parametrize("name", ["subject", "background", "sky", "skin", "region-1", "region-2-of-3"])
-def test_every_region_has_the_size_of_the_photo_and_values_of_a_mask(name: str, size: tuple[int, int]) -> None:
+def test_every_region_has_the_size_of_the_photo_and_values_in_range(name: str, size: tuple[int, int]) -> None:
     found = find_region(images.resize(ASTRONAUT, size), name)
     assert found.shape == (1, 1, *size)
     assert bool(((found >= 0) & (found <= 1)).all())
 
 
 @pytest.mark.parametrize("name", ["subject", "sky", "skin", "region-1"])
-def test_a_photo_of_one_color_has_regions_or_none_but_no_error(name: str) -> None:
+def test_a_photo_of_one_color_raises_no_error(name: str) -> None:
     found = find_region(torch.full((1, 3, 48, 64), 0.5), name)
     assert bool(found.isfinite().all())
 

@@ -1,4 +1,4 @@
-"""The network of the webcam page and of the ONNX export, and the files it is kept in."""
+"""The network of the webcam page and the ONNX export, and its files."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ FACTS = {"licence": "MIT", "encoder_sha256": "abc"}
 
 
 def tiny() -> InstantNetwork:
-    """Make a small network whose weights come out of a formula."""
+    """Make a small network with weights from a formula."""
     network = InstantNetwork(CHANNELS, Widths(4, 4, 8, 8, 1), code=8)
     for index, values in enumerate(network.parameters()):
         waves = torch.sin(torch.arange(values.numel(), dtype=torch.float64) * 12.9898 + index) * 43758.5453
@@ -54,7 +54,7 @@ def path(tmp_path: Path) -> Path:
 
 @settings(max_examples=10)
 @given(st.integers(2, 8), st.integers(2, 8), st.integers(1, 3))
-def test_a_picture_keeps_its_size_whatever_the_size_of_the_style(rows: int, columns: int, batch: int) -> None:
+def test_the_result_has_the_photos_size_for_any_style_size(rows: int, columns: int, batch: int) -> None:
     random = torch.Generator().manual_seed(rows)
     photo = torch.rand(batch, 3, 8 * rows, 8 * columns, generator=random)
     image = painted(tiny(), photo, torch.rand(batch, 3, 24, 40, generator=random), style_of(random, batch))
@@ -62,7 +62,7 @@ def test_a_picture_keeps_its_size_whatever_the_size_of_the_style(rows: int, colu
     assert torch.isfinite(image).all()
 
 
-def test_a_batch_is_painted_like_its_pictures_one_by_one(photo: torch.Tensor, random: torch.Generator) -> None:
+def test_a_batch_is_painted_like_single_pictures(photo: torch.Tensor, random: torch.Generator) -> None:
     network, style = tiny(), style_of(random, 2)
     photos, pictures = torch.cat([photo, photo.flip(-1)]), torch.rand(2, 3, 48, 48, generator=random)
     together = painted(network, photos, pictures, style)
@@ -78,8 +78,8 @@ def test_two_styles_give_two_pictures(photo: torch.Tensor, random: torch.Generat
     assert float((first - other).abs().mean()) > 1e-5
 
 
-def test_where_nothing_is_added_only_the_colors_soften(photo: torch.Tensor, random: torch.Generator) -> None:
-    """Color is carried at half the size; light comes back as it was."""
+def test_a_zero_residual_only_blurs_the_colors(photo: torch.Tensor, random: torch.Generator) -> None:
+    """Color is processed at half the size; luminance does not change."""
     network = tiny()
     for name in ("light", "color"):
         for values in network.transfer.convolutions[name].parameters():
@@ -90,7 +90,7 @@ def test_where_nothing_is_added_only_the_colors_soften(photo: torch.Tensor, rand
     assert float((image - photo).abs().mean()) < 0.01
 
 
-def test_the_finest_convolution_before_the_doubling_is_the_convolution_after_it(random: torch.Generator) -> None:
+def test_the_folded_finest_convolution_equals_convolution_after_upsampling(random: torch.Generator) -> None:
     transfer = tiny().transfer
     finest = transfer.convolutions["light"]
     fine, light = torch.randn(2, finest.in_channels - 1, 5, 7, generator=random), torch.randn(2, 1, 10, 14, generator=random)
@@ -99,21 +99,21 @@ def test_the_finest_convolution_before_the_doubling_is_the_convolution_after_it(
     torch.testing.assert_close(transfer._fine_light(fine, light), finest(edged))
 
 
-def test_the_palette_is_applied_on_the_way_as_it_is_before(photo: torch.Tensor, random: torch.Generator) -> None:
+def test_recoloring_inside_the_network_equals_recoloring_before_it(photo: torch.Tensor, random: torch.Generator) -> None:
     network = tiny()
     modulation = network.measure(photo.flip(1), style_of(random))
     colors = Affine(torch.rand(1, 3, 3, generator=random), torch.rand(1, 3, generator=random) - 0.5)
     torch.testing.assert_close(network.recolored(photo, colors, modulation), network(recolored(photo, colors), modulation))
 
 
-def test_a_new_reader_corrects_nothing(photo: torch.Tensor, random: torch.Generator) -> None:
+def test_a_new_reader_makes_no_correction(photo: torch.Tensor, random: torch.Generator) -> None:
     network = InstantNetwork(CHANNELS, Widths(4, 4, 8, 8, 1), code=8)
     first, second = (network.measure(photo, style_of(random)) for _ in range(2))
     assert first.shape == (1, network.transfer.modulations)
     assert torch.equal(first, second)
 
 
-def test_the_gradient_reaches_every_parameter(photo: torch.Tensor, random: torch.Generator) -> None:
+def test_every_parameter_has_a_gradient(photo: torch.Tensor, random: torch.Generator) -> None:
     network = tiny()
     network(photo, network.measure(photo.flip(1), style_of(random))).square().mean().backward()
     for name, parameter in network.named_parameters():
@@ -122,7 +122,7 @@ def test_the_gradient_reaches_every_parameter(photo: torch.Tensor, random: torch
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_the_gradient_of_a_normalization_is_what_plain_operations_give(random: torch.Generator) -> None:
+def test_the_gradient_of_normalization_agrees_with_autograd(random: torch.Generator) -> None:
     def plainly(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.instance_norm(x, eps=1e-4) * scale[:, :, None, None] + shift[:, :, None, None]
 
@@ -137,7 +137,7 @@ def test_the_gradient_of_a_normalization_is_what_plain_operations_give(random: t
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_the_gradient_of_mean_and_variance_is_what_plain_operations_give(random: torch.Generator) -> None:
+def test_the_gradient_of_mean_and_variance_agrees_with_autograd(random: torch.Generator) -> None:
     x = (3 + 2 * torch.randn(2, 5, 6, 7, generator=random)).requires_grad_()
     weights = torch.randn(2, 2, 5, generator=random)
     plain = (x.mean((2, 3)), x.var((2, 3), correction=0))
@@ -151,7 +151,7 @@ def test_scales_and_shifts_of_zero_give_a_finite_picture(photo: torch.Tensor) ->
     assert torch.isfinite(network.reader(torch.zeros(1, 8))).all()
 
 
-def test_an_even_picture_is_a_style_too(photo: torch.Tensor) -> None:
+def test_a_flat_picture_can_be_a_style(photo: torch.Tensor) -> None:
     flat = {layer: moments(torch.zeros(1, channels, 4, 4)) for layer, channels in zip(STYLE_LAYERS, CHANNELS, strict=True)}
     assert torch.isfinite(painted(tiny(), photo, torch.full((1, 3, 32, 32), 0.5), flat)).all()
 
@@ -159,7 +159,7 @@ def test_an_even_picture_is_a_style_too(photo: torch.Tensor) -> None:
 # ---------------------------------------------------------------------------------------------------- files
 
 
-def test_a_network_comes_back_from_its_file_within_half_precision(
+def test_a_network_is_restored_from_its_file_within_half_precision(
     path: Path, photo: torch.Tensor, random: torch.Generator
 ) -> None:
     network, back, style = tiny(), load_instant(path), style_of(random)
@@ -171,7 +171,7 @@ def test_a_network_comes_back_from_its_file_within_half_precision(
     torch.testing.assert_close(theirs, ours, rtol=1e-2, atol=1e-2)
 
 
-def test_a_network_that_is_read_paints_and_does_not_train(path: Path) -> None:
+def test_a_loaded_network_paints_and_is_frozen(path: Path) -> None:
     network = load_instant(path)
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
@@ -179,20 +179,20 @@ def test_a_network_that_is_read_paints_and_does_not_train(path: Path) -> None:
     assert network.transfer.convolutions["down4"].weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_what_the_reader_is_used_to_keeps_its_full_precision(tmp_path: Path) -> None:
+def test_the_readers_center_and_spread_keep_full_precision(tmp_path: Path) -> None:
     network = tiny()
     network.reader.centre.fill_(1 / 3)
     save_instant(tmp_path / "a", network, {})
     assert torch.equal(load_instant(tmp_path / "a").reader.centre, network.reader.centre)
 
 
-def test_a_file_says_how_it_was_made_and_is_half_the_size(path: Path) -> None:
+def test_a_file_contains_its_metadata_and_has_half_the_size(path: Path) -> None:
     assert instant_facts(path) == FACTS
     assert path.stat().st_size < 3 * sum(value.numel() for value in tiny().parameters()) + 6000
 
 
-def test_saving_leaves_nothing_half_written(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"cannot be written: .*; choose another place"):
+def test_a_failed_save_leaves_no_partial_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"cannot be written: .*; choose another path"):
         save_instant(tmp_path / "missing" / "a", tiny(), {})
     (tmp_path / "folder").mkdir()
     with pytest.raises(WeightsError, match="cannot be written"):
@@ -211,7 +211,7 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(path: Path) ->
 
 
 def changed(path: Path, change: Callable[[dict[str, torch.Tensor]], object] = len, **header: str) -> None:
-    """Write a file again, with some of it changed."""
+    """Rewrite a file with some changes."""
     with safetensors.safe_open(path, "pt") as opened:
         facts = opened.metadata()
     tensors = safetensors.torch.load_file(path)
@@ -219,19 +219,19 @@ def changed(path: Path, change: Callable[[dict[str, torch.Tensor]], object] = le
     safetensors.torch.save_file(tensors, path, facts | header)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"nowhere' does not exist"):
         load_instant(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\xff" * 100])
-def test_what_is_no_such_file_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_a_file_of_another_format_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(WeightsError, match="damaged or not a network file"):
         load_instant(tmp_path / "a")
 
 
-def test_a_file_cut_short_is_refused(path: Path) -> None:
+def test_a_truncated_file_is_refused(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(WeightsError, match="damaged"):
         load_instant(path)
@@ -261,13 +261,13 @@ def test_a_header_that_does_not_fit_the_weights_is_refused(header: dict[str, str
         load_instant(path)
 
 
-def test_weights_that_are_missing_are_noticed(path: Path) -> None:
+def test_missing_weights_are_detected(path: Path) -> None:
     changed(path, lambda tensors: tensors.pop("reader.centre"))
     with pytest.raises(WeightsError, match="its weights do not fit its header"):
         load_instant(path)
 
 
-def test_the_network_that_comes_along_lies_among_the_data() -> None:
+def test_the_shipped_network_is_in_the_data_folder() -> None:
     assert shipped_instant().name == "live.safetensors"
     assert shipped_instant().parent.name == "data"
     assert load_instant(shipped_instant()).sha256 == sha256_of(shipped_instant())

@@ -1,4 +1,4 @@
-"""The live network as an ONNX graph, held against PyTorch in ONNX Runtime."""
+"""The live network as an ONNX graph, compared with PyTorch in ONNX Runtime."""
 
 from collections import Counter
 from pathlib import Path
@@ -24,7 +24,7 @@ pytest.importorskip("onnxruntime")
 onnxruntime = load_onnxruntime()
 
 AGREES = 2e-5
-"""Of a whole range of 1; a byte is 4e-3. Measured on photos: 9e-7."""
+"""Tolerance for values in [0, 1]; a step of 255 is 4e-3. Measured on photos: 9e-7."""
 LIVE = shipped_instant().with_name("live.onnx")
 
 
@@ -33,7 +33,7 @@ def network() -> InstantNetwork:
     torch.manual_seed(3)  # noqa: TID251  (initialization has no generator)
     network = InstantNetwork((4, 4, 4, 4, 4), Widths(6, 8, 48, 50, 2), code=8).eval().requires_grad_(False)
     for convolution in network.transfer.convolutions.values():
-        convolution.weight.data = convolution.weight.half().float()  # as a file holds it
+        convolution.weight.data = convolution.weight.half().float()  # as stored in a file
     return network
 
 
@@ -62,7 +62,7 @@ def run(path: Path, **feeds: Tensor) -> Tensor:
     ("winograd", "size"),
     [(False, (64, 64)), (False, (40, 72)), (False, (136, 8)), (True, (64, 64)), (True, (32, 160)), (True, (96, 64))],
 )  # fmt: skip
-def test_a_graph_paints_what_torch_paints_at_any_size(
+def test_a_graph_agrees_with_torch_at_any_size(
     network: InstantNetwork, tmp_path: Path, winograd: bool, size: tuple[int, int]
 ) -> None:
     save_graph(tmp_path / "a.onnx", instant_graph(network, winograd=winograd))
@@ -76,7 +76,7 @@ def test_a_graph_paints_what_torch_paints_at_any_size(
 
 
 @pytest.mark.parametrize("winograd", [False, True])
-def test_a_style_that_is_built_in_needs_the_photo_alone(network: InstantNetwork, tmp_path: Path, winograd: bool) -> None:
+def test_a_graph_with_a_built_in_style_needs_only_the_photo(network: InstantNetwork, tmp_path: Path, winograd: bool) -> None:
     fixed = Fixed(modulation(network), style())
     save_graph(tmp_path / "a.onnx", instant_graph(network, style=fixed, winograd=winograd))
     given = photo(64, 96)
@@ -88,7 +88,7 @@ def test_a_style_that_is_built_in_needs_the_photo_alone(network: InstantNetwork,
     assert (run(tmp_path / "a.onnx", photo=given) - wanted).abs().max() < AGREES
 
 
-def test_strength_is_what_the_strokes_are_multiplied_by(network: InstantNetwork, tmp_path: Path) -> None:
+def test_strength_multiplies_the_strokes(network: InstantNetwork, tmp_path: Path) -> None:
     save_graph(tmp_path / "a.onnx", instant_graph(network))
     given = 0.4 + 0.2 * photo(64, 64)
     plain = {"photo": given, "modulation": 0.2 * modulation(network), "matrix": torch.eye(3), "bias": torch.zeros(3)}
@@ -99,7 +99,7 @@ def test_strength_is_what_the_strokes_are_multiplied_by(network: InstantNetwork,
     assert (full - none).abs().max() > 0.05
 
 
-def test_broad_convolutions_alone_are_computed_in_tiles(network: InstantNetwork) -> None:
+def test_only_wide_convolutions_are_computed_in_tiles(network: InstantNetwork) -> None:
     plain, tiled = (Counter(each.op_type for each in instant_graph(network, winograd=w).graph.node) for w in (False, True))
     broad = sum(min(each.weight.shape[:2]) >= 48 and each.stride == (1, 1) for each in network.transfer.convolutions.values())
     assert broad == 7  # type: ignore[unreachable]  # four in blocks, the way up, and two at a quarter
@@ -107,13 +107,13 @@ def test_broad_convolutions_alone_are_computed_in_tiles(network: InstantNetwork)
     assert plain["Pad"] == tiled["Pad"] == len(network.transfer.convolutions) + 1
 
 
-def test_weights_are_stored_in_two_bytes(network: InstantNetwork, tmp_path: Path) -> None:
+def test_weights_are_stored_as_float16(network: InstantNetwork, tmp_path: Path) -> None:
     save_graph(tmp_path / "a.onnx", instant_graph(network, winograd=True))
     count = sum(each.weight.numel() for each in network.transfer.convolutions.values())  # type: ignore[operator, union-attr]
     assert (tmp_path / "a.onnx").stat().st_size < 2 * count + 60_000
 
 
-def test_the_shipped_graph_is_that_of_the_shipped_network() -> None:
+def test_the_shipped_graph_matches_the_shipped_network() -> None:
     facts = {each.key: each.value for each in onnx.load(LIVE).metadata_props}
     network = load_instant(shipped_instant())
     assert facts["instant_sha256"] == network.sha256, (
@@ -123,11 +123,13 @@ def test_the_shipped_graph_is_that_of_the_shipped_network() -> None:
     assert largest_difference(LIVE, network) < AGREES
 
 
-def test_the_command_writes_a_graph_and_says_how_near_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_graph_and_prints_the_largest_difference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "a.onnx"
     assert main(["export", "onnx", str(target), "--style", "starry-night", "--size", "128"]) == 0
-    said = capsys.readouterr()
-    assert "sides in multiples of 8" in said.out + said.err
+    output = capsys.readouterr()
+    assert "sides in multiples of 8" in output.out + output.err
     model = onnx.load(target)
     assert [each.name for each in model.graph.input] == ["photo"]
     assert {each.key: each.value for each in model.metadata_props}["style"] == "starry-night"
@@ -138,7 +140,7 @@ def test_the_command_writes_a_graph_and_says_how_near_it_is(tmp_path: Path, caps
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["a.safetensors"], "does not end in .onnx"),
         (["a.onnx", "--size", "31"], "size is 31; it must be"),
@@ -146,24 +148,22 @@ def test_the_command_writes_a_graph_and_says_how_near_it_is(tmp_path: Path, caps
         (["missing/a.onnx"], "cannot be written"),
     ],
 )
-def test_what_cannot_be_written_is_one_sentence(
-    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_failed_write_is_reported_in_one_sentence(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["export", "onnx", *words]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_onnx_the_error_says_what_to_install(network: InstantNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnx_the_error_names_the_package(network: InstantNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     with pytest.raises(OptionError, match=r"impasto\[export\]"):
         nodes.onnx_package()
 
 
-def test_a_graph_is_written_whole_or_not_at_all(
-    network: InstantNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_graph_is_written_atomically(network: InstantNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, data: bytes) -> Any:
         path.open("wb").close()
         raise OSError(28, "No space left on device")

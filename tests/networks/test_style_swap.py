@@ -1,4 +1,4 @@
-"""Style swap: what is swapped and searched by, the decoder, the files it is kept in, and both networks through OpenVINO."""
+"""Style swap: swapped and searched features, the decoder, its files, and both networks in OpenVINO."""
 
 import hashlib
 import subprocess
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from impasto.encoders import Vgg, load_encoder
 from impasto.errors import WeightsError
-from impasto.networks.compiled import Compiled, openvino_is_there
+from impasto.networks.compiled import Compiled, has_openvino
 from impasto.networks.decoder_files import decoder_facts, load_decoder, save_decoder, shipped_decoder
 from impasto.networks.style_swap import (
     SEARCH_LAYERS,
@@ -33,7 +33,7 @@ FACTS = {"licence": "MIT", "encoder_sha256": "abc"}
 
 
 def tiny(channels: tuple[int, int, int] = CHANNELS) -> Decoder:
-    """Make a small decoder whose weights come out of a formula."""
+    """Make a small decoder with weights from a formula."""
     network = Decoder(channels, DecoderWidths(4, 4, 8, 1))
     for index, values in enumerate(network.parameters()):
         waves = torch.sin(torch.arange(values.numel(), dtype=torch.float64) * 12.9898 + index) * 43758.5453
@@ -60,7 +60,7 @@ def swap_layers(features: dict[str, Tensor]) -> list[Tensor]:
 # ---------------------------------------------------------------------------------------------------- swapping
 
 
-def test_a_row_holds_the_blocks_of_its_position(random: torch.Generator) -> None:
+def test_a_row_contains_the_blocks_of_its_position(random: torch.Generator) -> None:
     features = features_of(16, 24, random)
     rows = blocks_of(features)
     assert rows.shape == (4 * 6, 16 * 4 + 4 * 5 + 6)
@@ -74,7 +74,7 @@ def test_a_row_holds_the_blocks_of_its_position(random: torch.Generator) -> None
         assert torch.equal(rows[6 * row + column], torch.cat([block.movedim(0, -1).flatten() for block in blocks]))
 
 
-def test_swapped_features_are_those_of_the_matches(random: torch.Generator) -> None:
+def test_swapped_features_equal_the_features_of_the_matches(random: torch.Generator) -> None:
     style = features_of(16, 24, random)
     position = torch.randint(24, (3, 5), generator=random)
     found = swapped(blocks_of(style), position, CHANNELS)
@@ -88,13 +88,13 @@ def test_swapped_features_are_those_of_the_matches(random: torch.Generator) -> N
                 assert torch.equal(here, there)
 
 
-def test_a_picture_swapped_with_itself_has_its_own_features(random: torch.Generator) -> None:
+def test_a_picture_swapped_with_itself_keeps_its_features(random: torch.Generator) -> None:
     features = features_of(24, 16, random)
     found = swapped(blocks_of(features), torch.arange(6 * 4).reshape(6, 4), CHANNELS)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, swap_layers(features), strict=True))
 
 
-def test_positions_of_several_styles_are_numbered_one_after_the_other(random: torch.Generator) -> None:
+def test_positions_of_several_styles_are_numbered_consecutively(random: torch.Generator) -> None:
     one, other = features_of(8, 16, random), features_of(16, 8, random)
     rows = torch.cat([blocks_of(one), blocks_of(other)])
     *_, coarse = swapped(rows, torch.tensor([[7, 8], [0, 15]]), CHANNELS)
@@ -106,7 +106,7 @@ def test_positions_of_several_styles_are_numbered_one_after_the_other(random: to
 # ---------------------------------------------------------------------------------------------------- searching
 
 
-def test_a_hypercolumn_joins_three_layers_each_divided_by_its_spread(random: torch.Generator) -> None:
+def test_a_hypercolumn_concatenates_three_layers_divided_by_their_spread(random: torch.Generator) -> None:
     features, spread = features_of(32, 48, random), torch.tensor([0.5, 2.0, 4.0])
     found = search_columns(features, spread)
     assert found.shape == (1, 5 + 6 + 7, 8, 12)
@@ -118,7 +118,7 @@ def test_a_hypercolumn_joins_three_layers_each_divided_by_its_spread(random: tor
     torch.testing.assert_close(deep[0, :, 1, 1], between / 4)
 
 
-def test_hypercolumns_keep_the_type_of_the_features(random: torch.Generator) -> None:
+def test_hypercolumns_keep_the_dtype_of_the_features(random: torch.Generator) -> None:
     half = {layer: each.bfloat16() for layer, each in features_of(16, 16, random).items()}
     assert search_columns(half, torch.ones(3)).dtype == torch.bfloat16
 
@@ -135,34 +135,34 @@ def test_a_picture_has_the_size_of_the_finest_features(rows: int, columns: int, 
     assert torch.isfinite(image).all()
 
 
-def test_a_batch_is_decoded_like_its_pictures_one_by_one(random: torch.Generator) -> None:
+def test_a_batch_is_decoded_like_single_pictures(random: torch.Generator) -> None:
     network, features = tiny(), swap_layers(features_of(24, 32, random, batch=2))
     torch.testing.assert_close(network(*features)[1:], network(*(each[1:] for each in features)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
-def test_every_layer_counts(layer: int, random: torch.Generator) -> None:
+def test_every_layer_affects_the_result(layer: int, random: torch.Generator) -> None:
     network, features = tiny(), swap_layers(features_of(24, 32, random))
     others = [each.flip(-1) if index == layer else each for index, each in enumerate(features)]
     with torch.no_grad():
         assert float((network(*features) - network(*others)).abs().mean()) > 1e-3
 
 
-def test_features_are_seen_relative_to_their_scale(random: torch.Generator) -> None:
+def test_the_decoder_divides_features_by_their_scale(random: torch.Generator) -> None:
     network, features = tiny(), swap_layers(features_of(24, 32, random))
     image = network(*features)
     network.scale.mul_(torch.tensor([100.0, 10.0, 3.0]))
     torch.testing.assert_close(network(*(k * each for k, each in zip((100, 10, 3), features, strict=True))), image)
 
 
-def test_a_decoder_that_says_nothing_is_gray(random: torch.Generator) -> None:
+def test_a_decoder_with_zero_output_is_gray(random: torch.Generator) -> None:
     network = tiny()
     for values in network.out.parameters():
         values.data.zero_()
     assert bool((network(*swap_layers(features_of(16, 16, random))) == 0.5).all())
 
 
-def test_the_gradient_reaches_every_parameter(random: torch.Generator) -> None:
+def test_every_parameter_has_a_gradient(random: torch.Generator) -> None:
     network = tiny()
     network(*swap_layers(features_of(24, 32, random))).square().mean().backward()
     for name, parameter in network.named_parameters():
@@ -181,7 +181,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def changed(path: Path, change: Callable[[dict[str, Tensor]], object] = len, **header: str) -> None:
-    """Write a file again, with some of it changed."""
+    """Rewrite a file with some changes."""
     with safetensors.safe_open(path, "pt") as opened:
         facts = opened.metadata()
     tensors = safetensors.torch.load_file(path)
@@ -189,7 +189,7 @@ def changed(path: Path, change: Callable[[dict[str, Tensor]], object] = len, **h
     safetensors.torch.save_file(tensors, path, facts | header)
 
 
-def test_a_decoder_comes_back_from_its_file_within_half_precision(path: Path, random: torch.Generator) -> None:
+def test_a_decoder_is_restored_from_its_file_within_half_precision(path: Path, random: torch.Generator) -> None:
     network, back, features = tiny(), load_decoder(path), swap_layers(features_of(24, 32, random))
     assert (back.channels, back.widths) == (network.channels, network.widths)
     assert (network.sha256, back.sha256) == ("", hashlib.sha256(path.read_bytes()).hexdigest())
@@ -198,13 +198,13 @@ def test_a_decoder_comes_back_from_its_file_within_half_precision(path: Path, ra
     torch.testing.assert_close(back(*features), network(*features), rtol=1e-2, atol=1e-2)
 
 
-def test_scales_and_biases_keep_their_full_precision(path: Path) -> None:
+def test_scales_and_biases_keep_full_precision(path: Path) -> None:
     network, back = tiny(), load_decoder(path)
     for name in ("scale", "spread", "out.bias"):
         assert torch.equal(back.state_dict()[name], network.state_dict()[name])
 
 
-def test_a_decoder_that_is_read_does_not_train(path: Path) -> None:
+def test_a_loaded_decoder_is_frozen(path: Path) -> None:
     network = load_decoder(path)
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
@@ -212,13 +212,13 @@ def test_a_decoder_that_is_read_does_not_train(path: Path) -> None:
     assert network.quarter_in.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_file_says_how_it_was_made_and_is_half_the_size(path: Path) -> None:
+def test_a_file_contains_its_metadata_and_has_half_the_size(path: Path) -> None:
     assert decoder_facts(path) == FACTS
     assert path.stat().st_size < 3 * sum(value.numel() for value in tiny().parameters()) + 6000
 
 
-def test_saving_leaves_nothing_half_written(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"cannot be written: .*; choose another place"):
+def test_a_failed_save_leaves_no_partial_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"cannot be written: .*; choose another path"):
         save_decoder(tmp_path / "missing" / "a", tiny(), {})
     (tmp_path / "folder").mkdir()
     with pytest.raises(WeightsError, match="cannot be written"):
@@ -237,20 +237,20 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(path: Path) ->
         load_decoder(path)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"nowhere' does not exist; give another file"):
         load_decoder(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\xff" * 100])
-def test_what_is_no_such_file_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_a_file_of_another_format_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(WeightsError, match="is damaged or not a network file; fetch it again"):
         load_decoder(tmp_path / "a")
 
 
 @pytest.mark.parametrize("left", [9, 0.9, 0.3])
-def test_a_file_cut_short_is_refused(left: float, path: Path) -> None:
+def test_a_truncated_file_is_refused(left: float, path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: -int(left)] if left > 1 else whole[: int(left * len(whole))])
     with pytest.raises(WeightsError, match="damaged"):
@@ -289,13 +289,13 @@ def test_a_header_that_does_not_fit_the_weights_is_refused(header: dict[str, str
 
 
 @pytest.mark.parametrize("name", ["scale", "out.bias", "at_quarter.0.first.weight"])
-def test_weights_that_are_missing_are_noticed(name: str, path: Path) -> None:
+def test_missing_weights_are_detected(name: str, path: Path) -> None:
     changed(path, lambda tensors: tensors.pop(name))
     with pytest.raises(WeightsError, match="its weights do not fit its header"):
         load_decoder(path)
 
 
-def test_the_decoder_that_comes_along_decodes_the_encoder_that_does(photo: Tensor) -> None:
+def test_the_shipped_decoder_matches_the_shipped_encoder(photo: Tensor) -> None:
     encoder, decoder = load_encoder("vgg19-slim"), load_decoder(shipped_decoder())
     assert decoder_facts(shipped_decoder())["encoder_sha256"] == encoder.sha256
     with torch.no_grad():
@@ -305,7 +305,7 @@ def test_the_decoder_that_comes_along_decodes_the_encoder_that_does(photo: Tenso
 
 # ---------------------------------------------------------------------------------------------------- OpenVINO
 
-needs_openvino = pytest.mark.skipif(not openvino_is_there(), reason="OpenVINO is not installed")
+needs_openvino = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +315,7 @@ def compiled(narrow: Callable[..., Vgg]) -> Compiled:
 
 @needs_openvino
 @pytest.mark.parametrize("size", [(64, 64), (40, 72), (136, 32)])
-def test_what_is_compiled_for_any_size_computes_what_torch_does(
+def test_compiled_networks_agree_with_torch_at_any_size(
     size: tuple[int, int], compiled: Compiled, narrow: Callable[..., Vgg], random: torch.Generator
 ) -> None:
     picture = torch.rand(1, 3, *size, generator=random)
@@ -331,7 +331,7 @@ def test_what_is_compiled_for_any_size_computes_what_torch_does(
 
 
 @needs_openvino
-def test_threads_get_the_same_numbers(compiled: Compiled, random: torch.Generator) -> None:
+def test_threads_get_identical_results(compiled: Compiled, random: torch.Generator) -> None:
     pictures = [torch.rand(1, 3, 64, 64 + 8 * index, generator=random) for index in range(4)]
     expected = [compiled.encode(picture) for picture in pictures]
     with ThreadPoolExecutor(8) as pool:
@@ -340,8 +340,8 @@ def test_threads_get_the_same_numbers(compiled: Compiled, random: torch.Generato
         assert all(torch.equal(features[layer], each) for layer, each in expected[index % 4].items())
 
 
-@pytest.mark.skipif(not openvino_is_there(), reason="OpenVINO is not installed")
-def test_an_interruption_after_the_compiled_networks_are_gone_is_only_that() -> None:
+@pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
+def test_an_interrupt_after_compiled_networks_are_freed_does_not_crash() -> None:
     """OpenVINO's libraries must not be unloaded while signal handlers point to them."""
     program = (
         "import gc, signal, torch\n"

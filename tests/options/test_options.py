@@ -1,4 +1,4 @@
-"""Options: every knob once, explained, and checked."""
+"""Options: help texts and validation."""
 
 import contextlib
 import dataclasses
@@ -22,14 +22,14 @@ def texts(kind: type) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", [PaintOptions, Run, TuneOptions])
-def test_every_option_is_explained_in_one_line(kind: type) -> None:
+def test_every_option_has_a_help_text_of_one_line(kind: type) -> None:
     explained = texts(kind)
     assert list(explained) == [field.name for field in dataclasses.fields(kind)]
     assert all(text.endswith(".") and "\n" not in text for text in explained.values())
 
 
 @pytest.mark.parametrize("kind", [PaintOptions, Run, TuneOptions])
-def test_options_are_frozen_and_given_by_name(kind: type) -> None:
+def test_options_are_frozen_and_keyword_only(kind: type) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         kind().seed = 1  # type: ignore[attr-defined]
     with pytest.raises(TypeError):
@@ -41,14 +41,14 @@ def test_options_load_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_changing_leaves_the_original_alone() -> None:
+def test_changed_does_not_modify_the_original() -> None:
     first = PaintOptions(style_weight=3.0)
     second = first.changed(steps=7, init="noise")
     assert (second.steps, second.init, second.style_weight) == (7, "noise", 3.0)
     assert first == PaintOptions(style_weight=3.0)
 
 
-def test_an_unknown_option_is_refused_with_the_nearest() -> None:
+def test_an_unknown_option_is_refused_with_a_suggestion() -> None:
     with pytest.raises(OptionError, match=r"'style_wieght' is not an option of paint; did you mean 'style_weight'\?"):
         PaintOptions().changed(style_wieght=3)
 
@@ -94,7 +94,7 @@ def test_an_unknown_option_is_refused_with_the_nearest() -> None:
         ({"statistics": "gramm"}, "--statistics 'gramm' is not known; did you mean 'gram'?"),
     ],
 )
-def test_a_value_that_is_not_allowed_is_refused_in_one_sentence(changes: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_value_is_refused_in_one_sentence(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(OptionError) as caught:
         PaintOptions(**{"style_layers": options.STYLE_LAYERS, **changes})
     assert str(caught.value).startswith(sentence)
@@ -110,7 +110,7 @@ def test_a_value_that_is_not_allowed_is_refused_in_one_sentence(changes: dict[st
         ({"threads": 5000}, "--threads is 5000; it must be"),
     ],
 )
-def test_a_run_that_is_not_allowed_is_refused_in_one_sentence(changes: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_run_is_refused_in_one_sentence(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(OptionError) as caught:
         Run(**changes)
     assert str(caught.value).startswith(sentence)
@@ -118,21 +118,21 @@ def test_a_run_that_is_not_allowed_is_refused_in_one_sentence(changes: dict[str,
 
 @pytest.mark.parametrize("value", [None, -1, 0, 1.5, math.nan, "x", "", (), (1,), ("x", None), ["relu1_1"], {}, object()])
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(PaintOptions)])
-def test_any_value_for_any_option_is_taken_or_refused_but_never_a_bug(name: str, value: Any) -> None:
+def test_any_value_is_accepted_or_refused_with_an_option_error(name: str, value: Any) -> None:
     with contextlib.suppress(OptionError):
         PaintOptions(**{name: value})
 
 
-def test_names_are_written_as_on_the_command_line() -> None:
+def test_dashed_writes_names_as_on_the_command_line() -> None:
     assert dashed("style_weight") == "--style-weight"
 
 
-def test_a_list_is_taken_for_a_tuple() -> None:
+def test_a_list_is_converted_to_a_tuple() -> None:
     assert PaintOptions(style_weights=[1, 2]) == PaintOptions(style_weights=(1, 2))  # type: ignore[arg-type]
 
 
 @given(st.floats(-10, 10))
-def test_a_range_includes_its_ends(value: float) -> None:
+def test_a_range_includes_its_limits(value: float) -> None:
     if -1 <= value <= 2.5:
         check_range("margin", value, -1, 2.5)
     else:

@@ -1,4 +1,4 @@
-"""Color control in the recipes: every mode and method on real pictures, what is refused, and what is recorded."""
+"""Color control in the recipes: every mode and method on real pictures, refused options, and records."""
 
 import json
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def small_options(narrow: Callable[..., Vgg], tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def mask_file(tmp_path: Path) -> str:
-    """White on the left half."""
+    """A mask that is white on the left half."""
     half = torch.zeros(1, 3, 30, 40)
     half[..., :20] = 1
     images.write(tmp_path / "mask.png", half)
@@ -92,7 +92,7 @@ def palette_distance(one: Tensor, other: Tensor) -> float:
 
 
 @pytest.mark.parametrize("changes", MODES, ids=named)
-def test_every_mode_brings_one_pass_nearer_to_the_palette_it_names(changes: dict[str, str]) -> None:
+def test_every_mode_moves_instant_results_toward_its_palette(changes: dict[str, str]) -> None:
     image, plain = instant(**changes), instant()
     wanted = STYLE if changes["color"] == "palette" else PHOTO
     assert (float(image.min()), float(image.max())) >= (0, 0)
@@ -105,11 +105,9 @@ def test_every_mode_brings_one_pass_nearer_to_the_palette_it_names(changes: dict
 
 
 @pytest.mark.parametrize("changes", MODES, ids=named)
-def test_every_mode_brings_the_painter_nearer_to_the_palette_it_names(
-    small_options: PaintOptions, changes: dict[str, str]
-) -> None:
-    start = {"init": "style-statistics"}  # so that it ends in the style's colors where nothing is done
-    options = small_options.changed(encoder="vgg19-slim")  # an encoder of random weights would draw to colors of no picture
+def test_every_mode_moves_painted_results_toward_its_palette(small_options: PaintOptions, changes: dict[str, str]) -> None:
+    start = {"init": "style-statistics"}  # so that it ends in the style's colors without color control
+    options = small_options.changed(encoder="vgg19-slim")  # an encoder with random weights would lead to arbitrary colors
     image, plain = painted(options, **changes, **start), painted(options, **start)
     if changes["color"] == "keep" or changes.get("color_method") == "luminance":
         assert color_distance(image, PHOTO.image) < 0.5 * color_distance(plain, PHOTO.image)
@@ -118,7 +116,7 @@ def test_every_mode_brings_the_painter_nearer_to_the_palette_it_names(
         assert palette_distance(image, wanted.image) < max(0.06, 0.6 * palette_distance(plain, wanted.image))
 
 
-def test_without_a_mode_nothing_is_done_before_or_after() -> None:
+def test_color_style_changes_nothing_before_or_after_painting() -> None:
     photo, styles = prepared(PHOTO, [STYLE], PaintOptions())
     assert photo is PHOTO
     assert styles == (STYLE,)
@@ -126,7 +124,7 @@ def test_without_a_mode_nothing_is_done_before_or_after() -> None:
 
 
 @pytest.mark.parametrize("method", get_args(ColorMethod))
-def test_styles_take_the_palette_of_the_photo_before_they_are_looked_at(method: str) -> None:
+def test_match_style_recolors_styles_before_they_are_encoded(method: str) -> None:
     options = PaintOptions(color="match-style", color_method=method)  # type: ignore[arg-type]
     photo, (style,) = prepared(PHOTO, [STYLE], options)
     assert isinstance(style, Picture)
@@ -149,14 +147,14 @@ def test_a_gray_photo_stays_gray(small_options: PaintOptions, changes: dict[str,
 
 
 @pytest.mark.parametrize("changes", [c for c in MODES if c["color"] == "palette"], ids=named)
-def test_the_palette_of_a_gray_style_leaves_no_color(small_options: PaintOptions, changes: dict[str, str]) -> None:
+def test_the_palette_of_a_gray_style_removes_color(small_options: PaintOptions, changes: dict[str, str]) -> None:
     for image in (instant(styles=(GREY,), **changes), painted(small_options, styles=(GREY,), **changes)):
         array = images.to_array(image)
         assert (array == array[..., :1]).all()
 
 
 @pytest.mark.parametrize("changes", MODES, ids=named)
-def test_gray_and_flat_styles_paint_numbers(changes: dict[str, str]) -> None:
+def test_gray_and_flat_styles_give_finite_results(changes: dict[str, str]) -> None:
     for style in (GREY, images.read(torch.full((1, 3, 40, 40), 0.6))):
         assert bool(instant(styles=(style,), **changes).isfinite().all())
     flat = images.read(torch.tensor([0.2, 0.5, 0.7])[:, None, None].expand(3, 40, 40))
@@ -164,7 +162,7 @@ def test_gray_and_flat_styles_paint_numbers(changes: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("space", ["lab", "oklab", "yiq", "ycbcr"])
-def test_colors_kept_do_not_blacken(small_options: PaintOptions, space: str) -> None:
+def test_keeping_colors_does_not_darken_the_result(small_options: PaintOptions, space: str) -> None:
     """The titu1994 program wrote pictures with a mean of about 2 of 255 (its issue 70)."""
     for plain, kept in (
         (instant(), instant(color="keep", color_space=space)),
@@ -177,7 +175,7 @@ def test_colors_kept_do_not_blacken(small_options: PaintOptions, space: str) -> 
 
 
 @pytest.mark.parametrize("mode", ["keep", "histogram", "palette"])
-def test_an_amount_is_the_way_from_the_painting_to_the_recolored_one(mode: ColorMode) -> None:
+def test_color_amount_interpolates_between_painting_and_recolored_painting(mode: ColorMode) -> None:
     none, half, whole = (instant(color=mode, color_amount=amount) for amount in (0.0, 0.5, 1.0))
     assert torch.equal(none, instant())
     torch.testing.assert_close(half, (none + whole) / 2, atol=1e-6, rtol=0)
@@ -186,7 +184,7 @@ def test_an_amount_is_the_way_from_the_painting_to_the_recolored_one(mode: Color
 @pytest.mark.parametrize(
     "changes", [*({"color": mode} for mode in ("keep", "histogram", "palette")), {"color": "match-style"}], ids=named
 )
-def test_a_mask_says_where(small_options: PaintOptions, mask_file: str, changes: dict[str, str]) -> None:
+def test_a_color_mask_limits_the_area(small_options: PaintOptions, mask_file: str, changes: dict[str, str]) -> None:
     if changes["color"] == "match-style":
         changes = changes | {"color_method": "luminance"}
     everywhere, masked = instant(**changes), instant(**changes, color_mask=mask_file)
@@ -199,7 +197,7 @@ def test_a_mask_says_where(small_options: PaintOptions, mask_file: str, changes:
     assert painted(small_options, **changes, color_mask=mask_file).shape[-2:] == (64, 64)
 
 
-def test_a_black_mask_changes_nothing_and_a_white_one_everything(tmp_path: Path) -> None:
+def test_a_black_mask_changes_nothing_and_a_white_one_the_whole_picture(tmp_path: Path) -> None:
     for name, level in (("black", 0.0), ("white", 1.0)):
         images.write(tmp_path / f"{name}.png", torch.full((1, 3, 9, 9), level))
     assert torch.equal(instant(color="keep", color_mask=str(tmp_path / "black.png")), instant())
@@ -207,7 +205,7 @@ def test_a_black_mask_changes_nothing_and_a_white_one_everything(tmp_path: Path)
     torch.testing.assert_close(white, instant(color="keep"), atol=1e-5, rtol=0)
 
 
-def test_what_one_may_want_to_know_of_a_mask_is_said(tmp_path: Path, mask_file: str) -> None:
+def test_conversions_of_a_color_mask_are_reported(tmp_path: Path, mask_file: str) -> None:
     options = PaintOptions(color="keep", color_mask=mask_file)
     assert list(color_notes(PHOTO, options)) == ["mask.png: the mask of 40x30 pixels was stretched to 96x96"]
     images.write(tmp_path / "colored.png", STYLE.image[..., :96, :96])
@@ -220,7 +218,7 @@ def test_what_one_may_want_to_know_of_a_mask_is_said(tmp_path: Path, mask_file: 
     assert list(color_notes(PHOTO, PaintOptions())) == []
 
 
-def test_a_mask_may_be_a_name_as_of_a_style(small_options: PaintOptions, mask_file: str) -> None:
+def test_a_color_mask_may_be_a_mask_name(small_options: PaintOptions, mask_file: str) -> None:
     turned, named = (instant(color="keep", color_mask=name) for name in (f"not:{mask_file}", "gradient:left-right"))
     assert float((turned - instant(color="keep"))[..., :40].abs().mean()) > 0.005
     torch.testing.assert_close(turned[..., 56:], instant(color="keep")[..., 56:], atol=1e-5, rtol=0)
@@ -231,7 +229,7 @@ def test_a_mask_may_be_a_name_as_of_a_style(small_options: PaintOptions, mask_fi
     assert color_record(InstantOptions(color="keep", color_mask=f"not:{mask_file}"))["color_mask"]["name"] == "not:mask.png"
 
 
-def test_what_is_protected_is_the_photo_in_its_own_colors(small_options: PaintOptions) -> None:
+def test_protected_areas_keep_the_photos_colors(small_options: PaintOptions) -> None:
     half = torch.zeros(96, 96)
     half[:, :48] = 1
     options = small_options.changed(color="match-style", color_method="luminance", feather=0)
@@ -245,7 +243,7 @@ def test_what_is_protected_is_the_photo_in_its_own_colors(small_options: PaintOp
 # ---------------------------------------------------------------------------------------------------- several styles, regions
 
 
-def test_the_palette_of_several_styles_is_between_theirs() -> None:
+def test_the_palette_of_several_styles_is_a_blend() -> None:
     one, other, both = (instant(styles=styles, color="palette") for styles in ((STYLE,), (OTHER,), (STYLE, OTHER)))
     assert palette_distance(both, one) < palette_distance(other, one)
     assert palette_distance(both, other) < palette_distance(one, other)
@@ -253,7 +251,7 @@ def test_the_palette_of_several_styles_is_between_theirs() -> None:
     assert palette_distance(alone, one) < 0.02
 
 
-def test_a_named_style_has_a_palette_of_moments(small_options: PaintOptions) -> None:
+def test_a_named_style_has_a_palette_from_its_moments(small_options: PaintOptions) -> None:
     coloring = coloring_of(PHOTO, [NAMED, STYLE], small_options.changed(color="palette"))
     assert coloring is not None
     found = coloring.over(PHOTO.image.clone())
@@ -262,7 +260,7 @@ def test_a_named_style_has_a_palette_of_moments(small_options: PaintOptions) -> 
 
 
 @pytest.mark.parametrize("changes", [{"color": "keep"}, {"color": "match-style", "color_method": "luminance"}], ids=named)
-def test_regions_keep_colors_too_and_the_photo_stays_between(changes: dict[str, str]) -> None:
+def test_color_keep_applies_to_regions_and_leaves_the_photo_between_them(changes: dict[str, str]) -> None:
     left, right = torch.zeros(2, 1, 3, 96, 96)
     left[..., :32], right[..., 64:] = 1, 1
     image = instant(styles=(STYLE, OTHER), masks=(images.read(left), images.read(right)), **changes)
@@ -271,7 +269,7 @@ def test_regions_keep_colors_too_and_the_photo_stays_between(changes: dict[str, 
     assert float((image - PHOTO.image)[..., :24].abs().mean()) > 0.01
 
 
-def test_what_is_handed_in_is_not_changed() -> None:
+def test_inputs_are_not_modified() -> None:
     before = PHOTO.image.clone(), STYLE.image.clone()
     for changes in MODES:
         instant(**changes)
@@ -279,11 +277,11 @@ def test_what_is_handed_in_is_not_changed() -> None:
     assert torch.equal(STYLE.image, before[1])
 
 
-def test_the_photo_that_is_kept_counts_for_the_memory() -> None:
+def test_the_memory_check_includes_the_kept_photo() -> None:
     assert predicted_memory((1000, 1000), is_colored=True) - predicted_memory((1000, 1000)) == 12_000_000
 
 
-def test_every_step_is_shown_in_its_colors(small_options: PaintOptions) -> None:
+def test_every_step_shows_the_recolored_picture(small_options: PaintOptions) -> None:
     for step in run_recipe(gatys.set_up(PHOTO, [STYLE], small_options.changed(color="keep"), EXACT)):
         assert color_distance(step.image, PHOTO.image) < 6
 
@@ -306,7 +304,7 @@ def test_every_step_is_shown_in_its_colors(small_options: PaintOptions) -> None:
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused(styles: list[Any], changes: dict[str, Any], sentence: str) -> None:
+def test_incompatible_color_options_are_refused(styles: list[Any], changes: dict[str, Any], sentence: str) -> None:
     for options in (PaintOptions(**changes), InstantOptions(**changes)):
         with pytest.raises(OptionError, match=sentence):
             check_colors(styles, options)
@@ -322,14 +320,14 @@ def test_what_does_not_go_together_is_refused(styles: list[Any], changes: dict[s
         ({"color": "kept"}, "--color 'kept' is not known; did you mean 'keep'?"),
     ],
 )
-def test_a_value_that_is_not_allowed_is_refused(changes: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_value_is_refused(changes: dict[str, Any], sentence: str) -> None:
     for kind in (PaintOptions, InstantOptions):
         with pytest.raises(OptionError) as caught:
             kind(**changes)
         assert sentence in str(caught.value)
 
 
-def test_a_mask_that_is_not_there_is_refused(small_options: PaintOptions) -> None:
+def test_a_missing_color_mask_is_refused(small_options: PaintOptions) -> None:
     with pytest.raises(ImageFileError, match=r"missing\.png"):
         painted(small_options, color="keep", color_mask="missing.png")
     with pytest.raises(ImageFileError, match=r"missing\.png"):
@@ -352,7 +350,7 @@ KEPT = ("--color", "keep", "--color-space", "lab", "--color-amount", "0.8", "--c
 
 
 @pytest.mark.usefixtures("gallery")
-def test_the_record_carries_the_options_and_replay_paints_the_same(
+def test_the_record_contains_the_color_options_and_repeat_paints_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(("paint", "photo.png", "picture.png", "-o", "one.png", *SMALL, *KEPT)) == 0
@@ -372,7 +370,7 @@ def test_the_record_carries_the_options_and_replay_paints_the_same(
 
 
 @pytest.mark.usefixtures("gallery")
-def test_one_pass_is_recorded_and_refined_in_the_colors_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_instant_results_are_recorded_and_refined_with_kept_colors(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("instant", "photo.png", "picture.png", "-o", "one.png", "--engine", "torch", "--precision", "fp32")
     assert main((*words, "--color", "keep", "--refine-seconds", "0.3", "--size", "64", "--record", "one.json")) == 0
     record = json.loads(Path("one.json").read_text())

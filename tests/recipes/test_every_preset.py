@@ -1,4 +1,4 @@
-"""Every preset and every recipe paints: its objective falls, and what comes out is neither the photo nor blank."""
+"""Every preset and every recipe paints: its objective decreases, and the result is neither the photo nor blank."""
 
 from pathlib import Path
 

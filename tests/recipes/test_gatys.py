@@ -1,4 +1,4 @@
-"""The recipe: what is refused, the sizes, the margin, the start, the styles; and a small golden picture."""
+"""The gatys recipe: checks, sizes, margin, start, styles, and a small golden picture."""
 
 import json
 import math
@@ -84,7 +84,7 @@ def last_of(content: Picture, styles: list[Style], options: PaintOptions, run: R
 lengths = st.integers(32, 3000)
 
 
-def test_coarser_sizes_get_more_steps() -> None:
+def test_smaller_sizes_get_more_steps() -> None:
     def steps(**options: Any) -> list[int]:
         return [count for _, count in planned_sizes((512, 512), PaintOptions(smallest_size=128, steps=10, **options))]
 
@@ -94,7 +94,7 @@ def test_coarser_sizes_get_more_steps() -> None:
 
 
 @given(lengths, lengths, st.integers(32, 600), st.floats(1.1, 4.0))
-def test_sizes_go_from_coarse_to_fine_and_end_at_the_size_itself(height: int, width: int, smallest: int, factor: float) -> None:
+def test_sizes_are_coarse_to_fine_and_end_at_the_full_size(height: int, width: int, smallest: int, factor: float) -> None:
     options = PaintOptions(smallest_size=smallest, scale_factor=factor, steps=7, first_steps=11, step_growth=1.0)
     sizes = planned_sizes((height, width), options)
     assert sizes[-1][0] == (height, width)
@@ -109,7 +109,7 @@ def test_sizes_go_from_coarse_to_fine_and_end_at_the_size_itself(height: int, wi
 
 
 @given(lengths, lengths)
-def test_neighboring_sizes_are_about_the_asked_factor_apart(height: int, width: int) -> None:
+def test_consecutive_sizes_differ_by_about_the_scale_factor(height: int, width: int) -> None:
     options = PaintOptions(smallest_size=64, scale_factor=math.sqrt(2))
     longest = [max(size) for size, _ in planned_sizes((height, width), options)]
     for one, other in pairwise(longest):
@@ -117,11 +117,11 @@ def test_neighboring_sizes_are_about_the_asked_factor_apart(height: int, width: 
 
 
 @pytest.mark.parametrize("smallest", [512, 100_000])
-def test_a_smallest_size_as_large_as_the_picture_means_a_single_size(smallest: int) -> None:
+def test_a_smallest_size_equal_to_the_picture_gives_a_single_size(smallest: int) -> None:
     assert planned_sizes((300, 512), PaintOptions(smallest_size=smallest, steps=5)) == (((300, 512), 5),)
 
 
-def test_what_remains_begins_with_the_steps_that_are_left() -> None:
+def test_remaining_starts_with_the_unfinished_steps() -> None:
     sizes = (((32, 32), 5), ((64, 64), 6), ((96, 96), 7))
     where = Checkpoint(torch.zeros(1, 3, 64, 64), scale=1, done=2)
     assert remaining(sizes, where) == (((64, 64), 4), ((96, 96), 7))
@@ -132,20 +132,20 @@ def test_what_remains_begins_with_the_steps_that_are_left() -> None:
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 25))
-def test_a_margin_is_cut_away_as_exactly_as_it_was_added(height: int, width: int, margin: int) -> None:
+def test_without_margin_inverts_with_margin(height: int, width: int, margin: int) -> None:
     image = torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(0))
     wide = with_margin(image, margin)
     assert wide.shape == (1, 3, height + 2 * margin, width + 2 * margin)
     assert torch.equal(without_margin(wide, margin), image)
 
 
-def test_a_margin_mirrors_the_picture() -> None:
+def test_a_margin_reflects_the_picture() -> None:
     image = torch.arange(3.0).expand(1, 1, 3, 3)
     assert with_margin(image, 2)[0, 0, 0].tolist() == [2, 1, 0, 1, 2, 1, 0]
 
 
 @given(st.integers(32, 400), st.integers(32, 400), st.sampled_from([0.0, 0.03, 0.1, 0.25]))
-def test_something_is_left_of_every_size_when_the_margin_is_cut(height: int, width: int, share: float) -> None:
+def test_every_size_has_pixels_left_after_cropping_the_margin(height: int, width: int, share: float) -> None:
     margin = min(round(share * max(height, width)), min(height, width) - 1)
     wide = (height + 2 * margin, width + 2 * margin)
     for size, _ in planned_sizes(wide, PaintOptions(smallest_size=32)):
@@ -154,7 +154,7 @@ def test_something_is_left_of_every_size_when_the_margin_is_cut(height: int, wid
 
 
 @pytest.mark.parametrize("share", [0.0, 0.03, 0.25])
-def test_the_result_has_the_size_asked_for_whatever_the_margin(
+def test_the_result_has_the_requested_size_for_any_margin(
     content: Picture, style: Picture, options: PaintOptions, share: float
 ) -> None:
     wide = images.read(content.image[..., :48, :])
@@ -165,7 +165,7 @@ def test_the_result_has_the_size_asked_for_whatever_the_margin(
         assert width / height == pytest.approx(2, rel=0.15)
 
 
-def test_a_narrow_picture_is_extended_by_its_border_until_the_network_can_see_it() -> None:
+def test_a_narrow_picture_is_padded_to_the_minimum_size_of_the_network() -> None:
     image = torch.rand(1, 3, 3, 40)
     found = at_least(image, 16)
     assert found.shape == (1, 3, 16, 40)
@@ -180,7 +180,7 @@ def start(photo: Tensor, style: Style, **changes: Any) -> Tensor:
     return starting_picture(photo, [style], PaintOptions(**changes), seed=5)
 
 
-def test_painting_starts_from_what_init_says(photo: Tensor, style: Picture, tmp_path: Path) -> None:
+def test_painting_starts_from_the_selected_init(photo: Tensor, style: Picture, tmp_path: Path) -> None:
     assert torch.equal(start(photo, style, init="content"), photo)
     noise = start(photo, style, init="noise")
     assert noise.shape == photo.shape
@@ -194,7 +194,7 @@ def test_painting_starts_from_what_init_says(photo: Tensor, style: Picture, tmp_
     torch.testing.assert_close(found, noise, atol=1 / 255, rtol=0)
 
 
-def test_a_blend_is_the_assignments_noise_around_the_mean_color(photo: Tensor, style: Picture) -> None:
+def test_init_blend_mixes_the_assignments_noise_around_the_mean_color(photo: Tensor, style: Picture) -> None:
     assert torch.equal(start(photo, style, init="blend", init_noise=0.0), photo)
     noise = 255 * start(photo, style, init="blend", init_noise=1.0) - 255 * start(photo, style, init="gray")
     assert float(noise.abs().max()) <= 20.001
@@ -204,20 +204,20 @@ def test_a_blend_is_the_assignments_noise_around_the_mean_color(photo: Tensor, s
     torch.testing.assert_close(mixed, 0.4 * photo + 0.6 * pure)
 
 
-def test_style_statistics_give_noise_the_colors_of_the_style(photo: Tensor) -> None:
+def test_init_style_statistics_is_noise_in_the_styles_colors(photo: Tensor) -> None:
     colors = Moments(torch.tensor([[0.5, 0.4, 0.6]]), torch.diag(torch.tensor([0.004, 0.002, 0.003]))[None])
     found = moments(with_moments(torch.rand(1, 3, 200, 200, generator=torch.Generator().manual_seed(0)), colors))
     torch.testing.assert_close(found.mean, colors.mean, atol=0.003, rtol=0)
     torch.testing.assert_close(found.covariance, colors.covariance, atol=2e-4, rtol=0)
 
 
-def test_a_seed_decides_the_noise(photo: Tensor, style: Picture) -> None:
+def test_the_seed_determines_the_noise(photo: Tensor, style: Picture) -> None:
     one, again, other = (starting_picture(photo, [style], PaintOptions(init="noise"), seed) for seed in (1, 1, 2))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
 
 
-def test_statistics_cannot_be_a_starting_picture_but_their_colors_can(photo: Tensor, style: Picture) -> None:
+def test_a_named_style_supports_init_style_statistics_but_not_init_style(photo: Tensor, style: Picture) -> None:
     named = measured_style({"name": "x"}, lambda edge_px: {}, colors_of(style), sizes=(64,))
     with pytest.raises(
         OptionError, match="--init style needs a style picture, but 'x' is a named style; use --init style-statistics"
@@ -242,7 +242,7 @@ def test_statistics_cannot_be_a_starting_picture_but_their_colors_can(photo: Ten
         {"content_weight": 0.0, "smoothness_weight": 0.0, "edge_aware_weight": 0.0, "structure_weight": 0.0, "init": "noise"},
     ],
 )
-def test_painting_brings_the_objective_down(
+def test_painting_decreases_the_objective(
     content: Picture, style: Picture, options: PaintOptions, changes: dict[str, Any]
 ) -> None:
     steps = list(gatys.steps(content, [style], options.changed(smallest_size=64, steps=30, **changes), EXACT))
@@ -251,7 +251,7 @@ def test_painting_brings_the_objective_down(
     assert bool(((steps[-1].image >= 0) & (steps[-1].image <= 1)).all())
 
 
-def test_a_run_repeats_itself_to_the_bit_and_another_seed_differs(
+def test_a_run_is_bit_identical_with_the_same_seed_and_differs_with_another(
     content: Picture, style: Picture, options: PaintOptions
 ) -> None:
     noisy = options.changed(init="noise")
@@ -261,7 +261,7 @@ def test_a_run_repeats_itself_to_the_bit_and_another_seed_differs(
 
 
 @pytest.mark.parametrize("recipe", ["neighbors", "gatys"])
-def test_bf16_paints_nearly_the_same(content: Picture, style: Picture, recipe: str) -> None:
+def test_bf16_gives_nearly_the_same_picture(content: Picture, style: Picture, recipe: str) -> None:
     few = paint_options(recipe=recipe, size=64, steps=3, step_growth=1.0, smallest_size=32, decay="each")
     exact, rough = (
         paint(content, style, run=Run(device="cpu", precision=precision), **vars(few)).image for precision in ("fp32", "bf16")
@@ -269,14 +269,16 @@ def test_bf16_paints_nearly_the_same(content: Picture, style: Picture, recipe: s
     assert float((exact - rough).abs().mean()) < 0.02
 
 
-def test_no_weight_means_no_term(content: Picture, style: Picture, options: PaintOptions) -> None:
+def test_a_weight_of_0_removes_the_term(content: Picture, style: Picture, options: PaintOptions) -> None:
     bare = options.changed(content_weight=0, smoothness_weight=0, edge_aware_weight=0, structure_weight=0, canvas="pixels")
     assert set(last_of(content, [style], bare).losses) == {"style"}
     full = bare.changed(content_weight=1, smoothness_weight=1, edge_aware_weight=1, structure_weight=1, canvas="soft-chroma")
     assert set(last_of(content, [style], full).losses) == {"style", "content", "smoothness", "edge_aware", "structure", "gamut"}
 
 
-def test_the_content_weight_is_shared_by_the_content_layers(content: Picture, style: Picture, options: PaintOptions) -> None:
+def test_the_content_weight_is_divided_among_the_content_layers(
+    content: Picture, style: Picture, options: PaintOptions
+) -> None:
     def content_term(*layers: str, **changes: Any) -> float:
         chosen = options.changed(content_layers=layers, content_weight=1.0, margin=0, **changes)
         context = set_up(content, [style], chosen, EXACT)
@@ -291,7 +293,7 @@ def test_the_content_weight_is_shared_by_the_content_layers(content: Picture, st
     assert weighted == pytest.approx(0.9 * one + 0.2 * other, rel=1e-5)
 
 
-def test_an_interrupted_painting_goes_on_where_it_stood(content: Picture, style: Picture, options: PaintOptions) -> None:
+def test_an_interrupted_painting_resumes_from_its_checkpoint(content: Picture, style: Picture, options: PaintOptions) -> None:
     context = set_up(content, [style], options, EXACT)
     steps = list(paint_steps(context))
     stopped = steps[4]
@@ -309,8 +311,8 @@ def test_an_interrupted_painting_goes_on_where_it_stood(content: Picture, style:
 # ---------------------------------------------------------------------------------------------------- balance
 
 
-def pulls(content: Picture, style: Picture, options: PaintOptions) -> dict[str, float]:
-    """Measure how hard each weighted loss pulls at the reference picture, by its name."""
+def gradient_norms(content: Picture, style: Picture, options: PaintOptions) -> dict[str, float]:
+    """Return the gradient norm of each weighted loss at the reference picture, by name."""
     context = set_up(content, [style], options, EXACT)
     size = context.sizes[-1][0]
     photo = images.resize(context.content, size)
@@ -324,14 +326,14 @@ def pulls(content: Picture, style: Picture, options: PaintOptions) -> dict[str, 
 
 
 @pytest.mark.parametrize("style_weight", [1.0, 50.0])
-def test_balance_makes_the_content_pull_so_many_times_as_hard(
+def test_balance_sets_the_ratio_of_content_and_style_gradients(
     content: Picture, style: Picture, options: PaintOptions, style_weight: float
 ) -> None:
-    lengths = pulls(content, style, options.changed(balance=0.3, style_weight=style_weight))
+    lengths = gradient_norms(content, style, options.changed(balance=0.3, style_weight=style_weight))
     assert lengths["content"] == pytest.approx(0.3 * lengths["style"], rel=1e-3)
 
 
-def test_balance_is_off_unless_asked_for(content: Picture, style: Picture, options: PaintOptions) -> None:
+def test_balance_is_off_by_default(content: Picture, style: Picture, options: PaintOptions) -> None:
     context = set_up(content, [style], options.changed(content_weight=0.7), EXACT)
     assert [term.weight for term in objective_at(context, context.sizes[0][0]) if term.loss.name == "content"] == [0.7]
 
@@ -363,7 +365,7 @@ def test_several_styles_are_blended_by_their_weights(content: Picture, style: Pi
     torch.testing.assert_close(pushed.covariance, 1.5 * alone[0].covariance - 0.5 * alone[1].covariance)
 
 
-def test_two_scales_of_a_style_are_mixed_fine_and_coarse(content: Picture, style: Picture, options: PaintOptions) -> None:
+def test_two_style_scales_apply_to_fine_and_coarse_layers(content: Picture, style: Picture, options: PaintOptions) -> None:
     mixed = style_of([style], options, content, style_scales=(0.5, 2.0))
     fine, coarse = (style_of([style], options, content, style_scale=scale) for scale in (0.5, 2.0))
     assert list(mixed) == list(options.style_layers)
@@ -374,7 +376,7 @@ def test_two_scales_of_a_style_are_mixed_fine_and_coarse(content: Picture, style
     assert not torch.allclose(fine["relu4_1"].mean, coarse["relu4_1"].mean)
 
 
-def test_two_scales_are_times_the_one_scale_and_serve_layers_of_one_kind(
+def test_style_scales_multiply_style_scale_and_unused_scales_are_omitted(
     content: Picture, style: Picture, options: PaintOptions
 ) -> None:
     options = options.changed(style_layers=("relu1_1", "relu2_1"), layer_weights=(0.9, 0.1))
@@ -383,13 +385,13 @@ def test_two_scales_are_times_the_one_scale_and_serve_layers_of_one_kind(
     torch.testing.assert_close(twice["relu2_1"].mean, once["relu2_1"].mean)
 
 
-def test_two_equal_scales_paint_what_one_paints(content: Picture, style: Picture, options: PaintOptions) -> None:
+def test_two_equal_scales_paint_like_one_scale(content: Picture, style: Picture, options: PaintOptions) -> None:
     one, two = (last_of(content, [style], options.changed(style_scales=scales)).image for scales in ((), (1.0, 1.0)))
     torch.testing.assert_close(one, two)
 
 
 @pytest.mark.parametrize("statistics", ["gram-moments", "gram", "moments", "wasserstein"])
-def test_a_style_pushed_away_from_leaves_numbers(
+def test_a_negative_style_weight_gives_finite_results(
     content: Picture, style: Picture, options: PaintOptions, statistics: str
 ) -> None:
     other = images.read(style.image.flip(1).roll(7, 3))
@@ -398,7 +400,7 @@ def test_a_style_pushed_away_from_leaves_numbers(
     assert bool(last.image.isfinite().all())
 
 
-def test_the_style_is_seen_at_the_size_of_the_picture_times_its_scale(
+def test_the_style_is_encoded_at_the_picture_size_times_its_scale(
     content: Picture, style: Picture, options: PaintOptions
 ) -> None:
     context = set_up(content, [style], options.changed(margin=0), EXACT)
@@ -409,7 +411,7 @@ def test_the_style_is_seen_at_the_size_of_the_picture_times_its_scale(
         torch.testing.assert_close(found.mean, expected.mean, rtol=1e-3, atol=1e-4)
 
 
-def test_a_style_is_seen_at_one_size_where_that_is_asked_for(content: Picture, style: Picture, options: PaintOptions) -> None:
+def test_style_size_encodes_the_style_at_a_fixed_size(content: Picture, style: Picture, options: PaintOptions) -> None:
     context = set_up(content, [style], options.changed(margin=0), EXACT)
     seen = images.resize(style.image, images.fitted_size(style.size, 96))
     expected = moments(context.encoder(seen, ["relu2_1"])["relu2_1"])
@@ -419,7 +421,7 @@ def test_a_style_is_seen_at_one_size_where_that_is_asked_for(content: Picture, s
             torch.testing.assert_close(found.mean, expected.mean, rtol=1e-3, atol=1e-4)
 
 
-def test_a_named_style_and_its_picture_nearly_agree(content: Picture, style: Picture, tmp_path: Path) -> None:
+def test_a_named_style_and_its_picture_have_nearly_the_same_moments(content: Picture, style: Picture, tmp_path: Path) -> None:
     slim = load_encoder("vgg19-slim")
 
     def measure(edge_px: int) -> dict[str, Moments]:
@@ -452,7 +454,9 @@ def test_a_named_style_of_another_encoder_is_refused(content: Picture, style: Pi
 
 @pytest.mark.parametrize("color", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("statistics", ["gram-moments", "gram", "moments", "wasserstein"])
-def test_a_style_of_one_color_paints_numbers(content: Picture, options: PaintOptions, color: float, statistics: str) -> None:
+def test_a_style_of_one_color_gives_finite_results(
+    content: Picture, options: PaintOptions, color: float, statistics: str
+) -> None:
     flat = images.read(torch.full((1, 3, 40, 50), color))
     last = last_of(content, [flat], options.changed(statistics=statistics))
     assert math.isfinite(last.loss)
@@ -461,7 +465,9 @@ def test_a_style_of_one_color_paints_numbers(content: Picture, options: PaintOpt
 
 @pytest.mark.parametrize("color", [0.0, 1.0])
 @pytest.mark.parametrize("normalization", ["relative", "scaled", "mean"])
-def test_a_content_of_one_color_paints_numbers(style: Picture, options: PaintOptions, color: float, normalization: str) -> None:
+def test_a_content_of_one_color_gives_finite_results(
+    style: Picture, options: PaintOptions, color: float, normalization: str
+) -> None:
     flat = images.read(torch.full((1, 3, 40, 50), color))
     last = last_of(flat, [style], options.changed(content_normalization=normalization))
     assert math.isfinite(last.loss)
@@ -509,7 +515,7 @@ def test_a_content_too_small_or_too_narrow_is_refused(
     assert str(caught.value) == sentence
 
 
-def test_the_size_that_a_narrow_picture_is_told_to_use_is_enough(style: Picture, options: PaintOptions) -> None:
+def test_the_size_suggested_for_a_narrow_picture_is_sufficient(style: Picture, options: PaintOptions) -> None:
     narrow_photo = images.read(torch.rand(1, 3, 20, 100))
     assert set_up(narrow_photo, [style], options.changed(size=160), EXACT).content.shape[-1] >= 160
 
@@ -531,27 +537,25 @@ def test_a_style_too_small_is_refused(content: Picture, options: PaintOptions, h
         ({"encoder": "vgg19-slin"}, r"encoder 'vgg19-slin' is neither a name nor a file; did you mean 'vgg19-slim'\?"),
     ],
 )
-def test_what_is_unknown_is_refused_with_the_nearest(
+def test_unknown_names_are_refused_with_a_suggestion(
     content: Picture, style: Picture, options: PaintOptions, changes: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(OptionError, match=sentence):
         set_up(content, [style], options.changed(**changes), EXACT)
 
 
-def test_painting_needs_a_style(content: Picture, options: PaintOptions) -> None:
+def test_painting_without_a_style_is_refused(content: Picture, options: PaintOptions) -> None:
     with pytest.raises(OptionError, match="no style was given; give a picture or a named style"):
         set_up(content, [], options, EXACT)
 
 
-def test_weights_that_cancel_each_other_are_refused(content: Picture, style: Picture, options: PaintOptions) -> None:
+def test_weights_that_sum_to_0_are_refused(content: Picture, style: Picture, options: PaintOptions) -> None:
     for weights in ((1.0, -1.0), (1.0, -3.0)):
         with pytest.raises(OptionError, match=r"--style-weights .* the sum must be above 0"):  # before anything is painted
             set_up(content, [style, style], options.changed(style_weights=weights), EXACT)
 
 
-def test_files_that_are_not_what_they_should_be_are_refused(
-    content: Picture, style: Picture, options: PaintOptions, tmp_path: Path
-) -> None:
+def test_invalid_files_are_refused(content: Picture, style: Picture, options: PaintOptions, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(ImageFileError):
         set_up(content, [style], options.changed(init=str(tmp_path / "text.png")), EXACT)
@@ -577,7 +581,7 @@ def test_predicted_memory_grows_with_pixels_depth_and_precision(narrow: Callable
     assert predicted(vgg, 512, options.changed(optimizer="lbfgs")) > small
 
 
-def test_more_than_the_memory_there_is_is_refused_with_what_would_fit(
+def test_a_size_that_exceeds_the_memory_is_refused_with_one_that_fits(
     content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "available_memory", lambda device: 2**30)
@@ -595,7 +599,7 @@ def test_more_than_the_memory_there_is_is_refused_with_what_would_fit(
     )
 
 
-def test_where_nothing_would_fit_no_size_is_named(
+def test_no_size_is_suggested_if_none_fits(
     content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "available_memory", lambda device: 10_000)
@@ -603,7 +607,7 @@ def test_where_nothing_would_fit_no_size_is_named(
         set_up(content, [style], options, EXACT)
 
 
-def test_where_the_system_does_not_say_what_is_free_painting_begins(
+def test_painting_starts_if_the_free_memory_is_unknown(
     content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "available_memory", lambda device: None)
@@ -615,7 +619,7 @@ def test_where_the_system_does_not_say_what_is_free_painting_begins(
 GOLDEN = Path(__file__).parent / "golden" / "gatys.json"
 
 
-def test_the_recipe_paints_the_golden_picture(content: Picture, style: Picture, encoder_file: str) -> None:
+def test_the_recipe_reproduces_the_golden_picture(content: Picture, style: Picture, encoder_file: str) -> None:
     """Every option is given, so that only a change of the recipe itself, and none of a default, changes the picture."""
     options = PaintOptions(
         recipe="gatys",
@@ -651,11 +655,25 @@ def test_the_recipe_paints_the_golden_picture(content: Picture, style: Picture, 
     assert float((expected - torch.nn.functional.adaptive_avg_pool2d(content.image, 8)[0]).abs().max()) > 0.1
 
 
-def test_the_predicted_time_grows_with_the_steps_and_keeps_to_the_seconds_allowed(
+def test_the_predicted_time_excludes_waiting_for_the_processor(
+    content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predicted(*trials: float) -> float:
+        readings = [0.0]
+        for seconds in trials:
+            readings += [readings[-1] + seconds, readings[-1] + seconds]
+        readings += [readings[-1]] * 9
+        monkeypatch.setattr(gatys, "seconds_now", lambda: readings.pop(0))
+        return gatys.predicted_seconds(gatys.set_up(content, [style], options, EXACT))
+
+    assert predicted(9.0, 1.0, 1.0, 1.0) == predicted(1.0, 9.0, 1.0, 7.0) == pytest.approx(predicted(2.0, 2.0, 2.0, 2.0) / 2)
+
+
+def test_the_predicted_time_grows_with_the_steps_and_respects_the_time_limit(
     content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = iter(range(10_000))
-    monkeypatch.setattr(gatys.time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(gatys, "seconds_now", lambda: float(next(ticks)))
     few, many, limited = (
         gatys.predicted_seconds(gatys.set_up(content, [style], options.changed(smallest_size=64, **changes), EXACT))
         for changes in ({"steps": 2}, {"steps": 20}, {"steps": 20, "seconds": 3.0})

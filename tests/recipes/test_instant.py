@@ -1,4 +1,4 @@
-"""The instant recipe: any style in one pass, whatever the weights of the decoder are."""
+"""The instant recipe: any style in one pass."""
 
 import math
 import sys
@@ -25,7 +25,7 @@ from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileErro
 from impasto.features.statistics import Affine, Moments
 from impasto.images import Picture
 from impasto.metrics.report import reference, report_on
-from impasto.networks.compiled import openvino_is_there
+from impasto.networks.compiled import has_openvino
 from impasto.networks.style_swap import SEARCH_LAYERS, SWAP_LAYERS, Decoder
 from impasto.options import InstantOptions, Run
 from impasto.recipes import instant as recipe
@@ -40,7 +40,7 @@ from impasto.tensors import FeatureMap, Features
 
 EXACT = Run(device="cpu", precision="fp32")
 PAINTER = InstantPainter(EXACT, "torch")
-"""Shared by all tests: it keeps nothing of what it painted."""
+"""Shared by all tests, because it keeps nothing of earlier pictures."""
 
 
 def smooth(height: int, width: int, seed: int) -> Tensor:
@@ -50,14 +50,14 @@ def smooth(height: int, width: int, seed: int) -> Tensor:
 
 
 def strokes(height: int, width: int, seed: int = 1) -> Tensor:
-    """Make a style with something fine in it."""
+    """Make a style with fine structure."""
     noise = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
     return (0.7 * smooth(height, width, seed) + 0.3 * noise).clamp(0, 1)
 
 
 PHOTO, STYLE, OTHER = images.read(smooth(72, 96, 0)), images.read(strokes(64, 80, 1)), images.read(strokes(80, 64, 2).square())
 
-"""Small: the photo is painted at one size alone."""
+"""Small: the photo is painted at one size only."""
 FACE = images.read(skimage.data.astronaut()[:384:2, 32:416:2].copy())
 COFFEE = images.read(skimage.data.coffee()[::4, ::4].copy())
 """192 x 192 and 150 x 100 pixels: the photo is painted at two sizes."""
@@ -72,7 +72,7 @@ def painted(
     painter: InstantPainter = PAINTER,
     **options: Any,
 ) -> Pastiche:
-    """Paint with the painter of all tests; masks are as sharp as they are drawn."""
+    """Paint with the shared painter; masks are not feathered."""
     return painted_pastiche(painter, photo, styles, masks, InstantOptions(**({"feather": 0.0} | options)))
 
 
@@ -82,13 +82,13 @@ def distance(one: Tensor, other: Tensor) -> float:
 
 @pytest.fixture
 def as_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ``impasto.instant`` take the painter of all tests too."""
+    """Make ``impasto.instant`` use the shared painter."""
     monkeypatch.setattr(recipe, "_painter", lambda run, engine: PAINTER)
 
 
 @pytest.fixture(scope="module")
 def named() -> NamedStyle:
-    """Name a style, measured at two sizes alone, which is quicker."""
+    """Name a style, measured at only two sizes to save time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(naming, "measured_style", lambda *facts: measured_style(*facts, sizes=(64, 128)))
         return naming.name_style(STYLE, {"name": "spots"})
@@ -112,7 +112,7 @@ def test_a_larger_photo_is_reduced_and_a_smaller_one_keeps_its_size(size: int, e
     assert painted(size=size).image.shape[-2:] == expected
 
 
-def test_no_size_is_as_large_as_the_photo() -> None:
+def test_size_0_keeps_the_size_of_the_photo() -> None:
     wide = images.read(smooth(32, 1040, 4))
     assert painted(wide, size=0, stroke=0.25).image.shape[-2:] == (32, 1040)
     with pytest.raises(ShapeError, match="content 'tensor' would be 1000x31 pixels; both sides must be at least 32"):
@@ -120,7 +120,7 @@ def test_no_size_is_as_large_as_the_photo() -> None:
 
 
 @pytest.mark.parametrize("stroke", [0.25, 0.5, 1.4, 2.0, 4.0])
-def test_strokes_change_the_picture_and_not_its_size(stroke: float) -> None:
+def test_stroke_changes_the_picture_but_not_its_size(stroke: float) -> None:
     image = painted(stroke=stroke).image
     assert image.shape == PHOTO.image.shape
     assert distance(image, painted().image) > 1e-4
@@ -131,8 +131,8 @@ def test_the_same_options_give_the_same_picture(photo: Picture) -> None:
     assert torch.equal(painted(photo).image, painted(photo).image)
 
 
-def test_larger_strokes_are_larger() -> None:
-    """Stripes of the style, 16 pixels apart, come back in the picture at the size that was asked for."""
+def test_a_larger_stroke_gives_larger_structures() -> None:
+    """Stripes of the style, 16 pixels apart, have the requested size in the picture."""
     stripes = images.read((0.5 + 0.4 * torch.sin(math.pi * torch.arange(192) / 8)).expand(3, 192, 192))
     for stroke, cycles in ((0.25, 48), (0.5, 24), (1.0, 12)):
         rows = painted(FACE, [stripes], stroke=stroke).image.mean((0, 1))
@@ -140,13 +140,13 @@ def test_larger_strokes_are_larger() -> None:
         assert float((torch.arange(97) * power).sum() / power.sum()) == pytest.approx(cycles, rel=0.3)
 
 
-def test_a_strip_is_painted_at_half_strength_too() -> None:
+def test_a_narrow_strip_is_painted_at_half_strength() -> None:
     """At half its size it would be too narrow for the encoder."""
     strip = images.read(smooth(32, 2048, 5))
     assert painted(strip, size=0, strength=0.5, stroke=0.25).image.shape[-2:] == (32, 2048)
 
 
-# ---------------------------------------------------------------------------------------------------- likeness
+# ---------------------------------------------------------------------------------------------------- similarity
 
 
 def color_error(image: Tensor, style: Picture | Moments) -> float:
@@ -176,7 +176,7 @@ def test_a_picture_has_the_colors_and_the_features_of_the_style(photo: Picture, 
 
 
 @pytest.mark.parametrize("fast", [False, True])
-def test_a_picture_shows_what_the_photo_shows(fast: bool) -> None:
+def test_a_picture_keeps_the_content_of_the_photo(fast: bool) -> None:
     image = painted(FACE, [COFFEE], fast=fast).image
     ours, photo, mirrored = (
         torch.nn.functional.avg_pool2d(each.mean(1), 8).flatten() for each in (image, FACE.image, FACE.image.flip(-1))
@@ -186,7 +186,7 @@ def test_a_picture_shows_what_the_photo_shows(fast: bool) -> None:
     assert right > wrong + 0.2
 
 
-def test_fast_paints_at_the_full_size_alone_and_stays_closer_to_the_photo() -> None:
+def test_fast_paints_only_at_the_full_size_and_stays_closer_to_the_photo() -> None:
     image, quick = (painted(FACE, [COFFEE], fast=fast) for fast in (False, True))
     assert distance(image.image, quick.image) > 0.01
     rule = reference(FACE, [COFFEE], FACE.size)
@@ -199,26 +199,26 @@ def test_fast_paints_at_the_full_size_alone_and_stays_closer_to_the_photo() -> N
 
 
 @pytest.mark.parametrize("stroke", [1.0, 3.0])
-def test_without_strength_the_photo_stays_as_it_is(stroke: float) -> None:
+def test_strength_0_returns_the_photo(stroke: float) -> None:
     assert torch.equal(painted(strength=0, stroke=stroke).image, PHOTO.image)
 
 
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize(("photo", "style"), [(PHOTO, STYLE), (FACE, COFFEE)], ids=["one size", "two sizes"])
-def test_more_strength_leads_further_from_the_photo(photo: Picture, style: Picture, fast: bool) -> None:
+def test_higher_strength_increases_the_distance_from_the_photo(photo: Picture, style: Picture, fast: bool) -> None:
     found = [distance(painted(photo, [style], strength=s, fast=fast).image, photo.image) for s in (0, 0.1, 0.3, 0.6, 1)]
     assert found[0] == 0
     assert all(nearer < further for nearer, further in pairwise(found))
 
 
-def test_strength_leads_away_from_the_photo_without_a_jump() -> None:
-    """Below 0.3 the photo shows through, above no longer: both ways agree where they meet."""
+def test_the_result_is_continuous_in_the_strength() -> None:
+    """Below 0.3 the result is blended with the photo; at 0.3 both formulas agree."""
     faint, below, at = (painted(FACE, [COFFEE], strength=strength).image for strength in (0.01, 0.2999, 0.3))
     assert distance(faint, FACE.image) < 0.1 * distance(at, FACE.image)
     assert distance(below, at) < 0.01
 
 
-def test_strength_beyond_one_is_another_picture_in_range() -> None:
+def test_a_strength_above_1_gives_another_picture_in_range() -> None:
     image = painted(FACE, strength=1.5).image
     assert distance(image, painted(FACE).image) > 1e-3
     assert float(image.min()) >= 0
@@ -231,7 +231,7 @@ def color_distance(one: Tensor, other: Tensor) -> float:
     return float(np.hypot(*np.moveaxis(a - b, -1, 0)).mean())
 
 
-def test_a_photo_can_keep_its_colors() -> None:
+def test_color_keep_keeps_the_photos_colors() -> None:
     image = painted(color="keep").image
     assert color_distance(image, PHOTO.image) < 0.3 * color_distance(painted().image, PHOTO.image)
     assert distance(image, PHOTO.image) > 1e-3
@@ -240,13 +240,13 @@ def test_a_photo_can_keep_its_colors() -> None:
 # ---------------------------------------------------------------------------------------------------- several styles
 
 
-def test_a_style_without_weight_does_not_count() -> None:
+def test_a_style_of_weight_0_has_no_effect() -> None:
     alone = painted(styles=[STYLE]).image
     torch.testing.assert_close(painted(styles=[STYLE, OTHER], style_weights=(3, 0)).image, alone, atol=1e-4, rtol=0)
     assert distance(painted(styles=[STYLE, OTHER]).image, alone) > 1e-3
 
 
-def test_no_weights_are_equal_weights() -> None:
+def test_missing_weights_mean_equal_weights() -> None:
     weighted = painted(styles=[STYLE, OTHER], style_weights=(2, 2)).image
     torch.testing.assert_close(painted(styles=[STYLE, OTHER]).image, weighted, atol=1e-5, rtol=0)
 
@@ -260,7 +260,7 @@ RED, BLUE = tinted((1, 0.3, 0.3), 1), tinted((0.3, 0.3, 1), 2)
 
 @pytest.mark.parametrize(("weights", "share"), [((1, 1), 0.5), ((3, 1), 0.75), ((1, 3), 0.25)])
 @pytest.mark.parametrize("photo", [PHOTO, FACE], ids=["one size", "two sizes"])
-def test_each_style_takes_its_share_of_the_picture(photo: Picture, weights: tuple[float, float], share: float) -> None:
+def test_each_style_gets_its_share_of_the_picture(photo: Picture, weights: tuple[float, float], share: float) -> None:
     image = painted(photo, [RED, BLUE], style_weights=weights).image
     assert float((image[:, 0] > image[:, 2]).float().mean()) == pytest.approx(share, abs=0.12)
     red, blue = (color_moments(style.image).mean for style in (RED, BLUE))
@@ -274,7 +274,7 @@ def halves(shares: Sequence[float]) -> Picture:
 
 
 @pytest.mark.parametrize("stroke", [1.0, 3.0])
-def test_each_style_paints_inside_its_mask_and_the_photo_stays_between(stroke: float) -> None:
+def test_each_style_is_applied_inside_its_mask_and_the_photo_kept_between(stroke: float) -> None:
     image = painted(styles=[STYLE, OTHER], masks=[halves([1, 0, 0]), halves([0, 0, 1])], stroke=stroke).image
     one, other = (painted(styles=[style], stroke=stroke).image for style in (STYLE, OTHER))
     torch.testing.assert_close(image[..., :32], one[..., :32], atol=1e-6, rtol=0)
@@ -282,18 +282,18 @@ def test_each_style_paints_inside_its_mask_and_the_photo_stays_between(stroke: f
     torch.testing.assert_close(image[..., 64:], other[..., 64:], atol=1e-6, rtol=0)
 
 
-def test_a_mask_half_gray_paints_half() -> None:
+def test_a_half_gray_mask_applies_half_of_the_style() -> None:
     image = painted(masks=[halves([0.5])]).image
     torch.testing.assert_close(image, (painted().image + PHOTO.image) / 2, atol=1e-5, rtol=0)
 
 
-def test_where_masks_overlap_the_styles_share() -> None:
+def test_overlapping_masks_blend_the_styles() -> None:
     image = painted(styles=[STYLE, OTHER], masks=[halves([1]), halves([1])]).image
     expected = (painted(styles=[STYLE]).image + painted(styles=[OTHER]).image) / 2
     torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
 
 
-def test_masks_of_another_size_are_fitted_to_the_picture() -> None:
+def test_masks_of_another_size_are_resized_to_the_picture() -> None:
     image = painted(masks=[images.read(torch.ones(3, 10, 12))]).image
     torch.testing.assert_close(image, painted().image, atol=1e-5, rtol=0)
 
@@ -301,7 +301,7 @@ def test_masks_of_another_size_are_fitted_to_the_picture() -> None:
 # ---------------------------------------------------------------------------------------------------- what goes with it
 
 
-def test_transparency_is_carried_to_the_result() -> None:
+def test_transparency_is_kept_in_the_result() -> None:
     alpha = torch.ones(1, 1, 72, 96)
     alpha[..., :48] = 0
     found = painted(images.read(torch.cat([PHOTO.image, alpha], dim=1))).alpha
@@ -312,7 +312,7 @@ def test_transparency_is_carried_to_the_result() -> None:
     assert smaller.shape == (1, 1, 36, 48)
 
 
-def test_the_record_tells_recipe_network_and_options() -> None:
+def test_the_record_contains_recipe_network_and_options() -> None:
     record = painted(styles=[STYLE, OTHER], style_weights=(1, 2), strength=0.5).record
     assert record["recipe"] == "instant"
     assert record["network"] == {"name": "instant", "sha256": PAINTER.network.sha256}
@@ -326,7 +326,7 @@ def test_the_record_tells_recipe_network_and_options() -> None:
 
 
 @pytest.mark.usefixtures("as_called")
-def test_the_package_paints_pictures_in_any_form() -> None:
+def test_instant_accepts_pictures_in_any_form() -> None:
     expected = painted(images.read(images.to_array(PHOTO.image)), [images.read(images.to_array(STYLE.image))]).image
     found = impasto.instant(images.to_array(PHOTO.image), [images.to_pil(STYLE.image)], run=EXACT, engine="torch")
     torch.testing.assert_close(found.image, expected, atol=1e-5, rtol=0)
@@ -337,7 +337,7 @@ def test_the_package_paints_pictures_in_any_form() -> None:
     assert distance(covered.image[..., :8], PHOTO.image[..., :8]) > 1e-2
 
 
-def test_the_painter_is_kept_for_the_next_picture() -> None:
+def test_the_painter_is_reused_for_the_next_picture() -> None:
     recipe._painter.cache_clear()
     instant(PHOTO, STYLE, run=EXACT, engine="torch", size=48)
     first = recipe._painter(EXACT, "torch")
@@ -351,7 +351,7 @@ def test_the_painter_is_kept_for_the_next_picture() -> None:
 
 @pytest.fixture
 def tiles(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Paint pictures of more than some pixels in tiles from now on, each with a halo of 128 pixels."""
+    """Return a function that enables tiling for small pictures, with a halo of 128 pixels."""
 
     def set_side(side: int, *, largest: int = 0, part: int = 64, parts: int = 2) -> None:
         numbers = {"LARGEST_WHOLE_PX": largest, "TILE_PX": side, "HALO_PX": 128, "_PART_PX": part, "_PARTS": parts}
@@ -362,7 +362,7 @@ def tiles(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def textured(height: int, width: int, seed: int) -> Tensor:
-    """Make a photo that is flat nowhere."""
+    """Make a photo without flat areas."""
     coarse, fine = (
         smooth(height, width, seed),
         torch.rand(1, 3, height // 8, width // 8, generator=torch.Generator().manual_seed(seed)),
@@ -376,7 +376,7 @@ def textured(height: int, width: int, seed: int) -> Tensor:
         ((512, 64), [STYLE], False, 0.01),
         ((64, 512), [STYLE], False, 0.01),
         ((64, 512), [STYLE], True, 0.01),
-        ((64, 512), [STYLE, OTHER], False, 0.03),  # the line along which styles meet may lie a little elsewhere
+        ((64, 512), [STYLE, OTHER], False, 0.03),  # the border between styles may move slightly
     ],
     ids=["tall", "wide", "fast", "two styles"],
 )
@@ -399,21 +399,21 @@ def test_tiles_of_any_size_give_one_picture_without_seams(
 
 
 @pytest.mark.parametrize("fast", [False, True])
-def test_tiles_give_the_picture_that_is_painted_at_once(
+def test_tiles_give_the_same_picture_as_painting_at_once(
     fast: bool, tiles: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where all of it is surveyed, and but for the palette, which tiles take from a smaller picture."""
+    """This holds if the whole picture is measured, and except for the palette, which tiles take from a smaller picture."""
     monkeypatch.setattr(instant_painter._Painting, "_colors", lambda *_: Affine(torch.eye(3)[None], torch.zeros(1, 3)))
     photo, code = textured(384, 384, 7), PAINTER.encode(STYLE)
     whole = PAINTER.paint(photo, code, fast=fast)
     tiles(128, largest=20_000, part=384, parts=1)  # two of the three sizes are painted in tiles
-    if fast:  # spare the copy of 1024 pixels that the palette would be measured on
+    if fast:  # measure the palette on the picture itself, not on a copy of 1024 pixels
         monkeypatch.setattr(instant_painter._Painting, "_sized", lambda _, content, before: content)
     off = (PAINTER.paint(photo, code, fast=fast) - whole).abs()
     assert float((off <= 1 / 255).float().mean()) >= 0.999
 
 
-def test_tiles_take_the_colors_of_the_style(tiles: Callable[..., None]) -> None:
+def test_tiled_pictures_have_the_colors_of_the_style(tiles: Callable[..., None]) -> None:
     photo = textured(256, 256, 7)
     tiles(128, largest=20_000)
     for code in (PAINTER.encode(COFFEE), PAINTER.encode(OTHER, stroke=0.5)):
@@ -421,7 +421,7 @@ def test_tiles_take_the_colors_of_the_style(tiles: Callable[..., None]) -> None:
         assert color_error(image, code.colors[0]) < 0.3 * color_error(photo, code.colors[0])
 
 
-def test_tiles_keep_strength_and_color(tiles: Callable[..., None]) -> None:
+def test_strength_and_color_apply_to_tiled_pictures(tiles: Callable[..., None]) -> None:
     photo = textured(200, 64, 8)
     tiles(128, largest=4_000)
     code = PAINTER.encode(STYLE)
@@ -430,11 +430,11 @@ def test_tiles_keep_strength_and_color(tiles: Callable[..., None]) -> None:
     assert all(nearer < further for nearer, further in pairwise(found))
     whole = images.read(photo)
     kept = painted(whole, color="keep").image
-    assert torch.equal(whole.image, photo)  # beside the painting, not under it
+    assert torch.equal(whole.image, photo)  # the photo is not overwritten
     assert color_distance(kept, photo) < 0.5 * color_distance(painted(whole).image, photo)
 
 
-def test_a_photo_is_painted_over_row_by_row(tiles: Callable[..., None]) -> None:
+def test_a_large_photo_is_overwritten_row_by_row(tiles: Callable[..., None]) -> None:
     photo = textured(300, 64, 9)
     before = photo.clone()
     tiles(128, largest=10_000)
@@ -451,7 +451,7 @@ def test_a_photo_is_painted_over_row_by_row(tiles: Callable[..., None]) -> None:
 @pytest.mark.parametrize("is_tiled", [False, True])
 @pytest.mark.parametrize("with_mask", [False, True])
 @pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_what_the_caller_handed_in_is_not_changed(
+def test_the_callers_tensors_are_not_modified(
     tiles: Callable[..., None], is_tiled: bool, with_mask: bool, strength: float
 ) -> None:
     if is_tiled:
@@ -471,21 +471,21 @@ def test_what_the_caller_handed_in_is_not_changed(
 # ---------------------------------------------------------------------------------------------------- style codes
 
 
-def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Note the size of each picture that the encoder sees."""
+def recorded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Record the size of each encoded picture."""
     seen: list[tuple[int, int]] = []
     encode = instant_painter._Direct.encode
 
-    def noting(networks: instant_painter._Direct, picture: Tensor) -> Features:
+    def record(networks: instant_painter._Direct, picture: Tensor) -> Features:
         seen.append((picture.shape[-2], picture.shape[-1]))
         return encode(networks, picture)
 
-    monkeypatch.setattr(instant_painter._Direct, "encode", noting)
+    monkeypatch.setattr(instant_painter._Direct, "encode", record)
     return seen
 
 
 def test_a_style_is_encoded_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, code = noted(monkeypatch), PAINTER.encode(STYLE)
+    seen, code = recorded_sizes(monkeypatch), PAINTER.encode(STYLE)
     assert seen == []
     first = PAINTER.paint(FACE.image, code)
     assert sorted(seen) == [(80, 96), (96, 96), (160, 192), (192, 192)]  # 64 x 80 as large as the photo, sides in eights
@@ -497,15 +497,15 @@ def test_a_style_is_encoded_once_for_each_size(monkeypatch: pytest.MonkeyPatch) 
     assert seen == [(192, 192)]
 
 
-def test_a_style_is_kept_at_a_few_sizes_alone() -> None:
+def test_only_a_few_sizes_of_a_style_are_cached() -> None:
     code = PAINTER.encode(STYLE)
     for edge_px in (*range(40, 128, 8), 5000):
         PAINTER._level(code, edge_px)
     assert len(code.levels) == 8
-    assert max(edge_px for edge_px, _ in code.levels) == 1024  # no style is seen larger
+    assert max(edge_px for edge_px, _ in code.levels) == 1024  # no style is encoded at a larger size
 
 
-def test_a_code_holds_the_picture_and_its_colors() -> None:
+def test_a_style_code_contains_the_picture_and_its_colors() -> None:
     code, other = PAINTER.encode(STYLE, stroke=0.5), PAINTER.encode_picture(STYLE.image)
     assert isinstance(code, StyleCode)
     assert torch.equal(code.pictures[0], STYLE.image)
@@ -514,7 +514,7 @@ def test_a_code_holds_the_picture_and_its_colors() -> None:
     assert torch.equal(PAINTER.paint(PHOTO.image, PAINTER.encode(STYLE)), PAINTER.paint(PHOTO.image, other))
 
 
-def test_codes_are_blended_by_their_weights() -> None:
+def test_style_codes_are_blended_by_their_weights() -> None:
     one, two, three = (PAINTER.encode(style, stroke=0.5) for style in (STYLE, OTHER, COFFEE))
     assert blended([one], [0.3]) is one
     assert blended([one, two], []).weights == (0.5, 0.5)
@@ -528,7 +528,7 @@ def test_codes_are_blended_by_their_weights() -> None:
 
 
 def fake_compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note what would be compiled, and let torch itself compute."""
+    """Record what would be compiled, and compute with torch."""
     made: list[str] = []
 
     class Compiled:
@@ -543,7 +543,7 @@ def fake_compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return self.decoder(*features).clamp(0, 1)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(instant_painter, "Compiled", Compiled)
-    monkeypatch.setattr(instant_painter, "openvino_is_there", lambda: True)
+    monkeypatch.setattr(instant_painter, "has_openvino", lambda: True)
     return made
 
 
@@ -559,7 +559,7 @@ def test_the_networks_are_compiled_at_the_second_picture_for_all_sizes(monkeypat
     torch.testing.assert_close(first, second, atol=1e-5, rtol=0)
 
 
-def test_an_engine_asked_for_is_compiled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_engine_is_compiled_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     made = fake_compilations(monkeypatch)
     painter = InstantPainter(EXACT, "openvino")
     assert made == []
@@ -567,12 +567,12 @@ def test_an_engine_asked_for_is_compiled_at_once(monkeypatch: pytest.MonkeyPatch
     assert made == ["fp32"]
 
 
-def test_torch_paints_where_it_was_asked_for_or_nothing_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_is_used_on_request_or_without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     made = fake_compilations(monkeypatch)
     painter = InstantPainter(EXACT, "torch")
     for _ in range(3):
         painted(painter=painter, size=48)
-    monkeypatch.setattr(instant_painter, "openvino_is_there", lambda: False)
+    monkeypatch.setattr(instant_painter, "has_openvino", lambda: False)
     painter = InstantPainter(EXACT, "auto")
     for _ in range(3):
         painted(painter=painter, size=48)
@@ -581,7 +581,7 @@ def test_torch_paints_where_it_was_asked_for_or_nothing_else_is_there(monkeypatc
         InstantPainter(EXACT, "openvino")
 
 
-needs_openvino = pytest.mark.skipif(not openvino_is_there(), reason="OpenVINO is not installed")
+needs_openvino = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -591,7 +591,7 @@ def through_openvino() -> InstantPainter:
 
 @needs_openvino
 @pytest.mark.parametrize("fast", [False, True])
-def test_openvino_paints_what_torch_paints_and_tells_nobody(through_openvino: InstantPainter, fast: bool) -> None:
+def test_openvino_agrees_with_torch_and_sends_no_telemetry(through_openvino: InstantPainter, fast: bool) -> None:
     for photo, style in ((FACE, COFFEE), (PHOTO, STYLE), (images.read(smooth(33, 50, 1)), OTHER)):
         image = painted(photo, [style], painter=through_openvino, fast=fast).image
         assert distance(image, painted(photo, [style], fast=fast).image) < 2e-3
@@ -600,7 +600,7 @@ def test_openvino_paints_what_torch_paints_and_tells_nobody(through_openvino: In
 
 
 @needs_openvino
-def test_threads_paint_the_same_picture_through_openvino(through_openvino: InstantPainter) -> None:
+def test_threads_get_the_same_picture_with_openvino(through_openvino: InstantPainter) -> None:
     def paint(code: StyleCode) -> Tensor:
         return through_openvino.paint(FACE.image, code)
 
@@ -613,7 +613,7 @@ def test_threads_paint_the_same_picture_through_openvino(through_openvino: Insta
 # ---------------------------------------------------------------------------------------------------- named styles
 
 
-def test_a_named_style_is_its_swatch(named: NamedStyle) -> None:
+def test_a_named_style_is_encoded_from_its_swatch(named: NamedStyle) -> None:
     code, swatch = PAINTER.encode(named), named.picture()
     assert torch.equal(code.pictures[0], swatch.image)
     assert torch.equal(code.colors[0].covariance, named.colors.covariance)  # of the picture, which the swatch nearly has
@@ -633,7 +633,7 @@ def test_a_style_is_found_by_its_name(named: NamedStyle) -> None:
 
 
 @pytest.mark.parametrize("options", [{"color": "match-style"}, {"color": "palette", "color_method": "histogram"}])
-def test_color_control_takes_the_pixels_of_the_swatch(named: NamedStyle, options: dict[str, Any]) -> None:
+def test_color_control_uses_the_pixels_of_the_swatch(named: NamedStyle, options: dict[str, Any]) -> None:
     check(PHOTO, [named], (), InstantOptions(**options))
     image, of_swatch = (painted(styles=[style], **options).image for style in (named, named.picture()))
     assert torch.equal(image, of_swatch)
@@ -654,7 +654,7 @@ def test_a_named_style_without_a_swatch_is_refused(named: NamedStyle) -> None:
 
 
 @pytest.mark.usefixtures("as_called")
-def test_the_painter_goes_on_from_the_result() -> None:
+def test_refinement_starts_from_the_instant_result() -> None:
     small = images.read(smooth(48, 64, 0))
     quick = instant(small, STYLE, run=EXACT, engine="torch")
     refined = instant(small, STYLE, run=EXACT, engine="torch", refine_seconds=0.3)
@@ -667,7 +667,7 @@ def test_the_painter_goes_on_from_the_result() -> None:
 
 
 @pytest.mark.usefixtures("as_called")
-def test_hq_takes_a_few_steps_that_come_nearer_to_the_style_in_its_colors() -> None:
+def test_hq_takes_a_few_steps_toward_the_style_and_keeps_its_colors() -> None:
     small = images.read(smooth(64, 96, 0))
     one_pass = instant(small, STYLE, run=EXACT, engine="torch")
     hq = instant(small, STYLE, run=EXACT, engine="torch", hq=True)
@@ -680,7 +680,7 @@ def test_hq_takes_a_few_steps_that_come_nearer_to_the_style_in_its_colors() -> N
 
 
 @pytest.mark.usefixtures("as_called")
-def test_the_strength_of_hq_is_how_much_of_it_lies_over_the_photo() -> None:
+def test_hq_blends_the_result_with_the_photo_by_strength() -> None:
     small = images.read(smooth(48, 64, 0))
     none, half, whole = (
         instant(small, STYLE, run=EXACT, engine="torch", hq=True, strength=strength) for strength in (0.0, 0.5, 1.0)
@@ -691,7 +691,7 @@ def test_the_strength_of_hq_is_how_much_of_it_lies_over_the_photo() -> None:
 
 
 @pytest.mark.usefixtures("as_called")
-def test_the_colors_of_hq_beyond_1_stay_those_of_the_style() -> None:
+def test_hq_keeps_the_colors_of_the_style_above_strength_1() -> None:
     light = images.read(0.7 + 0.3 * smooth(64, 192, 0))
     whole, more = (instant(light, STYLE, run=EXACT, engine="torch", hq=True, strength=strength) for strength in (1.0, 1.5))
     on_from_the_photo = torch.lerp(light.image, whole.image, 1.5).clamp(0, 1)
@@ -700,15 +700,15 @@ def test_the_colors_of_hq_beyond_1_stay_those_of_the_style() -> None:
     assert not torch.allclose(more.image, whole.image, atol=0.05)
 
 
-def test_hq_that_is_stopped_before_its_first_step_has_the_strength_that_was_asked_for() -> None:
+def test_hq_interrupted_before_its_first_step_has_the_requested_strength() -> None:
     options = InstantOptions(hq=True, strength=0.25)
     whole = painted_pastiche(PAINTER, PHOTO, [STYLE], (), options)
-    found = recipe.as_strong(whole, PHOTO, options).image
+    found = recipe.blended_by_strength(whole, PHOTO, options).image
     assert torch.allclose(found, 0.75 * PHOTO.image + 0.25 * whole.image, atol=1e-5)
 
 
 @pytest.mark.usefixtures("as_called")
-def test_the_painter_keeps_colors_that_are_to_be_kept() -> None:
+def test_refinement_respects_color_keep() -> None:
     small = images.read(smooth(48, 64, 0))
     image = instant(small, STYLE, run=EXACT, engine="torch", refine_seconds=0.3, color="keep").image
     other = instant(small, STYLE, run=EXACT, engine="torch", refine_seconds=0.3).image
@@ -716,16 +716,16 @@ def test_the_painter_keeps_colors_that_are_to_be_kept() -> None:
 
 
 @pytest.mark.usefixtures("as_called")
-def test_the_painter_goes_on_from_the_photo_itself_where_that_was_painted_in_tiles(
+def test_refinement_uses_the_original_photo_after_tiled_painting(
     tiles: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents: list[Tensor] = []
 
-    def noted(image: Tensor, photo: Picture, *rest: Any) -> Any:
+    def capture(image: Tensor, photo: Picture, *rest: Any) -> Any:
         contents.append(photo.image.clone())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recipe, "refining_context", noted)
+    monkeypatch.setattr(recipe, "refining_context", capture)
     tiles(128, largest=4000)
     photo = smooth(64, 192, 0)
     with pytest.raises(KeyboardInterrupt):
@@ -746,7 +746,7 @@ def test_the_painter_goes_on_from_the_photo_itself_where_that_was_painted_in_til
         (1, 1, {"feather": 0.3}, "--feather is 0.3; it must be a number from 0 to 0.25"),
     ],
 )
-def test_a_wrong_number_of_things_is_refused(count: int, masks: int, options: dict[str, Any], sentence: str) -> None:
+def test_a_wrong_number_of_weights_or_masks_is_refused(count: int, masks: int, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
         instant(PHOTO, [STYLE] * count, masks=[halves([1])] * masks, run=EXACT, **options)
 
@@ -761,14 +761,14 @@ def test_a_wrong_number_of_things_is_refused(count: int, masks: int, options: di
         ({"size": 16}, "--size is 16"),
         ({"color": "keeep"}, "--color 'keeep' is not known; did you mean 'keep'"),
         ({"engine": "openvin"}, "did you mean 'openvino'"),
-        ({"style_weights": (0.0,)}, "sum to 0; enlarge one of them"),
+        ({"style_weights": (0.0,)}, "sum to 0; increase one of them"),
         ({"style_weights": (-1.0,)}, "--style-weights is -1.0"),
         ({"refine_seconds": -1.0}, "--refine-seconds is -1.0"),
         ({"hq": True, "refine": True}, "--hq and --refine both continue with the painter"),
         ({"hq": True, "refine_seconds": 3.0}, "--hq and --refine both continue with the painter"),
     ],
 )
-def test_options_that_are_not_allowed_are_refused(options: dict[str, Any], sentence: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence.replace(".", r"\.")):
         instant_options(**options)
 
@@ -801,7 +801,7 @@ def set_free_memory(monkeypatch: pytest.MonkeyPatch, free: int | None) -> None:
 
 @pytest.mark.parametrize("size", [(3000, 4000), (12000, 9000), (200, 30000), (1500, 1500)])
 @pytest.mark.parametrize("share", [0.95, 0.6, 0.3])
-def test_too_little_memory_is_said_with_a_size_that_fits(
+def test_insufficient_memory_is_reported_with_a_size_that_fits(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], share: float
 ) -> None:
     base = predicted_memory((0, 0))
@@ -816,7 +816,7 @@ def test_too_little_memory_is_said_with_a_size_that_fits(
     assert predicted_memory(larger) > free
 
 
-def test_painting_is_not_begun_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_painting_does_not_start_without_enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     set_free_memory(monkeypatch, 2**20)
     with pytest.raises(ResourceError, match="close other programs"):
         painted()
@@ -827,7 +827,7 @@ def test_painting_is_not_begun_without_memory(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture(autouse=True)
 def _photo_as_before() -> Iterator[None]:
-    """See to it that no test spoils the pictures of the others."""
+    """Check that no test modifies the shared pictures."""
     yield
     assert torch.equal(PHOTO.image, _BEFORE[0])
     assert torch.equal(STYLE.image, _BEFORE[1])

@@ -25,7 +25,7 @@ def named() -> NamedStyle:
         return naming.name_style(COFFEE, {"name": "my-coffee"})
 
 
-def test_a_style_is_what_the_network_paints_by(photo: torch.Tensor) -> None:
+def test_live_styles_of_two_pictures_give_different_results(photo: torch.Tensor) -> None:
     network = load_instant(shipped_instant())
     found, other = (live_style(style, edge_px=96) for style in (COFFEE, OTHER))
     assert found.modulation.shape == (1, network.transfer.modulations)
@@ -36,14 +36,14 @@ def test_a_style_is_what_the_network_paints_by(photo: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize(("edge_px", "as_at"), [(8.0, 32.0), (5000.0, 1024.0), (95.7, 96.0)])
-def test_a_style_is_measured_at_whole_sizes_from_32_to_1024(edge_px: float, as_at: float) -> None:
+def test_a_style_is_measured_at_the_nearest_supported_size(edge_px: float, as_at: float) -> None:
     strip = replace(OTHER, image=OTHER.image[..., :16, :])  # which is fast
     found, same, other = (live_style(strip, edge_px=each).modulation for each in (edge_px, as_at, 200))
     assert torch.equal(found, same)
     assert not torch.equal(found, other)
 
 
-def test_of_a_named_style_the_swatch_is_measured_and_the_colors_are_its_own(named: NamedStyle) -> None:
+def test_a_named_style_is_measured_on_its_swatch_with_its_own_colors(named: NamedStyle) -> None:
     found, of_swatch = live_style(named, edge_px=128), live_style(named.picture(), edge_px=128)
     assert torch.equal(found.modulation, of_swatch.modulation)
     assert torch.equal(found.colors.covariance, named.colors.covariance)

@@ -1,4 +1,4 @@
-"""Masks as users name them: files of every kind, arrays, names; and what is refused or said."""
+"""Masks as given by users: files, arrays and names; errors and notes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from impasto.errors import ImageFileError, OptionError, ShapeError
 from impasto.features.statistics import Moments
 from impasto.images import Picture
 from impasto.options import PaintOptions
-from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, Spec, asked_masks, read_mask, read_masking
+from impasto.recipes.masking import NO_MASKS, Masking, MaskSources, Spec, read_mask, read_masking, separated_masks
 from impasto.recipes.regions import lay_out
 from impasto.styles.named import measured_style
 
@@ -53,7 +53,7 @@ def read(source: Any, picture: Picture = PHOTO) -> tuple[Tensor, tuple[str, ...]
 
 
 def masked(styles: Sequence[Any] = (STYLE, OTHER), **sources: Any) -> Masking:
-    return read_masking(asked_masks(sources)[0], PHOTO, styles)
+    return read_masking(separated_masks(sources)[0], PHOTO, styles)
 
 
 # ---------------------------------------------------------------------------------------------------- reading
@@ -80,11 +80,11 @@ def masked(styles: Sequence[Any] = (STYLE, OTHER), **sources: Any) -> Masking:
     ],
     ids=lambda source: type(source).__name__,
 )
-def test_a_mask_may_come_in_any_form(source: Any) -> None:
+def test_a_mask_may_have_any_supported_form(source: Any) -> None:
     torch.testing.assert_close(read(source)[0], left())
 
 
-def test_masks_have_names_too() -> None:
+def test_named_masks_are_computed() -> None:
     assert float(read("all")[0].min()) == 1
     fade = read("gradient:left-right")[0]
     assert bool((fade.diff(dim=1) < 0).all())
@@ -97,7 +97,7 @@ def test_soft_masks_stay_soft() -> None:
     torch.testing.assert_close(read(np.full((96, 96), 0.25, np.float32))[0], torch.full((96, 96), 0.25))
 
 
-def test_a_mask_of_another_size_is_scaled_and_said() -> None:
+def test_a_mask_of_another_size_is_resized_with_a_note() -> None:
     mask, notes = read(left(48, 48))
     assert notes == ("the mask of 48x48 pixels was scaled to 96x96",)
     assert float(mask[:, :44].min()) > 0.99
@@ -105,7 +105,7 @@ def test_a_mask_of_another_size_is_scaled_and_said() -> None:
     assert read("left.png")[1] == ()
 
 
-def test_a_colored_mask_is_taken_for_gray_and_said() -> None:
+def test_a_colored_mask_is_converted_to_gray_with_a_note() -> None:
     mask, notes = read("red.png")
     assert notes == ("the mask is colored; it was converted to grayscale",)
     torch.testing.assert_close(mask[:, :48], torch.full((96, 48), 0.299), atol=1e-3, rtol=0)
@@ -122,7 +122,7 @@ def test_a_colored_mask_is_taken_for_gray_and_said() -> None:
         ("a#b.png", "a#b.png"),
     ],
 )
-def test_a_name_is_taken_apart_and_put_together_again(text: str, path: str) -> None:
+def test_a_mask_string_is_parsed_and_formatted_back(text: str, path: str) -> None:
     assert Spec.of(text).path == path
     assert Spec.of(text).text() == text
 
@@ -143,7 +143,7 @@ def test_a_name_is_taken_apart_and_put_together_again(text: str, path: str) -> N
         (np.full((9, 9), 2.0), OptionError, r"floats must be in \[0, 1\]"),
     ],
 )
-def test_what_is_no_mask_is_refused(source: Any, error: type[Exception], sentence: str) -> None:
+def test_an_invalid_mask_is_refused(source: Any, error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         read(source)
 
@@ -151,14 +151,14 @@ def test_what_is_no_mask_is_refused(source: Any, error: type[Exception], sentenc
 # ---------------------------------------------------------------------------------------------------- masks of a painting
 
 
-def test_no_masks_are_nothing() -> None:
+def test_without_masks_masking_is_empty() -> None:
     assert masked() is NO_MASKS
     assert NO_MASKS.record == {}
-    assert asked_masks({"size": 64}) == (MaskSources(), {"size": 64})
+    assert separated_masks({"size": 64}) == (MaskSources(), {"size": 64})
 
 
-def test_one_mask_is_taken_for_several() -> None:
-    assert asked_masks({"protect": "auto:skin", "style_masks": [left()]})[0].protect == ("auto:skin",)
+def test_a_single_mask_becomes_a_tuple() -> None:
+    assert separated_masks({"protect": "auto:skin", "style_masks": [left()]})[0].protect == ("auto:skin",)
     assert len(masked([STYLE], style_masks="left.png").style_masks) == 1
 
 
@@ -178,13 +178,13 @@ def test_one_mask_is_taken_for_several() -> None:
         ({"style_masks": ["auto:sky", "all"]}, "--style-mask auto:sky found nothing in this photo; .* impasto regions"),
     ],
 )
-def test_masks_that_make_no_sense_are_refused(sources: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inconsistent_masks_are_refused(sources: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.recipes.masking.find_region", lambda image, name: torch.zeros(1, 1, 96, 96))
     with pytest.raises(OptionError, match=sentence):
         masked(**sources)
 
 
-def test_a_part_of_a_named_style_cannot_be_measured() -> None:
+def test_a_region_of_a_named_style_is_refused() -> None:
     with pytest.raises(OptionError, match="--style-region needs a style picture, but 'spots' is a named style"):
         masked([STYLE, NAMED], style_regions=["left.png", "left.png"])
     assert masked([STYLE, NAMED], style_regions=["left.png", "all"]).style_regions[1].name == "all"
@@ -206,21 +206,21 @@ def test_a_part_of_a_named_style_cannot_be_measured() -> None:
         ({"style_masks": ["gradient:left-right", "gradient:right-left"]}, ()),
     ],
 )
-def test_what_was_done_and_what_does_nothing_is_said(sources: dict[str, Any], notes: tuple[str, ...]) -> None:
+def test_conversions_and_masks_without_effect_are_reported(sources: dict[str, Any], notes: tuple[str, ...]) -> None:
     assert masked(**sources).notes == notes
 
 
-def test_the_record_names_masks_with_their_hashes() -> None:
-    told = masked(style_masks=["left.png", "not:left.png"], protect=["gradient:radial", "red.png#ff0000"]).record["masks"]
-    assert [(each["name"], each["kind"]) for each in told["style_masks"]] == [
+def test_the_record_contains_masks_with_their_hashes() -> None:
+    record = masked(style_masks=["left.png", "not:left.png"], protect=["gradient:radial", "red.png#ff0000"]).record["masks"]
+    assert [(each["name"], each["kind"]) for each in record["style_masks"]] == [
         ("left.png", "picture"),
         ("not:left.png", "picture"),
     ]
-    assert [(each["name"], each["kind"]) for each in told["protect"]] == [
+    assert [(each["name"], each["kind"]) for each in record["protect"]] == [
         ("gradient:radial", "named"),
         ("red.png#ff0000", "picture"),
     ]
-    hashes = [each["sha256"] for several in told.values() for each in several]
+    hashes = [each["sha256"] for several in record.values() for each in several]
     assert all(len(each) == 64 for each in hashes)
     assert hashes[0] == hashes[1] == images.read("left.png").sha256
 
@@ -233,20 +233,20 @@ def laid_out(count: int = 2, changes: dict[str, Any] | None = None, **sources: A
     return lay_out(masked([STYLE, OTHER][:count], **sources), (64, 64), 2, options, count)
 
 
-def test_regions_lie_on_the_canvas_with_its_margin() -> None:
+def test_regions_include_the_margin() -> None:
     region_masks = laid_out(style_masks=["left.png", "right.png"])
     assert [mask.shape for mask in region_masks.masks] == [(1, 1, 68, 68)] * 2
     assert (region_masks.weights, region_masks.strengths, region_masks.kept) == (((1.0, 0.0), (0.0, 1.0)), (1.0, 1.0), None)
 
 
-def test_what_no_mask_covers_stays_the_photo_or_takes_the_first_style() -> None:
+def test_uncovered_areas_keep_the_photo_or_use_the_first_style() -> None:
     region_masks = laid_out(1, style_masks=["left.png"])
     assert float(region_masks.kept[..., 40:].min()) == 1
     assert float(region_masks.kept[..., :28].max()) == 0
     assert laid_out(1, {"uncovered": "first-style"}, style_masks=["left.png"]).kept is None
 
 
-def test_a_content_mask_keeps_all_styles_to_one_part() -> None:
+def test_a_content_mask_limits_all_styles_to_one_area() -> None:
     region_masks = laid_out(content_mask="left.png")
     assert region_masks.weights == ((1.0, 1.0),)
     assert float(region_masks.kept[..., 40:].min()) == 1
@@ -255,7 +255,7 @@ def test_a_content_mask_keeps_all_styles_to_one_part() -> None:
     assert float(both.kept[..., 40:].min()) == 1
 
 
-def test_what_is_protected_is_in_no_region_and_feathered_outwards() -> None:
+def test_protected_areas_are_in_no_region_and_feathered_outwards() -> None:
     region_masks = laid_out(changes={"feather": 0.1}, protect="left.png", style_masks=["left.png", "right.png"])
     assert float(region_masks.kept[..., :34].min()) == 1
     assert 0 < float(region_masks.kept[0, 0, 30, 37]) < 1
@@ -263,7 +263,7 @@ def test_what_is_protected_is_in_no_region_and_feathered_outwards() -> None:
     assert region_masks.weights == ((0.0, 1.0),)
 
 
-def test_strengths_come_from_their_flag_and_from_the_styles_weights() -> None:
+def test_region_strengths_combine_the_option_and_the_style_weights() -> None:
     masks = {"style_masks": ["left.png", "right.png"]}
     assert laid_out(changes={"region_strengths": (1.0, 0.5)}, **masks).strengths == (1.0, 0.5)
     assert laid_out(changes={"style_weights": (3.0, 1.0)}, **masks).strengths == (1.5, 0.5)
@@ -285,6 +285,6 @@ def test_strengths_come_from_their_flag_and_from_the_styles_weights() -> None:
         ({"region_strengths": (0.0, 0.0)}, {"style_masks": ["left.png", "right.png"]}, "nothing would be painted"),
     ],
 )
-def test_regions_that_make_no_sense_are_refused(changes: dict[str, Any], sources: dict[str, Any], sentence: str) -> None:
+def test_inconsistent_regions_are_refused(changes: dict[str, Any], sources: dict[str, Any], sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
         laid_out(changes=changes, **(sources or {"protect": "left.png"}))

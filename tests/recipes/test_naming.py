@@ -1,4 +1,4 @@
-"""Naming a style: what is measured of a picture, and the swatch that is kept of it."""
+"""Naming a style: measurement of a picture, and its swatch."""
 
 from pathlib import Path
 
@@ -19,11 +19,11 @@ COFFEE = images.read(skimage.data.coffee()[::4, ::4].copy())
 
 @pytest.fixture(autouse=True)
 def _at_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure at one size alone, which is quicker."""
+    """Measure at one size only, to save time."""
     monkeypatch.setattr(naming, "measured_style", lambda *facts: measured_style(*facts, sizes=(64,)))
 
 
-def test_a_style_holds_the_moments_of_the_shipped_encoder() -> None:
+def test_a_style_contains_moments_of_the_shipped_encoder() -> None:
     style, encoder = name_style(COFFEE, {"name": "coffee", "artist": "me"}), load_encoder("vgg19-slim")
     assert (style.name, style.facts["artist"], style.facts["title"]) == ("coffee", "me", "")
     assert style.facts["encoder_sha256"] == encoder.sha256
@@ -32,7 +32,7 @@ def test_a_style_holds_the_moments_of_the_shipped_encoder() -> None:
         torch.testing.assert_close(style.moments[64][layer].mean, moments(features).mean)
 
 
-def test_the_swatch_is_the_picture_itself(tmp_path: Path) -> None:
+def test_the_swatch_is_the_picture_by_default(tmp_path: Path) -> None:
     save_style(tmp_path / "coffee", name_style(COFFEE, {"name": "coffee"}))
     swatch = load_style(tmp_path / "coffee").picture()
     assert swatch.size == COFFEE.size

@@ -1,4 +1,4 @@
-"""The recipe neighbors: what it paints, with every control, and what it refuses."""
+"""The neighbors recipe: results with every control, and refused options."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float((a - b).square().mean().sqrt())
 
 
-def test_a_painting_has_the_styles_colors_and_the_photos_shapes(photo: Tensor, blue: Tensor) -> None:
+def test_a_painting_has_the_colors_of_the_style_and_the_shapes_of_the_photo(photo: Tensor, blue: Tensor) -> None:
     result = painted(photo, blue)
     small = images.resize(photo, (64, 64))
     torch.testing.assert_close(mean_of(result), mean_of(blue), atol=0.06, rtol=0)
@@ -61,18 +61,18 @@ def test_a_painting_has_the_styles_colors_and_the_photos_shapes(photo: Tensor, b
     assert distance(result, small) > 0.1
 
 
-def test_the_objective_falls_at_every_size(photo: Tensor, style: Tensor) -> None:
+def test_the_objective_decreases_at_every_size(photo: Tensor, style: Tensor) -> None:
     steps = list(impasto.steps(photo, style, run=EXACT, size=128, steps=12, step_growth=1.0))
     for scale in {step.scale for step in steps}:
         here = [step.loss for step in steps if step.scale == scale]
         assert here[-1] < here[0]
 
 
-def test_the_same_seed_paints_the_same(photo: Tensor, style: Tensor) -> None:
+def test_the_same_seed_gives_the_same_picture(photo: Tensor, style: Tensor) -> None:
     assert torch.equal(painted(photo, style), painted(photo, style))
 
 
-def test_strength_0_is_the_photo_and_more_goes_further_from_it(photo: Tensor, blue: Tensor) -> None:
+def test_strength_0_returns_the_photo_and_higher_values_increase_the_distance(photo: Tensor, blue: Tensor) -> None:
     small = images.resize(photo, (64, 64))
     apart = [distance(painted(photo, blue, strength=each), small) for each in (0.0, 0.1, 0.3, 0.6, 1.0)]
     assert apart[0] < 1e-3
@@ -80,7 +80,7 @@ def test_strength_0_is_the_photo_and_more_goes_further_from_it(photo: Tensor, bl
     assert apart[-1] > 2 * apart[1]
 
 
-def test_masks_send_each_style_to_its_place(photo: Tensor, style: Tensor, blue: Tensor) -> None:
+def test_masks_apply_each_style_to_its_area(photo: Tensor, style: Tensor, blue: Tensor) -> None:
     left = torch.zeros(1, 1, 64, 64)
     left[..., :32] = 1
     masks = [left.expand(1, 3, 64, 64), 1 - left.expand(1, 3, 64, 64)]
@@ -90,7 +90,7 @@ def test_masks_send_each_style_to_its_place(photo: Tensor, style: Tensor, blue: 
     assert float(theirs[:, 2].mean() - theirs[:, 0].mean()) > 0.2
 
 
-def test_weights_share_the_picture_between_styles(photo: Tensor, style: Tensor, blue: Tensor) -> None:
+def test_weights_divide_the_picture_between_styles(photo: Tensor, style: Tensor, blue: Tensor) -> None:
     blueness = [
         float((painted(photo, [style, blue], style_weights=weights)[:, 2]).mean())
         for weights in ((1, 0), (3, 1), (1, 3), (0, 1))
@@ -99,7 +99,7 @@ def test_weights_share_the_picture_between_styles(photo: Tensor, style: Tensor, 
     assert blueness[-1] > blueness[0] + 0.1
 
 
-def test_a_part_of_a_style_picture_is_used_alone(photo: Tensor, style: Tensor, blue: Tensor) -> None:
+def test_a_region_of_a_style_picture_can_be_used_alone(photo: Tensor, style: Tensor, blue: Tensor) -> None:
     both = torch.cat([images.resize(style, (96, 96)), blue], dim=3)
     right = torch.zeros(1, 3, 96, 192)
     right[..., 96:] = 1
@@ -108,7 +108,7 @@ def test_a_part_of_a_style_picture_is_used_alone(photo: Tensor, style: Tensor, b
     assert float(result[:, 2].mean()) >= float(halves[:, 2].mean()) - 0.02
 
 
-def test_what_is_protected_stays_the_photo(photo: Tensor, style: Tensor) -> None:
+def test_protected_areas_keep_the_photo(photo: Tensor, style: Tensor) -> None:
     mask = torch.zeros(1, 3, 64, 64)
     mask[..., 20:44, 20:44] = 1
     result = painted(photo, style, protect=[images.read(mask)])
@@ -117,7 +117,7 @@ def test_what_is_protected_stays_the_photo(photo: Tensor, style: Tensor) -> None
     assert distance(result[..., :16, :16], small[..., :16, :16]) > 0.05
 
 
-def test_region_strengths_hold_back_one_region(photo: Tensor, style: Tensor, blue: Tensor) -> None:
+def test_a_low_region_strength_weakens_one_region(photo: Tensor, style: Tensor, blue: Tensor) -> None:
     halves = ["gradient:left-right", "gradient:right-left"]
     even, held = (
         painted(photo, [blue, style], style_masks=halves, region_strengths=strengths) for strengths in ((1, 1), (0.3, 1))
@@ -126,18 +126,18 @@ def test_region_strengths_hold_back_one_region(photo: Tensor, style: Tensor, blu
 
 
 @pytest.mark.parametrize("color", ["keep", "histogram", "palette", "match-style"])
-def test_color_control_comes_after(photo: Tensor, blue: Tensor, color: str) -> None:
+def test_color_control_is_applied_after_painting(photo: Tensor, blue: Tensor, color: str) -> None:
     result, plain = painted(photo, blue, color=color), painted(photo, blue)
     assert distance(result, plain) > 0.01
     assert float(result.std()) > 0.05
 
 
 @pytest.mark.parametrize("init", ["noise", "style", "gray", "style-statistics"])
-def test_painting_starts_from_anything(photo: Tensor, style: Tensor, init: str) -> None:
+def test_painting_starts_from_any_init(photo: Tensor, style: Tensor, init: str) -> None:
     assert float(painted(photo, style, init=init).std()) > 0.05
 
 
-def test_an_interrupted_painting_goes_on(photo: Tensor, style: Tensor) -> None:
+def test_an_interrupted_painting_resumes(photo: Tensor, style: Tensor) -> None:
     chosen = paint_options(size=128, steps=6, step_growth=1.0)
     context = gatys.set_up(images.read(photo), [images.read(style)], chosen, EXACT)
     steps = list(run_recipe(context))
@@ -148,7 +148,7 @@ def test_an_interrupted_painting_goes_on(photo: Tensor, style: Tensor) -> None:
     assert distance(last.image, steps[-1].image) < 0.2
 
 
-def test_an_interrupted_palette_of_several_styles_goes_on(photo: Tensor, style: Tensor, blue: Tensor) -> None:
+def test_an_interrupted_painting_with_several_styles_resumes(photo: Tensor, style: Tensor, blue: Tensor) -> None:
     context = gatys.set_up(images.read(photo), [images.read(style), images.read(blue)], paint_options(**BRIEF), EXACT)
     *_, last = run_recipe(gatys.resumed(context, Checkpoint(photo, 0, done=2)))
     assert float(last.image.std()) > 0.05
@@ -161,7 +161,7 @@ def test_each_quality_paints(photo: Tensor, blue: Tensor, quality: str) -> None:
     assert result.record["options"]["quality"] == quality
 
 
-def test_qualities_cost_more_and_more_steps() -> None:
+def test_higher_qualities_take_more_steps() -> None:
     steps = [paint_options(quality=quality).steps for quality in ("draft", "standard", "best")]
     assert steps == sorted(set(steps))
     assert paint_options(quality="best", steps=3).steps == 3
@@ -180,19 +180,19 @@ def flat(value: float, size: int = 48) -> Tensor:
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-def test_a_style_of_one_color_paints_in_that_color(photo: Tensor, value: float) -> None:
+def test_a_style_of_one_color_gives_that_color(photo: Tensor, value: float) -> None:
     result = painted(photo, flat(value))
     assert result.isfinite().all()
     assert distance(result, torch.full_like(result, value)) < 0.1
 
 
-def test_a_black_and_white_style_paints_in_gray(photo: Tensor, style: Tensor) -> None:
+def test_a_black_and_white_style_gives_a_gray_result(photo: Tensor, style: Tensor) -> None:
     result = painted(photo, style.mean(1, keepdim=True).expand(1, 3, -1, -1))
     assert float((result - result.mean(1, keepdim=True)).abs().mean()) < 0.02
     assert float(result.std()) > 0.05
 
 
-def test_a_tiny_style_paints(photo: Tensor, blue: Tensor) -> None:
+def test_a_tiny_style_is_accepted(photo: Tensor, blue: Tensor) -> None:
     result = painted(photo, blue[..., :8, :8])
     assert result.isfinite().all()
     assert float(result.std()) > 0.02
@@ -205,7 +205,7 @@ def test_a_photo_without_texture_is_painted(style: Tensor) -> None:
 
 
 @pytest.mark.parametrize("shape", [(32, 200), (200, 32), (33, 47)])
-def test_narrow_and_odd_photos_are_painted(style: Tensor, shape: tuple[int, int], random: torch.Generator) -> None:
+def test_narrow_and_odd_sized_photos_are_painted(style: Tensor, shape: tuple[int, int], random: torch.Generator) -> None:
     photo = torch.rand(1, 3, *shape, generator=random)
     result = painted(photo, style, size=max(shape))
     assert tuple(result.shape[-2:]) == shape
@@ -223,7 +223,7 @@ def old_style(tmp_path: Path) -> NamedStyle:
     return load_style(path)
 
 
-def test_a_named_style_paints_by_its_swatch(photo: Tensor) -> None:
+def test_a_named_style_is_painted_from_its_swatch(photo: Tensor) -> None:
     style = read_style("starry-night")
     assert isinstance(style, NamedStyle)
     picture = style.picture()
@@ -232,23 +232,23 @@ def test_a_named_style_paints_by_its_swatch(photo: Tensor) -> None:
     torch.testing.assert_close(mean_of(result), mean_of(picture.image), atol=0.08, rtol=0)
 
 
-def test_a_named_style_and_a_picture_go_together(photo: Tensor, style: Tensor) -> None:
+def test_a_named_style_and_a_picture_can_be_combined(photo: Tensor, style: Tensor) -> None:
     assert float(painted(photo, ["starry-night", style]).std()) > 0.05
 
 
-def test_a_style_without_a_swatch_says_how_to_get_one(photo: Tensor, old_style: NamedStyle) -> None:
+def test_a_style_without_a_swatch_is_refused_with_instructions(photo: Tensor, old_style: NamedStyle) -> None:
     with pytest.raises(StyleFileError, match="has no swatch, which is needed here; add it again"):
         painted(photo, old_style)
     assert float(painted(photo, old_style, recipe="gatys", color="style").std()) > 0.05
 
 
-def test_a_damaged_swatch_is_said(photo: Tensor, old_style: NamedStyle) -> None:
+def test_a_damaged_swatch_is_reported(photo: Tensor, old_style: NamedStyle) -> None:
     damaged = NamedStyle(old_style.facts, old_style.moments, old_style.colors, swatch=b"RIFF....WEBPVP8 ")
     with pytest.raises(StyleFileError, match="swatch of style 'starry-night' is damaged"):
         painted(photo, damaged)
 
 
-def test_a_collage_takes_pieces_from_all_over_a_picture() -> None:
+def test_a_collage_has_pieces_from_the_whole_picture() -> None:
     ramp = torch.linspace(0, 1, 120)[None, None, None].expand(1, 3, 80, 120)
     found = collage(ramp, 96, seed=0)
     assert found.shape == (1, 3, 96, 96)
@@ -282,7 +282,9 @@ def test_a_swatch_has_the_styles_palette_and_another_composition(style: Tensor) 
         ({"recipe": "neighbours"}, "did you mean 'neighbors'"),
     ],
 )
-def test_what_the_recipe_does_not_read_is_refused(photo: Tensor, style: Tensor, options: dict[str, Any], sentence: str) -> None:
+def test_options_that_the_recipe_ignores_are_refused(
+    photo: Tensor, style: Tensor, options: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(OptionError) as refused:
         impasto.paint(photo, style, size=64, **options)
     assert sentence in str(refused.value)

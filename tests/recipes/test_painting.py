@@ -1,4 +1,4 @@
-"""The front door: pictures in any form and options by name in, a pastiche and its record out, and the record in again."""
+"""The entry points for painting: inputs in any form, results and records, and repetition from a record."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -54,31 +54,29 @@ def named(style: Tensor) -> NamedStyle:
 # ---------------------------------------------------------------------------------------------------- painting
 
 
-def test_what_happened_on_the_way_is_in_the_record(
+def test_notes_of_steps_are_in_the_record(
     photo: Tensor, style: Tensor, brief: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "notes" not in paint(photo, style, run=EXACT, **brief).record
-    undisturbed = impasto.recipes.painting.run_recipe
+    run_recipe = impasto.recipes.painting.run_recipe
 
-    def troubled(context: PaintingContext) -> Iterator[Step]:
-        for step in undisturbed(context):
+    def run_with_notes(context: PaintingContext) -> Iterator[Step]:
+        for step in run_recipe(context):
             yield replace(step, note="halved the step") if step.number == 2 else step
 
-    monkeypatch.setattr(impasto.recipes.painting, "run_recipe", troubled)
+    monkeypatch.setattr(impasto.recipes.painting, "run_recipe", run_with_notes)
     assert paint(photo, style, run=EXACT, **brief).record["notes"] == ["halved the step"]
 
 
-def test_a_painting_whose_objective_did_not_fall_says_so_in_its_record(
-    photo: Tensor, style: Tensor, brief: dict[str, Any]
-) -> None:
-    nowhere = {"learning_rate": 1e-9, "optimizer": "adam", "canvas": "pixels", "averaging": 0.0}
-    pastiche = paint(photo, style, run=EXACT, **brief | nowhere | {"steps": 10, "smallest_size": 48})
-    (said,) = pastiche.record["notes"]
-    assert said.startswith("the objective did not fall")
+def test_the_record_reports_an_objective_that_did_not_decrease(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
+    tiny_steps = {"learning_rate": 1e-9, "optimizer": "adam", "canvas": "pixels", "averaging": 0.0}
+    pastiche = paint(photo, style, run=EXACT, **brief | tiny_steps | {"steps": 10, "smallest_size": 48})
+    (note,) = pastiche.record["notes"]
+    assert note.startswith("the objective did not fall")
     assert pastiche.image.shape == (1, 3, 48, 48)
 
 
-def test_painting_gives_a_picture_and_its_record(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
+def test_paint_returns_a_picture_and_its_record(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
     pastiche = paint(photo, style, run=EXACT, **brief)
     assert pastiche.image.shape == (1, 3, 48, 48)
     assert pastiche.alpha is None
@@ -101,26 +99,26 @@ def test_the_same_pictures_in_other_forms_give_the_same_painting(
         assert torch.equal(paint(content, [style], run=EXACT, **brief).image, expected)
 
 
-def test_the_last_of_the_steps_is_the_painting(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
+def test_the_last_step_equals_the_painting(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
     *_, last = steps(photo, style, run=EXACT, **brief)
     assert torch.equal(last.image, paint(photo, style, run=EXACT, **brief).image)
 
 
-def test_a_preset_is_where_the_options_start(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
+def test_options_override_a_preset(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
     record = paint(photo, style, preset="network", run=EXACT, **brief).record
     assert record["options"]["preset"] == "network"
     assert record["options"]["style_normalization"] == "network"
     assert record["options"]["steps"] == 2
 
 
-def test_the_package_offers_the_same_functions() -> None:
+def test_the_package_exports_the_entry_points() -> None:
     assert impasto.paint is paint
     assert impasto.steps is steps
     with pytest.raises(OptionError, match="did you mean 'gatys2015'"):
         impasto.paint(np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40, 3), np.uint8), preset="gatys2014")
 
 
-def test_nothing_is_read_or_refused_before_the_first_step_is_asked_for() -> None:
+def test_nothing_is_read_or_checked_before_the_first_step() -> None:
     stepping = steps("missing.jpg", "missing.png")
     with pytest.raises(ImageFileError, match=r"missing\.jpg"):
         next(stepping)
@@ -129,7 +127,7 @@ def test_nothing_is_read_or_refused_before_the_first_step_is_asked_for() -> None
 # ---------------------------------------------------------------------------------------------------- what it reads
 
 
-def test_transparency_is_carried_to_the_result(photo: Tensor, style: Tensor, brief: dict[str, Any], tmp_path: Path) -> None:
+def test_transparency_is_kept_in_the_result(photo: Tensor, style: Tensor, brief: dict[str, Any], tmp_path: Path) -> None:
     alpha = torch.ones(1, 1, 96, 96)
     alpha[..., :48] = 0
     pastiche = paint(torch.cat([photo, alpha], dim=1), style, run=EXACT, **brief)
@@ -143,9 +141,7 @@ def test_transparency_is_carried_to_the_result(photo: Tensor, style: Tensor, bri
     torch.testing.assert_close(back.alpha, pastiche.alpha, atol=1 / 255, rtol=0)
 
 
-def test_what_hides_under_transparency_does_not_bleed_into_the_painting(
-    photo: Tensor, style: Tensor, brief: dict[str, Any]
-) -> None:
+def test_fully_transparent_pixels_do_not_affect_the_painting(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
     alpha = torch.ones(1, 1, 96, 96)
     alpha[..., :32] = 0
     hidden = photo.clone()
@@ -154,14 +150,14 @@ def test_what_hides_under_transparency_does_not_bleed_into_the_painting(
     torch.testing.assert_close(one, other)
 
 
-def test_metadata_of_the_photo_is_handed_on(photo: Tensor, style: Tensor, brief: dict[str, Any], tmp_path: Path) -> None:
+def test_metadata_of_the_photo_is_kept(photo: Tensor, style: Tensor, brief: dict[str, Any], tmp_path: Path) -> None:
     images.write(tmp_path / "photo.jpg", photo, metadata=images.Metadata(dpi=(300.0, 300.0)))
     pastiche = paint(tmp_path / "photo.jpg", style, run=EXACT, **brief)
     assert pastiche.metadata is not None
     assert pastiche.metadata.dpi == pytest.approx((300, 300))
 
 
-def test_a_style_is_a_picture_a_file_of_statistics_or_a_name(
+def test_a_style_may_be_a_picture_a_style_file_or_a_name(
     style: Tensor, named: NamedStyle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert read_style(named) is named
@@ -174,7 +170,7 @@ def test_a_style_is_a_picture_a_file_of_statistics_or_a_name(
     assert read_style("haystacks") == "found haystacks"
 
 
-def test_a_file_in_the_way_goes_before_a_name(style: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_takes_precedence_over_a_style_name(style: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     images.write(tmp_path / "x.png", style)
     (tmp_path / "x.png").rename(tmp_path / "haystacks")
@@ -191,12 +187,12 @@ def test_a_file_in_the_way_goes_before_a_name(style: Tensor, tmp_path: Path, mon
         (Path("missing"), ImageFileError, "missing"),
     ],
 )
-def test_a_style_that_is_not_there_is_refused_as_what_it_looks_like(source: Any, kind: type[Exception], sentence: str) -> None:
+def test_a_missing_style_is_refused_as_a_file_or_as_a_name(source: Any, kind: type[Exception], sentence: str) -> None:
     with pytest.raises(kind, match=sentence):
         read_style(source)
 
 
-def test_one_style_and_a_list_of_one_are_the_same(style: Tensor) -> None:
+def test_one_style_and_a_list_of_one_give_the_same_result(style: Tensor) -> None:
     assert [each.name for each in read_styles(style)] == [each.name for each in read_styles([style])] == ["tensor"]
     assert len(read_styles((style, style))) == 2
     assert read_styles([]) == ()
@@ -236,32 +232,46 @@ def test_a_painting_can_be_repeated_from_the_record_in_its_file(
         {"options": {}, "run": {"sede": 1}},
     ],
 )
-def test_a_record_that_cannot_be_repeated_is_refused_in_one_sentence(record: dict[str, Any]) -> None:
+def test_an_incompatible_record_is_refused_in_one_sentence(record: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=r"the record of impasto .* cannot be repeated by impasto \d") as caught:
         options_of(record)
     assert "\n" not in str(caught.value)
 
 
-def test_a_record_of_values_that_are_not_allowed_says_which() -> None:
+def test_invalid_values_in_a_record_are_reported() -> None:
     with pytest.raises(OptionError, match="--steps is -1"):
         options_of({"options": {"steps": -1}, "run": {}})
 
 
-def test_a_record_survives_json(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
+def test_a_record_can_be_stored_as_json(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
     record = paint(photo, style, run=EXACT, **brief).record
     assert options_of(json.loads(json.dumps(record))) == options_of(record)
 
 
-def test_a_pastiche_can_be_made_of_any_step(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
+def test_a_pastiche_can_be_made_from_any_step(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
     first = next(steps(photo, style, run=EXACT, **brief))
     pastiche = finished(images.read(photo), first, {"half": "way"})
     assert torch.equal(pastiche.image, first.image)
     assert pastiche.record == {"half": "way"}
 
 
-def test_style_files_joined_by_commas_are_told_to_stand_apart(tmp_path: Path) -> None:
+def test_style_files_joined_by_commas_are_refused(tmp_path: Path) -> None:
     first, second = tmp_path / "a.jpg", tmp_path / "b.jpg"
     first.touch()
     second.touch()
     with pytest.raises(OptionError, match=r"is 2 files joined by commas; separate them by spaces: .*a\.jpg .*b\.jpg"):
         read_style(f"{first},{second}")
+
+
+def test_painting_leaves_the_encoder_that_it_was_given_as_it_was(
+    photo: Tensor, style: Tensor, brief: dict[str, Any], narrow: Callable[..., Vgg]
+) -> None:
+    encoder = brief["encoder"] = narrow().requires_grad_(True)
+    before = {name: value.detach().clone() for name, value in encoder.state_dict().items()}
+    exact = paint(photo, style, run=EXACT, **brief).image
+    paint(photo, style, run=Run(device="cpu", precision="bf16"), **brief)
+    assert all(each.requires_grad and each.grad is None for each in encoder.parameters())
+    for name, value in encoder.state_dict().items():
+        assert value.dtype == before[name].dtype
+        assert torch.equal(value, before[name])
+    assert torch.equal(paint(photo, style, run=EXACT, **brief).image, exact)

@@ -1,4 +1,4 @@
-"""The pastiche: what its record says, and what is in its file."""
+"""The pastiche: its record and its file."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def step(**changes: float) -> Step:
     return Step(7, 30, 1, (64, 96), losses, torch.zeros(1, 3, 64, 96), seconds=1.23456)
 
 
-def test_a_new_record_tells_versions_hashes_and_every_option(photo: Tensor, style: images.Picture) -> None:
+def test_a_new_record_contains_versions_hashes_and_every_option(photo: Tensor, style: images.Picture) -> None:
     content = images.read(photo)
     record = new_record(content, [style], PaintOptions(steps=9), Run(seed=4), "abc")
     assert (record["impasto"], record["torch"], record["recipe"]) == (__version__, torch.__version__, "neighbors")
@@ -47,9 +47,7 @@ def test_a_named_style_is_described_by_its_name(photo: Tensor) -> None:
     assert described(replace(named, sha256="abc"))["file_sha256"] == "abc"
 
 
-def test_a_record_tells_the_hash_of_the_picture_that_painting_starts_from(
-    photo: Tensor, style: images.Picture, tmp_path: Path
-) -> None:
+def test_a_record_contains_the_hash_of_the_init_file(photo: Tensor, style: images.Picture, tmp_path: Path) -> None:
     def init_of(init: str) -> dict[str, str] | None:
         return new_record(style, [style], PaintOptions(init=init), Run(), "").get("init")
 
@@ -60,10 +58,10 @@ def test_a_record_tells_the_hash_of_the_picture_that_painting_starts_from(
     assert init_of("content") is None
 
 
-def test_progress_is_added_to_a_record_and_leaves_it_as_it_was() -> None:
-    begun = {"impasto": "1"}
-    record = with_progress(begun, step())
-    assert begun == {"impasto": "1"}
+def test_with_progress_returns_a_new_record() -> None:
+    given = {"impasto": "1"}
+    record = with_progress(given, step())
+    assert given == {"impasto": "1"}
     assert record["impasto"] == "1"
     assert record["steps"] == {"done": 7, "planned": 30, "scale": 1, "size": [64, 96]}
     assert record["losses"] == {"style": 0.333333, "content": 2.0}
@@ -71,13 +69,13 @@ def test_progress_is_added_to_a_record_and_leaves_it_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_record_is_json_whatever_became_of_the_loss(photo: Tensor, style: images.Picture, value: float) -> None:
+def test_a_record_is_valid_json_even_if_the_loss_is_nan(photo: Tensor, style: images.Picture, value: float) -> None:
     record = with_progress(new_record(images.read(photo), [style], PaintOptions(), Run(), ""), step(style=value))
     assert json.loads(json.dumps(record, allow_nan=False))["losses"]["style"] is None
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff"])
-def test_the_record_goes_into_the_file_and_comes_back(
+def test_the_record_is_saved_in_the_file_and_read_back(
     photo: Tensor, style: images.Picture, tmp_path: Path, suffix: str
 ) -> None:
     record = with_progress(new_record(images.read(photo), [style], PaintOptions(), Run(), "abc"), step())
@@ -85,7 +83,7 @@ def test_the_record_goes_into_the_file_and_comes_back(
     assert images.read_record(tmp_path / f"result{suffix}") == json.loads(json.dumps(record))
 
 
-def test_the_record_stays_out_of_the_file_on_request(photo: Tensor, tmp_path: Path) -> None:
+def test_the_record_is_omitted_from_the_file_on_request(photo: Tensor, tmp_path: Path) -> None:
     Pastiche(photo, record={"secret": 1}).save(tmp_path / "result.png", with_record=False)
     assert images.read_record(tmp_path / "result.png") is None
 
@@ -95,7 +93,7 @@ def test_a_pastiche_is_saved_with_sixteen_bits_on_request(photo: Tensor, tmp_pat
     torch.testing.assert_close(images.read(tmp_path / "result.png").image, photo, atol=1 / 65535, rtol=0)
 
 
-def test_a_place_where_nothing_can_be_written_is_refused(photo: Tensor, tmp_path: Path) -> None:
+def test_an_unwritable_path_is_refused(photo: Tensor, tmp_path: Path) -> None:
     with pytest.raises(ImageFileError):
         Pastiche(photo).save(tmp_path / "missing" / "result.png")
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Presets: every constant of a published program, and its objective against its equations, written out here once more."""
+"""Presets: the constants of published programs, and their objectives compared with the equations."""
 
 import dataclasses
 import math
@@ -35,7 +35,7 @@ CONTENT, STYLE, PAINTED = picture(1), picture(2), picture(3)
 
 @pytest.fixture
 def caffe(narrow: Callable[..., Vgg]) -> Callable[[str], Vgg]:
-    """Make the network of a preset as the programs had it: pictures from 0 to 255 minus a mean."""
+    """Make a network with the input of the published programs: pixels from 0 to 255 minus a mean."""
 
     def make(preset: str) -> Vgg:
         vgg = narrow(pooling=PRESETS[preset].pooling, border=PRESETS[preset].border)
@@ -70,7 +70,7 @@ def terms(vgg: Vgg, options: PaintOptions) -> dict[str, float]:
 
 
 def seen(vgg: Vgg, layer: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Look at content, style and painted picture: matrices of channels × positions, in double precision."""
+    """Encode content, style and painted picture: matrices of channels × positions, in double precision."""
     content, style, painted = (vgg(image, [layer])[layer][0].flatten(1).double() for image in (CONTENT, STYLE, PAINTED))
     return content, style, painted
 
@@ -112,7 +112,7 @@ def test_a_preset_has_the_constants_of_its_program(name: str) -> None:
     assert (it.canvas, it.margin, it.decay, it.structure_weight, it.edge_aware_weight) == ("pixels", 0.0, "never", 0.0, 0.0)
 
 
-def test_only_style_transfer_pytorch_paints_coarse_to_fine_and_averages() -> None:
+def test_only_style_transfer_pytorch_uses_several_sizes_and_averaging() -> None:
     for name in PUBLISHED:
         it, is_it = PRESETS[name], name == "style-transfer-pytorch"
         assert (it.smallest_size, it.averaging) == ((128, 0.99) if is_it else (100_000, 0.0))
@@ -122,7 +122,7 @@ def test_only_style_transfer_pytorch_paints_coarse_to_fine_and_averages() -> Non
     assert it.layer_weights[0] == 256 * it.layer_weights[-1]
 
 
-def test_no_default_of_ours_is_left_in_a_published_preset() -> None:
+def test_published_presets_set_every_option() -> None:
     ours = {"preset", "encoder", "seconds"}
     assert {field.name for field in dataclasses.fields(PaintOptions)} - set(presets._PUBLISHED) == ours
 
@@ -130,7 +130,7 @@ def test_no_default_of_ours_is_left_in_a_published_preset() -> None:
 # ---------------------------------------------------------------------------------------------------- the equations
 
 
-def test_gatys2015_is_the_paper(caffe: Callable[[str], Vgg]) -> None:
+def test_gatys2015_matches_the_paper(caffe: Callable[[str], Vgg]) -> None:
     vgg = caffe("gatys2015")
     P, _, F = seen(vgg, "relu4_2")
     style = 0.0
@@ -145,7 +145,7 @@ def test_gatys2015_is_the_paper(caffe: Callable[[str], Vgg]) -> None:
     }
 
 
-def test_deeplearning_ai_is_the_assignment(caffe: Callable[[str], Vgg]) -> None:
+def test_deeplearning_ai_matches_the_assignment(caffe: Callable[[str], Vgg]) -> None:
     vgg = caffe("deeplearning-ai")
 
     def activations(image: Tensor, layer: str) -> Tensor:
@@ -174,7 +174,7 @@ def titu1994_total_variation(image: Tensor) -> float:
     return float((a + b).pow(1.25).sum())
 
 
-def test_network_is_titu1994s(caffe: Callable[[str], Vgg]) -> None:
+def test_network_matches_titu1994s_program(caffe: Callable[[str], Vgg]) -> None:
     vgg = caffe("network")
     P, _, F = seen(vgg, "relu5_2")
     style = sum(1.0 / 5 * titu1994_style_loss(*seen(vgg, layer)[1:]) for layer in STYLE_LAYERS)
@@ -185,7 +185,7 @@ def test_network_is_titu1994s(caffe: Callable[[str], Vgg]) -> None:
     }
 
 
-def test_inetwork_is_titu1994s_chain_of_differences(caffe: Callable[[str], Vgg]) -> None:
+def test_inetwork_matches_titu1994s_chain_of_differences(caffe: Callable[[str], Vgg]) -> None:
     vgg = caffe("inetwork")
     P, _, F = seen(vgg, "relu5_2")
     L = [titu1994_style_loss(*(each - 1 for each in seen(vgg, layer)[1:])) for layer in ALL_LAYERS]
@@ -199,7 +199,7 @@ def test_inetwork_is_titu1994s_chain_of_differences(caffe: Callable[[str], Vgg])
     }
 
 
-def test_inetwork_fixed_differs_in_the_last_layer_alone(caffe: Callable[[str], Vgg]) -> None:
+def test_inetwork_fixed_differs_only_in_the_last_layer(caffe: Callable[[str], Vgg]) -> None:
     assert (
         PRESETS["inetwork-fixed"].changed(preset="inetwork", layer_weights=PRESETS["inetwork"].layer_weights)
         == PRESETS["inetwork"]
@@ -211,13 +211,13 @@ def test_inetwork_fixed_differs_in_the_last_layer_alone(caffe: Callable[[str], V
     assert difference == pytest.approx(2 * last, rel=0.01)
 
 
-def test_the_chain_of_sixteen_layers_collapses_to_these_weights() -> None:
+def test_inetwork_weights_of_sixteen_layers_have_the_expected_values() -> None:
     weights = inetwork_weights(16, last=-1.0)
     assert weights == (2**-14, *(2.0**-k for k in range(14, 0, -1)), -1.0)
     assert inetwork_weights(13, last=-1.0)[:3] == (1 / 2048, 1 / 2048, 1 / 1024)  # VGG-16's
 
 
-def test_neural_style_is_jcjohnsons(caffe: Callable[[str], Vgg]) -> None:
+def test_neural_style_matches_jcjohnsons_program(caffe: Callable[[str], Vgg]) -> None:
     vgg = caffe("neural-style")
     P, _, F = seen(vgg, "relu4_2")
     style = 0.0
@@ -251,7 +251,7 @@ def test_the_smoothness_of_neural_style_has_the_gradient_of_its_program() -> Non
     torch.testing.assert_close(x.grad, 1e-3 * expected)
 
 
-def test_style_transfer_pytorch_is_crowsonkbs(narrow: Callable[..., Vgg]) -> None:
+def test_style_transfer_pytorch_matches_crowsonkbs_program(narrow: Callable[..., Vgg]) -> None:
     vgg = narrow()  # takes pictures of unit variance, as that program's network does
     P, _, F = seen(vgg, "relu4_2")
     content = float((F - P).square().sum() / ((F - P).abs().sum() + 1e-8))
@@ -274,7 +274,7 @@ def test_style_transfer_pytorch_is_crowsonkbs(narrow: Callable[..., Vgg]) -> Non
     }
 
 
-def test_neural_style_tf_is_cysmiths(caffe: Callable[[str], Vgg]) -> None:
+def test_neural_style_tf_matches_cysmiths_program(caffe: Callable[[str], Vgg]) -> None:
     vgg = caffe("neural-style-tf")
     P, _, F = seen(vgg, "conv4_2")
     N, M = P.shape
@@ -292,8 +292,8 @@ def test_neural_style_tf_is_cysmiths(caffe: Callable[[str], Vgg]) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_preset_means_the_same_whatever_range_the_network_takes(name: str, narrow: Callable[..., Vgg]) -> None:
-    """Without biases features grow with the input, so that two networks of one function in two ranges can be had."""
+def test_a_preset_gives_the_same_objective_for_any_input_range(name: str, narrow: Callable[..., Vgg]) -> None:
+    """Without biases, features scale with the input, so the same function can be written for two input ranges."""
     found = []
     for std in (0.226, 1 / 255):
         vgg = narrow(pooling=PRESETS[name].pooling, border=PRESETS[name].border)
@@ -308,7 +308,7 @@ def test_a_preset_means_the_same_whatever_range_the_network_takes(name: str, nar
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_options_start_from_a_recipe_and_change_it(recipe: str) -> None:
+def test_options_override_the_defaults_of_a_recipe(recipe: str) -> None:
     assert paint_options(recipe=recipe) == RECIPES[recipe]
     assert paint_options(recipe=recipe, steps=7) == RECIPES[recipe].changed(steps=7)
     assert RECIPES[recipe].recipe == recipe
@@ -320,18 +320,18 @@ def test_another_encoder_changes_no_other_option() -> None:
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)
-def test_a_published_preset_brings_the_recipe_that_reads_all_of_it(preset: str) -> None:
+def test_a_published_preset_selects_a_recipe_that_uses_all_its_options(preset: str) -> None:
     assert paint_options(preset).recipe == "gatys"
     check_recipe(paint_options(preset))
 
 
-def test_options_start_from_a_preset_and_change_it() -> None:
+def test_options_override_a_preset() -> None:
     found = paint_options("neural-style", steps=7)
     assert found == PRESETS["neural-style"].changed(steps=7)
     assert paint_options() == PaintOptions()
 
 
-def test_other_layers_have_equal_weights_unless_weights_are_given() -> None:
+def test_changed_layers_have_equal_weights_by_default() -> None:
     assert paint_options("style-transfer-pytorch", style_layers=("relu1_1",)).layer_weights == ()
     assert paint_options("inetwork", style_layers=("relu1_1",), layer_weights=(2.0,)).layer_weights == (2.0,)
 
@@ -343,6 +343,6 @@ def test_other_layers_have_equal_weights_unless_weights_are_given() -> None:
         ("gatys2015", {"stesp": 3}, r"'stesp' is not an option of paint; did you mean 'steps'\?"),
     ],
 )
-def test_an_unknown_preset_or_option_is_refused_with_the_nearest(preset: str, changes: dict[str, int], sentence: str) -> None:
+def test_an_unknown_preset_or_option_is_refused_with_a_suggestion(preset: str, changes: dict[str, int], sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
         paint_options(preset, **changes)

@@ -1,4 +1,4 @@
-"""Painting in regions: real photos, real styles, and the narrow network of the tests where only the way matters."""
+"""Painting in regions, with real photos and styles, and with a narrow network where the look does not matter."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -56,13 +56,13 @@ SMALL = images.resize(PHOTO.image, (64, 64))
 BESIDE = (torch.tensor([0.9, 0.1, 0.1])[:, None, None], torch.tensor([0.1, 0.2, 0.9])[:, None, None])
 
 
-def test_what_is_protected_is_the_photo_bit_for_bit(encoder_file: str) -> None:
+def test_protected_areas_equal_the_photo_exactly(encoder_file: str) -> None:
     image = painted(encoder_file, protect=half("left"))
     assert torch.equal(image[..., :32], SMALL[..., :32])
     assert difference(image[..., 34:], SMALL[..., 34:]) > 1e-2
 
 
-def test_every_step_shows_the_photo_where_it_is_protected(encoder_file: str) -> None:
+def test_every_step_shows_the_photo_in_protected_areas(encoder_file: str) -> None:
     options = {"size": 96, "steps": 2, "smallest_size": 48, "encoder": encoder_file, "feather": 0.0}
     for step in impasto.steps(PHOTO, STYLE, run=EXACT, protect=half("top"), **options):
         photo = images.resize(PHOTO.image, (step.image.shape[-2], step.image.shape[-1]))
@@ -70,7 +70,7 @@ def test_every_step_shows_the_photo_where_it_is_protected(encoder_file: str) -> 
         assert step.losses["held"] >= 0
 
 
-def test_a_protected_part_is_held_while_painting_so_that_its_surroundings_fit(encoder_file: str) -> None:
+def test_a_protected_area_stays_close_to_the_photo_while_painting(encoder_file: str) -> None:
     masking = read_masking(MaskSources(protect=(half("left"),)), PHOTO, [STYLE])
     options = paint_options(recipe="gatys", size=64, steps=12, smallest_size=64, encoder=encoder_file, margin=0)
     context = gatys.set_up(PHOTO, [STYLE], options, EXACT, masking)
@@ -87,7 +87,7 @@ def test_a_feather_makes_the_edge_soft(encoder_file: str) -> None:
 
 
 @pytest.mark.parametrize("statistics", ["gram-moments", *PICTURE_STATISTICS])
-def test_each_style_goes_where_its_mask_is(encoder_file: str, statistics: StyleStatistics) -> None:
+def test_each_style_is_applied_inside_its_mask(encoder_file: str, statistics: StyleStatistics) -> None:
     masks, how = [half("left"), half("right")], {"recipe": "gatys", "statistics": statistics}
     one, turned = (painted(encoder_file, [STYLE, OTHER], style_masks=each, steps=20, **how) for each in (masks, masks[::-1]))
     for where, right, wrong in ((masks, one, turned), (masks[::-1], turned, one)):
@@ -99,27 +99,27 @@ def test_each_style_goes_where_its_mask_is(encoder_file: str, statistics: StyleS
         assert near < far
 
 
-def test_masks_of_the_whole_picture_are_no_masks(encoder_file: str) -> None:
+def test_masks_of_the_whole_picture_have_no_effect(encoder_file: str) -> None:
     plain, masked = painted(encoder_file), painted(encoder_file, style_masks="all")
     torch.testing.assert_close(masked, plain, atol=2e-3, rtol=0)
 
 
-def test_what_no_mask_covers_stays_the_photo_unless_it_is_to_take_the_first_style(encoder_file: str) -> None:
+def test_uncovered_areas_keep_the_photo_unless_first_style_is_selected(encoder_file: str) -> None:
     image = painted(encoder_file, style_masks=half("left"))
     assert torch.equal(image[..., 34:], SMALL[..., 34:])
     everywhere = painted(encoder_file, style_masks=half("left"), uncovered="first-style")
     assert difference(everywhere[..., 34:], SMALL[..., 34:]) > 1e-2
 
 
-def test_a_stronger_region_goes_further(encoder_file: str) -> None:
+def test_a_higher_region_strength_increases_the_change(encoder_file: str) -> None:
     masks = {"style_masks": [half("left"), half("right")], "steps": 12}
     weak = painted(encoder_file, [STYLE, STYLE], region_strengths=(0.02, 1.0), **masks)
     even = painted(encoder_file, [STYLE, STYLE], **masks)
     assert difference(weak[..., :30], SMALL[..., :30]) < difference(even[..., :30], SMALL[..., :30])
 
 
-def test_part_of_a_style_picture_can_be_measured_alone(encoder_file: str) -> None:
-    """Two colors beside each other: of either half alone the statistics are those of one color."""
+def test_a_region_of_a_style_picture_can_be_measured_alone(encoder_file: str) -> None:
+    """The style has two halves of one color each, so the statistics of a half are those of one color."""
     two = torch.zeros(1, 3, 64, 64)
     two[..., :32], two[..., 32:] = 0.2, 0.8
     style = images.read(two)
@@ -138,8 +138,8 @@ def test_part_of_a_style_picture_can_be_measured_alone(encoder_file: str) -> Non
 
 
 @pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
-def test_what_lies_beside_the_part_of_a_style_picture_is_not_looked_at(encoder_file: str, statistics: StyleStatistics) -> None:
-    """Whatever the other half is: of a half alone the loss is the same, and far from that of the whole."""
+def test_the_rest_of_a_style_picture_does_not_affect_its_region(encoder_file: str, statistics: StyleStatistics) -> None:
+    """The loss of one half does not depend on the other half, and differs from that of the whole."""
     first, second = (images.read(torch.cat([STYLE.image, side.expand(STYLE.image.shape)], dim=-1)) for side in BESIDE)
     losses = []
     for style, part in ((first, True), (second, True), (first, False)):
@@ -157,7 +157,7 @@ def test_what_lies_beside_the_part_of_a_style_picture_is_not_looked_at(encoder_f
 
 @pytest.mark.parametrize("shrinking", ["simple", "inside", "all"])
 @pytest.mark.parametrize("statistics", ["gram-moments", "wasserstein", *PICTURE_STATISTICS])
-def test_every_statistic_is_painted_under_masks_shrunk_in_every_way(encoder_file: str, shrinking: str, statistics: str) -> None:
+def test_every_statistic_supports_every_mask_shrinking(encoder_file: str, shrinking: str, statistics: str) -> None:
     masks = {"style_masks": ["gradient:left-right", "gradient:right-left"], "protect": "gradient:radial"}
     how = {"recipe": "gatys", "mask_shrinking": shrinking, "statistics": statistics}
     image = painted(encoder_file, [STYLE, OTHER], **how, **masks)
@@ -165,7 +165,7 @@ def test_every_statistic_is_painted_under_masks_shrunk_in_every_way(encoder_file
     assert difference(image, SMALL) > 1e-3
 
 
-def test_the_objective_of_regions_descends(encoder_file: str) -> None:
+def test_the_objective_of_regions_decreases(encoder_file: str) -> None:
     masking = read_masking(MaskSources(style_masks=("auto:subject", "auto:background")), PHOTO, [STYLE, OTHER])
     options = paint_options(recipe="gatys", size=64, steps=30, smallest_size=64, encoder=encoder_file)
     steps = list(gatys.steps(PHOTO, [STYLE, OTHER], options, EXACT, masking))
@@ -176,7 +176,7 @@ def test_the_objective_of_regions_descends(encoder_file: str) -> None:
     assert sum(loss.shares) == pytest.approx(1, abs=0.02)
 
 
-def test_a_named_style_paints_in_a_region_found_by_itself() -> None:
+def test_a_named_style_is_applied_to_an_automatic_region() -> None:
     pastiche = impasto.paint(
         PHOTO, ["starry-night", "great-wave"], style_masks=["auto:background", "auto:subject"], size=64, steps=2
     )
@@ -184,15 +184,15 @@ def test_a_named_style_paints_in_a_region_found_by_itself() -> None:
     assert [each["name"] for each in pastiche.record["masks"]["style_masks"]] == ["auto:background", "auto:subject"]
 
 
-def test_protected_skin_is_the_face(encoder_file: str) -> None:
+def test_protect_auto_skin_keeps_the_face(encoder_file: str) -> None:
     image = painted(encoder_file, protect="auto:skin", steps=6)
     assert torch.equal(image[..., 10:22, 23:32], SMALL[..., 10:22, 23:32])
-    free = (images.resize(skin(PHOTO.image), (64, 64)) < 1e-3).expand_as(image)  # the suit may be taken for skin
+    free = (images.resize(skin(PHOTO.image), (64, 64)) < 1e-3).expand_as(image)  # the suit may count as skin
     assert float(free.float().mean()) > 0.05
     assert difference(image[free], SMALL[free]) > 1e-2
 
 
-def test_an_unknown_way_is_refused(encoder_file: str, tmp_path: Path) -> None:
+def test_an_unknown_region_option_is_refused(encoder_file: str, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="--mask-shrinking 'insde' is not known; did you mean 'inside'"):
         painted(encoder_file, style_masks="all", mask_shrinking="insde")
     with pytest.raises(OptionError, match="--uncovered 'style' is not known"):

@@ -1,4 +1,4 @@
-"""The painter's statistics of style pictures, and the whole methods: what they refuse, that they paint, and the same again."""
+"""Statistics of style pictures, and whole methods: refused options, results, and reproducibility."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,7 +78,7 @@ def last_of(content: Picture, styles: list[Style], options: PaintOptions) -> Ste
 
 
 @pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
-def test_the_named_statistics_are_what_is_compared(
+def test_the_selected_statistics_are_compared(
     content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
 ) -> None:
     context, loss = loss_of(content, [style], options.changed(statistics=statistics))
@@ -90,7 +90,7 @@ def test_the_named_statistics_are_what_is_compared(
 
 
 @pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
-def test_painting_takes_the_picture_towards_the_style(
+def test_painting_moves_the_picture_toward_the_style(
     content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
 ) -> None:
     chosen = options.changed(statistics=statistics, steps=20, smallest_size=48, content_weight=0.0, margin=0.0)
@@ -99,23 +99,23 @@ def test_painting_takes_the_picture_towards_the_style(
     assert bool(steps[-1].image.isfinite().all())
 
 
-def taken(content: Picture, style: Style, options: PaintOptions) -> Style:
-    """Return what an context takes for a style."""
+def prepared_style(content: Picture, style: Style, options: PaintOptions) -> Style:
+    """Return the style as it is stored in the painting context."""
     (found,) = gatys.set_up(content, [style], options.changed(size=48), EXACT).styles
     return found
 
 
 @pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
 def test_a_named_style_is_compared_by_its_swatch(content: Picture, statistics: StyleStatistics) -> None:
-    found = taken(content, find_style("starry-night"), paint_options(recipe="gatys", statistics=statistics))
+    found = prepared_style(content, find_style("starry-night"), paint_options(recipe="gatys", statistics=statistics))
     assert isinstance(found, Picture)
     assert found.name == "starry-night"
 
 
 @pytest.mark.parametrize("statistics", MOMENT_STATISTICS)
-def test_a_named_style_is_compared_by_its_moments_where_these_are_enough(content: Picture, statistics: StyleStatistics) -> None:
+def test_a_named_style_is_compared_by_its_moments_if_sufficient(content: Picture, statistics: StyleStatistics) -> None:
     named = find_style("starry-night")
-    assert taken(content, named, paint_options(recipe="gatys", statistics=statistics, color="style")) is named
+    assert prepared_style(content, named, paint_options(recipe="gatys", statistics=statistics, color="style")) is named
 
 
 def test_negative_weights_are_refused(content: Picture, style: Picture, options: PaintOptions) -> None:
@@ -125,7 +125,7 @@ def test_negative_weights_are_refused(content: Picture, style: Picture, options:
 
 
 @pytest.mark.parametrize("statistics", ["sliced", "relaxed-emd"])
-def test_lbfgs_is_refused_where_each_step_draws_anew(
+def test_lbfgs_is_refused_for_stochastic_statistics(
     content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
 ) -> None:
     with pytest.raises(OptionError, match="samples at random at each step"):
@@ -133,7 +133,7 @@ def test_lbfgs_is_refused_where_each_step_draws_anew(
 
 
 @pytest.mark.parametrize("what", [{"recipe": "nnst"}, {"recipe": "strotss"}])
-def test_recipes_refuse_masks_of_styles_and_what_is_protected_stays(
+def test_recipes_refuse_style_masks_but_support_protect(
     content: Picture, style: Picture, encoder_file: str, what: dict[str, str]
 ) -> None:
     small = {"encoder": encoder_file, "size": 48, "steps": 2, "smallest_size": 32, "margin": 0.0, **what}
@@ -148,7 +148,7 @@ def test_recipes_refuse_masks_of_styles_and_what_is_protected_stays(
 
 
 @pytest.mark.parametrize("statistics", ["histogram", "relaxed-emd", "chained"])
-def test_two_scales_of_a_style_and_a_balance_go_with_all_statistics(
+def test_all_statistics_support_two_style_scales_and_balance(
     content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
 ) -> None:
     chosen = options.changed(statistics=statistics, style_scales=(0.7, 1.4), balance=1.0, steps=2)
@@ -162,7 +162,9 @@ def test_one_layer_cannot_be_chained(content: Picture, style: Picture, options: 
         loss_of(content, [style], chosen)
 
 
-def test_several_styles_lie_in_one_heap_each_in_its_share(content: Picture, style: Picture, options: PaintOptions) -> None:
+def test_several_styles_are_pooled_in_proportion_to_their_weights(
+    content: Picture, style: Picture, options: PaintOptions
+) -> None:
     white = images.read(torch.ones(1, 3, 40, 40))
     chosen = options.changed(statistics="patches", style_weights=(3.0, 1.0), style_layers=("relu3_1",))
     _, loss = loss_of(content, [style, white], chosen)
@@ -172,14 +174,12 @@ def test_several_styles_lie_in_one_heap_each_in_its_share(content: Picture, styl
     assert alone == pytest.approx(len(rows) / 4, abs=2)
 
 
-def test_shares_are_kept_where_one_style_has_few_positions() -> None:
+def test_shares_are_kept_if_one_style_has_few_positions() -> None:
     assert in_shares([10, 1000], [0.5, 0.5], most=100) == [10, 10]
     assert in_shares([1000, 1000], [0.9, 0.1], most=100) == [90, 10]
 
 
-def test_patches_are_taken_in_the_third_and_fourth_block_or_where_they_are_asked_for(
-    content: Picture, style: Picture, options: PaintOptions
-) -> None:
+def test_patches_use_blocks_3_and_4_or_all_style_layers(content: Picture, style: Picture, options: PaintOptions) -> None:
     _, loss = loss_of(content, [style], options.changed(statistics="patches"))
     assert isinstance(loss, PatchLoss)
     assert loss.layers == {"relu3_1", "relu4_1"}
@@ -188,12 +188,12 @@ def test_patches_are_taken_in_the_third_and_fourth_block_or_where_they_are_asked
     assert loss.layers == {"relu2_1"}
 
 
-def test_knots_are_the_quantiles_from_the_least_to_the_largest() -> None:
+def test_knots_are_the_quantiles_from_minimum_to_maximum() -> None:
     found = knots(torch.arange(11.0)[:, None].flip(0), count=5)
     assert found.tolist() == [[0.0, 2.5, 5.0, 7.5, 10.0]]
 
 
-def test_the_activation_shift_reaches_the_chained_products(content: Picture, style: Picture, options: PaintOptions) -> None:
+def test_the_activation_shift_applies_to_chained_gram_matrices(content: Picture, style: Picture, options: PaintOptions) -> None:
     targets = []
     for shift in (0.0, -1.0):
         _, loss = loss_of(content, [style], options.changed(statistics="chained", activation_shift=shift))
@@ -221,7 +221,7 @@ def whole(recipe: str, encoder_file: str, **changes: object) -> PaintOptions:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_whole_method_paints_what_is_neither_the_photo_nor_gray(
+def test_a_whole_method_paints_neither_the_photo_nor_gray(
     recipe: str, content: Picture, style: Picture, encoder_file: str
 ) -> None:
     last = last_of(content, [style], whole(recipe, encoder_file))
@@ -234,15 +234,13 @@ def test_a_whole_method_paints_what_is_neither_the_photo_nor_gray(
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_whole_method_paints_the_same_with_the_same_seed(
-    recipe: str, content: Picture, style: Picture, encoder_file: str
-) -> None:
+def test_a_whole_method_repeats_with_the_same_seed(recipe: str, content: Picture, style: Picture, encoder_file: str) -> None:
     chosen = whole(recipe, encoder_file, steps=2)
     assert torch.equal(last_of(content, [style], chosen).image, last_of(content, [style], chosen).image)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_whole_method_descends(recipe: str, content: Picture, style: Picture, encoder_file: str) -> None:
+def test_a_whole_method_decreases_its_objective(recipe: str, content: Picture, style: Picture, encoder_file: str) -> None:
     chosen = whole(recipe, encoder_file, steps=20, smallest_size=64)
     steps = list(run_recipe(gatys.set_up(content, [style], chosen, EXACT)))
     first = [step for step in steps if step.scale == 0]
@@ -250,9 +248,7 @@ def test_a_whole_method_descends(recipe: str, content: Picture, style: Picture, 
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_whole_method_goes_on_where_it_was_interrupted(
-    recipe: str, content: Picture, style: Picture, encoder_file: str
-) -> None:
+def test_a_whole_method_resumes_from_a_checkpoint(recipe: str, content: Picture, style: Picture, encoder_file: str) -> None:
     context = gatys.set_up(content, [style], whole(recipe, encoder_file), EXACT)
     checkpoint = Checkpoint(torch.rand(1, 3, 32, 32), scale=1, done=1)
     steps = list(run_recipe(gatys.resumed(context, checkpoint)))
@@ -261,15 +257,15 @@ def test_a_whole_method_goes_on_where_it_was_interrupted(
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_whole_method_takes_the_swatch_of_a_named_style(recipe: str, content: Picture) -> None:
+def test_a_whole_method_uses_the_swatch_of_a_named_style(recipe: str, content: Picture) -> None:
     named = find_style("starry-night")
-    found = taken(content, named, paint_options(recipe=recipe))
+    found = prepared_style(content, named, paint_options(recipe=recipe))
     assert isinstance(found, Picture)
     assert (found.name, found.sha256) == ("starry-night", named.sha256)
     with pytest.raises(
         StyleFileError, match="style 'starry-night' was added by an earlier version of impasto and has no swatch"
     ):
-        taken(content, replace(named, swatch=b""), paint_options(recipe=recipe))
+        prepared_style(content, replace(named, swatch=b""), paint_options(recipe=recipe))
 
 
 CHANGED = {
@@ -286,7 +282,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_whole_method_refuses_what_it_does_not_read(recipe: str, content: Picture, style: Picture) -> None:
+def test_a_whole_method_refuses_options_that_it_ignores(recipe: str, content: Picture, style: Picture) -> None:
     ignored = set(CHANGED) & set(RECIPE_IGNORES[recipe])
     assert len(ignored) >= 3
     for name in ignored:
@@ -296,32 +292,32 @@ def test_a_whole_method_refuses_what_it_does_not_read(recipe: str, content: Pict
             gatys.set_up(content, [style], paint_options(recipe=recipe, **{name: CHANGED[name]}), EXACT)
 
 
-def test_a_recipe_and_a_preset_are_not_both_taken() -> None:
+def test_a_recipe_and_a_preset_together_are_refused() -> None:
     with pytest.raises(OptionError, match="each define all options"):
         paint_options("gatys2015", recipe="nnst")
     with pytest.raises(OptionError, match="did you mean 'nnst'"):
         paint_options(recipe="nst")
 
 
-def test_the_share_of_the_photo_in_nnst_is_no_more_than_all(content: Picture, style: Picture) -> None:
+def test_the_content_weight_of_nnst_is_at_most_1(content: Picture, style: Picture) -> None:
     with pytest.raises(OptionError, match="--content-weight is 2"):
         gatys.set_up(content, [style], paint_options(recipe="nnst", content_weight=2.0), EXACT)
 
 
-def test_the_options_of_a_recipe_come_back_out_of_its_record(
+def test_the_options_of_a_recipe_are_restored_from_its_record(
     content: Picture, style: Picture, encoder_file: str, tmp_path: Path
 ) -> None:
     chosen = whole("nnst", encoder_file)
     assert options_of({"options": vars(chosen), "run": vars(EXACT)}) == (chosen, EXACT)
 
 
-def test_nnst_goes_over_the_last_size_twice(content: Picture, style: Picture, encoder_file: str) -> None:
+def test_nnst_paints_the_last_size_twice(content: Picture, style: Picture, encoder_file: str) -> None:
     context = gatys.set_up(content, [style], whole("nnst", encoder_file, steps=8), EXACT)
     assert context.sizes[-1][0] == context.sizes[-2][0]
     assert [steps for _, steps in context.sizes] == [8, 8, 2]
 
 
-def test_nnst_replaces_by_hypercolumns_of_the_style_alone(content: Picture, style: Picture, encoder_file: str) -> None:
+def test_nnst_uses_only_hypercolumns_of_the_style(content: Picture, style: Picture, encoder_file: str) -> None:
     context = gatys.set_up(content, [style], whole("nnst", encoder_file), EXACT)
     size = context.sizes[-1][0]
     wanted = nnst.replacement(context, size, None).target
@@ -330,7 +326,7 @@ def test_nnst_replaces_by_hypercolumns_of_the_style_alone(content: Picture, styl
     assert float(torch.cdist(wanted[0].flatten(1).T, rows).amin(1).max()) < 1e-2
 
 
-def test_nnst_of_a_picture_in_its_own_style_chooses_itself(content: Picture, encoder_file: str) -> None:
+def test_nnst_matches_a_picture_in_its_own_style_with_itself(content: Picture, encoder_file: str) -> None:
     context = gatys.set_up(content, [content], whole("nnst", encoder_file, margin=0.0), EXACT)
     size = context.sizes[-1][0]
     loss = nnst.replacement(context, size, None)
@@ -350,11 +346,11 @@ def test_strotss_halves_the_weight_of_the_content_at_each_size(
     given: list[float] = []
     objective_at = strotss.objective_at
 
-    def noted(context: PaintingContext, size: tuple[int, int], alpha: float) -> object:
+    def recorded(context: PaintingContext, size: tuple[int, int], alpha: float) -> object:
         given.append(alpha)
         return objective_at(context, size, alpha)
 
-    monkeypatch.setattr(strotss, "objective_at", noted)
+    monkeypatch.setattr(strotss, "objective_at", recorded)
     context = gatys.set_up(content, [style], whole("strotss", encoder_file, steps=1), EXACT)
     list(strotss.paint_steps(context))
     assert given == [16.0, 8.0]
@@ -363,7 +359,7 @@ def test_strotss_halves_the_weight_of_the_content_at_each_size(
     assert given == [8.0]
 
 
-def test_strotss_weighs_its_terms_as_the_paper_does(content: Picture, style: Picture, encoder_file: str) -> None:
+def test_strotss_weights_its_terms_as_in_the_paper(content: Picture, style: Picture, encoder_file: str) -> None:
     context = gatys.set_up(content, [style], whole("strotss", encoder_file), EXACT)
     alpha = 4.0
     weights = {term.loss.name: term.weight for term in strotss.objective_at(context, context.sizes[0][0], alpha)}
@@ -372,7 +368,7 @@ def test_strotss_weighs_its_terms_as_the_paper_does(content: Picture, style: Pic
     assert weights["palette"] == pytest.approx(1 / alpha / total)
 
 
-def test_the_start_of_strotss_is_the_photos_outline_in_the_styles_color(
+def test_strotss_starts_from_the_photos_details_on_the_styles_mean_color(
     content: Picture, style: Picture, encoder_file: str
 ) -> None:
     start = gatys.set_up(content, [style], whole("strotss", encoder_file), EXACT).start
@@ -380,7 +376,7 @@ def test_the_start_of_strotss_is_the_photos_outline_in_the_styles_color(
     assert float(start.std()) > 0.005
 
 
-def test_columns_of_several_styles_are_drawn_in_shares(random: torch.Generator) -> None:
+def test_columns_of_several_styles_are_sampled_in_proportion(random: torch.Generator) -> None:
     one, other = ({"relu1_1": torch.full((1, 2, 30, 30), value)} for value in (1.0, 2.0))
     found = style_columns([one, other], [0.75, 0.25], {"relu1_1": None}, random, most=100)
     assert float((found == 1).float().mean()) == pytest.approx(0.75, abs=0.03)

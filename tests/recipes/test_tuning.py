@@ -1,4 +1,4 @@
-"""Settings tried side by side, and the search for a wanted strength."""
+"""Tuning: grids of settings, and the search for a target style value."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def made(knobs: Knobs, closed: float) -> Trial:
     return Trial(knobs, torch.zeros(1, 3, 32, 32), Report("made", (32, 32), (Figure("style_closed", closed),)))
 
 
-def test_the_search_finds_the_wanted_strength_of_the_instant_network(content: Picture, style: Picture) -> None:
+def test_the_search_finds_the_strength_for_the_target_style_value(content: Picture, style: Picture) -> None:
     tuning = impasto.tune(content, style, wanted_style=0.4)
     assert tuning.is_found
     assert 0 < tuning.best.knobs["strength"] < 1
@@ -46,7 +46,7 @@ def test_the_sheet_shows_every_strength_with_every_stroke(content: Picture, styl
     assert "strength 0.5, stroke 1: style 0." in tuning.trials[0].caption
 
 
-def test_paint_is_tried_small(content: Picture, style: Picture) -> None:
+def test_paint_trials_are_small(content: Picture, style: Picture) -> None:
     tuning = impasto.tune(content, style, recipe="paint", size=64, steps=8, strengths=(0.2, 1.0), style_scales=(1.0,))
     kept, painted = tuning.trials
     assert kept.image.shape == (1, 3, 64, 64)
@@ -67,7 +67,7 @@ def test_the_search_ends_within_its_tolerance() -> None:
     assert len(tried) <= 8
 
 
-def test_the_search_says_where_nothing_goes_as_far() -> None:
+def test_the_search_reports_a_target_that_is_out_of_reach() -> None:
     trials = tuple(searched(lambda knobs: made(knobs, 0.5 * min(1, knobs["strength"])), TuneOptions(wanted_style=0.9)))
     tuning = Tuning(TuneOptions(wanted_style=0.9), trials)
     assert [trial.knobs["strength"] for trial in trials] == [1, 1.5]
@@ -75,14 +75,14 @@ def test_the_search_says_where_nothing_goes_as_far() -> None:
     assert tuning.best.style_closed == 0.5
 
 
-def test_a_search_of_paint_moves_the_strength() -> None:
+def test_a_search_with_paint_varies_the_strength() -> None:
     options = TuneOptions(recipe="paint", wanted_style=0.7, style_scales=(0.5,))
     trials = tuple(searched(lambda knobs: made(knobs, knobs["strength"] ** 0.5), options))
     assert Tuning(options, trials).best.knobs["strength"] == pytest.approx(0.49, abs=0.02)
     assert {trial.knobs["style_scale"] for trial in trials} == {0.5}
 
 
-def test_the_grid_goes_row_by_row() -> None:
+def test_the_grid_is_listed_row_by_row() -> None:
     cells = grid(TuneOptions(strengths=(0.5, 1.0), strokes=(1.0, 2.0)))
     assert [tuple(cell.values()) for cell in cells] == [(0.5, 1), (1, 1), (0.5, 2), (1, 2)]
     cells = grid(TuneOptions(recipe="paint", strengths=(0.5, 1.0), style_scales=(1.0, 2.0)))
@@ -103,6 +103,6 @@ def test_the_grid_goes_row_by_row() -> None:
         ({"strenght": 1.0}, "'strenght' is not an option of tune"),
     ],
 )
-def test_what_cannot_be_tried_is_refused(options: dict[str, Any], sentence: str) -> None:
+def test_invalid_tuning_options_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
         tune_options(**options)

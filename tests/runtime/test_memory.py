@@ -1,4 +1,4 @@
-"""How much memory is free, whatever the system tells of it."""
+"""Free memory, as reported by various systems."""
 
 import builtins
 import os
@@ -17,23 +17,23 @@ from impasto.runtime.memory import available_memory, keep_freed_memory
 CPU = torch.device("cpu")
 
 
-def test_the_memory_of_this_machine_is_known() -> None:
+def test_the_free_memory_of_this_machine_is_reported() -> None:
     free = available_memory(CPU)
     assert free is None or free > 2**20
 
 
-def test_the_memory_of_a_gpu_is_what_is_free_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_free_memory_of_a_gpu_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 10))
     assert available_memory(torch.device("cuda")) == 5
 
 
 @pytest.mark.parametrize(("limit", "free"), [("3000", 1500), ("1000", 0), ("max", None), ("9223372036854771712", None)])
-def test_a_container_has_no_more_than_its_limit(
+def test_free_memory_is_limited_by_the_container(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, free: int | None
 ) -> None:
     whole = available_memory(CPU)
     if whole is None or not os.path.exists("/proc/meminfo"):
-        pytest.skip("only Linux says what is free")
+        pytest.skip("only Linux reports the free memory")
     for name, text in (("max", limit), ("current", "2000"), ("stat", "anon 1400\ninactive_file 500\n")):
         (tmp_path / f"memory.{name}").write_text(text)
     monkeypatch.setattr("impasto.runtime.memory._CGROUPS", ((tmp_path, "memory.max", "memory.current", "inactive_file"),))
@@ -42,7 +42,7 @@ def test_a_container_has_no_more_than_its_limit(
     assert found > 2**20 if free is None else found == free
 
 
-def test_without_proc_half_of_what_is_built_in_is_taken_for_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_proc_half_of_the_installed_memory_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*args: Any, **options: Any) -> Any:
         raise FileNotFoundError
 
@@ -53,7 +53,7 @@ def test_without_proc_half_of_what_is_built_in_is_taken_for_free(monkeypatch: py
     assert available_memory(CPU) is None
 
 
-def test_a_picture_that_would_not_fit_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_does_not_fit_into_memory_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = np.zeros((100, 200, 3), np.uint8)
     assert impasto.read(picture).size == (100, 200)
     monkeypatch.setattr(files, "available_memory", lambda device: 26 * 20_000 - 1)
@@ -63,7 +63,7 @@ def test_a_picture_that_would_not_fit_is_refused_before_it_is_decoded(monkeypatc
     assert impasto.read(picture).size == (100, 200)
 
 
-def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_freed_memory_is_kept_if_the_c_library_supports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     set_to = {}
 
     class Library:
@@ -79,6 +79,6 @@ def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.Monkey
     assert set_to == {-4: 0, -1: 2**30}
 
 
-def test_a_c_library_without_the_setting_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_c_library_without_mallopt_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     assert not keep_freed_memory()

@@ -1,4 +1,4 @@
-"""The library in threads, in forked processes, and what its dependencies leave on the machine."""
+"""The library in threads and forked processes, and side effects of its dependencies."""
 
 import ast
 import os
@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import impasto
-from impasto.networks.compiled import openvino_is_there
+from impasto.networks.compiled import has_openvino
 
 ROOT = Path(__file__).resolve().parents[2]
-ENGINES = ["torch", pytest.param("openvino", marks=pytest.mark.skipif(not openvino_is_there(), reason="no OpenVINO"))]
+ENGINES = ["torch", pytest.param("openvino", marks=pytest.mark.skipif(not has_openvino(), reason="no OpenVINO"))]
 RUN = impasto.Run(device="cpu", precision="fp32")
 
 
@@ -25,7 +25,7 @@ def picture(seed: int, height: int, width: int) -> torch.Tensor:
 
 
 def run_alone(script: str, **environment: str) -> str:
-    """Run a script in a process of its own; a child that hangs fails the test."""
+    """Run a script in a separate process; a child that hangs fails the test."""
     command, known = [sys.executable, "-W", "error", "-c", script], {**os.environ, **environment}
     known.pop("ORT_DISABLE_TELEMETRY", None)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=known)
@@ -37,7 +37,7 @@ def run_alone(script: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_threads_that_share_a_painter_paint_what_one_thread_paints(engine: str) -> None:
+def test_threads_that_share_a_painter_paint_like_one_thread(engine: str) -> None:
     painter = impasto.InstantPainter(RUN, engine)
     photos = [picture(0, 64, 96), picture(1, 104, 72)]
     codes = [painter.encode_picture(picture(3 + stroke, 64, 64), stroke=1 + stroke / 7) for stroke in range(2)]
@@ -55,8 +55,8 @@ def test_threads_that_share_a_painter_paint_what_one_thread_paints(engine: str) 
     assert all(map(torch.equal, together, alone * 2))
 
 
-@pytest.mark.skipif(not openvino_is_there(), reason="no OpenVINO")
-def test_what_was_painted_before_does_not_change_a_picture() -> None:
+@pytest.mark.skipif(not has_openvino(), reason="no OpenVINO")
+def test_earlier_paintings_do_not_affect_a_picture() -> None:
     painter = impasto.InstantPainter(RUN, "auto")
     code, photo = painter.encode_picture(picture(3, 64, 64)), picture(0, 64, 96)
     first, second, third = (painter.paint(photo, code) for _ in range(3))
@@ -96,12 +96,12 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_forked_child_paints_and_ends(engine: str) -> None:
+def test_a_forked_child_paints_and_exits(engine: str) -> None:
     run_alone(FORKED.format(engine=engine), OMP_NUM_THREADS="2")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_child_that_never_paints_keeps_its_threads() -> None:
+def test_a_child_that_never_paints_keeps_its_thread_count() -> None:
     script = "import os, sys, torch\nimport impasto.runtime.torch_state\n"
     script += "if not os.fork():\n    sys.exit(torch.get_num_threads() != 2)\n"
     run_alone(script + "sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))", OMP_NUM_THREADS="2")
@@ -110,7 +110,7 @@ def test_a_child_that_never_paints_keeps_its_threads() -> None:
 # ---------------------------------------------------------------------------------------------------- telemetry
 
 
-def test_dependencies_leave_no_identifier_and_open_no_connection(tmp_path: Path) -> None:
+def test_dependencies_write_no_identifier_and_open_no_connection(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     script = """
 import socket
@@ -128,7 +128,7 @@ impasto.instant(photo, photo, engine="auto")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_onnx_runtime_is_imported_in_one_place() -> None:
+def test_onnx_runtime_is_imported_by_one_module() -> None:
     found = []
     for path in sorted(each for folder in ("src", "benchmarks", "examples") for each in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""Any size in bounded memory: what tiles see, and what is left of them in the picture."""
+"""Tiling: spans, halos, and pictures without seams."""
 
 import pytest
 import torch
@@ -14,28 +14,26 @@ tiles = st.integers(1, 120)
 
 
 @given(lengths, tiles, st.integers(0, 60))
-def test_stretches_cover_a_length_once_and_in_order(length: int, tile: int, halo: int) -> None:
+def test_spans_cover_a_length_once_and_in_order(length: int, tile: int, halo: int) -> None:
     found = list(spans(length, tile, halo))
     assert [row for span in found for row in range(span.start, span.end)] == list(range(length))
     assert all(1 <= span.end - span.start <= tile for span in found)
 
 
 @given(lengths, tiles, st.integers(0, 60))
-def test_a_halo_is_as_wide_as_asked_for_or_ends_where_the_picture_does(length: int, tile: int, halo: int) -> None:
+def test_a_halo_has_the_requested_width_or_ends_at_the_picture(length: int, tile: int, halo: int) -> None:
     for span in spans(length, tile, halo):
         assert span.first in (0, span.start - halo)
         assert span.last in (length, span.end + halo)
         assert 0 <= span.first <= span.start < span.end <= span.last <= length
 
 
-def test_a_length_of_one_tile_is_one_stretch() -> None:
+def test_a_length_of_one_tile_is_one_span() -> None:
     assert list(spans(16, 16, 4)) == [Span(0, 0, 16, 16)]
 
 
 @given(st.integers(8, 300), st.integers(8, 300), st.integers(1, 8), st.integers(1, 40))
-def test_parts_lie_within_the_picture_and_are_about_as_many_as_asked_for(
-    height: int, width: int, part: int, count: int
-) -> None:
+def test_parts_are_inside_the_picture_and_about_as_many_as_requested(height: int, width: int, part: int, count: int) -> None:
     found = list(spread_parts((height, width), part, count))
     for rows, columns in found:
         assert rows.stop - rows.start == columns.stop - columns.start == part
@@ -47,7 +45,7 @@ def test_parts_lie_within_the_picture_and_are_about_as_many_as_asked_for(
 
 
 @given(st.integers(20, 300), st.integers(20, 300))
-def test_parts_lie_in_every_quarter_of_the_picture(height: int, width: int) -> None:
+def test_parts_occur_in_every_quarter_of_the_picture(height: int, width: int) -> None:
     found = list(spread_parts((height, width), 4, 40 * max(height, width) // min(height, width)))
     corners = {(rows.start > (height - 4) / 2, columns.start > (width - 4) / 2) for rows, columns in found}
     assert len(corners) == 4
@@ -64,7 +62,7 @@ def blurred(image: Tensor, radius: int) -> Tensor:
 
 @settings(max_examples=15)
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(4, 40), st.integers(0, 4))
-def test_a_picture_repainted_as_it_is_stays_as_it_is(height: int, width: int, tile: int, halo: int) -> None:
+def test_the_identity_does_not_change_a_picture(height: int, width: int, tile: int, halo: int) -> None:
     image = picture(height, width)
     expected = image.clone()
     done = list(painted_in_tiles(image, lambda seen, _: seen, tile, halo))
@@ -74,7 +72,7 @@ def test_a_picture_repainted_as_it_is_stays_as_it_is(height: int, width: int, ti
 
 @settings(max_examples=15)
 @given(st.integers(8, 70), st.integers(8, 70), st.integers(4, 40), st.integers(1, 4), st.integers(0, 2))
-def test_what_looks_no_farther_than_the_halo_is_painted_as_in_one_piece(
+def test_an_operation_within_the_halo_gives_the_same_result_in_tiles(
     height: int, width: int, tile: int, radius: int, more: int
 ) -> None:
     halo = min(radius + more, tile)
@@ -85,8 +83,8 @@ def test_what_looks_no_farther_than_the_halo_is_painted_as_in_one_piece(
     torch.testing.assert_close(image, expected, atol=1e-6, rtol=0)
 
 
-def test_a_halo_too_narrow_leaves_seams() -> None:
-    """Otherwise the test before this one would see nothing."""
+def test_a_halo_that_is_too_narrow_leaves_seams() -> None:
+    """Shows that the previous test can detect seams."""
     image = picture(40, 40)
     expected = blurred(image, 4)
     for _ in painted_in_tiles(image, lambda seen, _: blurred(seen, 4), 16, 2):
@@ -94,7 +92,7 @@ def test_a_halo_too_narrow_leaves_seams() -> None:
     assert float((image - expected).abs().max()) > 0.01
 
 
-def test_rows_above_those_that_are_done_are_final_and_those_below_untouched() -> None:
+def test_finished_rows_are_final_and_later_rows_unchanged() -> None:
     image = picture(40, 24)
     before = image.clone()
     for done in painted_in_tiles(image, lambda seen, _: 1 - seen, 16, 8):
@@ -102,7 +100,7 @@ def test_rows_above_those_that_are_done_are_final_and_those_below_untouched() ->
         assert torch.equal(image[..., done:, :], before[..., done:, :])
 
 
-def test_no_tile_is_larger_than_its_side_and_two_halos() -> None:
+def test_no_tile_is_larger_than_a_side_and_two_halos() -> None:
     seen: list[tuple[int, int]] = []
 
     def paint(part: Tensor, _: Place) -> Tensor:
@@ -117,7 +115,7 @@ def test_no_tile_is_larger_than_its_side_and_two_halos() -> None:
 
 @settings(max_examples=15)
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(4, 40), st.integers(0, 4))
-def test_a_tile_is_the_part_of_the_unpainted_picture_at_its_place(height: int, width: int, tile: int, halo: int) -> None:
+def test_a_tile_is_the_unpainted_picture_at_its_location(height: int, width: int, tile: int, halo: int) -> None:
     image = picture(height, width)
     before = image.clone()
     painted = torch.zeros(height, width)
@@ -134,7 +132,7 @@ def test_a_tile_is_the_part_of_the_unpainted_picture_at_its_place(height: int, w
     assert bool(painted.all())
 
 
-def test_painting_stops_where_nobody_asks_for_more() -> None:
+def test_painting_stops_with_the_iteration() -> None:
     image = picture(40, 24)
     before = image.clone()
     next(painted_in_tiles(image, lambda seen, _: 1 - seen, 16, 8))
@@ -142,5 +140,5 @@ def test_painting_stops_where_nobody_asks_for_more() -> None:
 
 
 @pytest.mark.parametrize("size", [(10, 1000), (1000, 10)])
-def test_parts_of_a_strip_lie_along_it(size: tuple[int, int]) -> None:
+def test_parts_of_a_strip_are_spread_along_it(size: tuple[int, int]) -> None:
     assert len(list(spread_parts(size, 10, 8))) == 8

@@ -1,4 +1,4 @@
-"""The library works, and answers the same, whatever the caller has set in PyTorch, and leaves it as it was."""
+"""The library gives the same results under any PyTorch settings of the caller, and restores them."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ def rough_products() -> Iterator[None]:
         torch.set_float32_matmul_precision("highest")
 
 
-SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
+SETTINGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "no gradients": torch.no_grad,
     "inference mode": torch.inference_mode,
     "gradients off": lambda: torch.set_grad_enabled(False),
@@ -158,7 +158,7 @@ def encoder_trained() -> torch.Tensor:
 
 
 def known(make: Callable[[], Any]) -> Any:
-    """Make a network that is alike every time."""
+    """Make a network with the same weights every time."""
     with known_state(), torch.random.fork_rng():
         torch.manual_seed(0)  # noqa: TID251  (initialization has no generator)
         return make()
@@ -188,9 +188,15 @@ def expected() -> dict[str, torch.Tensor]:
 
 @contextmanager
 def all_at_once() -> Iterator[None]:
-    strange = (deterministic(), rough_products(), default_type(torch.float64), default_device("meta"), torch.inference_mode())
+    settings_of_all = (
+        deterministic(),
+        rough_products(),
+        default_type(torch.float64),
+        default_device("meta"),
+        torch.inference_mode(),
+    )
     with ExitStack() as stack:
-        for each in (*strange, torch.autocast("cpu", dtype=torch.bfloat16)):
+        for each in (*settings_of_all, torch.autocast("cpu", dtype=torch.bfloat16)):
             stack.enter_context(each)
         yield
 
@@ -205,26 +211,26 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_every_public_function_answers_the_same_in_the_strangest_surroundings(
+def test_every_public_function_gives_the_same_result_under_all_settings_combined(
     entry: str, expected: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SURROUNDINGS, "all at once", all_at_once)
+    monkeypatch.setitem(SETTINGS, "all at once", all_at_once)
     check_alike(entry, "all at once", expected)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("surrounding", SURROUNDINGS)
+@pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_every_public_function_answers_the_same_in_any_surroundings(
-    entry: str, surrounding: str, expected: dict[str, torch.Tensor]
+def test_every_public_function_gives_the_same_result_under_any_setting(
+    entry: str, setting: str, expected: dict[str, torch.Tensor]
 ) -> None:
-    check_alike(entry, surrounding, expected)
+    check_alike(entry, setting, expected)
 
 
-def check_alike(entry: str, surrounding: str, expected: dict[str, torch.Tensor]) -> None:
+def check_alike(entry: str, setting: str, expected: dict[str, torch.Tensor]) -> None:
     if entry not in expected:
         expected[entry] = ENTRIES[entry]().detach()
-    with SURROUNDINGS[surrounding]():
+    with SETTINGS[setting]():
         before = settings()
         found = ENTRIES[entry]().detach()
         assert settings() == before
@@ -247,9 +253,9 @@ def settings() -> tuple[object, ...]:
     )
 
 
-@pytest.mark.parametrize("surrounding", SURROUNDINGS)
-def test_between_two_steps_the_caller_has_its_own_settings(surrounding: str) -> None:
-    with SURROUNDINGS[surrounding]():
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_callers_settings_apply_between_two_steps(setting: str) -> None:
+    with SETTINGS[setting]():
         before = settings()
         steps = impasto.steps(PHOTO, STYLE, run=RUN, size=48, steps=2)
         for _ in steps:
@@ -290,7 +296,7 @@ def test_a_plain_tensor_is_not_copied() -> None:
     assert plain(image) is image
 
 
-def test_modules_that_are_imported_in_strange_surroundings_hold_plain_constants(tmp_path: Path) -> None:
+def test_modules_imported_under_unusual_settings_have_normal_constants(tmp_path: Path) -> None:
     script = (
         "import torch\n"
         "torch.set_default_device('meta')\n"
@@ -313,7 +319,7 @@ def run_alone(script: str, timeout: float = 120) -> str:
     return done.stdout
 
 
-def test_settings_of_the_process_hold_until_the_last_thread_leaves() -> None:
+def test_process_wide_settings_apply_until_the_last_thread_leaves() -> None:
     entered, go_on = threading.Event(), threading.Event()
 
     @in_known_state
@@ -335,11 +341,11 @@ def test_settings_of_the_process_hold_until_the_last_thread_leaves() -> None:
     assert seen == [torch.float32]
 
 
-def test_pictures_are_written_in_any_surroundings(tmp_path: Path) -> None:
+def test_pictures_are_written_under_any_setting(tmp_path: Path) -> None:
     pastiche = impasto.Pastiche(impasto.read(PHOTO).image)
     pastiche.save(tmp_path / "plain.png")
-    for name, surrounding in SURROUNDINGS.items():
-        with surrounding():
+    for name, setting in SETTINGS.items():
+        with setting():
             pastiche.save(tmp_path / "found.png")
             assert (tmp_path / "found.png").read_bytes() == (tmp_path / "plain.png").read_bytes(), name
             assert images.read(tmp_path / "found.png").image.dtype == torch.float32

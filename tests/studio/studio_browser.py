@@ -1,4 +1,4 @@
-"""What the tests of the studio's page share: a real browser, and words for what a user does in it."""
+"""Fixtures for tests of the studio's page: a real browser, with methods for user actions."""
 
 import contextlib
 import json
@@ -41,7 +41,7 @@ PAINTED = "return document.querySelector('#board .split-under').src"
 
 
 class Browser:
-    """One window, and words for what a user does in it."""
+    """A browser window, with methods for user actions."""
 
     def __init__(self, folder: Path, home: str, *, language: str = "en", phone: bool = False, dark: bool = False) -> None:
         options = ChromeOptions()
@@ -63,8 +63,8 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         features = [scheme, {"name": "prefers-reduced-motion", "value": "reduce"}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        self.driver.get("about:blank")  # leaves the browser's own first page, which may still be loading
-        self.requests()  # what that page asked for
+        self.driver.get("about:blank")  # leave the start page of the browser, which may still be loading
+        self.requests()  # discard the requests of that page
         self.open()
 
     def open(self, path: str = "") -> None:
@@ -84,10 +84,10 @@ class Browser:
                 if found := what():
                     return found
             time.sleep(0.05)
-        raise AssertionError(f"still {found!r} after {seconds} seconds; the page says {self.find('body').text[:600]!r}")
+        raise AssertionError(f"still {found!r} after {seconds} seconds; text of the page: {self.find('body').text[:600]!r}")
 
     def click(self, selector: str) -> None:
-        """Click as soon as it can be clicked; lists are drawn anew while events come in."""
+        """Click as soon as it is possible; lists are redrawn while events arrive."""
 
         def clicked() -> bool:
             element = self.find(selector)
@@ -107,7 +107,7 @@ class Browser:
         self.find(chooser).send_keys(str(photo))
 
     def instant(self, photo: Path) -> str:
-        """Give a photo, and wait for what is painted at once."""
+        """Choose a photo, and wait for the instant picture."""
         before = self.js(PAINTED)
         self.give(photo)
         return self.repainted(before)
@@ -138,7 +138,7 @@ class Browser:
             self.key(Keys.TAB)
             if wanted():
                 return
-        raise AssertionError("the tab key does not lead there")
+        raise AssertionError("the tab key does not reach this element")
 
     def complaints(self) -> list[str]:
         return [each["message"] for each in self.driver.get_log("browser") if each["level"] == "SEVERE"]

@@ -9,7 +9,7 @@ import studio_pieces as pieces
 
 
 def bomb() -> bytes:
-    """A small PNG that says it is 60000 x 60000."""
+    """A small PNG whose header declares 60000 x 60000 pixels."""
     stream = io.BytesIO()
     PIL.Image.new("L", (8, 8)).save(stream, "PNG")
     data = bytearray(stream.getvalue())
@@ -56,4 +56,4 @@ RUBBISH = {
     "endless word": b"G" * 70000,
     "negative length": b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
 }
-"""What is no request at all: refused, or the connection is closed."""
+"""Data that is not an HTTP request: refused, or the connection is closed."""

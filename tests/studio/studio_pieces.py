@@ -1,4 +1,4 @@
-"""What the tests of the studio share: a studio without workers, and one that runs as a program of its own."""
+"""Fixtures for tests of the studio: a client for an application without workers, and a studio in its own process."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 class Local:
-    """A client that talks to an application in this program, which is not started: it has no workers."""
+    """A client of an application in this process. The application is not started, so it has no workers."""
 
     def __init__(self, app: Any, home: str = HOME, **headers: str) -> None:
         self.app, self.home, self.headers = app, home, headers
@@ -60,7 +60,7 @@ class Local:
 
 @dataclass
 class Program:
-    """A studio that runs as a program, and a client that talks to it."""
+    """A studio in its own process, and a client for it."""
 
     data: Path
     port: int
@@ -100,7 +100,7 @@ class Program:
 
 
 def started(data: Path, port: int | None = None, *words: str, ready: bool = True, token: str = "") -> Program:
-    """Start a studio, and wait until it answers; and until its quick worker is ready."""
+    """Start a studio, and wait until it responds and, if ``ready``, until its quick worker is ready."""
     port = port or free_port()
     log = data.parent / f"{data.name}.log"
     command = [sys.executable, "-m", "impasto", "studio", "--no-browser", "--port", str(port), "--data", str(data), *words]
@@ -123,8 +123,8 @@ def started(data: Path, port: int | None = None, *words: str, ready: bool = True
     raise AssertionError(f"no studio after three minutes: {log.read_text()}")
 
 
-def comes_true(what: Callable[[], bool], seconds: float = 60.0) -> bool:
-    """Wait for what another process does soon after its answer has come."""
+def wait_for(what: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Wait until a condition is true; return whether it is."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and not what():
         time.sleep(0.1)
@@ -132,7 +132,7 @@ def comes_true(what: Callable[[], bool], seconds: float = 60.0) -> bool:
 
 
 def ended(running: Program) -> str:
-    """End a studio in order, and return what it said."""
+    """Shut a studio down, and return its log."""
     running.client.close()
     running.program.terminate()
     assert running.program.wait(timeout=60) in (0, -15, 143), running.log.read_text()

@@ -1,4 +1,4 @@
-"""The studio's API as far as it goes without workers: what is taken, what is refused, what is said."""
+"""The studio's API without workers: requests, responses and errors."""
 
 import contextlib
 import dataclasses
@@ -82,7 +82,7 @@ def test_a_worker_loads_no_web_framework() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_status_tells_limits_and_counts(client: pieces.Local, upload: str) -> None:
+def test_status_contains_limits_and_counts(client: pieces.Local, upload: str) -> None:
     client.post(f"{API}/jobs", json=body(upload))
     found = client.get(f"{API}/status").json()
     assert (found["ready"], found["queued"], found["running"], found["queue_limit"]) == (False, 1, 0, 3)
@@ -93,7 +93,7 @@ def test_status_tells_limits_and_counts(client: pieces.Local, upload: str) -> No
 
 
 @pytest.mark.parametrize("options", [PaintOptions, InstantOptions, Run])
-def test_every_option_is_a_control_with_its_text_default_and_range(options: type) -> None:
+def test_every_option_has_a_control_with_text_default_and_range(options: type) -> None:
     controls = {each["name"]: each for each in controls_of(options)}
     assert list(controls) == [field.name for field in dataclasses.fields(options)]
     for field in dataclasses.fields(options):
@@ -104,7 +104,7 @@ def test_every_option_is_a_control_with_its_text_default_and_range(options: type
 
 
 @pytest.mark.parametrize("options", [PaintOptions, InstantOptions, Run])
-def test_the_ranges_that_are_shown_are_those_that_are_checked(options: type) -> None:
+def test_the_ranges_of_the_controls_are_those_that_are_checked(options: type) -> None:
     for name, (low, high) in ranges_of(options).items():
         kind = type(getattr(options(), name))
         for value in (low, high):
@@ -125,7 +125,7 @@ def test_recipes_describe_every_kind_of_job_and_every_preset(client: pieces.Loca
     assert "refine" not in [field["name"] for field in instant["fields"]]
 
 
-def test_methods_have_their_own_defaults_and_do_not_read_every_option(client: pieces.Local, upload: str) -> None:
+def test_methods_list_their_defaults_and_the_options_they_ignore(client: pieces.Local, upload: str) -> None:
     methods = client.get(f"{API}/recipes").json()["methods"]
     assert set(methods) == set(RECIPES)
     assert methods["neighbors"]["defaults"] == {}
@@ -157,7 +157,7 @@ def test_methods_have_their_own_defaults_and_do_not_read_every_option(client: pi
         ("instant", {"color": "<script>"}, "color", "color '<script>' is not known"),
     ],
 )
-def test_an_option_that_is_not_allowed_is_said_beside_its_control(
+def test_an_invalid_option_is_refused_with_its_field(
     client: pieces.Local, upload: str, kind: str, options: dict[str, Any], field: str | None, words: str
 ) -> None:
     error = problem(client.post(f"{API}/jobs", json=body(upload, kind=kind, options=options)), 422)
@@ -166,7 +166,7 @@ def test_an_option_that_is_not_allowed_is_said_beside_its_control(
 
 
 @pytest.mark.parametrize(
-    ("sentence", "said", "field"),
+    ("sentence", "expected", "field"),
     [
         ("--style-mask 'm.png' is entirely black", "style mask 'm.png' is entirely black", "masks"),
         (
@@ -181,8 +181,8 @@ def test_an_option_that_is_not_allowed_is_said_beside_its_control(
         ("the masks leave no part of the photo to a style", None, None),
     ],
 )
-def test_a_sentence_is_put_beside_what_it_speaks_of(sentence: str, said: str | None, field: str | None) -> None:
-    assert in_words(OptionError(sentence)) == (said or sentence, field)
+def test_an_error_message_is_assigned_to_its_field(sentence: str, expected: str | None, field: str | None) -> None:
+    assert in_words(OptionError(sentence)) == (expected or sentence, field)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,9 @@ def test_a_sentence_is_put_beside_what_it_speaks_of(sentence: str, said: str | N
         ({"color": "red"}, "color"),
     ],
 )
-def test_a_job_that_makes_no_sense_is_refused(client: pieces.Local, upload: str, changes: dict[str, Any], field: str) -> None:
+def test_an_invalid_job_is_refused_with_its_field(
+    client: pieces.Local, upload: str, changes: dict[str, Any], field: str
+) -> None:
     error = problem(client.post(f"{API}/jobs", json=body(upload) | changes), 422)
     assert error["field"] == field
 
@@ -218,7 +220,7 @@ VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.fl
 @given(
     st.sampled_from(sorted(KINDS)), st.dictionaries(st.sampled_from(OPTION_NAMES) | st.text(max_size=12), VALUES, max_size=3)
 )
-def test_any_options_are_taken_or_refused_in_a_sentence(kind: str, options: dict[str, Any]) -> None:
+def test_any_options_are_accepted_or_refused_with_a_message(kind: str, options: dict[str, Any]) -> None:
     with contextlib.suppress(OptionError):
         checked_options(kind, options)
 
@@ -226,17 +228,17 @@ def test_any_options_are_taken_or_refused_in_a_sentence(kind: str, options: dict
 # ---------------------------------------------------------------------------------------------------- jobs
 
 
-def test_a_job_waits_and_tells_what_was_asked(client: pieces.Local, upload: str) -> None:
+def test_a_queued_job_contains_its_request(client: pieces.Local, upload: str) -> None:
     response = client.post(f"{API}/jobs", json=body(upload, options={"size": 64}, run={"seed": 3}))
     assert response.status_code == 201
     job = response.json()
     assert (job["state"], job["position"], job["request"]["options"]) == ("queued", 0, {"size": 64})
     assert client.get(f"{API}/jobs/{job['id']}").json() == job
     again = client.post(f"{API}/jobs", json=job["request"])
-    assert again.status_code == 201  # a request can be posted as it is shown
+    assert again.status_code == 201  # the request in a job can be posted again
 
 
-def test_a_repeated_request_is_the_same_job(client: pieces.Local, upload: str) -> None:
+def test_a_repeated_request_returns_the_same_job(client: pieces.Local, upload: str) -> None:
     answers = [client.post(f"{API}/jobs", json=body(upload), headers={"Idempotency-Key": "abc"}) for _ in range(2)]
     assert [each.status_code for each in answers] == [201, 200]
     assert answers[0].json()["id"] == answers[1].json()["id"]
@@ -263,7 +265,7 @@ def test_a_waiting_job_is_paused_continued_cancelled_and_deleted(client: pieces.
     assert problem(client.get(job), 404)["code"] == "missing"
 
 
-def test_lists_come_in_pages(client: pieces.Local, upload: str) -> None:
+def test_lists_are_paginated(client: pieces.Local, upload: str) -> None:
     made = [client.post(f"{API}/jobs", json=body(upload)).json()["id"] for _ in range(3)]
     first = client.get(f"{API}/jobs", params={"limit": 2}).json()
     rest = client.get(f"{API}/jobs", params={"limit": 2, "after": first["next"]}).json()
@@ -273,7 +275,7 @@ def test_lists_come_in_pages(client: pieces.Local, upload: str) -> None:
     assert len(client.get(f"{API}/jobs", params={"state": "queued"}).json()["items"]) == 3
 
 
-def test_what_a_job_needs_is_not_deleted(client: pieces.Local, upload: str) -> None:
+def test_an_upload_that_a_job_needs_cannot_be_deleted(client: pieces.Local, upload: str) -> None:
     job = client.post(f"{API}/jobs", json=body(upload)).json()["id"]
     assert problem(client.delete(f"{API}/uploads/{upload}"), 409)["code"] == "state"
     client.post(f"{API}/jobs/{job}/cancel")
@@ -284,7 +286,7 @@ def test_what_a_job_needs_is_not_deleted(client: pieces.Local, upload: str) -> N
 # ---------------------------------------------------------------------------------------------------- styles
 
 
-def test_the_shelf_is_what_the_command_line_knows(client: pieces.Local) -> None:
+def test_the_studio_lists_the_styles_of_the_command_line(client: pieces.Local) -> None:
     from impasto.styles.named import known_styles, style_facts
 
     found = {each["id"]: each for each in client.get(f"{API}/styles").json()["items"]}
@@ -297,7 +299,7 @@ def test_the_shelf_is_what_the_command_line_knows(client: pieces.Local) -> None:
         }
 
 
-def test_every_shipped_style_has_a_preview_and_all_are_small(client: pieces.Local) -> None:
+def test_every_shipped_style_has_a_small_preview(client: pieces.Local) -> None:
     total = 0
     for style in client.get(f"{API}/styles").json()["items"]:
         response = client.get(style["preview"])
@@ -307,7 +309,7 @@ def test_every_shipped_style_has_a_preview_and_all_are_small(client: pieces.Loca
     assert total < 250_000
 
 
-def test_styles_are_searched_and_loved(client: pieces.Local) -> None:
+def test_styles_can_be_searched_and_marked_as_favorites(client: pieces.Local) -> None:
     found = client.get(f"{API}/styles", params={"q": "GOGH starry"}).json()["items"]
     assert [each["id"] for each in found] == ["starry-night"]
     for favorite in ("favorite", "favourite"):  # the second is the earlier name
@@ -320,12 +322,12 @@ def test_styles_are_searched_and_loved(client: pieces.Local) -> None:
         assert client.get(f"{API}/styles", params={favorite: True}).json()["items"] == []
 
 
-def test_an_upload_becomes_a_style_and_is_taken_away_again(client: pieces.Local, upload: str) -> None:
+def test_an_upload_can_be_added_as_a_style_and_removed(client: pieces.Local, upload: str) -> None:
     style = client.post(f"{API}/styles", json={"upload": upload, "title": "My <b>garden</b>"}).json()
     assert (style["origin"], style["title"]) == (
         "upload",
         "My <b>garden</b>",
-    )  # text stays text; the page must not make it HTML
+    )  # not escaped; the page inserts it as text
     assert client.get(style["preview"]).headers["content-type"] == "image/jpeg"
     assert client.patch(f"{API}/styles/{style['id']}", json={"title": "Garden"}).json()["title"] == "Garden"
     assert client.post(f"{API}/jobs", json=body(upload, styles=[style["id"]])).status_code == 201
@@ -340,7 +342,7 @@ def test_an_upload_becomes_a_style_and_is_taken_away_again(client: pieces.Local,
 
 @pytest.fixture
 def kept(client: pieces.Local, studio: Studio, upload: str) -> str:
-    """A result, put there as a worker would."""
+    """A result, stored as by a worker."""
     job = client.post(f"{API}/jobs", json=body(upload)).json()["id"]
     row = studio.jobs.take("slow")
     assert row is not None
@@ -352,7 +354,7 @@ def kept(client: pieces.Local, studio: Studio, upload: str) -> str:
     return "r" + job[1:]
 
 
-def test_a_result_brings_its_record_and_its_settings(client: pieces.Local, kept: str, upload: str) -> None:
+def test_a_result_contains_its_record_and_its_request(client: pieces.Local, kept: str, upload: str) -> None:
     found = client.get(f"{API}/results/{kept}").json()
     assert found["record"] == {"content": {"name": "photo.jpg"}}
     assert (found["upload"], found["styles"], found["title"]) == (upload, ["great-wave"], "photo.jpg")
@@ -361,7 +363,7 @@ def test_a_result_brings_its_record_and_its_settings(client: pieces.Local, kept:
     assert client.get(found["thumb"]).headers["content-type"] == "image/jpeg"
 
 
-def test_a_result_is_loved_called_otherwise_found_and_deleted(client: pieces.Local, kept: str) -> None:
+def test_a_result_can_be_marked_renamed_found_and_deleted(client: pieces.Local, kept: str) -> None:
     changed = client.patch(f"{API}/results/{kept}", json={"favourite": True, "title": "Holiday"}).json()
     assert (changed["favorite"], changed["favourite"], changed["title"]) == (True, True, "Holiday")
     for favorite in ("favorite", "favourite"):  # the second is the earlier name
@@ -375,7 +377,7 @@ def test_a_result_is_loved_called_otherwise_found_and_deleted(client: pieces.Loc
     assert problem(client.post(f"{API}/jobs/j{kept[1:]}/continue", json={}), 409)["code"] == "state"
 
 
-def test_a_painting_that_is_done_goes_on_as_a_new_job(client: pieces.Local, studio: Studio, kept: str) -> None:
+def test_a_finished_painting_continues_as_a_new_job(client: pieces.Local, studio: Studio, kept: str) -> None:
     response = client.post(f"{API}/jobs/j{kept[1:]}/continue", json={"steps": 7})
     assert response.status_code == 201
     job = response.json()
@@ -383,7 +385,7 @@ def test_a_painting_that_is_done_goes_on_as_a_new_job(client: pieces.Local, stud
     order = studio.order(studio.jobs.get(job["id"]))
     assert order["more"]["steps"] == 7
     assert Path(order["more"]["path"]).is_file()
-    assert problem(client.delete(f"{API}/results/{kept}"), 409)["code"] == "state"  # it is needed
+    assert problem(client.delete(f"{API}/results/{kept}"), 409)["code"] == "state"  # a job needs it
 
 
 def test_a_result_is_refined_with_its_own_photo_and_styles(client: pieces.Local, kept: str, upload: str) -> None:
@@ -395,7 +397,7 @@ def test_a_result_is_refined_with_its_own_photo_and_styles(client: pieces.Local,
 
 
 @pytest.mark.parametrize("ids", ["", "x", "r_1", "r_0123456789abcdef,", "../x"])
-def test_a_list_of_ids_that_makes_no_sense_is_refused(client: pieces.Local, ids: str) -> None:
+def test_an_invalid_list_of_ids_is_refused(client: pieces.Local, ids: str) -> None:
     for route in ("zip", "sheet"):
         assert problem(client.get(f"{API}/results/{route}", params={"ids": ids}), 422)["field"] == "ids"
 
@@ -407,7 +409,7 @@ def test_a_list_of_ids_that_makes_no_sense_is_refused(client: pieces.Local, ids:
     ("content", "kind"),
     [(b"{", "application/json"), (b"[]", "application/json"), (b"", "application/json"), (b"kind=paint", "text/plain")],
 )
-def test_a_body_that_is_no_json_is_refused(client: pieces.Local, content: bytes, kind: str) -> None:
+def test_a_body_that_is_not_json_is_refused(client: pieces.Local, content: bytes, kind: str) -> None:
     response = client.post(f"{API}/jobs", content=content, headers={"content-type": kind})
     assert problem(response, 400)["code"] == "request"
 
@@ -415,15 +417,15 @@ def test_a_body_that_is_no_json_is_refused(client: pieces.Local, content: bytes,
 @pytest.mark.parametrize(
     "path", ["/nothing", f"{API}/nothing", f"{API}/jobs/j_1", f"{API}/uploads/..%2f..%2fetc", f"{API}/styles/%00"]
 )
-def test_what_is_not_there_is_404(client: pieces.Local, path: str) -> None:
+def test_a_missing_resource_returns_404(client: pieces.Local, path: str) -> None:
     assert client.get(path).status_code in (404, 405)
 
 
-def test_a_method_that_a_route_has_not_is_405(client: pieces.Local) -> None:
+def test_an_unsupported_method_returns_405(client: pieces.Local) -> None:
     assert problem(client.put(f"{API}/status"), 405)["code"] == "method"
 
 
-def test_the_openapi_page_describes_every_route_and_comes_from_here(client: pieces.Local) -> None:
+def test_the_openapi_document_describes_every_route(client: pieces.Local) -> None:
     described = client.get(f"{API}/openapi.json").json()
     assert {f"{API}/jobs", f"{API}/uploads", f"{API}/results/zip", f"{API}/events"} <= set(described["paths"])
     assert all(path.startswith(f"{API}/") for path in described["paths"])

@@ -1,4 +1,4 @@
-"""What the system refuses for a while: a full disk, a locked database, no more processes, a killed worker. It passes."""
+"""Temporary system errors: a full disk, a locked database, no more processes, a killed worker."""
 
 import errno
 import os
@@ -47,7 +47,7 @@ WORKER = (
     '    print(\'{"say": "progress", "progress": {"step": 1}, "preview": false}\', flush=True)\n'
     '    print(\'{"say": "done"}\', flush=True)\n'
 )
-"""A worker that paints nothing and starts in no time."""
+"""A worker that paints nothing and starts immediately."""
 
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:
@@ -57,7 +57,7 @@ def sqlite_error(code: int) -> sqlite3.OperationalError:
 
 
 class Refusing:
-    """A connection to SQLite that fails at the end of so many transactions, or at every write."""
+    """A connection to SQLite that fails at the next commits, or at every write."""
 
     def __init__(self, database: Database, code: int = sqlite3.SQLITE_FULL) -> None:
         self._real, self.code, self.commits, self.writes = database._connection, code, 0, False
@@ -80,7 +80,7 @@ class Refusing:
 
 
 @pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (lanes, dispatcher_module, studio_module):
         monkeypatch.setattr(module, "RETRY_SECONDS", 0.02)
     monkeypatch.setattr(lanes, "_PAUSES", (0.02, 0.02))
@@ -96,34 +96,34 @@ def submitted(jobs: Jobs, count: int = 3, **request: Any) -> list[str]:
     return [jobs.submit(Order(kind="paint", lane="slow", request={"kind": "paint", **request}))[0]["id"] for _ in range(count)]
 
 
-def result(job: dict[str, Any], said: object) -> dict[str, Any]:
+def result(job: dict[str, Any], message: object) -> dict[str, Any]:
     numbers = {"created": 0.0, "width": 8, "height": 8, "bytes": 1, "disk": 1, "seconds": 1.0, "draft": 0}
     texts = {"kind": "paint", "suffix": ".png", "title": "x", "upload": None, "styles": "[]", "request": "{}", "record": "{}"}
     return {"id": "r" + job["id"][1:], "job": job["id"], **numbers, **texts}
 
 
 def states(jobs: Jobs, identities: list[str]) -> list[str]:
-    """The states of jobs once all have ended."""
-    assert pieces.comes_true(lambda: all(jobs.get(each)["state"] in ("done", "failed") for each in identities), 30)
+    """Return the states of jobs after all have ended."""
+    assert pieces.wait_for(lambda: all(jobs.get(each)["state"] in ("done", "failed") for each in identities), 30)
     return [jobs.get(each)["state"] for each in identities]
 
 
 # ---------------------------------------------------------------------------------------------------- the database
 
 
-def test_an_end_of_a_transaction_that_fails_changes_nothing_and_the_next_is_written(jobs: Jobs) -> None:
+def test_a_failed_commit_changes_nothing_and_the_next_transaction_succeeds(jobs: Jobs) -> None:
     refusing = Refusing(jobs.database)
-    told: list[dict[str, Any]] = []
-    jobs.hub.job = told.append  # type: ignore[method-assign]
+    sent: list[dict[str, Any]] = []
+    jobs.hub.job = sent.append  # type: ignore[method-assign]
     refusing.commits = 1
     with pytest.raises(sqlite3.OperationalError):
         submitted(jobs, 1)
-    assert (jobs.listed((), 9, None), told) == ([], [])
+    assert (jobs.listed((), 9, None), sent) == ([], [])
     (job,) = submitted(jobs, 1)
-    assert [each["id"] for each in told] == [job]
+    assert [each["id"] for each in sent] == [job]
 
 
-def test_a_job_that_could_not_be_taken_waits_for_the_next_try(jobs: Jobs) -> None:
+def test_a_job_that_could_not_be_taken_stays_queued(jobs: Jobs) -> None:
     (job,) = submitted(jobs, 1)
     refusing = Refusing(jobs.database)
     refusing.commits = 1
@@ -133,16 +133,16 @@ def test_a_job_that_could_not_be_taken_waits_for_the_next_try(jobs: Jobs) -> Non
     assert jobs.take("slow")["id"] == job  # type: ignore[index]
 
 
-def test_a_change_that_cannot_be_told_is_written_all_the_same(jobs: Jobs) -> None:
-    def deaf(shown: object) -> None:
-        raise RuntimeError("nobody hears")
+def test_a_failed_notification_does_not_undo_a_change(jobs: Jobs) -> None:
+    def failing_listener(shown: object) -> None:
+        raise RuntimeError("no listener")
 
-    jobs.hub.job = deaf  # type: ignore[method-assign]
+    jobs.hub.job = failing_listener  # type: ignore[method-assign]
     (job,) = submitted(jobs, 1)
     assert jobs.get(job)["state"] == "queued"
 
 
-def test_a_database_that_cannot_be_opened_is_said_in_a_sentence(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened_gives_one_sentence(tmp_path: Path) -> None:
     Database(tmp_path / "studio.db").close()
     other = sqlite3.connect(tmp_path / "studio.db", isolation_level=None)
     other.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -168,7 +168,7 @@ def test_a_database_that_cannot_be_opened_is_said_in_a_sentence(tmp_path: Path) 
         (RuntimeError("a bug"), None),
     ],
 )
-def test_what_passes_is_told_from_bugs(error: Exception, found: str | None) -> None:
+def test_temporary_errors_are_distinguished_from_bugs(error: Exception, found: str | None) -> None:
     wrapped = ImageFileError("'x.png' cannot be written")
     wrapped.__cause__ = error
     assert (faults.fault(error), faults.fault(wrapped)) == (found, found)
@@ -186,7 +186,7 @@ def lane(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lane]:
     made.end()
 
 
-def test_jobs_are_done_once_a_full_disk_has_room_again(jobs: Jobs, lane: Lane) -> None:
+def test_jobs_finish_when_a_full_disk_has_space_again(jobs: Jobs, lane: Lane) -> None:
     identities = submitted(jobs)
     refusing = Refusing(jobs.database)
     refusing.commits = 3
@@ -201,7 +201,7 @@ def test_jobs_are_done_once_a_full_disk_has_room_again(jobs: Jobs, lane: Lane) -
     assert lane.is_alive()
 
 
-def test_a_job_that_was_painted_while_the_database_was_locked_is_done(jobs: Jobs, lane: Lane, tmp_path: Path) -> None:
+def test_a_job_painted_while_the_database_was_locked_is_done(jobs: Jobs, lane: Lane, tmp_path: Path) -> None:
     identities = submitted(jobs)
     other = sqlite3.connect(tmp_path / "studio.db", isolation_level=None, timeout=10, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
@@ -213,16 +213,16 @@ def test_a_job_that_was_painted_while_the_database_was_locked_is_done(jobs: Jobs
     other.close()
 
 
-def test_an_end_that_cannot_be_written_is_written_later(jobs: Jobs, lane: Lane) -> None:
+def test_a_final_state_that_cannot_be_written_is_written_later(jobs: Jobs, lane: Lane) -> None:
     refusing, finish = Refusing(jobs.database, sqlite3.SQLITE_BUSY), jobs.finish
     tries: list[str] = []
 
-    def late(identity: str, row: Any) -> None:
+    def failing_once(identity: str, row: Any) -> None:
         tries.append(identity)
         refusing.commits = 1 if len(tries) < 3 else 0
         finish(identity, row)
 
-    jobs.finish = late  # type: ignore[method-assign]
+    jobs.finish = failing_once  # type: ignore[method-assign]
     identities = submitted(jobs, 1)
     lane.start()
     assert states(jobs, identities) == ["done"]
@@ -230,7 +230,7 @@ def test_an_end_that_cannot_be_written_is_written_later(jobs: Jobs, lane: Lane) 
 
 
 @pytest.mark.parametrize("what", ["process", "thread"])
-def test_a_worker_that_cannot_start_at_first_costs_no_job(
+def test_no_job_fails_if_its_worker_starts_at_a_later_attempt(
     jobs: Jobs, lane: Lane, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     left = [1, 1]
@@ -256,9 +256,7 @@ def test_a_worker_that_cannot_start_at_first_costs_no_job(
     assert not left
 
 
-def test_a_worker_that_never_starts_fails_its_job_with_a_reason_and_the_lane_goes_on(
-    jobs: Jobs, lane: Lane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_fails_with_a_message_if_its_worker_never_starts(jobs: Jobs, lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     popen = subprocess.Popen
 
     def no_process(*words: Any, **how: Any) -> Any:
@@ -278,13 +276,13 @@ def test_a_worker_that_never_starts_fails_its_job_with_a_reason_and_the_lane_goe
     assert states(jobs, identities) == ["done"] * 2
 
 
-def test_a_worker_that_is_killed_costs_the_job_it_had_and_no_other(jobs: Jobs, lane: Lane) -> None:
+def test_killing_a_worker_fails_only_its_own_job(jobs: Jobs, lane: Lane) -> None:
     deadly, harmless = submitted(jobs, 1, die=True), submitted(jobs, 1)
     lane.start()
     assert states(jobs, deadly + harmless) == ["failed", "done"]
     assert "ended unexpectedly (signal 9, possibly out of memory)" in jobs.get(deadly[0])["error"]
     assert lane._child is not None
-    lane._child._program.kill()  # while it waits: the next job has a new one
+    lane._child._program.kill()  # while it is idle: the next job gets a new one
     lane._child._program.wait()
     last = submitted(jobs, 1)
     lane.wake()
@@ -294,8 +292,8 @@ def test_a_worker_that_is_killed_costs_the_job_it_had_and_no_other(jobs: Jobs, l
 # ---------------------------------------------------------------------------------------------------- the dispatcher
 
 
-class Away:
-    """An attempt whose worker fails at once."""
+class FailingAttempt:
+    """An attempt whose worker fails immediately."""
 
     is_taken = True
 
@@ -310,18 +308,16 @@ class Away:
         return {"say": "failed", "code": "picture", "message": "no picture", "field": None}
 
 
-def test_the_dispatcher_goes_on_after_a_full_disk_and_threads_that_do_not_start(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_dispatcher_survives_a_full_disk_and_failed_thread_starts(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     left, start = [1, 1], threading.Thread.start
 
     def no_thread(thread: threading.Thread) -> None:
-        if left and thread.name == "away":
+        if left and thread.name == "attempt":
             left.pop()
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    monkeypatch.setattr(dispatcher_module, "Attempt", Away)
+    monkeypatch.setattr(dispatcher_module, "Attempt", FailingAttempt)
     monkeypatch.setattr(dispatcher_module, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(threading.Thread, "start", no_thread)
     refusing = Refusing(jobs.database)
@@ -331,7 +327,7 @@ def test_the_dispatcher_goes_on_after_a_full_disk_and_threads_that_do_not_start(
     dispatcher = Dispatcher(jobs, Limits(), broker, lambda job: {"finish": False}, result)
     dispatcher.start()
     assert states(jobs, identities) == ["failed"] * 3
-    assert pieces.comes_true(lambda: not dispatcher._away, 10)
+    assert pieces.wait_for(lambda: not dispatcher._threads, 10)
     assert dispatcher.is_alive()
     assert (left, refusing.commits) == ([], 0)
     dispatcher.end()
@@ -347,9 +343,9 @@ def full(*words: object, **how: object) -> None:
         raise ImageFileError("'/secret/x.png' cannot be written (No space left on device)") from error
 
 
-def test_a_painting_goes_on_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[tuple[str, Any]] = []
-    line: Any = SimpleNamespace(how="", say=lambda what, **facts: said.append((what, facts)))
+def test_painting_continues_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages: list[tuple[str, Any]] = []
+    line: Any = SimpleNamespace(how="", say=lambda what, **facts: messages.append((what, facts)))
     steps = [Step(number, 3, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8), 0.1) for number in (1, 2, 3)]
     monkeypatch.setattr(painting_state, "run_recipe", lambda context: iter(steps))
     monkeypatch.setattr(painting_state.Pace, "is_due", lambda pace: True)
@@ -358,27 +354,27 @@ def test_a_painting_goes_on_while_the_disk_is_full(tmp_path: Path, monkeypatch: 
     context: Any = None
     last = painting_state.painted(context, painting_state.PaintingState(), {"work": str(tmp_path / "j")}, line)
     assert last is steps[-1]
-    assert [(what, facts["preview"]) for what, facts in said] == [("progress", False)] * 3
+    assert [(what, facts["preview"]) for what, facts in messages] == [("progress", False)] * 3
     assert not list(tmp_path.iterdir())
 
 
-def test_a_picture_that_does_not_fit_is_a_full_disk_and_no_bad_picture() -> None:
-    said: list[dict[str, Any]] = []
-    line: Any = SimpleNamespace(say=lambda what, **facts: said.append({"say": what, **facts}))
-    worker._obey(line, {}, full)  # type: ignore[arg-type]
+def test_a_result_that_does_not_fit_is_reported_as_a_full_disk() -> None:
+    messages: list[dict[str, Any]] = []
+    line: Any = SimpleNamespace(say=lambda what, **facts: messages.append({"say": what, **facts}))
+    worker._run_order(line, {}, full)  # type: ignore[arg-type]
     sentence = "the disk is full; free some space and try again"
-    assert said == [{"say": "failed", "code": "disk", "message": sentence, "field": None}]
+    assert messages == [{"say": "failed", "code": "disk", "message": sentence, "field": None}]
 
 
 @pytest.mark.parametrize("error", [IndexError("list index out of range"), ValueError("bad"), ZeroDivisionError()])
-def test_a_decoder_that_stumbles_over_a_file_refuses_the_file(
+def test_an_unexpected_decoder_error_refuses_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def stumbles(*words: object, **how: object) -> None:
+    def decoder_error(*words: object, **how: object) -> None:
         raise error
 
     (tmp_path / "u").write_bytes(b"rubbish")
-    monkeypatch.setattr(images, "read", stumbles)
+    monkeypatch.setattr(images, "read", decoder_error)
     with pytest.raises(ImageFileError, match=r"'sound\.wav' cannot be read as a picture"):
         orders._read(str(tmp_path / "u"), "sound.wav")
 
@@ -408,7 +404,7 @@ def upload(studio: Studio) -> str:
 
 
 @pytest.mark.parametrize(("code", "status", "name"), [(sqlite3.SQLITE_FULL, 507, "disk"), (sqlite3.SQLITE_BUSY, 503, "system")])
-def test_every_route_that_writes_says_what_the_database_refuses_and_works_again(
+def test_every_writing_route_reports_a_database_error_and_works_afterwards(
     client: pieces.Local, studio: Studio, upload: str, code: int, status: int, name: str
 ) -> None:
     body = {"kind": "paint", "content": upload, "styles": ["great-wave"]}
@@ -438,7 +434,7 @@ def test_every_route_that_writes_says_what_the_database_refuses_and_works_again(
         assert client.request(method, f"/api/v1{path}", json=sent).status_code < 300, (method, path)
 
 
-def test_an_upload_that_does_not_fit_is_507_and_leaves_nothing(
+def test_an_upload_that_does_not_fit_returns_507_and_leaves_no_file(
     client: pieces.Local, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Path.open
@@ -455,7 +451,7 @@ def test_an_upload_that_does_not_fit_is_507_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(("code", "status"), [("disk", 507), ("system", 503)])
-def test_what_the_worker_is_refused_is_said_by_the_route(client: pieces.Local, studio: Studio, code: str, status: int) -> None:
+def test_routes_report_errors_of_the_worker(client: pieces.Local, studio: Studio, code: str, status: int) -> None:
     def refused(seconds: float, **message: Any) -> "Future[Any]":
         answer: Future[Any] = Future()
         answer.set_exception(CallError(code, "not now"))
@@ -466,7 +462,7 @@ def test_what_the_worker_is_refused_is_said_by_the_route(client: pieces.Local, s
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
-def test_cleaning_up_goes_on_after_an_error_and_puts_back_what_an_earlier_studio_left(
+def test_cleaning_up_continues_after_an_error_and_requeues_interrupted_jobs(
     studio: Studio, upload: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(studio_module, "_SECONDS_BETWEEN_CLEANING", 0.02)
@@ -485,14 +481,14 @@ def test_cleaning_up_goes_on_after_an_error_and_puts_back_what_an_earlier_studio
     refusing = Refusing(studio.database)
     refusing.commits = 3
     studio.start()
-    assert pieces.comes_true(lambda: studio.jobs.get(job)["state"] == "queued" and len(cleaned) > 2, 10)
+    assert pieces.wait_for(lambda: studio.jobs.get(job)["state"] == "queued" and len(cleaned) > 2, 10)
     studio.leave()
 
 
 # ---------------------------------------------------------------------------------------------------- memory
 
 
-def test_the_limit_of_a_container_counts_and_so_do_those_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_limits_of_a_container_and_its_parents_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     groups = tmp_path / "groups"
     monkeypatch.setattr(memory, "_MOUNT", tmp_path)
@@ -512,7 +508,7 @@ def test_the_limit_of_a_container_counts_and_so_do_those_around_it(tmp_path: Pat
     assert memory.memory_of_this_machine() == whole
 
 
-def test_the_memory_of_a_process_is_counted_in_pages_of_this_system(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_a_process_is_measured_in_pages_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     if not Path("/proc/self/statm").exists():
         pytest.skip("pages are counted in /proc")
     before = memory.memory_of(os.getpid())
@@ -523,7 +519,7 @@ def test_the_memory_of_a_process_is_counted_in_pages_of_this_system(monkeypatch:
     assert 3.5 < after / before < 4.5
 
 
-def test_where_the_system_does_not_tell_psutil_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_psutil_measures_memory_where_the_system_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     process: Callable[[int], Any] = lambda program: SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=program))  # noqa: E731
     monkeypatch.setattr(memory, "_psutil", lambda: SimpleNamespace(Process=process, Error=LookupError))
     assert memory.memory_of(2**30) == 2**30  # there is no such process in /proc
@@ -534,14 +530,14 @@ def test_where_the_system_does_not_tell_psutil_is_asked(monkeypatch: pytest.Monk
 # ---------------------------------------------------------------------------------------------------- folders and names
 
 
-def test_a_user_without_a_home_has_a_data_folder_of_an_absolute_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_folder_the_data_folder_has_an_absolute_path(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("XDG_DATA_HOME", "IMPASTO_STUDIO"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/nowhere/that/could/be/made" if os.getuid() else "relative")
     assert Settings().data.is_absolute()
 
 
-def test_no_text_is_cut_between_the_halves_of_a_character_before_it_is_sent() -> None:
+def test_text_is_never_cut_within_a_surrogate_pair() -> None:
     for path in sorted((pieces.ROOT / "src/impasto/studio/static").glob("*.js")):
         for line in path.read_text(encoding="utf-8").splitlines():
             if "encodeURIComponent(" in line or ".set('q'" in line:

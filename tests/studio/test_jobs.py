@@ -1,4 +1,4 @@
-"""The queue of the studio: states, order, bounds, and what an end at any moment leaves."""
+"""The job queue of the studio: states, order, limits and recovery."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ def result(job: str) -> dict[str, Any]:
     return {"id": "r" + job[1:], "job": job, **numbers, **texts}
 
 
-def test_jobs_are_taken_by_priority_and_then_in_their_order(jobs: Jobs) -> None:
+def test_jobs_are_taken_by_priority_and_then_by_age(jobs: Jobs) -> None:
     first, second, urgent = (jobs.submit(order(priority=priority))[0]["id"] for priority in (0, 0, 5))
     assert [jobs.take("slow")["id"] for _ in range(3)] == [urgent, first, second]  # type: ignore[index]
     assert jobs.take("slow") is None
@@ -47,7 +47,7 @@ def test_a_lane_takes_only_its_own_jobs(jobs: Jobs) -> None:
     assert jobs.take("quick") is None
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_again(jobs: Jobs) -> None:
+def test_a_full_queue_refuses_jobs_and_says_when_to_retry(jobs: Jobs) -> None:
     for _ in range(5):
         jobs.submit(order())
     with pytest.raises(QueueFullError, match="5 jobs are waiting") as caught:
@@ -55,14 +55,14 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(jobs: Jobs) -> None:
     assert caught.value.retry_seconds >= 1
 
 
-def test_the_same_key_is_the_same_job(jobs: Jobs) -> None:
+def test_the_same_key_returns_the_same_job(jobs: Jobs) -> None:
     first, is_new = jobs.submit(order(key="a"))
     again, is_new_again = jobs.submit(order(key="a"))
     assert (is_new, is_new_again) == (True, False)
     assert first["id"] == again["id"]
 
 
-def test_a_new_draft_takes_the_place_of_those_that_wait_in_its_slot(jobs: Jobs) -> None:
+def test_a_new_draft_replaces_waiting_drafts_in_its_slot(jobs: Jobs) -> None:
     first = jobs.submit(order(draft=True, slot="preview"))[0]["id"]
     other = jobs.submit(order(draft=True, slot="another"))[0]["id"]
     jobs.submit(order(draft=True, slot="preview"))
@@ -74,12 +74,12 @@ def test_a_result_and_the_state_done_are_written_together(jobs: Jobs) -> None:
     job = jobs.submit(order())[0]["id"]
     jobs.take("slow")
     jobs.finish(job, result(job))
-    jobs.finish(job, result(job))  # told twice: nothing is doubled
+    jobs.finish(job, result(job))  # a second call must not add a second result
     assert jobs.get(job)["state"] == "done"
     assert len(jobs.database.rows("SELECT * FROM results")) == 1
 
 
-def test_a_result_that_cannot_be_written_leaves_the_job_as_it_was(jobs: Jobs) -> None:
+def test_an_unwritable_result_leaves_the_job_unchanged(jobs: Jobs) -> None:
     job = jobs.submit(order())[0]["id"]
     jobs.take("slow")
     with pytest.raises(sqlite3.IntegrityError):
@@ -88,7 +88,7 @@ def test_a_result_that_cannot_be_written_leaves_the_job_as_it_was(jobs: Jobs) ->
     assert jobs.database.rows("SELECT * FROM results") == []
 
 
-def test_a_cancelled_job_has_no_result_even_if_its_worker_was_done(jobs: Jobs) -> None:
+def test_a_cancelled_job_has_no_result_even_if_its_worker_finished(jobs: Jobs) -> None:
     job = jobs.submit(order())[0]["id"]
     jobs.take("slow")
     jobs.want(job, "cancelled")
@@ -98,7 +98,7 @@ def test_a_cancelled_job_has_no_result_even_if_its_worker_was_done(jobs: Jobs) -
     assert jobs.database.rows("SELECT * FROM results") == []
 
 
-def test_what_was_running_waits_again_after_a_restart_and_keeps_its_place(jobs: Jobs) -> None:
+def test_running_jobs_are_requeued_in_place_after_a_restart(jobs: Jobs) -> None:
     first, second = (jobs.submit(order())[0]["id"] for _ in range(2))
     jobs.take("slow")
     jobs.checkpoint(first, {"scale": 1})
@@ -110,7 +110,7 @@ def test_what_was_running_waits_again_after_a_restart_and_keeps_its_place(jobs: 
 
 
 @pytest.mark.parametrize("wanted", ["cancelled", "paused"])
-def test_what_was_asked_to_stop_stays_stopped_after_a_restart(jobs: Jobs, wanted: Any) -> None:
+def test_a_stop_request_takes_effect_after_a_restart(jobs: Jobs, wanted: Any) -> None:
     job = jobs.submit(order())[0]["id"]
     jobs.take("slow")
     jobs.want(job, wanted)
@@ -118,7 +118,7 @@ def test_what_was_asked_to_stop_stays_stopped_after_a_restart(jobs: Jobs, wanted
     assert jobs.get(job)["state"] == wanted
 
 
-def test_what_has_not_stopped_cannot_go_on(jobs: Jobs) -> None:
+def test_a_job_that_has_not_stopped_cannot_be_continued(jobs: Jobs) -> None:
     job = jobs.submit(order())[0]["id"]
     with pytest.raises(StateError, match="is queued and cannot be continued"):
         jobs.again(job, from_start=False)
@@ -128,14 +128,14 @@ def test_what_has_not_stopped_cannot_go_on(jobs: Jobs) -> None:
     assert jobs.again(job, from_start=True)["state"] == "queued"
 
 
-def test_waiting_jobs_know_their_position_and_their_time(jobs: Jobs) -> None:
+def test_waiting_jobs_have_a_position_and_an_estimated_time(jobs: Jobs) -> None:
     rows = [jobs.submit(order())[0] for _ in range(3)]
     shown = [jobs.shown(jobs.get(row["id"])) for row in rows]
     assert [each["position"] for each in shown] == [0, 1, 2]
     assert shown[0]["eta_seconds"] < shown[1]["eta_seconds"] < shown[2]["eta_seconds"]
 
 
-def test_a_waiting_job_counts_what_is_left_of_the_running_one_and_how_many_work(jobs: Jobs) -> None:
+def test_the_estimated_time_includes_the_running_job_and_the_number_of_workers(jobs: Jobs) -> None:
     running, waiting = (jobs.submit(order())[0]["id"] for _ in range(2))
     jobs.take("slow")
     own = jobs.typical("paint")
@@ -146,7 +146,7 @@ def test_a_waiting_job_counts_what_is_left_of_the_running_one_and_how_many_work(
     assert jobs.shown(jobs.get(waiting))["eta_seconds"] == 5.0 + own
 
 
-def test_every_change_has_a_larger_number_and_only_the_newest_is_told_again(jobs: Jobs) -> None:
+def test_every_change_has_a_larger_number_and_only_the_newest_is_sent_again(jobs: Jobs) -> None:
     first, second = (jobs.submit(order())[0] for _ in range(2))
     jobs.prioritize(first["id"], 3)
     changed = jobs.changed_since(second["version"] - 1)
@@ -154,7 +154,7 @@ def test_every_change_has_a_larger_number_and_only_the_newest_is_told_again(jobs
     assert changed[0]["version"] < changed[1]["version"]
 
 
-def test_many_threads_take_every_job_once(tmp_path: Path) -> None:
+def test_many_threads_take_each_job_once(tmp_path: Path) -> None:
     jobs = Jobs(Database(tmp_path / "studio.db"), Hub(), 1000)
     wanted = {jobs.submit(order())[0]["id"] for _ in range(60)}
     taken: list[str] = []
@@ -173,7 +173,7 @@ def test_many_threads_take_every_job_once(tmp_path: Path) -> None:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Whatever is asked in whatever order: no job is lost or doubled, and every done job has one result."""
+    """For any sequence of operations, no job is lost or repeated, and every finished job has one result."""
 
     @initialize()
     def begin(self) -> None:
@@ -240,7 +240,7 @@ TestQueue.settings = settings(max_examples=25, stateful_step_count=30, deadline=
 # ---------------------------------------------------------------------------------------------------- folder and gallery
 
 
-def test_ids_are_the_only_names_that_become_paths(tmp_path: Path) -> None:
+def test_only_valid_ids_become_paths(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "data")
     assert folder.upload(new_identity("u")).parent == tmp_path / "data" / "uploads"
     for name in ("../../etc/passwd", "u_0123456789abcde", "u_0123456789ABCDEF", "", "u_0123456789abcdef/..", "x"):
@@ -248,14 +248,14 @@ def test_ids_are_the_only_names_that_become_paths(tmp_path: Path) -> None:
             folder.upload(name)
 
 
-def test_a_folder_serves_one_studio_at_a_time(tmp_path: Path) -> None:
+def test_only_one_studio_can_use_a_folder(tmp_path: Path) -> None:
     with Lock(tmp_path), pytest.raises(OptionError, match="another studio uses"), Lock(tmp_path):
         pass
     with Lock(tmp_path):
         pass
 
 
-def test_a_file_that_is_no_database_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "studio.db").write_bytes(b"no database at all, but long enough to be looked at" * 40)
     with pytest.raises(ImageFileError, match=r"is damaged .* give another folder with --data"):
         Database(tmp_path / "studio.db")
@@ -274,7 +274,7 @@ def add_result(found: Gallery, *, draft: bool, disk: int) -> str:
     return str(values["id"])
 
 
-def test_room_is_made_of_drafts_and_never_of_what_is_kept(tmp_path: Path) -> None:
+def test_drafts_are_deleted_to_free_space_and_kept_results_never(tmp_path: Path) -> None:
     found = gallery(tmp_path, disk_bytes=1000)
     kept, draft = add_result(found, draft=False, disk=500), add_result(found, draft=True, disk=400)
     found.make_room(300)
@@ -285,7 +285,7 @@ def test_room_is_made_of_drafts_and_never_of_what_is_kept(tmp_path: Path) -> Non
     assert found.folder.result(kept, ".png").exists()
 
 
-def test_files_that_belong_to_nothing_are_swept_away(tmp_path: Path) -> None:
+def test_orphaned_files_are_deleted(tmp_path: Path) -> None:
     found = gallery(tmp_path, disk_bytes=1000)
     kept = add_result(found, draft=False, disk=1)
     orphans = [found.folder.result(new_identity("r"), ".png"), found.folder.upload(new_identity("u"), ".jpg")]
@@ -300,7 +300,7 @@ def test_files_that_belong_to_nothing_are_swept_away(tmp_path: Path) -> None:
     assert found.folder.result(kept, ".png").exists()
 
 
-def test_a_studio_that_others_can_reach_must_have_a_token(tmp_path: Path) -> None:
+def test_a_studio_on_a_public_address_needs_a_token(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="is reachable from other machines and needs a token"):
         Settings(host="0.0.0.0", data=tmp_path)
     with pytest.raises(OptionError, match="--port is 0; it must be a number from 1 to 65535"):
@@ -308,7 +308,7 @@ def test_a_studio_that_others_can_reach_must_have_a_token(tmp_path: Path) -> Non
     assert Settings(host="127.0.0.2", data=tmp_path).is_local
 
 
-def test_a_database_of_version_1_is_read_with_its_checkpoints(tmp_path: Path, jobs: Jobs) -> None:
+def test_a_database_of_version_1_is_upgraded_with_its_checkpoints(tmp_path: Path, jobs: Jobs) -> None:
     job = jobs.submit(order())[0]["id"]
     jobs.take("slow")
     jobs.checkpoint(job, {"scale": 1})

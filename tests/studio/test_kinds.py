@@ -1,4 +1,4 @@
-"""What jobs of the studio do with masks, with results that are measured, and with settings that are tried."""
+"""Jobs of the studio with masks, reports and tuning."""
 
 import io
 import json
@@ -33,7 +33,7 @@ STYLE, OTHER = "great-wave", "starry-night"
 SMALL = {"size": 64, "smallest_size": 64, "steps": 6}
 
 
-# ---------------------------------------------------------------------------------------------------- what is taken
+# ---------------------------------------------------------------------------------------------------- requests
 
 
 @pytest.fixture
@@ -59,23 +59,23 @@ def uploaded(studio: Studio) -> str:
 
 
 def kept(studio: Studio, client: pieces.Local, upload: str, kind: str = "instant", **asked: Any) -> str:
-    """Put a result into the gallery as if a worker had made it."""
+    """Store a result as a worker would."""
     body = {"kind": kind, "content": upload, "styles": [STYLE], **asked}
     job = studio.jobs.get(client.post(f"{API}/jobs", json=body).json()["id"])
     studio.jobs.take(KINDS[kind].lane)
-    said = {"width": 96, "height": 64, "bytes": 9, "disk": 9, "suffix": ".png", "seconds": 1.0}
-    row = studio.result(job, {**said, "record": {"content": {"name": "photo.jpg"}}})
+    facts = {"width": 96, "height": 64, "bytes": 9, "disk": 9, "suffix": ".png", "seconds": 1.0}
+    row = studio.result(job, {**facts, "record": {"content": {"name": "photo.jpg"}}})
     studio.jobs.finish(job["id"], row)
     return str(row["id"])
 
 
 @pytest.mark.parametrize("kind", ["instant", "paint", "refine"])
-def test_whatever_paints_takes_masks_and_what_stays_the_photo(client: pieces.Local, studio: Studio, kind: str) -> None:
+def test_every_painting_kind_accepts_masks_and_protected_areas(client: pieces.Local, studio: Studio, kind: str) -> None:
     upload = uploaded(studio)
     asked = {"kind": kind, "content": upload, "styles": [STYLE], "masks": [upload], "protect": ["auto:skin", upload]}
     job = client.post(f"{API}/jobs", json=asked).json()
     assert (job["request"]["masks"], job["request"]["protect"]) == ([upload], ["auto:skin", upload])
-    assert client.post(f"{API}/jobs", json=job["request"]).status_code == 201  # as it is shown
+    assert client.post(f"{API}/jobs", json=job["request"]).status_code == 201  # the request in a job can be posted again
     order = studio.order(studio.jobs.get(job["id"]))
     assert [each["kind"] for each in (*order["masks"], *order["protect"])] == ["picture", "word", "picture"]
     assert client.delete(f"{API}/uploads/{upload}").status_code == 409
@@ -97,7 +97,7 @@ def test_whatever_paints_takes_masks_and_what_stays_the_photo(client: pieces.Loc
         ({"results": ["r_0000000000000000"]}, "results", "kind report"),
     ],
 )
-def test_what_makes_no_sense_is_said_with_its_field(
+def test_invalid_masks_results_and_trials_are_refused_with_their_field(
     client: pieces.Local, studio: Studio, changes: dict[str, Any], field: str, words: str
 ) -> None:
     body = {"kind": "paint", "content": uploaded(studio), "styles": [STYLE]} | changes
@@ -108,7 +108,7 @@ def test_what_makes_no_sense_is_said_with_its_field(
     assert words in error["message"]
 
 
-def test_a_report_finds_photo_styles_and_weights_by_itself(client: pieces.Local, studio: Studio) -> None:
+def test_a_report_uses_photo_styles_and_weights_of_its_results(client: pieces.Local, studio: Studio) -> None:
     upload, weights = uploaded(studio), {"styles": [STYLE, OTHER], "options": {"style_weights": [1, 3]}}
     results = [kept(studio, client, upload, **weights) for _ in range(2)]
     job = client.post(f"{API}/jobs", json={"kind": "report", "results": results}).json()
@@ -121,7 +121,7 @@ def test_a_report_finds_photo_styles_and_weights_by_itself(client: pieces.Local,
     assert [Path(each["path"]).name for each in order["results"]] == [f"{each}.png" for each in results]
 
 
-def test_results_that_cannot_stand_on_one_scale_are_not_measured_together(client: pieces.Local, studio: Studio) -> None:
+def test_results_of_different_photos_or_styles_are_not_measured_together(client: pieces.Local, studio: Studio) -> None:
     upload = uploaded(studio)
     one, other = kept(studio, client, upload), kept(studio, client, upload, styles=[OTHER])
     elsewhere = kept(studio, client, uploaded(studio))
@@ -134,18 +134,18 @@ def test_results_that_cannot_stand_on_one_scale_are_not_measured_together(client
     assert client.post(f"{API}/jobs", json=named).status_code == 201
 
 
-def test_a_masked_result_is_refined_under_its_masks(client: pieces.Local, studio: Studio) -> None:
+def test_a_masked_result_is_refined_with_its_masks(client: pieces.Local, studio: Studio) -> None:
     upload = uploaded(studio)
     result = kept(studio, client, upload, masks=["gradient:left-right"], protect=["auto:sky"])
     job = client.post(f"{API}/jobs", json={"kind": "refine", "result": result}).json()
     assert (job["request"]["masks"], job["request"]["protect"]) == (["gradient:left-right"], ["auto:sky"])
 
 
-# ---------------------------------------------------------------------------------------------------- what is made
+# ---------------------------------------------------------------------------------------------------- results
 
 
 def done(running: pieces.Program, **body: Any) -> dict[str, Any]:
-    """Ask for a job, wait for it, and return its result with its record."""
+    """Submit a job, wait for it, and return its result with its record."""
     answer = running.client.post("/jobs", json=body)
     assert answer.status_code == 201, answer.text
     job = running.wait_until(answer.json()["id"], "done", "failed")
@@ -171,23 +171,23 @@ def half(running: pieces.Program) -> str:
     ("kind", "options"),
     [("paint", SMALL), ("refine", {"size": 64, "refine_seconds": 1}), ("refine", {"size": 64, "hq": True})],
 )
-def test_what_no_mask_covers_and_what_is_protected_stays_the_photo(
+def test_uncovered_and_protected_areas_stay_the_photo(
     running: pieces.Program, upload: str, kind: str, options: dict[str, Any]
 ) -> None:
-    common = {"kind": kind, "content": upload, "styles": [STYLE], "options": {**options, "feather": 0}}
-    masked = done(running, **common, masks=[half(running)])
-    protected = done(running, **common, protect=[half(running)])
+    body = {"kind": kind, "content": upload, "styles": [STYLE], "options": {**options, "feather": 0}}
+    masked = done(running, **body, masks=[half(running)])
+    protected = done(running, **body, protect=[half(running)])
     photo = pixels(running, f"{API}/uploads/{upload}/image")
     left, right = (np.abs(pixels(running, each["image"]) - photo)[:, :28].mean() for each in (masked, protected))
     assert left > 3 * right
     assert left > 5
-    assert right < 3  # what a JPEG and a change of size leave
+    assert right < 3  # differences from JPEG and resizing
     assert masked["record"]["masks"]["style_masks"][0]["name"] == "mask.png"
     assert protected["record"]["masks"]["protect"][0]["name"] == "mask.png"
 
 
 @pytest.mark.slow
-def test_a_masked_painting_goes_on_under_its_mask(running: pieces.Program, upload: str) -> None:
+def test_a_masked_painting_continues_with_its_mask(running: pieces.Program, upload: str) -> None:
     body = {"kind": "paint", "content": upload, "styles": [STYLE], "masks": [half(running)], "options": {**SMALL, "feather": 0}}
     first = done(running, **body)
     more = running.client.post(f"/jobs/{first['job']}/continue", json={"steps": 3}).json()
@@ -199,7 +199,7 @@ def test_a_masked_painting_goes_on_under_its_mask(running: pieces.Program, uploa
 
 
 @pytest.mark.slow
-def test_a_black_mask_fails_with_its_sentence(running: pieces.Program, upload: str) -> None:
+def test_a_black_mask_fails_with_a_message(running: pieces.Program, upload: str) -> None:
     body = {"kind": "paint", "content": upload, "styles": [STYLE], "masks": ["not:all"], "options": SMALL}
     job = running.wait_until(running.client.post("/jobs", json=body).json()["id"], "failed")
     assert job["error"]["code"] == "option"
@@ -217,25 +217,25 @@ def test_results_are_measured_side_by_side(running: pieces.Program, upload: str,
     weak, strong = found["record"]["reports"]
     assert weak["style_closed"] < strong["style_closed"]
     assert weak["result"].startswith("1. ")
-    assert found["width"] > 2 * found["height"] > 0  # the photo and two results beside each other
+    assert found["width"] > 2 * found["height"] > 0  # the photo and two results side by side
     path = tmp_path / "sheet.png"
     path.write_bytes(running.client.get(f"/results/{found['id']}/export").content)
     command = [sys.executable, "-m", "impasto", "paint", "--replay", str(path), "-o", str(tmp_path / "again.png")]
     again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert again.returncode == 2  # a sheet is no painting, and that is said in a sentence
+    assert again.returncode == 2  # a sheet is not a painting
     assert "Traceback" not in again.stderr
 
 
 @pytest.mark.slow
-def test_settings_are_tried_on_a_sheet_with_previews(running: pieces.Program, upload: str) -> None:
+def test_tune_makes_a_sheet_with_previews(running: pieces.Program, upload: str) -> None:
     options = {"size": 64, "strengths": [0.3, 1.0], "strokes": [1.0]}
     job = running.client.post("/jobs", json={"kind": "tune", "content": upload, "styles": [STYLE], "options": options}).json()
     with running.client.stream("GET", f"/jobs/{job['id']}/events") as response:
-        told = [each["data"] for each in pieces.events(response)]
-    assert told[-1]["state"] == "done", told[-1]
-    assert told[-1]["progress"]["step"] == told[-1]["progress"]["steps"] == 2
-    assert told[-1]["preview"]
-    record = running.client.get(f"/results/{told[-1]['result']}").json()["record"]
+        events = [each["data"] for each in pieces.events(response)]
+    assert events[-1]["state"] == "done", events[-1]
+    assert events[-1]["progress"]["step"] == events[-1]["progress"]["steps"] == 2
+    assert events[-1]["preview"]
+    record = running.client.get(f"/results/{events[-1]['result']}").json()["record"]
     assert [each["options"] for each in record["trials"]] == [
         {"strength": 0.3, "stroke": 1.0},
         {"strength": 1.0, "stroke": 1.0},
@@ -245,7 +245,7 @@ def test_settings_are_tried_on_a_sheet_with_previews(running: pieces.Program, up
 
 
 @pytest.mark.slow
-def test_a_wanted_share_of_the_style_is_searched_and_can_be_finished_early(running: pieces.Program, upload: str) -> None:
+def test_a_search_for_a_style_share_can_be_finished_early(running: pieces.Program, upload: str) -> None:
     body = {"kind": "tune", "content": upload, "styles": [STYLE]}
     found = done(running, **body, options={"size": 64, "wanted_style": 0.4})["record"]
     assert found["found"]
@@ -260,14 +260,14 @@ def test_a_wanted_share_of_the_style_is_searched_and_can_be_finished_early(runni
     assert 1 <= len(record["trials"]) < 9
 
 
-def test_a_sheet_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+def test_a_sheet_continues_with_the_missing_trials(tmp_path: Path) -> None:
     photo, style = images.read(pieces.photo((64, 48))), images.read(pieces.photo((48, 64)))
-    exact = {"device": "cpu", "precision": "fp32"}  # the second picture of a size may be painted by another engine
+    exact = {"device": "cpu", "precision": "fp32"}  # otherwise the second picture of a size may use another engine
     order: dict[str, Any] = {"options": {"size": 64, "strengths": [0.3, 1.0], "strokes": [1.0]}, "run": exact, "finish": False}
     order |= {"work": str(tmp_path / "work"), "checkpoint": None}
-    line = Told("stop")
+    line = RecordingLine("stop")
     assert sheets.tried(photo, style, order, line) is None
-    (checkpoint,) = [facts["checkpoint"] for what, facts in line.said if what == "checkpoint"]
+    (checkpoint,) = [facts["checkpoint"] for what, facts in line.messages if what == "checkpoint"]
     assert checkpoint["done"] == 1
     again = {
         **order,
@@ -275,25 +275,27 @@ def test_a_sheet_goes_on_with_what_is_missing(tmp_path: Path) -> None:
             "checkpoint"
         ],
     }
-    line = Told("")
+    line = RecordingLine("")
     found = sheets.tried(photo, style, again, line)
     assert found is not None
-    assert [facts["progress"]["step"] for what, facts in line.said if what == "progress"] == [2]  # the first was not repeated
-    whole = sheets.tried(photo, style, order, Told(""))
+    assert [facts["progress"]["step"] for what, facts in line.messages if what == "progress"] == [
+        2
+    ]  # the first was not repeated
+    whole = sheets.tried(photo, style, order, RecordingLine(""))
     assert whole is not None
     assert found.record["trials"] == whole.record["trials"]
-    assert (found.image - whole.image).abs().mean() < 1e-3  # not all alike: one was painted by another engine
-    early = sheets.tried(photo, style, {**again, "finish": True}, Told(""))
+    assert (found.image - whole.image).abs().mean() < 1e-3  # not equal: one was painted by another engine
+    early = sheets.tried(photo, style, {**again, "finish": True}, RecordingLine(""))
     assert early is not None
     assert early.record["trials"] == whole.record["trials"][:1]
 
 
-class Told:
-    """A line to a parent that asks for one thing and remembers what it was told."""
+class RecordingLine:
+    """A connection to a parent with one stop request; records all messages."""
 
     def __init__(self, how: str) -> None:
         self.how = how
-        self.said: list[tuple[str, dict[str, Any]]] = []
+        self.messages: list[tuple[str, dict[str, Any]]] = []
 
     def say(self, what: str, **facts: Any) -> None:
-        self.said.append((what, facts))
+        self.messages.append((what, facts))

@@ -1,4 +1,4 @@
-"""The workers: what a job may take, and what happens when it takes more."""
+"""Workers: limits of time and memory of a job."""
 
 import subprocess
 import sys
@@ -18,11 +18,11 @@ from impasto.studio.settings import Limits
 pytestmark = pytest.mark.slow
 
 
-class Told:
-    """A queue of one job that writes down what it is told."""
+class RecordingSource:
+    """A source with one job that records all reports."""
 
     def __init__(self, job: Row | None = None) -> None:
-        self.job, self.said = job, list[tuple[str, Any]]()
+        self.job, self.messages = job, list[tuple[str, Any]]()
 
     def take(self, lane: str) -> Row | None:
         job, self.job = self.job, None
@@ -32,27 +32,27 @@ class Told:
         return None
 
     def progressed(self, identity: str, progress: Any, *, preview: bool) -> None:
-        self.said.append(("progressed", progress))
+        self.messages.append(("progressed", progress))
 
     def checkpoint(self, identity: str, checkpoint: Any) -> None:
-        self.said.append(("checkpoint", checkpoint))
+        self.messages.append(("checkpoint", checkpoint))
 
     def finish(self, identity: str, result: Any) -> None:
-        self.said.append(("finish", result))
+        self.messages.append(("finish", result))
 
     def fail(self, identity: str, error: Any) -> None:
-        self.said.append(("fail", error))
+        self.messages.append(("fail", error))
 
     def stopped(self, identity: str) -> None:
-        self.said.append(("stopped", None))
+        self.messages.append(("stopped", None))
 
 
 @pytest.fixture
 def lane() -> Iterator[Callable[..., Lane]]:
     lanes: list[Lane] = []
 
-    def make(told: Told, order: dict[str, Any] | None = None, **limits: Any) -> Lane:
-        lanes.append(Lane("slow", told, Limits(**limits), lambda row: order or {}, lambda row, said: said))
+    def make(source: RecordingSource, order: dict[str, Any] | None = None, **limits: Any) -> Lane:
+        lanes.append(Lane("slow", source, Limits(**limits), lambda row: order or {}, lambda row, message: message))
         lanes[-1].start()
         return lanes[-1]
 
@@ -70,44 +70,46 @@ def order(tmp_path: Path, **options: Any) -> dict[str, Any]:
     return {"do": "paint", "content": source, "styles": [source], "options": {"size": 64, **options}, **names, **rest}
 
 
-def ended(told: Told) -> tuple[str, Any]:
+def ended(source: RecordingSource) -> tuple[str, Any]:
     """Wait until the job has ended."""
     until = time.monotonic() + 240
     while time.monotonic() < until:
-        for what, facts in tuple(told.said):
+        for what, facts in tuple(source.messages):
             if what in ("finish", "fail"):
                 return what, facts
         time.sleep(0.1)
-    raise AssertionError(told.said)
+    raise AssertionError(source.messages)
 
 
-def test_a_job_that_takes_too_long_is_stopped_and_the_next_one_is_done(tmp_path: Path, lane: Callable[..., Lane]) -> None:
-    told = Told({"id": "j_0123456789abcdef"})
-    lane(told, order(tmp_path, steps=1_000_000, smallest_size=64), job_seconds=8.0)
-    what, facts = ended(told)
+def test_a_job_that_takes_too_long_is_stopped_and_the_next_one_succeeds(tmp_path: Path, lane: Callable[..., Lane]) -> None:
+    source = RecordingSource({"id": "j_0123456789abcdef"})
+    lane(source, order(tmp_path, steps=1_000_000, smallest_size=64), job_seconds=8.0)
+    what, facts = ended(source)
     assert what == "fail"
     assert "took too long" in facts["message"]
 
 
-def test_a_job_that_takes_too_much_memory_is_stopped(tmp_path: Path, lane: Callable[..., Lane]) -> None:
+def test_a_job_that_needs_too_much_memory_is_stopped(tmp_path: Path, lane: Callable[..., Lane]) -> None:
     if not Path("/proc/self/statm").exists():
         pytest.skip("memory is watched in /proc")
-    told = Told({"id": "j_0123456789abcdef"})
-    lane(told, order(tmp_path, size=1600, smallest_size=1600, steps=1000), memory_bytes=700 * 2**20)
-    what, facts = ended(told)
+    source = RecordingSource({"id": "j_0123456789abcdef"})
+    lane(source, order(tmp_path, size=1600, smallest_size=1600, steps=1000), memory_bytes=700 * 2**20)
+    what, facts = ended(source)
     assert what == "fail"
     assert facts["code"] == "memory"
     assert facts["field"] == "size"
 
 
-def test_a_question_that_cannot_be_answered_is_an_error_in_a_sentence(lane: Callable[..., Lane], tmp_path: Path) -> None:
+def test_a_failed_call_gives_one_sentence(lane: Callable[..., Lane], tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("<html>")
     with pytest.raises(CallError, match=r"'page\.html' is a web page \(HTML\), which is not supported") as caught:
-        lane(Told()).call(60, do="intake", path=str(tmp_path / "page.html"), name="page.html", pixels=9).result(timeout=240)
+        lane(RecordingSource()).call(60, do="intake", path=str(tmp_path / "page.html"), name="page.html", pixels=9).result(
+            timeout=240
+        )
     assert caught.value.code == "picture"
 
 
-def test_a_worker_that_speaks_to_a_parent_that_is_gone_ends_without_complaint() -> None:
+def test_a_worker_exits_quietly_if_its_parent_has_ended() -> None:
     program = (
         "import os, sys\n"
         "from impasto.studio.worker import Line\n"
@@ -127,7 +129,7 @@ def test_a_worker_that_speaks_to_a_parent_that_is_gone_ends_without_complaint() 
     child.stdout.close()
     child.stdin.write(b'{"do": "paint"}\n')
     child.stdin.flush()
-    said = child.stderr.read()
+    errors = child.stderr.read()
     child.stdin.close()
     child.stderr.close()
-    assert (child.wait(timeout=60), said) == (0, b"")
+    assert (child.wait(timeout=60), errors) == (0, b"")

@@ -1,4 +1,4 @@
-"""The webcam page: what it is served, its runtime, and the page itself in a browser."""
+"""The webcam page: its routes, its runtime, and the page in a browser."""
 
 import base64
 import hashlib
@@ -33,7 +33,7 @@ from impasto.tensors import Image
 API = "/api/v1"
 STYLE = "starry-night"
 RUNTIME = runtime.runtime_folder()
-"""Where it lies for the user who runs the tests; within a test it is elsewhere."""
+"""The user's runtime folder; tests use another one."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def client(tmp_path: Path) -> Iterator[pieces.Local]:
 
 
 def package(path: Path, monkeypatch: pytest.MonkeyPatch, *, but: str = "") -> Path:
-    """Write a package as npm has it, and let its hash be the one that is wanted."""
+    """Write a package like that of npm, and set the expected hash to its hash."""
     with tarfile.open(path, "w:gz") as archive:
         for name in (*runtime.FILES, "ort.all.min.mjs", "../../evil.mjs"):
             if name != but:
@@ -65,17 +65,17 @@ def leftovers() -> list[str]:
 # ---------------------------------------------------------------------------------------------------- the runtime
 
 
-def test_the_runtime_is_unpacked_from_a_file_that_was_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runtime_is_installed_from_a_local_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not runtime.runtime_is_here()
     folder = runtime.fetch_runtime(package(tmp_path / "a.tgz", monkeypatch))
     assert runtime.runtime_is_here()
     assert sorted(each.name for each in folder.iterdir()) == sorted(runtime.FILES)
     assert leftovers() == [folder.name]
     monkeypatch.setenv("PATH", "")
-    assert runtime.fetch_runtime() == folder  # nothing is fetched twice
+    assert runtime.fetch_runtime() == folder  # not downloaded again
 
 
-def test_a_package_that_is_another_is_refused_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_with_another_hash_is_refused_and_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = package(tmp_path / "a.tgz", monkeypatch)
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(WeightsError, match=r"'a\.tgz' is not the published onnxruntime-web-.*\.tgz.*--from FILE"):
@@ -85,13 +85,13 @@ def test_a_package_that_is_another_is_refused_and_nothing_is_left(tmp_path: Path
         runtime.fetch_runtime(tmp_path / "missing.tgz")
 
 
-def test_a_package_without_one_of_its_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_with_a_missing_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WeightsError, match=f"has no {runtime.FILES[2]}"):
         runtime.fetch_runtime(package(tmp_path / "a.tgz", monkeypatch, but=runtime.FILES[2]))
     assert leftovers() == []
 
 
-def test_npm_is_asked_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_npm_is_used_if_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = package(tmp_path / "a.tgz", monkeypatch)
     npm = tmp_path / "npm"
     npm.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n/bin/cp {made} onnxruntime-web-{runtime.VERSION}.tgz\n')
@@ -103,32 +103,34 @@ def test_npm_is_asked_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "expected"),
     [
         ({"IMPASTO_OFFLINE": "1"}, "impasto is offline; download onnxruntime-web"),
         ({"IMPASTO_NPM_REGISTRY": "http://127.0.0.1:9/"}, "could not be downloaded .*refused"),
         ({"IMPASTO_NPM_REGISTRY": "file:///etc/"}, "give an address that starts with https://"),
     ],
 )
-def test_without_a_network_the_sentence_says_how_it_is_done_by_hand(
-    variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_without_a_network_the_message_describes_the_manual_installation(
+    variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert main(["studio", "--fetch-live"]) == 2
-    assert re.search(said, capsys.readouterr().err)
+    assert re.search(expected, capsys.readouterr().err)
     assert leftovers() == []
 
 
-def test_from_is_only_for_fetching(capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_needs_fetch_live(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["studio", "--from", "a.tgz"]) == 2
     assert "--from a.tgz needs --fetch-live" in capsys.readouterr().err
 
 
-# ---------------------------------------------------------------------------------------------------- what is served
+# ---------------------------------------------------------------------------------------------------- routes
 
 
-def test_the_page_is_told_what_it_works_with(client: pieces.Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_live_route_describes_runtime_and_network(
+    client: pieces.Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     facts = client.get(f"{API}/live").json()
     address = f"/live/runtime/{runtime.VERSION}/"
     assert facts["runtime"] == {
@@ -149,9 +151,7 @@ def test_the_page_is_told_what_it_works_with(client: pieces.Local, tmp_path: Pat
         assert client.get(facts["runtime"]["address"] + other).status_code in (404, 405)
 
 
-def test_the_page_fetches_the_runtime_when_it_is_asked_to(
-    client: pieces.Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_runtime_route_downloads_the_runtime(client: pieces.Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMPASTO_OFFLINE", "1")
     answer = client.post(f"{API}/live/runtime")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "network")
@@ -162,7 +162,7 @@ def test_the_page_fetches_the_runtime_when_it_is_asked_to(
     assert client.post(f"{API}/live/runtime").json()["runtime"]["here"] is True
 
 
-def test_what_computes_may_compile_and_no_other_page_may(client: pieces.Local) -> None:
+def test_only_the_live_page_may_compile_webassembly(client: pieces.Local) -> None:
     for path in ("/live", "/static/live-worker.js", f"/live/runtime/{runtime.VERSION}/{runtime.FILES[0]}"):
         assert "script-src 'self' 'wasm-unsafe-eval';" in client.get(path).headers["content-security-policy"]
     for path in ("/", "/static/main.js", f"{API}/live"):
@@ -174,13 +174,13 @@ def test_what_computes_may_compile_and_no_other_page_may(client: pieces.Local) -
 @pytest.mark.parametrize(
     ("path", "status"), [(f"/live/styles/{STYLE}?edge=63", 422), ("/live/styles/none-such", 404), ("/live/styles/A", 404)]
 )
-def test_a_style_that_is_not_there_is_one_sentence(client: pieces.Local, path: str, status: int) -> None:
+def test_an_unknown_style_is_refused_in_one_sentence(client: pieces.Local, path: str, status: int) -> None:
     answer = client.get(API + path)
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
 
 
-def test_a_style_is_measured_for_the_size_of_the_picture() -> None:
+def test_a_style_code_depends_on_the_size_of_the_picture() -> None:
     source = {"path": str(known_styles()[STYLE]), "name": STYLE, "kind": "named"}
     found = orders.style_code({"style": source, "edge": 192}, None)  # type: ignore[arg-type]
     wanted, larger = (live_style(load_style(source["path"]), edge_px=edge_px) for edge_px in (192, 512))
@@ -189,7 +189,7 @@ def test_a_style_is_measured_for_the_size_of_the_picture() -> None:
     assert torch.allclose(torch.tensor(found["covariance"]), wanted.colors.covariance[0], atol=1e-6)
 
 
-def test_no_text_of_the_page_is_missing_in_a_language() -> None:
+def test_every_text_of_the_webcam_page_exists_in_every_language() -> None:
     catalogues = [json.loads((STATIC / "texts" / f"live.{code}.json").read_text("utf-8")) for code in ("en", "zh")]
     page, script = ((STATIC / name).read_text("utf-8") for name in ("live.html", "live.js"))
     used = set(re.findall(r'data-t[a-z-]*="(live\.[a-z_]+)"', page)) | set(re.findall(r"'(live\.[a-z_]+)'", script))
@@ -207,7 +207,7 @@ def test_no_text_of_the_page_is_missing_in_a_language() -> None:
 
 @pytest.fixture(scope="module")
 def bench() -> Any:
-    """The benchmark, which knows how to start a studio and a browser."""
+    """The benchmark module, which can start a studio and a browser."""
     pytest.importorskip("selenium")
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         pytest.skip("wants Debian's chromium and chromium-driver")
@@ -250,7 +250,7 @@ def square(edge_px: int) -> Image:
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_the_page_paints_what_torch_paints_and_asks_no_one(bench: Any) -> None:
+def test_the_page_paints_like_torch_and_makes_no_other_requests(bench: Any) -> None:
     runtime.runtime_folder().parent.mkdir(parents=True)
     runtime.runtime_folder().symlink_to(RUNTIME)
     with bench.studio() as address, bench.browser() as driver:

@@ -1,4 +1,4 @@
-"""The studio's page as files: its words in both languages, what it must not contain, how much it weighs."""
+"""The files of the studio's page: texts in both languages, forbidden content, size."""
 
 import json
 import re
@@ -13,7 +13,7 @@ pytest.importorskip("fastapi")
 from impasto.studio.controls import recipes
 
 STATIC = Path(__file__).resolve().parents[2] / "src" / "impasto" / "studio" / "static"
-LIVE = re.compile(r"^live")  # the page of the webcam has its own files and tests
+LIVE = re.compile(r"^live")  # the webcam page has its own files and tests
 MODULES = sorted(each for each in STATIC.glob("*.js") if not LIVE.match(each.name))
 STYLES = (STATIC / "studio.css", STATIC / "parts.css")
 INDEX = STATIC / "index.html"
@@ -30,7 +30,7 @@ MADE_OF_NAMES = (
     "painting.paused",
     "painting.cancelled",
 )
-"""Keys that are put together: of options, of kinds and states of jobs, of the API's codes."""
+"""Keys that are built from names of options, kinds and states of jobs, and codes of the API."""
 SAME_IN_BOTH = {"app.title", "save.png", "save.jpeg", "save.webp", "choice.pooling.l2", "choice.optimizer.adam"}
 SAME_IN_BOTH |= {"choice.optimizer.lbfgs", "choice.optimizer.rmsprop", "choice.engine.torch", "choice.engine.openvino"}
 SAME_IN_BOTH |= {"choice.device.cpu", "choice.device.cuda", "choice.device.mps"}
@@ -48,11 +48,11 @@ def fields() -> list[dict[str, Any]]:
 
 
 class Page(HTMLParser):
-    """Every text and every attribute of a page."""
+    """All texts and attributes of a page."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: list[str] = []
+        self.strings: list[str] = []
         self.attributes: list[tuple[str, str, str]] = []
         self._open: list[tuple[str, bool]] = []
 
@@ -66,7 +66,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if data.strip() and not self._open[-1][1]:
-            self.said.append(data.strip())
+            self.strings.append(data.strip())
 
 
 @pytest.fixture(scope="module")
@@ -76,30 +76,30 @@ def page() -> Page:
     return found
 
 
-# ---------------------------------------------------------------------------------------------------- words
+# ---------------------------------------------------------------------------------------------------- texts
 
 
 def test_both_languages_have_every_text(texts: dict[str, dict[str, str]]) -> None:
-    # The English of a help text is that of the options themselves, and comes with the API.
+    # The English help texts are those of the options and come from the API.
     for language in LANGUAGES:
         assert {key for key in texts[language] if not key.startswith("help.")} == set(texts["en"]), language
     assert all(text.strip() for catalogue in texts.values() for text in catalogue.values())
 
 
-def test_both_languages_fill_in_the_same_words(texts: dict[str, dict[str, str]]) -> None:
+def test_both_languages_use_the_same_placeholders(texts: dict[str, dict[str, str]]) -> None:
     for key, english in texts["en"].items():
         in_both = {language: set(re.findall(r"{(\w+)}", texts[language][key])) for language in LANGUAGES}
         assert all(words == in_both["en"] for words in in_both.values()), (key, english)
 
 
-def test_chinese_is_chinese(texts: dict[str, dict[str, str]]) -> None:
+def test_chinese_texts_contain_chinese(texts: dict[str, dict[str, str]]) -> None:
     for key, text in texts["zh"].items():
         assert re.search(r"[\u4e00-\u9fff]", text) or key in SAME_IN_BOTH, (key, text)
 
 
 @pytest.fixture(scope="module")
 def wanted(page: Page, texts: dict[str, dict[str, str]]) -> set[str]:
-    """The keys that the page and its modules name."""
+    """The keys that the page and its modules use."""
     starts = {key.split(".")[0] for key in texts["en"]}
     named = {value for _, name, value in page.attributes if name.startswith("data-t") and value}
     for path in MODULES:
@@ -107,57 +107,57 @@ def wanted(page: Page, texts: dict[str, dict[str, str]]) -> set[str]:
     return {key for key in named if key.split(".")[0] in starts and not key.endswith(".js")} - {"canvas.mask"}
 
 
-def test_every_text_that_the_page_wants_is_there(wanted: set[str], texts: dict[str, dict[str, str]]) -> None:
+def test_every_key_that_the_page_uses_exists(wanted: set[str], texts: dict[str, dict[str, str]]) -> None:
     there = {re.sub(r"\.(one|other)$", "", key) for key in texts["en"]}
     assert len(wanted) > 150
     assert wanted <= there
 
 
-def test_no_text_is_left_over(wanted: set[str], texts: dict[str, dict[str, str]]) -> None:
+def test_no_text_is_unused(wanted: set[str], texts: dict[str, dict[str, str]]) -> None:
     for key in texts["en"]:
         assert re.sub(r"\.(one|other)$", "", key) in wanted or key.startswith(MADE_OF_NAMES), key
 
 
-def test_the_page_says_nothing_outside_its_catalogues(page: Page) -> None:
-    assert page.said == []
+def test_the_page_contains_no_text_outside_the_catalogs(page: Page) -> None:
+    assert page.strings == []
     spoken = ("aria-label", "title", "alt", "placeholder", "aria-roledescription", "aria-description")
     assert [(tag, name, value) for tag, name, value in page.attributes if name in spoken and value] == []
     put = re.compile(r"(textContent|innerText|placeholder|ariaLabel|\.title|\.alt)\s*=\s*(['\"`])(?!\2)")
     given = re.compile(r"\b(text|'aria-label'|alt|title):\s*'[^']*[A-Za-z]{2}")
-    told = re.compile(r"\b(tell|speak)\([^,()]*,?\s*'[^']*[A-Za-z]{2}")
+    spoken_text = re.compile(r"\b(tell|speak)\([^,()]*,?\s*'[^']*[A-Za-z]{2}")
     for path in MODULES:
         for line in path.read_text().splitlines():
             assert not put.search(line), (path.name, line)
             assert not given.search(line), (path.name, line)
-            assert not told.search(line), (path.name, line)
+            assert not spoken_text.search(line), (path.name, line)
 
 
-def test_every_control_has_its_words(fields: list[dict[str, Any]], texts: dict[str, dict[str, str]]) -> None:
+def test_every_control_has_a_label(fields: list[dict[str, Any]], texts: dict[str, dict[str, str]]) -> None:
     for field in fields:
         assert f"control.{field['name']}" in texts["en"], "give the option a name in texts/en.json and texts/zh.json"
-        assert f"help.{field['name']}" in texts["zh"], "say the option's help in Chinese in texts/zh.json"
+        assert f"help.{field['name']}" in texts["zh"], "add the option's help to texts/zh.json"
 
 
 @pytest.mark.parametrize("name", ["recipe", "quality", "statistics", "canvas", "optimizer", "border", "color"])
-def test_every_choice_has_its_words(name: str, fields: list[dict[str, Any]], texts: dict[str, dict[str, str]]) -> None:
+def test_every_choice_has_a_label(name: str, fields: list[dict[str, Any]], texts: dict[str, dict[str, str]]) -> None:
     choices = {each for field in fields if field["name"] == name for each in field["choices"]}
     assert {key for key in texts["en"] if key.startswith(f"choice.{name}.")} == {f"choice.{name}.{each}" for each in choices}
 
 
-def test_an_option_that_means_something_else_elsewhere_has_chinese_of_its_own(texts: dict[str, dict[str, str]]) -> None:
-    said: dict[str, dict[str, list[str]]] = {}
+def test_options_with_different_meanings_have_separate_chinese_texts(texts: dict[str, dict[str, str]]) -> None:
+    meanings: dict[str, dict[str, list[str]]] = {}
     for recipe in recipes()["recipes"]:
         for field in recipe["fields"]:
             if (recipe["kind"], field["name"]) != ("report", "style_weights"):  # it has no control
-                said.setdefault(field["name"], {}).setdefault(field["help"], []).append(recipe["kind"])
-    differing = {name: helps for name, helps in said.items() if len(helps) > 1}
+                meanings.setdefault(field["name"], {}).setdefault(field["help"], []).append(recipe["kind"])
+    differing = {name: helps for name, helps in meanings.items() if len(helps) > 1}
     assert {"style_scales", "size", "recipe"} <= set(differing)
     for name, helps in differing.items():
         own = [all(f"help.{kind}.{name}" in texts["zh"] for kind in kinds) for kinds in helps.values()]
         assert own.count(False) <= 1, (name, helps)
 
 
-def test_every_figure_has_its_words(texts: dict[str, dict[str, str]]) -> None:
+def test_every_figure_has_a_label(texts: dict[str, dict[str, str]]) -> None:
     from impasto.metrics.report import KINDS
 
     for name in KINDS:
@@ -165,7 +165,7 @@ def test_every_figure_has_its_words(texts: dict[str, dict[str, str]]) -> None:
         assert f"help.figure_{name}" in texts["zh"]
 
 
-# ---------------------------------------------------------------------------------------------------- safety, weight
+# ---------------------------------------------------------------------------------------------------- security, size
 
 
 def test_the_page_has_no_inline_script_and_no_inline_style(page: Page) -> None:
@@ -177,25 +177,25 @@ def test_the_page_has_no_inline_script_and_no_inline_style(page: Page) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_no_module_reads_text_as_markup_or_as_a_program(path: Path) -> None:
+def test_no_module_parses_text_as_html_or_code(path: Path) -> None:
     source = path.read_text()
     for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "DOMParser", "srcdoc"):
         assert word not in source, word
     assert not re.search(r"setAttribute\('style'|set\(\w+, 'style'|\bon\w+=", source)
 
 
-def test_no_file_names_another_server() -> None:
+def test_no_file_contains_an_address_of_another_server() -> None:
     for path in (INDEX, *STYLES, *MODULES, STATIC / "icon.svg"):
         for address in re.findall(r"(?:https?:)?//[a-z0-9][\w.-]*\.\w+[^\s'\"]*", path.read_text()):
             assert address.startswith("http://www.w3.org/"), (path.name, address)
 
 
-def test_every_module_is_fetched_at_once(page: Page) -> None:
+def test_every_module_is_preloaded(page: Page) -> None:
     ahead = {value for tag, name, value in page.attributes if tag == "link" and name == "href" and value.endswith(".js")}
     assert ahead | {"/static/main.js"} == {f"/static/{path.name}" for path in MODULES}
 
 
-def test_every_part_that_a_module_looks_for_is_on_the_page(page: Page) -> None:
+def test_every_element_that_a_module_uses_is_on_the_page(page: Page) -> None:
     there = [value for _, name, value in page.attributes if name == "id"]
     assert len(there) == len(set(there))
     for path in MODULES:
@@ -207,6 +207,6 @@ def test_every_part_that_a_module_looks_for_is_on_the_page(page: Page) -> None:
             assert f"i-{name[0] or name[1]}" in there, (path.name, name)
 
 
-def test_the_page_weighs_less_than_its_bound() -> None:
+def test_the_page_is_smaller_than_its_limit() -> None:
     weight = sum(path.stat().st_size for path in (INDEX, STATIC / "icon.svg", *STYLES, *MODULES))
     assert weight + max((STATIC / "texts" / f"{each}.json").stat().st_size for each in LANGUAGES) <= 200_000

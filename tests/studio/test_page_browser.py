@@ -1,4 +1,4 @@
-"""The studio's page in a real browser, from the dropped photo to the downloaded picture, and what others may not do to it."""
+"""The studio's page in a real browser, from the upload to the download."""
 
 import io
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def image(studio: pieces.Program, path: str) -> np.ndarray:
     return np.asarray(PIL.Image.open(io.BytesIO(answer.content)).convert("RGB"), dtype=np.float32)
 
 
-# ---------------------------------------------------------------------------------------------------- the whole way
+# ---------------------------------------------------------------------------------------------------- upload, paint, download
 
 
 def test_a_photo_is_uploaded_painted_cancelled_continued_and_downloaded(
@@ -62,7 +62,7 @@ COMES_IN = {
 
 
 @pytest.mark.parametrize("how", [*COMES_IN, "taken"])
-def test_a_photo_is_dropped_pasted_or_taken(browser: Callable[..., Browser], how: str) -> None:
+def test_a_photo_can_be_dropped_pasted_or_taken(browser: Callable[..., Browser], how: str) -> None:
     page = browser()
     if how == "taken":
         page.click("#take-photo")
@@ -84,7 +84,7 @@ def test_a_photo_is_dropped_pasted_or_taken(browser: Callable[..., Browser], how
     assert page.complaints() == []
 
 
-def test_another_style_or_strength_repaints_the_instant_picture_as_a_draft(
+def test_changing_style_or_strength_repaints_the_instant_picture_as_a_draft(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
@@ -115,24 +115,22 @@ def test_several_styles_are_mixed_by_weight(browser: Callable[..., Browser], stu
     assert page.text("#chosen li:last-child output") == "100 %"
 
 
-def test_a_mask_is_drawn_and_the_rest_stays_the_photo(
-    browser: Callable[..., Browser], studio: pieces.Program, picture: Path
-) -> None:
+def test_outside_a_drawn_mask_the_photo_stays(browser: Callable[..., Browser], studio: pieces.Program, picture: Path) -> None:
     page = browser()
     first = page.instant(picture)
     page.click("#mask-toggle")
     canvas = page.find("canvas.mask")
     page.js("arguments[0].scrollIntoView({block: 'center'})", canvas)
-    wide, high = canvas.size["width"], canvas.size["height"]
-    draw = ActionChains(page.driver).move_to_element_with_offset(canvas, -round(wide * 0.35), -round(high * 0.4))
-    draw.click_and_hold().move_by_offset(0, round(high * 0.8)).release().perform()
+    width, height = canvas.size["width"], canvas.size["height"]
+    draw = ActionChains(page.driver).move_to_element_with_offset(canvas, -round(width * 0.35), -round(height * 0.4))
+    draw.click_and_hold().move_by_offset(0, round(height * 0.8)).release().perform()
     masked = page.repainted(first)
     page.click("#mask-done")
     asked = studio.client.get(f"/results/{masked.split('/')[-2]}").json()["request"]
     mask = image(studio, f"/api/v1/uploads/{asked['masks'][0]}/image")
-    high, wide = mask.shape[:2]
-    assert mask[round(high * 0.3) : round(high * 0.7), round(wide * 0.12) : round(wide * 0.18)].min() > 225
-    assert mask[:, wide // 2 :].max() < 30
+    height, width = mask.shape[:2]
+    assert mask[round(height * 0.3) : round(height * 0.7), round(width * 0.12) : round(width * 0.18)].min() > 225
+    assert mask[:, width // 2 :].max() < 30
     photo = image(studio, f"/api/v1/uploads/{asked['content']}/image")
     change = np.abs(image(studio, masked) - photo).mean(axis=(0, 2))
     assert change[len(change) // 2 :].mean() < 6
@@ -143,7 +141,7 @@ def test_a_mask_is_drawn_and_the_rest_stays_the_photo(
     assert page.complaints() == []
 
 
-def test_what_is_drawn_to_stay_stays_the_photo(browser: Callable[..., Browser], studio: pieces.Program, picture: Path) -> None:
+def test_a_drawn_protected_area_stays_the_photo(browser: Callable[..., Browser], studio: pieces.Program, picture: Path) -> None:
     page = browser()
     first = page.instant(picture)
     page.click("#mask-toggle")
@@ -166,14 +164,14 @@ def test_what_is_drawn_to_stay_stays_the_photo(browser: Callable[..., Browser], 
     assert page.complaints() == []
 
 
-def test_a_mask_that_was_drawn_is_painted_with_at_once(
+def test_a_new_mask_is_used_without_waiting_for_its_upload(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
     page.instant(picture)
     page.click("#mask-toggle")
     page.click("#mask-shapes button:nth-child(2)")  # the left half
-    page.paint(size="96", steps="8", feather="0")  # without waiting until the mask was sent
+    page.paint(size="96", steps="8", feather="0")  # without waiting for the upload of the mask
     page.state("done")
     page.until(lambda: "/results/" in page.js(PAINTED))
     painted = page.js(PAINTED)
@@ -187,7 +185,7 @@ def test_a_mask_that_was_drawn_is_painted_with_at_once(
     assert page.complaints() == []
 
 
-def test_what_stays_the_photo_is_chosen_by_its_name(
+def test_a_protected_area_can_be_selected_by_name(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
@@ -199,7 +197,7 @@ def test_what_stays_the_photo_is_chosen_by_its_name(
     assert page.complaints() == []
 
 
-def test_a_result_is_measured_and_its_figures_stand_in_a_table(
+def test_a_result_is_measured_and_its_figures_are_shown_in_a_table(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
@@ -221,11 +219,11 @@ def test_a_result_is_measured_and_its_figures_stand_in_a_table(
     page.until(lambda: page.js("return document.querySelectorAll('#results li').length") >= 2)
     for number in (1, 2):
         page.click(f"#results li:nth-child({number}) .tick input")
-    assert page.find("#chosen-measure").get_attribute("disabled") is not None  # a sheet is no picture
+    assert page.find("#chosen-measure").get_attribute("disabled") is not None  # a sheet cannot be measured
     assert page.complaints() == []
 
 
-def test_settings_are_tried_and_the_best_are_used(
+def test_settings_are_compared_and_the_best_can_be_used(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
@@ -258,7 +256,7 @@ def test_settings_are_tried_and_the_best_are_used(
     assert any("from 0 to 1.5" in page.text(f"#{each}") for each in described)
 
 
-def test_everything_is_reached_by_keyboard_alone(
+def test_every_control_can_be_reached_by_keyboard(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
@@ -300,7 +298,7 @@ def test_everything_is_reached_by_keyboard_alone(
     assert page.focused() == "queue-open"
 
 
-def test_the_gallery_shows_compares_zips_and_gives_back_what_was_deleted(
+def test_the_gallery_shows_compares_zips_and_restores_deleted_results(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
@@ -339,7 +337,7 @@ def test_the_gallery_shows_compares_zips_and_gives_back_what_was_deleted(
     assert page.complaints() == []
 
 
-def test_a_reload_keeps_the_work(browser: Callable[..., Browser], picture: Path) -> None:
+def test_a_reload_keeps_photo_styles_and_settings(browser: Callable[..., Browser], picture: Path) -> None:
     page = browser()
     page.instant(picture)
     page.click("[data-style='mosaic'] .style")
@@ -348,7 +346,7 @@ def test_a_reload_keeps_the_work(browser: Callable[..., Browser], picture: Path)
     assert page.js("return document.querySelector('[aria-pressed=true].style').parentElement.dataset.style") == "mosaic"
 
 
-def test_a_picture_dropped_on_the_shelf_becomes_a_style_and_a_favorite(
+def test_a_picture_can_be_added_as_a_style_and_marked_as_favorite(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
@@ -373,7 +371,7 @@ def test_a_picture_dropped_on_the_shelf_becomes_a_style_and_a_favorite(
 # ---------------------------------------------------------------------------------------------------- errors
 
 
-def test_an_error_stands_beside_the_control_that_caused_it(browser: Callable[..., Browser], tmp_path: Path) -> None:
+def test_an_error_is_shown_next_to_its_control(browser: Callable[..., Browser], tmp_path: Path) -> None:
     page = browser()
     text = tmp_path / "letter.jpg"
     text.write_text("this is no picture")
@@ -395,18 +393,18 @@ def test_an_error_stands_beside_the_control_that_caused_it(browser: Callable[...
     assert page.focused() == "choose-photo"
 
 
-def test_what_the_studio_refuses_is_said_beside_its_control(browser: Callable[..., Browser], picture: Path) -> None:
+def test_an_error_of_the_studio_is_shown_next_to_its_control(browser: Callable[..., Browser], picture: Path) -> None:
     page = browser()
     page.instant(picture)
     page.paint(betas="0.9")
     page.until(lambda: page.js("return document.querySelector('[data-field=betas]').ariaInvalid") == "true")
     control = page.find("[data-field='betas']")
     assert control.is_displayed()
-    said = " ".join(page.text(f"#{each}") for each in (control.get_attribute("aria-describedby") or "").split())
-    assert "give two numbers" in said
+    errors = " ".join(page.text(f"#{each}") for each in (control.get_attribute("aria-describedby") or "").split())
+    assert "give two numbers" in errors
 
 
-def test_a_method_hides_what_it_does_not_read_and_shows_its_own_defaults(
+def test_a_method_hides_ignored_settings_and_shows_its_defaults(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
@@ -424,7 +422,7 @@ def test_a_method_hides_what_it_does_not_read_and_shows_its_own_defaults(
     assert not page.is_seen(seen["strength"])
     assert page.js(steps) == str(RECIPES["gatys"].steps)
     page.js(choose, "preset", "gatys2015")
-    assert not page.is_seen(seen["recipe"])  # a preset brings its method
+    assert not page.is_seen(seen["recipe"])  # a preset sets its method
     assert page.js(steps) == str(PRESETS["gatys2015"].steps)
     page.paint(size="64", steps="2")
     page.state("done")
@@ -434,7 +432,7 @@ def test_a_method_hides_what_it_does_not_read_and_shows_its_own_defaults(
     assert page.complaints() == []
 
 
-def test_an_option_of_two_panels_is_complained_about_in_the_right_one(
+def test_an_error_of_an_option_in_two_panels_is_shown_in_the_right_one(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
@@ -447,9 +445,7 @@ def test_an_option_of_two_panels_is_complained_about_in_the_right_one(
     assert "needs a style picture" in " ".join(page.text(f"#{each}") for each in described.split())
 
 
-def test_a_painting_that_fails_says_so_beside_the_control_that_caused_it(
-    browser: Callable[..., Browser], picture: Path
-) -> None:
+def test_the_error_of_a_failed_painting_is_shown_next_to_its_control(browser: Callable[..., Browser], picture: Path) -> None:
     page = browser()
     page.instant(picture)
     page.paint(size="100000")
@@ -461,7 +457,7 @@ def test_a_painting_that_fails_says_so_beside_the_control_that_caused_it(
     assert not page.js("return document.querySelector(\"#instant-basic [data-field='size']\").ariaInvalid")
 
 
-def test_what_waits_is_told_anew_while_another_is_painted(
+def test_the_estimated_time_of_waiting_jobs_is_updated_while_another_job_runs(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
@@ -475,12 +471,12 @@ def test_what_waits_is_told_anew_while_another_is_painted(
     page.until(lambda: "1 before it" in page.text(last))
     studio.client.post(f"/jobs/{jobs[1]}/cancel")
     page.until(lambda: "Next in the queue" in page.text(last), seconds=30)
-    page.until(lambda: "hour" in page.text(last), seconds=60)  # what the running one still takes is told by its steps
+    page.until(lambda: "hour" in page.text(last), seconds=60)  # the steps of the running job give its remaining time
     for job in jobs:
         studio.client.post(f"/jobs/{job}/cancel")
 
 
-def test_a_hostile_name_is_text(browser: Callable[..., Browser], studio: pieces.Program) -> None:
+def test_a_malicious_name_is_shown_as_text(browser: Callable[..., Browser], studio: pieces.Program) -> None:
     name = "<img src=x onerror=window.hurt=1><b>"
     upload = studio.upload(name="x.jpg")
     style = studio.client.post("/styles", json={"upload": upload, "title": name}).json()

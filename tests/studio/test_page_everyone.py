@@ -1,4 +1,4 @@
-"""The studio's page for everyone, on a phone, by axe, in two languages; and nothing for strangers."""
+"""The studio's page: phones, accessibility (axe), languages, and attacks from other origins."""
 
 import functools
 import http.server
@@ -22,7 +22,7 @@ FIXTURES = (open_browser, running_studio, small_picture)
 pytestmark = IN_A_BROWSER
 
 
-def test_a_phone_shows_one_column_with_the_buttons_in_reach(browser: Callable[..., Browser], picture: Path) -> None:
+def test_a_phone_shows_one_column_with_large_enough_buttons(browser: Callable[..., Browser], picture: Path) -> None:
     page = browser(phone=True)
     for when in ("empty", "painted"):
         if when == "painted":
@@ -43,7 +43,7 @@ def test_a_phone_shows_one_column_with_the_buttons_in_reach(browser: Callable[..
 
 @pytest.fixture
 def axe() -> str:
-    """The program that looks, axe.min.js of axe-core: npm pack axe-core."""
+    """The script axe.min.js of axe-core (npm pack axe-core)."""
     path = Path(os.environ.get("AXE_CORE_JS", ""))
     if not path.is_file():
         pytest.skip("AXE_CORE_JS names no axe.min.js")
@@ -51,19 +51,19 @@ def axe() -> str:
 
 
 def serious(page: Browser, axe: str) -> list[str]:
-    """What axe finds serious or critical on the page as it is now."""
+    """Return the serious and critical findings of axe on the current page."""
     result = page.driver.execute_async_script(axe + "axe.run(document).then(arguments[arguments.length - 1])")
     found = [each for each in result["violations"] if each["impact"] in ("serious", "critical")]
     return [f"{each['id']}: {node['target']} {node['any'][:1]}" for each in found for node in each["nodes"]]
 
 
-def test_nothing_stands_out_of_its_pane(browser: Callable[..., Browser], picture: Path) -> None:
+def test_no_panel_overflows(browser: Callable[..., Browser], picture: Path) -> None:
     page = browser()
     page.instant(picture)
     page.js("for (const each of document.querySelectorAll('details')) each.open = true")
     assert page.js("const e = document.querySelector('#settings'); return e.scrollWidth - e.clientWidth") <= 0
     page.click("#mask-toggle")
-    assert page.js("return document.querySelector('#board').clientHeight") >= 350  # there is room to draw
+    assert page.js("return document.querySelector('#board').clientHeight") >= 350  # enough room to draw
     narrow = {"width": 320, "height": 640, "deviceScaleFactor": 2, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
     for language in ("en", "zh"):
@@ -76,7 +76,7 @@ def test_nothing_stands_out_of_its_pane(browser: Callable[..., Browser], picture
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing_serious_on_the_webcam_page(browser: Callable[..., Browser], axe: str, dark: bool) -> None:
+def test_axe_finds_no_serious_problem_on_the_webcam_page(browser: Callable[..., Browser], axe: str, dark: bool) -> None:
     page = browser(dark=dark)
     for phone in (False, True):
         if phone:
@@ -85,14 +85,14 @@ def test_axe_finds_nothing_serious_on_the_webcam_page(browser: Callable[..., Bro
         page.driver.get(page.home + "live")
         page.until(lambda: page.js("return document.querySelectorAll('#styles li').length") > 20)
         assert serious(page, axe) == [], phone
-    for selector in ("#before", "#error"):  # what is there after the start, and when it fails
+    for selector in ("#before", "#error"):  # shown after the start, and after an error
         page.js("const e = document.querySelector(arguments[0]); e.hidden = !e.hidden; e.textContent ||= 'words'", selector)
     page.js("for (const each of document.querySelectorAll('button, #cameras')) { each.disabled = false; each.hidden = false }")
     assert serious(page, axe) == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing_serious(
+def test_axe_finds_no_serious_problem(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path, axe: str, dark: bool
 ) -> None:
     studio.submit("instant", studio.upload(), ["starry-night"], size=64)
@@ -128,9 +128,7 @@ def test_axe_finds_nothing_serious(
     assert found() == []
 
 
-def test_the_page_speaks_the_language_of_the_browser_and_can_be_switched(
-    browser: Callable[..., Browser], picture: Path
-) -> None:
+def test_the_page_uses_the_language_of_the_browser_and_can_be_switched(browser: Callable[..., Browser], picture: Path) -> None:
     page = browser(language="zh-CN,zh")
     assert page.js("return document.documentElement.lang") == "zh-Hans"
     assert page.text("#paint") == "作画"
@@ -157,23 +155,23 @@ def test_the_page_speaks_the_language_of_the_browser_and_can_be_switched(
     assert page.complaints() == []
 
 
-# ---------------------------------------------------------------------------------------------------- strangers
+# ---------------------------------------------------------------------------------------------------- other origins
 
 
-def test_the_page_asks_no_one_else_and_little(browser: Callable[..., Browser], picture: Path) -> None:
+def test_the_page_makes_few_requests_and_none_to_other_servers(browser: Callable[..., Browser], picture: Path) -> None:
     page = browser()
     page.until(lambda: page.js("return [...document.querySelectorAll('#styles img')].some((each) => each.src)"))
     page.until(lambda: page.js("return [...document.querySelectorAll('#styles img')].every((each) => each.complete)"))
-    told = page.requests()
-    of = {each["params"]["requestId"]: each["params"]["request"]["url"] for each in told if "request" in each["params"]}
-    ended = [each["params"] for each in told if each["method"] == "Network.loadingFinished"]
-    # Photos of earlier visits are left out: who comes for the first time has none.
+    log = page.requests()
+    of = {each["params"]["requestId"]: each["params"]["request"]["url"] for each in log if "request" in each["params"]}
+    ended = [each["params"] for each in log if each["method"] == "Network.loadingFinished"]
+    # Without photos of earlier visits, as at the first visit.
     loaded = sum(each["encodedDataLength"] for each in ended if "/uploads" not in of.get(each["requestId"], ""))
     assert 50_000 < loaded <= 300_000, sorted((each["encodedDataLength"], of.get(each["requestId"])) for each in ended)[-9:]
     page.instant(picture)
     page.click("#to-gallery")
-    told += page.requests()
-    asked = [each["params"]["request"]["url"] for each in told if each["method"] == "Network.requestWillBeSent"]
+    log += page.requests()
+    asked = [each["params"]["request"]["url"] for each in log if each["method"] == "Network.requestWillBeSent"]
     assert len(asked) > 20
     assert [each for each in asked if not each.startswith((page.home, "blob:", "data:"))] == []
 
@@ -203,7 +201,7 @@ Promise.allSettled(Object.values(tries)).then(async (all) => {
 </script>"""
 
 
-def test_a_page_of_another_origin_attacks_and_fails(
+def test_attacks_from_another_origin_fail(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path, tmp_path: Path
 ) -> None:
     page = browser()
@@ -212,8 +210,8 @@ def test_a_page_of_another_origin_attacks_and_fails(
     before = {what: studio.client.get(f"/{what}?limit=200").json()["items"] for what in ("uploads", "jobs", "results")}
     attack = ATTACK.replace("HOME", page.home).replace("RESULT", result).replace("JOB", before["jobs"][0]["id"])
     (tmp_path / "index.html").write_text(attack.replace("IMAGE", f"api/v1/results/{result}/image"))
-    handler = functools.partial(_Quiet, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    server_class = functools.partial(_Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), server_class) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page.driver.get(f"http://127.0.0.1:{server.server_port}/")
         page.until(lambda: page.driver.title == "done")

@@ -1,4 +1,4 @@
-"""Workers on other machines: what goes through the Redis server, what becomes of a job, and what is refused."""
+"""Workers on other machines: transport, job states, lost workers, validation."""
 
 import contextlib
 import io
@@ -40,7 +40,7 @@ PROGRESS = {"step": 1, "steps": 3, "share": 0.3, "size": [64, 48], "losses": {"s
 
 @pytest.fixture(name="url")
 def server() -> Iterator[str]:
-    """A Redis server of Python alone."""
+    """A Redis server in pure Python."""
     found = fakeredis.TcpFakeServer(("127.0.0.1", 0), server_type="redis")
     found.daemon_threads = True
     thread = threading.Thread(target=found.serve_forever, daemon=True)
@@ -51,7 +51,7 @@ def server() -> Iterator[str]:
 
 
 class Rig:
-    """A dispatcher with a database, and a worker that the test plays."""
+    """A dispatcher with a database, and a simulated worker."""
 
     def __init__(self, root: Path, url: str) -> None:
         self.folder = Folder(root)
@@ -82,14 +82,14 @@ class Rig:
             "finish": job["wanted"] == "finish",
         }
 
-    def result(self, job: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-        row = {name: said[name] for name in ("width", "height", "bytes", "disk", "suffix", "seconds")}
+    def result(self, job: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+        row = {name: message[name] for name in ("width", "height", "bytes", "disk", "suffix", "seconds")}
         row |= {"id": "r" + job["id"][1:], "job": job["id"], "kind": "paint", "created": 0.0, "draft": 0, "upload": None}
         return row | {
-            "title": said["record"]["content"]["name"],
+            "title": message["record"]["content"]["name"],
             "styles": "[]",
             "request": "{}",
-            "record": json.dumps(said["record"]),
+            "record": json.dumps(message["record"]),
         }
 
     def submit(self) -> str:
@@ -103,7 +103,7 @@ class Rig:
             self.assignment = assignment
 
     def worker(self) -> remote_worker.Assignment:
-        """Play a worker that takes the next job, and says so."""
+        """Simulate a worker that takes the next job and sends a message."""
         self.broker.here("played")
         self.dispatcher.wake()
         self.assignment = None
@@ -117,9 +117,9 @@ class Rig:
         found.say("taken")
         return found
 
-    def vanish(self, assignment: remote_worker.Assignment) -> None:
-        """Let the played worker be dead for longer than a sign of life holds."""
-        assert pieces.comes_true(lambda: not self.broker.redis.exists(self.broker.key(assignment.token, "line", 0)))
+    def lose(self, assignment: remote_worker.Assignment) -> None:
+        """Stop the heartbeat of the simulated worker for longer than it is valid."""
+        assert pieces.wait_for(lambda: not self.broker.redis.exists(self.broker.key(assignment.token, "line", 0)))
         self.broker.redis.delete(self.broker.key(assignment.token, "beat"))
 
     def file(self, assignment: remote_worker.Assignment, part: Any, data: bytes) -> int:
@@ -130,7 +130,7 @@ class Rig:
         return number
 
     def state(self, job: str, *states: str) -> dict[str, Any]:
-        assert pieces.comes_true(lambda: self.jobs.get(job)["state"] in states), self.jobs.get(job)
+        assert pieces.wait_for(lambda: self.jobs.get(job)["state"] in states), self.jobs.get(job)
         return self.jobs.get(job)
 
     def results(self) -> list[dict[str, Any]]:
@@ -138,7 +138,7 @@ class Rig:
 
 
 @pytest.fixture(name="rig")
-def dispatcher_with_a_played_worker(tmp_path: Path, url: str) -> Iterator[Rig]:
+def dispatcher_with_simulated_worker(tmp_path: Path, url: str) -> Iterator[Rig]:
     found = Rig(tmp_path / "data", url)
     yield found
     found.dispatcher.end()
@@ -146,16 +146,16 @@ def dispatcher_with_a_played_worker(tmp_path: Path, url: str) -> Iterator[Rig]:
     found.broker.redis.connection_pool.disconnect()
 
 
-@pytest.fixture(name="hasty")
-def patience_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a sign of life be missed at once."""
+@pytest.fixture(name="short_timeouts")
+def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a missed heartbeat count immediately."""
     monkeypatch.setattr(attempts, "MISSED_SECONDS", 0.3)
 
 
-# ---------------------------------------------------------------------------------------------------- the way of a job
+# ---------------------------------------------------------------------------------------------------- job states
 
 
-def test_a_job_waits_until_a_worker_is_there_and_its_files_travel_with_it(rig: Rig) -> None:
+def test_a_job_waits_for_a_worker_and_is_sent_with_its_files(rig: Rig) -> None:
     job = rig.submit()
     time.sleep(0.5)
     assert rig.jobs.get(job)["state"] == "queued"
@@ -167,26 +167,26 @@ def test_a_job_waits_until_a_worker_is_there_and_its_files_travel_with_it(rig: R
     assert all(Path(path).parent == rig.inputs for path in found.files.values())
 
 
-def test_the_time_left_counts_with_the_workers_that_are_there(rig: Rig) -> None:
+def test_the_remaining_time_depends_on_the_number_of_workers(rig: Rig) -> None:
     for name in ("one", "two", "three"):
         rig.broker.here(name)
     rig.dispatcher.wake()
-    assert pieces.comes_true(lambda: rig.jobs.at_once["slow"] == 3)
+    assert pieces.wait_for(lambda: rig.jobs.at_once["slow"] == 3)
     for _ in range(4):
         rig.submit()
-    assert pieces.comes_true(lambda: rig.jobs.counts()["running"] == 3)
+    assert pieces.wait_for(lambda: rig.jobs.counts()["running"] == 3)
     (waiting,) = rig.jobs.listed(["queued"], 9, None)
     own = rig.jobs.typical("paint")
-    assert rig.jobs.shown(waiting)["eta_seconds"] == 2 * own  # three are painted side by side, then this one
+    assert rig.jobs.shown(waiting)["eta_seconds"] == 2 * own  # three run at once, then this one
 
 
-def test_progress_previews_stands_and_the_result_arrive(rig: Rig) -> None:
+def test_progress_previews_checkpoints_and_the_result_are_received(rig: Rig) -> None:
     job, assignment = rig.submit(), rig.worker()
     assignment.say("progress", progress=PROGRESS, preview=rig.file(assignment, "preview", JPEG))
-    assert pieces.comes_true(lambda: rig.jobs.get(job)["preview"] == 1)
+    assert pieces.wait_for(lambda: rig.jobs.get(job)["preview"] == 1)
     assert rig.folder.work(job, ".jpg").read_bytes() == JPEG
     assignment.say("checkpoint", checkpoint=CHECKPOINT, checkpoint_file=rig.file(assignment, "checkpoint_file", ARRAY))
-    assert pieces.comes_true(lambda: rig.jobs.get(job)["checkpoint"] is not None)
+    assert pieces.wait_for(lambda: rig.jobs.get(job)["checkpoint"] is not None)
     assert rig.folder.work(job, ".npy").read_bytes() == ARRAY
     assignment.say("done", **DONE, result=rig.file(assignment, "result", PNG), thumb=rig.file(assignment, "thumb", JPEG))
     assert rig.state(job, "done", "failed")["error"] is None
@@ -196,7 +196,7 @@ def test_progress_previews_stands_and_the_result_arrive(rig: Rig) -> None:
     assert json.loads(rig.jobs.get(job)["progress"])["losses"] == {"style": 1.5}
 
 
-def test_a_job_goes_on_with_another_worker_from_where_it_stood(rig: Rig) -> None:
+def test_a_job_continues_from_its_checkpoint_with_another_worker(rig: Rig) -> None:
     _, assignment = rig.submit(), rig.worker()
     assignment.say("checkpoint", checkpoint=CHECKPOINT, checkpoint_file=rig.file(assignment, "checkpoint_file", ARRAY))
     assignment.say("left")
@@ -207,9 +207,9 @@ def test_a_job_goes_on_with_another_worker_from_where_it_stood(rig: Rig) -> None
     assert Path(order["work"] + ".npy").read_bytes() == ARRAY
 
 
-def test_what_a_worker_that_was_given_up_says_later_is_never_read(rig: Rig, hasty: None) -> None:
+def test_late_messages_of_a_lost_worker_are_ignored(rig: Rig, short_timeouts: None) -> None:
     job, assignment = rig.submit(), rig.worker()
-    rig.vanish(assignment)
+    rig.lose(assignment)
     again = rig.worker()
     late = {"result": rig.file(assignment, "result", PNG + b"late"), "thumb": rig.file(assignment, "thumb", JPEG)}
     assignment.say("done", **DONE, **late)
@@ -221,15 +221,15 @@ def test_what_a_worker_that_was_given_up_says_later_is_never_read(rig: Rig, hast
     assert rig.jobs.get(job)["attempts"] == 2
 
 
-def test_a_job_whose_worker_vanishes_twice_fails_in_a_sentence(rig: Rig, hasty: None) -> None:
+def test_a_job_that_loses_its_worker_twice_fails_with_a_message(rig: Rig, short_timeouts: None) -> None:
     job = rig.submit()
     for _ in range(2):
-        rig.vanish(rig.worker())
+        rig.lose(rig.worker())
     found = rig.state(job, "failed")
     assert "the worker ended unexpectedly" in json.loads(found["error"])["message"]
 
 
-def test_a_job_that_gets_further_each_time_goes_on_however_often_its_worker_vanishes(rig: Rig, hasty: None) -> None:
+def test_a_job_that_makes_progress_is_requeued_whenever_its_worker_is_lost(rig: Rig, short_timeouts: None) -> None:
     job = rig.submit()
     for done in range(1, 4):
         assignment = rig.worker()
@@ -238,54 +238,54 @@ def test_a_job_that_gets_further_each_time_goes_on_however_often_its_worker_vani
             checkpoint={**CHECKPOINT, "done": done},
             checkpoint_file=rig.file(assignment, "checkpoint_file", ARRAY),
         )
-        assert pieces.comes_true(lambda done=done: f'"done": {done}' in (rig.jobs.get(job)["checkpoint"] or ""))
-        rig.vanish(assignment)
-        assert pieces.comes_true(lambda done=done: rig.jobs.get(job)["attempts"] == done + 1)
+        assert pieces.wait_for(lambda done=done: f'"done": {done}' in (rig.jobs.get(job)["checkpoint"] or ""))
+        rig.lose(assignment)
+        assert pieces.wait_for(lambda done=done: rig.jobs.get(job)["attempts"] == done + 1)
     assert rig.jobs.get(job)["error"] is None
 
 
-def test_a_line_that_was_lost_counts_as_a_worker_that_was_lost(rig: Rig) -> None:
+def test_a_lost_message_counts_as_a_lost_worker(rig: Rig) -> None:
     job, assignment = rig.submit(), rig.worker()
-    assert pieces.comes_true(lambda: not rig.broker.redis.exists(rig.broker.key(assignment.token, "line", 0)))
-    assignment._lines = 5  # as if the server had forgotten some
+    assert pieces.wait_for(lambda: not rig.broker.redis.exists(rig.broker.key(assignment.token, "line", 0)))
+    assignment._lines = 5  # as if the server had lost some messages
     assignment.say("progress", progress=PROGRESS, preview=None)
     assert rig.worker().token != assignment.token
     assert rig.jobs.get(job)["state"] == "running"
 
 
-def test_a_wish_reaches_the_worker_and_its_end_the_job(rig: Rig) -> None:
+def test_a_stop_request_reaches_the_worker_and_ends_the_job(rig: Rig) -> None:
     job, assignment = rig.submit(), rig.worker()
     assert assignment.wanted() is None
     rig.jobs.want(job, "finish")
-    assert pieces.comes_true(lambda: assignment.wanted() == "finish")
+    assert pieces.wait_for(lambda: assignment.wanted() == "finish")
     second = rig.submit()
     assignment.say("done", **DONE, result=rig.file(assignment, "result", PNG), thumb=rig.file(assignment, "thumb", JPEG))
     rig.state(job, "done")
     assignment = rig.worker()
     rig.jobs.want(second, "cancelled")
-    assert pieces.comes_true(lambda: assignment.wanted() == "cancelled")
+    assert pieces.wait_for(lambda: assignment.wanted() == "cancelled")
     assignment.say("stopped")
     rig.state(second, "cancelled")
 
 
-def test_a_studio_that_ends_lets_its_worker_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_drops_its_attempt_when_the_studio_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_worker, "MISSED_SECONDS", 0.1)
     job, assignment = rig.submit(), rig.worker()
     rig.dispatcher.end()
-    assert pieces.comes_true(lambda: assignment.wanted() == "cancelled")
+    assert pieces.wait_for(lambda: assignment.wanted() == "cancelled")
     assert assignment.is_dropped
     assert rig.jobs.requeue() == 1
     assert rig.jobs.get(job)["state"] == "queued"
 
 
-# ---------------------------------------------------------------------------------------------------- what is not trusted
+# ---------------------------------------------------------------------------------------------------- validation
 
 
-def test_nothing_in_the_server_is_a_pickle_and_everything_expires(rig: Rig) -> None:
+def test_redis_contains_no_pickles_and_every_key_expires(rig: Rig) -> None:
     rig.broker.here("played")
     rig.submit()
     server = rig.broker.redis
-    assert pieces.comes_true(lambda: rig.broker.waiting() == 1)
+    assert pieces.wait_for(lambda: rig.broker.waiting() == 1)
     (token,) = server.lrange(rig.broker.key("queue"), 0, -1)
     assert len(token) == 32
     for key in server.scan_iter():
@@ -310,13 +310,13 @@ def test_nothing_in_the_server_is_a_pickle_and_everything_expires(rig: Rig) -> N
         b'{"say": "failed", "code": "picture", "message": "' + b"x" * wire.LINE_BYTES + b'"}',
     ],
 )
-def test_a_line_that_no_worker_says_is_refused(line: bytes) -> None:
+def test_an_invalid_message_of_a_worker_is_refused(line: bytes) -> None:
     with pytest.raises(wire.WireError):
         wire.read_line(line)
 
 
 @pytest.mark.parametrize("data", [b"<html>", b"x" * (wire.PART_BYTES["preview"] + 1), b""])
-def test_a_preview_that_is_none_fails_its_job_and_is_not_written(rig: Rig, data: bytes) -> None:
+def test_a_preview_that_is_not_a_picture_fails_its_job_and_is_not_written(rig: Rig, data: bytes) -> None:
     job, assignment = rig.submit(), rig.worker()
     rig.broker.write(data, assignment.token, "out", 7)
     assignment.say("progress", progress=PROGRESS, preview=7)
@@ -324,7 +324,7 @@ def test_a_preview_that_is_none_fails_its_job_and_is_not_written(rig: Rig, data:
     assert not list((rig.folder.root / "work").iterdir())
 
 
-def test_names_that_a_worker_sends_become_no_files(rig: Rig) -> None:
+def test_names_sent_by_a_worker_do_not_become_paths(rig: Rig) -> None:
     job, assignment = rig.submit(), rig.worker()
     hostile = {"path": "/tmp/x", "work": "../../x", "files": {"../x": 1}, "id": "../x"}
     numbers = {"result": rig.file(assignment, "result", PNG), "thumb": rig.file(assignment, "thumb", JPEG)}
@@ -334,7 +334,7 @@ def test_names_that_a_worker_sends_become_no_files(rig: Rig) -> None:
     assert written == {f"r{job[1:]}.png", f"r{job[1:]}.thumb.jpg"}
 
 
-def test_an_order_that_no_studio_gives_is_refused_by_the_worker(tmp_path: Path) -> None:
+def test_a_worker_refuses_an_invalid_order(tmp_path: Path) -> None:
     source = {"path": 0, "name": "photo"}
     good = {"do": "paint", "content": source, "styles": [source], "masks": [], "protect": [], "results": []}
     good |= {"options": {}, "run": {}, "draft": False, "finish": False, "checkpoint": None}
@@ -357,7 +357,7 @@ def test_an_order_that_no_studio_gives_is_refused_by_the_worker(tmp_path: Path) 
             wire.unpacked(json.dumps(good | change).encode(), tmp_path)
 
 
-def test_rubbish_in_the_queue_does_not_end_a_worker(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_data_in_the_queue_does_not_end_a_worker(url: str, caplog: pytest.LogCaptureFixture) -> None:
     worker = remote_worker.RemoteWorker(url, Limits(), lambda line: None)
     for data in (b"\x80\x04K\x01.", b"{}", b"../x", b"0" * 33):
         worker.broker.redis.lpush(worker.broker.key("queue"), data)
@@ -382,8 +382,8 @@ def test_an_attempt_that_ends_in_an_error_does_not_end_a_worker(
     worker.broker.redis.connection_pool.disconnect()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody tells whether a program is alive")
-def test_photos_of_a_worker_that_was_killed_are_swept_by_the_next(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="other systems cannot check whether a process is alive")
+def test_files_of_a_killed_worker_are_deleted_by_the_next(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as program:
         program.wait()
     left, used = tmp_path / f"impasto-worker-{program.pid}-x", tmp_path / f"impasto-worker-{os.getpid()}-x"
@@ -408,36 +408,38 @@ def test_photos_of_a_worker_that_was_killed_are_swept_by_the_next(tmp_path: Path
         ("", "--queue is empty"),
     ],
 )
-def test_a_wrong_address_is_said_in_a_sentence_without_its_password(
+def test_an_invalid_address_is_reported_without_its_password(
     command: list[str], url: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     data = ["--data", str(tmp_path / "data")] if command[0] == "studio" else []
     assert main([*command, *data, "--queue", url]) == 2
-    said = capsys.readouterr()
-    assert sentence in said.err
-    assert "secret" not in said.err + said.out
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert "secret" not in printed.err + printed.out
 
 
-def test_missing_packages_are_said_in_a_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_reported_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delitem(sys.modules, "impasto.studio.broker")
     monkeypatch.setitem(sys.modules, "redis", None)
     assert main(["studio-worker", "--queue", "redis://127.0.0.1"]) == 2
     assert "pip install 'impasto[queue]'" in capsys.readouterr().err
 
 
-def test_a_studio_without_a_queue_imports_nothing_of_it() -> None:
+def test_a_studio_without_a_queue_does_not_import_redis() -> None:
     words = "import sys, impasto.studio.server; print('redis' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(pieces.ROOT / "src")}
     found = subprocess.run([sys.executable, "-c", words], env=environment, capture_output=True, check=True)
     assert found.stdout.strip() == b"False"
 
 
-# ---------------------------------------------------------------------------------------------------- programs
+# ---------------------------------------------------------------------------------------------------- processes
 
 
 @contextlib.contextmanager
 def working(url: str, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start a worker as a program."""
+    """Start a worker in its own process."""
     command = [sys.executable, "-m", "impasto", "studio-worker", "--queue", url]
     with log.open("ab") as file:
         program = subprocess.Popen(
@@ -451,14 +453,14 @@ def working(url: str, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 @pytest.mark.slow
-def test_programs_paint_together_and_a_worker_that_is_killed_loses_nothing(tmp_path: Path, url: str) -> None:
+def test_killing_one_of_several_workers_loses_no_job(tmp_path: Path, url: str) -> None:
     studio = pieces.started(tmp_path / "data", None, "--queue", url)
     log = tmp_path / "worker.log"
     upload = studio.upload()
     try:
         with working(url, log) as first:
             long = studio.submit("paint", upload, [STYLE], size=64, smallest_size=64, steps=100_000)["id"]
-            assert pieces.comes_true(lambda: studio.client.get(f"/jobs/{long}").json()["can_continue"] is not None, 5)
+            assert pieces.wait_for(lambda: studio.client.get(f"/jobs/{long}").json()["can_continue"] is not None, 5)
             _wait(lambda: studio.client.get(f"/jobs/{long}").json()["preview"] is not None)
             _wait(lambda: (tmp_path / "data" / "work" / f"{long}.npy").is_file())
             first.send_signal(signal.SIGKILL)
@@ -477,14 +479,14 @@ def test_programs_paint_together_and_a_worker_that_is_killed_loses_nothing(tmp_p
             studio.client.post(f"/jobs/{other}/cancel")
             studio.wait_until(other, "cancelled")
     finally:
-        said = pieces.ended(studio)
-    assert "Traceback" not in said + log.read_text()
+        output = pieces.ended(studio)
+    assert "Traceback" not in output + log.read_text()
     assert len(list((tmp_path / "data" / "results").iterdir())) == 2
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server")
-def test_a_server_that_is_killed_and_forgets_everything_costs_no_job(tmp_path: Path) -> None:
+def test_a_restarted_empty_redis_server_loses_no_job(tmp_path: Path) -> None:
     port = pieces.free_port()
     studio = None
     try:
@@ -497,7 +499,7 @@ def test_a_server_that_is_killed_and_forgets_everything_costs_no_job(tmp_path: P
             _wait(lambda: studio.client.get(f"/jobs/{job}").json()["preview"] is not None)
         step = studio.client.get(f"/jobs/{job}").json()["progress"]["step"]
         with stack, redis_server(port, tmp_path):
-            pieces.comes_true(lambda: studio.client.get(f"/jobs/{job}").json()["progress"]["step"] > step, 240)
+            pieces.wait_for(lambda: studio.client.get(f"/jobs/{job}").json()["progress"]["step"] > step, 240)
             found = studio.client.get(f"/jobs/{job}").json()
             assert (found["state"], found["error"]) == ("running", None)
             assert found["progress"]["step"] > step, (tmp_path / "worker.log").read_text()
@@ -505,18 +507,18 @@ def test_a_server_that_is_killed_and_forgets_everything_costs_no_job(tmp_path: P
             assert studio.wait_until(job, "done", "failed")["error"] is None
             assert len(studio.client.get("/results").json()["items"]) == 1
     finally:
-        said = pieces.ended(studio) if studio else ""
-    assert "Traceback" not in said + (tmp_path / "worker.log").read_text()
+        output = pieces.ended(studio) if studio else ""
+    assert "Traceback" not in output + (tmp_path / "worker.log").read_text()
 
 
 @contextlib.contextmanager
 def redis_server(port: int, folder: Path) -> Iterator[str]:
-    """Start a Redis server that keeps nothing, and kill it."""
+    """Start a Redis server without persistence; kill it at the end."""
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
     program = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         with redis.Redis(port=port) as client:
-            assert pieces.comes_true(lambda: _answers(client))
+            assert pieces.wait_for(lambda: _answers(client))
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         program.kill()
@@ -530,4 +532,4 @@ def _answers(client: "redis.Redis") -> bool:
 
 
 def _wait(what: Callable[[], bool]) -> None:
-    assert pieces.comes_true(what, 240)
+    assert pieces.wait_for(what, 240)

@@ -1,4 +1,4 @@
-"""The threats of docs/security.md that are met without workers: who is let in, with how much, what every answer says."""
+"""The threats of docs/security.md that can be tested without workers: access, limits, response headers."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ def code(response: Any, status: int) -> str:
     return str(response.json()["error"]["code"])
 
 
-# ---------------------------------------------------------------------------------------------------- who
+# ---------------------------------------------------------------------------------------------------- host and origin
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,13 @@ def code(response: Any, status: int) -> str:
     ["evil.example:7860", "evil.example", "127.0.0.1", "127.0.0.1:80", "localhost.evil.example:7860", "127.0.0.1.nip.io:7860",
      "", "127.0.0.1:7860:7860", "[::1", "0.0.0.0:7860", "192.168.1.9:7860", "localhost:7860@evil", "127.0.0.1:+7860"],
 )  # fmt: skip
-def test_a_name_that_is_not_this_machine_is_refused(client: pieces.Local, host: str) -> None:
+def test_an_unknown_host_name_is_refused(client: pieces.Local, host: str) -> None:
     for path in ("/", f"{API}/status", "/static/app.js"):
         assert code(client.get(path, headers={"host": host}), 421) == "host"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "LOCALHOST:7860", "[::1]:7860"])
-def test_the_names_of_this_machine_are_welcome(client: pieces.Local, host: str) -> None:
+def test_the_host_names_of_this_machine_are_accepted(client: pieces.Local, host: str) -> None:
     assert client.get(f"{API}/status", headers={"host": host}).status_code == 200
 
 
@@ -66,23 +66,23 @@ def test_the_names_of_this_machine_are_welcome(client: pieces.Local, host: str) 
     "origin", ["http://evil.example", "null", "http://127.0.0.1:7861", "https://127.0.0.1:7860", "http://localhost:7860"]
 )
 @pytest.mark.parametrize(("method", "path"), WRITES)
-def test_a_page_of_another_origin_writes_nothing(client: pieces.Local, method: str, path: str, origin: str) -> None:
+def test_writes_from_another_origin_are_refused(client: pieces.Local, method: str, path: str, origin: str) -> None:
     response = client.request(method, API + path, content=b"{}", headers={"origin": origin, "content-type": "text/plain"})
     assert code(response, 403) == "origin"
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_browser_that_tells_of_another_site_is_refused_even_without_origin(client: pieces.Local, site: str) -> None:
+def test_requests_from_another_site_are_refused_even_without_origin(client: pieces.Local, site: str) -> None:
     for method, path in [*WRITES, ("GET", "/status"), ("GET", "/results/r_0123456789abcdef/image")]:
         assert code(client.request(method, API + path, headers={"sec-fetch-site": site}), 403) == "origin"
 
 
-def test_the_own_page_and_programs_may_write(client: pieces.Local) -> None:
+def test_writes_from_the_own_page_and_from_programs_are_accepted(client: pieces.Local) -> None:
     for headers in ({"origin": pieces.HOME, "sec-fetch-site": "same-origin"}, {}):
         assert client.patch(f"{API}/styles/starry-night", json={"favourite": True}, headers=headers).status_code == 200
 
 
-def test_no_answer_allows_another_origin_to_read(client: pieces.Local) -> None:
+def test_no_response_allows_another_origin_to_read(client: pieces.Local) -> None:
     response = client.options(f"{API}/jobs", headers={"origin": "http://evil.example", "access-control-request-method": "POST"})
     assert response.status_code in (403, 405)
     for each in (response, client.get(f"{API}/status")):
@@ -92,7 +92,7 @@ def test_no_answer_allows_another_origin_to_read(client: pieces.Local) -> None:
 # ---------------------------------------------------------------------------------------------------- token
 
 
-def test_without_the_token_nothing_is_told(guarded: FastAPI) -> None:
+def test_requests_without_the_token_are_refused(guarded: FastAPI) -> None:
     client = pieces.Local(guarded)
     for path in ("/", f"{API}/status", f"{API}/openapi.json", "/static/app.js", f"{API}/uploads"):
         assert code(client.get(path), 401) == "token"
@@ -109,7 +109,7 @@ def test_without_the_token_nothing_is_told(guarded: FastAPI) -> None:
         assert response.headers["www-authenticate"] == "Bearer"
 
 
-def test_the_token_in_the_address_becomes_a_cookie_and_leaves_the_address(guarded: FastAPI) -> None:
+def test_the_token_in_the_address_becomes_a_cookie_and_is_removed_from_the_address(guarded: FastAPI) -> None:
     client = pieces.Local(guarded)
     response = client.get("/", params={"token": TOKEN, "lang": "zh"})
     assert (response.status_code, response.headers["location"]) == (303, "/?lang=zh")
@@ -119,14 +119,16 @@ def test_the_token_in_the_address_becomes_a_cookie_and_leaves_the_address(guarde
     assert client.get(f"{API}/status", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
 
 
-def test_a_wrong_token_in_the_address_opens_nothing(guarded: FastAPI) -> None:
+def test_a_wrong_token_in_the_address_is_refused(guarded: FastAPI) -> None:
     response = pieces.Local(guarded).get("/", params={"token": "wrong"})
     assert code(response, 401) == "token"
     assert "set-cookie" not in response.headers
-    assert code(pieces.Local(guarded).get(f"{API}/status", params={"token": TOKEN}), 401) == "token"  # not for the API
+    assert (
+        code(pieces.Local(guarded).get(f"{API}/status", params={"token": TOKEN}), 401) == "token"
+    )  # only for pages, not for the API
 
 
-def test_the_entrance_never_leads_elsewhere(guarded: FastAPI) -> None:
+def test_the_token_redirect_never_leads_to_another_site(guarded: FastAPI) -> None:
     client = pieces.Local(guarded)
     for path in ("//evil.example", "/\\evil.example", "/%5Cevil.example", "///evil.example/x"):
         location = client.get(f"{pieces.HOME}{path}", params={"token": TOKEN}).headers.get("location", "/")
@@ -134,7 +136,7 @@ def test_the_entrance_never_leads_elsewhere(guarded: FastAPI) -> None:
         assert not location.startswith(("//", "/\\"))
 
 
-def test_a_studio_for_others_knows_addresses_but_not_any_name(guarded: FastAPI) -> None:
+def test_a_public_studio_accepts_ip_addresses_but_no_unknown_names(guarded: FastAPI) -> None:
     client = pieces.Local(guarded, authorization=f"Bearer {TOKEN}")
     assert client.get(f"{API}/status", headers={"host": "192.168.1.9:7860"}).status_code == 200
     assert code(client.get(f"{API}/status", headers={"host": "evil.example:7860"}), 421) == "host"
@@ -142,15 +144,15 @@ def test_a_studio_for_others_knows_addresses_but_not_any_name(guarded: FastAPI) 
     assert code(refused, 403) == "origin"
 
 
-# ---------------------------------------------------------------------------------------------------- how much
+# ---------------------------------------------------------------------------------------------------- limits
 
 
-def test_a_body_that_says_it_is_too_large_is_refused_unread(client: pieces.Local) -> None:
+def test_a_body_with_a_too_large_content_length_is_refused_unread(client: pieces.Local) -> None:
     assert code(client.post(f"{API}/jobs", content=b"x" * 2001), 413) == "large"
     assert code(client.post(f"{API}/uploads", content=b"x" * 5001), 413) == "large"
 
 
-def test_a_body_that_says_nothing_is_counted(app: FastAPI) -> None:
+def test_a_body_without_content_length_is_counted(app: FastAPI) -> None:
     async def parts() -> AsyncIterator[bytes]:
         for _ in range(200):
             yield b"x" * 100
@@ -162,7 +164,7 @@ def test_a_body_that_says_nothing_is_counted(app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "12abc", "0x10", "१"])
-def test_a_length_that_is_no_number_is_refused(app: FastAPI, length: str) -> None:
+def test_a_content_length_that_is_not_a_number_is_refused(app: FastAPI, length: str) -> None:
     scope = {"type": "http", "method": "POST", "path": f"{API}/jobs", "query_string": b"", "scheme": "http"}
     scope["headers"] = [(b"host", b"127.0.0.1:7860"), (b"content-length", length.encode())]
     sent: list[Any] = []
@@ -178,7 +180,7 @@ def test_a_length_that_is_no_number_is_refused(app: FastAPI, length: str) -> Non
     assert json.loads(sent[1]["body"])["error"]["code"] == "request"
 
 
-def test_an_upload_that_never_ends_is_given_up(app: FastAPI) -> None:
+def test_an_endless_upload_is_stopped(app: FastAPI) -> None:
     async def slow() -> AsyncIterator[bytes]:
         yield b"\xff\xd8\xff"
         await asyncio.sleep(30)
@@ -190,7 +192,7 @@ def test_an_upload_that_never_ends_is_given_up(app: FastAPI) -> None:
 @pytest.mark.parametrize(
     "kind", ["text/html", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "text/plain"]
 )
-def test_an_upload_of_a_type_that_forms_send_is_refused(client: pieces.Local, kind: str) -> None:
+def test_an_upload_with_a_content_type_of_forms_is_refused(client: pieces.Local, kind: str) -> None:
     assert code(client.post(f"{API}/uploads", content=b"x", headers={"content-type": kind}), 415) == "type"
 
 
@@ -198,13 +200,13 @@ def test_an_empty_upload_is_refused(client: pieces.Local) -> None:
     assert code(client.post(f"{API}/uploads", content=b""), 422) == "picture"
 
 
-# ---------------------------------------------------------------------------------------------------- what every answer says
+# ---------------------------------------------------------------------------------------------------- responses
 
 
 @pytest.mark.parametrize(
     "path", ["/", f"{API}/status", f"{API}/nothing", "/static/nothing.js", f"{API}/styles/starry-night/preview"]
 )
-def test_every_answer_carries_the_headers(client: pieces.Local, path: str) -> None:
+def test_every_response_has_the_security_headers(client: pieces.Local, path: str) -> None:
     headers = client.get(path).headers
     assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     assert headers["x-content-type-options"] == "nosniff"
@@ -231,13 +233,13 @@ def test_the_policy_allows_no_inline_script_and_no_other_server() -> None:
         "/%2e%2e/app.py",
     ],
 )
-def test_no_address_leads_out_of_the_page(client: pieces.Local, path: str) -> None:
+def test_no_address_leads_outside_the_static_folder(client: pieces.Local, path: str) -> None:
     response = client.get(f"{pieces.HOME}{path}")
     assert response.status_code in (404, 405)
     assert "create_app" not in response.text
 
 
-def test_the_page_is_asked_for_again_and_answered_with_304(client: pieces.Local) -> None:
+def test_the_page_is_revalidated_with_304(client: pieces.Local) -> None:
     files = [path.name for path in STATIC.glob("*.*") if path.suffix in (".js", ".css", ".html")]
     assert {"main.js", "studio.css", "index.html"} <= set(files)
     for name in files:
@@ -246,11 +248,11 @@ def test_the_page_is_asked_for_again_and_answered_with_304(client: pieces.Local)
         assert client.get(f"/static/{name}", headers={"if-none-match": first.headers["etag"]}).status_code == 304
 
 
-def test_answers_of_the_api_are_not_stored(client: pieces.Local) -> None:
+def test_api_responses_are_not_cached(client: pieces.Local) -> None:
     assert client.get(f"{API}/status").headers["cache-control"] == "no-store"
 
 
-def test_what_a_request_says_comes_back_as_json_and_never_as_html(client: pieces.Local) -> None:
+def test_request_text_is_returned_as_json_and_never_as_html(client: pieces.Local) -> None:
     response = client.get(f"{API}/<script>alert(1)</script>")
     assert response.headers["content-type"] == "application/json"
     assert client.get(f"{API}/jobs", params={"state": "<script>"}).headers["content-type"] == "application/json"

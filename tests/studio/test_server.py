@@ -1,4 +1,4 @@
-"""The studio as it runs: a program with its workers, asked over the network as a browser would."""
+"""The studio in its own process, with workers and HTTP requests."""
 
 import io
 import json
@@ -34,12 +34,12 @@ def opened(response: httpx.Response) -> PIL.Image.Image:
     return PIL.Image.open(io.BytesIO(response.content))
 
 
-# ---------------------------------------------------------------------------------------------------- from photo to picture
+# ---------------------------------------------------------------------------------------------------- instant pictures
 
 
-def test_an_upload_is_shown_upright_small_and_without_its_place(running: pieces.Program) -> None:
+def test_an_upload_is_shown_upright_small_and_without_gps(running: pieces.Program) -> None:
     exif = PIL.Image.Exif()
-    exif[0x0112] = 6  # lies on its side
+    exif[0x0112] = 6  # rotated by 90 degrees
     exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 51.0, 29.0)})
     exif[0x010F] = "SecretCamera"
     data = pieces.photo((200, 100), exif=exif.tobytes())
@@ -56,7 +56,7 @@ def test_an_upload_is_shown_upright_small_and_without_its_place(running: pieces.
         assert not dict(opened(response).getexif())
 
 
-def test_an_instant_picture_is_made_kept_and_exported_without_exif(running: pieces.Program) -> None:
+def test_an_instant_picture_is_painted_kept_and_exported_without_exif(running: pieces.Program) -> None:
     exif = PIL.Image.Exif()
     exif[0x010F] = "SecretCamera"
     upload = running.upload(pieces.photo((160, 120), exif=exif.tobytes()), "holiday.jpg")
@@ -88,7 +88,7 @@ def test_a_draft_stays_out_of_the_gallery_until_it_is_kept(running: pieces.Progr
     assert job["result"] in [each["id"] for each in running.client.get("/results").json()["items"]]
 
 
-def test_several_results_go_into_one_file_and_on_one_sheet(running: pieces.Program, upload: str) -> None:
+def test_several_results_are_zipped_and_put_on_a_sheet(running: pieces.Program, upload: str) -> None:
     jobs = [running.submit("instant", upload, [style], size=64)["id"] for style in (STYLE, "starry-night")]
     ids = ",".join(running.wait_until(job, "done", "failed")["result"] for job in jobs)
     response = running.client.get("/results/zip", params={"ids": ids, "format": "jpeg"})
@@ -96,10 +96,10 @@ def test_several_results_go_into_one_file_and_on_one_sheet(running: pieces.Progr
         assert archive.testzip() is None
         assert archive.namelist() == ["photo.jpg", "photo-2.jpg"]
     assert opened(running.client.get("/results/sheet", params={"ids": ids, "columns": 2})).width > 2 * 64
-    assert pieces.comes_true(lambda: not list((running.data / "made").iterdir()))  # unlinked once it was sent
+    assert pieces.wait_for(lambda: not list((running.data / "made").iterdir()))  # deleted after it was sent
 
 
-def test_two_styles_with_masks_are_painted_where_they_should(running: pieces.Program, upload: str) -> None:
+def test_two_styles_are_painted_where_their_masks_are(running: pieces.Program, upload: str) -> None:
     left = PIL.Image.new("L", (160, 120), 0)
     left.paste(255, (0, 0, 80, 120))
     masks = []
@@ -112,7 +112,7 @@ def test_two_styles_with_masks_are_painted_where_they_should(running: pieces.Pro
     assert job["error"] is None
 
 
-def test_an_upload_can_be_a_style_and_so_can_the_shelf(running: pieces.Program, upload: str) -> None:
+def test_uploads_and_named_styles_can_be_styles(running: pieces.Program, upload: str) -> None:
     own = running.client.post("/styles", json={"upload": running.upload(pieces.photo((90, 90)))}).json()["id"]
     job = running.wait_until(
         running.submit("instant", upload, [own, STYLE], size=64, style_weights=[1, 2])["id"], "done", "failed"
@@ -128,7 +128,7 @@ def painting(running: pieces.Program, upload: str, **options: Any) -> str:
 
 
 def reach(running: pieces.Program, job: str, step: int) -> None:
-    """Wait until a painting has come so far."""
+    """Wait until a painting has reached a step."""
     until = time.monotonic() + 240
     while time.monotonic() < until:
         found = running.client.get(f"/jobs/{job}").json()
@@ -139,24 +139,24 @@ def reach(running: pieces.Program, job: str, step: int) -> None:
     raise AssertionError(found)
 
 
-def test_painting_tells_its_progress_with_previews_and_ends(running: pieces.Program, upload: str) -> None:
+def test_a_painting_sends_progress_and_previews_and_finishes(running: pieces.Program, upload: str) -> None:
     job = painting(running, upload, steps=12)
     with running.client.stream("GET", f"/jobs/{job}/events") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
-        told = [each["data"] for each in pieces.events(response)]
-    assert told[-1]["state"] == "done"
-    assert any(each["preview"] for each in told)
-    assert [each["version"] for each in told] == sorted({each["version"] for each in told})
+        events = [each["data"] for each in pieces.events(response)]
+    assert events[-1]["state"] == "done"
+    assert any(each["preview"] for each in events)
+    assert [each["version"] for each in events] == sorted({each["version"] for each in events})
     assert opened(running.client.get(f"/jobs/{job}/preview")).size == (64, 48)
-    record = running.client.get(f"/results/{told[-1]['result']}").json()["record"]
+    record = running.client.get(f"/results/{events[-1]['result']}").json()["record"]
     assert record["steps"]["done"] == 12
     assert record["steps"]["finished"]
-    # what has ended is not told again to one who has heard it
-    last = {"Last-Event-ID": str(told[-1]["version"])}
+    # the end of a job is not sent again to a client that has received it
+    last = {"Last-Event-ID": str(events[-1]["version"])}
     assert running.client.get(f"/jobs/{job}/events", headers=last).status_code == 204
 
 
-def test_a_painting_is_cancelled_continued_and_comes_to_all_its_steps(running: pieces.Program, upload: str) -> None:
+def test_a_cancelled_painting_continues_to_its_last_step(running: pieces.Program, upload: str) -> None:
     job = painting(running, upload, steps=400)
     reach(running, job, 3)
     assert running.client.post(f"/jobs/{job}/cancel").status_code == 202
@@ -173,7 +173,7 @@ def test_a_painting_is_cancelled_continued_and_comes_to_all_its_steps(running: p
     assert not record["steps"]["finished"]
 
 
-def test_a_paused_painting_is_finished_as_it_stands(running: pieces.Program, upload: str) -> None:
+def test_a_paused_painting_can_be_finished_early(running: pieces.Program, upload: str) -> None:
     job = painting(running, upload, steps=400)
     reach(running, job, 2)
     running.client.post(f"/jobs/{job}/pause")
@@ -182,7 +182,7 @@ def test_a_paused_painting_is_finished_as_it_stands(running: pieces.Program, upl
     assert running.wait_until(job, "done", "failed")["result"]
 
 
-def test_more_steps_go_on_from_a_result(running: pieces.Program, upload: str) -> None:
+def test_more_steps_continue_from_a_result(running: pieces.Program, upload: str) -> None:
     first = running.wait_until(painting(running, upload, steps=3), "done", "failed")
     more = running.client.post(f"/jobs/{first['id']}/continue", json={"steps": 2}).json()
     ended = running.wait_until(more["id"], "done", "failed")
@@ -192,7 +192,7 @@ def test_more_steps_go_on_from_a_result(running: pieces.Program, upload: str) ->
     assert results[0]["id"] != results[1]["id"]
 
 
-def test_an_instant_picture_is_refined(running: pieces.Program, upload: str) -> None:
+def test_refine_continues_from_an_instant_picture(running: pieces.Program, upload: str) -> None:
     first = running.wait_until(running.submit("instant", upload, [STYLE], size=64)["id"], "done", "failed")
     body = {"kind": "refine", "result": first["result"], "options": {"refine_seconds": 1, "size": 64}}
     ended = running.wait_until(running.client.post("/jobs", json=body).json()["id"], "done", "failed")
@@ -200,13 +200,13 @@ def test_an_instant_picture_is_refined(running: pieces.Program, upload: str) -> 
     assert running.client.get(f"/results/{ended['result']}").json()["record"]["refined"]["steps"] >= 1
 
 
-def test_a_job_that_cannot_be_painted_fails_with_its_sentence(running: pieces.Program, upload: str) -> None:
+def test_a_job_that_cannot_be_painted_fails_with_a_message(running: pieces.Program, upload: str) -> None:
     job = running.wait_until(running.submit("paint", upload, [STYLE], recipe="gatys", style_layers=["relu9_9"])["id"], "failed")
     assert "relu9_9" in job["error"]["message"]
     assert job["error"]["field"] == "style_layers" or job["error"]["code"] == "option"
 
 
-# ---------------------------------------------------------------------------------------------------- what goes wrong
+# ---------------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -223,7 +223,7 @@ def test_a_hostile_file_is_refused_and_the_next_is_served(running: pieces.Progra
     ]
 
 
-def test_a_worker_that_crashes_costs_its_job_and_not_the_studio(running: pieces.Program, upload: str) -> None:
+def test_a_crashed_worker_fails_only_its_job(running: pieces.Program, upload: str) -> None:
     if not Path("/proc").is_dir():
         pytest.skip("children are found in /proc")
     job = painting(running, upload, steps=5000)
@@ -239,7 +239,7 @@ def test_a_worker_that_crashes_costs_its_job_and_not_the_studio(running: pieces.
     running.wait_until(job, "cancelled")
 
 
-def test_a_request_that_is_no_http_is_refused_and_the_next_is_served(running: pieces.Program) -> None:
+def test_an_invalid_http_request_is_refused_and_the_next_is_served(running: pieces.Program) -> None:
     for rubbish in RUBBISH.values():
         with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
             connection.sendall(rubbish)
@@ -249,7 +249,7 @@ def test_a_request_that_is_no_http_is_refused_and_the_next_is_served(running: pi
     assert running.client.get("/status").status_code == 200
 
 
-def test_a_second_studio_is_not_let_into_the_same_folder(running: pieces.Program) -> None:
+def test_a_second_studio_cannot_use_the_same_folder(running: pieces.Program) -> None:
     command = [sys.executable, "-m", "impasto", "studio", "--no-browser", "--data", str(running.data), "--port"]
     environment = {**os.environ, "PYTHONPATH": str(pieces.ROOT / "src")}
     for port, words in ((pieces.free_port(), "another studio uses"), (running.port, "another studio uses")):
@@ -258,7 +258,7 @@ def test_a_second_studio_is_not_let_into_the_same_folder(running: pieces.Program
         assert words in second.stderr
 
 
-def test_a_port_that_is_taken_is_said_in_one_sentence(running: pieces.Program, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_sentence(running: pieces.Program, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "impasto", "studio", "--no-browser", "--data", str(tmp_path), "--port", str(running.port)]
     second = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(pieces.ROOT / "src")}, check=False
@@ -268,7 +268,7 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(running: pieces.Program, t
     assert "Traceback" not in second.stderr
 
 
-def test_many_clients_are_answered_while_a_job_paints(running: pieces.Program, upload: str) -> None:
+def test_many_clients_get_responses_while_a_job_runs(running: pieces.Program, upload: str) -> None:
     job = painting(running, upload, steps=5000)
     reach(running, job, 1)
     statuses: list[int] = []
@@ -289,10 +289,10 @@ def test_many_clients_are_answered_while_a_job_paints(running: pieces.Program, u
     running.wait_until(job, "cancelled")
 
 
-# ---------------------------------------------------------------------------------------------------- ends and starts
+# ---------------------------------------------------------------------------------------------------- shutdown and restart
 
 
-def test_killed_at_any_moment_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
+def test_kills_at_any_moment_lose_no_job_and_repeat_none(tmp_path: Path) -> None:
     running = pieces.started(tmp_path / "data")
     port, data = running.port, running.data
     upload = running.upload()
@@ -317,14 +317,14 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(tmp_path: Path) -> None
     assert not [path for path in (data / "results").iterdir() if path.name.endswith(".part")]
 
 
-def test_the_workers_end_with_the_studio_however_it_ends(tmp_path: Path) -> None:
+def test_the_workers_end_with_the_studio(tmp_path: Path) -> None:
     if not Path("/proc").is_dir():
         pytest.skip("children are found in /proc")
     running = pieces.started(tmp_path / "data")
     workers = running.workers()
     assert workers
     running.kill()
-    assert pieces.comes_true(lambda: not any(_lives(each) for each in workers))
+    assert pieces.wait_for(lambda: not any(_lives(each) for each in workers))
 
 
 def _lives(process: int) -> bool:
@@ -334,7 +334,7 @@ def _lives(process: int) -> bool:
         return False
 
 
-def test_events_that_were_missed_are_told_again(running: pieces.Program, upload: str) -> None:
+def test_missed_events_are_sent_again(running: pieces.Program, upload: str) -> None:
     before = running.client.get("/status").json()["event"]
     job = running.wait_until(running.submit("instant", upload, [STYLE], size=64)["id"], "done", "failed")
     with running.client.stream("GET", "/events", headers={"Last-Event-ID": str(before)}) as response:
@@ -342,15 +342,15 @@ def test_events_that_were_missed_are_told_again(running: pieces.Program, upload:
     assert (first["data"]["id"], first["data"]["state"], int(first["id"])) == (job["id"], "done", job["version"])
 
 
-def test_a_studio_for_others_prints_an_address_with_its_token(tmp_path: Path) -> None:
+def test_a_public_studio_prints_an_address_with_its_token(tmp_path: Path) -> None:
     running = pieces.started(tmp_path / "data", None, "--host", "0.0.0.0", token="0123456789abcdef-token")
     assert running.client.get("/status").status_code == 200
     assert httpx.get(f"http://127.0.0.1:{running.port}/api/v1/status").status_code == 401
-    said = pieces.ended(running)
-    assert f"http://127.0.0.1:{running.port}/?token=0123456789abcdef-token" in said
+    output = pieces.ended(running)
+    assert f"http://127.0.0.1:{running.port}/?token=0123456789abcdef-token" in output
 
 
-def test_the_database_is_written_ahead_and_the_folder_is_private(running: pieces.Program) -> None:
+def test_the_database_uses_write_ahead_logging_and_the_folder_is_private(running: pieces.Program) -> None:
     with sqlite3.connect(f"file:{running.data / 'studio.db'}?mode=ro", uri=True) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     database.close()

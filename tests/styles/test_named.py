@@ -1,4 +1,4 @@
-"""Named styles: measured, kept in a file, read back, and found by name."""
+"""Named styles: measurement, files, and lookup by name."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ def style_called(name: str) -> NamedStyle:
 
 @pytest.fixture(autouse=True)
 def own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of own styles, which is not there yet."""
+    """The folder of user styles, which does not exist yet."""
     folder = tmp_path_factory.mktemp("user") / "styles"
     monkeypatch.setenv("IMPASTO_STYLES", str(folder))
     return folder
@@ -74,7 +74,7 @@ def path(style: NamedStyle, tmp_path: Path) -> Path:
     return tmp_path / f"haystacks{SUFFIX}"
 
 
-def test_a_measured_style_says_what_it_is(style: NamedStyle) -> None:
+def test_a_measured_style_has_its_name_facts_and_sizes(style: NamedStyle) -> None:
     assert style.name == "haystacks"
     assert style.facts["artist"] == "Monet"
     assert style.facts["licence"] == ""
@@ -84,24 +84,24 @@ def test_a_measured_style_says_what_it_is(style: NamedStyle) -> None:
 # ---------------------------------------------------------------------------------------------------- between sizes
 
 
-def test_at_a_size_it_was_measured_at_a_style_is_what_was_measured(style: NamedStyle) -> None:
+def test_at_a_measured_size_a_style_returns_the_measured_moments(style: NamedStyle) -> None:
     assert torch.equal(style.at(64, ["relu1_1"])["relu1_1"].covariance, style.moments[64]["relu1_1"].covariance)
 
 
-def test_beyond_the_sizes_it_was_measured_at_the_nearest_counts(style: NamedStyle) -> None:
+def test_beyond_the_measured_sizes_the_nearest_is_used(style: NamedStyle) -> None:
     for edge_px, nearest in ((16, 64), (5000, 256)):
         assert torch.equal(style.at(edge_px, ["relu2_1"])["relu2_1"].mean, style.moments[nearest]["relu2_1"].mean)
 
 
 @given(st.floats(64, 256))
-def test_between_two_sizes_it_goes_over_by_the_logarithm(edge_px: float) -> None:
+def test_between_two_sizes_moments_are_interpolated_by_the_logarithm(edge_px: float) -> None:
     style = measured_style({"name": "x"}, measure, COLOURS, sizes=(64, 256))
     share = math.log(edge_px / 64) / math.log(4)
     expected = torch.lerp(style.moments[64]["relu1_1"].mean, style.moments[256]["relu1_1"].mean, share)
     torch.testing.assert_close(style.at(edge_px, ["relu1_1"])["relu1_1"].mean, expected)
 
 
-def test_a_layer_that_was_not_measured_is_refused_with_those_that_were(style: NamedStyle) -> None:
+def test_an_unmeasured_layer_is_refused_with_the_measured_ones(style: NamedStyle) -> None:
     sentence = (
         "style 'haystacks' was not measured at layer 'relu5_4', only at relu1_1, relu2_1; use these layers, or give a picture"
     )
@@ -112,7 +112,7 @@ def test_a_layer_that_was_not_measured_is_refused_with_those_that_were(style: Na
 # ---------------------------------------------------------------------------------------------------- files
 
 
-def test_a_style_comes_back_from_its_file_nearly_as_it_was(style: NamedStyle, path: Path) -> None:
+def test_a_style_is_restored_from_its_file_nearly_exactly(style: NamedStyle, path: Path) -> None:
     back = load_style(path)
     assert dict(back.facts) == dict(style.facts)
     assert style_facts(path) == style.facts
@@ -127,47 +127,45 @@ def test_a_style_comes_back_from_its_file_nearly_as_it_was(style: NamedStyle, pa
 
 
 def kept(tmp_path: Path, channels: int, size: float = 1.0) -> tuple[Moments, Moments]:
-    """Return moments as they were measured and as their file keeps them."""
+    """Return measured moments, and the same moments read back from a file."""
     style = measured_style({"name": "x"}, lambda edge_px: measure(edge_px, channels, size), COLOURS, sizes=(64,))
     save_style(tmp_path / "x", style)
     return style.moments[64]["relu1_1"], load_style(tmp_path / "x").moments[64]["relu1_1"]
 
 
-def test_a_covariance_that_comes_back_is_positive(path: Path) -> None:
+def test_a_restored_covariance_is_positive(path: Path) -> None:
     covariance = load_style(path).moments[64]["relu1_1"].covariance[0]
     assert float(torch.linalg.eigvalsh(covariance).min()) > -1e-4
 
 
 @pytest.mark.parametrize("channels", [1, 3, 33, 34, 60])
 @pytest.mark.parametrize("size", [1e-2, 1.0, 1e3])
-def test_the_diagonal_survives_the_file_whatever_the_channels_and_their_size(
-    channels: int, size: float, tmp_path: Path
-) -> None:
+def test_the_diagonal_is_preserved_for_any_number_and_scale_of_channels(channels: int, size: float, tmp_path: Path) -> None:
     measured, found = kept(tmp_path, channels, size)
     variances, expected = (each.covariance[0].diagonal() for each in (found, measured))
     torch.testing.assert_close(variances, expected, rtol=2e-3, atol=0)
 
 
-def test_a_channel_that_is_always_silent_stays_silent(tmp_path: Path) -> None:
+def test_a_zero_channel_stays_zero(tmp_path: Path) -> None:
     silent = Moments(torch.zeros(1, 40), torch.zeros(1, 40, 40))
     save_style(tmp_path / "x", measured_style({"name": "x"}, lambda _: {"relu1_1": silent}, COLOURS, sizes=(64,)))
     assert not load_style(tmp_path / "x").moments[64]["relu1_1"].covariance.any()
 
 
-def test_a_few_channels_survive_the_file_whole(tmp_path: Path) -> None:
+def test_a_style_with_few_channels_is_restored_within_one_percent(tmp_path: Path) -> None:
     measured, found = kept(tmp_path, channels=12)
     assert float((found.covariance - measured.covariance).norm()) < 0.01 * float(measured.covariance.norm())
 
 
-def test_a_style_of_all_layers_and_sizes_is_a_hundred_kilobytes(tmp_path: Path) -> None:
+def test_a_file_with_all_layers_and_sizes_has_about_100_kilobytes(tmp_path: Path) -> None:
     channels = dict(zip(STYLE_LAYERS, (24, 64, 128, 256, 512), strict=True))
     white = {layer: Moments(torch.zeros(1, n), torch.eye(n)[None]) for layer, n in channels.items()}
     save_style(tmp_path / "x", measured_style({"name": "x"}, lambda _: white, COLOURS))
     assert (tmp_path / "x").stat().st_size < 112_500
 
 
-def test_saving_leaves_nothing_half_written(style: NamedStyle, tmp_path: Path) -> None:
-    with pytest.raises(StyleFileError, match=r"cannot be written: .*; choose another place"):
+def test_a_failed_save_leaves_no_partial_file(style: NamedStyle, tmp_path: Path) -> None:
+    with pytest.raises(StyleFileError, match=r"cannot be written: .*; choose another path"):
         save_style(tmp_path / "missing" / "style", style)
     (tmp_path / "folder").mkdir()
     with pytest.raises(StyleFileError, match="cannot be written"):
@@ -175,13 +173,13 @@ def test_saving_leaves_nothing_half_written(style: NamedStyle, tmp_path: Path) -
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]
 
 
-def test_a_missing_style_file_says_where_to_look(tmp_path: Path) -> None:
+def test_a_missing_style_file_is_reported_with_the_list_command(tmp_path: Path) -> None:
     with pytest.raises(StyleFileError, match="does not exist; see impasto styles list"):
         load_style(tmp_path / "nothing")
 
 
 @given(st.data())
-def test_a_damaged_style_file_is_one_sentence(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_a_damaged_style_file_is_refused_in_one_sentence(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("styles")
     save_style(folder / "whole", measured_style({"name": "x"}, lambda e: measure(e, channels=3), COLOURS, sizes=(64,)))
     whole = (folder / "whole").read_bytes()
@@ -220,7 +218,7 @@ STATISTICS = {
         ("3", {"colours.mean": None}, "is damaged: .*colours.mean"),
     ],
 )
-def test_a_file_that_is_no_style_of_this_version_is_one_sentence(
+def test_a_file_of_another_version_is_refused_in_one_sentence(
     version: str | None, changes: dict[str, torch.Tensor | None], sentence: str, tmp_path: Path
 ) -> None:
     tensors = {name: tensor for name, tensor in (STATISTICS | changes).items() if tensor is not None}
@@ -229,8 +227,8 @@ def test_a_file_that_is_no_style_of_this_version_is_one_sentence(
         load_style(tmp_path / "style")
 
 
-def test_numbers_of_the_instant_network_of_before_are_passed_over(tmp_path: Path) -> None:
-    """Files of before hold a few kilobytes of them."""
+def test_tensors_of_the_former_instant_network_are_ignored(tmp_path: Path) -> None:
+    """Files of earlier versions contain a few kilobytes of them."""
     facts = {"impasto_style": "3", "name": "x", "instant_sha256": "0" * 64}
     safetensors.torch.save_file(STATISTICS | {"instant": torch.zeros(1, 8)}, tmp_path / "style", facts)
     found = load_style(tmp_path / "style")
@@ -240,7 +238,7 @@ def test_numbers_of_the_instant_network_of_before_are_passed_over(tmp_path: Path
 
 
 @pytest.mark.parametrize("version", ["2", "3"])
-def test_the_least_that_a_file_must_hold_is_enough(version: str, tmp_path: Path) -> None:
+def test_a_file_with_only_the_required_tensors_is_read(version: str, tmp_path: Path) -> None:
     safetensors.torch.save_file(STATISTICS, tmp_path / "style", {"impasto_style": version, "name": "x"})
     found = load_style(tmp_path / "style")
     assert found.moments[64]["relu1_1"].mean.shape == (1, 2)
@@ -248,7 +246,7 @@ def test_the_least_that_a_file_must_hold_is_enough(version: str, tmp_path: Path)
         found.picture()
 
 
-def test_a_swatch_comes_back_from_the_file_as_a_picture(style: NamedStyle, tmp_path: Path) -> None:
+def test_a_swatch_is_read_from_the_file_as_a_picture(style: NamedStyle, tmp_path: Path) -> None:
     image = torch.full((1, 3, 20, 30), 0.25)
     save_style(tmp_path / "style", replace(style, swatch=to_webp(image, quality=88)))
     found = load_style(tmp_path / "style")
@@ -260,7 +258,7 @@ def test_a_swatch_comes_back_from_the_file_as_a_picture(style: NamedStyle, tmp_p
 # ---------------------------------------------------------------------------------------------------- by name
 
 
-def test_a_style_is_found_by_name_and_a_near_name_is_suggested(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_style_is_found_by_name_and_a_similar_name_is_suggested(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impasto.styles.named, "shipped_styles", lambda: {"haystacks": path})
     assert find_style("haystacks").name == "haystacks"
     sentence = "style 'haystack' is neither a picture file nor a named style; did you mean 'haystacks'?"
@@ -277,24 +275,24 @@ def test_a_style_is_found_by_name_and_a_near_name_is_suggested(path: Path, monke
         ("", "; see impasto styles list"),
     ],
 )
-def test_a_name_that_is_not_there_leads_to_those_that_are(name: str, ending: str) -> None:
+def test_an_unknown_name_is_refused_with_similar_names(name: str, ending: str) -> None:
     with pytest.raises(OptionError, match=f"{ending.replace('?', '[?]')}$"):
         find_style(name)
 
 
 @pytest.mark.parametrize(("former", "present"), FORMER_NAMES.items())
-def test_the_name_of_a_style_of_an_earlier_version_leads_to_its_replacement(former: str, present: str) -> None:
+def test_a_former_style_name_loads_its_replacement(former: str, present: str) -> None:
     assert former not in shipped_styles()
     found = find_style(former)
     assert (found.name, found.notes) == (present, (f"replaces {former}, which an earlier version shipped",))
 
 
-def test_a_style_of_ones_own_may_have_a_name_of_an_earlier_version() -> None:
+def test_a_user_style_may_have_a_former_style_name() -> None:
     add_style(style_called("monet-etretat"))
     assert find_style("monet-etretat").facts["artist"] == "Monet"
 
 
-def test_every_shipped_style_can_be_loaded_and_is_called_as_its_file() -> None:
+def test_every_shipped_style_can_be_loaded_and_is_named_like_its_file() -> None:
     shipped = {name: load_style(path) for name, path in shipped_styles().items()}
     assert {"starry-night", "great-wave", "the-scream"} < set(shipped)
     assert [style.name for style in shipped.values()] == list(shipped)
@@ -309,7 +307,7 @@ def test_a_shipped_style_is_small_and_has_a_swatch(path: Path) -> None:
     assert style.picture().size == (512, 512)
 
 
-def test_the_shelf_in_the_examples_is_what_comes_with_impasto() -> None:
+def test_the_shelf_in_the_examples_lists_the_shipped_styles() -> None:
     shelf = json.loads((ROOT / "examples" / "shelf.json").read_text(encoding="utf-8"))["styles"]
     assert {work["name"] for work in shelf} == set(shipped_styles())
     for work in shelf:
@@ -317,13 +315,13 @@ def test_the_shelf_in_the_examples_is_what_comes_with_impasto() -> None:
         assert (facts["title"], facts["artist"], facts["licence"]) == (work["title"], work["artist"], work["free"])
 
 
-def test_every_shipped_style_was_measured_by_the_encoder_that_is_shipped_with_it() -> None:
+def test_every_shipped_style_was_measured_with_the_shipped_encoder() -> None:
     encoder = load_encoder("vgg19-slim").sha256
     assert {style_facts(path)["encoder_sha256"] for path in shipped_styles().values()} == {encoder}
 
 
 @pytest.mark.parametrize("name", [*shipped_styles()])
-def test_a_shipped_style_is_called_as_the_users_own_have_to_be(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_styles_obey_the_naming_rules(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impasto.styles.named, "shipped_styles", dict)
     check_new_name(name)
 
@@ -331,7 +329,7 @@ def test_a_shipped_style_is_called_as_the_users_own_have_to_be(name: str, monkey
 # ---------------------------------------------------------------------------------------------------- one's own
 
 
-def test_a_style_of_ones_own_is_added_found_and_removed(style: NamedStyle, own: Path) -> None:
+def test_a_user_style_is_added_found_and_removed(style: NamedStyle, own: Path) -> None:
     assert (styles_folder(), user_styles()) == (own, {})
     assert add_style(style) == own / f"haystacks{SUFFIX}"
     assert find_style("haystacks").facts == style.facts
@@ -343,7 +341,7 @@ def test_a_style_of_ones_own_is_added_found_and_removed(style: NamedStyle, own: 
         find_style("haystacks")
 
 
-def test_own_styles_lie_among_the_users_data_unless_the_environment_says_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_styles_are_in_the_users_data_folder_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IMPASTO_STYLES")
     assert styles_folder().name == "styles"
     assert "impasto" in styles_folder().parts
@@ -351,7 +349,7 @@ def test_own_styles_lie_among_the_users_data_unless_the_environment_says_else(mo
     assert styles_folder() == Path.home() / "my-styles"
 
 
-def test_an_own_style_that_came_before_a_shipped_one_of_its_name_goes_first(
+def test_a_user_style_takes_precedence_over_a_later_shipped_style(
     style: NamedStyle, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = add_style(style)
@@ -361,7 +359,7 @@ def test_an_own_style_that_came_before_a_shipped_one_of_its_name_goes_first(
     assert known_styles() == {"haystacks": path}
 
 
-def test_the_name_of_a_shipped_style_or_of_another_own_one_is_refused(style: NamedStyle, own: Path) -> None:
+def test_the_name_of_an_existing_style_is_refused(style: NamedStyle, own: Path) -> None:
     with pytest.raises(OptionError, match="'starry-night' is shipped with impasto; choose another name, such as 'my-starry"):
         add_style(style_called("starry-night"))
     assert not own.exists()
@@ -384,14 +382,14 @@ def test_the_name_of_a_shipped_style_or_of_another_own_one_is_refused(style: Nam
         ("", "my-style"),
     ],
 )
-def test_a_name_that_is_not_plain_words_is_refused_with_one_that_is(name: str, better: str, own: Path) -> None:
+def test_an_invalid_name_is_refused_with_a_valid_one(name: str, better: str, own: Path) -> None:
     with pytest.raises(OptionError, match=f"use lower-case words with hyphens, such as '{better}'$"):
         add_style(style_called(name))
     check_new_name(better)
     assert not own.exists()
 
 
-def test_only_own_styles_can_be_removed(style: NamedStyle) -> None:
+def test_only_user_styles_can_be_removed(style: NamedStyle) -> None:
     with pytest.raises(OptionError, match="style 'starry-night' is shipped with impasto and cannot be removed"):
         remove_style("starry-night")
     with pytest.raises(OptionError, match="style 'haystack' is not one of your own styles; see impasto styles list"):
@@ -401,7 +399,7 @@ def test_only_own_styles_can_be_removed(style: NamedStyle) -> None:
         remove_style("haystack")
 
 
-def test_a_damaged_style_of_ones_own_can_be_removed(style: NamedStyle) -> None:
+def test_a_damaged_user_style_can_be_removed(style: NamedStyle) -> None:
     add_style(style).write_bytes(b"damaged")
     with pytest.raises(StyleFileError, match="is damaged or not a style file"):
         find_style("haystacks")
@@ -409,7 +407,7 @@ def test_a_damaged_style_of_ones_own_can_be_removed(style: NamedStyle) -> None:
     assert user_styles() == {}
 
 
-def test_a_folder_that_cannot_be_is_one_sentence(style: NamedStyle, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_folder_is_reported_in_one_sentence(style: NamedStyle, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own.write_text("a file where the folder should be")
     for folder in (own, own / "deeper"):
         monkeypatch.setenv("IMPASTO_STYLES", str(folder))
@@ -418,7 +416,7 @@ def test_a_folder_that_cannot_be_is_one_sentence(style: NamedStyle, own: Path, m
             add_style(style)
 
 
-def test_a_name_too_long_for_a_file_is_one_sentence(own: Path) -> None:
-    with pytest.raises(StyleFileError, match=r"cannot be written: .*; choose another place"):
+def test_a_name_too_long_for_a_file_is_reported_in_one_sentence(own: Path) -> None:
+    with pytest.raises(StyleFileError, match=r"cannot be written: .*; choose another path"):
         add_style(style_called("x" * 300))
     assert list(own.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Training of the decoder, on a few small pictures and under a narrow encoder."""
+"""Training of the decoder, on a few small pictures and with a narrow encoder."""
 
 import itertools
 import os
@@ -24,7 +24,7 @@ LOSSES = {"fine", "middle", "coarse", "style", "identity", "gamut"}
 
 @pytest.fixture(autouse=True)
 def _alike(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Start torch's own generator, which the first weights are drawn from, alike in every test."""
+    """Seed torch's global generator, which initializes the weights, in every test."""
     monkeypatch.setattr("impasto.training.style_swap._CALIBRATION", 2)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -75,7 +75,7 @@ def alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 # ---------------------------------------------------------------------------------------------------- steps
 
 
-def test_a_step_says_its_number_its_rate_and_finite_losses(make: Make) -> None:
+def test_a_step_has_its_number_learning_rate_and_finite_losses(make: Make) -> None:
     training = make()
     before = copied(training.network)
     steps = list(training.steps())
@@ -98,8 +98,8 @@ def test_the_rate_rises_over_two_hundred_steps_and_falls_along_a_cosine(make: Ma
     assert max(rates) == max(rates[100:200])
 
 
-def test_training_descends_the_objective(make: Make, corpus: Corpus) -> None:
-    """Measured on pictures that stay the same, since every step has its own."""
+def test_training_decreases_the_objective(make: Make, corpus: Corpus) -> None:
+    """Measured on fixed pictures, because every step samples new ones."""
     training, held = make(total_steps=1000, learning_rate=0.05), HeldOut.draw(corpus, 32, 5)
     objectives, identity = [], []
     for count in (1, 40):
@@ -134,7 +134,7 @@ def test_photos_are_decoded_in_features_of_styles_and_one_style_in_its_own(make:
         assert not torch.equal(swapped, own)
 
 
-def test_the_encoder_stays_as_it_is(make: Make) -> None:
+def test_the_encoder_is_not_modified(make: Make) -> None:
     training = make()
     before = {name: value.clone() for name, value in training.encoder.state_dict().items()}
     run(training, 2)
@@ -142,7 +142,7 @@ def test_the_encoder_stays_as_it_is(make: Make) -> None:
     assert all(parameter.grad is None for parameter in training.encoder.parameters())
 
 
-def test_the_average_follows_the_network(make: Make) -> None:
+def test_the_average_approaches_the_network(make: Make) -> None:
     training = make()
     list(training.steps())
     network = training.averaged_network()
@@ -162,14 +162,14 @@ def test_a_step_whose_gradient_is_not_finite_changes_nothing(make: Make, monkeyp
     assert alike(before, training.network.state_dict())
 
 
-def test_each_part_of_the_objective_weighs_what_it_should() -> None:
+def test_each_term_of_the_objective_has_its_weight() -> None:
     losses = {name: torch.tensor(1.0) for name in LOSSES}
     weights = SwapWeights(fine=1, middle=10, coarse=100, style=1000, identity=10_000, gamut=100_000)
     assert float(weights.objective(losses)) == 111_111
     assert float(SwapWeights(style=0).objective({"style": torch.tensor(5.0), "fine": torch.tensor(2.0)})) == pytest.approx(0.6)
 
 
-def test_held_out_losses_are_measured_without_a_trace(make: Make, corpus: Corpus) -> None:
+def test_measuring_held_out_losses_does_not_change_the_training(make: Make, corpus: Corpus) -> None:
     training = make()
     run(training, 1)
     random, before = training.random.bit_generator.state, copied(training.network)
@@ -207,7 +207,7 @@ def test_a_decoder_that_was_trained_before_keeps_its_scale(make: Make) -> None:
 # ---------------------------------------------------------------------------------------------------- stopping and going on
 
 
-def test_going_on_gives_the_numbers_that_not_stopping_would_have_given(make: Make, tmp_path: Path) -> None:
+def test_a_resumed_run_is_identical_to_an_uninterrupted_one(make: Make, tmp_path: Path) -> None:
     whole = make(total_steps=6)
     run(whole, 3)
     whole.save(tmp_path / "state.pt")
@@ -221,22 +221,22 @@ def test_going_on_gives_the_numbers_that_not_stopping_would_have_given(make: Mak
     assert [each.name for each in tmp_path.iterdir()] == ["state.pt"]
 
 
-def test_two_runs_meet_half_way(make: Make, tmp_path: Path) -> None:
+def test_two_runs_average_their_parameters(make: Make, tmp_path: Path) -> None:
     here, there = make(seed=0), make(seed=1)
     run(here, 2)
     run(there, 2)
     before, other = copied(here.network), copied(there.network)
     here.share(tmp_path / "here", tmp_path / "there")
-    assert alike(here.network.state_dict(), before)  # nobody is there yet
+    assert alike(here.network.state_dict(), before)  # the other run has written nothing yet
     there.share(tmp_path / "there", tmp_path / "here")
-    met = there.network.state_dict()
-    assert all(torch.allclose(met[name], (before[name] + other[name]) / 2, atol=1e-6) for name in met)
-    here.share(tmp_path / "here", tmp_path / "there")  # which holds what that run had before they met
-    assert all(torch.allclose(here.network.state_dict()[name], met[name], atol=1e-6) for name in met)
+    averaged = there.network.state_dict()
+    assert all(torch.allclose(averaged[name], (before[name] + other[name]) / 2, atol=1e-6) for name in averaged)
+    here.share(tmp_path / "here", tmp_path / "there")  # which contains the parameters of that run before averaging
+    assert all(torch.allclose(here.network.state_dict()[name], averaged[name], atol=1e-6) for name in averaged)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["here", "there"]
 
 
-def test_a_run_does_not_meet_one_that_stopped_long_ago(make: Make, tmp_path: Path) -> None:
+def test_a_run_ignores_outdated_parameters_of_another_run(make: Make, tmp_path: Path) -> None:
     here, there = make(seed=0), make(seed=1)
     run(here, 1)
     run(there, 1)
@@ -264,12 +264,12 @@ def test_crops_are_squares_of_displayable_colors(draw: Callable[..., Tensor], ed
     assert all(torch.equal(crop, draw(corpus, edge_px, again)) for crop in crops)
 
 
-def test_an_even_picture_is_not_taken_for_a_style(corpus: Corpus) -> None:
+def test_a_uniform_picture_is_rejected_as_a_style(corpus: Corpus) -> None:
     even = torch.full_like(corpus["painting"][0], 128)
     mixed, random = {**corpus, "painting": [even, *corpus["painting"]]}, np.random.default_rng(0)
     assert min(float(style_crop(mixed, 32, random).std((2, 3)).mean()) for _ in range(30)) > 0.03
 
 
-def test_where_every_picture_is_even_one_of_them_is_taken() -> None:
+def test_a_uniform_picture_is_used_if_all_are_uniform() -> None:
     even = {kind: [torch.full((3, 40, 40), 128, dtype=torch.uint8)] for kind in ("photo", "painting", "texture")}
     assert style_crop(even, 32, np.random.default_rng(0)).shape == (1, 3, 32, 32)

@@ -1,4 +1,4 @@
-"""Weights: every published form reads as the same network; what is not one is refused in a sentence; the cache is sound."""
+"""Weights: published formats, refused files, and the cache."""
 
 import contextlib
 import hashlib
@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 
 from impasto import weights
 from impasto.cli.weights import app
-from impasto.encoders import LAYERS, Vgg, vgg_from_weights
+from impasto.encoders import LAYERS, Vgg, load_encoder, vgg_from_weights
 from impasto.encoders.vgg import BLOCKS, BLOCKS_OF_VGG16, each_width
 from impasto.errors import OptionError, WeightsError
 from impasto.weights import CatalogueEntry, import_file, read_vgg, save_vgg
@@ -55,7 +55,7 @@ TORCHVISION_MEAN, TORCHVISION_STD = torch.tensor([0.485, 0.456, 0.406]), torch.t
 
 
 def narrow(*, oxford: bool = True, last: str | None = None, blocks: tuple[int, ...] = BLOCKS) -> Vgg:
-    """A narrow VGG-19 with random weights, which reads pixels from 0 to 255; its first filters are Oxford's unless told."""
+    """Return a narrow VGG-19 with random weights for pixels from 0 to 255; its first filters are Oxford's by default."""
     random = torch.Generator().manual_seed(0)
     vgg = Vgg((8, 9, 10, 11, 12), last=last, blocks=blocks).requires_grad_(False)
     for convolution in vgg.convolutions.values():
@@ -79,7 +79,7 @@ def narrow(*, oxford: bool = True, last: str | None = None, blocks: tuple[int, .
 
 
 def pairs(vgg: Vgg) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Name, weight and bias of each convolution; the first one reads RGB."""
+    """Return name, weight and bias of each convolution; the first one takes RGB."""
     state = vgg.state_dict()
     return [(name, state[f"convolutions.{name}.weight"], state[f"convolutions.{name}.bias"]) for name in vgg.convolutions]
 
@@ -89,7 +89,7 @@ def bgr(weight: torch.Tensor) -> torch.Tensor:
 
 
 def caffe(vgg: Vgg, key: Callable[[int, str], str]) -> State:
-    """A state that reads BGR pixels, with keys as wanted."""
+    """Return a state_dict for BGR pixels, with the given form of keys."""
     state: State = {}
     for number, (name, weight, bias) in enumerate(pairs(vgg)):
         state |= {f"{key(number, name)}.weight": bgr(weight), f"{key(number, name)}.bias": bias}
@@ -97,12 +97,12 @@ def caffe(vgg: Vgg, key: Callable[[int, str], str]) -> State:
 
 
 def sequence(vgg: Vgg) -> tuple[int, ...]:
-    """Where the convolutions of this network stand in torchvision's sequence."""
+    """Return the positions of the convolutions of this network in torchvision's sequence."""
     return SEQUENCE if vgg.blocks == BLOCKS else SEQUENCE_OF_VGG16
 
 
 def torchvision(vgg: Vgg, prefix: str = "features.") -> State:
-    """The same network, rescaled to read what torchvision's reads."""
+    """Return the same network, rescaled to torchvision's input."""
     state = caffe(vgg, lambda number, name: f"{prefix}{sequence(vgg)[number]}")
     _, weight, bias = pairs(vgg)[0]
     state[f"{prefix}0.weight"] = weight * (TORCHVISION_STD * 255)[None, :, None, None]
@@ -119,7 +119,7 @@ def adain(vgg: Vgg) -> State:
 
 
 def uint8(vgg: Vgg) -> State:
-    """Eight bits for each weight, as ``weight * scale + min``; rounded first, so that nothing is lost."""
+    """Store each weight in 8 bits, as ``weight * scale + min``; weights are rounded first, so that nothing is lost."""
     state: State = {}
     for name, weight, bias in pairs(vgg):
         scale, least = (weight.max() - weight.min()) / 255, weight.min()
@@ -202,7 +202,7 @@ FORMS: dict[str, Callable[[Vgg, Path], None]] = {
 
 
 def assert_alike(path: Path, vgg: Vgg, photo: torch.Tensor) -> None:
-    """The file's network answers what the network that was written answers."""
+    """Assert that the network in the file gives the features of the network that was written."""
     layers = ("conv1_1", "relu2_1", "relu4_1")
     found = vgg_from_weights(read_vgg(path))(photo, layers)
     for layer, expected in vgg(photo, layers).items():
@@ -210,30 +210,30 @@ def assert_alike(path: Path, vgg: Vgg, photo: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_published_form_answers_with_the_same_features(form: str, tmp_path: Path, photo: torch.Tensor) -> None:
+def test_every_published_format_gives_the_same_features(form: str, tmp_path: Path, photo: torch.Tensor) -> None:
     vgg = narrow()
-    FORMS[form](vgg, tmp_path / "weights of no telling name")
-    assert_alike(tmp_path / "weights of no telling name", vgg, photo)
+    FORMS[form](vgg, tmp_path / "weights with a neutral name")
+    assert_alike(tmp_path / "weights with a neutral name", vgg, photo)
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if "AdaIN" not in form])
 @pytest.mark.parametrize("last", [None, "4_1"])
-def test_vgg16_is_read_from_every_published_form(form: str, last: str | None, tmp_path: Path, photo: torch.Tensor) -> None:
+def test_vgg16_is_read_from_every_published_format(form: str, last: str | None, tmp_path: Path, photo: torch.Tensor) -> None:
     vgg = narrow(blocks=BLOCKS_OF_VGG16, last=last)
-    FORMS[form](vgg, tmp_path / "weights of no telling name")
-    found = read_vgg(tmp_path / "weights of no telling name")
+    FORMS[form](vgg, tmp_path / "weights with a neutral name")
+    found = read_vgg(tmp_path / "weights with a neutral name")
     assert (found.network, tuple(found.convolutions)) == ("vgg16", VGG16[: VGG16.index(last or "5_3") + 1])
-    assert_alike(tmp_path / "weights of no telling name", vgg, photo)
+    assert_alike(tmp_path / "weights with a neutral name", vgg, photo)
 
 
-def test_vgg16_as_torchvision_trained_it_reads_what_torchvision_gives(tmp_path: Path, photo: torch.Tensor) -> None:
+def test_torchvisions_vgg16_uses_torchvisions_input(tmp_path: Path, photo: torch.Tensor) -> None:
     vgg = narrow(oxford=False, blocks=BLOCKS_OF_VGG16)
     for form in ("torchvision", "torchvision, features alone", "safetensors, torchvision"):
         FORMS[form](vgg, tmp_path / "weights")
         assert_alike(tmp_path / "weights", vgg, photo)
 
 
-def test_the_first_filter_of_oxfords_vgg16_is_known_by_its_form_and_the_size_of_its_input() -> None:
+def test_oxfords_vgg16_is_recognized_by_its_first_filter_and_input_range() -> None:
     _, weight, bias = pairs(narrow(blocks=BLOCKS_OF_VGG16))[0]
     assert is_oxfords_vgg16(weight, bias)
     assert is_oxfords_vgg16(weight * 0.01, bias * 0.01)
@@ -242,14 +242,16 @@ def test_the_first_filter_of_oxfords_vgg16_is_known_by_its_form_and_the_size_of_
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if not form.startswith(("torchvision", "neural", "safetensors, t"))])
-def test_a_network_that_is_not_oxfords_is_read_as_its_form_says(form: str, tmp_path: Path, photo: torch.Tensor) -> None:
+def test_another_network_is_read_with_the_input_convention_of_its_format(
+    form: str, tmp_path: Path, photo: torch.Tensor
+) -> None:
     vgg = narrow(oxford=False)
     FORMS[form](vgg, tmp_path / "weights")
     assert_alike(tmp_path / "weights", vgg, photo)
 
 
 @pytest.mark.parametrize("form", ["torchvision", "torchvision, legacy", "safetensors, torchvision", "neural-style-pt, legacy"])
-def test_a_sequence_that_is_not_oxfords_is_torchvisions_or_of_caffes_time(
+def test_a_sequence_that_is_not_oxfords_is_read_as_torchvisions_or_caffes(
     form: str, tmp_path: Path, photo: torch.Tensor
 ) -> None:
     vgg = narrow(oxford=False)
@@ -259,7 +261,7 @@ def test_a_sequence_that_is_not_oxfords_is_torchvisions_or_of_caffes_time(
 
 @pytest.mark.parametrize("form", ["torchvision", "neural-style-pt", "Gatys", "AdaIN", "MatConvNet, new", "Keras, new"])
 @pytest.mark.parametrize("last", ["4_1", "5_1"])
-def test_a_file_may_stop_early(form: str, last: str, tmp_path: Path, photo: torch.Tensor) -> None:
+def test_a_file_may_end_before_the_last_layer(form: str, last: str, tmp_path: Path, photo: torch.Tensor) -> None:
     FORMS[form](narrow(last=last), tmp_path / "weights")
     assert_alike(tmp_path / "weights", narrow(), photo)
     vgg = vgg_from_weights(read_vgg(tmp_path / "weights"))
@@ -268,7 +270,7 @@ def test_a_file_may_stop_early(form: str, last: str, tmp_path: Path, photo: torc
         vgg(photo, ["relu5_4"])
 
 
-def test_filters_that_lie_on_their_side_are_set_upright(tmp_path: Path, photo: torch.Tensor) -> None:
+def test_transposed_filters_are_corrected(tmp_path: Path, photo: torch.Tensor) -> None:
     vgg, lying = narrow(), narrow()
     for _, weight, _ in pairs(lying):
         weight.copy_(weight.transpose(2, 3).clone())
@@ -276,7 +278,7 @@ def test_filters_that_lie_on_their_side_are_set_upright(tmp_path: Path, photo: t
     assert_alike(tmp_path / "weights", vgg, photo)
 
 
-def test_activations_may_have_been_normalized(tmp_path: Path, photo: torch.Tensor) -> None:
+def test_networks_with_normalized_activations_are_read(tmp_path: Path, photo: torch.Tensor) -> None:
     vgg = narrow()
     state = vgg.state_dict()
     sizes = torch.linspace(0.01, 3, 8)
@@ -303,12 +305,12 @@ def test_oxfords_network_is_recognized_at_any_scale(sizes: list[float], flipped:
     assert found[1] is swapped
 
 
-def test_another_network_is_not_taken_for_oxfords() -> None:
+def test_another_network_is_not_recognized_as_oxfords() -> None:
     _, weight, bias = pairs(narrow(oxford=False))[0]
     assert recognize_oxford(weight, bias) is None
 
 
-def test_the_form_and_the_hash_are_told(tmp_path: Path) -> None:
+def test_the_format_and_the_hash_are_reported(tmp_path: Path) -> None:
     FORMS["neural-style-pt"](narrow(), tmp_path / "weights")
     found = read_vgg(tmp_path / "weights")
     assert found.form == "PyTorch with torchvision's layers: Oxford's network, which reads BGR from 0 to 255"
@@ -343,7 +345,7 @@ def slim() -> Vgg:
 
 
 @pytest.mark.parametrize(("bits", "tolerance"), [(16, 1e-3), (8, 1 / 254)])
-def test_our_own_form_keeps_all_to_its_precision(bits: Any, tolerance: float, tmp_path: Path) -> None:
+def test_our_own_format_preserves_the_network_within_its_precision(bits: Any, tolerance: float, tmp_path: Path) -> None:
     vgg = slim()
     save_vgg(tmp_path / "slim.safetensors", vgg, {"licence": "MIT"}, bits=bits)
     found = read_vgg(tmp_path / "slim.safetensors")
@@ -359,7 +361,7 @@ def test_our_own_form_keeps_all_to_its_precision(bits: Any, tolerance: float, tm
             assert torch.equal(back[key], expected), key
 
 
-def test_our_own_form_carries_its_header_and_eight_bits(tmp_path: Path) -> None:
+def test_our_own_format_stores_the_header_and_8_bit_weights(tmp_path: Path) -> None:
     save_vgg(tmp_path / "slim.safetensors", slim(), {"licence": "MIT"})
     with safe_open(tmp_path / "slim.safetensors", "pt") as file:
         assert file.metadata() == {"format": "impasto", "licence": "MIT"}
@@ -368,14 +370,14 @@ def test_our_own_form_carries_its_header_and_eight_bits(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["slim.safetensors"]
 
 
-def test_a_dead_channel_survives_eight_bits(tmp_path: Path) -> None:
+def test_a_zero_channel_is_preserved_in_8_bits(tmp_path: Path) -> None:
     vgg = slim()
     vgg.state_dict()["convolutions.2_1.weight"][3] = 0
     save_vgg(tmp_path / "slim.safetensors", vgg, {})
     assert not read_vgg(tmp_path / "slim.safetensors").convolutions["2_1"][0][3].any()
 
 
-def test_weights_that_cannot_be_written_leave_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_of_weights_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be written"):
         save_vgg(tmp_path / "no such folder" / "slim.safetensors", slim(), {})
     assert list(tmp_path.iterdir()) == []
@@ -393,7 +395,7 @@ def test_heads_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 class Malicious:
-    """A pickle of this runs a command where it is loaded without care."""
+    """An object whose pickle runs a command if it is loaded unsafely."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -409,7 +411,7 @@ def written(write: Callable[[io.BytesIO], object]) -> bytes:
 
 
 @pytest.mark.parametrize("container", ["zip", "legacy", "pickle", "inside a state"])
-def test_a_malicious_pickle_does_not_run(container: str, tmp_path: Path) -> None:
+def test_a_malicious_pickle_is_not_executed(container: str, tmp_path: Path) -> None:
     trace, file = tmp_path / "trace", tmp_path / "vgg19.pth"
     evil = Malicious(trace)
     if container == "pickle":
@@ -423,7 +425,7 @@ def test_a_malicious_pickle_does_not_run(container: str, tmp_path: Path) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_a_whole_pickled_model_is_refused(tmp_path: Path) -> None:
+def test_a_pickled_model_is_refused(tmp_path: Path) -> None:
     torch.save(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)), tmp_path / "vgg19.pth")
     with pytest.raises(WeightsError, match=re.escape("save only the network's state_dict()")):
         read_vgg(tmp_path / "vgg19.pth")
@@ -478,7 +480,7 @@ def assert_refused(path: Path, sentence: str) -> None:
 
 
 @pytest.mark.parametrize("kind", BAD_BYTES)
-def test_what_is_not_weights_is_refused_in_a_sentence(kind: str, tmp_path: Path) -> None:
+def test_files_that_are_not_weights_are_refused_in_one_sentence(kind: str, tmp_path: Path) -> None:
     if "hdf5" in kind:
         pytest.importorskip("h5py")
     content, sentence = BAD_BYTES[kind]
@@ -498,7 +500,7 @@ def test_a_truncated_file_is_refused(form: str, share: float, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("form", ["torchvision", "torchvision, legacy", "MatConvNet, old", "Keras, new", "safetensors, Gatys"])
-def test_damage_is_refused_or_harmless(form: str, tmp_path: Path) -> None:
+def test_damaged_files_raise_no_error_but_weights_errors(form: str, tmp_path: Path) -> None:
     FORMS[form](narrow(), tmp_path / "weights")
     whole = (tmp_path / "weights").read_bytes()
     random = np.random.default_rng(0)
@@ -512,7 +514,7 @@ def test_damage_is_refused_or_harmless(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["missing", "folder"])
-def test_a_file_that_cannot_be_opened_is_refused(what: str, tmp_path: Path) -> None:
+def test_a_file_without_read_permission_is_refused(what: str, tmp_path: Path) -> None:
     path = tmp_path / "nothing.pth" if what == "missing" else tmp_path
     assert_refused(path, "cannot be read")
 
@@ -547,7 +549,7 @@ BAD_STATES: dict[str, tuple[Callable[[], State], str]] = {
 
 @pytest.mark.parametrize("kind", BAD_STATES)
 @pytest.mark.parametrize("container", ["torch", "safetensors"])
-def test_another_network_is_refused_in_a_sentence(kind: str, container: str, tmp_path: Path) -> None:
+def test_another_network_is_refused_in_one_sentence(kind: str, container: str, tmp_path: Path) -> None:
     state, sentence = BAD_STATES[kind]
     if container == "torch":
         torch.save(state(), tmp_path / "weights")
@@ -557,7 +559,7 @@ def test_another_network_is_refused_in_a_sentence(kind: str, container: str, tmp
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_matlab_values_read_as_scipy_wrote_them(compressed: bool, tmp_path: Path) -> None:
+def test_matlab_values_are_read_as_scipy_wrote_them(compressed: bool, tmp_path: Path) -> None:
     cells = np.empty((1, 3), dtype=object)
     cells[0, :] = ["text", np.arange(6, dtype=np.int16).reshape(2, 3), {"empty": np.zeros((0, 0)), "one": 1.5}]
     with (tmp_path / "x.mat").open("wb") as file:
@@ -572,14 +574,16 @@ def test_matlab_values_read_as_scipy_wrote_them(compressed: bool, tmp_path: Path
     assert structure["one"].item() == 1.5
 
 
-def test_filters_in_theanos_order_are_refused(tmp_path: Path) -> None:
+def test_filters_in_theano_order_are_refused(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "weights", "w") as file:
         file["block1_conv1/block1_conv1_W_1:0"] = np.zeros((64, 3, 3, 3), np.float32)
     assert_refused(tmp_path / "weights", r"expected \(3, 3, input channels")
 
 
-def test_keras_without_h5py_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keras_weights_without_h5py_raise_an_error_that_names_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     (tmp_path / "weights").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 100)
     assert_refused(tmp_path / "weights", re.escape("pip install 'impasto[keras]'"))
@@ -602,14 +606,14 @@ def good(tmp_path: Path) -> Path:
     return tmp_path / "good.pth"
 
 
-def test_the_cache_lies_in_the_users_cache_unless_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_is_in_the_users_cache_folder_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("IMPASTO_CACHE", raising=False)
     assert weights.cache_folder().name.lower() == "impasto"
     monkeypatch.setenv("IMPASTO_CACHE", str(tmp_path))
     assert weights.cache_folder() == tmp_path
 
 
-def test_what_is_imported_is_found(cache: Path, good: Path) -> None:
+def test_imported_weights_are_found(cache: Path, good: Path) -> None:
     path = import_file(good)
     assert path == cache / "vgg19.weights" == weights.find("vgg19")
     assert path.read_bytes() == good.read_bytes()
@@ -625,7 +629,7 @@ def test_vgg16_is_imported_under_its_own_name(cache: Path, tmp_path: Path) -> No
         weights.find("vgg19")
 
 
-def test_vgg19_finds_its_other_forms(cache: Path, good: Path) -> None:
+def test_vgg19_is_found_in_its_other_formats(cache: Path, good: Path) -> None:
     import_file(good, "vgg19-keras")
     assert weights.find("vgg19") == cache / "vgg19-keras.weights"
 
@@ -636,65 +640,65 @@ def test_a_published_file_is_imported_under_its_name(cache: Path, good: Path, mo
     assert import_file(good) == cache / "vgg19-test.weights"
 
 
-def test_a_name_of_the_users_own_is_kept(cache: Path, good: Path) -> None:
+def test_a_name_chosen_by_the_user_is_kept(cache: Path, good: Path) -> None:
     import_file(good, "my.own")
     assert weights.find("my.own") == cache / "my.own.weights"
     assert weights.verify("my.own").against == "the record of its import"
 
 
 @pytest.mark.parametrize("name", ["../vgg19", "a/b", "VGG", ".hidden", "a b"])
-def test_a_name_that_is_no_name_is_refused(name: str, cache: Path, good: Path) -> None:
+def test_an_invalid_name_is_refused(name: str, cache: Path, good: Path) -> None:
     with pytest.raises(OptionError, match="cannot be called"):
         import_file(good, name)
     assert not cache.exists()
 
 
-def test_a_bad_file_is_not_imported(cache: Path, tmp_path: Path) -> None:
+def test_an_invalid_file_is_not_imported(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.pth").write_bytes(b"<html>")
     with pytest.raises(WeightsError, match="web page"):
         import_file(tmp_path / "bad.pth")
     assert not cache.exists()
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_is_reported(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMPASTO_CACHE", str(good / "inside a file"))
     with pytest.raises(WeightsError, match="cannot be written here"):
         import_file(good)
 
 
-def test_what_is_missing_says_how_it_gets_here(cache: Path) -> None:
+def test_missing_weights_raise_an_error_with_the_fetch_command(cache: Path) -> None:
     with pytest.raises(WeightsError, match=re.escape("fetch it with 'impasto weights fetch vgg19' (575 MB)")) as caught:
         weights.find("vgg19")
     assert weights.catalogue["vgg19"].url in str(caught.value)
 
 
-def test_an_unknown_name_suggests_the_nearest(cache: Path) -> None:
+def test_an_unknown_name_is_refused_with_a_suggestion(cache: Path) -> None:
     for call in (weights.find, weights.fetch, weights.verify):
         with pytest.raises(OptionError, match="did you mean 'vgg19-keras'"):
             call("vgg19-kera")
 
 
-def test_verify_tells_what_a_file_is(cache: Path, good: Path) -> None:
+def test_verify_describes_a_file(cache: Path, good: Path) -> None:
     import_file(good)
     found = weights.verify("vgg19")
     assert (found.path, found.layers, found.against) == (cache / "vgg19.weights", 16, "the record of its import")
     assert weights.verify(good).against == "no known hash"
 
 
-def test_verify_notices_a_changed_file(cache: Path, good: Path) -> None:
+def test_verify_detects_a_changed_file(cache: Path, good: Path) -> None:
     import_file(good)
     FORMS["Gatys"](narrow(), cache / "vgg19.weights")
     with pytest.raises(WeightsError, match="the file has changed since it was fetched or imported"):
         weights.verify("vgg19")
 
 
-def test_a_damaged_record_is_as_none(cache: Path, good: Path) -> None:
+def test_a_damaged_record_is_ignored(cache: Path, good: Path) -> None:
     import_file(good)
     (cache / "vgg19.json").write_text("[]")
     assert weights.verify("vgg19").against == "no known hash"
 
 
-def test_the_catalogue_is_sound() -> None:
+def test_the_catalogue_is_valid() -> None:
     for name, known in weights.catalogue.items():
         assert known.name == name
         assert known.url.startswith("https://")
@@ -721,25 +725,25 @@ class Server(ThreadingHTTPServer):
     cut_after: int | None = None
     ranges = True
     status = 200
-    asked: list[str | None]
+    requested: list[str | None]
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked = []
+        super().__init__(("127.0.0.1", 0), Requests)
+        self.requested = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/vgg19.pth"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Requests(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
         server = self.server
-        asked = self.headers["Range"]
-        server.asked.append(asked)
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.ranges else 0
+        requested = self.headers["Range"]
+        server.requested.append(requested)
+        start = int(requested.removeprefix("bytes=").removesuffix("-")) if requested and server.ranges else 0
         if server.status != 200 or start >= len(server.content):
             self.send_error(server.status if server.status != 200 else 416)
             return
@@ -770,63 +774,63 @@ def entry(url: str, sha256: str | None, md5: str | None = None) -> CatalogueEntr
 
 @pytest.fixture
 def published(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> CatalogueEntry:
-    """An entry of the catalogue that the server serves."""
+    """A catalogue entry that the test server serves."""
     known = entry(server.url, hashlib.sha256(server.content).hexdigest())
     monkeypatch.setitem(weights.catalogue, known.name, known)
     return known
 
 
-def test_fetch_brings_verified_weights(server: Server, published: CatalogueEntry, cache: Path) -> None:
-    heard: list[tuple[int, int | None]] = []
-    path = weights.fetch("vgg19-test", lambda done, total: heard.append((done, total)))
+def test_fetch_downloads_and_verifies_weights(server: Server, published: CatalogueEntry, cache: Path) -> None:
+    reports: list[tuple[int, int | None]] = []
+    path = weights.fetch("vgg19-test", lambda done, total: reports.append((done, total)))
     assert path == cache / "vgg19-test.weights"
     assert path.read_bytes() == server.content
-    assert heard[-1] == (len(server.content), len(server.content))
+    assert reports[-1] == (len(server.content), len(server.content))
     assert sorted(file.name for file in cache.iterdir()) == ["vgg19-test.json", "vgg19-test.weights"]
     assert weights.verify("vgg19-test").against == "SHA-256 of vgg19-test"
     weights.fetch("vgg19-test")
-    assert server.asked == [None]
+    assert server.requested == [None]
 
 
-def test_fetch_goes_on_where_it_was_cut(server: Server, published: CatalogueEntry, cache: Path) -> None:
+def test_fetch_resumes_an_interrupted_download(server: Server, published: CatalogueEntry, cache: Path) -> None:
     server.cut_after = 3000
     with pytest.raises(WeightsError, match=r"closed after 3000 of .*try again to resume the download"):
         weights.fetch("vgg19-test")
     assert not (cache / "vgg19-test.weights").exists()
     server.cut_after = None
     assert weights.fetch("vgg19-test").read_bytes() == server.content
-    assert server.asked == [None, "bytes=3000-"]
+    assert server.requested == [None, "bytes=3000-"]
 
 
-def test_fetch_starts_over_where_the_server_cannot_resume(server: Server, published: CatalogueEntry, cache: Path) -> None:
+def test_fetch_restarts_if_the_server_cannot_resume(server: Server, published: CatalogueEntry, cache: Path) -> None:
     cache.mkdir()
     (cache / "vgg19-test.part").write_bytes(b"x" * 100)
     server.ranges = False
     assert weights.fetch("vgg19-test").read_bytes() == server.content
 
 
-def test_fetch_keeps_a_download_that_was_complete_already(server: Server, published: CatalogueEntry, cache: Path) -> None:
+def test_fetch_keeps_a_complete_download(server: Server, published: CatalogueEntry, cache: Path) -> None:
     cache.mkdir()
     (cache / "vgg19-test.part").write_bytes(server.content)
     assert weights.fetch("vgg19-test").read_bytes() == server.content
 
 
 @pytest.mark.parametrize("sha256", ["0" * 64, "0" * 8])
-def test_fetch_refuses_another_file(sha256: str, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_refuses_a_different_file(sha256: str, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(weights.catalogue, "vgg19-test", entry(server.url, sha256))
     with pytest.raises(WeightsError, match="is not the published file and was deleted"):
         weights.fetch("vgg19-test")
     assert list(cache.iterdir()) == []
 
 
-def test_fetch_is_content_with_the_first_digits(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_accepts_a_truncated_published_hash(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(weights.catalogue, "vgg19-test", entry(server.url, hashlib.sha256(server.content).hexdigest()[:8]))
     weights.fetch("vgg19-test")
     assert weights.verify("vgg19-test").against == "first 8 digits of SHA-256 of vgg19-test"
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_fetch_checks_md5_where_that_is_all_there_is(
+def test_fetch_checks_md5_if_no_sha256_is_published(
     right: bool, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     md5 = hashlib.md5(server.content if right else b"", usedforsecurity=False).hexdigest()
@@ -839,20 +843,20 @@ def test_fetch_checks_md5_where_that_is_all_there_is(
             weights.fetch("vgg19-test")
 
 
-def test_fetch_says_when_the_link_is_dead(server: Server, published: CatalogueEntry, cache: Path) -> None:
+def test_fetch_reports_a_dead_link(server: Server, published: CatalogueEntry, cache: Path) -> None:
     server.content = b"<html>this page has moved</html>"
     with pytest.raises(WeightsError, match=r"cannot be used and was deleted: .*web page"):
         weights.fetch("vgg19-test")
     assert list(cache.iterdir()) == []
 
 
-def test_fetch_gives_the_manual_way_when_the_server_fails(server: Server, published: CatalogueEntry) -> None:
+def test_fetch_explains_the_manual_download_if_the_server_fails(server: Server, published: CatalogueEntry) -> None:
     server.status = 503
     with pytest.raises(WeightsError, match=r"503 Service Unavailable.*impasto weights import FILE --name vgg19-test"):
         weights.fetch("vgg19-test")
 
 
-def test_fetch_gives_the_manual_way_when_there_is_no_network(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_explains_the_manual_download_without_network(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server() as gone:
         url = gone.url
     monkeypatch.setitem(weights.catalogue, "vgg19-test", entry(url, "0" * 64))
@@ -861,13 +865,13 @@ def test_fetch_gives_the_manual_way_when_there_is_no_network(cache: Path, monkey
 
 
 @pytest.mark.parametrize("way", ["argument", "environment"])
-def test_fetch_does_not_touch_the_network_when_offline(
+def test_fetch_does_not_use_the_network_if_offline(
     way: str, server: Server, published: CatalogueEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMPASTO_OFFLINE", "1" if way == "environment" else "0")
     with pytest.raises(WeightsError, match=r"impasto is offline; download http.* on another machine"):
         weights.fetch("vgg19-test", offline=True if way == "argument" else None)
-    assert server.asked == []
+    assert server.requested == []
 
 
 # ---------------------------------------------------------------------------------------------------- the command
@@ -886,7 +890,7 @@ def test_the_command_lists_the_catalogue(cache: Path, good: Path, capsys: pytest
     assert str(cache) in printed
 
 
-def test_the_command_imports_verifies_and_finds(cache: Path, good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_imports_verifies_and_finds_weights(cache: Path, good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("verify")
     assert "nothing to verify" in capsys.readouterr().out
     run("import", str(good), "--name", "mine")
@@ -911,7 +915,7 @@ def test_the_shipped_weights_are_found_by_their_name(cache: Path, good: Path, ca
     assert not cache.exists()
 
 
-def test_the_command_fetches(
+def test_the_command_fetches_weights(
     server: Server, published: CatalogueEntry, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(WeightsError, match="offline"):
@@ -920,7 +924,7 @@ def test_the_command_fetches(
     assert capsys.readouterr().out == f"{cache / 'vgg19-test.weights'}\n"
 
 
-def test_a_large_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_hashed_again_only_if_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight_files, "_LARGE_BYTES", 4)
     counted: list[Path] = []
     monkeypatch.setattr(weight_files, "_hashed", lambda path: counted.append(path) or str(len(counted)))  # type: ignore[func-returns-value]
@@ -929,3 +933,40 @@ def test_a_large_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatc
     assert [weight_files.sha256_of(path) for _ in range(3)] == ["1", "1", "1"]
     path.write_bytes(b"larger")
     assert weight_files.sha256_of(path) == "2"
+
+
+def test_a_large_file_is_read_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, narrow: Callable[..., Vgg]
+) -> None:
+    monkeypatch.setattr(weight_files, "_LARGE_BYTES", 4)
+    read, counted = weight_files.read_vgg, []
+    monkeypatch.setattr(weight_files, "read_vgg", lambda path: counted.append(path) or read(path))  # type: ignore[func-returns-value]
+    path = tmp_path / "weights"
+    save_vgg(path, narrow(), {}, bits=16)
+    encoders = [load_encoder(path, pooling=pooling) for pooling in ("max", "average", "max")]
+    assert len(counted) == 1
+    assert len({encoder.sha256 for encoder in encoders}) == 1
+    save_vgg(path, narrow(with_heads=True), {}, bits=16)
+    assert load_encoder(path).heads
+    assert len(counted) == 2
+
+
+def test_networks_out_of_one_large_file_do_not_share_their_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, narrow: Callable[..., Vgg]
+) -> None:
+    monkeypatch.setattr(weight_files, "_LARGE_BYTES", 4)
+    save_vgg(tmp_path / "weights", narrow(with_heads=True), {}, bits=16)
+    changed = load_encoder(tmp_path / "weights")
+    expected = {name: value.clone() for name, value in changed.state_dict().items()}
+    for value in changed.state_dict().values():
+        value.fill_(9)
+    changed.to(torch.bfloat16).requires_grad_(True)
+    found = load_encoder(tmp_path / "weights")
+    assert not any(each.requires_grad for each in found.parameters())
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_a_large_file_that_is_gone_is_reported_like_any_other(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="these weights cannot be read"):
+        weight_files.read_vgg_once(tmp_path / "weights")

@@ -25,6 +25,9 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command("impasto.cli.paint:paint", name="paint", help="Paint a photo in the style of one or several pictures.")
+app.command("impasto.cli.doodle:doodle", name="doodle", help="Paint a map of flat colors in the style of a picture.")
+app.command("impasto.cli.analogy:analogy", name="analogy", help="Paint B as A' was painted from A.")
+app.command("impasto.cli.texture:texture", name="texture", help="Make a picture of any size of pieces of others.")
 app.command("impasto.cli.instant:instant", name="instant", help="Paint a photo in any style in one pass, in about a second.")
 app.command("impasto.cli.regions:regions", name="regions", help="Show the regions found in a photo, for use as masks.")
 app.command(

@@ -4,6 +4,7 @@ On Ctrl-C, the picture is saved as the output itself. A checkpoint is for interr
 ``kill -9``, a power failure or running out of memory. It is deleted when the painting is saved.
 """
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,7 +46,8 @@ class CheckpointWriter:
         now = time.monotonic()
         if self.path is None or now < self.due or step.number == step.total:
             return
-        if now - self.started + step.seconds_left < LONG_SECONDS:
+        left = step.seconds_left if math.isfinite(step.seconds_left) else 0.0  # unknown: too early to call the painting long
+        if now - self.started + left < LONG_SECONDS:
             return
         try:
             images.write(self.path, step.image, record=self.record_of(step), bits=16)

@@ -14,6 +14,7 @@ from cyclopts import Group, Parameter, Token
 from impasto.errors import OptionError
 from impasto.options import GROUPS, InstantOptions, PaintOptions, Run, TuneOptions, by_present_names
 from impasto.options.fields import field_texts
+from impasto.options.guided import AnalogyOptions, DoodleOptions, TextureOptions
 
 PAINTED = Group("Options", sort_key=1)
 WRITTEN = Group("Output", sort_key=20)
@@ -85,14 +86,20 @@ def _split(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
 
 
 if TYPE_CHECKING:
+    AnalogyFlags = AnalogyOptions
+    DoodleFlags = DoodleOptions
     InstantFlags = InstantOptions
     PaintFlags = PaintOptions
     RunFlags = Run
+    TextureFlags = TextureOptions
     TuneFlags = TuneOptions
 else:
+    AnalogyFlags = as_flags(AnalogyOptions)
+    DoodleFlags = as_flags(DoodleOptions)
     InstantFlags = as_flags(InstantOptions)
     PaintFlags = as_flags(PaintOptions)
     RunFlags = as_flags(Run)
+    TextureFlags = as_flags(TextureOptions)
     TuneFlags = as_flags(TuneOptions)
 
 

@@ -1,7 +1,6 @@
 """``impasto instant``: paint a photo in any style in one pass."""
 
 import json
-import time
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -58,7 +57,7 @@ def instant(
         styles: Style pictures, or names from "impasto styles list".
         files: Output files.
         output_options: Messages.
-        masks: Masks for all styles, one after another; the same as --style-mask for each.
+        masks: Masks of all styles, in order; the same as one --style-mask for each.
         regions: Masks.
         run: Device and precision.
         options: Painting options.
@@ -72,6 +71,7 @@ def instant(
     from impasto.recipes.instant_painter import InstantPainter
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_pictures
+    from impasto.runtime.devices import seconds_now
 
     words, output_options = ((content,) if content is not None else ()) + styles, output_options or OutputOptions()
     files = with_output(words, files or Files(), "instant")
@@ -81,7 +81,7 @@ def instant(
     check_files(files, (*words, *sources.paths(), chosen.color_mask, chosen.color_proof))
     if (files.gif or files.preview) and not chosen.goes_on:
         flag = "--gif" if files.gif else "--preview"
-        raise OptionError(f"{flag} shows progress, and a single pass has none to show; add --refine or --hq, or omit {flag}")
+        raise OptionError(f"{flag} shows the progress of --refine or --hq; add one of them, or omit {flag}")
     console = message_console(quiet=output_options.quiet)
     first, *others = map(from_stdin, words)
     photo, style_inputs = read_pictures(first, others, chosen, sources)
@@ -96,12 +96,12 @@ def instant(
     set_threads(where)
     with memory_in_words(chosen.size or max(photo.size)):
         painter = InstantPainter(where, chosen.engine)
-        started = time.perf_counter()
+        started = seconds_now()
         pastiche = painted_pastiche(painter, photo, style_inputs, masking, chosen)
         code, gif_recorder = 0, None
         if chosen.goes_on:
             pastiche, code, gif_recorder = _refined(pastiche, photo, style_inputs, masking, chosen, where, files, console)
-        took = time.perf_counter() - started
+        took = seconds_now() - started
     with undisturbed():
         saved = _save(pastiche, files, gif_recorder)
     figures = reported(photo, style_inputs, chosen.style_weights, pastiche.image, files)
@@ -128,14 +128,14 @@ def _refined(
 ) -> tuple["Pastiche", int, "GifRecorder | None"]:
     """Refine a pastiche with the optimizer; if the user interrupts, keep the picture so far."""
     from impasto.cli.session import PaintRequest, paint_and_show
-    from impasto.recipes.instant import as_strong, refining_context, with_refinement
+    from impasto.recipes.instant import blended_by_strength, refining_context, with_refinement
 
     context = refining_context(pastiche.image, photo, styles, options, run, masking)
     request = PaintRequest(photo, styles, context.options, run, files, ())
     try:
         session, gif_recorder, _ = paint_and_show(request, context, console)
     except KeyboardInterrupt:  # before the first step
-        return as_strong(pastiche, photo, options), INTERRUPTED_EXIT, None
+        return blended_by_strength(pastiche, photo, options), INTERRUPTED_EXIT, None
     assert session.last is not None  # every size has at least one step
     refined = with_refinement(pastiche, session.last, photo, options)
     return refined, 0 if session.is_finished else INTERRUPTED_EXIT, gif_recorder

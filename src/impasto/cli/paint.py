@@ -76,7 +76,7 @@ def paint(
 
 
 def mask_sources(masks: MaskFlags | None, more: tuple[str, ...] = ()) -> "MaskSources":
-    """Take the masks from their flags; more masks of styles may have come by another."""
+    """Return the masks given with flags. ``more`` are masks of styles given with another flag."""
     from impasto.recipes.masking import MaskSources
 
     masks = masks or MaskFlags()
@@ -105,7 +105,7 @@ def _resumed(
     files = with_output(words, files, "paint")
     assert files.output is not None
     if files.output == STDOUT:
-        raise OptionError("--resume goes on with the painting in a file, and '-o -' names none; give the file with -o")
+        raise OptionError("--resume continues a painting in a file, but '-o -' means standard output; give the file with -o")
     record, checkpoint = repeat.checkpoint(files.output, files.record)
     chosen, where = repeat.resumed_options(record, options, run)
     request = _order(words, files, masks, chosen, where)
@@ -118,7 +118,7 @@ def _resumed(
 def _order(
     words: tuple[str, ...], files: Files, masks: "MaskSources", options: PaintOptions, run: Run, *inputs: Path
 ) -> "PaintRequest":
-    """Check the files, then read the pictures."""
+    """Check the files, which is fast, and then read the pictures."""
     from impasto.cli.names import checkpoint_of
     from impasto.cli.outputs import check_files, check_size
     from impasto.cli.session import PaintRequest
@@ -132,7 +132,8 @@ def _order(
     checkpoint = None if files.output == STDOUT else checkpoint_of(files.output)
     check_files(files, (*words, *masks.paths(), *others), checkpoint)
     content, *styles = map(from_stdin, words)
-    photo, manners = read_pictures(content, styles, options, masks)
+    photo, style_inputs = read_pictures(content, styles, options, masks)
     check_size(files, fitted_size(photo.size, options.size))
     words = (*("-" if word == STDIN else word for word in words), *masks.words())
-    return PaintRequest(photo, manners, options, run, files, words, masking=read_masking(masks, photo, manners))
+    masking = read_masking(masks, photo, style_inputs)
+    return PaintRequest(photo, style_inputs, options, run, files, words, masking=masking)

@@ -66,7 +66,7 @@ def check_pipes(words: Sequence[str], output: Path | None, *, has_json: bool) ->
 
 
 def from_stdin(word: str) -> "str | Picture":
-    """Read the picture from standard input if the word stands for it; return any other word unchanged.
+    """Read the picture from standard input if the word is :data:`STDIN`; return any other word unchanged.
 
     Raises:
         ImageFileError: standard input cannot be read, or is not a picture.

@@ -1,5 +1,6 @@
 """Progress messages on standard error: a bar on a terminal, plain lines elsewhere."""
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES = 2.0
 _SECONDS_BETWEEN_FRAMES = 0.1
-_FIRST_ESTIMATE = 3
 
 
 class Show(Protocol):
@@ -78,7 +78,7 @@ def lines(console: Console, sizes: int) -> Iterator[Show]:
         nonlocal printed
         if step.note:
             console.print(step.note)
-        if step.number < _FIRST_ESTIMATE or time.monotonic() - printed < _SECONDS_BETWEEN_LINES:
+        if not math.isfinite(step.seconds_left) or time.monotonic() - printed < _SECONDS_BETWEEN_LINES:
             return
         printed = time.monotonic()
         where = f"{place(step, sizes)}, step {step.number} of {step.total}"
@@ -100,7 +100,7 @@ def losses_in_words(losses: Mapping[str, float]) -> str:
 
 def time_left(step: "Step") -> str:
     """Format the remaining time once a few steps have been timed."""
-    if step.number < _FIRST_ESTIMATE and step.number < step.total:
+    if not math.isfinite(step.seconds_left):
         return "timing the first steps"
     return f"about {duration(step.seconds_left)} left"
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 app = App(name="styles", help="List and show the named styles, add your own and remove them.")
 
-_SHOWN = ("title", "artist", "date", "source", "licence")
+_SHOWN = {"title": "title", "artist": "artist", "date": "date", "source": "source", "licence": "license"}
+"""Label of each fact of a style file."""
 
 
 @app.command(name="list")
@@ -46,9 +47,9 @@ def show(name: str, /) -> None:
     style, path = _found(name)
     console = message_console(quiet=False, to_stderr=False)
     console.print(style.name)
-    for fact in _SHOWN:
+    for fact, label in _SHOWN.items():
         if style.facts[fact]:
-            console.print(f"{fact}: {style.facts[fact]}")
+            console.print(f"{label}: {style.facts[fact]}")
     sizes = sorted(style.moments)
     console.print(f"measured at: {', '.join(map(str, sizes))} pixels")
     console.print(f"layers: {', '.join(style.moments[sizes[0]])}")
@@ -66,9 +67,9 @@ def add(
     artist: str = "",
     date: str = "",
     source: str = "",
-    licence: str = "",
+    license_: Annotated[str, Parameter(name=("--license", "--licence"))] = "",
 ) -> None:
-    """Add a style of your own from a picture. Only statistics are saved; the picture cannot be recovered from them.
+    """Add a style of your own. The file contains statistics of the picture and a copy of it with at most 1024 pixels.
 
     Args:
         picture: The picture.
@@ -77,7 +78,7 @@ def add(
         artist: Artist.
         date: Date of the picture.
         source: Where the picture is from, such as a museum or a URL.
-        licence: License of the picture.
+        license_: License of the picture.
     """
     from impasto import images
     from impasto.recipes.naming import name_style
@@ -85,7 +86,7 @@ def add(
     from impasto.styles.named import add_style, check_new_name
 
     check_new_name(name)
-    facts = {"name": name, "title": title, "artist": artist, "date": date, "source": source, "licence": licence}
+    facts = {"name": name, "title": title, "artist": artist, "date": date, "source": source, "licence": license_}
     _print_fallback(styles_folder())
     path = add_style(name_style(images.read(picture), facts))
     console = message_console(quiet=False, to_stderr=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
-from impasto.cli.progress import duration, message_console
+from impasto.cli.progress import message_console
 from impasto.cli.training import (
     STEPS_BETWEEN_LINES,
     Pictures,
@@ -20,6 +20,7 @@ from impasto.cli.training import (
     read_corpora,
     resume,
     run_training,
+    time_left,
     write_weights,
 )
 from impasto.errors import OptionError
@@ -54,7 +55,7 @@ class Corpora(Pictures):
     teacher: Path
     """Weights of the full VGG-19, in any published format."""
 
-    teacher_licence: str = ""
+    teacher_license: Annotated[str, Parameter(name=("--teacher-license", "--teacher-licence"))] = ""
     """License of the teacher's weights; saved with the trained weights."""
 
 
@@ -162,8 +163,8 @@ def _print_step(step: DistillationStep, total: int, console: Console) -> None:
         from impasto.training.agreement import MAIN_LAYERS
 
         errors = ", ".join(f"{layer} {step.errors[layer]:.3f}" for layer in MAIN_LAYERS)
-        left = duration(step.seconds * (total - step.number))
-        console.print(f"step {step.number} of {total}: {errors}; about {left} left")
+        left = time_left(step.number, total, step.seconds)
+        console.print(f"step {step.number} of {total}: {errors}; {left}")
 
 
 def _slim(widths: tuple[int, ...], device: torch.device) -> Vgg:
@@ -200,7 +201,7 @@ def _write(output: Path, distillation: Distillation, corpora: Corpora, fit: Fit,
         "about": "a slim VGG-19, distilled by impasto train encoder",
         "teacher": corpora.teacher.name,
         "teacher_sha256": distillation.teacher.sha256,
-        "teacher_licence": corpora.teacher_licence,
+        "teacher_licence": corpora.teacher_license,
         "steps": str(fit.steps),
         "seed": str(fit.seed),
         "learning_rate": str(fit.learning_rate),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
-from impasto.cli.progress import duration, losses_in_words, message_console
+from impasto.cli.progress import losses_in_words, message_console
 from impasto.cli.training import (
     STEPS_BETWEEN_LINES,
     Pictures,
@@ -22,6 +22,7 @@ from impasto.cli.training import (
     read_corpora,
     resume,
     run_training,
+    time_left,
     write_weights,
 )
 from impasto.errors import OptionError, WeightsError
@@ -210,8 +211,8 @@ def _network(start: Path | None, slim: Vgg, device: torch.device) -> Decoder:
 
 def _print_step(step: SwapStep, total: int, console: Console) -> None:
     if step.number % STEPS_BETWEEN_LINES == 0 or step.number == 1:
-        left = duration(step.seconds * (total - step.number))
-        console.print(f"step {step.number} of {total}: {losses_in_words(step.losses)}; about {left} left")
+        left = time_left(step.number, total, step.seconds)
+        console.print(f"step {step.number} of {total}: {losses_in_words(step.losses)}; {left}")
 
 
 def _write_curve(recent: Sequence[SwapStep], held_out: dict[str, float], state: Path, console: Console) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from impasto.cli.overwriting import check_overwrites
+from impasto.cli.progress import duration
 from impasto.cli.signals import asked_to_stop
 from impasto.errors import ImageFileError, WeightsError
 from impasto.runtime.atomic import try_writing
@@ -204,6 +205,17 @@ def resume(training: Training, state: Path, mistake: str, console: Console) -> N
     except Exception as error:  # torch raises many types for a damaged file, or one of another network
         raise WeightsError(f"state '{state}' is damaged or {mistake}; delete or rename it to start again") from error
     console.print(f"resuming from step {training.number}")
+
+
+def time_left(number: int, total: int, seconds: float) -> str:
+    """Format the remaining time, given the duration of the last step.
+
+    Example:
+        >>> time_left(1, 50, 9.0), time_left(40, 50, 0.5)
+        ('timing the first steps', 'about 5 s left')
+    """
+    is_slow = number == 1 < total  # the first step also prepares memory and kernels
+    return "timing the first steps" if is_slow else f"about {duration(seconds * (total - number))} left"
 
 
 def channels_last(network: Network) -> Network:

@@ -91,7 +91,7 @@ def _advice(tuning: "Tuning", words: tuple[str, str]) -> list[str]:
     wanted, best = options.wanted_style, tuning.best.style_closed
     lines = [f"to paint the result: {shlex.join([*command, *tuning.best.flags])}"]
     if not tuning.is_found:
-        lines.insert(0, f"no setting reached a style of {wanted:g}; the nearest is {best:.2f}{_further(tuning)}")
+        lines.insert(0, f"no setting reached a style share of {wanted:g}; the nearest is {best:.2f}{_advice_beyond(tuning)}")
     if options.recipe == "paint":
         height, width = tuning.best.image.shape[-2:]
         lines.append(
@@ -100,7 +100,7 @@ def _advice(tuning: "Tuning", words: tuple[str, str]) -> list[str]:
     return lines
 
 
-def _further(tuning: "Tuning") -> str:
+def _advice_beyond(tuning: "Tuning") -> str:
     if tuning.best.style_closed > tuning.options.wanted_style or tuning.options.recipe == "paint":
         return ""
-    return ", the strongest that one pass can do; --recipe paint can go further"
+    return ", the maximum of one pass; --recipe paint reaches higher values"

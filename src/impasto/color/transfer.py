@@ -1,7 +1,7 @@
 """Color transfer: apply the palette of one picture to another, and separate luminance from color.
 
 A *color space* splits a picture into one luminance plane and two color planes, which are 0 for gray. Out-of-gamut pixels are
-desaturated; luminance and hue do not change, and single channels are never clipped. So nothing turns black and hues stay.
+desaturated; luminance and hue do not change, and single channels are never clipped. So no pixel turns black.
 """
 
 from collections.abc import Callable, Sequence

@@ -175,8 +175,8 @@ def total_cost(J_content: Cost, J_style: Cost, alpha: float = 10, beta: float = 
     ``J = α · J_content + β · J_style``
 
     Args:
-        J_content: what :func:`content_cost` returned.
-        J_style: what :func:`style_cost` returned.
+        J_content: the result of :func:`content_cost`.
+        J_style: the result of :func:`style_cost`.
         alpha: the weight of the content; the assignment's is 10.
         beta: the weight of the style; the assignment's is 40.
 

@@ -10,7 +10,6 @@ those listed by :func:`repairs`; in addition, several styles are blended as stat
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +36,7 @@ from impasto.recipes.pastiche import Pastiche, Record, new_record
 from impasto.recipes.presets import inetwork_weights, paint_options
 from impasto.recipes.regions import Restored
 from impasto.recipes.starts import SMALLEST_SIDE, Style
+from impasto.runtime.devices import seconds_now
 from impasto.runtime.memory import available_memory
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
@@ -241,14 +241,14 @@ def iterations(request: InetworkRequest, context: PaintingContext) -> Iterator[S
         objective did not decrease (not checked if the initial picture is a file).
     """
     objective = objective_of(request, context)
-    picture, began, before = context.start, time.perf_counter(), math.inf
+    picture, began, before = context.start, seconds_now(), math.inf
     history = [value_of(context, objective, picture)]
     total = request.flags.num_iter
     for number in range(1, total + 1):
-        found, losses = descended(context, objective, picture)
+        found, losses = run_iteration(context, objective, picture)
         loss, note = sum(losses.values()), ""
         if not math.isfinite(loss) or not bool(torch.isfinite(found).all()):
-            note, total = "the loss is not finite any more; this is the last valid picture", number
+            note, total = "the loss is no longer finite; this is the last valid picture", number
         else:
             picture = found
             improvement = 100 * (before - loss) / abs(before) if math.isfinite(before) and before else math.inf
@@ -256,7 +256,7 @@ def iterations(request: InetworkRequest, context: PaintingContext) -> Iterator[S
                 note, total = f"improved by {improvement:.2g} %, less than --min_improvement", number
             before = loss
             history.append(loss)
-        seconds = time.perf_counter() - began
+        seconds = seconds_now() - began
         left = seconds / number * (total - number)
         step = Step(number, total, 0, request.size, losses, shown(request, context, picture), seconds, left, note)
         if number == total and context.options.init in INITS:
@@ -274,7 +274,7 @@ def value_of(context: PaintingContext, objective: Objective, picture: Image) -> 
         return float(objective({**features, PIXELS: picture})[0])
 
 
-def descended(context: PaintingContext, objective: Objective, picture: Image) -> tuple[Image, dict[str, float]]:
+def run_iteration(context: PaintingContext, objective: Objective, picture: Image) -> tuple[Image, dict[str, float]]:
     """Run one iteration; return the new picture and its losses by name."""
     best = Round()
     evaluate = _evaluation(context, objective, picture, best)

@@ -44,7 +44,7 @@ def load_stylizer(*, run: Run | None = None, engine: str = "auto") -> Callable[.
     Returns:
         A callable of (content, style), each (batch, height, width, 3) in [0, 1]. It returns a tuple whose first element is the
         stylized batch, at the size of the content. Give one style for all contents, or one for each. As with the module, the
-        style is used at its own size: the module recommends 256 pixels, here up to 1024 are useful. The keyword ``strength``,
+        style is used at its own size: the module recommends 256 pixels; here, up to 1024 are useful. The keyword ``strength``,
         from 0 to 1.5, is an addition.
     """
     painter = InstantPainter(run, engine)

@@ -14,7 +14,7 @@ from impasto.encoders.vgg import BLOCKS, BLOCKS_OF_VGG16, LAYERS, Vgg
 from impasto.errors import OptionError, WeightsError, nearest_name
 from impasto.options import Border, Pooling
 from impasto.runtime.torch_state import in_known_state
-from impasto.weights import SHIPPED, VggWeights, catalogue, find, read_vgg
+from impasto.weights import SHIPPED, VggWeights, catalogue, find, read_vgg_once
 
 __all__ = ["LAYERS", "Border", "Pooling", "Vgg", "load_encoder", "vgg_from_weights"]
 
@@ -30,7 +30,8 @@ def load_encoder(name_or_path: str | Path = SHIPPED, *, pooling: Pooling = "max"
         border: padding mode of the convolutions.
 
     Returns:
-        The network on the CPU, in channels-last format, with frozen float32 parameters.
+        The network on the CPU, in channels-last format, with frozen float32 parameters. It is the caller's own: a change has
+        no effect on other networks, although a large file is read only once.
 
     Raises:
         WeightsError: if the weights are not on this machine, or the file is invalid.
@@ -48,7 +49,7 @@ def load_encoder(name_or_path: str | Path = SHIPPED, *, pooling: Pooling = "max"
 
 @in_known_state
 def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Border = "mixed") -> Vgg:
-    """Build a network that matches the width and depth of the given weights, and load them.
+    """Build a network that matches the width and depth of the given weights, and copy them into it.
 
     Raises:
         WeightsError: if the heads do not fit the network.
@@ -57,12 +58,12 @@ def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Bord
     blocks = BLOCKS_OF_VGG16 if weights.network == "vgg16" else BLOCKS
     with torch.device("meta"):
         vgg = Vgg(weights.widths, pooling=pooling, border=border, with_heads=bool(weights.heads), last=last, blocks=blocks)
-    state = {"mean": weights.mean, "std": weights.std}
+    state = {"mean": weights.mean.clone(), "std": weights.std.clone()}
     for kind, pairs in (("convolutions", weights.convolutions), ("heads", weights.heads)):
         for name, (weight, bias) in pairs.items():
-            region_masks = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
-            state[f"{kind}.{name}.weight"] = weight.contiguous(memory_format=region_masks)
-            state[f"{kind}.{name}.bias"] = bias
+            layout = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+            state[f"{kind}.{name}.weight"] = weight.clone(memory_format=layout)
+            state[f"{kind}.{name}.bias"] = bias.clone()
     try:
         vgg.load_state_dict(state, assign=True)
     except RuntimeError as error:
@@ -74,11 +75,11 @@ def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Bord
 def _read(name_or_path: str | Path) -> VggWeights:
     name = str(name_or_path)
     if name != SHIPPED and os.path.isfile(name):
-        return read_vgg(name)
+        return read_vgg_once(Path(name))
     try:
-        return read_vgg(find(name))
+        return read_vgg_once(find(name))
     except OptionError as error:
         if isinstance(name_or_path, Path) or Path(name).name != name or Path(name).suffix:
-            return read_vgg(name)  # looks like a file: raises an error that says why it cannot be read
+            return read_vgg_once(Path(name))  # looks like a file: raises an error that says why it cannot be read
         names = (SHIPPED, *catalogue)
         raise OptionError(f"encoder {name!r} is neither a name nor a file{nearest_name(name, names)}") from error

@@ -63,11 +63,11 @@ def choose_device(device: Device) -> str:
     Raises:
         OptionError: if the requested device is not available.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if not there[device]:
-        found = ", ".join(name for name, is_there in there.items() if is_there)
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available[device]:
+        found = ", ".join(name for name, is_available in available.items() if is_available)
         raise OptionError(f"--device {device} is not available on this machine (found: {found}); use --device auto")
     return device
 
@@ -77,8 +77,8 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-        return any(bool(is_there()) for is_there in asked if is_there)  # PyTorch has no public API for this
+        checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        return any(bool(check()) for check in checks if check)  # PyTorch has no public API for this
     return False
 
 

@@ -6,6 +6,7 @@ fraction of the width, with a learned affine head for each layer that maps to th
 Source: Simonyan and Zisserman 2014, arXiv:1409.1556, configurations E (VGG-19) and D (VGG-16).
 """
 
+import copy
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -40,7 +41,7 @@ _DEEP_BLOCKS = (4, 5)
 """Blocks with zero padding in mixed border mode."""
 
 _POOLING_SCALES: Mapping[Pooling, float] = {"max": 1.0, "average": 2.0, "l2": 2 * 0.78, "plain-average": 1.0}
-"""Factor applied to pooled maps. The source takes the root of a sum of four squares for l2, twice that of their mean."""
+"""Factors applied to pooled maps. For l2, the source uses the root of the sum of four squares: twice the root of the mean."""
 
 
 class Vgg(nn.Module):
@@ -151,6 +152,13 @@ class Vgg(nn.Module):
         return F.conv2d(x, convolution.weight, convolution.bias)
 
 
+def frozen_copy(network: Vgg) -> Vgg:
+    """Return a copy that can be moved and converted without effect on the network; it shares the memory of the weights."""
+    shared: dict[int, Tensor] = {id(each): each.detach() for each in network.buffers()}
+    shared |= {id(each): nn.Parameter(each.detach(), requires_grad=False) for each in network.parameters()}
+    return copy.deepcopy(network, shared)
+
+
 def each_width(widths: tuple[int, ...], blocks: tuple[int, ...] = BLOCKS) -> tuple[int, ...]:
     """Expand the channels of five blocks to those of each convolution.
 
@@ -167,9 +175,9 @@ def pool(x: FeatureMap, pooling: Pooling) -> FeatureMap:
     """Downsample a feature map by 2: (batch, channels, height, width) to half of each side, rounded down.
 
     The network was trained with ``"max"``, and the maximum of four values is larger than their average. ``"average"`` and
-    ``"l2"`` (the root of the mean of squares) are rescaled so that features do not fade from block to block: on a photo, the
-    amplitude of VGG-19's fifth block is 3.6 and 1.9 times that of ``"max"``. ``"plain-average"``, used by published programs
-    that do not rescale, gives 0.2 of it.
+    ``"l2"`` (the root of the mean of squares) are rescaled, because otherwise the amplitude decreases from block to block. On a
+    photo, the amplitude of VGG-19's fifth block becomes 3.6 and 1.9 times that of ``"max"``. ``"plain-average"``, used by
+    published programs that do not rescale, gives 0.2 times that amplitude.
 
     Source:
         The scales are those of crowsonkb/style-transfer-pytorch (MIT).

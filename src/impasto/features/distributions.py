@@ -191,10 +191,8 @@ def self_similarity(rows: Tensor) -> Tensor:
 
 def directions(count: int, channels: int, generator: torch.Generator) -> Tensor:
     """Sample directions uniformly from the unit sphere: (count, channels), orthogonal within each block of ``channels``."""
-    blocks = []
-    for _ in range(-(-count // channels)):
-        blocks.append(torch.linalg.qr(torch.randn(channels, channels, generator=generator)).Q.T)
-    return torch.cat(blocks)[:count]
+    sizes = [min(channels, count - start) for start in range(0, count, channels)]
+    return torch.cat([torch.linalg.qr(torch.randn(channels, size, generator=generator)).Q.T for size in sizes])
 
 
 def quantiles(values: Tensor, count: int) -> Tensor:

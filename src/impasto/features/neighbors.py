@@ -163,12 +163,12 @@ class Keys:
         keys = torch.cat([_along(basis, _rows(each), mean) for each in styles])
         sizes = tuple((each.shape[-2], each.shape[-1]) for each in styles)
         masks = allowed or (None,) * len(styles)
-        everywhere = [
+        usable = [
             torch.ones(size, dtype=torch.bool) if mask is None or not bool(mask.any()) else mask
             for size, mask in zip(sizes, masks, strict=True)
         ]
-        there = torch.cat([each.flatten() for each in everywhere]).to(keys.device)
-        return Keys(basis, keys, sizes, there, most or _MOST_KEYS)
+        allowed_positions = torch.cat([each.flatten() for each in usable]).to(keys.device)
+        return Keys(basis, keys, sizes, allowed_positions, most or _MOST_KEYS)
 
     def match(
         self,
@@ -192,7 +192,7 @@ class Keys:
         mean = precise(queries).mean((0, 2, 3)) if mean is None else mean
         space = _Space(self, _along(self.basis, _rows(queries), mean), queries.dtype)
         found = [space.nearest(index) for index in range(len(self.sizes))]
-        style = _assigned(torch.stack([likeness for _, likeness in found]).reshape(-1, *size), shares)
+        style = _assigned(torch.stack([similarity for _, similarity in found]).reshape(-1, *size), shares)
         position = torch.stack([index for index, _ in found]).reshape(-1, *size).gather(0, style[None])[0]
         if patches:
             position = space.patched(position, style, patches)
@@ -227,9 +227,9 @@ class _Space:
         keys = self.keys[places].T.to(self.precision).contiguous()
         parts = self.queries.to(self.precision).split(max(1, _CHUNK // len(places)))
         position = places[torch.cat([(part @ keys).max(1).indices for part in parts])]
-        return self._refined(style, position, self._likeness(position), stride // 2)
+        return self._refined(style, position, self._similarity(position), stride // 2)
 
-    def _likeness(self, position: Tensor) -> Tensor:
+    def _similarity(self, position: Tensor) -> Tensor:
         """Return the cosine between each query and the key at its position."""
         parts = zip(self.queries.split(_ROWS), position.split(_ROWS), strict=True)
         return torch.cat([(query * self.keys[place]).sum(1) for query, place in parts])
@@ -245,19 +245,19 @@ class _Space:
         sparse = places[allowed & (row % stride == stride // 2) & (column % stride == stride // 2)]
         return (sparse, stride) if 0 < len(sparse) <= 2 * self._most else (places[allowed][:: -(-count // self._most)], stride)
 
-    def _refined(self, style: int, position: Tensor, likeness: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+    def _refined(self, style: int, position: Tensor, similarity: Tensor, reach: int) -> tuple[Tensor, Tensor]:
         """Improve each match by searching around it, up to ``reach`` positions away and then closer."""
         start, (height, width) = self.starts[style], self.sizes[style]
         while reach:
             row, column = (position - start) // width, (position - start) % width
             for down, across in _AROUND:
                 beside = (column + reach * across).clamp(0, width - 1)
-                there = start + (row + reach * down).clamp(0, height - 1) * width + beside
-                cosine = self._likeness(there)
-                better = (cosine > likeness) & self.allowed[there]
-                position, likeness = torch.where(better, there, position), torch.where(better, cosine, likeness)
+                candidate = start + (row + reach * down).clamp(0, height - 1) * width + beside
+                cosine = self._similarity(candidate)
+                better = (cosine > similarity) & self.allowed[candidate]
+                position, similarity = torch.where(better, candidate, position), torch.where(better, cosine, similarity)
             reach //= 2
-        return position, likeness
+        return position, similarity
 
     def patched(self, position: Tensor, style: Tensor, patches: Patches) -> Tensor:
         """Copy patches of the style where they are similar enough."""
@@ -281,23 +281,23 @@ class _Space:
             pooled = F.avg_pool2d(own, (high, broad), stride=step)
             keys = unit(pooled[0].flatten(1).T).T.contiguous()
             best = torch.cat([(part @ keys).argmax(1) for part in noisy.split(max(1, _CHUNK // keys.shape[1]))])
-            mine, across_keys = owner == index, pooled.shape[-1]
-            row = torch.where(mine, best // across_keys * step, row)
-            column = torch.where(mine, best % across_keys * step, column)
+            is_of_style, across_keys = owner == index, pooled.shape[-1]
+            row = torch.where(is_of_style, best // across_keys * step, row)
+            column = torch.where(is_of_style, best % across_keys * step, column)
         owner, row, column = (each.reshape(down, across) for each in (owner, row, column))
         y, x = torch.arange(height, device=grid.device), torch.arange(width, device=grid.device)
         of_row, of_column = (y // side)[:, None], (x // side)[None]
-        its = owner[of_row, of_column]
-        there_row = torch.minimum(row[of_row, of_column] + (y % side)[:, None], heights[its] - 1)
-        there_column = torch.minimum(column[of_row, of_column] + (x % side)[None], widths[its] - 1)
-        laid = starts[its] + there_row * widths[its] + there_column
-        parts = zip(self.queries.split(_ROWS), laid.flatten().split(_ROWS), position.flatten().split(_ROWS), strict=True)
+        owners = owner[of_row, of_column]
+        copied_row = torch.minimum(row[of_row, of_column] + (y % side)[:, None], heights[owners] - 1)
+        copied_column = torch.minimum(column[of_row, of_column] + (x % side)[None], widths[owners] - 1)
+        copied = starts[owners] + copied_row * widths[owners] + copied_column
+        parts = zip(self.queries.split(_ROWS), copied.flatten().split(_ROWS), position.flatten().split(_ROWS), strict=True)
         gain = torch.cat([(q * (self.keys[a] - self.keys[b])).sum(1) for q, a, b in parts]).reshape(height, width)
-        accepted = (gain + patches.tolerance > 0) & (its == style) & self.allowed[laid]
-        return torch.where(accepted, laid, position)
+        accepted = (gain + patches.tolerance > 0) & (owners == style) & self.allowed[copied]
+        return torch.where(accepted, copied, position)
 
     def coherent(self, position: Tensor, style: Tensor, coherence: float) -> Tensor:
-        """Let each position choose again between its own match and those adjacent to the matches of its neighbors."""
+        """Replace each match by one adjacent to a neighbor's match where the coherence bonus makes up for the lower cosine."""
         heights, widths, starts = self._geometry()
         candidates = [position]
         for down, across in _SHIFTS:
@@ -309,8 +309,8 @@ class _Space:
             candidates.append(torch.where(self.allowed[moved], moved, position))
         choices = torch.stack(candidates)
         agreeing = torch.stack([(choices[1:] == each).sum(0) for each in choices])
-        likeness = torch.stack([(self.queries * self.keys[each.flatten()]).sum(1).reshape(each.shape) for each in choices])
-        return choices.gather(0, (likeness + coherence * agreeing).argmax(0)[None])[0]
+        similarity = torch.stack([(self.queries * self.keys[each.flatten()]).sum(1).reshape(each.shape) for each in choices])
+        return choices.gather(0, (similarity + coherence * agreeing).argmax(0)[None])[0]
 
     def _geometry(self) -> tuple[Tensor, Tensor, Tensor]:
         heights, widths = (torch.tensor(each, device=self.keys.device) for each in zip(*self.sizes, strict=True))
@@ -333,22 +333,22 @@ def _along(basis: Tensor, rows: Tensor, mean: Tensor) -> Tensor:
     return torch.cat([unit((precise(part) - mean) @ basis) for part in rows.split(_ROWS)])
 
 
-def _assigned(likeness: Tensor, shares: Tensor | None) -> Tensor:
+def _assigned(similarity: Tensor, shares: Tensor | None) -> Tensor:
     """Choose a style for each position so that each style takes its share of the picture: (height, width), indices.
 
     A style is chosen where its similarity is high relative to other positions. Similarities are averaged over a few positions
     so that styles form connected areas and not single cells.
     """
-    if len(likeness) == 1:
-        return torch.zeros_like(likeness[0], dtype=torch.long)
+    if len(similarity) == 1:
+        return torch.zeros_like(similarity[0], dtype=torch.long)
     if shares is None or bool((shares.amax(0) > _ALL).all()):
-        return likeness.argmax(0) if shares is None else shares.argmax(0)
-    smooth = F.avg_pool2d(likeness[None], 7, stride=1, padding=3, count_include_pad=False)[0]
+        return similarity.argmax(0) if shares is None else shares.argmax(0)
+    smooth = F.avg_pool2d(similarity[None], 7, stride=1, padding=3, count_include_pad=False)[0]
     spread = smooth.flatten(1).std(1).clamp_min(1e-6)[:, None, None]
     score = (smooth - smooth.mean((1, 2), keepdim=True)) / spread + 2 * shares.clamp_min(1e-9).log()
-    offset = torch.zeros(len(likeness), 1, 1, device=likeness.device)
+    offset = torch.zeros(len(similarity), 1, 1, device=similarity.device)
     wanted = shares.mean((1, 2))
     for _ in range(_SHARE_ROUNDS):
-        chosen = torch.bincount((score + offset).argmax(0).flatten(), minlength=len(likeness)) / score[0].numel()
+        chosen = torch.bincount((score + offset).argmax(0).flatten(), minlength=len(similarity)) / score[0].numel()
         offset += (wanted - chosen)[:, None, None]
     return (score + offset).argmax(0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from impasto.errors import OptionError
+from impasto.runtime.devices import is_complete
 from impasto.tensors import FeatureMap, Gram, Mask
 
 
@@ -69,7 +70,7 @@ class Moments:
         return Moments(self.mean.to(like), self.covariance.to(like))
 
     def possible(self) -> "Moments":
-        """Return the nearest valid moments: clip the negative eigenvalues that a blend can give the covariance."""
+        """Return the nearest valid moments: clip negative eigenvalues of the covariance, which a blend can have."""
         values, vectors = eigh(self.covariance)
         return Moments(self.mean, (vectors * values.clamp_min(0)[:, None, :]) @ vectors.transpose(1, 2))
 
@@ -242,7 +243,7 @@ class _Guided(torch.autograd.Function):
 
 
 def _grouped(rows: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """View rows (n, channels) in groups and repeat a single row to match; elementwise operations on short rows are slow."""
+    """View rows (n, channels) in groups and repeat one row to match, because elementwise operations on short rows are slow."""
     group = _GROUP if len(rows) % _GROUP == 0 else 1
     return rows.reshape(-1, group * rows.shape[1]), row.repeat(group)
 
@@ -280,7 +281,7 @@ class Affine:
         return Moments(measured.mean @ self.matrix.T + self.bias, self.matrix @ measured.covariance @ self.matrix.T)
 
     def compact(self) -> "Affine":
-        """Return an equivalent map to fewer channels, equal up to a rotation: at most one more than the input channels.
+        """Return an equivalent map, up to a rotation of its output, with at most one more channel than its input.
 
         Lengths, distances and angles of the mapped features are preserved at a fraction of the cost.
 
@@ -339,15 +340,15 @@ def root_trace(matrix: Tensor) -> Tensor:
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return the eigenvalues (batch, n), ascending, and eigenvectors (batch, n, n) of symmetric matrices.
 
-    Runs on the CPU for MPS tensors, because MPS does not implement it.
+    Runs on the CPU if the device does not implement it, such as MPS.
     """
-    values, vectors = torch.linalg.eigh(matrix.cpu() if matrix.device.type == "mps" else matrix)
+    values, vectors = torch.linalg.eigh(matrix if is_complete(matrix.device) else matrix.cpu())
     return values.to(matrix.device), vectors.to(matrix.device)
 
 
 def qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the factors Q and R of a matrix; runs on the CPU for MPS tensors, like :func:`eigh`."""
-    q, r = torch.linalg.qr(matrix.cpu() if matrix.device.type == "mps" else matrix)
+    """Return the factors Q and R of a matrix; runs on the CPU where :func:`eigh` does."""
+    q, r = torch.linalg.qr(matrix if is_complete(matrix.device) else matrix.cpu())
     return q.to(matrix.device), r.to(matrix.device)
 
 

@@ -29,7 +29,7 @@ class Chunk:
 
 
 def chunks_of(png: bytes) -> Iterator[Chunk]:
-    """Yield the complete chunks of a PNG; chunks of pixels without their bodies."""
+    """Yield the complete chunks of a PNG; the bodies of pixel chunks are omitted."""
     at = len(SIGNATURE)
     while at + 12 <= len(png):
         (length,) = struct.unpack_from(">I", png, at)
@@ -55,7 +55,7 @@ def first(png: bytes, kind: bytes) -> bytes | None:
 
 
 def readable(png: bytes, notes: list[str]) -> bytes:
-    """Remove optional chunks from a PNG that are too large or damaged.
+    """Remove the optional chunks of a PNG that are too large or damaged.
 
     Args:
         png: a PNG file.
@@ -99,7 +99,7 @@ def _is_packed(chunk: Chunk) -> bool:
 
 
 def _unpacked_size(chunk: Chunk) -> int:
-    """Return the uncompressed size of a text or a profile, up to just above the limit."""
+    """Return the uncompressed size of a text or a profile; counting stops just above the limit."""
     if not _is_packed(chunk):
         return len(chunk.body)
     _, _, rest = chunk.body.partition(b"\0")

@@ -51,7 +51,7 @@ class Opened:
 
 
 def pixels_of(opened: Opened, notes: list[str]) -> Pixels:
-    """Convert a decoded picture of any mode to sRGB, without turning it.
+    """Convert a decoded picture of any mode to sRGB, without rotating it.
 
     Args:
         opened: the picture.
@@ -169,7 +169,7 @@ def _profile_name(profile: bytes) -> str:
 
 
 def _deep_values(opened: PIL.Image.Image, data: bytes | None, name: str, notes: list[str]) -> Array | None:
-    """Return the values (height, width, 1, 3 or 4) of a picture with more than 8 bits per channel; None for any other."""
+    """Return the values (height, width, 1, 3 or 4) of a picture with more than 8 bits per channel, otherwise None."""
     if opened.mode in ("I", "F") or opened.mode.startswith("I;16"):
         values = np.asarray(opened)[..., None]
         tags = getattr(opened, "tag_v2", {})

@@ -82,7 +82,7 @@ def _linear(values: Pixels, curve: bytes) -> Pixels:
 
 
 def _parametric(values: Pixels, curve: bytes) -> Pixels:
-    """Apply ``(a x + b)^g + e`` from d on, ``c x + f`` below; each of the five types omits some parameters."""
+    """Apply ``(a x + b)^g + e`` for x ≥ d and ``c x + f`` below; each of the five types omits some parameters."""
     (kind,) = struct.unpack_from(">H", curve, 8)
     counts = (1, 3, 4, 5, 7)
     if kind >= len(counts):

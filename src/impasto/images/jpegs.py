@@ -22,7 +22,7 @@ _MOST_MISSING = 0.1
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan of a JPEG: its components, its first and last coefficient, and the number of low bits still to come."""
+    """One scan of a JPEG: its components, its first and last coefficient, and the number of low bits in later scans."""
 
     components: tuple[int, ...]
     first: int
@@ -32,7 +32,7 @@ class Scan:
 
 
 def completed(data: bytes, name: str, notes: list[str]) -> bytes:
-    """Complete a truncated JPEG, so that the existing part can be decoded.
+    """Complete a truncated JPEG, so that the part that is present can be decoded.
 
     Args:
         data: a truncated JPEG file.
@@ -101,12 +101,12 @@ def _frame(data: bytes) -> tuple[bool, int]:
 def _missing_detail(scans: list[Scan], components: int, *, progressive: bool) -> float:
     """Return the share of coefficients for which more than the last bit is missing."""
     names = sorted({component for scan in scans for component in scan.components})
-    sent = np.full((max(components, len(names)), _COEFFICIENTS), 99)
+    remaining_bits = np.full((max(components, len(names)), _COEFFICIENTS), 99)
     for scan in scans[:-1]:
         for component in scan.components:
             last = min(scan.last, _COEFFICIENTS - 1) if progressive else _COEFFICIENTS - 1
-            sent[names.index(component), scan.first : last + 1] = scan.low_bits if progressive else 0
-    return float((sent > 1).mean())
+            remaining_bits[names.index(component), scan.first : last + 1] = scan.low_bits if progressive else 0
+    return float((remaining_bits > 1).mean())
 
 
 def _missing_area(data: bytes) -> float:

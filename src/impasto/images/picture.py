@@ -19,7 +19,7 @@ Array: TypeAlias = npt.NDArray[Any]
 """Pixels in NumPy layout, (height, width) or (height, width, channels)."""
 
 _ROWS_AT_ONCE = 512
-"""Pictures are rounded in strips, so that a large picture is not copied as a whole."""
+"""Pictures are rounded in strips, to avoid a copy of a whole large picture."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ _UP = 2  # PNG filter "Up": each byte minus the byte above; fast to decode
 
 
 def deepen(small: bytes, pixels: npt.NDArray[np.uint16]) -> bytes:
-    """Replace the pixels of a PNG with a 16-bit picture; all other chunks stay.
+    """Replace the pixels of a PNG with a 16-bit picture; keep all other chunks.
 
     Args:
         small: the bytes of a PNG of any size and bit depth, not animated.

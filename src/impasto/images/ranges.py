@@ -16,7 +16,7 @@ _HIGHLIGHTS = 8.0
 def scaled(values: Array, name: str, notes: list[str]) -> Array:
     """Scale values of any numeric type to float32 in [0, 1].
 
-    Unsigned 8 and 16-bit types use their full range. Wider types are used with many ranges. For these, white is the smallest
+    Unsigned 8 and 16-bit types use their full range. Wider types have no fixed range. For these, white is the smallest
     usual full scale that covers nearly all values: 1 (floats only), 255, 65,535, 2^32 - 1, or the largest number of the type.
     Values above it are clipped, so that a single hot pixel does not make the picture black.
 

@@ -40,7 +40,7 @@ _WORTH_REDUCING = 2
 """Pictures more than this many times larger than needed are reduced before conversion to float."""
 
 _NARROWEST_PX = 32
-"""No picture is reduced to less than this, so that errors on too narrow pictures give the original size."""
+"""No picture is reduced below this, so that errors about narrow pictures report the original size."""
 
 MAX_PIXELS = 300_000_000
 """Default limit on the size of a picture; without a limit, a small file could fill the memory."""
@@ -54,7 +54,7 @@ class _Wanted:
     longest_px: int
 
     def smaller_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
-        """Return the size to which to reduce a picture of bytes, sides in the given order; None to keep its size."""
+        """Return the size to which to reduce an 8-bit picture, with the sides in the given order; None to keep its size."""
         if self.longest_px < 1 or max(size) <= _WORTH_REDUCING * self.longest_px:
             return None
         smaller = fitted_size(size, self.longest_px)
@@ -65,7 +65,7 @@ class _Wanted:
 def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -> Picture:
     """Read a picture, turn it upright, and convert it to sRGB.
 
-    Only the first frame of an animation is read. Damaged EXIF or ICC data is ignored. Both add a note.
+    Only the first frame of an animation is read. Damaged EXIF or ICC data is ignored. A note is added in either case.
 
     Args:
         source: see :data:`Source`.
@@ -253,7 +253,7 @@ def _decoded(opened: Opened, notes: list[str]) -> tuple[Pixels, Metadata]:
 
 
 def _loaded(opened: Opened, notes: list[str]) -> Opened:
-    """Decode the pixels; for a truncated JPEG, those that exist.
+    """Decode the pixels; for a truncated JPEG, those that are present.
 
     Raises:
         ImageFileError: a large part of the JPEG is missing.

@@ -13,7 +13,7 @@ Colors: TypeAlias = npt.NDArray[np.float32]
 """(height, width, 3) in [0, 1]."""
 
 _ROWS_AT_ONCE = 256
-"""Pictures are converted in strips, so that the linear light of a large picture is never in memory as a whole."""
+"""Pictures are converted in strips, so that the linear light of a whole large picture is never in memory."""
 _WHITE_NITS, _HLG_PEAK_NITS = 203.0, 1000.0
 """Diffuse white and nominal peak of HDR pictures, in cd/m² (ITU-R BT.2408)."""
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])

@@ -326,7 +326,7 @@ def _target(path: str | os.PathLike[str]) -> Path:
     """Resolve a path; raise ImageFileError if its folder is missing or it is not a file."""
     target = Path(os.path.realpath(path))
     if not os.path.isdir(target.parent):
-        raise ImageFileError(f"'{path}' cannot be written: there is no folder '{Path(path).parent}'; make it first")
+        raise ImageFileError(f"'{path}' cannot be written: there is no folder '{Path(path).parent}'; create it first")
     if os.path.exists(target) and not os.path.isfile(target):
         raise ImageFileError(f"'{path}' cannot be written: it is a folder or a device; give the name of a file")
     return target

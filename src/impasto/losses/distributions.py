@@ -42,7 +42,7 @@ class SlicedLoss(Loss):
 
     ``Σ_l w_l mean_v mean_i (sort(vᵀF)_i - sort(vᵀS)_i)²``. If the style has a different number of positions, its quantiles are
     resampled. As in the paper, new directions v are drawn at each call: a layer with many positions uses few directions per
-    step, but the steps together cover the sphere.
+    step, but many steps together cover the sphere.
 
     Args:
         target: feature vectors of the style by layer, (m, channels).
@@ -110,7 +110,7 @@ class RelaxedEmdLoss(Loss):
     Args:
         target: hypercolumns of the style, (m, channels of all layers).
         heads: affine map of each layer, in concatenation order; its scale sets the layer's weight in the cosine distance.
-        generator: random generator for the positions, which are drawn anew at each call.
+        generator: random generator for the positions, which are redrawn at each call.
         count: maximum number of positions.
         moments_weight: weight of the moment difference, which complements the scale-invariant cosine distance.
 
@@ -159,7 +159,7 @@ class PaletteLoss(Loss):
 
     Args:
         target: colors of the style, (m, 3), see :func:`sampled_colors`.
-        generator: random generator for the positions, which are drawn anew at each call.
+        generator: random generator for the positions, which are redrawn at each call.
         count: maximum number of positions.
 
     Source:
@@ -227,7 +227,7 @@ def on_grid(features: FeatureMap, edge: int) -> FeatureMap:
 
 @dataclass(frozen=True)
 class DrawnSelfSimilarityLoss(Loss):
-    """Preserve the self-similarity of the content's hypercolumns, at positions drawn anew at each call.
+    """Preserve the self-similarity of the content's hypercolumns, at positions redrawn at each call.
 
     Args:
         target: the content's features by layer.

@@ -205,7 +205,7 @@ class StyleLoss(Loss):
     def difference(self, layer: str, found: Moments) -> Tensor:
         """Compare the measured moments of one layer, in the encoder's channels, with the style's."""
         target = self.target[layer].shifted(self.shift)
-        measured = carried(found, self.heads.get(layer)).shifted(self.shift)
+        measured = mapped_moments(found, self.heads.get(layer)).shifted(self.shift)
         total = torch.zeros((), device=found.mean.device)
         if layer in self.gram:
             total = total + self.gram[layer] * (measured.gram - target.gram).square().sum()
@@ -308,8 +308,8 @@ class GuidedStyleLoss(Loss):
 
     Args:
         parts: the style loss of each region.
-        shares: λ_r, the weight of each region: its area times its strength, so that the pull on a position is the same as
-            without regions.
+        shares: λ_r, the weight of each region: its area times its strength, so that the gradient at a position is the same
+            as without regions.
         guides: by layer, one for each region; None if the region is too small to be measured at that layer.
 
     Source:
@@ -363,10 +363,10 @@ class WithinLoss(Loss):
 
     def __call__(self, features: Features) -> Tensor:
         """Evaluate the wrapped loss on the region."""
-        return self.loss({layer: taken(features[layer], self.places[layer]) for layer in self.loss.layers})
+        return self.loss({layer: gathered(features[layer], self.places[layer]) for layer in self.loss.layers})
 
 
-def taken(features: FeatureMap, places: Tensor) -> FeatureMap:
+def gathered(features: FeatureMap, places: Tensor) -> FeatureMap:
     """Gather the feature vectors at the given positions into a map of the same shape: (1, channels, height, width)."""
     rows = features.flatten(2)[..., places.flatten()]
     return rows.reshape(*features.shape[:2], *places.shape)
@@ -384,9 +384,9 @@ def mapped(features: FeatureMap, head: Affine | None) -> FeatureMap:
 
 def measure(features: FeatureMap, head: Affine | None) -> Moments:
     """Compute the moments of features, in the target's channels if there is a head."""
-    return carried(moments(features), head)
+    return mapped_moments(moments(features), head)
 
 
-def carried(measured: Moments, head: Affine | None) -> Moments:
+def mapped_moments(measured: Moments, head: Affine | None) -> Moments:
     """Map moments to the target's channels if there is a head."""
     return measured if head is None else head.moments(measured)

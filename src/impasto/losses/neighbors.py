@@ -205,12 +205,12 @@ class PaletteLoss(Loss):
         found = centered(through(rows_of(sampled), self.heads.get(layer)))
         target = self.target[layer]
         with torch.no_grad():
-            likeness = found @ target.rows.T
+            similarity = found @ target.rows.T
             if self.style is not None:
                 wanted = F.interpolate(self.style[None, None].float(), size=(height, width), mode="nearest").long()
                 wanted = wanted[0, 0, top::stride, left::stride].flatten()
-                likeness = likeness.masked_fill(wanted[:, None] != target.style[None], -torch.inf)
-            chosen = target.rows[likeness.argmax(1)]
+                similarity = similarity.masked_fill(wanted[:, None] != target.style[None], -torch.inf)
+            chosen = target.rows[similarity.argmax(1)]
         return 1 - ((found * chosen).sum(1) / found.square().sum(1).clamp_min(1e-12).sqrt()).mean()
 
 

@@ -42,8 +42,8 @@ class Smoothness(Loss):
 class EdgeAwareSmoothness(Loss):
     """Edge-aware total variation: squared differences between pixels, weighted by the local flatness of the photo.
 
-    Style losses add grain to a clear sky as readily as to a meadow; this loss removes it from flat areas and leaves textured
-    areas unchanged.
+    Style losses add grain everywhere, even to a clear sky. This loss removes it from flat areas and leaves textured areas
+    unchanged.
 
     Args:
         flatness: (1, 1, height, width) in [0, 1]; 1 where the photo is flat, see :func:`flatness`.
@@ -81,7 +81,9 @@ class StructureLoss(Loss):
 
     def __call__(self, features: Features) -> Tensor:
         """Compare the two downscaled luminances."""
-        return 1 - structural_similarity(seen_small(features[PIXELS], self.edge_px), seen_small(self.target, self.edge_px))
+        return 1 - structural_similarity(
+            small_luminance(features[PIXELS], self.edge_px), small_luminance(self.target, self.edge_px)
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Gamut(Loss):
 
 
 @dataclass(frozen=True)
-class Held(Loss):
+class KeptPhotoLoss(Loss):
     """Mean squared difference from the content under a mask, which keeps parts of the photo unchanged.
 
     Args:
@@ -135,7 +137,7 @@ def total_variation(image: Image, form: SmoothnessForm) -> Tensor:
 def nine_point(image: Image) -> Tensor:
     """Average the squared differences to all neighbors: ``2/3 (dx² + dy²) + 1/6 (d↘² + d↙²)``, means over pixels and colors.
 
-    The weights are those of the nine-point stencil of the Laplacian, which blurs equally in every direction.
+    The weights are those of the nine-point stencil of the Laplacian, which is isotropic.
 
     Source:
         crowsonkb/style-transfer-pytorch (MIT), with replicated borders.
@@ -179,7 +181,7 @@ def luminance_of(image: Image) -> Tensor:
     return (image * image.new_tensor([0.299, 0.587, 0.114])[None, :, None, None]).sum(1, keepdim=True)
 
 
-def seen_small(image: Image, edge_px: int) -> Tensor:
+def small_luminance(image: Image, edge_px: int) -> Tensor:
     """Downscale a picture's luminance to a longer side of ``edge_px``, never enlarging it: (batch, 1, height, width)."""
     luminance = luminance_of(image)
     factor = edge_px / max(image.shape[-2:])
@@ -209,5 +211,5 @@ def structural_similarity(a: Tensor, b: Tensor, window_px: int = 11) -> Tensor:
     variance_a, variance_b = blur(a * a) - mean_a.square(), blur(b * b) - mean_b.square()
     covariance = blur(a * b) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
-    likeness = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return (likeness / ((mean_a.square() + mean_b.square() + c1) * (variance_a + variance_b + c2))).mean()
+    numerator = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    return (numerator / ((mean_a.square() + mean_b.square() + c1) * (variance_a + variance_b + c2))).mean()

@@ -98,14 +98,14 @@ def receptive_field(layer: str, layers: Sequence[str]) -> tuple[int, int]:
         >>> receptive_field("relu1_1", LAYERS), receptive_field("relu3_1", LAYERS)
         ((3, 1), (24, 4))
     """
-    seen, apart = 1, 1
+    field, stride = 1, 1
     for name in dict.fromkeys(each[4:] for each in layers):
         if name.endswith("_1") and name != "1_1":
-            seen, apart = seen + apart, 2 * apart
-        seen += 2 * apart
+            field, stride = field + stride, 2 * stride
+        field += 2 * stride
         if name == layer[4:]:
             break
-    return seen, apart
+    return field, stride
 
 
 def shrunk(mask: Mask, layer: str, layers: Sequence[str], how: Shrinking) -> Mask:
@@ -121,12 +121,12 @@ def shrunk(mask: Mask, layer: str, layers: Sequence[str], how: Shrinking) -> Mas
     Returns:
         (1, 1, height / 2^(block - 1), width / 2^(block - 1)), rounded down as in the encoder.
     """
-    seen, apart = receptive_field(layer, layers)
+    field, stride = receptive_field(layer, layers)
     if how == "simple":
-        return F.avg_pool2d(mask, apart)
+        return F.avg_pool2d(mask, stride)
     if how == "all":
-        return _highest(mask, seen, apart, (seen - apart) // 2)
-    return 1 - _highest(1 - mask, seen, apart, (seen - apart) // 2)
+        return _highest(mask, field, stride, (field - stride) // 2)
+    return 1 - _highest(1 - mask, field, stride, (field - stride) // 2)
 
 
 def guides_at(masks: Sequence[Mask], layer: str, layers: Sequence[str], how: Shrinking) -> list[Mask]:
@@ -173,13 +173,13 @@ def places_inside(mask: Mask, wanted: Sequence[str], layers: Sequence[str], how:
     return found
 
 
-def _box_around(mask: Mask, apart: int) -> list[tuple[int, int | None]]:
-    """Return the first and last row, and column, of the box around a mask, in units of ``apart`` pixels; None: to the end."""
+def _box_around(mask: Mask, unit: int) -> list[tuple[int, int | None]]:
+    """Return the first and last row, and column, of the box around a mask, in units of ``unit`` pixels; None: to the end."""
     inside, box = mask[0, 0] >= min(0.5, float(mask.max())), []
-    for side, seen in zip(mask.shape[-2:], (inside.any(1), inside.any(0)), strict=True):
-        there, units = seen.nonzero()[:, 0], max(1, side // apart)
-        first = min(int(there[0]) // apart, max(0, units - _FEWEST_ROWS))
-        last = max(first + _FEWEST_ROWS, -(-(int(there[-1]) + 1) // apart))
+    for side, occupied in zip(mask.shape[-2:], (inside.any(1), inside.any(0)), strict=True):
+        places, units = occupied.nonzero()[:, 0], max(1, side // unit)
+        first = min(int(places[0]) // unit, max(0, units - _FEWEST_ROWS))
+        last = max(first + _FEWEST_ROWS, -(-(int(places[-1]) + 1) // unit))
         box.append((first, last if last < units else None))
     return box
 

@@ -19,7 +19,16 @@ import torch
 from impasto.errors import OptionError, nearest_name
 from impasto.images import resize
 from impasto.masks.skin import face_ellipses, skin
-from impasto.masks.superpixels import Seen, clustered, fitted, seen_in, seen_small, share_of, without_holes, without_specks
+from impasto.masks.superpixels import (
+    Superpixels,
+    clustered,
+    downscaled,
+    fitted,
+    share_of,
+    superpixels_of,
+    without_holes,
+    without_specks,
+)
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
 
@@ -29,7 +38,7 @@ REGIONS = 5
 """Default number of color regions."""
 _TRUST = 4.0
 """Weight of saliency relative to color in a cut."""
-_LENIENT, _USUAL = (0.7, 0.85, 1.0), 0.37
+_OTSU_FACTORS, _USUAL = (0.7, 0.85, 1.0), 0.37
 """Factors for Otsu's threshold, tried in order until the subject takes no more than a usual share of the photo."""
 _REGION = re.compile(r"region-(\d+)(?:-of-(\d+))?")
 
@@ -68,12 +77,12 @@ def color_regions(photo: Image, count: int = REGIONS) -> list[Mask]:
 
     The masks sum to 1 everywhere.
     """
-    seen = seen_in(photo)
-    features = np.concatenate([seen.colors / 20, seen.places * 1.5], axis=1)
-    labels = clustered(features, seen.sizes, count)
+    superpixels = superpixels_of(photo)
+    features = np.concatenate([superpixels.colors / 20, superpixels.places * 1.5], axis=1)
+    labels = clustered(features, superpixels.sizes, count)
     used = np.unique(labels)
-    order = used[np.argsort([-seen.sizes[labels == label].sum() for label in used])]
-    masks = torch.cat([fitted(photo, seen.painted(labels == label)) for label in order])
+    order = used[np.argsort([-superpixels.sizes[labels == label].sum() for label in used])]
+    masks = torch.cat([fitted(photo, superpixels.painted(labels == label)) for label in order])
     masks = masks / masks.sum(0, keepdim=True).clamp_min(1e-6)
     return [each[None] for each in masks]
 
@@ -81,17 +90,17 @@ def color_regions(photo: Image, count: int = REGIONS) -> list[Mask]:
 @in_known_state
 def subject(photo: Image) -> Mask:
     """Find the subject of a photo: the connected areas that differ from the border."""
-    seen = seen_in(photo)
-    faces = share_of(seen, face_ellipses(photo, grow=1.0)) > 0.5
-    middle = np.exp(-((seen.places[:, 0] - 0.55) ** 2 + (seen.places[:, 1] - 0.5) ** 2) / (2 * 0.3**2))
-    striking = _striking(photo, seen) * (0.35 + 0.65 * middle)
-    for lenience in _LENIENT:
-        inside = _largest_parts(seen, _cut(seen, striking, faces, lenience), striking, faces)
-        if seen.sizes[inside].sum() <= _USUAL * seen.sizes.sum():
+    superpixels = superpixels_of(photo)
+    faces = share_of(superpixels, face_ellipses(photo, grow=1.0)) > 0.5
+    middle = np.exp(-((superpixels.places[:, 0] - 0.55) ** 2 + (superpixels.places[:, 1] - 0.5) ** 2) / (2 * 0.3**2))
+    saliency = _saliency(photo, superpixels) * (0.35 + 0.65 * middle)
+    for factor in _OTSU_FACTORS:
+        inside = _largest_parts(superpixels, _cut(superpixels, saliency, faces, factor), saliency, faces)
+        if superpixels.sizes[inside].sum() <= _USUAL * superpixels.sizes.sum():
             break
-    if not 0.03 < float(seen.sizes[inside].sum() / seen.sizes.sum()) < 0.8:  # nothing stands out: use the center
-        inside = _cut(seen, middle, faces)
-    return fitted(photo, without_specks(seen.painted(inside), 0.005))
+    if not 0.03 < float(superpixels.sizes[inside].sum() / superpixels.sizes.sum()) < 0.8:  # no salient area: use the center
+        inside = _cut(superpixels, middle, faces)
+    return fitted(photo, without_specks(superpixels.painted(inside), 0.005))
 
 
 @in_known_state
@@ -104,28 +113,28 @@ def background(photo: Image) -> Mask:
 def sky(photo: Image) -> Mask:
     """Find the sky: a smooth, blue or bright area connected to the upper edge, including clouds.
 
-    Return an empty mask if the area may be a wall: nearly gray and not bright, low at the sides, or full of gaps.
+    Return an empty mask if the area may be a wall: nearly gray and not bright, reaching low at the sides, or with many gaps.
     """
-    seen = seen_in(photo)
-    lightness, a, b = seen.colors.T
+    superpixels = superpixels_of(photo)
+    lightness, a, b = superpixels.colors.T
     is_blue = (b < -4) & (a < 12) & (lightness > 25) | (b < -12) & (a < 16) & (lightness > 10)
     is_bright = (lightness > 62) & (np.hypot(a, b) < 22) & (b < 12)
-    like = (is_blue | is_bright) & (seen.places[:, 0] < _horizon(seen))
-    chosen = _hanging(seen, like & (seen.textures < 0.03), np.zeros(len(like), bool), 22)
-    chosen = _hanging(seen, like, chosen, 8)  # superpixels on an edge are not smooth
-    if not _may_be_sky(seen, chosen):
+    like = (is_blue | is_bright) & (superpixels.places[:, 0] < _horizon(superpixels))
+    chosen = _grown_from_top(superpixels, like & (superpixels.textures < 0.03), np.zeros(len(like), bool), 22)
+    chosen = _grown_from_top(superpixels, like, chosen, 8)  # superpixels on an edge are not smooth
+    if not _may_be_sky(superpixels, chosen):
         return torch.zeros_like(photo[:, :1])
-    whole = without_holes(seen.painted(chosen), 0.004)
-    clouds = without_holes(whole, 0.03) * seen.painted(like)
+    whole = without_holes(superpixels.painted(chosen), 0.004)
+    clouds = without_holes(whole, 0.03) * superpixels.painted(like)
     return fitted(photo, np.maximum(whole, clouds))
 
 
 # ---------------------------------------------------------------------------------------------------- subject
 
 
-def _striking(photo: Image, seen: Seen) -> Array:
+def _saliency(photo: Image, superpixels: Superpixels) -> Array:
     """Return the saliency of each superpixel, in [0, 1]: distance from the border, rarity of color, sharpness."""
-    cues = (_distance_from_border(seen), _rarity(seen), _sharpness(photo, seen))
+    cues = (_distance_from_border(superpixels), _rarity(superpixels), _sharpness(photo, superpixels))
     return np.asarray(sum(weight * _from_0_to_1(cue) for weight, cue in zip((0.4, 0.3, 0.3), cues, strict=True)))
 
 
@@ -134,119 +143,119 @@ def _from_0_to_1(cue: Array) -> Array:
     return np.asarray(np.clip((cue - low) / max(float(high - low), 1e-6), 0, 1))
 
 
-def _rarity(seen: Seen) -> Array:
+def _rarity(superpixels: Superpixels) -> Array:
     """Return the mean color difference between each superpixel and the whole photo."""
-    apart = np.linalg.norm(seen.colors[:, None] - seen.colors[None], axis=2)
-    return np.asarray((np.minimum(apart, 50) * seen.sizes).sum(1) / seen.sizes.sum())
+    distances = np.linalg.norm(superpixels.colors[:, None] - superpixels.colors[None], axis=2)
+    return np.asarray((np.minimum(distances, 50) * superpixels.sizes).sum(1) / superpixels.sizes.sum())
 
 
-def _sharpness(photo: Image, seen: Seen) -> Array:
+def _sharpness(photo: Image, superpixels: Superpixels) -> Array:
     """Return the sharpness at or next to each superpixel; backgrounds are often out of focus."""
     from scipy.ndimage import gaussian_filter, maximum_filter
 
-    light = seen_small(photo, 640).mean(-1)
+    light = downscaled(photo, 640).mean(-1)
     detail = gaussian_filter(np.abs(light - gaussian_filter(light, 1.0)), 0.008 * max(light.shape))
     near = maximum_filter(detail, size=max(3, round(0.04 * max(light.shape))))
-    height, width = seen.labels.shape
+    height, width = superpixels.labels.shape
     shrunk = resize(torch.from_numpy(near)[None, None].float(), (height, width))[0, 0].double().numpy()
-    return np.asarray(np.sqrt(np.maximum(share_of(seen, shrunk), 0)))
+    return np.asarray(np.sqrt(np.maximum(share_of(superpixels, shrunk), 0)))
 
 
-def _largest_parts(seen: Seen, inside: Array, striking: Array, faces: Array) -> Array:
+def _largest_parts(superpixels: Superpixels, inside: Array, saliency: Array, faces: Array) -> Array:
     """Keep the most salient part, parts nearly as salient, and faces."""
     from scipy.ndimage import label
 
-    parts, count = label(seen.painted(inside) > 0)
+    parts, count = label(superpixels.painted(inside) > 0)
     if count < 2:
         return inside
-    weights = np.bincount(parts.ravel(), striking[seen.labels].ravel())
+    weights = np.bincount(parts.ravel(), saliency[superpixels.labels].ravel())
     weights[0] = 0
-    faced = np.unique(parts[seen.painted(faces & inside) > 0])
+    faced = np.unique(parts[superpixels.painted(faces & inside) > 0])
     kept = np.isin(parts, np.union1d(np.flatnonzero(weights >= 0.3 * weights.max()), faced)) & (parts > 0)
-    return np.asarray(share_of(seen, kept) > 0.5)
+    return np.asarray(share_of(superpixels, kept) > 0.5)
 
 
-def _distance_from_border(seen: Seen) -> Array:
+def _distance_from_border(superpixels: Superpixels) -> Array:
     """Return each superpixel's distance from the border along a path of color steps: low for background, high for subject."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import dijkstra
 
-    if not len(seen.pairs):
-        return np.zeros(len(seen.sizes))
-    first, second = seen.pairs.T
-    steps = np.linalg.norm(seen.colors[first] - seen.colors[second], axis=1)
+    if not len(superpixels.pairs):
+        return np.zeros(len(superpixels.sizes))
+    first, second = superpixels.pairs.T
+    steps = np.linalg.norm(superpixels.colors[first] - superpixels.colors[second], axis=1)
     steps = np.maximum(steps - np.percentile(steps, 40), 0) + 1e-3  # small steps are shading of the background
-    count = len(seen.sizes)
+    count = len(superpixels.sizes)
     graph = coo_matrix((steps, (first, second)), shape=(count, count)).tocsr()
-    labels = seen.labels
+    labels = superpixels.labels
     # The lower edge cuts through most subjects, so only its corners count as background.
     border = np.unique(
         np.concatenate([labels[0], labels[: int(labels.shape[0] * 0.8), 0], labels[: int(labels.shape[0] * 0.8), -1]])
     )
-    weight = _like_the_border(seen, border)
+    weight = _similarity_to_border(superpixels, border)
     reached = dijkstra(graph, directed=False, indices=border) + (1 - weight[border])[:, None] * 20
     distance: Array = reached.min(0)
     return distance
 
 
-def _like_the_border(seen: Seen, border: Array) -> Array:
+def _similarity_to_border(superpixels: Superpixels, border: Array) -> Array:
     """Return the share of the border similar to each superpixel, in [0, 1]; an isolated border color may be the subject."""
-    apart = np.linalg.norm(seen.colors[:, None] - seen.colors[border][None], axis=2)
-    share: Array = np.exp(-((apart / 18) ** 2)).mean(1)
+    distances = np.linalg.norm(superpixels.colors[:, None] - superpixels.colors[border][None], axis=2)
+    share: Array = np.exp(-((distances / 18) ** 2)).mean(1)
     return np.asarray(np.clip(share / max(float(np.median(share[border])), 1e-9), 0, 1))
 
 
-def _cut(seen: Seen, striking: Array, faces: Array, lenience: float = 1.0) -> Array:
+def _cut(superpixels: Superpixels, saliency: Array, faces: Array, factor: float = 1.0) -> Array:
     """Separate subject and background by alternating color models and minimum cuts, starting from the saliency."""
     from skimage.filters import threshold_otsu
 
-    count = len(seen.sizes)
-    if count < 4 or np.ptp(striking) < 1e-6:
+    count = len(superpixels.sizes)
+    if count < 4 or np.ptp(saliency) < 1e-6:
         return np.zeros(count, bool)
-    weighted = np.repeat(striking, np.maximum(1, seen.sizes / 20).astype(int))
-    far = lenience * threshold_otsu(weighted)  # type: ignore[no-untyped-call]
-    inside: Array = (striking > far) | faces
-    prior = _TRUST * np.tanh((striking - far) / max(float(striking.std()), 1e-6)) + 8 * faces
+    weighted = np.repeat(saliency, np.maximum(1, superpixels.sizes / 20).astype(int))
+    far = factor * threshold_otsu(weighted)  # type: ignore[no-untyped-call]
+    inside: Array = (saliency > far) | faces
+    prior = _TRUST * np.tanh((saliency - far) / max(float(saliency.std()), 1e-6)) + 8 * faces
     for _ in range(4):
         if not inside.any() or inside.all():
             break
-        evidence = _likelihood(seen, inside) - _likelihood(seen, ~inside) + prior
-        before, inside = inside, _minimum_cut(seen, evidence)
+        evidence = _likelihood(superpixels, inside) - _likelihood(superpixels, ~inside) + prior
+        before, inside = inside, _minimum_cut(superpixels, evidence)
         if (before == inside).all():
             break
     return inside
 
 
-def _likelihood(seen: Seen, chosen: Array) -> Array:
+def _likelihood(superpixels: Superpixels, chosen: Array) -> Array:
     """Return the log-likelihood of each superpixel's color under a mixture fitted to the chosen superpixels."""
-    colors, weights = seen.colors[chosen], seen.sizes[chosen]
+    colors, weights = superpixels.colors[chosen], superpixels.sizes[chosen]
     labels = clustered(colors, weights, 5)
     shares = []
     for label in np.unique(labels):
         own, weight = colors[labels == label], weights[labels == label]
         mean = np.average(own, axis=0, weights=weight)
         spread = np.average((own - mean) ** 2, axis=0, weights=weight) + 16.0  # standard deviation of at least 4 in Lab
-        exponent = -0.5 * ((seen.colors - mean) ** 2 / spread).sum(1) - 0.5 * np.log(spread).sum()
+        exponent = -0.5 * ((superpixels.colors - mean) ** 2 / spread).sum(1) - 0.5 * np.log(spread).sum()
         shares.append(exponent + np.log(weight.sum() / weights.sum()))
     found: Array = np.logaddexp.reduce(shares, axis=0)
     return found.clip(-40, 0)
 
 
-def _minimum_cut(seen: Seen, evidence: Array) -> Array:
+def _minimum_cut(superpixels: Superpixels, evidence: Array) -> Array:
     """Choose the superpixels with evidence for the subject, with cuts preferred where neighbors differ."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
     count = len(evidence)
-    first, second = seen.pairs.T
-    apart = ((seen.colors[first] - seen.colors[second]) ** 2).sum(1)
-    mean_length = float(np.sqrt(seen.sizes.mean()))
-    links = 3.0 * np.exp(-apart / max(2 * float(apart.mean()), 1e-6)) * seen.lengths / mean_length
+    first, second = superpixels.pairs.T
+    distances = ((superpixels.colors[first] - superpixels.colors[second]) ** 2).sum(1)
+    mean_length = float(np.sqrt(superpixels.sizes.mean()))
+    links = 3.0 * np.exp(-distances / max(2 * float(distances.mean()), 1e-6)) * superpixels.lengths / mean_length
     source, sink = count, count + 1
     nodes = np.arange(count)
     rows = np.concatenate([np.full(count, source), nodes, first, second])
     columns = np.concatenate([nodes, np.full(count, sink), second, first])
-    scaled = evidence * seen.sizes / seen.sizes.mean()
+    scaled = evidence * superpixels.sizes / superpixels.sizes.mean()
     capacity = np.concatenate([np.maximum(scaled, 0), np.maximum(-scaled, 0), links, links])
     graph = coo_matrix(((capacity * 1000).astype(np.int32), (rows, columns)), shape=(count + 2, count + 2)).tocsr()
     left = graph - maximum_flow(graph, source, sink).flow
@@ -261,31 +270,31 @@ def _minimum_cut(seen: Seen, evidence: Array) -> Array:
 # ---------------------------------------------------------------------------------------------------- sky
 
 
-def _may_be_sky(seen: Seen, chosen: Array) -> bool:
+def _may_be_sky(superpixels: Superpixels, chosen: Array) -> bool:
     """Return whether the area at the upper edge is sky rather than a wall."""
-    there = seen.painted(chosen) > 0
-    share = float(there.mean())
+    inside = superpixels.painted(chosen) > 0
+    share = float(inside.mean())
     if not 0.02 < share < 0.97:
         return False
-    height = len(there)
-    depths = np.where(there.any(0), height - np.argmax(there[::-1], axis=0), 0)
-    lower_sides = there[height // 2 :, [0, -1]].mean()
+    height = len(inside)
+    depths = np.where(inside.any(0), height - np.argmax(inside[::-1], axis=0), 0)
+    lower_sides = inside[height // 2 :, [0, -1]].mean()
     if (
-        there[0].mean() < 0.4
-        or there.sum() < 0.84 * depths.sum()
+        inside[0].mean() < 0.4
+        or inside.sum() < 0.84 * depths.sum()
         or lower_sides > 0.3
-        or there[int(0.84 * height)].mean() > 0.2
+        or inside[int(0.84 * height)].mean() > 0.2
     ):
         return False
-    colors = seen.colors[seen.labels]
-    light, blue = colors[there][:, 0].mean(), (colors[there][:, 2] < -6).mean()
-    brighter = light - colors[~there][:, 0].mean()
+    colors = superpixels.colors[superpixels.labels]
+    light, blue = colors[inside][:, 0].mean(), (colors[inside][:, 2] < -6).mean()
+    brighter = light - colors[~inside][:, 0].mean()
     return bool(brighter > 0 if blue > 0.5 else (light > 84 and brighter > 20))
 
 
-def _horizon(seen: Seen) -> float:
-    """Return the height of a line across most of the photo, in [0, 1] from the top; 0.85 if there is none."""
-    light = seen.lightness
+def _horizon(superpixels: Superpixels) -> float:
+    """Return the height of a line across most of the photo, in [0, 1] from the top; 0.85 if inside is none."""
+    light = superpixels.lightness
     height = len(light)
     reach = max(1, round(0.008 * height))
     steps = light[2 * reach :] - light[: -2 * reach]
@@ -295,20 +304,20 @@ def _horizon(seen: Seen) -> float:
     return float(rows[0] / height) if len(rows) else 0.85
 
 
-def _hanging(seen: Seen, like: Array, chosen: Array, furthest: float) -> Array:
+def _grown_from_top(superpixels: Superpixels, like: Array, chosen: Array, furthest: float) -> Array:
     """Grow the sky from the upper edge over similar neighbors within a maximum CIELAB color difference."""
-    top = np.unique(seen.labels[0])
+    top = np.unique(superpixels.labels[0])
     chosen = chosen.copy()
     chosen[top[like[top]]] = True
     waiting = np.flatnonzero(chosen).tolist()
     around: dict[int, list[int]] = {}
-    for one, other in seen.pairs.tolist():
+    for one, other in superpixels.pairs.tolist():
         around.setdefault(one, []).append(other)
         around.setdefault(other, []).append(one)
     while waiting:
         here = waiting.pop()
         for there in around.get(here, ()):
-            step = float(np.linalg.norm(seen.colors[here] - seen.colors[there]))
+            step = float(np.linalg.norm(superpixels.colors[here] - superpixels.colors[there]))
             if not chosen[there] and like[there] and step < furthest:
                 chosen[there] = True
                 waiting.append(there)

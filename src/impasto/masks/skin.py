@@ -1,4 +1,4 @@
-"""Skin and face detection without downloaded models; in doubt, a position counts as skin.
+"""Skin and face detection without downloaded models; in case of doubt, a position counts as skin.
 
 Missed skin would be painted over, while a false detection only keeps more of the photo. So several rules are combined, and the
 result is their union. Skin has its typical color only in white light, so the color of the light is first removed in several
@@ -20,20 +20,20 @@ import torch.nn.functional as F
 
 from impasto.color.transfer import from_linear, to_linear
 from impasto.images import resize
-from impasto.masks.superpixels import seen_small, without_holes, without_specks
+from impasto.masks.superpixels import downscaled, without_holes, without_specks
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
 
 Array = npt.NDArray[Any]
 _EDGE_PX, _FACES_EDGE_PX = 480, 320
 _LIKELY, _GUESSED, _ENOUGH = 0.5, 0.35, 0.4
-"""Maximum share of the photo, beyond which a rule is ignored: likeliest lights; other guesses; guesses plus all others."""
+"""A rule is ignored if it covers more of the photo: for the likeliest lights; for other rules, alone and with the rest."""
 
 
 @in_known_state
 def skin(photo: Image) -> Mask:
     """Find skin and faces, preferring false positives: sand and wood of the color of skin are included."""
-    small = seen_small(photo, _EDGE_PX)
+    small = downscaled(photo, _EDGE_PX)
     faces = face_ellipses(photo, grow=1.0, size=small.shape[:2])
     colored = skin_colored(small, face_ellipses(photo, grow=0.45, size=small.shape[:2]))
     found = _closed(without_specks(colored.astype(np.float32), 0.00002) > 0) | faces
@@ -90,7 +90,7 @@ def _is_warm_enough(small: Array) -> Array:
 
 
 def _is_warm(small: Array, least_chroma: float = 6.0) -> Array:
-    """Return where the hue is between rose and yellow, and the chroma is neither near zero nor as high as paint's."""
+    """Return where the hue is between rose and yellow, and the chroma is neither near zero nor as high as that of paint."""
     lab = _lab(small)
     chroma, hue = np.hypot(lab[..., 1], lab[..., 2]), _hue(lab)
     return np.asarray((lab[..., 0] > 8) & (chroma > least_chroma) & (chroma < 60) & (hue > -25) & (hue < 95))
@@ -127,8 +127,8 @@ def _in_white_light(small: Array, light: Array) -> Array:
     """Correct a picture as if the given light were white."""
     linear = _linear(small) * (light.mean() / light)
     exposed = np.clip(linear / max(1.0, float(np.percentile(linear, 99.5))), 0, 1)
-    seen: Array = from_linear(torch.from_numpy(exposed)).numpy()
-    return seen
+    corrected: Array = from_linear(torch.from_numpy(exposed)).numpy()
+    return corrected
 
 
 def _linear(small: Array) -> Array:
@@ -159,7 +159,7 @@ def face_ellipses(photo: Image, grow: float, size: tuple[int, int] | None = None
         grow: scale of the ellipses; 1 includes the hair, 0.45 covers the center of the face.
         size: (height, width) of the result; None: the size of the downscaled photo.
     """
-    small = np.ascontiguousarray(seen_small(photo, _FACES_EDGE_PX))
+    small = np.ascontiguousarray(downscaled(photo, _FACES_EDGE_PX))
     height, width = size or small.shape[:2]
     rows, columns = np.mgrid[:height, :width]
     down_by, right_by = height / small.shape[0], width / small.shape[1]

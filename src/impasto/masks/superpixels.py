@@ -20,7 +20,7 @@ _EDGE_PX, _SUPERPIXELS = 320, 450
 
 
 @dataclass(frozen=True)
-class Seen:
+class Superpixels:
     """A downscaled photo cut into superpixels.
 
     Attributes:
@@ -31,7 +31,7 @@ class Seen:
         textures: (superpixels,), variation of lightness from pixel to pixel, relative to a lightness range of 1.
         sizes: (superpixels,), number of positions.
         pairs: (neighbors, 2), adjacent superpixels.
-        lengths: (neighbors,), number of positions along their common border.
+        lengths: (neighbors,), number of positions along their shared border.
     """
 
     labels: Array
@@ -48,7 +48,7 @@ class Seen:
         return chosen.astype(np.float32)[self.labels]
 
 
-def seen_small(photo: Image, edge_px: int = _EDGE_PX) -> Array:
+def downscaled(photo: Image, edge_px: int = _EDGE_PX) -> Array:
     """Downscale a photo to a longer side of at most ``edge_px``: (height, width, 3), float."""
     size = (photo.shape[-2], photo.shape[-1])
     small = resize(photo, fitted_size(size, min(edge_px, max(size))))
@@ -56,14 +56,14 @@ def seen_small(photo: Image, edge_px: int = _EDGE_PX) -> Array:
     return found
 
 
-def seen_in(photo: Image) -> Seen:
+def superpixels_of(photo: Image) -> Superpixels:
     """Downscale a photo and cut it into superpixels."""
-    small = np.ascontiguousarray(seen_small(photo))
-    return _seen_bytes(small.tobytes(), small.shape)
+    small = np.ascontiguousarray(downscaled(photo))
+    return _superpixels_of_bytes(small.tobytes(), small.shape)
 
 
 @lru_cache(maxsize=4)
-def _seen_bytes(data: bytes, shape: tuple[int, int, int]) -> Seen:
+def _superpixels_of_bytes(data: bytes, shape: tuple[int, int, int]) -> Superpixels:
     """Cut a small photo into superpixels; cached, because callers request several regions of a photo in turn."""
     from skimage.color import rgb2lab
     from skimage.segmentation import slic
@@ -83,19 +83,21 @@ def _seen_bytes(data: bytes, shape: tuple[int, int, int]) -> Seen:
     steps = np.hypot(np.gradient(lightness, axis=0), np.gradient(lightness, axis=1)) if min(shape[:2]) > 1 else lightness * 0
     pairs, lengths = _neighbors(labels)
     colors = np.stack([mean(lab[..., k]) for k in range(3)], 1)
-    return Seen(labels, lab[..., 0], colors, np.stack([mean(rows), mean(columns)], 1), mean(steps), sizes, pairs, lengths)
+    return Superpixels(
+        labels, lab[..., 0], colors, np.stack([mean(rows), mean(columns)], 1), mean(steps), sizes, pairs, lengths
+    )
 
 
-def share_of(seen: Seen, mask: Array) -> Array:
+def share_of(superpixels: Superpixels, mask: Array) -> Array:
     """Return the share of each superpixel that is in a mask (height, width)."""
-    share: Array = np.bincount(seen.labels.ravel(), mask.ravel(), minlength=len(seen.sizes)) / seen.sizes
+    share: Array = np.bincount(superpixels.labels.ravel(), mask.ravel(), minlength=len(superpixels.sizes)) / superpixels.sizes
     return share
 
 
 def _neighbors(labels: Array) -> tuple[Array, Array]:
-    beside = np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()], 1)
-    below = np.stack([labels[:-1].ravel(), labels[1:].ravel()], 1)
-    touching = np.concatenate([beside, below])
+    horizontal = np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()], 1)
+    vertical = np.stack([labels[:-1].ravel(), labels[1:].ravel()], 1)
+    touching = np.concatenate([horizontal, vertical])
     touching = np.sort(touching[touching[:, 0] != touching[:, 1]], axis=1)
     if not len(touching):
         return np.zeros((0, 2), int), np.zeros(0)
@@ -108,14 +110,14 @@ def clustered(features: Array, weights: Array, count: int) -> Array:
     count = min(count, len(features))
     centers = [features[int(weights.argmax())]]
     while len(centers) < count:
-        apart = np.min([((features - center) ** 2).sum(1) for center in centers], axis=0)
-        if apart.max() < 1e-9:
+        distances = np.min([((features - center) ** 2).sum(1) for center in centers], axis=0)
+        if distances.max() < 1e-9:
             break
-        centers.append(features[int((apart * np.sqrt(weights)).argmax())])
+        centers.append(features[int((distances * np.sqrt(weights)).argmax())])
     labels = np.zeros(len(features), int)
     for _ in range(50):
-        apart = np.stack([((features - center) ** 2).sum(1) for center in centers], 1)
-        before, labels = labels, apart.argmin(1)
+        distances = np.stack([((features - center) ** 2).sum(1) for center in centers], 1)
+        before, labels = labels, distances.argmin(1)
         used = [label for label in range(len(centers)) if (labels == label).any()]
         centers = [np.average(features[labels == label], axis=0, weights=weights[labels == label]) for label in used]
         labels = np.searchsorted(used, labels)

@@ -20,13 +20,13 @@ from impasto.errors import OptionError, ShapeError
 from impasto.features.statistics import Moments, blend, moments, sqrtm
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses.features import mapped, measure
-from impasto.losses.picture import seen_small, structural_similarity
+from impasto.losses.picture import small_luminance, structural_similarity
 from impasto.metrics.artifacts import chroma_energy, clipped, frame, lattice, seams
 from impasto.runtime.torch_state import in_known_state
 from impasto.styles.named import NamedStyle
 from impasto.tensors import FeatureMap, Image
 
-Better = Literal["higher", "lower", "as you like"]
+Better = Literal["higher", "lower", "neither"]
 Style = Picture | NamedStyle
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -54,16 +54,16 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "style_closed": Kind(
-        "way to the style", "share of the distance from photo to style covered, by style_moments; 1 is all of it", "higher"
+        "style progress", "share of the distance from photo to style that is covered (style_moments); 1 is all of it", "higher"
     ),
     "style_gram": Kind("style distance, Gram", "relative squared difference of Gram matrices, five layers", "lower"),
     "style_moments": Kind("style distance, moments", "the same for means and deviations of the features", "lower"),
     "content": Kind("content distance", f"relative squared difference to the photo's features, {CONTENT_LAYER}", "lower"),
     "ssim": Kind("fine structure", "structural similarity to the photo; 1 means identical", "higher"),
     "ssim_coarse": Kind("coarse structure", "the same at 128 px: is the scene recognizable?", "higher"),
-    "color_to_photo": Kind("color change", "mean Lab ΔE to the photo, pixel by pixel; 2 is barely visible", "as you like"),
+    "color_to_photo": Kind("color change", "mean Lab ΔE to the photo, pixel by pixel; 2 is barely visible", "neither"),
     "color_to_style": Kind(
-        "distance to the palette", "Lab ΔE by which the colors would have to move to match the style's", "lower"
+        "distance to the palette", "Lab ΔE by which the colors would have to change to match the style's", "lower"
     ),
     "clipped": Kind(
         "clipped", "share of pixels at 0 or 255, in excess of the photo's and the style's share", "lower", _CLIPPED_BEYOND
@@ -282,11 +282,11 @@ def _style_figures(own: Mapping[str, Moments], ref: ReferenceDistribution) -> di
 
 
 def _content_figures(image: Image, features: FeatureMap, ref: ReferenceDistribution) -> dict[str, float]:
-    coarse = structural_similarity(seen_small(image, _SMALL_PX), seen_small(ref.content, _SMALL_PX))
+    coarse = structural_similarity(small_luminance(image, _SMALL_PX), small_luminance(ref.content, _SMALL_PX))
     largest = max(ref.size)
     return {
         "content": relative(features, ref.features),
-        "ssim": float(structural_similarity(seen_small(image, largest), seen_small(ref.content, largest))),
+        "ssim": float(structural_similarity(small_luminance(image, largest), small_luminance(ref.content, largest))),
         "ssim_coarse": float(coarse),
     }
 

@@ -22,7 +22,7 @@ _LAYERS = tuple(dict.fromkeys((*SWAP_LAYERS, *SEARCH_LAYERS)))
 _TRACED_PX = 64
 
 
-def openvino_is_there() -> bool:
+def has_openvino() -> bool:
     """Return whether OpenVINO is installed."""
     return find_spec("openvino") is not None
 
@@ -31,7 +31,7 @@ class Compiled:
     """A compiled encoder and decoder; thread-safe.
 
     Args:
-        encoder: an encoder on the CPU; not changed, and not needed afterwards.
+        encoder: an encoder on the CPU; not modified, and not needed afterwards.
         decoder: a decoder, likewise.
         precision: precision of the products.
     """

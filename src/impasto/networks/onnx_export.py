@@ -106,7 +106,7 @@ def save_graph(path: str | Path, model: "ModelProto") -> None:
         with replacing(path) as partial:
             partial.write_bytes(model.SerializeToString())
     except OSError as error:
-        raise WeightsError(f"graph {str(path)!r} cannot be written: {error.strerror or error}; choose another place") from error
+        raise WeightsError(f"graph {str(path)!r} cannot be written: {error.strerror or error}; choose another path") from error
 
 
 @in_known_state

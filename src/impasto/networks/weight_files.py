@@ -1,4 +1,4 @@
-"""Common file format of all networks: float16 weights, with format and training metadata in the header."""
+"""File format that all networks share: float16 weights, with format and training metadata in the header."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +51,7 @@ def write_network(kind: Kind, path: str | Path, network: nn.Module, header: Mapp
             save_file(tensors, partial, {**header, "format": "impasto", kind.key: kind.version})
     except (OSError, safetensors.SafetensorError) as error:
         why = getattr(error, "strerror", None) or error
-        raise WeightsError(f"{kind.name} {str(path)!r} cannot be written: {why}; choose another place") from error
+        raise WeightsError(f"{kind.name} {str(path)!r} cannot be written: {why}; choose another path") from error
 
 
 def read_network(kind: Kind, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

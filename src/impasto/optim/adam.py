@@ -51,8 +51,9 @@ class Adam:
 class MultigridAdam(Adam):
     """Adam with Nesterov momentum on a picture represented as the sum of three grids: pixels, 4 × 4 and 16 × 16 blocks.
 
-    In plain Adam the step of a pixel depends only on its own gradient, so a broad area whose pixels disagree in detail does not
-    move as a whole. On a coarse grid, detail averages out and the area moves. The coarse grids use half the learning rate.
+    In plain Adam the step of a pixel depends only on its own gradient, so a broad area whose gradients differ from pixel to
+    pixel does not change as a whole. On a coarse grid, these differences average out and the whole area changes. The coarse
+    grids use half the learning rate.
 
     Source:
         Optimizing the coefficients of nested grids instead of pixels is the preconditioner of Bramble, Pasciak and Xu 1990; a

@@ -5,9 +5,10 @@ studio's stream all consume steps.
 """
 
 import math
-import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median_low
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from impasto.losses.features import PIXELS, Objective
 from impasto.optim.adam import Adam, MultigridAdam
 from impasto.optim.parametrization import to_image, to_planes
 from impasto.options import Canvas, Decay, Optimizer
+from impasto.runtime.devices import seconds_now
 from impasto.tensors import Features, Image
 
 Size = tuple[int, int]
@@ -37,6 +39,9 @@ _LINE_SEARCH = 25
 _FALL = 0.01
 _ENOUGH_STEPS = 10
 _NEAR_OPTIMUM = 0.1
+_FIRST_ESTIMATE = 3
+"""Number of the first step after which the remaining time is estimated."""
+_RECENT_STEPS = 15
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Step:
         losses: the weighted value of each term of the objective, by name.
         image: the result if painting stopped here, (1, 3, height, width), sRGB in [0, 1].
         seconds: time since painting began.
-        seconds_left: estimated remaining time.
+        seconds_left: estimated remaining time; infinite during the first two steps, which are slow or too few to judge from.
         note: a message about something unusual in this step; empty otherwise.
         failure: set only on the last step: why the optimization failed, in one sentence; empty if the objective decreased.
     """
@@ -154,11 +159,13 @@ class Plan:
     def __init__(self, sizes: Sequence[tuple[Size, int]], seconds: float) -> None:
         self.sizes, self.seconds = sizes, seconds
         self.planned = [count for _, count in sizes]
-        self.began = time.perf_counter()
+        self.began = seconds_now()
         self.done = 0
         self.marked = self.began
         self.work_timed = 0.0
         self.seconds_timed = 0.0
+        self.rates: deque[float] = deque(maxlen=_RECENT_STEPS)
+        self.rate_before = math.inf
 
     def work(self, scale: int) -> float:
         """Return the cost of a step at a size: its pixels plus a constant overhead."""
@@ -168,12 +175,14 @@ class Plan:
     def steps_at(self, scale: int) -> int:
         """Return the number of steps for a size, given the time left."""
         left = sum(self.planned[later] * self.work(later) for later in range(scale, len(self.sizes)))
-        elapsed = time.perf_counter() - self.began
+        elapsed = seconds_now() - self.began
         if self.seconds and self.seconds_timed:
             share = max(0.0, self.seconds - elapsed) / (self.rate * left)
             for later in range(scale, len(self.sizes)):
                 self.planned[later] = max(1, min(self.planned[later], int(self.planned[later] * min(1.0, share))))
-        self.marked = time.perf_counter()
+        self.rate_before = self.typical_rate
+        self.rates.clear()
+        self.marked = seconds_now()
         return self.planned[scale]
 
     @property
@@ -181,12 +190,25 @@ class Plan:
         """Seconds per unit of work, excluding the one-time setup of each size."""
         return self.seconds_timed / self.work_timed if self.work_timed else math.inf
 
+    @property
+    def typical_rate(self) -> float:
+        """Median of the recent steps' seconds per unit of work; steps that had to wait for the processor do not change it.
+
+        It is infinite until three steps are done. During the first steps at a size it is that of the size before.
+        """
+        if self.done < _FIRST_ESTIMATE:
+            return math.inf
+        is_known = len(self.rates) >= _FIRST_ESTIMATE or self.rate_before == math.inf
+        return median_low(self.rates) if is_known and self.rates else self.rate_before
+
     def placed(self, step: Step, scale: int, count: int) -> Step:
         """Fill in a step's number, scale, elapsed time and time left for the whole run."""
         self.done += 1
-        now = time.perf_counter()
+        now = seconds_now()
         if self.done == 2:  # the very first step is slow: exclude it from the estimate
             self.work_timed = self.seconds_timed = 0.0
+            self.rates.clear()
+        self.rates.append((now - self.marked) / self.work(scale))
         self.work_timed += self.work(scale)
         self.seconds_timed += now - self.marked
         self.marked = now
@@ -198,12 +220,12 @@ class Plan:
             total=self.done + count - step.number + sum(self.planned[scale + 1 :]),
             scale=scale,
             seconds=now - self.began,
-            seconds_left=self.rate * left if left else 0.0,
+            seconds_left=self.typical_rate * left if left else 0.0,
         )
 
     def is_over(self) -> bool:
         """Return whether the time is used up."""
-        return bool(self.seconds) and time.perf_counter() - self.began >= self.seconds
+        return bool(self.seconds) and seconds_now() - self.began >= self.seconds
 
     def close(self, scale: int) -> None:
         """Mark a size as finished, perhaps early."""
@@ -222,7 +244,7 @@ def optimize(
     """Minimize an objective at one size, one step at a time.
 
     If the loss is not finite, or exceeds a hundred times the first one, the last good picture is restored and the learning rate
-    is halved. Optimizers see a scaled objective, see :class:`Evaluation`; the losses of a step are not scaled.
+    is halved. Optimizers minimize a scaled objective, see :class:`Evaluation`; the losses of a step are not scaled.
 
     Args:
         objective: the weighted sum of losses; it selects its own layers.

@@ -1,8 +1,8 @@
 """Parametrizations of the picture: the tensors ("planes") that the optimizer updates.
 
 ``pixels``: the picture itself.
-``soft-chroma``: one luma plane at full resolution and two color planes at half resolution, as in JPEG. Style losses are nearly
-blind to color noise of a pixel or two and would leave it in the picture; color planes at half resolution cannot represent it.
+``soft-chroma``: one luma plane at full resolution and two color planes at half resolution, as in JPEG. Style losses hardly
+respond to color noise one or two pixels wide and would not remove it; color planes at half resolution cannot represent it.
 ``laplacian``: a Laplacian pyramid of five sizes, each half of the previous one. A step of the optimizer changes broad areas as
 easily as single pixels.
 ``soft-laplacian``: both: a pyramid of the luma plane, and one of the color planes at half resolution.

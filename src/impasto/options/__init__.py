@@ -1,4 +1,4 @@
-"""Every option, once: frozen, keyword-only dataclasses.
+"""All options, each defined once, as frozen keyword-only dataclasses.
 
 The docstring under each field is the one text of that option: the command line's ``--help``, the studio and the API
 documentation all show it. This package does not import torch, so ``--help`` is fast.
@@ -98,7 +98,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 @dataclass(frozen=True, kw_only=True)
 class PaintOptions(ReproductionOptions, RegionOptions, ColorOptions, OptimizerOptions, LossOptions, StyleOptions, BasicOptions):
-    """Options of :func:`impasto.paint`. The defaults are those of neural neighbors, chosen by blind juries.
+    """Options of :func:`impasto.paint`. The defaults use neural neighbors and were chosen in blind comparisons.
 
     The fields come from the groups in :mod:`impasto.options.groups`; all are plain attributes here.
     """
@@ -128,7 +128,7 @@ class PaintOptions(ReproductionOptions, RegionOptions, ColorOptions, OptimizerOp
             raise OptionError(f"--betas is {self.betas!r}; give two numbers, such as 0.9,0.99")
 
     def _check_layer_weights(self) -> None:
-        """Raise OptionError unless there is a weight for each layer, where any is given."""
+        """Raise OptionError if layer weights are given, but not one for each layer."""
         for name, kind in (("layer_weights", "style"), ("content_layer_weights", "content")):
             weights, layers = getattr(self, name), getattr(self, f"{kind}_layers")
             if weights and len(weights) != len(layers):
@@ -155,7 +155,7 @@ class PaintOptions(ReproductionOptions, RegionOptions, ColorOptions, OptimizerOp
 
 
 def by_present_names(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace earlier names of options and values by the present ones.
+    """Replace former names of options and values by the current ones.
 
     Example:
         >>> by_present_names({"calm_weight": 0.5, "init": "grey"})
@@ -208,7 +208,7 @@ class InstantOptions(ColorOptions):
     """Width of soft mask edges as a share of the longer side, 0 (sharp) to 0.25."""
 
     engine: Engine = "auto"
-    """torch, openvino (needs impasto[fast]), or auto (torch first, openvino from the second picture on)."""
+    """torch, openvino (needs impasto[fast]), or auto (torch for the first picture, then openvino)."""
 
     def __post_init__(self) -> None:
         """Check every value; raise OptionError with one sentence on the first that is not allowed."""
@@ -219,13 +219,13 @@ class InstantOptions(ColorOptions):
         for weight in self.style_weights:
             check_range("style_weights", weight, 0, 1e9)
         if self.style_weights and sum(self.style_weights) <= 0:
-            raise OptionError(f"--style-weights {list(self.style_weights)} sum to 0; enlarge one of them")
+            raise OptionError(f"--style-weights {list(self.style_weights)} sum to 0; increase one of them")
         if self.hq and (self.refine or self.refine_seconds):
             raise OptionError("--hq and --refine both continue with the painter; omit one of them")
 
     @property
     def goes_on(self) -> bool:
-        """Whether the painter continues after the one pass."""
+        """Whether optimization steps follow the single pass."""
         return self.hq or self.refine or bool(self.refine_seconds)
 
 
@@ -239,16 +239,16 @@ class TuneOptions:
     """instant (a few seconds; varies strength and stroke) or paint (small pictures; varies strength and style scale)."""
 
     size: int = 0
-    """Longer side of each trial in pixels. 0: 192 for paint, 512 on a sheet of instant, 1024 in a search with instant."""
+    """Longer side of each trial in pixels. 0: 192 for paint, 512 for a sheet of instant, 1024 for a search with instant."""
 
     strengths: tuple[float, ...] = (0.4, 0.7, 1.0, 1.3)
     """Columns of the sheet, each 0 to 1.5."""
 
     strokes: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for instant, each 0.25 to 4. A search uses a single given value, else 1."""
+    """Rows of the sheet for instant, each 0.25 to 4. A search uses the value if only one is given, otherwise 1."""
 
     style_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for paint, each 0.1 to 4. A search uses a single given value, else 1."""
+    """Rows of the sheet for paint, each 0.1 to 4. A search uses the value if only one is given, otherwise 1."""
 
     steps: int = 16
     """Optimization steps of paint at the last size."""
@@ -283,7 +283,7 @@ class ReportOptions:
         for weight in self.style_weights:
             check_range("style_weights", weight, 0, 1e9)
         if self.style_weights and sum(self.style_weights) <= 0:
-            raise OptionError(f"--style-weights {list(self.style_weights)} sum to 0; enlarge one of them")
+            raise OptionError(f"--style-weights {list(self.style_weights)} sum to 0; increase one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,7 +295,7 @@ class Run:
 
     On the CPU the same seed gives the same picture, bit for bit, with the same versions, threads, precision and engine; only
     ``strotss`` on several threads differs in the last digits. On a GPU every recipe may differ, because PyTorch sums gradients
-    in any order. ``fp32`` means float32: TF32 is off while impasto paints.
+    in no fixed order. ``fp32`` means float32: TF32 is off while impasto paints.
     """
 
     ranges: ClassVar[Ranges] = {"seed": (0, 2**63 - 1), "threads": (0, 4096)}

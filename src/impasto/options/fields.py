@@ -1,4 +1,4 @@
-"""What the fields of an options dataclass say of themselves: their texts, their ranges, and whether a value fits.
+"""Introspection of options dataclasses: the help texts of fields, and checks of types and ranges.
 
 No torch here, so that ``--help`` is instant.
 """
@@ -30,13 +30,13 @@ def dashed(name: str) -> str:
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise OptionError unless ``low <= value <= high`` (which NaN is not)."""
+    """Raise OptionError unless ``low <= value <= high``; NaN is rejected."""
     if not low <= value <= high:
         raise OptionError(f"{dashed(name)} is {value!r}; it must be a number from {low:g} to {high:g}")
 
 
 def check_kinds(options: Any) -> None:
-    """Raise OptionError unless every field holds what its type says; a list is taken for a tuple."""
+    """Raise OptionError unless every field has its annotated type; lists are converted to tuples."""
     hints = get_type_hints(type(options))
     for name in (each.name for each in dataclasses.fields(options)):
         hint, value = hints[name], getattr(options, name)
@@ -53,13 +53,13 @@ def check_kinds(options: Any) -> None:
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Raise OptionError unless a value is one of those allowed."""
+    """Raise OptionError unless a value is allowed."""
     if value not in allowed:
         raise OptionError(f"{dashed(name)} {value!r} is not known{nearest_name(str(value), allowed)}")
 
 
 def check_kind(name: str, value: object, kind: type) -> None:
-    """Raise OptionError unless a value is of a kind; a whole number is a number, but True is neither."""
+    """Raise OptionError unless a value has a type; an int is accepted as float, but a bool as neither int nor float."""
     kinds = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}[kind]
     if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
         wanted = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}[kind]

@@ -1,4 +1,4 @@
-"""The options of painting, grouped: what most people change, style, losses, optimizer, color, regions, reproduction.
+"""The options of paint in groups: basics, style, losses, optimizer, color, regions, reproduction.
 
 :class:`impasto.PaintOptions` joins the groups. The docstring under each field is the one text of that option: the command
 line's ``--help``, the studio and the API documentation all show it. This module does not import torch, so ``--help`` is fast.
@@ -37,7 +37,7 @@ Ranges = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class BasicOptions:
-    """What most people change."""
+    """The options that are used most."""
 
     title: ClassVar[str] = "Basics"
     ranges: ClassVar[Ranges] = {
@@ -62,7 +62,7 @@ class BasicOptions:
     """Size of the strokes, 0.1 to 4: scales the style picture. Above 1: larger strokes; below 1: smaller strokes."""
 
     style_weights: tuple[float, ...] = ()
-    """One weight per style if there are several. Negative weights (gatys only) push away. Default: equal weights."""
+    """One weight per style if there are several. Negative weights (gatys only): less of that style. Default: equal weights."""
 
     content_weight: float = 0.9
     """How much of the photo to keep. neighbors and nnst: its share in matching, 0 to 1. gatys: weight α of the content loss."""
@@ -82,7 +82,7 @@ class BasicOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class StyleOptions:
-    """How the style is seen and compared."""
+    """Measurement and comparison of the style."""
 
     title: ClassVar[str] = "Style"
     ranges: ClassVar[Ranges] = {"style_weight": (0, 1e15), "style_size": (32, 100_000), "coherence": (0, 1)}
@@ -94,7 +94,7 @@ class StyleOptions:
     """Weight β of the style loss, 0 or more. Higher values give a stronger style."""
 
     style_layers: tuple[str, ...] = STYLE_LAYERS
-    """Layers at which the style is compared, such as relu1_1,relu3_1. Deep layers hold the large structures of a style."""
+    """Layers at which the style is compared, such as relu1_1,relu3_1. Deep layers describe the large structures of a style."""
 
     layer_weights: tuple[float, ...] = ()
     """One weight per style layer, in the same order. Default: equal weights that sum to 1."""
@@ -106,7 +106,7 @@ class StyleOptions:
     """Two style scales, each 0.1 to 4: the first for relu1 to relu3 (grain, strokes), the second for deeper layers (shapes)."""
 
     statistics: StyleStatistics = "gram-moments"
-    """Style statistics to compare. Named styles have gram, moments and wasserstein; style pictures have all."""
+    """Style statistics to compare. Named styles support gram, moments and wasserstein; style pictures support all."""
 
     coherence: float = 0.005
     """neighbors only. Preference for matching adjacent patches with adjacent patches of the style, 0 (none) to 1."""
@@ -189,7 +189,7 @@ class OptimizerOptions:
     """Adam's two decay rates, each 0 or more and below 1."""
 
     averaging: float = 0.0
-    """Decay of the moving average of the picture. The average becomes the result. 0: no averaging; below 1."""
+    """Decay of the moving average of the picture, 0 (no averaging) to below 1. The average becomes the result."""
 
     decay: Decay = "each"
     """When to decay the learning rate: at the last size, at each size, or never."""
@@ -204,7 +204,7 @@ class OptimizerOptions:
     """Stop a size early if the loss fell by less than this share over the last ten steps. 0 (never) to 1."""
 
     canvas: Canvas = "soft-laplacian"
-    """Parametrization of the picture: pixels or a Laplacian pyramid; soft- variants hold color at half resolution."""
+    """Parametrization of the picture: pixels or a Laplacian pyramid; soft- variants store color at half resolution."""
 
     margin: float = 0.03
     """Margin that is painted and then cropped, as a share of the longer side, 0 to 0.25."""
@@ -233,7 +233,7 @@ class ColorOptions:
     """Mask (a file, or a name as in --style-mask) that is white where --color applies. Default: everywhere."""
 
     color_proof: str = ""
-    """ICC profile, such as a printer's. Limits photo and style to the colors that it can show."""
+    """ICC profile, such as a printer's. Limits photo and style to colors in its gamut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +250,7 @@ class RegionOptions:
     """What to paint where no style mask applies: photo (leave it as it is) or first-style."""
 
     mask_shrinking: Shrinking = "simple"
-    """How to resize a mask to a layer: simple (by area), inside (positions that see only the region) or all (any part)."""
+    """How to resize a mask to a layer: simple (by area), inside (receptive field entirely in the region) or all (partly)."""
 
     feather: float = 0.01
     """Width of soft mask edges as a share of the longer side, 0 (sharp) to 0.25."""
@@ -258,7 +258,7 @@ class RegionOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ReproductionOptions:
-    """What published programs do differently. The presets set these."""
+    """Settings that reproduce published programs; used by the presets."""
 
     title: ClassVar[str] = "Reproduction of published programs"
     ranges: ClassVar[Ranges] = {}
@@ -297,7 +297,7 @@ GROUPS: tuple[type, ...] = (
 """The groups of :class:`impasto.PaintOptions`, in the order of ``--help-all``."""
 
 RENAMED = {"calm_weight": "edge_aware_weight"}
-"""Options by their earlier names, which the command line, Python and records still accept."""
+"""Current names of options by their former names, which the command line, Python and records still accept."""
 
 RENAMED_VALUES = {"init": {"grey": "gray"}}
-"""Likewise values."""
+"""Current names of values by option and former name."""

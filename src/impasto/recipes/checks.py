@@ -34,7 +34,7 @@ def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOpti
     total = sum(options.style_weights)
     if options.style_weights and not is_masked and total <= 0:
         raise OptionError(
-            f"--style-weights {list(options.style_weights)} sum to {total:g}; the sum must be above 0: raise a positive weight"
+            f"--style-weights {list(options.style_weights)} sum to {total:g}; the sum must be above 0: increase a weight"
         )
     for style in styles:
         if isinstance(style, Picture):
@@ -54,7 +54,7 @@ def check_styles(styles: Sequence[Style], weights: Sequence[float]) -> None:
 
 
 def check_enough_pixels(role: str, picture: Picture, shown: str) -> None:
-    """Raise unless both sides of a picture are long enough; ``shown`` is what it should show, for the message."""
+    """Raise unless both sides of a picture are long enough; ``shown`` completes the message."""
     if min(picture.size) < _FEWEST_PIXELS:
         raise ShapeError(
             f"{role} {picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to show a {shown}; "

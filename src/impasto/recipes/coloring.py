@@ -173,9 +173,9 @@ def check_colors(styles: Sequence[Style], options: ColorOptions) -> None:
             raise OptionError(f"--color-proof needs a style picture, but {style.name!r} is a named style; give a picture")
         if isinstance(style, NamedStyle) and needs_pictures(options):
             other = "--color keep" if mode == "match-style" else "--color-method monge-kantorovich"
-            asked = f"--color {mode}" + (" --color-method histogram" if mode == "palette" else "")
+            flags = f"--color {mode}" + (" --color-method histogram" if mode == "palette" else "")
             raise OptionError(
-                f"{asked} needs a style picture, but {style.name!r} is a named style; give a picture, or use {other}"
+                f"{flags} needs a style picture, but {style.name!r} is a named style; give a picture, or use {other}"
             )
 
 

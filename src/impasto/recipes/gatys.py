@@ -9,7 +9,6 @@ layers use replicate padding, deep layers zero padding; the result is mapped to 
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial, reduce
@@ -18,6 +17,7 @@ import torch
 
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import choose_arithmetic
+from impasto.encoders.vgg import frozen_copy
 from impasto.errors import OptionError, WeightsError
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses.features import Objective, measure
@@ -41,6 +41,7 @@ from impasto.recipes.starts import (
     without_margin,
 )
 from impasto.recipes.statistics import check_statistics
+from impasto.runtime.devices import seconds_now
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
 from impasto.weights import SHIPPED, find
@@ -144,11 +145,11 @@ def set_up(
         ImageFileError, WeightsError: the initial picture or the encoder cannot be read.
         ResourceError: not enough memory; the message says which size would fit.
     """
-    options = suited(options)
+    options = with_best_encoder(options)
     styles = as_swatches(styles) if needs_picture(options) else tuple(styles)
     check_pictures(content, styles, options, is_masked=masking is not NO_MASKS)
     check_colors(styles, options)
-    encoder = encoder or load_encoder(options.encoder, pooling=options.pooling, border=options.border)
+    encoder = frozen_copy(encoder) if encoder else load_encoder(options.encoder, pooling=options.pooling, border=options.border)
     check_layers(encoder, options)
     check_statistics(styles, options, masking)
     check_named_styles(styles, encoder, options)
@@ -168,7 +169,7 @@ def set_up(
     return masked(context, masking, size) if masking is not NO_MASKS or options.region_strengths else context
 
 
-def suited(options: PaintOptions) -> PaintOptions:
+def with_best_encoder(options: PaintOptions) -> PaintOptions:
     """With ``quality="best"``, select the full VGG-19 if its weights are in the cache."""
     if options.recipe != "neighbors" or options.quality != "best" or options.encoder != SHIPPED:
         return options
@@ -217,6 +218,8 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
 
 
 _TRIAL_PX = 128
+_TRIALS = 4
+"""The first one is slow, and any other may have to wait for the processor."""
 
 
 @in_known_state
@@ -225,14 +228,15 @@ def predicted_seconds(context: PaintingContext) -> float:
     size = (context.start.shape[-2], context.start.shape[-1])
     tried = resize(context.start, fitted_size(size, max(_TRIAL_PX, *size)))
     layers = frozenset(compared_layers(context.options, _TRIAL_PX))
-    for _ in range(2):
-        began = time.perf_counter()
+    trials = []
+    for _ in range(_TRIALS):
+        began = seconds_now()
         picture = tried.clone().requires_grad_()
         features = context.arithmetic.encode(context.encoder, picture, layers)
         torch.stack([measure(each, None).covariance.square().mean() for each in features.values()]).sum().backward()
-        trial = time.perf_counter() - began
+        trials.append(seconds_now() - began)
     work = Plan((((picture.shape[-2], picture.shape[-1]), 1), *context.sizes), 0.0)
     shares = [len(layers.intersection(compared_layers(context.options, max(each)))) / len(layers) for each, _ in context.sizes]
     total = sum(math.sqrt(share) * context.sizes[scale][1] * work.work(1 + scale) for scale, share in enumerate(shares))
-    seconds = 1.2 * trial * total / work.work(0)
+    seconds = 1.2 * min(trials[1:]) * total / work.work(0)
     return min(seconds, context.options.seconds) if context.options.seconds else seconds

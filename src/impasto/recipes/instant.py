@@ -18,7 +18,7 @@ from impasto.recipes.coloring import Coloring, color_record, coloring_of, in_pro
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size, with_swatches
 from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended
-from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, asked_masks, read_masking
+from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, read_masking, separated_masks
 from impasto.recipes.painting import StyleSource, read_pictures, run_recipe
 from impasto.recipes.pastiche import Pastiche, recorded
 from impasto.recipes.presets import paint_options
@@ -70,13 +70,13 @@ def instant(
         >>> impasto.instant(skimage.data.astronaut(), skimage.data.coffee(), size=128).image.shape
         torch.Size([1, 3, 128, 128])
     """
-    asked, others = asked_masks({"style_masks": list(masks) or None} | options)
+    sources, others = separated_masks({"style_masks": list(masks) or None} | options)
     chosen = instant_options(**others)
-    photo, styles = read_pictures(content, style, chosen, asked)
+    photo, styles = read_pictures(content, style, chosen, sources)
     if photo is content:  # do not overwrite the caller's tensor
         photo = replace(photo, image=photo.image.clone())
     check(photo, styles, (), chosen)
-    masking = read_masking(asked, photo, styles)
+    masking = read_masking(sources, photo, styles)
     pastiche = painted_pastiche(_painter(run or Run(), chosen.engine), photo, styles, masking, chosen)
     if chosen.goes_on:
         context = refining_context(pastiche.image, photo, styles, chosen, run or Run(), masking)
@@ -109,10 +109,10 @@ def refining_context(
 def with_refinement(pastiche: Pastiche, last: Step, photo: Picture, options: InstantOptions) -> Pastiche:
     """Replace the instant picture by the last refinement step; with ``--hq``, blend it with the photo by strength."""
     refined = replace(pastiche, image=last.image.cpu(), record=pastiche.record | {"refined": refinement(last)})
-    return as_strong(refined, photo, options)
+    return blended_by_strength(refined, photo, options)
 
 
-def as_strong(pastiche: Pastiche, photo: Picture, options: InstantOptions) -> Pastiche:
+def blended_by_strength(pastiche: Pastiche, photo: Picture, options: InstantOptions) -> Pastiche:
     """With ``--hq`` and a strength below 1, blend the picture (painted at full strength) with the photo."""
     if not options.hq or options.strength >= 1:
         return pastiche
@@ -151,7 +151,9 @@ def painted_pastiche(
     """Paint with a given painter. A large photo is painted in tiles and overwritten in place."""
     record = {"options": asdict(options)}
     if options.hq:
-        options = replace(options, strength=max(1.0, options.strength))  # below 1, :func:`as_strong` blends with the photo
+        options = replace(
+            options, strength=max(1.0, options.strength)
+        )  # below 1, :func:`blended_by_strength` blends with the photo
     masking = as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     working = _working_size(size, options)
@@ -159,19 +161,19 @@ def painted_pastiche(
     small, parts = in_proof(
         replace(photo, image=resize(photo.image, size)), style_parts(with_swatches(styles, options), masking), options
     )
-    toned, seen = prepared(small, parts, options)
+    colored, seen = prepared(small, parts, options)
     codes = [painter.encode(style, stroke=min(options.stroke, _BROADEST)) for style in seen]
     if masking.style_masks:
         colorings = [coloring_of(small, [style], replace(options, style_weights=())) for style in parts]
-        image = _in_regions(painter, (small.image, toned.image), list(zip(codes, colorings, strict=True)), masking, options)
+        image = _in_regions(painter, (small.image, colored.image), list(zip(codes, colorings, strict=True)), masking, options)
     else:
         coloring, code = coloring_of(small, parts, options), blended(codes, options.style_weights)
         if masking.content_mask or masking.protect:
-            image = _in_regions(painter, (small.image, toned.image), [(code, coloring)], masking, options)
+            image = _in_regions(painter, (small.image, colored.image), [(code, coloring)], masking, options)
         else:
-            is_kept = coloring is not None and coloring.photo is toned.image
-            is_refined = options.goes_on and toned.image is photo.image  # the refinement still needs the photo
-            image = toned.image.clone() if is_kept or is_refined else toned.image
+            is_kept = coloring is not None and coloring.photo is colored.image
+            is_refined = options.goes_on and colored.image is photo.image  # the refinement still needs the photo
+            image = colored.image.clone() if is_kept or is_refined else colored.image
             image = _paint(painter, image, code, coloring, options)
     alpha = None if photo.alpha is None else resize(photo.alpha, size)
     network = {"name": "instant", "sha256": painter.network.sha256}
@@ -232,7 +234,7 @@ def _in_regions(
         masking: the masks.
         options: how to paint.
     """
-    image, toned = photo
+    image, colored = photo
     size = (image.shape[-2], image.shape[-1])
     feather_px = round(options.feather * max(size))
     masks, _ = shared([softened(resize(each.mask, size), feather_px) for each in masking.style_masks or (EVERYWHERE,)])
@@ -242,5 +244,5 @@ def _in_regions(
         masks = [mask * (1 - feathered(at_size(each.mask, size), feather_px)) for mask in masks]
     result = image * (1 - torch.stack(masks).sum(0)).clamp_min(0)
     for (code, coloring), mask in zip(painting, masks, strict=True):
-        result += mask * _paint(painter, toned.clone(), code, coloring, options)
+        result += mask * _paint(painter, colored.clone(), code, coloring, options)
     return result

@@ -24,7 +24,7 @@ from impasto.features.neighbors import Keys, Patches
 from impasto.features.statistics import Affine, Moments, blend, precise
 from impasto.images import fitted_size, resize
 from impasto.losses.picture import activity_of, flatness
-from impasto.networks.compiled import Compiled, compiling, openvino_is_there
+from impasto.networks.compiled import Compiled, compiling, has_openvino
 from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.style_swap import (
     CELL_PX,
@@ -55,7 +55,7 @@ _PART_PX, _PARTS = 256, 24
 _DIRECTIONS, _MOST_KEYS = 64, 4096
 _KEPT = 0.7
 """Share of the photo in the picture to match; the rest is the current picture."""
-_FREEDOM = 0.25
+_FLAT_REDUCTION = 0.25
 """How much the photo's share is reduced in flat areas."""
 _EVENLY = 0.6
 """Exponent that maps the strength to the mixing weight of features, so that equal steps of the strength look equal."""
@@ -115,7 +115,7 @@ class _Direct:
 _Networks = Compiled | _Direct
 
 
-class _Survey(NamedTuple):
+class _Measurements(NamedTuple):
     """Global measurements of a picture at one size, estimated from parts of it.
 
     Attributes:
@@ -128,11 +128,11 @@ class _Survey(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A tile or a whole picture: its place, the size of the whole picture, and for a tile the survey of the picture."""
+    """A tile or a whole picture: its place, the size of the whole picture, and for a tile the measurements of the whole."""
 
     place: Place
     size: tuple[int, int]
-    survey: _Survey | None = None
+    measurements: _Measurements | None = None
 
 
 class InstantPainter:
@@ -160,7 +160,7 @@ class InstantPainter:
 
     @in_known_state
     def __init__(self, run: Run | None = None, engine: str = "auto") -> None:
-        if engine == "openvino" and not openvino_is_there():
+        if engine == "openvino" and not has_openvino():
             raise OptionError("--engine openvino is not installed; pip install 'impasto[fast]', or use --engine torch")
         self.run = run or Run()
         self.slim: Vgg = load_encoder("vgg19-slim")
@@ -274,7 +274,7 @@ class InstantPainter:
         """
         self._painted += 1
         is_first = self._painted == 1
-        if self.engine == "torch" or self.device.type != "cpu" or not openvino_is_there():
+        if self.engine == "torch" or self.device.type != "cpu" or not has_openvino():
             return self._direct
         if self.engine != "openvino" and is_first:
             return self._direct
@@ -335,11 +335,11 @@ class _Painting:
         """Paint a picture in place, in tiles, given the result of the previous size; with ``colors``, also finish it."""
         size = (content.shape[-2], content.shape[-1])
         level = self.painter._level(self.code, max(size), self.networks)
-        survey = self._survey(content, before, level, size)
+        measurements = self._measured(content, before, level, size)
 
         def paint(tile: Image, place: Place) -> Image:
             tile = tile.to(self.painter.device)
-            found = self._swapped(tile, before, level, _Part(place, size, survey))
+            found = self._swapped(tile, before, level, _Part(place, size, measurements))
             return (self._finished(tile, found, colors) if colors else found).to(content.device)
 
         yield from painted_in_tiles(content, paint, TILE_PX, HALO_PX)
@@ -352,37 +352,40 @@ class _Painting:
 
     def _swapped(self, content: Image, before: Image | None, level: Level, part: _Part) -> Image:
         """Match a picture or tile with the styles and decode the features of the matches."""
-        (_, _, height, width), survey = part.place, part.survey
+        (_, _, height, width), measurements = part.place, part.measurements
         before, owner = (_cut(each, part.place, part.size) for each in (before, self.owner))
         content, before = in_eights(content), None if before is None else in_eights(before)
-        features = self.networks.encode(self._mixture(content, before, survey.activity if survey else None))
+        features = self.networks.encode(self._mixture(content, before, measurements.activity if measurements else None))
         columns = search_columns(features, self.painter.network.spread)
         shares = self._shares(owner, (columns.shape[-2], columns.shape[-1]))
         found = level.keys.match(
             columns,
-            mean=survey.mean if survey else None,
+            mean=measurements.mean if measurements else None,
             shares=shares,
             coherence=COHERENCE,
             patches=self._patches(content, part, (columns.shape[-2], columns.shape[-1])),
         )
-        if shares is not None and self.owner is None and survey is None:
+        if shares is not None and self.owner is None and measurements is None:
             self.owner = F.one_hot(found.style, len(self.code.pictures)).permute(2, 0, 1)[None].float()
-        asked = swapped(level.rows, found.position, self.painter.network.channels)
+        features_of_matches = swapped(level.rows, found.position, self.painter.network.channels)
         if self.strength < 1:
             share = self.strength**_EVENLY
-            asked = [torch.lerp(features[layer].to(each), each, share) for layer, each in zip(SWAP_LAYERS, asked, strict=True)]
-        return self.networks.decode(asked)[..., :height, :width]
+            features_of_matches = [
+                torch.lerp(features[layer].to(each), each, share)
+                for layer, each in zip(SWAP_LAYERS, features_of_matches, strict=True)
+            ]
+        return self.networks.decode(features_of_matches)[..., :height, :width]
 
     def _mixture(self, content: Image, before: Image | None, activity: Tensor | None) -> Image:
-        """Mix the picture to match: the photo, and the current picture with the photo's finest details."""
+        """Return the picture to match: a mix of the photo and the current picture with the photo's finest details."""
         if before is None:
             return content
-        share = self.kept * (1 - _FREEDOM * flatness(content, average=activity))
+        share = self.kept * (1 - _FLAT_REDUCTION * flatness(content, average=activity))
         return torch.lerp(before + to_laplacian(content, levels=2)[0], content, share).clamp_(0, 1)
 
     def _patches(self, content: Image, part: _Part, grid: tuple[int, int]) -> Patches:
         """Describe where style patches may be placed: in flat areas; patches are smaller at smaller sizes."""
-        flat = flatness(content, average=part.survey.activity if part.survey else None)
+        flat = flatness(content, average=part.measurements.activity if part.measurements else None)
         return patches_where_flat(
             flat,
             grid,
@@ -399,7 +402,7 @@ class _Painting:
         weights = torch.tensor(self.code.weights, device=self.painter.device)
         return weights[:, None, None].expand(-1, *grid)
 
-    def _survey(self, content: Image, before: Image | None, level: Level, size: tuple[int, int]) -> _Survey:
+    def _measured(self, content: Image, before: Image | None, level: Level, size: tuple[int, int]) -> _Measurements:
         """Measure the feature mean and the activity of a large picture on parts of it."""
         part = min(_PART_PX, min(size) // MULTIPLE_PX * MULTIPLE_PX)
         places = [Place(rows.start, columns.start, part, part) for rows, columns in spread_parts(size, part, _PARTS)]
@@ -409,13 +412,13 @@ class _Painting:
         for each, place in zip(parts, places, strict=True):
             features = self.networks.encode(self._mixture(each, _cut(before, place, size), activity))
             sums.append(precise(search_columns(features, self.painter.network.spread)).mean((0, 2, 3)))
-        return _Survey(torch.stack(sums).mean(0), activity)
+        return _Measurements(torch.stack(sums).mean(0), activity)
 
     def _colors(self, picture: Image) -> Affine:
         """Return the linear map from the colors of a picture to those of the style."""
         target = blend(list(self.code.colors), list(self.code.weights))
         found = monge_kantorovich(color_moments(picture), target)
-        return _part_of_the_way(found, self.strength)
+        return _scaled_colors(found, self.strength)
 
     def _finished(self, photo: Image, painted: Image, colors: Affine) -> Image:
         """Apply the colors of the style; at low strengths, blend with the photo."""
@@ -457,7 +460,7 @@ def _small(picture: Image) -> Image:
     return picture if max(picture.shape[-2:]) <= 1024 else resize(picture, fitted_size(tuple(picture.shape[-2:]), 1024))  # type: ignore[arg-type]
 
 
-def _part_of_the_way(colors: Affine, strength: float) -> Affine:
+def _scaled_colors(colors: Affine, strength: float) -> Affine:
     share = min(strength, 1.0)
     identity = torch.eye(3, device=colors.matrix.device).expand_as(colors.matrix)
     return Affine(torch.lerp(identity, colors.matrix, share), colors.bias * share)

@@ -81,12 +81,12 @@ class Spec:
     """A parsed mask string: ``not:FILE#COLOR``, or a name such as ``auto:sky``.
 
     Attributes:
-        is_turned: whether the mask is inverted (``not:``).
+        is_inverted: whether the mask is inverted (``not:``).
         word: the path or the name.
         color: the color of a region as six lowercase hexadecimal digits; empty: none.
     """
 
-    is_turned: bool
+    is_inverted: bool
     word: str
     color: str = ""
 
@@ -95,7 +95,7 @@ class Spec:
         """Parse a mask string."""
         if text.startswith("not:") and not os.path.exists(text):
             inner = Spec.of(text[4:])
-            return replace(inner, is_turned=not inner.is_turned)
+            return replace(inner, is_inverted=not inner.is_inverted)
         file, hash_sign, color = text.rpartition("#")
         is_color = len(color) == 6 and all(each in "0123456789abcdefABCDEF" for each in color)
         if hash_sign and is_color and not os.path.exists(text):
@@ -111,7 +111,7 @@ class Spec:
     def text(self, word: str | None = None) -> str:
         """Format the mask string, with another path if ``word`` is given."""
         color = f"#{self.color}" if self.color else ""
-        return f"{'not:' * self.is_turned}{self.word if word is None else word}{color}"
+        return f"{'not:' * self.is_inverted}{self.word if word is None else word}{color}"
 
 
 @dataclass(frozen=True)
@@ -165,11 +165,11 @@ NO_MASKS = Masking()
 EVERYWHERE = ReadMask(torch.ones(1, 1, 1, 1), "all", "", is_named=True)
 
 
-def asked_masks(options: Mapping[str, Any]) -> tuple[MaskSources, dict[str, Any]]:
+def separated_masks(options: Mapping[str, Any]) -> tuple[MaskSources, dict[str, Any]]:
     """Separate the masks from other options given by name. A single mask becomes a tuple of one.
 
     Example:
-        >>> asked_masks({"protect": "auto:skin", "size": 64})
+        >>> separated_masks({"protect": "auto:skin", "size": 64})
         (MaskSources(style_masks=(), style_regions=(), content_mask=None, protect=('auto:skin',)), {'size': 64})
     """
     masks: dict[str, Any] = {name: options[name] for name in MASK_FLAGS if options.get(name) is not None}
@@ -227,10 +227,14 @@ def read_mask(source: MaskSource, picture: Picture, flag: str) -> ReadMask:
         drawn = _drawn(images.read(spec.path), spec.color, picture)
         name = spec.text(Path(spec.path).name)
         return (
-            _turned(replace(drawn, name=name)) if spec.is_turned else drawn if name == drawn.name else replace(drawn, name=name)
+            _inverted(replace(drawn, name=name))
+            if spec.is_inverted
+            else drawn
+            if name == drawn.name
+            else replace(drawn, name=name)
         )
     made = ReadMask(_computed(spec.word, picture, flag), spec.text(), "", (), is_named=True)
-    made = _turned(made) if spec.is_turned else made
+    made = _inverted(made) if spec.is_inverted else made
     values = (made.mask * 255).round().to(torch.uint8).numpy()
     return replace(made, sha256=hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest())
 
@@ -245,7 +249,7 @@ def _as_picture(source: Any) -> Picture:
     return images.read(source)
 
 
-def _turned(read: ReadMask) -> ReadMask:
+def _inverted(read: ReadMask) -> ReadMask:
     return replace(read, mask=1 - read.mask)
 
 

@@ -14,7 +14,7 @@ _COARSE_PX, _MIDDLE_PX, _FINE_PX = 128, 256, 512
 _PATCH, _VARIETY = 8, 0.15
 """Side of a patch in positions; amount of randomness in the choice between similar patches."""
 _TOLERANCE, _FLAT_TOLERANCE = 0.03, 0.4
-"""How much less similar a patch may be than single matches; what is added to that in flat areas."""
+"""How much less similar a patch may be than single matches, and how much more of that is allowed in flat areas."""
 
 
 def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -29,7 +29,7 @@ def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def patches_where_flat(flat: Tensor, grid: tuple[int, int], *, top: int = 0, left: int = 0, share: float = 1.0) -> Patches:
-    """Describe where whole patches of a style are placed: in flat areas, where single matches would repeat like a weave.
+    """Describe where whole patches of a style are placed: in flat areas, where single matches would repeat visibly.
 
     Args:
         flat: flatness, (1, 1, height, width); see :func:`impasto.losses.picture.flatness`.

@@ -46,7 +46,7 @@ _MOST_PALETTE = 1024
 _MOST_KEYS_OF_DRAFT = 4096
 """With quality draft, styles with more positions are first searched on a sparse grid."""
 _PALETTE_WEIGHT = 0.2
-_FREEDOM = 0.5
+_FLAT_REDUCTION = 0.5
 """How much the photo's share is reduced in flat areas."""
 _BLENDED_BELOW = 0.2
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
@@ -61,7 +61,7 @@ def paint_steps(context: PaintingContext) -> Iterator[Step]:
 
 
 class _Painting:
-    """State of a painting that is carried from size to size.
+    """State of a painting that is kept from one size to the next.
 
     Attributes:
         matches: the matches of the current size; None before the first size.
@@ -233,13 +233,13 @@ class _Painting:
 
 
 def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image:
-    """Mix the picture to match at a size: the photo, and the current picture with the photo's finest details.
+    """Return the picture to match at a size: a mix of the photo and the current picture with the photo's finest details.
 
     The photo has a smaller share in flat areas, so that strokes from the previous size grow there instead of fading.
     """
     if picture is None:
         return photo
-    share = options.content_weight * min(1.0, 2 - options.strength) * (1 - _FREEDOM * flatness(photo))
+    share = options.content_weight * min(1.0, 2 - options.strength) * (1 - _FLAT_REDUCTION * flatness(photo))
     detailed = resize(picture, (photo.shape[-2], photo.shape[-1])) + to_laplacian(photo, levels=2)[0]
     return torch.lerp(detailed, photo, share)
 

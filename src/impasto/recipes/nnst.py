@@ -56,8 +56,8 @@ def paint_steps(context: PaintingContext) -> Iterator[Step]:
 def replacement(context: PaintingContext, size: Size, picture: Image | None) -> HypercolumnLoss:
     """Replace each hypercolumn of the photo by its nearest style hypercolumn, and return the loss with these as target.
 
-    From the second size on, the hypercolumns are those of a mixture: the photo, and the current picture with the photo's
-    finest details.
+    From the second size on, hypercolumns are computed from a mix of the photo and the current picture with the photo's finest
+    details.
 
     Args:
         context: the painting context.

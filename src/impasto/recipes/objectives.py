@@ -15,19 +15,19 @@ from impasto.losses.features import (
     StyleLoss,
     WassersteinLoss,
     WithinLoss,
-    carried,
+    gathered,
     mapped,
-    taken,
+    mapped_moments,
 )
 from impasto.losses.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
-from impasto.losses.picture import EdgeAwareSmoothness, Gamut, Held, Smoothness, StructureLoss, flatness
+from impasto.losses.picture import EdgeAwareSmoothness, Gamut, KeptPhotoLoss, Smoothness, StructureLoss, flatness
 from impasto.masks.guides import guides_at, places_inside, receptive_field
 from impasto.optim.engine import Size
 from impasto.options import PaintOptions
 from impasto.recipes.balance import balanced_weight, reference_picture
 from impasto.recipes.checks import slim_encoder
 from impasto.recipes.context import PaintingContext, encode
-from impasto.recipes.regions import HELD_WEIGHT, guided_style_loss
+from impasto.recipes.regions import KEPT_WEIGHT, guided_style_loss
 from impasto.recipes.scales import by_scale
 from impasto.recipes.starts import Style, at_least
 from impasto.recipes.statistics import PICTURE_STATISTICS, StyleFeatures, picture_style_loss, self_similarity_loss
@@ -65,7 +65,7 @@ def picture_terms(context: PaintingContext, size: Size) -> Objective:
     if options.canvas != "pixels":
         objective += _GAMUT_WEIGHT * Gamut()
     if context.region_masks.kept is not None:
-        objective += HELD_WEIGHT * Held(photo, resize(context.region_masks.kept, size))
+        objective += KEPT_WEIGHT * KeptPhotoLoss(photo, resize(context.region_masks.kept, size))
     return objective
 
 
@@ -173,12 +173,12 @@ def style_moments(context: PaintingContext, style: Style, edge_px: float, part: 
         sized = [(replace(context, options=chosen), edge_px * scale) for scale, chosen in by_scale(context.options)]
         return {k: v for here, at_px in sized for k, v in style_moments(here, style, at_px, part).items()}
     if isinstance(style, NamedStyle):
-        known, heads = style.at(edge_px, layers), heads_of(slim_encoder().to(device), layers)
-        return {layer: carried(known[layer].to(device), heads[layer]) for layer in layers}
+        known, heads = style.at(edge_px, layers), heads_of(slim_encoder(), layers)  # shared by all threads, so not moved
+        return {layer: mapped_moments(known[layer], heads[layer]).to(device) for layer in layers}
     heads = heads_of(context.encoder, layers)
     features = style_features(context, style, edge_px, layers)
     found = {layer: moments(features[layer]) for layer in layers} if part is None else measured_part(context, features, part)
-    return {layer: carried(found[layer], heads[layer]) for layer in layers}
+    return {layer: mapped_moments(found[layer], heads[layer]) for layer in layers}
 
 
 def measured_part(context: PaintingContext, features: Features, part: Mask) -> dict[str, Moments]:
@@ -220,7 +220,7 @@ def features_of_styles(context: PaintingContext, edge_px: float, weights: Sequen
         if isinstance(style, Picture) and weight:
             found: dict[str, FeatureMap] = {}
             for at_px, some in sized or [(edge_px, layers)]:
-                found |= part_taken(context, style_features(context, style, at_px, some), part)
+                found |= features_of_part(context, style_features(context, style, at_px, some), part)
             styles.append(found)
     return StyleFeatures(
         styles,
@@ -232,7 +232,7 @@ def features_of_styles(context: PaintingContext, edge_px: float, weights: Sequen
     )
 
 
-def part_taken(context: PaintingContext, features: Features, part: Mask | None) -> dict[str, FeatureMap]:
+def features_of_part(context: PaintingContext, features: Features, part: Mask | None) -> dict[str, FeatureMap]:
     """Select the features of part of a style picture; without a mask, return all features."""
     if part is None:
         return dict(features)
@@ -242,7 +242,7 @@ def part_taken(context: PaintingContext, features: Features, part: Mask | None) 
     height, width = features[finest].shape[-2:]
     mask = resize(part, (height * apart, width * apart)).to(features[finest].device)
     places = places_inside(mask, tuple(features), layers, context.options.mask_shrinking)
-    return {layer: taken(values, places[layer]) for layer, values in features.items()}
+    return {layer: gathered(values, places[layer]) for layer, values in features.items()}
 
 
 def heads_of(encoder: Vgg, layers: Sequence[str]) -> dict[str, Affine | None]:

@@ -19,7 +19,7 @@ from impasto.recipes import gatys, neighbors, nnst, strotss
 from impasto.recipes.coloring import color_record
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.keywords import PaintKeywords
-from impasto.recipes.masking import Masking, MaskSources, asked_masks, read_masking
+from impasto.recipes.masking import Masking, MaskSources, read_masking, separated_masks
 from impasto.recipes.pastiche import Pastiche, new_record, with_progress
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Style
@@ -122,14 +122,14 @@ def _read(
     options: PaintOptions | None,
     changes: Mapping[str, Any],
 ) -> tuple[Picture, tuple[Style, ...], Masking, PaintOptions]:
-    """Read the pictures and the masks, and settle the options."""
-    masks, others = asked_masks(changes)
+    """Read the pictures and the masks, and determine the options."""
+    masks, others = separated_masks(changes)
     if options is None:
         chosen = paint_options(**others)
     else:
         for name in {"preset", "recipe"} & set(others):
             if others[name] != getattr(options, name):
-                raise OptionError(f"options= and {name}= each bring a whole set of options; give one of them")
+                raise OptionError(f"options= and {name}= each define all options; give only one of them")
         chosen = options.changed(**others)
     photo, styles = read_pictures(content, style, chosen, masks)
     return photo, styles, read_masking(masks, photo, styles), chosen

@@ -4,8 +4,8 @@ A number such as "style weight 100" is meaningless without the loss normalizatio
 pooling and initial picture that go with it, so a preset contains all of them. Where impasto differs from a program, a comment
 says so.
 
-Common to all presets: a style picture keeps its aspect ratio (Network, INetwork and neural-style-tf stretch it to the photo's);
-L-BFGS uses a strong Wolfe line search, starts with steps of about 0.01 per pixel and keeps a history of 20
+All presets share these rules: a style picture keeps its aspect ratio (Network, INetwork and neural-style-tf stretch it to the
+photo's); L-BFGS uses a strong Wolfe line search, starts with steps of about 0.01 per pixel and keeps a history of 20
 (``lbfgs_history``); several styles are blended as statistics.
 """
 
@@ -19,7 +19,7 @@ from impasto.options.fields import check_choice, check_range, dashed
 _RELU = tuple(f"relu{block}_{index + 1}" for block, count in enumerate((2, 2, 4, 4, 4), start=1) for index in range(count))
 """All sixteen layers of VGG-19; listed here so that presets load without torch."""
 _PUBLISHED: dict[str, Any] = {
-    # What most of the programs have in common. Every option is listed, so that presets do not depend on impasto's defaults,
+    # What most of the programs share. Every option is listed, so that presets do not depend on impasto's defaults,
     # which may change.
     "recipe": "gatys",
     "quality": "standard",
@@ -159,9 +159,9 @@ PRESETS: dict[str, PaintOptions] = {
         smoothness_form="inetwork",
         steps=200,
     ),
-    # jcjohnson/neural-style. Its start, 0.001 of noise around the mean color, is to the eye and to the network a gray
-    # picture; its total variation adds strength times the differences to the gradient, which is half of the squares in the
-    # loss; white is 256 there, 255 here.
+    # jcjohnson/neural-style. It starts from noise of amplitude 0.001 around the mean color, which is practically a gray
+    # picture. Its total variation adds strength times the differences to the gradient, which corresponds to half of the
+    # squares in the loss. Its white is 256, ours is 255.
     "neural-style": _published(
         "neural-style",
         content_weight=5.0,
@@ -175,7 +175,7 @@ PRESETS: dict[str, PaintOptions] = {
     ),
     # crowsonkb/style-transfer-pytorch: Wasserstein-2 of Gaussians at 256:64:16:4:1, scaled content loss, nine-point total
     # variation, Adam at 0.02 with an averaged iterate, 128 to 512 by the square root of 2, 1000 steps and then 500 at each
-    # size. It replicates the border at the first convolution and has zeros at the others; here it is replicated at all.
+    # size. It uses replicate padding at the first convolution and zero padding at the others; here all replicate.
     "style-transfer-pytorch": _published(
         "style-transfer-pytorch",
         content_weight=0.015,
@@ -197,7 +197,7 @@ PRESETS: dict[str, PaintOptions] = {
         smallest_size=128,
     ),
     # cysmith/neural-style-tf: average pooling, content before its ReLU with 1 / (2 sqrt(N M)), L-BFGS from the content. Its
-    # layer weights of 0.2 are divided by the number of layers once more.
+    # layer weights of 0.2 are divided by the number of layers again.
     "neural-style-tf": _published(
         "neural-style-tf",
         content_weight=5.0,

@@ -17,7 +17,7 @@ from impasto.recipes.masking import Masking
 from impasto.recipes.starts import with_margin
 from impasto.tensors import Image, Mask
 
-HELD_WEIGHT = 100.0
+KEPT_WEIGHT = 100.0
 """Weight of the loss that keeps the photo under the kept mask, so that adjacent painted areas fit it."""
 _EMPTY = 0.02
 
@@ -53,7 +53,7 @@ def lay_out(masking: Masking, size: Size, margin: int, options: PaintOptions, co
     """Lay out masks for a painting: share overlaps between regions, and remove the kept area from all regions.
 
     Where no style mask applies, the photo is kept or the first style is used, depending on ``options.uncovered``. INetwork and
-    neural-style-tf behave almost like the former, since no style affects these areas there.
+    neural-style-tf behave almost like the former: no style affects these areas.
 
     Args:
         masking: the masks.

@@ -79,14 +79,14 @@ class StyleFeatures:
         return torch.cat([picked(each, where) for each, where in zip(maps, places, strict=True)])
 
 
-def in_shares(there: Sequence[int], shares: Sequence[float], most: int) -> list[int]:
-    """Return how many items to take from each source to get the given shares, within what is available and ``most``.
+def in_shares(available: Sequence[int], shares: Sequence[float], most: int) -> list[int]:
+    """Return how many items to take from each source to get the given shares, limited by the available counts and ``most``.
 
     Example:
         >>> in_shares([100, 100], [0.75, 0.25], most=1000)
         [100, 33]
     """
-    total = min(most, *(count / share for count, share in zip(there, shares, strict=True)))
+    total = min(most, *(count / share for count, share in zip(available, shares, strict=True)))
     return [max(1, round(total * share)) for share in shares]
 
 

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_NATIVE = ("cpu", "cuda")
-"""Devices on which PyTorch's own functions are differentiable."""
+from impasto.runtime.devices import is_complete
 
 Size = tuple[int, int]
 
@@ -32,7 +31,7 @@ def _bilinear(x: Tensor, size: Size) -> Tensor:
 
 
 def _shrunk(x: Tensor, size: Size, shrink: Callable[[Tensor, Size], Tensor]) -> Tensor:
-    if x.device.type in _NATIVE:
+    if is_complete(x.device):
         return shrink(x, size)
     rows, columns = (_matrix(x.shape[axis], count, shrink).to(x) for axis, count in zip((-2, -1), size, strict=True))
     return rows @ x @ columns.T

@@ -104,7 +104,7 @@ def known_state() -> Iterator[None]:
 
 
 def in_known_state(function: Callable[P, T]) -> Callable[P, T]:
-    """Run a function in :func:`known_state`; for a generator, each step does, and its consumer runs with its own settings."""
+    """Run a function in :func:`known_state`; a generator runs in it during each step, its consumer keeps its own settings."""
     if isgeneratorfunction(function):
         return cast("Callable[P, T]", _stepwise(function))
 

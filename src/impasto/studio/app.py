@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     studio = Studio.opened(settings)
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         studio.start()
         try:
             yield
@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         docs_url=None,  # Swagger UI loads scripts from a CDN
         redoc_url=None,
-        lifespan=life,
+        lifespan=lifespan,
         redirect_slashes=False,
     )
     app.state.studio = studio

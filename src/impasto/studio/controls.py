@@ -112,7 +112,7 @@ def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, A
 
 
 def recipes() -> dict[str, Any]:
-    """Return the options of every kind of job, the common run options, and the methods and presets of the painter."""
+    """Return the options of every kind of job and of a run, and the methods and presets of the painter."""
     methods = {
         name: {
             "defaults": _differing(options, "recipe"),

@@ -13,7 +13,7 @@ from impasto.studio.faults import fault, reason
 
 _LOG = logging.getLogger(__name__)
 _BUSY_SECONDS = 2.0
-"""Time a statement waits if another program has locked the database. Requests wait as long, so it is short."""
+"""Time that a statement waits if another program has locked the database. It is short because requests wait for it."""
 
 _VERSION = 2
 _SCHEMA = """

@@ -47,9 +47,9 @@ class Dispatcher(threading.Thread):
         self._jobs, self._limits, self._broker = jobs, limits, broker
         self._order, self._result = order, result
         self._wake, self._is_over = threading.Event(), threading.Event()
-        self._away: dict[Attempt, threading.Thread] = {}
+        self._threads: dict[Attempt, threading.Thread] = {}
         self._lost_at: dict[str, str | None] = {}
-        self._never_begun: list[str] = []
+        self._not_started: list[str] = []
         self._trouble = Trouble("dispatcher")
 
     def wake(self) -> None:
@@ -57,7 +57,7 @@ class Dispatcher(threading.Thread):
         self._wake.set()
 
     def prepare(self) -> None:
-        """Do nothing: remote workers prepare themselves."""
+        """Do nothing: remote workers load their networks at startup."""
 
     def end(self) -> None:
         """Abandon all attempts. Their jobs stay "running" until they are requeued."""
@@ -65,7 +65,7 @@ class Dispatcher(threading.Thread):
         self._wake.set()
         if self.is_alive():
             self.join(timeout=10)
-        for each in tuple(self._away.values()):
+        for each in tuple(self._threads.values()):
             each.join(timeout=10)
 
     # ------------------------------------------------------------------------------------------------ dispatching
@@ -92,33 +92,33 @@ class Dispatcher(threading.Thread):
             self._wake.clear()
 
     def _hold(self) -> None:
-        for attempt in tuple(self._away):
+        for attempt in tuple(self._threads):
             attempt.hold()
 
     def _dispatch(self) -> None:
         at_once = min(self._broker.workers(), _MOST_AT_ONCE)
         self._jobs.at_once["slow"] = max(1, at_once)
-        while self._never_begun:
-            self._jobs.put_back(self._never_begun[-1])
-            self._never_begun.pop()
-        free = at_once - len(self._away)
+        while self._not_started:
+            self._jobs.put_back(self._not_started[-1])
+            self._not_started.pop()
+        free = at_once - len(self._threads)
         while free > 0 and not self._is_over.is_set():
             job = self._jobs.take("slow")
             if job is None:
                 return
             attempt = Attempt(self._broker)
-            self._away[attempt] = threading.Thread(target=self._look_after, args=(job, attempt), name="away", daemon=True)
+            self._threads[attempt] = threading.Thread(target=self._run_job, args=(job, attempt), name="attempt", daemon=True)
             try:
-                self._away[attempt].start()
+                self._threads[attempt].start()
             except RuntimeError:  # no more threads
-                del self._away[attempt]
-                self._never_begun.append(job["id"])
+                del self._threads[attempt]
+                self._not_started.append(job["id"])
                 raise
             free -= 1
 
     # ------------------------------------------------------------------------------------------------ one job
 
-    def _look_after(self, job: Row, attempt: Attempt) -> None:
+    def _run_job(self, job: Row, attempt: Attempt) -> None:
         """Run a job and record how it ended, retrying on temporary system errors."""
         try:
             ending = self._ending_of(job, attempt)
@@ -127,7 +127,7 @@ class Dispatcher(threading.Thread):
                 if self._is_over.wait(RETRY_SECONDS):
                     break  # the next start requeues it
         finally:
-            del self._away[attempt]
+            del self._threads[attempt]
             attempt.give_up()
             self._wake.set()
 
@@ -172,7 +172,7 @@ class Dispatcher(threading.Thread):
             with suppress(BrokerError):
                 message = attempt.hear()
             if message is not None:
-                if ending := self._take_in(job, order, attempt, message):
+                if ending := self._process(job, order, attempt, message):
                     return ending
             elif not attempt.is_taken and watch.is_time_to_count() and self._workers() == 0:
                 return partial(self._put_back, identity)
@@ -184,11 +184,11 @@ class Dispatcher(threading.Thread):
                 self._is_over.wait(_LOOK_SECONDS)
         return partial(self._put_back, identity)
 
-    def _take_in(self, job: Row, order: Message, attempt: Attempt, message: Message) -> Ending | None:
+    def _process(self, job: Row, order: Message, attempt: Attempt, message: Message) -> Ending | None:
         """Process a message. If it is the last one, return a function that records how the job ended."""
         identity = job["id"]
         if message["say"] in ("progress", "checkpoint"):
-            self._take_in_state(identity, order, attempt, message)
+            self._store_state(identity, order, attempt, message)
         elif message["say"] == "failed":
             raise CallError(message["code"], message["message"], message["field"])
         elif message["say"] == "stopped":
@@ -199,7 +199,7 @@ class Dispatcher(threading.Thread):
             return partial(self._jobs.finish, identity, self._result(job, self._with_files(order, attempt, message)))
         return None
 
-    def _take_in_state(self, identity: str, order: Message, attempt: Attempt, message: Message) -> None:
+    def _store_state(self, identity: str, order: Message, attempt: Attempt, message: Message) -> None:
         """Store the progress of a job. Skip it on temporary system errors; the next message replaces it."""
         try:
             if message["say"] == "checkpoint":
@@ -234,10 +234,10 @@ class Dispatcher(threading.Thread):
         if wanted is None:
             return False
         watch.asked_at = watch.asked_at or time.monotonic()
-        if not watch.is_told and not order["finish"]:
+        if not watch.is_sent and not order["finish"]:
             with suppress(BrokerError):
                 attempt.wish("finish" if wanted == "finish" else "stop")
-                watch.is_told = True
+                watch.is_sent = True
         if not attempt.is_taken:
             return wanted != "finish"
         return time.monotonic() - watch.asked_at > STOP_SECONDS + _MARGIN_SECONDS and not order["finish"]
@@ -278,7 +278,7 @@ class _Watch:
         self._seconds, self._until = seconds, 0.0
         self._counted = time.monotonic()
         self.asked_at: float | None = None
-        self.is_told = False
+        self.is_sent = False
 
     def is_time_to_count(self) -> bool:
         """Whether it is time to count the workers again."""

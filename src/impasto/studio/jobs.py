@@ -29,7 +29,7 @@ STATES = ("queued", "running", "paused", "done", "failed", "cancelled")
 STOPPED = ("paused", "failed", "cancelled")
 _GUESSED_SECONDS = {"instant": 1.0, "report": 5.0}
 _GUESSED_OTHERWISE = 60.0
-_LOOKED_BACK_ON = 10
+_AVERAGED_JOBS = 10
 
 
 class StateError(ImpastoError):
@@ -316,7 +316,7 @@ class Jobs:
             (row,) = self.database.rows(
                 "SELECT avg(took) AS seconds FROM (SELECT finished - started AS took FROM jobs "
                 "WHERE kind = ? AND state = 'done' ORDER BY number DESC LIMIT ?)",
-                (kind, _LOOKED_BACK_ON),
+                (kind, _AVERAGED_JOBS),
             )
             self._typical[kind] = row["seconds"] or _GUESSED_SECONDS.get(kind, _GUESSED_OTHERWISE)
         return self._typical[kind]
@@ -372,8 +372,8 @@ class Jobs:
 
     def _seconds_left(self, running: Row) -> float:
         """Return the remaining seconds of a running job, from its worker or from earlier jobs."""
-        said = json.loads(running["progress"]).get("seconds_left") if running["progress"] else None
-        return self.typical(running["kind"]) if said is None else float(said)
+        left = json.loads(running["progress"]).get("seconds_left") if running["progress"] else None
+        return self.typical(running["kind"]) if left is None else float(left)
 
 
 def shown_request(stored: str) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class Lane(threading.Thread):
         self.on_ready: Callable[[], None] = lambda: None
         self.starts_early = name == "quick"
 
-    # ------------------------------------------------------------------------------------------------ from outside
+    # ------------------------------------------------------------------------------------------------ for other threads
 
     def call(self, seconds: float, **message: Any) -> "Future[Message]":
         """Call the child. Calls are processed before jobs."""
@@ -270,7 +270,7 @@ class Lane(threading.Thread):
             raise CallError("missing", str(error)) from error
         child.tell(order)
         seconds = self.limits.quick_seconds if self.lane == "quick" else self.limits.job_seconds
-        watch = _Wish(self.source, child, identity, is_told=bool(order.get("finish")))
+        watch = _StopRequest(self.source, child, identity, is_sent=bool(order.get("finish")))
 
         def look(message: Message | None) -> None:
             with self._tolerant():
@@ -336,18 +336,18 @@ class Lane(threading.Thread):
                 raise CallError("worker", "the job took too long and was stopped; use a smaller size or fewer steps", "size")
 
 
-class _Wish:
+class _StopRequest:
     """Passes a stop request to the child, once."""
 
-    def __init__(self, source: Source, child: Child, identity: str, *, is_told: bool) -> None:
-        self._source, self._child, self._identity, self._is_told = source, child, identity, is_told
+    def __init__(self, source: Source, child: Child, identity: str, *, is_sent: bool) -> None:
+        self._source, self._child, self._identity, self._is_sent = source, child, identity, is_sent
         self._asked_at: float | None = None
 
     def look(self) -> None:
         """Check for a stop request."""
         if self._asked_at is None and (wanted := self._source.wanted(self._identity)):
             self._asked_at = time.monotonic()
-            if not self._is_told:
+            if not self._is_sent:
                 self._child.tell({"do": "stop", "how": "finish" if wanted == "finish" else "stop"})
 
     def check(self) -> None:

@@ -5,7 +5,6 @@ Each function takes the order and the connection to the parent. It returns the a
 
 import secrets
 import struct
-import time
 import traceback
 import zipfile
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from impasto.recipes.painting import finished
 from impasto.recipes.pastiche import Pastiche, Record, new_record, with_progress
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Checkpoint, Style
+from impasto.runtime.devices import seconds_now
 from impasto.studio import sheets
 from impasto.studio.painting_state import PaintingState, painted, picture_size
 from impasto.studio.worker import Line, Message
@@ -122,7 +122,7 @@ def sheet(order: Message, line: Line) -> Message:
 
 def instant(order: Message, line: Line) -> Message | None:
     """Paint in one pass."""
-    began = time.perf_counter()
+    began = seconds_now()
     _set_threads(order)
     options = instant_options(**order["options"])
     photo, styles = _photo(order, options), _styles(order)
@@ -133,7 +133,7 @@ def instant(order: Message, line: Line) -> Message | None:
     pastiche = painted_pastiche(_painter(run.device, run.precision, engine), photo, styles, masks, options)
     if line.how:
         return None
-    return _result(order, pastiche, time.perf_counter() - began)
+    return _result(order, pastiche, seconds_now() - began)
 
 
 def refine(order: Message, line: Line) -> Message | None:
@@ -192,20 +192,20 @@ def paint(order: Message, line: Line) -> Message | None:
 
 def report(order: Message, line: Line) -> Message | None:
     """Measure results against their photo and styles."""
-    began = time.perf_counter()
+    began = seconds_now()
     _set_threads(order)
     photo, styles = _read_source(order["content"]), _styles(order)
     found = sheets.measured(photo, styles, [_read_source(each) for each in order["results"]], order)
-    return None if line.how else _result(order, found, time.perf_counter() - began)
+    return None if line.how else _result(order, found, seconds_now() - began)
 
 
 def tune(order: Message, line: Line) -> Message | None:
     """Compare settings on a sheet, or search for a target style share."""
-    began = time.perf_counter() - (order["checkpoint"] or {}).get("seconds", 0.0)
+    began = seconds_now() - (order["checkpoint"] or {}).get("seconds", 0.0)
     _set_threads(order)
     (style,) = _styles(order)
     found = sheets.tried(_read_source(order["content"]), style, order, line)
-    return None if found is None else _result(order, found, time.perf_counter() - began)
+    return None if found is None else _result(order, found, seconds_now() - began)
 
 
 DOES: dict[str, Callable[[Message, Line], Message | None]] = {

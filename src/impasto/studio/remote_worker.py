@@ -152,8 +152,8 @@ class RemoteWorker:
         """Process jobs until :meth:`leave` is called."""
         self._lane.prepare()
         self._lane.start()
-        beating = threading.Thread(target=self._beat, name="beating", daemon=True)
-        beating.start()
+        heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        heartbeat.start()
         try:
             while not self._is_over.is_set():
                 if self._lane.is_ready:

@@ -72,7 +72,7 @@ class Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             self._check_host(scope, headers)
-            if self.settings.token and (redirect := self._entrance(scope)):
+            if self.settings.token and (redirect := self._token_redirect(scope)):
                 await _answer(guarded, 303, b"", redirect)
                 return
             self._check_token(headers)
@@ -85,7 +85,7 @@ class Guard:
             extra.append((b"connection", b"close"))  # do not read the rest of the body
             await _answer(guarded, refused.status_code, json.dumps(problem(refused)).encode(), extra)
 
-    # ------------------------------------------------------------------------------------------------ who
+    # ------------------------------------------------------------------------------------------------ host and token
 
     def _check_host(self, scope: Scope, headers: dict[str, str]) -> None:
         """Reject unknown host names, which prevents DNS rebinding."""
@@ -101,7 +101,7 @@ class Guard:
             return True
         return not self.settings.is_local and _is_address(name)
 
-    def _entrance(self, scope: Scope) -> list[tuple[bytes, bytes]] | None:
+    def _token_redirect(self, scope: Scope) -> list[tuple[bytes, bytes]] | None:
         """Move the token of ``/?token=...`` to a cookie and redirect, so that the address does not contain it."""
         query = parse_qs(scope["query_string"].decode("latin-1"))
         if scope["method"] != "GET" or scope["path"].startswith("/api/") or "token" not in query:
@@ -130,7 +130,7 @@ class Guard:
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.settings.token.encode())
 
-    # ------------------------------------------------------------------------------------------------ how much
+    # ------------------------------------------------------------------------------------------------ size
 
     def _limit(self, scope: Scope) -> int:
         limits = self.settings.limits

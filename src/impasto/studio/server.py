@@ -44,7 +44,7 @@ def serve(settings: Settings, *, say: Callable[[str], None], open_browser: bool)
     Folder(settings.data)
     with Lock(settings.data), _bound(settings) as bound:
         app = create_app(settings)
-        address = entrance(settings)
+        address = address_with_token(settings)
         say(f"studio: {address}")
         say(f"data: {settings.data}; press Ctrl-C to stop")
         if note := fallback_note(settings.data, "--data"):
@@ -106,7 +106,7 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def entrance(settings: Settings) -> str:
+def address_with_token(settings: Settings) -> str:
     """Return the address to open, with the token if there is one."""
     return settings.address + (f"?token={settings.token}" if settings.token else "")
 

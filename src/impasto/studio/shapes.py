@@ -168,7 +168,7 @@ class Method(BaseModel):
 
 
 class Recipes(BaseModel):
-    """Every kind of job, the common run options, and the methods and presets of the painter."""
+    """Every kind of job, the options of a run, and the methods and presets of the painter."""
 
     recipes: list[Recipe]
     run: list[Control]

@@ -15,6 +15,7 @@ from impasto.recipes.pastiche import Pastiche, Record, recorded
 from impasto.recipes.reporting import report_sheet, reports_of
 from impasto.recipes.starts import Style
 from impasto.recipes.tuning import Trial, Tuning, grid, most_tries, trials, tune_options
+from impasto.runtime.devices import seconds_now
 from impasto.studio.painting_state import Pace, picture_size, read_checkpoint, write_checkpoint, write_preview
 from impasto.studio.worker import Line, Message
 from impasto.tensors import Image
@@ -74,7 +75,7 @@ class _Sheet:
 
     def __init__(self, order: Message, line: Line, count: int, known: int, before: float) -> None:
         self._order, self._line, self._count, self._known, self._before = order, line, count, known, before
-        self._began = time.perf_counter()
+        self._began = seconds_now()
         self._paces = {what: Pace(what) for what in ("preview", "checkpoint")}
         self._paces["checkpoint"].took(time.monotonic())
 
@@ -100,12 +101,12 @@ class _Sheet:
         self._line.say("checkpoint", checkpoint=checkpoint)
 
     def _seconds(self) -> float:
-        return self._before + time.perf_counter() - self._began
+        return self._before + seconds_now() - self._began
 
     def _progress(self, found: Sequence[Trial]) -> dict[str, Any]:
         done = len(found)
         height, width = found[-1].image.shape[-2:]
-        left = (time.perf_counter() - self._began) / (done - self._known) * (self._count - done)
+        left = (seconds_now() - self._began) / (done - self._known) * (self._count - done)
         return {
             "step": done,
             "steps": self._count,

@@ -38,10 +38,10 @@ class Shelf:
 
     def styles(self, q: str = "", favorite: bool | None = None) -> list[dict[str, Any]]:
         """Return the styles as the API shows them: favorites first, then uploads (newest first), then by name."""
-        loved = {row["style"] for row in self.database.rows("SELECT style FROM favourites")}
+        favorites = {row["style"] for row in self.database.rows("SELECT style FROM favourites")}
         own = [self._shown_upload(row) for row in self.database.rows("SELECT * FROM styles ORDER BY number DESC")]
         named = [self._shown_file(name, path) for name, path in self.named().items()]
-        found = [each | {"favorite": each["id"] in loved, "favourite": each["id"] in loved} for each in own + named]
+        found = [each | {"favorite": each["id"] in favorites, "favourite": each["id"] in favorites} for each in own + named]
         words = q.lower().split()
         found = [each for each in found if all(word in _searched(each) for word in words)]
         found = [each for each in found if favorite is None or each["favorite"] == favorite]

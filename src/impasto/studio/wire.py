@@ -94,23 +94,23 @@ class _Progress(Progress, _Model):
     seconds_left: Seconds | None = None
 
 
-class _Told(_Model):
+class _StateMessage(_Model):
     say: Literal["taken", "stopped", "left"]
 
 
-class _Progressed(_Model):
+class _ProgressMessage(_Model):
     say: Literal["progress"]
     progress: _Progress | None
     preview: Count | None = None
 
 
-class _Stands(_Model):
+class _CheckpointMessage(_Model):
     say: Literal["checkpoint"]
     checkpoint: _Checkpoint
     checkpoint_file: Count
 
 
-class _Failed(_Model):
+class _FailedMessage(_Model):
     say: Literal["failed"]
     code: Literal["picture", "option", "worker", "memory", "bug", "missing", "disk", "system"]
     message: Text
@@ -127,7 +127,7 @@ class _Record(_Model):
     content: _Content
 
 
-class _Done(_Model):
+class _DoneMessage(_Model):
     say: Literal["done"]
     width: Edge
     height: Edge
@@ -138,7 +138,9 @@ class _Done(_Model):
     thumb: Count
 
 
-_LINE: TypeAdapter[Any] = TypeAdapter(Annotated[_Told | _Progressed | _Stands | _Failed | _Done, Field(discriminator="say")])
+_LINE: TypeAdapter[Any] = TypeAdapter(
+    Annotated[_StateMessage | _ProgressMessage | _CheckpointMessage | _FailedMessage | _DoneMessage, Field(discriminator="say")]
+)
 
 
 def read_line(data: bytes) -> Message:
@@ -151,7 +153,7 @@ def read_line(data: bytes) -> Message:
         WireError: The message is invalid.
     """
     if len(data) > LINE_BYTES:
-        raise WireError(f"a line of more than {LINE_BYTES} bytes")
+        raise WireError(f"a message of more than {LINE_BYTES} bytes")
     try:
         found: Message = _LINE.validate_json(data).model_dump()
     except ValidationError as error:
@@ -220,11 +222,11 @@ def unpacked(data: bytes, folder: Path) -> Unpacked:
         OptionError: An option is not allowed.
     """
     try:
-        came = _Order.model_validate_json(data)
+        received = _Order.model_validate_json(data)
     except ValidationError as error:
         raise WireError(_first(error)) from error
-    if came.do not in KINDS or KINDS[came.do].lane != "slow":
-        raise WireError(f"an order to do {came.do[:40]!r}")
+    if received.do not in KINDS or KINDS[received.do].lane != "slow":
+        raise WireError(f"an order of kind {received.do[:40]!r}")
     files: dict[int, Path] = {}
 
     def place(number: int | None, name: str = "") -> str:
@@ -238,14 +240,14 @@ def unpacked(data: bytes, folder: Path) -> Unpacked:
             raise WireError(f"a file without a number: {each.name[:40]!r}")
         return {"path": place(each.path), "name": each.name, "kind": each.kind}
 
-    run = checked_run(came.run | _threads_of_this_machine(came.run))
-    order: Message = came.model_dump(include={"do", "draft", "finish", "checkpoint"})
-    order |= {"options": checked_options(came.do, came.options), "run": run, "content": source(came.content)}
-    order |= {name: [source(each) for each in getattr(came, name)] for name in _LISTS}
+    run = checked_run(received.run | _threads_of_this_machine(received.run))
+    order: Message = received.model_dump(include={"do", "draft", "finish", "checkpoint"})
+    order |= {"options": checked_options(received.do, received.options), "run": run, "content": source(received.content)}
+    order |= {name: [source(each) for each in getattr(received, name)] for name in _LISTS}
     order |= {"work": str(folder / "work"), "result": str(folder / "result")}
-    if came.more:
-        order["more"] = came.more.model_dump() | {"path": place(came.more.path)}
-    place(came.checkpoint_file, "work.npy")
+    if received.more:
+        order["more"] = received.more.model_dump() | {"path": place(received.more.path)}
+    place(received.checkpoint_file, "work.npy")
     return Unpacked(order, files)
 
 

@@ -69,7 +69,7 @@ def main(lane: str, memory_bytes: int) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     target = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # print() must not write to the parent
+    os.dup2(2, 1)  # so that print() does not write to the parent
     _restrict(memory_bytes, _NICENESS[lane])
     line = Line(sys.stdin.buffer, target)
     from impasto.studio import orders
@@ -78,10 +78,10 @@ def main(lane: str, memory_bytes: int) -> None:
     line.say("ready")
     while True:
         order = line.next()
-        _obey(line, order, orders.DOES[order["do"]])
+        _run_order(line, order, orders.DOES[order["do"]])
 
 
-def _obey(line: Line, order: Message, does: Callable[[Message, Line], Message | None]) -> None:
+def _run_order(line: Line, order: Message, does: Callable[[Message, Line], Message | None]) -> None:
     try:
         answer = does(order, line)
     except Exception as error:

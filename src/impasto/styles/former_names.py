@@ -33,7 +33,7 @@ FORMER_NAMES = {
     "tuscan-virgin": "book-of-kells",
     "vallotton-red-room": "gauguin-tahiti",
 }
-"""For each the style that replaces it."""
+"""The style that replaces each of them."""
 
 
 def present_name(name: str) -> str:

@@ -4,7 +4,7 @@ A style file contains the mean and covariance of the ``vgg19-slim`` features at 
 measured picture. A covariance is stored as the standard deviation of each channel plus a low-rank part: the strongest
 directions in 8 bits, the weaker ones in 4 bits, which is sufficient for them. The **swatch** is a small picture in the style,
 for methods that need more than statistics: for shipped styles a texture painted by impasto (see
-:mod:`impasto.recipes.swatch`), for the user's own styles the picture itself. A file has about 200 kB.
+:mod:`impasto.recipes.swatch`), for the user's own styles the picture itself. A file takes about 200 kB.
 
 Some styles are shipped with impasto. The user's own styles are stored in a separate folder and take precedence.
 """
@@ -143,7 +143,7 @@ def save_style(path: str | Path, style: NamedStyle) -> None:
             save_file({name: t.contiguous() for name, t in tensors.items()}, partial, {"impasto_style": VERSION, **style.facts})
     except (OSError, safetensors.SafetensorError) as error:
         why = getattr(error, "strerror", None) or error
-        raise StyleFileError(f"style file {str(path)!r} cannot be written: {why}; choose another place") from error
+        raise StyleFileError(f"style file {str(path)!r} cannot be written: {why}; choose another path") from error
 
 
 @in_known_state
@@ -367,8 +367,8 @@ def _loadings(covariance: Tensor) -> Tensor:
     """Factor a covariance (n, n): return loadings L (n, 34) so that ``L Lᵀ`` approximates it off the diagonal.
 
     The diagonal is stored separately. Each round therefore subtracts the part of the diagonal that its eigenvectors do not
-    explain, so that the next round uses its directions for what channels share. Columns are sorted by strength, and padded with
-    zeros if there are fewer channels.
+    explain, so that the directions of the next round describe what channels share. Columns are sorted by strength, and padded
+    with zeros if there are fewer channels.
 
     Source: iterated principal factors, Harman 1976, Modern Factor Analysis.
     """

@@ -8,15 +8,14 @@ as with the teacher. It is fitted in two stages:
 2. By Adam on relative errors in the teacher's channels, through the affine heads: the features, their Gram matrices and
    moments, and the *change* of the features along a step of painting. The change is a directional derivative: two networks
    whose features change alike have similar gradients with respect to the pixels. Training pictures are photos, paintings,
-   textures, noise, and pictures half painted by the student itself, because the student sees these in use and would exploit
-   its errors on them. The result is the running average of the parameters.
+   textures, noise, and pictures half painted by the student itself: these occur in use, and an optimizer would exploit the
+   student's errors on them. The result is the running average of the parameters.
 
 Source: in the spirit of Wang et al. 2020 (arXiv:2003.08436, collaborative distillation) and He et al. 2017 (arXiv:1707.06168,
 channel pruning by least squares); the half-painted pool and the change term are our own.
 """
 
 import math
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 
 from impasto.encoders.vgg import CONVOLUTIONS, Vgg, pool
 from impasto.features.statistics import moments
+from impasto.runtime.devices import seconds_now
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Features, Image
 from impasto.training.agreement import MAIN_LAYERS, STYLE_LAYERS, moments_error, relative_error
@@ -113,7 +113,7 @@ def most_telling_channels(activations: list[Tensor], count: int) -> Tensor:
     """
     flat = torch.cat([a.transpose(0, 1).flatten(1)[:, ::7] for a in activations], dim=1)
     flat = flat - flat.mean(1, keepdim=True)
-    covariance = (flat @ flat.T / flat.shape[1]).double().cpu().numpy()
+    covariance = (flat @ flat.T / flat.shape[1]).cpu().double().numpy()  # MPS has no float64
     values, vectors = np.linalg.eigh(covariance)
     root = np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T
     order = scipy.linalg.qr(root, mode="r", pivoting=True)[1]
@@ -215,14 +215,14 @@ class Distillation:
     def steps(self) -> Iterator[DistillationStep]:
         """Train until ``total_steps``, yielding each step; to stop early, stop iterating."""
         while self.number < self.total_steps:
-            began = time.perf_counter()
+            began = seconds_now()
             rate = self.learning_rate * min(1.0, (self.number + 1) / 100)
             rate *= 0.5 + 0.5 * math.cos(math.pi * self.number / self.total_steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["size"]
             errors = self._step()
             self.number += 1
-            yield DistillationStep(self.number, rate, errors, time.perf_counter() - began)
+            yield DistillationStep(self.number, rate, errors, seconds_now() - began)
 
     @in_known_state
     def save(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures half painted by the student itself, which an encoder sees in use but not in ordinary training data."""
+"""Pictures half painted by the student itself, which occur in use but not in ordinary training data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from impasto.training.crops import Corpus, random_crop
 
 @dataclass
 class HalfPainted:
-    """A pool of pictures on their way from a photo (or noise) to a painting, painted with the current student."""
+    """A pool of pictures at different stages between photo (or noise) and painting, painted with the current student."""
 
     image: Image
     before: Image

@@ -23,6 +23,7 @@ from impasto.encoders.vgg import Vgg
 from impasto.features.neighbors import Keys
 from impasto.networks.style_swap import COHERENCE, SEARCH_LAYERS, SWAP_LAYERS, Decoder, blocks_of, search_columns, swapped
 from impasto.runtime.atomic import replacing
+from impasto.runtime.devices import seconds_now
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import FeatureMap, Features, Image
 from impasto.training.agreement import HeldOut, relative_error
@@ -126,14 +127,14 @@ class SwapTraining:
             self._calibrate()
             self.averaged = copy_of_state(self.network)
         while self.number < self.total_steps:
-            began = time.perf_counter()
+            began = seconds_now()
             rate = self.learning_rate * min(1.0, (self.number + 1) / _WARM_UP)
             rate *= 0.01 + 0.495 * (1 + math.cos(math.pi * self.number / self.total_steps))
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             losses = self._step()
             self.number += 1
-            yield SwapStep(self.number, rate, losses, time.perf_counter() - began)
+            yield SwapStep(self.number, rate, losses, seconds_now() - began)
 
     @in_known_state
     def save(self, path: Path) -> None:

@@ -16,7 +16,7 @@ from impasto.weights.cache import (
     verify,
 )
 from impasto.weights.canonical import VggWeights
-from impasto.weights.files import read_vgg, save_vgg
+from impasto.weights.files import read_vgg, read_vgg_once, save_vgg
 
 __all__ = [
     "SHIPPED",
@@ -30,6 +30,7 @@ __all__ = [
     "import_file",
     "in_cache",
     "read_vgg",
+    "read_vgg_once",
     "save_vgg",
     "verify",
 ]

@@ -1,7 +1,7 @@
 """Convert the tensors of a VGG-19 or VGG-16 file to one canonical form, for all naming and scaling conventions.
 
 All published VGG-19 weights except torchvision's are conversions of Oxford's network, trained by Simonyan and Zisserman. A
-converted file does not say the order of the color channels, the pixel range, or whether height and width of the filters are
+converted file does not record the order of the color channels, the pixel range, or whether height and width of the filters are
 swapped. These are detected from three of Oxford's filters in the first layer; see :func:`recognize_oxford`. VGG-16 is simpler,
 because all files except torchvision's use Caffe's input; see :func:`is_oxfords_vgg16`.
 """

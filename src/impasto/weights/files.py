@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,7 @@ from impasto.weights.canonical import (
 from impasto.weights.matlab import read_matlab
 
 _LARGE_BYTES = 50_000_000
-"""Half a gigabyte takes a second to hash, which every picture painted with the full network would wait for."""
+"""A larger file is read and hashed once: half a gigabyte takes a second, for every picture painted with VGG-19."""
 
 # ---------------------------------------------------------------------------------------------------- containers
 
@@ -85,7 +85,7 @@ def _read_safetensors(path: Path) -> Found:
 
 
 def _read_matlab(path: Path) -> Found:
-    """Read MatConvNet's file, in its old or its new layout."""
+    """Read MatConvNet's file, in the old or the new layout."""
     found = read_matlab(path, ("layers", "meta", "normalization", "net"))
     network = found.get("net", found)
     if not isinstance(network, dict) or "layers" not in network:
@@ -193,16 +193,42 @@ def read_vgg(path: str | Path) -> VggWeights:
         raise WeightsError(f"{path}: the file is damaged or truncated; fetch it again ({_first_line(error)})") from error
 
 
+def read_vgg_once(path: Path) -> VggWeights:
+    """Read weights like :func:`read_vgg`; a large file that did not change is read once, so the tensors must not be changed."""
+    try:
+        facts = _facts(path)
+    except OSError:
+        return read_vgg(path)  # raises an error that says why it cannot be read
+    return read_vgg(path) if facts.size < _LARGE_BYTES else _read_once(path, facts)
+
+
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits; of a large file that did not change it is computed once."""
-    facts = path.stat()
-    if facts.st_size < _LARGE_BYTES:
-        return _hashed(path)
-    return _remembered(path.absolute(), (facts.st_size, facts.st_mtime_ns, facts.st_ino))
+    """Return the SHA-256 of a file, 64 hexadecimal digits; computed once for a large file that does not change."""
+    facts = _facts(path)
+    return _hashed(path) if facts.size < _LARGE_BYTES else _hashed_once(path, facts)
+
+
+class _Facts(NamedTuple):
+    """What identifies the content of a file without reading it."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+
+def _facts(path: Path) -> _Facts:
+    found = path.stat()
+    return _Facts(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read_once(path: Path, facts: _Facts) -> VggWeights:
+    return read_vgg(path)
 
 
 @lru_cache(maxsize=16)
-def _remembered(path: Path, facts: tuple[int, int, int]) -> str:
+def _hashed_once(path: Path, facts: _Facts) -> str:
     return _hashed(path)
 
 

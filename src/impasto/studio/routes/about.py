@@ -13,7 +13,7 @@ from impasto.studio.controls import recipes
 from impasto.studio.events import encoded
 from impasto.studio.faults import fault
 from impasto.studio.jobs import STOPPED
-from impasto.studio.routes.common import Here, answer
+from impasto.studio.routes.responses import Here, answer
 from impasto.studio.studio import Studio
 
 router = APIRouter(tags=["studio"])

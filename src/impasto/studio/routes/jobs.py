@@ -9,8 +9,8 @@ from fastapi.responses import Response
 from impasto.studio import shapes
 from impasto.studio.controls import KINDS
 from impasto.studio.jobs import Order, StateError, Wanted
-from impasto.studio.routes.asked import checked
-from impasto.studio.routes.common import After, Here, Limit, answer, page, picture, pictures_answer
+from impasto.studio.routes.job_requests import checked
+from impasto.studio.routes.responses import After, Here, Limit, answer, page, picture, pictures_answer
 from impasto.studio.studio import Studio
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])

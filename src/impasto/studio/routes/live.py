@@ -1,4 +1,4 @@
-"""The webcam page: its network, its runtime, and styles as numbers. Frames never come here."""
+"""Routes for the webcam page: its network, its runtime and style codes. No route accepts frames."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, Response
 from impasto.errors import WeightsError
 from impasto.studio import runtime, shapes
 from impasto.studio.faults import fault
-from impasto.studio.routes.common import FOR_GOOD, Here, answer
+from impasto.studio.routes.responses import FOR_GOOD, Here, answer
 from impasto.studio.security import RefusedError
 
 router = APIRouter(prefix="/live", tags=["live"])

@@ -13,7 +13,7 @@ from impasto.studio import shapes
 from impasto.studio.database import Row
 from impasto.studio.gallery import shown_result
 from impasto.studio.jobs import shown_request
-from impasto.studio.routes.common import (
+from impasto.studio.routes.responses import (
     PICTURES,
     SUFFIXES,
     After,
@@ -25,7 +25,7 @@ from impasto.studio.routes.common import (
     picture,
     pictures_answer,
     safe_name,
-    unlike,
+    unique_names,
 )
 from impasto.studio.security import RefusedError
 from impasto.studio.studio import Studio
@@ -62,7 +62,7 @@ def _shown(studio: Studio, row: Row) -> dict[str, Any]:
 async def zip_(studio: Here, ids: Ids, format: shapes.Format = "png", record: bool = True, quality: Quality = 92) -> Response:
     """Return several results as a zip file."""
     rows = _several(studio, ids)
-    names = unlike(safe_name(row["title"], SUFFIXES[format]) for row in rows)
+    names = unique_names(safe_name(row["title"], SUFFIXES[format]) for row in rows)
     each = [_file(studio, row, record) | {"name": name} for row, name in zip(rows, names, strict=True)]
     path = studio.folder.made(".zip")
     await _made(studio, path, do="zip", each=each, quality=quality)

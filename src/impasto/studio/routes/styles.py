@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from impasto.studio import shapes
-from impasto.studio.routes.common import Favorite, Here, answer, picture, pictures_answer
+from impasto.studio.routes.responses import Favorite, Here, answer, picture, pictures_answer
 
 router = APIRouter(prefix="/styles", tags=["styles"])
 

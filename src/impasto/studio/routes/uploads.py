@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from impasto.studio import shapes
 from impasto.studio.gallery import shown_upload
-from impasto.studio.routes.common import After, Here, Limit, answer, page, picture, pictures_answer
+from impasto.studio.routes.responses import After, Here, Limit, answer, page, picture, pictures_answer
 from impasto.studio.security import RefusedError
 from impasto.studio.storage import new_identity
 

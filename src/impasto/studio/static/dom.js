@@ -1,4 +1,4 @@
-// Element helpers. Strings are inserted as text only: nothing in the page parses a string as HTML.
+// Functions that make and update elements. Strings are inserted as text only: nothing in the page parses a string as HTML.
 
 import { t } from './texts.js';
 

@@ -1,4 +1,4 @@
-"""Shared parts of the routes: studio dependency, responses, pagination, files."""
+"""Query parameters and responses that several routes use."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -77,11 +77,11 @@ def safe_name(title: str, suffix: str) -> str:
     return (kept[:80] or "impasto") + suffix
 
 
-def unlike(names: Iterable[str]) -> list[str]:
+def unique_names(names: Iterable[str]) -> list[str]:
     """Make the names in an archive unique.
 
     Example:
-        >>> unlike(["a.png", "a.png", "b.png"])
+        >>> unique_names(["a.png", "a.png", "b.png"])
         ['a.png', 'a-2.png', 'b.png']
     """
     seen: dict[str, int] = {}

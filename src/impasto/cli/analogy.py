@@ -1,0 +1,44 @@
+"""``impasto analogy``: paint B as A' was painted from A."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from impasto.cli.flags import COMPUTED, PAINTED, WRITTEN, AnalogyFlags, Files, OutputOptions, RunFlags, given
+from impasto.errors import OptionError
+from impasto.options import Run
+from impasto.options.guided import AnalogyOptions
+
+
+def analogy(
+    a: str | None = None,
+    a_prime: str | None = None,
+    b: str | None = None,
+    /,
+    *,
+    files: Annotated[Files | None, Parameter(name="*", group=WRITTEN)] = None,
+    output_options: Annotated[OutputOptions | None, Parameter(name="*", group=WRITTEN)] = None,
+    run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
+    options: Annotated[AnalogyFlags | None, Parameter(name="*", group=PAINTED)] = None,
+) -> int:
+    """Paint B as A' was painted from A.
+
+    Args:
+        a: The photo of the example.
+        a_prime: Its painting, with the same composition.
+        b: The photo to paint.
+        files: Output files.
+        output_options: Messages.
+        run: Device, precision and seed.
+        options: Painting options.
+    """
+    if a is None or a_prime is None or b is None:
+        raise OptionError("three pictures are needed: impasto analogy A A_PRIME B, where A_PRIME was painted from A")
+    from impasto.cli.guided import named_files, run_guided
+    from impasto.recipes.analogy import AnalogyInputs, analogy_of
+    from impasto.recipes.painting import read_content
+
+    chosen, where = AnalogyOptions(**given(options)), Run(**given(run))
+    files = named_files(files, (b, a_prime), (a, a_prime, b))
+    inputs = AnalogyInputs(read_content(a), read_content(a_prime), read_content(b))
+    return run_guided(analogy_of(inputs, chosen, where), where, files, output_options)

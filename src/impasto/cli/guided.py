@@ -1,0 +1,83 @@
+"""What ``impasto doodle``, ``analogy`` and ``texture`` share: run the steps, show progress, save the result."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from impasto.cli import INTERRUPTED_EXIT
+from impasto.cli.flags import Files, OutputOptions
+from impasto.cli.outputs import check_files, check_size, print_notes, save_pastiche
+from impasto.cli.pipes import STDOUT
+from impasto.cli.previews import GifRecorder, Preview
+from impasto.cli.progress import duration, message_console, progress
+from impasto.cli.session import memory_in_words, save_gif, set_threads
+from impasto.cli.signals import undisturbed
+from impasto.runtime.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from impasto.options import Run
+    from impasto.recipes.guided import Guided
+
+
+def named_files(files: Files | None, words: Sequence[str], inputs: Sequence[str | None]) -> Files:
+    """Name the output after the inputs if none was given, and check that all files can be written.
+
+    Args:
+        files: the given files.
+        words: the words that make the default name.
+        inputs: the input files, which must not be overwritten.
+    """
+    from impasto.cli.names import default_output
+
+    files = files or Files()
+    if files.output is None:
+        files = replace(files, output=default_output(words, lambda path: False))
+    check_files(files, tuple(each for each in inputs if each))
+    return files
+
+
+def run_guided(guided: "Guided", run: "Run", files: Files, output_options: OutputOptions | None) -> int:
+    """Synthesize a picture and save it; if the user interrupts, save the picture so far.
+
+    Returns:
+        The exit code: 0, 1 if a file was saved elsewhere, or 130 if the user interrupted.
+    """
+    from impasto.recipes.guided import guided_pastiche, guided_steps
+
+    output_options = output_options or OutputOptions()
+    console = message_console(quiet=output_options.quiet)
+    for note in guided.notes:
+        console.print(note)
+    check_size(files, guided.size)
+    keep_freed_memory()
+    set_threads(run)
+    with memory_in_words(max(guided.size)):
+        steps, gif_recorder, preview = guided_steps(guided, run), GifRecorder(), Preview(files.preview, console)
+        last, is_finished = None, True
+        with progress(console, len(guided.synthesis.sizes)) as show:
+            try:
+                for last in steps:
+                    show(last)
+                    preview.show(last)
+                    if files.gif:
+                        gif_recorder.add(last.image)
+            except KeyboardInterrupt:
+                if last is None:
+                    raise
+                is_finished = False
+    assert last is not None
+    pastiche = guided_pastiche(guided, last)
+    with undisturbed():
+        saved = save_gif(save_pastiche(pastiche, files), files, gif_recorder, last.image)
+    if output_options.json:
+        print(json.dumps({**pastiche.record, "output": str(saved.output)}), flush=True)
+    to_stderr = output_options.json or not is_finished or saved.output == STDOUT
+    console = message_console(quiet=output_options.quiet, to_stderr=to_stderr)
+    height, width = pastiche.image.shape[-2:]
+    if is_finished:
+        console.print(f"{saved.name}: {width}x{height} pixels in {duration(last.seconds)}")
+    else:
+        console.print(f"interrupted at step {last.number} of {last.total}; saved the picture so far as {saved.name}")
+    code = print_notes(saved)
+    return code if is_finished else INTERRUPTED_EXIT

@@ -1,0 +1,43 @@
+"""``impasto texture``: make a picture of any size of pieces of one or several pictures."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from impasto.cli.flags import COMPUTED, PAINTED, WRITTEN, Files, OutputOptions, RunFlags, TextureFlags, given
+from impasto.errors import OptionError
+from impasto.options import Run
+from impasto.options.guided import TextureOptions
+
+
+def texture(
+    *styles: str,
+    inpaint: Annotated[str | None, Parameter(metavar="MASK")] = None,
+    mix: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", show_default=False, metavar="STYLE")] = (),
+    files: Annotated[Files | None, Parameter(name="*", group=WRITTEN)] = None,
+    output_options: Annotated[OutputOptions | None, Parameter(name="*", group=WRITTEN)] = None,
+    run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
+    options: Annotated[TextureFlags | None, Parameter(name="*", group=PAINTED)] = None,
+) -> int:
+    """Make a picture of any size of pieces of one or several pictures.
+
+    Args:
+        styles: Pictures, or names from "impasto styles list". Several are mixed.
+        inpaint: Mask; its white area is filled with what is around it. The result has the size of the picture.
+        mix: More pictures to mix.
+        files: Output files.
+        output_options: Messages.
+        run: Device, precision and seed.
+        options: Texture options.
+    """
+    words = (*styles, *mix)
+    if not words:
+        raise OptionError("the style is missing: impasto texture STYLE --size 1024x1024")
+    from impasto.cli.guided import named_files, run_guided
+    from impasto.recipes.painting import read_content, read_styles
+    from impasto.recipes.texture import TextureInputs, texture_of
+
+    chosen, where = TextureOptions(**given(options)), Run(**given(run))
+    files = named_files(files, (*words, "texture"), (*words, inpaint))
+    inputs = TextureInputs(read_styles(words), None if inpaint is None else read_content(inpaint))
+    return run_guided(texture_of(inputs, chosen, where), where, files, output_options)

@@ -1,0 +1,188 @@
+"""Maps of flat colors that say what is where: read, clustered to labels, and drafted for a picture.
+
+Maps come from any paint program, so edges may be anti-aliased and colors may differ slightly between two maps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from scipy.cluster.vq import kmeans2
+
+from impasto.errors import OptionError
+from impasto.images import Picture, fitted_size
+from impasto.masks.segmentation import color_regions
+from impasto.options.guided import MOST_LABELS
+from impasto.runtime.torch_state import in_known_state
+from impasto.tensors import FeatureMap, Image
+
+SUGGESTED = 6
+"""Number of regions of a suggested map."""
+_COUNTED_PX = 256
+_ALIKE, _NAMED = 0.16, 0.25
+"""Distance in RGB below which two colors are the same label; distance up to which a color is given a name."""
+_LEAST = 0.004
+"""Share of a map from which a color counts as a label; anti-aliased edges and JPEG noise are below."""
+_APART = 0.3
+"""Smallest distance between the colors of a suggested map."""
+_NAMES = {
+    "black": (0, 0, 0), "white": (255, 255, 255), "gray": (128, 128, 128), "red": (220, 30, 30), "green": (40, 160, 40),
+    "blue": (40, 60, 220), "yellow": (240, 220, 40), "orange": (240, 140, 30), "purple": (130, 40, 160),
+    "pink": (240, 130, 180), "brown": (120, 75, 40), "cyan": (60, 200, 220),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Maps clustered to common labels.
+
+    Attributes:
+        colors: (labels, 3), the color of each label in [0, 1].
+        maps: one-hot labels of each map, (1, labels, height, width), at the size of the map.
+    """
+
+    colors: npt.NDArray[np.float64]
+    maps: tuple[FeatureMap, ...]
+
+    def shares(self, index: int) -> list[float]:
+        """Return the share of each label in a map."""
+        return [float(each) for each in self.maps[index].mean((0, 2, 3))]
+
+    def name(self, label: int) -> str:
+        """Name the color of a label, such as ``#dc1e1e (red)``."""
+        color = self.colors[label]
+        code = "#" + "".join(f"{round(255 * float(value)):02x}" for value in color)
+        distances = {name: float(np.linalg.norm(color - np.array(each) / 255)) for name, each in _NAMES.items()}
+        nearest = min(distances, key=lambda name: distances[name])
+        return f"{code} ({nearest})" if distances[nearest] < _NAMED else code
+
+
+@in_known_state
+def labels_of(maps: Sequence[Picture], count: int = 0) -> Labels:
+    """Cluster the colors of maps to common labels.
+
+    Args:
+        maps: the maps, of any sizes.
+        count: number of labels; 0: as many as there are distinct colors.
+
+    Raises:
+        OptionError: more than 16 colors were found, or only one.
+    """
+    pixels = [_pixels(each.image) for each in maps]
+    sample = np.concatenate([_pixels(resize_nearest(each.image, fitted_size(each.size, _COUNTED_PX))) for each in maps])
+    colors = _clustered(sample, count) if count else _counted(sample, [each.name for each in maps])
+    found = []
+    for each, colored in zip(maps, pixels, strict=True):
+        nearest = ((colored[:, None] - colors[None]) ** 2).sum(-1).argmin(1)
+        one_hot = F.one_hot(torch.from_numpy(nearest), len(colors)).T.reshape(1, len(colors), *each.size).float()
+        found.append(_without_edges(one_hot))
+    return Labels(colors, tuple(found))
+
+
+def check_labels(labels: Labels, names: Sequence[str]) -> list[str]:
+    """Check that every label of the last map is in one of the others; return notes on labels that are not used.
+
+    Args:
+        labels: the maps of the styles, then the map of the result.
+        names: the name of each map.
+
+    Raises:
+        OptionError: a label of the last map is in none of the others.
+    """
+    *styles, target = (labels.shares(index) for index in range(len(labels.maps)))
+    of_styles = [sum(each) for each in zip(*styles, strict=True)]
+    for label, share in enumerate(target):
+        if share > _LEAST and of_styles[label] <= _LEAST / 4:
+            known = ", ".join(labels.name(each) for each, used in enumerate(of_styles) if used > _LEAST / 4)
+            raise OptionError(
+                f"{names[-1]} has the color {labels.name(label)} on {100 * share:.0f} % of its area, which is not in "
+                f"{' or '.join(names[:-1])}; use one of its colors: {known}"
+            )
+    unused = [labels.name(each) for each, share in enumerate(of_styles) if share > _LEAST and target[each] <= _LEAST / 4]
+    return [f"not in {names[-1]}, so not used: {', '.join(unused)}"] if unused else []
+
+
+@in_known_state
+def suggested_map(picture: Image, count: int = SUGGESTED) -> Image:
+    """Draft a map for a picture: regions of similar color and position, each filled with a flat color of its own.
+
+    Args:
+        picture: (1, 3, height, width).
+        count: largest number of regions, 2 to 16.
+
+    Returns:
+        (1, 3, height, width).
+    """
+    masks = torch.cat(color_regions(picture, count))
+    owner = F.one_hot(masks[:, 0].argmax(0), len(masks)).permute(2, 0, 1)[None].float()
+    labels = _without_edges(owner)[0]
+    areas = labels.flatten(1)
+    means = (areas @ picture[0].flatten(1).T) / areas.sum(1, keepdim=True).clamp_min(1)
+    colors = torch.from_numpy(_spread(means.double().numpy())).float()
+    return torch.einsum("lc,lhw->chw", colors, labels)[None]
+
+
+def resize_nearest(image: Image, size: tuple[int, int]) -> Image:
+    """Resize without mixing colors."""
+    return F.interpolate(image, size=size, mode="nearest-exact")
+
+
+# ---------------------------------------------------------------------------------------------------- colors
+
+
+def _pixels(image: Image) -> npt.NDArray[np.float64]:
+    return image[0].flatten(1).T.double().numpy()
+
+
+def _counted(pixels: npt.NDArray[np.float64], names: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Take the most frequent color as a label, remove all that are alike, and so on.
+
+    Raises:
+        OptionError: there are too many labels, or only one.
+    """
+    values, counts = np.unique((pixels * 255).round().astype(np.uint8), axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    left, weights, found = values[order] / 255, counts[order].astype(float), []
+    while weights.sum() > 0:
+        index = int(weights.argmax())
+        alike = np.linalg.norm(left - left[index], axis=1) < _ALIKE
+        if weights[alike].sum() >= _LEAST * counts.sum():
+            found.append(left[index])
+        weights[alike] = 0
+        if len(found) > MOST_LABELS:
+            raise OptionError(
+                f"{' and '.join(dict.fromkeys(names))} have more than {MOST_LABELS} colors; paint flat areas, or merge "
+                "colors with --labels N"
+            )
+    if len(found) < 2:
+        raise OptionError(f"{' and '.join(dict.fromkeys(names))} have only one color; a map needs at least two")
+    return np.array(found)
+
+
+def _clustered(pixels: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """Cluster colors with k-means."""
+    distinct = len(np.unique((pixels * 255).round().astype(np.uint8), axis=0))
+    centers, _ = kmeans2(pixels, min(count, distinct), minit="++", rng=np.random.default_rng(0), missing="warn")
+    return np.asarray(centers)
+
+
+def _without_edges(labels: FeatureMap) -> FeatureMap:
+    """Replace each label by the most frequent one around it, which removes the lines of anti-aliased edges."""
+    radius = max(1, round(max(labels.shape[-2:]) / 256))
+    around = F.avg_pool2d(labels, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+    return F.one_hot(around.argmax(1)[0], labels.shape[1]).permute(2, 0, 1)[None].float()
+
+
+def _spread(colors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Move colors apart until they can be told from each other; each keeps its hue where possible."""
+    found: list[npt.NDArray[np.float64]] = []
+    steps = [0.0] + [sign * step for step in (0.15, 0.3, 0.45, 0.6) for sign in (1.0, -1.0)]
+    for color in colors:
+        tried = [np.clip(color + step, 0, 1) for step in steps] + [np.array(each) / 255 for each in _NAMES.values()]
+        apart = [min((float(np.linalg.norm(each - other)) for other in found), default=9.0) for each in tried]
+        wanted = next((index for index, distance in enumerate(apart) if distance >= _APART), int(np.argmax(apart)))
+        found.append(np.round(tried[wanted] * 255) / 255)
+    return np.array(found)

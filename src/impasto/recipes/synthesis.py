@@ -1,0 +1,413 @@
+"""Guided synthesis: make a picture of pieces of example pictures, coarse to fine. Shared by doodle, analogy and texture.
+
+At each size, each position of the picture is matched with a position of the examples: by its own features, and by a guide if
+there is one (the label of a map, or the features of another picture). The features of the matches are averaged where they
+overlap and decoded (see :mod:`impasto.networks.style_swap`), and the result is matched again. The next size starts from the
+enlarged field of matches, so large pieces are copied as a whole.
+
+Source: Kwatra et al. 2005 for search and averaging; Champandard 2016 (arXiv:1603.01768) for maps as guides; Liao et al. 2017
+(arXiv:1705.01088) for features of another picture as guides. Departures: features are decoded by a network instead of being
+optimized, matches are propagated as in Barnes et al. 2009, and examples are used evenly as in Kaspar et al. 2015.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from impasto.encoders import Vgg
+from impasto.encoders.precision import Arithmetic, choose_arithmetic
+from impasto.features.distributions import leading
+from impasto.features.fields import (
+    Bank,
+    FieldSearch,
+    enlarged,
+    evenly_nearest,
+    random_blocks,
+    rows_of_neighborhoods,
+    searched,
+    votes,
+)
+from impasto.images import resize
+from impasto.networks.decoder_files import load_decoder, shipped_decoder
+from impasto.networks.style_swap import CELL_PX, SEARCH_LAYERS, SWAP_LAYERS, Decoder, blocks_of, decoded, search_columns
+from impasto.optim.engine import Size, Step
+from impasto.options import Run
+from impasto.recipes.checks import slim_encoder
+from impasto.runtime.devices import seconds_now
+from impasto.tensors import FeatureMap, Features, Image, Mask
+
+MULTIPLE_PX = 2 * CELL_PX
+"""Sides of the pictures that are encoded are multiples of this."""
+SMALLEST_PX = 64
+"""Longer side of the first size."""
+_ITERATIONS = (8, 5, 3, 2)
+"""Iterations at each size, coarse to fine; the last number also applies to all further sizes."""
+_DIRECTIONS = 32
+_WHOLE = 0.95
+"""Mask value above which a position may be copied."""
+_LEAST_USE = 0.05
+"""Positions with a rare label are expected to be used at least this often, so that penalties stay bounded."""
+_HALO = 32
+"""Pixels of the opposite edge that are encoded with a picture that wraps."""
+
+
+class GuideRows(NamedTuple):
+    """A guide at one size. The inner product of a row of the examples and one of the picture is their similarity.
+
+    Attributes:
+        examples: (positions of all examples, channels).
+        picture: (positions of the picture, channels).
+        expected: how often each position of the examples would be copied if all were used evenly; None: not known.
+    """
+
+    examples: Tensor
+    picture: Tensor
+    expected: Tensor | None = None
+
+
+class Guide(Protocol):
+    """What guides the matches besides the features of the picture itself."""
+
+    def rows(self, networks: "Networks", examples: Sequence[Size], size: Size) -> GuideRows:
+        """Return the guide of the examples and of the picture at a size.
+
+        Args:
+            networks: encoder and decoder.
+            examples: (height, width) of each example in positions.
+            size: (height, width) of the picture in positions.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LabelGuide:
+    """Guide matches to positions with the same label.
+
+    Attributes:
+        examples: the labels of each example, (1, labels, height, width), one-hot or soft.
+        target: the labels of the picture.
+        weight: bonus of a position with the same label, on the cosine scale.
+    """
+
+    examples: tuple[FeatureMap, ...]
+    target: FeatureMap
+    weight: float
+
+    def rows(self, networks: "Networks", examples: Sequence[Size], size: Size) -> GuideRows:
+        """Resize the labels; see :class:`Guide`."""
+        device, root = networks.arithmetic.device, math.sqrt(self.weight)
+        labels = torch.cat([_rows(resize(each.to(device), to)) for each, to in zip(self.examples, examples, strict=True)])
+        wanted = _rows(resize(self.target.to(device), size))
+        expected = labels @ (wanted.sum(0) / labels.sum(0).clamp_min(1))
+        return GuideRows(root * labels, root * wanted, expected)
+
+
+@dataclass(frozen=True)
+class PictureGuide:
+    """Guide matches by the features of other pictures, which the examples and the picture correspond to.
+
+    Attributes:
+        examples: one picture for each example.
+        target: the picture that corresponds to the result.
+        weight: weight of the similarity, on the cosine scale.
+    """
+
+    examples: tuple[Image, ...]
+    target: Image
+    weight: float
+
+    def rows(self, networks: "Networks", examples: Sequence[Size], size: Size) -> GuideRows:
+        """Compare the features of the pictures; see :class:`Guide`."""
+        device, root = networks.arithmetic.device, math.sqrt(self.weight)
+        resized = (resize(each.to(device), _pixels(to)) for each, to in zip(self.examples, examples, strict=True))
+        columns = [networks.columns(each) for each in resized]
+        projection = Projection.of(columns)
+        rows = torch.cat([projection.rows(each) for each in columns])
+        target = networks.columns(resize(self.target.to(device), _pixels(size)))
+        return GuideRows(root * rows, root * projection.rows(target, is_centered=True))
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The encoder and the decoder of guided synthesis, on one device.
+
+    Attributes:
+        encoder: the shipped encoder.
+        decoder: the decoder of swapped features.
+        arithmetic: device and precision.
+    """
+
+    encoder: Vgg
+    decoder: Decoder
+    arithmetic: Arithmetic
+
+    @staticmethod
+    def load(run: Run) -> "Networks":
+        """Load the shipped networks for a run."""
+        encoder = slim_encoder()
+        arithmetic = choose_arithmetic(run, encoder)
+        return Networks(encoder, load_decoder(shipped_decoder()).to(arithmetic.device), arithmetic)
+
+    def encode(self, image: Image) -> Features:
+        """Encode a picture without gradients; its sides must be multiples of :data:`MULTIPLE_PX`."""
+        with torch.no_grad():
+            return self.arithmetic.encode(self.encoder, image, frozenset((*SWAP_LAYERS, *SEARCH_LAYERS)))
+
+    def columns(self, image: Image) -> FeatureMap:
+        """Return the hypercolumns of a picture, one for each position."""
+        return search_columns(self.encode(image), self.decoder.spread).float()
+
+    def decode(self, rows: Tensor, size: Size, *, wraps: bool) -> Image:
+        """Decode features (positions, channels) on a grid: (1, 3, 4 height, 4 width) in [0, 1]."""
+        places = torch.arange(len(rows), device=rows.device).reshape(size)
+        halo = _HALO // CELL_PX if wraps else 0
+        if wraps:
+            places = _wrapped(places, halo)
+        bf16 = self.arithmetic.precision == "bf16"
+        with torch.no_grad(), torch.autocast(rows.device.type, torch.bfloat16, enabled=bf16):
+            image = decoded(self.decoder, rows, places)
+        edge = CELL_PX * halo
+        return image[..., edge : image.shape[-2] - edge, edge : image.shape[-1] - edge]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Principal directions on which hypercolumns are compared.
+
+    Attributes:
+        mean: (channels,), subtracted.
+        basis: (channels, directions).
+    """
+
+    mean: Tensor
+    basis: Tensor
+
+    @staticmethod
+    def of(columns: Sequence[FeatureMap]) -> "Projection":
+        """Find the directions of the hypercolumns of all examples."""
+        rows = torch.cat([_rows(each) for each in columns])
+        mean = rows.mean(0)
+        return Projection(mean, leading(rows - mean, _DIRECTIONS, torch.Generator().manual_seed(0)))
+
+    def rows(self, columns: FeatureMap, *, wraps: bool = False, is_centered: bool = False) -> Tensor:
+        """Return the projected 3 × 3 neighborhoods as rows of length 1.
+
+        Args:
+            columns: hypercolumns, (1, channels, height, width).
+            wraps: whether the picture continues at the opposite edge.
+            is_centered: subtract the mean of these hypercolumns instead, for pictures of other colors than the examples.
+        """
+        rows = _rows(columns)
+        along = (rows - (rows.mean(0) if is_centered else self.mean)) @ self.basis
+        return rows_of_neighborhoods(along.T.reshape(1, -1, *columns.shape[-2:]), wraps=wraps)
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What to synthesize.
+
+    Attributes:
+        examples: pictures to copy from, (1, 3, height, width), at the size at which they are seen in the result.
+        size: (height, width) of the result, multiples of :data:`MULTIPLE_PX`.
+        guide: guides the matches; None: none.
+        allowed: where each example may be copied, (1, 1, height, width), white: yes; None: everywhere.
+        known: a picture of the size of the result, and a mask that is 1 where it is kept.
+        content: a picture of the size of the result whose features are mixed with those of the current picture.
+        content_weight: its share, 0 to 1.
+        coherence: see :class:`impasto.features.fields.FieldSearch`.
+        usage: see :class:`impasto.features.fields.FieldSearch`.
+        wraps: whether the result continues at the opposite edge.
+        seed: seed of the random generators.
+    """
+
+    examples: tuple[Image, ...]
+    size: Size
+    guide: Guide | None = None
+    allowed: tuple[Mask | None, ...] = ()
+    known: tuple[Image, Mask] | None = None
+    content: Image | None = None
+    content_weight: float = 0.5
+    coherence: float = 0.05
+    usage: float = 1.0
+    wraps: bool = False
+    seed: int = 0
+
+    @property
+    def sizes(self) -> list[Size]:
+        """The sizes, coarse to fine, in pixels."""
+        count = max(0, math.floor(math.log2(max(1.0, max(self.size) / SMALLEST_PX))))
+        return [_multiples(self.size[0] / 2**power, self.size[1] / 2**power) for power in range(count, -1, -1)]
+
+
+def synthesized(asked: Synthesis, networks: Networks) -> Iterator[Step]:
+    """Synthesize a picture, and yield every iteration. Stop iterating to cancel.
+
+    Args:
+        asked: what to synthesize.
+        networks: encoder and decoder.
+
+    Yields:
+        Steps whose ``image`` is (1, 3, height, width), at the size being synthesized.
+    """
+    began, sizes = seconds_now(), asked.sizes
+    counts = [_ITERATIONS[min(scale, len(_ITERATIONS) - 1)] for scale in range(len(sizes))]
+    work = [count * height * width for count, (height, width) in zip(counts, sizes, strict=True)]
+    generator, number, done = torch.Generator().manual_seed(asked.seed), 0, 0.0
+    level: _Level | None = None
+    for scale, size in enumerate(sizes):
+        level = _Level.at(asked, networks, size, level, generator)
+        for _ in range(counts[scale]):
+            likeness = level.iterate()
+            number, done = number + 1, done + work[scale] / counts[scale]
+            seconds = seconds_now() - began
+            left = seconds * (sum(work) - done) / done
+            losses = {"mismatch": 1 - likeness}
+            yield Step(number, sum(counts), scale, size, losses, level.image, seconds, left)
+
+
+@dataclass
+class _Level:
+    """The state at one size.
+
+    Attributes:
+        matches: the field: the position of the examples that each position of the picture is copied from.
+        image: the picture decoded from the field.
+    """
+
+    asked: Synthesis
+    networks: Networks
+    size: Size
+    search: FieldSearch
+    bank: Bank
+    blocks: Tensor
+    projection: Projection
+    guide: GuideRows | None
+    matches: Tensor = field(default_factory=lambda: torch.zeros(0))
+    image: Image = field(default_factory=lambda: torch.zeros(0))
+
+    @staticmethod
+    def at(asked: Synthesis, networks: Networks, size: Size, before: "_Level | None", generator: torch.Generator) -> "_Level":
+        """Encode the examples at a size, and take the field from the size before, or an initial one."""
+        share, device = max(size) / max(asked.size), networks.arithmetic.device
+        pictures = [resized_example(each.to(device), share) for each in asked.examples]
+        features = [networks.encode(each) for each in pictures]
+        columns = [search_columns(each, networks.decoder.spread).float() for each in features]
+        projection = Projection.of(columns)
+        sizes = tuple((each.shape[-2], each.shape[-1]) for each in columns)
+        grid = (size[0] // CELL_PX, size[1] // CELL_PX)
+        keys, guide = torch.cat([projection.rows(each) for each in columns]), None
+        allowed = _allowed(asked, sizes).to(device)
+        expected = _even_use(allowed, sizes, grid)
+        if asked.guide:
+            guide = asked.guide.rows(networks, sizes, grid)
+            keys = torch.cat([keys, guide.examples], 1)
+            expected = expected if guide.expected is None else guide.expected.clamp_min(_LEAST_USE)
+        bank = Bank(keys, sizes, allowed, expected)
+        blocks = torch.cat([blocks_of(each).float() for each in features])
+        search = FieldSearch(generator, asked.coherence, asked.usage, asked.wraps)
+        level = _Level(asked, networks, size, search, bank, blocks, projection, guide)
+        level.matches = level.initial() if before is None else enlarged(before.matches, before.bank, bank, grid)
+        level.image = level.painted()
+        return level
+
+    def iterate(self) -> float:
+        """Match the current picture, and decode the matches; return the mean similarity of the features."""
+        queries = self.queries()
+        self.matches = searched(queries, self.matches, self.bank, self.search)
+        self.image = self.painted()
+        own = self.bank.keys.shape[1] - (0 if self.guide is None else self.guide.picture.shape[1])
+        return float((queries[:, :own] * self.bank.keys[self.matches.flatten(), :own]).sum(1).mean())
+
+    def initial(self) -> Tensor:
+        """Return the first field: the nearest matches of content and guide picture, or else random blocks."""
+        if self.asked.content is None and not isinstance(self.asked.guide, PictureGuide):
+            return random_blocks(self.bank, self.guide and self.guide[:2], self.grid, self.search.generator)
+        queries = torch.zeros(math.prod(self.grid), self.bank.keys.shape[1], device=self.bank.keys.device)
+        if self.asked.content is not None:
+            columns = self.networks.columns(resize(self.asked.content.to(queries), self.size))
+            rows = self.projection.rows(columns, is_centered=True)
+            queries[:, : rows.shape[1]] = rows
+        if self.guide is not None:
+            queries[:, queries.shape[1] - self.guide.picture.shape[1] :] = self.guide.picture
+        return evenly_nearest(queries, self.bank, 0.0)[0].reshape(self.grid)
+
+    @property
+    def grid(self) -> Size:
+        """The size in positions."""
+        return self.size[0] // CELL_PX, self.size[1] // CELL_PX
+
+    def queries(self) -> Tensor:
+        """Return the features and the guide of the current picture."""
+        image, edge = self.image, _HALO // CELL_PX
+        if self.asked.content is not None:
+            image = torch.lerp(image, resize(self.asked.content.to(image), self.size), self.asked.content_weight)
+        if self.asked.wraps:
+            image = F.pad(image, (_HALO,) * 4, mode="circular")
+        columns = self.networks.columns(image)
+        if self.asked.wraps:
+            columns = columns[..., edge:-edge, edge:-edge]
+        rows = self.projection.rows(columns, wraps=self.asked.wraps)
+        return rows if self.guide is None else torch.cat([rows, self.guide.picture], 1)
+
+    def painted(self) -> Image:
+        """Decode the field; keep the known part."""
+        rows = votes(self.blocks, self.matches, self.bank, wraps=self.asked.wraps)
+        image = self.networks.decode(rows, self.grid, wraps=self.asked.wraps)
+        if self.asked.known is None:
+            return image
+        picture, mask = (resize(each.to(image), self.size) for each in self.asked.known)
+        return torch.lerp(image, picture, mask)
+
+
+# ---------------------------------------------------------------------------------------------------- sizes and rows
+
+
+def resized_example(picture: Image, share: float) -> Image:
+    """Resize an example for a size, to multiples of :data:`MULTIPLE_PX`.
+
+    Args:
+        picture: (1, 3, height, width), as seen at the last size.
+        share: the size relative to the last one.
+    """
+    return resize(picture, _multiples(share * picture.shape[-2], share * picture.shape[-1]))
+
+
+def _multiples(height: float, width: float) -> Size:
+    """Round a size to multiples of :data:`MULTIPLE_PX`, at least two of them."""
+    down, across = (MULTIPLE_PX * max(2, round(side / MULTIPLE_PX)) for side in (height, width))
+    return down, across
+
+
+def _pixels(grid: Size) -> Size:
+    return CELL_PX * grid[0], CELL_PX * grid[1]
+
+
+def _rows(features: FeatureMap) -> Tensor:
+    return features[0].flatten(1).T
+
+
+def _wrapped(places: Tensor, halo: int) -> Tensor:
+    """Continue a map of integers at the opposite edges."""
+    rows, columns = (torch.arange(-halo, side + halo, device=places.device) % side for side in places.shape)
+    return places[rows][:, columns]
+
+
+def _allowed(asked: Synthesis, sizes: Sequence[Size]) -> Tensor:
+    """Return which positions may be copied; a mask without a whole position allows all."""
+    found = []
+    for size, mask in zip(sizes, asked.allowed or (None,) * len(sizes), strict=True):
+        allowed = torch.ones(size, dtype=torch.bool) if mask is None else resize(mask.cpu(), size)[0, 0] > _WHOLE
+        found.append(allowed.flatten() if bool(allowed.any()) else torch.ones_like(allowed).flatten())
+    return torch.cat(found)
+
+
+def _even_use(allowed: Tensor, sizes: Sequence[Size], grid: Size) -> Tensor:
+    """Return how often each position would be copied if examples, and the positions of each, were used evenly."""
+    parts = allowed.split([height * width for height, width in sizes])
+    share = math.prod(grid) / len(sizes)
+    return torch.cat([torch.full(part.shape, share / int(part.sum()), device=part.device) for part in parts])

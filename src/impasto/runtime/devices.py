@@ -1,0 +1,25 @@
+"""What differs between devices: missing operators, and operators that return before they are done."""
+
+import time
+
+import torch
+
+COMPLETE = ("cpu", "cuda")
+"""Devices that have all operators. MPS has no eigendecomposition, for example; what it lacks is computed on the CPU."""
+
+
+def is_complete(device: torch.device) -> bool:
+    """Return whether a device has all operators that impasto uses."""
+    return device.type in COMPLETE
+
+
+def seconds_now() -> float:
+    """Return the reading of a clock, in seconds, after all work that this process gave to a GPU is done.
+
+    GPUs work in the background: without waiting, a measured duration is only the time that it takes to hand over the work.
+    """
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    if torch.backends.mps.is_available():
+        torch.mps.synchronize()
+    return time.perf_counter()
