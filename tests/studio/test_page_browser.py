@@ -41,7 +41,7 @@ def test_a_photo_is_uploaded_painted_cancelled_continued_and_downloaded(
     page.until(lambda: "preview" in page.js(PAINTED))
     page.click("[data-do='cancel']")
     page.state("cancelled")
-    assert "25" in page.text("#painting-line")
+    assert "Canceled at step" in page.text("#painting-line")
     page.click("[data-do='continue']")
     page.state("done")
     page.until(lambda: "/results/" in page.js(PAINTED))
@@ -510,7 +510,7 @@ def test_what_waits_is_told_anew_while_another_is_painted(
     studio.wait_until(jobs[0], "running")
     page.click("#queue-open")
     last = f"[data-job='{jobs[2]}'] .job-line"
-    page.until(lambda: "1 before it" in page.text(last))
+    page.until(lambda: "Waiting for 1 job" in page.text(last))
     studio.client.post(f"/jobs/{jobs[1]}/cancel")
     page.until(lambda: "Next in the queue" in page.text(last), seconds=30)
     page.until(lambda: "hour" in page.text(last), seconds=60)  # what the running one still takes is told by its steps

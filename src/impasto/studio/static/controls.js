@@ -203,7 +203,7 @@ function quickSize(kind, size, put) {
 function toggle(id, changed) {
   const control = h('input.switch', { type: 'checkbox', role: 'switch', id });
   control.addEventListener('change', () => changed(control.checked, true));
-  return { control, show: (value) => (control.checked = value) };
+  return { control, aside: control, body: '', show: (value) => (control.checked = value) };
 }
 
 function segments(field, id, changed) {
