@@ -284,7 +284,7 @@ def hostile(rounds: int) -> None:
 
     The first round is not counted, because it loads the readers of additional formats.
     """
-    sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+    sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "studio"))
     files = importlib.import_module("studio_hostile")
 
     with studio() as running:

@@ -28,14 +28,20 @@ if TYPE_CHECKING:
     from impasto.metrics.report import Report
     from impasto.optim.engine import Step
     from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions
+    from impasto.options.guided import AnalogyOptions, DoodleOptions, TextureOptions
+    from impasto.recipes.analogy import analogy
+    from impasto.recipes.doodle import doodle, suggest_map
     from impasto.recipes.instant import instant
     from impasto.recipes.instant_painter import InstantPainter
     from impasto.recipes.painting import paint, steps
     from impasto.recipes.pastiche import Pastiche
     from impasto.recipes.reporting import judge
+    from impasto.recipes.texture import texture
     from impasto.recipes.tuning import Tuning, tune
 
 _MODULES = {
+    "AnalogyOptions": "options.guided",
+    "DoodleOptions": "options.guided",
     "ImageFileError": "errors",
     "ImpastoError": "errors",
     "InstantOptions": "options",
@@ -50,19 +56,26 @@ _MODULES = {
     "ShapeError": "errors",
     "Step": "optim.engine",
     "StyleFileError": "errors",
+    "TextureOptions": "options.guided",
     "TuneOptions": "options",
     "Tuning": "recipes.tuning",
     "WeightsError": "errors",
+    "analogy": "recipes.analogy",
+    "doodle": "recipes.doodle",
     "instant": "recipes.instant",
     "judge": "recipes.reporting",
     "load_encoder": "encoders",
     "paint": "recipes.painting",
     "read": "images",
     "steps": "recipes.painting",
+    "suggest_map": "recipes.doodle",
+    "texture": "recipes.texture",
     "tune": "recipes.tuning",
 }
 
 __all__ = [
+    "AnalogyOptions",
+    "DoodleOptions",
     "ImageFileError",
     "ImpastoError",
     "InstantOptions",
@@ -77,16 +90,21 @@ __all__ = [
     "ShapeError",
     "Step",
     "StyleFileError",
+    "TextureOptions",
     "TuneOptions",
     "Tuning",
     "WeightsError",
     "__version__",
+    "analogy",
+    "doodle",
     "instant",
     "judge",
     "load_encoder",
     "paint",
     "read",
     "steps",
+    "suggest_map",
+    "texture",
     "tune",
 ]
 

@@ -26,7 +26,7 @@ from impasto import images
 from impasto.cli import app, flags, main, progress
 from impasto.cli.short_help import short_help
 from impasto.optim.engine import Step
-from impasto.options import GROUPS, InstantOptions, PaintOptions, Run, TuneOptions
+from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions, tiers_of
 from impasto.options.fields import dashed
 from impasto.recipes import neighbors, presets, starts
 from impasto.recipes.context import PaintingContext
@@ -112,7 +112,8 @@ def test_help_all_shows_the_text_and_the_default_of_every_option_by_group(capsys
     assert "default: 512" in words
     assert "--layers" in words
     assert all(dashed(each.name) in words for options in (PaintOptions, Run) for each in fields(options))
-    assert all(f"─ {group.title} ─" in out for group in GROUPS)
+    titles = re.findall(r"─ (.+?) ─", out)
+    assert [each for each in titles if each in tiers_of(PaintOptions)] == list(tiers_of(PaintOptions))
 
 
 @pytest.mark.parametrize(("command", "options"), [("paint", PaintOptions), ("instant", InstantOptions)])
@@ -124,8 +125,20 @@ def test_the_short_help_fits_a_screen_and_shows_the_common_options(
     assert len(out.splitlines()) <= 40
     assert max(map(len, out.splitlines())) < 80
     assert {"--size", "--strength", "--color", "--output", "--help-all"} <= set(re.findall(r"--[a-z-]+", out))
-    known = {dashed(each.name) for each in (*fields(options), *fields(Run), *fields(flags.MaskFlags))}
-    assert set(re.findall(r"--[a-z-]+", out)) <= known | {"--output", "--help-all"}
+    shown = {*re.findall(r"^  (--[a-z-]+)", out, re.MULTILINE)}
+    basics = (*tiers_of(options)["Basics"], *tiers_of(Run)["Basics"])
+    assert shown == {dashed(each) for each in basics} | {"--style-mask", "--protect", "--help-all"}
+
+
+@pytest.mark.parametrize(
+    "command", ["paint", "instant", "tune", "inetwork", "styles add", "weights import", "studio", "export onnx"]
+)
+def test_help_names_values_by_one_convention(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    words = re.compile(r"(INT|FLOAT|NAME|MASK|PATH|CHOICE|URL|STR)(,?\.\.\.)?")  # STR: free text, such as a title
+    _, out, _ = run(capsys, *command.split(), "--help-all")
+    found = re.findall(r"^│ [ *]*--[\w-]+(?: --?[\w-]+)*(?: ([^-\s│]\S*))?  ", out, re.MULTILINE)
+    assert found
+    assert [each for each in found if each and not words.fullmatch(each)] == []
 
 
 @pytest.mark.parametrize(

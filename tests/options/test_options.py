@@ -5,7 +5,7 @@ import dataclasses
 import math
 import subprocess
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from impasto import options
 from impasto.errors import OptionError
-from impasto.options import PaintOptions, Run, TuneOptions
+from impasto.options import InstantOptions, PaintOptions, ReportOptions, Run, TuneOptions, tier_by_name, tiers_of
 from impasto.options.fields import check_range, dashed, field_texts
 
 
@@ -34,6 +34,28 @@ def test_options_are_frozen_and_keyword_only(kind: type) -> None:
         kind().seed = 1  # type: ignore[attr-defined]
     with pytest.raises(TypeError):
         kind("impasto")
+
+
+@pytest.mark.parametrize("kind", [PaintOptions, InstantOptions, ReportOptions, TuneOptions, Run])
+def test_every_option_is_in_exactly_one_tier(kind: type) -> None:
+    placed = [name for names in tiers_of(kind).values() for name in names]
+    assert sorted(placed) == sorted(field.name for field in dataclasses.fields(kind))
+    assert next(iter(tiers_of(kind))) == "Basics"
+
+
+def test_a_new_option_joins_the_tier_of_its_group() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class GlazeOptions:
+        title: ClassVar[str] = "Glaze"
+        glaze: int = 0
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Extended(GlazeOptions, PaintOptions):
+        pass
+
+    assert list(tiers_of(Extended))[-1] == "Glaze"
+    assert tier_by_name(Extended)["glaze"] == "Glaze"
+    assert tier_by_name(Extended)["size"] == "Basics"
 
 
 def test_options_load_without_torch() -> None:

@@ -117,9 +117,9 @@ class Browser:
 
     def paint(self, **options: str) -> None:
         """Press Paint, with some options of the painter."""
-        self.js("for (const each of document.querySelectorAll('#paint-settings details')) each.open = true")
+        self.js("for (const each of document.querySelectorAll('#paint-more details')) each.open = true")
         for name, value in options.items():
-            field = self.find(f"#paint-settings [data-field='{name}']")
+            field = self.find(f":is(#paint-basic, #paint-more) [data-field='{name}']")
             field.clear()
             field.send_keys(value, Keys.TAB)
         self.click("#paint")

@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from impasto.studio.controls import recipes
+from impasto.cli import main
+from impasto.studio.controls import KINDS, recipes
 
 STATIC = Path(__file__).resolve().parents[2] / "src" / "impasto" / "studio" / "static"
 LIVE = re.compile(r"^live")  # the webcam page has its own files and tests
@@ -80,9 +81,9 @@ def page() -> Page:
 
 
 def test_both_languages_have_every_text(texts: dict[str, dict[str, str]]) -> None:
-    # The English help texts are those of the options and come from the API.
+    # The English of help texts and group titles is that of the options, and comes from the API.
     for language in LANGUAGES:
-        assert {key for key in texts[language] if not key.startswith("help.")} == set(texts["en"]), language
+        assert {key for key in texts[language] if not key.startswith(("help.", "group."))} == set(texts["en"]), language
     assert all(text.strip() for catalogue in texts.values() for text in catalogue.values())
 
 
@@ -136,6 +137,33 @@ def test_every_control_has_a_label(fields: list[dict[str, Any]], texts: dict[str
     for field in fields:
         assert f"control.{field['name']}" in texts["en"], "give the option a name in texts/en.json and texts/zh.json"
         assert f"help.{field['name']}" in texts["zh"], "add the option's help to texts/zh.json"
+
+
+def test_every_section_of_controls_has_its_title(fields: list[dict[str, Any]], texts: dict[str, dict[str, str]]) -> None:
+    titles = {f"group.{field['group']}" for field in fields if not field["basic"]}
+    assert titles == {key for key in texts["zh"] if key.startswith("group.")}
+
+
+@pytest.mark.parametrize("kind", ["paint", "instant"])
+def test_help_and_page_show_the_same_tiers(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = recipes()
+    (controls,) = [each["fields"] for each in found["recipes"] if each["kind"] == kind]
+    sections: dict[str, list[str]] = {}
+    for field in (*controls, *found["run"]):
+        sections.setdefault(field["group"], []).append(field["name"])
+        assert field["basic"] is (field["group"] == "Basics")
+    main([kind, "--help-all"])
+    panels = re.findall(r"─ ([A-Z][^─]+?) ─+╮\n(.+?)\n╰", capsys.readouterr().out, re.DOTALL)
+    flags = {
+        title: [each.replace("-", "_") for each in re.findall(r"^│ --([a-z-]+)", text, re.MULTILINE)] for title, text in panels
+    }
+    flags = {title: [each for each in names if each not in KINDS[kind].hidden] for title, names in flags.items()}
+    assert {title: names for title, names in flags.items() if title in sections} == sections
+    assert [title for title in flags if title in sections] == list(sections)
+    main([kind, "--help"])
+    short = {each.replace("-", "_") for each in re.findall(r"^  --([a-z-]+)", capsys.readouterr().out, re.MULTILINE)}
+    drawn = {"style_mask", "protect", "help_all"}  # masks are drawn on the page
+    assert short - drawn - {*KINDS[kind].hidden} == {*sections["Basics"]}
 
 
 @pytest.mark.parametrize("name", ["recipe", "quality", "statistics", "canvas", "optimizer", "border", "color"])

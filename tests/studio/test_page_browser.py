@@ -14,6 +14,7 @@ pytest.importorskip("selenium")
 from selenium.webdriver import ActionChains, Keys
 
 import studio_pieces as pieces
+from impasto.options import InstantOptions, PaintOptions, Run, tiers_of
 from impasto.recipes.presets import PRESETS, RECIPES
 from studio_browser import IN_A_BROWSER, PAINTED, Browser, open_browser, running_studio, small_picture
 
@@ -40,7 +41,7 @@ def test_a_photo_is_uploaded_painted_cancelled_continued_and_downloaded(
     page.until(lambda: "preview" in page.js(PAINTED))
     page.click("[data-do='cancel']")
     page.state("cancelled")
-    assert "25" in page.text("#painting-line")
+    assert "Canceled at step" in page.text("#painting-line")
     page.click("[data-do='continue']")
     page.state("done")
     page.until(lambda: "/results/" in page.js(PAINTED))
@@ -280,12 +281,12 @@ def test_every_control_can_be_reached_by_keyboard(
     page.key(Keys.SPACE, Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.SPACE, Keys.ESCAPE)
     assert page.focused() == "mask-toggle"
     page.repainted(before)
-    page.tab_to(lambda: bool(page.js("return document.activeElement.closest('#paint-settings summary')")))
-    page.key(Keys.ENTER)
     page.tab_to(lambda: page.focused() == "size" and bool(page.js("return document.activeElement.closest('#paint-basic')")))
     page.key(Keys.CONTROL, "a")
     ActionChains(page.driver).key_up(Keys.CONTROL).perform()
     page.key("128")
+    page.tab_to(lambda: bool(page.js("return document.activeElement.closest('#paint-more details:nth-child(3) summary')")))
+    page.key(Keys.ENTER)  # opens the section of the optimizer
     page.tab_to(lambda: page.focused() == "steps")
     page.key("3")
     page.tab_to(lambda: page.focused() == "paint")
@@ -404,16 +405,48 @@ def test_an_error_of_the_studio_is_shown_next_to_its_control(browser: Callable[.
     assert "give two numbers" in errors
 
 
+def test_basics_are_open_and_other_sections_closed_in_both_languages(browser: Callable[..., Browser], picture: Path) -> None:
+    page = browser()
+    summaries = "const all = [...document.querySelectorAll('#settings summary')]; "
+    summaries += "return all.filter((each) => each.checkVisibility()).map((each) => each.textContent)"
+    instant, paint, run = (list(tiers_of(kind))[1:] for kind in (InstantOptions, PaintOptions, Run))
+    assert page.js(summaries) == [*instant, *paint, *run]
+    assert page.is_seen("#paint-basic [data-field='preset']")
+    assert page.is_seen("#run-basic [data-field='seed']")
+    assert not page.is_seen("#paint-more [data-field='margin']")
+    page.click("#paint-more details:nth-child(3) summary")
+    assert page.is_seen("#paint-more [data-field='margin']")
+    page.click("#method-refine")
+    assert page.js(summaries) == [*instant, *run]
+    assert page.is_seen("#refine-basic [data-field='hq']")
+    page.js("const l = document.querySelector('#language'); l.value = 'zh'; l.dispatchEvent(new Event('change'))")
+    page.until(lambda: page.js(summaries) == ["色彩", "其他选项", "设备与精度"])
+    page.js("const l = document.querySelector('#language'); l.value = 'en'; l.dispatchEvent(new Event('change'))")
+    page.until(lambda: page.js(summaries) == [*instant, *run])
+    page.click("#method-paint")
+    assert page.complaints() == []
+
+
+def test_an_error_in_a_closed_section_opens_it(browser: Callable[..., Browser], picture: Path) -> None:
+    page = browser()
+    page.instant(picture)
+    choose = "const e = document.querySelector('#paint-more [data-field=betas]'); "
+    page.js(choose + "e.value = '0.9'; e.dispatchEvent(new Event('change'))")
+    assert not page.is_seen("#paint-more [data-field='betas']")
+    page.click("#paint")
+    page.until(lambda: page.is_seen("#paint-more [data-field='betas']"))
+
+
 def test_a_method_hides_ignored_settings_and_shows_its_defaults(
     browser: Callable[..., Browser], studio: pieces.Program, picture: Path
 ) -> None:
     page = browser()
     page.instant(picture)
-    page.js("for (const each of document.querySelectorAll('#paint-settings details')) each.open = true")
-    choose = "const e = document.querySelector(`#paint-settings [data-field=${arguments[0]}]`); "
+    page.js("for (const each of document.querySelectorAll('#paint-more details')) each.open = true")
+    choose = "const e = document.querySelector(`:is(#paint-basic, #paint-more) [data-field=${arguments[0]}]`); "
     choose += "e.value = arguments[1]; e.dispatchEvent(new Event('change'))"
-    steps = "return document.querySelector('#paint-settings [data-field=steps]').value"
-    seen = {name: f"#paint-settings [data-field='{name}']" for name in ("style_weight", "strength", "recipe")}
+    steps = "return document.querySelector('#paint-more [data-field=steps]').value"
+    seen = {name: f":is(#paint-basic, #paint-more) [data-field='{name}']" for name in ("style_weight", "strength", "recipe")}
     assert not page.is_seen(seen["style_weight"])
     assert page.is_seen(seen["strength"])
     assert page.js(steps) == str(RECIPES["neighbors"].steps)
@@ -437,12 +470,15 @@ def test_an_error_of_an_option_in_two_panels_is_shown_in_the_right_one(
 ) -> None:
     page = browser()
     page.instant(picture)
-    color = "#instant-basic [data-field='color']"
-    page.js("const e = arguments[0]; e.value = 'match-style'; e.dispatchEvent(new Event('change'))", page.find(color))
-    page.until(lambda: page.js("return document.querySelector(arguments[0]).ariaInvalid", color) == "true")
+    choose = "const e = document.querySelector(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('change'))"
+    method = "#instant-more [data-field='color_method']"
+    page.js(choose, "#instant-basic [data-field='color']", "palette")
+    page.js(choose, method, "luminance")
+    page.until(lambda: page.js("return document.querySelector(arguments[0]).ariaInvalid", method) == "true")
     assert page.js("return document.querySelectorAll('[aria-invalid=true]').length") == 1
-    described = page.find(color).get_attribute("aria-describedby") or ""
-    assert "needs a style picture" in " ".join(page.text(f"#{each}") for each in described.split())
+    assert page.is_seen(method)  # its section was opened
+    described = page.find(method).get_attribute("aria-describedby") or ""
+    assert "needs color match-style" in " ".join(page.text(f"#{each}") for each in described.split())
 
 
 def test_the_error_of_a_failed_painting_is_shown_next_to_its_control(browser: Callable[..., Browser], picture: Path) -> None:
@@ -450,7 +486,7 @@ def test_the_error_of_a_failed_painting_is_shown_next_to_its_control(browser: Ca
     page.instant(picture)
     page.paint(size="100000")
     page.state("failed")
-    size = page.find("#paint-settings [data-field='size']")
+    size = page.find("#paint-basic [data-field='size']")
     page.until(lambda: size.get_attribute("aria-invalid") == "true")
     described = (size.get_attribute("aria-describedby") or "").split()
     assert any("would fit" in page.text(f"#{each}") for each in described)
@@ -468,7 +504,7 @@ def test_the_estimated_time_of_waiting_jobs_is_updated_while_another_job_runs(
     studio.wait_until(jobs[0], "running")
     page.click("#queue-open")
     last = f"[data-job='{jobs[2]}'] .job-line"
-    page.until(lambda: "1 before it" in page.text(last))
+    page.until(lambda: "Waiting for 1 job" in page.text(last))
     studio.client.post(f"/jobs/{jobs[1]}/cancel")
     page.until(lambda: "Next in the queue" in page.text(last), seconds=30)
     page.until(lambda: "hour" in page.text(last), seconds=60)  # the steps of the running job give its remaining time

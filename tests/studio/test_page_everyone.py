@@ -139,7 +139,7 @@ def test_the_page_uses_the_language_of_the_browser_and_can_be_switched(browser: 
         const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
         while (walk.nextNode()) {
           const at = walk.currentNode.parentElement;
-          const names = '[lang=en], [translate=no], .styles, .chosen, option, .segments, #photo-name, details .control';
+          const names = '[lang=en], [translate=no], .styles, .chosen, option, .segments, #photo-name, .help, summary ~ *';
           if (at.closest(names)) continue;
           const words = walk.currentNode.data.replace(/impasto|face\\.jpg/g, '');
           if (/[A-Za-z]{3}/.test(words) && at.checkVisibility()) found.push(walk.currentNode.data.trim());

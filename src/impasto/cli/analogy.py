@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from impasto.cli.flags import COMPUTED, PAINTED, WRITTEN, AnalogyFlags, Files, OutputOptions, RunFlags, given
+from impasto.cli.flags import COMPUTED, WRITTEN, AnalogyFlags, Files, OutputOptions, RunFlags, given
 from impasto.errors import OptionError
 from impasto.options import Run
 from impasto.options.guided import AnalogyOptions
@@ -19,7 +19,7 @@ def analogy(
     files: Annotated[Files | None, Parameter(name="*", group=WRITTEN)] = None,
     output_options: Annotated[OutputOptions | None, Parameter(name="*", group=WRITTEN)] = None,
     run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
-    options: Annotated[AnalogyFlags | None, Parameter(name="*", group=PAINTED)] = None,
+    options: Annotated[AnalogyFlags | None, Parameter(name="*")] = None,
 ) -> int:
     """Paint B as A' was painted from A.
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from impasto.cli.flags import COMPUTED, PAINTED, WRITTEN, DoodleFlags, Files, OutputOptions, RunFlags, given
+from impasto.cli.flags import COMPUTED, WRITTEN, DoodleFlags, Files, OutputOptions, RunFlags, given
 from impasto.errors import OptionError
 from impasto.options import Run
 from impasto.options.guided import DoodleOptions
@@ -17,14 +17,14 @@ def doodle(
     style: str | None = None,
     /,
     *,
-    map: Annotated[str | None, Parameter(metavar="FILE")] = None,
-    style_map: Annotated[str | None, Parameter(metavar="FILE")] = None,
-    content: Annotated[str | None, Parameter(metavar="FILE")] = None,
+    map: Annotated[str | None, Parameter(metavar="PATH")] = None,
+    style_map: Annotated[str | None, Parameter(metavar="PATH")] = None,
+    content: Annotated[str | None, Parameter(metavar="PATH")] = None,
     suggest_map: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     files: Annotated[Files | None, Parameter(name="*", group=WRITTEN)] = None,
     output_options: Annotated[OutputOptions | None, Parameter(name="*", group=WRITTEN)] = None,
     run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
-    options: Annotated[DoodleFlags | None, Parameter(name="*", group=PAINTED)] = None,
+    options: Annotated[DoodleFlags | None, Parameter(name="*")] = None,
 ) -> int:
     """Paint a map of flat colors in the style of a picture.
 

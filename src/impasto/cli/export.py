@@ -1,9 +1,9 @@
 """``impasto export``: export the networks for other programs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from impasto.cli.overwriting import check_overwrites
 from impasto.cli.progress import message_console
@@ -18,7 +18,15 @@ app = App(name="export", help="Export the networks for other programs.")
 
 
 @app.command
-def onnx(output: Path, /, *, style: str | None = None, size: int = 512, stroke: float = 1.0, winograd: bool = False) -> None:
+def onnx(
+    output: Path,
+    /,
+    *,
+    style: Annotated[str | None, Parameter(metavar="NAME")] = None,
+    size: int = 512,
+    stroke: float = 1.0,
+    winograd: bool = False,
+) -> None:
     """Export the live network as an ONNX graph, and compare its output in ONNX Runtime with PyTorch.
 
     The inputs of the graph are the photo, (1, 3, height, width) in [0, 1], a style and a palette; with --style, only the photo.

@@ -12,30 +12,42 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 from cyclopts import Group, Parameter, Token
 
 from impasto.errors import OptionError
-from impasto.options import GROUPS, InstantOptions, PaintOptions, Run, TuneOptions, by_present_names
+from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions, by_present_names, tier_by_name, tiers_of
 from impasto.options.fields import field_texts
 from impasto.options.guided import AnalogyOptions, DoodleOptions, TextureOptions
 
-PAINTED = Group("Options", sort_key=1)
 WRITTEN = Group("Output", sort_key=20)
 MASKED = Group("Masks", sort_key=21)
 COMPUTED = Group("Device, precision and seed", sort_key=22)
 """Groups of flags that several commands share."""
 
+_TIERS = (*tiers_of(PaintOptions), TuneOptions.title, InstantOptions.title)
+_GROUPS = {title: Group(title, sort_key=1 + number) for number, title in enumerate(_TIERS)} | {
+    Run.title: Group(Run.title, sort_key=22)
+}
+"""Groups of options, one for each tier."""
+
+_WORDS: dict[Any, str] = {int: "INT", float: "FLOAT", str: "NAME"}
+_OTHER_WORDS = {
+    **dict.fromkeys(("color_mask", "content_mask", "style_mask", "style_region", "protect"), "MASK"),
+    "color_proof": "PATH",
+}
 _ALIASES = {"style_layers": "--layers", "edge_aware_weight": "--calm-weight"}
 
 
-def as_flags(options: type) -> type:
-    """Make a dataclass with the fields, types and texts of another. Every field may be None: not given."""
-    hints, texts, groups = get_type_hints(options), field_texts(options), _groups_of(options)
-    fields = [
-        (
-            each.name,
-            Annotated[hints[each.name] | None, _flag(each, hints[each.name], texts[each.name], groups.get(each.name))],
-            None,
-        )
-        for each in dataclasses.fields(options)
-    ]
+def as_flags(options: type, *, is_grouped: bool = True) -> type:
+    """Make a dataclass with the fields, types and texts of another. Every field may be None: not given.
+
+    Args:
+        options: dataclass of options.
+        is_grouped: show the flags by tier; else in the group of the command's parameter.
+    """
+    hints, texts, tiers = get_type_hints(options), field_texts(options), tier_by_name(options)
+    defaults = {each.name: each.default for each in dataclasses.fields(options)}
+    fields = []
+    for name, tier in tiers.items():
+        flag = _flag(name, hints[name], texts[name], defaults[name], _GROUPS[tier] if is_grouped else None)
+        fields.append((name, Annotated[hints[name] | None, flag], None))
     made = dataclasses.make_dataclass(f"{options.__name__}Flags", fields, frozen=True, kw_only=True)
     made.__module__ = __name__  # where cyclopts looks its types up
     return made
@@ -49,31 +61,41 @@ def given(flags: Any) -> dict[str, Any]:
     return by_present_names({name: value for name, value in values.items() if value is not None})
 
 
-def _groups_of(options: type) -> dict[str, Group]:
-    """Return the help group of each option that belongs to one of :data:`impasto.options.GROUPS`."""
-    groups = [each for each in GROUPS if issubclass(options, each)]
-    return {
-        each.name: Group(group.title, sort_key=2 + number)  # type: ignore[attr-defined]
-        for number, group in enumerate(groups)
-        for each in dataclasses.fields(group)
-    }
-
-
-def _flag(field: "dataclasses.Field[Any]", hint: Any, text: str, group: Group | None) -> Parameter:
-    shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
+def _flag(name: str, hint: Any, text: str, default: Any, group: Group | None) -> Parameter:
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
     several = get_origin(hint) is tuple
     own_group: dict[str, Any] = {"group": group} if group else {}  # None would take the flag out of the command's group
     return Parameter(
         help=text,
         **own_group,
         show_default=(lambda _: shown) if shown else False,
-        alias=_ALIASES.get(field.name),
+        alias=_ALIASES.get(name),
         converter=_split if several else None,
         n_tokens=1 if several else None,
-        metavar="A,B,..." if several else None,
+        metavar=value_word(name, hint) or None,
         negative_iterable=(),
         allow_leading_hyphen=several,
     )
+
+
+def value_word(name: str, hint: Any) -> str:
+    """Return the word that help shows for the value of an option; empty for a switch.
+
+    The words are INT, FLOAT, NAME, CHOICE, MASK, PATH and WxH. A comma and dots mark lists.
+
+    Example:
+        >>> value_word("style_weights", tuple[float, ...])
+        'FLOAT,...'
+    """
+    if name in _OTHER_WORDS:
+        return _OTHER_WORDS[name]
+    if name == "size" and hint is str:
+        return "WxH"
+    if get_origin(hint) is tuple:
+        return f"{_WORDS[get_args(hint)[0]]},..."
+    if hint is bool:
+        return ""
+    return "CHOICE" if get_origin(hint) is Literal else _WORDS[hint]
 
 
 def _split(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
@@ -92,6 +114,7 @@ if TYPE_CHECKING:
     PaintFlags = PaintOptions
     RunFlags = Run
     TextureFlags = TextureOptions
+    UngroupedRunFlags = Run
     TuneFlags = TuneOptions
 else:
     AnalogyFlags = as_flags(AnalogyOptions)
@@ -100,6 +123,7 @@ else:
     PaintFlags = as_flags(PaintOptions)
     RunFlags = as_flags(Run)
     TextureFlags = as_flags(TextureOptions)
+    UngroupedRunFlags = as_flags(Run, is_grouped=False)
     TuneFlags = as_flags(TuneOptions)
 
 

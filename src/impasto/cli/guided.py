@@ -13,6 +13,7 @@ from impasto.cli.previews import GifRecorder, Preview
 from impasto.cli.progress import duration, message_console, progress
 from impasto.cli.session import memory_in_words, save_gif, set_threads
 from impasto.cli.signals import undisturbed
+from impasto.errors import OptionError
 from impasto.runtime.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -27,10 +28,16 @@ def named_files(files: Files | None, words: Sequence[str], inputs: Sequence[str 
         files: the given files.
         words: the words that make the default name.
         inputs: the input files, which must not be overwritten.
+
+    Raises:
+        OptionError: --report was given, or an output would overwrite an input.
+        ImageFileError: a file cannot be written.
     """
     from impasto.cli.names import default_output
 
     files = files or Files()
+    if files.report:
+        raise OptionError("--report compares a painting with its photo and its style; here it has no meaning, so omit it")
     if files.output is None:
         files = replace(files, output=default_output(words, lambda path: False))
     check_files(files, tuple(each for each in inputs if each))

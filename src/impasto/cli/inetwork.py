@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 from cyclopts import CoercionError, Group, Parameter, Token
 
 from impasto.cli import FAILED_EXIT, fail_with
-from impasto.cli.flags import COMPUTED, Files, OutputOptions, RunFlags, given
+from impasto.cli.flags import COMPUTED, Files, OutputOptions, UngroupedRunFlags, given
 from impasto.cli.progress import duration, losses_in_words, message_console
 from impasto.compat.inetwork_flags import InetworkOptions, Truth, as_choice, as_number, as_numbers, as_truth
 from impasto.errors import OptionError
@@ -28,6 +28,7 @@ _LISTS = ("--style_weight", "--style_masks")
 """Flags that take several values."""
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic")
+_WORDS = {"content_layer": "NAME", "init_image": "NAME", **dict.fromkeys(("style_masks", "content_mask", "color_mask"), "MASK")}
 _USAGE = "impasto inetwork CONTENT STYLE... PREFIX, such as impasto inetwork photo.jpg picture.jpg out/wolf"
 
 
@@ -91,6 +92,7 @@ def _flag(field: "dataclasses.Field[Any]", hint: Any, text: str) -> Parameter:
 
     return Parameter(
         name=f"--{field.name}",
+        metavar=_WORDS.get(field.name),
         help=text,
         converter=read,
         show_default=(lambda _: shown) if shown else False,
@@ -121,7 +123,7 @@ else:
 def inetwork(
     *words: str,
     output_options: Annotated[OutputOptions | None, Parameter(name="*", group=_MESSAGES)] = None,
-    run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
+    run: Annotated[UngroupedRunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
     flags: Annotated[InetworkFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
     report: Annotated[bool, Parameter(group=_MESSAGES, negative="", show_default=False)] = False,
 ) -> int:

@@ -7,9 +7,7 @@ from cyclopts import Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.flags import (
-    COMPUTED,
     MASKED,
-    PAINTED,
     WRITTEN,
     Files,
     InstantFlags,
@@ -47,8 +45,8 @@ def instant(
         tuple[str, ...], Parameter(group=MASKED, consume_multiple=True, negative="", show_default=False, metavar="MASK")
     ] = (),
     regions: Annotated[MaskFlags | None, Parameter(name="*", group=MASKED)] = None,
-    run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
-    options: Annotated[InstantFlags | None, Parameter(name="*", group=PAINTED)] = None,
+    options: Annotated[InstantFlags | None, Parameter(name="*")] = None,
+    run: Annotated[RunFlags | None, Parameter(name="*")] = None,
 ) -> int:
     """Paint a photo in any style in one pass.
 

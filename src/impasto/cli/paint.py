@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from impasto.cli.flags import (
-    COMPUTED,
     MASKED,
-    PAINTED,
     WRITTEN,
     Files,
     MaskFlags,
@@ -37,8 +35,8 @@ def paint(
     replay: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
     resume: Annotated[bool, Parameter(group=WRITTEN, negative="", show_default=False)] = False,
     output_options: Annotated[OutputOptions | None, Parameter(name="*", group=WRITTEN)] = None,
-    run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
-    options: Annotated[PaintFlags | None, Parameter(name="*", group=PAINTED)] = None,
+    options: Annotated[PaintFlags | None, Parameter(name="*")] = None,
+    run: Annotated[RunFlags | None, Parameter(name="*")] = None,
     masks: Annotated[MaskFlags | None, Parameter(name="*", group=MASKED)] = None,
 ) -> int:
     """Paint a photo in the style of one or several pictures.

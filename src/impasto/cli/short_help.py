@@ -3,14 +3,14 @@
 import dataclasses
 import textwrap
 from dataclasses import dataclass
-from typing import Any, Literal, get_origin, get_type_hints
+from typing import get_type_hints
 
-from impasto.cli.flags import Files, MaskFlags
-from impasto.options import InstantOptions, PaintOptions, Run
+from impasto.cli.flags import Files, MaskFlags, value_word
+from impasto.options import InstantOptions, PaintOptions, Run, tiers_of
 from impasto.options.fields import dashed, field_texts
+from impasto.options.tiers import BASICS
 
-_WIDTH, _COLUMN = 79, 27
-_WORDS: dict[Any, str] = {int: "N", float: "X", str: "NAME"}
+_WIDTH, _COLUMN = 79, 28
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,11 @@ class _Command:
     Attributes:
         summary: what it does.
         options: the dataclass of its options.
-        names: of the options that are shown.
         examples: command lines.
     """
 
     summary: str
     options: type
-    names: tuple[str, ...]
     examples: tuple[str, ...]
 
 
@@ -34,7 +32,6 @@ _COMMANDS = {
     "paint": _Command(
         "Paint a photo in the style of one or several pictures.",
         PaintOptions,
-        ("size", "quality", "strength", "style_scale", "color", "style_weights", "seconds", "recipe", "preset"),
         (
             "impasto paint photo.jpg starry-night",
             "impasto paint photo.jpg painting.jpg --size 1024 --strength 0.8 -o out.png",
@@ -44,7 +41,6 @@ _COMMANDS = {
     "instant": _Command(
         "Paint a photo in any style in one pass, in about a second.",
         InstantOptions,
-        ("size", "strength", "stroke", "color", "style_weights", "fast", "hq", "refine_seconds"),
         (
             "impasto instant photo.jpg starry-night",
             "impasto instant photo.jpg painting.jpg --strength 0.6 -o out.jpg",
@@ -64,15 +60,15 @@ def short_help(command: str) -> str:
     rows = [
         ("CONTENT", "Photo: a picture file, or - for standard input."),
         ("STYLE ...", 'Pictures, or names from "impasto styles list".'),
-        ("-o, --output FILE", _first_sentence(field_texts(Files)["output"])),
-        *(_row(shown.options, name) for name in shown.names),
+        ("-o, --output PATH", _first_sentence(field_texts(Files)["output"])),
+        *(_row(shown.options, name) for name in tiers_of(shown.options)[BASICS]),
         *(_row(MaskFlags, name) for name in ("style_mask", "protect")),
-        _row(Run, "seed"),
+        *(_row(Run, name) for name in tiers_of(Run)[BASICS]),
         ("--help-all", "Show all options, by group."),
     ]
     lines = [f"Usage: impasto {command} CONTENT STYLE ... [OPTIONS]", "", shown.summary, ""]
     for name, text in rows:
-        first, *rest = textwrap.wrap(text, _WIDTH - _COLUMN)
+        first, *rest = textwrap.wrap(text, _WIDTH - _COLUMN, break_on_hyphens=False)
         lines.append(f"  {name:<{_COLUMN - 3}} {first}")
         lines += [" " * _COLUMN + each for each in rest]
     return "\n".join([*lines, "", "Examples:", *(f"  {each}" for each in shown.examples)])
@@ -88,18 +84,7 @@ def _row(options: type, name: str) -> tuple[str, str]:
     hint = get_type_hints(options, include_extras=False)[name]
     default = next(each.default for each in dataclasses.fields(options) if each.name == name)
     shown = f" [{default}]" if isinstance(default, int | float | str) and default not in (False, "", 0.0) else ""
-    return f"{dashed(name)} {_value(hint, name)}".rstrip(), _first_sentence(field_texts(options)[name]) + shown
-
-
-def _value(hint: Any, name: str) -> str:
-    """Return what stands for the value of an option."""
-    if name in ("style_mask", "protect"):
-        return "MASK"
-    if get_origin(hint) is tuple:
-        return "A,B,..."
-    if hint is bool:
-        return ""
-    return "NAME" if get_origin(hint) is Literal else _WORDS[hint]
+    return f"{dashed(name)} {value_word(name, hint)}".rstrip(), _first_sentence(field_texts(options)[name]) + shown
 
 
 def _first_sentence(text: str) -> str:

@@ -13,11 +13,11 @@ from impasto.runtime.folders import expanded
 
 def studio(
     *,
-    host: str = "127.0.0.1",
+    host: Annotated[str, Parameter(metavar="NAME")] = "127.0.0.1",
     port: int = 7860,
     browser: Annotated[bool, Parameter(negative="--no-browser")] = True,
     data: Path | None = None,
-    queue: str | None = None,
+    queue: Annotated[str | None, Parameter(metavar="URL")] = None,
     fetch_live: Annotated[bool, Parameter(negative="")] = False,
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
 ) -> int:

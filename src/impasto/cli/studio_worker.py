@@ -8,7 +8,7 @@ from impasto.cli.progress import message_console
 from impasto.errors import OptionError
 
 
-def studio_worker(*, queue: Annotated[str, Parameter(show_default=False)] = "") -> int:
+def studio_worker(*, queue: Annotated[str, Parameter(show_default=False, metavar="URL")] = "") -> int:
     """Paint for all studios that use the same --queue, until interrupted.
 
     Args:

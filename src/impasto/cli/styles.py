@@ -62,7 +62,7 @@ def add(
     picture: Path,
     /,
     *,
-    name: str,
+    name: Annotated[str, Parameter(metavar="NAME")],
     title: str = "",
     artist: str = "",
     date: str = "",

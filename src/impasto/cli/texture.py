@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from impasto.cli.flags import COMPUTED, PAINTED, WRITTEN, Files, OutputOptions, RunFlags, TextureFlags, given
+from impasto.cli.flags import COMPUTED, WRITTEN, Files, OutputOptions, RunFlags, TextureFlags, given
 from impasto.errors import OptionError
 from impasto.options import Run
 from impasto.options.guided import TextureOptions
@@ -17,7 +17,7 @@ def texture(
     files: Annotated[Files | None, Parameter(name="*", group=WRITTEN)] = None,
     output_options: Annotated[OutputOptions | None, Parameter(name="*", group=WRITTEN)] = None,
     run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
-    options: Annotated[TextureFlags | None, Parameter(name="*", group=PAINTED)] = None,
+    options: Annotated[TextureFlags | None, Parameter(name="*")] = None,
 ) -> int:
     """Make a picture of any size of pieces of one or several pictures.
 

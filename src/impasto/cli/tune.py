@@ -5,10 +5,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from impasto.cli import INTERRUPTED_EXIT
-from impasto.cli.flags import COMPUTED, RunFlags, TuneFlags, given
+from impasto.cli.flags import RunFlags, TuneFlags, given
 from impasto.cli.progress import message_console
 from impasto.cli.signals import undisturbed
 from impasto.errors import OptionError
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from impasto.recipes.tuning import Trial, Tuning
 
-_OPTIONS = Group("Trials", sort_key=1)
-
 
 def tune(
     content: str | None = None,
@@ -29,8 +27,8 @@ def tune(
     *,
     output: Annotated[Path, Parameter(alias="-o")] = Path("tune.png"),
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-    options: Annotated[TuneFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
-    run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
+    options: Annotated[TuneFlags | None, Parameter(name="*")] = None,
+    run: Annotated[RunFlags | None, Parameter(name="*")] = None,
 ) -> int:
     """Compare settings on a sheet, or search for a given style strength.
 

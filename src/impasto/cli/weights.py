@@ -47,7 +47,7 @@ def fetch(name: str = "vgg19", /, *, offline: Annotated[bool | None, cyclopts.Pa
 
 
 @app.command(name="import")
-def import_(file: Path, /, *, name: str | None = None) -> None:
+def import_(file: Path, /, *, name: Annotated[str | None, cyclopts.Parameter(metavar="NAME")] = None) -> None:
     """Copy a weights file, in any published format, into the cache.
 
     Args:

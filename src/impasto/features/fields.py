@@ -55,7 +55,7 @@ class Bank:
     def split(self, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return example, row and column of positions."""
         _, widths, starts = _geometry(self.sizes, position.device)
-        example = torch.bucketize(position, starts[1:], right=True)
+        example = torch.bucketize(position.contiguous(), starts[1:], right=True)
         place = position - starts[example]
         return example, place // widths[example], place % widths[example]
 

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal, Self
 from impasto.errors import OptionError, nearest_name
 from impasto.options.fields import check_kinds, check_range, dashed
 from impasto.options.groups import (
-    GROUPS,
     INITS,
     RENAMED,
     RENAMED_VALUES,
@@ -44,9 +43,9 @@ from impasto.options.groups import (
     StyleStatistics,
     Uncovered,
 )
+from impasto.options.tiers import tier_by_name, tiers_of
 
 __all__ = [
-    "GROUPS",
     "INITS",
     "RENAMED",
     "RENAMED_VALUES",
@@ -88,6 +87,8 @@ __all__ = [
     "Uncovered",
     "by_present_names",
     "ranges_of",
+    "tier_by_name",
+    "tiers_of",
 ]
 
 Engine = Literal["auto", "torch", "openvino"]
@@ -102,6 +103,10 @@ class PaintOptions(ReproductionOptions, RegionOptions, ColorOptions, OptimizerOp
 
     The fields come from the groups in :mod:`impasto.options.groups`; all are plain attributes here.
     """
+
+    basics: ClassVar[tuple[str, ...]] = (
+        *("size", "quality", "strength", "style_scale", "color", "style_weights", "seconds", "recipe", "preset"),
+    )
 
     def __post_init__(self) -> None:
         """Check every value; raise OptionError with one sentence on the first that is not allowed."""
@@ -172,6 +177,8 @@ def by_present_names(given: Mapping[str, Any]) -> dict[str, Any]:
 class InstantOptions(ColorOptions):
     """Options of :func:`impasto.instant`: any style in one pass."""
 
+    title: ClassVar[str] = "Other options"
+    basics: ClassVar[tuple[str, ...]] = ("size", "strength", "stroke", "color", "style_weights", "fast", "hq", "refine_seconds")
     ranges: ClassVar[Ranges] = {
         "size": (32, 100_000),
         "strength": (0, 1.5),
@@ -181,13 +188,13 @@ class InstantOptions(ColorOptions):
     }
 
     size: int = 1024
-    """Longer side of the result in pixels, at least 32. Smaller photos keep their size. 0: always the size of the photo."""
+    """Longer side in pixels, at least 32. Smaller photos keep their size. 0: always the size of the photo."""
 
     strength: float = 1.0
     """Strength of the style: 0 returns the photo, 1 is the full style, up to 1.5 also changes shapes."""
 
     stroke: float = 1.0
-    """Size of the strokes, 0.25 to 4. Above 1: broader strokes, less detail; below 1: finer strokes."""
+    """Size of the strokes, 0.25 to 4 (for paint: --style-scale). Above 1: broader strokes; below 1: finer strokes."""
 
     style_weights: tuple[float, ...] = ()
     """One weight per style if there are several and no masks. Default: equal weights."""
@@ -233,6 +240,8 @@ class InstantOptions(ColorOptions):
 class TuneOptions:
     """Options of :func:`impasto.tune`: settings to try for a photo and a style."""
 
+    title: ClassVar[str] = "Trials"
+    basics: ClassVar[tuple[str, ...]] = ("recipe", "wanted_style")
     ranges: ClassVar[Ranges] = {"size": (32, 100_000), "steps": (1, 1_000_000), "wanted_style": (0, 1)}
 
     recipe: Tuned = "instant"
@@ -298,6 +307,8 @@ class Run:
     in no fixed order. ``fp32`` means float32: TF32 is off while impasto paints.
     """
 
+    title: ClassVar[str] = "Device and precision"
+    basics: ClassVar[tuple[str, ...]] = ("seed",)
     ranges: ClassVar[Ranges] = {"seed": (0, 2**63 - 1), "threads": (0, 4096)}
 
     device: Device = "auto"

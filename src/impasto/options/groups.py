@@ -44,31 +44,23 @@ class BasicOptions:
         "size": (32, 100_000),
         "strength": (0, 1.5),
         "style_scale": (0.1, 4),
-        "content_weight": (0, 1e15),
-        "steps": (1, 1_000_000),
         "seconds": (0, 1e9),
     }
 
     size: int = 512
-    """Longer side of the result in pixels, at least 32. A smaller photo is enlarged."""
+    """Longer side in pixels, at least 32. A smaller photo is enlarged."""
 
     quality: Quality = "standard"
-    """neighbors only. draft (a few seconds), standard, or best (more steps; uses vgg19 if its weights are installed)."""
+    """neighbors only. draft (a few seconds), standard, or best (more steps; uses vgg19 if installed)."""
 
     strength: float = 1.0
     """neighbors only. Strength of the style: 0 returns the photo, 1 is the full style, up to 1.5 also changes shapes."""
 
     style_scale: float = 1.0
-    """Size of the strokes, 0.1 to 4: scales the style picture. Above 1: larger strokes; below 1: smaller strokes."""
+    """Size of the strokes, 0.1 to 4 (for instant: --stroke). Scales the style picture. Above 1: larger strokes."""
 
     style_weights: tuple[float, ...] = ()
     """One weight per style if there are several. Negative weights (gatys only): less of that style. Default: equal weights."""
-
-    content_weight: float = 0.9
-    """How much of the photo to keep. neighbors and nnst: its share in matching, 0 to 1. gatys: weight α of the content loss."""
-
-    steps: int = 15
-    """Optimization steps at the last size."""
 
     seconds: float = 0.0
     """Time limit in seconds. Reduces the steps at every size to meet it. 0: no limit."""
@@ -118,11 +110,15 @@ class LossOptions:
 
     title: ClassVar[str] = "Losses"
     ranges: ClassVar[Ranges] = {
+        "content_weight": (0, 1e15),
         "balance": (0, 1e6),
         "smoothness_weight": (0, 1e9),
         "edge_aware_weight": (0, 1e9),
         "structure_weight": (0, 1e9),
     }
+
+    content_weight: float = 0.9
+    """How much of the photo to keep. neighbors and nnst: its share in matching, 0 to 1. gatys: weight α of the content loss."""
 
     content_layers: tuple[str, ...] = ("relu4_2",)
     """Layers at which the content is compared, such as relu4_2."""
@@ -153,6 +149,7 @@ class OptimizerOptions:
     title: ClassVar[str] = "Optimizer"
     ranges: ClassVar[Ranges] = {
         "init_noise": (0, 1),
+        "steps": (1, 1_000_000),
         "lbfgs_history": (1, 1000),
         "step_growth": (1, 4),
         "first_steps": (0, 1_000_000),
@@ -175,6 +172,9 @@ class OptimizerOptions:
 
     lbfgs_history: int = 20
     """Number of steps that lbfgs stores, 1 to 1000. Each takes the memory of two pictures."""
+
+    steps: int = 15
+    """Optimization steps at the last size."""
 
     step_growth: float = 1.2
     """Ratio of the steps at one size to the steps at the next larger size. 1: the same number at every size."""
@@ -218,7 +218,8 @@ class ColorOptions:
     ranges: ClassVar[Ranges] = {"color_amount": (0, 1)}
 
     color: ColorMode = "style"
-    """style (as painted), keep or histogram (colors of the photo), palette (of the style), match-style (recolor the style)."""
+    """Colors: style (as painted), keep (the photo's at each pixel), histogram (the photo's overall), palette (the style's
+    overall), match-style (first recolor the style like the photo)."""
 
     color_method: ColorMethod = "monge-kantorovich"
     """Color transfer method for --color match-style and palette. luminance (match-style only): paint in gray, add color."""
@@ -284,17 +285,6 @@ class ReproductionOptions:
     pixel_range: PixelRange = "unit"
     """Pixel range of the published program, 255 or unit. Sets the scale of its features and of total variation."""
 
-
-GROUPS: tuple[type, ...] = (
-    BasicOptions,
-    StyleOptions,
-    LossOptions,
-    OptimizerOptions,
-    ColorOptions,
-    RegionOptions,
-    ReproductionOptions,
-)
-"""The groups of :class:`impasto.PaintOptions`, in the order of ``--help-all``."""
 
 RENAMED = {"calm_weight": "edge_aware_weight"}
 """Current names of options by their former names, which the command line, Python and records still accept."""

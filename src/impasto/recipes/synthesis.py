@@ -73,6 +73,11 @@ class GuideRows(NamedTuple):
 class Guide(Protocol):
     """What guides the matches besides the features of the picture itself."""
 
+    @property
+    def weight(self) -> float:
+        """Weight of the similarity, on the cosine scale."""
+        ...
+
     def rows(self, networks: "Networks", examples: Sequence[Size], size: Size) -> GuideRows:
         """Return the guide of the examples and of the picture at a size.
 
@@ -262,11 +267,10 @@ def synthesized(asked: Synthesis, networks: Networks) -> Iterator[Step]:
     for scale, size in enumerate(sizes):
         level = _Level.at(asked, networks, size, level, generator)
         for _ in range(counts[scale]):
-            likeness = level.iterate()
+            losses = level.iterate()
             number, done = number + 1, done + work[scale] / counts[scale]
             seconds = seconds_now() - began
             left = seconds * (sum(work) - done) / done
-            losses = {"mismatch": 1 - likeness}
             yield Step(number, sum(counts), scale, size, losses, level.image, seconds, left)
 
 
@@ -315,13 +319,22 @@ class _Level:
         level.image = level.painted()
         return level
 
-    def iterate(self) -> float:
-        """Match the current picture, and decode the matches; return the mean similarity of the features."""
+    def iterate(self) -> dict[str, float]:
+        """Match the current picture, and decode the matches.
+
+        Returns:
+            ``mismatch``, the mean cosine distance of the features, and ``guide``, that of the guide: with labels, the share of
+            positions copied from a place with another label.
+        """
         queries = self.queries()
         self.matches = searched(queries, self.matches, self.bank, self.search)
         self.image = self.painted()
         own = self.bank.keys.shape[1] - (0 if self.guide is None else self.guide.picture.shape[1])
-        return float((queries[:, :own] * self.bank.keys[self.matches.flatten(), :own]).sum(1).mean())
+        products = queries * self.bank.keys[self.matches.flatten()]
+        losses = {"mismatch": 1 - float(products[:, :own].sum(1).mean())}
+        if self.guide is not None and self.asked.guide is not None and self.asked.guide.weight:
+            losses["guide"] = 1 - float(products[:, own:].sum(1).mean()) / self.asked.guide.weight
+        return losses
 
     def initial(self) -> Tensor:
         """Return the first field: the nearest matches of content and guide picture, or else random blocks."""

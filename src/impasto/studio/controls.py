@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from impasto.errors import OptionError, nearest_name
 from impasto.options import (
     INITS,
-    BasicOptions,
     InstantOptions,
     PaintOptions,
     ReportOptions,
@@ -18,8 +17,10 @@ from impasto.options import (
     TuneOptions,
     by_present_names,
     ranges_of,
+    tier_by_name,
 )
 from impasto.options.fields import field_texts
+from impasto.options.tiers import BASICS
 from impasto.recipes.presets import PRESETS, QUALITIES, RECIPE_IGNORES, RECIPES, check_recipe, paint_options
 
 Lane = Literal["quick", "slow"]
@@ -32,16 +33,6 @@ _LAYERS = tuple(
     for index in range(count)
     for kind in ("conv", "relu")
 )
-_BASIC = {each.name for each in dataclasses.fields(BasicOptions)} | {
-    "color",
-    "hq",
-    "refine_seconds",
-    "seed",
-    "stroke",
-    "style_weight",
-    "wanted_style",
-}
-"""Options that the page shows at once: the basics of painting, and those of other kinds of jobs."""
 _ZERO_MEANS_SOMETHING = ("size",)
 _FLAG = re.compile(r"--([a-z][a-z-]*)")
 _UNKNOWN = re.compile(r"'([a-z_]+)' is not an option")
@@ -88,24 +79,26 @@ SHEETS = ("report", "tune")
 
 
 def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """Return name, kind, default, range, choices and help of every field of an option dataclass, in order."""
+    """Return name, kind, default, range, choices, help and group of every field of an option dataclass, tier by tier."""
     hints, texts, ranges = get_type_hints(options), field_texts(options), ranges_of(options)
+    defaults = {field.name: field.default for field in dataclasses.fields(options)}
     found = []
-    for field in dataclasses.fields(options):
-        if field.name in hidden:
+    for name, group in tier_by_name(options).items():
+        if name in hidden:
             continue
-        low, high = ranges.get(field.name, (None, None))
+        low, high = ranges.get(name, (None, None))
         found.append(
             {
-                "name": field.name,
-                "kind": _kind_of(hints[field.name], field.name),
-                "default": field.default,
+                "name": name,
+                "kind": _kind_of(hints[name], name),
+                "default": defaults[name],
                 "minimum": low,
                 "maximum": high,
-                "zero": options in (InstantOptions, TuneOptions) and field.name in _ZERO_MEANS_SOMETHING,
-                "choices": _choices(hints[field.name], field.name),
-                "help": texts[field.name],
-                "basic": field.name in _BASIC,
+                "zero": options in (InstantOptions, TuneOptions) and name in _ZERO_MEANS_SOMETHING,
+                "choices": _choices(hints[name], name),
+                "help": texts[name],
+                "basic": group == BASICS,
+                "group": group,
             }
         )
     return found

@@ -150,6 +150,7 @@ class Control(BaseModel):
     choices: list[str] | None
     help: str
     basic: bool
+    group: str
 
 
 class Recipe(BaseModel):

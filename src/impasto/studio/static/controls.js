@@ -10,23 +10,33 @@ const SEGMENTS_UP_TO = 3;
 const LISTS = ['integers', 'numbers', 'texts'];
 
 /**
- * Make the controls of some fields. `changed(name, value, isFinal)` receives each change; `value` is undefined for the default.
+ * Make the controls of some fields: the basic ones in the place `basic`, the others in `more`, in a section for each group.
+ * `changed(name, value, isFinal)` receives each change; `value` is undefined for the default.
  */
 export class Controls {
-  constructor({ kind, fields, values, changed, reveal = null }) {
+  constructor({ kind, fields, values, changed, basic, more }) {
     Object.assign(this, { kind, fields, values: { ...values }, changed, defaults: {}, hidden: [] });
     this.shown = new Map();
+    this.sections = new Map();
     for (const field of fields) {
       const made = make(kind, field, (value, isFinal) => this.#changed(field, value, isFinal));
       this.shown.set(field.name, made);
+      const place = field.basic ? basic : this.#section(field.group, more).lastChild;
+      place.append(made.element);
+      const reveal = () => this.sections.get(field.group)?.setAttribute('open', '');
       registerPlace(`${kind}.${field.name}`, { place: made.error, control: made.control, reveal });
     }
     this.show();
     onLanguage(() => this.show());
   }
 
-  elements(isWanted) {
-    return this.fields.filter(isWanted).map((field) => this.shown.get(field.name).element);
+  #section(group, more) {
+    if (!this.sections.has(group)) {
+      const section = h('details', {}, h('summary'), h('div.controls'));
+      this.sections.set(group, section);
+      more.append(section);
+    }
+    return this.sections.get(group);
   }
 
   /** Update values, defaults (such as those of a preset) and hidden controls. */
@@ -37,6 +47,11 @@ export class Controls {
       made.show(this.values[field.name] ?? defaults[field.name] ?? field.default);
       made.words();
       made.element.hidden = hidden.includes(field.name);
+    }
+    for (const [group, section] of this.sections) {
+      const key = `group.${group}`;
+      tell(section.firstChild, hasText(key) ? t(key) : group);
+      section.hidden = this.fields.every((field) => field.group !== group || hidden.includes(field.name));
     }
   }
 
@@ -130,7 +145,7 @@ function slider({ minimum, maximum, default: usual }, id, changed) {
   const shown = h('output', { for: id });
   const reset = button('control.reset', { look: 'plain', sign: 'undo', shown: false, on: { click: () => put(usual, true) } });
   const tellValue = (value) => {
-    tell(shown, value.toLocaleString(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 }));
+    tell(shown, value.toLocaleString(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 3 }));
     set(control, 'aria-valuetext', String(value));
     reset.classList.toggle('is-away', value === usual);
     set(reset, 'tabindex', value === usual ? '-1' : '0');
@@ -188,7 +203,7 @@ function quickSize(kind, size, put) {
 function toggle(id, changed) {
   const control = h('input.switch', { type: 'checkbox', role: 'switch', id });
   control.addEventListener('change', () => changed(control.checked, true));
-  return { control, show: (value) => (control.checked = value) };
+  return { control, aside: control, body: '', show: (value) => (control.checked = value) };
 }
 
 function segments(field, id, changed) {

@@ -1,7 +1,7 @@
 // Photo intake: drop, paste, file dialog, camera or a recent upload.
 
 import { get, upload, wasAborted } from './api.js';
-import { $, button, h, lazyImage, openDialog, set, tell } from './dom.js';
+import { $, button, h, lazyImage, openDialog } from './dom.js';
 import { clearAll, clearWhere, notice, registerPlace, showErrorText, showWhere, speak } from './notices.js';
 import { addOwn } from './shelf.js';
 import { change, facts, on, state } from './state.js';
@@ -35,7 +35,7 @@ export function setUpIntake() {
   showRecent();
 }
 
-export function takeFiles(files) {
+function takeFiles(files) {
   if (!files.length) return;
   if (files.length > 1) notice('intake.first');
   take(files[0], files[0].name || 'photo');

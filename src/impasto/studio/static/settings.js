@@ -13,10 +13,10 @@ const panels = {};
 export function setUpSettings() {
   const instant = fieldsOf('instant').filter(isHere);
   const shared = new Set(instant.map((field) => field.name));
-  place('instant', instant, '#instant-basic', '#instant-more');
-  place('refine', fieldsOf('refine').filter((field) => isHere(field) && !shared.has(field.name)), '#refine-basic', '#refine-basic');
-  place('paint', fieldsOf('paint').filter(isHere), '#paint-basic', '#paint-more');
-  place('run', facts.run.filter((field) => field.name !== 'threads'), '#paint-more', '#paint-more');
+  place('instant', instant);
+  place('refine', fieldsOf('refine').filter((field) => isHere(field) && !shared.has(field.name)));
+  place('paint', fieldsOf('paint').filter(isHere));
+  place('run', facts.run.filter((field) => field.name !== 'threads'));
   for (const method of METHODS) {
     $(`#method-${method}`).addEventListener('change', () => {
       change('method', { method });
@@ -32,11 +32,7 @@ export function setUpSettings() {
 
 const isHere = (field) => !ELSEWHERE.includes(field.name);
 
-function place(kind, fields, basic, more) {
-  const reveal = () => {
-    for (let part = panels[kind].element.closest('details'); part; part = part.parentElement.closest('details')) part.open = true;
-    $(more).closest('details')?.setAttribute('open', '');
-  };
+function place(kind, fields) {
   const changed = (name, value, isFinal) => {
     const options = { ...state.options[kind] };
     if (value === undefined) delete options[name];
@@ -46,31 +42,26 @@ function place(kind, fields, basic, more) {
     change('options', {}, { kind, isFinal });
     showResets();
   };
-  const controls = new Controls({ kind, fields, values: state.options[kind], changed, reveal });
-  panels[kind] = { controls, element: $(basic) };
-  const first = (field) => field.basic && kind !== 'run';
-  // For the instant picture, the size comes last.
-  $(basic).append(...controls.elements((field) => first(field) && field.name !== 'size' && kind === 'instant'));
-  $(basic).append(...controls.elements((field) => first(field) && (field.name === 'size' || kind !== 'instant')));
-  $(more).append(...controls.elements((field) => !field.basic || kind === 'run'));
+  const [basic, more] = [$(`#${kind}-basic`), $(`#${kind}-more`)];
+  panels[kind] = new Controls({ kind, fields, values: state.options[kind], changed, basic, more });
 }
 
 /** Apply the defaults of the selected preset or method and hide the settings that it ignores. */
 function useDefaults() {
   const { defaults, ignored } = chosenMethod();
-  panels.paint.controls.show({ values: state.options.paint, defaults, hidden: ignored });
+  panels.paint.show({ values: state.options.paint, defaults, hidden: ignored });
 }
 
 function reset(kind) {
   state.options = { ...state.options, [kind]: {} };
-  panels[kind].controls.show({ values: {}, defaults: {} });
+  panels[kind].show({ values: {}, defaults: {} });
   if (kind === 'paint') useDefaults();
   change('options', {}, { kind, isFinal: true });
   showResets();
 }
 
 function showAll() {
-  for (const [kind, { controls }] of Object.entries(panels)) controls.show({ values: state.options[kind] });
+  for (const [kind, controls] of Object.entries(panels)) controls.show({ values: state.options[kind] });
   useDefaults();
   $(`#method-${state.method}`).checked = true;
   showMethod();
@@ -78,8 +69,8 @@ function showAll() {
 }
 
 function showMethod() {
-  $('#refine-settings').hidden = state.method !== 'refine';
-  $('#paint-settings').hidden = state.method !== 'paint';
+  $('#refine-basic').hidden = state.method !== 'refine';
+  $('#paint-basic').hidden = $('#paint-more').hidden = state.method !== 'paint';
 }
 
 function showResets() {

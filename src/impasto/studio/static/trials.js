@@ -19,10 +19,8 @@ export function setUpTrials() {
     state.options = { ...state.options, tune: options };
     change('options', {}, { kind: 'tune', isFinal: true });
   };
-  const reveal = () => set($('#tune-more').closest('details'), 'open', '');
-  const controls = new Controls({ kind: 'tune', fields: fieldsOf('tune'), values: state.options.tune, changed, reveal });
-  $('#tune-basic').append(...controls.elements((field) => field.basic && field.name !== 'size'));
-  $('#tune-more').append(...controls.elements((field) => !field.basic || field.name === 'size'));
+  const [basic, more] = [$('#tune-basic'), $('#tune-more')];
+  const controls = new Controls({ kind: 'tune', fields: fieldsOf('tune'), values: state.options.tune, changed, basic, more });
   // One pass has no steps.
   const suit = () => ($('#tune [data-field=steps]').closest('.control').hidden = $('#tune [data-field=recipe] :checked').value !== 'paint');
   on('options', ({ whole }) => {

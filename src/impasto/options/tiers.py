@@ -1,0 +1,37 @@
+"""The tiers of the options: the basic ones that ``--help`` and the studio show at once, and the rest by group.
+
+Help and studio both read the tiers here. A new field of a group joins the tier of that group.
+"""
+
+import dataclasses
+import inspect
+
+BASICS = "Basics"
+"""Title of the first tier."""
+
+
+def tiers_of(options: type) -> dict[str, tuple[str, ...]]:
+    """Return the names of the fields of an option dataclass by tier, in the order of ``--help-all``.
+
+    The first tier holds ``options.basics``, in that order. The others hold the rest, one tier for each class with a
+    ``title`` of its own. The fields of a class without a title are basic.
+
+    Example:
+        >>> from impasto.options import Run
+        >>> tiers_of(Run)
+        {'Basics': ('seed',), 'Device and precision': ('device', 'precision', 'threads')}
+    """
+    basics: tuple[str, ...] = getattr(options, "basics", ())
+    tiers = {BASICS: basics}
+    for group in reversed(options.__mro__):
+        own = inspect.get_annotations(group)
+        names = tuple(each.name for each in dataclasses.fields(options) if each.name in own and each.name not in basics)
+        if names:
+            title = vars(group).get("title", BASICS)
+            tiers[title] = (*tiers.get(title, ()), *names)
+    return {title: names for title, names in tiers.items() if names}
+
+
+def tier_by_name(options: type) -> dict[str, str]:
+    """Return the title of the tier of each field of an option dataclass, in the order of the tiers."""
+    return {name: title for title, names in tiers_of(options).items() for name in names}
