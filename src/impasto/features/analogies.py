@@ -1,0 +1,317 @@
+"""Pure functions of image analogies: pyramids, neighborhoods of picture pairs, candidates, and local linear models.
+
+A *pair* is an unfiltered and a filtered picture, as *planes*: arrays of (height, width, planes), float32. A pixel of a picture is
+numbered in reading order, so that a match is one integer.
+
+Source:
+    Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies, section 3. The numbers of section 3.1: neighborhoods of
+    5 x 5 pixels at the level itself and of 3 x 3 at the next coarser one, weighted by a Gaussian.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d, zoom
+from scipy.spatial import cKDTree
+
+Planes = npt.NDArray[np.float32]
+"""A picture: (height, width, planes)."""
+
+Floats = npt.NDArray[np.floating]
+Indices = npt.NDArray[np.intp]
+
+PATCH_PX = 5
+"""Side of the neighborhood at the level itself."""
+
+_DIRECTIONS = 20
+"""Principal directions in which neighborhoods are compared."""
+_SLACK = 1.0
+"""A neighbor that the tree returns is at most 1 + this times as far away as the nearest."""
+_ROWS = 2**14
+_LEAF = 1024
+"""Most pixels that share a local model."""
+_RIDGE = 1e-4
+"""Ridge of a linear model, relative to the mean variance of its inputs."""
+
+
+def _square(radius: int) -> Indices:
+    """Return the offsets of a square neighborhood in reading order, (count, 2): down, across."""
+    steps = np.arange(-radius, radius + 1)
+    return np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+_FINE, _COARSE = _square(2), _square(1)
+CAUSAL = _FINE[:12]
+"""Offsets of the half of the neighborhood that precedes a pixel in reading order, (12, 2)."""
+
+
+def gaussian_pyramid(planes: Planes, levels: int) -> list[Planes]:
+    """Halve a picture repeatedly.
+
+    Args:
+        planes: (height, width, planes).
+        levels: number of pictures to return, at least 1.
+
+    Returns:
+        The pictures, coarsest first; the last is the picture itself. A side of n pixels becomes ceil(n / 2).
+    """
+    pictures = [planes]
+    for _ in range(levels - 1):
+        smooth = pictures[-1]
+        for axis in (0, 1):
+            smooth = gaussian_filter1d(smooth, 1.0, axis=axis, mode="mirror", truncate=2.0)
+        pictures.append(np.ascontiguousarray(smooth[::2, ::2]))
+    return pictures[::-1]
+
+
+def enlarged(planes: Planes, size: tuple[int, int]) -> Planes:
+    """Enlarge a level to the size of the next finer one by linear interpolation; pixel (y, x) becomes (2y, 2x)."""
+    doubled = zoom(planes, (2 - 1 / planes.shape[0], 2 - 1 / planes.shape[1], 1), order=1)
+    missing = [(0, side - has) for side, has in zip(size, doubled.shape[:2], strict=True)]
+    return np.pad(doubled, [*missing, (0, 0)], mode="edge").astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A level of a picture and of its filtered version, and the next coarser level.
+
+    Attributes:
+        source: the unfiltered picture, (height, width, planes).
+        result: the filtered picture, of the same shape.
+        coarser: the next coarser level; None at the coarsest.
+    """
+
+    source: Planes
+    result: Planes
+    coarser: "Pair | None" = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.source.shape[0], self.source.shape[1]
+
+    def unfiltered(self, rows: Indices, columns: Indices) -> Floats:
+        """Return the neighborhoods of pixels in the unfiltered picture alone.
+
+        Args:
+            rows: row of each pixel, (pixels,).
+            columns: column of each pixel, (pixels,).
+
+        Returns:
+            (pixels, values): 5 x 5 pixels of this level and 3 x 3 of the coarser level, weighted; the squared weights of each
+            part sum to 1. Pictures are mirrored at their borders.
+        """
+        parts = [_taps(self.source, rows, columns, _FINE)]
+        if self.coarser:
+            parts.append(_taps(self.coarser.source, rows // 2, columns // 2, _COARSE))
+        return np.concatenate(parts, axis=1)
+
+    def filtered(self, rows: Indices, columns: Indices) -> Floats:
+        """Return the neighborhoods of pixels in the filtered picture alone: the causal half, and 3 x 3 coarser pixels."""
+        parts = [_taps(self.result, rows, columns, CAUSAL)]
+        if self.coarser:
+            parts.append(_taps(self.coarser.result, rows // 2, columns // 2, _COARSE))
+        return np.concatenate(parts, axis=1)
+
+
+def _taps(planes: Planes, rows: Indices, columns: Indices, offsets: Indices) -> Floats:
+    height, width, count = planes.shape
+    down = _mirrored(rows[:, None] + offsets[:, 0], height)
+    across = _mirrored(columns[:, None] + offsets[:, 1], width)
+    taps = planes.reshape(-1, count)[down * width + across]
+    return (taps * _weights(offsets)[:, None]).reshape(len(rows), -1)
+
+
+def _mirrored(index: Indices, size: int) -> Indices:
+    index = np.abs(index)
+    return np.where(index >= size, 2 * (size - 1) - index, index)
+
+
+def _weights(offsets: Indices) -> Floats:
+    """Return Gaussian weights whose squares sum to 1; the standard deviation is half the radius of the square."""
+    squares = np.exp(-(offsets**2).sum(axis=1) / (2 * (abs(offsets).max() / 1.5) ** 2))
+    return np.sqrt(squares / squares.sum()).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------- matching
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The neighborhoods of an example pair, reduced to principal directions, and a tree that finds the nearest.
+
+    Attributes:
+        keys: the reduced neighborhood of each pixel, (pixels, directions).
+        basis: the principal directions, (values, directions).
+        tree: k-d tree of the keys.
+    """
+
+    keys: Floats
+    basis: Floats
+    tree: cKDTree
+
+    @classmethod
+    def of(cls, pair: Pair) -> "Examples":
+        """Describe every pixel of a pair."""
+        total, square, count = np.zeros(1), np.zeros(1), 0
+        for rows, columns in _blocks(pair.size):
+            values = describe(pair, rows, columns).astype(np.float64)
+            total, square, count = total + values.sum(axis=0), square + values.T @ values, count + len(values)
+        mean = total / count
+        directions = np.linalg.eigh(square / count - np.outer(mean, mean))[1][:, ::-1][:, :_DIRECTIONS]
+        basis = np.ascontiguousarray(directions, dtype=np.float32)
+        keys = np.concatenate([describe(pair, rows, columns) @ basis for rows, columns in _blocks(pair.size)])
+        return cls(keys, basis, cKDTree(keys, balanced_tree=False, compact_nodes=False))
+
+    def nearest(self, queries: Floats, workers: int) -> tuple[Indices, Floats]:
+        """Return the pixel with an approximately nearest neighborhood, and its squared distance."""
+        distance, index = self.tree.query(queries, eps=_SLACK, workers=workers)
+        return index, distance**2
+
+    def closest_of(self, candidates: Indices, queries: Floats) -> tuple[Indices, Floats]:
+        """Return the closest of several candidates for each query, and its squared distance.
+
+        Args:
+            candidates: pixel numbers, (queries, candidates); -1: none.
+            queries: reduced neighborhoods, (queries, directions).
+        """
+        distances = ((self.keys[candidates] - queries[:, None]) ** 2).sum(axis=2)
+        distances[candidates < 0] = np.inf
+        best = distances.argmin(axis=1)
+        every = np.arange(len(queries))
+        return candidates[every, best], distances[every, best]
+
+
+def describe(pair: Pair, rows: Indices, columns: Indices) -> Floats:
+    """Return the whole neighborhoods F(p) of pixels: unfiltered, then filtered values."""
+    return np.concatenate([pair.unfiltered(rows, columns), pair.filtered(rows, columns)], axis=1)
+
+
+def coherent_candidates(matches: Indices, rows: Indices, columns: Indices, size: tuple[int, int]) -> Indices:
+    """Return the pixels that would continue the matches of the preceding neighbors: s(r) + (q - r).
+
+    Args:
+        matches: matched pixel numbers of the example, (height, width).
+        rows: row of each pixel q, (pixels,).
+        columns: column of each pixel q, (pixels,).
+        size: (height, width) of the example.
+
+    Returns:
+        (pixels, 12) pixel numbers of the example; -1 where r or the continuation is outside.
+
+    Source:
+        Hertzmann et al. 2001, section 3.2; Ashikhmin 2001.
+    """
+    height, width = matches.shape
+    down, across = rows[:, None] + CAUSAL[:, 0], columns[:, None] + CAUSAL[:, 1]
+    inside = (down >= 0) & (across >= 0) & (across < width)
+    found = matches[down.clip(0, height - 1), across.clip(0, width - 1)]
+    down, across = found // size[1] - CAUSAL[:, 0], found % size[1] - CAUSAL[:, 1]
+    inside &= (down >= 0) & (down < size[0]) & (across >= 0) & (across < size[1])
+    return np.where(inside, down * size[1] + across, -1)
+
+
+def wavefronts(size: tuple[int, int]) -> Iterator[tuple[Indices, Indices]]:
+    """Yield the rows and columns of pixels that can be synthesized at once, in an order that respects the causal half.
+
+    Pixel (y, x) depends on pixels up to two columns to the right in the rows above, so the pixels with the same x + 3y are
+    independent of each other. The result equals that of reading order, pixel by pixel.
+
+    Example:
+        >>> [list(zip(rows.tolist(), columns.tolist())) for rows, columns in wavefronts((2, 4))][3:5]
+        [[(0, 3), (1, 0)], [(1, 1)]]
+    """
+    height, width = size
+    for number in range(width + 3 * (height - 1)):
+        rows = np.arange(max(0, -((width - 1 - number) // 3)), min(height - 1, number // 3) + 1)
+        if len(rows):
+            yield rows, number - 3 * rows
+
+
+def _blocks(size: tuple[int, int]) -> Iterator[tuple[Indices, Indices]]:
+    """Yield the rows and columns of all pixels in reading order, in blocks of limited memory."""
+    for start in range(0, size[0] * size[1], _ROWS):
+        index = np.arange(start, min(start + _ROWS, size[0] * size[1]))
+        yield index // size[1], index % size[1]
+
+
+# --------------------------------------------------------------------------------------------- linear models
+
+
+@dataclass(frozen=True)
+class LocalModels:
+    """Linear models of a filter, each for the pixels of the example with similar neighborhoods.
+
+    Attributes:
+        matrices: (models, values, planes), from the unfiltered neighborhood to the filtered pixel, times the share of its
+            variance that the model explains.
+        model: number of the model of each pixel, (pixels,).
+        own: what the model says of the pixel's own neighborhood, (pixels, planes).
+    """
+
+    matrices: Floats
+    model: Indices
+    own: Floats
+
+    @classmethod
+    def of(cls, pair: Pair, examples: Examples) -> "LocalModels":
+        """Fit a model to the whole pair, then refine it for each group of similar neighborhoods.
+
+        Source:
+            Anchored neighborhood regression (Timofte et al. 2013) fits one linear model per group likewise.
+        """
+        inputs = np.concatenate([pair.unfiltered(*block) for block in _blocks(pair.size)])
+        outputs = pair.result.reshape(len(inputs), -1)
+        groups = _groups(examples.keys)
+        whole, errors, leverage = _ridge(inputs, outputs)
+        left = outputs - outputs.mean(axis=0) - (inputs - inputs.mean(axis=0)) @ whole
+        matrices, model, own = [], np.empty(len(inputs), dtype=np.intp), np.empty_like(outputs)
+        for number, group in enumerate(groups):
+            refined, errors, _ = _ridge(inputs[group], left[group])
+            errors /= 1 - leverage[group, None]
+            variance = outputs[group].var(axis=0)
+            share = np.clip(1 - (errors**2).mean(axis=0) / np.maximum(variance, 1e-8), 0, 1)
+            matrices.append(((whole + refined) * share).astype(np.float32))
+            model[group], own[group] = number, inputs[group] @ matrices[-1]
+        return cls(np.stack(matrices), model, own)
+
+    def change(self, inputs: Floats, matches: Indices) -> Floats:
+        """Return by how much the filtered pixels should differ from their matches, (pixels, planes).
+
+        Args:
+            inputs: unfiltered neighborhoods, (pixels, values).
+            matches: matched pixel of the example, (pixels,).
+        """
+        said = np.einsum("nv,nvp->np", inputs, self.matrices[self.model[matches]])
+        return said - self.own[matches]
+
+
+def _groups(keys: Floats) -> list[Indices]:
+    """Split pixels at the median of their widest direction until a group has at most 1024."""
+    groups, done = [np.arange(len(keys))], []
+    while groups:
+        group = groups.pop()
+        if len(group) <= _LEAF:
+            done.append(group)
+            continue
+        values = keys[group]
+        order = np.argsort(values[:, values.var(axis=0).argmax()], kind="stable")
+        groups += [group[order[: len(order) // 2]], group[order[len(order) // 2 :]]]
+    return done
+
+
+def _ridge(inputs: Floats, outputs: Floats) -> tuple[Floats, Floats, Floats]:
+    """Fit centered ridge regression.
+
+    Returns:
+        The matrix (values, planes), the leave-one-out errors (pixels, planes), and the leverage of each pixel (pixels,).
+    """
+    x, y = (inputs - inputs.mean(axis=0)).astype(np.float64), (outputs - outputs.mean(axis=0)).astype(np.float64)
+    covariance = x.T @ x
+    covariance += np.eye(len(covariance)) * (_RIDGE * np.trace(covariance) / len(covariance) + 1e-9)
+    solved = np.linalg.solve(covariance, x.T)
+    matrix = solved @ y
+    leverage = np.minimum((x * solved.T).sum(axis=1) + 1 / len(x), 0.99)
+    return matrix, (y - x @ matrix) / (1 - leverage[:, None]), leverage

@@ -1,0 +1,257 @@
+"""Image analogies: learn a filter from one pair of pictures A and A', and apply it to B.
+
+For each pixel q of B', coarse to fine and in reading order, find the pixel p of the example whose neighborhood in A, A' and their
+coarser levels is most similar, and take its value from A'.
+
+Source: Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies (SIGGRAPH), sections 3.1 to 3.4. Departures from the
+paper: pixels are synthesized in diagonal wavefronts, with the same result as in reading order; the approximate search is a k-d
+tree of 20 principal directions; at the top and left border, where the causal half is outside the picture, the mirrored pixels come
+from the enlarged coarser level; there are no steerable filters; no noise is added to A. The transfer ``linear`` is our addition.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+from typing import Literal
+
+import numpy as np
+import torch
+
+from impasto.color.transfer import from_space, in_gamut, to_space, with_colors_of
+from impasto.errors import OptionError, ShapeError
+from impasto.features.analogies import (
+    PATCH_PX,
+    Examples,
+    Indices,
+    LocalModels,
+    Pair,
+    Planes,
+    coherent_candidates,
+    enlarged,
+    gaussian_pyramid,
+    wavefronts,
+)
+from impasto.optim.engine import Step
+from impasto.tensors import Image
+
+_COARSEST_PX = 16
+_MOST_LEVELS = 5
+_STEPS = 64
+"""Number of steps in which the finest level is reported; coarser levels have fewer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalogySettings:
+    """How an analogy is synthesized.
+
+    Attributes:
+        levels: number of sizes; None: as many as leave 16 pixels at the coarsest, at most 5.
+        kappa: preference for continuing the match of a neighbor over the nearest match; 0: none. The paper uses 0.5 to 5 for
+            textures and 2 to 25 for paintings.
+        color: ``keep`` synthesizes luminance and keeps the colors of B; ``learn`` synthesizes all colors.
+        transfer: ``copy`` takes the value of the matched pixel, as in the paper. ``linear`` adds how a linear model of the
+            filter, fitted to similar neighborhoods of the example, says the value changes from that neighborhood to this one,
+            times the share of the variance which that model explains. It can produce values that the example does not have.
+        remap: with ``keep``, give the luminance of A and A' the mean and standard deviation of B (section 3.4).
+    """
+
+    levels: int | None = None
+    kappa: float = 5.0
+    color: Literal["keep", "learn"] = "keep"
+    transfer: Literal["copy", "linear"] = "copy"
+    remap: bool = True
+
+
+def classic_analogy(a: Image, a_prime: Image, b: Image, settings: AnalogySettings | None = None) -> Iterator[Step]:
+    """Synthesize B', which relates to B as A' to A.
+
+    The result is deterministic. To cancel, stop iterating.
+
+    Args:
+        a: the unfiltered example, (1, 3, height, width), sRGB in [0, 1].
+        a_prime: the filtered example, of the same size.
+        b: the picture to filter, of any size.
+        settings: how to synthesize; None: the defaults.
+
+    Yields:
+        Steps whose image is B' so far at the level of the step; the last is the result, of the size of B. The only loss is
+        ``distance``, the mean squared distance of the neighborhoods to their matches.
+
+    Raises:
+        ShapeError: A and A' differ in size, or a picture is smaller than a patch.
+        OptionError: a setting is not allowed.
+
+    Example:
+        >>> picture = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
+        >>> learn = AnalogySettings(color="learn", transfer="linear")
+        >>> *_, last = classic_analogy(picture, 1 - picture, picture.flip(3), learn)
+        >>> bool((last.image - (1 - picture.flip(3))).abs().max() < 0.1)
+        True
+    """
+    settings = settings or AnalogySettings()
+    check(a, a_prime, b, settings)
+    began = time.perf_counter()
+    levels = settings.levels or default_levels(a, b)
+    examples = pairs_of(a, a_prime, b, settings, levels)
+    photos = gaussian_pyramid(to_planes(b), levels)
+    sizes = [(photo.shape[0], photo.shape[1]) for photo in photos]
+    total, done = sum(map(steps_at, sizes)), 0
+    canvas: Pair | None = None
+    for scale, (example, photo) in enumerate(zip(examples, photos, strict=True)):
+        canvas = started(photo, canvas, settings)
+        for distance in synthesize(example, canvas, kappa_at(scale, levels, settings), settings):
+            done += 1
+            image, seconds = to_image(canvas.result, photo, settings), time.perf_counter() - began
+            left = seconds * (total - done) / done
+            step = Step(done, total, scale, sizes[scale], {"distance": distance}, image.to(b), seconds, left)
+            yield step
+
+
+def check(a: Image, a_prime: Image, b: Image, settings: AnalogySettings) -> None:
+    """Raise unless the pictures and settings can be used."""
+    for name, picture in (("A", a), ("A'", a_prime), ("B", b)):
+        if picture.ndim != 4 or picture.shape[:2] != (1, 3):
+            raise ShapeError(f"{name} is a tensor of shape {tuple(picture.shape)}; give one picture, (1, 3, height, width)")
+        if min(picture.shape[-2:]) < PATCH_PX:
+            raise ShapeError(
+                f"{name} has {picture.shape[-1]}x{picture.shape[-2]} pixels, less than a patch; "
+                f"both sides must be at least {PATCH_PX}: give a larger picture"
+            )
+    if a.shape != a_prime.shape:
+        raise ShapeError(
+            f"A has {a.shape[-1]}x{a.shape[-2]} pixels and A' has {a_prime.shape[-1]}x{a_prime.shape[-2]}; "
+            "both must show the same scene at the same size: resize or crop one of them"
+        )
+    if not (isfinite(settings.kappa) and settings.kappa >= 0):
+        raise OptionError(f"kappa is {settings.kappa}; it must be a number of at least 0")
+    most = most_levels(a, b, PATCH_PX)
+    if settings.levels is not None and not 1 <= settings.levels <= most:
+        raise OptionError(f"levels is {settings.levels}; pictures of this size allow 1 to {most}")
+
+
+def most_levels(a: Image, b: Image, smallest_px: int) -> int:
+    """Return how many levels leave at least a number of pixels on each side of both pictures, at least 1."""
+    side, levels = min(*a.shape[-2:], *b.shape[-2:]), 1
+    while (side := (side + 1) // 2) >= smallest_px:
+        levels += 1
+    return levels
+
+
+def default_levels(a: Image, b: Image) -> int:
+    """Return the number of levels if none is given."""
+    return min(_MOST_LEVELS, most_levels(a, b, _COARSEST_PX))
+
+
+def kappa_at(scale: int, levels: int, settings: AnalogySettings) -> float:
+    """Return the factor by which a coherent match may be farther than the nearest, ``1 + 2^(l - L) κ``.
+
+    Source:
+        Hertzmann et al. 2001, section 3.2; l counts from the coarsest level, and L is the finest.
+    """
+    return 1 + float(2.0 ** (scale - levels + 1)) * settings.kappa
+
+
+# ---------------------------------------------------------------------------------------------------- planes
+
+
+def to_planes(image: Image) -> Planes:
+    """Convert a picture to luminance and two color planes (YIQ), (height, width, 3)."""
+    planes = to_space(image.detach().cpu().float(), "yiq")[0].permute(1, 2, 0)
+    return np.ascontiguousarray(planes.numpy())
+
+
+def to_image(result: Planes, photo: Planes, settings: AnalogySettings) -> Image:
+    """Convert synthesized planes to a picture; with ``keep``, with the colors of the photo's planes."""
+    planes = torch.from_numpy(np.array(result)).permute(2, 0, 1)[None]
+    if settings.color == "learn":
+        return in_gamut(planes, "yiq")
+    light = planes.expand(-1, 3, -1, -1).clamp(0, 1)
+    original = from_space(torch.from_numpy(photo).permute(2, 0, 1)[None], "yiq")
+    return with_colors_of(original.clamp(0, 1), light, "yiq")
+
+
+def used(planes: Planes, settings: AnalogySettings) -> Planes:
+    """Return the planes that are synthesized: all, or luminance alone."""
+    return planes if settings.color == "learn" else np.ascontiguousarray(planes[..., :1])
+
+
+def pairs_of(a: Image, a_prime: Image, b: Image, settings: AnalogySettings, levels: int) -> list[Pair]:
+    """Return the example at each level, coarsest first; luminance is remapped to that of B if the settings say so."""
+    source, result, photo = (used(to_planes(each), settings) for each in (a, a_prime, b))
+    if settings.remap and settings.color == "keep":
+        gain, shift = luminance_map(source, photo)
+        source, result = source * gain + shift, result * gain + shift
+    pairs: list[Pair] = []
+    for pair in zip(gaussian_pyramid(source, levels), gaussian_pyramid(result, levels), strict=True):
+        pairs.append(Pair(*pair, pairs[-1] if pairs else None))
+    return pairs
+
+
+def luminance_map(source: Planes, photo: Planes) -> tuple[np.float32, np.float32]:
+    """Return gain and shift that give A the mean and standard deviation of B; ``σ_B / σ_A (Y - μ_A) + μ_B``."""
+    gain = photo.std() / max(source.std(), np.float32(1e-3))
+    return gain, photo.mean() - gain * source.mean()
+
+
+# ------------------------------------------------------------------------------------------------- synthesis
+
+
+def started(photo: Planes, coarser: Pair | None, settings: AnalogySettings) -> Pair:
+    """Return the pair B, B' at a level, where B' is the enlarged coarser level, or B itself at the coarsest."""
+    source = used(photo, settings)
+    result = enlarged(coarser.result, source.shape[:2]) if coarser else source.copy()
+    return Pair(source, result, coarser)
+
+
+def steps_at(size: tuple[int, int]) -> int:
+    """Return the number of steps at a level: 64 for 512 x 512 pixels, at least 1."""
+    return max(1, round(_STEPS * size[0] * size[1] / 512**2))
+
+
+def synthesize(example: Pair, canvas: Pair, factor: float, settings: AnalogySettings) -> Iterator[float]:
+    """Synthesize B' at a level in place.
+
+    The coarsest level is synthesized twice, because at first its borders are unknown.
+
+    Args:
+        example: the level of A and A'.
+        canvas: the level of B and B'; B' is changed.
+        factor: how much farther a coherent match may be, see :func:`kappa_at`.
+        settings: how to synthesize.
+
+    Yields:
+        The mean squared distance to the matches so far, as often as :func:`steps_at` says.
+    """
+    examples = Examples.of(example)
+    models = LocalModels.of(example, examples) if settings.transfer == "linear" else None
+    if not canvas.coarser:
+        for _ in fronts_of(example, canvas, examples, models, factor):
+            pass
+    pixels, steps = canvas.size[0] * canvas.size[1], steps_at(canvas.size)
+    done, sum_of, reported = 0, 0.0, 0
+    for distances in fronts_of(example, canvas, examples, models, factor):
+        done, sum_of = done + len(distances), sum_of + float(distances.sum())
+        while reported < done * steps // pixels:
+            reported += 1
+            yield sum_of / done
+
+
+def fronts_of(example, canvas, examples, models, factor):
+    values = example.result.reshape(-1, example.result.shape[2])
+    matches = np.zeros(canvas.size, dtype=np.intp)
+    workers = torch.get_num_threads()
+    for rows, columns in wavefronts(canvas.size):
+        inputs = canvas.unfiltered(rows, columns)
+        queries = np.concatenate([inputs, canvas.filtered(rows, columns)], axis=1) @ examples.basis
+        found, distances = best_match(examples, queries, coherent_candidates(matches, rows, columns, example.size), factor, workers)
+        matches[rows, columns] = found
+        canvas.result[rows, columns] = values[found] + (models.change(inputs, found) if models else 0)
+        yield distances
+
+
+def best_match(examples, queries, candidates, factor, workers):
+    nearest, distance = examples.nearest(queries, workers)
+    coherent, other = examples.closest_of(candidates, queries)
+    is_coherent = other <= distance * factor
+    return np.where(is_coherent, coherent, nearest), np.where(is_coherent, other, distance)
