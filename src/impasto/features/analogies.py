@@ -21,6 +21,7 @@ Planes = npt.NDArray[np.float32]
 
 Floats = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
 
 PATCH_PX = 5
 """Side of the neighborhood at the level itself."""
@@ -32,6 +33,11 @@ _SLACK = 1.0
 _ROWS = 2**14
 _LEAF = 1024
 """Most pixels that share a local model."""
+_CLIPPED = 1 / 1020
+"""Values closer to a limit than a quarter of a step of 255 count as clipped."""
+_FEWEST = 64
+"""Fewest pixels for a model of their own."""
+_EXACT = 1 / 510
 _RIDGE = 1e-4
 """Ridge of a linear model, relative to the mean variance of its inputs."""
 
@@ -42,7 +48,7 @@ def _square(radius: int) -> Indices:
     return np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-_FINE, _COARSE = _square(2), _square(1)
+_FINE, _COARSE = _square(2), 2 * _square(1)
 CAUSAL = _FINE[:12]
 """Offsets of the half of the neighborhood that precedes a pixel in reading order, (12, 2)."""
 
@@ -75,12 +81,12 @@ def enlarged(planes: Planes, size: tuple[int, int]) -> Planes:
 
 @dataclass(frozen=True)
 class Pair:
-    """A level of a picture and of its filtered version, and the next coarser level.
+    """A level of a picture and of its filtered version.
 
     Attributes:
         source: the unfiltered picture, (height, width, planes).
         result: the filtered picture, of the same shape.
-        coarser: the next coarser level; None at the coarsest.
+        coarser: the next coarser level, enlarged to the same shape; None at the coarsest.
     """
 
     source: Planes
@@ -91,6 +97,10 @@ class Pair:
     def size(self) -> tuple[int, int]:
         """(height, width)."""
         return self.source.shape[0], self.source.shape[1]
+
+    def enlarged(self, size: tuple[int, int]) -> "Pair":
+        """Return the pair at the size of the next finer level."""
+        return Pair(enlarged(self.source, size), enlarged(self.result, size))
 
     def unfiltered(self, rows: Indices, columns: Indices) -> Floats:
         """Return the neighborhoods of pixels in the unfiltered picture alone.
@@ -105,14 +115,14 @@ class Pair:
         """
         parts = [_taps(self.source, rows, columns, _FINE)]
         if self.coarser:
-            parts.append(_taps(self.coarser.source, rows // 2, columns // 2, _COARSE))
+            parts.append(_taps(self.coarser.source, rows, columns, _COARSE))
         return np.concatenate(parts, axis=1)
 
     def filtered(self, rows: Indices, columns: Indices) -> Floats:
         """Return the neighborhoods of pixels in the filtered picture alone: the causal half, and 3 x 3 coarser pixels."""
         parts = [_taps(self.result, rows, columns, CAUSAL)]
         if self.coarser:
-            parts.append(_taps(self.coarser.result, rows // 2, columns // 2, _COARSE))
+            parts.append(_taps(self.coarser.result, rows, columns, _COARSE))
         return np.concatenate(parts, axis=1)
 
 
@@ -121,12 +131,14 @@ def _taps(planes: Planes, rows: Indices, columns: Indices, offsets: Indices) -> 
     down = _mirrored(rows[:, None] + offsets[:, 0], height)
     across = _mirrored(columns[:, None] + offsets[:, 1], width)
     taps = planes.reshape(-1, count)[down * width + across]
-    return (taps * _weights(offsets)[:, None]).reshape(len(rows), -1)
+    weighted: Floats = taps * _weights(offsets)[:, None]
+    return weighted.reshape(len(rows), -1)
 
 
 def _mirrored(index: Indices, size: int) -> Indices:
     index = np.abs(index)
-    return np.where(index >= size, 2 * (size - 1) - index, index)
+    mirrored: Indices = np.where(index >= size, 2 * (size - 1) - index, index)
+    return mirrored
 
 
 def _weights(offsets: Indices) -> Floats:
@@ -248,44 +260,57 @@ class LocalModels:
         matrices: (models, values, planes), from the unfiltered neighborhood to the filtered pixel, times the share of its
             variance that the model explains.
         model: number of the model of each pixel, (pixels,).
-        own: what the model says of the pixel's own neighborhood, (pixels, planes).
+        left: what must be added to the product of matrix and neighborhood for the filtered pixel, (pixels, planes).
     """
 
     matrices: Floats
     model: Indices
-    own: Floats
+    left: Floats
 
     @classmethod
-    def of(cls, pair: Pair, examples: Examples) -> "LocalModels":
+    def of(cls, pair: Pair, examples: Examples, limits: tuple[float, float]) -> "LocalModels":
         """Fit a model to the whole pair, then refine it for each group of similar neighborhoods.
+
+        Pixels that the filter clipped are left out, because they do not show its slope. Where a model says that a clipped
+        pixel would be beyond the limit, it is taken to be there.
+
+        Args:
+            pair: a level of the example.
+            examples: its neighborhoods.
+            limits: lowest and highest value of the filtered picture.
 
         Source:
             Anchored neighborhood regression (Timofte et al. 2013) fits one linear model per group likewise.
         """
         inputs = np.concatenate([pair.unfiltered(*block) for block in _blocks(pair.size)])
         outputs = pair.result.reshape(len(inputs), -1)
-        groups = _groups(examples.keys)
-        whole, errors, leverage = _ridge(inputs, outputs)
-        left = outputs - outputs.mean(axis=0) - (inputs - inputs.mean(axis=0)) @ whole
-        matrices, model, own = [], np.empty(len(inputs), dtype=np.intp), np.empty_like(outputs)
-        for number, group in enumerate(groups):
-            refined, errors, _ = _ridge(inputs[group], left[group])
-            errors /= 1 - leverage[group, None]
-            variance = outputs[group].var(axis=0)
-            share = np.clip(1 - (errors**2).mean(axis=0) / np.maximum(variance, 1e-8), 0, 1)
-            matrices.append(((whole + refined) * share).astype(np.float32))
-            model[group], own[group] = number, inputs[group] @ matrices[-1]
-        return cls(np.stack(matrices), model, own)
+        is_inside: Flags = np.all((outputs > limits[0] + _CLIPPED) & (outputs < limits[1] - _CLIPPED), axis=1)
+        fitted = is_inside if is_inside.sum() >= _FEWEST else np.ones_like(is_inside)
+        whole = _ridge(inputs[fitted], outputs[fitted])
+        share = _explained(outputs[fitted], whole.errors(inputs[fitted], outputs[fitted]))
+        matrices, model, left = [], np.empty(len(inputs), dtype=np.intp), np.empty_like(outputs)
+        for number, group in enumerate(_groups(examples.keys)):
+            used = group[fitted[group]]
+            is_enough = len(used) >= _FEWEST
+            matrix = _refined(whole, inputs[used], outputs[used]) if is_enough else whole.matrix * share
+            mean = used if is_enough else fitted
+            said = outputs[mean].mean(axis=0) + (inputs[group] - inputs[mean].mean(axis=0)) @ matrix
+            matrices.append(matrix.astype(np.float32))
+            model[group] = number
+            left[group] = _beyond(outputs[group], said, limits) - inputs[group] @ matrices[-1]
+        return cls(np.stack(matrices), model, left)
 
-    def change(self, inputs: Floats, matches: Indices) -> Floats:
-        """Return by how much the filtered pixels should differ from their matches, (pixels, planes).
+    def values(self, inputs: Floats, matches: Indices) -> Floats:
+        """Return the filtered pixels: what the models of their matches say, and what those leave unexplained.
 
         Args:
             inputs: unfiltered neighborhoods, (pixels, values).
             matches: matched pixel of the example, (pixels,).
+
+        Returns:
+            (pixels, planes); a pixel with the neighborhood of its match has the value of its match.
         """
-        said = np.einsum("nv,nvp->np", inputs, self.matrices[self.model[matches]])
-        return said - self.own[matches]
+        return np.einsum("nv,nvp->np", inputs, self.matrices[self.model[matches]]) + self.left[matches]
 
 
 def _groups(keys: Floats) -> list[Indices]:
@@ -302,16 +327,55 @@ def _groups(keys: Floats) -> list[Indices]:
     return done
 
 
-def _ridge(inputs: Floats, outputs: Floats) -> tuple[Floats, Floats, Floats]:
-    """Fit centered ridge regression.
+@dataclass(frozen=True)
+class _Fit:
+    """A centered ridge regression.
 
-    Returns:
-        The matrix (values, planes), the leave-one-out errors (pixels, planes), and the leverage of each pixel (pixels,).
+    Attributes:
+        matrix: (values, planes).
+        center: means of the inputs, (values,).
+        inverse: inverse of the regularized covariance, (values, values).
     """
-    x, y = (inputs - inputs.mean(axis=0)).astype(np.float64), (outputs - outputs.mean(axis=0)).astype(np.float64)
+
+    matrix: Floats
+    center: Floats
+    inverse: Floats
+
+    def leverage(self, inputs: Floats) -> Floats:
+        """Return the weight of each pixel in its own prediction, (pixels, 1); at most 0.99."""
+        x = inputs - self.center
+        return np.minimum(np.sum((x @ self.inverse) * x, axis=1, keepdims=True), 0.99)
+
+    def errors(self, inputs: Floats, outputs: Floats) -> Floats:
+        """Return the errors of the fitted pixels when each is left out of the fit, (pixels, planes)."""
+        found = outputs - outputs.mean(axis=0) - (inputs - self.center) @ self.matrix
+        return np.asarray(found / (1 - self.leverage(inputs)))
+
+
+def _ridge(inputs: Floats, outputs: Floats) -> _Fit:
+    center = inputs.mean(axis=0)
+    x, y = (inputs - center).astype(np.float64), (outputs - outputs.mean(axis=0)).astype(np.float64)
     covariance = x.T @ x
     covariance += np.eye(len(covariance)) * (_RIDGE * np.trace(covariance) / len(covariance) + 1e-9)
-    solved = np.linalg.solve(covariance, x.T)
-    matrix = solved @ y
-    leverage = np.minimum((x * solved.T).sum(axis=1) + 1 / len(x), 0.99)
-    return matrix, (y - x @ matrix) / (1 - leverage[:, None]), leverage
+    inverse = np.linalg.inv(covariance)
+    return _Fit(inverse @ (x.T @ y), center, inverse)
+
+
+def _refined(whole: _Fit, inputs: Floats, outputs: Floats) -> Floats:
+    """Refine a model for a group of pixels, and multiply it by the share of the group's variance that it explains."""
+    left = outputs - inputs @ whole.matrix
+    refined = _ridge(inputs, left)
+    errors = refined.errors(inputs, left) / (1 - whole.leverage(inputs))  # slightly pessimistic
+    return (whole.matrix + refined.matrix) * _explained(outputs, errors)
+
+
+def _explained(outputs: Floats, errors: Floats) -> Floats:
+    """Return the share of the variance that a model explains, (planes,); errors of half a step of 255 do not count."""
+    unexplained = np.maximum(np.mean(errors**2, axis=0) - _EXACT**2, 0)
+    return np.clip(1 - unexplained / np.maximum(outputs.var(axis=0), _EXACT**2), 0, 1)
+
+
+def _beyond(outputs: Floats, said: Floats, limits: tuple[float, float]) -> Floats:
+    """Replace values at a limit by what the models say, where that is beyond the limit."""
+    found = np.where(outputs <= limits[0] + _CLIPPED, np.minimum(said, outputs), outputs)
+    return np.where(outputs >= limits[1] - _CLIPPED, np.maximum(said, outputs), found)

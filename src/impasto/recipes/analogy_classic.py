@@ -11,18 +11,19 @@ from the enlarged coarser level; there are no steerable filters; no noise is add
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from math import inf, isfinite
+from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 import numpy as np
 import torch
 
-from impasto.color.transfer import from_space, in_gamut, to_space, with_colors_of
+from impasto.color.transfer import to_space, with_colors_of
 from impasto.errors import OptionError, ShapeError
 from impasto.features.analogies import (
     PATCH_PX,
     Examples,
+    Floats,
     Indices,
     LocalModels,
     Pair,
@@ -32,6 +33,7 @@ from impasto.features.analogies import (
     gaussian_pyramid,
     wavefronts,
 )
+from impasto.images import resize
 from impasto.optim.engine import Step
 from impasto.tensors import Image
 
@@ -92,20 +94,18 @@ def classic_analogy(a: Image, a_prime: Image, b: Image, settings: AnalogySetting
     settings = settings or AnalogySettings()
     check(a, a_prime, b, settings)
     began = time.perf_counter()
-    levels = settings.levels or default_levels(a, b)
-    examples = pairs_of(a, a_prime, b, settings, levels)
-    photos = gaussian_pyramid(to_planes(b), levels)
+    photos = gaussian_pyramid(to_planes(b, settings), settings.levels or default_levels(a, b))
+    example = example_of(a, a_prime, photos[-1], settings, len(photos))
     sizes = [(photo.shape[0], photo.shape[1]) for photo in photos]
-    total, done = sum(map(steps_at, sizes)), 0
-    canvas: Pair | None = None
-    for scale, (example, photo) in enumerate(zip(examples, photos, strict=True)):
-        canvas = started(photo, canvas, settings)
-        for distance in synthesize(example, canvas, kappa_at(scale, levels, settings), settings):
-            done += 1
-            image, seconds = to_image(canvas.result, photo, settings), time.perf_counter() - began
-            left = seconds * (total - done) / done
-            step = Step(done, total, scale, sizes[scale], {"distance": distance}, image.to(b), seconds, left)
-            yield step
+    total, done, canvas = sum(map(steps_at, sizes)), 0, None
+    for scale, photo in enumerate(photos):
+        canvas = started(photo, canvas)
+        for distance in Synthesis.of(example, scale, settings).run(canvas):
+            done, seconds = done + 1, time.perf_counter() - began
+            image = to_image(canvas.result, b, settings)
+            yield Step(
+                done, total, scale, sizes[scale], {"distance": distance}, image, seconds, seconds * (total - done) / done
+            )
 
 
 def check(a: Image, a_prime: Image, b: Image, settings: AnalogySettings) -> None:
@@ -155,53 +155,62 @@ def kappa_at(scale: int, levels: int, settings: AnalogySettings) -> float:
 # ---------------------------------------------------------------------------------------------------- planes
 
 
-def to_planes(image: Image) -> Planes:
-    """Convert a picture to luminance and two color planes (YIQ), (height, width, 3)."""
-    planes = to_space(image.detach().cpu().float(), "yiq")[0].permute(1, 2, 0)
-    return np.ascontiguousarray(planes.numpy())
+@dataclass(frozen=True)
+class Example:
+    """The example at each level.
+
+    Attributes:
+        pairs: A and A', coarsest first.
+        limits: the values of black and white in A'.
+    """
+
+    pairs: list[Pair]
+    limits: tuple[float, float]
 
 
-def to_image(result: Planes, photo: Planes, settings: AnalogySettings) -> Image:
-    """Convert synthesized planes to a picture; with ``keep``, with the colors of the photo's planes."""
-    planes = torch.from_numpy(np.array(result)).permute(2, 0, 1)[None]
+def to_planes(image: Image, settings: AnalogySettings) -> Planes:
+    """Convert a picture to the planes that are synthesized: (height, width, 3), or (height, width, 1) for luminance."""
+    image = image.detach().cpu().float()
+    planes = image if settings.color == "learn" else to_space(image, "yiq")[:, :1]
+    return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())
+
+
+def to_image(result: Planes, b: Image, settings: AnalogySettings) -> Image:
+    """Convert synthesized planes to a picture of the same size; with ``keep``, with the colors of B."""
+    planes = torch.from_numpy(result.clip(0, 1)).permute(2, 0, 1)[None]
     if settings.color == "learn":
-        return in_gamut(planes, "yiq")
-    light = planes.expand(-1, 3, -1, -1).clamp(0, 1)
-    original = from_space(torch.from_numpy(photo).permute(2, 0, 1)[None], "yiq")
-    return with_colors_of(original.clamp(0, 1), light, "yiq")
+        return planes.to(b)
+    return with_colors_of(resize(b, result.shape[:2]), planes.expand(-1, 3, -1, -1).to(b), "yiq")
 
 
-def used(planes: Planes, settings: AnalogySettings) -> Planes:
-    """Return the planes that are synthesized: all, or luminance alone."""
-    return planes if settings.color == "learn" else np.ascontiguousarray(planes[..., :1])
-
-
-def pairs_of(a: Image, a_prime: Image, b: Image, settings: AnalogySettings, levels: int) -> list[Pair]:
-    """Return the example at each level, coarsest first; luminance is remapped to that of B if the settings say so."""
-    source, result, photo = (used(to_planes(each), settings) for each in (a, a_prime, b))
+def example_of(a: Image, a_prime: Image, photo: Planes, settings: AnalogySettings, levels: int) -> Example:
+    """Return the example at each level; its luminance is remapped to that of the photo if the settings say so."""
+    source, result = to_planes(a, settings), to_planes(a_prime, settings)
+    gain, shift = 1.0, 0.0
     if settings.remap and settings.color == "keep":
         gain, shift = luminance_map(source, photo)
-        source, result = source * gain + shift, result * gain + shift
     pairs: list[Pair] = []
-    for pair in zip(gaussian_pyramid(source, levels), gaussian_pyramid(result, levels), strict=True):
-        pairs.append(Pair(*pair, pairs[-1] if pairs else None))
-    return pairs
+    pyramids = (gaussian_pyramid(each * np.float32(gain) + np.float32(shift), levels) for each in (source, result))
+    for smaller, filtered in zip(*pyramids, strict=True):
+        pairs.append(Pair(smaller, filtered, pairs[-1].enlarged(smaller.shape[:2]) if pairs else None))
+    return Example(pairs, (shift, gain + shift))
 
 
-def luminance_map(source: Planes, photo: Planes) -> tuple[np.float32, np.float32]:
-    """Return gain and shift that give A the mean and standard deviation of B; ``σ_B / σ_A (Y - μ_A) + μ_B``."""
-    gain = photo.std() / max(source.std(), np.float32(1e-3))
-    return gain, photo.mean() - gain * source.mean()
+def luminance_map(source: Planes, photo: Planes) -> tuple[float, float]:
+    """Return gain and shift that give A the mean and standard deviation of B: ``σ_B / σ_A (Y - μ_A) + μ_B``."""
+    gain = float(photo.std()) / max(float(source.std()), 1e-3)
+    return gain, float(photo.mean()) - gain * float(source.mean())
 
 
 # ------------------------------------------------------------------------------------------------- synthesis
 
 
-def started(photo: Planes, coarser: Pair | None, settings: AnalogySettings) -> Pair:
-    """Return the pair B, B' at a level, where B' is the enlarged coarser level, or B itself at the coarsest."""
-    source = used(photo, settings)
-    result = enlarged(coarser.result, source.shape[:2]) if coarser else source.copy()
-    return Pair(source, result, coarser)
+def started(photo: Planes, finished: Pair | None) -> Pair:
+    """Return the pair B, B' at a level, where B' is the finished coarser level, or B itself at the coarsest."""
+    if not finished:
+        return Pair(photo, photo.copy())
+    coarser = finished.enlarged(photo.shape[:2])
+    return Pair(photo, coarser.result.copy(), coarser)
 
 
 def steps_at(size: tuple[int, int]) -> int:
@@ -209,49 +218,75 @@ def steps_at(size: tuple[int, int]) -> int:
     return max(1, round(_STEPS * size[0] * size[1] / 512**2))
 
 
-def synthesize(example: Pair, canvas: Pair, factor: float, settings: AnalogySettings) -> Iterator[float]:
-    """Synthesize B' at a level in place.
+@dataclass(frozen=True)
+class Synthesis:
+    """What the pixels of a level are synthesized from.
 
-    The coarsest level is synthesized twice, because at first its borders are unknown.
-
-    Args:
+    Attributes:
         example: the level of A and A'.
-        canvas: the level of B and B'; B' is changed.
-        factor: how much farther a coherent match may be, see :func:`kappa_at`.
-        settings: how to synthesize.
-
-    Yields:
-        The mean squared distance to the matches so far, as often as :func:`steps_at` says.
+        neighborhoods: the neighborhoods of the example.
+        models: linear models of the filter; None: copy.
+        limits: the values of black and white.
+        factor: how much farther than the nearest match a coherent one may be, see :func:`kappa_at`.
     """
-    examples = Examples.of(example)
-    models = LocalModels.of(example, examples) if settings.transfer == "linear" else None
-    if not canvas.coarser:
-        for _ in fronts_of(example, canvas, examples, models, factor):
-            pass
-    pixels, steps = canvas.size[0] * canvas.size[1], steps_at(canvas.size)
-    done, sum_of, reported = 0, 0.0, 0
-    for distances in fronts_of(example, canvas, examples, models, factor):
-        done, sum_of = done + len(distances), sum_of + float(distances.sum())
-        while reported < done * steps // pixels:
-            reported += 1
-            yield sum_of / done
 
+    example: Pair
+    neighborhoods: Examples
+    models: LocalModels | None
+    limits: tuple[float, float]
+    factor: float
 
-def fronts_of(example, canvas, examples, models, factor):
-    values = example.result.reshape(-1, example.result.shape[2])
-    matches = np.zeros(canvas.size, dtype=np.intp)
-    workers = torch.get_num_threads()
-    for rows, columns in wavefronts(canvas.size):
-        inputs = canvas.unfiltered(rows, columns)
-        queries = np.concatenate([inputs, canvas.filtered(rows, columns)], axis=1) @ examples.basis
-        found, distances = best_match(examples, queries, coherent_candidates(matches, rows, columns, example.size), factor, workers)
-        matches[rows, columns] = found
-        canvas.result[rows, columns] = values[found] + (models.change(inputs, found) if models else 0)
-        yield distances
+    @classmethod
+    def of(cls, example: Example, scale: int, settings: AnalogySettings) -> "Synthesis":
+        """Describe a level of an example."""
+        pair = example.pairs[scale]
+        neighborhoods = Examples.of(pair)
+        models = LocalModels.of(pair, neighborhoods, example.limits) if settings.transfer == "linear" else None
+        factor = kappa_at(scale, len(example.pairs), settings)
+        return cls(pair, neighborhoods, models, example.limits, factor)
 
+    def run(self, canvas: Pair) -> Iterator[float]:
+        """Synthesize B' at a level, in place.
 
-def best_match(examples, queries, candidates, factor, workers):
-    nearest, distance = examples.nearest(queries, workers)
-    coherent, other = examples.closest_of(candidates, queries)
-    is_coherent = other <= distance * factor
-    return np.where(is_coherent, coherent, nearest), np.where(is_coherent, other, distance)
+        The coarsest level is synthesized twice, because at first its borders are unknown.
+
+        Args:
+            canvas: the level of B and B'; B' is changed.
+
+        Yields:
+            The mean squared distance to the matches so far, as often as :func:`steps_at` says.
+        """
+        if not canvas.coarser:
+            for _ in self.fronts(canvas):
+                pass
+        pixels, steps = canvas.size[0] * canvas.size[1], steps_at(canvas.size)
+        done, total = 0, 0.0
+        for distances in self.fronts(canvas):
+            before, done, total = done, done + len(distances), total + float(distances.sum())
+            for _ in range(before * steps // pixels, done * steps // pixels):
+                yield total / done
+
+    def fronts(self, canvas: Pair) -> Iterator[Floats]:
+        """Synthesize B' once; yield the squared distances of each wavefront."""
+        matches = np.zeros(canvas.size, dtype=np.intp)
+        for rows, columns in wavefronts(canvas.size):
+            inputs = canvas.unfiltered(rows, columns)
+            queries = np.concatenate([inputs, canvas.filtered(rows, columns)], axis=1) @ self.neighborhoods.basis
+            candidates = coherent_candidates(matches, rows, columns, self.example.size)
+            found, distances = self.best_matches(queries, candidates)
+            matches[rows, columns] = found
+            canvas.result[rows, columns] = self.values(inputs, found)
+            yield distances
+
+    def best_matches(self, queries: Floats, candidates: Indices) -> tuple[Indices, Floats]:
+        """Return the coherent match of each pixel, or the nearest where that is much closer, and its squared distance."""
+        nearest, least = self.neighborhoods.nearest(queries, torch.get_num_threads())
+        coherent, distance = self.neighborhoods.closest_of(candidates, queries)
+        is_coherent = distance <= least * self.factor
+        return np.where(is_coherent, coherent, nearest), np.where(is_coherent, distance, least)
+
+    def values(self, inputs: Floats, matches: Indices) -> Floats:
+        """Return the filtered pixels, (pixels, planes)."""
+        if self.models:
+            return self.models.values(inputs, matches).clip(*self.limits)
+        return self.example.result.reshape(-1, self.example.result.shape[2])[matches]
