@@ -9,7 +9,7 @@ Source:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ _DIRECTIONS = 20
 _SLACK = 1.0
 """A neighbor that the tree returns is at most 1 + this times as far away as the nearest."""
 _ROWS = 2**14
+_SAMPLE = 2**15
+"""Most pixels to which the model of a whole picture is fitted."""
 _LEAF = 1024
 """Most pixels that share a local model."""
 _CLIPPED = 1 / 1020
@@ -282,22 +284,19 @@ class LocalModels:
         Source:
             Anchored neighborhood regression (Timofte et al. 2013) fits one linear model per group likewise.
         """
-        inputs = np.concatenate([pair.unfiltered(*block) for block in _blocks(pair.size)])
-        outputs = pair.result.reshape(len(inputs), -1)
-        is_inside: Flags = np.all((outputs > limits[0] + _CLIPPED) & (outputs < limits[1] - _CLIPPED), axis=1)
-        fitted = is_inside if is_inside.sum() >= _FEWEST else np.ones_like(is_inside)
-        whole = _ridge(inputs[fitted], outputs[fitted])
-        share = _explained(outputs[fitted], whole.errors(inputs[fitted], outputs[fitted]))
-        matrices, model, left = [], np.empty(len(inputs), dtype=np.intp), np.empty_like(outputs)
+        outputs = pair.result.reshape(-1, pair.result.shape[2])
+        fitted = _fitted(outputs, limits)
+        sample = fitted[:: -(-len(fitted) // _SAMPLE)]
+        whole = _Fit.of(_inputs(pair, sample), outputs[sample])
+        share = _explained(outputs[sample], whole.errors(_inputs(pair, sample), outputs[sample]))
+        is_fitted = np.isin(np.arange(len(outputs)), fitted)
+        matrices, model, left = [], np.empty(len(outputs), dtype=np.intp), np.empty_like(outputs)
         for number, group in enumerate(_groups(examples.keys)):
-            used = group[fitted[group]]
-            is_enough = len(used) >= _FEWEST
-            matrix = _refined(whole, inputs[used], outputs[used]) if is_enough else whole.matrix * share
-            mean = used if is_enough else fitted
-            said = outputs[mean].mean(axis=0) + (inputs[group] - inputs[mean].mean(axis=0)) @ matrix
-            matrices.append(matrix.astype(np.float32))
+            used, inputs = group[is_fitted[group]], _inputs(pair, group)
+            fit = whole.refined(_inputs(pair, used), outputs[used]) if len(used) >= _FEWEST else whole.scaled(share)
+            matrices.append(fit.matrix.astype(np.float32))
             model[group] = number
-            left[group] = _beyond(outputs[group], said, limits) - inputs[group] @ matrices[-1]
+            left[group] = _beyond(outputs[group], fit(inputs), limits) - inputs @ matrices[-1]
         return cls(np.stack(matrices), model, left)
 
     def values(self, inputs: Floats, matches: Indices) -> Floats:
@@ -327,52 +326,76 @@ def _groups(keys: Floats) -> list[Indices]:
     return done
 
 
+def _inputs(pair: Pair, pixels: Indices) -> Floats:
+    return pair.unfiltered(pixels // pair.size[1], pixels % pair.size[1])
+
+
+def _fitted(outputs: Floats, limits: tuple[float, float]) -> Indices:
+    """Return the pixels that the filter did not clip, or all if those are too few."""
+    is_inside = np.all((outputs > limits[0] + _CLIPPED) & (outputs < limits[1] - _CLIPPED), axis=1)
+    inside: Indices = np.flatnonzero(is_inside)
+    return inside if len(inside) >= _FEWEST else np.arange(len(outputs))
+
+
 @dataclass(frozen=True)
 class _Fit:
-    """A centered ridge regression.
+    """A ridge regression.
 
     Attributes:
         matrix: (values, planes).
-        center: means of the inputs, (values,).
+        inputs_mean: (values,).
+        outputs_mean: (planes,).
         inverse: inverse of the regularized covariance, (values, values).
     """
 
     matrix: Floats
-    center: Floats
+    inputs_mean: Floats
+    outputs_mean: Floats
     inverse: Floats
+
+    @classmethod
+    def of(cls, inputs: Floats, outputs: Floats) -> "_Fit":
+        """Fit the outputs, (pixels, planes), to the inputs, (pixels, values)."""
+        means = inputs.mean(axis=0), outputs.mean(axis=0)
+        x, y = (inputs - means[0]).astype(np.float64), (outputs - means[1]).astype(np.float64)
+        covariance = x.T @ x
+        covariance += np.eye(len(covariance)) * (_RIDGE * np.trace(covariance) / len(covariance) + 1e-9)
+        inverse = np.linalg.inv(covariance)
+        return cls(inverse @ (x.T @ y), *means, inverse)
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """Return the outputs that the model predicts."""
+        predicted: Floats = (inputs - self.inputs_mean) @ self.matrix + self.outputs_mean
+        return predicted
 
     def leverage(self, inputs: Floats) -> Floats:
         """Return the weight of each pixel in its own prediction, (pixels, 1); at most 0.99."""
-        x = inputs - self.center
-        return np.minimum(np.sum((x @ self.inverse) * x, axis=1, keepdims=True), 0.99)
+        x = inputs - self.inputs_mean
+        weight: Floats = ((x @ self.inverse) * x).sum(axis=1, keepdims=True)
+        return weight.clip(max=0.99)
 
     def errors(self, inputs: Floats, outputs: Floats) -> Floats:
         """Return the errors of the fitted pixels when each is left out of the fit, (pixels, planes)."""
-        found = outputs - outputs.mean(axis=0) - (inputs - self.center) @ self.matrix
-        return np.asarray(found / (1 - self.leverage(inputs)))
+        left_out: Floats = (outputs - self(inputs)) / (1 - self.leverage(inputs))
+        return left_out
 
+    def scaled(self, share: Floats) -> "_Fit":
+        """Return the model with its slopes multiplied by the share of variance it explains, (planes,)."""
+        return replace(self, matrix=self.matrix * share)
 
-def _ridge(inputs: Floats, outputs: Floats) -> _Fit:
-    center = inputs.mean(axis=0)
-    x, y = (inputs - center).astype(np.float64), (outputs - outputs.mean(axis=0)).astype(np.float64)
-    covariance = x.T @ x
-    covariance += np.eye(len(covariance)) * (_RIDGE * np.trace(covariance) / len(covariance) + 1e-9)
-    inverse = np.linalg.inv(covariance)
-    return _Fit(inverse @ (x.T @ y), center, inverse)
-
-
-def _refined(whole: _Fit, inputs: Floats, outputs: Floats) -> Floats:
-    """Refine a model for a group of pixels, and multiply it by the share of the group's variance that it explains."""
-    left = outputs - inputs @ whole.matrix
-    refined = _ridge(inputs, left)
-    errors = refined.errors(inputs, left) / (1 - whole.leverage(inputs))  # slightly pessimistic
-    return (whole.matrix + refined.matrix) * _explained(outputs, errors)
+    def refined(self, inputs: Floats, outputs: Floats) -> "_Fit":
+        """Return a model for a group of pixels: this one and a fit of its errors, scaled by the share both explain."""
+        left = _Fit.of(inputs, outputs - inputs @ self.matrix)
+        errors = left.errors(inputs, outputs - inputs @ self.matrix) / (1 - self.leverage(inputs))  # slightly pessimistic
+        fit = replace(left, matrix=self.matrix + left.matrix, outputs_mean=outputs.mean(axis=0))
+        return fit.scaled(_explained(outputs, errors))
 
 
 def _explained(outputs: Floats, errors: Floats) -> Floats:
     """Return the share of the variance that a model explains, (planes,); errors of half a step of 255 do not count."""
     unexplained = np.maximum(np.mean(errors**2, axis=0) - _EXACT**2, 0)
-    return np.clip(1 - unexplained / np.maximum(outputs.var(axis=0), _EXACT**2), 0, 1)
+    explained: Floats = 1 - unexplained / np.maximum(outputs.var(axis=0), _EXACT**2)
+    return explained.clip(0, 1)
 
 
 def _beyond(outputs: Floats, said: Floats, limits: tuple[float, float]) -> Floats:
