@@ -1,11 +1,12 @@
 """Pure functions of image analogies: pyramids, neighborhoods of picture pairs, candidates, and local linear models.
 
-A *pair* is an unfiltered and a filtered picture, as *planes*: arrays of (height, width, planes), float32. A pixel of a picture is
-numbered in reading order, so that a match is one integer.
+A *pair* is an unfiltered and a filtered picture, as *planes*: arrays of (height, width, planes), float32. Pixels are numbered
+in reading order, so that a match is one integer.
 
 Source:
-    Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies, section 3. The numbers of section 3.1: neighborhoods of
-    5 x 5 pixels at the level itself and of 3 x 3 at the next coarser one, weighted by a Gaussian.
+    Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies, section 3: neighborhoods of 5 x 5 pixels at the level
+    itself and of 3 x 3 at the next coarser one, weighted by a Gaussian. Here the coarser level is enlarged, and every second of
+    its pixels is compared, so that the four pixels below one coarser pixel differ.
 """
 
 from collections.abc import Iterator
@@ -144,9 +145,10 @@ def _mirrored(index: Indices, size: int) -> Indices:
 
 
 def _weights(offsets: Indices) -> Floats:
-    """Return Gaussian weights whose squares sum to 1; the standard deviation is half the radius of the square."""
-    squares = np.exp(-(offsets**2).sum(axis=1) / (2 * (abs(offsets).max() / 1.5) ** 2))
-    return np.sqrt(squares / squares.sum()).astype(np.float32)
+    """Return weights whose squares sum to 1 and follow a Gaussian with a standard deviation of 2/3 of the radius."""
+    squares = np.exp(-(offsets**2).sum(axis=1) / (2 * (2 / 3 * abs(offsets).max()) ** 2))
+    weights: Floats = np.sqrt(squares / squares.sum()).astype(np.float32)
+    return weights
 
 
 # ------------------------------------------------------------------------------------------------- matching
@@ -159,11 +161,13 @@ class Examples:
     Attributes:
         keys: the reduced neighborhood of each pixel, (pixels, directions).
         basis: the principal directions, (values, directions).
-        tree: k-d tree of the keys.
+        distinct: one pixel of each set of pixels with equal neighborhoods, (distinct,).
+        tree: k-d tree of the keys of these pixels; many equal keys would make it slow.
     """
 
     keys: Floats
     basis: Floats
+    distinct: Indices
     tree: cKDTree
 
     @classmethod
@@ -177,12 +181,13 @@ class Examples:
         directions = np.linalg.eigh(square / count - np.outer(mean, mean))[1][:, ::-1][:, :_DIRECTIONS]
         basis = np.ascontiguousarray(directions, dtype=np.float32)
         keys = np.concatenate([describe(pair, rows, columns) @ basis for rows, columns in _blocks(pair.size)])
-        return cls(keys, basis, cKDTree(keys, balanced_tree=False, compact_nodes=False))
+        distinct = _distinct(keys)
+        return cls(keys, basis, distinct, cKDTree(keys[distinct], balanced_tree=False, compact_nodes=False))
 
     def nearest(self, queries: Floats, workers: int) -> tuple[Indices, Floats]:
         """Return the pixel with an approximately nearest neighborhood, and its squared distance."""
         distance, index = self.tree.query(queries, eps=_SLACK, workers=workers)
-        return index, distance**2
+        return self.distinct[index], distance**2
 
     def closest_of(self, candidates: Indices, queries: Floats) -> tuple[Indices, Floats]:
         """Return the closest of several candidates for each query, and its squared distance.
@@ -196,6 +201,12 @@ class Examples:
         best = distances.argmin(axis=1)
         every = np.arange(len(queries))
         return candidates[every, best], distances[every, best]
+
+
+def _distinct(keys: Floats) -> Indices:
+    """Return the first pixel of each set of equal keys; keys are compared by a checksum."""
+    checksums = keys.astype(np.float64).round(4) @ np.cos(np.arange(1, 1 + keys.shape[1]))
+    return np.unique(checksums.round(9), return_index=True)[1]
 
 
 def describe(pair: Pair, rows: Indices, columns: Indices) -> Floats:
@@ -309,7 +320,8 @@ class LocalModels:
         Returns:
             (pixels, planes); a pixel with the neighborhood of its match has the value of its match.
         """
-        return np.einsum("nv,nvp->np", inputs, self.matrices[self.model[matches]]) + self.left[matches]
+        found: Floats = np.einsum("nv,nvp->np", inputs, self.matrices[self.model[matches]]) + self.left[matches]
+        return found
 
 
 def _groups(keys: Floats) -> list[Indices]:

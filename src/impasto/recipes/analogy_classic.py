@@ -1,25 +1,29 @@
 """Image analogies: learn a filter from one pair of pictures A and A', and apply it to B.
 
-For each pixel q of B', coarse to fine and in reading order, find the pixel p of the example whose neighborhood in A, A' and their
-coarser levels is most similar, and take its value from A'.
+For each pixel q of B', coarse to fine and in reading order: find the pixel p of the example whose neighborhood in A, A' and the
+coarser level is most similar, and take the value of A' there.
 
-Source: Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies (SIGGRAPH), sections 3.1 to 3.4. Departures from the
-paper: pixels are synthesized in diagonal wavefronts, with the same result as in reading order; the approximate search is a k-d
-tree of 20 principal directions; at the top and left border, where the causal half is outside the picture, the mirrored pixels come
-from the enlarged coarser level; there are no steerable filters; no noise is added to A. The transfer ``linear`` is our addition.
+Source: Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies (SIGGRAPH), section 3. Departures from the paper:
+
+- The transfer ``linear``, the default, is our addition; ``copy`` is the paper's.
+- Pixels are synthesized in diagonal wavefronts; each sees the same finished neighbors as in reading order.
+- The approximate search is a k-d tree of 20 principal directions.
+- Coarser levels are enlarged before they are compared, see :mod:`impasto.features.analogies`.
+- Pictures are mirrored at the borders; where the mirrored pixel of B' is not synthesized yet, the coarser level stands for it.
+- There are no steerable filters, and no separate search at the borders.
 """
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 
 from impasto.color.transfer import to_space, with_colors_of
-from impasto.errors import OptionError, ShapeError
+from impasto.errors import OptionError, ShapeError, nearest_name
 from impasto.features.analogies import (
     PATCH_PX,
     Examples,
@@ -29,13 +33,17 @@ from impasto.features.analogies import (
     Pair,
     Planes,
     coherent_candidates,
-    enlarged,
     gaussian_pyramid,
     wavefronts,
 )
 from impasto.images import resize
 from impasto.optim.engine import Step
 from impasto.tensors import Image
+
+Color = Literal["keep", "learn"]
+Transfer = Literal["linear", "copy"]
+COLORS: tuple[str, ...] = get_args(Color)
+TRANSFERS: tuple[str, ...] = get_args(Transfer)
 
 _COARSEST_PX = 16
 _MOST_LEVELS = 5
@@ -49,19 +57,20 @@ class AnalogySettings:
 
     Attributes:
         levels: number of sizes; None: as many as leave 16 pixels at the coarsest, at most 5.
-        kappa: preference for continuing the match of a neighbor over the nearest match; 0: none. The paper uses 0.5 to 5 for
-            textures and 2 to 25 for paintings.
+        kappa: preference for continuing the match of a neighbor over the nearest match, at least 0. 0 gives flat patches, 2
+            strokes, 10 and more large fragments of A'. The paper uses 0.5 to 5 for textures and 2 to 25 for paintings.
         color: ``keep`` synthesizes luminance and keeps the colors of B; ``learn`` synthesizes all colors.
-        transfer: ``copy`` takes the value of the matched pixel, as in the paper. ``linear`` adds how a linear model of the
-            filter, fitted to similar neighborhoods of the example, says the value changes from that neighborhood to this one,
-            times the share of the variance which that model explains. It can produce values that the example does not have.
+        transfer: ``copy`` takes the value of the matched pixel. ``linear`` corrects it by a linear model of the filter, fitted
+            to similar neighborhoods of the example: by the difference that the model predicts between the neighborhoods of q
+            and p, times the share of the variance which the model explains. So filters are learned beyond the values that the
+            example has, and strokes, which no linear model explains, are copied.
         remap: with ``keep``, give the luminance of A and A' the mean and standard deviation of B (section 3.4).
     """
 
     levels: int | None = None
-    kappa: float = 5.0
-    color: Literal["keep", "learn"] = "keep"
-    transfer: Literal["copy", "linear"] = "copy"
+    kappa: float = 2.0
+    color: Color = "keep"
+    transfer: Transfer = "linear"
     remap: bool = True
 
 
@@ -86,9 +95,8 @@ def classic_analogy(a: Image, a_prime: Image, b: Image, settings: AnalogySetting
 
     Example:
         >>> picture = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
-        >>> learn = AnalogySettings(color="learn", transfer="linear")
-        >>> *_, last = classic_analogy(picture, 1 - picture, picture.flip(3), learn)
-        >>> bool((last.image - (1 - picture.flip(3))).abs().max() < 0.1)
+        >>> *_, last = classic_analogy(picture, 1 - picture, picture.flip(3), AnalogySettings(color="learn"))
+        >>> bool((last.image - picture).abs().max() < 0.01)
         True
     """
     settings = settings or AnalogySettings()
@@ -123,11 +131,21 @@ def check(a: Image, a_prime: Image, b: Image, settings: AnalogySettings) -> None
             f"A has {a.shape[-1]}x{a.shape[-2]} pixels and A' has {a_prime.shape[-1]}x{a_prime.shape[-2]}; "
             "both must show the same scene at the same size: resize or crop one of them"
         )
+    check_settings(settings, most_levels(a, b, PATCH_PX))
+
+
+def check_settings(settings: AnalogySettings, most: int) -> None:
+    """Raise unless the settings are allowed for pictures that have at most the given number of levels."""
+    for name, allowed in (("color", COLORS), ("transfer", TRANSFERS)):
+        value = getattr(settings, name)
+        if value not in allowed:
+            raise OptionError(f"{name} {value!r} is not known{nearest_name(value, allowed)}")
     if not (isfinite(settings.kappa) and settings.kappa >= 0):
-        raise OptionError(f"kappa is {settings.kappa}; it must be a number of at least 0")
-    most = most_levels(a, b, PATCH_PX)
+        raise OptionError(f"kappa is {settings.kappa:g}; it must be a number of at least 0, such as 2")
     if settings.levels is not None and not 1 <= settings.levels <= most:
-        raise OptionError(f"levels is {settings.levels}; pictures of this size allow 1 to {most}")
+        raise OptionError(
+            f"levels is {settings.levels}; pictures of this size allow 1 to {most}: omit it, or give one of these"
+        )
 
 
 def most_levels(a: Image, b: Image, smallest_px: int) -> int:
