@@ -2,8 +2,8 @@
 
 python benchmarks/analogy_classic.py [--example coffee] [--example-px 128] [--px 256] [--photos astronaut,chelsea,rocket]
 
-PSNR against the true filter, in dB, for: the picture without the filter; the filtered value of the example's pixel with the most
-similar color (a lookup table); copying as in the paper; and the linear transfer. Time is that of the linear transfer.
+PSNR against the true filter, in dB, for: the picture without the filter; the filtered value of the example's most similar color
+(a lookup table); copying as in the paper; and the linear transfer. Time is that of the linear transfer.
 """
 
 import argparse

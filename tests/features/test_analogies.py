@@ -47,7 +47,8 @@ def test_the_squared_weights_of_each_part_of_a_neighborhood_sum_to_one() -> None
     ones = np.ones((8, 8, 1), dtype=np.float32)
     values = describe(Pair(ones, ones, Pair(ones, ones)), *everywhere(8, 8))
     assert values.shape == (64, 25 + 9 + 12 + 9)
-    np.testing.assert_allclose((values**2).sum(axis=1), 4, atol=1e-5)
+    np.testing.assert_allclose((values**2)[:, :34].sum(axis=1), 2, atol=1e-5)
+    np.testing.assert_allclose((values**2)[:, 34:].sum(axis=1), 0.5, atol=1e-5)  # filtered ones have half the weight
 
 
 @given(st.integers(1, 9), st.integers(1, 12))
@@ -101,6 +102,14 @@ def test_linear_models_reproduce_a_linear_filter_beyond_its_clipped_values() -> 
     rows, columns = everywhere(64, 64)
     found = models.values(pair.unfiltered(rows, columns), np.roll(np.arange(64 * 64), 100))
     np.testing.assert_allclose(found, true.reshape(-1, 1), atol=0.02)
+
+
+def test_linear_models_that_explain_little_do_not_extrapolate() -> None:
+    source = 0.4 + 0.2 * noise(64, 64, 2)
+    pair = Pair(source[..., :1].copy(), 0.5 * source[..., :1] + 0.5 * source[..., 1:])
+    models = LocalModels.of(pair, Examples.of(pair), (0.0, 1.0))
+    black = np.zeros((64 * 64, 25), dtype=np.float32)
+    assert models.values(black, np.arange(64 * 64)).min() > 0.2  # the models themselves say 0.25 on average, and less at times
 
 
 def test_linear_models_leave_noise_to_copying() -> None:

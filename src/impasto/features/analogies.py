@@ -10,7 +10,7 @@ Source:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ _DIRECTIONS = 20
 _SLACK = 1.0
 """A neighbor that the tree returns is at most 1 + this times as far away as the nearest."""
 _ROWS = 2**14
+_FILTERED = 0.5
+"""Weight of the filtered neighborhoods relative to the unfiltered ones."""
 _SAMPLE = 2**15
 """Most pixels to which the model of a whole picture is fitted."""
 _LEAF = 1024
@@ -122,11 +124,14 @@ class Pair:
         return np.concatenate(parts, axis=1)
 
     def filtered(self, rows: Indices, columns: Indices) -> Floats:
-        """Return the neighborhoods of pixels in the filtered picture alone: the causal half, and 3 x 3 coarser pixels."""
+        """Return the neighborhoods of pixels in the filtered picture alone: the causal half, and 3 x 3 coarser pixels.
+
+        They have half the weight of the unfiltered ones. The paper weights both alike; then wrong values of B' spread further.
+        """
         parts = [_taps(self.result, rows, columns, CAUSAL)]
         if self.coarser:
             parts.append(_taps(self.coarser.result, rows, columns, _COARSE))
-        return np.concatenate(parts, axis=1)
+        return np.concatenate(parts, axis=1) * np.float32(_FILTERED)
 
 
 def _taps(planes: Planes, rows: Indices, columns: Indices, offsets: Indices) -> Floats:
@@ -274,11 +279,15 @@ class LocalModels:
             variance that the model explains.
         model: number of the model of each pixel, (pixels,).
         left: what must be added to the product of matrix and neighborhood for the filtered pixel, (pixels, planes).
+        lowest: the least value that each model may give, (models, planes).
+        highest: the greatest value that each model may give, (models, planes).
     """
 
     matrices: Floats
     model: Indices
     left: Floats
+    lowest: Floats
+    highest: Floats
 
     @classmethod
     def of(cls, pair: Pair, examples: Examples, limits: tuple[float, float]) -> "LocalModels":
@@ -301,14 +310,17 @@ class LocalModels:
         whole = _Fit.of(_inputs(pair, sample), outputs[sample])
         share = _explained(outputs[sample], whole.errors(_inputs(pair, sample), outputs[sample]))
         is_fitted = np.isin(np.arange(len(outputs)), fitted)
-        matrices, model, left = [], np.empty(len(outputs), dtype=np.intp), np.empty_like(outputs)
+        matrices, bounds = [], []
+        model, left = np.empty(len(outputs), dtype=np.intp), np.empty_like(outputs)
         for number, group in enumerate(_groups(examples.keys)):
             used, inputs = group[is_fitted[group]], _inputs(pair, group)
             fit = whole.refined(_inputs(pair, used), outputs[used]) if len(used) >= _FEWEST else whole.scaled(share)
             matrices.append(fit.matrix.astype(np.float32))
+            bounds.append(_bounds(outputs[group], fit.share))
             model[group] = number
             left[group] = _beyond(outputs[group], fit(inputs), limits) - inputs @ matrices[-1]
-        return cls(np.stack(matrices), model, left)
+        lowest, highest = np.stack(bounds, axis=1).astype(np.float32)
+        return cls(np.stack(matrices), model, left, lowest, highest)
 
     def values(self, inputs: Floats, matches: Indices) -> Floats:
         """Return the filtered pixels: what the models of their matches say, and what those leave unexplained.
@@ -320,8 +332,9 @@ class LocalModels:
         Returns:
             (pixels, planes); a pixel with the neighborhood of its match has the value of its match.
         """
-        found: Floats = np.einsum("nv,nvp->np", inputs, self.matrices[self.model[matches]]) + self.left[matches]
-        return found
+        model = self.model[matches]
+        found: Floats = np.einsum("nv,nvp->np", inputs, self.matrices[model]) + self.left[matches]
+        return found.clip(self.lowest[model], self.highest[model])
 
 
 def _groups(keys: Floats) -> list[Indices]:
@@ -358,12 +371,14 @@ class _Fit:
         inputs_mean: (values,).
         outputs_mean: (planes,).
         inverse: inverse of the regularized covariance, (values, values).
+        share: share of the variance that the model explains, by which the matrix was multiplied, (planes,).
     """
 
     matrix: Floats
     inputs_mean: Floats
     outputs_mean: Floats
     inverse: Floats
+    share: Floats = field(default_factory=lambda: np.ones(1))
 
     @classmethod
     def of(cls, inputs: Floats, outputs: Floats) -> "_Fit":
@@ -393,7 +408,7 @@ class _Fit:
 
     def scaled(self, share: Floats) -> "_Fit":
         """Return the model with its slopes multiplied by the share of variance it explains, (planes,)."""
-        return replace(self, matrix=self.matrix * share)
+        return replace(self, matrix=self.matrix * share, share=share)
 
     def refined(self, inputs: Floats, outputs: Floats) -> "_Fit":
         """Return a model for a group of pixels: this one and a fit of its errors, scaled by the share both explain."""
@@ -408,6 +423,13 @@ def _explained(outputs: Floats, errors: Floats) -> Floats:
     unexplained = np.maximum(np.mean(errors**2, axis=0) - _EXACT**2, 0)
     explained: Floats = 1 - unexplained / np.maximum(outputs.var(axis=0), _EXACT**2)
     return explained.clip(0, 1)
+
+
+def _bounds(outputs: Floats, share: Floats) -> tuple[Floats, Floats]:
+    """Return the least and greatest value that a model may give; the better it explains its pixels, the wider they are."""
+    low, high = outputs.min(axis=0), outputs.max(axis=0)
+    further = (high - low) * share / (1 - share + 1e-3)
+    return low - further, high + further
 
 
 def _beyond(outputs: Floats, said: Floats, limits: tuple[float, float]) -> Floats:
