@@ -27,7 +27,7 @@ Flags = npt.NDArray[np.bool_]
 PATCH_PX = 5
 """Side of the neighborhood at the level itself."""
 
-_DIRECTIONS = 20
+_DIRECTIONS = 16
 """Principal directions in which neighborhoods are compared."""
 _SLACK = 1.0
 """A neighbor that the tree returns is at most 1 + this times as far away as the nearest."""

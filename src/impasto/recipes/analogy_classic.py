@@ -7,7 +7,7 @@ Source: Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies (SI
 
 - The transfer ``linear``, the default, is our addition; ``copy`` is the paper's.
 - Pixels are synthesized in diagonal wavefronts; each sees the same finished neighbors as in reading order.
-- The approximate search is a k-d tree of 20 principal directions.
+- The approximate search is a k-d tree of 16 principal directions.
 - Neighborhoods of A' and B' have half the weight of those of A and B.
 - Coarser levels are enlarged before they are compared, see :mod:`impasto.features.analogies`.
 - Pictures are mirrored at the borders; where the mirrored pixel of B' is not synthesized yet, the coarser level stands for it.
