@@ -1,0 +1,438 @@
+"""Pure functions of image analogies: pyramids, neighborhoods of picture pairs, candidates, and local linear models.
+
+A *pair* is an unfiltered and a filtered picture, as *planes*: arrays of (height, width, planes), float32. Pixels are numbered
+in reading order, so that a match is one integer.
+
+Source:
+    Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies, section 3: neighborhoods of 5 x 5 pixels at the level
+    itself and of 3 x 3 at the next coarser one, weighted by a Gaussian. Here the coarser level is enlarged, and every second of
+    its pixels is compared, so that the four pixels below one coarser pixel differ.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d, zoom
+from scipy.spatial import cKDTree
+
+Planes = npt.NDArray[np.float32]
+"""A picture: (height, width, planes)."""
+
+Floats = npt.NDArray[np.floating]
+Indices = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
+
+PATCH_PX = 5
+"""Side of the neighborhood at the level itself."""
+
+_DIRECTIONS = 16
+"""Principal directions in which neighborhoods are compared."""
+_SLACK = 1.0
+"""A neighbor that the tree returns is at most 1 + this times as far away as the nearest."""
+_ROWS = 2**14
+_FILTERED = 0.5
+"""Weight of the filtered neighborhoods relative to the unfiltered ones."""
+_SAMPLE = 2**15
+"""Most pixels to which the model of a whole picture is fitted."""
+_LEAF = 1024
+"""Most pixels that share a local model."""
+_CLIPPED = 1 / 1020
+"""Values closer to a limit than a quarter of a step of 255 count as clipped."""
+_FEWEST = 64
+"""Fewest pixels for a model of their own."""
+_EXACT = 1 / 510
+_RIDGE = 1e-4
+"""Ridge of a linear model, relative to the mean variance of its inputs."""
+
+
+def _square(radius: int) -> Indices:
+    """Return the offsets of a square neighborhood in reading order, (count, 2): down, across."""
+    steps = np.arange(-radius, radius + 1)
+    return np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+_FINE, _COARSE = _square(2), 2 * _square(1)
+CAUSAL = _FINE[:12]
+"""Offsets of the half of the neighborhood that precedes a pixel in reading order, (12, 2)."""
+
+
+def gaussian_pyramid(planes: Planes, levels: int) -> list[Planes]:
+    """Halve a picture repeatedly.
+
+    Args:
+        planes: (height, width, planes).
+        levels: number of pictures to return, at least 1.
+
+    Returns:
+        The pictures, coarsest first; the last is the picture itself. A side of n pixels becomes ceil(n / 2).
+    """
+    pictures = [planes]
+    for _ in range(levels - 1):
+        smooth = pictures[-1]
+        for axis in (0, 1):
+            smooth = gaussian_filter1d(smooth, 1.0, axis=axis, mode="mirror", truncate=2.0)
+        pictures.append(np.ascontiguousarray(smooth[::2, ::2]))
+    return pictures[::-1]
+
+
+def enlarged(planes: Planes, size: tuple[int, int]) -> Planes:
+    """Enlarge a level to the size of the next finer one by linear interpolation; pixel (y, x) becomes (2y, 2x)."""
+    doubled = zoom(planes, (2 - 1 / planes.shape[0], 2 - 1 / planes.shape[1], 1), order=1)
+    missing = [(0, side - has) for side, has in zip(size, doubled.shape[:2], strict=True)]
+    return np.pad(doubled, [*missing, (0, 0)], mode="edge").astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A level of a picture and of its filtered version.
+
+    Attributes:
+        source: the unfiltered picture, (height, width, planes).
+        result: the filtered picture, of the same shape.
+        coarser: the next coarser level, enlarged to the same shape; None at the coarsest.
+    """
+
+    source: Planes
+    result: Planes
+    coarser: "Pair | None" = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.source.shape[0], self.source.shape[1]
+
+    def enlarged(self, size: tuple[int, int]) -> "Pair":
+        """Return the pair at the size of the next finer level."""
+        return Pair(enlarged(self.source, size), enlarged(self.result, size))
+
+    def unfiltered(self, rows: Indices, columns: Indices) -> Floats:
+        """Return the neighborhoods of pixels in the unfiltered picture alone.
+
+        Args:
+            rows: row of each pixel, (pixels,).
+            columns: column of each pixel, (pixels,).
+
+        Returns:
+            (pixels, values): 5 x 5 pixels of this level and 3 x 3 of the coarser level, weighted; the squared weights of each
+            part sum to 1. Pictures are mirrored at their borders.
+        """
+        parts = [_taps(self.source, rows, columns, _FINE)]
+        if self.coarser:
+            parts.append(_taps(self.coarser.source, rows, columns, _COARSE))
+        return np.concatenate(parts, axis=1)
+
+    def filtered(self, rows: Indices, columns: Indices) -> Floats:
+        """Return the neighborhoods of pixels in the filtered picture alone: the causal half, and 3 x 3 coarser pixels.
+
+        They have half the weight of the unfiltered ones. The paper weights both alike; then wrong values of B' spread further.
+        """
+        parts = [_taps(self.result, rows, columns, CAUSAL)]
+        if self.coarser:
+            parts.append(_taps(self.coarser.result, rows, columns, _COARSE))
+        return np.concatenate(parts, axis=1) * np.float32(_FILTERED)
+
+
+def _taps(planes: Planes, rows: Indices, columns: Indices, offsets: Indices) -> Floats:
+    height, width, count = planes.shape
+    down = _mirrored(rows[:, None] + offsets[:, 0], height)
+    across = _mirrored(columns[:, None] + offsets[:, 1], width)
+    taps = planes.reshape(-1, count)[down * width + across]
+    weighted: Floats = taps * _weights(offsets)[:, None]
+    return weighted.reshape(len(rows), -1)
+
+
+def _mirrored(index: Indices, size: int) -> Indices:
+    index = np.abs(index)
+    mirrored: Indices = np.where(index >= size, 2 * (size - 1) - index, index)
+    return mirrored
+
+
+def _weights(offsets: Indices) -> Floats:
+    """Return weights whose squares sum to 1 and follow a Gaussian with a standard deviation of 2/3 of the radius."""
+    squares = np.exp(-(offsets**2).sum(axis=1) / (2 * (2 / 3 * abs(offsets).max()) ** 2))
+    weights: Floats = np.sqrt(squares / squares.sum()).astype(np.float32)
+    return weights
+
+
+# ------------------------------------------------------------------------------------------------- matching
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The neighborhoods of an example pair, reduced to principal directions, and a tree that finds the nearest.
+
+    Attributes:
+        keys: the reduced neighborhood of each pixel, (pixels, directions).
+        basis: the principal directions, (values, directions).
+        distinct: one pixel of each set of pixels with equal neighborhoods, (distinct,).
+        tree: k-d tree of the keys of these pixels; many equal keys would make it slow.
+    """
+
+    keys: Floats
+    basis: Floats
+    distinct: Indices
+    tree: cKDTree
+
+    @classmethod
+    def of(cls, pair: Pair) -> "Examples":
+        """Describe every pixel of a pair."""
+        total, square, count = np.zeros(1), np.zeros(1), 0
+        for rows, columns in _blocks(pair.size):
+            values = describe(pair, rows, columns).astype(np.float64)
+            total, square, count = total + values.sum(axis=0), square + values.T @ values, count + len(values)
+        mean = total / count
+        directions = np.linalg.eigh(square / count - np.outer(mean, mean))[1][:, ::-1][:, :_DIRECTIONS]
+        basis = np.ascontiguousarray(directions, dtype=np.float32)
+        keys = np.concatenate([describe(pair, rows, columns) @ basis for rows, columns in _blocks(pair.size)])
+        distinct = _distinct(keys)
+        return cls(keys, basis, distinct, cKDTree(keys[distinct], balanced_tree=False, compact_nodes=False))
+
+    def nearest(self, queries: Floats, workers: int) -> tuple[Indices, Floats]:
+        """Return the pixel with an approximately nearest neighborhood, and its squared distance."""
+        distance, index = self.tree.query(queries, eps=_SLACK, workers=workers)
+        return self.distinct[index], distance**2
+
+    def closest_of(self, candidates: Indices, queries: Floats) -> tuple[Indices, Floats]:
+        """Return the closest of several candidates for each query, and its squared distance.
+
+        Args:
+            candidates: pixel numbers, (queries, candidates); -1: none.
+            queries: reduced neighborhoods, (queries, directions).
+        """
+        distances = ((self.keys[candidates] - queries[:, None]) ** 2).sum(axis=2)
+        distances[candidates < 0] = np.inf
+        best = distances.argmin(axis=1)
+        every = np.arange(len(queries))
+        return candidates[every, best], distances[every, best]
+
+
+def _distinct(keys: Floats) -> Indices:
+    """Return the first pixel of each set of equal keys; keys are compared by a checksum."""
+    checksums = keys.astype(np.float64).round(4) @ np.cos(np.arange(1, 1 + keys.shape[1]))
+    return np.unique(checksums.round(9), return_index=True)[1]
+
+
+def describe(pair: Pair, rows: Indices, columns: Indices) -> Floats:
+    """Return the whole neighborhoods F(p) of pixels: unfiltered, then filtered values."""
+    return np.concatenate([pair.unfiltered(rows, columns), pair.filtered(rows, columns)], axis=1)
+
+
+def coherent_candidates(matches: Indices, rows: Indices, columns: Indices, size: tuple[int, int]) -> Indices:
+    """Return the pixels that would continue the matches of the preceding neighbors: s(r) + (q - r).
+
+    Args:
+        matches: matched pixel numbers of the example, (height, width).
+        rows: row of each pixel q, (pixels,).
+        columns: column of each pixel q, (pixels,).
+        size: (height, width) of the example.
+
+    Returns:
+        (pixels, 12) pixel numbers of the example; -1 where r or the continuation is outside.
+
+    Source:
+        Hertzmann et al. 2001, section 3.2; Ashikhmin 2001.
+    """
+    height, width = matches.shape
+    down, across = rows[:, None] + CAUSAL[:, 0], columns[:, None] + CAUSAL[:, 1]
+    inside = (down >= 0) & (across >= 0) & (across < width)
+    found = matches[down.clip(0, height - 1), across.clip(0, width - 1)]
+    down, across = found // size[1] - CAUSAL[:, 0], found % size[1] - CAUSAL[:, 1]
+    inside &= (down >= 0) & (down < size[0]) & (across >= 0) & (across < size[1])
+    return np.where(inside, down * size[1] + across, -1)
+
+
+def wavefronts(size: tuple[int, int]) -> Iterator[tuple[Indices, Indices]]:
+    """Yield the rows and columns of pixels that can be synthesized at once, in an order that respects the causal half.
+
+    Pixel (y, x) depends on pixels up to two columns to the right in the rows above, so the pixels with the same x + 3y are
+    independent of each other. The result equals that of reading order, pixel by pixel.
+
+    Example:
+        >>> [list(zip(rows.tolist(), columns.tolist())) for rows, columns in wavefronts((2, 4))][3:5]
+        [[(0, 3), (1, 0)], [(1, 1)]]
+    """
+    height, width = size
+    for number in range(width + 3 * (height - 1)):
+        rows = np.arange(max(0, -((width - 1 - number) // 3)), min(height - 1, number // 3) + 1)
+        if len(rows):
+            yield rows, number - 3 * rows
+
+
+def _blocks(size: tuple[int, int]) -> Iterator[tuple[Indices, Indices]]:
+    """Yield the rows and columns of all pixels in reading order, in blocks of limited memory."""
+    for start in range(0, size[0] * size[1], _ROWS):
+        index = np.arange(start, min(start + _ROWS, size[0] * size[1]))
+        yield index // size[1], index % size[1]
+
+
+# --------------------------------------------------------------------------------------------- linear models
+
+
+@dataclass(frozen=True)
+class LocalModels:
+    """Linear models of a filter, each for the pixels of the example with similar neighborhoods.
+
+    Attributes:
+        matrices: (models, values, planes), from the unfiltered neighborhood to the filtered pixel, times the share of its
+            variance that the model explains.
+        model: number of the model of each pixel, (pixels,).
+        left: what must be added to the product of matrix and neighborhood for the filtered pixel, (pixels, planes).
+        lowest: the least value that each model may give, (models, planes).
+        highest: the greatest value that each model may give, (models, planes).
+    """
+
+    matrices: Floats
+    model: Indices
+    left: Floats
+    lowest: Floats
+    highest: Floats
+
+    @classmethod
+    def of(cls, pair: Pair, examples: Examples, limits: tuple[float, float]) -> "LocalModels":
+        """Fit a model to the whole pair, then refine it for each group of similar neighborhoods.
+
+        Pixels that the filter clipped are left out, because they do not show its slope. Where a model says that a clipped
+        pixel would be beyond the limit, it is taken to be there.
+
+        Args:
+            pair: a level of the example.
+            examples: its neighborhoods.
+            limits: lowest and highest value of the filtered picture.
+
+        Source:
+            Anchored neighborhood regression (Timofte et al. 2013) fits one linear model per group likewise.
+        """
+        outputs = pair.result.reshape(-1, pair.result.shape[2])
+        fitted = _fitted(outputs, limits)
+        sample = fitted[:: -(-len(fitted) // _SAMPLE)]
+        whole = _Fit.of(_inputs(pair, sample), outputs[sample])
+        share = _explained(outputs[sample], whole.errors(_inputs(pair, sample), outputs[sample]))
+        is_fitted = np.isin(np.arange(len(outputs)), fitted)
+        matrices, bounds = [], []
+        model, left = np.empty(len(outputs), dtype=np.intp), np.empty_like(outputs)
+        for number, group in enumerate(_groups(examples.keys)):
+            used, inputs = group[is_fitted[group]], _inputs(pair, group)
+            fit = whole.refined(_inputs(pair, used), outputs[used]) if len(used) >= _FEWEST else whole.scaled(share)
+            matrices.append(fit.matrix.astype(np.float32))
+            bounds.append(_bounds(outputs[group], fit.share))
+            model[group] = number
+            left[group] = _beyond(outputs[group], fit(inputs), limits) - inputs @ matrices[-1]
+        lowest, highest = np.stack(bounds, axis=1).astype(np.float32)
+        return cls(np.stack(matrices), model, left, lowest, highest)
+
+    def values(self, inputs: Floats, matches: Indices) -> Floats:
+        """Return the filtered pixels: what the models of their matches say, and what those leave unexplained.
+
+        Args:
+            inputs: unfiltered neighborhoods, (pixels, values).
+            matches: matched pixel of the example, (pixels,).
+
+        Returns:
+            (pixels, planes); a pixel with the neighborhood of its match has the value of its match.
+        """
+        model = self.model[matches]
+        found: Floats = np.einsum("nv,nvp->np", inputs, self.matrices[model]) + self.left[matches]
+        return found.clip(self.lowest[model], self.highest[model])
+
+
+def _groups(keys: Floats) -> list[Indices]:
+    """Split pixels at the median of their widest direction until a group has at most 1024."""
+    groups, done = [np.arange(len(keys))], []
+    while groups:
+        group = groups.pop()
+        if len(group) <= _LEAF:
+            done.append(group)
+            continue
+        values = keys[group]
+        order = np.argsort(values[:, values.var(axis=0).argmax()], kind="stable")
+        groups += [group[order[: len(order) // 2]], group[order[len(order) // 2 :]]]
+    return done
+
+
+def _inputs(pair: Pair, pixels: Indices) -> Floats:
+    return pair.unfiltered(pixels // pair.size[1], pixels % pair.size[1])
+
+
+def _fitted(outputs: Floats, limits: tuple[float, float]) -> Indices:
+    """Return the pixels that the filter did not clip, or all if those are too few."""
+    is_inside = np.all((outputs > limits[0] + _CLIPPED) & (outputs < limits[1] - _CLIPPED), axis=1)
+    inside: Indices = np.flatnonzero(is_inside)
+    return inside if len(inside) >= _FEWEST else np.arange(len(outputs))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A ridge regression.
+
+    Attributes:
+        matrix: (values, planes).
+        inputs_mean: (values,).
+        outputs_mean: (planes,).
+        inverse: inverse of the regularized covariance, (values, values).
+        share: share of the variance that the model explains, by which the matrix was multiplied, (planes,).
+    """
+
+    matrix: Floats
+    inputs_mean: Floats
+    outputs_mean: Floats
+    inverse: Floats
+    share: Floats = field(default_factory=lambda: np.ones(1))
+
+    @classmethod
+    def of(cls, inputs: Floats, outputs: Floats) -> "_Fit":
+        """Fit the outputs, (pixels, planes), to the inputs, (pixels, values)."""
+        means = inputs.mean(axis=0), outputs.mean(axis=0)
+        x, y = (inputs - means[0]).astype(np.float64), (outputs - means[1]).astype(np.float64)
+        covariance = x.T @ x
+        covariance += np.eye(len(covariance)) * (_RIDGE * np.trace(covariance) / len(covariance) + 1e-9)
+        inverse = np.linalg.inv(covariance)
+        return cls(inverse @ (x.T @ y), *means, inverse)
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """Return the outputs that the model predicts."""
+        predicted: Floats = (inputs - self.inputs_mean) @ self.matrix + self.outputs_mean
+        return predicted
+
+    def leverage(self, inputs: Floats) -> Floats:
+        """Return the weight of each pixel in its own prediction, (pixels, 1); at most 0.99."""
+        x = inputs - self.inputs_mean
+        weight: Floats = ((x @ self.inverse) * x).sum(axis=1, keepdims=True)
+        return weight.clip(max=0.99)
+
+    def errors(self, inputs: Floats, outputs: Floats) -> Floats:
+        """Return the errors of the fitted pixels when each is left out of the fit, (pixels, planes)."""
+        left_out: Floats = (outputs - self(inputs)) / (1 - self.leverage(inputs))
+        return left_out
+
+    def scaled(self, share: Floats) -> "_Fit":
+        """Return the model with its slopes multiplied by the share of variance it explains, (planes,)."""
+        return replace(self, matrix=self.matrix * share, share=share)
+
+    def refined(self, inputs: Floats, outputs: Floats) -> "_Fit":
+        """Return a model for a group of pixels: this one and a fit of its errors, scaled by the share both explain."""
+        left = _Fit.of(inputs, outputs - inputs @ self.matrix)
+        errors = left.errors(inputs, outputs - inputs @ self.matrix) / (1 - self.leverage(inputs))  # slightly pessimistic
+        fit = replace(left, matrix=self.matrix + left.matrix, outputs_mean=outputs.mean(axis=0))
+        return fit.scaled(_explained(outputs, errors))
+
+
+def _explained(outputs: Floats, errors: Floats) -> Floats:
+    """Return the share of the variance that a model explains, (planes,); errors of half a step of 255 do not count."""
+    unexplained = np.maximum(np.mean(errors**2, axis=0) - _EXACT**2, 0)
+    explained: Floats = 1 - unexplained / np.maximum(outputs.var(axis=0), _EXACT**2)
+    return explained.clip(0, 1)
+
+
+def _bounds(outputs: Floats, share: Floats) -> tuple[Floats, Floats]:
+    """Return the least and greatest value that a model may give; the better it explains its pixels, the wider they are."""
+    low, high = outputs.min(axis=0), outputs.max(axis=0)
+    further = (high - low) * share / (1 - share + 1e-3)
+    return low - further, high + further
+
+
+def _beyond(outputs: Floats, said: Floats, limits: tuple[float, float]) -> Floats:
+    """Replace values at a limit by what the models say, where that is beyond the limit."""
+    found = np.where(outputs <= limits[0] + _CLIPPED, np.minimum(said, outputs), outputs)
+    return np.where(outputs >= limits[1] - _CLIPPED, np.maximum(said, outputs), found)
