@@ -72,13 +72,13 @@ def find_region(photo: Image, name: str) -> Mask:
 
 
 @in_known_state
-def color_regions(photo: Image, count: int = REGIONS) -> list[Mask]:
+def color_regions(photo: Image, count: int = REGIONS, *, nearness: float = 1.5) -> list[Mask]:
     """Cut a photo into regions by color and position, largest first; returns fewer if the photo has fewer colors.
 
     The masks sum to 1 everywhere.
     """
     superpixels = superpixels_of(photo)
-    features = np.concatenate([superpixels.colors / 20, superpixels.places * 1.5], axis=1)
+    features = np.concatenate([superpixels.colors / 20, superpixels.places * nearness], axis=1)
     labels = clustered(features, superpixels.sizes, count)
     used = np.unique(labels)
     order = used[np.argsort([-superpixels.sizes[labels == label].sum() for label in used])]

@@ -8,6 +8,7 @@ from impasto.errors import OptionError
 from impasto.options.fields import check_kinds, check_range
 
 AnalogyEngine = Literal["neural", "classic"]
+AnalogyTransfer = Literal["linear", "copy"]
 
 MOST_LABELS = 16
 _SIZE = re.compile(r"(\d+)(?:[x×*](\d+))?")
@@ -79,11 +80,14 @@ class AnalogyOptions:
     coherence: float = 0.05
     """neural only. Preference for copying connected pieces of A', 0 (none) to 1."""
 
-    kappa: float = 5.0
+    kappa: float = 2.0
     """classic only. Preference for copying connected pieces of A', 0 to 100: κ of the paper."""
 
     colors: bool = False
     """classic only. Learn colors too. Default: learn lightness, and keep the colors of B."""
+
+    transfer: AnalogyTransfer = "linear"
+    """classic only. copy: copy pixels of A', as in the paper. linear: correct them by a linear model of the filter."""
 
     def __post_init__(self) -> None:
         """Check every value."""

@@ -12,8 +12,10 @@ from typing import Any
 
 from impasto.errors import ShapeError
 from impasto.images import Picture, Source, fitted_size, resize
+from impasto.optim.engine import Size
 from impasto.options import Run
 from impasto.options.guided import AnalogyOptions
+from impasto.recipes.analogy_classic import AnalogySettings, ClassicAnalogy
 from impasto.recipes.checks import check_enough_pixels
 from impasto.recipes.guided import (
     Guided,
@@ -74,7 +76,7 @@ def analogy(
 
 @in_known_state
 def analogy_of(inputs: AnalogyInputs, options: AnalogyOptions, run: Run) -> Guided:
-    """Prepare the synthesis of the neural engine.
+    """Prepare the synthesis.
 
     Raises:
         ShapeError: A and A' have different proportions, or a picture is too small.
@@ -88,12 +90,23 @@ def analogy_of(inputs: AnalogyInputs, options: AnalogyOptions, run: Run) -> Guid
     size = fitted_size(inputs.b.size, min(options.size, max(inputs.b.size)))
     if min(size) < 16:
         raise ShapeError(f"B would have {size[1]}x{size[0]} pixels at --size {options.size}; give a larger --size, or crop it")
+    record = record_of("analogy", inputs.b, (inputs.a_prime,), run, options) | described_pictures({"a": inputs.a})
+    if options.engine == "classic":
+        return Guided(_classic(inputs, size, options), size, record, inputs.b, tuple(notes))
     canvas = canvas_size(size)
     example = example_of(inputs.a_prime, max(size))
     guide = PictureGuide((inputs.a.image,), on_canvas(resize(inputs.b.image, size), canvas), options.analogy_weight)
     synthesis = Synthesis((example,), canvas, guide=guide, coherence=options.coherence, usage=0.0, seed=run.seed)
-    record = record_of("analogy", inputs.b, (inputs.a_prime,), run, options) | described_pictures({"a": inputs.a})
     return Guided(synthesis, size, record, inputs.b, tuple(notes))
+
+
+def _classic(inputs: AnalogyInputs, size: Size, options: AnalogyOptions) -> ClassicAnalogy:
+    """Prepare the classic engine: A and A' at one size, not larger than needed."""
+    edge_px = min(options.size, max(inputs.a.size))
+    example = fitted_size(inputs.a.size, edge_px)
+    settings = AnalogySettings(kappa=options.kappa, color="learn" if options.colors else "keep", transfer=options.transfer)
+    a, a_prime, b = (resize(each.image, to) for each, to in ((inputs.a, example), (inputs.a_prime, example), (inputs.b, size)))
+    return ClassicAnalogy(a, a_prime, b, settings)
 
 
 def check_analogy(inputs: AnalogyInputs) -> None:

@@ -14,7 +14,6 @@ Source: Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies (SI
 - There are no steerable filters, and no separate search at the borders.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
@@ -39,6 +38,7 @@ from impasto.features.analogies import (
 )
 from impasto.images import resize
 from impasto.optim.engine import Step
+from impasto.runtime.devices import seconds_now
 from impasto.tensors import Image
 
 Color = Literal["keep", "learn"]
@@ -75,6 +75,28 @@ class AnalogySettings:
     remap: bool = True
 
 
+@dataclass(frozen=True)
+class ClassicAnalogy:
+    """What to synthesize; see :func:`classic_analogy`."""
+
+    a: Image
+    a_prime: Image
+    b: Image
+    settings: AnalogySettings
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the result."""
+        return self.b.shape[-2], self.b.shape[-1]
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """The sizes, coarse to fine."""
+        count = self.settings.levels or default_levels(self.a, self.b)
+        height, width = self.size
+        return [(-(-height >> power), -(-width >> power)) for power in range(count - 1, -1, -1)]
+
+
 def classic_analogy(a: Image, a_prime: Image, b: Image, settings: AnalogySettings | None = None) -> Iterator[Step]:
     """Synthesize B', which relates to B as A' to A.
 
@@ -102,7 +124,7 @@ def classic_analogy(a: Image, a_prime: Image, b: Image, settings: AnalogySetting
     """
     settings = settings or AnalogySettings()
     check(a, a_prime, b, settings)
-    began = time.perf_counter()
+    began = seconds_now()
     photos = gaussian_pyramid(to_planes(b, settings), settings.levels or default_levels(a, b))
     example = example_of(a, a_prime, photos[-1], settings, len(photos))
     sizes = [(photo.shape[0], photo.shape[1]) for photo in photos]
@@ -110,7 +132,7 @@ def classic_analogy(a: Image, a_prime: Image, b: Image, settings: AnalogySetting
     for scale, photo in enumerate(photos):
         canvas = started(photo, canvas)
         for distance in Synthesis.of(example, scale, settings).run(canvas):
-            done, seconds = done + 1, time.perf_counter() - began
+            done, seconds = done + 1, seconds_now() - began
             image = to_image(canvas.result, b, settings)
             yield Step(
                 done, total, scale, sizes[scale], {"distance": distance}, image, seconds, seconds * (total - done) / done

@@ -11,6 +11,7 @@ from impasto.errors import ResourceError
 from impasto.images import Picture, fitted_size, resize
 from impasto.optim.engine import Size, Step
 from impasto.options import Run
+from impasto.recipes.analogy_classic import ClassicAnalogy, classic_analogy
 from impasto.recipes.checks import check_enough_pixels
 from impasto.recipes.pastiche import Pastiche, Record, described, recorded, with_progress
 from impasto.recipes.starts import Style, as_swatches
@@ -37,7 +38,7 @@ class Guided:
         finish: applied last to every picture that is shown.
     """
 
-    synthesis: Synthesis
+    synthesis: Synthesis | ClassicAnalogy
     size: Size
     record: Record
     content: Picture | None = None
@@ -57,10 +58,17 @@ def guided_steps(guided: Guided, run: Run) -> Iterator[Step]:
     Raises:
         ResourceError: not enough memory.
     """
-    networks = Networks.load(run)
-    check_memory(guided.synthesis, networks)
-    for step in synthesized(guided.synthesis, networks):
+    for step in _steps_of(guided.synthesis, run):
         yield replace(step, image=guided.finished(step.image))
+
+
+def _steps_of(synthesis: Synthesis | ClassicAnalogy, run: Run) -> Iterator[Step]:
+    if isinstance(synthesis, ClassicAnalogy):
+        yield from classic_analogy(synthesis.a, synthesis.a_prime, synthesis.b, synthesis.settings)
+        return
+    networks = Networks.load(run)
+    check_memory(synthesis, networks)
+    yield from synthesized(synthesis, networks)
 
 
 def guided_pastiche(guided: Guided, step: Step) -> Pastiche:

@@ -26,7 +26,9 @@ _ALIKE, _NAMED = 0.16, 0.25
 """Distance in RGB below which two colors are the same label; distance up to which a color is given a name."""
 _LEAST = 0.004
 """Share of a map from which a color counts as a label; anti-aliased edges and JPEG noise are below."""
-_APART = 0.3
+_NEARNESS = 0.4
+"""Weight of the position against the color in a suggested map."""
+_APART = 0.22
 """Smallest distance between the colors of a suggested map."""
 _NAMES = {
     "black": (0, 0, 0), "white": (255, 255, 255), "gray": (128, 128, 128), "red": (220, 30, 30), "green": (40, 160, 40),
@@ -116,7 +118,7 @@ def suggested_map(picture: Image, count: int = SUGGESTED) -> Image:
     Returns:
         (1, 3, height, width).
     """
-    masks = torch.cat(color_regions(picture, count))
+    masks = torch.cat(color_regions(picture, count, nearness=_NEARNESS))
     owner = F.one_hot(masks[:, 0].argmax(0), len(masks)).permute(2, 0, 1)[None].float()
     labels = _without_edges(owner)[0]
     areas = labels.flatten(1)
