@@ -299,7 +299,7 @@ class Synthesis:
 
     def best_matches(self, queries: Floats, candidates: Indices) -> tuple[Indices, Floats]:
         """Return the coherent match of each pixel, or the nearest where that is much closer, and its squared distance."""
-        nearest, least = self.neighborhoods.nearest(queries, torch.get_num_threads())
+        nearest, least = self.neighborhoods.nearest(queries)
         coherent, distance = self.neighborhoods.closest_of(candidates, queries)
         is_coherent = distance <= least * self.factor
         return np.where(is_coherent, coherent, nearest), np.where(is_coherent, distance, least)
