@@ -97,7 +97,7 @@ def classic_analogy(a: Image, a_prime: Image, b: Image, settings: AnalogySetting
     Example:
         >>> picture = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
         >>> *_, last = classic_analogy(picture, 1 - picture, picture.flip(3), AnalogySettings(color="learn"))
-        >>> bool((last.image - picture).abs().max() < 0.01)
+        >>> bool((last.image - picture).abs().max() < 0.03)
         True
     """
     settings = settings or AnalogySettings()
