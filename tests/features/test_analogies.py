@@ -76,7 +76,7 @@ def test_coherent_candidates_continue_the_matches_of_the_neighbors() -> None:
 
 def test_the_nearest_neighborhood_is_at_most_twice_as_far_as_that_of_brute_force() -> None:
     examples, queries = Examples.of(Pair(noise(24, 20, 1), noise(24, 20, 1))), 2 * noise(50, 16)
-    index, distance = examples.nearest(queries, 1)
+    index, distance = examples.nearest(queries)
     every = ((examples.keys[None] - queries[:, None]) ** 2).sum(axis=2)
     np.testing.assert_allclose(distance, every[np.arange(50), index], rtol=1e-4)
     assert (np.sqrt(distance) <= 2 * np.sqrt(every.min(axis=1)) + 1e-5).all()

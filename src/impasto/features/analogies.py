@@ -189,9 +189,12 @@ class Examples:
         distinct = _distinct(keys)
         return cls(keys, basis, distinct, cKDTree(keys[distinct], balanced_tree=False, compact_nodes=False))
 
-    def nearest(self, queries: Floats, workers: int) -> tuple[Indices, Floats]:
-        """Return the pixel with an approximately nearest neighborhood, and its squared distance."""
-        distance, index = self.tree.query(queries, eps=_SLACK, workers=workers)
+    def nearest(self, queries: Floats) -> tuple[Indices, Floats]:
+        """Return the pixel with an approximately nearest neighborhood, and its squared distance.
+
+        One thread: a wavefront has a few hundred pixels, and starting threads for each takes longer than they save.
+        """
+        distance, index = self.tree.query(queries, eps=_SLACK)
         return self.distinct[index], distance**2
 
     def closest_of(self, candidates: Indices, queries: Floats) -> tuple[Indices, Floats]:

