@@ -35,11 +35,11 @@ def night(colors: list[tuple[int, ...]]) -> Array:
     """Draw stars, a moon and a dark tree above hills."""
     dark, *middle, light = colors
     picture = np.full((_PX, _PX, 3), middle[0], np.uint8)
-    picture[polygon([300, 250, 330, 290, 420, 420], [0, 140, 280, 511, 511, 0])] = middle[-1]
-    picture[polygon([370, 340, 400, 360, 511, 511], [0, 200, 330, 511, 511, 0])] = dark
-    picture[polygon([60, 220, 420, 420, 220], [110, 70, 60, 170, 150])] = dark
+    picture[polygon([300, 250, 330, 290, 420, 420], [0, 140, 280, 511, 511, 0])] = middle[-1]  # type: ignore[no-untyped-call]
+    picture[polygon([370, 340, 400, 360, 511, 511], [0, 200, 330, 511, 511, 0])] = dark  # type: ignore[no-untyped-call]
+    picture[polygon([60, 220, 420, 420, 220], [110, 70, 60, 170, 150])] = dark  # type: ignore[no-untyped-call]
     for row, column, radius in ((90, 400, 52), (70, 220, 22), (150, 300, 18), (200, 440, 24), (50, 40, 20)):
-        picture[disk((row, column), radius, shape=picture.shape[:2])] = light
+        picture[disk((row, column), radius, shape=picture.shape[:2])] = light  # type: ignore[no-untyped-call]
     return picture
 
 
@@ -47,11 +47,11 @@ def field(colors: list[tuple[int, ...]]) -> Array:
     """Draw a field with trees under a sky with a cloud."""
     dark, green, gold, cloud, sky = colors
     picture = np.full((_PX, _PX, 3), sky, np.uint8)
-    picture[ellipse(110, 330, 60, 150, shape=picture.shape[:2])] = cloud
-    picture[polygon([290, 250, 300, 260, 360, 360], [0, 160, 300, 511, 511, 0])] = green
+    picture[ellipse(110, 330, 60, 150, shape=picture.shape[:2])] = cloud  # type: ignore[no-untyped-call]
+    picture[polygon([290, 250, 300, 260, 360, 360], [0, 160, 300, 511, 511, 0])] = green  # type: ignore[no-untyped-call]
     picture[340:] = gold
-    picture[polygon([50, 240, 400, 400, 240], [120, 80, 70, 180, 165])] = dark
-    picture[ellipse(430, 370, 45, 110, shape=picture.shape[:2])] = green
+    picture[polygon([50, 240, 400, 400, 240], [120, 80, 70, 180, 165])] = dark  # type: ignore[no-untyped-call]
+    picture[ellipse(430, 370, 45, 110, shape=picture.shape[:2])] = green  # type: ignore[no-untyped-call]
     return picture
 
 
