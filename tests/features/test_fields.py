@@ -8,13 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from impasto.features.distributions import unit
+from impasto.features.distributions import most_similar, unit
 from impasto.features.fields import (
     Bank,
     FieldSearch,
     enlarged,
     evenly_nearest,
-    most_similar,
     neighborhoods,
     random_blocks,
     rows_of_neighborhoods,

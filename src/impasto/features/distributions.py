@@ -128,20 +128,39 @@ def euclidean_distances(x: Tensor, y: Tensor) -> Tensor:
 
 
 def nearest(queries: Tensor, keys: Tensor) -> Tensor:
-    """Find the nearest key of each query by cosine: indices, (queries,).
-
-    The similarity matrix is computed in chunks, so memory grows with the number of keys and not with keys times queries. The
-    products use the dtype of the rows.
+    """Find the nearest key of each query by cosine: indices, (queries,). See :func:`most_similar`.
 
     Example:
         >>> import torch
         >>> nearest(torch.tensor([[2.0, 0.1], [-1.0, 5.0]]), torch.tensor([[0.0, 9.0], [1.0, 0.0]])).tolist()
         [1, 0]
     """
+    return most_similar(queries, unit(keys))
+
+
+def most_similar(queries: Tensor, keys: Tensor, penalty: Tensor | None = None) -> Tensor:
+    """Find the key with the largest inner product with each query: indices, (queries,).
+
+    The products are computed in chunks, so memory grows with the number of keys and not with keys times queries.
+
+    Args:
+        queries: (n, channels).
+        keys: (m, channels); the products use their dtype.
+        penalty: (m,), float32, subtracted from every product; None: nothing.
+
+    Example:
+        >>> import torch
+        >>> keys = torch.eye(2)
+        >>> most_similar(torch.tensor([[1.0, 0.9]]), keys).tolist()
+        [0]
+        >>> most_similar(torch.tensor([[1.0, 0.9]]), keys, torch.tensor([0.5, 0.0])).tolist()
+        [1]
+    """
     with torch.no_grad():
-        keys = unit(keys).T
-        chunk = max(1, _CHUNK // keys.shape[1])
-        return torch.cat([(part @ keys).argmax(1) for part in queries.split(chunk)])
+        columns = keys.T.contiguous()
+        parts = queries.to(keys.dtype).split(max(1, _CHUNK // len(keys)))
+        scores = (part @ columns if penalty is None else (part @ columns).float() - penalty for part in parts)
+        return torch.cat([score.max(1).indices for score in scores])  # argmax takes four times as long in bfloat16
 
 
 def relaxed_emd(distances: Tensor) -> Tensor:

@@ -15,14 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.features.distributions import unit
+from impasto.features.distributions import most_similar, unit
 from impasto.tensors import FeatureMap
 
 Size = tuple[int, int]
 
 _OFFSETS = tuple((down, across) for down in (-1, 0, 1) for across in (-1, 0, 1))
 _BESIDE = ((0, 1), (1, 0), (0, -1), (-1, 0))
-_CHUNK = 2**24
 _EXACT = 2**26
 """Number of comparisons up to which the search is exact."""
 _USAGE_ROUNDS, _USAGE_STEP, _FREE_USE = 6, 0.025, 1.0
@@ -75,12 +74,14 @@ class FieldSearch:
         coherence: bonus of a position, for each neighbor that continues at it.
         usage: strength of the penalty of positions that are copied too often; 0: none.
         wraps: whether the picture continues at the opposite edge.
+        precision: dtype of the exact search.
     """
 
     generator: torch.Generator = field(repr=False)
     coherence: float = 0.05
     usage: float = 1.0
     wraps: bool = False
+    precision: torch.dtype = torch.float32
 
 
 def neighborhoods(columns: FeatureMap, *, wraps: bool = False) -> FeatureMap:
@@ -114,7 +115,7 @@ def searched(queries: Tensor, current: Tensor, bank: Bank, search: FieldSearch) 
     penalty = torch.zeros_like(bank.expected)
     found = current
     if exact:
-        position, penalty = evenly_nearest(queries, bank, search.usage)
+        position, penalty = evenly_nearest(queries, bank, search.usage, search.precision)
         found = position.reshape(current.shape)
     penalty = penalty.masked_fill(~bank.allowed, math.inf)
     reach = 0 if exact else _REACH
@@ -127,28 +128,14 @@ def searched(queries: Tensor, current: Tensor, bank: Bank, search: FieldSearch) 
     return found
 
 
-def most_similar(queries: Tensor, keys: Tensor, penalty: Tensor | None = None) -> Tensor:
-    """Return the index of the key with the largest inner product, minus its penalty, for each query; in chunks.
-
-    Args:
-        queries: (n, directions).
-        keys: (m, directions), in the dtype of the search.
-        penalty: (m,), subtracted from every product; None: nothing.
-    """
-    columns = keys.T.contiguous()
-    parts = queries.to(keys.dtype).split(max(1, _CHUNK // len(keys)))
-    scores = ((part @ columns) if penalty is None else (part @ columns).float() - penalty for part in parts)
-    return torch.cat([score.argmax(1) for score in scores])
-
-
-def evenly_nearest(queries: Tensor, bank: Bank, usage: float) -> tuple[Tensor, Tensor]:
+def evenly_nearest(queries: Tensor, bank: Bank, usage: float, precision: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     """Find the most similar position for each query, with penalties that make the use of the examples more even.
 
     Returns:
         Positions (n,), and the penalty of each position of the bank.
     """
     blocked = torch.zeros_like(bank.expected).masked_fill(~bank.allowed, math.inf)
-    keys, penalty = bank.keys.bfloat16(), torch.zeros_like(bank.expected)
+    keys, penalty = bank.keys.to(precision), torch.zeros_like(bank.expected)
     position = most_similar(queries, keys, blocked)
     for _ in range(_USAGE_ROUNDS - 1 if usage else 0):
         used = torch.bincount(position, minlength=len(penalty)) / bank.expected

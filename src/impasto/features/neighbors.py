@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.features.distributions import leading, unit
+from impasto.features.distributions import leading, most_similar, unit
 from impasto.features.statistics import Affine, precise
 from impasto.tensors import FeatureMap, Features
 
@@ -224,9 +224,7 @@ class _Space:
     def nearest(self, style: int) -> tuple[Tensor, Tensor]:
         """Return the nearest position in one style picture for each query, and its cosine."""
         places, stride = self._sparse(style)
-        keys = self.keys[places].T.to(self.precision).contiguous()
-        parts = self.queries.to(self.precision).split(max(1, _CHUNK // len(places)))
-        position = places[torch.cat([(part @ keys).max(1).indices for part in parts])]
+        position = places[most_similar(self.queries, self.keys[places].to(self.precision))]
         return self._refined(style, position, self._similarity(position), stride // 2)
 
     def _similarity(self, position: Tensor) -> Tensor:

@@ -313,7 +313,8 @@ class _Level:
             expected = expected if guide.expected is None else guide.expected.clamp_min(_LEAST_USE)
         bank = Bank(keys, sizes, allowed, expected)
         blocks = torch.cat([blocks_of(each).float() for each in features])
-        search = FieldSearch(generator, asked.coherence, asked.usage, asked.wraps)
+        precision = torch.bfloat16 if networks.arithmetic.precision == "bf16" else torch.float32
+        search = FieldSearch(generator, asked.coherence, asked.usage, asked.wraps, precision)
         level = _Level(asked, networks, size, search, bank, blocks, projection, guide)
         level.matches = level.initial() if before is None else enlarged(before.matches, before.bank, bank, grid)
         level.image = level.painted()
@@ -347,7 +348,7 @@ class _Level:
             queries[:, : rows.shape[1]] = rows
         if self.guide is not None:
             queries[:, queries.shape[1] - self.guide.picture.shape[1] :] = self.guide.picture
-        return evenly_nearest(queries, self.bank, 0.0)[0].reshape(self.grid)
+        return evenly_nearest(queries, self.bank, 0.0, self.search.precision)[0].reshape(self.grid)
 
     @property
     def grid(self) -> Size:
