@@ -18,6 +18,7 @@ from torch import Tensor
 from impasto import images
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import Arithmetic
+from impasto.encoders.vgg import BLOCKS_OF_VGG16
 from impasto.errors import ImageFileError, OptionError, ResourceError, ShapeError, StyleFileError, WeightsError
 from impasto.features.statistics import Moments, moments
 from impasto.images import Picture
@@ -44,7 +45,7 @@ from impasto.recipes.starts import (
     with_moments,
     without_margin,
 )
-from impasto.styles.named import load_style, measured_style, save_style
+from impasto.styles.named import find_style, load_style, measured_style, save_style
 from impasto.weights import save_vgg
 
 EXACT = Run(device="cpu", precision="fp32")
@@ -542,6 +543,17 @@ def test_unknown_names_are_refused_with_a_suggestion(
 ) -> None:
     with pytest.raises(OptionError, match=sentence):
         set_up(content, [style], options.changed(**changes), EXACT)
+
+
+@pytest.mark.parametrize("shape", [{}, {"blocks": BLOCKS_OF_VGG16, "with_heads": True}], ids=["narrow", "vgg16"])
+def test_statistics_of_a_named_style_need_the_channels_of_vgg19(
+    content: Picture, options: PaintOptions, shape: dict[str, Any]
+) -> None:
+    starry_night = find_style("starry-night")
+    chosen = options.changed(color="style")  # the palette would need the swatch
+    with pytest.raises(OptionError, match="contains statistics of VGG-19, which do not fit another network; give a picture"):
+        set_up(content, [starry_night], chosen, EXACT, encoder=Vgg((4, 5, 6, 7, 8), **shape))
+    assert set_up(content, [starry_night], chosen, EXACT, encoder=Vgg((4, 5, 6, 7, 8), with_heads=True)).styles
 
 
 def test_painting_without_a_style_is_refused(content: Picture, options: PaintOptions) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import impasto
 from impasto import images
+from impasto.encoders import Vgg
 from impasto.errors import OptionError, StyleFileError
 from impasto.images import Picture
 from impasto.options import Run
@@ -293,3 +294,9 @@ def test_options_that_the_recipe_ignores_are_refused(
 def test_negative_weights_are_refused(photo: Tensor, style: Tensor, blue: Tensor) -> None:
     with pytest.raises(OptionError, match="must all be 0 or more with --recipe neighbors"):
         painted(photo, [style, blue], style_weights=(2.0, -1.0))
+
+
+def test_an_encoder_without_the_layers_of_the_recipe_is_refused(photo: Tensor, style: Tensor) -> None:
+    sentence = "--recipe neighbors compares relu4_3, which vgg19-slim does not have; use --recipe gatys, or another encoder"
+    with pytest.raises(OptionError, match=sentence):
+        painted(photo, style, encoder=Vgg((4, 4, 4, 4, 4), last="4_2"))

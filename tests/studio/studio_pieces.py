@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,6 +24,10 @@ import skimage.data
 PORT = 7860
 HOME = f"http://127.0.0.1:{PORT}"
 ROOT = Path(__file__).resolve().parents[2]
+STATIC = ROOT / "src" / "impasto" / "studio" / "static"
+_LANGUAGES = re.search(r"LANGUAGES = {(.*)}", (STATIC / "texts.js").read_text(encoding="utf-8"))
+LANGUAGES = re.findall(r"(\w+): '", _LANGUAGES[1] if _LANGUAGES else "")
+"""The languages that the page offers."""
 
 
 def photo(size: tuple[int, int] = (96, 64), kind: str = "JPEG", **options: Any) -> bytes:

@@ -190,7 +190,7 @@ def test_a_style_code_depends_on_the_size_of_the_picture() -> None:
 
 
 def test_every_text_of_the_webcam_page_exists_in_every_language() -> None:
-    catalogues = [json.loads((STATIC / "texts" / f"live.{code}.json").read_text("utf-8")) for code in ("en", "zh")]
+    catalogues = [json.loads((STATIC / "texts" / f"live.{code}.json").read_text("utf-8")) for code in pieces.LANGUAGES]
     page, script = ((STATIC / name).read_text("utf-8") for name in ("live.html", "live.js"))
     used = set(re.findall(r'data-t[a-z-]*="(live\.[a-z_]+)"', page)) | set(re.findall(r"'(live\.[a-z_]+)'", script))
     used |= {f"live.error_{each}" for each in re.findall(r"'(\w+)'", script.split("const known = [")[1].split("]")[0])}

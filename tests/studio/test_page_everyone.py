@@ -66,7 +66,7 @@ def test_no_panel_overflows(browser: Callable[..., Browser], picture: Path) -> N
     assert page.js("return document.querySelector('#board').clientHeight") >= 350  # enough room to draw
     narrow = {"width": 320, "height": 640, "deviceScaleFactor": 2, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
-    for language in ("en", "zh"):
+    for language in pieces.LANGUAGES:
         page.js(
             "const e = document.querySelector('#language'); e.value = arguments[0]; e.dispatchEvent(new Event('change'))",
             language,

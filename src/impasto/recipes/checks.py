@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import Arithmetic
-from impasto.encoders.vgg import BLOCKS
+from impasto.encoders.vgg import BLOCKS, FULL_WIDTHS, each_width
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError, nearest_name
 from impasto.images import Picture, fitted_size
 from impasto.optim.engine import Size
@@ -63,7 +63,13 @@ def check_enough_pixels(role: str, picture: Picture, shown: str) -> None:
 
 
 def check_layers(encoder: Vgg, options: PaintOptions) -> None:
-    """Raise unless the encoder has all content and style layers."""
+    """Raise unless the encoder has all layers that the recipe compares, and all content and style layers."""
+    missing = set(compared_layers(options, 0)).difference(encoder.layers)
+    if missing and options.recipe == "neighbors":
+        raise OptionError(
+            f"--recipe neighbors compares {', '.join(sorted(missing))}, which {options.encoder} does not have; "
+            "use --recipe gatys, or another encoder"
+        )
     for name in ("content_layers", "style_layers"):
         for layer in getattr(options, name):
             if layer not in encoder.layers:
@@ -74,7 +80,7 @@ def check_layers(encoder: Vgg, options: PaintOptions) -> None:
 def check_named_styles(styles: Sequence[Style], encoder: Vgg, options: PaintOptions) -> None:
     """Raise unless every named style fits the encoder and its layers, and was measured with the current vgg19-slim."""
     for style in styles:
-        if isinstance(style, NamedStyle) and encoder.blocks != BLOCKS:
+        if isinstance(style, NamedStyle) and not has_channels_of_vgg19(encoder):
             raise OptionError(
                 f"style {style.name!r} contains statistics of VGG-19, which do not fit another network; give a picture, or use "
                 "--encoder vgg19-slim"
@@ -86,6 +92,12 @@ def check_named_styles(styles: Sequence[Style], encoder: Vgg, options: PaintOpti
             )
         if isinstance(style, NamedStyle):
             style.at(options.size, options.style_layers)
+
+
+def has_channels_of_vgg19(encoder: Vgg) -> bool:
+    """Return whether the features have the channels of VGG-19, directly or through heads."""
+    widths = each_width(FULL_WIDTHS)[: len(encoder.widths)]
+    return encoder.blocks == BLOCKS and (len(encoder.heads) > 0 or encoder.widths == widths)
 
 
 @lru_cache(maxsize=1)
