@@ -151,6 +151,29 @@ def doodle_of(inputs: DoodleInputs, options: DoodleOptions, run: Run) -> Guided:
     return Guided(synthesis, size, record, inputs.content, tuple(notes))
 
 
+@in_known_state
+def transfer_of(style: Style, content: Picture, options: DoodleOptions, run: Run) -> Guided:
+    """Prepare the synthesis of a photo in a style, without maps.
+
+    Raises:
+        ShapeError: a picture is too small.
+    """
+    (picture,) = as_swatches([style])
+    size = fitted_size(content.size, options.size)
+    _check_size(size, options.size)
+    canvas = canvas_size(size)
+    synthesis = Synthesis(
+        (example_of(picture, max(size), options.style_scale),),
+        canvas,
+        content=on_canvas(resize(content.image, size), canvas),
+        content_weight=options.content_weight,
+        coherence=options.coherence,
+        usage=options.variety,
+        seed=run.seed,
+    )
+    return Guided(synthesis, size, record_of("doodle", content, (style,), run, options), content)
+
+
 def doodle_steps(inputs: DoodleInputs, options: DoodleOptions, run: Run) -> Iterator[Step]:
     """Paint and yield every iteration; see :func:`doodle`."""
     yield from guided_steps(doodle_of(inputs, options, run), run)
