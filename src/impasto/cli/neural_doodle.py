@@ -74,6 +74,7 @@ def _guided(style: "Style", content: str | None, found: FoundMaps, options: Neur
     from impasto.cli.guided import with_picture_notes
     from impasto.images import resize
     from impasto.recipes.doodle import DoodleInputs, doodle_of, transfer_of
+    from impasto.recipes.guided import check_memory_of_size
     from impasto.recipes.maps import resize_nearest
     from impasto.recipes.painting import read_content
     from impasto.recipes.starts import as_swatches
@@ -89,6 +90,7 @@ def _guided(style: "Style", content: str | None, found: FoundMaps, options: Neur
     style_map = read_content(found.style) if found.style else None
     pictures = [each for each in (photo, target) if each]
     size = options.size or pictures[0].size
+    check_memory_of_size(size, run)
     notes = [stretched_note(each.name, each.size, size) for each in pictures]
     photo = photo and replace(photo, image=resize(photo.image, size))
     chosen = options.doodle_options(max(size))

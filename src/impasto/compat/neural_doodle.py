@@ -212,7 +212,8 @@ def found_maps(style: str, content: str | None, output: Path | None) -> FoundMap
             f"colors of '{style_map}'"
         )
     what = "the style is applied without maps" if content else "a texture of the style is made"
-    return FoundMaps(note=f"neither '{style_map}' nor {wanted or 'a --content'} was found, so {what}")
+    looked_for = ", ".join(f"'{each}'" for each in dict.fromkeys((style_map, *targets)))
+    return FoundMaps(note=f"no maps were found ({looked_for}), so {what}")
 
 
 # ---------------------------------------------------------------------------------------------------- notes

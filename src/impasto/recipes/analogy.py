@@ -18,6 +18,7 @@ from impasto.recipes.checks import check_enough_pixels
 from impasto.recipes.guided import (
     Guided,
     canvas_size,
+    check_memory_of_size,
     described_pictures,
     example_of,
     guided_pastiche,
@@ -88,6 +89,7 @@ def analogy_of(inputs: AnalogyInputs, options: AnalogyOptions, run: Run) -> Guid
     size = fitted_size(inputs.b.size, min(options.size, max(inputs.b.size)))
     if min(size) < 16:
         raise ShapeError(f"B would have {size[1]}x{size[0]} pixels at --size {options.size}; give a larger --size, or crop it")
+    check_memory_of_size(size, run)
     canvas = canvas_size(size)
     example = example_of(inputs.a_prime, max(size))
     guide = PictureGuide((inputs.a.image,), on_canvas(resize(inputs.b.image, size), canvas), options.analogy_weight)

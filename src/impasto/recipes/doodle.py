@@ -8,7 +8,7 @@ see :mod:`impasto.recipes.synthesis`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from impasto.errors import OptionError, ShapeError
@@ -19,6 +19,7 @@ from impasto.options.guided import DoodleOptions
 from impasto.recipes.guided import (
     Guided,
     canvas_size,
+    check_memory_of_size,
     described_pictures,
     example_of,
     guided_pastiche,
@@ -33,6 +34,8 @@ from impasto.recipes.pastiche import Pastiche
 from impasto.recipes.starts import Style, as_swatches
 from impasto.recipes.synthesis import LabelGuide, Synthesis
 from impasto.runtime.torch_state import in_known_state
+
+_MOST_MAP_PX = 2048
 
 
 @dataclass(frozen=True)
@@ -128,11 +131,12 @@ def doodle_of(inputs: DoodleInputs, options: DoodleOptions, run: Run) -> Guided:
     (picture,) = as_swatches([inputs.style])
     style_map = inputs.style_map or suggest_map(picture, labels=options.labels or 6)
     names = (f"style map {style_map.name!r}", f"map {inputs.map.name!r}")
-    labels = labels_of((style_map, inputs.map), options.labels)
-    notes = [] if inputs.style_map else ["no --style-map was given, so the style's map is a draft from its colors"]
-    notes += [*_size_notes(inputs, picture), *check_labels(labels, names)]
     size = fitted_size((inputs.content or inputs.map).size, options.size)
     _check_size(size, options.size)
+    check_memory_of_size(size, run)
+    labels = labels_of([_reduced(each) for each in (style_map, inputs.map)], options.labels)
+    notes = [] if inputs.style_map else ["no --style-map was given, so the style's map is a draft from its colors"]
+    notes += [*_size_notes(inputs, picture), *check_labels(labels, names)]
     canvas = canvas_size(size)
     guide = LabelGuide((labels.maps[0],), on_canvas(resize_nearest(labels.maps[1], size), canvas), options.semantic_weight)
     content = None if inputs.content is None else on_canvas(resize(inputs.content.image, size), canvas)
@@ -161,6 +165,7 @@ def transfer_of(style: Style, content: Picture, options: DoodleOptions, run: Run
     (picture,) = as_swatches([style])
     size = fitted_size(content.size, options.size)
     _check_size(size, options.size)
+    check_memory_of_size(size, run)
     canvas = canvas_size(size)
     synthesis = Synthesis(
         (example_of(picture, max(size), options.style_scale),),
@@ -187,6 +192,12 @@ def _size_notes(inputs: DoodleInputs, style: Picture) -> list[str]:
         for each, other, what in cast("list[tuple[Picture | None, Picture, str]]", pairs)
         if each is not None and each.size != other.size
     ]
+
+
+def _reduced(map: Picture) -> Picture:
+    """Reduce a large map; its regions need no more pixels."""
+    size = fitted_size(map.size, min(_MOST_MAP_PX, max(map.size)))
+    return map if size == map.size else replace(map, image=resize_nearest(map.image, size))
 
 
 def _check_size(size: Size, edge_px: int) -> None:
