@@ -273,6 +273,22 @@ def test_notes_on_how_a_picture_was_read_are_printed(capsys: Capture) -> None:
         assert "moving.gif: took the first of 2 frames" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "flags"),
+    [
+        ((*DOODLE, "--content-weight", "0.7"), ["--content-weight"]),
+        ((*DOODLE, "--content", "b.png", "--content-weight", "0.7"), []),
+        (("texture", "style.jpg", "--inpaint", "hole.png", "--variety", "2", "--tileable"), ["--tileable", "--variety"]),
+        ((*TEXTURE, "--variety", "2", "--tileable"), []),
+    ],
+)
+def test_options_without_effect_are_named(capsys: Capture, words: tuple[str, ...], flags: list[str]) -> None:
+    code, _, err = run(capsys, *words, "-o", "out.png")
+    assert code == 0
+    found = [line for line in err.splitlines() if line.startswith("no effect here: ")]
+    assert re.findall(r"(--[a-z-]+) \(", " ".join(found)) == flags
+
+
 # ---------------------------------------------------------------------------------------------------- interruption, replay
 
 

@@ -35,7 +35,7 @@ def analogy(
     """
     if a is None or a_prime is None or b is None:
         raise OptionError("three pictures are needed: impasto analogy A A_PRIME B, where A_PRIME was painted from A")
-    from impasto.cli.guided import named_files, run_guided, with_picture_notes
+    from impasto.cli.guided import named_files, run_guided, with_notes
     from impasto.recipes.analogy import AnalogyInputs, analogy_of
     from impasto.recipes.painting import read_content
 
@@ -43,5 +43,5 @@ def analogy(
     has_json = output_options is not None and output_options.json
     files = named_files(files, (b, a_prime), (a, a_prime, b), has_json=has_json)
     pictures = [read_content(from_stdin(word)) for word in (a, a_prime, b)]
-    guided = with_picture_notes(analogy_of(AnalogyInputs(*pictures), chosen, where), pictures)
+    guided = with_notes(analogy_of(AnalogyInputs(*pictures), chosen, where), pictures)
     return run_guided(guided, where, files, output_options)

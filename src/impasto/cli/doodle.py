@@ -10,6 +10,7 @@ from impasto.cli.pipes import STDOUT, from_stdin
 from impasto.cli.progress import message_console
 from impasto.errors import OptionError
 from impasto.options import Run
+from impasto.options.fields import no_effect_note
 from impasto.options.guided import DoodleOptions
 
 _SUGGESTED_LABELS = 6
@@ -53,7 +54,7 @@ def doodle(
         return _suggest(style, files, chosen, output_options)
     if map is None:
         raise OptionError("--map is missing: give a picture of flat colors, or draft one with --suggest-map")
-    from impasto.cli.guided import named_files, run_guided, with_picture_notes
+    from impasto.cli.guided import named_files, run_guided, with_notes
     from impasto.recipes.doodle import DoodleInputs, doodle_of
     from impasto.recipes.painting import read_content, read_style
 
@@ -61,7 +62,8 @@ def doodle(
     picture, target = read_style(from_stdin(style)), read_content(from_stdin(map))
     others = [None if word is None else read_content(from_stdin(word)) for word in (style_map, content)]
     inputs = DoodleInputs(picture, target, *others)
-    guided = with_picture_notes(doodle_of(inputs, chosen, where), (picture, target, *others))
+    ignored = no_effect_note(given(options), {} if content else {"content_weight": "there is no --content"})
+    guided = with_notes(doodle_of(inputs, chosen, where), (picture, target, *others), ignored)
     return run_guided(guided, where, files, output_options)
 
 

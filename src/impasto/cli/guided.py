@@ -48,10 +48,10 @@ def named_files(files: Files | None, words: Sequence[str], inputs: Sequence[str 
     return files
 
 
-def with_picture_notes(guided: "Guided", pictures: "Sequence[Style | None]") -> "Guided":
-    """Add notes on how the pictures were read; named styles have none."""
+def with_notes(guided: "Guided", pictures: "Sequence[Style | None]", *more: str) -> "Guided":
+    """Add notes on how the pictures were read (named styles have none), and more notes unless they are empty."""
     notes = (f"{each.name}: {note}" for each in pictures if each for note in getattr(each, "notes", ()))
-    return replace(guided, notes=(*notes, *guided.notes))
+    return replace(guided, notes=(*notes, *filter(None, more), *guided.notes))
 
 
 def run_guided(guided: "Guided", run: "Run", files: Files, output_options: OutputOptions | None) -> int:

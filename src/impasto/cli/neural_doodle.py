@@ -11,7 +11,7 @@ from impasto.compat.neural_doodle import (
     FoundMaps,
     NeuralDoodleOptions,
     found_maps,
-    no_effect_note,
+    ignored_note,
     stretched_note,
 )
 from impasto.errors import ImpastoError, OptionError
@@ -60,7 +60,7 @@ def neural_doodle(
     files = named_files(
         files, (), (style, content, *(str(each) for each in (found.style, found.target) if each)), has_json=has_json
     )
-    note = no_effect_note(given(flags), has_content=content is not None, has_maps=found.target is not None)
+    note = ignored_note(given(flags), has_content=content is not None, has_maps=found.target is not None)
     try:
         guided = _guided(picture, content, found, options)
         guided = replace(guided, notes=tuple(filter(None, (found.note, note, *guided.notes))))
@@ -71,7 +71,7 @@ def neural_doodle(
 
 def _guided(style: "Style", content: str | None, found: FoundMaps, options: NeuralDoodleOptions) -> "Guided":
     """Read the pictures, and prepare a doodle, a style transfer without maps, or a texture."""
-    from impasto.cli.guided import with_picture_notes
+    from impasto.cli.guided import with_notes
     from impasto.images import resize
     from impasto.recipes.doodle import DoodleInputs, doodle_of, transfer_of
     from impasto.recipes.guided import check_memory_of_size
@@ -85,7 +85,7 @@ def _guided(style: "Style", content: str | None, found: FoundMaps, options: Neur
     if found.target is None and photo is None:
         (picture,) = as_swatches([style])
         guided = texture_of(TextureInputs((style,)), options.texture_options(options.size or picture.size), run)
-        return with_picture_notes(guided, (style,))
+        return with_notes(guided, (style,))
     target = read_content(found.target) if found.target else None
     style_map = read_content(found.style) if found.style else None
     pictures = [each for each in (photo, target) if each]
@@ -100,5 +100,4 @@ def _guided(style: "Style", content: str | None, found: FoundMaps, options: Neur
     else:
         target = replace(target, image=resize_nearest(target.image, size))
         guided = doodle_of(DoodleInputs(style, target, style_map, photo), chosen, run)
-    guided = replace(guided, notes=(*notes, *guided.notes))
-    return with_picture_notes(guided, (style, style_map, target, photo))
+    return with_notes(guided, (style, style_map, target, photo), *notes)

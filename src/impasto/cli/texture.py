@@ -8,7 +8,17 @@ from impasto.cli.flags import COMPUTED, WRITTEN, Files, OutputOptions, RunFlags,
 from impasto.cli.pipes import from_stdin
 from impasto.errors import OptionError
 from impasto.options import Run
+from impasto.options.fields import no_effect_note
 from impasto.options.guided import TextureOptions
+
+_WITH_HOLE = {
+    "size": "--inpaint keeps the size of the picture",
+    "style_scale": "--inpaint keeps the scale of the picture",
+    "tileable": "--inpaint keeps the edges of the picture",
+    "expand": "--inpaint keeps the size of the picture",
+    "variety": "--inpaint repeats what fits best",
+}
+"""Options without effect on filling a hole, and why."""
 
 
 def texture(
@@ -34,7 +44,7 @@ def texture(
     words = (*styles, *mix)
     if not words:
         raise OptionError("the style is missing: impasto texture STYLE --size 1024x1024")
-    from impasto.cli.guided import named_files, run_guided, with_picture_notes
+    from impasto.cli.guided import named_files, run_guided, with_notes
     from impasto.recipes.painting import read_content, read_styles
     from impasto.recipes.texture import TextureInputs, texture_of
 
@@ -43,5 +53,9 @@ def texture(
     files = named_files(files, (*words, "texture"), (*words, inpaint), has_json=has_json)
     pictures = read_styles([from_stdin(word) for word in words])
     hole = None if inpaint is None else read_content(from_stdin(inpaint))
-    guided = with_picture_notes(texture_of(TextureInputs(pictures, hole), chosen, where), (*pictures, hole))
+    guided = with_notes(
+        texture_of(TextureInputs(pictures, hole), chosen, where),
+        (*pictures, hole),
+        no_effect_note(given(options), {} if hole is None else _WITH_HOLE),
+    )
     return run_guided(guided, where, files, output_options)

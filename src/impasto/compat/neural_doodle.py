@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from impasto.errors import OptionError
 from impasto.options import Device, Precision, Run
-from impasto.options.fields import check_kinds, check_range, dashed
+from impasto.options.fields import check_kinds, check_range, no_effect_note
 from impasto.options.guided import MOST_LABELS, DoodleOptions, TextureOptions
 
 _SEMANTIC, _CONTENT, _STYLE = 10.0, 10.0, 25.0
@@ -219,11 +219,11 @@ def found_maps(style: str, content: str | None, output: Path | None) -> FoundMap
 # ---------------------------------------------------------------------------------------------------- notes
 
 
-def no_effect_note(given: Mapping[str, Any], *, has_content: bool, has_maps: bool) -> str:
+def ignored_note(given: Mapping[str, Any], *, has_content: bool, has_maps: bool) -> str:
     """Name the given flags that have no effect, and why; an empty string if all have an effect.
 
     Example:
-        >>> no_effect_note({"iterations": 40, "variety": 0.5}, has_content=False, has_maps=True)
+        >>> ignored_note({"iterations": 40, "variety": 0.5}, has_content=False, has_maps=True)
         'no effect here: --iterations (the size determines the iterations)'
     """
     reasons = dict(_NO_EFFECT)
@@ -233,8 +233,7 @@ def no_effect_note(given: Mapping[str, Any], *, has_content: bool, has_maps: boo
         reasons |= dict.fromkeys(("semantic_weight", "labels"), "there are no maps")
     if why := _seed_reason(str(given.get("seed", "0")), has_content=has_content):
         reasons["seed"] = why
-    found = [f"{dashed(name)} ({reasons[name]})" for name in given if name in reasons]
-    return f"no effect here: {', '.join(found)}" if found else ""
+    return no_effect_note(given, reasons)
 
 
 def _seed_reason(seed: str, *, has_content: bool) -> str:

@@ -35,7 +35,7 @@ from impasto.recipes.starts import Style, as_swatches
 from impasto.recipes.synthesis import LabelGuide, Synthesis
 from impasto.runtime.torch_state import in_known_state
 
-_MOST_MAP_PX = 2048
+_MOST_MAP_PX = 1024
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def suggest_map(style: StyleSource, *, labels: int = 6) -> Picture:
     if not 2 <= labels <= 16:
         raise OptionError(f"--labels is {labels}; it must be a number from 2 to 16")
     (picture,) = as_swatches([read_style(style)])
-    return Picture(suggested_map(picture.image, labels), None, picture.metadata, f"map of {picture.name}", "")
+    image = resize_nearest(suggested_map(_reduced(picture).image, labels), picture.size)
+    return Picture(image, None, picture.metadata, f"map of {picture.name}", "")
 
 
 @in_known_state
@@ -194,10 +195,10 @@ def _size_notes(inputs: DoodleInputs, style: Picture) -> list[str]:
     ]
 
 
-def _reduced(map: Picture) -> Picture:
-    """Reduce a large map; its regions need no more pixels."""
-    size = fitted_size(map.size, min(_MOST_MAP_PX, max(map.size)))
-    return map if size == map.size else replace(map, image=resize_nearest(map.image, size))
+def _reduced(picture: Picture) -> Picture:
+    """Reduce a large map, or a picture to draft one for; regions need no more pixels."""
+    size = fitted_size(picture.size, min(_MOST_MAP_PX, max(picture.size)))
+    return picture if size == picture.size else replace(picture, image=resize_nearest(picture.image, size))
 
 
 def _check_size(size: Size, edge_px: int) -> None:
