@@ -12,13 +12,15 @@ import pytest
 from impasto.cli import app
 from impasto.cli.flags import given
 from impasto.compat.inetwork_flags import InetworkOptions
+from impasto.compat.neural_doodle import NeuralDoodleOptions
 from impasto.options import INITS
+from impasto.options.fields import dashed
 from impasto.recipes.presets import PRESETS, check_recipe, paint_options
 from impasto.weights import catalogue
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from.md"
 SECTIONS = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-COMMAND = re.compile(r"^Command: `impasto ([a-z ]+)`$", re.MULTILINE)
+COMMAND = re.compile(r"^Command: `impasto ([a-z -]+)`$", re.MULTILINE)
 
 
 @cache
@@ -80,6 +82,13 @@ def test_every_inetwork_flag_is_listed() -> None:
     theirs = " ".join(row[0] for row in rows_of(SECTIONS[0]))
     for field in dataclasses.fields(InetworkOptions):
         assert f"`--{field.name}`" in theirs
+
+
+def test_every_neural_doodle_flag_is_listed() -> None:
+    (section,) = (each for each in SECTIONS if each.startswith("neural-doodle"))
+    ours = " ".join(row[1] for row in rows_of(section))
+    for field in dataclasses.fields(NeuralDoodleOptions):
+        assert f"`{dashed(field.name)}`" in ours or field.name == "resolution"
 
 
 def test_presets_and_weights_on_the_page_exist() -> None:

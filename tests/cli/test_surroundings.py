@@ -531,7 +531,11 @@ def test_the_default_output_of_a_piped_picture_is_a_valid_name(monkeypatch: pyte
         (("instant", "-", "picture.jpg"), b"text", "'stdin' is not a picture"),
         (("instant", "photo.jpg", "picture.jpg", "-o", "-", "--json"), b"", "use --record FILE instead"),
         (("paint", "photo.jpg", "picture.jpg", "-o", "-", "--resume"), b"", "'-o -' means standard output"),
-        (("report", "-", "picture.jpg", "photo.jpg"), b"", "only impasto instant and impasto paint can read '-'"),
+        (
+            ("report", "-", "picture.jpg", "photo.jpg"),
+            b"",
+            "only impasto analogy, doodle, instant, paint and texture can read '-'",
+        ),
     ],
 )
 def test_invalid_uses_of_pipes_are_refused(

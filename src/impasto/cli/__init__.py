@@ -33,6 +33,11 @@ app.command("impasto.cli.regions:regions", name="regions", help="Show the region
 app.command(
     "impasto.cli.inetwork:inetwork", name="inetwork", help="Run with the options and defaults of titu1994's INetwork.py."
 )
+app.command(
+    "impasto.cli.neural_doodle:neural_doodle",
+    name="neural-doodle",
+    help="Run with the options of alexjc's neural-doodle; maps are found by name.",
+)
 app.command("impasto.cli.report:report", name="report", help="Measure results against their photo and style.")
 app.command("impasto.cli.tune:tune", name="tune", help="Compare settings on a contact sheet, or search for a style strength.")
 app.command("impasto.cli.demo:demo", name="demo", help="Paint a sample photo in a shipped style.")

@@ -1,13 +1,16 @@
 """``impasto doodle``: paint a map of flat colors in the style of a picture."""
 
-from pathlib import Path
+import json
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from impasto.cli.flags import COMPUTED, WRITTEN, DoodleFlags, Files, OutputOptions, RunFlags, given
+from impasto.cli.pipes import STDOUT, from_stdin
+from impasto.cli.progress import message_console
 from impasto.errors import OptionError
 from impasto.options import Run
+from impasto.options.fields import no_effect_note
 from impasto.options.guided import DoodleOptions
 
 _SUGGESTED_LABELS = 6
@@ -32,7 +35,7 @@ def doodle(
     picture that have the same color in the style map.
 
     Args:
-        style: The style picture, or a name from "impasto styles list".
+        style: The style picture, or a name from "impasto styles list"; - reads standard input.
         map: The map of the result.
         style_map: The map of the style picture. Default: a draft, as --suggest-map writes it.
         content: A photo whose shapes the result follows.
@@ -44,33 +47,46 @@ def doodle(
     """
     if style is None:
         raise OptionError("the style is missing: impasto doodle STYLE --style-map S.png --map T.png")
-    chosen, where = DoodleOptions(**given(options)), Run(**given(run))
+    chosen, where, output_options = DoodleOptions(**given(options)), Run(**given(run)), output_options or OutputOptions()
     if suggest_map:
-        return _suggest(style, files, chosen)
+        if map or style_map or content:
+            raise OptionError("--suggest-map only drafts the map of the style; omit --map, --style-map and --content")
+        return _suggest(style, files, chosen, output_options)
     if map is None:
         raise OptionError("--map is missing: give a picture of flat colors, or draft one with --suggest-map")
-    from impasto.cli.guided import named_files, run_guided
+    from impasto.cli.guided import named_files, run_guided, with_notes
     from impasto.recipes.doodle import DoodleInputs, doodle_of
     from impasto.recipes.painting import read_content, read_style
 
-    files = named_files(files, (style, map), (style, map, style_map, content))
-    maps = [None if word is None else read_content(word) for word in (map, style_map, content)]
-    assert maps[0] is not None
-    inputs = DoodleInputs(read_style(style), maps[0], maps[1], maps[2])
-    return run_guided(doodle_of(inputs, chosen, where), where, files, output_options)
+    files = named_files(files, (style, map), (style, map, style_map, content), has_json=output_options.json)
+    picture, target = read_style(from_stdin(style)), read_content(from_stdin(map))
+    others = [None if word is None else read_content(from_stdin(word)) for word in (style_map, content)]
+    inputs = DoodleInputs(picture, target, *others)
+    ignored = no_effect_note(given(options), {} if content else {"content_weight": "there is no --content"})
+    guided = with_notes(doodle_of(inputs, chosen, where), (picture, target, *others), ignored)
+    return run_guided(guided, where, files, output_options)
 
 
-def _suggest(style: str, files: Files | None, options: DoodleOptions) -> int:
+def _suggest(style: str, files: Files | None, options: DoodleOptions, output_options: OutputOptions) -> int:
     """Draft a map of the style picture and save it."""
-    from impasto.cli.outputs import check_output, print_notes, save_sheet
-    from impasto.cli.progress import message_console
+    from impasto.cli.guided import named_files
+    from impasto.cli.outputs import print_notes, save_pastiche
     from impasto.recipes.doodle import suggest_map
+    from impasto.recipes.painting import read_style
+    from impasto.recipes.pastiche import Pastiche, recorded
+    from impasto.recipes.starts import as_swatches
 
-    output = files.output if files and files.output else Path(f"{Path(style).stem}-map.png")
-    check_output(output, (style,))
-    picture = suggest_map(style, labels=options.labels or _SUGGESTED_LABELS)
-    saved = save_sheet(output, picture.image)
-    message_console(quiet=False, to_stderr=False).print(
+    if files and (files.gif or files.preview):
+        raise OptionError(f"--suggest-map has no progress to show; omit {'--gif' if files.gif else '--preview'}")
+    files = named_files(files, (style, "map"), (style,), has_json=output_options.json)
+    picture, count = read_style(from_stdin(style)), options.labels or _SUGGESTED_LABELS
+    (swatch,) = as_swatches([picture])
+    record = recorded("map", swatch, (picture,), Run()) | {"labels": count}
+    saved = save_pastiche(Pastiche(suggest_map(picture, labels=count).image, None, None, record), files)
+    if output_options.json:
+        print(json.dumps({**record, "output": str(saved.output)}), flush=True)
+    to_stderr = output_options.json or saved.output == STDOUT
+    message_console(quiet=output_options.quiet, to_stderr=to_stderr).print(
         f"{saved.name}: a draft; change it in any paint program, and paint your own map in the same colors"
     )
     return print_notes(saved)

@@ -32,7 +32,7 @@ _OTHER_WORDS = {
     **dict.fromkeys(("color_mask", "content_mask", "style_mask", "style_region", "protect"), "MASK"),
     "color_proof": "PATH",
 }
-_ALIASES = {"style_layers": "--layers", "edge_aware_weight": "--calm-weight"}
+_ALIASES = {"style_layers": "--layers", "edge_aware_weight": "--calm-weight", "labels": "--nlabels"}
 
 
 def as_flags(options: type, *, is_grouped: bool = True) -> type:
@@ -89,7 +89,7 @@ def value_word(name: str, hint: Any) -> str:
     """
     if name in _OTHER_WORDS:
         return _OTHER_WORDS[name]
-    if name == "size" and hint is str:
+    if name in ("size", "output_size") and hint is str:
         return "WxH"
     if get_origin(hint) is tuple:
         return f"{_WORDS[get_args(hint)[0]]},..."

@@ -1,4 +1,4 @@
-"""What ``impasto doodle``, ``analogy`` and ``texture`` share: run the steps, show progress, save the result."""
+"""What ``doodle``, ``analogy``, ``texture`` and ``neural-doodle`` share: run the steps, show progress, save the result."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from impasto.cli import INTERRUPTED_EXIT
 from impasto.cli.flags import Files, OutputOptions
 from impasto.cli.outputs import check_files, check_size, print_notes, save_pastiche
-from impasto.cli.pipes import STDOUT
+from impasto.cli.pipes import STDOUT, check_pipes
 from impasto.cli.previews import GifRecorder, Preview
 from impasto.cli.progress import duration, message_console, progress
 from impasto.cli.session import memory_in_words, save_gif, set_threads
@@ -19,18 +19,20 @@ from impasto.runtime.memory import keep_freed_memory
 if TYPE_CHECKING:
     from impasto.options import Run
     from impasto.recipes.guided import Guided
+    from impasto.recipes.starts import Style
 
 
-def named_files(files: Files | None, words: Sequence[str], inputs: Sequence[str | None]) -> Files:
+def named_files(files: Files | None, words: Sequence[str], inputs: Sequence[str | None], *, has_json: bool = False) -> Files:
     """Name the output after the inputs if none was given, and check that all files can be written.
 
     Args:
         files: the given files.
         words: the words that make the default name.
         inputs: the input files, which must not be overwritten.
+        has_json: whether the record is printed to standard output.
 
     Raises:
-        OptionError: --report was given, or an output would overwrite an input.
+        OptionError: --report was given, an output would overwrite an input, or two pictures share one stream.
         ImageFileError: a file cannot be written.
     """
     from impasto.cli.names import default_output
@@ -40,8 +42,16 @@ def named_files(files: Files | None, words: Sequence[str], inputs: Sequence[str 
         raise OptionError("--report compares a painting with its photo and its style; here it has no meaning, so omit it")
     if files.output is None:
         files = replace(files, output=default_output(words, lambda path: False))
-    check_files(files, tuple(each for each in inputs if each))
+    given = tuple(each for each in inputs if each)
+    check_pipes(given, files.output, has_json=has_json)
+    check_files(files, given)
     return files
+
+
+def with_notes(guided: "Guided", pictures: "Sequence[Style | None]", *more: str) -> "Guided":
+    """Add notes on how the pictures were read (named styles have none), and more notes unless they are empty."""
+    notes = (f"{each.name}: {note}" for each in pictures if each for note in getattr(each, "notes", ()))
+    return replace(guided, notes=(*notes, *filter(None, more), *guided.notes))
 
 
 def run_guided(guided: "Guided", run: "Run", files: Files, output_options: OutputOptions | None) -> int:

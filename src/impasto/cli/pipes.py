@@ -16,7 +16,7 @@ STDIN = "<stdin>"
 """Replaces ``-`` before the arguments are parsed; also the name of the picture in messages and records."""
 STDOUT = Path("-")
 _OUTPUT_FLAGS = ("-o", "--output")
-_COMMANDS = ("instant", "paint")
+_COMMANDS = ("analogy", "doodle", "instant", "paint", "texture")
 """Commands that can read a picture from standard input."""
 
 
@@ -39,9 +39,8 @@ def marked(words: Sequence[str]) -> list[str]:
         else:
             found.append(STDIN)
     if STDIN in found and found[0] not in _COMMANDS:
-        raise OptionError(
-            f"only impasto {' and impasto '.join(_COMMANDS)} can read '-', standard input; give the name of a file"
-        )
+        *others, last = _COMMANDS
+        raise OptionError(f"only impasto {', '.join(others)} and {last} can read '-', standard input; give the name of a file")
     return found
 
 

@@ -5,9 +5,20 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from impasto.cli.flags import COMPUTED, WRITTEN, Files, OutputOptions, RunFlags, TextureFlags, given
+from impasto.cli.pipes import from_stdin
 from impasto.errors import OptionError
 from impasto.options import Run
+from impasto.options.fields import no_effect_note
 from impasto.options.guided import TextureOptions
+
+_WITH_HOLE = {
+    "size": "--inpaint keeps the size of the picture",
+    "style_scale": "--inpaint keeps the scale of the picture",
+    "tileable": "--inpaint keeps the edges of the picture",
+    "expand": "--inpaint keeps the size of the picture",
+    "variety": "--inpaint repeats what fits best",
+}
+"""Options without effect on filling a hole, and why."""
 
 
 def texture(
@@ -22,7 +33,7 @@ def texture(
     """Make a picture of any size of pieces of one or several pictures.
 
     Args:
-        styles: Pictures, or names from "impasto styles list". Several are mixed.
+        styles: Pictures, or names from "impasto styles list"; - reads standard input. Several are mixed.
         inpaint: Mask; its white area is filled with what is around it. The result has the size of the picture.
         mix: More pictures to mix.
         files: Output files.
@@ -33,11 +44,18 @@ def texture(
     words = (*styles, *mix)
     if not words:
         raise OptionError("the style is missing: impasto texture STYLE --size 1024x1024")
-    from impasto.cli.guided import named_files, run_guided
+    from impasto.cli.guided import named_files, run_guided, with_notes
     from impasto.recipes.painting import read_content, read_styles
     from impasto.recipes.texture import TextureInputs, texture_of
 
     chosen, where = TextureOptions(**given(options)), Run(**given(run))
-    files = named_files(files, (*words, "texture"), (*words, inpaint))
-    inputs = TextureInputs(read_styles(words), None if inpaint is None else read_content(inpaint))
-    return run_guided(texture_of(inputs, chosen, where), where, files, output_options)
+    has_json = output_options is not None and output_options.json
+    files = named_files(files, (*words, "texture"), (*words, inpaint), has_json=has_json)
+    pictures = read_styles([from_stdin(word) for word in words])
+    hole = None if inpaint is None else read_content(from_stdin(inpaint))
+    guided = with_notes(
+        texture_of(TextureInputs(pictures, hole), chosen, where),
+        (*pictures, hole),
+        no_effect_note(given(options), {} if hole is None else _WITH_HOLE),
+    )
+    return run_guided(guided, where, files, output_options)

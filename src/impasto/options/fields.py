@@ -7,6 +7,7 @@ import ast
 import dataclasses
 import inspect
 import textwrap
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from impasto.errors import OptionError, nearest_name
@@ -27,6 +28,17 @@ def field_texts(options: type) -> dict[str, str]:
 def dashed(name: str) -> str:
     """Write an option's name as the command line does: ``style_weight`` becomes ``--style-weight``."""
     return "--" + name.replace("_", "-")
+
+
+def no_effect_note(given: Iterable[str], reasons: Mapping[str, str]) -> str:
+    """Name the given options that have no effect, and why; an empty string if all have an effect.
+
+    Example:
+        >>> no_effect_note(["iterations", "variety"], {"iterations": "the size determines the iterations"})
+        'no effect here: --iterations (the size determines the iterations)'
+    """
+    found = [f"{dashed(name)} ({reasons[name]})" for name in given if name in reasons]
+    return f"no effect here: {', '.join(found)}" if found else ""
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

@@ -20,6 +20,7 @@ from impasto.recipes.checks import check_enough_pixels
 from impasto.recipes.guided import (
     Guided,
     canvas_size,
+    check_memory_of_size,
     described_pictures,
     example_of,
     guided_pastiche,
@@ -93,6 +94,7 @@ def analogy_of(inputs: AnalogyInputs, options: AnalogyOptions, run: Run) -> Guid
     record = record_of("analogy", inputs.b, (inputs.a_prime,), run, options) | described_pictures({"a": inputs.a})
     if options.engine == "classic":
         return Guided(_classic(inputs, size, options), size, record, inputs.b, tuple(notes))
+    check_memory_of_size(size, run)
     canvas = canvas_size(size)
     example = example_of(inputs.a_prime, max(size))
     guide = PictureGuide((inputs.a.image,), on_canvas(resize(inputs.b.image, size), canvas), options.analogy_weight)

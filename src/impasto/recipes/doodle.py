@@ -8,7 +8,7 @@ see :mod:`impasto.recipes.synthesis`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from impasto.errors import OptionError, ShapeError
@@ -19,6 +19,7 @@ from impasto.options.guided import DoodleOptions
 from impasto.recipes.guided import (
     Guided,
     canvas_size,
+    check_memory_of_size,
     described_pictures,
     example_of,
     guided_pastiche,
@@ -33,6 +34,8 @@ from impasto.recipes.pastiche import Pastiche
 from impasto.recipes.starts import Style, as_swatches
 from impasto.recipes.synthesis import LabelGuide, Synthesis
 from impasto.runtime.torch_state import in_known_state
+
+_MOST_MAP_PX = 1024
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ def suggest_map(style: StyleSource, *, labels: int = 6) -> Picture:
     if not 2 <= labels <= 16:
         raise OptionError(f"--labels is {labels}; it must be a number from 2 to 16")
     (picture,) = as_swatches([read_style(style)])
-    return Picture(suggested_map(picture.image, labels), None, picture.metadata, f"map of {picture.name}", "")
+    image = resize_nearest(suggested_map(_reduced(picture).image, labels), picture.size)
+    return Picture(image, None, picture.metadata, f"map of {picture.name}", "")
 
 
 @in_known_state
@@ -128,11 +132,12 @@ def doodle_of(inputs: DoodleInputs, options: DoodleOptions, run: Run) -> Guided:
     (picture,) = as_swatches([inputs.style])
     style_map = inputs.style_map or suggest_map(picture, labels=options.labels or 6)
     names = (f"style map {style_map.name!r}", f"map {inputs.map.name!r}")
-    labels = labels_of((style_map, inputs.map), options.labels)
-    notes = [] if inputs.style_map else ["no --style-map was given, so the style's map is a draft from its colors"]
-    notes += [*_size_notes(inputs, picture), *check_labels(labels, names)]
     size = fitted_size((inputs.content or inputs.map).size, options.size)
     _check_size(size, options.size)
+    check_memory_of_size(size, run)
+    labels = labels_of([_reduced(each) for each in (style_map, inputs.map)], options.labels)
+    notes = [] if inputs.style_map else ["no --style-map was given, so the style's map is a draft from its colors"]
+    notes += [*_size_notes(inputs, picture), *check_labels(labels, names)]
     canvas = canvas_size(size)
     guide = LabelGuide((labels.maps[0],), on_canvas(resize_nearest(labels.maps[1], size), canvas), options.semantic_weight)
     content = None if inputs.content is None else on_canvas(resize(inputs.content.image, size), canvas)
@@ -151,6 +156,30 @@ def doodle_of(inputs: DoodleInputs, options: DoodleOptions, run: Run) -> Guided:
     return Guided(synthesis, size, record, inputs.content, tuple(notes))
 
 
+@in_known_state
+def transfer_of(style: Style, content: Picture, options: DoodleOptions, run: Run) -> Guided:
+    """Prepare the synthesis of a photo in a style, without maps.
+
+    Raises:
+        ShapeError: a picture is too small.
+    """
+    (picture,) = as_swatches([style])
+    size = fitted_size(content.size, options.size)
+    _check_size(size, options.size)
+    check_memory_of_size(size, run)
+    canvas = canvas_size(size)
+    synthesis = Synthesis(
+        (example_of(picture, max(size), options.style_scale),),
+        canvas,
+        content=on_canvas(resize(content.image, size), canvas),
+        content_weight=options.content_weight,
+        coherence=options.coherence,
+        usage=options.variety,
+        seed=run.seed,
+    )
+    return Guided(synthesis, size, record_of("doodle", content, (style,), run, options), content)
+
+
 def doodle_steps(inputs: DoodleInputs, options: DoodleOptions, run: Run) -> Iterator[Step]:
     """Paint and yield every iteration; see :func:`doodle`."""
     yield from guided_steps(doodle_of(inputs, options, run), run)
@@ -164,6 +193,12 @@ def _size_notes(inputs: DoodleInputs, style: Picture) -> list[str]:
         for each, other, what in cast("list[tuple[Picture | None, Picture, str]]", pairs)
         if each is not None and each.size != other.size
     ]
+
+
+def _reduced(picture: Picture) -> Picture:
+    """Reduce a large map, or a picture to draft one for; regions need no more pixels."""
+    size = fitted_size(picture.size, min(_MOST_MAP_PX, max(picture.size)))
+    return picture if size == picture.size else replace(picture, image=resize_nearest(picture.image, size))
 
 
 def _check_size(size: Size, edge_px: int) -> None:

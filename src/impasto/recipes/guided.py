@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 
+from impasto.encoders.precision import choose_device
 from impasto.errors import ResourceError
 from impasto.images import Picture, fitted_size, resize
 from impasto.optim.engine import Size, Step
@@ -125,14 +127,24 @@ def described_pictures(pictures: Mapping[str, Picture | None]) -> Record:
 
 def check_memory(synthesis: Synthesis, networks: Networks) -> None:
     """Raise ResourceError unless the predicted memory is available; the message says which size would fit."""
-    free = available_memory(networks.arithmetic.device)
-    pixels = math.prod(synthesis.size) + sum(math.prod(each.shape[-2:]) for each in synthesis.examples)
+    pixels = sum(math.prod(each.shape[-2:]) for each in synthesis.examples)
+    _check_memory(synthesis.size, pixels, networks.arithmetic.device)
+
+
+def check_memory_of_size(size: Size, run: Run) -> None:
+    """Raise ResourceError if a result is too large for the memory; call this before pictures are resized to it."""
+    _check_memory(size, 0, torch.device(choose_device(run.device)))
+
+
+def _check_memory(size: Size, example_pixels: int, device: torch.device) -> None:
+    free = available_memory(device)
+    pixels = math.prod(size) + example_pixels
     needed = _FIXED_BYTES + 4 * _FLOATS_PER_PX * pixels
     if free is None or needed <= free:
         return
     share = math.sqrt(max(0.0, (free - _FIXED_BYTES) / (needed - _FIXED_BYTES))) * 0.95
-    fits = int(max(synthesis.size) * share)
+    fits = int(max(size) * share)
     advice = f"--size {fits} would fit" if fits >= _SMALLEST_PX else "no size would fit: close other programs"
     raise ResourceError(
-        f"--size {max(synthesis.size)} needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; {advice}"
+        f"--size {max(size)} needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; {advice}"
     )

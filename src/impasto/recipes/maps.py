@@ -174,7 +174,9 @@ def _clustered(pixels: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.fl
 def _without_edges(labels: FeatureMap) -> FeatureMap:
     """Replace each label by the most frequent one around it, which removes the lines of anti-aliased edges."""
     radius = max(1, round(max(labels.shape[-2:]) / 256))
-    around = F.avg_pool2d(labels, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+    around = labels
+    for kernel, padding in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
+        around = F.avg_pool2d(around, kernel, stride=1, padding=padding, count_include_pad=False)
     return F.one_hot(around.argmax(1)[0], labels.shape[1]).permute(2, 0, 1)[None].float()
 
 

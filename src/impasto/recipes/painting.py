@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Unpack, cast, get_args
 
 from impasto import images
 from impasto._version import __version__
@@ -14,7 +14,7 @@ from impasto.errors import OptionError
 from impasto.images import Picture, Source
 from impasto.losses.features import Loss, Objective
 from impasto.optim.engine import Step
-from impasto.options import InstantOptions, PaintOptions, Run
+from impasto.options import InstantOptions, PaintOptions, Recipe, Run
 from impasto.recipes import gatys, neighbors, nnst, strotss
 from impasto.recipes.coloring import color_record
 from impasto.recipes.context import PaintingContext
@@ -215,6 +215,12 @@ def options_of(record: dict[str, Any]) -> tuple[PaintOptions, Run]:
     Raises:
         OptionError: if the record contains none, or those of an incompatible version.
     """
+    made_by = record.get("recipe", "paint")
+    if made_by not in (*get_args(Recipe), "paint", "inetwork"):
+        raise OptionError(
+            f"the record is not of impasto paint but of {made_by!r}, which cannot be repeated with impasto paint; run its own "
+            "command again with the options in the record"
+        )
     try:
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in record["options"].items()

@@ -19,6 +19,7 @@ from impasto.options.guided import TextureOptions
 from impasto.recipes.guided import (
     Guided,
     canvas_size,
+    check_memory_of_size,
     described_pictures,
     example_of,
     guided_pastiche,
@@ -100,6 +101,7 @@ def texture_of(inputs: TextureInputs, options: TextureOptions, run: Run) -> Guid
     if inputs.hole:
         return _filled(styles[0], inputs.hole, options, run, record)
     size = options.height_width
+    check_memory_of_size(size, run)
     if options.expand:
         return _expanded(styles[0], size, options, run, record)
     examples = tuple(example_of(style, max(size), options.style_scale) for style in styles)
