@@ -340,7 +340,8 @@ class _Level:
     def initial(self) -> Tensor:
         """Return the first field: the nearest matches of content and guide picture, or else random blocks."""
         if self.asked.content is None and not isinstance(self.asked.guide, PictureGuide):
-            return random_blocks(self.bank, self.guide and self.guide[:2], self.grid, self.search.generator)
+            blocks = random_blocks(self.bank, self.guide and self.guide[:2], self.grid, self.search.generator)
+            return torch.roll(blocks, (2, 2), (0, 1)) if self.asked.wraps else blocks  # no edge of a block lies on the seam
         queries = torch.zeros(math.prod(self.grid), self.bank.keys.shape[1], device=self.bank.keys.device)
         if self.asked.content is not None:
             columns = self.networks.columns(resize(self.asked.content.to(queries), self.size))
