@@ -72,6 +72,7 @@ class Rig:
             "styles": [{"path": str(self.inputs / "style"), "name": "style", "kind": "named"}],
             "masks": [{"path": "", "name": "auto:sky", "kind": "word"}],
             "protect": [],
+            "maps": [],
             "results": [],
             "options": {"size": 64},
             "run": {"threads": 1},

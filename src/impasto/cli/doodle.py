@@ -8,9 +8,7 @@ from cyclopts import Parameter
 from impasto.cli.flags import COMPUTED, WRITTEN, DoodleFlags, Files, OutputOptions, RunFlags, given
 from impasto.errors import OptionError
 from impasto.options import Run
-from impasto.options.guided import DoodleOptions
-
-_SUGGESTED_LABELS = 6
+from impasto.options.guided import SUGGESTED_LABELS, DoodleOptions
 
 
 def doodle(
@@ -68,7 +66,7 @@ def _suggest(style: str, files: Files | None, options: DoodleOptions) -> int:
 
     output = files.output if files and files.output else Path(f"{Path(style).stem}-map.png")
     check_output(output, (style,))
-    picture = suggest_map(style, labels=options.labels or _SUGGESTED_LABELS)
+    picture = suggest_map(style, labels=options.labels or SUGGESTED_LABELS)
     saved = save_sheet(output, picture.image)
     message_console(quiet=False, to_stderr=False).print(
         f"{saved.name}: a draft; change it in any paint program, and paint your own map in the same colors"

@@ -10,6 +10,8 @@ from impasto.options.fields import check_kinds, check_range
 AnalogyEngine = Literal["neural", "classic"]
 
 MOST_LABELS = 16
+SUGGESTED_LABELS = 6
+"""Largest number of colors of a suggested map, if no other is given."""
 _SIZE = re.compile(r"(\d+)(?:[x×*](\d+))?")
 
 

@@ -15,7 +15,7 @@ from impasto.errors import OptionError, ShapeError
 from impasto.images import Picture, Source, fitted_size, resize
 from impasto.optim.engine import Size, Step
 from impasto.options import Run
-from impasto.options.guided import DoodleOptions
+from impasto.options.guided import MOST_LABELS, SUGGESTED_LABELS, DoodleOptions
 from impasto.recipes.guided import (
     Guided,
     canvas_size,
@@ -96,7 +96,7 @@ def doodle(
 
 
 @in_known_state
-def suggest_map(style: StyleSource, *, labels: int = 6) -> Picture:
+def suggest_map(style: StyleSource, *, labels: int = SUGGESTED_LABELS) -> Picture:
     """Draft a map for a style picture from automatic regions.
 
     Args:
@@ -111,8 +111,8 @@ def suggest_map(style: StyleSource, *, labels: int = 6) -> Picture:
         >>> impasto.suggest_map(skimage.data.coffee()).size
         (400, 600)
     """
-    if not 2 <= labels <= 16:
-        raise OptionError(f"--labels is {labels}; it must be a number from 2 to 16")
+    if not 2 <= labels <= MOST_LABELS:
+        raise OptionError(f"--labels is {labels}; it must be a number from 2 to {MOST_LABELS}")
     (picture,) = as_swatches([read_style(style)])
     return Picture(suggested_map(picture.image, labels), None, picture.metadata, f"map of {picture.name}", "")
 
@@ -126,7 +126,7 @@ def doodle_of(inputs: DoodleInputs, options: DoodleOptions, run: Run) -> Guided:
         ShapeError: a picture is too small.
     """
     (picture,) = as_swatches([inputs.style])
-    style_map = inputs.style_map or suggest_map(picture, labels=options.labels or 6)
+    style_map = inputs.style_map or suggest_map(picture, labels=options.labels or SUGGESTED_LABELS)
     names = (f"style map {style_map.name!r}", f"map {inputs.map.name!r}")
     labels = labels_of((style_map, inputs.map), options.labels)
     notes = [] if inputs.style_map else ["no --style-map was given, so the style's map is a draft from its colors"]

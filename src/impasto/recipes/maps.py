@@ -15,12 +15,10 @@ from scipy.cluster.vq import kmeans2
 from impasto.errors import OptionError
 from impasto.images import Picture, fitted_size
 from impasto.masks.segmentation import color_regions
-from impasto.options.guided import MOST_LABELS
+from impasto.options.guided import MOST_LABELS, SUGGESTED_LABELS
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import FeatureMap, Image
 
-SUGGESTED = 6
-"""Number of regions of a suggested map."""
 _COUNTED_PX = 256
 _ALIKE, _NAMED = 0.16, 0.25
 """Distance in RGB below which two colors are the same label; distance up to which a color is given a name."""
@@ -106,7 +104,7 @@ def check_labels(labels: Labels, names: Sequence[str]) -> list[str]:
 
 
 @in_known_state
-def suggested_map(picture: Image, count: int = SUGGESTED) -> Image:
+def suggested_map(picture: Image, count: int = SUGGESTED_LABELS) -> Image:
     """Draft a map for a picture: regions of similar color and position, each filled with a flat color of its own.
 
     Args:
