@@ -229,6 +229,8 @@ def unpacked(data: bytes, folder: Path) -> Unpacked:
         raise WireError(_first(error)) from error
     if received.do not in KINDS or KINDS[received.do].lane != "slow":
         raise WireError(f"an order of kind {received.do[:40]!r}")
+    if not (received.maps if received.do == "doodle" else received.content):
+        raise WireError(f"an order of kind {received.do!r} without its picture")
     files: dict[int, Path] = {}
 
     def place(number: int | None, name: str = "") -> str:
