@@ -43,7 +43,6 @@ _BEGINNINGS = (
     (r"encoder |vgg\S* (is not on this machine|could not be fetched)", "encoder"),
     (r"style layer ", "style_layers"),
     (r"content layer ", "content_layers"),
-    (r"style map ", "style_map"),
     (r"map ", "map"),
     (r"content ", "content"),
     (r"style ", "styles"),

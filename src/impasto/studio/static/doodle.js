@@ -56,7 +56,7 @@ const suggested = button('doodle.suggested', { look: 'small', sign: 'undo', on: 
 const bar = h('progress', { max: 1, label: 'painting.bar' });
 const status = h('p.painting-line');
 const actions = h('div.row');
-const going = h('div.card.painting', { id: 'doodle-going', hidden: true }, bar, status, actions);
+const going = h('div.card.painting', { id: 'doodle-going', hidden: true }, bar, status, h('div.row', {}, views, actions));
 const error = h('p.error', { role: 'alert', id: 'doodle-error', hidden: true });
 const paint = button('painting.begin', { look: 'primary', sign: 'brush', id: 'doodle-paint', on: { click: start } });
 const settings = h('section.pane.settings', { label: 'settings.title' });
@@ -67,7 +67,7 @@ const parts = [
     h('div.card.doodle-tools', {},
       h('p.help', { t: 'doodle.help', id: 'doodle-help' }), colors,
       h('div.row', {}, tools, h('label.brush-size', {}, h('span', { t: 'mask.size' }), size, shown)),
-      h('div.row', {}, h('label.row', {}, h('span', { t: 'doodle.page' }), h('span.select', {}, page)), back, clear, views)),
+      h('div.row', {}, h('label.row', {}, h('span', { t: 'doodle.page' }), h('span.select', {}, page)), back, clear)),
     h('div.doodle-side', {}, h('figure', {}, picture, title), h('figure', {}, map, mapTitle), h('div.row', {}, ownMap, suggested, file)))),
   settings,
   h('div.actions', { role: 'group', label: 'actions.title' }, h('div.action-row', {}, paint)),
