@@ -248,3 +248,20 @@ def test_the_page_fits_a_phone_and_is_drawn_on_with_a_finger(browser: Callable[.
         time.sleep(0.05)
     page.until(lambda: len(colors(page)) == 2)
     assert page.complaints() == []
+
+
+def test_its_module_is_loaded_when_the_page_is_first_opened(browser: Callable[..., Browser]) -> None:
+    page = browser()
+
+    def asked() -> list[str]:
+        sent = [each["params"] for each in page.requests() if each["method"] == "Network.requestWillBeSent"]
+        return [each["request"]["url"] for each in sent if "doodle" in each["request"]["url"]]
+
+    assert asked() == []
+    opened(page)
+    assert {each.rsplit("/", 1)[1] for each in asked()} == {"doodle.js", "doodle.css"}
+    page.driver.refresh()
+    page.until(lambda: page.js("return document.body.dataset.ready === 'yes'"))
+    ready(page)
+    assert page.is_seen(CANVAS)
+    assert not page.is_seen("#choose-photo")
