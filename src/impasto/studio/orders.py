@@ -85,7 +85,8 @@ def style_picture(order: Message, line: Line) -> Message:
 
 def style_map(order: Message, line: Line) -> Message:
     """Write the suggested map of a style. The map of a doodle without a style map is the same."""
-    images.write(order["to"], suggest_map(_styles(order)[0], labels=order["labels"]).image)
+    picture = _at_most(as_swatches(_styles(order))[0], _DRAFT_PX)
+    images.write(order["to"], suggest_map(picture, labels=order["labels"]).image)
     return {}
 
 
