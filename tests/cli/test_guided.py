@@ -187,7 +187,7 @@ def test_several_pictures_are_mixed(capsys: Capture) -> None:
     assert code == 0
     assert [each["name"] for each in json.loads(out)["styles"]] == ["style.jpg", "blue.png"]
     blue = (pixels("out.png")[0, 2] > 0.6).float().mean()
-    assert 0.1 < float(blue) < 0.9
+    assert 0.05 < float(blue) < 0.95
 
 
 # ---------------------------------------------------------------------------------------------------- files and streams

@@ -96,3 +96,24 @@ def test_a_suggested_map_has_flat_colors_that_are_told_apart() -> None:
     distances = np.linalg.norm(colors[:, None] - colors[None], axis=-1)
     assert distances[~np.eye(len(colors), dtype=bool)].min() > 0.16
     assert len(labels_of([images.read(drafted)]).colors) == len(colors)
+
+
+def test_large_pictures_are_drafted_and_read_at_a_smaller_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    from impasto.recipes import maps
+
+    sizes = []
+    color_regions = maps.color_regions
+
+    def recorded(picture: torch.Tensor, count: int, **options: float) -> list[torch.Tensor]:
+        sizes.append(tuple(picture.shape[-2:]))
+        return color_regions(picture, count, **options)
+
+    monkeypatch.setattr(maps, "color_regions", recorded)
+    monkeypatch.setattr(maps, "_DRAFTED_PX", 96)
+    monkeypatch.setattr(maps, "_READ_PX", 96)
+    photo = images.read(skimage.data.coffee())
+    drafted = suggested_map(photo.image, 4)
+    assert sizes == [(64, 96)]
+    assert drafted.shape == photo.image.shape
+    labels = labels_of([images.read(drafted), drawing(RED, BLUE)], 4)
+    assert [tuple(each.shape[-2:]) for each in labels.maps] == [(64, 96), (96, 96)]

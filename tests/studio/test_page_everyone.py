@@ -117,6 +117,9 @@ def test_axe_finds_no_serious_problem(
         assert page.is_seen(dialog)
         assert found() == []
         page.key(Keys.ESCAPE)
+    page.click("#to-doodle")
+    page.until(lambda: page.js("return document.querySelectorAll('#doodle-colors input').length"))
+    assert found() == []
     page.click("#to-gallery")
     page.click("#results li:first-child .tick input")
     assert found() == []

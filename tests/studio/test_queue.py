@@ -72,6 +72,7 @@ class Rig:
             "styles": [{"path": str(self.inputs / "style"), "name": "style", "kind": "named"}],
             "masks": [{"path": "", "name": "auto:sky", "kind": "word"}],
             "protect": [],
+            "maps": [],
             "results": [],
             "options": {"size": 64},
             "run": {"threads": 1},
@@ -336,13 +337,16 @@ def test_names_sent_by_a_worker_do_not_become_paths(rig: Rig) -> None:
 
 def test_a_worker_refuses_an_invalid_order(tmp_path: Path) -> None:
     source = {"path": 0, "name": "photo"}
-    good = {"do": "paint", "content": source, "styles": [source], "masks": [], "protect": [], "results": []}
+    good = {"do": "paint", "content": source, "styles": [source], "masks": [], "protect": [], "maps": [], "results": []}
     good |= {"options": {}, "run": {}, "draft": False, "finish": False, "checkpoint": None}
     assert wire.unpacked(json.dumps(good).encode(), tmp_path).order["content"]["path"] == str(tmp_path / "in-0")
     word = {"path": None, "name": "/etc/passwd", "kind": "word"}
     bad: list[dict[str, Any]] = [
         {"do": "export"},
         {"do": "intake"},
+        {"content": None},
+        {"do": "doodle"},
+        {"maps": [word]},
         {"content": {"path": "/etc/passwd", "name": "photo"}},
         {"content": {"path": 10**6, "name": "photo"}},
         {"masks": [word]},

@@ -15,7 +15,17 @@ from impasto.studio.app import create_app
 from impasto.studio.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-_WAITS = ("/events", "/preview", "/zip", "/sheet", "/export", "/live/runtime", "/live/styles/{style}")
+_WAITS = (
+    "/events",
+    "/preview",
+    "/zip",
+    "/sheet",
+    "/export",
+    "/live/runtime",
+    "/live/styles/{style}",
+    "/{style}/picture",
+    "/{style}/map",
+)
 """Routes that need a worker or the network, including uploads."""
 
 

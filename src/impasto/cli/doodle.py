@@ -11,9 +11,7 @@ from impasto.cli.progress import message_console
 from impasto.errors import OptionError
 from impasto.options import Run
 from impasto.options.fields import no_effect_note
-from impasto.options.guided import DoodleOptions
-
-_SUGGESTED_LABELS = 6
+from impasto.options.guided import SUGGESTED_LABELS, DoodleOptions
 
 
 def doodle(
@@ -79,7 +77,7 @@ def _suggest(style: str, files: Files | None, options: DoodleOptions, output_opt
     if files and (files.gif or files.preview):
         raise OptionError(f"--suggest-map has no progress to show; omit {'--gif' if files.gif else '--preview'}")
     files = named_files(files, (style, "map"), (style,), has_json=output_options.json)
-    picture, count = read_style(from_stdin(style)), options.labels or _SUGGESTED_LABELS
+    picture, count = read_style(from_stdin(style)), options.labels or SUGGESTED_LABELS
     (swatch,) = as_swatches([picture])
     record = recorded("map", swatch, (picture,), Run()) | {"labels": count}
     saved = save_pastiche(Pastiche(suggest_map(picture, labels=count).image, None, None, record), files)

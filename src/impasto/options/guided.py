@@ -11,6 +11,8 @@ AnalogyEngine = Literal["neural", "classic"]
 AnalogyTransfer = Literal["linear", "copy"]
 
 MOST_LABELS = 16
+SUGGESTED_LABELS = 6
+"""Largest number of colors of a suggested map, if no other is given."""
 _SIZE = re.compile(r"(\d+)(?:[x×*](\d+))?")
 
 
@@ -37,7 +39,7 @@ class DoodleOptions:
     """Weight of the maps against the look of the style, 0 to 100. Higher values keep closer to the map."""
 
     content_weight: float = 0.5
-    """Share of the photo in matching, 0 to 1. Only with --content."""
+    """Share of the photo in matching, 0 to 1, if a photo is given."""
 
     labels: int = 0
     """Number of colors in the maps, 2 to 16. 0: count them."""

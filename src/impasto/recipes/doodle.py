@@ -8,14 +8,14 @@ see :mod:`impasto.recipes.synthesis`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 from impasto.errors import OptionError, ShapeError
 from impasto.images import Picture, Source, fitted_size, resize
 from impasto.optim.engine import Size, Step
 from impasto.options import Run
-from impasto.options.guided import DoodleOptions
+from impasto.options.guided import MOST_LABELS, SUGGESTED_LABELS, DoodleOptions
 from impasto.recipes.guided import (
     Guided,
     canvas_size,
@@ -34,8 +34,6 @@ from impasto.recipes.pastiche import Pastiche
 from impasto.recipes.starts import Style, as_swatches
 from impasto.recipes.synthesis import LabelGuide, Synthesis
 from impasto.runtime.torch_state import in_known_state
-
-_MOST_MAP_PX = 1024
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def doodle(
 
 
 @in_known_state
-def suggest_map(style: StyleSource, *, labels: int = 6) -> Picture:
+def suggest_map(style: StyleSource, *, labels: int = SUGGESTED_LABELS) -> Picture:
     """Draft a map for a style picture from automatic regions.
 
     Args:
@@ -114,11 +112,10 @@ def suggest_map(style: StyleSource, *, labels: int = 6) -> Picture:
         >>> impasto.suggest_map(skimage.data.coffee()).size
         (400, 600)
     """
-    if not 2 <= labels <= 16:
-        raise OptionError(f"--labels is {labels}; it must be a number from 2 to 16")
+    if not 2 <= labels <= MOST_LABELS:
+        raise OptionError(f"--labels is {labels}; it must be a number from 2 to {MOST_LABELS}")
     (picture,) = as_swatches([read_style(style)])
-    image = resize_nearest(suggested_map(_reduced(picture).image, labels), picture.size)
-    return Picture(image, None, picture.metadata, f"map of {picture.name}", "")
+    return Picture(suggested_map(picture.image, labels), None, picture.metadata, f"map of {picture.name}", "")
 
 
 @in_known_state
@@ -130,12 +127,12 @@ def doodle_of(inputs: DoodleInputs, options: DoodleOptions, run: Run) -> Guided:
         ShapeError: a picture is too small.
     """
     (picture,) = as_swatches([inputs.style])
-    style_map = inputs.style_map or suggest_map(picture, labels=options.labels or 6)
+    style_map = inputs.style_map or suggest_map(picture, labels=options.labels or SUGGESTED_LABELS)
     names = (f"style map {style_map.name!r}", f"map {inputs.map.name!r}")
     size = fitted_size((inputs.content or inputs.map).size, options.size)
     _check_size(size, options.size)
     check_memory_of_size(size, run)
-    labels = labels_of([_reduced(each) for each in (style_map, inputs.map)], options.labels)
+    labels = labels_of([style_map, inputs.map], options.labels)
     notes = [] if inputs.style_map else ["no --style-map was given, so the style's map is a draft from its colors"]
     notes += [*_size_notes(inputs, picture), *check_labels(labels, names)]
     canvas = canvas_size(size)
@@ -193,12 +190,6 @@ def _size_notes(inputs: DoodleInputs, style: Picture) -> list[str]:
         for each, other, what in cast("list[tuple[Picture | None, Picture, str]]", pairs)
         if each is not None and each.size != other.size
     ]
-
-
-def _reduced(picture: Picture) -> Picture:
-    """Reduce a large map, or a picture to draft one for; regions need no more pixels."""
-    size = fitted_size(picture.size, min(_MOST_MAP_PX, max(picture.size)))
-    return picture if size == picture.size else replace(picture, image=resize_nearest(picture.image, size))
 
 
 def _check_size(size: Size, edge_px: int) -> None:

@@ -10,18 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.vq import kmeans2, vq
 
 from impasto.errors import OptionError
-from impasto.images import Picture, fitted_size
+from impasto.images import Picture, fitted_size, resize
 from impasto.masks.segmentation import color_regions
-from impasto.options.guided import MOST_LABELS
+from impasto.options.guided import MOST_LABELS, SUGGESTED_LABELS
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import FeatureMap, Image
 
-SUGGESTED = 6
-"""Number of regions of a suggested map."""
-_COUNTED_PX = 256
+_COUNTED_PX, _DRAFTED_PX, _READ_PX = 256, 1024, 2048
+"""Longer side at which colors are counted, a map is drafted, and labels are kept; larger pictures are reduced."""
 _ALIKE, _NAMED = 0.16, 0.25
 """Distance in RGB below which two colors are the same label; distance up to which a color is given a name."""
 _LEAST = 0.004
@@ -43,7 +42,7 @@ class Labels:
 
     Attributes:
         colors: (labels, 3), the color of each label in [0, 1].
-        maps: one-hot labels of each map, (1, labels, height, width), at the size of the map.
+        maps: one-hot labels of each map, (1, labels, height, width), at the size of the map, at most 2048 pixels.
     """
 
     colors: npt.NDArray[np.float64]
@@ -73,13 +72,13 @@ def labels_of(maps: Sequence[Picture], count: int = 0) -> Labels:
     Raises:
         OptionError: more than 16 colors were found, or only one.
     """
-    pixels = [_pixels(each.image) for each in maps]
+    images = [resize_nearest(each.image, fitted_size(each.size, min(_READ_PX, max(each.size)))) for each in maps]
     sample = np.concatenate([_pixels(resize_nearest(each.image, fitted_size(each.size, _COUNTED_PX))) for each in maps])
     colors = _clustered(sample, count) if count else _counted(sample, [each.name for each in maps])
     found = []
-    for each, colored in zip(maps, pixels, strict=True):
-        nearest = ((colored[:, None] - colors[None]) ** 2).sum(-1).argmin(1)
-        one_hot = F.one_hot(torch.from_numpy(nearest), len(colors)).T.reshape(1, len(colors), *each.size).float()
+    for image in images:
+        nearest, _ = vq(_pixels(image), colors)
+        one_hot = F.one_hot(torch.from_numpy(nearest).long(), len(colors)).T.reshape(1, len(colors), *image.shape[-2:]).float()
         found.append(_without_edges(one_hot))
     return Labels(colors, tuple(found))
 
@@ -108,7 +107,7 @@ def check_labels(labels: Labels, names: Sequence[str]) -> list[str]:
 
 
 @in_known_state
-def suggested_map(picture: Image, count: int = SUGGESTED) -> Image:
+def suggested_map(picture: Image, count: int = SUGGESTED_LABELS) -> Image:
     """Draft a map for a picture: regions of similar color and position, each filled with a flat color of its own.
 
     Args:
@@ -118,13 +117,15 @@ def suggested_map(picture: Image, count: int = SUGGESTED) -> Image:
     Returns:
         (1, 3, height, width).
     """
+    height, width = picture.shape[-2:]
+    picture = resize(picture, fitted_size((height, width), min(_DRAFTED_PX, max(height, width))))
     masks = torch.cat(color_regions(picture, count, nearness=_NEARNESS))
     owner = F.one_hot(masks[:, 0].argmax(0), len(masks)).permute(2, 0, 1)[None].float()
     labels = _without_edges(owner)[0]
     areas = labels.flatten(1)
     means = (areas @ picture[0].flatten(1).T) / areas.sum(1, keepdim=True).clamp_min(1)
     colors = torch.from_numpy(_spread(means.double().numpy())).float()
-    return torch.einsum("lc,lhw->chw", colors, labels)[None]
+    return resize_nearest(torch.einsum("lc,lhw->chw", colors, labels)[None], (height, width))
 
 
 def resize_nearest(image: Image, size: tuple[int, int]) -> Image:

@@ -20,11 +20,12 @@ from impasto.options import (
     tier_by_name,
 )
 from impasto.options.fields import field_texts
+from impasto.options.guided import DoodleOptions
 from impasto.options.tiers import BASICS
 from impasto.recipes.presets import PRESETS, QUALITIES, RECIPE_IGNORES, RECIPES, check_recipe, paint_options
 
 Lane = Literal["quick", "slow"]
-Options = InstantOptions | PaintOptions | ReportOptions | TuneOptions
+Options = DoodleOptions | InstantOptions | PaintOptions | ReportOptions | TuneOptions
 
 ENCODERS = ("vgg19-slim", "vgg19", "vgg16")
 _LAYERS = tuple(
@@ -42,6 +43,7 @@ _BEGINNINGS = (
     (r"encoder |vgg\S* (is not on this machine|could not be fetched)", "encoder"),
     (r"style layer ", "style_layers"),
     (r"content layer ", "content_layers"),
+    (r"map ", "map"),
     (r"content ", "content"),
     (r"style ", "styles"),
     (r"'auto:", "masks"),
@@ -68,6 +70,7 @@ KINDS: dict[str, Kind] = {
     "instant": Kind(InstantOptions, "quick", ("hq", "refine", "refine_seconds", "color_mask", "color_proof")),
     "paint": Kind(PaintOptions, "slow", ("color_mask", "color_proof")),
     "refine": Kind(InstantOptions, "slow", ("refine", "color_mask", "color_proof")),
+    "doodle": Kind(DoodleOptions, "slow"),
     "report": Kind(ReportOptions, "quick"),
     "tune": Kind(TuneOptions, "slow"),
 }

@@ -21,7 +21,10 @@ from impasto.errors import ImageFileError, ImpastoError
 from impasto.images import Metadata, Picture, fitted_size, resize
 from impasto.optim.engine import Step
 from impasto.options import InstantOptions, Run
+from impasto.options.guided import DoodleOptions
 from impasto.recipes import gatys
+from impasto.recipes.doodle import DoodleInputs, doodle_of, suggest_map
+from impasto.recipes.guided import guided_pastiche, guided_steps
 from impasto.recipes.instant import instant_options, painted_pastiche, refining_context, with_refinement
 from impasto.recipes.instant_checks import check
 from impasto.recipes.instant_painter import InstantPainter
@@ -30,15 +33,15 @@ from impasto.recipes.masking import Masking, MaskSource, MaskSources, read_maski
 from impasto.recipes.painting import finished
 from impasto.recipes.pastiche import Pastiche, Record, new_record, with_progress
 from impasto.recipes.presets import paint_options
-from impasto.recipes.starts import Checkpoint, Style
+from impasto.recipes.starts import Checkpoint, Style, as_swatches
 from impasto.runtime.devices import seconds_now
 from impasto.studio import sheets
-from impasto.studio.painting_state import PaintingState, painted, picture_size
+from impasto.studio.painting_state import PaintingState, followed, painted, picture_size
 from impasto.studio.worker import Line, Message
 from impasto.styles.named import load_style
 
 SHOWN_PX, THUMB_PX, STYLE_PX = 1600, 384, 192
-_DRAFT_PX = 1024
+_DRAFT_PX, _MAP_PX = 1024, 768
 
 
 def warm(lane: str) -> None:
@@ -71,6 +74,19 @@ def style_preview(order: Message, line: Line) -> Message:
     """Write the preview of a style file."""
     picture = style_on_astronaut(Path(order["path"]))
     _write(Path(order["to"]), picture, quality=70)
+    return {}
+
+
+def style_picture(order: Message, line: Line) -> Message:
+    """Write the picture of a style for display."""
+    _write(Path(order["to"]), _at_most(as_swatches(_styles(order))[0], _MAP_PX), quality=88)
+    return {}
+
+
+def style_map(order: Message, line: Line) -> Message:
+    """Write the suggested map of a style. The map of a doodle without a style map is the same."""
+    picture = _at_most(as_swatches(_styles(order))[0], _DRAFT_PX)
+    images.write(order["to"], suggest_map(picture, labels=order["labels"]).image)
     return {}
 
 
@@ -190,6 +206,20 @@ def paint(order: Message, line: Line) -> Message | None:
     return _result(order, finished(photo, last, record), state.seconds)
 
 
+def doodle(order: Message, line: Line) -> Message | None:
+    """Paint a map of flat colors."""
+    began = seconds_now()
+    _set_threads(order)
+    (style,) = _styles(order)
+    target, *style_maps = (_read_source(each) for each in order["maps"])
+    content = _read_source(order["content"]) if order["content"] else None
+    inputs = DoodleInputs(style, target, style_maps[0] if style_maps else None, content)
+    run = Run(**order["run"])
+    guided = doodle_of(inputs, DoodleOptions(**order["options"]), run)
+    last = followed(guided_steps(guided, run), order, line)
+    return None if last is None else _result(order, guided_pastiche(guided, last), seconds_now() - began)
+
+
 def report(order: Message, line: Line) -> Message | None:
     """Measure results against their photo and styles."""
     began = seconds_now()
@@ -211,6 +241,8 @@ def tune(order: Message, line: Line) -> Message | None:
 DOES: dict[str, Callable[[Message, Line], Message | None]] = {
     "intake": intake,
     "style_preview": style_preview,
+    "style_picture": style_picture,
+    "style_map": style_map,
     "style_code": style_code,
     "export": export,
     "zip": zip_results,
@@ -218,6 +250,7 @@ DOES: dict[str, Callable[[Message, Line], Message | None]] = {
     "instant": instant,
     "paint": paint,
     "refine": refine,
+    "doodle": doodle,
     "report": report,
     "tune": tune,
 }

@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,13 +100,37 @@ class Pace:
 
 def painted(context: PaintingContext, state: PaintingState, order: Message, line: Line) -> Step | None:
     """Paint to the end and return the last step. If the parent requests a stop, save a checkpoint and return None."""
-    paces = {what: Pace(what) for what in _SECONDS_BETWEEN}
-    paces["checkpoint"].took(time.monotonic())
+    pace = Pace("checkpoint")
+    pace.took(time.monotonic())
     step: Step | None = None
-    for step in run_recipe(context):
+    for step in _told(run_recipe(context), state, order, line):
+        if step.number >= step.total or line.how == "finish":
+            return step
+        if line.how == "stop":
+            _save(step, state, order, line)
+            return None
+        if pace.is_due():
+            began = time.monotonic()
+            _save(step, state, order, line)
+            pace.took(began)
+    return step
+
+
+def followed(steps: Iterator[Step], order: Message, line: Line) -> Step | None:
+    """Run steps that have no checkpoints and return the last one. Return None if the parent requests a stop."""
+    step: Step | None = None
+    for step in _told(steps, PaintingState(), order, line):
+        if line.how and step.number < step.total:
+            return None
+    return step
+
+
+def _told(steps: Iterator[Step], state: PaintingState, order: Message, line: Line) -> Iterator[Step]:
+    """Yield steps after counting them and reporting progress and previews."""
+    paces = {what: Pace(what) for what in ("progress", "preview")}
+    for step in steps:
         state.take(step)
-        is_last = step.number >= step.total
-        preview = paces["preview"].is_due() or is_last
+        preview = paces["preview"].is_due() or step.number >= step.total
         if preview:
             began = time.monotonic()
             preview = write_preview(Path(order["work"] + ".jpg"), step.image)
@@ -113,16 +138,7 @@ def painted(context: PaintingContext, state: PaintingState, order: Message, line
         if preview or paces["progress"].is_due() or step.note:
             line.say("progress", progress=_progress(step, state), preview=preview)
             paces["progress"].took(time.monotonic())
-        if is_last or line.how == "finish":
-            return step
-        if line.how == "stop":
-            _save(step, state, order, line)
-            return None
-        if paces["checkpoint"].is_due():
-            began = time.monotonic()
-            _save(step, state, order, line)
-            paces["checkpoint"].took(began)
-    return step
+        yield step
 
 
 def _progress(step: Step, state: PaintingState) -> dict[str, Any]:

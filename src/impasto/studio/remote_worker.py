@@ -248,7 +248,7 @@ class RemoteWorker:
 
     def _paint(self, order: Message) -> None:
         began = time.monotonic()
-        self._say(f"{order['do']}: {order['content']['name']!r}")
+        self._say(f"{order['do']}: {(order['content'] or order['maps'][0])['name']!r}")
         self._ended.clear()
         self._job = {"id": "j", "order": order}
         self._lane.wake()

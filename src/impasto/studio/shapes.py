@@ -13,7 +13,7 @@ UploadId = Annotated[str, StringConstraints(pattern=r"^u_[0-9a-f]{16}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^j_[0-9a-f]{16}$")]
 ResultId = Annotated[str, StringConstraints(pattern=r"^r_[0-9a-f]{16}$")]
 StyleId = Annotated[str, StringConstraints(pattern=r"^([us]_[0-9a-f]{16}|[a-z0-9]+(-[a-z0-9]+)*)$", max_length=100)]
-KindName = Literal["instant", "paint", "refine", "report", "tune"]
+KindName = Literal["instant", "paint", "refine", "doodle", "report", "tune"]
 MaskId = Annotated[str, StringConstraints(pattern=MASK, max_length=100)]
 State = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 Format = Literal["png", "jpeg", "webp"]
@@ -33,8 +33,8 @@ class NewJob(_Input):
     """A job to submit."""
 
     kind: KindName = Field(
-        description="instant: one pass; paint: the painter; refine: one pass, then the painter; report: measure results; "
-        "tune: compare settings on a sheet."
+        description="instant: one pass; paint: the painter; refine: one pass, then the painter; doodle: paint a map of flat "
+        "colors; report: measure results; tune: compare settings on a sheet."
     )
     content: UploadId | None = Field(None, description="The photo: the id of an upload.")
     styles: list[StyleId] = Field(default_factory=list, max_length=8, description="One to eight ids of styles or uploads.")
@@ -47,6 +47,10 @@ class NewJob(_Input):
         default_factory=list,
         max_length=8,
         description="Masks of regions that stay unchanged: uploads, or names such as auto:skin.",
+    )
+    map: UploadId | None = Field(None, description="doodle only: the map of the result, the id of an upload.")
+    style_map: UploadId | None = Field(
+        None, description="doodle only: the map of the style picture, the id of an upload. Default: the suggested map."
     )
     result: ResultId | None = Field(None, description="refine only, instead of content and styles: the result to refine.")
     results: list[ResultId] = Field(

@@ -145,10 +145,20 @@ class Shelf:
         path, packed = named[identity], _PREVIEWS / f"{identity}.webp"
         if path.parent == _SHIPPED and packed.is_file():
             return packed, None
-        stat = path.stat()
-        of_file = hashlib.sha256(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
-        made = self.folder.style_preview(identity, of_file)
+        made = self.folder.style_preview(identity, _hash_of(path))
         return made, None if made.is_file() else path
+
+    def derived(self, identity: str, suffix: str) -> Path:
+        """Return the path of a picture derived from a style, which may have to be made first.
+
+        Raises:
+            LookupError: The style does not exist.
+        """
+        source = self.source(identity)
+        path = Path(source["path"])
+        if source["kind"] == "picture":
+            return self.folder.upload(path.name, suffix)
+        return self.folder.style_preview(source["name"], _hash_of(path)).with_suffix(suffix)
 
     def _shown_upload(self, row: Mapping[str, Any]) -> dict[str, Any]:
         empty = dict.fromkeys(_FACTS, "")
@@ -172,6 +182,11 @@ class Shelf:
             return self._facts[key]
         except (OSError, SafetensorError):
             return {"title": "cannot be read; remove it and add it again"}
+
+
+def _hash_of(path: Path) -> str:
+    stat = path.stat()
+    return hashlib.sha256(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
 
 
 def _in(folder: Path) -> dict[str, Path]:

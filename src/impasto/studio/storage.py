@@ -28,11 +28,12 @@ class Folder:
         uploads/ID           the original file, read for painting only
         uploads/ID.jpg       for display: upright, small, without metadata
         uploads/ID.thumb.jpg
+        uploads/ID.map-N.png suggested map of an uploaded style, of at most N colors
         results/ID.png       without metadata; ID.jpg for drafts
         results/ID.thumb.jpg
         work/ID.jpg          the newest preview of a job
         work/ID.npy          checkpoint of a painting
-        styles/NAME-HASH.webp  previews of the user's named styles
+        styles/NAME-HASH.webp  previews of the user's named styles; .jpg and .map-N.png: picture and suggested map of a style
         made/                temporary files for downloads
     """
 

@@ -157,11 +157,10 @@ class Studio:
             LookupError: A photo, a style or a result no longer exists.
         """
         request = json.loads(job["request"])
-        content = self.gallery.upload(request["content"])
         identity = job["id"]
         order: Message = {
             "do": job["kind"],
-            "content": {"path": str(self.folder.upload(content["id"])), "name": content["name"]},
+            "content": self._picture(request["content"]) if request["content"] else None,
             "styles": [self.shelf.source(each) for each in request["styles"]],
             "masks": [self._mask(each) for each in request.get("masks", ())],
             "protect": [self._mask(each) for each in request.get("protect", ())],
@@ -173,6 +172,7 @@ class Studio:
             "checkpoint": json.loads(job["checkpoint"]) if job["checkpoint"] else None,
             "finish": job["wanted"] == "finish",
         }
+        order["maps"] = [self._picture(request[name]) for name in ("map", "style_map") if request.get(name)]
         order["results"] = [self._measured(each) for each in request.get("results", ())]
         if job["more"]:
             more = json.loads(job["more"])
@@ -180,6 +180,11 @@ class Studio:
             path = self.folder.result(result["id"], result["suffix"])
             order["more"] = more | {"path": str(path), "record": json.loads(result["record"])}
         return order
+
+    def _picture(self, identity: str) -> Message:
+        """Return the source of an upload for a worker."""
+        row = self.gallery.upload(identity)
+        return {"path": str(self.folder.upload(identity)), "name": row["name"]}
 
     def _measured(self, identity: str) -> Message:
         """Return the source of a result for a worker."""
@@ -203,7 +208,7 @@ class Studio:
             "created": time.time(),
             "title": message["record"]["content"]["name"],
             "draft": job["draft"],
-            "upload": request["content"],
+            "upload": request["content"] or request["map"],
             "styles": json.dumps(request["styles"]),
             "request": job["request"],
             "record": json.dumps(message["record"]),

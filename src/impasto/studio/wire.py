@@ -28,7 +28,7 @@ PART_BYTES: dict[Part, int] = {"preview": 4 * 2**20, "checkpoint_file": 256 * 2*
 _JPEG, _PNG, _ARRAY = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
 _BEGINNINGS: dict[str, bytes] = {".jpg": _JPEG, ".png": _PNG, ".npy": _ARRAY}
 _PLAIN = ("do", "options", "run", "draft", "checkpoint", "finish")
-_LISTS = ("styles", "masks", "protect", "results")
+_LISTS = ("styles", "masks", "protect", "maps", "results")
 _MOST_FILES = 64
 
 
@@ -76,10 +76,11 @@ class _More(_Model):
 
 class _Order(_Model):
     do: str
-    content: _Source
+    content: _Source | None
     styles: Annotated[list[_Source], Field(max_length=8)]
     masks: Annotated[list[_Source], Field(max_length=8)]
     protect: Annotated[list[_Source], Field(max_length=16)]
+    maps: Annotated[list[_Source], Field(max_length=2)]
     results: Annotated[list[_Source], Field(max_length=8)]
     options: dict[str, JsonValue]
     run: dict[str, JsonValue]
@@ -192,7 +193,8 @@ def packed(order: Mapping[str, Any]) -> tuple[Message, list[Path]]:
     def source(each: Mapping[str, Any]) -> Message:
         return {**each, "path": number(Path(each["path"])) if each["path"] else None}
 
-    found: Message = {name: order[name] for name in _PLAIN} | {"content": source(order["content"])}
+    found: Message = {name: order[name] for name in _PLAIN}
+    found["content"] = source(order["content"]) if order["content"] else None
     found |= {name: [source(each) for each in order[name]] for name in _LISTS}
     if order.get("more"):
         found["more"] = source(order["more"])
@@ -227,6 +229,8 @@ def unpacked(data: bytes, folder: Path) -> Unpacked:
         raise WireError(_first(error)) from error
     if received.do not in KINDS or KINDS[received.do].lane != "slow":
         raise WireError(f"an order of kind {received.do[:40]!r}")
+    if not (received.maps if received.do == "doodle" else received.content):
+        raise WireError(f"an order of kind {received.do!r} without its picture")
     files: dict[int, Path] = {}
 
     def place(number: int | None, name: str = "") -> str:
@@ -242,7 +246,8 @@ def unpacked(data: bytes, folder: Path) -> Unpacked:
 
     run = checked_run(received.run | _threads_of_this_machine(received.run))
     order: Message = received.model_dump(include={"do", "draft", "finish", "checkpoint"})
-    order |= {"options": checked_options(received.do, received.options), "run": run, "content": source(received.content)}
+    order |= {"options": checked_options(received.do, received.options), "run": run}
+    order["content"] = source(received.content) if received.content else None
     order |= {name: [source(each) for each in getattr(received, name)] for name in _LISTS}
     order |= {"work": str(folder / "work"), "result": str(folder / "result")}
     if received.more:

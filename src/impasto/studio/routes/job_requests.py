@@ -29,6 +29,7 @@ def checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
         masks = {name: earlier.pop(name) for name in ("masks", "protect") if name in earlier} | masks
         found |= earlier
     options = checked_options(new.kind, new.options)
+    found |= _maps(studio, new)
     if new.kind == "report" or new.results:
         found |= _of_results(studio, new)
         options = found.pop("options") | options
@@ -45,19 +46,42 @@ def checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     return found | masks
 
 
+def _maps(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
+    """Return the maps of a doodle, after checking what a doodle takes."""
+    given = {name: value for name in ("map", "style_map") if (value := getattr(new, name)) is not None}
+    if new.kind != "doodle":
+        for name in given:
+            raise _refused(f"{name} needs kind doodle; kind is {new.kind}", name)
+        return {}
+    if "map" not in given:
+        raise _refused("map is missing; give the id of an upload, a picture of flat colors", "map")
+    if len(new.styles) > 1:
+        raise _refused(f"styles has {len(new.styles)} styles; doodle takes one", "styles")
+    for name, upload in given.items():
+        _find(lambda upload=upload: studio.gallery.upload(upload), name)
+    return given
+
+
 def _check_inputs(studio: Studio, found: dict[str, Any]) -> None:
-    if found["content"] is None:
+    if found["content"] is None and found["kind"] != "doodle":
         raise _refused("content is missing; give the id of an upload", "content")
     if not found["styles"]:
         raise _refused("styles is empty; give the id of a style", "styles")
-    _find(lambda: studio.gallery.upload(found["content"]), "content")
+    if found["content"] is not None:
+        _find(lambda: studio.gallery.upload(found["content"]), "content")
     for style in found["styles"]:
         _find(lambda style=style: studio.shelf.source(style), "styles")
+
+
+def _check_photo(earlier: dict[str, Any], identity: str, field: str) -> None:
+    if earlier["content"] is None:
+        raise _refused(f"result {identity} was painted without a photo; give the id of a result that has one", field)
 
 
 def _from_result(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     row = _result(studio, new.result or "", "result")
     earlier = json.loads(row["request"])
+    _check_photo(earlier, row["id"], "result")
     others = new.content not in (None, earlier["content"]) or new.styles not in ([], earlier["styles"])
     if new.kind != "refine" or others:
         raise _refused("result needs kind refine and the content and styles of that result", "result")
@@ -72,6 +96,8 @@ def _of_results(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     if not new.results:
         raise _refused("results is empty; give the ids of the results to measure", "results")
     asked = [json.loads(_result(studio, each, "results")["request"]) for each in new.results]
+    for identity, each in zip(new.results, asked, strict=True):
+        _check_photo(each, identity, "results")
     contents = {each["content"] for each in asked}
     if len(contents) > 1:
         raise _refused("these results were painted from different photos; measure those of one photo at a time", "results")
@@ -95,7 +121,7 @@ def _result(studio: Studio, identity: str, field: str) -> Row:
 
 def _check_masks(studio: Studio, kind: str, styles: Sequence[str], masks: dict[str, Any]) -> None:
     for name, given in masks.items():
-        if kind in SHEETS:
+        if kind in (*SHEETS, "doodle"):
             raise _refused(f"{name} cannot be used with kind {kind}; omit it", name)
         for mask in given:
             if IDENTITY.fullmatch(mask):

@@ -5,10 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
+from impasto.options.guided import MOST_LABELS, SUGGESTED_LABELS
 from impasto.studio import shapes
 from impasto.studio.routes.responses import Favorite, Here, answer, picture, pictures_answer
 
 router = APIRouter(prefix="/styles", tags=["styles"])
+Labels = Annotated[int, Query(ge=2, le=MOST_LABELS, description="Largest number of colors.")]
 
 
 @router.get("", response_model=shapes.Styles)
@@ -29,6 +31,24 @@ async def preview(studio: Here, style: shapes.StyleId) -> Response:
     path, source = studio.shelf.preview(style)
     if source is not None:
         await studio.ask(do="style_preview", path=str(source), to=str(path))
+    return picture(path)
+
+
+@router.get("/{style}/picture", responses=pictures_answer(".jpg"), response_class=Response)
+async def style_picture(studio: Here, style: shapes.StyleId) -> Response:
+    """Return the picture of a style."""
+    path = studio.shelf.derived(style, ".jpg")
+    if not path.is_file():
+        await studio.ask(do="style_picture", styles=[studio.shelf.source(style)], to=str(path))
+    return picture(path)
+
+
+@router.get("/{style}/map", responses=pictures_answer(".png"), response_class=Response)
+async def style_map(studio: Here, style: shapes.StyleId, labels: Labels = SUGGESTED_LABELS) -> Response:
+    """Return the suggested map of a style, for doodles."""
+    path = studio.shelf.derived(style, f".map-{labels}.png")
+    if not path.is_file():
+        await studio.ask(do="style_map", styles=[studio.shelf.source(style)], labels=labels, to=str(path))
     return picture(path)
 
 

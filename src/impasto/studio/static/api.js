@@ -57,15 +57,17 @@ export function upload(blob, name, { onShare, signal } = {}) {
   });
 }
 
+/** Fetch a file. */
+export async function fetched(path) {
+  const answer = await fetch(ROOT + path).catch(() => null);
+  if (!answer) throw unreachable();
+  if (!answer.ok) throw await refusal(answer);
+  return answer;
+}
+
 /** Fetch a file and save it as a browser download. */
 export async function download(path) {
-  let answer;
-  try {
-    answer = await fetch(ROOT + path);
-  } catch {
-    throw unreachable();
-  }
-  if (!answer.ok) throw await refusal(answer);
+  const answer = await fetched(path);
   const address = URL.createObjectURL(await answer.blob());
   const link = document.createElement('a');
   link.href = address;

@@ -1,7 +1,7 @@
 // Start of the page: loads facts and texts, sets up every part, restores the state before a reload.
 
 import { get } from './api.js';
-import { $, icon, set, translate } from './dom.js';
+import { $, button, icon, set, translate } from './dom.js';
 import { deleteResults, setUpGallery, show as showGallery } from './gallery.js';
 import { setUpIntake } from './intake.js';
 import * as jobs from './jobs.js';
@@ -25,6 +25,9 @@ async function begin() {
   await words;
   translate();
   setUpLanguages();
+  for (const head of document.querySelectorAll('.dialog-head')) {
+    head.append(button('notice.close', { sign: 'close', shown: false, 'data-close': true }));
+  }
   for (const place of document.querySelectorAll('[data-icon]')) place.prepend(icon(place.dataset.icon));
   try {
     const [status, recipes, styles] = await asked;
@@ -89,15 +92,33 @@ async function restoreWork({ photo, painting }) {
 
 // ------------------------------------------------------------------------------------------------ views, languages
 
+let doodle = null; // its module, once it is needed
+
+async function showDoodle(isOn) {
+  document.querySelectorAll('#stage, #settings, #actions').forEach((each) => (each.hidden = isOn));
+  if (!isOn && !doodle) return;
+  const isFirst = !doodle;
+  try {
+    doodle ??= await import('./doodle.js');
+    if (isFirst) doodle.setUp();
+    doodle.visit(location.hash === '#/doodle');
+  } catch {
+    showErrorText($('#line'), 'error.network');
+  }
+}
+
 function route() {
   const isGallery = location.hash === '#/gallery';
+  const isDoodle = location.hash === '#/doodle';
   $('#studio').hidden = isGallery;
   $('#gallery').hidden = !isGallery;
-  set($('#to-studio'), 'aria-current', isGallery ? null : 'page');
+  set($('#to-studio'), 'aria-current', isGallery || isDoodle ? null : 'page');
+  set($('#to-doodle'), 'aria-current', isDoodle ? 'page' : null);
   set($('#to-gallery'), 'aria-current', isGallery ? 'page' : null);
   document.body.dataset.view = isGallery ? 'gallery' : 'studio';
   document.title = t(isGallery ? 'app.title_gallery' : 'app.title');
   showGallery(isGallery);
+  showDoodle(isDoodle);
   scrollTo(0, 0);
 }
 

@@ -1,10 +1,11 @@
 // Masks of styles and of regions that stay unchanged: drawn by pointer or keyboard, or selected from shapes.
 
 import { upload } from './api.js';
-import { $, h, set, tell } from './dom.js';
-import { clearWhere, registerPlace, showWhere, speak } from './notices.js';
+import { Brush } from './brush.js';
+import { $, h, set } from './dom.js';
+import { clearWhere, registerPlace, showWhere } from './notices.js';
 import { change, on, state, styleOf } from './state.js';
-import { onLanguage, t } from './texts.js';
+import { onLanguage } from './texts.js';
 import * as workspace from './workspace.js';
 
 const EDGE = 768;
@@ -22,13 +23,22 @@ const SHAPES = {
 };
 
 const layers = new Map(); // id of a style, or KEPT -> { canvas, undo: [ImageData], isDrawn }
-const view = h('canvas.mask', { tabindex: '0', role: 'application', label: 'mask.canvas', 'aria-describedby': 'mask-help' });
-const ring = h('div.mask-ring', { 'aria-hidden': 'true' });
+const brush = new Brush({
+  label: 'mask.canvas',
+  help: 'mask-help',
+  slider: $('#mask-size'),
+  shown: $('#mask-size-value'),
+  begin,
+  line,
+  drawn: redraw,
+  end: changed,
+  escape: close,
+});
+const { view } = brush;
 let known = [];
 let active = null;
 let isErasing = false;
 let isOpen = false;
-let cursor = { x: 0.5, y: 0.5, isDown: false };
 let timer = null;
 let version = 0;
 let sending = Promise.resolve(true);
@@ -36,10 +46,9 @@ let sending = Promise.resolve(true);
 export function setUpMask() {
   registerPlace('masks', { place: $('#mask-error'), control: view, reveal: open });
   registerPlace('protect', { place: $('#mask-error'), control: $('#mask-protect'), reveal: open });
-  workspace.board.layers.append(view, ring);
+  workspace.board.layers.append(view, brush.ring);
   $('#mask-toggle').addEventListener('click', () => (isOpen ? close() : open()));
   $('#mask-done').addEventListener('click', close);
-  $('#mask-size').addEventListener('input', drawRing);
   for (const mode of ['draw', 'erase']) $(`#mask-${mode}`).addEventListener('change', () => (isErasing = mode === 'erase'));
   $('#mask-undo').addEventListener('click', undo);
   $('#mask-invert').addEventListener('click', () => act(invert));
@@ -54,10 +63,6 @@ export function setUpMask() {
       h('button.chip', { type: 'button', t: `mask.shape.${name}`, on: { click: () => act((layer) => shape(layer, name)) } }),
     ),
   );
-  view.addEventListener('pointerdown', stroke);
-  view.addEventListener('pointermove', (event) => place(event));
-  view.addEventListener('pointerleave', () => ring.classList.remove('is-here'));
-  view.addEventListener('keydown', keys);
   on('photo', forgetAll);
   on('styles', follow);
   onLanguage(() => isOpen && chooseLayers());
@@ -74,13 +79,13 @@ function open() {
   set(view, 'height', Math.round(height * scale));
   chooseLayers();
   workspace.masking(true);
-  drawRing();
+  brush.showRing();
   $('#board').scrollIntoView({ block: 'nearest' }); // the tools open below the picture
 }
 
 function close() {
   isOpen = false;
-  cursor.isDown = false;
+  brush.cursor.isDown = false;
   set($('#mask-toggle'), 'aria-expanded', 'false');
   $('#mask-tools').hidden = true;
   workspace.masking(false);
@@ -149,7 +154,6 @@ function layerOf(id) {
 }
 
 const penOf = (layer) => layer.canvas.getContext('2d', { willReadFrequently: true });
-const radius = () => (Number($('#mask-size').value) / 200) * Math.max(view.width, view.height);
 
 function redraw() {
   const context = view.getContext('2d');
@@ -222,93 +226,20 @@ function shape(layer, name) {
   pen.fill();
 }
 
-function line(layer, from, to) {
-  const pen = penOf(layer);
-  pen.globalCompositeOperation = isErasing ? 'destination-out' : 'source-over';
-  pen.strokeStyle = '#fff';
-  pen.lineWidth = 2 * radius();
-  pen.lineCap = 'round';
-  pen.beginPath();
-  pen.moveTo(from.x * view.width, from.y * view.height);
-  pen.lineTo(to.x * view.width + 0.01, to.y * view.height);
-  pen.stroke();
-  pen.globalCompositeOperation = 'source-over';
-}
-
-function place(event) {
-  const box = view.getBoundingClientRect();
-  cursor = { ...cursor, x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height };
-  drawRing();
-  return { x: cursor.x, y: cursor.y };
-}
-
-function stroke(event) {
-  if (event.button !== 0 || !active) return;
-  event.preventDefault();
-  view.focus({ preventScroll: true });
-  view.setPointerCapture(event.pointerId);
+function begin() {
+  if (!active) return false;
   const layer = layerOf(active);
   remember(layer);
   layer.isDrawn = true;
-  let last = place(event);
-  line(layer, last, last);
-  redraw();
-  const draw = (moved) => {
-    for (const each of moved.getCoalescedEvents?.() ?? [moved]) {
-      const next = place(each);
-      line(layer, last, next);
-      last = next;
-    }
-    redraw();
-  };
-  const stop = () => {
-    view.removeEventListener('pointermove', draw);
-    view.removeEventListener('pointerup', stop);
-    view.removeEventListener('pointercancel', stop);
-    changed();
-  };
-  view.addEventListener('pointermove', draw);
-  view.addEventListener('pointerup', stop);
-  view.addEventListener('pointercancel', stop);
+  return true;
 }
 
-/** Keyboard drawing: arrow keys move the brush, Space starts and stops drawing. */
-function keys(event) {
-  const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-  if (event.key === 'Escape') return close();
-  if (!by && event.key !== ' ' && event.key !== 'Enter') return undefined;
-  event.preventDefault();
-  const from = { x: cursor.x, y: cursor.y };
-  if (by) {
-    const far = event.shiftKey ? 0.1 : 0.025;
-    cursor.x = Math.min(1, Math.max(0, cursor.x + by[0] * far));
-    cursor.y = Math.min(1, Math.max(0, cursor.y + by[1] * far));
-  } else {
-    cursor.isDown = !cursor.isDown;
-    if (cursor.isDown) remember(layerOf(active));
-    speak(t(cursor.isDown ? 'mask.down' : 'mask.up'), { now: true });
-  }
-  if (cursor.isDown || !by) {
-    const layer = layerOf(active);
-    layer.isDrawn = true;
-    line(layer, from, cursor);
-    redraw();
-    changed();
-  }
-  drawRing();
-  return undefined;
-}
-
-function drawRing() {
-  const share = Number($('#mask-size').value) / 100;
-  tell($('#mask-size-value'), `${$('#mask-size').value} %`);
-  $('#mask-size').style.setProperty('--filled', `${((Number($('#mask-size').value) - 2) / 38) * 100}%`);
-  const width = share * (Math.max(view.width, view.height) / (view.width || 1));
-  ring.style.setProperty('--x', `${cursor.x * 100}%`);
-  ring.style.setProperty('--y', `${cursor.y * 100}%`);
-  ring.style.setProperty('--wide', `${width * 100}%`);
-  ring.classList.add('is-here');
-  ring.classList.toggle('is-down', cursor.isDown);
+function line(from, to) {
+  const pen = penOf(layerOf(active));
+  pen.globalCompositeOperation = isErasing ? 'destination-out' : 'source-over';
+  pen.strokeStyle = '#fff';
+  brush.draw(pen, from, to);
+  pen.globalCompositeOperation = 'source-over';
 }
 
 // ------------------------------------------------------------------------------------------------ upload

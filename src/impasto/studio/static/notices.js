@@ -113,7 +113,7 @@ export function registerPlace(field, { place, control = null, reveal = null }) {
 }
 
 /** Panels with the options of a kind of job. */
-const PANELS = { instant: ['instant'], paint: ['paint', 'run'], refine: ['refine', 'instant', 'run'], tune: ['tune'] };
+const PANELS = { instant: ['instant'], paint: ['paint', 'run'], refine: ['refine', 'instant', 'run'], doodle: ['doodle'], tune: ['tune'] };
 
 /** Show an error next to its control, or at the fallback field. `kind` is the kind of job. */
 export function showWhere(error, fallback = null, kind = 'paint') {

@@ -7,11 +7,13 @@ import * as jobs from './jobs.js';
 import { clearError, showError } from './notices.js';
 import { ask, buttons, watch, words } from './painting.js';
 import { showResult } from './result.js';
-import { change, state, styleOf } from './state.js';
+import { state, styleOf } from './state.js';
 import { onLanguage } from './texts.js';
 
 const MOST_ENDED = 20;
 const ACTIVE = ['queued', 'running', 'paused'];
+/** Whether a job is not shown in the workspace. */
+const isApart = (job) => isSheet(job) || job.kind === 'doodle';
 const rows = new Map();
 let timer = null;
 
@@ -93,7 +95,7 @@ function makeRow(job) {
     names: '',
   };
   const title = h('p.job-title', {}, h('strong', { t: `kind.${job.kind}` }), ' ', h('span', { text: styles }));
-  const picture = lazyImage(`/api/v1/uploads/${request.content}/thumb`);
+  const picture = lazyImage(`/api/v1/uploads/${request.content ?? request.map}/thumb`);
   made.element = h('li.job', { 'data-job': job.id }, picture, h('div', {}, title, made.line, made.bar, made.error, made.buttons));
   return made;
 }
@@ -102,7 +104,7 @@ function actions(job) {
   const act = (what) => attempt(() => ask(job.id, what).then((now) => now.id !== job.id && show(now)));
   const found = buttons(job).map(([name, sign, what]) => button(name, { sign, look: 'small', on: { click: () => act(what) } }));
   const look = button('queue.show', { sign: 'eye', look: 'small', on: { click: () => show(job) } });
-  if (job.state !== 'queued' && job.id !== state.painting && (isSheet(job) ? job.result : job.preview || job.result)) found.unshift(look);
+  if (job.state !== 'queued' && job.id !== state.painting && (isApart(job) ? job.result : job.preview || job.result)) found.unshift(look);
   if (job.state === 'queued') {
     const up = () => attempt(() => patch(`/jobs/${job.id}`, { priority: Math.min(10, job.priority + 1) }));
     found.push(button('queue.sooner', { sign: 'up', look: 'small', on: { click: up } }));
@@ -115,12 +117,11 @@ function actions(job) {
 
 function show(job) {
   $('#queue').close();
-  if (isSheet(job)) {
+  if (isApart(job)) {
     if (job.result) showResult(job.result);
     return;
   }
   location.hash = '#/';
-  change('show', {}, { job });
   watch(job);
 }
 

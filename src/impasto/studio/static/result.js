@@ -1,7 +1,7 @@
 // The result dialog: picture, photo, details and actions.
 
 import { get, patch, post } from './api.js';
-import { $, button, h, openDialog, set } from './dom.js';
+import { $, button, h, openDialog, say, set } from './dom.js';
 import { isSheet, tableOf } from './figures.js';
 import { clearError, notice, showError } from './notices.js';
 import { watch } from './painting.js';
@@ -50,12 +50,14 @@ export async function showResult(id) {
   set($('#result-heart'), 'aria-pressed', String(result.favorite));
   $('#result-more').hidden = result.kind !== 'paint';
   const sheet = isSheet(result);
-  $('#result-refine').hidden = sheet || result.kind === 'paint' || !result.upload;
-  $('#result-again').hidden = sheet;
-  $('#result-measure').hidden = sheet || !result.upload;
+  const isOfPhoto = result.upload && result.request.content;
+  $('#result-refine').hidden = sheet || result.kind === 'paint' || !isOfPhoto;
+  $('#result-again').hidden = sheet || result.kind === 'doodle';
+  $('#result-measure').hidden = sheet || !isOfPhoto;
   set($('#result-again'), 'disabled', !result.upload);
   facts();
   openDialog($('#result'));
+  say(split.tags[0], result.request.content ? 'split.before' : 'doodle.map');
   const isAlone = sheet || !result.upload;
   if (!isAlone) split.before(`/api/v1/uploads/${result.upload}/image`);
   const mine = result;
