@@ -37,6 +37,18 @@ _LEAD = (
 """The pictures at the top of the README."""
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
 
+_GUIDED = [
+    "## Doodles, analogies, textures",
+    "",
+    "See [doodles](doodle.md), [analogies](analogy.md) and [textures](texture.md).",
+    "",
+    *(
+        f"![{title}]({name}.jpg)\n"
+        for title, name in (("doodles", "doodle"), ("analogies", "analogy"), ("textures", "texture"))
+    ),
+]
+"""The last section of docs/gallery.md; `benchmarks/guided_pictures.py` paints its pictures."""
+
 _WAYS: dict[str, dict[str, Any]] = {
     "gram-moments": {"recipe": "gatys"},
     "sliced": {"recipe": "gatys", "statistics": "sliced"},
@@ -108,6 +120,7 @@ def styles() -> None:
         titles = [f"{find_style(name).facts['title']} (`{name}`)" for name in names]
         lines += [f"## {photo_name}", "", f"The photo, then {', '.join(titles)}.", ""]
         lines += [f"![{photo_name} in six styles](gallery/{photo_name}.jpg)", ""]
+    lines += _GUIDED
     write(_DOCS / "gallery.jpg", sheet([squared(painted[each], 420) for each in _LEAD], 3, (420, 420)), quality=88)
     (_DOCS / "gallery.md").write_text("\n".join(lines))
 

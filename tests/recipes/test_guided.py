@@ -17,7 +17,6 @@ from impasto.options.guided import AnalogyOptions, DoodleOptions, TextureOptions
 from impasto.recipes.analogy import AnalogyInputs, analogy_of
 from impasto.recipes.doodle import DoodleInputs, doodle_of, doodle_steps, suggest_map
 from impasto.recipes.guided import guided_steps, last_of
-from impasto.recipes.maps import Labels, labels_of
 from impasto.recipes.texture import TextureInputs, texture_of
 
 EXACT = Run(device="cpu", precision="fp32")
@@ -98,22 +97,6 @@ def test_the_map_of_the_style_may_be_a_draft() -> None:
     guided = doodle_of(inputs, DoodleOptions(size=64, labels=3), EXACT)
     assert "draft" in guided.notes[0]
     assert float(last_of(guided_steps(guided, EXACT)).image.std()) > 0.05
-
-
-def test_large_maps_and_large_styles_without_a_map_are_reduced_before_they_are_clustered(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    seen: list[tuple[int, int]] = []
-
-    def noted(maps: list[Picture], count: int) -> Labels:
-        seen.extend(each.size for each in maps)
-        return labels_of(maps, count)
-
-    monkeypatch.setattr("impasto.recipes.doodle.labels_of", noted)
-    wide = images.read(halves(128, 4096))
-    doodle_of(DoodleInputs(images.read(COFFEE), wide, wide), DoodleOptions(size=1024, labels=2), EXACT)
-    doodle_of(DoodleInputs(images.read(halves(160, 2500)), wide), DoodleOptions(size=1024, labels=2), EXACT)
-    assert seen == [(32, 1024), (32, 1024), (66, 1024), (32, 1024)]
 
 
 def test_the_draft_for_a_large_style_has_its_size_and_flat_colors() -> None:

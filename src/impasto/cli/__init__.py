@@ -1,8 +1,8 @@
-"""The command line: one file per command. Commands are imported when they are called, so ``--help`` is fast.
+"""The command line, with one file per command. A command is imported when it is called, so ``--help`` is fast.
 
-The library raises exceptions; only this package turns them into a message and an exit code: 2 for errors that a user can fix,
-1 if the result is saved but its objective did not fall, 130 for an interruption. Any other exception is a bug and shows its
-traceback.
+The library raises exceptions, and only this package turns them into a message and an exit code. The exit code is 2 for an error
+that the user can fix, 1 if the result is saved but its objective did not decrease, and 130 for an interruption. Any other
+exception is a bug and shows its traceback.
 """
 
 import sys
@@ -27,7 +27,7 @@ app = App(
 app.command("impasto.cli.paint:paint", name="paint", help="Paint a photo in the style of one or several pictures.")
 app.command("impasto.cli.doodle:doodle", name="doodle", help="Paint a map of flat colors in the style of a picture.")
 app.command("impasto.cli.analogy:analogy", name="analogy", help="Paint B as A' was painted from A.")
-app.command("impasto.cli.texture:texture", name="texture", help="Make a picture of any size of pieces of others.")
+app.command("impasto.cli.texture:texture", name="texture", help="Make a picture of any size from pieces of others.")
 app.command("impasto.cli.instant:instant", name="instant", help="Paint a photo in any style in one pass, in about a second.")
 app.command("impasto.cli.regions:regions", name="regions", help="Show the regions found in a photo, for use as masks.")
 app.command(
@@ -57,11 +57,11 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        words: the arguments. Default: those of this program.
+        words: the arguments; by default, the command-line arguments of this program.
 
     Returns:
-        The exit code: 0; 1 if painting failed or the result could not be written to its output; 2 for invalid input; 130 if
-        the user interrupted.
+        The exit code: 0 on success; 1 if painting failed, or if the result could not be written to its output; 2 if the input
+        is invalid; 130 if the user interrupted.
     """
     from impasto.cli.streams import reason_of, safe_streams
 
@@ -71,13 +71,13 @@ def main(words: Sequence[str] | None = None) -> int:
         out.flush()
         if out.failure is None:
             return code
-        if not isinstance(out.failure, BrokenPipeError):  # else: the reader closed the pipe, as head does
+        if not isinstance(out.failure, BrokenPipeError):  # a closed pipe is not a failure: head closes it
             fail_with(f"the standard output cannot be written to ({reason_of(out.failure)})", FAILED_EXIT)
         return code or FAILED_EXIT
 
 
 def _run(words: Sequence[str]) -> int:
-    """Run a command; turn errors that a user can fix into a message and an exit code."""
+    """Run a command. Turn an error that the user can fix into a message and an exit code."""
     from rich.console import Console
 
     from impasto.cli.pipes import marked
@@ -106,6 +106,6 @@ def _run(words: Sequence[str]) -> int:
 
 
 def fail_with(sentence: str, code: int) -> int:
-    """Print what went wrong; return the exit code that goes with it."""
+    """Print an error message and return its exit code."""
     print(f"impasto: {' '.join(sentence.split())}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""``impasto analogy``: paint B as A' was painted from A."""
+"""``impasto analogy``: paint B in the way that A' was painted from A."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from impasto.options.fields import no_effect_note
 from impasto.options.guided import AnalogyOptions
 
 _OF_ENGINE = {"neural": ("kappa", "colors", "transfer"), "classic": ("analogy_weight", "coherence")}
-"""Options that each engine does not read."""
+"""Options that each engine ignores."""
 
 
 def analogy(
@@ -30,7 +30,7 @@ def analogy(
 
     Args:
         a: The photo of the example. One of the three pictures may be - for standard input.
-        a_prime: Its painting, with the same composition.
+        a_prime: The painting of the photo A, with the same composition.
         b: The photo to paint.
         files: Output files.
         output_options: Messages.

@@ -1,7 +1,7 @@
-"""Checkpoints of a long painting: the picture so far and its record, saved next to the output, for ``--resume``.
+"""Checkpoints of a long painting, for ``--resume``. A checkpoint is the picture so far with its record, next to the output.
 
-On Ctrl-C, the picture is saved as the output itself. A checkpoint is for interruptions that leave no time to save, such as
-``kill -9``, a power failure or running out of memory. It is deleted when the painting is saved.
+After Ctrl-C, the picture is saved as the output itself. Checkpoints are for interruptions that leave no time to save, such as
+``kill -9``, a power failure or running out of memory. The checkpoint is deleted when the painting is saved.
 """
 
 import math
@@ -22,16 +22,16 @@ LONG_SECONDS = 60.0
 """Paintings that take longer than this get checkpoints."""
 _SECONDS_TO_FIRST, _SECONDS_BETWEEN = 2.0, 20.0
 _LARGEST_SHARE = 0.05
-"""Largest share of the time that writing checkpoints may take."""
+"""Writing checkpoints may take at most this share of the time."""
 
 
 class CheckpointWriter:
     """Writer for the checkpoint of one painting.
 
     Args:
-        output: output of the painting; None disables checkpoints.
-        record_of: makes the record of a painting that is interrupted at a step.
-        console: for messages.
+        output: the output of the painting; None disables checkpoints.
+        record_of: takes a step and returns the record of a painting that is interrupted at this step.
+        console: the console for messages.
     """
 
     def __init__(self, output: Path | None, record_of: Callable[[Step], Record], console: Console) -> None:
@@ -42,11 +42,11 @@ class CheckpointWriter:
         self.last_message = ""
 
     def take(self, step: Step) -> None:
-        """Write a checkpoint if it is due; a write error does not stop the painting."""
+        """Write a checkpoint if one is due. A write error does not stop the painting."""
         now = time.monotonic()
         if self.path is None or now < self.due or step.number == step.total:
             return
-        left = step.seconds_left if math.isfinite(step.seconds_left) else 0.0  # unknown: too early to call the painting long
+        left = step.seconds_left if math.isfinite(step.seconds_left) else 0.0  # not known yet: assume a short painting
         if now - self.started + left < LONG_SECONDS:
             return
         try:

@@ -56,7 +56,7 @@ def _style_name() -> str:
     """Choose one of the bundled styles.
 
     Raises:
-        StyleFileError: there is none.
+        StyleFileError: no style is bundled.
     """
     from impasto.styles.named import shipped_styles
 

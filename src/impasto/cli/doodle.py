@@ -29,15 +29,15 @@ def doodle(
 ) -> int:
     """Paint a map of flat colors in the style of a picture.
 
-    A map is a picture of flat areas, made with any paint program. Areas of the map are painted with the parts of the style
-    picture that have the same color in the style map.
+    A map is a picture of areas with flat colors, which any paint program can make. Each area is painted from the parts of the
+    style picture that have the same color in the style map.
 
     Args:
         style: The style picture, or a name from "impasto styles list"; - reads standard input.
         map: The map of the result.
-        style_map: The map of the style picture. Default: a draft, as --suggest-map writes it.
+        style_map: The map of the style picture. By default, a draft is made, as with --suggest-map.
         content: A photo whose shapes the result follows.
-        suggest_map: Only draft a map of the style picture from automatic regions, and save it.
+        suggest_map: Only make a draft map of the style picture from automatic regions, and save it.
         files: Output files.
         output_options: Messages.
         run: Device, precision and seed.
@@ -66,7 +66,7 @@ def doodle(
 
 
 def _suggest(style: str, files: Files | None, options: DoodleOptions, output_options: OutputOptions) -> int:
-    """Draft a map of the style picture and save it."""
+    """Make a draft map of the style picture and save it."""
     from impasto.cli.guided import named_files
     from impasto.cli.outputs import print_notes, save_pastiche
     from impasto.recipes.doodle import suggest_map

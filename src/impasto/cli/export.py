@@ -29,14 +29,16 @@ def onnx(
 ) -> None:
     """Export the live network as an ONNX graph, and compare its output in ONNX Runtime with PyTorch.
 
-    The inputs of the graph are the photo, (1, 3, height, width) in [0, 1], a style and a palette; with --style, only the photo.
+    The inputs of the graph are the photo, (1, 3, height, width) in [0, 1], a style and a palette. With --style, the photo is
+    the only input.
 
     Args:
         output: Output file, .onnx.
         style: Style to build into the graph: a picture, or a name from "impasto styles list".
-        size: Longer side of the photos, in pixels, for which the style is measured, 32 to 4096; only with --style.
-        stroke: Width of the brush strokes, 0.25 to 1.5; only with --style.
-        winograd: Use Winograd convolutions, for browsers: a third of the multiplications; sides must be multiples of 32, not 8.
+        size: With --style: measure the style for photos with this longer side, 32 to 4096 pixels.
+        stroke: With --style: width of the brush strokes, 0.25 to 1.5.
+        winograd: Use Winograd convolutions, which need a third of the multiplications, for browsers. Sides of pictures must
+            then be multiples of 32 instead of 8.
     """
     if output.suffix.lower() != ".onnx":
         raise OptionError(f"{str(output)!r} does not end in .onnx; choose a name that does")

@@ -1,6 +1,6 @@
-"""Command-line flags, made from the dataclasses of :mod:`impasto.options`, so that each option is declared once.
+"""Command-line flags, made from the dataclasses of :mod:`impasto.options`. Each option is declared only once, there.
 
-A flag that is not given must not override a preset, so every flag defaults to None.
+Every flag defaults to None, because a flag that is not given must not override a preset.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ from impasto.options.guided import AnalogyOptions, DoodleOptions, TextureOptions
 WRITTEN = Group("Output", sort_key=20)
 MASKED = Group("Masks", sort_key=21)
 COMPUTED = Group("Device, precision and seed", sort_key=22)
-"""Groups of flags that several commands share."""
+"""Help groups of the flags that several commands share."""
 
 _TIERS = (*tiers_of(PaintOptions), TuneOptions.title, InstantOptions.title)
 _GROUPS = {title: Group(title, sort_key=1 + number) for number, title in enumerate(_TIERS)} | {
     Run.title: Group(Run.title, sort_key=22)
 }
-"""Groups of options, one for each tier."""
+"""Help groups of the options, one for each tier and one for the run."""
 
 _WORDS: dict[Any, str] = {int: "INT", float: "FLOAT", str: "NAME"}
 _OTHER_WORDS = {
@@ -36,11 +36,11 @@ _ALIASES = {"style_layers": "--layers", "edge_aware_weight": "--calm-weight", "l
 
 
 def as_flags(options: type, *, is_grouped: bool = True) -> type:
-    """Make a dataclass with the fields, types and texts of another. Every field may be None: not given.
+    """Make a dataclass of flags with the fields, types and texts of a dataclass of options. A flag that is not given is None.
 
     Args:
-        options: dataclass of options.
-        is_grouped: show the flags by tier; else in the group of the command's parameter.
+        options: the dataclass of options.
+        is_grouped: whether help shows the flags by tier; if false, help shows them in the group of the command's parameter.
     """
     hints, texts, tiers = get_type_hints(options), field_texts(options), tier_by_name(options)
     defaults = {each.name: each.default for each in dataclasses.fields(options)}
@@ -49,12 +49,12 @@ def as_flags(options: type, *, is_grouped: bool = True) -> type:
         flag = _flag(name, hints[name], texts[name], defaults[name], _GROUPS[tier] if is_grouped else None)
         fields.append((name, Annotated[hints[name] | None, flag], None))
     made = dataclasses.make_dataclass(f"{options.__name__}Flags", fields, frozen=True, kw_only=True)
-    made.__module__ = __name__  # where cyclopts looks its types up
+    made.__module__ = __name__  # cyclopts resolves the types in this module
     return made
 
 
 def given(flags: Any) -> dict[str, Any]:
-    """Return the options that were given, by name; earlier names are replaced by the present ones."""
+    """Return the given options by name, with earlier names replaced by the present ones."""
     if flags is None:
         return {}
     values = {each.name: getattr(flags, each.name) for each in dataclasses.fields(flags)}
@@ -64,7 +64,7 @@ def given(flags: Any) -> dict[str, Any]:
 def _flag(name: str, hint: Any, text: str, default: Any, group: Group | None) -> Parameter:
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
     several = get_origin(hint) is tuple
-    own_group: dict[str, Any] = {"group": group} if group else {}  # None would take the flag out of the command's group
+    own_group: dict[str, Any] = {"group": group} if group else {}  # group=None would remove the flag from the command's group
     return Parameter(
         help=text,
         **own_group,
@@ -79,9 +79,9 @@ def _flag(name: str, hint: Any, text: str, default: Any, group: Group | None) ->
 
 
 def value_word(name: str, hint: Any) -> str:
-    """Return the word that help shows for the value of an option; empty for a switch.
+    """Return the word that help shows for the value of an option, or an empty string for a switch.
 
-    The words are INT, FLOAT, NAME, CHOICE, MASK, PATH and WxH. A comma and dots mark lists.
+    The words are INT, FLOAT, NAME, CHOICE, MASK, PATH and WxH. A list has a comma and dots after the word.
 
     Example:
         >>> value_word("style_weights", tuple[float, ...])
@@ -99,7 +99,7 @@ def value_word(name: str, hint: Any) -> str:
 
 
 def _split(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
-    """Read ``a,b`` as two values. If any number of values is allowed, the flag may be repeated."""
+    """Read ``a,b`` as two values. If the option allows any number of values, the flag may be repeated."""
     kinds = get_args(hint)
     words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
     if kinds[-1] is not Ellipsis and len(words) != len(kinds):
@@ -167,10 +167,10 @@ class MaskFlags:
     """Part of a style picture to use. Repeat it once per style; "all" uses the whole picture."""
 
     content_mask: Annotated[str | None, Parameter(metavar="MASK")] = None
-    """Mask of the area to stylize. The rest stays the photo."""
+    """Mask of the area to stylize. The rest is left unchanged."""
 
     protect: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
-    """Mask of an area that stays the photo: a picture, auto:skin and others. May be repeated."""
+    """Mask of an area to leave unchanged: a picture, auto:skin and others. May be repeated."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What ``doodle``, ``analogy``, ``texture`` and ``neural-doodle`` share: run the steps, show progress, save the result."""
+"""Shared code of ``doodle``, ``analogy``, ``texture`` and ``neural-doodle``: run the steps, show progress, save the result."""
 
 import json
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def named_files(files: Files | None, words: Sequence[str], inputs: Sequence[str | None], *, has_json: bool = False) -> Files:
-    """Name the output after the inputs if none was given, and check that all files can be written.
+    """Check that all output files can be written. If no output was given, name it after the inputs.
 
     Args:
-        files: the given files.
-        words: the words that make the default name.
+        files: the given output files.
+        words: the words from which the default name is made.
         inputs: the input files, which must not be overwritten.
         has_json: whether the record is printed to standard output.
 
@@ -49,16 +49,16 @@ def named_files(files: Files | None, words: Sequence[str], inputs: Sequence[str 
 
 
 def with_notes(guided: "Guided", pictures: "Sequence[Style | None]", *more: str) -> "Guided":
-    """Add notes on how the pictures were read (named styles have none), and more notes unless they are empty."""
+    """Add the notes on how the pictures were read, and ``more`` notes that are not empty. Named styles have no notes."""
     notes = (f"{each.name}: {note}" for each in pictures if each for note in getattr(each, "notes", ()))
     return replace(guided, notes=(*notes, *filter(None, more), *guided.notes))
 
 
 def run_guided(guided: "Guided", run: "Run", files: Files, output_options: OutputOptions | None) -> int:
-    """Synthesize a picture and save it; if the user interrupts, save the picture so far.
+    """Synthesize a picture and save it. If the user interrupts, save the picture so far.
 
     Returns:
-        The exit code: 0, 1 if a file was saved elsewhere, or 130 if the user interrupted.
+        The exit code: 0 on success, 1 if a file was saved elsewhere, or 130 if the user interrupted.
     """
     from impasto.recipes.guided import guided_pastiche, guided_steps
 

@@ -1,4 +1,4 @@
-"""``impasto inetwork``: titu1994's INetwork.py with its own flags."""
+"""``impasto inetwork``: INetwork.py by titu1994, with its original flags."""
 
 import dataclasses
 import json
@@ -33,9 +33,9 @@ _USAGE = "impasto inetwork CONTENT STYLE... PREFIX, such as impasto inetwork pho
 
 
 def list_flags_last(words: Sequence[str]) -> list[str]:
-    """Move the flags that take several values to the end, so that they do not consume the picture arguments.
+    """Move the flags with several values to the end. Otherwise they would consume the picture arguments.
 
-    ``--style_weight=1.0 photo.jpg`` is one weight, as in argparse. After ``--style_weight 1.0 photo.jpg``, the weights end at
+    As in argparse, ``--style_weight=1.0 photo.jpg`` gives one weight. In ``--style_weight 1.0 photo.jpg``, the weights end at
     the first word that is not a number.
 
     Example:
@@ -69,7 +69,7 @@ def _is_numbers(word: str) -> bool:
 
 
 def _as_flags() -> type:
-    """Make a dataclass of flags from the options: spelled and parsed as in INetwork, None if not given."""
+    """Make a dataclass of flags from the options. They are spelled and parsed as in INetwork; a flag is None if not given."""
     hints, texts = get_type_hints(InetworkOptions), field_texts(InetworkOptions)
     fields = [
         (each.name, Annotated[hints[each.name] | None, _flag(each, hints[each.name], texts[each.name])], None)
@@ -127,14 +127,14 @@ def inetwork(
     flags: Annotated[InetworkFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
     report: Annotated[bool, Parameter(group=_MESSAGES, negative="", show_default=False)] = False,
 ) -> int:
-    """Paint like INetwork.py: every iteration saves PREFIX_at_iteration_N.png.
+    """Paint like INetwork.py, and save each iteration as PREFIX_at_iteration_N.png.
 
     Args:
         words: CONTENT STYLE... PREFIX: the photo, one or more style pictures (or names from "impasto styles list"), and the
             prefix of the result files.
         output_options: Messages.
         run: Device and precision.
-        flags: INetwork's own flags.
+        flags: The flags of INetwork.py.
         report: Measure the last result and print the figures of "impasto report"; with --json, add them to the record.
     """
     from impasto.cli.session import memory_in_words
@@ -153,7 +153,7 @@ def inetwork(
 def _paint(
     content: str, styles: tuple[str, ...], prefix: str, options: InetworkOptions, run: Run, output_options: OutputOptions
 ) -> "tuple[InetworkRequest, Pastiche, Path]":
-    """Read the pictures, describe the run, paint, and save each iteration; return the request, the last result and its path."""
+    """Read the pictures, describe the run, paint, and save each iteration. Return the request, the last result and its path."""
     from impasto.cli.session import set_threads
     from impasto.compat import inetwork as recipe
     from impasto.recipes.painting import read_content, read_styles
@@ -176,7 +176,7 @@ def _paint(
 
 
 def _save(pastiche: "Pastiche", path: Path) -> Path:
-    """Save a result; if it cannot be saved at the path, save it elsewhere, print where, and continue."""
+    """Save a result. If it cannot be saved at the path, save it elsewhere and print the new path."""
     from impasto.cli.outputs import print_notes, save_pastiche
 
     saved = save_pastiche(pastiche, Files(output=path))
@@ -187,7 +187,7 @@ def _save(pastiche: "Pastiche", path: Path) -> Path:
 def _conclude(
     request: "InetworkRequest", pastiche: "Pastiche", path: Path, output_options: OutputOptions, *, is_measured: bool
 ) -> None:
-    """Print the record and the figures of the last result if they were requested."""
+    """Print the record and the figures of the last result, if they were requested."""
     from impasto import images
     from impasto.cli.report import print_figures
     from impasto.cli.session import figures_by_name
@@ -199,7 +199,7 @@ def _conclude(
     figures = reports_of(request.photo, request.styles, [picture], weights) if is_measured else []
     if output_options.json:
         print(json.dumps({**pastiche.record, **figures_by_name(figures), "output": str(path)}), flush=True)
-    if figures:  # requested with --report, so printed even with --quiet
+    if figures:  # the user requested them with --report, so print them even with --quiet
         print_figures(figures, message_console(quiet=False, to_stderr=output_options.json))
 
 
@@ -207,7 +207,7 @@ def split_words(words: tuple[str, ...]) -> tuple[str, tuple[str, ...], str]:
     """Split the arguments into the photo, the styles and the prefix.
 
     Raises:
-        OptionError: there are fewer than three words, or the last one is a picture file.
+        OptionError: there are fewer than three words, or the last word is a picture file.
     """
     if len(words) < 3:
         missing = ("content, style and prefix are", "style and prefix are", "the prefix is")[len(words)]
@@ -219,7 +219,7 @@ def split_words(words: tuple[str, ...]) -> tuple[str, tuple[str, ...], str]:
 
 
 def result(prefix: str, number: int) -> Path:
-    """Return the path of the result of an iteration, named as in INetwork.
+    """Return the path of an iteration's result, named as in INetwork.
 
     Example:
         >>> result("out/wolf", 10).name
@@ -232,7 +232,7 @@ def check_results(prefix: str, count: int, inputs: tuple[str, ...]) -> None:
     """Check before painting that the results can be written and do not overwrite an input.
 
     Raises:
-        ImageFileError: the results cannot be written there.
+        ImageFileError: the results cannot be written.
         OptionError: a result is also an input.
     """
     from impasto import images

@@ -55,7 +55,7 @@ def instant(
         styles: Style pictures, or names from "impasto styles list".
         files: Output files.
         output_options: Messages.
-        masks: Masks of all styles, in order; the same as one --style-mask for each.
+        masks: Masks of all styles, in order; the same as one --style-mask per style.
         regions: Masks.
         run: Device and precision.
         options: Painting options.
@@ -109,7 +109,7 @@ def instant(
     to_stderr = output_options.json or bool(code) or saved.output == STDOUT
     console = message_console(quiet=output_options.quiet, to_stderr=to_stderr)
     console.print(f"{saved.name}: {width}x{height} pixels, painted in {duration(took) if took >= 1 else f'{took:.2f} s'}")
-    if figures:  # requested with --report, so printed even with --quiet
+    if figures:  # the user requested them with --report, so print them even with --quiet
         print_figures(figures, message_console(quiet=False, to_stderr=to_stderr))
     return code or print_notes(saved)
 
@@ -124,7 +124,7 @@ def _refined(
     files: Files,
     console: "Console",
 ) -> tuple["Pastiche", int, "GifRecorder | None"]:
-    """Refine a pastiche with the optimizer; if the user interrupts, keep the picture so far."""
+    """Refine a pastiche with the optimizer. If the user interrupts, return the picture so far."""
     from impasto.cli.session import PaintRequest, paint_and_show
     from impasto.recipes.instant import blended_by_strength, refining_context, with_refinement
 

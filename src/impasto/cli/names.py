@@ -1,4 +1,4 @@
-"""Default file names: printable, short enough for any file system, and not in use by another painting."""
+"""Default file names. They are printable, short enough for any file system, and not in use by another painting."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from impasto.cli.pipes import STDIN
 
 LONGEST_BYTES = 140
-"""Longest name including the suffix; the limit is 143 bytes in encrypted folders and 255 bytes elsewhere."""
+"""Length of the longest name with its suffix. Encrypted folders allow names of 143 bytes, other folders 255 bytes."""
 _HASH_DIGITS = 8
 _MOST = 10_000
 _FORBIDDEN = '<>:"/\\|?*'
@@ -19,18 +19,18 @@ _CHECKPOINT = ".impasto-checkpoint.png"
 
 
 def default_output(words: Sequence[str], is_ours: Callable[[Path], bool]) -> Path:
-    """Name the output after the content and the styles; add a number if another picture has that name.
+    """Name the output after the content and the styles. If another picture already has the name, add a number.
 
     Args:
         words: the content and the styles.
-        is_ours: returns whether a file is an earlier painting of the same pictures, which may be overwritten.
+        is_ours: returns whether a file is an earlier painting of the same pictures. Such a file may be overwritten.
     """
     whole = "-".join("stdin" if word == STDIN else Path(word).stem for word in words)
     return next(each for each in _numbered(whole, ".png") if not os.path.lexists(each) or is_ours(each))
 
 
 def checkpoint_of(output: Path) -> Path:
-    """Return the path of the checkpoint of a painting, in the folder of its output.
+    """Return the path of a painting's checkpoint, which is in the folder of its output.
 
     Example:
         >>> checkpoint_of(Path("out/mill.jpg")).name
@@ -40,9 +40,9 @@ def checkpoint_of(output: Path) -> Path:
 
 
 def file_name(stem: str, suffix: str) -> str:
-    """Make a file name from any text: forbidden characters become ``_``, and a long name is cut.
+    """Make a file name from any text. Forbidden characters become ``_``, and a long name is cut.
 
-    A cut name ends in a hash of the whole text, so that two long names stay different.
+    A cut name ends with a hash of the whole text, so two different long texts get different names.
 
     Example:
         >>> file_name("a:b", ".png"), len(file_name("a" * 300, ".png"))
@@ -58,7 +58,7 @@ def file_name(stem: str, suffix: str) -> str:
 
 
 def cut(text: str, most_bytes: int) -> str:
-    """Cut a text to a number of bytes in UTF-8, never within a character as displayed (a grapheme).
+    """Cut a text to at most a number of bytes in UTF-8, without splitting a displayed character (a grapheme).
 
     Example:
         >>> cut("Äpfel", 3), cut("a👩‍🎨", 8)

@@ -1,4 +1,4 @@
-"""``impasto neural-doodle``: alexjc's neural-doodle with its own flags; the maps are found by name."""
+"""``impasto neural-doodle``: neural-doodle by alexjc, with its original flags. The maps are found by their file names."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -36,17 +36,18 @@ def neural_doodle(
     output_options: Annotated[OutputOptions | None, Parameter(name="*", group=WRITTEN)] = None,
     flags: Annotated[NeuralDoodleFlags | None, Parameter(name="*", group=_OPTIONS)] = None,
 ) -> int:
-    """Paint like neural-doodle: Monet_sem.png beside the style Monet.jpg is its map, and the map of the result is beside it.
+    """Paint like neural-doodle. The maps are found by name: the map of the style Monet.jpg is Monet_sem.png in the same folder.
 
-    With --output Coastline.png, the map of the result is Coastline_sem.png; with --content Seth.png, it is Seth_sem.png.
-    Without maps, the style is applied to the content, or a texture of the style is made.
+    The map of the result is in that folder, too. With --output Coastline.png, its name is Coastline_sem.png; with
+    --content Seth.png, it is Seth_sem.png. If there are no maps, the style is applied to the content. If there is no content
+    either, a texture of the style is made.
 
     Args:
         style: The style picture.
         content: A photo whose shapes the result follows.
         files: Output files.
         output_options: Messages.
-        flags: neural-doodle's own flags.
+        flags: The flags of neural-doodle.
     """
     from impasto.cli.guided import named_files, run_guided
     from impasto.recipes.painting import read_style
@@ -65,12 +66,12 @@ def neural_doodle(
         guided = _guided(picture, content, found, options)
         guided = replace(guided, notes=tuple(filter(None, (found.note, note, *guided.notes))))
         return run_guided(guided, run, files, output_options)
-    except ImpastoError as error:  # the same option has another name here
+    except ImpastoError as error:  # this command has another name for the option
         raise type(error)(str(error).replace("--size", "--output-size")) from error
 
 
 def _guided(style: "Style", content: str | None, found: FoundMaps, options: NeuralDoodleOptions) -> "Guided":
-    """Read the pictures, and prepare a doodle, a style transfer without maps, or a texture."""
+    """Read the pictures and prepare the work: a doodle, a style transfer without maps, or a texture."""
     from impasto.cli.guided import with_notes
     from impasto.images import resize
     from impasto.recipes.doodle import DoodleInputs, doodle_of, transfer_of

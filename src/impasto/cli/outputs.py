@@ -1,4 +1,4 @@
-"""Output files: checked before painting, and saved elsewhere if they cannot be written afterwards."""
+"""Output files. They are checked before painting. If a file cannot be written after painting, it is saved elsewhere."""
 
 import json
 import os
@@ -48,8 +48,8 @@ def check_output(output: Path, inputs: tuple[str, ...]) -> None:
     """Check that a sheet can be written and does not overwrite an input.
 
     Raises:
-        ImageFileError: it cannot be written.
-        OptionError: it would overwrite an input.
+        ImageFileError: the sheet cannot be written.
+        OptionError: the sheet would overwrite an input.
     """
     check_overwrites({"--output": output}, inputs)
     images.check_writable(output)
@@ -59,14 +59,14 @@ def check_size(files: Files, size: tuple[int, int]) -> None:
     """Check that the format of the output supports a size (height, width).
 
     Raises:
-        ImageFileError: the format does not support it.
+        ImageFileError: the format does not support the size.
     """
     if files.output is not None and files.output != STDOUT:
         images.check_fits(files.output, size)
 
 
 def rehearse(output: Path, files: Files) -> None:
-    """Encode a small picture with the same options, to find those that the format does not support."""
+    """Encode a small picture with the same options, to detect options that the format does not support."""
     images.encode(f"trial{output.suffix}", torch.zeros(1, 3, 8, 8), bits=files.bits, quality=files.quality)
 
 
@@ -74,7 +74,7 @@ def check_record_writable(path: Path) -> None:
     """Check that a record can be written.
 
     Raises:
-        ImageFileError: it cannot be written.
+        ImageFileError: the record cannot be written.
     """
     if os.path.isdir(path):
         raise ImageFileError(f"record '{path}' cannot be written: it is a folder; give the name of a file")
@@ -91,7 +91,7 @@ class Saved:
 
     Attributes:
         output: path of the picture.
-        record: path of the record file; None if there is none (the picture may contain the record).
+        record: path of the record file, or None if there is no such file. The picture may contain the record.
         notes: a sentence for each file that was not saved as requested.
         is_elsewhere: whether a file could not be written at the requested path.
     """
@@ -113,7 +113,7 @@ def shown(output: Path) -> str:
 
 
 def save_pastiche(pastiche: Pastiche, files: Files) -> Saved:
-    """Save a painting and its record at the requested paths, or in another folder if that fails.
+    """Save a painting and its record at the requested paths. If that fails, save them in another folder.
 
     A record that is too long for the format is saved as a file next to the picture.
 
@@ -143,35 +143,35 @@ def save_pastiche(pastiche: Pastiche, files: Files) -> Saved:
 
 
 def is_too_long(output: Path, record: Record) -> bool:
-    """Return whether the format supports records, but not one of this length."""
+    """Return whether the output format supports records, but not one of this length."""
     if output == STDOUT or images.holds_record(output, record):
         return False
     return images.holds_record(output, {})
 
 
 def save_sheet(output: Path, sheet: torch.Tensor) -> Saved:
-    """Save a sheet or a mask at the requested path, or in another folder if that fails; see :func:`keep`."""
+    """Save a sheet or a mask at the requested path. If that fails, save it in another folder; see :func:`keep`."""
     path, note = keep(output, lambda path: images.write(path, sheet), output.with_suffix(".png").name)
     return Saved(path, notes=(note,) if note else (), is_elsewhere=bool(note))
 
 
 def print_notes(saved: Saved) -> int:
-    """Print a message for each file that was not saved as requested; return 1 if a file is in another place, else 0."""
+    """Print a message for each file that was not saved as requested. Return 1 if a file was saved elsewhere, otherwise 0."""
     for note in saved.notes:
         fail_with(note, FAILED_EXIT)
     return FAILED_EXIT if saved.is_elsewhere else 0
 
 
 def keep(wanted: Path, write: Callable[[Path], None], spare: str) -> tuple[Path, str]:
-    """Write a file at a path; if that fails, in the same folder, the current, the home or the temporary folder.
+    """Write a file. If the requested path fails, try another name in the same, the current, the home and the temporary folder.
 
     Args:
         wanted: the requested path.
         write: writes the file to a path, or raises ImageFileError or WeightsError.
-        spare: file name for other places; a number is added if the name is taken.
+        spare: the other file name. If a file with this name exists, a number is added.
 
     Returns:
-        The path, and a message if it is not the requested path, else an empty string.
+        The path, and a message. The message is empty if the path is the requested one.
 
     Raises:
         ImageFileError, WeightsError: the file cannot be written anywhere.
@@ -189,16 +189,16 @@ def keep(wanted: Path, write: Callable[[Path], None], spare: str) -> tuple[Path,
 
 
 def _folders(wanted: Path) -> Iterator[Path]:
-    """Yield the folders to try, in order."""
+    """Yield the folders in which to try to save, in order."""
     if wanted != STDOUT:
         yield wanted.parent
     for find in (Path.cwd, Path.home, lambda: Path(tempfile.gettempdir())):
-        with suppress(OSError, RuntimeError):  # the current folder was removed, or there is no home folder
+        with suppress(OSError, RuntimeError):  # the current folder was removed, or the user has no home folder
             yield find()
 
 
 def _free(folder: Path, name: str) -> Iterator[Path]:
-    """Yield unused paths in a folder: the name, then the name with a number."""
+    """Yield unused paths in a folder: first the name itself, then the name with a number."""
     path = folder / name
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in range(2, _MANY))
     yield from (each for each in (path, *numbered) if not os.path.lexists(each))
@@ -208,7 +208,7 @@ def save_record(path: Path, record: Record) -> None:
     """Write a record as JSON, atomically.
 
     Raises:
-        ImageFileError: it cannot be written.
+        ImageFileError: the record cannot be written.
     """
     with _record_errors(path), replacing(path) as part:
         part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

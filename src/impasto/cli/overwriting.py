@@ -1,4 +1,4 @@
-"""Checks that no command overwrites its inputs; files are compared by identity, not by name."""
+"""Checks that no command overwrites its inputs. Files are compared by identity, not by name."""
 
 import filecmp
 import os
@@ -16,8 +16,8 @@ def check_overwrites(written: Mapping[str, Path | None], inputs: Iterable[str | 
     """Check that no output file is an input, and that no two output files are the same.
 
     Args:
-        written: output files by flag; None if not requested.
-        inputs: input files; words that are not files, such as named styles, are skipped.
+        written: the output file of each flag, or None if the file is not requested.
+        inputs: the input files. Words that are not files, such as named styles, are skipped.
 
     Raises:
         OptionError: an output file is an input, or two flags give the same file.
@@ -40,19 +40,20 @@ def check_overwrites(written: Mapping[str, Path | None], inputs: Iterable[str | 
 
 
 def is_same_file(one: str | Path, other: str | Path) -> bool:
-    """Return whether two paths lead to the same file: through links, mounts or letter case, even if it does not exist yet."""
+    """Return whether two paths lead to the same file, even if links, mounts or letter case differ, or it does not exist yet."""
     try:
         return os.path.samefile(one, other)
-    except (OSError, ValueError):  # one does not exist yet
+    except (OSError, ValueError):  # one of the files does not exist yet
         return _place(one) == _place(other)
 
 
 def _is_input(path: Path, name: Path) -> bool:
     """Return whether a path leads to an input.
 
-    A network folder that is mounted twice may show one file as two. So files with the same name and content also count.
+    If a network folder is mounted twice, one file can look like two. So a file with the name and the content of an input also
+    counts as that input.
     """
-    if not _is_file(path):  # nothing to overwrite
+    if not _is_file(path):  # there is nothing to overwrite
         return False
     if is_same_file(path, name):
         return True
@@ -66,7 +67,7 @@ def _is_input(path: Path, name: Path) -> bool:
 def _is_file(name: str | Path) -> bool:
     try:
         return os.path.isfile(name)
-    except ValueError:  # a null character
+    except ValueError:  # the path contains a null character
         return False
 
 

@@ -42,10 +42,10 @@ def paint(
     """Paint a photo in the style of one or several pictures.
 
     Args:
-        content: Photo: a picture file, or - for standard input.
-        styles: Pictures, or names from "impasto styles list".
+        content: The photo; - reads standard input.
+        styles: Style pictures, or names from "impasto styles list".
         files: Output files.
-        replay: Repeat the painting of this record, or of a picture that contains one. Other options override it.
+        replay: Repeat the painting of a record file, or of a picture that contains a record. Other options override the record.
         resume: Continue the interrupted painting at --output.
         output_options: Messages.
         run: Device, precision and seed.
@@ -74,7 +74,7 @@ def paint(
 
 
 def mask_sources(masks: MaskFlags | None, more: tuple[str, ...] = ()) -> "MaskSources":
-    """Return the masks given with flags. ``more`` are masks of styles given with another flag."""
+    """Return the masks from the flags. ``more`` contains style masks from another flag."""
     from impasto.recipes.masking import MaskSources
 
     masks = masks or MaskFlags()
@@ -116,7 +116,7 @@ def _resumed(
 def _order(
     words: tuple[str, ...], files: Files, masks: "MaskSources", options: PaintOptions, run: Run, *inputs: Path
 ) -> "PaintRequest":
-    """Check the files, which is fast, and then read the pictures."""
+    """Check the output files, and then read the pictures. The checks come first because they are fast."""
     from impasto.cli.names import checkpoint_of
     from impasto.cli.outputs import check_files, check_size
     from impasto.cli.session import PaintRequest

@@ -1,4 +1,4 @@
-"""Pictures through pipes: ``-`` as a picture means standard input, and after ``-o`` standard output."""
+"""Pictures through pipes. A picture argument ``-`` means standard input, and ``-o -`` means standard output."""
 
 import sys
 import tempfile
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from impasto.recipes.pastiche import Pastiche
 
 STDIN = "<stdin>"
-"""Replaces ``-`` before the arguments are parsed; also the name of the picture in messages and records."""
+"""Replacement for ``-`` before the arguments are parsed. Messages and records also use it as the name of the picture."""
 STDOUT = Path("-")
 _OUTPUT_FLAGS = ("-o", "--output")
 _COMMANDS = ("analogy", "doodle", "instant", "paint", "texture")
@@ -21,7 +21,7 @@ _COMMANDS = ("analogy", "doodle", "instant", "paint", "texture")
 
 
 def marked(words: Sequence[str]) -> list[str]:
-    """Replace each argument ``-``, which the parser would take for a flag.
+    """Replace each argument ``-``, because the parser would treat it as a flag.
 
     Raises:
         OptionError: the command cannot read pictures from standard input.
@@ -45,10 +45,10 @@ def marked(words: Sequence[str]) -> list[str]:
 
 
 def check_pipes(words: Sequence[str], output: Path | None, *, has_json: bool) -> None:
-    """Check the use of standard input and standard output before anything is read.
+    """Check how standard input and standard output are used, before anything is read.
 
     Raises:
-        OptionError: two inputs or outputs share one stream, or a stream is a terminal or closed.
+        OptionError: two inputs or two outputs share one stream, or a stream is a terminal or is closed.
     """
     if words.count(STDIN) > 1:
         raise OptionError("'-' is given twice, but standard input contains only one picture; give the other picture as a file")
@@ -65,10 +65,10 @@ def check_pipes(words: Sequence[str], output: Path | None, *, has_json: bool) ->
 
 
 def from_stdin(word: str) -> "str | Picture":
-    """Read the picture from standard input if the word is :data:`STDIN`; return any other word unchanged.
+    """Read the picture from standard input if the word is :data:`STDIN`. Return any other word unchanged.
 
     Raises:
-        ImageFileError: standard input cannot be read, or is not a picture.
+        ImageFileError: standard input cannot be read, or does not contain a picture.
     """
     if word != STDIN:
         return word
@@ -82,7 +82,7 @@ def from_stdin(word: str) -> "str | Picture":
 
 
 def _read(data: bytes) -> "Picture":
-    """Read a picture through a temporary file, whose name appears in messages and records."""
+    """Read a picture through a temporary file. The name of this file appears in messages and records."""
     from impasto import images
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Previews of a painting in progress: a picture that is rewritten, and the frames of an animation."""
+"""Previews of a painting in progress: a picture file that is updated, and the frames of an animation."""
 
 import time
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ from impasto.optim.engine import Step
 
 
 class Preview:
-    """A picture file that is rewritten during painting, at most once a second and in at most a tenth of the time."""
+    """A picture file that is updated during painting: at most once a second, and in at most a tenth of the time."""
 
     def __init__(self, path: Path | None, console: Console) -> None:
         self.path, self.console, self.due = path, console, 0.0
 
     def show(self, step: Step) -> None:
-        """Write the picture of a step if it is due; after a write error, stop writing previews but keep painting."""
+        """Write the picture of a step if one is due. After a write error, stop writing previews, but continue to paint."""
         started = time.monotonic()
         if self.path is None or (started < self.due and step.number < step.total):
             return
@@ -35,7 +35,7 @@ class Preview:
 
 @dataclass
 class GifRecorder:
-    """Recorder for the frames of a painting, spaced evenly over any number of steps."""
+    """Recorder for frames of a painting. The frames are spaced evenly, however many steps there are."""
 
     most: int = 60
     edge_px: int = 480
@@ -44,7 +44,7 @@ class GifRecorder:
     frames: list[Tensor] = field(default_factory=list)
 
     def add(self, image: Tensor) -> None:
-        """Add a picture; every ``stride``-th picture is kept."""
+        """Add a picture. The recorder keeps every ``stride``-th picture."""
         if self.seen % self.stride == 0:
             self.frames.append(self._small(image))
         self.seen += 1

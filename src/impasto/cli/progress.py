@@ -24,23 +24,23 @@ class Show(Protocol):
 
 
 def message_console(*, quiet: bool, to_stderr: bool = True) -> Console:
-    """Make the console for messages: plain text without markup, wrapped only by the terminal."""
+    """Make the console for messages. It prints plain text without markup, and leaves wrapping to the terminal."""
     return Console(file=sys.stderr if to_stderr else sys.stdout, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
 
 
 def progress(console: Console, sizes: int) -> AbstractContextManager[Show]:
-    """Show the steps of painting: as a bar on a terminal, else as lines.
+    """Show the steps of painting. On a terminal, show a bar; elsewhere, print lines.
 
     Args:
-        console: see :func:`message_console`.
-        sizes: number of sizes, coarse to fine.
+        console: the console; see :func:`message_console`.
+        sizes: the number of sizes that are painted, from coarse to fine.
     """
     return bar(console, sizes) if console.is_terminal and not console.quiet else lines(console, sizes)
 
 
 @contextmanager
 def bar(console: Console, sizes: int) -> Iterator[Show]:
-    """Show a bar with the share of the time that has passed, the size, the step and the losses."""
+    """Show a bar with the elapsed share of the time, the size, the step and the losses."""
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Column
 
@@ -71,7 +71,7 @@ def bar(console: Console, sizes: int) -> Iterator[Show]:
 
 @contextmanager
 def lines(console: Console, sizes: int) -> Iterator[Show]:
-    """Print a line as soon as the remaining time can be estimated, and then about every two seconds."""
+    """Print the first line when the remaining time can be estimated, and then a line about every two seconds."""
     printed = 0.0
 
     def show(step: "Step") -> None:
@@ -94,7 +94,7 @@ def place(step: "Step", sizes: int) -> str:
 
 
 def losses_in_words(losses: Mapping[str, float]) -> str:
-    """Format the terms of the objective, the largest first."""
+    """Format the terms of the objective, from largest to smallest."""
     return ", ".join(f"{name} {value:.3g}" for name, value in sorted(losses.items(), key=lambda each: -abs(each[1])))
 
 

@@ -23,12 +23,12 @@ def regions(
     save_masks: Annotated[Path | None, Parameter(show_default=False)] = None,
     count: int = 5,
 ) -> int:
-    """Show the regions of a photo, with the name of each for --style-mask and --protect.
+    """Show the regions of a photo, and their names for --style-mask and --protect.
 
     Args:
         photo: The photo.
-        output: The sheet: each region in its original colors, the rest dimmed.
-        save_masks: Also save the masks to this folder, at the size of the photo, for manual editing.
+        output: Output file for the sheet. It shows each region in its original colors and dims the rest of the photo.
+        save_masks: Also save the masks to this folder, at the size of the photo, so that they can be edited.
         count: Number of color regions, 2 to 24.
     """
     from impasto import images
@@ -84,7 +84,7 @@ def _found(image: "Image", count: int) -> "dict[str, Mask]":
 
 
 def _highlight(image: "Image", mask: "Mask") -> "Image":
-    """Dim and tint the area outside a mask; the tint makes dark regions visible too."""
+    """Dim and tint the area outside a mask. The tint makes dark regions visible, too."""
     tint = image.new_tensor([0.75, 0.1, 0.7])[None, :, None, None]
     return mask * image + (1 - mask) * (0.25 * image + 0.6 * tint)
 

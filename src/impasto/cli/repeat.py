@@ -26,9 +26,9 @@ _MAY_DIFFER = ("seconds",)
 
 @dataclass(frozen=True)
 class RecordedInput:
-    """One input of a record: its role ("content" or "style"), its name, and the hash of its file.
+    """One input of a record, with its role ("content" or "style"), its name, and the hash of its file.
 
-    A named style is found by its name: ``sha256`` is None, and ``file_sha256`` is used only to detect a changed style file.
+    A named style is found by its name, so its ``sha256`` is None. Its ``file_sha256`` only shows whether the file changed.
     """
 
     role: str
@@ -38,11 +38,11 @@ class RecordedInput:
 
 
 def record_in(path: Path) -> Record:
-    """Read a record from a JSON file, or from a picture that contains one.
+    """Read a record from a JSON file, or from a picture that contains a record.
 
     Raises:
-        ImageFileError: the file has no record.
-        OptionError: the record is not the record of a painting.
+        ImageFileError: the file contains no record.
+        OptionError: the record does not describe a painting.
     """
     found = _json_record(path) if path.suffix.lower() == ".json" else images.read_record(path)
     if found is None:
@@ -56,7 +56,7 @@ def record_in(path: Path) -> Record:
 
 
 def wanted_inputs(record: Record) -> tuple[RecordedInput, ...]:
-    """Return the inputs of a recorded painting, the content first."""
+    """Return the inputs of a recorded painting. The content comes first."""
     content = record["content"]
     styles = (
         RecordedInput("style", str(each["name"]), _hash(each.get("sha256")), _hash(each.get("file_sha256")))
@@ -69,7 +69,7 @@ def found_inputs(record: Record, folders: Sequence[Path]) -> tuple[str, ...]:
     """Find the input files of a recorded painting by name and hash.
 
     Raises:
-        OptionError: a file is in none of the folders; the message gives its name and hash.
+        OptionError: none of the folders contains a file; the message gives its name and hash.
     """
     return tuple(_found(wanted, folders) for wanted in wanted_inputs(record))
 
@@ -111,7 +111,7 @@ def differences(record: Record, content: Picture, styles: Sequence[Style]) -> li
 
 
 def encoder_differences(record: Record, sha256: str) -> list[str]:
-    """Return a sentence if the encoder differs from that of the record."""
+    """Return a sentence if the encoder differs from the one in the record."""
     encoder = record.get("encoder")
     before = str(encoder.get("sha256", "")) if isinstance(encoder, dict) else ""
     if before in ("", sha256):
@@ -120,10 +120,10 @@ def encoder_differences(record: Record, sha256: str) -> list[str]:
 
 
 def found_masks(record: Record, folders: Sequence[Path]) -> MaskSources:
-    """Find the masks of a recorded painting: files by name and hash, the others by name.
+    """Find the masks of a recorded painting. Mask files are found by name and hash, all other masks by name.
 
     Raises:
-        OptionError: a file is in none of the folders, or was a picture in memory; the message gives its name and hash.
+        OptionError: none of the folders contains a mask file, or a mask was a picture in memory; the message names it.
     """
     masks = _masks_in(record)
     several = {name: tuple(_found_mask(each, folders) for each in masks[name]) for name in masks if name != "content_mask"}
@@ -132,7 +132,7 @@ def found_masks(record: Record, folders: Sequence[Path]) -> MaskSources:
 
 
 def mask_differences(record: Record, masking: Masking) -> list[str]:
-    """Return a sentence for each mask that differs from the record, or for each flag with another number of masks."""
+    """Return a sentence for each mask that differs from the record, and for each flag whose number of masks differs."""
     was, now = _masks_in(record), _masks_in(masking.record)
     found = []
     for name, flag in MASK_FLAGS.items():
@@ -150,7 +150,7 @@ def mask_differences(record: Record, masking: Masking) -> list[str]:
 
 
 def _masks_in(record: Record) -> dict[str, list[dict[str, str]]]:
-    """Return the masks of a record, one list for each kind."""
+    """Return the masks of a record, as one list per kind of mask."""
     masks = record.get("masks", {})
     try:
         lists = {name: masks[name] if isinstance(masks[name], list) else [masks[name]] for name in MASK_FLAGS if name in masks}
@@ -178,10 +178,10 @@ def replayed(
 ) -> tuple[PaintOptions, Run]:
     """Return the options and the run of a record, with the given changes.
 
-    A color mask or an initial picture is found by name and hash, like the inputs.
+    Like the inputs, a color mask or an initial picture is found by name and hash.
 
     Raises:
-        OptionError: the record is from another version, a value is not allowed, or one of these files is in no folder.
+        OptionError: the record is from another version, a value is not allowed, or no folder contains one of these files.
     """
     for name in ("preset", "recipe"):
         if name in options:
@@ -195,13 +195,13 @@ def replayed(
 
 
 def checkpoint(output: Path, record_file: Path | None) -> tuple[Record, Checkpoint]:
-    """Read the state of an interrupted painting from its checkpoint, or else from the picture that was saved.
+    """Read the state of an interrupted painting from its checkpoint. If there is none, read it from the saved picture.
 
     Raises:
         ImageFileError: there is no such picture, or it contains no record.
-        OptionError: the painting is finished, or the record does not give the position.
+        OptionError: the painting is finished, or the record does not give the step at which it stopped.
     """
-    if os.path.isfile(checkpoint := checkpoint_of(output)):  # if it exists, nothing newer was saved
+    if os.path.isfile(checkpoint := checkpoint_of(output)):  # a checkpoint exists only if nothing newer was saved
         output = checkpoint
     picture = images.read(output)
     has_own = images.read_record(output) is not None
@@ -224,7 +224,7 @@ def _has_position(record: Record) -> bool:
 
 
 def resumed_options(record: Record, options: dict[str, Any], run: dict[str, Any]) -> tuple[PaintOptions, Run]:
-    """Return the options for resuming a painting: those of its record; the run may change.
+    """Return the options for resuming a painting. The options must be those of its record, but the run may change.
 
     Raises:
         OptionError: a given option differs from the record.
@@ -264,13 +264,13 @@ def _found(wanted: RecordedInput, folders: Sequence[Path]) -> str:
 
 
 def _located(name: str, sha256: str, folders: Sequence[Path]) -> str | None:
-    """Find a file by name and hash; only in the given folders, because a record is untrusted data."""
+    """Find a file by name and hash. Search only the given folders, because a record is untrusted data."""
     paths = (folder / Path(name).name for folder in folders)
     return next((str(path) for path in paths if os.path.isfile(path) and sha256_of(path) == sha256), None)
 
 
 def _named_file(record: Record, name: str) -> tuple[str, str]:
-    """Return the name and the hash of a further file in a record; empty strings if there is none."""
+    """Return the name and the hash of a file other than the inputs in a record, or empty strings if there is no such file."""
     entry = record.get(name)
     entry = entry if isinstance(entry, dict) else {}
     return str(entry.get("name", "")), str(entry.get("sha256", ""))
@@ -278,7 +278,7 @@ def _named_file(record: Record, name: str) -> tuple[str, str]:
 
 def _found_init(record: Record, init: str, folders: Sequence[Path]) -> str:
     name, sha256 = _named_file(record, "init")
-    if not sha256:  # the file was gone before its hash could be recorded
+    if not sha256:  # the file was deleted before its hash was recorded
         return init
     if path := _located(name, sha256, folders):
         return path

@@ -1,4 +1,4 @@
-"""``impasto report``: measure results against the photo and the style they were made from."""
+"""``impasto report``: compare results with the photo and the style from which they were made."""
 
 import json
 import math
@@ -26,16 +26,16 @@ def report(
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
-    """Measure results against the photo and the style they were made from.
+    """Compare results with the photo and the style from which they were made.
 
-    The figures use the shipped encoder at a size of up to 512 pixels. A figure with a bound has a verdict, clean or faulty.
-    The figures are specific to impasto; they are not published metrics.
+    The figures are measured with the shipped encoder at a size of up to 512 pixels. If a figure has a bound, its verdict is
+    clean or faulty. The figures are specific to impasto; they are not published metrics.
 
     Args:
         content: The photo.
         style: The style picture, or the name of the style.
         results: The painted pictures.
-        output: Save a sheet with the photo, the style and the results, with the main figures below each result.
+        output: Save a sheet of the photo, the style and the results. It shows the main figures below each result.
         json: Print only JSON to standard output, one line for each result.
     """
     if content is None or style is None or not results:
@@ -63,7 +63,7 @@ def print_json(reports: "Sequence[Report]") -> None:
 
 
 def print_figures(reports: "Sequence[Report]", console: "Console") -> None:
-    """Print the figures: one result with the meaning of each figure, or several results side by side."""
+    """Print the figures. For one result, explain each figure; show several results side by side."""
     several = len(reports) > 1
     widths = [max(len(each.result), 14) for each in reports] if several else [14]
     if several:

@@ -1,4 +1,4 @@
-"""One painting session: paint, show progress, and save the result, or the picture so far if the user interrupts."""
+"""One painting session: paint, show progress, and save the result. If the user interrupts, save the picture so far."""
 
 import json
 import os
@@ -54,10 +54,10 @@ class PaintRequest:
         options: how to paint.
         run: device, precision, seed, threads.
         files: where to save the result; ``output`` is set.
-        words: the content, styles and masks as given on the command line; empty if they cannot be given again.
-        record: record of the painting that is replayed or resumed.
-        checkpoint: where a resumed painting continues.
-        masking: where each style is applied, and what stays unchanged.
+        words: the content, styles and masks as given on the command line. Empty if they cannot be given again.
+        record: the record of the painting to replay or resume.
+        checkpoint: the state from which a resumed painting continues.
+        masking: where to apply each style, and which areas to leave unchanged.
     """
 
     content: Picture
@@ -78,12 +78,12 @@ class PaintRequest:
 
     @property
     def resumable(self) -> Path | None:
-        """The output if the painting can be resumed, that is, if its inputs are files or named styles; None otherwise."""
+        """The output, or None if the painting cannot be resumed. It can be resumed if its inputs are files or named styles."""
         return self.output if self.words and self.output != STDOUT else None
 
     @property
     def holds_no_record(self) -> bool:
-        """Whether no record is saved: the format cannot contain one, and no record file was requested."""
+        """Whether no record is saved, because the format cannot contain one and the user did not request a record file."""
         return self.output.suffix.lower() in _WITHOUT_RECORD and not self.files.record
 
     def notes(self) -> Iterator[str]:
@@ -108,8 +108,8 @@ class Session:
 
     Attributes:
         scale: index of the current size.
-        here: steps done at that size, including those of earlier sessions.
-        last: the last step; None before the first.
+        here: number of steps done at the current size, including steps of earlier sessions.
+        last: the last step, or None before the first step.
         is_finished: whether all steps are done.
     """
 
@@ -129,8 +129,8 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
     """Paint a request, and save the result.
 
     Returns:
-        The exit code: 0; 1 if the objective did not decrease; or 130 if the user interrupted. In all three cases the picture
-        so far is saved.
+        The exit code: 0 on success, 1 if the objective did not decrease, or 130 if the user interrupted. In all three cases,
+        the picture is saved.
 
     Raises:
         ImpastoError: the picture cannot be painted or saved.
@@ -156,7 +156,7 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
     if output_options.json:
         print(json.dumps({**record, **figures_by_name(figures), "output": str(saved.output)}), flush=True)
     report(request, saved, session.last, record, message_console(quiet=output_options.quiet, to_stderr=not is_plain))
-    if figures:  # requested with --report, so printed even with --quiet
+    if figures:  # the user requested them with --report, so print them even with --quiet
         print_figures(figures, message_console(quiet=False, to_stderr=not is_plain))
     code = print_notes(saved)
     if not session.is_finished:
@@ -169,7 +169,7 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
 
 
 def reported(content: Picture, styles: Sequence[Style], weights: Sequence[float], image: Tensor, files: Files) -> list[Report]:
-    """Measure a result against its photo and styles if --report was given; return an empty list otherwise."""
+    """If --report was given, compare a result with its photo and styles. Otherwise, return an empty list."""
     if not files.report or files.output is None:
         return []
     name = "result" if files.output == STDOUT else files.output.name
@@ -183,7 +183,7 @@ def set_threads(run: Run) -> None:
 
 
 def figures_by_name(figures: Sequence[Report]) -> dict[str, Any]:
-    """Return the report as an entry of the printed record; empty without a report."""
+    """Return the report as an entry of the printed record. Return an empty dict if there is no report."""
     return {"report": figures[0].as_dict()} if figures else {}
 
 
@@ -193,7 +193,7 @@ def paint_and_show(
     """Paint until all steps are done or the user interrupts.
 
     Returns:
-        The progress, the frames of the animation, and the checkpoint, which is not removed yet.
+        The progress, the frames of the animation, and the checkpoint writer. The caller removes the checkpoint.
     """
     resumed = request.checkpoint
     session = Session(resumed.scale, resumed.done) if resumed else Session(0, 0)
@@ -210,13 +210,13 @@ def paint_and_show(
                     gif_recorder.add(step.image)
             session.is_finished = True
         except KeyboardInterrupt:
-            if session.last is None:  # nothing to save yet
+            if session.last is None:  # there is nothing to save yet
                 raise
     return session, gif_recorder, checkpoint
 
 
 def final_record(request: PaintRequest, context: PaintingContext, last: Step, session: Session) -> Record:
-    """Make the record of a painting that ends at this step, finished or interrupted."""
+    """Make the record of a painting that ends at this step, whether it is finished or interrupted."""
     new = new_record(request.content, request.styles, request.options, request.run, context.encoder.sha256)
     record = with_progress(new | request.masking.record | color_record(request.options), last)
     record["steps"] |= {"here": session.here, "finished": session.is_finished}
@@ -262,7 +262,7 @@ def announcement(request: PaintRequest, context: PaintingContext) -> str:
 
 
 def report(request: PaintRequest, saved: Saved, last: Step, record: Record, console: Console) -> None:
-    """Print the result, and how to resume if the painting was interrupted."""
+    """Print the result. If the painting was interrupted, also print how to resume it."""
     height, width = last.image.shape[-2:]
     if record["steps"]["finished"]:
         took = duration(record["seconds"])
@@ -290,7 +290,7 @@ def memory_in_words(size: int, flag: str = "--size") -> Iterator[None]:
     """Turn any out-of-memory error into a ResourceError with a one-sentence message.
 
     Raises:
-        ResourceError: the memory ran out.
+        ResourceError: there was not enough memory.
     """
     sentence = f"not enough memory for {flag} {size}; use a smaller {flag}, or close other programs"
     try:

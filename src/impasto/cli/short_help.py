@@ -1,4 +1,4 @@
-"""The short ``--help`` of ``paint`` and ``instant``: common options and examples. ``--help-all`` shows all options."""
+"""The short ``--help`` of ``paint`` and ``instant``, with common options and examples. ``--help-all`` shows all options."""
 
 import dataclasses
 import textwrap
@@ -15,12 +15,12 @@ _WIDTH, _COLUMN = 79, 28
 
 @dataclass(frozen=True)
 class _Command:
-    """What the help of a command shows.
+    """Content of the help of a command.
 
     Attributes:
-        summary: what it does.
+        summary: what the command does.
         options: the dataclass of its options.
-        examples: command lines.
+        examples: example command lines.
     """
 
     summary: str
@@ -51,7 +51,7 @@ _COMMANDS = {
 
 
 def short_help(command: str) -> str:
-    """Return the help of a command that has a short one, at most 40 lines of 79 characters.
+    """Return the short help of a command: at most 40 lines of at most 79 characters.
 
     Raises:
         KeyError: the command has no short help.
@@ -80,7 +80,7 @@ def has_short_help(command: str) -> bool:
 
 
 def _row(options: type, name: str) -> tuple[str, str]:
-    """Return an option as it is written, and the first sentence of its text."""
+    """Return an option as written on the command line, and the first sentence of its text with its default."""
     hint = get_type_hints(options, include_extras=False)[name]
     default = next(each.default for each in dataclasses.fields(options) if each.name == name)
     shown = f" [{default}]" if isinstance(default, int | float | str) and default not in (False, "", 0.0) else ""
@@ -88,6 +88,6 @@ def _row(options: type, name: str) -> tuple[str, str]:
 
 
 def _first_sentence(text: str) -> str:
-    """Return a text up to its first full stop that ends a sentence; a remark on the recipe is not a sentence."""
+    """Return the first sentence of a text. The remark "neighbors only." at the start does not count as a sentence."""
     text = text.removeprefix("neighbors only. ")
     return text.split(". ")[0].rstrip(".") + "."

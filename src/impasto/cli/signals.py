@@ -1,7 +1,7 @@
 """Signals that ask a command to end: Ctrl-C, a termination request, or a closed terminal.
 
-A signal that is ignored when the program starts stays ignored. So ``nohup`` can keep a command running without its terminal,
-and a shell script can protect its background jobs from Ctrl-C.
+If a signal is ignored when the program starts, it stays ignored. With ``nohup``, a command can therefore run without its
+terminal, and a shell script can protect its background jobs from Ctrl-C.
 """
 
 import signal
@@ -12,16 +12,16 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 TERMINATIONS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
-"""Requests to end other than Ctrl-C; Windows has SIGBREAK instead of SIGHUP."""
+"""Signals other than Ctrl-C that ask a command to end. Windows has SIGBREAK instead of SIGHUP."""
 REQUESTS = (signal.SIGINT, *TERMINATIONS)
 _PAIR_SECONDS = 2.0
 
 
 def interruptible() -> AbstractContextManager[None]:
-    """Make every request to end raise KeyboardInterrupt, like Ctrl-C.
+    """Make every request to end raise KeyboardInterrupt, as Ctrl-C does.
 
-    Requests often come in pairs: closing a session sends SIGHUP and SIGTERM. The second one must not interrupt the cleanup
-    that the first one started, so it is ignored for two seconds.
+    Requests often come in pairs. For example, closing a session sends SIGHUP and SIGTERM. A second request within two seconds
+    is ignored, so it does not interrupt the cleanup that the first request started.
     """
     due = -_PAIR_SECONDS
 
@@ -42,10 +42,10 @@ def undisturbed() -> AbstractContextManager[None]:
 
 @contextmanager
 def asked_to_stop() -> Iterator[list[int]]:
-    """Collect a request to stop, so that the current step can finish; a second request raises KeyboardInterrupt.
+    """Record the first request to stop, so that the current step can finish. A second request raises KeyboardInterrupt.
 
     Yields:
-        A list that is empty until there is a request.
+        A list that is empty until the first request.
     """
     requests: list[int] = []
 
@@ -60,7 +60,7 @@ def asked_to_stop() -> Iterator[list[int]]:
 
 @contextmanager
 def on_signals(handler: Any, numbers: Sequence[signal.Signals]) -> Iterator[None]:
-    """Install a signal handler temporarily; ignored signals stay ignored."""
+    """Install a signal handler temporarily. Ignored signals stay ignored."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
@@ -70,4 +70,4 @@ def on_signals(handler: Any, numbers: Sequence[signal.Signals]) -> Iterator[None
         yield
     finally:
         for each, old in before.items():
-            signal.signal(each, signal.SIG_DFL if old is None else old)  # None: not set from Python
+            signal.signal(each, signal.SIG_DFL if old is None else old)  # None: the handler was not set from Python

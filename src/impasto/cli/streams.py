@@ -1,8 +1,8 @@
-"""Standard streams that never raise, even if a stream is closed, missing, full, without a reader or has a limited encoding.
+"""Standard streams that never raise, even if a stream is closed, missing or full, has no reader, or has a limited encoding.
 
-A painting must not be lost because a message cannot be printed. Characters that the encoding lacks are written as escapes, and
-a stream stops writing after the first write that fails. :attr:`Stream.failure` is the error of that write; the command line
-uses it for the exit code, for standard output only.
+A painting must not be lost because a message cannot be printed. If the encoding lacks a character, the character is written as
+an escape. After the first failed write, a stream writes nothing more. :attr:`Stream.failure` is the error of that write. The
+command line derives its exit code from the failure of standard output; it ignores a failure of standard error.
 """
 
 import os
@@ -18,7 +18,7 @@ class Stream:
     """A text stream that never raises.
 
     Attributes:
-        failure: the first error of a write; None if there was none.
+        failure: the error of the first failed write, or None if no write has failed.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -26,7 +26,7 @@ class Stream:
         self.failure: OSError | ValueError | None = None
 
     def write(self, text: str) -> int:
-        """Write a text; characters that the encoding lacks become escapes."""
+        """Write a text. Characters that the encoding lacks become escapes."""
         if self.failure is None:
             try:
                 self._stream.write(self._encodable(text))
@@ -48,7 +48,7 @@ class Stream:
                 self._give_up(error)
 
     def __getattr__(self, name: str) -> Any:
-        """Forward all other attributes to the underlying stream, such as encoding, buffer, isatty and fileno."""
+        """Return all other attributes, such as encoding, buffer, isatty and fileno, from the underlying stream."""
         return getattr(self._stream, name)
 
     def _encodable(self, text: str) -> str:
@@ -90,7 +90,7 @@ def safe_streams() -> Iterator[Stream]:
 def occupy_standard_files() -> None:
     """Open the null device for every standard file descriptor that is closed.
 
-    Otherwise the next opened file gets that descriptor, and output that libraries write to it would end up in the file.
+    Otherwise, the next opened file would get this descriptor, and messages that libraries print would end up in the file.
     """
     for number in STANDARD_FILES:
         try:

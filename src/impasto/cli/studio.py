@@ -24,13 +24,13 @@ def studio(
     """Start the studio, a web page served from this machine, and open it in the browser.
 
     Args:
-        host: The address to bind. With an address other than 127.0.0.1, others can connect with the printed token.
+        host: The address to bind. If it is not 127.0.0.1, other machines can connect with the printed token.
         port: The port to bind, 1 to 65535.
         browser: Open the page in the browser.
-        data: Folder for photos and results; by default IMPASTO_STUDIO, or else a folder in the user's data directory.
-        queue: Let workers on other machines paint, through this Redis server: redis://HOST:PORT/NUMBER; see studio-worker.
+        data: Folder for photos and results. Default: IMPASTO_STUDIO if set, otherwise a folder in the user's data directory.
+        queue: Redis server through which workers on other machines paint, redis://HOST:PORT/NUMBER; see studio-worker.
         fetch_live: Only download the runtime of the webcam page /live, 33 MB from npm, and exit.
-        from_: Install that runtime from a downloaded file; only with --fetch-live.
+        from_: With --fetch-live: install the runtime from this file instead of downloading it.
     """
     if from_ is not None and not fetch_live:
         raise OptionError(f"--from {from_} needs --fetch-live; give both, or omit --from")

@@ -27,7 +27,7 @@ def check_queue(url: str) -> None:
     """Check the address of a queue without connecting to it.
 
     Raises:
-        OptionError: it is empty, not a Redis address, or a required package is missing.
+        OptionError: the address is empty or is not a Redis address, or a required package is missing.
     """
     if not url:
         raise OptionError("--queue is empty; give the address of a Redis server, such as redis://127.0.0.1:6379/0")

@@ -1,4 +1,4 @@
-"""``impasto styles``: the named styles, those shipped with impasto and the user's own."""
+"""``impasto styles``: the named styles, both those shipped with impasto and the user's own."""
 
 import os
 from pathlib import Path
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 app = App(name="styles", help="List and show the named styles, add your own and remove them.")
 
 _SHOWN = {"title": "title", "artist": "artist", "date": "date", "source": "source", "licence": "license"}
-"""Label of each fact of a style file."""
+"""Printed label of each fact in a style file."""
 
 
 @app.command(name="list")
 def list_() -> None:
-    """List the named styles, those shipped with impasto and your own."""
+    """List the named styles, both those shipped with impasto and your own."""
     from rich.table import Column, Table
 
     from impasto.runtime.folders import styles_folder
@@ -39,7 +39,7 @@ def list_() -> None:
 
 @app.command
 def show(name: str, /) -> None:
-    """Show what is known about a style.
+    """Show the facts about a style.
 
     Args:
         name: A name from the list, or a style file.
@@ -69,7 +69,7 @@ def add(
     source: str = "",
     license_: Annotated[str, Parameter(name=("--license", "--licence"))] = "",
 ) -> None:
-    """Add a style of your own. The file contains statistics of the picture and a copy of it with at most 1024 pixels.
+    """Add a style of your own. Its file contains statistics of the picture, and a copy of the picture with at most 1024 pixels.
 
     Args:
         picture: The picture.
@@ -77,7 +77,7 @@ def add(
         title: Title of the picture.
         artist: Artist.
         date: Date of the picture.
-        source: Where the picture is from, such as a museum or a URL.
+        source: Source of the picture, such as a museum or a URL.
         license_: License of the picture.
     """
     from impasto import images
@@ -112,7 +112,7 @@ def _title_and_artist(path: Path) -> tuple[str, str]:
         facts = style_facts(path)
     except StyleFileError:
         return "cannot be read; remove it and add it again", ""
-    return facts["title"], facts["artist"].split(" (")[0]  # without the years of birth and death, which `show` prints
+    return facts["title"], facts["artist"].split(" (")[0]  # omit the years of birth and death; `show` prints them
 
 
 @app.command

@@ -1,4 +1,4 @@
-"""``impasto texture``: make a picture of any size of pieces of one or several pictures."""
+"""``impasto texture``: make a picture of any size from pieces of one or several pictures."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ _WITH_HOLE = {
     "expand": "--inpaint keeps the size of the picture",
     "variety": "--inpaint repeats what fits best",
 }
-"""Options without effect on filling a hole, and why."""
+"""Options that have no effect when a hole is filled, with the reason for each."""
 
 
 def texture(
@@ -30,11 +30,11 @@ def texture(
     run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
     options: Annotated[TextureFlags | None, Parameter(name="*")] = None,
 ) -> int:
-    """Make a picture of any size of pieces of one or several pictures.
+    """Make a picture of any size from pieces of one or several pictures.
 
     Args:
         styles: Pictures, or names from "impasto styles list"; - reads standard input. Several are mixed.
-        inpaint: Mask; its white area is filled with what is around it. The result has the size of the picture.
+        inpaint: Mask of a hole to fill from its surroundings (white = hole). The result has the size of the picture.
         mix: More pictures to mix.
         files: Output files.
         output_options: Messages.

@@ -87,11 +87,11 @@ def encoder(
     corpora: Annotated[Corpora, Parameter(name="*")],
     fit: Annotated[Fit, Parameter(name="*")],
 ) -> int:
-    """Distill a slim encoder from the full VGG-19; resume if the state file exists.
+    """Distill a slim encoder from the full VGG-19. If the state file exists, resume the training.
 
     Args:
         output: Output file for the weights, .safetensors.
-        state: State file for resuming, saved every 250 steps; the training curve is saved next to it.
+        state: State file for resuming, saved every 250 steps. The training curve is saved next to it.
         corpora: Training data.
         fit: Training settings.
     """
@@ -129,7 +129,7 @@ def _widths(text: str) -> tuple[int, ...]:
 def _prepared(
     corpora: Corpora, fit: Fit, widths: tuple[int, ...], state: Path, console: Console
 ) -> tuple[Distillation, HeldOut]:
-    """Read the data, and make the student: initialized in closed form, or from the state of an earlier run."""
+    """Read the data and make the student. Initialize it in closed form, or from the state of an earlier run."""
     import numpy as np
     import torch
 
@@ -168,7 +168,7 @@ def _print_step(step: DistillationStep, total: int, console: Console) -> None:
 
 
 def _slim(widths: tuple[int, ...], device: torch.device) -> Vgg:
-    """Make a network with heads, with filters in channels-last format."""
+    """Make a network that has heads, and filters in channels-last format."""
     from impasto.encoders import Vgg
 
     return channels_last(Vgg(widths, border="replicate", with_heads=True).to(device))

@@ -1,4 +1,4 @@
-"""``impasto train instant``: train the decoder of the instant painter, which paints any style in one pass."""
+"""``impasto train instant``: train the decoder of the instant painter. This painter applies any style in one pass."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ def instant(
     fit: Annotated[Fit, Parameter(name="*")],
     weights: Annotated[Weights | None, Parameter(name="*")] = None,
 ) -> int:
-    """Train the decoder of the instant painter; resume if the state file exists.
+    """Train the decoder of the instant painter. If the state file exists, resume the training.
 
     Args:
         output: Output file for the decoder, .safetensors.
-        state: State file for resuming, saved every 250 steps; the training curve is saved next to it.
+        state: State file for resuming, saved every 250 steps. The training curve is saved next to it.
         corpora: Training data.
         fit: Training settings.
         weights: Weights of the terms of the objective.
@@ -152,7 +152,7 @@ def _check(fit: Fit, weights: Weights) -> None:
 
 
 def _prepared(corpora: Corpora, fit: Fit, weights: Weights, state: Path, console: Console) -> tuple[SwapTraining, HeldOut]:
-    """Read the data, and make the network: new, from --start, or from the state of an earlier run."""
+    """Read the data and make the network: a new one, the one of --start, or the one in the state of an earlier run."""
     import torch
 
     from impasto.encoders import load_encoder
@@ -160,7 +160,7 @@ def _prepared(corpora: Corpora, fit: Fit, weights: Weights, state: Path, console
     from impasto.training.agreement import HeldOut
     from impasto.training.style_swap import SwapTraining, SwapWeights
 
-    torch.manual_seed(fit.seed)  # the global generator, which the initial weights are drawn from
+    torch.manual_seed(fit.seed)  # the initial weights are drawn from the global generator
     device = torch.device(choose_device(fit.device))
     slim = _rounded(load_encoder().to(device))
     network = _network(corpora.start, slim, device)
@@ -182,7 +182,7 @@ def _prepared(corpora: Corpora, fit: Fit, weights: Weights, state: Path, console
 
 
 def _rounded(encoder: Vgg) -> Vgg:
-    """Freeze a loss network; convert its filters to bfloat16 if the device is fast at it."""
+    """Freeze a loss network. Convert its filters to bfloat16 if the device is fast in this format."""
     from impasto.encoders.precision import Arithmetic, has_fast_bf16, prepared
 
     device = encoder.mean.device
@@ -192,7 +192,7 @@ def _rounded(encoder: Vgg) -> Vgg:
 
 
 def _network(start: Path | None, slim: Vgg, device: torch.device) -> Decoder:
-    """Make a decoder for the features of the slim encoder: a new one, or one from a file."""
+    """Make a decoder for the features of the slim encoder, or read it from a file."""
     from impasto.networks.decoder_files import decoder_facts, load_decoder
     from impasto.networks.style_swap import SWAP_LAYERS, Decoder
 
@@ -216,16 +216,16 @@ def _print_step(step: SwapStep, total: int, console: Console) -> None:
 
 
 def _write_curve(recent: Sequence[SwapStep], held_out: dict[str, float], state: Path, console: Console) -> None:
-    """Append a line to the training curve: mean losses since the last line, and losses on held-out pictures."""
+    """Append a line to the training curve, with the mean losses since the last line and the losses on held-out pictures."""
     line = {"step": recent[-1].number, "seconds": round(fmean(step.seconds for step in recent), 4)}
-    for name in dict.fromkeys(name for step in recent for name in step.losses):  # some losses are not measured in every step
+    for name in dict.fromkeys(name for step in recent for name in step.losses):  # not every step measures all losses
         line[name] = round(fmean(step.losses[name] for step in recent if name in step.losses), 6)
     add_to_curve(state, line | {"held_out": held_out}, console)
     console.print(f"held out: {losses_in_words(held_out)}")
 
 
 def _facts(corpora: Corpora, fit: Fit, weights: Weights, training: SwapTraining) -> dict[str, str]:
-    """Return metadata on how the network was trained."""
+    """Return metadata about the training of the network."""
     from impasto.weights.files import sha256_of
 
     return {

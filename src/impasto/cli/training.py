@@ -25,7 +25,7 @@ Network = TypeVar("Network", bound="torch.nn.Module")
 STEPS_BETWEEN_LINES = 50
 _STEPS_BETWEEN_SAVES = 250
 _SHARES = {"photo": 1.0, "painting": 0.5, "texture": 1 / 3}
-"""Held-out pictures of each kind, relative to the number of held-out photos."""
+"""Number of held-out pictures of each kind, relative to the number of held-out photos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +85,9 @@ def curve_of(state: Path) -> Path:
 def run_training(
     training: Training, total: int, state: Path, console: Console, *, watch: Callable[[Any], None], measure: Callable[[], None]
 ) -> bool:
-    """Train and save the state every 250 steps; return False if the user interrupted.
+    """Train, and save the state every 250 steps. Return False if the user interrupted.
 
-    ``watch`` is called with every step, and ``measure`` after each save, to evaluate the network.
+    ``watch`` is called with every step. ``measure`` is called after each save to evaluate the network.
     """
     with asked_to_stop() as stop:
         for step in training.steps():
@@ -106,7 +106,7 @@ def run_training(
 
 
 def save_state(training: Training, state: Path, console: Console) -> bool:
-    """Save the training state; if that fails, print a message and continue.
+    """Save the training state. If that fails, print a message and continue.
 
     Returns:
         Whether the state was saved.
@@ -122,7 +122,7 @@ def save_state(training: Training, state: Path, console: Console) -> bool:
 
 
 def add_to_curve(state: Path, line: Mapping[str, Any], console: Console) -> None:
-    """Append a line to the training curve; if that fails, print a message."""
+    """Append a line to the training curve. If that fails, print a message."""
     try:
         with curve_of(state).open("a", encoding="utf-8") as curve:
             curve.write(json.dumps(line) + "\n")
@@ -131,7 +131,7 @@ def add_to_curve(state: Path, line: Mapping[str, Any], console: Console) -> None
 
 
 def write_weights(output: Path, write: Callable[[Path], None], console: Console) -> int:
-    """Save the trained weights at the path, or in another folder if that fails; return the exit code."""
+    """Save the trained weights at the path. If that fails, save them in another folder. Return the exit code."""
     from impasto.cli.outputs import Saved, keep, print_notes
 
     path, note = keep(output, write, output.name)
@@ -140,7 +140,7 @@ def write_weights(output: Path, write: Callable[[Path], None], console: Console)
 
 
 def read_corpora(pictures: Pictures, console: Console) -> tuple[Corpus, Corpus]:
-    """Read the pictures, split into training and held-out ones."""
+    """Read the pictures and split them into training pictures and held-out pictures."""
     folders = {"photo": pictures.photos, "painting": pictures.paintings, "texture": pictures.textures}
     corpus: dict[str, list[torch.Tensor]] = {}
     kept: dict[str, list[torch.Tensor]] = {}
@@ -153,7 +153,7 @@ def read_corpora(pictures: Pictures, console: Console) -> tuple[Corpus, Corpus]:
 
 
 def _read_folder(folder: Path, console: Console) -> list[torch.Tensor]:
-    """Read the pictures of a folder, each (3, height, width), uint8; skip unreadable files with a message."""
+    """Read the pictures of a folder, each (3, height, width), uint8. Skip unreadable files, with a message for each."""
     import torch
 
     from impasto import images
@@ -174,7 +174,7 @@ def _read_folder(folder: Path, console: Console) -> list[torch.Tensor]:
 
 
 class Training(Protocol):
-    """A training run that can be resumed from a file; its steps have a ``number``."""
+    """A training run that can be resumed from a file. Each of its steps has a ``number``."""
 
     number: int
 
@@ -194,15 +194,15 @@ def resume(training: Training, state: Path, mistake: str, console: Console) -> N
     Args:
         training: the training run.
         state: the file.
-        mistake: likely cause of an error if the file is not damaged, such as ``"from other --widths"``.
-        console: for messages.
+        mistake: the likely cause of an error if the file is not damaged, such as ``"from other --widths"``.
+        console: the console for messages.
 
     Raises:
         WeightsError: the state is damaged, or belongs to another network.
     """
     try:
         training.resume(state)
-    except Exception as error:  # torch raises many types for a damaged file, or one of another network
+    except Exception as error:  # torch raises many types if the file is damaged or belongs to another network
         raise WeightsError(f"state '{state}' is damaged or {mistake}; delete or rename it to start again") from error
     console.print(f"resuming from step {training.number}")
 
@@ -219,7 +219,7 @@ def time_left(number: int, total: int, seconds: float) -> str:
 
 
 def channels_last(network: Network) -> Network:
-    """Convert the filters of a network to channels-last memory format, which is faster, in place."""
+    """Convert the filters of a network in place to channels-last memory format, which is faster."""
     import torch
 
     for parameter in network.parameters():

@@ -1,4 +1,4 @@
-"""``impasto tune``: compare settings on a sheet, or search for a given style strength."""
+"""``impasto tune``: compare settings on a sheet, or search for the settings that give a wanted style strength."""
 
 import json as json_lines
 import shlex
@@ -30,7 +30,7 @@ def tune(
     options: Annotated[TuneFlags | None, Parameter(name="*")] = None,
     run: Annotated[RunFlags | None, Parameter(name="*")] = None,
 ) -> int:
-    """Compare settings on a sheet, or search for a given style strength.
+    """Compare settings on a sheet, or search for the settings that give a wanted style strength.
 
     Args:
         content: The photo.
@@ -65,7 +65,7 @@ def tune(
 
 
 def _run_trials(trials: "Iterable[Trial]", found: "list[Trial]", *, has_json: bool) -> bool:
-    """Run the trials and print each result; return False if the user interrupted."""
+    """Run the trials and print each result. Return False if the user interrupted."""
     console = message_console(quiet=False)
     try:
         for trial in trials:
@@ -81,7 +81,7 @@ def _run_trials(trials: "Iterable[Trial]", found: "list[Trial]", *, has_json: bo
 
 
 def _advice(tuning: "Tuning", words: tuple[str, str]) -> list[str]:
-    """Suggest the command that paints the best trial, or one picture of the sheet."""
+    """Suggest the command that paints the best trial. If there is no target, suggest how to paint one picture of the sheet."""
     options = tuning.options
     command = ["impasto", options.recipe, *words]
     if not options.wanted_style:

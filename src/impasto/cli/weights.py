@@ -19,7 +19,7 @@ app = cyclopts.App(name="weights", help="List, download, import and verify the w
 
 @app.command(name="list")
 def list_() -> None:
-    """List the known published weights, and whether they are on this machine."""
+    """List the known published weights, and show which of them are on this machine."""
     table = Table("name", "here", "size", Column("what", overflow="fold"), box=None, pad_edge=False)
     for entry in weights.catalogue.values():
         here = "yes" if entry.name in weights.in_cache() else "no"
@@ -32,7 +32,7 @@ def list_() -> None:
 
 @app.command
 def fetch(name: str = "vgg19", /, *, offline: Annotated[bool | None, cyclopts.Parameter(negative="")] = None) -> None:
-    """Download published weights into the cache, and verify them; an interrupted download is resumed.
+    """Download published weights into the cache and verify them. An interrupted download is resumed.
 
     Args:
         name: Name of the weights; see "impasto weights list".
@@ -52,7 +52,8 @@ def import_(file: Path, /, *, name: Annotated[str | None, cyclopts.Parameter(met
 
     Args:
         file: The file.
-        name: Name in the cache; by default its name in the list, or else vgg19 or vgg16, depending on the network.
+        name: Name in the cache. Default: the name in the list of known weights; for other weights, vgg19 or vgg16,
+            depending on the network.
     """
     _print_fallback()
     _print(str(weights.import_file(file, name)))
@@ -60,10 +61,10 @@ def import_(file: Path, /, *, name: Annotated[str | None, cyclopts.Parameter(met
 
 @app.command
 def verify(*names_or_files: str) -> None:
-    """Read weights completely, print what they are, and compare their hash with the published or recorded one.
+    """Read weights completely, print a description, and compare their hash with the published or recorded hash.
 
     Args:
-        names_or_files: Names in the cache, or files; by default everything in the cache.
+        names_or_files: Names in the cache, or files. Default: all weights in the cache.
     """
     for each in names_or_files or weights.in_cache():
         found = weights.verify(each)
@@ -76,7 +77,7 @@ def verify(*names_or_files: str) -> None:
 
 @app.command
 def path(name: str | None = None, /) -> None:
-    """Print the path of weights, or, without a name, the cache folder.
+    """Print the path of weights. Without a name, print the path of the cache folder.
 
     Args:
         name: Name in the cache.
@@ -91,5 +92,5 @@ def _print_fallback() -> None:
 
 
 def _print(line: str) -> None:
-    """Print a line unchanged: not wrapped, not colored, no markup."""
+    """Print a line unchanged, without wrapping, colors or markup."""
     message_console(quiet=False, to_stderr=False).print(line)

@@ -19,15 +19,15 @@ Planes = Tensor
 """A picture in a color space: (batch, 3, height, width); luminance first, then two color planes."""
 
 _FAINT = 1e-4
-"""Variance, in squared units of [0, 1], below which a color direction counts as noise: 2.5 steps of 255."""
+"""Variance below which a color direction counts as noise, for colors in [0, 1]; the deviation is 2.5 steps of 1/255."""
 _LEVELS, _CURVE_POINTS = 1024, 4096
 STEEPEST = 4.0
 """Maximum slope of histogram curves for displayed results. Without a limit, a dark spot in a bright sky turned black."""
 _SAMPLED_PX = 2**17
 _GREY = 1 / 1020
-"""Pixels whose channels differ by less than this, a quarter of a step of 255, count as gray."""
+"""Pixels count as gray if their channels differ by less than this: a quarter of a step of 1/255."""
 _SHOWN = 1e-4
-"""Excess over [0, 1] that is simply clipped: far less than a step of 255."""
+"""Values beyond [0, 1] by at most this much are simply clipped; it is far less than a step of 1/255."""
 _MOST_GAIN = 12.0
 """Maximum gain of any color direction. Of 122 photos with 32 styles, only one nearly gray photo exceeded it."""
 
@@ -36,7 +36,7 @@ _MOST_GAIN = 12.0
 
 @dataclass(frozen=True)
 class _Space:
-    """``planes = outer · curve(inner · linear light)``, or ``outer · picture`` without a curve."""
+    """A color space: ``planes = outer · curve(inner · linear light)``, or ``outer · picture`` without a curve."""
 
     outer: tuple[tuple[float, ...], ...]
     inner: tuple[tuple[float, ...], ...] = ()
@@ -45,7 +45,7 @@ class _Space:
 
 
 def _lab_curve(t: Tensor) -> Tensor:
-    """Return CIE's f without its constant 4/29, which cancels in a and b and yields the -16 of L."""
+    """Return CIE's f without its constant 4/29; the constant cancels in a and b, and in L it yields the -16."""
     return torch.where(t > (6 / 29) ** 3, t.clamp_min(1e-6).pow(1 / 3) - 4 / 29, t * (841 / 108))
 
 
@@ -178,7 +178,7 @@ def with_colors_of(photo: Image, painted: Image, space: ColorSpace) -> Image:
 
     Args:
         photo: (batch, 3, height, width) in [0, 1].
-        painted: likewise, of the same size.
+        painted: the painting, with the same shape and range.
         space: the color space that separates luminance and color.
 
     Returns:
@@ -245,16 +245,16 @@ def monge_kantorovich(source: Moments, target: Moments) -> Affine:
 
 
 def principal_axes(source: Moments, target: Moments) -> Affine:
-    """Find the color map between principal axes: ``A = Σt^½ Σs^-½``; arguments as for :func:`monge_kantorovich`.
+    """Find the color map between principal axes: ``A = Σt^½ Σs^-½``. The arguments are those of :func:`monge_kantorovich`.
 
     Source:
-        Gatys et al. 2016 (arXiv:1606.05897), section 4.2, where it is called PCA or image analogies.
+        Gatys et al. 2016 (arXiv:1606.05897), section 4.2, which calls the map PCA or image analogies.
     """
     return _affine(_powers(_lifted(target))[0] @ _powers(_lifted(source))[1], source, target)
 
 
 def cholesky(source: Moments, target: Moments) -> Affine:
-    """Find the color map between Cholesky factors: ``A = Lt Ls^-1``; arguments as for :func:`monge_kantorovich`.
+    """Find the color map between Cholesky factors: ``A = Lt Ls^-1``. The arguments are those of :func:`monge_kantorovich`.
 
     Source:
         Gatys et al. 2016 (arXiv:1606.05897), section 4.2.
@@ -274,7 +274,7 @@ def color_moments(image: Image) -> Moments:
 
 
 def _lifted(colors: Moments) -> Tensor:
-    """Return the regularized covariance on the CPU: MPS has no float64, and GPU latency exceeds the cost of a 3 x 3 matrix."""
+    """Return the regularized covariance on the CPU. MPS has no float64, and for a 3 x 3 matrix the CPU is faster than a GPU."""
     return colors.covariance.cpu().double() + _FAINT * torch.eye(3, dtype=torch.float64)
 
 
@@ -284,7 +284,7 @@ def _affine(matrix: Tensor, source: Moments, target: Moments) -> Affine:
 
 
 def _powers(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the square root of symmetric positive matrices and its inverse."""
+    """Return the square root of symmetric positive matrices, and the inverse of the root."""
     values, vectors = torch.linalg.eigh(matrix)
     roots = values.clamp_min(1e-12).sqrt()
     return (vectors * roots[:, None]) @ vectors.mT, (vectors / roots[:, None]) @ vectors.mT
@@ -325,7 +325,7 @@ def palette_of_moments(colors: Moments) -> Palette:
 
 
 def blended_palette(palettes: Sequence[Palette], weights: Sequence[float]) -> Palette:
-    """Blend palettes; negative weights affect only strokes and are ignored here, but at least one weight must be above 0."""
+    """Blend palettes. Negative weights only affect strokes, so they are ignored here; at least one weight must be above 0."""
     some = [(palette, weight) for palette, weight in zip(palettes, weights, strict=True) if weight > 0]
     chosen, shares = [palette for palette, _ in some], [weight for _, weight in some]
     known = [palette.levels for palette in chosen if palette.levels is not None]
@@ -352,7 +352,8 @@ def recoloring(
         A function from (1, 3, rows, width) in [0, 1] to the same shape and range.
 
     Source:
-        Pitié et al. 2007, Automated color grading using color distribution transfer; one iteration, along the space's axes.
+        Pitié et al. 2007, Automated color grading using color distribution transfer, with a single iteration along the axes of
+        the color space.
     """
     few = sampled(image)
     few = gray(few, space) if target.is_gray else few
@@ -375,7 +376,7 @@ def recoloring(
 
 
 def levels_of(planes: Tensor) -> Tensor:
-    """Compute the quantiles of each plane at evenly spaced ranks: (1, 3, height, width) to (3, 1025), ascending."""
+    """Compute the quantiles of each plane (1, 3, height, width) at evenly spaced ranks: (3, 1025), ascending."""
     ordered = planes[0].flatten(1).sort(dim=1).values
     places = torch.linspace(0, ordered.shape[1] - 1, _LEVELS + 1, dtype=torch.float64)  # on the CPU: MPS has no float64
     below = places.long().clamp_max(max(0, ordered.shape[1] - 2))
@@ -389,8 +390,8 @@ def within_slope(source: Tensor, target: Tensor, steepest: float) -> Tensor:
     """Limit the slope of the map between two sets of levels and keep the mean; steep maps turn grain into blotches.
 
     Args:
-        source: (planes, levels), see :func:`levels_of`.
-        target: likewise.
+        source: levels of the picture, (planes, levels), see :func:`levels_of`.
+        target: levels to match, of the same shape.
         steepest: maximum factor by which a difference between values may grow.
 
     Returns:
@@ -407,8 +408,8 @@ def curves_between(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     A value shared by many pixels maps to the middle of their rank range.
 
     Args:
-        source: (planes, levels), see :func:`levels_of`.
-        target: likewise.
+        source: levels of the picture, (planes, levels), see :func:`levels_of`.
+        target: levels to match, of the same shape.
 
     Returns:
         Arguments of :func:`along_curves`: the minimum and maximum of each plane, (planes, 2), and the outputs for 4,097 evenly

@@ -1,17 +1,18 @@
 """The equations of the deeplearning.ai assignment "Art Generation with Neural Style Transfer", as functions.
 
-They are meant for reading, and for use in a notebook. For NumPy arrays a cost is a ``float``; for torch tensors it is a
+They are meant to be read, and to be used in a notebook. For NumPy arrays a cost is a ``float``; for torch tensors it is a
 differentiable scalar tensor. Activations have the assignment's shape ``(1, n_H, n_W, n_C)``; convert torch's
 ``(1, n_C, n_H, n_W)`` with ``a.permute(0, 2, 3, 1)``. The letters are the assignment's: C for the content picture, S for the
 style picture, G for the generated picture.
 
-impasto itself uses :mod:`impasto.losses.features`, whose weights do not depend on the size of the picture, unlike these.
+impasto itself uses :mod:`impasto.losses.features`. The weights of those losses do not depend on the size of the picture; the
+weights here do.
 
 Importing this module does not import torch.
 
 Source:
-    Gatys, Ecker and Bethge 2015, "A Neural Algorithm of Artistic Style", arXiv:1508.06576; in the form of deeplearning.ai,
-    Convolutional Neural Networks, week 4, programming assignment.
+    Gatys, Ecker and Bethge 2015, "A Neural Algorithm of Artistic Style", arXiv:1508.06576, in the form of the programming
+    assignment in week 4 of deeplearning.ai's course Convolutional Neural Networks.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def gram_matrix(A: Array) -> Array:
         A: the activations of one layer, unrolled: (n_C, n_H · n_W).
 
     Returns:
-        The Gram matrix, (n_C, n_C), symmetric and positive semi-definite; an array for an array, a tensor for a tensor.
+        The Gram matrix, (n_C, n_C), symmetric and positive semi-definite. It is an array or a tensor, like A.
 
     Raises:
         ShapeError: A is not a matrix.
@@ -139,7 +140,7 @@ def style_cost(layers: Sequence[tuple[Tensor, Tensor]], weights: Sequence[float]
 def style_cost(layers: Sequence[tuple[Any, Any]], weights: Sequence[float]) -> Any:
     """Sum the style costs of several layers, each with its weight.
 
-    ``J_style = Σ_l λ_l · J_style^[l]``; the assignment takes five layers, conv1_1 to conv5_1, and λ = 0.2 for each.
+    ``J_style = Σ_l λ_l · J_style^[l]``; the assignment uses five layers, conv1_1 to conv5_1, with λ = 0.2 for each.
 
     Args:
         layers: for each layer the pair (a_S, a_G) for :func:`layer_style_cost`; sizes may differ between layers.
@@ -149,7 +150,7 @@ def style_cost(layers: Sequence[tuple[Any, Any]], weights: Sequence[float]) -> A
         The cost: a float for arrays, a scalar tensor for tensors.
 
     Raises:
-        OptionError: there are no layers, or the number of weights differs.
+        OptionError: there are no layers, or the number of weights differs from the number of layers.
         ShapeError: a pair has shapes that :func:`layer_style_cost` does not accept.
 
     Example:
@@ -170,7 +171,7 @@ def style_cost(layers: Sequence[tuple[Any, Any]], weights: Sequence[float]) -> A
 
 
 def total_cost(J_content: Cost, J_style: Cost, alpha: float = 10, beta: float = 40) -> Cost:
-    """Combine the content and style costs: the total cost, which the generated picture minimizes.
+    """Combine the content and style costs into the total cost, which is minimized to generate the picture.
 
     ``J = α · J_content + β · J_style``
 

@@ -1,11 +1,11 @@
 """INetwork: paint like titu1994's INetwork.py, with its flags and without its defects.
 
-INetwork uses Gram matrices of ``F - 1`` at every convolution, one content layer, total variation, and rounds of 20 L-BFGS-B
-evaluations, each without the history of the previous round. The objective is that of :mod:`impasto.recipes.gatys` with the
+INetwork uses Gram matrices of ``F - 1`` at every convolution, one content layer, and total variation. It runs rounds of 20
+L-BFGS-B evaluations; each round discards the history. The objective is that of :mod:`impasto.recipes.gatys` with the
 preset ``inetwork-fixed``. This module derives the options from INetwork's flags and minimizes the objective as INetwork does.
 
 Source: titu1994/Neural-Style-Transfer, INetwork.py, for the behavior; Novak and Nikulin 2016, arXiv:1605.04603. Departures:
-those listed by :func:`repairs`; in addition, several styles are blended as statistics.
+:func:`repairs` lists them; in addition, several styles are blended as statistics.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ EVALUATIONS = 20
 _SLIM = "vgg19-slim"
 _RANGE = 255.0
 _PICTURES_REMEMBERED = 30
-"""Pictures in float64 that L-BFGS-B keeps: two for each of ten steps, plus temporary ones."""
+"""Number of pictures that L-BFGS-B keeps in float64: two for each of ten steps, plus temporary ones."""
 
 
 @dataclass(frozen=True)
@@ -233,12 +233,12 @@ class Round:
 def iterations(request: InetworkRequest, context: PaintingContext) -> Iterator[Step]:
     """Paint and yield a step after each iteration. Stop iterating to cancel.
 
-    Each iteration runs SciPy's L-BFGS-B on pixels from 0 to 255 with at most 20 evaluations (as in INetwork, a line search may
-    exceed that to finish), and discards the history afterwards.
+    Each iteration runs SciPy's L-BFGS-B on pixels from 0 to 255 and discards the history afterwards. It makes at most 20
+    evaluations, or a few more if a line search has to finish, as in INetwork.
 
     Yields:
-        Steps whose ``image`` is the picture that would be saved, (1, 3, height, width). The last step has a ``failure`` if the
-        objective did not decrease (not checked if the initial picture is a file).
+        Steps whose ``image`` is the picture that would be saved, (1, 3, height, width). If the objective did not decrease, the
+        last step has a ``failure``; this is not checked if the initial picture is a file.
     """
     objective = objective_of(request, context)
     picture, began, before = context.start, seconds_now(), math.inf
@@ -330,7 +330,7 @@ def _with_their_flags(sentence: str) -> str:
 
 @in_known_state
 def shown(request: InetworkRequest, context: PaintingContext, picture: Image) -> Image:
-    """Return the picture to save: clamped, with the photo where it is kept, with the photo's colors if set, and resized."""
+    """Return the picture to save: clamp it, restore the kept photo, apply the photo's colors if requested, and resize it."""
     flags = request.flags
     picture = Restored(context.content, context.region_masks.kept, context.margin)(picture.detach().clamp(0, 1)).cpu()
     if flags.keeps_colors:

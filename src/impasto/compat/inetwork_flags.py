@@ -1,4 +1,4 @@
-"""The flags of titu1994's INetwork.py, with the same names and defaults; without torch, so that ``--help`` is fast.
+"""The flags of titu1994's INetwork.py, with the same names and defaults. There is no torch import, so ``--help`` is fast.
 
 The text below each field is its ``--help`` text. :mod:`impasto.compat.inetwork` converts the flags to impasto's options.
 """

@@ -1,4 +1,4 @@
-"""The command line of alexjc's neural-doodle: its flags, and how they map to impasto's options; without torch.
+"""The command line of alexjc's neural-doodle: its flags, and how they map to impasto's options. It does not import torch.
 
 Written from its README. The text below each field is its ``--help`` text.
 """
@@ -161,12 +161,12 @@ def _device(name: str) -> Device:
 
 @dataclass(frozen=True)
 class FoundMaps:
-    """The maps found by name, both or none.
+    """The maps found by name: either both or none.
 
     Attributes:
         style: map of the style.
         target: map of the result.
-        note: which files were looked for, if there are none.
+        note: if no maps were found, the names of the files that were looked for.
     """
 
     style: Path | None = None
@@ -185,7 +185,7 @@ def map_beside(picture: str | Path) -> Path:
 
 
 def found_maps(style: str, content: str | None, output: Path | None) -> FoundMaps:
-    """Find the map beside the style, and the map of the result beside the content or else beside the output.
+    """Find the map next to the style, and the map of the result next to the content or, without content, the output.
 
     Args:
         style: the style picture.
@@ -220,7 +220,7 @@ def found_maps(style: str, content: str | None, output: Path | None) -> FoundMap
 
 
 def ignored_note(given: Mapping[str, Any], *, has_content: bool, has_maps: bool) -> str:
-    """Name the given flags that have no effect, and why; an empty string if all have an effect.
+    """Return the given flags that have no effect, with the reasons; an empty string if all have an effect.
 
     Example:
         >>> ignored_note({"iterations": 40, "variety": 0.5}, has_content=False, has_maps=True)
@@ -237,7 +237,7 @@ def ignored_note(given: Mapping[str, Any], *, has_content: bool, has_maps: bool)
 
 
 def _seed_reason(seed: str, *, has_content: bool) -> str:
-    """Return why a starting picture has no effect; an empty string for a number, or if painting starts from it."""
+    """Return why ``--seed`` has no effect; an empty string if it is a number or names the picture that painting starts from."""
     if seed.isdecimal() or seed == ("content" if has_content else "noise"):
         return ""
     if has_content:

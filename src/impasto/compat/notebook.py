@@ -43,9 +43,9 @@ def load_stylizer(*, run: Run | None = None, engine: str = "auto") -> Callable[.
 
     Returns:
         A callable of (content, style), each (batch, height, width, 3) in [0, 1]. It returns a tuple whose first element is the
-        stylized batch, at the size of the content. Give one style for all contents, or one for each. As with the module, the
-        style is used at its own size: the module recommends 256 pixels; here, up to 1024 are useful. The keyword ``strength``,
-        from 0 to 1.5, is an addition.
+        stylized batch, at the size of the content. Give one style for all contents, or one for each. As in the TF Hub module,
+        the style is used at its own size. That module recommends 256 pixels; here, up to 1024 pixels are useful. The keyword
+        ``strength``, from 0 to 1.5, is an addition.
     """
     painter = InstantPainter(run, engine)
 
@@ -68,7 +68,7 @@ def load_stylizer(*, run: Run | None = None, engine: str = "auto") -> Callable[.
 def load_image(source: Source, max_dim: int = 512) -> Batch:
     """Read a picture as (1, height, width, 3), like ``load_img`` in the tutorials.
 
-    The picture is upright, in sRGB, and resized so that its longer side is at most ``max_dim`` pixels.
+    The picture is rotated upright, converted to sRGB and resized so that its longer side is at most ``max_dim`` pixels.
 
     Raises:
         ImageFileError: the picture cannot be read.

@@ -1,6 +1,6 @@
 """Pure functions of image analogies: pyramids, neighborhoods of picture pairs, candidates, and local linear models.
 
-A *pair* is an unfiltered and a filtered picture, as *planes*: arrays of (height, width, planes), float32. Pixels are numbered
+A *pair* is an unfiltered and a filtered picture. Both are *planes*: float32 arrays (height, width, planes). Pixels are numbered
 in reading order, so that a match is one integer.
 
 Source:
@@ -30,18 +30,18 @@ PATCH_PX = 5
 _DIRECTIONS = 16
 """Principal directions in which neighborhoods are compared."""
 _SLACK = 1.0
-"""A neighbor that the tree returns is at most 1 + this times as far away as the nearest."""
+"""Slack of the tree: the neighbor it returns is at most ``1 + _SLACK`` times as far away as the nearest one."""
 _ROWS = 2**14
 _FILTERED = 0.5
 """Weight of the filtered neighborhoods relative to the unfiltered ones."""
 _SAMPLE = 2**15
-"""Most pixels to which the model of a whole picture is fitted."""
+"""Maximum number of pixels to which the model of a whole picture is fitted."""
 _LEAF = 1024
-"""Most pixels that share a local model."""
+"""Maximum number of pixels that share a local model."""
 _CLIPPED = 1 / 1020
-"""Values closer to a limit than a quarter of a step of 255 count as clipped."""
+"""Values count as clipped if they are closer to a limit than this: a quarter of a step of 1/255."""
 _FEWEST = 64
-"""Fewest pixels for a model of their own."""
+"""Minimum number of pixels to which a separate model is fitted."""
 _EXACT = 1 / 510
 _RIDGE = 1e-4
 """Ridge of a linear model, relative to the mean variance of its inputs."""
@@ -90,7 +90,7 @@ class Pair:
 
     Attributes:
         source: the unfiltered picture, (height, width, planes).
-        result: the filtered picture, of the same shape.
+        result: the filtered picture, with the same shape.
         coarser: the next coarser level, enlarged to the same shape; None at the coarsest.
     """
 
@@ -126,7 +126,8 @@ class Pair:
     def filtered(self, rows: Indices, columns: Indices) -> Floats:
         """Return the neighborhoods of pixels in the filtered picture alone: the causal half, and 3 x 3 coarser pixels.
 
-        They have half the weight of the unfiltered ones. The paper weights both alike; then wrong values of B' spread further.
+        They have half the weight of the unfiltered neighborhoods. With equal weights, as in the paper, wrong values of B'
+        spread further.
         """
         parts = [_taps(self.result, rows, columns, CAUSAL)]
         if self.coarser:
@@ -150,7 +151,7 @@ def _mirrored(index: Indices, size: int) -> Indices:
 
 
 def _weights(offsets: Indices) -> Floats:
-    """Return weights whose squares sum to 1 and follow a Gaussian with a standard deviation of 2/3 of the radius."""
+    """Return Gaussian weights with a standard deviation of 2/3 of the radius; the squared weights sum to 1."""
     squares = np.exp(-(offsets**2).sum(axis=1) / (2 * (2 / 3 * abs(offsets).max()) ** 2))
     weights: Floats = np.sqrt(squares / squares.sum()).astype(np.float32)
     return weights
@@ -167,7 +168,7 @@ class Examples:
         keys: the reduced neighborhood of each pixel, (pixels, directions).
         basis: the principal directions, (values, directions).
         distinct: one pixel of each set of pixels with equal neighborhoods, (distinct,).
-        tree: k-d tree of the keys of these pixels; many equal keys would make it slow.
+        tree: k-d tree of the keys of the distinct pixels; many equal keys would make it slow.
     """
 
     keys: Floats
@@ -192,7 +193,7 @@ class Examples:
     def nearest(self, queries: Floats) -> tuple[Indices, Floats]:
         """Return the pixel with an approximately nearest neighborhood, and its squared distance.
 
-        One thread: a wavefront has a few hundred pixels, and starting threads for each takes longer than they save.
+        The search uses one thread. A wavefront has only a few hundred pixels, so starting threads costs more than it saves.
         """
         distance, index = self.tree.query(queries, eps=_SLACK)
         return self.distinct[index], distance**2
@@ -223,7 +224,7 @@ def describe(pair: Pair, rows: Indices, columns: Indices) -> Floats:
 
 
 def coherent_candidates(matches: Indices, rows: Indices, columns: Indices, size: tuple[int, int]) -> Indices:
-    """Return the pixels that would continue the matches of the preceding neighbors: s(r) + (q - r).
+    """Return the pixels that continue the matches of the preceding neighbors r: s(r) + (q - r).
 
     Args:
         matches: matched pixel numbers of the example, (height, width).
@@ -250,7 +251,7 @@ def wavefronts(size: tuple[int, int]) -> Iterator[tuple[Indices, Indices]]:
     """Yield the rows and columns of pixels that can be synthesized at once, in an order that respects the causal half.
 
     Pixel (y, x) depends on pixels up to two columns to the right in the rows above, so the pixels with the same x + 3y are
-    independent of each other. The result equals that of reading order, pixel by pixel.
+    independent of each other. The result is the same as that of synthesis pixel by pixel in reading order.
 
     Example:
         >>> [list(zip(rows.tolist(), columns.tolist())) for rows, columns in wavefronts((2, 4))][3:5]
@@ -278,12 +279,12 @@ class LocalModels:
     """Linear models of a filter, each for the pixels of the example with similar neighborhoods.
 
     Attributes:
-        matrices: (models, values, planes), from the unfiltered neighborhood to the filtered pixel, times the share of its
-            variance that the model explains.
+        matrices: (models, values, planes); each maps the unfiltered neighborhood to the filtered pixel. It is multiplied by the
+            share of the pixel variance that the model explains.
         model: number of the model of each pixel, (pixels,).
-        left: what must be added to the product of matrix and neighborhood for the filtered pixel, (pixels, planes).
-        lowest: the least value that each model may give, (models, planes).
-        highest: the greatest value that each model may give, (models, planes).
+        left: residual: the filtered pixel minus the product of matrix and neighborhood, (pixels, planes).
+        lowest: the lowest value that each model may return, (models, planes).
+        highest: the highest value that each model may return, (models, planes).
     """
 
     matrices: Floats
@@ -296,8 +297,8 @@ class LocalModels:
     def of(cls, pair: Pair, examples: Examples, limits: tuple[float, float]) -> "LocalModels":
         """Fit a model to the whole pair, then refine it for each group of similar neighborhoods.
 
-        Pixels that the filter clipped are left out, because they do not show its slope. Where a model says that a clipped
-        pixel would be beyond the limit, it is taken to be there.
+        Pixels that the filter clipped are excluded from the fit, because they do not show its slope. If a model predicts a
+        value beyond the limit for a clipped pixel, that value replaces the clipped one.
 
         Args:
             pair: a level of the example.
@@ -305,7 +306,7 @@ class LocalModels:
             limits: lowest and highest value of the filtered picture.
 
         Source:
-            Anchored neighborhood regression (Timofte et al. 2013) fits one linear model per group likewise.
+            Anchored neighborhood regression (Timofte et al. 2013) also fits one linear model per group.
         """
         outputs = pair.result.reshape(-1, pair.result.shape[2])
         fitted = _fitted(outputs, limits)
@@ -326,14 +327,14 @@ class LocalModels:
         return cls(np.stack(matrices), model, left, lowest, highest)
 
     def values(self, inputs: Floats, matches: Indices) -> Floats:
-        """Return the filtered pixels: what the models of their matches say, and what those leave unexplained.
+        """Return the filtered pixels: the predictions of their matches' models plus the residuals of the matches.
 
         Args:
             inputs: unfiltered neighborhoods, (pixels, values).
             matches: matched pixel of the example, (pixels,).
 
         Returns:
-            (pixels, planes); a pixel with the neighborhood of its match has the value of its match.
+            (pixels, planes); if a pixel has the same neighborhood as its match, it gets the value of the match.
         """
         model = self.model[matches]
         found: Floats = np.einsum("nv,nvp->np", inputs, self.matrices[model]) + self.left[matches]
@@ -341,7 +342,7 @@ class LocalModels:
 
 
 def _groups(keys: Floats) -> list[Indices]:
-    """Split pixels at the median of their widest direction until a group has at most 1024."""
+    """Split pixels at the median of their widest direction until each group has at most 1024 pixels."""
     groups, done = [np.arange(len(keys))], []
     while groups:
         group = groups.pop()
@@ -359,7 +360,7 @@ def _inputs(pair: Pair, pixels: Indices) -> Floats:
 
 
 def _fitted(outputs: Floats, limits: tuple[float, float]) -> Indices:
-    """Return the pixels that the filter did not clip, or all if those are too few."""
+    """Return the pixels that the filter did not clip; if there are too few, return all pixels."""
     is_inside = np.all((outputs > limits[0] + _CLIPPED) & (outputs < limits[1] - _CLIPPED), axis=1)
     inside: Indices = np.flatnonzero(is_inside)
     return inside if len(inside) >= _FEWEST else np.arange(len(outputs))
@@ -374,7 +375,7 @@ class _Fit:
         inputs_mean: (values,).
         outputs_mean: (planes,).
         inverse: inverse of the regularized covariance, (values, values).
-        share: share of the variance that the model explains, by which the matrix was multiplied, (planes,).
+        share: share of the variance that the model explains, (planes,). The matrix has been multiplied by it.
     """
 
     matrix: Floats
@@ -414,7 +415,7 @@ class _Fit:
         return replace(self, matrix=self.matrix * share, share=share)
 
     def refined(self, inputs: Floats, outputs: Floats) -> "_Fit":
-        """Return a model for a group of pixels: this one and a fit of its errors, scaled by the share both explain."""
+        """Refine the model for a group of pixels: add a fit of its errors, and scale by the share that both explain."""
         left = _Fit.of(inputs, outputs - inputs @ self.matrix)
         errors = left.errors(inputs, outputs - inputs @ self.matrix) / (1 - self.leverage(inputs))  # slightly pessimistic
         fit = replace(left, matrix=self.matrix + left.matrix, outputs_mean=outputs.mean(axis=0))
@@ -422,20 +423,20 @@ class _Fit:
 
 
 def _explained(outputs: Floats, errors: Floats) -> Floats:
-    """Return the share of the variance that a model explains, (planes,); errors of half a step of 255 do not count."""
+    """Return the share of the variance that a model explains, (planes,); errors of half a step of 1/255 are ignored."""
     unexplained = np.maximum(np.mean(errors**2, axis=0) - _EXACT**2, 0)
     explained: Floats = 1 - unexplained / np.maximum(outputs.var(axis=0), _EXACT**2)
     return explained.clip(0, 1)
 
 
 def _bounds(outputs: Floats, share: Floats) -> tuple[Floats, Floats]:
-    """Return the least and greatest value that a model may give; the better it explains its pixels, the wider they are."""
+    """Return the lowest and highest value that a model may return; a model that fits its pixels better gets a wider range."""
     low, high = outputs.min(axis=0), outputs.max(axis=0)
     further = (high - low) * share / (1 - share + 1e-3)
     return low - further, high + further
 
 
 def _beyond(outputs: Floats, said: Floats, limits: tuple[float, float]) -> Floats:
-    """Replace values at a limit by what the models say, where that is beyond the limit."""
+    """Replace values at a limit by the models' predictions, where the predictions are beyond the limit."""
     found = np.where(outputs <= limits[0] + _CLIPPED, np.minimum(said, outputs), outputs)
     return np.where(outputs >= limits[1] - _CLIPPED, np.maximum(said, outputs), found)

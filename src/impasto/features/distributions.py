@@ -29,7 +29,7 @@ def rows_of(features: FeatureMap) -> Tensor:
 
 
 def scattered(size: tuple[int, int], count: int, generator: torch.Generator) -> Tensor:
-    """Sample positions evenly spread over a picture: one at random in each cell of a grid.
+    """Divide a picture into a grid and sample one random position in each cell.
 
     Args:
         size: (height, width); determines the proportions of the grid and the number of available positions.
@@ -48,7 +48,7 @@ def scattered(size: tuple[int, int], count: int, generator: torch.Generator) -> 
 
 
 def picked(features: FeatureMap, places: Tensor) -> Tensor:
-    """Return the feature vectors at sampled positions: (positions, channels), at least float32; see :func:`scattered`."""
+    """Return the feature vectors at positions sampled by :func:`scattered`: (positions, channels), at least float32."""
     height, width = features.shape[-2:]
     y, x = (places * torch.tensor([height, width])).long().T
     index = (y * width + x).to(features.device)
@@ -84,7 +84,7 @@ def between(features: FeatureMap, places: Tensor) -> Tensor:
 
 
 def through(rows: Tensor, head: Affine | None) -> Tensor:
-    """Apply a head to rows, if there is one."""
+    """Apply a head to rows; without a head, return the rows unchanged."""
     return rows if head is None else rows @ head.matrix.T.to(rows) + head.bias.to(rows)
 
 
@@ -128,7 +128,7 @@ def euclidean_distances(x: Tensor, y: Tensor) -> Tensor:
 
 
 def nearest(queries: Tensor, keys: Tensor) -> Tensor:
-    """Find the nearest key of each query by cosine: indices, (queries,). See :func:`most_similar`.
+    """Find the key with the smallest cosine distance to each query: indices, (queries,). See :func:`most_similar`.
 
     Example:
         >>> import torch
@@ -146,7 +146,7 @@ def most_similar(queries: Tensor, keys: Tensor, penalty: Tensor | None = None) -
     Args:
         queries: (n, channels).
         keys: (m, channels); the products use their dtype.
-        penalty: (m,), float32, subtracted from every product; None: nothing.
+        penalty: (m,), float32; each key's penalty is subtracted from its products. None: no penalty.
 
     Example:
         >>> import torch
@@ -198,8 +198,8 @@ def self_similarity(rows: Tensor) -> Tensor:
     """Return the cosine distances between all pairs of rows (n, n), each column divided by its mean.
 
     Source:
-        Kolkin, Salavon and Shakhnarovich 2019, equation 7. The paper divides by the sum; this is n times that, and so does not
-        depend on the number of rows.
+        Kolkin, Salavon and Shakhnarovich 2019, equation 7. The paper divides by the sum of the column. These values are n times
+        larger, so they do not depend on the number of rows.
     """
     distances = cosine_distances(rows, rows)
     return distances / distances.mean(0, keepdim=True).clamp_min(_TINY)
@@ -235,7 +235,7 @@ def quantiles(values: Tensor, count: int) -> Tensor:
 
 
 def sliced_distance(x: Tensor, y: Tensor) -> Tensor:
-    """Compare two sets projected on the same directions: the mean squared difference between values of the same rank.
+    """Return the mean squared difference between values of the same rank in two sets projected on the same directions.
 
     Args:
         x: (directions, n).

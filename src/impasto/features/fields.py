@@ -1,4 +1,4 @@
-"""Nearest-neighbor fields: for each position of a picture, the position of an example picture that it is copied from.
+"""Nearest-neighbor fields: for each position of a picture, the position in an example picture from which it is copied.
 
 A *field* is an integer map (height, width). Positions of all examples are numbered consecutively. Positions are compared by the
 features of their 3 × 3 neighborhoods, so that a field can copy connected pieces of an example.
@@ -25,14 +25,14 @@ _BESIDE = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _EXACT = 2**26
 """Number of comparisons up to which the search is exact."""
 _USAGE_ROUNDS, _USAGE_STEP, _FREE_USE = 6, 0.025, 1.0
-"""Rounds of the search with penalties, their step, and the use of a position, relative to even use, that is not penalized."""
+"""Search with penalties: number of rounds, penalty step, and how often a position may be used without penalty (1: even use)."""
 _BLOCK, _CHANCE = 4, 0.3
-"""Side of the blocks of an initial field; weight of chance in their choice."""
+"""Side of the blocks of an initial field, and weight of chance when they are chosen."""
 _PASSES, _RANDOM, _REACH, _ROWS = 4, 3, 8, 8192
 _REPEATED = 1.0
-"""Cost of a neighbor that is copied from the same position, relative to the bonus of one that is continued."""
+"""Cost if a neighbor is copied from the same position, relative to the bonus if the position continues the neighbor's match."""
 _SHARES = {0: 2.0, 1: 1.0, 2: 0.5}
-"""Weight of a copy by its distance from the center of the neighborhood it belongs to."""
+"""Weight of a copy, by its distance from the center of its neighborhood."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Bank:
     expected: Tensor
 
     def split(self, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return example, row and column of positions."""
+        """Return the example, the row and the column of each position."""
         _, widths, starts = _geometry(self.sizes, position.device)
         example = torch.bucketize(position.contiguous(), starts[1:], right=True)
         place = position - starts[example]
         return example, place // widths[example], place % widths[example]
 
     def join(self, example: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """Return positions; rows and columns beyond the edge of an example are moved to the edge."""
+        """Return the number of each position; rows and columns beyond the edge of an example are moved to the edge."""
         heights, widths, starts = _geometry(self.sizes, row.device)
         row, column = row.clamp_min(0).minimum(heights[example] - 1), column.clamp_min(0).minimum(widths[example] - 1)
         return starts[example] + row * widths[example] + column
@@ -71,8 +71,8 @@ class FieldSearch:
 
     Attributes:
         generator: random generator of the search.
-        coherence: bonus of a position, for each neighbor that continues at it.
-        usage: strength of the penalty of positions that are copied too often; 0: none.
+        coherence: bonus that a candidate position gets for each neighbor whose match it continues.
+        usage: strength of the penalty on positions that are copied too often; 0: no penalty.
         wraps: whether the picture continues at the opposite edge.
         precision: dtype of the exact search.
     """
@@ -85,7 +85,7 @@ class FieldSearch:
 
 
 def neighborhoods(columns: FeatureMap, *, wraps: bool = False) -> FeatureMap:
-    """Stack the 3 × 3 neighborhood of each position: (1, channels, height, width) to (1, 9 channels, height, width)."""
+    """Stack the 3 × 3 neighborhood of each position: maps (1, channels, height, width) to (1, 9 channels, height, width)."""
     padded = F.pad(columns, (1, 1, 1, 1), mode="circular" if wraps else "replicate")
     return F.unfold(padded, 3).reshape(1, -1, *columns.shape[-2:])
 
@@ -98,15 +98,15 @@ def rows_of_neighborhoods(columns: FeatureMap, *, wraps: bool = False) -> Tensor
 def searched(queries: Tensor, current: Tensor, bank: Bank, search: FieldSearch) -> Tensor:
     """Improve a field.
 
-    Up to 2**26 comparisons the search is exact, and positions that are copied more often than others are penalized. Larger
-    pictures start from the current field. Then each position chooses between its match, the current one and those that
-    continue the matches of its neighbors.
+    If at most 2**26 comparisons are needed, the search is exact and penalizes positions that are copied more often than others.
+    For larger pictures, the search starts from the current field. Each position then chooses among the match found, its current
+    match and the positions that continue its neighbors' matches.
 
     Args:
         queries: (positions, directions), in row-major order.
         current: the current field, (height, width).
-        bank: what to copy from.
-        search: settings.
+        bank: the examples to copy from.
+        search: settings of the search.
 
     Returns:
         The new field, (height, width).
@@ -146,7 +146,7 @@ def evenly_nearest(queries: Tensor, bank: Bank, usage: float, precision: torch.d
 
 
 def enlarged(current: Tensor, before: Bank, after: Bank, size: Size) -> Tensor:
-    """Return the field at twice the size: each position is replaced by the four at the same place in the larger examples.
+    """Return the field at twice the size: each position becomes the four positions at the same place in the larger examples.
 
     Args:
         current: (height, width).
@@ -162,10 +162,10 @@ def enlarged(current: Tensor, before: Bank, after: Bank, size: Size) -> Tensor:
 
 
 def votes(rows: Tensor, current: Tensor, bank: Bank, *, wraps: bool = False) -> Tensor:
-    """Average the overlapping copies at each position: every neighbor's match says what it expects there.
+    """Average the overlapping copies at each position; the match of each neighbor provides one copy.
 
     Args:
-        rows: (positions of the bank, channels), what is copied.
+        rows: (positions of the bank, channels), the values to copy.
         current: the field, (height, width).
         bank: geometry of the examples.
         wraps: whether the picture continues at the opposite edge.
@@ -185,12 +185,12 @@ def votes(rows: Tensor, current: Tensor, bank: Bank, *, wraps: bool = False) -> 
 
 
 def random_blocks(bank: Bank, labels: tuple[Tensor, Tensor] | None, size: Size, generator: torch.Generator) -> Tensor:
-    """Return an initial field of blocks of 4 × 4 positions, from random places of the examples.
+    """Return an initial field that consists of 4 × 4 blocks from random places in the examples.
 
     Args:
-        bank: what to copy from.
-        labels: rows of the examples and of the picture, (positions, labels); places with the block's labels are preferred.
-            None: any place.
+        bank: the examples to copy from.
+        labels: label rows of the examples and of the picture, (positions, labels). Places in the examples with the same labels
+            as the block are preferred. None: any place.
         size: (height, width) of the field.
         generator: random generator.
     """
@@ -209,7 +209,7 @@ def random_blocks(bank: Bank, labels: tuple[Tensor, Tensor] | None, size: Size, 
 
 
 def _corners(bank: Bank) -> Tensor:
-    """Return which positions are the top left corner of a whole block that may be copied; if there are none, all allowed."""
+    """Return the positions where a whole block that may be copied has its top left corner; if none, all allowed positions."""
     found = []
     for part, (height, width) in zip(bank.allowed.split(_counts(bank)), bank.sizes, strict=True):
         grid = F.pad(part.reshape(1, 1, height, width).float(), (0, _BLOCK - 1, 0, _BLOCK - 1))
@@ -219,7 +219,7 @@ def _corners(bank: Bank) -> Tensor:
 
 
 def _pooled(rows: Tensor, size: Size, stride: int) -> Tensor:
-    """Average rows over blocks: those that start at every ``stride``-th position."""
+    """Average rows over blocks that start at every ``stride``-th position."""
     grid = F.pad(rows.T.reshape(1, -1, *size), (0, _BLOCK - 1, 0, _BLOCK - 1), mode="replicate")
     return F.avg_pool2d(grid, _BLOCK, stride=stride)[0].flatten(1).T
 
@@ -234,7 +234,7 @@ def _continued(current: Tensor, bank: Bank, *, wraps: bool) -> list[Tensor]:
 
 
 def _continuation(current: Tensor, bank: Bank, offset: Size, *, wraps: bool) -> tuple[Tensor, Tensor]:
-    """Return the position that continues the match of the neighbor at an offset, and whether it may be copied."""
+    """Return the position that continues the match of the neighbor at an offset, and whether that position may be copied."""
     down, across = offset
     heights, widths, _ = _geometry(bank.sizes, current.device)
     example, row, column = bank.split(_shifted(current, down, across, wraps=wraps))
@@ -254,8 +254,8 @@ def _moved(current: Tensor, reach: int, bank: Bank, generator: torch.Generator) 
 def _chosen(queries: Tensor, candidates: Tensor, bank: Bank, penalty: Tensor, search: FieldSearch) -> Tensor:
     """Choose the best of the candidates (count, height, width) at each position.
 
-    A candidate gains by each neighbor that it continues, and loses by each neighbor that is copied from the same position,
-    which would repeat it like a pattern.
+    A candidate gets a bonus for each neighbor whose match it continues. It gets a penalty for each neighbor that is copied from
+    the same position, because such copies repeat visibly.
     """
     continued, current = candidates[2 : 2 + len(_BESIDE)], candidates[0]
     same = torch.stack([_shifted(current, down, across, wraps=search.wraps) for down, across in _BESIDE])
@@ -268,7 +268,7 @@ def _chosen(queries: Tensor, candidates: Tensor, bank: Bank, penalty: Tensor, se
 
 
 def _similarity(queries: Tensor, positions: Tensor, bank: Bank) -> Tensor:
-    """Return the inner product of each query with the key at its position, in the shape of the positions; in chunks."""
+    """Compute, in chunks, the inner product of each query with the key at its position; the result has the positions' shape."""
     parts = zip(queries.split(_ROWS), positions.flatten().split(_ROWS), strict=True)
     return torch.cat([(part * bank.keys[at]).sum(1) for part, at in parts]).reshape(positions.shape)
 
@@ -291,7 +291,7 @@ def _smooth(values: Tensor, size: Size) -> Tensor:
 
 
 def _shifted(values: Tensor, down: int, across: int, *, wraps: bool) -> Tensor:
-    """Return the value of the neighbor at an offset; beyond the edge, that of the position itself at the edge."""
+    """Return the value of the neighbor at an offset; beyond the edge, the nearest value at the edge."""
     if wraps:
         return torch.roll(values, (-down, -across), (0, 1))
     height, width = values.shape
@@ -301,7 +301,7 @@ def _shifted(values: Tensor, down: int, across: int, *, wraps: bool) -> Tensor:
 
 
 def _has_neighbor(values: Tensor, down: int, across: int) -> Tensor:
-    """Return where a map has a neighbor at an offset."""
+    """Return a mask of the positions that have a neighbor at an offset."""
     height, width = values.shape
     row = torch.arange(height, device=values.device)[:, None] + down
     column = torch.arange(width, device=values.device)[None] + across
@@ -309,7 +309,7 @@ def _has_neighbor(values: Tensor, down: int, across: int) -> Tensor:
 
 
 def _fitted(values: Tensor, size: Size) -> Tensor:
-    """Crop a map of integers, or repeat its last row and column, to a size."""
+    """Fit a map of integers to a size: crop it, or repeat its last row and column."""
     rows = torch.arange(size[0], device=values.device).clamp_max(values.shape[0] - 1)
     columns = torch.arange(size[1], device=values.device).clamp_max(values.shape[1] - 1)
     return values[rows][:, columns]

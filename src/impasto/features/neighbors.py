@@ -1,7 +1,7 @@
 """Nearest neighbors between feature maps: hypercolumns on a coarse grid, exact search, and spatial coherence.
 
-A *position* is a cell of a grid of hypercolumns. The positions of all style pictures are numbered consecutively, so a match is
-one integer.
+A *position* is a cell of a grid of hypercolumns. The positions of all style pictures are numbered consecutively, so one integer
+identifies a match.
 """
 
 import math
@@ -37,12 +37,12 @@ _NOISE = 64
 
 
 def grid_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size of the grid of hypercolumns for a picture size, both (height, width)."""
+    """Return the size of the grid of hypercolumns for a picture size; both sizes are (height, width)."""
     return max(1, size[0] // GRID_STRIDE), max(1, size[1] // GRID_STRIDE)
 
 
 def pooled_columns(features: Features, heads: Mapping[str, Affine], grid: tuple[int, int]) -> FeatureMap:
-    """Concatenate layers to hypercolumns: average finer layers over each grid cell, interpolate coarser ones.
+    """Concatenate layers to hypercolumns: average the finer layers over each grid cell and interpolate the coarser layers.
 
     Args:
         features: by layer, (1, channels, height, width) each.
@@ -89,17 +89,19 @@ def match(
 ) -> Matches:
     """Find the most similar style position for every position of a picture.
 
-    A style of up to 16,384 positions is searched exactly; a larger one on a sparse grid first, then around the matches found.
+    A style of up to 16,384 positions is searched exactly. A larger style is searched on a sparse grid first, then around the
+    matches found.
 
     Args:
         queries: hypercolumns of the picture, (1, channels, height, width).
         styles: hypercolumns of each style picture.
         allowed: for each style picture, the positions that may be used, (height, width), bool; None: all.
-        shares: share of the picture that each style takes at each position, (styles, height, width), summing to 1; None: each
-            position takes the most similar style.
-        coherence: bonus of a match, on the cosine scale, for each of the position's four neighbors whose own match is adjacent
-            to it in the style.
-        patches: copy whole patches of the style where they are nearly as similar as single positions; None: do not.
+        shares: share of each style at each position of the picture, (styles, height, width); the shares at a position sum to 1.
+            None: each position uses the most similar style.
+        coherence: bonus that a match gets for each of the four neighbors whose own match is adjacent to it in the style, on the
+            cosine scale.
+        patches: settings for copying whole patches of the style where they are nearly as similar as single positions; None: do
+            not copy patches.
 
     Source:
         Kolkin et al. 2022 for matching hypercolumns by cosine, each set centered; Ashikhmin 2001 for coherence. Fixed shares
@@ -110,15 +112,15 @@ def match(
 
 
 class Patches(NamedTuple):
-    """Settings for copying whole patches of the style, so that single matches do not repeat in flat parts of the picture.
+    """Settings for copying whole patches of the style, which prevents repeated matches in flat parts of the picture.
 
     Attributes:
         side: side of a patch, in positions.
-        tolerance: how much less similar than the best match a position of a patch may be, on the cosine scale; one number, or
+        tolerance: maximum difference in cosine between the best match of a position and its place in a patch; one number, or
             one for each position of the picture, (height, width).
         variety: standard deviation of the noise that selects among similar patches.
-        top: vertical offset of the picture in a larger one, in positions; a multiple of the side.
-        left: horizontal offset, likewise.
+        top: vertical offset of this picture if it is part of a larger one, in positions; a multiple of the side.
+        left: horizontal offset, also in positions and a multiple of the side.
     """
 
     side: int = 8
@@ -134,7 +136,7 @@ class Keys:
 
     Attributes:
         basis: (channels, directions), the principal directions of the styles' hypercolumns.
-        keys: (positions, directions), hypercolumns projected on the basis, centered, of length 1.
+        keys: (positions, directions), hypercolumns that are centered, projected on the basis and scaled to length 1.
         sizes: (height, width) of each style picture, in positions.
         allowed: (positions,), whether each position may be used.
         most: styles with more positions are searched on a sparse grid first, then around the matches found.
@@ -186,7 +188,7 @@ class Keys:
             mean: (channels,), subtracted from the queries; None: their own mean.
             shares: share of each style, see :func:`match`.
             coherence: bonus for neighboring matches, see :func:`match`.
-            patches: copy whole patches of the style where they are nearly as similar as single positions; None: do not.
+            patches: settings for copying whole patches, see :func:`match`; None: do not copy patches.
         """
         size = (queries.shape[-2], queries.shape[-1])
         mean = precise(queries).mean((0, 2, 3)) if mean is None else mean
@@ -210,7 +212,7 @@ class Keys:
 
 
 class _Space:
-    """Queries and keys projected on the same directions, of length 1.
+    """Queries and keys projected on the same directions and scaled to length 1.
 
     Attributes:
         precision: dtype of the search; final cosines are compared in float32.
@@ -233,7 +235,7 @@ class _Space:
         return torch.cat([(query * self.keys[place]).sum(1) for query, place in parts])
 
     def _sparse(self, style: int) -> tuple[Tensor, int]:
-        """Return every n-th allowed position of a style picture in both directions, few enough for exact search, and n."""
+        """Return n, and every n-th allowed position of a style picture in both directions; n limits the cost of the search."""
         start, stop = self.starts[style : style + 2]
         places, allowed = torch.arange(start, stop, device=self.keys.device), self.allowed[start:stop]
         count = int(allowed.sum())
@@ -316,7 +318,7 @@ class _Space:
 
 
 def _shifted(values: Tensor, down: int, across: int) -> Tensor:
-    """Shift a map of integers by at most one position; -1 beyond the edge."""
+    """Shift a map of integers by at most one position; positions beyond the edge are -1."""
     height, width = values.shape
     return F.pad(values, (1, 1, 1, 1), value=-1)[1 - down : 1 - down + height, 1 - across : 1 - across + width]
 
@@ -327,14 +329,14 @@ def _rows(features: FeatureMap) -> Tensor:
 
 
 def _along(basis: Tensor, rows: Tensor, mean: Tensor) -> Tensor:
-    """Subtract a mean from rows and project them on a basis, normalized to length 1; in chunks, to limit memory."""
+    """Subtract a mean from rows, project them on a basis and scale them to length 1, in chunks that limit memory."""
     return torch.cat([unit((precise(part) - mean) @ basis) for part in rows.split(_ROWS)])
 
 
 def _assigned(similarity: Tensor, shares: Tensor | None) -> Tensor:
     """Choose a style for each position so that each style takes its share of the picture: (height, width), indices.
 
-    A style is chosen where its similarity is high relative to other positions. Similarities are averaged over a few positions
+    A style is chosen where its similarity is higher than at other positions. Similarities are averaged over a few positions
     so that styles form connected areas and not single cells.
     """
     if len(similarity) == 1:

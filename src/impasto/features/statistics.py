@@ -62,7 +62,7 @@ class Moments:
         return variance.clamp_min(1e-6).sqrt()
 
     def shifted(self, shift: float) -> "Moments":
-        """Return the moments of the features plus a constant: shifts the mean, keeps the covariance."""
+        """Return the moments of the features plus a constant: the mean is shifted, the covariance is unchanged."""
         return self if shift == 0 else Moments(self.mean + shift, self.covariance)
 
     def to(self, like: Tensor | torch.device) -> "Moments":
@@ -70,7 +70,7 @@ class Moments:
         return Moments(self.mean.to(like), self.covariance.to(like))
 
     def possible(self) -> "Moments":
-        """Return the nearest valid moments: clip negative eigenvalues of the covariance, which a blend can have."""
+        """Clip negative eigenvalues of the covariance, which can occur in a blend, and return the nearest valid moments."""
         values, vectors = eigh(self.covariance)
         return Moments(self.mean, (vectors * values.clamp_min(0)[:, None, :]) @ vectors.transpose(1, 2))
 
@@ -123,12 +123,12 @@ class _Centered(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Guide:
-    """A mask at the size of a layer: the positions that are measured and the weight of each.
+    """A mask at the size of a layer: the positions to measure and the weight of each.
 
     Attributes:
         rows: (n,), row-major indices of the positions; None: all positions.
         shares: (n,), the weight of each position; the weights sum to 1.
-        roots: (n, channels) or (n, 1), square roots of the shares; multiplication is faster with all channels.
+        roots: (n, channels) or (n, 1), square roots of the shares. Repeating them for all channels makes multiplication faster.
         area: share of the picture that is measured, in [0, 1].
     """
 
@@ -243,7 +243,7 @@ class _Guided(torch.autograd.Function):
 
 
 def _grouped(rows: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """View rows (n, channels) in groups and repeat one row to match, because elementwise operations on short rows are slow."""
+    """View rows (n, channels) in groups and repeat one row to match; elementwise operations on short rows are slow."""
     group = _GROUP if len(rows) % _GROUP == 0 else 1
     return rows.reshape(-1, group * rows.shape[1]), row.repeat(group)
 
@@ -324,9 +324,9 @@ def sqrtm(matrix: Tensor, iterations: int = 12) -> Tensor:
 def root_trace(matrix: Tensor) -> Tensor:
     """Compute the sum of the traces of the square roots of symmetric positive matrices, (batch, n, n): a scalar.
 
-    Gives the same value and gradient as the trace of :func:`sqrtm`, whose iterations act on each eigenvalue independently, from
-    one eigendecomposition. The gradient stays finite for zero eigenvalues because their root has not converged. If the matrix
-    is not finite, the result is NaN.
+    The iterations of :func:`sqrtm` act on each eigenvalue independently. So one eigendecomposition gives the same value and
+    gradient as the trace of :func:`sqrtm`. At a zero eigenvalue the gradient is finite because the iteration has not converged
+    there. If the matrix is not finite, the result is NaN.
 
     Example:
         >>> import torch
@@ -340,20 +340,20 @@ def root_trace(matrix: Tensor) -> Tensor:
 def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return the eigenvalues (batch, n), ascending, and eigenvectors (batch, n, n) of symmetric matrices.
 
-    Runs on the CPU if the device does not implement it, such as MPS.
+    If the device does not implement the decomposition (MPS does not), it runs on the CPU.
     """
     values, vectors = torch.linalg.eigh(matrix if is_complete(matrix.device) else matrix.cpu())
     return values.to(matrix.device), vectors.to(matrix.device)
 
 
 def qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the factors Q and R of a matrix; runs on the CPU where :func:`eigh` does."""
+    """Return the factors Q and R of a matrix; on devices where :func:`eigh` runs on the CPU, so does this function."""
     q, r = torch.linalg.qr(matrix if is_complete(matrix.device) else matrix.cpu())
     return q.to(matrix.device), r.to(matrix.device)
 
 
 class _RootTrace(torch.autograd.Function):
-    """``tr f(M)`` for f acting on eigenvalues, with gradient ``f'(M)``; avoids differentiating the eigenvectors."""
+    """``tr f(M)``, where f acts on eigenvalues. The gradient is ``f'(M)``, so the eigenvectors are not differentiated."""
 
     @staticmethod
     def forward(context: Any, matrix: Tensor) -> Tensor:
@@ -389,8 +389,8 @@ def _root(values: Tensor, iterations: int = 12) -> Tensor:
 def blend(styles: Sequence[Moments], weights: Sequence[float]) -> Moments:
     """Blend the moments of several styles; weights need not sum to one and may be negative.
 
-    Means and covariances are averaged, with the weights divided by their sum. Published programs average Gram matrices instead,
-    which turns the differences between the styles' means into additional variance.
+    Means and covariances are averaged, with the weights divided by their sum. Published programs average Gram matrices instead.
+    That turns the differences between the styles' means into additional variance.
 
     Raises:
         OptionError: if the counts differ, or if the weights sum to zero or less.

@@ -23,7 +23,7 @@ class ChainedGramLoss(Loss):
     Args:
         target: the style's chained Gram matrices, by link.
         weights: weight of each link, normalization included.
-        heads: affine map applied to each layer's features, shift included.
+        heads: affine map applied to each layer's features, including the shift.
 
     Source:
         Novak and Nikulin 2016, section 3.4 (chained inter-layer Gram matrices).
@@ -58,7 +58,7 @@ def links(layers: tuple[str, ...]) -> list[Link]:
 
 
 def chained_gram(features: Features, link: Link, heads: Heads) -> Gram:
-    """Compute the Gram matrix between two layers, averaged over positions: (batch, channels of one, channels of the other).
+    """Compute the Gram matrix between two linked layers, averaged over positions: (batch, finer channels, coarser channels).
 
     The paper upsamples the coarser layer to the size of the finer one by repetition. Averaging the finer layer down to the size
     of the coarser one gives the same result at lower cost.
@@ -77,5 +77,5 @@ def _rows(features: FeatureMap, head: Affine | None) -> Tensor:
 
 
 def shifted(head: Affine, shift: float) -> Affine:
-    """Add a constant to the output of a head, using as few channels as preserve lengths and dot products."""
+    """Add a constant to the output of a head; use only as many channels as are needed to preserve lengths and dot products."""
     return Affine(head.matrix, head.bias + shift).compact()

@@ -85,7 +85,7 @@ class HistogramLoss(Loss):
         weights: weight of each layer, normalization included.
 
     Source:
-        Risser, Wilmot and Barnes 2017, equation 8. Used together with Gram matrices, which do not determine the histograms.
+        Risser, Wilmot and Barnes 2017, equation 8. Use it together with a Gram loss: Gram matrices do not determine histograms.
     """
 
     name: ClassVar[str] = "style"
@@ -187,8 +187,8 @@ def sampled_colors(image: Image, count: int, generator: torch.Generator) -> Tens
 class SelfSimilarityLoss(Loss):
     """Preserve the self-similarity of the content: ``mean_ij |D_ij / mean_i D_ij - D̂_ij / mean_i D̂_ij|``.
 
-    D contains the cosine distances between the feature vectors of one picture. The features may change, but their relative
-    distances should not.
+    D contains the cosine distances between the feature vectors of one picture. The features may change, but the loss penalizes
+    changes of their relative distances.
 
     Args:
         target: the content's features by layer.
@@ -197,7 +197,7 @@ class SelfSimilarityLoss(Loss):
         edge: maximum number of rows and columns of the comparison grid; finer feature maps are averaged down to it.
 
     Source:
-        Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), equation 7, times the number of positions. The paper samples
+        Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), equation 7, multiplied by the number of positions. The paper samples
         hypercolumns at random; this loss compares each layer separately on a coarse grid, so it is deterministic.
     """
 
@@ -236,7 +236,7 @@ class DrawnSelfSimilarityLoss(Loss):
         count: maximum number of positions.
 
     Source:
-        Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), equation 7, times the number of positions.
+        Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), equation 7, multiplied by the number of positions.
     """
 
     name: ClassVar[str] = "content"

@@ -1,8 +1,8 @@
 """The :class:`Loss` base class, weighted sums of losses, and losses on feature statistics.
 
 A loss is a frozen dataclass: a target, weights by layer, and ``__call__(features) -> scalar``. It has no buffers, hooks or
-setters; for a new target, create a new loss. The normalization constants of published methods become weights by layer, computed
-once from the target (see :mod:`impasto.losses.normalization`), so one class covers every paper that uses the same difference.
+setters; for a new target, create a new loss. The normalization constants of published methods become weights by layer, which
+:mod:`impasto.losses.normalization` computes once from the target. So one class covers all papers that use the same difference.
 
 Build an objective with ``weight * loss`` and ``+``::
 
@@ -26,14 +26,14 @@ PIXELS = "pixels"
 """The key of the picture itself among the features."""
 
 _SMALLEST_DIRECTION = 1e-3
-"""Relative to the largest: dropping shorter columns of a factor changes the loss and its gradient by less than rounding."""
+"""Minimum length of a column of a factor, relative to the longest. Dropping shorter columns changes less than rounding does."""
 
 Heads = Mapping[str, Affine | None]
 """Affine map from each layer's channels to the target's channels; None or absent means identity."""
 
 
 class Loss(ABC):
-    """Base class of losses: has a name, tells which layers it needs, and supports weighting and addition."""
+    """Base class of losses. A loss has a name and a set of layers that it needs, and supports weighting and addition."""
 
     name: ClassVar[str]
 
@@ -110,7 +110,7 @@ class ContentLoss(Loss):
 
     Args:
         target: the content's features by layer, (1, channels, height, width) each.
-        weights: factor of the sum of squares of each layer: the layer's share times the normalization.
+        weights: factor for each layer's sum of squares: the layer's share times the normalization.
         heads: affine maps to the target's channels, applied to the picture's features (the target is already mapped).
 
     Source:
@@ -153,7 +153,7 @@ class ScaledContentLoss(Loss):
 
 
 class _ScaledSquares(torch.autograd.Function):
-    """``Σd² / Σ|d|`` with gradient ``2 d / Σ|d| - sgn(d) Σd² / (Σ|d|)²``; needs one array besides d instead of eight."""
+    """``Σd² / Σ|d|`` with gradient ``2 d / Σ|d| - sgn(d) Σd² / (Σ|d|)²``; needs one array besides d, autograd needs eight."""
 
     @staticmethod
     def forward(context: Any, differences: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class _ScaledSquares(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class StyleLoss(Loss):
-    """Squared differences between Gram matrices, means and standard deviations and those of a style.
+    """Squared differences to the Gram matrices, means and standard deviations of a style.
 
     ``Σ_l g_l Σ(G_l - A_l)² + m_l Σ(μ_l - μ̂_l)² + d_l Σ(σ_l - σ̂_l)²``, where G is the Gram matrix averaged over positions, and
     μ and σ are the mean and standard deviation of each channel. A layer that is absent from one of the three weight mappings
@@ -203,7 +203,7 @@ class StyleLoss(Loss):
         return sum_over(self.difference(layer, moments(features[layer])) for layer in self.target)
 
     def difference(self, layer: str, found: Moments) -> Tensor:
-        """Compare the measured moments of one layer, in the encoder's channels, with the style's."""
+        """Compare the measured moments of one layer, in the encoder's channels, with those of the style."""
         target = self.target[layer].shifted(self.shift)
         measured = mapped_moments(found, self.heads.get(layer)).shifted(self.shift)
         total = torch.zeros((), device=found.mean.device)
@@ -228,10 +228,10 @@ class WassersteinLoss(Loss):
         target: the style's moments by layer.
         weights: weight of each layer, normalization included.
         heads: affine maps to the target's channels.
-        ridge: added to the variances of both Gaussians so that the square root has a gradient where features are constant.
+        ridge: added to the variances of both Gaussians, so the square root has a gradient even where features are constant.
 
     Attributes:
-        transports: by layer, quantities computed once from the target at construction.
+        transports: for each layer, the quantities computed once from the target at construction.
 
     Source:
         Dowson and Landau 1982; as a style loss in crowsonkb/style-transfer-pytorch (MIT).
@@ -310,7 +310,7 @@ class GuidedStyleLoss(Loss):
         parts: the style loss of each region.
         shares: λ_r, the weight of each region: its area times its strength, so that the gradient at a position is the same
             as without regions.
-        guides: by layer, one for each region; None if the region is too small to be measured at that layer.
+        guides: by layer, one guide for each region; None if the region is too small to be measured at that layer.
 
     Source:
         Gatys et al. 2017, Controlling Perceptual Factors in Neural Style Transfer, equation 7; weighting λ_r by area is our
@@ -348,8 +348,8 @@ class WithinLoss(Loss):
 
     Args:
         loss: the loss to apply.
-        places: by layer, an index map (height, width) for the bounding box of the region: the row-major position of the layer
-            from which each feature vector is taken; see :func:`impasto.masks.guides.places_inside`.
+        places: by layer, an index map (height, width) for the bounding box of the region. Each entry is the row-major position
+            in the layer from which a feature vector is read; see :func:`impasto.masks.guides.places_inside`.
     """
 
     name: ClassVar[str] = "style"
@@ -367,7 +367,7 @@ class WithinLoss(Loss):
 
 
 def gathered(features: FeatureMap, places: Tensor) -> FeatureMap:
-    """Gather the feature vectors at the given positions into a map of the same shape: (1, channels, height, width)."""
+    """Gather the feature vectors at the given positions into a map shaped like ``places``: (1, channels, height, width)."""
     rows = features.flatten(2)[..., places.flatten()]
     return rows.reshape(*features.shape[:2], *places.shape)
 
@@ -378,15 +378,15 @@ def sum_over(values: Iterator[Tensor]) -> Tensor:
 
 
 def mapped(features: FeatureMap, head: Affine | None) -> FeatureMap:
-    """Map features to the target's channels if there is a head."""
+    """Map features to the target's channels; without a head, return them unchanged."""
     return features if head is None else head.features(features)
 
 
 def measure(features: FeatureMap, head: Affine | None) -> Moments:
-    """Compute the moments of features, in the target's channels if there is a head."""
+    """Compute the moments of features; if there is a head, map them to the target's channels."""
     return mapped_moments(moments(features), head)
 
 
 def mapped_moments(measured: Moments, head: Affine | None) -> Moments:
-    """Map moments to the target's channels if there is a head."""
+    """Map moments to the target's channels; without a head, return them unchanged."""
     return measured if head is None else head.moments(measured)

@@ -57,8 +57,8 @@ class PatchLoss(Loss):
     def _distance(self, layer: str, features: FeatureMap) -> Tensor:
         """Average the squared distances over patches.
 
-        For overlapping patches, the sum of the squared distances equals the squared distance to their mean times their number,
-        plus a constant. So the gradient does not need the patches of the picture, which take nine times the memory of its
+        At each position, the sum of the squared distances to n overlapping patches equals n times the squared distance to their
+        mean, plus a constant. So the gradient does not need the patches of the picture, which take nine times the memory of its
         features.
         """
         found = precise(mapped(features, self.heads.get(layer)))
@@ -103,8 +103,8 @@ class HypercolumnLoss(Loss):
 class NeighborLoss(Loss):
     """Cosine distance between hypercolumns on a coarse grid and the targets chosen for them, averaged over positions.
 
-    Measures the same as :class:`HypercolumnLoss` at a third of the cost: layers are pooled in their own dtype before they are
-    concatenated.
+    This loss measures the same distance as :class:`HypercolumnLoss` at a third of the cost, because layers are pooled in their
+    own dtype before they are concatenated.
 
     Args:
         target: target hypercolumns, (1, channels of all layers, height, width), each of length 1.
@@ -160,7 +160,7 @@ class Neighborhood:
     """The feature vectors of one layer that are searched for neighbors.
 
     Attributes:
-        rows: (m, channels), centered, of length 1.
+        rows: (m, channels), centered and scaled to length 1.
         style: (m,), index of the style picture that each vector comes from.
     """
 
@@ -225,7 +225,7 @@ class NearestLoss(Loss):
         weights: weight of each layer.
         heads: affine maps to the channels of the target.
         generator: random generator for the positions.
-        effort: approximate number of positions times channels per layer, so layers with fewer channels use more positions.
+        effort: approximate product of positions and channels in each layer; layers with fewer channels use more positions.
 
     Source:
         Kolkin et al. 2022 (NNST), section 3.3: the objective of the final pass.

@@ -24,7 +24,7 @@ class Smoothness(Loss):
 
     Args:
         form: ``"l1"`` and ``"l2"``: absolute or squared differences to the right and down, averaged over positions and summed
-            over colors; ``"sum-l1"`` and ``"sum-l2"``: summed over positions too; ``"inetwork"``: the sum of
+            over colors; ``"sum-l1"`` and ``"sum-l2"``: the same, but summed over positions; ``"inetwork"``: the sum of
             ``(dx² + dy²)^1.25``; ``"nine-point"``: see :func:`nine_point`.
         scale: the range of pixel values in the published program: 1 or 255.
     """
@@ -53,7 +53,7 @@ class EdgeAwareSmoothness(Loss):
     flatness: Tensor
 
     def __call__(self, features: Features) -> Tensor:
-        """Average the weighted squared differences over positions, summed over colors."""
+        """Sum the weighted squared differences over colors and average them over positions."""
         image = features[PIXELS]
         right = precise(image[..., :-1, 1:] - image[..., :-1, :-1]).square().sum(1)
         down = precise(image[..., 1:, :-1] - image[..., :-1, :-1]).square().sum(1)
@@ -64,12 +64,12 @@ class EdgeAwareSmoothness(Loss):
 class StructureLoss(Loss):
     """One minus the structural similarity (SSIM) between the downscaled luminances of picture and content.
 
-    Keeps the photo recognizable: coarse scales determine the layout and lighting of a face. Brush strokes belong to fine
-    scales, which this loss ignores.
+    The loss keeps the photo recognizable: coarse scales determine the layout and lighting of a face. Brush strokes belong to
+    fine scales, which this loss ignores.
 
     Args:
         target: the content at the size being painted, (1, 3, height, width).
-        edge_px: length of the longer side for the comparison.
+        edge_px: length of the longer side of the downscaled pictures.
 
     Source:
         Wang et al. 2004 for SSIM (Gaussian window of σ = 1.5); its use here is our addition.
@@ -153,12 +153,13 @@ def nine_point(image: Image) -> Tensor:
 
 
 def flatness(image: Image, window_px: int = 9, *, average: Tensor | None = None) -> Tensor:
-    """Measure local flatness: 1 where the luminance is constant, 0.5 where it varies a fifth as much as on average.
+    """Measure local flatness: 1 where the luminance is constant, 0.5 where its variation is a fifth of the average.
 
     Args:
         image: (1, 3, height, width) in [0, 1].
         window_px: side of the neighborhood; odd.
-        average: mean of :func:`activity_of` for the full picture, if the image is a part of one; None: the image's own mean.
+        average: if the image is part of a picture, the mean of :func:`activity_of` over the whole picture; None: the image's
+            own mean.
 
     Returns:
         (1, 1, height, width) in [0, 1].
@@ -182,7 +183,7 @@ def luminance_of(image: Image) -> Tensor:
 
 
 def small_luminance(image: Image, edge_px: int) -> Tensor:
-    """Downscale a picture's luminance to a longer side of ``edge_px``, never enlarging it: (batch, 1, height, width)."""
+    """Downscale a picture's luminance to a longer side of at most ``edge_px``: (batch, 1, height, width)."""
     luminance = luminance_of(image)
     factor = edge_px / max(image.shape[-2:])
     if factor >= 1:

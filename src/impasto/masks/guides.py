@@ -1,7 +1,7 @@
 """Masks and guides: regions of a picture at the picture's size and at the size of a layer.
 
-A mask is (1, 1, height, width) in [0, 1], where 1 means "here"; soft masks stay soft. This module only computes with such
-tensors; :mod:`impasto.recipes.masking` reads the files.
+A mask is (1, 1, height, width) in [0, 1], where 1 means "here". Soft masks are not thresholded. This module only computes with
+such tensors; :mod:`impasto.recipes.masking` reads the files.
 Source: Gatys, Ecker, Bethge, Hertzmann and Shechtman 2017, Controlling Perceptual Factors in Neural Style Transfer, section 4.
 """
 
@@ -17,7 +17,7 @@ from impasto.tensors import Mask
 
 GRADIENTS = ("left-right", "right-left", "top-bottom", "bottom-top", "radial")
 _TOUCHES = 0.02
-"""Masks that overlap by less than this count as touching, not overlapping, because soft edges overlap slightly."""
+"""Soft edges overlap slightly, so masks that overlap by less than this count as touching and not as overlapping."""
 
 
 def gradient(kind: str, size: tuple[int, int]) -> Mask:
@@ -65,7 +65,7 @@ def shared(masks: Sequence[Mask]) -> tuple[list[Mask], float]:
 
 
 def softened(mask: Mask, width_px: int) -> Mask:
-    """Soften a mask's edges over a width centered on the edge; masks that sum to 1 still do."""
+    """Soften a mask's edges over a width centered on the edge; masks that sum to 1 still sum to 1 afterwards."""
     reach = width_px // 2
     if reach < 1:
         return mask
@@ -115,8 +115,8 @@ def shrunk(mask: Mask, layer: str, layers: Sequence[str], how: Shrinking) -> Mas
         mask: a mask at the size of the encoded picture.
         layer: layer name.
         layers: all layers of the encoder, in order.
-        how: ``"simple"``: average by area. ``"inside"``: the minimum in the receptive field of a position, so that for a hard
-            mask only positions whose receptive field lies entirely inside count. ``"all"``: the maximum.
+        how: ``"simple"``: average by area. ``"inside"``: the minimum in the receptive field of a position; a position counts
+            only if its receptive field lies entirely inside a hard mask. ``"all"``: the maximum in the receptive field.
 
     Returns:
         (1, 1, height / 2^(block - 1), width / 2^(block - 1)), rounded down as in the encoder.
@@ -132,8 +132,8 @@ def shrunk(mask: Mask, layer: str, layers: Sequence[str], how: Shrinking) -> Mas
 def guides_at(masks: Sequence[Mask], layer: str, layers: Sequence[str], how: Shrinking) -> list[Mask]:
     """Downscale the masks of all regions to a layer's size.
 
-    If a region is so narrow that it contains no receptive field, its mask is averaged by area instead; otherwise it would have
-    no style at the coarse layers. This fallback is our addition.
+    If a region is so narrow that it contains no receptive field, its mask is averaged by area instead. Without this fallback,
+    which is our addition, the region would have no style at the coarse layers.
     """
     guides = [shrunk(mask, layer, layers, how) for mask in masks]
     if how != "inside":
@@ -148,10 +148,10 @@ _FEWEST_ROWS = 3
 
 
 def places_inside(mask: Mask, wanted: Sequence[str], layers: Sequence[str], how: Shrinking) -> dict[str, Tensor]:
-    """Return indices that gather a region's features into a box: its own positions, and for the rest the nearest inside.
+    """Return indices that gather a region's features into a box; positions outside the region use the nearest one inside.
 
-    This lets a loss that uses adjacent positions, or several layers at once, be measured on one region: the boxes of all layers
-    cover the same part of the picture.
+    With such a box, a loss that uses adjacent positions or several layers can be measured on one region. The boxes of all
+    layers cover the same part of the picture.
 
     Args:
         mask: a mask at the size of the encoded picture; positions that are at least half inside count.
@@ -174,7 +174,7 @@ def places_inside(mask: Mask, wanted: Sequence[str], layers: Sequence[str], how:
 
 
 def _box_around(mask: Mask, unit: int) -> list[tuple[int, int | None]]:
-    """Return the first and last row, and column, of the box around a mask, in units of ``unit`` pixels; None: to the end."""
+    """Return the rows and columns of the box around a mask as start and end, in units of ``unit`` pixels; None: to the end."""
     inside, box = mask[0, 0] >= min(0.5, float(mask.max())), []
     for side, occupied in zip(mask.shape[-2:], (inside.any(1), inside.any(0)), strict=True):
         places, units = occupied.nonzero()[:, 0], max(1, side // unit)

@@ -1,6 +1,6 @@
 """Automatic regions of a photo without downloaded models: subject, background, sky, skin, areas of one color.
 
-The photo is downscaled and cut into superpixels. The regions found are fitted to the edges of the photo when they are enlarged.
+The photo is downscaled and cut into superpixels. When the regions are enlarged, they are fitted to the edges of the photo.
 The regions are estimates from color, position and texture: check them with ``impasto regions photo.jpg`` before using them.
 
 Source: Wei et al. 2012 for the subject as the area far from the border; Cheng et al. 2011 for rare colors; Rother et al. 2004
@@ -39,7 +39,7 @@ REGIONS = 5
 _TRUST = 4.0
 """Weight of saliency relative to color in a cut."""
 _OTSU_FACTORS, _USUAL = (0.7, 0.85, 1.0), 0.37
-"""Factors for Otsu's threshold, tried in order until the subject takes no more than a usual share of the photo."""
+"""Factors for Otsu's threshold, tried in order until the subject's share of the photo is at most ``_USUAL``."""
 _REGION = re.compile(r"region-(\d+)(?:-of-(\d+))?")
 
 
@@ -49,8 +49,8 @@ def find_region(photo: Image, name: str) -> Mask:
 
     Args:
         photo: (1, 3, height, width) in [0, 1].
-        name: ``"subject"``, ``"background"``, ``"sky"``, ``"skin"``, or ``"region-2"``: the second largest of five color
-            regions; ``"region-2-of-8"``: of eight.
+        name: ``"subject"``, ``"background"``, ``"sky"``, ``"skin"``, ``"region-2"`` (the second largest of five color regions)
+            or ``"region-2-of-8"`` (the second largest of eight).
 
     Returns:
         (1, 1, height, width) in [0, 1], with soft edges; all zeros if there is no such region.
@@ -176,7 +176,7 @@ def _largest_parts(superpixels: Superpixels, inside: Array, saliency: Array, fac
 
 
 def _distance_from_border(superpixels: Superpixels) -> Array:
-    """Return each superpixel's distance from the border along a path of color steps: low for background, high for subject."""
+    """Return the sum of color steps on the shortest path from the border to each superpixel: low for background."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import dijkstra
 
@@ -199,7 +199,7 @@ def _distance_from_border(superpixels: Superpixels) -> Array:
 
 
 def _similarity_to_border(superpixels: Superpixels, border: Array) -> Array:
-    """Return the share of the border similar to each superpixel, in [0, 1]; an isolated border color may be the subject."""
+    """Return the share of the border with a color similar to each superpixel, in [0, 1]; a rare color may be the subject."""
     distances = np.linalg.norm(superpixels.colors[:, None] - superpixels.colors[border][None], axis=2)
     share: Array = np.exp(-((distances / 18) ** 2)).mean(1)
     return np.asarray(np.clip(share / max(float(np.median(share[border])), 1e-9), 0, 1))
@@ -242,7 +242,7 @@ def _likelihood(superpixels: Superpixels, chosen: Array) -> Array:
 
 
 def _minimum_cut(superpixels: Superpixels, evidence: Array) -> Array:
-    """Choose the superpixels with evidence for the subject, with cuts preferred where neighbors differ."""
+    """Choose the superpixels with evidence for the subject; boundaries between different neighbors are preferred."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
@@ -293,7 +293,7 @@ def _may_be_sky(superpixels: Superpixels, chosen: Array) -> bool:
 
 
 def _horizon(superpixels: Superpixels) -> float:
-    """Return the height of a line across most of the photo, in [0, 1] from the top; 0.85 if inside is none."""
+    """Return the position of a line across most of the photo, in [0, 1] from the top; 0.85 if there is no such line."""
     light = superpixels.lightness
     height = len(light)
     reach = max(1, round(0.008 * height))

@@ -1,8 +1,8 @@
 """Skin and face detection without downloaded models; in case of doubt, a position counts as skin.
 
-Missed skin would be painted over, while a false detection only keeps more of the photo. So several rules are combined, and the
-result is their union. Skin has its typical color only in white light, so the color of the light is first removed in several
-ways. Gaps between nearby skin areas are probably skin in other light and are included.
+Missed skin would be painted over, while a false detection only keeps more of the photo. So the result is the union of several
+rules. Skin has its typical color only in white light, so several corrections for the color of the light are tried. Gaps
+between nearby skin areas are probably skin in other light and are included.
 
 Source: the range of hues is widened from Chai and Ngan 1999; Land and McCann 1971 for "the brightest is white", Buchsbaum 1980
 for "the mean is gray", Finlayson and Trezzi 2004 for values between the two (shades of gray); Liao et al. 2007 for the
@@ -27,12 +27,12 @@ from impasto.tensors import Image, Mask
 Array = npt.NDArray[Any]
 _EDGE_PX, _FACES_EDGE_PX = 480, 320
 _LIKELY, _GUESSED, _ENOUGH = 0.5, 0.35, 0.4
-"""A rule is ignored if it covers more of the photo: for the likeliest lights; for other rules, alone and with the rest."""
+"""Maximum share of the photo: for a rule with a likely light, for any other rule, and for such a rule with the area found."""
 
 
 @in_known_state
 def skin(photo: Image) -> Mask:
-    """Find skin and faces, preferring false positives: sand and wood of the color of skin are included."""
+    """Find skin and faces. False positives are preferred, so sand and wood with the color of skin are included."""
     small = downscaled(photo, _EDGE_PX)
     faces = face_ellipses(photo, grow=1.0, size=small.shape[:2])
     colored = skin_colored(small, face_ellipses(photo, grow=0.45, size=small.shape[:2]))

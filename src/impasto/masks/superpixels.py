@@ -28,7 +28,7 @@ class Superpixels:
         lightness: (height, width), CIELAB lightness, 0 to 100.
         colors: (superpixels, 3), mean CIELAB color.
         places: (superpixels, 2), mean row and column in [0, 1].
-        textures: (superpixels,), variation of lightness from pixel to pixel, relative to a lightness range of 1.
+        textures: (superpixels,), variation of lightness from pixel to pixel, for lightness scaled to [0, 1].
         sizes: (superpixels,), number of positions.
         pairs: (neighbors, 2), adjacent superpixels.
         lengths: (neighbors,), number of positions along their shared border.
@@ -106,7 +106,7 @@ def _neighbors(labels: Array) -> tuple[Array, Array]:
 
 
 def clustered(features: Array, weights: Array, count: int) -> Array:
-    """Cluster rows into ``count`` groups (k-means, initialized with the rows farthest apart): a label for each row."""
+    """Cluster rows by k-means, initialized with the ``count`` rows farthest apart; return a label for each row."""
     count = min(count, len(features))
     centers = [features[int(weights.argmax())]]
     while len(centers) < count:

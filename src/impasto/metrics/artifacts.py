@@ -21,7 +21,7 @@ _VISIBLE_STEP = 1 / _LEVELS
 def lattice(image: Image) -> float:
     """Compare the energy at periods of 2 and 4 pixels along both axes with that of neighboring frequencies.
 
-    Detects patterns from transposed convolutions and from 2 × 2 pooling; about 1 without a pattern.
+    This detects patterns from transposed convolutions and from 2 × 2 pooling. Without a pattern, the result is about 1.
 
     Args:
         image: a picture with both sides at least 32.
@@ -42,7 +42,7 @@ def lattice(image: Image) -> float:
 
 
 def frame(image: Image) -> float:
-    """Compare the squared differences between pixels in the outer 8 pixels with those inside; about 1 without a frame.
+    """Compare squared pixel differences in the border of 8 pixels with those inside; without a frame the result is about 1.
 
     Args:
         image: a picture with both sides at least 32.
@@ -56,7 +56,7 @@ def frame(image: Image) -> float:
 
 
 def chroma_energy(image: Image) -> float:
-    """Measure the fine-scale energy (squared Laplacian) of the two color differences, in squared levels of 255."""
+    """Measure the fine-scale energy (squared Laplacian) of the two color differences, in squared steps of 1/255."""
     red, green, blue = (image[:, channel : channel + 1].float() * _LEVELS for channel in range(3))
     differences = torch.cat([red - green, (red + green) / 2 - blue])
     kernel = image.new_tensor([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]], dtype=torch.float32)[None, None]
@@ -72,18 +72,19 @@ def clipped(image: Image) -> float:
 def seams(result: Image, content: Image) -> float:
     """Compare the strongest straight discontinuity where tiles may meet with strong lines elsewhere.
 
-    The strength of a line is the luminance step across it beyond what the slopes on both sides predict, computed in blocks of
-    16 pixels along the line; the step must be present in at least half of the blocks. The strength of the same line in the
-    content is subtracted. Tiles may meet at multiples of 32 pixels and at halves, thirds and quarters of the side. "Elsewhere"
-    is the 99th percentile of the other lines, and at least one level of 255.
+    The strength of a line is the luminance step across it, minus the step that the slopes on both sides predict. It is computed
+    in blocks of 16 pixels along the line, and the step must be present in at least half of the blocks. The strength of the same
+    line in the content is subtracted. Tiles may meet at multiples of 32 pixels and at halves, thirds and quarters of the side.
+    The strongest of these lines is divided by the 99th percentile of all other lines, which counts as at least 1/255.
 
     Args:
         result: a picture with both sides at least 32.
         content: a picture of the same size.
 
     Returns:
-        0 or more; about 1 or less without seams. (The largest value for 40 seamless results was 1.7. A step of 8 levels at one
-        line raised 32 of them above 2, a step of 4 levels 10 of them: faint seams under textured strokes are not detected.)
+        0 or more; about 1 or less without seams. The largest value for 40 seamless results was 1.7. With a step of 8/255 added
+        at one line, 32 of them were above 2; with a step of 4/255, 10 of them were. So faint seams under textured strokes are
+        not detected.
     """
     return max(_strongest(line_steps(each[0]), line_steps(each[1])) for each in _both_ways(result, content))
 

@@ -32,7 +32,7 @@ Style = Picture | NamedStyle
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu4_2"
 EDGE_PX = 512
-"""Larger results are measured at this longer side; seams and clipping at full size, up to _LARGEST_PX."""
+"""Larger results are measured at this longer side. Seams and clipping are measured at full size, up to _LARGEST_PX."""
 SMALLEST_SIDE = 32
 _LARGEST_PX = 4096
 _SMALL_PX = 128
@@ -81,7 +81,7 @@ class Figure:
 
     Attributes:
         name: a key of :data:`KINDS`.
-        value: NaN if undefined (such as progress towards a style that the photo already has).
+        value: the number; NaN if it is undefined (for example, progress towards a style that the photo already has).
     """
 
     name: str
@@ -94,7 +94,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """``"clean"`` or ``"faulty"`` if the figure has a limit, else empty."""
+        """``"clean"`` or ``"faulty"`` if the figure has a limit; an empty string if it has none."""
         if self.kind.bound is None:
             return ""
         return "clean" if self.value <= self.kind.bound else "faulty"
@@ -158,8 +158,8 @@ class ReferenceDistribution:
         own: the content's moments by layer.
         style: the style's moments by layer.
         palette: mean (1, 3) and covariance (1, 3, 3) of the style's colors in Lab.
-        chroma: the larger of the chroma energies of content and styles.
-        clipped: the larger of the shares of clipped pixels of content and styles.
+        chroma: the largest chroma energy of the content and the styles.
+        clipped: the largest share of clipped pixels of the content and the styles.
     """
 
     photo: Picture
@@ -195,7 +195,7 @@ def reference(
 
     Args:
         content: the photo.
-        styles: pictures or named styles; several are blended as in painting.
+        styles: pictures or named styles; several styles are blended as in painting.
         size: (height, width) of the results; sizes above 512 are measured at 512.
         weights: one for each style; empty: equal weights.
         encoder: the feature extractor; by default the shipped one.
@@ -230,7 +230,7 @@ def report_on(result: Picture, ref: ReferenceDistribution, *, encoder: Vgg | Non
     """Measure a result.
 
     Args:
-        result: a picture of the size of the reference, or of another size that is measured at the same size.
+        result: a picture; its measured size (see :func:`measured_size`) must be that of the reference.
         ref: the reference, see :func:`reference`.
         encoder: the encoder that measured the reference.
 
@@ -250,7 +250,7 @@ def check_shape(content: tuple[int, int], result: tuple[int, int]) -> None:
     """Check that a result can belong to a content: similar aspect ratio, and large enough to measure.
 
     Raises:
-        ShapeError: if it cannot.
+        ShapeError: if the result cannot belong to the content.
     """
     if min(measured_size(result)) < SMALLEST_SIDE:
         raise ShapeError(
@@ -312,7 +312,7 @@ def _fault_figures(result: Picture, image: Image, ref: ReferenceDistribution) ->
 
 
 def relative(found: Tensor, wanted: Tensor) -> float:
-    """Return the squared difference relative to the squares of the target."""
+    """Return the sum of squared differences divided by the sum of squares of the target."""
     return float((found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12))
 
 
@@ -368,7 +368,7 @@ def lab(image: Image) -> Tensor:
 def palette(style: Style) -> Moments:
     """Compute the mean and covariance of a style's colors in Lab.
 
-    Named styles store their colors as a Gaussian in sRGB; a sample from it is used.
+    Named styles store their colors as a Gaussian in sRGB; for them, the colors of a random sample are measured.
     """
     if isinstance(style, Picture):
         return moments(lab(style_picture(style, EDGE_PX)))
@@ -382,8 +382,8 @@ def palette(style: Style) -> Moments:
 def palette_distance(found: Moments, wanted: Moments) -> float:
     """Return the 2-Wasserstein distance of two Gaussians of colors, in Lab ΔE.
 
-    ``√(|μ - μ̂|² + tr(Σ + Σ̂ - 2 (Σ̂^½ Σ Σ̂^½)^½))``: the smallest possible root mean square distance that colors must move from
-    one palette to the other.
+    ``√(|μ - μ̂|² + tr(Σ + Σ̂ - 2 (Σ̂^½ Σ Σ̂^½)^½))``: the minimum root mean square distance by which colors must move to turn
+    one palette into the other.
     """
     s, t = found.covariance.double(), wanted.covariance.double()
     root = sqrtm(t + 1e-3 * torch.eye(3, dtype=torch.float64), iterations=30)

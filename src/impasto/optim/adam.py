@@ -13,7 +13,7 @@ State = dict[str, Any]
 
 
 class Adam:
-    """Adam with the interface and state of ``torch.optim.Adam``; the steps agree up to rounding.
+    """Adam with the interface and state of ``torch.optim.Adam``; its steps are equal up to rounding.
 
     Args:
         planes: the tensors to optimize, in place.

@@ -31,9 +31,9 @@ Encode = Callable[[Image, frozenset[str]], Features]
 _PATIENCE = 10
 _EXPLOSION = 100.0
 _FIRST_MOVE = 0.01
-"""Root mean square of the scaled gradient at the first step, and so the size of L-BFGS's first move."""
+"""Root mean square of the scaled gradient at the first step; this is also the size of L-BFGS's first move."""
 _LARGEST_SCALE = 2.0**20
-"""Limit of the gradient scale: gradients below 1e-8 are rounding errors and must not be amplified."""
+"""Upper limit of the gradient scale: gradients below 1e-8 are rounding errors and must not be amplified."""
 _LINE_SEARCH = 25
 """Function evaluations that the L-BFGS line search may use per step."""
 _FALL = 0.01
@@ -123,13 +123,13 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; two have defaults)
         sizes: pairs of (height, width) and number of steps, in painting order.
         encode: computes features of pictures.
         optimizer_settings: the optimizer and its hyperparameters.
-        seconds: approximate time limit; the number of steps at each size is reduced to meet it, to no fewer than one. 0: no
-            limit.
+        seconds: approximate time limit; the number of steps at each size is reduced to meet it, but each size gets at least one
+            step. 0: no limit.
         enlarge: resizes the picture from one size to the next.
 
     Yields:
-        A :class:`Step` after each step. The last step has a ``failure`` if the objective decreased at no size; sizes with fewer
-        than ten steps, and sizes cut short by ``seconds``, are not checked.
+        A :class:`Step` after each step. If the objective did not decrease at any size, the last step has a ``failure``. Sizes
+        with fewer than ten steps, and sizes cut short by ``seconds``, are not checked.
     """
     plan = Plan(sizes, seconds)
     momentum = Momentum()
@@ -192,9 +192,9 @@ class Plan:
 
     @property
     def typical_rate(self) -> float:
-        """Median of the recent steps' seconds per unit of work; steps that had to wait for the processor do not change it.
+        """Median of the recent steps' seconds per unit of work, so a few steps that wait for the processor do not change it.
 
-        It is infinite until three steps are done. During the first steps at a size it is that of the size before.
+        It is infinite until three steps are done. During the first steps at a size it is the rate of the previous size.
         """
         if self.done < _FIRST_ESTIMATE:
             return math.inf
@@ -228,7 +228,7 @@ class Plan:
         return bool(self.seconds) and seconds_now() - self.began >= self.seconds
 
     def close(self, scale: int) -> None:
-        """Mark a size as finished, perhaps early."""
+        """Mark a size as finished, even if it ended early."""
         self.planned[scale] = 0
 
 
@@ -255,7 +255,8 @@ def optimize(
         momentum: state from the previous size; updated in place for the next.
 
     Yields:
-        A :class:`Step` after each step. The last has a ``failure`` if the objective did not decrease, see :func:`failure_of`.
+        A :class:`Step` after each step. If the objective did not decrease, the last one has a ``failure``; see
+        :func:`failure_of`.
     """
     momentum = momentum or Momentum()
     planes = [plane.contiguous().requires_grad_() for plane in to_planes(image, optimizer_settings.canvas)]
@@ -298,15 +299,16 @@ def optimize(
 
 
 class Evaluation:
-    """The objective as seen by the optimizer: scaled by a constant so that its first gradient has a fixed magnitude.
+    """The objective that the optimizer evaluates, scaled by a constant so that its first gradient has a fixed magnitude.
 
-    Published objectives range from 1e-3 to 1e12. At the ends of that range, L-BFGS takes a first step that is too short for
-    float32 or loses its history, and Adam's epsilon slows it down. The constant is a power of two, so it causes no rounding.
+    Published objectives range from 1e-3 to 1e12. At the ends of that range, L-BFGS either takes a first step that is too short
+    for float32 or loses its history, and Adam's epsilon makes its steps too small. The constant is a power of two, so it causes
+    no rounding.
     The ratios of the losses do not change.
 
     Attributes:
         scale: the constant; 0 until the next evaluation determines it.
-        losses: the unscaled weighted losses, by name, of the first evaluation since :meth:`begin`.
+        losses: the unscaled weighted losses from the first evaluation since :meth:`begin`, by name.
     """
 
     def __init__(self, objective: Objective, planes: Planes, encode: Encode, canvas: Canvas) -> None:
@@ -367,8 +369,8 @@ def scale_for(gradients: Sequence[Tensor]) -> float:
 def failure_of(history: Sequence[float], steps: int, picture: Image, objective_of: Callable[[Image], float]) -> str:
     """Return a message if the objective did not decrease by 1%, else an empty string.
 
-    Runs of fewer than ten steps are not checked, nor are runs with a nearly optimal start (an objective below a tenth of that
-    of plain gray).
+    Runs of fewer than ten steps are not checked. Runs with a nearly optimal start are not checked either: their initial
+    objective is less than a tenth of that of plain gray.
 
     Args:
         history: the objective before each step whose loss was good.
@@ -400,7 +402,7 @@ def take_step(
     if momentum:
         restore_momentum(optimizer, evaluation.planes, momentum, evaluation.scale)
     if isinstance(optimizer, torch.optim.LBFGS) and not optimizer.state:
-        # PyTorch divides the first step by the L1 norm of the gradient; for a large picture that is below rounding.
+        # PyTorch divides the first step by the L1 norm of the gradient; for a large picture the step is then below rounding.
         rate *= max(1.0, sum(float(gradient.abs().sum()) for gradient in evaluation.gradients))
     set_rate(optimizer, rate)
     optimizer.step(evaluation)  # type: ignore[arg-type]  # the stub requires a float, but a tensor works
@@ -436,13 +438,13 @@ def set_rate(optimizer: Adam | torch.optim.Optimizer, rate: float) -> None:
 
 
 def falling(number: int, steps: int) -> float:
-    """Return the learning rate factor: warm-up over the first few steps, constant, then decay to 0.15 over the second half."""
+    """Return the learning rate factor: it rises to 1 in the first few steps and decays to 0.15 over the second half."""
     done, rising = number / steps, min(5, max(1, steps // 4))
     return min(1.0, number / rising) * (1.0 if done < 0.5 else 1.0 - 0.85 * (done - 0.5) / 0.5)
 
 
 def improves_less_than(share: float, history: list[float]) -> bool:
-    """Return whether the loss decreased by less than the given share of itself over the last ten steps."""
+    """Return whether the loss decreased by less than the given share over the last ten steps."""
     if len(history) <= _PATIENCE:
         return False
     before, now = history[-1 - _PATIENCE], history[-1]

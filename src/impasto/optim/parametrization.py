@@ -18,7 +18,7 @@ from impasto.tensors import Image
 
 with known_state():  # independent of the caller's torch defaults at import time
     LUMA_AND_CHROMA = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
-    """From sRGB to luma and two color differences."""
+    """The matrix that converts sRGB to luma and two color differences."""
     LUMA_AND_CHROMA_INVERSE = torch.linalg.inv(LUMA_AND_CHROMA)
 _LEVELS = 5
 
@@ -52,7 +52,7 @@ def to_image(planes: list[Tensor], canvas: Canvas) -> Image:
 
 
 def to_laplacian(image: Image, levels: int = _LEVELS) -> list[Tensor]:
-    """Build a Laplacian pyramid: the residual of each size over the next smaller one, finest first, then the smallest size.
+    """Build a Laplacian pyramid: the difference of each size to the next smaller one, finest first, then the smallest picture.
 
     Source:
         Burt and Adelson 1983; used for style transfer by Kolkin et al. 2019. Sizes are averaged down and interpolated linearly,

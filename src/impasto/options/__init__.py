@@ -254,10 +254,10 @@ class TuneOptions:
     """Columns of the sheet, each 0 to 1.5."""
 
     strokes: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for instant, each 0.25 to 4. A search uses the value if only one is given, otherwise 1."""
+    """Rows of the sheet for instant, each 0.25 to 4. A search uses a single given value, or 1 if several are given."""
 
     style_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for paint, each 0.1 to 4. A search uses the value if only one is given, otherwise 1."""
+    """Rows of the sheet for paint, each 0.1 to 4. A search uses a single given value, or 1 if several are given."""
 
     steps: int = 16
     """Optimization steps of paint at the last size."""

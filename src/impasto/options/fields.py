@@ -71,7 +71,7 @@ def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 
 def check_kind(name: str, value: object, kind: type) -> None:
-    """Raise OptionError unless a value has a type; an int is accepted as float, but a bool as neither int nor float."""
+    """Raise OptionError unless a value has the given type. float also accepts int; float and int reject bool."""
     kinds = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}[kind]
     if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
         wanted = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}[kind]

@@ -1,1 +1,1 @@
-"""Recipes: one published method per file; pictures and options in, steps out."""
+"""Recipes: one published method per file. A recipe takes pictures and options and yields steps."""

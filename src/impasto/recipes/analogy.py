@@ -1,7 +1,7 @@
 """Analogy: paint B as A' was painted from A.
 
-The neural engine matches B with A by features of the encoder, coarse to fine, and copies from A'. The classic engine is
-:mod:`impasto.recipes.analogy_classic`.
+The neural engine matches B with A by the features of the encoder, coarse to fine, and copies features from A'. The classic
+engine is :mod:`impasto.recipes.analogy_classic`.
 
 Source: Hertzmann et al. 2001, Image Analogies; Liao et al. 2017, Visual Attribute Transfer through Deep Image Analogy
 (arXiv:1705.01088). Departures: see :mod:`impasto.recipes.synthesis`; matches are searched in one direction.
@@ -52,7 +52,7 @@ def analogy(
 
     Args:
         a: the photo of the example, in any form.
-        a_prime: its painting, of the same size and composition.
+        a_prime: the painting of that photo, with the same size and composition.
         b: the photo to paint.
         run: device, precision and seed.
         options: any field of :class:`impasto.options.AnalogyOptions`.
@@ -103,7 +103,7 @@ def analogy_of(inputs: AnalogyInputs, options: AnalogyOptions, run: Run) -> Guid
 
 
 def _classic(inputs: AnalogyInputs, size: Size, options: AnalogyOptions) -> ClassicAnalogy:
-    """Prepare the classic engine: A and A' at one size, not larger than needed."""
+    """Prepare the classic engine: resize A and A' to one size that is no larger than needed."""
     edge_px = min(options.size, max(inputs.a.size))
     example = fitted_size(inputs.a.size, edge_px)
     settings = AnalogySettings(kappa=options.kappa, color="learn" if options.colors else "keep", transfer=options.transfer)

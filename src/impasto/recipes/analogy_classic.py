@@ -1,16 +1,16 @@
 """Image analogies: learn a filter from one pair of pictures A and A', and apply it to B.
 
-For each pixel q of B', coarse to fine and in reading order: find the pixel p of the example whose neighborhood in A, A' and the
-coarser level is most similar, and take the value of A' there.
+The pixels q of B' are synthesized coarse to fine, in reading order. For each q, find the pixel p of the example whose
+neighborhood in A, A' and the coarser level is most similar, and copy the value of A' at p.
 
 Source: Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies (SIGGRAPH), section 3. Departures from the paper:
 
-- The transfer ``linear``, the default, is our addition; ``copy`` is the paper's.
-- Pixels are synthesized in diagonal wavefronts; each sees the same finished neighbors as in reading order.
-- The approximate search is a k-d tree of 16 principal directions.
+- The default transfer, ``linear``, is our addition; the paper uses ``copy``.
+- Pixels are synthesized in diagonal wavefronts; each pixel has the same finished neighbors as in reading order.
+- The approximate search uses a k-d tree in 16 principal directions.
 - Neighborhoods of A' and B' have half the weight of those of A and B.
 - Coarser levels are enlarged before they are compared, see :mod:`impasto.features.analogies`.
-- Pictures are mirrored at the borders; where the mirrored pixel of B' is not synthesized yet, the coarser level stands for it.
+- Pictures are mirrored at the borders; if the mirrored pixel of B' is not synthesized yet, the coarser level is used.
 - There are no steerable filters, and no separate search at the borders.
 """
 
@@ -49,7 +49,7 @@ TRANSFERS: tuple[str, ...] = get_args(Transfer)
 _COARSEST_PX = 16
 _MOST_LEVELS = 5
 _STEPS = 64
-"""Number of steps in which the finest level is reported; coarser levels have fewer."""
+"""Number of steps reported for a level of 512 x 512 pixels; smaller levels have fewer, see :func:`steps_at`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +57,16 @@ class AnalogySettings:
     """How an analogy is synthesized.
 
     Attributes:
-        levels: number of sizes; None: as many as leave 16 pixels at the coarsest, at most 5.
-        kappa: preference for continuing the match of a neighbor over the nearest match, at least 0. 0 gives flat patches, 2
-            strokes, 10 and more large fragments of A'. The paper uses 0.5 to 5 for textures and 2 to 25 for paintings.
+        levels: number of sizes; None: at most 5, and only so many that the coarsest has at least 16 pixels on each side.
+        kappa: preference for continuing the match of a neighbor over the nearest match, at least 0. The result has flat patches
+            with 0, strokes with 2, and large fragments of A' with 10 or more. The paper uses 0.5 to 5 for textures and 2 to 25
+            for paintings.
         color: ``keep`` synthesizes luminance and keeps the colors of B; ``learn`` synthesizes all colors.
-        transfer: ``copy`` takes the value of the matched pixel. ``linear`` corrects it by a linear model of the filter, fitted
-            to similar neighborhoods of the example: by the difference that the model predicts between the neighborhoods of q
-            and p, times the share of the variance which the model explains. So filters are learned beyond the values that the
-            example has, and strokes, which no linear model explains, are copied.
-        remap: with ``keep``, give the luminance of A and A' the mean and standard deviation of B (section 3.4).
+        transfer: ``copy`` uses the value of the matched pixel. ``linear`` also adds a correction from a linear model of the
+            filter, which is fitted to similar neighborhoods of the example. The correction is the difference that the model
+            predicts between q and p, times the share of the variance that the model explains. So ``linear`` extends a filter to
+            values that the example does not have. Strokes are copied, because no linear model explains them.
+        remap: with ``keep``, shift and scale the luminance of A and A' to the mean and standard deviation of B (section 3.4).
     """
 
     levels: int | None = None
@@ -77,7 +78,7 @@ class AnalogySettings:
 
 @dataclass(frozen=True)
 class ClassicAnalogy:
-    """What to synthesize; see :func:`classic_analogy`."""
+    """The pictures and settings of an analogy; see :func:`classic_analogy`."""
 
     a: Image
     a_prime: Image
@@ -104,13 +105,13 @@ def classic_analogy(a: Image, a_prime: Image, b: Image, settings: AnalogySetting
 
     Args:
         a: the unfiltered example, (1, 3, height, width), sRGB in [0, 1].
-        a_prime: the filtered example, of the same size.
+        a_prime: the filtered example, at the same size.
         b: the picture to filter, of any size.
         settings: how to synthesize; None: the defaults.
 
     Yields:
-        Steps whose image is B' so far at the level of the step; the last is the result, of the size of B. The only loss is
-        ``distance``, the mean squared distance of the neighborhoods to their matches.
+        Steps whose image is the current state of B' at the level of the step. The last image is the result and has the size of
+        B. The only loss is ``distance``, the mean squared distance of the neighborhoods to their matches.
 
     Raises:
         ShapeError: A and A' differ in size, or a picture is smaller than a patch.
@@ -172,7 +173,7 @@ def check_settings(settings: AnalogySettings, most: int) -> None:
 
 
 def most_levels(a: Image, b: Image, smallest_px: int) -> int:
-    """Return how many levels leave at least a number of pixels on each side of both pictures, at least 1."""
+    """Return the maximum number of levels whose sides all have at least ``smallest_px`` pixels; at least 1."""
     side, levels = min(*a.shape[-2:], *b.shape[-2:]), 1
     while (side := (side + 1) // 2) >= smallest_px:
         levels += 1
@@ -180,7 +181,7 @@ def most_levels(a: Image, b: Image, smallest_px: int) -> int:
 
 
 def default_levels(a: Image, b: Image) -> int:
-    """Return the number of levels if none is given."""
+    """Return the number of levels to use if the settings give none."""
     return min(_MOST_LEVELS, most_levels(a, b, _COARSEST_PX))
 
 
@@ -217,7 +218,7 @@ def to_planes(image: Image, settings: AnalogySettings) -> Planes:
 
 
 def to_image(result: Planes, b: Image, settings: AnalogySettings) -> Image:
-    """Convert synthesized planes to a picture of the same size; with ``keep``, with the colors of B."""
+    """Convert synthesized planes to a picture of the same size; with ``keep``, it has the colors of B."""
     planes = torch.from_numpy(result.clip(0, 1)).permute(2, 0, 1)[None]
     if settings.color == "learn":
         return planes.to(b)
@@ -225,7 +226,7 @@ def to_image(result: Planes, b: Image, settings: AnalogySettings) -> Image:
 
 
 def example_of(a: Image, a_prime: Image, photo: Planes, settings: AnalogySettings, levels: int) -> Example:
-    """Return the example at each level; its luminance is remapped to that of the photo if the settings say so."""
+    """Return the example at each level; if ``settings.remap`` is set, its luminance is remapped to that of the photo."""
     source, result = to_planes(a, settings), to_planes(a_prime, settings)
     gain, shift = 1.0, 0.0
     if settings.remap and settings.color == "keep":
@@ -238,7 +239,7 @@ def example_of(a: Image, a_prime: Image, photo: Planes, settings: AnalogySetting
 
 
 def luminance_map(source: Planes, photo: Planes) -> tuple[float, float]:
-    """Return gain and shift that give A the mean and standard deviation of B: ``σ_B / σ_A (Y - μ_A) + μ_B``."""
+    """Return the gain and shift that map A to the mean and standard deviation of B: ``σ_B / σ_A (Y - μ_A) + μ_B``."""
     gain = float(photo.std()) / max(float(source.std()), 1e-3)
     return gain, float(photo.mean()) - gain * float(source.mean())
 
@@ -247,7 +248,7 @@ def luminance_map(source: Planes, photo: Planes) -> tuple[float, float]:
 
 
 def started(photo: Planes, finished: Pair | None) -> Pair:
-    """Return the pair B, B' at a level, where B' is the finished coarser level, or B itself at the coarsest."""
+    """Return the pair B, B' at a level. B' starts as the enlarged coarser level; at the coarsest level it starts as B."""
     if not finished:
         return Pair(photo, photo.copy())
     coarser = finished.enlarged(photo.shape[:2])
@@ -261,14 +262,14 @@ def steps_at(size: tuple[int, int]) -> int:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What the pixels of a level are synthesized from.
+    """The example at one level, prepared for the synthesis of B'.
 
     Attributes:
-        example: the level of A and A'.
+        example: A and A' at this level.
         neighborhoods: the neighborhoods of the example.
-        models: linear models of the filter; None: copy.
+        models: linear models of the filter; None: copy values.
         limits: the values of black and white.
-        factor: how much farther than the nearest match a coherent one may be, see :func:`kappa_at`.
+        factor: factor by which a coherent match may be farther than the nearest match, see :func:`kappa_at`.
     """
 
     example: Pair
@@ -279,7 +280,7 @@ class Synthesis:
 
     @classmethod
     def of(cls, example: Example, scale: int, settings: AnalogySettings) -> "Synthesis":
-        """Describe a level of an example."""
+        """Prepare a level of an example."""
         pair = example.pairs[scale]
         neighborhoods = Examples.of(pair)
         models = LocalModels.of(pair, neighborhoods, example.limits) if settings.transfer == "linear" else None
@@ -289,13 +290,13 @@ class Synthesis:
     def run(self, canvas: Pair) -> Iterator[float]:
         """Synthesize B' at a level, in place.
 
-        The coarsest level is synthesized twice, because at first its borders are unknown.
+        The coarsest level is synthesized twice, because its borders are unknown the first time.
 
         Args:
-            canvas: the level of B and B'; B' is changed.
+            canvas: B and B' at this level; B' is changed.
 
         Yields:
-            The mean squared distance to the matches so far, as often as :func:`steps_at` says.
+            The mean squared distance of the pixels synthesized so far to their matches, :func:`steps_at` times.
         """
         if not canvas.coarser:
             for _ in self.fronts(canvas):
@@ -320,7 +321,7 @@ class Synthesis:
             yield distances
 
     def best_matches(self, queries: Floats, candidates: Indices) -> tuple[Indices, Floats]:
-        """Return the coherent match of each pixel, or the nearest where that is much closer, and its squared distance."""
+        """Return the match of each pixel and its squared distance: the coherent match, or the nearest if it is much closer."""
         nearest, least = self.neighborhoods.nearest(queries)
         coherent, distance = self.neighborhoods.closest_of(candidates, queries)
         is_coherent = distance <= least * self.factor

@@ -46,7 +46,7 @@ def check_pictures(content: Picture, styles: Sequence[Style], options: PaintOpti
 
 
 def check_styles(styles: Sequence[Style], weights: Sequence[float]) -> None:
-    """Raise unless there is at least one style, and one weight for each style or none."""
+    """Raise unless there is at least one style, and either one weight for each style or no weights."""
     if not styles:
         raise OptionError("no style was given; give a picture or a named style (see impasto styles list)")
     if weights and len(weights) != len(styles):
@@ -63,7 +63,7 @@ def check_enough_pixels(role: str, picture: Picture, shown: str) -> None:
 
 
 def check_layers(encoder: Vgg, options: PaintOptions) -> None:
-    """Raise unless the encoder has all layers that the recipe compares, and all content and style layers."""
+    """Raise unless the encoder has all layers that the recipe compares and all content and style layers."""
     missing = set(compared_layers(options, 0)).difference(encoder.layers)
     if missing and options.recipe == "neighbors":
         raise OptionError(
@@ -102,7 +102,7 @@ def has_channels_of_vgg19(encoder: Vgg) -> bool:
 
 @lru_cache(maxsize=1)
 def slim_encoder() -> Vgg:
-    """Load vgg19-slim, whose heads map a named style to the channels of the full network."""
+    """Load vgg19-slim. Its heads map a named style to the channels of the full network."""
     return load_encoder("vgg19-slim")
 
 
@@ -114,10 +114,10 @@ def compared_layers(options: PaintOptions, edge_px: float) -> tuple[str, ...]:
 
 
 def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> int:
-    """Predict the peak memory of painting at a size in bytes, without the program itself.
+    """Predict the peak memory, in bytes, of painting at a size; the memory of the program itself is not included.
 
-    Every convolution up to the deepest layer keeps its padded input and its output for the backward pass, plus a few maps of
-    the widest layer. The factor is fitted to measurements; see docs/benchmarks.md.
+    Every convolution up to the deepest layer keeps its padded input and its output for the backward pass. A few maps of the
+    widest layer are added. The factor is fitted to measurements; see docs/benchmarks.md.
     """
     height, width = (side * (1 + 2 * options.margin) for side in size)
     deepest = max(encoder.layers.index(layer) for layer in compared_layers(options, max(size)))

@@ -40,7 +40,7 @@ ColorOptions = PaintOptions | InstantOptions
 """Options with ``color``, ``color_method``, ``color_space``, ``color_amount``, ``color_mask`` and ``color_proof``."""
 
 _ROWS = 256
-"""Height of the strips in which a picture is recolored, to keep temporary tensors small."""
+"""A picture is recolored in strips of this height, which keeps temporary tensors small."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Coloring:
         options: color mode, method, space and amount.
         photo: the photo whose colors are kept, (1, 3, height, width), or None.
         target: the target palette, or None.
-        mask: where colors are changed, (1, 1, height, width); None: everywhere.
+        mask: mask of the area where colors are changed, (1, 1, height, width); None: everywhere.
     """
 
     options: ColorOptions
@@ -77,7 +77,7 @@ class Coloring:
         for top in range(0, size[0], _ROWS):
             rows = slice(top, top + _ROWS)
             part = image[..., rows, :]
-            if self.options.color == "match-style":  # any color in a painting of gray pictures is noise
+            if self.options.color == "match-style":  # in a painting of gray pictures, any color is noise
                 part.copy_(gray(part, space))
             if recolored:
                 found = recolored(part)
@@ -139,7 +139,7 @@ def prepared(photo: Picture, styles: Sequence[Style], options: ColorOptions) -> 
 
 
 def method_of(photo: Picture, options: ColorOptions) -> ColorMethod | None:
-    """Return the method for ``match-style``, or None for other modes; always luminance for a gray photo."""
+    """Return the method for ``match-style`` (for a gray photo, always luminance); None for other modes."""
     if options.color != "match-style":
         return None
     return "luminance" if is_gray(photo.image) else options.color_method
@@ -155,7 +155,7 @@ def check_colors(styles: Sequence[Style], options: ColorOptions) -> None:
     """Raise unless the color options are compatible with each other and with the styles.
 
     Raises:
-        OptionError: they are not; the message says which values are.
+        OptionError: the color options are not compatible; the message names the values that are.
     """
     mode, method = options.color, options.color_method
     if mode == "style" and (options.color_mask or options.color_amount != 1):

@@ -1,4 +1,4 @@
-"""The painting context: everything that is prepared before the first step."""
+"""The painting context: the data that is prepared before the first step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from impasto.tensors import Features, Image
 
 @dataclass(frozen=True)
 class PaintingContext:
-    """Everything that is prepared before the first step.
+    """The data that is prepared before the first step.
 
     Attributes:
         content: the photo with its margin, (1, 3, height, width), at the final size.
@@ -32,11 +32,11 @@ class PaintingContext:
         options: how to paint.
         first_scale: index of the first size; above 0 if painting resumes from a checkpoint.
         region_masks: the regions, and where the photo is kept.
-        coloring: color control for every picture that is shown; None: none.
-        seed: seed for losses that sample at random.
+        coloring: color control for every picture that is shown; None: no color control.
+        seed: random seed for losses that sample.
         is_resumed: whether painting resumes from a checkpoint.
         losses: losses to add to the objective of every size.
-        is_painted: whether the start is already a painting, so that it is matched with the styles at the first size too.
+        is_painted: whether the start is already a painting; if so, it is also matched with the styles at the first size.
     """
 
     content: Image

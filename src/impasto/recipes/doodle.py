@@ -1,7 +1,7 @@
 """Doodle: a painting guided by maps of flat colors. No photo is needed.
 
-The style map says what is where in the style picture, the map what is to be where in the result. Each part of the result is
-copied from a part of the style picture with the same color in the maps.
+The style map labels the parts of the style picture, and the map labels the parts of the result. Each part of the result is
+copied from a part of the style picture that has the same color in the style map.
 
 Source: Champandard 2016, Semantic Style Transfer and Turning Two-Bit Doodles into Fine Artworks (arXiv:1603.01768). Departures:
 see :mod:`impasto.recipes.synthesis`.
@@ -42,9 +42,9 @@ class DoodleInputs:
 
     Attributes:
         style: the style.
-        map: what is to be where in the result.
-        style_map: what is where in the style; None: a suggested map.
-        content: a photo to follow; None: none.
+        map: the map of the result.
+        style_map: the map of the style picture; None: a suggested map.
+        content: a photo whose shapes the result follows; None: no photo.
     """
 
     style: Style
@@ -68,7 +68,7 @@ def doodle(
     Args:
         style: a picture in any form, or the name of a style.
         map: the map of the result, a picture of flat colors; the result has its proportions.
-        style_map: the map of the style picture, in the same colors. Default: the one that :func:`suggest_map` drafts.
+        style_map: the map of the style picture, in the same colors. Default: a map drafted by :func:`suggest_map`.
         content: a photo whose shapes the result follows; the result has its proportions.
         run: device, precision and seed.
         options: any field of :class:`impasto.options.DoodleOptions`.
@@ -102,10 +102,10 @@ def suggest_map(style: StyleSource, *, labels: int = SUGGESTED_LABELS) -> Pictur
 
     Args:
         style: a picture in any form, or the name of a style.
-        labels: largest number of colors, 2 to 16.
+        labels: maximum number of colors, 2 to 16.
 
     Returns:
-        A picture of flat colors, of the size of the style picture.
+        A picture of flat colors with the size of the style picture.
 
     Example:
         >>> import impasto, skimage.data
@@ -183,7 +183,7 @@ def doodle_steps(inputs: DoodleInputs, options: DoodleOptions, run: Run) -> Iter
 
 
 def _size_notes(inputs: DoodleInputs, style: Picture) -> list[str]:
-    """Say which maps are scaled."""
+    """Return a note for each map that is scaled."""
     pairs = [(inputs.style_map, style, "style picture"), (inputs.map if inputs.content else None, inputs.content, "photo")]
     return [
         f"map {each.name!r} was scaled from {each.size[1]}x{each.size[0]} to the {what}'s {other.size[1]}x{other.size[0]}"

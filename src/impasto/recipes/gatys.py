@@ -80,12 +80,12 @@ def painted(
     finish: Callable[[Image], Image] | None = None,
     enlarge: Callable[[Image, Size], Image] = resize,
 ) -> Iterator[Step]:
-    """Minimize the objective of each size in turn, and yield the picture to show after each step.
+    """Minimize the objective of each size in turn. After each step, yield the picture to show.
 
     Args:
         context: the painting context.
-        objective_at: returns the objective for a size, given the current picture, which may have another size.
-        finish: applied last to every picture that is shown.
+        objective_at: returns the objective for a size and the current picture; the picture may have another size.
+        finish: function that is applied last to every picture that is shown.
         enlarge: resizes the picture of one size to the next.
     """
     options, picture = context.options, context.start
@@ -110,7 +110,7 @@ def painted(
     )
     share = context.margin / max(context.content.shape[-2:])
     restored = Restored(photo_of(context), context.region_masks.kept, context.margin)
-    may_be_finished = context.is_resumed or options.init not in INITS  # an already painted start need not improve
+    may_be_finished = context.is_resumed or options.init not in INITS  # a start that is already painted need not improve
     for step in steps_of_all:
         picture = step.image
         image = without_margin(picture, round(share * max(step.size)))
@@ -121,7 +121,7 @@ def painted(
 
 
 def photo_of(context: PaintingContext) -> Image:
-    """Return the photo with its margin, in color even if painting works on a gray version of it."""
+    """Return the photo with its margin. It is in color even if a gray version of it is painted."""
     if context.coloring is None or context.coloring.photo is None:
         return context.content
     height, width = (side - 2 * context.margin for side in context.content.shape[-2:])
@@ -158,7 +158,7 @@ def set_up(
     content, styles = in_proof(content, styles, options)
     coloring = coloring_of(content, styles, options, arithmetic.device)
     content, styles = prepared(content, styles, options)
-    margin = min(round(options.margin * max(size)), min(size) - 1)  # reflection needs a margin narrower than the picture
+    margin = min(round(options.margin * max(size)), min(size) - 1)  # for reflection, it must be narrower than the picture
     check_memory(encoder, size, options, arithmetic)
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
@@ -196,12 +196,12 @@ def masked(context: PaintingContext, masking: Masking, size: Size) -> PaintingCo
 
 @in_known_state
 def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext:
-    """Return a context that resumes from a checkpoint: same picture, same size, same step.
+    """Return a context that resumes from a checkpoint, at its picture, size and step.
 
     The optimizer state is not restored, so the result is close to that of an uninterrupted run but not bit-identical.
 
     Raises:
-        OptionError: the plan does not have that many sizes, or the painting is finished.
+        OptionError: the plan has fewer sizes than the checkpoint requires, or the painting is finished.
     """
     if not 0 <= checkpoint.scale < len(context.sizes):
         raise OptionError(
@@ -219,7 +219,7 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
 
 _TRIAL_PX = 128
 _TRIALS = 4
-"""The first one is slow, and any other may have to wait for the processor."""
+"""Number of trial steps: the first step is slow, and any other may have to wait for the processor."""
 
 
 @in_known_state

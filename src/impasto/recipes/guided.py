@@ -1,4 +1,4 @@
-"""What doodle, analogy and texture share: pictures prepared for :mod:`impasto.recipes.synthesis`, steps and the pastiche."""
+"""Shared parts of doodle, analogy and texture: pictures for :mod:`impasto.recipes.synthesis`, steps, and the pastiche."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -23,21 +23,21 @@ from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
 
 _FLOATS_PER_PX, _FIXED_BYTES = 170, 200 * 2**20
-"""Peak memory of guided synthesis; fitted to measurements."""
+"""Peak memory of guided synthesis, per pixel and fixed; fitted to measurements."""
 _SMALLEST_PX = 32
 
 
 @dataclass(frozen=True)
 class Guided:
-    """A picture to synthesize, and how to finish it.
+    """A picture to synthesize, with the data needed to finish it.
 
     Attributes:
-        synthesis: what to synthesize.
+        synthesis: the inputs of the synthesis.
         size: (height, width) of the result; the synthesis may be slightly larger.
-        record: how the picture is made.
+        record: the record of how the picture is made.
         content: the picture whose transparency and metadata the result gets.
         notes: messages about the inputs.
-        finish: applied last to every picture that is shown.
+        finish: function that is applied last to every picture that is shown.
     """
 
     synthesis: Synthesis | ClassicAnalogy
@@ -48,7 +48,7 @@ class Guided:
     finish: Callable[[Image], Image] | None = field(default=None, repr=False)
 
     def finished(self, image: Image) -> Image:
-        """Return the result for a picture of any size of the synthesis."""
+        """Return the result for a picture from any size of the synthesis."""
         image = resize(image, self.synthesis.size).cpu()[..., : self.size[0], : self.size[1]]
         return self.finish(image) if self.finish else image
 
@@ -91,7 +91,7 @@ def last_of(steps: Iterator[Step]) -> Step:
 
 
 def example_of(style: Style, edge_px: float, scale: float = 1.0) -> Image:
-    """Return a style picture (a named style's swatch) at the size at which it is seen; it is only enlarged by ``scale``.
+    """Return a style picture, or a named style's swatch, at its size in the result; only ``scale`` can enlarge it.
 
     Args:
         style: a picture or a named style.
@@ -132,7 +132,7 @@ def check_memory(synthesis: Synthesis, networks: Networks) -> None:
 
 
 def check_memory_of_size(size: Size, run: Run) -> None:
-    """Raise ResourceError if a result is too large for the memory; call this before pictures are resized to it."""
+    """Raise ResourceError if a result is too large for the memory; call this before pictures are resized to its size."""
     _check_memory(size, 0, torch.device(choose_device(run.device)))
 
 

@@ -28,7 +28,7 @@ from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
 
 _BROADEST = 1.5
-"""Largest enlargement of the style picture; for broader strokes, painting is done at a smaller size."""
+"""Maximum enlargement of the style picture; for broader strokes, the photo is painted at a smaller size."""
 _REFINED_SIZES = 2
 _HQ: dict[str, Any] = {"steps": 10, "smallest_size": 100_000}
 """instant-hq: few steps at one size, starting from the network's picture."""
@@ -113,7 +113,7 @@ def with_refinement(pastiche: Pastiche, last: Step, photo: Picture, options: Ins
 
 
 def blended_by_strength(pastiche: Pastiche, photo: Picture, options: InstantOptions) -> Pastiche:
-    """With ``--hq`` and a strength below 1, blend the picture (painted at full strength) with the photo."""
+    """With ``--hq`` and a strength below 1, blend the photo with the picture, which is painted at full strength."""
     if not options.hq or options.strength >= 1:
         return pastiche
     (below, _), image = in_proof(photo, (), options), pastiche.image
@@ -182,7 +182,7 @@ def painted_pastiche(
 
 
 def _working_size(size: tuple[int, int], options: InstantOptions) -> tuple[int, int]:
-    """Return the (height, width) at which to paint: that of the result, or smaller for broad strokes."""
+    """Return the (height, width) at which to paint: the size of the result, or a smaller one for broad strokes."""
     broad = max(1.0, options.stroke / _BROADEST)
     working = fitted_size(size, max(SMALLEST_SIDE, round(max(size) / broad)))
     return working if min(working) >= SMALLEST_SIDE else size
@@ -192,7 +192,7 @@ def _working_size(size: tuple[int, int], options: InstantOptions) -> tuple[int, 
 
 
 def _paint(painter: InstantPainter, image: Image, code: StyleCode, coloring: Coloring | None, options: InstantOptions) -> Image:
-    """Paint a picture, at a smaller size for broad strokes. A large picture is overwritten in place."""
+    """Paint a picture; use a smaller size for broad strokes. A large picture is overwritten in place."""
     if options.strength == 0:
         return image
     size = (image.shape[-2], image.shape[-1])
@@ -230,7 +230,7 @@ def _in_regions(
     Args:
         painter: the instant painter.
         photo: the original photo, and the photo with the colors used for painting.
-        painting: style code and color control, for each style mask or for the whole picture.
+        painting: the style code and color control of each style mask, or of the whole picture if there are no style masks.
         masking: the masks.
         options: how to paint.
     """

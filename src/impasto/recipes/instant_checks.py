@@ -15,9 +15,9 @@ from impasto.recipes.starts import SMALLEST_SIDE, Style, as_swatches
 from impasto.runtime.memory import available_memory
 
 _FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 750, 20
-"""Memory use: fixed, per pixel painted at once, and per pixel of the picture; see docs/benchmarks.md."""
+"""Memory in bytes: a fixed part, the part per pixel painted at once, and per pixel of the picture; see docs/benchmarks.md."""
 _BYTES_OF_A_KEPT_PIXEL = 12
-"""Additional memory per pixel if color control keeps a copy of the photo."""
+"""Additional bytes per pixel if color control keeps a copy of the photo."""
 
 
 def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Picture], options: InstantOptions) -> None:
@@ -46,13 +46,13 @@ def with_swatches(styles: Sequence[Style], options: InstantOptions) -> tuple[Sty
     """Replace each named style by its swatch if color control needs pixels.
 
     Raises:
-        StyleFileError: a style has no swatch, or a damaged one.
+        StyleFileError: a style has no swatch, or its swatch is damaged.
     """
     return as_swatches(styles) if needs_pictures(options) else tuple(styles)
 
 
 def predicted_memory(size: tuple[int, int], *, is_colored: bool = False) -> int:
-    """Predict the peak memory of painting at a size in bytes, without the program itself."""
+    """Predict the peak memory, in bytes, of painting at a size; the memory of the program itself is not included."""
     pixels, bytes_each = size[0] * size[1], _BYTES_OF_A_PIXEL + _BYTES_OF_A_KEPT_PIXEL * is_colored
     return _FIXED_BYTES + _BYTES_OF_A_PAINTED_PIXEL * min(pixels, LARGEST_WHOLE_PX) + bytes_each * pixels
 

@@ -1,8 +1,8 @@
 """The instant painter: any style in one pass, by style swap, coarse to fine.
 
-At each size, the painter encodes the photo (mixed with the current picture) and the styles, replaces the features at each
+At each size, the painter encodes the photo (mixed with the current picture) and the styles. It replaces the features at each
 position by those of the most similar style position, and decodes the result. Global measurements (feature mean, average
-activity, colors) are made once per size, so that large pictures can be painted in tiles.
+activity, colors) are made once per size, so large pictures can be painted in tiles.
 
 Source: see :mod:`impasto.networks.style_swap`; coarse to fine as in Kolkin et al. 2022.
 """
@@ -56,9 +56,9 @@ _DIRECTIONS, _MOST_KEYS = 64, 4096
 _KEPT = 0.7
 """Share of the photo in the picture to match; the rest is the current picture."""
 _FLAT_REDUCTION = 0.25
-"""How much the photo's share is reduced in flat areas."""
+"""Reduction of the photo's share in flat areas."""
 _EVENLY = 0.6
-"""Exponent that maps the strength to the mixing weight of features, so that equal steps of the strength look equal."""
+"""Exponent that maps the strength to the mixing weight of features; it makes equal steps of the strength look equal."""
 _BLENDED_BELOW = 0.3
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _LEVELS_KEPT = 8
@@ -83,7 +83,7 @@ class StyleCode:
     Attributes:
         pictures: the style pictures, (1, 3, height, width).
         colors: mean (1, 3) and covariance (1, 3, 3) of each style's colors.
-        weights: the share of each style in the result, with sum 1.
+        weights: the share of each style in the result; the shares sum to 1.
         stroke: stroke size relative to the style picture.
         levels: cache of encodings by size and networks.
     """
@@ -98,7 +98,7 @@ class StyleCode:
 
 @dataclass(frozen=True)
 class _Direct:
-    """Encoder and decoder run by PyTorch; same interface as :class:`impasto.networks.compiled.Compiled`."""
+    """The encoder and decoder, run by PyTorch. The interface is that of :class:`impasto.networks.compiled.Compiled`."""
 
     slim: Vgg
     network: Decoder
@@ -128,7 +128,7 @@ class _Measurements(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A tile or a whole picture: its place, the size of the whole picture, and for a tile the measurements of the whole."""
+    """A tile or a whole picture: its place, the size of the whole picture and, for a tile, the measurements of the whole."""
 
     place: Place
     size: tuple[int, int]
@@ -180,10 +180,10 @@ class InstantPainter:
 
         Args:
             style: a picture or a named style.
-            stroke: stroke size; 1 corresponds to a style picture of the photo's size.
+            stroke: stroke size; with 1, the style picture is encoded at the size of the photo.
 
         Raises:
-            StyleFileError: a named style without a swatch.
+            StyleFileError: a named style has no swatch.
         """
         if isinstance(style, NamedStyle):
             return StyleCode((style.picture().image.to(self.device),), (style.colors.to(self.device),), stroke=stroke)
@@ -196,7 +196,7 @@ class InstantPainter:
         return StyleCode((picture,), (color_moments(picture),), stroke=stroke)
 
     def manner(self, style: Style | Image, *, edge_px: int | None = None, stroke: float = 1.0) -> StyleCode:
-        """Encode a style: the former name of :meth:`encode`.
+        """Encode a style. This is the former name of :meth:`encode`.
 
         Args:
             style: a picture, a named style, or a tensor (1, 3, height, width) in [0, 1].
@@ -298,7 +298,7 @@ class _Painting:
         self.kept = 1 - (1 - _KEPT) * min(1.0, strength) if strength <= 1 else _KEPT * (2 - strength)
 
     def sizes(self, *, fast: bool) -> list[tuple[int, int]]:
-        """Return the (height, width) of each size, smallest first; each is half of the next."""
+        """Return the (height, width) of each size, smallest first; each size is half of the next."""
         sizes = [(self.photo.shape[-2], self.photo.shape[-1])]
         while not fast and max(sizes[0]) / 2 >= _SMALLEST_EDGE_PX and min(sizes[0]) / 2 >= SMALLEST_SIDE:
             sizes.insert(0, (round(sizes[0][0] / 2), round(sizes[0][1] / 2)))
@@ -314,7 +314,7 @@ class _Painting:
         return self._finished(photo, picture, self._colors(picture)).to(self.photo.device)
 
     def tiles(self, *, fast: bool) -> Iterator[int]:
-        """Paint a large picture in place, in tiles; small enough sizes are painted as a whole."""
+        """Paint a large picture in place, in tiles; sizes that are small enough are painted as a whole."""
         picture: Image | None = None
         for each in self.sizes(fast=fast)[:-1]:
             content = resize(self.photo, each)
@@ -377,14 +377,14 @@ class _Painting:
         return self.networks.decode(features_of_matches)[..., :height, :width]
 
     def _mixture(self, content: Image, before: Image | None, activity: Tensor | None) -> Image:
-        """Return the picture to match: a mix of the photo and the current picture with the photo's finest details."""
+        """Return the picture to match: a mix of the photo and the current picture, with the photo's finest details."""
         if before is None:
             return content
         share = self.kept * (1 - _FLAT_REDUCTION * flatness(content, average=activity))
         return torch.lerp(before + to_laplacian(content, levels=2)[0], content, share).clamp_(0, 1)
 
     def _patches(self, content: Image, part: _Part, grid: tuple[int, int]) -> Patches:
-        """Describe where style patches may be placed: in flat areas; patches are smaller at smaller sizes."""
+        """Return the settings for style patches: they may be placed in flat areas, and are smaller at smaller sizes."""
         flat = flatness(content, average=part.measurements.activity if part.measurements else None)
         return patches_where_flat(
             flat,
@@ -403,7 +403,7 @@ class _Painting:
         return weights[:, None, None].expand(-1, *grid)
 
     def _measured(self, content: Image, before: Image | None, level: Level, size: tuple[int, int]) -> _Measurements:
-        """Measure the feature mean and the activity of a large picture on parts of it."""
+        """Measure the feature mean and the activity of a large picture in parts."""
         part = min(_PART_PX, min(size) // MULTIPLE_PX * MULTIPLE_PX)
         places = [Place(rows.start, columns.start, part, part) for rows, columns in spread_parts(size, part, _PARTS)]
         parts = [content[..., p.top : p.top + part, p.left : p.left + part].to(self.painter.device) for p in places]
@@ -427,7 +427,7 @@ class _Painting:
 
 
 def blended(codes: Sequence[StyleCode], weights: Sequence[float]) -> StyleCode:
-    """Combine style codes into one by weight. Weights are normalized; if empty, they are equal."""
+    """Combine style codes into one by weight. Weights are normalized; if there are none, equal weights are used."""
     if len(codes) == 1:
         return codes[0]
     weights = weights or [1.0] * len(codes)

@@ -1,6 +1,6 @@
-"""The keyword arguments of :func:`impasto.paint`, so that editors complete and type checkers check them.
+"""The keyword arguments of :func:`impasto.paint`, declared for the completion of editors and for type checkers.
 
-They repeat the fields of :class:`impasto.PaintOptions`, which a type checker cannot derive; a test compares the two.
+They repeat the fields of :class:`impasto.PaintOptions`, because a type checker cannot derive them; a test compares the two.
 """
 
 from collections.abc import Sequence

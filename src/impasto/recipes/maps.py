@@ -1,6 +1,6 @@
-"""Maps of flat colors that say what is where: read, clustered to labels, and drafted for a picture.
+"""Maps of flat colors that label the parts of a picture: read maps, cluster their colors to labels, draft maps for pictures.
 
-Maps come from any paint program, so edges may be anti-aliased and colors may differ slightly between two maps.
+Maps may come from any paint program, so edges may be anti-aliased and colors may differ slightly between two maps.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import FeatureMap, Image
 
 _COUNTED_PX, _DRAFTED_PX, _READ_PX = 256, 1024, 2048
-"""Longer side at which colors are counted, a map is drafted, and labels are kept; larger pictures are reduced."""
+"""Longer sides at which colors are counted, maps are drafted, and labels are stored; larger pictures are downscaled."""
 _ALIKE, _NAMED = 0.16, 0.25
-"""Distance in RGB below which two colors are the same label; distance up to which a color is given a name."""
+"""Distances in RGB: below the first, two colors have the same label; below the second, a color gets the name of a basic one."""
 _LEAST = 0.004
-"""Share of a map from which a color counts as a label; anti-aliased edges and JPEG noise are below."""
+"""Minimum share of a map for a color to count as a label; anti-aliased edges and JPEG noise have smaller shares."""
 _NEARNESS = 0.4
-"""Weight of the position against the color in a suggested map."""
+"""Weight of position relative to color in a suggested map."""
 _APART = 0.22
-"""Smallest distance between the colors of a suggested map."""
+"""Minimum distance between the colors of a suggested map."""
 _NAMES = {
     "black": (0, 0, 0), "white": (255, 255, 255), "gray": (128, 128, 128), "red": (220, 30, 30), "green": (40, 160, 40),
     "blue": (40, 60, 220), "yellow": (240, 220, 40), "orange": (240, 140, 30), "purple": (130, 40, 160),
@@ -42,7 +42,7 @@ class Labels:
 
     Attributes:
         colors: (labels, 3), the color of each label in [0, 1].
-        maps: one-hot labels of each map, (1, labels, height, width), at the size of the map, at most 2048 pixels.
+        maps: one-hot labels of each map, (1, labels, height, width). Maps above 2048 pixels are downscaled to that size.
     """
 
     colors: npt.NDArray[np.float64]
@@ -84,14 +84,14 @@ def labels_of(maps: Sequence[Picture], count: int = 0) -> Labels:
 
 
 def check_labels(labels: Labels, names: Sequence[str]) -> list[str]:
-    """Check that every label of the last map is in one of the others; return notes on labels that are not used.
+    """Check that every label of the last map is in one of the other maps; return notes about unused labels.
 
     Args:
         labels: the maps of the styles, then the map of the result.
         names: the name of each map.
 
     Raises:
-        OptionError: a label of the last map is in none of the others.
+        OptionError: a label of the last map is in none of the other maps.
     """
     *styles, target = (labels.shares(index) for index in range(len(labels.maps)))
     of_styles = [sum(each) for each in zip(*styles, strict=True)]
@@ -108,11 +108,11 @@ def check_labels(labels: Labels, names: Sequence[str]) -> list[str]:
 
 @in_known_state
 def suggested_map(picture: Image, count: int = SUGGESTED_LABELS) -> Image:
-    """Draft a map for a picture: regions of similar color and position, each filled with a flat color of its own.
+    """Draft a map for a picture: find regions of similar color and position, and fill each with its own flat color.
 
     Args:
         picture: (1, 3, height, width).
-        count: largest number of regions, 2 to 16.
+        count: maximum number of regions, 2 to 16.
 
     Returns:
         (1, 3, height, width).
@@ -141,7 +141,7 @@ def _pixels(image: Image) -> npt.NDArray[np.float64]:
 
 
 def _counted(pixels: npt.NDArray[np.float64], names: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Take the most frequent color as a label, remove all that are alike, and so on.
+    """Find labels: repeatedly select the most frequent color and remove all similar colors.
 
     Raises:
         OptionError: there are too many labels, or only one.
@@ -173,7 +173,7 @@ def _clustered(pixels: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.fl
 
 
 def _without_edges(labels: FeatureMap) -> FeatureMap:
-    """Replace each label by the most frequent one around it, which removes the lines of anti-aliased edges."""
+    """Replace each label by the most frequent one around it; this removes the lines of anti-aliased edges."""
     radius = max(1, round(max(labels.shape[-2:]) / 256))
     around = labels
     for kernel, padding in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
@@ -182,7 +182,7 @@ def _without_edges(labels: FeatureMap) -> FeatureMap:
 
 
 def _spread(colors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Move colors apart until they can be told from each other; each keeps its hue where possible."""
+    """Move colors apart until they are clearly different; keep the hue of each color where possible."""
     found: list[npt.NDArray[np.float64]] = []
     steps = [0.0] + [sign * step for step in (0.15, 0.3, 0.45, 0.6) for sign in (1.0, -1.0)]
     for color in colors:

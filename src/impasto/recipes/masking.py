@@ -2,9 +2,9 @@
 
 A mask is one of
 
-- a picture, white where the mask applies: a file, an array, a tensor, a Pillow image;
+- a picture that is white where the mask applies: a file, an array, a tensor or a Pillow image;
 - ``labels.png#ff0000``: the area with this color in a map of colored regions;
-- ``gradient:left-right`` and the others of :data:`impasto.masks.guides.GRADIENTS`;
+- ``gradient:left-right`` or another gradient in :data:`impasto.masks.guides.GRADIENTS`;
 - ``auto:subject``, ``auto:background``, ``auto:sky``, ``auto:skin``, ``auto:region-2``: see :mod:`impasto.masks.segmentation`;
 - ``all``: everywhere.
 
@@ -46,13 +46,14 @@ MASK_FLAGS = {
 
 @dataclass(frozen=True)
 class MaskSources:
-    """The requested masks, not yet read.
+    """The requested masks before they are read.
 
     Attributes:
-        style_masks: where in the result each style is applied, one mask per style; empty: every style everywhere.
-        style_regions: which part of each style picture is measured, one mask per style; empty: the whole picture.
-        content_mask: where in the result styles are applied at all; None: everywhere.
-        protect: where the photo is kept.
+        style_masks: one mask per style, for the area of the result where it is applied; empty: every style is applied
+            everywhere.
+        style_regions: one mask per style, for the part of the style picture that is measured; empty: the whole picture.
+        content_mask: mask of the area of the result where any style is applied; None: everywhere.
+        protect: masks of the areas where the photo is kept.
     """
 
     style_masks: tuple[MaskSource, ...] = ()
@@ -109,7 +110,7 @@ class Spec:
         return "" if is_word and not os.path.exists(self.word) else self.word
 
     def text(self, word: str | None = None) -> str:
-        """Format the mask string, with another path if ``word`` is given."""
+        """Format the mask string; if ``word`` is given, it replaces the path."""
         color = f"#{self.color}" if self.color else ""
         return f"{'not:' * self.is_inverted}{self.word if word is None else word}{color}"
 
@@ -119,10 +120,10 @@ class ReadMask:
     """A mask that has been read.
 
     Attributes:
-        mask: (1, 1, height, width), at the size of the picture it belongs to.
+        mask: (1, 1, height, width), at the size of the picture to which it belongs.
         name: the name used in the record, without folders.
         sha256: hash of the file; for a computed mask, hash of its values as 8-bit integers.
-        notes: how the mask was converted, and possible surprises.
+        notes: messages about how the mask was converted and about unexpected values.
         is_named: whether the mask was computed from its name.
     """
 
@@ -183,7 +184,8 @@ def read_masking(sources: MaskSources, content: Picture, styles: Sequence[Style]
     """Read all masks of a painting.
 
     Raises:
-        OptionError: a wrong number of masks, a mask that leaves nothing to paint or measure, or a region of a named style.
+        OptionError: the number of masks is wrong, a mask leaves nothing to paint or measure, or a region belongs to a named
+            style.
         ImageFileError: a file cannot be read.
     """
     if sources == MaskSources():
@@ -254,7 +256,7 @@ def _inverted(read: ReadMask) -> ReadMask:
 
 
 def _drawn(drawn: Picture, color: str, picture: Picture) -> ReadMask:
-    """Convert a picture to a mask at the size of ``picture``: its luminance, composited over black."""
+    """Convert a drawn picture to a mask: composite it over black, and resize its luminance to the size of ``picture``."""
     notes = list(drawn.notes)
     image = drawn.image
     if color:

@@ -19,10 +19,10 @@ _SWATCH_PX, _SWATCH_QUALITY = 1024, 88
 
 @in_known_state
 def name_style(picture: Picture, facts: Mapping[str, str], swatch: Image | None = None) -> NamedStyle:
-    """Measure a picture as a named style with vgg19-slim (before its heads), and add a swatch.
+    """Measure a picture with vgg19-slim (before its heads), and create a named style with a swatch.
 
     Args:
-        picture: the style picture; it is enlarged for sizes above its own.
+        picture: the style picture; it is enlarged to measure sizes above its own.
         facts: name, title, artist, date, source, licence; missing facts are left empty.
         swatch: a picture in the style, (1, 3, height, width); None: the picture itself, resized to at most 1024 pixels.
 

@@ -1,4 +1,4 @@
-"""Layers that the neighbors recipe compares at each size, and where it places whole patches of a style."""
+"""The layers that the neighbors recipe compares at each size, and the places where it copies whole patches of a style."""
 
 from torch import Tensor
 
@@ -10,11 +10,11 @@ MIDDLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1")
 FINE_LAYERS = ("relu1_2", "relu2_2", "relu3_1")
 PALETTE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 _COARSE_PX, _MIDDLE_PX, _FINE_PX = 128, 256, 512
-"""Longer sides up to which all layers are compared, the middle layers are compared, and all layers are searched."""
+"""Maximum longer sides at which all layers are compared, the middle layers are compared, and all layers are searched."""
 _PATCH, _VARIETY = 8, 0.15
 """Side of a patch in positions; amount of randomness in the choice between similar patches."""
 _TOLERANCE, _FLAT_TOLERANCE = 0.03, 0.4
-"""How much less similar a patch may be than single matches, and how much more of that is allowed in flat areas."""
+"""Maximum difference in similarity between single matches and a patch, and the amount added to it in flat areas."""
 
 
 def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -29,13 +29,13 @@ def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def patches_where_flat(flat: Tensor, grid: tuple[int, int], *, top: int = 0, left: int = 0, share: float = 1.0) -> Patches:
-    """Describe where whole patches of a style are placed: in flat areas, where single matches would repeat visibly.
+    """Return the settings for whole patches of a style. Patches are allowed in flat areas; single matches repeat visibly there.
 
     Args:
         flat: flatness, (1, 1, height, width); see :func:`impasto.losses.picture.flatness`.
         grid: (height, width) of the grid of hypercolumns.
-        top: row offset of the photo in a larger one, in positions.
-        left: column offset, likewise.
+        top: row offset if the photo is part of a larger one, in positions.
+        left: column offset in the larger photo, in positions.
         share: patch side relative to its side at full size.
     """
     tolerance = _TOLERANCE + _FLAT_TOLERANCE * averaged(flat, grid)[0, 0].square()

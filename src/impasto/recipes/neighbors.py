@@ -4,12 +4,12 @@ Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural
 optimization-based variant. Departures from the paper, each chosen by visual comparison:
 
 - Matches of neighboring positions are made coherent (Ashikhmin 2001); flat areas of the photo get whole patches of the style.
-- Each size starts from the instant decoder's reconstruction of its matches, so that few steps are enough.
-- Fine sizes compare fewer layers.
+- Each size starts from the instant decoder's reconstruction of its matches, so few steps are enough.
+- Fewer layers are compared at fine sizes.
 - At the last size the shallow layers are also matched with their own nearest neighbors, which preserves the style's colors
   and edges.
 - Chroma has half the resolution of lightness.
-- With several styles, each part of the picture takes the style that is most similar to it.
+- With several styles, each part of the picture uses the style that is most similar to it.
 
 ``recipes/nnst.py`` is closer to the paper.
 """
@@ -47,11 +47,11 @@ _MOST_KEYS_OF_DRAFT = 4096
 """With quality draft, styles with more positions are first searched on a sparse grid."""
 _PALETTE_WEIGHT = 0.2
 _FLAT_REDUCTION = 0.5
-"""How much the photo's share is reduced in flat areas."""
+"""Reduction of the photo's share in flat areas."""
 _BLENDED_BELOW = 0.2
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _EVENLY = 0.6
-"""Exponent that maps the strength to the mixing weight of features, so that equal steps of the strength look equal."""
+"""Exponent that maps the strength to the mixing weight of features; it makes equal steps of the strength look equal."""
 
 
 def paint_steps(context: PaintingContext) -> Iterator[Step]:
@@ -119,9 +119,9 @@ class _Painting:
         return torch.lerp(resize(photo, (image.shape[-2], image.shape[-1])), faint, strength / _BLENDED_BELOW)
 
     def enlarged(self, picture: Image, size: Size) -> Image:
-        """Return the initial picture of the next size: the decoded matches, blended with the resized picture by strength.
+        """Return the initial picture of the next size: the decoded matches blended with the resized picture.
 
-        Below full strength, some of the photo's finest details are added.
+        The strength determines the blend. Below full strength, some of the photo's finest details are added.
         """
         larger, strength = resize(picture, size), min(1.0, self.context.options.strength)
         if strength < 1:
@@ -136,7 +136,7 @@ class _Painting:
         return found if kept is None else torch.lerp(found, resize(self.context.content, size), resize(kept, size))
 
     def _decoded(self, size: Size) -> Image | None:
-        """Decode the matches of a size, in the colors of the styles; None if the encoder has no decoder."""
+        """Decode the matches of a size in the colors of the styles; return None if the encoder has no decoder."""
         if self.decoder is None or not self.blocks or self.matches is None:
             return None
         rows, self.blocks = torch.cat(self.blocks), []
@@ -150,7 +150,7 @@ class _Painting:
     # ------------------------------------------------------------------------------------------------ losses
 
     def _neighbor_loss(self, photo: Image, styles: Sequence[Features], layers: tuple[str, ...], grid: Size) -> NeighborLoss:
-        """Make the loss whose target is the features of the matches, mixed with the photo's where the strength is below 1."""
+        """Make the loss towards the features of the matches; where the strength is below 1, mix in the photo's features."""
         assert self.matches is not None
         heads = {layer: self.heads[layer] for layer in layers}
         rows = torch.cat([rows_of(self._columns({layer: each[layer] for layer in layers})) for each in styles])
@@ -192,7 +192,7 @@ class _Painting:
     # ------------------------------------------------------------------------------------------------ regions
 
     def _allowed(self, index: int, columns: FeatureMap) -> Tensor | None:
-        """Return which positions of a style picture may be matched; None: all (no mask)."""
+        """Return the positions of a style picture that may be matched; None: all, because there is no mask."""
         masks = self.context.region_masks.style_masks
         mask = masks[index] if masks else None
         return None if mask is None else resize(mask, (columns.shape[-2], columns.shape[-1]))[0, 0] > 0.5
@@ -224,7 +224,7 @@ class _Painting:
         return (strength * by_region).clamp(0, 1) ** _EVENLY
 
     def _regions_of_styles(self) -> list[Mask] | None:
-        """Return where each style was used, with soft edges, on the grid of hypercolumns; None if there is only one style."""
+        """Return soft masks of where each style was used, on the grid of hypercolumns; None if there is only one style."""
         if self.matches is None or len(self.styles) == 1:
             return None
         used = F.one_hot(self.matches.style, len(self.styles)).permute(2, 0, 1)[:, None].float()
@@ -233,9 +233,9 @@ class _Painting:
 
 
 def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image:
-    """Return the picture to match at a size: a mix of the photo and the current picture with the photo's finest details.
+    """Return the picture to match at a size: a mix of the photo and the current picture, with the photo's finest details.
 
-    The photo has a smaller share in flat areas, so that strokes from the previous size grow there instead of fading.
+    The photo has a smaller share in flat areas, where strokes from the previous size would otherwise fade.
     """
     if picture is None:
         return photo
@@ -257,7 +257,7 @@ def in_colors(image: Image, palettes: Sequence[Moments], regions: Sequence[Mask]
     Args:
         image: (1, 3, height, width).
         palettes: color moments of each style.
-        regions: where each style was used, (1, 1, height, width) at any size, with sum 1; None: there is only one style.
+        regions: masks of where each style was used, (1, 1, height, width) at any size; they sum to 1. None: only one style.
     """
     if regions is None:
         return recolored(image, monge_kantorovich(color_moments(image), palettes[0])).clamp(0, 1)
@@ -280,5 +280,5 @@ def masked_moments(image: Image, mask: Mask) -> Moments:
 
 
 def _evenly(rows: Tensor, most: int) -> Tensor:
-    """Take at most ``most`` evenly spaced rows."""
+    """Select at most ``most`` evenly spaced rows."""
     return rows[:: -(-len(rows) // most)]

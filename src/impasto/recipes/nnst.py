@@ -3,9 +3,9 @@
 Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural Neighbor Style Transfer (arXiv:2203.13215),
 the optimization-based variant. Departures from the paper: the network is VGG-19, or vgg19-slim with its heads; steps are fewer
 and larger, and iterates are averaged; impasto's smoothness and edge-aware terms are added; a margin is painted and cropped. The
-last pass has a third of the usual steps and keeps the previous target features, so that faces survive; it compares random
+last pass has a third of the usual steps and keeps the previous target features, which preserves faces. It compares random
 positions of each layer, resampled at each step, with 2048 positions of the style. Colors are matched by the Monge-Kantorovich
-map: the linear map that gives the result the style's mean and covariance and changes colors the least.
+map: of all linear maps that give the result the mean and covariance of the style, it changes the colors least.
 """
 
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def paint_steps(context: PaintingContext) -> Iterator[Step]:
 
 
 def replacement(context: PaintingContext, size: Size, picture: Image | None) -> HypercolumnLoss:
-    """Replace each hypercolumn of the photo by its nearest style hypercolumn, and return the loss with these as target.
+    """Replace each hypercolumn of the photo by its nearest style hypercolumn, and return the loss with these targets.
 
     From the second size on, hypercolumns are computed from a mix of the photo and the current picture with the photo's finest
     details.
@@ -92,7 +92,7 @@ def columns_of(features: FeatureMap, most: int) -> Tensor:
 
 
 def last_pass(context: PaintingContext, size: Size) -> NearestLoss:
-    """Make the extra loss of the last pass: each layer separately, with neighbors of the picture instead of the photo."""
+    """Make the extra loss of the last pass: match each layer separately, and match the picture instead of the photo."""
     layers = context.options.style_layers
     heads = {layer: compact_head(context.encoder, layer) for layer in layers}
     styles = features_of_pictures(context, size)

@@ -36,7 +36,7 @@ from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _GAMUT_WEIGHT = 10.0
 _UNIT_RANGE = 1 / 0.226
-"""The range of the input of a network that takes pictures of unit variance (torchvision)."""
+"""The input range of a network that is given pictures of unit variance, as in torchvision."""
 
 
 def objective_at(context: PaintingContext, size: Size) -> Objective:
@@ -70,7 +70,7 @@ def picture_terms(context: PaintingContext, size: Size) -> Objective:
 
 
 def content_weight_at(context: PaintingContext, photo: Image, content: Loss, style: Loss | Objective) -> float:
-    """Return the content weight for one size: the option, or with ``balance`` the weight that balances the gradients."""
+    """Return the content weight for one size: that of the options or, with ``balance``, the one that balances the gradients."""
     options = context.options
     if not options.balance:
         return options.content_weight
@@ -173,7 +173,7 @@ def style_moments(context: PaintingContext, style: Style, edge_px: float, part: 
         sized = [(replace(context, options=chosen), edge_px * scale) for scale, chosen in by_scale(context.options)]
         return {k: v for here, at_px in sized for k, v in style_moments(here, style, at_px, part).items()}
     if isinstance(style, NamedStyle):
-        known, heads = style.at(edge_px, layers), heads_of(slim_encoder(), layers)  # shared by all threads, so not moved
+        known, heads = style.at(edge_px, layers), heads_of(slim_encoder(), layers)  # not moved: shared by all threads
         return {layer: mapped_moments(known[layer], heads[layer]).to(device) for layer in layers}
     heads = heads_of(context.encoder, layers)
     features = style_features(context, style, edge_px, layers)
@@ -205,7 +205,7 @@ def style_features(context: PaintingContext, style: Picture, edge_px: float, lay
 
 
 def features_of_pictures(context: PaintingContext, size: Size) -> list[Features]:
-    """Encode every style picture, in the style layers, at the size of the picture without margin."""
+    """Encode every style picture in the style layers, at the size of the painting without margin."""
     edge_px = style_edge(size, context.options)
     return [style_features(context, each, edge_px, context.options.style_layers) for each in context.pictures]
 

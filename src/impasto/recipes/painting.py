@@ -1,4 +1,4 @@
-"""Entry points for painting: take pictures in any form and options by name, return steps or a pastiche."""
+"""Entry points for painting. They take pictures in any form and options by name, and return steps or a pastiche."""
 
 import math
 import os
@@ -30,7 +30,7 @@ StyleSource = Source | Picture | NamedStyle
 """A style picture in any readable form, a named style, or the name of one."""
 
 _STYLE_OVERSAMPLING = 2
-"""Style pictures are read at this many times the size at which they are encoded, so that the palette is measured first."""
+"""Style pictures are read at this multiple of the size at which they are encoded; their palette is measured before encoding."""
 
 
 @in_known_state
@@ -52,7 +52,7 @@ def paint(
         options: all options of the painting. Default: those of the preset and recipe named in ``changes``.
         run: device, precision and seed.
         encoder: feature extractor, such as ``impasto.load_encoder("vgg19-slim")``, or its name. Default: that of the options.
-        losses: added to the objective of every size, such as ``0.1 * MyLoss()``; see :mod:`impasto.losses`.
+        losses: losses to add to the objective of every size, such as ``0.1 * MyLoss()``; see :mod:`impasto.losses`.
         changes: any field of :class:`impasto.PaintOptions` overrides ``options``; ``preset`` and ``recipe`` choose defaults.
             Masks: ``style_masks`` (where each style applies), ``style_regions`` (the part of each style picture to use),
             ``content_mask`` and ``protect``; each is a picture in any form or a name, see :mod:`impasto.recipes.masking`.
@@ -154,9 +154,9 @@ def read_pictures(
     options: PaintOptions | InstantOptions,
     masks: MaskSources,
 ) -> tuple[Picture, tuple[Style, ...]]:
-    """Read the photo and the styles, none of them much larger than the painting needs.
+    """Read the photo and the styles at sizes that are not much larger than the painting needs.
 
-    Masks refer to the original pictures, so with masks all pictures keep their size.
+    Masks refer to the original pictures, so if there are masks, all pictures keep their size.
     """
     if options.size == 0 or options.color_mask or masks != MaskSources():
         return read_content(content), read_styles(style)
@@ -213,7 +213,7 @@ def options_of(record: dict[str, Any]) -> tuple[PaintOptions, Run]:
     """Return the options and the run stored in a record.
 
     Raises:
-        OptionError: if the record contains none, or those of an incompatible version.
+        OptionError: if the record contains no options, or the options of an incompatible version.
     """
     made_by = record.get("recipe", "paint")
     if made_by not in (*get_args(Recipe), "paint", "inetwork"):
@@ -225,7 +225,7 @@ def options_of(record: dict[str, Any]) -> tuple[PaintOptions, Run]:
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in record["options"].items()
         }
-        if fields.get("recipe") == "paint":  # the former name of the only recipe, gatys
+        if fields.get("recipe") == "paint":  # the former name of gatys, which was the only recipe
             fields["recipe"] = "gatys"
         return PaintOptions(**fields), Run(**record["run"])
     except (KeyError, TypeError, AttributeError) as error:

@@ -124,7 +124,7 @@ def with_progress(record: Mapping[str, Any], step: Step) -> Record:
 def described(style: Picture | NamedStyle) -> dict[str, str]:
     """Describe a style by its name and the hash of its file: ``sha256`` for a picture, ``file_sha256`` for a named style.
 
-    A picture is later identified by its hash, a named style by its name; its hash only shows whether the style changed.
+    A picture is later identified by its hash. A named style is identified by its name; the hash only shows whether it changed.
     """
     if isinstance(style, NamedStyle):
         return {"name": style.name, "kind": "named", "file_sha256": style.sha256}

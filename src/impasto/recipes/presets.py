@@ -1,11 +1,10 @@
 """Presets: the complete set of constants of a published program, by name.
 
-A number such as "style weight 100" is meaningless without the loss normalization, form of total variation, input range,
-pooling and initial picture that go with it, so a preset contains all of them. Where impasto differs from a program, a comment
-says so.
+A number such as "style weight 100" is meaningless without the corresponding loss normalization, form of total variation, input
+range, pooling and initial picture, so a preset contains all of them. Comments describe where impasto differs from a program.
 
-All presets share these rules: a style picture keeps its aspect ratio (Network, INetwork and neural-style-tf stretch it to the
-photo's); L-BFGS uses a strong Wolfe line search, starts with steps of about 0.01 per pixel and keeps a history of 20
+All presets share these rules: a style picture keeps its aspect ratio (Network, INetwork and neural-style-tf stretch it to that
+of the photo); L-BFGS uses a strong Wolfe line search, starts with steps of about 0.01 per pixel and keeps a history of 20
 (``lbfgs_history``); several styles are blended as statistics.
 """
 
@@ -19,8 +18,8 @@ from impasto.options.fields import check_choice, check_range, dashed
 _RELU = tuple(f"relu{block}_{index + 1}" for block, count in enumerate((2, 2, 4, 4, 4), start=1) for index in range(count))
 """All sixteen layers of VGG-19; listed here so that presets load without torch."""
 _PUBLISHED: dict[str, Any] = {
-    # What most of the programs share. Every option is listed, so that presets do not depend on impasto's defaults,
-    # which may change.
+    # The options that most programs share. All options are listed, so presets do not depend on impasto's defaults, which may
+    # change.
     "recipe": "gatys",
     "quality": "standard",
     "strength": 1.0,
@@ -82,7 +81,7 @@ def inetwork_weights(count: int, *, last: float) -> tuple[float, ...]:
     """Return the layer weights equivalent to INetwork's chain of differences.
 
     ``Σ_i 2^-(n-1-i) (L_i - L_(i+1))``, i from 1 to n - 1, collapses to ``2^-(n-2)`` at the first layer, ``2^-(n-k)`` at layer
-    k, and -1 at the last layer, which is therefore pushed away from the style.
+    k, and -1 at the last layer. The last layer is therefore pushed away from the style.
 
     Example:
         >>> inetwork_weights(4, last=-1.0)
@@ -129,7 +128,8 @@ PRESETS: dict[str, PaintOptions] = {
         steps=200,
     ),
     # titu1994/Neural-Style-Transfer, Network.py: plain Gatys with its own divisor. Its size of 400 is the number of rows. It
-    # runs ten rounds of twenty L-BFGS evaluations and discards the history between rounds; here 200 steps keep the history.
+    # runs ten rounds of twenty L-BFGS evaluations and discards the history between rounds; here, the history is kept for all
+    # 200 steps.
     "network": _published(
         "network",
         size=400,
@@ -159,9 +159,9 @@ PRESETS: dict[str, PaintOptions] = {
         smoothness_form="inetwork",
         steps=200,
     ),
-    # jcjohnson/neural-style. It starts from noise of amplitude 0.001 around the mean color, which is practically a gray
-    # picture. Its total variation adds strength times the differences to the gradient, which corresponds to half of the
-    # squares in the loss. Its white is 256, ours is 255.
+    # jcjohnson/neural-style. It starts from noise of amplitude 0.001 around the mean color, so its initial picture is
+    # practically gray. Its total variation adds the differences times a strength to the gradient. That corresponds to half of
+    # the squared differences in the loss. White is 256 there and 255 here.
     "neural-style": _published(
         "neural-style",
         content_weight=5.0,
@@ -173,9 +173,10 @@ PRESETS: dict[str, PaintOptions] = {
         smoothness_form="sum-l2",
         init="gray",
     ),
-    # crowsonkb/style-transfer-pytorch: Wasserstein-2 of Gaussians at 256:64:16:4:1, scaled content loss, nine-point total
-    # variation, Adam at 0.02 with an averaged iterate, 128 to 512 by the square root of 2, 1000 steps and then 500 at each
-    # size. It uses replicate padding at the first convolution and zero padding at the others; here all replicate.
+    # crowsonkb/style-transfer-pytorch: Wasserstein-2 of Gaussians with layer weights 256:64:16:4:1, scaled content loss,
+    # nine-point total variation, Adam at 0.02 with an averaged iterate. Sizes increase from 128 to 512 by the square root of 2,
+    # with 1000 steps at the first size and 500 at each other size. It uses replicate padding at the first convolution and zero
+    # padding at the others; here, all convolutions use replicate padding.
     "style-transfer-pytorch": _published(
         "style-transfer-pytorch",
         content_weight=0.015,
@@ -210,7 +211,7 @@ PRESETS: dict[str, PaintOptions] = {
         pooling="plain-average",
     ),
 }
-# INetwork without the defect: the last layer is optimized towards the style like the others.
+# INetwork without the defect: the last layer is optimized towards the style like the other layers.
 PRESETS["inetwork-fixed"] = PRESETS["inetwork"].changed(
     preset="inetwork-fixed", layer_weights=inetwork_weights(len(_RELU), last=1.0)
 )
@@ -230,8 +231,8 @@ _WHOLE_METHOD: dict[str, Any] = {
 RECIPES: dict[str, PaintOptions] = {
     # Kolkin et al. 2022, made faster and stronger: see recipes/neighbors.py.
     "neighbors": PaintOptions(),
-    # Gatys, Ecker and Bethge 2016: Gram matrices, means and deviations normalized by the style's own, coarse to fine; without
-    # the fifth block, which copies pieces of the style into the picture.
+    # Gatys, Ecker and Bethge 2016: Gram matrices, means and deviations, each normalized by that of the style, coarse to fine.
+    # The fifth block is omitted because it copies pieces of the style into the picture.
     "gatys": PaintOptions(
         recipe="gatys",
         content_weight=0.1,
@@ -345,7 +346,7 @@ def check_recipe(options: PaintOptions) -> None:
         if getattr(options, name) != getattr(RECIPES[options.recipe], name):
             reads = next(recipe for recipe, ignored in RECIPE_IGNORES.items() if name not in ignored)
             raise OptionError(f"{dashed(name)} has no effect with --recipe {options.recipe}; omit it, or use --recipe {reads}")
-    if options.recipe in ("neighbors", "nnst"):  # here it is the photo's share in the picture to match
+    if options.recipe in ("neighbors", "nnst"):  # here the content weight is the photo's share in the picture to match
         check_range("content_weight", options.content_weight, 0, 1)
     if options.recipe == "neighbors" and any(weight < 0 for weight in options.style_weights):
         raise OptionError(

@@ -18,7 +18,7 @@ from impasto.recipes.starts import with_margin
 from impasto.tensors import Image, Mask
 
 KEPT_WEIGHT = 100.0
-"""Weight of the loss that keeps the photo under the kept mask, so that adjacent painted areas fit it."""
+"""Weight of the loss that keeps the photo under the kept mask; it makes adjacent painted areas fit the photo."""
 _EMPTY = 0.02
 
 
@@ -30,8 +30,8 @@ class RegionMasks:
         masks: the mask of each region, (1, 1, height, width), at the final size with margin; empty: no regions.
         weights: the style weights of each region.
         strengths: the style strength of each region.
-        kept: where the photo is kept, 1 for entirely; None: nowhere.
-        style_masks: which part of each style picture is measured, at the size of that picture; None: the whole picture.
+        kept: mask of the area where the photo is kept; None: the photo is kept nowhere.
+        style_masks: mask of the measured part of each style picture, at the size of that picture; None: the whole picture.
     """
 
     masks: tuple[Mask, ...] = ()
@@ -52,8 +52,8 @@ NO_LAYOUT = RegionMasks()
 def lay_out(masking: Masking, size: Size, margin: int, options: PaintOptions, count: int) -> RegionMasks:
     """Lay out masks for a painting: share overlaps between regions, and remove the kept area from all regions.
 
-    Where no style mask applies, the photo is kept or the first style is used, depending on ``options.uncovered``. INetwork and
-    neural-style-tf behave almost like the former: no style affects these areas.
+    Where no style mask applies, ``options.uncovered`` selects whether the photo is kept or the first style is used. INetwork
+    and neural-style-tf almost keep the photo: no style affects these areas.
 
     Args:
         masking: the masks.
@@ -100,7 +100,7 @@ def lay_out(masking: Masking, size: Size, margin: int, options: PaintOptions, co
 
 
 def _kept(painted: list[Mask] | None, masking: Masking, size: Size, feather_px: int) -> Mask:
-    """Return where the photo is kept: uncovered and protected areas, with soft edges."""
+    """Return the mask of the areas where the photo is kept: uncovered and protected areas, with soft edges."""
     kept = torch.zeros(1, 1, *size)
     if painted is not None:
         covered = torch.stack(painted).sum(0) if painted else torch.zeros(1, 1, *size)
@@ -111,7 +111,7 @@ def _kept(painted: list[Mask] | None, masking: Masking, size: Size, feather_px: 
 
 
 def at_size(protected: Mask, size: Size) -> Mask:
-    """Resize a protected area, grown by one pixel on all sides so that resampling does not erode it."""
+    """Resize a protected area; grow it by one pixel on all sides first, so that resampling does not erode it."""
     return protected if tuple(protected.shape[-2:]) == tuple(size) else grown(resize(protected, size), 1)
 
 
@@ -167,7 +167,7 @@ class Restored:
 def guided_style_loss(
     parts: Sequence[StyleLoss | WassersteinLoss], region_masks: RegionMasks, size: Size, encoder: Vgg, options: PaintOptions
 ) -> GuidedStyleLoss:
-    """Make the style loss of all regions at one size.
+    """Combine the style losses of all regions at one size.
 
     Args:
         parts: the style loss of each region.

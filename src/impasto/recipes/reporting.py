@@ -17,7 +17,7 @@ def judge(
     *results: Source | Picture,
     style_weights: Sequence[float] = (),
 ) -> list[Report]:
-    """Measure results against the photo and the style they were made from.
+    """Measure results against the photo and the style from which they were made.
 
     Args:
         content: the photo: a path, bytes, a Pillow image, a NumPy array or a tensor.

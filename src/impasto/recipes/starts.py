@@ -71,8 +71,9 @@ def remaining(sizes: Sequence[tuple[Size, int]], checkpoint: Checkpoint) -> tupl
 def starting_picture(photo: Image, styles: Sequence[Style], options: PaintOptions, seed: int) -> Image:
     """Make the initial picture, at the photo's size.
 
-    ``gray`` is the mean color of ImageNet. ``blend`` is the init of the deeplearning.ai assignment: noise of ±20/255 around
-    that gray, mixed into the photo. ``outline`` is the init of STROTSS: the photo's finest details on the style's mean color.
+    ``gray`` is the mean color of ImageNet. ``blend`` is the initial picture of the deeplearning.ai assignment: noise of ±20/255
+    around that gray, mixed into the photo. ``outline`` is the initial picture of STROTSS: the photo's finest details on the
+    style's mean color.
     """
     noise = torch.rand(photo.shape, generator=torch.Generator().manual_seed(seed)).to(photo.device)
     gray = photo.new_tensor(_MEAN_COLOUR)[None, :, None, None] / 255
@@ -102,7 +103,7 @@ def as_swatches(styles: Sequence[Style]) -> tuple[Picture, ...]:
     """Replace each named style by its swatch.
 
     Raises:
-        StyleFileError: a style has no swatch, or a damaged one.
+        StyleFileError: a style has no swatch, or its swatch is damaged.
     """
     return tuple(style.picture() if isinstance(style, NamedStyle) else style for style in styles)
 

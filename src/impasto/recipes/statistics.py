@@ -48,7 +48,7 @@ class StyleFeatures:
 
     Attributes:
         styles: features by layer, for each style.
-        shares: the share of each style in the mixture; above 0, with sum 1.
+        shares: the share of each style in the mixture; the shares are above 0 and sum to 1.
         layer_shares: the share of each layer in the loss.
         encoder: the encoder of the features.
         seed: seed for random sampling.
@@ -80,7 +80,7 @@ class StyleFeatures:
 
 
 def in_shares(available: Sequence[int], shares: Sequence[float], most: int) -> list[int]:
-    """Return how many items to take from each source to get the given shares, limited by the available counts and ``most``.
+    """Return the number of items to use from each source, for given shares; the total is limited by the counts and ``most``.
 
     Example:
         >>> in_shares([100, 100], [0.75, 0.25], most=1000)
@@ -123,14 +123,14 @@ def check_statistics(styles: Sequence[Style], options: PaintOptions, masking: Ma
 
 
 def check_are_pictures(styles: Sequence[Style], what: str) -> None:
-    """Raise OptionError unless all styles are pictures; ``what`` needs them, for the message."""
+    """Raise OptionError unless all styles are pictures; the message says that ``what`` needs pictures."""
     for style in styles:
         if not isinstance(style, Picture):
             raise OptionError(f"{what} needs a style picture, but {style.name!r} is a named style; give a picture file")
 
 
 def check_unmasked(masking: Masking, what: str) -> None:
-    """Raise OptionError if there are style masks or regions, which ``what`` does not support; ``--protect`` is allowed."""
+    """Raise OptionError if there are style masks or regions, because ``what`` does not support them; allow ``--protect``."""
     if masking.style_masks or masking.style_regions:
         raise OptionError(f"{what} cannot be combined with style masks; omit --style-mask and --style-region")
 
@@ -152,7 +152,7 @@ def sliced(style_features: StyleFeatures) -> Loss:
 
 
 def histogram(style_features: StyleFeatures) -> Objective:
-    """Gram matrices and histograms; histograms at the paper's layers relu1_1 and relu4_1, or else at all style layers."""
+    """Gram matrices plus histograms at the paper's layers relu1_1 and relu4_1, or at all style layers if these are absent."""
     heads = {layer: style_features.encoder.head(layer) for layer in style_features.layer_shares}
     measured = [{layer: measure(features[layer], heads[layer]) for layer in heads} for features in style_features.styles]
     moments = {layer: blend([each[layer] for each in measured], style_features.shares) for layer in heads}
@@ -167,7 +167,7 @@ def histogram(style_features: StyleFeatures) -> Objective:
 
 
 def knots(rows: Tensor, count: int = _KNOTS) -> Tensor:
-    """Return the quantiles 0 to 1 of every channel: (channels, count)."""
+    """Return evenly spaced quantiles from 0 to 1 of every channel: (channels, count)."""
     return F.interpolate(rows.T.sort(dim=1).values[None], size=count, mode="linear", align_corners=True)[0]
 
 
@@ -187,7 +187,7 @@ def relaxed_emd_of_columns(style_features: StyleFeatures) -> Loss:
 
 
 def joining_heads(encoder: Vgg, layers: Iterable[str]) -> dict[str, Affine]:
-    """Return the head applied to each layer before concatenation: divided by the number of channels, as in NNST's paper."""
+    """Return the head of each layer, divided by its number of channels before concatenation, as in the paper of NNST."""
     heads = {}
     for layer in layers:
         full = encoder.head(layer) or identity(encoder, layer)
@@ -216,7 +216,7 @@ def identity(encoder: Vgg, layer: str) -> Affine:
 
 
 def nearest_patches(style_features: StyleFeatures) -> Loss:
-    """Nearest patches at the style layers of blocks 3 and 4, as in the paper, or else at all style layers."""
+    """Nearest patches at the style layers of blocks 3 and 4, as in the paper; if there are none, at all style layers."""
     layers = [layer for layer in style_features.layer_shares if layer[4] in _PATCH_BLOCKS] or list(style_features.layer_shares)
     heads = {layer: compact_head(style_features.encoder, layer) for layer in layers}
     target, searched = {}, {}

@@ -65,13 +65,13 @@ def objective_at(context: PaintingContext, size: Size, alpha: float) -> Objectiv
 
 
 def heads_of(context: PaintingContext) -> dict[str, Affine]:
-    """Return the head applied to each layer before concatenation: the fewest channels that preserve lengths and angles."""
+    """Return the head of each layer before concatenation, with the fewest channels that preserve lengths and angles."""
     encoder = context.encoder
     return {layer: compact_head(encoder, layer) or identity(encoder, layer) for layer in context.options.style_layers}
 
 
 def of_unit_size(heads: Mapping[str, Affine], columns: Tensor) -> tuple[dict[str, Affine], Tensor]:
-    """Scale features to a root mean square of 1 in the style, so that moments have the same weight with every network.
+    """Scale features so that those of the style have a root mean square of 1; moments then weigh the same with every network.
 
     Returns:
         The heads and the style's hypercolumns, both divided by the root mean square of the hypercolumns.

@@ -1,4 +1,4 @@
-"""Swatches: a texture painted in a style, as a substitute for the picture that the style was measured on.
+"""Swatches: textures painted in a style. A swatch replaces the picture from which the style was measured.
 
 Pieces of the whole picture are shuffled into a collage, and the neighbors recipe paints the collage in the style of the
 picture. A swatch therefore has the strokes, palette and shapes of the picture, but not its composition.
@@ -44,12 +44,12 @@ def paint_swatch(picture: Picture, run: Run | None = None, size: int = SWATCH_PX
 
 
 def collage(image: Image, size: int, seed: int) -> Image:
-    """Make a collage of pieces of an image: irregular (Voronoi) cells, whose sources are spread over the whole image.
+    """Make a collage of irregular (Voronoi) cells that are filled with pieces from all parts of an image.
 
     Args:
         image: (1, 3, height, width).
         size: side length of the collage in pixels.
-        seed: seed for the cells and their order.
+        seed: random seed for the cells and their order.
 
     Returns:
         (1, 3, size, size).

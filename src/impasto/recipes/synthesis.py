@@ -1,9 +1,9 @@
-"""Guided synthesis: make a picture of pieces of example pictures, coarse to fine. Shared by doodle, analogy and texture.
+"""Guided synthesis: assemble a picture from pieces of example pictures, coarse to fine. Doodle, analogy and texture use it.
 
-At each size, each position of the picture is matched with a position of the examples: by its own features, and by a guide if
-there is one (the label of a map, or the features of another picture). The features of the matches are averaged where they
-overlap and decoded (see :mod:`impasto.networks.style_swap`), and the result is matched again. The next size starts from the
-enlarged field of matches, so large pieces are copied as a whole.
+At each size, each position of the picture is matched with a position of the examples. Positions are compared by their own
+features and, if there is a guide, by the guide: the label of a map, or the features of another picture. The features of the
+matches are averaged where they overlap and decoded (see :mod:`impasto.networks.style_swap`), and the result is matched again.
+The next size starts from the enlarged field of matches, so large pieces are copied as a whole.
 
 Source: Kwatra et al. 2005 for search and averaging; Champandard 2016 (arXiv:1603.01768) for maps as guides; Liao et al. 2017
 (arXiv:1705.01088) for features of another picture as guides. Departures: features are decoded by a network instead of being
@@ -51,18 +51,18 @@ _DIRECTIONS = 32
 _WHOLE = 0.95
 """Mask value above which a position may be copied."""
 _LEAST_USE = 0.05
-"""Positions with a rare label are expected to be used at least this often, so that penalties stay bounded."""
+"""Minimum expected use of a position with a rare label; it limits the penalties."""
 _HALO = 32
-"""Pixels of the opposite edge that are encoded with a picture that wraps."""
+"""If a picture wraps, it is encoded together with this many pixels from the opposite edge."""
 
 
 class GuideRows(NamedTuple):
-    """A guide at one size. The inner product of a row of the examples and one of the picture is their similarity.
+    """A guide at one size. The similarity of two positions is the inner product of their rows.
 
     Attributes:
         examples: (positions of all examples, channels).
         picture: (positions of the picture, channels).
-        expected: how often each position of the examples would be copied if all were used evenly; None: not known.
+        expected: how often each position of the examples would be copied if all were used evenly; None: unknown.
     """
 
     examples: Tensor
@@ -71,7 +71,7 @@ class GuideRows(NamedTuple):
 
 
 class Guide(Protocol):
-    """What guides the matches besides the features of the picture itself."""
+    """A guide for the matches, in addition to the features of the picture itself."""
 
     @property
     def weight(self) -> float:
@@ -114,7 +114,7 @@ class LabelGuide:
 
 @dataclass(frozen=True)
 class PictureGuide:
-    """Guide matches by the features of other pictures, which the examples and the picture correspond to.
+    """Guide matches by the features of other pictures: one corresponds to each example, and one to the result.
 
     Attributes:
         examples: one picture for each example.
@@ -185,7 +185,7 @@ class Projection:
     """Principal directions on which hypercolumns are compared.
 
     Attributes:
-        mean: (channels,), subtracted.
+        mean: (channels,), subtracted from hypercolumns before they are projected.
         basis: (channels, directions).
     """
 
@@ -205,7 +205,8 @@ class Projection:
         Args:
             columns: hypercolumns, (1, channels, height, width).
             wraps: whether the picture continues at the opposite edge.
-            is_centered: subtract the mean of these hypercolumns instead, for pictures of other colors than the examples.
+            is_centered: subtract the mean of these hypercolumns instead of ``self.mean``. Use this for pictures whose colors
+                differ from those of the examples.
         """
         rows = _rows(columns)
         along = (rows - (rows.mean(0) if is_centered else self.mean)) @ self.basis
@@ -214,16 +215,16 @@ class Projection:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What to synthesize.
+    """The inputs and settings of a synthesis.
 
     Attributes:
-        examples: pictures to copy from, (1, 3, height, width), at the size at which they are seen in the result.
+        examples: pictures to copy from, (1, 3, height, width), at their size in the result.
         size: (height, width) of the result, multiples of :data:`MULTIPLE_PX`.
-        guide: guides the matches; None: none.
-        allowed: where each example may be copied, (1, 1, height, width), white: yes; None: everywhere.
-        known: a picture of the size of the result, and a mask that is 1 where it is kept.
-        content: a picture of the size of the result whose features are mixed with those of the current picture.
-        content_weight: its share, 0 to 1.
+        guide: the guide for the matches; None: no guide.
+        allowed: a mask for each example, (1, 1, height, width), 1 where it may be copied; None: everywhere.
+        known: a picture with the size of the result, and a mask that is 1 where this picture is kept.
+        content: a picture with the size of the result. Its features are mixed with those of the current picture.
+        content_weight: the share of the content's features, 0 to 1.
         coherence: see :class:`impasto.features.fields.FieldSearch`.
         usage: see :class:`impasto.features.fields.FieldSearch`.
         wraps: whether the result continues at the opposite edge.
@@ -253,7 +254,7 @@ def synthesized(asked: Synthesis, networks: Networks) -> Iterator[Step]:
     """Synthesize a picture, and yield every iteration. Stop iterating to cancel.
 
     Args:
-        asked: what to synthesize.
+        asked: the inputs and settings.
         networks: encoder and decoder.
 
     Yields:
@@ -279,7 +280,7 @@ class _Level:
     """The state at one size.
 
     Attributes:
-        matches: the field: the position of the examples that each position of the picture is copied from.
+        matches: the field. It contains, for each position of the picture, the position of the examples to copy.
         image: the picture decoded from the field.
     """
 
@@ -296,7 +297,7 @@ class _Level:
 
     @staticmethod
     def at(asked: Synthesis, networks: Networks, size: Size, before: "_Level | None", generator: torch.Generator) -> "_Level":
-        """Encode the examples at a size, and take the field from the size before, or an initial one."""
+        """Encode the examples at a size, and enlarge the field of the previous size or create an initial field."""
         share, device = max(size) / max(asked.size), networks.arithmetic.device
         pictures = [resized_example(each.to(device), share) for each in asked.examples]
         features = [networks.encode(each) for each in pictures]
@@ -324,8 +325,8 @@ class _Level:
         """Match the current picture, and decode the matches.
 
         Returns:
-            ``mismatch``, the mean cosine distance of the features, and ``guide``, that of the guide: with labels, the share of
-            positions copied from a place with another label.
+            ``mismatch``, the mean cosine distance of the features, and ``guide``, the mean distance of the guide. With labels,
+            the latter is the share of positions copied from a place with another label.
         """
         queries = self.queries()
         self.matches = searched(queries, self.matches, self.bank, self.search)
@@ -338,7 +339,7 @@ class _Level:
         return losses
 
     def initial(self) -> Tensor:
-        """Return the first field: the nearest matches of content and guide picture, or else random blocks."""
+        """Return the first field: the nearest matches of the content and the guide picture; without both, random blocks."""
         if self.asked.content is None and not isinstance(self.asked.guide, PictureGuide):
             blocks = random_blocks(self.bank, self.guide and self.guide[:2], self.grid, self.search.generator)
             return torch.roll(blocks, (2, 2), (0, 1)) if self.asked.wraps else blocks  # no edge of a block lies on the seam
@@ -370,7 +371,7 @@ class _Level:
         return rows if self.guide is None else torch.cat([rows, self.guide.picture], 1)
 
     def painted(self) -> Image:
-        """Decode the field; keep the known part."""
+        """Decode the field, and restore the known part."""
         rows = votes(self.blocks, self.matches, self.bank, wraps=self.asked.wraps)
         image = self.networks.decode(rows, self.grid, wraps=self.asked.wraps)
         if self.asked.known is None:
@@ -386,14 +387,14 @@ def resized_example(picture: Image, share: float) -> Image:
     """Resize an example for a size, to multiples of :data:`MULTIPLE_PX`.
 
     Args:
-        picture: (1, 3, height, width), as seen at the last size.
-        share: the size relative to the last one.
+        picture: the example at the last size, (1, 3, height, width).
+        share: the current size relative to the last size.
     """
     return resize(picture, _multiples(share * picture.shape[-2], share * picture.shape[-1]))
 
 
 def _multiples(height: float, width: float) -> Size:
-    """Round a size to multiples of :data:`MULTIPLE_PX`, at least two of them."""
+    """Round a size to multiples of :data:`MULTIPLE_PX`; each side is at least two multiples long."""
     down, across = (MULTIPLE_PX * max(2, round(side / MULTIPLE_PX)) for side in (height, width))
     return down, across
 
@@ -413,7 +414,7 @@ def _wrapped(places: Tensor, halo: int) -> Tensor:
 
 
 def _allowed(asked: Synthesis, sizes: Sequence[Size]) -> Tensor:
-    """Return which positions may be copied; a mask without a whole position allows all."""
+    """Return a mask of the positions that may be copied. If a mask contains no whole position, all positions are allowed."""
     found = []
     for size, mask in zip(sizes, asked.allowed or (None,) * len(sizes), strict=True):
         allowed = torch.ones(size, dtype=torch.bool) if mask is None else resize(mask.cpu(), size)[0, 0] > _WHOLE
@@ -422,7 +423,7 @@ def _allowed(asked: Synthesis, sizes: Sequence[Size]) -> Tensor:
 
 
 def _even_use(allowed: Tensor, sizes: Sequence[Size], grid: Size) -> Tensor:
-    """Return how often each position would be copied if examples, and the positions of each, were used evenly."""
+    """Return how often each position would be copied if all examples, and all positions in each example, were used evenly."""
     parts = allowed.split([height * width for height, width in sizes])
     share = math.prod(grid) / len(sizes)
     return torch.cat([torch.full(part.shape, share / int(part.sum()), device=part.device) for part in parts])

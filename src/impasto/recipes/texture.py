@@ -1,4 +1,4 @@
-"""Texture: a picture of any size made of pieces of one or several pictures; tileable, expanded, or filling a hole.
+"""Texture: make a picture of any size from pieces of one or several pictures; also tileable, or to expand or fill a picture.
 
 Source: see :mod:`impasto.recipes.synthesis`.
 """
@@ -36,7 +36,7 @@ from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
 
 _MOST_FILLED_PX = 1024
-"""Larger pictures are filled at this size, and the filling is enlarged."""
+"""If a picture is larger than this, the hole is filled at this size and the filling is enlarged."""
 _SOFT_PX = 6
 _WHITE, _LEAST_KEPT = 0.5, 0.02
 
@@ -46,8 +46,8 @@ class TextureInputs:
     """The pictures of a texture.
 
     Attributes:
-        styles: what to make the texture of.
-        hole: with one style: a mask, white where the picture is filled anew; None: none.
+        styles: the pictures to copy pieces from.
+        hole: a mask, white where the picture is filled; it needs exactly one style. None: nothing is filled.
     """
 
     styles: tuple[Style, ...]
@@ -62,11 +62,11 @@ def texture(
     run: Run | None = None,
     **options: Any,
 ) -> Pastiche:
-    """Make a picture of any size of pieces of one or several pictures.
+    """Make a picture of any size from pieces of one or several pictures.
 
     Args:
         style: a picture in any form, the name of a style, or several of them, which are mixed.
-        inpaint: a mask; the white area of the picture is filled with what is around it, and the size is that of the picture.
+        inpaint: a mask; its white area is filled with pieces of the rest of the picture. The result has the picture's size.
         run: device, precision and seed.
         options: any field of :class:`impasto.options.TextureOptions`.
 
@@ -164,5 +164,5 @@ def _pasted(picture: Image, mask: Mask, filling: Image) -> Image:
 
 
 def _shrunk(mask: Mask) -> Mask:
-    """Shrink the white area of a mask by a few pixels, so that the seam is painted anew."""
+    """Shrink the white area of a mask by a few pixels, so that the seam is also synthesized."""
     return 1 - F.max_pool2d(1 - mask, 2 * _SOFT_PX + 1, stride=1, padding=_SOFT_PX)

@@ -1,4 +1,4 @@
-"""Tuning: try several settings for a photo and a style, as a grid or as a search for a target style value.
+"""Tuning: try several settings for a photo and a style, either in a grid or in a search for a target style value.
 
 Nothing is trained: each trial is painted like ``impasto instant`` or ``impasto paint`` and measured like ``impasto report``.
 """
@@ -80,7 +80,7 @@ class Tuning:
 
     @property
     def best(self) -> Trial:
-        """The trial whose ``style_closed`` is nearest to the target; without a target, nearest to 1."""
+        """The trial whose ``style_closed`` is nearest to the target, or to 1 if there is no target."""
         wanted = self.options.wanted_style or 1.0
         return min(self.trials, key=lambda trial: abs(trial.style_closed - wanted))
 
@@ -107,7 +107,8 @@ def tune(content: Source | Picture, style: StyleSource, *, run: Run | None = Non
         options: any field of :class:`impasto.TuneOptions`.
 
     Returns:
-        The trials: ``.best.knobs`` are options of :func:`impasto.instant` or :func:`impasto.paint`, ``.sheet()`` is a picture.
+        The trials. ``.best.knobs`` are options of :func:`impasto.instant` or :func:`impasto.paint`; ``.sheet()`` returns a
+        picture.
 
     Raises:
         ImpastoError: if the inputs cannot be painted; the message is one sentence.
@@ -167,7 +168,7 @@ def most_tries(options: TuneOptions) -> int:
 def searched(trial: Callable[[Knobs], Trial], options: TuneOptions) -> Iterator[Trial]:
     """Search by bisection for the strength that reaches the target style value.
 
-    The strongest settings are tried first; the search ends if they do not reach the target.
+    The strongest settings are tried first. If they do not reach the target, the search ends.
     """
     knobs_at, wanted = _line(options), options.wanted_style
     low = 0.0

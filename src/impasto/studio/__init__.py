@@ -1,7 +1,7 @@
 """The studio: a web page and an HTTP API on the user's own machine.
 
 The server imports neither torch nor Pillow. All work on pictures runs in child processes, so a damaged file or a native crash
-fails one job only.
+affects only one job.
 
 ::
 

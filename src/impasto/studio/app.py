@@ -65,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         description="The public API of a self-hosted studio for neural style transfer.",
         openapi_url="/api/v1/openapi.json",
-        docs_url=None,  # Swagger UI loads scripts from a CDN
+        docs_url=None,  # Swagger UI would load scripts from a CDN
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
@@ -138,7 +138,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(LookupError)
     async def missing(request: Request, error: LookupError) -> JSONResponse:
-        if isinstance(error, KeyError | IndexError):  # a bug, not a missing resource
+        if isinstance(error, KeyError | IndexError):  # these are bugs, not missing resources
             raise error
         return _answer(404, "missing", str(error.args[0]), None)
 
@@ -167,7 +167,7 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _refused_by_the_system(error: Exception) -> JSONResponse:
-    """Return 507 if the disk is full and 503 for other temporary system errors. Raise anything else."""
+    """Return 507 if the disk is full, and 503 for other temporary system errors. Raise all other errors."""
     found = fault(error)
     if found is None:
         raise error

@@ -53,14 +53,14 @@ class Attempt:
         self._sent = time.monotonic()
 
     def hold(self) -> None:
-        """Signal that this attempt is still wanted."""
+        """Signal that the studio still wants this attempt."""
         self._broker.redis.set(self._broker.key(self.token, "held"), b"", ex=LIFE_SECONDS)
 
     def hear(self) -> Message | None:
-        """Return the next message, or None if there is none yet.
+        """Return the next message, or None if no message has arrived.
 
         Raises:
-            LostError: The worker or one of its messages was lost.
+            LostError: The worker no longer responds, or one of its messages is missing.
             WireError: The message is invalid.
             BrokerError: The queue server does not respond.
         """
@@ -71,7 +71,7 @@ class Attempt:
         try:
             line, beat = pipe.execute()
         except BrokerError:
-            self._missed_since = None  # the worker could not send a heartbeat either
+            self._missed_since = None  # without the server, the worker could not send a heartbeat either
             raise
         if line:
             self._broker.redis.delete(key)
@@ -107,7 +107,7 @@ class Attempt:
         self._broker.write(how.encode(), self.token, "wish")
 
     def give_up(self) -> None:
-        """Abandon the attempt. Its worker stops, and further messages are ignored."""
+        """Abandon the attempt. The worker stops, and its further messages are ignored."""
         names = ("held", "order", "wish", *(f"in:{number}" for number in range(self._count)))
         with suppress(BrokerError):
             self._broker.redis.delete(*(self._broker.key(self.token, name) for name in names))

@@ -1,18 +1,18 @@
-"""Redis server between a studio and remote workers: a queue of attempts, and the data of each attempt.
+"""The Redis server between a studio and its remote workers. It stores a queue of attempts, and the data of each attempt.
 
-The queue contains only tokens, chosen at random for each attempt. The data of an attempt is stored under keys that contain its
-token. All keys expire::
+The queue contains only tokens. Each attempt has its own random token, and the keys of its data contain this token. All keys
+expire::
 
-    queue                       tokens of attempts that no worker has taken, a list
-    workers, worker:NAME        the workers; a worker's key lives ten seconds and is renewed every two
-    TOKEN:held                  the studio still wants the attempt; renewed likewise
-    TOKEN:beat                  heartbeat of its worker: number of messages sent; renewed likewise
+    queue                       list of the tokens of attempts that no worker has taken
+    workers, worker:NAME        the workers; the key of a worker lives ten seconds and is renewed every two seconds
+    TOKEN:held                  exists while the studio still wants the attempt; renewed in the same way
+    TOKEN:beat                  heartbeat of the worker: the number of messages that it has sent; renewed in the same way
     TOKEN:order, TOKEN:in:N     the order and its files
     TOKEN:wish                  "stop" or "finish"
     TOKEN:line:N, TOKEN:out:N   messages of the worker and their files
 
-Messages are numbered strings, not a list, so that the reader can limit the length of each. All keys start with the version of
-impasto, so a studio and a worker of different versions do not see each other.
+Messages are stored as numbered strings instead of a list, because the reader can then limit the length of each message. All
+keys start with the version of impasto, so a studio and a worker of different versions do not see each other.
 """
 
 import os
@@ -37,10 +37,10 @@ LIFE_SECONDS, BEAT_SECONDS = 10, 2.0
 """Lifetime of a heartbeat and interval between heartbeats."""
 
 MISSED_SECONDS = 5.0
-"""Time after the end of a heartbeat's lifetime until its sender counts as lost."""
+"""Time between the expiry of a heartbeat and the moment at which its sender counts as lost."""
 
 AWAY_SECONDS = 2.0
-"""Pause before a retry if the server does not respond."""
+"""Pause before a retry after the server did not respond."""
 
 _KEPT_SECONDS = 3600
 _QUEUE_SECONDS = 86_400
@@ -50,7 +50,7 @@ _SCHEMES = ("redis", "rediss", "unix")
 
 
 class Broker:
-    """Connection to the queue server, for studio and worker."""
+    """Connection of a studio or a worker to the queue server."""
 
     def __init__(self, url: str) -> None:
         """Connect.
@@ -91,7 +91,7 @@ class Broker:
         return int(self.redis.llen(self.key("queue")))
 
     def next_token(self) -> str | None:
-        """Remove and return the oldest token. Return None if there is none within a second.
+        """Remove and return the oldest token. Return None if the queue stays empty for a second.
 
         Raises:
             ValueError: The entry is not a token.
@@ -143,12 +143,12 @@ class Broker:
         self.redis.set(self.key(*words), data, ex=_KEPT_SECONDS)
 
     def read(self, most_bytes: int, *words: object) -> bytes | None:
-        """Read and delete data of the other side. Return None if it is missing or too large."""
+        """Read and delete data that the other side wrote. Return None if the data is missing or too large."""
         key = self.key(*words)
         found: bytes | None = None
         if 0 < self.redis.strlen(key) <= most_bytes:
             found = self.redis.getrange(key, 0, most_bytes)  # type: ignore[assignment]
-        with suppress(RedisError):  # it expires
+        with suppress(RedisError):  # if deleting fails, the data expires
             self.redis.delete(key)
         return found or None
 
@@ -185,7 +185,7 @@ def _password(url: str) -> dict[str, str]:
 
 
 def why(error: Exception) -> str:
-    """Return the reason of a server error, without the data sent."""
+    """Return the reason for a server error, without the data that was sent."""
     if isinstance(error, redis.AuthenticationError):
         return "wrong password; see IMPASTO_QUEUE_PASSWORD"
     if isinstance(error, redis.TimeoutError):

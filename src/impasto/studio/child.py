@@ -1,4 +1,4 @@
-"""One child process: messages, memory and shutdown."""
+"""One child process: its messages, its memory and its shutdown."""
 
 import json
 import queue
@@ -27,7 +27,7 @@ class CallError(Exception):
         self.code, self.field = code, field
 
     def shown(self) -> dict[str, str | None]:
-        """Return the error as the API shows it."""
+        """Return the error in the form of the API."""
         return {"code": self.code, "message": str(self), "field": self.field}
 
 
@@ -67,7 +67,7 @@ class Child:
         return self._program.poll() is not None
 
     def tell(self, message: Message) -> None:
-        """Send a message. Ignored if the child has ended."""
+        """Send a message. Do nothing if the child has ended."""
         assert self._program.stdin is not None
         with suppress(OSError, ValueError):
             self._program.stdin.write(json.dumps(message).encode() + b"\n")
@@ -97,7 +97,7 @@ class Child:
         """Kill the process and wait until it has ended."""
         with suppress(OSError):
             self._program.kill()
-        with suppress(subprocess.TimeoutExpired):  # stuck in the kernel
+        with suppress(subprocess.TimeoutExpired):  # the process is stuck in the kernel
             self._program.wait(timeout=10)
         for pipe in (self._program.stdin, self._program.stdout):
             with suppress(OSError):
@@ -119,6 +119,6 @@ def cannot_start(why: str) -> CallError:
 
 
 def refused(error: Exception) -> CallError | None:
-    """Return a temporary system error as the error of a job, or None for other errors."""
+    """Return the job error for a temporary system error, or None for any other error."""
     found = fault(error)
     return CallError(found, said(error)) if found else None

@@ -1,4 +1,4 @@
-"""The dataclasses of :mod:`impasto.options` as form controls, and form values as options."""
+"""Conversion of the dataclasses of :mod:`impasto.options` to form controls, and of form values to options."""
 
 import dataclasses
 import os
@@ -48,7 +48,7 @@ _BEGINNINGS = (
     (r"style ", "styles"),
     (r"'auto:", "masks"),
 )
-"""Beginnings of messages without a flag, and the field that they belong to."""
+"""Patterns for the start of messages that name no flag, each with the field to which such a message belongs."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Kind:
 
     Attributes:
         options: Dataclass of its options.
-        lane: Lane of its worker. Quick jobs take seconds; slow jobs paint.
-        hidden: Options that the kind sets itself, and options that name a file, because requests must not name files.
+        lane: Lane of its worker: quick for jobs that take seconds, slow for paintings.
+        hidden: Options that requests must not set, because they are fixed for this kind of job or name a file.
     """
 
     options: type[Options]
@@ -82,7 +82,7 @@ SHEETS = ("report", "tune")
 
 
 def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """Return name, kind, default, range, choices, help and group of every field of an option dataclass, tier by tier."""
+    """Return the name, kind, default, range, choices, help and group of each field of an option dataclass, tier by tier."""
     hints, texts, ranges = get_type_hints(options), field_texts(options), ranges_of(options)
     defaults = {field.name: field.default for field in dataclasses.fields(options)}
     found = []
@@ -112,7 +112,7 @@ def recipes() -> dict[str, Any]:
     methods = {
         name: {
             "defaults": _differing(options, "recipe"),
-            "ignored": [each for each in RECIPE_IGNORES[name] if each != "preset"],  # it sets the method
+            "ignored": [each for each in RECIPE_IGNORES[name] if each != "preset"],  # the preset itself sets the method
             "qualities": QUALITIES if "quality" not in RECIPE_IGNORES[name] else {},
         }
         for name, options in RECIPES.items()
@@ -128,7 +128,8 @@ def recipes() -> dict[str, Any]:
 def checked_options(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a job.
 
-    Where the command line accepts a file, only names are allowed here: a server must not open files that a request names.
+    Where the command line accepts a file, the studio allows only names, because a server must not open files that a request
+    names.
 
     Returns:
         The given options under their present names.
@@ -171,9 +172,9 @@ def checked_run(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_words(error: Exception) -> tuple[str, str | None]:
-    """Return the message of an error without command-line dashes, and the option that it is about.
+    """Return the message of an error without command-line dashes, and the option that caused the error.
 
-    Quoted commands, such as 'impasto weights import FILE --name vgg19', stay unchanged.
+    Quoted commands, such as 'impasto weights import FILE --name vgg19', are not changed.
 
     Example:
         >>> in_words(OptionError("--style-scale is 9; it must be a number from 0.1 to 4"))
@@ -209,7 +210,7 @@ def _kind_of(hint: Any, name: str) -> str:
 
 
 def _differing(options: PaintOptions, but: str) -> dict[str, Any]:
-    """Return the options that differ from the defaults, except one."""
+    """Return the options that differ from their defaults, except the option ``but``."""
     plain = dataclasses.asdict(PaintOptions())
     return {name: value for name, value in dataclasses.asdict(options).items() if name != but and value != plain[name]}
 

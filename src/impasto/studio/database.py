@@ -13,7 +13,7 @@ from impasto.studio.faults import fault, reason
 
 _LOG = logging.getLogger(__name__)
 _BUSY_SECONDS = 2.0
-"""Time that a statement waits if another program has locked the database. It is short because requests wait for it."""
+"""Time that a statement waits if another program has locked the database. It is short because a request waits as long."""
 
 _VERSION = 2
 _SCHEMA = """
@@ -52,15 +52,16 @@ Row = dict[str, Any]
 class Database:
     """One connection, used by one thread at a time. Statements take well below a millisecond.
 
-    Write-ahead logging survives a crash of this process at any time. A power failure may lose the last transactions.
-    System errors (see :mod:`impasto.studio.faults`) change nothing and leave no open transaction.
+    With write-ahead logging, the database survives a crash of this process at any time. After a power failure, the last
+    transactions may be lost. If a system error occurs (see :mod:`impasto.studio.faults`), nothing is changed and no transaction
+    stays open.
     """
 
     def __init__(self, path: Path) -> None:
         """Open the database and create missing tables.
 
         Raises:
-            ImageFileError: The file is not a database, or was written by a newer impasto.
+            ImageFileError: The file is not a database, or a newer version of impasto has written it.
         """
         self._lock = threading.RLock()
         self._later: dict[str, Callable[[], None]] = {}
@@ -105,10 +106,10 @@ class Database:
             self._connection.execute(statement, values)
 
     def get(self, table: Literal["jobs", "uploads", "results"], identity: str) -> Row:
-        """Return the row of an id.
+        """Return the row with an id.
 
         Raises:
-            LookupError: It does not exist.
+            LookupError: The row does not exist.
         """
         found = self.row(f"SELECT * FROM {table} WHERE id = ?", (identity,))
         if found is None:
@@ -128,14 +129,14 @@ class Database:
             sqlite3.OperationalError: The disk is full or the database is locked. Nothing was changed.
         """
         with self._lock:
-            self._roll_back()  # in case an earlier rollback failed
+            self._roll_back()  # an earlier rollback may have failed
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._later.clear()
-                with suppress(sqlite3.Error):  # the next transaction tries again
+                with suppress(sqlite3.Error):  # the next transaction will retry the rollback
                     self._roll_back()
                 raise
             self._tell()
@@ -145,21 +146,21 @@ class Database:
             self._connection.execute("ROLLBACK")
 
     def _tell(self) -> None:
-        """Run the deferred notifications, still under the lock, so that they are sent in order."""
+        """Run the deferred notifications. The lock is still held, so that they are sent in order."""
         waiting, self._later = self._later, {}
         for tell in waiting.values():
             try:
                 tell()
-            except Exception:  # the change is committed; clients request missed events
+            except Exception:  # the change is committed, and clients request the events they missed
                 _LOG.warning("a notification failed", exc_info=True)
 
     def later(self, key: str, tell: Callable[[], None]) -> None:
-        """Run a notification after the commit, once per key, in the order of the last call for each key."""
+        """Run a notification after the commit. A new notification replaces a waiting one with the same key and goes last."""
         self._later.pop(key, None)
         self._later[key] = tell
 
     def next_event(self) -> int:
-        """Return a new, larger event number. Call it inside a transaction."""
+        """Return a new, larger event number. Call this method inside a transaction."""
         self.run("UPDATE counter SET event = event + 1")
         return self.event()
 

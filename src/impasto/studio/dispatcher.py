@@ -1,7 +1,7 @@
 """The slow lane of a studio with remote workers. It runs as many jobs at once as there are workers.
 
-The job queue stays in SQLite. The dispatcher takes a job only when a worker is free. It checks everything that a worker returns
-and writes only the files of that job.
+The job queue stays in SQLite. The dispatcher takes a job only when a worker is free. It checks everything that the worker
+returns, and writes only the files of the job.
 """
 
 import logging
@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.1
 _MOST_AT_ONCE = 8
 _MARGIN_SECONDS = 15.0
-"""Extra time that the studio waits for a job to end; the worker enforces the same limits."""
+"""Extra time that the studio waits beyond a time limit, because the worker enforces the same limit itself."""
 
 
 class Dispatcher(threading.Thread):
@@ -60,7 +60,7 @@ class Dispatcher(threading.Thread):
         """Do nothing: remote workers load their networks at startup."""
 
     def end(self) -> None:
-        """Abandon all attempts. Their jobs stay "running" until they are requeued."""
+        """Abandon all attempts. Their jobs stay in the state "running" until they are requeued."""
         self._is_over.set()
         self._wake.set()
         if self.is_alive():
@@ -84,7 +84,7 @@ class Dispatcher(threading.Thread):
                 if is_there:
                     _LOG.warning("the queue %s does not respond (%s); jobs wait until it does", self._broker.shown, why(error))
                 is_there = False
-            except Exception as error:  # the dispatcher must keep running
+            except Exception as error:  # the dispatcher must not stop
                 self._trouble.met(error)
             else:
                 self._trouble.over()
@@ -110,7 +110,7 @@ class Dispatcher(threading.Thread):
             self._threads[attempt] = threading.Thread(target=self._run_job, args=(job, attempt), name="attempt", daemon=True)
             try:
                 self._threads[attempt].start()
-            except RuntimeError:  # no more threads
+            except RuntimeError:  # no thread can be started
                 del self._threads[attempt]
                 self._not_started.append(job["id"])
                 raise
@@ -119,13 +119,13 @@ class Dispatcher(threading.Thread):
     # ------------------------------------------------------------------------------------------------ one job
 
     def _run_job(self, job: Row, attempt: Attempt) -> None:
-        """Run a job and record how it ended, retrying on temporary system errors."""
+        """Run a job and record how it ended. Retry after temporary system errors."""
         try:
             ending = self._ending_of(job, attempt)
             bug = self._failing(job["id"], CallError("bug", BUG))
             while not written(ending, bug, self._trouble):
                 if self._is_over.wait(RETRY_SECONDS):
-                    break  # the next start requeues it
+                    break  # the next start requeues the job
         finally:
             del self._threads[attempt]
             attempt.give_up()
@@ -149,7 +149,7 @@ class Dispatcher(threading.Thread):
             _LOG.warning("job %s: the queue %s failed (%s)", identity, self._broker.shown, why(error))
             self._is_over.wait(AWAY_SECONDS)
             return partial(self._put_back, identity)
-        except Exception as error:  # fails the job, not the dispatcher
+        except Exception as error:  # only the job fails, not the dispatcher
             found = refused(error)
             _LOG.warning("job %s: %s", identity, found or "a bug", exc_info=None if found else error)
             return self._failing(identity, found or CallError("bug", BUG))
@@ -185,7 +185,7 @@ class Dispatcher(threading.Thread):
         return partial(self._put_back, identity)
 
     def _process(self, job: Row, order: Message, attempt: Attempt, message: Message) -> Ending | None:
-        """Process a message. If it is the last one, return a function that records how the job ended."""
+        """Process a message. After the last message, return a function that records how the job ended."""
         identity = job["id"]
         if message["say"] in ("progress", "checkpoint"):
             self._store_state(identity, order, attempt, message)
@@ -200,7 +200,7 @@ class Dispatcher(threading.Thread):
         return None
 
     def _store_state(self, identity: str, order: Message, attempt: Attempt, message: Message) -> None:
-        """Store the progress of a job. Skip it on temporary system errors; the next message replaces it."""
+        """Store the progress of a job. After a temporary system error, skip it, because the next message replaces it."""
         try:
             if message["say"] == "checkpoint":
                 _write(order["work"] + ".npy", attempt.part("checkpoint_file", ".npy", message["checkpoint_file"]))
@@ -216,7 +216,7 @@ class Dispatcher(threading.Thread):
             self._trouble.met(error)
 
     def _with_files(self, order: Message, attempt: Attempt, message: Message) -> Message:
-        """Write the files of a result and add their sizes."""
+        """Write the files of a result. Return the message with the suffix and the sizes of these files added."""
         suffix = ".jpg" if order["draft"] else ".png"
         picture = attempt.part("result", suffix, message["result"])
         thumb = attempt.part("thumb", ".jpg", message["thumb"])
@@ -225,10 +225,10 @@ class Dispatcher(threading.Thread):
         return message | {"suffix": suffix, "bytes": len(picture), "disk": len(picture) + len(thumb)}
 
     def _has_stopped(self, identity: str, order: Message, attempt: Attempt, watch: "_Watch") -> bool:
-        """Pass on a stop request. Return whether the job has stopped: no worker has it, or its worker does not respond."""
+        """Pass on a stop request. Return True if the job has stopped: no worker has it, or its worker does not respond."""
         try:
             wanted = self._jobs.wanted(identity)
-        except sqlite3.Error as error:  # checked again later
+        except sqlite3.Error as error:  # the next call checks again
             self._trouble.met(error)
             return False
         if wanted is None:
@@ -245,14 +245,14 @@ class Dispatcher(threading.Thread):
     def _workers(self) -> int:
         with suppress(BrokerError):
             return self._broker.workers()
-        return 1  # unknown
+        return 1  # the number is unknown
 
     def _put_back(self, identity: str) -> None:
-        if not self._is_over.is_set():  # otherwise the shutdown requeues it
+        if not self._is_over.is_set():  # during a shutdown, the shutdown requeues the job
             self._jobs.put_back(identity)
 
     def _lost(self, identity: str, why: str) -> None:
-        """Requeue a job whose worker was lost; fail it if that happens twice at the same checkpoint."""
+        """Requeue a job whose worker was lost. If this happens twice at the same checkpoint, mark the job as failed."""
         try:
             checkpoint = self._jobs.get(identity)["checkpoint"]
         except LookupError:  # the job was deleted
@@ -288,7 +288,7 @@ class _Watch:
         return is_due
 
     def check(self) -> None:
-        """Check the time since a worker accepted the job.
+        """Check how long ago a worker accepted the job.
 
         Raises:
             CallError: The time limit is exceeded.

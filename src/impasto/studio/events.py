@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(eq=False)  # compared by identity, so it is hashable
+@dataclass(eq=False)  # listeners are compared by identity, so they are hashable
 class Listener:
     """One stream of events.
 
     Attributes:
-        job: Receive events of this job only. None: all jobs and deletions.
-        pending: Events to be sent, by object.
+        job: The job whose events the listener receives. None: the events of all jobs, and deletions.
+        pending: The events to send, by object.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -29,7 +29,7 @@ class Listener:
         self.there.set()
 
     async def next(self, timeout_seconds: float) -> list[tuple[int | None, bytes]]:
-        """Wait for events and return them with their numbers, if any; nothing after a timeout."""
+        """Wait for events and return them with their numbers, if they have any. After a timeout, return an empty list."""
         try:
             await asyncio.wait_for(self.there.wait(), timeout_seconds)
         except TimeoutError:
@@ -47,7 +47,7 @@ class Hub:
 
     @contextmanager
     def listening(self, job: str | None = None) -> Iterator[Listener]:
-        """Register a listener. Call it in a coroutine."""
+        """Register a listener. Call this method in a coroutine."""
         listener = Listener(asyncio.get_running_loop(), job)
         self._listeners.add(listener)
         try:
@@ -56,19 +56,19 @@ class Hub:
             self._listeners.discard(listener)
 
     def job(self, shown: dict[str, Any]) -> None:
-        """Send a change of a job."""
+        """Notify listeners that a job has changed."""
         self._tell(shown["id"], encoded("job", shown, shown["version"]), shown["id"], shown["version"])
 
     def gone(self, kind: str, identity: str) -> None:
-        """Send a deletion."""
+        """Notify listeners that an object was deleted."""
         self._tell(f"gone {identity}", encoded("gone", {"kind": kind, "id": identity}), None)
 
     def ready(self) -> None:
-        """Send that the quick worker is ready."""
+        """Notify listeners that the quick worker is ready."""
         self._tell("ready", encoded("ready", {}), None)
 
     def wake(self) -> None:
-        """Wake every listener to check for shutdown."""
+        """Wake all listeners, so that they check for a shutdown."""
         for listener in tuple(self._listeners):
             with suppress(RuntimeError):
                 listener.loop.call_soon_threadsafe(listener.there.set)
@@ -78,7 +78,7 @@ class Hub:
             if listener.job is None or listener.job == job:
                 try:
                     listener.loop.call_soon_threadsafe(listener.take, key, number, event)
-                except RuntimeError:  # its loop has ended
+                except RuntimeError:  # the event loop of the listener has ended
                     self._listeners.discard(listener)
 
 

@@ -1,7 +1,7 @@
 """Temporary system errors, such as a full disk, a locked database or too many processes, and their messages.
 
-They are not bugs and must not end a thread of the studio: writes are retried, requests get 507 or 503, and jobs fail with a
-message.
+These errors are not bugs, and they must not end a thread of the studio. Writes are retried, requests get 507 or 503, and jobs
+fail with a message.
 """
 
 import errno
@@ -13,7 +13,7 @@ from typing import Literal
 _LOG = logging.getLogger(__name__)
 
 Fault = Literal["disk", "system"]
-"""Error code: the disk is full, or another temporary system error."""
+"""Error codes: "disk" if the disk is full, "system" for any other temporary system error."""
 
 RETRY_SECONDS = 1.0
 """Pause before a retry after a system error."""
@@ -22,7 +22,7 @@ BUG = "internal error in the studio; see its log and please report it"
 
 
 def _numbers(*names: str) -> frozenset[int]:
-    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))  # Windows has fewer
+    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))  # Windows lacks some of them
 
 
 _FULL = _numbers("ENOSPC", "EDQUOT")
@@ -40,7 +40,7 @@ _REFUSED_DATABASE = (
 
 
 def fault(error: BaseException | None) -> Fault | None:
-    """Return the kind of system error that an error or its cause is, or None.
+    """Return the error code if an error, or its cause, is a temporary system error. Return None otherwise.
 
     Example:
         >>> fault(OSError(errno.ENOSPC, "No space left on device")), fault(RuntimeError("can't start new thread"))
@@ -81,18 +81,18 @@ def said(error: BaseException) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the system's own message without file names."""
+    """Return the message of the operating system, without file names."""
     return getattr(error, "strerror", None) or str(error).splitlines()[0][:100] if str(error) else type(error).__name__
 
 
 class Trouble:
-    """Log for repeated errors of a background task: logs the first error and the recovery only."""
+    """Log for repeated errors of a background task. It logs only the first error and the recovery."""
 
     def __init__(self, what: str) -> None:
         self._what, self._is_there = what, False
 
     def met(self, error: BaseException) -> None:
-        """Log an error if it is the first in a row or not a system error."""
+        """Log an error, unless it is a system error that follows another error."""
         if fault(error) is None:
             _LOG.error("%s", self._what, exc_info=error)
         elif not self._is_there:
@@ -110,12 +110,12 @@ def written(write: Callable[[], object], fallback: Callable[[], object], trouble
     """Record how a job ended.
 
     Args:
-        write: Records it.
-        fallback: Called if ``write`` has a bug.
-        trouble: Logs errors.
+        write: Function that records how the job ended.
+        fallback: Function to call instead if ``write`` fails with a bug.
+        trouble: Log for errors.
 
     Returns:
-        False if a system error occurred and the call should be repeated.
+        False if a system error occurred. In this case, repeat the call later.
     """
     for each in (write, fallback):
         try:
@@ -127,4 +127,4 @@ def written(write: Callable[[], object], fallback: Callable[[], object], trouble
         else:
             trouble.over()
             return True
-    return True  # both failed with a bug, which was logged
+    return True  # both functions failed with a bug, which was logged

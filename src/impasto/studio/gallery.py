@@ -98,7 +98,7 @@ class Gallery:
         return self.database.rows(statement, values)
 
     def change_result(self, identity: str, changes: Mapping[str, Any]) -> Row:
-        """Change title, favorite or draft of a result."""
+        """Change the title of a result, or whether it is a favorite or a draft."""
         self.result(identity)
         if changes:
             columns = {"favorite": "favourite"}
@@ -120,17 +120,17 @@ class Gallery:
     # ------------------------------------------------------------------------------------------------ the disk
 
     def used(self) -> int:
-        """Return the bytes that uploads and results use."""
+        """Return the number of bytes that uploads and results use."""
         (row,) = self.database.rows(
             "SELECT (SELECT coalesce(sum(disk), 0) FROM uploads) + (SELECT coalesce(sum(disk), 0) FROM results) AS bytes"
         )
         return int(row["bytes"])
 
     def make_room(self, wanted: int) -> None:
-        """Delete drafts, then unused uploads, oldest first, until ``wanted`` bytes fit into the quota.
+        """Delete drafts and then unused uploads, oldest first, until ``wanted`` more bytes fit into the quota.
 
         Raises:
-            DiskFullError: Nothing is left to delete.
+            DiskFullError: There is not enough to delete.
         """
         if self.used() + wanted <= self.limits.disk_bytes:
             return
@@ -144,7 +144,7 @@ class Gallery:
         )
 
     def clean_up(self) -> int:
-        """Delete expired drafts, unused uploads and draft jobs. Return the number of drafts and uploads."""
+        """Delete expired drafts, unused uploads and draft jobs. Return the number of deleted drafts and uploads."""
         old = time.time() - self.limits.draft_seconds
         found = self._not_needed(older_than=old)
         for kind, row in found:
@@ -174,7 +174,7 @@ class Gallery:
             return
 
     def sweep(self) -> int:
-        """Delete orphaned files. Return their number."""
+        """Delete orphaned files and return their number."""
 
         def identities(table: str) -> set[str]:
             return {row["id"] for row in self.database.rows(f"SELECT id FROM {table}")}
@@ -186,7 +186,7 @@ class Gallery:
 
 
 def shown_upload(row: Row) -> dict[str, Any]:
-    """Return an upload as the API shows it."""
+    """Return an upload in the form of the API."""
     names = ("id", "name", "width", "height", "bytes", "created", "sha256")
     here = f"/api/v1/uploads/{row['id']}"
     return {name: row[name] for name in names} | {
@@ -197,7 +197,7 @@ def shown_upload(row: Row) -> dict[str, Any]:
 
 
 def shown_result(row: Row, *, is_photo_there: bool = True) -> dict[str, Any]:
-    """Return a result as the API shows it."""
+    """Return a result in the form of the API."""
     names = ("id", "job", "kind", "created", "width", "height", "bytes", "title", "seconds")
     here = f"/api/v1/results/{row['id']}"
     return {name: row[name] for name in names} | {

@@ -8,7 +8,7 @@ States of a job and their transitions::
       └──want──> cancelled, paused
 
 Every change gets a new, larger number and is sent to listeners after the commit. A result is written in the same transaction as
-the state "done", so a crash leaves neither a result without its job nor a duplicate.
+the state "done", so a crash cannot leave a result without its job, or the same result twice.
 """
 
 import json
@@ -56,9 +56,9 @@ class Order:
         kind: See :data:`impasto.studio.controls.KINDS`.
         lane: Lane of the worker.
         request: The checked request, which can be submitted again.
-        key: Idempotency key. Orders with the same key are the same job.
-        continues: Job whose result this job continues.
-        more: Result to continue, and number of steps.
+        key: Idempotency key. Orders with the same key give the same job.
+        continues: The job whose result this job continues.
+        more: The result to continue, and the number of steps.
     """
 
     kind: str
@@ -80,7 +80,7 @@ class Jobs:
     hub: Hub
     most_queued: int
     at_once: dict[str, int] = field(default_factory=dict)
-    """Number of jobs that a lane runs at once, if more than one."""
+    """Number of jobs that a lane runs at once, for lanes that run more than one."""
 
     _typical: dict[str, float] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ class Jobs:
         """Submit a job.
 
         Returns:
-            The job, and whether it is new. An existing job with the same key is not.
+            The job, and whether it is new. If a job with the same key exists, that job is returned, and it is not new.
 
         Raises:
             QueueFullError: The queue is full.
@@ -130,7 +130,7 @@ class Jobs:
             )
 
     def want(self, identity: str, wanted: Wanted) -> Row:
-        """Request a job to stop. A waiting job stops immediately, a running job after its current step.
+        """Request that a job stops. A waiting job stops immediately, and a running job stops after its current step.
 
         Raises:
             StateError: The job is neither waiting nor running.
@@ -200,7 +200,7 @@ class Jobs:
             identity = row["id"]
             self.database.run("UPDATE jobs SET attempts = attempts + 1 WHERE id = ?", (identity,))
             self._set(identity, state="running", started=time.time())
-            return self.get(identity)  # inside the transaction, so a job is marked as running only if the caller gets it
+            return self.get(identity)  # if this fails, the job is not marked as running
 
     def wanted(self, identity: str) -> Wanted | None:
         """Return the stop request for a running job, or None."""
@@ -209,7 +209,7 @@ class Jobs:
         return found
 
     def progressed(self, identity: str, progress: Mapping[str, Any] | None, *, preview: bool) -> None:
-        """Store the progress of a job and whether there is a new preview."""
+        """Store the progress of a job, and whether it has a new preview."""
         with self.database.transaction():
             if preview:
                 self.database.run("UPDATE jobs SET preview = preview + 1 WHERE id = ?", (identity,))
@@ -221,7 +221,7 @@ class Jobs:
         self.database.run("UPDATE jobs SET checkpoint = ? WHERE id = ?", (json.dumps(checkpoint), identity))
 
     def finish(self, identity: str, result: Mapping[str, Any]) -> None:
-        """Store the result of a job and mark the job as done, unless it is no longer running."""
+        """Store the result of a job and mark the job as done. Do nothing if the job is no longer running."""
         with self.database.transaction():
             job = self.database.row("SELECT state FROM jobs WHERE id = ?", (identity,))
             if job is None or job["state"] != "running":
@@ -231,7 +231,7 @@ class Jobs:
         self._typical.clear()
 
     def fail(self, identity: str, error: Mapping[str, Any]) -> None:
-        """Mark a job as failed, with its error."""
+        """Mark a job as failed and store its error."""
         self._ended(identity, state="failed", error=json.dumps(error))
 
     def stopped(self, identity: str) -> None:
@@ -251,7 +251,7 @@ class Jobs:
         return len(running)
 
     def put_back(self, identity: str) -> None:
-        """Requeue a running job that has no worker any more, or stop it if that was requested."""
+        """Requeue a running job that no longer has a worker. If a stop was requested, stop the job instead."""
         statement = "SELECT wanted, checkpoint FROM jobs WHERE state = 'running' AND id = ?"
         with self.database.transaction():
             row = self.database.row(statement, (identity,))
@@ -291,7 +291,7 @@ class Jobs:
         return self.database.get("jobs", identity)
 
     def listed(self, states: Sequence[str], limit: int, after: int | None) -> list[Row]:
-        """Return the jobs in the given states (none: any state), newest first."""
+        """Return the jobs in the given states, newest first. If no state is given, return all jobs."""
         marks = ", ".join("?" * len(states)) or "''"
         statement = (
             f"SELECT * FROM jobs WHERE (? OR state IN ({marks})) AND (? IS NULL OR number < ?) ORDER BY number DESC LIMIT ?"
@@ -322,7 +322,7 @@ class Jobs:
         return self._typical[kind]
 
     def shown(self, row: Row) -> dict[str, Any]:
-        """Return a job as the API shows it."""
+        """Return a job in the form of the API."""
         progress = json.loads(row["progress"]) if row["progress"] else None
         if progress:
             progress.pop("seconds_left", None)
@@ -371,12 +371,12 @@ class Jobs:
         )
 
     def _seconds_left(self, running: Row) -> float:
-        """Return the remaining seconds of a running job, from its worker or from earlier jobs."""
+        """Return the remaining seconds of a running job: the estimate of its worker, or the typical time of earlier jobs."""
         left = json.loads(running["progress"]).get("seconds_left") if running["progress"] else None
         return self.typical(running["kind"]) if left is None else float(left)
 
 
 def shown_request(stored: str) -> dict[str, Any]:
-    """Return a stored request as the API shows it. Options from earlier versions get their present names."""
+    """Return a stored request in the form of the API. Options from earlier versions get their present names."""
     request: dict[str, Any] = json.loads(stored)
     return request | {"options": by_present_names(request["options"])} if "options" in request else request

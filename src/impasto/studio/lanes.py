@@ -1,7 +1,8 @@
 """The parent side of the workers: one child process per lane.
 
-Parent and child exchange lines of JSON, never pickles, so a child that a malicious picture has taken over cannot run code in
-the parent. If a child ends, exceeds its time limit or uses too much memory, its job fails and the next job gets a new child.
+Parent and child exchange lines of JSON, never pickles. So even if a malicious picture takes over a child, the child cannot run
+code in the parent. If a child ends, exceeds its time limit or uses too much memory, its job fails, and the next job gets a new
+child.
 """
 
 import logging
@@ -22,7 +23,7 @@ from impasto.studio.jobs import Wanted
 from impasto.studio.settings import Limits
 
 Ending = Callable[[], object]
-"""Records how a job ended."""
+"""A function that records how a job ended."""
 
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
@@ -30,14 +31,14 @@ _PAUSES = (1.0, 2.0, 4.0)
 """Pauses between attempts to start a worker for the same job."""
 
 STOP_SECONDS = 30.0
-"""Time that a child has to finish its current step after a stop request."""
+"""Time within which a child must finish its current step after a stop request."""
 
 
 class Source(Protocol):
     """Source of a lane's jobs, and receiver of their progress and results.
 
-    :class:`impasto.studio.jobs.Jobs` is the source of a local studio, :class:`impasto.studio.remote_worker.RemoteWorker` that
-    of a worker on another machine.
+    The source of a local studio is :class:`impasto.studio.jobs.Jobs`. The source of a worker on another machine is
+    :class:`impasto.studio.remote_worker.RemoteWorker`.
     """
 
     def take(self, lane: str) -> Row | None:
@@ -80,7 +81,7 @@ class Runner(Protocol):
 
 @dataclass
 class Call:
-    """A call to a child and its answer."""
+    """A call to a child, and the future answer."""
 
     message: Message
     seconds: float
@@ -140,7 +141,7 @@ class Lane(threading.Thread):
     # ------------------------------------------------------------------------------------------------ the thread
 
     def run(self) -> None:
-        """Process calls and jobs until the studio ends. Log errors and continue."""
+        """Process calls and jobs until the studio ends. After an error, log it and continue."""
         while not self.is_over():
             self._wake.clear()
             try:
@@ -164,7 +165,7 @@ class Lane(threading.Thread):
             pass
 
     def _one(self) -> bool:
-        """Process one call or job. Return whether there may be another."""
+        """Process one call or one job. Return whether another one may be waiting."""
         with suppress(queue.Empty):
             call = self._calls.get_nowait()
             if call.answer.set_running_or_notify_cancel():
@@ -176,20 +177,20 @@ class Lane(threading.Thread):
                 self._trouble.over()
                 return False
             self._ending = self._ending_of(job)
-        if not written(*self._ending, self._trouble):  # retry before the next job
+        if not written(*self._ending, self._trouble):  # retry this before the next job
             time.sleep(RETRY_SECONDS)
             return True
         self._ending = None
         return True
 
     def _ending_of(self, job: Row) -> "tuple[Ending, Ending]":
-        """Run a job. Return a function that records how it ended, and one to call if the first has a bug."""
+        """Run a job. Return a function that records how it ended, and a fallback in case that function has a bug."""
         bug = self._failing(job, CallError("bug", BUG))
         try:
             return self._work_on(job), bug
         except CallError as error:
             return self._failing(job, error), bug
-        except Exception as error:  # fails the job, not the lane
+        except Exception as error:  # only the job fails, not the lane
             self._drop()
             if found := refused(error):
                 _LOG.warning("job %s: %s", job["id"], found)
@@ -199,7 +200,7 @@ class Lane(threading.Thread):
 
     def _failing(self, job: Row, error: CallError) -> "Ending":
         def fail() -> None:
-            if not self._is_over:  # otherwise the next start requeues it
+            if not self._is_over:  # during a shutdown, leave the job to the next start, which requeues it
                 self.source.fail(job["id"], error.shown())
 
         return fail
@@ -215,7 +216,7 @@ class Lane(threading.Thread):
                 answer.set_exception(_as_call_error(error))
 
     def _start(self) -> Child:
-        """Return the child. Start a new one if there is none or it has ended.
+        """Return the child. If there is no child, or it has ended, start a new one.
 
         Raises:
             CallError: The child could not be started.
@@ -228,7 +229,7 @@ class Lane(threading.Thread):
                 self._listen(time.monotonic() + 120, ("ready",))
             except CallError as error:
                 self._drop()
-                time.sleep(RETRY_SECONDS)  # avoid a busy loop if the worker cannot start
+                time.sleep(RETRY_SECONDS)  # avoid a busy loop while the worker cannot start
                 if error.code == "worker":
                     raise cannot_start(str(error).partition(";")[0]) from error
                 raise
@@ -237,7 +238,7 @@ class Lane(threading.Thread):
         return self._child
 
     def _child_for_a_job(self) -> Child:
-        """Start the child for a job, with retries."""
+        """Start the child for a job. Retry if this fails."""
         for pause in _PAUSES:
             try:
                 return self._start()
@@ -306,7 +307,7 @@ class Lane(threading.Thread):
             self._trouble.met(error)
 
     def _read_until(self, seconds: float, last: tuple[str, ...], look: Callable[[Message | None], None]) -> Message:
-        """Read messages until one of the final ones. Stop the child if it crashed or ran out of time or memory."""
+        """Read messages until one of the ``last`` ones arrives. End the child if it crashes or exceeds its time or memory."""
         try:
             return self._listen(time.monotonic() + seconds, last, look)
         except CallError as error:
@@ -337,7 +338,7 @@ class Lane(threading.Thread):
 
 
 class _StopRequest:
-    """Passes a stop request to the child, once."""
+    """Passes a stop request to the child, but only once."""
 
     def __init__(self, source: Source, child: Child, identity: str, *, is_sent: bool) -> None:
         self._source, self._child, self._identity, self._is_sent = source, child, identity, is_sent
@@ -351,7 +352,7 @@ class _StopRequest:
                 self._child.tell({"do": "stop", "how": "finish" if wanted == "finish" else "stop"})
 
     def check(self) -> None:
-        """Check the time since the stop request.
+        """Check how long ago the stop request was sent.
 
         Raises:
             _StoppedError: The child did not stop in time.

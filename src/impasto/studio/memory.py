@@ -12,9 +12,9 @@ _OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def memory_of_this_machine() -> int:
-    """Return the memory in bytes that this process may use; 8 GiB if it is unknown.
+    """Return the memory in bytes that this process may use, or 8 GiB if it is unknown.
 
-    A container limit (Linux control group) applies if it is lower than the memory of the machine.
+    If the limit of a container (Linux control group) is lower than the memory of the machine, this limit applies.
     """
     return min([_physical_bytes(), *_container_limits()])
 
@@ -29,7 +29,7 @@ def _physical_bytes() -> int:
 
 
 def _container_limits() -> list[int]:
-    """Return the limits of this process's control groups and their parents, versions 1 and 2."""
+    """Return the memory limits of this process's control groups and of their parents, for versions 1 and 2."""
     found = []
     for folder, name in _groups():
         for each in (folder, *folder.parents):
@@ -37,7 +37,7 @@ def _container_limits() -> list[int]:
                 break
             try:
                 limit = int((each / name).read_text())
-            except (OSError, ValueError):  # missing, or "max": no limit
+            except (OSError, ValueError):  # the file is missing or contains "max": there is no limit
                 continue
             if limit > 0:
                 found.append(limit)
@@ -45,7 +45,7 @@ def _container_limits() -> list[int]:
 
 
 def _groups() -> list[tuple[Path, str]]:
-    """Return folders and limit file names of the control groups. In a container the root may be its own group."""
+    """Return the folder and the limit file name of each control group. In a container, its own group may be the root."""
     found = [(_MOUNT, "memory.max"), (_MOUNT / "memory", "memory.limit_in_bytes")]
     try:
         lines = _OWN_GROUPS.read_text().splitlines()
@@ -55,7 +55,7 @@ def _groups() -> list[tuple[Path, str]]:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         inside = path.strip("/")
-        if ".." in Path(inside).parts:  # a group outside this container
+        if ".." in Path(inside).parts:  # the group is outside this container
             continue
         if not controllers:
             found.append((_MOUNT / inside, "memory.max"))
@@ -86,7 +86,7 @@ def is_memory_watched() -> bool:
 
 
 def _psutil() -> Any:
-    """Return psutil, or None if it is not installed. Linux does not need it."""
+    """Return psutil, or None if it is not installed. On Linux, psutil is not needed."""
     try:
         return import_module("psutil")
     except ImportError:

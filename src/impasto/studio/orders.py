@@ -1,6 +1,6 @@
 """Operations of a worker on pictures, one function per kind of order.
 
-Each function takes the order and the connection to the parent. It returns the answer, or None if it was stopped.
+Each function takes the order and the connection to the parent. It returns the answer, or None if the parent stopped it.
 """
 
 import secrets
@@ -84,7 +84,7 @@ def style_picture(order: Message, line: Line) -> Message:
 
 
 def style_map(order: Message, line: Line) -> Message:
-    """Write the suggested map of a style. The map of a doodle without a style map is the same."""
+    """Write the suggested map of a style. A doodle without a style map uses the same map."""
     picture = _at_most(as_swatches(_styles(order))[0], _DRAFT_PX)
     images.write(order["to"], suggest_map(picture, labels=order["labels"]).image)
     return {}
@@ -145,7 +145,7 @@ def instant(order: Message, line: Line) -> Message | None:
     masks = _masking(order, photo, styles)
     check(photo, styles, masks, options)
     run = Run(**order["run"])
-    engine = "torch" if options.engine == "auto" else options.engine  # OpenVINO compiles per size, which would delay sliders
+    engine = "torch" if options.engine == "auto" else options.engine  # OpenVINO compiles for each size, which delays sliders
     pastiche = painted_pastiche(_painter(run.device, run.precision, engine), photo, styles, masks, options)
     if line.how:
         return None
@@ -153,7 +153,7 @@ def instant(order: Message, line: Line) -> Message | None:
 
 
 def refine(order: Message, line: Line) -> Message | None:
-    """Paint in one pass, or take a result, and continue with the painter."""
+    """Paint in one pass, or read an earlier result. Then continue with the painter."""
     _set_threads(order)
     chosen = order["options"]
     options, run = instant_options(**chosen, refine=not chosen.get("hq", False)), Run(**order["run"])
@@ -177,7 +177,7 @@ def refine(order: Message, line: Line) -> Message | None:
 
 
 def paint(order: Message, line: Line) -> Message | None:
-    """Paint from the start, from a checkpoint, or from a result with more steps."""
+    """Paint from the start, continue from a checkpoint, or add more steps to a result."""
     _set_threads(order)
     chosen = dict(order["options"])
     options, run = paint_options(chosen.pop("preset", "impasto"), **chosen), Run(**order["run"])
@@ -221,7 +221,7 @@ def doodle(order: Message, line: Line) -> Message | None:
 
 
 def report(order: Message, line: Line) -> Message | None:
-    """Measure results against their photo and styles."""
+    """Compare results with their photo and styles."""
     began = seconds_now()
     _set_threads(order)
     photo, styles = _read_source(order["content"]), _styles(order)
@@ -230,7 +230,7 @@ def report(order: Message, line: Line) -> Message | None:
 
 
 def tune(order: Message, line: Line) -> Message | None:
-    """Compare settings on a sheet, or search for a target style share."""
+    """Compare settings on a sheet, or search for settings that reach a target style share."""
     began = seconds_now() - (order["checkpoint"] or {}).get("seconds", 0.0)
     _set_threads(order)
     (style,) = _styles(order)
@@ -267,7 +267,7 @@ def _checkpoint_step(state: PaintingState) -> Step | None:
 def _first_picture(
     order: Message, photo: Picture, styles: tuple[Style, ...], masks: Masking, options: InstantOptions, run: Run
 ) -> Pastiche:
-    """Return the picture that the painter continues from: one pass, or an existing result."""
+    """Return the picture from which the painter continues: the result of one pass, or an existing result."""
     if order.get("more"):
         image = _read(order["more"]["path"], "result").image
         alpha = None if photo.alpha is None else resize(photo.alpha, picture_size(image))
@@ -303,7 +303,7 @@ def _remember(path: str, small: Picture) -> None:
 
 
 def _photo(order: Message, options: InstantOptions) -> Picture:
-    """Read the photo. Small drafts use a cached, smaller copy."""
+    """Read the photo. For small drafts, read a cached, smaller copy."""
     source = order["content"]
     if not order["draft"] or not 0 < options.size <= _DRAFT_PX:
         return _read_source(source)
@@ -318,7 +318,7 @@ def _styles(order: Message) -> tuple[Style, ...]:
 
 
 def _masking(order: Message, photo: Picture, styles: tuple[Style, ...]) -> Masking:
-    """Read the masks: uploads and names of computed masks."""
+    """Read the masks, which are uploads or computed from names."""
     where, kept = ([_mask(each) for each in order[name]] for name in ("masks", "protect"))
     return read_masking(MaskSources(style_masks=tuple(where), protect=tuple(kept)), photo, styles)
 
@@ -332,17 +332,17 @@ def _read_source(source: Message) -> Picture:
 
 
 def _read(path: str, name: str, pixels: int = images.MAX_PIXELS) -> Picture:
-    """Read a picture under the name that its owner gave it, without metadata."""
+    """Read a picture without metadata. Messages show the name that its owner gave it."""
     data = Path(path).read_bytes()
     try:
         picture = images.read(data, max_pixels=pixels)
     except ImageFileError as error:
-        sentence = str(error).replace("'bytes'", repr(name)).replace(", or raise max_pixels", "")  # not possible for an upload
+        sentence = str(error).replace("'bytes'", repr(name)).replace(", or raise max_pixels", "")  # an upload cannot do this
         raise ImageFileError(sentence) from error
-    except ImpastoError:  # some are also ValueErrors
+    except ImpastoError:  # some ImpastoErrors are also ValueErrors
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, AssertionError, struct.error) as error:
-        # An unexpected error of the decoder. Log it and reject the file.
+        # The decoder raised an unexpected error. Log it and reject the file.
         with suppress(OSError):
             traceback.print_exc()
         raise ImageFileError(f"{name!r} cannot be read as a picture; it may be damaged or of an unsupported type") from error

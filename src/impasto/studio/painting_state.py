@@ -33,13 +33,13 @@ class PaintingState:
     """Progress of a painting over all its sessions.
 
     Attributes:
-        picture: Checkpoint, (1, 3, height, width); None at the start.
-        scale: Index of the size being painted.
-        here: Steps at that size.
-        done: Steps in earlier sessions.
-        now: Steps in this session.
-        before: Seconds of earlier sessions.
-        seconds: Seconds of all sessions.
+        picture: The checkpoint, (1, 3, height, width), or None at the start.
+        scale: Index of the current size.
+        here: Number of steps at the current size.
+        done: Number of steps in earlier sessions.
+        now: Number of steps in this session.
+        before: Duration of earlier sessions in seconds.
+        seconds: Duration of all sessions in seconds.
         interruptions: Number of times the painting was resumed.
     """
 
@@ -54,7 +54,7 @@ class PaintingState:
 
     @classmethod
     def of(cls, order: Message) -> "PaintingState":
-        """Return the checkpoint of an order, or the initial state if there is no checkpoint file."""
+        """Return the state in the checkpoint of an order, or the initial state if there is no checkpoint file."""
         checkpoint, path = order.get("checkpoint"), Path(order["work"] + ".npy")
         if not checkpoint or not path.is_file():
             return cls()
@@ -77,13 +77,13 @@ class PaintingState:
         self.scale, self.now, self.seconds = step.scale, step.number, self.before + step.seconds
 
     def described(self, *, is_finished: bool) -> dict[str, Any]:
-        """Return the steps as stored in records and checkpoints."""
+        """Return the steps in the form that records and checkpoints store."""
         found: dict[str, Any] = {"done": self.done + self.now, "scale": self.scale, "here": self.here, "finished": is_finished}
         return found | ({"interruptions": self.interruptions} if self.interruptions else {})
 
 
 class Pace:
-    """Schedule of a repeated action: not too often, and limited to a small share of the time."""
+    """Schedule of a repeated action. It limits how often the action happens and which share of the time it takes."""
 
     def __init__(self, what: str) -> None:
         self.pause, self.share, self.due = _SECONDS_BETWEEN[what], _SHARE_OF_TIME[what], 0.0
@@ -93,7 +93,7 @@ class Pace:
         return time.monotonic() >= self.due
 
     def took(self, began: float) -> None:
-        """Schedule the next time after the action, which began at ``began``, is done."""
+        """Schedule the next action. Call this method after an action that began at the time ``began``."""
         now = time.monotonic()
         self.due = now + max(self.pause, (now - began) / self.share)
 
@@ -126,7 +126,7 @@ def followed(steps: Iterator[Step], order: Message, line: Line) -> Step | None:
 
 
 def _told(steps: Iterator[Step], state: PaintingState, order: Message, line: Line) -> Iterator[Step]:
-    """Yield steps after counting them and reporting progress and previews."""
+    """Count each step, report its progress and preview, and then yield it."""
     paces = {what: Pace(what) for what in ("progress", "preview")}
     for step in steps:
         state.take(step)
@@ -156,7 +156,7 @@ def _progress(step: Step, state: PaintingState) -> dict[str, Any]:
 
 
 def write_preview(path: Path, image: Image) -> bool:
-    """Write a small preview. Return False if the disk is full; the job continues."""
+    """Write a small preview. If the disk is full, return False; the job continues."""
     small = image if max(picture_size(image)) <= _PREVIEW_PX else resize(image, fitted_size(picture_size(image), _PREVIEW_PX))
     try:
         images.write(path, small.detach().cpu(), quality=85)
@@ -181,7 +181,7 @@ def write_checkpoint(order: Message, pixels: Tensor) -> bool:
     """Write the pixels of a checkpoint atomically, in half precision.
 
     Returns:
-        False if the disk is full. The previous checkpoint stays.
+        False if the disk is full. In this case, the previous checkpoint is kept.
     """
     path = Path(order["work"] + ".npy")
     try:
@@ -190,7 +190,7 @@ def write_checkpoint(order: Message, pixels: Tensor) -> bool:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        if not fault(error) and error.errno is not None:  # NumPy reports a partial write without errno
+        if not fault(error) and error.errno is not None:  # after a partial write, NumPy raises an error without errno
             raise
         return False
     return True

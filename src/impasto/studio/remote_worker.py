@@ -1,6 +1,6 @@
-"""A worker on another machine: takes jobs from the queue server and runs them in a child process, as a studio does.
+"""A worker on another machine. It takes jobs from the queue server and runs them in a child process, as a studio does.
 
-It runs a lane whose :class:`impasto.studio.lanes.Source` passes everything on to the studio.
+The worker runs a lane. The :class:`impasto.studio.lanes.Source` of this lane passes everything on to the studio.
 """
 
 import json
@@ -46,7 +46,7 @@ class Assignment:
         self.is_dropped = False
 
     def take(self) -> bool:
-        """Claim the attempt. Return False if it is no longer wanted or another worker has it."""
+        """Claim the attempt. Return False if no studio wants it any more, or if another worker has it."""
         if not self.is_held():
             return False
         key = self._broker.key(self.token, "beat")
@@ -80,10 +80,10 @@ class Assignment:
         return found
 
     def say(self, what: str, **facts: Any) -> None:
-        """Send a message, unless the attempt was dropped.
+        """Send a message. Do nothing if the attempt was dropped.
 
         Raises:
-            BrokerError: The queue server does not respond. Nothing was sent.
+            BrokerError: The queue server does not respond, and nothing was sent.
         """
         if self.is_dropped:
             return
@@ -95,7 +95,7 @@ class Assignment:
         self._lines += 1
 
     def send(self, part: Part, path: Path) -> int | None:
-        """Send a file. Return its number, or None if it is missing or too large."""
+        """Send a file. Return its number, or None if the file is missing or too large."""
         try:
             data = b"" if self.is_dropped or path.stat().st_size > PART_BYTES[part] else path.read_bytes()
         except OSError:
@@ -107,7 +107,7 @@ class Assignment:
         return self._files
 
     def wanted(self) -> Wanted | None:
-        """Return the stop request, if any. Drop the attempt if no studio wants it any more."""
+        """Return the stop request, or None. If no studio wants the attempt any more, drop it."""
         pipe = self._broker.redis.pipeline()
         pipe.get(self._broker.key(self.token, "wish"))
         pipe.exists(self._broker.key(self.token, "held"))
@@ -127,7 +127,7 @@ class Assignment:
 
 
 class RemoteWorker:
-    """A worker: a lane and its current assignment. It is the source of its lane."""
+    """A worker, with a lane and the current assignment. The worker is the source of its lane."""
 
     def __init__(self, url: str, limits: Limits, say: Callable[[str], None]) -> None:
         """Connect to the queue server.
@@ -145,7 +145,7 @@ class RemoteWorker:
         self._lane = Lane("slow", self, limits, lambda job: job["order"], lambda job, said: said)
 
     def leave(self) -> None:
-        """Stop soon. The current job is requeued."""
+        """Stop soon. The studio requeues the current job."""
         self._is_over.set()
 
     def work(self) -> None:
@@ -167,7 +167,7 @@ class RemoteWorker:
                 self.broker.leave(self.name)
 
     def _next(self) -> None:
-        """Take one attempt, if there is one. Log invalid entries of the queue."""
+        """Take one attempt if the queue contains one. Log invalid entries of the queue."""
         try:
             token = self.broker.next_token()
         except BrokerError:
@@ -183,12 +183,12 @@ class RemoteWorker:
         while not self._is_over.is_set():
             assignment = self._assignment
             try:
-                if assignment is not None or self._lane.is_ready:  # get no jobs while the child cannot start
+                if assignment is not None or self._lane.is_ready:  # while the child cannot start, register for no jobs
                     self.broker.here(self.name)
                 if assignment is not None and not assignment.is_dropped:
                     assignment.beat()
             except BrokerError:
-                pass  # logged where jobs are taken
+                pass  # the code that takes jobs logs this error
             except Exception as error:  # the next heartbeat may succeed
                 self._trouble.met(error)
             self._is_over.wait(BEAT_SECONDS)
@@ -226,7 +226,7 @@ class RemoteWorker:
             message, field = in_words(error)
             assignment.say("failed", code="option", message=message, field=field)
         except WireError as error:
-            if not assignment.is_held():  # it was abandoned just now
+            if not assignment.is_held():  # the studio abandoned it just now
                 return None
             _LOG.warning("invalid order: %s", error)
             assignment.say("failed", code="worker", message="the worker received an invalid order; try again", field=None)
@@ -235,7 +235,7 @@ class RemoteWorker:
         return None
 
     def _refuse(self, assignment: Assignment, error: OSError) -> None:
-        """Fail a job that cannot be stored here."""
+        """Report that a job failed because its files cannot be stored on this machine."""
         try:
             if assignment.take():
                 self._say_refused(assignment, error)
@@ -259,11 +259,11 @@ class RemoteWorker:
         self._say(f"{order['do']}: ended after {time.monotonic() - began:.1f} s")
 
     def _say(self, line: str) -> None:
-        with suppress(OSError):  # the output may be on a full disk or a closed terminal
+        with suppress(OSError):  # the output may be a file on a full disk, or a closed terminal
             self._show(line)
 
     def _last(self, what: str, **facts: Any) -> None:
-        """Send the final message, with retries."""
+        """Send the final message. Retry if this fails."""
         assert self._assignment is not None
         for _ in range(_TRIES):
             try:
@@ -277,16 +277,16 @@ class RemoteWorker:
     # ------------------------------------------------------------------------------------------------ source of the lane
 
     def take(self, lane: str) -> Row | None:
-        """Return the current job, once."""
+        """Return the current job, but only once."""
         job, self._job = self._job, None
         return job
 
     def wanted(self, identity: str) -> Wanted | None:
-        """Return the stop request, if any."""
+        """Return the stop request, or None."""
         return None if self._assignment is None else self._assignment.wanted()
 
     def progressed(self, identity: str, progress: Mapping[str, Any] | None, *, preview: bool) -> None:
-        """Send the progress. Skip it if the server does not respond."""
+        """Send the progress. If the server does not respond, skip it."""
         assignment = self._assignment
         if assignment is None:
             return
@@ -295,7 +295,7 @@ class RemoteWorker:
             assignment.say("progress", progress=progress, preview=number)
 
     def checkpoint(self, identity: str, checkpoint: Mapping[str, Any]) -> None:
-        """Send a checkpoint. Skip it if the server does not respond."""
+        """Send a checkpoint. If the server does not respond, skip it."""
         assignment = self._assignment
         if assignment is None:
             return
@@ -333,16 +333,16 @@ class RemoteWorker:
         return None
 
     def fail(self, identity: str, error: Mapping[str, Any]) -> None:
-        """Send that the job failed."""
+        """Report that the job failed."""
         self._last("failed", **{**error, "message": str(error["message"])[:2000]})
 
     def stopped(self, identity: str) -> None:
-        """Send that the job stopped."""
+        """Report that the job stopped."""
         self._last("stopped")
 
 
 def sweep(folder: Path) -> int:
-    """Delete temporary folders of killed workers. Return their number."""
+    """Delete the temporary folders of killed workers. Return the number of deleted folders."""
     count = 0
     for path in folder.glob(f"{_FOLDER}*-*"):
         number = path.name.removeprefix(_FOLDER).partition("-")[0]
@@ -368,7 +368,7 @@ def work(url: str, limits: Limits, *, say: Callable[[str], None]) -> None:
     Args:
         url: Address of the queue server.
         limits: Limits of a job.
-        say: Shows a line to the user.
+        say: Function that shows a line to the user.
 
     Raises:
         OptionError: The address is invalid or the server does not respond.

@@ -1,7 +1,7 @@
-"""ONNX Runtime for the browser: downloaded once on request, verified and served by the studio.
+"""ONNX Runtime for the browser. The studio downloads it once on request, verifies it and serves it.
 
-The download is 33 MB. Its version and hash are fixed. It uses npm if installed, with the user's proxy and registry settings;
-otherwise ``IMPASTO_NPM_REGISTRY`` or the public registry. A local file can be given instead.
+The download has 33 MB, and its version and hash are fixed. If npm is installed, the download uses npm with the user's proxy and
+registry settings. Otherwise, it uses ``IMPASTO_NPM_REGISTRY`` or the public registry. A local file can be used instead.
 """
 
 import base64
@@ -31,7 +31,7 @@ FILES = (
     "ort-wasm-simd-threaded.asyncify.mjs",
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
-"""Files to keep: for the CPU, then for WebGPU."""
+"""Files to install: first those for the CPU, then those for WebGPU."""
 
 _ARCHIVE = f"{NAME}-{VERSION}.tgz"
 _REGISTRY = "https://registry.npmjs.org"
@@ -52,10 +52,10 @@ def runtime_is_here() -> bool:
 
 
 def fetch_runtime(file: Path | None = None) -> Path:
-    """Download, verify and install the runtime. Does nothing if it is already installed.
+    """Download, verify and install the runtime. Do nothing if it is already installed.
 
     Args:
-        file: The package as a local file. None: download it.
+        file: The package as a local file, or None to download it.
 
     Returns:
         The folder of the runtime.
@@ -74,7 +74,7 @@ def fetch_runtime(file: Path | None = None) -> Path:
             _unpack(_checked(file or _fetched(Path(made))), Path(made) / "ready")
             shutil.rmtree(folder, ignore_errors=True)
             (Path(made) / "ready").replace(folder)
-    except WeightsError:  # also an OSError
+    except WeightsError:  # handled first, because it is also an OSError
         raise
     except OSError as error:
         raise WeightsError(f"the runtime cannot be written to {folder}: {error.strerror or error}") from error
@@ -104,7 +104,7 @@ def _fetched(folder: Path) -> Path:
             while chunk := response.read(_CHUNK_BYTES):
                 file.write(chunk)
                 if file.tell() > FETCHED_BYTES:
-                    break  # too large; the hash check fails
+                    break  # the file is too large; the hash check will fail
     except (OSError, HTTPException) as error:
         raise WeightsError(f"{NAME} could not be downloaded ({getattr(error, 'reason', error)}); {by_hand()}") from error
     return target

@@ -53,7 +53,7 @@ def problem(refused: RefusedError) -> dict[str, dict[str, str | None]]:
 
 
 class Guard:
-    """Outermost middleware: checks the headers of every request and limits its body."""
+    """Outermost middleware. It checks the headers of every request and limits its body."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
@@ -65,7 +65,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http":  # no web sockets
+        if scope["type"] != "http":  # the studio has no web sockets
             await send({"type": "websocket.close", "code": 1008})
             return
         guarded = _with_headers(send, scope["path"])
@@ -88,7 +88,7 @@ class Guard:
     # ------------------------------------------------------------------------------------------------ host and token
 
     def _check_host(self, scope: Scope, headers: dict[str, str]) -> None:
-        """Reject unknown host names, which prevents DNS rebinding."""
+        """Reject unknown host names to prevent DNS rebinding."""
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         name, port = _host_and_port(headers.get("host", ""))
         if len(hosts) != 1 or port != self.settings.port or not self._is_known(name):
@@ -102,7 +102,7 @@ class Guard:
         return not self.settings.is_local and _is_address(name)
 
     def _token_redirect(self, scope: Scope) -> list[tuple[bytes, bytes]] | None:
-        """Move the token of ``/?token=...`` to a cookie and redirect, so that the address does not contain it."""
+        """Store the token of ``/?token=...`` in a cookie, and redirect to an address without the token."""
         query = parse_qs(scope["query_string"].decode("latin-1"))
         if scope["method"] != "GET" or scope["path"].startswith("/api/") or "token" not in query:
             return None
@@ -138,7 +138,7 @@ class Guard:
 
 
 def _check_site(scope: Scope, headers: dict[str, str]) -> None:
-    """Reject requests from pages of other origins: all writes, and reads of the API."""
+    """Reject all writes, and reads of the API, that come from pages of other origins."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if scope["method"] in _READS and not scope["path"].startswith("/api/"):
         return
@@ -159,7 +159,7 @@ def _check_length(headers: dict[str, str], limit: int) -> None:
 
 
 def _counted(receive: Receive, limit: int) -> Receive:
-    """Limit a body while it is read, independent of Content-Length."""
+    """Limit the size of a body while it is read, whatever its Content-Length says."""
     seen = 0
 
     async def counted() -> Message:
@@ -179,7 +179,7 @@ def _too_large(limit: int) -> RefusedError:
 
 def _with_headers(send: Send, path: str) -> Send:
     headers = dict(_HEADERS)
-    if path.startswith(("/live", "/static/live")):  # a web worker uses the policy of its own file
+    if path.startswith(("/live", "/static/live")):  # a web worker gets the policy of its own file, not of the page
         headers["content-security-policy"] = _LIVE_POLICY
     if path.startswith("/api/"):
         headers["cache-control"] = "no-store"
@@ -201,7 +201,7 @@ async def _answer(send: Send, status: int, body: bytes, headers: Iterable[tuple[
 
 
 def _host_and_port(host: str) -> tuple[str, int]:
-    """Split a Host header into name and port; ("", 0) if it is invalid.
+    """Split a Host header into name and port. Return ("", 0) if the header is invalid.
 
     Example:
         >>> _host_and_port("[::1]:7860"), _host_and_port("LOCALHOST:7860"), _host_and_port("evil")

@@ -23,7 +23,7 @@ from impasto.studio.studio import Studio
 
 
 def with_token(settings_of: Callable[[str], Settings], *, is_local: bool) -> Settings:
-    """Return settings with a token: ``IMPASTO_STUDIO_TOKEN`` or, if other machines can reach the studio, a random one."""
+    """Return settings with a token: ``IMPASTO_STUDIO_TOKEN``, or a random token if other machines can reach the studio."""
     chosen = os.environ.get("IMPASTO_STUDIO_TOKEN", "")
     if chosen and (len(chosen) < 16 or not chosen.isascii() or not chosen.replace("-", "").replace("_", "").isalnum()):
         raise OptionError("IMPASTO_STUDIO_TOKEN must be 16 or more letters, digits, - and _; unset it to use a random token")
@@ -35,7 +35,7 @@ def serve(settings: Settings, *, say: Callable[[str], None], open_browser: bool)
 
     Args:
         settings: Address, data folder and limits.
-        say: Shows a line to the user.
+        say: Function that shows a line to the user.
         open_browser: Whether to open the page in a browser.
 
     Raises:
@@ -83,7 +83,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Also shut down on SIGHUP, unless it is ignored. A requested shutdown is not a failure."""
+        """Also shut down on SIGHUP, unless this signal is ignored. A requested shutdown is not a failure."""
         before = signal.getsignal(signal.SIGHUP) if hasattr(signal, "SIGHUP") else signal.SIG_IGN
         is_handled = before is not signal.SIG_IGN and threading.current_thread() is threading.main_thread()
         try:
@@ -95,7 +95,7 @@ class _Server(uvicorn.Server):
                 finally:
                     if is_handled:
                         signal.signal(signal.SIGHUP, before)
-        except KeyboardInterrupt:  # uvicorn raises the signal again, once it has ended
+        except KeyboardInterrupt:  # after its shutdown, uvicorn raises the signal again
             if self.ended_by in (None, signal.SIGINT):
                 raise
 
@@ -107,7 +107,7 @@ class _Server(uvicorn.Server):
 
 
 def address_with_token(settings: Settings) -> str:
-    """Return the address to open, with the token if there is one."""
+    """Return the address to open. It contains the token if there is one."""
     return settings.address + (f"?token={settings.token}" if settings.token else "")
 
 
@@ -117,14 +117,14 @@ def address_for_others(settings: Settings) -> str:
         return settings.address
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("10.255.255.255", 1))  # sends nothing; finds the local address of the route
+            probe.connect(("10.255.255.255", 1))  # this sends nothing; it only determines the local address
             return f"http://{probe.getsockname()[0]}:{settings.port}/"
         except OSError:
             return f"http://{socket.gethostname()}:{settings.port}/"
 
 
 def _bound(settings: Settings) -> socket.socket:
-    """Bind the socket first, so that a port in use is reported immediately.
+    """Bind the socket before the server starts, so that a port in use is reported immediately.
 
     Raises:
         OptionError: The address cannot be bound.

@@ -13,7 +13,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def data_folder() -> Path:
-    """Return the default data folder: ``IMPASTO_STUDIO``, or a folder in the user's data directory.
+    """Return the default data folder: ``IMPASTO_STUDIO`` if set, otherwise a folder in the user's data directory.
 
     Raises:
         OptionError: ``IMPASTO_STUDIO`` starts with ``~`` and there is no home folder.
@@ -51,7 +51,7 @@ class Limits:
     """Time limit of one run of any other job."""
 
     memory_bytes: int = field(default_factory=lambda: memory_of_this_machine() * 8 // 10)
-    """Memory limit of a worker. If it is exceeded, the job fails and the worker restarts."""
+    """Memory limit of a worker. If a worker exceeds it, its job fails and the worker restarts."""
 
     disk_bytes: int = 10 * 2**30
     """Disk quota of uploads and results together."""
@@ -68,8 +68,8 @@ class Settings:
         host: An address or name of this machine.
         port: 1 to 65535.
         data: The data folder.
-        token: Access token that every request needs. Empty: no token; loopback addresses only.
-        queue: Address of the queue server for remote workers. Empty: paint in a local child process.
+        token: Access token that every request needs. It may be empty (no token) only with a loopback address.
+        queue: Address of the queue server for remote workers. If it is empty, the studio paints in a local child process.
         limits: Limits on uploads, jobs, memory and disk.
     """
 
@@ -77,7 +77,7 @@ class Settings:
     port: int = 7860
     data: Path = field(default_factory=data_folder)
     token: str = ""
-    queue: str = field(default="", repr=False)  # may contain a password
+    queue: str = field(default="", repr=False)  # the address may contain a password
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstrain
 from impasto.studio.controls import KINDS
 
 MASK = r"^(u_[0-9a-f]{16}|(not:)?(all|(auto|gradient):[a-z0-9]+(-[a-z0-9]+)*))$"
-"""An upload, or the name of a computed mask; never a file."""
+"""Pattern of a mask: the id of an upload, or the name of a computed mask, but never a file name."""
 
 UploadId = Annotated[str, StringConstraints(pattern=r"^u_[0-9a-f]{16}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^j_[0-9a-f]{16}$")]
@@ -20,7 +20,7 @@ Format = Literal["png", "jpeg", "webp"]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Priority = Annotated[int, Field(ge=-10, le=10, strict=True)]
 _Favorite = Annotated[bool | None, Field(validation_alias=AliasChoices("favorite", "favourite"))]
-"""``favourite`` is the earlier name, which requests may still use and answers still contain; likewise ``licence``."""
+"""``favourite`` is the earlier name. Requests may still use it, and responses still contain it, as well as ``licence``."""
 
 assert set(KINDS) == set(KindName.__args__)  # type: ignore[attr-defined]
 
@@ -100,7 +100,7 @@ class ResultChanges(_Input):
 
 
 class Failure(BaseModel):
-    """An error with its message in one sentence."""
+    """An error. Its message is one sentence."""
 
     code: str
     message: str
@@ -165,7 +165,7 @@ class Recipe(BaseModel):
 
 
 class Method(BaseModel):
-    """A method of the painter: its defaults, those of its qualities, and the options that it ignores."""
+    """A method of the painter: its defaults, the defaults of its qualities, and the options that it ignores."""
 
     defaults: dict[str, Any]
     ignored: list[str]
@@ -313,7 +313,7 @@ class LiveRuntime(BaseModel):
 
 
 class LiveNetwork(BaseModel):
-    """The network. The sides of its pictures must be multiples of ``sides``."""
+    """The network of the webcam page. The sides of its pictures must be multiples of ``sides``."""
 
     address: str
     sides: int
@@ -327,7 +327,7 @@ class Live(BaseModel):
 
 
 class LiveStyle(BaseModel):
-    """Style code for the network: modulation, and mean and covariance of the colors."""
+    """Style code for the network: the modulation, and the mean and covariance of the style's colors."""
 
     modulation: list[float]
     mean: list[float]

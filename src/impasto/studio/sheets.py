@@ -1,4 +1,4 @@
-"""Sheets with metrics: measured results and settings comparisons."""
+"""Sheets with metrics. A sheet shows measured results, or compares settings."""
 
 import time
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def measured(photo: Picture, styles: Sequence[Style], results: Sequence[Picture]
         The sheet. Its record contains the metrics of each result and their descriptions.
     """
     weights = ReportOptions(**order["options"]).style_weights
-    if len(results) > 1:  # results of one photo have the same name
+    if len(results) > 1:  # all results of one photo have the same name
         results = [replace(each, name=f"{number}. {each.name}") for number, each in enumerate(results, 1)]
     reports = reports_of(photo, styles, results, weights)
     record = recorded("report", photo, styles, Run(**order["run"])) | {
@@ -42,10 +42,10 @@ def measured(photo: Picture, styles: Sequence[Style], results: Sequence[Picture]
 
 
 def tried(photo: Picture, style: Style, order: Message, line: Line) -> Pastiche | None:
-    """Try settings, with the current sheet as the preview.
+    """Compare settings. The preview shows the current sheet.
 
     Returns:
-        The sheet, or None if the job was stopped. Its record contains options and metrics of each trial, and the best one.
+        The sheet, or None if the job was stopped. Its record contains the options and metrics of all trials, and the best trial.
     """
     options, run = tune_options(**order["options"]), Run(**order["run"])
     known, before = _known(order)
@@ -80,7 +80,7 @@ class _Sheet:
         self._paces["checkpoint"].took(time.monotonic())
 
     def tell(self, tuning: Tuning) -> None:
-        """Report the newest trial with the sheet as the preview, and save a checkpoint every few seconds."""
+        """Report the newest trial, with the sheet as the preview. Save a checkpoint every few seconds."""
         is_shown = self._paces["preview"].is_due() or len(tuning.trials) == self._count
         if is_shown:
             at = time.monotonic()
@@ -126,13 +126,13 @@ def _small(image: Image) -> Image:
 
 
 def _known(order: Message) -> tuple[list[Trial], float]:
-    """Return the trials of earlier sessions and their seconds; nothing if there is no checkpoint file."""
+    """Return the trials of earlier sessions and their duration. If there is no checkpoint file, return no trials."""
     checkpoint, path = order.get("checkpoint"), Path(order["work"] + ".npy")
     if not checkpoint or not path.is_file():
         return [], 0.0
     pairs = zip(
         checkpoint["trials"], read_checkpoint(path), strict=False
-    )  # the file may contain one trial more than the message
+    )  # the checkpoint file may contain one trial more than the message
     found = [Trial(each["options"], image[None], Report.of_dict({"result": "", **each["report"]})) for each, image in pairs]
     return found, checkpoint["seconds"]
 

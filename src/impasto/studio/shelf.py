@@ -1,4 +1,4 @@
-"""Styles: shipped with impasto, named on the command line, or uploaded."""
+"""The styles: those shipped with impasto, those added with ``impasto styles add``, and uploads."""
 
 import hashlib
 import re
@@ -28,7 +28,7 @@ _PREVIEWS = Path(str(files("impasto") / "data" / "style-previews"))
 
 @dataclass
 class Shelf:
-    """All styles. Reads the metadata of style files without torch."""
+    """All styles. The metadata of style files is read without torch."""
 
     database: Database
     folder: Folder
@@ -37,7 +37,7 @@ class Shelf:
     _facts: dict[tuple[str, float], dict[str, str]] = field(default_factory=dict)
 
     def styles(self, q: str = "", favorite: bool | None = None) -> list[dict[str, Any]]:
-        """Return the styles as the API shows them: favorites first, then uploads (newest first), then by name."""
+        """Return the styles in the form of the API: first favorites, then uploads (newest first), then the others by name."""
         favorites = {row["style"] for row in self.database.rows("SELECT style FROM favourites")}
         own = [self._shown_upload(row) for row in self.database.rows("SELECT * FROM styles ORDER BY number DESC")]
         named = [self._shown_file(name, path) for name, path in self.named().items()]
@@ -64,7 +64,7 @@ class Shelf:
         return dict(sorted({**_in(_SHIPPED), **_in(styles_folder())}.items()))
 
     def _present(self, name: str) -> str:
-        """Return the name of the style that replaces one of an earlier version, unless the user added one of that name."""
+        """Return the present name of a style whose name is from an earlier version, unless a style with that name exists."""
         return name if name in self.named() else present_name(name)
 
     def add(self, upload: str, title: str) -> dict[str, Any]:
@@ -80,11 +80,11 @@ class Shelf:
         return self.style(identity)
 
     def change(self, identity: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Change favorite or, for uploads, the title of a style.
+        """Change whether a style is a favorite, or change the title of an upload.
 
         Raises:
             LookupError: The style does not exist.
-            StateError: The title of a style that is not an upload cannot be changed.
+            StateError: The title was to be changed, but the style is not an upload.
         """
         style = self.style(identity)
         if "title" in changes and style["origin"] != "upload":
@@ -116,7 +116,7 @@ class Shelf:
         self.hub.gone("style", identity)
 
     def source(self, identity: str) -> dict[str, str]:
-        """Return the source of a style for a worker: path, name and kind.
+        """Return the source of a style for a worker: its path, name and kind.
 
         Raises:
             LookupError: The style does not exist.
@@ -131,7 +131,7 @@ class Shelf:
         return {"path": str(named[identity]), "name": identity, "kind": "named"}
 
     def preview(self, identity: str) -> tuple[Path, Path | None]:
-        """Return the path of a style's preview and, if it must be made first, the style file.
+        """Return the path of a style's preview. If the preview does not exist yet, also return the style file to make it from.
 
         Raises:
             LookupError: The style does not exist.
@@ -149,7 +149,7 @@ class Shelf:
         return made, None if made.is_file() else path
 
     def derived(self, identity: str, suffix: str) -> Path:
-        """Return the path of a picture derived from a style, which may have to be made first.
+        """Return the path of a picture that is derived from a style. The picture may not exist yet.
 
         Raises:
             LookupError: The style does not exist.

@@ -15,30 +15,30 @@ Kind = Literal["u", "j", "r", "s"]
 
 
 def new_identity(kind: Kind) -> str:
-    """Return a new random id (64 bits) of an upload, a job, a result or a style."""
+    """Return a new random id (64 bits) for an upload, a job, a result or a style."""
     return f"{kind}_{secrets.token_hex(8)}"
 
 
 class Folder:
-    """The data folder. Only :func:`new_identity` makes ids, so a request cannot name a path.
+    """The data folder. All ids come from :func:`new_identity`, so a request cannot name a path.
 
     ::
 
         studio.db            the database
-        uploads/ID           the original file, read for painting only
-        uploads/ID.jpg       for display: upright, small, without metadata
+        uploads/ID           the original file, which is read only for painting
+        uploads/ID.jpg       the picture for display: upright, small, without metadata
         uploads/ID.thumb.jpg
-        uploads/ID.map-N.png suggested map of an uploaded style, of at most N colors
-        results/ID.png       without metadata; ID.jpg for drafts
+        uploads/ID.map-N.png the suggested map of an uploaded style, with at most N colors
+        results/ID.png       the result, without metadata; ID.jpg for drafts
         results/ID.thumb.jpg
         work/ID.jpg          the newest preview of a job
-        work/ID.npy          checkpoint of a painting
-        styles/NAME-HASH.webp  previews of the user's named styles; .jpg and .map-N.png: picture and suggested map of a style
+        work/ID.npy          the checkpoint of a painting
+        styles/NAME-HASH.webp  the preview of a named style of the user; .jpg: its picture; .map-N.png: its suggested map
         made/                temporary files for downloads
     """
 
     def __init__(self, root: Path) -> None:
-        """Create the folders, readable only by this user.
+        """Create the folders. Only this user can read them.
 
         Raises:
             OptionError: The folders cannot be created.
@@ -62,7 +62,7 @@ class Folder:
         return self.root / "studio.db"
 
     def upload(self, identity: str, suffix: str = "") -> Path:
-        """Return the path of an upload or of a picture derived from it."""
+        """Return the path of an upload, or of a picture derived from the upload."""
         return self.root / "uploads" / (_checked(identity) + suffix)
 
     def result(self, identity: str, suffix: str) -> Path:
@@ -82,13 +82,13 @@ class Folder:
         return self.root / "made" / f"{secrets.token_hex(8)}{suffix}"
 
     def remove(self, folder: Literal["uploads", "results", "work"], identity: str) -> None:
-        """Delete every file of an id."""
+        """Delete all files that belong to an id."""
         for path in (self.root / folder).glob(f"{_checked(identity)}*"):
             with suppress(OSError):
                 path.unlink()
 
     def sweep(self, uploads: set[str], results: set[str], jobs: set[str]) -> int:
-        """Delete orphaned files, which a crash may leave. Return their number."""
+        """Delete orphaned files, which a crash can leave behind. Return the number of deleted files."""
         count = 0
         known = {"uploads": uploads, "results": results, "work": jobs, "made": set[str]()}
         for folder, identities in known.items():

@@ -27,10 +27,10 @@ from impasto.studio.storage import IDENTITY, Folder
 _LOG = logging.getLogger(__name__)
 _SECONDS_BETWEEN_CLEANING = 600.0
 _STATUS = {"worker": 503, "system": 503, "disk": 507, "bug": 500}
-"""HTTP status by error code of the quick worker. Default: 422."""
+"""HTTP status for each error code of the quick worker. All other codes give 422."""
 
 _RESULT_BYTES = 4 * 2**20
-"""Expected size of a result, checked against the quota before a job is accepted."""
+"""Expected size of a result. Before a job is accepted, this size must fit into the quota."""
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Studio:
 
     @cached_property
     def quick(self) -> Lane:
-        """The lane that also answers calls."""
+        """The quick lane, which also answers calls."""
         lane = Lane("quick", self.jobs, self.settings.limits, self.order, self.result)
         lane.on_ready = self.hub.ready
         return lane
@@ -87,7 +87,7 @@ class Studio:
         try:
             self._put_back()
             self.gallery.sweep()
-        except (sqlite3.Error, OSError) as error:  # the clean-up thread tries again
+        except (sqlite3.Error, OSError) as error:  # the clean-up thread will retry
             self._trouble.met(error)
         for runner in self.runners.values():
             runner.start()
@@ -115,7 +115,7 @@ class Studio:
         return self._over.is_set()
 
     def has_ended(self, job: str, sent: int) -> bool:
-        """Return whether a job was deleted, or has ended and its last event is not newer than ``sent``."""
+        """Return whether a job was deleted, or whether it has ended and its last event is not newer than ``sent``."""
         row = self.database.row("SELECT state, version FROM jobs WHERE id = ?", (job,))
         return row is None or (row["state"] in ("done", *STOPPED) and row["version"] <= sent)
 
@@ -144,14 +144,14 @@ class Studio:
             raise RefusedError(503, "worker", "the worker is busy; try again in a minute") from error
         except CallError as error:
             status = _STATUS.get(error.code, 422)
-            if error.code == "worker" and message["do"] == "intake":  # the file caused it
+            if error.code == "worker" and message["do"] == "intake":  # the file caused the crash
                 status, error.code = 422, "picture"
             raise RefusedError(status, error.code, str(error), error.field) from error
 
     # ------------------------------------------------------------------------------------------------ for the lanes
 
     def order(self, job: Row) -> Message:
-        """Return the order for a worker, with file paths instead of ids.
+        """Return the order for a worker. It contains file paths instead of ids.
 
         Raises:
             LookupError: A photo, a style or a result no longer exists.
@@ -196,9 +196,9 @@ class Studio:
         return dict(self.shelf.source(name)) if IDENTITY.fullmatch(name) else {"path": "", "name": name, "kind": "word"}
 
     def result(self, job: Row, message: Message) -> Mapping[str, Any]:
-        """Return the database row of a result from a worker's final message."""
+        """Make the database row of a result from the final message of a worker."""
         request = json.loads(job["request"])
-        with suppress(OSError):  # no longer needed; deleted with the job at the latest
+        with suppress(OSError):  # the file is no longer needed; otherwise, it is deleted with the job
             self.folder.work(job["id"], ".npy").unlink(missing_ok=True)
         names = ("width", "height", "bytes", "disk", "suffix", "seconds")
         return {name: message[name] for name in names} | {
@@ -215,7 +215,7 @@ class Studio:
         }
 
     def _put_back(self) -> None:
-        """Requeue jobs that an earlier studio left running. Keep those that cannot be written for the next attempt."""
+        """Requeue jobs that an earlier studio left running. If a job cannot be written, the next attempt handles it."""
         while self._left:
             self.jobs.put_back(self._left[-1])
             for runner in self.runners.values():
@@ -223,7 +223,7 @@ class Studio:
             self._left.pop()
 
     def _keep_clean(self) -> None:
-        """Clean up at intervals. Log errors and continue."""
+        """Clean up at intervals. After an error, log it and continue."""
         while not self._over.wait(RETRY_SECONDS if self._left else _SECONDS_BETWEEN_CLEANING):
             try:
                 self._put_back()
@@ -234,7 +234,7 @@ class Studio:
 
 
 def _dispatcher(studio: Studio) -> Runner:
-    """Connect to the queue server of the settings.
+    """Connect to the queue server that the settings name.
 
     Raises:
         OptionError: A package is missing, the address is invalid, or the server does not respond.
@@ -246,5 +246,5 @@ def _dispatcher(studio: Studio) -> Runner:
 
 
 def result_of(job: str) -> str:
-    """Return the id of a job's result. It never changes, so a repeated job overwrites its own files."""
+    """Return the id of a job's result. This id never changes, so a repeated job overwrites its own files."""
     return "r" + job[1:]

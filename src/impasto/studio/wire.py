@@ -1,6 +1,6 @@
-"""Messages between a studio and remote workers: orders with file numbers, and the workers' messages.
+"""Messages between a studio and remote workers: the orders of the studio, and the messages of the workers.
 
-Everything is JSON and plain bytes, never pickles. Neither side accepts a path from the other: files have numbers, and the
+All data is JSON or plain bytes, never pickles. Neither side accepts a path from the other side. Files have numbers, and the
 receiver chooses where to store them. Both sides validate every message with strict models.
 """
 
@@ -23,7 +23,7 @@ LINE_BYTES = 4 * 2**20
 """Maximum length of a message."""
 
 PART_BYTES: dict[Part, int] = {"preview": 4 * 2**20, "checkpoint_file": 256 * 2**20, "result": 256 * 2**20, "thumb": 2 * 2**20}
-"""Maximum size of the files that a worker sends."""
+"""Maximum size of each kind of file that a worker sends."""
 
 _JPEG, _PNG, _ARRAY = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
 _BEGINNINGS: dict[str, bytes] = {".jpg": _JPEG, ".png": _PNG, ".npy": _ARRAY}
@@ -148,7 +148,7 @@ def read_line(data: bytes) -> Message:
     """Parse a message of a worker.
 
     Returns:
-        "say" and its fields. "preview", "checkpoint_file", "result" and "thumb" are file numbers or None.
+        The message: "say" and its fields. "preview", "checkpoint_file", "result" and "thumb" are file numbers or None.
 
     Raises:
         WireError: The message is invalid.
@@ -163,7 +163,7 @@ def read_line(data: bytes) -> Message:
 
 
 def check_part(part: Part, suffix: str, data: bytes) -> None:
-    """Check type and size of a received file.
+    """Check the type and the size of a received file.
 
     Raises:
         WireError: The file is too large or of the wrong type.
@@ -178,10 +178,10 @@ def packed(order: Mapping[str, Any]) -> tuple[Message, list[Path]]:
     """Replace the paths of an order by file numbers.
 
     Args:
-        order: From :meth:`impasto.studio.studio.Studio.order`.
+        order: The order, as :meth:`impasto.studio.studio.Studio.order` returns it.
 
     Returns:
-        The order to send, and the files by number.
+        The order to send, and the list of its files. The position of a file in this list is its number.
     """
     files: list[Path] = []
 
@@ -208,8 +208,8 @@ class Unpacked:
     """A received order.
 
     Attributes:
-        order: The order, with paths in the receiver's folder.
-        files: Path of each file, by number.
+        order: The order. Its paths lead to the receiver's folder.
+        files: The path of each file, by file number.
     """
 
     order: Message
@@ -257,7 +257,7 @@ def unpacked(data: bytes, folder: Path) -> Unpacked:
 
 
 def _threads_of_this_machine(run: Mapping[str, JsonValue]) -> Message:
-    """Limit the number of threads to the cores of this machine."""
+    """Limit the number of threads to the number of cores of this machine."""
     threads = run.get("threads")
     return {"threads": min(threads, os.cpu_count() or 1)} if isinstance(threads, int) else {}
 

@@ -1,6 +1,6 @@
-"""The child process: reads orders from standard input, one line of JSON each, and answers on standard output.
+"""The child process. It reads orders from standard input, one line of JSON each, and answers on standard output.
 
-It exits immediately when its input or output is closed, so it never outlives its parent.
+The process exits immediately when its input or output is closed, so it never outlives its parent.
 """
 
 import json
@@ -27,7 +27,7 @@ class Line:
 
     Attributes:
         orders: Queue of orders.
-        how: Stop request for the current order: "", "stop" or "finish".
+        how: The stop request for the current order: "stop", "finish", or "" if there is none.
     """
 
     def __init__(self, source: BinaryIO, target: BinaryIO) -> None:
@@ -65,11 +65,11 @@ class Line:
 
 def main(lane: str, memory_bytes: int) -> None:
     """Run until the parent ends."""
-    for name in ("SIGINT", "SIGHUP"):  # the parent handles these signals and ends this process
+    for name in ("SIGINT", "SIGHUP"):  # the parent handles these signals, and then ends this process
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     target = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # so that print() does not write to the parent
+    os.dup2(2, 1)  # print() must not write to the parent
     _restrict(memory_bytes, _NICENESS[lane])
     line = Line(sys.stdin.buffer, target)
     from impasto.studio import orders
@@ -88,15 +88,15 @@ def _run_order(line: Line, order: Message, does: Callable[[Message, Line], Messa
         code, message, field = _described(error)
         line.say("failed", code=code, message=message, field=field)
         if code == "bug":
-            with suppress(OSError):  # the disk of the log may be full
+            with suppress(OSError):  # the disk with the log may be full
                 traceback.print_exc()
     else:
         line.say("stopped") if answer is None else line.say("done", **answer)
 
 
 def _described(error: Exception) -> tuple[str, str, str | None]:
-    """Return code, message and option of an error."""
-    if found := fault(error):  # checked first: an unwritable file is not an invalid picture
+    """Return the code, the message and the option of an error."""
+    if found := fault(error):  # check this first, because an error while writing does not mean that the picture is invalid
         return found, said(error), None
     if isinstance(error, ImpastoError):
         message, field = in_words(error)
@@ -122,7 +122,7 @@ def _restrict(memory_bytes: int, niceness: int) -> None:
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        if most != resource.RLIM_INFINITY:  # only root may raise it
+        if most != resource.RLIM_INFINITY:  # only root may raise the hard limit
             memory_bytes = min(memory_bytes, most)
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     with suppress(AttributeError, OSError):

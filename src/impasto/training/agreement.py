@@ -26,7 +26,7 @@ def relative_error(answer: Tensor, target: Tensor) -> Tensor:
 
 
 def moments_error(answer: Moments, target: Moments) -> Tensor:
-    """Sum the relative errors of Gram matrix, mean and deviation, for each picture: (batch,)."""
+    """Sum the relative errors of the Gram matrix, the mean and the deviation for each picture: (batch,)."""
     return (
         relative_error(answer.gram, target.gram)
         + relative_error(answer.mean, target.mean)
@@ -76,12 +76,12 @@ def gradient_agreement(student: Vgg, teacher: Vgg, image: Image, content: Image,
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out pictures that no training step uses: (12, 3, edge_px, edge_px) each.
+    """Held-out pictures that no training step uses; each attribute is (12, 3, edge_px, edge_px).
 
     Attributes:
         content: photos.
         style: paintings.
-        image: one third photos, one third blends of photo and painting, one third noisy photos.
+        image: photos, blends of photo and painting, and noisy photos, a third each.
     """
 
     content: Image
@@ -113,8 +113,8 @@ def figures(student: Vgg, teacher: Vgg, held: HeldOut) -> dict[str, float]:
         held: held-out pictures, on the device of the networks.
 
     Returns:
-        The relative error of the features by layer, that of their statistics by ``"LAYER moments"``, and the cosine of the
-        gradients for photos, for blends with a painting and for noisy photos.
+        The relative error of the features under the name of each layer, the relative error of their statistics under
+        ``"LAYER moments"``, and the cosine of the gradients for photos, for blends with a painting and for noisy photos.
     """
     layers = (*MAIN_LAYERS, "relu3_4", "relu5_4")
     found: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What all trainings share: checkpoints to resume from, and the running average of the parameters."""
+"""Parts that all trainings share: checkpoints to resume from, and the running average of the parameters."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def write_checkpoint(path: Path, parts: Parts, random: np.random.Generator, **va
 
 
 def read_checkpoint(path: Path, parts: Parts, random: np.random.Generator, device: torch.device) -> dict[str, Any]:
-    """Restore the parts and the random state, in place; return the other values, with tensors on the device."""
+    """Restore the parts and the random state in place, and return the other values with their tensors on the device."""
     found: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     for name, part in parts.items():
         part.load_state_dict(found.pop(name))

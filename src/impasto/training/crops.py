@@ -1,4 +1,4 @@
-"""Training pictures: crops of a corpus, some of them blended, noisy or recolored, like the pictures that occur in painting."""
+"""Training pictures: crops of a corpus. Some are blended, noisy or recolored to resemble pictures that occur in painting."""
 
 from collections.abc import Mapping
 
@@ -29,7 +29,7 @@ def random_crop(pictures: list[Tensor], edge_px: int, random: np.random.Generato
 
 
 def random_picture(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
-    """Sample a training picture: mostly photos and paintings, some textures, blends, noisy and recolored pictures."""
+    """Sample a training picture: usually a photo or a painting, sometimes a texture. Some are blended, noisy or recolored."""
     kind = ("photo", "photo", "painting", "texture")[random.integers(4)]
     picture = random_crop(corpus[kind], edge_px, random)
     fate = random.random()

@@ -16,7 +16,7 @@ _LEAST_DEVIATION = 0.03
 
 
 def photo_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
-    """Crop a square from a photo, or sometimes a painting, usually a large part of it: (1, 3, edge_px, edge_px)."""
+    """Crop a square, usually a large one, from a photo or sometimes a painting: (1, 3, edge_px, edge_px)."""
     kind = "photo" if random.random() < 0.92 else "painting"
     crop = _crop(corpus[kind], edge_px, 0.5, random)
     return _recolored_at_random(crop, random) if random.random() < 0.15 else crop
@@ -35,7 +35,7 @@ def style_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Ima
 
 
 def _crop(pictures: list[Tensor], edge_px: int, least: float, random: np.random.Generator) -> Image:
-    """Crop a square from a random picture; its side is a random share, at least ``least``, of the picture's shorter side."""
+    """Crop a square from a random picture; its side is at least ``least`` times the picture's shorter side."""
     picture = pictures[random.integers(len(pictures))]
     shorter = min(picture.shape[1:])
     side = int(min(shorter, max(edge_px / 1.6, shorter * math.exp(random.uniform(math.log(least), 0)))))

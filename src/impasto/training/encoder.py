@@ -8,8 +8,8 @@ as with the teacher. It is fitted in two stages:
 2. By Adam on relative errors in the teacher's channels, through the affine heads: the features, their Gram matrices and
    moments, and the *change* of the features along a step of painting. The change is a directional derivative: two networks
    whose features change alike have similar gradients with respect to the pixels. Training pictures are photos, paintings,
-   textures, noise, and pictures half painted by the student itself: these occur in use, and an optimizer would exploit the
-   student's errors on them. The result is the running average of the parameters.
+   textures, noise, and pictures half painted by the student itself. Half-painted pictures occur in use, and an optimizer would
+   exploit the student's errors on them. The result is the running average of the parameters.
 
 Source: in the spirit of Wang et al. 2020 (arXiv:2003.08436, collaborative distillation) and He et al. 2017 (arXiv:1707.06168,
 channel pruning by least squares); the half-painted pool and the change term are our own.
@@ -74,7 +74,7 @@ def initialize_from_teacher(student: Vgg, teacher: Vgg, pictures: Image, *, ridg
             continue
         chosen = most_telling_channels(references, convolution.out_channels)
         prior = convolution_of(teacher, name)
-        weight = torch.zeros_like(convolution.weight)  # channels changed by training have no counterpart, so no prior
+        weight = torch.zeros_like(convolution.weight)  # no prior: channels changed by training have no counterpart
         if chosen_before is not None:
             weight = prior.weight[chosen][:, chosen_before]
         weight, bias = _fit_convolution(inputs, [y[:, chosen] for y in targets], weight, bias_of(prior)[chosen], ridge)
@@ -96,7 +96,7 @@ def convolution_of(network: Vgg, name: str) -> nn.Conv2d:
 
 
 def bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
-    """Return the bias of a layer; all our layers have one."""
+    """Return the bias of a layer; all layers of these networks have one."""
     assert layer.bias is not None
     return layer.bias
 
@@ -208,7 +208,7 @@ class Distillation:
         self.device = student.mean.device
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 autocast where it is safe; the weights stay float32."""
+        """Use bfloat16 autocast where it is safe; the weights stay in float32."""
         return torch.autocast(self.device.type, torch.bfloat16)
 
     @in_known_state
@@ -254,7 +254,7 @@ class Distillation:
         return errors
 
     def _draw(self) -> tuple[Image, int]:
-        """Sample a batch: new pictures, then half-painted ones before and after a few painting steps."""
+        """Sample a batch: new pictures, then half-painted pictures before and after a few painting steps."""
         pairs = 3
         if self.number % 3 == 0:
             indices = torch.from_numpy(self.random.choice(len(self.painted.age), size=pairs, replace=False))

@@ -1,4 +1,4 @@
-"""Pictures half painted by the student itself, which occur in use but not in ordinary training data."""
+"""Pictures half painted by the student itself. Such pictures occur in use but not in ordinary training data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class HalfPainted:
         self.age[index] = 0
 
     def advance(self, indices: Tensor, student: Vgg, teacher: Vgg, autocast: Callable[[], torch.autocast]) -> None:
-        """Continue painting some of the pictures by a few Adam steps."""
+        """Continue to paint some of the pictures with a few Adam steps."""
         device = student.mean.device
         with torch.no_grad(), autocast():
             content = teacher(self.content[indices].to(device), [CONTENT_LAYER])[CONTENT_LAYER]

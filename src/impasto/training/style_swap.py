@@ -1,8 +1,8 @@
-"""Train the decoder of the instant painter, which inverts features that were swapped for those of a style.
+"""Train the decoder of the instant painter, which decodes a picture from features swapped for those of a style.
 
-Every step samples photos and styles, swaps the photos' features for the nearest of the styles' features, and decodes them. The
-encoder's features of the decoded picture should match the swapped features, and the style's means and standard deviations. One
-picture of each batch is decoded from its own features and should be reproduced.
+Every step samples photos and styles, swaps the photos' features for the nearest features of the styles, and decodes them. The
+encoder's features of the decoded picture should match the swapped features, and their means and standard deviations should
+match those of the style. One picture of each batch is decoded from its own features and should be reproduced.
 
 Source: Chen and Schmidt 2016, section 3.2, for the inverse network; the statistics are those of Huang and Belongie 2017.
 """
@@ -149,7 +149,7 @@ class SwapTraining:
 
     @in_known_state
     def share(self, mine: Path, other: Path) -> None:
-        """Exchange parameters with a parallel run: write this run's, then average them with those of the other.
+        """Exchange parameters with a parallel run: write this run's parameters, then average them with those of the other run.
 
         On two processors without a GPU, two single-threaded runs with different seeds that exchange parameters every few steps
         learn faster than one run on both, because neither waits for the other.
@@ -180,7 +180,7 @@ class SwapTraining:
     @in_known_state
     @torch.no_grad()
     def held_out_losses(self, held: HeldOut) -> dict[str, float]:
-        """Evaluate the averaged decoder on held-out pictures: each photo with the features of a painting."""
+        """Evaluate the averaged decoder on held-out pictures; each photo is decoded with the features of a painting."""
         photo, picture = (each.contiguous(memory_format=torch.channels_last) for each in (held.content, held.style))
         losses = self._losses(self.averaged_network(), photo, picture, itself=0)
         return {name: round(float(value), 5) for name, value in losses.items()}
@@ -219,7 +219,7 @@ class SwapTraining:
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _losses(self, network: Decoder, photos: Image, styles: Image, *, itself: int) -> dict[str, Tensor]:
-        """Decode photos with the features of styles, and one style with its own, and compute the losses of both."""
+        """Decode photos with the features of styles, and one style with its own features; compute the losses of both."""
         with torch.no_grad(), self._autocast():
             seen, target = self.encoder(photos, SEARCH_LAYERS), self.encoder(styles, STYLE_LAYERS)
             pairs = [self._swapped(_only(seen, each), _only(target, each)) for each in range(len(photos))]

@@ -31,7 +31,7 @@ Last = Annotated[int | None, Query(ge=0, le=2**62, description="Same as the Last
 
 @router.get("/status", response_model=shapes.Status)
 async def status(studio: Here) -> Response:
-    """Return version, queue, disk usage and limits."""
+    """Return the version, the state of the queue, the disk usage and the limits."""
     counts, limits = studio.jobs.counts(), studio.settings.limits
     return answer(
         {
@@ -102,6 +102,6 @@ async def _events(studio: Studio, job: str | None, since: int | None) -> AsyncIt
                 fresh = [event for number, event in found if number is None or number > sent]
                 sent = max([sent, *(number for number, _ in found if number is not None)])
                 yield b"".join(fresh) or b": still here\n\n"
-        except sqlite3.Error as error:  # the client reconnects and requests the events it missed
+        except sqlite3.Error as error:  # the client will reconnect and request the events it missed
             if not fault(error):
                 raise

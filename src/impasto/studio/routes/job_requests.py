@@ -17,7 +17,7 @@ _MOST_TRIALS = 48
 
 
 def checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
-    """Check the request of a job and return it as a dict from which the same job can be submitted again.
+    """Check the request of a job. Return it as a dict that can be used to submit the same job again.
 
     Raises:
         RefusedError, OptionError: The request is invalid; the message names the field.
@@ -47,7 +47,7 @@ def checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
 
 
 def _maps(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
-    """Return the maps of a doodle, after checking what a doodle takes."""
+    """Check the inputs of a doodle and return its maps."""
     given = {name: value for name in ("map", "style_map") if (value := getattr(new, name)) is not None}
     if new.kind != "doodle":
         for name in given:
@@ -90,7 +90,7 @@ def _from_result(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
 
 
 def _of_results(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
-    """Return the photo and the styles to measure results against: their own, unless the request names styles."""
+    """Return the photo and the styles to compare results with. Styles in the request replace the styles of the results."""
     if new.kind != "report":
         raise _refused(f"results needs kind report; kind is {new.kind}", "results")
     if not new.results:
@@ -144,7 +144,7 @@ def _refused(sentence: str, field: str) -> RefusedError:
 
 
 def _find(look: Any, field: str) -> Any:
-    """Look up an id from the body. If it does not exist, answer 422 for the field instead of 404."""
+    """Look up an id from the body. If the object does not exist, respond with 422 for the field instead of 404."""
     try:
         return look()
     except LookupError as error:

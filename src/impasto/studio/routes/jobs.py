@@ -72,7 +72,7 @@ async def pause(studio: Here, job: shapes.JobId) -> Response:
 
 @router.post("/{job}/finish", response_model=shapes.Job, responses={202: {"model": shapes.Job}})
 async def finish(studio: Here, job: shapes.JobId) -> Response:
-    """Stop a job early and keep its current picture as the result."""
+    """Stop a job early, and use its current picture as the result."""
     row = studio.jobs.get(job)
     if row["kind"] not in _FINISHED_EARLY:
         raise StateError(f"job {job} is {row['kind']} and cannot be finished early; only paint, refine and tune jobs can")
@@ -87,7 +87,7 @@ def _stopped(studio: Studio, job: str, wanted: Wanted) -> Response:
 
 @router.post("/{job}/continue", response_model=shapes.Job, responses={201: {"model": shapes.Job}})
 async def continue_(studio: Here, job: shapes.JobId, how: shapes.Continuation) -> Response:
-    """Continue a job from its checkpoint, or a finished painting with more steps."""
+    """Continue a job from its checkpoint, or add more steps to a finished painting."""
     row = studio.jobs.get(job)
     if row["state"] == "done":
         return _more(studio, row, how.steps)

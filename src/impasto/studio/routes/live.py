@@ -1,4 +1,4 @@
-"""Routes for the webcam page: its network, its runtime and style codes. No route accepts frames."""
+"""Routes for the network, the runtime and the style codes of the webcam page. No route accepts frames."""
 
 import asyncio
 import hashlib
@@ -47,7 +47,7 @@ async def fetch() -> Response:
 
 @router.get("/styles/{style}", response_model=shapes.LiveStyle)
 async def style(studio: Here, style: shapes.StyleId, edge: Edge = 256) -> Response:
-    """Return the style code of a style for pictures of one size."""
+    """Return the style code of a style for pictures of the given size."""
     found = await studio.ask(do="style_code", style=studio.shelf.source(style), edge=edge)
     return answer({name: found[name] for name in ("modulation", "mean", "covariance")})
 

@@ -42,7 +42,7 @@ def answer(shown: Any, status: int = 200) -> JSONResponse:
 
 
 def page(rows: Sequence[Row], limit: int, show: Callable[[Row], Mapping[str, Any]]) -> JSONResponse:
-    """Return a page of rows. ``rows`` contains one row more than the limit if there is a next page."""
+    """Return a page of rows. If there is a next page, ``rows`` contains one row more than the limit."""
     more = len(rows) > limit
     return answer({"items": [show(row) for row in rows[:limit]], "next": rows[limit - 1]["number"] if more else None})
 
@@ -56,7 +56,7 @@ def picture(path: Path, *, for_good: bool = True) -> Response:
     missing = RefusedError(404, "missing", "this picture no longer exists")
     if not path.is_file():
         raise missing
-    if not for_good:  # the file may be replaced or deleted between reading its size and its content
+    if not for_good:  # the file may be replaced or deleted after its size is read and before its content is read
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -71,7 +71,7 @@ def pictures_answer(*suffixes: str) -> dict[int | str, dict[str, Any]]:
 
 
 def safe_name(title: str, suffix: str) -> str:
-    """Return a file name for a download: letters, digits, spaces, ``-`` and ``_`` of the title."""
+    """Return a file name for a download. It contains only the letters, digits, spaces, ``-`` and ``_`` of the title."""
     stem = title.rsplit(".", 1)[0] if "." in title[1:] else title
     kept = "".join(each if each.isalnum() or each in " -_" else "-" for each in stem).strip(" -")
     return (kept[:80] or "impasto") + suffix

@@ -1,4 +1,4 @@
-"""Routes for results: gallery, changes, downloads."""
+"""Routes for results: the gallery, changes and downloads."""
 
 import json
 from contextlib import suppress
@@ -112,7 +112,7 @@ async def export(
 
 @router.patch("/{result}", response_model=shapes.Result)
 async def change(studio: Here, result: shapes.ResultId, changes: shapes.ResultChanges) -> Response:
-    """Change title, favorite or draft of a result."""
+    """Change the title of a result, or whether it is a favorite or a draft."""
     return answer(_shown(studio, studio.gallery.change_result(result, changes.model_dump(exclude_none=True))))
 
 
@@ -138,7 +138,7 @@ def _file(studio: Studio, row: Row, record: bool) -> dict[str, Any]:
 
 
 async def _made(studio: Studio, path: Path, /, **message: Any) -> None:
-    """Make a file in the quick worker. If that fails, delete the unfinished file."""
+    """Let the quick worker make a file. If this fails, delete the unfinished file."""
     try:
         await studio.ask(to=str(path), **message)
     except BaseException:

@@ -54,7 +54,7 @@ async def style_map(studio: Here, style: shapes.StyleId, labels: Labels = SUGGES
 
 @router.patch("/{style}", response_model=shapes.Style)
 async def change(studio: Here, style: shapes.StyleId, changes: shapes.StyleChanges) -> Response:
-    """Change favorite or, for uploads, the title of a style."""
+    """Change whether a style is a favorite, or change the title of an uploaded style."""
     return answer(studio.shelf.change(style, changes.model_dump(exclude_none=True)))
 
 

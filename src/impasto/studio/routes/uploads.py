@@ -36,7 +36,7 @@ async def add(request: Request, studio: Here, name: Annotated[str, Query(max_len
         count = await _received(request, path, studio.settings.limits.upload_seconds)
         studio.gallery.make_room(count)
         facts = await studio.ask(do="intake", path=str(path), name=_plain(name), pixels=studio.settings.limits.pixels)
-        studio.runners["slow"].prepare()  # an upload is often followed by a painting
+        studio.runners["slow"].prepare()  # users often paint after an upload
         row = studio.gallery.add_upload(identity, {**facts, "name": _plain(name), "bytes": count})
     except BaseException:
         studio.folder.remove("uploads", identity)
@@ -55,7 +55,7 @@ async def _received(request: Request, path: Path, seconds: float) -> int:
                     async for part in parts:
                         file.write(part)
                         count += len(part)
-            except OSError:  # browsers read the response only after they have sent the whole body
+            except OSError:  # read the rest: browsers read the response only after they have sent the whole body
                 async for _ in parts:
                     pass
                 raise
@@ -67,7 +67,7 @@ async def _received(request: Request, path: Path, seconds: float) -> int:
 
 
 def _plain(name: str) -> str:
-    """Return a file name that is safe to show: without folders and non-printable characters."""
+    """Return a file name that is safe to show, without folders and without non-printable characters."""
     last = name.replace("\\", "/").rpartition("/")[2]
     return "".join(each for each in last if each.isprintable())[:120].strip() or "picture"
 

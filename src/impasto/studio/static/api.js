@@ -12,7 +12,7 @@ export class ApiError extends Error {
 
 export const wasAborted = (error) => error?.name === 'AbortError';
 
-/** Replace lone surrogates, which an input with a maximum length may leave; they cannot be encoded. */
+/** Replace lone surrogates, because they cannot be encoded. An input with a maximum length may leave them. */
 const whole = (key, value) => (typeof value === 'string' ? value.replaceAll(/[\ud800-\udfff]/gu, '\ufffd') : value);
 
 export async function call(method, path, { body, signal, headers = {} } = {}) {
@@ -37,11 +37,11 @@ export function order(body, { signal, key = newKey() } = {}) {
   return post('/jobs', body, { signal, headers: { 'idempotency-key': key } });
 }
 
-/** Upload a picture. `onShare` receives the share sent so far, 0 to 1. */
+/** Upload a picture. `onShare` receives the share of the file that has been sent, 0 to 1. */
 export function upload(blob, name, { onShare, signal } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    // Cut by characters, not by UTF-16 units, and replace lone surrogates: they cannot be encoded.
+    // Cut by characters, not by UTF-16 units, and replace lone surrogates, because they cannot be encoded.
     request.open('POST', `${ROOT}/uploads?name=${encodeURIComponent([...name].slice(0, 120).join('').replaceAll(/[\ud800-\udfff]/gu, '\ufffd'))}`);
     request.setRequestHeader('content-type', 'application/octet-stream');
     request.upload.onprogress = (event) => event.lengthComputable && onShare?.(event.loaded / event.total);
@@ -103,5 +103,5 @@ function parsed(text) {
   }
 }
 
-// crypto.randomUUID needs https or localhost, which a phone on the same network does not have.
+// crypto.randomUUID needs https or localhost, so it does not work on a phone on the same network.
 const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');

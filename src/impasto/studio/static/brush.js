@@ -1,4 +1,4 @@
-// A round brush on a canvas: pointer, keyboard, and the ring that shows its size.
+// A round brush on a canvas, with pointer and keyboard control, and a ring that shows its size.
 
 import { h, tell } from './dom.js';
 import { speak } from './notices.js';
@@ -6,8 +6,9 @@ import { t } from './texts.js';
 
 export class Brush {
   /**
-   * `slider` is the input of the size, `shown` its output. `begin(point)` prepares a stroke and returns whether there is one,
-   * `line(from, to)` draws, `drawn()` follows several lines, and `end()` follows a stroke or a key. Points are shares of the canvas.
+   * `slider` is the input for the size, and `shown` is its output. `begin(point)` prepares a stroke and returns whether it can start.
+   * `line(from, to)` draws a line, `drawn()` is called after several lines, and `end()` is called after a stroke or a key.
+   * The coordinates of points are shares of the canvas, 0 to 1.
    */
   constructor({ label, help, slider, shown, begin, line, drawn = () => {}, end, escape = () => {} }) {
     Object.assign(this, { slider, shown, begin, line, drawn, end, escape });
@@ -21,7 +22,7 @@ export class Brush {
     this.view.addEventListener('keydown', (event) => this.#keys(event));
   }
 
-  /** Draw a line on a canvas of the size of the view, in the stroke style of its context. */
+  /** Draw a line, in the stroke style of its context, on a canvas that has the size of the view. */
   draw(pen, from, to) {
     const { width, height } = this.view;
     pen.lineWidth = (Number(this.slider.value) / 100) * Math.max(width, height);

@@ -4,14 +4,14 @@ import { button, h, newId, say, set, tell } from './dom.js';
 import { clearError, errorPlace, registerPlace, showErrorText } from './notices.js';
 import { hasText, isEnglish, onLanguage, t } from './texts.js';
 
-const SLIDERS_UP_TO = 10; // larger maxima get a number field
+const SLIDERS_UP_TO = 10; // options with a larger maximum get a number field
 const SIZES = [512, 1024, 2048];
 const SEGMENTS_UP_TO = 3;
 const LISTS = ['integers', 'numbers', 'texts'];
 
 /**
- * Make the controls of some fields: the basic ones in the place `basic`, the others in `more`, in a section for each group.
- * `changed(name, value, isFinal)` receives each change; `value` is undefined for the default.
+ * Make the controls of some fields. Basic controls go to the element `basic`. The others go to `more`, in one section per group.
+ * `changed(name, value, isFinal)` is called after each change; `value` is undefined for the default.
  */
 export class Controls {
   constructor({ kind, fields, values, changed, basic, more }) {
@@ -70,7 +70,7 @@ export class Controls {
   }
 }
 
-/** Validate a value in the page. Return the error, or null. */
+/** Validate a value in the page. Return the error, or null if the value is valid. */
 export function problem(field, value) {
   if (field.kind === 'integer' || field.kind === 'number') {
     if (value === null || Number.isNaN(value)) return { key: 'error.number' };
@@ -98,7 +98,7 @@ const choice = (field, value) => {
   return hasText(key) ? t(key) : value;
 };
 
-/** Replace command-line flags in a help text by the labels of their controls. */
+/** Replace the command-line flags in a help text by the labels of their controls. */
 const here = (kind, help) => help.replace(/--([a-z][a-z-]*)/g, (_, flag) => `“${label(kind, { name: flag.replaceAll('-', '_') })}”`);
 
 function make(kind, field, changed) {

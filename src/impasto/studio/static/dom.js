@@ -1,4 +1,4 @@
-// Functions that make and update elements. Strings are inserted as text only: nothing in the page parses a string as HTML.
+// Functions that make and update elements. Strings are inserted only as text, and nothing in the page parses a string as HTML.
 
 import { t } from './texts.js';
 
@@ -9,9 +9,9 @@ const MARKED = ['[data-t]', ...SLOTS.map((slot) => `[data-t-${slot}]`)].join(','
 
 /**
  * Make an element: h('button.quiet', { t: 'notice.close', on: { click: close } }, child, child).
- * `t` is the key of its text (`with` fills in its variables), `label` the key of its aria-label, `hint` that of its title.
- * `text` is text that is not in the catalog, such as a title. All other properties are attributes: `true` sets an empty
- * attribute; `null`, `undefined` and `false` omit it.
+ * `t` is the key of its text, and `with` contains the variables of this text. `label` is the key of its aria-label, and `hint` is the
+ * key of its title. `text` is a string that is not in the catalog, such as the title of a picture. All other properties are
+ * attributes: `true` sets an empty attribute, and `null`, `undefined` and `false` omit the attribute.
  */
 export function h(selector, props = {}, ...children) {
   const [tag, ...classes] = selector.split('.');
@@ -33,7 +33,7 @@ export function set(element, name, value) {
   else element.setAttribute(name, value === true ? '' : value);
 }
 
-/** Set the text, or an attribute, of an element to the text of a key. Updated when the language changes. */
+/** Set the text or an attribute of an element to the text of a key. The text is updated when the language changes. */
 export function say(element, key, vars, slot = '') {
   element.setAttribute(slot ? `data-t-${slot}` : 'data-t', key);
   const known = values.get(element) ?? {};
@@ -64,7 +64,7 @@ function write(element, slot, text) {
   else element.textContent = text;
 }
 
-/** Make an icon; its shape is a symbol in index.html. */
+/** Make an icon. Its shape is a symbol in index.html. */
 export function icon(name) {
   const drawing = document.createElementNS(SVG, 'svg');
   drawing.setAttribute('class', 'icon');
@@ -75,7 +75,7 @@ export function icon(name) {
   return drawing;
 }
 
-/** Make a button with an icon. `name` is the key of its label, shown as text if `shown`. */
+/** Make a button with an icon. `name` is the key of its label. If `shown` is true, the label is visible as text. */
 export function button(name, { look = 'quiet', sign = null, shown = true, with: vars, ...props } = {}) {
   const inside = [sign && icon(sign), shown && h('span', { t: name, with: vars })];
   const named = shown ? {} : { label: name, hint: name };

@@ -1,4 +1,4 @@
-// The doodle page: paint a map of flat colors by hand, and have it painted in a style. Loaded when it is first opened.
+// The doodle page: draw a map of flat colors by hand, and paint the map in a style. This module is loaded when the page is first opened.
 
 import { fetched, order, post, resultImage, upload } from './api.js';
 import { Brush } from './brush.js';
@@ -15,19 +15,19 @@ const EDGE = 512;
 const MAP_EDGE = 1024;
 const MOST_UNDO = 20;
 const MOST_COLORS = 16;
-const ALIKE = 41; // distance in RGB below which two colors of a map are the same, as the worker counts them
-const LEAST = 0.004; // share of a map from which a color counts
+const ALIKE = 41; // RGB distance below which two colors of a map count as the same; the worker uses the same value
+const LEAST = 0.004; // a color counts if it covers at least this share of a map
 const SUGGESTED = 6;
 const PAGES = { '3 : 2': 3 / 2, '1 : 1': 1, '2 : 3': 2 / 3 };
 
 let palette = []; // [{ rgb, value, share }], most frequent first
 let active = 0;
 let undo = [];
-let own = null; // the upload and the address of the user's map of the style
-let known = ''; // address of the map that the palette is from
+let own = null; // the user's map of the style: its upload and its address
+let known = ''; // address of the map from which the palette was made
 let job = null; // id of the newest doodle
 let spoken = '';
-let of = ''; // id of the style that the palette is of
+let of = ''; // id of the style to which the palette belongs
 let isHere = false;
 
 const radio = (text, props) => h('label', {}, h('input', { type: 'radio', ...props }), h('span', { t: text }));
@@ -82,7 +82,7 @@ export function setUp() {
   const suit = () => controls.show({ hidden: page.value === 'photo' ? [] : ['content_weight'] });
   registerPlace('doodle', { place: error });
   for (const field of ['map', 'style_map', 'styles', 'content']) registerPlace(`doodle.${field}`, { place: error });
-  registerPlace('paint.content', { place: error }); // of a photo that is chosen here
+  registerPlace('paint.content', { place: error }); // errors of a photo that was chosen on this page
   page.addEventListener('change', () => {
     if (page.value === 'photo' && !state.photo) {
       $('#photo-file').click();
@@ -108,7 +108,7 @@ export function setUp() {
 
 /** Show or hide the page. */
 export function visit(isOn) {
-  if (isHere && !isOn) change('again'); // the instant picture in the style that was chosen here
+  if (isHere && !isOn) change('again'); // repaint the instant picture, because another style may have been chosen on this page
   isHere = isOn;
   for (const part of parts) part.hidden = !isOn;
   if (isOn && known !== mapAddress()) useMap(own);
@@ -126,7 +126,7 @@ function changed(name, value) {
 const styleId = () => state.styles[0]?.id;
 const mapAddress = () => own?.address ?? `/styles/${styleId()}/map?labels=${state.options.doodle.labels || SUGGESTED}`;
 
-/** Use a map that the user uploaded, or the suggested one of the style. */
+/** Use a map that the user uploaded, or the suggested map of the style. */
 async function useMap(given) {
   own = given;
   if (!isHere || !styleId()) return;
@@ -189,7 +189,7 @@ function colorsOf(data) {
 
 const hex = ({ rgb }) => `#${rgb.map((each) => each.toString(16).padStart(2, '0')).join('')}`;
 
-/** Show the palette. What is drawn takes the colors of the same places in it. */
+/** Show a new palette. In the drawing, each old color becomes the new color at the same position of the palette. */
 function useColors(now) {
   const to = new Map(palette.map((each, index) => [each.value, now[index % now.length].value]));
   palette = now;
@@ -215,7 +215,7 @@ function tellColors() {
 
 // ------------------------------------------------------------------------------------------------ the drawing
 
-/** Change the format of the drawing; what is drawn is stretched. */
+/** Change the aspect ratio of the canvas. The drawing is stretched. */
 function shape() {
   const isPhoto = page.value === 'photo';
   const ratio = isPhoto ? state.photo.width / state.photo.height : PAGES[page.value];

@@ -6,7 +6,7 @@ import { hasText, isEnglish, t } from './texts.js';
 export const SHEETS = ['report', 'tune'];
 export const isSheet = ({ kind }) => SHEETS.includes(kind);
 
-/** Make the table of a sheet, or null for a picture. `use(trial)` receives the selected settings. */
+/** Make the table of a sheet. Return null if the result is not a sheet. `use(trial)` is called with the selected trial. */
 export function tableOf(result, use) {
   if (result.kind === 'report') return figures(result.record);
   if (result.kind === 'tune') return trials(result.record, use);

@@ -31,7 +31,7 @@ export function take(job) {
   return job;
 }
 
-/** Refresh waiting jobs: their positions change without events while other jobs progress. */
+/** Refresh the waiting jobs. Their positions change without events while other jobs progress. */
 function refreshQueue(pause) {
   const at = Date.now() + pause;
   if (askAt <= at || ![...jobs.values()].some((job) => job.state === 'queued')) return;
@@ -75,7 +75,7 @@ function tellAll(what, value) {
   for (const listener of listeners[what]) listener(value);
 }
 
-/** Wait until a job has ended. Polls in case the event stream fails. */
+/** Wait until a job has ended. Also poll the job, in case the event stream fails. */
 export function ended(first, { signal } = {}) {
   return new Promise((resolve, reject) => {
     const finish = (act, value) => {

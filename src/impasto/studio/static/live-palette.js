@@ -1,4 +1,4 @@
-// Color transfer from camera pictures to a style: the closed form of impasto.color.transfer.monge_kantorovich, in double precision.
+// Color transfer from camera pictures to a style. It uses the closed form of impasto.color.transfer.monge_kantorovich in double precision.
 
 const FAINT = 1e-4;
 const ROUNDS = 28;
@@ -43,7 +43,7 @@ export function partOfTheWay({ matrix, bias }, share) {
   return { matrix: matrix.map((each, at) => share * each + (1 - share) * IDENTITY[at]), bias: bias.map((each) => share * each) };
 }
 
-/** Square root of a symmetric positive matrix and its inverse, by Newton-Schulz iteration. */
+/** Return the square root of a symmetric positive matrix, and the inverse of this root, by Newton-Schulz iteration. */
 function powers(matrix) {
   const size = matrix[0] + matrix[4] + matrix[8];
   let root = matrix.map((each) => each / size);

@@ -1,6 +1,6 @@
-// Web worker that paints frames. It reads files of the studio and sends nothing.
+// Web worker that paints frames. It reads files of the studio and sends no data to the studio.
 
-/** Largest difference between the pictures of WebGPU and the CPU for which WebGPU is used; the range is 1. */
+/** WebGPU is used only if its picture differs from the picture of the CPU by at most this value; the range is 1. */
 const AGREES = 0.02;
 const TRIED = 256;
 const TIMED = 4;
@@ -75,7 +75,7 @@ async function tryGraphics(runtime, bytes, onProcessor, threads) {
   return '';
 }
 
-/** Paint a fixed test picture. Return it and the shortest time in milliseconds. */
+/** Paint a fixed test picture. Return the painted picture and the shortest time in milliseconds. */
 async function tried(engine) {
   const pixels = new Uint8ClampedArray(4 * TRIED * TRIED);
   for (let at = 0; at < pixels.length; at++) pixels[at] = 128 + 90 * Math.sin(at / 97) + 30 * Math.sin((at * at) / 8191);
@@ -96,7 +96,7 @@ function take(given) {
   modulation = Float32Array.from(given.modulation);
 }
 
-/** Paint one frame; input and output are RGBA bytes. */
+/** Paint one frame. Input and output are RGBA bytes. */
 async function frame({ pixels, width, height, map, strength, number }) {
   const began = performance.now();
   const shown = new Uint8ClampedArray(pixels);

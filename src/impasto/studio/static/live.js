@@ -7,9 +7,9 @@ import { LANGUAGES, chooseLanguage, languageNow, loadLanguage, onLanguage, prefe
 
 const KEPT = 'impasto.live';
 const FIRST_STYLE = 'starry-night';
-/** One worker per core, one frame each: twice the frame rate of two threads per frame. */
+/** There is one worker per core, up to this number. This gives twice the frame rate of two threads per frame. */
 const MOST_PAINTERS = 4;
-/** Share of each frame's colors in the palette. It adapts to a new scene within a second without flicker. */
+/** Weight of each new frame in the average of the colors. The palette adapts to a new scene within a second, without flicker. */
 const SHARE = 0.15;
 const FIGURES_MS = 2000;
 const ENGINES = ['auto', 'wasm', 'webgpu'];
@@ -70,7 +70,7 @@ function load() {
   addPainter(ENGINES.includes(asked.get('engine')) ? asked.get('engine') : 'auto');
 }
 
-/** The first worker selects the engine. On the CPU, the others join. */
+/** The first worker selects the engine. If it selects the CPU, the other workers start, too. */
 function addPainter(engine) {
   const painter = { worker: new Worker('/static/live-worker.js', { type: 'module' }), frames: 0, most: 0 };
   painters.push(painter);
@@ -159,7 +159,7 @@ async function listCameras() {
   );
 }
 
-/** Skip frames that were already painted. */
+/** Do not paint the same frame twice. */
 function watch() {
   if (!video.requestVideoFrameCallback) return;
   const source = video.srcObject;
@@ -211,7 +211,7 @@ function grab() {
   return grabbed.getImageData(0, 0, size, size);
 }
 
-/** Skip frames that arrive after a later one. */
+/** Show a painted frame, unless a later frame was already shown. */
 function painted({ pixels, width, height, number, took }) {
   pump();
   if (number < flow.shown) return;
@@ -334,7 +334,7 @@ function keep() {
   try {
     localStorage.setItem(KEPT, JSON.stringify({ style, size, strength, mirror }));
   } catch {
-    // Storage is not available; the settings are lost on reload.
+    // If storage is not available, the settings are lost on reload.
   }
 }
 
@@ -343,7 +343,7 @@ function restore() {
   try {
     kept = JSON.parse(localStorage.getItem(KEPT) ?? '{}') ?? {};
   } catch {
-    // Storage is not available; use the defaults.
+    // If storage is not available, use the defaults.
   }
   const sizes = [...$('#size').options].map((each) => Number(each.value));
   if (typeof kept.style === 'string') now.style = kept.style;
@@ -367,7 +367,7 @@ function reword() {
   document.title = t('live.title');
 }
 
-/** Show an error in one sentence, followed by the message of the studio or the browser. */
+/** Show an error as one sentence, followed by the message of the studio or of the browser. */
 function fail({ code, message }) {
   const known = ['network', 'token', 'engine', 'insecure', 'denied', 'none', 'camera', 'worker'];
   const key = code === 'network' && message ? 'live.error_fetch' : `live.error_${known.includes(code) ? code : 'other'}`;

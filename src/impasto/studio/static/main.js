@@ -1,4 +1,4 @@
-// Start of the page: loads facts and texts, sets up every part, restores the state before a reload.
+// Start of the page. This module loads facts and texts, sets up every part, and restores the state from before a reload.
 
 import { get } from './api.js';
 import { $, button, icon, set, translate } from './dom.js';
@@ -92,7 +92,7 @@ async function restoreWork({ photo, painting }) {
 
 // ------------------------------------------------------------------------------------------------ views, languages
 
-let doodle = null; // its module, once it is needed
+let doodle = null; // the module of the doodle page, loaded when it is needed
 
 async function showDoodle(isOn) {
   document.querySelectorAll('#stage, #settings, #actions').forEach((each) => (each.hidden = isOn));

@@ -1,4 +1,4 @@
-// Masks of styles and of regions that stay unchanged: drawn by pointer or keyboard, or selected from shapes.
+// Masks of styles and of regions that stay unchanged. They are drawn by pointer or keyboard, or selected from shapes.
 
 import { upload } from './api.js';
 import { Brush } from './brush.js';
@@ -99,7 +99,7 @@ function forgetAll() {
   showState();
 }
 
-/** A style that replaces another one takes over its mask. */
+/** If a style replaces another style, it takes over the mask of that style. */
 function follow() {
   const now = state.styles.map((each) => each.id);
   const gone = known.filter((id) => !now.includes(id));
@@ -120,7 +120,7 @@ function follow() {
   else showState();
 }
 
-/** One layer per style, and one for the region that stays unchanged. Styles without a drawn mask share the rest. */
+/** Offer one layer per style, and one for the region that stays unchanged. Styles without a drawn mask share the remaining area. */
 function chooseLayers() {
   const ids = [...state.styles.map((each) => each.id), KEPT];
   if (!ids.includes(active)) active = ids[0];
@@ -267,7 +267,7 @@ export function masksAreThere() {
   return sending;
 }
 
-/** Upload the masks. Return whether it succeeded. */
+/** Upload the masks. Return whether all uploads succeeded. */
 async function send() {
   version += 1;
   const mine = version;
@@ -295,7 +295,7 @@ async function sent(canvas) {
   return (await upload(blob, 'impasto-mask.png')).id;
 }
 
-/** Render a mask: white where the style applies or the photo stays, black elsewhere. */
+/** Render a mask. It is white where the style applies, or where the photo stays unchanged, and black elsewhere. */
 function picture(id) {
   const canvas = h('canvas', { width: view.width, height: view.height });
   const pen = canvas.getContext('2d');

@@ -1,4 +1,4 @@
-// Messages of the page: errors next to their controls, notices with undo, announcements for screen readers.
+// Messages of the page: errors next to their controls, notices with an Undo button, and announcements for screen readers.
 
 import { button, h, newId, say, set, tell } from './dom.js';
 import { hasText, isEnglish, t } from './texts.js';
@@ -47,7 +47,7 @@ export function notice(key, { with: vars, undo, after } = {}) {
   return { end: () => end(after) };
 }
 
-/** Return the message of an error in the page's language; details from the studio stay in English. */
+/** Return the message of an error in the language of the page. Details from the studio are in English. */
 export function sentence(error) {
   const { code = 'bug', message = '', field } = error;
   const key = `error.${code}`;
@@ -105,17 +105,17 @@ function describe(control, id, isWanted) {
 const places = new Map();
 
 /**
- * Register where to show the errors of a field: `place` is the element, `control` the input, `reveal` opens its panel.
- * The field of an option includes the kind of job, as in `instant.color`, because kinds share option names.
+ * Register where to show the errors of a field. `place` is the element, `control` is the input, and `reveal` opens its panel.
+ * The field of an option starts with the kind of job, as in `instant.color`, because several kinds have options of the same name.
  */
 export function registerPlace(field, { place, control = null, reveal = null }) {
   places.set(field, { place, control, reveal });
 }
 
-/** Panels with the options of a kind of job. */
+/** The panel with the options of each kind of job. */
 const PANELS = { instant: ['instant'], paint: ['paint', 'run'], refine: ['refine', 'instant', 'run'], doodle: ['doodle'], tune: ['tune'] };
 
-/** Show an error next to its control, or at the fallback field. `kind` is the kind of job. */
+/** Show an error next to its control. If the control is not known, show it at the fallback field. `kind` is the kind of job. */
 export function showWhere(error, fallback = null, kind = 'paint') {
   const names = [...PANELS[kind].map((panel) => `${panel}.${error.field}`), error.field, fallback];
   const found = names.map((name) => places.get(name)).find((each) => each && (each.reveal || each.place.parentElement.checkVisibility()));

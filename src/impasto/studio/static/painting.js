@@ -13,7 +13,7 @@ import * as workspace from './workspace.js';
 let spoken = '';
 let isAsking = false;
 let going = ''; // id of the last job seen running
-/** Stop request for a running job that is not yet in effect. */
+/** A stop request for a running job, until it takes effect. */
 const asked = new Map();
 
 export function setUpPainting() {
@@ -92,7 +92,7 @@ function show(job) {
   place.hidden = job.state !== 'failed';
   if (job.state === 'failed') {
     showError(place, job.error);
-    if (going === job.id && job.error.field) showWhere(job.error, null, job.kind); // also next to the control
+    if (going === job.id && job.error.field) showWhere(job.error, null, job.kind); // also show the error next to its control
   }
   going = jobs.hasEnded(job) ? '' : job.id;
   const names = buttons(job).map(([name]) => name).join();
@@ -116,7 +116,7 @@ export function words(job) {
   return progress ? [`painting.${state_}`, how] : [`painting.${state_}_early`];
 }
 
-/** Actions for a job in its state: [text key, icon, API action]. */
+/** The actions that the state of a job allows: [text key, icon, API action]. */
 export function buttons(job) {
   const all = {
     pause: ['job.pause', 'pause', 'pause'],
@@ -149,7 +149,7 @@ function drawButtons(job, names) {
   if (had) (place.querySelector('button') ?? $('#paint')).focus();
 }
 
-/** Run an action on a job. Return its new state. */
+/** Run an action on a job. Return the job in its new state. */
 export async function ask(id, what, body = {}) {
   const place = $('#painting-error');
   place.hidden = true;

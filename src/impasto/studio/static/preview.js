@@ -1,4 +1,4 @@
-// The instant picture: repainted after every change, small first, larger when the user pauses.
+// The instant picture. It is repainted after every change: first at a small size, and at a larger size when the user pauses.
 
 import { order, resultImage, wasAborted } from './api.js';
 import { ended } from './jobs.js';

@@ -1,4 +1,4 @@
-// Saving: save the current picture to the gallery and download pictures.
+// Saving the current picture to the gallery, and downloading pictures.
 
 import { download, order, resultImage } from './api.js';
 import { $, h, openDialog, say, set } from './dom.js';
@@ -10,7 +10,7 @@ import * as workspace from './workspace.js';
 
 const FORMS = ['png', 'jpeg', 'webp'];
 const FORM = 'impasto.form';
-/** The last saved picture, so that it is not saved twice: request as text, and result. */
+/** The request (as text) and the result of the last saved picture. They prevent the same picture from being saved twice. */
 let last = { asked: '', result: null };
 let ids = null;
 
@@ -33,7 +33,7 @@ function formChoice(form) {
   return h('label', {}, radio, h('span', { t: `save.${form}` }));
 }
 
-/** A finished painting is already in the gallery. */
+/** The job of the painting on display, or null. A finished painting is already in the gallery. */
 const painted = () => (workspace.view === 'painting' ? jobs.jobs.get(state.painting) : null);
 
 function showWhat() {
@@ -57,7 +57,7 @@ async function keep() {
   }
 }
 
-/** Return the id of the result on display. The instant picture is repainted at its full size. */
+/** Return the id of the result on display. An instant picture is first repainted at its full size. */
 async function result() {
   const job = painted();
   if (job?.result) return job.result;
@@ -73,7 +73,7 @@ async function result() {
 
 // ------------------------------------------------------------------------------------------------ downloads
 
-/** Open the dialog for results, or for the picture in the workspace if none are given. */
+/** Open the dialog for the given results. If no results are given, open it for the picture in the workspace. */
 export function offer(some) {
   if (!some && !state.photo) {
     showErrorText($('#photo-error'), 'error.no_photo', {}, $('#choose-photo'));
@@ -121,7 +121,7 @@ function remember(form) {
   try {
     localStorage.setItem(FORM, form);
   } catch {
-    // Storage is not available; the choice applies until a reload.
+    // If storage is not available, the choice applies until a reload.
   }
 }
 

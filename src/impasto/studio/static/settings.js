@@ -4,7 +4,7 @@ import { Controls } from './controls.js';
 import { $, set } from './dom.js';
 import { change, chosenMethod, facts, fieldsOf, on, state } from './state.js';
 
-/** Weights are shown next to their styles. Masks are drawn, never given as files of the studio's machine. */
+/** Options without a control here: weights are shown next to their styles, and masks are drawn, never read from the studio's machine. */
 const ELSEWHERE = ['style_weights', 'color_mask'];
 const METHODS = ['paint', 'refine'];
 const BRING_DEFAULTS = ['preset', 'recipe', 'quality'];
@@ -46,7 +46,7 @@ function place(kind, fields) {
   panels[kind] = new Controls({ kind, fields, values: state.options[kind], changed, basic, more });
 }
 
-/** Apply the defaults of the selected preset or method and hide the settings that it ignores. */
+/** Apply the defaults of the selected preset or method, and hide the settings that this preset or method ignores. */
 function useDefaults() {
   const { defaults, ignored } = chosenMethod();
   panels.paint.show({ values: state.options.paint, defaults, hidden: ignored });

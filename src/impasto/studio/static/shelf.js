@@ -50,7 +50,7 @@ function draw() {
   show();
 }
 
-/** The name of the artist without the dates in parentheses. */
+/** Return the name of the artist without the dates in parentheses. */
 export const painter = (style) => style.artist.replace(/\s*\(.*$/, '');
 
 function card(style) {
@@ -66,7 +66,7 @@ function card(style) {
   return item;
 }
 
-/** Roving tabindex: Tab reaches one card, the arrow keys move between cards. */
+/** Roving tabindex: the Tab key reaches one card, and the arrow keys move between cards. */
 function walk(event) {
   const forward = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
   const seen = [...cards.values()].filter(({ item }) => !item.hidden);

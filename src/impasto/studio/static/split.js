@@ -38,7 +38,7 @@ export class Split {
     this.element.classList.remove('is-bare');
   }
 
-  /** Show another picture after it has loaded, to avoid flicker. The latest request wins. */
+  /** Show another picture. To avoid flicker, wait until it has loaded. The latest request wins. */
   async after(address) {
     this.wanted = address;
     const next = new Image();
@@ -50,7 +50,7 @@ export class Split {
     return true;
   }
 
-  /** `over` hides the upper picture, `under` the lower one. Both hide the boundary. */
+  /** `over` hides the upper picture, and `under` hides the lower picture. Both hide the boundary. */
   hide(which) {
     this.element.classList.toggle('no-handle', which === 'over' || which === 'under');
     this.element.classList.toggle('no-over', which === 'over');
@@ -93,7 +93,7 @@ export class Split {
     follow(event);
   }
 
-  /** Update the texts that are not element texts. */
+  /** Update texts that are not the text of an element. */
   translate() {
     this.move(this.at);
     say(this.under, this.names[1], undefined, 'alt');

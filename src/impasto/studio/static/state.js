@@ -6,7 +6,7 @@ const listeners = new Map();
 export const state = {
   photo: null, // an upload of the API
   styles: [], // [{ id, weight }], one to eight
-  mixing: false, // whether a tap adds a style or replaces it
+  mixing: false, // whether a tap adds a style to the mix instead of replacing the style
   method: 'paint', // kind of job that the Paint button starts: paint or refine
   options: { instant: {}, paint: {}, refine: {}, doodle: {}, tune: {}, run: {} }, // options that differ from the defaults
   masks: {}, // id of a style -> id of an upload
@@ -15,7 +15,7 @@ export const state = {
   painting: null, // id of the job shown in the workspace
 };
 
-/** Facts from the API; loaded by main.js. */
+/** Facts from the API, which main.js loads. */
 export const facts = { status: null, recipes: [], run: [], methods: {}, presets: {}, styles: [] };
 
 export function on(subject, listener) {
@@ -32,7 +32,7 @@ export function change(subject, changes = {}, detail = {}) {
 export const fieldsOf = (kind) => facts.recipes.find((each) => each.kind === kind)?.fields ?? [];
 export const styleOf = (id) => facts.styles.find((each) => each.id === id);
 
-/** Return the defaults of the selected preset, or method and quality, and the settings that it ignores. */
+/** Return the defaults and the ignored settings of the selected preset, or of the selected method and quality. */
 export function chosenMethod() {
   const chosen = { ...Object.fromEntries(fieldsOf('paint').map((field) => [field.name, field.default])), ...state.options.paint };
   const preset = facts.presets[chosen.preset] ?? {};
@@ -41,7 +41,7 @@ export function chosenMethod() {
   return { defaults: { ...defaults, ...qualities[chosen.quality] }, ignored };
 }
 
-/** Return the style weights for a request; empty if all are equal. */
+/** Return the style weights for a request. The list is empty if all weights are equal. */
 export function styleWeights() {
   const weights = state.styles.map((each) => each.weight);
   return weights.every((each) => each === weights[0]) ? [] : weights;
@@ -74,7 +74,7 @@ function masksInOrder() {
   return found.every(Boolean) ? found : [];
 }
 
-/** Restore the settings of an earlier job. Its photo and styles must exist. */
+/** Restore the settings of an earlier job. The photo and the styles of the job must exist. */
 export function useAgain(asked, photo) {
   const { preset, ...rest } = asked.options ?? {};
   const { style_weights: weights = [], ...options } = rest;
@@ -100,11 +100,11 @@ function keep() {
     sessionStorage.setItem(KEPT, JSON.stringify({ photo: photo?.id, styles, mixing, method, options, painting }));
     localStorage.setItem(`${KEPT}.style`, styles[0]?.id ?? '');
   } catch {
-    // Storage is not available; the state is lost on reload.
+    // If storage is not available, the state is lost on reload.
   }
 }
 
-/** Return the state before a reload, and the last used style. */
+/** Return the state from before the reload, and the last used style. */
 export function kept() {
   try {
     return {

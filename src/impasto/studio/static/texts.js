@@ -20,7 +20,7 @@ export function preferredLanguage() {
   return wanted.find((each) => each in LANGUAGES) ?? 'en';
 }
 
-/** Set the catalog of a page. Default: that of the studio. */
+/** Set the catalog of a page. By default, a page uses the catalog of the studio. */
 export function useCatalog(name) {
   prefix = `${name}.`;
 }
@@ -44,7 +44,7 @@ export async function chooseLanguage(chosen) {
   try {
     localStorage.setItem(REMEMBERED, chosen);
   } catch {
-    // Storage is not available; the language applies until a reload.
+    // If storage is not available, the language applies until a reload.
   }
 }
 

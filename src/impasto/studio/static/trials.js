@@ -1,4 +1,4 @@
-// Jobs whose result is a sheet: measuring results and comparing settings.
+// Jobs whose result is a sheet. They measure results or compare settings.
 
 import { order } from './api.js';
 import { Controls } from './controls.js';
@@ -21,7 +21,7 @@ export function setUpTrials() {
   };
   const [basic, more] = [$('#tune-basic'), $('#tune-more')];
   const controls = new Controls({ kind: 'tune', fields: fieldsOf('tune'), values: state.options.tune, changed, basic, more });
-  // One pass has no steps.
+  // A one-pass painting has no steps, so hide this control.
   const suit = () => ($('#tune [data-field=steps]').closest('.control').hidden = $('#tune [data-field=recipe] :checked').value !== 'paint');
   on('options', ({ whole }) => {
     if (whole) controls.show({ values: state.options.tune });
@@ -83,7 +83,7 @@ function show(job) {
   } else if (job.state === 'done') notice('tune.ready');
 }
 
-/** Measure results and show their metrics. */
+/** Measure results, and show their metrics. */
 export async function measure(ids, { pressed, place }) {
   clearError(place);
   set(pressed, 'aria-busy', 'true');

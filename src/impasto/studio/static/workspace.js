@@ -1,4 +1,4 @@
-// The workspace: the photo, the painted picture over it, and the selected view.
+// The workspace: the photo, the painted picture on top of it, and the selected view.
 
 import { $, say, set, tell } from './dom.js';
 import { Split } from './split.js';
@@ -74,7 +74,7 @@ export function masking(isOn) {
   draw();
 }
 
-/** Show a status line under the picture; an empty key hides it. */
+/** Show a status line under the picture. An empty key hides the line. */
 export function status(key, vars) {
   const line = $('#stage-status');
   line.classList.toggle('is-busy', Boolean(key));
