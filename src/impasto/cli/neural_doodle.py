@@ -38,9 +38,9 @@ def neural_doodle(
 ) -> int:
     """Paint like neural-doodle. The maps are found by name: the map of the style Monet.jpg is Monet_sem.png in the same folder.
 
-    The map of the result is in that folder, too. With --output Coastline.png, its name is Coastline_sem.png; with
-    --content Seth.png, it is Seth_sem.png. If there are no maps, the style is applied to the content. If there is no content
-    either, a texture of the style is made.
+    The map of the result is next to the content or the output: Seth_sem.png for --content Seth.png, or Coastline_sem.png for
+    --output Coastline.png. If there are no maps, the style is applied to the content. If there is no content either, a
+    texture of the style is made.
 
     Args:
         style: The style picture.

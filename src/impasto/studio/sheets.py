@@ -45,7 +45,7 @@ def tried(photo: Picture, style: Style, order: Message, line: Line) -> Pastiche 
     """Compare settings. The preview shows the current sheet.
 
     Returns:
-        The sheet, or None if the job was stopped. Its record contains the options and metrics of all trials, and the best trial.
+        The sheet, or None if the job was stopped. Its record contains options and metrics of all trials, and the best trial.
     """
     options, run = tune_options(**order["options"]), Run(**order["run"])
     known, before = _known(order)
