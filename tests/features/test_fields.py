@@ -143,3 +143,12 @@ def test_random_blocks_prefer_places_with_the_same_label() -> None:
     bank = bank_of(noise(16, 16))
     field = random_blocks(bank, (labels.flatten(0, 1), wanted.flatten(0, 1)), (16, 16), torch.Generator().manual_seed(0))
     assert torch.equal(labels.flatten(0, 1)[field.flatten()].argmax(1), wanted.flatten(0, 1).argmax(1))
+
+
+def test_an_enlarged_field_copies_only_allowed_positions_and_leaves_no_gap() -> None:
+    allowed = torch.zeros(12, 12, dtype=torch.bool)
+    allowed[4:9, :5] = True  # odd sides: some positions of the smaller example have no allowed counterpart
+    before, after = bank_of(noise(6, 6)), bank_of(noise(12, 12), allowed=allowed.flatten())
+    field = enlarged(torch.arange(36).reshape(6, 6), before, after, (12, 12))
+    assert bool(after.allowed[field].all())
+    assert bool(votes(torch.rand(144, 3), field, after).isfinite().all())

@@ -1,5 +1,7 @@
 """Files are written completely, or the old one stays."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,13 @@ def test_a_trial_changes_nothing_and_finds_what_cannot_be_written(tmp_path: Path
         try_writing(tmp_path / ("a" * 300))
     with pytest.raises(FileNotFoundError):
         try_writing(tmp_path / "missing" / "a.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / "pipe.png")
+    with pytest.raises(OSError, match="not a file"):
+        try_writing(path)
+    with pytest.raises(OSError, match="not a file"), replacing(path):
+        raise AssertionError("nothing may be written")
+    assert stat.S_ISFIFO(path.stat().st_mode)

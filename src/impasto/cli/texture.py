@@ -16,7 +16,6 @@ _WITH_HOLE = {
     "style_scale": "--inpaint keeps the scale of the picture",
     "tileable": "--inpaint keeps the edges of the picture",
     "expand": "--inpaint keeps the size of the picture",
-    "variety": "--inpaint repeats what fits best",
 }
 """Options that have no effect when a hole is filled, with the reason for each."""
 

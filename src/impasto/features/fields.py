@@ -158,7 +158,7 @@ def enlarged(current: Tensor, before: Bank, after: Bank, size: Size) -> Tensor:
     example, row, column = (_fitted(each, size) for each in twice)
     row = 2 * row + torch.arange(size[0], device=row.device)[:, None] % 2
     column = 2 * column + torch.arange(size[1], device=row.device)[None] % 2
-    return after.join(example, row, column)
+    return _to_allowed(after.join(example, row, column), after.allowed)
 
 
 def votes(rows: Tensor, current: Tensor, bank: Bank, *, wraps: bool = False) -> Tensor:
@@ -181,7 +181,8 @@ def votes(rows: Tensor, current: Tensor, bank: Bank, *, wraps: bool = False) -> 
         weight = (_SHARES[abs(down) + abs(across)] * inside).flatten()[:, None]
         total += weight * rows[position.flatten()]
         weights += weight
-    return total / weights
+    copied = total / weights.clamp_min(1e-6)
+    return torch.where(weights > 0, copied, rows[current.flatten()])  # no neighbor's match continues here
 
 
 def random_blocks(bank: Bank, labels: tuple[Tensor, Tensor] | None, size: Size, generator: torch.Generator) -> Tensor:
@@ -298,6 +299,13 @@ def _shifted(values: Tensor, down: int, across: int, *, wraps: bool) -> Tensor:
     rows = (torch.arange(height, device=values.device) + down).clamp(0, height - 1)
     columns = (torch.arange(width, device=values.device) + across).clamp(0, width - 1)
     return values[rows][:, columns]
+
+
+def _to_allowed(positions: Tensor, allowed: Tensor) -> Tensor:
+    """Replace positions that may not be copied by the nearest one before them, in the order of their numbers, that may."""
+    numbers = torch.arange(len(allowed), device=allowed.device)
+    before = torch.where(allowed, numbers, -1).cummax(0).values
+    return torch.where(before < 0, allowed.int().argmax(), before)[positions]
 
 
 def _has_neighbor(values: Tensor, down: int, across: int) -> Tensor:

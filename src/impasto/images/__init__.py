@@ -18,7 +18,7 @@ files atomically.
 """
 
 from impasto.images.metadata import Metadata
-from impasto.images.picture import Picture, fitted_size, resize, to_array, to_pil
+from impasto.images.picture import Picture, filled, fitted_size, resize, to_array, to_pil
 from impasto.images.proof import proofed
 from impasto.images.reading import MAX_PIXELS, Source, read, read_record
 from impasto.images.sheet import contact_sheet
@@ -33,6 +33,7 @@ __all__ = [
     "check_writable",
     "contact_sheet",
     "encode",
+    "filled",
     "fitted_size",
     "holds_record",
     "proofed",

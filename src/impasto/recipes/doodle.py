@@ -195,5 +195,5 @@ def _size_notes(inputs: DoodleInputs, style: Picture) -> list[str]:
 def _check_size(size: Size, edge_px: int) -> None:
     if min(size) < 16:
         raise ShapeError(
-            f"the result would have {size[1]}x{size[0]} pixels at --size {edge_px}; give a larger --size or a wider map"
+            f"the result would have {size[1]}x{size[0]} pixels at --size {edge_px}; give a larger --size or a squarer map"
         )

@@ -225,6 +225,7 @@ class Synthesis:
         known: a picture with the size of the result, and a mask that is 1 where this picture is kept.
         content: a picture with the size of the result. Its features are mixed with those of the current picture.
         content_weight: the share of the content's features, 0 to 1.
+        start: a picture with the size of the result. Its nearest matches are the first field. None: see :meth:`_Level.initial`.
         coherence: see :class:`impasto.features.fields.FieldSearch`.
         usage: see :class:`impasto.features.fields.FieldSearch`.
         wraps: whether the result continues at the opposite edge.
@@ -238,6 +239,7 @@ class Synthesis:
     known: tuple[Image, Mask] | None = None
     content: Image | None = None
     content_weight: float = 0.5
+    start: Image | None = None
     coherence: float = 0.05
     usage: float = 1.0
     wraps: bool = False
@@ -339,7 +341,11 @@ class _Level:
         return losses
 
     def initial(self) -> Tensor:
-        """Return the first field: the nearest matches of the content and the guide picture; without both, random blocks."""
+        """Return the first field: the nearest matches of the start, or of content and guide picture; else random blocks."""
+        if self.asked.start is not None:
+            columns = self.networks.columns(resize(self.asked.start.to(self.blocks), self.size))
+            queries = F.pad(self.projection.rows(columns), (0, 0 if self.guide is None else self.guide.picture.shape[1]))
+            return evenly_nearest(queries, self.bank, 0.0, self.search.precision)[0].reshape(self.grid)
         if self.asked.content is None and not isinstance(self.asked.guide, PictureGuide):
             blocks = random_blocks(self.bank, self.guide and self.guide[:2], self.grid, self.search.generator)
             return torch.roll(blocks, (2, 2), (0, 1)) if self.asked.wraps else blocks  # no edge of a block lies on the seam

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from impasto.errors import OptionError
-from impasto.images import Picture, Source, fitted_size, resize
+from impasto.images import Picture, Source, filled, fitted_size, resize
 from impasto.optim.engine import Size
 from impasto.options import Run
 from impasto.options.guided import TextureOptions
@@ -38,7 +38,7 @@ from impasto.tensors import Image, Mask
 _MOST_FILLED_PX = 1024
 """If a picture is larger than this, the hole is filled at this size and the filling is enlarged."""
 _SOFT_PX = 6
-_WHITE, _LEAST_KEPT = 0.5, 0.02
+_WHITE, _LEAST_KEPT, _SMALL_HOLE = 0.5, 0.02, 0.1
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,9 @@ def _filled(style: Picture, hole: Picture, options: TextureOptions, run: Run, re
     canvas = canvas_size(size)
     image = on_canvas(resize(style.image, size), canvas)
     kept = _shrunk(1 - on_canvas((resize(mask, size) > 0).float(), canvas))
-    synthesis = Synthesis((image,), canvas, known=(image, kept), allowed=(kept,), **(_search(options, run) | {"usage": 0.0}))
+    # A small hole starts from the colors around it, a large one from pieces of the picture.
+    start = filled(image, 1 - on_canvas((resize(mask, size) > 0).float(), canvas)) if share < _SMALL_HOLE else None
+    synthesis = Synthesis((image,), canvas, known=(image, kept), allowed=(kept,), start=start, **_search(options, run))
     notes = (
         []
         if hole.size == style.size

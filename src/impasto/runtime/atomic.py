@@ -1,6 +1,8 @@
 """Atomic writes: a file is written completely, or the old one stays."""
 
+import errno
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +16,9 @@ def replacing(path: Path) -> Iterator[Path]:
     If the block or the replacement fails, the temporary file is deleted and the exception is passed on. Its name is short, so a
     file may have the longest name allowed, and random, so two writers of one file do not disturb each other.
 
+    Raises:
+        OSError: the path is a device, a pipe or a socket, which a file must not replace.
+
     Example:
         >>> from pathlib import Path
         >>> with replacing(Path("note.txt")) as partial:
@@ -21,6 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
         >>> Path("note.txt").read_text()
         'complete'
     """
+    _check_regular(path)
     partial = path.with_name(f".impasto-{secrets.token_hex(6)}.part")
     try:
         yield partial
@@ -34,8 +40,14 @@ def try_writing(path: Path) -> None:
     """Try whether a file can be written, without changing it.
 
     Raises:
-        OSError: its folder is missing or takes no files, or its name is too long.
+        OSError: its folder is missing or takes no files, its name is too long, or it is a device, a pipe or a socket.
     """
-    with suppress(FileNotFoundError):
-        path.stat()  # raises if the name is too long; that of the temporary file is short
+    _check_regular(path)  # raises if the name is too long; that of the temporary file is short
     tempfile.TemporaryFile(dir=path.parent).close()
+
+
+def _check_regular(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OSError(errno.EINVAL, "it is a device, a pipe or a socket, not a file")
