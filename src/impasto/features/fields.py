@@ -85,13 +85,13 @@ class FieldSearch:
 
 
 def neighborhoods(columns: FeatureMap, *, wraps: bool = False) -> FeatureMap:
-    """Stack the 3 × 3 neighborhood of each position: maps (1, channels, height, width) to (1, 9 channels, height, width)."""
+    """Stack the 3 × 3 neighborhood of each position: maps (1, channels, height, width) to (1, 9 * channels, height, width)."""
     padded = F.pad(columns, (1, 1, 1, 1), mode="circular" if wraps else "replicate")
     return F.unfold(padded, 3).reshape(1, -1, *columns.shape[-2:])
 
 
 def rows_of_neighborhoods(columns: FeatureMap, *, wraps: bool = False) -> Tensor:
-    """Return the 3 × 3 neighborhoods as rows of length 1: (positions, 9 channels)."""
+    """Return the 3 × 3 neighborhoods as rows with unit L2 norm: (positions, 9 * channels)."""
     return unit(neighborhoods(columns, wraps=wraps)[0].flatten(1).T)
 
 

@@ -123,7 +123,10 @@ def _missing_area(data: bytes) -> float:
 
 
 def _small(data: bytes) -> Array:
-    """Decode a JPEG at an eighth of its size: the mean of each block, in gray because colors spread to neighbors."""
+    """Decode the luminance of a JPEG at an eighth of its size, so each pixel is the mean of a block.
+
+    Chroma is not decoded, because upsampling would mix the chroma of neighboring blocks.
+    """
     opened = PIL.JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     opened.draft("L", (max(1, opened.width // 8), max(1, opened.height // 8)))
     return np.atleast_3d(np.asarray(opened))

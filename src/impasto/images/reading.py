@@ -217,7 +217,7 @@ def _largest_page(data: bytes, name: str, notes: list[str]) -> bytes:
 
 
 def _check_size(opened: PIL.Image.Image, wanted: _Wanted, name: str) -> None:
-    """Refuse a picture that is too large; a picture that is reduced right away needs less memory."""
+    """Refuse a picture that is too large. A picture that is reduced while it is decoded needs less memory per pixel."""
     is_reduced = wanted.smaller_size(opened.size) is not None and opened.mode in ("L", "RGB", "CMYK")
     if is_reduced and not opened.has_transparency_data:
         check_area(opened.size, wanted.max_pixels, name, BYTES_OF_A_REDUCED_PIXEL)

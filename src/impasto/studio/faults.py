@@ -92,7 +92,7 @@ class Trouble:
         self._what, self._is_there = what, False
 
     def met(self, error: BaseException) -> None:
-        """Log an error, unless it is a system error that follows another error."""
+        """Log an error. A system error is logged only if there was none since the last recovery."""
         if fault(error) is None:
             _LOG.error("%s", self._what, exc_info=error)
         elif not self._is_there:
