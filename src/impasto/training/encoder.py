@@ -6,10 +6,11 @@ as with the teacher. It is fitted in two stages:
 1. In closed form, layer by layer. Its channels are the teacher channels that best predict the others (pivoted QR of the
    activations' covariance). Its filters are the least-squares fit to the teacher's activations, given its own, narrower input.
 2. With Adam. The affine heads map the student's features to the teacher's channels. The loss is the relative error of the
-   mapped features, of their Gram matrices and moments, and of their *change* along a step of painting. The change is a directional derivative: two networks
-   whose features change alike have similar gradients with respect to the pixels. Training pictures are photos, paintings,
-   textures, noise, and pictures half painted by the student itself. Half-painted pictures occur in use, and an optimizer would
-   exploit the student's errors on them. The result is the running average of the parameters.
+   mapped features, of their Gram matrices and moments, and of their *change* along a step of painting. The change is a
+   directional derivative: two networks whose features change alike have similar gradients with respect to the pixels.
+   Training pictures are photos, paintings, textures, noise, and pictures half painted by the student itself. Half-painted
+   pictures occur in use, and an optimizer would exploit the student's errors on them. The result is the running average of
+   the parameters.
 
 Source: in the spirit of Wang et al. 2020 (arXiv:2003.08436, collaborative distillation) and He et al. 2017 (arXiv:1707.06168,
 channel pruning by least squares); the half-painted pool and the change term are our own.
