@@ -173,6 +173,7 @@ def test_the_maps_that_were_looked_for_are_named_with_a_photo(capsys: Capture) -
         ((*README, "--output-size=9x9"), "--output-size '9x9' has a side of 9"),
         ((*README, "--semantic-weight=-1"), "--semantic-weight is -1.0; it must be a number from 0 to 1000"),
         ((*README, "--variety=20"), "--variety is 20.0"),
+        ((*README, "--seed=-1"), "--seed is -1"),
         ((*README, "--content-weight=0", "--style-weight=0"), "both 0"),
         ((*README[:4], "--device=gpu7"), "--device 'gpu7'"),
         ((*README, "--labels=1"), "--labels is 1"),

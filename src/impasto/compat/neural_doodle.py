@@ -110,6 +110,8 @@ class NeuralDoodleOptions:
         check_kinds(self)
         for name, (low, high) in self.ranges.items():
             check_range(name, getattr(self, name), low, high)
+        if self.seed.removeprefix("-").isdecimal():
+            check_range("seed", int(self.seed), *Run.ranges["seed"])
         if self.labels:
             check_range("labels", self.labels, 2, MOST_LABELS)
         if self.content_weight == self.style_weight == 0:
