@@ -61,7 +61,9 @@ def guided_steps(guided: Guided, run: Run) -> Iterator[Step]:
         ResourceError: not enough memory.
     """
     for step in _steps_of(guided.synthesis, run):
-        yield replace(step, image=guided.finished(step.image))
+        image = guided.finished(step.image)
+        is_tile = isinstance(guided.synthesis, Synthesis) and guided.synthesis.wraps and step.number == step.total
+        yield replace(step, image=with_quiet_seam(image) if is_tile else image)
 
 
 def _steps_of(synthesis: Synthesis | ClassicAnalogy, run: Run) -> Iterator[Step]:
@@ -71,6 +73,18 @@ def _steps_of(synthesis: Synthesis | ClassicAnalogy, run: Run) -> Iterator[Step]
     networks = Networks.load(run)
     check_memory(synthesis, networks)
     yield from synthesized(synthesis, networks)
+
+
+def with_quiet_seam(tile: Image) -> Image:
+    """Shift a picture that continues at its opposite edges, so that the seam lies on the smoothest row and column.
+
+    Args:
+        tile: (1, 3, height, width).
+    """
+    for side in (2, 3):
+        steps = (tile - tile.roll(1, side)).abs().mean((0, 1, 5 - side))
+        tile = tile.roll(-int(steps.argmin()), side)
+    return tile
 
 
 def guided_pastiche(guided: Guided, step: Step) -> Pastiche:
