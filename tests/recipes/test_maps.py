@@ -98,6 +98,22 @@ def test_a_suggested_map_has_flat_colors_that_are_told_apart() -> None:
     assert len(labels_of([images.read(drafted)]).colors) == len(colors)
 
 
+def test_a_suggested_map_keeps_dark_regions_darker_than_light_ones() -> None:
+    stripes = torch.tensor([0.14, 0.2, 0.26, 0.7]).repeat_interleave(32)[None, None, :, None].expand(1, 3, 128, 96)
+    noisy = stripes + 0.02 * torch.rand(1, 3, 128, 96, generator=torch.Generator().manual_seed(0))
+    rows = suggested_map(noisy.clamp(0, 1), 4).mean((0, 1, 3))[16::32]
+    assert rows.tolist() == sorted(rows.tolist())
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_equal_colors_become_distinct(level: float) -> None:
+    from impasto.recipes.maps import _spread
+
+    spread = _spread(np.full((8, 3), level))
+    distances = np.linalg.norm(spread[:, None] - spread[None], axis=-1)
+    assert distances[~np.eye(8, dtype=bool)].min() > 0.16
+
+
 def test_large_pictures_are_drafted_and_read_at_a_smaller_size(monkeypatch: pytest.MonkeyPatch) -> None:
     from impasto.recipes import maps
 

@@ -27,7 +27,7 @@ _LEAST = 0.004
 """Minimum share of a map for a color to count as a label; anti-aliased edges and JPEG noise have smaller shares."""
 _NEARNESS = 0.4
 """Weight of position relative to color in a suggested map."""
-_APART = 0.22
+_APART, _ROUNDS = 0.22, 200
 """Minimum distance between the colors of a suggested map."""
 _NAMES = {
     "black": (0, 0, 0), "white": (255, 255, 255), "gray": (128, 128, 128), "red": (220, 30, 30), "green": (40, 160, 40),
@@ -182,12 +182,11 @@ def _without_edges(labels: FeatureMap) -> FeatureMap:
 
 
 def _spread(colors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Move colors apart until they are clearly different; keep the hue of each color where possible."""
-    found: list[npt.NDArray[np.float64]] = []
-    steps = [0.0] + [sign * step for step in (0.15, 0.3, 0.45, 0.6) for sign in (1.0, -1.0)]
-    for color in colors:
-        tried = [np.clip(color + step, 0, 1) for step in steps] + [np.array(each) / 255 for each in _NAMES.values()]
-        apart = [min((float(np.linalg.norm(each - other)) for other in found), default=9.0) for each in tried]
-        wanted = next((index for index, distance in enumerate(apart) if distance >= _APART), int(np.argmax(apart)))
-        found.append(np.round(tried[wanted] * 255) / 255)
-    return np.array(found)
+    """Push colors that are alike apart until they can be distinguished, so that a dark region keeps a dark color."""
+    found = 0.99 * colors + 0.01 * np.random.default_rng(0).random(colors.shape)  # equal colors are pushed apart too
+    for _ in range(_ROUNDS):
+        difference = found[:, None] - found[None]
+        distance = np.linalg.norm(difference, axis=-1, keepdims=True)
+        push = np.where((distance > 0) & (distance < _APART), _APART / np.maximum(distance, 1e-9) - 1, 0) * difference / 2
+        found = np.clip(found + push.sum(1), 0, 1)
+    return np.round(found * 255) / 255
