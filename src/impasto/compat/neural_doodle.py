@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from impasto.errors import OptionError
 from impasto.options import Device, Precision, Run
-from impasto.options.fields import check_kinds, check_range, no_effect_note
+from impasto.options.fields import check_range, check_values, no_effect_note
 from impasto.options.guided import MOST_LABELS, DoodleOptions, TextureOptions
 
 _SEMANTIC, _CONTENT, _STYLE = 10.0, 10.0, 25.0
@@ -107,9 +107,7 @@ class NeuralDoodleOptions:
 
     def __post_init__(self) -> None:
         """Check every value that has an effect."""
-        check_kinds(self)
-        for name, (low, high) in self.ranges.items():
-            check_range(name, getattr(self, name), low, high)
+        check_values(self)
         if self.seed.removeprefix("-").isdecimal():
             check_range("seed", int(self.seed), *Run.ranges["seed"])
         if self.labels:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from impasto.errors import OptionError, nearest_name
-from impasto.options.fields import check_kinds, check_range, dashed
+from impasto.options.fields import check_kinds, check_range, check_values, dashed
 from impasto.options.groups import (
     INITS,
     RENAMED,
@@ -325,9 +325,7 @@ class Run:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        check_kinds(self)
-        for name, (low, high) in self.ranges.items():
-            check_range(name, getattr(self, name), low, high)
+        check_values(self)
 
 
 def ranges_of(options: type) -> dict[str, tuple[float, float]]:

@@ -47,6 +47,13 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise OptionError(f"{dashed(name)} is {value!r}; it must be a number from {low:g} to {high:g}")
 
 
+def check_values(options: Any) -> None:
+    """Raise OptionError unless every field has its annotated type and is within ``options.ranges``."""
+    check_kinds(options)
+    for name, (low, high) in options.ranges.items():
+        check_range(name, getattr(options, name), low, high)
+
+
 def check_kinds(options: Any) -> None:
     """Raise OptionError unless every field has its annotated type; lists are converted to tuples."""
     hints = get_type_hints(type(options))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from impasto.errors import OptionError
-from impasto.options.fields import check_kinds, check_range
+from impasto.options.fields import check_range, check_values
 
 AnalogyEngine = Literal["neural", "classic"]
 AnalogyTransfer = Literal["linear", "copy"]
@@ -52,9 +52,7 @@ class DoodleOptions:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        check_kinds(self)
-        for name, (low, high) in self.ranges.items():
-            check_range(name, getattr(self, name), low, high)
+        check_values(self)
         if self.labels:
             check_range("labels", self.labels, 2, MOST_LABELS)
 
@@ -93,9 +91,7 @@ class AnalogyOptions:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        check_kinds(self)
-        for name, (low, high) in self.ranges.items():
-            check_range(name, getattr(self, name), low, high)
+        check_values(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +124,7 @@ class TextureOptions:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        check_kinds(self)
-        for name, (low, high) in self.ranges.items():
-            check_range(name, getattr(self, name), low, high)
+        check_values(self)
         height, width = self.height_width
         for side in (height, width):
             if not 32 <= side <= 20_000:
