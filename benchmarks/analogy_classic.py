@@ -1,9 +1,10 @@
-"""Measure image analogies on filters with a known answer: learn each from one pair of 128 px, apply it to other pictures.
+"""Measure image analogies on known filters. Each filter is learned from one pair of 128 px and applied to other pictures.
 
 python benchmarks/analogy_classic.py [--example coffee] [--example-px 128] [--px 256] [--photos astronaut,chelsea,rocket]
 
-PSNR against the true filter, in dB, for: the picture without the filter; the filtered value of the example's most similar color
-(a lookup table); copying as in the paper; and the linear transfer. Time is that of the linear transfer.
+The table shows the PSNR against the true filter, in dB, of four pictures: the unfiltered picture; each color replaced by the
+filtered value of the example's most similar color (a lookup table); copying as in the paper; and the linear transfer. It also
+shows the time of the linear transfer.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def emboss(image: Image) -> Image:
 
 
 def bright_emboss(image: Image) -> Image:
-    """Emboss with the kernel that keeps the picture, as in many programs; much of it is clipped."""
+    """Emboss with a kernel that also keeps the picture, as in many programs; much of the result is clipped."""
     return correlated(image, torch.tensor([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]])).clamp(0, 1)
 
 
@@ -86,7 +87,7 @@ def looked_up(a: Image, a_prime: Image, b: Image) -> Image:
 
 
 def measured(a: Image, b: Image, true: Callable[[Image], Image]) -> list[float]:
-    """Return a row: four PSNR and the seconds of the linear transfer."""
+    """Return a row: four PSNR values, and the time of the linear transfer in seconds."""
     a_prime, wanted = true(a), true(b)
     found, seconds = [b, looked_up(a, a_prime, b)], 0.0
     for transfer in ("copy", "linear"):

@@ -3,9 +3,10 @@
 python benchmarks/control.py --only masks|color|recipes [--size 512] [--rounds 3]
 
 `masks`: time of a step with two styles in two regions, relative to a step with one style, for each size. Both are timed
-alternately, so that other load affects both. `color`: color distance to the photo with and without `--color keep`: in one pass
-(with OKLab, the default, for all pairs), and painted at half the size for as many pairs as rounds. `recipes`: time and figures
-of the published methods and of the default recipe, for as many pairs as rounds.
+alternately, so that other load affects both. `color`: color distance to the photo with and without `--color keep`. Pictures
+of one pass are measured for 8 pairs (with OKLab, the default, for all pairs). Paintings are measured at half the size, for as
+many pairs as rounds. `recipes`: time and figures of the published methods and of the default recipe, for as many pairs as
+rounds.
 """
 
 import argparse

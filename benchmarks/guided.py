@@ -3,7 +3,7 @@
 python benchmarks/guided.py [--only labels|seams|seconds] [--out FOLDER]
 
 labels    20 doodles of random maps: share of positions that are copied from a place with the same label, with and without map
-seams     20 tileable textures: difference across the opposite edges, relative to that inside
+seams     20 tileable textures: difference across opposite edges, relative to that of adjacent pixels inside
 seconds   seconds from file to file at 512 px, relative to ``impasto paint`` in the same run
 """
 
@@ -110,7 +110,7 @@ def seconds() -> None:
 
 
 def main() -> None:
-    """Measure what is asked for."""
+    """Run the selected measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("labels", "seams", "seconds"))
     parser.add_argument("--out", type=Path, help="folder for the doodles")

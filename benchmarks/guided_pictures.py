@@ -99,7 +99,7 @@ def save(name: str, pictures: list[torch.Tensor], columns: int) -> None:
 
 
 def main() -> None:
-    """Paint what is asked for."""
+    """Paint the selected pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("doodle", "analogy", "texture"))
     only = parser.parse_args().only

@@ -38,7 +38,7 @@ def compared(photo: Picture, style: Picture, sizes: tuple[int, int]) -> tuple[di
     rows = {
         f"paint, {small} against {large}": agreement(paint[small], paint[large]),
         f"paint at {small}, two seeds of noise": agreement(noisy, other),
-        f"paint at {small}, photo against photo with noise as start": agreement(paint[small], noisy),
+        f"paint at {small}, started from the photo with and without noise": agreement(paint[small], noisy),
         f"instant, {small} against {large}": agreement(instant[small], instant[large]),
         f"the photo against paint at {small}": agreement(shrunk, paint[small]),
     }

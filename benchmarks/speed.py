@@ -125,7 +125,7 @@ def main() -> None:
     recorded = next(
         row["seconds"] for row in evaluation.peers()["speed"]["rows"] if row["peer"].startswith("style-transfer-pytorch")
     )
-    print(f"the original program, measured on another day, maybe a faster machine: {recorded} s, ratio {recorded / ours:.0f}")
+    print(f"the original program, another day, possibly a faster machine: {recorded} s, ratio {recorded / ours:.0f}")
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ _TRANSFERRED = """return performance.getEntriesByType("navigation").concat(perfo
 
 
 def page() -> None:
-    """Time the page in a new Chromium without cache until it is usable, and count the transferred bytes."""
+    """Measure when the page is usable in a new Chromium without cache, and count the transferred bytes."""
     import live  # needs selenium
 
     readies, transferred = [], []

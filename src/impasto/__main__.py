@@ -1,4 +1,4 @@
-"""``python -m impasto``."""
+"""Run the command line with ``python -m impasto``."""
 
 from impasto.cli import main
 

@@ -1,3 +1,3 @@
-"""The version, said once: the build reads it here."""
+"""The package version. The build reads it from this file."""
 
 __version__ = "0.1.0"

@@ -13,7 +13,7 @@ Image: TypeAlias = Tensor
 """A picture: (batch, 3, height, width), float, sRGB in [0, 1]."""
 
 Mask: TypeAlias = Tensor
-"""A user's mask at picture size: (batch, 1, height, width), float in [0, 1]; 1 means "here"."""
+"""A user's mask at picture size: (batch, 1, height, width), float in [0, 1]; 1 marks the selected area."""
 
 FeatureMap: TypeAlias = Tensor
 """The output of one layer: (batch, channels, height, width), float."""

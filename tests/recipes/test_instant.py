@@ -764,8 +764,8 @@ def test_a_wrong_number_of_weights_or_masks_is_refused(count: int, masks: int, o
         ({"style_weights": (0.0,)}, "sum to 0; increase one of them"),
         ({"style_weights": (-1.0,)}, "--style-weights is -1.0"),
         ({"refine_seconds": -1.0}, "--refine-seconds is -1.0"),
-        ({"hq": True, "refine": True}, "--hq and --refine both continue with the painter"),
-        ({"hq": True, "refine_seconds": 3.0}, "--hq and --refine both continue with the painter"),
+        ({"hq": True, "refine": True}, "--hq and --refine both continue with impasto paint"),
+        ({"hq": True, "refine_seconds": 3.0}, "--hq and --refine both continue with impasto paint"),
     ],
 )
 def test_invalid_options_are_refused(options: dict[str, Any], sentence: str) -> None:

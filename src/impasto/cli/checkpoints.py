@@ -1,4 +1,6 @@
-"""Checkpoints of a long painting, for ``--resume``. A checkpoint is the picture so far with its record, next to the output.
+"""Checkpoints of a long painting, for ``--resume``.
+
+A checkpoint is a file next to the output. It contains the picture so far and its record.
 
 After Ctrl-C, the picture is saved as the output itself. Checkpoints are for interruptions that leave no time to save, such as
 ``kill -9``, a power failure or running out of memory. The checkpoint is deleted when the painting is saved.

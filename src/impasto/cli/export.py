@@ -37,8 +37,8 @@ def onnx(
         style: Style to build into the graph: a picture, or a name from "impasto styles list".
         size: With --style: measure the style for photos with this longer side, 32 to 4096 pixels.
         stroke: With --style: width of the brush strokes, 0.25 to 1.5.
-        winograd: Use Winograd convolutions, which need a third of the multiplications, for browsers. Sides of pictures must
-            then be multiples of 32 instead of 8.
+        winograd: Use Winograd convolutions, which are meant for browsers and need only a third of the multiplications. Sides
+            of pictures must then be multiples of 32 instead of 8.
     """
     if output.suffix.lower() != ".onnx":
         raise OptionError(f"{str(output)!r} does not end in .onnx; choose a name that does")

@@ -161,10 +161,10 @@ class MaskFlags:
     """Masks: pictures, or names such as auto:sky or gradient:radial."""
 
     style_mask: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
-    """Where a style applies, once per style: a picture, auto:subject, auto:background, auto:sky and others."""
+    """Area for a style (one mask per style): a picture, auto:subject, auto:background, auto:sky and others."""
 
     style_region: Annotated[tuple[str, ...], Parameter(negative_iterable=(), show_default=False, metavar="MASK")] = ()
-    """Part of a style picture to use. Repeat it once per style; "all" uses the whole picture."""
+    """Part of a style picture to use. Repeat the option once per style; "all" uses the whole picture."""
 
     content_mask: Annotated[str | None, Parameter(metavar="MASK")] = None
     """Mask of the area to stylize. The rest is left unchanged."""

@@ -69,7 +69,7 @@ def _is_numbers(word: str) -> bool:
 
 
 def _as_flags() -> type:
-    """Make a dataclass of flags from the options. They are spelled and parsed as in INetwork; a flag is None if not given."""
+    """Make a dataclass of flags from the options. Flags are spelled and parsed as in INetwork, and are None if not given."""
     hints, texts = get_type_hints(InetworkOptions), field_texts(InetworkOptions)
     fields = [
         (each.name, Annotated[hints[each.name] | None, _flag(each, hints[each.name], texts[each.name])], None)

@@ -15,7 +15,7 @@ from impasto.optim.engine import Step
 
 
 class Preview:
-    """A picture file that is updated during painting: at most once a second, and in at most a tenth of the time."""
+    """A picture file that is updated during painting, at most once a second. Updates take at most a tenth of the time."""
 
     def __init__(self, path: Path | None, console: Console) -> None:
         self.path, self.console, self.due = path, console, 0.0

@@ -69,7 +69,7 @@ def found_inputs(record: Record, folders: Sequence[Path]) -> tuple[str, ...]:
     """Find the input files of a recorded painting by name and hash.
 
     Raises:
-        OptionError: none of the folders contains a file; the message gives its name and hash.
+        OptionError: an input file is in none of the folders; the message gives the name and hash of that file.
     """
     return tuple(_found(wanted, folders) for wanted in wanted_inputs(record))
 
@@ -123,7 +123,7 @@ def found_masks(record: Record, folders: Sequence[Path]) -> MaskSources:
     """Find the masks of a recorded painting. Mask files are found by name and hash, all other masks by name.
 
     Raises:
-        OptionError: none of the folders contains a mask file, or a mask was a picture in memory; the message names it.
+        OptionError: a mask file is in none of the folders, or a mask was a picture in memory; the message names the mask.
     """
     masks = _masks_in(record)
     several = {name: tuple(_found_mask(each, folders) for each in masks[name]) for name in masks if name != "content_mask"}
@@ -270,7 +270,7 @@ def _located(name: str, sha256: str, folders: Sequence[Path]) -> str | None:
 
 
 def _named_file(record: Record, name: str) -> tuple[str, str]:
-    """Return the name and the hash of a file other than the inputs in a record, or empty strings if there is no such file."""
+    """Return the name and the hash of a recorded file that is not an input, or empty strings if there is no such file."""
     entry = record.get(name)
     entry = entry if isinstance(entry, dict) else {}
     return str(entry.get("name", "")), str(entry.get("sha256", ""))

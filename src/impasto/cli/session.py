@@ -54,7 +54,7 @@ class PaintRequest:
         options: how to paint.
         run: device, precision, seed, threads.
         files: where to save the result; ``output`` is set.
-        words: the content, styles and masks as given on the command line. Empty if they cannot be given again.
+        words: the content, styles and masks as given on the command line. Empty if they cannot be repeated on the command line.
         record: the record of the painting to replay or resume.
         checkpoint: the state from which a resumed painting continues.
         masking: where to apply each style, and which areas to leave unchanged.

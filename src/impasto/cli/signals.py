@@ -18,7 +18,7 @@ _PAIR_SECONDS = 2.0
 
 
 def interruptible() -> AbstractContextManager[None]:
-    """Make every request to end raise KeyboardInterrupt, as Ctrl-C does.
+    """Raise KeyboardInterrupt on every request to end, as on Ctrl-C.
 
     Requests often come in pairs. For example, closing a session sends SIGHUP and SIGTERM. A second request within two seconds
     is ignored, so it does not interrupt the cleanup that the first request started.

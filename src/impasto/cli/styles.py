@@ -69,7 +69,7 @@ def add(
     source: str = "",
     license_: Annotated[str, Parameter(name=("--license", "--licence"))] = "",
 ) -> None:
-    """Add a style of your own. Its file contains statistics of the picture, and a copy of the picture with at most 1024 pixels.
+    """Add a style of your own. Its file contains statistics of the picture, and a copy with a longer side of at most 1024 px.
 
     Args:
         picture: The picture.

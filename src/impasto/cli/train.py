@@ -168,7 +168,7 @@ def _print_step(step: DistillationStep, total: int, console: Console) -> None:
 
 
 def _slim(widths: tuple[int, ...], device: torch.device) -> Vgg:
-    """Make a network that has heads, and filters in channels-last format."""
+    """Make a slim network with heads, which map to the channels of VGG-19. Its filters are in channels-last format."""
     from impasto.encoders import Vgg
 
     return channels_last(Vgg(widths, border="replicate", with_heads=True).to(device))

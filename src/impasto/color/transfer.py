@@ -19,7 +19,7 @@ Planes = Tensor
 """A picture in a color space: (batch, 3, height, width); luminance first, then two color planes."""
 
 _FAINT = 1e-4
-"""Variance below which a color direction counts as noise, for colors in [0, 1]; the deviation is 2.5 steps of 1/255."""
+"""Variance below which a color direction counts as noise, for colors in [0, 1]; the deviation is then 2.5 steps of 1/255."""
 _LEVELS, _CURVE_POINTS = 1024, 4096
 STEEPEST = 4.0
 """Maximum slope of histogram curves for displayed results. Without a limit, a dark spot in a bright sky turned black."""
@@ -63,7 +63,7 @@ def _cube(f: Tensor) -> Tensor:
 
 _XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _SPACES: dict[str, _Space] = {
-    # CIE 1976. The white point is the matrix's image of white, so gray has exactly zero color.
+    # CIE 1976. The white point is the matrix times white, so gray has exactly zero color.
     "lab": _Space(
         ((0, 116, 0), (500, -500, 0), (0, 200, -200)),
         tuple(tuple(value / sum(row) for value in row) for row in _XYZ),
@@ -338,7 +338,7 @@ def blended_palette(palettes: Sequence[Palette], weights: Sequence[float]) -> Pa
 def recoloring(
     image: Image, target: Palette, method: str, space: ColorSpace, *, steepest: float | None = None
 ) -> Callable[[Image], Image]:
-    """Return a function that gives a picture the palette of another and can be applied to any part of it.
+    """Return a function that gives a picture, or any part of the picture, the target palette.
 
     Args:
         image: (1, 3, height, width) in [0, 1].

@@ -1,1 +1,1 @@
-"""Interfaces of other programs: INetwork's options, TF Hub's calling convention, and the deeplearning.ai functions."""
+"""Interfaces of other programs: options of INetwork and neural-doodle, calls of TF Hub, functions of deeplearning.ai."""

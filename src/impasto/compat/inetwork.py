@@ -5,7 +5,7 @@ L-BFGS-B evaluations; each round discards the history. The objective is that of 
 preset ``inetwork-fixed``. This module derives the options from INetwork's flags and minimizes the objective as INetwork does.
 
 Source: titu1994/Neural-Style-Transfer, INetwork.py, for the behavior; Novak and Nikulin 2016, arXiv:1605.04603. Departures:
-:func:`repairs` lists them; in addition, several styles are blended as statistics.
+:func:`repairs` lists them; in addition, the statistics of several styles are blended.
 """
 
 import dataclasses
@@ -141,7 +141,7 @@ def settled_options(request: InetworkRequest) -> PaintOptions:
 
 
 def content_share(flags: InetworkOptions, size: Size) -> float:
-    """Return the factor for the content loss from ``--content_loss_type``; it uses the picture's pixels, not the layer's."""
+    """Return the factor of ``--content_loss_type`` for the content loss. It counts the picture's pixels, not the layer's."""
     channels, pixels = FULL_WIDTHS[int(flags.content_layer[4]) - 1], size[0] * size[1]
     return {0: 1.0, 1: 1 / (2 * math.sqrt(channels * pixels)), 2: 1 / (channels * pixels)}[flags.content_loss_type]
 
@@ -286,7 +286,7 @@ def run_iteration(context: PaintingContext, objective: Objective, picture: Image
 def _evaluation(
     context: PaintingContext, objective: Objective, picture: Image, best: Round
 ) -> Callable[[npt.NDArray[np.float64]], tuple[float, npt.NDArray[np.float64]]]:
-    """Return the function from pixels (0 to 255) to the loss and its gradient, for SciPy."""
+    """Return a function for SciPy that takes pixels (0 to 255) and returns the loss and its gradient."""
 
     def evaluate(values: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         with torch.enable_grad():

@@ -45,7 +45,8 @@ class InetworkOptions:
     """Weight of the content loss, 0 or more."""
 
     style_weight: tuple[float, ...] = (1.0,)
-    """Weight of each style, 0 or more, such as 1.0 0.5; if their number differs, each style gets an equal part of the sum."""
+    """Weight of each style, 0 or more, such as 1.0 0.5; if there are more or fewer weights than styles, each style gets an
+    equal part of their sum."""
 
     style_scale: float = 1.0
     """Factor for all style weights, 0 or more; unlike --style-scale of impasto paint, it is not a size."""

@@ -1,6 +1,6 @@
-"""The command line of alexjc's neural-doodle: its flags, and how they map to impasto's options. It does not import torch.
+"""The command line of alexjc's neural-doodle: its flags, and how they map to impasto's options.
 
-Written from its README. The text below each field is its ``--help`` text.
+This module follows the README of neural-doodle, and does not import torch. The text below each field is its ``--help`` text.
 """
 
 import math
@@ -16,7 +16,7 @@ from impasto.options.fields import check_range, check_values, no_effect_note
 from impasto.options.guided import MOST_LABELS, DoodleOptions, TextureOptions
 
 _SEMANTIC, _CONTENT, _STYLE = 10.0, 10.0, 25.0
-"""Default weights of neural-doodle. They give impasto's defaults."""
+"""Default weights of neural-doodle. They are converted to the default weights of impasto."""
 _MOST_VARIETY = 9.0
 _NO_EFFECT = {
     "phases": "the size determines the phases",
@@ -30,7 +30,7 @@ _NO_EFFECT = {
     "safe_mode": "not needed",
     "resolution": "use --output-size",
 }
-"""Flags that are accepted without effect, and why."""
+"""Flags that are accepted but have no effect, with the reasons."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +58,10 @@ class NeuralDoodleOptions:
     """Weight of the style against --content-weight, 0 or more."""
 
     variety: float = 0.0
-    """How evenly the style is used, 0 to 9; added to impasto's 1."""
+    """How evenly the style is used, 0 to 9. --variety of impasto doodle is this value plus 1."""
 
     seed: str = "noise"
-    """A number: seed of the random generators. noise, content: accepted; painting starts from --content if it is given."""
+    """A number: seed of the random generators. noise and content have no effect: painting starts from --content if given."""
 
     device: str = "cpu"
     """cpu, gpu0 or gpu; also auto, cuda or mps."""
@@ -97,13 +97,13 @@ class NeuralDoodleOptions:
     """No effect."""
 
     labels: int = 0
-    """impasto's. Number of colors in the maps, 2 to 16. 0: count them."""
+    """Added by impasto. Number of colors in the maps, 2 to 16. 0: count them."""
 
     threads: int = 0
-    """impasto's. Number of CPU threads. 0: one per core."""
+    """Added by impasto. Number of CPU threads. 0: one per core."""
 
     precision: Precision = "auto"
-    """impasto's. auto, fp32 or bf16."""
+    """Added by impasto. auto, fp32 or bf16."""
 
     def __post_init__(self) -> None:
         """Check every value that has an effect."""
@@ -185,7 +185,7 @@ def map_beside(picture: str | Path) -> Path:
 
 
 def found_maps(style: str, content: str | None, output: Path | None) -> FoundMaps:
-    """Find the map next to the style, and the map of the result next to the content or, without content, the output.
+    """Find the map next to the style, and the map of the result next to the content or, if there is none, next to the output.
 
     Args:
         style: the style picture.
@@ -237,7 +237,7 @@ def ignored_note(given: Mapping[str, Any], *, has_content: bool, has_maps: bool)
 
 
 def _seed_reason(seed: str, *, has_content: bool) -> str:
-    """Return why ``--seed`` has no effect; an empty string if it is a number or names the picture that painting starts from."""
+    """Return why ``--seed`` has no effect; an empty string if the seed is a number or names the actual start of painting."""
     if seed.isdecimal() or seed == ("content" if has_content else "noise"):
         return ""
     if has_content:

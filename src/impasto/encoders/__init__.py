@@ -30,8 +30,8 @@ def load_encoder(name_or_path: str | Path = SHIPPED, *, pooling: Pooling = "max"
         border: padding mode of the convolutions.
 
     Returns:
-        The network on the CPU, in channels-last format, with frozen float32 parameters. It is the caller's own: a change has
-        no effect on other networks, although a large file is read only once.
+        The network on the CPU, in channels-last format, with frozen float32 parameters. Changes to
+        this network have no effect on other networks, although a large file is read only once.
 
     Raises:
         WeightsError: if the weights are not on this machine, or the file is invalid.

@@ -51,7 +51,7 @@ def choose_arithmetic(run: Run, encoder: Vgg, *, full_precision: bool = False) -
 
 
 def prepared(arithmetic: Arithmetic, encoder: Vgg) -> Arithmetic:
-    """Convert the encoder's filters to bfloat16 once, if products use bfloat16, instead of at every step."""
+    """If products use bfloat16, convert the encoder's filters once instead of at every step."""
     if arithmetic.precision == "bf16":
         encoder.convolutions.to(torch.bfloat16)
     return arithmetic
@@ -83,7 +83,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def bf16_agrees(encoder: Vgg, device: torch.device) -> bool:
-    """Return whether deep features of a small smooth picture agree between the two precisions within three percent."""
+    """Return whether deep features of a small smooth picture agree in bfloat16 and float32, within three percent."""
     ramp = torch.linspace(0, 1, 64, device=device)
     image = torch.stack([ramp[:, None] * ramp, ramp[:, None].expand(64, 64), (ramp * 9).sin().abs().expand(64, 64)])[None]
     layer = frozenset(("relu4_1",))

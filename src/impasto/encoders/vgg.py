@@ -55,7 +55,7 @@ class Vgg(nn.Module):
             leaves no frame, but changes the deep features. ``"mixed"`` replicates in the first three blocks and pads with
             zeros in the last two.
         with_heads: whether every layer has an affine head that maps to the channels of the full network.
-        last: the last convolution; some published files end early. By default that of the last block.
+        last: the last convolution; some published files end early. The default is the last convolution of the last block.
         blocks: number of convolutions in each block: VGG-19's, or :data:`BLOCKS_OF_VGG16`.
     """
 
@@ -176,8 +176,8 @@ def pool(x: FeatureMap, pooling: Pooling) -> FeatureMap:
 
     The network was trained with ``"max"``, and the maximum of four values is larger than their average. ``"average"`` and
     ``"l2"`` (the root of the mean of squares) are rescaled, because otherwise the amplitude decreases from block to block. On a
-    photo, the amplitude of VGG-19's fifth block becomes 3.6 and 1.9 times that of ``"max"``. ``"plain-average"``, used by
-    published programs that do not rescale, gives 0.2 times that amplitude.
+    photo, VGG-19's fifth block then has 3.6 times (``"average"``) and 1.9 times (``"l2"``) the amplitude of ``"max"``.
+    ``"plain-average"``, used by published programs that do not rescale, gives 0.2 times that amplitude.
 
     Source:
         The scales are those of crowsonkb/style-transfer-pytorch (MIT).

@@ -5,8 +5,9 @@ in reading order, so that a match is one integer.
 
 Source:
     Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies, section 3: neighborhoods of 5 x 5 pixels at the level
-    itself and of 3 x 3 at the next coarser one, weighted by a Gaussian. Here the coarser level is enlarged, and every second of
-    its pixels is compared, so that the four pixels below one coarser pixel differ.
+    itself and of 3 x 3 at the next coarser one, weighted by a Gaussian. Here the coarser level is first enlarged to the size of
+    the level itself, and every second pixel is used. So the four pixels that share one coarser pixel have different
+    neighborhoods.
 """
 
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ PATCH_PX = 5
 """Side of the neighborhood at the level itself."""
 
 _DIRECTIONS = 16
-"""Principal directions in which neighborhoods are compared."""
+"""Number of principal directions in which neighborhoods are compared."""
 _SLACK = 1.0
 """Slack of the tree: the neighbor it returns is at most ``1 + _SLACK`` times as far away as the nearest one."""
 _ROWS = 2**14
@@ -126,8 +127,8 @@ class Pair:
     def filtered(self, rows: Indices, columns: Indices) -> Floats:
         """Return the neighborhoods of pixels in the filtered picture alone: the causal half, and 3 x 3 coarser pixels.
 
-        They have half the weight of the unfiltered neighborhoods. With equal weights, as in the paper, wrong values of B'
-        spread further.
+        The causal half consists of the pixels that precede a pixel in reading order. These neighborhoods have half the weight
+        of the unfiltered ones. With equal weights, as in the paper, wrong values spread further in the synthesized picture.
         """
         parts = [_taps(self.result, rows, columns, CAUSAL)]
         if self.coarser:
@@ -224,7 +225,9 @@ def describe(pair: Pair, rows: Indices, columns: Indices) -> Floats:
 
 
 def coherent_candidates(matches: Indices, rows: Indices, columns: Indices, size: tuple[int, int]) -> Indices:
-    """Return the pixels that continue the matches of the preceding neighbors r: s(r) + (q - r).
+    """Return the pixels that continue the matches of the preceding neighbors: s(r) + (q - r).
+
+    Here q is a pixel, r is one of its preceding neighbors, and s(r) is the match of r.
 
     Args:
         matches: matched pixel numbers of the example, (height, width).
@@ -276,11 +279,11 @@ def _blocks(size: tuple[int, int]) -> Iterator[tuple[Indices, Indices]]:
 
 @dataclass(frozen=True)
 class LocalModels:
-    """Linear models of a filter, each for the pixels of the example with similar neighborhoods.
+    """Linear models of a filter. Each model is fitted to a group of pixels of the example with similar neighborhoods.
 
     Attributes:
-        matrices: (models, values, planes); each maps the unfiltered neighborhood to the filtered pixel. It is multiplied by the
-            share of the pixel variance that the model explains.
+        matrices: (models, values, planes); each maps the unfiltered neighborhood to the filtered pixel. Each matrix is
+            multiplied by the share of the pixel variance that the model explains.
         model: number of the model of each pixel, (pixels,).
         left: residual: the filtered pixel minus the product of matrix and neighborhood, (pixels, planes).
         lowest: the lowest value that each model may return, (models, planes).
@@ -406,16 +409,20 @@ class _Fit:
         return weight.clip(max=0.99)
 
     def errors(self, inputs: Floats, outputs: Floats) -> Floats:
-        """Return the errors of the fitted pixels when each is left out of the fit, (pixels, planes)."""
+        """Return the leave-one-out errors of the fitted pixels, (pixels, planes)."""
         left_out: Floats = (outputs - self(inputs)) / (1 - self.leverage(inputs))
         return left_out
 
     def scaled(self, share: Floats) -> "_Fit":
-        """Return the model with its slopes multiplied by the share of variance it explains, (planes,)."""
+        """Return the model with its slopes multiplied by ``share``, the share of the variance that it explains, (planes,)."""
         return replace(self, matrix=self.matrix * share, share=share)
 
     def refined(self, inputs: Floats, outputs: Floats) -> "_Fit":
-        """Refine the model for a group of pixels: add a fit of its errors, and scale by the share that both explain."""
+        """Refine the model for a group of pixels.
+
+        A second model is fitted to the errors of this one and added to it. The sum is multiplied by the share of the variance
+        that it explains.
+        """
         left = _Fit.of(inputs, outputs - inputs @ self.matrix)
         errors = left.errors(inputs, outputs - inputs @ self.matrix) / (1 - self.leverage(inputs))  # slightly pessimistic
         fit = replace(left, matrix=self.matrix + left.matrix, outputs_mean=outputs.mean(axis=0))
@@ -423,7 +430,7 @@ class _Fit:
 
 
 def _explained(outputs: Floats, errors: Floats) -> Floats:
-    """Return the share of the variance that a model explains, (planes,); errors of half a step of 1/255 are ignored."""
+    """Return the share of the variance that a model explains, (planes,); errors up to half a step of 1/255 are ignored."""
     unexplained = np.maximum(np.mean(errors**2, axis=0) - _EXACT**2, 0)
     explained: Floats = 1 - unexplained / np.maximum(outputs.var(axis=0), _EXACT**2)
     return explained.clip(0, 1)

@@ -27,7 +27,7 @@ _EXACT = 2**26
 _USAGE_ROUNDS, _USAGE_STEP, _FREE_USE = 6, 0.025, 1.0
 """Search with penalties: number of rounds, penalty step, and how often a position may be used without penalty (1: even use)."""
 _BLOCK, _CHANCE = 4, 0.3
-"""Side of the blocks of an initial field, and weight of chance when they are chosen."""
+"""Side of the blocks of an initial field, and weight of the random numbers by which they are chosen."""
 _PASSES, _RANDOM, _REACH, _ROWS = 4, 3, 8, 8192
 _REPEATED = 1.0
 """Cost if a neighbor is copied from the same position, relative to the bonus if the position continues the neighbor's match."""
@@ -40,7 +40,7 @@ class Bank:
     """The positions of example pictures, numbered consecutively.
 
     Attributes:
-        keys: (positions, directions); the similarity of a query is its inner product with a key.
+        keys: (positions, directions); the similarity of a query and a key is their inner product.
         sizes: (height, width) of each example, in positions.
         allowed: (positions,), bool: which positions may be copied.
         expected: (positions,), how often each position would be copied if all were used evenly.
@@ -210,7 +210,7 @@ def random_blocks(bank: Bank, labels: tuple[Tensor, Tensor] | None, size: Size, 
 
 
 def _corners(bank: Bank) -> Tensor:
-    """Return the positions where a whole block that may be copied has its top left corner; if none, all allowed positions."""
+    """Return the top left corners of the blocks that may be copied completely; if there are none, all allowed positions."""
     found = []
     for part, (height, width) in zip(bank.allowed.split(_counts(bank)), bank.sizes, strict=True):
         grid = F.pad(part.reshape(1, 1, height, width).float(), (0, _BLOCK - 1, 0, _BLOCK - 1))
@@ -302,7 +302,7 @@ def _shifted(values: Tensor, down: int, across: int, *, wraps: bool) -> Tensor:
 
 
 def _to_allowed(positions: Tensor, allowed: Tensor) -> Tensor:
-    """Replace positions that may not be copied by the nearest one before them, in the order of their numbers, that may."""
+    """Replace each position that may not be copied by the allowed position with the next lower number."""
     numbers = torch.arange(len(allowed), device=allowed.device)
     before = torch.where(allowed, numbers, -1).cummax(0).values
     return torch.where(before < 0, allowed.int().argmax(), before)[positions]

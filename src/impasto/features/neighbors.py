@@ -116,8 +116,8 @@ class Patches(NamedTuple):
 
     Attributes:
         side: side of a patch, in positions.
-        tolerance: maximum difference in cosine between the best match of a position and its place in a patch; one number, or
-            one for each position of the picture, (height, width).
+        tolerance: how much lower the cosine of a position with its patch may be than with its best match; one number, or one
+            for each position of the picture, (height, width).
         variety: standard deviation of the noise that selects among similar patches.
         top: vertical offset of this picture if it is part of a larger one, in positions; a multiple of the side.
         left: horizontal offset, also in positions and a multiple of the side.
@@ -297,7 +297,7 @@ class _Space:
         return torch.where(accepted, copied, position)
 
     def coherent(self, position: Tensor, style: Tensor, coherence: float) -> Tensor:
-        """Replace each match by one adjacent to a neighbor's match where the coherence bonus makes up for the lower cosine."""
+        """Replace a match by a position adjacent to a neighbor's match if the coherence bonus makes up for the lower cosine."""
         heights, widths, starts = self._geometry()
         candidates = [position]
         for down, across in _SHIFTS:

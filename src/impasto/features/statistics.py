@@ -301,7 +301,8 @@ def sqrtm(matrix: Tensor, iterations: int = 12) -> Tensor:
     """Compute the square root of symmetric positive matrices, (batch, n, n), by the coupled Newton-Schulz iteration.
 
     Uses only matrix products, so it is fast on any device and differentiable. Twelve iterations give four digits for every
-    eigenvalue above a thousandth of the largest. Roots of smaller eigenvalues are too small, which hardly affects the trace.
+    eigenvalue above a thousandth of the largest. For smaller eigenvalues, the computed roots are too
+    small, but this hardly affects the trace.
 
     Example:
         >>> import torch
@@ -390,7 +391,7 @@ def blend(styles: Sequence[Moments], weights: Sequence[float]) -> Moments:
     """Blend the moments of several styles; weights need not sum to one and may be negative.
 
     Means and covariances are averaged, with the weights divided by their sum. Published programs average Gram matrices instead.
-    That turns the differences between the styles' means into additional variance.
+    Averaging Gram matrices turns the differences between the styles' means into additional variance.
 
     Raises:
         OptionError: if the counts differ, or if the weights sum to zero or less.

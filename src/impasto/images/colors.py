@@ -37,7 +37,7 @@ class Opened:
 
     Attributes:
         picture: the Pillow image, in any mode.
-        data: the bytes of the file, or None; 16-bit color is decoded a second time.
+        data: the bytes of the file, or None; needed to decode 16-bit color, of which Pillow keeps only 8 bits.
         name: file name for errors.
         smaller_size: (width, height) to reduce the picture to; None to keep its size.
         box: left, upper, right and lower edge of the picture within the decoded pixels; None for all of them.
@@ -104,7 +104,7 @@ def _widen_key(opened: Opened) -> None:
 
 
 def _managed(plain: PIL.Image.Image, profile: bytes | None, notes: list[str]) -> PIL.Image.Image:
-    """Convert an image of mode L, RGB, CMYK or LAB to sRGB, with its profile if that has the same mode."""
+    """Convert an image of mode L, RGB, CMYK or LAB to sRGB; a profile for another color mode is ignored."""
     if plain.mode == "LAB":
         return _transformed(plain, PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("LAB")))
     if profile:
@@ -149,7 +149,10 @@ def srgb_profile() -> bytes:
 
 @lru_cache(maxsize=8)
 def _is_srgb(profile: bytes) -> bool:
-    """Return whether a profile changes color ramps by at most one level of 255; sRGB profiles have many names."""
+    """Return whether a profile is sRGB, that is, whether it changes color ramps by at most one level of 255.
+
+    The name of a profile does not answer this, because sRGB profiles have many names.
+    """
     ramp = np.arange(256, dtype=np.uint8)[None, :, None]
     colors = np.array([[[r, g, b]] for r in (0, 1) for g in (0, 1) for b in (0, 1)], np.uint8)
     probe = PIL.Image.fromarray(ramp * colors if profile[16:20] == b"RGB " else ramp[..., 0])
@@ -251,7 +254,9 @@ def _deep_color(values: Array, profile: bytes | None, notes: list[str]) -> Array
 
 
 def tiff_pixels(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Pixels:
-    """Read TIFFs that Pillow does not support, mainly float RGB, with tifffile, a dependency of scikit-image.
+    """Read a TIFF that Pillow does not support, such as one with float RGB.
+
+    This uses tifffile, a dependency of scikit-image.
 
     Raises:
         ImageFileError: the TIFF is too large, of an unsupported type or compression, or contains mostly NaN.

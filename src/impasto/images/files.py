@@ -21,10 +21,13 @@ from impasto.runtime.memory import available_memory
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 """Supported formats, as named by Pillow; HEIC needs the extra ``impasto[heic]``."""
 
+PYTHON_ADVICE = ", or in Python increase max_pixels of impasto.read"
+"""End of the message about too many pixels; the studio omits it."""
 _BYTES_PER_PIXEL = 26
-"""Peak memory of reading per pixel, measured on 24-megapixel pictures: 21 (gray TIFF) to 26 (PNG, rotated JPEG)."""
+"""Peak memory of reading in bytes per pixel. On 24-megapixel pictures, it was 21 (gray TIFF) to 26 (PNG, rotated JPEG)."""
 BYTES_OF_A_REDUCED_PIXEL = 9
-"""Peak memory per pixel if the bytes are reduced right away: 4 in Pillow and, for a progressive JPEG, up to 6 in libjpeg."""
+"""Peak memory in bytes per pixel if the picture is reduced before conversion to float: 4 in Pillow, and up to 6 in libjpeg for
+a progressive JPEG."""
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
 _WARNINGS = threading.Lock()  # catching warnings changes global state, so only one thread at a time may do it
 
@@ -153,7 +156,7 @@ def check_area(size: tuple[int, int], max_pixels: int, name: str, bytes_per_pixe
     if width * height > max_pixels:
         raise ImageFileError(
             f"'{name}' is {width} x {height} = {width * height / 1e6:,.0f} megapixels, more than the {max_pixels / 1e6:,.0f} "
-            "that are allowed; reduce its size first, or in Python increase max_pixels of impasto.read"
+            f"that are allowed; reduce its size first{PYTHON_ADVICE}"
         )
     needed, free = bytes_per_pixel * width * height, available_memory(torch.device("cpu"))
     if free is not None and needed > free:

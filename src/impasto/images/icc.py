@@ -27,8 +27,8 @@ def to_srgb(pixels: Pixels, profile: bytes) -> Pixels | None:
         profile: the bytes of an ICC profile.
 
     Returns:
-        (height, width, 3) in [0, 1], or None if the profile is not a matrix with curves (a table, CMYK, damaged) or has
-        another number of channels.
+        (height, width, 3) in [0, 1], or None if the profile is damaged, does not consist of a matrix and curves (but, for
+        example, of a table), or has another number of channels.
 
     Source:
         ICC.1:2022, annex F.3 (three-component matrix-based profiles) and 10.6, 10.18 (curves).

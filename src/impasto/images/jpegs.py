@@ -17,7 +17,7 @@ _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _COEFFICIENTS = 64
 _MOST_MISSING = 0.1
-"""Pictures with a larger missing share are refused."""
+"""Maximum share of a picture that may be missing; otherwise, the picture is refused."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,10 @@ def _missing_detail(scans: list[Scan], components: int, *, progressive: bool) ->
 
 
 def _missing_area(data: bytes) -> float:
-    """Return the missing share of the picture: everything after the first block that depends on bytes added to the end."""
+    """Return the missing share of the picture.
+
+    The missing part starts at the first block that changes if other bytes are added to the end of the data.
+    """
     noise = np.random.default_rng(0).integers(0, 255, 1024, np.uint8).tobytes()  # without 255, which would start a marker
     noise += b"".join(bytes([0xFF, 0xD0 + number]) + noise for number in range(8))  # for files with restart markers
     one, other = (_small(data.rstrip(b"\xff") + end + _END) for end in (b"", noise))

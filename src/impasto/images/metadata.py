@@ -10,7 +10,8 @@ from impasto.images import xmp
 _ORIENTATION, _EXIF_IFD, _GPS_IFD, _COLOR_SPACE = 0x0112, 0x8769, 0x8825, 0xA001
 # Author, date and camera: tags that stay valid when the pixels change. Layout tags and thumbnails do not.
 _LASTING_TAGS = (0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749, 0x8298, *range(0x9C9B, 0x9CA0))
-# Maker notes (their offsets break when moved, and they may contain a location), old width and height, interoperability.
+# Tags to remove: maker notes (their offsets break when moved, and they may contain a location), the old width and height, and
+# interoperability.
 _STALE_TAGS = (0x927C, 0xA002, 0xA003, 0xA005, _COLOR_SPACE)
 
 
@@ -74,7 +75,7 @@ def without_place(metadata: Metadata) -> Metadata:
     """Remove the location of a picture from its metadata.
 
     Returns:
-        The rest; without XMP if a trace of the location would remain in it.
+        The other metadata. If a trace of the location would remain in the XMP, the XMP is dropped.
     """
     exif = None
     if metadata.exif is not None:

@@ -10,7 +10,7 @@ from impasto.images.picture import Array
 _SAMPLES = 1_000_000
 _FEW, _MOST_ABOVE = 0.01, 0.05
 _HIGHLIGHTS = 8.0
-"""If few floats are above 1, the range is 0 to 1, with highlights up to three stops above white."""
+"""Floats up to this value (three stops above 1) may be highlights: if only few of them are above 1, white is 1."""
 
 
 def scaled(values: Array, name: str, notes: list[str]) -> Array:
@@ -18,7 +18,7 @@ def scaled(values: Array, name: str, notes: list[str]) -> Array:
 
     Unsigned 8 and 16-bit types use their full range. Wider types have no fixed range. For these, white is the smallest
     usual full scale that covers nearly all values: 1 (floats only), 255, 65,535, 2^32 - 1, or the largest number of the type.
-    Values above it are clipped, so that a single hot pixel does not make the picture black.
+    Values above white are clipped, so that a single hot pixel does not make the picture black.
 
     Args:
         values: (height, width, channels).
@@ -69,7 +69,7 @@ def _float_scale(sample: Array) -> float:
 
 
 def _integer_scale(sample: Array, dtype: np.dtype[Any]) -> float:
-    """Return the value of white in integers of a signed type or one wider than 16 bits."""
+    """Return the value of white in integers of a signed type, or of a type wider than 16 bits."""
     nearly_all, largest = float(np.quantile(sample, 1 - _FEW)), float(np.iinfo(dtype).max)
     return next((scale for scale in (255.0, 65535.0, 2.0**32 - 1) if nearly_all <= scale <= largest), largest)
 

@@ -37,10 +37,10 @@ A path; the bytes of a file; a Pillow image; a NumPy array (height, width), (hei
 """
 
 _WORTH_REDUCING = 2
-"""Pictures more than this many times larger than needed are reduced before conversion to float."""
+"""A picture is reduced before conversion to float if it exceeds the needed size by more than this factor."""
 
 _NARROWEST_PX = 32
-"""No picture is reduced below this, so that errors about narrow pictures report the original size."""
+"""A picture is not reduced if a side would become shorter than this. So errors about narrow pictures show their real size."""
 
 MAX_PIXELS = 300_000_000
 """Default limit on the size of a picture; without a limit, a small file could fill the memory."""
@@ -70,8 +70,8 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -
     Args:
         source: see :data:`Source`.
         max_pixels: a picture with more pixels (height times width) is refused before it is decoded.
-        longest_px: length of the longer side that is needed. An opaque 8-bit picture more than twice as large is reduced to it,
-            which takes a fraction of the time and memory. With 0, pictures keep their size.
+        longest_px: length of the longer side that is needed. An opaque 8-bit picture that is more than twice as large is
+            reduced to this length while it is read. This saves most of the time and memory. With 0, pictures keep their size.
 
     Raises:
         ImageFileError: the file is missing, unreadable, damaged, too large or not in a supported format.
@@ -241,7 +241,7 @@ def _decoded(opened: Opened, notes: list[str]) -> tuple[Pixels, Metadata]:
     is_first = not any(note.startswith("took") for note in notes)  # not if a later page was put first
     if (
         frames > 1 and is_first and picture.format not in ("MPO", "HEIF")
-    ):  # their other frames are depth maps, gain maps and previews
+    ):  # the other frames of MPO and HEIF files are depth maps, gain maps and previews
         notes.append(f"took the first of {frames} {'pages' if picture.format == 'TIFF' else 'frames'}")
     if picture.format == "TIFF":  # Pillow turns it on load, and then drops the orientation
         _, metadata = turned(picture, notes)
@@ -287,7 +287,7 @@ def _upright(array: Array, orientation: int) -> Array:
 
 def _picture(pixels: Pixels, metadata: Metadata, name: str, digest: str, notes: list[str]) -> Picture:
     color = pixels.color.transpose(2, 0, 1)
-    if min(color.strides) < 0 or not color.flags.writeable:  # torch does not support these; copy only if needed
+    if min(color.strides) < 0 or not color.flags.writeable:  # torch supports neither; copy only if needed
         color = np.ascontiguousarray(color)
     image = torch.from_numpy(color.astype(np.float32, copy=False))[None]
     alpha = None

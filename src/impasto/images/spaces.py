@@ -97,7 +97,7 @@ def coded(primaries: int, transfer: int, *, is_full: bool) -> ColorSpace | None:
 
 
 def measured(chromaticities: tuple[float, ...] | None, gamma: float | None) -> ColorSpace | None:
-    """Return the color space with the primaries, the gamma or both from a file; None if the values are invalid.
+    """Return the color space for the primaries and the gamma in a file; None if the values are invalid.
 
     Args:
         chromaticities: x and y of white, red, green and blue; None for those of sRGB.

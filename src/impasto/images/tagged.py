@@ -71,7 +71,7 @@ def _from_nclx(data: bytes) -> ColorSpace | None:
 
 
 def _from_exif(opened: PIL.Image.Image) -> ColorSpace | None:
-    """Read EXIF: Adobe RGB by its number or the DCF index R03, or explicit primaries and gamma."""
+    """Read the color space from EXIF: Adobe RGB (by its number or the DCF index R03), or explicit primaries and gamma."""
     try:
         exif = opened.getexif()
         camera = exif.get_ifd(_EXIF_IFD)

@@ -97,7 +97,7 @@ def encode(  # noqa: PLR0913  (the parameters of write)
     bits: Literal[8, 16] = 8,
     quality: int = 95,
 ) -> bytes:
-    """Return the bytes of the file that :func:`write` would write; see there for the parameters.
+    """Return the bytes of the file that :func:`write` would write, for the same parameters.
 
     Example:
         >>> import torch
@@ -187,7 +187,7 @@ def check_fits(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
 
 
 def holds_record(path: str | os.PathLike[str], record: Mapping[str, object]) -> bool:
-    """Return whether the format of a file can contain a record: BMP and GIF cannot, JPEG up to 65,000 bytes."""
+    """Return whether the format of a file can contain a record: BMP and GIF cannot, and JPEG is limited to 65,000 bytes."""
     kind = _kind(path)
     if kind in ("BMP", "GIF"):
         return False
@@ -281,7 +281,7 @@ def _png(pixels: Array, metadata: Metadata, record: Mapping[str, object] | None)
 
 
 def _tiff(pixels: Array, metadata: Metadata) -> bytes:
-    """Encode a TIFF as tags and one deflated strip; Pillow's writer lacks 16 bits, and EXIF with compression."""
+    """Encode a TIFF as tags and one deflated strip; Pillow cannot write 16-bit color, or EXIF with compression."""
     height, width, channels = pixels.shape
     strip = zlib.compress(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes(), 6)
     tags = ImageFileDirectory_v2(b"II*\x00\x08\x00\x00\x00")
@@ -323,7 +323,7 @@ def _replace(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
-    """Resolve a path; raise ImageFileError if its folder is missing or it is not a file."""
+    """Resolve a path; raise ImageFileError if its folder is missing, or if the path is a folder or a device."""
     target = Path(os.path.realpath(path))
     if not os.path.isdir(target.parent):
         raise ImageFileError(f"'{path}' cannot be written: there is no folder '{Path(path).parent}'; create it first")

@@ -26,7 +26,7 @@ PIXELS = "pixels"
 """The key of the picture itself among the features."""
 
 _SMALLEST_DIRECTION = 1e-3
-"""Minimum length of a column of a factor, relative to the longest. Dropping shorter columns changes less than rounding does."""
+"""Minimum length of a column of a factor, relative to the longest. Dropping shorter columns changes less than rounding."""
 
 Heads = Mapping[str, Affine | None]
 """Affine map from each layer's channels to the target's channels; None or absent means identity."""
@@ -153,7 +153,10 @@ class ScaledContentLoss(Loss):
 
 
 class _ScaledSquares(torch.autograd.Function):
-    """``Σd² / Σ|d|`` with gradient ``2 d / Σ|d| - sgn(d) Σd² / (Σ|d|)²``; needs one array besides d, autograd needs eight."""
+    """``Σd² / Σ|d|`` with gradient ``2 d / Σ|d| - sgn(d) Σd² / (Σ|d|)²``.
+
+    It needs one array besides d; autograd needs eight.
+    """
 
     @staticmethod
     def forward(context: Any, differences: Tensor) -> Tensor:
@@ -245,7 +248,7 @@ class WassersteinLoss(Loss):
     transports: Mapping[str, Transport] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Precompute the distances to the target."""
+        """Precompute the parts of the distances that depend only on the target."""
         made = {layer: Transport.to(target, self.heads.get(layer), self.ridge) for layer, target in self.target.items()}
         object.__setattr__(self, "transports", made)
 
@@ -266,9 +269,9 @@ class Transport:
     """The covariance term of the squared 2-Wasserstein distance to a fixed Gaussian.
 
     The term is ``tr(Σ + Σ̂ - 2 (R Σ R)^½)`` with R = Σ̂^½, and ``Σ = A S Aᵀ + ε I`` for a head A. Let Q be an orthonormal basis
-    of the numerically significant range of R A. Then the root reduces to that of ``(Qᵀ R A) S (Qᵀ R A)ᵀ + ε Qᵀ R² Q``. Its size
-    k is at most the number of encoder channels, and at most the number of directions in which the style varies. The part
-    orthogonal to Q has a negligible root and is dropped.
+    of the numerically significant range of R A. Then the root reduces to that of ``(Qᵀ R A) S (Qᵀ R A)ᵀ + ε Qᵀ R² Q``. The size
+    k of this matrix is at most the number of encoder channels, and at most the number of directions in which the style
+    varies. The part orthogonal to Q has a negligible root and is dropped.
 
     Attributes:
         factor: ``Qᵀ R A``, (1, k, channels of the encoder).
@@ -284,7 +287,7 @@ class Transport:
 
     @classmethod
     def to(cls, target: Moments, head: Affine | None, ridge: float) -> Transport:
-        """Precompute the distance to the moments of a style."""
+        """Precompute the parts of the distance that depend only on the moments of the style."""
         wanted = target.covariance + ridge * torch.eye(target.covariance.shape[1], device=target.covariance.device)
         root = sqrtm(wanted)
         factor = root if head is None else root @ head.matrix

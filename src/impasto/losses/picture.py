@@ -42,8 +42,8 @@ class Smoothness(Loss):
 class EdgeAwareSmoothness(Loss):
     """Edge-aware total variation: squared differences between pixels, weighted by the local flatness of the photo.
 
-    Style losses add grain everywhere, even to a clear sky. This loss removes it from flat areas and leaves textured areas
-    unchanged.
+    Style losses add grain everywhere, even to a clear sky. This loss removes grain from flat areas and leaves textured
+    areas unchanged.
 
     Args:
         flatness: (1, 1, height, width) in [0, 1]; 1 where the photo is flat, see :func:`flatness`.

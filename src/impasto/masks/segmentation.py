@@ -121,7 +121,7 @@ def sky(photo: Image) -> Mask:
     is_bright = (lightness > 62) & (np.hypot(a, b) < 22) & (b < 12)
     like = (is_blue | is_bright) & (superpixels.places[:, 0] < _horizon(superpixels))
     chosen = _grown_from_top(superpixels, like & (superpixels.textures < 0.03), np.zeros(len(like), bool), 22)
-    chosen = _grown_from_top(superpixels, like, chosen, 8)  # superpixels on an edge are not smooth
+    chosen = _grown_from_top(superpixels, like, chosen, 8)  # includes superpixels on an edge, which are not smooth
     if not _may_be_sky(superpixels, chosen):
         return torch.zeros_like(photo[:, :1])
     whole = without_holes(superpixels.painted(chosen), 0.004)

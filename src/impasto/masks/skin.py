@@ -27,7 +27,8 @@ from impasto.tensors import Image, Mask
 Array = npt.NDArray[Any]
 _EDGE_PX, _FACES_EDGE_PX = 480, 320
 _LIKELY, _GUESSED, _ENOUGH = 0.5, 0.35, 0.4
-"""Maximum share of the photo: for a rule with a likely light, for any other rule, and for such a rule with the area found."""
+"""Maximum shares of the photo. A rule with a likely light may find up to the first share. Any other rule may find up to the
+second share, and must not extend the total area beyond the third."""
 
 
 @in_known_state

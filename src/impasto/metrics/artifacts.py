@@ -75,7 +75,7 @@ def seams(result: Image, content: Image) -> float:
     The strength of a line is the luminance step across it, minus the step that the slopes on both sides predict. It is computed
     in blocks of 16 pixels along the line, and the step must be present in at least half of the blocks. The strength of the same
     line in the content is subtracted. Tiles may meet at multiples of 32 pixels and at halves, thirds and quarters of the side.
-    The strongest of these lines is divided by the 99th percentile of all other lines, which counts as at least 1/255.
+    The strongest of these lines is divided by the 99th percentile of all other lines, or by 1/255 if that is larger.
 
     Args:
         result: a picture with both sides at least 32.

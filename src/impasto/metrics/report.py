@@ -32,7 +32,8 @@ Style = Picture | NamedStyle
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu4_2"
 EDGE_PX = 512
-"""Larger results are measured at this longer side. Seams and clipping are measured at full size, up to _LARGEST_PX."""
+"""Larger results are downscaled to this longer side before they are measured. Seams and clipping are measured at
+full size, up to _LARGEST_PX."""
 SMALLEST_SIDE = 32
 _LARGEST_PX = 4096
 _SMALL_PX = 128
@@ -57,10 +58,12 @@ KINDS: Mapping[str, Kind] = {
         "style progress", "share of the distance from photo to style that is covered (style_moments); 1 is all of it", "higher"
     ),
     "style_gram": Kind("style distance, Gram", "relative squared difference of Gram matrices, five layers", "lower"),
-    "style_moments": Kind("style distance, moments", "the same for means and deviations of the features", "lower"),
+    "style_moments": Kind(
+        "style distance, moments", "relative squared difference of means and deviations, five layers", "lower"
+    ),
     "content": Kind("content distance", f"relative squared difference to the photo's features, {CONTENT_LAYER}", "lower"),
     "ssim": Kind("fine structure", "structural similarity to the photo; 1 means identical", "higher"),
-    "ssim_coarse": Kind("coarse structure", "the same at 128 px: is the scene recognizable?", "higher"),
+    "ssim_coarse": Kind("coarse structure", "structural similarity at 128 px: is the scene recognizable?", "higher"),
     "color_to_photo": Kind("color change", "mean Lab ΔE to the photo, pixel by pixel; 2 is barely visible", "neither"),
     "color_to_style": Kind(
         "distance to the palette", "Lab ΔE by which the colors would have to change to match the style's", "lower"
@@ -368,7 +371,7 @@ def lab(image: Image) -> Tensor:
 def palette(style: Style) -> Moments:
     """Compute the mean and covariance of a style's colors in Lab.
 
-    Named styles store their colors as a Gaussian in sRGB; for them, the colors of a random sample are measured.
+    Named styles store their colors as a Gaussian in sRGB; for them, a random sample of this Gaussian is measured.
     """
     if isinstance(style, Picture):
         return moments(lab(style_picture(style, EDGE_PX)))

@@ -23,7 +23,7 @@ def save_decoder(path: str | Path, network: Decoder, facts: Mapping[str, str]) -
     Args:
         path: the output file, .safetensors.
         network: the decoder; weights of any precision are rounded to float16.
-        facts: metadata for the header: data, figures, and ``encoder_sha256`` of the encoder whose features it decodes.
+        facts: metadata for the header: data, figures, and ``encoder_sha256`` of the encoder whose features the decoder reads.
 
     Raises:
         WeightsError: if the file cannot be written, or a weight is not finite in float16.

@@ -6,8 +6,8 @@ bilinear resizing, which avoids checkerboard artifacts. Color is computed at hal
 
 To measure a style, the network runs on the style picture without normalization and records the mean and standard deviation of
 every feature. To paint, the photo's features are normalized to these statistics (adaptive instance normalization). A reader
-network corrects them, based on the style's features from the slim encoder. By construction, a picture painted in its own style
-is nearly unchanged, and interpolating the statistics of two styles gives a style in between.
+network corrects these statistics, based on the style's features from the slim encoder. By construction, a picture painted in
+its own style is nearly unchanged, and interpolating the statistics of two styles gives a style in between.
 
 Source: adaptive instance normalization of Huang and Belongie 2017 (arXiv:1703.06868), here with the painting network itself as
 the style's encoder, at every layer; scales and shifts predicted by the reader as in Ghiasi et al. 2017 (arXiv:1705.06830);
@@ -36,8 +36,9 @@ Normalize = Callable[[str, FeatureMap], FeatureMap]
 """Function applied to the features of a named convolution."""
 
 with known_state():  # independent of the caller's torch defaults at import time
-    # Bilinear upsampling by 2 of three coarse values to four fine ones, and pixel unshuffling, as matrices. Below, by phase:
-    # one row for each of the three taps of the fine convolution: (phase, fine tap, coarse tap[, unshuffled phase]).
+    # Two operations as matrices: bilinear upsampling by 2, from three coarse values to four fine ones, and pixel unshuffling.
+    # _STEPS and _CUTS contain the rows of these matrices for each phase, one row for each of the three taps of the fine
+    # convolution. Their dimensions are (phase, fine tap, coarse tap[, unshuffled phase]).
     _DOUBLING = torch.tensor([[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]])
     _CUTTING = torch.zeros(4, 3, 2)
     _CUTTING[[0, 1, 2, 3], [0, 1, 1, 2], [1, 0, 1, 0]] = 1

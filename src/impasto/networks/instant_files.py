@@ -1,7 +1,7 @@
 """Files of the instant network: small, safe and self-contained.
 
-A file contains the weights as float16 (biases and the reader's center and spread as float32), and in its header the layer sizes
-and training metadata.
+Weights are stored as float16. Biases, and the center and spread of the style reader, are stored as float32. The header contains
+the layer sizes and training metadata.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,8 @@ def save_instant(path: str | Path, network: InstantNetwork, facts: Mapping[str, 
     Args:
         path: the output file, .safetensors.
         network: the network; weights of any precision are rounded to float16.
-        facts: metadata for the header: teacher, license, figures, and ``encoder_sha256`` of the slim encoder that it needs.
+        facts: metadata for the header: teacher, license, figures, and ``encoder_sha256`` of the slim encoder that the
+            network needs.
 
     Raises:
         WeightsError: if the file cannot be written, or a weight is not finite in float16.

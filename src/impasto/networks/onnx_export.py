@@ -5,8 +5,9 @@ this network; torch.export produces 218, takes minutes, and needs onnxscript bes
 nodes in a second, with two optimizations that no exporter makes:
 
 * The finest convolution, which follows upsampling by 2, is computed before the upsampling, with four outputs per position.
-* With ``winograd``, wide convolutions use Winograd's algorithm: a third of the multiplications; the result differs by 16-bit
-  rounding, which is invisible. In browsers, which compute convolutions as plain matrix products, this halves the time.
+* With ``winograd``, wide convolutions use Winograd's algorithm, which needs a third of the multiplications. The result differs
+  only by 16-bit rounding, which is invisible. In browsers, which compute convolutions as plain matrix products, this halves the
+  time.
 
 Weights are stored as float16, as in the network's own file; the runtime converts them to float32 on loading.
 """

@@ -115,7 +115,7 @@ class Graph:
             x: name of the input.
             transfer: the network that contains the weights.
             name: name of the convolution.
-            bias: whether to add its bias.
+            bias: whether to add the bias of the convolution.
             idle: number of trailing channels of x with zero weights.
         """
         convolution = transfer.convolutions[name]

@@ -1,9 +1,9 @@
 """Style swap: any style in one pass, by replacing the features of each part of a photo with the most similar style features.
 
-An encoder extracts features of photo and style. A *position* is a position of relu3_1, a cell of four pixels. Each position of
-the photo is matched with a style position and receives its features: one vector of relu3_1, and the blocks of relu2_1 (2 × 2)
-and relu1_1 (4 × 4). A decoder maps the features to a picture. The look of a style comes from the style picture itself; the
-decoder only learns to invert features.
+An encoder extracts features of photo and style. A *position* is a position of relu3_1, that is, a cell of 4 × 4 pixels. Each
+position of the photo is matched with a style position. It receives the features of this match: one vector of relu3_1, and the
+blocks of relu2_1 (2 × 2) and relu1_1 (4 × 4). A decoder maps the features to a picture. The look of a style comes from
+the style picture itself; the decoder only learns to invert features.
 
 Source: Chen and Schmidt 2016 (arXiv:1612.04337), who swap patches of one layer; here three layers and hypercolumns, as in
 Kolkin et al. 2022. Resize-convolutions of Odena et al. 2016.

@@ -497,7 +497,7 @@ class Guard:
 
 
 def restore_momentum(optimizer: Adam | torch.optim.Optimizer, planes: Planes, momentum: Momentum, scale: float = 1.0) -> None:
-    """Restore Adam's state from another size, resized; both the direction and the step size remain useful.
+    """Resize Adam's state from another size and restore it; both the direction and the step size remain useful.
 
     Losses are means over positions, so the gradient of a pixel shrinks as the number of pixels grows; the state is scaled
     accordingly. ``scale`` is the factor that applies to gradients from now on.

@@ -55,8 +55,8 @@ def to_laplacian(image: Image, levels: int = _LEVELS) -> list[Tensor]:
     """Build a Laplacian pyramid: the difference of each size to the next smaller one, finest first, then the smallest picture.
 
     Source:
-        Burt and Adelson 1983; used for style transfer by Kolkin et al. 2019. Sizes are averaged down and interpolated linearly,
-        so a picture of any size works; each size is half the previous one, down to one pixel.
+        Burt and Adelson 1983; used for style transfer by Kolkin et al. 2019. Pictures are shrunk by averaging and enlarged by
+        linear interpolation, so any size works; each size is half the previous one, down to one pixel.
     """
     planes = []
     for _ in range(levels - 1):

@@ -1,7 +1,7 @@
 """All options, each defined once, as frozen keyword-only dataclasses.
 
-The docstring under each field is the one text of that option: the command line's ``--help``, the studio and the API
-documentation all show it. This package does not import torch, so ``--help`` is fast.
+Each option is described once, in the docstring under its field. The command line's ``--help``, the studio and the API
+documentation all show this docstring. This package does not import torch, so ``--help`` is fast.
 """
 
 import dataclasses
@@ -109,7 +109,7 @@ class PaintOptions(ReproductionOptions, RegionOptions, ColorOptions, OptimizerOp
     )
 
     def __post_init__(self) -> None:
-        """Check every value; raise OptionError with one sentence on the first that is not allowed."""
+        """Check every value. Raise OptionError for the first value that is not allowed."""
         check_kinds(self)
         for name, (low, high) in ranges_of(type(self)).items():
             if name != "style_size" or self.style_size:
@@ -133,7 +133,7 @@ class PaintOptions(ReproductionOptions, RegionOptions, ColorOptions, OptimizerOp
             raise OptionError(f"--betas is {self.betas!r}; give two numbers, such as 0.9,0.99")
 
     def _check_layer_weights(self) -> None:
-        """Raise OptionError if layer weights are given, but not one for each layer."""
+        """Raise OptionError if the given layer weights do not match the layers or the content comparison."""
         for name, kind in (("layer_weights", "style"), ("content_layer_weights", "content")):
             weights, layers = getattr(self, name), getattr(self, f"{kind}_layers")
             if weights and len(weights) != len(layers):
@@ -191,7 +191,7 @@ class InstantOptions(ColorOptions):
     """Longer side in pixels, at least 32. Smaller photos keep their size. 0: always the size of the photo."""
 
     strength: float = 1.0
-    """Strength of the style: 0 returns the photo, 1 is the full style, up to 1.5 also changes shapes."""
+    """Strength of the style, 0 to 1.5: 0 returns the photo, 1 is the full style, above 1 shapes change too."""
 
     stroke: float = 1.0
     """Size of the strokes, 0.25 to 4 (for paint: --style-scale). Above 1: broader strokes; below 1: finer strokes."""
@@ -206,10 +206,10 @@ class InstantOptions(ColorOptions):
     """Clean up strokes and seams with ten optimization steps at the full size. Takes a few seconds more."""
 
     refine: bool = False
-    """Continue with the painter at the last two sizes. Takes about ten seconds at 512 px."""
+    """Refine the result with "impasto paint" at the last two sizes. Takes about ten seconds at 512 px."""
 
     refine_seconds: float = 0.0
-    """Continue with the painter for at most this many seconds. 0: see --refine."""
+    """Refine the result with "impasto paint" for at most this many seconds. 0: see --refine."""
 
     feather: float = 0.01
     """Width of soft mask edges as a share of the longer side, 0 (sharp) to 0.25."""
@@ -218,7 +218,7 @@ class InstantOptions(ColorOptions):
     """torch, openvino (needs impasto[fast]), or auto (torch for the first picture, then openvino)."""
 
     def __post_init__(self) -> None:
-        """Check every value; raise OptionError with one sentence on the first that is not allowed."""
+        """Check every value. Raise OptionError for the first value that is not allowed."""
         check_kinds(self)
         for name, (low, high) in ranges_of(type(self)).items():
             if name != "size" or self.size:
@@ -228,7 +228,7 @@ class InstantOptions(ColorOptions):
         if self.style_weights and sum(self.style_weights) <= 0:
             raise OptionError(f"--style-weights {list(self.style_weights)} sum to 0; increase one of them")
         if self.hq and (self.refine or self.refine_seconds):
-            raise OptionError("--hq and --refine both continue with the painter; omit one of them")
+            raise OptionError("--hq and --refine both continue with impasto paint; omit one of them")
 
     @property
     def goes_on(self) -> bool:
@@ -254,16 +254,16 @@ class TuneOptions:
     """Columns of the sheet, each 0 to 1.5."""
 
     strokes: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for instant, each 0.25 to 4. A search uses a single given value, or 1 if several are given."""
+    """Rows of the sheet for instant, each 0.25 to 4. A search uses the given value if there is only one, otherwise 1."""
 
     style_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for paint, each 0.1 to 4. A search uses a single given value, or 1 if several are given."""
+    """Rows of the sheet for paint, each 0.1 to 4. A search uses the given value if there is only one, otherwise 1."""
 
     steps: int = 16
     """Optimization steps of paint at the last size."""
 
     wanted_style: float = 0.0
-    """Search for the strength that reaches this share of the style, as "impasto report" measures it, up to 1. 0: no search."""
+    """Share of the style to reach, 0 to 1, as "impasto report" measures it. The search varies the strength. 0: no search."""
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -303,8 +303,8 @@ class Run:
     ``torch.set_num_threads``.
 
     On the CPU the same seed gives the same picture, bit for bit, with the same versions, threads, precision and engine; only
-    ``strotss`` on several threads differs in the last digits. On a GPU every recipe may differ, because PyTorch sums gradients
-    in no fixed order. ``fp32`` means float32: TF32 is off while impasto paints.
+    ``strotss`` on several threads differs in the last digits. On a GPU the results of every recipe may differ, because PyTorch
+    sums gradients in no fixed order. ``fp32`` means float32: TF32 is off while impasto paints.
     """
 
     title: ClassVar[str] = "Device and precision"

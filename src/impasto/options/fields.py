@@ -1,6 +1,6 @@
 """Introspection of options dataclasses: the help texts of fields, and checks of types and ranges.
 
-No torch here, so that ``--help`` is instant.
+This module does not import torch, so ``--help`` is fast.
 """
 
 import ast
@@ -31,7 +31,7 @@ def dashed(name: str) -> str:
 
 
 def no_effect_note(given: Iterable[str], reasons: Mapping[str, str]) -> str:
-    """Name the given options that have no effect, and why; an empty string if all have an effect.
+    """Return a note with the given options that have no effect, and the reasons. It is empty if all have an effect.
 
     Example:
         >>> no_effect_note(["iterations", "variety"], {"iterations": "the size determines the iterations"})

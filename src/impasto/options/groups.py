@@ -1,7 +1,8 @@
 """The options of paint in groups: basics, style, losses, optimizer, color, regions, reproduction.
 
-:class:`impasto.PaintOptions` joins the groups. The docstring under each field is the one text of that option: the command
-line's ``--help``, the studio and the API documentation all show it. This module does not import torch, so ``--help`` is fast.
+:class:`impasto.PaintOptions` joins the groups. Each option is described once, in the docstring under its field. The command
+line's ``--help``, the studio and the API documentation all show this docstring. This module does not import torch, so
+``--help`` is fast.
 """
 
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class BasicOptions:
     """neighbors only. draft (a few seconds), standard, or best (more steps; uses vgg19 if installed)."""
 
     strength: float = 1.0
-    """neighbors only. Strength of the style: 0 returns the photo, 1 is the full style, up to 1.5 also changes shapes."""
+    """neighbors only. Strength of the style, 0 to 1.5: 0 returns the photo, 1 is the full style, above 1 shapes change too."""
 
     style_scale: float = 1.0
     """Size of the strokes, 0.1 to 4 (for instant: --stroke). Scales the style picture. Above 1: larger strokes."""
@@ -92,7 +93,7 @@ class StyleOptions:
     """One weight per style layer, in the same order. Default: equal weights that sum to 1."""
 
     style_size: int = 0
-    """Longer side in pixels of the style picture, 32 or more, the same at every size. 0: follow the size being painted."""
+    """Longer side of the style picture in pixels, 32 or more, for all sizes painted. 0: follow the size being painted."""
 
     style_scales: tuple[float, ...] = ()
     """Two style scales, each 0.1 to 4: the first for relu1 to relu3 (grain, strokes), the second for deeper layers (shapes)."""
@@ -118,7 +119,8 @@ class LossOptions:
     }
 
     content_weight: float = 0.9
-    """How much of the photo to keep. neighbors and nnst: its share in matching, 0 to 1. gatys: weight α of the content loss."""
+    """How much of the photo to keep. neighbors and nnst: share of the photo in the picture that is matched with the style, 0 to
+    1. gatys: weight α of the content loss."""
 
     content_layers: tuple[str, ...] = ("relu4_2",)
     """Layers at which the content is compared, such as relu4_2."""
@@ -130,13 +132,13 @@ class LossOptions:
     """features: compare the features themselves (Gatys). self-similarity: compare their pairwise distances (STROTSS)."""
 
     balance: float = 0.0
-    """Choose the content weight from the ratio of content gradient to style gradient, such as 1. 0: use --content-weight."""
+    """Ratio of content gradient to style gradient, such as 1. It determines the content weight. 0: use --content-weight."""
 
     smoothness_weight: float = 0.3
     """Weight of total variation, 0 or more. Higher values are smoother."""
 
     edge_aware_weight: float = 0.3
-    """Weight of edge-aware total variation, 0 or more. Smooths only where the photo is flat, such as skies."""
+    """Weight of edge-aware total variation, 0 or more. Smooths only the flat areas of the photo, such as skies."""
 
     structure_weight: float = 0.0
     """Weight of the structural similarity (SSIM) with the photo at 128 px, 0 or more. Keeps the photo's light and shade."""
@@ -183,7 +185,7 @@ class OptimizerOptions:
     """Steps at the smallest size. 0: derive from --steps and --step-growth."""
 
     learning_rate: float = 0.012
-    """Learning rate. For adam and multigrid-adam in units of the pixel range 0 to 1."""
+    """Learning rate. For adam and multigrid-adam, the unit is the pixel range 0 to 1."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's two decay rates, each 0 or more and below 1."""
@@ -222,7 +224,8 @@ class ColorOptions:
     overall), match-style (first recolor the style like the photo)."""
 
     color_method: ColorMethod = "monge-kantorovich"
-    """Color transfer method for --color match-style and palette. luminance (match-style only): paint in gray, add color."""
+    """Color transfer method for --color match-style and palette. luminance (match-style only): paint in gray, then add the
+    photo's colors."""
 
     color_space: ColorSpace = "oklab"
     """Color space that separates lightness and color: oklab, lab (shifts dark blue to teal), yiq or ycbcr."""
@@ -251,7 +254,8 @@ class RegionOptions:
     """What to paint where no style mask applies: photo (leave it as it is) or first-style."""
 
     mask_shrinking: Shrinking = "simple"
-    """How to resize a mask to a layer: simple (by area), inside (receptive field entirely in the region) or all (partly)."""
+    """How to resize a mask to a layer: simple (by area), inside (positions whose receptive field is entirely in the region) or
+    all (positions whose receptive field is at least partly in the region)."""
 
     feather: float = 0.01
     """Width of soft mask edges as a share of the longer side, 0 (sharp) to 0.25."""
@@ -277,7 +281,7 @@ class ReproductionOptions:
     """Form of total variation: l1, l2, nine-point (means over pixels), sum-l1, sum-l2 or inetwork (sums; exponent 1.25)."""
 
     pooling: Pooling = "max"
-    """Pooling in the encoder: max, average or l2 (both rescaled to max), or plain-average (not rescaled)."""
+    """Pooling in the encoder: max, average or l2 (both rescaled to the level of max), or plain-average (not rescaled)."""
 
     border: Border = "replicate"
     """Padding in the encoder: zero (as trained; darkens the borders), replicate, reflect or mixed (zero in deep layers)."""

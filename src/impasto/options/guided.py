@@ -12,7 +12,7 @@ AnalogyTransfer = Literal["linear", "copy"]
 
 MOST_LABELS = 16
 SUGGESTED_LABELS = 6
-"""Largest number of colors of a suggested map, if no other is given."""
+"""Default of the largest number of colors in a suggested map."""
 _SIZE = re.compile(r"(\d+)(?:[x×*](\d+))?")
 
 
@@ -39,7 +39,7 @@ class DoodleOptions:
     """Weight of the maps against the look of the style, 0 to 100. Higher values keep closer to the map."""
 
     content_weight: float = 0.5
-    """Share of the photo in matching, 0 to 1, if a photo is given."""
+    """If a photo is given: its share in the picture that is matched with the style, 0 to 1."""
 
     labels: int = 0
     """Number of colors in the maps, 2 to 16. 0: count them."""
@@ -108,7 +108,7 @@ class TextureOptions:
     """WIDTHxHEIGHT of the result in pixels, such as 1024x512, or one number for a square."""
 
     tileable: bool = False
-    """Make a picture that continues at its opposite edges. Width and height must be multiples of 8."""
+    """Make a picture that can be repeated without seams. Width and height must be multiples of 8."""
 
     expand: bool = False
     """Keep the picture in the middle, and continue it on all sides."""

@@ -1,4 +1,4 @@
-"""The tiers of the options: the basic ones that ``--help`` and the studio show at once, and the rest by group.
+"""The tiers of the options: basic options, which ``--help`` and the studio always show, and the other options by group.
 
 Help and studio both read the tiers here. A new field of a group joins the tier of that group.
 """

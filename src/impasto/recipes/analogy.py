@@ -112,7 +112,7 @@ def _classic(inputs: AnalogyInputs, size: Size, options: AnalogyOptions) -> Clas
 
 
 def check_analogy(inputs: AnalogyInputs) -> None:
-    """Raise ShapeError unless A and A' have the same proportions, and no picture is too small."""
+    """Raise ShapeError if A and A' have different proportions, or if a picture is too small."""
     for name, picture in (("A", inputs.a), ("A'", inputs.a_prime), ("B", inputs.b)):
         check_enough_pixels(name, picture, "picture")
     (height, width), (other_height, other_width) = inputs.a.size, inputs.a_prime.size

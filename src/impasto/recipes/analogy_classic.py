@@ -57,10 +57,10 @@ class AnalogySettings:
     """How an analogy is synthesized.
 
     Attributes:
-        levels: number of sizes; None: at most 5, and only so many that the coarsest has at least 16 pixels on each side.
-        kappa: preference for continuing the match of a neighbor over the nearest match, at least 0. The result has flat patches
-            with 0, strokes with 2, and large fragments of A' with 10 or more. The paper uses 0.5 to 5 for textures and 2 to 25
-            for paintings.
+        levels: number of sizes; None: as many as leave 16 pixels or more on each side of the coarsest, but at most 5.
+        kappa: how strongly a match that continues the match of a neighbor is preferred to the nearest match, at least 0. The
+            result has flat patches with 0, strokes with 2, and large fragments of A' with 10 or more. The paper uses 0.5 to 5
+            for textures and 2 to 25 for paintings.
         color: ``keep`` synthesizes luminance and keeps the colors of B; ``learn`` synthesizes all colors.
         transfer: ``copy`` uses the value of the matched pixel. ``linear`` also adds a correction from a linear model of the
             filter, which is fitted to similar neighborhoods of the example. The correction is the difference that the model
@@ -99,7 +99,7 @@ class ClassicAnalogy:
 
 
 def classic_analogy(a: Image, a_prime: Image, b: Image, settings: AnalogySettings | None = None) -> Iterator[Step]:
-    """Synthesize B', which relates to B as A' to A.
+    """Synthesize B', which relates to B as A' relates to A.
 
     The result is deterministic. To cancel, stop iterating.
 

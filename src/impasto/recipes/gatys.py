@@ -219,7 +219,7 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
 
 _TRIAL_PX = 128
 _TRIALS = 4
-"""Number of trial steps: the first step is slow, and any other may have to wait for the processor."""
+"""Number of trial steps. The fastest one after the first counts: the first is slow, and others may wait for the processor."""
 
 
 @in_known_state

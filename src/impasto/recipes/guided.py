@@ -23,7 +23,7 @@ from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
 
 _FLOATS_PER_PX, _FIXED_BYTES = 170, 200 * 2**20
-"""Peak memory of guided synthesis, per pixel and fixed; fitted to measurements."""
+"""Peak memory of guided synthesis: floats per pixel, and a fixed number of bytes. Both are fitted to measurements."""
 _SMALLEST_PX = 32
 
 
@@ -48,7 +48,7 @@ class Guided:
     finish: Callable[[Image], Image] | None = field(default=None, repr=False)
 
     def finished(self, image: Image) -> Image:
-        """Return the result for a picture from any size of the synthesis."""
+        """Convert a picture from any size of the synthesis to the result."""
         image = resize(image, self.synthesis.size).cpu()[..., : self.size[0], : self.size[1]]
         return self.finish(image) if self.finish else image
 
@@ -76,7 +76,7 @@ def _steps_of(synthesis: Synthesis | ClassicAnalogy, run: Run) -> Iterator[Step]
 
 
 def with_quiet_seam(tile: Image) -> Image:
-    """Shift a picture that continues at its opposite edges, so that the seam lies on the smoothest row and column.
+    """Shift a tileable picture until its seam lies on the smoothest row and column.
 
     Args:
         tile: (1, 3, height, width).

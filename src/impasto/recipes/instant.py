@@ -31,7 +31,7 @@ _BROADEST = 1.5
 """Maximum enlargement of the style picture; for broader strokes, the photo is painted at a smaller size."""
 _REFINED_SIZES = 2
 _HQ: dict[str, Any] = {"steps": 10, "smallest_size": 100_000}
-"""instant-hq: few steps at one size, starting from the network's picture."""
+"""The painting options of ``--hq``: a few steps at one size, starting from the network's picture."""
 _FEWEST_PX = 8
 
 

@@ -288,7 +288,7 @@ class _Painting:
     """The painting of one photo.
 
     Attributes:
-        owner: 1 where a style was chosen at the first size, (1, styles, height, width); None with a single style.
+        owner: the style chosen at each position of the first size, one-hot, (1, styles, height, width); None with one style.
     """
 
     def __init__(self, painter: InstantPainter, photo: Image, code: StyleCode, strength: float) -> None:
@@ -384,7 +384,7 @@ class _Painting:
         return torch.lerp(before + to_laplacian(content, levels=2)[0], content, share).clamp_(0, 1)
 
     def _patches(self, content: Image, part: _Part, grid: tuple[int, int]) -> Patches:
-        """Return the settings for style patches: they may be placed in flat areas, and are smaller at smaller sizes."""
+        """Return the settings for style patches, which are allowed in flat areas and are smaller at smaller sizes."""
         flat = flatness(content, average=part.measurements.activity if part.measurements else None)
         return patches_where_flat(
             flat,

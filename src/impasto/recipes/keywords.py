@@ -1,6 +1,7 @@
 """The keyword arguments of :func:`impasto.paint`, declared for the completion of editors and for type checkers.
 
-They repeat the fields of :class:`impasto.PaintOptions`, because a type checker cannot derive them; a test compares the two.
+The keywords repeat the fields of :class:`impasto.PaintOptions`, because a type checker cannot derive them. A test compares
+the two.
 """
 
 from collections.abc import Sequence

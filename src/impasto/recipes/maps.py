@@ -28,7 +28,7 @@ _LEAST = 0.004
 _NEARNESS = 0.4
 """Weight of position relative to color in a suggested map."""
 _APART, _ROUNDS = 0.22, 200
-"""Minimum distance between the colors of a suggested map."""
+"""Minimum distance between the colors of a suggested map, and the number of rounds in which they are pushed apart."""
 _NAMES = {
     "black": (0, 0, 0), "white": (255, 255, 255), "gray": (128, 128, 128), "red": (220, 30, 30), "green": (40, 160, 40),
     "blue": (40, 60, 220), "yellow": (240, 220, 40), "orange": (240, 140, 30), "purple": (130, 40, 160),
@@ -182,7 +182,7 @@ def _without_edges(labels: FeatureMap) -> FeatureMap:
 
 
 def _spread(colors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Push colors that are alike apart until they can be distinguished, so that a dark region keeps a dark color."""
+    """Push similar colors apart until they can be distinguished. They move only as far as needed, so dark regions stay dark."""
     found = 0.99 * colors + 0.01 * np.random.default_rng(0).random(colors.shape)  # equal colors are pushed apart too
     for _ in range(_ROUNDS):
         difference = found[:, None] - found[None]

@@ -24,7 +24,8 @@ def name_style(picture: Picture, facts: Mapping[str, str], swatch: Image | None 
     Args:
         picture: the style picture; it is enlarged to measure sizes above its own.
         facts: name, title, artist, date, source, licence; missing facts are left empty.
-        swatch: a picture in the style, (1, 3, height, width); None: the picture itself, resized to at most 1024 pixels.
+        swatch: a picture in the style, (1, 3, height, width); None: the picture itself, with a longer side of at most
+            1024 pixels.
 
     Returns:
         The style, ready for :func:`impasto.styles.named.add_style` or :func:`impasto.styles.named.save_style`.

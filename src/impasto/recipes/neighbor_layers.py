@@ -10,7 +10,9 @@ MIDDLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1")
 FINE_LAYERS = ("relu1_2", "relu2_2", "relu3_1")
 PALETTE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 _COARSE_PX, _MIDDLE_PX, _FINE_PX = 128, 256, 512
-"""Maximum longer sides at which all layers are compared, the middle layers are compared, and all layers are searched."""
+"""Maximum longer sides: up to the first, all layers are compared; up to the second, the middle layers are compared; up to the
+third, all layers are searched.
+"""
 _PATCH, _VARIETY = 8, 0.15
 """Side of a patch in positions; amount of randomness in the choice between similar patches."""
 _TOLERANCE, _FLAT_TOLERANCE = 0.03, 0.4

@@ -150,7 +150,7 @@ class _Painting:
     # ------------------------------------------------------------------------------------------------ losses
 
     def _neighbor_loss(self, photo: Image, styles: Sequence[Features], layers: tuple[str, ...], grid: Size) -> NeighborLoss:
-        """Make the loss towards the features of the matches; where the strength is below 1, mix in the photo's features."""
+        """Make the loss with the matches' features as target; where the strength is below 1, mix in the photo's features."""
         assert self.matches is not None
         heads = {layer: self.heads[layer] for layer in layers}
         rows = torch.cat([rows_of(self._columns({layer: each[layer] for layer in layers})) for each in styles])
@@ -245,7 +245,7 @@ def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image
 
 
 def _whole_positions(features: Features) -> dict[str, FeatureMap]:
-    """Crop the layers that are swapped to whole positions of relu3_1; with odd sizes, shallow layers are slightly larger."""
+    """Crop the swapped layers to the area that relu3_1 covers; with odd sizes, shallow layers cover a slightly larger area."""
     height, width = features["relu3_1"].shape[-2:]
     sides = {layer: 2 ** (3 - int(layer[4])) for layer in SWAP_LAYERS}
     return {layer: features[layer][..., : side * height, : side * width] for layer, side in sides.items()}

@@ -173,7 +173,8 @@ def style_moments(context: PaintingContext, style: Style, edge_px: float, part: 
         sized = [(replace(context, options=chosen), edge_px * scale) for scale, chosen in by_scale(context.options)]
         return {k: v for here, at_px in sized for k, v in style_moments(here, style, at_px, part).items()}
     if isinstance(style, NamedStyle):
-        known, heads = style.at(edge_px, layers), heads_of(slim_encoder(), layers)  # not moved: shared by all threads
+        # All threads share these heads, so they are not moved to the device.
+        known, heads = style.at(edge_px, layers), heads_of(slim_encoder(), layers)
         return {layer: mapped_moments(known[layer], heads[layer]).to(device) for layer in layers}
     heads = heads_of(context.encoder, layers)
     features = style_features(context, style, edge_px, layers)

@@ -112,7 +112,7 @@ def _with_encoder(changes: PaintKeywords, encoder: Vgg | str | None) -> dict[str
 
 
 def _loaded(encoder: Vgg | str | None) -> Vgg | None:
-    """Return an encoder that was given as an object."""
+    """Return the encoder if it was given as an object, otherwise None."""
     return None if isinstance(encoder, str) else encoder
 
 

@@ -5,7 +5,7 @@ range, pooling and initial picture, so a preset contains all of them. Comments d
 
 All presets share these rules: a style picture keeps its aspect ratio (Network, INetwork and neural-style-tf stretch it to that
 of the photo); L-BFGS uses a strong Wolfe line search, starts with steps of about 0.01 per pixel and keeps a history of 20
-(``lbfgs_history``); several styles are blended as statistics.
+(``lbfgs_history``); the statistics of several styles are blended.
 """
 
 import math
@@ -337,7 +337,7 @@ def paint_options(preset: str = "impasto", recipe: str = "", **changes: Any) -> 
 
 
 def check_recipe(options: PaintOptions) -> None:
-    """Raise if an option was changed that the recipe ignores.
+    """Raise if an option that the recipe ignores was changed.
 
     Raises:
         OptionError: an option would have no effect, or its value is not allowed for the recipe.

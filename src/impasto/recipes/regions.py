@@ -50,10 +50,10 @@ NO_LAYOUT = RegionMasks()
 
 
 def lay_out(masking: Masking, size: Size, margin: int, options: PaintOptions, count: int) -> RegionMasks:
-    """Lay out masks for a painting: share overlaps between regions, and remove the kept area from all regions.
+    """Lay out masks for a painting: divide overlaps among the regions, and remove the kept area from all regions.
 
-    Where no style mask applies, ``options.uncovered`` selects whether the photo is kept or the first style is used. INetwork
-    and neural-style-tf almost keep the photo: no style affects these areas.
+    Where no style mask applies, ``options.uncovered`` selects whether the photo is kept or the first style is used. In INetwork
+    and neural-style-tf, no style affects these areas, so the photo hardly changes there.
 
     Args:
         masking: the masks.
@@ -111,7 +111,7 @@ def _kept(painted: list[Mask] | None, masking: Masking, size: Size, feather_px: 
 
 
 def at_size(protected: Mask, size: Size) -> Mask:
-    """Resize a protected area; grow it by one pixel on all sides first, so that resampling does not erode it."""
+    """Resize a protected area, and then grow it by one pixel on all sides, because resampling can erode it."""
     return protected if tuple(protected.shape[-2:]) == tuple(size) else grown(resize(protected, size), 1)
 
 

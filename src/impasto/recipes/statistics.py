@@ -39,7 +39,7 @@ _KNOTS = 256
 _HISTOGRAM_LAYERS = ("relu1_1", "relu4_1")
 _PATCH_BLOCKS = "34"
 _SELF_SIMILARITY = 15.0
-"""Gives the self-similarity loss about the same effect as the content loss at the same weight; tuned by eye."""
+"""Factor that gives the self-similarity loss about the same effect as the content loss at the same weight; tuned by eye."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def knots(rows: Tensor, count: int = _KNOTS) -> Tensor:
 
 
 def relaxed_emd_of_columns(style_features: StyleFeatures) -> Loss:
-    """Relaxed optimal transport of hypercolumns; each layer is scaled to its share, with a root mean square of 1 overall."""
+    """Relaxed optimal transport of hypercolumns; layers are scaled by their shares, with a root mean square of 1 in all."""
     heads = {layer: head or identity(style_features.encoder, layer) for layer, head in style_features.heads().items()}
     channels = sum(len(head.bias) for head in heads.values())
     for layer, head in heads.items():
@@ -187,7 +187,7 @@ def relaxed_emd_of_columns(style_features: StyleFeatures) -> Loss:
 
 
 def joining_heads(encoder: Vgg, layers: Iterable[str]) -> dict[str, Affine]:
-    """Return the head of each layer, divided by its number of channels before concatenation, as in the paper of NNST."""
+    """Return the head of each layer, divided by the number of channels of that layer, as in the NNST paper."""
     heads = {}
     for layer in layers:
         full = encoder.head(layer) or identity(encoder, layer)

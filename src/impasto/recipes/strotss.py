@@ -65,7 +65,7 @@ def objective_at(context: PaintingContext, size: Size, alpha: float) -> Objectiv
 
 
 def heads_of(context: PaintingContext) -> dict[str, Affine]:
-    """Return the head of each layer before concatenation, with the fewest channels that preserve lengths and angles."""
+    """Return the head applied to each layer before concatenation, with the fewest channels that preserve lengths and angles."""
     encoder = context.encoder
     return {layer: compact_head(encoder, layer) or identity(encoder, layer) for layer in context.options.style_layers}
 

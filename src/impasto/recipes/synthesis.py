@@ -51,7 +51,7 @@ _DIRECTIONS = 32
 _WHOLE = 0.95
 """Mask value above which a position may be copied."""
 _LEAST_USE = 0.05
-"""Minimum expected use of a position with a rare label; it limits the penalties."""
+"""Minimum expected use of a position with a rare label. It limits the penalty for copying the position often."""
 _HALO = 32
 """If a picture wraps, it is encoded together with this many pixels from the opposite edge."""
 
@@ -223,8 +223,8 @@ class Synthesis:
         guide: the guide for the matches; None: no guide.
         allowed: a mask for each example, (1, 1, height, width), 1 where it may be copied; None: everywhere.
         known: a picture with the size of the result, and a mask that is 1 where this picture is kept.
-        content: a picture with the size of the result. Its features are mixed with those of the current picture.
-        content_weight: the share of the content's features, 0 to 1.
+        content: a picture with the size of the result. Before matching, the current picture is mixed with it.
+        content_weight: the share of the content in this mixture, 0 to 1.
         start: a picture with the size of the result. Its nearest matches are the first field. None: see :meth:`_Level.initial`.
         coherence: see :class:`impasto.features.fields.FieldSearch`.
         usage: see :class:`impasto.features.fields.FieldSearch`.
@@ -341,7 +341,11 @@ class _Level:
         return losses
 
     def initial(self) -> Tensor:
-        """Return the first field: the nearest matches of the start, or of content and guide picture; else random blocks."""
+        """Return the first field.
+
+        The field contains the nearest matches of the start or, if there is no start, of the content and the guide picture.
+        Without any of these, it consists of random blocks.
+        """
         if self.asked.start is not None:
             columns = self.networks.columns(resize(self.asked.start.to(self.blocks), self.size))
             queries = F.pad(self.projection.rows(columns), (0, 0 if self.guide is None else self.guide.picture.shape[1]))

@@ -1,4 +1,6 @@
-"""Texture: make a picture of any size from pieces of one or several pictures; also tileable, or to expand or fill a picture.
+"""Texture: make a picture of any size from pieces of one or several pictures.
+
+The result can be tileable. A picture can also be expanded, or a hole in it can be filled.
 
 Source: see :mod:`impasto.recipes.synthesis`.
 """
@@ -157,7 +159,7 @@ def _filled(style: Picture, hole: Picture, options: TextureOptions, run: Run, re
 
 
 def _pasted(picture: Image, mask: Mask, filling: Image) -> Image:
-    """Paste a filling into the picture at its own size, with a soft edge outside the mask."""
+    """Paste a filling into the picture, at the size of the picture, with a soft edge outside the mask."""
     size = (picture.shape[-2], picture.shape[-1])
     edge = max(1, round(_SOFT_PX * max(size) / _MOST_FILLED_PX))
     wide = F.max_pool2d(mask, 2 * edge + 1, stride=1, padding=edge)

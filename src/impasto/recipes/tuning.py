@@ -189,7 +189,7 @@ def searched(trial: Callable[[Knobs], Trial], options: TuneOptions) -> Iterator[
 
 
 def _line(options: TuneOptions) -> Callable[[float], dict[str, float]]:
-    """Return the function from a strength to its knobs. The stroke or style scale is the single given value, or 1."""
+    """Return a function that gives the knobs for a strength. The stroke or style scale is the single given value, or 1."""
     name, given = ("stroke", options.strokes) if options.recipe == "instant" else ("style_scale", options.style_scales)
     other = given[0] if len(given) == 1 else 1.0
     return lambda strength: {"strength": float(f"{strength:.3g}"), name: other}

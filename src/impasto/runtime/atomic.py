@@ -13,8 +13,9 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary file in the same folder; at the end of the block it replaces the file at ``path``.
 
-    If the block or the replacement fails, the temporary file is deleted and the exception is passed on. Its name is short, so a
-    file may have the longest name allowed, and random, so two writers of one file do not disturb each other.
+    If the block or the replacement fails, the temporary file is deleted and the exception is passed on. The name of the
+    temporary file is short, so the file at ``path`` may have the longest name allowed. It is also random, so two writers of the
+    same file do not disturb each other.
 
     Raises:
         OSError: the path is a device, a pipe or a socket, which a file must not replace.
@@ -40,9 +41,9 @@ def try_writing(path: Path) -> None:
     """Try whether a file can be written, without changing it.
 
     Raises:
-        OSError: its folder is missing or takes no files, its name is too long, or it is a device, a pipe or a socket.
+        OSError: its folder is missing or not writable, its name is too long, or it is a device, a pipe or a socket.
     """
-    _check_regular(path)  # raises if the name is too long; that of the temporary file is short
+    _check_regular(path)  # raises if the name is too long; the temporary file has a short name
     tempfile.TemporaryFile(dir=path.parent).close()
 
 

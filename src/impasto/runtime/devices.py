@@ -14,9 +14,9 @@ def is_complete(device: torch.device) -> bool:
 
 
 def seconds_now() -> float:
-    """Return the reading of a clock, in seconds, after all work that this process gave to a GPU is done.
+    """Wait until a GPU has finished all work of this process, then return the reading of a clock in seconds.
 
-    GPUs work in the background: without waiting, a measured duration is only the time that it takes to hand over the work.
+    GPUs work in the background. Without waiting, a measured duration would include only the time for submitting the work.
     """
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()

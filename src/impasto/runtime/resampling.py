@@ -1,8 +1,8 @@
 """Downscaling that is differentiable on every device.
 
 MPS has no gradient for antialiased interpolation and no adaptive pooling to sizes that do not divide the input size. Both
-operations are linear and separable. Where PyTorch's function is missing, they are two products with small matrices, obtained by
-downscaling an identity matrix on the CPU.
+operations are linear and separable. Where PyTorch's function is missing, they are computed as products with two small
+matrices. These are obtained by downscaling identity matrices on the CPU.
 """
 
 from collections.abc import Callable

@@ -104,7 +104,10 @@ def known_state() -> Iterator[None]:
 
 
 def in_known_state(function: Callable[P, T]) -> Callable[P, T]:
-    """Run a function in :func:`known_state`; a generator runs in it during each step, its consumer keeps its own settings."""
+    """Run a function in :func:`known_state`.
+
+    A generator runs in the known state during each step. Between two steps, the consumer's own settings apply.
+    """
     if isgeneratorfunction(function):
         return cast("Callable[P, T]", _stepwise(function))
 
@@ -147,7 +150,7 @@ def plain(image: Tensor) -> Tensor:
 
 def _after_fork() -> None:
     _everywhere.is_child = True
-    if _everywhere.is_used:  # otherwise at first use: a child that only imported impasto keeps its threads
+    if _everywhere.is_used:  # if impasto was only imported, keep the threads until its first use in the child
         torch.set_num_threads(1)
     _everywhere.lock = threading.Lock()  # another thread may have held it during the fork
     _everywhere.count = int(_here.is_entered)

@@ -98,7 +98,7 @@ class Attempt:
                     raise
                 time.sleep(AWAY_SECONDS)
         if data is None:
-            raise WireError(f"a missing {part}, or one of more than {PART_BYTES[part]} bytes")
+            raise WireError(f"a {part} that is missing or has more than {PART_BYTES[part]} bytes")
         check_part(part, suffix, data)
         return data
 

@@ -139,7 +139,7 @@ class Broker:
     # ------------------------------------------------------------------------------------------------ data
 
     def write(self, data: bytes, *words: object) -> None:
-        """Write data for the other side. It expires after an hour."""
+        """Write data for the other side. The data expires after an hour."""
         self.redis.set(self.key(*words), data, ex=_KEPT_SECONDS)
 
     def read(self, most_bytes: int, *words: object) -> bytes | None:

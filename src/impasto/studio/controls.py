@@ -48,7 +48,7 @@ _BEGINNINGS = (
     (r"style ", "styles"),
     (r"'auto:", "masks"),
 )
-"""Patterns for the start of messages that name no flag, each with the field to which such a message belongs."""
+"""Pairs of a pattern and a field. If a message names no flag and starts with the pattern, it belongs to the field."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,10 @@ SHEETS = ("report", "tune")
 
 
 def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """Return the name, kind, default, range, choices, help and group of each field of an option dataclass, tier by tier."""
+    """Describe each field of an option dataclass: name, kind, default, range, choices, help and group.
+
+    The fields are in the order of ``--help-all``.
+    """
     hints, texts, ranges = get_type_hints(options), field_texts(options), ranges_of(options)
     defaults = {field.name: field.default for field in dataclasses.fields(options)}
     found = []

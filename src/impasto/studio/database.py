@@ -13,7 +13,7 @@ from impasto.studio.faults import fault, reason
 
 _LOG = logging.getLogger(__name__)
 _BUSY_SECONDS = 2.0
-"""Time that a statement waits if another program has locked the database. It is short because a request waits as long."""
+"""Time that a statement waits if another program has locked the database. It is short because requests wait for statements."""
 
 _VERSION = 2
 _SCHEMA = """
@@ -50,7 +50,7 @@ Row = dict[str, Any]
 
 
 class Database:
-    """One connection, used by one thread at a time. Statements take well below a millisecond.
+    """One connection, used by one thread at a time. A statement takes much less than a millisecond.
 
     With write-ahead logging, the database survives a crash of this process at any time. After a power failure, the last
     transactions may be lost. If a system error occurs (see :mod:`impasto.studio.faults`), nothing is changed and no transaction
@@ -146,7 +146,7 @@ class Database:
             self._connection.execute("ROLLBACK")
 
     def _tell(self) -> None:
-        """Run the deferred notifications. The lock is still held, so that they are sent in order."""
+        """Run the deferred notifications. The caller still holds the lock, so no later notification can overtake them."""
         waiting, self._later = self._later, {}
         for tell in waiting.values():
             try:
@@ -155,7 +155,10 @@ class Database:
                 _LOG.warning("a notification failed", exc_info=True)
 
     def later(self, key: str, tell: Callable[[], None]) -> None:
-        """Run a notification after the commit. A new notification replaces a waiting one with the same key and goes last."""
+        """Run a notification after the commit.
+
+        It is added to the end of the queue, and replaces a waiting notification with the same key.
+        """
         self._later.pop(key, None)
         self._later[key] = tell
 

@@ -200,7 +200,7 @@ class Dispatcher(threading.Thread):
         return None
 
     def _store_state(self, identity: str, order: Message, attempt: Attempt, message: Message) -> None:
-        """Store the progress of a job. After a temporary system error, skip it, because the next message replaces it."""
+        """Store the progress of a job. If a temporary system error occurs, skip this progress: the next message replaces it."""
         try:
             if message["say"] == "checkpoint":
                 _write(order["work"] + ".npy", attempt.part("checkpoint_file", ".npy", message["checkpoint_file"]))

@@ -13,7 +13,8 @@ class Listener:
     """One stream of events.
 
     Attributes:
-        job: The job whose events the listener receives. None: the events of all jobs, and deletions.
+        job: The job whose events the listener receives. If it is None, the listener receives deletions and the events of all
+            jobs.
         pending: The events to send, by object.
     """
 
@@ -29,7 +30,7 @@ class Listener:
         self.there.set()
 
     async def next(self, timeout_seconds: float) -> list[tuple[int | None, bytes]]:
-        """Wait for events and return them with their numbers, if they have any. After a timeout, return an empty list."""
+        """Wait for events. Return each with its number (None if it has none). After a timeout, return an empty list."""
         try:
             await asyncio.wait_for(self.there.wait(), timeout_seconds)
         except TimeoutError:

@@ -1,5 +1,8 @@
 """The parent side of the workers: one child process per lane.
 
+A *lane* is a queue of jobs and the worker that runs them. The quick lane is for jobs that take seconds, the slow lane for
+paintings.
+
 Parent and child exchange lines of JSON, never pickles. So even if a malicious picture takes over a child, the child cannot run
 code in the parent. If a child ends, exceeds its time limit or uses too much memory, its job fails, and the next job gets a new
 child.
@@ -81,7 +84,7 @@ class Runner(Protocol):
 
 @dataclass
 class Call:
-    """A call to a child, and the future answer."""
+    """A call to a child, and a future that receives the answer."""
 
     message: Message
     seconds: float
@@ -89,7 +92,7 @@ class Call:
 
 
 class Lane(threading.Thread):
-    """A child process and the thread that feeds it: calls first, then jobs."""
+    """A child process, and the thread that sends work to it: pending calls are sent before the next job."""
 
     def __init__(
         self,

@@ -45,7 +45,10 @@ def _container_limits() -> list[int]:
 
 
 def _groups() -> list[tuple[Path, str]]:
-    """Return the folder and the limit file name of each control group. In a container, its own group may be the root."""
+    """Return the folder of each control group and the name of its limit file.
+
+    In a container, the group of the container may be mounted as the root, so the root is always included.
+    """
     found = [(_MOUNT, "memory.max"), (_MOUNT / "memory", "memory.limit_in_bytes")]
     try:
         lines = _OWN_GROUPS.read_text().splitlines()

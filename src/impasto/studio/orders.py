@@ -19,6 +19,7 @@ from impasto import images
 from impasto.encoders import load_encoder
 from impasto.errors import ImageFileError, ImpastoError
 from impasto.images import Metadata, Picture, fitted_size, resize
+from impasto.images.files import PYTHON_ADVICE
 from impasto.optim.engine import Step
 from impasto.options import InstantOptions, Run
 from impasto.options.guided import DoodleOptions
@@ -145,7 +146,8 @@ def instant(order: Message, line: Line) -> Message | None:
     masks = _masking(order, photo, styles)
     check(photo, styles, masks, options)
     run = Run(**order["run"])
-    engine = "torch" if options.engine == "auto" else options.engine  # OpenVINO compiles for each size, which delays sliders
+    # OpenVINO compiles for each new size, which would delay the sliders of the page.
+    engine = "torch" if options.engine == "auto" else options.engine
     pastiche = painted_pastiche(_painter(run.device, run.precision, engine), photo, styles, masks, options)
     if line.how:
         return None
@@ -337,7 +339,7 @@ def _read(path: str, name: str, pixels: int = images.MAX_PIXELS) -> Picture:
     try:
         picture = images.read(data, max_pixels=pixels)
     except ImageFileError as error:
-        sentence = str(error).replace("'bytes'", repr(name)).replace(", or raise max_pixels", "")  # an upload cannot do this
+        sentence = str(error).replace("'bytes'", repr(name)).replace(PYTHON_ADVICE, "")
         raise ImageFileError(sentence) from error
     except ImpastoError:  # some ImpastoErrors are also ValueErrors
         raise

@@ -70,12 +70,12 @@ class Assignment:
         """
         data = self._broker.read(LINE_BYTES, self.token, "order")
         if data is None:
-            raise WireError("no order")
+            raise WireError("the order is missing")
         found = unpacked(data, self.folder)
         for number, path in found.files.items():
             file = self._broker.read(_INPUT_BYTES, self.token, "in", number)
             if file is None:
-                raise WireError(f"no file {number}, or one of more than {_INPUT_BYTES} bytes")
+                raise WireError(f"file {number} is missing or has more than {_INPUT_BYTES} bytes")
             path.write_bytes(file)
         return found
 
@@ -183,7 +183,7 @@ class RemoteWorker:
         while not self._is_over.is_set():
             assignment = self._assignment
             try:
-                if assignment is not None or self._lane.is_ready:  # while the child cannot start, register for no jobs
+                if assignment is not None or self._lane.is_ready:  # do not register as a worker while the child cannot start
                     self.broker.here(self.name)
                 if assignment is not None and not assignment.is_dropped:
                     assignment.beat()

@@ -1,7 +1,8 @@
 """ONNX Runtime for the browser. The studio downloads it once on request, verifies it and serves it.
 
-The download has 33 MB, and its version and hash are fixed. If npm is installed, the download uses npm with the user's proxy and
-registry settings. Otherwise, it uses ``IMPASTO_NPM_REGISTRY`` or the public registry. A local file can be used instead.
+The size of the download is 33 MB. Its version and hash are fixed. If npm is installed, the download uses npm with the user's
+proxy and registry settings. Otherwise, it uses ``IMPASTO_NPM_REGISTRY`` or the public registry. A local file can be used
+instead.
 """
 
 import base64

@@ -179,7 +179,7 @@ def _too_large(limit: int) -> RefusedError:
 
 def _with_headers(send: Send, path: str) -> Send:
     headers = dict(_HEADERS)
-    if path.startswith(("/live", "/static/live")):  # a web worker gets the policy of its own file, not of the page
+    if path.startswith(("/live", "/static/live")):  # a web worker uses the policy of its own file, not that of the page
         headers["content-security-policy"] = _LIVE_POLICY
     if path.startswith("/api/"):
         headers["cache-control"] = "no-store"

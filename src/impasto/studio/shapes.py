@@ -20,7 +20,8 @@ Format = Literal["png", "jpeg", "webp"]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Priority = Annotated[int, Field(ge=-10, le=10, strict=True)]
 _Favorite = Annotated[bool | None, Field(validation_alias=AliasChoices("favorite", "favourite"))]
-"""``favourite`` is the earlier name. Requests may still use it, and responses still contain it, as well as ``licence``."""
+"""``favourite`` is the earlier name of ``favorite``. Requests may still use the earlier name. Responses contain both names, and
+also both ``license`` and its earlier name ``licence``."""
 
 assert set(KINDS) == set(KindName.__args__)  # type: ignore[attr-defined]
 
@@ -48,15 +49,15 @@ class NewJob(_Input):
         max_length=8,
         description="Masks of regions that stay unchanged: uploads, or names such as auto:skin.",
     )
-    map: UploadId | None = Field(None, description="doodle only: the map of the result, the id of an upload.")
+    map: UploadId | None = Field(None, description="doodle only: the id of the upload with the map of the result.")
     style_map: UploadId | None = Field(
-        None, description="doodle only: the map of the style picture, the id of an upload. Default: the suggested map."
+        None, description="doodle only: the id of the upload with the map of the style picture. Default: the suggested map."
     )
     result: ResultId | None = Field(None, description="refine only, instead of content and styles: the result to refine.")
     results: list[ResultId] = Field(
         default_factory=list,
         max_length=8,
-        description="report only: the results to measure, against their own photo and styles.",
+        description="report only: the results to measure. They are compared with their own photo and styles.",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Options that differ from the defaults in /recipes.")
     run: dict[str, Any] = Field(default_factory=dict, description="Device, precision, seed, threads.")

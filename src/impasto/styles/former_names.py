@@ -33,11 +33,11 @@ FORMER_NAMES = {
     "tuscan-virgin": "book-of-kells",
     "vallotton-red-room": "gauguin-tahiti",
 }
-"""The style that replaces each of them."""
+"""For each name of a style that is no longer shipped, the name of the style that replaces it."""
 
 
 def present_name(name: str) -> str:
-    """Return the name of the style that replaces one of an earlier version; other names stay as they are.
+    """Return the name of the style that replaces one of an earlier version; other names are returned unchanged.
 
     Example:
         >>> present_name("monet-etretat"), present_name("starry-night")

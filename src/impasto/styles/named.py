@@ -3,8 +3,8 @@
 A style file contains the mean and covariance of the ``vgg19-slim`` features at each style layer, for several sizes of the
 measured picture. A covariance is stored as the standard deviation of each channel plus a low-rank part: the strongest
 directions in 8 bits, the weaker ones in 4 bits, which is sufficient for them. The **swatch** is a small picture in the style,
-for methods that need more than statistics: for shipped styles a texture painted by impasto (see
-:mod:`impasto.recipes.swatch`), for the user's own styles the picture itself. A file takes about 200 kB.
+for methods that need more than statistics. The swatch of a shipped style is a texture painted by impasto (see
+:mod:`impasto.recipes.swatch`). The swatch of a user's own style is the picture itself. A file takes about 200 kB.
 
 Some styles are shipped with impasto. The user's own styles are stored in a separate folder and take precedence.
 """
@@ -56,7 +56,7 @@ class NamedStyle:
         colors: mean (1, 3) and covariance (1, 3, 3) of the picture's colors.
         sha256: hash of the style file; empty if the style was not read from a file.
         swatch: a picture in the style, as the bytes of a WebP file; empty if there is none.
-        notes: messages for the user, such as that it replaces a style of an earlier version.
+        notes: messages for the user, for example that the style replaces one of an earlier version.
     """
 
     facts: Mapping[str, str]
@@ -193,8 +193,8 @@ def user_styles() -> dict[str, Path]:
 def known_styles() -> dict[str, Path]:
     """Return all named styles, files by name: shipped styles and the user's own.
 
-    A style cannot be added under the name of a shipped style. If a later version of impasto ships a style with the name of one
-    of the user's own, the user's own takes precedence, so that existing commands keep their result.
+    A style cannot be added under the name of a shipped style. If a later version of impasto ships a style with a name that
+    the user already uses, the user's style takes precedence. So existing commands give the same result as before.
     """
     return dict(sorted({**shipped_styles(), **user_styles()}.items()))
 
@@ -246,7 +246,7 @@ def add_style(style: NamedStyle) -> Path:
         The path of the style file.
 
     Raises:
-        OptionError: if its name is not allowed or taken; see :func:`check_new_name`.
+        OptionError: if its name is not allowed, or already taken; see :func:`check_new_name`.
         StyleFileError: if it cannot be written.
     """
     check_new_name(style.name)
@@ -356,7 +356,8 @@ def _unpacked(layer: str, tensors: Mapping[str, Tensor]) -> Tensor:
     steps = torch.cat([strong.float(), (weak & 15).float() - 8, (weak >> 4).float() - 8], dim=2)
     loadings = steps * tensors[f"{layer}.unit"][:, None]
     deviation = tensors[f"{layer}.deviation"].float()
-    # Quantization can give a channel more variance than it had, so limit it. The rest of the variance is unique to the channel.
+    # Quantization can give a channel more variance than was measured; then its loadings are scaled down. If it has less, the
+    # rest of the measured variance belongs to this channel alone.
     loadings = loadings * (deviation / loadings.norm(dim=2).clamp_min(1e-30)).clamp_max(1)[..., None]
     own = (deviation.square() - loadings.square().sum(2)).clamp_min(0)
     covariance: Tensor = loadings @ loadings.transpose(1, 2) + torch.diag_embed(own)

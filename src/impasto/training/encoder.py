@@ -75,7 +75,7 @@ def initialize_from_teacher(student: Vgg, teacher: Vgg, pictures: Image, *, ridg
             continue
         chosen = most_telling_channels(references, convolution.out_channels)
         prior = convolution_of(teacher, name)
-        weight = torch.zeros_like(convolution.weight)  # no prior: channels changed by training have no counterpart
+        weight = torch.zeros_like(convolution.weight)  # no prior: trained channels have no counterpart in the teacher
         if chosen_before is not None:
             weight = prior.weight[chosen][:, chosen_before]
         weight, bias = _fit_convolution(inputs, [y[:, chosen] for y in targets], weight, bias_of(prior)[chosen], ridge)

@@ -44,7 +44,7 @@ class CatalogueEntry:
         size_bytes: approximate size of the file.
         description: one line about the weights.
         source: the publisher.
-        md5: hash of the file if the publisher gives only the MD5.
+        md5: MD5 of the file if the publisher gives no SHA-256.
     """
 
     name: str

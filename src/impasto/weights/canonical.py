@@ -172,7 +172,10 @@ def _scale_to_oxford(weight: Tensor, bias: Tensor) -> float | None:
 
 
 def reading(convolutions: Convolutions, form: str, otherwise: Input) -> Found:
-    """Determine the input convention of a network and convert it to RGB; ``otherwise`` applies if it is not Oxford's."""
+    """Determine the input convention of a network, and convert the network to RGB.
+
+    If the network is not Oxford's, its input convention is assumed to be ``otherwise``.
+    """
     if "0" in convolutions:
         return _fold_first(convolutions, form)
     weight, bias = first_convolution(convolutions)
@@ -250,7 +253,8 @@ def find_vgg(tensors: Mapping[str, Tensor], container: str) -> Found:
         raise WeightsError("this network has batch normalization; use a VGG-19 or VGG-16 without it")
     positions, names = _positions(sequence)
     convolutions = pair_up({names[int(at)]: parts for at, parts in sequence.items()})
-    # The classifier of early torchvision starts with dropout; conversions of Oxford's network from that time do the same.
+    # In files with this key, dropout precedes the first layer of the classifier, as in early torchvision. These files are
+    # conversions of Oxford's network.
     otherwise = CAFFE if "classifier.1.weight" in tensors else TORCHVISION
     return reading(convolutions, f"{container} with {positions}", otherwise)
 

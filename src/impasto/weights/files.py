@@ -42,7 +42,8 @@ from impasto.weights.canonical import (
 from impasto.weights.matlab import read_matlab
 
 _LARGE_BYTES = 50_000_000
-"""A larger file is read and hashed once: half a gigabyte takes a second, for every picture painted with VGG-19."""
+"""A larger file is read and hashed only once. Otherwise, reading half a gigabyte would add a second to every picture
+painted with VGG-19."""
 
 # ---------------------------------------------------------------------------------------------------- containers
 
@@ -194,7 +195,10 @@ def read_vgg(path: str | Path) -> VggWeights:
 
 
 def read_vgg_once(path: Path) -> VggWeights:
-    """Read weights like :func:`read_vgg`; a large file that did not change is read once, so the tensors must not be changed."""
+    """Read weights like :func:`read_vgg`, but read an unchanged large file only once.
+
+    Callers share the tensors and must not change them.
+    """
     try:
         facts = _facts(path)
     except OSError:
