@@ -30,7 +30,10 @@ def replacing(path: Path) -> Iterator[Path]:
     _check_regular(path)
     partial = path.with_name(f".impasto-{secrets.token_hex(6)}.part")
     try:
+        partial.touch()
+        mode = stat.S_IMODE(partial.stat().st_mode)
         yield partial
+        partial.chmod(mode)  # safetensors makes files that only their owner can read
         partial.replace(path)
     finally:
         with suppress(OSError):
