@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from impasto.recipes.brush_training import BrushRun
     from impasto.training.brush import BrushStep
 
-_CHECKPOINT, _STRIP = ".checkpoint", ".png"
+_CHECKPOINT, _STRIP = ".checkpoint", ".strip.png"
 _SECONDS_BETWEEN = 60.0
 _SECONDS_BETWEEN_LINES = 15.0
 _FEWEST_STEPS = 3
@@ -105,7 +105,7 @@ def brush(
 
     Args:
         style: Style picture, or a name from "impasto styles list".
-        output: Output file, .brush. A sample strip (.png) and a checkpoint are saved next to it every minute.
+        output: Output file, .brush. A sample strip (.strip.png) and a checkpoint are saved next to it every minute.
         photos: Folder of photos to practice on; about 50 are enough. Default: built-in photos.
         start: Brush to start from, a file or a name from "impasto brushes list". Default: random weights.
         new: Start again if there is a checkpoint of an interrupted training.

@@ -30,6 +30,7 @@ FEWEST_PHOTOS = 2
 SAMPLES = 4
 _SAMPLE_PX = 256
 _STYLE_MULTIPLE = 16
+_SMALLEST_STYLE_PX = 32
 _CURVE_SECONDS = 30.0
 _MOST_POINTS = 400
 
@@ -139,6 +140,12 @@ def new_run(
     if len(photos) < FEWEST_PHOTOS:
         raise ImageFileError(f"there are {len(photos)} readable photos; a training needs at least {FEWEST_PHOTOS}, better 50")
     (picture,) = as_swatches([style])
+    if min(picture.size) < _SMALLEST_STYLE_PX:
+        height, width = picture.size
+        raise ImageFileError(
+            f"'{picture.name}' is {width} x {height} pixels; a style needs sides of {_SMALLEST_STYLE_PX} or more "
+            "to train a brush; give a larger picture"
+        )
     image = _fitted_style(picture, options.style_size)
     device = join(torch.device(choose_device(run.device)))
     new = Johnson(LAYOUTS[options.network]).initialize(torch.Generator().manual_seed(run.seed))
