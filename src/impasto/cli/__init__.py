@@ -71,7 +71,7 @@ def main(words: Sequence[str] | None = None) -> int:
         out.flush()
         if out.failure is None:
             return code
-        if not isinstance(out.failure, BrokenPipeError):  # a closed pipe is no failure: head closes its input
+        if not isinstance(out.failure, BrokenPipeError):  # a closed pipe needs no message: ``head`` closes it early
             fail_with(f"the standard output cannot be written to ({reason_of(out.failure)})", FAILED_EXIT)
         return code or FAILED_EXIT
 

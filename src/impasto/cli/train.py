@@ -76,7 +76,7 @@ class Fit:
     """Channels of the five blocks, or of the sixteen convolutions."""
 
     learning_rate: float = 8e-3
-    """Peak learning rate of Adam, relative to the size of each parameter."""
+    """Peak learning rate of Adam, relative to the root mean square of each parameter."""
 
     seed: int = 0
     """Random seed."""

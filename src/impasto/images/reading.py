@@ -243,7 +243,7 @@ def _decoded(opened: Opened, notes: list[str]) -> tuple[Pixels, Metadata]:
         frames > 1 and is_first and picture.format not in ("MPO", "HEIF")
     ):  # the other frames of MPO and HEIF files are depth maps, gain maps and previews
         notes.append(f"took the first of {frames} {'pages' if picture.format == 'TIFF' else 'frames'}")
-    if picture.format == "TIFF":  # Pillow turns it on load, and then drops the orientation
+    if picture.format == "TIFF":  # load() turns the picture and drops the orientation, so read it first
         _, metadata = turned(picture, notes)
         picture.load()
         return pixels_of(opened, notes), metadata

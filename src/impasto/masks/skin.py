@@ -85,7 +85,7 @@ def like_the_faces(small: Array, faces: Array, furthest: float) -> Array:
 
 
 def _is_warm_enough(small: Array) -> Array:
-    """Return where a picture is warm; if that is half of it (a wooden room, a desert), exclude the paler areas."""
+    """Return where a picture is warm; if more than half of it is warm (a wooden room, a desert), exclude the paler areas."""
     found = _is_warm(small)
     return found & _is_warm(small, least_chroma=12.0) if found.mean() > 0.5 else found
 

@@ -22,7 +22,7 @@ class BrushOptions:
     """Strength of the style, 0 (the photo) to 1."""
 
     stroke: float = 1.0
-    """Size of the strokes, 0.25 to 4: paint at another size, and resize the result."""
+    """Size of the strokes, 0.25 to 4. Unless it is 1, the photo is painted at another size, and the result is resized."""
 
     def __post_init__(self) -> None:
         """Check every value."""

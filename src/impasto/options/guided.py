@@ -45,7 +45,7 @@ class DoodleOptions:
     """Number of colors in the maps, 2 to 16. 0: count them."""
 
     variety: float = 1.0
-    """How evenly the style picture is used, 0 to 10. 0: repeat its parts as often as they fit."""
+    """How evenly the style picture is used, 0 to 10. 0: its parts may repeat any number of times."""
 
     coherence: float = 0.05
     """Preference for copying connected pieces of the style picture, 0 (none) to 1."""
@@ -117,7 +117,7 @@ class TextureOptions:
     """Scale of the picture in the result, 0.1 to 4."""
 
     variety: float = 1.0
-    """How evenly the picture is used, 0 to 10. 0: repeat its parts as often as they fit."""
+    """How evenly the picture is used, 0 to 10. 0: its parts may repeat any number of times."""
 
     coherence: float = 0.05
     """Preference for copying connected pieces of the picture, 0 (none) to 1."""

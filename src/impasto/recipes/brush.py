@@ -44,7 +44,7 @@ class BrushPainter:
     @in_known_state
     @torch.no_grad()
     def paint(self, image: Image) -> Image:
-        """Paint a picture: (1, 3, height, width), sRGB in [0, 1], on the CPU; any size.
+        """Paint a picture of any size, (1, 3, height, width), sRGB in [0, 1]. The picture and the result are on the CPU.
 
         Pictures of more than two megapixels are painted in tiles. All tiles are normalized with the statistics of the reduced
         picture, so they fit together.

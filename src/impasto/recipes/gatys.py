@@ -219,7 +219,7 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
 
 _TRIAL_PX = 128
 _TRIALS = 4
-"""Number of trial steps. The fastest one after the first counts: the first is slow, and others may wait for the processor."""
+"""Number of trial steps. The first is slow, and later ones may wait for the processor, so the fastest later one counts."""
 
 
 @in_known_state

@@ -84,7 +84,7 @@ class StyleCode:
         pictures: the style pictures, (1, 3, height, width).
         colors: mean (1, 3) and covariance (1, 3, 3) of each style's colors.
         weights: the share of each style in the result; the shares sum to 1.
-        stroke: stroke size relative to the style picture.
+        stroke: stroke size; with 1, the style picture is encoded at the size of the photo.
         levels: cache of encodings by size and networks.
     """
 

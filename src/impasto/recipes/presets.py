@@ -346,7 +346,7 @@ def check_recipe(options: PaintOptions) -> None:
         if getattr(options, name) != getattr(RECIPES[options.recipe], name):
             reads = next(recipe for recipe, ignored in RECIPE_IGNORES.items() if name not in ignored)
             raise OptionError(f"{dashed(name)} has no effect with --recipe {options.recipe}; omit it, or use --recipe {reads}")
-    if options.recipe in ("neighbors", "nnst"):  # here the content weight is the photo's share in the picture to match
+    if options.recipe in ("neighbors", "nnst"):  # the content weight is the photo's share in the mixture that is matched
         check_range("content_weight", options.content_weight, 0, 1)
     if options.recipe == "neighbors" and any(weight < 0 for weight in options.style_weights):
         raise OptionError(

@@ -75,7 +75,7 @@ class Guide(Protocol):
 
     @property
     def weight(self) -> float:
-        """Weight of the similarity, on the cosine scale."""
+        """Weight of the guide's similarity, which is added to the cosine similarity of the features."""
         ...
 
     def rows(self, networks: "Networks", examples: Sequence[Size], size: Size) -> GuideRows:
@@ -96,7 +96,7 @@ class LabelGuide:
     Attributes:
         examples: the labels of each example, (1, labels, height, width), one-hot or soft.
         target: the labels of the picture.
-        weight: bonus of a position with the same label, on the cosine scale.
+        weight: bonus of a position with the same label, which is added to the cosine similarity of the features.
     """
 
     examples: tuple[FeatureMap, ...]
@@ -119,7 +119,7 @@ class PictureGuide:
     Attributes:
         examples: one picture for each example.
         target: the picture that corresponds to the result.
-        weight: weight of the similarity, on the cosine scale.
+        weight: weight of the guide's similarity, which is added to the cosine similarity of the features.
     """
 
     examples: tuple[Image, ...]

@@ -166,7 +166,7 @@ class Recipe(BaseModel):
 
 
 class Method(BaseModel):
-    """A method of the painter: its defaults, the defaults of its qualities, and the options that it ignores."""
+    """A method of the painter: its defaults, the defaults of each ``quality``, and the options that it ignores."""
 
     defaults: dict[str, Any]
     ignored: list[str]

@@ -76,7 +76,7 @@ class Studio:
 
     @cached_property
     def quick(self) -> Lane:
-        """The quick lane, which also answers calls."""
+        """The quick lane. Besides jobs, its worker answers the calls of :meth:`ask`."""
         lane = Lane("quick", self.jobs, self.settings.limits, self.order, self.result)
         lane.on_ready = self.hub.ready
         return lane
@@ -182,17 +182,17 @@ class Studio:
         return order
 
     def _picture(self, identity: str) -> Message:
-        """Return the source of an upload for a worker."""
+        """Return the path and the name of an upload, for a worker."""
         row = self.gallery.upload(identity)
         return {"path": str(self.folder.upload(identity)), "name": row["name"]}
 
     def _measured(self, identity: str) -> Message:
-        """Return the source of a result for a worker."""
+        """Return the path and the title of a result, for a worker."""
         row = self.gallery.result(identity)
         return {"path": str(self.folder.result(identity, row["suffix"])), "name": row["title"]}
 
     def _mask(self, name: str) -> Message:
-        """Return the source of a mask for a worker."""
+        """Return the path, the name and the kind of a mask, for a worker."""
         return dict(self.shelf.source(name)) if IDENTITY.fullmatch(name) else {"path": "", "name": name, "kind": "word"}
 
     def result(self, job: Row, message: Message) -> Mapping[str, Any]:
@@ -215,7 +215,7 @@ class Studio:
         }
 
     def _put_back(self) -> None:
-        """Requeue jobs that an earlier studio left running. If a job cannot be written, the next attempt handles it."""
+        """Requeue jobs that an earlier studio left running. After an error, the next call continues with the rest."""
         while self._left:
             self.jobs.put_back(self._left[-1])
             for runner in self.runners.values():

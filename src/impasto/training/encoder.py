@@ -179,7 +179,7 @@ class Distillation:
         teacher: the full VGG-19.
         corpus: training pictures by kind.
         total_steps: number of steps over which the learning rate decays to zero (half a cosine).
-        learning_rate: peak learning rate of Adam, relative to the size of each parameter.
+        learning_rate: peak learning rate of Adam, relative to the root mean square of each parameter.
         edge_px: side of the crops.
         seed: seed of all random numbers.
     """

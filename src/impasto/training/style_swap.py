@@ -1,4 +1,4 @@
-"""Train the decoder of the instant painter, which decodes a picture from features swapped for those of a style.
+"""Train the decoder of the instant painter. It turns style features, which replaced those of a photo, into a picture.
 
 Every step samples photos and styles, swaps the photos' features for the nearest features of the styles, and decodes them. The
 encoder's features of the decoded picture should match the swapped features, and their means and standard deviations should
