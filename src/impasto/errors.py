@@ -10,8 +10,8 @@
     ├── StyleFileError    (OSError)     a style file that is missing, damaged or from another version
     └── ResourceError     (MemoryError) not enough memory
 
-Each message is one sentence that says what is wrong, gives the value, says what is allowed and what to do. The command line
-prints that sentence and exits with status 2; any other exception is a bug and shows its traceback.
+Each message is one sentence that says what is wrong, gives the value, and says what is allowed and what to do. The command
+line prints that sentence and exits with status 2; any other exception is a bug and shows its traceback.
 """
 
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ class ResourceError(ImpastoError, MemoryError):
 
 
 def nearest_name(name: str, allowed: Iterable[str]) -> str:
-    """Suggest the allowed name closest to a misspelled one, worded as the end of a sentence.
+    """Return the end of an error message, which suggests the allowed name closest to a misspelled one.
 
     Returns:
         ``"; did you mean 'relu5_1'?"``, or ``"; allowed are 'a', 'b'"`` if no name is close.

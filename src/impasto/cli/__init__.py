@@ -2,7 +2,7 @@
 
 The library raises exceptions, and only this package turns them into a message and an exit code. The exit code is 2 for an error
 that the user can fix, 1 if the result is saved but its objective did not decrease, and 130 for an interruption. Any other
-exception is a bug and shows its traceback.
+exception is a bug, and its traceback is printed.
 """
 
 import sys
@@ -26,7 +26,7 @@ app = App(
 )
 app.command("impasto.cli.paint:paint", name="paint", help="Paint a photo in the style of one or several pictures.")
 app.command("impasto.cli.doodle:doodle", name="doodle", help="Paint a map of flat colors in the style of a picture.")
-app.command("impasto.cli.analogy:analogy", name="analogy", help="Paint B as A' was painted from A.")
+app.command("impasto.cli.analogy:analogy", name="analogy", help="Paint B in the way that A' was painted from A.")
 app.command("impasto.cli.texture:texture", name="texture", help="Make a picture of any size from pieces of others.")
 app.command("impasto.cli.instant:instant", name="instant", help="Paint a photo in any style in one pass, in about a second.")
 app.command("impasto.cli.regions:regions", name="regions", help="Show the regions found in a photo, for use as masks.")
@@ -60,8 +60,8 @@ def main(words: Sequence[str] | None = None) -> int:
         words: the arguments; by default, the command-line arguments of this program.
 
     Returns:
-        The exit code: 0 on success; 1 if painting failed, or if the result could not be written to its output; 2 if the input
-        is invalid; 130 if the user interrupted.
+        The exit code: 0 on success; 1 if painting failed, or if the result could not be written to the requested output; 2 if
+        the input is invalid; 130 if the user interrupted.
     """
     from impasto.cli.streams import reason_of, safe_streams
 
@@ -71,7 +71,7 @@ def main(words: Sequence[str] | None = None) -> int:
         out.flush()
         if out.failure is None:
             return code
-        if not isinstance(out.failure, BrokenPipeError):  # a closed pipe needs no message: ``head`` closes it early
+        if not isinstance(out.failure, BrokenPipeError):  # no message if the reader closed the pipe, as ``head`` does
             fail_with(f"the standard output cannot be written to ({reason_of(out.failure)})", FAILED_EXIT)
         return code or FAILED_EXIT
 

@@ -26,7 +26,7 @@ def analogy(
     run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
     options: Annotated[AnalogyFlags | None, Parameter(name="*")] = None,
 ) -> int:
-    """Paint B as A' was painted from A.
+    """Paint B in the way that A' was painted from A.
 
     Args:
         a: The photo of the example. One of the three pictures may be - for standard input.

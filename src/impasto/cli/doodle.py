@@ -35,7 +35,7 @@ def doodle(
     Args:
         style: The style picture, or a name from "impasto styles list"; - reads standard input.
         map: The map of the result.
-        style_map: The map of the style picture. By default, a draft is made, as with --suggest-map.
+        style_map: The map of the style picture. If it is omitted, a draft like that of --suggest-map is used.
         content: A photo whose shapes the result follows.
         suggest_map: Only make a draft map of the style picture from automatic regions, and save it.
         files: Output files.

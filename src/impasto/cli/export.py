@@ -27,7 +27,7 @@ def onnx(
     stroke: float = 1.0,
     winograd: bool = False,
 ) -> None:
-    """Export the live network as an ONNX graph, and compare its output in ONNX Runtime with PyTorch.
+    """Export the live network, which runs on the webcam page, as an ONNX graph, and compare its output with that of PyTorch.
 
     The inputs of the graph are the photo, (1, 3, height, width) in [0, 1], a style and a palette. With --style, the photo is
     the only input.
@@ -35,7 +35,7 @@ def onnx(
     Args:
         output: Output file, .onnx.
         style: Style to build into the graph: a picture, or a name from "impasto styles list".
-        size: With --style: measure the style for photos with this longer side, 32 to 4096 pixels.
+        size: With --style: longer side of the photos for which the style is measured, 32 to 4096 pixels.
         stroke: With --style: width of the brush strokes, 0.25 to 1.5.
         winograd: Use Winograd convolutions, which are meant for browsers and need only a third of the multiplications. Sides
             of pictures must then be multiples of 32 instead of 8.

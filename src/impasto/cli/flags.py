@@ -1,4 +1,4 @@
-"""Command-line flags, made from the dataclasses of :mod:`impasto.options`. Each option is declared only once, there.
+"""Command-line flags, made from the dataclasses of :mod:`impasto.options`. Each option is declared only there.
 
 Every flag defaults to None, because a flag that is not given must not override a preset.
 """
@@ -26,7 +26,7 @@ _TIERS = (*tiers_of(PaintOptions), TuneOptions.title, InstantOptions.title)
 _GROUPS = {title: Group(title, sort_key=1 + number) for number, title in enumerate(_TIERS)} | {
     Run.title: Group(Run.title, sort_key=22)
 }
-"""Help groups of the options, one for each tier and one for the run."""
+"""Help groups of the options: one for each tier (see :mod:`impasto.options.tiers`), and one for the options of ``Run``."""
 
 _WORDS: dict[Any, str] = {int: "INT", float: "FLOAT", str: "NAME"}
 _OTHER_WORDS = {
@@ -41,7 +41,8 @@ def as_flags(options: type, *, is_grouped: bool = True) -> type:
 
     Args:
         options: the dataclass of options.
-        is_grouped: whether help shows the flags by tier; if false, help shows them in the group of the command's parameter.
+        is_grouped: whether help shows the flags by tier; if false, help shows all of them in one group, which the
+            command sets.
     """
     hints, texts, tiers = get_type_hints(options), field_texts(options), tier_by_name(options)
     defaults = {each.name: each.default for each in dataclasses.fields(options)}
@@ -55,7 +56,7 @@ def as_flags(options: type, *, is_grouped: bool = True) -> type:
 
 
 def given(flags: Any) -> dict[str, Any]:
-    """Return the given options by name, with earlier names replaced by the present ones."""
+    """Return the options that the user gave, by name. Names from earlier versions are replaced by the present names."""
     if flags is None:
         return {}
     values = {each.name: getattr(flags, each.name) for each in dataclasses.fields(flags)}
@@ -82,7 +83,7 @@ def _flag(name: str, hint: Any, text: str, default: Any, group: Group | None) ->
 def value_word(name: str, hint: Any) -> str:
     """Return the word that help shows for the value of an option, or an empty string for a switch.
 
-    The words are INT, FLOAT, NAME, CHOICE, MASK, PATH and WxH. A list has a comma and dots after the word.
+    The words are INT, FLOAT, NAME, CHOICE, MASK, PATH and WxH. For a list, ``,...`` follows the word.
 
     Example:
         >>> value_word("style_weights", tuple[float, ...])

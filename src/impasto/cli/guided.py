@@ -49,7 +49,7 @@ def named_files(files: Files | None, words: Sequence[str], inputs: Sequence[str 
 
 
 def with_notes(guided: "Guided", pictures: "Sequence[Style | None]", *more: str) -> "Guided":
-    """Add the notes on how the pictures were read, and those of ``more`` that are not empty. Named styles have no notes."""
+    """Add notes: how each picture was read, and the notes in ``more`` that are not empty. Named styles have no notes."""
     notes = (f"{each.name}: {note}" for each in pictures if each for note in getattr(each, "notes", ()))
     return replace(guided, notes=(*notes, *filter(None, more), *guided.notes))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from impasto.cli.pipes import STDIN
 
 LONGEST_BYTES = 140
-"""Length of the longest name with its suffix. Encrypted folders allow names of 143 bytes, other folders 255 bytes."""
+"""Maximum length of a name, including its suffix. Encrypted folders allow at most 143 bytes, other folders 255 bytes."""
 _HASH_DIGITS = 8
 _MOST = 10_000
 _FORBIDDEN = '<>:"/\\|?*'
@@ -40,9 +40,9 @@ def checkpoint_of(output: Path) -> Path:
 
 
 def file_name(stem: str, suffix: str) -> str:
-    """Make a file name from any text. Forbidden characters become ``_``, and a long name is cut.
+    """Make a file name from any text. Forbidden characters become ``_``, and a long name is shortened.
 
-    A cut name ends with a hash of the whole text, so two different long texts get different names.
+    A shortened name ends with a hash of the whole text, so two different long texts get different names.
 
     Example:
         >>> file_name("a:b", ".png"), len(file_name("a" * 300, ".png"))
@@ -58,7 +58,7 @@ def file_name(stem: str, suffix: str) -> str:
 
 
 def cut(text: str, most_bytes: int) -> str:
-    """Cut a text to at most a number of bytes in UTF-8, without splitting a displayed character (a grapheme).
+    """Cut a text to a maximum number of UTF-8 bytes, without splitting a displayed character (a grapheme).
 
     Example:
         >>> cut("Äpfel", 3), cut("a👩‍🎨", 8)

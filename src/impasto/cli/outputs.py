@@ -91,7 +91,7 @@ class Saved:
 
     Attributes:
         output: path of the picture.
-        record: path of the record file, or None if there is no such file. The picture may contain the record.
+        record: path of the record file, or None if there is no such file. The picture itself may contain the record.
         notes: a sentence for each file that was not saved as requested.
         is_elsewhere: whether a file could not be written at the requested path.
     """
@@ -103,12 +103,12 @@ class Saved:
 
     @property
     def name(self) -> str:
-        """Name of the picture in messages."""
+        """The name that messages use for the picture."""
         return shown(self.output)
 
 
 def shown(output: Path) -> str:
-    """Return the name of an output in messages."""
+    """Return the name that messages use for an output."""
     return "standard output" if output == STDOUT else str(output)
 
 
@@ -168,7 +168,7 @@ def keep(wanted: Path, write: Callable[[Path], None], spare: str) -> tuple[Path,
     Args:
         wanted: the requested path.
         write: writes the file to a path, or raises ImageFileError or WeightsError.
-        spare: the other file name. If a file with this name exists, a number is added.
+        spare: the file name to use if the requested path fails. If a file with this name exists, a number is added.
 
     Returns:
         The path, and a message. The message is empty if the path is the requested one.

@@ -21,7 +21,7 @@ class Preview:
         self.path, self.console, self.due = path, console, 0.0
 
     def show(self, step: Step) -> None:
-        """Write the picture of a step if one is due. After a write error, stop writing previews, but continue to paint."""
+        """Write the picture of a step if an update is due. After a write error, no more previews are written."""
         started = time.monotonic()
         if self.path is None or (started < self.due and step.number < step.total):
             return

@@ -181,7 +181,7 @@ def replayed(
     Like the inputs, a color mask or an initial picture is found by name and hash.
 
     Raises:
-        OptionError: the record is from another version, a value is not allowed, or no folder contains one of these files.
+        OptionError: the record is from another version, a value is not allowed, or a file is in none of the folders.
     """
     for name in ("preset", "recipe"):
         if name in options:
@@ -224,7 +224,7 @@ def _has_position(record: Record) -> bool:
 
 
 def resumed_options(record: Record, options: dict[str, Any], run: dict[str, Any]) -> tuple[PaintOptions, Run]:
-    """Return the options for resuming a painting. The options must be those of its record, but the run may change.
+    """Return the options for resuming a painting. They must equal the recorded options, but the options of ``Run`` may differ.
 
     Raises:
         OptionError: a given option differs from the record.

@@ -28,8 +28,8 @@ def report(
 ) -> int:
     """Compare results with the photo and the style from which they were made.
 
-    The figures are measured with the shipped encoder at a size of up to 512 pixels. If a figure has a bound, its verdict is
-    clean or faulty. The figures are specific to impasto; they are not published metrics.
+    The figures are measured with the shipped encoder at a size of up to 512 pixels. A figure that has a bound is
+    also judged to be clean or faulty. The figures are specific to impasto; they are not published metrics.
 
     Args:
         content: The photo.
@@ -63,7 +63,7 @@ def print_json(reports: "Sequence[Report]") -> None:
 
 
 def print_figures(reports: "Sequence[Report]", console: "Console") -> None:
-    """Print the figures. For one result, explain each figure; show several results side by side."""
+    """Print the figures: one result with an explanation of each figure, or several results side by side."""
     several = len(reports) > 1
     widths = [max(len(each.result), 14) for each in reports] if several else [14]
     if several:

@@ -54,7 +54,7 @@ class PaintRequest:
         options: how to paint.
         run: device, precision, seed, threads.
         files: where to save the result; ``output`` is set.
-        words: the content, styles and masks as given on the command line. Empty if they cannot be repeated on the command line.
+        words: the content, styles and masks as given on the command line. Empty if the painting cannot be resumed.
         record: the record of the painting to replay or resume.
         checkpoint: the state from which a resumed painting continues.
         masking: where to apply each style, and which areas to leave unchanged.
@@ -83,7 +83,7 @@ class PaintRequest:
 
     @property
     def holds_no_record(self) -> bool:
-        """Whether no record is saved, because the format cannot contain one and the user did not request a record file."""
+        """Whether no record is saved: the format cannot contain one, and the user did not request a record file."""
         return self.output.suffix.lower() in _WITHOUT_RECORD and not self.files.record
 
     def notes(self) -> Iterator[str]:

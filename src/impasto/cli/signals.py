@@ -18,7 +18,7 @@ _PAIR_SECONDS = 2.0
 
 
 def interruptible() -> AbstractContextManager[None]:
-    """Raise KeyboardInterrupt on every request to end, as on Ctrl-C.
+    """Raise KeyboardInterrupt when the command is asked to end, as on Ctrl-C.
 
     Requests often come in pairs. For example, closing a session sends SIGHUP and SIGTERM. A second request within two seconds
     is ignored, so it does not interrupt the cleanup that the first request started.
@@ -36,7 +36,7 @@ def interruptible() -> AbstractContextManager[None]:
 
 
 def undisturbed() -> AbstractContextManager[None]:
-    """Ignore all requests to end while the result is saved."""
+    """Ignore all requests to end the command, so that it can save the result."""
     return on_signals(signal.SIG_IGN, REQUESTS)
 
 

@@ -42,7 +42,7 @@ class Pictures:
     """Folder of textures."""
 
     held_out: int = 60
-    """Number of photos held out for evaluation (the last by name), plus half as many paintings and a third as many textures."""
+    """Photos held out for evaluation: the last by name. Paintings (half as many) and textures (a third) are also held out."""
 
 
 def check_writable(*paths: Path) -> None:
@@ -87,7 +87,7 @@ def run_training(
 ) -> bool:
     """Train, and save the state every 250 steps. Return False if the user interrupted.
 
-    ``watch`` is called with every step. ``measure`` is called after each save to evaluate the network.
+    ``watch`` is called with every step. ``measure`` evaluates the network; it is called after each save.
     """
     with asked_to_stop() as stop:
         for step in training.steps():

@@ -36,7 +36,7 @@ def fetch(name: str = "vgg19", /, *, offline: Annotated[bool | None, cyclopts.Pa
 
     Args:
         name: Name of the weights; see "impasto weights list".
-        offline: Do not use the network; print how to download the file by hand.
+        offline: Do not access the internet; print how to download the file by hand.
     """
     _print_fallback()
     columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
@@ -61,7 +61,7 @@ def import_(file: Path, /, *, name: Annotated[str | None, cyclopts.Parameter(met
 
 @app.command
 def verify(*names_or_files: str) -> None:
-    """Read weights completely, print a description, and compare their hash with the published or recorded hash.
+    """Read each weights file completely, print a description, and compare its hash with the published or recorded hash.
 
     Args:
         names_or_files: Names in the cache, or files. Default: all weights in the cache.
@@ -77,7 +77,7 @@ def verify(*names_or_files: str) -> None:
 
 @app.command
 def path(name: str | None = None, /) -> None:
-    """Print the path of weights. Without a name, print the path of the cache folder.
+    """Print the path of a weights file. Without a name, print the path of the cache folder.
 
     Args:
         name: Name in the cache.

@@ -19,17 +19,17 @@ Planes = Tensor
 """A picture in a color space: (batch, 3, height, width); luminance first, then two color planes."""
 
 _FAINT = 1e-4
-"""Variance below which a color direction counts as noise, for colors in [0, 1]; the deviation is then 2.5 steps of 1/255."""
+"""A color direction counts as noise if its variance, for colors in [0, 1], is below this: a deviation of 2.5 steps of 1/255."""
 _LEVELS, _CURVE_POINTS = 1024, 4096
 STEEPEST = 4.0
-"""Maximum slope of histogram curves for displayed results. Without a limit, a dark spot in a bright sky turned black."""
+"""Maximum slope of histogram curves for displayed results. Without a limit, a dark spot in a bright sky can turn black."""
 _SAMPLED_PX = 2**17
 _GREY = 1 / 1020
 """Pixels count as gray if their channels differ by less than this: a quarter of a step of 1/255."""
 _SHOWN = 1e-4
 """Values beyond [0, 1] by at most this much are simply clipped; it is far less than a step of 1/255."""
 _MOST_GAIN = 12.0
-"""Maximum gain of any color direction. Of 122 photos with 32 styles, only one nearly gray photo exceeded it."""
+"""Maximum gain of any color direction. In a test of 122 photos with 32 styles, one photo exceeded it; it was nearly gray."""
 
 # ---------------------------------------------------------------------------------------------------- spaces
 
@@ -45,7 +45,7 @@ class _Space:
 
 
 def _lab_curve(t: Tensor) -> Tensor:
-    """Return CIE's f without its constant 4/29; the constant cancels in a and b, and in L it yields the -16."""
+    """Return CIE's f, minus 4/29. The constant cancels in a and b, and yields the -16 in ``L = 116 f - 16``."""
     return torch.where(t > (6 / 29) ** 3, t.clamp_min(1e-6).pow(1 / 3) - 4 / 29, t * (841 / 108))
 
 
@@ -63,7 +63,7 @@ def _cube(f: Tensor) -> Tensor:
 
 _XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _SPACES: dict[str, _Space] = {
-    # CIE 1976. The white point is the matrix times white, so gray has exactly zero color.
+    # CIE 1976. The white point is the matrix times white, so the color planes of gray are exactly 0.
     "lab": _Space(
         ((0, 116, 0), (500, -500, 0), (0, 200, -200)),
         tuple(tuple(value / sum(row) for value in row) for row in _XYZ),
@@ -85,7 +85,7 @@ _SPACES: dict[str, _Space] = {
         _cube_root,
         _cube,
     ),
-    # NTSC and ITU-R BT.601. They share the same luma; the color planes of each are a linear mixture of the other's.
+    # NTSC and ITU-R BT.601. Both have the same luma, and each color plane of one is a linear mixture of those of the other.
     "yiq": _Space(((0.299, 0.587, 0.114), (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955))),
     "ycbcr": _Space(((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))),
 }
@@ -194,7 +194,7 @@ def with_colors_of(photo: Image, painted: Image, space: ColorSpace) -> Image:
 
 
 def with_light_like(image: Image, other: Image, space: ColorSpace) -> Image:
-    """Return a gray version of an image whose luminance has the mean and standard deviation of another's.
+    """Convert an image to gray, and give its luminance the mean and standard deviation of another image's luminance.
 
     Source:
         Gatys et al. 2016 (arXiv:1606.05897), section 4.1: ``L' = σ_c / σ_s (L - μ_s) + μ_c``.
@@ -222,8 +222,9 @@ def _mixed(image: Tensor, matrix: Sequence[Sequence[float]], *, inverse: bool = 
 def monge_kantorovich(source: Moments, target: Moments) -> Affine:
     """Find the linear color map that transfers the target palette with the least total color change.
 
-    With Σs and Σt the covariances: ``A = Σs^-½ (Σs^½ Σt Σs^½)^½ Σs^-½``, and ``b = μt - A μs``. Directions in which the source
-    hardly varies are not amplified, and no direction is amplified more than twelve times.
+    The map is ``A x + b``, with ``A = Σs^-½ (Σs^½ Σt Σs^½)^½ Σs^-½`` and ``b = μt - A μs``. Σ is a covariance, μ a mean, s the
+    source and t the target. Directions in which the source hardly varies are not amplified, and no direction is amplified more
+    than twelve times.
 
     Args:
         source: mean (batch, 3) and covariance (batch, 3, 3) of the picture's colors.
@@ -245,7 +246,7 @@ def monge_kantorovich(source: Moments, target: Moments) -> Affine:
 
 
 def principal_axes(source: Moments, target: Moments) -> Affine:
-    """Find the color map between principal axes: ``A = Σt^½ Σs^-½``. The arguments are those of :func:`monge_kantorovich`.
+    """Find the color map along principal axes: ``A = Σt^½ Σs^-½``. The arguments are those of :func:`monge_kantorovich`.
 
     Source:
         Gatys et al. 2016 (arXiv:1606.05897), section 4.2, which calls the map PCA or image analogies.
@@ -254,7 +255,7 @@ def principal_axes(source: Moments, target: Moments) -> Affine:
 
 
 def cholesky(source: Moments, target: Moments) -> Affine:
-    """Find the color map between Cholesky factors: ``A = Lt Ls^-1``. The arguments are those of :func:`monge_kantorovich`.
+    """Find the color map from the Cholesky factors L: ``A = Lt Ls^-1``. The arguments are those of :func:`monge_kantorovich`.
 
     Source:
         Gatys et al. 2016 (arXiv:1606.05897), section 4.2.
@@ -338,7 +339,7 @@ def blended_palette(palettes: Sequence[Palette], weights: Sequence[float]) -> Pa
 def recoloring(
     image: Image, target: Palette, method: str, space: ColorSpace, *, steepest: float | None = None
 ) -> Callable[[Image], Image]:
-    """Return a function that gives a picture, or any part of the picture, the target palette.
+    """Return a function that recolors a picture, or any part of it, with the target palette.
 
     Args:
         image: (1, 3, height, width) in [0, 1].
@@ -346,7 +347,7 @@ def recoloring(
         method: monge-kantorovich, pca, cholesky or histogram. histogram applies monge-kantorovich first, to keep related colors
             together, and then matches the levels of luminance and of each color plane.
         space: the color space whose planes are matched and in which out-of-gamut pixels are desaturated.
-        steepest: maximum slope of the level curves, see :func:`within_slope`; None: no limit.
+        steepest: maximum slope of the curves that match the levels, see :func:`within_slope`; None: no limit.
 
     Returns:
         A function from (1, 3, rows, width) in [0, 1] to the same shape and range.
@@ -387,7 +388,7 @@ def levels_of(planes: Tensor) -> Tensor:
 
 
 def within_slope(source: Tensor, target: Tensor, steepest: float) -> Tensor:
-    """Limit the slope of the map between two sets of levels and keep the mean; steep maps turn grain into blotches.
+    """Limit the slope of the map from source to target, and keep the mean of the target. Steep maps turn grain into blotches.
 
     Args:
         source: levels of the picture, (planes, levels), see :func:`levels_of`.
@@ -405,7 +406,7 @@ def within_slope(source: Tensor, target: Tensor, steepest: float) -> Tensor:
 def curves_between(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Compute the histogram matching curves between two sets of levels: each value maps to the value of the same rank.
 
-    A value shared by many pixels maps to the middle of their rank range.
+    If many pixels have the same value, it maps to the value at the middle of their ranks.
 
     Args:
         source: levels of the picture, (planes, levels), see :func:`levels_of`.

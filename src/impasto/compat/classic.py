@@ -5,8 +5,8 @@ differentiable scalar tensor. Activations have the assignment's shape ``(1, n_H,
 ``(1, n_C, n_H, n_W)`` with ``a.permute(0, 2, 3, 1)``. The letters are the assignment's: C for the content picture, S for the
 style picture, G for the generated picture.
 
-impasto itself uses :mod:`impasto.losses.features`. The weights of those losses do not depend on the size of the picture; the
-weights here do.
+impasto itself uses :mod:`impasto.losses.features`. There, the same weights work for pictures of any
+size; here, suitable weights depend on the size.
 
 Importing this module does not import torch.
 

@@ -5,7 +5,7 @@ L-BFGS-B evaluations; each round discards the history. The objective is that of 
 preset ``inetwork-fixed``. This module derives the options from INetwork's flags and minimizes the objective as INetwork does.
 
 Source: titu1994/Neural-Style-Transfer, INetwork.py, for the behavior; Novak and Nikulin 2016, arXiv:1605.04603. Departures:
-:func:`repairs` lists them; in addition, the statistics of several styles are blended.
+those that :func:`repairs` lists; in addition, the statistics of several styles are blended.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ EVALUATIONS = 20
 _SLIM = "vgg19-slim"
 _RANGE = 255.0
 _PICTURES_REMEMBERED = 30
-"""Number of pictures that L-BFGS-B keeps in float64: two for each of ten steps, plus temporary ones."""
+"""Number of float64 arrays of the size of the picture that L-BFGS-B keeps: two for each of ten steps, plus temporary ones."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def settled_options(request: InetworkRequest) -> PaintOptions:
     given = flags.style_weight if len(flags.style_weight) == len(request.styles) else (1.0,) * len(request.styles)
     total = sum(flags.style_weight)
     if flags.style_masks:
-        total /= len(flags.style_weight)  # a region's weight is its style's weight relative to the mean
+        total /= len(flags.style_weight)  # the weight of a region is that of its style, divided by the mean weight
     return paint_options(
         "inetwork-fixed",
         size=max(request.size),
@@ -141,7 +141,10 @@ def settled_options(request: InetworkRequest) -> PaintOptions:
 
 
 def content_share(flags: InetworkOptions, size: Size) -> float:
-    """Return the factor of ``--content_loss_type`` for the content loss. It counts the picture's pixels, not the layer's."""
+    """Return the factor by which ``--content_loss_type`` scales the content loss.
+
+    It depends on the number of pixels of the picture, not of the layer.
+    """
     channels, pixels = FULL_WIDTHS[int(flags.content_layer[4]) - 1], size[0] * size[1]
     return {0: 1.0, 1: 1 / (2 * math.sqrt(channels * pixels)), 2: 1 / (channels * pixels)}[flags.content_loss_type]
 
@@ -182,7 +185,7 @@ def check_history_memory(request: InetworkRequest) -> None:
 
 
 def repairs(request: InetworkRequest) -> list[str]:
-    """Return messages about the defects of INetwork that are fixed or replaced in this run."""
+    """Return messages about the defects of INetwork that this run fixes, and about flags that it replaces or ignores."""
     flags, weights, count = request.flags, len(request.flags.style_weight), len(request.styles)
     messages = {
         f"the weights of {flags.model} are not on this machine, so {_SLIM} is used; to get them: impasto weights "
@@ -222,7 +225,7 @@ def _alike(a: Size, b: Size) -> bool:
 
 @dataclass
 class Round:
-    """The evaluations of one iteration: their number, and the losses at the lowest total loss."""
+    """Summary of the evaluations of one iteration: their number, the lowest total loss, and the single losses at that point."""
 
     least: float = math.inf
     losses: dict[str, float] = field(default_factory=dict)
@@ -231,7 +234,7 @@ class Round:
 
 @in_known_state
 def iterations(request: InetworkRequest, context: PaintingContext) -> Iterator[Step]:
-    """Paint and yield a step after each iteration. Stop iterating to cancel.
+    """Paint; yield a step after each iteration. To cancel, stop iterating.
 
     Each iteration runs SciPy's L-BFGS-B on pixels from 0 to 255 and discards the history afterwards. It makes at most 20
     evaluations, or a few more if a line search has to finish, as in INetwork.
@@ -330,7 +333,7 @@ def _with_their_flags(sentence: str) -> str:
 
 @in_known_state
 def shown(request: InetworkRequest, context: PaintingContext, picture: Image) -> Image:
-    """Return the picture to save: clamp it, restore the kept photo, apply the photo's colors if requested, and resize it."""
+    """Return the picture to save: clamped, with the photo where it is kept, in the photo's colors if requested, and resized."""
     flags = request.flags
     picture = Restored(context.content, context.region_masks.kept, context.margin)(picture.detach().clamp(0, 1)).cpu()
     if flags.keeps_colors:

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from impasto.errors import OptionError, nearest_name
 
 Truth = Literal["True", "False"]
-"""A boolean in INetwork's form: text."""
+"""A boolean as text, the form that INetwork uses."""
 
 Model = Literal["vgg16", "vgg19", "vgg19-slim"]
 ContentLossType = Literal[0, 1, 2]
@@ -45,11 +45,11 @@ class InetworkOptions:
     """Weight of the content loss, 0 or more."""
 
     style_weight: tuple[float, ...] = (1.0,)
-    """Weight of each style, 0 or more, such as 1.0 0.5; if there are more or fewer weights than styles, each style gets an
-    equal part of their sum."""
+    """Weight of each style, 0 or more, such as 1.0 0.5; if there are more or fewer weights than styles, the sum of the
+    weights is divided equally among the styles."""
 
     style_scale: float = 1.0
-    """Factor for all style weights, 0 or more; unlike --style-scale of impasto paint, it is not a size."""
+    """Factor for all style weights, 0 or more; unlike --style-scale of impasto paint, it does not resize the styles."""
 
     total_variation_weight: float = 8.5e-5
     """Weight of the total variation, 0 or more; higher values give smoother results."""
@@ -61,7 +61,7 @@ class InetworkOptions:
     """Feature extractor; if its weights are not on this machine, vgg19-slim is used instead."""
 
     content_loss_type: ContentLossType = 0
-    """Divisor of the content loss: 0: none, 1: 2√(channels · pixels), 2: channels · pixels."""
+    """What the content loss is divided by. 0: nothing; 1: 2√(channels · pixels); 2: channels · pixels."""
 
     rescale_image: Truth = "False"
     """Enlarge the result to the size of the photo."""
@@ -73,7 +73,7 @@ class InetworkOptions:
     """False: paint a square; the saved result is resized to the photo's aspect ratio."""
 
     content_layer: str = "conv5_2"
-    """Layer of the content loss, after its ReLU."""
+    """Convolution whose features, after the ReLU, the content loss compares."""
 
     init_image: str = "content"
     """Initial picture: content, noise, gray (which also makes the content gray), or a picture file."""
@@ -144,7 +144,7 @@ def check_mask(name: str, path: str) -> None:
 
 
 def as_truth(name: str, word: str) -> Truth:
-    """Parse a boolean like INetwork; raise OptionError for other words.
+    """Parse a boolean as INetwork does; raise OptionError if the word is not a boolean.
 
     Example:
         >>> as_truth("preserve_color", "yes")
@@ -173,5 +173,5 @@ def as_number(name: str, word: str, *, whole: bool = False) -> float:
 
 
 def as_numbers(name: str, words: list[str]) -> tuple[float, ...]:
-    """Parse numbers separated by spaces or commas, from one or more words."""
+    """Parse numbers from one or more arguments; spaces and commas separate numbers within an argument."""
     return tuple(as_number(name, word) for words_ in words for word in re.split(r"[\s,]+", words_.strip()) if word)

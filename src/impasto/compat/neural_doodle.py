@@ -49,19 +49,20 @@ class NeuralDoodleOptions:
     """WIDTHxHEIGHT of the result in pixels, such as 512x512. Default: the size of --content, or else of the map."""
 
     semantic_weight: float = _SEMANTIC
-    """Weight of the maps, 0 to 1000; 10 is --semantic-weight 1 of impasto doodle."""
+    """Weight of the maps, 0 to 1000; 10 equals --semantic-weight 1 of impasto doodle."""
 
     content_weight: float = _CONTENT
-    """Weight of --content against --style-weight, 0 or more."""
+    """Weight of --content relative to --style-weight, 0 or more."""
 
     style_weight: float = _STYLE
-    """Weight of the style against --content-weight, 0 or more."""
+    """Weight of the style relative to --content-weight, 0 or more."""
 
     variety: float = 0.0
-    """How evenly the style is used, 0 to 9. --variety of impasto doodle is this value plus 1."""
+    """How evenly the style is used, 0 to 9; equal to --variety of impasto doodle minus 1."""
 
     seed: str = "noise"
-    """A number: seed of the random generators. noise and content have no effect: painting starts from --content if given."""
+    """A number is the seed of the random generators. The words noise and content have no effect: painting starts from --content
+    if it is given."""
 
     device: str = "cpu"
     """cpu, gpu0 or gpu; also auto, cuda or mps."""
@@ -132,7 +133,7 @@ class NeuralDoodleOptions:
         )
 
     def texture_options(self, size: tuple[int, int]) -> TextureOptions:
-        """Return the options of a texture of a size (height, width)."""
+        """Return the options of a texture with the given size (height, width)."""
         return TextureOptions(size=f"{size[1]}x{size[0]}", variety=1 + self.variety)
 
     def run(self) -> Run:
@@ -185,12 +186,12 @@ def map_beside(picture: str | Path) -> Path:
 
 
 def found_maps(style: str, content: str | None, output: Path | None) -> FoundMaps:
-    """Find the map next to the style, and the map of the result next to the content or, if there is none, next to the output.
+    """Find the map of the style, next to the style, and the map of the result, next to the content or else next to the output.
 
     Args:
         style: the style picture.
-        content: the photo; None: none.
-        output: the result; None: standard output.
+        content: the photo, or None.
+        output: the file of the result; None: standard output.
 
     Raises:
         OptionError: only one of the two maps exists; the message names the other.
@@ -237,7 +238,7 @@ def ignored_note(given: Mapping[str, Any], *, has_content: bool, has_maps: bool)
 
 
 def _seed_reason(seed: str, *, has_content: bool) -> str:
-    """Return why ``--seed`` has no effect; an empty string if the seed is a number or names the actual start of painting."""
+    """Return why ``--seed`` has no effect; an empty string if it is a number, or a word that matches how painting starts."""
     if seed.isdecimal() or seed == ("content" if has_content else "noise"):
         return ""
     if has_content:

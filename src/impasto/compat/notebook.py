@@ -35,7 +35,7 @@ _SMALLEST_SIDE = 32
 
 
 def load_stylizer(*, run: Run | None = None, engine: str = "auto") -> Callable[..., tuple[Batch]]:
-    """Load the instant network as a callable like ``hub.load(".../arbitrary-image-stylization-v1-256/2")``.
+    """Load the instant network as a callable that replaces ``hub.load(".../arbitrary-image-stylization-v1-256/2")``.
 
     Args:
         run: device and precision.
@@ -44,8 +44,8 @@ def load_stylizer(*, run: Run | None = None, engine: str = "auto") -> Callable[.
     Returns:
         A callable of (content, style), each (batch, height, width, 3) in [0, 1]. It returns a tuple whose first element is the
         stylized batch, at the size of the content. Give one style for all contents, or one for each. As in the TF Hub module,
-        the style is used at its own size. That module recommends 256 pixels; here, up to 1024 pixels are useful. The keyword
-        ``strength``, from 0 to 1.5, is an addition.
+        the style is used at its own size. That module recommends 256 pixels; here, sizes up to 1024 pixels are useful. The
+        keyword ``strength``, from 0 to 1.5, does not exist in that module.
     """
     painter = InstantPainter(run, engine)
 

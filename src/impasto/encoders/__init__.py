@@ -1,8 +1,8 @@
-"""Encoders: networks that map pictures to features by layer name, input normalization included.
+"""Encoders: networks that take a picture and return features by layer name; they include the input normalization.
 
 Modules:
-    vgg: VGG-19 and VGG-16 at any width, by layer name.
-    precision: device and precision selection.
+    vgg: VGG-19 and VGG-16 at any width.
+    precision: selection of device and precision.
 """
 
 import os

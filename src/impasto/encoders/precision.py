@@ -13,18 +13,18 @@ from impasto.tensors import Features, Image
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A device and the precision of the network's products on it; losses are always summed in float32.
+    """A device, and the precision of the network's convolutions on it; losses are always summed in float32.
 
     Attributes:
         device: device of pictures and features.
-        precision: dtype of the network's products and of the covariances of its features.
+        precision: dtype of the network's convolutions and of the covariances of its features.
     """
 
     device: torch.device
     precision: Literal["fp32", "bf16"]
 
     def encode(self, encoder: Vgg, image: Image, layers: frozenset[str]) -> Features:
-        """Encode a picture on this device in this precision, in channels-last format."""
+        """Encode a picture on this device and in this precision, in channels-last format."""
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return encoder(image, layers)  # type: ignore[no-any-return]
@@ -51,7 +51,7 @@ def choose_arithmetic(run: Run, encoder: Vgg, *, full_precision: bool = False) -
 
 
 def prepared(arithmetic: Arithmetic, encoder: Vgg) -> Arithmetic:
-    """If products use bfloat16, convert the encoder's filters once instead of at every step."""
+    """If convolutions use bfloat16, convert the encoder's filters once instead of at every step."""
     if arithmetic.precision == "bf16":
         encoder.convolutions.to(torch.bfloat16)
     return arithmetic
@@ -83,7 +83,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def bf16_agrees(encoder: Vgg, device: torch.device) -> bool:
-    """Return whether deep features of a small smooth picture agree in bfloat16 and float32, within three percent."""
+    """Return whether deep features of a small, smooth picture in bfloat16 are within three percent of those in float32."""
     ramp = torch.linspace(0, 1, 64, device=device)
     image = torch.stack([ramp[:, None] * ramp, ramp[:, None].expand(64, 64), (ramp * 9).sin().abs().expand(64, 64)])[None]
     layer = frozenset(("relu4_1",))

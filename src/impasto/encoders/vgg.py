@@ -1,4 +1,4 @@
-"""The VGG-19 and VGG-16 topologies, at any width, by layer name.
+"""The VGG-19 and VGG-16 topologies at any width; features are returned by layer name.
 
 ``vgg19`` is this class at full width; ``vgg16`` has three convolutions fewer. ``vgg19-slim`` is the topology of VGG-19 at a
 fraction of the width, with a learned affine head for each layer that maps to the full network's channels.
@@ -38,10 +38,11 @@ LAYERS: tuple[str, ...] = tuple(f"{kind}{name}" for name in CONVOLUTIONS for kin
 FULL_WIDTHS: tuple[int, ...] = (64, 128, 256, 512, 512)
 
 _DEEP_BLOCKS = (4, 5)
-"""Blocks with zero padding in mixed border mode."""
+"""Blocks whose convolutions pad with zeros if the border is ``"mixed"``."""
 
 _POOLING_SCALES: Mapping[Pooling, float] = {"max": 1.0, "average": 2.0, "l2": 2 * 0.78, "plain-average": 1.0}
-"""Factors applied to pooled maps. For l2, the source uses the root of the sum of four squares: twice the root of the mean."""
+"""Factors applied to pooled maps. For l2, the source uses the root of the sum of four squares, which is twice the root
+of their mean."""
 
 
 class Vgg(nn.Module):
@@ -62,7 +63,7 @@ class Vgg(nn.Module):
     mean: Tensor
     std: Tensor
     sha256: str = ""
-    """Hash of the weights file; empty if the weights came from no file."""
+    """Hash of the weights file; empty if the weights did not come from a file."""
 
     def __init__(
         self,
@@ -128,7 +129,7 @@ class Vgg(nn.Module):
 
     @property
     def precision(self) -> torch.dtype:
-        """The dtype of the filters, in which features are computed."""
+        """The dtype of the filters; features are computed in this dtype."""
         first = next(iter(self.convolutions.values()))
         assert isinstance(first, nn.Conv2d)
         return first.weight.dtype
@@ -153,14 +154,14 @@ class Vgg(nn.Module):
 
 
 def frozen_copy(network: Vgg) -> Vgg:
-    """Return a copy that can be moved and converted without effect on the network; it shares the memory of the weights."""
+    """Return a copy that can be moved and converted without affecting the network; it shares the memory of the weights."""
     shared: dict[int, Tensor] = {id(each): each.detach() for each in network.buffers()}
     shared |= {id(each): nn.Parameter(each.detach(), requires_grad=False) for each in network.parameters()}
     return copy.deepcopy(network, shared)
 
 
 def each_width(widths: tuple[int, ...], blocks: tuple[int, ...] = BLOCKS) -> tuple[int, ...]:
-    """Expand the channels of five blocks to those of each convolution.
+    """Return one width per convolution; widths that are given per block are repeated.
 
     Example:
         >>> each_width((1, 2, 3, 4, 5))
@@ -172,7 +173,7 @@ def each_width(widths: tuple[int, ...], blocks: tuple[int, ...] = BLOCKS) -> tup
 
 
 def pool(x: FeatureMap, pooling: Pooling) -> FeatureMap:
-    """Downsample a feature map by 2: (batch, channels, height, width) to half of each side, rounded down.
+    """Halve the height and the width of a feature map (batch, channels, height, width), rounded down.
 
     The network was trained with ``"max"``, and the maximum of four values is larger than their average. ``"average"`` and
     ``"l2"`` (the root of the mean of squares) are rescaled, because otherwise the amplitude decreases from block to block. On a

@@ -1,7 +1,7 @@
-"""Pure functions of image analogies: pyramids, neighborhoods of picture pairs, candidates, and local linear models.
+"""Pure functions for image analogies: pyramids, neighborhoods of picture pairs, candidates, and local linear models.
 
-A *pair* is an unfiltered and a filtered picture. Both are *planes*: float32 arrays (height, width, planes). Pixels are numbered
-in reading order, so that a match is one integer.
+A *pair* is an unfiltered and a filtered picture. Both are float32 arrays (height, width, planes); a plane is a color channel or
+the luminance. Pixels are numbered in reading order, so that a match is one integer.
 
 Source:
     Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies, section 3: neighborhoods of 5 x 5 pixels at the level
@@ -26,12 +26,12 @@ Indices = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 
 PATCH_PX = 5
-"""Side of the neighborhood at the level itself."""
+"""Side of the neighborhood in pixels, at the current level (not the coarser one)."""
 
 _DIRECTIONS = 16
 """Number of principal directions in which neighborhoods are compared."""
 _SLACK = 1.0
-"""Slack of the tree: the neighbor it returns is at most ``1 + _SLACK`` times as far away as the nearest one."""
+"""Slack of the tree search: the neighbor found is at most ``1 + _SLACK`` times as far away as the nearest one."""
 _ROWS = 2**14
 _FILTERED = 0.5
 """Weight of the filtered neighborhoods relative to the unfiltered ones."""
@@ -45,7 +45,7 @@ _FEWEST = 64
 """Minimum number of pixels to which a separate model is fitted."""
 _EXACT = 1 / 510
 _RIDGE = 1e-4
-"""Ridge of a linear model, relative to the mean variance of its inputs."""
+"""Ridge penalty of a linear model, relative to the mean variance of its inputs."""
 
 
 def _square(radius: int) -> Indices:
@@ -67,7 +67,7 @@ def gaussian_pyramid(planes: Planes, levels: int) -> list[Planes]:
         levels: number of pictures to return, at least 1.
 
     Returns:
-        The pictures, coarsest first; the last is the picture itself. A side of n pixels becomes ceil(n / 2).
+        The pictures, coarsest first; the last is the given picture. Each halving turns a side of n pixels into ceil(n / 2).
     """
     pictures = [planes]
     for _ in range(levels - 1):
@@ -79,7 +79,7 @@ def gaussian_pyramid(planes: Planes, levels: int) -> list[Planes]:
 
 
 def enlarged(planes: Planes, size: tuple[int, int]) -> Planes:
-    """Enlarge a level to the size of the next finer one by linear interpolation; pixel (y, x) becomes (2y, 2x)."""
+    """Enlarge a level, by linear interpolation, to the size of the next finer one; pixel (y, x) becomes (2y, 2x)."""
     doubled = zoom(planes, (2 - 1 / planes.shape[0], 2 - 1 / planes.shape[1], 1), order=1)
     missing = [(0, side - has) for side, has in zip(size, doubled.shape[:2], strict=True)]
     return np.pad(doubled, [*missing, (0, 0)], mode="edge").astype(np.float32)
@@ -87,12 +87,12 @@ def enlarged(planes: Planes, size: tuple[int, int]) -> Planes:
 
 @dataclass(frozen=True)
 class Pair:
-    """A level of a picture and of its filtered version.
+    """One pyramid level of a picture and of its filtered version.
 
     Attributes:
         source: the unfiltered picture, (height, width, planes).
         result: the filtered picture, with the same shape.
-        coarser: the next coarser level, enlarged to the same shape; None at the coarsest.
+        coarser: the next coarser level, enlarged to the same shape; None at the coarsest level.
     """
 
     source: Planes
@@ -105,7 +105,7 @@ class Pair:
         return self.source.shape[0], self.source.shape[1]
 
     def enlarged(self, size: tuple[int, int]) -> "Pair":
-        """Return the pair at the size of the next finer level."""
+        """Enlarge the pair to the size of the next finer level."""
         return Pair(enlarged(self.source, size), enlarged(self.result, size))
 
     def unfiltered(self, rows: Indices, columns: Indices) -> Floats:
@@ -117,7 +117,7 @@ class Pair:
 
         Returns:
             (pixels, values): 5 x 5 pixels of this level and 3 x 3 of the coarser level, weighted; the squared weights of each
-            part sum to 1. Pictures are mirrored at their borders.
+            of the two parts sum to 1. Pictures are mirrored at their borders.
         """
         parts = [_taps(self.source, rows, columns, _FINE)]
         if self.coarser:
@@ -163,7 +163,7 @@ def _weights(offsets: Indices) -> Floats:
 
 @dataclass(frozen=True)
 class Examples:
-    """The neighborhoods of an example pair, reduced to principal directions, and a tree that finds the nearest.
+    """The neighborhoods of an example pair, reduced to principal directions, and a tree that finds the nearest one.
 
     Attributes:
         keys: the reduced neighborhood of each pixel, (pixels, directions).
@@ -179,7 +179,7 @@ class Examples:
 
     @classmethod
     def of(cls, pair: Pair) -> "Examples":
-        """Describe every pixel of a pair."""
+        """Compute the neighborhoods of all pixels of a pair, and build the tree."""
         total, square, count = np.zeros(1), np.zeros(1), 0
         for rows, columns in _blocks(pair.size):
             values = describe(pair, rows, columns).astype(np.float64)
@@ -192,9 +192,10 @@ class Examples:
         return cls(keys, basis, distinct, cKDTree(keys[distinct], balanced_tree=False, compact_nodes=False))
 
     def nearest(self, queries: Floats) -> tuple[Indices, Floats]:
-        """Return the pixel with an approximately nearest neighborhood, and its squared distance.
+        """Return, for each query, a pixel with an approximately nearest neighborhood, and its squared distance.
 
-        The search uses one thread. A wavefront has only a few hundred pixels, so starting threads costs more than it saves.
+        The search uses one thread: there are only a few hundred queries at a time (see :func:`wavefronts`), so starting
+        more threads costs more than it saves.
         """
         distance, index = self.tree.query(queries, eps=_SLACK)
         return self.distinct[index], distance**2
@@ -214,7 +215,7 @@ class Examples:
 
 
 def _distinct(keys: Floats) -> Indices:
-    """Return the first pixel of each set of equal keys; keys are compared by a checksum."""
+    """Return, for each distinct key, the first pixel that has it; keys are compared by a checksum."""
     checksums = keys.astype(np.float64).round(4) @ np.cos(np.arange(1, 1 + keys.shape[1]))
     return np.unique(checksums.round(9), return_index=True)[1]
 
@@ -230,13 +231,13 @@ def coherent_candidates(matches: Indices, rows: Indices, columns: Indices, size:
     Here q is a pixel, r is one of its preceding neighbors, and s(r) is the match of r.
 
     Args:
-        matches: matched pixel numbers of the example, (height, width).
+        matches: for each pixel, the number of its match in the example, (height, width).
         rows: row of each pixel q, (pixels,).
         columns: column of each pixel q, (pixels,).
         size: (height, width) of the example.
 
     Returns:
-        (pixels, 12) pixel numbers of the example; -1 where r or the continuation is outside.
+        (pixels, 12), numbers of example pixels; -1 where r is outside the picture or s(r) + (q - r) is outside the example.
 
     Source:
         Hertzmann et al. 2001, section 3.2; Ashikhmin 2001.
@@ -251,10 +252,10 @@ def coherent_candidates(matches: Indices, rows: Indices, columns: Indices, size:
 
 
 def wavefronts(size: tuple[int, int]) -> Iterator[tuple[Indices, Indices]]:
-    """Yield the rows and columns of pixels that can be synthesized at once, in an order that respects the causal half.
+    """Yield groups of pixels (rows, columns) that can be synthesized at once; the causal half of each is in earlier groups.
 
     Pixel (y, x) depends on pixels up to two columns to the right in the rows above, so the pixels with the same x + 3y are
-    independent of each other. The result is the same as that of synthesis pixel by pixel in reading order.
+    independent of each other. The result is the same as if the pixels were synthesized one by one in reading order.
 
     Example:
         >>> [list(zip(rows.tolist(), columns.tolist())) for rows, columns in wavefronts((2, 4))][3:5]
@@ -268,7 +269,7 @@ def wavefronts(size: tuple[int, int]) -> Iterator[tuple[Indices, Indices]]:
 
 
 def _blocks(size: tuple[int, int]) -> Iterator[tuple[Indices, Indices]]:
-    """Yield the rows and columns of all pixels in reading order, in blocks of limited memory."""
+    """Yield the rows and columns of all pixels in reading order, in blocks, which limits memory use."""
     for start in range(0, size[0] * size[1], _ROWS):
         index = np.arange(start, min(start + _ROWS, size[0] * size[1]))
         yield index // size[1], index % size[1]
@@ -279,13 +280,13 @@ def _blocks(size: tuple[int, int]) -> Iterator[tuple[Indices, Indices]]:
 
 @dataclass(frozen=True)
 class LocalModels:
-    """Linear models of a filter. Each model is fitted to a group of pixels of the example with similar neighborhoods.
+    """Linear models of the example's filter. Each model is fitted to a group of example pixels with similar neighborhoods.
 
     Attributes:
-        matrices: (models, values, planes); each maps the unfiltered neighborhood to the filtered pixel. Each matrix is
-            multiplied by the share of the pixel variance that the model explains.
+        matrices: (models, values, planes); each maps the unfiltered neighborhood to the filtered pixel. Each matrix has
+            already been multiplied by the share of the pixel variance that the model explains.
         model: number of the model of each pixel, (pixels,).
-        left: residual: the filtered pixel minus the product of matrix and neighborhood, (pixels, planes).
+        left: the residual, that is, the filtered pixel minus the product of matrix and neighborhood, (pixels, planes).
         lowest: the lowest value that each model may return, (models, planes).
         highest: the highest value that each model may return, (models, planes).
     """
@@ -300,8 +301,8 @@ class LocalModels:
     def of(cls, pair: Pair, examples: Examples, limits: tuple[float, float]) -> "LocalModels":
         """Fit a model to the whole pair, then refine it for each group of similar neighborhoods.
 
-        Pixels that the filter clipped are excluded from the fit, because they do not show its slope. If a model predicts a
-        value beyond the limit for a clipped pixel, that value replaces the clipped one.
+        Pixels that the filter clipped are excluded from the fit, because they do not show the slope of the filter. If the
+        value that a model predicts for a clipped pixel is beyond the limit, it replaces the clipped value.
 
         Args:
             pair: a level of the example.
@@ -330,11 +331,11 @@ class LocalModels:
         return cls(np.stack(matrices), model, left, lowest, highest)
 
     def values(self, inputs: Floats, matches: Indices) -> Floats:
-        """Return the filtered pixels: the predictions of their matches' models plus the residuals of the matches.
+        """Return the filtered pixels: for each, the prediction of its match's model plus the residual of its match.
 
         Args:
             inputs: unfiltered neighborhoods, (pixels, values).
-            matches: matched pixel of the example, (pixels,).
+            matches: for each pixel, the number of its match in the example, (pixels,).
 
         Returns:
             (pixels, planes); if a pixel has the same neighborhood as its match, it gets the value of the match.
@@ -345,7 +346,7 @@ class LocalModels:
 
 
 def _groups(keys: Floats) -> list[Indices]:
-    """Split pixels at the median of their widest direction until each group has at most 1024 pixels."""
+    """Split groups at the median of their direction of largest variance until each has at most 1024 pixels."""
     groups, done = [np.arange(len(keys))], []
     while groups:
         group = groups.pop()
@@ -378,7 +379,7 @@ class _Fit:
         inputs_mean: (values,).
         outputs_mean: (planes,).
         inverse: inverse of the regularized covariance, (values, values).
-        share: share of the variance that the model explains, (planes,). The matrix has been multiplied by it.
+        share: share of the variance that the model explains, (planes,). The matrix has already been multiplied by it.
     """
 
     matrix: Floats
@@ -389,7 +390,7 @@ class _Fit:
 
     @classmethod
     def of(cls, inputs: Floats, outputs: Floats) -> "_Fit":
-        """Fit the outputs, (pixels, planes), to the inputs, (pixels, values)."""
+        """Fit a model that predicts the outputs, (pixels, planes), from the inputs, (pixels, values)."""
         means = inputs.mean(axis=0), outputs.mean(axis=0)
         x, y = (inputs - means[0]).astype(np.float64), (outputs - means[1]).astype(np.float64)
         covariance = x.T @ x
@@ -444,6 +445,6 @@ def _bounds(outputs: Floats, share: Floats) -> tuple[Floats, Floats]:
 
 
 def _beyond(outputs: Floats, said: Floats, limits: tuple[float, float]) -> Floats:
-    """Replace values at a limit by the models' predictions, where the predictions are beyond the limit."""
+    """Where a value is at a limit and the model's prediction is beyond that limit, replace the value by the prediction."""
     found = np.where(outputs <= limits[0] + _CLIPPED, np.minimum(said, outputs), outputs)
     return np.where(outputs >= limits[1] - _CLIPPED, np.maximum(said, outputs), found)

@@ -1,7 +1,7 @@
 """Pure functions on sets of feature vectors, for styles described by more than their moments.
 
-A set is a matrix of *rows*: (count, channels), in any order. Comparisons by angle or distance do not change when the channels
-are rotated, so rows may use the compact channels of :meth:`impasto.features.statistics.Affine.compact`.
+A set is a matrix of *rows*: (count, channels), in any order. Comparisons by angle or distance do not change when all rows are
+rotated alike, so rows may use the compact channels of :meth:`impasto.features.statistics.Affine.compact`.
 """
 
 import math
@@ -20,7 +20,7 @@ _CHUNK = 2**24
 """Maximum number of entries of a similarity matrix in memory at a time."""
 
 
-# ---------------------------------------------------------------------------------------------------- rows out of feature maps
+# ---------------------------------------------------------------------------------------------------- rows from feature maps
 
 
 def rows_of(features: FeatureMap) -> Tensor:
@@ -141,7 +141,7 @@ def nearest(queries: Tensor, keys: Tensor) -> Tensor:
 def most_similar(queries: Tensor, keys: Tensor, penalty: Tensor | None = None) -> Tensor:
     """Find the key with the largest inner product with each query: indices, (queries,).
 
-    The products are computed in chunks, so memory grows with the number of keys and not with keys times queries.
+    The products are computed in chunks, so memory use grows with the number of keys, not with keys times queries.
 
     Args:
         queries: (n, channels).
@@ -209,7 +209,7 @@ def self_similarity(rows: Tensor) -> Tensor:
 
 
 def directions(count: int, channels: int, generator: torch.Generator) -> Tensor:
-    """Sample directions uniformly from the unit sphere: (count, channels), orthogonal within each block of ``channels``."""
+    """Sample directions uniformly from the unit sphere: (count, channels), orthogonal in each block of ``channels`` rows."""
     sizes = [min(channels, count - start) for start in range(0, count, channels)]
     return torch.cat([torch.linalg.qr(torch.randn(channels, size, generator=generator)).Q.T for size in sizes])
 
@@ -254,7 +254,7 @@ def histogram_matched(values: Tensor, wanted: Tensor, bins: int = 256) -> Tensor
 
     Args:
         values: (channels, n).
-        wanted: (channels, knots), sorted: the quantiles from 0 to 1 of the target distribution.
+        wanted: (channels, quantiles), sorted: evenly spaced quantiles of the target distribution, from minimum to maximum.
         bins: number of histogram bins used to estimate ranks, with interpolation within a bin.
 
     Returns:

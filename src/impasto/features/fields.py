@@ -1,7 +1,8 @@
 """Nearest-neighbor fields: for each position of a picture, the position in an example picture from which it is copied.
 
 A *field* is an integer map (height, width). Positions of all examples are numbered consecutively. Positions are compared by the
-features of their 3 × 3 neighborhoods, so that a field can copy connected pieces of an example.
+features of their 3 × 3 neighborhoods, so that a field can copy connected pieces of an example. An example position *continues*
+the match of a neighbor if it has the same offset from that match as the current position has from the neighbor.
 
 Source: Kwatra et al. 2005, Texture Optimization for Example-based Synthesis (search, then average overlapping copies);
 Barnes et al. 2009, PatchMatch (propagation and random search); Kaspar et al. 2015, Self Tuning Texture Optimization (even use
@@ -25,12 +26,12 @@ _BESIDE = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _EXACT = 2**26
 """Number of comparisons up to which the search is exact."""
 _USAGE_ROUNDS, _USAGE_STEP, _FREE_USE = 6, 0.025, 1.0
-"""Search with penalties: number of rounds, penalty step, and how often a position may be used without penalty (1: even use)."""
+"""Search with penalties: number of rounds, penalty step, and largest use of a position without penalty (1: even use)."""
 _BLOCK, _CHANCE = 4, 0.3
 """Side of the blocks of an initial field, and weight of the random numbers by which they are chosen."""
 _PASSES, _RANDOM, _REACH, _ROWS = 4, 3, 8, 8192
 _REPEATED = 1.0
-"""Cost if a neighbor is copied from the same position, relative to the bonus if the position continues the neighbor's match."""
+"""Penalty if a neighbor is copied from the same position, as a multiple of the bonus for continuing a neighbor's match."""
 _SHARES = {0: 2.0, 1: 1.0, 2: 0.5}
 """Weight of a copy, by its distance from the center of its neighborhood."""
 
@@ -85,7 +86,7 @@ class FieldSearch:
 
 
 def neighborhoods(columns: FeatureMap, *, wraps: bool = False) -> FeatureMap:
-    """Stack the 3 × 3 neighborhood of each position: maps (1, channels, height, width) to (1, 9 * channels, height, width)."""
+    """Stack the 3 × 3 neighborhood of each position: from (1, channels, height, width) to (1, 9 * channels, height, width)."""
     padded = F.pad(columns, (1, 1, 1, 1), mode="circular" if wraps else "replicate")
     return F.unfold(padded, 3).reshape(1, -1, *columns.shape[-2:])
 
@@ -99,8 +100,9 @@ def searched(queries: Tensor, current: Tensor, bank: Bank, search: FieldSearch) 
     """Improve a field.
 
     If at most 2**26 comparisons are needed, the search is exact and penalizes positions that are copied more often than others.
-    For larger pictures, the search starts from the current field. Each position then chooses among the match found, its current
-    match and the positions that continue its neighbors' matches.
+    For larger pictures, the search starts from the current field and also tries random positions near the matches. In
+    both cases, each position then chooses among the match found, its current match and the positions that continue its
+    neighbors' matches.
 
     Args:
         queries: (positions, directions), in row-major order.
@@ -146,7 +148,7 @@ def evenly_nearest(queries: Tensor, bank: Bank, usage: float, precision: torch.d
 
 
 def enlarged(current: Tensor, before: Bank, after: Bank, size: Size) -> Tensor:
-    """Return the field at twice the size: each position becomes the four positions at the same place in the larger examples.
+    """Enlarge a field to twice its size: each position becomes four, copied from the same place in the larger examples.
 
     Args:
         current: (height, width).
@@ -182,7 +184,7 @@ def votes(rows: Tensor, current: Tensor, bank: Bank, *, wraps: bool = False) -> 
         total += weight * rows[position.flatten()]
         weights += weight
     copied = total / weights.clamp_min(1e-6)
-    return torch.where(weights > 0, copied, rows[current.flatten()])  # no neighbor's match continues here
+    return torch.where(weights > 0, copied, rows[current.flatten()])  # no neighbor's match can be continued here
 
 
 def random_blocks(bank: Bank, labels: tuple[Tensor, Tensor] | None, size: Size, generator: torch.Generator) -> Tensor:
@@ -190,8 +192,8 @@ def random_blocks(bank: Bank, labels: tuple[Tensor, Tensor] | None, size: Size, 
 
     Args:
         bank: the examples to copy from.
-        labels: label rows of the examples and of the picture, (positions, labels). Places in the examples with the same labels
-            as the block are preferred. None: any place.
+        labels: label rows of the examples and of the picture, (positions, labels). Example places that have the same labels as
+            the block are preferred. None: any place.
         size: (height, width) of the field.
         generator: random generator.
     """
@@ -269,7 +271,7 @@ def _chosen(queries: Tensor, candidates: Tensor, bank: Bank, penalty: Tensor, se
 
 
 def _similarity(queries: Tensor, positions: Tensor, bank: Bank) -> Tensor:
-    """Compute, in chunks, the inner product of each query with the key at its position; the result has the positions' shape."""
+    """Compute, in chunks, the inner product of each query with the key at its position, in the shape of ``positions``."""
     parts = zip(queries.split(_ROWS), positions.flatten().split(_ROWS), strict=True)
     return torch.cat([(part * bank.keys[at]).sum(1) for part, at in parts]).reshape(positions.shape)
 
@@ -292,7 +294,7 @@ def _smooth(values: Tensor, size: Size) -> Tensor:
 
 
 def _shifted(values: Tensor, down: int, across: int, *, wraps: bool) -> Tensor:
-    """Return the value of the neighbor at an offset; beyond the edge, the nearest value at the edge."""
+    """Return, for each position, the value of its neighbor at an offset; beyond the edge, the nearest value at the edge."""
     if wraps:
         return torch.roll(values, (-down, -across), (0, 1))
     height, width = values.shape
@@ -302,7 +304,7 @@ def _shifted(values: Tensor, down: int, across: int, *, wraps: bool) -> Tensor:
 
 
 def _to_allowed(positions: Tensor, allowed: Tensor) -> Tensor:
-    """Replace each position that may not be copied by the allowed position with the next lower number."""
+    """Change each position that may not be copied to the allowed position with the next lower number."""
     numbers = torch.arange(len(allowed), device=allowed.device)
     before = torch.where(allowed, numbers, -1).cummax(0).values
     return torch.where(before < 0, allowed.int().argmax(), before)[positions]

@@ -31,7 +31,7 @@ _ROWS = 2**13
 _SHIFTS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _SHARE_ROUNDS, _ALL = 12, 0.999
 _PASSES = 3
-"""Number of passes in which matches are compared with those of their neighbors."""
+"""Number of passes in which each match is compared with those of neighboring positions."""
 _NOISE = 64
 """Number of patches after which the noise repeats."""
 
@@ -42,7 +42,7 @@ def grid_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def pooled_columns(features: Features, heads: Mapping[str, Affine], grid: tuple[int, int]) -> FeatureMap:
-    """Concatenate layers to hypercolumns: average the finer layers over each grid cell and interpolate the coarser layers.
+    """Concatenate layers into hypercolumns: average the finer layers over each grid cell and interpolate the coarser layers.
 
     Args:
         features: by layer, (1, channels, height, width) each.
@@ -98,14 +98,14 @@ def match(
         allowed: for each style picture, the positions that may be used, (height, width), bool; None: all.
         shares: share of each style at each position of the picture, (styles, height, width); the shares at a position sum to 1.
             None: each position uses the most similar style.
-        coherence: bonus that a match gets for each of the four neighbors whose own match is adjacent to it in the style, on the
-            cosine scale.
+        coherence: bonus that is added to the cosine of a match for each of the four neighbors whose own match is adjacent to it
+            in the style.
         patches: settings for copying whole patches of the style where they are nearly as similar as single positions; None: do
             not copy patches.
 
     Source:
         Kolkin et al. 2022 for matching hypercolumns by cosine, each set centered; Ashikhmin 2001 for coherence. Fixed shares
-        per style are our addition.
+        per style are an addition.
     """
     keys = Keys.of(styles, allowed)
     return keys.match(queries, shares=shares, coherence=coherence, patches=patches)
@@ -116,8 +116,8 @@ class Patches(NamedTuple):
 
     Attributes:
         side: side of a patch, in positions.
-        tolerance: how much lower the cosine of a position with its patch may be than with its best match; one number, or one
-            for each position of the picture, (height, width).
+        tolerance: a position takes its match from the patch if the cosine decreases by less than this; one number, or one for
+            each position of the picture, (height, width).
         variety: standard deviation of the noise that selects among similar patches.
         top: vertical offset of this picture if it is part of a larger one, in positions; a multiple of the side.
         left: horizontal offset, also in positions and a multiple of the side.
@@ -235,7 +235,7 @@ class _Space:
         return torch.cat([(query * self.keys[place]).sum(1) for query, place in parts])
 
     def _sparse(self, style: int) -> tuple[Tensor, int]:
-        """Return n, and every n-th allowed position of a style picture in both directions; n limits the cost of the search."""
+        """Return every n-th allowed position of a style picture in both directions, and n, which limits the search cost."""
         start, stop = self.starts[style : style + 2]
         places, allowed = torch.arange(start, stop, device=self.keys.device), self.allowed[start:stop]
         count = int(allowed.sum())
@@ -246,7 +246,7 @@ class _Space:
         return (sparse, stride) if 0 < len(sparse) <= 2 * self._most else (places[allowed][:: -(-count // self._most)], stride)
 
     def _refined(self, style: int, position: Tensor, similarity: Tensor, reach: int) -> tuple[Tensor, Tensor]:
-        """Improve each match by searching around it, up to ``reach`` positions away and then closer."""
+        """Improve each match by searching around it, first ``reach`` positions away and then closer."""
         start, (height, width) = self.starts[style], self.sizes[style]
         while reach:
             row, column = (position - start) // width, (position - start) % width
@@ -334,10 +334,10 @@ def _along(basis: Tensor, rows: Tensor, mean: Tensor) -> Tensor:
 
 
 def _assigned(similarity: Tensor, shares: Tensor | None) -> Tensor:
-    """Choose a style for each position so that each style takes its share of the picture: (height, width), indices.
+    """Return the index of a style for each position, (height, width), so that each style takes its share of the picture.
 
-    A style is chosen where its similarity is higher than at other positions. Similarities are averaged over a few positions
-    so that styles form connected areas and not single cells.
+    Each style is chosen where its similarity is higher than at other positions. Similarities are averaged over a few
+    positions, so that styles form connected areas rather than single cells.
     """
     if len(similarity) == 1:
         return torch.zeros_like(similarity[0], dtype=torch.long)

@@ -1,4 +1,4 @@
-"""Pure feature statistics, independent of positions: Gram matrices and moments.
+"""Pure functions for feature statistics that do not depend on positions: Gram matrices and moments.
 
 Every reduction is a mean over positions, so a statistic, and any loss on it, stays comparable when the picture size changes.
 """
@@ -62,11 +62,11 @@ class Moments:
         return variance.clamp_min(1e-6).sqrt()
 
     def shifted(self, shift: float) -> "Moments":
-        """Return the moments of the features plus a constant: the mean is shifted, the covariance is unchanged."""
+        """Return the moments after a constant is added to all features: the mean is shifted, the covariance is unchanged."""
         return self if shift == 0 else Moments(self.mean + shift, self.covariance)
 
     def to(self, like: Tensor | torch.device) -> "Moments":
-        """Move to a device, or to the device and the type of a tensor."""
+        """Move to a device, or to the device and the dtype of a tensor."""
         return Moments(self.mean.to(like), self.covariance.to(like))
 
     def possible(self) -> "Moments":
@@ -84,7 +84,7 @@ def moments(features: FeatureMap) -> Moments:
     Returns:
         Moments with mean (batch, channels) and covariance (batch, channels, channels), at least float32. For bfloat16 features
         the covariance is accumulated in float32 and rounded to bfloat16 once, which is fast on CPUs. Features are centered
-        first, so the rounding error is relative to the spread and not to the mean.
+        first, so the rounding error depends on their spread and not on their mean.
 
     Example:
         >>> import torch
@@ -97,7 +97,7 @@ def moments(features: FeatureMap) -> Moments:
 
 
 class _Centered(torch.autograd.Function):
-    """Mean and covariance of rows (batch, positions, channels), with a gradient that needs one product instead of three.
+    """Mean and covariance of rows (batch, positions, channels), with a gradient of one matrix product instead of three.
 
     With X the centered rows and M positions: ``∂/∂x = X (Ḡ + Ḡᵀ) / M + ḡ / M``, where Ḡ and ḡ are the gradients with respect to
     covariance and mean. The contribution of the centering sums to zero.
@@ -176,7 +176,7 @@ def guided_moments(features: FeatureMap, guides: Sequence[Guide]) -> tuple[Momen
     """Compute the mean and the covariance of the channels under each of several guides.
 
     ``μ_r = Σ_i w_ri x_i`` and ``Σ_r = Σ_i w_ri (x_i - μ_r)(x_i - μ_r)ᵀ``. Only the positions in a guide are processed, so
-    regions that partition a picture take about as long as the whole picture.
+    regions that partition a picture take, together, about as long as the whole picture.
 
     Args:
         features: (1, channels, height, width), any floating type.
@@ -194,7 +194,7 @@ def guided_moments(features: FeatureMap, guides: Sequence[Guide]) -> tuple[Momen
 
     Source:
         Gatys et al. 2017, Controlling Perceptual Factors in Neural Style Transfer, equations 5-7; here ``w`` are the squares of
-        the paper's guide values, and moments complement Gram matrices.
+        the paper's guide values, and the moments include the mean as well as the Gram matrix.
     """
     rows = features.flatten(2).transpose(1, 2)[0]
     found = _Guided.apply(rows, *guides)  # type: ignore[no-untyped-call]
@@ -243,7 +243,7 @@ class _Guided(torch.autograd.Function):
 
 
 def _grouped(rows: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """View rows (n, channels) in groups and repeat one row to match; elementwise operations on short rows are slow."""
+    """View groups of rows (n, channels) as longer rows, and repeat ``row`` to that length; short rows make operations slow."""
     group = _GROUP if len(rows) % _GROUP == 0 else 1
     return rows.reshape(-1, group * rows.shape[1]), row.repeat(group)
 
@@ -257,8 +257,8 @@ def precise(values: Tensor) -> Tensor:
 class Affine:
     """An affine map from the channels of one layer to another set of channels: ``y = matrix x + bias``.
 
-    A slim encoder has one head for each layer. Heads are trained so that the mapped features, or their statistics, match those
-    of the network that the encoder was distilled from.
+    A slim encoder has such a map, called a *head*, for each layer. Heads are trained so that the mapped features, or their
+    statistics, match those of the network that the encoder was distilled from.
 
     Attributes:
         matrix: (channels out, channels in).
@@ -276,7 +276,7 @@ class Affine:
     def moments(self, measured: Moments) -> Moments:
         """Map the moments of features to the moments of the mapped features.
 
-        Exact, and much cheaper than mapping the features first: ``μ' = A μ + b`` and ``Σ' = A Σ Aᵀ``.
+        This is exact, and much cheaper than mapping the features first: ``μ' = A μ + b`` and ``Σ' = A Σ Aᵀ``.
         """
         return Moments(measured.mean @ self.matrix.T + self.bias, self.matrix @ measured.covariance @ self.matrix.T)
 
@@ -300,9 +300,9 @@ class Affine:
 def sqrtm(matrix: Tensor, iterations: int = 12) -> Tensor:
     """Compute the square root of symmetric positive matrices, (batch, n, n), by the coupled Newton-Schulz iteration.
 
-    Uses only matrix products, so it is fast on any device and differentiable. Twelve iterations give four digits for every
-    eigenvalue above a thousandth of the largest. For smaller eigenvalues, the computed roots are too
-    small, but this hardly affects the trace.
+    The iteration uses only matrix products, so it is fast on any device and differentiable. After twelve iterations, the roots
+    of all eigenvalues above a thousandth of the largest are correct to four digits. For smaller eigenvalues, the computed roots
+    are too small, but this hardly affects the trace.
 
     Example:
         >>> import torch
@@ -390,7 +390,7 @@ def _root(values: Tensor, iterations: int = 12) -> Tensor:
 def blend(styles: Sequence[Moments], weights: Sequence[float]) -> Moments:
     """Blend the moments of several styles; weights need not sum to one and may be negative.
 
-    Means and covariances are averaged, with the weights divided by their sum. Published programs average Gram matrices instead.
+    Means and covariances are averaged; the weights are first divided by their sum. Published programs average Gram matrices.
     Averaging Gram matrices turns the differences between the styles' means into additional variance.
 
     Raises:

@@ -9,12 +9,12 @@ files atomically.
     reading     read(), read_record()             writing   write(), encode(), write_animation(), check_...()
     colors      any mode, depth, profile -> sRGB  png16     PNG with 16 bits per channel
     icc         profiles for more than 8 bits     xmp       XMP packets: add a record, remove the location
-    tagged      color spaces from other tags      metadata  EXIF, XMP and resolution to keep
+    tagged      tags that name a color space       metadata  EXIF, XMP and resolution to keep
     spaces      primaries, curves -> sRGB         sheet     contact sheets
     ranges      floats and wide integers          proof     soft proof for a printer
     files       headers and error messages        picture   Picture, sizes, bytes, alpha
     signatures  names of other file formats
-    chunks, jpegs, tiffs: parts of these formats that Pillow does not read
+    chunks, jpegs, tiffs: parts of PNG, JPEG and TIFF files that Pillow does not read
 """
 
 from impasto.images.metadata import Metadata

@@ -9,7 +9,7 @@ from impasto.images.png16 import SIGNATURE
 
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _LARGEST_BYTES, _LARGEST_SUM = 2**20, 2**25
-"""Pillow fails above 1 MiB for one compressed text or profile, and above 64 MiB for all together."""
+"""Pillow fails above 1 MiB for one compressed text or profile, and above 64 MiB for all texts together."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _unpacked_size(chunk: Chunk) -> int:
     try:
         return len(zlib.decompressobj().decompress(packed, _LARGEST_BYTES + 1))
     except zlib.error:
-        return 0  # Pillow ignores these by itself
+        return 0  # Pillow ignores such damage by itself
 
 
 _SHORTEST = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"iCCP": 4, b"acTL": 8}

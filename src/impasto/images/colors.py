@@ -40,7 +40,7 @@ class Opened:
         data: the bytes of the file, or None; needed to decode 16-bit color, of which Pillow keeps only 8 bits.
         name: file name for errors.
         smaller_size: (width, height) to reduce the picture to; None to keep its size.
-        box: left, upper, right and lower edge of the picture within the decoded pixels; None for all of them.
+        box: left, upper, right and lower edge of the picture within the decoded pixels; None if it fills them.
     """
 
     picture: PIL.Image.Image
@@ -75,7 +75,7 @@ def pixels_of(opened: Opened, notes: list[str]) -> Pixels:
 
 
 def _eight_bit(opened: Opened, profile: bytes | None, notes: list[str]) -> Pixels:
-    """Convert pixels of up to 8 bits per channel to sRGB; opaque pictures are reduced before conversion to float."""
+    """Convert pixels of up to 8 bits per channel to sRGB; opaque pictures are reduced in size before conversion to float."""
     picture = opened.picture
     gray = picture.mode in ("1", "L", "LA", "La")
     alpha = None
@@ -97,7 +97,7 @@ def _eight_bit(opened: Opened, profile: bytes | None, notes: list[str]) -> Pixel
 
 
 def _widen_key(opened: Opened) -> None:
-    """Scale the transparent gray value of a 2 or 4-bit PNG to 8 bits; Pillow scales only the pixels."""
+    """Scale the transparent gray value of a 2- or 4-bit PNG to 8 bits; Pillow scales only the pixels."""
     key, data = opened.picture.info.get("transparency"), opened.data
     if data is not None and opened.picture.format == "PNG" and data[24:26] in (b"\2\0", b"\4\0") and isinstance(key, int):
         opened.picture.info["transparency"] = key * (85 if data[24] == 2 else 17)
@@ -149,7 +149,7 @@ def srgb_profile() -> bytes:
 
 @lru_cache(maxsize=8)
 def _is_srgb(profile: bytes) -> bool:
-    """Return whether a profile is sRGB, that is, whether it changes color ramps by at most one level of 255.
+    """Return whether a profile is sRGB, that is, whether it changes the values of color ramps by at most 1/255.
 
     The name of a profile does not answer this, because sRGB profiles have many names.
     """
@@ -181,7 +181,7 @@ def _deep_values(opened: PIL.Image.Image, data: bytes | None, name: str, notes: 
         if opened.mode == "I" and tags.get(0x0102) == (32,) and tags.get(0x0153, (1,)) == (1,):
             values = values.view(np.uint32)  # Pillow stores unsigned numbers as signed
         if opened.mode == "I" and tags.get(0x0102) == (16,) and tags.get(0x0153) == (2,):
-            values = values.astype(np.int16)  # Pillow reads them as 32 bits
+            values = values.astype(np.int16)  # Pillow reads signed 16-bit numbers as 32 bits
         if tags.get(0x0106) == 0 and values.dtype.kind == "u":
             values = np.iinfo(values.dtype).max - values  # white is zero
         return values
@@ -292,7 +292,7 @@ def tiff_pixels(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Pi
 
 @contextmanager
 def _silent(name: str) -> Iterator[None]:
-    """Disable a logger, for a reader that logs its errors and also raises them."""
+    """Disable the logger of a reader that both logs its errors and raises them."""
     logger = logging.getLogger(name)
     before, logger.disabled = logger.disabled, True
     try:

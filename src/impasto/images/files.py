@@ -24,9 +24,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 PYTHON_ADVICE = ", or in Python increase max_pixels of impasto.read"
 """End of the message about too many pixels; the studio omits it."""
 _BYTES_PER_PIXEL = 26
-"""Peak memory of reading in bytes per pixel. On 24-megapixel pictures, it was 21 (gray TIFF) to 26 (PNG, rotated JPEG)."""
+"""Peak memory of reading, in bytes per pixel. On 24-megapixel pictures, it was 21 (gray TIFF) to 26 (PNG, rotated JPEG)."""
 BYTES_OF_A_REDUCED_PIXEL = 9
-"""Peak memory in bytes per pixel if the picture is reduced before conversion to float: 4 in Pillow, and up to 6 in libjpeg for
+"""Peak memory, in bytes per pixel, if the size is reduced before conversion to float: 4 in Pillow, and up to 6 in libjpeg for
 a progressive JPEG."""
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
 _WARNINGS = threading.Lock()  # catching warnings changes global state, so only one thread at a time may do it
@@ -89,7 +89,7 @@ def raw_photo(name: str, kind: str = "") -> ImageFileError:
 
 
 def kind_of(head: bytes) -> str | None:
-    """Return the format of a file by its first bytes, never by its name: one of FORMATS, "HEIC" or None."""
+    """Determine the format of a file from its first bytes, never from its name: one of FORMATS, "HEIC" or None."""
     brand, brands = head[8:12], head[8:64]
     if head[4:8] == b"ftyp" and (brand in _HEIC_BRANDS or (brand in (b"mif1", b"msf1") and b"avif" not in brands)):
         return "HEIC"

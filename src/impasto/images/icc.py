@@ -16,7 +16,7 @@ Pixels: TypeAlias = npt.NDArray[np.float32]
 SRGB_TO_XYZ = np.array(
     [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
 )
-"""Linear sRGB to XYZ under D50, the white of every ICC profile (Bradford-adapted)."""
+"""Matrix from linear sRGB to XYZ, Bradford-adapted to D50, the white of every ICC profile."""
 
 
 def to_srgb(pixels: Pixels, profile: bytes) -> Pixels | None:
@@ -82,7 +82,7 @@ def _linear(values: Pixels, curve: bytes) -> Pixels:
 
 
 def _parametric(values: Pixels, curve: bytes) -> Pixels:
-    """Apply ``(a x + b)^g + e`` for x ≥ d and ``c x + f`` below; each of the five types omits some parameters."""
+    """Apply ``(a x + b)^g + e`` for x ≥ d and ``c x + f`` below; of the five types, only the last has all parameters."""
     (kind,) = struct.unpack_from(">H", curve, 8)
     counts = (1, 3, 4, 5, 7)
     if kind >= len(counts):

@@ -17,12 +17,12 @@ _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _COEFFICIENTS = 64
 _MOST_MISSING = 0.1
-"""Maximum share of a picture that may be missing; otherwise, the picture is refused."""
+"""Maximum share of a picture that may be missing; if more is missing, the picture is refused."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan of a JPEG: its components, its first and last coefficient, and the number of low bits in later scans."""
+    """One scan of a JPEG: its components, its first and last coefficient, and the number of low bits that later scans add."""
 
     components: tuple[int, ...]
     first: int
@@ -37,7 +37,7 @@ def completed(data: bytes, name: str, notes: list[str]) -> bytes:
     Args:
         data: a truncated JPEG file.
         name: file name for errors.
-        notes: a message on how much is missing is appended.
+        notes: a message is appended that says how much is missing.
 
     Raises:
         ImageFileError: a large part is missing; the message says how much.

@@ -31,7 +31,7 @@ class Metadata:
 
 
 def turned(opened: PIL.Image.Image, notes: list[str]) -> tuple[int, Metadata]:
-    """Return the orientation of a picture, 1 to 8, and its metadata with orientation 1; damaged EXIF adds a note."""
+    """Return the orientation of a picture, 1 to 8, and its metadata with orientation 1; for damaged EXIF, a note is added."""
     orientation, exif = 1, None
     try:
         found = opened.getexif()

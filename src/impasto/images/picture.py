@@ -59,7 +59,7 @@ def to_array(image: Image) -> npt.NDArray[np.uint8]:
         (height, width, 3), uint8.
 
     Raises:
-        ShapeError: the tensor has another shape.
+        ShapeError: the tensor has an unsupported shape.
         OptionError: the image contains NaN or infinity.
 
     Example:
@@ -81,7 +81,7 @@ def levels(image: Image, *, bits: int) -> Array:
         (height, width, channels), uint8 or uint16.
 
     Raises:
-        ShapeError: the tensor has another shape.
+        ShapeError: the tensor has an unsupported shape.
         OptionError: the image contains NaN or infinity.
     """
     flat = image[0] if image.ndim == 4 and image.shape[0] == 1 else image

@@ -1,4 +1,4 @@
-"""Soft proof: show a picture as a printer, or another device with an ICC profile, would reproduce it."""
+"""Soft proof: show how a printer, or another device with an ICC profile, would reproduce a picture."""
 
 import io
 from pathlib import Path

@@ -10,13 +10,13 @@ from impasto.images.picture import Array
 _SAMPLES = 1_000_000
 _FEW, _MOST_ABOVE = 0.01, 0.05
 _HIGHLIGHTS = 8.0
-"""Floats up to this value (three stops above 1) may be highlights: if only few of them are above 1, white is 1."""
+"""Floats up to this value (three stops above 1) may be highlights: if only a few values are above 1, white is 1."""
 
 
 def scaled(values: Array, name: str, notes: list[str]) -> Array:
     """Scale values of any numeric type to float32 in [0, 1].
 
-    Unsigned 8 and 16-bit types use their full range. Wider types have no fixed range. For these, white is the smallest
+    Unsigned 8- and 16-bit types use their full range. Wider types have no fixed range. For these, white is the smallest
     usual full scale that covers nearly all values: 1 (floats only), 255, 65,535, 2^32 - 1, or the largest number of the type.
     Values above white are clipped, so that a single hot pixel does not make the picture black.
 

@@ -33,7 +33,8 @@ Source: TypeAlias = str | os.PathLike[str] | bytes | PIL.Image.Image | npt.NDArr
 """Supported sources of a picture.
 
 A path; the bytes of a file; a Pillow image; a NumPy array (height, width), (height, width, 3) or (height, width, 4); a tensor
-(3, height, width) or (1, 3, height, width), or with 1 or 4 channels. Arrays and tensors are uint8, uint16 or float in [0, 1].
+(3, height, width) or (1, 3, height, width), or one with 1 or 4 channels instead of 3. Arrays and tensors are uint8, uint16 or
+float in [0, 1].
 """
 
 _WORTH_REDUCING = 2
@@ -43,18 +44,18 @@ _NARROWEST_PX = 32
 """A picture is not reduced if a side would become shorter than this. So errors about narrow pictures show their real size."""
 
 MAX_PIXELS = 300_000_000
-"""Default limit on the size of a picture; without a limit, a small file could fill the memory."""
+"""Default limit on the number of pixels of a picture; without a limit, a small file could fill the memory."""
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Largest size that is decoded, and size that is needed."""
+    """The largest number of pixels that is decoded, and the needed length of the longer side."""
 
     max_pixels: int
     longest_px: int
 
     def smaller_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
-        """Return the size to which to reduce an 8-bit picture, with the sides in the given order; None to keep its size."""
+        """Return the size to which an 8-bit picture is reduced, with the sides in the order of ``size``; None: it is kept."""
         if self.longest_px < 1 or max(size) <= _WORTH_REDUCING * self.longest_px:
             return None
         smaller = fitted_size(size, self.longest_px)
@@ -75,8 +76,8 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -
 
     Raises:
         ImageFileError: the file is missing, unreadable, damaged, too large or not in a supported format.
-        ShapeError: an array or tensor has another shape.
-        OptionError: an array or tensor has another type, or contains NaN or values outside [0, 1].
+        ShapeError: an array or tensor has an unsupported shape.
+        OptionError: an array or tensor has an unsupported type, or contains NaN or values outside [0, 1].
         ResourceError: there is not enough memory.
 
     Example:

@@ -65,7 +65,7 @@ _FORM = {b"AIFF": "a sound file (AIFF)", b"AIFC": "a sound file (AIFF)", b"ILBM"
 
 
 def raw_kind(head: bytes) -> str | None:
-    """Return the format of a raw camera photo, such as "CR2", by its first bytes; None for any other file.
+    """Determine the format of a raw camera photo, such as "CR2", from its first bytes; None for any other file.
 
     Formats that start like a plain TIFF (DNG, NEF, ARW and others) are identified by their tags, see
     :mod:`impasto.images.tiffs`.
@@ -89,11 +89,11 @@ def kind_in_words(head: bytes) -> str | None:
 
 
 def _without_signature(head: bytes) -> str | None:
-    """Describe formats that have no fixed first bytes."""
+    """Describe a file whose format has no fixed first bytes."""
     if len(head) > 3 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] < 0xFE:
         layer = head[1] >> 1 & 3
         return "a sound file (MP3)" if layer else "a sound file (AAC)" if head[1] & 0xF0 == 0xF0 else None
-    if re.match(rb"\0\0[\1\2]\0(?!\0\0)", head):  # followed by the number of icons
+    if re.match(rb"\0\0[\1\2]\0(?!\0\0)", head):  # the next two bytes, the number of icons, are not 0
         return "an icon (ICO)" if head[2] == 1 else "a mouse cursor (CUR)"
     if re.match(rb"\0\0[\2\x0a]\0{5}", head):
         return "a Targa picture (TGA)"

@@ -27,7 +27,7 @@ class ColorSpace:
         name: name in notes.
         chromaticities: x and y of white, red, green and blue.
         curve: "srgb", "pq", "hlg", or the exponent from values to linear light.
-        is_narrow: whether black is 16 and white is 235 of 255, as in video.
+        is_narrow: whether the value 16 (of 255) is black and 235 is white, as in video.
     """
 
     name: str
@@ -60,7 +60,7 @@ _PRIMARIES = {
     11: ("DCI-P3", (0.314, 0.351, *_P3[2:])),
     12: ("Display P3", _P3),
 }
-# For the curves of video cameras (1, 6, 14, 15), the sRGB curve is used, as browsers do.
+# The curves of video cameras (1, 6, 14, 15) are replaced by the sRGB curve, as in browsers.
 _CURVES: dict[int, tuple[str, str | float]] = {
     1: ("", "srgb"),
     4: (" with gamma 2.2", 2.2),
@@ -76,11 +76,11 @@ _CURVES: dict[int, tuple[str, str | float]] = {
 
 
 def coded(primaries: int, transfer: int, *, is_full: bool) -> ColorSpace | None:
-    """Return the color space for code points; None if one of them is unknown.
+    """Return the color space for the code points of ITU-T H.273; None if one of them is unknown.
 
     Args:
-        primaries: ColorPrimaries of the standard.
-        transfer: TransferCharacteristics of the standard.
+        primaries: the code point ColorPrimaries.
+        transfer: the code point TransferCharacteristics.
         is_full: whether the values use the full range.
 
     Source:

@@ -15,13 +15,14 @@ def space_of(opened: PIL.Image.Image, data: bytes | None, notes: list[str]) -> C
     Args:
         opened: the picture, loaded.
         data: the bytes of the file, or None.
-        notes: a message for each ignored tag is appended.
+        notes: list to which a message is appended for each ignored tag.
 
     Returns:
         The color space, or None if an ICC profile takes precedence or no tag gives one.
 
     Source:
-        Portable Network Graphics (third edition), 4.3: cICP before iCCP, before sRGB, before gAMA and cHRM.
+        Portable Network Graphics (third edition), 4.3: the order of precedence is cICP, iCCP, sRGB, then gAMA
+        and cHRM.
     """
     info = opened.info
     codes = chunks.first(data, b"cICP") if opened.format == "PNG" and data else None
@@ -71,7 +72,7 @@ def _from_nclx(data: bytes) -> ColorSpace | None:
 
 
 def _from_exif(opened: PIL.Image.Image) -> ColorSpace | None:
-    """Read the color space from EXIF: Adobe RGB (by its number or the DCF index R03), or explicit primaries and gamma."""
+    """Read the color space from EXIF: Adobe RGB (color space 2 or DCF index R03), or explicit primaries and gamma."""
     try:
         exif = opened.getexif()
         camera = exif.get_ifd(_EXIF_IFD)

@@ -12,7 +12,7 @@ _KIND, _OLD_KIND, _DNG_VERSION = 254, 255, 0xC612
 _REDUCED, _MASK = 1, 4
 SENSOR_COLORS = (32803, 34892)
 """Photometric interpretations of raw photos: color filter array, and linear raw."""
-_SENSOR_COMPRESSIONS = (32767, 32769, 32770, 34713, 65000, 65535)  # Sony, packed, Samsung, Nikon, Kodak, Pentax
+_SENSOR_COMPRESSIONS = (32767, 32769, 32770, 34713, 65000, 65535)  # Sony, packed raw, Samsung, Nikon, Kodak, Pentax
 _MOST_PAGES = 256
 
 

@@ -38,7 +38,7 @@ _KINDS = {
 }
 _LONGEST_PX = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 65_536}
 _KEEPS_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
-_MARKER_BYTES = 65_000  # JPEG stores EXIF and XMP in segments of 64 KiB, minus a header
+_MARKER_BYTES = 65_000  # a JPEG segment for EXIF or XMP has at most 64 KiB, including its header
 
 
 @in_known_state
@@ -65,14 +65,14 @@ def write(  # noqa: PLR0913  (a file has many independent settings, each with a 
         alpha: (1, 1, height, width) in [0, 1]; resized to the image if the sizes differ.
         metadata: metadata to write into the file.
         record: record of the run that made the picture; any JSON-compatible mapping.
-        keep_gps: also write the location of the photo.
+        keep_gps: whether to keep the location of the photo in the metadata.
         bits: bits per channel; 16 only for PNG and TIFF.
         quality: quality of JPEG, WebP and AVIF, 1 to 100.
 
     Raises:
         ImageFileError: the format is unknown or does not support the size, the folder is missing, or the disk is full.
         OptionError: bits or quality is not allowed, the image contains NaN, or the record is too large for JPEG.
-        ShapeError: the image has another shape.
+        ShapeError: the image has an unsupported shape.
 
     Example:
         >>> import torch
@@ -134,7 +134,7 @@ def write_animation(path: str | os.PathLike[str], frames: Iterable[Image], *, se
     Raises:
         ImageFileError: the folder is missing or the disk is full.
         OptionError: the suffix is not .gif, there are no frames, or the time is not allowed.
-        ShapeError: a frame has another shape.
+        ShapeError: a frame has an unsupported shape.
     """
     if _kind(path) != "GIF":
         raise OptionError(f"an animation cannot be saved as '{path}'; its name must end in .gif")
@@ -156,7 +156,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """Check, before painting, that a picture can be saved at a path.
 
     Raises:
-        ImageFileError: the format is not supported, the folder is missing, or it is not writable.
+        ImageFileError: the format is not supported, or the folder is missing or not writable.
     """
     _kind(path)
     target = _target(path)
@@ -170,7 +170,7 @@ def check_fits(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
     """Check that the format of a file supports a size (height, width).
 
     Raises:
-        ImageFileError: the format does not support it.
+        ImageFileError: the format does not support the size.
 
     Example:
         >>> check_fits("wide.png", (400, 20_000))
@@ -281,7 +281,7 @@ def _png(pixels: Array, metadata: Metadata, record: Mapping[str, object] | None)
 
 
 def _tiff(pixels: Array, metadata: Metadata) -> bytes:
-    """Encode a TIFF as tags and one deflated strip; Pillow cannot write 16-bit color, or EXIF with compression."""
+    """Encode a TIFF as tags and one deflated strip; Pillow can write neither 16-bit color nor EXIF in a compressed TIFF."""
     height, width, channels = pixels.shape
     strip = zlib.compress(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes(), 6)
     tags = ImageFileDirectory_v2(b"II*\x00\x08\x00\x00\x00")

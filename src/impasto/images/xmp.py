@@ -1,7 +1,7 @@
 """XMP packets as text: add and read the record of a run, and remove properties that must not be copied.
 
-XMP is XML from many different programs. This module edits it as text and never parses it. So the rest of a packet stays
-identical byte for byte, and XML entities from an untrusted file are never expanded.
+XMP is XML that is written by many different programs. This module edits it as text and never parses it. So the parts of a
+packet that are not edited stay identical byte for byte, and XML entities from an untrusted file are never expanded.
 """
 
 import json
@@ -36,7 +36,7 @@ def without_place(packet: bytes) -> bytes | None:
     """Remove every property that gives the location of a picture, in any namespace.
 
     Returns:
-        The packet, or None if a trace of a location would remain; then the whole packet must be dropped.
+        The packet; None if a trace of a location would remain, in which case the caller must drop the whole packet.
 
     Example:
         >>> without_place(b'<rdf:Description dc:title="Mill" exif:GPSLatitude="52,3N"/></rdf:RDF>')

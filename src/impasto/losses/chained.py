@@ -18,12 +18,12 @@ Link = tuple[str, str]
 
 @dataclass(frozen=True)
 class ChainedGramLoss(Loss):
-    """Squared difference between chained Gram matrices and those of a style: ``Σ w_lk Σ(G_lk - A_lk)²``.
+    """Squared difference between the chained Gram matrices of picture and style: ``Σ w_lk Σ(G_lk - A_lk)²``.
 
     Args:
         target: the style's chained Gram matrices, by link.
         weights: weight of each link, normalization included.
-        heads: affine map applied to each layer's features, including the shift.
+        heads: affine map applied to each layer's features; its bias includes the shift of the features.
 
     Source:
         Novak and Nikulin 2016, section 3.4 (chained inter-layer Gram matrices).
@@ -36,7 +36,7 @@ class ChainedGramLoss(Loss):
 
     @property
     def layers(self) -> frozenset[str]:
-        """The layers that occur in a link."""
+        """The layers that occur in any link."""
         return frozenset(layer for link in self.target for layer in link)
 
     def __call__(self, features: Features) -> Tensor:
@@ -60,7 +60,7 @@ def links(layers: tuple[str, ...]) -> list[Link]:
 def chained_gram(features: Features, link: Link, heads: Heads) -> Gram:
     """Compute the Gram matrix between two linked layers, averaged over positions: (batch, finer channels, coarser channels).
 
-    The paper upsamples the coarser layer to the size of the finer one by repetition. Averaging the finer layer down to the size
+    The paper upsamples the coarser layer by repetition to the size of the finer one. Averaging the finer layer down to the size
     of the coarser one gives the same result at lower cost.
 
     Source:
@@ -77,5 +77,5 @@ def _rows(features: FeatureMap, head: Affine | None) -> Tensor:
 
 
 def shifted(head: Affine, shift: float) -> Affine:
-    """Add a constant to the output of a head; use only as many channels as are needed to preserve lengths and dot products."""
+    """Add a constant to a head's output; the new head has only the channels needed to preserve lengths and dot products."""
     return Affine(head.matrix, head.bias + shift).compact()

@@ -1,6 +1,6 @@
 """Losses that compare distributions of feature vectors: sliced Wasserstein, histograms, relaxed earth mover's distance.
 
-These are losses in the sense of :mod:`impasto.losses.features`. A loss that samples positions or directions draws new ones at
+These are losses as defined in :mod:`impasto.losses.features`. A loss that samples positions or directions draws new ones at
 each call from its own generator, so the same seed gives the same sequence.
 """
 
@@ -42,7 +42,7 @@ class SlicedLoss(Loss):
 
     ``Σ_l w_l mean_v mean_i (sort(vᵀF)_i - sort(vᵀS)_i)²``. If the style has a different number of positions, its quantiles are
     resampled. As in the paper, new directions v are drawn at each call: a layer with many positions uses few directions per
-    step, but many steps together cover the sphere.
+    step, but the directions of many steps together cover the sphere.
 
     Args:
         target: feature vectors of the style by layer, (m, channels).
@@ -76,16 +76,18 @@ class SlicedLoss(Loss):
 
 @dataclass(frozen=True)
 class HistogramLoss(Loss):
-    """Squared distance to histogram-matched features: ``Σ_l w_l mean_i Σ_c (F_ci - match(F, S)_ci)²``.
+    """Squared distance between features and their histogram-matched values: ``Σ_l w_l mean_i Σ_c (F_ci - match(F, S)_ci)²``.
 
     The gradient treats the matched values as constants.
 
     Args:
-        target: the style's quantiles from 0 to 1 by layer, (channels, knots), in the encoder's own channels.
+        target: by layer, evenly spaced quantiles of the style, from the minimum to the maximum of each channel,
+            (channels, quantiles), in the encoder's own channels.
         weights: weight of each layer, normalization included.
 
     Source:
-        Risser, Wilmot and Barnes 2017, equation 8. Use it together with a Gram loss: Gram matrices do not determine histograms.
+        Risser, Wilmot and Barnes 2017, equation 8. The loss is meant to be added to a Gram loss: Gram matrices do
+        not determine histograms.
     """
 
     name: ClassVar[str] = "style"
@@ -187,8 +189,8 @@ def sampled_colors(image: Image, count: int, generator: torch.Generator) -> Tens
 class SelfSimilarityLoss(Loss):
     """Preserve the self-similarity of the content: ``mean_ij |D_ij / mean_i D_ij - D̂_ij / mean_i D̂_ij|``.
 
-    D contains the cosine distances between the feature vectors of one picture. The features may change, but the loss penalizes
-    changes of their relative distances.
+    D contains the cosine distances between the feature vectors of the picture, and D̂ those of the content. The features may
+    change, but the loss penalizes changes of their relative distances.
 
     Args:
         target: the content's features by layer.

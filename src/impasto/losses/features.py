@@ -26,7 +26,8 @@ PIXELS = "pixels"
 """The key of the picture itself among the features."""
 
 _SMALLEST_DIRECTION = 1e-3
-"""Minimum length of a column of a factor, relative to the longest. Dropping shorter columns changes less than rounding."""
+"""Minimum length of a column of a factor, relative to the longest. Dropping shorter columns changes
+the result less than rounding does."""
 
 Heads = Mapping[str, Affine | None]
 """Affine map from each layer's channels to the target's channels; None or absent means identity."""
@@ -106,7 +107,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class ContentLoss(Loss):
-    """Squared difference between features and those of the content: ``Σ_l w_l Σ (F_l - P_l)²``.
+    """Squared difference between the features of picture and content: ``Σ_l w_l Σ (F_l - P_l)²``.
 
     Args:
         target: the content's features by layer, (1, channels, height, width) each.
@@ -114,7 +115,7 @@ class ContentLoss(Loss):
         heads: affine maps to the target's channels, applied to the picture's features (the target is already mapped).
 
     Source:
-        Gatys et al. 2016, equation 1, for the weight 1/2.
+        Gatys et al. 2016, equation 1, which uses the weight 1/2.
     """
 
     name: ClassVar[str] = "content"
@@ -155,7 +156,7 @@ class ScaledContentLoss(Loss):
 class _ScaledSquares(torch.autograd.Function):
     """``Σd² / Σ|d|`` with gradient ``2 d / Σ|d| - sgn(d) Σd² / (Σ|d|)²``.
 
-    It needs one array besides d; autograd needs eight.
+    This implementation stores one array besides d; autograd would store eight.
     """
 
     @staticmethod
@@ -175,7 +176,7 @@ class _ScaledSquares(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class StyleLoss(Loss):
-    """Squared differences to the Gram matrices, means and standard deviations of a style.
+    """Squared differences between the Gram matrices, means and standard deviations of picture and style.
 
     ``Σ_l g_l Σ(G_l - A_l)² + m_l Σ(μ_l - μ̂_l)² + d_l Σ(σ_l - σ̂_l)²``, where G is the Gram matrix averaged over positions, and
     μ and σ are the mean and standard deviation of each channel. A layer that is absent from one of the three weight mappings
@@ -187,7 +188,7 @@ class StyleLoss(Loss):
         mean: weights of the means by layer.
         deviation: weights of the standard deviations by layer.
         heads: affine maps to the target's channels.
-        shift: added to the features before the Gram matrix is computed (Novak and Nikulin 2016: -1).
+        shift: number added to the features before the Gram matrix is computed (Novak and Nikulin 2016: -1).
 
     Source:
         Gatys et al. 2016, equations 3-5, with ``g_l = w_l / (4 N_l²)``; Huang and Belongie 2017 for means and deviations.
@@ -225,7 +226,8 @@ class WassersteinLoss(Loss):
 
     ``Σ_l w_l (|μ - μ̂|² + tr(Σ + Σ̂ - 2 (Σ̂^½ Σ Σ̂^½)^½))``
 
-    With a head, ``Σ = A S Aᵀ``; everything is computed in the encoder's channels, see :class:`Transport`.
+    With a head A, ``Σ = A S Aᵀ``, where S is the covariance in the encoder's channels. The distance is computed directly from
+    S, see :class:`Transport`.
 
     Args:
         target: the style's moments by layer.
@@ -268,10 +270,11 @@ class WassersteinLoss(Loss):
 class Transport:
     """The covariance term of the squared 2-Wasserstein distance to a fixed Gaussian.
 
-    The term is ``tr(Σ + Σ̂ - 2 (R Σ R)^½)`` with R = Σ̂^½, and ``Σ = A S Aᵀ + ε I`` for a head A. Let Q be an orthonormal basis
-    of the numerically significant range of R A. Then the root reduces to that of ``(Qᵀ R A) S (Qᵀ R A)ᵀ + ε Qᵀ R² Q``. The size
-    k of this matrix is at most the number of encoder channels, and at most the number of directions in which the style
-    varies. The part orthogonal to Q has a negligible root and is dropped.
+    The term is ``tr(Σ + Σ̂ - 2 (R Σ R)^½)`` with R = Σ̂^½ and ``Σ = A S Aᵀ + ε I``, where A is the head and S the covariance in
+    the encoder's channels. Let Q be an orthonormal basis of the numerically significant range of R A. Then it suffices to
+    compute the root of a smaller matrix, ``(Qᵀ R A) S (Qᵀ R A)ᵀ + ε Qᵀ R² Q``. Its size k is at most the number of encoder
+    channels, and at most the number of directions in which the style varies. The part of the root that is orthogonal to Q is
+    negligible and is dropped.
 
     Attributes:
         factor: ``Qᵀ R A``, (1, k, channels of the encoder).
@@ -307,7 +310,9 @@ class Transport:
 
 @dataclass(frozen=True)
 class GuidedStyleLoss(Loss):
-    """Compare each region of the picture with its own style: ``Σ_r λ_r E_r``, where E_r is measured under the region's guide.
+    """Compare each region of the picture with its own style.
+
+    The loss is ``Σ_r λ_r E_r``, where E_r is the style loss of region r, measured under the region's guide.
 
     Args:
         parts: the style loss of each region.
@@ -351,8 +356,8 @@ class WithinLoss(Loss):
 
     Args:
         loss: the loss to apply.
-        places: by layer, an index map (height, width) for the bounding box of the region. Each entry is the row-major position
-            in the layer from which a feature vector is read; see :func:`impasto.masks.guides.places_inside`.
+        places: by layer, an index map (height, width) for the bounding box of the region. Each entry is the row-major index
+            of the position whose feature vector is used there; see :func:`impasto.masks.guides.places_inside`.
     """
 
     name: ClassVar[str] = "style"
@@ -370,7 +375,7 @@ class WithinLoss(Loss):
 
 
 def gathered(features: FeatureMap, places: Tensor) -> FeatureMap:
-    """Gather the feature vectors at the given positions into a map shaped like ``places``: (1, channels, height, width)."""
+    """Gather the feature vectors at the given positions: (1, channels, height, width), with the size of ``places``."""
     rows = features.flatten(2)[..., places.flatten()]
     return rows.reshape(*features.shape[:2], *places.shape)
 

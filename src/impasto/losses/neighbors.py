@@ -31,11 +31,11 @@ from impasto.tensors import FeatureMap, Features
 class PatchLoss(Loss):
     """Squared distance between each feature patch and its nearest style patch: ``Σ_l w_l mean_i |Ψ_i(F) - Ψ_NN(i)|²``.
 
-    Each call searches the neighbors again by normalized cross-correlation; the gradient treats them as constants.
+    Each call finds the nearest patches again by normalized cross-correlation; the gradient treats them as constants.
 
     Args:
         target: patches of the style by layer, (m, channels times 9), see :func:`impasto.features.distributions.patches`.
-        searched: by layer, the directions used in the neighbor search, (channels times 9, k).
+        searched: by layer, the principal directions used in the search, (channels times 9, k).
         weights: weight of each layer, normalization included.
         heads: affine maps to the channels of the target.
 
@@ -75,7 +75,7 @@ class HypercolumnLoss(Loss):
     """Cosine distance between hypercolumns and the targets chosen for them, averaged over positions.
 
     Args:
-        target: target hypercolumns, (1, channels of all layers, height, width), each of length 1.
+        target: target hypercolumns, (1, channels of all layers, height, width), each of norm 1.
         heads: affine map of each layer, in concatenation order.
 
     Source:
@@ -107,7 +107,7 @@ class NeighborLoss(Loss):
     own dtype before they are concatenated.
 
     Args:
-        target: target hypercolumns, (1, channels of all layers, height, width), each of length 1.
+        target: target hypercolumns, (1, channels of all layers, height, width), each of norm 1.
         heads: affine map of each layer, in concatenation order.
 
     Source:
@@ -132,7 +132,7 @@ class NeighborLoss(Loss):
 
 
 class _Cosine(torch.autograd.Function):
-    """Cosine at each position between a feature map (1, channels, height, width) and a map of vectors of length 1.
+    """Cosine similarity at each position between a feature map (1, channels, height, width) and a map of unit vectors.
 
     Autograd's gradient takes seven times as long because it multiplies maps with different memory layouts. The gradient of
     ``c = q·k / |q|`` is ``k / |q| - c q / |q|²``.
@@ -179,7 +179,8 @@ class PaletteLoss(Loss):
         target: the style's feature vectors by layer.
         heads: affine maps to the channels of the target.
         generator: random generator for the grid offset.
-        style: (height, width), index of the style picture to search for each part of the picture; None: search all.
+        style: (height, width), for each part of the picture, the index of the style picture in which its neighbors are
+            searched; None: neighbors are searched in all style pictures.
         positions: maximum number of positions per layer.
 
     Source:
@@ -218,14 +219,14 @@ class PaletteLoss(Loss):
 class NearestLoss(Loss):
     """Cosine distance to the nearest style features: ``Σ_l w_l mean_i min_j (1 - cos(F_i - F̄, S_j - S̄))``.
 
-    Each call draws new positions and searches the neighbors again, separately for each layer.
+    Each call draws new positions and finds their nearest neighbors, separately for each layer.
 
     Args:
         target: feature vectors of the style by layer, (m, channels).
         weights: weight of each layer.
         heads: affine maps to the channels of the target.
         generator: random generator for the positions.
-        effort: approximate product of positions and channels in each layer; layers with fewer channels use more positions.
+        effort: approximate number of positions times channels in each layer; layers with fewer channels use more positions.
 
     Source:
         Kolkin et al. 2022 (NNST), section 3.3: the objective of the final pass.

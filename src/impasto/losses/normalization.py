@@ -51,7 +51,7 @@ def gram_weight(
     """Return the factor for the sum of squared differences of one layer's Gram matrices.
 
     Gram matrices are averaged over positions, ``Ḡ = F Fᵀ / M``. A published program that sums over positions and divides by M²
-    gives the same result if both pictures have M positions. If the numbers differ, averaging keeps the weights meaningful.
+    gives the same result if both pictures have M positions. If their sizes differ, averaging keeps the weights meaningful.
 
     Args:
         normalization: the method whose normalization to use.
@@ -65,7 +65,7 @@ def gram_weight(
         return 1 / max(squares(target.gram), _TINY)
     if normalization == "gatys":  # Σ(G - A)² / (4 N² M²); also used by the deeplearning.ai assignment and neural-style-tf
         return scale**4 / (4 * channels**2)
-    if normalization == "network":  # titu1994: Σ(G - A)² / (4 · 3² · (H W)²); every layer uses the picture's 3 and H W
+    if normalization == "network":  # titu1994: Σ(G - A)² / (4 · 3² · (H W)²), with the size of the picture at every layer
         return scale**4 * (positions / picture_positions) ** 2 / 36
     if normalization == "neural-style":  # jcjohnson/neural-style: mean of squares of F Fᵀ / (N M)
         return scale**4 / channels**4
@@ -75,9 +75,9 @@ def gram_weight(
 def moment_weights(target: Moments) -> tuple[float, float]:
     """Return the factors for the squared differences of means and of standard deviations, relative to the style's own.
 
-    The divisor for deviations is at least a hundredth of the power of the features. Without this limit, deviations would
-    dominate for a style that hardly varies, such as a picture of one color. In actual paintings the squared deviations are more
-    than half of the power.
+    The divisor for deviations is at least a hundredth of the power of the features (the mean square, summed over channels).
+    Without this limit, deviations would dominate for a style that hardly varies, such as a picture of one color. In actual
+    paintings, the squared deviations are more than half of the power.
     """
     power = float(target.gram.diagonal(dim1=1, dim2=2).sum())
     return 1 / max(squares(target.mean), _TINY), 1 / max(squares(target.deviation), 0.01 * power, _TINY)
@@ -86,7 +86,8 @@ def moment_weights(target: Moments) -> tuple[float, float]:
 def wasserstein_weight(normalization: StyleNormalization, target: Moments, scale: float = 1.0) -> float:
     """Return the factor for the 2-Wasserstein distance of one layer.
 
-    ``"relative"`` divides by the style's power; every other normalization averages over channels.
+    ``"relative"`` divides by the power of the style's features (the mean square, summed over channels); every other
+    normalization averages over channels.
 
     Source:
         crowsonkb/style-transfer-pytorch averages over channels.

@@ -1,7 +1,7 @@
 """Losses computed directly on the picture: smoothness, edge-aware total variation, structure, gamut, fixed regions.
 
-These are losses in the sense of :mod:`impasto.losses.features` that request
-:data:`~impasto.losses.features.PIXELS` instead of a layer.
+These are losses as defined in :mod:`impasto.losses.features`, but they request :data:`~impasto.losses.features.PIXELS` instead
+of a layer.
 """
 
 from dataclasses import dataclass
@@ -121,7 +121,7 @@ def total_variation(image: Image, form: SmoothnessForm) -> Tensor:
     image = precise(image)
     if form == "nine-point":
         return nine_point(image)
-    if form == "sum-l1":  # as tf.image.total_variation: every pair of neighbors, including the last row and column
+    if form == "sum-l1":  # as in tf.image.total_variation: every pair of neighbors, including the last row and column
         return image.diff(dim=-1).abs().sum() + image.diff(dim=-2).abs().sum()
     right = image[..., :-1, 1:] - image[..., :-1, :-1]
     down = image[..., 1:, :-1] - image[..., :-1, :-1]
@@ -135,7 +135,7 @@ def total_variation(image: Image, form: SmoothnessForm) -> Tensor:
 
 
 def nine_point(image: Image) -> Tensor:
-    """Average the squared differences to all neighbors: ``2/3 (dx² + dy²) + 1/6 (d↘² + d↙²)``, means over pixels and colors.
+    """Compute ``2/3 (dx² + dy²) + 1/6 (d↘² + d↙²)`` from the differences to all neighbors, averaged over pixels and colors.
 
     The weights are those of the nine-point stencil of the Laplacian, which is isotropic.
 
@@ -193,7 +193,7 @@ def small_luminance(image: Image, edge_px: int) -> Tensor:
 
 
 def structural_similarity(a: Tensor, b: Tensor, window_px: int = 11) -> Tensor:
-    """Compute the mean SSIM of two gray pictures (batch, 1, height, width) in [0, 1]; 1 if they are equal.
+    """Compute the mean SSIM of two gray pictures (batch, 1, height, width) in [0, 1]; the result is 1 if they are equal.
 
     Source:
         Wang et al. 2004, with replicated borders and a smaller window for tiny pictures.

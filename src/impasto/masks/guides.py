@@ -17,11 +17,11 @@ from impasto.tensors import Mask
 
 GRADIENTS = ("left-right", "right-left", "top-bottom", "bottom-top", "radial")
 _TOUCHES = 0.02
-"""Soft edges overlap slightly, so masks that overlap by less than this count as touching and not as overlapping."""
+"""Soft edges overlap slightly. So masks whose sum exceeds 1 by at most this value are treated as adjacent, not overlapping."""
 
 
 def gradient(kind: str, size: tuple[int, int]) -> Mask:
-    """Create a mask that fades across the picture: 1 at the side named first (radial: in the center), 0 at the opposite side.
+    """Create a mask that fades from 1 at the side named first to 0 at the opposite side; "radial" is 1 in the center.
 
     Args:
         kind: one of :data:`GRADIENTS`.
@@ -69,7 +69,7 @@ def softened(mask: Mask, width_px: int) -> Mask:
     reach = width_px // 2
     if reach < 1:
         return mask
-    for _ in range(2):  # two box filters make a tent filter, without corners
+    for _ in range(2):  # applied twice, a box filter gives a smooth ramp without corners
         mask = _box(mask, max(1, round(reach / 2)))
     return mask.clamp(0, 1)
 
@@ -115,8 +115,8 @@ def shrunk(mask: Mask, layer: str, layers: Sequence[str], how: Shrinking) -> Mas
         mask: a mask at the size of the encoded picture.
         layer: layer name.
         layers: all layers of the encoder, in order.
-        how: ``"simple"``: average by area. ``"inside"``: the minimum in the receptive field of a position; a position counts
-            only if its receptive field lies entirely inside a hard mask. ``"all"``: the maximum in the receptive field.
+        how: ``"simple"``: average by area. ``"inside"``: the minimum in the receptive field of a position; with a hard mask,
+            it is 1 only if the receptive field lies entirely inside. ``"all"``: the maximum in the receptive field.
 
     Returns:
         (1, 1, height / 2^(block - 1), width / 2^(block - 1)), rounded down as in the encoder.
@@ -144,23 +144,23 @@ def guides_at(masks: Sequence[Mask], layer: str, layers: Sequence[str], how: Shr
 
 _FEWEST_INSIDE = 4.0
 _FEWEST_ROWS = 3
-"""Minimum side of the box around a region at the coarsest layer; patch losses need that many positions."""
+"""Minimum number of rows and columns of the box around a region at the coarsest layer; patch losses need that many."""
 
 
 def places_inside(mask: Mask, wanted: Sequence[str], layers: Sequence[str], how: Shrinking) -> dict[str, Tensor]:
-    """Return indices that gather a region's features into a box; positions outside the region use the nearest one inside.
+    """Return indices that gather a region's features into a box; outside the region, the nearest position inside is used.
 
     With such a box, a loss that uses adjacent positions or several layers can be measured on one region. The boxes of all
     layers cover the same part of the picture.
 
     Args:
-        mask: a mask at the size of the encoded picture; positions that are at least half inside count.
+        mask: a mask at the size of the encoded picture; positions that are at least half inside belong to the region.
         wanted: layer names.
         layers: all layers of the encoder, in order.
         how: as in :func:`shrunk`.
 
     Returns:
-        By layer, (height, width) of the box: row-major indices into the positions of the layer.
+        By layer, row-major indices of positions of the layer, with the (height, width) of the box.
     """
     coarsest = max(receptive_field(layer, layers)[1] for layer in wanted)
     box = _box_around(mask, coarsest)
@@ -174,7 +174,10 @@ def places_inside(mask: Mask, wanted: Sequence[str], layers: Sequence[str], how:
 
 
 def _box_around(mask: Mask, unit: int) -> list[tuple[int, int | None]]:
-    """Return the rows and columns of the box around a mask as start and end, in units of ``unit`` pixels; None: to the end."""
+    """Return (start, end) of the rows and of the columns of the box around a mask, in units of ``unit`` pixels.
+
+    The end is None if the box extends to the edge of the picture.
+    """
     inside, box = mask[0, 0] >= min(0.5, float(mask.max())), []
     for side, occupied in zip(mask.shape[-2:], (inside.any(1), inside.any(0)), strict=True):
         places, units = occupied.nonzero()[:, 0], max(1, side // unit)

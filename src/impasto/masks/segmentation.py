@@ -3,7 +3,7 @@
 The photo is downscaled and cut into superpixels. When the regions are enlarged, they are fitted to the edges of the photo.
 The regions are estimates from color, position and texture: check them with ``impasto regions photo.jpg`` before using them.
 
-Source: Wei et al. 2012 for the subject as the area far from the border; Cheng et al. 2011 for rare colors; Rother et al. 2004
+Source: Wei et al. 2012 for finding the subject far from the border; Cheng et al. 2011 for rare colors; Rother et al. 2004
 (GrabCut) for alternating color models and minimum cuts, here on superpixels; Otsu 1979 for the first threshold.
 The weights of the cues and the sky criteria are our own.
 """
@@ -73,7 +73,7 @@ def find_region(photo: Image, name: str) -> Mask:
 
 @in_known_state
 def color_regions(photo: Image, count: int = REGIONS, *, nearness: float = 1.5) -> list[Mask]:
-    """Cut a photo into regions by color and position, largest first; returns fewer if the photo has fewer colors.
+    """Cut a photo into ``count`` regions by color and position, largest first; fewer if the photo has fewer colors.
 
     The masks sum to 1 everywhere.
     """
@@ -113,7 +113,8 @@ def background(photo: Image) -> Mask:
 def sky(photo: Image) -> Mask:
     """Find the sky: a smooth, blue or bright area connected to the upper edge, including clouds.
 
-    Return an empty mask if the area may be a wall: nearly gray and not bright, reaching low at the sides, or with many gaps.
+    The mask is empty if the area may be a wall: if it is nearly gray and not bright, extends far down at the sides of the
+    photo, or has many gaps.
     """
     superpixels = superpixels_of(photo)
     lightness, a, b = superpixels.colors.T
@@ -162,7 +163,7 @@ def _sharpness(photo: Image, superpixels: Superpixels) -> Array:
 
 
 def _largest_parts(superpixels: Superpixels, inside: Array, saliency: Array, faces: Array) -> Array:
-    """Keep the most salient part, parts nearly as salient, and faces."""
+    """Keep the connected part with the most total saliency, parts with at least 30% of it, and parts with faces."""
     from scipy.ndimage import label
 
     parts, count = label(superpixels.painted(inside) > 0)
@@ -199,7 +200,7 @@ def _distance_from_border(superpixels: Superpixels) -> Array:
 
 
 def _similarity_to_border(superpixels: Superpixels, border: Array) -> Array:
-    """Return the share of the border with a color similar to each superpixel, in [0, 1]; a rare color may be the subject."""
+    """Return, for each superpixel, the share of the border with a similar color, in [0, 1]; low values suggest the subject."""
     distances = np.linalg.norm(superpixels.colors[:, None] - superpixels.colors[border][None], axis=2)
     share: Array = np.exp(-((distances / 18) ** 2)).mean(1)
     return np.asarray(np.clip(share / max(float(np.median(share[border])), 1e-9), 0, 1))
@@ -242,7 +243,7 @@ def _likelihood(superpixels: Superpixels, chosen: Array) -> Array:
 
 
 def _minimum_cut(superpixels: Superpixels, evidence: Array) -> Array:
-    """Choose the superpixels with evidence for the subject; boundaries between different neighbors are preferred."""
+    """Choose the superpixels with evidence for the subject; prefer a boundary between neighbors of different colors."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
@@ -293,7 +294,7 @@ def _may_be_sky(superpixels: Superpixels, chosen: Array) -> bool:
 
 
 def _horizon(superpixels: Superpixels) -> float:
-    """Return the position of a line across most of the photo, in [0, 1] from the top; 0.85 if there is no such line."""
+    """Find a horizontal line across most of the photo; return its distance from the top, in [0, 1], or 0.85 without a line."""
     light = superpixels.lightness
     height = len(light)
     reach = max(1, round(0.008 * height))
@@ -305,7 +306,7 @@ def _horizon(superpixels: Superpixels) -> float:
 
 
 def _grown_from_top(superpixels: Superpixels, like: Array, chosen: Array, furthest: float) -> Array:
-    """Grow the sky from the upper edge over similar neighbors within a maximum CIELAB color difference."""
+    """Grow the sky from the upper edge to neighbors whose CIELAB color differs by less than ``furthest``."""
     top = np.unique(superpixels.labels[0])
     chosen = chosen.copy()
     chosen[top[like[top]]] = True

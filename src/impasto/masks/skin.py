@@ -27,8 +27,9 @@ from impasto.tensors import Image, Mask
 Array = npt.NDArray[Any]
 _EDGE_PX, _FACES_EDGE_PX = 480, 320
 _LIKELY, _GUESSED, _ENOUGH = 0.5, 0.35, 0.4
-"""Maximum shares of the photo. A rule with a likely light may find up to the first share. Any other rule may find up to the
-second share, and must not extend the total area beyond the third."""
+"""Maximum shares of the photo that count as skin. A rule that is based on a likely color of the light is ignored if it finds
+more than the first share. Any other rule is ignored if it finds more than the second share, or if the total area with it would
+exceed the third."""
 
 
 @in_known_state
@@ -52,7 +53,7 @@ def skin_colored(small: Array, faces: Array) -> Array:
 
     Args:
         small: (height, width, 3) in [0, 1].
-        faces: (height, width), the centers of faces, whose color counts as skin.
+        faces: (height, width), True at the centers of faces; their color counts as the color of skin.
     """
     found = _is_warm_enough(small)
     for light in _lights(small)[-2:]:
@@ -76,7 +77,7 @@ def _guesses(small: Array, faces: Array) -> Iterator[Array]:
 
 
 def like_the_faces(small: Array, faces: Array, furthest: float) -> Array:
-    """Return where a picture has the color of its faces, (height, width); empty without faces."""
+    """Return where a picture has the color of its faces, (height, width); nowhere if there are no faces."""
     if not faces.any():
         return faces
     lab = _lab(small)
@@ -125,7 +126,7 @@ def _lights(small: Array) -> list[Array]:
 
 
 def _in_white_light(small: Array, light: Array) -> Array:
-    """Correct a picture as if the given light were white."""
+    """Correct the colors of a picture so that the given light becomes white."""
     linear = _linear(small) * (light.mean() / light)
     exposed = np.clip(linear / max(1.0, float(np.percentile(linear, 99.5))), 0, 1)
     corrected: Array = from_linear(torch.from_numpy(exposed)).numpy()

@@ -28,10 +28,10 @@ class Superpixels:
         lightness: (height, width), CIELAB lightness, 0 to 100.
         colors: (superpixels, 3), mean CIELAB color.
         places: (superpixels, 2), mean row and column in [0, 1].
-        textures: (superpixels,), variation of lightness from pixel to pixel, for lightness scaled to [0, 1].
+        textures: (superpixels,), mean change of lightness from pixel to pixel, with lightness scaled to [0, 1].
         sizes: (superpixels,), number of positions.
-        pairs: (neighbors, 2), adjacent superpixels.
-        lengths: (neighbors,), number of positions along their shared border.
+        pairs: (pairs, 2), indices of two adjacent superpixels.
+        lengths: (pairs,), length of the shared border of each pair, in positions.
     """
 
     labels: Array
@@ -169,7 +169,7 @@ def _near_an_edge(mask: Mask) -> torch.Tensor:
 
 
 def _guided_filter(guide: Image, mask: Mask, reach: int, ridge: float = 1e-4) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fit ``mask ≈ slope · guide + shift`` in every window; return slope (1, 3, h, w) and shift (1, 1, h, w), averaged."""
+    """Fit ``mask ≈ slope · guide + shift`` in every window; return slope and shift, each averaged over overlapping windows."""
 
     def mean(values: torch.Tensor) -> torch.Tensor:
         padded = F.pad(values, (reach,) * 4, mode="replicate")

@@ -32,8 +32,8 @@ Style = Picture | NamedStyle
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu4_2"
 EDGE_PX = 512
-"""Larger results are downscaled to this longer side before they are measured. Seams and clipping are measured at
-full size, up to _LARGEST_PX."""
+"""Length of the longer side to which larger results are downscaled before they are measured. Only seams and clipping are
+measured at full size, up to _LARGEST_PX."""
 SMALLEST_SIDE = 32
 _LARGEST_PX = 4096
 _SMALL_PX = 128
@@ -383,7 +383,7 @@ def palette(style: Style) -> Moments:
 
 
 def palette_distance(found: Moments, wanted: Moments) -> float:
-    """Return the 2-Wasserstein distance of two Gaussians of colors, in Lab ΔE.
+    """Return the 2-Wasserstein distance between two Gaussians of colors, in Lab ΔE.
 
     ``√(|μ - μ̂|² + tr(Σ + Σ̂ - 2 (Σ̂^½ Σ Σ̂^½)^½))``: the minimum root mean square distance by which colors must move to turn
     one palette into the other.

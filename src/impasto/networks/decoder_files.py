@@ -23,7 +23,8 @@ def save_decoder(path: str | Path, network: Decoder, facts: Mapping[str, str]) -
     Args:
         path: the output file, .safetensors.
         network: the decoder; weights of any precision are rounded to float16.
-        facts: metadata for the header: data, figures, and ``encoder_sha256`` of the encoder whose features the decoder reads.
+        facts: metadata for the header: training data, quality figures, and ``encoder_sha256``, the hash of the encoder whose
+            features the decoder reads.
 
     Raises:
         WeightsError: if the file cannot be written, or a weight is not finite in float16.
@@ -76,7 +77,7 @@ def shipped_decoder() -> Path:
 
 
 def _empty(header: Mapping[str, str]) -> Decoder:
-    """Create a network with the sizes in a header, on the meta device."""
+    """Create a network with the layer sizes given in a header, on the meta device."""
     full, half, quarter, blocks = (int(size) for size in header["widths"].split(","))
     fine, middle, coarse = (int(size) for size in header["channels"].split(","))
     if not all(1 <= size <= LARGEST for size in (full, half, quarter, blocks, fine, middle, coarse)):

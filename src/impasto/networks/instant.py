@@ -1,17 +1,17 @@
 """The live network: any style in one pass, small enough for a webcam; used by the studio's live page and the ONNX export.
 
-The input photo already has the colors of the style, from a closed-form map (:func:`impasto.color.transfer.monge_kantorovich`);
-the network adds the strokes. It is a small U-Net: three downsamplings, residual blocks at 1/8 of the size, and upsampling by
-bilinear resizing, which avoids checkerboard artifacts. Color is computed at half the resolution of luma.
+The input photo has already been given the colors of the style (by :func:`impasto.color.transfer.monge_kantorovich`, a
+closed-form map); the network adds the strokes. It is a small U-Net: three downsamplings, residual blocks at 1/8 of the size,
+and upsampling by bilinear resizing, which avoids checkerboard artifacts. Color is computed at half the resolution of luma.
 
 To measure a style, the network runs on the style picture without normalization and records the mean and standard deviation of
 every feature. To paint, the photo's features are normalized to these statistics (adaptive instance normalization). A reader
 network corrects these statistics, based on the style's features from the slim encoder. By construction, a picture painted in
 its own style is nearly unchanged, and interpolating the statistics of two styles gives a style in between.
 
-Source: adaptive instance normalization of Huang and Belongie 2017 (arXiv:1703.06868), here with the painting network itself as
-the style's encoder, at every layer; scales and shifts predicted by the reader as in Ghiasi et al. 2017 (arXiv:1705.06830);
-resize-convolutions of Odena et al. 2016.
+Source: Huang and Belongie 2017 (arXiv:1703.06868) for adaptive instance normalization, here at every layer and with the
+painting network itself as the style's encoder; Ghiasi et al. 2017 (arXiv:1705.06830) for scales and shifts that a network
+predicts; Odena et al. 2016 for resize-convolutions.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,9 +36,9 @@ Normalize = Callable[[str, FeatureMap], FeatureMap]
 """Function applied to the features of a named convolution."""
 
 with known_state():  # independent of the caller's torch defaults at import time
-    # Two operations as matrices: bilinear upsampling by 2, from three coarse values to four fine ones, and pixel unshuffling.
-    # _STEPS and _CUTS contain the rows of these matrices for each phase, one row for each of the three taps of the fine
-    # convolution. Their dimensions are (phase, fine tap, coarse tap[, unshuffled phase]).
+    # Matrices of two operations: bilinear upsampling by 2 (from three coarse values to four fine ones) and pixel unshuffling.
+    # For each phase, _STEPS and _CUTS contain the three rows of these matrices that the three taps of the fine convolution
+    # use. Their dimensions are (phase, fine tap, coarse tap[, unshuffled phase]).
     _DOUBLING = torch.tensor([[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]])
     _CUTTING = torch.zeros(4, 3, 2)
     _CUTTING[[0, 1, 2, 3], [0, 1, 1, 2], [1, 0, 1, 0]] = 1
@@ -70,7 +70,7 @@ class StyleReader(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], modulations: int, code: int = 256) -> None:
         super().__init__()
-        self.register_buffer("centre", torch.zeros(2 * sum(channels)))  # spelled as in published files
+        self.register_buffer("centre", torch.zeros(2 * sum(channels)))  # the spelling in published files
         self.register_buffer("spread", torch.ones(2 * sum(channels)))
         self.read = nn.Sequential(nn.Linear(2 * sum(channels), code), nn.LeakyReLU(0.2), nn.Linear(code, code))
         last = nn.Linear(code, modulations)
@@ -79,7 +79,7 @@ class StyleReader(nn.Module):
         self.tell = nn.Sequential(nn.LeakyReLU(0.2), nn.Linear(code, code), nn.LeakyReLU(0.2), last)
 
     def measure(self, moments: Mapping[str, Moments]) -> Tensor:
-        """Concatenate a style's moments to one row: (batch, numbers), logarithms of the means and deviations of features."""
+        """Concatenate the logarithms of the means and deviations of a style's features: (batch, numbers)."""
         found = [moments[layer] for layer in STYLE_LAYERS]
         rows = [torch.cat([m.mean.clamp_min(0), m.deviation.float()], dim=1) for m in found]
         return torch.cat([row.add(1e-2).log() for row in rows], dim=1)
@@ -90,7 +90,7 @@ class StyleReader(nn.Module):
         return found
 
     def forward(self, code: Tensor) -> Tensor:
-        """Return the scales and shifts of a code, (batch, modulations)."""
+        """Return the scales and shifts for a code, (batch, modulations)."""
         found: Tensor = self.tell(code)
         return found
 
@@ -139,7 +139,7 @@ class Transfer(nn.Module):
 
         Args:
             light: (batch, 1, height, width), about [-2, 2]; both sides multiples of 8.
-            color: (batch, 2, height / 2, width / 2), likewise.
+            color: (batch, 2, height / 2, width / 2), about [-2, 2].
             modulation: (batch, modulations), from :class:`StyleReader`.
 
         Returns:
@@ -178,7 +178,7 @@ class Transfer(nn.Module):
         return self._fine_light(F.relu(styled("up1", x)), light), self._convolve("color", x)
 
     def _fine_light(self, fine: FeatureMap, light: FeatureMap) -> FeatureMap:
-        """Convolve features (before upsampling by 2) and luma in one convolution with four output phases."""
+        """Convolve luma and the features that are not yet upsampled, in one convolution with four output phases."""
         weight, bias = self.folded_light()
         with torch.autocast(fine.device.type, enabled=False):
             cut = F.pixel_unshuffle(F.pad(light, (2, 2, 2, 2), mode="replicate"), 2)
@@ -218,7 +218,7 @@ class Transfer(nn.Module):
 
 
 class _Spread(torch.autograd.Function):
-    """Mean and variance of each channel, (batch, channels), with a gradient in one pass over the features."""
+    """Mean and variance of each channel, (batch, channels); their gradient takes one pass over the features."""
 
     @staticmethod
     def forward(context: Any, x: FeatureMap) -> tuple[Tensor, Tensor]:
@@ -235,7 +235,7 @@ class _Spread(torch.autograd.Function):
 
 
 class _Normalized(torch.autograd.Function):
-    """Instance normalization with scale and shift; its gradient takes two passes over the features in any memory layout."""
+    """Instance normalization with scale and shift; in any memory layout, its gradient takes two passes over the features."""
 
     @staticmethod
     def forward(context: Any, x: FeatureMap, scale: Tensor, shift: Tensor) -> FeatureMap:
@@ -276,7 +276,7 @@ class InstantNetwork(nn.Module):
     """
 
     sha256: str = ""
-    """Hash of the weights file; empty if the weights came from no file."""
+    """Hash of the weights file; empty if the weights did not come from a file."""
 
     def __init__(self, channels: tuple[int, ...], widths: Widths | None = None, code: int = 256) -> None:
         super().__init__()
@@ -331,7 +331,7 @@ class InstantNetwork(nn.Module):
         return _together(light, color, *self.transfer(light, color, modulation))
 
     def recolored(self, photo: Image, colors: Affine, modulation: Tensor) -> Image:
-        """Recolor a photo and paint it: :func:`impasto.color.transfer.recolored` and :meth:`forward` in one."""
+        """Recolor a photo and paint it: :func:`impasto.color.transfer.recolored` and :meth:`forward` combined."""
         light, color = _planes(photo, colors)
         return _together(light, color, *self.transfer(light, color, modulation))
 
@@ -355,7 +355,7 @@ def _planes(picture: Image, colors: Affine | None = None) -> tuple[FeatureMap, F
 
 
 def _halved(x: FeatureMap) -> FeatureMap:
-    """Average 2 × 2 blocks; OpenVINO's pooling is slower for pictures with few channels."""
+    """Average 2 × 2 blocks; in OpenVINO, pooling would be slower for pictures with few channels."""
     rows = x[..., ::2, :] + x[..., 1::2, :]
     return (rows[..., ::2] + rows[..., 1::2]) / 4
 

@@ -27,8 +27,8 @@ def save_instant(path: str | Path, network: InstantNetwork, facts: Mapping[str, 
     Args:
         path: the output file, .safetensors.
         network: the network; weights of any precision are rounded to float16.
-        facts: metadata for the header: teacher, license, figures, and ``encoder_sha256`` of the slim encoder that the
-            network needs.
+        facts: metadata for the header: teacher, license, quality figures, and ``encoder_sha256``, the hash of the slim encoder
+            that the network needs.
 
     Raises:
         WeightsError: if the file cannot be written, or a weight is not finite in float16.
@@ -92,7 +92,7 @@ def _sizes(network: InstantNetwork) -> dict[str, str]:
 
 
 def _empty(header: Mapping[str, str]) -> InstantNetwork:
-    """Create a network with the sizes in a header, on the meta device."""
+    """Create a network with the layer sizes given in a header, on the meta device."""
     full, half, quarter, eighth, blocks = (int(size) for size in header["widths"].split(","))
     channels, code = int(header["channels"]), int(header["code"])
     if not all(1 <= size <= LARGEST for size in (full, half, quarter, eighth, blocks, channels, code)):

@@ -1,7 +1,7 @@
 """Builder for ONNX graphs.
 
-Source: tiled convolutions are Lavin and Gray 2016 (arXiv:1509.09308), F(4×4, 3×3). Each of the three transforms is one constant
-matrix, so the whole algorithm consists of products, which any runtime computes efficiently.
+Source: Lavin and Gray 2016 (arXiv:1509.09308) for tiled convolutions, variant F(4×4, 3×3). Each of the three transforms is one
+constant matrix, so the whole algorithm consists of products, which any runtime computes efficiently.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ from impasto.networks.instant import Transfer
 
 OPSET = 18
 _BROAD = 48
-"""Minimum number of channels for tiled convolutions; below it, the transforms cost more than they save."""
+"""Minimum number of channels for tiled convolutions; with fewer, the transforms cost more than they save."""
 
 Array = npt.NDArray[Any]
 
-# Derived from the points 0, ±1, ±2 and infinity.
+# The three transforms are derived from the interpolation points 0, ±1, ±2 and infinity.
 _INTO = np.array(
     [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0],
      [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
@@ -38,7 +38,7 @@ class Graph:
     """A graph under construction: each method adds nodes and returns the name of their output.
 
     Attributes:
-        winograd: whether wide convolutions are computed in tiles.
+        winograd: whether convolutions with many channels are computed in tiles.
         nodes, inputs, constants: the parts added so far.
     """
 
@@ -116,7 +116,7 @@ class Graph:
             transfer: the network that contains the weights.
             name: name of the convolution.
             bias: whether to add the bias of the convolution.
-            idle: number of trailing channels of x with zero weights.
+            idle: number of trailing channels of x whose weights are zero.
         """
         convolution = transfer.convolutions[name]
         assert isinstance(convolution, nn.Conv2d)
@@ -133,7 +133,7 @@ class Graph:
         into = self.floats(np.einsum("ip,jq->ijpq", _INTO, _INTO).reshape(36, 1, 6, 6))
         spread = self.floats(np.einsum("ia,jb->ijab", _WEIGHTS, _WEIGHTS).reshape(36, 9))
         out_of = self.floats(np.einsum("mi,nj->mnij", _OUT_OF, _OUT_OF).reshape(16, 36))
-        one_by_one = self.node("Reshape", x, self.integers(inputs, 1, 0, 0))  # zero keeps the size of a dimension
+        one_by_one = self.node("Reshape", x, self.integers(inputs, 1, 0, 0))  # 0 leaves a dimension unchanged
         tiles = self.node("Conv", one_by_one, into, kernel_shape=[6, 6], strides=[4, 4])
         sides = self.node("Shape", tiles, start=2)
         rows = self.node("Reshape", self.node("Transpose", tiles, perm=[1, 0, 2, 3]), self.integers(36, inputs, -1))
@@ -158,7 +158,7 @@ def onnx_package() -> Any:
     """Import onnx.
 
     Raises:
-        OptionError: if it is not installed.
+        OptionError: if onnx is not installed.
     """
     try:
         import onnx

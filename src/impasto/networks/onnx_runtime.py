@@ -9,8 +9,8 @@ from impasto.errors import OptionError
 def load_onnxruntime() -> Any:
     """Import ONNX Runtime with telemetry disabled.
 
-    By default it writes a device identifier to the user's cache and reports to Microsoft. It reads ``ORT_DISABLE_TELEMETRY`` at
-    import; a value set by the user is kept.
+    By default, ONNX Runtime writes a device identifier to the user's cache and sends reports to Microsoft. It reads
+    ``ORT_DISABLE_TELEMETRY`` at import; a value set by the user is kept.
 
     Raises:
         OptionError: if onnxruntime is not installed.
@@ -20,5 +20,5 @@ def load_onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise OptionError("reading ONNX needs one more package: pip install 'impasto[export]'") from error
-    onnxruntime.disable_telemetry_events()  # in case it was imported earlier
+    onnxruntime.disable_telemetry_events()  # in case it was imported before this call
     return onnxruntime

@@ -1,12 +1,12 @@
 """Style swap: any style in one pass, by replacing the features of each part of a photo with the most similar style features.
 
 An encoder extracts features of photo and style. A *position* is a position of relu3_1, that is, a cell of 4 × 4 pixels. Each
-position of the photo is matched with a style position. It receives the features of this match: one vector of relu3_1, and the
-blocks of relu2_1 (2 × 2) and relu1_1 (4 × 4). A decoder maps the features to a picture. The look of a style comes from
-the style picture itself; the decoder only learns to invert features.
+position of the photo is matched with a style position, and its features are replaced with those of this match: one vector of
+relu3_1, and the blocks of relu2_1 (2 × 2) and relu1_1 (4 × 4). A decoder maps the features to a picture. The look of a style
+comes from the style picture itself; the decoder only learns to invert features.
 
-Source: Chen and Schmidt 2016 (arXiv:1612.04337), who swap patches of one layer; here three layers and hypercolumns, as in
-Kolkin et al. 2022. Resize-convolutions of Odena et al. 2016.
+Source: Chen and Schmidt 2016 (arXiv:1612.04337), who swap patches of one layer. This module uses three layers and hypercolumns,
+as in Kolkin et al. 2022, and the resize-convolutions of Odena et al. 2016.
 """
 
 import itertools
@@ -24,11 +24,11 @@ SWAP_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 SEARCH_LAYERS = ("relu2_1", "relu3_1", "relu4_1")
 """Layers used to find matches."""
 COHERENCE = 0.02
-"""Bonus for neighboring matches that are adjacent in the style; see :func:`impasto.features.neighbors.match`."""
+"""Bonus if the matches of neighboring positions are adjacent in the style; see :func:`impasto.features.neighbors.match`."""
 CELL_PX = 4
-"""Side of a position in pixels. Picture sides are padded to a multiple of twice this."""
+"""Side of a position in pixels. Picture sides are padded to a multiple of twice this value."""
 _TILE, _HALO = 256, 16
-"""Tile and halo of :func:`decoded`, in positions; the decoder's receptive field reaches 12 positions."""
+"""Tile size and halo width of :func:`decoded`, in positions; the decoder's receptive field reaches 12 positions."""
 _SIDES = {"relu1_1": 4, "relu2_1": 2, "relu3_1": 1}
 
 
@@ -50,11 +50,11 @@ class Decoder(nn.Module):
     """
 
     sha256: str = ""
-    """Hash of the weights file; empty if the weights came from no file."""
+    """Hash of the weights file; empty if the weights did not come from a file."""
     scale: Tensor
-    """Divisor of the features of each of :data:`SWAP_LAYERS`: the root of their mean square."""
+    """Divisor of the features of each of :data:`SWAP_LAYERS`: their root mean square."""
     spread: Tensor
-    """Divisor of the features of each of :data:`SEARCH_LAYERS` in the search: the root mean square length after centering."""
+    """Divisor of each of :data:`SEARCH_LAYERS` in the search: the root mean square length of its centered feature vectors."""
 
     def __init__(self, channels: tuple[int, int, int], widths: DecoderWidths | None = None) -> None:
         super().__init__()
@@ -141,7 +141,8 @@ def swapped(rows: Tensor, position: Tensor, channels: tuple[int, int, int]) -> l
         channels: number of channels of each layer.
 
     Returns:
-        relu1_1, relu2_1 and relu3_1, (1, channels, height, width), at 4, 2 and 1 times the size, channels last in memory.
+        relu1_1, relu2_1 and relu3_1, (1, channels, height, width), at 4, 2 and 1 times the size of ``position``, channels
+        last in memory.
     """
     (height, width), places, found = position.shape, position.flatten(), []
     widths = [count * _SIDES[layer] ** 2 for layer, count in zip(SWAP_LAYERS, channels, strict=True)]
@@ -174,7 +175,7 @@ def decoded(decoder: Decoder, rows: Tensor, position: Tensor) -> Image:
 
 
 def search_columns(features: Features, spread: Tensor) -> FeatureMap:
-    """Concatenate the search layers to hypercolumns, one per position.
+    """Concatenate the search layers into hypercolumns, one per position.
 
     Args:
         features: by layer, (1, channels, height, width) each.

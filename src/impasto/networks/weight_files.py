@@ -13,7 +13,7 @@ from impasto.errors import WeightsError
 from impasto.runtime.atomic import replacing
 
 LARGEST = 4096
-"""Maximum size accepted in a header; guards against files that would exhaust the machine."""
+"""Maximum layer size accepted in a header; guards against files that would exhaust the memory."""
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -21,10 +21,10 @@ class Kind(NamedTuple):
     """A kind of network.
 
     Attributes:
-        name: name for messages, such as ``"decoder"``.
+        name: name used in messages, such as ``"decoder"``.
         key: header key of the format version.
-        version: format version that this impasto writes and reads.
-        hint: end of the message for a file of another kind: what to give instead.
+        version: format version that this version of impasto writes and reads.
+        hint: end of the error message for a file of another kind; it says what to give instead.
     """
 
     name: str

@@ -18,7 +18,7 @@ class Adam:
     Args:
         planes: the tensors to optimize, in place.
         lr: the learning rate.
-        betas: decay of the running means of the gradient and of its square.
+        betas: decay factors of the running means of the gradient and of its square.
 
     Source:
         Kingma and Ba, Adam: A Method for Stochastic Optimization, arXiv:1412.6980, algorithm 1.
@@ -36,7 +36,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:
-        """Evaluate the closure, which computes the loss and its gradients, update each plane once, and return the loss."""
+        """Evaluate the closure (which computes the loss and its gradients), update each plane once, and return the loss."""
         loss = closure()
         first_decay, rate = self.betas[0], self.param_groups[0]["lr"]
         for plane in self.planes:
@@ -51,19 +51,19 @@ class Adam:
 class MultigridAdam(Adam):
     """Adam with Nesterov momentum on a picture represented as the sum of three grids: pixels, 4 × 4 and 16 × 16 blocks.
 
-    In plain Adam the step of a pixel depends only on its own gradient, so a broad area whose gradients differ from pixel to
+    In plain Adam, the step of a pixel depends only on its own gradient, so a broad area whose gradients differ from pixel to
     pixel does not change as a whole. On a coarse grid, these differences average out and the whole area changes. The coarse
     grids use half the learning rate.
 
     Source:
-        Optimizing the coefficients of nested grids instead of pixels is the preconditioner of Bramble, Pasciak and Xu 1990; a
-        Laplacian pyramid, as in Kolkin et al. 2019, is one form of it. Momentum: Dozat 2016, Incorporating Nesterov Momentum
-        into Adam.
+        Bramble, Pasciak and Xu 1990 for the preconditioner: the coefficients of nested grids are optimized instead of pixels.
+        A Laplacian pyramid, as in Kolkin et al. 2019, is one form of it. Dozat 2016, Incorporating Nesterov Momentum into
+        Adam, for the momentum.
     """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:
-        """Evaluate the closure, which computes the loss and its gradients, update each plane once, and return the loss."""
+        """Evaluate the closure (which computes the loss and its gradients), update each plane once, and return the loss."""
         loss = closure()
         for plane in self.planes:
             if plane.grad is None:

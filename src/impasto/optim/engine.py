@@ -1,7 +1,7 @@
 """The optimization engine: minimize an objective and yield every step.
 
 The whole interface is ``for step in pyramid(...)``. To cancel, stop iterating. Progress bars, previews, early stopping and the
-studio's stream all consume steps.
+studio's stream are all built on these steps.
 """
 
 import math
@@ -26,21 +26,21 @@ from impasto.tensors import Features, Image
 Size = tuple[int, int]
 Planes = list[Tensor]
 Encode = Callable[[Image, frozenset[str]], Features]
-"""Computes the features of the requested layers of a picture, in the precision of the run."""
+"""Computes a picture's features at the requested layers, in the precision of the run."""
 
 _PATIENCE = 10
 _EXPLOSION = 100.0
 _FIRST_MOVE = 0.01
-"""Root mean square of the scaled gradient at the first step; this is also the size of L-BFGS's first move."""
+"""Root mean square of the scaled gradient at the first step, and of the first move that L-BFGS makes."""
 _LARGEST_SCALE = 2.0**20
-"""Upper limit of the gradient scale: gradients below 1e-8 are rounding errors and must not be amplified."""
+"""Upper limit of the factor that scales the gradients: gradients below 1e-8 are rounding errors and must not be amplified."""
 _LINE_SEARCH = 25
-"""Function evaluations that the L-BFGS line search may use per step."""
+"""Maximum number of function evaluations of the L-BFGS line search in one step."""
 _FALL = 0.01
 _ENOUGH_STEPS = 10
 _NEAR_OPTIMUM = 0.1
 _FIRST_ESTIMATE = 3
-"""Number of the first step after which the remaining time is estimated."""
+"""Number of steps before the remaining time is estimated for the first time."""
 _RECENT_STEPS = 15
 
 
@@ -65,14 +65,14 @@ class Step:
     Attributes:
         number: number of this step, counted from 1 over all sizes.
         total: number of steps planned over all sizes.
-        scale: index of the size being painted, from 0.
+        scale: index of the size being painted, counted from 0.
         size: (height, width) being painted.
         losses: the weighted value of each term of the objective, by name.
         image: the result if painting stopped here, (1, 3, height, width), sRGB in [0, 1].
         seconds: time since painting began.
-        seconds_left: estimated remaining time; infinite during the first two steps, which are slow or too few to judge from.
+        seconds_left: estimated remaining time; infinite during the first two steps, which do not suffice for an estimate.
         note: a message about something unusual in this step; empty otherwise.
-        failure: set only on the last step: why the optimization failed, in one sentence; empty if the objective decreased.
+        failure: one sentence on why the optimization failed; empty if the objective decreased, and on every step but the last.
     """
 
     number: int
@@ -98,7 +98,7 @@ class Momentum:
 
     Attributes:
         states: the optimizer's state for each plane.
-        scale: the factor that was applied to the gradients in that state, see :class:`Evaluation`.
+        scale: the factor that was applied to the gradients in ``states``, see :class:`Evaluation`.
     """
 
     states: list[dict[str, Any]] = field(default_factory=list)
@@ -115,7 +115,7 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; two have defaults)
     seconds: float = 0.0,
     enlarge: Callable[[Image, Size], Image] = resize,
 ) -> Iterator[Step]:
-    """Paint coarse to fine: each size starts from the picture and the optimizer momentum of the previous one.
+    """Paint from coarse to fine: each size starts with the picture and the optimizer momentum of the previous size.
 
     Args:
         objective_at: returns the objective for a size (height, width); called once for each size.
@@ -168,7 +168,7 @@ class Plan:
         self.rate_before = math.inf
 
     def work(self, scale: int) -> float:
-        """Return the cost of a step at a size: its pixels plus a constant overhead."""
+        """Return the cost of a step at a size: the number of pixels plus a constant overhead."""
         (height, width), _ = self.sizes[scale]
         return height * width + 4000.0
 
@@ -192,9 +192,9 @@ class Plan:
 
     @property
     def typical_rate(self) -> float:
-        """Median of the recent steps' seconds per unit of work, so a few steps that wait for the processor do not change it.
+        """Median seconds per unit of work in the recent steps; a few steps that wait for the processor do not change it.
 
-        It is infinite until three steps are done. During the first steps at a size it is the rate of the previous size.
+        It is infinite until three steps are done. During the first steps at a size, it is the rate of the previous size.
         """
         if self.done < _FIRST_ESTIMATE:
             return math.inf
@@ -202,7 +202,7 @@ class Plan:
         return median_low(self.rates) if is_known and self.rates else self.rate_before
 
     def placed(self, step: Step, scale: int, count: int) -> Step:
-        """Fill in a step's number, scale, elapsed time and time left for the whole run."""
+        """Fill in the number and scale of a step, the elapsed time, and the time left for the whole run."""
         self.done += 1
         now = seconds_now()
         if self.done == 2:  # the very first step is slow: exclude it from the estimate
@@ -243,8 +243,9 @@ def optimize(
 ) -> Iterator[Step]:
     """Minimize an objective at one size, one step at a time.
 
-    If the loss is not finite, or exceeds a hundred times the first one, the last good picture is restored and the learning rate
-    is halved. Optimizers minimize a scaled objective, see :class:`Evaluation`; the losses of a step are not scaled.
+    If the loss is not finite, or is more than a hundred times the first loss, the last good picture is restored and the
+    learning rate is halved. Optimizers minimize a scaled objective, see :class:`Evaluation`; the losses of a step are not
+    scaled.
 
     Args:
         objective: the weighted sum of losses; it selects its own layers.
@@ -303,11 +304,10 @@ class Evaluation:
 
     Published objectives range from 1e-3 to 1e12. At the ends of that range, L-BFGS either takes a first step that is too short
     for float32 or loses its history, and Adam's epsilon makes its steps too small. The constant is a power of two, so it causes
-    no rounding.
-    The ratios of the losses do not change.
+    no rounding. The ratios of the losses do not change.
 
     Attributes:
-        scale: the constant; 0 until the next evaluation determines it.
+        scale: the constant; while it is 0, the next evaluation determines it.
         losses: the unscaled weighted losses from the first evaluation since :meth:`begin`, by name.
     """
 
@@ -318,7 +318,7 @@ class Evaluation:
         self._known: Tensor | None = None
 
     def begin(self) -> None:
-        """Evaluate the current planes; the next call returns the cached result."""
+        """Evaluate the current planes and cache the result, which the next call returns."""
         self.losses, self._known = {}, None
         self._known = self()
 
@@ -367,13 +367,13 @@ def scale_for(gradients: Sequence[Tensor]) -> float:
 
 
 def failure_of(history: Sequence[float], steps: int, picture: Image, objective_of: Callable[[Image], float]) -> str:
-    """Return a message if the objective did not decrease by 1%, else an empty string.
+    """Return a message if the objective decreased by less than 1%, else an empty string.
 
-    Runs of fewer than ten steps are not checked. Runs with a nearly optimal start are not checked either: their initial
-    objective is less than a tenth of that of plain gray.
+    Runs of fewer than ten steps are not checked. Runs that start nearly optimal, with an objective below a tenth of that of a
+    plain gray picture, are not checked either.
 
     Args:
-        history: the objective before each step whose loss was good.
+        history: the objective before each step; steps that were undone are left out.
         steps: number of steps taken.
         picture: the resulting picture.
         objective_of: evaluates the objective of a picture.
@@ -402,7 +402,7 @@ def take_step(
     if momentum:
         restore_momentum(optimizer, evaluation.planes, momentum, evaluation.scale)
     if isinstance(optimizer, torch.optim.LBFGS) and not optimizer.state:
-        # PyTorch divides the first step by the L1 norm of the gradient; for a large picture the step is then below rounding.
+        # PyTorch divides the first step by the L1 norm of the gradient; for a large picture the step would be lost in rounding.
         rate *= max(1.0, sum(float(gradient.abs().sum()) for gradient in evaluation.gradients))
     set_rate(optimizer, rate)
     optimizer.step(evaluation)  # type: ignore[arg-type]  # the stub requires a float, but a tensor works
@@ -482,7 +482,7 @@ class Guard:
         return self.first is not None and abs(total) > _EXPLOSION * max(abs(self.first), 1e-12)
 
     def keep(self, planes: Planes, losses: Mapping[str, float]) -> None:
-        """Store planes whose loss is known to be good: those *before* the step, not its result."""
+        """Store the planes from *before* a step: their loss is known to be good, unlike that of the planes after it."""
         if self.first is None:
             self.first = sum(losses.values())
         with torch.no_grad():
@@ -500,7 +500,7 @@ def restore_momentum(optimizer: Adam | torch.optim.Optimizer, planes: Planes, mo
     """Resize Adam's state from another size and restore it; both the direction and the step size remain useful.
 
     Losses are means over positions, so the gradient of a pixel shrinks as the number of pixels grows; the state is scaled
-    accordingly. ``scale`` is the factor that applies to gradients from now on.
+    accordingly. ``scale`` is the factor by which gradients are scaled from now on.
 
     Source:
         crowsonkb/style-transfer-pytorch (MIT) warm-starts Adam in the same way, without rescaling.

@@ -5,7 +5,7 @@
 respond to color noise one or two pixels wide and would not remove it; color planes at half resolution cannot represent it.
 ``laplacian``: a Laplacian pyramid of five sizes, each half of the previous one. A step of the optimizer changes broad areas as
 easily as single pixels.
-``soft-laplacian``: both: a pyramid of the luma plane, and one of the color planes at half resolution.
+``soft-laplacian``: a combination of both, with a pyramid of the luma plane and one of the color planes at half resolution.
 """
 
 import torch
@@ -39,7 +39,7 @@ def to_planes(image: Image, canvas: Canvas) -> list[Tensor]:
 
 
 def to_image(planes: list[Tensor], canvas: Canvas) -> Image:
-    """Convert planes back to a picture, not clamped: (batch, 3, height, width)."""
+    """Convert planes back to a picture (batch, 3, height, width), without clamping."""
     if canvas == "pixels":
         return planes[0]
     if canvas == "laplacian":
@@ -52,7 +52,9 @@ def to_image(planes: list[Tensor], canvas: Canvas) -> Image:
 
 
 def to_laplacian(image: Image, levels: int = _LEVELS) -> list[Tensor]:
-    """Build a Laplacian pyramid: the difference of each size to the next smaller one, finest first, then the smallest picture.
+    """Build a Laplacian pyramid: the differences between each size and the next smaller one, then the smallest picture.
+
+    The planes are sorted from fine to coarse.
 
     Source:
         Burt and Adelson 1983; used for style transfer by Kolkin et al. 2019. Pictures are shrunk by averaging and enlarged by
@@ -82,5 +84,5 @@ def enlarged(small: Image, like: Image) -> Image:
 
 
 def mix(image: Tensor, matrix: Tensor) -> Tensor:
-    """Mix the three planes of a picture by a 3 × 3 matrix."""
+    """Mix the three planes of a picture with a 3 × 3 matrix."""
     return torch.einsum("ij,bjhw->bihw", matrix.to(image), image)

@@ -160,7 +160,7 @@ class PaintOptions(ReproductionOptions, RegionOptions, ColorOptions, OptimizerOp
 
 
 def by_present_names(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace former names of options and values by the current ones.
+    """Replace former names of options and values with the current ones.
 
     Example:
         >>> by_present_names({"calm_weight": 0.5, "init": "grey"})
@@ -191,7 +191,7 @@ class InstantOptions(ColorOptions):
     """Longer side in pixels, at least 32. Smaller photos keep their size. 0: always the size of the photo."""
 
     strength: float = 1.0
-    """Strength of the style, 0 to 1.5: 0 returns the photo, 1 is the full style, above 1 shapes change too."""
+    """Strength of the style, 0 to 1.5: 0 returns the photo, 1 is the full style; above 1, shapes change too."""
 
     stroke: float = 1.0
     """Size of the strokes, 0.25 to 4 (for paint: --style-scale). Above 1: broader strokes; below 1: finer strokes."""
@@ -248,16 +248,16 @@ class TuneOptions:
     """instant (a few seconds; varies strength and stroke) or paint (small pictures; varies strength and style scale)."""
 
     size: int = 0
-    """Longer side of each trial in pixels. 0: 192 for paint, 512 for a sheet of instant, 1024 for a search with instant."""
+    """Longer side of each trial in pixels. 0: 192 for paint, 512 for a sheet with instant, 1024 for a search with instant."""
 
     strengths: tuple[float, ...] = (0.4, 0.7, 1.0, 1.3)
     """Columns of the sheet, each 0 to 1.5."""
 
     strokes: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for instant, each 0.25 to 4. A search uses the given value if there is only one, otherwise 1."""
+    """Rows of the sheet for instant, each 0.25 to 4. A search uses the value given here if it is the only one, otherwise 1."""
 
     style_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for paint, each 0.1 to 4. A search uses the given value if there is only one, otherwise 1."""
+    """Rows of the sheet for paint, each 0.1 to 4. A search uses the value given here if it is the only one, otherwise 1."""
 
     steps: int = 16
     """Optimization steps of paint at the last size."""
@@ -302,9 +302,10 @@ class Run:
     The library leaves the caller's PyTorch settings unchanged, so ``threads`` applies to the command line only; in Python call
     ``torch.set_num_threads``.
 
-    On the CPU the same seed gives the same picture, bit for bit, with the same versions, threads, precision and engine; only
-    ``strotss`` on several threads differs in the last digits. On a GPU the results of every recipe may differ, because PyTorch
-    sums gradients in no fixed order. ``fp32`` means float32: TF32 is off while impasto paints.
+    On the CPU, the same seed gives the same picture, bit for bit, if the versions, threads, precision and engine are the same.
+    The exception is ``strotss``: on several threads, its results differ in the last digits. On a GPU, the results of every
+    recipe may differ, because PyTorch sums gradients in no fixed order. ``fp32`` means float32: TF32 is off while impasto
+    paints.
     """
 
     title: ClassVar[str] = "Device and precision"
@@ -329,7 +330,7 @@ class Run:
 
 
 def ranges_of(options: type) -> dict[str, tuple[float, float]]:
-    """Return the lowest and the highest value of the numeric options of a dataclass, by name."""
+    """Return the lowest and the highest allowed value of each numeric option of a dataclass, by name."""
     found: dict[str, tuple[float, float]] = {}
     for each in reversed(options.__mro__):
         found |= each.__dict__.get("ranges", {})

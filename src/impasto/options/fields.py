@@ -14,7 +14,7 @@ from impasto.errors import OptionError, nearest_name
 
 
 def field_texts(options: type) -> dict[str, str]:
-    """Return the docstring under each field of a dataclass and of its bases, by the field's name."""
+    """Return the docstring under each field of a dataclass and of its bases, by field name."""
     texts = {}
     for each in reversed(options.__mro__[:-1]):
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
@@ -26,12 +26,12 @@ def field_texts(options: type) -> dict[str, str]:
 
 
 def dashed(name: str) -> str:
-    """Write an option's name as the command line does: ``style_weight`` becomes ``--style-weight``."""
+    """Return an option's name in its command line form: ``style_weight`` becomes ``--style-weight``."""
     return "--" + name.replace("_", "-")
 
 
 def no_effect_note(given: Iterable[str], reasons: Mapping[str, str]) -> str:
-    """Return a note with the given options that have no effect, and the reasons. It is empty if all have an effect.
+    """Return a note that lists the given options that have no effect, with reasons; empty if every option has an effect.
 
     Example:
         >>> no_effect_note(["iterations", "variety"], {"iterations": "the size determines the iterations"})

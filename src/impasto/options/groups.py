@@ -33,7 +33,7 @@ STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 INITS = ("content", "noise", "gray", "style-statistics", "style", "blend", "outline")
 
 Ranges = dict[str, tuple[float, float]]
-"""Lowest and highest value of numeric options, by name."""
+"""Lowest and highest allowed value of each numeric option, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class BasicOptions:
     """neighbors only. draft (a few seconds), standard, or best (more steps; uses vgg19 if installed)."""
 
     strength: float = 1.0
-    """neighbors only. Strength of the style, 0 to 1.5: 0 returns the photo, 1 is the full style, above 1 shapes change too."""
+    """neighbors only. Strength of the style, 0 to 1.5: 0 returns the photo, 1 is the full style; above 1, shapes change too."""
 
     style_scale: float = 1.0
     """Size of the strokes, 0.1 to 4 (for instant: --stroke). Scales the style picture. Above 1: larger strokes."""
@@ -93,7 +93,7 @@ class StyleOptions:
     """One weight per style layer, in the same order. Default: equal weights that sum to 1."""
 
     style_size: int = 0
-    """Longer side of the style picture in pixels, 32 or more, for all sizes painted. 0: follow the size being painted."""
+    """Longer side of the style picture in pixels, 32 or more, for all sizes painted. 0: same as the size being painted."""
 
     style_scales: tuple[float, ...] = ()
     """Two style scales, each 0.1 to 4: the first for relu1 to relu3 (grain, strokes), the second for deeper layers (shapes)."""
@@ -203,7 +203,7 @@ class OptimizerOptions:
     """Ratio between two sizes, above 1."""
 
     min_improvement: float = 0.0
-    """Stop a size early if the loss fell by less than this share over the last ten steps. 0 (never) to 1."""
+    """Stop painting a size early if the loss fell by less than this share over the last ten steps. 0 (never) to 1."""
 
     canvas: Canvas = "soft-laplacian"
     """Parametrization of the picture: pixels or a Laplacian pyramid; soft- variants store color at half resolution."""
@@ -275,7 +275,7 @@ class ReproductionOptions:
     """Divisor of the style loss: relative (to the style's own statistics), or as in a published program."""
 
     activation_shift: float = 0.0
-    """Constant added to the features before the Gram matrix. INetwork uses -1 (Novak and Nikulin 2016)."""
+    """Constant added to the features before the Gram matrix is computed. INetwork uses -1 (Novak and Nikulin 2016)."""
 
     smoothness_form: SmoothnessForm = "l2"
     """Form of total variation: l1, l2, nine-point (means over pixels), sum-l1, sum-l2 or inetwork (sums; exponent 1.25)."""
@@ -287,11 +287,11 @@ class ReproductionOptions:
     """Padding in the encoder: zero (as trained; darkens the borders), replicate, reflect or mixed (zero in deep layers)."""
 
     pixel_range: PixelRange = "unit"
-    """Pixel range of the published program, 255 or unit. Sets the scale of its features and of total variation."""
+    """Pixel range of the published program, 255 or unit. Sets the scale of the features and of total variation."""
 
 
 RENAMED = {"calm_weight": "edge_aware_weight"}
 """Current names of options by their former names, which the command line, Python and records still accept."""
 
 RENAMED_VALUES = {"init": {"grey": "gray"}}
-"""Current names of values by option and former name."""
+"""Current names of option values, by option and former name."""

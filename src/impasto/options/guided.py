@@ -12,7 +12,7 @@ AnalogyTransfer = Literal["linear", "copy"]
 
 MOST_LABELS = 16
 SUGGESTED_LABELS = 6
-"""Default of the largest number of colors in a suggested map."""
+"""Default maximum number of colors in a suggested map."""
 _SIZE = re.compile(r"(\d+)(?:[x×*](\d+))?")
 
 
@@ -36,7 +36,7 @@ class DoodleOptions:
     """Size of the strokes, 0.1 to 4: scales the style picture."""
 
     semantic_weight: float = 1.0
-    """Weight of the maps against the look of the style, 0 to 100. Higher values keep closer to the map."""
+    """Weight of the maps relative to the look of the style, 0 to 100. Higher values follow the map more closely."""
 
     content_weight: float = 0.5
     """If a photo is given: its share in the picture that is matched with the style, 0 to 1."""
@@ -59,7 +59,7 @@ class DoodleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalogyOptions:
-    """Options of :func:`impasto.analogy`: paint B as A' was painted from A."""
+    """Options of :func:`impasto.analogy`: paint B in the way that A' was painted from A."""
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
         "size": (32, 100_000),
@@ -75,7 +75,7 @@ class AnalogyOptions:
     """Longer side of the result in pixels, at least 32. A smaller B keeps its size."""
 
     analogy_weight: float = 2.0
-    """neural only. Weight of the match between B and A against the look of A', 0 to 100."""
+    """neural only. Weight of the match between B and A relative to the look of A', 0 to 100."""
 
     coherence: float = 0.05
     """neural only. Preference for copying connected pieces of A', 0 (none) to 1."""
@@ -87,7 +87,7 @@ class AnalogyOptions:
     """classic only. Learn colors too. Default: learn lightness, and keep the colors of B."""
 
     transfer: AnalogyTransfer = "linear"
-    """classic only. copy: copy pixels of A', as in the paper. linear: correct them by a linear model of the filter."""
+    """classic only. copy: copy pixels of A', as in the paper. linear: also correct them with a linear model of the filter."""
 
     def __post_init__(self) -> None:
         """Check every value."""

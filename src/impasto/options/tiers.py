@@ -1,6 +1,6 @@
 """The tiers of the options: basic options, which ``--help`` and the studio always show, and the other options by group.
 
-Help and studio both read the tiers here. A new field of a group joins the tier of that group.
+Both the help and the studio read the tiers from here. A field that is added to a group belongs to the tier of that group.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ BASICS = "Basics"
 def tiers_of(options: type) -> dict[str, tuple[str, ...]]:
     """Return the names of the fields of an option dataclass by tier, in the order of ``--help-all``.
 
-    The first tier holds ``options.basics``, in that order. The others hold the rest, one tier for each class with a
-    ``title`` of its own. The fields of a class without a title are basic.
+    The first tier holds ``options.basics``, in that order. The other tiers hold the remaining fields, one tier for each class
+    with a ``title`` of its own. The fields of a class without a title are basic.
 
     Example:
         >>> from impasto.options import Run
@@ -33,5 +33,5 @@ def tiers_of(options: type) -> dict[str, tuple[str, ...]]:
 
 
 def tier_by_name(options: type) -> dict[str, str]:
-    """Return the title of the tier of each field of an option dataclass, in the order of the tiers."""
+    """Return, for each field of an option dataclass, the title of its tier; sorted by tier."""
     return {name: title for title, names in tiers_of(options).items() for name in names}

@@ -1,10 +1,11 @@
-"""Analogy: paint B as A' was painted from A.
+"""Analogy: paint B in the way that A' was painted from A.
 
 The neural engine matches B with A by the features of the encoder, coarse to fine, and copies features from A'. The classic
 engine is :mod:`impasto.recipes.analogy_classic`.
 
 Source: Hertzmann et al. 2001, Image Analogies; Liao et al. 2017, Visual Attribute Transfer through Deep Image Analogy
-(arXiv:1705.01088). Departures: see :mod:`impasto.recipes.synthesis`; matches are searched in one direction.
+(arXiv:1705.01088). Departures from the papers: matches are searched in one direction only; see also
+:mod:`impasto.recipes.synthesis`.
 """
 
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class AnalogyInputs:
 def analogy(
     a: Source | Picture, a_prime: Source | Picture, b: Source | Picture, *, run: Run | None = None, **options: Any
 ) -> Pastiche:
-    """Paint B as A' was painted from A.
+    """Paint B in the way that A' was painted from A.
 
     Args:
         a: the photo of the example, in any form.
@@ -103,7 +104,7 @@ def analogy_of(inputs: AnalogyInputs, options: AnalogyOptions, run: Run) -> Guid
 
 
 def _classic(inputs: AnalogyInputs, size: Size, options: AnalogyOptions) -> ClassicAnalogy:
-    """Prepare the classic engine: resize A and A' to one size that is no larger than needed."""
+    """Prepare the classic engine: resize A and A' to a common size that is no larger than needed."""
     edge_px = min(options.size, max(inputs.a.size))
     example = fitted_size(inputs.a.size, edge_px)
     settings = AnalogySettings(kappa=options.kappa, color="learn" if options.colors else "keep", transfer=options.transfer)

@@ -1,7 +1,7 @@
 """Image analogies: learn a filter from one pair of pictures A and A', and apply it to B.
 
-The pixels q of B' are synthesized coarse to fine, in reading order. For each q, find the pixel p of the example whose
-neighborhood in A, A' and the coarser level is most similar, and copy the value of A' at p.
+The pixels q of B' are synthesized coarse to fine, in reading order. Each q takes the value of A' at the pixel p of the example
+whose neighborhood in A, A' and the coarser level is most similar to that of q.
 
 Source: Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies (SIGGRAPH), section 3. Departures from the paper:
 
@@ -57,15 +57,15 @@ class AnalogySettings:
     """How an analogy is synthesized.
 
     Attributes:
-        levels: number of sizes; None: as many as leave 16 pixels or more on each side of the coarsest, but at most 5.
-        kappa: how strongly a match that continues the match of a neighbor is preferred to the nearest match, at least 0. The
-            result has flat patches with 0, strokes with 2, and large fragments of A' with 10 or more. The paper uses 0.5 to 5
-            for textures and 2 to 25 for paintings.
+        levels: number of sizes; None: up to 5, as long as both sides of the coarsest have at least 16 pixels.
+        kappa: preference for a match that continues the match of a neighbor over the nearest match, at least 0. With 0, the
+            result has flat patches; with 2, strokes; with 10 or more, large fragments of A'. The paper uses 0.5 to 5 for
+            textures and 2 to 25 for paintings.
         color: ``keep`` synthesizes luminance and keeps the colors of B; ``learn`` synthesizes all colors.
         transfer: ``copy`` uses the value of the matched pixel. ``linear`` also adds a correction from a linear model of the
             filter, which is fitted to similar neighborhoods of the example. The correction is the difference that the model
-            predicts between q and p, times the share of the variance that the model explains. So ``linear`` extends a filter to
-            values that the example does not have. Strokes are copied, because no linear model explains them.
+            predicts between q and p, times the share of the variance that the model explains. Thus ``linear`` extends a filter
+            to values that the example does not have. Strokes are copied, because no linear model explains them.
         remap: with ``keep``, shift and scale the luminance of A and A' to the mean and standard deviation of B (section 3.4).
     """
 
@@ -159,7 +159,7 @@ def check(a: Image, a_prime: Image, b: Image, settings: AnalogySettings) -> None
 
 
 def check_settings(settings: AnalogySettings, most: int) -> None:
-    """Raise unless the settings are allowed for pictures that have at most the given number of levels."""
+    """Raise unless the settings are allowed for pictures with at most ``most`` levels."""
     for name, allowed in (("color", COLORS), ("transfer", TRANSFERS)):
         value = getattr(settings, name)
         if value not in allowed:
@@ -186,7 +186,7 @@ def default_levels(a: Image, b: Image) -> int:
 
 
 def kappa_at(scale: int, levels: int, settings: AnalogySettings) -> float:
-    """Return the factor by which a coherent match may be farther than the nearest, ``1 + 2^(l - L) κ``.
+    """Return the factor by which a coherent match may be farther than the nearest match: ``1 + 2^(l - L) κ``.
 
     Source:
         Hertzmann et al. 2001, section 3.2; l counts from the coarsest level, and L is the finest.
@@ -296,7 +296,7 @@ class Synthesis:
             canvas: B and B' at this level; B' is changed.
 
         Yields:
-            The mean squared distance of the pixels synthesized so far to their matches, :func:`steps_at` times.
+            The mean squared distance of the pixels synthesized so far to their matches; :func:`steps_at` says how many times.
         """
         if not canvas.coarser:
             for _ in self.fronts(canvas):
@@ -321,7 +321,7 @@ class Synthesis:
             yield distances
 
     def best_matches(self, queries: Floats, candidates: Indices) -> tuple[Indices, Floats]:
-        """Return the match of each pixel and its squared distance: the coherent match, or the nearest if it is much closer."""
+        """Return the match of each pixel and its squared distance: the coherent match, unless the nearest is much closer."""
         nearest, least = self.neighborhoods.nearest(queries)
         coherent, distance = self.neighborhoods.closest_of(candidates, queries)
         is_coherent = distance <= least * self.factor

@@ -1,4 +1,4 @@
-"""Balance: choose the content weight from gradient norms. ``balance`` then has a similar effect for every pair of pictures.
+"""Balance: choose the content weight from gradient norms, so that ``balance`` has a similar effect for every pair of pictures.
 
 The gradient of the content loss is zero at the photo itself. Therefore both gradients are measured at a reference picture: the
 photo in the style's palette, mixed with 40 % noise in the same palette. Both losses are large there.

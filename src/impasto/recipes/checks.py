@@ -54,7 +54,7 @@ def check_styles(styles: Sequence[Style], weights: Sequence[float]) -> None:
 
 
 def check_enough_pixels(role: str, picture: Picture, shown: str) -> None:
-    """Raise unless both sides of a picture are long enough; ``shown`` completes the message."""
+    """Raise unless both sides of a picture are long enough; ``shown`` says in the message what it should show."""
     if min(picture.size) < _FEWEST_PIXELS:
         raise ShapeError(
             f"{role} {picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to show a {shown}; "
@@ -95,7 +95,7 @@ def check_named_styles(styles: Sequence[Style], encoder: Vgg, options: PaintOpti
 
 
 def has_channels_of_vgg19(encoder: Vgg) -> bool:
-    """Return whether the features have the channels of VGG-19, directly or through heads."""
+    """Return whether the features have the channels of VGG-19, either directly or after the encoder's heads map them."""
     widths = each_width(FULL_WIDTHS)[: len(encoder.widths)]
     return encoder.blocks == BLOCKS and (len(encoder.heads) > 0 or encoder.widths == widths)
 
@@ -107,7 +107,7 @@ def slim_encoder() -> Vgg:
 
 
 def compared_layers(options: PaintOptions, edge_px: float) -> tuple[str, ...]:
-    """Return the layers compared while painting at a given longer side in pixels."""
+    """Return the layers that are compared while painting a picture whose longer side has ``edge_px`` pixels."""
     if options.recipe == "neighbors":
         return (*layers_at(edge_px)[0], *PALETTE_LAYERS)
     return (*options.content_layers, *options.style_layers)
@@ -116,8 +116,8 @@ def compared_layers(options: PaintOptions, edge_px: float) -> tuple[str, ...]:
 def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> int:
     """Predict the peak memory, in bytes, of painting at a size; the memory of the program itself is not included.
 
-    Every convolution up to the deepest layer keeps its padded input and its output for the backward pass. A few maps of the
-    widest layer are added. The factor is fitted to measurements; see docs/benchmarks.md.
+    Every convolution up to the deepest layer keeps its padded input and its output for the backward pass. The prediction
+    also includes a few maps of the widest layer. The factor is fitted to measurements; see docs/benchmarks.md.
     """
     height, width = (side * (1 + 2 * options.margin) for side in size)
     deepest = max(encoder.layers.index(layer) for layer in compared_layers(options, max(size)))

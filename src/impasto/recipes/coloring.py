@@ -155,7 +155,7 @@ def check_colors(styles: Sequence[Style], options: ColorOptions) -> None:
     """Raise unless the color options are compatible with each other and with the styles.
 
     Raises:
-        OptionError: the color options are not compatible; the message names the values that are.
+        OptionError: the color options are not compatible; the message names compatible values.
     """
     mode, method = options.color, options.color_method
     if mode == "style" and (options.color_mask or options.color_amount != 1):
@@ -192,7 +192,7 @@ def color_mask(photo: Picture, options: ColorOptions) -> ReadMask:
 
 
 def color_notes(photo: Picture, options: ColorOptions) -> Iterator[str]:
-    """Yield notes about the color mask: resized, converted to grayscale, or all black."""
+    """Yield notes if the color mask was resized or converted to grayscale, or if it is all black."""
     if not options.color_mask:
         return
     mask = color_mask(photo, options)

@@ -31,12 +31,12 @@ class PaintingContext:
         arithmetic: device and precision of the encoder.
         options: how to paint.
         first_scale: index of the first size; above 0 if painting resumes from a checkpoint.
-        region_masks: the regions, and where the photo is kept.
+        region_masks: masks of the regions and of the area where the photo is kept.
         coloring: color control for every picture that is shown; None: no color control.
-        seed: random seed for losses that sample.
+        seed: random seed for losses that are computed from random samples.
         is_resumed: whether painting resumes from a checkpoint.
         losses: losses to add to the objective of every size.
-        is_painted: whether the start is already a painting; if so, it is also matched with the styles at the first size.
+        is_painted: whether ``start`` is already a painting; if so, it is also matched with the styles at the first size.
     """
 
     content: Image

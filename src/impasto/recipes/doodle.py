@@ -67,9 +67,9 @@ def doodle(
 
     Args:
         style: a picture in any form, or the name of a style.
-        map: the map of the result, a picture of flat colors; the result has its proportions.
+        map: the map of the result, a picture of flat colors; the result has its proportions unless ``content`` is given.
         style_map: the map of the style picture, in the same colors. Default: a map drafted by :func:`suggest_map`.
-        content: a photo whose shapes the result follows; the result has its proportions.
+        content: a photo whose shapes the result follows; the result then has the photo's proportions.
         run: device, precision and seed.
         options: any field of :class:`impasto.options.DoodleOptions`.
 
@@ -98,7 +98,7 @@ def doodle(
 
 @in_known_state
 def suggest_map(style: StyleSource, *, labels: int = SUGGESTED_LABELS) -> Picture:
-    """Draft a map for a style picture from automatic regions.
+    """Draft a map for a style picture from regions that are found automatically.
 
     Args:
         style: a picture in any form, or the name of a style.

@@ -85,8 +85,8 @@ def painted(
     Args:
         context: the painting context.
         objective_at: returns the objective for a size and the current picture; the picture may have another size.
-        finish: function that is applied last to every picture that is shown.
-        enlarge: resizes the picture of one size to the next.
+        finish: function that is applied to every picture before it is shown.
+        enlarge: resizes the picture from one size to the next.
     """
     options, picture = context.options, context.start
     optimizer_settings = OptimizerSettings(
@@ -110,7 +110,7 @@ def painted(
     )
     share = context.margin / max(context.content.shape[-2:])
     restored = Restored(photo_of(context), context.region_masks.kept, context.margin)
-    may_be_finished = context.is_resumed or options.init not in INITS  # a start that is already painted need not improve
+    may_be_finished = context.is_resumed or options.init not in INITS  # a finished painting need not improve
     for step in steps_of_all:
         picture = step.image
         image = without_margin(picture, round(share * max(step.size)))
@@ -158,7 +158,7 @@ def set_up(
     content, styles = in_proof(content, styles, options)
     coloring = coloring_of(content, styles, options, arithmetic.device)
     content, styles = prepared(content, styles, options)
-    margin = min(round(options.margin * max(size)), min(size) - 1)  # for reflection, it must be narrower than the picture
+    margin = min(round(options.margin * max(size)), min(size) - 1)  # a reflected margin must be narrower than the picture
     check_memory(encoder, size, options, arithmetic)
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
@@ -196,7 +196,7 @@ def masked(context: PaintingContext, masking: Masking, size: Size) -> PaintingCo
 
 @in_known_state
 def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext:
-    """Return a context that resumes from a checkpoint, at its picture, size and step.
+    """Return a context that resumes painting from the picture of a checkpoint, at the same size and step.
 
     The optimizer state is not restored, so the result is close to that of an uninterrupted run but not bit-identical.
 
@@ -219,7 +219,7 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
 
 _TRIAL_PX = 128
 _TRIALS = 4
-"""Number of trial steps. The first is slow, and later ones may wait for the processor, so the fastest later one counts."""
+"""Number of trial steps. The first is slow, and any other may wait for the processor, so the fastest of the others is used."""
 
 
 @in_known_state

@@ -37,7 +37,7 @@ class Guided:
         record: the record of how the picture is made.
         content: the picture whose transparency and metadata the result gets.
         notes: messages about the inputs.
-        finish: function that is applied last to every picture that is shown.
+        finish: function that is applied to every picture as the last step.
     """
 
     synthesis: Synthesis | ClassicAnalogy
@@ -48,7 +48,7 @@ class Guided:
     finish: Callable[[Image], Image] | None = field(default=None, repr=False)
 
     def finished(self, image: Image) -> Image:
-        """Convert a picture from any size of the synthesis to the result."""
+        """Convert a picture that was synthesized at any size to the result."""
         image = resize(image, self.synthesis.size).cpu()[..., : self.size[0], : self.size[1]]
         return self.finish(image) if self.finish else image
 
@@ -135,7 +135,7 @@ def record_of(recipe: str, content: Picture, styles: tuple[Style, ...], run: Run
 
 
 def described_pictures(pictures: Mapping[str, Picture | None]) -> Record:
-    """Describe further inputs by name and hash."""
+    """Describe additional input pictures by name and hash."""
     return {role: described(picture) for role, picture in pictures.items() if picture is not None}
 
 
@@ -146,7 +146,7 @@ def check_memory(synthesis: Synthesis, networks: Networks) -> None:
 
 
 def check_memory_of_size(size: Size, run: Run) -> None:
-    """Raise ResourceError if a result is too large for the memory; call this before pictures are resized to its size."""
+    """Raise ResourceError if a result of this size does not fit into memory; call this before a picture is resized to it."""
     _check_memory(size, 0, torch.device(choose_device(run.device)))
 
 

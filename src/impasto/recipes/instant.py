@@ -107,13 +107,13 @@ def refining_context(
 
 
 def with_refinement(pastiche: Pastiche, last: Step, photo: Picture, options: InstantOptions) -> Pastiche:
-    """Replace the instant picture by the last refinement step; with ``--hq``, blend it with the photo by strength."""
+    """Replace the instant picture with the refined one; with ``--hq``, blend it with the photo according to the strength."""
     refined = replace(pastiche, image=last.image.cpu(), record=pastiche.record | {"refined": refinement(last)})
     return blended_by_strength(refined, photo, options)
 
 
 def blended_by_strength(pastiche: Pastiche, photo: Picture, options: InstantOptions) -> Pastiche:
-    """With ``--hq`` and a strength below 1, blend the photo with the picture, which is painted at full strength."""
+    """With ``--hq`` and a strength below 1, blend the photo with the painted picture, which has full strength."""
     if not options.hq or options.strength >= 1:
         return pastiche
     (below, _), image = in_proof(photo, (), options), pastiche.image
@@ -151,9 +151,8 @@ def painted_pastiche(
     """Paint with a given painter. A large photo is painted in tiles and overwritten in place."""
     record = {"options": asdict(options)}
     if options.hq:
-        options = replace(
-            options, strength=max(1.0, options.strength)
-        )  # below 1, :func:`blended_by_strength` blends with the photo
+        # For strengths below 1, blended_by_strength blends the result with the photo.
+        options = replace(options, strength=max(1.0, options.strength))
     masking = as_masking(masks, photo, styles)
     size = planned_size(photo, options)
     working = _working_size(size, options)
@@ -192,7 +191,7 @@ def _working_size(size: tuple[int, int], options: InstantOptions) -> tuple[int, 
 
 
 def _paint(painter: InstantPainter, image: Image, code: StyleCode, coloring: Coloring | None, options: InstantOptions) -> Image:
-    """Paint a picture; use a smaller size for broad strokes. A large picture is overwritten in place."""
+    """Paint a picture, at a smaller size if the strokes are broad. A large picture is overwritten in place."""
     if options.strength == 0:
         return image
     size = (image.shape[-2], image.shape[-1])

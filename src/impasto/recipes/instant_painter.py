@@ -58,7 +58,7 @@ _KEPT = 0.7
 _FLAT_REDUCTION = 0.25
 """Reduction of the photo's share in flat areas."""
 _EVENLY = 0.6
-"""Exponent that maps the strength to the mixing weight of features; it makes equal steps of the strength look equal."""
+"""Exponent that maps the strength to the mixing weight of features; it makes equal steps of the strength look equally large."""
 _BLENDED_BELOW = 0.3
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _LEVELS_KEPT = 8
@@ -93,7 +93,7 @@ class StyleCode:
     weights: tuple[float, ...] = (1.0,)
     stroke: float = 1.0
     levels: dict[tuple[int, str], Level] = field(default_factory=dict, repr=False, compare=False)
-    """Cached encodings, by size and by the networks that computed them; any thread may add to it."""
+    """Cached encodings, by size and by the networks that computed them; any thread may add encodings."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class _Measurements(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A tile or a whole picture: its place, the size of the whole picture and, for a tile, the measurements of the whole."""
+    """A tile or a whole picture: its place, the size of the whole picture and, for a tile, global measurements."""
 
     place: Place
     size: tuple[int, int]
@@ -305,7 +305,7 @@ class _Painting:
         return sizes
 
     def whole(self, *, fast: bool) -> Image:
-        """Paint a picture that fits into memory as a whole."""
+        """Paint the whole picture at once; it must fit into memory."""
         picture: Image | None = None
         for size in self.sizes(fast=fast):
             picture = self._sized(resize(self.photo.to(self.painter.device), size), picture)
@@ -314,7 +314,7 @@ class _Painting:
         return self._finished(photo, picture, self._colors(picture)).to(self.photo.device)
 
     def tiles(self, *, fast: bool) -> Iterator[int]:
-        """Paint a large picture in place, in tiles; sizes that are small enough are painted as a whole."""
+        """Paint a large picture in place, in tiles; at sizes that are small enough, the whole picture is painted at once."""
         picture: Image | None = None
         for each in self.sizes(fast=fast)[:-1]:
             content = resize(self.photo, each)
@@ -345,7 +345,7 @@ class _Painting:
         yield from painted_in_tiles(content, paint, TILE_PX, HALO_PX)
 
     def _sized(self, content: Image, before: Image | None) -> Image:
-        """Paint one size as a whole."""
+        """Paint the whole picture at one size."""
         size = (content.shape[-2], content.shape[-1])
         level = self.painter._level(self.code, max(size), self.networks)
         return self._swapped(content, before, level, _Part(Place(0, 0, *size), size))
@@ -384,7 +384,7 @@ class _Painting:
         return torch.lerp(before + to_laplacian(content, levels=2)[0], content, share).clamp_(0, 1)
 
     def _patches(self, content: Image, part: _Part, grid: tuple[int, int]) -> Patches:
-        """Return the settings for style patches, which are allowed in flat areas and are smaller at smaller sizes."""
+        """Return the settings for style patches, which are allowed in flat areas and cover fewer positions at smaller sizes."""
         flat = flatness(content, average=part.measurements.activity if part.measurements else None)
         return patches_where_flat(
             flat,

@@ -1,4 +1,4 @@
-"""The keyword arguments of :func:`impasto.paint`, declared for the completion of editors and for type checkers.
+"""The keyword arguments of :func:`impasto.paint`, declared for completion in editors and for type checkers.
 
 The keywords repeat the fields of :class:`impasto.PaintOptions`, because a type checker cannot derive them. A test compares
 the two.

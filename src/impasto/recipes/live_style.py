@@ -41,7 +41,7 @@ def _networks() -> tuple[Vgg, InstantNetwork]:
 @in_known_state
 @torch.no_grad()
 def live_style(style: Style, *, edge_px: float) -> LiveStyle:
-    """Measure a style (for a named style, its swatch) at a longer side of ``edge_px``.
+    """Measure a style (for a named style, its swatch) after resizing its longer side to ``edge_px``.
 
     Raises:
         StyleFileError: a named style has no swatch.

@@ -1,4 +1,4 @@
-"""Maps of flat colors that label the parts of a picture: read maps, cluster their colors to labels, draft maps for pictures.
+"""Maps of flat colors that label the parts of a picture: read maps, cluster their colors into labels, draft maps for pictures.
 
 Maps may come from any paint program, so edges may be anti-aliased and colors may differ slightly between two maps.
 """
@@ -20,11 +20,11 @@ from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import FeatureMap, Image
 
 _COUNTED_PX, _DRAFTED_PX, _READ_PX = 256, 1024, 2048
-"""Longer sides at which colors are counted, maps are drafted, and labels are stored; larger pictures are downscaled."""
+"""Longer sides, in pixels, at which colors are counted, maps drafted, and labels stored; larger pictures are downscaled."""
 _ALIKE, _NAMED = 0.16, 0.25
-"""Distances in RGB: below the first, two colors have the same label; below the second, a color gets the name of a basic one."""
+"""Distances in RGB: below the first, two colors have the same label; below the second, a color is named after a basic color."""
 _LEAST = 0.004
-"""Minimum share of a map for a color to count as a label; anti-aliased edges and JPEG noise have smaller shares."""
+"""Minimum share of a map that a color must cover to count as a label; anti-aliased edges and JPEG noise have smaller shares."""
 _NEARNESS = 0.4
 """Weight of position relative to color in a suggested map."""
 _APART, _ROUNDS = 0.22, 200
@@ -38,11 +38,12 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Labels:
-    """Maps clustered to common labels.
+    """Maps whose colors are clustered into common labels.
 
     Attributes:
         colors: (labels, 3), the color of each label in [0, 1].
-        maps: one-hot labels of each map, (1, labels, height, width). Maps above 2048 pixels are downscaled to that size.
+        maps: one-hot labels of each map, (1, labels, height, width). The longer side of large maps is downscaled to 2048
+            pixels.
     """
 
     colors: npt.NDArray[np.float64]
@@ -63,7 +64,7 @@ class Labels:
 
 @in_known_state
 def labels_of(maps: Sequence[Picture], count: int = 0) -> Labels:
-    """Cluster the colors of maps to common labels.
+    """Cluster the colors of maps into common labels.
 
     Args:
         maps: the maps, of any sizes.
@@ -183,7 +184,7 @@ def _without_edges(labels: FeatureMap) -> FeatureMap:
 
 def _spread(colors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Push similar colors apart until they can be distinguished. They move only as far as needed, so dark regions stay dark."""
-    found = 0.99 * colors + 0.01 * np.random.default_rng(0).random(colors.shape)  # equal colors are pushed apart too
+    found = 0.99 * colors + 0.01 * np.random.default_rng(0).random(colors.shape)  # noise separates equal colors
     for _ in range(_ROUNDS):
         difference = found[:, None] - found[None]
         distance = np.linalg.norm(difference, axis=-1, keepdims=True)

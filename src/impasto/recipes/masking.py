@@ -49,8 +49,8 @@ class MaskSources:
     """The requested masks before they are read.
 
     Attributes:
-        style_masks: one mask per style, for the area of the result where it is applied; empty: every style is applied
-            everywhere.
+        style_masks: one mask per style, for the area of the result where that style is applied; empty: every style is
+            applied everywhere.
         style_regions: one mask per style, for the part of the style picture that is measured; empty: the whole picture.
         content_mask: mask of the area of the result where any style is applied; None: everywhere.
         protect: masks of the areas where the photo is kept.
@@ -167,7 +167,7 @@ EVERYWHERE = ReadMask(torch.ones(1, 1, 1, 1), "all", "", is_named=True)
 
 
 def separated_masks(options: Mapping[str, Any]) -> tuple[MaskSources, dict[str, Any]]:
-    """Separate the masks from other options given by name. A single mask becomes a tuple of one.
+    """Separate the masks from the other keyword arguments. A single mask becomes a tuple of one.
 
     Example:
         >>> separated_masks({"protect": "auto:skin", "size": 64})
@@ -242,7 +242,7 @@ def read_mask(source: MaskSource, picture: Picture, flag: str) -> ReadMask:
 
 
 def _as_picture(source: Any) -> Picture:
-    """Read a mask in memory; two-dimensional arrays and tensors are allowed."""
+    """Read a mask that is given in memory; two-dimensional arrays and tensors are allowed."""
     if isinstance(source, Picture):
         return replace(source, image=plain(source.image))
     if isinstance(source, torch.Tensor):

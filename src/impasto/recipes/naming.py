@@ -19,7 +19,7 @@ _SWATCH_PX, _SWATCH_QUALITY = 1024, 88
 
 @in_known_state
 def name_style(picture: Picture, facts: Mapping[str, str], swatch: Image | None = None) -> NamedStyle:
-    """Measure a picture with vgg19-slim (before its heads), and create a named style with a swatch.
+    """Measure a picture with vgg19-slim, without applying its heads, and create a named style with a swatch.
 
     Args:
         picture: the style picture; it is enlarged to measure sizes above its own.

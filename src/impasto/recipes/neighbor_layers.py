@@ -10,13 +10,13 @@ MIDDLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1")
 FINE_LAYERS = ("relu1_2", "relu2_2", "relu3_1")
 PALETTE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 _COARSE_PX, _MIDDLE_PX, _FINE_PX = 128, 256, 512
-"""Maximum longer sides: up to the first, all layers are compared; up to the second, the middle layers are compared; up to the
-third, all layers are searched.
+"""Limits of the longer side: all layers are compared up to the first, and the middle layers up to the second. All layers are
+used in the search up to the third.
 """
 _PATCH, _VARIETY = 8, 0.15
-"""Side of a patch in positions; amount of randomness in the choice between similar patches."""
+"""Side of a patch in positions, and amount of randomness in the choice between similar patches."""
 _TOLERANCE, _FLAT_TOLERANCE = 0.03, 0.4
-"""Maximum difference in similarity between single matches and a patch, and the amount added to it in flat areas."""
+"""How much less similar a patch may be than the single matches that it replaces; amount added to this in flat areas."""
 
 
 def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -31,7 +31,9 @@ def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def patches_where_flat(flat: Tensor, grid: tuple[int, int], *, top: int = 0, left: int = 0, share: float = 1.0) -> Patches:
-    """Return the settings for whole patches of a style. Patches are allowed in flat areas; single matches repeat visibly there.
+    """Return the settings for whole patches of a style.
+
+    Patches are allowed in flat areas, because single matches would repeat visibly there.
 
     Args:
         flat: flatness, (1, 1, height, width); see :func:`impasto.losses.picture.flatness`.

@@ -4,7 +4,7 @@ Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural
 optimization-based variant. Departures from the paper, each chosen by visual comparison:
 
 - Matches of neighboring positions are made coherent (Ashikhmin 2001); flat areas of the photo get whole patches of the style.
-- Each size starts from the instant decoder's reconstruction of its matches, so few steps are enough.
+- Each size starts from the instant decoder's reconstruction of the matches at that size, so few steps are enough.
 - Fewer layers are compared at fine sizes.
 - At the last size the shallow layers are also matched with their own nearest neighbors, which preserves the style's colors
   and edges.
@@ -44,14 +44,14 @@ from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _MOST_PALETTE = 1024
 _MOST_KEYS_OF_DRAFT = 4096
-"""With quality draft, styles with more positions are first searched on a sparse grid."""
+"""With quality draft, styles with more positions than this are first searched on a sparse grid."""
 _PALETTE_WEIGHT = 0.2
 _FLAT_REDUCTION = 0.5
 """Reduction of the photo's share in flat areas."""
 _BLENDED_BELOW = 0.2
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _EVENLY = 0.6
-"""Exponent that maps the strength to the mixing weight of features; it makes equal steps of the strength look equal."""
+"""Exponent that maps the strength to the mixing weight of features; it makes equal steps of the strength look equally large."""
 
 
 def paint_steps(context: PaintingContext) -> Iterator[Step]:
@@ -107,7 +107,7 @@ class _Painting:
         return objective + picture_terms(context, size)
 
     def finish(self, image: Image) -> Image:
-        """Apply the colors of the styles according to the strength; low strengths are also blended with the photo."""
+        """Apply the colors of the styles according to the strength; at low strengths, also blend the result with the photo."""
         strength = self.context.options.strength
         colored = in_colors(image, self.palettes, self._regions_of_styles())
         if strength >= 1:
@@ -252,7 +252,7 @@ def _whole_positions(features: Features) -> dict[str, FeatureMap]:
 
 
 def in_colors(image: Image, palettes: Sequence[Moments], regions: Sequence[Mask] | None) -> Image:
-    """Map the colors of a picture, or of each of its regions, to the mean and covariance of a palette.
+    """Map the colors of a picture, or of each of its regions, so that they have the mean and covariance of a palette.
 
     Args:
         image: (1, 3, height, width).

@@ -3,9 +3,10 @@
 Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural Neighbor Style Transfer (arXiv:2203.13215),
 the optimization-based variant. Departures from the paper: the network is VGG-19, or vgg19-slim with its heads; steps are fewer
 and larger, and iterates are averaged; impasto's smoothness and edge-aware terms are added; a margin is painted and cropped. The
-last pass has a third of the usual steps and keeps the previous target features, which preserves faces. It compares random
-positions of each layer, resampled at each step, with 2048 positions of the style. Colors are matched by the Monge-Kantorovich
-map: of all linear maps that give the result the mean and covariance of the style, it changes the colors least.
+last pass has a third of the usual steps and keeps the previous target features, which preserves faces. This pass compares
+random positions of each layer, resampled at each step, with 2048 positions of the style. Colors are matched by the
+Monge-Kantorovich map: of all linear maps that give the result the mean and covariance of the style, it changes the colors
+least.
 """
 
 from collections.abc import Iterator
@@ -107,11 +108,11 @@ def last_pass(context: PaintingContext, size: Size) -> NearestLoss:
 
 
 def style_colors(context: PaintingContext) -> Moments:
-    """Measure the colors of the styles together."""
+    """Measure the mean and covariance of the colors of all styles together."""
     measured = [color_moments(style.image) for style in context.pictures]
     return blend(measured, [1.0] * len(measured))
 
 
 def in_colors(image: Image, colors: Moments) -> Image:
-    """Map the colors of a picture to the given mean and covariance."""
+    """Map the colors of a picture so that they have the given mean and covariance."""
     return recolored(image, monge_kantorovich(color_moments(image), colors.to(image))).clamp(0, 1)

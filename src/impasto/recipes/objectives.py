@@ -113,7 +113,7 @@ def style_loss(context: PaintingContext, size: Size) -> Loss | Objective:
 
 
 def pictures_loss(context: PaintingContext, size: Size, edge_px: float, given: Sequence[float]) -> Loss | Objective:
-    """Make the style loss of statistics that need style pictures: for the whole picture, or summed over its regions."""
+    """Make the style loss for statistics that need style pictures: for the whole picture, or summed over its regions."""
     options, region_masks = context.options, context.region_masks
     if not region_masks.masks:
         return picture_style_loss(features_of_styles(context, edge_px, given), options)
@@ -148,9 +148,8 @@ def moments_loss(
         weights = {
             layer: shares[layer] * wasserstein_weight(options.style_normalization, target[layer], scale) for layer in layers
         }
-        ridge = (
-            1e-4 / (_UNIT_RANGE * float(encoder.std.mean())) ** 2
-        )  # as in style-transfer-pytorch, in units of this network's features
+        # The value of style-transfer-pytorch, converted to the units of this network's features.
+        ridge = 1e-4 / (_UNIT_RANGE * float(encoder.std.mean())) ** 2
         return WassersteinLoss(target, weights, heads, ridge)
     shift = options.activation_shift / scale
     gram, mean, deviation = {}, {}, {}
@@ -167,7 +166,7 @@ def moments_loss(
 
 
 def style_moments(context: PaintingContext, style: Style, edge_px: float, part: Mask | None = None) -> dict[str, Moments]:
-    """Measure a style, or part of its picture, at a longer side of ``edge_px``, in the channels of the full network."""
+    """Measure a style, or part of its picture, in the channels of the full network; ``edge_px`` is its longer side."""
     layers, device = context.options.style_layers, context.arithmetic.device
     if context.options.style_scales:
         sized = [(replace(context, options=chosen), edge_px * scale) for scale, chosen in by_scale(context.options)]
@@ -195,18 +194,18 @@ def measured_part(context: PaintingContext, features: Features, part: Mask) -> d
 
 
 def style_edge(size: Size, options: PaintOptions) -> float:
-    """Return the longer side in pixels at which styles are encoded for a size (which includes the margin)."""
+    """Return the longer side, in pixels, of the style pictures that are encoded for a size (which includes the margin)."""
     return (options.style_size or max(size) / (1 + 2 * options.margin)) * options.style_scale
 
 
 def style_features(context: PaintingContext, style: Picture, edge_px: float, layers: Sequence[str]) -> Features:
-    """Encode a style picture at a longer side of ``edge_px``."""
+    """Resize the longer side of a style picture to ``edge_px``, and encode the picture."""
     picture = resize(style.image, fitted_size(style.size, max(16, round(edge_px))))
     return encode(context, at_least(picture.to(context.arithmetic.device), 16), layers)
 
 
 def features_of_pictures(context: PaintingContext, size: Size) -> list[Features]:
-    """Encode every style picture in the style layers, at the size of the painting without margin."""
+    """Compute the style layers of every style picture, at the size of the painting without its margin."""
     edge_px = style_edge(size, context.options)
     return [style_features(context, each, edge_px, context.options.style_layers) for each in context.pictures]
 
@@ -252,6 +251,6 @@ def heads_of(encoder: Vgg, layers: Sequence[str]) -> dict[str, Affine | None]:
 
 
 def feature_scale(encoder: Vgg, options: PaintOptions) -> float:
-    """Return the factor from this network's features to those of the published program, whose input range may differ."""
+    """Return the factor that scales this network's features to those of the published program, whose input range may differ."""
     wanted = 255.0 if options.pixel_range == "255" else _UNIT_RANGE
     return wanted * float(encoder.std.mean())

@@ -30,7 +30,10 @@ StyleSource = Source | Picture | NamedStyle
 """A style picture in any readable form, a named style, or the name of one."""
 
 _STYLE_OVERSAMPLING = 2
-"""Style pictures are read at this multiple of the size at which they are encoded; their palette is measured before encoding."""
+"""Style pictures are read at this multiple of the size at which they are encoded.
+
+Their palette is measured before they are reduced to that size.
+"""
 
 
 @in_known_state
@@ -203,7 +206,7 @@ def read_style(style: StyleSource, *, longest_px: int = 0) -> Style:
 
 
 def _refuse_joined(style: str) -> None:
-    """Raise OptionError for several files joined by commas, the syntax of neural-style."""
+    """Raise OptionError if a style is several files joined by commas, which neural-style accepts."""
     parts = style.split(",")
     if len(parts) > 1 and all(os.path.exists(part) for part in parts):
         raise OptionError(f"style {style!r} is {len(parts)} files joined by commas; separate them by spaces: {' '.join(parts)}")

@@ -85,7 +85,7 @@ def new_record(
 ) -> Record:
     """Create the record of a run with everything that is known before the first step.
 
-    If painting starts from a file, the record contains its hash, or an empty string if the file no longer exists.
+    If painting starts from a file, the record contains the hash of the file, or an empty string if the file no longer exists.
     """
     record = recorded(options.recipe, content, styles, run) | {
         "encoder": {"name": options.encoder, "sha256": encoder_sha256},
@@ -110,7 +110,7 @@ def recorded(recipe: str, content: Picture, styles: Sequence[Picture | NamedStyl
 
 
 def with_progress(record: Mapping[str, Any], step: Step) -> Record:
-    """Add the progress of painting to a record, and its failure if there is one."""
+    """Add the progress of painting to a record, and a note if painting failed."""
     notes = [*record.get("notes", []), step.failure] if step.failure else []
     return {
         **record,

@@ -127,9 +127,9 @@ PRESETS: dict[str, PaintOptions] = {
         betas=(0.9, 0.999),
         steps=200,
     ),
-    # titu1994/Neural-Style-Transfer, Network.py: plain Gatys with its own divisor. Its size of 400 is the number of rows. It
-    # runs ten rounds of twenty L-BFGS evaluations and discards the history between rounds; here, the history is kept for all
-    # 200 steps.
+    # titu1994/Neural-Style-Transfer, Network.py: the method of Gatys et al. with a different divisor in the style loss. Its
+    # size of 400 is the number of rows. It runs ten rounds of twenty L-BFGS evaluations and discards the history between
+    # rounds; here, the history is kept for all 200 steps.
     "network": _published(
         "network",
         size=400,
@@ -142,8 +142,8 @@ PRESETS: dict[str, PaintOptions] = {
         smoothness_form="inetwork",
         steps=200,
     ),
-    # titu1994/Neural-Style-Transfer, INetwork.py with --model vgg19: every layer, Gram matrices of F - 1, and the chain of
-    # differences that is equivalent to the weights below, with -1 on the last layer.
+    # titu1994/Neural-Style-Transfer, INetwork.py with --model vgg19: all layers, Gram matrices of the features minus 1, and a
+    # chain of differences between layers. This chain is equivalent to the layer weights below; the last one is -1.
     "inetwork": _published(
         "inetwork",
         size=400,
@@ -161,7 +161,7 @@ PRESETS: dict[str, PaintOptions] = {
     ),
     # jcjohnson/neural-style. It starts from noise of amplitude 0.001 around the mean color, so its initial picture is
     # practically gray. Its total variation adds the differences times a strength to the gradient. That corresponds to half of
-    # the squared differences in the loss. White is 256 there and 255 here.
+    # the squared differences in the loss. Its pixels range from 0 to 256; here, they range from 0 to 255.
     "neural-style": _published(
         "neural-style",
         content_weight=5.0,
@@ -197,8 +197,8 @@ PRESETS: dict[str, PaintOptions] = {
         steps=500,
         smallest_size=128,
     ),
-    # cysmith/neural-style-tf: average pooling, content before its ReLU with 1 / (2 sqrt(N M)), L-BFGS from the content. Its
-    # layer weights of 0.2 are divided by the number of layers again.
+    # cysmith/neural-style-tf: average pooling, content features before the ReLU, a content loss scaled by 1 / (2 sqrt(N M)),
+    # L-BFGS starting from the photo. Its layer weights are 0.2, divided once more by the number of layers.
     "neural-style-tf": _published(
         "neural-style-tf",
         content_weight=5.0,
@@ -211,7 +211,7 @@ PRESETS: dict[str, PaintOptions] = {
         pooling="plain-average",
     ),
 }
-# INetwork without the defect: the last layer is optimized towards the style like the other layers.
+# INetwork, corrected: the last layer is optimized towards the style like the other layers, not away from it.
 PRESETS["inetwork-fixed"] = PRESETS["inetwork"].changed(
     preset="inetwork-fixed", layer_weights=inetwork_weights(len(_RELU), last=1.0)
 )
@@ -231,8 +231,8 @@ _WHOLE_METHOD: dict[str, Any] = {
 RECIPES: dict[str, PaintOptions] = {
     # Kolkin et al. 2022, made faster and stronger: see recipes/neighbors.py.
     "neighbors": PaintOptions(),
-    # Gatys, Ecker and Bethge 2016: Gram matrices, means and deviations, each normalized by that of the style, coarse to fine.
-    # The fifth block is omitted because it copies pieces of the style into the picture.
+    # Gatys, Ecker and Bethge 2016: Gram matrices, means and deviations, each normalized by its value for the style; coarse to
+    # fine. The fifth block is omitted because it copies pieces of the style into the picture.
     "gatys": PaintOptions(
         recipe="gatys",
         content_weight=0.1,
@@ -255,7 +255,7 @@ RECIPES: dict[str, PaintOptions] = {
         color_method="histogram",
     ),
     # Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022: alpha 0.75, all layers of the first four blocks (except
-    # those that only VGG-19 has; the paper uses VGG-16), Adam at 0.002 for 200 steps at each of 64 ... 512 pixels. Fewer steps
+    # those that only VGG-19 has; the paper uses VGG-16), Adam at 0.002 for 200 steps at each size from 64 to 512. Fewer steps
     # with a higher learning rate give the same result here.
     "nnst": PaintOptions(
         recipe="nnst",
@@ -284,7 +284,7 @@ RECIPES: dict[str, PaintOptions] = {
         **_WHOLE_METHOD,
     ),
 }
-"""The default options of each recipe; every recipe is a published method with its own file."""
+"""The default options of each recipe; every recipe is a published method, implemented in its own file."""
 
 _NEIGHBORS_ONLY = ("quality", "strength", "coherence")
 _GATYS_ONLY = (
@@ -315,7 +315,7 @@ def paint_options(preset: str = "impasto", recipe: str = "", **changes: Any) -> 
 
     Args:
         preset: the constants of a published program; ``"impasto"`` selects the defaults of the recipe.
-        recipe: the method; empty: the preset's recipe, or neighbors.
+        recipe: the method; empty: that of the preset, which is ``"neighbors"`` for the preset ``"impasto"``.
         changes: fields of :class:`impasto.PaintOptions`.
 
     Raises:

@@ -18,7 +18,7 @@ from impasto.recipes.starts import with_margin
 from impasto.tensors import Image, Mask
 
 KEPT_WEIGHT = 100.0
-"""Weight of the loss that keeps the photo under the kept mask; it makes adjacent painted areas fit the photo."""
+"""Weight of the loss that preserves the photo in the kept area; this makes adjacent painted areas fit the photo."""
 _EMPTY = 0.02
 
 
@@ -116,7 +116,7 @@ def at_size(protected: Mask, size: Size) -> Mask:
 
 
 def region_strengths(options: PaintOptions, count: int) -> tuple[float, ...]:
-    """Return the strength of each region: the given strength times the style weight relative to the mean weight."""
+    """Return the strength of each region: the given strength, times the region's style weight, divided by the mean weight."""
     given = options.region_strengths or (1.0,) * count
     weights = options.style_weights or (1.0,) * count
     mean = sum(weights) / max(1, len(weights)) or 1.0
@@ -150,7 +150,7 @@ class Restored:
         self.ready: tuple[Image, Mask] | None = None
 
     def __call__(self, image: Image) -> Image:
-        """Return the picture with the photo restored; exactly the photo where the mask is 1."""
+        """Return the picture with the photo restored; where the mask is 1, the result is exactly the photo."""
         if self.kept is None:
             return image
         size = (image.shape[-2], image.shape[-1])

@@ -67,7 +67,7 @@ class StyleFeatures:
         return torch.Generator().manual_seed(self.seed)
 
     def heads(self) -> dict[str, Affine | None]:
-        """Return the encoder's heads with the fewest channels that preserve lengths and angles."""
+        """Return the encoder's heads, each reduced to the fewest channels that preserve lengths and angles."""
         return {layer: compact_head(self.encoder, layer) for layer in self.layer_shares}
 
     def rows(self, layer: str, most: int) -> Tensor:
@@ -91,7 +91,7 @@ def in_shares(available: Sequence[int], shares: Sequence[float], most: int) -> l
 
 
 def compact_head(encoder: Vgg, layer: str) -> Affine | None:
-    """Return a layer's head with the fewest channels that preserve lengths and angles; None if the layer has no head."""
+    """Return a layer's head, reduced to the fewest channels that preserve lengths and angles; None if there is no head."""
     head = encoder.head(layer)
     return None if head is None else head.compact()
 
@@ -140,7 +140,7 @@ def picture_style_loss(style_features: StyleFeatures, options: PaintOptions) -> 
     return PICTURE_STATISTICS[options.statistics](style_features)
 
 
-# ---------------------------------------------------------------------------------------------------- one for each name
+# ---------------------------------------------------------------------------------------------------- a function for each name
 
 
 def sliced(style_features: StyleFeatures) -> Loss:
@@ -172,7 +172,10 @@ def knots(rows: Tensor, count: int = _KNOTS) -> Tensor:
 
 
 def relaxed_emd_of_columns(style_features: StyleFeatures) -> Loss:
-    """Relaxed optimal transport of hypercolumns; layers are scaled by their shares, with a root mean square of 1 in all."""
+    """Relaxed optimal transport of hypercolumns.
+
+    Layers are scaled according to their shares, so that the hypercolumns have a root mean square of 1.
+    """
     heads = {layer: head or identity(style_features.encoder, layer) for layer, head in style_features.heads().items()}
     channels = sum(len(head.bias) for head in heads.values())
     for layer, head in heads.items():

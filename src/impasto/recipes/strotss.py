@@ -4,9 +4,9 @@
 
 Source: Kolkin, Salavon and Shakhnarovich 2019, Style Transfer by Relaxed Optimal Transport and Self-Similarity
 (arXiv:1904.12785). Departures from the paper: the network is VGG-19, or vgg19-slim with its heads; hypercolumns do not include
-pixels; positions are sampled evenly, 1024 for the style and 512 for the content; features are scaled by the style's own mean
-magnitude; steps are fewer and larger, and iterates are averaged; impasto's smoothness and edge-aware terms are added; a margin
-is painted and cropped.
+pixels; positions are sampled evenly, 1024 for the style and 512 for the content; features are divided by the root mean
+square of the style's features; there are fewer but larger steps, and iterates are averaged; impasto's smoothness and
+edge-aware terms are added; a margin is painted and cropped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -65,13 +65,13 @@ def objective_at(context: PaintingContext, size: Size, alpha: float) -> Objectiv
 
 
 def heads_of(context: PaintingContext) -> dict[str, Affine]:
-    """Return the head applied to each layer before concatenation, with the fewest channels that preserve lengths and angles."""
+    """Return the head that maps each layer before concatenation; see :func:`impasto.recipes.statistics.compact_head`."""
     encoder = context.encoder
     return {layer: compact_head(encoder, layer) or identity(encoder, layer) for layer in context.options.style_layers}
 
 
 def of_unit_size(heads: Mapping[str, Affine], columns: Tensor) -> tuple[dict[str, Affine], Tensor]:
-    """Scale features so that those of the style have a root mean square of 1; moments then weigh the same with every network.
+    """Scale features so that the style's have a root mean square of 1; moments then have the same weight with every network.
 
     Returns:
         The heads and the style's hypercolumns, both divided by the root mean square of the hypercolumns.

@@ -1,4 +1,6 @@
-"""Guided synthesis: assemble a picture from pieces of example pictures, coarse to fine. Doodle, analogy and texture use it.
+"""Guided synthesis: assemble a picture from pieces of example pictures, coarse to fine.
+
+The doodle, analogy and texture recipes are based on it.
 
 At each size, each position of the picture is matched with a position of the examples. Positions are compared by their own
 features and, if there is a guide, by the guide: the label of a map, or the features of another picture. The features of the
@@ -51,7 +53,7 @@ _DIRECTIONS = 32
 _WHOLE = 0.95
 """Mask value above which a position may be copied."""
 _LEAST_USE = 0.05
-"""Minimum expected use of a position with a rare label. It limits the penalty for copying the position often."""
+"""Minimum of ``expected`` for positions with a rare label. It limits the penalty for copying such a position often."""
 _HALO = 32
 """If a picture wraps, it is encoded together with this many pixels from the opposite edge."""
 
@@ -96,7 +98,7 @@ class LabelGuide:
     Attributes:
         examples: the labels of each example, (1, labels, height, width), one-hot or soft.
         target: the labels of the picture.
-        weight: bonus of a position with the same label, which is added to the cosine similarity of the features.
+        weight: bonus for a position with the same label, which is added to the cosine similarity of the features.
     """
 
     examples: tuple[FeatureMap, ...]
@@ -182,7 +184,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class Projection:
-    """Principal directions on which hypercolumns are compared.
+    """Principal directions onto which hypercolumns are projected before they are compared.
 
     Attributes:
         mean: (channels,), subtracted from hypercolumns before they are projected.
@@ -194,13 +196,13 @@ class Projection:
 
     @staticmethod
     def of(columns: Sequence[FeatureMap]) -> "Projection":
-        """Find the directions of the hypercolumns of all examples."""
+        """Find the principal directions of the hypercolumns of all examples."""
         rows = torch.cat([_rows(each) for each in columns])
         mean = rows.mean(0)
         return Projection(mean, leading(rows - mean, _DIRECTIONS, torch.Generator().manual_seed(0)))
 
     def rows(self, columns: FeatureMap, *, wraps: bool = False, is_centered: bool = False) -> Tensor:
-        """Return the projected 3 × 3 neighborhoods as rows of length 1.
+        """Return the projected 3 × 3 neighborhoods as unit vectors, one in each row.
 
         Args:
             columns: hypercolumns, (1, channels, height, width).
@@ -225,7 +227,8 @@ class Synthesis:
         known: a picture with the size of the result, and a mask that is 1 where this picture is kept.
         content: a picture with the size of the result. Before matching, the current picture is mixed with it.
         content_weight: the share of the content in this mixture, 0 to 1.
-        start: a picture with the size of the result. Its nearest matches are the first field. None: see :meth:`_Level.initial`.
+        start: a picture with the size of the result. The first field is made of its nearest matches.
+            None: see :meth:`_Level.initial`.
         coherence: see :class:`impasto.features.fields.FieldSearch`.
         usage: see :class:`impasto.features.fields.FieldSearch`.
         wraps: whether the result continues at the opposite edge.
@@ -397,8 +400,8 @@ def resized_example(picture: Image, share: float) -> Image:
     """Resize an example for a size, to multiples of :data:`MULTIPLE_PX`.
 
     Args:
-        picture: the example at the last size, (1, 3, height, width).
-        share: the current size relative to the last size.
+        picture: the example at the final size, (1, 3, height, width).
+        share: the current size divided by the final size.
     """
     return resize(picture, _multiples(share * picture.shape[-2], share * picture.shape[-1]))
 
@@ -418,13 +421,13 @@ def _rows(features: FeatureMap) -> Tensor:
 
 
 def _wrapped(places: Tensor, halo: int) -> Tensor:
-    """Continue a map of integers at the opposite edges."""
+    """Pad a map of integers with rows and columns from its opposite edges."""
     rows, columns = (torch.arange(-halo, side + halo, device=places.device) % side for side in places.shape)
     return places[rows][:, columns]
 
 
 def _allowed(asked: Synthesis, sizes: Sequence[Size]) -> Tensor:
-    """Return a mask of the positions that may be copied. If a mask contains no whole position, all positions are allowed."""
+    """Return a mask of the positions that may be copied. If no position is wholly in a mask, all are allowed."""
     found = []
     for size, mask in zip(sizes, asked.allowed or (None,) * len(sizes), strict=True):
         allowed = torch.ones(size, dtype=torch.bool) if mask is None else resize(mask.cpu(), size)[0, 0] > _WHOLE

@@ -45,11 +45,11 @@ _WHITE, _LEAST_KEPT, _SMALL_HOLE = 0.5, 0.02, 0.1
 
 @dataclass(frozen=True)
 class TextureInputs:
-    """The pictures of a texture.
+    """The input pictures of a texture.
 
     Attributes:
         styles: the pictures to copy pieces from.
-        hole: a mask, white where the picture is filled; it needs exactly one style. None: nothing is filled.
+        hole: a mask that is white where the picture is filled; allowed only with a single style. None: nothing is filled.
     """
 
     styles: tuple[Style, ...]

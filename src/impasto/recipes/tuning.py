@@ -51,7 +51,7 @@ class Trial:
 
     @property
     def style_closed(self) -> float:
-        """The fraction of the distance to the style that was closed."""
+        """How much of the distance to the style was closed, as a fraction."""
         return self.report["style_closed"]
 
     @property
@@ -161,7 +161,7 @@ def grid(options: TuneOptions) -> list[dict[str, float]]:
 
 
 def most_tries(options: TuneOptions) -> int:
-    """Return the largest number of trials that a search makes."""
+    """Return the maximum number of trials in a search."""
     return _MOST_TRIES[options.recipe] + len(_STRONGEST) - 1
 
 

@@ -16,8 +16,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary file in the same folder; at the end of the block it replaces the file at ``path``.
 
     If the block or the replacement fails, the temporary file is deleted and the exception is passed on. The name of the
-    temporary file is short, so the file at ``path`` may have the longest name allowed. It is also random, so two writers of the
-    same file do not disturb each other.
+    temporary file is short, so the file at ``path`` may have the longest name allowed. This short name is also random, so two
+    writers of the same file do not disturb each other.
 
     Raises:
         OSError: the path is a device, a pipe or a socket, which a file must not replace.
@@ -43,17 +43,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def try_writing(path: Path) -> None:
-    """Try whether a file can be written, without changing it.
+    """Check that a file can be written, without changing it.
 
     Raises:
-        OSError: its folder is missing or not writable, its name is too long, or it is a device, a pipe or a socket.
+        OSError: the folder is missing or not writable, the name is too long, or the path is a device, a pipe or a socket.
     """
-    _check_regular(path)  # raises if the name is too long; the temporary file has a short name
+    _check_regular(path)  # also raises if the name is too long, which a temporary file would not show
     tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def _default_mode(path: Path) -> int:
-    """Return the mode of files that this process creates in a folder."""
+    """Return the permissions of a file that this process creates at a path."""
     path.touch()
     mode = stat.S_IMODE(path.stat().st_mode)
     path.unlink()

@@ -23,7 +23,7 @@ def user_folder(kind: Kind, variable: str) -> Path:
         variable: environment variable that overrides the folder.
 
     Raises:
-        OptionError: if the variable starts with the home folder (``~``) and there is none.
+        OptionError: if the variable starts with ``~`` and there is no home folder.
     """
     chosen = os.environ.get(variable)
     if chosen:
@@ -37,7 +37,7 @@ def user_folder(kind: Kind, variable: str) -> Path:
 
 
 def styles_folder() -> Path:
-    """Return the folder of the user's own styles: ``IMPASTO_STYLES``, or a default in the user's data; it may not exist yet."""
+    """Return the folder of the user's own styles: ``IMPASTO_STYLES``, or one in the user's data; it may not exist yet."""
     chosen = os.environ.get("IMPASTO_STYLES")
     return user_folder("data", "IMPASTO_STYLES") / ("" if chosen else "styles")
 
@@ -57,7 +57,7 @@ def expanded(path: str | Path, source: str) -> Path:
         source: the flag or variable that it came from.
 
     Raises:
-        OptionError: if that home folder does not exist.
+        OptionError: if the home folder does not exist.
     """
     try:
         return Path(path).expanduser()

@@ -58,7 +58,7 @@ def keep_freed_memory() -> bool:
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # macOS and musl have no mallopt; Windows cannot open None
+    except (OSError, AttributeError, TypeError):  # macOS and musl have no mallopt; on Windows, CDLL(None) fails
         return False
     mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))

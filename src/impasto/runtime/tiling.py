@@ -9,7 +9,7 @@ from impasto.tensors import Image
 
 
 class Span(NamedTuple):
-    """A range of rows or columns, ``start`` to ``end``, and the same with its halo, ``first`` to ``last``."""
+    """A range of rows or columns, ``start`` to ``end``, and the same range with its halo, ``first`` to ``last``."""
 
     first: int
     start: int
@@ -43,7 +43,7 @@ def painted_in_tiles(image: Image, paint: Callable[[Image, Place], Image], tile:
 
     Args:
         image: (1, 3, height, width); overwritten from top to bottom.
-        paint: maps a tile with its halo, and its location, to a picture of the same size.
+        paint: takes a tile with its halo, and the location of both; returns a picture of the same size.
         tile: side of a tile without halo, in pixels.
         halo: width of the surroundings that a pixel of the result depends on, in pixels; at most one tile.
 

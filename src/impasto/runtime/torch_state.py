@@ -1,8 +1,8 @@
 """Isolation from the caller's PyTorch settings: gradients, autocast, default dtype and device, float32 precision.
 
-Public functions run in :func:`known_state` and restore the caller's settings when they return, and between two steps of a
-generator. After a fork, PyTorch is limited to one thread: its pool threads exist only in the parent, and the child would wait
-for them forever.
+Public functions run in :func:`known_state` and restore the caller's settings when they return; generators also restore them
+between two steps. After a fork, PyTorch is limited to one thread: its pool threads exist only in the parent, and the child
+would wait for them forever.
 """
 
 import os
@@ -65,7 +65,10 @@ class _Everywhere:
 
 
 def _multiplying() -> list[Any]:
-    """Return the backend settings for float32 products: TF32 keeps ten bits of the mantissa, bfloat16 seven."""
+    """Return the backend settings for the precision of float32 products.
+
+    With TF32, products keep only ten bits of the mantissa; with bfloat16, only seven.
+    """
     found: list[Any] = [torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv]  # type: ignore[attr-defined]
     if torch.backends.cuda.is_built():
         found += [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
@@ -152,7 +155,7 @@ def _after_fork() -> None:
     _everywhere.is_child = True
     if _everywhere.is_used:  # if impasto was only imported, keep the threads until its first use in the child
         torch.set_num_threads(1)
-    _everywhere.lock = threading.Lock()  # another thread may have held it during the fork
+    _everywhere.lock = threading.Lock()  # another thread may have held the old lock during the fork
     _everywhere.count = int(_here.is_entered)
     if not _here.is_entered:
         _everywhere.restore()

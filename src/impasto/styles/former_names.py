@@ -37,7 +37,7 @@ FORMER_NAMES = {
 
 
 def present_name(name: str) -> str:
-    """Return the name of the style that replaces one of an earlier version; other names are returned unchanged.
+    """Return the name of the style that replaces a style of an earlier version; other names are returned unchanged.
 
     Example:
         >>> present_name("monet-etretat"), present_name("starry-night")

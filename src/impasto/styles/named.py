@@ -52,11 +52,11 @@ class NamedStyle:
 
     Attributes:
         facts: name, title, artist, date, source and licence of the measured picture, and encoder_sha256.
-        moments: by longer side in pixels, then by layer: moments in the channels of vgg19-slim, before its heads.
+        moments: moments of the features of vgg19-slim before its heads, by longer side in pixels, then by layer.
         colors: mean (1, 3) and covariance (1, 3, 3) of the picture's colors.
         sha256: hash of the style file; empty if the style was not read from a file.
         swatch: a picture in the style, as the bytes of a WebP file; empty if there is none.
-        notes: messages for the user, for example that the style replaces one of an earlier version.
+        notes: messages for the user, for example that the style replaces a style of an earlier version.
     """
 
     facts: Mapping[str, str]
@@ -72,7 +72,7 @@ class NamedStyle:
         return self.facts["name"]
 
     def at(self, edge_px: float, layers: Sequence[str]) -> dict[str, Moments]:
-        """Return the moments by layer at a longer side of ``edge_px``, interpolated between the measured sizes.
+        """Return the moments by layer for a longer side of ``edge_px`` pixels, interpolated between the measured sizes.
 
         Raises:
             OptionError: if a layer was not measured.
@@ -116,7 +116,7 @@ def measured_style(
 
     Args:
         facts: name, title, artist, date, source, licence, encoder_sha256; missing facts are left empty.
-        measure: returns the moments by layer of the picture at a given longer side in pixels.
+        measure: a function that takes a longer side in pixels and returns the moments of the picture at that size, by layer.
         colors: moments of the picture's colors.
         sizes: longer sides to measure at, in pixels.
     """
@@ -181,20 +181,20 @@ def style_facts(path: str | Path) -> dict[str, str]:
 
 
 def shipped_styles() -> dict[str, Path]:
-    """Return the styles shipped with impasto: files by name."""
+    """Return the files of the styles shipped with impasto, by style name."""
     return _styles_in(Path(str(files("impasto") / "data" / "styles")))
 
 
 def user_styles() -> dict[str, Path]:
-    """Return the user's own styles: files by name."""
+    """Return the files of the user's own styles, by style name."""
     return _styles_in(styles_folder())
 
 
 def known_styles() -> dict[str, Path]:
-    """Return all named styles, files by name: shipped styles and the user's own.
+    """Return the files of all named styles, shipped or the user's own, by style name.
 
     A style cannot be added under the name of a shipped style. If a later version of impasto ships a style with a name that
-    the user already uses, the user's style takes precedence. So existing commands give the same result as before.
+    the user already uses, the user's style takes precedence, so existing commands give the same result as before.
     """
     return dict(sorted({**shipped_styles(), **user_styles()}.items()))
 
@@ -203,7 +203,7 @@ def find_style(name: str) -> NamedStyle:
     """Load a style by its name.
 
     Raises:
-        OptionError: if there is no style of that name; the message suggests the nearest.
+        OptionError: if there is no style of that name; the message suggests the nearest name.
         StyleFileError: if its file is damaged or of another version.
     """
     known = known_styles()
@@ -289,7 +289,7 @@ def _styles_in(folder: Path) -> dict[str, Path]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """Return a suggestion to end a message with: names that contain the given one (such as 'seurat'), or the nearest."""
+    """Return the end of an error message: it suggests names that contain the given one (such as 'seurat'), or the nearest."""
     known, word = list(known), name.lower()
     near = [each for each in known if word and word in each][:3] or get_close_matches(word, known, n=1)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else "; see impasto styles list"
@@ -351,13 +351,16 @@ def _packed(measured: Moments) -> dict[str, Tensor]:
 
 
 def _unpacked(layer: str, tensors: Mapping[str, Tensor]) -> Tensor:
-    """Reconstruct the covariances of a layer, (sizes, channels, channels): positive, with the measured diagonal."""
+    """Reconstruct the covariances of a layer, (sizes, channels, channels).
+
+    They are positive semidefinite and have the measured diagonal.
+    """
     strong, weak = tensors[f"{layer}.strong"], tensors[f"{layer}.weak"]
     steps = torch.cat([strong.float(), (weak & 15).float() - 8, (weak >> 4).float() - 8], dim=2)
     loadings = steps * tensors[f"{layer}.unit"][:, None]
     deviation = tensors[f"{layer}.deviation"].float()
-    # Quantization can give a channel more variance than was measured; then its loadings are scaled down. If it has less, the
-    # rest of the measured variance belongs to this channel alone.
+    # Quantization can give a channel more variance than was measured; then its loadings are scaled down. If it gives less,
+    # the rest of the measured variance belongs to this channel alone.
     loadings = loadings * (deviation / loadings.norm(dim=2).clamp_min(1e-30)).clamp_max(1)[..., None]
     own = (deviation.square() - loadings.square().sum(2)).clamp_min(0)
     covariance: Tensor = loadings @ loadings.transpose(1, 2) + torch.diag_embed(own)

@@ -48,7 +48,7 @@ def painting_loss(network: Vgg, features: Features, content: Tensor, style: Mapp
 
 @in_known_state
 def gradient_agreement(student: Vgg, teacher: Vgg, image: Image, content: Image, style: Image) -> Tensor:
-    """Compare the gradients of the painting objective with respect to the pixels under two networks.
+    """Compare two networks by the gradients of the painting objective with respect to the pixels.
 
     Args:
         student: the student network.

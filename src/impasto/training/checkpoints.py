@@ -1,4 +1,4 @@
-"""Parts that all trainings share: checkpoints to resume from, and the running average of the parameters."""
+"""What all training runs share: checkpoints to resume from, and the running average of the parameters."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from impasto.runtime.atomic import replacing
 
 Parts = Mapping[str, nn.Module | torch.optim.Optimizer]
-"""The parts of a training that have a state, by name."""
+"""The parts of a training run that have a state, by name."""
 
 
 def write_checkpoint(path: Path, parts: Parts, random: np.random.Generator, **values: Any) -> None:

@@ -1,4 +1,4 @@
-"""Training on several GPUs, started by ``torchrun``: one process for each GPU, with the same network and other photos.
+"""Training on several GPUs, started by ``torchrun``: one process for each GPU; all train the same network, on different photos.
 
 Without torchrun, every function here does nothing.
 """

@@ -1,16 +1,17 @@
 """Distill a slim encoder from the full VGG-19, for use as the feature extractor of style losses.
 
 The slim network need not recognize objects. Instead, minimizing a style loss on its features should produce the same painting
-as with the teacher. It is fitted in two stages:
+as with the teacher. The slim network, called the student, is fitted in two stages:
 
-1. In closed form, layer by layer. Its channels are the teacher channels that best predict the others (pivoted QR of the
-   activations' covariance). Its filters are the least-squares fit to the teacher's activations, given its own, narrower input.
+1. In closed form, layer by layer. The student keeps the teacher channels that best predict the others (pivoted QR of the
+   activations' covariance). The student's filters are the least-squares fit to the teacher's activations, given the student's
+   narrower input.
 2. With Adam. The affine heads map the student's features to the teacher's channels. The loss is the relative error of the
    mapped features, of their Gram matrices and moments, and of their *change* along a step of painting. The change is a
    directional derivative: two networks whose features change alike have similar gradients with respect to the pixels.
    Training pictures are photos, paintings, textures, noise, and pictures half painted by the student itself. Half-painted
-   pictures occur in use, and an optimizer would exploit the student's errors on them. The result is the running average of
-   the parameters.
+   pictures occur whenever a picture is painted, and an optimizer would exploit the student's errors on them. The result is
+   the running average of the parameters.
 
 Source: in the spirit of Wang et al. 2020 (arXiv:2003.08436, collaborative distillation) and He et al. 2017 (arXiv:1707.06168,
 channel pruning by least squares); the half-painted pool and the change term are our own.
@@ -75,7 +76,8 @@ def initialize_from_teacher(student: Vgg, teacher: Vgg, pictures: Image, *, ridg
             continue
         chosen = most_telling_channels(references, convolution.out_channels)
         prior = convolution_of(teacher, name)
-        weight = torch.zeros_like(convolution.weight)  # no prior: trained channels have no counterpart in the teacher
+        # There is no prior after trained layers, because their channels have no counterpart in the teacher.
+        weight = torch.zeros_like(convolution.weight)
         if chosen_before is not None:
             weight = prior.weight[chosen][:, chosen_before]
         weight, bias = _fit_convolution(inputs, [y[:, chosen] for y in targets], weight, bias_of(prior)[chosen], ridge)
@@ -178,7 +180,7 @@ class Distillation:
         student: a :class:`Vgg` with heads, initialized.
         teacher: the full VGG-19.
         corpus: training pictures by kind.
-        total_steps: number of steps over which the learning rate decays to zero (half a cosine).
+        total_steps: number of steps over which the learning rate decays to zero, along half a cosine.
         learning_rate: peak learning rate of Adam, relative to the root mean square of each parameter.
         edge_px: side of the crops.
         seed: seed of all random numbers.
@@ -199,7 +201,8 @@ class Distillation:
         self.student, self.teacher, self.corpus = student, teacher.requires_grad_(False), corpus
         self.total_steps, self.learning_rate, self.edge_px = total_steps, learning_rate, edge_px
         self.random = np.random.default_rng(seed)
-        # Filters of deep layers are a hundred times smaller than those of the first, so each has a proportional learning rate.
+        # Filters of deep layers are a hundred times smaller than those of the first layer, so the learning rate of each
+        # parameter is proportional to its magnitude.
         groups = [{"params": [p], "size": float(p.detach().square().mean().sqrt())} for p in student.parameters()]
         self.optimizer = torch.optim.Adam(groups, lr=learning_rate, betas=(0.9, 0.98))
         self.painted = HalfPainted.start(24, corpus, edge_px, self.random)

@@ -1,4 +1,4 @@
-"""Pictures half painted by the student itself. Such pictures occur in use but not in ordinary training data."""
+"""Pictures half painted by the student itself. Such pictures occur during painting but not in ordinary training data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class HalfPainted:
         return painted
 
     def renew(self, index: int, corpus: Corpus, random: np.random.Generator) -> None:
-        """Replace an entry of the pool; it starts from the photo, from noise, or from a mixture of both."""
+        """Replace an entry of the pool by a new one, which starts from the photo, from noise, or from a mixture of both."""
         edge_px = self.image.shape[-1]
         self.content[index] = random_crop(corpus["photo"], edge_px, random)[0]
         self.style[index] = random_crop(corpus["painting"], edge_px, random)[0]

@@ -16,9 +16,9 @@ from impasto.images import fitted_size, resize
 Pixels = npt.NDArray[np.float32]
 
 SHORTER_PX = 512
-"""Photos are reduced to this shorter side; crops show at least half of it."""
+"""Photos are reduced until their shorter side has this many pixels; crops show at least half of it."""
 MOST_PHOTOS = 1000
-"""Largest number of photos that are read; more are drawn at random."""
+"""Maximum number of photos to read; if a folder contains more, this many are selected at random."""
 _SMALLEST_PX = 64
 _BUILT_IN = ("astronaut", "chelsea", "coffee", "rocket")
 _SCENES = 28
@@ -27,7 +27,7 @@ _PIECES = (20, 90)
 
 
 def photos_in(folder: Path, seed: int = 0) -> Iterator[Tensor | ImageFileError]:
-    """Read the photos in a folder and its subfolders, each (3, height, width), uint8; yield an error for an unreadable one.
+    """Read the photos in a folder and its subfolders, each (3, height, width), uint8; yield errors for unreadable ones.
 
     Raises:
         ImageFileError: there is no such folder.
@@ -70,7 +70,7 @@ def built_in_photos(seed: int = 0) -> list[Tensor]:
 
 
 def _scene(photos: list[Tensor], random: np.random.Generator) -> Tensor:
-    """Make a scene: a sky with a smooth gradient, and overlapping shapes of many sizes filled with parts of photos or plain.
+    """Make a scene: a sky with a smooth gradient, and overlapping shapes of many sizes, filled with colors or parts of photos.
 
     Source: the dead leaves model of Lee, Mumford and Huang 2001, whose statistics are close to those of natural images.
     """

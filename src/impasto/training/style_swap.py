@@ -1,4 +1,4 @@
-"""Train the decoder of the instant painter. It turns style features, which replaced those of a photo, into a picture.
+"""Train the decoder of the instant painter. It makes a picture from style features that have replaced those of a photo.
 
 Every step samples photos and styles, swaps the photos' features for the nearest features of the styles, and decodes them. The
 encoder's features of the decoded picture should match the swapped features, and their means and standard deviations should
@@ -87,7 +87,7 @@ class SwapTraining:
         network: the decoder to train.
         encoder: the encoder whose features it decodes.
         corpus: training pictures by kind.
-        total_steps: number of steps over which the learning rate decays to a hundredth (half a cosine).
+        total_steps: number of steps over which the learning rate decays to a hundredth, along half a cosine.
         learning_rate: peak learning rate of Adam.
         edge_px: side of the crops, a multiple of 8.
         batch: number of pictures per step.

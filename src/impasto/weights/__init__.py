@@ -1,6 +1,6 @@
 """Network weights: a catalogue of published weights, a verified cache, and readers for all published VGG-19 and VGG-16 formats.
 
-:func:`read_vgg` converts every format to the same canonical form; :func:`find` returns the file of a name in the cache.
+:func:`read_vgg` converts every format to the same canonical form; :func:`find` returns the cached file with a given name.
 """
 
 from impasto.weights.cache import (

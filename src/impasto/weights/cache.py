@@ -158,7 +158,7 @@ def cache_folder() -> Path:
 
 
 def find(name: str) -> Path:
-    """Return the cached file of a name; ``"vgg19"`` also matches its other formats, such as ``"vgg19-keras"``.
+    """Return the cached file with this name; ``"vgg19"`` also matches its other formats, such as ``"vgg19-keras"``.
 
     ``"vgg19-slim"`` is always the file included in the package.
 
@@ -294,7 +294,7 @@ def _record(file: Path) -> str | None:
 
 
 def _keep(partial: Path, name: str, sha256: str, origin: str) -> Path:
-    """Move a complete file to its name in the cache and write its record."""
+    """Move a complete file to its place in the cache, and write its record."""
     file = _file(name)
     record = {"name": name, "sha256": sha256, "size_bytes": partial.stat().st_size, "origin": origin}
     # Delete the old record first: a file without a record is only unverified, but a file with a wrong record is rejected.
@@ -328,7 +328,7 @@ def fetch(name: str = "vgg19", progress: Progress | None = None, *, offline: boo
     Args:
         name: a name in the catalogue.
         progress: called with the bytes so far and the total.
-        offline: do not use the network; by default the value of ``IMPASTO_OFFLINE``.
+        offline: do not access the internet; by default the value of ``IMPASTO_OFFLINE``.
 
     Returns:
         The file in the cache. If it is already there, nothing is downloaded.

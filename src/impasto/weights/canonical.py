@@ -1,4 +1,4 @@
-"""Convert the tensors of a VGG-19 or VGG-16 file to one canonical form, for all naming and scaling conventions.
+"""Convert the tensors of a VGG-19 or VGG-16 file to one canonical form, from any naming or scaling convention.
 
 All published VGG-19 weights except torchvision's are conversions of Oxford's network, trained by Simonyan and Zisserman. A
 converted file does not record the order of the color channels, the pixel range, or whether height and width of the filters are
@@ -99,7 +99,7 @@ _INPUTS = {
 TORCHVISION, CAFFE = _INPUTS[RGB, "unit"], _INPUTS[BGR, "pixels"]
 
 _UNIT_SCALE = 255 * 0.226
-"""Factor by which the first filters grow when the input changes from pixels (0 to 255) to unit deviation."""
+"""Factor by which the first filters grow when the input changes from pixels (0 to 255) to unit standard deviation."""
 
 # Three of the 64 filters of the first layer of Oxford's VGG-19, in hundredths: bias and weight, BGR x height x width. One
 # determines the order of the colors, the others whether height and width are swapped. (VGG-19 of the Visual Geometry Group,
@@ -139,8 +139,8 @@ def recognize_oxford(weight: Tensor, bias: Tensor) -> tuple[Input, bool] | None:
     """Recognize the first convolution of Oxford's VGG-19 and its input convention.
 
     The direction of a filter identifies the network, the order of the colors and whether height and width are swapped; its
-    norm relative to its bias determines the input range. Neither changes if a filter is rescaled together with its bias, as in
-    networks with normalized activations.
+    norm relative to its bias determines the input range. Both stay the same if a filter is rescaled together with its bias, as
+    in networks with normalized activations.
 
     Args:
         weight: (out, 3, 3, 3).
@@ -161,7 +161,7 @@ def recognize_oxford(weight: Tensor, bias: Tensor) -> tuple[Input, bool] | None:
 
 
 def _scale_to_oxford(weight: Tensor, bias: Tensor) -> float | None:
-    """Return the scale of the first filters relative to Oxford's, given their biases; None for other filters."""
+    """Return the norm-to-bias ratio of the first filters, divided by that of Oxford's filters; None for other filters."""
     scales = []
     for channel, (known_bias, known_filter) in _OXFORD_FILTERS.items():
         found, known = weight[channel].flatten(), torch.tensor(known_filter, dtype=weight.dtype)
@@ -190,7 +190,7 @@ def reading(convolutions: Convolutions, form: str, otherwise: Input) -> Found:
 
 
 def in_rgb(convolutions: Convolutions, wanted: Input, form: str) -> Found:
-    """Reorder the input channels of the first convolution, the mean and the deviation to RGB."""
+    """Reorder the first convolution's input channels, the mean and the deviation to RGB."""
     weight, bias = first_convolution(convolutions)
     back = [wanted.order.index(channel) for channel in range(3)]
     mean, std = torch.tensor(wanted.mean)[back], torch.tensor(wanted.std)[back]
@@ -206,7 +206,7 @@ def first_convolution(convolutions: Convolutions) -> tuple[Tensor, Tensor]:
 
 
 def _fold_first(convolutions: Convolutions, form: str) -> Found:
-    """Fold an initial 1x1 convolution, ``matrix @ image + bias``, into conv1_1, the mean and the deviation.
+    """Fold an initial 1x1 convolution, ``matrix @ image + bias``, into conv1_1 and the input's mean and deviation.
 
     This is exact, even at the border, because the convolution only changes the color coordinates of each pixel.
     """
@@ -226,7 +226,7 @@ def _fold_first(convolutions: Convolutions, form: str) -> Found:
 
 
 def _by_name(tensors: Mapping[str, Tensor], pattern: str) -> dict[str, dict[str, Tensor]]:
-    """Collect the tensors whose key matches, by the pattern's groups ``name`` and ``part``."""
+    """Collect the tensors whose keys match a pattern, by its group ``name`` and then by its group ``part``."""
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         match = re.fullmatch(pattern, key)
@@ -240,7 +240,7 @@ _NAMED = r"(?:module\.|features\.)?conv(?P<name>0|\d_\d)\.(?P<part>weight|bias|s
 
 
 def find_vgg(tensors: Mapping[str, Tensor], container: str) -> Found:
-    """Find a VGG-19 or VGG-16 among named tensors, for all naming conventions."""
+    """Find a VGG-19 or VGG-16 among named tensors, in any naming convention."""
     if "convolutions.1_1.weight" in tensors:
         return _own(tensors)
     named = _by_name(tensors, _NAMED)

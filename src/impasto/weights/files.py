@@ -108,7 +108,7 @@ def _matlab_pair(layer: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def _matlab_reading(convolutions: Convolutions, wanted: Input) -> Found:
-    """MatConvNet's filters are height x width; transpose the filters of Oxford's network if they are width x height."""
+    """Convert MatConvNet's layers; if filters of Oxford's network are width x height, transpose them to height x width."""
     oxford = recognize_oxford(*first_convolution(convolutions))
     if oxford and oxford[1]:
         convolutions = {name: (weight.transpose(2, 3), bias) for name, (weight, bias) in convolutions.items()}
@@ -165,7 +165,7 @@ def read_vgg(path: str | Path) -> VggWeights:
         The weights in canonical form, float32, on the CPU.
 
     Raises:
-        WeightsError: the file is missing, damaged, unsafe or another network; the message says which.
+        WeightsError: the file is missing, damaged or unsafe, or contains another network; the message says which.
 
     Example:
         >>> from pathlib import Path
@@ -213,7 +213,7 @@ def sha256_of(path: Path) -> str:
 
 
 class _Facts(NamedTuple):
-    """What identifies the content of a file without reading it."""
+    """The facts that show whether a file has changed, without reading it."""
 
     device: int
     inode: int

@@ -113,7 +113,7 @@ def _structures(data: memoryview, at: int, count: int, order: str) -> Any:
 
 
 def _inner(data: memoryview, order: str) -> Any:
-    """Read a nested matrix; zero bytes are MATLAB's empty array."""
+    """Read a nested matrix; if it has zero bytes, it is MATLAB's empty array."""
     if not len(data):
         return np.empty((0, 0))
     _, shape, kind, at = _start_of_matrix(data, order)
