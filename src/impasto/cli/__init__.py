@@ -39,6 +39,16 @@ app.command(
     name="neural-doodle",
     help="Run with the options of alexjc's neural-doodle; maps are found by name.",
 )
+app.command(
+    "impasto.cli.fast_neural_style:app",
+    name="fast-neural-style",
+    help="Run with the options of pytorch/examples' fast_neural_style and its networks.",
+)
+app.command(
+    "impasto.cli.fast_style_transfer:fast_style_transfer",
+    name="fast-style-transfer",
+    help="Run with the options of lengstrom's evaluate.py and its networks.",
+)
 app.command("impasto.cli.report:report", name="report", help="Measure results against their photo and style.")
 app.command("impasto.cli.tune:tune", name="tune", help="Compare settings on a contact sheet, or search for a style strength.")
 app.command("impasto.cli.demo:demo", name="demo", help="Paint a sample photo in a shipped style.")

@@ -162,13 +162,18 @@ def _from_lengstrom(variables: Mapping[int, Tensor]) -> _Converted:
             f"it has {len(variables)} variables; lengstrom's networks have 48; convert the checkpoint again"
         )
     side, _, _, width = variables[0].shape
-    residual = [f"blocks.{index}.{part}" for index in range(blocks) for part in ("first", "second")]
     found: dict[str, Tensor] = {}
-    for index, layer in enumerate(("down.0", "down.1", "down.2", *residual, "up.0", "up.1", "out")):
+    for index, (inner, norm) in enumerate(_layers(blocks)):
         filters, shift, scale = (variables[_VARIABLES_PER_LAYER * index + part].float() for part in range(3))
-        inner = f"{layer}.inner" if layer.startswith("up") else f"{layer}.inner.convolution"
         found |= {f"{inner}.weight": filters.permute(3, 2, 0, 1), f"{inner}.bias": torch.zeros(len(shift))}
-        found |= {f"{layer}.norm.weight": scale, f"{layer}.norm.bias": shift}
+        found |= {f"{norm}.weight": scale, f"{norm}.bias": shift}
     found["down.0.inner.convolution.weight"] = found["down.0.inner.convolution.weight"] * _PIXELS
     layout = Layout(width, blocks, border="zero", upsampling="transposed", output="tanh", epsilon=1e-3, ends=side)
     return _Converted("fast-style-transfer of lengstrom", layout, found)
+
+
+def _layers(blocks: int) -> list[tuple[str, str]]:
+    """Return the names of each convolution and its normalization, in the order of the network."""
+    residual = [f"blocks.{index}.{part}" for index in range(blocks) for part in ("first", "second")]
+    padded = [(f"{name}.inner.convolution", f"{name}.norm") for name in ("down.0", "down.1", "down.2", *residual)]
+    return [*padded, ("up.0.inner", "up.0.norm"), ("up.1.inner", "up.1.norm"), ("out.convolution", "out_norm")]
