@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from impasto.metrics.report import Report
     from impasto.optim.engine import Step
     from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions
+    from impasto.options.brush import BrushOptions
     from impasto.options.guided import AnalogyOptions, DoodleOptions, TextureOptions
     from impasto.recipes.analogy import analogy
+    from impasto.recipes.brush import BrushPainter, apply
     from impasto.recipes.doodle import doodle, suggest_map
     from impasto.recipes.instant import instant
     from impasto.recipes.instant_painter import InstantPainter
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "AnalogyOptions": "options.guided",
+    "BrushOptions": "options.brush",
+    "BrushPainter": "recipes.brush",
     "DoodleOptions": "options.guided",
     "ImageFileError": "errors",
     "ImpastoError": "errors",
@@ -61,6 +65,7 @@ _MODULES = {
     "Tuning": "recipes.tuning",
     "WeightsError": "errors",
     "analogy": "recipes.analogy",
+    "apply": "recipes.brush",
     "doodle": "recipes.doodle",
     "instant": "recipes.instant",
     "judge": "recipes.reporting",
@@ -75,6 +80,8 @@ _MODULES = {
 
 __all__ = [
     "AnalogyOptions",
+    "BrushOptions",
+    "BrushPainter",
     "DoodleOptions",
     "ImageFileError",
     "ImpastoError",
@@ -96,6 +103,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "analogy",
+    "apply",
     "doodle",
     "instant",
     "judge",

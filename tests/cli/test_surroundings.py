@@ -534,7 +534,7 @@ def test_the_default_output_of_a_piped_picture_is_a_valid_name(monkeypatch: pyte
         (
             ("report", "-", "picture.jpg", "photo.jpg"),
             b"",
-            "only impasto analogy, doodle, instant, paint and texture can read '-'",
+            "only impasto analogy, apply, doodle, instant, paint and texture can read '-'",
         ),
     ],
 )

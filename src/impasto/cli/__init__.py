@@ -29,6 +29,7 @@ app.command("impasto.cli.doodle:doodle", name="doodle", help="Paint a map of fla
 app.command("impasto.cli.analogy:analogy", name="analogy", help="Paint B in the way that A' was painted from A.")
 app.command("impasto.cli.texture:texture", name="texture", help="Make a picture of any size from pieces of others.")
 app.command("impasto.cli.instant:instant", name="instant", help="Paint a photo in any style in one pass, in about a second.")
+app.command("impasto.cli.apply:apply", name="apply", help="Paint photos with a brush, a small network for one style.")
 app.command("impasto.cli.regions:regions", name="regions", help="Show the regions found in a photo, for use as masks.")
 app.command(
     "impasto.cli.inetwork:inetwork", name="inetwork", help="Run with the options and defaults of titu1994's INetwork.py."
@@ -38,10 +39,21 @@ app.command(
     name="neural-doodle",
     help="Run with the options of alexjc's neural-doodle; maps are found by name.",
 )
+app.command(
+    "impasto.cli.fast_neural_style:app",
+    name="fast-neural-style",
+    help="Run with the options of pytorch/examples' fast_neural_style and its networks.",
+)
+app.command(
+    "impasto.cli.fast_style_transfer:fast_style_transfer",
+    name="fast-style-transfer",
+    help="Run with the options of lengstrom's evaluate.py and its networks.",
+)
 app.command("impasto.cli.report:report", name="report", help="Measure results against their photo and style.")
 app.command("impasto.cli.tune:tune", name="tune", help="Compare settings on a contact sheet, or search for a style strength.")
 app.command("impasto.cli.demo:demo", name="demo", help="Paint a sample photo in a shipped style.")
 app.command("impasto.cli.styles:app", name="styles", help="List, show, add and remove named styles.")
+app.command("impasto.cli.brushes:app", name="brushes", help="List, show and convert brushes.")
 app.command("impasto.cli.studio:studio", name="studio", help="Start the web studio and open it in the browser.")
 app.command(
     "impasto.cli.studio_worker:studio_worker",

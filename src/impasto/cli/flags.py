@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter, Token
 
 from impasto.errors import OptionError
 from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions, by_present_names, tier_by_name, tiers_of
-from impasto.options.brush import BrushTrainingOptions
+from impasto.options.brush import BrushOptions, BrushTrainingOptions
 from impasto.options.fields import field_texts
 from impasto.options.guided import AnalogyOptions, DoodleOptions, TextureOptions
 
@@ -111,6 +111,7 @@ def _split(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
 
 if TYPE_CHECKING:
     AnalogyFlags = AnalogyOptions
+    BrushFlags = BrushOptions
     BrushTrainingFlags = BrushTrainingOptions
     DoodleFlags = DoodleOptions
     InstantFlags = InstantOptions
@@ -121,6 +122,7 @@ if TYPE_CHECKING:
     TuneFlags = TuneOptions
 else:
     AnalogyFlags = as_flags(AnalogyOptions)
+    BrushFlags = as_flags(BrushOptions)
     BrushTrainingFlags = as_flags(BrushTrainingOptions)
     DoodleFlags = as_flags(DoodleOptions)
     InstantFlags = as_flags(InstantOptions)
@@ -132,17 +134,11 @@ else:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Files:
-    """Output files."""
+class Saving:
+    """How pictures are saved."""
 
     output: Annotated[Path | None, Parameter(alias="-o")] = None
-    """Output file (.png, .jpg, .webp, .tif, .avif, .bmp), or - for standard output; default: CONTENT-STYLE.png."""
-
-    preview: Path | None = None
-    """Picture file that is updated while painting, at most once per second."""
-
-    gif: Path | None = None
-    """Animated GIF of the painting process."""
+    """Output file."""
 
     record: Path | None = None
     """JSON file with all options, inputs and losses. Most picture formats also store this record inside the picture."""
@@ -156,8 +152,30 @@ class Files:
     keep_gps: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Keep the GPS position from the photo's metadata."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Files(Saving):
+    """Output files."""
+
+    output: Annotated[Path | None, Parameter(alias="-o")] = None
+    """Output file (.png, .jpg, .webp, .tif, .avif, .bmp), or - for standard output; default: CONTENT-STYLE.png."""
+
+    preview: Path | None = None
+    """Picture file that is updated while painting, at most once per second."""
+
+    gif: Path | None = None
+    """Animated GIF of the painting process."""
+
     report: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Measure the result and print the figures of "impasto report"; with --json, add them to the record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppliedFiles(Saving):
+    """Output files of a command that paints one or several photos."""
+
+    output: Annotated[Path | None, Parameter(alias="-o")] = None
+    """Output folder, which is created; for one photo also a file, or - for standard output; default: PHOTO-BRUSH.png."""
 
 
 @dataclass(frozen=True, kw_only=True)

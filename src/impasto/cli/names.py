@@ -18,15 +18,17 @@ _JOINER = "\u200d"
 _CHECKPOINT = ".impasto-checkpoint.png"
 
 
-def default_output(words: Sequence[str], is_ours: Callable[[Path], bool]) -> Path:
+def default_output(words: Sequence[str], is_ours: Callable[[Path], bool], folder: Path | None = None) -> Path:
     """Name the output after the content and the styles. If another picture already has the name, add a number.
 
     Args:
         words: the content and the styles.
         is_ours: returns whether a file is an earlier painting of the same pictures. Such a file may be overwritten.
+        folder: the folder of the output; by default, the current folder.
     """
     whole = "-".join("stdin" if word == STDIN else Path(word).stem for word in words)
-    return next(each for each in _numbered(whole, ".png") if not os.path.lexists(each) or is_ours(each))
+    paths = ((folder or Path()) / each for each in _numbered(whole, ".png"))
+    return next(each for each in paths if not os.path.lexists(each) or is_ours(each))
 
 
 def checkpoint_of(output: Path) -> Path:

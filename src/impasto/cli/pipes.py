@@ -16,7 +16,7 @@ STDIN = "<stdin>"
 """Replacement for ``-`` before the arguments are parsed. Messages and records also use it as the name of the picture."""
 STDOUT = Path("-")
 _OUTPUT_FLAGS = ("-o", "--output")
-_COMMANDS = ("analogy", "doodle", "instant", "paint", "texture")
+_COMMANDS = ("analogy", "apply", "doodle", "instant", "paint", "texture")
 """Commands that can read a picture from standard input."""
 
 

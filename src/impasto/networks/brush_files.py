@@ -1,23 +1,22 @@
 """Brush files: the float16 weights of a network that paints one style, with its layout and its history in the header."""
 
 import json
+import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from impasto.errors import WeightsError, nearest_name
-from impasto.networks.johnson import Johnson, Layout
-from impasto.networks.weight_files import LARGEST, Kind, fill, read_network, write_network
+from impasto.networks.foreign_brushes import is_foreign, read_foreign
+from impasto.networks.johnson import Johnson, Layout, empty_network
+from impasto.networks.weight_files import Kind, fill, read_network, write_network
 from impasto.runtime.torch_state import in_known_state
 from impasto.weights.files import sha256_of
 
 SUFFIX = ".brush"
 KIND = Kind("brush", "impasto_brush", "1", "give a .brush file written by impasto train brush")
 _HEADER = ("format", "impasto_brush", "layout")
-_MOST_BLOCKS = 64
+_FOLDER = Path(str(files("impasto") / "data" / "brushes"))
 
 
 @in_known_state
@@ -45,20 +44,17 @@ def load_brush(brush: str | Path) -> Johnson:
     """Read a brush.
 
     Args:
-        brush: a file, or the name of a brush included in the package.
+        brush: a .brush file, the name of a brush included in the package, or a network of another program; see
+            :mod:`impasto.networks.foreign_brushes`.
 
     Returns:
         The network on the CPU, with frozen float32 parameters.
 
     Raises:
-        WeightsError: if there is no such file or name, or if the file is damaged, of another version, or not a brush.
+        WeightsError: if there is no such file or name, or if the file is damaged, unsafe, of another version, or not a brush.
     """
     path = brush_path(brush)
-    header, tensors = read_network(KIND, path)
-    try:
-        network = fill(KIND, path, _empty(header["layout"]), tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"brush {str(path)!r} is damaged: its weights do not fit its header; fetch it again") from error
+    network = read_foreign(path).network if is_foreign(path) else _read(path)
     network.sha256 = sha256_of(path)
     return network
 
@@ -67,16 +63,18 @@ def brush_facts(brush: str | Path) -> dict[str, str]:
     """Read the metadata of a brush: name and license of the style, training settings, figures.
 
     Raises:
-        WeightsError: if there is no such file or name, or if the file is damaged, of another version, or not a brush.
+        WeightsError: if there is no such file or name, or if the file is damaged, unsafe, of another version, or not a brush.
     """
-    header, _ = read_network(KIND, brush_path(brush))
+    path = brush_path(brush)
+    if is_foreign(path):
+        return read_foreign(path).facts
+    header, _ = read_network(KIND, path)
     return {name: value for name, value in header.items() if name not in _HEADER}
 
 
 def shipped_brushes() -> dict[str, Path]:
     """Return the files of the brushes included in the package, by name."""
-    folder = Path(str(files("impasto") / "data" / "brushes"))
-    return {path.name.removesuffix(SUFFIX): path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+    return {path.name.removesuffix(SUFFIX): path for path in sorted(_FOLDER.glob(f"*{SUFFIX}"))}
 
 
 def brush_path(brush: str | Path) -> Path:
@@ -85,21 +83,25 @@ def brush_path(brush: str | Path) -> Path:
     Raises:
         WeightsError: if there is no such file or name.
     """
-    path, known = Path(brush), shipped_brushes()
-    if path.exists():
-        return path
-    if str(brush) in known:
-        return known[str(brush)]
-    if path.suffix or len(path.parts) > 1:
-        raise WeightsError(f"brush {str(brush)!r} does not exist; give another file, or a name from 'impasto brushes list'")
-    raise WeightsError(f"brush {str(brush)!r} is not known{nearest_name(str(brush), known)}")
+    given, known = str(brush), shipped_brushes()
+    if os.path.isfile(given):
+        return Path(given)
+    if given in known:
+        return known[given]
+    if os.path.isdir(given):
+        raise WeightsError(f"brush {given!r} is a folder; give a .brush file, or a name from 'impasto brushes list'")
+    if os.path.lexists(given) or Path(given).suffix or len(Path(given).parts) > 1:
+        what = "is not a file" if os.path.exists(given) else "does not exist"
+        raise WeightsError(f"brush {given!r} {what}; give another file, or a name from 'impasto brushes list'")
+    if not known:
+        raise WeightsError(f"brush {given!r} is not known; give a .brush file")
+    raise WeightsError(f"brush {given!r} is not known{nearest_name(given, known)}")
 
 
-def _empty(layout: str) -> Johnson:
-    """Create a network with the layout in a header, on the meta device."""
-    values: dict[str, Any] = json.loads(layout)
-    made = Layout(**values)
-    if not (1 <= made.width <= LARGEST and 0 <= made.blocks <= _MOST_BLOCKS and made.ends in range(1, 32, 2)):
-        raise ValueError(f"layout outside the limits: {made}")
-    with torch.device("meta"):
-        return Johnson(made)
+def _read(path: Path) -> Johnson:
+    """Read a file in our own format."""
+    header, tensors = read_network(KIND, path)
+    try:
+        return fill(KIND, path, empty_network(Layout(**json.loads(header["layout"]))), tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"brush {str(path)!r} is damaged: its weights do not fit its header; fetch it again") from error

@@ -1,14 +1,15 @@
 """The network of a brush: a feed-forward network that paints any photo in one style.
 
 Three convolutions reduce the photo to a quarter of its size, residual blocks follow, and three convolutions enlarge the result
-again. Every convolution except the last is followed by instance normalization.
+again. Every convolution except the last is followed by instance normalization. Networks of other programs differ in details,
+which a layout describes.
 
 Source: Johnson et al. 2016 (arXiv:1603.08155) and its supplement, with the instance normalization of Ulyanov et al. 2016
 (arXiv:1607.08022), the resize convolutions of Odena et al. 2016 and reflected borders.
 """
 
 import copy
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args, get_type_hints
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ MULTIPLE_PX = 4
 """Pictures are padded to a multiple of this and cropped again."""
 SMALLEST_PX = 16
 """Sides below this are padded, because borders can only be reflected within a picture."""
+_LARGEST_WIDTH, _MOST_BLOCKS, _LARGEST_ENDS = 1024, 64, 31
+"""Maximum sizes of a network from a file; guards against files that would exhaust the machine."""
 
 
 class Layout(NamedTuple):
@@ -30,7 +33,7 @@ class Layout(NamedTuple):
         blocks: number of residual blocks.
         border: how convolutions continue the picture: reflected, or with zeros.
         upsampling: nearest neighbor and a convolution, or a transposed convolution.
-        output: linear, or the scaled tanh of lengstrom's networks.
+        output: linear, or the normalized and scaled tanh of lengstrom's networks.
         epsilon: added to variances.
         ends: side of the filters of the first and the last convolution.
     """
@@ -73,6 +76,7 @@ class Johnson(nn.Module):
         self.blocks = nn.ModuleList([_Residual(quarter, layout) for _ in range(layout.blocks)])
         self.up = nn.ModuleList([_Upsampling(quarter, half, layout), _Upsampling(half, full, layout)])
         self.out = _Padded(full, 3, layout.ends, 1, layout)
+        self.out_norm = _Norm(3, layout.epsilon) if layout.output == "tanh" else None
 
     def forward(self, photo: Image) -> Image:
         """Paint photos.
@@ -91,8 +95,10 @@ class Johnson(nn.Module):
             x = block(x)
         for layer in self.up:
             x = F.relu(layer(x))
-        x = self.out(x)[..., :height, :width]
-        picture: Image = 0.5 + (150 / 255 * x.tanh() if self.layout.output == "tanh" else x)
+        x = self.out(x)
+        if self.out_norm is not None:
+            x = 150 / 255 * self.out_norm(x).tanh()
+        picture: Image = 0.5 + x[..., :height, :width]
         return picture
 
     @torch.no_grad()
@@ -127,6 +133,22 @@ class Johnson(nn.Module):
         for hook in hooks:
             hook.remove()
         return network
+
+
+def empty_network(layout: Layout) -> Johnson:
+    """Create a network without memory for its weights (on the meta device), for a layout from an untrusted file.
+
+    Raises:
+        ValueError: a value of the layout is not allowed.
+    """
+    sizes = ((layout.width, 1, _LARGEST_WIDTH), (layout.blocks, 0, _MOST_BLOCKS), (layout.ends, 1, _LARGEST_ENDS))
+    are_sizes = all(type(size) is int and low <= size <= high for size, low, high in sizes) and layout.ends % 2
+    kinds = get_type_hints(Layout)
+    are_known = all(getattr(layout, name) in get_args(kinds[name]) for name in ("border", "upsampling", "output"))
+    if not (are_sizes and are_known and type(layout.epsilon) is float and 0 < layout.epsilon < 1):
+        raise ValueError(f"layout outside the limits: {layout}")
+    with torch.device("meta"):
+        return Johnson(layout)
 
 
 def padded(photo: Image) -> Image:

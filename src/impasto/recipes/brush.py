@@ -1,26 +1,35 @@
 """The brush recipe: paint photos with a network that was trained for one style."""
 
-from dataclasses import asdict
+from bisect import bisect_right
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from impasto.encoders.precision import choose_device, has_fast_bf16
+from impasto.errors import OptionError, ResourceError, nearest_name
 from impasto.images import Picture, Source, fitted_size, resize
 from impasto.networks.brush_files import brush_facts, load_brush
-from impasto.networks.johnson import Johnson
+from impasto.networks.johnson import SMALLEST_PX, Johnson
 from impasto.options import Run
 from impasto.options.brush import BrushOptions
 from impasto.recipes.painting import read_content
 from impasto.recipes.pastiche import Pastiche, recorded
+from impasto.runtime.memory import available_memory
 from impasto.runtime.tiling import painted_in_tiles
-from impasto.runtime.torch_state import in_known_state
+from impasto.runtime.torch_state import in_known_state, plain
 from impasto.tensors import Image
 
 _WHOLE_PX = 2**21
 """Pictures with more pixels are painted in tiles, with statistics measured on the picture reduced to this many pixels."""
 _TILE_PX = 1024
+_FIXED_BYTES, _BYTES_OF_A_CHANNEL, _BYTES_OF_A_PAINTED_PIXEL = 100 * 2**20, 30, 60
+"""Memory of the network in bytes: a fixed part, and for each pixel that is painted at once, a part for each channel and one for
+the rest; fitted to measurements of the three layouts."""
+_BYTES_OF_A_PIXEL = 60
+"""Memory for each pixel of the picture: the photo, the result and copies in between."""
+_SMALLEST_SIZE = 16
 
 
 class BrushPainter:
@@ -49,16 +58,21 @@ class BrushPainter:
         Pictures of more than two megapixels are painted in tiles. All tiles are normalized with the statistics of the reduced
         picture, so they fit together.
         """
-        height, width = image.shape[-2:]
+        image = plain(image)
+        height, width = (max(SMALLEST_PX, side) for side in image.shape[-2:])  # the network pads shorter sides
         if height * width <= _WHOLE_PX:
             return self._painted(self.network, image)
-        ratio = (_WHOLE_PX / (height * width)) ** 0.5
-        reduced = resize(image, (max(1, round(ratio * height)), max(1, round(ratio * width))))
-        network = self.network.with_statistics_of(reduced.to(self.device))
+        ratio = min((_WHOLE_PX / (height * width)) ** 0.5, _WHOLE_PX / SMALLEST_PX / max(height, width))
+        reduced = resize(image, (_scaled(image.shape[-2], ratio), _scaled(image.shape[-1], ratio)))
+        network = self._with_statistics_of(reduced)
         found = image.clone()
         for _ in painted_in_tiles(found, lambda tile, _: self._painted(network, tile), _TILE_PX, network.halo_px):
             pass
         return found
+
+    def _with_statistics_of(self, image: Image) -> Johnson:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16):
+            return self.network.with_statistics_of(image.to(self.device))
 
     def _painted(self, network: Johnson, image: Image) -> Image:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16):
@@ -66,41 +80,117 @@ class BrushPainter:
         return painted
 
 
+@in_known_state
 def apply(brush: str | Path | BrushPainter, content: Source | Picture, *, run: Run | None = None, **options: Any) -> Pastiche:
     """Paint a photo with a brush.
 
     Args:
-        brush: a .brush file, a name from ``impasto brushes list``, or a :class:`BrushPainter`, which reads its file only once.
+        brush: a .brush file, a name from ``impasto brushes list``, a network of another program (see
+            :mod:`impasto.networks.foreign_brushes`), or a :class:`BrushPainter`, which reads its file only once.
         content: the photo: a path, bytes, a Pillow image, a NumPy array or a tensor.
-        run: device and precision.
-        options: any field of :class:`impasto.options.brush.BrushOptions`.
+        run: device and precision; a :class:`BrushPainter` has its own.
+        options: any field of :class:`impasto.BrushOptions`.
 
     Returns:
         The result; see :class:`impasto.Pastiche`.
 
     Raises:
-        ImpastoError: if the brush or the photo cannot be read; the message is one sentence.
+        ImpastoError: if the brush or the photo cannot be read, or there is not enough memory; the message is one sentence.
+
+    Example:
+        >>> import impasto, skimage.data
+        >>> from impasto.networks.brush_files import save_brush
+        >>> from impasto.networks.johnson import Johnson, Layout
+        >>> save_brush("mine.brush", Johnson(Layout(4, blocks=1)), {"name": "mine"})
+        >>> impasto.apply("mine.brush", skimage.data.astronaut(), size=64).image.shape
+        torch.Size([1, 3, 64, 64])
     """
-    chosen = BrushOptions(**options)
+    chosen = brush_options(**options)
+    if isinstance(brush, BrushPainter) and run is not None and run != brush.run:
+        raise OptionError("run= has no effect on a BrushPainter; give it to BrushPainter(brush, run)")
     painter = brush if isinstance(brush, BrushPainter) else BrushPainter(brush, run)
-    return applied(painter, read_content(content), chosen)
+    return applied(painter, read_content(content, longest_px=chosen.size), chosen)
 
 
+def brush_options(**options: Any) -> BrushOptions:
+    """Create the options of brushes.
+
+    Raises:
+        OptionError: an unknown name, or a value that is not allowed.
+    """
+    names = [each.name for each in fields(BrushOptions)]
+    for name in options:
+        if name not in names:
+            raise OptionError(f"{name!r} is not an option of apply{nearest_name(name, names)}")
+    return BrushOptions(**options)
+
+
+@in_known_state
 def applied(painter: BrushPainter, photo: Picture, options: BrushOptions) -> Pastiche:
-    """Paint a photo that was read before; see :func:`apply`."""
+    """Paint a photo that was read before; see :func:`apply`.
+
+    Raises:
+        ResourceError: not enough memory; the message says which size would fit.
+    """
     size = planned_size(photo, options)
+    check_memory(painter, size, options)
     image = resize(photo.image, size)
-    height, width = (max(1, round(side / options.stroke)) for side in size)
-    painted = resize(painter.paint(resize(image, (height, width))), size).clamp(0, 1)
-    image = torch.lerp(image, painted, options.strength)
+    if options.strength == 0:
+        image = image.clone()
+    else:
+        painted = resize(painter.paint(resize(image, _working_size(size, options))), size)
+        image = painted if options.strength == 1 else torch.lerp(image, painted, options.strength).clamp_(0, 1)
     record = recorded("brush", photo, (), painter.run) | {
         "brush": {"name": painter.facts.get("name", ""), "sha256": painter.network.sha256},
         "options": asdict(options),
     }
+    if options.strength and bool((photo.image.amax((2, 3)) == photo.image.amin((2, 3))).all()):
+        record["notes"] = ["the photo has one color; the network sees only differences of colors, so the result has one color"]
     alpha = None if photo.alpha is None else resize(photo.alpha, size)
     return Pastiche(image, alpha, photo.metadata, record)
 
 
 def planned_size(photo: Picture, options: BrushOptions) -> tuple[int, int]:
     """Return the (height, width) of the result."""
-    return fitted_size(photo.size, min(options.size or max(photo.size), max(photo.size)))
+    longest_px = max(photo.size)
+    return fitted_size(photo.size, options.size) if 0 < options.size < longest_px else photo.size
+
+
+def check_memory(painter: BrushPainter, size: tuple[int, int], options: BrushOptions) -> None:
+    """Raise unless the predicted memory is available.
+
+    Args:
+        painter: the brush.
+        size: (height, width) of the result.
+        options: how to paint.
+
+    Raises:
+        ResourceError: not enough memory; the message says which size would fit.
+    """
+    free, wanted = available_memory(painter.device), _predicted_memory(painter, size, options)
+    if free is None or wanted <= free:
+        return
+    sizes = range(_SMALLEST_SIZE, max(size))
+    count = bisect_right(sizes, free, key=lambda px: _predicted_memory(painter, fitted_size(size, px), options))
+    advice = f"use --size {sizes[count - 1]}, or close other programs" if count else "close other programs"
+    height, width = _working_size(size, options)
+    raise ResourceError(
+        f"painting {width}x{height} pixels needs about {wanted / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; {advice}"
+    )
+
+
+def _predicted_memory(painter: BrushPainter, size: tuple[int, int], options: BrushOptions) -> int:
+    """Predict the peak memory, in bytes, of painting at a size; the memory of the program itself is not included."""
+    height, width = _working_size(size, options)
+    at_once = min(max(SMALLEST_PX, height) * max(SMALLEST_PX, width), _WHOLE_PX)
+    bytes_each = _BYTES_OF_A_CHANNEL * painter.network.layout.width + _BYTES_OF_A_PAINTED_PIXEL
+    return _FIXED_BYTES + bytes_each * at_once + _BYTES_OF_A_PIXEL * max(height * width, size[0] * size[1])
+
+
+def _working_size(size: tuple[int, int], options: BrushOptions) -> tuple[int, int]:
+    """Return the (height, width) at which to paint: smaller than the result for larger strokes."""
+    return _scaled(size[0], 1 / options.stroke), _scaled(size[1], 1 / options.stroke)
+
+
+def _scaled(side: int, ratio: float) -> int:
+    return max(1, round(ratio * side))

@@ -48,7 +48,13 @@ painted with VGG-19."""
 # ---------------------------------------------------------------------------------------------------- containers
 
 
-def _read_torch(path: Path) -> Found:
+def torch_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file written by torch.save, by name, without running code from the file.
+
+    Raises:
+        WeightsError: the file contains code, or something else than a dict of tensors. The message does not name the file.
+        Exception: the file is damaged; any exception that ``torch.load`` raises.
+    """
     zipped = zipfile.is_zipfile(path)
     if zipped:
         with zipfile.ZipFile(path) as archive:
@@ -66,8 +72,11 @@ def _read_torch(path: Path) -> Found:
             loaded = loaded[wrapper]
     if not isinstance(loaded, dict):
         raise WeightsError(f"it contains a {type(loaded).__name__}, not a dict of tensors")
-    tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
-    return find_vgg(tensors, "PyTorch")
+    return {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
+
+
+def _read_torch(path: Path) -> Found:
+    return find_vgg(torch_tensors(path), "PyTorch")
 
 
 def _refuse_other_zips(members: list[str]) -> None:
@@ -245,12 +254,19 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
 
 
-_READERS: tuple[tuple[bytes, Callable[[Path], Found]], ...] = (
-    (b"PK\x03\x04", _read_torch),
-    (b"\x80\x02", _read_torch),
-    (b"\x89HDF\r\n\x1a\n", _read_keras),
-    (b"MATLAB 5.0", _read_matlab),
+FileKind = Literal["torch", "safetensors", "keras", "matlab", "other"]
+_SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
+    (b"PK\x03\x04", "torch"),
+    (b"\x80\x02", "torch"),
+    (b"\x89HDF\r\n\x1a\n", "keras"),
+    (b"MATLAB 5.0", "matlab"),
 )
+_READERS: Mapping[FileKind, Callable[[Path], Found]] = {
+    "torch": _read_torch,
+    "safetensors": _read_safetensors,
+    "keras": _read_keras,
+    "matlab": _read_matlab,
+}
 _PICKLE = "this is a pickle that was not written by torch.save; it could contain Python code, which impasto never runs"
 _REFUSED = (
     (b"version https://git-lfs", "this is a Git LFS pointer, not the file; run 'git lfs pull' in its repository"),
@@ -265,6 +281,18 @@ _KNOWN = "supported are PyTorch (.pth), safetensors, MatConvNet (.mat) and Keras
 
 def _reader(path: Path) -> Callable[[Path], Found]:
     """Choose a reader by the first bytes of a file."""
+    kind = file_kind(path)
+    if kind == "other":
+        raise WeightsError(f"{path}: this is not a weight file in a supported format; {_KNOWN}")
+    return _READERS[kind]
+
+
+def file_kind(path: Path) -> FileKind:
+    """Recognize a weight file by its first bytes; "other" if they are not known.
+
+    Raises:
+        WeightsError: the file cannot be read, is empty, or is of a kind that is never read, such as a web page.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -273,17 +301,15 @@ def _reader(path: Path) -> Callable[[Path], Found]:
         raise WeightsError(f"{path}: these weights cannot be read: {(error.strerror or str(error)).lower()}") from error
     if size == 0:
         raise WeightsError(f"{path}: this file is empty; fetch it again")
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size:  # any first bytes: they are a length
+        return "safetensors"
     for signature, sentence in _REFUSED:
         if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(signature) or start.startswith(signature):
             raise WeightsError(f"{path}: {sentence}")
     if start[257:262] == b"ustar":
         raise WeightsError(f"{path}: this is a tar archive, written by an old PyTorch, and cannot be read safely")
-    for signature, reader in _READERS:
-        if start.startswith(signature):
-            return reader
-    if start[8:9] == b"{":
-        return _read_safetensors
-    raise WeightsError(f"{path}: this is not a weight file in a supported format; {_KNOWN}")
+    otherwise: FileKind = "safetensors" if start[8:9] == b"{" else "other"  # a truncated file is shorter than its header
+    return next((kind for signature, kind in _SIGNATURES if start.startswith(signature)), otherwise)
 
 
 def _check(found: Found) -> None:
