@@ -29,7 +29,6 @@ from impasto.recipes.guided import guided_pastiche, guided_steps
 from impasto.recipes.instant import instant_options, painted_pastiche, refining_context, with_refinement
 from impasto.recipes.instant_checks import check
 from impasto.recipes.instant_painter import InstantPainter
-from impasto.recipes.live_style import live_style
 from impasto.recipes.masking import Masking, MaskSource, MaskSources, read_masking
 from impasto.recipes.painting import finished
 from impasto.recipes.pastiche import Pastiche, Record, new_record, with_progress
@@ -99,13 +98,6 @@ def style_on_astronaut(path: Path) -> Picture:
     options = instant_options(size=2 * STYLE_PX)
     pastiche = painted_pastiche(_painter("auto", "auto", "torch"), photo, (load_style(path),), (), options)
     return _at_most(replace(photo, image=pastiche.image), STYLE_PX)
-
-
-def style_code(order: Message, line: Line) -> Message:
-    """Compute the style code for the network of the webcam page."""
-    found = live_style(_styles({"styles": [order["style"]]})[0], edge_px=order["edge"])
-    numbers = {"modulation": found.modulation[0], "mean": found.colors.mean[0], "covariance": found.colors.covariance[0]}
-    return {name: values.double().cpu().round(decimals=8).tolist() for name, values in numbers.items()}
 
 
 def export(order: Message, line: Line) -> Message:
@@ -245,7 +237,6 @@ DOES: dict[str, Callable[[Message, Line], Message | None]] = {
     "style_preview": style_preview,
     "style_picture": style_picture,
     "style_map": style_map,
-    "style_code": style_code,
     "export": export,
     "zip": zip_results,
     "sheet": sheet,

@@ -313,23 +313,24 @@ class LiveRuntime(BaseModel):
     address: str
 
 
-class LiveNetwork(BaseModel):
-    """The network of the webcam page. The sides of its pictures must be multiples of ``sides``."""
-
-    address: str
-    sides: int
-
-
 class Live(BaseModel):
-    """Runtime and network of the webcam page."""
+    """Runtime of the webcam page."""
 
     runtime: LiveRuntime
-    network: LiveNetwork
 
 
-class LiveStyle(BaseModel):
-    """Style code for the network: the modulation, and the mean and covariance of the style's colors."""
+class LiveBrush(BaseModel):
+    """A brush of the webcam page. ``network`` is the address of its ONNX graph."""
 
-    modulation: list[float]
-    mean: list[float]
-    covariance: list[list[float]]
+    id: str
+    title: str
+    artist: str
+    origin: Literal["shipped", "own"]
+    preview: str | None
+    network: str
+
+
+class LiveBrushes(BaseModel):
+    """The brushes of the webcam page."""
+
+    items: list[LiveBrush]
