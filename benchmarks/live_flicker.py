@@ -4,7 +4,7 @@ python benchmarks/live_flicker.py [FILE.onnx] [--noise 1 3] [--pixels 0 1 4]
 
 Without a file, the first included brush paints. The simulated camera shows a part of a portrait (skimage.data.astronaut) with
 noise of this standard deviation in 8-bit levels, and moves by this number of pixels per frame. All figures are mean differences
-in 8-bit levels: "camera", "painted" and "filtered" of successive frames, and "trail" of the filtered painting from the painting,
+in 8-bit levels: "camera", "painted" and "filtered" of successive frames, and "trail" of the filtered from the painted frames,
 which is visible behind moving things. The constants of the filter are read from static/live-steady.js. Needs onnxruntime.
 """
 
