@@ -483,7 +483,7 @@ def test_unwritable_weights_are_saved_elsewhere(capsys: Capture) -> None:
 
     assert write_weights(Path("gone/net.safetensors"), write, console()) == 1
     assert Path("net.safetensors").read_bytes() == b"weights"
-    assert save_state(Full(), Path("state"), console()) is False
+    assert save_state(Full().save, Path("state"), console()) is False
     assert "training continues" in capsys.readouterr().err
 
 

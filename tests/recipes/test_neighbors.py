@@ -19,7 +19,7 @@ from impasto.recipes.neighbor_layers import layers_at
 from impasto.recipes.painting import read_style, run_recipe
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Checkpoint
-from impasto.recipes.swatch import collage, paint_swatch
+from impasto.recipes.swatch import paint_swatch
 from impasto.styles.named import NamedStyle, find_style, load_style, save_style
 
 EXACT = Run(device="cpu", precision="fp32")
@@ -247,15 +247,6 @@ def test_a_damaged_swatch_is_reported(photo: Tensor, old_style: NamedStyle) -> N
     damaged = NamedStyle(old_style.facts, old_style.moments, old_style.colors, swatch=b"RIFF....WEBPVP8 ")
     with pytest.raises(StyleFileError, match="swatch of style 'starry-night' is damaged"):
         painted(photo, damaged)
-
-
-def test_a_collage_has_pieces_from_the_whole_picture() -> None:
-    ramp = torch.linspace(0, 1, 120)[None, None, None].expand(1, 3, 80, 120)
-    found = collage(ramp, 96, seed=0)
-    assert found.shape == (1, 3, 96, 96)
-    histogram = torch.histc(found, 6, 0, 1) / found.numel()
-    assert float(histogram.min()) > 0.06
-    assert not torch.equal(found, collage(ramp, 96, seed=1))
 
 
 def test_a_swatch_has_the_styles_palette_and_another_composition(style: Tensor) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from impasto.networks.brush_files import save_brush
+from impasto.networks.johnson import Johnson, Layout
 from impasto.runtime.atomic import replacing, try_writing
 
 
@@ -64,3 +66,13 @@ def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not a file"), replacing(path):
         raise AssertionError("nothing may be written")
     assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_others_can_read_a_network_file(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        save_brush(tmp_path / "x.brush", Johnson(Layout(2, blocks=0, ends=1)), {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.brush").stat().st_mode & 0o777 == 0o644

@@ -13,6 +13,7 @@ from cyclopts import Group, Parameter, Token
 
 from impasto.errors import OptionError
 from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions, by_present_names, tier_by_name, tiers_of
+from impasto.options.brush import BrushTrainingOptions
 from impasto.options.fields import field_texts
 from impasto.options.guided import AnalogyOptions, DoodleOptions, TextureOptions
 
@@ -109,6 +110,7 @@ def _split(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
 
 if TYPE_CHECKING:
     AnalogyFlags = AnalogyOptions
+    BrushTrainingFlags = BrushTrainingOptions
     DoodleFlags = DoodleOptions
     InstantFlags = InstantOptions
     PaintFlags = PaintOptions
@@ -118,6 +120,7 @@ if TYPE_CHECKING:
     TuneFlags = TuneOptions
 else:
     AnalogyFlags = as_flags(AnalogyOptions)
+    BrushTrainingFlags = as_flags(BrushTrainingOptions)
     DoodleFlags = as_flags(DoodleOptions)
     InstantFlags = as_flags(InstantOptions)
     PaintFlags = as_flags(PaintOptions)

@@ -42,6 +42,12 @@ app.command(
     help="Train the decoder of the instant painter, which paints any style in one pass.",
 )
 
+app.command(
+    "impasto.cli.train_brush:brush",
+    name="brush",
+    help="Train a brush: a small network that paints any photo in one style.",
+)
+
 _EDGE_PX = 112
 _FIRST_CROPS = 320
 _BLOCKS = 5

@@ -94,7 +94,7 @@ def run_training(
             watch(step)
             is_stopped = bool(stop) and step.number < total
             if step.number % _STEPS_BETWEEN_SAVES == 0 or step.number == total or is_stopped:
-                is_saved = save_state(training, state, console)
+                is_saved = save_state(training.save, state, console)
                 measure()
                 if is_stopped and is_saved:
                     console.print(
@@ -105,14 +105,14 @@ def run_training(
     return True
 
 
-def save_state(training: Training, state: Path, console: Console) -> bool:
-    """Save the training state. If that fails, print a message and continue.
+def save_state(save: Callable[[Path], None], state: Path, console: Console) -> bool:
+    """Save the training state with the given function. If that fails, print a message and continue.
 
     Returns:
         Whether the state was saved.
     """
     try:
-        training.save(state)
+        save(state)
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError on a full disk
         console.print(
             f"the state cannot be written to '{state}' ({getattr(error, 'strerror', None) or error}); training continues"

@@ -95,6 +95,15 @@ class Johnson(nn.Module):
         picture: Image = 0.5 + (150 / 255 * x.tanh() if self.layout.output == "tanh" else x)
         return picture
 
+    @torch.no_grad()
+    def initialize(self, generator: torch.Generator) -> "Johnson":
+        """Draw the weights of all convolutions, with PyTorch's default distribution, and clear their biases."""
+        for each in self.modules():
+            if isinstance(each, nn.Conv2d | nn.ConvTranspose2d) and each.bias is not None:
+                nn.init.kaiming_uniform_(each.weight, a=5**0.5, generator=generator)
+                each.bias.zero_()
+        return self
+
     @property
     def halo_px(self) -> int:
         """Width of the surroundings that a pixel of the result depends on, apart from the statistics of the picture."""

@@ -1,9 +1,12 @@
 """The options of brushes."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from impasto.options.fields import check_kinds, check_range
+from impasto.errors import OptionError
+from impasto.options.fields import check_kinds, check_range, check_values
+
+BrushNetwork = Literal["small", "medium", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +30,70 @@ class BrushOptions:
         for name, (low, high) in self.ranges.items():
             if name != "size" or self.size:
                 check_range(name, getattr(self, name), low, high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrushTrainingOptions:
+    """Options of :func:`impasto.recipes.brush_training.train_brush`: train a brush for one style."""
+
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {
+        "minutes": (0, 100_000),
+        "steps": (0, 10_000_000),
+        "style_size": (64, 4096),
+        "edge": (64, 1024),
+        "batch": (1, 1024),
+        "learning_rate": (1e-9, 1),
+        "neighbor_weight": (0, 1e9),
+        "style_weight": (0, 1e9),
+        "content_weight": (0, 1e9),
+        "smoothness_weight": (0, 1e9),
+        "stability_weight": (0, 1e9),
+        "patience": (0, 100_000),
+    }
+
+    minutes: float = 60.0
+    """Training time in minutes, without the time before an interruption. 0: see --steps."""
+
+    steps: int = 0
+    """Number of training steps; with it, the same seed gives the same brush. 0: see --minutes."""
+
+    network: BrushNetwork = "medium"
+    """small (for browsers and webcams), medium or full (the network of the paper: six times slower than medium)."""
+
+    style_size: int = 512
+    """Longer side of the style picture during the training, 64 to 4096. Larger values give larger strokes."""
+
+    neighbor_weight: float = 1.0
+    """Weight of the loss on the features of the nearest neighbors in the style."""
+
+    style_weight: float = 1.0
+    """Weight of the loss on means and Gram matrices of the style."""
+
+    content_weight: float = 0.0
+    """Weight of the content loss. Higher values keep more of the photo."""
+
+    smoothness_weight: float = 0.0
+    """Weight of the total variation. Higher values give smoother pictures."""
+
+    stability_weight: float = 0.0
+    """Weight of the loss that keeps the frames of a video alike; 1 is a good value for videos. Training takes longer."""
+
+    edge: int = 256
+    """Side of the crops of the photos in pixels: a multiple of 8."""
+
+    batch: int = 2
+    """Crops per step."""
+
+    learning_rate: float = 2e-3
+    """Peak learning rate of Adam. It decays to a hundredth over the training."""
+
+    patience: float = 0.0
+    """Stop if the losses have not decreased by one percent for this many minutes. 0: never."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_values(self)
+        if not self.minutes and not self.steps:
+            raise OptionError("--minutes and --steps are both 0; give one of them")
+        if self.edge % 8:
+            raise OptionError(f"--edge is {self.edge}; it must be a multiple of 8, such as {self.edge // 8 * 8}")

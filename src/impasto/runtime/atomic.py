@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_PRIVATE = 0o600
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -30,7 +32,10 @@ def replacing(path: Path) -> Iterator[Path]:
     _check_regular(path)
     partial = path.with_name(f".impasto-{secrets.token_hex(6)}.part")
     try:
+        mode = _default_mode(partial)
         yield partial
+        if stat.S_IMODE(partial.stat().st_mode) == _PRIVATE:  # safetensors writes such files
+            partial.chmod(mode)
         partial.replace(path)
     finally:
         with suppress(OSError):
@@ -45,6 +50,14 @@ def try_writing(path: Path) -> None:
     """
     _check_regular(path)  # raises if the name is too long; the temporary file has a short name
     tempfile.TemporaryFile(dir=path.parent).close()
+
+
+def _default_mode(path: Path) -> int:
+    """Return the mode of files that this process creates in a folder."""
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.unlink()
+    return mode
 
 
 def _check_regular(path: Path) -> None:

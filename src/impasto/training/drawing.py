@@ -18,7 +18,7 @@ _LEAST_DEVIATION = 0.03
 def photo_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Image:
     """Crop a square, usually a large one, from a photo or sometimes a painting: (1, 3, edge_px, edge_px)."""
     kind = "photo" if random.random() < 0.92 else "painting"
-    crop = _crop(corpus[kind], edge_px, 0.5, random)
+    crop = square_crop(corpus[kind], edge_px, 0.5, random)
     return _recolored_at_random(crop, random) if random.random() < 0.15 else crop
 
 
@@ -26,7 +26,7 @@ def style_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Ima
     """Crop a square that is not too uniform from a painting, a texture or a photo: (1, 3, edge_px, edge_px)."""
     for _ in range(_TRIES):
         kind = random.choice(["painting", "texture", "photo"], p=[0.72, 0.1, 0.18])
-        crop = _crop(corpus[kind], edge_px, 0.35, random)
+        crop = square_crop(corpus[kind], edge_px, 0.35, random)
         if random.random() < 0.3:
             crop = _recolored_at_random(crop, random)
         if crop.std((2, 3)).mean() > _LEAST_DEVIATION:
@@ -34,7 +34,7 @@ def style_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Ima
     return crop
 
 
-def _crop(pictures: list[Tensor], edge_px: int, least: float, random: np.random.Generator) -> Image:
+def square_crop(pictures: list[Tensor], edge_px: int, least: float, random: np.random.Generator) -> Image:
     """Crop a square from a random picture; its side is at least ``least`` times the picture's shorter side."""
     picture = pictures[random.integers(len(pictures))]
     shorter = min(picture.shape[1:])

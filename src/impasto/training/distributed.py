@@ -1,0 +1,57 @@
+"""Training on several GPUs, started by ``torchrun``: one process for each GPU, with the same network and other photos.
+
+Without torchrun, every function here does nothing.
+"""
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+def join(device: torch.device) -> torch.device:
+    """Join the processes that torchrun started, and return this process's device."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda" and dist.is_initialized():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    return device
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return dist.get_rank() if _is_joined() else 0
+
+
+def is_main() -> bool:
+    """Return whether this process prints and writes files."""
+    return rank() == 0
+
+
+def agreed(value: float) -> float:
+    """Return the value that the main process passed."""
+    if not _is_joined():
+        return value
+    shared = torch.tensor([value], dtype=torch.float32, device=_device())
+    dist.broadcast(shared, 0)
+    return float(shared)
+
+
+def average_gradients(network: nn.Module) -> None:
+    """Replace the gradients of all processes by their mean."""
+    if not _is_joined():
+        return
+    for parameter in network.parameters():
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= dist.get_world_size()
+
+
+def _is_joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _device() -> str:
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"

@@ -1,0 +1,243 @@
+"""Training of brushes, with a tiny network on a few small pictures."""
+
+import itertools
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+from torch import Tensor
+
+from impasto import images
+from impasto.encoders import load_encoder
+from impasto.networks.brush_files import brush_facts, load_brush
+from impasto.networks.decoder_files import load_decoder, shipped_decoder
+from impasto.networks.johnson import Johnson, Layout
+from impasto.options import Run
+from impasto.options.brush import BrushTrainingOptions
+from impasto.recipes.brush_training import BrushRun, new_run
+from impasto.training.brush import BrushStep, BrushTraining, BrushWeights, StyleTargets
+
+EDGE = 64
+
+
+def small(pixels: object) -> Tensor:
+    return torch.as_tensor(pixels).permute(2, 0, 1)[:, ::3, ::3].contiguous()
+
+
+PHOTOS = [small(skimage.data.astronaut()), small(skimage.data.chelsea())]
+
+
+@pytest.fixture(scope="module")
+def targets() -> StyleTargets:
+    style = small(skimage.data.coffee())[None, :, :128, :192].float() / 255
+    with torch.no_grad():
+        return StyleTargets([style], load_encoder(), load_decoder(shipped_decoder()).spread)
+
+
+Make = Callable[..., BrushTraining]
+
+
+@pytest.fixture
+def make(targets: StyleTargets) -> Make:
+    """Make a training of a tiny network; arguments as of ``BrushTraining``."""
+
+    def training(weights: BrushWeights | None = None, **options: float) -> BrushTraining:
+        network = Johnson(Layout(4, blocks=1, ends=3)).initialize(torch.Generator().manual_seed(0))
+        numbers = {"total_steps": 4, "edge_px": EDGE, "batch": 1} | options
+        return BrushTraining(network, load_encoder(), targets, PHOTOS, weights=weights, **numbers)  # type: ignore[arg-type]
+
+    return training
+
+
+def run(training: BrushTraining, count: int) -> list[BrushStep]:
+    return list(itertools.islice(training.steps(), count))
+
+
+def alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_every_term_has_a_finite_loss_and_a_gradient(make: Make) -> None:
+    every = BrushWeights(content=1.0, smoothness=1.0, stability=1.0)
+    (step,) = run(make(every), 1)
+    assert set(step.losses) == {"neighbor", "style", "content", "smoothness", "stability", "gamut"}
+    assert all(math.isfinite(value) for value in step.losses.values())
+    for name in ("neighbor", "style", "content", "smoothness", "stability"):
+        none = dict.fromkeys(("neighbor", "style", "content", "smoothness", "stability", "gamut"), 0.0)
+        training = make(BrushWeights(**(none | {name: 1.0})))
+        before = {key: value.clone() for key, value in training.network.state_dict().items()}
+        run(training, 1)
+        assert not alike(before, training.network.state_dict()), name
+
+
+def test_training_lowers_the_losses(make: Make) -> None:
+    steps = run(make(total_steps=40, learning_rate=5e-3), 40)
+    first, last = (sum(each.losses["neighbor"] + each.losses["style"] for each in part) for part in (steps[:8], steps[-8:]))
+    assert last < 0.8 * first
+
+
+def test_the_learning_rate_rises_and_falls(make: Make) -> None:
+    rates = [each.learning_rate for each in run(make(total_steps=120, edge_px=32), 120)]
+    assert rates[0] < rates[40]
+    assert rates[-1] < 0.05 * max(rates)
+
+
+def test_a_resumed_training_equals_an_unbroken_one(make: Make, tmp_path: Path) -> None:
+    unbroken = make(total_steps=6)
+    run(unbroken, 6)
+    broken = make(total_steps=6)
+    run(broken, 3)
+    broken.save(tmp_path / "checkpoint", curve="[]")
+    again = make(total_steps=6, seed=5)
+    assert again.resume(tmp_path / "checkpoint") == {"curve": "[]"}
+    assert again.number == 3
+    run(again, 6)
+    assert alike(unbroken.averaged_network().state_dict(), again.averaged_network().state_dict())
+
+
+def test_a_time_limit_ends_the_training(make: Make) -> None:
+    training = make(total_steps=0, seconds=1.0)
+    steps = list(training.steps())
+    assert training.progress >= 1
+    assert steps[-2].seconds < 1.0 <= steps[-1].seconds
+
+
+def test_a_diverged_training_goes_back_and_slows_down(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("impasto.training.brush._WARM_UP", 2)
+    monkeypatch.setattr("impasto.training.brush._SNAPSHOT_STEPS", 1)
+    training = make(total_steps=12)
+    run(training, 6)
+    good = {name: value.clone() for name, value in training.network.state_dict().items()}
+    with torch.no_grad():
+        for parameter in training.network.parameters():
+            parameter.fill_(float("nan"))
+    (step,) = run(training, 1)
+    assert step.has_diverged
+    assert training.slowdown == 0.5
+    assert alike(good, training.network.state_dict())
+    assert all(math.isfinite(value) for each in run(training, 2) for value in each.losses.values())
+
+
+def test_the_stability_term_makes_results_less_sensitive_to_noise(make: Make) -> None:
+    def flicker(weight: float) -> float:
+        training = make(BrushWeights(stability=weight), total_steps=60, learning_rate=5e-3)
+        run(training, 60)
+        network, generator = training.averaged_network(), torch.Generator().manual_seed(1)
+        photo = PHOTOS[0][None].float() / 255
+        noisy = photo + 0.03 * torch.randn(photo.shape, generator=generator)
+        with torch.no_grad():
+            return float((network(noisy) - network(photo)).abs().mean())
+
+    assert flicker(30.0) < 0.8 * flicker(0.0)
+
+
+# ---------------------------------------------------------------------------------------------------- recipe
+
+
+@pytest.fixture
+def prepared() -> Callable[..., BrushRun]:
+    def made(**options: object) -> BrushRun:
+        chosen = BrushTrainingOptions(**{"steps": 4, "edge": EDGE, "network": "small", "style_size": 96, **options})  # type: ignore[arg-type]
+        return new_run(images.read(skimage.data.coffee()), PHOTOS, chosen, Run(seed=3))
+
+    return made
+
+
+def test_a_brush_records_how_it_was_trained(prepared: Callable[..., BrushRun], tmp_path: Path) -> None:
+    trained = prepared()
+    assert len(list(trained.steps())) == 4
+    trained.save(tmp_path / "coffee.brush")
+    facts = brush_facts(tmp_path / "coffee.brush")
+    assert {"steps", "minutes", "losses", "curve", "options", "seed", "style", "photos"} <= set(facts)
+    assert facts["seed"] == "3"
+    photo = PHOTOS[0][None].float() / 255
+    expected = trained.training.averaged_network()(photo)
+    torch.testing.assert_close(load_brush(tmp_path / "coffee.brush")(photo), expected, atol=0.02, rtol=0)
+
+
+def test_the_strip_shows_photos_above_their_paintings(prepared: Callable[..., BrushRun]) -> None:
+    trained = prepared()
+    strip = trained.strip()
+    assert strip.shape == (1, 3, 512, 512)
+    assert torch.equal(strip[..., :256, :256], trained.samples[0])
+    assert not torch.equal(strip[..., 256:, :256], trained.samples[0])
+
+
+def test_the_seed_decides_the_initial_weights(prepared: Callable[..., BrushRun]) -> None:
+    one, other = prepared(), prepared()
+    assert alike(one.training.network.state_dict(), other.training.network.state_dict())
+
+
+# ---------------------------------------------------------------------------------------------------- processes
+
+PROGRAM = """
+import sys, torch, skimage.data
+from impasto import images
+from impasto.options import Run
+from impasto.options.brush import BrushTrainingOptions
+from impasto.recipes.brush_training import new_run
+from impasto.training.distributed import is_main, rank
+pictures = (skimage.data.astronaut(), skimage.data.chelsea())
+photos = [torch.as_tensor(each).permute(2, 0, 1)[:, ::3, ::3].contiguous() for each in pictures]
+options = BrushTrainingOptions(steps=4, edge=64, network="small", style_size=96)
+training = new_run(images.read(skimage.data.coffee()), photos, options, Run(device="cpu"))
+for step in training.steps():
+    if is_main() and step.number == int(sys.argv[2]):
+        break
+torch.save((training.training.network.state_dict(), training.training.number), f"{sys.argv[1]}/{rank()}.pt")
+"""
+
+
+@pytest.mark.parametrize("stop", [4, 2])
+def test_processes_of_torchrun_keep_the_same_network_and_stop_together(tmp_path: Path, stop: int) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(29500 + os.getpid() % 1000 + stop)]
+    done = subprocess.run(
+        [sys.executable, *words, str(program), str(tmp_path), str(stop)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (one, first), (other, second) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert first == second == stop
+    assert alike(one, other)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kill -9")
+def test_a_killed_training_resumes(tmp_path: Path) -> None:
+    program = textwrap.dedent("""
+        import impasto.cli.train_brush as command, sys
+        command._SECONDS_BETWEEN = 0.0
+        from impasto.cli import main
+        sys.exit(main(sys.argv[1:]))
+        """)
+    for number, photo in enumerate(PHOTOS):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        images.write(tmp_path / "photos" / f"{number}.png", photo[None].float() / 255)
+    flags = ["-o", "x.brush", "--photos", "photos", "--steps", "12", "--edge", "64", "--network", "small", "--style-size", "96"]
+    words = [sys.executable, "-c", program, "train", "brush", "starry-night", *flags]
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + 200
+    while not (tmp_path / "x.brush.checkpoint").exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "x.brush").exists()
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "resuming from step" in done.stderr
+    assert brush_facts(tmp_path / "x.brush")["steps"] == "12"
+    assert not (tmp_path / "x.brush.checkpoint").exists()
