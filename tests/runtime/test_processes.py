@@ -111,15 +111,19 @@ def test_a_child_that_never_paints_keeps_its_thread_count() -> None:
 
 
 def test_dependencies_write_no_identifier_and_open_no_connection(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
     script = """
-import socket
+import socket, tempfile
 def refuse(*_, **__): raise SystemExit("a connection was tried")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 import numpy as np, impasto
 from impasto.networks import load_instant, shipped_instant
-from impasto.networks.onnx_export import largest_difference
-largest_difference(shipped_instant().with_name("live.onnx"), load_instant(shipped_instant()))
+from impasto.networks.onnx_export import instant_graph, largest_difference, save_graph
+network = load_instant(shipped_instant())
+with tempfile.TemporaryDirectory() as folder:
+    save_graph(f"{folder}/a.onnx", instant_graph(network))
+    largest_difference(f"{folder}/a.onnx", network)
 photo = np.zeros((64, 64, 3), np.uint8)
 impasto.instant(photo, photo, engine="auto")
 impasto.instant(photo, photo, engine="auto")

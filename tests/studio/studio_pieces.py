@@ -79,13 +79,16 @@ class Program:
         return [int(each) for path in found for each in path.read_text().split()]
 
     def wait_until(self, job: str, *states: str, seconds: float = 240.0) -> dict[str, Any]:
+        return self.wait_for(job, lambda found: found["state"] in states, seconds)
+
+    def wait_for(self, job: str, is_so: Callable[[dict[str, Any]], Any], seconds: float = 240.0) -> dict[str, Any]:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             found = self.client.get(f"/jobs/{job}").json()
-            if found["state"] in states:
+            if is_so(found):
                 return found  # type: ignore[no-any-return]
             time.sleep(0.1)
-        raise AssertionError(f"{found} is not {states} after {seconds} seconds; {self.log.read_text()}")
+        raise AssertionError(f"{found} after {seconds} seconds; {self.log.read_text()}")
 
     def upload(self, data: bytes | None = None, name: str = "photo.jpg") -> str:
         answer = self.client.post("/uploads", params={"name": name}, content=data or photo())

@@ -7,6 +7,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,21 +19,18 @@ import torch
 from fastapi import FastAPI
 
 import studio_pieces as pieces
+from impasto import images
 from impasto.cli import main
-from impasto.color.transfer import monge_kantorovich, recolored
 from impasto.errors import WeightsError
-from impasto.features.statistics import Moments
 from impasto.images import resize
-from impasto.networks import load_instant, shipped_instant
-from impasto.recipes.live_style import live_style
-from impasto.studio import orders, runtime
+from impasto.networks.johnson import LAYOUTS, Johnson
+from impasto.studio import live_brushes, runtime
 from impasto.studio.app import STATIC, create_app
 from impasto.studio.settings import Settings
-from impasto.styles.named import known_styles, load_style
 from impasto.tensors import Image
 
 API = "/api/v1"
-STYLE = "starry-night"
+BRUSH, OTHER = "starry-night", "my-garden"
 RUNTIME = runtime.runtime_folder()
 """The user's runtime folder; tests use another one."""
 
@@ -128,9 +127,7 @@ def test_from_needs_fetch_live(capsys: pytest.CaptureFixture[str]) -> None:
 # ---------------------------------------------------------------------------------------------------- routes
 
 
-def test_the_live_route_describes_runtime_and_network(
-    client: pieces.Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_live_route_describes_the_runtime(client: pieces.Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = client.get(f"{API}/live").json()
     address = f"/live/runtime/{runtime.VERSION}/"
     assert facts["runtime"] == {
@@ -146,7 +143,6 @@ def test_the_live_route_describes_runtime_and_network(
     answer = client.get(file)
     assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/javascript")
     assert client.get(facts["runtime"]["address"] + runtime.FILES[2]).headers["content-type"] == "application/wasm"
-    assert client.get(facts["network"]["address"]).content == shipped_instant().with_name("live.onnx").read_bytes()
     for other in ("x.mjs", "..%2fstudio.db", "%2e%2e"):
         assert client.get(facts["runtime"]["address"] + other).status_code in (404, 405)
 
@@ -171,22 +167,69 @@ def test_only_the_live_page_may_compile_webassembly(client: pieces.Local) -> Non
     assert (live.status_code, live.headers["cross-origin-embedder-policy"]) == (200, "require-corp")
 
 
-@pytest.mark.parametrize(
-    ("path", "status"), [(f"/live/styles/{STYLE}?edge=63", 422), ("/live/styles/none-such", 404), ("/live/styles/A", 404)]
-)
-def test_an_unknown_style_is_refused_in_one_sentence(client: pieces.Local, path: str, status: int) -> None:
-    answer = client.get(API + path)
-    assert answer.status_code == status
-    assert answer.json()["error"]["message"]
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Folders for the graphs of the package and of the user."""
+    shipped, own = tmp_path / "shipped", live_brushes.own_folder()
+    monkeypatch.setattr(live_brushes, "SHIPPED", shipped)
+    for folder in (shipped, own):
+        folder.mkdir(parents=True)
+    return shipped, own
 
 
-def test_a_style_code_depends_on_the_size_of_the_picture() -> None:
-    source = {"path": str(known_styles()[STYLE]), "name": STYLE, "kind": "named"}
-    found = orders.style_code({"style": source, "edge": 192}, None)  # type: ignore[arg-type]
-    wanted, larger = (live_style(load_style(source["path"]), edge_px=edge_px) for edge_px in (192, 512))
-    assert torch.allclose(torch.tensor(found["modulation"]), wanted.modulation[0], atol=1e-5)
-    assert not torch.allclose(wanted.modulation, larger.modulation, atol=1e-2)
-    assert torch.allclose(torch.tensor(found["covariance"]), wanted.colors.covariance[0], atol=1e-6)
+def brushes(client: pieces.Local) -> dict[str, dict[str, Any]]:
+    answer = client.get(f"{API}/live/brushes")
+    assert answer.status_code == 200
+    return {each["id"]: each for each in answer.json()["items"]}
+
+
+def test_a_brush_has_the_title_and_the_preview_of_the_style_with_its_name(
+    client: pieces.Local, folders: tuple[Path, Path]
+) -> None:
+    (folders[0] / f"{BRUSH}.onnx").write_bytes(b"one")
+    (folders[1] / f"{OTHER}.onnx").write_bytes(b"two")
+    found = brushes(client)
+    assert list(found) == [OTHER, BRUSH]
+    assert {key: found[BRUSH][key] for key in ("title", "artist", "origin", "preview")} == {
+        "title": "The Starry Night",
+        "artist": "Vincent van Gogh",
+        "origin": "shipped",
+        "preview": f"{API}/styles/{BRUSH}/preview",
+    }
+    assert (found[OTHER]["title"], found[OTHER]["origin"], found[OTHER]["preview"]) == (OTHER, "own", None)
+    for name, content in ((BRUSH, b"one"), (OTHER, b"two")):
+        answer = client.get(found[name]["network"])
+        assert (answer.content, answer.headers["content-type"]) == (content, "application/octet-stream")
+
+
+def test_a_graph_of_the_user_replaces_an_included_one_and_a_changed_graph_has_a_new_address(
+    client: pieces.Local, folders: tuple[Path, Path]
+) -> None:
+    addresses = set()
+    for folder, content in ((folders[0], b"one"), (folders[1], b"two"), (folders[1], b"three")):
+        (folder / f"{BRUSH}.onnx").write_bytes(content)
+        brush = brushes(client)[BRUSH]
+        addresses.add(brush["network"])
+        assert client.get(brush["network"]).content == content
+    assert brush["origin"] == "own"
+    assert len(addresses) == 3
+
+
+def test_only_graphs_with_plain_names_are_listed(client: pieces.Local, folders: tuple[Path, Path]) -> None:
+    for name in ("Upper.onnx", "a b.onnx", "notes.txt", "..onnx"):
+        (folders[0] / name).write_bytes(b"x")
+    (folders[0] / "folder.onnx").mkdir()
+    assert brushes(client) == {}
+    for name in ("none-such", "Upper", "..%2fa", "folder"):
+        answer = client.get(f"/live/brushes/{name}.onnx")
+        assert answer.status_code == 404
+        assert answer.json()["error"]["message"]
+
+
+def test_brushes_are_listed_without_torch_and_onnx() -> None:
+    script = "import sys, impasto.studio.live_brushes as brushes\nbrushes.shown_brushes([])\n"
+    script += "sys.exit(bool({'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_every_text_of_the_webcam_page_exists_in_every_language() -> None:
@@ -223,78 +266,128 @@ def bench() -> Any:
 
 
 _PAINT = """
-const [facts, style, pixels, size, map, strength, done] = arguments;
+const [runtime, networks, pixels, width, height, strength, done] = arguments;
 const worker = new Worker('/static/live-worker.js', { type: 'module' });
+const found = [];
 worker.onmessage = ({ data }) => {
   if (data.say === 'failed') done(data.message);
-  if (data.say === 'picture') done(Array.from(new Uint8ClampedArray(data.pixels)));
-  if (data.say !== 'ready') return;
-  worker.postMessage({ do: 'style', modulation: style.modulation });
-  worker.postMessage({ do: 'frame', pixels: new Uint8ClampedArray(pixels).buffer, width: size, height: size, map, strength });
+  if (data.say === 'picture') found.push(Array.from(new Uint8ClampedArray(data.pixels)));
+  if (found.length === networks.length) done(found);
 };
-const { runtime, network } = facts;
-worker.postMessage({ do: 'open', runtime: runtime.address, network: network.address, engine: 'wasm', threads: 2 });
+networks.forEach((network, at) => {
+  worker.postMessage(at ? { do: 'brush', network } : { do: 'open', runtime, network, engine: 'wasm', threads: 2 });
+  worker.postMessage({ do: 'frame', pixels: new Uint8ClampedArray(pixels).buffer, width, height, strength });
+});
 """
-_PALETTE = """
-const [source, target, done] = arguments;
-import('/static/live-palette.js').then(({ palette }) => done(palette(source, target)));
+_STEADY = """
+const [frames, done] = arguments;
+import('/static/live-steady.js').then(({ steady }) => {
+  const screen = Float32Array.from(frames[0]);
+  done(frames.slice(1).map((frame) => (steady(screen, frame), Array.from(screen))));
+});
 """
 
 
-def square(edge_px: int) -> Image:
+def portrait(height: int, width: int) -> Image:
     import skimage.data
 
     whole = torch.from_numpy(skimage.data.astronaut()).permute(2, 0, 1)[None].float() / 255
-    return (resize(whole, (edge_px, edge_px)).clamp(0, 1) * 255).round() / 255
+    return (resize(whole, (height, width)).clamp(0, 1) * 255).round() / 255
+
+
+def pixels_of(image: Image) -> list[int]:
+    opaque = torch.cat([image[0] * 255, torch.full((1, *image.shape[-2:]), 255.0)])
+    return opaque.permute(1, 2, 0).flatten().round().int().tolist()  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def networks() -> dict[str, Johnson]:
+    """Two brushes with random weights, whose graphs are the user's own."""
+    pytest.importorskip("onnx")
+    from impasto.networks.brush_onnx import brush_graph
+    from impasto.networks.onnx_export import save_graph
+
+    live_brushes.own_folder().mkdir(parents=True)
+    found = {}
+    for seed, name in enumerate((OTHER, BRUSH)):
+        torch.manual_seed(seed)  # noqa: TID251  (initialization has no generator)
+        found[name] = Johnson(LAYOUTS["small"]).half().float().requires_grad_(False)
+        save_graph(live_brushes.own_folder() / f"{name}.onnx", brush_graph(found[name]))
+    return found
 
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_the_page_paints_like_torch_and_makes_no_other_requests(bench: Any) -> None:
+def test_the_page_paints_like_torch_and_makes_no_other_requests(
+    bench: Any, networks: dict[str, Johnson], tmp_path: Path
+) -> None:
     runtime.runtime_folder().parent.mkdir(parents=True)
     runtime.runtime_folder().symlink_to(RUNTIME)
     with bench.studio() as address, bench.browser() as driver:
         driver.set_script_timeout(120)
         driver.get(f"{address}/live?engine=wasm")
         read = driver.execute_script
-        bench.WebDriverWait(driver, 120).until(lambda d: read("return document.body.dataset.style"))
-        style = read(f"return fetch('{API}/live/styles/{STYLE}?edge=64').then((answer) => answer.json())")
-        facts = read(f"return fetch('{API}/live').then((answer) => answer.json())")
 
-        photo = square(64)
-        source = moments(photo)
-        target = Moments(torch.tensor([style["mean"]]).double(), torch.tensor([style["covariance"]]).double())
-        wanted = monge_kantorovich(source, target)
-        flat = [
-            {"mean": each.mean[0].tolist(), "covariance": each.covariance[0].flatten().tolist()} for each in (source, target)
-        ]
-        palette = driver.execute_async_script(_PALETTE, *flat)
-        assert torch.allclose(torch.tensor(palette["matrix"]).view(3, 3).double(), wanted.matrix[0], atol=1e-5)
-        assert torch.allclose(torch.tensor(palette["bias"]).double(), wanted.bias[0], atol=1e-5)
+        def until(script: str) -> Any:
+            return bench.WebDriverWait(driver, 120).until(lambda _: read(f"return {script}"))
 
-        opaque = torch.cat([photo[0] * 255, torch.full((1, 64, 64), 255.0)]).permute(1, 2, 0)
-        pixels = opaque.flatten().int().tolist()
-        found = driver.execute_async_script(_PAINT, facts, style, pixels, 64, palette, 1)
-        assert isinstance(found, list), found
-        recolored_photo = recolored(photo, type(wanted)(wanted.matrix.float(), wanted.bias.float()))
-        painted = load_instant(shipped_instant())(recolored_photo, torch.tensor([style["modulation"]])).clamp(0, 1)
-        shown = torch.tensor(found).view(64, 64, 4)[..., :3].permute(2, 0, 1)[None] / 255
-        assert (painted - photo).abs().mean() > 0.05
-        assert (shown - painted).abs().max() <= 1.01 / 255
+        until("document.body.dataset.ready")
+        for strength in (1, 0.25):  # two brushes one after another, on a picture whose sides need padding
+            photo = portrait(61, 50)
+            addresses = [f"/live/brushes/{name}.onnx" for name in networks]
+            where = f"/live/runtime/{runtime.VERSION}/"
+            found = driver.execute_async_script(_PAINT, where, addresses, pixels_of(photo), 50, 61, strength)
+            assert isinstance(found, list), found
+            for network, shown in zip(networks.values(), found, strict=True):
+                painted = torch.lerp(photo, network(photo).clamp(0, 1), strength)
+                seen = torch.tensor(shown).view(61, 50, 4)[..., :3].permute(2, 0, 1)[None] / 255
+                assert (painted - photo).abs().mean() > 0.02
+                assert (seen - painted).abs().max() <= 1.01 / 255
 
         read("document.getElementById('start').click()")
-        bench.WebDriverWait(driver, 60).until(lambda d: int(read("return document.body.dataset.frames ?? '0'")) >= 5)
-        read("document.getElementById('pause').click()")
-        assert read("return document.getElementById('error').hidden")
-        seen = read("return Array.from(document.getElementById('picture').getContext('2d').getImageData(0, 0, 256, 256).data)")
-        assert torch.tensor(seen).float().std() > 10
+        until("Number(document.body.dataset.frames ?? 0) >= 5")
+        assert read("return document.body.dataset.brush") == BRUSH  # chosen at first
+        read(f"document.querySelector('[data-brush={OTHER}]').click()")
+        until(f"document.body.dataset.brush === '{OTHER}'")
+        if read("return !document.getElementById('record').disabled"):
+            read("document.getElementById('record').click()")
+            until("document.getElementById('record').ariaPressed === 'true'")
+            read("document.getElementById('record').click()")
+            until("document.getElementById('spoken').textContent.includes('video')")
+
+        file = tmp_path / "photo.png"
+        file.write_bytes(pieces.photo((96, 64), "PNG"))
+        driver.find_element("id", "photo-file").send_keys(str(file))
+        until("document.getElementById('picture').height === 172")  # 64 / 96 of 256, rounded to a multiple of 4
+        until("document.getElementById('figures').textContent.startsWith('Painted')")
+        unmirrored = "document.getElementById('picture').getContext('2d').getImageData(0, 0, 256, 172).data"
+        seen = torch.tensor(read(f"return Array.from({unmirrored})")).view(172, 256, 4)[..., :3].float()
+        wanted = networks[OTHER](resize(images.read(file).image, (172, 256))).clamp(0, 1)[0].permute(1, 2, 0) * 255
+        assert torch.corrcoef(torch.stack([seen.flatten(), wanted.flatten()]))[0, 1] > 0.9
+        driver.find_element("id", "photo-file").send_keys(str(Path(__file__)))
+        until("!document.getElementById('error').hidden")
+        assert "not a picture" in driver.find_element("id", "error").text
+
         fetched = read("return performance.getEntriesByType('resource').map((each) => each.name)")
         assert fetched
-        assert all(each.startswith(address + "/") for each in fetched)
+        assert all(each.startswith((address + "/", "blob:" + address + "/")) for each in fetched)
+        driver.refresh()
+        until("document.body.dataset.ready")
+        assert read(f"return document.querySelector('[data-brush={OTHER}]').ariaPressed") == "true"  # the choice is kept
+
+        still, noisy, moved = ([value] * 4 for value in (100, 104, 200))
+        found = driver.execute_async_script(_STEADY, [still, noisy, still, moved])
+        assert [round(each[0], 1) for each in found] == [101.5, 101.1, 200]  # 38 % of the difference, 30 %, all
 
 
-def moments(photo: Image) -> Moments:
-    """Measure colors in double precision, as the page does."""
-    rows = photo.double().flatten(2)[0]
-    mean = rows.mean(1, keepdim=True)
-    return Moments(mean.T, ((rows - mean) @ (rows - mean).T / rows.shape[1])[None])
+@pytest.mark.browser
+@pytest.mark.slow
+def test_without_brushes_the_page_says_so(bench: Any) -> None:
+    if live_brushes.live_brushes():
+        pytest.skip("brushes are included")
+    with bench.studio() as address, bench.browser() as driver:
+        driver.get(f"{address}/live")
+        note = driver.find_element("id", "no-brushes")
+        bench.WebDriverWait(driver, 60).until(lambda _: note.is_displayed())
+        assert "no brushes" in note.text
+        assert not driver.find_element("id", "start").is_enabled()

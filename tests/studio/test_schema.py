@@ -22,7 +22,6 @@ _WAITS = (
     "/sheet",
     "/export",
     "/live/runtime",
-    "/live/styles/{style}",
     "/{style}/picture",
     "/{style}/map",
 )

@@ -143,12 +143,12 @@ class Graph:
         shape = self.node("Concat", self.integers(1, 16 * outputs), sides, axis=0)
         return self.node("DepthToSpace", self.node("Reshape", self.node("MatMul", out_of, found), shape), blocksize=4)
 
-    def model(self, facts: Mapping[str, str]) -> Any:
-        """Assemble the model, with metadata."""
+    def model(self, facts: Mapping[str, str], name: str = "impasto-instant") -> Any:
+        """Assemble the model, with a name for its graph and metadata."""
         helper, numpy_helper = onnx_package().helper, onnx_package().numpy_helper
         outputs = [helper.make_tensor_value_info("picture", self.FLOAT, [1, 3, "height", "width"])]
         constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items()]
-        graph = helper.make_graph(self.nodes, "impasto-instant", self.inputs, outputs, constants)
+        graph = helper.make_graph(self.nodes, name, self.inputs, outputs, constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9, producer_name="impasto")
         helper.set_model_props(model, dict(facts))
         return model

@@ -1,4 +1,4 @@
-"""Measure a style for the live network, which runs on the webcam page and is exported as an ONNX graph."""
+"""Measure a style for the live network, which is exported as an ONNX graph."""
 
 from dataclasses import dataclass
 from functools import lru_cache

@@ -87,6 +87,7 @@ def _add_routes(app: FastAPI) -> None:
     api = APIRouter(prefix="/api/v1", responses=described)
     for each in (about, uploads, styles, jobs, results, live):
         api.include_router(each.router)
+    api.include_router(styles.brushes)
     app.include_router(api)
     app.include_router(live.served)
     for address, name in _PAGES.items():

@@ -19,13 +19,14 @@ from impasto.options import (
     ranges_of,
     tier_by_name,
 )
+from impasto.options.brush import BrushOptions, BrushTrainingOptions
 from impasto.options.fields import field_texts
 from impasto.options.guided import DoodleOptions
 from impasto.options.tiers import BASICS
 from impasto.recipes.presets import PRESETS, QUALITIES, RECIPE_IGNORES, RECIPES, check_recipe, paint_options
 
-Lane = Literal["quick", "slow"]
-Options = DoodleOptions | InstantOptions | PaintOptions | ReportOptions | TuneOptions
+Lane = Literal["quick", "slow", "training"]
+Options = BrushOptions | BrushTrainingOptions | DoodleOptions | InstantOptions | PaintOptions | ReportOptions | TuneOptions
 
 ENCODERS = ("vgg19-slim", "vgg19", "vgg16")
 _LAYERS = tuple(
@@ -57,7 +58,7 @@ class Kind:
 
     Attributes:
         options: Dataclass of its options.
-        lane: Lane of its worker: quick for jobs that take seconds, slow for paintings.
+        lane: Lane of its worker: quick for jobs that take seconds, slow for paintings, training for trainings.
         hidden: Options that requests must not set, because they are fixed for this kind of job or name a file.
     """
 
@@ -71,6 +72,8 @@ KINDS: dict[str, Kind] = {
     "paint": Kind(PaintOptions, "slow", ("color_mask", "color_proof")),
     "refine": Kind(InstantOptions, "slow", ("refine", "color_mask", "color_proof")),
     "doodle": Kind(DoodleOptions, "slow"),
+    "apply": Kind(BrushOptions, "quick"),
+    "brush": Kind(BrushTrainingOptions, "training", ("steps",)),
     "report": Kind(ReportOptions, "quick"),
     "tune": Kind(TuneOptions, "slow"),
 }
@@ -79,6 +82,9 @@ KINDS: dict[str, Kind] = {
 
 SHEETS = ("report", "tune")
 """Kinds whose result is a sheet with metrics instead of a painted picture."""
+
+NOT_PAINTED = (*SHEETS, "brush")
+"""Kinds whose result is not a painted photo, so that it can be neither measured nor refined."""
 
 
 def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -100,7 +106,7 @@ def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, A
                 "default": defaults[name],
                 "minimum": low,
                 "maximum": high,
-                "zero": options in (InstantOptions, TuneOptions) and name in _ZERO_MEANS_SOMETHING,
+                "zero": options in (BrushOptions, InstantOptions, TuneOptions) and name in _ZERO_MEANS_SOMETHING,
                 "choices": _choices(hints[name], name),
                 "help": texts[name],
                 "basic": group == BASICS,

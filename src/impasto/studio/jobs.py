@@ -27,7 +27,7 @@ Wanted = Literal["cancelled", "paused", "finish"]
 
 STATES = ("queued", "running", "paused", "done", "failed", "cancelled")
 STOPPED = ("paused", "failed", "cancelled")
-_GUESSED_SECONDS = {"instant": 1.0, "report": 5.0}
+_GUESSED_SECONDS = {"instant": 1.0, "apply": 1.0, "report": 5.0, "brush": 3600.0}
 _GUESSED_OTHERWISE = 60.0
 _AVERAGED_JOBS = 10
 

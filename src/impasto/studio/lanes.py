@@ -273,7 +273,7 @@ class Lane(threading.Thread):
         except LookupError as error:
             raise CallError("missing", str(error)) from error
         child.tell(order)
-        seconds = self.limits.quick_seconds if self.lane == "quick" else self.limits.job_seconds
+        seconds = self.limits.seconds_of(self.lane)
         watch = _StopRequest(self.source, child, identity, is_sent=bool(order.get("finish")))
 
         def look(message: Message | None) -> None:

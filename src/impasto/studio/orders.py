@@ -22,21 +22,23 @@ from impasto.images import Metadata, Picture, fitted_size, resize
 from impasto.images.files import PYTHON_ADVICE
 from impasto.optim.engine import Step
 from impasto.options import InstantOptions, Run
+from impasto.options.brush import BrushOptions
 from impasto.options.guided import DoodleOptions
 from impasto.recipes import gatys
+from impasto.recipes.brush import BrushPainter, applied
 from impasto.recipes.doodle import DoodleInputs, doodle_of, suggest_map
 from impasto.recipes.guided import guided_pastiche, guided_steps
 from impasto.recipes.instant import instant_options, painted_pastiche, refining_context, with_refinement
 from impasto.recipes.instant_checks import check
 from impasto.recipes.instant_painter import InstantPainter
-from impasto.recipes.live_style import live_style
 from impasto.recipes.masking import Masking, MaskSource, MaskSources, read_masking
 from impasto.recipes.painting import finished
 from impasto.recipes.pastiche import Pastiche, Record, new_record, with_progress
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Checkpoint, Style, as_swatches
 from impasto.runtime.devices import seconds_now
-from impasto.studio import sheets
+from impasto.studio import brush_jobs, sheets
+from impasto.studio.brushes import SUFFIX as BRUSH_SUFFIX
 from impasto.studio.painting_state import PaintingState, followed, painted, picture_size
 from impasto.studio.worker import Line, Message
 from impasto.styles.named import load_style
@@ -49,7 +51,7 @@ def warm(lane: str) -> None:
     """Load the networks of a lane, so that the first order is fast."""
     if lane == "slow":
         load_encoder("vgg19-slim")
-    else:
+    elif lane == "quick":
         painter = _painter("auto", "auto", "torch")
         painter.paint(torch.rand(1, 3, 384, 512), painter.encode_picture(torch.rand(1, 3, 64, 64)))
 
@@ -101,13 +103,6 @@ def style_on_astronaut(path: Path) -> Picture:
     return _at_most(replace(photo, image=pastiche.image), STYLE_PX)
 
 
-def style_code(order: Message, line: Line) -> Message:
-    """Compute the style code for the network of the webcam page."""
-    found = live_style(_styles({"styles": [order["style"]]})[0], edge_px=order["edge"])
-    numbers = {"modulation": found.modulation[0], "mean": found.colors.mean[0], "covariance": found.colors.covariance[0]}
-    return {name: values.double().cpu().round(decimals=8).tolist() for name, values in numbers.items()}
-
-
 def export(order: Message, line: Line) -> Message:
     """Write a result in the format of a download."""
     _export(order["path"], order["to"], order["record"], order["quality"])
@@ -142,7 +137,7 @@ def instant(order: Message, line: Line) -> Message | None:
     began = seconds_now()
     _set_threads(order)
     options = instant_options(**order["options"])
-    photo, styles = _photo(order, options), _styles(order)
+    photo, styles = _photo(order, options.size), _styles(order)
     masks = _masking(order, photo, styles)
     check(photo, styles, masks, options)
     run = Run(**order["run"])
@@ -222,6 +217,26 @@ def doodle(order: Message, line: Line) -> Message | None:
     return None if last is None else _result(order, guided_pastiche(guided, last), seconds_now() - began)
 
 
+def apply(order: Message, line: Line) -> Message | None:
+    """Paint with a brush."""
+    began = seconds_now()
+    _set_threads(order)
+    options, run = BrushOptions(**order["options"]), Run(**order["run"])
+    pastiche = applied(_brush_painter(order["brush"], run.device, run.precision), _photo(order, options.size), options)
+    return None if line.how else _result(order, pastiche, seconds_now() - began)
+
+
+def brush(order: Message, line: Line) -> Message | None:
+    """Train a brush. Its picture is the last sample strip."""
+    _set_threads(order)
+    (style,) = _styles(order)
+    found = brush_jobs.trained(style, (_read_source(each) for each in order["photos"]), order, line)
+    if found is None:
+        return None
+    facts = _result(order, *found)
+    return facts | {"disk": facts["disk"] + Path(order["result"] + BRUSH_SUFFIX).stat().st_size}
+
+
 def report(order: Message, line: Line) -> Message | None:
     """Compare results with their photo and styles."""
     began = seconds_now()
@@ -245,7 +260,6 @@ DOES: dict[str, Callable[[Message, Line], Message | None]] = {
     "style_preview": style_preview,
     "style_picture": style_picture,
     "style_map": style_map,
-    "style_code": style_code,
     "export": export,
     "zip": zip_results,
     "sheet": sheet,
@@ -253,6 +267,8 @@ DOES: dict[str, Callable[[Message, Line], Message | None]] = {
     "paint": paint,
     "refine": refine,
     "doodle": doodle,
+    "apply": apply,
+    "brush": brush,
     "report": report,
     "tune": tune,
 }
@@ -304,10 +320,10 @@ def _remember(path: str, small: Picture) -> None:
     _KNOWN[path] = small
 
 
-def _photo(order: Message, options: InstantOptions) -> Picture:
-    """Read the photo. For small drafts, read a cached, smaller copy."""
+def _photo(order: Message, size: int) -> Picture:
+    """Read the photo. For drafts of a small size, read a cached, smaller copy."""
     source = order["content"]
-    if not order["draft"] or not 0 < options.size <= _DRAFT_PX:
+    if not order["draft"] or not 0 < size <= _DRAFT_PX:
         return _read_source(source)
     if source["path"] not in _KNOWN:
         _remember(source["path"], _at_most(_read_source(source), _DRAFT_PX))
@@ -371,6 +387,11 @@ def _export(path: str, target: str, record: Record | None, quality: int) -> None
 @lru_cache(maxsize=2)
 def _painter(device: str, precision: str, engine: str) -> InstantPainter:
     return InstantPainter(Run(device=device, precision=precision), engine)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=2)
+def _brush_painter(path: str, device: str, precision: str) -> BrushPainter:
+    return BrushPainter(path, Run(device=device, precision=precision))  # type: ignore[arg-type]
 
 
 _ALL_THREADS = torch.get_num_threads()

@@ -24,8 +24,8 @@ from impasto.studio.worker import Line, Message
 from impasto.tensors import Image
 
 _PREVIEW_PX = 512
-_SECONDS_BETWEEN = {"progress": 0.25, "preview": 0.5, "checkpoint": 5.0}
-_SHARE_OF_TIME = {"progress": 1.0, "preview": 0.1, "checkpoint": 0.05}
+_SECONDS_BETWEEN = {"progress": 0.25, "preview": 0.5, "checkpoint": 5.0, "sample": 60.0, "training": 30.0}
+_SHARE_OF_TIME = {"progress": 1.0, "preview": 0.1, "checkpoint": 0.05, "sample": 0.05, "training": 0.05}
 
 
 @dataclass
@@ -155,9 +155,9 @@ def _progress(step: Step, state: PaintingState) -> dict[str, Any]:
     }
 
 
-def write_preview(path: Path, image: Image) -> bool:
+def write_preview(path: Path, image: Image, edge_px: int = _PREVIEW_PX) -> bool:
     """Write a small preview. If the disk is full, return False; the job continues."""
-    small = image if max(picture_size(image)) <= _PREVIEW_PX else resize(image, fitted_size(picture_size(image), _PREVIEW_PX))
+    small = image if max(picture_size(image)) <= edge_px else resize(image, fitted_size(picture_size(image), edge_px))
     try:
         images.write(path, small.detach().cpu(), quality=85)
     except ImageFileError as error:

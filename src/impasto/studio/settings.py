@@ -48,7 +48,10 @@ class Limits:
     """Time limit of an instant job."""
 
     job_seconds: float = 2 * 3600.0
-    """Time limit of one run of any other job."""
+    """Time limit of one run of any other job, except trainings."""
+
+    training_seconds: float = 25 * 3600.0
+    """Time limit of one run of a training."""
 
     memory_bytes: int = field(default_factory=lambda: memory_of_this_machine() * 8 // 10)
     """Memory limit of a worker. If a worker exceeds it, its job fails and the worker restarts."""
@@ -58,6 +61,10 @@ class Limits:
 
     draft_seconds: float = 24 * 3600.0
     """Time after which drafts and unused uploads are deleted."""
+
+    def seconds_of(self, lane: str) -> float:
+        """Return the time limit of one job of a lane."""
+        return {"quick": self.quick_seconds, "training": self.training_seconds}.get(lane, self.job_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

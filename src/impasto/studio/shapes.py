@@ -13,7 +13,9 @@ UploadId = Annotated[str, StringConstraints(pattern=r"^u_[0-9a-f]{16}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^j_[0-9a-f]{16}$")]
 ResultId = Annotated[str, StringConstraints(pattern=r"^r_[0-9a-f]{16}$")]
 StyleId = Annotated[str, StringConstraints(pattern=r"^([us]_[0-9a-f]{16}|[a-z0-9]+(-[a-z0-9]+)*)$", max_length=100)]
-KindName = Literal["instant", "paint", "refine", "doodle", "report", "tune"]
+KindName = Literal["instant", "paint", "refine", "doodle", "apply", "brush", "report", "tune"]
+BrushId = Annotated[str, StringConstraints(pattern=r"^(r_[0-9a-f]{16}|[a-z0-9]+(-[a-z0-9]+)*)$", max_length=100)]
+MOST_PHOTOS = 400
 MaskId = Annotated[str, StringConstraints(pattern=MASK, max_length=100)]
 State = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 Format = Literal["png", "jpeg", "webp"]
@@ -35,7 +37,7 @@ class NewJob(_Input):
 
     kind: KindName = Field(
         description="instant: one pass; paint: the painter; refine: one pass, then the painter; doodle: paint a map of flat "
-        "colors; report: measure results; tune: compare settings on a sheet."
+        "colors; apply: paint with a brush; brush: train a brush; report: measure results; tune: compare settings on a sheet."
     )
     content: UploadId | None = Field(None, description="The photo: the id of an upload.")
     styles: list[StyleId] = Field(default_factory=list, max_length=8, description="One to eight ids of styles or uploads.")
@@ -52,6 +54,14 @@ class NewJob(_Input):
     map: UploadId | None = Field(None, description="doodle only: the id of the upload with the map of the result.")
     style_map: UploadId | None = Field(
         None, description="doodle only: the id of the upload with the map of the style picture. Default: the suggested map."
+    )
+    brush: BrushId | None = Field(
+        None, description="apply only: the id of a result of kind brush, or the name of an included brush."
+    )
+    photos: list[UploadId] = Field(
+        default_factory=list,
+        max_length=MOST_PHOTOS,
+        description="brush only: ids of uploads to train with. Default: the built-in photos.",
     )
     result: ResultId | None = Field(None, description="refine only, instead of content and styles: the result to refine.")
     results: list[ResultId] = Field(
@@ -304,6 +314,22 @@ class Results(BaseModel):
     next: int | None
 
 
+class Brush(BaseModel):
+    """A brush: an included one, or one that was trained in this studio."""
+
+    id: str
+    title: str
+    artist: str
+    origin: Literal["shipped", "trained"]
+    preview: str | None
+
+
+class Brushes(BaseModel):
+    """All brushes."""
+
+    items: list[Brush]
+
+
 class LiveRuntime(BaseModel):
     """The browser runtime."""
 
@@ -313,23 +339,24 @@ class LiveRuntime(BaseModel):
     address: str
 
 
-class LiveNetwork(BaseModel):
-    """The network of the webcam page. The sides of its pictures must be multiples of ``sides``."""
-
-    address: str
-    sides: int
-
-
 class Live(BaseModel):
-    """Runtime and network of the webcam page."""
+    """Runtime of the webcam page."""
 
     runtime: LiveRuntime
-    network: LiveNetwork
 
 
-class LiveStyle(BaseModel):
-    """Style code for the network: the modulation, and the mean and covariance of the style's colors."""
+class LiveBrush(BaseModel):
+    """A brush of the webcam page. ``network`` is the address of its ONNX graph."""
 
-    modulation: list[float]
-    mean: list[float]
-    covariance: list[list[float]]
+    id: str
+    title: str
+    artist: str
+    origin: Literal["shipped", "own"]
+    preview: str | None
+    network: str
+
+
+class LiveBrushes(BaseModel):
+    """The brushes of the webcam page."""
+
+    items: list[LiveBrush]

@@ -31,8 +31,9 @@ class Folder:
         uploads/ID.map-N.png the suggested map of an uploaded style, with at most N colors
         results/ID.png       the result, without metadata; ID.jpg for drafts
         results/ID.thumb.jpg
+        results/ID.brush     a trained brush; its picture shows samples
         work/ID.jpg          the newest preview of a job
-        work/ID.npy          the checkpoint of a painting
+        work/ID.npy          the checkpoint of a painting; ID.pt: of a training
         styles/NAME-HASH.webp  the preview of a named style of the user; .jpg: its picture; .map-N.png: its suggested map
         made/                temporary files for downloads
     """

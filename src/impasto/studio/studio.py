@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from impasto.studio.brushes import brush_file
 from impasto.studio.child import CallError, Message
 from impasto.studio.database import Database, Row
 from impasto.studio.events import Hub
@@ -71,7 +72,8 @@ class Studio:
         slow = (
             _dispatcher(studio) if settings.queue else Lane("slow", studio.jobs, settings.limits, studio.order, studio.result)
         )
-        studio.runners = {"quick": studio.quick, "slow": slow}
+        training = Lane("training", studio.jobs, settings.limits, studio.order, studio.result)
+        studio.runners = {"quick": studio.quick, "slow": slow, "training": training}
         return studio
 
     @cached_property
@@ -173,6 +175,9 @@ class Studio:
             "finish": job["wanted"] == "finish",
         }
         order["maps"] = [self._picture(request[name]) for name in ("map", "style_map") if request.get(name)]
+        order["photos"] = [self._picture(each) for each in request.get("photos", ())]
+        if request.get("brush"):
+            order["brush"] = str(brush_file(self.folder, request["brush"]))
         order["results"] = [self._measured(each) for each in request.get("results", ())]
         if job["more"]:
             more = json.loads(job["more"])
@@ -198,8 +203,9 @@ class Studio:
     def result(self, job: Row, message: Message) -> Mapping[str, Any]:
         """Make the database row of a result from the final message of a worker."""
         request = json.loads(job["request"])
-        with suppress(OSError):  # the file is no longer needed; otherwise, it is deleted with the job
-            self.folder.work(job["id"], ".npy").unlink(missing_ok=True)
+        for suffix in (".npy", ".pt"):
+            with suppress(OSError):  # the file is no longer needed; otherwise, it is deleted with the job
+                self.folder.work(job["id"], suffix).unlink(missing_ok=True)
         names = ("width", "height", "bytes", "disk", "suffix", "seconds")
         return {name: message[name] for name in names} | {
             "id": result_of(job["id"]),
@@ -208,7 +214,7 @@ class Studio:
             "created": time.time(),
             "title": message["record"]["content"]["name"],
             "draft": job["draft"],
-            "upload": request["content"] or request["map"],
+            "upload": request["content"] or request.get("map"),
             "styles": json.dumps(request["styles"]),
             "request": job["request"],
             "record": json.dumps(message["record"]),

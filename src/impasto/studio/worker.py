@@ -19,7 +19,7 @@ from impasto.studio.controls import in_words
 from impasto.studio.faults import BUG, fault, said
 
 Message = dict[str, Any]
-_NICENESS = {"quick": 0, "slow": 10}
+_NICENESS = {"quick": 0, "slow": 10, "training": 15}
 
 
 class Line:

@@ -6,14 +6,19 @@ from typing import Any
 
 from impasto.errors import OptionError
 from impasto.options import TuneOptions
+from impasto.options.brush import BrushTrainingOptions
 from impasto.studio import shapes
-from impasto.studio.controls import SHEETS, checked_options, checked_run
+from impasto.studio.brushes import brush_file
+from impasto.studio.controls import NOT_PAINTED, checked_options, checked_run
 from impasto.studio.database import Row
 from impasto.studio.security import RefusedError
 from impasto.studio.storage import IDENTITY
 from impasto.studio.studio import Studio
 
 _MOST_TRIALS = 48
+_MOST_MINUTES = 24 * 60
+_WITHOUT_PHOTO = ("doodle", "brush")
+_WITHOUT_MASKS = (*NOT_PAINTED, "doodle", "apply")
 
 
 def checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
@@ -29,7 +34,7 @@ def checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
         masks = {name: earlier.pop(name) for name in ("masks", "protect") if name in earlier} | masks
         found |= earlier
     options = checked_options(new.kind, new.options)
-    found |= _maps(studio, new)
+    found |= _maps(studio, new) | _with_brush(studio, new)
     if new.kind == "report" or new.results:
         found |= _of_results(studio, new)
         options = found.pop("options") | options
@@ -37,6 +42,8 @@ def checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     _check_masks(studio, new.kind, found["styles"], masks)
     if new.kind == "tune":
         _check_trials(found["styles"], TuneOptions(**options))
+    if new.kind == "brush":
+        _check_training(new, BrushTrainingOptions(**options))
     found |= {"options": options, "run": checked_run(new.run)}
     weights = options.get("style_weights")
     if weights and len(weights) != len(found["styles"]):
@@ -62,10 +69,37 @@ def _maps(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     return given
 
 
+def _with_brush(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
+    """Check the brush to paint with and the photos to train with, and return them."""
+    if new.photos and new.kind != "brush":
+        raise _refused(f"photos needs kind brush; kind is {new.kind}", "photos")
+    for photo in new.photos:
+        _find(lambda photo=photo: studio.gallery.upload(photo), "photos")
+    if new.brush is not None and new.kind != "apply":
+        raise _refused(f"brush needs kind apply; kind is {new.kind}", "brush")
+    if new.kind != "apply":
+        return {"photos": new.photos} if new.photos else {}
+    if new.brush is None:
+        raise _refused("brush is missing; give the id of a brush, see /api/v1/brushes", "brush")
+    if new.styles:
+        raise _refused("styles cannot be used with kind apply; a brush has its own style", "styles")
+    _find(lambda: brush_file(studio.folder, new.brush or ""), "brush")
+    return {"brush": new.brush}
+
+
+def _check_training(new: shapes.NewJob, options: BrushTrainingOptions) -> None:
+    if new.content is not None:
+        raise _refused("content cannot be used with kind brush; give the photos to train with as photos", "content")
+    if len(new.styles) > 1:
+        raise _refused(f"styles has {len(new.styles)} styles; brush takes one", "styles")
+    if options.minutes > _MOST_MINUTES:
+        raise OptionError(f"--minutes is {options.minutes:g}; in the studio, it must be a number from 0 to {_MOST_MINUTES}")
+
+
 def _check_inputs(studio: Studio, found: dict[str, Any]) -> None:
-    if found["content"] is None and found["kind"] != "doodle":
+    if found["content"] is None and found["kind"] not in _WITHOUT_PHOTO:
         raise _refused("content is missing; give the id of an upload", "content")
-    if not found["styles"]:
+    if not found["styles"] and found["kind"] != "apply":
         raise _refused("styles is empty; give the id of a style", "styles")
     if found["content"] is not None:
         _find(lambda: studio.gallery.upload(found["content"]), "content")
@@ -114,14 +148,15 @@ def _of_results(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
 
 def _result(studio: Studio, identity: str, field: str) -> Row:
     row: Row = _find(lambda: studio.gallery.result(identity), field)
-    if row["kind"] in SHEETS:
-        raise _refused(f"result {identity} is a sheet; give the id of a painted picture", field)
+    if row["kind"] in NOT_PAINTED:
+        what = "brush" if row["kind"] == "brush" else "sheet"
+        raise _refused(f"result {identity} is a {what}; give the id of a painted picture", field)
     return row
 
 
 def _check_masks(studio: Studio, kind: str, styles: Sequence[str], masks: dict[str, Any]) -> None:
     for name, given in masks.items():
-        if kind in (*SHEETS, "doodle"):
+        if kind in _WITHOUT_MASKS:
             raise _refused(f"{name} cannot be used with kind {kind}; omit it", name)
         for mask in given:
             if IDENTITY.fullmatch(mask):

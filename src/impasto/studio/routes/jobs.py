@@ -15,7 +15,7 @@ from impasto.studio.studio import Studio
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
-_FINISHED_EARLY = ("paint", "refine", "tune")
+_FINISHED_EARLY = ("paint", "refine", "tune", "brush")
 _MORE_STEPS = 30
 
 
@@ -75,7 +75,9 @@ async def finish(studio: Here, job: shapes.JobId) -> Response:
     """Stop a job early, and use its current picture as the result."""
     row = studio.jobs.get(job)
     if row["kind"] not in _FINISHED_EARLY:
-        raise StateError(f"job {job} is {row['kind']} and cannot be finished early; only paint, refine and tune jobs can")
+        raise StateError(
+            f"job {job} is {row['kind']} and cannot be finished early; only paint, refine, tune and brush jobs can"
+        )
     return _stopped(studio, job, "finish")
 
 

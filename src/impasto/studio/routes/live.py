@@ -1,34 +1,26 @@
-"""Routes for the network, the runtime and the style codes of the webcam page. No route accepts frames."""
+"""Routes for the runtime and the brushes of the webcam page. No route accepts frames."""
 
 import asyncio
-import hashlib
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
-from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
 from impasto.errors import WeightsError
 from impasto.studio import runtime, shapes
 from impasto.studio.faults import fault
+from impasto.studio.live_brushes import live_brushes, shown_brushes
 from impasto.studio.routes.responses import FOR_GOOD, Here, answer
 from impasto.studio.security import RefusedError
 
 router = APIRouter(prefix="/live", tags=["live"])
 served = APIRouter(prefix="/live", include_in_schema=False)
-NETWORK = Path(str(files("impasto") / "data" / "live.onnx"))
-_SIDES = 32
 _TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm"}
 _fetching = asyncio.Lock()
-
-Edge = Annotated[int, Query(ge=64, le=1024, description="Side of the pictures in pixels.")]
 
 
 @router.get("", response_model=shapes.Live)
 async def about() -> Response:
-    """Return the runtime and the network of the webcam page."""
+    """Return the runtime of the webcam page."""
     return answer(await asyncio.to_thread(_facts))
 
 
@@ -45,17 +37,19 @@ async def fetch() -> Response:
     return answer(await asyncio.to_thread(_facts))
 
 
-@router.get("/styles/{style}", response_model=shapes.LiveStyle)
-async def style(studio: Here, style: shapes.StyleId, edge: Edge = 256) -> Response:
-    """Return the style code of a style for pictures of the given size."""
-    found = await studio.ask(do="style_code", style=studio.shelf.source(style), edge=edge)
-    return answer({name: found[name] for name in ("modulation", "mean", "covariance")})
+@router.get("/brushes", response_model=shapes.LiveBrushes)
+async def brushes(studio: Here) -> Response:
+    """List the brushes of the webcam page."""
+    return answer({"items": await asyncio.to_thread(shown_brushes, studio.shelf.styles())})
 
 
-@served.get("/network.onnx")
-async def network() -> Response:
-    """Return the ONNX network."""
-    return FileResponse(NETWORK, media_type="application/octet-stream", headers={"cache-control": FOR_GOOD})
+@served.get("/brushes/{name}.onnx")
+async def brush(name: str) -> Response:
+    """Return the ONNX graph of a brush."""
+    path = live_brushes().get(name)
+    if path is None:
+        raise RefusedError(404, "missing", f"there is no brush {name[:60]!r}; see /api/v1/live/brushes")
+    return FileResponse(path, media_type="application/octet-stream", headers={"cache-control": FOR_GOOD})
 
 
 @served.get("/runtime/{version}/{name}")
@@ -75,9 +69,4 @@ def _facts() -> dict[str, object]:
         "bytes": runtime.FETCHED_BYTES,
         "address": f"/live/runtime/{runtime.VERSION}/",
     }
-    return {"runtime": known, "network": {"address": f"/live/network.onnx?v={_hash()}", "sides": _SIDES}}
-
-
-@cache
-def _hash() -> str:
-    return hashlib.sha256(NETWORK.read_bytes()).hexdigest()[:16]
+    return {"runtime": known}

@@ -12,7 +12,8 @@ from impasto.studio.security import RefusedError
 from impasto.studio.studio import Studio
 
 FOR_GOOD = "private, max-age=31536000, immutable"
-PICTURES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".zip": "application/zip"}
+PICTURES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
+PICTURES |= {".zip": "application/zip", ".brush": "application/octet-stream"}
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 

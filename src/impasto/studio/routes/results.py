@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, Response
 from starlette.background import BackgroundTask
 
 from impasto.studio import shapes
+from impasto.studio.brushes import SUFFIX as BRUSH
 from impasto.studio.database import Row
 from impasto.studio.gallery import shown_result
 from impasto.studio.jobs import shown_request
@@ -108,6 +109,17 @@ async def export(
     path = studio.folder.made(suffix)
     await _made(studio, path, do="export", **_file(studio, row, record), quality=quality)
     return _download(path, safe_name(row["title"], suffix))
+
+
+@router.get("/{result}/brush", responses=pictures_answer(BRUSH), response_class=Response)
+async def brush(studio: Here, result: shapes.ResultId) -> Response:
+    """Return a trained brush as a download."""
+    row = studio.gallery.result(result)
+    path = studio.folder.result(result, BRUSH)
+    if row["kind"] != "brush" or not path.is_file():
+        raise RefusedError(404, "missing", f"result {result} is not a brush; see /api/v1/brushes")
+    headers = {"cache-control": "no-store"}
+    return FileResponse(path, media_type=PICTURES[BRUSH], filename=safe_name(row["title"], BRUSH), headers=headers)
 
 
 @router.patch("/{result}", response_model=shapes.Result)

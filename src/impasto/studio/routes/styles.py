@@ -7,9 +7,11 @@ from fastapi.responses import Response
 
 from impasto.options.guided import MOST_LABELS, SUGGESTED_LABELS
 from impasto.studio import shapes
+from impasto.studio.brushes import shown_brushes
 from impasto.studio.routes.responses import Favorite, Here, answer, picture, pictures_answer
 
 router = APIRouter(prefix="/styles", tags=["styles"])
+brushes = APIRouter(prefix="/brushes", tags=["brushes"])
 Labels = Annotated[int, Query(ge=2, le=MOST_LABELS, description="Largest number of colors.")]
 
 
@@ -17,6 +19,13 @@ Labels = Annotated[int, Query(ge=2, le=MOST_LABELS, description="Largest number 
 async def list_(studio: Here, favorite: Favorite, q: Annotated[str, Query(max_length=100)] = "") -> Response:
     """List the styles."""
     return answer({"items": studio.shelf.styles(q, favorite)})
+
+
+@brushes.get("", response_model=shapes.Brushes)
+async def list_brushes(studio: Here) -> Response:
+    """List the brushes."""
+    known = {each["id"]: each for each in studio.shelf.styles()}
+    return answer({"items": shown_brushes(studio.database, studio.folder, known)})
 
 
 @router.post("", status_code=201, response_model=shapes.Style)

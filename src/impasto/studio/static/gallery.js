@@ -2,7 +2,7 @@
 
 import { download, get, remove } from './api.js';
 import { $, h, icon, lazyImage, newId, openDialog, say, set } from './dom.js';
-import { isSheet } from './figures.js';
+import { isPainting } from './figures.js';
 import * as jobs from './jobs.js';
 import { clearError, notice, registerPlace, showError, showWhere, speak } from './notices.js';
 import { showResult } from './result.js';
@@ -141,7 +141,7 @@ function toolbar() {
   if (!count) return;
   say($('#chosen-count'), 'gallery.chosen', { count });
   set($('#chosen-compare'), 'disabled', count !== 2);
-  const isMeasured = (each) => chosen.has(each.id) && !isSheet(each);
+  const isMeasured = (each) => chosen.has(each.id) && isPainting(each);
   set($('#chosen-measure'), 'disabled', count > MOST_MEASURED || items.filter(isMeasured).length !== count);
   say($('#chosen-save').querySelector('span'), count > 1 ? 'gallery.zip' : 'gallery.download');
 }

@@ -8,7 +8,7 @@ import { change, facts, on, state } from './state.js';
 import { t } from './texts.js';
 
 const RECENT = 4;
-const OURS = /^impasto-(mask|doodle|style-map)/;
+const OURS = /^impasto-(mask|doodle|style-map|training)/;
 let sending = null;
 let camera = null;
 

@@ -1,4 +1,4 @@
-// Web worker that paints frames. It reads files of the studio and sends no data to the studio.
+// Web worker that paints frames with a brush. It reads files of the studio and sends no data to the studio.
 
 /** WebGPU is used only if its picture differs from the picture of the CPU by at most this value; the range is 1. */
 const AGREES = 0.02;
@@ -7,23 +7,21 @@ const TIMED = 4;
 
 let session = null;
 let ort = null;
-let modulation = null;
+let provider = '';
+let last = Promise.resolve();
 
-const DOES = { open, style: take, frame };
+const DOES = { open, brush: take, frame };
 
-self.onmessage = async ({ data }) => {
-  try {
-    await DOES[data.do](data);
-  } catch (error) {
+/** Messages are processed one after another, so that a brush is never replaced while it paints. */
+self.onmessage = ({ data }) => {
+  last = last.then(() => DOES[data.do](data)).catch((error) => {
     self.postMessage({ say: 'failed', during: data.do, message: String(error?.message ?? error).slice(0, 300) });
-  }
+  });
 };
 
-/** Load the network; `engine` is auto, wasm or webgpu. */
+/** Load the runtime and a first brush; `engine` is auto, wasm or webgpu. */
 async function open({ runtime, network, engine, threads }) {
-  const answer = await fetch(network);
-  if (!answer.ok) throw new Error(`network: ${answer.status}`);
-  const bytes = new Uint8Array(await answer.arrayBuffer());
+  const bytes = await fetched(network);
   const onProcessor = engine === 'webgpu' ? null : await opened('ort.wasm.min.mjs', runtime, bytes, 'wasm', threads);
   let note = '';
   if (engine !== 'wasm' && (await gpuIsThere())) {
@@ -33,10 +31,15 @@ async function open({ runtime, network, engine, threads }) {
       note = String(error?.message ?? error).slice(0, 200);
     }
   }
-  if (!session && onProcessor) ({ session, ort } = onProcessor);
+  if (!session && onProcessor) ({ session, ort, provider } = onProcessor);
   if (!session) throw new Error(note || 'WebGPU is not there');
-  const found = onProcessor?.session === session ? 'wasm' : 'webgpu';
-  self.postMessage({ say: 'ready', engine: found, threads: found === 'wasm' ? threads : 0, note });
+  self.postMessage({ say: 'ready', engine: provider, threads: provider === 'wasm' ? threads : 0, note });
+}
+
+async function fetched(network) {
+  const answer = await fetch(network);
+  if (!answer.ok) throw new Error(`brush: ${answer.status}`);
+  return new Uint8Array(await answer.arrayBuffer());
 }
 
 async function opened(file, runtime, bytes, provider, threads) {
@@ -44,8 +47,11 @@ async function opened(file, runtime, bytes, provider, threads) {
   module.env.wasm.wasmPaths = runtime;
   module.env.wasm.numThreads = threads;
   module.env.logLevel = 'error';
-  const options = { executionProviders: [provider], graphOptimizationLevel: 'all' };
-  return { ort: module, session: await module.InferenceSession.create(bytes, options) };
+  return { ort: module, provider, session: await created(module, bytes, provider) };
+}
+
+function created(module, bytes, provider) {
+  return module.InferenceSession.create(bytes, { executionProviders: [provider], graphOptimizationLevel: 'all' });
 }
 
 /** Software adapters are not faster than the CPU. */
@@ -71,7 +77,7 @@ async function tryGraphics(runtime, bytes, onProcessor, threads) {
   } else {
     await tried(onGraphics);
   }
-  ({ session, ort } = onGraphics);
+  ({ session, ort, provider } = onGraphics);
   return '';
 }
 
@@ -79,36 +85,37 @@ async function tryGraphics(runtime, bytes, onProcessor, threads) {
 async function tried(engine) {
   const pixels = new Uint8ClampedArray(4 * TRIED * TRIED);
   for (let at = 0; at < pixels.length; at++) pixels[at] = 128 + 90 * Math.sin(at / 97) + 30 * Math.sin((at * at) / 8191);
-  const count = engine.session.inputMetadata?.find((each) => each.name === 'modulation')?.shape?.[1] ?? 2360;
-  const numbers = Float32Array.from({ length: count }, (_, at) => 1 + 0.4 * Math.sin(at));
-  const feeds = fed(engine.ort, pixels, TRIED, TRIED, numbers, { matrix: [1, 0, 0, 0, 1, 0, 0, 0, 1], bias: [0, 0, 0] }, 1);
+  const photo = planes(engine.ort, pixels, TRIED, TRIED);
   let picture;
   let quickest = Infinity;
   for (let time = 0; time < TIMED; time++) {
     const began = performance.now();
-    ({ picture } = await engine.session.run(feeds));
+    ({ picture } = await engine.session.run({ photo }));
     quickest = Math.min(quickest, performance.now() - began);
   }
   return [picture.data, quickest];
 }
 
-function take(given) {
-  modulation = Float32Array.from(given.modulation);
+/** Change the brush. Until the new one is loaded, the old one stays. */
+async function take({ network }) {
+  const former = session;
+  session = await created(ort, await fetched(network), provider);
+  await former.release();
 }
 
-/** Paint one frame. Input and output are RGBA bytes. */
-async function frame({ pixels, width, height, map, strength, number }) {
+/** Paint one frame. Input and output are RGBA bytes; `strength` blends from the camera picture (0) to the painting (1). */
+async function frame({ pixels, width, height, strength, number, brush }) {
   const began = performance.now();
   const shown = new Uint8ClampedArray(pixels);
-  if (modulation && strength > 0) {
-    const { picture } = await session.run(fed(ort, shown, width, height, modulation, map, strength));
-    write(picture.data, shown);
+  if (strength > 0) {
+    const { picture } = await session.run({ photo: planes(ort, shown, width, height) });
+    blend(picture.data, shown, strength);
   }
   const took = performance.now() - began;
-  self.postMessage({ say: 'picture', pixels: shown.buffer, width, height, number, took }, [shown.buffer]);
+  self.postMessage({ say: 'picture', pixels: shown.buffer, width, height, number, brush, took }, [shown.buffer]);
 }
 
-function fed(runtime, pixels, width, height, numbers, { matrix, bias }, strength) {
+function planes(runtime, pixels, width, height) {
   const count = width * height;
   const photo = new Float32Array(3 * count);
   for (let at = 0, from = 0; at < count; at++, from += 4) {
@@ -116,21 +123,16 @@ function fed(runtime, pixels, width, height, numbers, { matrix, bias }, strength
     photo[count + at] = pixels[from + 1] / 255;
     photo[2 * count + at] = pixels[from + 2] / 255;
   }
-  const tensor = (values, shape) => new runtime.Tensor('float32', Float32Array.from(values), shape);
-  return {
-    photo: new runtime.Tensor('float32', photo, [1, 3, height, width]),
-    modulation: new runtime.Tensor('float32', numbers, [1, numbers.length]),
-    strength: tensor([strength], [1]),
-    matrix: tensor(matrix, [3, 3]),
-    bias: tensor(bias, [3]),
-  };
+  return new runtime.Tensor('float32', photo, [1, 3, height, width]);
 }
 
-function write(planes, pixels) {
+/** The painting may exceed [0, 1], so it is clamped before it is blended. */
+function blend(painting, pixels, strength) {
   const count = pixels.length / 4;
-  for (let at = 0, to = 0; at < count; at++, to += 4) {
-    pixels[to] = 255 * planes[at];
-    pixels[to + 1] = 255 * planes[count + at];
-    pixels[to + 2] = 255 * planes[2 * count + at];
+  for (let channel = 0; channel < 3; channel++) {
+    for (let at = channel * count, to = channel; to < pixels.length; at++, to += 4) {
+      const painted = 255 * Math.min(1, Math.max(0, painting[at]));
+      pixels[to] += strength * (painted - pixels[to]);
+    }
   }
 }

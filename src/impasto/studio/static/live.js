@@ -1,27 +1,21 @@
-// The webcam page. Frames go from the camera to a web worker of this page and back, and nowhere else.
+// The webcam page. Pictures go from the camera to a web worker of this page and back, and nowhere else.
 
 import { ApiError, get, post } from './api.js';
 import { $, h, lazyImage, say, set, tell, translate } from './dom.js';
-import { blended, colorMoments, palette, partOfTheWay } from './live-palette.js';
+import { engine, giveBrush, giveFrame, startPainters } from './live-painters.js';
+import { canRecord, isRecording, record, savePicture, stopRecording } from './live-saving.js';
+import { cameras, closeCamera, grab, hasPicture, isPhoto, openCamera, openPhoto, tellsFrames } from './live-source.js';
+import { steady } from './live-steady.js';
 import { LANGUAGES, chooseLanguage, languageNow, loadLanguage, onLanguage, preferredLanguage, t, useCatalog } from './texts.js';
 
 const KEPT = 'impasto.live';
-const FIRST_STYLE = 'starry-night';
-/** There is one worker per core, up to this number. This gives twice the frame rate of two threads per frame. */
-const MOST_PAINTERS = 4;
-/** Weight of each new frame in the average of the colors. The palette adapts to a new scene within a second, without flicker. */
-const SHARE = 0.15;
+const FIRST_BRUSH = 'starry-night';
 const FIGURES_MS = 2000;
-const ENGINES = ['auto', 'wasm', 'webgpu'];
 
-const asked = new URLSearchParams(location.search);
-const video = Object.assign(document.createElement('video'), { muted: true, playsInline: true });
-const grabbed = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
 const shown = $('#picture').getContext('2d');
-const styles = new Map();
-const now = { style: '', size: 256, strength: 1, mirror: true, camera: '' };
-const painters = [];
-const flow = { ready: null, running: false, isFresh: true, colors: null, target: null, sent: 0, shown: 0, done: [], took: [], ask: 0 };
+const brushes = new Map();
+const now = { brush: '', size: 256, strength: 1, mirror: true, camera: '' };
+const flow = { running: false, isFresh: true, shown: 0, screen: null, done: [], took: [] };
 let facts = null;
 
 async function begin() {
@@ -31,15 +25,16 @@ async function begin() {
   restore();
   setUpControls();
   try {
-    const [live, shelf] = await Promise.all([get('/live'), get('/styles')]);
+    const [live, found] = await Promise.all([get('/live'), get('/live/brushes')]);
     facts = live;
-    draw(shelf.items);
-    const first = [now.style, FIRST_STYLE].find((id) => styles.has(id)) ?? shelf.items[0]?.id;
-    if (first) choose(first);
+    draw(found.items);
   } catch (error) {
     fail(error);
     return;
   }
+  $('#no-brushes').hidden = brushes.size > 0;
+  if (!brushes.size) return;
+  choose([now.brush, FIRST_BRUSH].find((id) => brushes.has(id)) ?? brushes.keys().next().value);
   if (facts.runtime.here) load();
   else offerToFetch();
 }
@@ -67,53 +62,22 @@ function offerToFetch() {
 
 function load() {
   say($('#figures'), 'live.loading');
-  addPainter(ENGINES.includes(asked.get('engine')) ? asked.get('engine') : 'auto');
+  const failed = (message) => fail(new ApiError({ code: 'engine', message }));
+  startPainters(facts.runtime.address, brushes.get(now.brush).network, { ready, painted, failed });
 }
 
-/** The first worker selects the engine. If it selects the CPU, the other workers start, too. */
-function addPainter(engine) {
-  const painter = { worker: new Worker('/static/live-worker.js', { type: 'module' }), frames: 0, most: 0 };
-  painters.push(painter);
-  painter.worker.addEventListener('message', ({ data }) => heard(painter, data));
-  painter.worker.addEventListener('error', () => fail(new ApiError({ code: 'engine', message: '' })));
-  const threads = crossOriginIsolated ? counted('threads', 1) : 1;
-  painter.worker.postMessage({ do: 'open', runtime: facts.runtime.address, network: facts.network.address, engine, threads });
-}
-
-/** Read a number from the address; used by benchmarks. */
-function counted(name, usual) {
-  const given = Number(asked.get(name));
-  return Number.isInteger(given) && given >= 1 && given <= 16 ? given : usual;
-}
-
-function heard(painter, message) {
-  if (message.say === 'failed') {
-    if (message.during === 'frame') painter.frames -= 1;
-    fail(new ApiError({ code: 'engine', message: message.message }));
-  } else if (message.say === 'ready') {
-    join(painter, message);
-  } else {
-    painter.frames -= 1;
-    painted(message);
-  }
-}
-
-function join(painter, message) {
-  painter.most = message.engine === 'webgpu' ? 2 : 1;
-  if (!flow.ready) {
-    flow.ready = { engine: message.engine, threads: 0 };
-    const usual = Math.min(navigator.hardwareConcurrency || 1, MOST_PAINTERS);
-    for (let more = message.engine === 'wasm' ? counted('painters', usual) : 1; more > 1; more--) addPainter('wasm');
+function ready() {
+  const { name, threads } = engine();
+  document.body.dataset.threads = threads;
+  if (!document.body.dataset.ready) {
     say($('#figures'), 'live.ready');
-    $('#start').disabled = false;
-    document.body.dataset.ready = message.engine;
+    for (const id of ['start', 'photo']) $(`#${id}`).disabled = false;
+    document.body.dataset.ready = name;
   }
-  flow.ready.threads += message.threads;
-  document.body.dataset.threads = flow.ready.threads;
-  sendStyle();
+  pump();
 }
 
-// ---- the camera
+// ---- camera and photo
 
 async function start() {
   clearError();
@@ -123,7 +87,7 @@ async function start() {
   }
   $('#start').disabled = true;
   try {
-    await look();
+    await openCamera(now.camera, refresh);
     await listCameras();
   } catch (error) {
     const code = { NotAllowedError: 'denied', NotFoundError: 'none', OverconstrainedError: 'none' }[error.name] ?? 'camera';
@@ -132,25 +96,12 @@ async function start() {
   } finally {
     $('#start').disabled = false;
   }
-  $('#before').hidden = true;
-  for (const id of ['pause', 'snapshot']) $(`#${id}`).disabled = false;
+  show();
   $('#pause').focus();
-  resume(true);
-}
-
-async function look() {
-  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
-  const which = now.camera ? { deviceId: { exact: now.camera } } : { facingMode: 'user' };
-  const wanted = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 60 }, ...which };
-  video.srcObject = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
-  await video.play();
-  flow.colors = null;
-  watch();
 }
 
 async function listCameras() {
-  const all = (await navigator.mediaDevices.enumerateDevices()).filter((each) => each.kind === 'videoinput');
-  const current = video.srcObject.getVideoTracks()[0]?.getSettings().deviceId;
+  const { all, current } = await cameras();
   $('#cameras').hidden = all.length < 2;
   $('#camera').replaceChildren(
     ...all.map((each, at) =>
@@ -159,67 +110,83 @@ async function listCameras() {
   );
 }
 
-/** Do not paint the same frame twice. */
-function watch() {
-  if (!video.requestVideoFrameCallback) return;
-  const source = video.srcObject;
-  const next = () => {
-    if (video.srcObject !== source) return;
-    flow.isFresh = true;
-    pump();
-    video.requestVideoFrameCallback(next);
-  };
-  video.requestVideoFrameCallback(next);
+async function takePhoto() {
+  const [file] = $('#photo-file').files;
+  $('#photo-file').value = '';
+  if (!file) return;
+  clearError();
+  try {
+    await openPhoto(file);
+  } catch {
+    fail(new ApiError({ code: 'photo', message: '' }));
+    return;
+  }
+  show();
+  $('#snapshot').focus();
+}
+
+/** Show the picture instead of the start card. A photo is painted once, and again after each change. */
+function show() {
+  stopRecording();
+  $('#before').hidden = true;
+  $('#sources').hidden = false;
+  for (const id of ['pause', 'mirror']) $(`#${id}`).disabled = isPhoto();
+  $('#record').disabled = isPhoto() || !canRecord(shown.canvas);
+  $('#snapshot').disabled = false;
+  flow.screen = null;
+  resume(true);
 }
 
 function resume(isRunning) {
-  flow.running = isRunning;
-  flow.done = [];
-  flow.took = [];
+  Object.assign(flow, { running: isRunning, done: [], took: [] });
   set($('#pause'), 'aria-pressed', String(!isRunning));
   say($('#pause'), isRunning ? 'live.pause' : 'live.go_on');
   if (!isRunning) say($('#figures'), 'live.paused');
-  pump();
+  refresh();
 }
 
 // ---- frames
 
-function pump() {
-  const painter = painters.find((each) => each.frames < each.most);
-  if (!painter || !flow.running || !flow.target || !flow.isFresh || !video.videoWidth) return;
-  if (video.requestVideoFrameCallback) flow.isFresh = false;
-  painter.frames += 1;
-  flow.sent += 1;
-  const { size, strength } = now;
-  const { data } = grab();
-  flow.colors = blended(flow.colors, colorMoments(data), SHARE);
-  const map = partOfTheWay(palette(flow.colors, flow.target), Math.min(strength, 1));
-  const frame = { do: 'frame', pixels: data.buffer, width: size, height: size, map, strength, number: flow.sent };
-  painter.worker.postMessage(frame, [data.buffer]);
-}
-
-/** Crop the center square of the camera picture. */
-function grab() {
-  const { size } = now;
-  const { canvas } = grabbed;
-  if (canvas.width !== size) Object.assign(canvas, { width: size, height: size });
-  const side = Math.min(video.videoWidth, video.videoHeight);
-  const left = (video.videoWidth - side) / 2;
-  const top = (video.videoHeight - side) / 2;
-  grabbed.setTransform(now.mirror ? -1 : 1, 0, 0, 1, now.mirror ? size : 0, 0);
-  grabbed.drawImage(video, left, top, side, side, 0, 0, size, size);
-  return grabbed.getImageData(0, 0, size, size);
-}
-
-/** Show a painted frame, unless a later frame was already shown. */
-function painted({ pixels, width, height, number, took }) {
+/** Paint the present picture as soon as a worker is free. */
+function refresh() {
+  flow.isFresh = true;
   pump();
-  if (number < flow.shown) return;
+}
+
+/** The same frame is not painted twice. */
+function pump() {
+  if (!engine().name || !flow.running || !flow.isFresh || !hasPicture()) return;
+  const { size, strength, mirror, brush } = now;
+  const given = giveFrame(() => {
+    const { data, width, height } = grab(size, mirror && !isPhoto());
+    return { data, width, height, strength, brush };
+  });
+  if (given && (tellsFrames || isPhoto())) flow.isFresh = false;
+}
+
+/** Show a painted frame, unless a later frame was already shown or another brush was chosen. */
+function painted({ pixels, width, height, number, brush, took }) {
+  pump();
+  if (number < flow.shown || brush !== now.brush) return;
   flow.shown = number;
+  shown.putImageData(steadied(new Uint8ClampedArray(pixels), width, height), 0, 0);
+  Object.assign(document.body.dataset, { frames: Number(document.body.dataset.frames ?? 0) + 1, brush });
+  measure(took);
+}
+
+/** Reduce flicker. A photo, and the first frame after a change of the size or the source, are shown as they are. */
+function steadied(pixels, width, height) {
   const { canvas } = shown;
-  if (canvas.width !== width) Object.assign(canvas, { width, height });
-  shown.putImageData(new ImageData(new Uint8ClampedArray(pixels), width, height), 0, 0);
-  document.body.dataset.frames = String(Number(document.body.dataset.frames ?? 0) + 1);
+  if (canvas.width !== width || canvas.height !== height) {
+    Object.assign(canvas, { width, height });
+    flow.screen = null;
+  }
+  if (isPhoto() || !flow.screen) flow.screen = Float32Array.from(pixels);
+  else steady(flow.screen, pixels);
+  return new ImageData(new Uint8ClampedArray(flow.screen), width, height);
+}
+
+function measure(took) {
   const at = performance.now();
   flow.done.push(at);
   flow.took.push(took);
@@ -227,82 +194,80 @@ function painted({ pixels, width, height, number, took }) {
     flow.done.shift();
     flow.took.shift();
   }
-  if (flow.running && flow.done.length > 1) showFigures();
+  if (isPhoto()) say($('#figures'), 'live.painted', { milliseconds: took.toFixed(0), engine: engineName() });
+  else if (flow.running && flow.done.length > 1) showFigures();
 }
 
 function showFigures() {
-  const { done, took, ready } = flow;
+  const { done, took } = flow;
   const perSecond = ((done.length - 1) * 1000) / (done.at(-1) - done[0]);
   const milliseconds = took.reduce((sum, each) => sum + each, 0) / took.length;
-  const engine = ready.engine === 'webgpu' ? 'WebGPU' : t('live.threads', { count: ready.threads });
-  const words = { perSecond: perSecond.toFixed(1), milliseconds: milliseconds.toFixed(0), engine };
+  const words = { perSecond: perSecond.toFixed(1), milliseconds: milliseconds.toFixed(0), engine: engineName() };
   say($('#figures'), 'live.figures', words);
   Object.assign(document.body.dataset, { perSecond: perSecond.toFixed(2), milliseconds: milliseconds.toFixed(1) });
 }
 
-function save() {
-  shown.canvas.toBlob((blob) => {
-    const address = URL.createObjectURL(blob);
-    const when = new Date().toISOString().slice(0, 19).replaceAll(/[:T]/g, '-');
-    const link = h('a', { href: address, download: `impasto-live-${when}.png` });
-    document.body.append(link);
-    link.click();
-    link.remove();
-    setTimeout(() => URL.revokeObjectURL(address), 60_000);
-    $('#spoken').textContent = t('live.saved');
-  }, 'image/png');
+function engineName() {
+  const { name, threads } = engine();
+  return name === 'webgpu' ? 'WebGPU' : t('live.threads', { count: threads });
 }
 
-// ---- styles
+// ---- saving
+
+async function snapshot() {
+  await savePicture(shown.canvas);
+  $('#spoken').textContent = t('live.saved');
+}
+
+function toggleRecording() {
+  if (isRecording()) stopRecording();
+  else record(shown.canvas, recorded);
+  showRecording();
+}
+
+function recorded() {
+  showRecording();
+  $('#spoken').textContent = t('live.saved_video');
+}
+
+function showRecording() {
+  set($('#record'), 'aria-pressed', String(isRecording()));
+  say($('#record'), isRecording() ? 'live.stop_recording' : 'live.record');
+}
+
+// ---- brushes
 
 function draw(items) {
-  styles.clear();
-  for (const style of items) styles.set(style.id, { ...style, measured: new Map() });
-  $('#styles').replaceChildren(...items.map(card));
+  for (const brush of items) brushes.set(brush.id, brush);
+  $('#brushes').replaceChildren(...items.map(card));
 }
 
-function card(style) {
-  const press = h('button.style', { type: 'button', 'aria-pressed': 'false', on: { click: () => choose(style.id) } });
-  press.dataset.style = style.id;
-  const picture = h('span.style-picture', {}, lazyImage(style.preview, { width: '192', height: '192' }));
-  const by = style.artist ? h('span.style-by', { text: style.artist.replace(/\s*\(.*$/, '') }) : h('span.style-by', { t: 'live.own' });
-  press.append(picture, h('span.style-name', { text: style.title }), by);
+function card(brush) {
+  const press = h('button.style', { type: 'button', 'aria-pressed': 'false', on: { click: () => choose(brush.id) } });
+  press.dataset.brush = brush.id;
+  const picture = h('span.style-picture', {}, brush.preview && lazyImage(brush.preview, { width: '192', height: '192' }));
+  const artist = brush.artist.replace(/\s*\(.*$/, '');
+  const by = h('span.style-by', artist || brush.origin === 'shipped' ? { text: artist } : { t: 'live.own' });
+  press.append(picture, h('span.style-name', { text: brush.title }), by);
   return h('li', {}, press);
 }
 
-async function choose(id) {
-  now.style = id;
-  keep();
-  for (const press of document.querySelectorAll('[data-style]')) set(press, 'aria-pressed', String(press.dataset.style === id));
-  await sendStyle();
-}
-
-/** The latest choice wins, regardless of the order of the responses. */
-async function sendStyle() {
-  const style = styles.get(now.style);
-  if (!style || !flow.ready) return;
-  const { size } = now;
-  const ask = (flow.ask += 1);
-  try {
-    if (!style.measured.has(size)) style.measured.set(size, await get(`/live/styles/${style.id}?edge=${size}`));
-  } catch (error) {
-    if (ask === flow.ask) fail(error);
-    return;
-  }
-  if (ask !== flow.ask) return;
-  clearError();
-  const { modulation, mean, covariance } = style.measured.get(size);
-  flow.target = { mean, covariance: covariance.flat() };
-  for (const { worker } of painters) worker.postMessage({ do: 'style', modulation });
-  document.body.dataset.style = style.id;
+function choose(id) {
+  if (id === now.brush && engine().name) return;
+  giveBrush(brushes.get(id).network);
+  for (const press of document.querySelectorAll('[data-brush]')) set(press, 'aria-pressed', String(press.dataset.brush === id));
+  change({ brush: id });
 }
 
 // ---- controls and texts
 
 function setUpControls() {
-  $('#start').addEventListener('click', start);
+  for (const id of ['start', 'to-camera']) $(`#${id}`).addEventListener('click', start);
+  for (const id of ['photo', 'to-photo']) $(`#${id}`).addEventListener('click', () => $('#photo-file').click());
+  $('#photo-file').addEventListener('change', takePhoto);
   $('#pause').addEventListener('click', () => resume(!flow.running));
-  $('#snapshot').addEventListener('click', save);
+  $('#snapshot').addEventListener('click', snapshot);
+  $('#record').addEventListener('click', toggleRecording);
   $('#strength').addEventListener('input', () => change({ strength: Number($('#strength').value) / 100 }));
   $('#mirror').addEventListener('change', () => change({ mirror: $('#mirror').checked }));
   $('#camera').addEventListener('change', () => {
@@ -310,16 +275,17 @@ function setUpControls() {
     start();
   });
   $('#size').addEventListener('change', () => {
+    stopRecording(); // a video has one size
     change({ size: Number($('#size').value) });
-    sendStyle();
   });
-  addEventListener('pagehide', () => video.srcObject?.getTracks().forEach((each) => each.stop()));
+  addEventListener('pagehide', closeCamera);
 }
 
 function change(what) {
   Object.assign(now, what);
   keep();
   showControls();
+  if (isPhoto()) refresh();
 }
 
 function showControls() {
@@ -330,9 +296,9 @@ function showControls() {
 }
 
 function keep() {
-  const { style, size, strength, mirror } = now;
+  const { brush, size, strength, mirror } = now;
   try {
-    localStorage.setItem(KEPT, JSON.stringify({ style, size, strength, mirror }));
+    localStorage.setItem(KEPT, JSON.stringify({ brush, size, strength, mirror }));
   } catch {
     // If storage is not available, the settings are lost on reload.
   }
@@ -346,9 +312,9 @@ function restore() {
     // If storage is not available, use the defaults.
   }
   const sizes = [...$('#size').options].map((each) => Number(each.value));
-  if (typeof kept.style === 'string') now.style = kept.style;
+  if (typeof kept.brush === 'string') now.brush = kept.brush;
   if (sizes.includes(kept.size)) now.size = kept.size;
-  if (kept.strength >= 0 && kept.strength <= 1.5) now.strength = kept.strength;
+  if (kept.strength >= 0 && kept.strength <= 1) now.strength = kept.strength;
   if (typeof kept.mirror === 'boolean') now.mirror = kept.mirror;
   showControls();
 }
@@ -369,7 +335,7 @@ function reword() {
 
 /** Show an error as one sentence, followed by the message of the studio or of the browser. */
 function fail({ code, message }) {
-  const known = ['network', 'token', 'engine', 'insecure', 'denied', 'none', 'camera', 'worker'];
+  const known = ['network', 'token', 'engine', 'insecure', 'denied', 'none', 'camera', 'photo'];
   const key = code === 'network' && message ? 'live.error_fetch' : `live.error_${known.includes(code) ? code : 'other'}`;
   say($('#error'), key, { message: message ?? '' });
   $('#error').hidden = false;

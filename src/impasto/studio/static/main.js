@@ -92,16 +92,22 @@ async function restoreWork({ photo, painting }) {
 
 // ------------------------------------------------------------------------------------------------ views, languages
 
-let doodle = null; // the module of the doodle page, loaded when it is needed
+/** Modules of pages, loaded when they are needed. */
+const LATER = { '#/doodle': () => import('./doodle.js'), '#/training': () => import('./training.js') };
+const loaded = {};
 
-async function showDoodle(isOn) {
+async function showLater() {
+  const isOn = location.hash in LATER;
   document.querySelectorAll('#stage, #settings, #actions').forEach((each) => (each.hidden = isOn));
-  if (!isOn && !doodle) return;
-  const isFirst = !doodle;
   try {
-    doodle ??= await import('./doodle.js');
-    if (isFirst) doodle.setUp();
-    doodle.visit(location.hash === '#/doodle');
+    if (isOn && !loaded[location.hash]) {
+      const address = location.hash;
+      const page = await LATER[address]();
+      if (!loaded[address]) page.setUp();
+      loaded[address] = page;
+    }
+    for (const [address, page] of Object.entries(loaded)) if (address !== location.hash) page.visit(false);
+    loaded[location.hash]?.visit(true);
   } catch {
     showErrorText($('#line'), 'error.network');
   }
@@ -109,16 +115,16 @@ async function showDoodle(isOn) {
 
 function route() {
   const isGallery = location.hash === '#/gallery';
-  const isDoodle = location.hash === '#/doodle';
+  const isLater = location.hash in LATER;
   $('#studio').hidden = isGallery;
   $('#gallery').hidden = !isGallery;
-  set($('#to-studio'), 'aria-current', isGallery || isDoodle ? null : 'page');
-  set($('#to-doodle'), 'aria-current', isDoodle ? 'page' : null);
+  set($('#to-studio'), 'aria-current', isGallery || isLater ? null : 'page');
+  for (const name of ['doodle', 'training']) set($(`#to-${name}`), 'aria-current', location.hash === `#/${name}` ? 'page' : null);
   set($('#to-gallery'), 'aria-current', isGallery ? 'page' : null);
   document.body.dataset.view = isGallery ? 'gallery' : 'studio';
   document.title = t(isGallery ? 'app.title_gallery' : 'app.title');
   showGallery(isGallery);
-  showDoodle(isDoodle);
+  showLater();
   scrollTo(0, 0);
 }
 

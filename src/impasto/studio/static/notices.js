@@ -113,7 +113,7 @@ export function registerPlace(field, { place, control = null, reveal = null }) {
 }
 
 /** The panel with the options of each kind of job. */
-const PANELS = { instant: ['instant'], paint: ['paint', 'run'], refine: ['refine', 'instant', 'run'], doodle: ['doodle'], tune: ['tune'] };
+const PANELS = { instant: ['instant'], paint: ['paint', 'run'], refine: ['refine', 'instant', 'run'], doodle: ['doodle'], tune: ['tune'], brush: ['brush', 'run'], apply: ['apply'] };
 
 /** Show an error next to its control. If the control is not known, show it at the fallback field. `kind` is the kind of job. */
 export function showWhere(error, fallback = null, kind = 'paint') {

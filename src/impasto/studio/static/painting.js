@@ -109,8 +109,10 @@ export function words(job) {
   if (job.state === 'running' && !progress) return ['painting.starting', { left }];
   const how = progress ? { step: progress.step, steps: progress.steps, width: progress.size[0], height: progress.size[1], left } : {};
   if (job.state === 'running' && isSheet(job)) return ['tune.running', how];
+  if (job.state === 'running' && job.kind === 'brush') return [left ? 'training.running' : 'training.running_unknown', how];
   if (job.state === 'running') return [left ? 'painting.running' : 'painting.running_unknown', how];
-  if (job.state === 'done') return [isSheet(job) ? 'tune.done' : 'painting.done', { took: duration(progress?.seconds || job.finished - job.started) }];
+  const isApart = isSheet(job) || job.kind === 'brush';
+  if (job.state === 'done') return [isApart ? 'tune.done' : 'painting.done', { took: duration(progress?.seconds || job.finished - job.started) }];
   if (job.state === 'failed') return ['painting.failed'];
   const state_ = job.state === 'paused' ? 'paused' : 'cancelled';
   return progress ? [`painting.${state_}`, how] : [`painting.${state_}_early`];
@@ -126,7 +128,7 @@ export function buttons(job) {
     more: ['job.more', 'brush', 'continue'],
     retry: ['job.retry', 'undo', 'retry'],
   };
-  const isPainted = ['paint', 'refine'].includes(job.kind);
+  const isPainted = ['paint', 'refine', 'brush'].includes(job.kind);
   const stops = { tune: ['finish', 'cancel'] }[job.kind] ?? ['cancel'];
   const of = {
     queued: ['cancel'],

@@ -13,7 +13,7 @@ import { onLanguage } from './texts.js';
 const MOST_ENDED = 20;
 const ACTIVE = ['queued', 'running', 'paused'];
 /** Whether a job is not shown in the workspace. */
-const isApart = (job) => isSheet(job) || job.kind === 'doodle';
+const isApart = (job) => isSheet(job) || ['doodle', 'brush', 'apply'].includes(job.kind);
 const rows = new Map();
 let timer = null;
 
@@ -95,7 +95,8 @@ function makeRow(job) {
     names: '',
   };
   const title = h('p.job-title', {}, h('strong', { t: `kind.${job.kind}` }), ' ', h('span', { text: styles }));
-  const picture = lazyImage(`/api/v1/uploads/${request.content ?? request.map}/thumb`);
+  const photo = request.content ?? request.map;
+  const picture = lazyImage(photo ? `/api/v1/uploads/${photo}/thumb` : `/api/v1/styles/${request.styles[0]}/preview`);
   made.element = h('li.job', { 'data-job': job.id }, picture, h('div', {}, title, made.line, made.bar, made.error, made.buttons));
   return made;
 }

@@ -1,8 +1,8 @@
 // The result dialog: picture, photo, details and actions.
 
-import { get, patch, post } from './api.js';
+import { download, get, patch, post } from './api.js';
 import { $, button, h, openDialog, say, set } from './dom.js';
-import { isSheet, tableOf } from './figures.js';
+import { isPainting, isSheet, tableOf } from './figures.js';
 import { clearError, notice, showError } from './notices.js';
 import { watch } from './painting.js';
 import { offer } from './saving.js';
@@ -26,6 +26,7 @@ export function setUpResult(whenDeleted, whenMeasured) {
     button('job.more', { sign: 'brush', on: { click: () => goOn('more') }, id: 'result-more' }),
     button('result.refine', { sign: 'brush', on: { click: () => goOn('refine') }, id: 'result-refine' }),
     button('result.measure', { sign: 'sheet', on: { click: figure }, id: 'result-measure' }),
+    button('training.download', { sign: 'download', on: { click: () => attempt(() => download(`/results/${result.id}/brush`)) }, id: 'result-brush' }),
     button('result.favorite', { sign: 'heart', on: { click: mark }, id: 'result-heart' }),
     button('gallery.delete', { sign: 'trash', on: { click: drop } }),
   );
@@ -50,10 +51,12 @@ export async function showResult(id) {
   set($('#result-heart'), 'aria-pressed', String(result.favorite));
   $('#result-more').hidden = result.kind !== 'paint';
   const sheet = isSheet(result);
+  const isPainted = isPainting(result);
+  $('#result-brush').hidden = result.kind !== 'brush';
   const isOfPhoto = result.upload && result.request.content;
-  $('#result-refine').hidden = sheet || result.kind === 'paint' || !isOfPhoto;
-  $('#result-again').hidden = sheet || result.kind === 'doodle';
-  $('#result-measure').hidden = sheet || !isOfPhoto;
+  $('#result-refine').hidden = !isPainted || result.kind === 'paint' || !isOfPhoto;
+  $('#result-again').hidden = !isPainted || result.kind === 'doodle';
+  $('#result-measure').hidden = !isPainted || !isOfPhoto;
   set($('#result-again'), 'disabled', !result.upload);
   facts();
   openDialog($('#result'));
@@ -69,6 +72,7 @@ function facts() {
   const styles = result.styles.map((id) => styleOf(id)?.title ?? id).join(' + ');
   const rows = [
     ['record.styles', styles],
+    ['record.brush', result.record.brush?.name],
     ['record.kind', t(`kind.${result.kind}`)],
     ['record.size', `${result.width} × ${result.height} · ${bytes(result.bytes)}`],
     ['record.created', day(result.created)],

@@ -8,7 +8,7 @@ export const state = {
   styles: [], // [{ id, weight }], one to eight
   mixing: false, // whether a tap adds a style to the mix instead of replacing the style
   method: 'paint', // kind of job that the Paint button starts: paint or refine
-  options: { instant: {}, paint: {}, refine: {}, doodle: {}, tune: {}, run: {} }, // options that differ from the defaults
+  options: { instant: {}, paint: {}, refine: {}, doodle: {}, brush: {}, tune: {}, run: {} }, // options that differ from the defaults
   masks: {}, // id of a style -> id of an upload
   protect: [], // names of masks of regions that stay unchanged
   kept: null, // id of the upload with the drawn mask of the region that stays unchanged

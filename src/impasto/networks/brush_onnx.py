@@ -1,0 +1,150 @@
+"""Export of brushes to ONNX, for other programs, browsers and phones. Needs the extra ``impasto[export]``.
+
+The graph takes pictures of any size: it pads them to the sides that the network needs, and crops the result. Two kinds of
+convolutions are rewritten, with the same result:
+
+* A convolution after upsampling by 2 is computed before the upsampling, with four outputs per position: four filters of 2×2
+  need 2.25 times fewer multiplications than one of 3×3 at twice the size.
+* The last convolution computes 2×2 pixels at once, because runtimes are slow with three output channels.
+
+Weights are stored as float16 where this is exact, as in brush files; the runtime converts them to float32 on loading.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from impasto.networks.johnson import MULTIPLE_PX, SMALLEST_PX, Johnson, Layout
+from impasto.networks.onnx_graph import Array, Graph, onnx_package
+from impasto.runtime.torch_state import in_known_state
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_ROWS = {
+    "resize": np.array([[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]]),
+    "transposed": np.array([[[0, 1, 0], [0, 0, 0]], [[0, 0, 1], [1, 0, 0]]]),
+}
+"""How the 3 rows of a filter for the enlarged picture add up to 2 rows for the small one: first for odd rows, then for even."""
+
+
+@dataclass(frozen=True)
+class _Brush:
+    """What is needed while a graph is built: the graph, the weights by name, and the layout."""
+
+    graph: Graph
+    weights: Mapping[str, Array]
+    layout: Layout
+
+    def stored(self, values: Array) -> str:
+        """Add weights: as float16 if this changes nothing, otherwise as float32."""
+        is_exact = bool((values.astype(np.float16) == values).all())
+        return self.graph.weight(values) if is_exact else self.graph.floats(values)
+
+
+@in_known_state
+def brush_graph(network: Johnson, *, strength: float = 1.0, facts: Mapping[str, str] | None = None) -> "ModelProto":
+    """Build a brush as an ONNX graph.
+
+    The input is ``photo``, (1, 3, height, width) in [0, 1], with any sides; the output is ``picture``, of the same shape and
+    range.
+
+    Args:
+        network: the network, on the CPU.
+        strength: 0 to 1: how far to blend from the photo to the painted picture.
+        facts: metadata to store in the file.
+
+    Raises:
+        OptionError: if onnx is not installed.
+    """
+    onnx = onnx_package()
+    g = Graph(winograd=False)
+    b = _Brush(g, {name: each.float().numpy() for name, each in network.state_dict().items()}, network.layout)
+    sides = g.node("Shape", "photo", start=2)
+    x = _convolved(b, _enlarged(g, sides), "down.0", b.layout.ends)
+    for number in (1, 2):
+        x = _convolved(b, g.node("Relu", x), f"down.{number}", 3, stride=2)
+    x = g.node("Relu", x)
+    for number in range(b.layout.blocks):
+        inner = g.node("Relu", _convolved(b, x, f"blocks.{number}.first", 3))
+        x = g.node("Add", x, _convolved(b, inner, f"blocks.{number}.second", 3))
+    for number in (0, 1):
+        x = g.node("Relu", _upsampled(b, x, f"up.{number}"))
+    _finish(g, _colors(b, x), sides, strength)
+    known = {"format": "impasto", "impasto_onnx": "1", "sides": "1", "brush_sha256": network.sha256}
+    layout = {"layout": json.dumps(network.layout._asdict()), "strength": f"{strength:g}"}
+    model: ModelProto = g.model({**known, **layout, **(facts or {})}, name="impasto-brush")
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _enlarged(g: Graph, sides: str) -> str:
+    """Add the nodes of :func:`impasto.networks.johnson.padded`."""
+    multiple = g.integers(MULTIPLE_PX)
+    count = g.node("Div", g.node("Add", sides, g.integers(MULTIPLE_PX - 1)), multiple)
+    wanted = g.node("Max", g.node("Mul", count, multiple), g.integers(SMALLEST_PX))
+    pads = g.node("Concat", g.integers(0, 0, 0, 0, 0, 0), g.node("Sub", wanted, sides), axis=0)
+    return g.node("Pad", "photo", pads, mode="edge")
+
+
+def _bordered(b: _Brush, x: str, before: int, after: int, mode: str) -> str:
+    return b.graph.node("Pad", x, b.graph.integers(0, 0, before, before, 0, 0, after, after), mode=mode)
+
+
+def _convolved(b: _Brush, x: str, name: str, side: int, *, stride: int = 1) -> str:
+    """Add a convolution and its normalization, which cancels the bias of the convolution; so the bias is omitted."""
+    if b.layout.border == "reflect":
+        x = _bordered(b, x, side // 2, side // 2, "reflect")
+    else:
+        before = max(0, side - stride) // 2
+        x = _bordered(b, x, before, side - stride - before, "constant")
+    weight = b.stored(b.weights[f"{name}.inner.convolution.weight"])
+    return _normalized(b, b.graph.node("Conv", x, weight, kernel_shape=[side, side], strides=[stride, stride]), name)
+
+
+def _normalized(b: _Brush, x: str, name: str) -> str:
+    scale, shift = (b.graph.floats(b.weights[f"{name}.norm.{part}"]) for part in ("weight", "bias"))
+    return b.graph.node("InstanceNormalization", x, scale, shift, epsilon=b.layout.epsilon)
+
+
+def _upsampled(b: _Brush, x: str, name: str) -> str:
+    """Add upsampling by 2 and a convolution, as one convolution of 2×2 and a rearrangement."""
+    g, rows = b.graph, _ROWS[b.layout.upsampling]
+    if b.layout.upsampling == "transposed":
+        weight = b.weights[f"{name}.inner.weight"].transpose(1, 0, 2, 3)
+    else:
+        weight = b.weights[f"{name}.inner.convolution.weight"]
+    is_edged = b.layout.upsampling == "resize" and b.layout.border == "reflect"  # reflection after upsampling repeats the edge
+    x = _bordered(b, x, 1, 1, "edge" if is_edged else "constant")
+    phases = np.einsum("pik,qjl,ockl->pqocij", rows, rows, weight).reshape(-1, weight.shape[1], 2, 2)
+    x = g.node("Conv", x, b.stored(phases), kernel_shape=[2, 2])
+    inside = (g.integers(1, 1), g.integers(-1, -1), g.integers(2, 3))  # odd rows come first, so a row is left over at each end
+    return _normalized(b, g.node("Slice", g.node("DepthToSpace", x, blocksize=2), *inside), name)
+
+
+def _colors(b: _Brush, x: str) -> str:
+    """Add the last convolution, for 2×2 pixels at once."""
+    g, side = b.graph, b.layout.ends
+    x = _bordered(b, x, side // 2, side // 2, "reflect" if b.layout.border == "reflect" else "constant")
+    weight = b.weights["out.convolution.weight"]
+    shifts = [((0, 0), (0, 0), (down, 1 - down), (right, 1 - right)) for down in (0, 1) for right in (0, 1)]
+    phases = np.concatenate([np.pad(weight, shift) for shift in shifts])
+    bias = g.floats(np.tile(b.weights["out.convolution.bias"], len(shifts)))
+    x = g.node("Conv", x, b.stored(phases), bias, kernel_shape=[side + 1, side + 1], strides=[2, 2])
+    x = g.node("DepthToSpace", x, blocksize=2)
+    if b.layout.output == "tanh":
+        x = g.node("Mul", g.node("Tanh", x), g.floats(150 / 255))
+    return g.node("Add", x, g.floats(0.5))
+
+
+def _finish(g: Graph, x: str, sides: str, strength: float) -> None:
+    """Add the crop to the size of the photo, the limits of colors, and the blend with the photo."""
+    x = g.node("Slice", x, g.integers(0, 0), sides, g.integers(2, 3))
+    name = "picture" if strength == 1 else ""
+    x = g.node("Clip", x, g.floats(0.0), g.floats(1.0), name=name)
+    if strength < 1:
+        painted = g.node("Mul", x, g.floats(strength))
+        g.node("Add", painted, g.node("Mul", "photo", g.floats(1 - strength)), name="picture")
