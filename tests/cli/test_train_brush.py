@@ -81,7 +81,7 @@ def test_unreadable_files_are_skipped_named_and_counted(capsys: Capture) -> None
         ("cannot be written: there is no folder 'gone'", ("-o", "gone/x.brush")),
         ("would overwrite an input", ("-o", "coffee.png")),
         ("brush 'none.brush' does not exist", ("--start", "none.brush")),
-        ("is not a brush", ("--start", "other.safetensors")),
+        ("not a network for one style; give a .brush file", ("--start", "other.safetensors")),
     ],
 )
 def test_a_bad_value_is_refused_in_one_sentence(capsys: Capture, sentence: str, words: tuple[str, ...]) -> None:

@@ -149,6 +149,10 @@ def _check_files(output: Path, style: str, start: str | None, photos: Path | Non
     strip = output.with_suffix(_STRIP)
     check_overwrites({"--output": output, "the sample strip": strip, "the checkpoint": checkpoint_of(output)}, inputs)
     check_writable(output, checkpoint_of(output))
+    if start:
+        from impasto.networks.brush_files import load_brush
+
+        load_brush(start)  # a damaged brush is reported before the photos are read
 
 
 def _read_photos(folder: Path | None, seed: int, console: Console) -> list[torch.Tensor]:
