@@ -29,7 +29,7 @@ def network_of(layout: Layout = TINY) -> Johnson:
     torch.manual_seed(3)  # noqa: TID251  (initialization has no generator)
     network = Johnson(layout).eval().requires_grad_(False)
     for weight in network.parameters():
-        spread = 0.3 * torch.randn(weight.shape) if weight.ndim == 1 else 0
+        spread = 0.1 * torch.randn(weight.shape) if weight.ndim == 1 else 0
         weight.data = (weight.data + spread).half().float()
     return network
 
