@@ -38,15 +38,18 @@ class _Brush:
     graph: Graph
     weights: Mapping[str, Array]
     layout: Layout
+    is_packed: bool
 
     def stored(self, values: Array) -> str:
         """Add weights: as float16 if this changes nothing, otherwise as float32."""
         is_exact = bool((values.astype(np.float16) == values).all())
-        return self.graph.weight(values) if is_exact else self.graph.floats(values)
+        return self.graph.weight(values) if self.is_packed and is_exact else self.graph.floats(values)
 
 
 @in_known_state
-def brush_graph(network: Johnson, *, strength: float = 1.0, facts: Mapping[str, str] | None = None) -> "ModelProto":
+def brush_graph(
+    network: Johnson, *, strength: float = 1.0, facts: Mapping[str, str] | None = None, packed: bool = True
+) -> "ModelProto":
     """Build a brush as an ONNX graph.
 
     The input is ``photo``, (1, 3, height, width) in [0, 1], with any sides; the output is ``picture``, of the same shape and
@@ -56,13 +59,14 @@ def brush_graph(network: Johnson, *, strength: float = 1.0, facts: Mapping[str, 
         network: the network, on the CPU.
         strength: 0 to 1: how far to blend from the photo to the painted picture.
         facts: metadata to store in the file.
+        packed: store weights as float16. Tools that change the precision of graphs need float32.
 
     Raises:
         OptionError: if onnx is not installed.
     """
     onnx = onnx_package()
     g = Graph(winograd=False)
-    b = _Brush(g, {name: each.float().numpy() for name, each in network.state_dict().items()}, network.layout)
+    b = _Brush(g, {name: each.float().numpy() for name, each in network.state_dict().items()}, network.layout, packed)
     sides = g.node("Shape", "photo", start=2)
     x = _convolved(b, _enlarged(g, sides), "down.0", b.layout.ends)
     for number in (1, 2):
