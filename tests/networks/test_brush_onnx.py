@@ -67,6 +67,14 @@ def test_a_graph_agrees_with_torch_at_every_size(layout: Layout) -> None:
     assert wanted.std() > 0.05
 
 
+def test_a_network_with_fixed_statistics_paints_other_pictures_with_them() -> None:
+    network, given = network_of(), photo(40, 40) ** 3
+    fixed = network.with_statistics_of(photo(64, 48))
+    found = painted(brush_graph(fixed), given)
+    assert (found - fixed(given).clamp(0, 1)).abs().max() < AGREES
+    assert (found - network(given).clamp(0, 1)).abs().max() > 100 * AGREES
+
+
 @pytest.mark.parametrize("strength", [0.0, 0.3])
 def test_strength_blends_with_the_photo(strength: float) -> None:
     network, given = network_of(), photo(21, 34)
