@@ -33,36 +33,42 @@ _ROWS = {
 
 @dataclass(frozen=True)
 class _Brush:
-    """What is needed while a graph is built: the graph, the weights by name, and the layout."""
+    """What is needed while a graph is built: the graph, the weights by name, fixed statistics of normalizations, the layout."""
 
     graph: Graph
     weights: Mapping[str, Array]
+    statistics: Mapping[str, tuple[Array, Array]]
     layout: Layout
+    is_packed: bool
 
     def stored(self, values: Array) -> str:
         """Add weights: as float16 if this changes nothing, otherwise as float32."""
         is_exact = bool((values.astype(np.float16) == values).all())
-        return self.graph.weight(values) if is_exact else self.graph.floats(values)
+        return self.graph.weight(values) if self.is_packed and is_exact else self.graph.floats(values)
 
 
 @in_known_state
-def brush_graph(network: Johnson, *, strength: float = 1.0, facts: Mapping[str, str] | None = None) -> "ModelProto":
+def brush_graph(
+    network: Johnson, *, strength: float = 1.0, facts: Mapping[str, str] | None = None, packed: bool = True
+) -> "ModelProto":
     """Build a brush as an ONNX graph.
 
     The input is ``photo``, (1, 3, height, width) in [0, 1], with any sides; the output is ``picture``, of the same shape and
     range.
 
     Args:
-        network: the network, on the CPU.
+        network: the network, on the CPU. Fixed statistics become constants.
         strength: 0 to 1: how far to blend from the photo to the painted picture.
         facts: metadata to store in the file.
+        packed: store weights as float16. Tools that change the precision of graphs need float32.
 
     Raises:
         OptionError: if onnx is not installed.
     """
     onnx = onnx_package()
     g = Graph(winograd=False)
-    b = _Brush(g, {name: each.float().numpy() for name, each in network.state_dict().items()}, network.layout)
+    weights = {name: each.float().numpy() for name, each in network.state_dict().items()}
+    b = _Brush(g, weights, _statistics(network), network.layout, packed)
     sides = g.node("Shape", "photo", start=2)
     x = _convolved(b, _enlarged(g, sides), "down.0", b.layout.ends)
     for number in (1, 2):
@@ -79,6 +85,12 @@ def brush_graph(network: Johnson, *, strength: float = 1.0, facts: Mapping[str, 
     model: ModelProto = g.model({**known, **layout, **(facts or {})}, name="impasto-brush")
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _statistics(network: Johnson) -> dict[str, tuple[Array, Array]]:
+    """Return the variance and the mean of each normalization that has fixed ones, see :meth:`Johnson.with_statistics_of`."""
+    fixed = {name.removesuffix(".norm"): getattr(each, "statistics", None) for name, each in network.named_modules()}
+    return {name: (each[0].numpy()[0], each[1].numpy()[0]) for name, each in fixed.items() if each is not None}
 
 
 def _enlarged(g: Graph, sides: str) -> str:
@@ -106,8 +118,15 @@ def _convolved(b: _Brush, x: str, name: str, side: int, *, stride: int = 1) -> s
 
 
 def _normalized(b: _Brush, x: str, name: str) -> str:
-    scale, shift = (b.graph.floats(b.weights[f"{name}.norm.{part}"]) for part in ("weight", "bias"))
-    return b.graph.node("InstanceNormalization", x, scale, shift, epsilon=b.layout.epsilon)
+    scale, shift = (b.weights[f"{name}.norm.{part}"] for part in ("weight", "bias"))
+    if name not in b.statistics:
+        return b.graph.node("InstanceNormalization", x, b.graph.floats(scale), b.graph.floats(shift), epsilon=b.layout.epsilon)
+    variance, mean = b.statistics[name]
+    bias = next(b.weights[each] for each in (f"{name}.inner.convolution.bias", f"{name}.inner.bias") if each in b.weights)
+    mean = mean - bias[:, None, None]
+    scale = scale[:, None, None] / np.sqrt(variance + b.layout.epsilon)
+    offset = shift[:, None, None] - mean * scale
+    return b.graph.node("Add", b.graph.node("Mul", x, b.graph.floats(scale)), b.graph.floats(offset))
 
 
 def _upsampled(b: _Brush, x: str, name: str) -> str:
@@ -129,12 +148,16 @@ def _colors(b: _Brush, x: str) -> str:
     """Add the last convolution, for 2×2 pixels at once."""
     g, side = b.graph, b.layout.ends
     x = _bordered(b, x, side // 2, side // 2, "reflect" if b.layout.border == "reflect" else "constant")
-    weight = b.weights["out.convolution.weight"]
+    is_normalized = "out.norm.weight" in b.weights
+    name = "out.inner.convolution" if is_normalized else "out.convolution"
+    weight = b.weights[f"{name}.weight"]
     shifts = [((0, 0), (0, 0), (down, 1 - down), (right, 1 - right)) for down in (0, 1) for right in (0, 1)]
     phases = np.concatenate([np.pad(weight, shift) for shift in shifts])
-    bias = g.floats(np.tile(b.weights["out.convolution.bias"], len(shifts)))
-    x = g.node("Conv", x, b.stored(phases), bias, kernel_shape=[side + 1, side + 1], strides=[2, 2])
+    bias = [] if is_normalized else [g.floats(np.tile(b.weights[f"{name}.bias"], len(shifts)))]
+    x = g.node("Conv", x, b.stored(phases), *bias, kernel_shape=[side + 1, side + 1], strides=[2, 2])
     x = g.node("DepthToSpace", x, blocksize=2)
+    if is_normalized:
+        x = _normalized(b, x, "out")
     if b.layout.output == "tanh":
         x = g.node("Mul", g.node("Tanh", x), g.floats(150 / 255))
     return g.node("Add", x, g.floats(0.5))

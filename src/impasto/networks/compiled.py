@@ -1,4 +1,4 @@
-"""Encoder and decoder compiled with OpenVINO, once for all sizes. Needs the extra ``impasto[fast]``."""
+"""Networks compiled with OpenVINO, once for all sizes. Needs the extra ``impasto[fast]``."""
 
 import copy
 import ctypes
@@ -40,8 +40,8 @@ class Compiled:
         picture = torch.zeros(1, 3, _TRACED_PX, _TRACED_PX)
         sides = (_TRACED_PX, _TRACED_PX // 2, _TRACED_PX // 4)
         given = [torch.zeros(1, count, side, side) for count, side in zip(decoder.channels, sides, strict=True)]
-        self._encode = _Model(_Encoding(copy.deepcopy(encoder).float()), [picture], precision)
-        self._decode = _Model(_Decoding(decoder), given, precision)
+        self._encode = _Model(_traced(_Encoding(copy.deepcopy(encoder).float()), [picture]), precision)
+        self._decode = _Model(_traced(_Decoding(decoder), given), precision)
 
     def encode(self, picture: Image) -> Features:
         """Return the features of one picture at the layers that are swapped and at those that are used for the search."""
@@ -52,14 +52,35 @@ class Compiled:
         return self._decode(features)[0]
 
 
-class _Model:
-    """A compiled module for pictures of any size, with one inference request per concurrent thread."""
+class CompiledGraph:
+    """A compiled ONNX graph with one picture as its input and its output; thread-safe.
 
-    def __init__(self, module: nn.Module, given: Sequence[Tensor], precision: str) -> None:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracing is deprecated in torch, and warns about shape checks
-            model = _openvino().convert_model(module, example_input=tuple(given))
-        model.reshape({number: [1, each.shape[1], -1, -1] for number, each in enumerate(given)})
+    Args:
+        graph: the bytes of an ONNX file.
+        precision: precision of the products.
+    """
+
+    def __init__(self, graph: bytes, precision: Literal["fp32", "bf16"]) -> None:
+        self._model = _Model(_core().read_model(graph), precision)
+
+    def __call__(self, picture: Image) -> Image:
+        """Compute the output for a picture."""
+        return self._model([picture])[0]
+
+
+def _traced(module: nn.Module, given: Sequence[Tensor]) -> Any:
+    """Convert a module, for pictures of any size."""
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is deprecated in torch, and warns about shape checks
+        model = _openvino().convert_model(module, example_input=tuple(given))
+    model.reshape({number: [1, each.shape[1], -1, -1] for number, each in enumerate(given)})
+    return model
+
+
+class _Model:
+    """A compiled model, with one inference request per concurrent thread."""
+
+    def __init__(self, model: Any, precision: str) -> None:
         hints = {"INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY"}
         self._compiled = _core().compile_model(model, "CPU", hints)
         self._requests: list[Any] = []

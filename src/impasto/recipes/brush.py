@@ -10,6 +10,7 @@ import torch
 from impasto.encoders.precision import choose_device, has_fast_bf16
 from impasto.errors import OptionError, ResourceError, nearest_name
 from impasto.images import Picture, Source, fitted_size, resize
+from impasto.networks.brush_engines import Engines
 from impasto.networks.brush_files import brush_facts, load_brush
 from impasto.networks.johnson import SMALLEST_PX, Johnson
 from impasto.options import Run
@@ -38,17 +39,21 @@ class BrushPainter:
     Args:
         brush: a .brush file, or a name from ``impasto brushes list``.
         run: device and precision.
+        engine: torch, openvino, onnxruntime, or auto: on the CPU, the first picture is painted with PyTorch, which starts
+            immediately, and later pictures with OpenVINO if it is installed. Engines round differently.
 
     Raises:
         WeightsError: if the brush cannot be read.
+        OptionError: if the engine or the device is not available.
     """
 
-    def __init__(self, brush: str | Path, run: Run | None = None) -> None:
+    def __init__(self, brush: str | Path, run: Run | None = None, engine: str = "auto") -> None:
         self.run = run or Run()
         self.device = torch.device(choose_device(self.run.device))
         self.network = load_brush(brush).to(self.device)
         self.facts = brush_facts(brush)
         self.is_bf16 = self.run.precision == "bf16" or (self.run.precision == "auto" and has_fast_bf16(self.device))
+        self.engines = Engines(engine, self.device, "bf16" if self.is_bf16 else "fp32")
 
     @in_known_state
     @torch.no_grad()
@@ -59,14 +64,15 @@ class BrushPainter:
         picture, so they fit together.
         """
         image = plain(image)
+        paint = self.engines.next_picture() or self._painted
         height, width = (max(SMALLEST_PX, side) for side in image.shape[-2:])  # the network pads shorter sides
         if height * width <= _WHOLE_PX:
-            return self._painted(self.network, image)
+            return paint(self.network, image)
         ratio = min((_WHOLE_PX / (height * width)) ** 0.5, _WHOLE_PX / SMALLEST_PX / max(height, width))
         reduced = resize(image, (_scaled(image.shape[-2], ratio), _scaled(image.shape[-1], ratio)))
         network = self._with_statistics_of(reduced)
         found = image.clone()
-        for _ in painted_in_tiles(found, lambda tile, _: self._painted(network, tile), _TILE_PX, network.halo_px):
+        for _ in painted_in_tiles(found, lambda tile, _: paint(network, tile), _TILE_PX, network.halo_px):
             pass
         return found
 

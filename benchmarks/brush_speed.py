@@ -1,0 +1,109 @@
+"""Time of painting with brushes: PyTorch, ONNX Runtime and OpenVINO, with random weights.
+
+OMP_NUM_THREADS=2 python benchmarks/brush_speed.py [--layouts small full] [--sizes 512x512 1080x1920] [--repeats 7]
+
+Two times are printed in milliseconds: the shortest time of a picture, and its processor time divided by the number of threads.
+The second is the time on idle cores if the work is spread evenly; other processes on the machine change it less. The ratio is
+that of the processor times, PyTorch in the numerator.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+
+from impasto.encoders.precision import has_fast_bf16
+from impasto.networks.brush_onnx import brush_graph
+from impasto.networks.compiled import CompiledGraph
+from impasto.networks.johnson import LAYOUTS, Johnson
+from impasto.networks.onnx_precision import precise_graph
+from impasto.networks.onnx_runtime import load_onnxruntime
+from impasto.tensors import Image
+
+Paint = Callable[[Image], Image]
+
+
+def torch_engine(network: Johnson, *, bf16: bool) -> Paint:
+    def paint(photo: Image) -> Image:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return network(photo).float().clamp(0, 1)
+
+    return paint
+
+
+def onnxruntime_engine(graph: bytes) -> Paint:
+    runtime = load_onnxruntime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return lambda photo: torch.from_numpy(session.run(None, {"photo": photo.numpy()})[0])
+
+
+def fixed_size(graph: bytes, size: tuple[int, int]) -> bytes:
+    """Give a graph one size, so that a runtime can plan for it."""
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    for value in (*model.graph.input, *model.graph.output):
+        for dimension, side in zip(value.type.tensor_type.shape.dim[2:], size, strict=True):
+            dimension.dim_value = side
+    return model.SerializeToString()
+
+
+def engines(network: Johnson, size: tuple[int, int]) -> dict[str, Paint]:
+    graph = brush_graph(network).SerializeToString()
+    int8 = precise_graph(network, "int8").SerializeToString()
+    precision = "bf16" if has_fast_bf16(torch.device("cpu")) else "fp32"
+    return {
+        "torch": torch_engine(network, bf16=precision == "bf16"),
+        "torch fp32": torch_engine(network, bf16=False),
+        "onnxruntime": onnxruntime_engine(graph),
+        "onnxruntime int8": onnxruntime_engine(int8),
+        "openvino": CompiledGraph(graph, precision),
+        "openvino fp32": CompiledGraph(graph, "fp32"),
+        "openvino int8": CompiledGraph(int8, precision),
+        "openvino, one size": CompiledGraph(fixed_size(graph, size), precision),
+        "openvino int8, one size": CompiledGraph(fixed_size(int8, size), precision),
+    }
+
+
+@torch.inference_mode()
+def measured(paints: dict[str, Paint], photo: Image, repeats: int) -> dict[str, tuple[float, float]]:
+    """Return the shortest time and processor time of each engine, in milliseconds; the engines take turns."""
+    best = dict.fromkeys(paints, (float("inf"), float("inf")))
+    for name, paint in list(paints.items()) * (repeats + 1):
+        clock, processor = time.perf_counter(), time.process_time()
+        paint(photo)
+        seconds = time.perf_counter() - clock, (time.process_time() - processor) / torch.get_num_threads()
+        best[name] = (min(best[name][0], 1000 * seconds[0]), min(best[name][1], 1000 * seconds[1]))
+    return best
+
+
+def main(layouts: Iterable[str], sizes: Iterable[str], repeats: int) -> None:
+    for layout in layouts:
+        torch.manual_seed(0)
+        network = Johnson(LAYOUTS[layout]).eval().requires_grad_(False)
+        for weight in network.parameters():
+            weight.data = weight.data.half().float()
+        for size in sizes:
+            height, width = map(int, size.split("x"))
+            photo = torch.rand(1, 3, height, width)
+            paints = engines(network, (height, width))
+            wanted = paints["torch fp32"](photo)
+            found = measured(paints, photo, repeats)
+            print(f"\n{layout} {size}: ms, processor ms, times as fast as PyTorch, mean difference")
+            for name, (shortest, processor) in found.items():
+                error = float((paints[name](photo) - wanted).abs().mean())
+                print(
+                    f"  {name:24} {shortest:7.0f} {processor:7.0f} {found['torch'][1] / processor:5.1f} {error:.4f}", flush=True
+                )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layouts", nargs="+", choices=list(LAYOUTS), default=["small", "medium", "full"])
+    parser.add_argument("--sizes", nargs="+", default=["512x512", "1080x1920"])
+    parser.add_argument("--repeats", type=int, default=7)
+    arguments = parser.parse_args()
+    main(arguments.layouts, arguments.sizes, arguments.repeats)
