@@ -206,7 +206,7 @@ def test_if_no_photo_can_be_read_the_command_fails_and_makes_no_folder(capsys: C
 
 def test_a_photo_that_needs_too_much_memory_is_skipped(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     images.write("large.png", torch.zeros(1, 3, 1500, 1500))
-    monkeypatch.setattr("impasto.recipes.brush.available_memory", lambda device: 150 * 2**20)
+    monkeypatch.setattr("impasto.recipes.brush.available_memory", lambda device: 100 * 2**20)
     code, _, err = run(capsys, "mine.brush", "large.png", "in/a.jpg", "-o", "out")
     assert code == 1
     assert "skipped: painting 1500x1500 pixels needs about" in err

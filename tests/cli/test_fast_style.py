@@ -72,7 +72,7 @@ def test_invalid_input_is_one_sentence(capsys: Capture, words: tuple[str, ...], 
 def test_a_photo_that_needs_too_much_memory_names_an_option_of_the_command(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("impasto.recipes.brush.available_memory", lambda device: 2**27 - 2**24)
+    monkeypatch.setattr("impasto.recipes.brush.available_memory", lambda device: 2**26 - 2**23)
     assert "use a larger --content-scale" in refused(capsys, *EVAL, "--output-image", "out.png", "--content-scale", "0.25")
 
 

@@ -59,6 +59,12 @@ def test_a_style_is_added_listed_shown_used_and_removed(capsys: pytest.CaptureFi
     assert "coffee" not in run(capsys, "list")
 
 
+def test_control_characters_of_a_style_file_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "add", "picture.jpg", "--name", "coffee", "--title", "A \x1b[2Jcup", "--artist", "Me\x07")
+    assert "title: A  [2Jcup\n" in run(capsys, "show", "coffee")
+    assert not {"\x1b", "\x07"} & set(run(capsys, "list"))
+
+
 def test_all_facts_of_a_picture_are_saved(capsys: pytest.CaptureFixture[str], own: Path) -> None:
     facts = {"name": "coffee", "title": "A cup", "artist": "Me", "date": "2020", "source": "my desk", "licence": "CC0"}
     run(capsys, "add", "picture.jpg", *(word for fact, value in facts.items() for word in (f"--{fact}", value)))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from impasto.cli.progress import message_console
+from impasto.cli.progress import message_console, printable
 from impasto.errors import OptionError, WeightsError
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def show(brush: str, /) -> None:
 
     path, network, facts = brush_path(brush), load_brush(brush), brush_facts(brush)
     console = message_console(quiet=False, to_stderr=False)
-    console.print(_printable(facts.pop("name", "") or path.stem))
+    console.print(printable(facts.pop("name", "") or path.stem))
     for name, value in facts.items():
-        console.print(f"{_printable(name).replace('_', ' ')}: {_printable(value)}")
+        console.print(f"{printable(name).replace('_', ' ')}: {printable(value)}")
     count = sum(each.numel() for each in network.parameters())
     console.print(f"layout: {_layout_in_words(network.layout)}; {count:,} weights")
     console.print(f"file: {path}, {_size(path)}, SHA-256 {network.sha256}")
@@ -88,7 +88,7 @@ def _row(path: Path) -> tuple[str, str, str, str]:
     except WeightsError:
         return "cannot be read; install impasto again", "", _size(path), ""
     artist = facts.get("artist", "").split(" (")[0]  # omit the years of birth and death; `show` prints them
-    return _printable(facts.get("title", "")), _printable(artist), _size(path), _name_of(layout)
+    return printable(facts.get("title", "")), printable(artist), _size(path), _name_of(layout)
 
 
 def _size(path: Path) -> str:
@@ -108,8 +108,3 @@ def _layout_in_words(layout: "Layout") -> str:
     others = (f"{layout.border} borders", f"{layout.upsampling} upsampling", f"{layout.output} output")
     name = _name_of(layout)
     return ", ".join((*((name,) if "channels" not in name else ()), *facts, *others))
-
-
-def _printable(text: str) -> str:
-    """Replace control characters, because a terminal would execute those in the metadata of an untrusted file."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -161,8 +161,8 @@ def _paint_next(session: _Session, source: str) -> None:
         return _skip(session, source, error)
     for note in photo.notes:
         console.print(f"{photo.name}: {note}")
-    files = batch.files(batch.output or _output(session, source, photo))
-    check_files(files, (batch.brush, *batch.sources))
+    files = batch.files(output := batch.output or _output(session, source, photo))
+    check_files(files, (batch.brush, *batch.sources) if os.path.lexists(output) or files.record else ())
     try:
         check_size(files, planned_size(photo, options))
         with memory_in_words(options.size or max(photo.size)):

@@ -118,3 +118,13 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def printable(text: str) -> str:
+    r"""Replace the control characters in text from an untrusted file, because a terminal would execute them.
+
+    Example:
+        >>> printable("red \x1b[31m")
+        'red  [31m'
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from impasto.cli.progress import message_console
+from impasto.cli.progress import message_console, printable
 from impasto.errors import StyleFileError
 from impasto.options.fields import check_range
 
@@ -46,10 +46,10 @@ def show(name: str, /) -> None:
     """
     style, path = _found(name)
     console = message_console(quiet=False, to_stderr=False)
-    console.print(style.name)
+    console.print(printable(style.name))
     for fact, label in _SHOWN.items():
         if style.facts[fact]:
-            console.print(f"{label}: {style.facts[fact]}")
+            console.print(f"{label}: {printable(style.facts[fact])}")
     sizes = sorted(style.moments)
     console.print(f"measured at: {', '.join(map(str, sizes))} pixels")
     console.print(f"layers: {', '.join(style.moments[sizes[0]])}")
@@ -112,7 +112,9 @@ def _title_and_artist(path: Path) -> tuple[str, str]:
         facts = style_facts(path)
     except StyleFileError:
         return "cannot be read; remove it and add it again", ""
-    return facts["title"], facts["artist"].split(" (")[0]  # omit the years of birth and death; `show` prints them
+    return printable(facts["title"]), printable(
+        facts["artist"].split(" (")[0]
+    )  # omit the years of birth and death; `show` prints them
 
 
 @app.command

@@ -25,10 +25,10 @@ from impasto.tensors import Image
 _WHOLE_PX = 2**21
 """Pictures with more pixels are painted in tiles, with statistics measured on the picture reduced to this many pixels."""
 _TILE_PX = 1024
-_FIXED_BYTES, _BYTES_OF_A_CHANNEL, _BYTES_OF_A_PAINTED_PIXEL = 100 * 2**20, 30, 60
+_FIXED_BYTES, _BYTES_OF_A_CHANNEL, _BYTES_OF_A_PAINTED_PIXEL = 50 * 2**20, 30, 60
 """Memory of the network in bytes: a fixed part, and for each pixel that is painted at once, a part for each channel and one for
 the rest; fitted to measurements of the three layouts."""
-_BYTES_OF_A_PIXEL = 60
+_BYTES_OF_A_PIXEL = 40
 """Memory for each pixel of the picture: the photo, the result and copies in between."""
 _SMALLEST_SIZE = 16
 
@@ -43,8 +43,17 @@ class BrushPainter:
             immediately, and later pictures with OpenVINO if it is installed. Engines round differently.
 
     Raises:
-        WeightsError: if the brush cannot be read.
         OptionError: if the engine or the device is not available.
+        WeightsError: if the brush cannot be read.
+
+    Example:
+        >>> import impasto, skimage.data
+        >>> from impasto.networks.brush_files import save_brush
+        >>> from impasto.networks.johnson import Johnson, Layout
+        >>> save_brush("mine.brush", Johnson(Layout(4, blocks=1)), {"name": "mine"})
+        >>> painter = impasto.BrushPainter("mine.brush")
+        >>> painter.paint(impasto.read(skimage.data.astronaut()).image).shape
+        torch.Size([1, 3, 512, 512])
     """
 
     def __init__(self, brush: str | Path, run: Run | None = None, engine: str = "auto") -> None:
