@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -228,6 +229,21 @@ def test_an_interruption_keeps_the_finished_photos(capsys: Capture, monkeypatch:
     assert code == 130
     assert err.splitlines()[-1] == "impasto: interrupted after 2 of 3 photos; their results are saved"
     assert {each.name for each in Path("out").iterdir()} == {"a-mine.png", "b-mine.png"}
+
+
+def test_an_interruption_while_a_result_is_saved_is_obeyed_after_that(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = photos.save_pastiche
+
+    def interrupted(*words: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return save(*words)
+
+    monkeypatch.setattr(photos, "save_pastiche", interrupted)
+    code, _, err = run(capsys, "mine.brush", "in", "-o", "out")
+    assert code == 130
+    assert err.splitlines()[-1] == "impasto: interrupted after 1 of 3 photos; their results are saved"
+    assert {each.name for each in Path("out").iterdir()} == {"a-mine.png"}
+    assert run(capsys, "mine.brush", "in/b.png", "-o", "out")[0] == 0
 
 
 # ---------------------------------------------------------------------------------------------------- invalid input

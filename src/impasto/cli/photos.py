@@ -16,7 +16,7 @@ from impasto.cli.overwriting import is_same_file
 from impasto.cli.pipes import STDOUT, from_stdin
 from impasto.cli.progress import duration, message_console
 from impasto.cli.session import memory_in_words, set_threads
-from impasto.cli.signals import undisturbed
+from impasto.cli.signals import asked_to_stop
 from impasto.errors import ImageFileError, ImpastoError, OptionError
 from impasto.images import Picture
 from impasto.options.brush import BrushOptions
@@ -147,6 +147,8 @@ def paint_photos(batch: Batch, painter: BrushPainter, options: BrushOptions, mes
         if not session.finished:
             raise
         done, count = len(session.finished), len(batch.sources)
+        if done == count:  # requested while the last result was saved
+            return _summarized(session)
         return fail_with(f"interrupted after {done} of {count} photos; their results are saved", INTERRUPTED_EXIT)
     return _summarized(session)
 
@@ -171,10 +173,12 @@ def _paint_next(session: _Session, source: str) -> None:
         return _skip(session, source, error)
     for note in pastiche.record.get("notes", ()):
         console.print(f"{photo.name}: {note}")
-    with undisturbed():
+    with asked_to_stop() as requests:
         saved = save_pastiche(pastiche, files)
         session.finished.append(saved.output)
     _report(session, pastiche, saved, seconds_now() - started)
+    if requests:
+        raise KeyboardInterrupt
     return None
 
 
