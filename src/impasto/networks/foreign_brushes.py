@@ -175,5 +175,5 @@ def _from_lengstrom(variables: Mapping[int, Tensor]) -> _Converted:
 def _layers(blocks: int) -> list[tuple[str, str]]:
     """Return the names of each convolution and its normalization, in the order of the network."""
     residual = [f"blocks.{index}.{part}" for index in range(blocks) for part in ("first", "second")]
-    padded = [(f"{name}.inner.convolution", f"{name}.norm") for name in ("down.0", "down.1", "down.2", *residual)]
-    return [*padded, ("up.0.inner", "up.0.norm"), ("up.1.inner", "up.1.norm"), ("out.convolution", "out_norm")]
+    layers = ("down.0", "down.1", "down.2", *residual, "up.0", "up.1", "out")
+    return [(f"{name}.inner" if name in ("up.0", "up.1") else f"{name}.inner.convolution", f"{name}.norm") for name in layers]

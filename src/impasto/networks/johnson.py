@@ -75,8 +75,8 @@ class Johnson(nn.Module):
         )
         self.blocks = nn.ModuleList([_Residual(quarter, layout) for _ in range(layout.blocks)])
         self.up = nn.ModuleList([_Upsampling(quarter, half, layout), _Upsampling(half, full, layout)])
-        self.out = _Padded(full, 3, layout.ends, 1, layout)
-        self.out_norm = _Norm(3, layout.epsilon) if layout.output == "tanh" else None
+        last = _Convolution if layout.output == "tanh" else _Padded
+        self.out: nn.Module = last(full, 3, layout.ends, 1, layout)
 
     def forward(self, photo: Image) -> Image:
         """Paint photos.
@@ -95,10 +95,8 @@ class Johnson(nn.Module):
             x = block(x)
         for layer in self.up:
             x = F.relu(layer(x))
-        x = self.out(x)
-        if self.out_norm is not None:
-            x = 150 / 255 * self.out_norm(x).tanh()
-        picture: Image = 0.5 + x[..., :height, :width]
+        x = self.out(x)[..., :height, :width]
+        picture: Image = 0.5 + (150 / 255 * x.tanh() if self.layout.output == "tanh" else x)
         return picture
 
     @torch.no_grad()
