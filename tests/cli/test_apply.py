@@ -22,7 +22,7 @@ from impasto.networks.brush_files import load_brush, save_brush
 from impasto.networks.johnson import LAYOUTS, Johnson, Layout
 
 Capture = pytest.CaptureFixture[str]
-EXACT = ("--threads", "1", "--precision", "fp32", "--device", "cpu")
+EXACT = ("--threads", "1", "--precision", "fp32", "--device", "cpu", "--engine", "torch")
 FACTS = {
     "name": "mine",
     "title": "A [cup]\x1b[31m",
@@ -169,6 +169,14 @@ def test_photos_of_one_name_get_numbers_and_a_second_run_replaces_its_own_result
         assert not torch.equal(pixels("out/a-mine.png"), pixels("out/a-mine-2.png"))
 
 
+def test_engines_paint_almost_the_same_pictures(capsys: Capture) -> None:
+    pytest.importorskip("onnxruntime")
+    assert run(capsys, "mine.brush", "in", "-o", "one")[0] == 0
+    assert main(("apply", "mine.brush", "in", "-o", "two", *EXACT[:-1], "onnxruntime")) == 0
+    for each in Path("one").iterdir():
+        assert (pixels(each) - pixels(Path("two") / each.name)).abs().max() < 2.5 / 255
+
+
 def test_a_picture_of_another_program_is_never_replaced(capsys: Capture) -> None:
     Path("out").mkdir()
     Path("out/a-mine.png").write_bytes(b"precious")
@@ -271,6 +279,7 @@ def test_an_interruption_while_a_result_is_saved_is_obeyed_after_that(capsys: Ca
         (("mine.brush", "in", "--record", "r.json"), "--record 'r.json' is one file"),
         (("mine.brush", "in/a.jpg", "--strength", "2"), "--strength is 2.0; it must be a number from 0 to 1"),
         (("mine.brush", "in/a.jpg", "--size", "3"), "--size is 3"),
+        (("mine.brush", "in/a.jpg", "--engine", "tvm"), "--engine"),
         (("mine.brush", "in/a.jpg", "--bits", "16", "-o", "out.jpg"), "16"),
         (("mine.brush", "in", "--file-quality", "200"), "200"),
         (("mine.brush", "in/a.jpg", "--json", "-o", "-"), "both write to standard output"),

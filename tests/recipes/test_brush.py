@@ -33,7 +33,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def painter(path: Path) -> BrushPainter:
-    return BrushPainter(path, EXACT)
+    return BrushPainter(path, EXACT, "torch")
 
 
 def test_a_brush_is_applied_by_file_or_by_painter(path: Path, painter: BrushPainter) -> None:

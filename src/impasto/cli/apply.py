@@ -1,6 +1,6 @@
 """``impasto apply``: paint photos with a brush, a small network for one style."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -19,6 +19,7 @@ def apply(
     output_options: Annotated[OutputOptions | None, Parameter(name="*", group=WRITTEN)] = None,
     options: Annotated[BrushFlags | None, Parameter(name="*")] = None,
     run: Annotated[UngroupedRunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
+    engine: Annotated[Literal["auto", "torch", "openvino", "onnxruntime"], Parameter(group=COMPUTED)] = "auto",
 ) -> int:
     """Paint photos with a brush, a small network for one style.
 
@@ -29,6 +30,8 @@ def apply(
         output_options: Messages.
         options: Painting options.
         run: Device and precision.
+        engine: auto: on the CPU, the first photo with PyTorch, which starts immediately, and the others with OpenVINO if it is
+            installed. Engines round differently.
     """
     if brush is None or not photos:
         missing = "the photo is missing" if brush else "brush and photo are missing"
@@ -42,4 +45,4 @@ def apply(
     check_pipes(photos, files.output, has_json=output_options.json)
     chosen, where = BrushOptions(**given(options)), Run(**given(run))
     batch = planned(photos, files, brush)
-    return paint_photos(batch, BrushPainter(brush, where), chosen, output_options)
+    return paint_photos(batch, BrushPainter(brush, where, engine), chosen, output_options)
