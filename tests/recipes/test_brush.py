@@ -11,6 +11,7 @@ import impasto
 from impasto import images
 from impasto.errors import OptionError, ResourceError
 from impasto.networks.brush_files import save_brush
+from impasto.networks.compiled import has_openvino
 from impasto.networks.johnson import Johnson, Layout
 from impasto.recipes import brush as recipe
 from impasto.recipes.brush import BrushPainter
@@ -99,6 +100,18 @@ def test_a_photo_of_one_color_gives_one_color_and_a_note(painter: BrushPainter, 
     assert pastiche.image.std((2, 3)).max() < 1e-3
     assert "one color" in pastiche.record["notes"][0]
     assert "notes" not in impasto.apply(painter, PHOTO).record
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.parametrize("contrast", [0, 1 / 255])
+def test_a_faint_photo_is_painted_without_the_noise_of_bfloat16(
+    path: Path, painter: BrushPainter, engine: str, contrast: float
+) -> None:
+    if engine == "openvino" and not has_openvino():
+        pytest.skip("OpenVINO is not installed")
+    photo = 0.3 + contrast * images.read(PHOTO).image
+    rough = BrushPainter(path, impasto.Run(device="cpu", precision="bf16"), engine)
+    assert torch.equal(rough.paint(photo), painter.paint(photo))
 
 
 def test_transparency_is_kept_and_hidden_colors_have_no_effect(painter: BrushPainter) -> None:

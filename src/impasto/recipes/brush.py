@@ -31,6 +31,9 @@ the rest; fitted to measurements of the three layouts."""
 _BYTES_OF_A_PIXEL = 40
 """Memory for each pixel of the picture: the photo, the result and copies in between."""
 _SMALLEST_SIZE = 16
+_FAINT = 0.02
+"""Photos whose colors deviate less than this are painted by PyTorch in float32. The network divides by the deviation, and would
+make the rounding errors of bfloat16 visible."""
 
 
 class BrushPainter:
@@ -73,25 +76,22 @@ class BrushPainter:
         picture, so they fit together.
         """
         image = plain(image)
-        paint = self.engines.next_picture() or self._painted
+        is_faint = bool((image.std((2, 3), correction=0) < _FAINT).all())
+        paint = (None if is_faint else self.engines.next_picture()) or self._painted
         height, width = (max(SMALLEST_PX, side) for side in image.shape[-2:])  # the network pads shorter sides
-        if height * width <= _WHOLE_PX:
-            return paint(self.network, image)
-        ratio = min((_WHOLE_PX / (height * width)) ** 0.5, _WHOLE_PX / SMALLEST_PX / max(height, width))
-        reduced = resize(image, (_scaled(image.shape[-2], ratio), _scaled(image.shape[-1], ratio)))
-        network = self._with_statistics_of(reduced)
-        found = image.clone()
-        for _ in painted_in_tiles(found, lambda tile, _: paint(network, tile), _TILE_PX, network.halo_px):
-            pass
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16 and not is_faint):
+            if height * width <= _WHOLE_PX:
+                return paint(self.network, image)
+            ratio = min((_WHOLE_PX / (height * width)) ** 0.5, _WHOLE_PX / SMALLEST_PX / max(height, width))
+            reduced = resize(image, (_scaled(image.shape[-2], ratio), _scaled(image.shape[-1], ratio)))
+            network = self.network.with_statistics_of(reduced.to(self.device))
+            found = image.clone()
+            for _ in painted_in_tiles(found, lambda tile, _: paint(network, tile), _TILE_PX, network.halo_px):
+                pass
         return found
 
-    def _with_statistics_of(self, image: Image) -> Johnson:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16):
-            return self.network.with_statistics_of(image.to(self.device))
-
     def _painted(self, network: Johnson, image: Image) -> Image:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16):
-            painted: Image = network(image.to(self.device)).float().clamp(0, 1).cpu()
+        painted: Image = network(image.to(self.device)).float().clamp(0, 1).cpu()
         return painted
 
 
