@@ -42,7 +42,7 @@ class Foreign(NamedTuple):
 
 
 class _Converted(NamedTuple):
-    """Weights under the names of our network."""
+    """Weights under the names of our network, for pixels from 0 to 255."""
 
     program: str
     layout: Layout
@@ -73,7 +73,9 @@ def read_foreign(path: Path) -> Foreign:
     tensors = _tensors(path)
     try:
         found = _converted(tensors)
-        network = fill(_KIND, path, empty_network(found.layout), found.tensors)
+        network = empty_network(found.layout)
+        _check_shapes(network, found.tensors)
+        fill(_KIND, path, network, _for_unit_range(found))
     except _OtherWeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     except (KeyError, ValueError, RuntimeError, TypeError, IndexError) as error:
@@ -117,16 +119,30 @@ def _variable(name: str) -> re.Match[str] | None:
     return re.fullmatch(r"Variable(?:_(\d{1,6}))?", name)
 
 
+def _check_shapes(network: Johnson, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless names and shapes fit, before anything is copied: a tiny file can declare a huge tensor."""
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    if shapes != {name: value.shape for name, value in tensors.items()}:
+        raise ValueError("names or shapes differ")
+
+
+def _for_unit_range(found: _Converted) -> dict[str, Tensor]:
+    """Scale the weights for pixels from 0 to 1 instead of 0 to 255. A tanh has a fixed range, so its input is not scaled."""
+    tensors = {name: value.float() for name, value in found.tensors.items()}
+    tensors["down.0.inner.convolution.weight"] = tensors["down.0.inner.convolution.weight"] * _PIXELS
+    if found.layout.output == "linear":
+        tensors["out.convolution.weight"] = tensors["out.convolution.weight"] / _PIXELS
+        tensors["out.convolution.bias"] = tensors["out.convolution.bias"] / _PIXELS - 0.5
+    return tensors
+
+
 # ---------------------------------------------------------------------------------------------------- pytorch/examples
 
 
 def _from_pytorch_examples(tensors: Mapping[str, Tensor]) -> _Converted:
     blocks = len({name.split(".")[0] for name in tensors if re.match(r"res\d+\.", name)})
     width, _, side, _ = tensors["conv1.conv2d.weight"].shape
-    renamed = {_name_of(name): value.float() for name, value in tensors.items()}
-    renamed["down.0.inner.convolution.weight"] = renamed["down.0.inner.convolution.weight"] * _PIXELS
-    renamed["out.convolution.weight"] = renamed["out.convolution.weight"] / _PIXELS
-    renamed["out.convolution.bias"] = renamed["out.convolution.bias"] / _PIXELS - 0.5
+    renamed = {_name_of(name): value for name, value in tensors.items()}
     return _Converted("fast_neural_style of pytorch/examples", Layout(width, blocks=blocks, ends=side), renamed)
 
 
@@ -164,10 +180,9 @@ def _from_lengstrom(variables: Mapping[int, Tensor]) -> _Converted:
     side, _, _, width = variables[0].shape
     found: dict[str, Tensor] = {}
     for index, (inner, norm) in enumerate(_layers(blocks)):
-        filters, shift, scale = (variables[_VARIABLES_PER_LAYER * index + part].float() for part in range(3))
-        found |= {f"{inner}.weight": filters.permute(3, 2, 0, 1), f"{inner}.bias": torch.zeros(len(shift))}
+        filters, shift, scale = (variables[_VARIABLES_PER_LAYER * index + part] for part in range(3))
+        found |= {f"{inner}.weight": filters.permute(3, 2, 0, 1), f"{inner}.bias": torch.zeros(1).expand(len(shift))}
         found |= {f"{norm}.weight": scale, f"{norm}.bias": shift}
-    found["down.0.inner.convolution.weight"] = found["down.0.inner.convolution.weight"] * _PIXELS
     layout = Layout(width, blocks, border="zero", upsampling="transposed", output="tanh", epsilon=1e-3, ends=side)
     return _Converted("fast-style-transfer of lengstrom", layout, found)
 
