@@ -6,7 +6,7 @@ Pictures are IMAGE tensors: (batch, height, width, 3), float32 in [0, 1].
 import torch
 
 import impasto
-from impasto.networks.brush_files import shipped_brushes
+from impasto.networks.brush_files import brush_path, shipped_brushes
 from impasto.recipes.brush import BrushPainter, apply
 
 CATEGORY = "impasto"
@@ -23,6 +23,10 @@ def painted(images, paint):
 def first(style):
     """Return the first picture of a batch as (1, 3, height, width)."""
     return style[0].permute(2, 0, 1)[None, :3].float().cpu()
+
+
+def _state(path):
+    return f"{path} {path.stat().st_mtime_ns}"
 
 
 class ApplyBrush:
@@ -42,13 +46,20 @@ class ApplyBrush:
             "optional": {"brush_file": file},
         }
 
+    @classmethod
+    def IS_CHANGED(cls, brush, brush_file="", **_):  # noqa: N802
+        """Tell ComfyUI to paint again if the file has changed."""
+        return _state(brush_path(brush_file or brush))
+
+    def _painter(self, path):
+        if _state(path) not in self._painters:
+            self._painters.clear()
+            self._painters[_state(path)] = BrushPainter(path)
+        return self._painters[_state(path)]
+
     def paint(self, image, brush, strength=1.0, stroke=1.0, brush_file=""):
         """Paint each picture of the batch."""
-        name = brush_file or brush
-        if name not in self._painters:
-            self._painters.clear()
-            self._painters[name] = BrushPainter(name)
-        painter = self._painters[name]
+        painter = self._painter(brush_path(brush_file or brush))
         return painted(image, lambda photo: apply(painter, photo, strength=strength, stroke=stroke))
 
 

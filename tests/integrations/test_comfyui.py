@@ -1,6 +1,7 @@
 """The nodes for ComfyUI, without ComfyUI."""
 
 import importlib.util
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -64,10 +65,20 @@ def test_a_brush_paints_every_picture_of_a_batch(nodes: ModuleType, tiny: Path) 
     assert (found[0].permute(2, 0, 1)[None] - wanted).abs().mean() < 0.01
 
 
-def test_a_brush_is_read_once_for_several_runs(nodes: ModuleType, tiny: Path) -> None:
+def test_a_brush_is_read_once_and_again_after_it_has_changed(
+    nodes: ModuleType, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    painter = nodes.BrushPainter
+    monkeypatch.setattr(nodes, "BrushPainter", lambda path: read.append(path) or painter(path))
+    for _ in range(2):
+        nodes.ApplyBrush().paint(batch(1), "none", brush_file=str(tiny))
+    assert len(read) == 1
+    before = nodes.ApplyBrush.IS_CHANGED("none", brush_file=str(tiny), image=None)
+    os.utime(tiny, (1, 1))
+    assert nodes.ApplyBrush.IS_CHANGED("none", brush_file=str(tiny), image=None) != before
     nodes.ApplyBrush().paint(batch(1), "none", brush_file=str(tiny))
-    tiny.unlink()
-    nodes.ApplyBrush().paint(batch(1), "none", brush_file=str(tiny))
+    assert len(read) == 2
 
 
 def test_instant_and_paint_use_the_first_style_picture(nodes: ModuleType) -> None:
