@@ -25,7 +25,7 @@ from impasto import images
 from impasto.images import resize
 from impasto.networks.onnx_runtime import load_onnxruntime
 from impasto.studio.app import STATIC
-from impasto.studio.live_brushes import live_brushes
+from impasto.studio.live_brushes import SHIPPED
 
 Frame = npt.NDArray[np.float32]
 EDGE_PX, SEEN_PX, FRAMES, FIRST = 384, 256, 16, 5
@@ -35,7 +35,7 @@ GRAIN_PX = 0.7
 def main() -> None:
     """Print a line of JSON for each amount of noise and each speed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("graph", type=Path, nargs="?", default=next(iter(live_brushes().values()), None))
+    parser.add_argument("graph", type=Path, nargs="?", default=next(iter(sorted(SHIPPED.glob("*.onnx"))), None))
     parser.add_argument("--noise", type=float, nargs="+", default=[1.0, 3.0])
     parser.add_argument("--pixels", type=float, nargs="+", default=[0.0, 1.0, 4.0])
     given = parser.parse_args()

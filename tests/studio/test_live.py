@@ -28,6 +28,7 @@ from impasto.studio import live_brushes, runtime
 from impasto.studio.app import STATIC, create_app
 from impasto.studio.settings import Settings
 from impasto.tensors import Image
+from impasto.weights.files import sha256_of
 
 API = "/api/v1"
 BRUSH, OTHER = "starry-night", "my-garden"
@@ -215,6 +216,29 @@ def test_a_graph_of_the_user_replaces_an_included_one_and_a_changed_graph_has_a_
     assert len(addresses) == 3
 
 
+def test_a_graph_next_to_a_trained_brush_is_listed_with_its_title(client: pieces.Local, folders: tuple[Path, Path]) -> None:
+    studio = client.app.state.studio
+    for name, suffixes in (("r_0000000000000001", (".brush", ".onnx")), ("r_0000000000000002", (".brush",))):
+        row = dict.fromkeys(("job", "created", "width", "height", "bytes", "disk", "draft", "seconds"), 1)
+        row |= {"id": name, "job": f"j{name[1:]}", "kind": "brush", "suffix": ".png", "title": "My garden"}
+        studio.database.insert("results", row | {"styles": "[]", "request": "{}", "record": "{}"})
+        for suffix in suffixes:
+            studio.folder.result(name, suffix).write_bytes(name.encode())
+    ((name, brush),) = brushes(client).items()
+    assert (name, brush["title"], brush["origin"]) == ("r_0000000000000001", "My garden", "own")
+    assert brush["preview"] == f"{API}/results/{name}/thumb"
+    assert client.get(brush["network"]).content == name.encode()
+    assert client.get("/live/brushes/r_0000000000000002.onnx").status_code == 404
+
+
+def test_every_included_graph_is_that_of_the_brush_next_to_it() -> None:
+    onnx = pytest.importorskip("onnx")
+    for path in live_brushes.SHIPPED.glob("*.onnx"):
+        facts = {each.key: each.value for each in onnx.load(path).metadata_props}
+        write = f"impasto export onnx {path} --brush {path.with_suffix('.brush')}"
+        assert facts["brush_sha256"] == sha256_of(path.with_suffix(".brush")), f"write it again: {write}"
+
+
 def test_only_graphs_with_plain_names_are_listed(client: pieces.Local, folders: tuple[Path, Path]) -> None:
     for name in ("Upper.onnx", "a b.onnx", "notes.txt", "..onnx"):
         (folders[0] / name).write_bytes(b"x")
@@ -227,7 +251,7 @@ def test_only_graphs_with_plain_names_are_listed(client: pieces.Local, folders: 
 
 
 def test_brushes_are_listed_without_torch_and_onnx() -> None:
-    script = "import sys, impasto.studio.live_brushes as brushes\nbrushes.shown_brushes([])\n"
+    script = "import sys, impasto.studio.live_brushes as brushes\nbrushes.shown_brushes([], None, [])\n"
     script += "sys.exit(bool({'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", script], check=True)
 
@@ -383,7 +407,7 @@ def test_the_page_paints_like_torch_and_makes_no_other_requests(
 @pytest.mark.browser
 @pytest.mark.slow
 def test_without_brushes_the_page_says_so(bench: Any) -> None:
-    if live_brushes.live_brushes():
+    if any(live_brushes.SHIPPED.glob("*.onnx")):
         pytest.skip("brushes are included")
     with bench.studio() as address, bench.browser() as driver:
         driver.get(f"{address}/live")

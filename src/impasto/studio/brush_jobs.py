@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from torch import Tensor
 from impasto._version import __version__
 from impasto.errors import ImageFileError
 from impasto.images import Picture
+from impasto.networks.brush_files import load_brush
+from impasto.networks.brush_onnx import brush_graph
+from impasto.networks.onnx_export import save_graph
 from impasto.options import Run
 from impasto.options.brush import BrushTrainingOptions
 from impasto.recipes.brush_training import BrushRun, new_run
 from impasto.recipes.pastiche import Pastiche, Record, described
 from impasto.recipes.starts import Style
-from impasto.studio.brushes import SUFFIX
+from impasto.studio.brushes import GRAPH_SUFFIX, SUFFIX
 from impasto.studio.faults import fault
 from impasto.studio.painting_state import Pace, write_preview
 from impasto.studio.worker import Line, Message
@@ -49,7 +53,9 @@ def trained(style: Style, photos: Iterable[Picture], order: Message, line: Line)
         training.resume(checkpoint)
     if not order["finish"] and not _train(training, order, line):
         return None
-    training.save(Path(order["result"] + SUFFIX))
+    path = Path(order["result"] + SUFFIX)
+    training.save(path)
+    _write_graph(path, options)
     return Pastiche(
         training.strip(), None, None, _record(style, options, run, training) | {"notes": notes}
     ), training.training.seconds
@@ -71,6 +77,12 @@ def _for_training(photos: Iterable[Picture]) -> tuple[list[Tensor], list[str]]:
     if errors and not found:
         raise errors[0]
     return found, [f"skipped: {error}" for error in errors]
+
+
+def _write_graph(brush: Path, options: BrushTrainingOptions) -> None:
+    """Write the graph of a small brush next to it, for the webcam page. Without onnx, the page does not show the brush."""
+    if options.network == "small" and find_spec("onnx"):
+        save_graph(brush.with_suffix(GRAPH_SUFFIX), brush_graph(load_brush(brush)))
 
 
 def _train(training: BrushRun, order: Message, line: Line) -> bool:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from impasto.studio.database import Database, Row
 from impasto.studio.storage import Folder
 
-SUFFIX = ".brush"
+SUFFIX, GRAPH_SUFFIX = ".brush", ".onnx"
 SHIPPED = Path(str(files("impasto") / "data" / "brushes"))
 
 

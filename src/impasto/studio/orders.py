@@ -38,7 +38,6 @@ from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Checkpoint, Style, as_swatches
 from impasto.runtime.devices import seconds_now
 from impasto.studio import brush_jobs, sheets
-from impasto.studio.brushes import SUFFIX as BRUSH_SUFFIX
 from impasto.studio.painting_state import PaintingState, followed, painted, picture_size
 from impasto.studio.worker import Line, Message
 from impasto.styles.named import load_style
@@ -233,8 +232,8 @@ def brush(order: Message, line: Line) -> Message | None:
     found = brush_jobs.trained(style, (_read_source(each) for each in order["photos"]), order, line)
     if found is None:
         return None
-    facts = _result(order, *found)
-    return facts | {"disk": facts["disk"] + Path(order["result"] + BRUSH_SUFFIX).stat().st_size}
+    facts, path = _result(order, *found), Path(order["result"])
+    return facts | {"disk": sum(each.stat().st_size for each in path.parent.glob(f"{path.name}.*"))}
 
 
 def report(order: Message, line: Line) -> Message | None:

@@ -32,6 +32,7 @@ class Folder:
         results/ID.png       the result, without metadata; ID.jpg for drafts
         results/ID.thumb.jpg
         results/ID.brush     a trained brush; its picture shows samples
+        results/ID.onnx      the graph of a small brush, for the webcam page
         work/ID.jpg          the newest preview of a job
         work/ID.npy          the checkpoint of a painting; ID.pt: of a training
         styles/NAME-HASH.webp  the preview of a named style of the user; .jpg: its picture; .map-N.png: its suggested map

@@ -7,8 +7,9 @@ from fastapi.responses import FileResponse, Response
 
 from impasto.errors import WeightsError
 from impasto.studio import runtime, shapes
+from impasto.studio.brushes import shown_brushes as brushes_of
 from impasto.studio.faults import fault
-from impasto.studio.live_brushes import live_brushes, shown_brushes
+from impasto.studio.live_brushes import graph, shown_brushes
 from impasto.studio.routes.responses import FOR_GOOD, Here, answer
 from impasto.studio.security import RefusedError
 
@@ -40,15 +41,15 @@ async def fetch() -> Response:
 @router.get("/brushes", response_model=shapes.LiveBrushes)
 async def brushes(studio: Here) -> Response:
     """List the brushes of the webcam page."""
-    return answer({"items": await asyncio.to_thread(shown_brushes, studio.shelf.styles())})
+    styles = studio.shelf.styles()
+    trained = brushes_of(studio.database, studio.folder, {})
+    return answer({"items": await asyncio.to_thread(shown_brushes, trained, studio.folder, styles)})
 
 
 @served.get("/brushes/{name}.onnx")
-async def brush(name: str) -> Response:
+async def brush(studio: Here, name: str) -> Response:
     """Return the ONNX graph of a brush."""
-    path = live_brushes().get(name)
-    if path is None:
-        raise RefusedError(404, "missing", f"there is no brush {name[:60]!r}; see /api/v1/live/brushes")
+    path = graph(studio.folder, name)
     return FileResponse(path, media_type="application/octet-stream", headers={"cache-control": FOR_GOOD})
 
 
