@@ -69,10 +69,10 @@ def alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 def test_every_term_has_a_finite_loss_and_a_gradient(make: Make) -> None:
     every = BrushWeights(content=1.0, smoothness=1.0, stability=1.0)
     (step,) = run(make(every), 1)
-    assert set(step.losses) == {"neighbor", "style", "content", "smoothness", "stability", "gamut"}
+    assert set(step.losses) == {"neighbor", "style", "tone", "content", "smoothness", "stability", "gamut"}
     assert all(math.isfinite(value) for value in step.losses.values())
-    for name in ("neighbor", "style", "content", "smoothness", "stability"):
-        none = dict.fromkeys(("neighbor", "style", "content", "smoothness", "stability", "gamut"), 0.0)
+    for name in ("neighbor", "style", "tone", "content", "smoothness", "stability"):
+        none = dict.fromkeys(("neighbor", "style", "tone", "content", "smoothness", "stability", "gamut"), 0.0)
         training = make(BrushWeights(**(none | {name: 1.0})))
         before = {key: value.clone() for key, value in training.network.state_dict().items()}
         run(training, 1)

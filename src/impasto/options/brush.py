@@ -45,6 +45,7 @@ class BrushTrainingOptions:
         "learning_rate": (1e-9, 1),
         "neighbor_weight": (0, 1e9),
         "style_weight": (0, 1e9),
+        "tone_weight": (0, 1e9),
         "content_weight": (0, 1e9),
         "smoothness_weight": (0, 1e9),
         "stability_weight": (0, 1e9),
@@ -68,6 +69,9 @@ class BrushTrainingOptions:
 
     style_weight: float = 1.0
     """Weight of the loss on means and Gram matrices of the style."""
+
+    tone_weight: float = 2.0
+    """Weight of the loss that keeps light parts of the photo light, and dark parts dark."""
 
     content_weight: float = 0.0
     """Weight of the content loss. Higher values keep more of the photo."""

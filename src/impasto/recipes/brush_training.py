@@ -169,6 +169,7 @@ def new_run(
         weights=BrushWeights(
             neighbor=options.neighbor_weight,
             style=options.style_weight,
+            tone=options.tone_weight,
             content=options.content_weight,
             smoothness=options.smoothness_weight,
             stability=options.stability_weight,

@@ -46,6 +46,8 @@ _SMOOTH = 1e-4
 """Added to a relative error before taking its root, so that the gradient stays finite near zero."""
 _DECAY, _DECAY_AT_START = 0.998, 4
 _NOISE = 0.03
+_BLUR_PX = 16
+_FLAT = 0.05
 _LEAST_PART = 0.5
 """Smallest side of a crop, relative to the shorter side of the photo."""
 _DIVERGED = 4.0
@@ -64,6 +66,9 @@ class BrushWeights:
 
     style: float = 1.0
     """Means and Gram matrices of the style."""
+
+    tone: float = 2.0
+    """Lightness of the photo, blurred, at the contrast of the style."""
 
     content: float = 0.0
     """Features of the photo at relu4_1."""
@@ -120,6 +125,7 @@ class StyleTargets:
         self._mean = columns.mean(0)
         self._basis = leading(columns - self._mean, _DIRECTIONS, torch.Generator().manual_seed(0))
         self._keys = F.normalize((columns - self._mean) @ self._basis, dim=1).to(_dtype(columns.device))
+        self.tone = torch.std_mean(torch.cat([_lightness(each).flatten() for each in pictures]))
         self.statistics = {layer: _mean_of([gram_and_mean(each[layer]) for each in found]) for layer in STYLE_LAYERS}
 
     def neighbors(self, queries: FeatureMap, random: np.random.Generator) -> list[FeatureMap]:
@@ -261,6 +267,8 @@ class BrushTraining:
             losses["neighbor"] = 0.3 * errors[0] + errors[1] + errors[2]
         if self.weights.style:
             losses["style"] = self._style_loss(found)
+        if self.weights.tone:
+            losses["tone"] = (_blurred(image) - self._tones(photos)).abs().mean()
         if self.weights.content:
             directions = [F.normalize(_centered(each["relu4_1"]), dim=1) for each in (found, seen)]
             losses["content"] = 1 - (directions[0] * directions[1]).sum(1).mean()
@@ -279,6 +287,13 @@ class BrushTraining:
             return queries
         result = _centered(search_columns({layer: painted[layer].detach() for layer in SEARCH_LAYERS}, self.targets.spread))
         return (1 - own) * F.normalize(queries, dim=1) + own * F.normalize(result, dim=1)
+
+    def _tones(self, photos: Image) -> FeatureMap:
+        """Return the blurred lightness of the photos, with the mean and the deviation of the style's."""
+        tones = _lightness(photos)
+        deviation, mean = torch.std_mean(tones, (2, 3), keepdim=True)
+        wanted, center = self.targets.tone
+        return F.avg_pool2d((tones - mean) * (wanted / deviation.clamp_min(_FLAT)) + center, _BLUR_PX)
 
     def _style_loss(self, found: Features) -> Tensor:
         total = torch.zeros((), device=self.device)
@@ -320,6 +335,16 @@ def gram_and_mean(features: FeatureMap) -> tuple[Tensor, Tensor]:
     rows = (features - mean).flatten(2)
     gram: Tensor = rows @ rows.transpose(1, 2) / rows.shape[-1]
     return gram, mean[..., 0, 0]
+
+
+def _lightness(image: Image) -> FeatureMap:
+    red, green, blue = image.split(1, 1)
+    lightness: Tensor = 0.299 * red + 0.587 * green + 0.114 * blue
+    return lightness
+
+
+def _blurred(image: Image) -> FeatureMap:
+    return F.avg_pool2d(_lightness(image), _BLUR_PX)
 
 
 def _mean_of(statistics: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
