@@ -32,7 +32,7 @@ def onnx(
     size: int = 512,
     stroke: float = 1.0,
     winograd: bool = False,
-    brush: Annotated[str | None, Parameter(metavar="NAME_OR_FILE")] = None,
+    brush: Annotated[str | None, Parameter(metavar="NAME")] = None,
     strength: float = 1.0,
     precision: Literal["fp32", "fp16", "int8"] = "fp32",
 ) -> None:
@@ -50,8 +50,8 @@ def onnx(
             of pictures must then be multiples of 32 instead of 8.
         brush: Export this brush: a .brush file, or a name from "impasto brushes list".
         strength: With --brush: strength of the style, 0 (the photo) to 1; it is built into the graph.
-        precision: With --brush: arithmetic of the graph. fp16 suits graphics processors and phones, int8 processors; both
-            change the picture slightly, and the change is printed.
+        precision: With --brush: arithmetic of the graph. fp16 suits GPUs and phones, int8 suits CPUs. Both change the picture
+            slightly, and the change is printed.
     """
     if output.suffix.lower() != ".onnx":
         raise OptionError(f"{str(output)!r} does not end in .onnx; choose a name that does")
