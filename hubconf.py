@@ -15,7 +15,9 @@ from impasto.compat.modules import BrushModule, InstantModule  # noqa: E402
 
 
 def brush(name="starry-night", strength=1.0):
-    """Return a brush as a module: (batch, 3, height, width), floats in [0, 1], to the same.
+    """Return a brush as a module.
+
+    Its input and its output are float tensors of shape (batch, 3, height, width) with values in [0, 1].
 
     Args:
         name: a .brush file, or a name from "impasto brushes list".
@@ -25,7 +27,9 @@ def brush(name="starry-night", strength=1.0):
 
 
 def instant(style="starry-night", strength=1.0):
-    """Return the instant recipe with one style as a module: (batch, 3, height, width), floats in [0, 1], to the same.
+    """Return the instant recipe with one style, as a module.
+
+    Its input and its output are float tensors of shape (batch, 3, height, width) with values in [0, 1].
 
     Args:
         style: a picture file, or a name from "impasto styles list".

@@ -1,4 +1,4 @@
-"""Measure image analogies on known filters. Each filter is learned from one pair of 128 px and applied to other pictures.
+"""Measure image analogies on known filters. Each filter is learned from one pair of pictures of 128 px and applied to others.
 
 python benchmarks/analogy_classic.py [--example coffee] [--example-px 128] [--px 256] [--photos astronaut,chelsea,rocket]
 

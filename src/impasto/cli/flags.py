@@ -56,7 +56,7 @@ def as_flags(options: type, *, is_grouped: bool = True) -> type:
 
 
 def given(flags: Any) -> dict[str, Any]:
-    """Return the options that the user gave, by name. Names from earlier versions are replaced by the present names."""
+    """Return the options that the user gave, by name. Former names are replaced with the current names."""
     if flags is None:
         return {}
     values = {each.name: getattr(flags, each.name) for each in dataclasses.fields(flags)}

@@ -26,7 +26,9 @@ _SMALLEST_SIDE = 32
 
 
 class BrushModule(nn.Module):
-    """A brush as a module: (batch, 3, height, width) in [0, 1] to the same; differentiable, on any device.
+    """A brush as a differentiable module, for any device.
+
+    Input and output are tensors of shape (batch, 3, height, width) with values in [0, 1].
 
     Args:
         brush: a .brush file, or a name from ``impasto brushes list``.
@@ -50,7 +52,9 @@ class BrushModule(nn.Module):
 
 
 class InstantModule(nn.Module):
-    """The instant recipe with one style as a module: (batch, 3, height, width) in [0, 1] to the same; sides of at least 32.
+    """The instant recipe with one style, as a module.
+
+    Input and output are tensors of shape (batch, 3, height, width) with values in [0, 1]. Sides have at least 32 pixels.
 
     Args:
         style: a picture, or the name of a style.

@@ -138,7 +138,7 @@ class Transfer(nn.Module):
         """Compute the residual to add to a photo.
 
         Args:
-            light: (batch, 1, height, width), about [-2, 2]; both sides multiples of 8.
+            light: (batch, 1, height, width), about [-2, 2]; height and width are multiples of 8.
             color: (batch, 2, height / 2, width / 2), about [-2, 2].
             modulation: (batch, modulations), from :class:`StyleReader`.
 

@@ -16,12 +16,13 @@ SHIPPED = Path(str(files("impasto") / "data" / "brushes"))
 
 
 def shown_brushes(database: Database, folder: Folder, styles: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the brushes in the form of the API: first those trained here, newest first.
+    """Return the brushes in the format of the API: first those trained here, newest first.
 
     Args:
         database: the database with the results.
         folder: the data folder.
-        styles: the styles in the form of the API, by id; the preview of an included brush is that of the style with its name.
+        styles: the styles in the format of the API, by id. The preview of an included brush is that of the style with the same
+            name.
     """
     rows = database.rows("SELECT id, title FROM results WHERE kind = 'brush' ORDER BY number DESC")
     own = [_shown_own(row) for row in rows if folder.result(row["id"], SUFFIX).is_file()]

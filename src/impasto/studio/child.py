@@ -27,7 +27,7 @@ class CallError(Exception):
         self.code, self.field = code, field
 
     def shown(self) -> dict[str, str | None]:
-        """Return the error in the form of the API."""
+        """Return the error in the format of the API."""
         return {"code": self.code, "message": str(self), "field": self.field}
 
 

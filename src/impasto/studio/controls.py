@@ -49,7 +49,7 @@ _BEGINNINGS = (
     (r"style ", "styles"),
     (r"'auto:", "masks"),
 )
-"""Pairs of a pattern and a field. If a message names no flag and starts with the pattern, it belongs to the field."""
+"""Pairs of a pattern and a field. An error message that names no flag belongs to the field whose pattern it starts with."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Kind:
 
     Attributes:
         options: Dataclass of its options.
-        lane: Lane of its worker: quick for jobs that take seconds, slow for paintings, training for trainings.
-        hidden: Options that requests must not set, because they are fixed for this kind of job or name a file.
+        lane: The lane that runs it: "quick" for jobs that take seconds, "slow" for paintings, "training" for training brushes.
+        hidden: Options that requests must not set, because they name a file or are fixed for this kind of job.
     """
 
     options: type[Options]
@@ -77,14 +77,14 @@ KINDS: dict[str, Kind] = {
     "report": Kind(ReportOptions, "quick"),
     "tune": Kind(TuneOptions, "slow"),
 }
-"""Every kind of job. A new one needs a line here and a function in ``orders.DOES``."""
+"""Every kind of job. A new kind needs a line here and a function in ``orders.DOES``."""
 
 
 SHEETS = ("report", "tune")
 """Kinds whose result is a sheet with metrics instead of a painted picture."""
 
 NOT_PAINTED = (*SHEETS, "brush")
-"""Kinds whose result is not a painted photo, so that it can be neither measured nor refined."""
+"""Kinds whose result is not a painted photo. Such a result can be neither measured nor refined."""
 
 
 def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -117,7 +117,7 @@ def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, A
 
 
 def recipes() -> dict[str, Any]:
-    """Return the options of every kind of job and of a run, and the methods and presets of the painter."""
+    """Return the options of every kind of job, the options that all kinds share, and the methods and presets of the painter."""
     methods = {
         name: {
             "defaults": _differing(options, "recipe"),
@@ -141,7 +141,7 @@ def checked_options(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     names.
 
     Returns:
-        The given options under their present names.
+        The given options under their current names.
 
     Raises:
         OptionError: An option is unknown or a value is not allowed.
@@ -219,7 +219,7 @@ def _kind_of(hint: Any, name: str) -> str:
 
 
 def _differing(options: PaintOptions, but: str) -> dict[str, Any]:
-    """Return the options that differ from their defaults, except the option ``but``."""
+    """Return the options that differ from their defaults, without the option that ``but`` names."""
     plain = dataclasses.asdict(PaintOptions())
     return {name: value for name, value in dataclasses.asdict(options).items() if name != but and value != plain[name]}
 

@@ -13,7 +13,7 @@ from impasto.studio.faults import fault, reason
 
 _LOG = logging.getLogger(__name__)
 _BUSY_SECONDS = 2.0
-"""Time that a statement waits if another program has locked the database. It is short because requests wait for statements."""
+"""How long a statement waits if another program has locked the database. It is short because requests wait for statements."""
 
 _VERSION = 2
 _SCHEMA = """
@@ -61,7 +61,7 @@ class Database:
         """Open the database and create missing tables.
 
         Raises:
-            ImageFileError: The file is not a database, or a newer version of impasto has written it.
+            ImageFileError: The file is not a database, or it was written by a newer version of impasto.
         """
         self._lock = threading.RLock()
         self._later: dict[str, Callable[[], None]] = {}
@@ -106,7 +106,7 @@ class Database:
             self._connection.execute(statement, values)
 
     def get(self, table: Literal["jobs", "uploads", "results"], identity: str) -> Row:
-        """Return the row with an id.
+        """Return the row with the given id.
 
         Raises:
             LookupError: The row does not exist.
@@ -146,7 +146,7 @@ class Database:
             self._connection.execute("ROLLBACK")
 
     def _tell(self) -> None:
-        """Run the deferred notifications. The caller still holds the lock, so no later notification can overtake them."""
+        """Send the deferred notifications. The caller still holds the lock, so no later notification can overtake them."""
         waiting, self._later = self._later, {}
         for tell in waiting.values():
             try:
@@ -155,15 +155,15 @@ class Database:
                 _LOG.warning("a notification failed", exc_info=True)
 
     def later(self, key: str, tell: Callable[[], None]) -> None:
-        """Run a notification after the commit.
+        """Schedule a notification to be sent after the commit.
 
-        It is added to the end of the queue, and replaces a waiting notification with the same key.
+        It is added to the end of the queue, and replaces any waiting notification with the same key.
         """
         self._later.pop(key, None)
         self._later[key] = tell
 
     def next_event(self) -> int:
-        """Return a new, larger event number. Call this method inside a transaction."""
+        """Increase the event number by one and return it. Call this method inside a transaction."""
         self.run("UPDATE counter SET event = event + 1")
         return self.event()
 

@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.1
 _MOST_AT_ONCE = 8
 _MARGIN_SECONDS = 15.0
-"""Extra time that the studio waits beyond a time limit, because the worker enforces the same limit itself."""
+"""Extra time that the studio waits beyond a time limit, so that the worker, which has the same limit, can end the job first."""
 
 
 class Dispatcher(threading.Thread):
@@ -125,7 +125,7 @@ class Dispatcher(threading.Thread):
             bug = self._failing(job["id"], CallError("bug", BUG))
             while not written(ending, bug, self._trouble):
                 if self._is_over.wait(RETRY_SECONDS):
-                    break  # the next start requeues the job
+                    break  # the next start of the studio requeues the job
         finally:
             del self._threads[attempt]
             attempt.give_up()
@@ -200,7 +200,7 @@ class Dispatcher(threading.Thread):
         return None
 
     def _store_state(self, identity: str, order: Message, attempt: Attempt, message: Message) -> None:
-        """Store the progress of a job. If a temporary system error occurs, skip this progress: the next message replaces it."""
+        """Store the progress of a job. Skip it after a temporary system error: the next message replaces it."""
         try:
             if message["say"] == "checkpoint":
                 _write(order["work"] + ".npy", attempt.part("checkpoint_file", ".npy", message["checkpoint_file"]))
@@ -216,7 +216,7 @@ class Dispatcher(threading.Thread):
             self._trouble.met(error)
 
     def _with_files(self, order: Message, attempt: Attempt, message: Message) -> Message:
-        """Write the files of a result. Return the message with the suffix and the sizes of these files added."""
+        """Write the files of a result. Return the message together with the suffix and the sizes of these files."""
         suffix = ".jpg" if order["draft"] else ".png"
         picture = attempt.part("result", suffix, message["result"])
         thumb = attempt.part("thumb", ".jpg", message["thumb"])
@@ -225,7 +225,7 @@ class Dispatcher(threading.Thread):
         return message | {"suffix": suffix, "bytes": len(picture), "disk": len(picture) + len(thumb)}
 
     def _has_stopped(self, identity: str, order: Message, attempt: Attempt, watch: "_Watch") -> bool:
-        """Pass on a stop request. Return True if the job has stopped: no worker has it, or its worker does not respond."""
+        """Pass on a stop request. Return True if no worker has the job, or if its worker does not respond."""
         try:
             wanted = self._jobs.wanted(identity)
         except sqlite3.Error as error:  # the next call checks again
@@ -248,7 +248,7 @@ class Dispatcher(threading.Thread):
         return 1  # the number is unknown
 
     def _put_back(self, identity: str) -> None:
-        if not self._is_over.is_set():  # during a shutdown, the shutdown requeues the job
+        if not self._is_over.is_set():  # otherwise, the shutdown requeues the job
             self._jobs.put_back(identity)
 
     def _lost(self, identity: str, why: str) -> None:
@@ -288,7 +288,7 @@ class _Watch:
         return is_due
 
     def check(self) -> None:
-        """Check how long ago a worker accepted the job.
+        """Check that the job is within its time limit, which starts when a worker accepts the job.
 
         Raises:
             CallError: The time limit is exceeded.

@@ -30,7 +30,7 @@ class Listener:
         self.there.set()
 
     async def next(self, timeout_seconds: float) -> list[tuple[int | None, bytes]]:
-        """Wait for events. Return each with its number (None if it has none). After a timeout, return an empty list."""
+        """Wait for events. Return each event with its number, or with None if it has no number. After a timeout, return []."""
         try:
             await asyncio.wait_for(self.there.wait(), timeout_seconds)
         except TimeoutError:

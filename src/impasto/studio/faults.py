@@ -1,7 +1,7 @@
 """Temporary system errors, such as a full disk, a locked database or too many processes, and their messages.
 
-These errors are not bugs, and they must not end a thread of the studio. Writes are retried, requests get 507 or 503, and jobs
-fail with a message.
+These errors are not bugs, and they must not end a thread of the studio. Writes are retried, requests get HTTP status
+507 or 503, and jobs fail with a message.
 """
 
 import errno
@@ -86,13 +86,13 @@ def reason(error: BaseException) -> str:
 
 
 class Trouble:
-    """Log for repeated errors of a background task. It logs only the first error and the recovery."""
+    """A log for repeated errors of a background task. It logs only the first error and the recovery."""
 
     def __init__(self, what: str) -> None:
         self._what, self._is_there = what, False
 
     def met(self, error: BaseException) -> None:
-        """Log an error. A system error is logged only if there was none since the last recovery."""
+        """Log an error. A system error is logged only if it is the first one since the last recovery."""
         if fault(error) is None:
             _LOG.error("%s", self._what, exc_info=error)
         elif not self._is_there:
@@ -112,10 +112,10 @@ def written(write: Callable[[], object], fallback: Callable[[], object], trouble
     Args:
         write: Function that records how the job ended.
         fallback: Function to call instead if ``write`` fails with a bug.
-        trouble: Log for errors.
+        trouble: The log for errors.
 
     Returns:
-        False if a system error occurred. In this case, repeat the call later.
+        False if a system error occurred. In this case, the caller must call this function again later.
     """
     for each in (write, fallback):
         try:

@@ -98,7 +98,7 @@ class Gallery:
         return self.database.rows(statement, values)
 
     def change_result(self, identity: str, changes: Mapping[str, Any]) -> Row:
-        """Change the title of a result, or whether it is a favorite or a draft."""
+        """Change the title, the favorite flag or the draft flag of a result."""
         self.result(identity)
         if changes:
             columns = {"favorite": "favourite"}
@@ -182,11 +182,11 @@ class Gallery:
         return self.folder.sweep(identities("uploads"), identities("results"), identities("jobs"))
 
 
-# ---------------------------------------------------------------------------------------------------- as the API shows it
+# ---------------------------------------------------------------------------------------------------- format of the API
 
 
 def shown_upload(row: Row) -> dict[str, Any]:
-    """Return an upload in the form of the API."""
+    """Return an upload in the format of the API."""
     names = ("id", "name", "width", "height", "bytes", "created", "sha256")
     here = f"/api/v1/uploads/{row['id']}"
     return {name: row[name] for name in names} | {
@@ -197,7 +197,7 @@ def shown_upload(row: Row) -> dict[str, Any]:
 
 
 def shown_result(row: Row, *, is_photo_there: bool = True) -> dict[str, Any]:
-    """Return a result in the form of the API."""
+    """Return a result in the format of the API."""
     names = ("id", "job", "kind", "created", "width", "height", "bytes", "title", "seconds")
     here = f"/api/v1/results/{row['id']}"
     return {name: row[name] for name in names} | {

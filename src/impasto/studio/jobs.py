@@ -7,8 +7,8 @@ States of a job and their transitions::
       │ └──(restart)────┤ ──stopped──> cancelled, paused ──continue──> queued
       └──want──> cancelled, paused
 
-Every change gets a new, larger number and is sent to listeners after the commit. A result is written in the same transaction as
-the state "done", so a crash cannot leave a result without its job, or the same result twice.
+Every change gets the next event number and is sent to listeners after the commit. A result is written in the same transaction
+as the state "done". So after a crash, every result still belongs to a finished job, and no result exists twice.
 """
 
 import json
@@ -56,9 +56,9 @@ class Order:
         kind: See :data:`impasto.studio.controls.KINDS`.
         lane: Lane of the worker.
         request: The checked request, which can be submitted again.
-        key: Idempotency key. Orders with the same key give the same job.
+        key: Idempotency key. Two orders with the same key result in only one job.
         continues: The job whose result this job continues.
-        more: The result to continue, and the number of steps.
+        more: The result to continue, and the number of steps to add.
     """
 
     kind: str
@@ -130,7 +130,7 @@ class Jobs:
             )
 
     def want(self, identity: str, wanted: Wanted) -> Row:
-        """Request that a job stops. A waiting job stops immediately, and a running job stops after its current step.
+        """Ask a job to stop. A waiting job stops immediately, and a running job stops after its current step.
 
         Raises:
             StateError: The job is neither waiting nor running.
@@ -190,7 +190,7 @@ class Jobs:
     # ------------------------------------------------------------------------------------------------ running
 
     def take(self, lane: str) -> Row | None:
-        """Take the next job of a lane, or None if none is waiting."""
+        """Take the next job of a lane. Return None if no job is waiting."""
         with self.database.transaction():
             row = self.database.row(
                 "SELECT id FROM jobs WHERE state = 'queued' AND lane = ? ORDER BY priority DESC, number LIMIT 1", (lane,)
@@ -299,7 +299,7 @@ class Jobs:
         return self.database.rows(statement, (not states, *states, after, after, limit))
 
     def changed_since(self, event: int, job: str | None = None) -> list[Row]:
-        """Return the jobs that changed after an event, in order of change."""
+        """Return the jobs that changed after an event, in the order in which they changed."""
         statement = "SELECT * FROM jobs WHERE version > :event AND (:job IS NULL OR id = :job) ORDER BY version"
         return self.database.rows(statement, {"event": event, "job": job})
 
@@ -311,7 +311,7 @@ class Jobs:
         return {state: found.get(state, 0) for state in STATES}
 
     def typical(self, kind: str) -> float:
-        """Return the average duration of the last jobs of a kind in seconds."""
+        """Return the average duration, in seconds, of the last jobs of a kind."""
         if kind not in self._typical:
             (row,) = self.database.rows(
                 "SELECT avg(took) AS seconds FROM (SELECT finished - started AS took FROM jobs "
@@ -322,7 +322,7 @@ class Jobs:
         return self._typical[kind]
 
     def shown(self, row: Row) -> dict[str, Any]:
-        """Return a job in the form of the API."""
+        """Return a job in the format of the API."""
         progress = json.loads(row["progress"]) if row["progress"] else None
         if progress:
             progress.pop("seconds_left", None)
@@ -377,6 +377,6 @@ class Jobs:
 
 
 def shown_request(stored: str) -> dict[str, Any]:
-    """Return a stored request in the form of the API. Options from earlier versions get their present names."""
+    """Return a stored request in the format of the API. Options that were renamed get their current names."""
     request: dict[str, Any] = json.loads(stored)
     return request | {"options": by_present_names(request["options"])} if "options" in request else request

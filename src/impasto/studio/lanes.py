@@ -92,7 +92,7 @@ class Call:
 
 
 class Lane(threading.Thread):
-    """A child process, and the thread that sends work to it: pending calls are sent before the next job."""
+    """A child process, and the thread that sends calls and jobs to it. Pending calls are sent before the next job."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class Lane(threading.Thread):
     # ------------------------------------------------------------------------------------------------ the thread
 
     def run(self) -> None:
-        """Process calls and jobs until the studio ends. After an error, log it and continue."""
+        """Process calls and jobs until the studio ends. Log errors and continue."""
         while not self.is_over():
             self._wake.clear()
             try:
@@ -180,7 +180,7 @@ class Lane(threading.Thread):
                 self._trouble.over()
                 return False
             self._ending = self._ending_of(job)
-        if not written(*self._ending, self._trouble):  # retry this before the next job
+        if not written(*self._ending, self._trouble):  # try again before the next job
             time.sleep(RETRY_SECONDS)
             return True
         self._ending = None
@@ -203,7 +203,7 @@ class Lane(threading.Thread):
 
     def _failing(self, job: Row, error: CallError) -> "Ending":
         def fail() -> None:
-            if not self._is_over:  # during a shutdown, leave the job to the next start, which requeues it
+            if not self._is_over:  # otherwise, the next start of the studio requeues the job
                 self.source.fail(job["id"], error.shown())
 
         return fail
@@ -301,7 +301,7 @@ class Lane(threading.Thread):
 
     @contextmanager
     def _tolerant(self) -> Iterator[None]:
-        """Log temporary system errors so that the job continues."""
+        """Log temporary system errors instead of raising them, so that the job continues."""
         try:
             yield
         except Exception as error:
@@ -310,7 +310,7 @@ class Lane(threading.Thread):
             self._trouble.met(error)
 
     def _read_until(self, seconds: float, last: tuple[str, ...], look: Callable[[Message | None], None]) -> Message:
-        """Read messages until one of the ``last`` ones arrives. End the child if it crashes or exceeds its time or memory."""
+        """Return the first message whose type is in ``last``. End the child if it fails or exceeds its time or memory limit."""
         try:
             return self._listen(time.monotonic() + seconds, last, look)
         except CallError as error:
@@ -355,7 +355,7 @@ class _StopRequest:
                 self._child.tell({"do": "stop", "how": "finish" if wanted == "finish" else "stop"})
 
     def check(self) -> None:
-        """Check how long ago the stop request was sent.
+        """Check that the child does not take too long to stop.
 
         Raises:
             _StoppedError: The child did not stop in time.

@@ -1,4 +1,4 @@
-"""The brushes of the webcam page: ONNX graphs that are included, exported by the user, or of brushes trained in the studio.
+"""The brushes of the webcam page. Each is an ONNX graph: included, exported by the user, or made by a training in the studio.
 
 The browser runs the graphs, so the server needs neither torch nor onnx for them.
 """
@@ -41,12 +41,13 @@ def own_folder() -> Path:
 
 
 def shown_brushes(brushes: Iterable[Mapping[str, Any]], folder: Folder, styles: Iterable[Mapping[str, Any]]) -> list[Shown]:
-    """Return the brushes in the form of the API: those trained in the studio, then the others by name.
+    """Return the brushes in the format of the API: first those trained in the studio, then the others, sorted by name.
 
     Args:
-        brushes: the trained brushes in the form of the API; those without a graph are omitted.
+        brushes: the trained brushes in the format of the API; those without a graph are omitted.
         folder: the data folder.
-        styles: the styles in the form of the API. Title, artist and preview of a graph are those of the style with its name.
+        styles: the styles in the format of the API. The title, artist and preview of a graph are those of the style with
+            the same name.
     """
     trained = [(each["id"], folder.result(each["id"], GRAPH_SUFFIX), each) for each in brushes if each["origin"] == "trained"]
     known = {style["id"]: style for style in styles}
@@ -67,7 +68,7 @@ def _shown(name: str, path: Path, facts: Mapping[str, Any]) -> Shown:
 
 
 def _named() -> dict[str, Path]:
-    """Return the graphs by name. A graph of the user replaces an included one of the same name."""
+    """Return the graphs by name. A graph that the user exported replaces an included graph with the same name."""
     return dict(sorted({**_in(SHIPPED), **_in(own_folder())}.items()))
 
 
@@ -78,5 +79,5 @@ def _in(folder: Path) -> dict[str, Path]:
 
 @lru_cache(maxsize=64)
 def _version(path: Path, changed: int, size: int) -> str:
-    """Return a hash of the content of a file that was last changed at this time."""
+    """Return a hash of the content of a file. The time of the last change and the size are needed only for the cache."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

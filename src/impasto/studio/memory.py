@@ -29,7 +29,7 @@ def _physical_bytes() -> int:
 
 
 def _container_limits() -> list[int]:
-    """Return the memory limits of this process's control groups and of their parents, for versions 1 and 2."""
+    """Return the memory limits of this process's control groups (version 1 or 2) and of the parents of these groups."""
     found = []
     for folder, name in _groups():
         for each in (folder, *folder.parents):
@@ -47,7 +47,7 @@ def _container_limits() -> list[int]:
 def _groups() -> list[tuple[Path, str]]:
     """Return the folder of each control group and the name of its limit file.
 
-    In a container, the group of the container may be mounted as the root, so the root is always included.
+    In a container, the container's control group may be mounted as the root, so the root is always included.
     """
     found = [(_MOUNT, "memory.max"), (_MOUNT / "memory", "memory.limit_in_bytes")]
     try:
@@ -84,7 +84,7 @@ def memory_of(program: int) -> int | None:
 
 
 def is_memory_watched() -> bool:
-    """Whether :func:`memory_of` works here: on Linux, or with psutil."""
+    """Whether :func:`memory_of` works on this system. It needs Linux or psutil."""
     return memory_of(os.getpid()) is not None
 
 

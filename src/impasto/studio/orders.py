@@ -86,7 +86,7 @@ def style_picture(order: Message, line: Line) -> Message:
 
 
 def style_map(order: Message, line: Line) -> Message:
-    """Write the suggested map of a style. A doodle without a style map uses the same map."""
+    """Write the suggested map of a style. If a doodle is given no style map, it uses this map."""
     picture = _at_most(as_swatches(_styles(order))[0], _DRAFT_PX)
     images.write(order["to"], suggest_map(picture, labels=order["labels"]).image)
     return {}
@@ -103,7 +103,7 @@ def style_on_astronaut(path: Path) -> Picture:
 
 
 def export(order: Message, line: Line) -> Message:
-    """Write a result in the format of a download."""
+    """Write a result to a file for download."""
     _export(order["path"], order["to"], order["record"], order["quality"])
     return {}
 
@@ -140,7 +140,7 @@ def instant(order: Message, line: Line) -> Message | None:
     masks = _masking(order, photo, styles)
     check(photo, styles, masks, options)
     run = Run(**order["run"])
-    # OpenVINO compiles for each new size, which would delay the sliders of the page.
+    # OpenVINO compiles the network again for each new size, which would delay the sliders of the page.
     engine = "torch" if options.engine == "auto" else options.engine
     pastiche = painted_pastiche(_painter(run.device, run.precision, engine), photo, styles, masks, options)
     if line.how:
@@ -226,7 +226,7 @@ def apply(order: Message, line: Line) -> Message | None:
 
 
 def brush(order: Message, line: Line) -> Message | None:
-    """Train a brush. Its picture is the last sample strip."""
+    """Train a brush. The picture of the result is the last sample strip."""
     _set_threads(order)
     (style,) = _styles(order)
     found = brush_jobs.trained(style, (_read_source(each) for each in order["photos"]), order, line)
@@ -320,7 +320,7 @@ def _remember(path: str, small: Picture) -> None:
 
 
 def _photo(order: Message, size: int) -> Picture:
-    """Read the photo. For drafts of a small size, read a cached, smaller copy."""
+    """Read the photo. For a draft with a small ``size``, return a smaller, cached copy."""
     source = order["content"]
     if not order["draft"] or not 0 < size <= _DRAFT_PX:
         return _read_source(source)
@@ -335,7 +335,7 @@ def _styles(order: Message) -> tuple[Style, ...]:
 
 
 def _masking(order: Message, photo: Picture, styles: tuple[Style, ...]) -> Masking:
-    """Read the masks, which are uploads or computed from names."""
+    """Read the masks. A mask is an upload, or is computed from a name such as auto:skin."""
     where, kept = ([_mask(each) for each in order[name]] for name in ("masks", "protect"))
     return read_masking(MaskSources(style_masks=tuple(where), protect=tuple(kept)), photo, styles)
 
@@ -349,7 +349,7 @@ def _read_source(source: Message) -> Picture:
 
 
 def _read(path: str, name: str, pixels: int = images.MAX_PIXELS) -> Picture:
-    """Read a picture without metadata. Messages show the name that its owner gave it."""
+    """Read a picture, but not its metadata. Error messages contain ``name`` instead of the path."""
     data = Path(path).read_bytes()
     try:
         picture = images.read(data, max_pixels=pixels)

@@ -33,7 +33,7 @@ class PaintingState:
     """Progress of a painting over all its sessions.
 
     Attributes:
-        picture: The checkpoint, (1, 3, height, width), or None at the start.
+        picture: The picture in the checkpoint, (1, 3, height, width), or None at the start.
         scale: Index of the current size.
         here: Number of steps at the current size.
         done: Number of steps in earlier sessions.
@@ -77,7 +77,7 @@ class PaintingState:
         self.scale, self.now, self.seconds = step.scale, step.number, self.before + step.seconds
 
     def described(self, *, is_finished: bool) -> dict[str, Any]:
-        """Return the steps in the form that records and checkpoints store."""
+        """Return the numbers of steps, in the format of records and checkpoints."""
         found: dict[str, Any] = {"done": self.done + self.now, "scale": self.scale, "here": self.here, "finished": is_finished}
         return found | ({"interruptions": self.interruptions} if self.interruptions else {})
 
@@ -117,7 +117,7 @@ def painted(context: PaintingContext, state: PaintingState, order: Message, line
 
 
 def followed(steps: Iterator[Step], order: Message, line: Line) -> Step | None:
-    """Run steps that have no checkpoints and return the last one. Return None if the parent requests a stop."""
+    """Run steps that have no checkpoints and return the last step. Return None if the parent requests a stop."""
     step: Step | None = None
     for step in _told(steps, PaintingState(), order, line):
         if line.how and step.number < step.total:

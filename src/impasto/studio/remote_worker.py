@@ -46,7 +46,7 @@ class Assignment:
         self.is_dropped = False
 
     def take(self) -> bool:
-        """Claim the attempt. Return False if no studio wants it any more, or if another worker has it."""
+        """Claim the attempt. Return False if no studio wants it anymore, or if another worker has it."""
         if not self.is_held():
             return False
         key = self._broker.key(self.token, "beat")
@@ -107,7 +107,7 @@ class Assignment:
         return self._files
 
     def wanted(self) -> Wanted | None:
-        """Return the stop request, or None. If no studio wants the attempt any more, drop it."""
+        """Return the stop request, or None. If no studio wants the attempt anymore, drop it."""
         pipe = self._broker.redis.pipeline()
         pipe.get(self._broker.key(self.token, "wish"))
         pipe.exists(self._broker.key(self.token, "held"))
@@ -127,7 +127,7 @@ class Assignment:
 
 
 class RemoteWorker:
-    """A worker, with a lane and the current assignment. The worker is the source of its lane."""
+    """A worker, with a lane and the current assignment. The worker is itself the source of the lane."""
 
     def __init__(self, url: str, limits: Limits, say: Callable[[str], None]) -> None:
         """Connect to the queue server.
@@ -145,7 +145,7 @@ class RemoteWorker:
         self._lane = Lane("slow", self, limits, lambda job: job["order"], lambda job, said: said)
 
     def leave(self) -> None:
-        """Stop soon. The studio requeues the current job."""
+        """Stop as soon as possible. The studio requeues the current job."""
         self._is_over.set()
 
     def work(self) -> None:
@@ -196,7 +196,7 @@ class RemoteWorker:
     # ------------------------------------------------------------------------------------------------ one attempt
 
     def _obey(self, token: str) -> None:
-        """Run one attempt from its order to its end."""
+        """Run one attempt, from receiving its order to its end."""
         try:
             folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         except OSError as error:
@@ -226,7 +226,7 @@ class RemoteWorker:
             message, field = in_words(error)
             assignment.say("failed", code="option", message=message, field=field)
         except WireError as error:
-            if not assignment.is_held():  # the studio abandoned it just now
+            if not assignment.is_held():  # the studio has just abandoned the attempt
                 return None
             _LOG.warning("invalid order: %s", error)
             assignment.say("failed", code="worker", message="the worker received an invalid order; try again", field=None)
@@ -286,7 +286,7 @@ class RemoteWorker:
         return None if self._assignment is None else self._assignment.wanted()
 
     def progressed(self, identity: str, progress: Mapping[str, Any] | None, *, preview: bool) -> None:
-        """Send the progress. If the server does not respond, skip it."""
+        """Send the progress, or skip it if the server does not respond."""
         assignment = self._assignment
         if assignment is None:
             return
@@ -295,7 +295,7 @@ class RemoteWorker:
             assignment.say("progress", progress=progress, preview=number)
 
     def checkpoint(self, identity: str, checkpoint: Mapping[str, Any]) -> None:
-        """Send a checkpoint. If the server does not respond, skip it."""
+        """Send a checkpoint, or skip it if the server does not respond."""
         assignment = self._assignment
         if assignment is None:
             return

@@ -62,7 +62,7 @@ def fetch_runtime(file: Path | None = None) -> Path:
         The folder of the runtime.
 
     Raises:
-        WeightsError: The download failed or its hash is wrong. The message describes the manual installation.
+        WeightsError: The download failed or its hash is wrong. The message explains how to install the runtime by hand.
     """
     folder = runtime_folder()
     if file is None and runtime_is_here():
@@ -112,7 +112,7 @@ def _fetched(folder: Path) -> Path:
 
 
 def _packed(npm: str, folder: Path) -> Path:
-    """Download the package with npm and its registry, proxy and certificate settings."""
+    """Download the package with npm, which uses its own settings for registry, proxy and certificates."""
     words = [npm, "pack", f"{NAME}@{VERSION}", "--ignore-scripts", "--silent", "--pack-destination", "."]
     try:
         subprocess.run(words, cwd=folder, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=_MOST_SECONDS)
@@ -125,7 +125,7 @@ def _checked(path: Path) -> Path:
     """Verify the hash of the package and return its path.
 
     Raises:
-        WeightsError: The file cannot be read or has another hash.
+        WeightsError: The file cannot be read or has the wrong hash.
     """
     try:
         with path.open("rb") as file:

@@ -53,7 +53,7 @@ def problem(refused: RefusedError) -> dict[str, dict[str, str | None]]:
 
 
 class Guard:
-    """Outermost middleware. It checks the headers of every request and limits its body."""
+    """Outermost middleware. It checks the headers of every request and limits the size of its body."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
@@ -138,7 +138,7 @@ class Guard:
 
 
 def _check_site(scope: Scope, headers: dict[str, str]) -> None:
-    """Reject all writes, and reads of the API, that come from pages of other origins."""
+    """From pages of other origins, accept only reads outside the API."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if scope["method"] in _READS and not scope["path"].startswith("/api/"):
         return
@@ -159,7 +159,7 @@ def _check_length(headers: dict[str, str], limit: int) -> None:
 
 
 def _counted(receive: Receive, limit: int) -> Receive:
-    """Limit the size of a body while it is read, whatever its Content-Length says."""
+    """Limit the size of a body while it is read, because its Content-Length may be wrong or missing."""
     seen = 0
 
     async def counted() -> Message:

@@ -23,7 +23,11 @@ from impasto.studio.studio import Studio
 
 
 def with_token(settings_of: Callable[[str], Settings], *, is_local: bool) -> Settings:
-    """Return settings with a token: ``IMPASTO_STUDIO_TOKEN``, or a random token if other machines can reach the studio."""
+    """Return settings with a token.
+
+    The token is ``IMPASTO_STUDIO_TOKEN`` if this variable is set. Otherwise, it is random if other machines can reach the
+    studio, and empty if not.
+    """
     chosen = os.environ.get("IMPASTO_STUDIO_TOKEN", "")
     if chosen and (len(chosen) < 16 or not chosen.isascii() or not chosen.replace("-", "").replace("_", "").isalnum()):
         raise OptionError("IMPASTO_STUDIO_TOKEN must be 16 or more letters, digits, - and _; unset it to use a random token")
@@ -83,7 +87,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Also shut down on SIGHUP, unless this signal is ignored. A requested shutdown is not a failure."""
+        """Also shut down on SIGHUP, unless this signal is ignored. Only SIGINT raises a KeyboardInterrupt at the end."""
         before = signal.getsignal(signal.SIGHUP) if hasattr(signal, "SIGHUP") else signal.SIG_IGN
         is_handled = before is not signal.SIG_IGN and threading.current_thread() is threading.main_thread()
         try:
@@ -107,7 +111,7 @@ class _Server(uvicorn.Server):
 
 
 def address_with_token(settings: Settings) -> str:
-    """Return the address to open. It contains the token if there is one."""
+    """Return the address to open in a browser. It contains the token if there is one."""
     return settings.address + (f"?token={settings.token}" if settings.token else "")
 
 

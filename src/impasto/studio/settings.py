@@ -33,7 +33,7 @@ class Limits:
     """Maximum height times width. Larger pictures are rejected before they are decoded."""
 
     body_bytes: int = 2**20
-    """Maximum body size of all other requests."""
+    """Maximum size of the body of any request other than an upload."""
 
     upload_seconds: float = 120.0
     """Time limit of an upload."""
@@ -45,13 +45,13 @@ class Limits:
     """Time limit for decoding an upload or preparing a download."""
 
     quick_seconds: float = 300.0
-    """Time limit of an instant job."""
+    """Time limit of one run of a job in the quick lane."""
 
     job_seconds: float = 2 * 3600.0
-    """Time limit of one run of any other job, except trainings."""
+    """Time limit of one run of a job in the slow lane."""
 
     training_seconds: float = 25 * 3600.0
-    """Time limit of one run of a training."""
+    """Time limit of one run of a job in the training lane."""
 
     memory_bytes: int = field(default_factory=lambda: memory_of_this_machine() * 8 // 10)
     """Memory limit of a worker. If a worker exceeds it, its job fails and the worker restarts."""
@@ -63,7 +63,7 @@ class Limits:
     """Time after which drafts and unused uploads are deleted."""
 
     def seconds_of(self, lane: str) -> float:
-        """Return the time limit of one job of a lane."""
+        """Return the time limit of one run of a job in a lane."""
         return {"quick": self.quick_seconds, "training": self.training_seconds}.get(lane, self.job_seconds)
 
 

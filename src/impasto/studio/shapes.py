@@ -184,7 +184,7 @@ class Method(BaseModel):
 
 
 class Recipes(BaseModel):
-    """Every kind of job, the options of a run, and the methods and presets of the painter."""
+    """Every kind of job, the options that all kinds share, and the methods and presets of the painter."""
 
     recipes: list[Recipe]
     run: list[Control]

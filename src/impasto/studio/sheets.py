@@ -45,7 +45,8 @@ def tried(photo: Picture, style: Style, order: Message, line: Line) -> Pastiche 
     """Compare settings. The preview shows the current sheet.
 
     Returns:
-        The sheet, or None if the job was stopped. Its record contains options and metrics of all trials, and the best trial.
+        The sheet, or None if the job was stopped. Its record contains the options and metrics of all trials, and the index of
+        the best trial.
     """
     options, run = tune_options(**order["options"]), Run(**order["run"])
     known, before = _known(order)
@@ -126,19 +127,19 @@ def _small(image: Image) -> Image:
 
 
 def _known(order: Message) -> tuple[list[Trial], float]:
-    """Return the trials of earlier sessions and their duration. If there is no checkpoint file, return no trials."""
+    """Return the trials of earlier sessions, and how many seconds these took. Without a checkpoint file, return ([], 0)."""
     checkpoint, path = order.get("checkpoint"), Path(order["work"] + ".npy")
     if not checkpoint or not path.is_file():
         return [], 0.0
     pairs = zip(
         checkpoint["trials"], read_checkpoint(path), strict=False
-    )  # the checkpoint file may contain one trial more than the message
+    )  # the checkpoint file may contain one more trial than the message
     found = [Trial(each["options"], image[None], Report.of_dict({"result": "", **each["report"]})) for each, image in pairs]
     return found, checkpoint["seconds"]
 
 
 def _figures(trial: Trial) -> Record:
-    """Return the metrics of a trial, without its name."""
+    """Return the metrics of a trial without the name of its result."""
     return {name: value for name, value in trial.report.as_dict().items() if name != "result"}
 
 

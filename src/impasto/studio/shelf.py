@@ -37,7 +37,7 @@ class Shelf:
     _facts: dict[tuple[str, float], dict[str, str]] = field(default_factory=dict)
 
     def styles(self, q: str = "", favorite: bool | None = None) -> list[dict[str, Any]]:
-        """Return the styles in the form of the API: first favorites, then uploads (newest first), then the others by name."""
+        """Return the styles in the format of the API: first favorites, then uploads (newest first), then others by name."""
         favorites = {row["style"] for row in self.database.rows("SELECT style FROM favourites")}
         own = [self._shown_upload(row) for row in self.database.rows("SELECT * FROM styles ORDER BY number DESC")]
         named = [self._shown_file(name, path) for name, path in self.named().items()]
@@ -64,7 +64,7 @@ class Shelf:
         return dict(sorted({**_in(_SHIPPED), **_in(styles_folder())}.items()))
 
     def _present(self, name: str) -> str:
-        """Return the present name of a style whose name is from an earlier version, unless a style with that name exists."""
+        """Return the current name of a style that was renamed. A name that is in use stays as it is."""
         return name if name in self.named() else present_name(name)
 
     def add(self, upload: str, title: str) -> dict[str, Any]:
@@ -80,11 +80,11 @@ class Shelf:
         return self.style(identity)
 
     def change(self, identity: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Change whether a style is a favorite, or change the title of an upload.
+        """Change whether a style is a favorite, or change the title of an uploaded style.
 
         Raises:
             LookupError: The style does not exist.
-            StateError: The title was to be changed, but the style is not an upload.
+            StateError: ``changes`` contains a title, but the style is not an upload.
         """
         style = self.style(identity)
         if "title" in changes and style["origin"] != "upload":

@@ -25,7 +25,7 @@ class Folder:
     ::
 
         studio.db            the database
-        uploads/ID           the original file, which is read only for painting
+        uploads/ID           the original file, used only for painting
         uploads/ID.jpg       the picture for display: upright, small, without metadata
         uploads/ID.thumb.jpg
         uploads/ID.map-N.png the suggested map of an uploaded style, with at most N colors
@@ -34,7 +34,7 @@ class Folder:
         results/ID.brush     a trained brush; its picture shows samples
         results/ID.onnx      the graph of a small brush, for the webcam page
         work/ID.jpg          the newest preview of a job
-        work/ID.npy          the checkpoint of a painting; ID.pt: of a training
+        work/ID.npy          the checkpoint of a painting; ID.pt for a training
         styles/NAME-HASH.webp  the preview of a named style of the user; .jpg: its picture; .map-N.png: its suggested map
         made/                temporary files for downloads
     """
@@ -109,7 +109,7 @@ def _checked(identity: str) -> str:
 
 
 class Lock:
-    """Lock of a data folder for one studio. The system releases it when the process ends."""
+    """Lock that lets only one studio use a data folder. The system releases the lock when the process ends."""
 
     def __init__(self, root: Path) -> None:
         self.path = root / "lock"

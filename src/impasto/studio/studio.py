@@ -78,7 +78,7 @@ class Studio:
 
     @cached_property
     def quick(self) -> Lane:
-        """The quick lane. Besides jobs, its worker answers the calls of :meth:`ask`."""
+        """The quick lane. Its worker runs jobs and also answers the calls of :meth:`ask`."""
         lane = Lane("quick", self.jobs, self.settings.limits, self.order, self.result)
         lane.on_ready = self.hub.ready
         return lane
@@ -117,7 +117,7 @@ class Studio:
         return self._over.is_set()
 
     def has_ended(self, job: str, sent: int) -> bool:
-        """Return whether a job was deleted, or whether it has ended and its last event is not newer than ``sent``."""
+        """Return True if a job was deleted, or if it has ended and its last event is not newer than ``sent``."""
         row = self.database.row("SELECT state, version FROM jobs WHERE id = ?", (job,))
         return row is None or (row["state"] in ("done", *STOPPED) and row["version"] <= sent)
 
@@ -129,7 +129,7 @@ class Studio:
         return found
 
     def wake(self, job: Row) -> None:
-        """Notify the lane of a job."""
+        """Notify the lane to which a job belongs."""
         self.runners[job["lane"]].wake()
 
     async def ask(self, **message: Any) -> Message:
@@ -204,7 +204,7 @@ class Studio:
         """Make the database row of a result from the final message of a worker."""
         request = json.loads(job["request"])
         for suffix in (".npy", ".pt"):
-            with suppress(OSError):  # the file is no longer needed; otherwise, it is deleted with the job
+            with suppress(OSError):  # if this fails, the file is deleted together with the job
                 self.folder.work(job["id"], suffix).unlink(missing_ok=True)
         names = ("width", "height", "bytes", "disk", "suffix", "seconds")
         return {name: message[name] for name in names} | {
@@ -221,7 +221,7 @@ class Studio:
         }
 
     def _put_back(self) -> None:
-        """Requeue jobs that an earlier studio left running. After an error, the next call continues with the rest."""
+        """Requeue jobs that an earlier studio process left running. After an error, the next call continues with the rest."""
         while self._left:
             self.jobs.put_back(self._left[-1])
             for runner in self.runners.values():
@@ -229,7 +229,7 @@ class Studio:
             self._left.pop()
 
     def _keep_clean(self) -> None:
-        """Clean up at intervals. After an error, log it and continue."""
+        """Clean up at intervals. Log errors and continue."""
         while not self._over.wait(RETRY_SECONDS if self._left else _SECONDS_BETWEEN_CLEANING):
             try:
                 self._put_back()
@@ -240,7 +240,7 @@ class Studio:
 
 
 def _dispatcher(studio: Studio) -> Runner:
-    """Connect to the queue server that the settings name.
+    """Connect to the queue server in the settings.
 
     Raises:
         OptionError: A package is missing, the address is invalid, or the server does not respond.

@@ -145,10 +145,11 @@ _LINE: TypeAdapter[Any] = TypeAdapter(
 
 
 def read_line(data: bytes) -> Message:
-    """Parse a message of a worker.
+    """Parse a message from a worker.
 
     Returns:
-        The message: "say" and its fields. "preview", "checkpoint_file", "result" and "thumb" are file numbers or None.
+        The fields of the message. "say" is its type. "preview", "checkpoint_file", "result" and "thumb" are file numbers or
+        None.
 
     Raises:
         WireError: The message is invalid.
@@ -175,7 +176,7 @@ def check_part(part: Part, suffix: str, data: bytes) -> None:
 
 
 def packed(order: Mapping[str, Any]) -> tuple[Message, list[Path]]:
-    """Replace the paths of an order by file numbers.
+    """Replace the paths in an order with file numbers.
 
     Args:
         order: The order, as :meth:`impasto.studio.studio.Studio.order` returns it.
@@ -208,7 +209,7 @@ class Unpacked:
     """A received order.
 
     Attributes:
-        order: The order. Its paths lead to the receiver's folder.
+        order: The order. Its paths point to files in the receiver's folder.
         files: The path of each file, by file number.
     """
 

@@ -1,14 +1,15 @@
 """Train a brush: a small network that paints any photo in one style.
 
 Every step paints crops of photos and compares the encoder's features of the result with two kinds of targets. The *neighbor*
-targets give each position of a crop the style features of its nearest neighbor, as the instant painter does. They cost one
-search, and each photo has its own, so the network learns early which strokes belong to which part of a photo. The *style*
-targets are the means and Gram matrices of the style. In the first part of the training, the photo's features alone determine
-the neighbors. Later the features of the network's own result count as well.
+targets are those of the instant painter: each position of a crop gets the features of the most similar position of the style,
+its nearest neighbor. They need one search per step and differ from photo to photo, so the network learns early which strokes
+belong to which part of a photo. The *style* targets are the means and Gram matrices of the style's features. In the first part
+of the training, the photo's features alone determine the neighbors. Later, they are averaged with the features of the network's
+own result.
 
 Source: Johnson et al. 2016 (arXiv:1603.08155) for the network and the style targets; Li and Wand 2016 (arXiv:1604.04382) for
-matching features of a feed-forward network's result; Chen and Schmidt 2016 (arXiv:1612.04337) for swapped features. Stability
-term: Zheng et al. 2016 (arXiv:1604.04326).
+searching the neighbors of the features of a feed-forward network's result; Chen and Schmidt 2016 (arXiv:1612.04337) for
+swapped features; Zheng et al. 2016 (arXiv:1604.04326) for the stability term.
 """
 
 import copy
@@ -39,19 +40,19 @@ from impasto.training.drawing import square_crop
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 _DIRECTIONS = 32
 _KEYS = 4096
-"""Number of style positions that a step searches; they are drawn anew for every step."""
+"""Number of style positions that a step searches. Every step draws new positions at random."""
 _WARM_UP = 50
 _LONGEST = 5.0
 _SMOOTH = 1e-4
-"""Added to a relative error before taking its root, so that the gradient stays finite near zero."""
+"""Added to a relative error before its square root is taken, so that the gradient stays finite near zero."""
 _DECAY, _DECAY_AT_START = 0.998, 4
 _NOISE = 0.03
 _BLUR_PX = 16
 _FLAT = 0.05
 _LEAST_PART = 0.5
-"""Smallest side of a crop, relative to the shorter side of the photo."""
+"""Smallest possible side of a crop, relative to the shorter side of the photo."""
 _DIVERGED = 4.0
-"""The training has diverged if the objective exceeds its running mean by this factor."""
+"""The training has diverged if the objective is more than this many times its running mean."""
 _MEMORY = 0.98
 _SNAPSHOT_STEPS = 50
 _SAVED = ("averaged", "number", "seconds", "slowdown")
@@ -68,7 +69,7 @@ class BrushWeights:
     """Means and Gram matrices of the style."""
 
     tone: float = 2.0
-    """Lightness of the photo, blurred, at the contrast of the style."""
+    """Blurred lightness of the photo, with the mean and contrast of the style's lightness."""
 
     content: float = 0.0
     """Features of the photo at relu4_1."""
@@ -77,10 +78,10 @@ class BrushWeights:
     """Total variation."""
 
     stability: float = 0.0
-    """Difference between the paintings of a photo and of the same photo with noise."""
+    """Difference between the painting of a photo and the painting of the same photo with noise."""
 
     gamut: float = 5.0
-    """Penalty for colors that are not displayable."""
+    """Penalty for colors that cannot be displayed."""
 
     def objective(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Sum the weighted losses."""
@@ -92,10 +93,10 @@ class BrushStep:
     """The result of one training step.
 
     Attributes:
-        number: the number of this step, from 1.
+        number: the number of this step, starting at 1.
         learning_rate: the learning rate.
         losses: the unweighted losses, by name.
-        seconds: seconds of training so far, with those before a resume.
+        seconds: seconds of training so far, including earlier sessions.
         has_diverged: whether the training diverged and went back to an earlier state.
     """
 
@@ -107,10 +108,10 @@ class BrushStep:
 
 
 class StyleTargets:
-    """The features of one or more style pictures: rows to take neighbors from, and statistics.
+    """The features of one or more style pictures: rows from which the neighbors are taken, and statistics.
 
     Args:
-        pictures: style pictures at training scale, (1, 3, height, width), sides multiples of 8.
+        pictures: style pictures at training scale, (1, 3, height, width); height and width are multiples of 8.
         encoder: the encoder.
         spread: divisor of the features of each search layer; see :attr:`impasto.networks.style_swap.Decoder.spread`.
     """
@@ -133,7 +134,7 @@ class StyleTargets:
 
         Args:
             queries: centered hypercolumns, (batch, channels, height, width).
-            random: draws the style positions that are searched.
+            random: generator that draws the style positions to search.
         """
         batch, channels, height, width = queries.shape
         drawn = torch.from_numpy(random.permutation(len(self._keys))[:_KEYS]).to(queries.device)
@@ -151,7 +152,7 @@ class BrushTraining:
         encoder: the encoder that compares pictures.
         targets: the style.
         photos: training photos, each (3, height, width), uint8.
-        seconds: training time, over which the learning rate decays; 0: use ``total_steps``.
+        seconds: training time, over which the learning rate decays. If it is 0, ``total_steps`` is used instead.
         total_steps: number of steps, if ``seconds`` is 0.
         learning_rate: peak learning rate of Adam.
         edge_px: side of the crops, a multiple of 8.
@@ -191,12 +192,12 @@ class BrushTraining:
 
     @property
     def progress(self) -> float:
-        """The finished part of the training, 0 to 1."""
+        """The finished fraction of the training, from 0 to 1."""
         return self.seconds / self.total_seconds if self.total_seconds else self.number / self.total_steps
 
     @in_known_state
     def steps(self) -> Iterator[BrushStep]:
-        """Train until the time or the steps are used up, yielding each step; to stop early, stop iterating."""
+        """Train until the time or the number of steps is used up, and yield each step. To stop early, stop iterating."""
         began, left = seconds_now() - self.seconds, 1.0
         try:
             while (left := agreed(1 - self.progress)) > 0:
@@ -217,13 +218,13 @@ class BrushTraining:
 
     @in_known_state
     def save(self, path: Path, **more: str) -> None:
-        """Write a checkpoint with the complete training state and ``more`` values, atomically."""
+        """Atomically write a checkpoint with the complete training state and the values in ``more``."""
         values = {name: getattr(self, name) for name in _SAVED}
         write_checkpoint(path, self._parts, self.random, **values, **more)
 
     @in_known_state
     def resume(self, path: Path) -> dict[str, Any]:
-        """Restore a checkpoint written by :meth:`save`, and return its other values."""
+        """Restore a checkpoint written by :meth:`save`, and return the values that were given as ``more``."""
         values = read_checkpoint(path, self._parts, self.random, self.device)
         for name in _SAVED:
             setattr(self, name, values.pop(name))
@@ -231,7 +232,7 @@ class BrushTraining:
 
     @in_known_state
     def averaged_network(self) -> Johnson:
-        """Create a network from the running average of the parameters, which is the final result."""
+        """Return the final result: a network whose parameters are the running averages."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(self.averaged)
         return network.eval().requires_grad_(False)
@@ -280,7 +281,7 @@ class BrushTraining:
 
     @torch.no_grad()
     def _queries(self, photo: Features, painted: Features) -> FeatureMap:
-        """Return hypercolumns of the photo; later in the training, averaged with those of the result."""
+        """Return the hypercolumns of the photo. Later in the training, they are averaged with those of the result."""
         own = 0.5 * min(1.0, max(0.0, (self.progress - 0.3) / 0.3))
         queries = _centered(search_columns(photo, self.targets.spread))
         if not own:
@@ -289,7 +290,7 @@ class BrushTraining:
         return (1 - own) * F.normalize(queries, dim=1) + own * F.normalize(result, dim=1)
 
     def _tones(self, photos: Image) -> FeatureMap:
-        """Return the blurred lightness of the photos, with the mean and the deviation of the style's."""
+        """Return the blurred lightness of the photos, with the mean and standard deviation of the style's lightness."""
         tones = _lightness(photos)
         deviation, mean = torch.std_mean(tones, (2, 3), keepdim=True)
         wanted, center = self.targets.tone
@@ -311,7 +312,7 @@ class BrushTraining:
     # ------------------------------------------------------------------------------------------------ divergence
 
     def _went_back(self, losses: Mapping[str, float]) -> bool:
-        """Go back to the last good state, at half the learning rate, if the training has diverged."""
+        """If the training has diverged, go back to the last good state and halve the learning rate. Return whether it did."""
         value = sum(getattr(self.weights, name) * loss for name, loss in losses.items())
         if math.isfinite(value) and (self.number < 2 * _WARM_UP or value < _DIVERGED * self._expected):
             self._expected = value if not self._expected else _MEMORY * self._expected + (1 - _MEMORY) * value

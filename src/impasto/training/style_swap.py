@@ -40,7 +40,7 @@ _FRESH_SECONDS = 90.0
 _CALIBRATION = 60
 _DIRECTIONS = 64
 _SMOOTH = 1e-4
-"""Added to a relative error before taking its root, so that the gradient stays finite near zero."""
+"""Added to a relative error before its square root is taken, so that the gradient stays finite near zero."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class SwapWeights:
     """Reconstruction of a picture from its own features."""
 
     gamut: float = 5.0
-    """Penalty for colors that are not displayable."""
+    """Penalty for colors that cannot be displayed."""
 
     def objective(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Sum the weighted losses."""
@@ -122,7 +122,7 @@ class SwapTraining:
 
     @in_known_state
     def steps(self) -> Iterator[SwapStep]:
-        """Train until ``total_steps``, yielding each step; to stop early, stop iterating."""
+        """Train until ``total_steps``, and yield each step. To stop early, stop iterating."""
         if self.number == 0:
             self._calibrate()
             self.averaged = copy_of_state(self.network)
@@ -172,7 +172,7 @@ class SwapTraining:
 
     @in_known_state
     def averaged_network(self) -> Decoder:
-        """Create a network from the running average of the parameters, which is the final result."""
+        """Return the final result: a network whose parameters are the running averages."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(self.averaged)
         return network.eval().requires_grad_(False)

@@ -179,7 +179,7 @@ def _refused(sentence: str, field: str) -> RefusedError:
 
 
 def _find(look: Any, field: str) -> Any:
-    """Look up an id from the body. If the object does not exist, respond with 422 for the field instead of 404."""
+    """Look up an id from the request body. If the object does not exist, respond with 422 and the field's name, not 404."""
     try:
         return look()
     except LookupError as error:

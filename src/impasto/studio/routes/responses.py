@@ -57,7 +57,7 @@ def picture(path: Path, *, for_good: bool = True) -> Response:
     missing = RefusedError(404, "missing", "this picture no longer exists")
     if not path.is_file():
         raise missing
-    if not for_good:  # the file may be replaced or deleted after its size is read and before its content is read
+    if not for_good:  # the file may be replaced or deleted between reading its size and reading its content
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -72,7 +72,7 @@ def pictures_answer(*suffixes: str) -> dict[int | str, dict[str, Any]]:
 
 
 def safe_name(title: str, suffix: str) -> str:
-    """Return a file name for a download. It contains only the letters, digits, spaces, ``-`` and ``_`` of the title."""
+    """Return a file name for a download. Title characters other than letters, digits, spaces, ``-`` and ``_`` become ``-``."""
     stem = title.rsplit(".", 1)[0] if "." in title[1:] else title
     kept = "".join(each if each.isalnum() or each in " -_" else "-" for each in stem).strip(" -")
     return (kept[:80] or "impasto") + suffix

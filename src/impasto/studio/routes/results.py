@@ -124,7 +124,7 @@ async def brush(studio: Here, result: shapes.ResultId) -> Response:
 
 @router.patch("/{result}", response_model=shapes.Result)
 async def change(studio: Here, result: shapes.ResultId, changes: shapes.ResultChanges) -> Response:
-    """Change the title of a result, or whether it is a favorite or a draft."""
+    """Change the title, the favorite flag or the draft flag of a result."""
     return answer(_shown(studio, studio.gallery.change_result(result, changes.model_dump(exclude_none=True))))
 
 
@@ -150,7 +150,7 @@ def _file(studio: Studio, row: Row, record: bool) -> dict[str, Any]:
 
 
 async def _made(studio: Studio, path: Path, /, **message: Any) -> None:
-    """Let the quick worker make a file. If this fails, delete the unfinished file."""
+    """Have the quick worker make a file. If this fails, delete the unfinished file."""
     try:
         await studio.ask(to=str(path), **message)
     except BaseException:

@@ -67,7 +67,7 @@ async def _received(request: Request, path: Path, seconds: float) -> int:
 
 
 def _plain(name: str) -> str:
-    """Return a file name that is safe to show, without folders and without non-printable characters."""
+    """Return a file name that is safe to show, without folders and unprintable characters."""
     last = name.replace("\\", "/").rpartition("/")[2]
     return "".join(each for each in last if each.isprintable())[:120].strip() or "picture"
 
