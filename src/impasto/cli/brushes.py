@@ -68,7 +68,7 @@ def convert(source: Path, output: Path, /) -> int:
         raise OptionError(f"the output '{output}' does not end in {SUFFIX}; give a name such as '{output.stem}{SUFFIX}'")
     path = brush_path(source)
     if not is_foreign(path):
-        load_brush(path)  # a damaged file, or another kind of network
+        load_brush(path)  # raises if the file is damaged or contains another kind of network
         raise OptionError(f"'{source}' is a brush already; copy the file, or paint with it: impasto apply {source} PHOTO")
     check_overwrites({"the output": output}, (path,))
     network, facts = load_brush(path), brush_facts(path)

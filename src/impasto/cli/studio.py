@@ -28,8 +28,8 @@ def studio(
         port: The port to bind, 1 to 65535.
         browser: Open the page in the browser.
         data: Folder for photos and results. Default: IMPASTO_STUDIO if set, otherwise a folder in the user's data directory.
-        queue: Redis server through which workers on other machines paint, redis://HOST:PORT/NUMBER; see studio-worker.
-        fetch_live: Only download the runtime of the webcam page /live, 33 MB from npm, and exit.
+        queue: Redis server that gives jobs to workers on other machines, redis://HOST:PORT/NUMBER; see studio-worker.
+        fetch_live: Download the runtime of the webcam page /live (33 MB from npm), and exit without starting the studio.
         from_: With --fetch-live: install the runtime from this file instead of downloading it.
     """
     if from_ is not None and not fetch_live:

@@ -73,7 +73,7 @@ class _Watch:
             self.console.print(f"no sample strip: {error}")
 
     def is_stale(self, patience_minutes: float) -> bool:
-        """Return whether the losses have not decreased by one percent for some minutes of training."""
+        """Return whether the losses have not decreased by one percent within this many minutes of training. 0: never."""
         if not patience_minutes:
             return False
         weights, training = self.run.training.weights, self.run.training
@@ -108,7 +108,7 @@ def brush(
         output: Output file, .brush. A sample strip (.strip.png) and a checkpoint are saved next to it every minute.
         photos: Folder of photos to practice on; about 50 are enough. Default: built-in photos.
         start: Brush to start from, a file or a name from "impasto brushes list". Default: random weights.
-        new: Start again if there is a checkpoint of an interrupted training.
+        new: Start from the beginning, even if there is a checkpoint of an interrupted training.
         quiet: Print errors only.
         options: Training options.
         run: Device and seed.
@@ -156,7 +156,10 @@ def _check_files(output: Path, style: str, start: str | None, photos: Path | Non
 
 
 def _read_photos(folder: Path | None, seed: int, console: Console) -> list[torch.Tensor]:
-    """Read the photos of a folder, or make the built-in ones. Skip unreadable files; name some, and print their number."""
+    """Read the photos of a folder, or make the built-in ones.
+
+    Unreadable files are skipped; the names of the first few and the number of all are printed.
+    """
     from impasto.training.photos import MOST_PHOTOS, built_in_photos, photos_in
 
     if folder is None:
@@ -184,7 +187,7 @@ def _resume(training: BrushRun, checkpoint: Path, console: Console) -> None:
         training.resume(checkpoint)
     except ImpastoError:
         raise
-    except Exception as error:  # torch raises many types if the file is damaged or belongs to another network
+    except Exception as error:  # torch raises many types of errors if the file is damaged or of another network
         raise WeightsError(
             f"checkpoint '{checkpoint}' is damaged or from another --network; with --new, the training starts again"
         ) from error
@@ -193,7 +196,7 @@ def _resume(training: BrushRun, checkpoint: Path, console: Console) -> None:
 
 
 def _train(training: BrushRun, output: Path, options: BrushTrainingOptions, console: Console) -> bool:
-    """Train until the time is used up. Return False if the user interrupted."""
+    """Train until the time is used up. Return False if the user interrupted the training."""
     watch = _Watch(training, output, console)
     with asked_to_stop() as stop:
         for step in training.steps():

@@ -1,4 +1,4 @@
-"""Brushes run by OpenVINO or ONNX Runtime, several times as fast as PyTorch on the CPU."""
+"""Run brushes with OpenVINO or ONNX Runtime, several times as fast as with PyTorch on the CPU."""
 
 import os
 from collections.abc import Callable
@@ -24,10 +24,10 @@ class Engines:
     """Chooses how pictures are painted, and compiles each network when it is first used. Thread-safe.
 
     Args:
-        engine: torch, openvino, onnxruntime, or auto: on the CPU, the first picture with PyTorch, which starts immediately, and
-            later pictures with OpenVINO if it is installed.
-        device: the device of the networks; on others than the CPU, auto is torch.
-        precision: precision of the products; ONNX Runtime always computes in fp32.
+        engine: torch, openvino, onnxruntime, or auto: on the CPU, the first picture is painted with PyTorch, which starts
+            immediately, and later pictures with OpenVINO if it is installed.
+        device: the device of the networks; on any device other than the CPU, auto means torch.
+        precision: precision of the matrix products; ONNX Runtime always computes in fp32.
 
     Raises:
         OptionError: if the engine is not known, not installed, or not available on the device.

@@ -26,7 +26,7 @@ def save_brush(path: str | Path, network: Johnson, facts: Mapping[str, str]) -> 
     Args:
         path: the output file, .brush.
         network: the network; weights of any precision are rounded to float16.
-        facts: metadata for the header: name and license of the style, training settings, figures.
+        facts: metadata for the header: name and license of the style, training settings, losses.
 
     Raises:
         WeightsError: if the file cannot be written, or a weight is not finite in float16.
@@ -60,7 +60,7 @@ def load_brush(brush: str | Path) -> Johnson:
 
 
 def brush_facts(brush: str | Path) -> dict[str, str]:
-    """Read the metadata of a brush: name and license of the style, training settings, figures.
+    """Read the metadata of a brush: name and license of the style, training settings, losses.
 
     Raises:
         WeightsError: if there is no such file or name, or if the file is damaged, unsafe, of another version, or not a brush.

@@ -3,8 +3,8 @@
 The graph takes pictures of any size: it pads them to the sides that the network needs, and crops the result. Two kinds of
 convolutions are rewritten, with the same result:
 
-* A convolution after upsampling by 2 is computed before the upsampling, with four outputs per position: four filters of 2×2
-  need 2.25 times fewer multiplications than one of 3×3 at twice the size.
+* A convolution that follows upsampling by 2 is computed before the upsampling, with four outputs per position: four filters of
+  2×2 need 2.25 times fewer multiplications than one of 3×3 at twice the size.
 * The last convolution computes 2×2 pixels at once, because runtimes are slow with three output channels.
 
 Weights are stored as float16 where this is exact, as in brush files; the runtime converts them to float32 on loading.
@@ -28,7 +28,8 @@ _ROWS = {
     "resize": np.array([[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]]),
     "transposed": np.array([[[0, 1, 0], [0, 0, 0]], [[0, 0, 1], [1, 0, 0]]]),
 }
-"""How the 3 rows of a filter for the enlarged picture add up to 2 rows for the small one: first for odd rows, then for even."""
+"""How the 3 rows of a filter for the enlarged picture are summed to the 2 rows of a filter for the small picture: first for the
+odd rows of the enlarged picture, then for the even ones."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class _Brush:
     is_packed: bool
 
     def stored(self, values: Array) -> str:
-        """Add weights: as float16 if this changes nothing, otherwise as float32."""
+        """Add weights: as float16 if this changes none of them, otherwise as float32."""
         is_exact = bool((values.astype(np.float16) == values).all())
         return self.graph.weight(values) if self.is_packed and is_exact else self.graph.floats(values)
 
@@ -53,12 +54,12 @@ def brush_graph(
 ) -> "ModelProto":
     """Build a brush as an ONNX graph.
 
-    The input is ``photo``, (1, 3, height, width) in [0, 1], with any sides; the output is ``picture``, of the same shape and
-    range.
+    The input is ``photo``, (1, 3, height, width) in [0, 1], of any height and width; the output is ``picture``, of the same
+    shape and range.
 
     Args:
         network: the network, on the CPU. Fixed statistics become constants.
-        strength: 0 to 1: how far to blend from the photo to the painted picture.
+        strength: how far to blend from the photo (0) to the painted picture (1).
         facts: metadata to store in the file.
         packed: store weights as float16. Tools that change the precision of graphs need float32.
 
@@ -88,7 +89,7 @@ def brush_graph(
 
 
 def _statistics(network: Johnson) -> dict[str, tuple[Array, Array]]:
-    """Return the variance and the mean of each normalization that has fixed ones, see :meth:`Johnson.with_statistics_of`."""
+    """Return the variance and the mean of each normalization with fixed statistics, see :meth:`Johnson.with_statistics_of`."""
     fixed = {name.removesuffix(".norm"): getattr(each, "statistics", None) for name, each in network.named_modules()}
     return {name: (each[0].numpy()[0], each[1].numpy()[0]) for name, each in fixed.items() if each is not None}
 
@@ -130,13 +131,14 @@ def _normalized(b: _Brush, x: str, name: str) -> str:
 
 
 def _upsampled(b: _Brush, x: str, name: str) -> str:
-    """Add upsampling by 2 and a convolution, as one convolution of 2×2 and a rearrangement."""
+    """Add upsampling by 2 and a convolution, computed as one 2×2 convolution whose outputs are rearranged."""
     g, rows = b.graph, _ROWS[b.layout.upsampling]
     if b.layout.upsampling == "transposed":
         weight = b.weights[f"{name}.inner.weight"].transpose(1, 0, 2, 3)
     else:
         weight = b.weights[f"{name}.inner.convolution.weight"]
-    is_edged = b.layout.upsampling == "resize" and b.layout.border == "reflect"  # reflection after upsampling repeats the edge
+    # Reflecting the enlarged picture has the same effect as repeating the edge of the small one.
+    is_edged = b.layout.upsampling == "resize" and b.layout.border == "reflect"
     x = _bordered(b, x, 1, 1, "edge" if is_edged else "constant")
     phases = np.einsum("pik,qjl,ockl->pqocij", rows, rows, weight).reshape(-1, weight.shape[1], 2, 2)
     x = g.node("Conv", x, b.stored(phases), kernel_shape=[2, 2])
@@ -164,7 +166,7 @@ def _colors(b: _Brush, x: str) -> str:
 
 
 def _finish(g: Graph, x: str, sides: str, strength: float) -> None:
-    """Add the crop to the size of the photo, the limits of colors, and the blend with the photo."""
+    """Add nodes that crop the picture to the size of the photo, clip its colors, and blend it with the photo."""
     x = g.node("Slice", x, g.integers(0, 0), sides, g.integers(2, 3))
     name = "picture" if strength == 1 else ""
     x = g.node("Clip", x, g.floats(0.0), g.floats(1.0), name=name)

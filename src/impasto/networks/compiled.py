@@ -1,4 +1,4 @@
-"""Networks compiled with OpenVINO, once for all sizes. Needs the extra ``impasto[fast]``."""
+"""Networks that OpenVINO compiles once, for pictures of any size. Needs the extra ``impasto[fast]``."""
 
 import copy
 import ctypes
@@ -33,7 +33,7 @@ class Compiled:
     Args:
         encoder: an encoder on the CPU; not modified, and not needed afterwards.
         decoder: a decoder, likewise.
-        precision: precision of the products.
+        precision: precision of the matrix products.
     """
 
     def __init__(self, encoder: nn.Module, decoder: Decoder, precision: Literal["fp32", "bf16"]) -> None:
@@ -53,11 +53,11 @@ class Compiled:
 
 
 class CompiledGraph:
-    """A compiled ONNX graph with one picture as its input and its output; thread-safe.
+    """A compiled ONNX graph that takes one picture and returns one picture; thread-safe.
 
     Args:
         graph: the bytes of an ONNX file.
-        precision: precision of the products.
+        precision: precision of the matrix products.
     """
 
     def __init__(self, graph: bytes, precision: Literal["fp32", "bf16"]) -> None:
@@ -69,7 +69,7 @@ class CompiledGraph:
 
 
 def _traced(module: nn.Module, given: Sequence[Tensor]) -> Any:
-    """Convert a module, for pictures of any size."""
+    """Convert a module to an OpenVINO model for pictures of any size."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing is deprecated in torch, and warns about shape checks
         model = _openvino().convert_model(module, example_input=tuple(given))

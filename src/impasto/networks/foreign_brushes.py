@@ -1,6 +1,6 @@
-"""Networks for one style that other programs trained, read safely and converted to our own network.
+"""Safely read networks for one style that other programs trained, and convert them to our own network.
 
-Supported are state dicts of pytorch/examples' ``fast_neural_style`` (.pth, .model), and checkpoints of lengstrom's
+The supported formats are state dicts of pytorch/examples' ``fast_neural_style`` (.pth, .model), and checkpoints of lengstrom's
 ``fast-style-transfer`` that were converted to safetensors. Both programs use pixels from 0 to 255; the first and the last
 convolution are scaled so that pixels from 0 to 1 give the same pictures. No code from a file is executed.
 """
@@ -60,7 +60,7 @@ def is_foreign(path: Path) -> bool:
     try:
         with safetensors.safe_open(path, "pt") as opened:
             return (opened.metadata() or {}).get("format") != "impasto"
-    except (OSError, safetensors.SafetensorError):  # damaged: the reader of our own format says so
+    except (OSError, safetensors.SafetensorError):  # the reader of our own format reports damaged files
         return False
 
 
@@ -169,8 +169,8 @@ def _name_of(name: str) -> str:
 def _from_lengstrom(variables: Mapping[int, Tensor]) -> _Converted:
     """Convert the variables of a TensorFlow graph, in the order in which the program creates them.
 
-    Filters are (height, width, in, out), and (height, width, out, in) if they are transposed; PyTorch's order is the reverse of
-    both. Instance normalization removes any bias, so there is none.
+    Filters have the shape (height, width, in, out), or (height, width, out, in) in transposed convolutions; in PyTorch, the
+    last two axes come first, in reverse order. Instance normalization removes any bias, so these networks have none.
     """
     blocks, rest = divmod(len(variables) // _VARIABLES_PER_LAYER - _FIRST_AND_LAST_LAYERS, 2)
     if rest or len(variables) % _VARIABLES_PER_LAYER or blocks < 0:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from impasto.tensors import FeatureMap, Image
 
 MULTIPLE_PX = 4
-"""Pictures are padded to a multiple of this and cropped again."""
+"""Photos are padded to a multiple of this, and the painted pictures are cropped again."""
 SMALLEST_PX = 16
-"""Sides below this are padded, because borders can only be reflected within a picture."""
+"""Shorter sides are padded, because a reflected border must be narrower than the picture."""
 _LARGEST_WIDTH, _MOST_BLOCKS, _LARGEST_ENDS = 1024, 64, 31
-"""Maximum sizes of a network from a file; guards against files that would exhaust the machine."""
+"""Maximum sizes of a network from a file. They guard against files that would exhaust the memory of the machine."""
 
 
 class Layout(NamedTuple):
@@ -31,11 +31,11 @@ class Layout(NamedTuple):
     Attributes:
         width: channels at full size; twice as many at half size, four times as many at a quarter.
         blocks: number of residual blocks.
-        border: how convolutions continue the picture: reflected, or with zeros.
-        upsampling: nearest neighbor and a convolution, or a transposed convolution.
+        border: how convolutions pad the picture: by reflection, or with zeros.
+        upsampling: nearest-neighbor upsampling and a convolution, or a transposed convolution.
         output: linear, or the normalized and scaled tanh of lengstrom's networks.
         epsilon: added to variances.
-        ends: side of the filters of the first and the last convolution.
+        ends: side length of the filters of the first and the last convolution.
     """
 
     width: int = 32
@@ -59,7 +59,7 @@ class Johnson(nn.Module):
     """
 
     sha256: str = ""
-    """Hash of the brush file; empty if the weights came from no file."""
+    """Hash of the brush file; empty if the weights did not come from a file."""
 
     def __init__(self, layout: Layout | None = None) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Johnson(nn.Module):
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> "Johnson":
-        """Draw the weights of all convolutions, with PyTorch's default distribution, and clear their biases."""
+        """Set all weights of convolutions to random values from PyTorch's default distribution, and their biases to zero."""
         for each in self.modules():
             if isinstance(each, nn.Conv2d | nn.ConvTranspose2d) and each.bias is not None:
                 nn.init.kaiming_uniform_(each.weight, a=5**0.5, generator=generator)
@@ -110,7 +110,7 @@ class Johnson(nn.Module):
 
     @property
     def halo_px(self) -> int:
-        """Width of the surroundings that a pixel of the result depends on, apart from the statistics of the picture."""
+        """Distance from which the photo can affect a pixel of the result, apart from the statistics of the picture."""
         ends = 2 * (self.layout.ends // 2)
         reach = ends + 1 + 2 + 2 * MULTIPLE_PX * self.layout.blocks + 2 + 1 + MULTIPLE_PX
         return -(-reach // MULTIPLE_PX) * MULTIPLE_PX
@@ -119,7 +119,7 @@ class Johnson(nn.Module):
     def with_statistics_of(self, photo: Image) -> "Johnson":
         """Return a copy that normalizes every picture with the statistics of this photo.
 
-        The copy paints tiles of a picture alike, and the frames of a video without flicker.
+        The copy paints all tiles of a picture in the same way, and the frames of a video without flicker.
 
         Args:
             photo: (1, 3, height, width).
@@ -150,7 +150,7 @@ def empty_network(layout: Layout) -> Johnson:
 
 
 def padded(photo: Image) -> Image:
-    """Pad a picture at the right and the bottom by repeating its border, to the sides that the network needs."""
+    """Pad a picture at the right and the bottom to the size that the network needs, by repeating its border."""
     height, width = (max(SMALLEST_PX, -(-side // MULTIPLE_PX) * MULTIPLE_PX) for side in photo.shape[-2:])
     if (height, width) == photo.shape[-2:]:
         return photo
@@ -158,7 +158,7 @@ def padded(photo: Image) -> Image:
 
 
 class _Padded(nn.Module):
-    """A convolution that keeps the size, divided by the stride."""
+    """A convolution whose output has the size of its input, divided by the stride."""
 
     def __init__(self, channels: int, out: int, side: int, stride: int, layout: Layout) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class _Norm(nn.Module):
 
 
 def _fix_statistics(norm: _Norm, given: tuple[FeatureMap]) -> None:
-    """Keep the statistics of the features that a layer is about to normalize."""
+    """Store the statistics of the features that a layer is about to normalize."""
     norm.statistics = torch.var_mean(given[0].float(), (2, 3), correction=0, keepdim=True)
 
 
@@ -235,7 +235,7 @@ class _Upsampling(nn.Module):
         self.norm = _Norm(out, layout.epsilon)
 
     def forward(self, x: FeatureMap) -> FeatureMap:
-        if self.is_transposed:  # TensorFlow's "same" cuts off the last row and column
+        if self.is_transposed:  # TensorFlow's padding "same" cuts off the last row and column
             x = self.inner(x)[..., :-1, :-1]
         else:
             x = self.inner(F.interpolate(x, scale_factor=2.0, mode="nearest"))

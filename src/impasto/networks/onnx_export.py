@@ -1,8 +1,8 @@
 """Export of the instant network to ONNX, for browsers, phones and other programs. Needs the extra ``impasto[export]``.
 
-The graph is built node by node. PyTorch's own exporters give the same numbers at higher cost: tracing produces 829 nodes for
-this network; torch.export produces 218, takes minutes, and needs onnxscript besides onnx. This module writes about a hundred
-nodes in a second, with two optimizations that no exporter makes:
+The graph is built node by node. PyTorch's own exporters give the same results at higher cost: tracing produces 829 nodes for
+this network; torch.export produces 218, takes minutes, and needs onnxscript besides onnx. This module takes a second, produces
+about a hundred nodes, and makes two optimizations that no exporter makes:
 
 * The finest convolution, which follows upsampling by 2, is computed before the upsampling, with four outputs per position.
 * With ``winograd``, wide convolutions use Winograd's algorithm, which needs a third of the multiplications. The result differs
@@ -48,7 +48,7 @@ class Fixed:
     """A style built into a graph, which then has the photo as its only input.
 
     Attributes:
-        modulation: (1, modulations), of the style.
+        modulation: the modulation of the style, (1, modulations); see :meth:`impasto.networks.instant.InstantNetwork.measure`.
         colors: mean (1, 3) and covariance (1, 3, 3) of the style's colors.
     """
 
@@ -70,8 +70,9 @@ def instant_graph(
     Args:
         network: the network, on the CPU.
         style: a style to build in; None: the style is an input.
-        winograd: for runtimes that compute convolutions as plain products, such as browsers; sides must then be multiples of
-            :data:`WINOGRAD_MULTIPLE_PX` instead of :data:`impasto.networks.instant.MULTIPLE_PX`.
+        winograd: use Winograd's algorithm, for runtimes such as browsers that compute convolutions as plain matrix products;
+            sides must then be multiples of :data:`WINOGRAD_MULTIPLE_PX` instead of
+            :data:`impasto.networks.instant.MULTIPLE_PX`.
         facts: metadata to store in the file.
 
     Raises:
@@ -121,7 +122,7 @@ def largest_difference(path: str | Path, network: InstantNetwork, style: Fixed |
         style: the built-in style, if any.
 
     Returns:
-        The largest difference of any color value, in units of the whole range.
+        The largest difference of any color value, as a fraction of the whole range.
 
     Raises:
         OptionError: if onnxruntime is not installed.
@@ -159,7 +160,7 @@ def _styles(g: Graph, transfer: Transfer, modulation: str) -> dict[str, tuple[st
 
 
 def _cut(g: Graph, x: str, sizes: list[int]) -> list[str]:
-    """Split a row into parts, a few at a time: an operation on WebGPU can use at most eight buffers."""
+    """Split a row into parts, a few at a time, because an operation on WebGPU can use at most eight buffers."""
     if len(sizes) <= _AT_ONCE:
         return g.nodes_out(len(sizes), "Split", x, g.integers(*sizes), axis=0)
     each = _AT_ONCE ** math.ceil(math.log(len(sizes), _AT_ONCE) - 1)
@@ -182,7 +183,7 @@ def _paint(
 
     light, color = _planes(g, *palette)
     phases = g.node("SpaceToDepth", light, blocksize=2)
-    # Eight channels, the last two with zero weights: ONNX Runtime 1.30 on WebGPU gives wrong results for six.
+    # Eight channels, the last two with zero weights: ONNX Runtime 1.30 on WebGPU gives wrong results for six channels.
     two = g.node("Relu", g.convolve(g.node("Concat", phases, color, color, axis=1), transfer, "down2", idle=2))
     four = g.node("Relu", styled("down4", two))
     x = g.node("Relu", styled("down8", four))
@@ -203,7 +204,7 @@ def _paint(
 
 
 def _planes(g: Graph, matrix: str, bias: str) -> tuple[str, str]:
-    """Apply the color map and split the photo in one product: luma at full size, color at half size, about [-2, 2]."""
+    """Apply the color map, and split the photo into luma at full size and color at half size. Values are about in [-2, 2]."""
     apart = g.floats((4 * LUMA_AND_CHROMA).numpy())
     weight = g.node("Reshape", g.node("MatMul", apart, matrix), g.integers(3, 3, 1, 1))
     offset = g.node("MatMul", apart, g.node("Sub", bias, g.floats(0.5)))
@@ -214,7 +215,7 @@ def _planes(g: Graph, matrix: str, bias: str) -> tuple[str, str]:
 
 
 def _fine_light(g: Graph, transfer: Transfer, fine: str, light: str) -> str:
-    """Convolve features (before upsampling by 2) and luma at half size to four phases per position, then interleave them."""
+    """Convolve features and luma at half size with four outputs per position, then interleave the outputs to full size."""
     weight, bias = (g.floats(each.detach().numpy()) for each in transfer.folded_light())
     cut = g.node("SpaceToDepth", g.edged(light, 2), blocksize=2)
     both = g.node("Concat", g.edged(fine, 1), cut, axis=1)
@@ -225,7 +226,7 @@ def _fine_light(g: Graph, transfer: Transfer, fine: str, light: str) -> str:
 
 
 def _palette(g: Graph, target: Moments) -> tuple[str, str]:
-    """Add the nodes of :func:`impasto.color.transfer.monge_kantorovich`, photo to style, in double precision."""
+    """Add the nodes of :func:`impasto.color.transfer.monge_kantorovich`, from photo to style, in double precision."""
     photo = g.node("Cast", "photo", to=g.DOUBLE)
     rows = g.node("Reshape", photo, g.integers(3, -1))
     mean = g.node("ReduceMean", rows, g.integers(1), keepdims=1)
@@ -243,7 +244,7 @@ def _palette(g: Graph, target: Moments) -> tuple[str, str]:
 
 
 def _powers(g: Graph, matrix: str) -> tuple[str, str]:
-    """Compute the square root of a symmetric positive (3, 3) matrix, and its inverse, using only products.
+    """Compute the square root of a symmetric positive (3, 3) matrix, and the inverse of this root, using only matrix products.
 
     Source:
         The coupled Newton-Schulz iteration, Higham 2008, equation 6.35.

@@ -53,10 +53,10 @@ class BrushTrainingOptions:
     }
 
     minutes: float = 60.0
-    """Training time in minutes, without the time before an interruption. 0: see --steps."""
+    """Training time in minutes, including the time before an interruption. 0: see --steps."""
 
     steps: int = 0
-    """Number of training steps; with it, the same seed gives the same brush. 0: see --minutes."""
+    """Number of training steps; if it is set, the same seed gives the same brush. 0: see --minutes."""
 
     network: BrushNetwork = "medium"
     """small (for browsers and webcams), medium or full (the network of the paper: six times slower than medium)."""
@@ -83,7 +83,7 @@ class BrushTrainingOptions:
     """Weight of the loss that keeps the frames of a video alike; 1 is a good value for videos. Training takes longer."""
 
     edge: int = 256
-    """Side of the crops of the photos in pixels: a multiple of 8."""
+    """Side of the square crops of the photos in pixels: a multiple of 8."""
 
     batch: int = 2
     """Crops per step."""

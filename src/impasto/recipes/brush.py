@@ -26,14 +26,14 @@ _WHOLE_PX = 2**21
 """Pictures with more pixels are painted in tiles, with statistics measured on the picture reduced to this many pixels."""
 _TILE_PX = 1024
 _FIXED_BYTES, _BYTES_OF_A_CHANNEL, _BYTES_OF_A_PAINTED_PIXEL = 50 * 2**20, 30, 60
-"""Memory of the network in bytes: a fixed part, and for each pixel that is painted at once, a part for each channel and one for
-the rest; fitted to measurements of the three layouts."""
+"""Memory of the network in bytes: a fixed amount, an amount for each channel of each pixel, and an amount for each pixel. At
+most ``_WHOLE_PX`` pixels count. Fitted to measurements of the three layouts."""
 _BYTES_OF_A_PIXEL = 40
-"""Memory for each pixel of the picture: the photo, the result and copies in between."""
+"""Memory in bytes for each pixel of the picture: the photo, the result and intermediate copies."""
 _SMALLEST_SIZE = 16
 _FAINT = 0.02
-"""Photos whose colors deviate less than this are painted by PyTorch in float32. The network divides by the deviation, and would
-make the rounding errors of bfloat16 visible."""
+"""Photos whose colors have a smaller standard deviation are painted by PyTorch in float32. The network divides by the standard
+deviation, which would make the rounding errors of bfloat16 visible."""
 
 
 class BrushPainter:
@@ -142,7 +142,7 @@ def brush_options(**options: Any) -> BrushOptions:
 
 @in_known_state
 def applied(painter: BrushPainter, photo: Picture, options: BrushOptions) -> Pastiche:
-    """Paint a photo that was read before; see :func:`apply`.
+    """Paint a photo that has already been read; see :func:`apply`.
 
     Raises:
         ResourceError: not enough memory; the message says which size would fit.
@@ -203,7 +203,7 @@ def _predicted_memory(painter: BrushPainter, size: tuple[int, int], options: Bru
 
 
 def _working_size(size: tuple[int, int], options: BrushOptions) -> tuple[int, int]:
-    """Return the (height, width) at which to paint: smaller than the result for larger strokes."""
+    """Return the (height, width) at which to paint. It is smaller than the result if the strokes are larger."""
     return _scaled(size[0], 1 / options.stroke), _scaled(size[1], 1 / options.stroke)
 
 

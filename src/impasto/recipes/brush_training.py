@@ -1,4 +1,4 @@
-"""Train a brush for one style; the command line and the studio consume the steps."""
+"""Train a brush for one style; the command line and the studio iterate over the training steps."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -37,12 +37,12 @@ _MOST_POINTS = 400
 
 @dataclass
 class BrushRun:
-    """A training run with everything that is written into the brush.
+    """A training run, and everything that is written into the brush.
 
     Attributes:
         training: the training run.
         samples: photos for the sample strip, (1, 3, side, side) each.
-        facts: metadata of the brush, known before the training.
+        facts: metadata of the brush that is known before the training.
         curve: points of the training curve: seconds, step, and the losses averaged since the last point.
     """
 
@@ -53,7 +53,7 @@ class BrushRun:
     _recent: list[BrushStep] = field(default_factory=list)
 
     def steps(self) -> Iterator[BrushStep]:
-        """Train, and record the curve."""
+        """Train, and record the training curve."""
         for step in self.training.steps():
             self._recent.append(step)
             if step.seconds - (self.curve[-1]["seconds"] if self.curve else 0) >= _CURVE_SECONDS or self.training.progress >= 1:
@@ -71,7 +71,7 @@ class BrushRun:
     @in_known_state
     @torch.no_grad()
     def strip(self) -> Image:
-        """Paint the sample photos: (1, 3, 2 sides, side times samples), the photos above the results."""
+        """Paint the sample photos, and return a strip of (1, 3, 2 * side, samples * side): the photos above the results."""
         network, device = self.training.averaged_network(), self.training.device
         painted = [network(photo.to(device)).clamp(0, 1).cpu() for photo in self.samples]
         return torch.cat([torch.cat(self.samples, 3), torch.cat(painted, 3)], 2)
@@ -126,7 +126,7 @@ def new_run(
     """Prepare the training of a brush.
 
     Args:
-        style: the style; of a named style, the swatch is used.
+        style: the style; for a named style, its swatch is used.
         photos: training photos, each (3, height, width), uint8; see :mod:`impasto.training.photos`.
         options: the training options.
         run: device and seed.
@@ -184,14 +184,14 @@ def _targets(image: Image, encoder: nn.Module, spread: Tensor) -> StyleTargets:
 
 
 def _fitted_style(picture: Picture, longer_px: int) -> Image:
-    """Resize a style to the training scale, to sides that are multiples of 16."""
+    """Resize a style to its size for training, with sides that are multiples of 16."""
     size = fitted_size(picture.size, longer_px)
     height, width = (max(1, round(side / _STYLE_MULTIPLE)) * _STYLE_MULTIPLE for side in size)
     return resize(picture.image, (height, width))
 
 
 def _sample(photo: Tensor) -> Image:
-    """Crop the middle square of a photo: (1, 3, side, side)."""
+    """Crop a photo to its middle square, (1, 3, side, side)."""
     side = min(photo.shape[1:])
     top, left = ((length - side) // 2 for length in photo.shape[1:])
     middle = photo[None, :, top : top + side, left : left + side].float() / 255

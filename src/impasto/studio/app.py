@@ -45,7 +45,7 @@ _PAGES = {"/": "index.html", "/live": "live.html"}
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Create the application of a studio. Its workers start and stop with it.
+    """Create the application of a studio. The workers of the studio start and stop with the application.
 
     Raises:
         ImpastoError: The data folder or the database cannot be used.

@@ -1,4 +1,4 @@
-"""Training a brush in a worker: photos, progress, sample strips and checkpoints."""
+"""Train a brush in a worker: photos, progress, sample strips and checkpoints."""
 
 import math
 import time
@@ -80,13 +80,13 @@ def _for_training(photos: Iterable[Picture]) -> tuple[list[Tensor], list[str]]:
 
 
 def _write_graph(brush: Path, options: BrushTrainingOptions) -> None:
-    """Write the graph of a small brush next to it, for the webcam page. Without onnx, the page does not show the brush."""
+    """Write the graph of a small brush next to the brush file, for the webcam page. Without onnx, no graph is written."""
     if options.network == "small" and find_spec("onnx"):
         save_graph(brush.with_suffix(GRAPH_SUFFIX), brush_graph(load_brush(brush)))
 
 
 def _train(training: BrushRun, order: Message, line: Line) -> bool:
-    """Train to the end, or until the parent wants the brush so far. Return False if the parent requests a stop."""
+    """Train to the end, or until the parent asks for the current brush. Return False if the parent requests a stop."""
     paces = {what: Pace(what) for what in ("progress", "sample", "training")}
     paces["training"].took(time.monotonic())
     paces["sample"].due = time.monotonic() + _FIRST_STRIP_SECONDS
@@ -150,7 +150,7 @@ def _finite(losses: dict[str, float]) -> dict[str, float | None]:
 
 
 def _record(style: Style, options: BrushTrainingOptions, run: Run, training: BrushRun) -> Record:
-    """Return the record of the strip. Its content is the style, which also gives the result its title."""
+    """Return the record of the strip. Its ``content`` is the style, whose title becomes the title of the result."""
     made = described(style)
     return {
         "impasto": __version__,

@@ -62,7 +62,7 @@ def _shown_shipped(name: str, path: Path, style: Mapping[str, Any]) -> dict[str,
 
 @lru_cache(maxsize=64)
 def _facts(path: Path, changed: float) -> dict[str, str]:
-    """Return the header of a brush file that was last changed at this time; of a damaged file, nothing."""
+    """Return the header of a brush file, empty if the file is damaged. The cache also compares the time of the last change."""
     try:
         with safe_open(path, "np") as opened:
             return dict(opened.metadata() or {})

@@ -97,7 +97,7 @@ class Child:
         """Kill the process and wait until it has ended."""
         with suppress(OSError):
             self._program.kill()
-        with suppress(subprocess.TimeoutExpired):  # the process is stuck in the kernel
+        with suppress(subprocess.TimeoutExpired):  # the process may be stuck in the kernel
             self._program.wait(timeout=10)
         for pipe in (self._program.stdin, self._program.stdout):
             with suppress(OSError):

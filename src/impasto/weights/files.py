@@ -162,10 +162,10 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
 def read_vgg(path: str | Path) -> VggWeights:
     """Read the weights of a VGG-19 or VGG-16 from a file in any published format.
 
-    Supported are torchvision's ``.pth`` (with or without classifier), the ``.pth`` of neural-style-pt, Gatys' ``vgg_conv.pth``,
-    AdaIN's ``vgg_normalised.pth``, MatConvNet's ``imagenet-vgg-verydeep-19.mat`` and ``-16.mat``, Keras's ``.h5``, safetensors
-    with the tensor names of any of these, and impasto's own format. Format and network are detected from the content; the file
-    name does not matter, and no code in the file is executed.
+    The supported formats are torchvision's ``.pth`` (with or without classifier), the ``.pth`` of neural-style-pt, Gatys'
+    ``vgg_conv.pth``, AdaIN's ``vgg_normalised.pth``, MatConvNet's ``imagenet-vgg-verydeep-19.mat`` and ``-16.mat``, Keras's
+    ``.h5``, safetensors with the tensor names of any of these, and impasto's own format. Format and network are detected from
+    the content; the file name does not matter, and no code in the file is executed.
 
     Args:
         path: the file.
