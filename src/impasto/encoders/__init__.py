@@ -30,8 +30,8 @@ def load_encoder(name_or_path: str | Path = SHIPPED, *, pooling: Pooling = "max"
         border: padding mode of the convolutions.
 
     Returns:
-        The network on the CPU, in channels-last format, with frozen float32 parameters. Changes to
-        this network have no effect on other networks, although a large file is read only once.
+        The network on the CPU, in channels-last format, with frozen float32 parameters. A large file is read only once, but
+        each network has its own copy of the weights, so changes to one network do not affect the others.
 
     Raises:
         WeightsError: if the weights are not on this machine, or the file is invalid.

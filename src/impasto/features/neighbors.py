@@ -116,8 +116,8 @@ class Patches(NamedTuple):
 
     Attributes:
         side: side of a patch, in positions.
-        tolerance: a position takes its match from the patch if the cosine decreases by less than this; one number, or one for
-            each position of the picture, (height, width).
+        tolerance: a position uses the match from its patch instead of its own match if this lowers the cosine similarity by
+            less than the tolerance; one number, or one for each position of the picture, (height, width).
         variety: standard deviation of the noise that selects among similar patches.
         top: vertical offset of this picture if it is part of a larger one, in positions; a multiple of the side.
         left: horizontal offset, also in positions and a multiple of the side.

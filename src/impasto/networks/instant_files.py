@@ -82,7 +82,10 @@ def shipped_instant() -> Path:
 
 
 def _sizes(network: InstantNetwork) -> dict[str, str]:
-    """Return the sizes of a network in the form that :func:`_empty` reads; channels are the total over the style layers."""
+    """Return the sizes of a network in the form that :func:`_empty` reads.
+
+    ``"channels"`` is the number of the slim encoder's channels, added up over the style layers.
+    """
     reader = network.reader.state_dict()
     return {
         "widths": ",".join(map(str, network.transfer.widths)),

@@ -159,7 +159,7 @@ def check(a: Image, a_prime: Image, b: Image, settings: AnalogySettings) -> None
 
 
 def check_settings(settings: AnalogySettings, most: int) -> None:
-    """Raise unless the settings are allowed for pictures with at most ``most`` levels."""
+    """Raise unless the settings are allowed; ``most`` is the maximum number of levels for the size of the pictures."""
     for name, allowed in (("color", COLORS), ("transfer", TRANSFERS)):
         value = getattr(settings, name)
         if value not in allowed:
@@ -296,7 +296,8 @@ class Synthesis:
             canvas: B and B' at this level; B' is changed.
 
         Yields:
-            The mean squared distance of the pixels synthesized so far to their matches; :func:`steps_at` says how many times.
+            The mean squared distance of the pixels synthesized so far to their matches. It is yielded once per step, see
+            :func:`steps_at`.
         """
         if not canvas.coarser:
             for _ in self.fronts(canvas):

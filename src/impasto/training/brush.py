@@ -130,7 +130,7 @@ class StyleTargets:
         self.statistics = {layer: _mean_of([gram_and_mean(each[layer]) for each in found]) for layer in STYLE_LAYERS}
 
     def neighbors(self, queries: FeatureMap, random: np.random.Generator) -> list[FeatureMap]:
-        """Return the features of the nearest neighbors, for each layer that is swapped.
+        """Return the features of the nearest neighbors at each of :data:`impasto.networks.style_swap.SWAP_LAYERS`.
 
         Args:
             queries: centered hypercolumns, (batch, channels, height, width).

@@ -313,7 +313,7 @@ def file_kind(path: Path) -> FileKind:
 
 
 def _check(found: Found) -> None:
-    """Raise unless the layers are those of VGG-19 or VGG-16, complete up to the last one, and all values are finite."""
+    """Raise unless the layers are the first ones of VGG-19 or VGG-16, without gaps, and all values are finite."""
     names = tuple(name for name in CONVOLUTIONS if name in found.convolutions)
     whole = names in (CONVOLUTIONS[: len(names)], VGG16[: len(names)])
     if len(names) < len(found.convolutions) or not whole:
