@@ -158,7 +158,7 @@ def _check_files(output: Path, style: str, start: str | None, photos: Path | Non
 def _read_photos(folder: Path | None, seed: int, console: Console) -> list[torch.Tensor]:
     """Read the photos of a folder, or make the built-in ones.
 
-    Unreadable files are skipped; the names of the first few and the number of all are printed.
+    Unreadable files are skipped. The names of the first few are printed, and the number of skipped files.
     """
     from impasto.training.photos import MOST_PHOTOS, built_in_photos, photos_in
 

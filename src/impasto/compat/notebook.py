@@ -45,7 +45,7 @@ def load_stylizer(*, run: Run | None = None, engine: str = "auto") -> Callable[.
         A callable of (content, style), each (batch, height, width, 3) in [0, 1]. It returns a tuple whose first element is the
         stylized batch, at the size of the content. Give one style for all contents, or one for each. As in the TF Hub module,
         the style is used at its own size. That module recommends 256 pixels; here, sizes up to 1024 pixels are useful. The
-        keyword ``strength``, from 0 to 1.5, does not exist in that module.
+        callable also accepts the keyword ``strength``, from 0 to 1.5, which that module does not have.
     """
     painter = InstantPainter(run, engine)
 

@@ -59,7 +59,7 @@ def readable(png: bytes, notes: list[str]) -> bytes:
 
     Args:
         png: a PNG file.
-        notes: a message for each removed chunk is appended.
+        notes: list to which a message is appended for each removed chunk.
 
     Returns:
         The file; the same bytes if no chunk was removed.

@@ -55,7 +55,7 @@ def pixels_of(opened: Opened, notes: list[str]) -> Pixels:
 
     Args:
         opened: the picture.
-        notes: messages on the conversion are appended.
+        notes: list to which messages on the conversion are appended.
 
     Raises:
         ImageFileError: most values of a float picture are NaN or infinite.

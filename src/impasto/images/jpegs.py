@@ -37,7 +37,7 @@ def completed(data: bytes, name: str, notes: list[str]) -> bytes:
     Args:
         data: a truncated JPEG file.
         name: file name for errors.
-        notes: a message is appended that says how much is missing.
+        notes: list to which a message is appended that says how much is missing.
 
     Raises:
         ImageFileError: a large part is missing; the message says how much.

@@ -23,7 +23,7 @@ def scaled(values: Array, name: str, notes: list[str]) -> Array:
     Args:
         values: (height, width, channels).
         name: file name for errors.
-        notes: messages on the range and on clipped values are appended.
+        notes: list to which messages on the range and on clipped values are appended.
 
     Raises:
         ImageFileError: more than half of the values are NaN or infinite.

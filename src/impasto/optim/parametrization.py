@@ -5,7 +5,8 @@
 respond to color noise one or two pixels wide and would not remove it; color planes at half resolution cannot represent it.
 ``laplacian``: a Laplacian pyramid of five sizes, each half of the previous one. A step of the optimizer changes broad areas as
 easily as single pixels.
-``soft-laplacian``: a combination of both, with a pyramid of the luma plane and one of the color planes at half resolution.
+``soft-laplacian``: ``soft-chroma`` and ``laplacian`` combined, with one pyramid of the luma plane at full resolution, and one
+pyramid of the two color planes at half resolution.
 """
 
 import torch

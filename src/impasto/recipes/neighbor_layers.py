@@ -40,7 +40,7 @@ def patches_where_flat(flat: Tensor, grid: tuple[int, int], *, top: int = 0, lef
         grid: (height, width) of the grid of hypercolumns.
         top: row offset if the photo is part of a larger one, in positions.
         left: column offset in the larger photo, in positions.
-        share: patch side relative to its side at full size.
+        share: the current size relative to the final size; the side of the patches is multiplied by it.
     """
     tolerance = _TOLERANCE + _FLAT_TOLERANCE * averaged(flat, grid)[0, 0].square()
     return Patches(max(2, round(_PATCH * share)), tolerance, _VARIETY, top, left)

@@ -142,7 +142,7 @@ def _stepwise(function: Callable[P, Iterator[Any]]) -> Callable[P, Iterator[Any]
 
 
 def plain(image: Tensor) -> Tensor:
-    """Convert a picture to plain float32, without gradients, and not an inference tensor.
+    """Convert a picture to a float32 tensor that requires no gradient and is not an inference tensor.
 
     A tensor that already meets these conditions is returned unchanged.
     """

@@ -1,1 +1,1 @@
-"""Named styles: statistics and a swatch."""
+"""Named styles: statistics of a picture, and a swatch, which is a small picture in the style."""
