@@ -1,7 +1,7 @@
 """Type aliases and shape conventions for the tensors used throughout impasto.
 
 The picture contract: an :data:`Image` is ``(batch, 3, height, width)``, floating point, sRGB in [0, 1]. A network that needs a
-different input (mean subtracted, another range, another channel order) converts it internally.
+different input (mean subtracted, another range, another channel order) converts the picture internally.
 """
 
 from collections.abc import Mapping

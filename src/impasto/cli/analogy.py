@@ -29,7 +29,7 @@ def analogy(
     """Paint B in the way that A' was painted from A.
 
     Args:
-        a: The photo of the example. One of the three pictures may be - for standard input.
+        a: The photo of the example. One of the three pictures may be -, which reads standard input.
         a_prime: The painting of the photo A, with the same composition.
         b: The photo to paint.
         files: Output files.

@@ -30,8 +30,8 @@ def apply(
         output_options: Messages.
         options: Painting options.
         run: Device and precision.
-        engine: auto: on the CPU, the first photo with PyTorch, which starts immediately, and the others with OpenVINO if it is
-            installed. Engines round differently.
+        engine: auto: on the CPU, the first photo is painted with PyTorch, which starts immediately, and the others with
+            OpenVINO if it is installed. Engines round differently.
     """
     if brush is None or not photos:
         missing = "the photo is missing" if brush else "brush and photo are missing"

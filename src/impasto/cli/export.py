@@ -38,8 +38,8 @@ def onnx(
 ) -> None:
     """Export a brush or the live network as an ONNX graph, and compare its output in ONNX Runtime with PyTorch.
 
-    With --brush, the input of the graph is a photo of any size, (1, 3, height, width) in [0, 1]. Without, the graph is the live
-    network, and its inputs are the photo, a style and a palette. With --style, the photo is the only input.
+    With --brush, the input of the graph is a photo of any size, (1, 3, height, width) in [0, 1]. Without --brush, the graph is
+    the live network, and its inputs are the photo, a style and a palette. With --style, the photo is the only input.
 
     Args:
         output: Output file, .onnx.

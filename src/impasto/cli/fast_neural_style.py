@@ -41,7 +41,7 @@ def eval_(
         output_image: Output file.
         content_scale: Factor by which to reduce the photo.
         cuda: 1 for the GPU, 0 for the CPU; default: a GPU if there is one.
-        accel: Use a GPU if there is one, which is the default.
+        accel: Use a GPU if there is one; this is the default.
         mps: Use the GPU of a Mac.
         export_onnx: Not supported here; use "impasto export onnx".
     """

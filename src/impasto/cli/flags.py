@@ -175,7 +175,7 @@ class AppliedFiles(Saving):
     """Output files of a command that paints one or several photos."""
 
     output: Annotated[Path | None, Parameter(alias="-o")] = None
-    """Output folder, which is created; for one photo also a file, or - for standard output; default: PHOTO-BRUSH.png."""
+    """Output folder, which is created; for one photo, a file or - for standard output also works; default: PHOTO-BRUSH.png."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -163,7 +163,9 @@ def print_notes(saved: Saved) -> int:
 
 
 def keep(wanted: Path, write: Callable[[Path], None], spare: str) -> tuple[Path, str]:
-    """Write a file. If the requested path fails, try another name in the same, the current, the home and the temporary folder.
+    """Write a file. If it cannot be written at the requested path, write it elsewhere.
+
+    Another name is tried in the requested, the current, the home and the temporary folder, in this order.
 
     Args:
         wanted: the requested path.

@@ -40,7 +40,10 @@ def check_overwrites(written: Mapping[str, Path | None], inputs: Iterable[str | 
 
 
 def is_same_file(one: str | Path, other: str | Path) -> bool:
-    """Return whether two paths lead to the same file. They may differ in links, mounts or letter case, or not exist yet."""
+    """Return whether two paths lead to the same file.
+
+    The paths may differ in links, mounts or letter case, and the files need not exist.
+    """
     try:
         return os.path.samefile(one, other)
     except (OSError, ValueError):  # one of the files does not exist yet

@@ -37,7 +37,7 @@ class Batch:
         saving: how to save the results.
         output: the output file, or None if ``folder`` is used.
         folder: the folder of the results.
-        keeps_names: whether a result in the folder has the name of its photo; otherwise it is PHOTO-BRUSH.png.
+        keeps_names: whether a result in the folder has the name of its photo; otherwise, its name is PHOTO-BRUSH.png.
     """
 
     sources: tuple[str, ...]
@@ -64,7 +64,7 @@ class _Session:
         messages: which messages to print.
         finished: the output of each finished photo.
         skipped: the names of the photos that could not be painted.
-        code: the exit code of the results that were saved elsewhere.
+        code: 1 if a result was saved elsewhere, otherwise 0.
         started: when painting started, in seconds.
     """
 
@@ -147,7 +147,7 @@ def paint_photos(batch: Batch, painter: BrushPainter, options: BrushOptions, mes
         if not session.finished:
             raise
         done, count = len(session.finished), len(batch.sources)
-        if done == count:  # requested while the last result was saved
+        if done == count:  # interrupted while the last result was saved
             return _summarized(session)
         return fail_with(f"interrupted after {done} of {count} photos; their results are saved", INTERRUPTED_EXIT)
     return _summarized(session)

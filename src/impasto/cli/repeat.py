@@ -199,7 +199,7 @@ def checkpoint(output: Path, record_file: Path | None) -> tuple[Record, Checkpoi
 
     Raises:
         ImageFileError: there is no such picture, or it contains no record.
-        OptionError: the painting is finished, or the record does not give the step at which it stopped.
+        OptionError: the painting is finished, or the record does not give the step at which painting stopped.
     """
     if os.path.isfile(checkpoint := checkpoint_of(output)):  # a checkpoint exists only if nothing newer was saved
         output = checkpoint

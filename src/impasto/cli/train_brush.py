@@ -73,7 +73,7 @@ class _Watch:
             self.console.print(f"no sample strip: {error}")
 
     def is_stale(self, patience_minutes: float) -> bool:
-        """Return whether the losses have not decreased by one percent within this many minutes of training. 0: never."""
+        """Return whether the losses did not decrease by one percent in the last ``patience_minutes``. With 0, return False."""
         if not patience_minutes:
             return False
         weights, training = self.run.training.weights, self.run.training
@@ -187,7 +187,7 @@ def _resume(training: BrushRun, checkpoint: Path, console: Console) -> None:
         training.resume(checkpoint)
     except ImpastoError:
         raise
-    except Exception as error:  # torch raises many types of errors if the file is damaged or of another network
+    except Exception as error:  # torch raises many types of errors if the file is damaged or from another network
         raise WeightsError(
             f"checkpoint '{checkpoint}' is damaged or from another --network; with --new, the training starts again"
         ) from error

@@ -182,7 +182,7 @@ def _prepared(corpora: Corpora, fit: Fit, weights: Weights, state: Path, console
 
 
 def _rounded(encoder: Vgg) -> Vgg:
-    """Freeze a loss network. If the device is fast with bfloat16, convert its filters to this format."""
+    """Freeze a loss network. If the device is fast with bfloat16, convert the filters of the network to bfloat16."""
     from impasto.encoders.precision import Arithmetic, has_fast_bf16, prepared
 
     device = encoder.mean.device

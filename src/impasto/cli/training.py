@@ -42,7 +42,8 @@ class Pictures:
     """Folder of textures."""
 
     held_out: int = 60
-    """Photos held out for evaluation: the last by name. Paintings (half as many) and textures (a third) are also held out."""
+    """Number of photos held out for evaluation: the last ones in the order of file names. Half as many paintings and a third
+    as many textures are also held out."""
 
 
 def check_writable(*paths: Path) -> None:

@@ -19,7 +19,8 @@ Planes = Tensor
 """A picture in a color space: (batch, 3, height, width); luminance first, then two color planes."""
 
 _FAINT = 1e-4
-"""A color direction counts as noise if its variance, for colors in [0, 1], is below this: a deviation of 2.5 steps of 1/255."""
+"""A color direction counts as noise if its variance, for colors in [0, 1], is below this; the limit corresponds to a standard
+deviation of 2.5 steps of 1/255."""
 _LEVELS, _CURVE_POINTS = 1024, 4096
 STEEPEST = 4.0
 """Maximum slope of histogram curves for displayed results. Without a limit, a dark spot in a bright sky can turn black."""
@@ -27,9 +28,9 @@ _SAMPLED_PX = 2**17
 _GREY = 1 / 1020
 """Pixels count as gray if their channels differ by less than this: a quarter of a step of 1/255."""
 _SHOWN = 1e-4
-"""Values beyond [0, 1] by at most this much are simply clipped; it is far less than a step of 1/255."""
+"""Values outside [0, 1] by at most this amount, which is far less than a step of 1/255, are simply clipped."""
 _MOST_GAIN = 12.0
-"""Maximum gain of any color direction. In a test of 122 photos with 32 styles, one photo exceeded it; it was nearly gray."""
+"""Maximum gain of any color direction. In a test of 122 photos with 32 styles, one photo exceeded it, a nearly gray one."""
 
 # ---------------------------------------------------------------------------------------------------- spaces
 
@@ -85,7 +86,7 @@ _SPACES: dict[str, _Space] = {
         _cube_root,
         _cube,
     ),
-    # NTSC and ITU-R BT.601. Both have the same luma, and each color plane of one is a linear mixture of those of the other.
+    # NTSC and ITU-R BT.601. Both have the same luma, and I and Q are linear mixtures of Cb and Cr.
     "yiq": _Space(((0.299, 0.587, 0.114), (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955))),
     "ycbcr": _Space(((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))),
 }
@@ -406,7 +407,7 @@ def within_slope(source: Tensor, target: Tensor, steepest: float) -> Tensor:
 def curves_between(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Compute the histogram matching curves between two sets of levels: each value maps to the value of the same rank.
 
-    If many pixels have the same value, it maps to the value at the middle of their ranks.
+    If many pixels have the same value, this value maps to the target value at the middle of their ranks.
 
     Args:
         source: levels of the picture, (planes, levels), see :func:`levels_of`.

@@ -48,7 +48,7 @@ EVALUATIONS = 20
 _SLIM = "vgg19-slim"
 _RANGE = 255.0
 _PICTURES_REMEMBERED = 30
-"""Number of float64 arrays of the size of the picture that L-BFGS-B keeps: two for each of ten steps, plus temporary ones."""
+"""Number of picture-sized float64 arrays that L-BFGS-B keeps: two for each of ten steps, plus temporary ones."""
 
 
 @dataclass(frozen=True)
@@ -333,7 +333,11 @@ def _with_their_flags(sentence: str) -> str:
 
 @in_known_state
 def shown(request: InetworkRequest, context: PaintingContext, picture: Image) -> Image:
-    """Return the picture to save: clamped, with the photo where it is kept, in the photo's colors if requested, and resized."""
+    """Return the picture to save.
+
+    The picture is clamped, the kept parts of the photo are inserted, the photo's colors are applied if requested, and the
+    result is resized.
+    """
     flags = request.flags
     picture = Restored(context.content, context.region_masks.kept, context.margin)(picture.detach().clamp(0, 1)).cpu()
     if flags.keeps_colors:

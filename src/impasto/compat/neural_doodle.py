@@ -186,7 +186,9 @@ def map_beside(picture: str | Path) -> Path:
 
 
 def found_maps(style: str, content: str | None, output: Path | None) -> FoundMaps:
-    """Find the map of the style, next to the style, and the map of the result, next to the content or else next to the output.
+    """Find the map of the style and the map of the result.
+
+    The first is next to the style picture, the second is next to the content or else next to the output.
 
     Args:
         style: the style picture.
@@ -238,7 +240,10 @@ def ignored_note(given: Mapping[str, Any], *, has_content: bool, has_maps: bool)
 
 
 def _seed_reason(seed: str, *, has_content: bool) -> str:
-    """Return why ``--seed`` has no effect; an empty string if it is a number, or a word that matches how painting starts."""
+    """Return why ``--seed`` has no effect.
+
+    If the seed is a number, or a word that matches how painting starts, return an empty string.
+    """
     if seed.isdecimal() or seed == ("content" if has_content else "noise"):
         return ""
     if has_content:

@@ -36,7 +36,7 @@ def choose_arithmetic(run: Run, encoder: Vgg, *, full_precision: bool = False) -
     Args:
         run: the run options.
         encoder: moved to the device; also used for the bfloat16 self-check.
-        full_precision: whether the optimizer needs float32 (L-BFGS), so that ``auto`` must not choose bfloat16.
+        full_precision: whether the optimizer needs float32, as L-BFGS does; if so, ``auto`` does not choose bfloat16.
 
     Raises:
         OptionError: if the device is not available.

@@ -26,9 +26,10 @@ _BESIDE = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _EXACT = 2**26
 """Number of comparisons up to which the search is exact."""
 _USAGE_ROUNDS, _USAGE_STEP, _FREE_USE = 6, 0.025, 1.0
-"""Search with penalties: number of rounds, penalty step, and largest use of a position without penalty (1: even use)."""
+"""Search with penalties: number of rounds, factor of the penalty that a round adds, and largest use of a position for which no
+penalty is added, relative to even use."""
 _BLOCK, _CHANCE = 4, 0.3
-"""Side of the blocks of an initial field, and weight of the random numbers by which they are chosen."""
+"""Side of the blocks of an initial field, and weight of the random numbers in the choice of the places they are copied from."""
 _PASSES, _RANDOM, _REACH, _ROWS = 4, 3, 8, 8192
 _REPEATED = 1.0
 """Penalty if a neighbor is copied from the same position, as a multiple of the bonus for continuing a neighbor's match."""
@@ -304,7 +305,7 @@ def _shifted(values: Tensor, down: int, across: int, *, wraps: bool) -> Tensor:
 
 
 def _to_allowed(positions: Tensor, allowed: Tensor) -> Tensor:
-    """Change each position that may not be copied to the allowed position with the next lower number."""
+    """If a position is not allowed, replace it by the allowed position with the next lower number."""
     numbers = torch.arange(len(allowed), device=allowed.device)
     before = torch.where(allowed, numbers, -1).cummax(0).values
     return torch.where(before < 0, allowed.int().argmax(), before)[positions]

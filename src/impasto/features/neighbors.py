@@ -235,7 +235,11 @@ class _Space:
         return torch.cat([(query * self.keys[place]).sum(1) for query, place in parts])
 
     def _sparse(self, style: int) -> tuple[Tensor, int]:
-        """Return every n-th allowed position of a style picture in both directions, and n, which limits the search cost."""
+        """Return a part of the allowed positions of a style picture, which limits the search cost.
+
+        Returns:
+            Every n-th allowed position in both directions, and n.
+        """
         start, stop = self.starts[style : style + 2]
         places, allowed = torch.arange(start, stop, device=self.keys.device), self.allowed[start:stop]
         count = int(allowed.sum())

@@ -82,7 +82,10 @@ def _linear(values: Pixels, curve: bytes) -> Pixels:
 
 
 def _parametric(values: Pixels, curve: bytes) -> Pixels:
-    """Apply ``(a x + b)^g + e`` for x ≥ d and ``c x + f`` below; of the five types, only the last has all parameters."""
+    """Apply a parametric curve: ``(a x + b)^g + e`` for x ≥ d, and ``c x + f`` below.
+
+    Of the five types of parametric curves, only the last has all parameters.
+    """
     (kind,) = struct.unpack_from(">H", curve, 8)
     counts = (1, 3, 4, 5, 7)
     if kind >= len(counts):

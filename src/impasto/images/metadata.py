@@ -8,7 +8,7 @@ import PIL.Image
 from impasto.images import xmp
 
 _ORIENTATION, _EXIF_IFD, _GPS_IFD, _COLOR_SPACE = 0x0112, 0x8769, 0x8825, 0xA001
-# Author, date and camera: tags that stay valid when the pixels change. Layout tags and thumbnails do not.
+# Author, date and camera: tags that, unlike layout tags and thumbnails, stay valid when the pixels change.
 _LASTING_TAGS = (0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749, 0x8298, *range(0x9C9B, 0x9CA0))
 # Tags to remove: maker notes (their offsets break when moved, and they may contain a location), the old width and height, and
 # interoperability.

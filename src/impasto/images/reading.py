@@ -55,7 +55,7 @@ class _Wanted:
     longest_px: int
 
     def smaller_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
-        """Return the size to which an 8-bit picture is reduced, with the sides in the order of ``size``; None: it is kept."""
+        """Return the size to which an 8-bit picture is reduced, in the same order as ``size``; None if it is not reduced."""
         if self.longest_px < 1 or max(size) <= _WORTH_REDUCING * self.longest_px:
             return None
         smaller = fitted_size(size, self.longest_px)
@@ -71,7 +71,7 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -
     Args:
         source: see :data:`Source`.
         max_pixels: a picture with more pixels (height times width) is refused before it is decoded.
-        longest_px: length of the longer side that is needed. An opaque 8-bit picture that is more than twice as large is
+        longest_px: the needed length of the longer side. An opaque 8-bit picture that is more than twice as large is
             reduced to this length while it is read. This saves most of the time and memory. With 0, pictures keep their size.
 
     Raises:

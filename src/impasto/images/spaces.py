@@ -26,7 +26,7 @@ class ColorSpace:
     Attributes:
         name: name in notes.
         chromaticities: x and y of white, red, green and blue.
-        curve: "srgb", "pq", "hlg", or the exponent from values to linear light.
+        curve: "srgb", "pq", "hlg", or the exponent that converts values to linear light.
         is_narrow: whether the value 16 (of 255) is black and 235 is white, as in video.
     """
 
@@ -101,7 +101,7 @@ def measured(chromaticities: tuple[float, ...] | None, gamma: float | None) -> C
 
     Args:
         chromaticities: x and y of white, red, green and blue; None for those of sRGB.
-        gamma: exponent from values to linear light; None for the sRGB curve.
+        gamma: exponent that converts values to linear light; None for the sRGB curve.
     """
     if gamma is not None and not 0.2 <= gamma <= 5:
         return None

@@ -50,7 +50,7 @@ def _from_codes(codes: bytes, notes: list[str]) -> ColorSpace | None:
 
 
 def _from_gamma(gamma: object, chromaticities: object, notes: list[str]) -> ColorSpace | None:
-    """Read gAMA and cHRM; in PNG, gamma is the exponent from linear light to values."""
+    """Read gAMA and cHRM; in PNG, gamma is the exponent that converts linear light to values."""
     try:
         exponent = None if gamma is None else 1 / float(str(gamma))
         primaries = tuple(float(number) for number in chromaticities) if isinstance(chromaticities, tuple) else None
@@ -84,7 +84,7 @@ def _from_exif(opened: PIL.Image.Image) -> ColorSpace | None:
         if _WHITE_POINT in exif and _PRIMARIES in exif:
             numbers = tuple(float(number) for number in (*exif[_WHITE_POINT], *exif[_PRIMARIES]))
             return spaces.measured(numbers, float(camera.get(_GAMMA, 2.2))) if len(numbers) == 8 else None
-    except Exception:  # damaged EXIF can raise almost any exception; metadata.py adds the note
+    except Exception:  # damaged EXIF can raise almost any exception; metadata.py notes that it is ignored
         return None
     return None
 

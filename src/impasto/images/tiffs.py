@@ -18,7 +18,7 @@ _MOST_PAGES = 256
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a TIFF: the offset of its directory, its size and its type."""
+    """A page of a TIFF: its area, its type, and the offset of its directory."""
 
     offset: int
     area_px: int

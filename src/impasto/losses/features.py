@@ -26,8 +26,8 @@ PIXELS = "pixels"
 """The key of the picture itself among the features."""
 
 _SMALLEST_DIRECTION = 1e-3
-"""Minimum length of a column of a factor, relative to the longest. Dropping shorter columns changes
-the result less than rounding does."""
+"""Minimum singular value of R A in :class:`Transport`, relative to the largest. Dropping smaller singular values changes the
+result less than rounding does."""
 
 Heads = Mapping[str, Affine | None]
 """Affine map from each layer's channels to the target's channels; None or absent means identity."""
@@ -111,7 +111,7 @@ class ContentLoss(Loss):
 
     Args:
         target: the content's features by layer, (1, channels, height, width) each.
-        weights: factor for each layer's sum of squares: the layer's share times the normalization.
+        weights: weight of each layer, normalization included.
         heads: affine maps to the target's channels, applied to the picture's features (the target is already mapped).
 
     Source:
@@ -179,8 +179,8 @@ class StyleLoss(Loss):
     """Squared differences between the Gram matrices, means and standard deviations of picture and style.
 
     ``Σ_l g_l Σ(G_l - A_l)² + m_l Σ(μ_l - μ̂_l)² + d_l Σ(σ_l - σ̂_l)²``, where G is the Gram matrix averaged over positions, and
-    μ and σ are the mean and standard deviation of each channel. A layer that is absent from one of the three weight mappings
-    does not contribute to that term.
+    μ and σ are the mean and standard deviation of each channel. Each term has its own weights: a layer that is absent
+    from ``gram``, ``mean`` or ``deviation`` is left out of that term.
 
     Args:
         target: the style's moments by layer (for several styles, their blend).
@@ -316,8 +316,8 @@ class GuidedStyleLoss(Loss):
 
     Args:
         parts: the style loss of each region.
-        shares: λ_r, the weight of each region: its area times its strength, so that the gradient at a position is the same
-            as without regions.
+        shares: λ_r, the weight of each region: its area times its style strength. With strength 1, the gradient at a position
+            is the same as without regions.
         guides: by layer, one guide for each region; None if the region is too small to be measured at that layer.
 
     Source:
@@ -391,7 +391,7 @@ def mapped(features: FeatureMap, head: Affine | None) -> FeatureMap:
 
 
 def measure(features: FeatureMap, head: Affine | None) -> Moments:
-    """Compute the moments of features; if there is a head, map them to the target's channels."""
+    """Compute the moments of features; if there is a head, map the moments to the target's channels."""
     return mapped_moments(moments(features), head)
 
 

@@ -170,7 +170,7 @@ class Neighborhood:
 
 @dataclass(frozen=True)
 class PaletteLoss(Loss):
-    """Cosine distance between fine features and the nearest style features: ``Σ_l w_l mean_i min_j (1 - cos(F_i, S_j))``.
+    """Cosine distance between picture features and the nearest style features: ``Σ_l w_l mean_i min_j (1 - cos(F_i, S_j))``.
 
     Both sets are centered. At shallow layers, the loss keeps colors and edges close to those of the style. Positions form a
     sparse grid that shifts at each call; the gradient treats the neighbors as constants.

@@ -73,7 +73,7 @@ def gram_weight(
 
 
 def moment_weights(target: Moments) -> tuple[float, float]:
-    """Return the factors for the squared differences of means and of standard deviations, relative to the style's own.
+    """Return the factors for the squared differences of means and of standard deviations: 1 / (the style's own sum of squares).
 
     The divisor for deviations is at least a hundredth of the power of the features (the mean square, summed over channels).
     Without this limit, deviations would dominate for a style that hardly varies, such as a picture of one color. In actual

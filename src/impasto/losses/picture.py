@@ -23,9 +23,9 @@ class Smoothness(Loss):
     """Total variation of the picture, in one of several published forms.
 
     Args:
-        form: ``"l1"`` and ``"l2"``: absolute or squared differences to the right and down, averaged over positions and summed
-            over colors; ``"sum-l1"`` and ``"sum-l2"``: the same, but summed over positions; ``"inetwork"``: the sum of
-            ``(dx² + dy²)^1.25``; ``"nine-point"``: see :func:`nine_point`.
+        form: ``"l1"`` and ``"l2"``: absolute or squared differences between each pixel and its neighbors on the right and
+            below, averaged over positions and summed over colors; ``"sum-l1"`` and ``"sum-l2"``: the same, but summed over
+            positions; ``"inetwork"``: the sum of ``(dx² + dy²)^1.25``; ``"nine-point"``: see :func:`nine_point`.
         scale: the range of pixel values in the published program: 1 or 255.
     """
 

@@ -3,9 +3,9 @@
 The photo is downscaled and cut into superpixels. When the regions are enlarged, they are fitted to the edges of the photo.
 The regions are estimates from color, position and texture: check them with ``impasto regions photo.jpg`` before using them.
 
-Source: Wei et al. 2012 for finding the subject far from the border; Cheng et al. 2011 for rare colors; Rother et al. 2004
-(GrabCut) for alternating color models and minimum cuts, here on superpixels; Otsu 1979 for the first threshold.
-The weights of the cues and the sky criteria are our own.
+Source: Wei et al. 2012 for finding the subject by its color distance from the border; Cheng et al. 2011 for rare colors;
+Rother et al. 2004 (GrabCut) for alternating color models and minimum cuts, here on superpixels; Otsu 1979 for the first
+threshold. The weights of the cues and the sky criteria are our own.
 """
 
 import re
@@ -163,7 +163,7 @@ def _sharpness(photo: Image, superpixels: Superpixels) -> Array:
 
 
 def _largest_parts(superpixels: Superpixels, inside: Array, saliency: Array, faces: Array) -> Array:
-    """Keep the connected part with the most total saliency, parts with at least 30% of it, and parts with faces."""
+    """Keep the connected part with the most total saliency, parts with at least 30% as much, and parts with faces."""
     from scipy.ndimage import label
 
     parts, count = label(superpixels.painted(inside) > 0)

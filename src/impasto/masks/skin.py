@@ -67,7 +67,7 @@ def skin_colored(small: Array, faces: Array) -> Array:
 
 
 def _guesses(small: Array, faces: Array) -> Iterator[Array]:
-    """Yield the skin areas according to less likely rules."""
+    """Yield the skin areas that the less reliable rules find."""
     for light in _lights(small)[:-2]:
         yield _is_warm(_in_white_light(small, light))
     lab = _lab(small)

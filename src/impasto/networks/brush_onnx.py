@@ -142,7 +142,7 @@ def _upsampled(b: _Brush, x: str, name: str) -> str:
     x = _bordered(b, x, 1, 1, "edge" if is_edged else "constant")
     phases = np.einsum("pik,qjl,ockl->pqocij", rows, rows, weight).reshape(-1, weight.shape[1], 2, 2)
     x = g.node("Conv", x, b.stored(phases), kernel_shape=[2, 2])
-    inside = (g.integers(1, 1), g.integers(-1, -1), g.integers(2, 3))  # odd rows come first, so a row is left over at each end
+    inside = (g.integers(1, 1), g.integers(-1, -1), g.integers(2, 3))  # blocks start with an odd row: drop a row at each end
     return _normalized(b, g.node("Slice", g.node("DepthToSpace", x, blocksize=2), *inside), name)
 
 

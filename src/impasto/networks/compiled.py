@@ -44,7 +44,7 @@ class Compiled:
         self._decode = _Model(_traced(_Decoding(decoder), given), precision)
 
     def encode(self, picture: Image) -> Features:
-        """Return the features of one picture at the layers that are swapped and at those that are used for the search."""
+        """Return the features of one picture at the swap and search layers of :mod:`impasto.networks.style_swap`."""
         return dict(zip(_LAYERS, self._encode([picture]), strict=True))
 
     def decode(self, features: Sequence[FeatureMap]) -> Image:

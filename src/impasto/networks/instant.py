@@ -1,4 +1,4 @@
-"""The live network: any style in one pass, small enough for a webcam; used by the studio's live page and the ONNX export.
+"""The live network: any style in one pass, small enough for a webcam; impasto only exports it, as an ONNX graph.
 
 The input photo has already been given the colors of the style (by :func:`impasto.color.transfer.monge_kantorovich`, a
 closed-form map); the network adds the strokes. It is a small U-Net: three downsamplings, residual blocks at 1/8 of the size,
@@ -138,8 +138,8 @@ class Transfer(nn.Module):
         """Compute the residual to add to a photo.
 
         Args:
-            light: (batch, 1, height, width), about [-2, 2]; height and width are multiples of 8.
-            color: (batch, 2, height / 2, width / 2), about [-2, 2].
+            light: (batch, 1, height, width), roughly in [-2, 2]; height and width are multiples of 8.
+            color: (batch, 2, height / 2, width / 2), roughly in [-2, 2].
             modulation: (batch, modulations), from :class:`StyleReader`.
 
         Returns:
@@ -321,7 +321,7 @@ class InstantNetwork(nn.Module):
         """Paint a photo whose colors are already those of the style.
 
         Args:
-            photo: (batch, 3, height, width), about [0, 1]; both sides multiples of :data:`MULTIPLE_PX`.
+            photo: (batch, 3, height, width), roughly in [0, 1]; both sides multiples of :data:`MULTIPLE_PX`.
             modulation: (batch, modulations), from :meth:`measure`.
 
         Returns:
@@ -343,7 +343,7 @@ def _together(light: FeatureMap, color: FeatureMap, more_light: FeatureMap, more
 
 
 def _planes(picture: Image, colors: Affine | None = None) -> tuple[FeatureMap, FeatureMap]:
-    """Split a picture, optionally recolored, into luma at full size and color at half size, both about [-2, 2]."""
+    """Split a picture, optionally recolored, into luma at full size and color at half size, both roughly in [-2, 2]."""
     with torch.autocast(picture.device.type, enabled=False):  # bfloat16 would cause banding
         apart = 4 * LUMA_AND_CHROMA.to(picture)
         if colors is None:

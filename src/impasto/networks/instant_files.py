@@ -84,7 +84,7 @@ def shipped_instant() -> Path:
 def _sizes(network: InstantNetwork) -> dict[str, str]:
     """Return the sizes of a network in the form that :func:`_empty` reads.
 
-    ``"channels"`` is the number of the slim encoder's channels, added up over the style layers.
+    ``"channels"`` is the total number of channels of the slim encoder at the style layers.
     """
     reader = network.reader.state_dict()
     return {

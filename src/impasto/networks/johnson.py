@@ -110,7 +110,7 @@ class Johnson(nn.Module):
 
     @property
     def halo_px(self) -> int:
-        """Distance from which the photo can affect a pixel of the result, apart from the statistics of the picture."""
+        """Largest distance at which a pixel of the photo affects the result, except through the picture's statistics."""
         ends = 2 * (self.layout.ends // 2)
         reach = ends + 1 + 2 + 2 * MULTIPLE_PX * self.layout.blocks + 2 + 1 + MULTIPLE_PX
         return -(-reach // MULTIPLE_PX) * MULTIPLE_PX

@@ -62,8 +62,9 @@ def instant_graph(
 ) -> "ModelProto":
     """Build the instant network as an ONNX graph.
 
-    The inputs are ``photo`` (1, 3, height, width) in [0, 1], ``modulation`` (1, modulations), ``strength`` (1,) of the strokes,
-    about 0 to 1.5, and the color map of :func:`impasto.color.transfer.monge_kantorovich`: ``matrix`` (3, 3), ``bias`` (3,).
+    The inputs are ``photo`` (1, 3, height, width) in [0, 1], ``modulation`` (1, modulations), ``strength`` (1,), the strength
+    of the strokes (about 0 to 1.5), and the color map of :func:`impasto.color.transfer.monge_kantorovich`: ``matrix`` (3, 3)
+    and ``bias`` (3,).
     With a built-in style, the photo is the only input and the graph computes the color map. The output is ``picture``, shape
     (1, 3, height, width), in [0, 1].
 
@@ -204,7 +205,7 @@ def _paint(
 
 
 def _planes(g: Graph, matrix: str, bias: str) -> tuple[str, str]:
-    """Apply the color map, and split the photo into luma at full size and color at half size. Values are about in [-2, 2]."""
+    """Apply the color map, and split the photo into luma at full size and color at half size. Values are roughly in [-2, 2]."""
     apart = g.floats((4 * LUMA_AND_CHROMA).numpy())
     weight = g.node("Reshape", g.node("MatMul", apart, matrix), g.integers(3, 3, 1, 1))
     offset = g.node("MatMul", apart, g.node("Sub", bias, g.floats(0.5)))

@@ -27,7 +27,7 @@ _SIZES = ((64, 64), (61, 90), (120, 33), (17, 250), (301, 203))
 _CALIBRATION_PX = 256
 _PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
-"""Tells the quantizer that the graph needs no preparation; otherwise it logs a warning."""
+"""Tells the quantizer that the graph needs no preparation; without this entry, the quantizer logs a warning."""
 
 
 class Difference(NamedTuple):
@@ -68,7 +68,7 @@ def precise_graph(
 def save_checked(
     path: str | Path, network: Johnson, precision: Precision, *, strength: float = 1.0, facts: Mapping[str, str] | None = None
 ) -> Difference:
-    """Write a brush as an ONNX graph atomically, if ONNX Runtime paints the same pictures with it as PyTorch.
+    """Write a brush as an ONNX graph, atomically, and only if ONNX Runtime paints the same pictures as PyTorch.
 
     Raises:
         OptionError: if onnx or onnxruntime is not installed.

@@ -78,8 +78,8 @@ class Decoder(nn.Module):
 
         Args:
             fine: relu1_1, (batch, channels, height, width).
-            middle: relu2_1, at half that size.
-            coarse: relu3_1, at a quarter of that size.
+            middle: relu2_1, at half the size of ``fine``.
+            coarse: relu3_1, at a quarter of the size of ``fine``.
 
         Returns:
             The picture, (batch, 3, height, width); it may slightly exceed [0, 1].

@@ -1,4 +1,4 @@
-"""Adam and multigrid Adam, without the 1.5 seconds that importing ``torch.optim`` takes to load a compiler."""
+"""Adam and multigrid Adam, written without ``torch.optim``, whose import takes 1.5 seconds because it loads a compiler."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,8 +57,8 @@ class MultigridAdam(Adam):
 
     Source:
         Bramble, Pasciak and Xu 1990 for the preconditioner: the coefficients of nested grids are optimized instead of pixels.
-        A Laplacian pyramid, as in Kolkin et al. 2019, is one form of it. Dozat 2016, Incorporating Nesterov Momentum into
-        Adam, for the momentum.
+        A Laplacian pyramid, as in Kolkin et al. 2019, is one form of this preconditioner. Dozat 2016, Incorporating Nesterov
+        Momentum into Adam, for the momentum.
     """
 
     @torch.no_grad()

@@ -133,7 +133,7 @@ class PaintOptions(ReproductionOptions, RegionOptions, ColorOptions, OptimizerOp
             raise OptionError(f"--betas is {self.betas!r}; give two numbers, such as 0.9,0.99")
 
     def _check_layer_weights(self) -> None:
-        """Raise OptionError if the given layer weights do not match the layers or the content comparison."""
+        """Raise OptionError if the given layer weights do not match the layers or ``content_comparison``."""
         for name, kind in (("layer_weights", "style"), ("content_layer_weights", "content")):
             weights, layers = getattr(self, name), getattr(self, f"{kind}_layers")
             if weights and len(weights) != len(layers):
@@ -254,10 +254,10 @@ class TuneOptions:
     """Columns of the sheet, each 0 to 1.5."""
 
     strokes: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for instant, each 0.25 to 4. A search uses the value given here if it is the only one, otherwise 1."""
+    """Rows of the sheet for instant, each 0.25 to 4. If only one value is given, a search uses it; otherwise, it uses 1."""
 
     style_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for paint, each 0.1 to 4. A search uses the value given here if it is the only one, otherwise 1."""
+    """Rows of the sheet for paint, each 0.1 to 4. If only one value is given, a search uses it; otherwise, it uses 1."""
 
     steps: int = 16
     """Optimization steps of paint at the last size."""

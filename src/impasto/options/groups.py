@@ -58,7 +58,7 @@ class BasicOptions:
     """neighbors only. Strength of the style, 0 to 1.5: 0 returns the photo, 1 is the full style; above 1, shapes change too."""
 
     style_scale: float = 1.0
-    """Size of the strokes, 0.1 to 4 (for instant: --stroke). Scales the style picture. Above 1: larger strokes."""
+    """Size of the strokes, 0.1 to 4 (in impasto instant: --stroke). Scales the style picture. Above 1: larger strokes."""
 
     style_weights: tuple[float, ...] = ()
     """One weight per style if there are several. Negative weights (gatys only): less of that style. Default: equal weights."""
@@ -185,7 +185,7 @@ class OptimizerOptions:
     """Steps at the smallest size. 0: derive from --steps and --step-growth."""
 
     learning_rate: float = 0.012
-    """Learning rate. For adam and multigrid-adam, the unit is the pixel range 0 to 1."""
+    """Learning rate. For adam and multigrid-adam, it refers to pixels that range from 0 to 1."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's two decay rates, each 0 or more and below 1."""
@@ -200,7 +200,7 @@ class OptimizerOptions:
     """Longer side of the smallest size in pixels. If it equals --size, only one size is painted."""
 
     scale_factor: float = 2.0
-    """Ratio between two sizes, above 1."""
+    """Ratio of a size to the next smaller size, above 1."""
 
     min_improvement: float = 0.0
     """Stop painting a size early if the loss fell by less than this share over the last ten steps. 0 (never) to 1."""
@@ -278,10 +278,12 @@ class ReproductionOptions:
     """Constant added to the features before the Gram matrix is computed. INetwork uses -1 (Novak and Nikulin 2016)."""
 
     smoothness_form: SmoothnessForm = "l2"
-    """Form of total variation: l1, l2, nine-point (means over pixels), sum-l1, sum-l2 or inetwork (sums; exponent 1.25)."""
+    """Form of total variation: a mean over pixels (l1, l2, nine-point) or a sum (sum-l1, sum-l2; inetwork, with exponent
+    1.25)."""
 
     pooling: Pooling = "max"
-    """Pooling in the encoder: max, average or l2 (both rescaled to the level of max), or plain-average (not rescaled)."""
+    """Pooling in the encoder: max, average (rescaled to the level of max), l2 (also rescaled to it) or plain-average (not
+    rescaled)."""
 
     border: Border = "replicate"
     """Padding in the encoder: zero (as trained; darkens the borders), replicate, reflect or mixed (zero in deep layers)."""

@@ -1,7 +1,8 @@
 """Image analogies: learn a filter from one pair of pictures A and A', and apply it to B.
 
-The pixels q of B' are synthesized coarse to fine, in reading order. Each q takes the value of A' at the pixel p of the example
-whose neighborhood in A, A' and the coarser level is most similar to that of q.
+The pixels q of B' are synthesized coarse to fine, in reading order. Each q takes the value of A' at p, where p is the pixel of
+the example whose neighborhood (in A, A' and their coarser level) is most similar to the neighborhood of q (in B, B' and their
+coarser level).
 
 Source: Hertzmann, Jacobs, Oliver, Curless and Salesin 2001, Image Analogies (SIGGRAPH), section 3. Departures from the paper:
 
@@ -58,9 +59,9 @@ class AnalogySettings:
 
     Attributes:
         levels: number of sizes; None: up to 5, as long as both sides of the coarsest have at least 16 pixels.
-        kappa: preference for a match that continues the match of a neighbor over the nearest match, at least 0. With 0, the
-            result has flat patches; with 2, strokes; with 10 or more, large fragments of A'. The paper uses 0.5 to 5 for
-            textures and 2 to 25 for paintings.
+        kappa: how strongly a match that continues the match of a neighboring pixel is preferred to the nearest match, at
+            least 0. With 0, the result has flat patches; with 2, strokes; with 10 or more, large fragments of A'. The paper
+            uses 0.5 to 5 for textures and 2 to 25 for paintings.
         color: ``keep`` synthesizes luminance and keeps the colors of B; ``learn`` synthesizes all colors.
         transfer: ``copy`` uses the value of the matched pixel. ``linear`` also adds a correction from a linear model of the
             filter, which is fitted to similar neighborhoods of the example. The correction is the difference that the model
@@ -226,7 +227,10 @@ def to_image(result: Planes, b: Image, settings: AnalogySettings) -> Image:
 
 
 def example_of(a: Image, a_prime: Image, photo: Planes, settings: AnalogySettings, levels: int) -> Example:
-    """Return the example at each level; if ``settings.remap`` is set, its luminance is remapped to that of the photo."""
+    """Return the example at each level.
+
+    With ``settings.remap``, the luminance of A and A' is remapped to that of B, given as ``photo``.
+    """
     source, result = to_planes(a, settings), to_planes(a_prime, settings)
     gain, shift = 1.0, 0.0
     if settings.remap and settings.color == "keep":
@@ -296,7 +300,7 @@ class Synthesis:
             canvas: B and B' at this level; B' is changed.
 
         Yields:
-            The mean squared distance of the pixels synthesized so far to their matches. It is yielded once per step, see
+            The mean squared distance between the pixels synthesized so far and their matches. It is yielded once per step, see
             :func:`steps_at`.
         """
         if not canvas.coarser:

@@ -26,8 +26,9 @@ _WHOLE_PX = 2**21
 """Pictures with more pixels are painted in tiles, with statistics measured on the picture reduced to this many pixels."""
 _TILE_PX = 1024
 _FIXED_BYTES, _BYTES_OF_A_CHANNEL, _BYTES_OF_A_PAINTED_PIXEL = 50 * 2**20, 30, 60
-"""Memory of the network in bytes: a fixed amount, an amount for each channel of each pixel, and an amount for each pixel. At
-most ``_WHOLE_PX`` pixels count. Fitted to measurements of the three layouts."""
+"""Memory of the network in bytes: a fixed amount, an amount for each channel of each pixel, and an amount for each pixel.
+Pixels beyond ``_WHOLE_PX`` add nothing, because larger pictures are painted in tiles. The amounts are fitted to measurements of
+the three network layouts."""
 _BYTES_OF_A_PIXEL = 40
 """Memory in bytes for each pixel of the picture: the photo, the result and intermediate copies."""
 _SMALLEST_SIZE = 16

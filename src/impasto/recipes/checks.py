@@ -54,7 +54,7 @@ def check_styles(styles: Sequence[Style], weights: Sequence[float]) -> None:
 
 
 def check_enough_pixels(role: str, picture: Picture, shown: str) -> None:
-    """Raise unless both sides of a picture are long enough; ``shown`` says in the message what it should show."""
+    """Raise unless both sides of a picture are long enough; ``shown`` names in the message what the picture should show."""
     if min(picture.size) < _FEWEST_PIXELS:
         raise ShapeError(
             f"{role} {picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to show a {shown}; "

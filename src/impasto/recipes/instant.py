@@ -91,7 +91,7 @@ def refining_context(
 ) -> PaintingContext:
     """Return a painting context that refines an instant picture with the same masks.
 
-    Painting resumes at the second to last size; with hq, only the last size is painted.
+    The last two sizes are painted; with ``--hq``, only the last size.
     """
     chosen = paint_options(
         size=max(image.shape[-2:]),

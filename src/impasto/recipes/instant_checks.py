@@ -15,8 +15,8 @@ from impasto.recipes.starts import SMALLEST_SIDE, Style, as_swatches
 from impasto.runtime.memory import available_memory
 
 _FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 750, 20
-"""Memory in bytes: a fixed part, a part for each pixel that is painted at once, and a part for each pixel of the picture; see
-docs/benchmarks.md.
+"""Memory in bytes: a fixed part, a part for each pixel that is painted at the same time (at most ``LARGEST_WHOLE_PX`` pixels),
+and a part for each pixel of the picture; see docs/benchmarks.md.
 """
 _BYTES_OF_A_KEPT_PIXEL = 12
 """Additional bytes per pixel if color control keeps a copy of the photo."""

@@ -10,8 +10,8 @@ MIDDLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1")
 FINE_LAYERS = ("relu1_2", "relu2_2", "relu3_1")
 PALETTE_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 _COARSE_PX, _MIDDLE_PX, _FINE_PX = 128, 256, 512
-"""Limits of the longer side: all layers are compared up to the first, and the middle layers up to the second. All layers are
-used in the search up to the third.
+"""Limits of the longer side. Up to the first limit, all layers are compared; up to the second, the middle layers; above it, the
+fine layers. Up to the third limit, the search uses all layers; above it, the middle layers.
 """
 _PATCH, _VARIETY = 8, 0.15
 """Side of a patch in positions, and amount of randomness in the choice between similar patches."""

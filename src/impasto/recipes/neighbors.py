@@ -245,7 +245,7 @@ def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image
 
 
 def _whole_positions(features: Features) -> dict[str, FeatureMap]:
-    """Crop the swapped layers to the area that relu3_1 covers; with odd sizes, shallow layers cover a slightly larger area."""
+    """Crop the layers to decode to the area that relu3_1 covers; with odd sizes, shallow layers cover slightly more."""
     height, width = features["relu3_1"].shape[-2:]
     sides = {layer: 2 ** (3 - int(layer[4])) for layer in SWAP_LAYERS}
     return {layer: features[layer][..., : side * height, : side * width] for layer, side in sides.items()}

@@ -166,7 +166,10 @@ def moments_loss(
 
 
 def style_moments(context: PaintingContext, style: Style, edge_px: float, part: Mask | None = None) -> dict[str, Moments]:
-    """Measure a style, or part of its picture, in the channels of the full network; ``edge_px`` is its longer side."""
+    """Measure a style, or part of its picture, in the channels of the full network.
+
+    The longer side of the style picture is ``edge_px``.
+    """
     layers, device = context.options.style_layers, context.arithmetic.device
     if context.options.style_scales:
         sized = [(replace(context, options=chosen), edge_px * scale) for scale, chosen in by_scale(context.options)]

@@ -1,4 +1,4 @@
-"""Entry points for painting. They take pictures in any form and options by name, and return steps or a pastiche."""
+"""Entry points for painting. They take pictures in any form, take options by name, and return steps or a pastiche."""
 
 import math
 import os
@@ -56,7 +56,7 @@ def paint(
         run: device, precision and seed.
         encoder: feature extractor, such as ``impasto.load_encoder("vgg19-slim")``, or its name. Default: that of the options.
         losses: losses to add to the objective of every size, such as ``0.1 * MyLoss()``; see :mod:`impasto.losses`.
-        changes: any field of :class:`impasto.PaintOptions` overrides ``options``; ``preset`` and ``recipe`` choose defaults.
+        changes: fields of :class:`impasto.PaintOptions`, which override ``options``; ``preset`` and ``recipe`` choose defaults.
             Masks: ``style_masks`` (where each style applies), ``style_regions`` (the part of each style picture to use),
             ``content_mask`` and ``protect``; each is a picture in any form or a name, see :mod:`impasto.recipes.masking`.
 

@@ -1,8 +1,9 @@
 """Mix two scales of a style: shallow layers are measured at one size of its picture, deep layers at another.
 
 Source:
-    Gatys et al. 2017, section 6. They mix scales differently: they first paint the coarse style in the fine one. Here,
-    statistics are compared layer by layer, so each layer is measured at one of the two sizes.
+    Gatys et al. 2017, section 6. The paper mixes scales differently: it first paints the picture with the coarse style in the
+    style of the picture with the fine style. Here, statistics are compared layer by layer, so each layer is measured at one of
+    the two sizes.
 """
 
 from impasto.options import PaintOptions

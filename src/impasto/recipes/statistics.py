@@ -80,7 +80,7 @@ class StyleFeatures:
 
 
 def in_shares(available: Sequence[int], shares: Sequence[float], most: int) -> list[int]:
-    """Return the number of items to use from each source, for given shares; the total is limited by the counts and ``most``.
+    """Return the number of items to use from each source, for given shares; ``available`` and ``most`` limit the total.
 
     Example:
         >>> in_shares([100, 100], [0.75, 0.25], most=1000)
@@ -152,7 +152,10 @@ def sliced(style_features: StyleFeatures) -> Loss:
 
 
 def histogram(style_features: StyleFeatures) -> Objective:
-    """Gram matrices plus histograms at the paper's layers relu1_1 and relu4_1, or at all style layers if these are absent."""
+    """Gram matrices at all style layers, plus histograms at relu1_1 and relu4_1 as in the paper.
+
+    If neither of these two is a style layer, histograms are used at all style layers.
+    """
     heads = {layer: style_features.encoder.head(layer) for layer in style_features.layer_shares}
     measured = [{layer: measure(features[layer], heads[layer]) for layer in heads} for features in style_features.styles]
     moments = {layer: blend([each[layer] for each in measured], style_features.shares) for layer in heads}

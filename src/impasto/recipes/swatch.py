@@ -17,7 +17,7 @@ def paint_swatch(picture: Picture, run: Run | None = None, size: int = SWATCH_PX
     """Synthesize a square swatch from a picture.
 
     Args:
-        picture: the style. If its longer side exceeds 1.25 times ``size``, the picture is first reduced to that length.
+        picture: the style. A longer side of more than 1.25 times ``size`` is first reduced to 1.25 times ``size``.
         run: device, precision and seed.
         size: side length in pixels.
 

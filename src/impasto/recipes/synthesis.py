@@ -145,7 +145,7 @@ class Networks:
 
     Attributes:
         encoder: the shipped encoder.
-        decoder: the decoder of swapped features.
+        decoder: the decoder for the features of the matches.
         arithmetic: device and precision.
     """
 
@@ -285,7 +285,7 @@ class _Level:
     """The state at one size.
 
     Attributes:
-        matches: the field. It contains, for each position of the picture, the position of the examples to copy.
+        matches: the field. It contains, for each position of the picture, the example position that is copied there.
         image: the picture decoded from the field.
     """
 

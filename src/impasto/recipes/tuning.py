@@ -86,7 +86,7 @@ class Tuning:
 
     @property
     def is_found(self) -> bool:
-        """Whether the best trial is within the tolerance of the target."""
+        """Whether ``style_closed`` of the best trial differs from the target by at most ``TOLERANCE``."""
         return abs(self.best.style_closed - self.options.wanted_style) <= TOLERANCE
 
     def sheet(self) -> Image:
@@ -189,7 +189,10 @@ def searched(trial: Callable[[Knobs], Trial], options: TuneOptions) -> Iterator[
 
 
 def _line(options: TuneOptions) -> Callable[[float], dict[str, float]]:
-    """Return a function that gives the knobs for a strength. The stroke or style scale is the single given value, or 1."""
+    """Return a function that gives the knobs for a strength.
+
+    The stroke or style scale is the given value if there is only one, otherwise 1.
+    """
     name, given = ("stroke", options.strokes) if options.recipe == "instant" else ("style_scale", options.style_scales)
     other = given[0] if len(given) == 1 else 1.0
     return lambda strength: {"strength": float(f"{strength:.3g}"), name: other}

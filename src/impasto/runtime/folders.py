@@ -19,7 +19,7 @@ def user_folder(kind: Kind, variable: str) -> Path:
     If the account has no home folder and none can be created, a temporary folder is returned instead.
 
     Args:
-        kind: whether its contents can be fetched again ("cache") or not ("data").
+        kind: whether the folder's contents can be fetched again ("cache") or not ("data").
         variable: environment variable that overrides the folder.
 
     Raises:

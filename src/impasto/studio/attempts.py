@@ -10,7 +10,7 @@ from impasto.studio.broker import AWAY_SECONDS, LIFE_SECONDS, MISSED_SECONDS, Br
 from impasto.studio.wire import LINE_BYTES, PART_BYTES, Message, Part, WireError, check_part, packed, read_line
 
 _TRIES = 15
-"""Number of attempts to read a file that a worker has sent."""
+"""Number of times the studio tries to read a file that a worker has sent."""
 
 
 class LostError(Exception):
@@ -87,7 +87,7 @@ class Attempt:
 
         Raises:
             WireError: The file is missing, too large or of the wrong type.
-            BrokerError: The queue server does not respond after several attempts.
+            BrokerError: The queue server does not respond, even after several tries.
         """
         for left in reversed(range(_TRIES)):
             try:

@@ -179,7 +179,10 @@ def shown(url: str) -> str:
 
 
 def _password(url: str) -> dict[str, str]:
-    """Return the password in ``IMPASTO_QUEUE_PASSWORD``. Unlike an argument, it is not visible in process lists."""
+    """Return the password in ``IMPASTO_QUEUE_PASSWORD``.
+
+    Unlike a command-line argument, this variable is not visible in process lists.
+    """
     chosen = os.environ.get("IMPASTO_QUEUE_PASSWORD", "")
     return {"password": chosen} if chosen and not urlsplit(url).password else {}
 

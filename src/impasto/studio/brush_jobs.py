@@ -150,7 +150,7 @@ def _finite(losses: dict[str, float]) -> dict[str, float | None]:
 
 
 def _record(style: Style, options: BrushTrainingOptions, run: Run, training: BrushRun) -> Record:
-    """Return the record of the strip. Its ``content`` is the style, whose title becomes the title of the result."""
+    """Return the record of the sample strip. Its ``content`` is the style, whose title becomes the title of the result."""
     made = described(style)
     return {
         "impasto": __version__,

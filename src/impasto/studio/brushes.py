@@ -62,7 +62,10 @@ def _shown_shipped(name: str, path: Path, style: Mapping[str, Any]) -> dict[str,
 
 @lru_cache(maxsize=64)
 def _facts(path: Path, changed: float) -> dict[str, str]:
-    """Return the header of a brush file, empty if the file is damaged. The cache also compares the time of the last change."""
+    """Return the header of a brush file, empty if the file is damaged.
+
+    ``changed``, the time of the last change, is needed only for the cache: a changed file is read again.
+    """
     try:
         with safe_open(path, "np") as opened:
             return dict(opened.metadata() or {})

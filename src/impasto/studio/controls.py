@@ -49,7 +49,7 @@ _BEGINNINGS = (
     (r"style ", "styles"),
     (r"'auto:", "masks"),
 )
-"""Pairs of a pattern and a field. An error message that names no flag belongs to the field whose pattern it starts with."""
+"""Pairs of a pattern and a field. If an error message names no flag but starts with a pattern, it belongs to that field."""
 
 
 @dataclass(frozen=True)

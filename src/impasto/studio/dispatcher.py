@@ -119,7 +119,7 @@ class Dispatcher(threading.Thread):
     # ------------------------------------------------------------------------------------------------ one job
 
     def _run_job(self, job: Row, attempt: Attempt) -> None:
-        """Run a job and record how it ended. Retry after temporary system errors."""
+        """Run a job and record how it ended. After a temporary system error, retry the recording."""
         try:
             ending = self._ending_of(job, attempt)
             bug = self._failing(job["id"], CallError("bug", BUG))
@@ -159,7 +159,7 @@ class Dispatcher(threading.Thread):
         return partial(self._jobs.fail, identity, error.shown())
 
     def _paint(self, job: Row, attempt: Attempt) -> Ending:
-        """Send a job and read messages until the job or the studio ends. Return a function that records how it ended."""
+        """Send a job and read messages until the job or the studio ends. Return a function that records how the job ended."""
         identity = job["id"]
         try:
             order = self._order(job)

@@ -54,9 +54,9 @@ class Order:
 
     Attributes:
         kind: See :data:`impasto.studio.controls.KINDS`.
-        lane: Lane of the worker.
+        lane: The lane that runs the job.
         request: The checked request, which can be submitted again.
-        key: Idempotency key. Two orders with the same key result in only one job.
+        key: Idempotency key. Two orders with the same key create only one job.
         continues: The job whose result this job continues.
         more: The result to continue, and the number of steps to add.
     """

@@ -246,7 +246,7 @@ def report(order: Message, line: Line) -> Message | None:
 
 
 def tune(order: Message, line: Line) -> Message | None:
-    """Compare settings on a sheet, or search for settings that reach a target style share."""
+    """Compare settings on a sheet, or search for settings that reach the wanted value of ``style_closed``."""
     began = seconds_now() - (order["checkpoint"] or {}).get("seconds", 0.0)
     _set_threads(order)
     (style,) = _styles(order)

@@ -83,7 +83,7 @@ class PaintingState:
 
 
 class Pace:
-    """Schedule of a repeated action. It limits how often the action happens, and the share of the total time that it takes."""
+    """Schedule of a repeated action. It limits how often the action happens, and what fraction of the total time it takes."""
 
     def __init__(self, what: str) -> None:
         self.pause, self.share, self.due = _SECONDS_BETWEEN[what], _SHARE_OF_TIME[what], 0.0

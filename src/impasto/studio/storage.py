@@ -31,7 +31,7 @@ class Folder:
         uploads/ID.map-N.png the suggested map of an uploaded style, with at most N colors
         results/ID.png       the result, without metadata; ID.jpg for drafts
         results/ID.thumb.jpg
-        results/ID.brush     a trained brush; its picture shows samples
+        results/ID.brush     a trained brush; results/ID.png shows samples
         results/ID.onnx      the graph of a small brush, for the webcam page
         work/ID.jpg          the newest preview of a job
         work/ID.npy          the checkpoint of a painting; ID.pt for a training

@@ -41,7 +41,7 @@ _READ_VERSIONS = ("2", VERSION)
 SUFFIX = ".style.safetensors"
 SIZES = (128, 256, 512, 1024)
 _STRONG, _WEAK = 12, 22
-"""Number of directions of a covariance stored in 8 bits and in 4 bits; benchmarks/styles.py measures the error."""
+"""Number of a covariance's directions that are stored in 8 bits, and in 4 bits; benchmarks/styles.py measures the error."""
 _ROUNDS = 4
 _FACTS = ("name", "title", "artist", "date", "source", "licence", "encoder_sha256")
 
@@ -269,7 +269,7 @@ def remove_style(name: str) -> Path:
         The path of the deleted file.
 
     Raises:
-        OptionError: if it is not one of the user's own styles.
+        OptionError: if there is no style with this name among the user's own styles.
         StyleFileError: if the file cannot be deleted.
     """
     own = user_styles()
@@ -289,7 +289,10 @@ def _styles_in(folder: Path) -> dict[str, Path]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message: it suggests names that contain the given one (such as 'seurat'), or the nearest."""
+    """Return the end of an error message.
+
+    It suggests the known names that contain ``name`` (such as 'seurat'). If there are none, it suggests the nearest name.
+    """
     known, word = list(known), name.lower()
     near = [each for each in known if word and word in each][:3] or get_close_matches(word, known, n=1)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else "; see impasto styles list"
@@ -371,8 +374,8 @@ def _loadings(covariance: Tensor) -> Tensor:
     """Factor a covariance (n, n): return loadings L (n, 34) so that ``L Lᵀ`` approximates it off the diagonal.
 
     The diagonal is stored separately. Each round therefore subtracts the part of the diagonal that its eigenvectors do not
-    explain, so that the directions of the next round describe what channels share. Columns are sorted by strength, and padded
-    with zeros if there are fewer channels.
+    explain, so that the directions of the next round describe what the channels have in common. Columns are sorted by strength.
+    If there are fewer than 34 channels, the remaining columns are zeros.
 
     Source: iterated principal factors, Harman 1976, Modern Factor Analysis.
     """

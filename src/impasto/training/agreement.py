@@ -113,8 +113,9 @@ def figures(student: Vgg, teacher: Vgg, held: HeldOut) -> dict[str, float]:
         held: held-out pictures, on the device of the networks.
 
     Returns:
-        The relative error of the features under the name of each layer, the relative error of their statistics under
-        ``"LAYER moments"``, and the cosine of the gradients for photos, for blends with a painting and for noisy photos.
+        By name: for each layer, the relative error of its features (``"LAYER"``); for each style layer, the relative error of
+        its statistics (``"LAYER moments"``); and the cosines of the gradients for photos, for blends of photo and painting, and
+        for noisy photos (``"gradient photo"``, ``"gradient blend"`` and ``"gradient noise"``).
     """
     layers = (*MAIN_LAYERS, "relu3_4", "relu5_4")
     found: dict[str, float] = {}

@@ -8,8 +8,8 @@ of the training, the photo's features alone determine the neighbors. Later, they
 own result.
 
 Source: Johnson et al. 2016 (arXiv:1603.08155) for the network and the style targets; Li and Wand 2016 (arXiv:1604.04382) for
-searching the neighbors of the features of a feed-forward network's result; Chen and Schmidt 2016 (arXiv:1612.04337) for
-swapped features; Zheng et al. 2016 (arXiv:1604.04326) for the stability term.
+training a network with the neighbors of its result's features; Chen and Schmidt 2016 (arXiv:1612.04337) for replacing the
+features of a photo with those of the style; Zheng et al. 2016 (arXiv:1604.04326) for the stability term.
 """
 
 import copy
@@ -108,7 +108,7 @@ class BrushStep:
 
 
 class StyleTargets:
-    """The features of one or more style pictures: rows from which the neighbors are taken, and statistics.
+    """The features of one or more style pictures: one row per position, from which the neighbors are taken, and statistics.
 
     Args:
         pictures: style pictures at training scale, (1, 3, height, width); height and width are multiples of 8.

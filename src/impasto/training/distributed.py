@@ -1,6 +1,6 @@
 """Training on several GPUs, started by ``torchrun``: one process for each GPU; all train the same network, on different photos.
 
-Without torchrun, every function here does nothing.
+Without torchrun, these functions treat this process as the only one.
 """
 
 import os
@@ -31,7 +31,7 @@ def is_main() -> bool:
 
 
 def agreed(value: float) -> float:
-    """Return the value that the main process passed."""
+    """Return the value that the main process passed to this function."""
     if not _is_joined():
         return value
     shared = torch.tensor([value], dtype=torch.float32, device=_device())

@@ -35,7 +35,7 @@ def style_crop(corpus: Corpus, edge_px: int, random: np.random.Generator) -> Ima
 
 
 def square_crop(pictures: list[Tensor], edge_px: int, least: float, random: np.random.Generator) -> Image:
-    """Crop a square from a random picture; its side is at least ``least`` times the picture's shorter side."""
+    """Crop a square from a random picture. The square's side is at least ``least`` times the picture's shorter side."""
     picture = pictures[random.integers(len(pictures))]
     shorter = min(picture.shape[1:])
     side = int(min(shorter, max(edge_px / 1.6, shorter * math.exp(random.uniform(math.log(least), 0)))))

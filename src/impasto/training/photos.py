@@ -61,7 +61,7 @@ def as_training_photo(image: Tensor, name: str) -> Tensor:
 
 
 def built_in_photos(seed: int = 0) -> list[Tensor]:
-    """Return the photos of scikit-image and synthetic scenes made of their parts: each (3, height, width), uint8."""
+    """Return scikit-image's photos, and synthetic scenes made of parts of these photos: each (3, height, width), uint8."""
     import skimage.data
 
     photos = [torch.from_numpy(getattr(skimage.data, name)()).permute(2, 0, 1).contiguous() for name in _BUILT_IN]

@@ -1,8 +1,9 @@
-"""Train the decoder of the instant painter. It makes a picture from style features that have replaced those of a photo.
+"""Train the decoder of the instant painter. This decoder makes a picture from style features that replace those of a photo.
 
-Every step samples photos and styles, swaps the photos' features for the nearest features of the styles, and decodes them. The
-encoder's features of the decoded picture should match the swapped features, and their means and standard deviations should
-match those of the style. One picture of each batch is decoded from its own features and should be reproduced.
+Every step samples photos and styles, replaces the photos' features with the nearest features of the styles, and decodes the
+result to a picture. The features of this picture should match the features that were decoded. The means and standard
+deviations of the picture's features should match those of the style. One picture of each batch is decoded from its own features
+and should be reproduced.
 
 Source: Chen and Schmidt 2016, section 3.2, for the inverse network; the statistics are those of Huang and Belongie 2017.
 """
@@ -85,7 +86,7 @@ class SwapTraining:
 
     Args:
         network: the decoder to train.
-        encoder: the encoder whose features it decodes.
+        encoder: the encoder whose features the decoder decodes.
         corpus: training pictures by kind.
         total_steps: number of steps over which the learning rate decays to a hundredth, along half a cosine.
         learning_rate: peak learning rate of Adam.
@@ -151,8 +152,8 @@ class SwapTraining:
     def share(self, mine: Path, other: Path) -> None:
         """Exchange parameters with a parallel run: write this run's parameters, then average them with those of the other run.
 
-        On two processors without a GPU, two single-threaded runs with different seeds that exchange parameters every few steps
-        learn faster than one run on both, because neither waits for the other.
+        On a machine with two processors and no GPU, two single-threaded runs with different seeds, which exchange parameters
+        every few steps, learn faster than one run that uses both processors, because no processor waits for the other.
 
         Args:
             mine: file to write, atomically.
@@ -219,7 +220,7 @@ class SwapTraining:
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _losses(self, network: Decoder, photos: Image, styles: Image, *, itself: int) -> dict[str, Tensor]:
-        """Decode photos with the features of styles, and one style with its own features; compute the losses of both."""
+        """Decode photos with the features of styles, and one style with its own features; compute all losses."""
         with torch.no_grad(), self._autocast():
             seen, target = self.encoder(photos, SEARCH_LAYERS), self.encoder(styles, STYLE_LAYERS)
             pairs = [self._swapped(_only(seen, each), _only(target, each)) for each in range(len(photos))]

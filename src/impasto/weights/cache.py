@@ -335,7 +335,8 @@ def fetch(name: str = "vgg19", progress: Progress | None = None, *, offline: boo
 
     Raises:
         OptionError: the name is not in the catalogue.
-        WeightsError: there is no network, or the download is not the published file; the message explains the manual download.
+        WeightsError: there is no internet connection, or the download is not the published file. The message explains how to
+            download the file by hand.
     """
     if name == SHIPPED:
         return _shipped()

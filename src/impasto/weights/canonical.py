@@ -139,8 +139,8 @@ def recognize_oxford(weight: Tensor, bias: Tensor) -> tuple[Input, bool] | None:
     """Recognize the first convolution of Oxford's VGG-19 and its input convention.
 
     The direction of a filter identifies the network, the order of the colors and whether height and width are swapped; its
-    norm relative to its bias determines the input range. Both stay the same if a filter is rescaled together with its bias, as
-    in networks with normalized activations.
+    norm relative to its bias determines the input range. The direction and the relative norm stay the same if a filter is
+    rescaled together with its bias, as in networks with normalized activations.
 
     Args:
         weight: (out, 3, 3, 3).

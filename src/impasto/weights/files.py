@@ -52,7 +52,7 @@ def torch_tensors(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a file written by torch.save, by name, without running code from the file.
 
     Raises:
-        WeightsError: the file contains code, or something else than a dict of tensors. The message does not name the file.
+        WeightsError: the file contains code, or anything other than a dict of tensors. The message does not name the file.
         Exception: the file is damaged; any exception that ``torch.load`` raises.
     """
     zipped = zipfile.is_zipfile(path)
@@ -301,7 +301,8 @@ def file_kind(path: Path) -> FileKind:
         raise WeightsError(f"{path}: these weights cannot be read: {(error.strerror or str(error)).lower()}") from error
     if size == 0:
         raise WeightsError(f"{path}: this file is empty; fetch it again")
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size:  # any first bytes: they are a length
+    # A safetensors file starts with the length of its header, which can look like any of the signatures below.
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size:
         return "safetensors"
     for signature, sentence in _REFUSED:
         if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(signature) or start.startswith(signature):
