@@ -29,7 +29,8 @@ _USAGE_ROUNDS, _USAGE_STEP, _FREE_USE = 6, 0.025, 1.0
 """Search with penalties: number of rounds, factor of the penalty that a round adds, and largest use of a position for which no
 penalty is added, relative to even use."""
 _BLOCK, _CHANCE = 4, 0.3
-"""Side of the blocks of an initial field, and weight of the random numbers in the choice of the places they are copied from."""
+"""For an initial field: side of its blocks, and weight of the random number that is added to the score of each place that may
+be copied to a block."""
 _PASSES, _RANDOM, _REACH, _ROWS = 4, 3, 8, 8192
 _REPEATED = 1.0
 """Penalty if a neighbor is copied from the same position, as a multiple of the bonus for continuing a neighbor's match."""

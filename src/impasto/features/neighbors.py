@@ -33,7 +33,7 @@ _SHARE_ROUNDS, _ALL = 12, 0.999
 _PASSES = 3
 """Number of passes in which each match is compared with those of neighboring positions."""
 _NOISE = 64
-"""Number of patches after which the noise repeats."""
+"""Number of patches, in each direction, after which the noise that selects among similar patches repeats."""
 
 
 def grid_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -75,8 +75,8 @@ def seams(result: Image, content: Image) -> float:
     The strength of a line is the luminance step across it, minus the step that the slopes on both sides predict. It is computed
     in blocks of 16 pixels along the line, and the step must be present in at least half of the blocks. The strength of the same
     line in the content is subtracted. Possible tile borders are multiples of 32 pixels, and halves, thirds and quarters
-    of the side. The strength of the strongest line there is divided by the 99th percentile of all other lines, or by 1/255 if
-    that is larger.
+    of the side. The strength of the strongest line at these places is divided by the 99th percentile of the strengths of all
+    other lines, or by 1/255 if this percentile is smaller.
 
     Args:
         result: a picture with both sides at least 32.

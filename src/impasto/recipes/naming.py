@@ -22,7 +22,7 @@ def name_style(picture: Picture, facts: Mapping[str, str], swatch: Image | None 
     """Measure a picture with vgg19-slim, without applying its heads, and create a named style with a swatch.
 
     Args:
-        picture: the style picture; it is enlarged to measure sizes above its own.
+        picture: the style picture. It is measured at several sizes; for sizes larger than its own, it is enlarged.
         facts: name, title, artist, date, source, licence; missing facts are left empty.
         swatch: a picture in the style, (1, 3, height, width); None: the picture itself, with a longer side of at most
             1024 pixels.

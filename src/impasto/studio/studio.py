@@ -117,7 +117,12 @@ class Studio:
         return self._over.is_set()
 
     def has_ended(self, job: str, sent: int) -> bool:
-        """Return True if a job was deleted, or if it has ended and its last event is not newer than ``sent``."""
+        """Return True if a job was deleted, or if it has ended and its last event does not have to be sent any more.
+
+        Args:
+            job: The id of the job.
+            sent: An event number. Events up to this number do not have to be sent any more.
+        """
         row = self.database.row("SELECT state, version FROM jobs WHERE id = ?", (job,))
         return row is None or (row["state"] in ("done", *STOPPED) and row["version"] <= sent)
 
