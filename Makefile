@@ -31,7 +31,7 @@ quick: $(DEV)  ## the fast tests, about a minute
 	$(BIN)/python -m pytest -q -m "not slow"
 
 bench: $(DEV)  ## the figures of docs/benchmarks.md; needs ../shared
-	@set -e; for benchmark in $(filter-out benchmarks/gallery.py benchmarks/style_previews.py benchmarks/studio_pictures.py benchmarks/guided_pictures.py benchmarks/jury.py,$(BENCHMARKS)); do \
+	@set -e; for benchmark in $(filter-out benchmarks/gallery.py benchmarks/style_previews.py benchmarks/studio_pictures.py benchmarks/guided_pictures.py benchmarks/brush_pictures.py benchmarks/jury.py,$(BENCHMARKS)); do \
 		echo "== $$benchmark"; $(BIN)/python $$benchmark; \
 	done
 
@@ -39,6 +39,7 @@ docs: $(DEV)  ## repaint the pictures of the documentation
 	$(BIN)/python benchmarks/gallery.py
 	$(BIN)/python benchmarks/style_previews.py
 	$(BIN)/python benchmarks/guided_pictures.py
+	$(BIN)/python benchmarks/brush_pictures.py
 	$(BIN)/python benchmarks/studio_pictures.py
 
 wheel: $(DEV)  ## build the wheel and the sdist into dist/
