@@ -55,6 +55,15 @@ def as_flags(options: type, *, is_grouped: bool = True) -> type:
     return made
 
 
+def as_joint_flags(*kinds: type) -> type:
+    """Make a dataclass of flags with the fields of several dataclasses of options, for a command with several methods."""
+    fields = {each.name: each for kind in kinds for each in dataclasses.fields(as_flags(kind))}
+    joint = [(name, each.type, None) for name, each in fields.items()]
+    made = dataclasses.make_dataclass("JointFlags", joint, frozen=True, kw_only=True)
+    made.__module__ = __name__
+    return made
+
+
 def given(flags: Any) -> dict[str, Any]:
     """Return the options that the user gave, by name. Names from earlier versions are replaced by the present names."""
     if flags is None:
@@ -111,6 +120,7 @@ def _split(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
 
 if TYPE_CHECKING:
     AnalogyFlags = AnalogyOptions
+    BatchFlags = PaintOptions
     BrushFlags = BrushOptions
     BrushTrainingFlags = BrushTrainingOptions
     DoodleFlags = DoodleOptions
@@ -122,6 +132,7 @@ if TYPE_CHECKING:
     TuneFlags = TuneOptions
 else:
     AnalogyFlags = as_flags(AnalogyOptions)
+    BatchFlags = as_joint_flags(BrushOptions, PaintOptions, InstantOptions)
     BrushFlags = as_flags(BrushOptions)
     BrushTrainingFlags = as_flags(BrushTrainingOptions)
     DoodleFlags = as_flags(DoodleOptions)
