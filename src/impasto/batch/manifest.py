@@ -40,6 +40,8 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
+        if os.path.lexists(self.path) and not self.path.is_file():  # reading a device or a pipe might never end
+            raise ImageFileError(f"'{self.path}' is not a file, so it cannot be the manifest; give another folder")
         try:
             self._file = self.path.open("a+b", buffering=0)
             self.finished = {line["output"]: line for line in self._lines() if line.get("state") == "done"}

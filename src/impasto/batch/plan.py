@@ -1,6 +1,7 @@
 """The plan of a batch: which pictures to paint, and the name of each result."""
 
 import os
+import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from impasto.errors import ImageFileError, ImpastoError
 from impasto.runtime.atomic import try_writing
 from impasto.runtime.file_names import numbered
 from impasto.weights.files import sha256_of
+
+_STALE_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try_writing(folder / "trial")
+        for part in folder.glob(".impasto-*.part"):  # left by a killed run; younger ones may belong to another run
+            if time.time() - part.stat().st_mtime > _STALE_SECONDS:
+                part.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or error
         raise ImageFileError(f"folder '{folder}' cannot be created or written ({reason}); give another folder") from error
