@@ -40,7 +40,7 @@ def batch(
     contents: str | None = None,
     styles: str | None = None,
     /,
-    *more: str,
+    *more: Annotated[str, Parameter(show=False)],
     method: Annotated[Literal["instant", "paint", "brush"], Parameter(group=WRITTEN)] = "instant",
     workers: Annotated[int, Parameter(group=COMPUTED)] = 1,
     files: Annotated[BatchFiles | None, Parameter(name="*", group=WRITTEN)] = None,
@@ -54,7 +54,7 @@ def batch(
         contents: A photo, a folder, a glob in quotes, or a .csv file with the columns content and style and any options.
         styles: A picture, a folder, a glob in quotes, or names from "impasto styles list" separated by commas; for --method
             brush, brushes. A .csv file contains its own styles.
-        more: Not used; a glob must be in quotes.
+        more: Words that are refused, because a glob must be in quotes.
         method: How to paint: instant (one pass), paint (better and slower) or brush (one small network per style).
         workers: Number of processes. They share the threads, and each one loads the models.
         files: Output files.
