@@ -21,13 +21,13 @@ import skimage.data
 import torch
 
 from impasto import images
-from impasto.cli import checkpoints, main, names, outputs, overwriting, signals, streams
+from impasto.cli import checkpoints, main, outputs, overwriting, signals, streams
 from impasto.errors import ImageFileError, OptionError
 from impasto.optim.engine import Step
 from impasto.recipes import neighbors
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.pastiche import Pastiche
-from impasto.runtime import folders
+from impasto.runtime import file_names, folders
 
 INSTANT = ("instant", "photo.jpg", "picture.jpg", "--size", "64", "--threads", "1")
 PAINT = ("paint", "photo.jpg", "picture.jpg", "--size", "48", "--steps", "2", "--threads", "1", "--precision", "fp32")
@@ -641,18 +641,18 @@ def test_long_and_unusual_names_give_valid_default_outputs(capsys: Capture) -> N
     shutil.copyfile("photo.jpg", f"{long}.jpg")
     assert main(["instant", f"{long}.jpg", f"{long}.jpg", "--size", "64"]) == 0
     (made,) = Path().glob("*.png")
-    assert len(os.fsencode(made.name)) <= names.LONGEST_BYTES
+    assert len(os.fsencode(made.name)) <= file_names.LONGEST_BYTES
     assert made.name.startswith("😀é")
-    assert names.file_name("a" * 300, ".png") != names.file_name("a" * 301, ".png")
-    assert names.file_name('-o\n:"é\udce9. ', ".png") == "o___é_.png"
-    assert names.file_name("...", ".png") == "painting.png"
+    assert file_names.file_name("a" * 300, ".png") != file_names.file_name("a" * 301, ".png")
+    assert file_names.file_name('-o\n:"é\udce9. ', ".png") == "o___é_.png"
+    assert file_names.file_name("...", ".png") == "painting.png"
 
 
 @pytest.mark.parametrize("letter", ["😀", "👩‍🎨", "👍🏽", "e\u0301", "🇫🇷"])
 def test_a_name_is_never_cut_within_a_grapheme(letter: str) -> None:
     text = letter * 5
     for most in range(len(text.encode()) + 1):
-        whole, rest = divmod(len(names.cut(text, most)), len(letter))
+        whole, rest = divmod(len(file_names.cut(text, most)), len(letter))
         assert rest == 0
         assert whole == most // len(letter.encode())
 

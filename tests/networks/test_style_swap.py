@@ -16,7 +16,7 @@ from torch import Tensor
 
 from impasto.encoders import Vgg, load_encoder
 from impasto.errors import WeightsError
-from impasto.networks.compiled import Compiled, has_openvino
+from impasto.networks.compiled import Compiled, _Model, has_openvino
 from impasto.networks.decoder_files import decoder_facts, load_decoder, save_decoder, shipped_decoder
 from impasto.networks.style_swap import (
     SEARCH_LAYERS,
@@ -328,6 +328,18 @@ def test_compiled_networks_agree_with_torch_at_any_size(
         image = tiny()(*features)
     assert float((image != image.clamp(0, 1)).float().mean()) > 0.01
     torch.testing.assert_close(compiled.decode(features), image.clamp(0, 1), rtol=1e-3, atol=1e-4)
+
+
+@needs_openvino
+def test_compiled_networks_use_as_many_threads_as_torch(narrow: Callable[..., Vgg]) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        compiled = Compiled(narrow(), tiny(), "fp32")
+    finally:
+        torch.set_num_threads(before)
+    models = [each._compiled for each in vars(compiled).values() if isinstance(each, _Model)]
+    assert [model.get_property("INFERENCE_NUM_THREADS") for model in models] == [1, 1]
 
 
 @needs_openvino

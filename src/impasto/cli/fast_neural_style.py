@@ -15,6 +15,7 @@ from impasto.options.fields import check_range
 
 if TYPE_CHECKING:
     from impasto.images import Picture
+    from impasto.runtime.memory import memory_in_words
 
 app = App(name="fast-neural-style", help="Run with the options of pytorch/examples' fast_neural_style and its networks.")
 
@@ -46,7 +47,6 @@ def eval_(
         export_onnx: Not supported here; use "impasto export onnx".
     """
     from impasto.cli.outputs import check_files, print_notes, save_pastiche
-    from impasto.cli.session import memory_in_words
     from impasto.cli.signals import undisturbed
     from impasto.recipes.brush import BrushPainter, applied
     from impasto.recipes.painting import read_content

@@ -4,7 +4,7 @@ Every flag defaults to None, because a flag that is not given must not override 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -36,22 +36,41 @@ _OTHER_WORDS = {
 _ALIASES = {"style_layers": "--layers", "edge_aware_weight": "--calm-weight", "labels": "--nlabels"}
 
 
-def as_flags(options: type, *, is_grouped: bool = True) -> type:
+def as_flags(options: type, *, is_grouped: bool = True, without_default: Container[str] = ()) -> type:
     """Make a dataclass of flags with the fields, types and texts of a dataclass of options. A flag that is not given is None.
 
     Args:
         options: the dataclass of options.
         is_grouped: whether help shows the flags by tier; if false, help shows all of them in one group, which the
             command sets.
+        without_default: the names of the fields whose defaults help does not show.
     """
     hints, texts, tiers = get_type_hints(options), field_texts(options), tier_by_name(options)
     defaults = {each.name: each.default for each in dataclasses.fields(options)}
     fields = []
     for name, tier in tiers.items():
-        flag = _flag(name, hints[name], texts[name], defaults[name], _GROUPS[tier] if is_grouped else None)
+        default = "" if name in without_default else defaults[name]
+        flag = _flag(name, hints[name], texts[name], default, _GROUPS[tier] if is_grouped else None)
         fields.append((name, Annotated[hints[name] | None, flag], None))
     made = dataclasses.make_dataclass(f"{options.__name__}Flags", fields, frozen=True, kw_only=True)
     made.__module__ = __name__  # cyclopts resolves the types in this module
+    return made
+
+
+def as_joint_flags(*kinds: type) -> type:
+    """Make a dataclass of flags with the fields of several dataclasses of options, for a command with several methods.
+
+    If a field is in several of them, help shows the text of the last one, and no default if the defaults differ.
+    """
+    defaults: dict[str, set[Any]] = {}
+    for each in (each for kind in kinds for each in dataclasses.fields(kind)):
+        defaults.setdefault(each.name, set()).add(each.default)
+    varying = {name for name, values in defaults.items() if len(values) > 1}
+    flags = (as_flags(kind, without_default=varying) for kind in kinds)
+    fields = {each.name: each for kind in flags for each in dataclasses.fields(kind)}
+    joint = [(name, each.type, None) for name, each in fields.items()]
+    made = dataclasses.make_dataclass("JointFlags", joint, frozen=True, kw_only=True)
+    made.__module__ = __name__
     return made
 
 
@@ -111,6 +130,7 @@ def _split(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
 
 if TYPE_CHECKING:
     AnalogyFlags = AnalogyOptions
+    BatchFlags = PaintOptions
     BrushFlags = BrushOptions
     BrushTrainingFlags = BrushTrainingOptions
     DoodleFlags = DoodleOptions
@@ -122,6 +142,7 @@ if TYPE_CHECKING:
     TuneFlags = TuneOptions
 else:
     AnalogyFlags = as_flags(AnalogyOptions)
+    BatchFlags = as_joint_flags(BrushOptions, PaintOptions, InstantOptions)
     BrushFlags = as_flags(BrushOptions)
     BrushTrainingFlags = as_flags(BrushTrainingOptions)
     DoodleFlags = as_flags(DoodleOptions)

@@ -11,10 +11,10 @@ from impasto.cli.outputs import check_files, check_size, print_notes, save_pasti
 from impasto.cli.pipes import STDOUT, check_pipes
 from impasto.cli.previews import GifRecorder, Preview
 from impasto.cli.progress import duration, message_console, progress
-from impasto.cli.session import memory_in_words, save_gif, set_threads
+from impasto.cli.session import save_gif, set_threads
 from impasto.cli.signals import undisturbed
 from impasto.errors import OptionError
-from impasto.runtime.memory import keep_freed_memory
+from impasto.runtime.memory import keep_freed_memory, memory_in_words
 
 if TYPE_CHECKING:
     from impasto.options import Run

@@ -62,7 +62,7 @@ def instant(
     """
     from impasto.cli.outputs import check_files, check_size, print_notes
     from impasto.cli.report import print_figures
-    from impasto.cli.session import figures_by_name, memory_in_words, reported, set_threads
+    from impasto.cli.session import figures_by_name, reported, set_threads
     from impasto.recipes.coloring import color_notes
     from impasto.recipes.instant import instant_options, painted_pastiche
     from impasto.recipes.instant_checks import check, planned_size
@@ -70,6 +70,7 @@ def instant(
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_pictures
     from impasto.runtime.devices import seconds_now
+    from impasto.runtime.memory import memory_in_words
 
     words, output_options = ((content,) if content is not None else ()) + styles, output_options or OutputOptions()
     files = with_output(words, files or Files(), "instant")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from impasto import images
+from impasto.batch.sources import files_in
 from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, USAGE_EXIT, fail_with
 from impasto.cli.flags import Files, OutputOptions, Saving
 from impasto.cli.names import default_output
@@ -15,7 +16,7 @@ from impasto.cli.outputs import Saved, check_files, check_size, print_notes, reh
 from impasto.cli.overwriting import is_same_file
 from impasto.cli.pipes import STDOUT, from_stdin
 from impasto.cli.progress import duration, message_console
-from impasto.cli.session import memory_in_words, set_threads
+from impasto.cli.session import set_threads
 from impasto.cli.signals import asked_to_stop
 from impasto.errors import ImageFileError, ImpastoError, OptionError
 from impasto.images import Picture
@@ -24,7 +25,7 @@ from impasto.recipes.brush import BrushPainter, applied, planned_size
 from impasto.recipes.painting import read_content
 from impasto.recipes.pastiche import Pastiche
 from impasto.runtime.devices import seconds_now
-from impasto.runtime.memory import keep_freed_memory
+from impasto.runtime.memory import keep_freed_memory, memory_in_words
 
 
 @dataclass(frozen=True)
@@ -116,15 +117,7 @@ def _is_folder(output: Path) -> bool:
 
 def _expanded(photo: str) -> list[str]:
     """Return the files in a folder, without hidden files. Return any other word unchanged."""
-    if not os.path.isdir(photo):
-        return [photo]
-    try:
-        paths = sorted(each for each in Path(photo).iterdir() if each.is_file() and not each.name.startswith("."))
-    except OSError as error:
-        raise ImageFileError(f"folder '{photo}' cannot be read ({error.strerror}); give another folder") from error
-    if not paths:
-        raise OptionError(f"folder '{photo}' contains no files; give a folder of photos")
-    return [str(path) for path in paths]
+    return files_in(photo) if os.path.isdir(photo) else [photo]
 
 
 def paint_photos(batch: Batch, painter: BrushPainter, options: BrushOptions, messages: OutputOptions) -> int:

@@ -32,9 +32,9 @@ def regions(
         count: Number of color regions, 2 to 24.
     """
     from impasto import images
-    from impasto.cli.names import file_name
     from impasto.cli.outputs import check_output, print_notes, save_sheet
     from impasto.cli.overwriting import check_overwrites
+    from impasto.runtime.file_names import file_name
 
     check_range("count", count, 2, 24)
     check_output(output, (photo,))

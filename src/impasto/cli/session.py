@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from impasto.cli.progress import duration, losses_in_words, message_console, pro
 from impasto.cli.repeat import differences, encoder_differences, mask_differences
 from impasto.cli.report import print_figures
 from impasto.cli.signals import undisturbed
-from impasto.errors import ImpastoError, ResourceError
+from impasto.errors import ImpastoError
 from impasto.images import Picture, fitted_size
 from impasto.metrics.report import Report
 from impasto.optim.engine import Step
@@ -39,7 +38,7 @@ from impasto.recipes.painting import finished, run_recipe
 from impasto.recipes.pastiche import Record, new_record, with_progress
 from impasto.recipes.reporting import reports_of
 from impasto.recipes.starts import Checkpoint, Style
-from impasto.runtime.memory import keep_freed_memory
+from impasto.runtime.memory import keep_freed_memory, memory_in_words
 
 _WITHOUT_RECORD = (".bmp", ".gif")
 
@@ -280,26 +279,3 @@ def report(request: PaintRequest, saved: Saved, last: Step, record: Record, cons
     words = ["impasto", "paint", *request.words, "-o", str(saved.output), "--resume"]
     words += ["--record", str(saved.record)] if saved.record else []
     console.print(f"to resume: {shlex.join(words)}")
-
-
-# ---------------------------------------------------------------------------------------------------- memory
-
-
-@contextmanager
-def memory_in_words(size: int, flag: str = "--size") -> Iterator[None]:
-    """Turn any out-of-memory error into a ResourceError with a one-sentence message.
-
-    Raises:
-        ResourceError: there was not enough memory.
-    """
-    sentence = f"not enough memory for {flag} {size}; use a smaller {flag}, or close other programs"
-    try:
-        yield
-    except ImpastoError:
-        raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError(sentence) from error
-    except RuntimeError as error:
-        if "alloc" not in str(error) or "memory" not in str(error):
-            raise
-        raise ResourceError(sentence) from error

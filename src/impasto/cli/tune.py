@@ -43,9 +43,10 @@ def tune(
     if content is None or style is None:
         raise OptionError("content or style is missing: impasto tune CONTENT STYLE, such as impasto tune photo.jpg picture.jpg")
     from impasto.cli.outputs import check_output, print_notes, save_sheet
-    from impasto.cli.session import memory_in_words, set_threads
+    from impasto.cli.session import set_threads
     from impasto.recipes.painting import read_content, read_style
     from impasto.recipes.tuning import Trial, Tuning, trials, tune_options
+    from impasto.runtime.memory import memory_in_words
 
     chosen, where = tune_options(**given(options)), Run(**given(run))
     check_output(output, (content, style))

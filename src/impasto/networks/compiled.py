@@ -82,6 +82,8 @@ class _Model:
 
     def __init__(self, model: Any, precision: str) -> None:
         hints = {"INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY"}
+        # By default, every process would use all cores, also if --threads or the other workers of a batch leave fewer.
+        hints["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
         self._compiled = _core().compile_model(model, "CPU", hints)
         self._requests: list[Any] = []
         self._idle: list[Any] = []

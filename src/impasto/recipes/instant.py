@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -33,6 +33,13 @@ _REFINED_SIZES = 2
 _HQ: dict[str, Any] = {"steps": 10, "smallest_size": 100_000}
 """The painting options of ``--hq``: a few steps at one size, starting from the network's picture."""
 _FEWEST_PX = 8
+
+
+class Encode(Protocol):
+    """Callable that encodes a style, such as :meth:`InstantPainter.encode`."""
+
+    def __call__(self, style: Style, *, stroke: float) -> StyleCode:
+        """Return the style code."""
 
 
 @lru_cache(maxsize=1)
@@ -78,11 +85,17 @@ def instant(
     check(photo, styles, (), chosen)
     masking = read_masking(sources, photo, styles)
     pastiche = painted_pastiche(_painter(run or Run(), chosen.engine), photo, styles, masking, chosen)
-    if chosen.goes_on:
-        context = refining_context(pastiche.image, photo, styles, chosen, run or Run(), masking)
-        last = deque(run_recipe(context), maxlen=1).pop()
-        pastiche = with_refinement(pastiche, last, photo, chosen)
-    return pastiche
+    return refined(pastiche, photo, styles, chosen, run or Run(), masking) if chosen.goes_on else pastiche
+
+
+@in_known_state
+def refined(
+    pastiche: Pastiche, photo: Picture, styles: Sequence[Style], options: InstantOptions, run: Run, masking: Masking = NO_MASKS
+) -> Pastiche:
+    """Refine an instant picture with the optimizer, as the options say."""
+    context = refining_context(pastiche.image, photo, styles, options, run, masking)
+    last = deque(run_recipe(context), maxlen=1).pop()
+    return with_refinement(pastiche, last, photo, options)
 
 
 @in_known_state
@@ -147,8 +160,18 @@ def painted_pastiche(
     styles: Sequence[Style],
     masks: Masking | Sequence[Picture],
     options: InstantOptions,
+    encode: Encode | None = None,
 ) -> Pastiche:
-    """Paint with a given painter. A large photo is painted in tiles and overwritten in place."""
+    """Paint with a given painter. A large photo is painted in tiles and overwritten in place.
+
+    Args:
+        painter: encoder and decoder.
+        photo: the photo.
+        styles: pictures or named styles.
+        masks: where each style is applied.
+        options: how to paint.
+        encode: returns the code of a style, such as one that is kept for several photos. Default: ``painter.encode``.
+    """
     record = {"options": asdict(options)}
     if options.hq:
         # For strengths below 1, blended_by_strength blends the result with the photo.
@@ -161,7 +184,8 @@ def painted_pastiche(
         replace(photo, image=resize(photo.image, size)), style_parts(with_swatches(styles, options), masking), options
     )
     colored, seen = prepared(small, parts, options)
-    codes = [painter.encode(style, stroke=min(options.stroke, _BROADEST)) for style in seen]
+    encode = encode or painter.encode
+    codes = [encode(style, stroke=min(options.stroke, _BROADEST)) for style in seen]
     if masking.style_masks:
         colorings = [coloring_of(small, [style], replace(options, style_weights=())) for style in parts]
         image = _in_regions(painter, (small.image, colored.image), list(zip(codes, colorings, strict=True)), masking, options)

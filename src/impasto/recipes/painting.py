@@ -161,14 +161,22 @@ def read_pictures(
 
     Masks refer to the original pictures, so if there are masks, all pictures keep their size.
     """
-    if options.size == 0 or options.color_mask or masks != MaskSources():
+    if masks != MaskSources():
         return read_content(content), read_styles(style)
+    content_px, style_px = needed_px(options)
+    return read_content(content, longest_px=content_px), read_styles(style, longest_px=style_px)
+
+
+def needed_px(options: PaintOptions | InstantOptions) -> tuple[int, int]:
+    """Return the lengths of the longer side at which the photo and the styles are read; 0: at their own size."""
+    if options.size == 0 or options.color_mask:
+        return 0, 0
     edge_px = options.size
     if isinstance(options, PaintOptions):
         style_px = max(edge_px, options.style_size) * max(1, options.style_scale) * max(1, *options.style_scales, 1)
     else:
         style_px = edge_px * max(1, options.stroke)
-    return read_content(content, longest_px=edge_px), read_styles(style, longest_px=math.ceil(_STYLE_OVERSAMPLING * style_px))
+    return edge_px, math.ceil(_STYLE_OVERSAMPLING * style_px)
 
 
 def as_plain(picture: Picture) -> Picture:

@@ -3,9 +3,13 @@
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
+from impasto.errors import ImpastoError, ResourceError
 
 _CGROUPS = (
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
@@ -62,3 +66,23 @@ def keep_freed_memory() -> bool:
         return False
     mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+
+
+@contextmanager
+def memory_in_words(size: int, flag: str = "--size") -> Iterator[None]:
+    """Turn any out-of-memory error into a ResourceError with a one-sentence message.
+
+    Raises:
+        ResourceError: there was not enough memory.
+    """
+    sentence = f"not enough memory for {flag} {size}; use a smaller {flag}, or close other programs"
+    try:
+        yield
+    except ImpastoError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ResourceError(sentence) from error
+    except RuntimeError as error:
+        if "alloc" not in str(error) or "memory" not in str(error):
+            raise
+        raise ResourceError(sentence) from error

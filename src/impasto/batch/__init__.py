@@ -1,0 +1,12 @@
+"""Paint many pictures: every combination of contents and styles, or the pairs of a CSV file, with one or several processes.
+
+::
+
+    sources   words of the command line -> files and names     work      Item -> Outcome: paints one picture
+    pairs     CSV files of pairs                               manifest  manifest.jsonl: what is done
+    methods   options and weights of each method               pool      processes that run the work
+    plan      items and the names of their results             engine    skips what is done, and runs the rest
+
+An :class:`impasto.batch.work.Item` and an :class:`impasto.batch.work.Outcome` are plain values that can be pickled. So a
+:class:`impasto.batch.work.Worker` can run in this process, in another process or on another machine.
+"""

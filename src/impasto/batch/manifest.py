@@ -1,0 +1,153 @@
+"""The manifest: one line of JSON for each item that is done, failed or skipped. Lines are only appended.
+
+A result is written before its line, so a killed run loses at most the items that were being painted. The last line may be
+incomplete after a crash; it is ignored.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from impasto.batch.methods import weights_of
+from impasto.batch.work import Item, Outcome, Settings
+from impasto.errors import ImageFileError, ImpastoError
+from impasto.styles.former_names import FORMER_NAMES
+from impasto.styles.named import known_styles
+from impasto.weights.files import sha256_of
+
+NAME = "manifest.jsonl"
+
+
+class Manifest:
+    """The manifest in a folder of results.
+
+    Attributes:
+        path: its path.
+        finished: the last line of each result that is done, by the name of its file.
+
+    Args:
+        folder: the folder of the results, which must exist.
+
+    Raises:
+        ImageFileError: the manifest cannot be read or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        if os.path.lexists(self.path) and not self.path.is_file():  # reading a device or a pipe might never end
+            raise ImageFileError(f"'{self.path}' is not a file, so it cannot be the manifest; give another folder")
+        try:
+            self._file = self.path.open("a+b", buffering=0)
+            self.finished = {line["output"]: line for line in self._lines() if line.get("state") == "done"}
+            self._end_line()
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Add a line.
+
+        Raises:
+            ImageFileError: the manifest cannot be written.
+        """
+        data = (json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        try:
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # only a full disk cuts a line
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """Yield the complete lines."""
+        self._file.seek(0)
+        for text in self._file.read().split(b"\n"):
+            with suppress(ValueError):  # empty, or cut by a crash
+                line = json.loads(text)
+                if isinstance(line, dict) and isinstance(line.get("output"), str):
+                    yield line
+
+    def _end_line(self) -> None:
+        """End a line that was cut by a crash, so that the next line starts at the margin."""
+        end = self._file.seek(0, os.SEEK_END)
+        if end:
+            self._file.seek(end - 1)
+            if self._file.read(1) != b"\n":
+                self._file.write(b"\n")
+
+    def _cannot_write(self, error: OSError) -> ImageFileError:
+        reason = error.strerror or error
+        return ImageFileError(f"'{self.path}' cannot be written ({reason}); free some space or choose another folder")
+
+
+class Facts:
+    """Facts that determine results. Hashes of styles, weights and photos are computed once.
+
+    Args:
+        settings: what all items share.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        run = settings.run
+        self._shared = {
+            "method": settings.method,
+            "run": {"precision": run.precision, "seed": run.seed, "engine": settings.engine},
+            "saved": {"bits": settings.bits, "quality": settings.quality, "keep_gps": settings.keep_gps},
+        }
+        self._style_sha256 = cache(partial(_style_sha256, method=settings.method))
+        self._weights = cache(partial(weights_of, settings.method))
+        self._content_sha256 = cache(lambda content: sha256_of(Path(content)))
+
+    def of(self, item: Item, content_sha256: str = "") -> dict[str, Any]:
+        """Return what determines a result, as JSON values: hashes of the inputs and weights, the method and all options."""
+        facts = {
+            "content_sha256": content_sha256 or self._content_sha256(item.content),
+            "style_sha256": self._style_sha256(item.style),
+            "weights": self._weights(item.style, item.options),
+            "options": asdict(item.options),
+        }
+        return json.loads(json.dumps(facts | self._shared))  # type: ignore[no-any-return]
+
+    def are_done(self, item: Item, line: Mapping[str, Any] | None) -> bool:
+        """Return whether an item was done before: its inputs and options are those of its line, and its result is unchanged."""
+        output = Path(item.output)
+        if line is None or not output.is_file():
+            return False
+        try:
+            facts = self.of(item) | {"output_sha256": sha256_of(output)}
+        except (ImpastoError, OSError, ValueError):
+            return False
+        return all(line.get(name) == value for name, value in facts.items())
+
+    def line_of(self, outcome: Outcome) -> dict[str, Any]:
+        """Return the line of an outcome."""
+        item = outcome.item
+        line = {"state": outcome.state, "output": os.path.basename(item.output), "content": item.content, "style": item.style}
+        if outcome.state == "skipped":
+            return line
+        rounded: dict[str, Any] = {"seconds": round(outcome.seconds, 3)}
+        if outcome.state == "failed":
+            return line | rounded | {"error": outcome.error}
+        facts = {}
+        with suppress(ImpastoError, OSError):  # a style was removed meanwhile; then the item is painted again next time
+            facts = self.of(item, outcome.content_sha256)
+        notes = {"notes": list(outcome.notes)} if outcome.notes else {}
+        return line | rounded | {"output_sha256": outcome.output_sha256} | facts | notes
+
+
+def _style_sha256(style: str, method: str) -> str:
+    """Return the hash of a style's file; empty for a brush, which is in the weights."""
+    if method == "brush":
+        return ""
+    if os.path.isfile(style):
+        return sha256_of(Path(style))
+    return sha256_of(known_styles()[FORMER_NAMES.get(style, style)])

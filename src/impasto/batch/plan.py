@@ -1,0 +1,126 @@
+"""The plan of a batch: which pictures to paint, and the name of each result."""
+
+import os
+import time
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from impasto import images
+from impasto.batch.pairs import Pair
+from impasto.batch.work import Item
+from impasto.errors import ImageFileError, ImpastoError
+from impasto.runtime.atomic import try_writing
+from impasto.runtime.file_names import numbered
+from impasto.weights.files import sha256_of
+
+_STALE_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The pictures to paint.
+
+    Attributes:
+        items: the pictures, in the order of painting.
+        repeated: how many pairs occur more than once; each is painted once.
+    """
+
+    items: tuple[Item, ...]
+    repeated: int = 0
+
+
+@dataclass
+class _Names:
+    """Names of results that are not in use: by another result, by an input, or by a file that is not ours.
+
+    Attributes:
+        folder: the folder of the results.
+        suffix: the suffix of the results.
+        earlier: the names of the results of earlier runs.
+        inputs: identities of the input files.
+    """
+
+    folder: Path
+    suffix: str
+    earlier: Container[str]
+    inputs: set[Any]
+    taken: set[str] = field(default_factory=set)
+    numbering: dict[str, Iterator[str]] = field(default_factory=dict)
+
+    def next_name(self, pair: Pair) -> str:
+        """Name a result after its content and style. If the name is in use, add a number."""
+        stem = f"{Path(pair.content).stem}-{Path(pair.style).stem}"
+        names = self.numbering.setdefault(stem.casefold(), numbered(stem, self.suffix))
+        name = next(each for each in names if self._is_free(each, pair))
+        self.taken.add(name.casefold())
+        return name
+
+    def _is_free(self, name: str, pair: Pair) -> bool:
+        path = self.folder / name
+        if name.casefold() in self.taken or self.inputs & _identities(path):
+            return False
+        return not os.path.lexists(path) or name in self.earlier or _is_painted_from(path, pair.content)
+
+
+def planned(pairs: Sequence[Pair], folder: Path, suffix: str, earlier: Container[str]) -> Plan:
+    """Name the result of each pair, and leave out repeated pairs.
+
+    Args:
+        pairs: contents and styles.
+        folder: the folder of the results.
+        suffix: the suffix of the results, such as ``".png"``.
+        earlier: the names of the results of earlier runs, which may be overwritten.
+    """
+    inputs = set().union(*map(_identities, _input_files(pairs)))
+    names, items, seen = _Names(folder, suffix, earlier, inputs), [], set()
+    for pair in pairs:
+        key = (pair.content, pair.style, pair.options)
+        if key not in seen:
+            seen.add(key)
+            output = str(folder / names.next_name(pair))
+            item = Item(content=pair.content, style=pair.style, output=output, options=pair.options, source=pair.source)
+            items.append(item)
+    return Plan(tuple(items), len(pairs) - len(items))
+
+
+def make_folder(folder: Path) -> None:
+    """Create the folder of the results, and check that files can be written to it.
+
+    Raises:
+        ImageFileError: it is a file, or cannot be created or written.
+    """
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise ImageFileError(f"output '{folder}' is a file, but a batch has many results; give the name of a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try_writing(folder / "trial")
+        for part in folder.glob(".impasto-*.part"):  # left by a killed run; younger ones may belong to another run
+            if time.time() - part.stat().st_mtime > _STALE_SECONDS:
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ImageFileError(f"folder '{folder}' cannot be created or written ({reason}); give another folder") from error
+
+
+def _input_files(pairs: Sequence[Pair]) -> Iterable[str]:
+    return dict.fromkeys(name for pair in pairs for name in (pair.content, pair.style))
+
+
+def _identities(path: str | Path) -> set[Any]:
+    """Return the resolved path and, if the file exists, its number on its device: equal if two paths lead to one file."""
+    try:
+        found = os.stat(path)
+        return {os.path.realpath(path), (found.st_dev, found.st_ino)} if found.st_ino else {os.path.realpath(path)}
+    except (OSError, ValueError):
+        return {os.path.realpath(path)}
+
+
+def _is_painted_from(picture: Path, content: str) -> bool:
+    """Return whether a file is a painting of a photo. So it is if a run was killed before it could add to the manifest."""
+    try:
+        record: Any = images.read_record(picture)
+        return bool(record["content"]["sha256"] == sha256_of(Path(content)))
+    except (ImpastoError, OSError, KeyError, TypeError):
+        return False

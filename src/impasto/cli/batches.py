@@ -1,0 +1,242 @@
+"""Runs a batch on the command line: checks, progress, and the summary at the end."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from impasto import images
+from impasto.batch.engine import outcomes_of
+from impasto.batch.manifest import Facts, Manifest
+from impasto.batch.pairs import Pair
+from impasto.batch.plan import Plan, make_folder, planned
+from impasto.batch.pool import pool_of
+from impasto.batch.work import Item, Outcome, Settings, threads_each
+from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, fail_with
+from impasto.cli.flags import OutputOptions
+from impasto.cli.progress import duration, message_console
+from impasto.encoders.precision import choose_device
+from impasto.errors import ImageFileError, OptionError
+from impasto.networks.compiled import has_openvino
+from impasto.options import InstantOptions
+from impasto.runtime.devices import seconds_now
+
+_SECONDS_BETWEEN_LINES = 2.0
+_MOST_NAMES = 10
+_MOST_FAILURES = 50
+
+
+@dataclass(frozen=True)
+class Requested:
+    """A batch as requested on the command line.
+
+    Attributes:
+        pairs: contents and styles.
+        others: files in folders and globs that are not pictures.
+        settings: what all items share.
+        folder: the folder of the results.
+        suffix: the suffix of the results.
+        workers: the number of processes.
+    """
+
+    pairs: Sequence[Pair]
+    others: tuple[str, ...]
+    settings: Settings
+    folder: Path
+    suffix: str
+    workers: int
+
+
+@dataclass
+class _Session:
+    """One run of the command, and its outcomes so far.
+
+    Attributes:
+        items: all items.
+        to_skip: how many items have a result in the manifest, and will probably be skipped.
+        counts: the number of items by state.
+        failures: the outcomes of the items that failed.
+        is_disk_full: whether the disk is full.
+        started: when the batch started, in seconds.
+        first: when the first item was painted, in seconds.
+    """
+
+    items: Sequence[Item]
+    to_skip: int
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[Outcome] = field(default_factory=list)
+    is_disk_full: bool = False
+    started: float = field(default_factory=seconds_now)
+    first: float = 0.0
+
+    def take(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        self.counts[outcome.state] += 1
+        self.is_disk_full |= outcome.is_disk_full
+        if outcome.state == "failed":
+            self.failures.append(outcome)
+        if outcome.state != "skipped" and not self.first:
+            self.first = seconds_now()
+
+    @property
+    def settled(self) -> int:
+        """The number of items that are done, failed or skipped."""
+        return self.counts.total()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The remaining seconds at the speed so far, without the loading of the models; None before an item was painted."""
+        painted = self.counts["done"] + self.counts["failed"]
+        if not painted:
+            return None
+        left = len(self.items) - self.settled - max(0, self.to_skip - self.counts["skipped"])
+        since_first, since_start = seconds_now() - self.first, seconds_now() - self.started
+        return max(0, left) * (since_first / (painted - 1) if painted > 1 else since_start)
+
+
+def run_batch(requested: Requested, messages: OutputOptions) -> int:
+    """Paint a batch.
+
+    Returns:
+        The exit code: 0 on success, 1 if items failed or the disk is full, or 130 if the user interrupted.
+
+    Raises:
+        ImpastoError: the batch cannot start.
+    """
+    threads = threads_each(requested.workers, requested.settings.run.threads)
+    settings = replace(requested.settings, run=replace(requested.settings.run, threads=threads))
+    _check_settings(requested, settings)
+    make_folder(requested.folder)
+    with closing(Manifest(requested.folder)) as manifest:
+        plan = planned(requested.pairs, requested.folder, requested.suffix, manifest.finished)
+        console = message_console(quiet=messages.quiet)
+        _announce(requested, plan, console)
+        to_skip = sum(Path(item.output).name in manifest.finished for item in plan.items)
+        session, pool = _Session(plan.items, to_skip), pool_of(requested.workers, settings)
+        code = 0
+        try:
+            with (
+                _progress(console, session) as show,
+                closing(outcomes_of(plan.items, manifest, Facts(settings), pool)) as found,
+            ):
+                for outcome in found:
+                    session.take(outcome)
+                    show(outcome)
+        except KeyboardInterrupt:
+            code = INTERRUPTED_EXIT
+        except ImageFileError as error:
+            code = fail_with(f"{error}; the same command continues", FAILED_EXIT)
+        return _summarized(session, requested, messages, code)
+
+
+def _check_settings(requested: Requested, settings: Settings) -> None:
+    """Check what can be checked before the folder is created.
+
+    Raises:
+        ImpastoError: a device or an engine is not available, or the format does not support an option.
+    """
+    choose_device(settings.run.device)
+    engines = {each.options.engine for each in requested.pairs if isinstance(each.options, InstantOptions)}
+    if "openvino" in {*engines, settings.engine} and not has_openvino():
+        raise OptionError("--engine openvino is not installed; pip install 'impasto[fast]', or use --engine torch")
+    trial = torch.zeros(1, 3, 8, 8)
+    images.encode(f"trial{requested.suffix}", trial, bits=settings.bits, quality=settings.quality)
+
+
+def _announce(requested: Requested, plan: Plan, console: Console) -> None:
+    if plan.repeated:
+        console.print(f"repeated pairs, painted only once: {plan.repeated}")
+    if requested.others:
+        console.print(f"not pictures, ignored: {len(requested.others)} ({_listed(requested.others)})")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(repr(each) for each in names[:_MOST_NAMES]) + more
+
+
+# ---------------------------------------------------------------------------------------------------- progress
+
+
+@contextmanager
+def _progress(console: Console, session: _Session) -> Iterator[Callable[[Outcome], None]]:
+    """Show the outcomes: a bar on a terminal, and elsewhere a line about every two seconds."""
+    if not console.is_terminal or console.quiet:
+        yield _lines(console, session)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[state]}"))
+    with Progress(*columns, console=console, transient=True) as drawn:
+        task = drawn.add_task("batch", total=len(session.items), state="loading the models")
+
+        def show(_: Outcome) -> None:
+            where = f"{session.settled} of {len(session.items)}"
+            drawn.update(task, description=where, completed=session.settled, state=_state(session))
+
+        yield show
+
+
+def _lines(console: Console, session: _Session) -> Callable[[Outcome], None]:
+    printed = time.monotonic()
+
+    def show(outcome: Outcome) -> None:
+        nonlocal printed
+        if outcome.state == "skipped" or time.monotonic() - printed < _SECONDS_BETWEEN_LINES:
+            return
+        printed = time.monotonic()
+        name = Path(outcome.item.output).name
+        console.print(f"{session.settled} of {len(session.items)}: {name} {outcome.state}; {_state(session)}")
+
+    return show
+
+
+def _state(session: _Session) -> str:
+    failed = f"{session.counts['failed']} failed; " if session.counts["failed"] else ""
+    seconds = session.seconds_left
+    return failed + ("checking what is done" if seconds is None else f"about {duration(seconds)} left")
+
+
+# ---------------------------------------------------------------------------------------------------- at the end
+
+
+def _summarized(session: _Session, requested: Requested, messages: OutputOptions, code: int) -> int:
+    """Print the failures and the counts. Return the exit code."""
+    for outcome in session.failures[:_MOST_FAILURES]:
+        fail_with(f"failed: {_described(outcome)}", FAILED_EXIT)
+    if len(session.failures) > _MOST_FAILURES:
+        rest = len(session.failures) - _MOST_FAILURES
+        fail_with(f"{rest} more failed; their errors are in {requested.folder / 'manifest.jsonl'}", FAILED_EXIT)
+    if session.is_disk_full:
+        code = fail_with(f"the disk of '{requested.folder}' is full; free some space, and repeat the command", FAILED_EXIT)
+    seconds = seconds_now() - session.started
+    if messages.json:
+        print(json.dumps(_counted(session, requested, seconds)), flush=True)
+    states = " + ".join(f"{session.counts[state]} {state}" for state in ("done", "skipped", "failed"))
+    console = message_console(quiet=messages.quiet, to_stderr=messages.json or bool(code))
+    if session.settled == len(session.items):
+        console.print(f"{requested.folder}: {states} = {len(session.items)} planned, in {duration(seconds)}")
+        return code or (FAILED_EXIT if session.failures else 0)
+    what = "interrupted" if code == INTERRUPTED_EXIT else "stopped"
+    left = len(session.items) - session.settled
+    fail_with(f"{what}: {states} of {len(session.items)} planned, {left} left; the same command continues", code)
+    return code
+
+
+def _described(outcome: Outcome) -> str:
+    item = outcome.item
+    source = f"{item.source}: " if item.source else ""
+    return f"{source}'{item.content}' in '{item.style}': {outcome.error}"
+
+
+def _counted(session: _Session, requested: Requested, seconds: float) -> dict[str, object]:
+    counts = {state: session.counts[state] for state in ("done", "skipped", "failed")}
+    manifest = str(requested.folder / "manifest.jsonl")
+    others = {"not_pictures": len(requested.others), "seconds": round(seconds, 2), "manifest": manifest}
+    return {"planned": len(session.items), **counts, **others}
