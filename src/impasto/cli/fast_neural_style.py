@@ -15,7 +15,6 @@ from impasto.options.fields import check_range
 
 if TYPE_CHECKING:
     from impasto.images import Picture
-    from impasto.runtime.memory import memory_in_words
 
 app = App(name="fast-neural-style", help="Run with the options of pytorch/examples' fast_neural_style and its networks.")
 
@@ -50,6 +49,7 @@ def eval_(
     from impasto.cli.signals import undisturbed
     from impasto.recipes.brush import BrushPainter, applied
     from impasto.recipes.painting import read_content
+    from impasto.runtime.memory import memory_in_words
 
     if export_onnx is not None:
         raise OptionError(f"--export_onnx is a command of its own here: impasto export onnx {export_onnx} --brush {model}")

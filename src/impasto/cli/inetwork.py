@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from impasto.compat.inetwork import InetworkRequest
     from impasto.optim.engine import Step
     from impasto.recipes.pastiche import Pastiche
-    from impasto.runtime.memory import memory_in_words
 
 _OPTIONS = Group("INetwork's own flags", sort_key=3)
 _MESSAGES = Group("Messages", sort_key=1)
@@ -138,6 +137,8 @@ def inetwork(
         flags: The flags of INetwork.py.
         report: Measure the last result and print the figures of "impasto report"; with --json, add them to the record.
     """
+    from impasto.runtime.memory import memory_in_words
+
     options, run_on, output_options = InetworkOptions(**given(flags)), Run(**given(run)), output_options or OutputOptions()
     content, styles, prefix = split_words(words)
     masks = filter(None, (*options.style_masks, options.content_mask, options.color_mask))
