@@ -1,6 +1,7 @@
 """Fixtures for all tests: no network, a temporary home folder, a fixed number of threads, a small photo."""
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("impasto", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("impasto")
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background processes of a shell ignore it
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
