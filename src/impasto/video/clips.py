@@ -282,7 +282,7 @@ def _upright(frame: Any, clip: Clip) -> Pixels:
     turns = _turns(frame)
     pixels = pixels.transpose(1, 0, 2) if turns.is_transposed else pixels
     pixels = pixels[:, ::-1] if turns.flips_columns else pixels
-    return np.ascontiguousarray(pixels[::-1] if turns.flips_rows else pixels)
+    return np.array(pixels[::-1] if turns.flips_rows else pixels, order="C")  # a copy: libav may use the memory again
 
 
 def _matrix(frame: Any) -> int:

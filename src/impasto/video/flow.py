@@ -94,7 +94,12 @@ def _flow(one: Pixels, other: Pixels) -> Array:
     cv2 = opencv()
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     gray = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (one, other))
-    found: Array = search.calc(*gray, None)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # with several threads, the result depends on their timing
+    try:
+        found: Array = search.calc(*gray, None)
+    finally:
+        cv2.setNumThreads(threads)
     return found
 
 
