@@ -220,6 +220,15 @@ def test_segments_of_other_options_are_not_used(render: Render, tmp_path: Path) 
     assert third.resumed == 0
 
 
+def test_a_folder_with_other_files_is_never_deleted(render: Render, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "out.mp4")
+    folder.mkdir()
+    (folder / "diary.txt").write_text("mine")
+    with pytest.raises(ClipError, match="holds other files"):
+        paint(render(), tmp_path / "out.mp4")
+    assert (folder / "diary.txt").read_text() == "mine"
+
+
 def test_a_result_that_cannot_be_joined_keeps_its_segments(
     render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,6 +135,8 @@ class Segments:
             self._start()
 
     def _start(self) -> None:
+        if self.folder.exists() and not (self.folder / "plan.json").exists() and any(self.folder.iterdir()):
+            raise ClipError(f"'{self.folder}' is needed for segments but holds other files; move it, or choose another output")
         if self.folder.exists() and _read_json(self.folder / "plan.json") != self.plan:
             self.is_replaced = bool(list(self.folder.glob("*.mkv")))
             shutil.rmtree(self.folder)
