@@ -1,5 +1,6 @@
 """Painted clips: times, sound, sizes and formats are those of the clip; runs continue; results flicker less."""
 
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -47,7 +48,7 @@ class Flickering:
         return [shot.count for shot in shots]
 
     def paint(self, pixels: Any, shot: int) -> Any:
-        generator = np.random.default_rng(int(pixels.astype(np.int64).sum()))
+        generator = np.random.default_rng(zlib.crc32((pixels[::4, ::4] >> 5).tobytes()))  # robust to rounding
         grain = generator.normal(0, self.noise, pixels.shape[:2])[..., None] + generator.normal(0, self.noise / 2)
         return (0.2 + 0.6 * pixels / 255 + grain).clip(0, 1).astype(np.float32)
 
@@ -188,22 +189,32 @@ def test_frames_too_short_for_gif_are_dropped_and_the_total_time_stays(tmp_path:
 # ---------------------------------------------------------------------------------------------------- interruptions
 
 
-def test_an_interrupted_run_continues_after_its_last_segment(render: Render, tmp_path: Path) -> None:
-    clip, whole, output = render(), tmp_path / "whole.mp4", tmp_path / "out.mp4"
-    paint(clip, whole, noise=0.1, seconds=0.2)
+def interrupted_run(clip: Path, output: Path) -> None:
+    """Paint a clip in two runs; the first one is killed after 16 frames."""
     first = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
     for state in first.paint():
         if state.done == 16:
-            break  # as if the program were killed
+            break
     (folder_of(output) / "000002.mkv").write_bytes(b"incomplete")
     second = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
     assert second.resumed == 12
     assert [state.done for state in second.paint()] == list(range(13, 31))
     second.finish()
+
+
+def test_an_interrupted_run_continues_after_its_last_segment(render: Render, tmp_path: Path) -> None:
+    clip, output = render(), tmp_path / "out.mp4"
+    interrupted_run(clip, output)
     assert times_of(output) == times_of(clip)
     assert sound_of(output) == sound_of(clip)
+
+
+def test_the_blending_goes_on_after_an_interruption(render: Render, tmp_path: Path) -> None:
+    clip, whole, output = render(), tmp_path / "whole.webp", tmp_path / "out.webp"
+    paint(clip, whole, noise=0.1, seconds=0.2)
+    interrupted_run(clip, output)
     pairs = zip(pictures_of(output), pictures_of(whole), strict=True)
-    assert max(np.abs(one.astype(int) - two).mean() for one, two in pairs) < 0.5  # equal but for rounding
+    assert max(np.abs(one.astype(int) - two).mean() for one, two in pairs) < 4  # without the state, frame 13 differs by more
 
 
 def test_segments_of_other_options_are_not_used(render: Render, tmp_path: Path) -> None:

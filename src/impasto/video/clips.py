@@ -228,7 +228,6 @@ def _turns(frame: Any) -> _Turns:
 def _filmed(clip: Clip, damage: Damage) -> Iterator[Frame]:
     with opened(clip.path) as container:
         stream, due = video_stream(container, clip.path), 0
-        stream.thread_type = "AUTO"
         for frame in _decoded(container, stream, damage):
             pts = due if frame.pts is None else frame.pts
             due = pts + (frame.duration or 1)
