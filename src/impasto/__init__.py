@@ -16,6 +16,7 @@ from impasto._version import __version__
 if TYPE_CHECKING:
     from impasto.encoders import load_encoder
     from impasto.errors import (
+        ClipError,
         ImageFileError,
         ImpastoError,
         OptionError,
@@ -45,6 +46,7 @@ _MODULES = {
     "AnalogyOptions": "options.guided",
     "BrushOptions": "options.brush",
     "BrushPainter": "recipes.brush",
+    "ClipError": "errors",
     "DoodleOptions": "options.guided",
     "ImageFileError": "errors",
     "ImpastoError": "errors",
@@ -82,6 +84,7 @@ __all__ = [
     "AnalogyOptions",
     "BrushOptions",
     "BrushPainter",
+    "ClipError",
     "DoodleOptions",
     "ImageFileError",
     "ImpastoError",

@@ -6,6 +6,7 @@
     ├── OptionError       (ValueError)  an option, a name or a number that is not allowed
     ├── ShapeError        (ValueError)  a picture or a tensor of a shape that cannot be used
     ├── ImageFileError    (OSError)     a picture file that cannot be read or written
+    ├── ClipError         (OSError)     a clip that cannot be read or written
     ├── WeightsError      (OSError)     weights that are missing, damaged, unknown or unsafe
     ├── StyleFileError    (OSError)     a style file that is missing, damaged or from another version
     └── ResourceError     (MemoryError) not enough memory
@@ -32,6 +33,10 @@ class ShapeError(ImpastoError, ValueError):
 
 class ImageFileError(ImpastoError, OSError):
     """A picture file that cannot be read or written."""
+
+
+class ClipError(ImpastoError, OSError):
+    """A clip that cannot be read or written."""
 
 
 class WeightsError(ImpastoError, OSError):

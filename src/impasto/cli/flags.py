@@ -16,6 +16,7 @@ from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions, by_p
 from impasto.options.brush import BrushOptions, BrushTrainingOptions
 from impasto.options.fields import field_texts
 from impasto.options.guided import AnalogyOptions, DoodleOptions, TextureOptions
+from impasto.options.video import VideoOptions
 
 WRITTEN = Group("Output", sort_key=20)
 MASKED = Group("Masks", sort_key=21)
@@ -140,6 +141,7 @@ if TYPE_CHECKING:
     TextureFlags = TextureOptions
     UngroupedRunFlags = Run
     TuneFlags = TuneOptions
+    VideoFlags = VideoOptions
 else:
     AnalogyFlags = as_flags(AnalogyOptions)
     BatchFlags = as_joint_flags(BrushOptions, PaintOptions, InstantOptions)
@@ -152,6 +154,7 @@ else:
     TextureFlags = as_flags(TextureOptions)
     UngroupedRunFlags = as_flags(Run, is_grouped=False)
     TuneFlags = as_flags(TuneOptions)
+    VideoFlags = as_flags(VideoOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,11 @@ files atomically.
     spaces      primaries, curves -> sRGB         sheet     contact sheets
     ranges      floats and wide integers          proof     soft proof for a printer
     files       headers and error messages        picture   Picture, sizes, bytes, alpha
-    signatures  names of other file formats
+    signatures  names of other file formats       animations  frames of GIF and WebP files, with their times
     chunks, jpegs, tiffs: parts of PNG, JPEG and TIFF files that Pillow does not read
 """
 
+from impasto.images.animations import AnimationFrame, animation_frames, is_animation, write_frames
 from impasto.images.metadata import Metadata
 from impasto.images.picture import Picture, filled, fitted_size, resize, to_array, to_pil
 from impasto.images.proof import proofed
@@ -26,9 +27,11 @@ from impasto.images.writing import check_fits, check_writable, encode, holds_rec
 
 __all__ = [
     "MAX_PIXELS",
+    "AnimationFrame",
     "Metadata",
     "Picture",
     "Source",
+    "animation_frames",
     "check_fits",
     "check_writable",
     "contact_sheet",
@@ -36,6 +39,7 @@ __all__ = [
     "filled",
     "fitted_size",
     "holds_record",
+    "is_animation",
     "proofed",
     "read",
     "read_record",
@@ -45,4 +49,5 @@ __all__ = [
     "to_webp",
     "write",
     "write_animation",
+    "write_frames",
 ]

@@ -9,6 +9,7 @@ Source: Johnson et al. 2016 (arXiv:1603.08155) and its supplement, with the inst
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args, get_type_hints
 
 import torch
@@ -23,6 +24,10 @@ SMALLEST_PX = 16
 """Shorter sides are padded, because a reflected border must be narrower than the picture."""
 _LARGEST_WIDTH, _MOST_BLOCKS, _LARGEST_ENDS = 1024, 64, 31
 """Maximum sizes of a network from a file. They guard against files that would exhaust the memory of the machine."""
+
+
+Statistics = tuple[Tensor, Tensor]
+"""Variance and mean, (1, channels, 1, 1) each."""
 
 
 class Layout(NamedTuple):
@@ -116,20 +121,33 @@ class Johnson(nn.Module):
         return -(-reach // MULTIPLE_PX) * MULTIPLE_PX
 
     @torch.no_grad()
-    def with_statistics_of(self, photo: Image) -> "Johnson":
-        """Return a copy that normalizes every picture with the statistics of this photo.
+    def with_statistics_of(self, photos: Image) -> "Johnson":
+        """Return a copy that normalizes every picture with the statistics of these photos.
 
         The copy paints all tiles of a picture in the same way, and the frames of a video without flicker.
 
         Args:
-            photo: (1, 3, height, width).
+            photos: (batch, 3, height, width); the statistics are those of all photos together.
         """
         network = copy.deepcopy(self)
         norms = [each for each in network.modules() if isinstance(each, _Norm)]
         hooks = [each.register_forward_pre_hook(_fix_statistics) for each in norms]
-        network(photo)
+        network(photos)
         for hook in hooks:
             hook.remove()
+        return network
+
+    @property
+    def fixed_statistics(self) -> tuple[Statistics | None, ...]:
+        """The fixed statistics of each normalization, in order; None: those of each picture."""
+        return tuple(each.statistics for each in self.modules() if isinstance(each, _Norm))
+
+    def with_statistics(self, statistics: Sequence[Statistics | None]) -> "Johnson":
+        """Return a copy with the :attr:`fixed_statistics` of another copy."""
+        network = copy.deepcopy(self)
+        norms = [each for each in network.modules() if isinstance(each, _Norm)]
+        for norm, each in zip(norms, statistics, strict=True):
+            norm.statistics = each
         return network
 
 
@@ -186,7 +204,7 @@ class _Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.epsilon = epsilon
-        self.statistics: tuple[Tensor, Tensor] | None = None
+        self.statistics: Statistics | None = None
         """Variance and mean, (1, channels, 1, 1) each; None: those of the picture."""
 
     def forward(self, x: FeatureMap) -> FeatureMap:
@@ -199,7 +217,7 @@ class _Norm(nn.Module):
 
 def _fix_statistics(norm: _Norm, given: tuple[FeatureMap]) -> None:
     """Store the statistics of the features that a layer is about to normalize."""
-    norm.statistics = torch.var_mean(given[0].float(), (2, 3), correction=0, keepdim=True)
+    norm.statistics = torch.var_mean(given[0].float(), (0, 2, 3), correction=0, keepdim=True)
 
 
 class _Convolution(nn.Module):

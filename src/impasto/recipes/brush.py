@@ -1,6 +1,8 @@
 """The brush recipe: paint photos with a network that was trained for one style."""
 
+import copy
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from impasto.errors import OptionError, ResourceError, nearest_name
 from impasto.images import Picture, Source, fitted_size, resize
 from impasto.networks.brush_engines import Engines
 from impasto.networks.brush_files import brush_facts, load_brush
-from impasto.networks.johnson import SMALLEST_PX, Johnson
+from impasto.networks.johnson import SMALLEST_PX, Johnson, Statistics
 from impasto.options import Run
 from impasto.options.brush import BrushOptions
 from impasto.recipes.painting import read_content
@@ -70,6 +72,25 @@ class BrushPainter:
 
     @in_known_state
     @torch.no_grad()
+    def statistics_of(self, photos: Image) -> tuple[Statistics | None, ...]:
+        """Measure the statistics of photos together, (batch, 3, height, width), for :meth:`with_statistics`.
+
+        Photos of more than two megapixels in total are reduced.
+        """
+        count, _, height, width = photos.shape
+        ratio = min(1.0, (_WHOLE_PX / (count * height * width)) ** 0.5)
+        reduced = photos if ratio == 1 else resize(photos, (_scaled(height, ratio), _scaled(width, ratio)))
+        return self.network.with_statistics_of(plain(reduced).to(self.device)).fixed_statistics
+
+    @in_known_state
+    def with_statistics(self, statistics: Sequence[Statistics | None]) -> "BrushPainter":
+        """Return a painter that normalizes all pictures with the same statistics, such as the frames of a video."""
+        painter = copy.copy(self)
+        painter.network = self.network.with_statistics(statistics)
+        return painter
+
+    @in_known_state
+    @torch.no_grad()
     def paint(self, image: Image) -> Image:
         """Paint a picture of any size, (1, 3, height, width), sRGB in [0, 1]. The picture and the result are on the CPU.
 
@@ -84,8 +105,10 @@ class BrushPainter:
             if height * width <= _WHOLE_PX:
                 return paint(self.network, image)
             ratio = min((_WHOLE_PX / (height * width)) ** 0.5, _WHOLE_PX / SMALLEST_PX / max(height, width))
-            reduced = resize(image, (_scaled(image.shape[-2], ratio), _scaled(image.shape[-1], ratio)))
-            network = self.network.with_statistics_of(reduced.to(self.device))
+            network = self.network
+            if not any(network.fixed_statistics):
+                reduced = resize(image, (_scaled(image.shape[-2], ratio), _scaled(image.shape[-1], ratio)))
+                network = network.with_statistics_of(reduced.to(self.device))
             found = image.clone()
             for _ in painted_in_tiles(found, lambda tile, _: paint(network, tile), _TILE_PX, network.halo_px):
                 pass

@@ -1,0 +1,154 @@
+"""``impasto video``: paint a clip without flicker, with its sound."""
+
+import math
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from impasto.cli import INTERRUPTED_EXIT
+from impasto.cli.flags import COMPUTED, WRITTEN, UngroupedRunFlags, VideoFlags, given
+from impasto.cli.pipes import STDIN, STDOUT
+from impasto.cli.progress import duration, message_console
+from impasto.cli.signals import undisturbed
+from impasto.errors import OptionError
+from impasto.options import Run
+from impasto.options.video import VideoOptions
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from impasto.video.painting import Progress, VideoRun
+
+_SECONDS_BETWEEN_LINES = 2.0
+
+
+def video(
+    clip: str | None = None,
+    style: str | None = None,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(alias="-o", group=WRITTEN)] = None,
+    quiet: Annotated[bool, Parameter(negative="", show_default=False, group=WRITTEN)] = False,
+    options: Annotated[VideoFlags | None, Parameter(name="*")] = None,
+    run: Annotated[UngroupedRunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
+) -> int:
+    """Paint a clip without flicker, with its sound. If it is interrupted, the same command continues.
+
+    Args:
+        clip: A video, or an animated GIF or WebP file.
+        style: A brush or its name, see "impasto brushes list"; or a picture or the name of a style for --method instant.
+        output: Output file (.mp4, .m4v, .mov, .mkv, .webm, .gif or .webp).
+        quiet: Print errors only.
+        options: Painting options.
+        run: Device and precision.
+    """
+    if clip is None or style is None or output is None:
+        missing = "the clip" if clip is None else "the style" if style is None else "the output"
+        raise OptionError(
+            f"{missing} is missing: impasto video CLIP STYLE -o OUTPUT, such as impasto video clip.mp4 wave -o out.mp4"
+        )
+    if STDIN in (clip, style) or output == STDOUT:
+        raise OptionError("a clip can neither be read from standard input nor written to standard output; give file names")
+    from impasto.cli.overwriting import check_overwrites
+    from impasto.cli.session import memory_in_words, set_threads
+    from impasto.runtime.memory import keep_freed_memory
+    from impasto.video.clips import open_clip
+    from impasto.video.libraries import check_libraries
+    from impasto.video.painters import load_painter
+    from impasto.video.painting import VideoRun, check_output
+
+    check_libraries()
+    chosen, where, console = VideoOptions(**given(options)), Run(**given(run)), message_console(quiet=quiet)
+    check_overwrites({"--output": output}, (clip, style))
+    check_output(output)
+    opened = open_clip(clip, longest_px=chosen.size)
+    keep_freed_memory()
+    set_threads(where)
+    with memory_in_words(chosen.size or max(opened.size)):
+        painter = load_painter(style, chosen, where)
+        console.print("looking for cuts")
+        started = VideoRun(opened, painter, output, chosen)
+        return _painted(started, console, quiet=quiet)
+
+
+def _painted(started: "VideoRun", console: "Console", *, quiet: bool) -> int:
+    """Paint, join and report."""
+    _announce(started, console)
+    began = time.monotonic()
+    try:
+        with _progress(console) as show:
+            for state in started.paint():
+                show(state)
+    except KeyboardInterrupt:
+        kept = started.segments.count
+        console.print(f"interrupted; {kept} of {started.total} frames are kept in {started.segments.folder}")
+        console.print(f"to resume, run the same command again: {shlex.join(['impasto', *sys.argv[1:]])}")
+        return INTERRUPTED_EXIT
+    with undisturbed():
+        finished = started.finish()
+    took, count = time.monotonic() - began, finished.frames - started.resumed
+    height, width = finished.size
+    speed = f" ({count / took:.1f} frames/s)" if count else ""
+    message_console(quiet=quiet, to_stderr=False).print(
+        f"{finished.output}: {width}x{height} pixels, {finished.frames} frames, painted in {duration(took)}{speed}"
+    )
+    return 0
+
+
+def _announce(started: "VideoRun", console: "Console") -> None:
+    from impasto.video.joining import ANIMATIONS
+    from impasto.video.segments import encoded_size
+
+    clip, (height, width) = started.clip, started.clip.size
+    shots = f"{len(started.shots)} shots" if len(started.shots) > 1 else "1 shot"
+    console.print(f"{width}x{height} pixels, {started.total} frames, {shots}")
+    if started.damaged:
+        several = started.damaged > 1
+        console.print(
+            f"{started.damaged} damaged frame{'s were' if several else ' was'} skipped; the frame before is shown longer"
+        )
+    if (padded := encoded_size(clip.size, started.encoding)) != clip.size:
+        console.print(f"H.264 needs even sides: the result is {padded[1]}x{padded[0]} pixels; .webm keeps {width}x{height}")
+    if clip.sounds and started.output.suffix.lower() in ANIMATIONS:
+        console.print(f"{started.output.suffix} has no sound; the sound of the clip is left out")
+    if started.segments.is_replaced:
+        console.print("segments of another clip, style or other options were deleted")
+    if started.resumed:
+        console.print(f"resuming after {started.resumed} frames")
+
+
+@contextmanager
+def _progress(console: "Console") -> Iterator[Callable[["Progress"], None]]:
+    """Show a bar on a terminal, and a line about every two seconds elsewhere."""
+    if not console.is_terminal or console.quiet:
+        yield _lines(console)
+        return
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    with Bar(BarColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
+        task = bar.add_task("")
+        yield lambda state: bar.update(task, completed=state.done, total=state.total, description=_in_words(state))
+
+
+def _lines(console: "Console") -> Callable[["Progress"], None]:
+    printed = 0.0
+
+    def show(state: "Progress") -> None:
+        nonlocal printed
+        if math.isfinite(state.seconds_left) and time.monotonic() - printed >= _SECONDS_BETWEEN_LINES:
+            printed = time.monotonic()
+            console.print(_in_words(state))
+
+    return show
+
+
+def _in_words(state: "Progress") -> str:
+    left = f"about {duration(state.seconds_left)} left" if math.isfinite(state.seconds_left) else "timing the first frames"
+    return f"frame {state.done} of {state.total}; {left}"

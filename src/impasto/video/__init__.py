@@ -1,0 +1,13 @@
+"""Video: read clips, paint their frames without flicker, write the result with the sound of the clip.
+
+::
+
+    clips      clip files -> frames with their times; GIF and WebP too
+    shots      cuts, and a few frames of each shot
+    flow       optical flow; blending of each frame with the previous result
+    painters   brush and instant, for frames
+    segments   the parts of a result on disk, so that an interrupted run can continue
+    joining    segments and sound -> the result
+    painting   the recipe: paint_video()
+    libraries  PyAV and OpenCV, loaded on first use
+"""

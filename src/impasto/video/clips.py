@@ -1,0 +1,308 @@
+"""Read clips: videos through PyAV, animated GIF and WebP files through Pillow. Frames are upright, in RGB, with their times."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from impasto.errors import ClipError, ImageFileError
+from impasto.images import animation_frames, fitted_size, is_animation
+from impasto.video.libraries import opencv, pyav
+from impasto.weights.files import sha256_of
+
+Pixels = npt.NDArray[np.uint8]
+"""(height, width, 3), RGB."""
+
+_PICTURE_FORMATS = ("image2", "_pipe", "alias_pix", "brender_pix")
+_HDR = {16: "PQ", 18: "HLG"}
+"""Transfer characteristics of HDR, numbered as in ITU-T H.273."""
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+"""Color matrix of H.273 -> its number in libswscale."""
+BT709, BT601 = 1, 6
+_HD_ROWS = 720
+_MOST_FAULTS = 1000
+"""Faults of the container in succession; after that, the rest of the clip is given up."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is known of a clip before its frames are painted.
+
+    Attributes:
+        path: the file.
+        size: (height, width) of the frames, upright, after they are reduced.
+        time_base: unit of all times, in seconds.
+        rate: average frames per second.
+        matrix: color matrix, numbered as in ITU-T H.273.
+        aspect: width of a pixel divided by its height, upright.
+        sounds: codec of each sound track.
+        is_animation: whether it is a GIF or WebP file.
+        sha256: hash of the file.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    time_base: Fraction
+    rate: Fraction
+    matrix: int
+    aspect: Fraction
+    sounds: tuple[str, ...]
+    is_animation: bool
+    sha256: str
+
+
+class Frame(NamedTuple):
+    """A frame of a clip.
+
+    Attributes:
+        pixels: (height, width, 3), RGB.
+        pts: its time, in units of the clip's time base.
+        duration: how long it is shown; 0 if the file does not say so.
+    """
+
+    pixels: Pixels
+    pts: int
+    duration: int
+
+
+@dataclass
+class Damage:
+    """The number of damaged frames that were skipped so far."""
+
+    frames: int = 0
+
+
+def open_clip(path: str | os.PathLike[str], *, longest_px: int = 0) -> Clip:
+    """Read what is known of a clip before its frames are decoded.
+
+    Args:
+        path: a video, or an animated GIF or WebP file.
+        longest_px: longer side of the frames; larger clips are reduced. 0: they keep their size.
+
+    Raises:
+        ClipError: the file cannot be read, has no video, or is HDR; the message is one sentence.
+    """
+    path = Path(path)
+    _check_file(path)
+    if is_animation(path):
+        return _open_animation(path, longest_px)
+    with opened(path) as container:
+        stream = video_stream(container, path)
+        first = next(iter(_decoded(container, stream, Damage())), None)
+        if first is None:
+            raise ClipError(f"'{path}' has no frame that can be decoded; copy it again, or convert it with another program")
+        _check_range(path, stream, first)
+        turned, pixel = _turns(first), stream.sample_aspect_ratio or Fraction(1)
+        size = (first.width, first.height) if turned.is_transposed else (first.height, first.width)
+        return Clip(
+            path=path,
+            size=_reduced(size, longest_px),
+            time_base=stream.time_base,
+            rate=stream.average_rate or stream.guessed_rate or Fraction(25),
+            matrix=_matrix(first),
+            aspect=1 / pixel if turned.is_transposed and pixel else pixel or Fraction(1),
+            sounds=tuple(each.codec_context.name for each in container.streams.audio),
+            is_animation=False,
+            sha256=sha256_of(path),
+        )
+
+
+def frames(clip: Clip, damage: Damage | None = None) -> Iterator[Frame]:
+    """Yield the frames of a clip. Damaged frames are skipped and counted.
+
+    Times increase strictly: a frame without a time, or with the time of the frame before, comes one unit later.
+    """
+    last = None
+    for frame in _animated(clip) if clip.is_animation else _filmed(clip, damage or Damage()):
+        pts = frame.pts if last is None else max(frame.pts, last + 1)
+        yield Frame(_fitted(frame.pixels, clip.size), pts, frame.duration)
+        last = pts
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a video file for reading.
+
+    Raises:
+        ClipError: it is not a video.
+    """
+    av = pyav()
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise ClipError(f"'{path}' is not a video ({_reason(error)}); give an MP4, MOV, MKV, WebM, GIF or WebP file") from error
+    with container:
+        yield container
+
+
+def video_stream(container: Any, path: Path) -> Any:
+    """Return the first video stream of a file. Covers of music are not video.
+
+    Raises:
+        ClipError: there is no video stream, or it is a still picture.
+    """
+    if any(word in container.format.name for word in _PICTURE_FORMATS):
+        raise ClipError(f"'{path}' is a picture, not a clip; paint it with: impasto instant {path} STYLE")
+    covers = pyav().stream.Disposition.attached_pic
+    found = next((each for each in container.streams.video if not each.disposition & covers), None)
+    if found is None:
+        raise ClipError(f"'{path}' has no video stream; give a clip with pictures")
+    if found.codec_context is None:
+        raise ClipError(f"'{path}' has a video stream of an unknown codec; convert it to H.264 first")
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------- files
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if os.path.isdir(path):
+            raise ClipError(f"'{path}' is a folder; give a clip, such as clip.mp4")
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise ClipError(f"'{path}' is empty (0 bytes); copy or download it again")
+    except FileNotFoundError:
+        raise ClipError(f"there is no file '{path}'; check its name and folder") from None
+    except ClipError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise ClipError(f"'{path}' cannot be read ({_reason(error)}); check its name and permissions") from error
+
+
+def _open_animation(path: Path, longest_px: int) -> Clip:
+    try:
+        count, milliseconds, size = 0, 0, (0, 0)
+        for each in animation_frames(path):
+            count, milliseconds, size = count + 1, milliseconds + each.milliseconds, each.pixels.shape[:2]
+    except ImageFileError as error:
+        raise ClipError(str(error)) from error
+    if count == 1:
+        raise ClipError(f"'{path}' has a single frame; paint it with: impasto instant {path} STYLE")
+    rate, one = Fraction(1000 * count, max(1, milliseconds)).limit_denominator(1000), Fraction(1)
+    matrix = BT709 if size[0] >= _HD_ROWS else BT601
+    return Clip(path, _reduced(size, longest_px), Fraction(1, 1000), rate, matrix, one, (), True, sha256_of(path))
+
+
+def _check_range(path: Path, stream: Any, first: Any) -> None:
+    for curve in (int(stream.codec_context.color_trc or 0), int(first.color_trc)):
+        if curve in _HDR:
+            raise ClipError(
+                f"'{path}' is an HDR clip ({_HDR[curve]}); convert it to SDR first, for example with HandBrake, or with "
+                "ffmpeg's filters zscale and tonemap"
+            )
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
+
+
+# ---------------------------------------------------------------------------------------------------- frames
+
+
+class _Turns(NamedTuple):
+    """How a frame is turned upright: first transposed, then mirrored."""
+
+    is_transposed: bool
+    flips_columns: bool
+    flips_rows: bool
+
+
+def _turns(frame: Any) -> _Turns:
+    """Read the display matrix of a frame: x' = a x + c y, y' = b x + d y."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return _Turns(False, False, False)
+    a, b, _, c, d = (int(each) for each in np.frombuffer(data, np.int32)[:5])
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return _Turns(False, a < 0, d < 0)
+    return _Turns(True, c < 0, b < 0)
+
+
+def _filmed(clip: Clip, damage: Damage) -> Iterator[Frame]:
+    with opened(clip.path) as container:
+        stream, due = video_stream(container, clip.path), 0
+        for frame in _decoded(container, stream, damage):
+            pts = due if frame.pts is None else frame.pts
+            due = pts + (frame.duration or 1)
+            yield Frame(_upright(frame, clip), pts, frame.duration or 0)
+
+
+def _animated(clip: Clip) -> Iterator[Frame]:
+    now = 0
+    for each in animation_frames(clip.path):
+        yield Frame(each.pixels, now, each.milliseconds)
+        now += each.milliseconds
+
+
+def _decoded(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
+    """Decode a stream. After a fault of the container or of a frame, go on with what follows."""
+    faulty = pyav().error.FFmpegError
+    for packet in _packets(container, stream, faulty):
+        try:
+            decoded = packet.decode()
+        except faulty:
+            damage.frames += 1
+            continue
+        for frame in decoded:
+            if frame.is_corrupt:
+                damage.frames += 1
+            else:
+                yield frame
+
+
+def _packets(container: Any, stream: Any, faulty: type[Exception]) -> Iterator[Any]:
+    faults = 0
+    packets = container.demux(stream)
+    while faults < _MOST_FAULTS:
+        try:
+            packet = next(packets, None)
+        except faulty:
+            faults += 1
+            packets = container.demux(stream)
+            continue
+        if packet is None:
+            return
+        faults = 0
+        yield packet
+
+
+def _upright(frame: Any, clip: Clip) -> Pixels:
+    """Convert a frame to RGB and turn it upright."""
+    if frame.colorspace not in _MATRICES and "rgb" not in frame.format.name:
+        frame.colorspace = clip.matrix  # not stated in the file
+    pixels: Pixels = frame.to_ndarray(format="rgb24")
+    turns = _turns(frame)
+    pixels = pixels.transpose(1, 0, 2) if turns.is_transposed else pixels
+    pixels = pixels[:, ::-1] if turns.flips_columns else pixels
+    return np.array(pixels[::-1] if turns.flips_rows else pixels, order="C")  # a copy: libav may use the memory again
+
+
+def _matrix(frame: Any) -> int:
+    if frame.colorspace in _MATRICES:
+        return int(frame.colorspace)
+    return BT709 if frame.height >= _HD_ROWS else BT601
+
+
+def _reduced(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
+    return fitted_size(size, longest_px) if 0 < longest_px < max(size) else size
+
+
+def _fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Resize a frame: the clip is reduced, or its size changes within the clip."""
+    if pixels.shape[:2] == size:
+        return pixels
+    cv2 = opencv()
+    found: Pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
+    return found
+
+
+def swscale_matrix(matrix: int) -> int:
+    """Return libswscale's number of a color matrix of H.273."""
+    return _MATRICES[matrix]

@@ -1,0 +1,124 @@
+"""Optical flow, and the blending of each frame with the previous result along it.
+
+The flow is estimated on reduced frames (Kroeger et al. 2016, dense inverse search). A pixel of the previous result is used only
+where the flow there and back agrees (Sundaram et al. 2010; the test of Ruder et al. 2016) and where the clip itself has the
+same color; elsewhere the frame is painted anew.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from impasto.video.clips import Pixels
+from impasto.video.libraries import opencv
+
+Array = npt.NDArray[np.float32]
+
+_FLOW_PX = 320
+"""Longer side of the frames on which the flow is estimated."""
+_SMALLEST_PX = 32
+_MOST_KEPT = 0.95
+"""Share of the previous result at stability 1."""
+_SAME_COLOR = 0.06
+"""Deviation of the clip's colors, in [0, 1], at which the share of the previous result falls to 1/e."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Where the pixels of a frame were in the frame before.
+
+    Attributes:
+        flow: (height, width, 2): columns and rows to add, to find the pixel in the frame before.
+        trust: (height, width) in [0, 1]: 0 where the pixel was hidden or has changed.
+    """
+
+    flow: Array
+    trust: Array
+
+
+class Stabilizer:
+    """Blends each painted frame with the previous result.
+
+    Args:
+        stability: 0 (frame by frame) to 1.
+    """
+
+    def __init__(self, stability: float) -> None:
+        self.kept = _MOST_KEPT * stability
+        self.source: Pixels | None = None
+        self.result: Pixels | None = None
+
+    def reset(self) -> None:
+        """Forget the previous frame; call it at cuts."""
+        self.source = self.result = None
+
+    def blend(self, source: Pixels, painted: Array) -> Pixels:
+        """Blend a painted frame with the previous result, and keep the blend for the next frame.
+
+        Args:
+            source: the frame of the clip.
+            painted: the painted frame, (height, width, 3) in [0, 1].
+        """
+        if self.kept and self.source is not None and self.result is not None:
+            motion = motion_between(self.source, source)
+            before = warped(self.result, motion.flow).astype(np.float32) / 255
+            painted = painted + (self.kept * motion.trust)[..., None] * (before - painted)
+        self.source, self.result = source, (painted.clip(0, 1) * 255).round().astype(np.uint8)
+        return self.result
+
+
+def motion_between(before: Pixels, now: Pixels) -> Motion:
+    """Estimate the motion between two frames of one size, (height, width, 3)."""
+    cv2, (height, width) = opencv(), now.shape[:2]
+    ratio = min(1.0, _FLOW_PX / max(height, width))
+    size = (max(_SMALLEST_PX, round(width * ratio)), max(_SMALLEST_PX, round(height * ratio)))
+    old, new = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (before, now))
+    back, forth = _flow(new, old), _flow(old, new)
+    trust = _agreement(back, forth) * _same_color(old, new, back)
+    flow = cv2.resize(back, (width, height)) * np.array([width / size[0], height / size[1]], np.float32)
+    return Motion(flow, np.clip(cv2.resize(trust, (width, height)), 0, 1))
+
+
+def warped(picture: Any, flow: Array) -> Any:
+    """Return a picture whose pixels are taken from where they were; cubic interpolation keeps it sharp."""
+    cv2, (height, width) = opencv(), flow.shape[:2]
+    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    places = (columns + flow[..., 0], rows + flow[..., 1])
+    return cv2.remap(picture, *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _flow(one: Pixels, other: Pixels) -> Array:
+    """Return where the pixels of a picture are in another one."""
+    cv2 = opencv()
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    gray = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (one, other))
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # with several threads, the result depends on their timing
+    try:
+        found: Array = search.calc(*gray, None)
+    finally:
+        cv2.setNumThreads(threads)
+    return found
+
+
+def _agreement(back: Array, forth: Array) -> Array:
+    """Return 1 where the flow there and back ends where it began, 0 elsewhere and outside of the picture."""
+    cv2, (height, width) = opencv(), back.shape[:2]
+    returned = back + warped(forth, back)
+    gap, length = (returned**2).sum(-1), (back**2).sum(-1) + (warped(forth, back) ** 2).sum(-1)
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    x, y = columns + back[..., 0], rows + back[..., 1]
+    inside = (x >= -0.5) & (y >= -0.5) & (x <= width - 0.5) & (y <= height - 0.5)
+    agrees = (gap < 0.01 * length + 0.5) & inside
+    found: Array = cv2.GaussianBlur(cv2.erode(agrees.astype(np.float32), np.ones((3, 3))), (3, 3), 0)
+    return found
+
+
+def _same_color(old: Pixels, new: Pixels, back: Array) -> Array:
+    """Return how much the clip's own colors agree along the flow, in (0, 1]."""
+    cv2 = opencv()
+    change = np.abs(warped(old, back).astype(np.float32) - new.astype(np.float32)).max(-1) / 255
+    found: Array = np.exp(-((cv2.GaussianBlur(change, (5, 5), 0) / _SAME_COLOR) ** 2))
+    return found

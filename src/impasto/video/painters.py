@@ -1,0 +1,178 @@
+"""Painters of frames: a brush, or the instant painter with one style code for the whole clip."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from impasto.errors import OptionError, ShapeError
+from impasto.images import Picture
+from impasto.networks.brush_files import SUFFIX, shipped_brushes
+from impasto.networks.foreign_brushes import is_foreign
+from impasto.networks.johnson import Statistics
+from impasto.options import Run
+from impasto.options.brush import BrushOptions
+from impasto.options.video import VideoOptions
+from impasto.recipes import brush, instant_checks
+from impasto.recipes.brush import BrushPainter
+from impasto.recipes.checks import check_enough_pixels
+from impasto.recipes.instant_painter import InstantPainter, StyleCode
+from impasto.recipes.painting import read_style
+from impasto.recipes.pastiche import described
+from impasto.recipes.starts import SMALLEST_SIDE
+from impasto.tensors import Image
+from impasto.video.clips import Pixels
+from impasto.video.flow import Array
+from impasto.video.shots import Shot
+
+_STYLE_PX = 2048
+_WEIGHTS_SUFFIXES = (SUFFIX, ".pth", ".pt", ".model", ".safetensors")
+
+
+class FramePainter(Protocol):
+    """Paints the frames of a clip, one after the other."""
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What the result depends on, apart from the options: method, and hashes of the style and the network."""
+
+    def check(self, size: tuple[int, int]) -> None:
+        """Raise unless frames of a size (height, width) can be painted."""
+
+    def look_at(self, shots: Iterable[Shot]) -> list[int]:
+        """Look at all shots before painting. Return the number of frames of each."""
+
+    def paint(self, pixels: Pixels, shot: int) -> Array:
+        """Paint a frame of a shot: (height, width, 3) in [0, 1]."""
+
+
+@dataclass
+class BrushFrames:
+    """Paints with a brush. All frames of a shot are normalized with the statistics of a few of them.
+
+    Attributes:
+        painter: the brush.
+        strength: strength of the style, 0 to 1.
+    """
+
+    painter: BrushPainter
+    strength: float = 1.0
+    _statistics: list[tuple[Statistics | None, ...]] = field(default_factory=list)
+    _current: tuple[int, BrushPainter] | None = None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What the result depends on, apart from the options."""
+        return {"method": "brush", "brush": self.painter.network.sha256}
+
+    def check(self, size: tuple[int, int]) -> None:
+        """Raise ResourceError unless the predicted memory is available."""
+        brush.check_memory(self.painter, size, BrushOptions(strength=self.strength))
+
+    def look_at(self, shots: Iterable[Shot]) -> list[int]:
+        """Measure the statistics of each shot."""
+        counts = []
+        for shot in shots:
+            photos = torch.cat([as_image(each) for each in shot.samples])
+            self._statistics.append(self.painter.statistics_of(photos))
+            counts.append(shot.count)
+        return counts
+
+    def paint(self, pixels: Pixels, shot: int) -> Array:
+        """Paint a frame of a shot."""
+        if self._current is None or self._current[0] != shot:
+            self._current = shot, self.painter.with_statistics(self._statistics[shot])
+        photo = as_image(pixels)
+        painted = self._current[1].paint(photo)
+        return as_array(painted if self.strength == 1 else torch.lerp(photo, painted, self.strength))
+
+
+@dataclass
+class InstantFrames:
+    """Paints with the instant painter; the style is encoded once.
+
+    Attributes:
+        painter: the networks.
+        code: the style code.
+        style: name and hash of the style.
+        strength: strength of the style, 0 to 1.
+    """
+
+    painter: InstantPainter
+    code: StyleCode
+    style: dict[str, str]
+    strength: float = 1.0
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What the result depends on, apart from the options."""
+        return {"method": "instant", "network": self.painter.network.sha256, **self.style}
+
+    def check(self, size: tuple[int, int]) -> None:
+        """Raise unless the frames are large enough and the predicted memory is available."""
+        if min(size) < SMALLEST_SIDE:
+            raise ShapeError(
+                f"the frames are {size[1]}x{size[0]} pixels; both sides must be at least {SMALLEST_SIDE} for --method instant: "
+                "use a larger clip or --size, or a brush"
+            )
+        instant_checks.check_memory(size, self.painter.device)
+
+    def look_at(self, shots: Iterable[Shot]) -> list[int]:
+        """Count the frames of each shot."""
+        return [shot.count for shot in shots]
+
+    def paint(self, pixels: Pixels, shot: int) -> Array:
+        """Paint a frame."""
+        return as_array(self.painter.paint(as_image(pixels), self.code, strength=self.strength))
+
+
+def load_painter(style: str | os.PathLike[str], options: VideoOptions, run: Run | None = None) -> BrushFrames | InstantFrames:
+    """Load the painter of a style.
+
+    Args:
+        style: a brush or its name; for ``instant``, a picture, a named style or its name.
+        options: the options of the video.
+        run: device and precision.
+
+    Raises:
+        ImpastoError: the style cannot be read, or does not fit the method.
+    """
+    style, run = os.fspath(style), run or Run()
+    is_brush = _is_brush(style)
+    if options.method == "brush" or (options.method == "auto" and is_brush):
+        if options.method == "brush" and not is_brush and os.path.isfile(style) and Path(style).suffix not in _WEIGHTS_SUFFIXES:
+            raise OptionError(f"style '{style}' is not a brush; give a .brush file or the name of a brush, or --method instant")
+        return BrushFrames(_steady_painter(style, run), options.strength)
+    if is_brush and os.path.isfile(style):
+        raise OptionError(f"style '{style}' is a brush; use --method brush, or give a picture or the name of a style")
+    found = read_style(style, longest_px=_STYLE_PX)
+    if isinstance(found, Picture):
+        check_enough_pixels("style", found, "style")
+    painter = InstantPainter(run)
+    return InstantFrames(painter, painter.encode(found), described(found), options.strength)
+
+
+def _is_brush(style: str) -> bool:
+    if not os.path.isfile(style):
+        return style in shipped_brushes()
+    return Path(style).suffix in _WEIGHTS_SUFFIXES and (Path(style).suffix == SUFFIX or is_foreign(Path(style)))
+
+
+def _steady_painter(style: str, run: Run) -> BrushPainter:
+    """Load a brush with one engine for all frames; ``auto`` would paint the first frame with another one."""
+    painter = BrushPainter(style, run)
+    return BrushPainter(style, run, painter.engines.engine)
+
+
+def as_image(pixels: Pixels) -> Image:
+    """Convert a frame to an image, (1, 3, height, width) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
+
+
+def as_array(image: Image) -> Array:
+    """Convert an image to the layout of frames, (height, width, 3)."""
+    return np.ascontiguousarray(image[0].permute(1, 2, 0).cpu().numpy())

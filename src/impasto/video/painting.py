@@ -1,0 +1,218 @@
+"""The recipe of videos: paint the frames of a clip without flicker, in segments, and join them with the sound.
+
+Each frame is painted by itself and blended with the previous result along the optical flow, as a fast form of the temporal loss
+of Ruder et al. 2016. A brush normalizes all frames of a shot with the same statistics, so that brightness does not pump.
+"""
+
+import math
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from impasto._version import __version__
+from impasto.errors import ClipError
+from impasto.options import Run
+from impasto.options.video import VideoOptions
+from impasto.runtime.atomic import try_writing
+from impasto.runtime.devices import seconds_now
+from impasto.runtime.torch_state import in_known_state
+from impasto.video.clips import Clip, Damage, frames, open_clip
+from impasto.video.flow import Stabilizer
+from impasto.video.joining import check_format, check_sound, join
+from impasto.video.libraries import check_libraries
+from impasto.video.painters import FramePainter, load_painter
+from impasto.video.segments import Encoding, Segments, State, Time, encoded_size, encoding_for, folder_of
+from impasto.video.shots import shots
+
+SECONDS_PER_SEGMENT = 2.0
+"""Length of a segment, in seconds of the clip."""
+_RECENT = 20
+"""The speed is that of this many last frames."""
+_SPARE_BYTES = 50 * 2**20
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a run after a frame.
+
+    Attributes:
+        done: frames painted so far, including those of an earlier run.
+        total: frames of the clip.
+        seconds_left: estimated from the last frames; infinite until two frames are painted.
+    """
+
+    done: int
+    total: int
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished video.
+
+    Attributes:
+        output: the file.
+        size: (height, width).
+        frames: number of frames.
+        damaged: number of damaged frames that were skipped.
+    """
+
+    output: Path
+    size: tuple[int, int]
+    frames: int
+    damaged: int
+
+
+class VideoRun:
+    """One run: a clip, its painter, and the result.
+
+    Iterate over :meth:`paint`, then call :meth:`finish`. If the iteration stops early, the same run continues later.
+
+    Args:
+        clip: a clip opened with :func:`impasto.video.clips.open_clip`.
+        painter: a brush or the instant painter.
+        output: the result; its suffix gives the format.
+        options: how to paint.
+        seconds_per_segment: length of a segment, in seconds of the clip. Default: SECONDS_PER_SEGMENT.
+
+    Raises:
+        ImpastoError: the result cannot be written, the disk or the memory is too small, or the sound does not fit the format.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        painter: FramePainter,
+        output: Path,
+        options: VideoOptions,
+        seconds_per_segment: float | None = None,
+    ) -> None:
+        check_output(output)
+        check_sound(clip, output)
+        painter.check(clip.size)
+        self.clip, self.painter, self.output, self.options = clip, painter, output, options
+        self.encoding: Encoding = encoding_for(output.suffix.lower())
+        self.per_segment = max(1, round((seconds_per_segment or SECONDS_PER_SEGMENT) * clip.rate))
+        damage = Damage()
+        self.shots = painter.look_at(shots(frames(clip, damage)))
+        self.total, self.damaged = sum(self.shots), damage.frames
+        if not self.total:
+            raise ClipError(
+                f"'{clip.path}' has no frame that can be decoded; copy it again, or convert it with another program"
+            )
+        self._check_disk()
+        self.segments = Segments(output, self._plan())
+        self.resumed = self.segments.count
+
+    @in_known_state
+    def paint(self) -> Iterator[Progress]:
+        """Paint all frames that are not painted yet. Yield after each frame."""
+        stabilizer, ends = Stabilizer(self.options.stability), deque([seconds_now()], maxlen=_RECENT)
+        if state := self.segments.state():
+            stabilizer.source, stabilizer.result = state.source, state.result
+        numbered = islice(zip(frames(self.clip), self._shot_numbers(), strict=False), self.resumed, None)
+        done = self.resumed
+        while batch := next(numbered, None):
+            with self.segments.writing(self.clip, self.encoding) as segment:
+                for frame, (shot, is_first) in chain((batch,), islice(numbered, self.per_segment - 1)):
+                    if is_first:
+                        stabilizer.reset()
+                    result = stabilizer.blend(frame.pixels, self.painter.paint(frame.pixels, shot))
+                    segment.add(result, Time(frame.pts, frame.duration))
+                    done += 1
+                    ends.append(seconds_now())
+                    yield Progress(done, self.total, self._seconds_left(done, ends))
+                segment.state = State(frame.pixels, result)
+
+    def _seconds_left(self, done: int, ends: Sequence[float]) -> float:
+        """Estimate the remaining time from the last frames; the first frame of a run is slower and is left out."""
+        timed = list(ends)[1:] if len(ends) < _RECENT else list(ends)
+        return (self.total - done) * (timed[-1] - timed[0]) / (len(timed) - 1) if len(timed) > 1 else math.inf
+
+    def finish(self) -> Finished:
+        """Join the segments with the sound, and delete them."""
+        if self.segments.count != self.total:
+            raise ClipError(f"'{self.clip.path}' changed while it was painted; run the same command again")
+        times = [time for each in self.segments.times for time in each]
+        join(self.output, self.segments.files, times, self.clip)
+        self.segments.delete()
+        return Finished(self.output, encoded_size(self.clip.size, self.encoding), self.total, self.damaged)
+
+    def _plan(self) -> dict[str, Any]:
+        """Return what the segments depend on."""
+        options = asdict(self.options) | {"method": ""}
+        encoding = {"codec": self.encoding.codec, "per_segment": self.per_segment}
+        return {"impasto": __version__, "clip": self.clip.sha256, **self.painter.identity, "options": options} | encoding
+
+    def _shot_numbers(self) -> Iterator[tuple[int, bool]]:
+        """Yield the shot of each frame, and whether the frame is its first."""
+        for number, count in enumerate(self.shots):
+            for position in range(count):
+                yield number, position == 0
+
+    def _check_disk(self) -> None:
+        height, width = self.clip.size
+        picture_bytes = self.total * height * width * self.encoding.bytes_per_pixel
+        sound_bytes = self.clip.path.stat().st_size if self.clip.sounds else 0
+        wanted = 2 * picture_bytes + sound_bytes + _SPARE_BYTES
+        folder = folder_of(self.output)
+        kept = sum(each.stat().st_size for each in folder.glob("*")) if folder.is_dir() else 0
+        free = shutil.disk_usage(self.output.parent).free + kept
+        if wanted > free:
+            raise ClipError(
+                f"the result and its segments need about {wanted / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free in "
+                f"'{self.output.parent}'; free some space, choose another folder, or use --size"
+            )
+
+
+def check_output(output: Path) -> None:
+    """Check before painting that the result can be written.
+
+    Raises:
+        ClipError: the format is not supported, or the folder is missing or not writable.
+    """
+    check_format(output)
+    if not output.parent.is_dir():
+        raise ClipError(f"'{output}' cannot be written: there is no folder '{output.parent}'; create it first")
+    if output.is_dir():
+        raise ClipError(f"'{output}' cannot be written: it is a folder; give the name of a file")
+    try:
+        try_writing(output)
+    except OSError as error:
+        raise ClipError(f"'{output}' cannot be written ({error.strerror or error}); choose another folder") from error
+
+
+def paint_video(
+    clip: str | os.PathLike[str],
+    style: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    run: Run | None = None,
+    **options: Any,
+) -> Finished:
+    """Paint a clip, and write the result with the sound of the clip.
+
+    If the call is interrupted, the same call continues where the last complete segment ends.
+
+    Args:
+        clip: a video, or an animated GIF or WebP file.
+        style: a brush or its name; a picture or the name of a style for ``method="instant"``.
+        output: ends in .mp4, .m4v, .mov, .mkv, .webm, .gif or .webp.
+        run: device and precision.
+        options: any field of :class:`impasto.options.video.VideoOptions`.
+
+    Raises:
+        ImpastoError: the clip, the style or the result cannot be used; the message is one sentence.
+    """
+    check_libraries()
+    chosen = VideoOptions(**options)
+    opened = open_clip(clip, longest_px=chosen.size)
+    started = VideoRun(opened, load_painter(style, chosen, run), Path(output), chosen)
+    for _ in started.paint():
+        pass
+    return started.finish()

@@ -1,0 +1,86 @@
+"""Shots: the parts of a clip between cuts, with a few frames of each."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from impasto.video.clips import Frame, Pixels
+from impasto.video.libraries import opencv
+
+_THUMBNAIL = (64, 36)
+_LEVELS = 4
+"""Levels of each color in the histograms."""
+_CUT_COLORS, _CUT_PIXELS = 0.35, 0.08
+"""A cut changes at least this share of the colors and, on average, each pixel by at least this much."""
+_MOST_SAMPLES = 4
+
+
+@dataclass
+class Shot:
+    """A part of a clip without a cut.
+
+    Attributes:
+        count: number of frames.
+        samples: a few of them, evenly spread.
+    """
+
+    count: int = 0
+    samples: list[Pixels] = field(default_factory=list)
+    _stride: int = 1
+
+    def add(self, pixels: Pixels) -> None:
+        """Add a frame. Every ``_stride``-th frame is kept; if there are too many, every second of those."""
+        if self.count % self._stride == 0:
+            self.samples.append(pixels)
+        self.count += 1
+        if len(self.samples) > _MOST_SAMPLES:
+            self.samples = self.samples[::2]
+            self._stride *= 2
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is compared to find cuts: a thumbnail in [0, 1], and the shares of its colors."""
+
+    thumbnail: npt.NDArray[np.float32]
+    colors: npt.NDArray[np.float64]
+
+
+class CutFinder:
+    """Finds cuts by comparing the colors and the pixels of thumbnails of successive frames."""
+
+    def __init__(self) -> None:
+        self._before: _Look | None = None
+
+    def is_cut(self, pixels: Pixels) -> bool:
+        """Return whether a new shot begins with this frame. The first frame is no cut."""
+        look, before = _look(pixels), self._before
+        self._before = look
+        if before is None:
+            return False
+        change = float(np.abs(look.thumbnail - before.thumbnail).mean())
+        return change > _CUT_PIXELS and float(np.abs(look.colors - before.colors).sum()) / 2 > _CUT_COLORS
+
+
+def shots(frames: Iterable[Frame]) -> Iterator[Shot]:
+    """Yield the shots of a clip, in order. Only the samples of one shot are in memory at a time."""
+    finder, shot = CutFinder(), Shot()
+    for frame in frames:
+        if finder.is_cut(frame.pixels):
+            yield shot
+            shot = Shot()
+        shot.add(frame.pixels)
+    if shot.count:
+        yield shot
+
+
+def _look(pixels: Pixels) -> _Look:
+    cv2 = opencv()
+    small = cv2.resize(pixels, _THUMBNAIL, interpolation=cv2.INTER_AREA)
+    smooth = cv2.GaussianBlur(small, (0, 0), 1.5)
+    level = (smooth.astype(np.int64) * _LEVELS) >> 8
+    bins = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]
+    colors = np.bincount(bins.ravel(), minlength=_LEVELS**3) / bins.size
+    return _Look(smooth.astype(np.float32) / 255, colors)

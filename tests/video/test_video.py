@@ -1,0 +1,444 @@
+"""Painted clips: times, sound, sizes and formats are those of the clip; runs continue; results flicker less."""
+
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from impasto import images
+from impasto.errors import ClipError, OptionError
+from impasto.images import AnimationFrame
+from impasto.networks.brush_files import save_brush
+from impasto.networks.johnson import Johnson, Layout
+from impasto.options.video import VideoOptions
+from impasto.recipes.brush import BrushPainter
+from impasto.video import flow, libraries, painting
+from impasto.video.clips import Damage, frames, open_clip
+from impasto.video.flow import Stabilizer, motion_between, warped
+from impasto.video.painters import BrushFrames, load_painter
+from impasto.video.painting import VideoRun
+from impasto.video.segments import folder_of
+from impasto.video.shots import Shot, shots
+
+Render = Callable[..., Path]
+
+
+@dataclass
+class Flickering:
+    """A painter whose frames have a random brightness and random grain."""
+
+    noise: float = 0.1
+
+    @property
+    def identity(self) -> dict[str, str]:
+        return {"method": "test"}
+
+    def check(self, size: tuple[int, int]) -> None:
+        pass
+
+    def look_at(self, shots: Iterable[Shot]) -> list[int]:
+        return [shot.count for shot in shots]
+
+    def paint(self, pixels: Any, shot: int) -> Any:
+        generator = np.random.default_rng(zlib.crc32((pixels[::4, ::4] >> 5).tobytes()))  # robust to rounding
+        grain = generator.normal(0, self.noise, pixels.shape[:2])[..., None] + generator.normal(0, self.noise / 2)
+        return (0.2 + 0.6 * pixels / 255 + grain).clip(0, 1).astype(np.float32)
+
+
+def paint(path: Path, output: Path, *, noise: float = 0.0, seconds: float = 2.0, **options: Any) -> VideoRun:
+    chosen = VideoOptions(**options)
+    run = VideoRun(open_clip(path, longest_px=chosen.size), Flickering(noise), output, chosen, seconds)
+    for _ in run.paint():
+        pass
+    run.finish()
+    return run
+
+
+def times_of(path: Path) -> list[Fraction]:
+    with av.open(str(path)) as container:
+        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+
+
+def sound_of(path: Path) -> list[tuple[Fraction, bytes]]:
+    with av.open(str(path)) as container:
+        return [(each.pts * each.time_base, bytes(each)) for each in container.demux(audio=0) if each.size]
+
+
+def pictures_of(path: Path) -> list[np.ndarray]:
+    return [each.pixels.copy() for each in frames(open_clip(path))]
+
+
+# ---------------------------------------------------------------------------------------------------- times and sound
+
+
+def test_frames_times_and_sound_are_those_of_the_clip(render: Render, tmp_path: Path) -> None:
+    clip, output = render(), tmp_path / "out.mp4"
+    paint(clip, output, seconds=0.3)
+    assert len(times_of(output)) == 30
+    assert times_of(output) == times_of(clip)
+    assert sound_of(output) == sound_of(clip)
+    assert not folder_of(output).exists()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_variable_times_are_kept(render: Render, tmp_path: Path, suffix: str) -> None:
+    times = [512 * number + number**2 % 301 for number in range(30)]
+    clip, output = render(f"clip{suffix}", times=times), tmp_path / f"out{suffix}"
+    paint(clip, output, seconds=0.3)
+    assert times_of(output) == times_of(clip)
+    assert len(set(np.diff([float(each) for each in times_of(output)]).round(5))) > 5
+    assert sound_of(output) == sound_of(clip)
+
+
+def test_a_clip_that_starts_late_keeps_its_distance_to_the_sound(render: Render, tmp_path: Path) -> None:
+    clip, output = render(times=[5000 + 512 * number for number in range(30)]), tmp_path / "out.mp4"
+    paint(clip, output)
+    assert times_of(output) == times_of(clip)
+    assert sound_of(output) == sound_of(clip)
+
+
+def test_webm_with_opus_is_painted_at_an_odd_size(render: Render, tmp_path: Path) -> None:
+    odd = [np.full((49, 63, 3), 8 * number, np.uint8) for number in range(10)]
+    clip = render("clip.webm", codec="libvpx-vp9", frames=odd, sound="libopus")
+    output = tmp_path / "out.webm"
+    paint(clip, output)
+    assert pictures_of(output)[0].shape == (49, 63, 3)
+    assert times_of(output) == times_of(clip)
+    assert sound_of(output) == sound_of(clip)
+
+
+def test_an_odd_size_is_padded_by_a_pixel_in_h264(render: Render, tmp_path: Path) -> None:
+    odd = [np.full((49, 63, 3), 8 * number, np.uint8) for number in range(10)]
+    output = tmp_path / "out.mp4"
+    paint(render("clip.mkv", codec="mpeg4", frames=odd), output)
+    assert pictures_of(output)[0].shape == (50, 64, 3)
+    assert len(times_of(output)) == 10
+
+
+# ---------------------------------------------------------------------------------------------------- pictures
+
+
+def marked(size: tuple[int, int] = (64, 96)) -> np.ndarray:
+    """Return a dark picture whose top left corner is red."""
+    picture = np.full((*size, 3), 30, np.uint8)
+    picture[:24, :24] = (230, 30, 30)
+    return picture
+
+
+@pytest.mark.parametrize(("rotation", "corner"), [(90, "bottom left"), (180, "bottom right"), (-90, "top right")])
+def test_frames_are_turned_upright(render: Render, tmp_path: Path, rotation: int, corner: str) -> None:
+    output = tmp_path / "out.mp4"
+    paint(render(frames=[marked()] * 5, rotation=rotation), output)
+    found = pictures_of(output)[0]
+    assert found.shape == ((64, 96, 3) if rotation == 180 else (96, 64, 3))
+    row, column = 4 if "top" in corner else -5, 4 if "left" in corner else -5
+    assert found[row, column, 0] > found[..., 0].mean() + 50
+
+
+def test_colors_survive_decoding_and_encoding(render: Render, tmp_path: Path) -> None:
+    colors = np.array([[230, 30, 30], [30, 200, 60], [40, 60, 220], [200, 200, 200]], np.uint8)
+    clip, output = render(frames=[colors.repeat(24, 0)[None].repeat(64, 0)] * 4), tmp_path / "out.mp4"
+    paint(clip, output)
+    expected = 255 * (0.2 + 0.6 * pictures_of(clip)[0][32, 12::24] / 255)
+    assert np.abs(pictures_of(output)[0][32, 12::24] - expected).max() < 8
+
+
+def test_a_reduced_clip_has_the_given_size(render: Render, tmp_path: Path) -> None:
+    paint(render(), tmp_path / "out.mp4", size=48)
+    assert pictures_of(tmp_path / "out.mp4")[0].shape == (32, 48, 3)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_animations_keep_their_frames_and_times(tmp_path: Path, suffix: str) -> None:
+    pictures = [np.roll(marked((33, 41)), 2 * number, 1) for number in range(6)]
+    durations = [40, 40, 90, 40, 200, 60]
+    clip, output = tmp_path / f"clip{suffix}", tmp_path / f"out{suffix}"
+    images.write_frames(clip, [AnimationFrame(*each) for each in zip(pictures, durations, strict=True)])
+    paint(clip, output)
+    found = list(images.animation_frames(output))
+    assert [each.milliseconds for each in found] == durations
+    assert found[0].pixels.shape == (33, 41, 3)
+
+
+def test_a_gif_becomes_a_video_and_a_video_a_gif(render: Render, tmp_path: Path) -> None:
+    gif, video = tmp_path / "out.gif", tmp_path / "again.mp4"
+    paint(render(), gif)
+    found = list(images.animation_frames(gif))
+    assert sum(each.milliseconds for each in found) == pytest.approx(1000, abs=10)
+    assert len(found) == 30
+    paint(gif, video)
+    assert len(times_of(video)) == 30
+
+
+def test_frames_too_short_for_gif_are_dropped_and_the_total_time_stays(tmp_path: Path) -> None:
+    fast = [AnimationFrame(np.full((32, 32, 3), number, np.uint8), 8) for number in range(0, 250, 2)]
+    images.write_frames(tmp_path / "fast.gif", fast)
+    times = [each.milliseconds for each in images.animation_frames(tmp_path / "fast.gif")]
+    assert min(times) >= 20
+    assert sum(times) == 1000
+
+
+# ---------------------------------------------------------------------------------------------------- interruptions
+
+
+def interrupted_run(clip: Path, output: Path) -> None:
+    """Paint a clip in two runs; the first one is killed after 16 frames."""
+    first = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
+    for state in first.paint():
+        if state.done == 16:
+            break
+    (folder_of(output) / "000002.mkv").write_bytes(b"incomplete")
+    second = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
+    assert second.resumed == 12
+    assert [state.done for state in second.paint()] == list(range(13, 31))
+    second.finish()
+
+
+def test_an_interrupted_run_continues_after_its_last_segment(render: Render, tmp_path: Path) -> None:
+    clip, output = render(), tmp_path / "out.mp4"
+    interrupted_run(clip, output)
+    assert times_of(output) == times_of(clip)
+    assert sound_of(output) == sound_of(clip)
+
+
+def test_the_blending_goes_on_after_an_interruption(render: Render, tmp_path: Path) -> None:
+    clip, whole, output = render(), tmp_path / "whole.webp", tmp_path / "out.webp"
+    paint(clip, whole, noise=0.1, seconds=0.2)
+    interrupted_run(clip, output)
+    pairs = zip(pictures_of(output), pictures_of(whole), strict=True)
+    assert max(np.abs(one.astype(int) - two).mean() for one, two in pairs) < 4  # without the state, frame 13 differs by more
+
+
+def test_segments_of_other_options_are_not_used(render: Render, tmp_path: Path) -> None:
+    clip, output = render(), tmp_path / "out.mp4"
+    first = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
+    for _ in first.paint():
+        pass
+    second = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(stability=0.5), 0.2)
+    assert second.resumed == 0
+    assert second.segments.is_replaced
+    third = VideoRun(
+        open_clip(render("other.mp4", times=[700 * n for n in range(30)])), Flickering(), output, VideoOptions(), 0.2
+    )
+    assert third.resumed == 0
+
+
+def test_a_folder_with_other_files_is_never_deleted(render: Render, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "out.mp4")
+    folder.mkdir()
+    (folder / "diary.txt").write_text("mine")
+    with pytest.raises(ClipError, match="holds other files"):
+        paint(render(), tmp_path / "out.mp4")
+    assert (folder / "diary.txt").read_text() == "mine"
+
+
+def test_a_result_that_cannot_be_joined_keeps_its_segments(
+    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, output = render(), tmp_path / "out.mp4"
+
+    def full(*_: object) -> None:
+        raise ClipError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(painting, "join", full)
+        with pytest.raises(ClipError):
+            paint(clip, output)
+    again = VideoRun(open_clip(clip), Flickering(), output, VideoOptions())
+    assert again.resumed == 30
+    assert list(again.paint()) == []
+    assert again.finish().frames == 30
+
+
+# ---------------------------------------------------------------------------------------------------- flicker
+
+
+def flicker(clip: Path, output: Path) -> float:
+    """Return the warping error: the change of the result along the movement of the clip, where nothing was hidden."""
+    sources, results, errors = pictures_of(clip), [each / 255 for each in pictures_of(output)], []
+    for number in range(1, len(sources)):
+        motion = motion_between(sources[number - 1], sources[number])
+        before = warped(results[number - 1].astype(np.float32), motion.flow)
+        errors.append((((before - results[number]) ** 2).mean(-1))[motion.trust > 0.5].mean())
+    return float(np.mean(errors)) ** 0.5
+
+
+def test_blending_along_the_movement_lowers_the_warping_error(render: Render, tmp_path: Path) -> None:
+    clip, single, steady = render(), tmp_path / "single.webp", tmp_path / "steady.webp"
+    paint(clip, single, noise=0.05, stability=0.0)
+    paint(clip, steady, noise=0.05)
+    assert flicker(clip, steady) < 0.4 * flicker(clip, single)
+
+
+def test_the_flow_follows_a_panning_camera() -> None:
+    portrait = skimage.data.astronaut()[:200, 100:360]
+    before, now = portrait[:, :240], portrait[:, 3:243]
+    motion = motion_between(before, now)
+    assert np.median(motion.flow[..., 0]) == pytest.approx(3, abs=0.3)
+    assert np.median(motion.flow[..., 1]) == pytest.approx(0, abs=0.3)
+    assert motion.trust[20:-20, 20:-20].mean() > 0.7
+    assert motion.trust[:, -1].max() < 0.5  # these pixels were outside of the frame before
+
+
+def test_nothing_of_the_previous_shot_is_blended_after_a_cut() -> None:
+    dark, light = np.full((64, 96, 3), 20, np.uint8), np.full((64, 96, 3), 220, np.uint8)
+    stabilizer = Stabilizer(1.0)
+    stabilizer.blend(dark, np.zeros((64, 96, 3), np.float32))
+    assert stabilizer.blend(light, np.ones((64, 96, 3), np.float32)).min() > 250
+
+
+def test_cuts_are_found_and_movement_is_none(render: Render) -> None:
+    moving = [each.copy() for each in pictures_of(render())[:10]]
+    other = [np.roll(255 - each, 3, 2) for each in moving]
+    clip = open_clip(render("cut.mp4", frames=moving + other + moving))
+    assert [each.count for each in shots(frames(clip))] == [10, 10, 10]
+    assert all(1 <= len(each.samples) <= 4 for each in shots(frames(clip)))
+
+
+def test_a_brush_paints_all_frames_of_a_shot_with_the_same_statistics(tmp_path: Path) -> None:
+    save_brush(tmp_path / "mine.brush", Johnson(Layout(4, blocks=1, ends=5)).initialize(torch.Generator().manual_seed(0)), {})
+    plain = np.random.default_rng(0).integers(60, 120, (64, 96, 3)).astype(np.uint8)
+    bright = plain.copy()
+    bright[:, 80:] = 250
+    painter = BrushFrames(BrushPainter(tmp_path / "mine.brush", engine="torch"))
+    assert painter.look_at([Shot(2, [plain, bright]), Shot(1, [bright])]) == [2, 1]
+    one, two = painter.paint(plain, 0), painter.paint(bright, 0)
+    assert np.abs(one - two)[:, :32].max() < 1e-4
+    assert np.abs(two - painter.paint(bright, 1)).max() > 0.05
+
+
+def test_a_clip_is_painted_with_a_brush_and_with_a_picture(render: Render, tmp_path: Path) -> None:
+    save_brush(tmp_path / "mine.brush", Johnson(Layout(4, blocks=1, ends=5)).initialize(torch.Generator().manual_seed(0)), {})
+    images.write(tmp_path / "style.png", images.read(skimage.data.coffee()[::4, ::4]))
+    clip = render(frames=pictures_of(render())[:3])
+    for style in ("mine.brush", "style.png"):
+        finished = painting.paint_video(clip, tmp_path / style, tmp_path / "out.mp4")
+        assert (finished.frames, finished.size) == (3, (64, 96))
+        assert times_of(tmp_path / "out.mp4") == times_of(clip)
+        assert np.abs(pictures_of(tmp_path / "out.mp4")[1].astype(int) - pictures_of(clip)[1]).mean() > 5
+
+
+@pytest.mark.parametrize(
+    ("style", "method", "words"), [("mine.brush", "instant", "is a brush"), ("style.png", "brush", "not a brush")]
+)
+def test_styles_that_do_not_fit_the_method_are_refused(tmp_path: Path, style: str, method: str, words: str) -> None:
+    save_brush(tmp_path / "mine.brush", Johnson(Layout(4, blocks=1, ends=5)), {})
+    images.write(tmp_path / "style.png", torch.rand(1, 3, 64, 64))
+    with pytest.raises(OptionError, match=words):
+        load_painter(tmp_path / style, VideoOptions(method=method))
+
+
+# ---------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"", "empty"), (b"hello, this is a text", "not a video"), (b"\0" * 5000, "not a video")]
+)
+def test_files_that_are_no_clips_are_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "clip.mp4").write_bytes(content)
+    with pytest.raises(ClipError, match=words):
+        open_clip(tmp_path / "clip.mp4")
+
+
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClipError, match="there is no file"):
+        open_clip(tmp_path / "missing.mp4")
+    with pytest.raises(ClipError, match="folder"):
+        open_clip(tmp_path)
+
+
+def test_a_picture_and_a_sound_are_refused(render: Render, tmp_path: Path) -> None:
+    for name in ("still.png", "still.jpg"):
+        images.write(tmp_path / name, torch.rand(1, 3, 64, 64))
+        with pytest.raises(ClipError, match="is a picture, not a clip"):
+            open_clip(tmp_path / name)
+    images.write(tmp_path / "still.webp", torch.rand(1, 3, 64, 64))
+    with pytest.raises(ClipError, match="a single frame"):
+        open_clip(tmp_path / "still.webp")
+    with av.open(str(tmp_path / "sound.m4a"), "w") as container, av.open(str(render())) as source:
+        copy = container.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(audio=0):
+            if packet.size:
+                packet.stream = copy
+                container.mux(packet)
+    with pytest.raises(ClipError, match="no video stream"):
+        open_clip(tmp_path / "sound.m4a")
+
+
+@pytest.mark.parametrize(("curve", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_is_refused(render: Render, curve: int, name: str) -> None:
+    with pytest.raises(ClipError, match=name):
+        open_clip(render(pixel_format="yuv420p10le", color_trc=curve))
+
+
+def test_ten_bits_without_hdr_are_painted(render: Render, tmp_path: Path) -> None:
+    clip = render(pixel_format="yuv420p10le")
+    paint(clip, tmp_path / "out.mp4")
+    assert times_of(tmp_path / "out.mp4") == times_of(clip)
+
+
+def test_damaged_frames_are_skipped_and_counted(render: Render, tmp_path: Path) -> None:
+    clip = render("clip.mkv", codec="mjpeg", pixel_format="yuvj420p")
+    with av.open(str(clip)) as container:
+        packets = [(each.pos, each.size) for each in container.demux(video=0) if each.size]
+    data = bytearray(clip.read_bytes())
+    for position, size in (packets[10], packets[20]):
+        start = data.index(b"\xff\xd8", position)
+        data[start : start + size - 40] = bytes(size - 40)
+    clip.write_bytes(data)
+    damage = Damage()
+    kept = list(frames(open_clip(clip), damage))
+    assert len(kept) + damage.frames == 30
+    assert damage.frames == 2
+    run = paint(clip, tmp_path / "out.mkv")
+    assert run.damaged == 2
+    assert len(times_of(tmp_path / "out.mkv")) == 28
+
+
+def test_a_truncated_clip_is_painted_up_to_its_end(render: Render, tmp_path: Path) -> None:
+    clip = render("clip.mkv")
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+    paint(clip, tmp_path / "out.mkv")
+    assert 5 < len(times_of(tmp_path / "out.mkv")) <= 30
+
+
+def test_sound_that_the_format_cannot_contain_is_refused_before_painting(render: Render, tmp_path: Path) -> None:
+    with pytest.raises(ClipError, match=r"\.webm cannot contain the sound .*aac"):
+        paint(render(), tmp_path / "out.webm")
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [("out.avi", "must end in"), ("out", "must end in"), ("none/out.mp4", "no folder"), (".mp4", "must end in")],
+)
+def test_results_that_cannot_be_written_are_refused(render: Render, tmp_path: Path, output: str, words: str) -> None:
+    with pytest.raises(ClipError, match=words):
+        paint(render(), tmp_path / output)
+
+
+def test_a_disk_that_is_too_small_is_reported_before_painting(
+    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(painting.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    with pytest.raises(ClipError, match="GiB are free"):
+        VideoRun(open_clip(render()), Flickering(), tmp_path / "out.mp4", VideoOptions())
+    assert not folder_of(tmp_path / "out.mp4").exists()
+
+
+def test_missing_packages_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libraries, "find_spec", lambda _: None)
+    with pytest.raises(OptionError, match=r"impasto\[video\]"):
+        libraries.check_libraries()
+
+
+def test_tiny_frames_are_blended(render: Render) -> None:
+    small = [np.full((5, 7, 3), 10 * number, np.uint8) for number in range(2)]
+    assert flow.motion_between(*small).flow.shape == (5, 7, 2)
