@@ -56,8 +56,8 @@ def video(
     if STDIN in (clip, style) or output == STDOUT:
         raise OptionError("a clip can neither be read from standard input nor written to standard output; give file names")
     from impasto.cli.overwriting import check_overwrites
-    from impasto.cli.session import memory_in_words, set_threads
-    from impasto.runtime.memory import keep_freed_memory
+    from impasto.cli.session import set_threads
+    from impasto.runtime.memory import keep_freed_memory, memory_in_words
     from impasto.video.clips import open_clip
     from impasto.video.libraries import check_libraries
     from impasto.video.painters import load_painter
