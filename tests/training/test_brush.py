@@ -104,6 +104,17 @@ def test_a_resumed_training_equals_an_unbroken_one(make: Make, tmp_path: Path) -
     assert alike(unbroken.averaged_network().state_dict(), again.averaged_network().state_dict())
 
 
+def test_a_resume_is_not_taken_for_a_divergence(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("impasto.training.brush._WARM_UP", 1)
+    training = make(total_steps=6)
+    run(training, 4)
+    training.save(tmp_path / "checkpoint")
+    again = make(total_steps=6)
+    again.resume(tmp_path / "checkpoint")
+    assert not any(step.has_diverged for step in run(again, 2))
+    assert again.slowdown == 1.0
+
+
 def test_a_time_limit_ends_the_training(make: Make) -> None:
     training = make(total_steps=0, seconds=1.0)
     steps = list(training.steps())

@@ -314,7 +314,7 @@ class BrushTraining:
     def _went_back(self, losses: Mapping[str, float]) -> bool:
         """If the training has diverged, go back to the last good state and halve the learning rate. Return whether it did."""
         value = sum(getattr(self.weights, name) * loss for name, loss in losses.items())
-        if math.isfinite(value) and (self.number < 2 * _WARM_UP or value < _DIVERGED * self._expected):
+        if math.isfinite(value) and (self.number < 2 * _WARM_UP or not self._expected or value < _DIVERGED * self._expected):
             self._expected = value if not self._expected else _MEMORY * self._expected + (1 - _MEMORY) * value
             if self.number % _SNAPSHOT_STEPS == 0:
                 self._snapshot = {name: copy.deepcopy(part.state_dict()) for name, part in self._parts.items()}
