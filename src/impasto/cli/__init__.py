@@ -31,7 +31,7 @@ app.command("impasto.cli.texture:texture", name="texture", help="Make a picture 
 app.command("impasto.cli.instant:instant", name="instant", help="Paint a photo in any style in one pass, in about a second.")
 app.command("impasto.cli.apply:apply", name="apply", help="Paint photos with a brush, a small network for one style.")
 app.command("impasto.cli.batch:batch", name="batch", help="Paint many photos in many styles; continues if interrupted.")
-app.command("impasto.cli.video:video", name="video", help="Paint a clip without flicker, with its sound.")
+app.command("impasto.cli.video:video", name="video", help="Paint a clip with little flicker, and keep its sound.")
 app.command("impasto.cli.regions:regions", name="regions", help="Show the regions found in a photo, for use as masks.")
 app.command(
     "impasto.cli.inetwork:inetwork", name="inetwork", help="Run with the options and defaults of titu1994's INetwork.py."

@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from impasto.cli.flags import COMPUTED, WRITTEN, BatchFlags, OutputOptions, UngroupedRunFlags, given
 from impasto.errors import OptionError
 from impasto.options import Run
-
-if TYPE_CHECKING:
-    pass
 
 _EXAMPLE = "impasto batch CONTENTS STYLES -o FOLDER, such as impasto batch photos starry-night,great-wave -o painted"
 

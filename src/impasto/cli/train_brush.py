@@ -106,7 +106,7 @@ def brush(
     Args:
         style: Style picture, or a name from "impasto styles list".
         output: Output file, .brush. A sample strip (.strip.png) and a checkpoint are saved next to it every minute.
-        photos: Folder of photos to practice on; about 50 are enough. Default: built-in photos.
+        photos: Folder of photos to practice on, at least 2. Default: built-in photos.
         start: Brush to start from, a file or a name from "impasto brushes list". Default: random weights.
         new: Start from the beginning, even if there is a checkpoint of an interrupted training.
         quiet: Print errors only.

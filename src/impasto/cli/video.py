@@ -1,4 +1,4 @@
-"""``impasto video``: paint a clip without flicker, with its sound."""
+"""``impasto video``: paint a clip with little flicker, and keep its sound."""
 
 import math
 import shlex
@@ -38,7 +38,7 @@ def video(
     options: Annotated[VideoFlags | None, Parameter(name="*")] = None,
     run: Annotated[UngroupedRunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
 ) -> int:
-    """Paint a clip without flicker, with its sound. If it is interrupted, the same command continues.
+    """Paint a clip with little flicker, and keep its sound. If it is interrupted, the same command continues.
 
     Args:
         clip: A video, or an animated GIF or WebP file.

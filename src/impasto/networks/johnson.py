@@ -124,7 +124,7 @@ class Johnson(nn.Module):
     def with_statistics_of(self, photos: Image) -> "Johnson":
         """Return a copy that normalizes every picture with the statistics of these photos.
 
-        The copy paints all tiles of a picture in the same way, and the frames of a video without flicker.
+        The copy paints all tiles of a picture in the same way, and the frames of a video with the same colors.
 
         Args:
             photos: (batch, 3, height, width); the statistics are those of all photos together.

@@ -10,7 +10,7 @@ VideoMethod = Literal["auto", "brush", "instant"]
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions:
-    """Options of :func:`impasto.video.painting.paint_video`: paint clips without flicker."""
+    """Options of :func:`impasto.video.painting.paint_video`: paint clips with little flicker."""
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"size": (32, 100_000), "strength": (0, 1), "stability": (0, 1)}
 

@@ -3,9 +3,11 @@
 Every step paints crops of photos and compares the encoder's features of the result with two kinds of targets. The *neighbor*
 targets are those of the instant painter: each position of a crop gets the features of the most similar position of the style,
 its nearest neighbor. They need one search per step and differ from photo to photo, so the network learns early which strokes
-belong to which part of a photo. The *style* targets are the means and Gram matrices of the style's features. In the first part
-of the training, the photo's features alone determine the neighbors. Later, they are averaged with the features of the network's
-own result.
+belong to which part of a photo. The *style* targets are the means and Gram matrices of the style's features.
+
+In the first part of the training, the photo's features alone determine the neighbors. Later, they are averaged with the
+features of the network's own result. A third loss compares the blurred lightness of the photo and of the result. Without it,
+dark flat parts of a photo can become light.
 
 Source: Johnson et al. 2016 (arXiv:1603.08155) for the network and the style targets; Li and Wand 2016 (arXiv:1604.04382) for
 training a network with the neighbors of its result's features; Chen and Schmidt 2016 (arXiv:1612.04337) for replacing the
@@ -36,6 +38,7 @@ from impasto.training.agreement import relative_error
 from impasto.training.checkpoints import Parts, copy_of_state, read_checkpoint, update_average, write_checkpoint
 from impasto.training.distributed import agreed, average_gradients, is_main, rank
 from impasto.training.drawing import square_crop
+from impasto.training.style_swap import centered
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 _DIRECTIONS = 32
@@ -271,7 +274,7 @@ class BrushTraining:
         if self.weights.tone:
             losses["tone"] = (_blurred(image) - self._tones(photos)).abs().mean()
         if self.weights.content:
-            directions = [F.normalize(_centered(each["relu4_1"]), dim=1) for each in (found, seen)]
+            directions = [F.normalize(centered(each["relu4_1"]), dim=1) for each in (found, seen)]
             losses["content"] = 1 - (directions[0] * directions[1]).sum(1).mean()
         if self.weights.smoothness:
             losses["smoothness"] = image.diff(dim=2).abs().mean() + image.diff(dim=3).abs().mean()
@@ -283,10 +286,10 @@ class BrushTraining:
     def _queries(self, photo: Features, painted: Features) -> FeatureMap:
         """Return the hypercolumns of the photo. Later in the training, they are averaged with those of the result."""
         own = 0.5 * min(1.0, max(0.0, (self.progress - 0.3) / 0.3))
-        queries = _centered(search_columns(photo, self.targets.spread))
+        queries = centered(search_columns(photo, self.targets.spread))
         if not own:
             return queries
-        result = _centered(search_columns({layer: painted[layer].detach() for layer in SEARCH_LAYERS}, self.targets.spread))
+        result = centered(search_columns({layer: painted[layer].detach() for layer in SEARCH_LAYERS}, self.targets.spread))
         return (1 - own) * F.normalize(queries, dim=1) + own * F.normalize(result, dim=1)
 
     def _tones(self, photos: Image) -> FeatureMap:
@@ -313,7 +316,7 @@ class BrushTraining:
 
     def _went_back(self, losses: Mapping[str, float]) -> bool:
         """If the training has diverged, go back to the last good state and halve the learning rate. Return whether it did."""
-        value = sum(getattr(self.weights, name) * loss for name, loss in losses.items())
+        value = agreed(sum(getattr(self.weights, name) * loss for name, loss in losses.items()))
         if math.isfinite(value) and (self.number < 2 * _WARM_UP or not self._expected or value < _DIVERGED * self._expected):
             self._expected = value if not self._expected else _MEMORY * self._expected + (1 - _MEMORY) * value
             if self.number % _SNAPSHOT_STEPS == 0:
@@ -351,10 +354,6 @@ def _blurred(image: Image) -> FeatureMap:
 def _mean_of(statistics: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     gram, mean = (torch.stack(each).mean(0) for each in zip(*statistics, strict=True))
     return gram, mean
-
-
-def _centered(features: FeatureMap) -> FeatureMap:
-    return features.float() - features.float().mean((2, 3), keepdim=True)
 
 
 def _dtype(device: torch.device) -> torch.dtype:

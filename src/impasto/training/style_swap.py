@@ -200,7 +200,7 @@ class SwapTraining:
                 squares = [each[layer].float().square().mean() for each in found]
                 self.network.scale[index] = torch.stack(squares).mean().sqrt()
         for index, layer in enumerate(SEARCH_LAYERS):
-            lengths = [_centered(each[layer]).square().sum(1).mean().sqrt() for each in found]
+            lengths = [centered(each[layer]).square().sum(1).mean().sqrt() for each in found]
             self.network.spread[index] = torch.stack(lengths).mean()
 
     def _styles(self, count: int) -> Image:
@@ -258,5 +258,6 @@ def _moments(features: FeatureMap) -> Tensor:
     return torch.cat([mean, variance.clamp_min(1e-6).sqrt()], 1)
 
 
-def _centered(features: FeatureMap) -> FeatureMap:
+def centered(features: FeatureMap) -> FeatureMap:
+    """Subtract the mean of each channel over the positions of each picture; the result is float32."""
     return features.float() - features.float().mean((2, 3), keepdim=True)

@@ -1,4 +1,4 @@
-"""Video: read clips, paint their frames without flicker, write the result with the sound of the clip.
+"""Video: read clips, paint their frames with little flicker, write the result with the sound of the clip.
 
 ::
 

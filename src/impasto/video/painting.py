@@ -1,4 +1,4 @@
-"""The recipe of videos: paint the frames of a clip without flicker, in segments, and join them with the sound.
+"""The recipe of videos: paint the frames of a clip with little flicker, in segments, and join them with the sound.
 
 Each frame is painted by itself and blended with the previous result along the optical flow, as a fast form of the temporal loss
 of Ruder et al. 2016. A brush normalizes all frames of a shot with the same statistics, so that brightness does not pump.
