@@ -21,7 +21,7 @@ IMPASTO = (sys.executable, "-m", "impasto")
 
 def make_photos(folder: Path, count: int, size: int) -> None:
     """Write different crops of a photo."""
-    photo = skimage.data.astronaut()
+    photo = skimage.data.astronaut()  # type: ignore[no-untyped-call]
     random = np.random.default_rng(0)
     for number in range(count):
         top, left = random.integers(0, 512 - size + 1, 2)

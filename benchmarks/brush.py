@@ -53,7 +53,7 @@ def curve(given: argparse.Namespace, name: str, changes: dict[str, float], start
             due += _SECONDS
     if given.pictures:
         with torch.no_grad():
-            photo = read(skimage.data.astronaut()).image
+            photo = read(skimage.data.astronaut()).image  # type: ignore[no-untyped-call]
             write(given.pictures / f"{name}.png", training.averaged_network()(photo).clamp(0, 1))
     return values
 

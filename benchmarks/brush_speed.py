@@ -10,6 +10,7 @@ that of the processor times.
 import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import torch
 
@@ -27,7 +28,8 @@ Paint = Callable[[Image], Image]
 def torch_engine(network: Johnson, *, bf16: bool) -> Paint:
     def paint(photo: Image) -> Image:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            return network(photo).float().clamp(0, 1)
+            image: Image = network(photo).float().clamp(0, 1)
+            return image
 
     return paint
 
@@ -48,13 +50,14 @@ def fixed_size(graph: bytes, size: tuple[int, int]) -> bytes:
     for value in (*model.graph.input, *model.graph.output):
         for dimension, side in zip(value.type.tensor_type.shape.dim[2:], size, strict=True):
             dimension.dim_value = side
-    return model.SerializeToString()
+    serialized: bytes = model.SerializeToString()
+    return serialized
 
 
 def engines(network: Johnson, size: tuple[int, int]) -> dict[str, Paint]:
     graph = brush_graph(network).SerializeToString()
     int8 = precise_graph(network, "int8").SerializeToString()
-    precision = "bf16" if has_fast_bf16(torch.device("cpu")) else "fp32"
+    precision: Literal["fp32", "bf16"] = "bf16" if has_fast_bf16(torch.device("cpu")) else "fp32"
     return {
         "torch": torch_engine(network, bf16=precision == "bf16"),
         "torch fp32": torch_engine(network, bf16=False),

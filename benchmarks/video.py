@@ -9,6 +9,7 @@ one that blends. "frames/s" includes decoding, blending and encoding, but neithe
 """
 
 import argparse
+import math
 import json
 import tempfile
 import time
@@ -61,7 +62,7 @@ def rendered(path: Path, count: int) -> Path:
         for number in range(count):
             zoom, shake = 1 + 0.002 * number, generator.normal(0, 0.4, 2)
             place = np.array([[zoom, 0, -60 - 2.5 * number + shake[0]], [0, zoom, -40 - number + shake[1]]], np.float32)
-            frame = cv2.warpAffine(scene, place, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+            frame: Any = cv2.warpAffine(scene, place, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
             cv2.circle(frame, (30 + 7 * number, 200), 45, (230, 120, 40), -1, cv2.LINE_AA)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
@@ -80,7 +81,7 @@ def painted(clip: Path, style: str, stability: float, output: Path) -> tuple[lis
 
 def accurate_motion(before: Pixels, now: Pixels) -> flow.Motion:
     """Estimate the motion at full size; trust only pixels that were not hidden."""
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
     old, new = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (before, now))
     back, forth = search.calc(new, old, None), search.calc(old, new, None)
     return flow.Motion(back, (flow._agreement(back, forth) > 0.99).astype(np.float32))
@@ -88,11 +89,11 @@ def accurate_motion(before: Pixels, now: Pixels) -> flow.Motion:
 
 def warping_error(results: list[Pixels], motions: list[flow.Motion]) -> float:
     """Return the root mean square change along the motion, in [0, 1]."""
-    errors = []
+    errors: list[float] = []
     for (before, now), motion in zip(pairwise(results), motions, strict=True):
         moved = flow.warped(before.astype(np.float32) / 255, motion.flow)
-        errors.append(((moved - now.astype(np.float32) / 255) ** 2).mean(-1)[motion.trust > 0].mean())
-    return float(np.mean(errors)) ** 0.5
+        errors.append(float(((moved - now.astype(np.float32) / 255) ** 2).mean(-1)[motion.trust > 0].mean()))
+    return math.sqrt(sum(errors) / len(errors))
 
 
 if __name__ == "__main__":
