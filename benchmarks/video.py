@@ -9,8 +9,8 @@ one that blends. "frames/s" includes decoding, blending and encoding, but neithe
 """
 
 import argparse
-import math
 import json
+import math
 import tempfile
 import time
 from itertools import islice, pairwise
