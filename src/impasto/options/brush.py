@@ -13,7 +13,12 @@ BrushNetwork = Literal["small", "medium", "full"]
 class BrushOptions:
     """Options of :func:`impasto.apply`: paint photos with a brush."""
 
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {"size": (16, 100_000), "strength": (0, 1), "stroke": (0.25, 4)}
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {
+        "size": (16, 100_000),
+        "strength": (0, 1),
+        "stroke": (0.25, 4),
+        "grain": (0, 1),
+    }
 
     size: int = 0
     """Longer side of the result in pixels, at least 16. Smaller photos keep their size. 0: the size of the photo."""
@@ -23,6 +28,9 @@ class BrushOptions:
 
     stroke: float = 1.0
     """Size of the strokes, 0.25 to 4. Unless it is 1, the photo is painted at another size, and the result is resized."""
+
+    grain: float = 0.5
+    """Noise added to flat parts of the photo, such as a clear sky, so that they get strokes, 0 (none) to 1."""
 
     def __post_init__(self) -> None:
         """Check every value."""

@@ -14,6 +14,7 @@ from impasto.errors import OptionError, ResourceError, nearest_name
 from impasto.images import Picture, Source, fitted_size, resize
 from impasto.networks.brush_engines import Engines
 from impasto.networks.brush_files import brush_facts, load_brush
+from impasto.networks.flat_parts import with_noise
 from impasto.networks.johnson import SMALLEST_PX, Johnson, Statistics
 from impasto.options import Run
 from impasto.options.brush import BrushOptions
@@ -177,14 +178,17 @@ def applied(painter: BrushPainter, photo: Picture, options: BrushOptions) -> Pas
     if options.strength == 0:
         image = image.clone()
     else:
-        painted = resize(painter.paint(resize(image, _working_size(size, options))), size)
+        working = with_noise(resize(image, _working_size(size, options)), options.grain)
+        painted = resize(painter.paint(working), size)
         image = painted if options.strength == 1 else torch.lerp(image, painted, options.strength).clamp_(0, 1)
     record = recorded("brush", photo, (), painter.run) | {
         "brush": {"name": painter.facts.get("name", ""), "sha256": painter.network.sha256},
         "options": asdict(options),
     }
-    if options.strength and bool((photo.image.amax((2, 3)) == photo.image.amin((2, 3))).all()):
-        record["notes"] = ["the photo has one color; the network sees only differences of colors, so the result has one color"]
+    if options.strength and not options.grain and bool((photo.image.amax((2, 3)) == photo.image.amin((2, 3))).all()):
+        record["notes"] = [
+            "the photo has one color, and the grain is 0; the network sees only differences, so the result has one color"
+        ]
     alpha = None if photo.alpha is None else resize(photo.alpha, size)
     return Pastiche(image, alpha, photo.metadata, record)
 
