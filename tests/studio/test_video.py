@@ -349,9 +349,18 @@ def test_a_clip_is_painted_in_a_style_smaller_and_without_its_sound(client: piec
 
 @pytest.mark.usefixtures("fast")
 def test_sound_that_mp4_cannot_contain_is_kept_in_matroska(client: pieces.Local, studio: Studio) -> None:
-    order = order_for(studio, client, clip(4, suffix=".mkv", sound="pcm_s16le"))
+    order = order_for(studio, client, clip(4, suffix=".mkv", sound="pcm_mulaw"))
     run(order, Line())
     assert streams_of(Path(order["result"] + ".mkv")) == (4, 1)
+
+
+def test_sound_that_no_format_can_contain_is_refused_with_the_remedy(client: pieces.Local, studio: Studio) -> None:
+    data = clip(4, suffix=".avi", sound="wmav2")
+    with pytest.raises(
+        ClipError, match=r"\.mkv cannot contain the sound of 'holiday\.mp4' \(wmav2\); paint the clip without its"
+    ):
+        run(order_for(studio, client, data), Line())
+    assert run(order_for(studio, client, data, sound=False), Line()) is not None
 
 
 @pytest.mark.usefixtures("fast")

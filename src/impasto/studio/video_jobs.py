@@ -41,6 +41,7 @@ _ADVICE = (
     (r"the segments in '[^']*' cannot", "the painted frames cannot"),
     (r" or choose another folder for the result; complete segments are kept, and the same command continues", ""),
     (r"; the segments are kept, and the same command continues", ""),
+    (r"; use a name that ends in \.mkv", "; paint the clip without its sound"),
     (r"run the same command again", "start the job over"),
 )
 """Advice of error messages that does not apply to the studio, and what replaces it."""

@@ -98,9 +98,16 @@ function listenForDrops() {
     away();
     if (!files.length) return;
     event.preventDefault();
-    if (shelf.contains(event.target)) addOwn(files);
+    if (location.hash === '#/video' || files[0].type.startsWith('video/')) handOver(files[0]);
+    else if (shelf.contains(event.target)) addOwn(files);
     else takeFiles(files);
   });
+}
+
+/** Open the video page with a clip. */
+function handOver(clipFile) {
+  change('clip', { clipFile });
+  location.hash = '#/video';
 }
 
 async function showRecent() {
