@@ -13,6 +13,9 @@ import studio_pieces as pieces
 from impasto.networks.brush_files import save_brush
 from impasto.networks.johnson import Johnson, Layout
 
+SECRET = "taken-at-home"
+"""A text in the metadata of the clips."""
+
 
 def clip(
     count: int = 24,
@@ -30,6 +33,7 @@ def clip(
         with av.open(str(path), "w") as container:
             track: Any = container.add_stream("libx264", rate=30) if video else None
             tone: Any = container.add_stream(sound, rate=48000, layout="mono") if sound else None
+            container.metadata["comment"] = SECRET
             if track:
                 track.width, track.height, track.pix_fmt = width, height, "yuv420p"
                 track.codec_context.color_trc = trc or 1
@@ -38,6 +42,7 @@ def clip(
             if track:
                 container.mux(track.encode())
             if tone:
+                tone.metadata["title"] = SECRET
                 _add_tone(container, tone, count)
         return path.read_bytes()
 
