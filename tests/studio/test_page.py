@@ -242,7 +242,7 @@ def test_the_first_view_and_each_later_module_are_smaller_than_their_limits() ->
     first = {INDEX, STATIC / "icon.svg", *STYLES, *MODULES} - {path for paths in later.values() for path in paths}
     assert sum(path.stat().st_size for path in first) <= 180_000
     for name, paths in later.items():
-        assert sum(path.stat().st_size for path in paths) <= 18_000, name
+        assert sum(path.stat().st_size for path in paths) <= 19_000, name
     # A page loads one language. The same text takes up to three times as many bytes in other scripts.
     for language in LANGUAGES:
         assert (STATIC / "texts" / f"{language}.json").stat().st_size <= 60_000, language

@@ -27,8 +27,8 @@ const refused = () => Promise.resolve(new Response(JSON.stringify({ error }), { 
 window.fetch = (address, how) => (address.includes('/clips') ? refused() : before(address, how));"""
 DROPPED = """const data = Uint8Array.from(atob(arguments[0]), (each) => each.charCodeAt(0));
 const carried = new DataTransfer();
-carried.items.add(new File([data], 'dropped.mp4', { type: 'video/mp4' }));
-document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: carried, bubbles: true }));"""
+carried.items.add(new File([data], arguments[2], { type: arguments[3] }));
+document.querySelector(arguments[1]).dispatchEvent(new DragEvent('drop', { dataTransfer: carried, bubbles: true }));"""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_clip_is_uploaded_watched_cancelled_continued_played_and_downloaded(
 
 def test_a_clip_that_is_dropped_on_the_first_page_opens_the_video_page(browser: Callable[..., Browser]) -> None:
     page = browser()
-    page.js(DROPPED, base64.b64encode(clip(5)).decode())
+    page.js(DROPPED, base64.b64encode(clip(5)).decode(), "body", "dropped.mp4", "video/mp4")
     page.until(lambda: page.is_seen("#video-clip"))
     assert "dropped.mp4" in page.text("#video-clip")
     page.click("#video-remove")
@@ -102,6 +102,9 @@ def test_a_style_that_is_selected_on_the_video_page_is_used_instead_of_the_brush
     page.until(lambda: page.is_seen(".video-style"))
     assert "The Scream" in page.text(".video-style")
     assert not page.is_seen("#video-brushes")
+    page.js(DROPPED, base64.b64encode(pieces.photo(kind="PNG")).decode(), "#shelf", "mine.png", "image/png")
+    page.until(lambda: "mine" in page.text(".video-style"))  # a picture that is dropped on the styles becomes a style
+    assert page.is_seen("#video-empty")
 
 
 def test_a_file_that_is_not_a_clip_is_refused_on_the_page_in_chinese(browser: Callable[..., Browser], tmp_path: Path) -> None:

@@ -98,8 +98,9 @@ function listenForDrops() {
     away();
     if (!files.length) return;
     event.preventDefault();
-    if (location.hash === '#/video' || files[0].type.startsWith('video/')) handOver(files[0]);
-    else if (shelf.contains(event.target)) addOwn(files);
+    const isClip = files[0].type.startsWith('video/');
+    if (shelf.contains(event.target) && !isClip) addOwn(files);
+    else if (isClip || location.hash === '#/video') handOver(files[0]);
     else takeFiles(files);
   });
 }

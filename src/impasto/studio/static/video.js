@@ -105,7 +105,10 @@ export function setUp() {
     if (id === job) hideJob();
     if (id === clip?.id) show(null);
   });
-  onLanguage(showFacts);
+  onLanguage(() => {
+    showFacts();
+    if (jobs.jobs.has(job)) showJob(jobs.jobs.get(job));
+  });
 }
 
 /** Show or hide the page. */
@@ -277,8 +280,9 @@ async function begin() {
   const how = isBrush() ? { brush } : { styles: state.styles.slice(0, 1).map((each) => each.id) };
   try {
     const found = await order({ kind: 'video', clip: clip.id, sound: hasSound, options: state.options.video ?? {}, run: state.options.run, ...how });
-    change('watched', { watched: found.id });
-    showJob(jobs.take(found));
+    const now = jobs.take(found);
+    change('watched', { watched: now.id });
+    showJob(now);
     going.scrollIntoView({ block: 'nearest' });
   } catch (problem) {
     showWhere(problem, 'video', 'video');
@@ -319,7 +323,10 @@ function showJob(now) {
 
 /** Show the newest painted frame, or play the result. */
 function showFrame(now, isNew) {
-  if (isNew) frame.hidden = true;
+  if (isNew) {
+    frame.hidden = true;
+    delete frame.dataset.wanted;
+  }
   player.hidden = !now.result;
   if (now.result) {
     const address = `/api/v1/results/${now.result}/video`;
