@@ -314,7 +314,9 @@ def test_a_database_of_version_1_is_upgraded_with_its_checkpoints(tmp_path: Path
     jobs.checkpoint(job, {"scale": 1})
     jobs.database.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "studio.db")) as old:
-        old.executescript("ALTER TABLE jobs RENAME COLUMN checkpoint TO stood; PRAGMA user_version=1;")
+        old.executescript(
+            "ALTER TABLE jobs RENAME COLUMN checkpoint TO stood; ALTER TABLE uploads DROP COLUMN clip; PRAGMA user_version=1;"
+        )
     with contextlib.closing(Database(tmp_path / "studio.db")) as database:
         (row,) = database.rows("SELECT checkpoint FROM jobs WHERE id = ?", (job,))
     assert json.loads(row["checkpoint"]) == {"scale": 1}

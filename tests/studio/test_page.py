@@ -16,9 +16,9 @@ from studio_pieces import LANGUAGES, STATIC
 
 LIVE = re.compile(r"^live")  # the webcam page has its own files and tests
 MODULES = sorted(each for each in STATIC.glob("*.js") if not LIVE.match(each.name))
-LATER = {"/static/doodle.js", "/static/training.js"}
+LATER = {"/static/doodle.js", "/static/training.js", "/static/video.js"}
 """Modules that are loaded when they are first needed."""
-STYLES = (STATIC / "studio.css", STATIC / "parts.css", STATIC / "doodle.css", STATIC / "training.css")
+STYLES = (STATIC / "studio.css", STATIC / "parts.css", STATIC / "doodle.css", STATIC / "training.css", STATIC / "video.css")
 INDEX = STATIC / "index.html"
 MADE_OF_NAMES = (
     "control.",
@@ -238,11 +238,11 @@ def test_every_element_that_a_module_uses_is_on_the_page(page: Page) -> None:
 
 
 def test_the_first_view_and_each_later_module_are_smaller_than_their_limits() -> None:
-    later = {name: [STATIC / f"{name}.js", STATIC / f"{name}.css"] for name in ("doodle", "training")}
+    later = {name: [STATIC / f"{name}.js", STATIC / f"{name}.css"] for name in ("doodle", "training", "video")}
     first = {INDEX, STATIC / "icon.svg", *STYLES, *MODULES} - {path for paths in later.values() for path in paths}
-    assert sum(path.stat().st_size for path in first) <= 177_000
+    assert sum(path.stat().st_size for path in first) <= 180_000
     for name, paths in later.items():
-        assert sum(path.stat().st_size for path in paths) <= 18_000, name
+        assert sum(path.stat().st_size for path in paths) <= 19_000, name
     # A page loads one language. The same text takes up to three times as many bytes in other scripts.
     for language in LANGUAGES:
         assert (STATIC / "texts" / f"{language}.json").stat().st_size <= 60_000, language

@@ -120,6 +120,9 @@ def test_axe_finds_no_serious_problem(
     page.click("#to-doodle")
     page.until(lambda: page.js("return document.querySelectorAll('#doodle-colors input').length"))
     assert found() == []
+    page.click("#to-video")
+    page.until(lambda: page.is_seen("#video-brushes li"))
+    assert found() == []
     page.click("#to-gallery")
     page.click("#results li:first-child .tick input")
     assert found() == []

@@ -18,6 +18,7 @@ API = "/api/v1"
 TOKEN = "a-token-of-the-tests-0123456789"
 WRITES = [("POST", "/jobs"), ("POST", "/uploads"), ("POST", "/styles"), ("DELETE", "/results/r_0123456789abcdef")]
 WRITES += [("PATCH", "/styles/starry-night"), ("POST", "/jobs/j_0123456789abcdef/cancel")]
+WRITES += [("POST", "/clips"), ("DELETE", "/clips/c_0123456789abcdef")]
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_no_response_allows_another_origin_to_read(client: pieces.Local) -> None
 
 def test_requests_without_the_token_are_refused(guarded: FastAPI) -> None:
     client = pieces.Local(guarded)
-    for path in ("/", f"{API}/status", f"{API}/openapi.json", "/static/app.js", f"{API}/uploads"):
+    for path in ("/", f"{API}/status", f"{API}/openapi.json", "/static/app.js", f"{API}/uploads", f"{API}/clips"):
         assert code(client.get(path), 401) == "token"
     for headers in (
         {"authorization": "Bearer wrong"},

@@ -21,7 +21,7 @@ from impasto.studio.controls import in_words
 from impasto.studio.faults import BUG, fault, said
 from impasto.studio.gallery import DiskFullError
 from impasto.studio.jobs import QueueFullError, StateError
-from impasto.studio.routes import about, jobs, live, results, styles, uploads
+from impasto.studio.routes import about, clips, jobs, live, results, styles, uploads
 from impasto.studio.security import Guard, RefusedError, problem
 from impasto.studio.settings import Settings
 from impasto.studio.studio import Studio
@@ -85,7 +85,7 @@ def _add_routes(app: FastAPI) -> None:
         422: {"model": shapes.Problem},
     }
     api = APIRouter(prefix="/api/v1", responses=described)
-    for each in (about, uploads, styles, jobs, results, live):
+    for each in (about, uploads, clips, styles, jobs, results, live):
         api.include_router(each.router)
     api.include_router(styles.brushes)
     app.include_router(api)

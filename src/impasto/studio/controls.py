@@ -23,10 +23,20 @@ from impasto.options.brush import BrushOptions, BrushTrainingOptions
 from impasto.options.fields import field_texts
 from impasto.options.guided import DoodleOptions
 from impasto.options.tiers import BASICS
+from impasto.options.video import VideoOptions
 from impasto.recipes.presets import PRESETS, QUALITIES, RECIPE_IGNORES, RECIPES, check_recipe, paint_options
 
-Lane = Literal["quick", "slow", "training"]
-Options = BrushOptions | BrushTrainingOptions | DoodleOptions | InstantOptions | PaintOptions | ReportOptions | TuneOptions
+Lane = Literal["quick", "slow", "training", "video"]
+Options = (
+    BrushOptions
+    | BrushTrainingOptions
+    | DoodleOptions
+    | InstantOptions
+    | PaintOptions
+    | ReportOptions
+    | TuneOptions
+    | VideoOptions
+)
 
 ENCODERS = ("vgg19-slim", "vgg19", "vgg16")
 _LAYERS = tuple(
@@ -58,7 +68,8 @@ class Kind:
 
     Attributes:
         options: Dataclass of its options.
-        lane: The lane that runs it: "quick" for jobs that take seconds, "slow" for paintings, "training" for training brushes.
+        lane: The lane that runs it: "quick" for jobs that take seconds, "slow" for paintings, "training" for training brushes,
+            "video" for clips.
         hidden: Options that requests must not set, because they name a file or are fixed for this kind of job.
     """
 
@@ -76,6 +87,7 @@ KINDS: dict[str, Kind] = {
     "brush": Kind(BrushTrainingOptions, "training", ("steps",)),
     "report": Kind(ReportOptions, "quick"),
     "tune": Kind(TuneOptions, "slow"),
+    "video": Kind(VideoOptions, "video"),
 }
 """Every kind of job. A new kind needs a line here and a function in ``orders.DOES``."""
 
@@ -83,7 +95,7 @@ KINDS: dict[str, Kind] = {
 SHEETS = ("report", "tune")
 """Kinds whose result is a sheet with metrics instead of a painted picture."""
 
-NOT_PAINTED = (*SHEETS, "brush")
+NOT_PAINTED = (*SHEETS, "brush", "video")
 """Kinds whose result is not a painted photo. Such a result can be neither measured nor refined."""
 
 
@@ -106,7 +118,7 @@ def controls_of(options: type, hidden: tuple[str, ...] = ()) -> list[dict[str, A
                 "default": defaults[name],
                 "minimum": low,
                 "maximum": high,
-                "zero": options in (BrushOptions, InstantOptions, TuneOptions) and name in _ZERO_MEANS_SOMETHING,
+                "zero": options in (BrushOptions, InstantOptions, TuneOptions, VideoOptions) and name in _ZERO_MEANS_SOMETHING,
                 "choices": _choices(hints[name], name),
                 "help": texts[name],
                 "basic": group == BASICS,

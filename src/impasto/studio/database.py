@@ -15,13 +15,14 @@ _LOG = logging.getLogger(__name__)
 _BUSY_SECONDS = 2.0
 """How long a statement waits if another program has locked the database. It is short because requests wait for statements."""
 
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = """
 CREATE TABLE counter (event INTEGER NOT NULL);
 INSERT INTO counter VALUES (0);
 CREATE TABLE uploads (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, disk INTEGER NOT NULL, sha256 TEXT NOT NULL, notes TEXT NOT NULL, created REAL NOT NULL
+    bytes INTEGER NOT NULL, disk INTEGER NOT NULL, sha256 TEXT NOT NULL, notes TEXT NOT NULL, created REAL NOT NULL,
+    clip TEXT
 );
 CREATE TABLE styles (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, upload TEXT NOT NULL REFERENCES uploads(id), title TEXT NOT NULL,
@@ -44,7 +45,11 @@ CREATE TABLE results (
 );
 """
 
-_FROM_VERSION_1 = "ALTER TABLE jobs RENAME COLUMN stood TO checkpoint;"
+_CHANGES = {
+    1: "ALTER TABLE jobs RENAME COLUMN stood TO checkpoint;",
+    2: "ALTER TABLE uploads ADD COLUMN clip TEXT;",
+}
+"""What changes a database of each earlier version to the next version."""
 
 Row = dict[str, Any]
 
@@ -83,8 +88,9 @@ class Database:
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
-            elif version == 1:
-                self._connection.executescript(f"BEGIN IMMEDIATE; {_FROM_VERSION_1} PRAGMA user_version={_VERSION}; COMMIT;")
+            elif version < _VERSION:
+                changes = " ".join(_CHANGES[each] for each in range(version, _VERSION))
+                self._connection.executescript(f"BEGIN IMMEDIATE; {changes} PRAGMA user_version={_VERSION}; COMMIT;")
         except sqlite3.DatabaseError as error:
             raise _unusable(path, error) from error
         if version > _VERSION:

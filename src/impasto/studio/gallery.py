@@ -1,10 +1,11 @@
 """Uploads and results: database rows, disk quota and clean-up."""
 
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from impasto.errors import ImpastoError
 from impasto.studio.database import Database, Row
@@ -14,6 +15,10 @@ from impasto.studio.settings import Limits
 from impasto.studio.storage import Folder
 
 _ACTIVE = "('queued', 'running', 'paused')"
+_GIVEN_UP_VIDEOS = (
+    "SELECT id FROM jobs WHERE kind = 'video' AND checkpoint IS NOT NULL AND state IN ('failed', 'cancelled') AND finished < ?"
+)
+"""Their painted segments can be large, so they are deleted like drafts."""
 
 
 class DiskFullError(ImpastoError):
@@ -32,29 +37,36 @@ class Gallery:
     # ------------------------------------------------------------------------------------------------ uploads
 
     def add_upload(self, identity: str, facts: Mapping[str, Any]) -> Row:
-        """Add an upload whose files already exist."""
+        """Add an upload, which may be a clip, whose files already exist."""
         values = {name: facts[name] for name in ("name", "width", "height", "bytes", "disk", "sha256")}
         values |= {"id": identity, "notes": json.dumps(facts["notes"]), "created": time.time()}
+        values["clip"] = json.dumps(facts["clip"]) if "clip" in facts else None
         with self.database.transaction():
             self.database.insert("uploads", values)
             return self.upload(identity)
 
     def upload(self, identity: str) -> Row:
-        """Return an upload.
+        """Return an upload, which may be a clip.
 
         Raises:
             LookupError: The upload does not exist.
         """
-        return self.database.get("uploads", identity)
+        row = self.database.row("SELECT * FROM uploads WHERE id = ?", (identity,))
+        if row is None:
+            raise LookupError(f"there is no {_kind_of(identity)} {identity}")
+        return row
 
     def has_upload(self, identity: str) -> bool:
         """Return whether an upload exists."""
         return self.database.row("SELECT 1 FROM uploads WHERE id = ?", (identity,)) is not None
 
-    def uploads(self, limit: int, after: int | None) -> list[Row]:
-        """Return uploads, newest first."""
-        statement = "SELECT * FROM uploads WHERE :after IS NULL OR number < :after ORDER BY number DESC LIMIT :limit"
-        return self.database.rows(statement, {"after": after, "limit": limit})
+    def uploads(self, limit: int, after: int | None, kind: Literal["u", "c"] = "u") -> list[Row]:
+        """Return pictures ("u") or clips ("c"), newest first."""
+        statement = (
+            "SELECT * FROM uploads WHERE substr(id, 1, 1) = :kind AND (:after IS NULL OR number < :after) "
+            "ORDER BY number DESC LIMIT :limit"
+        )
+        return self.database.rows(statement, {"kind": kind, "after": after, "limit": limit})
 
     def delete_upload(self, identity: str) -> None:
         """Delete an upload.
@@ -67,10 +79,10 @@ class Gallery:
             if self.database.row("SELECT 1 FROM styles WHERE upload = ?", (identity,)):
                 raise StateError(f"upload {identity} is one of your styles; delete the style first")
             if self._is_needed(identity):
-                raise StateError(f"an unfinished job needs upload {identity}; cancel it first")
+                raise StateError(f"an unfinished job needs {_kind_of(identity)} {identity}; cancel it first")
             self.database.run("DELETE FROM uploads WHERE id = ?", (identity,))
         self.folder.remove("uploads", identity)
-        self.hub.gone("upload", identity)
+        self.hub.gone(_kind_of(identity), identity)
 
     def _is_needed(self, identity: str) -> bool:
         statement = f"SELECT 1 FROM jobs WHERE state IN {_ACTIVE} AND instr(request || coalesce(more, ''), ?) LIMIT 1"
@@ -126,8 +138,12 @@ class Gallery:
         )
         return int(row["bytes"])
 
-    def make_room(self, wanted: int) -> None:
+    def make_room(self, wanted: int, *, keep: str = "") -> None:
         """Delete drafts and then unused uploads, oldest first, until ``wanted`` more bytes fit into the quota.
+
+        Args:
+            wanted: Number of bytes.
+            keep: Text with the ids of what must not be deleted, such as a request.
 
         Raises:
             DiskFullError: There is not enough to delete.
@@ -135,6 +151,8 @@ class Gallery:
         if self.used() + wanted <= self.limits.disk_bytes:
             return
         for kind, row in self._not_needed(older_than=time.time() - 60):
+            if row["id"] in keep:
+                continue
             self._drop(kind, row["id"])
             if self.used() + wanted <= self.limits.disk_bytes:
                 return
@@ -142,6 +160,18 @@ class Gallery:
             f"uploads and results use {self.used() / 1e6:,.0f} MB of {self.limits.disk_bytes / 1e6:,.0f} MB; "
             "delete some results first"
         )
+
+    def check_free(self, wanted: int, what: str) -> None:
+        """Check that ``wanted`` more bytes fit on the disk itself. ``what`` begins the message.
+
+        Raises:
+            DiskFullError: They do not.
+        """
+        free = shutil.disk_usage(self.folder.root).free
+        if wanted > free:
+            raise DiskFullError(
+                f"{what}, and {free / 1e6:,.0f} MB are free on the disk of the studio; free some space or use a shorter clip"
+            )
 
     def clean_up(self) -> int:
         """Delete expired drafts, unused uploads and draft jobs. Return the number of deleted drafts and uploads."""
@@ -153,6 +183,9 @@ class Gallery:
             "SELECT id FROM jobs WHERE draft AND state IN ('done', 'failed', 'cancelled') AND created < ?", (old,)
         ):
             self.database.run("DELETE FROM jobs WHERE id = ?", (row["id"],))
+            self.folder.remove("work", row["id"])
+        for row in self.database.rows(_GIVEN_UP_VIDEOS, (old,)):
+            self.database.run("UPDATE jobs SET checkpoint = NULL WHERE id = ?", (row["id"],))
             self.folder.remove("work", row["id"])
         return len(found)
 
@@ -182,6 +215,10 @@ class Gallery:
         return self.folder.sweep(identities("uploads"), identities("results"), identities("jobs"))
 
 
+def _kind_of(identity: str) -> str:
+    return "clip" if identity.startswith("c_") else "upload"
+
+
 # ---------------------------------------------------------------------------------------------------- format of the API
 
 
@@ -196,6 +233,14 @@ def shown_upload(row: Row) -> dict[str, Any]:
     }
 
 
+def shown_clip(row: Row) -> dict[str, Any]:
+    """Return a clip in the format of the API."""
+    names = ("id", "name", "width", "height", "bytes", "created", "sha256")
+    here = f"/api/v1/clips/{row['id']}"
+    facts: dict[str, Any] = {name: row[name] for name in names} | json.loads(row["clip"])
+    return facts | {"image": f"{here}/image", "thumb": f"{here}/thumb"}
+
+
 def shown_result(row: Row, *, is_photo_there: bool = True) -> dict[str, Any]:
     """Return a result in the format of the API."""
     names = ("id", "job", "kind", "created", "width", "height", "bytes", "title", "seconds")
@@ -204,7 +249,9 @@ def shown_result(row: Row, *, is_photo_there: bool = True) -> dict[str, Any]:
         "favorite": bool(row["favourite"]),
         "favourite": bool(row["favourite"]),
         "draft": bool(row["draft"]),
-        "upload": row["upload"] if is_photo_there else None,
+        "upload": row["upload"] if is_photo_there and row["kind"] != "video" else None,
+        "clip": row["upload"] if is_photo_there and row["kind"] == "video" else None,
+        "video": f"{here}/video" if row["kind"] == "video" else None,
         "styles": json.loads(row["styles"]),
         "image": f"{here}/image",
         "thumb": f"{here}/thumb",

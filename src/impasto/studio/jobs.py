@@ -30,6 +30,8 @@ STOPPED = ("paused", "failed", "cancelled")
 _GUESSED_SECONDS = {"instant": 1.0, "apply": 1.0, "report": 5.0, "brush": 3600.0}
 _GUESSED_OTHERWISE = 60.0
 _AVERAGED_JOBS = 10
+_MEASURED = ("video",)
+"""Kinds whose duration is not guessed from earlier jobs, because it depends most on the length of the clip."""
 
 
 class StateError(ImpastoError):
@@ -324,13 +326,14 @@ class Jobs:
     def shown(self, row: Row) -> dict[str, Any]:
         """Return a job in the format of the API."""
         progress = json.loads(row["progress"]) if row["progress"] else None
-        if progress:
-            progress.pop("seconds_left", None)
+        left = progress.pop("seconds_left", None) if progress else None
         position, eta = None, None
         if row["state"] == "queued":
             position, eta = self._waiting(row)
         elif row["state"] == "running":
             eta = self._seconds_left(row)
+        if row["kind"] in _MEASURED and (left is None or row["state"] == "queued"):
+            eta = None
         address = f"/api/v1/jobs/{row['id']}/preview?v={row['preview']}" if row["preview"] else None
         names = (
             "id",

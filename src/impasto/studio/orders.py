@@ -37,13 +37,14 @@ from impasto.recipes.pastiche import Pastiche, Record, new_record, with_progress
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Checkpoint, Style, as_swatches
 from impasto.runtime.devices import seconds_now
-from impasto.studio import brush_jobs, sheets
+from impasto.studio import brush_jobs, sheets, video_jobs
 from impasto.studio.painting_state import PaintingState, followed, painted, picture_size
 from impasto.studio.worker import Line, Message
 from impasto.styles.named import load_style
 
 SHOWN_PX, THUMB_PX, STYLE_PX = 1600, 384, 192
 _DRAFT_PX, _MAP_PX = 1024, 768
+_CLIP_STYLE_PX = 2048
 
 
 def warm(lane: str) -> None:
@@ -70,6 +71,16 @@ def intake(order: Message, line: Line) -> Message:
     height, width = picture.size
     disk = sum(each.stat().st_size for each in path.parent.glob(path.name + "*"))
     return {"width": width, "height": height, "sha256": picture.sha256, "notes": list(picture.notes), "disk": disk}
+
+
+def clip_intake(order: Message, line: Line) -> Message:
+    """Check an uploaded clip, and write a frame of it for display and its thumbnail."""
+    facts, frame = video_jobs.known_of(order["path"], order["name"])
+    path = Path(order["path"])
+    for suffix, edge_px in ((".jpg", SHOWN_PX), (".thumb.jpg", THUMB_PX)):
+        size = fitted_size(picture_size(frame), min(edge_px, max(picture_size(frame))))
+        images.write(path.with_name(path.name + suffix), resize(frame, size), quality=85)
+    return facts | {"disk": sum(each.stat().st_size for each in path.parent.glob(path.name + "*"))}
 
 
 def style_preview(order: Message, line: Line) -> Message:
@@ -114,6 +125,9 @@ def zip_results(order: Message, line: Line) -> Message:
         for each in order["each"]:
             made = Path(order["to"]).with_name(secrets.token_hex(8) + Path(each["name"]).suffix)
             try:
+                if each["is_clip"]:
+                    archive.write(each["path"], each["name"])
+                    continue
                 _export(each["path"], str(made), each["record"], order["quality"])
                 archive.write(made, each["name"])
             finally:
@@ -232,8 +246,17 @@ def brush(order: Message, line: Line) -> Message | None:
     found = brush_jobs.trained(style, (_read_source(each) for each in order["photos"]), order, line)
     if found is None:
         return None
-    facts, path = _result(order, *found), Path(order["result"])
-    return facts | {"disk": sum(each.stat().st_size for each in path.parent.glob(f"{path.name}.*"))}
+    return _result(order, *found) | {"disk": _disk(order)}
+
+
+def video(order: Message, line: Line) -> Message | None:
+    """Paint a clip. The picture of the result is one of its frames."""
+    _set_threads(order)
+    styles = [_at_most(each, _CLIP_STYLE_PX) if isinstance(each, Picture) else each for each in _styles(order)]
+    found = video_jobs.painted(styles, order, line)
+    if found is None:
+        return None
+    return _result(order, found.pastiche, found.seconds) | {"bytes": found.path.stat().st_size, "disk": _disk(order)}
 
 
 def report(order: Message, line: Line) -> Message | None:
@@ -270,6 +293,8 @@ DOES: dict[str, Callable[[Message, Line], Message | None]] = {
     "brush": brush,
     "report": report,
     "tune": tune,
+    "clip_intake": clip_intake,
+    "video": video,
 }
 
 
@@ -304,6 +329,12 @@ def _result(order: Message, pastiche: Pastiche, seconds: float) -> Message:
     size = path.stat().st_size
     facts: Message = {"width": width, "height": height, "bytes": size, "disk": size + thumb.stat().st_size, "suffix": suffix}
     return facts | {"seconds": round(seconds, 2), "record": pastiche.record}
+
+
+def _disk(order: Message) -> int:
+    """Return the bytes of all files of a result."""
+    path = Path(order["result"])
+    return sum(each.stat().st_size for each in path.parent.glob(f"{path.name}.*"))
 
 
 # ---------------------------------------------------------------------------------------------------- pictures

@@ -30,7 +30,7 @@ _HEADERS = {
     "x-frame-options": "DENY",
 }
 _READS = ("GET", "HEAD", "OPTIONS")
-_UPLOADS = "/api/v1/uploads"
+_UPLOADS, _CLIPS = "/api/v1/uploads", "/api/v1/clips"
 
 
 class RefusedError(HTTPException):
@@ -134,7 +134,7 @@ class Guard:
 
     def _limit(self, scope: Scope) -> int:
         limits = self.settings.limits
-        return limits.upload_bytes if scope["path"] == _UPLOADS else limits.body_bytes
+        return {_UPLOADS: limits.upload_bytes, _CLIPS: limits.clip_bytes}.get(scope["path"], limits.body_bytes)
 
 
 def _check_site(scope: Scope, headers: dict[str, str]) -> None:

@@ -38,6 +38,12 @@ class Limits:
     upload_seconds: float = 120.0
     """Time limit of an upload."""
 
+    clip_bytes: int = 2 * 2**30
+    """Maximum size of an uploaded clip."""
+
+    clip_seconds: float = 1800.0
+    """Time limit of the upload of a clip."""
+
     queued: int = 50
     """Maximum number of waiting jobs. Further jobs are rejected with 429."""
 
@@ -53,6 +59,9 @@ class Limits:
     training_seconds: float = 25 * 3600.0
     """Time limit of one run of a job in the training lane."""
 
+    video_seconds: float = 25 * 3600.0
+    """Time limit of one run of a job in the video lane."""
+
     memory_bytes: int = field(default_factory=lambda: memory_of_this_machine() * 8 // 10)
     """Memory limit of a worker. If a worker exceeds it, its job fails and the worker restarts."""
 
@@ -64,7 +73,8 @@ class Limits:
 
     def seconds_of(self, lane: str) -> float:
         """Return the time limit of one run of a job in a lane."""
-        return {"quick": self.quick_seconds, "training": self.training_seconds}.get(lane, self.job_seconds)
+        own = {"quick": self.quick_seconds, "training": self.training_seconds, "video": self.video_seconds}
+        return own.get(lane, self.job_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

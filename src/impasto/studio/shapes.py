@@ -10,10 +10,11 @@ MASK = r"^(u_[0-9a-f]{16}|(not:)?(all|(auto|gradient):[a-z0-9]+(-[a-z0-9]+)*))$"
 """Pattern of a mask: the id of an upload, or the name of a computed mask, but never a file name."""
 
 UploadId = Annotated[str, StringConstraints(pattern=r"^u_[0-9a-f]{16}$")]
+ClipId = Annotated[str, StringConstraints(pattern=r"^c_[0-9a-f]{16}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^j_[0-9a-f]{16}$")]
 ResultId = Annotated[str, StringConstraints(pattern=r"^r_[0-9a-f]{16}$")]
 StyleId = Annotated[str, StringConstraints(pattern=r"^([us]_[0-9a-f]{16}|[a-z0-9]+(-[a-z0-9]+)*)$", max_length=100)]
-KindName = Literal["instant", "paint", "refine", "doodle", "apply", "brush", "report", "tune"]
+KindName = Literal["instant", "paint", "refine", "doodle", "apply", "brush", "report", "tune", "video"]
 BrushId = Annotated[str, StringConstraints(pattern=r"^(r_[0-9a-f]{16}|[a-z0-9]+(-[a-z0-9]+)*)$", max_length=100)]
 MOST_PHOTOS = 400
 MaskId = Annotated[str, StringConstraints(pattern=MASK, max_length=100)]
@@ -37,7 +38,8 @@ class NewJob(_Input):
 
     kind: KindName = Field(
         description="instant: one pass; paint: the painter; refine: one pass, then the painter; doodle: paint a map of flat "
-        "colors; apply: paint with a brush; brush: train a brush; report: measure results; tune: compare settings on a sheet."
+        "colors; apply: paint with a brush; brush: train a brush; report: measure results; tune: compare settings on a sheet; "
+        "video: paint a clip."
     )
     content: UploadId | None = Field(None, description="The photo: the id of an upload.")
     styles: list[StyleId] = Field(default_factory=list, max_length=8, description="One to eight ids of styles or uploads.")
@@ -56,7 +58,11 @@ class NewJob(_Input):
         None, description="doodle only: the id of the upload with the map of the style picture. Default: the suggested map."
     )
     brush: BrushId | None = Field(
-        None, description="apply only: the id of a result of kind brush, or the name of an included brush."
+        None, description="apply and video: the id of a result of kind brush, or the name of an included brush."
+    )
+    clip: ClipId | None = Field(None, description="video only: the id of a clip.")
+    sound: Annotated[bool, Field(strict=True)] = Field(
+        True, description="video only: whether the result has the sound of the clip."
     )
     photos: list[UploadId] = Field(
         default_factory=list,
@@ -135,6 +141,7 @@ class Bounds(BaseModel):
     """Limits of the studio."""
 
     upload_bytes: int
+    clip_bytes: int
     pixels: int
     job_seconds: float
     memory_bytes: int
@@ -214,6 +221,31 @@ class Uploads(BaseModel):
     next: int | None
 
 
+class Clip(BaseModel):
+    """A clip. ``frames`` and ``seconds`` are estimates from its header; ``sounds`` are the codecs of its sound tracks."""
+
+    id: str
+    name: str
+    width: int
+    height: int
+    bytes: int
+    created: float
+    sha256: str
+    frames: int
+    seconds: float
+    rate: float
+    sounds: list[str]
+    image: str
+    thumb: str
+
+
+class Clips(BaseModel):
+    """A page of clips."""
+
+    items: list[Clip]
+    next: int | None
+
+
 class Style(BaseModel):
     """A style."""
 
@@ -280,7 +312,7 @@ class Jobs(BaseModel):
 
 
 class Result(BaseModel):
-    """A result: a painted picture or a sheet."""
+    """A result: a painted picture, a painted clip or a sheet."""
 
     id: str
     job: str
@@ -295,9 +327,11 @@ class Result(BaseModel):
     favourite: bool
     draft: bool
     upload: str | None
+    clip: str | None
     styles: list[str]
     image: str
     thumb: str
+    video: str | None
 
 
 class FullResult(Result):

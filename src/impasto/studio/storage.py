@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -10,12 +11,12 @@ from typing import BinaryIO, Literal, Self
 
 from impasto.errors import ImageFileError, OptionError
 
-IDENTITY = re.compile(r"[ujrs]_[0-9a-f]{16}")
-Kind = Literal["u", "j", "r", "s"]
+IDENTITY = re.compile(r"[ujrsc]_[0-9a-f]{16}")
+Kind = Literal["u", "j", "r", "s", "c"]
 
 
 def new_identity(kind: Kind) -> str:
-    """Return a new random id (64 bits) for an upload, a job, a result or a style."""
+    """Return a new random id (64 bits) for an upload, a job, a result, a style or a clip."""
     return f"{kind}_{secrets.token_hex(8)}"
 
 
@@ -29,12 +30,15 @@ class Folder:
         uploads/ID.jpg       the picture for display: upright, small, without metadata
         uploads/ID.thumb.jpg
         uploads/ID.map-N.png the suggested map of an uploaded style, with at most N colors
+        uploads/ID           also clips; ID.jpg and ID.thumb.jpg are a frame of the clip
         results/ID.png       the result, without metadata; ID.jpg for drafts
         results/ID.thumb.jpg
         results/ID.brush     a trained brush; results/ID.png shows samples
         results/ID.onnx      the graph of a small brush, for the webcam page
+        results/ID.mp4       a painted clip, or ID.mkv; results/ID.png is one of its frames
         work/ID.jpg          the newest preview of a job
         work/ID.npy          the checkpoint of a painting; ID.pt for a training
+        work/ID.video/       the painted segments of a clip
         styles/NAME-HASH.webp  the preview of a named style of the user; .jpg: its picture; .map-N.png: its suggested map
         made/                temporary files for downloads
     """
@@ -87,7 +91,7 @@ class Folder:
         """Delete all files that belong to an id."""
         for path in (self.root / folder).glob(f"{_checked(identity)}*"):
             with suppress(OSError):
-                path.unlink()
+                _delete(path)
 
     def sweep(self, uploads: set[str], results: set[str], jobs: set[str]) -> int:
         """Delete orphaned files, which a crash can leave behind. Return the number of deleted files."""
@@ -97,9 +101,17 @@ class Folder:
             for path in (self.root / folder).iterdir():
                 if path.name.split(".")[0] not in identities:
                     with suppress(OSError):
-                        path.unlink()
+                        _delete(path)
                         count += 1
         return count
+
+
+def _delete(path: Path) -> None:
+    """Delete a file, or the folder of a clip's segments."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _checked(identity: str) -> str:

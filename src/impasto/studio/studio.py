@@ -30,6 +30,9 @@ _SECONDS_BETWEEN_CLEANING = 600.0
 _STATUS = {"worker": 503, "system": 503, "disk": 507, "bug": 500}
 """HTTP status for each error code of the quick worker. All other codes give 422."""
 
+_INTAKES = {"intake": "picture", "clip_intake": "clip"}
+"""The error code of a file that crashes the worker, for each call that reads uploads."""
+
 _RESULT_BYTES = 4 * 2**20
 """Expected size of a result. Before a job is accepted, this size must fit into the quota."""
 
@@ -73,7 +76,8 @@ class Studio:
             _dispatcher(studio) if settings.queue else Lane("slow", studio.jobs, settings.limits, studio.order, studio.result)
         )
         training = Lane("training", studio.jobs, settings.limits, studio.order, studio.result)
-        studio.runners = {"quick": studio.quick, "slow": slow, "training": training}
+        video = Lane("video", studio.jobs, settings.limits, studio.order, studio.result)
+        studio.runners = {"quick": studio.quick, "slow": slow, "training": training, "video": video}
         return studio
 
     @cached_property
@@ -126,9 +130,9 @@ class Studio:
         row = self.database.row("SELECT state, version FROM jobs WHERE id = ?", (job,))
         return row is None or (row["state"] in ("done", *STOPPED) and row["version"] <= sent)
 
-    def submit(self, order: Order) -> tuple[Row, bool]:
-        """Submit a job and notify its lane."""
-        self.gallery.make_room(_RESULT_BYTES)
+    def submit(self, order: Order, result_bytes: int = _RESULT_BYTES) -> tuple[Row, bool]:
+        """Submit a job and notify its lane. Its result must fit into the quota."""
+        self.gallery.make_room(result_bytes, keep=json.dumps(order.request))
         found = self.jobs.submit(order)
         self.wake(found[0])
         return found
@@ -151,8 +155,8 @@ class Studio:
             raise RefusedError(503, "worker", "the worker is busy; try again in a minute") from error
         except CallError as error:
             status = _STATUS.get(error.code, 422)
-            if error.code == "worker" and message["do"] == "intake":  # the file caused the crash
-                status, error.code = 422, "picture"
+            if error.code == "worker" and message["do"] in _INTAKES:  # the file caused the crash
+                status, error.code = 422, _INTAKES[message["do"]]
             raise RefusedError(status, error.code, str(error), error.field) from error
 
     # ------------------------------------------------------------------------------------------------ for the lanes
@@ -183,6 +187,8 @@ class Studio:
         order["photos"] = [self._picture(each) for each in request.get("photos", ())]
         if request.get("brush"):
             order["brush"] = str(brush_file(self.folder, request["brush"]))
+        if request.get("clip"):
+            order |= {"clip": self._picture(request["clip"]), "sound": request["sound"]}
         order["results"] = [self._measured(each) for each in request.get("results", ())]
         if job["more"]:
             more = json.loads(job["more"])
@@ -219,7 +225,7 @@ class Studio:
             "created": time.time(),
             "title": message["record"]["content"]["name"],
             "draft": job["draft"],
-            "upload": request["content"] or request.get("map"),
+            "upload": request["content"] or request.get("map") or request.get("clip"),
             "styles": json.dumps(request["styles"]),
             "request": job["request"],
             "record": json.dumps(message["record"]),

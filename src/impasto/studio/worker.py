@@ -14,12 +14,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from impasto.errors import ImageFileError, ImpastoError, ResourceError, ShapeError, WeightsError
+from impasto.errors import ClipError, ImageFileError, ImpastoError, ResourceError, ShapeError, WeightsError
 from impasto.studio.controls import in_words
 from impasto.studio.faults import BUG, fault, said
 
 Message = dict[str, Any]
-_NICENESS = {"quick": 0, "slow": 10, "training": 15}
+_NICENESS = {"quick": 0, "slow": 10, "training": 15, "video": 12}
 
 
 class Line:
@@ -110,6 +110,8 @@ def _described(error: Exception) -> tuple[str, str, str | None]:
 def _code(error: ImpastoError) -> str:
     if isinstance(error, ImageFileError | ShapeError):
         return "picture"
+    if isinstance(error, ClipError):
+        return "clip"
     if isinstance(error, ResourceError):
         return "memory"
     return "worker" if isinstance(error, WeightsError) else "option"

@@ -1,8 +1,8 @@
 """Read clips: videos through PyAV, animated GIF and WebP files through Pillow. Frames are upright, in RGB, with their times."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -55,6 +55,18 @@ class Clip:
     sounds: tuple[str, ...]
     is_animation: bool
     sha256: str
+
+
+class Length(NamedTuple):
+    """The length of a clip, as its header says; both are estimates.
+
+    Attributes:
+        frames: number of frames.
+        seconds: duration.
+    """
+
+    frames: int
+    seconds: float
 
 
 class Frame(NamedTuple):
@@ -123,6 +135,53 @@ def frames(clip: Clip, damage: Damage | None = None) -> Iterator[Frame]:
         pts = frame.pts if last is None else max(frame.pts, last + 1)
         yield Frame(_fitted(frame.pixels, clip.size), pts, frame.duration)
         last = pts
+
+
+def check_container(path: Path, formats: Sequence[str]) -> None:
+    """Check that libav recognizes a video file as one of some formats, before it is read any further.
+
+    Other formats, such as playlists, name further files or addresses, which reading such a file would open. Use this function
+    for files of other people.
+
+    Raises:
+        ClipError: it is another file.
+    """
+    av = pyav()
+    limits = {"format_whitelist": ",".join(formats), "protocol_whitelist": "file"}
+    try:
+        av.open(str(path), options=limits, metadata_errors="replace").close()
+    except (av.error.FFmpegError, ValueError) as error:
+        raise ClipError(f"'{path}' is not a clip; give an MP4, MOV, MKV, WebM, AVI, GIF or WebP file") from error
+
+
+def length_of(clip: Clip) -> Length:
+    """Return the length of a clip without decoding its frames."""
+    if clip.is_animation:
+        shown = [each.milliseconds for each in animation_frames(clip.path)]
+        return Length(len(shown), sum(shown) / 1000)
+    with opened(clip.path) as container:
+        stream = video_stream(container, clip.path)
+        microseconds = container.duration or (stream.duration or 0) * stream.time_base * 1_000_000
+    seconds = max(0.0, float(microseconds) / 1e6)
+    return Length(int(stream.frames or max(1, round(seconds * clip.rate))), seconds)
+
+
+def frame_near(clip: Clip, share: float) -> Pixels:
+    """Return a frame near a share of the clip, 0 to 1, without decoding all frames before it; usually a key frame.
+
+    Raises:
+        ClipError: no frame can be decoded.
+    """
+    if not clip.is_animation:
+        with opened(clip.path) as container:
+            stream = video_stream(container, clip.path)
+            with suppress(pyav().error.FFmpegError):  # not every file can be searched
+                container.seek((container.start_time or 0) + int(share * (container.duration or 0)))
+            for frame in _decoded(container, stream, Damage()):
+                return _fitted(_upright(frame, clip), clip.size)
+    for each in frames(clip):
+        return each.pixels
+    raise ClipError(f"'{clip.path}' has no frame that can be decoded; copy it again, or convert it with another program")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from impasto.recipes.checks import check_enough_pixels
 from impasto.recipes.instant_painter import InstantPainter, StyleCode
 from impasto.recipes.painting import read_style
 from impasto.recipes.pastiche import described
-from impasto.recipes.starts import SMALLEST_SIDE
+from impasto.recipes.starts import SMALLEST_SIDE, Style
 from impasto.tensors import Image
 from impasto.video.clips import Pixels
 from impasto.video.flow import Array
@@ -149,11 +149,19 @@ def load_painter(style: str | os.PathLike[str], options: VideoOptions, run: Run 
         return BrushFrames(_steady_painter(style, run), options.strength)
     if is_brush and os.path.isfile(style):
         raise OptionError(f"style '{style}' is a brush; use --method brush, or give a picture or the name of a style")
-    found = read_style(style, longest_px=_STYLE_PX)
-    if isinstance(found, Picture):
-        check_enough_pixels("style", found, "style")
+    return style_painter(read_style(style, longest_px=_STYLE_PX), options, run)
+
+
+def style_painter(style: Style, options: VideoOptions, run: Run) -> InstantFrames:
+    """Load the instant painter for a style that was read.
+
+    Raises:
+        ImpastoError: the style is too small, or the network cannot be loaded.
+    """
+    if isinstance(style, Picture):
+        check_enough_pixels("style", style, "style")
     painter = InstantPainter(run)
-    return InstantFrames(painter, painter.encode(found), described(found), options.strength)
+    return InstantFrames(painter, painter.encode(style), described(style), options.strength)
 
 
 def _is_brush(style: str) -> bool:

@@ -21,7 +21,7 @@ from impasto.options.video import VideoOptions
 from impasto.runtime.atomic import try_writing
 from impasto.runtime.devices import seconds_now
 from impasto.runtime.torch_state import in_known_state
-from impasto.video.clips import Clip, Damage, frames, open_clip
+from impasto.video.clips import Clip, Damage, Pixels, frames, open_clip
 from impasto.video.flow import Stabilizer
 from impasto.video.joining import check_format, check_sound, join
 from impasto.video.libraries import check_libraries
@@ -44,11 +44,13 @@ class Progress:
         done: frames painted so far, including those of an earlier run.
         total: frames of the clip.
         seconds_left: estimated from the last frames; infinite until two frames are painted.
+        frame: the frame of the result, (height, width, 3), RGB.
     """
 
     done: int
     total: int
     seconds_left: float
+    frame: Pixels
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class VideoRun:
                     segment.add(result, Time(frame.pts, frame.duration))
                     done += 1
                     ends.append(seconds_now())
-                    yield Progress(done, self.total, self._seconds_left(done, ends))
+                    yield Progress(done, self.total, self._seconds_left(done, ends), result)
                 segment.state = State(frame.pixels, result)
 
     def _seconds_left(self, done: int, ends: Sequence[float]) -> float:

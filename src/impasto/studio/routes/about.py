@@ -43,6 +43,7 @@ async def status(studio: Here) -> Response:
             "disk": {"used": studio.gallery.used(), "quota": limits.disk_bytes},
             "limits": {
                 "upload_bytes": limits.upload_bytes,
+                "clip_bytes": limits.clip_bytes,
                 "pixels": limits.pixels,
                 "job_seconds": limits.job_seconds,
                 "memory_bytes": limits.memory_bytes,

@@ -11,14 +11,19 @@ from impasto.studio import shapes
 from impasto.studio.brushes import brush_file
 from impasto.studio.controls import NOT_PAINTED, checked_options, checked_run
 from impasto.studio.database import Row
+from impasto.studio.gallery import shown_clip
+from impasto.studio.routes.clips import check_video
 from impasto.studio.security import RefusedError
 from impasto.studio.storage import IDENTITY
 from impasto.studio.studio import Studio
 
 _MOST_TRIALS = 48
 _MOST_MINUTES = 24 * 60
-_WITHOUT_PHOTO = ("doodle", "brush")
+_WITHOUT_PHOTO = ("doodle", "brush", "video")
 _WITHOUT_MASKS = (*NOT_PAINTED, "doodle", "apply")
+_WITH_BRUSH = ("apply", "video")
+_VIDEO_BYTES_PER_PIXEL = 0.25
+"""Bytes of a painted frame per pixel; the segments and the result exist at the same time."""
 
 
 def checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
@@ -34,7 +39,7 @@ def checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
         masks = {name: earlier.pop(name) for name in ("masks", "protect") if name in earlier} | masks
         found |= earlier
     options = checked_options(new.kind, new.options)
-    found |= _maps(studio, new) | _with_brush(studio, new)
+    found |= _maps(studio, new) | _with_brush(studio, new) | _with_clip(studio, new)
     if new.kind == "report" or new.results:
         found |= _of_results(studio, new)
         options = found.pop("options") | options
@@ -75,16 +80,57 @@ def _with_brush(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
         raise _refused(f"photos needs kind brush; kind is {new.kind}", "photos")
     for photo in new.photos:
         _find(lambda photo=photo: studio.gallery.upload(photo), "photos")
-    if new.brush is not None and new.kind != "apply":
-        raise _refused(f"brush needs kind apply; kind is {new.kind}", "brush")
-    if new.kind != "apply":
+    if new.brush is not None and new.kind not in _WITH_BRUSH:
+        raise _refused(f"brush needs kind {' or '.join(_WITH_BRUSH)}; kind is {new.kind}", "brush")
+    if new.kind not in _WITH_BRUSH or (new.kind == "video" and new.styles and new.brush is None):
         return {"photos": new.photos} if new.photos else {}
+    if new.brush is None and new.kind == "video":
+        raise _refused("styles is empty; give the id of a style, or a brush", "styles")
     if new.brush is None:
         raise _refused("brush is missing; give the id of a brush, see /api/v1/brushes", "brush")
     if new.styles:
-        raise _refused("styles cannot be used with kind apply; a brush has its own style", "styles")
+        raise _refused(f"styles cannot be used with {'a brush' if new.kind == 'video' else 'kind apply'}; a brush has its own "
+                       "style", "styles")  # fmt: skip
     _find(lambda: brush_file(studio.folder, new.brush or ""), "brush")
     return {"brush": new.brush}
+
+
+def _with_clip(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
+    """Check the inputs of a video job, and return its clip and whether to keep the sound."""
+    if new.kind != "video":
+        if new.clip is not None or not new.sound:
+            name = "sound" if new.clip is None else "clip"
+            raise _refused(f"{name} needs kind video; kind is {new.kind}", name)
+        return {}
+    check_video()
+    if new.content is not None:
+        raise _refused("content cannot be used with kind video; give the id of a clip as clip", "content")
+    if new.clip is None:
+        raise _refused("clip is missing; give the id of a clip, see /api/v1/clips", "clip")
+    _find(lambda: studio.gallery.upload(new.clip or ""), "clip")
+    if len(new.styles) > 1:
+        raise _refused(f"styles has {len(new.styles)} styles; video takes one", "styles")
+    method, fitting = new.options.get("method", "auto"), "brush" if new.brush else "instant"
+    if method not in ("auto", fitting):
+        needed = "a brush" if method == "brush" else "a style"
+        raise _refused(f"method is {method!r} and needs {needed}; give one, or use method 'auto'", "method")
+    return {"clip": new.clip, "sound": new.sound}
+
+
+def result_bytes(studio: Studio, request: dict[str, Any]) -> int:
+    """Return the expected bytes of the result of a video job.
+
+    Raises:
+        DiskFullError: The clip is too long for the disk.
+    """
+    row = studio.gallery.upload(request["clip"])
+    clip = shown_clip(row)
+    size = request["options"].get("size") or max(clip["width"], clip["height"])
+    shrinks = min(1.0, size / max(clip["width"], clip["height"]))
+    pictures = clip["frames"] * clip["width"] * clip["height"] * shrinks**2 * _VIDEO_BYTES_PER_PIXEL
+    wanted: int = round(2 * pictures) + (clip["bytes"] if clip["sounds"] and request["sound"] else 0)
+    studio.gallery.check_free(wanted, f"the painted clip and its segments need about {wanted / 1e6:,.0f} MB")
+    return wanted
 
 
 def _check_training(new: shapes.NewJob, options: BrushTrainingOptions) -> None:
@@ -99,7 +145,7 @@ def _check_training(new: shapes.NewJob, options: BrushTrainingOptions) -> None:
 def _check_inputs(studio: Studio, found: dict[str, Any]) -> None:
     if found["content"] is None and found["kind"] not in _WITHOUT_PHOTO:
         raise _refused("content is missing; give the id of an upload", "content")
-    if not found["styles"] and found["kind"] != "apply":
+    if not found["styles"] and not found.get("brush"):
         raise _refused("styles is empty; give the id of a style", "styles")
     if found["content"] is not None:
         _find(lambda: studio.gallery.upload(found["content"]), "content")
@@ -149,7 +195,7 @@ def _of_results(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
 def _result(studio: Studio, identity: str, field: str) -> Row:
     row: Row = _find(lambda: studio.gallery.result(identity), field)
     if row["kind"] in NOT_PAINTED:
-        what = "brush" if row["kind"] == "brush" else "sheet"
+        what = {"brush": "brush", "video": "clip"}.get(row["kind"], "sheet")
         raise _refused(f"result {identity} is a {what}; give the id of a painted picture", field)
     return row
 

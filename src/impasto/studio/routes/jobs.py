@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from impasto.studio import shapes
 from impasto.studio.controls import KINDS
 from impasto.studio.jobs import Order, StateError, Wanted
-from impasto.studio.routes.job_requests import checked
+from impasto.studio.routes.job_requests import checked, result_bytes
 from impasto.studio.routes.responses import After, Here, Limit, answer, page, picture, pictures_answer
 from impasto.studio.studio import Studio
 
@@ -33,7 +33,7 @@ async def add(studio: Here, new: shapes.NewJob, idempotency_key: Key = None) -> 
         key=idempotency_key,
         more={"result": new.result} if new.result else None,
     )
-    row, is_new = studio.submit(order)
+    row, is_new = studio.submit(order, result_bytes(studio, request)) if new.kind == "video" else studio.submit(order)
     return answer(studio.jobs.shown(row), 201 if is_new else 200)
 
 

@@ -14,6 +14,8 @@ from impasto.studio.studio import Studio
 FOR_GOOD = "private, max-age=31536000, immutable"
 PICTURES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 PICTURES |= {".zip": "application/zip", ".brush": "application/octet-stream"}
+VIDEOS = {".mp4": "video/mp4", ".mkv": "video/x-matroska"}
+PICTURES |= VIDEOS
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 

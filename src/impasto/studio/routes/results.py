@@ -15,8 +15,10 @@ from impasto.studio.database import Row
 from impasto.studio.gallery import shown_result
 from impasto.studio.jobs import shown_request
 from impasto.studio.routes.responses import (
+    FOR_GOOD,
     PICTURES,
     SUFFIXES,
+    VIDEOS,
     After,
     Favorite,
     Here,
@@ -63,8 +65,10 @@ def _shown(studio: Studio, row: Row) -> dict[str, Any]:
 async def zip_(studio: Here, ids: Ids, format: shapes.Format = "png", record: bool = True, quality: Quality = 92) -> Response:
     """Return several results as a zip file."""
     rows = _several(studio, ids)
-    names = unique_names(safe_name(row["title"], SUFFIXES[format]) for row in rows)
-    each = [_file(studio, row, record) | {"name": name} for row, name in zip(rows, names, strict=True)]
+    files = [_file(studio, row, record) for row in rows]
+    suffixes = [Path(file["path"]).suffix if file["is_clip"] else SUFFIXES[format] for file in files]
+    names = unique_names(safe_name(row["title"], suffix) for row, suffix in zip(rows, suffixes, strict=True))
+    each = [file | {"name": name} for file, name in zip(files, names, strict=True)]
     path = studio.folder.made(".zip")
     await _made(studio, path, do="zip", each=each, quality=quality)
     return _download(path, "impasto.zip")
@@ -73,7 +77,7 @@ async def zip_(studio: Here, ids: Ids, format: shapes.Format = "png", record: bo
 @router.get("/sheet", responses=pictures_answer(".png"), response_class=Response)
 async def sheet(studio: Here, ids: Ids, columns: Annotated[int, Query(ge=1, le=20)] = 4) -> Response:
     """Return several results on a contact sheet."""
-    each = [_file(studio, row, False) | {"name": row["title"]} for row in _several(studio, ids)]
+    each = [{"path": _picture(studio, row), "name": row["title"]} for row in _several(studio, ids)]
     path = studio.folder.made(".png")
     await _made(studio, path, do="sheet", each=each, columns=columns)
     return _download(path, "impasto-sheet.png")
@@ -107,7 +111,7 @@ async def export(
     row = studio.gallery.result(result)
     suffix = SUFFIXES[format]
     path = studio.folder.made(suffix)
-    await _made(studio, path, do="export", **_file(studio, row, record), quality=quality)
+    await _made(studio, path, do="export", path=_picture(studio, row), record=_record(row, record), quality=quality)
     return _download(path, safe_name(row["title"], suffix))
 
 
@@ -120,6 +124,18 @@ async def brush(studio: Here, result: shapes.ResultId) -> Response:
         raise RefusedError(404, "missing", f"result {result} is not a brush; see /api/v1/brushes")
     headers = {"cache-control": "no-store"}
     return FileResponse(path, media_type=PICTURES[BRUSH], filename=safe_name(row["title"], BRUSH), headers=headers)
+
+
+@router.get("/{result}/video", responses=pictures_answer(*VIDEOS), response_class=Response)
+async def video(studio: Here, result: shapes.ResultId) -> Response:
+    """Return a painted clip. Ranges are supported, so that players can search it."""
+    row = studio.gallery.result(result)
+    path = _video(studio, row)
+    if path is None:
+        raise RefusedError(404, "missing", f"result {result} is not a painted clip")
+    name, kind = safe_name(row["title"], path.suffix), PICTURES[path.suffix]
+    headers = {"cache-control": FOR_GOOD}
+    return FileResponse(path, media_type=kind, filename=name, content_disposition_type="inline", headers=headers)
 
 
 @router.patch("/{result}", response_model=shapes.Result)
@@ -143,10 +159,23 @@ def _several(studio: Studio, ids: str) -> list[Row]:
 
 
 def _file(studio: Studio, row: Row, record: bool) -> dict[str, Any]:
-    return {
-        "path": str(studio.folder.result(row["id"], row["suffix"])),
-        "record": json.loads(row["record"]) if record else None,
-    }
+    """Return the file of a result for an archive: the picture, or the painted clip."""
+    clip = _video(studio, row)
+    path = str(clip) if clip else _picture(studio, row)
+    return {"path": path, "is_clip": bool(clip), "record": _record(row, record)}
+
+
+def _picture(studio: Studio, row: Row) -> str:
+    return str(studio.folder.result(row["id"], row["suffix"]))
+
+
+def _record(row: Row, is_wanted: bool) -> Any:
+    return json.loads(row["record"]) if is_wanted else None
+
+
+def _video(studio: Studio, row: Row) -> Path | None:
+    paths = (studio.folder.result(row["id"], suffix) for suffix in VIDEOS if row["kind"] == "video")
+    return next((path for path in paths if path.is_file()), None)
 
 
 async def _made(studio: Studio, path: Path, /, **message: Any) -> None:

@@ -1,6 +1,7 @@
 """Routes for uploads: photos, style pictures and masks."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from impasto.studio.security import RefusedError
 from impasto.studio.storage import new_identity
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
-_BODY = {
+FILE_BODY = {
     "requestBody": {
         "required": True,
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
@@ -22,29 +23,42 @@ _BODY = {
 }
 
 
-@router.post("", status_code=201, response_model=shapes.Upload, openapi_extra=_BODY)
+@router.post("", status_code=201, response_model=shapes.Upload, openapi_extra=FILE_BODY)
 async def add(request: Request, studio: Here, name: Annotated[str, Query(max_length=200)] = "picture") -> Response:
     """Upload a picture. The body is the file."""
-    kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
-    if kind != "application/octet-stream" and not kind.startswith("image/"):
-        raise RefusedError(
-            415, "type", f"uploads of type {kind[:60]!r} are not supported; send the file as application/octet-stream"
-        )
+    check_type(request, "image/")
     identity = new_identity("u")
     path = studio.folder.upload(identity)
     try:
-        count = await _received(request, path, studio.settings.limits.upload_seconds)
+        count = await received(request, path, studio.settings.limits.upload_seconds)
         studio.gallery.make_room(count)
-        facts = await studio.ask(do="intake", path=str(path), name=_plain(name), pixels=studio.settings.limits.pixels)
+        facts = await studio.ask(do="intake", path=str(path), name=plain(name), pixels=studio.settings.limits.pixels)
         studio.runners["slow"].prepare()  # users often paint after an upload
-        row = studio.gallery.add_upload(identity, {**facts, "name": _plain(name), "bytes": count})
+        row = studio.gallery.add_upload(identity, {**facts, "name": plain(name), "bytes": count})
     except BaseException:
         studio.folder.remove("uploads", identity)
         raise
     return answer(shown_upload(row), 201)
 
 
-async def _received(request: Request, path: Path, seconds: float) -> int:
+def check_type(request: Request, *allowed: str) -> None:
+    """Refuse the content types that forms can send, and others that are not files of the allowed types."""
+    kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
+    if kind != "application/octet-stream" and not kind.startswith(allowed):
+        raise RefusedError(
+            415, "type", f"uploads of type {kind[:60]!r} are not supported; send the file as application/octet-stream"
+        )
+
+
+async def ignored(request: Request, seconds: float) -> None:
+    """Read the body without using it: browsers read the response only after they have sent the whole body."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            async for _ in request.stream():
+                pass
+
+
+async def received(request: Request, path: Path, seconds: float) -> int:
     """Write the body to a file and return its number of bytes."""
     count = 0
     parts = request.stream()
@@ -60,16 +74,16 @@ async def _received(request: Request, path: Path, seconds: float) -> int:
                     pass
                 raise
     except TimeoutError as error:
-        raise RefusedError(408, "slow", f"the upload took longer than {seconds:g} seconds; try a smaller picture") from error
+        raise RefusedError(408, "slow", f"the upload took longer than {seconds:g} seconds; try a smaller file") from error
     if count == 0:
         raise RefusedError(422, "picture", "the body is empty; send the file")
     return count
 
 
-def _plain(name: str) -> str:
+def plain(name: str, otherwise: str = "picture") -> str:
     """Return a file name that is safe to show, without folders and unprintable characters."""
     last = name.replace("\\", "/").rpartition("/")[2]
-    return "".join(each for each in last if each.isprintable())[:120].strip() or "picture"
+    return "".join(each for each in last if each.isprintable())[:120].strip() or otherwise
 
 
 @router.get("", response_model=shapes.Uploads)

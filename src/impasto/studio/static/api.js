@@ -37,12 +37,12 @@ export function order(body, { signal, key = newKey() } = {}) {
   return post('/jobs', body, { signal, headers: { 'idempotency-key': key } });
 }
 
-/** Upload a picture. `onShare` receives the share of the file that has been sent, 0 to 1. */
-export function upload(blob, name, { onShare, signal } = {}) {
+/** Upload a picture, or a clip `to` its route. `onShare` receives the share of the file that has been sent, 0 to 1. */
+export function upload(blob, name, { to = '/uploads', onShare, signal } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     // Cut by characters, not by UTF-16 units, and replace lone surrogates, because they cannot be encoded.
-    request.open('POST', `${ROOT}/uploads?name=${encodeURIComponent([...name].slice(0, 120).join('').replaceAll(/[\ud800-\udfff]/gu, '\ufffd'))}`);
+    request.open('POST', `${ROOT}${to}?name=${encodeURIComponent([...name].slice(0, 120).join('').replaceAll(/[\ud800-\udfff]/gu, '\ufffd'))}`);
     request.setRequestHeader('content-type', 'application/octet-stream');
     request.upload.onprogress = (event) => event.lengthComputable && onShare?.(event.loaded / event.total);
     request.onerror = () => reject(unreachable());
@@ -69,13 +69,20 @@ export async function fetched(path) {
 export async function download(path) {
   const answer = await fetched(path);
   const address = URL.createObjectURL(await answer.blob());
+  press(address, fileName(answer.headers.get('content-disposition') ?? ''));
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+/** Save a large file as a browser download without holding it in memory. The studio gives its name. */
+export const save = (path) => press(ROOT + path, '');
+
+function press(address, name) {
   const link = document.createElement('a');
   link.href = address;
-  link.download = fileName(answer.headers.get('content-disposition') ?? '');
+  link.download = name;
   document.body.append(link);
   link.click();
   link.remove();
-  setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
 export const eventsAddress = `${ROOT}/events`;

@@ -196,7 +196,7 @@ function number(kind, field, id, changed) {
 }
 
 function quickSize(kind, size, put) {
-  const named = size ? { text: String(size) } : { t: kind === 'tune' ? 'control.size.itself' : 'control.size.photo' };
+  const named = size ? { text: String(size) } : { t: { tune: 'control.size.itself', video: 'control.size.clip' }[kind] ?? 'control.size.photo' };
   return h('button.chip', { type: 'button', 'data-value': size, 'aria-pressed': 'false', on: { click: () => put(size) }, ...named });
 }
 

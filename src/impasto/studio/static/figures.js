@@ -6,7 +6,7 @@ import { hasText, isEnglish, t } from './texts.js';
 export const SHEETS = ['report', 'tune'];
 export const isSheet = ({ kind }) => SHEETS.includes(kind);
 /** Whether a result can be measured and refined: it is a photo painted in a style. */
-export const isPainting = ({ kind }) => ![...SHEETS, 'brush', 'apply'].includes(kind);
+export const isPainting = ({ kind }) => ![...SHEETS, 'brush', 'apply', 'video'].includes(kind);
 
 /** Make the table of a sheet. Return null if the result is not a sheet. `use(trial)` is called with the selected trial. */
 export function tableOf(result, use) {

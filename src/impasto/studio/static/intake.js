@@ -98,9 +98,17 @@ function listenForDrops() {
     away();
     if (!files.length) return;
     event.preventDefault();
-    if (shelf.contains(event.target)) addOwn(files);
+    const isClip = files[0].type.startsWith('video/');
+    if (shelf.contains(event.target) && !isClip) addOwn(files);
+    else if (isClip || location.hash === '#/video') handOver(files[0]);
     else takeFiles(files);
   });
+}
+
+/** Open the video page with a clip. */
+function handOver(clipFile) {
+  change('clip', { clipFile });
+  location.hash = '#/video';
 }
 
 async function showRecent() {

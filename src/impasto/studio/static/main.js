@@ -68,11 +68,12 @@ function setUpEverything() {
   jobs.connect();
 }
 
-function restoreOptions({ options, method, mixing }) {
+function restoreOptions({ options, method, mixing, clip }) {
   const kinds = facts.recipes.map((each) => each.kind);
   if (options) state.options = { ...state.options, ...options };
   if (kinds.includes(method)) state.method = method;
   state.mixing = Boolean(mixing);
+  state.clip = clip ?? '';
 }
 
 function chooseFirstStyle({ styles, style }) {
@@ -93,7 +94,7 @@ async function restoreWork({ photo, painting }) {
 // ------------------------------------------------------------------------------------------------ views, languages
 
 /** Modules of pages, loaded when they are needed. */
-const LATER = { '#/doodle': () => import('./doodle.js'), '#/training': () => import('./training.js') };
+const LATER = { '#/doodle': () => import('./doodle.js'), '#/training': () => import('./training.js'), '#/video': () => import('./video.js') };
 const loaded = {};
 
 async function showLater() {
@@ -119,7 +120,7 @@ function route() {
   $('#studio').hidden = isGallery;
   $('#gallery').hidden = !isGallery;
   set($('#to-studio'), 'aria-current', isGallery || isLater ? null : 'page');
-  for (const name of ['doodle', 'training']) set($(`#to-${name}`), 'aria-current', location.hash === `#/${name}` ? 'page' : null);
+  for (const name of ['doodle', 'training', 'video']) set($(`#to-${name}`), 'aria-current', location.hash === `#/${name}` ? 'page' : null);
   set($('#to-gallery'), 'aria-current', isGallery ? 'page' : null);
   document.body.dataset.view = isGallery ? 'gallery' : 'studio';
   document.title = t(isGallery ? 'app.title_gallery' : 'app.title');

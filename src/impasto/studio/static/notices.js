@@ -55,7 +55,7 @@ export function sentence(error) {
   const found = /is (.+?); it must be a number from (\S+) to (\S+)$/.exec(message);
   if (found && field) return { text: t('error.range', { value: found[1], low: found[2], high: found[3] }), original: '' };
   const wait = error.retry ? { seconds: error.retry } : {};
-  return { text: t(hasText(key) ? key : 'error.bug', wait), original: ['option', 'picture', 'request', 'state'].includes(code) ? message : '' };
+  return { text: t(hasText(key) ? key : 'error.bug', wait), original: ['option', 'picture', 'clip', 'extra', 'request', 'state'].includes(code) ? message : '' };
 }
 
 /** Make the element that shows the errors of a control. */
@@ -113,7 +113,7 @@ export function registerPlace(field, { place, control = null, reveal = null }) {
 }
 
 /** The panel with the options of each kind of job. */
-const PANELS = { instant: ['instant'], paint: ['paint', 'run'], refine: ['refine', 'instant', 'run'], doodle: ['doodle'], tune: ['tune'], brush: ['brush', 'run'], apply: ['apply'] };
+const PANELS = { instant: ['instant'], paint: ['paint', 'run'], refine: ['refine', 'instant', 'run'], doodle: ['doodle'], tune: ['tune'], brush: ['brush', 'run'], apply: ['apply'], video: ['video', 'run'] };
 
 /** Show an error next to its control. If the control is not known, show it at the fallback field. `kind` is the kind of job. */
 export function showWhere(error, fallback = null, kind = 'paint') {

@@ -105,9 +105,11 @@ export function words(job) {
   const { progress } = job;
   const left = job.eta_seconds === null ? '' : duration(job.eta_seconds);
   if (asked.has(job.id) && job.state === 'running') return ['painting.stopping'];
+  const how = progress ? { step: progress.step, steps: progress.steps, width: progress.size[0], height: progress.size[1], left } : {};
+  const ofClip = job.kind === 'video' && wordsOfClip(job, how);
+  if (ofClip) return ofClip;
   if (job.state === 'queued') return job.position ? ['painting.queued', { count: job.position, left }] : ['painting.next', { left }];
   if (job.state === 'running' && !progress) return ['painting.starting', { left }];
-  const how = progress ? { step: progress.step, steps: progress.steps, width: progress.size[0], height: progress.size[1], left } : {};
   if (job.state === 'running' && isSheet(job)) return ['tune.running', how];
   if (job.state === 'running' && job.kind === 'brush') return [left ? 'training.running' : 'training.running_unknown', how];
   if (job.state === 'running') return [left ? 'painting.running' : 'painting.running_unknown', how];
@@ -116,6 +118,15 @@ export function words(job) {
   if (job.state === 'failed') return ['painting.failed'];
   const state_ = job.state === 'paused' ? 'paused' : 'cancelled';
   return progress ? [`painting.${state_}`, how] : [`painting.${state_}_early`];
+}
+
+/** A clip has frames, not steps, and its duration is unknown before some of them are painted. */
+function wordsOfClip({ state: now, position, progress }, how) {
+  if (now === 'queued') return position ? ['video.queued', { count: position }] : ['video.next'];
+  if (now === 'running' && !progress) return ['video.cuts'];
+  if (now === 'running') return [how.left ? 'video.running' : 'video.running_unknown', how];
+  if (now === 'paused' && progress) return ['video.paused', how];
+  return now === 'cancelled' && progress ? ['video.cancelled', how] : null;
 }
 
 /** The actions that the state of a job allows: [text key, icon, API action]. */
@@ -129,12 +140,12 @@ export function buttons(job) {
     retry: ['job.retry', 'undo', 'retry'],
   };
   const isPainted = ['paint', 'refine', 'brush'].includes(job.kind);
-  const stops = { tune: ['finish', 'cancel'] }[job.kind] ?? ['cancel'];
+  const stops = { tune: ['finish', 'cancel'], video: ['pause', 'cancel'] }[job.kind] ?? ['cancel'];
   const of = {
     queued: ['cancel'],
     running: isPainted ? ['pause', 'finish', 'cancel'] : stops,
     paused: ['continue', ...(job.progress && isPainted ? ['finish'] : []), 'cancel'],
-    cancelled: [...(job.can_continue ? ['continue', 'finish'] : []), 'retry'],
+    cancelled: [...(job.can_continue ? ['continue', ...(job.kind === 'video' ? [] : ['finish'])] : []), 'retry'],
     failed: [...(job.can_continue ? ['continue'] : []), 'retry'],
     done: job.kind === 'paint' && job.result ? ['more'] : [],
   }[job.state];

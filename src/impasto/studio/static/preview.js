@@ -29,7 +29,7 @@ function soon(how) {
   clearTimeout(timer);
   asking?.abort();
   workspace.status('');
-  if (!state.photo || !state.styles.length || ['#/doodle', '#/training'].includes(location.hash)) return;
+  if (!state.photo || !state.styles.length || ['#/doodle', '#/training', '#/video'].includes(location.hash)) return;
   timer = setTimeout(() => paint(SMALL), PAUSE_MS[how]);
 }
 

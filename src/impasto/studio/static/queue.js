@@ -7,13 +7,13 @@ import * as jobs from './jobs.js';
 import { clearError, showError } from './notices.js';
 import { ask, buttons, watch, words } from './painting.js';
 import { showResult } from './result.js';
-import { state, styleOf } from './state.js';
+import { change, state, styleOf } from './state.js';
 import { onLanguage } from './texts.js';
 
 const MOST_ENDED = 20;
 const ACTIVE = ['queued', 'running', 'paused'];
 /** Whether a job is not shown in the workspace. */
-const isApart = (job) => isSheet(job) || ['doodle', 'brush', 'apply'].includes(job.kind);
+const isApart = (job) => isSheet(job) || ['doodle', 'brush', 'apply', 'video'].includes(job.kind);
 const rows = new Map();
 let timer = null;
 
@@ -96,7 +96,8 @@ function makeRow(job) {
   };
   const title = h('p.job-title', {}, h('strong', { t: `kind.${job.kind}` }), ' ', h('span', { text: styles }));
   const photo = request.content ?? request.map;
-  const picture = lazyImage(photo ? `/api/v1/uploads/${photo}/thumb` : `/api/v1/styles/${request.styles[0]}/preview`);
+  const of = request.clip ? `clips/${request.clip}/thumb` : photo ? `uploads/${photo}/thumb` : `styles/${request.styles[0]}/preview`;
+  const picture = lazyImage(`/api/v1/${of}`);
   made.element = h('li.job', { 'data-job': job.id }, picture, h('div', {}, title, made.line, made.bar, made.error, made.buttons));
   return made;
 }
@@ -105,7 +106,7 @@ function actions(job) {
   const act = (what) => attempt(() => ask(job.id, what).then((now) => now.id !== job.id && show(now)));
   const found = buttons(job).map(([name, sign, what]) => button(name, { sign, look: 'small', on: { click: () => act(what) } }));
   const look = button('queue.show', { sign: 'eye', look: 'small', on: { click: () => show(job) } });
-  if (job.state !== 'queued' && job.id !== state.painting && (isApart(job) ? job.result : job.preview || job.result)) found.unshift(look);
+  if (job.state !== 'queued' && job.id !== state.painting && (isApart(job) ? job.result || job.kind === 'video' : job.preview || job.result)) found.unshift(look);
   if (job.state === 'queued') {
     const up = () => attempt(() => patch(`/jobs/${job.id}`, { priority: Math.min(10, job.priority + 1) }));
     found.push(button('queue.sooner', { sign: 'up', look: 'small', on: { click: up } }));
@@ -118,6 +119,11 @@ function actions(job) {
 
 function show(job) {
   $('#queue').close();
+  if (job.kind === 'video') {
+    change('watched', { watched: job.id });
+    location.hash = '#/video';
+    return;
+  }
   if (isApart(job)) {
     if (job.result) showResult(job.result);
     return;

@@ -1,6 +1,6 @@
 // The result dialog: picture, photo, details and actions.
 
-import { download, get, patch, post } from './api.js';
+import { download, get, patch, post, save } from './api.js';
 import { $, button, h, openDialog, say, set } from './dom.js';
 import { isPainting, isSheet, tableOf } from './figures.js';
 import { clearError, notice, showError } from './notices.js';
@@ -21,7 +21,7 @@ export function setUpResult(whenDeleted, whenMeasured) {
   $('#result-board').append(split.element);
   $('#result-title').addEventListener('change', rename);
   $('#result-buttons').append(
-    button('save.open', { sign: 'download', look: 'primary', on: { click: () => offer([result.id]) } }),
+    button('save.open', { sign: 'download', look: 'primary', on: { click: () => (result.video ? save(`/results/${result.id}/video`) : offer([result.id])) } }),
     button('result.again', { sign: 'undo', on: { click: () => again(result.request) }, id: 'result-again' }),
     button('job.more', { sign: 'brush', on: { click: () => goOn('more') }, id: 'result-more' }),
     button('result.refine', { sign: 'brush', on: { click: () => goOn('refine') }, id: 'result-refine' }),
@@ -30,6 +30,7 @@ export function setUpResult(whenDeleted, whenMeasured) {
     button('result.favorite', { sign: 'heart', on: { click: mark }, id: 'result-heart' }),
     button('gallery.delete', { sign: 'trash', on: { click: drop } }),
   );
+  $('#result').addEventListener('close', () => $('#result-video').removeAttribute('src'));
   onLanguage(() => {
     split.translate();
     if (result) facts();
@@ -61,6 +62,12 @@ export async function showResult(id) {
   facts();
   openDialog($('#result'));
   say(split.tags[0], result.request.content ? 'split.before' : 'doodle.map');
+  $('#result-board').hidden = result.video;
+  $('#result-video').hidden = !result.video;
+  if (result.video) {
+    Object.assign($('#result-video'), { poster: result.image, src: result.video });
+    return;
+  }
   const isAlone = sheet || !result.upload;
   if (!isAlone) split.before(`/api/v1/uploads/${result.upload}/image`);
   const mine = result;
@@ -77,7 +84,7 @@ function facts() {
     ['record.size', `${result.width} × ${result.height} · ${bytes(result.bytes)}`],
     ['record.created', day(result.created)],
     ['record.took', duration(result.seconds)],
-    ['record.steps', result.record.steps?.done],
+    [result.video ? 'record.frames' : 'record.steps', result.record.steps?.done],
     ...Object.entries(result.request.options ?? {}).map(([name, value]) => [`control.${name}`, value, name]),
   ].filter(([, value]) => value !== undefined && value !== null && String(value) !== '');
   $('#result-facts').replaceChildren(...rows.flatMap(row));

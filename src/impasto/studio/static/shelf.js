@@ -66,6 +66,19 @@ function card(style) {
   return item;
 }
 
+/** Make the card of a brush, for a list of brushes. `choose` receives the id of the chosen brush. */
+export function brushCard(brush, chosen, choose) {
+  const press = h('button.style', { type: 'button', 'data-brush': brush.id, 'aria-pressed': String(brush.id === chosen) });
+  press.addEventListener('click', () => {
+    choose(brush.id);
+    for (const each of press.closest('ul').querySelectorAll('[data-brush]')) set(each, 'aria-pressed', String(each === press));
+  });
+  const picture = h('span.style-picture', {}, brush.preview && lazyImage(brush.preview, { width: '192', height: '192' }));
+  const by = h('span.style-by', brush.origin === 'trained' ? { t: 'training.yours' } : { text: painter(brush) });
+  press.append(picture, h('span.style-name', { text: brush.title }), by);
+  return h('li', {}, press);
+}
+
 /** Roving tabindex: the Tab key reaches one card, and the arrow keys move between cards. */
 function walk(event) {
   const forward = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];

@@ -8,11 +8,14 @@ export const state = {
   styles: [], // [{ id, weight }], one to eight
   mixing: false, // whether a tap adds a style to the mix instead of replacing the style
   method: 'paint', // kind of job that the Paint button starts: paint or refine
-  options: { instant: {}, paint: {}, refine: {}, doodle: {}, brush: {}, tune: {}, run: {} }, // options that differ from the defaults
+  options: { instant: {}, paint: {}, refine: {}, doodle: {}, brush: {}, video: {}, tune: {}, run: {} }, // options that differ from the defaults
   masks: {}, // id of a style -> id of an upload
   protect: [], // names of masks of regions that stay unchanged
   kept: null, // id of the upload with the drawn mask of the region that stays unchanged
   painting: null, // id of the job shown in the workspace
+  clip: '', // id of the clip on the video page
+  clipFile: null, // a clip that was dropped and is not uploaded yet
+  watched: '', // id of the job on the video page
 };
 
 /** Facts from the API, which main.js loads. */
@@ -95,9 +98,9 @@ export function useAgain(asked, photo) {
 }
 
 function keep() {
-  const { photo, styles, mixing, method, options, painting } = state;
+  const { photo, styles, mixing, method, options, painting, clip } = state;
   try {
-    sessionStorage.setItem(KEPT, JSON.stringify({ photo: photo?.id, styles, mixing, method, options, painting }));
+    sessionStorage.setItem(KEPT, JSON.stringify({ photo: photo?.id, styles, mixing, method, options, painting, clip }));
     localStorage.setItem(`${KEPT}.style`, styles[0]?.id ?? '');
   } catch {
     // If storage is not available, the state is lost on reload.

@@ -2,11 +2,12 @@
 
 import { download, get, order, resultImage, upload } from './api.js';
 import { Controls } from './controls.js';
-import { $, button, h, lazyImage, say, set, tell } from './dom.js';
+import { $, button, h, say, set, tell } from './dom.js';
 import * as jobs from './jobs.js';
 import { clearAll, clearError, registerPlace, showError, showWhere, speak } from './notices.js';
 import { ask, buttons, words } from './painting.js';
 import { showResult } from './result.js';
+import { brushCard } from './shelf.js';
 import { change, fieldsOf, on, state, styleOf } from './state.js';
 import { hasText, onLanguage, t } from './texts.js';
 
@@ -225,20 +226,8 @@ async function loadBrushes(select = chosen) {
   const { items } = await get('/brushes').catch(() => ({ items: [] }));
   chosen = items.some((each) => each.id === select) ? select : (items[0]?.id ?? '');
   none.hidden = items.length > 0;
-  list.replaceChildren(...items.map(card));
+  list.replaceChildren(...items.map((each) => brushCard(each, chosen, (id) => (chosen = id))));
   showApply();
-}
-
-function card(brush) {
-  const press = h('button.style', { type: 'button', 'data-brush': brush.id, 'aria-pressed': String(brush.id === chosen) });
-  press.addEventListener('click', () => {
-    chosen = brush.id;
-    for (const each of list.querySelectorAll('[data-brush]')) set(each, 'aria-pressed', String(each.dataset.brush === chosen));
-  });
-  const picture = h('span.style-picture', {}, brush.preview && lazyImage(brush.preview, { width: '192', height: '192' }));
-  const by = h('span.style-by', brush.origin === 'trained' ? { t: 'training.yours' } : { text: brush.artist.replace(/\s*\(.*$/, '') });
-  press.append(picture, h('span.style-name', { text: brush.title }), by);
-  return h('li', {}, press);
 }
 
 function showApply() {
