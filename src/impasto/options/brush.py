@@ -11,7 +11,16 @@ BrushNetwork = Literal["small", "medium", "full"]
 
 @dataclass(frozen=True, kw_only=True)
 class BrushOptions:
-    """Options of :func:`impasto.apply`: paint photos with a brush."""
+    """Options of :func:`impasto.apply`: paint photos with a brush.
+
+    Raises:
+        OptionError: a value has the wrong type or is not allowed.
+
+    Example:
+        >>> import impasto
+        >>> impasto.BrushOptions(size=1024).stroke
+        1.0
+    """
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
         "size": (16, 100_000),

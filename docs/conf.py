@@ -1,0 +1,79 @@
+"""Configuration of the documentation site: ``make docs`` builds it into docs/_build.
+
+The site works offline: it loads no script, style or font from the internet. The pages are Markdown files that GitHub shows
+too; the modules in docs/extensions make what Markdown does not have.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pygments.lexers.special import TextLexer
+from sphinx.application import Sphinx
+
+sys.path.append(str(Path(__file__).resolve().parent / "extensions"))
+
+from impasto import __version__
+
+project = "impasto"
+author = "The impasto authors"
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "mathml",
+    "options_table",
+    "outside_pages",
+    "short_signatures",
+    "style_shelf",
+]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["dollarmath", "smartquotes"]
+myst_heading_anchors = 4
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_default_options = {"members": True}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+napoleon_custom_sections = ["Source"]
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 100
+
+html_theme = "furo"
+html_title = f"impasto {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
+html_copy_source = False
+html_show_sphinx = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#1d5a8a", "color-brand-content": "#1d5a8a"},
+    "dark_css_variables": {"color-brand-primary": "#7db7e8", "color-brand-content": "#7db7e8"},
+}
+
+
+def setup(app: Sphinx) -> None:
+    """Register what is too small for a module of its own."""
+    app.add_lexer("csv", TextLexer)
+    app.connect("autodoc-skip-member", _skips_alias)
+    app.connect("source-read", _drop_empty_patterns)
+
+
+def _skips_alias(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """Skip the fields of a NamedTuple, since the docstring of the class describes them."""
+    return True if (getattr(member, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
+def _drop_empty_patterns(app: Sphinx, page: str, source: list[str]) -> None:
+    """Drop a pattern from the toctrees of the start page if no page matches it (yet); Sphinx would warn."""
+    if page == "index":
+        folder = Path(__file__).parent
+        lines = source[0].splitlines(keepends=True)
+        source[0] = "".join(each for each in lines if "*\n" not in each[-2:] or any(folder.glob(each.strip() + ".md")))
