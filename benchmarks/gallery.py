@@ -15,6 +15,7 @@ import torch
 
 import impasto
 from impasto.images import fitted_size, resize, write
+from impasto.options import Recipe
 from impasto.styles.named import find_style
 
 _PHOTOS = {
@@ -65,7 +66,7 @@ _WAYS: dict[str, dict[str, Any]] = {
     "neighbors": {},
 }
 """The pictures of docs/statistics.md, in the same order."""
-_RECIPES = ("neighbors", "gatys", "nnst", "strotss")
+_RECIPES: tuple[Recipe, ...] = ("neighbors", "gatys", "nnst", "strotss")
 
 
 def sheet(pictures: list[torch.Tensor], columns: int, cell: tuple[int, int]) -> torch.Tensor:

@@ -4,6 +4,7 @@ The site works offline: it loads no script, style or font from the internet. The
 too; the modules in docs/extensions make what Markdown does not have.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from impasto import __version__
 
 project = "impasto"
 author = "The impasto authors"
+copyright = "2026, The impasto authors"  # noqa: A001
 version = release = __version__
 
 extensions = [
@@ -32,7 +34,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 
-myst_enable_extensions = ["dollarmath", "smartquotes"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
@@ -42,9 +44,11 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
-napoleon_custom_sections = ["Source"]
+napoleon_custom_sections = ["Source", ("Modules", "params_style")]
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
+
+toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_title = f"impasto {release}"
@@ -63,12 +67,32 @@ def setup(app: Sphinx) -> None:
     """Register what is too small for a module of its own."""
     app.add_lexer("csv", TextLexer)
     app.connect("autodoc-skip-member", _skips_alias)
+    app.connect("autodoc-process-docstring", _prepare, priority=400)  # before Napoleon
+    app.connect("autodoc-process-docstring", _mark_flags, priority=600)
     app.connect("source-read", _drop_empty_patterns)
 
 
-def _skips_alias(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+def _skips_alias(app: Sphinx, what: str, name: str, member: Any, *rest: Any) -> bool | None:
     """Skip the fields of a NamedTuple, since the docstring of the class describes them."""
     return True if (getattr(member, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
+def _prepare(app: Sphinx, what: str, name: str, member: Any, *rest: Any) -> None:
+    """Prepare the docstring of an attribute: Napoleon would take the words before its first colon for a type."""
+    if what in ("attribute", "data", "property"):
+        rest[-1].insert(0, "")
+
+
+def _mark_flags(*given: Any) -> None:
+    """Mark flags such as --size as code, except in examples; Sphinx would turn their dashes into one."""
+    lines: list[str] = given[-1]
+    is_example = False
+    for place, line in enumerate(lines):
+        is_example = line.lstrip().startswith(">>>") or (is_example and bool(line.strip()))
+        if not is_example:
+            parts = line.split("``")  # every second part is code already
+            parts[::2] = [re.sub(r"(?<![\w-])(--[a-z][\w-]*)", r"``\1``", part) for part in parts[::2]]
+            lines[place] = "``".join(parts)
 
 
 def _drop_empty_patterns(app: Sphinx, page: str, source: list[str]) -> None:

@@ -127,7 +127,9 @@ def test_links_of_outside_files_are_changed_for_their_page() -> None:
 def test_the_options_table_shows_choices_and_ranges() -> None:
     from typing import Literal
 
-    allowed = extension("options_table")._allowed
-    assert list(allowed(Literal["a", "b"], None)) == [" One of: a, b."]
-    assert list(allowed(float, (0, 1.5))) == [" Range: 0 to 1.5."]
-    assert list(allowed(float, (0, 1e9))) == []
+    allowed = extension("options_table").allowed
+    assert list(allowed("Method.", Literal["left", "right"], None)) == ["One of: left, right."]
+    assert list(allowed("left or right.", Literal["left", "right"], None)) == []
+    assert list(allowed("Strength.", float, (0, 1.5))) == ["Range: 0 to 1.5."]
+    assert list(allowed("Strength, 0 to 1.5.", float, (0, 1.5))) == []
+    assert list(allowed("Weight.", float, (0, 1e9))) == []

@@ -8,6 +8,7 @@ The text comes from the same place as that of ``--help-all``. On GitHub, a reade
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -72,19 +73,27 @@ def _rows(options: Any, names: list[str]) -> Iterator[list[nodes.Node]]:
     texts, hints, ranges = field_texts(type(options)), get_type_hints(type(options)), ranges_of(type(options))
     defaults = {each.name: getattr(options, each.name) for each in dataclasses.fields(options)}
     for name in names:
-        meaning = nodes.paragraph("", texts[name])
-        for word in _allowed(hints[name], ranges.get(name)):
-            meaning += nodes.Text(word)
+        meaning = nodes.paragraph(
+            "", "", *_with_flags(" ".join((texts[name], *allowed(texts[name], hints[name], ranges.get(name)))))
+        )
         option = nodes.literal("", dashed(name))
         yield [nodes.paragraph("", "", option), _literal(_shown(defaults[name])), meaning]
 
 
-def _allowed(hint: Any, limits: tuple[float, float] | None) -> Iterator[str]:
-    """Yield the choices or the range of an option, as a sentence that follows its text."""
+def allowed(text: str, hint: Any, limits: tuple[float, float] | None) -> Iterator[str]:
+    """Yield the choices or the range of an option, as a sentence that follows its text, unless the text names them."""
     if get_origin(hint) is Literal:
-        yield f" One of: {', '.join(map(str, get_args(hint)))}."
-    elif limits and limits[1] < 1000:  # a larger limit only prevents typing errors
-        yield f" Range: {limits[0]:g} to {limits[1]:g}."
+        if all(str(each) in text for each in get_args(hint)):
+            return
+        yield f"One of: {', '.join(map(str, get_args(hint)))}."
+    elif limits and limits[1] < 1000 and f"{limits[0]:g}" not in text:  # a larger limit only prevents typing errors
+        yield f"Range: {limits[0]:g} to {limits[1]:g}."
+
+
+def _with_flags(text: str) -> Iterator[nodes.Node]:
+    """Yield the parts of a text; flags such as --size are code."""
+    for part in re.split(r"((?<![\w-])--[a-z][\w-]*)", text):
+        yield nodes.literal("", part) if part.startswith("--") else nodes.Text(part)
 
 
 def _shown(default: Any) -> str:

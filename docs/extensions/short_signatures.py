@@ -35,4 +35,4 @@ def shortened(signature: str) -> str:
         '(content: Source, size: int)'
     """
     short = _UNION.sub(lambda union: "StyleSource" if union["style"] else "Source", signature)
-    return _UNPACKED.sub(r"**\1", short)
+    return _UNPACKED.sub(r"**\1", short).replace("<factory>", "...")

@@ -42,7 +42,7 @@ def _rows() -> Iterator[nodes.row]:
     for path in sorted((_DATA / "styles").glob(f"*{SUFFIX}")):
         facts = style_facts(path)
         preview = _DATA / "style-previews" / f"{facts['name']}.webp"
-        texts = (nodes.paragraph("", facts[each]) for each in _FACTS)
+        texts = (nodes.paragraph("", facts[each].partition(":")[0]) for each in _FACTS)  # `styles show` has the reasons
         cells = (nodes.paragraph("", "", _image(preview, facts["title"])), _name(facts["name"]), *texts)
         yield nodes.row("", *(nodes.entry("", cell) for cell in cells))
 

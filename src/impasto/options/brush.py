@@ -51,7 +51,7 @@ class BrushOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BrushTrainingOptions:
-    """Options of :func:`impasto.recipes.brush_training.train_brush`: train a brush for one style."""
+    """Options of :func:`impasto.recipes.brush_training.new_run`: train a brush for one style."""
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
         "minutes": (0, 100_000),
