@@ -18,7 +18,7 @@ from impasto import __version__
 
 project = "impasto"
 author = "The impasto authors"
-copyright = "2026, The impasto authors"  # noqa: A001
+copyright = "2026, The impasto authors"
 version = release = __version__
 
 extensions = [
@@ -36,6 +36,8 @@ exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
+
+highlight_language = "none"
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -67,8 +69,9 @@ def setup(app: Sphinx) -> None:
     """Register what is too small for a module of its own."""
     app.add_lexer("csv", TextLexer)
     app.connect("autodoc-skip-member", _skips_alias)
-    app.connect("autodoc-process-docstring", _prepare, priority=400)  # before Napoleon
-    app.connect("autodoc-process-docstring", _mark_flags, priority=600)
+    app.connect("autodoc-process-docstring", _set_aside, priority=400)  # Napoleon has 500
+    app.connect("autodoc-process-docstring", _restore, priority=600)
+    app.connect("autodoc-process-docstring", _mark_flags, priority=700)
     app.connect("source-read", _drop_empty_patterns)
 
 
@@ -77,10 +80,18 @@ def _skips_alias(app: Sphinx, what: str, name: str, member: Any, *rest: Any) -> 
     return True if (getattr(member, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
-def _prepare(app: Sphinx, what: str, name: str, member: Any, *rest: Any) -> None:
-    """Prepare the docstring of an attribute: Napoleon would take the words before its first colon for a type."""
+_TEXTS: dict[str, list[str]] = {}
+"""The docstrings of attributes while Napoleon runs. It would take the words before the first colon for a type."""
+
+
+def _set_aside(app: Sphinx, what: str, name: str, *rest: Any) -> None:
     if what in ("attribute", "data", "property"):
-        rest[-1].insert(0, "")
+        _TEXTS[name], rest[-1][:] = list(rest[-1]), ["set aside"]
+
+
+def _restore(app: Sphinx, what: str, name: str, *rest: Any) -> None:
+    if name in _TEXTS:
+        rest[-1][:] = _TEXTS.pop(name)
 
 
 def _mark_flags(*given: Any) -> None:

@@ -104,6 +104,8 @@ def test_pages_have_what_the_site_makes_options_equations_styles_and_outside_fil
     text = {name: (site / f"{name}.html").read_text(encoding="utf-8") for name in ("gatys", "nnst", "styles", "contributing")}
     assert "--style-weight" in text["gatys"]
     assert "--style-weight" not in text["nnst"], "the recipe ignores it"
+    api = re.sub(r"<[^>]+>", "", (site / "api" / "impasto.html").read_text(encoding="utf-8"))
+    assert "Longer side in pixels, at least 32. Smaller photos keep their size. 0: always the size of the photo." in api
     assert "<math" in text["gatys"]
     assert "Katsushika Hokusai" in text["styles"]
     assert "Add a recipe" in text["contributing"]
@@ -133,3 +135,4 @@ def test_the_options_table_shows_choices_and_ranges() -> None:
     assert list(allowed("Strength.", float, (0, 1.5))) == ["Range: 0 to 1.5."]
     assert list(allowed("Strength, 0 to 1.5.", float, (0, 1.5))) == []
     assert list(allowed("Weight.", float, (0, 1e9))) == []
+    assert [extension("options_table")._shown(each) for each in (0, False, 1.5, (0.5, 1.0))] == ["0", "off", "1.5", "0.5, 1"]

@@ -99,7 +99,9 @@ def _with_flags(text: str) -> Iterator[nodes.Node]:
 def _shown(default: Any) -> str:
     if isinstance(default, tuple):
         return ", ".join(f"{each:.4g}" if isinstance(each, float) else str(each) for each in default)
-    return f"{default:.4g}" if isinstance(default, float) else {True: "on", False: "off"}.get(default, str(default))
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return f"{default:.4g}" if isinstance(default, float) else str(default)
 
 
 def _literal(text: str) -> nodes.Node:

@@ -35,4 +35,5 @@ def shortened(signature: str) -> str:
         '(content: Source, size: int)'
     """
     short = _UNION.sub(lambda union: "StyleSource" if union["style"] else "Source", signature)
-    return _UNPACKED.sub(r"**\1", short).replace("<factory>", "...")
+    short = re.sub(r"<function (\w+)[^<>]*>", r"\1", short.replace("<factory>", "..."))
+    return _UNPACKED.sub(r"**\1", short)
