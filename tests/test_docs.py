@@ -89,6 +89,24 @@ RAISE_NOTHING = {
 """The public names that raise no errors of their own."""
 
 
+DOCUMENTED = (
+    *("impasto.batch.engine", "impasto.batch.manifest", "impasto.batch.plan", "impasto.batch.work"),
+    *("impasto.video.flow", "impasto.video.painting", "impasto.video.shots"),
+)
+"""Modules that the API reference shows in full."""
+
+
+def documented_names() -> Iterator[tuple[str, Any]]:
+    """Yield the classes and functions of the modules that the API reference shows in full."""
+    for module in map(importlib.import_module, DOCUMENTED):
+        for name, value in vars(module).items():
+            is_own = getattr(value, "__module__", "") == module.__name__ and (
+                inspect.isclass(value) or inspect.isfunction(value)
+            )
+            if is_own and not name.startswith("_"):
+                yield f"{module.__name__}.{name}", value
+
+
 def public_names() -> Iterator[tuple[str, Any]]:
     """Yield the public classes and functions, with their full names."""
     for module in map(importlib.import_module, PUBLIC):
@@ -128,3 +146,8 @@ def test_every_public_name_has_an_example_and_says_what_it_raises(name: str, val
 def test_every_loss_names_its_source(name: str, value: Any) -> None:
     own = {"Gamut", "Objective"}  # no paper
     assert value.__name__ in own or "Source:" in (inspect.getdoc(value) or ""), name
+
+
+@pytest.mark.parametrize(("name", "value"), list(documented_names()), ids=lambda each: each if isinstance(each, str) else "")
+def test_every_name_of_the_reference_has_an_example(name: str, value: Any) -> None:
+    assert ">>> " in section(inspect.getdoc(value) or "", "Example"), f"{name} has no example"
