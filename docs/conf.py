@@ -69,9 +69,8 @@ def setup(app: Sphinx) -> None:
     """Register what is too small for a module of its own."""
     app.add_lexer("csv", TextLexer)
     app.connect("autodoc-skip-member", _skips_alias)
-    app.connect("autodoc-process-docstring", _set_aside, priority=400)  # Napoleon has 500
-    app.connect("autodoc-process-docstring", _restore, priority=600)
-    app.connect("autodoc-process-docstring", _mark_flags, priority=700)
+    app.connect("autodoc-process-docstring", _hide_colons, priority=400)  # Napoleon has 500
+    app.connect("autodoc-process-docstring", _mark_flags, priority=600)
     app.connect("source-read", _drop_empty_patterns)
 
 
@@ -80,25 +79,24 @@ def _skips_alias(app: Sphinx, what: str, name: str, member: Any, *rest: Any) -> 
     return True if (getattr(member, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
-_TEXTS: dict[str, list[str]] = {}
-"""The docstrings of attributes while Napoleon runs. It would take the words before the first colon for a type."""
+_HIDDEN_COLON = "\ue000"
 
 
-def _set_aside(app: Sphinx, what: str, name: str, *rest: Any) -> None:
-    if what in ("attribute", "data", "property"):
-        _TEXTS[name], rest[-1][:] = list(rest[-1]), ["set aside"]
-
-
-def _restore(app: Sphinx, what: str, name: str, *rest: Any) -> None:
-    if name in _TEXTS:
-        rest[-1][:] = _TEXTS.pop(name)
+def _hide_colons(app: Sphinx, what: str, name: str, member: Any, options: Any, lines: list[str]) -> None:
+    """Hide colons from Napoleon, which takes the words before the first one for a type."""
+    is_first = what in ("attribute", "data", "property")
+    for place, line in enumerate(lines):
+        if is_first:
+            lines[place] = line.replace(":", _HIDDEN_COLON)
+        is_first = line in ("Returns:", "Yields:")
 
 
 def _mark_flags(*given: Any) -> None:
-    """Mark flags such as --size as code, except in examples; Sphinx would turn their dashes into one."""
+    """Show colons again, and mark flags such as --size as code; Sphinx would turn their dashes into one."""
     lines: list[str] = given[-1]
     is_example = False
-    for place, line in enumerate(lines):
+    for place, line in enumerate(each.replace(_HIDDEN_COLON, ":") for each in lines):
+        lines[place] = line
         is_example = line.lstrip().startswith(">>>") or (is_example and bool(line.strip()))
         if not is_example:
             parts = line.split("``")  # every second part is code already

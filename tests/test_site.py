@@ -116,6 +116,8 @@ def test_pages_have_what_the_site_makes_options_equations_styles_and_outside_fil
     assert "Katsushika Hokusai" in text["styles"]
     assert "Add a recipe" in text["contributing"]
     assert 'href="architecture.html"' in text["contributing"]
+    classic = re.sub(r"<[^>]+>", "", (site / "api" / "classic.html").read_text(encoding="utf-8"))
+    assert "The cost, 0 or more: a float for arrays" in classic
     assert "impasto.paint" in (site / "api" / "impasto.html").read_text(encoding="utf-8")
 
 
