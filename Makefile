@@ -10,7 +10,7 @@ DEV := $(VENV)/.dev-installed
 BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check quick bench docs wheel clean
+.PHONY: help demo test check quick bench docs pictures wheel clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 15
@@ -35,7 +35,10 @@ bench: $(DEV)  ## the figures of docs/benchmarks.md; needs ../shared
 		echo "== $$benchmark"; $(BIN)/python $$benchmark; \
 	done
 
-docs: $(DEV)  ## repaint the pictures of the documentation
+docs: $(DEV)  ## build the documentation site: docs/_build/html/index.html
+	$(BIN)/python -m sphinx -b html -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+
+pictures: $(DEV)  ## repaint the pictures of the documentation
 	$(BIN)/python benchmarks/gallery.py
 	$(BIN)/python benchmarks/style_previews.py
 	$(BIN)/python benchmarks/guided_pictures.py
@@ -46,7 +49,7 @@ wheel: $(DEV)  ## build the wheel and the sdist into dist/
 	$(BIN)/python -m build --outdir dist
 
 clean:  ## remove everything that make created, including .venv
-	rm -rf $(VENV) build dist demo.png .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build demo.png .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Install torch first: the pinned version, in the build that pip's settings select.

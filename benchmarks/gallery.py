@@ -1,10 +1,12 @@
 """Paint the pictures of the documentation: sample photos in the bundled named styles.
 
-python benchmarks/gallery.py                       # docs/gallery.jpg, gallery/*.jpg, gallery.md and statistics.jpg
+python benchmarks/gallery.py                       # docs/gallery.jpg, gallery/*.jpg, gallery.md, statistics.jpg, recipes/*.jpg
 python benchmarks/gallery.py --only statistics     # only docs/statistics.jpg
+python benchmarks/gallery.py --only recipes        # only docs/recipes/*.jpg
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 
 import impasto
 from impasto.images import fitted_size, resize, write
+from impasto.options import Recipe
 from impasto.styles.named import find_style
 
 _PHOTOS = {
@@ -63,6 +66,7 @@ _WAYS: dict[str, dict[str, Any]] = {
     "neighbors": {},
 }
 """The pictures of docs/statistics.md, in the same order."""
+_RECIPES: tuple[Recipe, ...] = ("neighbors", "gatys", "nnst", "strotss")
 
 
 def sheet(pictures: list[torch.Tensor], columns: int, cell: tuple[int, int]) -> torch.Tensor:
@@ -97,6 +101,20 @@ def statistics(size: int) -> None:
     write(_DOCS / "statistics.jpg", sheet(pictures, 3, (256, 384)), quality=85)
 
 
+def recipes(size: int) -> None:
+    """Paint one photo in one style with every recipe; each picture shows photo, style and result."""
+    folder = _DOCS / "recipes"
+    folder.mkdir(exist_ok=True)
+    photo = impasto.read(skimage.data.coffee())  # type: ignore[no-untyped-call]
+    swatch = find_style("wheat-field").swatch
+    results = {name: partial(impasto.paint, recipe=name) for name in _RECIPES} | {"instant": impasto.instant}
+    for name, paint in results.items():
+        result = paint(photo, "wheat-field", size=size).image
+        row = [resize(photo.image, fitted_size(photo.size, size)), impasto.read(swatch).image, result]
+        write(folder / f"{name}.jpg", sheet(row, 3, (round(size * 2 / 3), size)), quality=85)
+        print(name, flush=True)
+
+
 def styles() -> None:
     """Paint every sample photo in six styles, and make the sheet at the top of the README."""
     folder = _DOCS / "gallery"
@@ -104,8 +122,8 @@ def styles() -> None:
     lines = [
         "# Gallery",
         "",
-        "All pictures were painted by `make docs` with the default options, at 512 pixels, from photos in `skimage.data` and",
-        "named styles of impasto. To paint in one of these styles, give its name: `impasto paint photo.jpg starry-night`.",
+        "All pictures were painted by `make pictures` with the default options, at 512 pixels, from photos in `skimage.data`",
+        "and named styles of impasto. To paint in one of these styles, give its name: `impasto paint photo.jpg starry-night`.",
         "",
     ]
     painted = {}
@@ -128,13 +146,15 @@ def styles() -> None:
 def main() -> None:
     """Paint the selected pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("styles", "statistics"))
-    parser.add_argument("--size", type=int, default=384, help="size of the pictures in docs/statistics.jpg")
+    parser.add_argument("--only", choices=("styles", "statistics", "recipes"))
+    parser.add_argument("--size", type=int, default=384, help="size of the pictures in docs/statistics.jpg and docs/recipes")
     given = parser.parse_args()
-    if given.only != "statistics":
+    if given.only in (None, "styles"):
         styles()
-    if given.only != "styles":
+    if given.only in (None, "statistics"):
         statistics(given.size)
+    if given.only in (None, "recipes"):
+        recipes(given.size)
 
 
 if __name__ == "__main__":

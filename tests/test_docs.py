@@ -2,8 +2,11 @@
 
 import doctest
 import importlib
+import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import skimage.data
@@ -67,3 +70,84 @@ def test_python_examples_of_pages_run(page: Path) -> None:
 
 def test_every_module_is_tested() -> None:
     assert {"impasto", "impasto.classic", "impasto.features.statistics"} <= set(MODULES)
+
+
+PUBLIC = (
+    "impasto",
+    "impasto.losses",
+    "impasto.features",
+    "impasto.optim",
+    "impasto.encoders",
+    "impasto.classic",
+    "impasto.notebook",
+)
+RAISE_NOTHING = {
+    *("ClipError", "ImageFileError", "ImpastoError", "OptionError", "ResourceError", "ShapeError", "StyleFileError"),
+    *("Step", "Term", "OptimizerSettings", "Matches", "Moments", "WeightsError"),  # values without checks
+    *("gram_matrix", "moments", "sqrtm", "optimize", "pyramid", "total_cost"),
+}
+"""The public names that raise no errors of their own."""
+
+
+DOCUMENTED = (
+    *("impasto.batch.engine", "impasto.batch.manifest", "impasto.batch.plan", "impasto.batch.work"),
+    *("impasto.video.flow", "impasto.video.painting", "impasto.video.shots"),
+)
+"""Modules that the API reference shows in full."""
+
+
+def documented_names() -> Iterator[tuple[str, Any]]:
+    """Yield the classes and functions of the modules that the API reference shows in full."""
+    for module in map(importlib.import_module, DOCUMENTED):
+        for name, value in vars(module).items():
+            is_own = getattr(value, "__module__", "") == module.__name__ and (
+                inspect.isclass(value) or inspect.isfunction(value)
+            )
+            if is_own and not name.startswith("_"):
+                yield f"{module.__name__}.{name}", value
+
+
+def public_names() -> Iterator[tuple[str, Any]]:
+    """Yield the public classes and functions, with their full names."""
+    for module in map(importlib.import_module, PUBLIC):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                yield f"{module.__name__}.{name}", value
+
+
+def section(text: str, title: str) -> str:
+    """Return a section of a Google-style docstring; empty if there is none."""
+    found = re.search(rf"^{title}:\n((?: +.*\n?|\n)+)", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+@pytest.mark.parametrize(("name", "value"), list(public_names()), ids=lambda each: each if isinstance(each, str) else "")
+def test_every_public_name_has_an_example_and_says_what_it_raises(name: str, value: Any) -> None:
+    text = inspect.getdoc(value) or ""
+    assert ">>> " in section(text, "Example"), f"{name} has no example"
+    if name.rpartition(".")[2] not in RAISE_NOTHING:
+        assert section(text, "Raises"), f"{name} does not say what it raises"
+    if inspect.isfunction(value):
+        parameters = [each for each in inspect.signature(value).parameters if each != "self"]
+        described = section(text, "Args")
+        assert not parameters or all(f"{each}:" in described for each in parameters), f"{name} does not describe {parameters}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        each
+        for each in public_names()
+        if each[0].split(".")[1] in ("losses", "classic") and each[1].__name__ not in ("Loss", "Term")
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_every_loss_names_its_source(name: str, value: Any) -> None:
+    own = {"Gamut", "Objective"}  # no paper
+    assert value.__name__ in own or "Source:" in (inspect.getdoc(value) or ""), name
+
+
+@pytest.mark.parametrize(("name", "value"), list(documented_names()), ids=lambda each: each if isinstance(each, str) else "")
+def test_every_name_of_the_reference_has_an_example(name: str, value: Any) -> None:
+    assert ">>> " in section(inspect.getdoc(value) or "", "Example"), f"{name} has no example"

@@ -20,35 +20,93 @@ from difflib import get_close_matches
 
 
 class ImpastoError(Exception):
-    """Base class of all impasto exceptions."""
+    """Base class of all impasto exceptions.
+
+    Example:
+        >>> import impasto
+        >>> try:
+        ...     impasto.paint("photo.jpg", "picture.jpg", size=7)
+        ... except impasto.ImpastoError as error:
+        ...     print(error)
+        --size is 7; it must be a number from 32 to 100000
+    """
 
 
 class OptionError(ImpastoError, ValueError):
-    """An option, a name or a number that is not allowed."""
+    """An option, a name or a number that is not allowed.
+
+    Example:
+        >>> import impasto
+        >>> impasto.PaintOptions(strength=2)
+        Traceback (most recent call last):
+        impasto.errors.OptionError: --strength is 2; it must be a number from 0 to 1.5
+    """
 
 
 class ShapeError(ImpastoError, ValueError):
-    """A picture or a tensor of a shape that cannot be used."""
+    """A picture or a tensor of a shape that cannot be used.
+
+    Example:
+        >>> import impasto, torch
+        >>> impasto.read(torch.zeros(7))
+        Traceback (most recent call last):
+        impasto.errors.ShapeError: ...
+    """
 
 
 class ImageFileError(ImpastoError, OSError):
-    """A picture file that cannot be read or written."""
+    """A picture file that cannot be read or written.
+
+    Example:
+        >>> import impasto
+        >>> impasto.read("missing.jpg")
+        Traceback (most recent call last):
+        impasto.errors.ImageFileError: ...
+    """
 
 
 class ClipError(ImpastoError, OSError):
-    """A clip that cannot be read or written."""
+    """A clip that cannot be read or written.
+
+    Example:
+        >>> from impasto.video.clips import open_clip
+        >>> open_clip("missing.mp4")
+        Traceback (most recent call last):
+        impasto.errors.ClipError: ...
+    """
 
 
 class WeightsError(ImpastoError, OSError):
-    """Weights that are missing, damaged, unknown or unsafe."""
+    """Weights that are missing, damaged, unknown or unsafe.
+
+    Example:
+        >>> import impasto
+        >>> impasto.apply("photo.jpg", "photo.jpg")
+        Traceback (most recent call last):
+        impasto.errors.WeightsError: ...
+    """
 
 
 class StyleFileError(ImpastoError, OSError):
-    """A style file that is missing, damaged or from another version."""
+    """A style file that is missing, damaged or from another version.
+
+    Example:
+        >>> from impasto.styles.named import load_style
+        >>> load_style("photo.jpg")
+        Traceback (most recent call last):
+        impasto.errors.StyleFileError: ...
+    """
 
 
 class ResourceError(ImpastoError, MemoryError):
-    """Not enough memory."""
+    """Not enough memory.
+
+    Example:
+        >>> import impasto
+        >>> impasto.paint("photo.jpg", "picture.jpg", size=100_000)
+        Traceback (most recent call last):
+        impasto.errors.ResourceError: ...
+    """
 
 
 def nearest_name(name: str, allowed: Iterable[str]) -> str:

@@ -15,6 +15,25 @@ def outcomes_of(items: Sequence[Item], manifest: Manifest, facts: Facts, pool: P
 
     Raises:
         ImageFileError: the manifest cannot be written.
+
+    Args:
+        items: the pictures to paint.
+        manifest: the manifest of the folder of the results.
+        facts: what determines the results.
+        pool: the workers; it is closed at the end.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from impasto.batch.plan import make_folder
+        >>> from impasto.batch.pool import pool_of
+        >>> from impasto.batch.work import Settings
+        >>> from impasto.options import InstantOptions
+        >>> make_folder(Path("painted"))
+        >>> items = [Item(content="photo.jpg", style="mosaic", output="painted/a.png", options=InstantOptions(size=64))]
+        >>> settings, manifest = Settings(method="instant"), Manifest(Path("painted"))
+        >>> [each.state for each in outcomes_of(items, manifest, Facts(settings), pool_of(1, settings))]
+        ['done']
+        >>> manifest.close()
     """
     waiting = iter(items)
     try:

@@ -36,6 +36,17 @@ class Manifest:
 
     Raises:
         ImageFileError: the manifest cannot be read or written.
+
+    Example:
+        >>> from impasto.batch.plan import make_folder
+        >>> make_folder(Path("painted"))
+        >>> manifest = Manifest(Path("painted"))
+        >>> manifest.append({"state": "done", "output": "a.png"})
+        >>> manifest.close()
+        >>> manifest = Manifest(Path("painted"))  # read it again
+        >>> sorted(manifest.finished)
+        ['a.png']
+        >>> manifest.close()
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,6 +104,12 @@ class Facts:
 
     Args:
         settings: what all items share.
+
+    Example:
+        >>> from impasto.options import InstantOptions
+        >>> item = Item(content="photo.jpg", style="starry-night", output="a.png", options=InstantOptions())
+        >>> len(Facts(Settings(method="instant")).of(item)["content_sha256"])
+        64
     """
 
     def __init__(self, settings: Settings) -> None:

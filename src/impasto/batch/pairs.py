@@ -26,6 +26,11 @@ class Pair:
         style: the style or the brush.
         options: how to paint.
         source: the place of the line, for messages.
+
+    Example:
+        >>> from impasto.options import InstantOptions
+        >>> Pair("photo.jpg", "starry-night", InstantOptions()).source
+        ''
     """
 
     content: str
@@ -48,7 +53,7 @@ class _Table:
 
 
 def read_pairs(path: str, method: Method, given: Mapping[str, Any]) -> list[Pair]:
-    """Read a CSV file. Its paths are relative to its folder. An empty cell leaves an option as it is.
+    r"""Read a CSV file. Its paths are relative to its folder. An empty cell leaves an option as it is.
 
     Args:
         path: the file, in UTF-8, with commas or semicolons.
@@ -58,6 +63,14 @@ def read_pairs(path: str, method: Method, given: Mapping[str, Any]) -> list[Pair
     Raises:
         OptionError: the file cannot be read, lacks a column, or has an unknown option or a value that is not allowed; the
             message has the number of the line.
+
+    Returns:
+        The pairs, in the order of the lines.
+
+    Example:
+        >>> _ = Path("pairs.csv").write_text("content,style,size\nphoto.jpg,starry-night,64\n")
+        >>> [(pair.style, pair.options.size) for pair in read_pairs("pairs.csv", "instant", {})]
+        [('starry-night', 64)]
     """
     table = _Table(Path(path), method, given)
     try:

@@ -25,6 +25,10 @@ class Plan:
     Attributes:
         items: the pictures, in the order of painting.
         repeated: how many pairs occur more than once; each is painted once.
+
+    Example:
+        >>> Plan(items=()).repeated
+        0
     """
 
     items: tuple[Item, ...]
@@ -72,6 +76,16 @@ def planned(pairs: Sequence[Pair], folder: Path, suffix: str, earlier: Container
         folder: the folder of the results.
         suffix: the suffix of the results, such as ``".png"``.
         earlier: the names of the results of earlier runs, which may be overwritten.
+
+    Returns:
+        The items, in the order of the pairs.
+
+    Example:
+        >>> from impasto.options import InstantOptions
+        >>> pair = Pair("photo.jpg", "starry-night", InstantOptions())
+        >>> plan = planned([pair, pair], Path("painted"), ".png", ())
+        >>> [Path(item.output).name for item in plan.items], plan.repeated
+        (['photo-starry-night.png'], 1)
     """
     inputs = set().union(*map(_identities, _input_files(pairs)))
     names, items, seen = _Names(folder, suffix, earlier, inputs), [], set()
@@ -90,6 +104,14 @@ def make_folder(folder: Path) -> None:
 
     Raises:
         ImageFileError: it is a file, or cannot be created or written.
+
+    Args:
+        folder: the folder, which may exist.
+
+    Example:
+        >>> make_folder(Path("photo.jpg"))
+        Traceback (most recent call last):
+        impasto.errors.ImageFileError: ...
     """
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise ImageFileError(f"output '{folder}' is a file, but a batch has many results; give the name of a folder")

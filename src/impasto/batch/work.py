@@ -40,6 +40,11 @@ class Item:
         output: the path of the result.
         options: how to paint.
         source: where the item comes from, such as ``"line 3 of 'pairs.csv'"``; empty if it comes from the command line.
+
+    Example:
+        >>> item = Item(content="photo.jpg", style="starry-night", output="painted.png", options=InstantOptions(size=64))
+        >>> item.options.size
+        64
     """
 
     content: str
@@ -60,6 +65,10 @@ class Settings:
         bits: 8 or 16 per channel of the results.
         quality: 1 to 100, for lossy formats.
         keep_gps: whether to keep the GPS position of the photos.
+
+    Example:
+        >>> Settings(method="instant", bits=16).run.device
+        'auto'
     """
 
     method: Method
@@ -83,6 +92,11 @@ class Outcome:
         notes: what the recipe noted, such as that the photo has one color.
         error: why the item failed.
         is_disk_full: whether it failed because the disk is full, so that other items would fail too.
+
+    Example:
+        >>> item = Item(content="photo.jpg", style="starry-night", output="painted.png", options=InstantOptions(size=64))
+        >>> Outcome(item=item, state="skipped").seconds
+        0.0
     """
 
     item: Item
@@ -116,6 +130,12 @@ class Worker:
 
     Args:
         settings: what all items share.
+
+    Example:
+        >>> item = Item(content="photo.jpg", style="starry-night", output="painted.png", options=InstantOptions(size=64))
+        >>> outcome = Worker(Settings(method="instant")).paint(item)
+        >>> outcome.state, outcome.error
+        ('done', '')
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -200,6 +220,14 @@ def threads_each(workers: int, threads: int) -> int:
 
     Raises:
         OptionError: the number of workers is not allowed.
+
+    Args:
+        workers: number of workers, 1 to 256.
+        threads: number of threads of all workers.
+
+    Example:
+        >>> threads_each(2, 8)
+        4
     """
     if not 1 <= workers <= 256:
         raise OptionError(f"--workers is {workers}; it must be a whole number from 1 to 256")

@@ -46,6 +46,19 @@ def load_stylizer(*, run: Run | None = None, engine: str = "auto") -> Callable[.
         stylized batch, at the size of the content. Give one style for all contents, or one for each. As in the TF Hub module,
         the style is used at its own size. That module recommends 256 pixels; here, sizes up to 1024 pixels are useful. The
         callable also accepts the keyword ``strength``, from 0 to 1.5, which that module does not have.
+
+    Raises:
+        OptionError: the device or the engine is not available.
+        ShapeError: by the callable, if a batch does not have the shape (batch, height, width, 3).
+
+    Example:
+        >>> stylize = load_stylizer()
+        >>> stylize(load_image("photo.jpg", 64), load_image("picture.jpg", 64))[0].shape
+        (1, 64, 64, 3)
+
+    Source:
+        Ghiasi et al. 2017 (arXiv:1705.06830) for the module that it replaces; Chen and Schmidt 2016 (arXiv:1612.04337)
+        for the method.
     """
     painter = InstantPainter(run, engine)
 
@@ -70,8 +83,19 @@ def load_image(source: Source, max_dim: int = 512) -> Batch:
 
     The picture is rotated upright, converted to sRGB and resized so that its longer side is at most ``max_dim`` pixels.
 
+    Args:
+        source: a path, bytes, a Pillow image, a NumPy array or a tensor.
+        max_dim: longest side of the result in pixels.
+
+    Returns:
+        float32 in [0, 1], (1, height, width, 3).
+
     Raises:
         ImageFileError: the picture cannot be read.
+
+    Example:
+        >>> load_image("photo.jpg", max_dim=48).shape
+        (1, 48, 48, 3)
     """
     picture = read_content(source)
     image = picture.image if max(picture.size) <= max_dim else resize(picture.image, fitted_size(picture.size, max_dim))
@@ -91,6 +115,11 @@ def show_side_by_side(pictures: Sequence[Any], titles: Sequence[str] = ()) -> An
 
     Raises:
         OptionError: matplotlib is not installed, or the number of titles differs from the number of pictures.
+
+    Example:
+        >>> figure = show_side_by_side([load_image("photo.jpg"), load_image("picture.jpg")], ["photo", "picture"])
+        >>> len(figure.axes)
+        2
     """
     if find_spec("matplotlib") is None:
         raise OptionError("matplotlib is not installed; pip install 'impasto[notebook]'")

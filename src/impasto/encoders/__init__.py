@@ -43,6 +43,9 @@ def load_encoder(name_or_path: str | Path = SHIPPED, *, pooling: Pooling = "max"
         >>> encoder = load_encoder("narrow.safetensors")
         >>> encoder(torch.rand(1, 3, 64, 96), ["relu5_1"])["relu5_1"].shape
         torch.Size([1, 16, 4, 6])
+
+    Source:
+        Simonyan and Zisserman 2014 (arXiv:1409.1556) for VGG-19 and VGG-16.
     """
     return vgg_from_weights(_read(name_or_path), pooling, border)
 
@@ -51,8 +54,21 @@ def load_encoder(name_or_path: str | Path = SHIPPED, *, pooling: Pooling = "max"
 def vgg_from_weights(weights: VggWeights, pooling: Pooling = "max", border: Border = "mixed") -> Vgg:
     """Build a network that matches the width and depth of the given weights, and copy them into it.
 
+    Args:
+        weights: weights in the canonical form, see :func:`impasto.weights.read_vgg_once`.
+        pooling: how the network downsamples between blocks.
+        border: padding mode of the convolutions.
+
+    Returns:
+        The network on the CPU, in float32.
+
     Raises:
         WeightsError: if the heads do not fit the network.
+
+    Example:
+        >>> from impasto.weights import SHIPPED, find, read_vgg_once
+        >>> vgg_from_weights(read_vgg_once(find(SHIPPED))).layers[0]
+        'conv1_1'
     """
     *_, last = weights.convolutions
     blocks = BLOCKS_OF_VGG16 if weights.network == "vgg16" else BLOCKS

@@ -58,6 +58,18 @@ class Vgg(nn.Module):
         with_heads: whether every layer has an affine head that maps to the channels of the full network.
         last: the last convolution; some published files end early. The default is the last convolution of the last block.
         blocks: number of convolutions in each block: VGG-19's, or :data:`BLOCKS_OF_VGG16`.
+
+    Raises:
+        OptionError: when it is called, if a layer is unknown.
+
+    Example:
+        >>> import torch
+        >>> encoder = Vgg((4, 4, 8, 8, 16))  # random weights
+        >>> encoder(torch.rand(1, 3, 64, 96), ["relu1_1", "relu5_1"])["relu5_1"].shape  # (batch, channels, height, width)
+        torch.Size([1, 16, 4, 6])
+
+    Source:
+        Simonyan and Zisserman 2014 (arXiv:1409.1556).
     """
 
     mean: Tensor

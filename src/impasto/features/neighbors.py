@@ -72,6 +72,12 @@ class Matches:
     Attributes:
         position: (height, width), position numbers, consecutive over all style pictures.
         style: (height, width), index of the style picture.
+
+    Example:
+        >>> import torch
+        >>> style = torch.eye(4).T.reshape(1, 4, 2, 2)  # four positions, each with a channel of its own
+        >>> match(style.flip(3), [style]).position.tolist()
+        [[1, 0], [3, 2]]
     """
 
     position: Tensor
@@ -94,7 +100,7 @@ def match(
 
     Args:
         queries: hypercolumns of the picture, (1, channels, height, width).
-        styles: hypercolumns of each style picture.
+        styles: hypercolumns of each style picture, (1, channels, height, width) each; sizes may differ.
         allowed: for each style picture, the positions that may be used, (height, width), bool; None: all.
         shares: share of each style at each position of the picture, (styles, height, width); the shares at a position sum to 1.
             None: each position uses the most similar style.
@@ -102,6 +108,18 @@ def match(
             in the style.
         patches: settings for copying whole patches of the style where they are nearly as similar as single positions; None: do
             not copy patches.
+
+    Returns:
+        The matches, (height, width) each.
+
+    Raises:
+        RuntimeError: from PyTorch, if the styles have other channels than the picture.
+
+    Example:
+        >>> import torch
+        >>> style = torch.eye(4).T.reshape(1, 4, 2, 2)  # four positions, each with a channel of its own
+        >>> match(style.flip(3), [style]).position.tolist()
+        [[1, 0], [3, 2]]
 
     Source:
         Kolkin et al. 2022 for matching hypercolumns by cosine, each set centered; Ashikhmin 2001 for coherence. Fixed shares

@@ -45,6 +45,12 @@ class Moments:
     Attributes:
         mean: (batch, channels).
         covariance: (batch, channels, channels), over positions, without Bessel's correction.
+
+    Example:
+        >>> import torch
+        >>> m = Moments(torch.tensor([[2.0]]), torch.tensor([[[9.0]]]))
+        >>> m.deviation.item(), m.gram.item()
+        (3.0, 13.0)
     """
 
     mean: Tensor
@@ -304,6 +310,13 @@ def sqrtm(matrix: Tensor, iterations: int = 12) -> Tensor:
     of all eigenvalues above a thousandth of the largest are correct to four digits. For smaller eigenvalues, the computed roots
     are too small, but this hardly affects the trace.
 
+    Args:
+        matrix: (batch, n, n), symmetric, positive semi-definite.
+        iterations: number of iterations.
+
+    Returns:
+        The roots, (batch, n, n).
+
     Example:
         >>> import torch
         >>> [round(x, 3) for x in sqrtm(torch.diag(torch.tensor([4.0, 9.0]))[None])[0].diagonal().tolist()]
@@ -393,8 +406,21 @@ def blend(styles: Sequence[Moments], weights: Sequence[float]) -> Moments:
     Means and covariances are averaged; the weights are first divided by their sum. Published programs average Gram matrices.
     Averaging Gram matrices turns the differences between the styles' means into additional variance.
 
+    Args:
+        styles: the moments of each style at one layer, with the same shapes.
+        weights: one number for each style.
+
+    Returns:
+        Moments with mean (batch, channels) and covariance (batch, channels, channels).
+
     Raises:
         OptionError: if the counts differ, or if the weights sum to zero or less.
+
+    Example:
+        >>> import torch
+        >>> low, high = (Moments(torch.tensor([[each]]), torch.eye(1)[None]) for each in (0.0, 4.0))
+        >>> blend([low, high], [1, 3]).mean.item()
+        3.0
     """
     total = sum(weights)
     if len(styles) != len(weights):

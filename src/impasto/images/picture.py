@@ -33,6 +33,15 @@ class Picture:
         name: file name without folders; "bytes", "array", "tensor" or "image" for a source in memory.
         sha256: SHA-256 of the file, or of the pixels of a source in memory.
         notes: messages on how the picture was read, such as "turned upright".
+
+    Raises:
+        ImageFileError: by :func:`impasto.read`, which makes pictures, if the file cannot be read.
+
+    Example:
+        >>> import impasto
+        >>> picture = impasto.read("picture.jpg")
+        >>> picture.image.shape, picture.size, picture.name
+        (torch.Size([1, 3, 100, 150]), (100, 150), 'picture.jpg')
     """
 
     image: Image

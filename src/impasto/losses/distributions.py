@@ -51,6 +51,15 @@ class SlicedLoss(Loss):
         generator: random generator for the directions.
         effort: approximate number of values sorted per call and layer; it determines the number of directions, 4 to 64.
 
+    Raises:
+        KeyError: when it is called, if the features of a layer are missing.
+
+    Example:
+        >>> style = torch.rand(64, 3, generator=torch.Generator().manual_seed(0))
+        >>> loss = SlicedLoss({"relu1_1": style}, {"relu1_1": 1.0}, {}, torch.Generator().manual_seed(1))
+        >>> loss({"relu1_1": style.T.reshape(1, 3, 8, 8)}).item()  # the same distribution
+        0.0
+
     Source:
         Heitz, Vanhoey, Chambon and Belcour 2021, equation 4.
     """
@@ -85,6 +94,15 @@ class HistogramLoss(Loss):
             (channels, quantiles), in the encoder's own channels.
         weights: weight of each layer, normalization included.
 
+    Raises:
+        KeyError: when it is called, if the features of a layer are missing.
+
+    Example:
+        >>> quantiles = torch.tensor([[0.0, 1.0, 2.0, 3.0]])  # of one channel
+        >>> loss = HistogramLoss({"relu1_1": quantiles}, weights={"relu1_1": 1.0})
+        >>> loss({"relu1_1": torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]])}).item() < 1e-6  # the same histogram
+        True
+
     Source:
         Risser, Wilmot and Barnes 2017, equation 8. The loss is meant to be added to a Gram loss: Gram matrices do
         not determine histograms.
@@ -118,6 +136,15 @@ class RelaxedEmdLoss(Loss):
 
     Attributes:
         moments: moments of the target, computed once at construction.
+
+    Raises:
+        KeyError: when it is called, if the features of a layer are missing.
+
+    Example:
+        >>> style = torch.rand(64, 3, generator=torch.Generator().manual_seed(0))
+        >>> loss = RelaxedEmdLoss(style, {"relu1_1": None}, torch.Generator().manual_seed(1))
+        >>> 0 <= loss({"relu1_1": style.T.reshape(1, 3, 8, 8)}).item() < 0.1
+        True
 
     Source:
         Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), equations 4 to 6.
@@ -197,6 +224,15 @@ class SelfSimilarityLoss(Loss):
         weights: weight of each layer; the losses of several layers are added.
         heads: affine map of each layer, applied before distances are computed.
         edge: maximum number of rows and columns of the comparison grid; finer feature maps are averaged down to it.
+
+    Raises:
+        KeyError: when it is called, if the features of a layer are missing.
+
+    Example:
+        >>> content = torch.rand(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> loss = SelfSimilarityLoss({"relu4_1": content}, weights={"relu4_1": 1.0})
+        >>> loss({"relu4_1": 2 * content}).item() < 1e-6  # cosine distances do not change
+        True
 
     Source:
         Kolkin, Salavon and Shakhnarovich 2019 (STROTSS), equation 7, multiplied by the number of positions. The paper samples

@@ -34,7 +34,22 @@ Heads = Mapping[str, Affine | None]
 
 
 class Loss(ABC):
-    """Base class of losses. A loss has a name and a set of layers that it needs, and supports weighting and addition."""
+    """Base class of losses. A loss has a name and a set of layers that it needs, and supports weighting and addition.
+
+    Raises:
+        KeyError: when it is called, if the features of one of :attr:`layers` are missing.
+
+    Example:
+        >>> import torch
+        >>> class Darkness(Loss):
+        ...     name = "darkness"
+        ...
+        ...     def __call__(self, features):
+        ...         return 1 - features[PIXELS].mean()
+        >>> total, values = (2 * Darkness())({PIXELS: torch.ones(1, 3, 8, 8) / 4})
+        >>> total.item(), sorted(Darkness().layers)
+        (1.5, ['pixels'])
+    """
 
     name: ClassVar[str]
 
@@ -59,7 +74,17 @@ class Loss(ABC):
 
 @dataclass(frozen=True)
 class Term:
-    """A loss and its weight in an objective."""
+    """A loss and its weight in an objective.
+
+    Attributes:
+        weight: any number; negative weights push the picture away from the target.
+        loss: the unweighted loss.
+
+    Example:
+        >>> from impasto.losses.picture import Smoothness
+        >>> [term.weight for term in 2.0 * Smoothness() + Smoothness("l1")]
+        [2.0, 1.0]
+    """
 
     weight: float
     loss: Loss
@@ -67,7 +92,21 @@ class Term:
 
 @dataclass(frozen=True)
 class Objective:
-    """A weighted sum of losses; :math:`J = α J_{content} + β J_{style} + …`."""
+    """A weighted sum of losses: ``J = α J_content + β J_style + ...``.
+
+    Attributes:
+        terms: the losses with their weights.
+
+    Raises:
+        KeyError: when it is called, if the features of a layer are missing.
+
+    Example:
+        >>> from impasto.losses.picture import Gamut, Smoothness
+        >>> objective = 2.0 * Gamut() + 0.5 * Smoothness()
+        >>> total, values = objective({PIXELS: torch.full((1, 3, 4, 4), 2.0)})
+        >>> total.item(), values["gamut"].item(), sorted(objective.layers)
+        (2.0, 2.0, ['pixels'])
+    """
 
     terms: tuple[Term, ...]
 
@@ -113,6 +152,14 @@ class ContentLoss(Loss):
         target: the content's features by layer, (1, channels, height, width) each.
         weights: weight of each layer, normalization included.
         heads: affine maps to the target's channels, applied to the picture's features (the target is already mapped).
+
+    Raises:
+        KeyError: when it is called, if the features of a layer are missing.
+
+    Example:
+        >>> loss = ContentLoss({"relu4_2": torch.zeros(1, 8, 4, 4)}, weights={"relu4_2": 0.5})
+        >>> loss({"relu4_2": torch.ones(1, 8, 4, 4)}).item()
+        64.0
 
     Source:
         Gatys et al. 2016, equation 1, which uses the weight 1/2.
@@ -190,6 +237,15 @@ class StyleLoss(Loss):
         heads: affine maps to the target's channels.
         shift: number added to the features before the Gram matrix is computed (Novak and Nikulin 2016: -1).
 
+    Raises:
+        KeyError: when it is called, if the features of a layer are missing.
+
+    Example:
+        >>> target = {"relu1_1": moments(torch.zeros(1, 2, 4, 4))}
+        >>> loss = StyleLoss(target, gram={"relu1_1": 0.25})
+        >>> loss({"relu1_1": torch.ones(1, 2, 4, 4)}).item()  # four entries of the Gram matrix differ by 1
+        1.0
+
     Source:
         Gatys et al. 2016, equations 3-5, with ``g_l = w_l / (4 N_l²)``; Huang and Belongie 2017 for means and deviations.
     """
@@ -237,6 +293,14 @@ class WassersteinLoss(Loss):
 
     Attributes:
         transports: for each layer, the quantities computed once from the target at construction.
+
+    Raises:
+        KeyError: when it is called, if the features of a layer are missing.
+
+    Example:
+        >>> loss = WassersteinLoss({"relu1_1": moments(torch.zeros(1, 2, 4, 4))}, weights={"relu1_1": 1.0})
+        >>> round(loss({"relu1_1": torch.full((1, 2, 4, 4), 3.0)}).item(), 3)  # the means differ by 3 in two channels
+        18.0
 
     Source:
         Dowson and Landau 1982; as a style loss in crowsonkb/style-transfer-pytorch (MIT).

@@ -39,6 +39,16 @@ class PatchLoss(Loss):
         weights: weight of each layer, normalization included.
         heads: affine maps to the channels of the target.
 
+    Raises:
+        KeyError: when it is called, if the features of a layer are missing.
+
+    Example:
+        >>> from impasto.features.distributions import patches
+        >>> style = torch.rand(1, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+        >>> loss = PatchLoss({"relu3_1": patches(style)}, {"relu3_1": torch.eye(18)}, weights={"relu3_1": 1.0})
+        >>> loss({"relu3_1": style}).item() < 1e-6
+        True
+
     Source:
         Li and Wand 2016, equations 2 and 3. The search uses only the principal directions of the style's patches, which makes
         it fast enough to run at every step.
@@ -78,6 +88,15 @@ class HypercolumnLoss(Loss):
         target: target hypercolumns, (1, channels of all layers, height, width), each of norm 1.
         heads: affine map of each layer, in concatenation order.
 
+    Raises:
+        KeyError: when it is called, if the features of a layer are missing.
+
+    Example:
+        >>> target = torch.nn.functional.normalize(torch.ones(1, 4, 8, 8), dim=1)
+        >>> loss = HypercolumnLoss(target, {"relu3_1": None})
+        >>> loss({"relu3_1": torch.ones(1, 4, 8, 8)}).item() < 1e-6
+        True
+
     Source:
         Kolkin et al. 2022 (NNST), equation 2.
     """
@@ -109,6 +128,15 @@ class NeighborLoss(Loss):
     Args:
         target: target hypercolumns, (1, channels of all layers, height, width), each of norm 1.
         heads: affine map of each layer, in concatenation order.
+
+    Raises:
+        KeyError: when it is called, if the features of a layer are missing.
+
+    Example:
+        >>> target = torch.nn.functional.normalize(torch.ones(1, 4, 8, 8), dim=1)
+        >>> loss = NeighborLoss(target, {"relu3_1": Affine(torch.eye(4), torch.zeros(4))})
+        >>> loss({"relu3_1": torch.ones(1, 4, 8, 8)}).item() < 1e-6
+        True
 
     Source:
         Kolkin et al. 2022 (NNST), equation 2.

@@ -27,6 +27,17 @@ class Smoothness(Loss):
             below, averaged over positions and summed over colors; ``"sum-l1"`` and ``"sum-l2"``: the same, but summed over
             positions; ``"inetwork"``: the sum of ``(dx² + dy²)^1.25``; ``"nine-point"``: see :func:`nine_point`.
         scale: the range of pixel values in the published program: 1 or 255.
+
+    Raises:
+        KeyError: when it is called, if the picture is missing.
+
+    Example:
+        >>> picture = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
+        >>> Smoothness("sum-l1")({PIXELS: picture}).item()
+        2.0
+
+    Source:
+        Rudin, Osher and Fatemi 1992 for total variation; the forms are those of the published programs, see the presets.
     """
 
     name: ClassVar[str] = "smoothness"
@@ -47,6 +58,18 @@ class EdgeAwareSmoothness(Loss):
 
     Args:
         flatness: (1, 1, height, width) in [0, 1]; 1 where the photo is flat, see :func:`flatness`.
+
+    Raises:
+        KeyError: when it is called, if the picture is missing.
+
+    Example:
+        >>> photo = torch.full((1, 3, 16, 16), 0.5)
+        >>> loss = EdgeAwareSmoothness(flatness(photo))
+        >>> loss({PIXELS: photo}).item()
+        0.0
+
+    Source:
+        Total variation as in Rudin, Osher and Fatemi 1992; the weighting by the flatness of the photo is our addition.
     """
 
     name: ClassVar[str] = "edge_aware"
@@ -71,6 +94,14 @@ class StructureLoss(Loss):
         target: the content at the size being painted, (1, 3, height, width).
         edge_px: length of the longer side of the downscaled pictures.
 
+    Raises:
+        KeyError: when it is called, if the picture is missing.
+
+    Example:
+        >>> photo = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        >>> round(abs(StructureLoss(photo)({PIXELS: photo}).item()), 5)
+        0.0
+
     Source:
         Wang et al. 2004 for SSIM (Gaussian window of σ = 1.5); its use here is our addition.
     """
@@ -88,7 +119,15 @@ class StructureLoss(Loss):
 
 @dataclass(frozen=True)
 class Gamut(Loss):
-    """Penalty for colors outside the displayable range: the mean squared excess over [0, 1]."""
+    """Penalty for colors outside the displayable range: the mean squared excess over [0, 1].
+
+    Raises:
+        KeyError: when it is called, if the picture is missing.
+
+    Example:
+        >>> Gamut()({PIXELS: torch.full((1, 3, 4, 4), 1.5)}).item()
+        0.25
+    """
 
     name: ClassVar[str] = "gamut"
 

@@ -111,6 +111,17 @@ class Report:
         result: name of the result.
         size: (height, width) at which it was measured.
         figures: the figures, in the order of :data:`KINDS`.
+
+    Raises:
+        StopIteration: ``report[name]``, if there is no figure of this name.
+
+    Example:
+        >>> report = Report("a.png", (8, 8), (Figure("ssim", 0.5),))
+        >>> report["ssim"], report.faults
+        (0.5, ())
+
+    Source:
+        Wang et al. 2004 for the structural similarity; the other figures are defined in :mod:`impasto.metrics.report`.
     """
 
     result: str

@@ -46,7 +46,25 @@ _RECENT_STEPS = 15
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """The optimizer and its hyperparameters, taken from the options of a recipe."""
+    """The optimizer and its hyperparameters, taken from the options of a recipe.
+
+    Attributes:
+        optimizer: multigrid-adam, adam, lbfgs or rmsprop.
+        learning_rate: for pixels that range from 0 to 1.
+        betas: Adam's decay rates, each 0 or more and below 1.
+        history: number of steps that L-BFGS stores.
+        averaging: decay of the moving average of the picture, 0 (no averaging) to below 1.
+        decay: when the learning rate decays: at the last size, at each size, or never.
+        min_improvement: stop a size early if the loss fell by less than this share over the last ten steps. 0: never.
+        canvas: parametrization of the picture, see :mod:`impasto.optim.parametrization`.
+
+    Example:
+        >>> OptimizerSettings(optimizer="adam", learning_rate=0.05).betas
+        (0.9, 0.99)
+
+    Source:
+        Kingma and Ba 2014 (arXiv:1412.6980) for Adam; Liu and Nocedal 1989 for L-BFGS.
+    """
 
     optimizer: Optimizer = "multigrid-adam"
     learning_rate: float = 0.02
@@ -73,6 +91,12 @@ class Step:
         seconds_left: estimated remaining time; infinite during the first two steps, which do not suffice for an estimate.
         note: a message about something unusual in this step; empty otherwise.
         failure: one sentence on why the optimization failed; empty if the objective decreased, and on every step but the last.
+
+    Example:
+        >>> import impasto
+        >>> *_, last = impasto.steps("photo.jpg", "picture.jpg", size=64, steps=2)
+        >>> last.number == last.total, last.image.shape
+        (True, torch.Size([1, 3, 64, 64]))
     """
 
     number: int
@@ -130,6 +154,19 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; two have defaults)
     Yields:
         A :class:`Step` after each step. If the objective did not decrease at any size, the last step has a ``failure``. Sizes
         with fewer than ten steps, and sizes cut short by ``seconds``, are not checked.
+
+    Example:
+        >>> from impasto.losses import Smoothness
+        >>> noise = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        >>> encode = lambda image, layers: {}  # the objective needs no layer
+        >>> settings = OptimizerSettings(canvas="pixels")
+        >>> sizes = [((8, 8), 2), ((16, 16), 3)]
+        >>> steps = pyramid(lambda size: 1.0 * Smoothness(), noise, sizes, encode=encode, optimizer_settings=settings)
+        >>> [step.size for step in steps]
+        [(8, 8), (8, 8), (16, 16), (16, 16), (16, 16)]
+
+    Source:
+        Coarse to fine as in crowsonkb/style-transfer-pytorch (MIT).
     """
     plan = Plan(sizes, seconds)
     momentum = Momentum()
@@ -258,6 +295,15 @@ def optimize(
     Yields:
         A :class:`Step` after each step. If the objective did not decrease, the last one has a ``failure``; see
         :func:`failure_of`.
+
+    Example:
+        >>> from impasto.losses import Smoothness
+        >>> noise = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        >>> encode = lambda image, layers: {}  # the objective needs no layer
+        >>> settings = OptimizerSettings(canvas="pixels")
+        >>> steps = list(optimize(1.0 * Smoothness(), noise, 5, encode=encode, optimizer_settings=settings))
+        >>> len(steps), steps[-1].image.shape, steps[-1].loss < steps[0].loss
+        (5, torch.Size([1, 3, 16, 16]), True)
     """
     momentum = momentum or Momentum()
     planes = [plane.contiguous().requires_grad_() for plane in to_planes(image, optimizer_settings.canvas)]

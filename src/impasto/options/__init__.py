@@ -102,6 +102,14 @@ class PaintOptions(ReproductionOptions, RegionOptions, ColorOptions, OptimizerOp
     """Options of :func:`impasto.paint`. The defaults use neural neighbors and were chosen in blind comparisons.
 
     The fields come from the groups in :mod:`impasto.options.groups`; all are plain attributes here.
+
+    Raises:
+        OptionError: a value has the wrong type or is not allowed.
+
+    Example:
+        >>> import impasto
+        >>> impasto.PaintOptions(size=1024, strength=0.8).changed(size=256).size
+        256
     """
 
     basics: ClassVar[tuple[str, ...]] = (
@@ -175,7 +183,16 @@ def by_present_names(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class InstantOptions(ColorOptions):
-    """Options of :func:`impasto.instant`: any style in one pass."""
+    """Options of :func:`impasto.instant`: any style in one pass.
+
+    Raises:
+        OptionError: a value has the wrong type or is not allowed.
+
+    Example:
+        >>> import impasto
+        >>> impasto.InstantOptions(size=512, stroke=2.0).strength
+        1.0
+    """
 
     title: ClassVar[str] = "Other options"
     basics: ClassVar[tuple[str, ...]] = ("size", "strength", "stroke", "color", "style_weights", "fast", "hq", "refine_seconds")
@@ -238,7 +255,16 @@ class InstantOptions(ColorOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions:
-    """Options of :func:`impasto.tune`: settings to try for a photo and a style."""
+    """Options of :func:`impasto.tune`: settings to try for a photo and a style.
+
+    Raises:
+        OptionError: a value has the wrong type or is not allowed.
+
+    Example:
+        >>> import impasto
+        >>> impasto.TuneOptions(strengths=[0.5, 1.0]).strengths
+        (0.5, 1.0)
+    """
 
     title: ClassVar[str] = "Trials"
     basics: ClassVar[tuple[str, ...]] = ("recipe", "wanted_style")
@@ -306,6 +332,15 @@ class Run:
     The exception is ``strotss``: on several threads, its results differ in the last digits. On a GPU, the results of every
     recipe may differ, because PyTorch sums gradients in no fixed order. ``fp32`` means float32: TF32 is off while impasto
     paints.
+
+    Raises:
+        OptionError: a value has the wrong type or is not allowed.
+
+    Example:
+        >>> import impasto
+        >>> impasto.Run(device="tpu")
+        Traceback (most recent call last):
+        impasto.errors.OptionError: --device 'tpu' is not known; did you mean 'cpu'?
     """
 
     title: ClassVar[str] = "Device and precision"

@@ -11,7 +11,16 @@ BrushNetwork = Literal["small", "medium", "full"]
 
 @dataclass(frozen=True, kw_only=True)
 class BrushOptions:
-    """Options of :func:`impasto.apply`: paint photos with a brush."""
+    """Options of :func:`impasto.apply`: paint photos with a brush.
+
+    Raises:
+        OptionError: a value has the wrong type or is not allowed.
+
+    Example:
+        >>> import impasto
+        >>> impasto.BrushOptions(size=1024).stroke
+        1.0
+    """
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
         "size": (16, 100_000),
@@ -42,7 +51,7 @@ class BrushOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BrushTrainingOptions:
-    """Options of :func:`impasto.recipes.brush_training.train_brush`: train a brush for one style."""
+    """Options of :func:`impasto.recipes.brush_training.new_run`: train a brush for one style."""
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
         "minutes": (0, 100_000),

@@ -18,7 +18,16 @@ _SIZE = re.compile(r"(\d+)(?:[x×*](\d+))?")
 
 @dataclass(frozen=True, kw_only=True)
 class DoodleOptions:
-    """Options of :func:`impasto.doodle`: a painting guided by maps."""
+    """Options of :func:`impasto.doodle`: a painting guided by maps.
+
+    Raises:
+        OptionError: a value has the wrong type or is not allowed.
+
+    Example:
+        >>> import impasto
+        >>> impasto.DoodleOptions(semantic_weight=3).labels
+        0
+    """
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
         "size": (32, 100_000),
@@ -59,7 +68,16 @@ class DoodleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalogyOptions:
-    """Options of :func:`impasto.analogy`: paint B in the way that A' was painted from A."""
+    """Options of :func:`impasto.analogy`: paint B in the way that A' was painted from A.
+
+    Raises:
+        OptionError: a value has the wrong type or is not allowed.
+
+    Example:
+        >>> import impasto
+        >>> impasto.AnalogyOptions(engine="classic", colors=True).kappa
+        2.0
+    """
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
         "size": (32, 100_000),
@@ -96,7 +114,16 @@ class AnalogyOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TextureOptions:
-    """Options of :func:`impasto.texture`: a picture of any size made of one or several others."""
+    """Options of :func:`impasto.texture`: a picture of any size made of one or several others.
+
+    Raises:
+        OptionError: a value has the wrong type or is not allowed.
+
+    Example:
+        >>> import impasto
+        >>> impasto.TextureOptions(size="96x64").height_width
+        (64, 96)
+    """
 
     ranges: ClassVar[dict[str, tuple[float, float]]] = {
         "style_scale": (0.1, 4),

@@ -69,6 +69,9 @@ def analogy(
         >>> photo = skimage.data.coffee()[::4, ::4]
         >>> impasto.analogy(photo, 255 - photo, skimage.data.astronaut()[::8, ::8]).image.shape
         torch.Size([1, 3, 64, 64])
+
+    Source:
+        Liao et al. 2017 (arXiv:1705.01088) for the neural engine; Hertzmann et al. 2001 for the classic engine.
     """
     inputs = AnalogyInputs(read_content(a), read_content(a_prime), read_content(b))
     chosen, where = AnalogyOptions(**options), run or Run()

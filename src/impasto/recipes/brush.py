@@ -61,6 +61,9 @@ class BrushPainter:
         >>> painter = impasto.BrushPainter("mine.brush")
         >>> painter.paint(impasto.read(skimage.data.astronaut()).image).shape
         torch.Size([1, 3, 512, 512])
+
+    Source:
+        Johnson, Alahi and Fei-Fei 2016 (arXiv:1603.08155) for the network.
     """
 
     def __init__(self, brush: str | Path, run: Run | None = None, engine: str = "auto") -> None:
@@ -144,6 +147,9 @@ def apply(brush: str | Path | BrushPainter, content: Source | Picture, *, run: R
         >>> save_brush("mine.brush", Johnson(Layout(4, blocks=1)), {"name": "mine"})
         >>> impasto.apply("mine.brush", skimage.data.astronaut(), size=64).image.shape
         torch.Size([1, 3, 64, 64])
+
+    Source:
+        Johnson, Alahi and Fei-Fei 2016 (arXiv:1603.08155).
     """
     chosen = brush_options(**options)
     if isinstance(brush, BrushPainter) and run is not None and run != brush.run:

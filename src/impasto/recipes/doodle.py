@@ -85,6 +85,9 @@ def doodle(
         >>> colors[32:] = 255
         >>> impasto.doodle(skimage.data.coffee(), colors, style_map=colors, size=64).image.shape
         torch.Size([1, 3, 64, 64])
+
+    Source:
+        Champandard 2016 (arXiv:1603.01768).
     """
     inputs = DoodleInputs(
         read_style(style),
@@ -106,6 +109,9 @@ def suggest_map(style: StyleSource, *, labels: int = SUGGESTED_LABELS) -> Pictur
 
     Returns:
         A picture of flat colors with the size of the style picture.
+
+    Raises:
+        ImpastoError: the style cannot be read, or ``labels`` is not from 2 to 16.
 
     Example:
         >>> import impasto, skimage.data

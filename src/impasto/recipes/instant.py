@@ -76,6 +76,9 @@ def instant(
         >>> import impasto, skimage.data
         >>> impasto.instant(skimage.data.astronaut(), skimage.data.coffee(), size=128).image.shape
         torch.Size([1, 3, 128, 128])
+
+    Source:
+        Chen and Schmidt 2016 (arXiv:1612.04337); see :mod:`impasto.networks.style_swap`.
     """
     sources, others = separated_masks({"style_masks": list(masks) or None} | options)
     chosen = instant_options(**others)

@@ -156,6 +156,9 @@ class InstantPainter:
         >>> style = painter.encode(impasto.read(skimage.data.coffee()))
         >>> painter.paint(impasto.read(skimage.data.astronaut()).image[..., :128, :128], style).shape
         torch.Size([1, 3, 128, 128])
+
+    Source:
+        Chen and Schmidt 2016 (arXiv:1612.04337); Kolkin et al. 2022 (arXiv:2203.13215) for hypercolumns, coarse to fine.
     """
 
     @in_known_state

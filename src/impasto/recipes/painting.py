@@ -72,6 +72,10 @@ def paint(
         >>> pastiche = impasto.paint(skimage.data.astronaut(), skimage.data.coffee(), size=64, steps=2)
         >>> tuple(pastiche.image.shape)
         (1, 3, 64, 64)
+
+    Source:
+        Kolkin et al. 2022 (arXiv:2203.13215) for ``neighbors`` and ``nnst``; Gatys, Ecker and Bethge 2016 for ``gatys``;
+        Kolkin, Salavon and Shakhnarovich 2019 (arXiv:1904.12785) for ``strotss``.
     """
     photo, styles, masking, chosen = _read(content, style, options, _with_encoder(changes, encoder))
     run = run or Run()
@@ -96,6 +100,21 @@ def steps(
 ) -> Iterator[Step]:
     """Paint like :func:`paint` and yield every step. Stop iterating to cancel.
 
+    Args:
+        content: the photo, in any form; see :func:`paint`.
+        style: the style or styles.
+        options: all options of the painting.
+        run: device, precision and seed.
+        encoder: feature extractor.
+        losses: losses to add to the objective of every size.
+        changes: options and masks.
+
+    Yields:
+        A :class:`impasto.Step` after each step, with ``.image`` (1, 3, height, width) in [0, 1] and ``.seconds``.
+
+    Raises:
+        ImpastoError: if the inputs cannot be painted; the message is one sentence.
+
     Example:
         >>> import impasto, skimage.data
         >>> for step in impasto.steps(skimage.data.astronaut(), skimage.data.coffee(), size=64, steps=2):
@@ -103,6 +122,9 @@ def steps(
         ...         break
         >>> step.number, step.losses["style"] > 0
         (2, True)
+
+    Source:
+        See :func:`paint`.
     """
     photo, styles, masking, chosen = _read(content, style, options, _with_encoder(changes, encoder))
     context = gatys.set_up(photo, styles, chosen, run or Run(), masking, _loaded(encoder))

@@ -33,6 +33,16 @@ class Pastiche:
         alpha: the transparency of the content, (1, 1, height, width), or None.
         metadata: metadata of the content file, written to the result.
         record: how the picture was made; see :data:`Record`.
+
+    Raises:
+        ImageFileError: by :meth:`save` and :meth:`encoded`, if the picture cannot be written.
+
+    Example:
+        >>> import impasto
+        >>> pastiche = impasto.instant("photo.jpg", "picture.jpg", size=96)
+        >>> pastiche.save("painted.png")
+        >>> pastiche.image.shape, pastiche.record["options"]["size"]
+        (torch.Size([1, 3, 96, 96]), 96)
     """
 
     image: Image

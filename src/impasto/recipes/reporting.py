@@ -37,6 +37,9 @@ def judge(
         >>> (report,) = impasto.judge("photo.jpg", "picture.jpg", "photo.jpg")
         >>> report["style_closed"], report["content"], report.faults
         (0.0, 0.0, ())
+
+    Source:
+        The measurements are defined by impasto, see :mod:`impasto.metrics.report`; Wang et al. 2004 for structural similarity.
     """
     pictures = [read_content(result) for result in results]
     return reports_of(read_content(content), read_styles(style), pictures, style_weights)

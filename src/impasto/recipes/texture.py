@@ -82,6 +82,9 @@ def texture(
         >>> import impasto, skimage.data
         >>> impasto.texture(skimage.data.coffee(), size="96x64", tileable=True).image.shape
         torch.Size([1, 3, 64, 96])
+
+    Source:
+        Kwatra et al. 2005, Barnes et al. 2009 and Kaspar et al. 2015; see :mod:`impasto.recipes.synthesis`.
     """
     inputs = TextureInputs(read_styles(style), None if inpaint is None else read_content(inpaint))
     guided = texture_of(inputs, TextureOptions(**options), run or Run())

@@ -73,6 +73,15 @@ class Tuning:
     Attributes:
         options: the tuning options.
         trials: the trials in order; for a sheet, row by row.
+
+    Raises:
+        ImpastoError: by :func:`impasto.tune`, which makes tunings.
+
+    Example:
+        >>> import impasto
+        >>> tuning = impasto.tune("photo.jpg", "picture.jpg", size=64, strengths=[0.5, 1.0], strokes=[1.0])
+        >>> [trial.knobs["strength"] for trial in tuning.trials], tuning.sheet().shape[1]
+        ([0.5, 1.0], 3)
     """
 
     options: TuneOptions

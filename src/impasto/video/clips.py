@@ -44,6 +44,13 @@ class Clip:
         sounds: codec of each sound track.
         is_animation: whether it is a GIF or WebP file.
         sha256: hash of the file.
+
+    Example:
+        >>> import PIL.Image, skimage.data
+        >>> pictures = [PIL.Image.fromarray(skimage.data.astronaut()[:64, place : place + 96]) for place in (0, 4)]
+        >>> pictures[0].save("clip.gif", save_all=True, append_images=pictures[1:], duration=100)
+        >>> open_clip("clip.gif").is_animation
+        True
     """
 
     path: Path
@@ -76,6 +83,10 @@ class Frame(NamedTuple):
         pixels: (height, width, 3), RGB.
         pts: its time, in units of the clip's time base.
         duration: how long it is shown; 0 if the file does not say so.
+
+    Example:
+        >>> Frame(np.zeros((64, 96, 3), np.uint8), pts=0, duration=40).pixels.shape
+        (64, 96, 3)
     """
 
     pixels: Pixels
@@ -99,6 +110,17 @@ def open_clip(path: str | os.PathLike[str], *, longest_px: int = 0) -> Clip:
 
     Raises:
         ClipError: the file cannot be read, has no video, or is HDR; the message is one sentence.
+
+    Returns:
+        What is known of the clip; sizes are (height, width) in pixels.
+
+    Example:
+        >>> import PIL.Image, skimage.data
+        >>> pictures = [PIL.Image.fromarray(skimage.data.astronaut()[:64, place : place + 96]) for place in (0, 4, 8)]
+        >>> pictures[0].save("clip.gif", save_all=True, append_images=pictures[1:], duration=100)
+        >>> clip = open_clip("clip.gif")
+        >>> clip.size, clip.sounds
+        ((64, 96), ())
     """
     path = Path(path)
     _check_file(path)
@@ -129,6 +151,23 @@ def frames(clip: Clip, damage: Damage | None = None) -> Iterator[Frame]:
     """Yield the frames of a clip. Damaged frames are skipped and counted.
 
     Times increase strictly: a frame without a time, or with the time of the frame before, comes one unit later.
+
+    Args:
+        clip: the clip.
+        damage: counts the damaged frames.
+
+    Yields:
+        Frames with pixels (height, width, 3), RGB, 0 to 255.
+
+    Raises:
+        ClipError: the file changed or cannot be read any more.
+
+    Example:
+        >>> import PIL.Image, skimage.data
+        >>> pictures = [PIL.Image.fromarray(skimage.data.astronaut()[:64, place : place + 96]) for place in (0, 4, 8)]
+        >>> pictures[0].save("clip.gif", save_all=True, append_images=pictures[1:], duration=100)
+        >>> [frame.pixels.shape for frame in frames(open_clip("clip.gif"))]
+        [(64, 96, 3), (64, 96, 3), (64, 96, 3)]
     """
     last = None
     for frame in _animated(clip) if clip.is_animation else _filmed(clip, damage or Damage()):

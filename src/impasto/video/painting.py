@@ -45,6 +45,11 @@ class Progress:
         total: frames of the clip.
         seconds_left: estimated from the last frames; infinite until two frames are painted.
         frame: the frame of the result, (height, width, 3), RGB.
+
+    Example:
+        >>> import numpy as np
+        >>> Progress(done=12, total=48, seconds_left=3.0, frame=np.zeros((2, 2, 3), np.uint8)).done
+        12
     """
 
     done: int
@@ -62,6 +67,10 @@ class Finished:
         size: (height, width).
         frames: number of frames.
         damaged: number of damaged frames that were skipped.
+
+    Example:
+        >>> Finished(Path("painted.mp4"), size=(360, 640), frames=48, damaged=0).frames
+        48
     """
 
     output: Path
@@ -84,6 +93,15 @@ class VideoRun:
 
     Raises:
         ImpastoError: the result cannot be written, the disk or the memory is too small, or the sound does not fit the format.
+
+    Example:
+        >>> import PIL.Image, skimage.data
+        >>> pictures = [PIL.Image.fromarray(skimage.data.astronaut()[:64, place : place + 96]) for place in (0, 4, 8)]
+        >>> pictures[0].save("clip.gif", save_all=True, append_images=pictures[1:], duration=100)
+        >>> options = VideoOptions(method="instant")
+        >>> run = VideoRun(open_clip("clip.gif"), load_painter("starry-night", options), Path("painted.gif"), options)
+        >>> [progress.done for progress in run.paint()], run.finish().size
+        ([1, 2, 3], (64, 96))
     """
 
     def __init__(
@@ -177,6 +195,14 @@ def check_output(output: Path) -> None:
 
     Raises:
         ClipError: the format is not supported, or the folder is missing or not writable.
+
+    Args:
+        output: the file of the result.
+
+    Example:
+        >>> check_output(Path("painted.docx"))
+        Traceback (most recent call last):
+        impasto.errors.ClipError: ...
     """
     check_format(output)
     if not output.parent.is_dir():
@@ -210,6 +236,17 @@ def paint_video(
 
     Raises:
         ImpastoError: the clip, the style or the result cannot be used; the message is one sentence.
+
+    Example:
+        >>> import PIL.Image, skimage.data
+        >>> pictures = [PIL.Image.fromarray(skimage.data.astronaut()[:64, place : place + 96]) for place in (0, 4, 8)]
+        >>> pictures[0].save("clip.gif", save_all=True, append_images=pictures[1:], duration=100)
+        >>> finished = paint_video("clip.gif", "starry-night", "painted.gif", method="instant")
+        >>> finished.frames, finished.size
+        (3, (64, 96))
+
+    Source:
+        Ruder, Dosovitskiy and Brox 2016 (arXiv:1604.08610) for consistency along the optical flow.
     """
     check_libraries()
     chosen = VideoOptions(**options)

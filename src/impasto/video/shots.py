@@ -24,6 +24,13 @@ class Shot:
     Attributes:
         count: number of frames.
         samples: a few of them, evenly spread.
+
+    Example:
+        >>> shot = Shot()
+        >>> for _ in range(20):
+        ...     shot.add(np.zeros((8, 8, 3), np.uint8))
+        >>> shot.count, len(shot.samples) <= 4
+        (20, True)
     """
 
     count: int = 0
@@ -49,7 +56,14 @@ class _Look:
 
 
 class CutFinder:
-    """Finds cuts by comparing the colors and the pixels of thumbnails of successive frames."""
+    """Finds cuts by comparing the colors and the pixels of thumbnails of successive frames.
+
+    Example:
+        >>> black, white = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
+        >>> finder = CutFinder()
+        >>> [finder.is_cut(frame) for frame in (black, black, white)]
+        [False, False, True]
+    """
 
     def __init__(self) -> None:
         self._before: _Look | None = None
@@ -65,7 +79,19 @@ class CutFinder:
 
 
 def shots(frames: Iterable[Frame]) -> Iterator[Shot]:
-    """Yield the shots of a clip, in order. Only the samples of one shot are in memory at a time."""
+    """Yield the shots of a clip, in order. Only the samples of one shot are in memory at a time.
+
+    Args:
+        frames: frames with pixels (height, width, 3), RGB, 0 to 255.
+
+    Yields:
+        Shots with at least one frame.
+
+    Example:
+        >>> black, white = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
+        >>> [shot.count for shot in shots([Frame(black, 0, 1), Frame(black, 1, 1), Frame(white, 2, 1)])]
+        [2, 1]
+    """
     finder, shot = CutFinder(), Shot()
     for frame in frames:
         if finder.is_cut(frame.pixels):
