@@ -9,9 +9,11 @@ import safetensors.torch
 import torch
 
 from impasto.errors import WeightsError
-from impasto.networks import InstantNetwork, Widths, brush_files, save_instant
+from impasto.networks import brush_files
 from impasto.networks.brush_files import brush_facts, brush_path, load_brush, save_brush, shipped_brushes
+from impasto.networks.decoder_files import save_decoder
 from impasto.networks.johnson import Johnson, Layout
+from impasto.networks.style_swap import Decoder, DecoderWidths
 from impasto.weights.files import sha256_of
 
 LAYOUT = Layout(4, blocks=1, ends=5)
@@ -110,9 +112,8 @@ def _make_infinite(module: torch.nn.Module) -> None:
 
 
 def test_another_network_of_impasto_is_not_a_brush(tmp_path: Path) -> None:
-    network = InstantNetwork((4, 4, 4, 4, 4), Widths(4, 4, 8, 8, 1), code=8)
-    save_instant(tmp_path / "live.safetensors", network, {})
-    assert "is not a brush" in refused(tmp_path / "live.safetensors")
+    save_decoder(tmp_path / "decoder.safetensors", Decoder((4, 4, 4), DecoderWidths(4, 4, 4, 1)), {})
+    assert "is not a brush" in refused(tmp_path / "decoder.safetensors")
 
 
 def test_names_of_included_brushes_are_known(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

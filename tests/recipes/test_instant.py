@@ -500,7 +500,7 @@ def test_a_style_is_encoded_once_for_each_size(monkeypatch: pytest.MonkeyPatch) 
 def test_only_a_few_sizes_of_a_style_are_cached() -> None:
     code = PAINTER.encode(STYLE)
     for edge_px in (*range(40, 128, 8), 5000):
-        PAINTER._level(code, edge_px)
+        PAINTER.level(code, edge_px)
     assert len(code.levels) == 8
     assert max(edge_px for edge_px, _ in code.levels) == 1024  # no style is encoded at a larger size
 

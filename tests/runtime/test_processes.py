@@ -118,13 +118,10 @@ import socket, tempfile
 def refuse(*_, **__): raise SystemExit("a connection was tried")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 import numpy as np, impasto
-from impasto.networks import load_instant, shipped_instant
-from impasto.networks.onnx_export import instant_graph, largest_difference, save_graph
-network = load_instant(shipped_instant())
-with tempfile.TemporaryDirectory() as folder:
-    save_graph(f"{folder}/a.onnx", instant_graph(network))
-    largest_difference(f"{folder}/a.onnx", network)
+from impasto.recipes.instant_onnx import InstantGraph, save_instant_graph
 photo = np.zeros((64, 64, 3), np.uint8)
+with tempfile.TemporaryDirectory() as folder:
+    save_instant_graph(f"{folder}/a.onnx", InstantGraph(impasto.read(photo), size_px=32))
 impasto.instant(photo, photo, engine="auto")
 impasto.instant(photo, photo, engine="auto")
 """

@@ -329,7 +329,7 @@ def networks() -> dict[str, Johnson]:
     """Two brushes with random weights, whose graphs are the user's own."""
     pytest.importorskip("onnx")
     from impasto.networks.brush_onnx import brush_graph
-    from impasto.networks.onnx_export import save_graph
+    from impasto.networks.onnx_graph import save_graph
 
     live_brushes.own_folder().mkdir(parents=True)
     found = {}

@@ -37,7 +37,7 @@ CONVOLUTIONS: tuple[str, ...] = names_in(BLOCKS)
 LAYERS: tuple[str, ...] = tuple(f"{kind}{name}" for name in CONVOLUTIONS for kind in ("conv", "relu"))
 FULL_WIDTHS: tuple[int, ...] = (64, 128, 256, 512, 512)
 
-_DEEP_BLOCKS = (4, 5)
+DEEP_BLOCKS = (4, 5)
 """Blocks whose convolutions pad with zeros if the border is ``"mixed"``."""
 
 _POOLING_SCALES: Mapping[Pooling, float] = {"max": 1.0, "average": 2.0, "l2": 2 * 0.78, "plain-average": 1.0}
@@ -157,7 +157,7 @@ class Vgg(nn.Module):
     def _convolve(self, name: str, x: FeatureMap) -> FeatureMap:
         convolution = self.convolutions[name]
         assert isinstance(convolution, nn.Conv2d)
-        if self.border == "zero" or (self.border == "mixed" and int(name[0]) in _DEEP_BLOCKS):
+        if self.border == "zero" or (self.border == "mixed" and int(name[0]) in DEEP_BLOCKS):
             return F.conv2d(x, convolution.weight, convolution.bias, padding=1)
         mode = "reflect" if self.border == "reflect" and min(x.shape[-2:]) > 1 else "replicate"
         with torch.autocast(x.device.type, enabled=False):  # autocast would convert to float32 for padding and back

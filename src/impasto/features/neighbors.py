@@ -25,14 +25,14 @@ _DIRECTIONS = 128
 _SAMPLE = 4096
 _MOST_KEYS = 2**14
 """Styles with more positions are searched on a sparse grid first, then around the matches found."""
-_AROUND = tuple((down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across)
+AROUND = tuple((down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across)
 _CHUNK = 2**24
 _ROWS = 2**13
-_SHIFTS = ((0, 1), (1, 0), (0, -1), (-1, 0))
+SHIFTS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _SHARE_ROUNDS, _ALL = 12, 0.999
-_PASSES = 3
+PASSES = 3
 """Number of passes in which each match is compared with those of neighboring positions."""
-_NOISE = 64
+NOISE = 64
 """Number of patches, in each direction, after which the noise that selects among similar patches repeats."""
 
 
@@ -216,9 +216,32 @@ class Keys:
         position = torch.stack([index for index, _ in found]).reshape(-1, *size).gather(0, style[None])[0]
         if patches:
             position = space.patched(position, style, patches)
-        for _ in range(_PASSES if coherence else 0):
+        for _ in range(PASSES if coherence else 0):
             position = space.coherent(position, style, coherence)
         return Matches(position, style)
+
+    def sparse(self, style: int) -> tuple[Tensor, int]:
+        """Return a part of the allowed positions of a style picture, which limits the search cost.
+
+        Returns:
+            Every n-th allowed position in both directions, and n.
+        """
+        start, stop = self.starts[style : style + 2]
+        places, allowed = torch.arange(start, stop, device=self.keys.device), self.allowed[start:stop]
+        count = int(allowed.sum())
+        stride = math.ceil(math.sqrt(count / self.most))
+        width = self.sizes[style][1]
+        row, column = (places - start) // width, (places - start) % width
+        sparse = places[allowed & (row % stride == stride // 2) & (column % stride == stride // 2)]
+        return (sparse, stride) if 0 < len(sparse) <= 2 * self.most else (places[allowed][:: -(-count // self.most)], stride)
+
+    def patches(self, style: int, side: int) -> "PatchKeys":
+        """Average the keys of each patch of a style picture, and scale the averages to length 1."""
+        height, width = self.sizes[style]
+        own = self.keys[self.starts[style] : self.starts[style + 1]].T.reshape(1, -1, height, width)
+        step = max(1, side // 4, math.ceil(math.sqrt(height * width / self.most)))
+        pooled = F.avg_pool2d(own, (min(side, height), min(side, width)), stride=step)
+        return PatchKeys(unit(pooled[0].flatten(1).T).T.contiguous(), step, pooled.shape[-1])
 
     @property
     def starts(self) -> list[int]:
@@ -229,6 +252,26 @@ class Keys:
         return starts
 
 
+class PatchKeys(NamedTuple):
+    """Keys of whole patches of a style picture.
+
+    Attributes:
+        keys: (directions, patches), columns of length 1.
+        step: distance between neighboring patches, in positions.
+        across: number of patches in each row of patches.
+    """
+
+    keys: Tensor
+    step: int
+    across: int
+
+
+def patch_noise(directions: int, variety: float) -> Tensor:
+    """Return the noise that selects among similar patches, (NOISE, NOISE, directions); it is always the same."""
+    noise = torch.randn(NOISE, NOISE, directions, generator=torch.Generator().manual_seed(0))
+    return noise * (variety / directions**0.5)
+
+
 class _Space:
     """Queries and keys projected on the same directions and scaled to length 1.
 
@@ -237,13 +280,13 @@ class _Space:
     """
 
     def __init__(self, keys: Keys, queries: Tensor, precision: torch.dtype = torch.float32) -> None:
-        self._most = keys.most
+        self._source = keys
         self.keys, self.sizes, self.allowed, self.starts = keys.keys, keys.sizes, keys.allowed, keys.starts
         self.queries, self.precision = queries, precision
 
     def nearest(self, style: int) -> tuple[Tensor, Tensor]:
         """Return the nearest position in one style picture for each query, and its cosine."""
-        places, stride = self._sparse(style)
+        places, stride = self._source.sparse(style)
         position = places[most_similar(self.queries, self.keys[places].to(self.precision))]
         return self._refined(style, position, self._similarity(position), stride // 2)
 
@@ -252,27 +295,12 @@ class _Space:
         parts = zip(self.queries.split(_ROWS), position.split(_ROWS), strict=True)
         return torch.cat([(query * self.keys[place]).sum(1) for query, place in parts])
 
-    def _sparse(self, style: int) -> tuple[Tensor, int]:
-        """Return a part of the allowed positions of a style picture, which limits the search cost.
-
-        Returns:
-            Every n-th allowed position in both directions, and n.
-        """
-        start, stop = self.starts[style : style + 2]
-        places, allowed = torch.arange(start, stop, device=self.keys.device), self.allowed[start:stop]
-        count = int(allowed.sum())
-        stride = math.ceil(math.sqrt(count / self._most))
-        width = self.sizes[style][1]
-        row, column = (places - start) // width, (places - start) % width
-        sparse = places[allowed & (row % stride == stride // 2) & (column % stride == stride // 2)]
-        return (sparse, stride) if 0 < len(sparse) <= 2 * self._most else (places[allowed][:: -(-count // self._most)], stride)
-
     def _refined(self, style: int, position: Tensor, similarity: Tensor, reach: int) -> tuple[Tensor, Tensor]:
         """Improve each match by searching around it, first ``reach`` positions away and then closer."""
         start, (height, width) = self.starts[style], self.sizes[style]
         while reach:
             row, column = (position - start) // width, (position - start) % width
-            for down, across in _AROUND:
+            for down, across in AROUND:
                 beside = (column + reach * across).clamp(0, width - 1)
                 candidate = start + (row + reach * down).clamp(0, height - 1) * width + beside
                 cosine = self._similarity(candidate)
@@ -288,22 +316,18 @@ class _Space:
         grid = self.queries.T.reshape(1, -1, height, width)
         means = F.avg_pool2d(grid, side, ceil_mode=True, count_include_pad=False)
         down, across = means.shape[-2:]
-        noise = torch.randn(_NOISE, _NOISE, grid.shape[1], generator=torch.Generator().manual_seed(0)).to(grid)
-        rows = (torch.arange(down, device=grid.device) + patches.top // side) % _NOISE
-        columns = (torch.arange(across, device=grid.device) + patches.left // side) % _NOISE
-        noisy = unit(means[0].flatten(1).T) + patches.variety / grid.shape[1] ** 0.5 * noise[rows][:, columns].flatten(0, 1)
+        noise = patch_noise(grid.shape[1], patches.variety).to(grid)
+        rows = (torch.arange(down, device=grid.device) + patches.top // side) % NOISE
+        columns = (torch.arange(across, device=grid.device) + patches.left // side) % NOISE
+        noisy = unit(means[0].flatten(1).T) + noise[rows][:, columns].flatten(0, 1)
         owner = style[side // 2 :: side, side // 2 :: side] if min(height, width) > side // 2 else style[::side, ::side]
         owner = F.interpolate(owner[None, None].float(), size=(down, across), mode="nearest")[0, 0].long().flatten()
         heights, widths, starts = self._geometry()
         row, column = (torch.zeros(down * across, dtype=torch.long, device=grid.device) for _ in range(2))
-        for index, (style_height, style_width) in enumerate(self.sizes):
-            high, broad = min(side, style_height), min(side, style_width)
-            own = self.keys[self.starts[index] : self.starts[index + 1]].T.reshape(1, -1, style_height, style_width)
-            step = max(1, side // 4, math.ceil(math.sqrt(style_height * style_width / self._most)))
-            pooled = F.avg_pool2d(own, (high, broad), stride=step)
-            keys = unit(pooled[0].flatten(1).T).T.contiguous()
+        for index in range(len(self.sizes)):
+            keys, step, across_keys = self._source.patches(index, side)
             best = torch.cat([(part @ keys).argmax(1) for part in noisy.split(max(1, _CHUNK // keys.shape[1]))])
-            is_of_style, across_keys = owner == index, pooled.shape[-1]
+            is_of_style = owner == index
             row = torch.where(is_of_style, best // across_keys * step, row)
             column = torch.where(is_of_style, best % across_keys * step, column)
         owner, row, column = (each.reshape(down, across) for each in (owner, row, column))
@@ -322,7 +346,7 @@ class _Space:
         """Replace a match by a position adjacent to a neighbor's match if the coherence bonus makes up for the lower cosine."""
         heights, widths, starts = self._geometry()
         candidates = [position]
-        for down, across in _SHIFTS:
+        for down, across in SHIFTS:
             beside, owner = _shifted(position, down, across), _shifted(style, down, across)
             place = beside - starts[owner]
             row, column = place // widths[owner] + down, place % widths[owner] + across

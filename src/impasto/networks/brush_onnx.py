@@ -43,9 +43,8 @@ class _Brush:
     is_packed: bool
 
     def stored(self, values: Array) -> str:
-        """Add weights: as float16 if this changes none of them, otherwise as float32."""
-        is_exact = bool((values.astype(np.float16) == values).all())
-        return self.graph.weight(values) if self.is_packed and is_exact else self.graph.floats(values)
+        """Add weights; see :meth:`impasto.networks.onnx_graph.Graph.weight`."""
+        return self.graph.weight(values) if self.is_packed else self.graph.floats(values)
 
 
 @in_known_state
@@ -67,11 +66,11 @@ def brush_graph(
         OptionError: if onnx is not installed.
     """
     onnx = onnx_package()
-    g = Graph(winograd=False)
+    g = Graph()
     weights = {name: each.float().numpy() for name, each in network.state_dict().items()}
     b = _Brush(g, weights, _statistics(network), network.layout, packed)
     sides = g.node("Shape", "photo", start=2)
-    x = _convolved(b, _enlarged(g, sides), "down.0", b.layout.ends)
+    x = _convolved(b, g.enlarged(sides, MULTIPLE_PX, SMALLEST_PX), "down.0", b.layout.ends)
     for number in (1, 2):
         x = _convolved(b, g.node("Relu", x), f"down.{number}", 3, stride=2)
     x = g.node("Relu", x)
@@ -92,15 +91,6 @@ def _statistics(network: Johnson) -> dict[str, tuple[Array, Array]]:
     """Return the variance and the mean of each normalization with fixed statistics, see :meth:`Johnson.with_statistics_of`."""
     fixed = {name.removesuffix(".norm"): getattr(each, "statistics", None) for name, each in network.named_modules()}
     return {name: (each[0].numpy()[0], each[1].numpy()[0]) for name, each in fixed.items() if each is not None}
-
-
-def _enlarged(g: Graph, sides: str) -> str:
-    """Add the nodes of :func:`impasto.networks.johnson.padded`."""
-    multiple = g.integers(MULTIPLE_PX)
-    count = g.node("Div", g.node("Add", sides, g.integers(MULTIPLE_PX - 1)), multiple)
-    wanted = g.node("Max", g.node("Mul", count, multiple), g.integers(SMALLEST_PX))
-    pads = g.node("Concat", g.integers(0, 0, 0, 0, 0, 0), g.node("Sub", wanted, sides), axis=0)
-    return g.node("Pad", "photo", pads, mode="edge")
 
 
 def _bordered(b: _Brush, x: str, before: int, after: int, mode: str) -> str:

@@ -12,8 +12,8 @@ from impasto.errors import WeightsError
 from impasto.images import read, resize
 from impasto.networks.brush_onnx import brush_graph
 from impasto.networks.johnson import Johnson
+from impasto.networks.onnx_graph import save_graph
 from impasto.networks.onnx_runtime import load_onnxruntime
-from impasto.runtime.atomic import replacing
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
 
@@ -74,16 +74,14 @@ def save_checked(
         OptionError: if onnx or onnxruntime is not installed.
         WeightsError: if the pictures differ, or the file cannot be written.
     """
-    path = Path(path)
-    model = precise_graph(network, precision, strength=strength, facts=facts)
-    try:
-        with replacing(path) as partial:
-            partial.write_bytes(model.SerializeToString())
-            found = difference(partial, network, strength)
-            _check(found, path, precision)
-    except OSError as error:
-        raise WeightsError(f"graph {str(path)!r} cannot be written: {error.strerror or error}; choose another path") from error
-    return found
+    path, found = Path(path), []
+
+    def check(partial: Path) -> None:
+        found.append(difference(partial, network, strength))
+        _check(found[0], path, precision)
+
+    save_graph(path, precise_graph(network, precision, strength=strength, facts=facts), check)
+    return found[0]
 
 
 def _check(found: Difference, path: Path, precision: Precision) -> None:

@@ -29,7 +29,7 @@ CELL_PX = 4
 """Side of a position in pixels. Picture sides are padded to a multiple of twice this value."""
 _TILE, _HALO = 256, 16
 """Tile size and halo width of :func:`decoded`, in positions; the decoder's receptive field reaches 12 positions."""
-_SIDES = {"relu1_1": 4, "relu2_1": 2, "relu3_1": 1}
+SIDES = {"relu1_1": 4, "relu2_1": 2, "relu3_1": 1}
 
 
 class DecoderWidths(NamedTuple):
@@ -125,7 +125,7 @@ def blocks_of(features: Features) -> Tensor:
     """
     rows = []
     for layer in SWAP_LAYERS:
-        side, grid = _SIDES[layer], features[layer][0].permute(1, 2, 0)
+        side, grid = SIDES[layer], features[layer][0].permute(1, 2, 0)
         height, width, channels = grid.shape[0] // side, grid.shape[1] // side, grid.shape[2]
         blocks = grid.reshape(height, side, width, side, channels).transpose(1, 2)
         rows.append(blocks.reshape(height * width, side * side * channels))
@@ -145,9 +145,9 @@ def swapped(rows: Tensor, position: Tensor, channels: tuple[int, int, int]) -> l
         last in memory.
     """
     (height, width), places, found = position.shape, position.flatten(), []
-    widths = [count * _SIDES[layer] ** 2 for layer, count in zip(SWAP_LAYERS, channels, strict=True)]
+    widths = [count * SIDES[layer] ** 2 for layer, count in zip(SWAP_LAYERS, channels, strict=True)]
     for layer, count, part in zip(SWAP_LAYERS, channels, rows.split(widths, 1), strict=True):
-        side = _SIDES[layer]
+        side = SIDES[layer]
         blocks = part.index_select(0, places).reshape(height, width, side, side, count).transpose(1, 2)
         found.append(blocks.reshape(1, height * side, width * side, count).permute(0, 3, 1, 2))
     return found

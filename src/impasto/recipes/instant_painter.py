@@ -57,9 +57,9 @@ _KEPT = 0.7
 """Share of the photo in the picture to match; the rest is the current picture."""
 _FLAT_REDUCTION = 0.25
 """Reduction of the photo's share in flat areas."""
-_EVENLY = 0.6
+EVENLY = 0.6
 """Exponent that maps the strength to the mixing weight of features; it makes equal steps of the strength look equally large."""
-_BLENDED_BELOW = 0.3
+BLENDED_BELOW = 0.3
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _LEVELS_KEPT = 8
 
@@ -210,8 +210,8 @@ class InstantPainter:
         return self.encode_picture(style, stroke=stroke) if isinstance(style, Tensor) else self.encode(style, stroke=stroke)
 
     @torch.no_grad()
-    def _level(self, code: StyleCode, edge_px: int, networks: _Networks | None = None) -> Level:
-        """Encode the styles for a size, with the same networks as the photo."""
+    def level(self, code: StyleCode, edge_px: int, networks: _Networks | None = None) -> Level:
+        """Encode the styles for photos with a longer side of ``edge_px``, with the networks that encode the photo."""
         networks = networks or self._direct
         edge_px = min(max(SMALLEST_SIDE, round(edge_px * code.stroke)), _LARGEST_STYLE_PX)
         key = (edge_px, f"{type(networks).__name__} {self.arithmetic}")
@@ -337,7 +337,7 @@ class _Painting:
     def _over(self, content: Image, before: Image | None, colors: Affine | None) -> Iterator[int]:
         """Paint a picture in place, in tiles, given the result of the previous size; with ``colors``, also finish it."""
         size = (content.shape[-2], content.shape[-1])
-        level = self.painter._level(self.code, max(size), self.networks)
+        level = self.painter.level(self.code, max(size), self.networks)
         measurements = self._measured(content, before, level, size)
 
         def paint(tile: Image, place: Place) -> Image:
@@ -350,7 +350,7 @@ class _Painting:
     def _sized(self, content: Image, before: Image | None) -> Image:
         """Paint the whole picture at one size."""
         size = (content.shape[-2], content.shape[-1])
-        level = self.painter._level(self.code, max(size), self.networks)
+        level = self.painter.level(self.code, max(size), self.networks)
         return self._swapped(content, before, level, _Part(Place(0, 0, *size), size))
 
     def _swapped(self, content: Image, before: Image | None, level: Level, part: _Part) -> Image:
@@ -372,7 +372,7 @@ class _Painting:
             self.owner = F.one_hot(found.style, len(self.code.pictures)).permute(2, 0, 1)[None].float()
         features_of_matches = swapped(level.rows, found.position, self.painter.network.channels)
         if self.strength < 1:
-            share = self.strength**_EVENLY
+            share = self.strength**EVENLY
             features_of_matches = [
                 torch.lerp(features[layer].to(each), each, share)
                 for layer, each in zip(SWAP_LAYERS, features_of_matches, strict=True)
@@ -426,7 +426,7 @@ class _Painting:
     def _finished(self, photo: Image, painted: Image, colors: Affine) -> Image:
         """Apply the colors of the style; at low strengths, blend with the photo."""
         found = recolored(painted, colors).clamp_(0, 1)
-        return found if self.strength >= _BLENDED_BELOW else torch.lerp(photo, found, self.strength / _BLENDED_BELOW)
+        return found if self.strength >= BLENDED_BELOW else torch.lerp(photo, found, self.strength / BLENDED_BELOW)
 
 
 def blended(codes: Sequence[StyleCode], weights: Sequence[float]) -> StyleCode:

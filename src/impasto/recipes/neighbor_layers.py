@@ -13,9 +13,9 @@ _COARSE_PX, _MIDDLE_PX, _FINE_PX = 128, 256, 512
 """Limits of the longer side. Up to the first limit, all layers are compared; up to the second, the middle layers; above it, the
 fine layers. Up to the third limit, the search uses all layers; above it, the middle layers.
 """
-_PATCH, _VARIETY = 8, 0.15
+PATCH, VARIETY = 8, 0.15
 """Side of a patch in positions, and amount of randomness in the choice between similar patches."""
-_TOLERANCE, _FLAT_TOLERANCE = 0.03, 0.4
+TOLERANCE, FLAT_TOLERANCE = 0.03, 0.4
 """How much less similar a patch may be than the single matches that it replaces; amount added to this in flat areas."""
 
 
@@ -42,5 +42,5 @@ def patches_where_flat(flat: Tensor, grid: tuple[int, int], *, top: int = 0, lef
         left: column offset in the larger photo, in positions.
         share: the current size relative to the final size; the side of the patches is multiplied by it.
     """
-    tolerance = _TOLERANCE + _FLAT_TOLERANCE * averaged(flat, grid)[0, 0].square()
-    return Patches(max(2, round(_PATCH * share)), tolerance, _VARIETY, top, left)
+    tolerance = TOLERANCE + FLAT_TOLERANCE * averaged(flat, grid)[0, 0].square()
+    return Patches(max(2, round(PATCH * share)), tolerance, VARIETY, top, left)

@@ -16,7 +16,7 @@ from impasto.errors import ImageFileError
 from impasto.images import Picture
 from impasto.networks.brush_files import load_brush
 from impasto.networks.brush_onnx import brush_graph
-from impasto.networks.onnx_export import save_graph
+from impasto.networks.onnx_graph import save_graph
 from impasto.options import Run
 from impasto.options.brush import BrushTrainingOptions
 from impasto.recipes.brush_training import BrushRun, new_run
