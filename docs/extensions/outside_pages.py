@@ -18,7 +18,6 @@ _PAGES = {
     "contributing": "CONTRIBUTING.md",
     "model-cards/brushes": "src/impasto/data/brushes.md",
     "model-cards/decoder": "src/impasto/data/decoder.md",
-    "model-cards/live": "src/impasto/data/live.md",
     "model-cards/vgg19-slim": "src/impasto/data/vgg19-slim.md",
 }
 """The outside file of each page."""

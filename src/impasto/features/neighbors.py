@@ -269,7 +269,8 @@ class PatchKeys(NamedTuple):
 def patch_noise(directions: int, variety: float) -> Tensor:
     """Return the noise that selects among similar patches, (NOISE, NOISE, directions); it is always the same."""
     noise = torch.randn(NOISE, NOISE, directions, generator=torch.Generator().manual_seed(0))
-    return noise * (variety / directions**0.5)
+    scaled: Tensor = noise * (variety / directions**0.5)
+    return scaled
 
 
 class _Space:
