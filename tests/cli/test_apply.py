@@ -85,7 +85,7 @@ def test_one_photo_is_saved_to_a_file(capsys: Capture) -> None:
     assert re.fullmatch(r"out.webp: 48x48 pixels, painted in .* s\n", out)
     record = images.read_record("out.webp")
     assert record is not None
-    assert record["options"] == {"size": 48, "strength": 1.0, "stroke": 1.0, "grain": 0.5}
+    assert record["options"] == {"size": 48, "strength": 1.0, "stroke": 1.0, "grain": 0.0}
 
 
 def test_without_an_output_the_result_is_named_after_photo_and_brush(capsys: Capture) -> None:

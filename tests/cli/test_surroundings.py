@@ -667,7 +667,8 @@ def test_onnx_runtime_stores_no_identifier(tmp_path: Path) -> None:
     env = {"HOME": str(home), "USERPROFILE": str(home), "XDG_CACHE_HOME": str(home), "ORT_DISABLE_TELEMETRY": ""}
     env = {**os.environ, **env}
     del env["ORT_DISABLE_TELEMETRY"]
-    script = "from impasto.cli import main; raise SystemExit(main(['export', 'onnx', 'net.onnx']))"
+    words = ["export", "onnx", "net.onnx", "--style", "starry-night", "--size", "64"]
+    script = f"from impasto.cli import main; raise SystemExit(main({words}))"
     subprocess.run([sys.executable, "-c", script], env=env, check=True, capture_output=True)
     assert [path for path in home.rglob("*") if path.is_file()] == []
 

@@ -61,7 +61,7 @@ def eval_(
     console = message_console(quiet=False, to_stderr=False)
     try:
         with memory_in_words(max(photo.size)):
-            pastiche = applied(painter, photo, BrushOptions(grain=0))
+            pastiche = applied(painter, photo, BrushOptions())
     except ResourceError as error:  # this command has another option for the size
         raise ResourceError(f"{str(error).split(';')[0]}; use a larger --content-scale, or close other programs") from error
     with undisturbed():

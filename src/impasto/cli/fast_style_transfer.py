@@ -43,6 +43,6 @@ def fast_style_transfer(
     batch = planned((str(in_path),), Saving(output=out_path), checkpoint, keeps_names=True)
     painter = BrushPainter(checkpoint, Run(device=_DEVICES[name]))
     try:
-        return paint_photos(batch, painter, BrushOptions(grain=0), OutputOptions())
+        return paint_photos(batch, painter, BrushOptions(), OutputOptions())
     except ResourceError as error:  # this command has no option for the size
         raise ResourceError(str(error).replace("--size", "impasto apply --size")) from error

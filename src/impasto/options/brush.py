@@ -38,7 +38,7 @@ class BrushOptions:
     stroke: float = 1.0
     """Size of the strokes, 0.25 to 4. Unless it is 1, the photo is painted at another size, and the result is resized."""
 
-    grain: float = 0.5
+    grain: float = 0.0
     """Noise added to flat parts of the photo, such as a clear sky, so that they get strokes, 0 (none) to 1."""
 
     def __post_init__(self) -> None:

@@ -193,7 +193,8 @@ def applied(painter: BrushPainter, photo: Picture, options: BrushOptions) -> Pas
     }
     if options.strength and not options.grain and bool((photo.image.amax((2, 3)) == photo.image.amin((2, 3))).all()):
         record["notes"] = [
-            "the photo has one color, and the grain is 0; the network sees only differences, so the result has one color"
+            "the photo has one color; the network sees only differences of colors, so the result has one color; "
+            "--grain 0.5 gives it strokes"
         ]
     alpha = None if photo.alpha is None else resize(photo.alpha, size)
     return Pastiche(image, alpha, photo.metadata, record)

@@ -120,7 +120,7 @@ def _save(training: BrushRun, order: Message, line: Line, pace: Pace) -> None:
             raise
     else:
         run = training.training
-        facts = {"done": run.number, "scale": 0, "here": run.number, "seconds": round(run.seconds, 1)}
+        facts = {"done": run.number, "scale": 0, "here": run.number, "seconds": round(run.seconds, 2)}
         line.say("checkpoint", checkpoint=facts)
     pace.took(began)
 

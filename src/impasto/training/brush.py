@@ -29,7 +29,6 @@ from torch import Tensor
 from impasto.encoders.precision import has_fast_bf16
 from impasto.encoders.vgg import Vgg
 from impasto.features.distributions import leading, most_similar
-from impasto.networks.flat_parts import with_noise
 from impasto.networks.johnson import Johnson
 from impasto.networks.style_swap import SEARCH_LAYERS, SWAP_LAYERS, blocks_of, search_columns, swapped
 from impasto.runtime.devices import seconds_now
@@ -260,7 +259,7 @@ class BrushTraining:
 
     def _losses(self, photos: Image) -> dict[str, Tensor]:
         with self._autocast():
-            image = self.network(self._with_noise(photos)).float()
+            image = self.network(photos).float()
             shown = image + (image.clamp(0, 1) - image).detach()  # clamp to the gamut, but keep the gradient
             found = self.encoder(shown.contiguous(memory_format=torch.channels_last), STYLE_LAYERS)
             with torch.no_grad():
@@ -282,10 +281,6 @@ class BrushTraining:
         if self.weights.stability:
             losses["stability"] = self._stability(photos[:1], image[:1])
         return losses
-
-    def _with_noise(self, photos: Image) -> Image:
-        """Add noise to the flat parts, as when a photo is painted, with a random amount."""
-        return with_noise(photos, float(self.random.random()), int(self.random.integers(2**31)))
 
     @torch.no_grad()
     def _queries(self, photo: Features, painted: Features) -> FeatureMap:
