@@ -2,7 +2,7 @@
 
 import torch
 
-from impasto.networks.flat_parts import flatness, with_noise
+from impasto.networks.flat_parts import flat_parts, with_noise
 
 
 def photo_with_a_sky() -> torch.Tensor:
@@ -19,7 +19,7 @@ def test_only_flat_parts_change() -> None:
     sky = found[..., :15, :]
     assert sky.std() > 0.03
     assert ((sky > 0) & (sky < 1)).float().mean() > 0.75  # white leaves room for the noise
-    assert flatness(photo)[..., :15, :].min() > 0.99
+    assert flat_parts(photo)[..., :15, :].min() > 0.99
 
 
 def test_the_amount_sets_the_strength_and_zero_returns_the_photo() -> None:

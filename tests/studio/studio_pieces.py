@@ -63,6 +63,16 @@ class Local:
         return functools.partial(self.request, name.upper())
 
 
+def client_of(studio: Any) -> Local:
+    """Return a client of an application that uses this studio."""
+    from impasto.studio.app import create_app
+
+    app = create_app(studio.settings)
+    app.state.studio.database.close()
+    app.state.studio = studio
+    return Local(app)
+
+
 @dataclass
 class Program:
     """A studio in its own process, and a client for it."""

@@ -40,10 +40,7 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 @pytest.fixture
 def client(studio: Studio) -> pieces.Local:
-    app = create_app(studio.settings)
-    app.state.studio.database.close()
-    app.state.studio = studio
-    return pieces.Local(app)
+    return pieces.client_of(studio)
 
 
 @pytest.fixture

@@ -40,10 +40,7 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 @pytest.fixture
 def client(studio: Studio) -> pieces.Local:
-    app = create_app(studio.settings)
-    app.state.studio.database.close()
-    app.state.studio = studio
-    return pieces.Local(app)
+    return pieces.client_of(studio)
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +140,7 @@ def test_files_that_are_not_clips_are_refused_by_name_with_one_sentence(
     error = answer.json()["error"]
     assert words.replace("../", "") in error["message"]
     assert str(studio.folder.root) not in error["message"]
-    assert error["code"] == ("picture" if kind == "empty" else "clip")
+    assert error["code"] == "clip"
     assert list((studio.folder.root / "uploads").iterdir()) == []
 
 
@@ -455,6 +452,22 @@ def test_a_painted_clip_can_be_neither_measured_nor_refined(client: pieces.Local
     ):
         error = client.post(f"{API}/jobs", json=body).json()["error"]
         assert (error["field"], error["message"]) == (field, f"result {identity} is a clip; give the id of a painted picture")
+
+
+def test_a_clip_stays_while_its_stopped_painting_can_continue(client: pieces.Local, studio: Studio) -> None:
+    order_for(studio, client)
+    job = studio.jobs.take("video")
+    assert job is not None
+    studio.jobs.checkpoint(job["id"], {"done": 6, "scale": 0, "here": 6, "seconds": 1.0})
+    studio.jobs.want(job["id"], "cancelled")
+    studio.jobs.stopped(job["id"])
+    studio.database.run("UPDATE uploads SET created = 0 WHERE id LIKE 'c_%'")
+    studio.gallery.clean_up()
+    assert client.get(f"{API}/jobs/{job['id']}").json()["can_continue"]
+    assert len(client.get(f"{API}/clips").json()["items"]) == 1
+    studio.database.run("UPDATE jobs SET checkpoint = NULL")
+    studio.gallery.clean_up()
+    assert client.get(f"{API}/clips").json()["items"] == []
 
 
 def test_segments_are_deleted_with_their_job_and_after_a_day(client: pieces.Local, studio: Studio) -> None:

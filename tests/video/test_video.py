@@ -231,6 +231,19 @@ def test_segments_of_other_options_are_not_used(render: Render, tmp_path: Path) 
     assert third.resumed == 0
 
 
+def test_a_run_goes_on_after_a_kill_while_its_folder_was_made_or_deleted(render: Render, tmp_path: Path) -> None:
+    clip, output = render(), tmp_path / "out.mkv"
+    interrupted_run(clip, output)
+    folder = folder_of(output)
+    folder.mkdir(exist_ok=True)
+    (folder / "plan.json").unlink(missing_ok=True)
+    (folder / "000000.mkv").write_bytes(b"left")
+    (folder / ".impasto-0123456789ab.part").write_bytes(b"left")
+    run = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
+    assert run.resumed == 0
+    assert not (folder / ".impasto-0123456789ab.part").exists()
+
+
 def test_a_folder_with_other_files_is_never_deleted(render: Render, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "out.mp4")
     folder.mkdir()

@@ -12,7 +12,7 @@ from impasto.tensors import Image, Mask
 _STRONGEST = 0.1
 """Standard deviation of the noise at an amount of 1."""
 _FLAT = 0.03
-"""Parts whose lightness has a smaller local standard deviation are flat."""
+"""Parts whose mean over the colors has a smaller local standard deviation are flat."""
 _WINDOW_PX = 17
 _OCTAVES = ((8, 0.82), (16, 0.41), (4, 0.41))
 """Sizes of the grain in pixels, and their weights."""
@@ -31,16 +31,19 @@ def with_noise(photo: Image, amount: float, seed: int = 0) -> Image:
     """
     if not amount:
         return photo
-    strength = _STRONGEST * amount * flatness(photo)
+    strength = _STRONGEST * amount * flat_parts(photo)
     noise = _noise(photo.shape[-2], photo.shape[-1], seed).to(photo)
     shrunk = (photo - 0.5) * (1 - 2 * strength) + 0.5  # leave room for the noise in white and black parts
     return (shrunk + strength * noise).clamp_(0, 1)
 
 
-def flatness(photo: Image) -> Mask:
-    """Return how flat the surroundings of each pixel are, (batch, 1, height, width) in [0, 1]."""
-    lightness = photo.mean(1, keepdim=True)
-    variance = _local_mean((lightness - _local_mean(lightness)).square())
+def flat_parts(photo: Image) -> Mask:
+    """Return how flat the surroundings of each pixel are, (batch, 1, height, width) in [0, 1].
+
+    This is absolute, unlike :func:`impasto.losses.picture.flatness`: a photo without any texture is flat everywhere.
+    """
+    gray = photo.mean(1, keepdim=True)
+    variance = _local_mean((gray - _local_mean(gray)).square())
     return torch.exp(-variance / _FLAT**2)
 
 

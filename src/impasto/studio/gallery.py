@@ -19,6 +19,11 @@ _GIVEN_UP_VIDEOS = (
     "SELECT id FROM jobs WHERE kind = 'video' AND checkpoint IS NOT NULL AND state IN ('failed', 'cancelled') AND finished < ?"
 )
 """Their painted segments can be large, so they are deleted like drafts."""
+_CAN_CONTINUE = (
+    "EXISTS (SELECT 1 FROM jobs WHERE kind = 'video' AND checkpoint IS NOT NULL AND state IN ('failed', 'cancelled') "
+    "AND instr(request, uploads.id))"
+)
+"""Whether a stopped painting of a clip can continue, for which it needs the clip."""
 
 
 class DiskFullError(ImpastoError):
@@ -185,8 +190,10 @@ class Gallery:
             self.database.run("DELETE FROM jobs WHERE id = ?", (row["id"],))
             self.folder.remove("work", row["id"])
         for row in self.database.rows(_GIVEN_UP_VIDEOS, (old,)):
-            self.database.run("UPDATE jobs SET checkpoint = NULL WHERE id = ?", (row["id"],))
-            self.folder.remove("work", row["id"])
+            with self.database.transaction():  # the job cannot continue meanwhile
+                if self.database.row(f"{_GIVEN_UP_VIDEOS} AND id = ?", (old, row["id"])):
+                    self.database.run("UPDATE jobs SET checkpoint = NULL WHERE id = ?", (row["id"],))
+                    self.folder.remove("work", row["id"])
         return len(found)
 
     def _not_needed(self, older_than: float) -> list[tuple[str, Row]]:
@@ -195,7 +202,7 @@ class Gallery:
         )
         unused = self.database.rows(
             "SELECT id FROM uploads WHERE created < ? AND id NOT IN (SELECT upload FROM styles) AND id NOT IN "
-            "(SELECT upload FROM results WHERE upload IS NOT NULL AND NOT draft) ORDER BY number",
+            f"(SELECT upload FROM results WHERE upload IS NOT NULL AND NOT draft) AND NOT {_CAN_CONTINUE} ORDER BY number",
             (older_than,),
         )
         return [("result", row) for row in drafts] + [("upload", row) for row in unused]

@@ -43,6 +43,9 @@ _ADVICE = (
     (r"; the segments are kept, and the same command continues", ""),
     (r"; use a name that ends in \.mkv", "; paint the clip without its sound"),
     (r"run the same command again", "start the job over"),
+    (r"; choose another folder$", "; free some space"),
+    (r"; choose another suffix$", "; install another build of PyAV"),
+    (r"'[^']*\.video/[^']*'", "the painted clip"),
 )
 """Advice of error messages that does not apply to the studio, and what replaces it."""
 

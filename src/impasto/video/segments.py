@@ -6,6 +6,7 @@ blending goes on. A segment counts once its list of times, which is written last
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from impasto.video.clips import Clip, Pixels, swscale_matrix
 from impasto.video.libraries import pyav
 
 _TICK = Fraction(1, 1000)
+_OWN_FILE = re.compile(r"plan\.json|segment\.part|\d{6,}\.(mkv|npz|json)|\.impasto-[0-9a-f]+\.part")
+"""Names of the files in the folder of segments."""
 _LIMITED = 1
 """H.273's and libswscale's number for the range 16 to 235."""
 
@@ -135,7 +138,7 @@ class Segments:
             self._start()
 
     def _start(self) -> None:
-        if self.folder.exists() and not (self.folder / "plan.json").exists() and any(self.folder.iterdir()):
+        if self.folder.exists() and not all(_OWN_FILE.fullmatch(each.name) for each in self.folder.iterdir()):
             raise ClipError(f"'{self.folder}' is needed for segments but holds other files; move it, or choose another output")
         if self.folder.exists() and _read_json(self.folder / "plan.json") != self.plan:
             self.is_replaced = bool(list(self.folder.glob("*.mkv")))

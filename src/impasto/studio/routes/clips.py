@@ -39,7 +39,7 @@ async def add(request: Request, studio: Here, name: Annotated[str, Query(max_len
     path = studio.folder.upload(identity)
     try:
         await _check_room(studio, request)
-        count = await received(request, path, limits.clip_seconds)
+        count = await received(request, path, limits.clip_seconds, "clip")
         studio.gallery.make_room(count)
         facts = await studio.ask(do="clip_intake", path=str(path), name=plain(name, "clip"))
         row = studio.gallery.add_upload(identity, {**facts, "name": plain(name, "clip"), "bytes": count})

@@ -58,7 +58,7 @@ async def ignored(request: Request, seconds: float) -> None:
                 pass
 
 
-async def received(request: Request, path: Path, seconds: float) -> int:
+async def received(request: Request, path: Path, seconds: float, code: str = "picture") -> int:
     """Write the body to a file and return its number of bytes."""
     count = 0
     parts = request.stream()
@@ -76,7 +76,7 @@ async def received(request: Request, path: Path, seconds: float) -> int:
     except TimeoutError as error:
         raise RefusedError(408, "slow", f"the upload took longer than {seconds:g} seconds; try a smaller file") from error
     if count == 0:
-        raise RefusedError(422, "picture", "the body is empty; send the file")
+        raise RefusedError(422, code, "the body is empty; send the file")
     return count
 
 

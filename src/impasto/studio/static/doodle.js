@@ -6,7 +6,7 @@ import { Controls } from './controls.js';
 import { $, button, h, say, set, tell } from './dom.js';
 import * as jobs from './jobs.js';
 import { clearAll, clearError, registerPlace, showWhere, speak } from './notices.js';
-import { buttons, words } from './painting.js';
+import { buttons, showState } from './painting.js';
 import { showResult } from './result.js';
 import { change, fieldsOf, on, state, styleOf } from './state.js';
 import { onLanguage, t } from './texts.js';
@@ -333,13 +333,7 @@ async function start() {
 }
 
 function show(now) {
-  going.hidden = false;
-  going.dataset.state = now.state;
-  const [text, vars] = words(now);
-  say(status, text, vars);
-  bar.hidden = jobs.hasEnded(now);
-  if (now.progress) bar.value = now.progress.share;
-  else bar.removeAttribute('value');
+  const [text, vars] = showState(now, { going, status, bar });
   const address = now.result ? resultImage(now.result) : now.preview;
   if (address) painted.src = address;
   if (address && views.hidden) $('#doodle-painting').checked = true;

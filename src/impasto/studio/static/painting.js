@@ -84,8 +84,7 @@ function show(job) {
   if (job.state === 'queued' || (job.state === 'running' && !job.progress)) bar.removeAttribute('value');
   $('#painting').dataset.state = job.state;
   tell($('#view-painting-share'), job.state === 'running' && job.progress ? `${Math.round(share * 100)} %` : '');
-  const [line, vars] = words(job);
-  say($('#painting-line'), line, vars);
+  say($('#painting-line'), ...words(job));
   const picture = job.result ? resultImage(job.result) : job.preview;
   if (picture) workspace.put('painting', picture);
   const place = $('#painting-error');
@@ -118,6 +117,18 @@ export function words(job) {
   if (job.state === 'failed') return ['painting.failed'];
   const state_ = job.state === 'paused' ? 'paused' : 'cancelled';
   return progress ? [`painting.${state_}`, how] : [`painting.${state_}_early`];
+}
+
+/** Show the state and progress of a job. Return its words. */
+export function showState(job, { going: section, status, bar }) {
+  section.hidden = false;
+  section.dataset.state = job.state;
+  const said = words(job);
+  say(status, ...said);
+  bar.hidden = jobs.hasEnded(job);
+  if (job.progress) bar.value = job.progress.share;
+  else bar.removeAttribute('value');
+  return said;
 }
 
 /** A clip has frames, not steps, and its duration is unknown before some of them are painted. */
@@ -187,6 +198,5 @@ function announce(job, share) {
   const now = `${job.id} ${job.state} ${quarter}`;
   if (now === spoken) return;
   spoken = now;
-  const [line, vars] = words(job);
-  speak(t(line, vars), { now: job.state !== 'running' });
+  speak(t(...words(job)), { now: job.state !== 'running' });
 }

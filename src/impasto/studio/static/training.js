@@ -5,7 +5,7 @@ import { Controls } from './controls.js';
 import { $, button, h, say, set, tell } from './dom.js';
 import * as jobs from './jobs.js';
 import { clearAll, clearError, registerPlace, showError, showWhere, speak } from './notices.js';
-import { ask, buttons, words } from './painting.js';
+import { ask, buttons, showState } from './painting.js';
 import { showResult } from './result.js';
 import { brushCard } from './shelf.js';
 import { change, fieldsOf, on, state, styleOf } from './state.js';
@@ -158,13 +158,7 @@ function show(now) {
     job = now.id;
     curve = [];
   }
-  going.hidden = false;
-  going.dataset.state = now.state;
-  const [text, vars] = words(now);
-  say(status, text, vars);
-  bar.hidden = jobs.hasEnded(now);
-  if (now.progress) bar.value = now.progress.share;
-  else bar.removeAttribute('value');
+  const [text, vars] = showState(now, { going, status, bar });
   const address = now.result ? resultImage(now.result) : now.preview;
   strip.hidden = !address;
   if (address && strip.getAttribute('src') !== address) strip.src = address;

@@ -5,7 +5,7 @@ import { Controls } from './controls.js';
 import { $, button, h, lazyImage, say, set, tell } from './dom.js';
 import * as jobs from './jobs.js';
 import { clearAll, clearError, notice, registerPlace, showError, showErrorText, showWhere, speak } from './notices.js';
-import { ask, buttons, words } from './painting.js';
+import { ask, buttons, showState } from './painting.js';
 import { showResult } from './result.js';
 import { brushCard } from './shelf.js';
 import { change, facts, fieldsOf, on, state, styleOf } from './state.js';
@@ -102,7 +102,8 @@ export function setUp() {
   on('watched', () => isHere && showWatched());
   jobs.on('job', (each) => each.kind === 'video' && (each.id === job || (!job && isHere)) && showJob(each));
   jobs.on('gone', ({ id }) => {
-    if (id === job) hideJob();
+    recents.querySelector(`[data-clip="${id}"]`)?.remove();
+    if (id === job || (job && id === jobs.jobs.get(job)?.result)) hideJob();
     if (id === clip?.id) show(null);
   });
   onLanguage(() => {
@@ -306,13 +307,7 @@ function hideJob() {
 function showJob(now) {
   const isNew = now.id !== job;
   job = now.id;
-  going.hidden = false;
-  going.dataset.state = now.state;
-  const [text, vars] = words(now);
-  say(status, text, vars);
-  bar.hidden = jobs.hasEnded(now);
-  if (now.progress) bar.value = now.progress.share;
-  else bar.removeAttribute('value');
+  const [text, vars] = showState(now, { going, status, bar });
   showFrame(now, isNew);
   jobError.hidden = now.state !== 'failed';
   if (now.state === 'failed') showError(jobError, now.error);
