@@ -10,6 +10,8 @@ The text comes from the same place as that of ``--help-all``. On GitHub, a reade
 import dataclasses
 import re
 from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from docutils import nodes
@@ -37,6 +39,8 @@ _OPTIONS: dict[str, Any] = {
     "run": Run(),
 }
 """The options, with their default values, by the argument of the directive."""
+_PACKAGE = Path(str(files("impasto")))
+_SOURCES = (*sorted((_PACKAGE / "options").glob("*.py")), _PACKAGE / "recipes" / "presets.py")
 
 
 class OptionsTable(SphinxDirective):
@@ -51,6 +55,8 @@ class OptionsTable(SphinxDirective):
         if name not in _OPTIONS:
             raise self.error(f"there are no options of {name!r}; use one of {', '.join(_OPTIONS)}")
         options = _OPTIONS[name]
+        for path in _SOURCES:
+            self.env.note_dependency(str(path))  # the page is read anew if a file of the options changes
         tiers = {
             title: [each for each in names if each not in RECIPE_IGNORES.get(name, ())]
             for title, names in tiers_of(type(options)).items()

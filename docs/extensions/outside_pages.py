@@ -30,22 +30,16 @@ _LINK = re.compile(r"(\]\()([^)#:\s]+)(#[^)\s]*)?\)")
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the step that replaces the text of a page."""
     app.connect("source-read", _read)
-    app.connect("env-before-read-docs", _note_changes)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def _read(app: Sphinx, page: str, source: list[str]) -> None:
     outside = _PAGES.get(page)
     if outside:
-        app.env.note_dependency(_ROOT / outside)
+        app.env.note_dependency(str(_ROOT / outside))  # the page is read anew if this file changes
         source[0] = (_ROOT / outside).read_text(encoding="utf-8")
     path = Path(app.env.doc2path(page))
     source[0] = with_links(source[0], (_ROOT / outside if outside else path).parent, path.parent)
-
-
-def _note_changes(app: Sphinx, env: Any, pages: list[str]) -> None:
-    """Read all outside pages anew, since Sphinx only watches the files in docs/."""
-    pages += [page for page in _PAGES if page not in pages]
 
 
 def with_links(text: str, written_in: Path, shown_in: Path) -> str:

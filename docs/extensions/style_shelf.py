@@ -24,6 +24,8 @@ class StyleShelf(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Make the table."""
+        for path in _style_files():
+            self.env.note_dependency(str(path))  # the page is read anew if a style changes
         group = nodes.tgroup(cols=6)
         group += [nodes.colspec(colwidth=width) for width in (14, 18, 26, 22, 12, 30)]
         titles = ("", "name", "title", "artist", "date", "license")
@@ -38,8 +40,12 @@ def setup(app: Sphinx) -> dict[str, Any]:
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
+def _style_files() -> list[Path]:
+    return sorted((_DATA / "styles").glob(f"*{SUFFIX}"))
+
+
 def _rows() -> Iterator[nodes.row]:
-    for path in sorted((_DATA / "styles").glob(f"*{SUFFIX}")):
+    for path in _style_files():
         facts = style_facts(path)
         preview = _DATA / "style-previews" / f"{facts['name']}.webp"
         texts = (nodes.paragraph("", facts[each].partition(":")[0]) for each in _FACTS)  # `styles show` has the reasons
