@@ -20,6 +20,7 @@ from impasto.studio.app import create_app
 from impasto.studio.controls import KINDS
 from impasto.studio.gallery import DiskFullError
 from impasto.studio.painting_state import Pace
+from impasto.studio.routes import results
 from impasto.studio.settings import Limits, Settings
 from impasto.studio.storage import new_identity
 from impasto.studio.studio import Studio
@@ -442,6 +443,17 @@ def test_an_archive_contains_the_painted_clip_itself(client: pieces.Local, studi
     with zipfile.ZipFile(io.BytesIO(found.content)) as archive:
         assert archive.namelist() == ["holiday.mp4"]
         assert archive.read("holiday.mp4") == client.get(f"{API}/results/{identity}/video").content
+
+
+def test_an_archive_that_would_fill_the_disk_is_refused(
+    client: pieces.Local, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = kept(studio, client)
+    monkeypatch.setattr(results, "_MOST_ZIP_BYTES", 10)
+    found = client.get(f"{API}/results/zip?ids={identity}")
+    assert found.status_code == 413
+    assert "choose fewer results" in found.json()["error"]["message"]
+    assert list((studio.folder.root / "made").iterdir()) == []
 
 
 def test_a_painted_clip_can_be_neither_measured_nor_refined(client: pieces.Local, studio: Studio) -> None:

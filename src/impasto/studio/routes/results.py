@@ -35,6 +35,8 @@ from impasto.studio.studio import Studio
 
 router = APIRouter(prefix="/results", tags=["results"])
 _MOST_AT_ONCE = 100
+_MOST_ZIP_BYTES = 2e9
+"""An archive needs as much free disk space as its files; painted clips can be large."""
 Flag = Annotated[bool | None, Query()]
 Ids = Annotated[
     str,
@@ -66,6 +68,10 @@ async def zip_(studio: Here, ids: Ids, format: shapes.Format = "png", record: bo
     """Return several results as a zip file."""
     rows = _several(studio, ids)
     files = [_file(studio, row, record) for row in rows]
+    size = sum(Path(file["path"]).stat().st_size for file in files if Path(file["path"]).is_file())
+    if size > _MOST_ZIP_BYTES:
+        text = f"these results have {size / 1e6:,.0f} MB, and an archive may have {_MOST_ZIP_BYTES / 1e6:,.0f} MB"
+        raise RefusedError(413, "large", f"{text}; choose fewer results, or download the clips one by one")
     suffixes = [Path(file["path"]).suffix if file["is_clip"] else SUFFIXES[format] for file in files]
     names = unique_names(safe_name(row["title"], suffix) for row, suffix in zip(rows, suffixes, strict=True))
     each = [file | {"name": name} for file, name in zip(files, names, strict=True)]
