@@ -15,10 +15,6 @@ from impasto.studio.settings import Limits
 from impasto.studio.storage import Folder
 
 _ACTIVE = "('queued', 'running', 'paused')"
-_GIVEN_UP_VIDEOS = (
-    "SELECT id FROM jobs WHERE kind = 'video' AND checkpoint IS NOT NULL AND state IN ('failed', 'cancelled') AND finished < ?"
-)
-"""Their painted segments can be large, so they are deleted like drafts."""
 _CAN_CONTINUE = (
     "EXISTS (SELECT 1 FROM jobs WHERE kind = 'video' AND checkpoint IS NOT NULL AND state IN ('failed', 'cancelled') "
     "AND instr(request, uploads.id))"
@@ -189,11 +185,6 @@ class Gallery:
         ):
             self.database.run("DELETE FROM jobs WHERE id = ?", (row["id"],))
             self.folder.remove("work", row["id"])
-        for row in self.database.rows(_GIVEN_UP_VIDEOS, (old,)):
-            with self.database.transaction():  # the job cannot continue meanwhile
-                if self.database.row(f"{_GIVEN_UP_VIDEOS} AND id = ?", (old, row["id"])):
-                    self.database.run("UPDATE jobs SET checkpoint = NULL WHERE id = ?", (row["id"],))
-                    self.folder.remove("work", row["id"])
         return len(found)
 
     def _not_needed(self, older_than: float) -> list[tuple[str, Row]]:

@@ -13,7 +13,7 @@ as the state "done". So after a crash, every result still belongs to a finished 
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ Wanted = Literal["cancelled", "paused", "finish"]
 
 STATES = ("queued", "running", "paused", "done", "failed", "cancelled")
 STOPPED = ("paused", "failed", "cancelled")
+_GIVEN_UP_VIDEOS = "SELECT * FROM jobs WHERE kind = 'video' AND state IN ('failed', 'cancelled') AND finished < ?"
 _GUESSED_SECONDS = {"instant": 1.0, "apply": 1.0, "report": 5.0, "brush": 3600.0}
 _GUESSED_OTHERWISE = 60.0
 _AVERAGED_JOBS = 10
@@ -221,6 +222,20 @@ class Jobs:
     def checkpoint(self, identity: str, checkpoint: Mapping[str, Any]) -> None:
         """Store the checkpoint of a painting."""
         self.database.run("UPDATE jobs SET checkpoint = ? WHERE id = ?", (json.dumps(checkpoint), identity))
+
+    def give_up_videos(self, older_than: float, delete: Callable[[str], None]) -> None:
+        """Remove the checkpoints of videos that stopped before a time, since their painted segments can be large.
+
+        Args:
+            older_than: The time, in seconds since 1970.
+            delete: Deletes the files of a job; the job cannot continue meanwhile.
+        """
+        for row in self.database.rows(_GIVEN_UP_VIDEOS, (older_than,)):
+            with self.database.transaction():
+                if self.database.row(f"{_GIVEN_UP_VIDEOS} AND id = ?", (older_than, row["id"])):
+                    if row["checkpoint"]:
+                        self._set(row["id"], checkpoint=None)
+                    delete(row["id"])
 
     def finish(self, identity: str, result: Mapping[str, Any]) -> None:
         """Store the result of a job and mark the job as done. Do nothing if the job is no longer running."""

@@ -239,12 +239,18 @@ class Studio:
                 runner.wake()
             self._left.pop()
 
+    def clean_up(self) -> None:
+        """Delete what has expired: drafts, unused uploads, and the segments of videos that have stopped."""
+        self.gallery.clean_up()
+        expired = time.time() - self.settings.limits.draft_seconds
+        self.jobs.give_up_videos(expired, lambda job: self.folder.remove("work", job))
+
     def _keep_clean(self) -> None:
         """Clean up at intervals. Log errors and continue."""
         while not self._over.wait(RETRY_SECONDS if self._left else _SECONDS_BETWEEN_CLEANING):
             try:
                 self._put_back()
-                self.gallery.clean_up()
+                self.clean_up()
                 self._trouble.over()
             except Exception as error:
                 self._trouble.met(error)
