@@ -25,6 +25,7 @@ from impasto.options import Run
 from impasto.options.brush import BrushTrainingOptions
 from impasto.recipes.brush_training import BrushRun, new_run
 from impasto.training.brush import BrushStep, BrushTraining, BrushWeights, StyleTargets
+from impasto.training.teacher import Teacher
 
 EDGE = 64
 
@@ -50,10 +51,10 @@ Make = Callable[..., BrushTraining]
 def make(targets: StyleTargets) -> Make:
     """Make a training of a tiny network; arguments as of ``BrushTraining``."""
 
-    def training(weights: BrushWeights | None = None, **options: float) -> BrushTraining:
+    def training(weights: BrushWeights | None = None, teacher: Teacher | None = None, **options: float) -> BrushTraining:
         network = Johnson(Layout(4, blocks=1, ends=3)).initialize(torch.Generator().manual_seed(0))
         numbers = {"total_steps": 4, "edge_px": EDGE, "batch": 1} | options
-        return BrushTraining(network, load_encoder(), targets, PHOTOS, weights=weights, **numbers)  # type: ignore[arg-type]
+        return BrushTraining(network, load_encoder(), targets, PHOTOS, weights=weights, teacher=teacher, **numbers)  # type: ignore[arg-type]
 
     return training
 
@@ -85,19 +86,57 @@ def test_training_lowers_the_losses(make: Make) -> None:
     assert last < 0.8 * first
 
 
+def test_with_a_teacher_the_network_learns_its_paintings(make: Make) -> None:
+    def negative(photo: Tensor) -> Tensor:
+        return 1 - photo
+
+    training = make(BrushWeights(style=0.0), total_steps=60, learning_rate=1e-2, teacher=negative)
+    steps = run(training, 60)
+    assert sum(each.losses["tone"] for each in steps[-8:]) < 0.5 * sum(each.losses["tone"] for each in steps[:8])
+    photo = PHOTOS[0][None].float() / 255
+    with torch.no_grad():
+        painted = training.averaged_network()(photo)
+    assert (painted - (1 - photo)).abs().mean() < 0.7 * (painted - photo).abs().mean()
+
+
+def test_the_content_loss_compares_with_the_photo_and_not_with_the_teachers_painting(make: Make) -> None:
+    losses = {}
+    for teacher in (None, torch.zeros_like):
+        training = make(BrushWeights(content=1.0), teacher=teacher)
+        crop = PHOTOS[0][None, :, :EDGE, :EDGE].float() / 255
+        losses[teacher] = float(training._losses(crop, teacher(crop) if teacher else None)["content"].detach())
+    assert losses[None] == pytest.approx(losses[torch.zeros_like])
+
+
+def test_the_teacher_paints_only_in_its_part_of_the_training(make: Make) -> None:
+    painted: list[Tensor] = []
+
+    def teacher(photo: Tensor) -> Tensor:
+        painted.append(photo)
+        return photo
+
+    training = make(total_steps=8, teacher=teacher, teacher_share=0.5)
+    run(training, 4)
+    count = len(painted)
+    assert count
+    run(training, 4)
+    assert len(painted) == count
+
+
 def test_the_learning_rate_rises_and_falls(make: Make) -> None:
     rates = [each.learning_rate for each in run(make(total_steps=120, edge_px=32), 120)]
     assert rates[0] < rates[40]
     assert rates[-1] < 0.05 * max(rates)
 
 
-def test_a_resumed_training_equals_an_unbroken_one(make: Make, tmp_path: Path) -> None:
-    unbroken = make(total_steps=6)
+@pytest.mark.parametrize("teacher", [None, torch.negative])
+def test_a_resumed_training_equals_an_unbroken_one(make: Make, tmp_path: Path, teacher: Teacher | None) -> None:
+    unbroken = make(total_steps=6, teacher=teacher)
     run(unbroken, 6)
-    broken = make(total_steps=6)
+    broken = make(total_steps=6, teacher=teacher)
     run(broken, 3)
     broken.save(tmp_path / "checkpoint", curve="[]")
-    again = make(total_steps=6, seed=5)
+    again = make(total_steps=6, seed=0 if teacher else 5, teacher=teacher)
     assert again.resume(tmp_path / "checkpoint") == {"curve": "[]"}
     assert again.number == 3
     run(again, 6)
@@ -173,6 +212,18 @@ def test_a_brush_records_how_it_was_trained(prepared: Callable[..., BrushRun], t
     photo = PHOTOS[0][None].float() / 255
     expected = trained.training.averaged_network()(photo)
     torch.testing.assert_close(load_brush(tmp_path / "coffee.brush")(photo), expected, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_teacher_is_the_instant_painter(prepared: Callable[..., BrushRun], share: float) -> None:
+    trained = prepared(teacher_share=share)
+    (step,) = itertools.islice(trained.steps(), 1)
+    assert all(math.isfinite(value) for value in step.losses.values())
+    assert (trained.training._pairs is not None) == (share > 0)
+    if trained.training._pairs:
+        painted = list(trained.training._pairs._painted.values())
+        assert painted
+        assert all(each.float().std() > 10 for each in painted)  # not blank
 
 
 def test_the_strip_shows_photos_above_their_paintings(prepared: Callable[..., BrushRun]) -> None:

@@ -57,6 +57,7 @@ class BrushTrainingOptions:
         "minutes": (0, 100_000),
         "steps": (0, 10_000_000),
         "style_size": (64, 4096),
+        "teacher_share": (0, 1),
         "edge": (64, 1024),
         "batch": (1, 1024),
         "learning_rate": (1e-9, 1),
@@ -81,14 +82,18 @@ class BrushTrainingOptions:
     style_size: int = 512
     """Longer side of the style picture during the training, 64 to 4096. Larger values give larger strokes."""
 
+    teacher_share: float = 1.0
+    """Part of the training, 0 to 1, in which the brush learns from paintings of the instant painter. After that, it learns from
+    nearest neighbors in the style."""
+
     neighbor_weight: float = 1.0
-    """Weight of the loss on the features of the nearest neighbors in the style."""
+    """Weight of the loss on the features of the painting or of the nearest neighbors."""
 
     style_weight: float = 1.0
     """Weight of the loss on means and Gram matrices of the style."""
 
     tone_weight: float = 2.0
-    """Weight of the loss that keeps light parts of the photo light, and dark parts dark."""
+    """Weight of the loss on blurred colors: those of the painting, or, with nearest neighbors, the lightness of the photo."""
 
     content_weight: float = 0.0
     """Weight of the content loss. Higher values keep more of the photo."""

@@ -19,12 +19,14 @@ from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.johnson import LAYOUTS, Johnson
 from impasto.options import Run
 from impasto.options.brush import BrushTrainingOptions
+from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.pastiche import described
 from impasto.recipes.starts import Style, as_swatches
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
 from impasto.training.brush import BrushStep, BrushTraining, BrushWeights, StyleTargets
 from impasto.training.distributed import join
+from impasto.training.teacher import Teacher, painted_px
 
 FEWEST_PHOTOS = 2
 SAMPLES = 4
@@ -174,8 +176,17 @@ def new_run(
             smoothness=options.smoothness_weight,
             stability=options.stability_weight,
         ),
+        teacher=_teacher(picture, options, run) if options.teacher_share else None,
+        teacher_share=options.teacher_share,
     )
     return BrushRun(training, tuple(_sample(each) for each in photos[:SAMPLES]), _facts(style, options, run, len(photos)))
+
+
+def _teacher(picture: Picture, options: BrushTrainingOptions, run: Run) -> Teacher:
+    """Return a function that paints a photo with the instant painter, with strokes of the size that the brush shall learn."""
+    painter = InstantPainter(Run(device=run.device, precision=run.precision), "torch")
+    code = painter.encode_picture(picture.image, stroke=options.style_size / painted_px(options.edge))
+    return lambda photo: painter.paint(photo, code)
 
 
 def _targets(image: Image, encoder: nn.Module, spread: Tensor) -> StyleTargets:

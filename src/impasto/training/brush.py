@@ -1,13 +1,13 @@
 """Train a brush: a small network that paints any photo in one style.
 
-Every step paints crops of photos and compares the encoder's features of the result with two kinds of targets. The *neighbor*
-targets are those of the instant painter: each position of a crop gets the features of the most similar position of the style,
-its nearest neighbor. They need one search per step and differ from photo to photo, so the network learns early which strokes
-belong to which part of a photo. The *style* targets are the means and Gram matrices of the style's features.
+Every step paints crops of photos and compares the encoder's features of the result with two kinds of targets: those of one
+photo, and the means and Gram matrices of the style's features. The targets of a photo come from a teacher, the instant painter:
+they are the features of its painting of the same crop, and its blurred colors.
 
-In the first part of the training, the photo's features alone determine the neighbors. Later, they are averaged with the
-features of the network's own result. A third loss compares the blurred lightness of the photo and of the result. Without it,
-dark flat parts of a photo can become light.
+Without a teacher, or after it, each position of a crop gets the features of the most similar position of the style, its nearest
+neighbor. At first, the photo's features alone determine the neighbors. Later, they are averaged with the features of the
+network's own result. The third loss then compares the blurred lightness of the photo and of the result. Without it, dark flat
+parts of a photo can become light.
 
 Source: Johnson et al. 2016 (arXiv:1603.08155) for the network and the style targets; Li and Wand 2016 (arXiv:1604.04382) for
 training a network with the neighbors of its result's features; Chen and Schmidt 2016 (arXiv:1612.04337) for replacing the
@@ -39,6 +39,7 @@ from impasto.training.checkpoints import Parts, copy_of_state, read_checkpoint, 
 from impasto.training.distributed import agreed, average_gradients, is_main, rank
 from impasto.training.drawing import square_crop
 from impasto.training.style_swap import centered
+from impasto.training.teacher import PaintedPhotos, Teacher
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 _DIRECTIONS = 32
@@ -51,6 +52,8 @@ _SMOOTH = 1e-4
 _DECAY, _DECAY_AT_START = 0.998, 4
 _NOISE = 0.03
 _BLUR_PX = 16
+_COLOR_PX = 8
+"""The colors of a result and of the teacher's painting are compared as averages over squares of this side."""
 _FLAT = 0.05
 _LEAST_PART = 0.5
 """Smallest possible side of a crop, relative to the shorter side of the photo."""
@@ -66,13 +69,13 @@ class BrushWeights:
     """The weights of the terms of the objective."""
 
     neighbor: float = 1.0
-    """Features of the nearest neighbors."""
+    """Features of the teacher's painting, or of the nearest neighbors."""
 
     style: float = 1.0
     """Means and Gram matrices of the style."""
 
     tone: float = 2.0
-    """Blurred lightness of the photo, with the mean and contrast of the style's lightness."""
+    """Blurred colors of the teacher's painting, or blurred lightness of the photo with the mean and contrast of the style's."""
 
     content: float = 0.0
     """Features of the photo at relu4_1."""
@@ -162,6 +165,8 @@ class BrushTraining:
         batch: number of crops per step.
         seed: seed of all random numbers.
         weights: weights of the terms of the objective.
+        teacher: paints photos in the style; the network learns from its paintings.
+        teacher_share: part of the training with the teacher, 0 to 1. Later, the targets are nearest neighbors.
     """
 
     @in_known_state
@@ -179,12 +184,16 @@ class BrushTraining:
         batch: int = 2,
         seed: int = 0,
         weights: BrushWeights | None = None,
+        teacher: Teacher | None = None,
+        teacher_share: float = 1.0,
     ) -> None:
         self.network, self.encoder, self.targets, self.photos = network, encoder, targets, list(photos)
         self.total_seconds, self.total_steps, self.learning_rate = seconds, total_steps, learning_rate
         self.edge_px, self.batch = edge_px, batch
         self.weights = weights or BrushWeights()
         self.random = np.random.default_rng([seed, rank()])
+        self.teacher_share = teacher_share
+        self._pairs = PaintedPhotos(self.photos, teacher, edge_px, _LEAST_PART, (seed, rank())) if teacher else None
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
         self.averaged = copy_of_state(network)
         self._parts: Parts = {"network": network, "optimizer": self.optimizer}
@@ -246,8 +255,12 @@ class BrushTraining:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device))
 
     def _step(self) -> dict[str, float]:
-        crops = [square_crop(self.photos, self.edge_px, _LEAST_PART, self.random) for _ in range(self.batch)]
-        losses = self._losses(torch.cat(crops).to(self.device))
+        if self._pairs and self.progress < self.teacher_share:
+            photos, paintings = self._pairs.draw(self.batch, self.number, self.random)
+            losses = self._losses(photos.to(self.device), paintings.to(self.device))
+        else:
+            crops = [square_crop(self.photos, self.edge_px, _LEAST_PART, self.random) for _ in range(self.batch)]
+            losses = self._losses(torch.cat(crops).to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         self.weights.objective(losses).backward()
         average_gradients(self.network)
@@ -257,30 +270,47 @@ class BrushTraining:
         update_average(self.averaged, self.network, min(_DECAY, 1 - 1 / (self.number / _DECAY_AT_START + 3)))
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _losses(self, photos: Image) -> dict[str, Tensor]:
+    def _losses(self, photos: Image, paintings: Image | None = None) -> dict[str, Tensor]:
         with self._autocast():
             image = self.network(photos).float()
             shown = image + (image.clamp(0, 1) - image).detach()  # clamp to the gamut, but keep the gradient
             found = self.encoder(shown.contiguous(memory_format=torch.channels_last), STYLE_LAYERS)
-            with torch.no_grad():
-                seen = self.encoder(photos.contiguous(memory_format=torch.channels_last), SEARCH_LAYERS)
+        seen = self._encoded(photos if paintings is None else paintings)
         losses = {"gamut": (image - image.clamp(0, 1)).square().mean()}
         if self.weights.neighbor:
-            wanted = self.targets.neighbors(self._queries(seen, found), self.random)
+            wanted = self._wanted(seen, found, is_taught=paintings is not None)
             errors = [relative_error(found[layer], each).mean() for layer, each in zip(SWAP_LAYERS, wanted, strict=True)]
             losses["neighbor"] = 0.3 * errors[0] + errors[1] + errors[2]
         if self.weights.style:
             losses["style"] = self._style_loss(found)
         if self.weights.tone:
-            losses["tone"] = (_blurred(image) - self._tones(photos)).abs().mean()
+            difference = (
+                _blurred(image) - self._tones(photos) if paintings is None else F.avg_pool2d(image - paintings, _COLOR_PX)
+            )
+            losses["tone"] = difference.abs().mean()
         if self.weights.content:
-            directions = [F.normalize(centered(each["relu4_1"]), dim=1) for each in (found, seen)]
+            photo = seen if paintings is None else self._encoded(photos)
+            directions = [F.normalize(centered(each["relu4_1"]), dim=1) for each in (found, photo)]
             losses["content"] = 1 - (directions[0] * directions[1]).sum(1).mean()
         if self.weights.smoothness:
             losses["smoothness"] = image.diff(dim=2).abs().mean() + image.diff(dim=3).abs().mean()
         if self.weights.stability:
             losses["stability"] = self._stability(photos[:1], image[:1])
         return losses
+
+    @torch.no_grad()
+    def _encoded(self, pictures: Image) -> Features:
+        with self._autocast():
+            found: Features = self.encoder(
+                pictures.contiguous(memory_format=torch.channels_last), (*SWAP_LAYERS, *SEARCH_LAYERS)
+            )
+        return found
+
+    def _wanted(self, seen: Features, found: Features, *, is_taught: bool) -> list[FeatureMap]:
+        """Return the features to reach: those of the teacher's painting, which is ``seen``, or of the nearest neighbors."""
+        if is_taught:
+            return [seen[layer] for layer in SWAP_LAYERS]
+        return self.targets.neighbors(self._queries(seen, found), self.random)
 
     @torch.no_grad()
     def _queries(self, photo: Features, painted: Features) -> FeatureMap:
@@ -291,6 +321,11 @@ class BrushTraining:
             return queries
         result = centered(search_columns({layer: painted[layer].detach() for layer in SEARCH_LAYERS}, self.targets.spread))
         return (1 - own) * F.normalize(queries, dim=1) + own * F.normalize(result, dim=1)
+
+    def _tone_loss(self, image: Image, photos: Image, paintings: Image | None) -> Tensor:
+        if paintings is None:
+            return (_blurred(image) - self._tones(photos)).abs().mean()
+        return F.avg_pool2d(image - paintings, _COLOR_PX).abs().mean()
 
     def _tones(self, photos: Image) -> FeatureMap:
         """Return the blurred lightness of the photos, with the mean and standard deviation of the style's lightness."""
