@@ -3,16 +3,18 @@
 python benchmarks/brush.py [--minutes 3] [--style starry-night] [--start great-wave] [--network medium] [--pictures FOLDER]
 
 style only       the content and style losses of Johnson et al. 2016 (the baseline)
-neighbors        the default: neighbor targets, style statistics and lightness
+neighbors        neighbor targets, style statistics and lightness, without a teacher
+teacher          the default: paintings of the instant painter and style statistics
 started          the same, from a brush of another style instead of random weights
 
-Prints the default objective of each brush on crops of the built-in photos, and its ratio to that of the baseline, every half
-minute. With --pictures, a painting of each brush is saved, to be looked at or shown to a jury.
+Prints the objective without a teacher of each brush on crops of the built-in photos, its style loss, and the ratio of each to
+that of the baseline, every half minute. With --pictures, a painting of each brush is saved, to be looked at or shown to a jury.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import skimage.data
 import torch
@@ -27,21 +29,30 @@ from impasto.training.photos import built_in_photos
 
 _SECONDS = 30.0
 _CROP_PX = 224
-_STYLE_ONLY = {"neighbor_weight": 0.0, "tone_weight": 0.0, "content_weight": 1.0}
+_ALONE = {"teacher_share": 0.0}
+_STYLE_ONLY = _ALONE | {"neighbor_weight": 0.0, "tone_weight": 0.0, "content_weight": 1.0}
 
 
-def objective(training: BrushTraining, crops: torch.Tensor) -> float:
-    """Evaluate the default objective of the averaged network on crops of photos."""
+class Figures(NamedTuple):
+    """What is measured: the objective without a teacher, and the style loss, which is a part of it."""
+
+    objective: float
+    style: float
+
+
+def measured(training: BrushTraining, crops: torch.Tensor) -> Figures:
+    """Measure the averaged network on crops of photos."""
     network, weights, random = training.network, training.weights, training.random.bit_generator.state
     training.network, training.weights = training.averaged_network(), BrushWeights()
     with torch.no_grad():
-        value = float(training.weights.objective(training._losses(crops)))
+        losses = training._losses(crops)
+        figures = Figures(float(training.weights.objective(losses)), float(losses["style"]))
     training.network, training.weights, training.random.bit_generator.state = network, weights, random
-    return value
+    return figures
 
 
-def curve(given: argparse.Namespace, name: str, changes: dict[str, float], start: str | None) -> list[float]:
-    """Train in one way; return the objective at every half minute."""
+def curve(given: argparse.Namespace, name: str, changes: dict[str, float], start: str | None) -> list[Figures]:
+    """Train in one way; return the figures at every half minute."""
     photos = built_in_photos()
     options = BrushTrainingOptions(minutes=given.minutes, network=given.network, **changes)  # type: ignore[arg-type]
     training = new_run(read_style(given.style), photos, options, Run(), start=start).training
@@ -49,7 +60,7 @@ def curve(given: argparse.Namespace, name: str, changes: dict[str, float], start
     values, due = [], _SECONDS
     for step in training.steps():
         if step.seconds >= due:
-            values.append(objective(training, crops))
+            values.append(measured(training, crops))
             due += _SECONDS
     if given.pictures:
         with torch.no_grad():
@@ -59,7 +70,7 @@ def curve(given: argparse.Namespace, name: str, changes: dict[str, float], start
 
 
 def main() -> None:
-    """Train in three ways, and print the curves."""
+    """Train in four ways, and print the curves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--style", default="starry-night")
@@ -67,13 +78,19 @@ def main() -> None:
     parser.add_argument("--network", default="medium")
     parser.add_argument("--pictures", type=Path)
     given = parser.parse_args()
-    ways = {"style only": (_STYLE_ONLY, None), "neighbors": ({}, None), "started": ({}, given.start)}
+    ways: dict[str, tuple[dict[str, float], str | None]] = {
+        "style only": (_STYLE_ONLY, None),
+        "neighbors": (_ALONE, None),
+        "teacher": ({}, None),
+        "started": ({}, given.start),
+    }
     curves = {name: curve(given, name, changes, start) for name, (changes, start) in ways.items()}
     for number, baseline in enumerate(curves["style only"]):
         found = {name: values[number] for name, values in curves.items() if number < len(values)}
-        ratios = {name: round(value / baseline, 3) for name, value in found.items()}
-        values = {name: round(value, 3) for name, value in found.items()}
-        print(json.dumps({"minutes": (number + 1) / 2, "objective": values, "over style only": ratios}), flush=True)
+        for name, value in found.items():
+            ratios = {each: round(getattr(value, each) / getattr(baseline, each), 3) for each in Figures._fields}
+            figures = {each: round(getattr(value, each), 3) for each in Figures._fields}
+            print(json.dumps({"minutes": (number + 1) / 2, "way": name} | figures | {"over style only": ratios}), flush=True)
 
 
 if __name__ == "__main__":
