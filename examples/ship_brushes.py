@@ -33,7 +33,7 @@ def ship(work: dict[str, Any], photos: list[torch.Tensor], given: argparse.Names
     name, scratch = work["name"], Path(given.scratch)
     path, checkpoint = folder / f"{name}.brush", scratch / f"{name}-{given.network}.checkpoint"
     picture = cropped(impasto.read(given.material / work["folder"] / work["file"]), work["crop"])
-    options = BrushTrainingOptions(minutes=given.minutes, network=given.network, **work.get("options", {}))
+    options = BrushTrainingOptions(minutes=given.minutes, steps=given.steps, network=given.network, **work.get("options", {}))
     training = new_run(picture, photos, options, Run(seed=given.seed), start=given.start or None)
     training.facts |= {key: work[key] for key in ("name", "title", "artist", "date")}
     training.facts |= {"source": work.get("source", ""), "licence": work["free"], "start": Path(given.start).stem}
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--network", default="medium", choices=("small", "medium", "full"))
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--steps", type=int, default=0, help="number of steps instead of minutes")
     parser.add_argument("--start", default="")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scratch", default=".", help="folder of checkpoints and sample strips")

@@ -89,7 +89,7 @@ class BrushTrainingOptions:
     neighbor_weight: float = 1.0
     """Weight of the loss on the features of the painting or of the nearest neighbors."""
 
-    style_weight: float = 1.0
+    style_weight: float = 2.0
     """Weight of the loss on means and Gram matrices of the style."""
 
     tone_weight: float = 2.0

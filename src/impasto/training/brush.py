@@ -71,7 +71,7 @@ class BrushWeights:
     neighbor: float = 1.0
     """Features of the teacher's painting, or of the nearest neighbors."""
 
-    style: float = 1.0
+    style: float = 2.0
     """Means and Gram matrices of the style."""
 
     tone: float = 2.0
