@@ -11,7 +11,7 @@ BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 # Not benchmarks: modules that the scripts share, and scripts that paint pictures or sheets.
 PICTURES := gallery style_previews studio_pictures guided_pictures brush_pictures jury
 MODULES := public results evaluation
-PUBLIC := speed memory growth batch brush_speed
+PUBLIC := speed memory growth batch brush_speed quality
 SHARED_BENCHMARKS := $(filter-out $(patsubst %,benchmarks/%.py,$(PICTURES) $(MODULES) $(PUBLIC)),$(BENCHMARKS))
 TESTS ?= tests
 
@@ -36,12 +36,13 @@ check: $(DEV)
 quick: $(DEV)  ## the fast tests, about a minute
 	$(BIN)/python -m pytest -q -m "not slow"
 
-bench: $(DEV)  ## measure speed, memory and growth with public pictures, about 15 minutes; writes docs/benchmarks.md
+bench: $(DEV)  ## measure speed, memory, growth and quality with public pictures, about 15 minutes; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/batch.py --count 12 --rounds 2
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/brush_speed.py --layouts small medium
+	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/results.py
 
 bench-shared: $(DEV)  ## all other benchmarks; needs ../shared and takes hours
