@@ -8,12 +8,18 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
 BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
+# Not benchmarks: modules that the scripts share, and scripts that paint pictures or sheets.
+PICTURES := gallery style_previews studio_pictures guided_pictures brush_pictures jury
+MODULES := public results evaluation
+PUBLIC := speed memory growth batch brush_speed quality
+SHARED_BENCHMARKS := $(filter-out $(patsubst %,benchmarks/%.py,$(PICTURES) $(MODULES) $(PUBLIC)),$(BENCHMARKS))
+TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check quick bench docs pictures wheel clean
+.PHONY: help demo test check quick bench bench-shared coverage docs pictures wheel clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 15
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: $(CORE)  ## install impasto and paint a photo: demo.png
 	$(BIN)/impasto demo -o demo.png
@@ -30,10 +36,23 @@ check: $(DEV)
 quick: $(DEV)  ## the fast tests, about a minute
 	$(BIN)/python -m pytest -q -m "not slow"
 
-bench: $(DEV)  ## the figures of docs/benchmarks.md; needs ../shared
-	@set -e; for benchmark in $(filter-out benchmarks/gallery.py benchmarks/style_previews.py benchmarks/studio_pictures.py benchmarks/guided_pictures.py benchmarks/brush_pictures.py benchmarks/jury.py,$(BENCHMARKS)); do \
-		echo "== $$benchmark"; $(BIN)/python $$benchmark; \
-	done
+bench: $(DEV)  ## measure speed, memory, growth and quality with public pictures, about 15 minutes; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/batch.py --count 12 --rounds 2
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/brush_speed.py --layouts small medium
+	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/results.py
+
+bench-shared: $(DEV)  ## all other benchmarks; needs ../shared and takes hours
+	$(BIN)/python benchmarks/speed.py --shared
+	@set -e; for benchmark in $(SHARED_BENCHMARKS); do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+
+coverage: $(DEV)  ## branch coverage of the core by its tests; TESTS=tests/losses measures fewer tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -q -n 2 $(TESTS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report $(if $(filter-out tests,$(TESTS)),--fail-under=0)
 
 docs: $(DEV)  ## build the documentation site: docs/_build/html/index.html
 	$(BIN)/python -m sphinx -b html -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
@@ -49,7 +68,7 @@ wheel: $(DEV)  ## build the wheel and the sdist into dist/
 	$(BIN)/python -m build --outdir dist
 
 clean:  ## remove everything that make created, including .venv
-	rm -rf $(VENV) build dist docs/_build demo.png .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build demo.png .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Install torch first: the pinned version, in the build that pip's settings select.

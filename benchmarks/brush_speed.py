@@ -2,9 +2,9 @@
 
 OMP_NUM_THREADS=2 python benchmarks/brush_speed.py [--layouts small full] [--sizes 512x512 1080x1920] [--repeats 7]
 
-Two times are printed in milliseconds: the shortest time of a picture, and its processor time divided by the number of threads.
-The second is the time on idle cores if the work is spread evenly; other processes on the machine change it less. The ratio is
-that of the processor times.
+The engines take turns. Two times are printed in milliseconds: the shortest time of a picture, and its processor time divided by
+the number of threads. The second is the time on idle cores if the work is spread evenly; other processes on the machine change
+it less. The saved results have the shortest times, and the time of PyTorch in float32 as the baseline.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from impasto.networks.johnson import LAYOUTS, Johnson
 from impasto.networks.onnx_precision import precise_graph
 from impasto.networks.onnx_runtime import load_onnxruntime
 from impasto.tensors import Image
+from results import Row, begin, save
 
 Paint = Callable[[Image], Image]
 
@@ -83,7 +84,21 @@ def measured(paints: dict[str, Paint], photo: Image, repeats: int) -> dict[str, 
     return best
 
 
+BASELINE = "torch fp32"
+
+
+def rows_of(title: str, found: dict[str, tuple[float, float]]) -> list[Row]:
+    """Compare the shortest time of each engine with that of the baseline."""
+    baseline = found[BASELINE][0]
+    return [
+        Row(f"{title}, {name}", shortest, "ms", BASELINE, baseline, shortest / baseline)
+        for name, (shortest, _) in found.items()
+        if name != BASELINE
+    ]
+
+
 def main(layouts: Iterable[str], sizes: Iterable[str], repeats: int, chosen: Sequence[str]) -> None:
+    run, rows = begin(), []
     for layout in layouts:
         torch.manual_seed(0)
         network = Johnson(LAYOUTS[layout]).eval().requires_grad_(False)
@@ -92,14 +107,20 @@ def main(layouts: Iterable[str], sizes: Iterable[str], repeats: int, chosen: Seq
         for size in sizes:
             height, width = map(int, size.split("x"))
             photo = torch.rand(1, 3, height, width)
-            paints = {name: each for name, each in engines(network, (height, width)).items() if not chosen or name in chosen}
+            paints = {
+                name: each
+                for name, each in engines(network, (height, width)).items()
+                if not chosen or name in (*chosen, BASELINE)
+            }
             wanted = torch_engine(network, bf16=False)(photo)
             found = measured(paints, photo, repeats)
+            rows += rows_of(f"{layout} {size}", found)
             slowest = max(processor for _, processor in found.values())
             print(f"\n{layout} {size}: ms, processor ms, times as fast as the slowest, mean difference from PyTorch in fp32")
             for name, (shortest, processor) in found.items():
                 error = float((paints[name](photo) - wanted).abs().mean())
                 print(f"  {name:24} {shortest:7.0f} {processor:7.0f} {slowest / processor:5.1f} {error:.4f}", flush=True)
+    save(rows, run)
 
 
 if __name__ == "__main__":

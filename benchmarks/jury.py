@@ -25,6 +25,7 @@ import evaluation
 import impasto
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.images import write
+from impasto.tensors import Image
 
 RECIPES: dict[str, dict[str, Any]] = {"neighbors": {}, "nnst": {"recipe": "nnst"}, "gatys": {"recipe": "gatys"}}
 
@@ -70,9 +71,13 @@ def programs(kind: str) -> dict[str, Callable[[str, str], impasto.Pastiche]]:
 
 def in_colors_alone(photo: str, style: str) -> impasto.Pastiche:
     """Give a photo the colors of a style without strokes, as a lower bound for paintings."""
-    painted = impasto.instant(photo, style, size=512, strength=0)
-    target = color_moments(impasto.read(style).image)
-    return replace(painted, image=recolored(painted.image, monge_kantorovich(color_moments(painted.image), target)).clamp(0, 1))
+    return in_colors(impasto.instant(photo, style, size=512, strength=0), impasto.read(style).image)
+
+
+def in_colors(photo: impasto.Pastiche, style: Image) -> impasto.Pastiche:
+    """Give a photo the mean and covariance of a style's colors."""
+    change = monge_kantorovich(color_moments(photo.image), color_moments(style))
+    return replace(photo, image=recolored(photo.image, change).clamp(0, 1))
 
 
 def rows(kind: str, folder: Path) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ _PAGES = {
     "model-cards/brushes": "src/impasto/data/brushes.md",
     "model-cards/decoder": "src/impasto/data/decoder.md",
     "model-cards/vgg19-slim": "src/impasto/data/vgg19-slim.md",
+    "third-party": "THIRD_PARTY.md",
 }
 """The outside file of each page."""
 _PAGE_OF = {_ROOT / "README.md": _DOCS / "index.md"} | {

@@ -1,0 +1,339 @@
+"""Results of benchmarks: measuring in turns, JSON files with a description of the machine, tables and plots for the page.
+
+python benchmarks/results.py    # write the tables and plots of docs/benchmarks.md and README.md from benchmarks/results/*.json
+
+A benchmark measures rows. Each row compares something with a baseline that was measured in the same process, in turns.
+"""
+
+import datetime
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import impasto
+from impasto.encoders.precision import has_fast_bf16
+from impasto.runtime.devices import seconds_now
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+README = ROOT / "README.md"
+_BLOCK = re.compile(r"(<!-- figures: ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Seconds = dict[str, list[float]]
+"""The seconds of each call in each round, by the name of the call."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measured value, and the value of a baseline in the same unit; ``ratio`` is measured / of_baseline."""
+
+    what: str
+    measured: float
+    unit: str
+    baseline: str
+    of_baseline: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values at growing sizes, and the exponent of the power law that fits them best."""
+
+    what: str
+    grows: str
+    sizes: tuple[float, ...]
+    values: tuple[float, ...]
+    unit: str
+    exponent: float
+
+
+def in_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> Seconds:
+    """Time calls that take turns, so that a slower machine affects all of them."""
+    seconds: Seconds = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            started = seconds_now()
+            call()
+            seconds[name].append(seconds_now() - started)
+    return seconds
+
+
+def compared(seconds: Seconds, what: str, baseline: str, suffix: str = "") -> Row:
+    """Compare a call with another: medians of both, and the median of the ratios of each round."""
+    measured, of_baseline = seconds[what], seconds[baseline]
+    ratio = statistics.median(a / b for a, b in zip(measured, of_baseline, strict=True))
+    return Row(what + suffix, statistics.median(measured), "s", baseline + suffix, statistics.median(of_baseline), ratio)
+
+
+def curve(what: str, grows: str, points: Mapping[float, float], unit: str = "s") -> Curve:
+    """Fit a power law to measured points by least squares on logarithms."""
+    sizes, values = tuple(points), tuple(points.values())
+    exponent = float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+    return Curve(what, grows, sizes, values, unit, exponent)
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    """Return the model of the processor."""
+    facts = Path("/proc/cpuinfo")
+    if facts.is_file():
+        found = re.search(r"model name\s*: (.*)", facts.read_text())
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float:
+    """Return the physical memory in GiB; 0 if the system does not say."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) / 2**30
+    except (AttributeError, ValueError, OSError):
+        return 0.0
+
+
+def _commit() -> str:
+    """Return the commit of the source code, with a mark if files were changed since."""
+    changed = _output("git", "status", "--porcelain", "--", "src", "benchmarks/*.py")
+    return _output("git", "rev-parse", "--short=10", "HEAD") + " with changes" * bool(changed)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The start of a run: a description of the machine, the clock, and the processor time used so far, in seconds."""
+
+    machine: dict[str, Any]
+    clock: float
+    of_all: float | None
+    own: float
+
+
+def _processor_seconds() -> tuple[float | None, float]:
+    """Return the processor time of all programs since the machine started (if known), and of this one with its children."""
+    own = sum(os.times()[:4])
+    facts = Path("/proc/stat")
+    if not facts.is_file():
+        return None, own
+    user, nice, system, _, _, irq, softirq, *_ = map(float, facts.read_text().splitlines()[0].split()[1:])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK"), own
+
+
+def begin() -> Start:
+    """Describe the machine, and start to count the processor time that other programs use."""
+    of_all, own = _processor_seconds()
+    return Start(machine(), time.perf_counter(), of_all, own)
+
+
+def cores_of_others(run: Start) -> float | None:
+    """Return how many cores other programs have used on average since a run began; None if the system does not say."""
+    of_all, own = _processor_seconds()
+    if of_all is None or run.of_all is None:
+        return None
+    return round(max(0.0, (of_all - run.of_all - (own - run.own)) / (time.perf_counter() - run.clock)), 2)
+
+
+def machine() -> dict[str, Any]:
+    """Describe this machine."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory in GiB": round(_memory_gib(), 1),
+        "bf16": has_fast_bf16(torch.device("cpu")),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "impasto": impasto.__version__,
+        "commit": _commit(),
+    }
+
+
+def save(rows: Sequence[Row], run: Start, curves: Sequence[Curve] = (), *, name: str = "") -> Path:
+    """Write the results of the benchmark that runs now, and print them. The default name is that of the script.
+
+    If there are earlier results with the same rows, the file also says how much the ratios have changed since.
+    """
+    script = Path(sys.argv[0])
+    path = FOLDER / f"{name or script.stem}.json"
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    found = {
+        "script": script.name,
+        "command": " ".join(["python", f"benchmarks/{script.name}", *sys.argv[1:]]),
+        "machine": run.machine | {"cores of other programs": cores_of_others(run)},
+        "rows": [rounded(asdict(each)) for each in rows],
+        "curves": [rounded(asdict(each)) for each in curves],
+        "repeated": repeated(earlier, rows),
+    }
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print("\n".join(block(path.stem, found)), f"\n{path.relative_to(ROOT)}", flush=True)
+    return path
+
+
+def rounded(value: Any) -> Any:
+    """Round the numbers of a value to four digits."""
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(each) for each in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def repeated(earlier: Mapping[str, Any] | None, rows: Iterable[Row]) -> dict[str, Any] | None:
+    """Compare ratios with those of an earlier run: the largest change of a row that both have, as a share."""
+    before = {(row["what"], row["baseline"]): row["ratio"] for row in earlier["rows"]} if earlier else {}
+    changes = {
+        row.what: abs(row.ratio / before[row.what, row.baseline] - 1) for row in rows if (row.what, row.baseline) in before
+    }
+    if earlier is None or not changes:
+        return None
+    worst = max(changes, key=lambda what: changes[what])
+    run = earlier["machine"]
+    return {
+        "date": run["date"],
+        "cores of other programs": run["cores of other programs"],
+        "row": worst,
+        "change": round(changes[worst], 3),
+    }
+
+
+# -------------------------------------------------------------------------------------------------------- the page
+
+
+def number(value: float) -> str:
+    """Format a number with three digits, such as 0.0123, 4.56, 78.9 or 1,230."""
+    if value == 0 or abs(value) >= 100:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    digits = max(0, 2 - int(np.floor(np.log10(abs(value)))))
+    return f"{value:.{digits}f}"
+
+
+def block(name: str, found: Mapping[str, Any]) -> list[str]:
+    """Return the lines that the page has between the markers of a benchmark."""
+    lines = [described(found)]
+    if found["rows"]:
+        lines += ["", "| what | measured | baseline | ratio | script |", "|---|---|---|---|---|"]
+        lines += [row_line(found["script"], row) for row in found["rows"]]
+    if found["curves"]:
+        lines += ["", "| what | values | exponent | script |", "|---|---|---|---|"]
+        lines += [curve_line(found["script"], each) for each in found["curves"]]
+        lines += ["", f"![Plots of these values on logarithmic axes, with the fitted lines]({name}.svg)"]
+    return lines
+
+
+def described(found: Mapping[str, Any]) -> str:
+    """Describe a run in one line: the command, the machine, and how well an earlier run was repeated."""
+    on = found["machine"]
+    hardware = f"{on['processor']}, {on['cores']} cores, {on['memory in GiB']:.0f} GiB, {'bf16' if on['bf16'] else 'no bf16'}"
+    software = f"Python {on['python']}, torch {on['torch']}, commit {on['commit']}"
+    text = f"`{found['command']}`, {on['date']}, {others(on)}; {hardware}"
+    text += f", {on['accelerator']}" * bool(on["accelerator"]) + f"; {on['threads']} threads; {software}."
+    run = found["repeated"]
+    if run:
+        text += f" The run before ({run['date']}, {others(run)}) had ratios that differ by at most "
+        text += f"{100 * run['change']:.0f} % (in the row {run['row']})."
+    return text
+
+
+def others(run: Mapping[str, Any]) -> str:
+    """Say how much other programs used the processor during a run."""
+    cores = run["cores of other programs"]
+    return "beside an unknown load" if cores is None else f"beside programs that used {cores:.2f} cores"
+
+
+def row_line(script: str, row: Mapping[str, Any]) -> str:
+    """Return a row of the table of comparisons."""
+    measured, of_baseline = (f"{number(row[each])} {row['unit']}".rstrip() for each in ("measured", "of_baseline"))
+    return f"| {row['what']} | {measured} | {row['baseline']}: {of_baseline} | {number(row['ratio'])} | `{script}` |"
+
+
+def curve_line(script: str, each: Mapping[str, Any]) -> str:
+    """Return a row of the table of curves."""
+    points = zip(each["sizes"], each["values"], strict=True)
+    values = ", ".join(f"{size:,g}: {number(value)} {each['unit']}" for size, value in points)
+    return f"| {each['what']}, by {each['grows']} | {values} | {each['exponent']:.2f} | `{script}` |"
+
+
+def read(name: str) -> dict[str, Any]:
+    """Read the results of a benchmark."""
+    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def summary() -> list[str]:
+    """Return the lines of the README: time and memory of each engine by size."""
+    speed = {row["what"]: row["measured"] for row in read("speed")["rows"]}
+    memory = {row["what"]: row["measured"] for row in read("memory")["rows"]}
+    on = read("speed")["machine"]
+    lines = ["| | 256 × 256 | 512 × 512 | 1024 × 1024 |", "|---|---|---|---|"]
+    for engine, shown in (("paint", "`paint`"), ("instant", "`instant`"), ("brush", "a brush")):
+        cells = (
+            f"{number(speed[f'{engine}, {size} px'])} s, {number(memory[f'{engine}, {size} px: peak'])} GiB"
+            for size in (256, 512, 1024)
+        )
+        lines.append(f"| {shown} | {' | '.join(cells)} |")
+    where = f"{on['processor']}, {on['cores']} cores, {on['accelerator'] or 'no GPU'}, {on['date']}"
+    links = "[Speed](docs/benchmarks.md#speed) and [Memory](docs/benchmarks.md#memory)"
+    return [*lines, "", f"{where}; {links} have the baselines, and `make bench` measures your machine."]
+
+
+def page(text: str) -> str:
+    """Return the text of a page with current figures between its markers."""
+
+    def current(found: re.Match[str]) -> str:
+        lines = summary() if found[2] == "summary" else block(found[2], read(found[2]))
+        return "\n".join([found[1], *lines, "", found[3]])
+
+    return _BLOCK.sub(current, text)
+
+
+def plot(path: Path, curves: Sequence[Mapping[str, Any]]) -> None:
+    """Draw curves on logarithmic axes: one panel for each thing that grows, points and fitted lines."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update({"svg.hashsalt": "impasto", "svg.fonttype": "none", "font.size": 8})
+    panels = list(dict.fromkeys(each["grows"] for each in curves))
+    figure = Figure(figsize=(3.2 * len(panels), 3), layout="constrained")
+    for panel, grows in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for each in (one for one in curves if one["grows"] == grows):
+            sizes, values = np.array(each["sizes"]), np.array(each["values"])
+            (points,) = panel.loglog(sizes, values, "o", label=f"{each['what']}: {each['exponent']:.2f}")
+            middle = np.exp(np.log(values).mean() - each["exponent"] * np.log(sizes).mean())
+            panel.loglog(sizes, middle * sizes ** each["exponent"], "-", color=points.get_color(), linewidth=1)
+        panel.set_xlabel(grows)
+        panel.set_ylabel(each["unit"])
+        panel.legend(frameon=False, fontsize=7)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Write the tables and plots of the page, and the table of the README."""
+    for path in (PAGE, README):
+        path.write_text(page(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in sorted(FOLDER.glob("*.json")):
+        curves = read(path.stem)["curves"]
+        if curves:
+            plot(PAGE.parent / f"{path.stem}.svg", curves)
+
+
+if __name__ == "__main__":
+    main()
