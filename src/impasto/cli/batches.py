@@ -26,6 +26,7 @@ from impasto.errors import ImageFileError, OptionError
 from impasto.networks.compiled import has_openvino
 from impasto.options import InstantOptions
 from impasto.runtime.devices import seconds_now
+from impasto.runtime.locks import only_writer
 
 _SECONDS_BETWEEN_LINES = 2.0
 _MOST_NAMES = 10
@@ -113,7 +114,7 @@ def run_batch(requested: Requested, messages: OutputOptions) -> int:
     settings = replace(requested.settings, run=replace(requested.settings.run, threads=threads))
     _check_settings(requested, settings)
     make_folder(requested.folder)
-    with closing(Manifest(requested.folder)) as manifest:
+    with only_writer(requested.folder), closing(Manifest(requested.folder)) as manifest:
         plan = planned(requested.pairs, requested.folder, requested.suffix, manifest.finished)
         console = message_console(quiet=messages.quiet)
         _announce(requested, plan, console)
