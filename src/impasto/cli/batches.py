@@ -14,6 +14,7 @@ from rich.console import Console
 from impasto import images
 from impasto.batch.engine import outcomes_of
 from impasto.batch.manifest import Facts, Manifest
+from impasto.batch.memory import check_workers
 from impasto.batch.pairs import Pair
 from impasto.batch.plan import Plan, make_folder, planned
 from impasto.batch.pool import pool_of
@@ -113,6 +114,7 @@ def run_batch(requested: Requested, messages: OutputOptions) -> int:
     threads = threads_each(requested.workers, requested.settings.run.threads)
     settings = replace(requested.settings, run=replace(requested.settings.run, threads=threads))
     _check_settings(requested, settings)
+    check_workers(requested.workers, requested.pairs, settings)
     make_folder(requested.folder)
     with only_writer(requested.folder), closing(Manifest(requested.folder)) as manifest:
         plan = planned(requested.pairs, requested.folder, requested.suffix, manifest.finished)
