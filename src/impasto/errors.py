@@ -9,6 +9,7 @@
     ├── ClipError         (OSError)     a clip that cannot be read or written
     ├── WeightsError      (OSError)     weights that are missing, damaged, unknown or unsafe
     ├── StyleFileError    (OSError)     a style file that is missing, damaged or from another version
+    ├── ClusterError      (OSError)     a Ray cluster that cannot be reached or used
     └── ResourceError     (MemoryError) not enough memory
 
 Each message is one sentence that says what is wrong, gives the value, and says what is allowed and what to do. The command
@@ -95,6 +96,17 @@ class StyleFileError(ImpastoError, OSError):
         >>> load_style("photo.jpg")
         Traceback (most recent call last):
         impasto.errors.StyleFileError: ...
+    """
+
+
+class ClusterError(ImpastoError, OSError):
+    """A Ray cluster that cannot be reached or used.
+
+    Example:
+        >>> from impasto.batch.cluster import check_address
+        >>> check_address("ray://127.0.0.1:1")
+        Traceback (most recent call last):
+        impasto.errors.ClusterError: there is no Ray cluster at ray://127.0.0.1:1 ...
     """
 
 

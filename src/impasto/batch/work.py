@@ -162,7 +162,7 @@ class Worker:
                 state="failed",
                 seconds=seconds_now() - started,
                 error=" ".join(words.split()),
-                is_disk_full=_is_disk_full(error),
+                is_disk_full=is_disk_full(error),
             )
         return Outcome(
             item=item,
@@ -207,7 +207,13 @@ def _save(pastiche: Pastiche, item: Item, settings: Settings) -> None:
     )
 
 
-def _is_disk_full(error: BaseException | None) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return whether an error, or one that led to it, says that the disk is full.
+
+    Example:
+        >>> is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
+        True
+    """
     while error is not None:
         if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
             return True

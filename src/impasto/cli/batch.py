@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from impasto.cli.flags import COMPUTED, WRITTEN, BatchFlags, OutputOptions, UngroupedRunFlags, given
 from impasto.errors import OptionError
 from impasto.options import Run
+
+if TYPE_CHECKING:
+    from impasto.batch.cluster import ClusterOptions
 
 _EXAMPLE = "impasto batch CONTENTS STYLES -o FOLDER, such as impasto batch photos starry-night,great-wave -o painted"
 
@@ -33,13 +36,27 @@ class BatchFiles:
     """Keep the GPS position from the photos' metadata."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClusterFlags:
+    """Workers."""
+
+    workers: int | None = None
+    """Number of worker processes, each with its own models. Default: 1; with --ray, as many as the cluster has room for."""
+
+    ray: str | None = None
+    """Paint on a Ray cluster: local (a cluster for this run), auto (the running one) or ray://HOST:PORT."""
+
+    gpus: float = 0.0
+    """With --ray: GPUs of each worker, such as 0.25 for four workers on a GPU. 0: paint on CPUs."""
+
+
 def batch(
     contents: str | None = None,
     styles: str | None = None,
     /,
     *more: Annotated[str, Parameter(show=False)],
     method: Annotated[Literal["instant", "paint", "brush"], Parameter(group=WRITTEN)] = "instant",
-    workers: Annotated[int, Parameter(group=COMPUTED)] = 1,
+    cluster: Annotated[ClusterFlags | None, Parameter(name="*", group=COMPUTED)] = None,
     files: Annotated[BatchFiles | None, Parameter(name="*", group=WRITTEN)] = None,
     output_options: Annotated[OutputOptions | None, Parameter(name="*", group=WRITTEN)] = None,
     options: Annotated[BatchFlags | None, Parameter(name="*")] = None,
@@ -53,7 +70,7 @@ def batch(
             brush, brushes. A .csv file contains its own styles.
         more: Words that are refused, because a glob must be in quotes.
         method: How to paint: instant (one pass), paint (better and slower) or brush (one small network per style).
-        workers: Number of processes. They share the threads, and each one loads the models.
+        cluster: Workers.
         files: Output files.
         output_options: Messages.
         options: Options of the method.
@@ -83,7 +100,23 @@ def batch(
         others = photos.others + looks.others
     saved: dict[str, Any] = {"bits": files.bits, "quality": files.quality, "keep_gps": files.keep_gps}
     settings = Settings(method=method, run=where, engine=engine, **saved)
-    return run_batch(Requested(pairs, others, settings, files.output, f".{files.format}", workers), output_options)
+    crew = _crew(cluster or ClusterFlags())
+    return run_batch(Requested(pairs, others, settings, files.output, f".{files.format}", crew), output_options)
+
+
+def _crew(flags: ClusterFlags) -> "int | ClusterOptions":
+    """Return the number of processes, or where on a cluster to run.
+
+    Raises:
+        OptionError: a value is not allowed.
+    """
+    if flags.ray is None:
+        if flags.gpus:
+            raise OptionError(f"--gpus is {flags.gpus:g}, but it is for --ray alone; choose a GPU with --device instead")
+        return 1 if flags.workers is None else flags.workers
+    from impasto.batch.cluster import ClusterOptions
+
+    return ClusterOptions(address=flags.ray, gpus=flags.gpus, workers=flags.workers)
 
 
 def _check_words(contents: str | None, styles: str | None, more: tuple[str, ...], files: BatchFiles, *, is_table: bool) -> None:

@@ -12,20 +12,23 @@ import torch
 from rich.console import Console
 
 from impasto import images
+from impasto.batch.cluster import ClusterOptions, cluster_pool
 from impasto.batch.engine import outcomes_of
 from impasto.batch.manifest import Facts, Manifest
+from impasto.batch.memory import check_workers
 from impasto.batch.pairs import Pair
 from impasto.batch.plan import Plan, make_folder, planned
-from impasto.batch.pool import pool_of
+from impasto.batch.pool import Pool, pool_of
 from impasto.batch.work import Item, Outcome, Settings, threads_each
 from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, fail_with
 from impasto.cli.flags import OutputOptions
 from impasto.cli.progress import duration, message_console
 from impasto.encoders.precision import choose_device
-from impasto.errors import ImageFileError, OptionError
+from impasto.errors import ClusterError, ImageFileError, OptionError
 from impasto.networks.compiled import has_openvino
 from impasto.options import InstantOptions
 from impasto.runtime.devices import seconds_now
+from impasto.runtime.locks import only_writer
 
 _SECONDS_BETWEEN_LINES = 2.0
 _MOST_NAMES = 10
@@ -42,7 +45,7 @@ class Requested:
         settings: what all items share.
         folder: the folder of the results.
         suffix: the suffix of the results.
-        workers: the number of processes.
+        crew: the number of processes, or where on a cluster to run.
     """
 
     pairs: Sequence[Pair]
@@ -50,7 +53,7 @@ class Requested:
     settings: Settings
     folder: Path
     suffix: str
-    workers: int
+    crew: int | ClusterOptions
 
 
 @dataclass
@@ -109,16 +112,14 @@ def run_batch(requested: Requested, messages: OutputOptions) -> int:
     Raises:
         ImpastoError: the batch cannot start.
     """
-    threads = threads_each(requested.workers, requested.settings.run.threads)
-    settings = replace(requested.settings, run=replace(requested.settings.run, threads=threads))
+    settings = _settings_of_worker(requested)
     _check_settings(requested, settings)
-    make_folder(requested.folder)
-    with closing(Manifest(requested.folder)) as manifest:
+    with _pool(requested, settings) as pool, _output(requested.folder) as manifest:
         plan = planned(requested.pairs, requested.folder, requested.suffix, manifest.finished)
         console = message_console(quiet=messages.quiet)
         _announce(requested, plan, console)
         to_skip = sum(Path(item.output).name in manifest.finished for item in plan.items)
-        session, pool = _Session(plan.items, to_skip), pool_of(requested.workers, settings)
+        session = _Session(plan.items, to_skip)
         code = 0
         try:
             with (
@@ -130,9 +131,35 @@ def run_batch(requested: Requested, messages: OutputOptions) -> int:
                     show(outcome)
         except KeyboardInterrupt:
             code = INTERRUPTED_EXIT
-        except ImageFileError as error:
+        except (ImageFileError, ClusterError) as error:
             code = fail_with(f"{error}; the same command continues", FAILED_EXIT)
         return _summarized(session, requested, messages, code)
+
+
+def _settings_of_worker(requested: Requested) -> Settings:
+    """Return the settings with the threads of each worker: a share of this machine, or of a cluster one CPU by default."""
+    run, crew = requested.settings.run, requested.crew
+    threads = (run.threads or 1) if isinstance(crew, ClusterOptions) else threads_each(crew, run.threads)
+    return replace(requested.settings, run=replace(run, threads=threads))
+
+
+@contextmanager
+def _pool(requested: Requested, settings: Settings) -> Iterator[Pool]:
+    """Start the workers, and end them."""
+    if isinstance(requested.crew, ClusterOptions):
+        with cluster_pool(requested.crew, requested.pairs, settings) as pool:
+            yield pool
+        return
+    check_workers(requested.crew, requested.pairs, settings)
+    yield pool_of(requested.crew, settings)
+
+
+@contextmanager
+def _output(folder: Path) -> Iterator[Manifest]:
+    """Make and lock the folder of the results, and open its manifest."""
+    make_folder(folder)
+    with only_writer(folder), closing(Manifest(folder)) as manifest:
+        yield manifest
 
 
 def _check_settings(requested: Requested, settings: Settings) -> None:
@@ -141,7 +168,8 @@ def _check_settings(requested: Requested, settings: Settings) -> None:
     Raises:
         ImpastoError: a device or an engine is not available, or the format does not support an option.
     """
-    choose_device(settings.run.device)
+    if isinstance(requested.crew, int):  # a cluster may have other devices
+        choose_device(settings.run.device)
     engines = {each.options.engine for each in requested.pairs if isinstance(each.options, InstantOptions)}
     if "openvino" in {*engines, settings.engine} and not has_openvino():
         raise OptionError("--engine openvino is not installed; pip install 'impasto[fast]', or use --engine torch")

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from impasto.recipes.painting import finished, run_recipe
 from impasto.recipes.pastiche import Record, new_record, with_progress
 from impasto.recipes.reporting import reports_of
 from impasto.recipes.starts import Checkpoint, Style
+from impasto.runtime.locks import only_writer
 from impasto.runtime.memory import keep_freed_memory, memory_in_words
 
 _WITHOUT_RECORD = (".bmp", ".gif")
@@ -137,7 +139,7 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
     console = message_console(quiet=output_options.quiet)
     keep_freed_memory()
     set_threads(request.run)
-    with memory_in_words(request.options.size):
+    with _alone(request.output), memory_in_words(request.options.size):
         context = gatys.set_up(request.content, request.styles, request.options, request.run, request.masking)
         context = gatys.resumed(context, request.checkpoint) if request.checkpoint else context
         for difference in encoder_differences(request.record or {}, context.encoder.sha256):
@@ -165,6 +167,11 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
         if session.last.failure
         else code
     )
+
+
+def _alone(output: Path) -> AbstractContextManager[None]:
+    """Lock the output, which another run may be painting, with the same checkpoint."""
+    return nullcontext() if output == STDOUT else only_writer(output)
 
 
 def reported(content: Picture, styles: Sequence[Style], weights: Sequence[float], image: Tensor, files: Files) -> list[Report]:

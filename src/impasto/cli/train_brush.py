@@ -19,6 +19,7 @@ from impasto.cli.training import check_writable, save_state, write_weights
 from impasto.errors import ImageFileError, ImpastoError, WeightsError
 from impasto.options import Run
 from impasto.options.brush import BrushTrainingOptions
+from impasto.runtime.locks import only_writer
 
 if TYPE_CHECKING:
     import torch
@@ -130,9 +131,10 @@ def brush(
         for _ in training.steps():  # the main process prints and saves
             pass
         return 0
-    is_complete = _train(training, output, chosen, console)
-    with undisturbed():
-        code = write_weights(output, training.save, console)
+    with only_writer(output):
+        is_complete = _train(training, output, chosen, console)
+        with undisturbed():
+            code = write_weights(output, training.save, console)
     if is_complete and not code:
         checkpoint.unlink(missing_ok=True)
     return code if is_complete else INTERRUPTED_EXIT

@@ -13,6 +13,7 @@ from impasto.cli.progress import duration
 from impasto.cli.signals import asked_to_stop
 from impasto.errors import ImageFileError, WeightsError
 from impasto.runtime.atomic import try_writing
+from impasto.runtime.locks import only_writer
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +91,7 @@ def run_training(
 
     ``watch`` is called with every step. ``measure`` evaluates the network; it is called after each save.
     """
-    with asked_to_stop() as stop:
+    with only_writer(state), asked_to_stop() as stop:
         for step in training.steps():
             watch(step)
             is_stopped = bool(stop) and step.number < total

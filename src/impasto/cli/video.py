@@ -57,6 +57,7 @@ def video(
         raise OptionError("a clip can neither be read from standard input nor written to standard output; give file names")
     from impasto.cli.overwriting import check_overwrites
     from impasto.cli.session import set_threads
+    from impasto.runtime.locks import only_writer
     from impasto.runtime.memory import keep_freed_memory, memory_in_words
     from impasto.video.clips import open_clip
     from impasto.video.libraries import check_libraries
@@ -70,7 +71,7 @@ def video(
     opened = open_clip(clip, longest_px=chosen.size)
     keep_freed_memory()
     set_threads(where)
-    with memory_in_words(chosen.size or max(opened.size)):
+    with only_writer(output), memory_in_words(chosen.size or max(opened.size)):
         painter = load_painter(style, chosen, where)
         console.print("looking for cuts")
         started = VideoRun(opened, painter, output, chosen)

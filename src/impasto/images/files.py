@@ -121,6 +121,21 @@ def opened_picture(data: bytes, name: str) -> PIL.Image.Image:
     return factory(io.BytesIO(data), "")
 
 
+def size_in_header(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Return the (height, width) that a file's header gives, before any rotation; None if it cannot be read as a picture."""
+    try:
+        with open(path, "rb") as file, decoding(str(path), []):
+            head = file.read(4096)
+            _check_kind(head, str(path))
+            file.seek(0)
+            kind = kind_of(head)
+            is_heic = kind == "HEIC"
+            opened = opened_picture(file.read(), str(path)) if is_heic else PIL.Image.OPEN[cast("str", kind)][0](file, "")
+            return opened.height, opened.width
+    except (ImpastoError, OSError, ValueError):
+        return None
+
+
 @contextmanager
 def decoding(name: str, notes: list[str]) -> Iterator[None]:
     """Turn the warnings of a decoder into notes, and its exceptions into one-sentence errors."""

@@ -217,11 +217,11 @@ def check_memory(painter: BrushPainter, size: tuple[int, int], options: BrushOpt
     Raises:
         ResourceError: not enough memory; the message says which size would fit.
     """
-    free, wanted = available_memory(painter.device), _predicted_memory(painter, size, options)
+    free, wanted = available_memory(painter.device), predicted_memory(painter.network, size, options)
     if free is None or wanted <= free:
         return
     sizes = range(_SMALLEST_SIZE, max(size))
-    count = bisect_right(sizes, free, key=lambda px: _predicted_memory(painter, fitted_size(size, px), options))
+    count = bisect_right(sizes, free, key=lambda px: predicted_memory(painter.network, fitted_size(size, px), options))
     advice = f"use --size {sizes[count - 1]}, or close other programs" if count else "close other programs"
     height, width = _working_size(size, options)
     raise ResourceError(
@@ -229,11 +229,11 @@ def check_memory(painter: BrushPainter, size: tuple[int, int], options: BrushOpt
     )
 
 
-def _predicted_memory(painter: BrushPainter, size: tuple[int, int], options: BrushOptions) -> int:
+def predicted_memory(network: Johnson, size: tuple[int, int], options: BrushOptions) -> int:
     """Predict the peak memory, in bytes, of painting at a size; the memory of the program itself is not included."""
     height, width = _working_size(size, options)
     at_once = min(max(SMALLEST_PX, height) * max(SMALLEST_PX, width), _WHOLE_PX)
-    bytes_each = _BYTES_OF_A_CHANNEL * painter.network.layout.width + _BYTES_OF_A_PAINTED_PIXEL
+    bytes_each = _BYTES_OF_A_CHANNEL * network.layout.width + _BYTES_OF_A_PAINTED_PIXEL
     return _FIXED_BYTES + bytes_each * at_once + _BYTES_OF_A_PIXEL * max(height * width, size[0] * size[1])
 
 

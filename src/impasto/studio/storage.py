@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import BinaryIO, Literal, Self
 
 from impasto.errors import ImageFileError, OptionError
+from impasto.runtime.locks import try_lock
 
 IDENTITY = re.compile(r"[ujrsc]_[0-9a-f]{16}")
 Kind = Literal["u", "j", "r", "s", "c"]
@@ -138,27 +139,15 @@ class Lock:
         except OSError as error:
             raise OptionError(f"--data '{self.path.parent}' cannot be used ({error.strerror or error}); free some space "
                               "or give another folder") from error  # fmt: skip
-        try:
-            _lock(self._file)
-        except OSError as error:
+        is_ours = False
+        with suppress(OSError):  # the file system has no locks
+            is_ours = try_lock(self._file.fileno())
+        if not is_ours:
             self._file.close()
-            raise OptionError(
-                f"another studio uses '{self.path.parent}'; use that studio or give another folder with --data"
-            ) from error
+            raise OptionError(f"another studio uses '{self.path.parent}'; use that studio or give another folder with --data")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Release the lock."""
         if self._file is not None:
             self._file.close()
-
-
-def _lock(file: BinaryIO) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        return
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

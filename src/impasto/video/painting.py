@@ -20,6 +20,7 @@ from impasto.options import Run
 from impasto.options.video import VideoOptions
 from impasto.runtime.atomic import try_writing
 from impasto.runtime.devices import seconds_now
+from impasto.runtime.locks import only_writer
 from impasto.runtime.torch_state import in_known_state
 from impasto.video.clips import Clip, Damage, Pixels, frames, open_clip
 from impasto.video.flow import Stabilizer
@@ -251,7 +252,9 @@ def paint_video(
     check_libraries()
     chosen = VideoOptions(**options)
     opened = open_clip(clip, longest_px=chosen.size)
-    started = VideoRun(opened, load_painter(style, chosen, run), Path(output), chosen)
-    for _ in started.paint():
-        pass
-    return started.finish()
+    painter = load_painter(style, chosen, run)
+    with only_writer(Path(output)):
+        started = VideoRun(opened, painter, Path(output), chosen)
+        for _ in started.paint():
+            pass
+        return started.finish()

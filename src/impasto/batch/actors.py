@@ -1,0 +1,190 @@
+"""A pool of actors: worker processes on any machine, which may die and be replaced.
+
+At most two items are on their way to each actor, so that it need not wait and memory stays bounded. If an actor dies, what it
+has not finished is given to others; the item it was painting counts a death, and fails after three. Each item has one outcome.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from impasto._version import __version__
+from impasto.batch.parcels import Delivery, Parcel, packed, unpacked
+from impasto.batch.work import Item, Outcome
+from impasto.errors import ClusterError, ImpastoError
+
+IN_FLIGHT = 2
+"""The number of items at each actor: the one that it paints, and the next one."""
+_MOST_DEATHS = 3
+
+
+class ActorDiedError(Exception):
+    """An actor has died; the message says why."""
+
+
+class Actors(Protocol):
+    """What runs the actors, such as Ray. Actors and tasks are any values that can be keys."""
+
+    def start(self) -> tuple[Hashable, Hashable]:
+        """Start an actor. Return it, and the task of starting, whose result is the version of the package there."""
+
+    def send(self, actor: Hashable, parcel: Parcel) -> Hashable:
+        """Let an actor paint an item after those that it already has. Return the task, whose result is a delivery."""
+
+    def wait(self, tasks: Sequence[Hashable]) -> Sequence[Hashable]:
+        """Wait until at least one task has ended. Return those that have."""
+
+    def result(self, task: Hashable) -> Delivery | str:
+        """Return the result of a task.
+
+        Raises:
+            ActorDiedError: its actor died first.
+        """
+
+    def close(self) -> None:
+        """End all actors."""
+
+
+@dataclass(frozen=True)
+class _Order:
+    """An item, and how many actors have died while painting it."""
+
+    item: Item
+    deaths: int = 0
+
+
+@dataclass
+class _Crew:
+    """The actors and their tasks: those of starting, which have no order, and those of painting, oldest first."""
+
+    tasks: dict[Hashable, tuple[Hashable, _Order | None]] = field(default_factory=dict)
+    ready: set[Hashable] = field(default_factory=set)
+
+    def load(self, actor: Hashable) -> int:
+        return sum(each == actor for each, _ in self.tasks.values())
+
+    def freest(self) -> Hashable | None:
+        """Return the actor with the fewest items, or None if all have enough."""
+        free = [(self.load(actor), number, actor) for number, actor in enumerate(self.ready)]
+        load, _, actor = min(free, default=(IN_FLIGHT, 0, None))
+        return actor if load < IN_FLIGHT else None
+
+    def pop_all(self, actor: Hashable) -> list[tuple[Hashable, _Order]]:
+        """Remove an actor, and return its tasks of painting, oldest first."""
+        self.ready.discard(actor)
+        found = [(task, order) for task, (each, order) in self.tasks.items() if each == actor]
+        for task, _ in found:
+            del self.tasks[task]
+        return [(task, order) for task, order in found if order is not None]
+
+
+class ActorPool:
+    """A :class:`impasto.batch.pool.Pool` of actors.
+
+    Args:
+        count: the number of actors.
+        actors: what runs them.
+    """
+
+    def __init__(self, count: int, actors: Actors) -> None:
+        self._count, self._actors, self._crew = count, actors, _Crew()
+        self._waiting: deque[_Order] = deque()
+        self._done: list[Outcome] = []
+        self._failed_starts = 0
+        for _ in range(count):
+            self._start()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another item may be submitted. Two for each actor are enough."""
+        return self._held < IN_FLIGHT * self._count
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all items have their outcome."""
+        return not self._held and not self._done
+
+    @property
+    def _held(self) -> int:
+        return len(self._waiting) + sum(order is not None for _, order in self._crew.tasks.values())
+
+    def submit(self, item: Item) -> None:
+        """Take an item."""
+        self._waiting.append(_Order(item))
+
+    def outcomes(self) -> Sequence[Outcome]:
+        """Wait until at least one item is finished. Write the results that arrive.
+
+        Raises:
+            ClusterError: no actor can start.
+        """
+        while True:
+            self._send()
+            if self._done:
+                found, self._done = self._done, []
+                return found
+            for task in self._actors.wait(list(self._crew.tasks)):
+                if task in self._crew.tasks:  # else its actor has died in the meantime
+                    self._finish(task)
+
+    def close(self) -> None:
+        """End the actors, and drop the items that they are painting."""
+        self._actors.close()
+
+    def _start(self) -> None:
+        actor, task = self._actors.start()
+        self._crew.tasks[task] = actor, None
+
+    def _send(self) -> None:
+        """Give the items that wait to actors that have room."""
+        while self._waiting and (actor := self._crew.freest()) is not None:
+            order = self._waiting.popleft()
+            try:
+                parcel = packed(order.item)
+            except ImpastoError as error:
+                self._done.append(Outcome(item=order.item, state="failed", error=str(error)))
+                continue
+            self._crew.tasks[self._actors.send(actor, parcel)] = actor, order
+
+    def _finish(self, task: Hashable) -> None:
+        actor, order = self._crew.tasks[task]
+        try:
+            result = self._actors.result(task)
+        except ActorDiedError as death:
+            self._bury(actor, str(death), has_started=order is not None)
+            return
+        del self._crew.tasks[task]
+        self._take(actor, order, result)
+
+    def _take(self, actor: Hashable, order: _Order | None, result: Delivery | str) -> None:
+        """Take the version of an actor that has started, or the delivery of an item."""
+        if isinstance(result, Delivery):
+            assert order is not None
+            self._done.append(unpacked(order.item, result))
+            return
+        if result != __version__:
+            raise ClusterError(
+                f"a worker of the cluster has impasto {result} and this machine has {__version__}; install the same version"
+            )
+        self._failed_starts = 0
+        self._crew.ready.add(actor)
+
+    def _bury(self, actor: Hashable, reason: str, *, has_started: bool) -> None:
+        """Replace an actor that has died. What it had finished counts, and the rest waits again."""
+        left: list[_Order] = []
+        for task, order in self._crew.pop_all(actor):
+            try:
+                self._take(actor, order, self._actors.result(task))
+            except ActorDiedError:
+                left.append(order if left else replace(order, deaths=order.deaths + 1))  # it was painting the oldest one
+        if left and left[0].deaths >= _MOST_DEATHS:
+            words = f"its worker died {_MOST_DEATHS} times ({reason}); if there is not enough memory, use a smaller --size"
+            self._done.append(Outcome(item=left.pop(0).item, state="failed", error=words))
+        self._waiting.extendleft(reversed(left))
+        self._failed_starts += not has_started
+        if self._failed_starts >= _MOST_DEATHS:
+            raise ClusterError(
+                f"no worker can start on the cluster ({reason}); check that impasto is installed on its machines"
+            )
+        self._start()

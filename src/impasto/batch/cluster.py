@@ -1,0 +1,236 @@
+"""Actors on a Ray cluster: on this machine alone, or on a cluster that runs already. Ray is loaded on first use."""
+
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from impasto.batch.actors import ActorDiedError, ActorPool
+from impasto.batch.memory import memory_of_worker
+from impasto.batch.pairs import Pair
+from impasto.batch.parcels import Delivery, Painter, Parcel, style_file
+from impasto.batch.work import Settings
+from impasto.errors import ClusterError, OptionError
+
+_CLIENT = "ray://"
+_ADDRESSES = f"it must be local, auto or {_CLIENT}HOST:PORT"
+_LOOPBACK = "127.0.0.1"
+_ADDRESS_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Despite its name, "0" lets Ray on any system use the loopback address, where all its servers then listen."""
+_MOST_WORKERS = 10_000
+_CONNECT_SECONDS = 10.0
+_CLOSE_SECONDS = 2.0
+_STORE_BYTES = 512 * 2**20
+"""Memory of the object store of a local cluster. It holds a few pictures for each worker, and what is more goes to the disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """Where the actors run.
+
+    Attributes:
+        address: local, auto (the cluster of this machine or of ``RAY_ADDRESS``), or ray://HOST:PORT.
+        gpus: the share of a GPU of each actor; 0: CPUs only.
+        workers: the number of actors; None: as many as the cluster has room for.
+
+    Raises:
+        OptionError: a value is not allowed.
+
+    Example:
+        >>> ClusterOptions(address="local").gpus
+        0.0
+    """
+
+    address: str
+    gpus: float = 0.0
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.address not in ("local", "auto"):
+            _host_and_port(self.address)
+        if self.workers is not None and not 1 <= self.workers <= _MOST_WORKERS:
+            raise OptionError(f"--workers is {self.workers}; it must be a whole number from 1 to {_MOST_WORKERS}")
+        is_whole = self.gpus == int(self.gpus) if self.gpus > 1 else self.gpus >= 0
+        if not is_whole or self.gpus > 16:
+            raise OptionError(f"--gpus is {self.gpus:g}; it must be a share from 0 to 1, or a whole number up to 16")
+
+
+def check_address(address: str) -> None:
+    """Raise unless a server listens at a ray:// address.
+
+    Raises:
+        ClusterError: there is none.
+
+    Example:
+        >>> check_address("ray://127.0.0.1:1")
+        Traceback (most recent call last):
+        impasto.errors.ClusterError: there is no Ray cluster at ray://127.0.0.1:1 ...
+    """
+    if not address.startswith(_CLIENT):
+        return
+    try:
+        socket.create_connection(_host_and_port(address), _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _no_cluster(address, error.strerror or str(error)) from error
+
+
+@contextmanager
+def cluster_pool(options: ClusterOptions, pairs: Sequence[Pair], settings: Settings) -> Iterator[ActorPool]:
+    """Connect to a cluster, and start a pool of actors. At the end, end them and disconnect.
+
+    Raises:
+        OptionError: Ray is not installed.
+        ClusterError: there is no such cluster, or it has no room for an actor.
+
+    Args:
+        options: where.
+        pairs: what will be painted, which determines the memory of an actor.
+        settings: what all items share; each actor has ``settings.run.threads`` threads and CPUs.
+    """
+    if settings.run.device not in ("auto", "cpu") and not options.gpus:
+        raise OptionError(f"--device {settings.run.device} with --ray needs the GPUs of each worker; give --gpus 1 or a share")
+    check_address(options.address)
+    ray = _loaded(options.address)
+    _connect(ray, options.address)
+    try:
+        needed = _needed(options, pairs, settings)
+        count = _count(ray, options, needed)
+        pool = ActorPool(count, RayActors(ray, settings, needed))
+        try:
+            yield pool
+        finally:
+            pool.close()
+    finally:
+        ray.shutdown()
+
+
+class RayActors:
+    """The actors of :class:`impasto.batch.actors.ActorPool` in Ray.
+
+    Args:
+        ray: the module, connected to a cluster.
+        settings: what all items share.
+        needed: the CPUs, GPUs and memory of an actor.
+    """
+
+    def __init__(self, ray: Any, settings: Settings, needed: dict[str, float]) -> None:
+        self._ray, self._settings = ray, settings
+        names = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+        wanted = {names[name]: value for name, value in needed.items()} | {"num_gpus": needed.get("GPU", 0)}
+        self._class = ray.remote(max_restarts=0, max_task_retries=0, **wanted)(Painter)
+        self._shared = lru_cache(64)(lambda path: ray.put(Path(path).read_bytes()))
+        self._known: dict[Hashable, Any] = {}
+
+    def start(self) -> tuple[Hashable, Hashable]:
+        """Start an actor."""
+        actor = self._class.remote(self._settings)
+        number = len(self._known)
+        self._known[number] = actor
+        return number, actor.version.remote()
+
+    def send(self, actor: Hashable, parcel: Parcel) -> Hashable:
+        """Send a parcel. The style is sent once to each machine."""
+        style: Any = None
+        if path := style_file(parcel.item.style, self._settings.method):
+            with suppress(OSError):  # it was removed meanwhile; the actor says so
+                style = self._shared(path)
+        return self._known[actor].paint.remote(parcel, style)  # type: ignore[no-any-return]
+
+    def wait(self, tasks: Sequence[Hashable]) -> Sequence[Hashable]:
+        """Wait for tasks."""
+        return self._ray.wait(list(tasks), num_returns=1)[0]  # type: ignore[no-any-return]
+
+    def result(self, task: Hashable) -> Delivery | str:
+        """Return the result of a task."""
+        try:
+            return self._ray.get(task)  # type: ignore[no-any-return]
+        except self._ray.exceptions.RayError as error:
+            raise ActorDiedError(_reason(error)) from error
+
+    def close(self) -> None:
+        """Let the actors delete their files if they are free, and end them."""
+        actors, self._known = list(self._known.values()), {}
+        with suppress(Exception):  # the cluster may be gone
+            self._ray.wait([each.close.remote() for each in actors], num_returns=len(actors), timeout=_CLOSE_SECONDS)
+            for each in actors:
+                self._ray.kill(each)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.removeprefix(_CLIENT).rstrip("/").rpartition(":")
+    if not address.startswith(_CLIENT) or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise OptionError(f"--ray is {address!r}; {_ADDRESSES}")
+    return host.strip("[]"), int(port)
+
+
+def _no_cluster(address: str, reason: str) -> ClusterError:
+    where = "on this machine or at RAY_ADDRESS" if address == "auto" else f"at {address}"
+    return ClusterError(f"there is no Ray cluster {where} ({reason}); start one with 'ray start --head', or use --ray local")
+
+
+def _loaded(address: str) -> Any:
+    """Load Ray, which sends no usage statistics unless the user has allowed it."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # without GPUs, actors see none; Ray warns otherwise
+    if address == "local":
+        os.environ[_ADDRESS_VARIABLE] = "0"
+        if "RAY_AUTH_MODE" not in os.environ:  # other users of this machine cannot send it work
+            os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    try:
+        return import_module("ray")
+    except ImportError as error:
+        raise OptionError("--ray needs Ray; pip install 'impasto[cluster]', or use --workers without --ray") from error
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Connect to a cluster, or start one that listens on the loopback interface alone."""
+    own: dict[str, Any] = {}
+    if address == "local":
+        own = {"include_dashboard": False, "object_store_memory": _STORE_BYTES, "_node_ip_address": _LOOPBACK}
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
+    except Exception as error:  # ConnectionError, RuntimeError, TimeoutError and gRPC's own
+        raise _no_cluster(address, _reason(error)) from error
+    finally:
+        with suppress(ValueError, TypeError):  # not the main thread, or not set from Python
+            signal.signal(signal.SIGTERM, before)
+
+
+def _needed(options: ClusterOptions, pairs: Sequence[Pair], settings: Settings) -> dict[str, float]:
+    """Return what an actor needs. On a GPU, the memory is not Ray's to count."""
+    if options.gpus:
+        return {"CPU": settings.run.threads, "GPU": options.gpus}
+    on_cpu = replace(settings, run=replace(settings.run, device="cpu"))
+    return {"CPU": settings.run.threads, "memory": memory_of_worker(pairs, on_cpu)}
+
+
+def _count(ray: Any, options: ClusterOptions, needed: dict[str, float]) -> int:
+    """Return the number of actors."""
+    nodes = [each["Resources"] for each in ray.nodes() if each["Alive"]]
+    fits = sum(int(min(node.get(name, 0) // value for name, value in needed.items())) for node in nodes)
+    if fits or options.workers:
+        return options.workers or fits
+    raise ClusterError(
+        f"no machine of the cluster has room for a worker with {_in_words(needed)}; use fewer --threads, a smaller --size or "
+        "less of --gpus, or give --workers if machines are going to join"
+    )
+
+
+def _in_words(needed: dict[str, float]) -> str:
+    units = {"CPU": 1, "GPU": 1, "memory": 2**30}
+    return " and ".join(f"{value / units[name]:.3g} {'GiB' if name == 'memory' else name}" for name, value in needed.items())
+
+
+def _reason(error: Exception) -> str:
+    """Return the first sentence of Ray's message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].split(". ")[0][:200].rstrip(".:") if lines else type(error).__name__

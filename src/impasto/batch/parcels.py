@@ -1,0 +1,143 @@
+"""Items on their way to another machine: the photo and the style travel as bytes, and so does the result.
+
+The workers need no shared disk. Only the machine that runs the batch writes results, each one once.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, fields, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from impasto._version import __version__
+from impasto.batch.methods import BatchOptions, Method
+from impasto.batch.work import Item, Outcome, Settings, Worker, is_disk_full
+from impasto.errors import OptionError
+from impasto.images.files import contents
+from impasto.runtime.atomic import replacing
+from impasto.runtime.locks import only_writer
+from impasto.styles.former_names import FORMER_NAMES
+from impasto.styles.named import known_styles, shipped_styles
+
+_PREFIX = "impasto-actor-"
+_STALE_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parcel:
+    """An item with its photo.
+
+    Attributes:
+        item: the item, with the names of its files.
+        content: the photo.
+    """
+
+    item: Item
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """The outcome of a parcel, and the result as it is saved; empty unless it is done."""
+
+    outcome: Outcome
+    result: bytes = b""
+
+
+def packed(item: Item) -> Parcel:
+    """Read the photo of an item.
+
+    Raises:
+        ImageFileError: it cannot be read.
+    """
+    return Parcel(item=replace(item, options=_with_whole_paths(item.options)), content=contents(item.content)[0])
+
+
+def style_file(style: str, method: Method) -> str:
+    """Return the file of a style or a brush that other machines do not have; empty if it is part of the package."""
+    if os.path.isfile(style):
+        return style
+    name = FORMER_NAMES.get(style, style)
+    if method == "brush" or name in shipped_styles():
+        return ""
+    return str(known_styles().get(name, ""))
+
+
+def unpacked(item: Item, delivery: Delivery) -> Outcome:
+    """Write the result of an item, and return the outcome."""
+    outcome = replace(delivery.outcome, item=item)
+    if outcome.state != "done":
+        return outcome
+    try:
+        with replacing(Path(item.output)) as part:
+            part.write_bytes(delivery.result)
+    except OSError as error:
+        words = f"'{item.output}' cannot be written ({error.strerror or error})"
+        return replace(outcome, state="failed", error=words, is_disk_full=is_disk_full(error))
+    return outcome
+
+
+class Painter:
+    """Paints parcels, in a worker process on any machine. Its files lie in a temporary folder.
+
+    A process that is killed cannot delete its folder, so the next one on its machine does.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        _remove_stale()
+        self._stack, self._worker = ExitStack(), Worker(settings)
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)))
+        self._stack.enter_context(only_writer(self._folder))
+
+    def version(self) -> str:
+        """Return the version of this package here."""
+        return __version__
+
+    def paint(self, parcel: Parcel, style: bytes | None) -> Delivery:
+        """Paint a parcel.
+
+        Args:
+            parcel: the item and its photo.
+            style: the file of the style or the brush; None if it is part of the package.
+        """
+        item = parcel.item
+        with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as name:
+            content, output = Path(name, os.path.basename(item.content)), Path(name, "result" + Path(item.output).suffix)
+            content.write_bytes(parcel.content)
+            look = self._kept(item.style, style) if style else item.style
+            outcome = self._worker.paint(replace(item, content=str(content), style=look, output=str(output)))
+            return Delivery(outcome=outcome, result=output.read_bytes() if outcome.state == "done" else b"")
+
+    def _kept(self, style: str, data: bytes) -> str:
+        """Return the path of a style, which is written once, so that the worker keeps its code."""
+        folder = self._folder / sha256(data).hexdigest()
+        folder.mkdir(exist_ok=True)
+        path = folder / os.path.basename(style)
+        if not path.exists():
+            path.write_bytes(data)
+        return str(path)
+
+    def close(self) -> None:
+        """Delete the folder."""
+        self._stack.close()
+
+
+def _with_whole_paths(options: BatchOptions) -> BatchOptions:
+    """Make the paths of options absolute, because workers have another current folder."""
+    named: dict[str, Any] = {each.name: getattr(options, each.name) for each in fields(options)}
+    whole: dict[str, Any] = {
+        name: os.path.abspath(value) for name, value in named.items() if isinstance(value, str) and os.path.isfile(value)
+    }
+    return replace(options, **whole) if whole else options
+
+
+def _remove_stale() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
+        with suppress(OSError, OptionError):  # of another user, or in use
+            if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
+                with only_writer(folder):
+                    shutil.rmtree(folder)

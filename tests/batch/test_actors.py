@@ -1,0 +1,174 @@
+"""Items given to actors that die: none is lost, none is delivered twice, and few are on their way. No Ray is needed."""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+
+import pytest
+
+from impasto._version import __version__
+from impasto.batch.actors import IN_FLIGHT, ActorDiedError, ActorPool
+from impasto.batch.engine import outcomes_of
+from impasto.batch.manifest import Facts, Manifest
+from impasto.batch.parcels import Delivery, Painter, Parcel, packed, style_file
+from impasto.batch.work import Item, Outcome, Settings
+from impasto.errors import ClusterError
+from impasto.networks.brush_files import save_brush
+from impasto.networks.johnson import Johnson, Layout
+from impasto.options import Run
+from impasto.options.brush import BrushOptions
+
+Dies = Callable[[int, Parcel], bool]
+
+
+class FakeActors:
+    """Actors that do one task at a time, in turn, and die as a test decides."""
+
+    def __init__(self, dies: Dies = lambda actor, parcel: False, version: str = __version__) -> None:
+        self.dies, self.version = dies, version
+        self.queues: dict[int, list[tuple[Hashable, Parcel | None]]] = {}
+        self.results: dict[Hashable, Delivery | str | None] = {}
+        self.painted: Counter[str] = Counter()
+        self.most_in_flight, self.is_closed = 0, False
+
+    def start(self) -> tuple[Hashable, Hashable]:
+        actor = len(self.queues)
+        self.queues[actor] = [(("start", actor), None)]
+        return actor, ("start", actor)
+
+    def send(self, actor: Hashable, parcel: Parcel) -> Hashable:
+        assert isinstance(actor, int)
+        task = ("paint", len(self.results), actor, len(self.queues[actor]), sum(self.painted.values()))
+        self.queues[actor].append((task, parcel))
+        self.most_in_flight = max(self.most_in_flight, len(self.queues[actor]))
+        return task
+
+    def wait(self, tasks: Sequence[Hashable]) -> Sequence[Hashable]:
+        assert tasks, "waiting for nothing would never end"
+        while not (ended := [task for task in tasks if task in self.results]):
+            for actor, queue in list(self.queues.items()):
+                if queue:
+                    self._work(actor, queue)
+        return ended
+
+    def _work(self, actor: int, queue: list[tuple[Hashable, Parcel | None]]) -> None:
+        task, parcel = queue[0]
+        if self.version == "dead" or (parcel is not None and self.dies(actor, parcel)):
+            for each, _ in queue:
+                self.results[each] = None
+            queue.clear()
+            return
+        queue.pop(0)
+        if parcel is None:
+            self.results[task] = self.version
+            return
+        self.painted[parcel.item.output] += 1
+        outcome = Outcome(item=parcel.item, state="done", content_sha256="c", output_sha256="o")
+        self.results[task] = Delivery(outcome=outcome, result=parcel.content)
+
+    def result(self, task: Hashable) -> Delivery | str:
+        found = self.results[task]
+        if found is None:
+            raise ActorDiedError("killed by a test")
+        return found
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> list[Item]:
+    """Twenty items whose photos can be read."""
+    save_brush(tmp_path / "mine.brush", Johnson(Layout(4, blocks=1, ends=5)), {"name": "mine"})
+    (tmp_path / "out").mkdir()
+    found = []
+    for number in range(20):
+        photo = tmp_path / f"{number}.bmp"
+        photo.write_bytes(b"BM" + bytes([number]) * 60)
+        style, output = str(tmp_path / "mine.brush"), str(tmp_path / "out" / f"{number}.bmp")
+        found.append(Item(content=str(photo), style=style, output=output, options=BrushOptions()))
+    return found
+
+
+def run(items: list[Item], actors: FakeActors, count: int = 3) -> list[Outcome]:
+    """Run a batch; return the outcomes."""
+    folder = Path(items[0].output).parent
+    manifest = Manifest(folder)
+    try:
+        pool = ActorPool(count, actors)
+        return list(outcomes_of(items, manifest, Facts(Settings(method="brush")), pool))
+    finally:
+        manifest.close()
+
+
+def test_all_items_are_delivered_once_with_two_at_most_at_each_actor(items: list[Item]) -> None:
+    actors = FakeActors()
+    outcomes = run(items, actors)
+    assert Counter(each.state for each in outcomes) == {"done": 20}
+    assert {each.item for each in outcomes} == set(items)
+    assert all(Path(item.output).read_bytes() == Path(item.content).read_bytes() for item in items)
+    assert (actors.most_in_flight, actors.is_closed, len(actors.queues)) == (IN_FLIGHT, True, 3)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_an_actor_had_when_it_died_is_painted_by_others_once(items: list[Item], count: int) -> None:
+    actors = FakeActors(lambda actor, _: actor == 0 and sum(actors.painted.values()) >= 5)
+    outcomes = run(items, actors, count)
+    assert Counter(each.state for each in outcomes) == {"done": 20}
+    assert len({each.item.output for each in outcomes}) == 20
+    assert set(actors.painted.values()) == {1}
+    assert len(actors.queues) == count + 1
+    lines = Path(items[0].output).with_name("manifest.jsonl").read_text().splitlines()
+    assert len(lines) == 20
+    assert Counter(each.state for each in run(items, FakeActors())) == {"done": 20}  # the hashes of the fake are not true
+
+
+def test_an_item_that_kills_its_actor_fails_after_three_deaths_and_the_others_are_painted(items: list[Item]) -> None:
+    actors = FakeActors(lambda _, parcel: parcel.item == items[7])
+    outcomes = run(items, actors)
+    (failed,) = [each for each in outcomes if each.state == "failed"]
+    assert failed.item == items[7]
+    assert failed.error.startswith("its worker died 3 times (killed by a test)")
+    assert Counter(each.state for each in outcomes) == {"done": 19, "failed": 1}
+
+
+def test_actors_that_cannot_start_end_the_batch_instead_of_starting_for_ever(items: list[Item]) -> None:
+    with pytest.raises(ClusterError, match="no worker can start on the cluster"):
+        run(items, FakeActors(version="dead"))
+    with pytest.raises(ClusterError, match=f"a worker of the cluster has impasto 0.0 and this machine has {__version__}"):
+        run(items, FakeActors(version="0.0"))
+
+
+def test_a_photo_or_an_output_that_is_missing_is_a_failure_of_its_item(items: list[Item]) -> None:
+    Path(items[3].content).unlink()
+    items[4] = Item(content=items[4].content, style="x", output="/gone/out.bmp", options=BrushOptions())
+    outcomes = run(items, FakeActors())
+    failed = {each.item.content: each.error for each in outcomes if each.state == "failed"}
+    assert set(failed) == {items[3].content, items[4].content}
+    assert failed[items[3].content].startswith("there is no file")
+    assert "'/gone/out.bmp' cannot be written" in failed[items[4].content]
+
+
+def test_a_painter_needs_only_the_parcel_and_removes_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import skimage.data
+
+    from impasto import images
+
+    save_brush(tmp_path / "mine.brush", Johnson(Layout(4, blocks=1, ends=5)), {"name": "mine"})
+    images.write(tmp_path / "a.png", images.read(skimage.data.astronaut()[:384:6, 32:416:6]))
+    item = Item(content=str(tmp_path / "a.png"), style=str(tmp_path / "mine.brush"), output="out.webp", options=BrushOptions())
+    parcel, brush = packed(item), (tmp_path / "mine.brush").read_bytes()
+    assert style_file(item.style, "brush") == item.style
+    assert style_file("starry-night", "instant") == ""
+    for name in ("a.png", "mine.brush"):
+        (tmp_path / name).unlink()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    painter = Painter(Settings(method="brush", run=Run(threads=1, device="cpu"), engine="torch"))
+    delivery = painter.paint(parcel, brush)
+    assert (delivery.outcome.state, delivery.outcome.error) == ("done", "")
+    record = images.read_record(delivery.result)
+    assert record is not None
+    assert record["content"]["name"] == "a.png"
+    painter.close()
+    assert list((tmp_path / "tmp").iterdir()) == []
