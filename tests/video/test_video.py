@@ -22,11 +22,12 @@ from impasto.options.video import VideoOptions
 from impasto.recipes.brush import BrushPainter
 from impasto.video import flow, libraries, painting
 from impasto.video.clips import Damage, frames, open_clip
-from impasto.video.flow import Stabilizer, motion_between, warped
+from impasto.video.flow import Past, Stabilizer, motion_between, warped
 from impasto.video.painters import BrushFrames, load_painter
 from impasto.video.painting import VideoRun
 from impasto.video.segments import folder_of
 from impasto.video.shots import Shot, shots
+from impasto.video.temporal import moved_results
 
 Render = Callable[..., Path]
 
@@ -47,7 +48,7 @@ class Flickering:
     def look_at(self, shots: Iterable[Shot]) -> list[int]:
         return [shot.count for shot in shots]
 
-    def paint(self, pixels: Any, shot: int) -> Any:
+    def paint(self, pixels: Any, shot: int, past: Any = ()) -> Any:
         generator = np.random.default_rng(zlib.crc32((pixels[::4, ::4] >> 5).tobytes()))  # robust to rounding
         grain = generator.normal(0, self.noise, pixels.shape[:2])[..., None] + generator.normal(0, self.noise / 2)
         return (0.2 + 0.6 * pixels / 255 + grain).clip(0, 1).astype(np.float32)
@@ -455,3 +456,16 @@ def test_missing_packages_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_tiny_frames_are_blended(render: Render) -> None:
     small = [np.full((5, 7, 3), 10 * number, np.uint8) for number in range(2)]
     assert flow.motion_between(*small).flow.shape == (5, 7, 2)
+
+
+def test_a_pixel_hidden_in_the_previous_frame_is_taken_from_an_older_one() -> None:
+    scene = np.ascontiguousarray(skimage.data.astronaut()[:128, 128:320])
+    covered = scene.copy()
+    covered[40:80, 60:110] = (20, 220, 40)
+    old, recent = np.full_like(scene, 50), np.full_like(scene, 200)
+    goal, trust = moved_results(scene, [Past(scene, old), Past(covered, recent)])
+    assert trust[50:70, 70:100].mean() > 0.8
+    assert abs(goal[50:70, 70:100].mean() * 255 - 50) < 20
+    assert abs(goal[100:, :40].mean() * 255 - 200) < 5
+    _, alone = moved_results(scene, [Past(covered, recent)])
+    assert alone[50:70, 70:100].mean() < 0.2

@@ -26,7 +26,8 @@ from impasto.tensors import Image
 from impasto.video.clips import Clip, check_container, frame_near, length_of, open_clip
 from impasto.video.joining import check_sound
 from impasto.video.libraries import check_libraries
-from impasto.video.painters import FramePainter, as_image, load_painter, style_painter
+from impasto.video.frames import as_image
+from impasto.video.painters import FramePainter, load_painter, style_painter
 from impasto.video.painting import Progress, VideoRun
 
 _FOLDER = ".video"

@@ -5,8 +5,9 @@ where the flow there and back agrees (Sundaram et al. 2010; the test of Ruder et
 same color; elsewhere the frame is painted anew.
 """
 
+from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ Array = npt.NDArray[np.float32]
 _FLOW_PX = 320
 """Longer side of the frames on which the flow is estimated."""
 _SMALLEST_PX = 32
+_REMEMBERED = 4
+"""Number of earlier frames that are kept, for painters that look further back than one frame."""
 _MOST_KEPT = 0.95
 """Share of the previous result at stability 1."""
 _SAME_COLOR = 0.06
@@ -43,6 +46,13 @@ class Motion:
     trust: Array
 
 
+class Past(NamedTuple):
+    """An earlier frame of the clip, and its result."""
+
+    source: Pixels
+    result: Pixels
+
+
 class Stabilizer:
     """Blends each painted frame with the previous result.
 
@@ -62,12 +72,11 @@ class Stabilizer:
 
     def __init__(self, stability: float) -> None:
         self.kept = _MOST_KEPT * stability
-        self.source: Pixels | None = None
-        self.result: Pixels | None = None
+        self.past: deque[Past] = deque(maxlen=_REMEMBERED)
 
     def reset(self) -> None:
-        """Forget the previous frame; call it at cuts."""
-        self.source = self.result = None
+        """Forget the previous frames; call it at cuts."""
+        self.past.clear()
 
     def blend(self, source: Pixels, painted: Array) -> Pixels:
         """Blend a painted frame with the previous result, and keep the blend for the next frame.
@@ -76,12 +85,13 @@ class Stabilizer:
             source: the frame of the clip.
             painted: the painted frame, (height, width, 3) in [0, 1].
         """
-        if self.kept and self.source is not None and self.result is not None:
-            motion = motion_between(self.source, source)
-            before = warped(self.result, motion.flow).astype(np.float32) / 255
+        if self.kept and self.past:
+            motion = motion_between(self.past[-1].source, source)
+            before = warped(self.past[-1].result, motion.flow).astype(np.float32) / 255
             painted = painted + (self.kept * motion.trust)[..., None] * (before - painted)
-        self.source, self.result = source, (painted.clip(0, 1) * 255).round().astype(np.uint8)
-        return self.result
+        result = (painted.clip(0, 1) * 255).round().astype(np.uint8)
+        self.past.append(Past(source, result))
+        return result
 
 
 def motion_between(before: Pixels, now: Pixels) -> Motion:

@@ -1,7 +1,7 @@
 """The parts of a result on disk. An interrupted run continues after its last complete segment.
 
 The folder lies next to the result. It holds ``plan.json`` (what the run depends on) and, for each segment, its encoded frames
-(Matroska, the number of each frame as its time), their times, and the last frame of the clip and of the result, with which the
+(Matroska, the number of each frame as its time), their times, and the last frames of the clip and of the result, with which the
 blending goes on. A segment counts once its list of times, which is written last, exists.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from impasto.errors import ClipError, ImpastoError
 from impasto.runtime.atomic import replacing
@@ -89,10 +90,10 @@ def encoding_for(suffix: str) -> Encoding:
 
 @dataclass
 class State:
-    """The last frame of the clip and of the result, with which the blending of the next segment begins."""
+    """The last frames of the clip and of the result, with which the next segment begins, newest last."""
 
-    source: Pixels
-    result: Pixels
+    sources: npt.NDArray[np.uint8]
+    results: npt.NDArray[np.uint8]
 
 
 class Segment:
@@ -163,7 +164,7 @@ class Segments:
         if not self.times:
             return None
         with np.load(self._path(len(self.times) - 1, ".npz"), allow_pickle=False) as saved:
-            return State(saved["source"], saved["result"])
+            return State(saved["sources"], saved["results"])
 
     @contextmanager
     def writing(self, clip: Clip, encoding: Encoding) -> Iterator["Segment"]:
@@ -181,7 +182,7 @@ class Segments:
                 container.mux(segment.stream.encode())
             assert segment.state is not None
             with replacing(self._path(number, ".npz")) as saved, saved.open("wb") as file:
-                np.savez(file, source=segment.state.source, result=segment.state.result)
+                np.savez(file, sources=segment.state.sources, results=segment.state.results)
             part.replace(self._path(number, ".mkv"))
             _write_json(self._path(number, ".json"), segment.times)
             with suppress(OSError):
