@@ -22,12 +22,11 @@ from impasto.options.video import VideoOptions
 from impasto.recipes.brush import BrushPainter
 from impasto.video import flow, libraries, painting
 from impasto.video.clips import Damage, frames, open_clip
-from impasto.video.flow import Past, Stabilizer, motion_between, warped
+from impasto.video.flow import Stabilizer, motion_between, warped
 from impasto.video.painters import BrushFrames, load_painter
 from impasto.video.painting import VideoRun
 from impasto.video.segments import folder_of
 from impasto.video.shots import Shot, shots
-from impasto.video.temporal import moved_results
 
 Render = Callable[..., Path]
 
@@ -37,6 +36,7 @@ class Flickering:
     """A painter whose frames have a random brightness and random grain."""
 
     noise: float = 0.1
+    keys: int = 0
 
     @property
     def identity(self) -> dict[str, str]:
@@ -243,6 +243,38 @@ def test_a_run_goes_on_after_a_kill_while_its_folder_was_made_or_deleted(render:
     run = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
     assert run.resumed == 0
     assert not (folder / ".impasto-0123456789ab.part").exists()
+
+
+def test_segments_of_an_older_version_are_continued(render: Render, tmp_path: Path) -> None:
+    clip, output = render(), tmp_path / "out.mp4"
+    state = state_after_first_segment(clip, output)
+    with np.load(state) as saved:
+        one = {"source": saved["sources"][-1], "result": saved["results"][-1]}
+    np.savez(state, **one)
+    run = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
+    assert run.resumed == 6
+    assert [state.done for state in run.paint()] == list(range(7, 31))
+    assert run.finish().frames == 30
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 damaged", None])
+def test_a_run_starts_anew_if_the_frames_to_go_on_with_are_damaged(
+    render: Render, tmp_path: Path, content: bytes | None
+) -> None:
+    clip, output = render(), tmp_path / "out.mp4"
+    state = state_after_first_segment(clip, output)
+    state.unlink() if content is None else state.write_bytes(content)
+    run = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
+    assert (run.resumed, run.segments.is_replaced) == (0, True)
+    assert not state.exists()
+
+
+def state_after_first_segment(clip: Path, output: Path) -> Path:
+    """Stop a run after its first segment, and return the file with the frames to go on with."""
+    for state in VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2).paint():
+        if state.done == 7:
+            break
+    return folder_of(output) / "000000.npz"
 
 
 def test_a_folder_with_other_files_is_never_deleted(render: Render, tmp_path: Path) -> None:
@@ -456,16 +488,3 @@ def test_missing_packages_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_tiny_frames_are_blended(render: Render) -> None:
     small = [np.full((5, 7, 3), 10 * number, np.uint8) for number in range(2)]
     assert flow.motion_between(*small).flow.shape == (5, 7, 2)
-
-
-def test_a_pixel_hidden_in_the_previous_frame_is_taken_from_an_older_one() -> None:
-    scene = np.ascontiguousarray(skimage.data.astronaut()[:128, 128:320])
-    covered = scene.copy()
-    covered[40:80, 60:110] = (20, 220, 40)
-    old, recent = np.full_like(scene, 50), np.full_like(scene, 200)
-    goal, trust = moved_results(scene, [Past(scene, old), Past(covered, recent)])
-    assert trust[50:70, 70:100].mean() > 0.8
-    assert abs(goal[50:70, 70:100].mean() * 255 - 50) < 20
-    assert abs(goal[100:, :40].mean() * 255 - 200) < 5
-    _, alone = moved_results(scene, [Past(covered, recent)])
-    assert alone[50:70, 70:100].mean() < 0.2

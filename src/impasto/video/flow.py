@@ -5,7 +5,6 @@ where the flow there and back agrees (Sundaram et al. 2010; the test of Ruder et
 same color; elsewhere the frame is painted anew.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,8 +19,8 @@ Array = npt.NDArray[np.float32]
 _FLOW_PX = 320
 """Longer side of the frames on which the flow is estimated."""
 _SMALLEST_PX = 32
-_REMEMBERED = 4
-"""Number of earlier frames that are kept, for painters that look further back than one frame."""
+_KEY_DISTANCE = 8
+"""Every eighth frame of a shot is a key frame."""
 _MOST_KEPT = 0.95
 """Share of the previous result at stability 1."""
 _SAME_COLOR = 0.06
@@ -47,10 +46,17 @@ class Motion:
 
 
 class Past(NamedTuple):
-    """An earlier frame of the clip, and its result."""
+    """An earlier frame of the clip, and its result.
+
+    Attributes:
+        source: the frame of the clip.
+        result: the painted frame.
+        number: its number in the shot, from 0.
+    """
 
     source: Pixels
     result: Pixels
+    number: int
 
 
 class Stabilizer:
@@ -58,6 +64,10 @@ class Stabilizer:
 
     Args:
         stability: 0 (frame by frame) to 1.
+        keys: number of earlier key frames to keep, in addition to the previous frame.
+
+    Attributes:
+        past: the key frames of the shot and its last frame, newest last.
 
     Example:
         >>> stabilizer = Stabilizer(0.8)
@@ -70,9 +80,9 @@ class Stabilizer:
         A fast form of the temporal loss of Ruder, Dosovitskiy and Brox 2016 (arXiv:1604.08610).
     """
 
-    def __init__(self, stability: float) -> None:
-        self.kept = _MOST_KEPT * stability
-        self.past: deque[Past] = deque(maxlen=_REMEMBERED)
+    def __init__(self, stability: float, keys: int = 0) -> None:
+        self.kept, self.keys = _MOST_KEPT * stability, keys
+        self.past: list[Past] = []
 
     def reset(self) -> None:
         """Forget the previous frames; call it at cuts."""
@@ -90,8 +100,13 @@ class Stabilizer:
             before = warped(self.past[-1].result, motion.flow).astype(np.float32) / 255
             painted = painted + (self.kept * motion.trust)[..., None] * (before - painted)
         result = (painted.clip(0, 1) * 255).round().astype(np.uint8)
-        self.past.append(Past(source, result))
+        self._remember(source, result)
         return result
+
+    def _remember(self, source: Pixels, result: Pixels) -> None:
+        number = self.past[-1].number + 1 if self.past else 0
+        keys = [each for each in self.past if each.number % _KEY_DISTANCE == 0]
+        self.past = [*keys[max(0, len(keys) - self.keys) :], Past(source, result, number)]
 
 
 def motion_between(before: Pixels, now: Pixels) -> Motion:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 
@@ -37,6 +37,10 @@ class FramePainter(Protocol):
     """Paints the frames of a clip, one after the other."""
 
     @property
+    def keys(self) -> int:
+        """Number of earlier key frames that :meth:`paint` uses, in addition to the previous frame."""
+
+    @property
     def identity(self) -> dict[str, str]:
         """What the result depends on, apart from the options: method, and hashes of the style and the network."""
 
@@ -47,7 +51,7 @@ class FramePainter(Protocol):
         """Look at all shots before painting. Return the number of frames of each."""
 
     def paint(self, pixels: Pixels, shot: int, past: Sequence[Past] = ()) -> Array:
-        """Paint a frame of a shot: (height, width, 3) in [0, 1]. ``past``: the last frames of the shot, newest last."""
+        """Paint a frame of a shot: (height, width, 3) in [0, 1]. ``past``: earlier frames of the shot, newest last."""
 
 
 @dataclass
@@ -60,6 +64,7 @@ class BrushFrames:
     """
 
     painter: BrushPainter
+    keys: ClassVar[int] = 0
     strength: float = 1.0
     _statistics: list[tuple[Statistics | None, ...]] = field(default_factory=list)
     _current: tuple[int, BrushPainter] | None = None
@@ -104,6 +109,7 @@ class InstantFrames:
 
     painter: InstantPainter
     code: StyleCode
+    keys: ClassVar[int] = 0
     style: dict[str, str]
     strength: float = 1.0
 

@@ -134,9 +134,10 @@ class VideoRun:
     @in_known_state
     def paint(self) -> Iterator[Progress]:
         """Paint all frames that are not painted yet. Yield after each frame."""
-        stabilizer, ends = Stabilizer(self.options.stability), deque([seconds_now()], maxlen=_RECENT)
+        stabilizer = Stabilizer(self.options.stability, self.painter.keys)
+        ends = deque([seconds_now()], maxlen=_RECENT)
         if state := self.segments.state():
-            stabilizer.past.extend(map(Past, state.sources, state.results))
+            stabilizer.past = [*map(Past, state.sources, state.results, state.numbers.tolist())]
         numbered = islice(zip(frames(self.clip), self._shot_numbers(), strict=False), self.resumed, None)
         done = self.resumed
         while batch := next(numbered, None):
@@ -149,7 +150,7 @@ class VideoRun:
                     done += 1
                     ends.append(seconds_now())
                     yield Progress(done, self.total, self._seconds_left(done, ends), result)
-                segment.state = State(*(np.stack(each) for each in zip(*stabilizer.past, strict=True)))
+                segment.state = State(*map(np.stack, zip(*stabilizer.past, strict=True)))
 
     def _seconds_left(self, done: int, ends: Sequence[float]) -> float:
         """Estimate the remaining time from the last frames; the first frame of a run is slower and is left out."""
