@@ -52,11 +52,11 @@ def test_ctrl_c_keeps_the_segments_and_the_same_command_continues(
     monkeypatch.setattr(painting, "SECONDS_PER_SEGMENT", 0.3)
     paint, painted = BrushFrames.paint, []
 
-    def interrupted(self: BrushFrames, pixels: Any, shot: int) -> Any:
+    def interrupted(self: BrushFrames, pixels: Any, shot: int, past: Any) -> Any:
         painted.append(shot)
         if len(painted) == 5:
             raise KeyboardInterrupt
-        return paint(self, pixels, shot)
+        return paint(self, pixels, shot, past)
 
     monkeypatch.setattr(BrushFrames, "paint", interrupted)
     words = ("clip.mp4", "mine.brush", "-o", "out.mp4")

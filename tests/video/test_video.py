@@ -36,6 +36,7 @@ class Flickering:
     """A painter whose frames have a random brightness and random grain."""
 
     noise: float = 0.1
+    keys: int = 0
 
     @property
     def identity(self) -> dict[str, str]:
@@ -47,7 +48,7 @@ class Flickering:
     def look_at(self, shots: Iterable[Shot]) -> list[int]:
         return [shot.count for shot in shots]
 
-    def paint(self, pixels: Any, shot: int) -> Any:
+    def paint(self, pixels: Any, shot: int, past: Any = ()) -> Any:
         generator = np.random.default_rng(zlib.crc32((pixels[::4, ::4] >> 5).tobytes()))  # robust to rounding
         grain = generator.normal(0, self.noise, pixels.shape[:2])[..., None] + generator.normal(0, self.noise / 2)
         return (0.2 + 0.6 * pixels / 255 + grain).clip(0, 1).astype(np.float32)
@@ -242,6 +243,38 @@ def test_a_run_goes_on_after_a_kill_while_its_folder_was_made_or_deleted(render:
     run = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
     assert run.resumed == 0
     assert not (folder / ".impasto-0123456789ab.part").exists()
+
+
+def test_segments_of_an_older_version_are_continued(render: Render, tmp_path: Path) -> None:
+    clip, output = render(), tmp_path / "out.mp4"
+    state = state_after_first_segment(clip, output)
+    with np.load(state) as saved:
+        one = {"source": saved["sources"][-1], "result": saved["results"][-1]}
+    np.savez(state, **one)
+    run = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
+    assert run.resumed == 6
+    assert [state.done for state in run.paint()] == list(range(7, 31))
+    assert run.finish().frames == 30
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 damaged", None])
+def test_a_run_starts_anew_if_the_frames_to_go_on_with_are_damaged(
+    render: Render, tmp_path: Path, content: bytes | None
+) -> None:
+    clip, output = render(), tmp_path / "out.mp4"
+    state = state_after_first_segment(clip, output)
+    state.unlink() if content is None else state.write_bytes(content)
+    run = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
+    assert (run.resumed, run.segments.is_replaced) == (0, True)
+    assert not state.exists()
+
+
+def state_after_first_segment(clip: Path, output: Path) -> Path:
+    """Stop a run after its first segment, and return the file with the frames to go on with."""
+    for state in VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2).paint():
+        if state.done == 7:
+            break
+    return folder_of(output) / "000000.npz"
 
 
 def test_a_folder_with_other_files_is_never_deleted(render: Render, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def _announce(started: "VideoRun", console: "Console") -> None:
     if clip.sounds and started.output.suffix.lower() in ANIMATIONS:
         console.print(f"{started.output.suffix} has no sound; the sound of the clip is left out")
     if started.segments.is_replaced:
-        console.print("segments of another clip, style or other options were deleted")
+        console.print("segments that are damaged, or of another clip, style or other options, were deleted")
     if started.resumed:
         console.print(f"resuming after {started.resumed} frames")
 

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from impasto.options.fields import check_kinds, check_range
 
-VideoMethod = Literal["auto", "brush", "instant"]
+VideoMethod = Literal["auto", "brush", "instant", "paint"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,8 @@ class VideoOptions:
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"size": (32, 100_000), "strength": (0, 1), "stability": (0, 1)}
 
     method: VideoMethod = "auto"
-    """brush (a small network for one style), instant (any style, slower), or auto: brush if STYLE is a brush."""
+    """brush (a small network for one style), instant (any style, slower), paint (any style, slowest), or auto: brush if STYLE
+    is a brush, else instant."""
 
     stability: float = 0.8
     """Share of the previous frame that is kept along the movement, 0 (frame by frame) to 1. Higher values flicker less."""

@@ -24,9 +24,10 @@ from impasto.studio.painting_state import Pace, write_preview
 from impasto.studio.worker import Line, Message
 from impasto.tensors import Image
 from impasto.video.clips import Clip, check_container, frame_near, length_of, open_clip
+from impasto.video.frames import as_image
 from impasto.video.joining import check_sound
 from impasto.video.libraries import check_libraries
-from impasto.video.painters import FramePainter, as_image, load_painter, style_painter
+from impasto.video.painters import FramePainter, load_painter, style_painter
 from impasto.video.painting import Progress, VideoRun
 
 _FOLDER = ".video"

@@ -6,7 +6,7 @@ same color; elsewhere the frame is painted anew.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ Array = npt.NDArray[np.float32]
 _FLOW_PX = 320
 """Longer side of the frames on which the flow is estimated."""
 _SMALLEST_PX = 32
+_KEY_DISTANCE = 8
+"""Every eighth frame of a shot is a key frame."""
 _MOST_KEPT = 0.95
 """Share of the previous result at stability 1."""
 _SAME_COLOR = 0.06
@@ -43,11 +45,29 @@ class Motion:
     trust: Array
 
 
+class Past(NamedTuple):
+    """An earlier frame of the clip, and its result.
+
+    Attributes:
+        source: the frame of the clip.
+        result: the painted frame.
+        number: its number in the shot, from 0.
+    """
+
+    source: Pixels
+    result: Pixels
+    number: int
+
+
 class Stabilizer:
     """Blends each painted frame with the previous result.
 
     Args:
         stability: 0 (frame by frame) to 1.
+        keys: number of earlier key frames to keep, in addition to the previous frame.
+
+    Attributes:
+        past: the key frames of the shot and its last frame, newest last.
 
     Example:
         >>> stabilizer = Stabilizer(0.8)
@@ -60,14 +80,13 @@ class Stabilizer:
         A fast form of the temporal loss of Ruder, Dosovitskiy and Brox 2016 (arXiv:1604.08610).
     """
 
-    def __init__(self, stability: float) -> None:
-        self.kept = _MOST_KEPT * stability
-        self.source: Pixels | None = None
-        self.result: Pixels | None = None
+    def __init__(self, stability: float, keys: int = 0) -> None:
+        self.kept, self.keys = _MOST_KEPT * stability, keys
+        self.past: list[Past] = []
 
     def reset(self) -> None:
-        """Forget the previous frame; call it at cuts."""
-        self.source = self.result = None
+        """Forget the previous frames; call it at cuts."""
+        self.past.clear()
 
     def blend(self, source: Pixels, painted: Array) -> Pixels:
         """Blend a painted frame with the previous result, and keep the blend for the next frame.
@@ -76,12 +95,18 @@ class Stabilizer:
             source: the frame of the clip.
             painted: the painted frame, (height, width, 3) in [0, 1].
         """
-        if self.kept and self.source is not None and self.result is not None:
-            motion = motion_between(self.source, source)
-            before = warped(self.result, motion.flow).astype(np.float32) / 255
+        if self.kept and self.past:
+            motion = motion_between(self.past[-1].source, source)
+            before = warped(self.past[-1].result, motion.flow).astype(np.float32) / 255
             painted = painted + (self.kept * motion.trust)[..., None] * (before - painted)
-        self.source, self.result = source, (painted.clip(0, 1) * 255).round().astype(np.uint8)
-        return self.result
+        result = (painted.clip(0, 1) * 255).round().astype(np.uint8)
+        self._remember(source, result)
+        return result
+
+    def _remember(self, source: Pixels, result: Pixels) -> None:
+        number = self.past[-1].number + 1 if self.past else 0
+        keys = [each for each in self.past if each.number % _KEY_DISTANCE == 0]
+        self.past = [*keys[max(0, len(keys) - self.keys) :], Past(source, result, number)]
 
 
 def motion_between(before: Pixels, now: Pixels) -> Motion:

@@ -1,12 +1,11 @@
 """Painters of frames: a brush, or the instant painter with one style code for the whole clip."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-import numpy as np
 import torch
 
 from impasto.errors import OptionError, ShapeError
@@ -24,10 +23,11 @@ from impasto.recipes.instant_painter import InstantPainter, StyleCode
 from impasto.recipes.painting import read_style
 from impasto.recipes.pastiche import described
 from impasto.recipes.starts import SMALLEST_SIDE, Style
-from impasto.tensors import Image
 from impasto.video.clips import Pixels
-from impasto.video.flow import Array
+from impasto.video.flow import Array, Past
+from impasto.video.frames import as_array, as_image
 from impasto.video.shots import Shot
+from impasto.video.temporal import PaintFrames
 
 _STYLE_PX = 2048
 _WEIGHTS_SUFFIXES = (SUFFIX, ".pth", ".pt", ".model", ".safetensors")
@@ -35,6 +35,10 @@ _WEIGHTS_SUFFIXES = (SUFFIX, ".pth", ".pt", ".model", ".safetensors")
 
 class FramePainter(Protocol):
     """Paints the frames of a clip, one after the other."""
+
+    @property
+    def keys(self) -> int:
+        """Number of earlier key frames that :meth:`paint` uses, in addition to the previous frame."""
 
     @property
     def identity(self) -> dict[str, str]:
@@ -46,8 +50,8 @@ class FramePainter(Protocol):
     def look_at(self, shots: Iterable[Shot]) -> list[int]:
         """Look at all shots before painting. Return the number of frames of each."""
 
-    def paint(self, pixels: Pixels, shot: int) -> Array:
-        """Paint a frame of a shot: (height, width, 3) in [0, 1]."""
+    def paint(self, pixels: Pixels, shot: int, past: Sequence[Past] = ()) -> Array:
+        """Paint a frame of a shot: (height, width, 3) in [0, 1]. ``past``: earlier frames of the shot, newest last."""
 
 
 @dataclass
@@ -60,6 +64,7 @@ class BrushFrames:
     """
 
     painter: BrushPainter
+    keys: ClassVar[int] = 0
     strength: float = 1.0
     _statistics: list[tuple[Statistics | None, ...]] = field(default_factory=list)
     _current: tuple[int, BrushPainter] | None = None
@@ -82,7 +87,7 @@ class BrushFrames:
             counts.append(shot.count)
         return counts
 
-    def paint(self, pixels: Pixels, shot: int) -> Array:
+    def paint(self, pixels: Pixels, shot: int, past: Sequence[Past] = ()) -> Array:
         """Paint a frame of a shot."""
         if self._current is None or self._current[0] != shot:
             self._current = shot, self.painter.with_statistics(self._statistics[shot])
@@ -104,6 +109,7 @@ class InstantFrames:
 
     painter: InstantPainter
     code: StyleCode
+    keys: ClassVar[int] = 0
     style: dict[str, str]
     strength: float = 1.0
 
@@ -125,16 +131,16 @@ class InstantFrames:
         """Count the frames of each shot."""
         return [shot.count for shot in shots]
 
-    def paint(self, pixels: Pixels, shot: int) -> Array:
+    def paint(self, pixels: Pixels, shot: int, past: Sequence[Past] = ()) -> Array:
         """Paint a frame."""
         return as_array(self.painter.paint(as_image(pixels), self.code, strength=self.strength))
 
 
-def load_painter(style: str | os.PathLike[str], options: VideoOptions, run: Run | None = None) -> BrushFrames | InstantFrames:
+def load_painter(style: str | os.PathLike[str], options: VideoOptions, run: Run | None = None) -> FramePainter:
     """Load the painter of a style.
 
     Args:
-        style: a brush or its name; for ``instant``, a picture, a named style or its name.
+        style: a brush or its name; for ``instant`` and ``paint``, a picture, a named style or its name.
         options: the options of the video.
         run: device and precision.
 
@@ -145,21 +151,25 @@ def load_painter(style: str | os.PathLike[str], options: VideoOptions, run: Run 
     is_brush = _is_brush(style)
     if options.method == "brush" or (options.method == "auto" and is_brush):
         if options.method == "brush" and not is_brush and os.path.isfile(style) and Path(style).suffix not in _WEIGHTS_SUFFIXES:
-            raise OptionError(f"style '{style}' is not a brush; give a .brush file or the name of a brush, or --method instant")
+            raise OptionError(
+                f"style '{style}' is not a brush; give a .brush file or the name of a brush, or --method instant or paint"
+            )
         return BrushFrames(_steady_painter(style, run), options.strength)
     if is_brush and os.path.isfile(style):
         raise OptionError(f"style '{style}' is a brush; use --method brush, or give a picture or the name of a style")
     return style_painter(read_style(style, longest_px=_STYLE_PX), options, run)
 
 
-def style_painter(style: Style, options: VideoOptions, run: Run) -> InstantFrames:
-    """Load the instant painter for a style that was read.
+def style_painter(style: Style, options: VideoOptions, run: Run) -> "InstantFrames | PaintFrames":
+    """Load the painter of a style that was read: for the method ``paint`` by optimization, else the instant painter.
 
     Raises:
         ImpastoError: the style is too small, or the network cannot be loaded.
     """
     if isinstance(style, Picture):
         check_enough_pixels("style", style, "style")
+    if options.method == "paint":
+        return PaintFrames(style, options.stability, options.strength, run)
     painter = InstantPainter(run)
     return InstantFrames(painter, painter.encode(style), described(style), options.strength)
 
@@ -174,13 +184,3 @@ def _steady_painter(style: str, run: Run) -> BrushPainter:
     """Load a brush with one engine for all frames; ``auto`` would paint the first frame with another one."""
     painter = BrushPainter(style, run)
     return BrushPainter(style, run, painter.engines.engine)
-
-
-def as_image(pixels: Pixels) -> Image:
-    """Convert a frame to an image, (1, 3, height, width) in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
-
-
-def as_array(image: Image) -> Array:
-    """Convert an image to the layout of frames, (height, width, 3)."""
-    return np.ascontiguousarray(image[0].permute(1, 2, 0).cpu().numpy())

@@ -14,6 +14,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from impasto._version import __version__
 from impasto.errors import ClipError
 from impasto.options import Run
@@ -23,7 +25,7 @@ from impasto.runtime.devices import seconds_now
 from impasto.runtime.locks import only_writer
 from impasto.runtime.torch_state import in_known_state
 from impasto.video.clips import Clip, Damage, Pixels, frames, open_clip
-from impasto.video.flow import Stabilizer
+from impasto.video.flow import Past, Stabilizer
 from impasto.video.joining import check_format, check_sound, join
 from impasto.video.libraries import check_libraries
 from impasto.video.painters import FramePainter, load_painter
@@ -133,9 +135,10 @@ class VideoRun:
     @in_known_state
     def paint(self) -> Iterator[Progress]:
         """Paint all frames that are not painted yet. Yield after each frame."""
-        stabilizer, ends = Stabilizer(self.options.stability), deque([seconds_now()], maxlen=_RECENT)
+        stabilizer = Stabilizer(self.options.stability, self.painter.keys)
+        ends = deque([seconds_now()], maxlen=_RECENT)
         if state := self.segments.state():
-            stabilizer.source, stabilizer.result = state.source, state.result
+            stabilizer.past = [*map(Past, state.sources, state.results, state.numbers.tolist())]
         numbered = islice(zip(frames(self.clip), self._shot_numbers(), strict=False), self.resumed, None)
         done = self.resumed
         while batch := next(numbered, None):
@@ -143,12 +146,12 @@ class VideoRun:
                 for frame, (shot, is_first) in chain((batch,), islice(numbered, self.per_segment - 1)):
                     if is_first:
                         stabilizer.reset()
-                    result = stabilizer.blend(frame.pixels, self.painter.paint(frame.pixels, shot))
+                    result = stabilizer.blend(frame.pixels, self.painter.paint(frame.pixels, shot, stabilizer.past))
                     segment.add(result, Time(frame.pts, frame.duration))
                     done += 1
                     ends.append(seconds_now())
                     yield Progress(done, self.total, self._seconds_left(done, ends), result)
-                segment.state = State(frame.pixels, result)
+                segment.state = State(*map(np.stack, zip(*stabilizer.past, strict=True)))
 
     def _seconds_left(self, done: int, ends: Sequence[float]) -> float:
         """Estimate the remaining time from the last frames; the first frame of a run is slower and is left out."""
@@ -230,7 +233,7 @@ def paint_video(
 
     Args:
         clip: a video, or an animated GIF or WebP file.
-        style: a brush or its name; a picture or the name of a style for ``method="instant"``.
+        style: a brush or its name; a picture or the name of a style for ``method="instant"`` and ``"paint"``.
         output: ends in .mp4, .m4v, .mov, .mkv, .webm, .gif or .webp.
         run: device and precision.
         options: any field of :class:`impasto.options.video.VideoOptions`.

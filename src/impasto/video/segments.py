@@ -1,8 +1,8 @@
 """The parts of a result on disk. An interrupted run continues after its last complete segment.
 
 The folder lies next to the result. It holds ``plan.json`` (what the run depends on) and, for each segment, its encoded frames
-(Matroska, the number of each frame as its time), their times, and the last frame of the clip and of the result, with which the
-blending goes on. A segment counts once its list of times, which is written last, exists.
+(Matroska, the number of each frame as its time), their times, and the frames of the clip and of the result with which the
+painting goes on. A segment counts once its list of times, which is written last, exists.
 """
 
 import json
@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from impasto.errors import ClipError, ImpastoError
 from impasto.runtime.atomic import replacing
@@ -89,10 +91,17 @@ def encoding_for(suffix: str) -> Encoding:
 
 @dataclass
 class State:
-    """The last frame of the clip and of the result, with which the blending of the next segment begins."""
+    """The frames of the clip and of the result with which the next segment begins, newest last.
 
-    source: Pixels
-    result: Pixels
+    Attributes:
+        sources: (frames, height, width, 3).
+        results: (frames, height, width, 3).
+        numbers: the number of each frame in its shot.
+    """
+
+    sources: npt.NDArray[np.uint8]
+    results: npt.NDArray[np.uint8]
+    numbers: npt.NDArray[np.int64]
 
 
 class Segment:
@@ -140,13 +149,22 @@ class Segments:
     def _start(self) -> None:
         if self.folder.exists() and not all(_OWN_FILE.fullmatch(each.name) for each in self.folder.iterdir()):
             raise ClipError(f"'{self.folder}' is needed for segments but holds other files; move it, or choose another output")
-        if self.folder.exists() and _read_json(self.folder / "plan.json") != self.plan:
+        self.times = self._kept_times()
+        if self.folder.exists() and not self.times:
             self.is_replaced = bool(list(self.folder.glob("*.mkv")))
             shutil.rmtree(self.folder)
         self.folder.mkdir(exist_ok=True)
         _write_json(self.folder / "plan.json", self.plan)
-        while (listed := _read_json(self._path(len(self.times), ".json"))) and self._path(len(self.times), ".mkv").exists():
-            self.times.append([Time(*each) for each in listed])
+
+    def _kept_times(self) -> list[list[Time]]:
+        """Return the times of the segments of an earlier run of the same plan, if it can go on."""
+        times: list[list[Time]] = []
+        if _read_json(self.folder / "plan.json") != self.plan:
+            return times
+        while (listed := _read_json(self._path(len(times), ".json"))) and self._path(len(times), ".mkv").exists():
+            times.append([Time(*each) for each in listed])
+        can_go_on = times and _read_state(self._path(len(times) - 1, ".npz")) is not None
+        return times if can_go_on else []
 
     @property
     def count(self) -> int:
@@ -159,11 +177,10 @@ class Segments:
         return [self._path(number, ".mkv") for number in range(len(self.times))]
 
     def state(self) -> State | None:
-        """Return the last frames of the last segment; None before the first segment."""
+        """Return the state after the last segment; None before the first segment."""
         if not self.times:
             return None
-        with np.load(self._path(len(self.times) - 1, ".npz"), allow_pickle=False) as saved:
-            return State(saved["source"], saved["result"])
+        return _read_state(self._path(len(self.times) - 1, ".npz"))
 
     @contextmanager
     def writing(self, clip: Clip, encoding: Encoding) -> Iterator["Segment"]:
@@ -181,7 +198,7 @@ class Segments:
                 container.mux(segment.stream.encode())
             assert segment.state is not None
             with replacing(self._path(number, ".npz")) as saved, saved.open("wb") as file:
-                np.savez(file, source=segment.state.source, result=segment.state.result)
+                np.savez(file, **vars(segment.state))
             part.replace(self._path(number, ".mkv"))
             _write_json(self._path(number, ".json"), segment.times)
             with suppress(OSError):
@@ -232,6 +249,17 @@ def _disk_errors(folder: Path) -> Iterator[None]:
             f"the segments in '{folder}' cannot be written ({reason}); free some space or choose another folder for the "
             "result; complete segments are kept, and the same command continues"
         ) from error
+
+
+def _read_state(path: Path) -> State | None:
+    """Read a state. Return None if the file is missing or damaged."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            if "source" in saved:  # of impasto 0.1, which kept a single frame
+                return State(saved["source"][None], saved["result"][None], np.zeros(1, np.int64))
+            return State(saved["sources"], saved["results"], saved["numbers"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
 
 
 def _read_json(path: Path) -> Any:

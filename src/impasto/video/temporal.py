@@ -1,0 +1,137 @@
+"""Painting frames by optimization with a temporal loss: Ruder, Dosovitskiy and Brox 2016 (arXiv:1604.08610).
+
+The first frame of a shot is painted like a photo. Each later frame starts from earlier results, moved along the optical flow,
+and a loss keeps it close to them where they see the same pixels: first to the previous frame (the short-term loss of the
+paper), and to earlier key frames where the previous one does not see the pixel (its long-term loss). Departure: the objective
+is that of ``impasto paint``.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from impasto.features.statistics import precise
+from impasto.images import Metadata, Picture
+from impasto.losses.features import PIXELS, Loss
+from impasto.options import PaintOptions, Run
+from impasto.recipes import gatys
+from impasto.recipes.context import PaintingContext
+from impasto.recipes.instant_painter import InstantPainter
+from impasto.recipes.painting import run_recipe
+from impasto.recipes.pastiche import described
+from impasto.recipes.presets import paint_options
+from impasto.recipes.starts import Checkpoint, Style, as_swatches, with_margin
+from impasto.tensors import Features, Image, Mask
+from impasto.video.clips import Pixels
+from impasto.video.flow import Array, Past, motion_between, warped
+from impasto.video.frames import as_array, as_image
+from impasto.video.shots import Shot
+
+_STEPS = 12
+"""Steps of each frame after the first one of a shot."""
+_WEIGHT = 400.0
+
+
+@dataclass(frozen=True)
+class TemporalLoss(Loss):
+    """The squared difference from earlier results, averaged over colors and positions.
+
+    Args:
+        goal: the earlier results, moved to this frame, (1, 3, height, width).
+        trust: (1, 1, height, width) in [0, 1]; 0 where no earlier frame sees the pixel.
+
+    Example:
+        >>> loss = TemporalLoss(torch.zeros(1, 3, 8, 8), torch.full((1, 1, 8, 8), 0.5))
+        >>> loss({PIXELS: torch.ones(1, 3, 8, 8)}).item()
+        0.5
+
+    Source:
+        Ruder, Dosovitskiy and Brox 2016, equation 5.
+    """
+
+    name: ClassVar[str] = "temporal"
+    goal: Image
+    trust: Mask
+
+    def __call__(self, features: Features) -> Tensor:
+        """Average the weighted squared differences over colors and positions."""
+        return (self.trust * precise(features[PIXELS] - self.goal).square()).mean()
+
+
+class PaintFrames:
+    """Paints by optimization, each frame from the results before it.
+
+    Args:
+        style: the style.
+        stability: weight of the temporal loss, 0 (each frame by itself) to 1.
+        strength: strength of the style, 0 to 1.
+        run: device, precision and seed.
+    """
+
+    keys: ClassVar[int] = 3
+
+    def __init__(self, style: Style, stability: float, strength: float, run: Run) -> None:
+        self.style, self.stability, self.strength, self.run = style, stability, strength, run
+        (self._picture,) = as_swatches((style,))
+        self._instant = InstantPainter(run)
+        self._code = self._instant.encode(style)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What the result depends on, apart from the options."""
+        return {"method": "paint", **described(self.style)}
+
+    def check(self, size: tuple[int, int]) -> None:
+        """Raise unless frames of a size can be painted in the memory that is available."""
+        self._context(torch.zeros(1, 3, *size))
+
+    def look_at(self, shots: Iterable[Shot]) -> list[int]:
+        """Count the frames of each shot."""
+        return [shot.count for shot in shots]
+
+    def paint(self, pixels: Pixels, shot: int, past: Sequence[Past] = ()) -> Array:
+        """Paint a frame after the results of the frames before it in the shot, newest last."""
+        context = self._context(as_image(pixels))
+        if past and self.stability:
+            context = self._following(context, pixels, past)
+        *_, last = run_recipe(context)
+        return as_array(last.image)
+
+    def _context(self, photo: Image) -> PaintingContext:
+        options: PaintOptions = paint_options(size=max(photo.shape[-2:]), strength=self.strength)
+        return gatys.set_up(Picture(photo, None, Metadata(), "frame", ""), (self._picture,), options, self.run)
+
+    def _following(self, context: PaintingContext, pixels: Pixels, past: Sequence[Past]) -> PaintingContext:
+        moved, trust = moved_results(pixels, past)
+        goal, mask = as_image(moved * 255), torch.from_numpy(trust)[None, None]
+        start = torch.lerp(self._instant.paint(as_image(pixels), self._code, strength=self.strength).cpu(), goal, mask)
+        last = len(context.sizes) - 1
+        done = max(0, context.sizes[last][1] - _STEPS)
+        loss = TemporalLoss(*(with_margin(each, context.margin).to(context.content) for each in (goal, mask)))
+        follows = gatys.resumed(context, Checkpoint(start, last, done))
+        return replace(follows, is_painted=True, losses=(_WEIGHT * self.stability * loss,))
+
+
+def moved_results(pixels: Pixels, past: Sequence[Past]) -> tuple[Array, Array]:
+    """Return earlier results moved to a frame, and where they can be trusted.
+
+    An older result counts only as far as the newer ones do not see the pixel.
+
+    Args:
+        pixels: the frame of the clip, (height, width, 3).
+        past: earlier frames, newest last.
+
+    Returns:
+        The results, (height, width, 3) in [0, 1], and the trust, (height, width) in [0, 1].
+    """
+    goal, seen = np.zeros(pixels.shape, np.float32), np.zeros(pixels.shape[:2], np.float32)
+    for before in reversed(past):
+        motion = motion_between(before.source, pixels)
+        share = (motion.trust - seen).clip(0, 1)
+        goal += share[..., None] * warped(before.result, motion.flow).astype(np.float32) / 255
+        seen += share
+    return goal / seen.clip(1e-6, None)[..., None], seen

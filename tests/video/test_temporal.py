@@ -1,0 +1,144 @@
+"""Clips painted by optimization: strokes of the style, little flicker, and results that resemble those of ``paint``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from impasto import images
+from impasto.errors import ImpastoError
+from impasto.images import Picture
+from impasto.options import Run
+from impasto.recipes.painting import read_style
+from impasto.recipes.reporting import reports_of
+from impasto.video.clips import frames, open_clip
+from impasto.video.flow import Past, Stabilizer, motion_between, warped
+from impasto.video.painting import paint_video
+from impasto.video.temporal import PaintFrames, moved_results
+
+COUNT, HEIGHT, WIDTH = 6, 90, 160
+
+
+def pictures_of(path: Path) -> list[np.ndarray]:
+    return [each.pixels.copy() for each in frames(open_clip(path))]
+
+
+def times_of(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A camera that pans and zooms over a photo, with a disk that moves across."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    scene = cv2.resize(skimage.data.astronaut(), (400, 400), interpolation=cv2.INTER_AREA)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=12, options={"crf": "14"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(COUNT):
+            zoom = 1 + 0.004 * number
+            place = np.array([[zoom, 0, -70 - 2.0 * number], [0, zoom, -30 - number]], np.float32)
+            frame: Any = cv2.warpAffine(scene, place, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
+            cv2.circle(frame, (20 + 7 * number, 66), 14, (230, 120, 40), -1, cv2.LINE_AA)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def style() -> Picture:
+    found = read_style("starry-night")
+    return found if isinstance(found, Picture) else found.picture()
+
+
+def flicker(sources: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> float:
+    """Return the warping error where nothing was hidden."""
+    errors = []
+    for number in range(1, len(sources)):
+        motion = motion_between(sources[number - 1], sources[number])
+        before = warped(results[number - 1].astype(np.float32) / 255, motion.flow)
+        errors.append((((before - results[number] / 255) ** 2).mean(-1))[motion.trust > 0.5].mean())
+    return float(np.mean(errors)) ** 0.5
+
+
+def as_picture(pixels: np.ndarray) -> Picture:
+    return images.read(np.ascontiguousarray(pixels))
+
+
+def test_a_clip_is_painted_by_optimization_without_flicker(clip: Path, style: Picture, tmp_path: Path) -> None:
+    output, single = tmp_path / "out.mp4", tmp_path / "single.mp4"
+    images.write(tmp_path / "style.png", style.image)
+    finished = paint_video(clip, tmp_path / "style.png", output, method="paint")
+    paint_video(clip, tmp_path / "style.png", single, method="paint", stability=0.0)
+    assert (finished.frames, finished.size) == (COUNT, (HEIGHT, WIDTH))
+    assert times_of(output) == times_of(clip)
+    sources, results, alone = map(pictures_of, (clip, output, single))
+    assert flicker(sources, results) < 0.3 * flicker(sources, alone)
+    for source, result, other in zip(sources, results, alone, strict=True):
+        (steady,) = reports_of(as_picture(source), (style,), [as_picture(result)])
+        (independent,) = reports_of(as_picture(source), (style,), [as_picture(other)])
+        assert steady["style_closed"] > independent["style_closed"] - 0.15
+        assert steady["style_closed"] > 0.3
+
+
+def test_where_a_disk_was_the_ground_is_painted_and_not_the_disk(clip: Path, style: Picture) -> None:
+    painter, stabilizer = PaintFrames(style, 0.8, 1.0, Run()), Stabilizer(0.8, PaintFrames.keys)
+    ground = np.ascontiguousarray(skimage.data.astronaut()[:90, 180:340])
+    covered = ground.copy()
+    cv2.circle(covered, (60, 45), 24, (255, 255, 255), -1, cv2.LINE_AA)
+    stabilizer.blend(covered, np.ones((90, 160, 3), np.float32))
+    result = stabilizer.blend(ground, painter.paint(ground, 0, stabilizer.past))
+    hidden = result[35:55, 50:70].astype(int)
+    assert hidden.std() > 8  # strokes
+    assert hidden.mean() < 225  # nothing of the white result before
+
+
+def test_a_pixel_hidden_in_the_previous_frame_is_taken_from_an_older_one() -> None:
+    scene = np.ascontiguousarray(skimage.data.astronaut()[:128, 128:320])
+    covered = scene.copy()
+    covered[40:80, 60:110] = (20, 220, 40)
+    old, recent = np.full_like(scene, 50), np.full_like(scene, 200)
+    goal, trust = moved_results(scene, [Past(scene, old, 0), Past(covered, recent, 1)])
+    assert trust[50:70, 70:100].mean() > 0.8
+    assert abs(goal[50:70, 70:100].mean() * 255 - 50) < 20
+    assert abs(goal[100:, :40].mean() * 255 - 200) < 5
+    _, alone = moved_results(scene, [Past(covered, recent, 1)])
+    assert alone[50:70, 70:100].mean() < 0.2
+
+
+def test_every_eighth_frame_of_a_shot_is_kept_as_a_key_frame() -> None:
+    frame = np.zeros((32, 32, 3), np.uint8)
+    stabilizer = Stabilizer(0.0, keys=2)
+    for _ in range(20):
+        stabilizer.blend(frame, np.zeros((32, 32, 3), np.float32))
+    assert [each.number for each in stabilizer.past] == [8, 16, 19]
+    stabilizer.reset()
+    assert stabilizer.past == []
+    short = Stabilizer(0.0)
+    for _ in range(3):
+        short.blend(frame, np.zeros((32, 32, 3), np.float32))
+    assert [each.number for each in short.past] == [2]
+
+
+def test_frames_that_are_too_small_are_refused(style: Picture) -> None:
+    with pytest.raises(ImpastoError, match="at least 32"):
+        PaintFrames(style, 0.8, 1.0, Run()).check((20, 64))
+
+
+def test_at_strength_0_the_result_is_the_clip(style: Picture) -> None:
+    scene = np.ascontiguousarray(skimage.data.astronaut()[:64, 180:276])
+    painter = PaintFrames(style, 0.8, 0.0, Run())
+    assert np.abs(painter.paint(scene, 0, [Past(scene, scene, 0)]) * 255 - scene).max() < 1.5
+
+
+def test_the_same_frame_and_past_give_the_same_result(style: Picture) -> None:
+    scene = np.ascontiguousarray(skimage.data.astronaut()[:64, 180:276])
+    painter = PaintFrames(style, 0.8, 1.0, Run())
+    first = painter.paint(scene, 0, [Past(scene, scene, 0)])
+    assert np.array_equal(first, painter.paint(scene, 0, [Past(scene, scene, 0)]))
