@@ -15,6 +15,8 @@ from torch import Tensor
 
 from impasto.features.distributions import leading, most_similar, unit
 from impasto.features.statistics import Affine, precise
+from impasto.runtime.resampling import Side, bilinear_part, sources
+from impasto.runtime.tiling import Tile
 from impasto.tensors import FeatureMap, Features
 
 GRID_STRIDE = 4
@@ -62,6 +64,33 @@ def pooled_columns(features: Features, heads: Mapping[str, Affine], grid: tuple[
         if each.shape[-2] < grid[0] or each.shape[-1] < grid[1]:
             each = F.interpolate(each, size=grid, mode="bilinear", align_corners=False)
         columns.append(each[..., : grid[0], : grid[1]])
+    return torch.cat(columns, dim=1)
+
+
+def tile_columns(features: Features, heads: Mapping[str, Affine], tile: Tile) -> FeatureMap:
+    """Compute :func:`pooled_columns` of a picture for one of its tiles, without the halo.
+
+    Args:
+        features: features of the tile with its halo, by layer.
+        heads: affine map of each layer, in concatenation order.
+        tile: the tile.
+    """
+    columns = []
+    for layer, head in heads.items():
+        stride = 2 ** (int(layer[4]) - 1)
+        if stride <= GRID_STRIDE:
+            each = tile.inside(features[layer], stride)
+            columns.append(head.features(F.avg_pool2d(each, GRID_STRIDE // stride) if stride < GRID_STRIDE else each))
+            continue
+        rows, columns_of = (
+            Side(side // stride, side // GRID_STRIDE, span.start // GRID_STRIDE, span.end // GRID_STRIDE)
+            for side, span in zip(tile.size, (tile.rows, tile.columns), strict=True)
+        )
+        (top, bottom), (left, right) = (
+            (first - span.first // stride, last - span.first // stride)
+            for (first, last), span in ((sources(*rows), tile.rows), (sources(*columns_of), tile.columns))
+        )
+        columns.append(bilinear_part(head.features(features[layer][..., top:bottom, left:right]), (rows, columns_of)))
     return torch.cat(columns, dim=1)
 
 

@@ -80,9 +80,14 @@ def memory_in_words(size: int, flag: str = "--size") -> Iterator[None]:
         yield
     except ImpastoError:
         raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError(sentence) from error
-    except RuntimeError as error:
-        if "alloc" not in str(error) or "memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         raise ResourceError(sentence) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that memory ran out; on the CPU, PyTorch raises a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "alloc" in str(error) and "memory" in str(error)

@@ -5,7 +5,10 @@ operations are linear and separable. Where PyTorch's function is missing, they a
 matrices. These are obtained by downscaling identity matrices on the CPU.
 """
 
+import math
 from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,3 +43,89 @@ def _shrunk(x: Tensor, size: Size, shrink: Callable[[Tensor, Size], Tensor]) -> 
 def _matrix(before: int, after: int, shrink: Callable[[Tensor, Size], Tensor]) -> Tensor:
     """Return the matrix that downscales one side: (after, before)."""
     return shrink(torch.eye(before)[None, None], (after, before))[0, 0]
+
+
+def sources(before: int, after: int, start: int, end: int) -> tuple[int, int]:
+    """Return the range of a side that bilinear interpolation to another length reads for the values ``start`` to ``end``.
+
+    Example:
+        >>> sources(8, 16, 4, 8)
+        (1, 5)
+    """
+    first, last = ((position + 0.5) * before / after - 0.5 for position in (start, end - 1))
+    return max(0, min(math.floor(first), before - 1)), min(before, max(math.floor(last), 0) + 2)
+
+
+class Side(NamedTuple):
+    """One side of a picture that is interpolated: its length before and after, and the range of the result."""
+
+    before: int
+    after: int
+    start: int
+    end: int
+
+
+def bilinear_part(x: Tensor, sides: tuple[Side, Side]) -> Tensor:
+    """Compute a part of ``F.interpolate(whole, mode="bilinear", align_corners=False)`` from the values that it reads.
+
+    Args:
+        x: (batch, channels, height, width), the range that :func:`sources` returns, in both directions.
+        sides: rows and columns.
+    """
+    found = _BilinearPart.apply(x, *sides)  # type: ignore[no-untyped-call]
+    assert isinstance(found, Tensor)
+    return found
+
+
+class _BilinearPart(torch.autograd.Function):
+    """Interpolation with the arithmetic of PyTorch's CPU kernel, so that a part equals the whole bit for bit.
+
+    A difference in the last bit can change which of four values max-pooling selects, and so the gradient. The gradient of the
+    interpolation itself is computed by two matrix products.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, rows: Side, columns: Side) -> Tensor:
+        context.sides = rows, columns
+        up, down, above, below = (each.to(x.device) for each in _weights(rows))
+        before, after, left, right = (each.to(x.device) for each in _weights(columns))
+        across = _fused(x.index_select(-1, before), left, x.index_select(-1, after), right)
+        return _fused(across.index_select(-2, up), above[:, None], across.index_select(-2, down), below[:, None])
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        rows, columns = (_bilinear_matrix(each).to(gradient) for each in context.sides)
+        return rows.T @ gradient @ columns, None, None
+
+
+def _fused(a: Tensor, of_a: Tensor, b: Tensor, of_b: Tensor) -> Tensor:
+    """Return ``a of_a + b of_b``, where only the second product and the sum are rounded, as a fused multiply-add does."""
+    if a.device.type != "cpu":
+        return a * of_a + b * of_b
+    return a.double().mul_(of_a).add_(b * of_b).to(a.dtype)
+
+
+def _weights(side: Side) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return, for each value of a range, the indices of its two sources within :func:`sources`, and their weights."""
+    first, _ = sources(*side)
+    scale = torch.tensor(side.before, dtype=torch.float32) / side.after
+    places = (scale.double() * (torch.arange(side.start, side.end, dtype=torch.float64) + 0.5) - 0.5).float().clamp_min(0)
+    low = places.floor().clamp_max(side.before - 1)
+    share = (places - low).clamp(0, 1)
+    high = (low + 1).clamp_max(side.before - 1)
+    return (low - first).long(), (high - first).long(), 1 - share, share
+
+
+@lru_cache(maxsize=256)
+def _bilinear_matrix(side: Side) -> Tensor:
+    """Return the matrix that interpolates the range of one side: (end - start, length of :func:`sources`)."""
+    first, last = sources(*side)
+    matrix = torch.zeros(side.end - side.start, last - first)
+    low, high, of_low, of_high = _weights(side)
+    return matrix.scatter_add_(1, low[:, None], of_low[:, None]).scatter_add_(1, high[:, None], of_high[:, None])
+
+
+def antialiasing_matrices(before: Size, after: Size) -> tuple[Tensor, Tensor]:
+    """Return the matrices of :func:`antialiased`: ``rows @ picture @ columns.T``."""
+    rows, columns = (_matrix(length, count, _bilinear) for length, count in zip(before, after, strict=True))
+    return rows, columns
