@@ -191,6 +191,29 @@ def nine_point(image: Image) -> Tensor:
     return straight * 2 / 3 + slanted / 6
 
 
+_STRIP_ROWS, _LARGEST_WHOLE_PX = 512, 2**24
+
+
+def flatness_sparingly(image: Image) -> Tensor:
+    """Measure :func:`flatness`; in a large picture, in strips, and in float16."""
+    height, width = image.shape[-2:]
+    if height * width <= _LARGEST_WHOLE_PX:
+        return flatness(image)
+    found = torch.empty(1, 1, height, width, dtype=torch.float16, device=image.device)
+    total = 0.0
+    for is_measured in (True, False):
+        for top in range(0, height, _STRIP_ROWS):
+            first, last = max(0, top - 8), min(height, top + _STRIP_ROWS + 8)
+            inner = slice(top - first, min(top + _STRIP_ROWS, height) - first)
+            part = image[..., first:last, :]
+            if is_measured:
+                total += float(activity_of(part)[..., inner, :].double().sum())
+                continue
+            average = image.new_tensor(total / (height * width))
+            found[..., top : top + _STRIP_ROWS, :] = flatness(part, average=average)[..., inner, :]
+    return found
+
+
 def flatness(image: Image, window_px: int = 9, *, average: Tensor | None = None) -> Tensor:
     """Measure local flatness: 1 where the luminance is constant, 0.5 where its variation is a fifth of the average.
 

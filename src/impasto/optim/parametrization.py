@@ -43,6 +43,18 @@ def to_planes(image: Image, canvas: Canvas) -> list[Tensor]:
     return [luma_and_chroma[:, :1].clone(), color]
 
 
+def to_planes_sparingly(image: Image, canvas: Canvas) -> list[Tensor]:
+    """Compute :func:`to_planes` with less memory: luma and colors one after the other."""
+    if not canvas.startswith("soft"):
+        return to_planes(image, canvas)
+    height, width = image.shape[-2:]
+    half = ((height + 1) // 2, (width + 1) // 2)
+    color = mix(image, LUMA_AND_CHROMA[1:])
+    color = F.interpolate(color, size=half, mode="bilinear", antialias=True, align_corners=False)
+    luma = mix(image, LUMA_AND_CHROMA[:1])
+    return [*to_laplacian(luma), *to_laplacian(color, _LEVELS - 1)] if canvas == "soft-laplacian" else [luma, color]
+
+
 def to_image(planes: list[Tensor], canvas: Canvas) -> Image:
     """Convert planes back to a picture (batch, 3, height, width), without clamping."""
     if canvas == "pixels":

@@ -45,6 +45,32 @@ class Tiling:
         return True
 
 
+@dataclass
+class TilePlan:
+    """Which sizes are painted in tiles.
+
+    Attributes:
+        layers: all layers of the encoder, in order.
+        whole_pixels: pictures with at most this many pixels are painted whole.
+        stored_pixels: above this number of pixels, the state of the optimizer is on disk.
+        tile_px: side of a tile without its halo.
+    """
+
+    layers: Sequence[str]
+    whole_pixels: float = math.inf
+    stored_pixels: float = math.inf
+    tile_px: int = 512
+
+    def at(self, size: tuple[int, int]) -> Tiling | None:
+        """Return the tiling for a size (height, width); None if it is painted whole."""
+        pixels = math.prod(size)
+        return None if pixels <= self.whole_pixels else Tiling(self.tile_px, self.layers, pixels > self.stored_pixels)
+
+    def divide(self, size: tuple[int, int]) -> None:
+        """Paint this size and larger ones in tiles, because memory ran out."""
+        self.whole_pixels = math.prod(size) - 1
+
+
 class TiledObjective:
     """An objective that is evaluated in tiles.
 

@@ -3,7 +3,10 @@
 import math
 import os
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import torch
 
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import Arithmetic
@@ -11,7 +14,8 @@ from impasto.encoders.vgg import BLOCKS, FULL_WIDTHS, each_width
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError, nearest_name
 from impasto.images import Picture, fitted_size
 from impasto.optim.engine import Size
-from impasto.options import INITS, PaintOptions
+from impasto.optim.tiled import TilePlan
+from impasto.options import INITS, PaintOptions, Run
 from impasto.recipes.neighbor_layers import PALETTE_LAYERS, layers_at
 from impasto.recipes.starts import SMALLEST_SIDE, Style
 from impasto.runtime.memory import available_memory
@@ -132,15 +136,105 @@ def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic
     return round(fixed + height * width * (floats * bytes_each * 5 + history))
 
 
-def check_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> None:
-    """Raise ResourceError unless the predicted memory is available; the message says which size would fit."""
-    free = available_memory(arithmetic.device)
-    needed = predicted_memory(encoder, size, options, arithmetic)
-    if free is None or needed <= free:
+_PROGRAM_BYTES = 100 * 2**20
+_BYTES_OF_A_PIXEL, _BYTES_OF_A_PIXEL_ON_DISK = 72, 36
+"""Memory for each pixel of the final size, margin included, if it is painted in tiles: the photo, the planes, their gradient
+and their copies, the state of Adam in memory or on disk, and the result."""
+_STYLE_BYTES = 450 * 2**20
+_BYTES_OF_PHOTO = 12
+_SHARE_OF_FREE = 0.8
+_TILINGS = ((1024, False), (768, False), (768, True), (512, True), (256, True))
+"""Sides of tiles, and whether the state of Adam is on disk, from fastest to smallest."""
+
+
+@dataclass(frozen=True)
+class MemoryLimit:
+    """How much memory painting may use.
+
+    Attributes:
+        wanted: the number of bytes to keep to.
+        most: above this number of bytes, painting is refused.
+        source: says in a message where the limit comes from.
+    """
+
+    wanted: float
+    most: float
+    source: str
+
+    @staticmethod
+    def of(run: Run, device: torch.device) -> "MemoryLimit":
+        """Return ``max_memory`` or, if it is 0, a share of what is free; no limit if that is not known."""
+        if run.max_memory:
+            most = run.max_memory * 2**30
+            return MemoryLimit(most, most, f"--max-memory allows {run.max_memory:g} GiB")
+        free = available_memory(device)
+        most = math.inf if free is None else float(free)
+        return MemoryLimit(_SHARE_OF_FREE * most, most, f"{most / 2**30:.1f} GiB are free")
+
+
+def can_be_tiled(options: PaintOptions) -> bool:
+    """Return whether a painting with these options can be evaluated in tiles."""
+    return options.recipe == "neighbors" and options.optimizer != "lbfgs" and options.smoothness_form != "nine-point"
+
+
+def predicted_memory_in_tiles(
+    encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic, tile_px: int, *, on_disk: bool
+) -> int:
+    """Predict the peak memory, in bytes, of painting at a size in tiles; see :func:`predicted_memory`."""
+    tile = predicted_memory(encoder, (tile_px, tile_px), options.changed(margin=0.0, optimizer="adam"), arithmetic)
+    pixels = math.prod(side * (1 + 2 * options.margin) for side in size)
+    each = _BYTES_OF_A_PIXEL_ON_DISK if on_disk and options.optimizer == "adam" else _BYTES_OF_A_PIXEL
+    return round(_PROGRAM_BYTES + _STYLE_BYTES + tile + each * pixels)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How to keep to a memory limit.
+
+    Attributes:
+        tiles: the sizes to paint in tiles; None if the recipe cannot paint in tiles.
+        count: number of tiles at the final size; 1 if it is painted whole.
+        peak: predicted peak memory in bytes.
+    """
+
+    tiles: TilePlan | None
+    count: int
+    peak: int
+
+
+def planned_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic, run: Run) -> MemoryPlan:
+    """Decide which sizes to paint in tiles, so that painting keeps to the memory limit.
+
+    Raises:
+        ResourceError: the picture does not fit, not even in tiles; the message says which size would fit.
+    """
+    limit = MemoryLimit.of(run, arithmetic.device)
+    whole = predicted_memory(encoder, size, options, arithmetic)
+    if not can_be_tiled(options):
+        _check(whole, limit, options, predicted_memory(encoder, (0, 0), options, arithmetic))
+        return MemoryPlan(None, 1, whole)
+    if whole <= limit.wanted:
+        return MemoryPlan(TilePlan(encoder.layers), 1, whole)
+    predicted = partial(predicted_memory_in_tiles, encoder, options=options, arithmetic=arithmetic)
+    for tile_px, on_disk in _TILINGS:
+        needed = predicted(size, tile_px=tile_px, on_disk=on_disk)
+        if needed <= limit.wanted:
+            break
+    _check(needed, limit, options, predicted((0, 0), tile_px=tile_px, on_disk=on_disk))
+    height, width = (side * (1 + 2 * options.margin) for side in size)
+    kept = _BYTES_OF_PHOTO * height * width  # the photo is in memory at its final size from the start
+    whole_pixels = max(0.0, 0.9 * (limit.wanted - kept) / (whole - kept)) * height * width
+    stored_pixels = 0.9 * height * width if on_disk else math.inf
+    tiles = TilePlan(encoder.layers, whole_pixels, stored_pixels, tile_px)
+    return MemoryPlan(tiles, math.ceil(height / tile_px) * math.ceil(width / tile_px), needed)
+
+
+def _check(needed: float, limit: MemoryLimit, options: PaintOptions, fixed: float) -> None:
+    """Raise ResourceError if more memory is needed than there is; ``fixed`` bytes do not depend on the size."""
+    if needed <= limit.most:
         return
-    fixed = predicted_memory(encoder, (0, 0), options, arithmetic)
-    fits = int(options.size * math.sqrt(max(0, free - fixed) / (needed - fixed)) * 0.95)
-    advice = f"--size {fits} would fit" if fits >= SMALLEST_SIDE else "no size would fit: close other programs"
-    raise ResourceError(
-        f"--size {options.size} needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; {advice}"
-    )
+    fits = int(options.size * math.sqrt(max(0, limit.most - fixed) / (needed - fixed)) * 0.95)
+    is_free = limit.source.endswith("free")
+    others = "close other programs" if is_free else "use a larger --max-memory"
+    advice = f"--size {fits} would fit" if fits >= SMALLEST_SIDE else f"no size would fit: {others}"
+    raise ResourceError(f"--size {options.size} needs about {needed / 2**30:.1f} GiB and {limit.source}; {advice}")

@@ -128,6 +128,14 @@ class Tile:
         rows, columns = (slice(each.first // stride, each.last // stride) for each in (self.rows, self.columns))
         return whole[..., rows, columns]
 
+    def with_halo(self, halo_px: int) -> "Tile":
+        """Return the same tile with another halo."""
+        rows, columns = (
+            Span(max(0, span.start - halo_px), span.start, span.end, min(side, span.end + halo_px))
+            for span, side in zip((self.rows, self.columns), self.size, strict=True)
+        )
+        return Tile(rows, columns, self.size)
+
     @property
     def is_last(self) -> tuple[bool, bool]:
         """Whether the tile reaches the lower edge, and the right edge, of the picture."""
