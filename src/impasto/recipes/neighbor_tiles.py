@@ -21,8 +21,11 @@ from impasto.runtime.resampling import Side, bilinear_part, sources
 from impasto.runtime.tiling import Span, Tile, spans, spread_parts, tiles_of
 from impasto.tensors import FeatureMap, Features, Image
 
-_SEARCH_PX, _SEARCH_HALO_PX = 512, 128
-"""Tiles of the search. Both are multiples of 32 pixels, the side of a patch, so that patches are the same in every tile."""
+_ENCODED_PX = 512
+"""Side of the tiles in which style pictures are encoded."""
+_SEARCH_PX, _SEARCH_HALO_PX = 1024, 64
+"""Tiles of the search. Both are multiples of 32 pixels, the side of a patch, so that patches are the same in every tile. The
+halo is wider than what the searched layers depend on, because coherence reaches three positions further."""
 _PARTS, _PART_PX = 16, 256
 """Parts of a picture that are encoded to estimate the mean of its hypercolumns."""
 FLAT_REDUCTION = 0.5
@@ -70,7 +73,7 @@ def style_columns(
     grid = picture.shape[-2] // GRID_STRIDE, picture.shape[-1] // GRID_STRIDE
     maps: list[Tensor | None] = [None, None]
     sampled: dict[str, list[Tensor]] = {layer: [] for layer in palette}
-    for tile, features in encoded_tiles(context, picture, (*heads[0], *heads[1], *palette), _SEARCH_PX):
+    for tile, features in encoded_tiles(context, picture, (*heads[0], *heads[1], *palette), _ENCODED_PX):
         for index, each in enumerate(heads):
             columns = tile_columns(features, each, tile)
             whole = maps[index]
@@ -98,7 +101,7 @@ def style_blocks(context: PaintingContext, picture: Image) -> Tensor:
     """Return :func:`impasto.networks.style_swap.blocks_of` a style picture, encoded tile by tile."""
     grid = picture.shape[-2] // GRID_STRIDE, picture.shape[-1] // GRID_STRIDE
     whole: Tensor | None = None
-    for tile, features in encoded_tiles(context, picture, SWAP_LAYERS, _SEARCH_PX):
+    for tile, features in encoded_tiles(context, picture, SWAP_LAYERS, _ENCODED_PX):
         rows = (tile.rows.start // GRID_STRIDE, tile.rows.end // GRID_STRIDE)
         columns = (tile.columns.start // GRID_STRIDE, tile.columns.end // GRID_STRIDE)
         sides = {layer: GRID_STRIDE >> (int(layer[4]) - 1) for layer in SWAP_LAYERS}
@@ -198,7 +201,8 @@ class Search:
         """Estimate the mean of the hypercolumns from parts of the picture."""
         size = (self.photo.shape[-2], self.photo.shape[-1])
         part, sums = min(_PART_PX, *size), []
-        for rows, columns in spread_parts(size, part, _PARTS):
+        count = min(_PARTS, -(-size[0] * size[1] // part**2))
+        for rows, columns in spread_parts(size, part, count):
             of_rows, of_columns = (Span(each.start, each.start, each.stop, each.stop) for each in (rows, columns))
             tile = Tile(of_rows, of_columns, size)
             sums.append(precise(self._columns(tile.around(self.photo), tile, activity)).mean((0, 2, 3)))
