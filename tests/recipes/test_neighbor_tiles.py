@@ -1,5 +1,6 @@
 """Large pictures with the neighbors recipe: painted in tiles, within a memory limit."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +13,11 @@ import impasto
 from impasto import images
 from impasto.errors import ResourceError
 from impasto.images import Picture
+from impasto.losses import picture
 from impasto.optim.engine import Step
 from impasto.optim.tiled import TilePlan
 from impasto.options import Run
-from impasto.recipes import checks, gatys
+from impasto.recipes import checks, gatys, neighbors
 from impasto.recipes.painting import run_recipe
 from impasto.recipes.presets import paint_options
 
@@ -41,13 +43,19 @@ def last_of(content: Picture, styles: list[Picture], tiles: TilePlan | None = No
     return replace(last, image=last.image)
 
 
-@pytest.mark.parametrize("options", [{}, {"strength": 0.5}, {"strength": 0.1, "structure_weight": 0.2}])
-def test_a_picture_in_tiles_looks_like_the_whole(content: Picture, style: Picture, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [{}, {"size": 135, "strength": 0.5}, {"strength": 0.1, "structure_weight": 0.2}])
+def test_a_picture_in_tiles_equals_the_whole(content: Picture, style: Picture, options: dict[str, Any]) -> None:
     whole = last_of(content, [style], **options)
     tiled = last_of(content, [style], TilePlan((), 0, tile_px=64), **options)
     assert tiled.image.shape == whole.image.shape
-    assert tiled.loss == pytest.approx(whole.loss, rel=0.1)
-    assert float((tiled.image - whole.image).abs().mean()) < 0.04
+    assert tiled.loss == pytest.approx(whole.loss, rel=3e-3)
+    assert float((tiled.image - whole.image).abs().mean()) < 1e-3  # Adam amplifies rounding where the gradient is near 0
+
+
+def test_the_size_of_the_tiles_does_not_change_the_picture(content: Picture, style: Picture) -> None:
+    large, small = (last_of(content, [style], TilePlan((), 0, tile_px=each)) for each in (96, 64))
+    assert small.loss == pytest.approx(large.loss, rel=1e-5)
+    assert float((small.image - large.image).abs().mean()) < 1e-4
 
 
 def test_several_styles_are_painted_in_tiles(content: Picture, style: Picture) -> None:
@@ -55,15 +63,42 @@ def test_several_styles_are_painted_in_tiles(content: Picture, style: Picture) -
     whole = last_of(content, [style, other])
     for whole_pixels in (0, 80 * 80):  # the first size in tiles, or whole
         tiled = last_of(content, [style, other], TilePlan((), whole_pixels, 0, 64))
-        assert float((tiled.image - whole.image).abs().mean()) < 0.08
+        assert float((tiled.image - whole.image).abs().mean()) < 0.02
 
 
 def test_tiles_leave_no_seams(content: Picture, style: Picture) -> None:
-    tiled = last_of(content, [style], TilePlan((), 0, tile_px=32), margin=0.0).image
+    tiled = last_of(content, [style], TilePlan((), 0, tile_px=64), margin=0.0).image
     whole = last_of(content, [style], margin=0.0).image
     jumps = [(each.mean(1)[0, :, 1:] - each.mean(1)[0, :, :-1]).abs().mean(0) for each in (tiled, whole)]
-    edges = torch.arange(31, 127, 32)
-    assert float(jumps[0][edges].mean()) < 1.15 * float(jumps[1][edges].mean())
+    edges = [63]
+    assert float(jumps[0][edges].mean()) < 1.01 * float(jumps[1][edges].mean())
+
+
+@pytest.mark.parametrize("size", [128, 135])
+def test_every_size_but_the_first_starts_from_the_decoded_matches(content: Picture, style: Picture, size: int) -> None:
+    context = gatys.set_up(content, [style], paint_options(**{**BRIEF, "size": size}), EXACT)
+    (small, _), (large, _) = context.sizes
+    before = images.resize(context.content.flip(3), small)
+    starts, matches = [], []
+    for tiles in (None, TilePlan(context.encoder.layers, 0, tile_px=64)):
+        painting = neighbors._Painting(replace(context, tiles=tiles))
+        painting.objective_at(large, before)
+        starts.append(painting.enlarged(before, large))
+        assert painting.matches is not None
+        matches.append(painting.matches.position)
+    assert float((matches[0] != matches[1]).float().mean()) < 0.01
+    assert float((starts[0] - starts[1]).abs().mean()) < 0.005
+    assert float((starts[0] - images.resize(before, large)).abs().mean()) > 0.05
+
+
+def test_only_in_tiles_the_size_of_large_styles_is_limited(
+    content: Picture, style: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbors, "_LARGEST_STYLE_PX", 48)
+    context = gatys.set_up(content, [style], paint_options(**BRIEF), EXACT)
+    for tiles, longest in ((None, 64), (TilePlan((), math.inf), 64), (TilePlan((), 0), 48)):
+        painting = neighbors._Painting(replace(context, tiles=tiles))
+        assert max(painting._resized(style, (68, 68)).shape[-2:]) == longest
 
 
 def planned(content: Picture, style: Picture, run: Run, **options: Any) -> impasto.recipes.context.PaintingContext:
@@ -116,8 +151,6 @@ def test_a_painting_resumes_in_tiles(content: Picture, style: Picture) -> None:
 def test_large_pictures_are_recolored_in_strips_like_small_ones(
     random: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from impasto.recipes import neighbors
-
     image, mask = torch.rand(1, 3, 50, 40, generator=random), torch.rand(1, 1, 50, 40, generator=random)
     whole = [neighbors.moments_in_strips(image), neighbors.moments_in_strips(image, mask)]
     monkeypatch.setattr(neighbors, "_STRIP_ROWS", 16)
@@ -128,8 +161,6 @@ def test_large_pictures_are_recolored_in_strips_like_small_ones(
 
 
 def test_flatness_in_strips_equals_the_whole(random: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    from impasto.losses import picture
-
     image: Tensor = torch.rand(1, 3, 70, 40, generator=random)
     monkeypatch.setattr(picture, "_LARGEST_WHOLE_PX", 1)
     monkeypatch.setattr(picture, "_STRIP_ROWS", 16)

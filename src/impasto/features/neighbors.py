@@ -227,6 +227,7 @@ class Keys:
         shares: Tensor | None = None,
         coherence: float = 0.0,
         patches: Patches | None = None,
+        style: Tensor | None = None,
     ) -> Matches:
         """Match a picture with the styles: see :func:`match`.
 
@@ -236,18 +237,29 @@ class Keys:
             shares: share of each style, see :func:`match`.
             coherence: bonus for neighboring matches, see :func:`match`.
             patches: settings for copying whole patches, see :func:`match`; None: do not copy patches.
+            style: (height, width), the style picture to use at each position, if that is already decided.
         """
         size = (queries.shape[-2], queries.shape[-1])
-        mean = precise(queries).mean((0, 2, 3)) if mean is None else mean
-        space = _Space(self, _along(self.basis, _rows(queries), mean), queries.dtype)
+        space = self._space(queries, mean)
         found = [space.nearest(index) for index in range(len(self.sizes))]
-        style = _assigned(torch.stack([similarity for _, similarity in found]).reshape(-1, *size), shares)
+        if style is None:
+            style = assigned(torch.stack([similarity for _, similarity in found]).reshape(-1, *size), shares)
         position = torch.stack([index for index, _ in found]).reshape(-1, *size).gather(0, style[None])[0]
         if patches:
             position = space.patched(position, style, patches)
         for _ in range(PASSES if coherence else 0):
             position = space.coherent(position, style, coherence)
         return Matches(position, style)
+
+    def similarity(self, queries: FeatureMap, mean: Tensor) -> Tensor:
+        """Return the cosine between each position and its nearest neighbor in each style: (styles, height, width)."""
+        space = self._space(queries, mean)
+        found = [space.nearest(index)[1] for index in range(len(self.sizes))]
+        return torch.stack(found).reshape(-1, queries.shape[-2], queries.shape[-1])
+
+    def _space(self, queries: FeatureMap, mean: Tensor | None) -> "_Space":
+        mean = precise(queries).mean((0, 2, 3)) if mean is None else mean
+        return _Space(self, _along(self.basis, _rows(queries), mean), queries.dtype)
 
     def sparse(self, style: int) -> tuple[Tensor, int]:
         """Return a part of the allowed positions of a style picture, which limits the search cost.
@@ -409,7 +421,7 @@ def _along(basis: Tensor, rows: Tensor, mean: Tensor) -> Tensor:
     return torch.cat([unit((precise(part) - mean) @ basis) for part in rows.split(_ROWS)])
 
 
-def _assigned(similarity: Tensor, shares: Tensor | None) -> Tensor:
+def assigned(similarity: Tensor, shares: Tensor | None) -> Tensor:
     """Return the index of a style for each position, (height, width), so that each style takes its share of the picture.
 
     Each style is chosen where its similarity is higher than at other positions. Similarities are averaged over a few

@@ -259,7 +259,7 @@ class _Statistics:
             channels = self._channels(layer)
             mean, gram, summary = summary.split([channels, channels**2, len(summary) - channels - channels**2])
             covariance = gram.reshape(1, channels, channels) - mean[None, :, None] * mean[None, None]
-            values.append(self.compared.difference(layer, Moments(mean[None].float(), covariance.float())))
+            values.append(self.compared.difference(layer, Moments(mean[None], covariance).to(self.compared.target[layer].mean)))
         return torch.stack(values).sum()
 
     def _channels(self, layer: str) -> int:

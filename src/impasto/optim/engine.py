@@ -111,7 +111,7 @@ class Step:
         seconds_left: estimated remaining time; infinite during the first two steps, which do not suffice for an estimate.
         note: a message about something unusual in this step; empty otherwise.
         failure: one sentence on why the optimization failed; empty if the objective decreased, and on every step but the last.
-        shown_size: (height, width) of ``image`` if it is not drawn yet; otherwise (0, 0).
+        shown_size: (height, width) of ``image`` if it is not drawn yet; see :attr:`image_size`.
 
     Example:
         >>> import impasto
@@ -131,6 +131,11 @@ class Step:
     note: str = ""
     failure: str = ""
     shown_size: Size = (0, 0)
+
+    @property
+    def image_size(self) -> Size:
+        """The (height, width) of ``image``, known without drawing it."""
+        return self.shown_size if callable(self.drawing) else (self.drawing.shape[-2], self.drawing.shape[-1])
 
     @property
     def drawing(self) -> Drawing:
@@ -176,8 +181,8 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; three have defaults)
     """Paint from coarse to fine: each size starts with the picture and the optimizer momentum of the previous size.
 
     Args:
-        objective_at: returns the objective for a size (height, width); called once for each size, and once more if memory runs
-            out and the size is continued in tiles.
+        objective_at: returns the objective for a size (height, width); called once for each size, and once more each time that
+            memory runs out and the size is continued in tiles, or in smaller ones.
         image: the initial picture, (1, 3, height, width), on the device to paint on; resized to the first size.
         sizes: pairs of (height, width) and number of steps, in painting order.
         encode: computes features of pictures.
@@ -240,21 +245,23 @@ def _steps_at(
     run: Callable[..., Iterator[Step]],
     tiles: TilePlan | None,
 ) -> Iterator[Step]:
-    """Optimize at one size; if memory runs out for the whole picture, continue from the last step in tiles."""
-    done = last = 0
+    """Optimize at one size; if memory runs out, continue from the last step in tiles, or in smaller ones."""
+    done, note = 0, ""
     while True:
         tiling = tiles.at(size) if tiles else None
+        last = done
         try:
             for step in run(objective_at(size), start(), count - done, tiling=tiling):
-                shown = replace(step, image=step.drawing, number=step.number + done, total=count)
+                shown = replace(step, image=step.drawing, number=step.number + done, total=count, note=note or step.note)
                 yield shown
-                start, last = partial(drawn, shown.drawing), shown.number
+                start, last, note = partial(drawn, shown.drawing), shown.number, ""
+            if tiles and tiling:  # memory would run out again at the next size
+                tiles.tile_px = min(tiles.tile_px, tiling.tile_px)
             return
         except (MemoryError, RuntimeError) as error:
-            if tiles is None or tiling or not is_out_of_memory(error):
+            if tiles is None or not is_out_of_memory(error) or not tiles.reduce(size, tiling):
                 raise
-        done = last
-        tiles.divide(size)
+        done, note = last, tiles.note
 
 
 class Plan:
@@ -411,7 +418,7 @@ def optimize(  # noqa: PLR0913  (two have defaults)
             optimizer_settings.min_improvement, history
         )
         failure = failure_of(history, number, drawing, evaluation.at) if number == steps or has_settled else ""
-        yield Step(number, steps, 0, size, losses, drawing, note=note, failure=failure)
+        yield Step(number, steps, 0, size, losses, drawing, note=note, failure=failure, shown_size=size)
         if has_settled:
             break
     if isinstance(optimizer, Adam | StoredAdam):

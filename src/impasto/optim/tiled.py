@@ -41,8 +41,12 @@ class Tiling:
         if self.tile_px <= SMALLEST_TILE_PX:
             return False
         self.tile_px = max(SMALLEST_TILE_PX, self.tile_px // 2 // ORIGIN_PX * ORIGIN_PX)
-        self.note = f"memory ran out; going on in tiles of {self.tile_px} pixels"
+        self.note = _note(self.tile_px)
         return True
+
+
+def _note(tile_px: int) -> str:
+    return f"memory ran out; going on in tiles of {tile_px} pixels"
 
 
 @dataclass
@@ -66,9 +70,28 @@ class TilePlan:
         pixels = math.prod(size)
         return None if pixels <= self.whole_pixels else Tiling(self.tile_px, self.layers, pixels > self.stored_pixels)
 
-    def divide(self, size: tuple[int, int]) -> None:
-        """Paint this size and larger ones in tiles, because memory ran out."""
-        self.whole_pixels = math.prod(size) - 1
+    def reduce(self, size: tuple[int, int], tiling: Tiling | None) -> bool:
+        """After memory ran out, paint this size and larger ones in tiles, or in smaller tiles.
+
+        Args:
+            size: (height, width) being painted.
+            tiling: how that size was divided; None: it was painted whole.
+
+        Returns:
+            Whether anything can be smaller.
+        """
+        if tiling is None:
+            self.whole_pixels = math.prod(size) - 1
+            return True
+        if not tiling.shrink():
+            return False
+        self.tile_px = tiling.tile_px
+        return True
+
+    @property
+    def note(self) -> str:
+        """One sentence that says that memory ran out, and how painting continues."""
+        return _note(self.tile_px)
 
 
 class TiledObjective:
@@ -92,13 +115,22 @@ class TiledObjective:
             try:
                 return self._evaluated(planes, self.canvas, is_differentiated=True)
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or not self.tiling.shrink():
-                    raise
+                self._shrink_after(error)
             free_cached_memory(planes[0].device)
 
     def at(self, picture: Image) -> float:
         """Return the objective of a picture."""
-        return self._evaluated([picture], "pixels", is_differentiated=False)[0]
+        while True:
+            try:
+                return self._evaluated([picture], "pixels", is_differentiated=False)[0]
+            except (MemoryError, RuntimeError) as error:
+                self._shrink_after(error)
+            free_cached_memory(picture.device)
+
+    def _shrink_after(self, error: Exception) -> None:
+        """Make the tiles smaller; raise the error if it is not about memory, or if they are as small as they can be."""
+        if not is_out_of_memory(error) or not self.tiling.shrink():
+            raise error
 
     def _evaluated(self, planes: list[Tensor], canvas: Canvas, *, is_differentiated: bool) -> tuple[float, dict[str, float]]:
         size = (planes[0].shape[-2], planes[0].shape[-1])

@@ -126,9 +126,8 @@ def painted(
         failure = "" if may_be_finished else step.failure
         image: Drawing = show if callable(picture) else show()
         height, width = (side - 2 * round(share * max(step.size)) for side in step.size)
-        shown_size = (height, width) if callable(image) else (0, 0)
         scale = step.scale + context.first_scale
-        yield replace(step, image=image, scale=scale, failure=failure, shown_size=shown_size)
+        yield replace(step, image=image, scale=scale, failure=failure, shown_size=(height, width))
 
 
 def photo_of(context: PaintingContext) -> Image:

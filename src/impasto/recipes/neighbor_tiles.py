@@ -1,44 +1,46 @@
 """The neighbors recipe for large pictures: features and matches are computed tile by tile."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.features.distributions import rows_of
-from impasto.features.neighbors import GRID_STRIDE, Keys, Matches, Patches, pooled_columns, tile_columns
+from impasto.features.neighbors import GRID_STRIDE, PASSES, Keys, Matches, Patches, assigned, tile_columns
 from impasto.features.statistics import Affine, precise
-from impasto.losses.picture import activity_of, flatness
+from impasto.losses.picture import flatness, mean_activity
 from impasto.losses.tiled import halo_of
 from impasto.networks.style_swap import SWAP_LAYERS, blocks_of
-from impasto.optim.parametrization import to_laplacian
 from impasto.options import PaintOptions
 from impasto.recipes.context import PaintingContext, encode
-from impasto.recipes.neighbor_layers import patches_where_flat
-from impasto.runtime.resampling import Side, bilinear_part, sources
-from impasto.runtime.tiling import Span, Tile, spans, spread_parts, tiles_of
+from impasto.recipes.neighbor_layers import PATCH, patches_where_flat
+from impasto.runtime.resampling import Side, antialiased_part, averaged_part, bilinear_part, sources
+from impasto.runtime.tiling import Span, Tile, spans, tiles_of
 from impasto.tensors import FeatureMap, Features, Image
 
-_ENCODED_PX = 512
-"""Side of the tiles in which style pictures are encoded."""
-_SEARCH_PX, _SEARCH_HALO_PX = 1024, 64
-"""Tiles of the search. Both are multiples of 32 pixels, the side of a patch, so that patches are the same in every tile. The
-halo is wider than what the searched layers depend on, because coherence reaches three positions further."""
-_PARTS, _PART_PX = 16, 256
-"""Parts of a picture that are encoded to estimate the mean of its hypercolumns."""
+_LARGEST_ENCODED_PX, _LARGEST_SEARCHED_PX = 512, 1024
+"""Greatest sides of the tiles in which style pictures are encoded, and in which the photo is matched."""
+_PATCH_PX = PATCH * GRID_STRIDE
+"""Side of a patch. Tiles of the search begin at multiples of it, so that patches are the same as in the whole picture."""
+_SEARCH_HALO_PX = _PATCH_PX * math.ceil(PASSES * GRID_STRIDE / _PATCH_PX)
+"""Matches depend on those of neighbors, one position further in each pass."""
 FLAT_REDUCTION = 0.5
 """Reduction of the photo's share in flat areas."""
 
 
-def encoded_tiles(
-    context: PaintingContext, picture: Image, layers: Sequence[str], tile_px: int
-) -> Iterator[tuple[Tile, Features]]:
-    """Encode a picture tile by tile, without gradients."""
+def encoded_tiles(context: PaintingContext, picture: Image, layers: Sequence[str]) -> Iterator[tuple[Tile, Features]]:
+    """Encode a style picture tile by tile, without gradients."""
     size = (picture.shape[-2], picture.shape[-1])
-    for tile in tiles_of(size, tile_px, halo_of(layers, context.encoder.layers)):
+    for tile in tiles_of(size, _tile_px(context, _LARGEST_ENCODED_PX), halo_of(layers, context.encoder.layers)):
         yield tile, encode(context, tile.around(picture), layers)
+
+
+def _tile_px(context: PaintingContext, most: int) -> int:
+    """Return the side of tiles that are encoded without gradients: as planned, at most ``most``, a multiple of a patch."""
+    planned = context.tiles.tile_px if context.tiles else most
+    return max(_PATCH_PX, min(planned, most) // _PATCH_PX * _PATCH_PX)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def style_columns(
     grid = picture.shape[-2] // GRID_STRIDE, picture.shape[-1] // GRID_STRIDE
     maps: list[Tensor | None] = [None, None]
     sampled: dict[str, list[Tensor]] = {layer: [] for layer in palette}
-    for tile, features in encoded_tiles(context, picture, (*heads[0], *heads[1], *palette), _ENCODED_PX):
+    for tile, features in encoded_tiles(context, picture, (*heads[0], *heads[1], *palette)):
         for index, each in enumerate(heads):
             columns = tile_columns(features, each, tile)
             whole = maps[index]
@@ -101,7 +103,7 @@ def style_blocks(context: PaintingContext, picture: Image) -> Tensor:
     """Return :func:`impasto.networks.style_swap.blocks_of` a style picture, encoded tile by tile."""
     grid = picture.shape[-2] // GRID_STRIDE, picture.shape[-1] // GRID_STRIDE
     whole: Tensor | None = None
-    for tile, features in encoded_tiles(context, picture, SWAP_LAYERS, _ENCODED_PX):
+    for tile, features in encoded_tiles(context, picture, SWAP_LAYERS):
         rows = (tile.rows.start // GRID_STRIDE, tile.rows.end // GRID_STRIDE)
         columns = (tile.columns.start // GRID_STRIDE, tile.columns.end // GRID_STRIDE)
         sides = {layer: GRID_STRIDE >> (int(layer[4]) - 1) for layer in SWAP_LAYERS}
@@ -124,7 +126,7 @@ class Search:
         heads: the heads of the layers that are searched.
         photo: the photo at the size to paint.
         picture: the picture of the previous size, mixed into the photo; None at the first size.
-        owner: (height, width), index of the style picture at each position of some grid; None if there is only one style.
+        shares: share of each style at each position, see :func:`impasto.features.neighbors.match`; None if there is only one.
     """
 
     context: PaintingContext
@@ -132,81 +134,100 @@ class Search:
     heads: Mapping[str, Affine]
     photo: Image
     picture: Image | None
-    owner: Tensor | None
+    shares: Tensor | None
 
     def matches(self) -> Matches:
         """Match every position of the picture."""
-        height, width = size = (self.photo.shape[-2], self.photo.shape[-1])
+        height, width = (side - side % GRID_STRIDE for side in self.photo.shape[-2:])
+        size = (self.photo.shape[-2], self.photo.shape[-1])
         grid = height // GRID_STRIDE, width // GRID_STRIDE
-        position, style = (torch.empty(grid, dtype=torch.long, device=self.photo.device) for _ in range(2))
-        activity = self._activity()
-        mean = self._mean(activity)
-        for rows in spans(height - height % GRID_STRIDE, _SEARCH_PX, _SEARCH_HALO_PX):
-            for columns in spans(width - width % GRID_STRIDE, _SEARCH_PX, _SEARCH_HALO_PX):
-                tile = Tile(rows, columns, size)
-                found = self._match(tile, mean, activity)
-                tile.part(position, GRID_STRIDE).copy_(tile.inside(found.position, GRID_STRIDE))
-                tile.part(style, GRID_STRIDE).copy_(tile.inside(found.style, GRID_STRIDE))
+        position = torch.empty(grid, dtype=torch.long, device=self.photo.device)
+        activity = mean_activity(self.photo)
+        tile_px = _tile_px(self.context, _LARGEST_SEARCHED_PX)
+        rows, columns = (list(spans(side, tile_px, _SEARCH_HALO_PX)) for side in (height, width))
+        tiles = [Tile(row, column, size) for row in rows for column in columns]
+        mean = self._mean(tiles, activity)
+        style = self._styles(tiles, mean, activity)
+        for tile in tiles:
+            found = self._match(tile, style, mean, activity)
+            tile.part(position, GRID_STRIDE).copy_(tile.inside(found, GRID_STRIDE))
         return Matches(position, style)
 
-    def _match(self, tile: Tile, mean: Tensor, activity: Tensor) -> Matches:
-        """Match a tile with its halo."""
-        photo = tile.around(self.photo)
-        columns = self._columns(photo, tile, activity)
-        grid = columns.shape[-2], columns.shape[-1]
-        flat = flatness(photo, average=activity)
-        top, left = tile.rows.first // GRID_STRIDE, tile.columns.first // GRID_STRIDE
-        patches: Patches = patches_where_flat(flat, grid, top=top, left=left)
-        coherence = self.context.options.coherence
-        return self.keys.match(columns, mean=mean, shares=self._shares(tile), coherence=coherence, patches=patches)
+    def _styles(self, tiles: Sequence[Tile], mean: Tensor, activity: Tensor) -> Tensor:
+        """Decide which style is used at each position: (height, width). Shares are those of the whole picture."""
+        height, width = (side // GRID_STRIDE for side in self.photo.shape[-2:])
+        if self.shares is None:
+            return torch.zeros(height, width, dtype=torch.long, device=self.photo.device)
+        similarity = torch.empty(len(self.shares), height, width, device=self.photo.device)
+        for tile in tiles:
+            columns = self._columns(self._with_features(tile), activity)
+            tile.part(similarity, GRID_STRIDE).copy_(self.keys.similarity(columns, mean))
+        return assigned(similarity, self.shares)
 
-    def _columns(self, photo: Image, tile: Tile, activity: Tensor) -> FeatureMap:
-        height, width = (side - side % GRID_STRIDE for side in photo.shape[-2:])
-        mixed = self._mixture(photo, tile, activity)[..., :height, :width]
-        features = encode(self.context, mixed, tuple(self.heads))
-        return pooled_columns(features, self.heads, (height // GRID_STRIDE, width // GRID_STRIDE))
+    def _match(self, tile: Tile, style: Tensor, mean: Tensor, activity: Tensor) -> Tensor:
+        """Return the positions that match a tile with its halo."""
+        outer = self._with_features(_with_halo_inside(tile))
+        columns = self._columns(outer, activity)
+        return self.keys.match(
+            columns,
+            mean=mean,
+            coherence=self.context.options.coherence,
+            patches=self._patches(outer, activity),
+            style=outer.part(style, GRID_STRIDE),
+        ).position
+
+    def _patches(self, tile: Tile, activity: Tensor) -> Patches:
+        """Return the settings for whole patches inside a tile."""
+        flat = flatness(tile.around(self.photo), average=activity)
+        rows, columns = (
+            Side(side, side // GRID_STRIDE, span.start // GRID_STRIDE, span.end // GRID_STRIDE)
+            for side, span in zip(tile.size, (tile.rows, tile.columns), strict=True)
+        )
+        pooled = averaged_part(flat, (rows, columns), (tile.rows.first, tile.columns.first))
+        return patches_where_flat(pooled, (pooled.shape[-2], pooled.shape[-1]), top=rows.start, left=columns.start)
+
+    def _with_features(self, tile: Tile) -> Tile:
+        """Return a tile with a halo as wide as what its features depend on."""
+        return tile.with_halo(halo_of(self.heads, self.context.encoder.layers))
+
+    def _columns(self, tile: Tile, activity: Tensor) -> FeatureMap:
+        """Return the hypercolumns inside a tile."""
+        mixed = self._mixture(tile.around(self.photo), tile, activity)
+        return tile_columns(encode(self.context, mixed, tuple(self.heads)), self.heads, tile)
+
+    def _mean(self, tiles: Sequence[Tile], activity: Tensor) -> Tensor:
+        """Return the mean of the hypercolumns of the picture."""
+        total, count = torch.zeros((), dtype=torch.float64), 0
+        for tile in tiles:
+            columns = self._columns(self._with_features(tile), activity)
+            total = total + precise(columns).sum((0, 2, 3)).double().cpu()
+            count += columns.shape[-2] * columns.shape[-1]
+        return (total / count).float().to(self.photo.device)
 
     def _mixture(self, photo: Image, tile: Tile, activity: Tensor) -> Image:
-        """Return a tile of :func:`impasto.recipes.neighbors.mixture`."""
+        """Return a tile of :func:`impasto.recipes.neighbors.mixture`, with its halo."""
         if self.picture is None:
             return photo
         share = share_of_photo(self.context.options) * (1 - FLAT_REDUCTION * flatness(photo, average=activity))
+        part = (tile.rows.first, tile.rows.last), (tile.columns.first, tile.columns.last)
+        before = antialiased_part(self.picture, tile.size, part, "bicubic").clamp(0, 1)
+        return torch.lerp(before + self._details(photo, tile), photo, share)
+
+    def _details(self, photo: Image, tile: Tile) -> Image:
+        """Return the finest plane of the Laplacian pyramid of the photo, for a tile with its halo."""
+        half = ((tile.size[0] + 1) // 2, (tile.size[1] + 1) // 2)
         rows, columns = (
-            Side(self.picture.shape[axis], tile.size[axis], span.first, span.last)
-            for axis, span in ((-2, tile.rows), (-1, tile.columns))
+            Side(short, side, span.first, span.last)
+            for short, side, span in zip(half, tile.size, (tile.rows, tile.columns), strict=True)
         )
-        (top, bottom), (left, right) = sources(*rows), sources(*columns)
-        before = bilinear_part(self.picture[..., top:bottom, left:right], (rows, columns))
-        return torch.lerp(before + to_laplacian(photo, levels=2)[0], photo, share)
+        small = antialiased_part(self.photo, half, (sources(*rows), sources(*columns)), "bilinear")
+        return photo - bilinear_part(small, (rows, columns))
 
-    def _shares(self, tile: Tile) -> Tensor | None:
-        """Return the share of each style at each position of a tile with its halo: 1 for the style chosen there, else 0."""
-        if self.owner is None:
-            return None
-        rows, columns = (
-            torch.arange(span.first // GRID_STRIDE, span.last // GRID_STRIDE) * self.owner.shape[axis] // (side // GRID_STRIDE)
-            for axis, (span, side) in enumerate(zip((tile.rows, tile.columns), tile.size, strict=True))
-        )
-        owner = self.owner[rows.clamp_max(self.owner.shape[0] - 1)][:, columns.clamp_max(self.owner.shape[1] - 1)]
-        return F.one_hot(owner, len(self.keys.sizes)).permute(2, 0, 1).float()
 
-    def _activity(self) -> Tensor:
-        """Return the mean activity of the photo, measured in strips."""
-        height = self.photo.shape[-2]
-        total = sum(activity_of(self.photo[..., top : top + _SEARCH_PX, :]).sum() for top in range(0, height, _SEARCH_PX))
-        assert isinstance(total, Tensor)
-        return total / (height * self.photo.shape[-1])
-
-    def _mean(self, activity: Tensor) -> Tensor:
-        """Estimate the mean of the hypercolumns from parts of the picture."""
-        size = (self.photo.shape[-2], self.photo.shape[-1])
-        part, sums = min(_PART_PX, *size), []
-        count = min(_PARTS, -(-size[0] * size[1] // part**2))
-        for rows, columns in spread_parts(size, part, count):
-            of_rows, of_columns = (Span(each.start, each.start, each.stop, each.stop) for each in (rows, columns))
-            tile = Tile(of_rows, of_columns, size)
-            sums.append(precise(self._columns(tile.around(self.photo), tile, activity)).mean((0, 2, 3)))
-        return torch.stack(sums).mean(0)
+def _with_halo_inside(tile: Tile) -> Tile:
+    """Return a tile without a halo whose inside is another tile with its halo."""
+    rows, columns = (Span(each.first, each.first, each.last, each.last) for each in (tile.rows, tile.columns))
+    return Tile(rows, columns, tile.size)
 
 
 def share_of_photo(options: PaintOptions) -> float:

@@ -31,7 +31,7 @@ from impasto.losses.neighbors import MatchLoss, Neighborhood, NeighborLoss, Pale
 from impasto.losses.picture import flatness
 from impasto.losses.tiled import halo_of
 from impasto.networks.decoder_files import load_decoder, shipped_decoder
-from impasto.networks.style_swap import SWAP_LAYERS, Decoder, blocks_of, decoded
+from impasto.networks.style_swap import SWAP_LAYERS, TILE, Decoder, blocks_of, decoded
 from impasto.optim.engine import Size, Step
 from impasto.optim.parametrization import to_laplacian
 from impasto.options import PaintOptions
@@ -51,9 +51,10 @@ _MOST_KEYS_OF_DRAFT = 4096
 """With quality draft, styles with more positions than this are first searched on a sparse grid."""
 _PALETTE_WEIGHT = 0.2
 _LARGEST_STYLE_PX = 2048
-"""Styles are encoded at most at this size: enlarging their pictures further adds no detail."""
-_OWNER_PX = 512
-"""Size at which it is decided which style is used where, if all sizes are painted in tiles."""
+"""For sizes that are painted in tiles, styles are encoded at most at this size, because their features must fit into memory."""
+_DECODED_TILE = 128
+"""Side of the tiles that are decoded for sizes that are painted in tiles, in positions. They take a quarter of the memory of
+the default."""
 _STRIP_ROWS = 1024
 """Colors are changed in strips of this height, in place."""
 _BLENDED_BELOW = 0.2
@@ -80,7 +81,6 @@ class _Painting:
         self.styles = context.pictures
         self.palettes = [color_moments(style.image.to(context.content)) for style in self.styles]
         self.heads = joining_heads(context.encoder, COARSE_LAYERS)
-        self.size: Size = context.sizes[0][0]
         self.matches: Matches | None = None
         self.decoder: Decoder | None = None
         if context.encoder.sha256 == slim_encoder().sha256:
@@ -101,7 +101,7 @@ class _Painting:
         styles = [encode(context, self._resized(style, size), wanted) for style in self.styles]
         columns = self._columns(encode(context, mixture(photo, None if is_first else picture, context.options), searched), grid)
         keys = [self._columns({layer: each[layer] for layer in searched}) for each in styles]
-        has_blocks = places > 0 and not is_last and self.decoder is not None
+        has_blocks = places > 0 and self.decoder is not None
         self.blocks = [blocks_of(_whole_positions(each)) for each in styles] if has_blocks else []
         self.matches = self._keys(keys).match(
             columns,
@@ -125,8 +125,8 @@ class _Painting:
         most = dict.fromkeys(PALETTE_LAYERS if is_last else (), self._most_palette)
         styles = [style_columns(context, self._resized(style, size), (heads[1], heads[0]), most) for style in self.styles]
         keys = self._keys([each.searched for each in styles])
-        self.matches = Search(context, keys, heads[1], photo, picture, self._owner()).matches()
-        self.blocks, self.size = [], size
+        self.matches = Search(context, keys, heads[1], photo, picture, self._shares((high, broad))).matches()
+        self.blocks = []
         rows = torch.cat([each.compared[0].flatten(1).T for each in styles])
         strength = self._strength((high, broad))
 
@@ -141,22 +141,6 @@ class _Painting:
         if is_last:
             objective += self._palette_loss([each.palette for each in styles])
         return objective + picture_terms(context, size)
-
-    def _owner(self) -> Tensor | None:
-        """Return the style that was chosen at each position of a smaller size; None with one style.
-
-        Whether a style has its share is decided for the whole picture, so it cannot be decided tile by tile.
-        """
-        if len(self.styles) == 1:
-            return None
-        if self.matches is None:
-            context = self.context
-            small = fitted_size((context.content.shape[-2], context.content.shape[-1]), _OWNER_PX)
-            _, searched = layers_at(self._edge_px(small))
-            keys = [self._columns(encode(context, self._resized(style, small), searched)) for style in self.styles]
-            columns = self._columns(encode(context, resize(context.content, small), searched), grid_size(small))
-            self.matches = self._keys(keys).match(columns, shares=self._shares(grid_size(small)))
-        return self.matches.style
 
     def _keys(self, columns: Sequence[FeatureMap]) -> Keys:
         most = _MOST_KEYS_OF_DRAFT if self.context.options.quality == "draft" else None
@@ -201,16 +185,17 @@ class _Painting:
         """Decode the matches of a size in the colors of the styles; return None if the encoder has no decoder."""
         if self.decoder is None or self.matches is None:
             return None
-        before = [each for each, _ in self.context.sizes].index(size) - 1
-        is_tiled = self.context.tiles is not None and self.size == self.context.sizes[before][0] != self.context.sizes[0][0]
-        if is_tiled and not self.blocks:
-            self.blocks = [style_blocks(self.context, self._resized(style, self.size)) for style in self.styles]
+        is_tiled = self.context.tiles is not None and self.context.tiles.at(size) is not None
+        if is_tiled:
+            self.blocks = [style_blocks(self.context, self._resized(style, size)) for style in self.styles]
         if not self.blocks:
             return None
         rows, self.blocks = self.blocks[0] if len(self.blocks) == 1 else torch.cat(self.blocks), []
         bf16 = self.context.arithmetic.precision == "bf16"
+        tile = _DECODED_TILE if is_tiled else TILE
         with torch.no_grad(), torch.autocast(rows.device.type, torch.bfloat16, enabled=bf16):
-            found = decoded(self.decoder, rows, self.matches.position)
+            found = decoded(self.decoder, rows, self.matches.position, tile)
+        del rows
         down, across = size[0] - found.shape[-2], size[1] - found.shape[-1]
         found = F.pad(found, (0, across, 0, down), mode="replicate") if down or across else found
         colors = Recoloring.to(found, self.palettes, self._regions_of_styles())
@@ -264,7 +249,9 @@ class _Painting:
 
     def _resized(self, style: Picture, size: Size) -> Image:
         """Resize a style picture for a size of the painting."""
-        edge_px = min(_LARGEST_STYLE_PX, max(16, round(self._edge_px(size) * self.context.options.style_scale)))
+        edge_px = max(16, round(self._edge_px(size) * self.context.options.style_scale))
+        if self.context.tiles and self.context.tiles.at(size):
+            edge_px = min(_LARGEST_STYLE_PX, edge_px)
         return at_least(resize(style.image.to(self.context.content), fitted_size(style.size, edge_px)), 16)
 
     # ------------------------------------------------------------------------------------------------ regions

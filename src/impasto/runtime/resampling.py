@@ -129,3 +129,82 @@ def antialiasing_matrices(before: Size, after: Size) -> tuple[Tensor, Tensor]:
     """Return the matrices of :func:`antialiased`: ``rows @ picture @ columns.T``."""
     rows, columns = (_matrix(length, count, _bilinear) for length, count in zip(before, after, strict=True))
     return rows, columns
+
+
+def averaged_part(x: Tensor, sides: tuple[Side, Side], origin: Size) -> Tensor:
+    """Compute a part of :func:`averaged`.
+
+    Args:
+        x: a part of the picture that contains what is averaged.
+        sides: rows and columns.
+        origin: the first row and the first column of ``x``.
+
+    Example:
+        >>> whole = torch.arange(70.0).reshape(1, 1, 10, 7)
+        >>> found = averaged_part(whole[..., 3:, :], (Side(10, 3, 1, 3), Side(7, 7, 0, 7)), (3, 0))
+        >>> torch.allclose(found, averaged(whole, (3, 7))[..., 1:, :])
+        True
+    """
+    rows, columns = (
+        _averaging_part(side, first, count).to(x) for side, first, count in zip(sides, origin, x.shape[-2:], strict=True)
+    )
+    return rows @ x @ columns.T
+
+
+def _averaging_part(side: Side, first: int, count: int) -> Tensor:
+    """Return the matrix that averages ``count`` values from ``first`` on over a range of cells."""
+    cells, places = torch.arange(side.start, side.end)[:, None], torch.arange(first, first + count)
+    start, end = cells * side.before // side.after, -(-(cells + 1) * side.before // side.after)
+    return ((places >= start) & (places < end)) / (end - start)
+
+
+def antialiased_part(whole: Tensor, size: Size, part: tuple[tuple[int, int], tuple[int, int]], filter_: str) -> Tensor:
+    """Compute a part of ``F.interpolate(whole, size, mode=filter_, antialias=True)``, from the values that it reads.
+
+    Args:
+        whole: (batch, channels, height, width).
+        size: (height, width) of the whole result.
+        part: first and last row, and first and last column, of the part; the last ones are not included.
+        filter_: ``"bilinear"`` or ``"bicubic"``.
+
+    Example:
+        >>> whole = torch.rand(1, 3, 9, 8, generator=torch.Generator().manual_seed(0))
+        >>> found = F.interpolate(whole, (16, 20), mode="bicubic", antialias=True)[..., 5:10, 3:20]
+        >>> torch.allclose(antialiased_part(whole, (16, 20), ((5, 10), (3, 20)), "bicubic"), found, atol=1e-5)
+        True
+    """
+    sides = zip(whole.shape[-2:], size, part, strict=True)
+    (top, rows), (left, columns) = (_antialiasing_part(Side(before, after, *ends), filter_) for before, after, ends in sides)
+    seen = whole[..., top : top + rows.shape[1], left : left + columns.shape[1]]
+    return rows.to(seen) @ seen @ columns.T.to(seen)
+
+
+def _antialiasing_part(side: Side, filter_: str) -> tuple[int, Tensor]:
+    """Return the first value that a range of one side reads, and the matrix of the range, as PyTorch computes it."""
+    ratio = side.before / side.after
+    scale = max(ratio, 1.0)
+    reach = scale * _REACHES[filter_]
+    centers = (torch.arange(side.start, side.end, dtype=torch.float64) + 0.5) * ratio
+    lows = (centers - reach + 0.5).long().clamp_min(0)
+    highs = (centers + reach + 0.5).long().clamp_max(side.before)
+    low, high = int(lows[0]), int(highs[-1])
+    places = torch.arange(low, high)
+    apart = ((places + 0.5 - centers[:, None]) / scale).abs()
+    weights = _triangle(apart) if filter_ == "bilinear" else _cubic(apart)
+    weights = weights * ((places >= lows[:, None]) & (places < highs[:, None]))
+    return low, (weights / weights.sum(1, keepdim=True)).float()
+
+
+_REACHES = {"bilinear": 1.0, "bicubic": 2.0}
+"""How many values each filter reads in each direction, if it enlarges."""
+
+
+def _triangle(apart: Tensor) -> Tensor:
+    return (1 - apart).clamp_min(0)
+
+
+def _cubic(apart: Tensor, a: float = -0.5) -> Tensor:
+    """Return Keys' cubic kernel at some distances."""
+    near = ((a + 2) * apart - (a + 3)) * apart.square() + 1
+    far = a * (((apart - 5) * apart + 8) * apart - 4)
+    return torch.where(apart < 1, near, torch.where(apart < 2, far, torch.zeros_like(apart)))
