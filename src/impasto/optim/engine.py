@@ -24,7 +24,7 @@ from impasto.optim.stored import StoredAdam, StoredPlane, fresh_files
 from impasto.optim.tiled import Encode, TiledObjective, TilePlan, Tiling
 from impasto.options import Canvas, Decay, Optimizer
 from impasto.runtime.devices import seconds_now
-from impasto.runtime.memory import is_out_of_memory
+from impasto.runtime.memory import is_out_of_memory, return_freed_memory
 from impasto.tensors import Image
 
 Size = tuple[int, int]
@@ -386,6 +386,8 @@ def optimize(  # noqa: PLR0913  (two have defaults)
     size, canvas = (image.shape[-2], image.shape[-1]), optimizer_settings.canvas
     planes = [plane.contiguous().requires_grad_() for plane in (to_planes_sparingly if tiling else to_planes)(image, canvas)]
     del image
+    if tiling:
+        return_freed_memory()
     evaluation = Evaluation(objective, planes, encode, canvas, tiling)
     on_disk = tiling is not None and tiling.on_disk
     optimizer = make_optimizer(planes, optimizer_settings, on_disk=on_disk)

@@ -169,7 +169,7 @@ def set_up(
     coloring = coloring_of(content, styles, options, arithmetic.device)
     content, styles = prepared(content, styles, options)
     margin = min(round(options.margin * max(size)), min(size) - 1)  # a reflected margin must be narrower than the picture
-    plan = planned_memory(encoder, size, options, arithmetic, run)
+    plan = planned_memory(encoder, size, styles, options, arithmetic, run)
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
     start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)

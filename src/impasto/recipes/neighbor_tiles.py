@@ -20,12 +20,14 @@ from impasto.runtime.resampling import Side, antialiased_part, averaged_part, bi
 from impasto.runtime.tiling import Span, Tile, spans, tiles_of
 from impasto.tensors import FeatureMap, Features, Image
 
-_LARGEST_ENCODED_PX, _LARGEST_SEARCHED_PX = 512, 1024
+_LARGEST_ENCODED_PX, LARGEST_SEARCHED_PX = 512, 1024
 """Greatest sides of the tiles in which style pictures are encoded, and in which the photo is matched."""
 _PATCH_PX = PATCH * GRID_STRIDE
 """Side of a patch. Tiles of the search begin at multiples of it, so that patches are the same as in the whole picture."""
-_SEARCH_HALO_PX = _PATCH_PX * math.ceil(PASSES * GRID_STRIDE / _PATCH_PX)
+SEARCH_HALO_PX = _PATCH_PX * math.ceil(PASSES * GRID_STRIDE / _PATCH_PX)
 """Matches depend on those of neighbors, one position further in each pass."""
+LARGEST_STYLE_PX = 2048
+"""For sizes that are painted in tiles, styles are encoded at most at this size, because their features must fit into memory."""
 FLAT_REDUCTION = 0.5
 """Reduction of the photo's share in flat areas."""
 
@@ -143,8 +145,8 @@ class Search:
         grid = height // GRID_STRIDE, width // GRID_STRIDE
         position = torch.empty(grid, dtype=torch.long, device=self.photo.device)
         activity = mean_activity(self.photo)
-        tile_px = _tile_px(self.context, _LARGEST_SEARCHED_PX)
-        rows, columns = (list(spans(side, tile_px, _SEARCH_HALO_PX)) for side in (height, width))
+        tile_px = _tile_px(self.context, LARGEST_SEARCHED_PX)
+        rows, columns = (list(spans(side, tile_px, SEARCH_HALO_PX)) for side in (height, width))
         tiles = [Tile(row, column, size) for row in rows for column in columns]
         mean = self._mean(tiles, activity)
         style = self._styles(tiles, mean, activity)

@@ -34,15 +34,17 @@ from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.style_swap import SWAP_LAYERS, TILE, Decoder, blocks_of, decoded
 from impasto.optim.engine import Size, Step
 from impasto.optim.parametrization import to_laplacian
+from impasto.optim.tiled import TilePlan
 from impasto.options import PaintOptions
 from impasto.recipes.checks import slim_encoder
 from impasto.recipes.context import PaintingContext, encode
 from impasto.recipes.gatys import painted
 from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, layers_at, patches_where_flat
-from impasto.recipes.neighbor_tiles import FLAT_REDUCTION, Search, share_of_photo, style_blocks, style_columns
+from impasto.recipes.neighbor_tiles import FLAT_REDUCTION, LARGEST_STYLE_PX, Search, share_of_photo, style_blocks, style_columns
 from impasto.recipes.objectives import picture_terms
 from impasto.recipes.starts import at_least, without_margin
 from impasto.recipes.statistics import compact_head, joining_heads
+from impasto.runtime.memory import return_freed_memory
 from impasto.runtime.tiling import Tile
 from impasto.tensors import FeatureMap, Features, Image, Mask
 
@@ -50,11 +52,6 @@ _MOST_PALETTE = 1024
 _MOST_KEYS_OF_DRAFT = 4096
 """With quality draft, styles with more positions than this are first searched on a sparse grid."""
 _PALETTE_WEIGHT = 0.2
-_LARGEST_STYLE_PX = 2048
-"""For sizes that are painted in tiles, styles are encoded at most at this size, because their features must fit into memory."""
-_DECODED_TILE = 128
-"""Side of the tiles that are decoded for sizes that are painted in tiles, in positions. They take a quarter of the memory of
-the default."""
 _STRIP_ROWS = 1024
 """Colors are changed in strips of this height, in place."""
 _BLENDED_BELOW = 0.2
@@ -93,7 +90,7 @@ class _Painting:
         places = [each for each, _ in context.sizes].index(size)
         is_first = places == 0 and context.first_scale == 0 and not context.is_painted
         is_last = places == len(context.sizes) - 1
-        if context.tiles and context.tiles.at(size):
+        if self._tiles_at(size):
             return self._objective_in_tiles(size, None if is_first else picture, is_last=is_last)
         layers, searched = layers_at(self._edge_px(size))
         wanted = tuple(dict.fromkeys((*layers, *searched, *SWAP_LAYERS, *(PALETTE_LAYERS if is_last else ()))))
@@ -120,6 +117,7 @@ class _Painting:
         """Build the objective like :meth:`objective_at`, without features of whole pictures."""
         context = self.context
         layers, searched = layers_at(self._edge_px(size))
+        return_freed_memory()
         photo, (high, broad) = resize(context.content, size), grid_size(size)
         heads = {layer: self.heads[layer] for layer in layers}, {layer: self.heads[layer] for layer in searched}
         most = dict.fromkeys(PALETTE_LAYERS if is_last else (), self._most_palette)
@@ -145,6 +143,11 @@ class _Painting:
     def _keys(self, columns: Sequence[FeatureMap]) -> Keys:
         most = _MOST_KEYS_OF_DRAFT if self.context.options.quality == "draft" else None
         return Keys.of(columns, [self._allowed(index, each) for index, each in enumerate(columns)], most=most)
+
+    def _tiles_at(self, size: Size) -> TilePlan | None:
+        """Return the plan of the tiles; None if a size is painted whole."""
+        tiles = self.context.tiles
+        return tiles if tiles and tiles.at(size) else None
 
     def _edge_px(self, size: Size) -> float:
         """Return the longer side of a size without its margin."""
@@ -185,14 +188,16 @@ class _Painting:
         """Decode the matches of a size in the colors of the styles; return None if the encoder has no decoder."""
         if self.decoder is None or self.matches is None:
             return None
-        is_tiled = self.context.tiles is not None and self.context.tiles.at(size) is not None
-        if is_tiled:
+        tiles = self._tiles_at(size)
+        if tiles:
+            return_freed_memory()
             self.blocks = [style_blocks(self.context, self._resized(style, size)) for style in self.styles]
+            return_freed_memory()
         if not self.blocks:
             return None
         rows, self.blocks = self.blocks[0] if len(self.blocks) == 1 else torch.cat(self.blocks), []
         bf16 = self.context.arithmetic.precision == "bf16"
-        tile = _DECODED_TILE if is_tiled else TILE
+        tile = min(TILE, tiles.tile_px // GRID_STRIDE) if tiles else TILE
         with torch.no_grad(), torch.autocast(rows.device.type, torch.bfloat16, enabled=bf16):
             found = decoded(self.decoder, rows, self.matches.position, tile)
         del rows
@@ -250,8 +255,8 @@ class _Painting:
     def _resized(self, style: Picture, size: Size) -> Image:
         """Resize a style picture for a size of the painting."""
         edge_px = max(16, round(self._edge_px(size) * self.context.options.style_scale))
-        if self.context.tiles and self.context.tiles.at(size):
-            edge_px = min(_LARGEST_STYLE_PX, edge_px)
+        if self._tiles_at(size):
+            edge_px = min(LARGEST_STYLE_PX, edge_px)
         return at_least(resize(style.image.to(self.context.content), fitted_size(style.size, edge_px)), 16)
 
     # ------------------------------------------------------------------------------------------------ regions
