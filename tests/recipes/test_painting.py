@@ -82,7 +82,7 @@ def test_paint_returns_a_picture_and_its_record(photo: Tensor, style: Tensor, br
     assert pastiche.alpha is None
     record = pastiche.record
     assert record["options"]["size"] == 48
-    assert record["run"] == {"device": "cpu", "precision": "fp32", "seed": 3, "threads": 0}
+    assert record["run"] == {"device": "cpu", "precision": "fp32", "seed": 3, "threads": 0, "max_memory": 0.0}
     assert record["steps"]["done"] == record["steps"]["planned"]
     assert record["content"]["sha256"] == images.read(photo).sha256
     assert len(record["encoder"]["sha256"]) == 64

@@ -12,7 +12,7 @@ import torch
 import impasto
 from impasto.errors import ResourceError
 from impasto.images import files
-from impasto.runtime.memory import available_memory, keep_freed_memory
+from impasto.runtime.memory import available_memory, keep_freed_memory, return_freed_memory, used_memory
 
 CPU = torch.device("cpu")
 
@@ -82,3 +82,29 @@ def test_freed_memory_is_kept_if_the_c_library_supports_it(monkeypatch: pytest.M
 def test_a_c_library_without_mallopt_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     assert not keep_freed_memory()
+    assert not return_freed_memory()
+
+
+def test_freed_memory_is_returned_if_the_c_library_supports_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    class Library:
+        class malloc_trim:  # noqa: N801  (as it is called in C)
+            def __new__(cls, kept: int) -> int:  # type: ignore[misc]
+                calls.append(kept)
+                return 1
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name: Library)
+    assert return_freed_memory()
+    assert calls == [0]
+
+
+def test_the_used_memory_grows_with_what_is_allocated() -> None:
+    before = used_memory(CPU)
+    block = torch.ones(2**24)
+    assert used_memory(CPU) - before > 0.9 * 4 * len(block)
+
+
+def test_the_used_memory_of_a_gpu_is_that_of_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 7)
+    assert used_memory(torch.device("cuda")) == 7

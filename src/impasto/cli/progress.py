@@ -89,7 +89,7 @@ def lines(console: Console, sizes: int) -> Iterator[Show]:
 
 def place(step: "Step", sizes: int) -> str:
     """Describe the size that is being painted."""
-    height, width = step.image.shape[-2:]
+    height, width = step.image_size
     return f"size {step.scale + 1} of {sizes} ({width}x{height})"
 
 

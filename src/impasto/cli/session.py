@@ -31,7 +31,6 @@ from impasto.metrics.report import Report
 from impasto.optim.engine import Step
 from impasto.options import PaintOptions, Run
 from impasto.recipes import gatys
-from impasto.recipes.checks import predicted_memory
 from impasto.recipes.coloring import color_notes, color_record
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.masking import NO_MASKS, Masking
@@ -141,7 +140,9 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
     set_threads(request.run)
     with _alone(request.output), memory_in_words(request.options.size):
         context = gatys.set_up(request.content, request.styles, request.options, request.run, request.masking)
-        context = gatys.resumed(context, request.checkpoint) if request.checkpoint else context
+        if request.checkpoint:
+            context = gatys.resumed(context, request.checkpoint)
+            request = replace(request, checkpoint=request.checkpoint.without_picture())
         for difference in encoder_differences(request.record or {}, context.encoder.sha256):
             console.print(f"{difference}; the result will differ")
         console.print(announcement(request, context))
@@ -218,6 +219,8 @@ def paint_and_show(
         except KeyboardInterrupt:
             if session.last is None:  # there is nothing to save yet
                 raise
+        if session.last:  # draw a large picture only once
+            session.last = replace(session.last, image=session.last.image)
     return session, gif_recorder, checkpoint
 
 
@@ -260,11 +263,12 @@ def announcement(request: PaintRequest, context: PaintingContext) -> str:
     share = context.margin / max(context.content.shape[-2:])
     sizes = ", ".join(str(max(size) - 2 * round(share * max(size))) for size, _ in context.sizes)
     steps = sum(count for _, count in context.sizes)
-    memory = predicted_memory(context.encoder, (height, width), request.options, context.arithmetic) / 2**30
+    memory = context.peak_bytes / 2**30
+    how = f"in {context.tile_count} tiles" if context.tile_count > 1 else "whole"
     where = f"{request.options.encoder} on {context.arithmetic.device.type} in {context.arithmetic.precision}"
     verb = "resuming" if request.checkpoint else "painting"
     time_and_memory = f"about {duration(gatys.predicted_seconds(context))} and {memory:.1f} GiB of memory"
-    return f"{verb} {width}x{height} pixels via sizes {sizes}; {steps} steps; {time_and_memory}; {where}"
+    return f"{verb} {width}x{height} pixels via sizes {sizes}; {steps} steps; {how}, {time_and_memory}; {where}"
 
 
 def report(request: PaintRequest, saved: Saved, last: Step, record: Record, console: Console) -> None:

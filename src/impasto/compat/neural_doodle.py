@@ -141,7 +141,7 @@ class NeuralDoodleOptions:
 
         Example:
             >>> NeuralDoodleOptions(device="gpu0", seed="7").run()
-            Run(device='cuda', precision='auto', seed=7, threads=0)
+            Run(device='cuda', precision='auto', seed=7, threads=0, max_memory=0.0)
         """
         seed = int(self.seed) if self.seed.isdecimal() else 0
         return Run(device=_device(self.device), precision=self.precision, seed=seed, threads=self.threads)

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from impasto.features.distributions import leading, most_similar, unit
 from impasto.features.statistics import Affine, precise
+from impasto.runtime.resampling import Side, bilinear_part, sources
+from impasto.runtime.tiling import Tile
 from impasto.tensors import FeatureMap, Features
 
 GRID_STRIDE = 4
@@ -62,6 +64,33 @@ def pooled_columns(features: Features, heads: Mapping[str, Affine], grid: tuple[
         if each.shape[-2] < grid[0] or each.shape[-1] < grid[1]:
             each = F.interpolate(each, size=grid, mode="bilinear", align_corners=False)
         columns.append(each[..., : grid[0], : grid[1]])
+    return torch.cat(columns, dim=1)
+
+
+def tile_columns(features: Features, heads: Mapping[str, Affine], tile: Tile) -> FeatureMap:
+    """Compute :func:`pooled_columns` of a picture for one of its tiles, without the halo.
+
+    Args:
+        features: features of the tile with its halo, by layer.
+        heads: affine map of each layer, in concatenation order.
+        tile: the tile.
+    """
+    columns = []
+    for layer, head in heads.items():
+        stride = 2 ** (int(layer[4]) - 1)
+        if stride <= GRID_STRIDE:
+            each = tile.inside(features[layer], stride)
+            columns.append(head.features(F.avg_pool2d(each, GRID_STRIDE // stride) if stride < GRID_STRIDE else each))
+            continue
+        rows, columns_of = (
+            Side(side // stride, side // GRID_STRIDE, span.start // GRID_STRIDE, span.end // GRID_STRIDE)
+            for side, span in zip(tile.size, (tile.rows, tile.columns), strict=True)
+        )
+        (top, bottom), (left, right) = (
+            (first - span.first // stride, last - span.first // stride)
+            for (first, last), span in ((sources(*rows), tile.rows), (sources(*columns_of), tile.columns))
+        )
+        columns.append(bilinear_part(head.features(features[layer][..., top:bottom, left:right]), (rows, columns_of)))
     return torch.cat(columns, dim=1)
 
 
@@ -198,6 +227,7 @@ class Keys:
         shares: Tensor | None = None,
         coherence: float = 0.0,
         patches: Patches | None = None,
+        style: Tensor | None = None,
     ) -> Matches:
         """Match a picture with the styles: see :func:`match`.
 
@@ -207,18 +237,29 @@ class Keys:
             shares: share of each style, see :func:`match`.
             coherence: bonus for neighboring matches, see :func:`match`.
             patches: settings for copying whole patches, see :func:`match`; None: do not copy patches.
+            style: (height, width), the style picture to use at each position, if that is already decided.
         """
         size = (queries.shape[-2], queries.shape[-1])
-        mean = precise(queries).mean((0, 2, 3)) if mean is None else mean
-        space = _Space(self, _along(self.basis, _rows(queries), mean), queries.dtype)
+        space = self._space(queries, mean)
         found = [space.nearest(index) for index in range(len(self.sizes))]
-        style = _assigned(torch.stack([similarity for _, similarity in found]).reshape(-1, *size), shares)
+        if style is None:
+            style = assigned(torch.stack([similarity for _, similarity in found]).reshape(-1, *size), shares)
         position = torch.stack([index for index, _ in found]).reshape(-1, *size).gather(0, style[None])[0]
         if patches:
             position = space.patched(position, style, patches)
         for _ in range(PASSES if coherence else 0):
             position = space.coherent(position, style, coherence)
         return Matches(position, style)
+
+    def similarity(self, queries: FeatureMap, mean: Tensor) -> Tensor:
+        """Return the cosine between each position and its nearest neighbor in each style: (styles, height, width)."""
+        space = self._space(queries, mean)
+        found = [space.nearest(index)[1] for index in range(len(self.sizes))]
+        return torch.stack(found).reshape(-1, queries.shape[-2], queries.shape[-1])
+
+    def _space(self, queries: FeatureMap, mean: Tensor | None) -> "_Space":
+        mean = precise(queries).mean((0, 2, 3)) if mean is None else mean
+        return _Space(self, _along(self.basis, _rows(queries), mean), queries.dtype)
 
     def sparse(self, style: int) -> tuple[Tensor, int]:
         """Return a part of the allowed positions of a style picture, which limits the search cost.
@@ -380,7 +421,7 @@ def _along(basis: Tensor, rows: Tensor, mean: Tensor) -> Tensor:
     return torch.cat([unit((precise(part) - mean) @ basis) for part in rows.split(_ROWS)])
 
 
-def _assigned(similarity: Tensor, shares: Tensor | None) -> Tensor:
+def assigned(similarity: Tensor, shares: Tensor | None) -> Tensor:
     """Return the index of a style for each position, (height, width), so that each style takes its share of the picture.
 
     Each style is chosen where its similarity is higher than at other positions. Similarities are averaged over a few

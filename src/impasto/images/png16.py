@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPE = {3: 2, 4: 6}  # number of channels -> PNG color type (RGB, RGBA)
+_STRIP_ROWS = 128
 _UP = 2  # PNG filter "Up": each byte minus the byte above; fast to decode
 
 
@@ -33,13 +34,18 @@ def deepen(small: bytes, pixels: npt.NDArray[np.uint16]) -> bytes:
 
 
 def _compressed(pixels: npt.NDArray[np.uint16]) -> bytes:
-    height = pixels.shape[0]
-    rows = pixels.astype(">u2", order="C").reshape(height, -1).view(np.uint8)
-    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
-    filtered[:, 0] = _UP
-    filtered[0, 1:] = rows[0]
-    filtered[1:, 1:] = rows[1:] - rows[:-1]  # modulo 256, as PNG requires
-    return zlib.compress(filtered.tobytes(), 6)
+    """Filter and compress the rows, in strips that limit memory."""
+    packer, parts = zlib.compressobj(6), []
+    above = np.zeros((1, 2 * pixels[0].size), np.uint8)
+    for top in range(0, pixels.shape[0], _STRIP_ROWS):
+        strip = pixels[top : top + _STRIP_ROWS]
+        rows = strip.astype(">u2", order="C").reshape(len(strip), -1).view(np.uint8)
+        filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
+        filtered[:, 0] = _UP
+        filtered[:, 1:] = rows - np.concatenate([above, rows[:-1]])  # modulo 256, as PNG requires
+        parts.append(packer.compress(filtered.tobytes()))
+        above = rows[-1:]
+    return b"".join([*parts, packer.flush()])
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:

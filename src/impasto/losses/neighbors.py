@@ -1,9 +1,9 @@
 """Nearest-neighbor losses on patches (CNNMRF), hypercolumns and feature vectors (NNST)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +21,10 @@ from impasto.features.distributions import (
     through,
     unit,
 )
-from impasto.features.neighbors import pooled_columns
+from impasto.features.neighbors import GRID_STRIDE, pooled_columns
 from impasto.features.statistics import Affine, precise
 from impasto.losses.features import Heads, Loss, mapped, sum_over
+from impasto.runtime.tiling import ORIGIN_PX, Tile, tiles_of
 from impasto.tensors import FeatureMap, Features
 
 
@@ -154,9 +155,7 @@ class NeighborLoss(Loss):
     def __call__(self, features: Features) -> Tensor:
         """Compare the hypercolumns with the target."""
         found = pooled_columns(features, self.heads, (self.target.shape[-2], self.target.shape[-1]))
-        cosine = _Cosine.apply(found, self.target)  # type: ignore[no-untyped-call]
-        assert isinstance(cosine, Tensor)
-        return 1 - cosine.mean()
+        return 1 - cosines(found, self.target).mean()
 
 
 class _Cosine(torch.autograd.Function):
@@ -184,6 +183,50 @@ class _Cosine(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
+class MatchLoss(Loss):
+    """:class:`NeighborLoss` with a target that is gathered for one tile at a time, which takes little memory.
+
+    Args:
+        rows: hypercolumns of the styles, (positions, channels of all layers).
+        position: (height, width), the row of each position's match.
+        heads: affine map of each layer, in concatenation order.
+        mixed: changes the target of a tile before it is scaled to length 1; takes the target and the tile. None: no change.
+    """
+
+    name: ClassVar[str] = "style"
+    rows: Tensor
+    position: Tensor
+    heads: Mapping[str, Affine]
+    mixed: Callable[[FeatureMap, Tile], FeatureMap] | None = None
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """The layers of the hypercolumns."""
+        return frozenset(self.heads)
+
+    def target(self, tile: Tile) -> FeatureMap:
+        """Gather the target of one tile: (1, channels, height, width), each position of norm 1."""
+        position = tile.part(self.position, GRID_STRIDE)
+        found = self.rows[position.flatten()].T.reshape(1, -1, *position.shape)
+        found = self.mixed(found, tile) if self.mixed else found
+        found = found / found.float().square().sum(1, keepdim=True).clamp_min(1e-12).sqrt().to(found.dtype)
+        return found.contiguous(memory_format=torch.channels_last)
+
+    def __call__(self, features: Features) -> Tensor:
+        """Compare the hypercolumns of the whole picture with the target."""
+        height, width = (GRID_STRIDE * side for side in self.position.shape)
+        (whole,) = tiles_of((height, width), max(height, width) + ORIGIN_PX, 0)
+        return NeighborLoss(self.target(whole), self.heads)(features)
+
+
+def cosines(found: FeatureMap, target: FeatureMap) -> Tensor:
+    """Return the cosine at each position between a feature map and a map of unit vectors."""
+    cosine = _Cosine.apply(found, target)  # type: ignore[no-untyped-call]
+    assert isinstance(cosine, Tensor)
+    return cosine
+
+
+@dataclass(frozen=True)
 class Neighborhood:
     """The feature vectors of one layer that are searched for neighbors.
 
@@ -194,6 +237,16 @@ class Neighborhood:
 
     rows: Tensor
     style: Tensor
+
+
+class SparseGrid(NamedTuple):
+    """Every n-th position of a layer in both directions, beginning at ``top`` and ``left``."""
+
+    height: int
+    width: int
+    stride: int
+    top: int
+    left: int
 
 
 @dataclass(frozen=True)
@@ -224,20 +277,30 @@ class PaletteLoss(Loss):
 
     def __call__(self, features: Features) -> Tensor:
         """Average the distances over layers."""
-        return sum_over(self._distance(layer, features[layer]) for layer in self.target) / len(self.target)
+        grids = self.drawn({layer: (features[layer].shape[-2], features[layer].shape[-1]) for layer in self.target})
+        return sum_over(
+            self.distance(layer, features[layer][..., grid.top :: grid.stride, grid.left :: grid.stride], grid)
+            for layer, grid in grids.items()
+        ) / len(self.target)
 
-    def _distance(self, layer: str, features: FeatureMap) -> Tensor:
-        height, width = features.shape[-2:]
-        stride = math.ceil(math.sqrt(max(1, height * width / self.positions)))
-        top, left = torch.randint(0, stride, (2,), generator=self.generator).tolist()
-        sampled = features[..., top::stride, left::stride]
+    def drawn(self, sizes: Mapping[str, tuple[int, int]]) -> dict[str, SparseGrid]:
+        """Draw a sparse grid for each layer; ``sizes`` gives (height, width) by layer."""
+        grids = {}
+        for layer, (height, width) in sizes.items():
+            stride = math.ceil(math.sqrt(max(1, height * width / self.positions)))
+            top, left = torch.randint(0, stride, (2,), generator=self.generator).tolist()
+            grids[layer] = SparseGrid(height, width, stride, top, left)
+        return grids
+
+    def distance(self, layer: str, sampled: FeatureMap, grid: SparseGrid) -> Tensor:
+        """Average the distances of one layer, given its features at the positions of a sparse grid."""
         found = centered(through(rows_of(sampled), self.heads.get(layer)))
         target = self.target[layer]
         with torch.no_grad():
             similarity = found @ target.rows.T
             if self.style is not None:
-                wanted = F.interpolate(self.style[None, None].float(), size=(height, width), mode="nearest").long()
-                wanted = wanted[0, 0, top::stride, left::stride].flatten()
+                wanted = F.interpolate(self.style[None, None].float(), size=(grid.height, grid.width), mode="nearest").long()
+                wanted = wanted[0, 0, grid.top :: grid.stride, grid.left :: grid.stride].flatten()
                 similarity = similarity.masked_fill(wanted[:, None] != target.style[None], -torch.inf)
             chosen = target.rows[similarity.argmax(1)]
         return 1 - ((found * chosen).sum(1) / found.square().sum(1).clamp_min(1e-12).sqrt()).mean()

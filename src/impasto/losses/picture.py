@@ -4,6 +4,7 @@ These are losses as defined in :mod:`impasto.losses.features`, but they request 
 of a layer.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -189,6 +190,35 @@ def nine_point(image: Image) -> Tensor:
     straight = right.square().mean() + down.square().mean()
     slanted = diagonal.square().mean() + antidiagonal.square().mean()
     return straight * 2 / 3 + slanted / 6
+
+
+_STRIP_ROWS, _STRIP_HALO, _LARGEST_WHOLE_PX = 512, 8, 2**24
+
+
+def flatness_sparingly(image: Image) -> Tensor:
+    """Measure :func:`flatness`; in a large picture, in strips, and in float16."""
+    height, width = image.shape[-2:]
+    if height * width <= _LARGEST_WHOLE_PX:
+        return flatness(image)
+    found = torch.empty(1, 1, height, width, dtype=torch.float16, device=image.device)
+    average = mean_activity(image)
+    for top, part, inner in _strips(image):
+        found[..., top : top + _STRIP_ROWS, :] = flatness(part, average=average)[..., inner, :]
+    return found
+
+
+def mean_activity(image: Image) -> Tensor:
+    """Average :func:`activity_of` over a picture, in strips."""
+    total = sum(float(activity_of(part)[..., inner, :].double().sum()) for _, part, inner in _strips(image))
+    return image.new_tensor(total / (image.shape[-2] * image.shape[-1]))
+
+
+def _strips(image: Image) -> Iterator[tuple[int, Image, slice]]:
+    """Yield the first row of each strip, the strip with a halo, and the rows of the strip without the halo."""
+    height = image.shape[-2]
+    for top in range(0, height, _STRIP_ROWS):
+        first, last = max(0, top - _STRIP_HALO), min(height, top + _STRIP_ROWS + _STRIP_HALO)
+        yield top, image[..., first:last, :], slice(top - first, min(top + _STRIP_ROWS, height) - first)
 
 
 def flatness(image: Image, window_px: int = 9, *, average: Tensor | None = None) -> Tensor:

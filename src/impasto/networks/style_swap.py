@@ -27,7 +27,7 @@ COHERENCE = 0.02
 """Bonus if the matches of neighboring positions are adjacent in the style; see :func:`impasto.features.neighbors.match`."""
 CELL_PX = 4
 """Side of a position in pixels. Picture sides are padded to a multiple of twice this value."""
-_TILE, _HALO = 256, 16
+TILE, _HALO = 256, 16
 """Tile size and halo width of :func:`decoded`, in positions; the decoder's receptive field reaches 12 positions."""
 SIDES = {"relu1_1": 4, "relu2_1": 2, "relu3_1": 1}
 
@@ -153,24 +153,25 @@ def swapped(rows: Tensor, position: Tensor, channels: tuple[int, int, int]) -> l
     return found
 
 
-def decoded(decoder: Decoder, rows: Tensor, position: Tensor) -> Image:
+def decoded(decoder: Decoder, rows: Tensor, position: Tensor, tile: int = TILE) -> Image:
     """Decode matched features, in tiles if the picture is large: (1, 3, 4 height, 4 width), in [0, 1].
 
     Args:
         decoder: a decoder on the device of the rows.
         rows: features of the style, see :func:`blocks_of`.
         position: (height, width), style position for each position of the picture.
+        tile: side of a tile, in positions; it changes the memory, not the result.
     """
     height, width = position.shape
     found = torch.empty(1, 3, CELL_PX * height, CELL_PX * width, device=rows.device)
-    for row, column in itertools.product(spans(height, _TILE, _HALO), spans(width, _TILE, _HALO)):
+    for row, column in itertools.product(spans(height, tile, _HALO), spans(width, tile, _HALO)):
         part = position[row.first : row.last, column.first : column.last]
-        tile = decoder(*swapped(rows, part, decoder.channels)).float()
+        painted = decoder(*swapped(rows, part, decoder.channels)).float()
         (top, bottom), (left, right) = (
             (CELL_PX * (each.start - each.first), CELL_PX * (each.end - each.first)) for each in (row, column)
         )
         target = found[..., CELL_PX * row.start : CELL_PX * row.end, CELL_PX * column.start : CELL_PX * column.end]
-        target.copy_(tile[..., top:bottom, left:right])
+        target.copy_(painted[..., top:bottom, left:right])
     return found.clamp_(0, 1)
 
 

@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import median_low
 from typing import Any
 
@@ -18,15 +19,18 @@ from torch import Tensor
 from impasto.images import resize
 from impasto.losses.features import PIXELS, Objective
 from impasto.optim.adam import Adam, MultigridAdam
-from impasto.optim.parametrization import to_image, to_planes
+from impasto.optim.parametrization import image_of, to_image, to_planes, to_planes_sparingly
+from impasto.optim.stored import StoredAdam, StoredPlane, fresh_files
+from impasto.optim.tiled import Encode, TiledObjective, TilePlan, Tiling
 from impasto.options import Canvas, Decay, Optimizer
 from impasto.runtime.devices import seconds_now
-from impasto.tensors import Features, Image
+from impasto.runtime.memory import is_out_of_memory, return_freed_memory
+from impasto.tensors import Image
 
 Size = tuple[int, int]
 Planes = list[Tensor]
-Encode = Callable[[Image, frozenset[str]], Features]
-"""Computes a picture's features at the requested layers, in the precision of the run."""
+Drawing = Image | Callable[[], Image]
+"""A picture, or a function that draws it."""
 
 _PATIENCE = 10
 _EXPLOSION = 100.0
@@ -76,6 +80,21 @@ class OptimizerSettings:
     canvas: Canvas = "soft-chroma"
 
 
+class _Drawn:
+    """The attribute ``image`` of a step: a picture, or a function that draws it when it is asked for.
+
+    A picture that is painted in tiles may be large, and most steps are not shown.
+    """
+
+    def __get__(self, step: "Step | None", kind: type) -> Image:
+        if step is None:
+            raise AttributeError("image")  # so that the field has no default
+        return drawn(step.drawing)
+
+    def __set__(self, step: "Step", drawing: Drawing) -> None:
+        step.__dict__["image"] = drawing
+
+
 @dataclass(frozen=True)
 class Step:
     """The state after one step of painting.
@@ -86,11 +105,13 @@ class Step:
         scale: index of the size being painted, counted from 0.
         size: (height, width) being painted.
         losses: the weighted value of each term of the objective, by name.
-        image: the result if painting stopped here, (1, 3, height, width), sRGB in [0, 1].
+        image: the result if painting stopped here, (1, 3, height, width), sRGB in [0, 1]. While painting in tiles, it is drawn
+            from the current state when it is asked for, so ask for it before the next step.
         seconds: time since painting began.
         seconds_left: estimated remaining time; infinite during the first two steps, which do not suffice for an estimate.
         note: a message about something unusual in this step; empty otherwise.
         failure: one sentence on why the optimization failed; empty if the objective decreased, and on every step but the last.
+        shown_size: (height, width) of ``image`` if it is not drawn yet; see :attr:`image_size`.
 
     Example:
         >>> import impasto
@@ -104,16 +125,33 @@ class Step:
     scale: int
     size: Size
     losses: Mapping[str, float]
-    image: Image
+    image: _Drawn = _Drawn()
     seconds: float = 0.0
     seconds_left: float = math.inf
     note: str = ""
     failure: str = ""
+    shown_size: Size = (0, 0)
+
+    @property
+    def image_size(self) -> Size:
+        """The (height, width) of ``image``, known without drawing it."""
+        return self.shown_size if callable(self.drawing) else (self.drawing.shape[-2], self.drawing.shape[-1])
+
+    @property
+    def drawing(self) -> Drawing:
+        """The picture, or the function that draws it; ``replace(step, image=step.drawing)`` draws nothing."""
+        found: Drawing = self.__dict__["image"]
+        return found
 
     @property
     def loss(self) -> float:
         """The objective: the sum of the weighted losses."""
         return sum(self.losses.values())
+
+
+def drawn(drawing: Drawing) -> Image:
+    """Return a picture, or draw it."""
+    return drawing() if callable(drawing) else drawing
 
 
 @dataclass
@@ -129,7 +167,7 @@ class Momentum:
     scale: float = 1.0
 
 
-def pyramid(  # noqa: PLR0913  (all parameters are needed; two have defaults)
+def pyramid(  # noqa: PLR0913  (all parameters are needed; three have defaults)
     objective_at: Callable[[Size], Objective],
     image: Image,
     sizes: Sequence[tuple[Size, int]],
@@ -138,11 +176,13 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; two have defaults)
     optimizer_settings: OptimizerSettings,
     seconds: float = 0.0,
     enlarge: Callable[[Image, Size], Image] = resize,
+    tiles: TilePlan | None = None,
 ) -> Iterator[Step]:
     """Paint from coarse to fine: each size starts with the picture and the optimizer momentum of the previous size.
 
     Args:
-        objective_at: returns the objective for a size (height, width); called once for each size.
+        objective_at: returns the objective for a size (height, width); called once for each size, and once more each time that
+            memory runs out and the size is continued in tiles, or in smaller ones.
         image: the initial picture, (1, 3, height, width), on the device to paint on; resized to the first size.
         sizes: pairs of (height, width) and number of steps, in painting order.
         encode: computes features of pictures.
@@ -150,6 +190,7 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; two have defaults)
         seconds: approximate time limit; the number of steps at each size is reduced to meet it, but each size gets at least one
             step. 0: no limit.
         enlarge: resizes the picture from one size to the next.
+        tiles: the sizes that are painted in tiles; None: every size is painted whole.
 
     Yields:
         A :class:`Step` after each step. If the objective did not decrease at any size, the last step has a ``failure``. Sizes
@@ -171,23 +212,56 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; two have defaults)
     plan = Plan(sizes, seconds)
     momentum = Momentum()
     failures: list[str] = []
+    drawing: Drawing = image
     for scale, (size, _) in enumerate(sizes):
         falls = optimizer_settings.decay == "each" or scale == len(sizes) - 1
         here = optimizer_settings if falls else replace(optimizer_settings, decay="never")
-        objective = objective_at(size)
-        image = enlarge(image, size) if scale else resize(image, size)
         count = plan.steps_at(scale)
-        for step in optimize(objective, image, count, encode=encode, optimizer_settings=here, momentum=momentum):
-            image = step.image
+        run = partial(optimize, encode=encode, optimizer_settings=here, momentum=momentum)
+        for step in _steps_at(
+            size, count, objective_at, partial(_resized, drawing, size, enlarge if scale else resize), run, tiles
+        ):
+            drawing = step.drawing
             is_checked = step.failure or step.number == count
             if is_checked and step.number >= _ENOUGH_STEPS:
                 failures.append(step.failure)
             is_last = is_checked and scale == len(sizes) - 1
             failure = failures[-1] if is_last and failures and all(failures) else ""
-            yield replace(plan.placed(step, scale, count), failure=failure)
+            yield replace(plan.placed(step, scale, count), image=drawing, failure=failure)
             if plan.is_over():
                 break
         plan.close(scale)
+
+
+def _resized(drawing: Drawing, size: Size, enlarge: Callable[[Image, Size], Image]) -> Image:
+    return enlarge(drawn(drawing), size)
+
+
+def _steps_at(
+    size: Size,
+    count: int,
+    objective_at: Callable[[Size], Objective],
+    start: Callable[[], Image],
+    run: Callable[..., Iterator[Step]],
+    tiles: TilePlan | None,
+) -> Iterator[Step]:
+    """Optimize at one size; if memory runs out, continue from the last step in tiles, or in smaller ones."""
+    done, note = 0, ""
+    while True:
+        tiling = tiles.at(size) if tiles else None
+        last = done
+        try:
+            for step in run(objective_at(size), start(), count - done, tiling=tiling):
+                shown = replace(step, image=step.drawing, number=step.number + done, total=count, note=note or step.note)
+                yield shown
+                start, last, note = partial(drawn, shown.drawing), shown.number, ""
+            if tiles and tiling:  # memory would run out again at the next size
+                tiles.tile_px = min(tiles.tile_px, tiling.tile_px)
+            return
+        except (MemoryError, RuntimeError) as error:
+            if tiles is None or not is_out_of_memory(error) or not tiles.reduce(size, tiling):
+                raise
+        done, note = last, tiles.note
 
 
 class Plan:
@@ -253,6 +327,7 @@ class Plan:
         left += sum(self.planned[later] * self.work(later) for later in range(scale + 1, len(self.sizes)))
         return replace(
             step,
+            image=step.drawing,
             number=self.done,
             total=self.done + count - step.number + sum(self.planned[scale + 1 :]),
             scale=scale,
@@ -269,7 +344,7 @@ class Plan:
         self.planned[scale] = 0
 
 
-def optimize(
+def optimize(  # noqa: PLR0913  (two have defaults)
     objective: Objective,
     image: Image,
     steps: int,
@@ -277,6 +352,7 @@ def optimize(
     encode: Encode,
     optimizer_settings: OptimizerSettings,
     momentum: Momentum | None = None,
+    tiling: Tiling | None = None,
 ) -> Iterator[Step]:
     """Minimize an objective at one size, one step at a time.
 
@@ -291,6 +367,7 @@ def optimize(
         encode: computes features of pictures.
         optimizer_settings: the optimizer and its hyperparameters.
         momentum: state from the previous size; updated in place for the next.
+        tiling: the size of the tiles; None: the picture is encoded as a whole.
 
     Yields:
         A :class:`Step` after each step. If the objective did not decrease, the last one has a ``failure``; see
@@ -306,41 +383,47 @@ def optimize(
         (5, torch.Size([1, 3, 16, 16]), True)
     """
     momentum = momentum or Momentum()
-    planes = [plane.contiguous().requires_grad_() for plane in to_planes(image, optimizer_settings.canvas)]
-    evaluation = Evaluation(objective, planes, encode, optimizer_settings.canvas)
-    optimizer = make_optimizer(planes, optimizer_settings)
+    size, canvas = (image.shape[-2], image.shape[-1]), optimizer_settings.canvas
+    planes = [plane.contiguous().requires_grad_() for plane in (to_planes_sparingly if tiling else to_planes)(image, canvas)]
+    del image
+    if tiling:
+        return_freed_memory()
+    evaluation = Evaluation(objective, planes, encode, canvas, tiling)
+    on_disk = tiling is not None and tiling.on_disk
+    optimizer = make_optimizer(planes, optimizer_settings, on_disk=on_disk)
     average = Average(planes, optimizer_settings.averaging)
-    guard = Guard(planes)
+    guard = Guard(planes, on_disk=on_disk)
     history: list[float] = []
     rate = optimizer_settings.learning_rate
     for number in range(1, steps + 1):
         length = rate * (1.0 if optimizer_settings.decay == "never" else falling(number, steps))
-        before = [plane.detach().clone() for plane in planes]
+        before = guard.snapshot(planes)
         losses = take_step(evaluation, optimizer, length, momentum if number == 1 else None)
         note = ""
         if guard.is_bad(losses, planes):
             guard.restore(planes)
             average = Average(planes, optimizer_settings.averaging)
             rate /= 2
-            optimizer, evaluation.scale = make_optimizer(planes, replace(optimizer_settings, learning_rate=rate)), 0.0
+            slower = replace(optimizer_settings, learning_rate=rate)
+            optimizer, evaluation.scale = make_optimizer(planes, slower, on_disk=on_disk), 0.0
             note = f"the loss was not finite or exploded; restored the last good picture; halved the step to {rate:g}"
         else:
             guard.keep(before, losses)
             average.update(planes)
             history.append(sum(losses.values()))
-            if isinstance(optimizer, torch.optim.LBFGS) and all(map(torch.equal, before, planes)):
+            if isinstance(optimizer, torch.optim.LBFGS) and guard.holds(planes):
                 optimizer = make_optimizer(planes, optimizer_settings)  # L-BFGS is stuck: discard its history
                 evaluation.scale = 0.0
-        picture = to_image(average.planes, optimizer_settings.canvas).clamp(0, 1)
+        note = note or evaluation.note()
+        drawing: Drawing = partial(image_of, average.planes, canvas) if tiling else to_image(average.planes, canvas).clamp(0, 1)
         has_settled = bool(optimizer_settings.min_improvement) and improves_less_than(
             optimizer_settings.min_improvement, history
         )
-        failure = failure_of(history, number, picture, evaluation.at) if number == steps or has_settled else ""
-        size = (image.shape[-2], image.shape[-1])
-        yield Step(number, steps, 0, size, losses, picture, note=note, failure=failure)
+        failure = failure_of(history, number, drawing, evaluation.at) if number == steps or has_settled else ""
+        yield Step(number, steps, 0, size, losses, drawing, note=note, failure=failure, shown_size=size)
         if has_settled:
             break
-    if isinstance(optimizer, Adam):
+    if isinstance(optimizer, Adam | StoredAdam):
         momentum.states = [dict(optimizer.state[plane]) for plane in planes if plane in optimizer.state]
         momentum.scale = evaluation.scale
 
@@ -357,7 +440,10 @@ class Evaluation:
         losses: the unscaled weighted losses from the first evaluation since :meth:`begin`, by name.
     """
 
-    def __init__(self, objective: Objective, planes: Planes, encode: Encode, canvas: Canvas) -> None:
+    def __init__(
+        self, objective: Objective, planes: Planes, encode: Encode, canvas: Canvas, tiling: Tiling | None = None
+    ) -> None:
+        self.tiled = TiledObjective(objective, encode, canvas, tiling) if tiling else None
         self.objective, self.planes, self.encode, self.canvas = objective, planes, encode, canvas
         self.scale = 0.0
         self.losses: dict[str, float] = {}
@@ -373,16 +459,28 @@ class Evaluation:
         if self._known is not None:
             known, self._known = self._known, None
             return known
+        total, losses = self.tiled.backward(self.planes) if self.tiled else self._backward()
+        self.losses = self.losses or losses
+        self.scale = self.scale or scale_for(self.gradients)
+        for gradient in self.gradients:
+            gradient.mul_(self.scale)
+        return torch.as_tensor(total) * self.scale
+
+    def _backward(self) -> tuple[Tensor, dict[str, float]]:
+        """Compute the gradient of the whole picture; return the objective, and the weighted losses by name."""
         for plane in self.planes:
             plane.grad = None
         with torch.enable_grad():
             total, losses = self._value(to_image(self.planes, self.canvas))
             total.backward()
-        self.losses = self.losses or {name: float(value) for name, value in losses.items()}
-        self.scale = self.scale or scale_for(self.gradients)
-        for gradient in self.gradients:
-            gradient.mul_(self.scale)
-        return total.detach() * self.scale
+        return total.detach(), {name: float(value) for name, value in losses.items()}
+
+    def note(self) -> str:
+        """Return, once, that tiles were made smaller; empty otherwise."""
+        if self.tiled is None:
+            return ""
+        note, self.tiled.tiling.note = self.tiled.tiling.note, ""
+        return note
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -391,6 +489,8 @@ class Evaluation:
 
     def at(self, picture: Image) -> float:
         """Return the unscaled objective of another picture."""
+        if self.tiled:
+            return self.tiled.at(picture)
         with torch.no_grad():
             return float(self._value(picture)[0])
 
@@ -412,7 +512,7 @@ def scale_for(gradients: Sequence[Tensor]) -> float:
     return float(min(_LARGEST_SCALE, 2.0 ** round(math.log2(_FIRST_MOVE / size))))
 
 
-def failure_of(history: Sequence[float], steps: int, picture: Image, objective_of: Callable[[Image], float]) -> str:
+def failure_of(history: Sequence[float], steps: int, drawing: Drawing, objective_of: Callable[[Image], float]) -> str:
     """Return a message if the objective decreased by less than 1%, else an empty string.
 
     Runs of fewer than ten steps are not checked. Runs that start nearly optimal, with an objective below a tenth of that of a
@@ -421,7 +521,7 @@ def failure_of(history: Sequence[float], steps: int, picture: Image, objective_o
     Args:
         history: the objective before each step; steps that were undone are left out.
         steps: number of steps taken.
-        picture: the resulting picture.
+        drawing: the resulting picture, or a function that draws it.
         objective_of: evaluates the objective of a picture.
     """
     if steps < _ENOUGH_STEPS:
@@ -431,6 +531,7 @@ def failure_of(history: Sequence[float], steps: int, picture: Image, objective_o
     first, last = history[0], history[-1]
     if first - last >= _FALL * abs(first):
         return ""
+    picture = drawn(drawing)
     last = min(last, objective_of(picture))  # the averaged picture is often better than the last iterate
     if first - last >= _FALL * abs(first) or 0 <= first < _NEAR_OPTIMUM * objective_of(torch.full_like(picture, 0.5)):
         return ""
@@ -441,7 +542,7 @@ def failure_of(history: Sequence[float], steps: int, picture: Image, objective_o
 
 
 def take_step(
-    evaluation: Evaluation, optimizer: Adam | torch.optim.Optimizer, rate: float, momentum: Momentum | None = None
+    evaluation: Evaluation, optimizer: Adam | StoredAdam | torch.optim.Optimizer, rate: float, momentum: Momentum | None = None
 ) -> dict[str, float]:
     """Update the planes once; return the weighted losses by name, as they were before the update."""
     evaluation.begin()
@@ -452,14 +553,18 @@ def take_step(
         rate *= max(1.0, sum(float(gradient.abs().sum()) for gradient in evaluation.gradients))
     set_rate(optimizer, rate)
     optimizer.step(evaluation)  # type: ignore[arg-type]  # the stub requires a float, but a tensor works
-    if evaluation.canvas == "pixels" and isinstance(optimizer, Adam):
+    if evaluation.canvas == "pixels" and isinstance(optimizer, Adam | StoredAdam):
         with torch.no_grad():
             evaluation.planes[0].clamp_(0, 1)
     return evaluation.losses
 
 
-def make_optimizer(planes: Planes, optimizer_settings: OptimizerSettings) -> Adam | torch.optim.Optimizer:
-    """Create the optimizer named by the settings."""
+def make_optimizer(
+    planes: Planes, optimizer_settings: OptimizerSettings, *, on_disk: bool = False
+) -> Adam | StoredAdam | torch.optim.Optimizer:
+    """Create the optimizer named by the settings; ``on_disk`` keeps the state of Adam in temporary files."""
+    if on_disk and optimizer_settings.optimizer == "adam":
+        return StoredAdam(planes, lr=optimizer_settings.learning_rate, betas=optimizer_settings.betas)
     if optimizer_settings.optimizer in ("adam", "multigrid-adam"):
         kind = Adam if optimizer_settings.optimizer == "adam" else MultigridAdam
         return kind(planes, lr=optimizer_settings.learning_rate, betas=optimizer_settings.betas)
@@ -477,7 +582,7 @@ def make_optimizer(planes: Planes, optimizer_settings: OptimizerSettings) -> Ada
     )
 
 
-def set_rate(optimizer: Adam | torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimizer: Adam | StoredAdam | torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -498,10 +603,10 @@ def improves_less_than(share: float, history: list[float]) -> bool:
 
 
 class Average:
-    """The bias-corrected running average of the planes, which cancels the noise of single steps."""
+    """The bias-corrected running average of the planes, which cancels the noise of single steps; with decay 0, the planes."""
 
     def __init__(self, planes: Planes, decay: float) -> None:
-        self.planes = [plane.detach().clone() for plane in planes]
+        self.planes = [plane.detach().clone() if decay else plane.detach() for plane in planes]
         self.decay, self.count = decay, 0
 
     def update(self, planes: Planes) -> None:
@@ -513,36 +618,58 @@ class Average:
                 average.lerp_(plane, 1 - decay) if self.decay else average.copy_(plane)
 
 
-class Guard:
-    """Snapshot of the last good planes, restored when the loss becomes non-finite or explodes."""
+Snapshot = Sequence[Tensor | StoredPlane]
 
-    def __init__(self, planes: Planes) -> None:
-        self.planes = [plane.detach().clone() for plane in planes]
+
+class Guard:
+    """Snapshot of the last good planes, restored when the loss becomes non-finite or explodes.
+
+    Args:
+        planes: the initial planes.
+        on_disk: whether snapshots are kept in temporary files.
+    """
+
+    def __init__(self, planes: Planes, *, on_disk: bool = False) -> None:
+        self.on_disk = on_disk
+        self.spare: Snapshot = ()
+        self.planes = self.snapshot(planes)
         self.first: float | None = None
+
+    def snapshot(self, planes: Planes) -> Snapshot:
+        """Copy planes. On disk, two files for each plane are used in turn."""
+        if not self.on_disk:
+            return [plane.detach().clone() for plane in planes]
+        files = self.spare or [StoredPlane(plane) for plane in planes]
+        return [file.copy_(plane) for file, plane in zip(files, planes, strict=True)]
 
     def is_bad(self, losses: Mapping[str, float], planes: Planes) -> bool:
         """Return whether the loss or the picture is invalid."""
         total = sum(losses.values())
-        if not math.isfinite(total) or not all(bool(torch.isfinite(plane).all()) for plane in planes):
+        if not math.isfinite(total) or not all(bool(torch.isfinite(plane.sum())) for plane in planes):
             return True
         return self.first is not None and abs(total) > _EXPLOSION * max(abs(self.first), 1e-12)
 
-    def keep(self, planes: Planes, losses: Mapping[str, float]) -> None:
-        """Store the planes from *before* a step: their loss is known to be good, unlike that of the planes after it."""
+    def keep(self, snapshot: Snapshot, losses: Mapping[str, float]) -> None:
+        """Store a snapshot from *before* a step: its loss is known to be good, unlike that of the planes after it."""
         if self.first is None:
             self.first = sum(losses.values())
-        with torch.no_grad():
-            for kept, plane in zip(self.planes, planes, strict=True):
-                kept.copy_(plane)
+        self.planes, self.spare = snapshot, self.planes
+
+    def holds(self, planes: Planes) -> bool:
+        """Return whether the planes equal the snapshot in memory."""
+        kept = [each for each in self.planes if isinstance(each, Tensor)]
+        return len(kept) == len(planes) and all(map(torch.equal, kept, planes))
 
     def restore(self, planes: Planes) -> None:
         """Reset the planes to the last good ones."""
         with torch.no_grad():
             for kept, plane in zip(self.planes, planes, strict=True):
-                plane.copy_(kept)
+                plane.copy_(kept.tensor() if isinstance(kept, StoredPlane) else kept)
 
 
-def restore_momentum(optimizer: Adam | torch.optim.Optimizer, planes: Planes, momentum: Momentum, scale: float = 1.0) -> None:
+def restore_momentum(
+    optimizer: Adam | StoredAdam | torch.optim.Optimizer, planes: Planes, momentum: Momentum, scale: float = 1.0
+) -> None:
     """Resize Adam's state from another size and restore it; both the direction and the step size remain useful.
 
     Losses are means over positions, so the gradient of a pixel shrinks as the number of pixels grows; the state is scaled
@@ -552,8 +679,11 @@ def restore_momentum(optimizer: Adam | torch.optim.Optimizer, planes: Planes, mo
         crowsonkb/style-transfer-pytorch (MIT) warm-starts Adam in the same way, without rescaling.
     """
     for plane, state in zip(planes, momentum.states, strict=False):
-        size = plane.shape[-2:]
-        share = scale / momentum.scale * state["exp_avg"][0, 0].numel() / plane[0, 0].numel()
-        first = F.interpolate(state["exp_avg"], size=size, mode="bilinear", align_corners=False)
-        second = F.interpolate(state["exp_avg_sq"], size=size, mode="bilinear", align_corners=False)
-        optimizer.state[plane] = {"step": state["step"], "exp_avg": first * share, "exp_avg_sq": second * share**2}
+        before, size = {name: state[name] for name in ("exp_avg", "exp_avg_sq")}, plane.shape[-2:]
+        share = scale / momentum.scale * math.prod(before["exp_avg"].shape[-2:]) / plane[0, 0].numel()
+        now = fresh_files(plane) if isinstance(optimizer, StoredAdam) else {}
+        for (name, values), factor in zip(before.items(), (share, share**2), strict=True):
+            values = values.tensor().to(plane) if isinstance(values, StoredPlane) else values
+            larger = F.interpolate(values, size=size, mode="bilinear", align_corners=False).mul_(factor)
+            now[name] = now[name].copy_(larger) if name in now else larger
+        optimizer.state[plane] = now | {"step": state["step"]}

@@ -9,11 +9,14 @@ easily as single pixels.
 pyramid of the two color planes at half resolution.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.options import Canvas
+from impasto.runtime.resampling import Side, bilinear_part, sources
 from impasto.runtime.torch_state import known_state
 from impasto.tensors import Image
 
@@ -22,6 +25,7 @@ with known_state():  # independent of the caller's torch defaults at import time
     """The matrix that converts sRGB to luma and two color differences."""
     LUMA_AND_CHROMA_INVERSE = torch.linalg.inv(LUMA_AND_CHROMA)
 _LEVELS = 5
+_STRIP_ROWS = 256
 
 
 def to_planes(image: Image, canvas: Canvas) -> list[Tensor]:
@@ -37,6 +41,18 @@ def to_planes(image: Image, canvas: Canvas) -> list[Tensor]:
     if canvas == "soft-laplacian":
         return [*to_laplacian(luma_and_chroma[:, :1]), *to_laplacian(color, _LEVELS - 1)]
     return [luma_and_chroma[:, :1].clone(), color]
+
+
+def to_planes_sparingly(image: Image, canvas: Canvas) -> list[Tensor]:
+    """Compute :func:`to_planes` with less memory: luma and colors one after the other."""
+    if not canvas.startswith("soft"):
+        return to_planes(image, canvas)
+    height, width = image.shape[-2:]
+    half = ((height + 1) // 2, (width + 1) // 2)
+    color = mix(image, LUMA_AND_CHROMA[1:])
+    color = F.interpolate(color, size=half, mode="bilinear", antialias=True, align_corners=False)
+    luma = mix(image, LUMA_AND_CHROMA[:1])
+    return [*to_laplacian(luma), *to_laplacian(color, _LEVELS - 1)] if canvas == "soft-laplacian" else [luma, color]
 
 
 def to_image(planes: list[Tensor], canvas: Canvas) -> Image:
@@ -87,3 +103,80 @@ def enlarged(small: Image, like: Image) -> Image:
 def mix(image: Tensor, matrix: Tensor) -> Tensor:
     """Mix the three planes of a picture with a 3 × 3 matrix."""
     return torch.einsum("ij,bjhw->bihw", matrix.to(image), image)
+
+
+# ---------------------------------------------------------------------------------------------------- parts of a picture
+
+
+class Window(NamedTuple):
+    """A range of rows, ``top`` to ``bottom``, and of columns, ``left`` to ``right``."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Leaf(NamedTuple):
+    """A part of a plane: the plane's index, the part, and a copy of its values."""
+
+    plane: int
+    window: Window
+    values: Tensor
+
+
+def part_of_image(planes: list[Tensor], canvas: Canvas, window: Window) -> tuple[Image, list[Leaf]]:
+    """Compute a part of :func:`to_image`, differentiable with respect to copies of the parts of the planes that it depends on.
+
+    Args:
+        planes: the planes of the whole picture.
+        canvas: their parametrization.
+        window: the part, in pixels.
+
+    Returns:
+        The part, (1, 3, height, width), without clamping, and the copies.
+    """
+    leaves: list[Leaf] = []
+    if canvas == "pixels":
+        return _leaf(planes, 0, window, leaves), leaves
+    if canvas == "laplacian":
+        return _from_pyramid(planes, range(len(planes)), window, leaves), leaves
+    levels = _LEVELS if canvas == "soft-laplacian" else 1
+    luma = _from_pyramid(planes, range(levels), window, leaves)
+    inner, sides = _source(planes[levels], planes[0], window)
+    color = bilinear_part(_from_pyramid(planes, range(levels, len(planes)), inner, leaves), sides)
+    return mix(torch.cat([luma, color], dim=1), LUMA_AND_CHROMA_INVERSE), leaves
+
+
+@torch.no_grad()
+def image_of(planes: list[Tensor], canvas: Canvas, margin: int = 0) -> Image:
+    """Compute :func:`to_image` in strips, clamped to [0, 1], without ``margin`` pixels at each edge; it uses little memory."""
+    height, width = planes[0].shape[-2:]
+    image = planes[0].new_empty(planes[0].shape[0], 3, height - 2 * margin, width - 2 * margin)
+    for top in range(0, image.shape[-2], _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, image.shape[-2])
+        part, _ = part_of_image(planes, canvas, Window(margin + top, margin + bottom, margin, width - margin))
+        image[..., top:bottom, :] = part.clamp_(0, 1)
+    return image
+
+
+def _leaf(planes: list[Tensor], index: int, window: Window, leaves: list[Leaf]) -> Tensor:
+    values = planes[index].detach()[..., window.top : window.bottom, window.left : window.right].clone()
+    leaves.append(Leaf(index, window, values.requires_grad_(torch.is_grad_enabled())))
+    return values
+
+
+def _from_pyramid(planes: list[Tensor], levels: range, window: Window, leaves: list[Leaf]) -> Tensor:
+    """Compute a part of :func:`from_laplacian` for the planes ``levels``."""
+    plane = _leaf(planes, levels[0], window, leaves)
+    if len(levels) == 1:
+        return plane
+    inner, sides = _source(planes[levels[1]], planes[levels[0]], window)
+    return bilinear_part(_from_pyramid(planes, levels[1:], inner, leaves), sides) + plane
+
+
+def _source(small: Tensor, large: Tensor, window: Window) -> tuple[Window, tuple[Side, Side]]:
+    """Return the part of a small plane that a part of a larger one is interpolated from, and how."""
+    rows = Side(small.shape[-2], large.shape[-2], window.top, window.bottom)
+    columns = Side(small.shape[-1], large.shape[-1], window.left, window.right)
+    return Window(*sources(*rows), *sources(*columns)), (rows, columns)

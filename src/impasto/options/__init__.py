@@ -345,7 +345,7 @@ class Run:
 
     title: ClassVar[str] = "Device and precision"
     basics: ClassVar[tuple[str, ...]] = ("seed",)
-    ranges: ClassVar[Ranges] = {"seed": (0, 2**63 - 1), "threads": (0, 4096)}
+    ranges: ClassVar[Ranges] = {"seed": (0, 2**63 - 1), "threads": (0, 4096), "max_memory": (0, 1e6)}
 
     device: Device = "auto"
     """auto (a GPU if there is one), cpu, cuda or mps."""
@@ -358,6 +358,9 @@ class Run:
 
     threads: int = 0
     """Number of CPU threads. 0: one per core. Applies to the command line only."""
+
+    max_memory: float = 0.0
+    """Memory to use, in GiB; larger pictures are painted in tiles. 0: four fifths of the free memory. Applies to paint only."""
 
     def __post_init__(self) -> None:
         """Check every value."""

@@ -19,7 +19,7 @@ def tiers_of(options: type) -> dict[str, tuple[str, ...]]:
     Example:
         >>> from impasto.options import Run
         >>> tiers_of(Run)
-        {'Basics': ('seed',), 'Device and precision': ('device', 'precision', 'threads')}
+        {'Basics': ('seed',), 'Device and precision': ('device', 'precision', 'threads', 'max_memory')}
     """
     basics: tuple[str, ...] = getattr(options, "basics", ())
     tiers = {BASICS: basics}

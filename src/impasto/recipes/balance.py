@@ -11,7 +11,7 @@ import torch
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.features.statistics import blend
 from impasto.losses.features import PIXELS, Loss, Objective
-from impasto.optim.engine import Encode
+from impasto.optim.tiled import Encode
 from impasto.options import PaintOptions
 from impasto.recipes.starts import Style, colors_of, with_moments
 from impasto.tensors import Image

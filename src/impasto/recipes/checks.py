@@ -3,7 +3,10 @@
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+
+import torch
 
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import Arithmetic
@@ -11,10 +14,12 @@ from impasto.encoders.vgg import BLOCKS, FULL_WIDTHS, each_width
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError, nearest_name
 from impasto.images import Picture, fitted_size
 from impasto.optim.engine import Size
-from impasto.options import INITS, PaintOptions
+from impasto.optim.tiled import TilePlan
+from impasto.options import INITS, PaintOptions, Run
+from impasto.recipes.memory_plan import TiledMemory, bytes_of_value, floats_of_pixel
 from impasto.recipes.neighbor_layers import PALETTE_LAYERS, layers_at
 from impasto.recipes.starts import SMALLEST_SIDE, Style
-from impasto.runtime.memory import available_memory
+from impasto.runtime.memory import available_memory, used_memory
 from impasto.styles.named import NamedStyle
 
 _FEWEST_PIXELS = 8
@@ -120,27 +125,104 @@ def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic
     also includes a few maps of the widest layer. The factor is fitted to measurements; see docs/benchmarks.md.
     """
     height, width = (side * (1 + 2 * options.margin) for side in size)
-    deepest = max(encoder.layers.index(layer) for layer in compared_layers(options, max(size)))
-    floats = 12.0
-    for index in range(deepest // 2 + 1):
-        name = encoder.layers[2 * index]
-        block = int(name[4]) - 1
-        floats += encoder.widths[index] / 4**block
-    bytes_each = 2 if arithmetic.precision == "bf16" else 4
+    floats = floats_of_pixel(encoder, compared_layers(options, max(size)))
     history = 3 * 4 * (2 * options.lbfgs_history + 5) if options.optimizer == "lbfgs" else 3 * 4 * 8
     fixed = 110 * 2**20 + 8 * sum(parameter.numel() for parameter in encoder.parameters())
-    return round(fixed + height * width * (floats * bytes_each * 5 + history))
+    return round(fixed + height * width * (floats * bytes_of_value(arithmetic) * 5 + history))
 
 
-def check_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic: Arithmetic) -> None:
-    """Raise ResourceError unless the predicted memory is available; the message says which size would fit."""
-    free = available_memory(arithmetic.device)
-    needed = predicted_memory(encoder, size, options, arithmetic)
-    if free is None or needed <= free:
+_BYTES_OF_PHOTO = 12
+_SHARE_OF_FREE = 0.8
+_TILINGS = ((1024, False), (768, False), (512, False), (512, True), (256, False), (256, True), (128, True))
+"""Sides of tiles, and whether the state of Adam is on disk, from fastest to smallest."""
+
+
+@dataclass(frozen=True)
+class MemoryLimit:
+    """How much memory painting may use.
+
+    Attributes:
+        wanted: the number of bytes to keep to, in addition to those that are used already.
+        most: above this number of bytes, painting is refused.
+        used: the bytes that the program and the pictures use already.
+        source: says in a message where the limit comes from.
+    """
+
+    wanted: float
+    most: float
+    used: float
+    source: str
+
+    @staticmethod
+    def of(run: Run, device: torch.device) -> "MemoryLimit":
+        """Return ``max_memory`` or, if it is 0, a share of what is free; no limit if that is not known."""
+        used = used_memory(device)
+        if run.max_memory:
+            most = run.max_memory * 2**30 - used
+            return MemoryLimit(most, most, used, f"--max-memory allows {run.max_memory:g} GiB")
+        free = available_memory(device)
+        most = math.inf if free is None else float(free)
+        return MemoryLimit(_SHARE_OF_FREE * most, most, used, f"{most / 2**30:.1f} GiB are free")
+
+
+def can_be_tiled(options: PaintOptions) -> bool:
+    """Return whether a painting with these options can be evaluated in tiles."""
+    return options.recipe == "neighbors" and options.optimizer != "lbfgs" and options.smoothness_form != "nine-point"
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How to keep to a memory limit.
+
+    Attributes:
+        tiles: the sizes to paint in tiles; None if the recipe cannot paint in tiles.
+        count: number of tiles at the final size; 1 if it is painted whole.
+        peak: predicted peak memory of the process, in bytes.
+    """
+
+    tiles: TilePlan | None
+    count: int
+    peak: int
+
+
+def planned_memory(
+    encoder: Vgg, size: Size, styles: Sequence[Style], options: PaintOptions, arithmetic: Arithmetic, run: Run
+) -> MemoryPlan:
+    """Decide which sizes to paint in tiles, so that painting keeps to the memory limit.
+
+    Raises:
+        ResourceError: the picture does not fit, not even in tiles; the message says which size would fit.
+    """
+    limit = MemoryLimit.of(run, arithmetic.device)
+    whole = predicted_memory(encoder, size, options, arithmetic)
+    if not can_be_tiled(options):
+        _check(whole, limit, options, predicted_memory(encoder, (0, 0), options, arithmetic))
+        return MemoryPlan(None, 1, round(limit.used + whole))
+    if whole <= limit.wanted:
+        return MemoryPlan(TilePlan(encoder.layers), 1, round(limit.used + whole))
+    pictures = [style for style in styles if isinstance(style, Picture)]
+    predicted = TiledMemory(encoder, arithmetic, pictures, options).peak
+    for tile_px, on_disk in _TILINGS:
+        needed = predicted(size, tile_px, on_disk=on_disk)
+        if needed <= limit.wanted:
+            break
+    _check(needed, limit, options, predicted((1, 1), tile_px, on_disk=on_disk))
+    height, width = (side * (1 + 2 * options.margin) for side in size)
+    kept = _BYTES_OF_PHOTO * height * width  # the photo is in memory at its final size from the start
+    whole_pixels = max(0.0, 0.9 * (limit.wanted - kept) / (whole - kept)) * height * width
+    stored_pixels = 0.9 * height * width if on_disk else math.inf
+    tiles = TilePlan(encoder.layers, whole_pixels, stored_pixels, tile_px)
+    count = math.ceil(height / tile_px) * math.ceil(width / tile_px)
+    return MemoryPlan(tiles, count, round(limit.used + needed))
+
+
+def _check(needed: float, limit: MemoryLimit, options: PaintOptions, fixed: float) -> None:
+    """Raise ResourceError if more memory is needed than there is; ``fixed`` bytes do not depend on the size."""
+    if needed <= limit.most:
         return
-    fixed = predicted_memory(encoder, (0, 0), options, arithmetic)
-    fits = int(options.size * math.sqrt(max(0, free - fixed) / (needed - fixed)) * 0.95)
-    advice = f"--size {fits} would fit" if fits >= SMALLEST_SIDE else "no size would fit: close other programs"
-    raise ResourceError(
-        f"--size {options.size} needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; {advice}"
-    )
+    fits = int(options.size * math.sqrt(max(0, limit.most - fixed) / (needed - fixed)) * 0.95)
+    is_free = limit.source.endswith("free")
+    others = "close other programs" if is_free else "use a larger --max-memory"
+    advice = f"--size {fits} would fit" if fits >= SMALLEST_SIDE else f"no size would fit: {others}"
+    total = needed if is_free else limit.used + needed
+    raise ResourceError(f"--size {options.size} needs about {total / 2**30:.1f} GiB and {limit.source}; {advice}")

@@ -10,6 +10,7 @@ from impasto.encoders.precision import Arithmetic
 from impasto.images import Picture
 from impasto.losses.features import Loss, Objective
 from impasto.optim.engine import Size
+from impasto.optim.tiled import TilePlan
 from impasto.options import PaintOptions
 from impasto.recipes.coloring import Coloring
 from impasto.recipes.regions import NO_LAYOUT, RegionMasks
@@ -36,6 +37,9 @@ class PaintingContext:
         seed: random seed for losses that are computed from random samples.
         is_resumed: whether painting resumes from a checkpoint.
         losses: losses to add to the objective of every size.
+        tiles: the sizes that are painted in tiles; None: every size is painted whole.
+        tile_count: number of tiles at the final size.
+        peak_bytes: predicted peak memory of painting.
         is_painted: whether ``start`` is already a painting; if so, it is also matched with the styles at the first size.
     """
 
@@ -53,6 +57,9 @@ class PaintingContext:
     seed: int = 0
     is_resumed: bool = False
     is_painted: bool = False
+    tiles: TilePlan | None = None
+    tile_count: int = 1
+    peak_bytes: int = 0
     losses: tuple[Loss | Objective, ...] = ()
 
     @property

@@ -21,9 +21,9 @@ from impasto.encoders.vgg import frozen_copy
 from impasto.errors import OptionError, WeightsError
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses.features import Objective, measure
-from impasto.optim.engine import OptimizerSettings, Plan, Size, Step, pyramid
+from impasto.optim.engine import Drawing, OptimizerSettings, Plan, Size, Step, drawn, pyramid
 from impasto.options import INITS, PaintOptions, Run
-from impasto.recipes.checks import check_layers, check_memory, check_named_styles, check_pictures, compared_layers
+from impasto.recipes.checks import check_layers, check_named_styles, check_pictures, compared_layers, planned_memory
 from impasto.recipes.coloring import check_colors, coloring_of, in_proof, prepared
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.masking import NO_MASKS, Masking
@@ -85,10 +85,11 @@ def painted(
     Args:
         context: the painting context.
         objective_at: returns the objective for a size and the current picture; the picture may have another size.
-        finish: function that is applied to every picture before it is shown.
+        finish: function that is applied to every picture before it is shown; it may overwrite the picture.
         enlarge: resizes the picture from one size to the next.
     """
-    options, picture = context.options, context.start
+    options = context.options
+    picture: Drawing = context.start
     optimizer_settings = OptimizerSettings(
         optimizer=options.optimizer,
         learning_rate=options.learning_rate,
@@ -100,24 +101,33 @@ def painted(
         canvas=options.canvas,
     )
     steps_of_all = pyramid(
-        lambda size: reduce(Objective.__add__, context.losses, objective_at(size, picture)),
+        lambda size: reduce(Objective.__add__, context.losses, objective_at(size, drawn(picture))),
         context.start,
         context.sizes,
         encode=partial(context.arithmetic.encode, context.encoder),
         optimizer_settings=optimizer_settings,
         seconds=options.seconds,
         enlarge=enlarge,
+        tiles=context.tiles,
     )
     share = context.margin / max(context.content.shape[-2:])
     restored = Restored(photo_of(context), context.region_masks.kept, context.margin)
     may_be_finished = context.is_resumed or options.init not in INITS  # a finished painting need not improve
-    for step in steps_of_all:
-        picture = step.image
-        image = without_margin(picture, round(share * max(step.size)))
+
+    def shown(drawing: Drawing, size: Size) -> Image:
+        image = without_margin(drawn(drawing), round(share * max(size)))
+        image = image if callable(drawing) else image.clone()  # what follows may overwrite it
         image = finish(image) if finish else image
-        image = restored(context.coloring.over(image.clone()) if context.coloring else image)
+        return restored(context.coloring.over(image) if context.coloring else image)
+
+    for step in steps_of_all:
+        picture = step.drawing
+        show = partial(shown, picture, step.size)
         failure = "" if may_be_finished else step.failure
-        yield replace(step, image=image, scale=step.scale + context.first_scale, failure=failure)
+        image: Drawing = show if callable(picture) else show()
+        height, width = (side - 2 * round(share * max(step.size)) for side in step.size)
+        scale = step.scale + context.first_scale
+        yield replace(step, image=image, scale=scale, failure=failure, shown_size=(height, width))
 
 
 def photo_of(context: PaintingContext) -> Image:
@@ -159,12 +169,24 @@ def set_up(
     coloring = coloring_of(content, styles, options, arithmetic.device)
     content, styles = prepared(content, styles, options)
     margin = min(round(options.margin * max(size)), min(size) - 1)  # a reflected margin must be narrower than the picture
-    check_memory(encoder, size, options, arithmetic)
+    plan = planned_memory(encoder, size, styles, options, arithmetic, run)
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
     start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)
     context = PaintingContext(
-        photo, margin, sizes, tuple(styles), start, encoder, arithmetic, options, coloring=coloring, seed=run.seed
+        photo,
+        margin,
+        sizes,
+        tuple(styles),
+        start,
+        encoder,
+        arithmetic,
+        options,
+        coloring=coloring,
+        seed=run.seed,
+        tiles=plan.tiles,
+        tile_count=plan.count,
+        peak_bytes=plan.peak,
     )
     return masked(context, masking, size) if masking is not NO_MASKS or options.region_strengths else context
 

@@ -14,7 +14,8 @@ optimization-based variant. Departures from the paper, each chosen by visual com
 ``recipes/nnst.py`` is closer to the paper.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -22,32 +23,37 @@ from torch import Tensor
 
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.features.distributions import centered, rows_of, through, unit
-from impasto.features.neighbors import Keys, Matches, grid_size, pooled_columns
-from impasto.features.statistics import Moments
+from impasto.features.neighbors import GRID_STRIDE, Keys, Matches, grid_size, pooled_columns, tile_columns
+from impasto.features.statistics import Affine, Moments
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses.features import Heads, Objective
-from impasto.losses.neighbors import Neighborhood, NeighborLoss, PaletteLoss
+from impasto.losses.neighbors import MatchLoss, Neighborhood, NeighborLoss, PaletteLoss
 from impasto.losses.picture import flatness
+from impasto.losses.tiled import halo_of
 from impasto.networks.decoder_files import load_decoder, shipped_decoder
-from impasto.networks.style_swap import SWAP_LAYERS, Decoder, blocks_of, decoded
+from impasto.networks.style_swap import SWAP_LAYERS, TILE, Decoder, blocks_of, decoded
 from impasto.optim.engine import Size, Step
 from impasto.optim.parametrization import to_laplacian
+from impasto.optim.tiled import TilePlan
 from impasto.options import PaintOptions
 from impasto.recipes.checks import slim_encoder
 from impasto.recipes.context import PaintingContext, encode
 from impasto.recipes.gatys import painted
 from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, layers_at, patches_where_flat
+from impasto.recipes.neighbor_tiles import FLAT_REDUCTION, LARGEST_STYLE_PX, Search, share_of_photo, style_blocks, style_columns
 from impasto.recipes.objectives import picture_terms
 from impasto.recipes.starts import at_least, without_margin
 from impasto.recipes.statistics import compact_head, joining_heads
+from impasto.runtime.memory import return_freed_memory
+from impasto.runtime.tiling import Tile
 from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _MOST_PALETTE = 1024
 _MOST_KEYS_OF_DRAFT = 4096
 """With quality draft, styles with more positions than this are first searched on a sparse grid."""
 _PALETTE_WEIGHT = 0.2
-_FLAT_REDUCTION = 0.5
-"""Reduction of the photo's share in flat areas."""
+_STRIP_ROWS = 1024
+"""Colors are changed in strips of this height, in place."""
 _BLENDED_BELOW = 0.2
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _EVENLY = 0.6
@@ -72,7 +78,6 @@ class _Painting:
         self.styles = context.pictures
         self.palettes = [color_moments(style.image.to(context.content)) for style in self.styles]
         self.heads = joining_heads(context.encoder, COARSE_LAYERS)
-        self.left = len(context.sizes)
         self.matches: Matches | None = None
         self.decoder: Decoder | None = None
         if context.encoder.sha256 == slim_encoder().sha256:
@@ -82,70 +87,126 @@ class _Painting:
     def objective_at(self, size: Size, picture: Image) -> Objective:
         """Match the photo with the styles and build the objective for one size."""
         context = self.context
-        begins = self.left == len(context.sizes)
-        is_first = begins and context.first_scale == 0 and not context.is_painted
-        self.left -= 1
-        edge_px = max(size) / (1 + 2 * context.options.margin)
-        layers, searched = layers_at(edge_px)
-        wanted = tuple(dict.fromkeys((*layers, *searched, *SWAP_LAYERS, *(() if self.left else PALETTE_LAYERS))))
+        places = [each for each, _ in context.sizes].index(size)
+        is_first = places == 0 and context.first_scale == 0 and not context.is_painted
+        is_last = places == len(context.sizes) - 1
+        if self._tiles_at(size):
+            return self._objective_in_tiles(size, None if is_first else picture, is_last=is_last)
+        layers, searched = layers_at(self._edge_px(size))
+        wanted = tuple(dict.fromkeys((*layers, *searched, *SWAP_LAYERS, *(PALETTE_LAYERS if is_last else ()))))
         photo, grid = resize(context.content, size), grid_size(size)
-        styles = [self._style_features(style, edge_px, wanted) for style in self.styles]
+        styles = [encode(context, self._resized(style, size), wanted) for style in self.styles]
         columns = self._columns(encode(context, mixture(photo, None if is_first else picture, context.options), searched), grid)
         keys = [self._columns({layer: each[layer] for layer in searched}) for each in styles]
-        self.blocks = [] if begins or self.decoder is None else [blocks_of(_whole_positions(each)) for each in styles]
-        allowed = [self._allowed(index, each) for index, each in enumerate(keys)]
-        most = _MOST_KEYS_OF_DRAFT if context.options.quality == "draft" else None
-        self.matches = Keys.of(keys, allowed, most=most).match(
+        has_blocks = places > 0 and self.decoder is not None
+        self.blocks = [blocks_of(_whole_positions(each)) for each in styles] if has_blocks else []
+        self.matches = self._keys(keys).match(
             columns,
             shares=self._shares(grid),
             coherence=context.options.coherence,
             patches=patches_where_flat(flatness(photo), grid),
         )
         objective = 1.0 * self._neighbor_loss(photo, styles, layers, grid)
-        if not self.left:
-            objective += _PALETTE_WEIGHT * min(1.0, context.options.strength) * self._palette_loss(styles)
+        if is_last:
+            objective += self._palette_loss(
+                [{k: rows_of(v) for k, v in each.items() if k in PALETTE_LAYERS} for each in styles]
+            )
         return objective + picture_terms(context, size)
 
+    def _objective_in_tiles(self, size: Size, picture: Image | None, *, is_last: bool) -> Objective:
+        """Build the objective like :meth:`objective_at`, without features of whole pictures."""
+        context = self.context
+        layers, searched = layers_at(self._edge_px(size))
+        return_freed_memory()
+        photo, (high, broad) = resize(context.content, size), grid_size(size)
+        heads = {layer: self.heads[layer] for layer in layers}, {layer: self.heads[layer] for layer in searched}
+        most = dict.fromkeys(PALETTE_LAYERS if is_last else (), self._most_palette)
+        styles = [style_columns(context, self._resized(style, size), (heads[1], heads[0]), most) for style in self.styles]
+        keys = self._keys([each.searched for each in styles])
+        self.matches = Search(context, keys, heads[1], photo, picture, self._shares((high, broad))).matches()
+        self.blocks = []
+        rows = torch.cat([each.compared[0].flatten(1).T for each in styles])
+        strength = self._strength((high, broad))
+
+        def mixed(target: FeatureMap, tile: Tile) -> FeatureMap:
+            around = tile.with_halo(halo_of(heads[0], context.encoder.layers))
+            own = tile_columns(encode(context, around.around(photo), tuple(heads[0])), heads[0], around)
+            assert strength is not None
+            share = strength if strength.shape[-1] == 1 else tile.part(strength, GRID_STRIDE)
+            return torch.lerp(own.float(), target.float(), share)
+
+        objective = 1.0 * MatchLoss(rows, self.matches.position, heads[0], None if strength is None else mixed)
+        if is_last:
+            objective += self._palette_loss([each.palette for each in styles])
+        return objective + picture_terms(context, size)
+
+    def _keys(self, columns: Sequence[FeatureMap]) -> Keys:
+        most = _MOST_KEYS_OF_DRAFT if self.context.options.quality == "draft" else None
+        return Keys.of(columns, [self._allowed(index, each) for index, each in enumerate(columns)], most=most)
+
+    def _tiles_at(self, size: Size) -> TilePlan | None:
+        """Return the plan of the tiles; None if a size is painted whole."""
+        tiles = self.context.tiles
+        return tiles if tiles and tiles.at(size) else None
+
+    def _edge_px(self, size: Size) -> float:
+        """Return the longer side of a size without its margin."""
+        return max(size) / (1 + 2 * self.context.options.margin)
+
     def finish(self, image: Image) -> Image:
-        """Apply the colors of the styles according to the strength; at low strengths, also blend the result with the photo."""
-        strength = self.context.options.strength
-        colored = in_colors(image, self.palettes, self._regions_of_styles())
-        if strength >= 1:
-            return colored
-        faint = torch.lerp(image, colored, strength**_EVENLY)
-        if strength >= _BLENDED_BELOW:
-            return faint
-        photo = without_margin(self.context.content, self.context.margin)
-        return torch.lerp(resize(photo, (image.shape[-2], image.shape[-1])), faint, strength / _BLENDED_BELOW)
+        """Apply the colors of the styles in place, according to the strength; at low strengths, also blend with the photo."""
+        strength, size = self.context.options.strength, (image.shape[-2], image.shape[-1])
+        colors = Recoloring.to(image, self.palettes, self._regions_of_styles())
+        photo = resize(without_margin(self.context.content, self.context.margin), size) if strength < _BLENDED_BELOW else None
+        for rows in strips(size[0]):
+            part = image[..., rows, :]
+            colored = colors(part, rows)
+            colored = colored if strength >= 1 else torch.lerp(part, colored, strength**_EVENLY)
+            if photo is not None:
+                colored = torch.lerp(photo[..., rows, :], colored, strength / _BLENDED_BELOW)
+            part.copy_(colored)
+        return image
 
     def enlarged(self, picture: Image, size: Size) -> Image:
         """Return the initial picture of the next size: the decoded matches blended with the resized picture.
 
         The strength determines the blend. Below full strength, some of the photo's finest details are added.
         """
-        larger, strength = resize(picture, size), min(1.0, self.context.options.strength)
-        if strength < 1:
-            details = to_laplacian(resize(self.context.content, size), levels=2)[0]
-            larger = (larger + (1 - strength) * details).clamp(0, 1)
+        strength, share, kept = min(1.0, self.context.options.strength), self._strength(size), self.context.region_masks.kept
         found = self._decoded(size)
-        if found is None:
-            return larger
-        share = self._strength(size)
-        found = found if share is None else torch.lerp(larger, found, share)
-        kept = self.context.region_masks.kept
+        if found is None or share is not None:
+            larger = resize(picture, size)
+            if strength < 1:
+                details = to_laplacian(resize(self.context.content, size), levels=2)[0]
+                larger = (larger + (1 - strength) * details).clamp(0, 1)
+            if found is None:
+                return larger
+            found = found if share is None else torch.lerp(larger, found, share)
         return found if kept is None else torch.lerp(found, resize(self.context.content, size), resize(kept, size))
 
     def _decoded(self, size: Size) -> Image | None:
         """Decode the matches of a size in the colors of the styles; return None if the encoder has no decoder."""
-        if self.decoder is None or not self.blocks or self.matches is None:
+        if self.decoder is None or self.matches is None:
             return None
-        rows, self.blocks = torch.cat(self.blocks), []
+        tiles = self._tiles_at(size)
+        if tiles:
+            return_freed_memory()
+            self.blocks = [style_blocks(self.context, self._resized(style, size)) for style in self.styles]
+            return_freed_memory()
+        if not self.blocks:
+            return None
+        rows, self.blocks = self.blocks[0] if len(self.blocks) == 1 else torch.cat(self.blocks), []
         bf16 = self.context.arithmetic.precision == "bf16"
+        tile = min(TILE, tiles.tile_px // GRID_STRIDE) if tiles else TILE
         with torch.no_grad(), torch.autocast(rows.device.type, torch.bfloat16, enabled=bf16):
-            found = decoded(self.decoder, rows, self.matches.position)
+            found = decoded(self.decoder, rows, self.matches.position, tile)
+        del rows
         down, across = size[0] - found.shape[-2], size[1] - found.shape[-1]
         found = F.pad(found, (0, across, 0, down), mode="replicate") if down or across else found
-        return in_colors(found, self.palettes, self._regions_of_styles())
+        colors = Recoloring.to(found, self.palettes, self._regions_of_styles())
+        for strip in strips(found.shape[-2]):
+            found[..., strip, :] = colors(found[..., strip, :], strip)
+        return found
 
     # ------------------------------------------------------------------------------------------------ losses
 
@@ -163,16 +224,22 @@ class _Painting:
         precision = next(iter(styles[0].values())).dtype
         return NeighborLoss(target.to(precision).contiguous(memory_format=torch.channels_last), heads)
 
-    def _palette_loss(self, styles: Sequence[Features]) -> PaletteLoss:
+    @property
+    def _most_palette(self) -> int:
+        """The most feature vectors of each style in the palette loss, for each layer."""
+        return max(64, _MOST_PALETTE // len(self.styles))
+
+    def _palette_loss(self, styles: Sequence[Mapping[str, Tensor]]) -> Objective:
+        """Make the weighted palette loss, given feature vectors of each style by layer."""
         assert self.matches is not None
         heads: Heads = {layer: compact_head(self.context.encoder, layer) for layer in PALETTE_LAYERS}
-        most = max(64, _MOST_PALETTE // len(styles))
         target = {}
         for layer in PALETTE_LAYERS:
-            rows = [through(_evenly(rows_of(each[layer]), most), heads[layer]) for each in styles]
+            rows = [through(_evenly(each[layer], self._most_palette), heads[layer]) for each in styles]
             owner = [torch.full((len(each),), index, device=each.device) for index, each in enumerate(rows)]
             target[layer] = Neighborhood(unit(centered(torch.cat(rows))), torch.cat(owner))
-        return PaletteLoss(target, heads, self.context.generator(), self.matches.style if len(styles) > 1 else None)
+        loss = PaletteLoss(target, heads, self.context.generator(), self.matches.style if len(styles) > 1 else None)
+        return _PALETTE_WEIGHT * min(1.0, self.context.options.strength) * loss
 
     # ------------------------------------------------------------------------------------------------ features
 
@@ -185,9 +252,12 @@ class _Painting:
             grid = grid_size((height * pixels, width * pixels))
         return pooled_columns(features, {layer: self.heads[layer] for layer in features}, grid)
 
-    def _style_features(self, style: Picture, edge_px: float, layers: tuple[str, ...]) -> Features:
-        wanted = fitted_size(style.size, max(16, round(edge_px * self.context.options.style_scale)))
-        return encode(self.context, at_least(resize(style.image.to(self.context.content), wanted), 16), layers)
+    def _resized(self, style: Picture, size: Size) -> Image:
+        """Resize a style picture for a size of the painting."""
+        edge_px = max(16, round(self._edge_px(size) * self.context.options.style_scale))
+        if self._tiles_at(size):
+            edge_px = min(LARGEST_STYLE_PX, edge_px)
+        return at_least(resize(style.image.to(self.context.content), fitted_size(style.size, edge_px)), 16)
 
     # ------------------------------------------------------------------------------------------------ regions
 
@@ -239,7 +309,7 @@ def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image
     """
     if picture is None:
         return photo
-    share = options.content_weight * min(1.0, 2 - options.strength) * (1 - _FLAT_REDUCTION * flatness(photo))
+    share = share_of_photo(options) * (1 - FLAT_REDUCTION * flatness(photo))
     detailed = resize(picture, (photo.shape[-2], photo.shape[-1])) + to_laplacian(photo, levels=2)[0]
     return torch.lerp(detailed, photo, share)
 
@@ -251,23 +321,57 @@ def _whole_positions(features: Features) -> dict[str, FeatureMap]:
     return {layer: features[layer][..., : side * height, : side * width] for layer, side in sides.items()}
 
 
-def in_colors(image: Image, palettes: Sequence[Moments], regions: Sequence[Mask] | None) -> Image:
-    """Map the colors of a picture, or of each of its regions, so that they have the mean and covariance of a palette.
+@dataclass(frozen=True)
+class Recoloring:
+    """Maps the colors of a picture, or of each of its regions, so that they have the mean and covariance of a palette.
 
-    Args:
-        image: (1, 3, height, width).
-        palettes: color moments of each style.
-        regions: masks of where each style was used, (1, 1, height, width) at any size; they sum to 1. None: only one style.
+    Attributes:
+        maps: the color map of each region.
+        masks: masks of where each style was used, (1, 1, height, width); they sum to 1. Empty: only one style.
     """
-    if regions is None:
-        return recolored(image, monge_kantorovich(color_moments(image), palettes[0])).clamp(0, 1)
-    total = torch.zeros_like(image)
-    for palette, region in zip(palettes, regions, strict=True):
-        mask = F.interpolate(region, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        if float(mask.sum()) < 1:
-            continue
-        total += mask * recolored(image, monge_kantorovich(masked_moments(image, mask), palette))
-    return total.clamp(0, 1)
+
+    maps: tuple[Affine, ...]
+    masks: tuple[Mask, ...] = ()
+
+    @staticmethod
+    def to(image: Image, palettes: Sequence[Moments], regions: Sequence[Mask] | None) -> "Recoloring":
+        """Make the maps for a picture, given the palette and the region, at any size, of each style."""
+        if regions is None:
+            return Recoloring((monge_kantorovich(moments_in_strips(image), palettes[0]),))
+        sized = [F.interpolate(each, size=image.shape[-2:], mode="bilinear", align_corners=False) for each in regions]
+        pairs = [(mask, palette) for mask, palette in zip(sized, palettes, strict=True) if float(mask.sum()) >= 1]
+        maps = tuple(monge_kantorovich(moments_in_strips(image, mask), palette) for mask, palette in pairs)
+        return Recoloring(maps, tuple(mask for mask, _ in pairs))
+
+    def __call__(self, part: Image, rows: slice) -> Image:
+        """Return some rows of the picture in their new colors, in [0, 1]."""
+        if not self.masks:
+            return recolored(part, self.maps[0]).clamp(0, 1)
+        total = torch.zeros_like(part)
+        for mask, colors in zip(self.masks, self.maps, strict=True):
+            total += mask[..., rows, :] * recolored(part, colors)
+        return total.clamp(0, 1)
+
+
+def strips(height: int) -> list[slice]:
+    """Divide the rows of a picture into strips."""
+    return [slice(top, min(top + _STRIP_ROWS, height)) for top in range(0, height, _STRIP_ROWS)]
+
+
+def moments_in_strips(image: Image, mask: Mask | None = None) -> Moments:
+    """Measure the mean and covariance of the colors of a picture, or under a soft mask (1, 1, height, width)."""
+    height, total = image.shape[-2], image[0, 0].numel() if mask is None else mask.sum()
+    if height <= _STRIP_ROWS:
+        return color_moments(image) if mask is None else masked_moments(image, mask)
+    mean, gram = (torch.zeros(shape, dtype=torch.float64) for shape in ((1, 3), (1, 3, 3)))
+    for rows in strips(height):
+        part = image[..., rows, :]
+        measured = color_moments(part) if mask is None else masked_moments(part, mask[..., rows, :].clamp_min(1e-12))
+        share = (part[0, 0].numel() if mask is None else float(mask[..., rows, :].sum())) / float(total)
+        mean += share * measured.mean.cpu().double()
+        gram += share * Moments(measured.mean.cpu().double(), measured.covariance.cpu().double()).gram
+    covariance = gram - mean[:, :, None] * mean[:, None, :]
+    return Moments(mean.to(image), covariance.to(image))
 
 
 def masked_moments(image: Image, mask: Mask) -> Moments:

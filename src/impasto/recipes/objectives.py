@@ -20,7 +20,7 @@ from impasto.losses.features import (
     mapped_moments,
 )
 from impasto.losses.normalization import content_weight, gram_weight, moment_weights, wasserstein_weight
-from impasto.losses.picture import EdgeAwareSmoothness, Gamut, KeptPhotoLoss, Smoothness, StructureLoss, flatness
+from impasto.losses.picture import EdgeAwareSmoothness, Gamut, KeptPhotoLoss, Smoothness, StructureLoss, flatness_sparingly
 from impasto.masks.guides import guides_at, places_inside, receptive_field
 from impasto.optim.engine import Size
 from impasto.options import PaintOptions
@@ -59,7 +59,7 @@ def picture_terms(context: PaintingContext, size: Size) -> Objective:
         scale = 255.0 if options.pixel_range == "255" else 1.0
         objective += options.smoothness_weight * Smoothness(options.smoothness_form, scale)
     if options.edge_aware_weight:
-        objective += options.edge_aware_weight * EdgeAwareSmoothness(flatness(photo))
+        objective += options.edge_aware_weight * EdgeAwareSmoothness(flatness_sparingly(photo))
     if options.structure_weight:
         objective += options.structure_weight * StructureLoss(photo)
     if options.canvas != "pixels":

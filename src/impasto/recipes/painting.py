@@ -169,8 +169,9 @@ def run_recipe(context: PaintingContext) -> Iterator[Step]:
 
 def finished(photo: Picture, step: Step, record: dict[str, Any]) -> Pastiche:
     """Create the pastiche of a step: its picture with the photo's transparency and metadata."""
-    alpha = None if photo.alpha is None else images.resize(photo.alpha, (step.image.shape[-2], step.image.shape[-1]))
-    return Pastiche(step.image.cpu(), alpha, photo.metadata, record)
+    image = step.image.cpu()
+    alpha = None if photo.alpha is None else images.resize(photo.alpha, (image.shape[-2], image.shape[-1]))
+    return Pastiche(image, alpha, photo.metadata, record)
 
 
 def read_pictures(

@@ -55,6 +55,10 @@ class Checkpoint:
     scale: int
     done: int
 
+    def without_picture(self) -> "Checkpoint":
+        """Return the position alone, so that the picture need not stay in memory."""
+        return Checkpoint(self.picture[..., :0, :0].clone(), self.scale, self.done)
+
 
 def remaining(sizes: Sequence[tuple[Size, int]], checkpoint: Checkpoint) -> tuple[tuple[Size, int], ...]:
     """Return the remaining sizes, each with its number of remaining steps.

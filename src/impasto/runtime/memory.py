@@ -3,7 +3,7 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +38,24 @@ def available_memory(device: torch.device) -> int | None:
         return None
 
 
+def used_memory(device: torch.device) -> int:
+    """Return the number of bytes that this process uses on a device; 0 if the system does not report it."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        import resource  # not on Windows
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1024 * most
+    except (ImportError, OSError):
+        return 0
+
+
 def _left_in_container() -> int:
     """Return the bytes left within the container's memory limit, counting page cache as free; infinite without a limit."""
     for folder, limit, used, kept in _CGROUPS:
@@ -60,12 +78,33 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the setting was applied; False if the C library is not glibc.
     """
+    mallopt = _from_libc("mallopt", 2)
+    return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+
+
+def _from_libc(name: str, arguments: int) -> Callable[..., int] | None:
+    """Return a function of glibc that takes integers; None on other C libraries."""
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # macOS and musl have no mallopt; on Windows, CDLL(None) fails
-        return False
-    mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
-    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError, TypeError):  # macOS and musl have none of them; on Windows, CDLL(None) fails
+        return None
+    function.argtypes = (ctypes.c_int,) * arguments  # type: ignore[attr-defined]
+    return function
+
+
+def return_freed_memory() -> bool:
+    """Return all freed memory to the system, also what :func:`keep_freed_memory` keeps.
+
+    Between two stages of a painting, whose tensors have other sizes, freed blocks are often too small to be reused, so the
+    memory of the process would grow.
+
+    Returns:
+        Whether the C library can do so; False if it is not glibc.
+    """
+    trim = _from_libc("malloc_trim", 1)
+    if trim is not None:
+        trim(0)
+    return trim is not None
 
 
 @contextmanager
@@ -80,9 +119,14 @@ def memory_in_words(size: int, flag: str = "--size") -> Iterator[None]:
         yield
     except ImpastoError:
         raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError(sentence) from error
-    except RuntimeError as error:
-        if "alloc" not in str(error) or "memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         raise ResourceError(sentence) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that memory ran out; on the CPU, PyTorch raises a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "alloc" in str(error) and "memory" in str(error)

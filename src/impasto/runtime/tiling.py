@@ -1,11 +1,16 @@
 """Tiling: process pictures of any size in bounded memory, as tiles with a halo of surrounding pixels."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from impasto.tensors import Image
+
+ORIGIN_PX = 16
+"""Tiles begin at multiples of this, so that an encoder with five blocks pools the same cells as in the whole picture."""
 
 
 class Span(NamedTuple):
@@ -87,3 +92,78 @@ def spread_parts(size: tuple[int, int], part: int, count: int) -> Iterator[tuple
             top = round((i + 0.5) * (height - part) / down)
             left = round((j + 0.5) * (width - part) / across)
             yield slice(top, top + part), slice(left, left + part)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile of a picture with its halo.
+
+    The crops below take a stride, the distance between positions of a layer in pixels; layers are floor(side / stride) long.
+
+    Attributes:
+        rows: the rows, in pixels.
+        columns: the columns, in pixels.
+        size: (height, width) of the whole picture.
+    """
+
+    rows: Span
+    columns: Span
+    size: tuple[int, int]
+
+    def inside(self, values: Tensor, stride: int = 1) -> Tensor:
+        """Crop the halo from values that were computed from the tile with its halo."""
+        (top, bottom), (left, right) = (
+            (each.start // stride - each.first // stride, each.end // stride - each.first // stride)
+            for each in (self.rows, self.columns)
+        )
+        return values[..., top:bottom, left:right]
+
+    def part(self, whole: Tensor, stride: int = 1) -> Tensor:
+        """Crop the tile without its halo from a map of the whole picture."""
+        rows, columns = (slice(each.start // stride, each.end // stride) for each in (self.rows, self.columns))
+        return whole[..., rows, columns]
+
+    def around(self, whole: Tensor, stride: int = 1) -> Tensor:
+        """Crop the tile with its halo from a map of the whole picture."""
+        rows, columns = (slice(each.first // stride, each.last // stride) for each in (self.rows, self.columns))
+        return whole[..., rows, columns]
+
+    def with_halo(self, halo_px: int) -> "Tile":
+        """Return the same tile with another halo."""
+        rows, columns = (
+            Span(max(0, span.start - halo_px), span.start, span.end, min(side, span.end + halo_px))
+            for span, side in zip((self.rows, self.columns), self.size, strict=True)
+        )
+        return Tile(rows, columns, self.size)
+
+    @property
+    def is_last(self) -> tuple[bool, bool]:
+        """Whether the tile reaches the lower edge, and the right edge, of the picture."""
+        return self.rows.end == self.size[0], self.columns.end == self.size[1]
+
+
+def tiles_of(size: tuple[int, int], tile_px: int, halo_px: int) -> list[Tile]:
+    """Divide a picture into tiles of about equal size.
+
+    Args:
+        size: (height, width) of the picture.
+        tile_px: greatest side of a tile without its halo; a multiple of :data:`ORIGIN_PX`.
+        halo_px: width of the halo; a multiple of :data:`ORIGIN_PX`.
+
+    Example:
+        >>> [each.rows for each in tiles_of((100, 40), 64, 16)]
+        [Span(first=0, start=0, end=64, last=80), Span(first=48, start=64, end=100, last=100)]
+    """
+    rows, columns = (_even_spans(side, tile_px, halo_px) for side in size)
+    return [Tile(row, column, size) for row in rows for column in columns]
+
+
+def _even_spans(length: int, tile_px: int, halo_px: int) -> list[Span]:
+    """Divide a length; a rest that is shorter than the distance between origins belongs to the last range."""
+    count = -(-length // tile_px)
+    side = -(-length // (count * ORIGIN_PX)) * ORIGIN_PX
+    *most, last = spans(length, side, halo_px)
+    if most and last.end - last.start < ORIGIN_PX:
+        *most, before = most
+        last = Span(before.first, before.start, length, length)
+    return [*most, last]

@@ -147,7 +147,7 @@ def _progress(step: Step, state: PaintingState) -> dict[str, Any]:
         "step": state.done + step.number,
         "steps": state.done + step.total,
         "share": round(share, 4) if math.isfinite(share) else 0.0,
-        "size": [step.image.shape[-1], step.image.shape[-2]],
+        "size": [step.image_size[1], step.image_size[0]],
         "losses": {name: float(f"{value:.4g}") if math.isfinite(value) else None for name, value in step.losses.items()},
         "seconds": round(state.seconds, 1),
         "seconds_left": round(step.seconds_left, 1) if math.isfinite(step.seconds_left) else None,

@@ -1,0 +1,109 @@
+"""Planes in temporary files, and Adam with its state in such files, for pictures whose state does not fit into memory."""
+
+import errno
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from impasto.errors import ResourceError
+from impasto.optim.adam import running
+
+_PART = 2**22
+"""Number of values that are in memory at a time."""
+
+
+class StoredPlane:
+    """A float32 tensor of zeros, then of what is written to it, in a temporary file.
+
+    The file is deleted when the object is, and when the process ends, in whatever way.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.shape, self.count = like.shape, like.numel()
+        try:
+            self.file = tempfile.TemporaryFile(prefix="impasto-", buffering=0)  # noqa: SIM115
+            weakref.finalize(self, self.file.close)
+            self.file.truncate(4 * self.count)
+        except OSError as error:
+            raise _no_space(error) from error
+
+    def read(self, start: int, end: int) -> Tensor:
+        """Return values ``start`` to ``end`` in row-major order."""
+        values = torch.empty(end - start)
+        view = values.numpy().data.cast("B")
+        self.file.seek(4 * start)
+        done = 0
+        while done < len(view):
+            done += self.file.readinto(view[done:]) or 0
+        return values
+
+    def write(self, start: int, values: Tensor) -> None:
+        """Overwrite values from ``start`` on."""
+        view = values.detach().cpu().contiguous().view(-1).numpy().data.cast("B")
+        self.file.seek(4 * start)
+        done = 0
+        try:
+            while done < len(view):
+                done += self.file.write(view[done:]) or 0
+        except OSError as error:
+            raise _no_space(error) from error
+
+    def copy_(self, plane: Tensor) -> "StoredPlane":
+        """Overwrite all values."""
+        self.write(0, plane.flatten())
+        return self
+
+    def tensor(self) -> Tensor:
+        """Read all values."""
+        return self.read(0, self.count).reshape(self.shape)
+
+
+def _no_space(error: OSError) -> ResourceError:
+    reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+    return ResourceError(
+        f"the state of the optimizer cannot be kept in '{tempfile.gettempdir()}' ({reason}); set TMPDIR to a folder with more "
+        "space, use a smaller --size, or a larger --max-memory"
+    )
+
+
+class StoredAdam:
+    """:class:`impasto.optim.adam.Adam` with its state in temporary files. Its steps are the same, bit for bit."""
+
+    def __init__(self, planes: Sequence[Tensor], lr: float, betas: tuple[float, float]) -> None:
+        self.planes, self.betas = list(planes), betas
+        self.param_groups: list[dict[str, Any]] = [{"lr": lr}]
+        self.state: dict[Tensor, dict[str, Any]] = {}
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        """Evaluate the closure (which computes the loss and its gradients), update each plane once, and return the loss."""
+        loss = closure()
+        first_decay, rate = self.betas[0], self.param_groups[0]["lr"]
+        for plane in self.planes:
+            if plane.grad is None:
+                continue
+            state = self.state.setdefault(plane, fresh_files(plane))
+            values, gradient = plane.view(-1), plane.grad.view(-1)
+            for start, end in _parts(len(values)):
+                part = {name: state[name].read(start, end).to(plane) for name in ("exp_avg", "exp_avg_sq")}
+                now: dict[str, Any] = {"step": state["step"], **part}
+                deviation = running(now, gradient[start:end], self.betas)
+                values[start:end].addcdiv_(now["exp_avg"], deviation, value=-rate / (1 - first_decay ** now["step"]))
+                for name in part:
+                    state[name].write(start, now[name])
+            state["step"] += 1
+        return loss
+
+
+def fresh_files(plane: Tensor) -> dict[str, Any]:
+    """Return the initial state of Adam in files."""
+    return {"step": 0, "exp_avg": StoredPlane(plane), "exp_avg_sq": StoredPlane(plane)}
+
+
+def _parts(count: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, count, _PART):
+        yield start, min(start + _PART, count)

@@ -1,0 +1,112 @@
+"""Predict the memory of painting, whole or in tiles."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from impasto.encoders import Vgg
+from impasto.encoders.precision import Arithmetic
+from impasto.images import Picture, fitted_size
+from impasto.losses.tiled import halo_of
+from impasto.networks.style_swap import SIDES, SWAP_LAYERS
+from impasto.options import PaintOptions
+from impasto.recipes.neighbor_layers import layers_at
+from impasto.recipes.neighbor_tiles import LARGEST_SEARCHED_PX, LARGEST_STYLE_PX, SEARCH_HALO_PX
+
+Size = tuple[int, int]
+
+_CELL_PIXELS = 16
+"""Pixels of a position of a style picture."""
+_KEY_BYTES = 3 * 4 * 128
+"""A key of a position, and two copies while the keys are made."""
+_PHOTO, _BEFORE, _START, _RESULT = 12, 20, 12, 24
+"""Bytes for each pixel of the final size: the photo; the picture and state of the previous size; the initial picture; the
+result and its rows in the file."""
+_STATE, _STATE_ON_DISK = 52, 26
+"""Bytes for each pixel of the final size: the planes, their gradient, two copies, the state of Adam, and the flatness of the
+photo; without and with files."""
+_FIXED = 80 * 2**20
+"""Work space of the libraries."""
+_GAPS = 1.15
+"""Freed blocks of other sizes leave gaps that are not reused at once."""
+_DECODED_BYTES = 750
+"""Bytes for each byte of precision and each pixel that is decoded at a time."""
+
+
+def floats_of_pixel(encoder: Vgg, layers: Iterable[str]) -> float:
+    """Return how many values a convolutional network makes for each pixel, up to the deepest of some layers."""
+    deepest = max(encoder.layers.index(layer) for layer in layers)
+    floats = 12.0
+    for index in range(deepest // 2 + 1):
+        block = int(encoder.layers[2 * index][4]) - 1
+        floats += encoder.widths[index] / 4**block
+    return floats
+
+
+def bytes_of_value(arithmetic: Arithmetic) -> int:
+    """Return the bytes of a feature in the precision of a run."""
+    return 2 if arithmetic.precision == "bf16" else 4
+
+
+@dataclass(frozen=True)
+class TiledMemory:
+    """The memory of painting in tiles, in bytes, without that of the program and the pictures that were read.
+
+    Attributes:
+        encoder: the encoder.
+        arithmetic: its precision.
+        styles: the style pictures.
+        options: the options of the painting.
+    """
+
+    encoder: Vgg
+    arithmetic: Arithmetic
+    styles: Sequence[Picture]
+    options: PaintOptions
+
+    def peak(self, size: Size, tile_px: int, *, on_disk: bool) -> int:
+        """Predict the peak of painting at a size (height, width), without margin, in tiles; ``on_disk``: the state of Adam.
+
+        It is that of the stage that takes the most: encoding the styles, the search, the initial picture, the steps, or saving.
+        """
+        pixels = math.prod(side * (1 + 2 * self.options.margin) for side in size)
+        state = _STATE_ON_DISK if on_disk and self.options.optimizer == "adam" else _STATE
+        positions = self._positions(max(size))
+        compared, searched = (self._channels(layers) for layers in layers_at(max(size)))
+        each = bytes_of_value(self.arithmetic)
+        swapped = sum(self._width(layer) * SIDES[layer] ** 2 for layer in SWAP_LAYERS)
+        copies = 1 if len(self.styles) == 1 else 2
+        before = (_PHOTO + _BEFORE) * pixels
+        stages = (
+            before + _GAPS * (positions * ((2 * compared + searched) * each + _KEY_BYTES) + self._searched_tile(tile_px, size)),
+            before + _START * pixels + _GAPS * (positions * (compared + copies * swapped) * each + self._decoded_tile(tile_px)),
+            (_PHOTO + state) * pixels + _GAPS * (positions * compared * each + self._painted_tile(tile_px, size)),
+            (_PHOTO + state + _RESULT) * pixels + positions * compared * each,
+        )
+        return round(_FIXED + max(stages))
+
+    def _positions(self, edge_px: float) -> float:
+        longest = min(LARGEST_STYLE_PX, edge_px * self.options.style_scale)
+        return sum(math.prod(fitted_size(style.size, max(16, round(longest)))) / _CELL_PIXELS for style in self.styles)
+
+    def _width(self, layer: str) -> int:
+        return self.encoder.widths[self.encoder.layers.index(layer) // 2]
+
+    def _channels(self, layers: Sequence[str]) -> int:
+        return sum(self._width(layer) for layer in layers)
+
+    def _painted_tile(self, tile_px: int, size: Size) -> float:
+        layers = layers_at(max(size))[0]
+        return self._tile(min(tile_px, *size) + 2 * halo_of(layers, self.encoder.layers), layers)
+
+    def _searched_tile(self, tile_px: int, size: Size) -> float:
+        layers = layers_at(max(size))[1]
+        side = min(tile_px, LARGEST_SEARCHED_PX, *size)
+        return self._tile(side + 2 * SEARCH_HALO_PX + 2 * halo_of(layers, self.encoder.layers), layers)
+
+    def _tile(self, side_px: float, layers: Sequence[str]) -> float:
+        """Every convolution keeps its padded input and its output; see :func:`impasto.recipes.checks.predicted_memory`."""
+        return side_px**2 * (5 * bytes_of_value(self.arithmetic) * floats_of_pixel(self.encoder, layers) + 96)
+
+    def _decoded_tile(self, tile_px: int) -> float:
+        return float((tile_px + 128) ** 2 * _DECODED_BYTES * bytes_of_value(self.arithmetic))

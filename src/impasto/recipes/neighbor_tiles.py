@@ -1,0 +1,237 @@
+"""The neighbors recipe for large pictures: features and matches are computed tile by tile."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from impasto.features.distributions import rows_of
+from impasto.features.neighbors import GRID_STRIDE, PASSES, Keys, Matches, Patches, assigned, tile_columns
+from impasto.features.statistics import Affine, precise
+from impasto.losses.picture import flatness, mean_activity
+from impasto.losses.tiled import halo_of
+from impasto.networks.style_swap import SWAP_LAYERS, blocks_of
+from impasto.options import PaintOptions
+from impasto.recipes.context import PaintingContext, encode
+from impasto.recipes.neighbor_layers import PATCH, patches_where_flat
+from impasto.runtime.resampling import Side, antialiased_part, averaged_part, bilinear_part, sources
+from impasto.runtime.tiling import Span, Tile, spans, tiles_of
+from impasto.tensors import FeatureMap, Features, Image
+
+_LARGEST_ENCODED_PX, LARGEST_SEARCHED_PX = 512, 1024
+"""Greatest sides of the tiles in which style pictures are encoded, and in which the photo is matched."""
+_PATCH_PX = PATCH * GRID_STRIDE
+"""Side of a patch. Tiles of the search begin at multiples of it, so that patches are the same as in the whole picture."""
+SEARCH_HALO_PX = _PATCH_PX * math.ceil(PASSES * GRID_STRIDE / _PATCH_PX)
+"""Matches depend on those of neighbors, one position further in each pass."""
+LARGEST_STYLE_PX = 2048
+"""For sizes that are painted in tiles, styles are encoded at most at this size, because their features must fit into memory."""
+FLAT_REDUCTION = 0.5
+"""Reduction of the photo's share in flat areas."""
+
+
+def encoded_tiles(context: PaintingContext, picture: Image, layers: Sequence[str]) -> Iterator[tuple[Tile, Features]]:
+    """Encode a style picture tile by tile, without gradients."""
+    size = (picture.shape[-2], picture.shape[-1])
+    for tile in tiles_of(size, _tile_px(context, _LARGEST_ENCODED_PX), halo_of(layers, context.encoder.layers)):
+        yield tile, encode(context, tile.around(picture), layers)
+
+
+def _tile_px(context: PaintingContext, most: int) -> int:
+    """Return the side of tiles that are encoded without gradients: as planned, at most ``most``, a multiple of a patch."""
+    planned = context.tiles.tile_px if context.tiles else most
+    return max(_PATCH_PX, min(planned, most) // _PATCH_PX * _PATCH_PX)
+
+
+@dataclass(frozen=True)
+class StyleColumns:
+    """The hypercolumns of a style picture.
+
+    Attributes:
+        searched: hypercolumns of the layers that are searched, (1, channels, height, width).
+        compared: hypercolumns of the layers that are compared.
+        palette: some feature vectors of the palette layers, by layer, (count, channels).
+    """
+
+    searched: FeatureMap
+    compared: FeatureMap
+    palette: Mapping[str, Tensor]
+
+
+def style_columns(
+    context: PaintingContext,
+    picture: Image,
+    heads: tuple[Mapping[str, Affine], Mapping[str, Affine]],
+    palette: Mapping[str, int],
+) -> StyleColumns:
+    """Encode a style picture tile by tile.
+
+    Args:
+        context: the painting context.
+        picture: the style picture, at the size to encode.
+        heads: the heads of the layers that are searched, and of the layers that are compared.
+        palette: how many feature vectors to keep at most, by layer.
+    """
+    grid = picture.shape[-2] // GRID_STRIDE, picture.shape[-1] // GRID_STRIDE
+    maps: list[Tensor | None] = [None, None]
+    sampled: dict[str, list[Tensor]] = {layer: [] for layer in palette}
+    for tile, features in encoded_tiles(context, picture, (*heads[0], *heads[1], *palette)):
+        for index, each in enumerate(heads):
+            columns = tile_columns(features, each, tile)
+            whole = maps[index]
+            whole = maps[index] = columns.new_empty(1, columns.shape[1], *grid) if whole is None else whole
+            tile.part(whole, GRID_STRIDE).copy_(columns)
+        for layer, most in palette.items():
+            sampled[layer].append(_evenly_in(tile, features[layer], layer, most))
+    assert maps[0] is not None
+    assert maps[1] is not None
+    return StyleColumns(maps[0], maps[1], {layer: torch.cat(rows) for layer, rows in sampled.items()})
+
+
+def _evenly_in(tile: Tile, features: FeatureMap, layer: str, most: int) -> Tensor:
+    """Return the vectors of a tile among every n-th vector of the whole picture in row-major order, at most ``most`` in all."""
+    stride = 1 << (int(layer[4]) - 1)
+    width = tile.size[1] // stride
+    apart = -(-(tile.size[0] // stride) * width // most)
+    rows = torch.arange(tile.rows.start // stride, tile.rows.end // stride)[:, None]
+    columns = torch.arange(tile.columns.start // stride, tile.columns.end // stride)[None]
+    chosen = ((rows * width + columns) % apart == 0).flatten()
+    return rows_of(tile.inside(features, stride))[chosen.to(features.device)]
+
+
+def style_blocks(context: PaintingContext, picture: Image) -> Tensor:
+    """Return :func:`impasto.networks.style_swap.blocks_of` a style picture, encoded tile by tile."""
+    grid = picture.shape[-2] // GRID_STRIDE, picture.shape[-1] // GRID_STRIDE
+    whole: Tensor | None = None
+    for tile, features in encoded_tiles(context, picture, SWAP_LAYERS):
+        rows = (tile.rows.start // GRID_STRIDE, tile.rows.end // GRID_STRIDE)
+        columns = (tile.columns.start // GRID_STRIDE, tile.columns.end // GRID_STRIDE)
+        sides = {layer: GRID_STRIDE >> (int(layer[4]) - 1) for layer in SWAP_LAYERS}
+        inside = {layer: tile.inside(features[layer], GRID_STRIDE // side) for layer, side in sides.items()}
+        height, width = rows[1] - rows[0], columns[1] - columns[0]
+        blocks = blocks_of({layer: inside[layer][..., : side * height, : side * width] for layer, side in sides.items()})
+        whole = blocks.new_empty(*grid, blocks.shape[1]) if whole is None else whole
+        whole[rows[0] : rows[1], columns[0] : columns[1]] = blocks.reshape(height, width, -1)
+    assert whole is not None
+    return whole.flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search of matches for a large picture, tile by tile against one set of keys.
+
+    Attributes:
+        context: the painting context.
+        keys: the hypercolumns of the styles.
+        heads: the heads of the layers that are searched.
+        photo: the photo at the size to paint.
+        picture: the picture of the previous size, mixed into the photo; None at the first size.
+        shares: share of each style at each position, see :func:`impasto.features.neighbors.match`; None if there is only one.
+    """
+
+    context: PaintingContext
+    keys: Keys
+    heads: Mapping[str, Affine]
+    photo: Image
+    picture: Image | None
+    shares: Tensor | None
+
+    def matches(self) -> Matches:
+        """Match every position of the picture."""
+        height, width = (side - side % GRID_STRIDE for side in self.photo.shape[-2:])
+        size = (self.photo.shape[-2], self.photo.shape[-1])
+        grid = height // GRID_STRIDE, width // GRID_STRIDE
+        position = torch.empty(grid, dtype=torch.long, device=self.photo.device)
+        activity = mean_activity(self.photo)
+        tile_px = _tile_px(self.context, LARGEST_SEARCHED_PX)
+        rows, columns = (list(spans(side, tile_px, SEARCH_HALO_PX)) for side in (height, width))
+        tiles = [Tile(row, column, size) for row in rows for column in columns]
+        mean = self._mean(tiles, activity)
+        style = self._styles(tiles, mean, activity)
+        for tile in tiles:
+            found = self._match(tile, style, mean, activity)
+            tile.part(position, GRID_STRIDE).copy_(tile.inside(found, GRID_STRIDE))
+        return Matches(position, style)
+
+    def _styles(self, tiles: Sequence[Tile], mean: Tensor, activity: Tensor) -> Tensor:
+        """Decide which style is used at each position: (height, width). Shares are those of the whole picture."""
+        height, width = (side // GRID_STRIDE for side in self.photo.shape[-2:])
+        if self.shares is None:
+            return torch.zeros(height, width, dtype=torch.long, device=self.photo.device)
+        similarity = torch.empty(len(self.shares), height, width, device=self.photo.device)
+        for tile in tiles:
+            columns = self._columns(self._with_features(tile), activity)
+            tile.part(similarity, GRID_STRIDE).copy_(self.keys.similarity(columns, mean))
+        return assigned(similarity, self.shares)
+
+    def _match(self, tile: Tile, style: Tensor, mean: Tensor, activity: Tensor) -> Tensor:
+        """Return the positions that match a tile with its halo."""
+        outer = self._with_features(_with_halo_inside(tile))
+        columns = self._columns(outer, activity)
+        return self.keys.match(
+            columns,
+            mean=mean,
+            coherence=self.context.options.coherence,
+            patches=self._patches(outer, activity),
+            style=outer.part(style, GRID_STRIDE),
+        ).position
+
+    def _patches(self, tile: Tile, activity: Tensor) -> Patches:
+        """Return the settings for whole patches inside a tile."""
+        flat = flatness(tile.around(self.photo), average=activity)
+        rows, columns = (
+            Side(side, side // GRID_STRIDE, span.start // GRID_STRIDE, span.end // GRID_STRIDE)
+            for side, span in zip(tile.size, (tile.rows, tile.columns), strict=True)
+        )
+        pooled = averaged_part(flat, (rows, columns), (tile.rows.first, tile.columns.first))
+        return patches_where_flat(pooled, (pooled.shape[-2], pooled.shape[-1]), top=rows.start, left=columns.start)
+
+    def _with_features(self, tile: Tile) -> Tile:
+        """Return a tile with a halo as wide as what its features depend on."""
+        return tile.with_halo(halo_of(self.heads, self.context.encoder.layers))
+
+    def _columns(self, tile: Tile, activity: Tensor) -> FeatureMap:
+        """Return the hypercolumns inside a tile."""
+        mixed = self._mixture(tile.around(self.photo), tile, activity)
+        return tile_columns(encode(self.context, mixed, tuple(self.heads)), self.heads, tile)
+
+    def _mean(self, tiles: Sequence[Tile], activity: Tensor) -> Tensor:
+        """Return the mean of the hypercolumns of the picture."""
+        total, count = torch.zeros((), dtype=torch.float64), 0
+        for tile in tiles:
+            columns = self._columns(self._with_features(tile), activity)
+            total = total + precise(columns).sum((0, 2, 3)).double().cpu()
+            count += columns.shape[-2] * columns.shape[-1]
+        return (total / count).float().to(self.photo.device)
+
+    def _mixture(self, photo: Image, tile: Tile, activity: Tensor) -> Image:
+        """Return a tile of :func:`impasto.recipes.neighbors.mixture`, with its halo."""
+        if self.picture is None:
+            return photo
+        share = share_of_photo(self.context.options) * (1 - FLAT_REDUCTION * flatness(photo, average=activity))
+        part = (tile.rows.first, tile.rows.last), (tile.columns.first, tile.columns.last)
+        before = antialiased_part(self.picture, tile.size, part, "bicubic").clamp(0, 1)
+        return torch.lerp(before + self._details(photo, tile), photo, share)
+
+    def _details(self, photo: Image, tile: Tile) -> Image:
+        """Return the finest plane of the Laplacian pyramid of the photo, for a tile with its halo."""
+        half = ((tile.size[0] + 1) // 2, (tile.size[1] + 1) // 2)
+        rows, columns = (
+            Side(short, side, span.first, span.last)
+            for short, side, span in zip(half, tile.size, (tile.rows, tile.columns), strict=True)
+        )
+        small = antialiased_part(self.photo, half, (sources(*rows), sources(*columns)), "bilinear")
+        return photo - bilinear_part(small, (rows, columns))
+
+
+def _with_halo_inside(tile: Tile) -> Tile:
+    """Return a tile without a halo whose inside is another tile with its halo."""
+    rows, columns = (Span(each.first, each.first, each.last, each.last) for each in (tile.rows, tile.columns))
+    return Tile(rows, columns, tile.size)
+
+
+def share_of_photo(options: PaintOptions) -> float:
+    """Return the share of the photo in the picture that is matched, where the photo is not flat."""
+    return options.content_weight * min(1.0, 2 - options.strength)

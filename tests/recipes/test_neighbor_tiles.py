@@ -1,0 +1,201 @@
+"""Large pictures with the neighbors recipe: painted in tiles, within a memory limit."""
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import skimage.data
+import torch
+from torch import Tensor
+
+import impasto
+from impasto import images
+from impasto.errors import ResourceError
+from impasto.images import Picture
+from impasto.losses import picture
+from impasto.optim.engine import Step
+from impasto.optim.tiled import TilePlan
+from impasto.options import Run
+from impasto.recipes import checks, gatys, neighbors
+from impasto.recipes.memory_plan import TiledMemory
+from impasto.recipes.painting import run_recipe
+from impasto.recipes.presets import paint_options
+
+EXACT = Run(device="cpu", precision="fp32")
+BRIEF: dict[str, Any] = {"size": 128, "steps": 2, "step_growth": 1.0, "smallest_size": 64}
+
+
+@pytest.fixture
+def style() -> Picture:
+    return images.read(skimage.data.coffee()[::2, ::2].copy())
+
+
+@pytest.fixture
+def content() -> Picture:
+    return images.read(skimage.data.astronaut()[::2, ::2].copy())
+
+
+def last_of(content: Picture, styles: list[Picture], tiles: TilePlan | None = None, **options: Any) -> Step:
+    context = gatys.set_up(content, styles, paint_options(**{**BRIEF, **options}), EXACT)
+    if tiles:
+        context = replace(context, tiles=replace(tiles, layers=context.encoder.layers))
+    *_, last = run_recipe(context)
+    return replace(last, image=last.image)
+
+
+@pytest.mark.parametrize("options", [{}, {"size": 135, "strength": 0.5}, {"strength": 0.1, "structure_weight": 0.2}])
+def test_a_picture_in_tiles_equals_the_whole(content: Picture, style: Picture, options: dict[str, Any]) -> None:
+    whole = last_of(content, [style], **options)
+    tiled = last_of(content, [style], TilePlan((), 0, tile_px=64), **options)
+    assert tiled.image.shape == whole.image.shape
+    assert tiled.loss == pytest.approx(whole.loss, rel=3e-3)
+    assert float((tiled.image - whole.image).abs().mean()) < 1e-3  # Adam amplifies rounding where the gradient is near 0
+
+
+def test_the_size_of_the_tiles_does_not_change_the_picture(content: Picture, style: Picture) -> None:
+    large, small = (last_of(content, [style], TilePlan((), 0, tile_px=each)) for each in (96, 64))
+    assert small.loss == pytest.approx(large.loss, rel=1e-5)
+    assert float((small.image - large.image).abs().mean()) < 1e-4
+
+
+def test_several_styles_are_painted_in_tiles(content: Picture, style: Picture) -> None:
+    other = replace(style, image=style.image.flip(1))
+    whole = last_of(content, [style, other])
+    for whole_pixels in (0, 80 * 80):  # the first size in tiles, or whole
+        tiled = last_of(content, [style, other], TilePlan((), whole_pixels, 0, 64))
+        assert float((tiled.image - whole.image).abs().mean()) < 0.02
+
+
+def test_tiles_leave_no_seams(content: Picture, style: Picture) -> None:
+    tiled = last_of(content, [style], TilePlan((), 0, tile_px=64), margin=0.0).image
+    whole = last_of(content, [style], margin=0.0).image
+    jumps = [(each.mean(1)[0, :, 1:] - each.mean(1)[0, :, :-1]).abs().mean(0) for each in (tiled, whole)]
+    edges = [63]
+    assert float(jumps[0][edges].mean()) < 1.01 * float(jumps[1][edges].mean())
+
+
+@pytest.mark.parametrize("size", [128, 135])
+def test_every_size_but_the_first_starts_from_the_decoded_matches(content: Picture, style: Picture, size: int) -> None:
+    context = gatys.set_up(content, [style], paint_options(**{**BRIEF, "size": size}), EXACT)
+    (small, _), (large, _) = context.sizes
+    before = images.resize(context.content.flip(3), small)
+    starts, matches = [], []
+    for tiles in (None, TilePlan(context.encoder.layers, 0, tile_px=64)):
+        painting = neighbors._Painting(replace(context, tiles=tiles))
+        painting.objective_at(large, before)
+        starts.append(painting.enlarged(before, large))
+        assert painting.matches is not None
+        matches.append(painting.matches.position)
+    assert float((matches[0] != matches[1]).float().mean()) < 0.01
+    assert float((starts[0] - starts[1]).abs().mean()) < 0.005
+    assert float((starts[0] - images.resize(before, large)).abs().mean()) > 0.05
+
+
+def test_only_in_tiles_the_size_of_large_styles_is_limited(
+    content: Picture, style: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbors, "LARGEST_STYLE_PX", 48)
+    context = gatys.set_up(content, [style], paint_options(**BRIEF), EXACT)
+    for tiles, longest in ((None, 64), (TilePlan((), math.inf), 64), (TilePlan((), 0), 48)):
+        painting = neighbors._Painting(replace(context, tiles=tiles))
+        assert max(painting._resized(style, (68, 68)).shape[-2:]) == longest
+
+
+def planned(content: Picture, style: Picture, run: Run, **options: Any) -> impasto.recipes.context.PaintingContext:
+    return gatys.set_up(content, [style], paint_options(**options), run)
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The bytes that the program and the pictures use before painting."""
+    used = 400 * 2**20
+    monkeypatch.setattr(checks, "used_memory", lambda device: used)
+    return used
+
+
+def test_the_plan_keeps_to_the_memory_limit(content: Picture, style: Picture, program: int) -> None:
+    whole = planned(content, style, Run(max_memory=100), size=1024)
+    assert whole.tile_count == 1
+    assert whole.peak_bytes > program
+    tiled = planned(content, style, Run(max_memory=1.5, precision="fp32"), size=1024)
+    assert tiled.tile_count > 1
+    assert program < tiled.peak_bytes <= 1.5 * 2**30
+    assert tiled.tiles is not None
+    assert tiled.tiles.at(tiled.sizes[-1][0])
+    assert tiled.tiles.at(tiled.sizes[0][0]) is None
+
+
+def test_the_plan_accounts_for_what_the_program_and_the_pictures_use(
+    content: Picture, style: Picture, program: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(max_memory=1.5, precision="fp32")
+    before = planned(content, style, run, size=1024)
+    monkeypatch.setattr(checks, "used_memory", lambda device: program + 350 * 2**20)
+    after = planned(content, style, run, size=1024)
+    assert after.tile_count > before.tile_count
+    assert after.peak_bytes <= 1.5 * 2**30
+
+
+@pytest.mark.parametrize("size", [1024, 2048])
+def test_larger_styles_smaller_tiles_and_files_change_the_prediction(content: Picture, style: Picture, size: int) -> None:
+    context = planned(content, style, Run(max_memory=100), size=64)
+    peak = partial(TiledMemory(context.encoder, context.arithmetic, [style], context.options).peak, (size, size))
+    two = partial(TiledMemory(context.encoder, context.arithmetic, [style] * 2, context.options).peak, (size, size))
+    assert peak(128, on_disk=True) < peak(512, on_disk=True) < peak(1024, on_disk=True)
+    assert peak(512, on_disk=True) <= peak(512, on_disk=False)
+    assert peak(512, on_disk=True) < two(512, on_disk=True)
+
+
+@pytest.mark.usefixtures("program")
+def test_a_picture_that_does_not_fit_in_tiles_is_refused(content: Picture, style: Picture) -> None:
+    with pytest.raises(ResourceError, match=r"--size 9000 needs about .* --max-memory allows 2 GiB; --size \d+ would fit"):
+        planned(content, style, Run(max_memory=2), size=9000)
+    with pytest.raises(ResourceError, match="no size would fit: use a larger --max-memory"):
+        planned(content, style, Run(max_memory=0.1), size=9000)
+
+
+@pytest.mark.usefixtures("program")
+def test_gatys_beyond_the_limit_is_refused_with_the_size_that_would_fit(content: Picture, style: Picture) -> None:
+    with pytest.raises(ResourceError, match=r"--max-memory allows 1 GiB; --size \d+ would fit"):
+        planned(content, style, Run(max_memory=1), size=4096, recipe="gatys")
+
+
+def test_without_a_limit_a_share_of_the_free_memory_is_used(
+    content: Picture, style: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "available_memory", lambda device: int(1.9 * 2**30))
+    context = planned(content, style, Run(precision="fp32"), size=1024)
+    assert context.tile_count > 1
+    assert context.peak_bytes < 0.8 * 1.9 * 2**30 + checks.used_memory(context.arithmetic.device)
+
+
+def test_a_painting_resumes_in_tiles(content: Picture, style: Picture) -> None:
+    options = paint_options(**BRIEF)
+    context = gatys.set_up(content, [style], options, EXACT)
+    first = next(iter(run_recipe(context)))
+    again = gatys.resumed(context, impasto.recipes.starts.Checkpoint(first.image, 1, 1))
+    tiles = TilePlan(context.encoder.layers, 0, 0, 64)
+    steps = list(run_recipe(replace(again, tiles=tiles)))
+    assert len(steps) == 1
+    assert steps[0].image.shape == (1, 3, 128, 128)
+
+
+def test_large_pictures_are_recolored_in_strips_like_small_ones(
+    random: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, mask = torch.rand(1, 3, 50, 40, generator=random), torch.rand(1, 1, 50, 40, generator=random)
+    whole = [neighbors.moments_in_strips(image), neighbors.moments_in_strips(image, mask)]
+    monkeypatch.setattr(neighbors, "_STRIP_ROWS", 16)
+    strips = [neighbors.moments_in_strips(image), neighbors.moments_in_strips(image, mask)]
+    for one, other in zip(whole, strips, strict=True):
+        torch.testing.assert_close(one.mean, other.mean)
+        torch.testing.assert_close(one.covariance, other.covariance, atol=1e-6, rtol=1e-4)
+
+
+def test_flatness_in_strips_equals_the_whole(random: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    image: Tensor = torch.rand(1, 3, 70, 40, generator=random)
+    monkeypatch.setattr(picture, "_LARGEST_WHOLE_PX", 1)
+    monkeypatch.setattr(picture, "_STRIP_ROWS", 16)
+    torch.testing.assert_close(picture.flatness_sparingly(image).float(), picture.flatness(image), atol=1e-3, rtol=0)
