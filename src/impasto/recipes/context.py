@@ -37,6 +37,8 @@ class PaintingContext:
         is_resumed: whether painting resumes from a checkpoint.
         losses: losses to add to the objective of every size.
         is_painted: whether ``start`` is already a painting; if so, it is also matched with the styles at the first size.
+        keeps_colors: whether every picture keeps its colors, because ``start`` has those of the styles; if not, pictures are
+            mapped to the palettes of the styles before they are shown.
     """
 
     content: Image
@@ -53,6 +55,7 @@ class PaintingContext:
     seed: int = 0
     is_resumed: bool = False
     is_painted: bool = False
+    keeps_colors: bool = False
     losses: tuple[Loss | Objective, ...] = ()
 
     @property

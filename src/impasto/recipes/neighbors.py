@@ -109,6 +109,8 @@ class _Painting:
     def finish(self, image: Image) -> Image:
         """Apply the colors of the styles according to the strength; at low strengths, also blend the result with the photo."""
         strength = self.context.options.strength
+        if self.context.keeps_colors:
+            return image
         colored = in_colors(image, self.palettes, self._regions_of_styles())
         if strength >= 1:
             return colored
