@@ -339,8 +339,10 @@ def test_a_clip_is_painted_with_a_brush_and_shows_its_frames_and_the_time_left(c
 
 
 @pytest.mark.usefixtures("fast")
-def test_a_clip_is_painted_in_a_style_smaller_and_without_its_sound(client: pieces.Local, studio: Studio) -> None:
-    order = order_for(studio, client, clip(3, (96, 72)), brush=None, styles=[STYLE], sound=False, options={"size": 64})
+@pytest.mark.parametrize("method", ["auto", "paint"])
+def test_a_clip_is_painted_in_a_style_smaller_and_without_its_sound(client: pieces.Local, studio: Studio, method: str) -> None:
+    options = {"size": 64, "method": method}
+    order = order_for(studio, client, clip(3, (96, 72)), brush=None, styles=[STYLE], sound=False, options=options)
     facts = run(order, Line())
     assert streams_of(Path(order["result"] + ".mp4")) == (3, 0)
     assert (facts["width"], facts["height"]) == (64, 48)

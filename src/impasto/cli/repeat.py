@@ -65,13 +65,20 @@ def wanted_inputs(record: Record) -> tuple[RecordedInput, ...]:
     return (RecordedInput("content", str(content["name"]), _hash(content["sha256"])), *styles)
 
 
-def found_inputs(record: Record, folders: Sequence[Path]) -> tuple[str, ...]:
+def found_inputs(
+    record: Record, folders: Sequence[Path], *, command: str = "impasto paint CONTENT STYLE --replay RECORD"
+) -> tuple[str, ...]:
     """Find the input files of a recorded painting by name and hash.
+
+    Args:
+        record: the record.
+        folders: where to search.
+        command: the command that messages advise.
 
     Raises:
         OptionError: an input file is in none of the folders; the message gives the name and hash of that file.
     """
-    return tuple(_found(wanted, folders) for wanted in wanted_inputs(record))
+    return tuple(_found(wanted, folders, command) for wanted in wanted_inputs(record))
 
 
 def is_painted_from(picture: Path, words: Sequence[str]) -> bool:
@@ -252,14 +259,14 @@ def _json_record(path: Path) -> Record:
     return found
 
 
-def _found(wanted: RecordedInput, folders: Sequence[Path]) -> str:
+def _found(wanted: RecordedInput, folders: Sequence[Path], command: str) -> str:
     if wanted.sha256 is None:
         return wanted.name
     if path := _located(wanted.name, wanted.sha256, folders):
         return path
     raise OptionError(
         f"the {wanted.role} of the record, {wanted.name!r} with SHA-256 {wanted.sha256}, was not found; "
-        "give the content and the styles as in: impasto paint CONTENT STYLE --replay RECORD"
+        f"give the content and the styles as in: {command}"
     )
 
 

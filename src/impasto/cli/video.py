@@ -34,6 +34,9 @@ def video(
     /,
     *,
     output: Annotated[Path | None, Parameter(alias="-o", group=WRITTEN)] = None,
+    poster: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
+    compare: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
+    making_of: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
     quiet: Annotated[bool, Parameter(negative="", show_default=False, group=WRITTEN)] = False,
     options: Annotated[VideoFlags | None, Parameter(name="*")] = None,
     run: Annotated[UngroupedRunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
@@ -42,12 +45,23 @@ def video(
 
     Args:
         clip: A video, or an animated GIF or WebP file.
-        style: A brush or its name, see "impasto brushes list"; or a picture or the name of a style for --method instant.
+        style: A brush or its name, see "impasto brushes list"; or for --method instant and paint, a picture or the name
+            of a style.
         output: Output file (.mp4, .m4v, .mov, .mkv, .webm, .gif or .webp).
+        poster: Also save a painted frame as a picture: the frame where the clip has the most details.
+        compare: Also write a clip that shows the source on the left and the result on the right, with the sound.
+        making_of: A result of impasto paint: repeat the painting, and write it as a film. Give the photo and the style in place
+            of CLIP and STYLE if they are neither in the current folder nor next to the result.
         quiet: Print errors only.
         options: Painting options.
         run: Device and precision.
     """
+    if making_of is not None:
+        from impasto.cli.making_of import check_alone, film_painting
+
+        check_alone({"--poster": poster, "--compare": compare}, given(options))
+        inputs = [word for word in (clip, style) if word is not None]
+        return film_painting(making_of, inputs, output, given(options).get("size", 0), given(run), quiet=quiet)
     if clip is None or style is None or output is None:
         missing = "the clip" if clip is None else "the style" if style is None else "the output"
         raise OptionError(
@@ -60,21 +74,23 @@ def video(
     from impasto.runtime.locks import only_writer
     from impasto.runtime.memory import keep_freed_memory, memory_in_words
     from impasto.video.clips import open_clip
+    from impasto.video.films import Extras
     from impasto.video.libraries import check_libraries
     from impasto.video.painters import load_painter
-    from impasto.video.painting import VideoRun, check_output
+    from impasto.video.painting import VideoRun, check_extras, check_output
 
     check_libraries()
     chosen, where, console = VideoOptions(**given(options)), Run(**given(run)), message_console(quiet=quiet)
-    check_overwrites({"--output": output}, (clip, style))
+    check_overwrites({"--output": output, "--poster": poster, "--compare": compare}, (clip, style))
     check_output(output)
-    opened = open_clip(clip, longest_px=chosen.size)
+    opened, extras = open_clip(clip, longest_px=chosen.size), Extras(poster, compare)
+    check_extras(extras, opened)
     keep_freed_memory()
     set_threads(where)
     with only_writer(output), memory_in_words(chosen.size or max(opened.size)):
         painter = load_painter(style, chosen, where)
         console.print("looking for cuts")
-        started = VideoRun(opened, painter, output, chosen)
+        started = VideoRun(opened, painter, output, chosen, extras=extras)
         return _painted(started, console, quiet=quiet)
 
 
@@ -99,6 +115,9 @@ def _painted(started: "VideoRun", console: "Console", *, quiet: bool) -> int:
     message_console(quiet=quiet, to_stderr=False).print(
         f"{finished.output}: {width}x{height} pixels, {finished.frames} frames, painted in {duration(took)}{speed}"
     )
+    for path in (started.extras.poster, started.extras.compare):
+        if path is not None:
+            console.print(f"{path}: saved")
     return 0
 
 

@@ -25,7 +25,7 @@ _HDR = {16: "PQ", 18: "HLG"}
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 """Color matrix of H.273 -> its number in libswscale."""
 BT709, BT601 = 1, 6
-_HD_ROWS = 720
+HD_ROWS = 720
 _MOST_FAULTS = 1000
 """Faults of the container in succession; after that, the rest of the clip is given up."""
 
@@ -284,7 +284,7 @@ def _open_animation(path: Path, longest_px: int) -> Clip:
     if count == 1:
         raise ClipError(f"'{path}' has a single frame; paint it with: impasto instant {path} STYLE")
     rate, one = Fraction(1000 * count, max(1, milliseconds)).limit_denominator(1000), Fraction(1)
-    matrix = BT709 if size[0] >= _HD_ROWS else BT601
+    matrix = BT709 if size[0] >= HD_ROWS else BT601
     return Clip(path, _reduced(size, longest_px), Fraction(1, 1000), rate, matrix, one, (), True, sha256_of(path))
 
 
@@ -385,7 +385,7 @@ def _upright(frame: Any, clip: Clip) -> Pixels:
 def _matrix(frame: Any) -> int:
     if frame.colorspace in _MATRICES:
         return int(frame.colorspace)
-    return BT709 if frame.height >= _HD_ROWS else BT601
+    return BT709 if frame.height >= HD_ROWS else BT601
 
 
 def _reduced(size: tuple[int, int], longest_px: int) -> tuple[int, int]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from impasto._version import __version__
 from impasto.errors import ClipError
+from impasto.images import check_writable
 from impasto.options import Run
 from impasto.options.video import VideoOptions
 from impasto.runtime.atomic import try_writing
@@ -25,6 +26,7 @@ from impasto.runtime.devices import seconds_now
 from impasto.runtime.locks import only_writer
 from impasto.runtime.torch_state import in_known_state
 from impasto.video.clips import Clip, Damage, Pixels, frames, open_clip
+from impasto.video.films import NO_EXTRAS, Extras, write_extras
 from impasto.video.flow import Past, Stabilizer
 from impasto.video.joining import check_format, check_sound, join
 from impasto.video.libraries import check_libraries
@@ -89,10 +91,11 @@ class VideoRun:
 
     Args:
         clip: a clip opened with :func:`impasto.video.clips.open_clip`.
-        painter: a brush or the instant painter.
+        painter: see :func:`impasto.video.painters.load_painter`.
         output: the result; its suffix gives the format.
         options: how to paint.
         seconds_per_segment: length of a segment, in seconds of the clip. Default: SECONDS_PER_SEGMENT.
+        extras: a poster or a comparison to write at the end.
 
     Raises:
         ImpastoError: the result cannot be written, the disk or the memory is too small, or the sound does not fit the format.
@@ -114,11 +117,13 @@ class VideoRun:
         output: Path,
         options: VideoOptions,
         seconds_per_segment: float | None = None,
+        extras: Extras = NO_EXTRAS,
     ) -> None:
         check_output(output)
         check_sound(clip, output)
+        check_extras(extras, clip)
         painter.check(clip.size)
-        self.clip, self.painter, self.output, self.options = clip, painter, output, options
+        self.clip, self.painter, self.output, self.options, self.extras = clip, painter, output, options, extras
         self.encoding: Encoding = encoding_for(output.suffix.lower())
         self.per_segment = max(1, round((seconds_per_segment or SECONDS_PER_SEGMENT) * clip.rate))
         damage = Damage()
@@ -159,11 +164,12 @@ class VideoRun:
         return (self.total - done) * (timed[-1] - timed[0]) / (len(timed) - 1) if len(timed) > 1 else math.inf
 
     def finish(self) -> Finished:
-        """Join the segments with the sound, and delete them."""
+        """Join the segments with the sound, write the extras, and delete the segments."""
         if self.segments.count != self.total:
             raise ClipError(f"'{self.clip.path}' changed while it was painted; run the same command again")
         times = [time for each in self.segments.times for time in each]
         join(self.output, self.segments.files, times, self.clip)
+        write_extras(self.extras, self.clip, self.segments)
         self.segments.delete()
         return Finished(self.output, encoded_size(self.clip.size, self.encoding), self.total, self.damaged)
 
@@ -183,7 +189,8 @@ class VideoRun:
         height, width = self.clip.size
         picture_bytes = self.total * height * width * self.encoding.bytes_per_pixel
         sound_bytes = self.clip.path.stat().st_size if self.clip.sounds else 0
-        wanted = 2 * picture_bytes + sound_bytes + _SPARE_BYTES
+        compared = 2 * (2 * picture_bytes) + sound_bytes if self.extras.compare else 0  # twice as wide
+        wanted = 2 * picture_bytes + sound_bytes + compared + _SPARE_BYTES
         folder = folder_of(self.output)
         kept = sum(each.stat().st_size for each in folder.glob("*")) if folder.is_dir() else 0
         free = shutil.disk_usage(self.output.parent).free + kept
@@ -219,12 +226,38 @@ def check_output(output: Path) -> None:
         raise ClipError(f"'{output}' cannot be written ({error.strerror or error}); choose another folder") from error
 
 
+def check_extras(extras: Extras, clip: Clip) -> None:
+    """Check before painting that the extras of a clip can be written.
+
+    Args:
+        extras: the files.
+        clip: the clip, for its sound.
+
+    Raises:
+        ImpastoError: a format is not supported or cannot contain the sound, or a folder is missing or not writable.
+
+    Example:
+        >>> import skimage.data, PIL.Image
+        >>> pictures = [PIL.Image.fromarray(skimage.data.astronaut()[:64, place : place + 96]) for place in (0, 4)]
+        >>> pictures[0].save("clip.gif", save_all=True, append_images=pictures[1:], duration=100)
+        >>> check_extras(Extras(poster=Path("poster.mp4")), open_clip("clip.gif"))
+        Traceback (most recent call last):
+        impasto.errors.ImageFileError: ...
+    """
+    if extras.poster is not None:
+        check_writable(extras.poster)
+    if extras.compare is not None:
+        check_output(extras.compare)
+        check_sound(clip, extras.compare)
+
+
 def paint_video(
     clip: str | os.PathLike[str],
     style: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
     run: Run | None = None,
+    extras: Extras = NO_EXTRAS,
     **options: Any,
 ) -> Finished:
     """Paint a clip, and write the result with the sound of the clip.
@@ -236,6 +269,7 @@ def paint_video(
         style: a brush or its name; a picture or the name of a style for ``method="instant"`` and ``"paint"``.
         output: ends in .mp4, .m4v, .mov, .mkv, .webm, .gif or .webp.
         run: device and precision.
+        extras: a poster or a comparison to write too.
         options: any field of :class:`impasto.options.video.VideoOptions`.
 
     Raises:
@@ -257,7 +291,7 @@ def paint_video(
     opened = open_clip(clip, longest_px=chosen.size)
     painter = load_painter(style, chosen, run)
     with only_writer(Path(output)):
-        started = VideoRun(opened, painter, Path(output), chosen)
+        started = VideoRun(opened, painter, Path(output), chosen, extras=extras)
         for _ in started.paint():
             pass
         return started.finish()

@@ -143,7 +143,7 @@ class Segments:
         self.plan = json.loads(json.dumps(plan))
         self.times: list[list[Time]] = []
         self.is_replaced = False
-        with _disk_errors(self.folder):
+        with disk_errors(self.folder):
             self._start()
 
     def _start(self) -> None:
@@ -190,7 +190,7 @@ class Segments:
             ClipError: the disk is full or the folder is not writable.
         """
         number, part = len(self.times), self.folder / "segment.part"
-        with _disk_errors(self.folder):
+        with disk_errors(self.folder):
             part.unlink(missing_ok=True)  # an abandoned run may still hold the old file
             with pyav().open(str(part), "w", format="matroska") as container:
                 segment = Segment(container, clip, encoding)
@@ -237,7 +237,7 @@ def _frame(pixels: Pixels, number: int, clip: Clip, encoding: Encoding) -> Any:
 
 
 @contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Iterator[None]:
     """Turn errors of the disk into a sentence."""
     try:
         yield

@@ -113,7 +113,7 @@ class PaintFrames:
         done = max(0, context.sizes[last][1] - _STEPS)
         loss = TemporalLoss(*(with_margin(each, context.margin).to(context.content) for each in (goal, mask)))
         follows = gatys.resumed(context, Checkpoint(start, last, done))
-        return replace(follows, is_painted=True, losses=(_WEIGHT * self.stability * loss,))
+        return replace(follows, is_painted=True, keeps_colors=True, losses=(_WEIGHT * self.stability * loss,))
 
 
 def moved_results(pixels: Pixels, past: Sequence[Past]) -> tuple[Array, Array]:

@@ -110,8 +110,8 @@ def _with_clip(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     _find(lambda: studio.gallery.upload(new.clip or ""), "clip")
     if len(new.styles) > 1:
         raise _refused(f"styles has {len(new.styles)} styles; video takes one", "styles")
-    method, fitting = new.options.get("method", "auto"), "brush" if new.brush else "instant"
-    if method not in ("auto", fitting):
+    method, fitting = new.options.get("method", "auto"), ("brush",) if new.brush else ("instant", "paint")
+    if method not in ("auto", *fitting):
         needed = "a brush" if method == "brush" else "a style"
         raise _refused(f"method is {method!r} and needs {needed}; give one, or use method 'auto'", "method")
     return {"clip": new.clip, "sound": new.sound}
