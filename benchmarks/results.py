@@ -245,7 +245,7 @@ def described(found: Mapping[str, Any]) -> str:
     hardware = f"{on['processor']}, {on['cores']} cores, {on['memory in GiB']:.0f} GiB, {'bf16' if on['bf16'] else 'no bf16'}"
     software = f"Python {on['python']}, torch {on['torch']}, commit {on['commit']}"
     text = f"`{found['command']}`, {on['date']}, {others(on)}; {hardware}"
-    text += f", {on['accelerator']}" * bool(on["accelerator"]) + f"; {on['threads']} threads; {software}."
+    text += f", {on['accelerator']}" * bool(on["accelerator"]) + f"; threads: {on['threads']}; {software}."
     run = found["repeated"]
     if run:
         text += f" The run before ({run['date']}, {others(run)}) had ratios that differ by at most "
@@ -290,7 +290,8 @@ def summary() -> list[str]:
             for size in (256, 512, 1024)
         )
         lines.append(f"| {shown} | {' | '.join(cells)} |")
-    where = f"{on['processor']}, {on['cores']} cores, {on['accelerator'] or 'no GPU'}, {on['date']}"
+    where = f"{on['processor']}, {on['threads']} of {on['cores']} cores, {on['accelerator'] or 'no GPU'}, {on['date']}"
+    where += f", {others(on)}"
     links = "[Speed](docs/benchmarks.md#speed) and [Memory](docs/benchmarks.md#memory)"
     return [*lines, "", f"{where}; {links} have the baselines, and `make bench` measures your machine."]
 
