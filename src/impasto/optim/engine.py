@@ -415,6 +415,8 @@ def optimize(  # noqa: PLR0913  (two have defaults)
                 optimizer = make_optimizer(planes, optimizer_settings)  # L-BFGS is stuck: discard its history
                 evaluation.scale = 0.0
         note = note or evaluation.note()
+        if tiling:  # their memory is needed if the picture is drawn
+            evaluation.forget_gradients()
         drawing: Drawing = partial(image_of, average.planes, canvas) if tiling else to_image(average.planes, canvas).clamp(0, 1)
         has_settled = bool(optimizer_settings.min_improvement) and improves_less_than(
             optimizer_settings.min_improvement, history
@@ -468,8 +470,7 @@ class Evaluation:
 
     def _backward(self) -> tuple[Tensor, dict[str, float]]:
         """Compute the gradient of the whole picture; return the objective, and the weighted losses by name."""
-        for plane in self.planes:
-            plane.grad = None
+        self.forget_gradients()
         with torch.enable_grad():
             total, losses = self._value(to_image(self.planes, self.canvas))
             total.backward()
@@ -481,6 +482,11 @@ class Evaluation:
             return ""
         note, self.tiled.tiling.note = self.tiled.tiling.note, ""
         return note
+
+    def forget_gradients(self) -> None:
+        """Delete the gradients; the next evaluation computes them anew."""
+        for plane in self.planes:
+            plane.grad = None
 
     @property
     def gradients(self) -> list[Tensor]:

@@ -133,7 +133,7 @@ def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic
 
 _BYTES_OF_PHOTO = 12
 _SHARE_OF_FREE = 0.8
-_TILINGS = ((1024, False), (768, False), (512, False), (512, True), (256, False), (256, True), (128, True))
+_TILINGS = ((1024, False), (768, False), (512, False), (384, False), (384, True), (256, False), (256, True), (128, True))
 """Sides of tiles, and whether the state of Adam is on disk, from fastest to smallest."""
 
 

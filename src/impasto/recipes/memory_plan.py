@@ -19,12 +19,27 @@ _CELL_PIXELS = 16
 """Pixels of a position of a style picture."""
 _KEY_BYTES = 3 * 4 * 128
 """A key of a position, and two copies while the keys are made."""
-_PHOTO, _BEFORE, _START, _RESULT = 12, 20, 12, 24
-"""Bytes for each pixel of the final size: the photo; the picture and state of the previous size; the initial picture; the
-result and its rows in the file."""
-_STATE, _STATE_ON_DISK = 52, 26
-"""Bytes for each pixel of the final size: the planes, their gradient, two copies, the state of Adam, and the flatness of the
-photo; without and with files."""
+_PHOTO, _START, _RESULT = 12, 12, 24
+"""Bytes for each pixel of the final size: the photo; the initial picture, or what is made of it; the result and its rows in
+the file."""
+
+
+@dataclass(frozen=True)
+class _State:
+    """Bytes for each pixel of the final size.
+
+    Attributes:
+        before: the picture and the state of the previous size, the matches, and the flatness of the photo.
+        while_painting: the planes, their gradient, two copies, the state of Adam, and the flatness of the photo.
+        between: the same without the gradient.
+    """
+
+    before: int
+    while_painting: int
+    between: int
+
+
+_IN_MEMORY, _ON_DISK = _State(20, 52, 42), _State(10, 22, 11)
 _FIXED = 80 * 2**20
 """Work space of the libraries."""
 _GAPS = 1.15
@@ -70,18 +85,21 @@ class TiledMemory:
         It is that of the stage that takes the most: encoding the styles, the search, the initial picture, the steps, or saving.
         """
         pixels = math.prod(side * (1 + 2 * self.options.margin) for side in size)
-        state = _STATE_ON_DISK if on_disk and self.options.optimizer == "adam" else _STATE
+        state = _ON_DISK if on_disk and self.options.optimizer == "adam" else _IN_MEMORY
         positions = self._positions(max(size))
         compared, searched = (self._channels(layers) for layers in layers_at(max(size)))
         each = bytes_of_value(self.arithmetic)
         swapped = sum(self._width(layer) * SIDES[layer] ** 2 for layer in SWAP_LAYERS)
         copies = 1 if len(self.styles) == 1 else 2
-        before = (_PHOTO + _BEFORE) * pixels
+        before = (_PHOTO + state.before) * pixels
+        keys = positions * ((2 * compared + searched) * each + _KEY_BYTES)
+        blocks = positions * (compared + copies * swapped) * each
+        rows = positions * compared * each
         stages = (
-            before + _GAPS * (positions * ((2 * compared + searched) * each + _KEY_BYTES) + self._searched_tile(tile_px, size)),
-            before + _START * pixels + _GAPS * (positions * (compared + copies * swapped) * each + self._decoded_tile(tile_px)),
-            (_PHOTO + state) * pixels + _GAPS * (positions * compared * each + self._painted_tile(tile_px, size)),
-            (_PHOTO + state + _RESULT) * pixels + positions * compared * each,
+            before + _GAPS * (keys + self._searched_tile(tile_px, size)),
+            before + _START * pixels + max(_START * pixels, _GAPS * (blocks + self._decoded_tile(tile_px))),
+            (_PHOTO + state.while_painting) * pixels + _GAPS * (rows + self._painted_tile(tile_px, size)),
+            (_PHOTO + state.between + _RESULT) * pixels + rows,
         )
         return round(_FIXED + max(stages))
 
