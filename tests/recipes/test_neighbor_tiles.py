@@ -149,17 +149,44 @@ def test_larger_styles_smaller_tiles_and_files_change_the_prediction(content: Pi
 
 
 @pytest.mark.usefixtures("program")
-def test_a_picture_that_does_not_fit_in_tiles_is_refused(content: Picture, style: Picture) -> None:
-    with pytest.raises(ResourceError, match=r"--size 9000 needs about .* --max-memory allows 2 GiB; --size \d+ would fit"):
+def test_a_picture_that_does_not_fit_in_tiles_is_refused_with_a_size_that_fits(content: Picture, style: Picture) -> None:
+    with pytest.raises(
+        ResourceError, match=r"--size 9000 needs about .* --max-memory allows 2 GiB; --size \d+ would fit$"
+    ) as caught:
         planned(content, style, Run(max_memory=2), size=9000)
+    fits = int(str(caught.value).split("--size ")[-1].split()[0])
+    assert fits > 2000
+    plan = checks.planned_memory
+    context = planned(content, style, Run(max_memory=100), size=64)
+    options = context.options.changed(size=fits)
+    found = plan(context.encoder, (fits, fits), [style], options, context.arithmetic, Run(max_memory=2))
+    assert found.count > 1
+    assert found.peak <= 2 * 2**30
+
+
+@pytest.mark.usefixtures("program")
+def test_no_size_is_suggested_if_the_program_alone_exceeds_the_limit(content: Picture, style: Picture) -> None:
     with pytest.raises(ResourceError, match="no size would fit: use a larger --max-memory"):
         planned(content, style, Run(max_memory=0.1), size=9000)
 
 
 @pytest.mark.usefixtures("program")
-def test_gatys_beyond_the_limit_is_refused_with_the_size_that_would_fit(content: Picture, style: Picture) -> None:
-    with pytest.raises(ResourceError, match=r"--max-memory allows 1 GiB; --size \d+ would fit"):
-        planned(content, style, Run(max_memory=1), size=4096, recipe="gatys")
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"recipe": "gatys"}, "--recipe gatys"),
+        ({"optimizer": "lbfgs"}, "--optimizer lbfgs"),
+        ({"smoothness_form": "nine-point"}, "--smoothness-form nine-point"),
+    ],
+)
+def test_what_is_painted_whole_is_refused_beyond_the_limit_and_the_reason_is_named(
+    options: dict[str, Any], reason: str, content: Picture, style: Picture
+) -> None:
+    sentence = (
+        rf"--max-memory allows 1 GiB; --size \d+ would fit \({reason} paints the picture whole; the default settings paint"
+    )
+    with pytest.raises(ResourceError, match=sentence):
+        planned(content, style, Run(max_memory=1), size=4096, **options)
 
 
 def test_without_a_limit_a_share_of_the_free_memory_is_used(

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -165,9 +165,13 @@ class MemoryLimit:
         return MemoryLimit(_SHARE_OF_FREE * most, most, used, f"{most / 2**30:.1f} GiB are free")
 
 
-def can_be_tiled(options: PaintOptions) -> bool:
-    """Return whether a painting with these options can be evaluated in tiles."""
-    return options.recipe == "neighbors" and options.optimizer != "lbfgs" and options.smoothness_form != "nine-point"
+def reason_for_whole(options: PaintOptions) -> str:
+    """Return the option that requires the picture to be painted whole; empty if it can be painted in tiles."""
+    if options.recipe != "neighbors":
+        return f"--recipe {options.recipe}"
+    if options.optimizer == "lbfgs":
+        return "--optimizer lbfgs"
+    return "--smoothness-form nine-point" if options.smoothness_form == "nine-point" else ""
 
 
 @dataclass(frozen=True)
@@ -195,8 +199,8 @@ def planned_memory(
     """
     limit = MemoryLimit.of(run, arithmetic.device)
     whole = predicted_memory(encoder, size, options, arithmetic)
-    if not can_be_tiled(options):
-        _check(whole, limit, options, predicted_memory(encoder, (0, 0), options, arithmetic))
+    if reason_for_whole(options):
+        _check(lambda each: predicted_memory(encoder, each, options, arithmetic), size, limit, options)
         return MemoryPlan(None, 1, round(limit.used + whole))
     if whole <= limit.wanted:
         return MemoryPlan(TilePlan(encoder.layers), 1, round(limit.used + whole))
@@ -206,7 +210,7 @@ def planned_memory(
         needed = predicted(size, tile_px, on_disk=on_disk)
         if needed <= limit.wanted:
             break
-    _check(needed, limit, options, predicted((1, 1), tile_px, on_disk=on_disk))
+    _check(lambda each: predicted(each, tile_px, on_disk=on_disk), size, limit, options)
     height, width = (side * (1 + 2 * options.margin) for side in size)
     kept = _BYTES_OF_PHOTO * height * width  # the photo is in memory at its final size from the start
     whole_pixels = max(0.0, 0.9 * (limit.wanted - kept) / (whole - kept)) * height * width
@@ -216,13 +220,18 @@ def planned_memory(
     return MemoryPlan(tiles, count, round(limit.used + needed))
 
 
-def _check(needed: float, limit: MemoryLimit, options: PaintOptions, fixed: float) -> None:
-    """Raise ResourceError if more memory is needed than there is; ``fixed`` bytes do not depend on the size."""
+def _check(predicted: Callable[[Size], float], size: Size, limit: MemoryLimit, options: PaintOptions) -> None:
+    """Raise ResourceError if painting at a size needs more memory than there is; name a size that would fit."""
+    needed = predicted(size)
     if needed <= limit.most:
         return
-    fits = int(options.size * math.sqrt(max(0, limit.most - fixed) / (needed - fixed)) * 0.95)
+    fits = options.size
+    while fits >= SMALLEST_SIDE and predicted(fitted_size(size, fits)) > limit.most:
+        fits = int(0.97 * fits)
     is_free = limit.source.endswith("free")
     others = "close other programs" if is_free else "use a larger --max-memory"
     advice = f"--size {fits} would fit" if fits >= SMALLEST_SIDE else f"no size would fit: {others}"
     total = needed if is_free else limit.used + needed
-    raise ResourceError(f"--size {options.size} needs about {total / 2**30:.1f} GiB and {limit.source}; {advice}")
+    reason = reason_for_whole(options)
+    whole = f" ({reason} paints the picture whole; the default settings paint it in tiles)" if reason else ""
+    raise ResourceError(f"--size {options.size} needs about {total / 2**30:.1f} GiB and {limit.source}; {advice}{whole}")
