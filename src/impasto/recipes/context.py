@@ -41,8 +41,6 @@ class PaintingContext:
         tile_count: number of tiles at the final size.
         peak_bytes: predicted peak memory of painting.
         is_painted: whether ``start`` is already a painting; if so, it is also matched with the styles at the first size.
-        keeps_colors: whether every picture keeps its colors, because ``start`` has those of the styles; if not, pictures are
-            mapped to the palettes of the styles before they are shown.
     """
 
     content: Image
@@ -62,7 +60,6 @@ class PaintingContext:
     tiles: TilePlan | None = None
     tile_count: int = 1
     peak_bytes: int = 0
-    keeps_colors: bool = False
     losses: tuple[Loss | Objective, ...] = ()
 
     @property

@@ -155,8 +155,6 @@ class _Painting:
 
     def finish(self, image: Image) -> Image:
         """Apply the colors of the styles in place, according to the strength; at low strengths, also blend with the photo."""
-        if self.context.keeps_colors:
-            return image
         strength, size = self.context.options.strength, (image.shape[-2], image.shape[-1])
         colors = Recoloring.to(image, self.palettes, self._regions_of_styles())
         photo = resize(without_margin(self.context.content, self.context.margin), size) if strength < _BLENDED_BELOW else None

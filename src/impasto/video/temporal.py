@@ -34,6 +34,8 @@ from impasto.video.shots import Shot
 _STEPS = 12
 """Steps of each frame after the first one of a shot."""
 _WEIGHT = 400.0
+_LEAST_TRUST = 0.1
+"""Trust in the start of pixels that no earlier frame sees; without it, their colors become stronger than those around them."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,10 @@ class PaintFrames:
         start = torch.lerp(self._instant.paint(as_image(pixels), self._code, strength=self.strength).cpu(), goal, mask)
         last = len(context.sizes) - 1
         done = max(0, context.sizes[last][1] - _STEPS)
-        loss = TemporalLoss(*(with_margin(each, context.margin).to(context.content) for each in (goal, mask)))
+        compared = (start, mask.clamp_min(_LEAST_TRUST))
+        loss = TemporalLoss(*(with_margin(each, context.margin).to(context.content) for each in compared))
         follows = gatys.resumed(context, Checkpoint(start, last, done))
-        return replace(follows, is_painted=True, keeps_colors=True, losses=(_WEIGHT * self.stability * loss,))
+        return replace(follows, is_painted=True, losses=(_WEIGHT * self.stability * loss,))
 
 
 def moved_results(pixels: Pixels, past: Sequence[Past]) -> tuple[Array, Array]:
