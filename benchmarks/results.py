@@ -280,19 +280,21 @@ def read(name: str) -> dict[str, Any]:
 
 def summary() -> list[str]:
     """Return the lines of the README: time and memory of each engine by size."""
+    links = "[Speed](docs/benchmarks.md#speed) and [Memory](docs/benchmarks.md#memory)"
+    if not all((FOLDER / f"{name}.json").is_file() for name in ("speed", "memory")):
+        return [f"{links} have the figures by size, and `make bench` measures your machine."]
     speed = {row["what"]: row["measured"] for row in read("speed")["rows"]}
     memory = {row["what"]: row["measured"] for row in read("memory")["rows"]}
     on = read("speed")["machine"]
-    lines = ["| | 256 × 256 | 512 × 512 | 1024 × 1024 |", "|---|---|---|---|"]
+    sizes = [size for size in (256, 512, 1024) if f"paint, {size} px" in speed and f"paint, {size} px: peak" in memory]
+    lines = ["Time of a painting in the Python library, and the peak memory of the whole process:", ""]
+    lines += [f"| | {' | '.join(f'{size} × {size}' for size in sizes)} |", "|---" * (1 + len(sizes)) + "|"]
     for engine, shown in (("paint", "`paint`"), ("instant", "`instant`"), ("brush", "a brush")):
-        cells = (
-            f"{number(speed[f'{engine}, {size} px'])} s, {number(memory[f'{engine}, {size} px: peak'])} GiB"
-            for size in (256, 512, 1024)
-        )
+        names = [f"{engine}, {size} px" for size in sizes]
+        cells = (f"{number(speed[name])} s, {number(memory[f'{name}: peak'])} GiB" for name in names)
         lines.append(f"| {shown} | {' | '.join(cells)} |")
     where = f"{on['processor']}, {on['threads']} of {on['cores']} cores, {on['accelerator'] or 'no GPU'}, {on['date']}"
     where += f", {others(on)}"
-    links = "[Speed](docs/benchmarks.md#speed) and [Memory](docs/benchmarks.md#memory)"
     return [*lines, "", f"{where}; {links} have the baselines, and `make bench` measures your machine."]
 
 
@@ -300,7 +302,12 @@ def page(text: str) -> str:
     """Return the text of a page with current figures between its markers."""
 
     def current(found: re.Match[str]) -> str:
-        lines = summary() if found[2] == "summary" else block(found[2], read(found[2]))
+        if found[2] == "summary":
+            lines = summary()
+        elif (FOLDER / f"{found[2]}.json").is_file():
+            lines = block(found[2], read(found[2]))
+        else:
+            lines = [f"No results of `{found[2]}` are saved yet: run `make bench`."]
         return "\n".join([found[1], *lines, "", found[3]])
 
     return _BLOCK.sub(current, text)
@@ -311,19 +318,24 @@ def plot(path: Path, curves: Sequence[Mapping[str, Any]]) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    mpl.rcParams.update({"svg.hashsalt": "impasto", "svg.fonttype": "none", "font.size": 8})
     panels = list(dict.fromkeys(each["grows"] for each in curves))
-    figure = Figure(figsize=(3.2 * len(panels), 3), layout="constrained")
-    for panel, grows in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for each in (one for one in curves if one["grows"] == grows):
-            sizes, values = np.array(each["sizes"]), np.array(each["values"])
-            (points,) = panel.loglog(sizes, values, "o", label=f"{each['what']}: {each['exponent']:.2f}")
-            middle = np.exp(np.log(values).mean() - each["exponent"] * np.log(sizes).mean())
-            panel.loglog(sizes, middle * sizes ** each["exponent"], "-", color=points.get_color(), linewidth=1)
-        panel.set_xlabel(grows)
-        panel.set_ylabel(each["unit"])
-        panel.legend(frameon=False, fontsize=7)
-    figure.savefig(path, metadata={"Date": None})
+    with mpl.rc_context({"svg.hashsalt": "impasto", "svg.fonttype": "none", "font.size": 8}):
+        figure = Figure(figsize=(3.2 * len(panels), 3), layout="constrained")
+        for panel, grows in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            for each in (one for one in curves if one["grows"] == grows):
+                draw(panel, each)
+            panel.set_xlabel(grows)
+            panel.legend(frameon=False, fontsize=7)
+        figure.savefig(path, metadata={"Date": None})
+
+
+def draw(panel: Any, each: Mapping[str, Any]) -> None:
+    """Draw the points of a curve, and the power law that fits them."""
+    sizes, values = np.array(each["sizes"]), np.array(each["values"])
+    (points,) = panel.loglog(sizes, values, "o", label=f"{each['what']}: {each['exponent']:.2f}")
+    middle = np.exp(np.log(values).mean() - each["exponent"] * np.log(sizes).mean())
+    panel.loglog(sizes, middle * sizes ** each["exponent"], "-", color=points.get_color(), linewidth=1)
+    panel.set_ylabel(each["unit"])
 
 
 def main() -> None:
