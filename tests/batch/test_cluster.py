@@ -64,6 +64,22 @@ def test_what_cannot_run_is_refused_before_anything_is_written(capsys: Capture, 
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        ("127.0.0.1:1", "there is no Ray cluster on this machine or at RAY_ADDRESS ("),
+        ("ray://127.0.0.1:1", "there is no Ray cluster on this machine or at RAY_ADDRESS ("),
+        ("somewhere", "RAY_ADDRESS is 'somewhere'; it must be HOST:PORT or ray://HOST:PORT"),
+    ],
+)
+def test_auto_does_not_wait_for_a_cluster_that_has_ended(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, named: str, sentence: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", named)
+    assert main((*WORDS, "--ray", "auto")) == 2
+    assert sentence in capsys.readouterr().err
+
+
 def test_without_ray_a_sentence_says_how_to_install_it(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str, *_: Any) -> Any:
         raise ImportError(f"No module named {name!r}")
@@ -75,6 +91,22 @@ def test_without_ray_a_sentence_says_how_to_install_it(capsys: Capture, monkeypa
         "impasto: --ray needs Ray; pip install 'impasto[cluster]', or use --workers without --ray\n"
     )
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_errors_of_ray_become_one_sentence() -> None:
+    class Ray:
+        def init(self, **_: Any) -> None:
+            raise ConnectionError("Could not find any running Ray instance. Please specify the one\nto connect to.")
+
+    sentences = {
+        "auto": "there is no Ray cluster on this machine or at RAY_ADDRESS (none is running)",
+        "ray://easel:10001": "the Ray cluster of --ray ray://easel:10001 cannot be used (Could not find any",
+        "local": "Ray cannot start on this machine (Could not find any running Ray instance)",
+    }
+    for address, sentence in sentences.items():
+        with pytest.raises(ClusterError) as caught:
+            cluster._connect(Ray(), address)
+        assert str(caught.value).startswith(sentence)
 
 
 def test_the_number_of_workers_is_what_fits_on_the_machines() -> None:

@@ -25,6 +25,7 @@ _LOOPBACK = "127.0.0.1"
 _ADDRESS_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Despite its name, "0" lets Ray on any system use the loopback address, where all its servers then listen."""
 _MOST_WORKERS = 10_000
+_NONE_FOUND = "Could not find any running Ray instance"
 _CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 _STORE_BYTES = 512 * 2**20
@@ -64,7 +65,7 @@ class ClusterOptions:
 
 
 def check_address(address: str) -> None:
-    """Raise unless a server listens at a ray:// address.
+    """Raise unless a server listens at a ray:// address, or for auto at ``RAY_ADDRESS``. Ray itself would wait for minutes.
 
     Raises:
         ClusterError: there is none.
@@ -74,10 +75,13 @@ def check_address(address: str) -> None:
         Traceback (most recent call last):
         impasto.errors.ClusterError: there is no Ray cluster at ray://127.0.0.1:1 ...
     """
-    if not address.startswith(_CLIENT):
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    if named in ("", "auto", "local"):
         return
     try:
-        socket.create_connection(_host_and_port(address), _CONNECT_SECONDS).close()
+        socket.create_connection(_host_and_port(_CLIENT + named.removeprefix(_CLIENT)), _CONNECT_SECONDS).close()
+    except OptionError as error:
+        raise OptionError(f"RAY_ADDRESS is {named!r}; it must be HOST:PORT or {_CLIENT}HOST:PORT") from error
     except OSError as error:
         raise _no_cluster(address, error.strerror or str(error)) from error
 
@@ -176,6 +180,18 @@ def _no_cluster(address: str, reason: str) -> ClusterError:
     return ClusterError(f"there is no Ray cluster {where} ({reason}); start one with 'ray start --head', or use --ray local")
 
 
+def _unusable(address: str, reason: str) -> ClusterError:
+    """Return the error of a cluster to which Ray cannot connect, although something may listen there."""
+    if address == "local":
+        return ClusterError(f"Ray cannot start on this machine ({reason}); use --workers without --ray")
+    if address == "auto" and reason.startswith(_NONE_FOUND):
+        return _no_cluster(address, "none is running")
+    return ClusterError(
+        f"the Ray cluster of --ray {address} cannot be used ({reason}); check that it runs the same version of Ray and "
+        "Python, and set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN if it needs a token"
+    )
+
+
 def _loaded(address: str) -> Any:
     """Load Ray, which sends no usage statistics unless the user has allowed it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -199,7 +215,7 @@ def _connect(ray: Any, address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
     except Exception as error:  # ConnectionError, RuntimeError, TimeoutError and gRPC's own
-        raise _no_cluster(address, _reason(error)) from error
+        raise _unusable(address, _reason(error)) from error
     finally:
         with suppress(ValueError, TypeError):  # not the main thread, or not set from Python
             signal.signal(signal.SIGTERM, before)

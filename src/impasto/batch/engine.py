@@ -39,7 +39,7 @@ def outcomes_of(items: Sequence[Item], manifest: Manifest, facts: Facts, pool: P
     try:
         while True:
             for item in waiting:
-                if facts.are_done(item, manifest.finished.get(os.path.basename(item.output))):
+                if facts.are_done(item, manifest.last(os.path.basename(item.output))):
                     outcome = Outcome(item=item, state="skipped")
                     manifest.append(facts.line_of(outcome))
                     yield outcome

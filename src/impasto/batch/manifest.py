@@ -22,6 +22,7 @@ from impasto.styles.named import known_styles
 from impasto.weights.files import sha256_of
 
 NAME = "manifest.jsonl"
+_BLOCK = 4096
 
 
 class Manifest:
@@ -29,7 +30,8 @@ class Manifest:
 
     Attributes:
         path: its path.
-        finished: the last line of each result that is done, by the name of its file.
+        finished: where in the file the last line of each result that is done starts, by the name of the result. The lines
+            themselves would take gigabytes if there are a million.
 
     Args:
         folder: the folder of the results, which must exist.
@@ -55,10 +57,20 @@ class Manifest:
             raise ImageFileError(f"'{self.path}' is not a file, so it cannot be the manifest; give another folder")
         try:
             self._file = self.path.open("a+b", buffering=0)
-            self.finished = {line["output"]: line for line in self._lines() if line.get("state") == "done"}
+            self.finished = {line["output"]: start for start, line in self._lines() if line.get("state") == "done"}
             self._end_line()
         except OSError as error:
             raise self._cannot_write(error) from error
+
+    def last(self, name: str) -> dict[str, Any] | None:
+        """Return the last line of a result that was done before this run, or None if there is none."""
+        if name not in self.finished:
+            return None
+        self._file.seek(self.finished[name])
+        text = b""
+        while b"\n" not in text and (more := self._file.read(_BLOCK)):  # the file has no buffer, so readline would read bytes
+            text += more
+        return _read(text.partition(b"\n")[0])
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Add a line.
@@ -77,14 +89,14 @@ class Manifest:
         """Close the file."""
         self._file.close()
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        """Yield the complete lines."""
-        self._file.seek(0)
-        for text in self._file.read().split(b"\n"):
-            with suppress(ValueError):  # empty, or cut by a crash
-                line = json.loads(text)
-                if isinstance(line, dict) and isinstance(line.get("output"), str):
-                    yield line
+    def _lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the complete lines, and where they start."""
+        start = 0
+        with self.path.open("rb") as file:  # with a buffer, which the other one must not have
+            for text in file:
+                if line := _read(text):
+                    yield start, line
+                start += len(text)
 
     def _end_line(self) -> None:
         """End a line that was cut by a crash, so that the next line starts at the margin."""
@@ -97,6 +109,15 @@ class Manifest:
     def _cannot_write(self, error: OSError) -> ImageFileError:
         reason = error.strerror or error
         return ImageFileError(f"'{self.path}' cannot be written ({reason}); free some space or choose another folder")
+
+
+def _read(text: bytes) -> dict[str, Any] | None:
+    """Return a line, or None if it is empty or was cut by a crash."""
+    with suppress(ValueError):
+        line = json.loads(text)
+        if isinstance(line, dict) and isinstance(line.get("output"), str):
+            return line
+    return None
 
 
 class Facts:
