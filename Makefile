@@ -63,6 +63,7 @@ pictures: $(DEV)  ## repaint the pictures of the documentation
 	$(BIN)/python benchmarks/guided_pictures.py
 	$(BIN)/python benchmarks/brush_pictures.py
 	$(BIN)/python benchmarks/studio_pictures.py
+	$(BIN)/python docs/extensions/notebook_cells.py
 
 wheel: $(DEV)  ## build the wheel and the sdist into dist/
 	$(BIN)/python -m build --outdir dist

@@ -1,9 +1,10 @@
 """The equations of the deeplearning.ai assignment "Art Generation with Neural Style Transfer", as functions.
 
-They are meant to be read, and to be used in a notebook. For NumPy arrays a cost is a ``float``; for torch tensors it is a
-differentiable scalar tensor. Activations have the assignment's shape ``(1, n_H, n_W, n_C)``; convert torch's
-``(1, n_C, n_H, n_W)`` with ``a.permute(0, 2, 3, 1)``. The letters are the assignment's: C for the content picture, S for the
-style picture, G for the generated picture.
+They are meant to be read, and to be used in a notebook. The functions whose names begin with ``compute_`` have the names and
+arguments of the assignment; :mod:`impasto.classic.grade` checks a student's version of them. For NumPy arrays a cost is a
+``float``; for torch tensors it is a differentiable scalar tensor. Activations have the assignment's shape
+``(1, n_H, n_W, n_C)``; convert torch's ``(1, n_C, n_H, n_W)`` with ``a.permute(0, 2, 3, 1)``. The letters are the
+assignment's: C for the content picture, S for the style picture, G for the generated picture.
 
 impasto itself uses :mod:`impasto.losses.features`. There, the same weights work for pictures of any
 size; here, suitable weights depend on the size.
@@ -33,7 +34,20 @@ if TYPE_CHECKING:
     Array = TypeVar("Array", NDArray[Any], Tensor)
     Cost = TypeVar("Cost", float, Tensor)
 
-__all__ = ["content_cost", "gram_matrix", "layer_style_cost", "style_cost", "total_cost"]
+__all__ = [
+    "STYLE_LAYERS",
+    "compute_content_cost",
+    "compute_layer_style_cost",
+    "compute_style_cost",
+    "content_cost",
+    "gram_matrix",
+    "layer_style_cost",
+    "style_cost",
+    "total_cost",
+]
+
+STYLE_LAYERS: tuple[tuple[str, float], ...] = tuple((f"relu{block}_1", 0.2) for block in range(1, 6))
+"""The assignment's style layers, from fine to coarse, each with its weight λ; there, ``conv1_1`` includes the ReLU."""
 
 
 @overload
@@ -140,7 +154,7 @@ def style_cost(layers: Sequence[tuple[Tensor, Tensor]], weights: Sequence[float]
 def style_cost(layers: Sequence[tuple[Any, Any]], weights: Sequence[float]) -> Any:
     """Sum the style costs of several layers, each with its weight.
 
-    ``J_style = Σ_l λ_l · J_style^[l]``; the assignment uses five layers, conv1_1 to conv5_1, with λ = 0.2 for each.
+    ``J_style = Σ_l λ_l · J_style^[l]``; the assignment uses five layers, relu1_1 to relu5_1, with λ = 0.2 for each.
 
     Args:
         layers: for each layer the pair (a_S, a_G) for :func:`layer_style_cost`; sizes may differ between layers.
@@ -192,6 +206,107 @@ def total_cost(J_content: Cost, J_style: Cost, alpha: float = 10, beta: float = 
         Gatys et al. 2015, equation 7; the assignment's α and β.
     """
     return alpha * J_content + beta * J_style
+
+
+# ------------------------------------------------------------------------- the names and arguments of the assignment
+
+
+@overload
+def compute_content_cost(content_output: Sequence[NDArray[Any]], generated_output: Sequence[NDArray[Any]]) -> float: ...
+@overload
+def compute_content_cost(content_output: Sequence[Tensor], generated_output: Sequence[Tensor]) -> Tensor: ...
+def compute_content_cost(content_output: Any, generated_output: Any) -> Any:
+    """Compute :func:`content_cost` of the last of several layers.
+
+    Args:
+        content_output: the content's activations of all layers, (1, n_H, n_W, n_C) each; the last is the content layer.
+        generated_output: the generated picture's activations of the same layers.
+
+    Returns:
+        The cost, 0 or more: a float for arrays, a scalar tensor for tensors.
+
+    Raises:
+        OptionError: there are no layers, or arrays are mixed with tensors.
+        ShapeError: the shapes differ, or are not (1, n_H, n_W, n_C).
+
+    Example:
+        >>> import numpy as np
+        >>> style_layer = np.zeros((1, 4, 4, 2))
+        >>> compute_content_cost([style_layer, np.full((1, 2, 2, 3), 3.0)], [style_layer, np.full((1, 2, 2, 3), 1.0)])
+        1.0
+
+    Source:
+        See :func:`content_cost`.
+    """
+    if not len(content_output) or not len(generated_output):
+        raise OptionError("compute_content_cost was given no layers; give the activations of at least one")
+    return content_cost(content_output[-1], generated_output[-1])
+
+
+@overload
+def compute_layer_style_cost(a_S: NDArray[Any], a_G: NDArray[Any]) -> float: ...
+@overload
+def compute_layer_style_cost(a_S: Tensor, a_G: Tensor) -> Tensor: ...
+def compute_layer_style_cost(a_S: Any, a_G: Any) -> Any:
+    """Compute :func:`layer_style_cost`, under the name that the assignment uses.
+
+    Args:
+        a_S: the style's activations of one layer, (1, n_H, n_W, n_C).
+        a_G: the generated picture's activations of the same layer, (1, n_H, n_W, n_C).
+
+    Returns:
+        The cost, 0 or more: a float for arrays, a scalar tensor for tensors.
+
+    Raises:
+        ShapeError: the shapes differ, or are not (1, n_H, n_W, n_C).
+        OptionError: one is an array and the other a tensor.
+
+    Example:
+        >>> import numpy as np
+        >>> compute_layer_style_cost(np.full((1, 2, 2, 3), 2.0), np.zeros((1, 2, 2, 3)))
+        4.0
+
+    Source:
+        See :func:`layer_style_cost`.
+    """
+    return layer_style_cost(a_S, a_G)
+
+
+def compute_style_cost(
+    style_image_output: Sequence[Any],
+    generated_image_output: Sequence[Any],
+    STYLE_LAYERS: Sequence[tuple[str, float]] = STYLE_LAYERS,
+) -> Any:
+    """Compute :func:`style_cost` of all layers but the last, which is the content layer.
+
+    Args:
+        style_image_output: the style's activations of the style layers and the content layer, (1, n_H, n_W, n_C) each.
+        generated_image_output: the generated picture's activations of the same layers.
+        STYLE_LAYERS: name and weight λ of each style layer, in the order of the activations.
+
+    Returns:
+        The cost: a float for arrays, a scalar tensor for tensors.
+
+    Raises:
+        OptionError: the number of style layers differs from the number of activations, without the last.
+        ShapeError: two activations have shapes that :func:`layer_style_cost` does not accept.
+
+    Example:
+        >>> import numpy as np
+        >>> style, picture = np.full((1, 2, 2, 3), 2.0), np.zeros((1, 2, 2, 3))
+        >>> compute_style_cost([style, style], [picture, picture], [("relu1_1", 0.25)])
+        1.0
+
+    Source:
+        See :func:`style_cost`.
+    """
+    if len(style_image_output) != len(generated_image_output):
+        raise OptionError(
+            f"compute_style_cost was given {len(style_image_output)} activations of the style and "
+            f"{len(generated_image_output)} of the generated picture; give those of the same layers"
+        )
+    pairs = list(zip(style_image_output, generated_image_output, strict=True))[:-1]
+    return style_cost(pairs, [weight for _, weight in STYLE_LAYERS])
 
 
 # --------------------------------------------------------------------------------- NumPy arrays and torch tensors
