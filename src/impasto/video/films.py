@@ -121,7 +121,7 @@ def making_of(output: Path, photo: Image, steps: Iterable[Step], size: tuple[int
         >>> import impasto
         >>> steps = impasto.steps("photo.jpg", "picture.jpg", size=64, steps=2)
         >>> film = making_of(Path("film.mp4"), impasto.images.read("photo.jpg").image, steps, size=(64, 64))
-        >>> film.size, film.pictures > 4
+        >>> film.size, film.pictures >= 4
         ((64, 64), True)
     """
     remaining = iter(steps)
