@@ -319,7 +319,7 @@ def test_the_record_contains_recipe_network_and_options() -> None:
     assert len(PAINTER.network.sha256) == 64
     assert record["options"]["strength"] == 0.5
     assert record["options"]["style_weights"] == (1, 2)
-    assert record["run"] == {"device": "cpu", "precision": "fp32", "seed": 0, "threads": 0}
+    assert record["run"] == {"device": "cpu", "precision": "fp32", "seed": 0, "threads": 0, "max_memory": 0.0}
     assert record["content"]["sha256"] == PHOTO.sha256
     assert [style["sha256"] for style in record["styles"]] == [STYLE.sha256, OTHER.sha256]
     assert "refined" not in record

@@ -52,6 +52,11 @@ class Past(NamedTuple):
         source: the frame of the clip.
         result: the painted frame.
         number: its number in the shot, from 0.
+
+    Example:
+        >>> frame = np.zeros((4, 6, 3), np.uint8)
+        >>> Past(frame, 255 - frame, number=3).result.shape
+        (4, 6, 3)
     """
 
     source: Pixels
