@@ -38,10 +38,11 @@ def name_of(page: Path) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_notebook_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    CELLS.run(page, tmp_path)
+    results = tmp_path / "results"
+    CELLS.run(page, results)
     figures = {cell.options["figure"] for cell in CELLS.cells_of(page.read_text(encoding="utf-8")) if "figure" in cell.options}
     assert figures
-    assert figures == {path.stem for path in tmp_path.glob("*.webp")}
+    assert figures == {path.stem for path in results.glob("*.webp")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

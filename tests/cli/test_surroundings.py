@@ -262,7 +262,8 @@ def test_a_killed_painting_resumes_from_its_checkpoint(capsys: Capture) -> None:
         child.kill()
         assert child.stderr is not None
         child.stderr.read()
-    assert sorted(os.listdir()) == ["out.png.impasto-checkpoint.png", "photo.jpg", "picture.jpg"]
+    left = [".out.png.impasto-lock"]  # the file; the system has ended the lock
+    assert sorted(os.listdir()) == [*left, "out.png.impasto-checkpoint.png", "photo.jpg", "picture.jpg"]
     record: Any = images.read_record(checkpoint)
     assert record["steps"]["finished"] is False
     PIL.Image.open("photo.jpg").save("other.png")
@@ -275,6 +276,7 @@ def test_a_killed_painting_resumes_from_its_checkpoint(capsys: Capture) -> None:
     after: Any = images.read_record("out.png")
     assert after["steps"]["done"] > record["steps"]["done"]
     assert not checkpoint.exists()
+    assert not Path(left[0]).exists()
 
 
 def test_long_paintings_write_an_early_checkpoint_and_then_one_every_twenty_seconds(
