@@ -1,14 +1,13 @@
 """The making of a painting as a film; comparisons and posters of clips."""
 
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import skimage.data
 import torch
+from clip_pieces import pictures_of, sound_of, times_of
 
 from impasto import images
 from impasto.cli import main
@@ -23,20 +22,6 @@ from impasto.video.segments import folder_of
 
 Capture = pytest.CaptureFixture[str]
 Render = Callable[..., Path]
-
-
-def times_of(path: Path) -> list[Fraction]:
-    with av.open(str(path)) as container:
-        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
-
-
-def sound_of(path: Path) -> list[tuple[Fraction, bytes]]:
-    with av.open(str(path)) as container:
-        return [(each.pts * each.time_base, bytes(each)) for each in container.demux(audio=0) if each.size]
-
-
-def pictures_of(path: Path) -> list[np.ndarray]:
-    return [each.pixels.copy() for each in frames(open_clip(path))]
 
 
 # ---------------------------------------------------------------------------------------------------- making of

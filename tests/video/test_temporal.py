@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+from clip_pieces import pictures_of, times_of
 
 from impasto import images
 from impasto.errors import ImpastoError
@@ -16,21 +17,11 @@ from impasto.images import Picture
 from impasto.options import Run
 from impasto.recipes.painting import read_style
 from impasto.recipes.reporting import reports_of
-from impasto.video.clips import frames, open_clip
 from impasto.video.flow import Past, Stabilizer, motion_between, warped
 from impasto.video.painting import paint_video
 from impasto.video.temporal import PaintFrames, moved_results
 
 COUNT, HEIGHT, WIDTH = 6, 90, 160
-
-
-def pictures_of(path: Path) -> list[np.ndarray]:
-    return [each.pixels.copy() for each in frames(open_clip(path))]
-
-
-def times_of(path: Path) -> list[float]:
-    with av.open(str(path)) as container:
-        return [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from clip_pieces import pictures_of, sound_of, times_of
 
 from impasto import images
 from impasto.errors import ClipError, OptionError
@@ -61,20 +61,6 @@ def paint(path: Path, output: Path, *, noise: float = 0.0, seconds: float = 2.0,
         pass
     run.finish()
     return run
-
-
-def times_of(path: Path) -> list[Fraction]:
-    with av.open(str(path)) as container:
-        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
-
-
-def sound_of(path: Path) -> list[tuple[Fraction, bytes]]:
-    with av.open(str(path)) as container:
-        return [(each.pts * each.time_base, bytes(each)) for each in container.demux(audio=0) if each.size]
-
-
-def pictures_of(path: Path) -> list[np.ndarray]:
-    return [each.pixels.copy() for each in frames(open_clip(path))]
 
 
 # ---------------------------------------------------------------------------------------------------- times and sound

@@ -243,33 +243,8 @@ def compute_content_cost(content_output: Any, generated_output: Any) -> Any:
     return content_cost(content_output[-1], generated_output[-1])
 
 
-@overload
-def compute_layer_style_cost(a_S: NDArray[Any], a_G: NDArray[Any]) -> float: ...
-@overload
-def compute_layer_style_cost(a_S: Tensor, a_G: Tensor) -> Tensor: ...
-def compute_layer_style_cost(a_S: Any, a_G: Any) -> Any:
-    """Compute :func:`layer_style_cost`, under the name that the assignment uses.
-
-    Args:
-        a_S: the style's activations of one layer, (1, n_H, n_W, n_C).
-        a_G: the generated picture's activations of the same layer, (1, n_H, n_W, n_C).
-
-    Returns:
-        The cost, 0 or more: a float for arrays, a scalar tensor for tensors.
-
-    Raises:
-        ShapeError: the shapes differ, or are not (1, n_H, n_W, n_C).
-        OptionError: one is an array and the other a tensor.
-
-    Example:
-        >>> import numpy as np
-        >>> compute_layer_style_cost(np.full((1, 2, 2, 3), 2.0), np.zeros((1, 2, 2, 3)))
-        4.0
-
-    Source:
-        See :func:`layer_style_cost`.
-    """
-    return layer_style_cost(a_S, a_G)
+compute_layer_style_cost = layer_style_cost
+"""The name that the assignment uses for :func:`layer_style_cost`."""
 
 
 def compute_style_cost(

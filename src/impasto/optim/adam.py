@@ -38,14 +38,20 @@ class Adam:
     def step(self, closure: Callable[[], Tensor]) -> Tensor:
         """Evaluate the closure (which computes the loss and its gradients), update each plane once, and return the loss."""
         loss = closure()
-        first_decay, rate = self.betas[0], self.param_groups[0]["lr"]
         for plane in self.planes:
-            if plane.grad is None:
-                continue
-            state = self.state.setdefault(plane, fresh(plane))
-            deviation = running(state, plane.grad, self.betas)
-            plane.addcdiv_(state["exp_avg"], deviation, value=-rate / (1 - first_decay ** state["step"]))
+            if plane.grad is not None:
+                self._update(plane, plane.grad)
         return loss
+
+    def _update(self, plane: Tensor, gradient: Tensor) -> None:
+        state = self.state.setdefault(plane, fresh(plane))
+        deviation = running(state, gradient, self.betas)
+        plane.addcdiv_(state["exp_avg"], deviation, value=self._factor(state["step"]))
+
+    def _factor(self, step: int) -> float:
+        """Return the factor of a step: minus the learning rate, with the correction of the first mean."""
+        factor: float = -self.param_groups[0]["lr"] / (1 - self.betas[0] ** step)
+        return factor
 
 
 class MultigridAdam(Adam):

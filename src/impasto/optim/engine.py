@@ -425,7 +425,7 @@ def optimize(  # noqa: PLR0913  (two have defaults)
         yield Step(number, steps, 0, size, losses, drawing, note=note, failure=failure, shown_size=size)
         if has_settled:
             break
-    if isinstance(optimizer, Adam | StoredAdam):
+    if isinstance(optimizer, Adam):
         momentum.states = [dict(optimizer.state[plane]) for plane in planes if plane in optimizer.state]
         momentum.scale = evaluation.scale
 
@@ -548,7 +548,7 @@ def failure_of(history: Sequence[float], steps: int, drawing: Drawing, objective
 
 
 def take_step(
-    evaluation: Evaluation, optimizer: Adam | StoredAdam | torch.optim.Optimizer, rate: float, momentum: Momentum | None = None
+    evaluation: Evaluation, optimizer: Adam | torch.optim.Optimizer, rate: float, momentum: Momentum | None = None
 ) -> dict[str, float]:
     """Update the planes once; return the weighted losses by name, as they were before the update."""
     evaluation.begin()
@@ -559,7 +559,7 @@ def take_step(
         rate *= max(1.0, sum(float(gradient.abs().sum()) for gradient in evaluation.gradients))
     set_rate(optimizer, rate)
     optimizer.step(evaluation)  # type: ignore[arg-type]  # the stub requires a float, but a tensor works
-    if evaluation.canvas == "pixels" and isinstance(optimizer, Adam | StoredAdam):
+    if evaluation.canvas == "pixels" and isinstance(optimizer, Adam):
         with torch.no_grad():
             evaluation.planes[0].clamp_(0, 1)
     return evaluation.losses
@@ -567,7 +567,7 @@ def take_step(
 
 def make_optimizer(
     planes: Planes, optimizer_settings: OptimizerSettings, *, on_disk: bool = False
-) -> Adam | StoredAdam | torch.optim.Optimizer:
+) -> Adam | torch.optim.Optimizer:
     """Create the optimizer named by the settings; ``on_disk`` keeps the state of Adam in temporary files."""
     if on_disk and optimizer_settings.optimizer == "adam":
         return StoredAdam(planes, lr=optimizer_settings.learning_rate, betas=optimizer_settings.betas)
@@ -588,7 +588,7 @@ def make_optimizer(
     )
 
 
-def set_rate(optimizer: Adam | StoredAdam | torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimizer: Adam | torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -673,9 +673,7 @@ class Guard:
                 plane.copy_(kept.tensor() if isinstance(kept, StoredPlane) else kept)
 
 
-def restore_momentum(
-    optimizer: Adam | StoredAdam | torch.optim.Optimizer, planes: Planes, momentum: Momentum, scale: float = 1.0
-) -> None:
+def restore_momentum(optimizer: Adam | torch.optim.Optimizer, planes: Planes, momentum: Momentum, scale: float = 1.0) -> None:
     """Resize Adam's state from another size and restore it; both the direction and the step size remain useful.
 
     Losses are means over positions, so the gradient of a pixel shrinks as the number of pixels grows; the state is scaled

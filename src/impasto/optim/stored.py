@@ -3,14 +3,14 @@
 import errno
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from impasto.errors import ResourceError
-from impasto.optim.adam import running
+from impasto.optim.adam import Adam, running
 
 _PART = 2**22
 """Number of values that are in memory at a time."""
@@ -70,33 +70,20 @@ def _no_space(error: OSError) -> ResourceError:
     )
 
 
-class StoredAdam:
-    """:class:`impasto.optim.adam.Adam` with its state in temporary files. Its steps are the same, bit for bit."""
+class StoredAdam(Adam):
+    """Adam with its state in temporary files. Its steps are the same, bit for bit."""
 
-    def __init__(self, planes: Sequence[Tensor], lr: float, betas: tuple[float, float]) -> None:
-        self.planes, self.betas = list(planes), betas
-        self.param_groups: list[dict[str, Any]] = [{"lr": lr}]
-        self.state: dict[Tensor, dict[str, Any]] = {}
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:
-        """Evaluate the closure (which computes the loss and its gradients), update each plane once, and return the loss."""
-        loss = closure()
-        first_decay, rate = self.betas[0], self.param_groups[0]["lr"]
-        for plane in self.planes:
-            if plane.grad is None:
-                continue
-            state = self.state.setdefault(plane, fresh_files(plane))
-            values, gradient = plane.view(-1), plane.grad.view(-1)
-            for start, end in _parts(len(values)):
-                part = {name: state[name].read(start, end).to(plane) for name in ("exp_avg", "exp_avg_sq")}
-                now: dict[str, Any] = {"step": state["step"], **part}
-                deviation = running(now, gradient[start:end], self.betas)
-                values[start:end].addcdiv_(now["exp_avg"], deviation, value=-rate / (1 - first_decay ** now["step"]))
-                for name in part:
-                    state[name].write(start, now[name])
-            state["step"] += 1
-        return loss
+    def _update(self, plane: Tensor, gradient: Tensor) -> None:
+        state = self.state.setdefault(plane, fresh_files(plane))
+        values, slopes = plane.view(-1), gradient.view(-1)
+        for start, end in _parts(len(values)):
+            part = {name: state[name].read(start, end).to(plane) for name in ("exp_avg", "exp_avg_sq")}
+            now: dict[str, Any] = {"step": state["step"], **part}
+            deviation = running(now, slopes[start:end], self.betas)
+            values[start:end].addcdiv_(now["exp_avg"], deviation, value=self._factor(now["step"]))
+            for name in part:
+                state[name].write(start, now[name])
+        state["step"] += 1
 
 
 def fresh_files(plane: Tensor) -> dict[str, Any]:
