@@ -1,4 +1,4 @@
-"""Painters of frames: a brush, or the instant painter with one style code for the whole clip."""
+"""Painters of frames: a brush, the instant painter with one style code for the whole clip, or ``temporal.PaintFrames``."""
 
 import os
 from collections.abc import Iterable, Sequence
