@@ -226,3 +226,11 @@ def test_flatness_in_strips_equals_the_whole(random: torch.Generator, monkeypatc
     monkeypatch.setattr(picture, "_LARGEST_WHOLE_PX", 1)
     monkeypatch.setattr(picture, "_STRIP_ROWS", 16)
     torch.testing.assert_close(picture.flatness_sparingly(image).float(), picture.flatness(image), atol=1e-3, rtol=0)
+
+
+def test_the_predicted_time_counts_the_halos_of_tiles(content: Picture, style: Picture) -> None:
+    whole = replace(gatys.set_up(content, [style], paint_options(**BRIEF), EXACT), tiles=None)
+    small, large = (replace(whole, tiles=TilePlan(whole.encoder.layers, 0.0, math.inf, side)) for side in (64, 512))
+    alone, less, more = (gatys._halo_work(each, (256, 256), ("relu3_1",)) for each in (whole, large, small))
+    assert alone == 1.0
+    assert 1.0 < less < 1.2 < more == pytest.approx(2.25)

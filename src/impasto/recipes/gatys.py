@@ -9,7 +9,7 @@ layers use replicate padding, deep layers zero padding; the result is mapped to 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 
@@ -21,6 +21,7 @@ from impasto.encoders.vgg import frozen_copy
 from impasto.errors import OptionError, WeightsError
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses.features import Objective, measure
+from impasto.losses.tiled import halo_of
 from impasto.optim.engine import Drawing, OptimizerSettings, Plan, Size, Step, drawn, pyramid
 from impasto.options import INITS, PaintOptions, Run
 from impasto.recipes.checks import check_layers, check_named_styles, check_pictures, compared_layers, planned_memory
@@ -244,6 +245,14 @@ _TRIALS = 4
 """Number of trial steps. The first is slow, and any other may wait for the processor, so the fastest of the others is used."""
 
 
+def _halo_work(context: PaintingContext, size: Size, layers: Iterable[str]) -> float:
+    """Return how much more work the tiles of a size are with their halos; 1 for a size that is painted whole."""
+    tiling = context.tiles.at(size) if context.tiles else None
+    if tiling is None:
+        return 1.0
+    return (1 + 2 * halo_of(layers, tiling.layers) / tiling.tile_px) ** 2
+
+
 @in_known_state
 def predicted_seconds(context: PaintingContext) -> float:
     """Predict the painting time from a trial at a small size; the cost of a step depends on its pixels and layers."""
@@ -258,7 +267,10 @@ def predicted_seconds(context: PaintingContext) -> float:
         torch.stack([measure(each, None).covariance.square().mean() for each in features.values()]).sum().backward()
         trials.append(seconds_now() - began)
     work = Plan((((picture.shape[-2], picture.shape[-1]), 1), *context.sizes), 0.0)
-    shares = [len(layers.intersection(compared_layers(context.options, max(each)))) / len(layers) for each, _ in context.sizes]
-    total = sum(math.sqrt(share) * context.sizes[scale][1] * work.work(1 + scale) for scale, share in enumerate(shares))
+    total = 0.0
+    for scale, (each, steps) in enumerate(context.sizes):
+        compared = compared_layers(context.options, max(each))
+        share = len(layers.intersection(compared)) / len(layers)
+        total += math.sqrt(share) * _halo_work(context, each, compared) * steps * work.work(1 + scale)
     seconds = 1.2 * min(trials[1:]) * total / work.work(0)
     return min(seconds, context.options.seconds) if context.options.seconds else seconds
