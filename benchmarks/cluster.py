@@ -23,7 +23,7 @@ from batch import IMPASTO, make_photos
 _ACTOR = "ray::Painter"
 
 
-def descendants(process: int) -> list[int]:
+def actors_below(process: int) -> list[int]:
     """Return the ids of the actors below a process."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*"):
@@ -57,7 +57,7 @@ def painted(command: Sequence[str], output: Path, count: int, kill_after: int = 
         while process.poll() is None:
             number = len(lines_of(output))
             times += [time.perf_counter()] * (number - len(times))
-            if kill_after and number >= kill_after and (actors := descendants(process.pid)):
+            if kill_after and number >= kill_after and (actors := actors_below(process.pid)):
                 os.kill(actors[0], signal.SIGKILL)
                 print(f"killed a worker after {number} of {count} pictures")
                 kill_after = 0

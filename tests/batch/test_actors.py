@@ -140,6 +140,17 @@ def test_actors_that_cannot_start_end_the_batch_instead_of_starting_for_ever(ite
         run(items, FakeActors(version="0.0"))
 
 
+def test_a_machine_on_which_nothing_starts_does_not_end_the_work_of_the_others(items: list[Item]) -> None:
+    class HalfDead(FakeActors):
+        def _work(self, actor: int, queue: list[tuple[Hashable, Parcel | None]]) -> None:
+            self.version = "dead" if actor else __version__
+            super()._work(actor, queue)
+
+    actors = HalfDead()
+    assert Counter(each.state for each in run(items, actors)) == {"done": 20}
+    assert len(actors.queues) < 10  # it stops trying
+
+
 def test_a_photo_or_an_output_that_is_missing_is_a_failure_of_its_item(items: list[Item]) -> None:
     Path(items[3].content).unlink()
     items[4] = Item(content=items[4].content, style="x", output="/gone/out.bmp", options=BrushOptions())
@@ -168,8 +179,30 @@ def test_a_painter_needs_only_the_parcel_and_removes_its_files(tmp_path: Path, m
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     painter = Painter(settings)
-    delivery = painter.paint(parcel, brush)
+    delivery = painter.paint(replace(parcel, style_name="mine.brush"), brush)
     assert (delivery.outcome.state, delivery.outcome.error) == ("done", "")
     assert delivery.result == (tmp_path / "here.webp").read_bytes()
     painter.close()
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_named_style_of_the_user_is_sent_under_the_name_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import skimage.data
+
+    from impasto import images
+    from impasto.options import InstantOptions
+    from impasto.recipes.naming import name_style
+    from impasto.styles.named import add_style
+
+    monkeypatch.setenv("IMPASTO_STYLES", str(tmp_path / "styles"))
+    images.write(tmp_path / "a.png", images.read(skimage.data.astronaut()[:384:6, 32:416:6]))
+    add_style(name_style(images.read(skimage.data.coffee()[::4, ::4].copy()), {"name": "my-garden"}))
+    path = Path(style_file("my-garden", "instant"))
+    data = path.read_bytes()
+    item = Item(content=str(tmp_path / "a.png"), style="my-garden", output="out.png", options=InstantOptions(size=64))
+    parcel = replace(packed(item), style_name=path.name)
+    monkeypatch.setenv("IMPASTO_STYLES", str(tmp_path / "elsewhere"))
+    painter = Painter(Settings(method="instant", run=Run(threads=1, device="cpu"), engine="torch"))
+    delivery = painter.paint(parcel, data)
+    painter.close()
+    assert (delivery.outcome.state, delivery.outcome.error) == ("done", "")

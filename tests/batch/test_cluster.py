@@ -49,6 +49,7 @@ REFUSED = {
     "--ray local --workers 0": "--workers is 0; it must be a whole number from 1 to 10000",
     "--ray local --gpus 1.5": "--gpus is 1.5; it must be a share from 0 to 1, or a whole number",
     "--ray local --gpus -1": "--gpus is -1",
+    "--ray local --gpus inf": "--gpus is inf",
     "--ray local --device cuda": "--device cuda with --ray needs the GPUs of each worker",
     "--gpus 1": "--gpus is 1, but it is for --ray alone",
 }

@@ -60,6 +60,18 @@ def test_the_optimizer_and_openvino_need_more_than_one_pass_in_torch(photo: str,
     assert needed(photo, "instant", size=512, engine="torch", hq=True) > plain
 
 
+def test_a_memory_limit_bounds_what_a_worker_needs_if_it_can_paint_in_tiles(photo: str) -> None:
+    def needed_with(max_memory: float, **given: object) -> int:
+        pair = Pair(photo, "starry-night", options_for("paint", {"size": 4096, **given}))
+        return memory_of_worker(
+            [pair], Settings(method="paint", run=Run(device="cpu", precision="fp32", max_memory=max_memory))
+        )
+
+    whole = needed_with(0.0)
+    assert needed_with(2.5) == int(2.5 * 2**30) < whole
+    assert needed_with(0.0, recipe="gatys") == needed_with(2.5, recipe="gatys") > 2.5 * 2**30
+
+
 def test_what_cannot_be_read_counts_nothing(photo: str, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
     (tmp_path / "notes.txt").write_text("hello")

@@ -59,24 +59,45 @@ class _Crew:
     """The actors and their tasks: those of starting, which have no order, and those of painting, oldest first."""
 
     tasks: dict[Hashable, tuple[Hashable, _Order | None]] = field(default_factory=dict)
-    ready: set[Hashable] = field(default_factory=set)
+    free: list[set[Hashable]] = field(default_factory=lambda: [set() for _ in range(IN_FLIGHT + 1)])
+    """The actors that are ready, by the number of their items."""
+    held: int = 0
+    """Number of items that are being painted."""
 
-    def load(self, actor: Hashable) -> int:
-        return sum(each == actor for each, _ in self.tasks.values())
+    @property
+    def has_ready(self) -> bool:
+        return any(self.free)
 
     def freest(self) -> Hashable | None:
-        """Return the actor with the fewest items, or None if all have enough."""
-        free = [(self.load(actor), number, actor) for number, actor in enumerate(self.ready)]
-        load, _, actor = min(free, default=(IN_FLIGHT, 0, None))
-        return actor if load < IN_FLIGHT else None
+        """Return an actor with the fewest items, or None if all have enough."""
+        return next((next(iter(each)) for each in self.free[:IN_FLIGHT] if each), None)
+
+    def give(self, actor: Hashable, task: Hashable, order: _Order) -> None:
+        """Note that an actor paints an item."""
+        self.tasks[task] = actor, order
+        self._move(actor, 1)
+
+    def pop(self, task: Hashable) -> tuple[Hashable, _Order | None]:
+        """Remove a task that has ended."""
+        actor, order = self.tasks.pop(task)
+        if order is not None:
+            self._move(actor, -1)
+        return actor, order
 
     def pop_all(self, actor: Hashable) -> list[tuple[Hashable, _Order]]:
         """Remove an actor, and return its tasks of painting, oldest first."""
-        self.ready.discard(actor)
         found = [(task, order) for task, (each, order) in self.tasks.items() if each == actor]
         for task, _ in found:
-            del self.tasks[task]
+            self.pop(task)
+        for each in self.free:
+            each.discard(actor)
         return [(task, order) for task, order in found if order is not None]
+
+    def _move(self, actor: Hashable, more: int) -> None:
+        self.held += more
+        load = next(number for number, each in enumerate(self.free) if actor in each)
+        self.free[load].remove(actor)
+        self.free[load + more].add(actor)
 
 
 class ActorPool:
@@ -107,7 +128,7 @@ class ActorPool:
 
     @property
     def _held(self) -> int:
-        return len(self._waiting) + sum(order is not None for _, order in self._crew.tasks.values())
+        return len(self._waiting) + self._crew.held
 
     def submit(self, item: Item) -> None:
         """Take an item."""
@@ -145,7 +166,7 @@ class ActorPool:
             except ImpastoError as error:
                 self._done.append(Outcome(item=order.item, state="failed", error=str(error)))
                 continue
-            self._crew.tasks[self._actors.send(actor, parcel)] = actor, order
+            self._crew.give(actor, self._actors.send(actor, parcel), order)
 
     def _finish(self, task: Hashable) -> None:
         actor, order = self._crew.tasks[task]
@@ -154,7 +175,7 @@ class ActorPool:
         except ActorDiedError as death:
             self._bury(actor, str(death), has_started=order is not None)
             return
-        del self._crew.tasks[task]
+        self._crew.pop(task)
         self._take(actor, order, result)
 
     def _take(self, actor: Hashable, order: _Order | None, result: Delivery | str) -> None:
@@ -168,7 +189,7 @@ class ActorPool:
                 f"a worker of the cluster has impasto {result} and this machine has {__version__}; install the same version"
             )
         self._failed_starts = 0
-        self._crew.ready.add(actor)
+        self._crew.free[0].add(actor)
 
     def _bury(self, actor: Hashable, reason: str, *, has_started: bool) -> None:
         """Replace an actor that has died. What it had finished counts, and the rest waits again."""
@@ -184,6 +205,8 @@ class ActorPool:
         self._waiting.extendleft(reversed(left))
         self._failed_starts += not has_started
         if self._failed_starts >= _MOST_DEATHS:
+            if self._crew.has_ready:
+                return  # the others go on
             raise ClusterError(
                 f"no worker can start on the cluster ({reason}); check that impasto is installed on its machines"
             )

@@ -59,8 +59,8 @@ class ClusterOptions:
             _host_and_port(self.address)
         if self.workers is not None and not 1 <= self.workers <= _MOST_WORKERS:
             raise OptionError(f"--workers is {self.workers}; it must be a whole number from 1 to {_MOST_WORKERS}")
-        is_whole = self.gpus == int(self.gpus) if self.gpus > 1 else self.gpus >= 0
-        if not is_whole or self.gpus > 16:
+        is_in_range = 0 <= self.gpus <= 16
+        if not is_in_range or (self.gpus > 1 and self.gpus != int(self.gpus)):
             raise OptionError(f"--gpus is {self.gpus:g}; it must be a share from 0 to 1, or a whole number up to 16")
 
 
@@ -146,6 +146,7 @@ class RayActors:
         if path := style_file(parcel.item.style, self._settings.method):
             with suppress(OSError):  # it was removed meanwhile; the actor says so
                 style = self._shared(path)
+                parcel = replace(parcel, style_name=os.path.basename(path))
         return self._known[actor].paint.remote(parcel, style)  # type: ignore[no-any-return]
 
     def wait(self, tasks: Sequence[Hashable]) -> Sequence[Hashable]:

@@ -76,6 +76,7 @@ class _Prediction:
 
     def __init__(self, settings: Settings) -> None:
         self._size = lru_cache(None)(size_in_header)
+        self._max_memory = round(settings.run.max_memory * 2**30)
         self._brush = lru_cache(1)(load_brush)
         self._encoder = lru_cache(1)(load_encoder)
         self._arithmetic = lru_cache(1)(partial(choose_arithmetic, settings.run))
@@ -104,4 +105,7 @@ class _Prediction:
     def _paint(self, size: tuple[int, int], options: PaintOptions) -> int:
         encoder = self._encoder(options.encoder)
         arithmetic = self._arithmetic(encoder, full_precision=options.optimizer == "lbfgs")
-        return checks.predicted_memory(encoder, fitted_size(size, options.size), options, arithmetic)
+        whole = checks.predicted_memory(encoder, fitted_size(size, options.size), options, arithmetic)
+        if not self._max_memory or checks.reason_for_whole(options):
+            return whole
+        return min(whole, max(0, self._max_memory - _PROGRAM_BYTES))  # painted in tiles that keep to the limit

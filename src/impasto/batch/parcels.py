@@ -34,10 +34,12 @@ class Parcel:
     Attributes:
         item: the item, with the names of its files.
         content: the photo.
+        style_name: the name of the file that is sent as the style; empty if the style is part of the package.
     """
 
     item: Item
     content: bytes
+    style_name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,15 +110,15 @@ class Painter:
         with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as name:
             content, output = Path(name, os.path.basename(item.content)), Path(name, "result" + Path(item.output).suffix)
             content.write_bytes(parcel.content)
-            look = self._kept(item.style, style) if style else item.style
+            look = self._kept(parcel.style_name, style) if style else item.style
             outcome = self._worker.paint(replace(item, content=str(content), style=look, output=str(output)))
             return Delivery(outcome=outcome, result=output.read_bytes() if outcome.state == "done" else b"")
 
-    def _kept(self, style: str, data: bytes) -> str:
+    def _kept(self, name: str, data: bytes) -> str:
         """Return the path of a style, which is written once, so that the worker keeps its code."""
         folder = self._folder / sha256(data).hexdigest()
         folder.mkdir(exist_ok=True)
-        path = folder / os.path.basename(style)
+        path = folder / os.path.basename(name)
         if not path.exists():
             path.write_bytes(data)
         return str(path)
