@@ -1,6 +1,6 @@
 """Measure the flicker and the speed of videos.
 
-python benchmarks/video.py STYLE [CLIP ...] [--method auto] [--stability 0.6 0.8 1] [--frames 48] [--size 640]
+python benchmarks/video.py [STYLE [CLIP ...]] [--method auto] [--stability 0.6 0.8 1] [--frames 48] [--size 640]
 
 Without a clip, a camera that pans, zooms and trembles over a photo is rendered, with a disk that moves across. The warping
 error is the root mean square of the change of the result along the movement of the clip, where nothing was hidden; the ratio
@@ -34,7 +34,7 @@ WIDTH, RATE = 640, 24
 def main() -> None:
     """Print a line of JSON for each clip and each stability."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("style")
+    parser.add_argument("style", nargs="?", default="starry-night")
     parser.add_argument("clips", type=Path, nargs="*")
     parser.add_argument("--stability", type=float, nargs="+", default=[0.6, 0.8, 1.0])
     parser.add_argument("--frames", type=int, default=48)

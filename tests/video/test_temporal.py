@@ -1,6 +1,7 @@
 """Clips painted by optimization: strokes of the style, little flicker, and results that resemble those of ``paint``."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from clip_pieces import pictures_of, times_of
 from impasto import images
 from impasto.errors import ImpastoError
 from impasto.images import Picture
+from impasto.optim.tiled import TilePlan
 from impasto.options import Run
+from impasto.recipes import gatys
 from impasto.recipes.painting import read_style
 from impasto.recipes.reporting import reports_of
 from impasto.video.flow import Past, Stabilizer, motion_between, warped
@@ -133,3 +136,18 @@ def test_the_same_frame_and_past_give_the_same_result(style: Picture) -> None:
     painter = PaintFrames(style, 0.8, 1.0, Run())
     first = painter.paint(scene, 0, [Past(scene, scene, 0)])
     assert np.array_equal(first, painter.paint(scene, 0, [Past(scene, scene, 0)]))
+
+
+def test_frames_in_tiles_are_kept_close_to_earlier_ones(style: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = np.ascontiguousarray(skimage.data.astronaut()[:96, 100:228])
+    set_up = gatys.set_up
+
+    def in_tiles(*given: Any, **named: Any) -> Any:
+        context = set_up(*given, **named)
+        return replace(context, tiles=TilePlan(context.encoder.layers, 0, tile_px=64))
+
+    monkeypatch.setattr(gatys, "set_up", in_tiles)
+    painter = PaintFrames(style, 1.0, 1.0, Run(device="cpu", precision="fp32"))
+    first = (painter.paint(frame, 0) * 255).round().astype(np.uint8)
+    second = painter.paint(frame, 0, [Past(frame, first, 0)]) * 255
+    assert np.abs(second - first).mean() < 10

@@ -24,6 +24,7 @@ from impasto.recipes.masking import Masking, read_masking
 from impasto.recipes.painting import read_pictures, run_recipe
 from impasto.recipes.pastiche import Record
 from impasto.recipes.starts import Style
+from impasto.runtime.locks import only_writer
 from impasto.runtime.memory import keep_freed_memory, memory_in_words
 from impasto.video.films import FILM_PX, making_of
 from impasto.video.libraries import check_libraries
@@ -91,7 +92,8 @@ def film_painting(
         context = gatys.set_up(painting.photo, painting.styles, painting.options, painting.run, painting.masking)
         for difference in _differences(record, painting, context.encoder.sha256):
             console.print(f"{difference}; the film will differ from the result")
-        film = making_of(output, painting.photo.image, _shown(context, console), _film_size(context, longest_px))
+        with only_writer(output):
+            film = making_of(output, painting.photo.image, _shown(context, console), _film_size(context, longest_px))
     height, width = film.size
     message_console(quiet=quiet, to_stderr=False).print(
         f"{film.output}: {width}x{height} pixels, {film.pictures} pictures, {film.seconds:.0f} s"

@@ -156,6 +156,26 @@ class KeptPhotoLoss(Loss):
         return (self.mask * precise(features[PIXELS] - self.target).square()).mean()
 
 
+@dataclass(frozen=True)
+class TemporalLoss(KeptPhotoLoss):
+    """Mean squared difference from earlier results of a clip, moved to this frame.
+
+    Args:
+        target: the moved results, (1, 3, height, width).
+        mask: (1, 1, height, width) in [0, 1]; 0 where no earlier frame sees the pixel.
+
+    Example:
+        >>> loss = TemporalLoss(torch.zeros(1, 3, 8, 8), torch.full((1, 1, 8, 8), 0.5))
+        >>> loss({PIXELS: torch.ones(1, 3, 8, 8)}).item()
+        0.5
+
+    Source:
+        Ruder, Dosovitskiy and Brox 2016 (arXiv:1604.08610), equation 5.
+    """
+
+    name: ClassVar[str] = "temporal"
+
+
 def total_variation(image: Image, form: SmoothnessForm) -> Tensor:
     """Compute the total variation of a picture; see :class:`Smoothness` for the forms."""
     image = precise(image)

@@ -37,6 +37,7 @@ from impasto.losses.picture import (
     KeptPhotoLoss,
     Smoothness,
     StructureLoss,
+    TemporalLoss,
     luminance_of,
     small_luminance,
     structural_similarity,
@@ -370,4 +371,5 @@ _FORMS: dict[type, Callable[[Any, Size], TiledLoss]] = {
     StructureLoss: _structure,
     Gamut: _gamut,
     KeptPhotoLoss: _kept,
+    TemporalLoss: _kept,
 }

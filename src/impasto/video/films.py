@@ -134,13 +134,12 @@ def _progress(photo: Image, steps: Iterable[Step], total: int, size: tuple[int, 
     stride = math.ceil(total / _MOST_STEPS)
     shown_ms = round(1000 / min(_FASTEST, max(_SLOWEST, total / stride / _STEPS_SECONDS)))
     yield Shown(_pixels(photo, size), Time(0, _FIRST_MS))
-    now, last = _FIRST_MS, photo
+    now = _FIRST_MS
     for index, step in enumerate(steps):
-        last = step.image
         if index % stride == 0:
-            yield Shown(_pixels(last, size), Time(now, shown_ms))
+            yield Shown(_pixels(step.image, size), Time(now, shown_ms))
             now += shown_ms
-    yield Shown(_pixels(last, size), Time(now, _LAST_MS))
+    yield Shown(_pixels(step.image, size), Time(now, _LAST_MS))
 
 
 def _pixels(image: Image, size: tuple[int, int]) -> Pixels:

@@ -7,16 +7,15 @@ is that of ``impasto paint``.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from impasto.features.statistics import precise
+from impasto.encoders import load_encoder
 from impasto.images import Metadata, Picture
-from impasto.losses.features import PIXELS, Loss
+from impasto.losses.picture import TemporalLoss
 from impasto.options import PaintOptions, Run
 from impasto.recipes import gatys
 from impasto.recipes.context import PaintingContext
@@ -25,7 +24,7 @@ from impasto.recipes.painting import run_recipe
 from impasto.recipes.pastiche import described
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Checkpoint, Style, as_swatches, with_margin
-from impasto.tensors import Features, Image, Mask
+from impasto.tensors import Image
 from impasto.video.clips import Pixels
 from impasto.video.flow import Array, Past, motion_between, warped
 from impasto.video.frames import as_array, as_image
@@ -36,32 +35,6 @@ _STEPS = 12
 _WEIGHT = 400.0
 _LEAST_TRUST = 0.1
 """Trust in the start of pixels that no earlier frame sees; without it, their colors become stronger than those around them."""
-
-
-@dataclass(frozen=True)
-class TemporalLoss(Loss):
-    """The squared difference from earlier results, averaged over colors and positions.
-
-    Args:
-        goal: the earlier results, moved to this frame, (1, 3, height, width).
-        trust: (1, 1, height, width) in [0, 1]; 0 where no earlier frame sees the pixel.
-
-    Example:
-        >>> loss = TemporalLoss(torch.zeros(1, 3, 8, 8), torch.full((1, 1, 8, 8), 0.5))
-        >>> loss({PIXELS: torch.ones(1, 3, 8, 8)}).item()
-        0.5
-
-    Source:
-        Ruder, Dosovitskiy and Brox 2016, equation 5.
-    """
-
-    name: ClassVar[str] = "temporal"
-    goal: Image
-    trust: Mask
-
-    def __call__(self, features: Features) -> Tensor:
-        """Average the weighted squared differences over colors and positions."""
-        return (self.trust * precise(features[PIXELS] - self.goal).square()).mean()
 
 
 class PaintFrames:
@@ -81,6 +54,7 @@ class PaintFrames:
         (self._picture,) = as_swatches((style,))
         self._instant = InstantPainter(run)
         self._code = self._instant.encode(style)
+        self._encoder = load_encoder()
 
     @property
     def identity(self) -> dict[str, str]:
@@ -105,7 +79,8 @@ class PaintFrames:
 
     def _context(self, photo: Image) -> PaintingContext:
         options: PaintOptions = paint_options(size=max(photo.shape[-2:]), strength=self.strength)
-        return gatys.set_up(Picture(photo, None, Metadata(), "frame", ""), (self._picture,), options, self.run)
+        frame = Picture(photo, None, Metadata(), "frame", "")
+        return gatys.set_up(frame, (self._picture,), options, self.run, encoder=self._encoder)
 
     def _following(self, context: PaintingContext, pixels: Pixels, past: Sequence[Past]) -> PaintingContext:
         moved, trust = moved_results(pixels, past)
