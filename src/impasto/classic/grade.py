@@ -4,6 +4,7 @@ Each failed check prints one sentence that says what is wrong. The checks compar
 :mod:`impasto.classic`, and with the results of mistakes that are often made.
 """
 
+import copy
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,7 +59,7 @@ class Check:
         if not callable(function):
             return "the file does not define this function."
         try:
-            found = function(*self.arguments)
+            found = function(*copy.deepcopy(self.arguments))  # a function may change its arguments in place
         except Exception as error:
             return f"it raised {type(error).__name__}: {str(error).rstrip('.')}."
         if found is None or found is Ellipsis:

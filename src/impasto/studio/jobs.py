@@ -223,14 +223,17 @@ class Jobs:
         """Store the checkpoint of a painting."""
         self.database.run("UPDATE jobs SET checkpoint = ? WHERE id = ?", (json.dumps(checkpoint), identity))
 
-    def give_up_videos(self, older_than: float, delete: Callable[[str], None]) -> None:
+    def give_up_videos(self, older_than: float, has_files: Callable[[str], bool], delete: Callable[[str], None]) -> None:
         """Remove the checkpoints of videos that stopped before a time, since their painted segments can be large.
 
         Args:
             older_than: The time, in seconds since 1970.
+            has_files: Tells whether a job has files.
             delete: Deletes the files of a job; the job cannot continue meanwhile.
         """
         for row in self.database.rows(_GIVEN_UP_VIDEOS, (older_than,)):
+            if not row["checkpoint"] and not has_files(row["id"]):
+                continue  # given up earlier
             with self.database.transaction():
                 if self.database.row(f"{_GIVEN_UP_VIDEOS} AND id = ?", (older_than, row["id"])):
                     if row["checkpoint"]:

@@ -88,6 +88,10 @@ class Folder:
         """Return a new path for a download."""
         return self.root / "made" / f"{secrets.token_hex(8)}{suffix}"
 
+    def has_work(self, identity: str) -> bool:
+        """Return whether a job has files: previews, checkpoints or segments."""
+        return any((self.root / "work").glob(f"{_checked(identity)}*"))
+
     def remove(self, folder: Literal["uploads", "results", "work"], identity: str) -> None:
         """Delete all files that belong to an id."""
         for path in (self.root / folder).glob(f"{_checked(identity)}*"):

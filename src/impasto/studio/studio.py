@@ -243,7 +243,7 @@ class Studio:
         """Delete what has expired: drafts, unused uploads, and the segments of videos that have stopped."""
         self.gallery.clean_up()
         expired = time.time() - self.settings.limits.draft_seconds
-        self.jobs.give_up_videos(expired, lambda job: self.folder.remove("work", job))
+        self.jobs.give_up_videos(expired, self.folder.has_work, lambda job: self.folder.remove("work", job))
 
     def _keep_clean(self) -> None:
         """Clean up at intervals. Log errors and continue."""
