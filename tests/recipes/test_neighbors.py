@@ -1,5 +1,6 @@
 """The neighbors recipe: results with every control, and refused options."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from impasto.encoders import Vgg
 from impasto.errors import OptionError, StyleFileError
 from impasto.images import Picture
 from impasto.options import Run
-from impasto.recipes import gatys
+from impasto.recipes import gatys, neighbors
 from impasto.recipes.neighbor_layers import layers_at
 from impasto.recipes.painting import read_style, run_recipe
 from impasto.recipes.presets import paint_options
@@ -291,3 +292,21 @@ def test_an_encoder_without_the_layers_of_the_recipe_is_refused(photo: Tensor, s
     sentence = "--recipe neighbors compares relu4_3, which vgg19-slim does not have; use --recipe gatys, or another encoder"
     with pytest.raises(OptionError, match=sentence):
         painted(photo, style, encoder=Vgg((4, 4, 4, 4, 4), last="4_2"))
+
+
+def test_the_learning_rate_is_reduced_where_the_style_is_enlarged_much() -> None:
+    style = images.read(skimage.data.coffee()[:96, :128].copy())
+    context = gatys.set_up(images.read(skimage.data.astronaut()), [style], paint_options(size=512), Run(device="cpu"))
+    painting = neighbors._Painting(replace(context, tiles=None, options=context.options.changed(margin=0.0)))
+    rates = [painting.rate_at((edge, edge)) for edge in (64, 128, 204, 256, 512)]
+    assert rates[:3] == [1.0, 1.0, 1.0]
+    assert rates[3:] == pytest.approx([0.8**4, 0.4**4])
+
+
+def test_an_enlarged_style_gives_no_noise() -> None:
+    """With a high learning rate, the objective of the last size rose far above its start."""
+    photo = images.read(skimage.data.astronaut()[:128, 160:288].copy())
+    style = images.read(skimage.data.coffee()[100:148, 150:214].copy())
+    context = gatys.set_up(photo, [style], paint_options(size=320), Run(device="cpu", precision="fp32"))
+    last = [step.loss for step in neighbors.paint_steps(context) if max(step.size) == max(context.sizes[-1][0])]
+    assert max(last) < 1.1 * last[0]

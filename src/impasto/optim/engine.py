@@ -167,7 +167,7 @@ class Momentum:
     scale: float = 1.0
 
 
-def pyramid(  # noqa: PLR0913  (all parameters are needed; three have defaults)
+def pyramid(  # noqa: PLR0913  (all parameters are needed; four have defaults)
     objective_at: Callable[[Size], Objective],
     image: Image,
     sizes: Sequence[tuple[Size, int]],
@@ -177,6 +177,7 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; three have defaults)
     seconds: float = 0.0,
     enlarge: Callable[[Image, Size], Image] = resize,
     tiles: TilePlan | None = None,
+    rate_at: Callable[[Size], float] | None = None,
 ) -> Iterator[Step]:
     """Paint from coarse to fine: each size starts with the picture and the optimizer momentum of the previous size.
 
@@ -191,6 +192,7 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; three have defaults)
             step. 0: no limit.
         enlarge: resizes the picture from one size to the next.
         tiles: the sizes that are painted in tiles; None: every size is painted whole.
+        rate_at: returns the factor of the learning rate at a size; None: 1.
 
     Yields:
         A :class:`Step` after each step. If the objective did not decrease at any size, the last step has a ``failure``. Sizes
@@ -216,6 +218,8 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; three have defaults)
     for scale, (size, _) in enumerate(sizes):
         falls = optimizer_settings.decay == "each" or scale == len(sizes) - 1
         here = optimizer_settings if falls else replace(optimizer_settings, decay="never")
+        if rate_at:
+            here = replace(here, learning_rate=here.learning_rate * rate_at(size))
         count = plan.steps_at(scale)
         run = partial(optimize, encode=encode, optimizer_settings=here, momentum=momentum)
         for step in _steps_at(

@@ -80,6 +80,7 @@ def painted(
     objective_at: Callable[[Size, Image], Objective],
     finish: Callable[[Image], Image] | None = None,
     enlarge: Callable[[Image, Size], Image] = resize,
+    rate_at: Callable[[Size], float] | None = None,
 ) -> Iterator[Step]:
     """Minimize the objective of each size in turn. After each step, yield the picture to show.
 
@@ -88,6 +89,7 @@ def painted(
         objective_at: returns the objective for a size and the current picture; the picture may have another size.
         finish: function that is applied to every picture before it is shown; it may overwrite the picture.
         enlarge: resizes the picture from one size to the next.
+        rate_at: returns the factor of the learning rate at a size; None: 1.
     """
     options = context.options
     picture: Drawing = context.start
@@ -110,6 +112,7 @@ def painted(
         seconds=options.seconds,
         enlarge=enlarge,
         tiles=context.tiles,
+        rate_at=rate_at,
     )
     share = context.margin / max(context.content.shape[-2:])
     restored = Restored(photo_of(context), context.region_masks.kept, context.margin)

@@ -52,6 +52,8 @@ _MOST_PALETTE = 1024
 _MOST_KEYS_OF_DRAFT = 4096
 """With quality draft, styles with more positions than this are first searched on a sparse grid."""
 _PALETTE_WEIGHT = 0.2
+_ENLARGED = 1.6
+"""If a style is enlarged by more than this factor, the learning rate is reduced."""
 _STRIP_ROWS = 1024
 """Colors are changed in strips of this height, in place."""
 _BLENDED_BELOW = 0.2
@@ -63,7 +65,7 @@ _EVENLY = 0.6
 def paint_steps(context: PaintingContext) -> Iterator[Step]:
     """Paint coarse to fine: at each size, match the photo with the styles and optimize towards the matches."""
     painting = _Painting(context)
-    yield from painted(context, painting.objective_at, painting.finish, painting.enlarged)
+    yield from painted(context, painting.objective_at, painting.finish, painting.enlarged, painting.rate_at)
 
 
 class _Painting:
@@ -252,12 +254,23 @@ class _Painting:
             grid = grid_size((height * pixels, width * pixels))
         return pooled_columns(features, {layer: self.heads[layer] for layer in features}, grid)
 
+    def rate_at(self, size: Size) -> float:
+        """Return the factor of the learning rate at a size: smaller if the style is enlarged much.
+
+        Such a style has no finer detail to paint, and Adam would add noise, since its steps do not become shorter with the
+        gradient.
+        """
+        enlarged = min(self._style_px(size) / max(style.size) for style in self.styles)
+        return min(1.0, (_ENLARGED / enlarged) ** 4)
+
+    def _style_px(self, size: Size) -> int:
+        """Return the longer side of style pictures for a size of the painting."""
+        edge_px = max(16, round(self._edge_px(size) * self.context.options.style_scale))
+        return min(LARGEST_STYLE_PX, edge_px) if self._tiles_at(size) else edge_px
+
     def _resized(self, style: Picture, size: Size) -> Image:
         """Resize a style picture for a size of the painting."""
-        edge_px = max(16, round(self._edge_px(size) * self.context.options.style_scale))
-        if self._tiles_at(size):
-            edge_px = min(LARGEST_STYLE_PX, edge_px)
-        return at_least(resize(style.image.to(self.context.content), fitted_size(style.size, edge_px)), 16)
+        return at_least(resize(style.image.to(self.context.content), fitted_size(style.size, self._style_px(size))), 16)
 
     # ------------------------------------------------------------------------------------------------ regions
 
