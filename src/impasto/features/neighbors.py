@@ -364,8 +364,11 @@ class _Space:
         rows = (torch.arange(down, device=grid.device) + patches.top // side) % NOISE
         columns = (torch.arange(across, device=grid.device) + patches.left // side) % NOISE
         noisy = unit(means[0].flatten(1).T) + noise[rows][:, columns].flatten(0, 1)
-        owner = style[side // 2 :: side, side // 2 :: side] if min(height, width) > side // 2 else style[::side, ::side]
-        owner = F.interpolate(owner[None, None].float(), size=(down, across), mode="nearest")[0, 0].long().flatten()
+        middles = [
+            (torch.arange(count, device=grid.device) * side + side // 2).clamp_max(length - 1)
+            for count, length in ((down, height), (across, width))
+        ]
+        owner = style[middles[0]][:, middles[1]].flatten()
         heights, widths, starts = self._geometry()
         row, column = (torch.zeros(down * across, dtype=torch.long, device=grid.device) for _ in range(2))
         for index in range(len(self.sizes)):
