@@ -256,7 +256,7 @@ def described(found: Mapping[str, Any]) -> str:
 def others(run: Mapping[str, Any]) -> str:
     """Say how much other programs used the processor during a run."""
     cores = run["cores of other programs"]
-    return "beside an unknown load" if cores is None else f"beside programs that used {cores:.2f} cores"
+    return "under an unknown load" if cores is None else f"while other programs used {cores:.2f} cores"
 
 
 def row_line(script: str, row: Mapping[str, Any]) -> str:
