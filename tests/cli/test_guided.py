@@ -285,7 +285,7 @@ def test_notes_on_how_a_picture_was_read_are_printed(capsys: Capture) -> None:
 def test_options_without_effect_are_named(capsys: Capture, words: tuple[str, ...], flags: list[str]) -> None:
     code, _, err = run(capsys, *words, "-o", "out.png")
     assert code == 0
-    found = [line for line in err.splitlines() if line.startswith("no effect here: ")]
+    found = [line for line in err.splitlines() if line.startswith("options without effect: ")]
     assert re.findall(r"(--[a-z-]+) \(", " ".join(found)) == flags
 
 
@@ -330,7 +330,9 @@ def test_an_interruption_before_the_first_step_writes_nothing(capsys: Capture, m
 )
 def test_paint_refuses_to_repeat_a_picture_of_another_command(capsys: Capture, words: tuple[str, ...]) -> None:
     assert run(capsys, *words, "-o", "out.png")[0] == 0
-    assert "is not of impasto paint but of" in refused(capsys, "paint", "--replay", "out.png", "-o", "again.png")
+    assert "not by impasto paint, so impasto paint cannot repeat it" in refused(
+        capsys, "paint", "--replay", "out.png", "-o", "again.png"
+    )
     assert "omit --resume" in refused(capsys, "paint", "b.png", "style.jpg", "-o", "out.png", "--resume")
 
 
@@ -375,7 +377,7 @@ def test_paint_refuses_to_repeat_a_picture_of_another_command(capsys: Capture, w
         (("texture", "style.jpg", "--size", "70x64", "--tileable"), "such as 72x64"),
         (("texture", "style.jpg", "--size", "64", "--expand"), "needs a smaller picture"),
         (("texture", "style.jpg", "--expand", "--tileable"), "cannot be used together"),
-        (("texture", "style.jpg", "b.png", "--expand"), "continues one picture"),
+        (("texture", "style.jpg", "b.png", "--expand"), "works with a single picture"),
         (("texture", "style.jpg", "--inpaint", "white.png"), "covers everything"),
         (("texture", "style.jpg", "--inpaint", "gone.png"), "gone.png"),
         (("texture", "style.jpg", "--mix", "gone.png"), "gone.png"),

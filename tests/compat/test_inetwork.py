@@ -256,7 +256,7 @@ def test_an_objective_that_does_not_decrease_is_reported_and_the_picture_is_save
     monkeypatch.setattr(inetwork, "fmin_l_bfgs_b", lambda evaluate, start, maxfun: (start, *evaluate(start)))
     code, _, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --quiet")
     assert code == 1
-    assert err.startswith("impasto: the objective did not fall: ")
+    assert err.startswith("impasto: the objective did not decrease: ")
     assert err.endswith("; the last result is wolf_at_iteration_2.png\n")
     (note,) = images.read_record("wolf_at_iteration_2.png")["notes"]
     assert note in err

@@ -72,7 +72,7 @@ def test_the_record_reports_an_objective_that_did_not_decrease(photo: Tensor, st
     tiny_steps = {"learning_rate": 1e-9, "optimizer": "adam", "canvas": "pixels", "averaging": 0.0}
     pastiche = paint(photo, style, run=EXACT, **brief | tiny_steps | {"steps": 10, "smallest_size": 48})
     (note,) = pastiche.record["notes"]
-    assert note.startswith("the objective did not fall")
+    assert note.startswith("the objective did not decrease")
     assert pastiche.image.shape == (1, 3, 48, 48)
 
 

@@ -100,7 +100,9 @@ def cluster_pool(options: ClusterOptions, pairs: Sequence[Pair], settings: Setti
         settings: what all items share; each actor has ``settings.run.threads`` threads and CPUs.
     """
     if settings.run.device not in ("auto", "cpu") and not options.gpus:
-        raise OptionError(f"--device {settings.run.device} with --ray needs the GPUs of each worker; give --gpus 1 or a share")
+        raise OptionError(
+            f"--device {settings.run.device} with --ray needs a GPU for each worker; give --gpus 1 or a share of a GPU"
+        )
     check_address(options.address)
     ray = _loaded(options.address)
     _connect(ray, options.address)
@@ -238,7 +240,7 @@ def _count(ray: Any, options: ClusterOptions, needed: dict[str, float]) -> int:
         return options.workers or fits
     raise ClusterError(
         f"no machine of the cluster has room for a worker with {_in_words(needed)}; use fewer --threads, a smaller --size or "
-        "less of --gpus, or give --workers if machines are going to join"
+        "a smaller --gpus, or set --workers if more machines will join"
     )
 
 

@@ -135,7 +135,7 @@ def _columns(cells: list[str], line: str, method: Method) -> list[str]:
 
 def _named(columns: list[str], cells: list[str]) -> Iterator[tuple[str, str]]:
     if len(cells) > len(columns):
-        raise OptionError(f"it has {len(cells)} cells for {len(columns)} columns; put quotes around a cell with a comma")
+        raise OptionError(f"it has {len(cells)} cells for {len(columns)} columns; put quotes around cells that contain a comma")
     yield from zip(columns, cells + [""] * (len(columns) - len(cells)), strict=True)
 
 

@@ -112,7 +112,7 @@ def _crew(flags: ClusterFlags) -> "int | ClusterOptions":
     """
     if flags.ray is None:
         if flags.gpus:
-            raise OptionError(f"--gpus is {flags.gpus:g}, but it is for --ray alone; choose a GPU with --device instead")
+            raise OptionError(f"--gpus is {flags.gpus:g}, but it applies only to --ray; choose a GPU with --device instead")
         return 1 if flags.workers is None else flags.workers
     from impasto.batch.cluster import ClusterOptions
 
@@ -127,7 +127,8 @@ def _check_words(contents: str | None, styles: str | None, more: tuple[str, ...]
     if more:
         count = 2 + len(more)
         raise OptionError(
-            f"{count} words are given; put a glob in quotes, such as 'photos/*.jpg', and separate several styles by commas"
+            f"{count} arguments were given; put globs in quotes, such as 'photos/*.jpg', and separate several styles "
+            "with commas"
         )
     if files.output is None:
         raise OptionError(f"the output folder is missing: {_EXAMPLE}")

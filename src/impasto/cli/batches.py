@@ -132,7 +132,7 @@ def run_batch(requested: Requested, messages: OutputOptions) -> int:
         except KeyboardInterrupt:
             code = INTERRUPTED_EXIT
         except (ImageFileError, ClusterError) as error:
-            code = fail_with(f"{error}; the same command continues", FAILED_EXIT)
+            code = fail_with(f"{error}; run the same command again to continue", FAILED_EXIT)
         return _summarized(session, requested, messages, code)
 
 
@@ -228,7 +228,7 @@ def _lines(console: Console, session: _Session) -> Callable[[Outcome], None]:
 def _state(session: _Session) -> str:
     failed = f"{session.counts['failed']} failed; " if session.counts["failed"] else ""
     seconds = session.seconds_left
-    return failed + ("checking what is done" if seconds is None else f"about {duration(seconds)} left")
+    return failed + ("looking for finished items" if seconds is None else f"about {duration(seconds)} left")
 
 
 # ---------------------------------------------------------------------------------------------------- at the end
@@ -242,7 +242,9 @@ def _summarized(session: _Session, requested: Requested, messages: OutputOptions
         rest = len(session.failures) - _MOST_FAILURES
         fail_with(f"{rest} more failed; their errors are in {requested.folder / 'manifest.jsonl'}", FAILED_EXIT)
     if session.is_disk_full:
-        code = fail_with(f"the disk of '{requested.folder}' is full; free some space, and repeat the command", FAILED_EXIT)
+        code = fail_with(
+            f"the disk of '{requested.folder}' is full; free some space, and run the same command again", FAILED_EXIT
+        )
     seconds = seconds_now() - session.started
     if messages.json:
         print(json.dumps(_counted(session, requested, seconds)), flush=True)
@@ -253,7 +255,7 @@ def _summarized(session: _Session, requested: Requested, messages: OutputOptions
         return code or (FAILED_EXIT if session.failures else 0)
     what = "interrupted" if code == INTERRUPTED_EXIT else "stopped"
     left = len(session.items) - session.settled
-    fail_with(f"{what}: {states} of {len(session.items)} planned, {left} left; the same command continues", code)
+    fail_with(f"{what}: {states} of {len(session.items)} planned, {left} left; run the same command again to continue", code)
     return code
 
 

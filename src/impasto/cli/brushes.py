@@ -69,7 +69,7 @@ def convert(source: Path, output: Path, /) -> int:
     path = brush_path(source)
     if not is_foreign(path):
         load_brush(path)  # raises if the file is damaged or contains another kind of network
-        raise OptionError(f"'{source}' is a brush already; copy the file, or paint with it: impasto apply {source} PHOTO")
+        raise OptionError(f"'{source}' is already a brush; copy the file, or paint with it: impasto apply {source} PHOTO")
     check_overwrites({"the output": output}, (path,))
     network, facts = load_brush(path), brush_facts(path)
     facts |= {"source_sha256": network.sha256}

@@ -85,6 +85,6 @@ def _suggest(style: str, files: Files | None, options: DoodleOptions, output_opt
         print(json.dumps({**record, "output": str(saved.output)}), flush=True)
     to_stderr = output_options.json or saved.output == STDOUT
     message_console(quiet=output_options.quiet, to_stderr=to_stderr).print(
-        f"{saved.name}: a draft; change it in any paint program, and paint your own map in the same colors"
+        f"{saved.name}: this is a draft; edit it in any paint program, and draw your own map in the same colors"
     )
     return print_notes(saved)

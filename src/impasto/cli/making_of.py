@@ -106,7 +106,8 @@ def _record_of(result: Path) -> Record:
     made_by = record.get("recipe", "paint")
     if made_by not in (*get_args(Recipe), "paint", "inetwork"):
         raise OptionError(
-            f"'{result}' was made with {str(made_by)!r}; --making-of repeats the steps of impasto paint, so give a result of it"
+            f"'{result}' was made with {str(made_by)!r}; --making-of repeats the steps of impasto paint, so give a "
+            "result of that"
         )
     return record
 

@@ -71,7 +71,7 @@ class _Watch:
         try:
             write(strip, self.run.strip())
         except ImpastoError as error:
-            self.console.print(f"no sample strip: {error}")
+            self.console.print(f"the sample strip could not be saved: {error}")
 
     def is_stale(self, patience_minutes: float) -> bool:
         """Return whether the losses did not decrease by one percent in the last ``patience_minutes``. With 0, return False."""
@@ -165,7 +165,7 @@ def _read_photos(folder: Path | None, seed: int, console: Console) -> list[torch
     from impasto.training.photos import MOST_PHOTOS, built_in_photos, photos_in
 
     if folder is None:
-        console.print("training on built-in photos; with --photos FOLDER, the brush learns from your own")
+        console.print("training on the built-in photos; to train on your own photos, use --photos FOLDER")
         return built_in_photos(seed)
     photos: list[torch.Tensor] = []
     errors: list[ImageFileError] = []
@@ -191,7 +191,7 @@ def _resume(training: BrushRun, checkpoint: Path, console: Console) -> None:
         raise
     except Exception as error:  # torch raises many types of errors if the file is damaged or from another network
         raise WeightsError(
-            f"checkpoint '{checkpoint}' is damaged or from another --network; with --new, the training starts again"
+            f"checkpoint '{checkpoint}' is damaged or from another --network; use --new to start again"
         ) from error
     done = training.training
     console.print(f"resuming from step {done.number}, after {duration(done.seconds)} of training")

@@ -41,7 +41,7 @@ def video(
     options: Annotated[VideoFlags | None, Parameter(name="*")] = None,
     run: Annotated[UngroupedRunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
 ) -> int:
-    """Paint a clip with little flicker, and keep its sound. If it is interrupted, the same command continues.
+    """Paint a clip with little flicker, and keep its sound. If the command is interrupted, run it again to continue.
 
     Args:
         clip: A video, or an animated GIF or WebP file.
@@ -131,14 +131,14 @@ def _announce(started: "VideoRun", console: "Console") -> None:
     if started.damaged:
         several = started.damaged > 1
         console.print(
-            f"{started.damaged} damaged frame{'s were' if several else ' was'} skipped; the frame before is shown longer"
+            f"{started.damaged} damaged frame{'s were' if several else ' was'} skipped; the previous frame is shown for longer"
         )
     if (padded := encoded_size(clip.size, started.encoding)) != clip.size:
         console.print(f"H.264 needs even sides: the result is {padded[1]}x{padded[0]} pixels; .webm keeps {width}x{height}")
     if clip.sounds and started.output.suffix.lower() in ANIMATIONS:
-        console.print(f"{started.output.suffix} has no sound; the sound of the clip is left out")
+        console.print(f"{started.output.suffix} cannot contain sound; the sound of the clip is not copied")
     if started.segments.is_replaced:
-        console.print("segments that are damaged, or of another clip, style or other options, were deleted")
+        console.print("deleted segments that were damaged, or that belong to another clip, style or other options")
     if started.resumed:
         console.print(f"resuming after {started.resumed} frames")
 

@@ -410,7 +410,10 @@ def optimize(  # noqa: PLR0913  (two have defaults)
             rate /= 2
             slower = replace(optimizer_settings, learning_rate=rate)
             optimizer, evaluation.scale = make_optimizer(planes, slower, on_disk=on_disk), 0.0
-            note = f"the loss was not finite or exploded; restored the last good picture; halved the step to {rate:g}"
+            note = (
+                "the loss was not finite or grew too much; restored the last good picture and halved the "
+                f"learning rate to {rate:g}"
+            )
         else:
             guard.keep(before, losses)
             average.update(planes)
@@ -546,7 +549,7 @@ def failure_of(history: Sequence[float], steps: int, drawing: Drawing, objective
     if first - last >= _FALL * abs(first) or 0 <= first < _NEAR_OPTIMUM * objective_of(torch.full_like(picture, 0.5)):
         return ""
     return (
-        f"the objective did not fall: {first:.4g} at the start and {last:.4g} after {steps} steps; "
+        f"the objective did not decrease: {first:.4g} at the start and {last:.4g} after {steps} steps; "
         "try another optimizer, learning rate or starting picture"
     )
 

@@ -46,7 +46,7 @@ class Tiling:
 
 
 def _note(tile_px: int) -> str:
-    return f"memory ran out; going on in tiles of {tile_px} pixels"
+    return f"memory ran out; continuing in tiles of {tile_px} pixels"
 
 
 @dataclass

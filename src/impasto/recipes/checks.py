@@ -87,7 +87,8 @@ def check_named_styles(styles: Sequence[Style], encoder: Vgg, options: PaintOpti
     for style in styles:
         if isinstance(style, NamedStyle) and not has_channels_of_vgg19(encoder):
             raise OptionError(
-                f"style {style.name!r} contains statistics of VGG-19, which do not fit another network; give a picture, or use "
+                f"style {style.name!r} contains statistics of VGG-19, which cannot be used with another network; "
+                "give a picture, or use "
                 "--encoder vgg19-slim"
             )
         if isinstance(style, NamedStyle) and style.facts["encoder_sha256"] != slim_encoder().sha256:
@@ -233,5 +234,5 @@ def _check(predicted: Callable[[Size], float], size: Size, limit: MemoryLimit, o
     advice = f"--size {fits} would fit" if fits >= SMALLEST_SIDE else f"no size would fit: {others}"
     total = needed if is_free else limit.used + needed
     reason = reason_for_whole(options)
-    whole = f" ({reason} paints the picture whole; the default settings paint it in tiles)" if reason else ""
+    whole = f" ({reason} paints without tiles; the default settings use tiles)" if reason else ""
     raise ResourceError(f"--size {options.size} needs about {total / 2**30:.1f} GiB and {limit.source}; {advice}{whole}")

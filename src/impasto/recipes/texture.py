@@ -102,7 +102,9 @@ def texture_of(inputs: TextureInputs, options: TextureOptions, run: Run) -> Guid
     styles = as_swatches(inputs.styles)
     record = record_of("texture", styles[0], inputs.styles, run, options) | described_pictures({"inpaint": inputs.hole})
     if (inputs.hole or options.expand) and len(styles) > 1:
-        raise OptionError(f"{'--inpaint' if inputs.hole else '--expand'} continues one picture, but {len(styles)} were given")
+        raise OptionError(
+            f"{'--inpaint' if inputs.hole else '--expand'} works with a single picture, but {len(styles)} were given"
+        )
     if inputs.hole:
         return _filled(styles[0], inputs.hole, options, run, record)
     size = options.height_width

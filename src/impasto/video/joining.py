@@ -78,7 +78,8 @@ def join(output: Path, segments: Sequence[Path], times: Sequence[Time], clip: Cl
     except (OSError, pyav().error.FFmpegError) as error:
         reason = error.strerror or error
         raise ClipError(
-            f"'{output}' cannot be written ({reason}); free some space; the segments are kept, and the same command continues"
+            f"'{output}' cannot be written ({reason}); free some space; the segments are kept; run the same command "
+            "again to continue"
         ) from error
 
 

@@ -247,7 +247,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
         reason = error.strerror or error
         raise ClipError(
             f"the segments in '{folder}' cannot be written ({reason}); free some space or choose another folder for the "
-            "result; complete segments are kept, and the same command continues"
+            "result; complete segments are kept; run the same command again to continue"
         ) from error
 
 
