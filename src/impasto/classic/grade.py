@@ -1,7 +1,7 @@
 """Grade a student's version of the assignment's functions: ``python -m impasto.classic.grade exercise.py``.
 
-Each failed check prints one sentence that says what is wrong. The checks compare the student's results with those of
-:mod:`impasto.classic`, and with the results of mistakes that are often made.
+Each failed check prints one sentence that describes the problem. The checks compare the student's results with those of
+:mod:`impasto.classic`, and with the results of common mistakes.
 """
 
 import copy
@@ -30,7 +30,7 @@ class Check:
 
     Attributes:
         function: name of the student's function.
-        title: what is checked, a few words.
+        title: short description of the check.
         arguments: the arguments of the call.
         wanted: the correct result.
         mistakes: results of known mistakes, by the sentence that explains them.
@@ -50,7 +50,7 @@ class Check:
     mistakes: Mapping[str, Any]
 
     def problem(self, functions: Functions) -> str:
-        """Return one sentence on what is wrong with the student's function; empty if nothing is."""
+        """Return a sentence that describes the problem of the student's function; empty if it is correct."""
         sentence = self._sentence(functions)
         return sentence and f"{self.function} ({self.title}): {sentence}"
 
@@ -68,7 +68,7 @@ class Check:
 
 
 def _compared(found: Any, wanted: Any, mistakes: Mapping[str, Any]) -> str:
-    """Explain how a result differs from the wanted one; empty if it does not."""
+    """Describe how a result differs from the expected one; empty if it does not."""
     try:
         array = np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError):

@@ -42,10 +42,10 @@ class Requested:
     Attributes:
         pairs: contents and styles.
         others: files in folders and globs that are not pictures.
-        settings: what all items share.
+        settings: the common settings of all items.
         folder: the folder of the results.
         suffix: the suffix of the results.
-        crew: the number of processes, or where on a cluster to run.
+        crew: the number of processes, or the cluster to run on.
     """
 
     pairs: Sequence[Pair]
@@ -94,7 +94,7 @@ class _Session:
 
     @property
     def seconds_left(self) -> float | None:
-        """The remaining seconds at the speed so far, without the loading of the models; None before an item was painted."""
+        """The remaining seconds at the current speed, excluding the time to load the models; None before the first item."""
         painted = self.counts["done"] + self.counts["failed"]
         if not painted:
             return None
@@ -137,7 +137,7 @@ def run_batch(requested: Requested, messages: OutputOptions) -> int:
 
 
 def _settings_of_worker(requested: Requested) -> Settings:
-    """Return the settings with the threads of each worker: a share of this machine, or of a cluster one CPU by default."""
+    """Return the settings with the threads of each worker: a share of this machine's, or by default one on a cluster."""
     run, crew = requested.settings.run, requested.crew
     threads = (run.threads or 1) if isinstance(crew, ClusterOptions) else threads_each(crew, run.threads)
     return replace(requested.settings, run=replace(run, threads=threads))
@@ -145,7 +145,7 @@ def _settings_of_worker(requested: Requested) -> Settings:
 
 @contextmanager
 def _pool(requested: Requested, settings: Settings) -> Iterator[Pool]:
-    """Start the workers, and end them."""
+    """Start the workers, and stop them on exit."""
     if isinstance(requested.crew, ClusterOptions):
         with cluster_pool(requested.crew, requested.pairs, settings) as pool:
             yield pool

@@ -33,7 +33,7 @@ def list_() -> None:
 
 @app.command
 def show(brush: str, /) -> None:
-    """Show the metadata of a brush, such as the settings of its training.
+    """Show the metadata of a brush, such as its training settings.
 
     Args:
         brush: A name from the list, a .brush file, or a network of fast-neural-style or fast-style-transfer.

@@ -37,7 +37,7 @@ _NAMED = 5
 
 @dataclass
 class _Watch:
-    """Prints progress, and saves the checkpoint and the sample strip every minute."""
+    """Monitor that prints progress, and saves the checkpoint and the sample strip every minute."""
 
     run: BrushRun
     output: Path
@@ -49,7 +49,7 @@ class _Watch:
     is_saved: bool = True
 
     def take(self, step: BrushStep) -> None:
-        """Look at one step."""
+        """Process one step."""
         if step.has_diverged:
             self.console.print(
                 f"step {step.number}: the training diverged; went back to the last good state and halved the learning rate"
@@ -102,12 +102,12 @@ def brush(
     options: Annotated[BrushTrainingFlags | None, Parameter(name="*")] = None,
     run: Annotated[RunFlags | None, Parameter(name="*")] = None,
 ) -> int:
-    """Train a brush: a small network that paints any photo in one style. An interrupted training resumes.
+    """Train a brush: a small network that paints any photo in one style. To resume an interrupted training, run it again.
 
     Args:
         style: Style picture, or a name from "impasto styles list".
         output: Output file, .brush. A sample strip (.strip.png) and a checkpoint are saved next to it every minute.
-        photos: Folder of photos to practice on, at least 2. Default: built-in photos.
+        photos: Folder of training photos, at least 2. Default: built-in photos.
         start: Brush to start from, a file or a name from "impasto brushes list". Default: random weights.
         new: Start from the beginning, even if there is a checkpoint of an interrupted training.
         quiet: Print errors only.

@@ -30,7 +30,7 @@ def tune(
     options: Annotated[TuneFlags | None, Parameter(name="*")] = None,
     run: Annotated[RunFlags | None, Parameter(name="*")] = None,
 ) -> int:
-    """Compare settings on a sheet, or search for the settings that give a wanted style strength.
+    """Compare settings on a sheet, or search for the settings that give a target style strength.
 
     Args:
         content: The photo.

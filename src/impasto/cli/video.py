@@ -48,10 +48,10 @@ def video(
         style: A brush or its name, see "impasto brushes list"; or for --method instant and paint, a picture or the name
             of a style.
         output: Output file (.mp4, .m4v, .mov, .mkv, .webm, .gif or .webp).
-        poster: Also save a painted frame as a picture: the frame where the clip has the most details.
+        poster: Also save a painted frame as a picture. The frame with the most detail in the clip is chosen.
         compare: Also write a clip that shows the source on the left and the result on the right, with the sound.
-        making_of: A result of impasto paint: repeat the painting, and write it as a film. Give the photo and the style in place
-            of CLIP and STYLE if they are neither in the current folder nor next to the result.
+        making_of: Repeat the painting of a result of impasto paint, and write it as a film. If the photo and the style are
+            neither in the current folder nor next to the result, give them in place of CLIP and STYLE.
         quiet: Print errors only.
         options: Painting options.
         run: Device and precision.

@@ -14,7 +14,7 @@ from impasto.errors import OptionError, nearest_name
 
 
 def field_texts(options: type) -> dict[str, str]:
-    """Return the docstring under each field of a dataclass and of its bases, by field name."""
+    """Return the docstring below each field of a dataclass and of its bases, by field name."""
     texts = {}
     for each in reversed(options.__mro__[:-1]):
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body

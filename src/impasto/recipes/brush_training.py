@@ -185,7 +185,7 @@ def new_run(
 
 
 def _teacher(picture: Picture, options: BrushTrainingOptions, run: Run) -> Teacher:
-    """Return a function that paints a photo with the instant painter, with strokes of the size that the brush shall learn."""
+    """Return a function that paints a photo with the instant painter, with strokes of the size that the brush should learn."""
     painter = InstantPainter(Run(device=run.device, precision=run.precision), "torch")
     code = painter.encode_picture(picture.image, stroke=options.style_size / painted_px(options.edge))
     return lambda photo: painter.paint(photo, code)

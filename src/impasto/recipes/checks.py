@@ -135,18 +135,18 @@ def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic
 _BYTES_OF_PHOTO = 12
 _SHARE_OF_FREE = 0.8
 _TILINGS = ((1024, False), (768, False), (512, False), (384, False), (384, True), (256, False), (256, True), (128, True))
-"""Sides of tiles, and whether the state of Adam is on disk, from fastest to smallest."""
+"""Side of the tiles, and whether the state of Adam is on disk. Sorted from fastest to lowest memory."""
 
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """How much memory painting may use.
+    """The memory that painting may use.
 
     Attributes:
-        wanted: the number of bytes to keep to, in addition to those that are used already.
+        wanted: the target number of bytes, in addition to the bytes already in use.
         most: above this number of bytes, painting is refused.
-        used: the bytes that the program and the pictures use already.
-        source: says in a message where the limit comes from.
+        used: the bytes that the program and the pictures already use.
+        source: description of where the limit comes from, for messages.
     """
 
     wanted: float
@@ -156,7 +156,7 @@ class MemoryLimit:
 
     @staticmethod
     def of(run: Run, device: torch.device) -> "MemoryLimit":
-        """Return ``max_memory`` or, if it is 0, a share of what is free; no limit if that is not known."""
+        """Return ``max_memory`` or, if it is 0, a share of the free memory; no limit if the free memory is unknown."""
         used = used_memory(device)
         if run.max_memory:
             most = run.max_memory * 2**30 - used
@@ -177,7 +177,7 @@ def reason_for_whole(options: PaintOptions) -> str:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How to keep to a memory limit.
+    """How to stay within a memory limit.
 
     Attributes:
         tiles: the sizes to paint in tiles; None if the recipe cannot paint in tiles.
@@ -193,10 +193,10 @@ class MemoryPlan:
 def planned_memory(
     encoder: Vgg, size: Size, styles: Sequence[Style], options: PaintOptions, arithmetic: Arithmetic, run: Run
 ) -> MemoryPlan:
-    """Decide which sizes to paint in tiles, so that painting keeps to the memory limit.
+    """Decide which sizes to paint in tiles, so that painting stays within the memory limit.
 
     Raises:
-        ResourceError: the picture does not fit, not even in tiles; the message says which size would fit.
+        ResourceError: the picture does not fit, even in tiles; the message says which size would fit.
     """
     limit = MemoryLimit.of(run, arithmetic.device)
     whole = predicted_memory(encoder, size, options, arithmetic)
@@ -222,7 +222,7 @@ def planned_memory(
 
 
 def _check(predicted: Callable[[Size], float], size: Size, limit: MemoryLimit, options: PaintOptions) -> None:
-    """Raise ResourceError if painting at a size needs more memory than there is; name a size that would fit."""
+    """Raise ResourceError if painting at a size needs more memory than available; the message suggests a size that fits."""
     needed = predicted(size)
     if needed <= limit.most:
         return

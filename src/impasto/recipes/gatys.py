@@ -249,7 +249,7 @@ _TRIALS = 4
 
 
 def _halo_work(context: PaintingContext, size: Size, layers: Iterable[str]) -> float:
-    """Return how much more work the tiles of a size are with their halos; 1 for a size that is painted whole."""
+    """Return the factor by which the halos of tiles increase the work at a size; 1 for a size that is painted whole."""
     tiling = context.tiles.at(size) if context.tiles else None
     if tiling is None:
         return 1.0
