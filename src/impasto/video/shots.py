@@ -56,7 +56,7 @@ class _Look:
 
 
 class CutFinder:
-    """Finds cuts by comparing the colors and the pixels of thumbnails of successive frames.
+    """Detector for cuts: compares the colors and the pixels of thumbnails of successive frames.
 
     Example:
         >>> black, white = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
