@@ -124,10 +124,13 @@ class _Painting:
         heads = {layer: self.heads[layer] for layer in layers}, {layer: self.heads[layer] for layer in searched}
         most = dict.fromkeys(PALETTE_LAYERS if is_last else (), self._most_palette)
         styles = [style_columns(context, self._resized(style, size), (heads[1], heads[0]), most) for style in self.styles]
-        keys = self._keys([each.searched for each in styles])
+        keys, palettes = self._keys([each.searched for each in styles]), [each.palette for each in styles]
+        compared = [each.compared for each in styles]
+        del styles
         self.matches = Search(context, keys, heads[1], photo, picture, self._shares((high, broad))).matches()
         self.blocks = []
-        rows = torch.cat([each.compared[0].flatten(1).T for each in styles])
+        rows = torch.cat([each[0].flatten(1).T for each in compared])
+        del keys, compared
         strength = self._strength((high, broad))
 
         def mixed(target: FeatureMap, tile: Tile) -> FeatureMap:
@@ -139,7 +142,7 @@ class _Painting:
 
         objective = 1.0 * MatchLoss(rows, self.matches.position, heads[0], None if strength is None else mixed)
         if is_last:
-            objective += self._palette_loss([each.palette for each in styles])
+            objective += self._palette_loss(palettes)
         return objective + picture_terms(context, size)
 
     def _keys(self, columns: Sequence[FeatureMap]) -> Keys:
