@@ -124,7 +124,7 @@ def test_a_doodle_follows_a_photo_and_has_its_proportions(capsys: Capture) -> No
 def test_a_drafted_map_has_flat_colors_and_paints(capsys: Capture) -> None:
     code, out, err = run(capsys, "doodle", "style.jpg", "--suggest-map", "--labels", "2")
     assert (code, err) == (0, "")
-    assert out.startswith("style-map-2.png: a draft")  # style-map.png exists
+    assert out.startswith("style-map-2.png: this is a draft;")  # style-map.png exists
     drafted = pixels("style-map-2.png")
     assert drafted.shape == (1, 3, 96, 96)
     assert len(np.unique(drafted[0].flatten(1).T.numpy(), axis=0)) == 2

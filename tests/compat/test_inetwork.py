@@ -191,7 +191,7 @@ def test_style_weights_are_one_per_style_or_shared_equally() -> None:
     assert (each.style_weight, each.style_weights) == (3.0, (1.0, 0.5))
     shared = requested(both, style_weight=(3.0,))
     assert (inetwork.settled_options(shared).style_weight, inetwork.settled_options(shared).style_weights) == (3.0, (1.0, 1.0))
-    assert any("their sum is shared" in sentence for sentence in inetwork.repairs(shared))
+    assert any("their sum is divided" in sentence for sentence in inetwork.repairs(shared))
     nothing = inetwork.settled_options(requested(style_weight=(0.0,)))
     assert (nothing.style_weight, nothing.style_weights) == (0.0, ())
 

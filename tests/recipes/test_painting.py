@@ -62,10 +62,10 @@ def test_notes_of_steps_are_in_the_record(
 
     def run_with_notes(context: PaintingContext) -> Iterator[Step]:
         for step in run_recipe(context):
-            yield replace(step, note="halved the step") if step.number == 2 else step
+            yield replace(step, note="halved the learning rate") if step.number == 2 else step
 
     monkeypatch.setattr(impasto.recipes.painting, "run_recipe", run_with_notes)
-    assert paint(photo, style, run=EXACT, **brief).record["notes"] == ["halved the step"]
+    assert paint(photo, style, run=EXACT, **brief).record["notes"] == ["halved the learning rate"]
 
 
 def test_the_record_reports_an_objective_that_did_not_decrease(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
