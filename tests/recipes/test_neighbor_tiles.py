@@ -230,9 +230,7 @@ def test_no_size_is_suggested_if_the_program_alone_exceeds_the_limit(content: Pi
 def test_what_is_painted_whole_is_refused_beyond_the_limit_and_the_reason_is_named(
     options: dict[str, Any], reason: str, content: Picture, style: Picture
 ) -> None:
-    sentence = (
-        rf"--max-memory allows 1 GiB; --size \d+ would fit \({reason} paints the picture whole; the default settings paint"
-    )
+    sentence = rf"--max-memory allows 1 GiB; --size \d+ would fit \({reason} paints without tiles; the default settings use"
     with pytest.raises(ResourceError, match=sentence):
         planned(content, style, Run(max_memory=1), size=4096, **options)
 

@@ -14,13 +14,13 @@ from impasto.errors import ResourceError
 from impasto.optim.adam import Adam, running
 
 _PART = 2**22
-"""Number of values that are in memory at a time."""
+"""Maximum number of values that are in memory at the same time."""
 
 
 class StoredPlane:
-    """A float32 tensor of zeros, then of what is written to it, in a temporary file.
+    """A float32 tensor in a temporary file. Its initial values are zeros.
 
-    The file is deleted when the object is, and when the process ends, in whatever way.
+    The file is deleted when the object is deleted or the process ends, even if the process is killed.
     """
 
     def __init__(self, like: Tensor) -> None:
@@ -83,7 +83,7 @@ def _no_space(error: OSError) -> ResourceError:
 
 
 class StoredAdam(Adam):
-    """Adam with its state in temporary files. Its steps are the same, bit for bit."""
+    """Adam with its state in temporary files. Its steps are bit-identical to those of :class:`Adam`."""
 
     def _update(self, plane: Tensor, gradient: Tensor) -> None:
         state = self.state.setdefault(plane, fresh_files(plane))

@@ -87,7 +87,8 @@ def check_named_styles(styles: Sequence[Style], encoder: Vgg, options: PaintOpti
     for style in styles:
         if isinstance(style, NamedStyle) and not has_channels_of_vgg19(encoder):
             raise OptionError(
-                f"style {style.name!r} contains statistics of VGG-19, which do not fit another network; give a picture, or use "
+                f"style {style.name!r} contains statistics of VGG-19, which cannot be used with another network; "
+                "give a picture, or use "
                 "--encoder vgg19-slim"
             )
         if isinstance(style, NamedStyle) and style.facts["encoder_sha256"] != slim_encoder().sha256:
@@ -136,18 +137,18 @@ _TILED_STATISTICS = ("gram", "moments", "gram-moments", "wasserstein")
 """Statistics that are sums over positions, so that they can be measured tile by tile."""
 _SHARE_OF_FREE = 0.8
 _TILINGS = ((1024, False), (768, False), (512, False), (384, False), (384, True), (256, False), (256, True), (128, True))
-"""Sides of tiles, and whether the state of Adam is on disk, from fastest to smallest."""
+"""Side of the tiles, and whether the state of Adam is on disk. Sorted from fastest to lowest memory."""
 
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """How much memory painting may use.
+    """The memory that painting may use.
 
     Attributes:
-        wanted: the number of bytes to keep to, in addition to those that are used already.
+        wanted: the target number of bytes, in addition to the bytes already in use.
         most: above this number of bytes, painting is refused.
-        used: the bytes that the program and the pictures use already.
-        source: says in a message where the limit comes from.
+        used: the bytes that the program and the pictures already use.
+        source: description of where the limit comes from, for messages.
     """
 
     wanted: float
@@ -157,7 +158,7 @@ class MemoryLimit:
 
     @staticmethod
     def of(run: Run, device: torch.device) -> "MemoryLimit":
-        """Return ``max_memory`` or, if it is 0, a share of what is free; no limit if that is not known."""
+        """Return ``max_memory`` or, if it is 0, a share of the free memory; no limit if the free memory is unknown."""
         used = used_memory(device)
         if run.max_memory:
             most = run.max_memory * 2**30 - used
@@ -196,7 +197,7 @@ def _reason_of_gatys(options: PaintOptions, is_masked: bool) -> str:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How to keep to a memory limit.
+    """How to stay within a memory limit.
 
     Attributes:
         tiles: the sizes to paint in tiles; None if the recipe cannot paint in tiles.
@@ -219,10 +220,10 @@ def planned_memory(  # noqa: PLR0913  (everything that memory depends on)
     *,
     is_masked: bool = False,
 ) -> MemoryPlan:
-    """Decide which sizes to paint in tiles, so that painting keeps to the memory limit.
+    """Decide which sizes to paint in tiles, so that painting stays within the memory limit.
 
     Raises:
-        ResourceError: the picture does not fit, not even in tiles; the message says which size would fit.
+        ResourceError: the picture does not fit, even in tiles; the message says which size would fit.
     """
     limit = MemoryLimit.of(run, arithmetic.device)
     whole = predicted_memory(encoder, size, options, arithmetic)

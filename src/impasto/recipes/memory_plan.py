@@ -1,4 +1,4 @@
-"""Predict the memory of painting, whole or in tiles."""
+"""Predict the memory of painting, with or without tiles."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -28,12 +28,12 @@ _MASK, _KEPT, _AVERAGE = 4, 24, 12
 
 @dataclass(frozen=True)
 class _State:
-    """Bytes for each pixel of the final size.
+    """Bytes per pixel of the final size.
 
     Attributes:
         before: the picture and the state of the previous size, the matches, and the flatness of the photo.
         while_painting: the planes, their gradient, two copies, the state of Adam, and the flatness of the photo.
-        between: the same without the gradient.
+        between: the same as ``while_painting``, but without the gradient.
     """
 
     before: int
@@ -43,15 +43,15 @@ class _State:
 
 _IN_MEMORY, _ON_DISK = _State(20, 52, 42), _State(10, 22, 11)
 _FIXED = 80 * 2**20
-"""Work space of the libraries."""
+"""Bytes for the workspace of the libraries."""
 _GAPS = 1.15
-"""Freed blocks of other sizes leave gaps that are not reused at once."""
+"""Factor for fragmentation: gaps left by freed blocks of other sizes are not reused immediately."""
 _DECODED_BYTES = 750
-"""Bytes for each byte of precision and each pixel that is decoded at a time."""
+"""Bytes for each byte of precision and each pixel that is decoded at the same time."""
 
 
 def floats_of_pixel(encoder: Vgg, layers: Iterable[str]) -> float:
-    """Return how many values a convolutional network makes for each pixel, up to the deepest of some layers."""
+    """Return the number of values that a convolutional network computes per pixel, up to the deepest of the given layers."""
     deepest = max(encoder.layers.index(layer) for layer in layers)
     floats = 12.0
     for index in range(deepest // 2 + 1):
@@ -67,7 +67,7 @@ def bytes_of_value(arithmetic: Arithmetic) -> int:
 
 @dataclass(frozen=True)
 class TiledMemory:
-    """The memory of painting in tiles, in bytes, without that of the program and the pictures that were read.
+    """The memory of painting in tiles, in bytes, excluding the program itself and the pictures that were read.
 
     Attributes:
         encoder: the encoder.
@@ -84,9 +84,10 @@ class TiledMemory:
     is_masked: bool = False
 
     def peak(self, size: Size, tile_px: int, *, on_disk: bool) -> int:
-        """Predict the peak of painting at a size (height, width), without margin, in tiles; ``on_disk``: the state of Adam.
+        """Predict the peak memory of painting at a size (height, width), without margin, in tiles.
 
-        It is that of the stage that takes the most: encoding the styles, the search, the initial picture, the steps, or saving.
+        This is the memory of the stage that needs most: encoding the styles, the search, the initial picture, the steps, or
+        saving. ``on_disk`` means that the state of Adam is on disk.
         """
         if self.options.recipe == "gatys":
             return self._peak_of_gatys(size, tile_px, on_disk=on_disk)

@@ -23,11 +23,11 @@ from impasto.tensors import FeatureMap, Image
 LARGEST_SEARCHED_PX = 1024
 """Greatest side of the tiles in which the photo is matched."""
 _PATCH_PX = PATCH * GRID_STRIDE
-"""Side of a patch. Tiles of the search begin at multiples of it, so that patches are the same as in the whole picture."""
+"""Side of a patch. Search tiles begin at multiples of this value, so that patches are the same as without tiles."""
 SEARCH_HALO_PX = _PATCH_PX * math.ceil(PASSES * GRID_STRIDE / _PATCH_PX)
-"""Matches depend on those of neighbors, one position further in each pass."""
+"""Halo of the search: in each pass, a match depends on those of positions that are one position further away."""
 LARGEST_STYLE_PX = 2048
-"""For sizes that are painted in tiles, styles are encoded at most at this size, because their features must fit into memory."""
+"""Maximum size of style pictures when painting in tiles, because their features must fit into memory."""
 FLAT_REDUCTION = 0.5
 """Reduction of the photo's share in flat areas."""
 
@@ -65,7 +65,7 @@ def style_columns(
         context: the painting context.
         picture: the style picture, at the size to encode.
         heads: the heads of the layers that are searched, and of the layers that are compared.
-        palette: how many feature vectors to keep at most, by layer.
+        palette: maximum number of feature vectors to keep, by layer.
     """
     grid = picture.shape[-2] // GRID_STRIDE, picture.shape[-1] // GRID_STRIDE
     maps: list[Tensor | None] = [None, None]
@@ -84,7 +84,7 @@ def style_columns(
 
 
 def _evenly_in(tile: Tile, features: FeatureMap, layer: str, most: int) -> Tensor:
-    """Return the vectors of a tile among every n-th vector of the whole picture in row-major order, at most ``most`` in all."""
+    """Return this tile's part of every n-th vector of the picture in row-major order; the picture gives at most ``most``."""
     stride = 1 << (int(layer[4]) - 1)
     width = tile.size[1] // stride
     apart = -(-(tile.size[0] // stride) * width // most)
@@ -149,7 +149,7 @@ class Search:
         return Matches(position, style)
 
     def _styles(self, tiles: Sequence[Tile], mean: Tensor, activity: Tensor) -> Tensor:
-        """Decide which style is used at each position: (height, width). Shares are those of the whole picture."""
+        """Decide which style is used at each position: (height, width). The shares refer to the whole picture."""
         height, width = (side // GRID_STRIDE for side in self.photo.shape[-2:])
         if self.shares is None:
             return torch.zeros(height, width, dtype=torch.long, device=self.photo.device)
@@ -182,7 +182,7 @@ class Search:
         return patches_where_flat(pooled, (pooled.shape[-2], pooled.shape[-1]), top=rows.start, left=columns.start)
 
     def _with_features(self, tile: Tile) -> Tile:
-        """Return a tile with a halo as wide as what its features depend on."""
+        """Return a tile with a halo that contains all pixels on which its features depend."""
         return tile.with_halo(halo_of(self.heads, self.context.encoder.layers))
 
     def _columns(self, tile: Tile, activity: Tensor) -> FeatureMap:
@@ -221,7 +221,7 @@ def finest_details(photo: Image, tile: Tile) -> Image:
 
 
 def _with_halo_inside(tile: Tile) -> Tile:
-    """Return a tile without a halo whose inside is another tile with its halo."""
+    """Return a tile without a halo that covers another tile and its halo."""
     rows, columns = (Span(each.first, each.first, each.last, each.last) for each in (tile.rows, tile.columns))
     return Tile(rows, columns, tile.size)
 

@@ -262,7 +262,7 @@ class _Painting:
 
     @property
     def _most_palette(self) -> int:
-        """The most feature vectors of each style in the palette loss, for each layer."""
+        """Maximum number of feature vectors of each style in the palette loss, for each layer."""
         return max(64, _MOST_PALETTE // len(self.styles))
 
     def _palette_loss(self, styles: Sequence[Mapping[str, Tensor]]) -> Objective:
@@ -289,10 +289,10 @@ class _Painting:
         return pooled_columns(features, {layer: self.heads[layer] for layer in features}, grid)
 
     def rate_at(self, size: Size) -> float:
-        """Return the factor of the learning rate at a size: smaller if the style is enlarged much.
+        """Return the factor of the learning rate at a size: smaller if the style is greatly enlarged.
 
-        Such a style has no finer detail to paint, and Adam would add noise, since its steps do not become shorter with the
-        gradient.
+        An enlarged style has no fine detail to paint, and Adam would add noise, because its steps do not become smaller when
+        the gradient does.
         """
         enlarged = min(self._style_px(size) / max(style.size) for style in self.styles)
         return min(1.0, (_ENLARGED / enlarged) ** 4)
