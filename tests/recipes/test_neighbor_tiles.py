@@ -89,7 +89,7 @@ def test_the_targets_of_the_gatys_recipe_are_the_same_in_tiles(content: Picture,
 
 def test_the_gatys_recipe_with_a_mask_is_painted_whole(content: Picture, style: Picture, program: int) -> None:
     mask = Masking(protect=(EVERYWHERE,))
-    with pytest.raises(ResourceError, match="a mask with --recipe gatys paints the picture whole"):
+    with pytest.raises(ResourceError, match="a mask with --recipe gatys paints without tiles"):
         gatys.set_up(content, [style], paint_options(recipe="gatys", size=4096), Run(max_memory=1), mask)
 
 

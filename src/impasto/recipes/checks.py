@@ -264,5 +264,5 @@ def _check(predicted: Callable[[Size], float], size: Size, limit: MemoryLimit, o
     others = "close other programs" if is_free else "use a larger --max-memory"
     advice = f"--size {fits} would fit" if fits >= SMALLEST_SIDE else f"no size would fit: {others}"
     total = needed if is_free else limit.used + needed
-    whole = f" ({reason} paints the picture whole; the default settings paint it in tiles)" if reason else ""
+    whole = f" ({reason} paints without tiles; the default settings use tiles)" if reason else ""
     raise ResourceError(f"--size {options.size} needs about {total / 2**30:.1f} GiB and {limit.source}; {advice}{whole}")
