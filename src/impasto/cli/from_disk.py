@@ -121,7 +121,9 @@ def _checked(photo: str, files: Files, flag: str, reason: str) -> Path:
         )
     output = files.output
     if output is None or output == STDOUT or output.suffix.lower() not in SUFFIXES:
-        raise ImageFileError(f"{what}, so it is painted from disk into a TIFF; give an --output that ends in .tif")
+        raise ImageFileError(
+            f"{what}, so it is painted from disk into a TIFF; give an --output that ends in .tif, or use a smaller --size"
+        )
     return output
 
 

@@ -360,7 +360,7 @@ class Run:
     """Number of CPU threads. 0: one per core. Applies to the command line only."""
 
     max_memory: float = 0.0
-    """Memory to use, in GiB; larger pictures are painted in tiles. 0: four fifths of the free memory. Applies to paint only."""
+    """Memory limit in GiB; larger pictures are painted in tiles, by instant and apply from disk. 0: most of the free memory."""
 
     def __post_init__(self) -> None:
         """Check every value."""

@@ -17,13 +17,14 @@ from impasto.recipes import gatys
 from impasto.recipes.coloring import Coloring, color_record, coloring_of, in_proof, prepared
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size, with_swatches
-from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended
+from impasto.recipes.instant_painter import LARGEST_WHOLE_PX, InstantPainter, StyleCode, blended
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, read_masking, separated_masks
 from impasto.recipes.painting import StyleSource, read_pictures, run_recipe
 from impasto.recipes.pastiche import Pastiche, recorded
 from impasto.recipes.presets import paint_options
 from impasto.recipes.regions import at_size
 from impasto.recipes.starts import SMALLEST_SIDE, Checkpoint, Style
+from impasto.runtime.rasters import MemoryRaster, resized_whole
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
 
@@ -184,7 +185,7 @@ def painted_pastiche(
     working = working_size(size, options)
     check_memory(working, painter.device, is_colored=options.color != "style")
     small, parts = in_proof(
-        replace(photo, image=resize(photo.image, size)), style_parts(with_swatches(styles, options), masking), options
+        replace(photo, image=_resized(photo.image, size)), style_parts(with_swatches(styles, options), masking), options
     )
     colored, seen = prepared(small, parts, options)
     encode = encode or painter.encode
@@ -222,9 +223,16 @@ def _paint(painter: InstantPainter, image: Image, code: StyleCode, coloring: Col
     if options.strength == 0:
         return image
     size = (image.shape[-2], image.shape[-1])
-    image = resize(image, working_size(size, options))
-    image = resize(painter.paint_in_place(image, code, strength=options.strength, fast=options.fast), size)
+    image = _resized(image, working_size(size, options))
+    image = _resized(painter.paint_in_place(image, code, strength=options.strength, fast=options.fast), size)
     return coloring.over(image) if coloring else image
+
+
+def _resized(image: Image, size: tuple[int, int]) -> Image:
+    """Resize a picture; a large one in strips, which needs less memory."""
+    if image.shape[-2] * image.shape[-1] <= LARGEST_WHOLE_PX or tuple(image.shape[-2:]) == size:
+        return resize(image, size)
+    return resized_whole(MemoryRaster(image), size).to(image.device)
 
 
 def style_parts(styles: Sequence[Style], masking: Masking) -> list[Style]:

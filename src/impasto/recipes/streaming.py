@@ -42,6 +42,8 @@ Phase = Literal["reading", "painting", "writing"]
 _SUFFIX, _STATE = ".impasto-parts", "state.json"
 _BYTES_OF_A_READ_PIXEL, _BYTES_OF_A_REDUCED_PIXEL = 26, 9
 """Memory that reading a picture as a whole takes; see :mod:`impasto.images.files`."""
+_TIMED_SHARE = 0.01
+"""Share of the work after which the remaining time is estimated; the small sizes before take longer per pixel."""
 _BYTES_OF_A_COLUMN = 256 * 12 * 6
 """Memory of a column of a strip: the strip, and what it is resized to."""
 
@@ -97,7 +99,7 @@ class Progress:
         share: the finished share of the phase, 0 to 1.
         rows: finished rows of the last size.
         seconds: seconds since the start.
-        seconds_left: estimated seconds until the result is written; infinite before the first tile.
+        seconds_left: estimated seconds until the result is written; infinite at the beginning.
     """
 
     phase: Phase
@@ -222,12 +224,15 @@ def paint_from_disk(job: Job, paint: Paint, parts: Parts, *, keep_gps: bool = Fa
     for share in _copied(job, content, parts):
         yield Progress("reading", share, 0, seconds_now() - started, math.inf)
     content = _resized(job, content, parts)
-    copied = begun = seconds_now()
+    copied = seconds_now()
     result = parts.raster("painted", job.working, "uint8" if job.bits == 8 else "uint16")
-    left = wanted = job.left_px(parts)
+    left, first, begun = job.left_px(parts), None, copied
     for pixels in paint(content, result, parts):
         left -= pixels
-        seconds_left = max(0, left) * (seconds_now() - begun) / (wanted - left) + copied - started
+        if first is None:  # the first step also prepares the rest
+            first, begun = left, seconds_now()
+        is_timed = first - left > _TIMED_SHARE * job.total_px
+        seconds_left = max(0, left) * (seconds_now() - begun) / (first - left) + copied - started if is_timed else math.inf
         yield Progress("painting", 1 - max(0, left) / job.total_px, parts.rows, seconds_now() - started, seconds_left)
     yield Progress("writing", 0.0, job.working[0], seconds_now() - started, copied - started)
     rows = _finished(job, result)
@@ -296,8 +301,8 @@ def tiles_px(size: Size, tile: int, halo: int) -> int:
 def reason_to_stream(size: Size, painted_bytes: int, run: Run, *, is_reduced: bool) -> str:
     """Return why a photo must be painted from disk; empty if it can be painted in memory.
 
-    It is painted from disk if reading or painting it in memory would take more than ``--max-memory`` (by default, four fifths
-    of the free memory), or if it has more than 300 megapixels.
+    It is painted from disk if reading or painting it in memory would take more than ``--max-memory`` (by default, the free
+    memory), or if it has more than 300 megapixels.
 
     Args:
         size: (height, width) of the photo.
@@ -310,10 +315,9 @@ def reason_to_stream(size: Size, painted_bytes: int, run: Run, *, is_reduced: bo
         return f"{pixels / 1e6:,.0f} megapixels are more than the {MAX_PIXELS / 1e6:,.0f} that can be painted in memory"
     reading = (_BYTES_OF_A_REDUCED_PIXEL if is_reduced else _BYTES_OF_A_READ_PIXEL) * pixels
     needed = limit.used + max(reading, painted_bytes)
-    if needed <= limit.used + limit.wanted:
+    if needed <= limit.used + limit.most:
         return ""
-    allowed = f"--max-memory allows {run.max_memory:g} GiB" if run.max_memory else f"{limit.most / 2**30:.1f} GiB are free"
-    return f"painting in memory needs {needed / 2**30:.1f} GiB, and {allowed}"
+    return f"painting in memory needs {needed / 2**30:.1f} GiB, and {limit.source}"
 
 
 def predicted_bytes(working_bytes: int, widest_px: int) -> int:
