@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 import torch
 
-from impasto.images import fitted_size
+from impasto.images import Picture, fitted_size
 from impasto.images.large import LargePicture
 from impasto.options import InstantOptions
 from impasto.recipes import instant_painter
-from impasto.recipes.checks import check_styles
+from impasto.recipes.checks import check_enough_pixels, check_styles
 from impasto.recipes.instant import BROADEST, style_parts, working_size
-from impasto.recipes.instant_checks import predicted_memory
+from impasto.recipes.instant_checks import check_side, predicted_memory
 from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended, painted_sizes
 from impasto.recipes.masking import NO_MASKS, MaskSources
 from impasto.recipes.pastiche import recorded
@@ -50,9 +50,18 @@ def job_of(
     output: Path,
     bits: Literal[8, 16],
 ) -> Job:
-    """Plan a painting from disk; see :class:`impasto.recipes.streaming.Job`."""
+    """Plan a painting from disk; see :class:`impasto.recipes.streaming.Job`.
+
+    Raises:
+        OptionError: a wrong number of styles or weights.
+        ShapeError: a picture is too small.
+    """
     check_styles(styles, options.style_weights)
+    for style in styles:
+        if isinstance(style, Picture):
+            check_enough_pixels("style", style, "style")
     size = planned_size(photo.size, options)
+    check_side(photo.name, size)
     working = working_size(size, options)
     record = recorded("instant", photo, styles, painter.run) | {
         "network": {"name": "instant", "sha256": painter.network.sha256},

@@ -125,7 +125,7 @@ class Parts:
         self.state: dict[str, Any] = {"record": json.loads(json.dumps(_lasting(record)))}
         try:
             self.folder.mkdir(exist_ok=True)
-            names = {each.name for each in self.folder.iterdir()}
+            names = {each.name for each in self.folder.iterdir() if not each.name.startswith(".impasto-")}
             if names and _STATE not in names:
                 raise ImageFileError(f"'{self.folder}' is not a folder of impasto; rename it, or choose another --output")
             with suppress(FileNotFoundError, ValueError, KeyError):
