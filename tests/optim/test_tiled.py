@@ -140,7 +140,7 @@ def test_when_memory_runs_out_tiles_become_smaller(error: Exception, objective: 
     tiling = Tiling(256, encoder.layers)
     steps = list(optimize(objective, image, 2, encode=encode, optimizer_settings=SETTINGS, tiling=tiling))
     assert tiling.tile_px == 128
-    assert [step.note for step in steps] == ["memory ran out; going on in tiles of 128 pixels", ""]
+    assert [step.note for step in steps] == ["memory ran out; continuing in tiles of 128 pixels", ""]
 
 
 def test_smaller_tiles_have_the_same_loss(objective: Objective, photo: Tensor, encoder: Vgg) -> None:
@@ -175,7 +175,7 @@ def test_when_memory_runs_out_for_the_whole_picture_painting_continues_in_tiles(
     steps = list(pyramid(lambda _: objective, photo, sizes, encode=encode, optimizer_settings=SETTINGS, tiles=plan))
     assert [(step.number, step.total, step.size) for step in steps][-1] == (5, 5, (128, 128))
     assert [callable(step.drawing) for step in steps] == [False, False, True, True, True]
-    assert [step.note for step in steps] == ["", "", "memory ran out; going on in tiles of 64 pixels", "", ""]
+    assert [step.note for step in steps] == ["", "", "memory ran out; continuing in tiles of 64 pixels", "", ""]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -191,7 +191,7 @@ def test_when_memory_runs_out_while_the_objective_is_made_tiles_become_smaller(
 
     steps = list(pyramid(objective_at, photo, [((64, 64), 2)], encode=encoder, optimizer_settings=SETTINGS, tiles=plan))
     assert plan.tile_px == 64
-    assert [step.note for step in steps] == ["memory ran out; going on in tiles of 64 pixels", ""]
+    assert [step.note for step in steps] == ["memory ran out; continuing in tiles of 64 pixels", ""]
 
 
 def test_larger_sizes_begin_with_the_smaller_tiles(objective: Objective, photo: Tensor, encoder: Vgg) -> None:

@@ -13,11 +13,11 @@ from impasto.images import Picture, Source, fitted_size, resize
 from impasto.masks.guides import feathered, shared, softened
 from impasto.optim.engine import Step
 from impasto.options import InstantOptions, Run
-from impasto.recipes import gatys
+from impasto.recipes import gatys, instant_painter
 from impasto.recipes.coloring import Coloring, color_record, coloring_of, in_proof, prepared
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size, with_swatches
-from impasto.recipes.instant_painter import LARGEST_WHOLE_PX, InstantPainter, StyleCode, blended
+from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, read_masking, separated_masks
 from impasto.recipes.painting import StyleSource, read_pictures, run_recipe
 from impasto.recipes.pastiche import Pastiche, recorded
@@ -230,7 +230,7 @@ def _paint(painter: InstantPainter, image: Image, code: StyleCode, coloring: Col
 
 def _resized(image: Image, size: tuple[int, int]) -> Image:
     """Resize a picture; a large one in strips, which needs less memory."""
-    if image.shape[-2] * image.shape[-1] <= LARGEST_WHOLE_PX or tuple(image.shape[-2:]) == size:
+    if image.shape[-2] * image.shape[-1] <= instant_painter.LARGEST_WHOLE_PX or tuple(image.shape[-2:]) == size:
         return resize(image, size)
     return resized_whole(MemoryRaster(image), size).to(image.device)
 
