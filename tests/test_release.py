@@ -145,6 +145,7 @@ LICENSE_WORDS = {
     "Apache-2.0": ("Apache",),
     "BSD-2-Clause": ("BSD",),
     "BSD-3-Clause": ("BSD",),
+    "LGPL-3.0-or-later": ("LGPL",),
     "MIT": ("MIT",),
     "MIT-CMU": ("MIT-CMU", "HPND"),
     "MPL-2.0": ("MPL", "Mozilla"),

@@ -141,13 +141,13 @@ def test_a_large_photo_painted_in_tiles_has_no_seams(painter: BrushPainter, monk
     with torch.no_grad():
         whole = network(photo).clamp(0, 1)
     monkeypatch.setattr(recipe, "_WHOLE_PX", 150 * 200)
-    monkeypatch.setattr(recipe, "_TILE_PX", 64)
+    monkeypatch.setattr(recipe, "TILE_PX", 64)
     assert (painter.paint(photo) - whole).abs().max() < 1 / 255
 
 
 def test_a_very_long_strip_is_painted_in_bounded_memory(painter: BrushPainter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "_WHOLE_PX", 64 * 64)
-    monkeypatch.setattr(recipe, "_TILE_PX", 64)
+    monkeypatch.setattr(recipe, "TILE_PX", 64)
     painted: list[int] = []
     forward = Johnson.forward
 

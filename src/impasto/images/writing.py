@@ -15,10 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import PIL.Image
 from PIL.PngImagePlugin import PngInfo
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from impasto.errors import ImageFileError, OptionError
-from impasto.images import png16, xmp
+from impasto.images import png16, tiffs, xmp
 from impasto.images.colors import srgb_profile
 from impasto.images.metadata import Metadata, without_place
 from impasto.images.picture import Array, Picture, fitting, levels, one_picture, to_array
@@ -180,11 +179,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         ImageFileError: the format is not supported, or the folder is missing or not writable.
     """
     _kind(path)
-    target = _target(path)
+    target = target_of(path)
     try:
         try_writing(target)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def check_fits(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
@@ -324,21 +323,10 @@ def _tiff(
         parts.append(packer.compress(pixels.astype(pixels.dtype.newbyteorder("<"), order="C").data))
     parts.append(packer.flush())
     (height, width), channels = size, pixels.shape[2]
-    tags = ImageFileDirectory_v2(b"II*\x00\x08\x00\x00\x00")
-    if metadata.exif is not None:
-        exif = PIL.Image.Exif()
-        exif.load(metadata.exif)
-        for tag in exif:
-            tags[tag] = exif[tag] if tag not in (0x8769, 0x8825) else exif.get_ifd(tag)
-    layout = {256: width, 257: height, 258: (8 * pixels.itemsize,) * channels, 259: 8, 262: 2, 273: 0, 277: channels}
-    layout |= {278: height, 279: sum(map(len, parts)), 284: 1, 34675: srgb_profile()}
+    layout: dict[int, object] = {256: width, 257: height, 258: (8 * pixels.itemsize,) * channels, 259: 8, 262: 2, 273: 0}
+    layout |= {277: channels, 278: height, 279: sum(map(len, parts)), 284: 1, 34675: srgb_profile()}
     layout |= {338: 2} if channels == 4 else {}  # the fourth channel is straight alpha
-    if metadata.dpi is not None:
-        layout |= {282: metadata.dpi[0], 283: metadata.dpi[1], 296: 2}
-    if metadata.xmp is not None:
-        layout |= {700: metadata.xmp}
-    for tag, value in layout.items():
-        tags[tag] = value
+    tags = tiffs.described(b"II*\x00\x08\x00\x00\x00", metadata, layout)
     stream = io.BytesIO()
     tags.save(stream)
     return chain([stream.getvalue()], parts)
@@ -349,7 +337,7 @@ def _tiff(
 
 def _replace(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
     """Write parts to a new file in the same folder, flush it to disk, and replace the old file with it."""
-    target = _target(path)
+    target = target_of(path)
     try:
         with replacing(target) as part:
             with part.open("xb") as file:
@@ -360,10 +348,10 @@ def _replace(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
             with suppress(OSError):  # there may be no old file
                 shutil.copymode(target, part)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
-def _target(path: str | os.PathLike[str]) -> Path:
+def target_of(path: str | os.PathLike[str]) -> Path:
     """Resolve a path; raise ImageFileError if its folder is missing, or if the path is a folder or a device."""
     target = Path(os.path.realpath(path))
     if not os.path.isdir(target.parent):
@@ -373,5 +361,6 @@ def _target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _cannot_write(path: str | os.PathLike[str], error: OSError) -> ImageFileError:
+def cannot_write(path: str | os.PathLike[str], error: OSError) -> ImageFileError:
+    """Make the error for a file that cannot be written."""
     return ImageFileError(f"'{path}' cannot be written ({error.strerror or error}); free some space or choose another folder")

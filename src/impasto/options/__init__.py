@@ -360,8 +360,8 @@ class Run:
     """Number of CPU threads. 0: one per core. Applies to the command line only."""
 
     max_memory: float = 0.0
-    """Memory limit in GiB. If a picture needs more, paint it in tiles. 0: four fifths of the free memory. Applies to paint
-    only."""
+    """Memory limit in GiB. If a picture needs more, paint it in tiles; instant and apply paint it from disk. 0: most of the
+    free memory."""
 
     def __post_init__(self) -> None:
         """Check every value."""
