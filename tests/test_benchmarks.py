@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 RESULTS = sorted((BENCHMARKS / "results").glob("*.json"))
+JURIES = sorted((BENCHMARKS / "results" / "juries").glob("*.json"))
 PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
 
 _COUNT = r"(?:\d[\d.,]*|an?|one|two|three|four|five|ten|few|some|in|dozen)"
@@ -81,6 +82,47 @@ def test_a_committed_result_describes_its_machine(path: Path) -> None:
     assert found["command"].startswith(f"python benchmarks/{found['script']}")
     assert path.stat().st_size < 50_000
     assert not found["curves"] or (ROOT / "docs" / f"{path.stem}.svg").is_file()
+
+
+def test_every_table_of_votes_is_on_the_page() -> None:
+    on_the_page = re.findall(r"<!-- votes: ([a-z_]+) -->", PAGES[0].read_text(encoding="utf-8"))
+    assert sorted(on_the_page) == [path.stem for path in JURIES]
+
+
+@pytest.mark.parametrize("path", JURIES, ids=lambda path: path.stem)
+def test_every_juror_of_a_jury_votes_once_on_each_pair(path: Path) -> None:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert re.fullmatch(r"2026-\d\d-\d\d", found["date"])
+    assert not found["script"] or (BENCHMARKS / found["script"]).is_file()
+    for jury in found["juries"]:
+        assert jury["votes"] == jury["pairs"] * found["jurors"], jury["what"]
+        for count in jury["counts"]:
+            assert 0 <= count["votes"] <= count.get("of", jury["votes"]) <= jury["votes"], jury["what"]
+
+
+def test_the_votes_of_the_comparison_are_those_of_the_juries() -> None:
+    counted = {
+        (count["votes"], count.get("of", jury["votes"]))
+        for path in JURIES
+        for jury in json.loads(path.read_text(encoding="utf-8"))["juries"]
+        for count in jury["counts"]
+    }
+    page = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| (\d+) of (\d+)\b.*\|$", page, re.MULTILINE)
+    assert len(rows) >= 5
+    assert {(int(votes), int(of)) for votes, of in rows} <= counted
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "text"),
+    [
+        ({"winner": "a", "loser": "b", "votes": 19}, 28, "a before b in 19 (68 %)"),
+        ({"winner": "a first", "loser": "", "votes": 7}, 14, "a first in 7 (50 %)"),
+        ({"winner": "a", "loser": "b", "votes": 0, "of": 16}, 16, "a before b in 0 of 16 (0 %)"),
+    ],
+)
+def test_a_count_of_votes_is_written_with_its_share(results: ModuleType, count: dict[str, object], of: int, text: str) -> None:
+    assert results.count_text(count, of) == text
 
 
 def test_every_claim_in_the_readme_links_to_its_benchmark() -> None:

@@ -96,7 +96,7 @@ def test_the_source_distribution_has_what_is_needed_to_build_and_test(dist: Path
     needed = {"pyproject.toml", "LICENSE", "THIRD_PARTY.md", "README.md", "CHANGELOG.md", "Makefile", "tests/conftest.py"}
     assert needed <= names
     assert {f"tests/{each.name}" for each in (ROOT / "tests").glob("*.py")} <= names
-    assert {f"benchmarks/results/{each.name}" for each in (ROOT / "benchmarks" / "results").glob("*.json")} <= names
+    assert {each.relative_to(ROOT).as_posix() for each in (ROOT / "benchmarks" / "results").rglob("*.json")} <= names
     assert not [each for each in names if each.startswith(("shared/", ".", "dist/")) and each != ".gitignore"]
     assert not [each for each in names if each.startswith("docs/") and each.endswith((".jpg", ".webp"))]
 
