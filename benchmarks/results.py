@@ -3,7 +3,8 @@
 python benchmarks/results.py    # write the tables and plots of docs/benchmarks.md and README.md from benchmarks/results
 
 A benchmark measures rows. Each row compares something with a baseline that was measured in the same process, in turns.
-The votes of juries are in benchmarks/results/juries: one file for each table of the page.
+The votes of juries are in benchmarks/results/juries, and figures of other benchmarks, which do not save their results, are in
+benchmarks/results/recorded: one file for each table of the page.
 """
 
 import datetime
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 README = ROOT / "README.md"
-_BLOCK = re.compile(r"(<!-- (figures|votes): ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (figures|votes|table): ([a-z0-9_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Seconds = dict[str, list[float]]
 """The seconds of each call in each round, by the name of the call."""
@@ -293,6 +294,27 @@ def count_text(count: Mapping[str, Any], of: int) -> str:
     return f"{count['winner']}{compared_with} in {count['votes']}{of_how_many} ({100 * count['votes'] / of:.0f} %)"
 
 
+def table(found: Mapping[str, Any]) -> list[str]:
+    """Return a table of recorded figures: its columns, and its rows, of which some are bold."""
+    columns = found["columns"]
+    names = "".join(f" {each['name']} |" if each["name"] else " |" for each in columns)
+    lines = ["|" + names, "|---" * len(columns) + "|"]
+    for row in found["rows"]:
+        cells = [cell_text(cell, column) for cell, column in zip(row["cells"], columns, strict=True)]
+        marked = [f"**{each}**" if row["bold"] and each else each for each in cells]
+        lines.append("|" + "|".join(f" {each} " if each else " " for each in marked) + "|")
+    return lines
+
+
+def cell_text(cell: str | float | Sequence[float], column: Mapping[str, Any]) -> str:
+    """Return a cell as text: a text, a number with the digits of its column, or several such numbers."""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, (int, float)):
+        return f"{cell:{column.get('sign', '')}.{column['digits']}f}"
+    return " / ".join(f"{value:.{digits}f}" for value, digits in zip(cell, column["digits"], strict=True))
+
+
 def read(name: str) -> dict[str, Any]:
     """Read the results of a benchmark."""
     found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
@@ -326,6 +348,8 @@ def page(text: str) -> str:
         start, kind, name, end = found.groups()
         if kind == "votes":
             lines = votes(read(f"juries/{name}"))
+        elif kind == "table":
+            lines = table(read(f"recorded/{name}"))
         elif name == "summary":
             lines = summary()
         elif (FOLDER / f"{name}.json").is_file():

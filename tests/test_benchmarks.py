@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 RESULTS = sorted((BENCHMARKS / "results").glob("*.json"))
 JURIES = sorted((BENCHMARKS / "results" / "juries").glob("*.json"))
+RECORDED = sorted((BENCHMARKS / "results" / "recorded").glob("*.json"))
 PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
 
 _COUNT = r"(?:\d[\d.,]*|an?|one|two|three|four|five|ten|few|some|in|dozen)"
@@ -110,6 +111,34 @@ def test_a_committed_result_describes_its_machine(path: Path) -> None:
 def test_every_table_of_votes_is_on_the_page() -> None:
     on_the_page = re.findall(r"<!-- votes: ([a-z_]+) -->", PAGES[0].read_text(encoding="utf-8"))
     assert sorted(on_the_page) == [path.stem for path in JURIES]
+
+
+def test_every_table_of_recorded_figures_is_on_the_page_and_names_its_script() -> None:
+    on_the_page = re.findall(r"<!-- table: ([a-z0-9_]+) -->", PAGES[0].read_text(encoding="utf-8"))
+    assert sorted(on_the_page) == [path.stem for path in RECORDED]
+    for path in RECORDED:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        assert (BENCHMARKS / found["script"]).is_file()
+        assert {len(row["cells"]) for row in found["rows"]} == {len(found["columns"])}, path.name
+
+
+def test_a_table_has_the_digits_and_the_bold_rows_of_its_record(results: ModuleType) -> None:
+    columns = [
+        {"name": ""},
+        {"name": "a", "digits": 2},
+        {"name": "b", "digits": 1, "sign": "+"},
+        {"name": "c", "digits": [1, 0]},
+    ]
+    rows = [
+        {"bold": False, "cells": ["x", 0.5, 2, [0.25, 3]]},
+        {"bold": True, "cells": ["y", "-", "", [1, 2.0]]},
+    ]
+    assert results.table({"columns": columns, "rows": rows}) == [
+        "| | a | b | c |",
+        "|---|---|---|---|",
+        "| x | 0.50 | +2.0 | 0.2 / 3 |",
+        "| **y** | **-** | | **1.0 / 2** |",
+    ]
 
 
 @pytest.mark.parametrize("path", JURIES, ids=lambda path: path.stem)
