@@ -103,7 +103,7 @@ def _processor() -> str:
 
 
 def _memory_gib() -> float:
-    """Return the physical memory in GiB; 0 if the system does not say."""
+    """Return the physical memory in GiB; 0 if the system does not report it."""
     try:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) / 2**30
     except (AttributeError, ValueError, OSError):
@@ -143,7 +143,7 @@ def begin() -> Start:
 
 
 def cores_of_others(run: Start) -> float | None:
-    """Return how many cores other programs have used on average since a run began; None if the system does not say."""
+    """Return how many cores other programs have used on average since a run began; None if the system does not report it."""
     of_all, own = _processor_seconds()
     if of_all is None or run.of_all is None:
         return None
@@ -169,9 +169,9 @@ def machine() -> dict[str, Any]:
 
 
 def save(rows: Sequence[Row], run: Start, curves: Sequence[Curve] = (), *, name: str = "") -> Path:
-    """Write the results of the benchmark that runs now, and print them. The default name is that of the script.
+    """Write the results of the running benchmark, and print them. The default name is that of the script.
 
-    If there are earlier results with the same rows, the file also says how much the ratios have changed since.
+    If there are earlier results with the same rows, the file also contains the change of the ratios.
     """
     script = Path(sys.argv[0])
     path = FOLDER / f"{name or script.stem}.json"
@@ -200,7 +200,7 @@ def rounded(value: Any) -> Any:
 
 
 def repeated(earlier: Mapping[str, Any] | None, rows: Iterable[Row]) -> dict[str, Any] | None:
-    """Compare ratios with those of an earlier run: the largest change of a row that both have, as a share."""
+    """Compare ratios with those of an earlier run: the largest relative change of a row that is in both runs."""
     before = {(row["what"], row["baseline"]): row["ratio"] for row in earlier["rows"]} if earlier else {}
     changes = {
         row.what: abs(row.ratio / before[row.what, row.baseline] - 1) for row in rows if (row.what, row.baseline) in before
@@ -256,9 +256,9 @@ def described(found: Mapping[str, Any]) -> str:
 
 
 def others(run: Mapping[str, Any]) -> str:
-    """Say how much other programs used the processor during a run."""
+    """Describe how much other programs used the processor during a run."""
     cores = run["cores of other programs"]
-    return "beside an unknown load" if cores is None else f"beside programs that used {cores:.2f} cores"
+    return "under an unknown load" if cores is None else f"while other programs used {cores:.2f} cores"
 
 
 def row_line(script: str, row: Mapping[str, Any]) -> str:

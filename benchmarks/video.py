@@ -2,10 +2,11 @@
 
 python benchmarks/video.py [STYLE [CLIP ...]] [--method auto] [--stability 0.6 0.8 1] [--frames 48] [--size 640]
 
-Without a clip, a camera that pans, zooms and trembles over a photo is rendered, with a disk that moves across. The warping
-error is the root mean square of the change of the result along the movement of the clip, where nothing was hidden; the ratio
-compares it with painting frame by frame. The flow of the measurement is estimated at full size with a slower setting than the
-one that blends. "frames/s" includes decoding, blending and encoding, but neither loading nor looking for cuts.
+Without a clip, the script renders a camera that pans, zooms and shakes over a photo, with a disk that moves across it. The
+warping error is the root mean square of the change of the result along the movement of the clip, where nothing was hidden; the
+ratio compares it with painting frame by frame. The flow of the measurement is estimated at full size, with a slower setting
+than the flow used for blending. "frames/s" includes decoding, blending and encoding, but neither loading nor the search for
+cuts.
 """
 
 import argparse

@@ -187,7 +187,7 @@ def test_an_interrupted_batch_continues(capsys: Capture, monkeypatch: pytest.Mon
     monkeypatch.setattr(Worker, "paint", interrupted)
     code, printed, err = run(capsys, "in", "red.brush", "-o", "out", *BRUSH)
     assert (code, counts(printed)) == (130, (3, 1, 0, 0))
-    assert "interrupted: 1 done + 0 skipped + 0 failed of 3 planned, 2 left; the same command continues" in err
+    assert "interrupted: 1 done + 0 skipped + 0 failed of 3 planned, 2 left; run the same command again to continue" in err
     monkeypatch.setattr(Worker, "paint", paint)
     code, printed, err = run(capsys, "in", "red.brush", "-o", "out", *BRUSH)
     assert (code, counts(printed)) == (0, (3, 2, 1, 0))
@@ -260,13 +260,13 @@ def test_a_full_disk_stops_the_batch(capsys: Capture, monkeypatch: pytest.Monkey
         patch.setattr(Pastiche, "save", full)
         code, printed, err = run(capsys, "in", "red.brush", "-o", "out", *BRUSH)
     assert (code, counts(printed)) == (1, (3, 0, 0, 1))
-    assert "the disk of 'out' is full; free some space, and repeat the command" in err
+    assert "the disk of 'out' is full; free some space, and run the same command again" in err
     assert "stopped: 0 done" in err
     with monkeypatch.context() as patch:
         patch.setattr(Manifest, "append", full)
         code, _, err = run(capsys, "in", "red.brush", "-o", "out", *BRUSH)
     assert code == 1
-    assert "the picture cannot be written; the same command continues" in err
+    assert "the picture cannot be written; run the same command again to continue" in err
     assert counts(run(capsys, "in", "red.brush", "-o", "out", *BRUSH)[1]) == (3, 3, 0, 0)
 
 
@@ -305,7 +305,7 @@ REFUSED = {
     "in red.brush": "the output folder is missing",
     "in -o out": "the styles are missing",
     "-o out": "contents and styles are missing",
-    "in red.brush blue.brush -o out": "3 words are given; put a glob in quotes",
+    "in red.brush blue.brush -o out": "3 arguments were given; put globs in quotes",
     "pairs.csv red.brush -o out": "'pairs.csv' contains its own styles",
     "pairs.csv -o out": "'pairs.csv' cannot be read",
     "in red.brush -o style.png": "output 'style.png' is a file",

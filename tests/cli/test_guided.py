@@ -128,7 +128,7 @@ def test_a_doodle_follows_a_photo_and_has_its_proportions(capsys: Capture) -> No
 def test_a_drafted_map_has_flat_colors_and_paints(capsys: Capture) -> None:
     code, out, err = run(capsys, "doodle", "style.jpg", "--suggest-map", "--labels", "2")
     assert (code, err) == (0, "")
-    assert out.startswith("style-map-2.png: a draft")  # style-map.png exists
+    assert out.startswith("style-map-2.png: this is a draft;")  # style-map.png exists
     drafted = pixels("style-map-2.png")
     assert drafted.shape == (1, 3, 96, 96)
     assert len(np.unique(drafted[0].flatten(1).T.numpy(), axis=0)) == 2
@@ -303,7 +303,7 @@ def test_notes_on_how_a_picture_was_read_are_printed(capsys: Capture) -> None:
 def test_options_without_effect_are_named(capsys: Capture, words: tuple[str, ...], flags: list[str]) -> None:
     code, _, err = run(capsys, *words, "-o", "out.png")
     assert code == 0
-    found = [line for line in err.splitlines() if line.startswith("no effect here: ")]
+    found = [line for line in err.splitlines() if line.startswith("options without effect: ")]
     assert re.findall(r"(--[a-z-]+) \(", " ".join(found)) == flags
 
 
@@ -350,7 +350,9 @@ def test_an_interruption_before_the_first_step_writes_nothing(capsys: Capture, m
 )
 def test_paint_refuses_to_repeat_a_picture_of_another_command(capsys: Capture, words: tuple[str, ...]) -> None:
     assert run(capsys, *words, "-o", "out.png")[0] == 0
-    assert "is not of impasto paint but of" in refused(capsys, "paint", "--replay", "out.png", "-o", "again.png")
+    assert "not by impasto paint, so impasto paint cannot repeat it" in refused(
+        capsys, "paint", "--replay", "out.png", "-o", "again.png"
+    )
     assert "omit --resume" in refused(capsys, "paint", "b.png", "style.jpg", "-o", "out.png", "--resume")
 
 
@@ -395,8 +397,8 @@ def test_paint_refuses_to_repeat_a_picture_of_another_command(capsys: Capture, w
         (("texture", "style.jpg", "--size", "1x64"), "side of 1 pixels"),
         (("texture", "style.jpg", "--size", "70x64", "--tileable"), "such as 72x64"),
         (("texture", "style.jpg", "--size", "64", "--expand"), "needs a smaller picture"),
-        (("texture", "style.jpg", "--expand", "--tileable"), "exclude each other"),
-        (("texture", "style.jpg", "b.png", "--expand"), "continues one picture"),
+        (("texture", "style.jpg", "--expand", "--tileable"), "cannot be used together"),
+        (("texture", "style.jpg", "b.png", "--expand"), "works with a single picture"),
         (("texture", "style.jpg", "--inpaint", "white.png"), "covers everything"),
         (("texture", "style.jpg", "--inpaint", "gone.png"), "gone.png"),
         (("texture", "style.jpg", "--mix", "gone.png"), "gone.png"),

@@ -80,7 +80,7 @@ def test_the_command_of_the_readme_paints_the_regions_of_the_map_in_the_colors_o
     code, out, err = run(capsys, *README)
     assert code == 0
     assert out.startswith("samples/Coastline.png: 96x96 pixels in ")
-    assert "no effect here: --iterations (the size determines the iterations)" in err
+    assert "options without effect: --iterations (the size determines the iterations)" in err
     image = images.read("samples/Coastline.png").image
     assert image.shape == (1, 3, 96, 96)
     assert float(greenness(image)[:40].mean()) < -0.1
@@ -103,7 +103,7 @@ def test_the_map_of_a_photo_is_beside_the_photo(capsys: Capture) -> None:
     record = json.loads(out)
     assert record["map"]["name"] == "Seth_sem.png"
     assert record["content"]["name"] == "Seth.png"
-    assert "no effect here: --phases (" in err
+    assert "options without effect: --phases (" in err
     assert float(greenness(images.read("out.png").image)[60:].mean()) > 0.05
 
 
@@ -114,7 +114,7 @@ def test_without_maps_a_photo_is_painted_in_the_style(capsys: Capture) -> None:
     code, _, err = run(capsys, *words)
     assert code == 0
     assert "no maps were found ('samples/Monet_sem.png', 'samples/Seth_sem.png', 'out_sem.png')" in err
-    assert "no effect here: --semantic-weight (there are no maps)" in err
+    assert "options without effect: --semantic-weight (there are no maps)" in err
     image = images.read("out.png").image
     assert image.shape == (1, 3, 96, 96)
     assert float((image - images.read("samples/Seth.png").image).abs().mean()) > 0.05
@@ -146,7 +146,7 @@ def test_all_flags_without_effect_are_named_in_one_note(capsys: Capture) -> None
     more = ("--content-weight=10", "--safe-mode", "--resolution=512", "--seed=start.png")
     code, _, err = run(capsys, *README, *ignored, *more)
     assert code == 0
-    (note,) = [line for line in err.splitlines() if line.startswith("no effect here")]
+    (note,) = [line for line in err.splitlines() if line.startswith("options without effect")]
     given = {word.split("=")[0] for word in (*ignored, *more, "--iterations")}
     assert set(re.findall(r"(--[a-z-]+) \(", note)) == given
 

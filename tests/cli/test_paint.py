@@ -291,7 +291,7 @@ def test_an_unwritable_preview_does_not_stop_painting(
     monkeypatch.setattr(neighbors, "paint_steps", remove_folder)
     code, _, err = paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--preview", "previews/now.png")
     assert code == 0
-    assert "no more previews" in err
+    assert "previews stopped" in err
 
 
 # ---------------------------------------------------------------------------------------------------- failed objectives
@@ -310,7 +310,7 @@ def test_if_the_objective_does_not_fall_a_message_is_printed_and_the_picture_sav
     code, out, err = run(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--json", *quiet, *NOWHERE, *small)
     assert code == 1
     (message,) = [line for line in err.splitlines() if line.startswith("impasto: ")]
-    assert message.startswith("impasto: the objective did not fall: ")
+    assert message.startswith("impasto: the objective did not decrease: ")
     assert message.endswith("; try another optimizer, learning rate or starting picture; saved the picture so far as out.png")
     assert pixels("out.png").shape == (1, 3, 48, 48)
     record = images.read_record("out.png")
@@ -528,7 +528,7 @@ def test_resume_refuses_a_record_with_invalid_steps(
     steps = steps | changed if isinstance(changed, dict) else changed
     images.write("out.png", pixels("out.png"), record=record | change | {"steps": steps})
     sentence = refused(capsys, "paint", "photo.jpg", "picture.jpg", "-o", "out.png", "--resume")
-    assert "does not say at which step painting stopped" in sentence
+    assert "does not contain the step at which painting stopped" in sentence
 
 
 @pytest.mark.slow

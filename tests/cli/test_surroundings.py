@@ -163,7 +163,7 @@ def test_a_full_disk_behind_standard_output_prints_one_sentence() -> None:
     with open("/dev/full", "w") as full:
         done = program(["styles", "list"], stdout=full)
         assert done.returncode == 1
-        assert done.stderr.decode().strip() == "impasto: the standard output cannot be written to (No space left on device)"
+        assert done.stderr.decode().strip() == "impasto: cannot write to standard output (No space left on device)"
         assert program(["weights", "nothing"], stderr=full).returncode == 2
 
 
@@ -327,7 +327,7 @@ def test_an_unwritable_checkpoint_does_not_stop_painting(capsys: Capture) -> Non
     checkpoint = checkpoints.CheckpointWriter(Path("gone/out.png"), lambda step: {}, console())
     checkpoint.due = 0.0
     checkpoint.take(Step(1, 9, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8), seconds_left=100.0))
-    assert "no checkpoint saved: 'gone/" in capsys.readouterr().err
+    assert "the checkpoint could not be saved: 'gone/" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -567,7 +567,7 @@ def test_invalid_uses_of_pipes_are_refused(
 @pytest.mark.slow
 def test_a_painting_is_saved_to_a_file_if_standard_output_is_closed(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(*_: Any, **__: Any) -> None:
-        raise ImageFileError("the standard output cannot be written to (Broken pipe)")
+        raise ImageFileError("cannot write to standard output (Broken pipe)")
 
     monkeypatch.setattr(outputs, "to_stdout", closed)
     piped(monkeypatch, b"")

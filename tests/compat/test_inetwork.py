@@ -195,7 +195,7 @@ def test_style_weights_are_one_per_style_or_shared_equally() -> None:
     assert (each.style_weight, each.style_weights) == (3.0, (1.0, 0.5))
     shared = requested(both, style_weight=(3.0,))
     assert (inetwork.settled_options(shared).style_weight, inetwork.settled_options(shared).style_weights) == (3.0, (1.0, 1.0))
-    assert any("their sum is shared" in sentence for sentence in inetwork.repairs(shared))
+    assert any("their sum is divided" in sentence for sentence in inetwork.repairs(shared))
     nothing = inetwork.settled_options(requested(style_weight=(0.0,)))
     assert (nothing.style_weight, nothing.style_weights) == (0.0, ())
 
@@ -263,7 +263,7 @@ def test_an_objective_that_does_not_decrease_is_reported_and_the_picture_is_save
     monkeypatch.setattr(inetwork, "fmin_l_bfgs_b", lambda evaluate, start, maxfun: (start, *evaluate(start)))
     code, _, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --quiet")
     assert code == 1
-    assert err.startswith("impasto: the objective did not fall: ")
+    assert err.startswith("impasto: the objective did not decrease: ")
     assert err.endswith("; the last result is wolf_at_iteration_2.png\n")
     (note,) = images.read_record("wolf_at_iteration_2.png")["notes"]
     assert note in err

@@ -252,7 +252,7 @@ def failures(objective: Objective, steps: int, **changes: Any) -> list[str]:
 
 def test_an_objective_that_does_not_decrease_is_reported_at_the_last_step() -> None:
     (message,) = failures(1 * Flat(), 10)
-    assert message.startswith("the objective did not fall: 1 at the start and 1 after 10 steps; try another optimizer")
+    assert message.startswith("the objective did not decrease: 1 at the start and 1 after 10 steps; try another optimizer")
     assert failures(1 * Flat(-3.0), 12)
     assert not failures(1 * Flat(), 9)  # too few steps to check
     assert not failures(towards(picture(1)), 10)
@@ -305,7 +305,7 @@ def test_an_invalid_loss_halves_the_step_and_restores_the_last_good_picture(wron
     evaluation = len(counting.evaluations) + 1  # the first of the third step: L-BFGS evaluates more often than it steps
     steps = list(optimize(1 * Broken({evaluation: wrong}), picture(), 12, encode=encode, optimizer_settings=optimizer_settings))
     (bad,) = [number for number, step in enumerate(steps) if step.note]
-    assert "restored the last good picture; halved the step to 0.01" in steps[bad].note
+    assert "restored the last good picture and halved the learning rate to 0.01" in steps[bad].note
     assert steps[-1].loss < steps[0].loss
     assert all(bool(step.image.isfinite().all()) for step in steps)
     assert [step.number for step in steps] == list(range(1, 13))

@@ -145,7 +145,7 @@ def test_when_memory_runs_out_tiles_become_smaller(error: Exception, objective: 
     tiling = Tiling(256, encoder.layers)
     steps = list(optimize(objective, image, 2, encode=encode, optimizer_settings=SETTINGS, tiling=tiling))
     assert tiling.tile_px == 128
-    assert [step.note for step in steps] == ["memory ran out; going on in tiles of 128 pixels", ""]
+    assert [step.note for step in steps] == ["memory ran out; continuing in tiles of 128 pixels", ""]
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_when_memory_runs_out_for_the_whole_picture_painting_continues_in_tiles(
     steps = list(pyramid(lambda _: objective, photo, sizes, encode=encode, optimizer_settings=SETTINGS, tiles=plan))
     assert [(step.number, step.total, step.size) for step in steps][-1] == (5, 5, (128, 128))
     assert [callable(step.drawing) for step in steps] == [False, False, True, True, True]
-    assert [step.note for step in steps] == ["", "", "memory ran out; going on in tiles of 64 pixels", "", ""]
+    assert [step.note for step in steps] == ["", "", "memory ran out; continuing in tiles of 64 pixels", "", ""]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -198,7 +198,7 @@ def test_when_memory_runs_out_while_the_objective_is_made_tiles_become_smaller(
 
     steps = list(pyramid(objective_at, photo, [((64, 64), 2)], encode=encoder, optimizer_settings=SETTINGS, tiles=plan))
     assert plan.tile_px == 64
-    assert [step.note for step in steps] == ["memory ran out; going on in tiles of 64 pixels", ""]
+    assert [step.note for step in steps] == ["memory ran out; continuing in tiles of 64 pixels", ""]
 
 
 @pytest.mark.slow

@@ -93,7 +93,10 @@ class PaintRequest:
         yield from self.masking.notes
         yield from color_notes(self.content, self.options)
         if self.resumable and not self.checkpoint and os.path.isfile(earlier := checkpoint_of(self.output)):
-            yield f"'{earlier}' is the checkpoint of an interrupted painting; --resume continues it, this command starts again"
+            yield (
+                f"'{earlier}' is the checkpoint of an interrupted painting; this command starts again; to "
+                "continue, use --resume"
+            )
         if self.holds_no_record:
             yield f"{self.output.suffix} cannot contain a record of how {self.output} was painted; save one with --record FILE"
         if self.record:

@@ -245,7 +245,9 @@ def _pixels(image: Image, alpha: Mask | None, kind: str, bits: int) -> Array:
         return levels(image, bits=bits)
     alpha = fitting(alpha.to(image), image)
     if kind not in _KEEPS_ALPHA:
-        return levels(image * alpha + (1 - alpha), bits=bits)
+        rows = [slice(top, top + _STRIP_ROWS) for top in range(0, image.shape[-2], _STRIP_ROWS)]
+        strips = [levels(image[..., each, :] * alpha[..., each, :] + (1 - alpha[..., each, :]), bits=bits) for each in rows]
+        return np.concatenate(strips)
     return np.concatenate([levels(image, bits=bits), levels(alpha, bits=bits)], axis=2)
 
 

@@ -153,7 +153,7 @@ def apply(brush: str | Path | BrushPainter, content: Source | Picture, *, run: R
     """
     chosen = brush_options(**options)
     if isinstance(brush, BrushPainter) and run is not None and run != brush.run:
-        raise OptionError("run= has no effect on a BrushPainter; give it to BrushPainter(brush, run)")
+        raise OptionError("run= has no effect on a BrushPainter; pass it to BrushPainter(brush, run)")
     painter = brush if isinstance(brush, BrushPainter) else BrushPainter(brush, run)
     return applied(painter, read_content(content, longest_px=chosen.size), chosen)
 
@@ -192,10 +192,7 @@ def applied(painter: BrushPainter, photo: Picture, options: BrushOptions) -> Pas
         "options": asdict(options),
     }
     if options.strength and not options.grain and bool((photo.image.amax((2, 3)) == photo.image.amin((2, 3))).all()):
-        record["notes"] = [
-            "the photo has one color; the network sees only differences of colors, so the result has one color; "
-            "--grain 0.5 gives it strokes"
-        ]
+        record["notes"] = ["the photo has only one color, so the result has only one color too; use --grain 0.5 to add strokes"]
     alpha = None if photo.alpha is None else resize(photo.alpha, size)
     return Pastiche(image, alpha, photo.metadata, record)
 

@@ -93,10 +93,10 @@ def _from_libc(name: str, arguments: int) -> Callable[..., int] | None:
 
 
 def return_freed_memory() -> bool:
-    """Return all freed memory to the system, also what :func:`keep_freed_memory` keeps.
+    """Return all freed memory to the system, including the blocks that :func:`keep_freed_memory` keeps.
 
-    Between two stages of a painting, whose tensors have other sizes, freed blocks are often too small to be reused, so the
-    memory of the process would grow.
+    The tensors of the next stage of a painting have other sizes, and freed blocks are often too small for them. Without this
+    call, the memory of the process would grow.
 
     Returns:
         Whether the C library can do so; False if it is not glibc.
