@@ -270,6 +270,7 @@ def test_display_p3_is_converted_to_srgb(p3: tuple[float, float, float], srgb: t
         assert "converted from Display P3 to sRGB" in picture.notes
 
 
+@pytest.mark.slow
 @given(color=st.tuples(*[st.integers(40, 215)] * 3), curve=st.sampled_from([SRGB_CURVE, GAMMA_22]))
 def test_our_profile_conversion_agrees_with_pillow(color: tuple[int, int, int], curve: bytes) -> None:
     profile = matrix_profile(P3_TO_XYZ, curve, "a wide one")
@@ -334,6 +335,7 @@ def test_a_profile_for_another_color_mode_is_ignored_with_a_note() -> None:
 # ---- more than 8 bits --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(size=SIZES, channels=st.sampled_from([3, 4]), suffix=st.sampled_from([".png", ".tif"]), seed=st.integers(0, 999))
 def test_sixteen_bit_pictures_are_restored_exactly(
     tmp_path_factory: pytest.TempPathFactory, size: tuple[int, int], channels: int, suffix: str, seed: int
@@ -498,6 +500,7 @@ def test_alpha_of_another_size_is_resized_to_the_picture(tmp_path: Path) -> None
 # ---- writing -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(size=SIZES, suffix=st.sampled_from([".png", ".bmp", ".tif"]), seed=st.integers(0, 999))
 def test_lossless_formats_are_read_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, size: tuple[int, int], suffix: str, seed: int

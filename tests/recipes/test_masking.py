@@ -60,6 +60,7 @@ def masked(styles: Sequence[Any] = (STYLE, OTHER), **sources: Any) -> Masking:
 # ---------------------------------------------------------------------------------------------------- reading
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [
@@ -85,6 +86,7 @@ def test_a_mask_may_have_any_supported_form(source: Any) -> None:
     torch.testing.assert_close(read(source)[0], left())
 
 
+@pytest.mark.slow
 def test_named_masks_are_computed() -> None:
     assert float(read("all")[0].min()) == 1
     fade = read("gradient:left-right")[0]

@@ -77,8 +77,8 @@ def keep_freed_memory(*, except_largest: bool = False) -> bool:
     only the command line calls this function.
 
     Args:
-        except_largest: return blocks of 32 MiB and more to the system. The gaps that they would leave take memory that a painting
-            in tiles is not planned to use.
+        except_largest: return blocks of 32 MiB and more to the system. Otherwise, gaps between them would take memory that a
+            painting in tiles is not planned to use.
 
     Returns:
         Whether the setting was applied; False if the C library is not glibc.
