@@ -92,6 +92,7 @@ def test_every_photo_is_painted_in_every_style(capsys: Capture) -> None:
     assert {line["state"] for line in lines()} == {"done"}
 
 
+@pytest.mark.slow
 def test_instant_gives_the_same_pictures_as_the_single_command(capsys: Capture) -> None:
     assert run(capsys, "in", "style.png,starry-night", "-o", "out", *INSTANT)[0] == 0
     for style in ("style.png", "starry-night"):
@@ -103,12 +104,14 @@ def test_instant_gives_the_same_pictures_as_the_single_command(capsys: Capture) 
         assert record["recipe"] == "instant"
 
 
+@pytest.mark.slow
 def test_a_photo_is_painted_with_the_optimizer(capsys: Capture) -> None:
     words = ("in/a.jpg", "style.png", "-o", "out", "--method", "paint", "--size", "32", "--seconds", "0.1", "--threads", "1")
     assert counts(run(capsys, *words)[1]) == (1, 1, 0, 0)
     assert images.read("out/a-style.png").size == (32, 32)
 
 
+@pytest.mark.slow
 def test_a_quoted_glob_is_expanded_and_results_are_not_painted_again(capsys: Capture) -> None:
     for expected in ((3, 3, 0, 0), (3, 0, 3, 0)):
         assert counts(run(capsys, "**/?.*g", "*.brush", "-o", "in/out", *BRUSH)[1])[0] == 2 * expected[0]
@@ -150,6 +153,7 @@ def test_inputs_and_files_of_others_are_never_overwritten(capsys: Capture) -> No
 # ---------------------------------------------------------------------------------------------------- skipping
 
 
+@pytest.mark.slow
 def test_what_is_done_is_skipped_until_an_input_an_option_or_the_result_changes(capsys: Capture) -> None:
     def states(*more: str) -> list[str]:
         count = len(lines()) if Path("out").exists() else 0
@@ -247,6 +251,7 @@ def test_a_missing_photo_of_a_csv_is_named_with_its_line(capsys: Capture) -> Non
     assert "line 3 of 'pairs.csv': 'in/gone.jpg' in 'red.brush': there is no file 'in/gone.jpg'" in err
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_batch(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise ImageFileError("the picture cannot be written") from OSError(28, "No space left on device")
@@ -282,6 +287,7 @@ TABLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TABLES)
 def test_an_invalid_csv_is_refused(capsys: Capture, text: str) -> None:
     Path("pairs.csv").write_text(text)
@@ -313,6 +319,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", REFUSED)
 def test_invalid_input_is_refused_before_anything_is_written(capsys: Capture, words: str) -> None:
     Path("empty").mkdir()

@@ -47,6 +47,7 @@ def test_an_engine_agrees_with_torch_at_every_size(tiny: Path, engine: str) -> N
     assert "openvino_telemetry" not in sys.modules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_paints_tiles_with_the_statistics_of_the_picture(
     tiny: Path, engine: str, monkeypatch: pytest.MonkeyPatch

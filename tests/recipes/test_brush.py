@@ -135,6 +135,7 @@ def test_transparency_is_kept_and_hidden_colors_have_no_effect(painter: BrushPai
     assert torch.equal(one.image, two.image)
 
 
+@pytest.mark.slow
 def test_a_large_photo_painted_in_tiles_has_no_seams(painter: BrushPainter, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = images.read(skimage.data.astronaut()[:300, :400]).image
     network = painter.network.with_statistics_of(images.resize(photo, (150, 200)))

@@ -12,18 +12,20 @@ from torch import Tensor
 
 import impasto
 from impasto import images
-from impasto.errors import ResourceError
+from impasto.errors import OptionError, ResourceError
 from impasto.images import Picture
 from impasto.losses import picture
+from impasto.losses.features import PIXELS, Loss
 from impasto.optim.engine import Step
 from impasto.optim.tiled import TilePlan
 from impasto.options import Run
 from impasto.recipes import checks, gatys, neighbors
 from impasto.recipes.context import encode, encoded_sparingly, moments_sparingly
-from impasto.recipes.masking import EVERYWHERE, Masking
+from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, ReadMask
 from impasto.recipes.memory_plan import TiledMemory
 from impasto.recipes.painting import run_recipe
 from impasto.recipes.presets import paint_options
+from impasto.tensors import Features
 
 EXACT = Run(device="cpu", precision="fp32")
 LAYERS = ("relu1_1", "relu3_1", "relu5_1")
@@ -62,7 +64,7 @@ def test_a_picture_in_tiles_equals_the_whole(content: Picture, style: Picture, o
     [
         {},
         {"size": 135, "statistics": "gram", "pooling": "average", "border": "zero"},
-        {"statistics": "wasserstein", "content_normalization": "scaled", "content_layers": ("relu2_2", "relu4_2")},
+        {"statistics": "wasserstein", "content_layers": ("relu2_2", "relu4_2")},
     ],
 )
 def test_the_gatys_recipe_in_tiles_equals_the_whole(content: Picture, style: Picture, options: dict[str, Any]) -> None:
@@ -136,6 +138,43 @@ def test_every_size_but_the_first_starts_from_the_decoded_matches(content: Pictu
     assert float((matches[0] != matches[1]).float().mean()) < 0.01
     assert float((starts[0] - starts[1]).abs().mean()) < 0.005
     assert float((starts[0] - images.resize(before, large)).abs().mean()) > 0.05
+
+
+@pytest.mark.parametrize("kept", [None, "left"])
+def test_in_tiles_the_initial_picture_is_mixed_in_strips(
+    content: Picture, style: Picture, kept: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbors, "_MIXED_ROWS", 48)
+    half = torch.zeros(1, 1, *content.size)
+    half[..., : content.size[1] // 2] = 1
+    masks = Masking(protect=(ReadMask(half, "left", ""),)) if kept else NO_MASKS
+    context = gatys.set_up(content, [style], paint_options(**BRIEF, strength=0.5), EXACT, masks)
+    (small, _), (large, _) = context.sizes
+    before = images.resize(context.content.flip(3), small)
+    whole, tiled = (neighbors._Painting(each) for each in (context, replace(context, tiles=TilePlan((), 0, tile_px=64))))
+    found = torch.rand(1, 3, *large, generator=torch.Generator().manual_seed(0))
+    for painting in (whole, tiled):
+        monkeypatch.setattr(painting, "_decoded", lambda size: found.clone())
+    torch.testing.assert_close(tiled.enlarged(before, large), whole.enlarged(before, large), atol=1e-5, rtol=0)
+
+
+@pytest.mark.usefixtures("program")
+def test_losses_that_need_the_whole_picture_are_refused_before_painting(content: Picture, style: Picture) -> None:
+    class Darkness(Loss):
+        name = "darkness"
+
+        @property
+        def layers(self) -> frozenset[str]:
+            return frozenset({PIXELS})
+
+        def __call__(self, features: Features) -> Tensor:
+            return features[PIXELS].mean()
+
+    steps = impasto.steps(content, style, losses=[Darkness()], size=1024, run=Run(max_memory=1.5, precision="fp32"))
+    with pytest.raises(OptionError, match="Darkness, which cannot be evaluated in tiles"):
+        next(steps)
+    step = next(impasto.steps(content, style, losses=[Darkness()], **BRIEF))
+    assert "darkness" in step.losses
 
 
 def test_only_in_tiles_the_size_of_large_styles_is_limited(

@@ -139,10 +139,10 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
         ImpastoError: the picture cannot be painted or saved.
     """
     console = message_console(quiet=output_options.quiet)
-    keep_freed_memory()
     set_threads(request.run)
     with _alone(request.output), memory_in_words(request.options.size):
         context = gatys.set_up(request.content, request.styles, request.options, request.run, request.masking)
+        keep_freed_memory(except_largest=context.tile_count > 1)
         if request.checkpoint:
             context = gatys.resumed(context, request.checkpoint)
             request = replace(request, checkpoint=request.checkpoint.without_picture())
