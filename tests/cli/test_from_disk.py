@@ -125,10 +125,15 @@ def test_what_cannot_be_painted_from_disk_is_one_sentence(capsys: Capture) -> No
     assert "a mask is not supported" in refused(capsys, *begin, "-o", "out.tif", "--content-mask", "mask.png")
     assert "--color keep is not supported" in refused(capsys, *begin, "-o", "out.tif", "--color", "keep")
     assert "--report is not supported" in refused(capsys, *begin, "-o", "out.tif", "--report")
-    clear = torch.zeros(1, 1, 96, 96)
-    images.write("clear.tif", images.read("photo.tif").image, alpha=clear)
-    assert "has transparent pixels" in refused(capsys, "instant", "clear.tif", "picture.jpg", "-o", "out.tif")
     assert "--grain is not supported" in refused(capsys, "apply", "mine.brush", "photo.tif", "--grain", "1", "-o", "a.tif")
+
+
+@needs_libvips
+def test_a_transparent_photo_is_refused_and_leaves_nothing(capsys: Capture) -> None:
+    images.write("clear.tif", images.read("photo.tif").image, alpha=torch.zeros(1, 1, 96, 96))
+    assert main(["instant", "clear.tif", "picture.jpg", "-o", "out.tif", *LIMITED]) == 2
+    assert "impasto: 'clear.tif' has transparent pixels" in capsys.readouterr().err
+    assert not list(Path().glob("out.tif*"))
 
 
 def test_without_libvips_the_sentence_names_the_extra(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
