@@ -84,7 +84,7 @@ def test_a_graph_that_paints_other_pictures_is_not_written(
 ) -> None:
     monkeypatch.setattr(onnx_precision, "difference", lambda *_: Difference(largest, largest))
     (tmp_path / "a.onnx").write_bytes(b"old")
-    with pytest.raises(WeightsError, match=rf"is not written: its pictures differ from PyTorch.*{advice}"):
+    with pytest.raises(WeightsError, match=rf"was not written: its output differs from that of PyTorch.*{advice}"):
         save_checked(tmp_path / "a.onnx", load_brush(brush), precision)  # type: ignore[arg-type]
     assert (tmp_path / "a.onnx").read_bytes() == b"old"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.onnx", "tiny.brush"]

@@ -101,7 +101,7 @@ class Matches:
     """The style position matched to each position of a picture.
 
     Attributes:
-        position: (height, width), position numbers, consecutive over all style pictures.
+        position: (height, width), the number of the matched position; positions are counted across all style pictures.
         style: (height, width), index of the style picture.
 
     Example:
@@ -144,7 +144,7 @@ def match(
         The matches, (height, width) each.
 
     Raises:
-        RuntimeError: from PyTorch, if the styles have other channels than the picture.
+        RuntimeError: if the styles and the picture have different numbers of channels (raised by PyTorch).
 
     Example:
         >>> import torch

@@ -221,7 +221,7 @@ def _low_bytes(data: bytes, name: str) -> Array | None:
 
 
 def _deep(values: Array, opened: Opened, profile: bytes | None, notes: list[str]) -> Pixels:
-    """Convert values of more than 8 bits (height, width, 1, 3 or 4) to sRGB."""
+    """Convert values of more than 8 bits, (height, width, channels) with 1, 3 or 4 channels, to sRGB."""
     alpha = None
     if values.shape[2] == 4:
         alpha = values[..., 3].astype(np.float32) / 65535

@@ -264,7 +264,7 @@ class _Statistics:
         return torch.stack(values).sum()
 
     def _channels(self, layer: str) -> int:
-        """Return the number of channels of the encoder at a layer, before its head."""
+        """Return the number of channels that the encoder has at a layer, before the head of the layer is applied."""
         head = self.compared.heads.get(layer)
         return self.compared.target[layer].mean.shape[1] if head is None else head.matrix.shape[1]
 

@@ -91,7 +91,7 @@ def _check(found: Difference, path: Path, precision: Precision) -> None:
         allowed, advice = 1.0, "use --precision fp32"
     if not found.largest <= allowed:  # also if it is not a number
         raise WeightsError(
-            f"graph {str(path)!r} is not written: its pictures differ from PyTorch by {found.largest:.1e}, more than "
+            f"graph {str(path)!r} was not written: its output differs from that of PyTorch by {found.largest:.1e}, more than "
             f"{allowed:g}; {advice}"
         )
 

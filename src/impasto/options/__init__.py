@@ -360,7 +360,7 @@ class Run:
     """Number of CPU threads. 0: one per core. Applies to the command line only."""
 
     max_memory: float = 0.0
-    """Memory limit in GiB. If a picture needs more, paint it in tiles; instant and apply paint it from disk. 0: most of the
+    """Memory limit in GiB. Pictures that need more are painted in tiles (paint) or from disk (instant, apply). 0: most of the
     free memory."""
 
     def __post_init__(self) -> None:

@@ -83,7 +83,7 @@ class BrushTrainingOptions:
     """Longer side of the style picture during training in pixels, 64 to 4096. Larger values give larger strokes."""
 
     teacher_share: float = 1.0
-    """Share of the training, 0 to 1, in which the brush learns from paintings of the instant painter. After that, it learns
+    """Share of the training in which the brush learns from pictures painted by ``instant``, from 0 to 1. Afterwards, it learns
     from nearest neighbors in the style."""
 
     neighbor_weight: float = 1.0

@@ -231,7 +231,8 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
     """
     if not 0 <= checkpoint.scale < len(context.sizes):
         raise OptionError(
-            f"the checkpoint is at size {checkpoint.scale + 1}, but there are only {len(context.sizes)}; paint from the start"
+            f"the checkpoint is at the size with number {checkpoint.scale + 1}, but this painting has only "
+            f"{len(context.sizes)}; paint from the start"
         )
     left = remaining(context.sizes, checkpoint)
     if not left:

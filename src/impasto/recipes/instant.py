@@ -130,7 +130,7 @@ def with_refinement(pastiche: Pastiche, last: Step, photo: Picture, options: Ins
 
 
 def blended_by_strength(pastiche: Pastiche, photo: Picture, options: InstantOptions) -> Pastiche:
-    """With ``--hq`` and a strength below 1, blend the photo with the painted picture, which has full strength."""
+    """With ``--hq`` and a strength below 1, blend the photo with the picture, which was painted at full strength."""
     if not options.hq or options.strength >= 1:
         return pastiche
     (below, _), image = in_proof(photo, (), options), pastiche.image

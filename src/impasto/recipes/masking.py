@@ -314,7 +314,7 @@ def _read_region(source: MaskSource, style: Style) -> ReadMask:
     if float(read.mask.max()) < _DARK:
         raise OptionError(
             f"--style-region {read.name!r} is entirely black, so nothing of {style.name!r} would be measured; "
-            "paint the part to measure white"
+            "use white for the part to measure"
         )
     return read
 

@@ -113,7 +113,7 @@ def style_blocks(context: PaintingContext, picture: Image) -> Tensor:
 
 @dataclass(frozen=True)
 class Search:
-    """The search of matches for a large picture, tile by tile against one set of keys.
+    """Search for the matches of a large picture, tile by tile, with one set of keys.
 
     Attributes:
         context: the painting context.

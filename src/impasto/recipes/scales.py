@@ -1,8 +1,8 @@
 """Mix two scales of a style: shallow layers are measured at one size of its picture, deep layers at another.
 
 Source:
-    Gatys et al. 2017, section 6. The paper mixes scales differently: it first paints the picture with the coarse style in the
-    style of the picture with the fine style. Here, statistics are compared layer by layer, so each layer is measured at one of
+    Gatys et al. 2017, section 6. The paper mixes scales differently: it first restyles the coarse style picture with the
+    fine style picture. Here, statistics are compared layer by layer, so each layer is measured at one of
     the two sizes.
 """
 

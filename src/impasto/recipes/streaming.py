@@ -1,13 +1,13 @@
 """Paint pictures that do not fit into memory: read in strips, painted in tiles between files, and written in tiles.
 
-The files are in a folder next to the output. They also keep what is finished if the program is interrupted: the same job
-continues where it ended.
+The files are in a folder next to the output. If the program is interrupted, they keep the finished parts, so that the same job
+can be continued.
 
 ::
 
     reading    the photo, upright and in sRGB, is copied to a file
     painting   a generator of the recipe reads tiles of this file and writes tiles to another one
-    writing    the result becomes a tiled TIFF, which replaces the output at once
+    writing    the result becomes a tiled TIFF, which replaces the output atomically
 """
 
 import json
@@ -45,7 +45,7 @@ _BYTES_OF_A_READ_PIXEL, _BYTES_OF_A_REDUCED_PIXEL = 26, 9
 _TIMED_SHARE = 0.01
 """Share of the work after which the remaining time is estimated; the small sizes before take longer per pixel."""
 _BYTES_OF_A_COLUMN = 256 * 12 * 6
-"""Memory of a column of a strip: the strip, and what it is resized to."""
+"""Memory of a column of a strip, including its resized copies."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Job:
         bits: 8 or 16 bits per channel of the result.
         record: the record of the run.
         tiled: (height, width) of each size that is painted in tiles between files, except the last one.
-        last_px: number of pixels to paint at the last size, with halos.
-        total_px: the same for all sizes.
+        last_px: number of pixels to paint at the last size, including halos.
+        total_px: number of pixels to paint at all sizes, including halos.
     """
 
     photo: LargePicture
@@ -95,7 +95,7 @@ class Progress:
     """The progress of a job.
 
     Attributes:
-        phase: what is done at present.
+        phase: the current phase.
         share: the finished share of the phase, 0 to 1.
         rows: finished rows of the last size.
         seconds: seconds since the start.
@@ -184,7 +184,7 @@ class Parts:
 
 
 def _lasting(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a record that determines the picture; the rest may differ if a run continues another one."""
+    """Return the part of a record that determines the picture. Other parts may differ when a run is continued."""
     run = {name: value for name, value in record["run"].items() if name not in ("threads", "max_memory")}
     return {**record, "run": run}
 
@@ -334,7 +334,7 @@ def check_room(job: Job, parts: Parts, needed_bytes: int, run: Run) -> None:
     """Raise unless there is enough memory, and enough space on the disk.
 
     Raises:
-        ResourceError: there is not; the message gives the numbers.
+        ResourceError: there is not enough; the message contains the numbers.
     """
     limit = MemoryLimit.of(run, torch.device("cpu"))
     if needed_bytes > limit.used + limit.most:

@@ -146,7 +146,7 @@ def _filled(style: Picture, hole: Picture, options: TextureOptions, run: Run, re
     share = float(mask.mean())
     if share > 1 - _LEAST_KEPT or share == 0:
         what = "everything, so nothing is left to copy from" if share else "nothing"
-        raise OptionError(f"the mask {hole.name!r} covers {what}; paint the area to fill white, and the rest black")
+        raise OptionError(f"the mask {hole.name!r} covers {what}; use white for the area to fill, and black for the rest")
     size = fitted_size(style.size, min(_MOST_FILLED_PX, max(style.size)))
     canvas = canvas_size(size)
     image = on_canvas(resize(style.image, size), canvas)

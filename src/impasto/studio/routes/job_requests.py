@@ -135,7 +135,7 @@ def result_bytes(studio: Studio, request: dict[str, Any]) -> int:
 
 def _check_training(new: shapes.NewJob, options: BrushTrainingOptions) -> None:
     if new.content is not None:
-        raise _refused("content cannot be used with kind brush; give the photos to train with as photos", "content")
+        raise _refused("'content' cannot be used with kind 'brush'; put the training photos in 'photos'", "content")
     if len(new.styles) > 1:
         raise _refused(f"styles has {len(new.styles)} styles; brush takes one", "styles")
     if options.minutes > _MOST_MINUTES:
