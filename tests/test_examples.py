@@ -47,6 +47,7 @@ def painted(folder: Path) -> np.ndarray:
     return (255 * picture).permute(1, 2, 0).numpy()
 
 
+@pytest.mark.slow
 def test_the_python_example_paints_a_photo(folder: Path) -> None:
     words = [sys.executable, str(EXAMPLES / "onnx_python.py"), "starry.onnx", "photo.png", "painted.png"]
     subprocess.run(words, cwd=folder, check=True, timeout=120)

@@ -77,6 +77,7 @@ def test_paint_keywords_are_the_options_and_the_masks() -> None:
     assert set(hints) | {"encoder"} == {each.name for each in fields(PaintOptions)} | set(MASK_FLAGS)
 
 
+@pytest.mark.slow
 def test_former_option_names_are_accepted() -> None:
     assert by_present_names({"calm_weight": 1.0, "init": "grey"}) == {"edge_aware_weight": 1.0, "init": "gray"}
     assert (

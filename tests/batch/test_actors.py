@@ -186,6 +186,7 @@ def test_a_painter_needs_only_the_parcel_and_removes_its_files(tmp_path: Path, m
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_named_style_of_the_user_is_sent_under_the_name_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import skimage.data
 

@@ -59,6 +59,7 @@ def refused(capsys: Capture, *words: str) -> str:
     return str(err)
 
 
+@pytest.mark.slow
 @needs_libvips
 def test_instant_says_what_it_does_and_paints_as_in_memory(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("instant", "photo.tif", "picture.jpg", "--size", "0", "-o")
@@ -74,6 +75,7 @@ def test_instant_says_what_it_does_and_paints_as_in_memory(capsys: Capture, monk
     assert not Path("disk.tif.impasto-parts").exists()
 
 
+@pytest.mark.slow
 @needs_libvips
 def test_an_interrupted_run_is_continued_by_the_same_command(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["instant", "photo.tif", "picture.jpg", "--size", "0", *LIMITED, "-o"]

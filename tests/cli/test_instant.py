@@ -81,6 +81,7 @@ def names() -> set[str]:
 # ---------------------------------------------------------------------------------------------------- painting
 
 
+@pytest.mark.slow
 def test_instant_saves_a_picture_with_its_record(capsys: Capture) -> None:
     code, out, err = run(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--strength", "0.8")
     assert (code, err) == (0, "")
@@ -211,6 +212,7 @@ def test_invalid_input_of_instant_is_refused_in_one_sentence(capsys: Capture, wo
     assert sentence in refused(capsys, *words)
 
 
+@pytest.mark.slow
 def test_an_unknown_style_is_refused_and_similar_names_are_suggested(capsys: Capture, named: NamedStyle) -> None:
     add_style(named)
     sentence = refused(capsys, "photo.jpg", "my-cofee")

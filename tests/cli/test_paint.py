@@ -106,6 +106,7 @@ def test_every_option_has_a_text(options: type) -> None:
     assert set(flags.field_texts(options)) == {each.name for each in fields(options)}
 
 
+@pytest.mark.slow
 def test_help_all_shows_the_text_and_the_default_of_every_option_by_group(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "paint", "--help-all")
     words = " ".join(out.replace("│", " ").split())
@@ -131,6 +132,7 @@ def test_the_short_help_fits_a_screen_and_shows_the_common_options(
     assert shown == {dashed(each) for each in basics} | {"--style-mask", "--protect", "--help-all"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", ["paint", "instant", "tune", "inetwork", "styles add", "weights import", "studio", "export onnx"]
 )

@@ -596,6 +596,7 @@ def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_without_a_home_folder_files_are_saved_in_the_temporary_folder(capsys: Capture, homeless: Path) -> None:
     assert main([*INSTANT, "-o", "out.png"]) == 0
     assert main(["instant", "photo.jpg", "starry-night", "--size", "64"]) == 0
@@ -637,6 +638,7 @@ def test_a_variable_with_an_unknown_home_folder_is_reported(capsys: Capture, mon
 # ---------------------------------------------------------------------------------------------------- names
 
 
+@pytest.mark.slow
 def test_the_default_output_overwrites_only_paintings_of_the_same_pictures() -> None:
     Path("trip").mkdir()
     images.write("trip/photo.jpg", images.read(skimage.data.coffee()[::8, ::8]))
@@ -656,6 +658,7 @@ def test_the_default_output_never_overwrites_a_picture_without_a_record() -> Non
     assert images.read_record("photo-picture-2.png") is not None
 
 
+@pytest.mark.slow
 def test_long_and_unusual_names_give_valid_default_outputs(capsys: Capture) -> None:
     long = "😀é" * 30
     shutil.copyfile("photo.jpg", f"{long}.jpg")
@@ -680,6 +683,7 @@ def test_a_name_is_never_cut_within_a_grapheme(letter: str) -> None:
 # ---------------------------------------------------------------------------------------------------- privacy
 
 
+@pytest.mark.slow
 def test_onnx_runtime_stores_no_identifier(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     home = tmp_path / "home"
@@ -693,6 +697,7 @@ def test_onnx_runtime_stores_no_identifier(tmp_path: Path) -> None:
     assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 def test_painting_and_listing_a_named_style_makes_no_connection() -> None:
     script = (
         "import socket, sys\n"
@@ -707,6 +712,7 @@ def test_painting_and_listing_a_named_style_makes_no_connection() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(("name", "code"), [("SIGHUP", 0), ("SIGTERM", 0), ("SIGINT", 130)])
 def test_every_signal_shuts_the_studio_down_cleanly(name: str, code: int) -> None:

@@ -49,6 +49,7 @@ def refused(capsys: Capture, sentence: str, *words: str, style: str = "coffee.pn
     assert not Path("coffee.brush").exists()
 
 
+@pytest.mark.slow
 def test_a_training_writes_a_brush_a_strip_and_no_checkpoint(capsys: Capture) -> None:
     code, err = run(capsys)
     assert code == 0
@@ -59,6 +60,7 @@ def test_a_training_writes_a_brush_a_strip_and_no_checkpoint(capsys: Capture) ->
     assert impasto.read("coffee.strip.png").size == (512, 256 * 3)
 
 
+@pytest.mark.slow
 def test_unreadable_files_are_skipped_named_and_counted(capsys: Capture) -> None:
     for number in range(7):
         Path(f"photos/bad{number}.jpg").write_bytes(b"no picture")
@@ -97,6 +99,7 @@ def test_a_style_that_is_too_small_is_refused(capsys: Capture) -> None:
     refused(capsys, "'dot.png' is 8 x 8 pixels; a style needs sides of", style="dot.png")
 
 
+@pytest.mark.slow
 def test_a_style_of_one_color_trains_without_an_error(capsys: Capture) -> None:
     Image.fromarray(np.full((64, 64, 3), 99, np.uint8)).save("flat.png")
     code, _ = run(capsys, style="flat.png")
@@ -104,6 +107,7 @@ def test_a_style_of_one_color_trains_without_an_error(capsys: Capture) -> None:
     assert all(torch.isfinite(each).all() for each in load_brush("coffee.brush").state_dict().values())
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_saves_the_brush_and_resumes(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = train_brush._Watch.take
 
@@ -125,6 +129,7 @@ def test_an_interrupted_training_saves_the_brush_and_resumes(capsys: Capture, mo
     assert brush_facts("coffee.brush")["steps"] == "5"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_style_or_network_is_refused(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     test_an_interrupted_training_saves_the_brush_and_resumes(capsys, monkeypatch)
     Path("coffee.brush.checkpoint").write_bytes(b"damaged")
@@ -135,6 +140,7 @@ def test_a_checkpoint_of_another_style_or_network_is_refused(capsys: Capture, mo
     assert code == 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_does_not_stop_the_training(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -146,6 +152,7 @@ def test_a_full_disk_does_not_stop_the_training(capsys: Capture, monkeypatch: py
     assert Path("coffee.brush").exists()
 
 
+@pytest.mark.slow
 def test_a_training_starts_from_a_brush(capsys: Capture) -> None:
     network = Johnson(Layout(4, blocks=1, ends=3)).initialize(torch.Generator().manual_seed(1))
     save_brush("start.brush", network, {"name": "start"})
@@ -156,6 +163,7 @@ def test_a_training_starts_from_a_brush(capsys: Capture) -> None:
     torch.testing.assert_close(trained.out.convolution.weight, network.out.convolution.weight, atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_patience_stops_a_training_that_no_longer_improves(capsys: Capture) -> None:
     code, err = run(capsys, "--steps", "500", "--patience", "0.0001", "--learning-rate", "1e-9")
     assert code == 0

@@ -72,6 +72,7 @@ def curve() -> list[dict[str, float]]:
     return [json.loads(line) for line in Path("state.curve.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_decoder_is_trained_saved_and_trained_further(capsys: Capture, slim: Vgg) -> None:
     code, err = run(capsys, "--steps", "2", "--seed", "5", "--style-weight", "0.3")
     assert code == 0
@@ -91,6 +92,7 @@ def test_a_decoder_is_trained_saved_and_trained_further(capsys: Capture, slim: V
     assert {"seconds", "fine", "coarse", "identity", "held_out"} <= set(lines[0])
 
 
+@pytest.mark.slow
 def test_the_same_command_trains_the_same_decoder(capsys: Capture) -> None:
     found = []
     for _ in range(2):
@@ -100,6 +102,7 @@ def test_the_same_command_trains_the_same_decoder(capsys: Capture) -> None:
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
+@pytest.mark.slow
 def test_another_seed_trains_another_decoder(capsys: Capture) -> None:
     found = []
     for seed in ("0", "1"):
@@ -109,6 +112,7 @@ def test_another_seed_trains_another_decoder(capsys: Capture) -> None:
     assert not torch.equal(found[0]["out.weight"], found[1]["out.weight"])
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_decoder_file(capsys: Capture) -> None:
     assert run(capsys, "--steps", "1")[0] == 0
     Path("decoder.safetensors").rename("first.safetensors")
@@ -122,6 +126,7 @@ def test_training_starts_from_a_decoder_file(capsys: Capture) -> None:
         torch.testing.assert_close(dict(made.named_parameters())[name], value, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_two_parallel_runs_average_their_parameters(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_instant, "_STEPS_BETWEEN_SHARES", 1)
     for mine, other, seed in (("state.pt", "other.pt", "0"), ("other.pt", "state.pt", "1")):
@@ -134,6 +139,7 @@ def test_two_parallel_runs_average_their_parameters(capsys: Capture, monkeypatch
         torch.testing.assert_close(value, (left[name] + own[name]) / 2)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_saves_its_step_and_can_be_resumed(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     step = SwapTraining._step
 

@@ -37,6 +37,7 @@ def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
     return code, out, err
 
 
+@pytest.mark.slow
 def test_tune_saves_a_sheet_and_prints_the_next_command(capsys: Capture) -> None:
     code, out, err = run(capsys, "photo.png", "picture.png", "--size", "64", "--strengths", "0.5,1", "--strokes", "1")
     assert code == 0
@@ -45,6 +46,7 @@ def test_tune_saves_a_sheet_and_prints_the_next_command(capsys: Capture) -> None
     assert images.read("tune.png").size[1] > 2 * 288
 
 
+@pytest.mark.slow
 def test_the_printed_command_reaches_the_wanted_style(capsys: Capture) -> None:
     code, out, _ = run(capsys, "photo.png", "picture.png", "--wanted-style", "0.4", "-o", "sheet.png")
     assert code == 0
@@ -53,6 +55,7 @@ def test_the_printed_command_reaches_the_wanted_style(capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out)["report"]["style_closed"] == pytest.approx(0.4, abs=0.02)
 
 
+@pytest.mark.slow
 def test_an_unreachable_style_share_is_reported(capsys: Capture) -> None:
     code, out, _ = run(capsys, "photo.png", "picture.png", "--wanted-style", "0.999")
     assert code == 0
@@ -60,6 +63,7 @@ def test_an_unreachable_style_share_is_reported(capsys: Capture) -> None:
     assert "--recipe paint" in out
 
 
+@pytest.mark.slow
 def test_with_json_only_the_trials_are_printed(capsys: Capture) -> None:
     words = ("--recipe", "paint", "--size", "48", "--steps", "1", "--strengths", "1", "--style-scales", "1,2", "--json")
     code, out, err = run(capsys, "photo.png", "picture.png", *words)

@@ -39,6 +39,7 @@ def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
     return code, out, err
 
 
+@pytest.mark.slow
 def test_a_clip_is_painted_and_reported(capsys: Capture, folder: Path) -> None:
     code, out, err = run(capsys, "clip.mp4", "mine.brush", "-o", "out.mp4")
     assert (code, "8 frames" in err) == (0, True)
@@ -46,6 +47,7 @@ def test_a_clip_is_painted_and_reported(capsys: Capture, folder: Path) -> None:
     assert sorted(each.name for each in folder.iterdir()) == ["clip.mp4", "mine.brush", "out.mp4"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_segments_and_the_same_command_continues(
     capsys: Capture, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,7 +61,7 @@ def test_the_solution_passes_and_the_exercise_fails_every_check() -> None:
         (STYLE.replace("zip(S, G", "zip(S[1:], G[1:]").format("weight"), "it skips the first layer"),
         (
             "def total_cost(J_content, J_style, alpha=10, beta=40):\n    return beta * J_content + alpha * J_style\n",
-            "exchanged",
+            "swapped",
         ),
         (
             "def total_cost(J_content, J_style, alpha=10, beta=40):\n    return 10 * J_content + 40 * J_style\n",

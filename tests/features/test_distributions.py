@@ -65,6 +65,7 @@ def test_sampled_positions_differ_between_draws_and_repeat_with_the_seed() -> No
     assert not torch.equal(one, scattered((50, 50), 20, first))
 
 
+@pytest.mark.slow
 def test_a_position_center_gives_its_own_features_picked_or_interpolated() -> None:
     features = some(1, 5, 4, 6)
     places = (torch.cartesian_prod(torch.arange(4), torch.arange(6)) + 0.5) / torch.tensor([4, 6])

@@ -84,6 +84,7 @@ def test_bright_colors_become_duller_and_printable_colors_stay(press: str) -> No
     torch.testing.assert_close(found[:, :, 2:], colors[:, :, 2:], atol=0.12, rtol=0)
 
 
+@pytest.mark.slow
 def test_an_srgb_profile_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "screen.icc"
     path.write_bytes(images.colors.srgb_profile())
@@ -118,6 +119,7 @@ def test_a_style_of_statistics_cannot_be_proofed(press: str) -> None:
         check_colors([find_style("starry-night")], PaintOptions(color_proof=press))
 
 
+@pytest.mark.slow
 def test_instant_proofs_the_swatch_of_a_named_style(press: str) -> None:
     found, usual = (impasto.instant(PHOTO, "starry-night", size=64, run=EXACT, color_proof=path).image for path in (press, ""))
     assert colorfulness(found) < 0.8 * colorfulness(usual)

@@ -53,6 +53,7 @@ def test_the_gradient_of_every_loss_agrees_with_finite_differences(loss: Loss) -
     assert torch.autograd.gradcheck(lambda image: loss({PIXELS: image}), image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_every_loss_can_be_minimized(loss: Loss) -> None:
     image = (3 * picture(0) - 1).requires_grad_()

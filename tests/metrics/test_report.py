@@ -43,6 +43,7 @@ def test_style_closed_is_0_for_the_photo_and_1_for_the_style(content: Picture, s
     assert painting["color_to_style"] < 0.1
 
 
+@pytest.mark.slow
 def test_style_closed_is_undefined_if_the_photo_is_the_style(content: Picture) -> None:
     (report,) = reports_of(content, (content,), [content])
     assert math.isnan(report["style_closed"])
@@ -58,6 +59,7 @@ def test_a_mixture_is_between_photo_and_style(content: Picture, style: Picture) 
     assert weak["color_to_style"] > strong["color_to_style"]
 
 
+@pytest.mark.slow
 def test_a_named_style_gives_the_figures_of_its_picture(content: Picture) -> None:
     named = find_style("starry-night")
     result = images.read(impasto.instant(content, named).image)

@@ -106,6 +106,7 @@ def test_positions_of_several_styles_are_numbered_consecutively(random: torch.Ge
 # ---------------------------------------------------------------------------------------------------- searching
 
 
+@pytest.mark.slow
 def test_a_hypercolumn_concatenates_three_layers_divided_by_their_spread(random: torch.Generator) -> None:
     features, spread = features_of(32, 48, random), torch.tensor([0.5, 2.0, 4.0])
     found = search_columns(features, spread)
@@ -345,6 +346,7 @@ def test_compiled_networks_use_as_many_threads_as_torch(narrow: Callable[..., Vg
     assert [model.get_property("INFERENCE_NUM_THREADS") for model in models] == [1, 1]
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_threads_get_identical_results(compiled: Compiled, random: torch.Generator) -> None:
     pictures = [torch.rand(1, 3, 64, 64 + 8 * index, generator=random) for index in range(4)]

@@ -15,6 +15,7 @@ from impasto import options
 from impasto.errors import OptionError
 from impasto.options import InstantOptions, PaintOptions, ReportOptions, Run, TuneOptions, tier_by_name, tiers_of
 from impasto.options.fields import check_range, dashed, field_texts
+from impasto.options.video import VideoOptions
 
 
 def texts(kind: type) -> dict[str, str]:
@@ -160,3 +161,23 @@ def test_a_range_includes_its_limits(value: float) -> None:
     else:
         with pytest.raises(OptionError, match=r"it must be a number from -1 to 2\.5"):
             check_range("margin", value, -1, 2.5)
+
+
+@pytest.mark.parametrize("given", [{"size": 0}, {"size": 32}, {"strength": 0.0, "stability": 1.0}, {"method": "paint"}])
+def test_options_of_videos_accept_their_limits(given: dict[str, Any]) -> None:
+    options = VideoOptions(**given)
+    assert {name: getattr(options, name) for name in given} == given
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"size": 31}, "size is 31; it must be a number from 32 to 100000"),
+        ({"stability": 1.1}, "stability is 1.1; it must be a number from 0 to 1"),
+        ({"strength": -0.1}, "strength is -0.1; it must be a number from 0 to 1"),
+        ({"strength": math.nan}, "strength is nan"),
+    ],
+)
+def test_options_of_videos_outside_their_range_are_refused(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(OptionError, match=sentence):
+        VideoOptions(**given)

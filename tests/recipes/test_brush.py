@@ -146,6 +146,7 @@ def test_a_large_photo_painted_in_tiles_has_no_seams(painter: BrushPainter, monk
     assert (painter.paint(photo) - whole).abs().max() < 1 / 255
 
 
+@pytest.mark.slow
 def test_a_very_long_strip_is_painted_in_bounded_memory(painter: BrushPainter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "_WHOLE_PX", 64 * 64)
     monkeypatch.setattr(recipe, "TILE_PX", 64)

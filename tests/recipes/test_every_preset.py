@@ -44,6 +44,7 @@ def check_painted(name: str, steps: list[Step], photo: torch.Tensor) -> None:
     assert bool(image.isfinite().all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_every_preset_and_recipe_paints(name: str) -> None:
     check_painted(name, *steps_of(name, 80))

@@ -140,6 +140,7 @@ def seam_energy(image: Tensor) -> tuple[float, float]:
     return float(across), float(inside)
 
 
+@pytest.mark.slow
 def test_a_tileable_texture_has_no_seam_and_another_one_has() -> None:
     grass = np.stack([skimage.data.grass()] * 3, -1)[:200, :200]
     across, inside = seam_energy(impasto.texture(grass, size="96x64", tileable=True, run=EXACT).image)
@@ -148,6 +149,7 @@ def test_a_tileable_texture_has_no_seam_and_another_one_has() -> None:
     assert across > 1.1 * inside
 
 
+@pytest.mark.slow
 def test_an_expanded_picture_is_kept_in_the_middle() -> None:
     image = impasto.texture(COFFEE, size="240x180", expand=True, run=EXACT).image
     middle = image[..., 40 + 12 : 140 - 12, 45 + 12 : 195 - 12]

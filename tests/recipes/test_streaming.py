@@ -71,6 +71,7 @@ def in_memory(photo: Path, *styles: images.Picture, **given: Any) -> torch.Tenso
     return painted_pastiche(PAINTER, images.read(photo), styles, (), options).image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [{}, {"fast": True, "strength": 0.5}, {"stroke": 3.0}, {"size": 150}],
@@ -84,6 +85,7 @@ def test_painting_from_disk_gives_the_picture_that_is_painted_in_memory(photo: P
     assert float((in_memory(photo, OTHER, **given) - expected).abs().mean()) > 0.02  # the comparison can fail
 
 
+@pytest.mark.slow
 def test_several_styles_and_16_bits(photo: Path) -> None:
     given = {"style_weights": (0.3, 0.7)}
     found = from_disk(photo, COFFEE, OTHER, bits=16, **given)
@@ -106,6 +108,7 @@ def test_the_time_left_falls_and_the_share_rises(photo: Path) -> None:
     assert found[-1].seconds_left == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "count"), [(0, 2), (64, 1), (160, 1)])
 def test_an_interrupted_painting_continues_with_the_same_result(
     photo: Path, rows: int, count: int, monkeypatch: pytest.MonkeyPatch
@@ -138,6 +141,7 @@ def _counting(found: list[Any]) -> Any:
     return counting
 
 
+@pytest.mark.slow
 def test_an_interruption_at_the_smaller_sizes_keeps_the_photo(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, options = from_disk(photo, COFFEE), InstantOptions(size=0)
     (photo.parent / "out.tif").unlink()
@@ -148,6 +152,7 @@ def test_an_interruption_at_the_smaller_sizes_keeps_the_photo(photo: Path, monke
     assert torch.equal(from_disk(photo, COFFEE), expected)
 
 
+@pytest.mark.slow
 def test_parts_of_another_run_are_not_used(photo: Path) -> None:
     options = InstantOptions(size=0)
     job = planned(photo, (COFFEE,), options)
@@ -173,6 +178,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(photo: Path) -> None:
     assert (folder / "letter.txt").read_text() == "keep"
 
 
+@pytest.mark.slow
 def test_a_damaged_state_starts_again(photo: Path) -> None:
     job = planned(photo, (COFFEE,), InstantOptions(size=0))
     Parts(job.output, job.record).save("photo")

@@ -29,6 +29,7 @@ def made(knobs: Knobs, closed: float) -> Trial:
     return Trial(knobs, torch.zeros(1, 3, 32, 32), Report("made", (32, 32), (Figure("style_closed", closed),)))
 
 
+@pytest.mark.slow
 def test_the_search_finds_the_strength_for_the_target_style_value(content: Picture, style: Picture) -> None:
     tuning = impasto.tune(content, style, wanted_style=0.4)
     assert tuning.is_found
@@ -38,6 +39,7 @@ def test_the_search_finds_the_strength_for_the_target_style_value(content: Pictu
     assert report["style_closed"] == pytest.approx(0.4, abs=0.015)
 
 
+@pytest.mark.slow
 def test_the_sheet_shows_every_strength_with_every_stroke(content: Picture, style: Picture) -> None:
     tuning = impasto.tune(content, style, size=64, strengths=(0.5, 1.0), strokes=(1.0,))
     assert [trial.knobs["strength"] for trial in tuning.trials] == [0.5, 1.0]
@@ -46,6 +48,7 @@ def test_the_sheet_shows_every_strength_with_every_stroke(content: Picture, styl
     assert "strength 0.5, stroke 1: style 0." in tuning.trials[0].caption
 
 
+@pytest.mark.slow
 def test_paint_trials_are_small(content: Picture, style: Picture) -> None:
     tuning = impasto.tune(content, style, recipe="paint", size=64, steps=8, strengths=(0.2, 1.0), style_scales=(1.0,))
     kept, painted = tuning.trials
@@ -75,6 +78,7 @@ def test_the_search_reports_a_target_that_is_out_of_reach() -> None:
     assert tuning.best.style_closed == 0.5
 
 
+@pytest.mark.slow
 def test_a_search_with_paint_varies_the_strength() -> None:
     options = TuneOptions(recipe="paint", wanted_style=0.7, style_scales=(0.5,))
     trials = tuple(searched(lambda knobs: made(knobs, knobs["strength"] ** 0.5), options))

@@ -196,6 +196,7 @@ def interrupted_run(clip: Path, output: Path) -> None:
     second.finish()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_continues_after_its_last_segment(render: Render, tmp_path: Path) -> None:
     clip, output = render(), tmp_path / "out.mp4"
     interrupted_run(clip, output)
@@ -203,6 +204,7 @@ def test_an_interrupted_run_continues_after_its_last_segment(render: Render, tmp
     assert sound_of(output) == sound_of(clip)
 
 
+@pytest.mark.slow
 def test_the_blending_goes_on_after_an_interruption(render: Render, tmp_path: Path) -> None:
     clip, whole, output = render(), tmp_path / "whole.webp", tmp_path / "out.webp"
     paint(clip, whole, noise=0.1, seconds=0.2)
@@ -211,6 +213,7 @@ def test_the_blending_goes_on_after_an_interruption(render: Render, tmp_path: Pa
     assert max(np.abs(one.astype(int) - two).mean() for one, two in pairs) < 4  # without the state, frame 13 differs by more
 
 
+@pytest.mark.slow
 def test_segments_of_other_options_are_not_used(render: Render, tmp_path: Path) -> None:
     clip, output = render(), tmp_path / "out.mp4"
     first = VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2)
@@ -225,6 +228,7 @@ def test_segments_of_other_options_are_not_used(render: Render, tmp_path: Path) 
     assert third.resumed == 0
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_after_a_kill_while_its_folder_was_made_or_deleted(render: Render, tmp_path: Path) -> None:
     clip, output = render(), tmp_path / "out.mkv"
     interrupted_run(clip, output)
@@ -238,6 +242,7 @@ def test_a_run_goes_on_after_a_kill_while_its_folder_was_made_or_deleted(render:
     assert not (folder / ".impasto-0123456789ab.part").exists()
 
 
+@pytest.mark.slow
 def test_segments_of_an_older_version_are_continued(render: Render, tmp_path: Path) -> None:
     clip, output = render(), tmp_path / "out.mp4"
     state = state_after_first_segment(clip, output)
@@ -250,6 +255,7 @@ def test_segments_of_an_older_version_are_continued(render: Render, tmp_path: Pa
     assert run.finish().frames == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 damaged", None])
 def test_a_run_starts_anew_if_the_frames_to_go_on_with_are_damaged(
     render: Render, tmp_path: Path, content: bytes | None
@@ -279,6 +285,7 @@ def test_a_folder_with_other_files_is_never_deleted(render: Render, tmp_path: Pa
     assert (folder / "diary.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_result_that_cannot_be_joined_keeps_its_segments(
     render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +317,7 @@ def flicker(clip: Path, output: Path) -> float:
     return float(np.mean(errors)) ** 0.5
 
 
+@pytest.mark.slow
 def test_blending_along_the_movement_lowers_the_warping_error(render: Render, tmp_path: Path) -> None:
     clip, single, steady = render(), tmp_path / "single.webp", tmp_path / "steady.webp"
     paint(clip, single, noise=0.05, stability=0.0)

@@ -319,6 +319,7 @@ def test_the_format_and_the_hash_are_reported(tmp_path: Path) -> None:
     assert found.heads == {}
 
 
+@pytest.mark.slow
 def test_the_full_network_is_recognized_in_both_conventions(shared: Path, tmp_path: Path) -> None:
     teacher = shared / "teachers" / "vgg19_uint8.safetensors"
     vgg = vgg_from_weights(read_vgg(teacher))
@@ -499,6 +500,7 @@ def test_a_truncated_file_is_refused(form: str, share: float, tmp_path: Path) ->
     assert_refused(tmp_path / "cut", "damaged|layers in between are missing|it ends at|contains no layer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["torchvision", "torchvision, legacy", "MatConvNet, old", "Keras, new", "safetensors, Gatys"])
 def test_damaged_files_raise_no_error_but_weights_errors(form: str, tmp_path: Path) -> None:
     FORMS[form](narrow(), tmp_path / "weights")
