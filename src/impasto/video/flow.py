@@ -16,7 +16,7 @@ from impasto.video.libraries import opencv
 
 Array = npt.NDArray[np.float32]
 
-_FLOW_PX = 320
+_FLOW_PX = 416
 """Longer side of the frames on which the flow is estimated."""
 _SMALLEST_PX = 32
 _KEY_DISTANCE = 8
@@ -167,7 +167,7 @@ def warped(picture: Any, flow: Array) -> Any:
 def _flow(one: Pixels, other: Pixels) -> Array:
     """Return where the pixels of a picture are in another one."""
     cv2 = opencv()
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     gray = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (one, other))
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # with several threads, the result depends on their timing
@@ -181,8 +181,8 @@ def _flow(one: Pixels, other: Pixels) -> Array:
 def _agreement(back: Array, forth: Array) -> Array:
     """Return 1 where the flow there and back ends where it began, 0 elsewhere and outside of the picture."""
     cv2, (height, width) = opencv(), back.shape[:2]
-    returned = back + warped(forth, back)
-    gap, length = (returned**2).sum(-1), (back**2).sum(-1) + (warped(forth, back) ** 2).sum(-1)
+    returned = warped(forth, back)
+    gap, length = ((back + returned) ** 2).sum(-1), (back**2).sum(-1) + (returned**2).sum(-1)
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
     x, y = columns + back[..., 0], rows + back[..., 1]
     inside = (x >= -0.5) & (y >= -0.5) & (x <= width - 0.5) & (y <= height - 0.5)
@@ -192,8 +192,13 @@ def _agreement(back: Array, forth: Array) -> Array:
 
 
 def _same_color(old: Pixels, new: Pixels, back: Array) -> Array:
-    """Return how much the clip's own colors agree along the flow, in (0, 1]."""
-    cv2 = opencv()
-    change = np.abs(warped(old, back).astype(np.float32) - new.astype(np.float32)).max(-1) / 255
+    """Return how much the clip's own colors agree along the flow, in (0, 1].
+
+    A color that a neighboring pixel had is no change: edges differ between frames even if they only move by a part of a pixel.
+    """
+    cv2, near = opencv(), np.ones((3, 3))
+    moved, now = warped(old, back), new.astype(np.float32)
+    least, most = cv2.erode(moved, near).astype(np.float32), cv2.dilate(moved, near).astype(np.float32)
+    change = np.maximum(least - now, now - most).clip(0, None).max(-1) / 255
     found: Array = np.exp(-((cv2.GaussianBlur(change, (5, 5), 0) / _SAME_COLOR) ** 2))
     return found
