@@ -54,11 +54,11 @@ def rendered(scene: Scene, path: Path, count: int, width: int = WIDTH) -> Path:
     return written((_frame(scene, number, width)[0] for number in range(count)), path)
 
 
-def written(pictures: Iterator[Pixels], path: Path) -> Path:
-    """Write a clip. The compression adds the usual noise."""
+def written(pictures: Iterator[Pixels], path: Path, crf: int = 16) -> Path:
+    """Write a clip. By default, the compression adds the usual noise."""
     first = next(pictures)
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=RATE, options={"crf": "16"})
+        stream: Any = container.add_stream("libx264", rate=RATE, options={"crf": str(crf)})
         stream.height, stream.width, stream.pix_fmt = *first.shape[:2], "yuv420p"
         for pixels in chain((first,), pictures):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))

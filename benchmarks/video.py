@@ -84,7 +84,8 @@ def _given(folder: Path, given: argparse.Namespace) -> Iterator[Filmed]:
         finder = CutFinder()
         if sum(finder.is_cut(each) for each in pictures):
             raise SystemExit(f"the first {given.frames} frames of {path} have a cut; give another clip or fewer --frames")
-        part = clips.written(iter(pictures), folder / f"{path.stem}.mp4")
+        part = clips.written(iter(pictures), folder / f"{path.stem}.mp4", crf=1)
+        pictures = [each.pixels for each in frames(open_clip(part))]
         yield Filmed(f"real clip ({path.stem})", part, [estimated_motion(*pair) for pair in pairwise(pictures)])
 
 
