@@ -1,4 +1,4 @@
-"""Time of ``impasto batch`` against a shell loop over ``impasto instant``, for many small pictures.
+"""Compare the time of ``impasto batch`` with that of a shell loop over ``impasto instant``, for many small pictures.
 
 python benchmarks/batch.py [--count 200] [--size 256] [--workers 1 2] [--style starry-night] [--rounds 1]
 

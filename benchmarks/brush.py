@@ -8,7 +8,8 @@ teacher          the default: paintings of the instant painter and style statist
 started          the same, from a brush of another style instead of random weights
 
 Prints the objective without a teacher of each brush on crops of the built-in photos, its style loss, and the ratio of each to
-that of the baseline, every half minute. With --pictures, a painting of each brush is saved, to be looked at or shown to a jury.
+that of the baseline, every half minute. With --pictures, a painting of each brush is saved, for visual comparison or for a
+jury.
 """
 
 import argparse

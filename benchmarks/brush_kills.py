@@ -1,10 +1,10 @@
-"""Kill the training of a brush at random moments, and compare the result with that of an unbroken training.
+"""Kill the training of a brush at random moments, and compare the result with that of an uninterrupted training.
 
 python benchmarks/brush_kills.py [--times 20] [--steps 120]
 
-The training is killed (SIGKILL) after a random time and started again, as often as --times says; then it runs to its end.
-Prints how often it resumed, and the objective of the brush on built-in photos, divided by that of a brush from an unbroken
-training.
+The training is killed (SIGKILL) after a random time and started again; this is repeated --times times. Then it runs to its
+end. The script prints how often the training resumed, and the objective of the brush on built-in photos, divided by that of a
+brush from an uninterrupted training.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def objective(brush: Path) -> float:
 
 
 def main() -> None:
-    """Train three brushes: unbroken, with kills, and unbroken with another seed (for the noise between runs)."""
+    """Train three brushes: uninterrupted, with kills, and uninterrupted with another seed (for the noise between runs)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--steps", type=int, default=120)

@@ -1,10 +1,10 @@
-"""Time of painting with brushes: PyTorch, ONNX Runtime and OpenVINO, with random weights.
+"""Time painting with brushes in PyTorch, ONNX Runtime and OpenVINO, with random weights.
 
 OMP_NUM_THREADS=2 python benchmarks/brush_speed.py [--layouts small full] [--sizes 512x512 1080x1920] [--repeats 7]
 
 The engines take turns. Two times are printed in milliseconds: the shortest time of a picture, and its processor time divided by
-the number of threads. The second is the time on idle cores if the work is spread evenly; other processes on the machine change
-it less. The saved results have the shortest times, and the time of PyTorch in float32 as the baseline.
+the number of threads. The second is the time on idle cores if the work is spread evenly; it depends less on other processes.
+The saved results contain the shortest times, with the time of PyTorch in float32 as the baseline.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""``impasto batch --ray local``: all pictures after a worker was killed, and the throughput of two workers against one.
+"""Test ``impasto batch --ray local``: delivery after a worker is killed, and the throughput of two workers and of one.
 
 python benchmarks/cluster.py [--count 200] [--size 64] [--method brush] [--workers 1 2]
 
-Needs impasto[cluster] and /proc. The rates leave out the first and the last fifth of the pictures, and so the start.
+Needs impasto[cluster] and /proc. The rates exclude the first and the last fifth of the pictures, and therefore the startup.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def painted(command: Sequence[str], output: Path, count: int, kill_after: int = 
 
 
 def check(output: Path, count: int) -> None:
-    """Exit unless each picture was delivered once."""
+    """Exit with an error unless each picture was delivered exactly once."""
     done = Counter(str(line["output"]) for line in lines_of(output) if line["state"] == "done")
     files = {path.name for path in output.glob("*.png")}
     twice = [name for name, number in done.items() if number > 1]

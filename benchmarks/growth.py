@@ -2,8 +2,8 @@
 
 python benchmarks/growth.py [--rounds 2]
 
-An exponent of 1 means that twice as much takes twice as long, 0 that the time does not change. The rows compare the time at the
-largest size with that at the smallest, in the same rounds.
+An exponent of 1 means that the time doubles if the size doubles, and 0 means that the time does not change. The rows compare
+the time at the largest size with that at the smallest, in the same rounds.
 """
 
 import argparse

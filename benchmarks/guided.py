@@ -2,7 +2,7 @@
 
 python benchmarks/guided.py [--only labels|seams|seconds] [--out FOLDER]
 
-labels    20 doodles of random maps: share of positions that are copied from a place with the same label, with and without map
+labels    20 doodles of random maps: share of positions copied from a position with the same label, with and without map
 seams     20 tileable textures: difference across opposite edges, relative to that of adjacent pixels inside
 seconds   seconds from file to file at 512 px, relative to ``impasto paint`` in the same run
 """

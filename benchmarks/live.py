@@ -72,7 +72,7 @@ def main() -> None:
 
 @contextmanager
 def own_graphs(graphs: list[Path]) -> Iterator[None]:
-    """Let studios that are started meanwhile find these graphs, in a temporary folder for the user's data."""
+    """Provide these graphs to studios started in this block, in a temporary folder for the user's data."""
     if not graphs:
         yield
         return

@@ -3,7 +3,7 @@
 python benchmarks/memory.py [--sizes 256 512 1024] [--engines paint gatys instant brush] [--encoder vgg19-slim|FILE]
 
 Each picture is painted in a new process. The baseline is the peak memory of the same process before painting: the program,
-PyTorch and the pictures. A second row compares the memory of painting alone with the prediction.
+PyTorch and the pictures. A second row compares the memory that painting adds with the prediction.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def rows(engine: str, size: int, encoder: str) -> list[Row]:
     measured = [Row(f"{engine}, {size} px: peak", peak, "GiB", "before painting", before, peak / before)]
     if predicted:
         alone = peak - before
-        measured.append(Row(f"{engine}, {size} px: painting alone", alone, "GiB", "predicted", predicted, alone / predicted))
+        measured.append(Row(f"{engine}, {size} px: painting only", alone, "GiB", "predicted", predicted, alone / predicted))
     return measured
 
 

@@ -1,4 +1,4 @@
-"""Pictures that everyone has, for benchmarks that everyone can run: they come with scikit-image."""
+"""Pictures of scikit-image, for benchmarks that anyone can run."""
 
 from pathlib import Path
 

@@ -22,7 +22,7 @@ _PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 _STYLES = ("starry-night", "the-scream", "great-wave", "mosaic")
 """Named styles that also have a brush."""
 _FIGURES = ("style_closed", "ssim_coarse", "grid")
-_COLORS = "colors alone"
+_COLORS = "colors only"
 
 
 def paintings(photo: Image, style: str, size: int) -> dict[str, Image]:

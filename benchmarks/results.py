@@ -1,8 +1,10 @@
 """Results of benchmarks: measuring in turns, JSON files with a description of the machine, tables and plots for the page.
 
-python benchmarks/results.py    # write the tables and plots of docs/benchmarks.md and README.md from benchmarks/results/*.json
+python benchmarks/results.py    # write the tables and plots of docs/benchmarks.md and README.md from benchmarks/results
 
 A benchmark measures rows. Each row compares something with a baseline that was measured in the same process, in turns.
+The votes of juries are in benchmarks/results/juries, and figures of other benchmarks, which do not save their results, are in
+benchmarks/results/recorded: one file for each table of the page.
 """
 
 import datetime
@@ -30,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 README = ROOT / "README.md"
-_BLOCK = re.compile(r"(<!-- figures: ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (figures|votes|table): ([a-z0-9_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Seconds = dict[str, list[float]]
 """The seconds of each call in each round, by the name of the call."""
@@ -101,7 +103,7 @@ def _processor() -> str:
 
 
 def _memory_gib() -> float:
-    """Return the physical memory in GiB; 0 if the system does not say."""
+    """Return the physical memory in GiB; 0 if the system does not report it."""
     try:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) / 2**30
     except (AttributeError, ValueError, OSError):
@@ -141,7 +143,7 @@ def begin() -> Start:
 
 
 def cores_of_others(run: Start) -> float | None:
-    """Return how many cores other programs have used on average since a run began; None if the system does not say."""
+    """Return how many cores other programs have used on average since a run began; None if the system does not report it."""
     of_all, own = _processor_seconds()
     if of_all is None or run.of_all is None:
         return None
@@ -167,9 +169,9 @@ def machine() -> dict[str, Any]:
 
 
 def save(rows: Sequence[Row], run: Start, curves: Sequence[Curve] = (), *, name: str = "") -> Path:
-    """Write the results of the benchmark that runs now, and print them. The default name is that of the script.
+    """Write the results of the running benchmark, and print them. The default name is that of the script.
 
-    If there are earlier results with the same rows, the file also says how much the ratios have changed since.
+    If there are earlier results with the same rows, the file also contains the change of the ratios.
     """
     script = Path(sys.argv[0])
     path = FOLDER / f"{name or script.stem}.json"
@@ -198,7 +200,7 @@ def rounded(value: Any) -> Any:
 
 
 def repeated(earlier: Mapping[str, Any] | None, rows: Iterable[Row]) -> dict[str, Any] | None:
-    """Compare ratios with those of an earlier run: the largest change of a row that both have, as a share."""
+    """Compare ratios with those of an earlier run: the largest relative change of a row that is in both runs."""
     before = {(row["what"], row["baseline"]): row["ratio"] for row in earlier["rows"]} if earlier else {}
     changes = {
         row.what: abs(row.ratio / before[row.what, row.baseline] - 1) for row in rows if (row.what, row.baseline) in before
@@ -254,9 +256,9 @@ def described(found: Mapping[str, Any]) -> str:
 
 
 def others(run: Mapping[str, Any]) -> str:
-    """Say how much other programs used the processor during a run."""
+    """Describe how much other programs used the processor during a run."""
     cores = run["cores of other programs"]
-    return "beside an unknown load" if cores is None else f"beside programs that used {cores:.2f} cores"
+    return "under an unknown load" if cores is None else f"while other programs used {cores:.2f} cores"
 
 
 def row_line(script: str, row: Mapping[str, Any]) -> str:
@@ -270,6 +272,47 @@ def curve_line(script: str, each: Mapping[str, Any]) -> str:
     points = zip(each["sizes"], each["values"], strict=True)
     values = ", ".join(f"{size:,g}: {number(value)} {each['unit']}" for size, value in points)
     return f"| {each['what']}, by {each['grows']} | {values} | {each['exponent']:.2f} | `{script}` |"
+
+
+def votes(found: Mapping[str, Any]) -> list[str]:
+    """Return the table of the juries of a file: one row for each jury."""
+    lines = [f"Votes of {found['date']}, {found['jurors']} jurors for each row; {found['pictures']}:", ""]
+    return [*lines, "| jury | pairs | votes | result |", "|---|---|---|---|", *map(jury_line, found["juries"])]
+
+
+def jury_line(jury: Mapping[str, Any]) -> str:
+    """Return a row of a table of juries: the count of each comparison, with its share of the votes, and the note."""
+    counts = "; ".join(count_text(each, each.get("of", jury["votes"])) for each in jury["counts"])
+    result = f"**{counts}**" if jury["bold"] else counts
+    return f"| {jury['what']} | {jury['pairs']} | {jury['votes']} | {'; '.join(filter(None, [result, jury['note']]))} |"
+
+
+def count_text(count: Mapping[str, Any], of: int) -> str:
+    """Return a count as text, such as "a before b in 19 (68 %)"; "of" is shown if it is not the count of the row."""
+    compared_with = f" before {count['loser']}" * bool(count["loser"])
+    of_how_many = f" of {of}" * ("of" in count)
+    return f"{count['winner']}{compared_with} in {count['votes']}{of_how_many} ({100 * count['votes'] / of:.0f} %)"
+
+
+def table(found: Mapping[str, Any]) -> list[str]:
+    """Return a table of recorded figures: its columns, and its rows, of which some are bold."""
+    columns = found["columns"]
+    names = "".join(f" {each['name']} |" if each["name"] else " |" for each in columns)
+    lines = ["|" + names, "|---" * len(columns) + "|"]
+    for row in found["rows"]:
+        cells = [cell_text(cell, column) for cell, column in zip(row["cells"], columns, strict=True)]
+        marked = [f"**{each}**" if row["bold"] and each else each for each in cells]
+        lines.append("|" + "|".join(f" {each} " if each else " " for each in marked) + "|")
+    return lines
+
+
+def cell_text(cell: str | float | Sequence[float], column: Mapping[str, Any]) -> str:
+    """Return a cell as text: a text, a number with the digits of its column, or several such numbers."""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, (int, float)):
+        return f"{cell:{column.get('sign', '')}.{column['digits']}f}"
+    return " / ".join(f"{value:.{digits}f}" for value, digits in zip(cell, column["digits"], strict=True))
 
 
 def read(name: str) -> dict[str, Any]:
@@ -302,13 +345,18 @@ def page(text: str) -> str:
     """Return the text of a page with current figures between its markers."""
 
     def current(found: re.Match[str]) -> str:
-        if found[2] == "summary":
+        start, kind, name, end = found.groups()
+        if kind == "votes":
+            lines = votes(read(f"juries/{name}"))
+        elif kind == "table":
+            lines = table(read(f"recorded/{name}"))
+        elif name == "summary":
             lines = summary()
-        elif (FOLDER / f"{found[2]}.json").is_file():
-            lines = block(found[2], read(found[2]))
+        elif (FOLDER / f"{name}.json").is_file():
+            lines = block(name, read(name))
         else:
-            lines = [f"No results of `{found[2]}` are saved yet: run `make bench`."]
-        return "\n".join([found[1], *lines, "", found[3]])
+            lines = [f"No results of `{name}` are saved yet: run `make bench`."]
+        return "\n".join([start, *lines, "", end])
 
     return _BLOCK.sub(current, text)
 

@@ -2,8 +2,8 @@
 
 python benchmarks/tiles.py [--size 1024] [--steps 3] [--exact-size 768] [--only-exact]
 
-The relative difference of loss and gradient is measured in fp32 for the objective of the last size. Each of the two runs is a
-process of its own. Times are of the processor, so they hardly depend on what else the machine does.
+The relative difference of loss and gradient is measured in fp32 for the objective of the last size. Each of the two runs has
+its own process. The times are processor times, so they hardly depend on other programs.
 """
 
 import argparse
@@ -94,7 +94,7 @@ print(json.dumps({"step": statistics.median(seconds[1:]), "first": seconds[0], "
 
 
 def measured(size: int, steps: int, tile: int) -> dict[str, float]:
-    """Paint once in a process of its own; ``tile`` is the side of a tile, 0 for the whole picture."""
+    """Paint once in a new process; ``tile`` is the side of a tile, 0 for the whole picture."""
     files = [str(evaluation.content("summit")), str(evaluation.style("gauguin"))]
     command = [sys.executable, "-c", _CHILD, *files, str(size), str(steps), str(tile)]
     found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -102,7 +102,7 @@ def measured(size: int, steps: int, tile: int) -> dict[str, float]:
 
 
 def exactness(size: int, tile: int) -> None:
-    """Print the relative difference of loss and gradient between tiled and whole."""
+    """Print the relative difference of loss and gradient between painting with and without tiles."""
     files = [str(evaluation.content("summit")), str(evaluation.style("gauguin"))]
     command = [sys.executable, "-c", _EXACT, *files, str(size), str(tile)]
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
@@ -114,7 +114,7 @@ def exactness(size: int, tile: int) -> None:
 
 
 def main() -> None:
-    """Print the exactness, both runs, and tiled over whole."""
+    """Print the exactness, both runs, and the ratio of painting with tiles to painting without tiles."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=3)

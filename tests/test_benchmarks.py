@@ -12,12 +12,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 RESULTS = sorted((BENCHMARKS / "results").glob("*.json"))
+JURIES = sorted((BENCHMARKS / "results" / "juries").glob("*.json"))
+RECORDED = sorted((BENCHMARKS / "results" / "recorded").glob("*.json"))
 PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
 
 _COUNT = r"(?:\d[\d.,]*|an?|one|two|three|four|five|ten|few|some|in|dozen)"
 _UNIT = r"(?:\[?seconds?|minutes?|hours?|ms|s|GiB|GB|MiB|MB|frames|times as \w+|% of)"
 CLAIM = re.compile(rf"\b(?<!every )(?<!than ){_COUNT}(?: more)? {_UNIT}\b|\b(?:fraction|thirds?|quarters?|half) of the time\b")
 """A figure with a unit, in digits or words. "Every 20 seconds" and "longer than a minute" describe behavior."""
+PRAISE = re.compile(
+    r"\b(?:best|better|fast(?:er|est)|quicker|cheaper|lowest|highest|prefer(?:s|red)?|surviv\w+)\b", re.IGNORECASE
+)
+"""A superlative or a comparison; names in code and links are not prose."""
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +46,25 @@ def prose_and_code(text: str) -> tuple[list[str], list[str]]:
         r"<!-- figures: summary -->.*?<!-- end -->", lambda found: found[0].replace("\n\n", "\n"), prose, flags=re.DOTALL
     )
     return [" ".join(each.split()) for each in re.split(r"\n\s*\n|\n(?=- )", prose)], code
+
+
+def without_code_and_links(text: str) -> str:
+    """Remove inline code and the targets of links."""
+    return re.sub(r"`[^`]*`|\]\([^)]*\)", " ", text)
+
+
+def test_the_anchors_of_benchmarks_in_the_documentation_are_sections_of_the_page() -> None:
+    titles = re.findall(r"^#+ (.*)$", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        linked = set(re.findall(r"benchmarks\.md#([\w-]+)\)", page.read_text(encoding="utf-8")))
+        assert linked <= anchors, f"{page.name} links to sections that docs/benchmarks.md does not have: {linked - anchors}"
+
+
+@pytest.mark.parametrize("text", ["the best result", "It is faster", "Jurors preferred it", "Jobs survive a restart"])
+def test_praise_is_a_claim(text: str) -> None:
+    assert PRAISE.search(text)
+    assert not PRAISE.search(without_code_and_links(f"`{text}` and [text]({text})"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -83,10 +108,79 @@ def test_a_committed_result_describes_its_machine(path: Path) -> None:
     assert not found["curves"] or (ROOT / "docs" / f"{path.stem}.svg").is_file()
 
 
+def test_every_table_of_votes_is_on_the_page() -> None:
+    on_the_page = re.findall(r"<!-- votes: ([a-z_]+) -->", PAGES[0].read_text(encoding="utf-8"))
+    assert sorted(on_the_page) == [path.stem for path in JURIES]
+
+
+def test_every_table_of_recorded_figures_is_on_the_page_and_names_its_script() -> None:
+    on_the_page = re.findall(r"<!-- table: ([a-z0-9_]+) -->", PAGES[0].read_text(encoding="utf-8"))
+    assert sorted(on_the_page) == [path.stem for path in RECORDED]
+    for path in RECORDED:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        assert (BENCHMARKS / found["script"]).is_file()
+        assert {len(row["cells"]) for row in found["rows"]} == {len(found["columns"])}, path.name
+
+
+def test_a_table_has_the_digits_and_the_bold_rows_of_its_record(results: ModuleType) -> None:
+    columns = [
+        {"name": ""},
+        {"name": "a", "digits": 2},
+        {"name": "b", "digits": 1, "sign": "+"},
+        {"name": "c", "digits": [1, 0]},
+    ]
+    rows = [
+        {"bold": False, "cells": ["x", 0.5, 2, [0.25, 3]]},
+        {"bold": True, "cells": ["y", "-", "", [1, 2.0]]},
+    ]
+    assert results.table({"columns": columns, "rows": rows}) == [
+        "| | a | b | c |",
+        "|---|---|---|---|",
+        "| x | 0.50 | +2.0 | 0.2 / 3 |",
+        "| **y** | **-** | | **1.0 / 2** |",
+    ]
+
+
+@pytest.mark.parametrize("path", JURIES, ids=lambda path: path.stem)
+def test_every_juror_of_a_jury_votes_once_on_each_pair(path: Path) -> None:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert re.fullmatch(r"2026-\d\d-\d\d", found["date"])
+    assert not found["script"] or (BENCHMARKS / found["script"]).is_file()
+    for jury in found["juries"]:
+        assert jury["votes"] == jury["pairs"] * found["jurors"], jury["what"]
+        for count in jury["counts"]:
+            assert 0 <= count["votes"] <= count.get("of", jury["votes"]) <= jury["votes"], jury["what"]
+
+
+def test_the_votes_of_the_comparison_are_those_of_the_juries() -> None:
+    counted = {
+        (count["votes"], count.get("of", jury["votes"]))
+        for path in JURIES
+        for jury in json.loads(path.read_text(encoding="utf-8"))["juries"]
+        for count in jury["counts"]
+    }
+    page = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| (\d+) of (\d+)\b.*\|$", page, re.MULTILINE)
+    assert len(rows) >= 5
+    assert {(int(votes), int(of)) for votes, of in rows} <= counted
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "text"),
+    [
+        ({"winner": "a", "loser": "b", "votes": 19}, 28, "a before b in 19 (68 %)"),
+        ({"winner": "a first", "loser": "", "votes": 7}, 14, "a first in 7 (50 %)"),
+        ({"winner": "a", "loser": "b", "votes": 0, "of": 16}, 16, "a before b in 0 of 16 (0 %)"),
+    ],
+)
+def test_a_count_of_votes_is_written_with_its_share(results: ModuleType, count: dict[str, object], of: int, text: str) -> None:
+    assert results.count_text(count, of) == text
+
+
 def test_every_claim_in_the_readme_links_to_its_benchmark() -> None:
     prose, code = prose_and_code((ROOT / "README.md").read_text(encoding="utf-8"))
-    claims = [each for each in prose if CLAIM.search(each)]
-    assert len(claims) >= 2
+    claims = [each for each in prose if CLAIM.search(each) or PRAISE.search(without_code_and_links(each))]
+    assert len(claims) >= 4
     for claim in claims:
         assert "(docs/benchmarks.md#" in claim, f"link the benchmark of this claim:\n{claim}"
     for block in code:
@@ -177,7 +271,7 @@ def test_the_table_of_the_readme_has_the_sizes_that_were_measured(
     lines = results.summary()
     assert "| | 256 × 256 | 512 × 512 |" in lines
     assert "| `instant` | 1.50 s, 0.250 GiB | 1.50 s, 0.250 GiB |" in lines
-    assert lines[-1].startswith("CPU, 2 of 4 cores, no GPU, 2026-01-02, beside programs that used 0.00 cores; [Speed]")
+    assert lines[-1].startswith("CPU, 2 of 4 cores, no GPU, 2026-01-02, while other programs used 0.00 cores; [Speed]")
 
 
 def test_a_benchmark_without_results_has_a_sentence_on_the_page(

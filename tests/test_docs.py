@@ -41,6 +41,7 @@ def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.usefixtures("gallery")
 def test_docstring_examples_give_their_output(name: str) -> None:

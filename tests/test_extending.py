@@ -37,6 +37,7 @@ class Brightness(Loss):
         return (features[PIXELS].mean() - self.target) ** 2
 
 
+@pytest.mark.slow
 def test_options_objects_and_keywords_paint_the_same() -> None:
     by_name = impasto.paint(PHOTO, STYLE, size=64, steps=2, strength=0.8)
     whole = impasto.paint(PHOTO, STYLE, PaintOptions(size=64, steps=2, strength=0.8))
@@ -44,6 +45,7 @@ def test_options_objects_and_keywords_paint_the_same() -> None:
     assert by_name.record["options"] == whole.record["options"]
 
 
+@pytest.mark.slow
 def test_keywords_override_an_options_object() -> None:
     pastiche = impasto.paint(PHOTO, STYLE, PaintOptions(size=64, steps=9), steps=2)
     assert pastiche.record["options"]["steps"] == 2
@@ -54,6 +56,7 @@ def test_an_options_object_and_a_preset_together_are_refused() -> None:
         impasto.paint(PHOTO, STYLE, PaintOptions(), preset="neural-style")
 
 
+@pytest.mark.slow
 def test_an_encoder_can_be_given_as_an_object_or_by_name() -> None:
     encoder = impasto.load_encoder("vgg19-slim", border="replicate")
     given = impasto.paint(PHOTO, STYLE, size=64, steps=2, encoder=encoder)
@@ -61,6 +64,7 @@ def test_an_encoder_can_be_given_as_an_object_or_by_name() -> None:
     assert torch.equal(given.image, named.image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["neighbors", "gatys", "nnst", "strotss"])
 def test_a_custom_loss_works_with_every_recipe(recipe: str) -> None:
     weighted = [1000.0 * Brightness(1.0)]

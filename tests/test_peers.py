@@ -133,6 +133,7 @@ def roughness(image: Tensor) -> float:
     return float(image.diff(dim=-1).abs().mean() + image.diff(dim=-2).abs().mean())
 
 
+@pytest.mark.slow
 def test_style_layers_and_their_weights_affect_the_painting(options: PaintOptions) -> None:
     both: dict[str, Any] = {"style_layers": ("relu1_1", "relu3_1"), "init": "noise", "content_weight": 0.0}
     fine = painted(options, style_layers=("relu1_1",), init="noise", content_weight=0.0).image
@@ -141,6 +142,7 @@ def test_style_layers_and_their_weights_affect_the_painting(options: PaintOption
     assert float((painted(options, **both, layer_weights=(0.0, 1.0)).image - fine).abs().mean()) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalization", get_args(ContentNormalization))
 def test_every_content_normalization_paints(options: PaintOptions, normalization: str) -> None:
     weights = {"relative": 1.0, "scaled": 0.01}
@@ -149,6 +151,7 @@ def test_every_content_normalization_paints(options: PaintOptions, normalization
     assert float((last.image - images.resize(PHOTO.image, (64, 64))).abs().mean()) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", get_args(SmoothnessForm))
 def test_every_form_of_total_variation_smooths_the_painting(options: PaintOptions, form: str) -> None:
     means = form in ("l1", "l2", "nine-point")
@@ -156,6 +159,7 @@ def test_every_form_of_total_variation_smooths_the_painting(options: PaintOption
     assert roughness(strong.image) < 0.9 * roughness(painted(options, smoothness_weight=0.0, steps=12).image)
 
 
+@pytest.mark.slow
 def test_every_pooling_gives_a_different_picture(options: PaintOptions) -> None:
     found = [painted(options, pooling=pooling).image for pooling in get_args(Pooling)]
     for index, one in enumerate(found):
@@ -163,6 +167,7 @@ def test_every_pooling_gives_a_different_picture(options: PaintOptions) -> None:
         assert all(float((one - other).abs().max()) > 1e-4 for other in found[:index])
 
 
+@pytest.mark.slow
 def test_a_style_picture_keeps_its_aspect_ratio(options: PaintOptions) -> None:
     """A wide style picture is not stretched to the photo's square; its longer side has the length of the painting's."""
     wide = images.read(skimage.data.coffee()[:200:4, ::4])
@@ -172,12 +177,14 @@ def test_a_style_picture_keeps_its_aspect_ratio(options: PaintOptions) -> None:
     assert float((one - same).abs().mean()) < 0.3 * float((one - other).abs().mean())
 
 
+@pytest.mark.slow
 def test_lbfgs_stores_the_requested_number_of_steps(options: PaintOptions) -> None:
     chosen = options.changed(optimizer="lbfgs", learning_rate=1.0, canvas="pixels", decay="never", averaging=0.0, steps=12)
     stored_one, stored_many = (painted(chosen, lbfgs_history=count) for count in (1, 20))
     assert float((stored_one.image - stored_many.image).abs().max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_soft_mask_applies_less_style_where_it_is_gray(options: PaintOptions) -> None:
     photo = images.resize(PHOTO.image, (64, 64))
     change = {}

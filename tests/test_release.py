@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -96,7 +98,7 @@ def test_the_source_distribution_has_what_is_needed_to_build_and_test(dist: Path
     needed = {"pyproject.toml", "LICENSE", "THIRD_PARTY.md", "README.md", "CHANGELOG.md", "Makefile", "tests/conftest.py"}
     assert needed <= names
     assert {f"tests/{each.name}" for each in (ROOT / "tests").glob("*.py")} <= names
-    assert {f"benchmarks/results/{each.name}" for each in (ROOT / "benchmarks" / "results").glob("*.json")} <= names
+    assert {each.relative_to(ROOT).as_posix() for each in (ROOT / "benchmarks" / "results").rglob("*.json")} <= names
     assert not [each for each in names if each.startswith(("shared/", ".", "dist/")) and each != ".gitignore"]
     assert not [each for each in names if each.startswith("docs/") and each.endswith((".jpg", ".webp"))]
 
@@ -134,6 +136,47 @@ def listed(title: str) -> dict[str, str]:
     return {row[0]: row[-1] for row in rows[1:]}
 
 
+def pinned() -> dict[str, str]:
+    """Return the versions in constraints.txt, by the normalized names of their packages."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def needed(package: str, extras: frozenset[str], found: set[tuple[str, frozenset[str]]]) -> None:
+    """Collect what a package and its extras need, and what those need; packages that are not installed are leaves."""
+    key = (canonicalize_name(package), extras)
+    if key in found:
+        return
+    found.add(key)
+    try:
+        requirements = [Requirement(each) for each in importlib.metadata.requires(package) or []]
+    except importlib.metadata.PackageNotFoundError:
+        return
+    for each in requirements:
+        if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in extras or {""}):
+            needed(each.name, frozenset(each.extras), found)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or sys.version_info[:2] != (3, 11), reason="constraints.txt is for Python 3.11 on Linux"
+)
+def test_every_package_that_development_needs_is_pinned() -> None:
+    found: set[tuple[str, frozenset[str]]] = set()
+    needed("impasto", frozenset({"dev", "cluster"}), found)
+    names = {name for name, _ in found} - {"impasto"}
+    assert {"torch", "pytest", "ray"} <= names
+    assert names <= set(pinned())
+
+
+def test_pinned_versions_satisfy_the_ranges_of_the_package() -> None:
+    project, pins = PROJECT["project"], pinned()
+    for each in {*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)}:
+        requirement = Requirement(each)
+        if requirement.name != "impasto":
+            assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), each
+
+
 def test_the_notices_list_every_dependency() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     assert set(listed("What impasto needs")) == required(PROJECT["project"]["dependencies"])
@@ -145,6 +188,7 @@ LICENSE_WORDS = {
     "Apache-2.0": ("Apache",),
     "BSD-2-Clause": ("BSD",),
     "BSD-3-Clause": ("BSD",),
+    "LGPL-3.0-or-later": ("LGPL",),
     "MIT": ("MIT",),
     "MIT-CMU": ("MIT-CMU", "HPND"),
     "MPL-2.0": ("MPL", "Mozilla"),

@@ -1,4 +1,4 @@
-"""The functions of notebook 3, to be written by you. Replace each ``...``; then run
+"""Exercise: write the functions of notebook 3. Replace each ``...``, and then run
 
 python -m impasto.classic.grade exercise.py
 
@@ -28,11 +28,11 @@ def compute_layer_style_cost(a_S, a_G):
 
 
 def compute_style_cost(style_image_output, generated_image_output, STYLE_LAYERS=STYLE_LAYERS):
-    """Add up the style costs of all layers but the last, each times its weight in STYLE_LAYERS."""
-    ...  # leave out the last element of each list: the content layer
+    """Add up the style costs of all layers except the last, each multiplied by its weight in STYLE_LAYERS."""
+    ...  # ignore the last element of each list: the content layer
     return ...
 
 
 def total_cost(J_content, J_style, alpha=10, beta=40):
-    """Weigh the content cost with alpha and the style cost with beta, and add them."""
+    """Multiply the content cost by alpha and the style cost by beta, and add them."""
     return ...

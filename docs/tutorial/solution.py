@@ -24,11 +24,11 @@ def compute_layer_style_cost(a_S, a_G):
 
 
 def compute_style_cost(style_image_output, generated_image_output, STYLE_LAYERS=STYLE_LAYERS):
-    """Add up the style costs of all layers but the last, each times its weight in STYLE_LAYERS."""
+    """Add up the style costs of all layers except the last, each multiplied by its weight in STYLE_LAYERS."""
     pairs = zip(style_image_output[:-1], generated_image_output[:-1], STYLE_LAYERS, strict=True)
     return sum(weight * compute_layer_style_cost(a_S, a_G) for a_S, a_G, (_, weight) in pairs)
 
 
 def total_cost(J_content, J_style, alpha=10, beta=40):
-    """Weigh the content cost with alpha and the style cost with beta, and add them."""
+    """Multiply the content cost by alpha and the style cost by beta, and add them."""
     return alpha * J_content + beta * J_style

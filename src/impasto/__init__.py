@@ -5,7 +5,7 @@
 >>> pastiche.image.shape[1]
 3
 
-Heavy dependencies are imported on first use, so ``import impasto`` and ``impasto --help`` are fast.
+Large dependencies are imported on first use, so ``import impasto`` and ``impasto --help`` are fast.
 """
 
 from importlib import import_module

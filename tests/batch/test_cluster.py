@@ -50,8 +50,8 @@ REFUSED = {
     "--ray local --gpus 1.5": "--gpus is 1.5; it must be a share from 0 to 1, or a whole number",
     "--ray local --gpus -1": "--gpus is -1",
     "--ray local --gpus inf": "--gpus is inf",
-    "--ray local --device cuda": "--device cuda with --ray needs the GPUs of each worker",
-    "--gpus 1": "--gpus is 1, but it is for --ray alone",
+    "--ray local --device cuda": "--device cuda with --ray needs a GPU for each worker",
+    "--gpus 1": "--gpus is 1, but it applies only to --ray",
 }
 
 

@@ -215,6 +215,7 @@ def test_if_no_photo_can_be_read_the_command_fails_and_makes_no_folder(capsys: C
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_a_photo_that_needs_too_much_memory_is_skipped(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     images.write("large.png", torch.zeros(1, 3, 1500, 1500))
     monkeypatch.setattr("impasto.recipes.brush.available_memory", lambda device: 100 * 2**20)

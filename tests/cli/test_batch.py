@@ -92,6 +92,7 @@ def test_every_photo_is_painted_in_every_style(capsys: Capture) -> None:
     assert {line["state"] for line in lines()} == {"done"}
 
 
+@pytest.mark.slow
 def test_instant_gives_the_same_pictures_as_the_single_command(capsys: Capture) -> None:
     assert run(capsys, "in", "style.png,starry-night", "-o", "out", *INSTANT)[0] == 0
     for style in ("style.png", "starry-night"):
@@ -103,12 +104,14 @@ def test_instant_gives_the_same_pictures_as_the_single_command(capsys: Capture) 
         assert record["recipe"] == "instant"
 
 
+@pytest.mark.slow
 def test_a_photo_is_painted_with_the_optimizer(capsys: Capture) -> None:
     words = ("in/a.jpg", "style.png", "-o", "out", "--method", "paint", "--size", "32", "--seconds", "0.1", "--threads", "1")
     assert counts(run(capsys, *words)[1]) == (1, 1, 0, 0)
     assert images.read("out/a-style.png").size == (32, 32)
 
 
+@pytest.mark.slow
 def test_a_quoted_glob_is_expanded_and_results_are_not_painted_again(capsys: Capture) -> None:
     for expected in ((3, 3, 0, 0), (3, 0, 3, 0)):
         assert counts(run(capsys, "**/?.*g", "*.brush", "-o", "in/out", *BRUSH)[1])[0] == 2 * expected[0]
@@ -150,6 +153,7 @@ def test_inputs_and_files_of_others_are_never_overwritten(capsys: Capture) -> No
 # ---------------------------------------------------------------------------------------------------- skipping
 
 
+@pytest.mark.slow
 def test_what_is_done_is_skipped_until_an_input_an_option_or_the_result_changes(capsys: Capture) -> None:
     def states(*more: str) -> list[str]:
         count = len(lines()) if Path("out").exists() else 0
@@ -183,7 +187,7 @@ def test_an_interrupted_batch_continues(capsys: Capture, monkeypatch: pytest.Mon
     monkeypatch.setattr(Worker, "paint", interrupted)
     code, printed, err = run(capsys, "in", "red.brush", "-o", "out", *BRUSH)
     assert (code, counts(printed)) == (130, (3, 1, 0, 0))
-    assert "interrupted: 1 done + 0 skipped + 0 failed of 3 planned, 2 left; the same command continues" in err
+    assert "interrupted: 1 done + 0 skipped + 0 failed of 3 planned, 2 left; run the same command again to continue" in err
     monkeypatch.setattr(Worker, "paint", paint)
     code, printed, err = run(capsys, "in", "red.brush", "-o", "out", *BRUSH)
     assert (code, counts(printed)) == (0, (3, 2, 1, 0))
@@ -247,6 +251,7 @@ def test_a_missing_photo_of_a_csv_is_named_with_its_line(capsys: Capture) -> Non
     assert "line 3 of 'pairs.csv': 'in/gone.jpg' in 'red.brush': there is no file 'in/gone.jpg'" in err
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_batch(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise ImageFileError("the picture cannot be written") from OSError(28, "No space left on device")
@@ -255,13 +260,13 @@ def test_a_full_disk_stops_the_batch(capsys: Capture, monkeypatch: pytest.Monkey
         patch.setattr(Pastiche, "save", full)
         code, printed, err = run(capsys, "in", "red.brush", "-o", "out", *BRUSH)
     assert (code, counts(printed)) == (1, (3, 0, 0, 1))
-    assert "the disk of 'out' is full; free some space, and repeat the command" in err
+    assert "the disk of 'out' is full; free some space, and run the same command again" in err
     assert "stopped: 0 done" in err
     with monkeypatch.context() as patch:
         patch.setattr(Manifest, "append", full)
         code, _, err = run(capsys, "in", "red.brush", "-o", "out", *BRUSH)
     assert code == 1
-    assert "the picture cannot be written; the same command continues" in err
+    assert "the picture cannot be written; run the same command again to continue" in err
     assert counts(run(capsys, "in", "red.brush", "-o", "out", *BRUSH)[1]) == (3, 3, 0, 0)
 
 
@@ -282,6 +287,7 @@ TABLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TABLES)
 def test_an_invalid_csv_is_refused(capsys: Capture, text: str) -> None:
     Path("pairs.csv").write_text(text)
@@ -299,7 +305,7 @@ REFUSED = {
     "in red.brush": "the output folder is missing",
     "in -o out": "the styles are missing",
     "-o out": "contents and styles are missing",
-    "in red.brush blue.brush -o out": "3 words are given; put a glob in quotes",
+    "in red.brush blue.brush -o out": "3 arguments were given; put globs in quotes",
     "pairs.csv red.brush -o out": "'pairs.csv' contains its own styles",
     "pairs.csv -o out": "'pairs.csv' cannot be read",
     "in red.brush -o style.png": "output 'style.png' is a file",
@@ -313,6 +319,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", REFUSED)
 def test_invalid_input_is_refused_before_anything_is_written(capsys: Capture, words: str) -> None:
     Path("empty").mkdir()

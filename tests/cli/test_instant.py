@@ -93,6 +93,7 @@ def test_instant_saves_a_picture_with_its_record(capsys: Capture) -> None:
     assert names() == {"out.png"}
 
 
+@pytest.mark.slow
 def test_the_default_output_is_named_after_photo_and_style(capsys: Capture) -> None:
     code, out, err = run(capsys, "photo.jpg", "picture.jpg", "other.png", "--size", "48", "--quiet")
     assert (code, out, err) == (0, "", "")
@@ -115,6 +116,7 @@ def test_the_record_is_printed_and_saved(capsys: Capture) -> None:
     assert names() == {"out.tif", "made.json"}
 
 
+@pytest.mark.slow
 def test_each_style_is_painted_where_its_mask_is_white(capsys: Capture) -> None:
     masks = ("--masks", "left.png", "right.png", "--feather", "0")
     code, *_ = run(capsys, "photo.jpg", "picture.jpg", "other.png", "-o", "out.png", *masks)
@@ -124,11 +126,13 @@ def test_each_style_is_painted_where_its_mask_is_white(capsys: Capture) -> None:
         torch.testing.assert_close(pixels("out.png")[..., part], pixels("alone.png")[..., part], atol=1 / 255 + 1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_strength_0_saves_the_photo(capsys: Capture) -> None:
     assert run(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--strength", "0")[0] == 0
     assert torch.equal(pixels("out.png"), pixels("photo.jpg"))
 
 
+@pytest.mark.slow
 def test_fast_changes_the_picture(capsys: Capture) -> None:
     images.write(Path("large.png"), images.read(skimage.data.astronaut()[:384:2, 32:416:2]))
     for flags in ((), ("--fast",), ("--no-fast",)):
@@ -141,6 +145,7 @@ def test_fast_changes_the_picture(capsys: Capture) -> None:
     assert record["options"]["fast"] is True  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_a_users_named_style_is_accepted(capsys: Capture, named: NamedStyle) -> None:
     add_style(named)
     code, out, _ = run(capsys, "photo.jpg", "my-coffee", "--json")
@@ -149,6 +154,7 @@ def test_a_users_named_style_is_accepted(capsys: Capture, named: NamedStyle) -> 
     assert names() == {"photo-my-coffee.png"}
 
 
+@pytest.mark.slow
 def test_refine_seconds_continues_with_the_optimizer(capsys: Capture) -> None:
     flags = ("--refine-seconds", "0.3", "--size", "48", "--gif", "made.gif", "--json")
     code, out, _ = run(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", *flags)
@@ -160,6 +166,7 @@ def test_refine_seconds_continues_with_the_optimizer(capsys: Capture) -> None:
     assert names() == {"out.png", "made.gif"}
 
 
+@pytest.mark.slow
 def test_a_rotated_photo_is_painted_upright(capsys: Capture) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -173,6 +180,7 @@ def test_a_rotated_photo_is_painted_upright(capsys: Capture) -> None:
 # ---------------------------------------------------------------------------------------------------- errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -209,6 +217,7 @@ def test_an_unknown_style_is_refused_and_similar_names_are_suggested(capsys: Cap
     assert "style 'my-cofee' is neither a picture file nor a named style; did you mean 'my-coffee'?" in sentence
 
 
+@pytest.mark.slow
 def test_a_style_without_a_swatch_is_refused_and_can_be_added_again(
     capsys: Capture, named: NamedStyle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,11 +75,12 @@ def greenness(image: torch.Tensor) -> torch.Tensor:
     return image[0, 1] - image[0, 0]
 
 
+@pytest.mark.slow
 def test_the_command_of_the_readme_paints_the_regions_of_the_map_in_the_colors_of_the_style(capsys: Capture) -> None:
     code, out, err = run(capsys, *README)
     assert code == 0
     assert out.startswith("samples/Coastline.png: 96x96 pixels in ")
-    assert "no effect here: --iterations (the size determines the iterations)" in err
+    assert "options without effect: --iterations (the size determines the iterations)" in err
     image = images.read("samples/Coastline.png").image
     assert image.shape == (1, 3, 96, 96)
     assert float(greenness(image)[:40].mean()) < -0.1
@@ -93,6 +94,7 @@ def test_the_command_of_the_readme_paints_the_regions_of_the_map_in_the_colors_o
     assert record["map"]["name"] == "Coastline_sem.png"  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_the_map_of_a_photo_is_beside_the_photo(capsys: Capture) -> None:
     images.write("samples/Seth_sem.png", images.read(halves(RED, GREEN, 48, 48)))
     words = ("--style", "samples/Monet.jpg", "--content", "samples/Seth.png", "--output", "out.png", "--phases=4", "--json")
@@ -101,22 +103,24 @@ def test_the_map_of_a_photo_is_beside_the_photo(capsys: Capture) -> None:
     record = json.loads(out)
     assert record["map"]["name"] == "Seth_sem.png"
     assert record["content"]["name"] == "Seth.png"
-    assert "no effect here: --phases (" in err
+    assert "options without effect: --phases (" in err
     assert float(greenness(images.read("out.png").image)[60:].mean()) > 0.05
 
 
+@pytest.mark.slow
 def test_without_maps_a_photo_is_painted_in_the_style(capsys: Capture) -> None:
     Path("samples/Monet_sem.png").unlink()
     words = ("--style", "samples/Monet.jpg", "--content", "samples/Seth.png", "--output", "out.png", "--semantic-weight", "5")
     code, _, err = run(capsys, *words)
     assert code == 0
     assert "no maps were found ('samples/Monet_sem.png', 'samples/Seth_sem.png', 'out_sem.png')" in err
-    assert "no effect here: --semantic-weight (there are no maps)" in err
+    assert "options without effect: --semantic-weight (there are no maps)" in err
     image = images.read("out.png").image
     assert image.shape == (1, 3, 96, 96)
     assert float((image - images.read("samples/Seth.png").image).abs().mean()) > 0.05
 
 
+@pytest.mark.slow
 def test_without_maps_and_photo_a_texture_is_made(capsys: Capture) -> None:
     Path("samples/Monet.jpg").rename("Wall.jpg")
     words = ("--style", "Wall.jpg", "--output", "Wall.png", "--seed=noise", "--seed-range=0:128", "--output-size=96x64")
@@ -128,6 +132,7 @@ def test_without_maps_and_photo_a_texture_is_made(capsys: Capture) -> None:
     assert "--seed (" not in err
 
 
+@pytest.mark.slow
 def test_the_output_size_is_exact_and_a_stretched_map_is_noted(capsys: Capture) -> None:
     code, _, err = run(capsys, *README, "--output-size=96x48")
     assert code == 0
@@ -135,12 +140,13 @@ def test_the_output_size_is_exact_and_a_stretched_map_is_noted(capsys: Capture) 
     assert "'Coastline_sem.png' was stretched from 96x96 to 96x48 pixels" in err
 
 
+@pytest.mark.slow
 def test_all_flags_without_effect_are_named_in_one_note(capsys: Capture) -> None:
     ignored = ("--print-every=10", "--save-every=10", "--smoothness=1.0", "--style-layers=3_1,4_1", "--content-layers=4_2")
     more = ("--content-weight=10", "--safe-mode", "--resolution=512", "--seed=start.png")
     code, _, err = run(capsys, *README, *ignored, *more)
     assert code == 0
-    (note,) = [line for line in err.splitlines() if line.startswith("no effect here")]
+    (note,) = [line for line in err.splitlines() if line.startswith("options without effect")]
     given = {word.split("=")[0] for word in (*ignored, *more, "--iterations")}
     assert set(re.findall(r"(--[a-z-]+) \(", note)) == given
 

@@ -46,6 +46,7 @@ def pixels(path: str) -> torch.Tensor:
     return images.read(path).image
 
 
+@pytest.mark.slow
 def test_styles_are_painted_under_their_masks_and_recorded(capsys: Capture) -> None:
     masks = ("--style-mask", "left.png", "--style-mask", "not:left.png", "--protect", "gradient:radial")
     code, _, err = run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)
@@ -58,6 +59,7 @@ def test_styles_are_painted_under_their_masks_and_recorded(capsys: Capture) -> N
     assert recorded["protect"][0]["kind"] == "named"  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_notes_on_masks_are_printed_once(capsys: Capture) -> None:
     masks = ("--style-mask", "small.png", "--style-mask", "all")
     _, _, err = run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)
@@ -65,6 +67,7 @@ def test_notes_on_masks_are_printed_once(capsys: Capture) -> None:
     assert err.count("the style masks overlap in") == 1
 
 
+@pytest.mark.slow
 def test_replay_with_masks_paints_the_same_picture(capsys: Capture) -> None:
     masks = ("--style-mask", "left.png", "--style-mask", "not:left.png", "--protect", "auto:skin")
     assert run(capsys, "paint", *STYLES, "-o", "out.png", *masks, *SMALL)[0] == 0
@@ -77,6 +80,7 @@ def test_replay_with_masks_paints_the_same_picture(capsys: Capture) -> None:
     assert "--style-mask occurs 2 times in the record, but 0 times here; the result will differ" in err
 
 
+@pytest.mark.slow
 def test_replay_names_a_missing_mask(capsys: Capture) -> None:
     assert run(capsys, "paint", *STYLES[:2], "-o", "out.png", "--style-mask", "left.png", *SMALL)[0] == 0
     Path("left.png").rename("moved.png")
@@ -89,6 +93,7 @@ def test_replay_names_a_missing_mask(capsys: Capture) -> None:
     assert torch.equal(pixels("out.png"), pixels("again.png"))
 
 
+@pytest.mark.slow
 def test_a_damaged_record_of_masks_is_refused(capsys: Capture) -> None:
     assert run(capsys, "paint", *STYLES[:2], "-o", "out.png", "--record", "r.json", "--protect", "left.png", *SMALL)[0] == 0
     record = json.loads(Path("r.json").read_text())
@@ -97,6 +102,7 @@ def test_a_damaged_record_of_masks_is_refused(capsys: Capture) -> None:
     assert (code, "the masks in the record are damaged" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_resume_needs_the_same_masks(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     record = {"steps": {"finished": False, "scale": 0, "here": 1, "done": 1}}
     words = ("paint", *STYLES[:2], "-o", "out.png", "--style-mask", "left.png")
@@ -112,6 +118,7 @@ def test_resume_needs_the_same_masks(capsys: Capture, monkeypatch: pytest.Monkey
     assert "--style-mask occurs 1 times in the record, but 0 times here; continue with the same pictures" in err
 
 
+@pytest.mark.slow
 def test_regions_saves_a_sheet_and_masks(capsys: Capture) -> None:
     code, out, _ = run(capsys, "regions", "photo.jpg", "-o", "sheet.png", "--save-masks", "masks", "--count", "3")
     assert code == 0
@@ -140,6 +147,7 @@ def test_invalid_input_of_regions_is_refused(capsys: Capture, words: tuple[str, 
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_instant_accepts_the_same_masks_and_refines_with_them(capsys: Capture) -> None:
     masks = ("--style-mask", "auto:subject", "--style-mask", "auto:background", "--protect", "left.png", "--feather", "0")
     assert run(capsys, "instant", *STYLES, "-o", "out.png", *masks)[0] == 0

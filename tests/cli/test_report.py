@@ -28,6 +28,7 @@ def run(capsys: Capture, *words: str) -> tuple[int, str, str]:
     return code, out, err
 
 
+@pytest.mark.slow
 def test_every_figure_is_printed_with_its_meaning(capsys: Capture) -> None:
     code, out, err = run(capsys, "report", "photo.png", "picture.png", "result.png")
     assert (code, err) == (0, "")
@@ -38,6 +39,7 @@ def test_every_figure_is_printed_with_its_meaning(capsys: Capture) -> None:
     assert all("faulty above" in line for line in lines[8:])
 
 
+@pytest.mark.slow
 def test_several_results_are_printed_side_by_side(capsys: Capture) -> None:
     code, out, _ = run(capsys, "report", "photo.png", "picture.png", "result.png", "photo.png", "-o", "sheet.png")
     assert code == 0
@@ -45,6 +47,7 @@ def test_several_results_are_printed_side_by_side(capsys: Capture) -> None:
     assert images.read("sheet.png").size[1] > 1000
 
 
+@pytest.mark.slow
 def test_with_json_only_json_is_printed(capsys: Capture) -> None:
     code, out, err = run(capsys, "report", "photo.png", "picture.png", "result.png", "photo.png", "--json")
     assert (code, err) == (0, "")
@@ -53,6 +56,7 @@ def test_with_json_only_json_is_printed(capsys: Capture) -> None:
     assert rows[1]["style_closed"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("instant",), ("paint", "--size", "64", "--steps", "2")])
 def test_the_report_flag_measures_the_painting(capsys: Capture, command: tuple[str, ...]) -> None:
     code, out, _ = run(capsys, *command, "photo.png", "picture.png", "-o", "out.png", "--report", "--quiet", "--threads", "1")

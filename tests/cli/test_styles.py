@@ -38,6 +38,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return str(err)
 
 
+@pytest.mark.slow
 def test_a_style_is_added_listed_shown_used_and_removed(capsys: pytest.CaptureFixture[str], own: Path) -> None:
     out = run(capsys, "add", "picture.jpg", "--name", "coffee", "--title", "A [cup]", "--artist", "R. Me", "--license", "CC0")
     file = own / "coffee.style.safetensors"
@@ -59,12 +60,14 @@ def test_a_style_is_added_listed_shown_used_and_removed(capsys: pytest.CaptureFi
     assert "coffee" not in run(capsys, "list")
 
 
+@pytest.mark.slow
 def test_control_characters_of_a_style_file_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "add", "picture.jpg", "--name", "coffee", "--title", "A \x1b[2Jcup", "--artist", "Me\x07")
     assert "title: A  [2Jcup\n" in run(capsys, "show", "coffee")
     assert not {"\x1b", "\x07"} & set(run(capsys, "list"))
 
 
+@pytest.mark.slow
 def test_all_facts_of_a_picture_are_saved(capsys: pytest.CaptureFixture[str], own: Path) -> None:
     facts = {"name": "coffee", "title": "A cup", "artist": "Me", "date": "2020", "source": "my desk", "licence": "CC0"}
     run(capsys, "add", "picture.jpg", *(word for fact, value in facts.items() for word in (f"--{fact}", value)))
@@ -93,6 +96,7 @@ def test_invalid_styles_are_refused_and_leave_no_files(
     assert not own.exists()
 
 
+@pytest.mark.slow
 def test_the_name_is_checked_before_the_picture_is_measured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def closed_stream() -> io.TextIOWrapper:
     return stream
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_is_printed_in_every_encoding(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for encoding in ("utf-8", "cp1252", "ascii"):
@@ -115,6 +116,7 @@ def test_every_help_is_printed_in_every_encoding(command: str, monkeypatch: pyte
         assert "\\u25" not in message  # the lines of a frame
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [*COMMANDS, ""])
 def test_every_help_works_with_missing_streams(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for stream in (None, closed_stream(), Failing(errno.EPIPE)):
@@ -123,6 +125,7 @@ def test_every_help_works_with_missing_streams(command: str, monkeypatch: pytest
         assert main([*command.split(), "--help"]) == (1 if isinstance(stream, Failing) else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda: None, closed_stream, lambda: text_stream("ascii"), lambda: Failing(errno.EIO)])
 @pytest.mark.parametrize("words", [INSTANT, PAINT])
 def test_painting_works_with_any_streams(make: Any, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +137,7 @@ def test_painting_works_with_any_streams(make: Any, words: tuple[str, ...], monk
     assert images.read_record("写.png") is not None
 
 
+@pytest.mark.slow
 @posix
 def test_a_closed_standard_output_does_not_stop_a_command() -> None:
     done = program([*INSTANT, "-o", "out.png"], stdout=None, preexec_fn=lambda: os.close(1))
@@ -143,6 +147,7 @@ def test_a_closed_standard_output_does_not_stop_a_command() -> None:
     assert Path("out.png").read_bytes()[:4] == Path("out-2.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 @posix
 def test_a_closed_pipe_ends_the_output_without_a_message() -> None:
     reader, writer = os.pipe()
@@ -152,12 +157,13 @@ def test_a_closed_pipe_ends_the_output_without_a_message() -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 def test_a_full_disk_behind_standard_output_prints_one_sentence() -> None:
     with open("/dev/full", "w") as full:
         done = program(["styles", "list"], stdout=full)
         assert done.returncode == 1
-        assert done.stderr.decode().strip() == "impasto: the standard output cannot be written to (No space left on device)"
+        assert done.stderr.decode().strip() == "impasto: cannot write to standard output (No space left on device)"
         assert program(["weights", "nothing"], stderr=full).returncode == 2
 
 
@@ -184,6 +190,7 @@ def started(*words: str, **changes: Any) -> "subprocess.Popen[str]":
     return child
 
 
+@pytest.mark.slow
 @posix
 def test_sighup_ends_painting_like_sigterm() -> None:
     with started(*ENDLESS, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) as child:
@@ -195,6 +202,7 @@ def test_sighup_ends_painting_like_sigterm() -> None:
     assert images.read("out.png").size == (64, 64)
 
 
+@pytest.mark.slow
 @posix
 def test_an_ignored_sighup_does_not_end_painting() -> None:
     with started(*ENDLESS, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as child:
@@ -225,6 +233,7 @@ def test_training_stops_on_every_signal_that_is_not_ignored(name: str) -> None:
         signal.signal(number, before)
 
 
+@pytest.mark.slow
 @posix
 def test_an_interrupted_instant_run_leaves_no_files(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.recipes.instant.painted_pastiche", lambda *_: signal.raise_signal(signal.SIGHUP))
@@ -233,6 +242,7 @@ def test_an_interrupted_instant_run_leaves_no_files(capsys: Capture, monkeypatch
     assert sorted(os.listdir()) == ["photo.jpg", "picture.jpg"]
 
 
+@pytest.mark.slow
 def test_interrupted_trials_save_a_sheet_of_the_finished_ones(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     from impasto.recipes import tuning
 
@@ -251,6 +261,7 @@ def test_interrupted_trials_save_a_sheet_of_the_finished_ones(capsys: Capture, m
 # ---------------------------------------------------------------------------------------------------- checkpoints
 
 
+@pytest.mark.slow
 @posix
 def test_a_killed_painting_resumes_from_its_checkpoint(capsys: Capture) -> None:
     checkpoint = Path("out.png.impasto-checkpoint.png")
@@ -316,9 +327,10 @@ def test_an_unwritable_checkpoint_does_not_stop_painting(capsys: Capture) -> Non
     checkpoint = checkpoints.CheckpointWriter(Path("gone/out.png"), lambda step: {}, console())
     checkpoint.due = 0.0
     checkpoint.take(Step(1, 9, 0, (8, 8), {}, torch.zeros(1, 3, 8, 8), seconds_left=100.0))
-    assert "no checkpoint saved: 'gone/" in capsys.readouterr().err
+    assert "the checkpoint could not be saved: 'gone/" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_bug_does_not_delete_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     paint_steps = neighbors.paint_steps
 
@@ -350,6 +362,7 @@ def refused(capsys: Capture, *words: str) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -417,6 +430,7 @@ def test_a_record_too_long_for_its_format_is_saved_next_to_the_picture(capsys: C
     assert outputs.save_pastiche(pastiche, outputs.Files(output=Path("out.png"))).notes == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [INSTANT, PAINT], ids=["instant", "paint"])
 def test_if_the_output_folder_disappears_the_painting_is_saved_elsewhere(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
@@ -449,6 +463,7 @@ def test_a_size_that_the_format_does_not_support_is_refused_before_painting(
         )
 
 
+@pytest.mark.slow
 def test_an_unwritable_sheet_is_saved_elsewhere(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     write = images.write
 
@@ -504,6 +519,7 @@ def in_stream(out: io.TextIOWrapper) -> bytes:
     return out.buffer.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [INSTANT, PAINT], ids=["instant", "paint"])
 @pytest.mark.parametrize("piece", ["photo.jpg", "picture.jpg"])
 def test_pictures_are_read_from_and_written_to_pipes(
@@ -519,6 +535,7 @@ def test_pictures_are_read_from_and_written_to_pipes(
     assert sorted(os.listdir()) == ["photo.jpg", "picture.jpg", "piped.png"]
 
 
+@pytest.mark.slow
 def test_the_default_output_of_a_piped_picture_is_a_valid_name(monkeypatch: pytest.MonkeyPatch) -> None:
     piped(monkeypatch, Path("photo.jpg").read_bytes())
     assert main(["instant", "-", "picture.jpg", "--size", "64"]) == 0
@@ -547,9 +564,10 @@ def test_invalid_uses_of_pipes_are_refused(
     assert message in refused(capsys, *words)
 
 
+@pytest.mark.slow
 def test_a_painting_is_saved_to_a_file_if_standard_output_is_closed(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(*_: Any, **__: Any) -> None:
-        raise ImageFileError("the standard output cannot be written to (Broken pipe)")
+        raise ImageFileError("cannot write to standard output (Broken pipe)")
 
     monkeypatch.setattr(outputs, "to_stdout", closed)
     piped(monkeypatch, b"")

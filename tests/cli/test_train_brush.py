@@ -74,7 +74,7 @@ def test_unreadable_files_are_skipped_named_and_counted(capsys: Capture) -> None
     ("sentence", "words"),
     [
         ("there is no folder 'none'; give a folder of photos", ("--photos", "none")),
-        ("there are 0 readable photos; a training needs at least 2, better 50", ("--photos", "empty")),
+        ("there are 0 readable photos; training needs at least 2, and at least 50 are recommended", ("--photos", "empty")),
         ("--minutes and --steps are both 0", ("--steps", "0", "--minutes", "0")),
         ("--edge is 100; it must be a multiple of 8, such as 96", ("--edge", "100")),
         ('Invalid value "smal" for --network', ("--network", "smal")),

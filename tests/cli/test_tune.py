@@ -56,7 +56,7 @@ def test_the_printed_command_reaches_the_wanted_style(capsys: Capture) -> None:
 def test_an_unreachable_style_share_is_reported(capsys: Capture) -> None:
     code, out, _ = run(capsys, "photo.png", "picture.png", "--wanted-style", "0.999")
     assert code == 0
-    assert "no setting reached a style share of 0.999; the nearest is 0." in out
+    assert "no setting reached a style share of 0.999; the closest is 0." in out
     assert "--recipe paint" in out
 
 

@@ -75,6 +75,7 @@ def lifted(colors: Moments) -> torch.Tensor:
     return colors.covariance + FAINT * torch.eye(3, dtype=torch.float64)
 
 
+@pytest.mark.slow
 def test_a_map_of_colors_has_a_matrix_and_a_bias_for_each_picture(photo: torch.Tensor) -> None:
     two = color_moments(torch.cat([photo, photo.flip(1)]))
     found = monge_kantorovich(two, two)
@@ -82,6 +83,7 @@ def test_a_map_of_colors_has_a_matrix_and_a_bias_for_each_picture(photo: torch.T
     assert found.matrix.dtype == photo.dtype
 
 
+@pytest.mark.slow
 @given(seeds, spreads, spreads)
 def test_recolored_pictures_have_the_mean_and_covariance_of_the_palette(seed: int, spread: float, other: float) -> None:
     source, target = palette(seed, spread), palette(seed + 1, other)
@@ -207,6 +209,7 @@ def test_gray_pictures_have_zero_color_planes_and_vice_versa(space: ColorSpace) 
     torch.testing.assert_close(to_space(found, space)[:, 0], to_space(real("coffee"), space)[:, 0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", SPACES)
 @given(seed=st.integers(0, 1000))
 def test_out_of_gamut_colors_are_desaturated_with_luminance_and_hue_preserved(space: ColorSpace, seed: int) -> None:

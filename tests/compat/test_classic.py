@@ -142,6 +142,7 @@ def test_float16_does_not_overflow() -> None:
     assert content_cost(torch.from_numpy(a), torch.from_numpy(b)).item() == 900
 
 
+@pytest.mark.slow
 def test_gradients_agree_with_finite_differences(random: torch.Generator) -> None:
     a_C, a_S, a_G = (torch.randn(1, 3, 2, 4, dtype=torch.float64, generator=random) for _ in range(3))
 
@@ -158,6 +159,7 @@ def test_gradient_of_the_content_cost_points_away_from_the_content() -> None:
     assert_allclose(a_G.grad.numpy(), 2 * 6 / (4 * 2 * 2 * 3))
 
 
+@pytest.mark.slow
 def test_arrays_do_not_import_torch() -> None:
     program = "import sys, numpy, impasto.classic as c; c.gram_matrix(numpy.eye(2)); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

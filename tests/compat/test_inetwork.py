@@ -97,6 +97,7 @@ def last_of(request: inetwork.InetworkRequest) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------------- the article's commands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -119,6 +120,7 @@ def test_the_commands_of_the_article_run_unchanged(words: str, capsys: pytest.Ca
     assert re.search(r"iteration 2 of 2: loss [\d.e+]+, [\d.e+-]+ % less \(", output)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery")
 def test_without_weights_the_slim_network_is_used_with_one_note(capsys: pytest.CaptureFixture[str]) -> None:
     output = painted(capsys, f"{PAIR} wolf")
@@ -130,6 +132,7 @@ def test_without_weights_the_slim_network_is_used_with_one_note(capsys: pytest.C
     assert 0.02 < float((second.image - photo).abs().mean()) < 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_record_contains_inetworks_flags(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --content_weight=0.05 --json --quiet")
@@ -142,6 +145,7 @@ def test_the_record_contains_inetworks_flags(capsys: pytest.CaptureFixture[str])
     assert images.read_record("wolf_at_iteration_1.png")["steps"]["done"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_last_result_is_measured_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --report --quiet")
@@ -191,7 +195,7 @@ def test_style_weights_are_one_per_style_or_shared_equally() -> None:
     assert (each.style_weight, each.style_weights) == (3.0, (1.0, 0.5))
     shared = requested(both, style_weight=(3.0,))
     assert (inetwork.settled_options(shared).style_weight, inetwork.settled_options(shared).style_weights) == (3.0, (1.0, 1.0))
-    assert any("their sum is shared" in sentence for sentence in inetwork.repairs(shared))
+    assert any("their sum is divided" in sentence for sentence in inetwork.repairs(shared))
     nothing = inetwork.settled_options(requested(style_weight=(0.0,)))
     assert (nothing.style_weight, nothing.style_weights) == (0.0, ())
 
@@ -211,6 +215,7 @@ def test_content_loss_types_divide_by_channels_and_picture_pixels(kind: Any, lay
     assert inetwork.settled_options(request).content_weight == pytest.approx(0.025 * share)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_image_size_is_the_height_and_the_result_has_the_photos_aspect_ratio() -> None:
     assert requested(image_size=60).frame == (60, 80)
@@ -230,6 +235,7 @@ def test_rescaling_keeps_a_picture_in_range(method: Any, photo: torch.Tensor) ->
         assert torch.equal(large[..., ::2, ::2], photo)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_an_iteration_has_twenty_evaluations_and_discards_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
@@ -249,6 +255,7 @@ def test_an_iteration_has_twenty_evaluations_and_discards_the_history(monkeypatc
     assert [(step.number, step.total, step.size) for step in steps] == [(1, 3, (48, 64)), (2, 3, (48, 64)), (3, 3, (48, 64))]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_an_objective_that_does_not_decrease_is_reported_and_the_picture_is_saved(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -256,7 +263,7 @@ def test_an_objective_that_does_not_decrease_is_reported_and_the_picture_is_save
     monkeypatch.setattr(inetwork, "fmin_l_bfgs_b", lambda evaluate, start, maxfun: (start, *evaluate(start)))
     code, _, err = run(capsys, f"inetwork {PAIR} wolf {TINY} --quiet")
     assert code == 1
-    assert err.startswith("impasto: the objective did not fall: ")
+    assert err.startswith("impasto: the objective did not decrease: ")
     assert err.endswith("; the last result is wolf_at_iteration_2.png\n")
     (note,) = images.read_record("wolf_at_iteration_2.png")["notes"]
     assert note in err
@@ -265,6 +272,7 @@ def test_an_objective_that_does_not_decrease_is_reported_and_the_picture_is_save
     assert (code, err) == (0, "")  # a file may be a painting already
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery")
 def test_the_command_writes_pictures() -> None:
     request = requested(image_size=64, num_iter=3)
@@ -275,6 +283,7 @@ def test_the_command_writes_pictures() -> None:
     assert float((last.image - images.resize(request.photo.image, request.frame)).abs().mean()) > 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_reported_loss_belongs_to_the_picture() -> None:
     request = requested(num_iter=1)
@@ -287,6 +296,7 @@ def test_the_reported_loss_belongs_to_the_picture() -> None:
     assert float(total) == pytest.approx(step.loss, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_pool_type_and_content_layer_are_applied() -> None:
     usual = last_of(requested(num_iter=1))
@@ -315,6 +325,7 @@ def test_init_gray_makes_start_and_content_gray() -> None:
     assert float(noise.content.std(1).mean()) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_min_improvement_stops_after_the_second_iteration_not_the_first(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, output = run(capsys, f"inetwork {PAIR} wolf --image_size 48 --num_iter 5 --min_improvement 99")
@@ -325,6 +336,7 @@ def test_min_improvement_stops_after_the_second_iteration_not_the_first(capsys: 
     assert len(steps) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_preserve_color_keeps_the_photos_colors_without_darkening() -> None:
     kept, usual = last_of(requested(preserve_color="True")), last_of(requested())
@@ -337,6 +349,7 @@ def test_preserve_color_keeps_the_photos_colors_without_darkening() -> None:
     assert float(light.mean()) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_preserve_color_keeps_a_gray_photo_gray() -> None:
     gray = luminance_of(images.read(CONTENT).image).expand(-1, 3, -1, -1)
@@ -347,6 +360,7 @@ def test_preserve_color_keeps_a_gray_photo_gray() -> None:
     assert float(last_of(request).std(1).max()) < 1e-5
 
 
+@pytest.mark.slow
 def test_out_of_gamut_colors_are_desaturated_and_luminance_is_kept() -> None:
     photo = images.resize(images.read(skimage.data.coffee()).image, (40, 60))
     picture = images.resize(images.read(skimage.data.rocket()).image, (40, 60))
@@ -356,6 +370,7 @@ def test_out_of_gamut_colors_are_desaturated_and_luminance_is_kept() -> None:
     torch.testing.assert_close(none, picture)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_color_mask_preserves_colors_where_it_is_white() -> None:
     usual = last_of(requested())
@@ -365,6 +380,7 @@ def test_color_mask_preserves_colors_where_it_is_white() -> None:
     assert torch.allclose(masked[..., 36:], kept[..., 36:], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_conversions_of_the_color_mask_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     output = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask black.png")
@@ -374,6 +390,7 @@ def test_conversions_of_the_color_mask_are_reported(capsys: pytest.CaptureFixtur
     assert "the_scream.jpg: the mask is colored; it was converted to grayscale" in output
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_color_mask_may_be_a_mask_name() -> None:
     half = last_of(requested(preserve_color="True", color_mask="gradient:left-right", num_iter=1))
@@ -382,6 +399,7 @@ def test_the_color_mask_may_be_a_mask_name() -> None:
     assert torch.allclose(half[..., -1:], usual[..., -1:], atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_each_style_is_applied_where_its_mask_is_white(capsys: pytest.CaptureFixture[str]) -> None:
     both = {"style_masks": ("left.png", "right.png"), "style_weight": (1.0, 1.0), "num_iter": 1}
@@ -395,6 +413,7 @@ def test_each_style_is_applied_where_its_mask_is_white(capsys: pytest.CaptureFix
     assert output.count("masks may have any size and gray values") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_the_photo_is_kept_outside_the_content_mask() -> None:
     masked = last_of(requested(content_mask="right.png", num_iter=1))
@@ -411,6 +430,7 @@ def test_masked_styles_have_individual_weights() -> None:
     assert (options.style_weight, options.style_weights) == (4.0, (1.0, 3.0))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_each_relevant_repair_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     output = painted(capsys, f"{PAIR} wolf --preserve_color True --color_mask right.png --min_improvement 0.1")
@@ -426,6 +446,7 @@ def test_each_relevant_repair_is_reported_once(capsys: pytest.CaptureFixture[str
     assert "has no effect without" in painted(capsys, f"{PAIR} wolf --color_mask right.png")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_a_nan_loss_ends_with_the_last_valid_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     request = requested(num_iter=3)
@@ -492,6 +513,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", REFUSED)
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_invalid_arguments_are_refused_in_one_sentence(words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -512,6 +534,7 @@ def test_a_result_does_not_overwrite_an_input(capsys: pytest.CaptureFixture[str]
     assert "would overwrite an input" in err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery", "vgg16")
 def test_vgg16_uses_the_swatch_of_a_named_style(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, f"inetwork {CONTENT} starry-night wolf {TINY}")

@@ -175,6 +175,7 @@ def test_a_flat_picture_has_flat_features_up_to_zero_padding(border: str, layer:
     assert torch.allclose(features, features.mean((2, 3), keepdim=True), atol=1e-5) == even
 
 
+@pytest.mark.slow
 def test_a_mixed_border_uses_zero_padding_only_in_deep_blocks() -> None:
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
     mixed, replicate, zero = network(), network(), network()
@@ -204,6 +205,7 @@ def test_l2_pooling_equals_that_of_style_transfer_pytorch() -> None:
     torch.testing.assert_close(pool(x, "l2"), 0.78 * torch.nn.LPPool2d(2, 2)(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pooling", "factor"), [("average", 16), ("l2", 4)])
 def test_rescaled_pooling_keeps_the_feature_power_close_to_max(photo: torch.Tensor, pooling: Pooling, factor: float) -> None:
     shares = power_against_max(photo, pooling)
@@ -211,6 +213,7 @@ def test_rescaled_pooling_keeps_the_feature_power_close_to_max(photo: torch.Tens
     assert all(1 / factor < share < factor for share in shares)
 
 
+@pytest.mark.slow
 def test_plain_average_pooling_decreases_the_feature_power(photo: torch.Tensor) -> None:
     shares = power_against_max(photo, "plain-average")
     assert sorted(shares, reverse=True) == shares

@@ -74,6 +74,7 @@ def test_the_exact_search_equals_brute_force(queries: int, keys: int, seed: int)
     assert torch.equal(most_similar(asked, known, penalty), expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(SIZES, SIZES, st.integers(0, 99))
 def test_found_positions_are_in_range_and_allowed(size: tuple[int, int], example: tuple[int, int], seed: int) -> None:

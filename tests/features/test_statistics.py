@@ -78,6 +78,7 @@ def test_moments_are_the_mean_and_the_uncorrected_covariance() -> None:
     assert measured.gram.tolist() == [[[2.0, 5.0], [5.0, 13.0]]]
 
 
+@pytest.mark.slow
 @given(seeds, sizes)
 def test_moments_agree_with_torch_and_with_the_gram_matrix(seed: int, size: tuple[int, int, int, int]) -> None:
     F = features(seed, *size)

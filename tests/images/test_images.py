@@ -6,9 +6,11 @@ import sys
 import tempfile
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import PIL.Image
 import pytest
 import tifffile
@@ -20,8 +22,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from impasto import images
 from impasto.errors import ImageFileError, OptionError, ResourceError, ShapeError
-from impasto.images import icc, xmp
+from impasto.images import icc, png16, xmp
 from impasto.images.colors import srgb_profile
+from impasto.images.picture import levels
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 ALL_SUFFIXES = (".png", ".jpg", ".webp", ".tif", ".avif", ".bmp", ".gif")
@@ -267,6 +270,7 @@ def test_display_p3_is_converted_to_srgb(p3: tuple[float, float, float], srgb: t
         assert "converted from Display P3 to sRGB" in picture.notes
 
 
+@pytest.mark.slow
 @given(color=st.tuples(*[st.integers(40, 215)] * 3), curve=st.sampled_from([SRGB_CURVE, GAMMA_22]))
 def test_our_profile_conversion_agrees_with_pillow(color: tuple[int, int, int], curve: bytes) -> None:
     profile = matrix_profile(P3_TO_XYZ, curve, "a wide one")
@@ -331,6 +335,7 @@ def test_a_profile_for_another_color_mode_is_ignored_with_a_note() -> None:
 # ---- more than 8 bits --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(size=SIZES, channels=st.sampled_from([3, 4]), suffix=st.sampled_from([".png", ".tif"]), seed=st.integers(0, 999))
 def test_sixteen_bit_pictures_are_restored_exactly(
     tmp_path_factory: pytest.TempPathFactory, size: tuple[int, int], channels: int, suffix: str, seed: int
@@ -495,6 +500,7 @@ def test_alpha_of_another_size_is_resized_to_the_picture(tmp_path: Path) -> None
 # ---- writing -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(size=SIZES, suffix=st.sampled_from([".png", ".bmp", ".tif"]), seed=st.integers(0, 999))
 def test_lossless_formats_are_read_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, size: tuple[int, int], suffix: str, seed: int
@@ -935,3 +941,24 @@ def test_insufficient_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(PIL.Image.Image, "convert", full)
     with pytest.raises(ResourceError, match="does not fit into memory"):
         images.read(data)
+
+
+def test_a_picture_with_16_bits_is_encoded_strip_by_strip() -> None:
+    """Otherwise, a checkpoint of a large painting would take as much memory as the painting."""
+    generator, taken = np.random.default_rng(0), []
+    rows = generator.integers(0, 2**16, (600, 400, 3), np.uint16)
+
+    def strips() -> Iterator[npt.NDArray[np.uint16]]:
+        for top in range(0, len(rows), 100):
+            taken.append(top)
+            yield rows[top : top + 100]
+
+    small = io.BytesIO()
+    PIL.Image.new("RGB", (1, 1)).save(small, "PNG")
+    parts, seen = [], []
+    for part in png16.deepen(small.getvalue(), rows.shape[:2], strips()):
+        parts.append(part)
+        seen.append(len(taken))
+    assert len(set(seen)) > 3
+    Path("deep.png").write_bytes(b"".join(parts))
+    assert np.array_equal(levels(images.read("deep.png").image, bits=16), rows)

@@ -299,6 +299,7 @@ def test_a_jpeg_with_a_large_missing_part_is_refused_with_the_share(share: float
 HUGE = b"a" * 3_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "note"),
     [
@@ -325,6 +326,7 @@ def test_the_record_of_a_png_is_read_despite_an_oversized_chunk(tmp_path: Path) 
     assert images.read_record(tmp_path / "a.png") == {"seed": 3}
 
 
+@pytest.mark.slow
 def test_texts_that_are_too_large_together_are_ignored() -> None:
     texts = [chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * 1_000_000)) for _ in range(80)]
     data = png(gradient())
@@ -437,6 +439,7 @@ def test_a_fully_transparent_picture_has_a_note() -> None:
 # ---- large pictures for small results ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_large_picture_is_reduced_to_the_needed_size(kind: str, orientation: int) -> None:
@@ -481,6 +484,7 @@ def test_painting_reads_reduced_pictures_but_full_size_ones_with_masks(tmp_path:
     assert read_pictures(path, path, InstantOptions(size=0), MaskSources())[0].size == (600, 800)
 
 
+@pytest.mark.slow
 def test_instant_paints_a_reduced_photo_like_the_full_photo(tmp_path: Path) -> None:
     large = PIL.Image.fromarray(skimage.data.astronaut()).resize((1000, 750), PIL.Image.Resampling.BICUBIC)
     (tmp_path / "a.jpg").write_bytes(encoded(large, "JPEG", quality=95))

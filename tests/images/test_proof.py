@@ -74,6 +74,7 @@ def colorfulness(image: torch.Tensor) -> float:
     return float((image - luminance_of(image)).abs().mean())
 
 
+@pytest.mark.slow
 def test_bright_colors_become_duller_and_printable_colors_stay(press: str) -> None:
     colors = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.6, 0.6, 0.6], [0.5, 0.6, 0.55]]).T[None, :, :, None]
     found = proofed(colors, press)
@@ -90,6 +91,7 @@ def test_an_srgb_profile_changes_nothing(tmp_path: Path) -> None:
     torch.testing.assert_close(proofed(photo, str(path)), photo, atol=2 / 255, rtol=0)
 
 
+@pytest.mark.slow
 def test_paint_limits_photo_and_style_to_the_printer_gamut(press: str, tmp_path: Path, narrow: Callable[..., Vgg]) -> None:
     encoder = tmp_path / "narrow.safetensors"
     save_vgg(encoder, narrow(), {}, bits=16)
@@ -105,6 +107,7 @@ def test_paint_limits_photo_and_style_to_the_printer_gamut(press: str, tmp_path:
     assert colorfulness(last.image) < 0.8 * colorfulness(usual.image)
 
 
+@pytest.mark.slow
 def test_instant_limits_colors_to_the_printer_gamut(press: str) -> None:
     found, usual = (impasto.instant(PHOTO, STYLE, size=64, run=EXACT, color_proof=path).image for path in (press, ""))
     assert colorfulness(found) < 0.8 * colorfulness(usual)
@@ -120,6 +123,7 @@ def test_instant_proofs_the_swatch_of_a_named_style(press: str) -> None:
     assert colorfulness(found) < 0.8 * colorfulness(usual)
 
 
+@pytest.mark.slow
 def test_an_invalid_profile_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.icc").write_text("no profile")
     photo = images.read(PHOTO).image

@@ -88,6 +88,7 @@ LOSSES: dict[str, Callable[[], Loss]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_can_be_minimized(name: str) -> None:
     given = {layer: each.requires_grad_() for layer, each in features(2).items()}

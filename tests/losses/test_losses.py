@@ -85,6 +85,7 @@ def test_every_loss_is_a_scalar_of_the_layers_it_declares(loss: Loss) -> None:
     assert value.dtype == torch.float64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_the_gradient_of_every_loss_agrees_with_finite_differences(loss: Loss) -> None:
     layers = sorted(loss.layers)
@@ -92,6 +93,7 @@ def test_the_gradient_of_every_loss_agrees_with_finite_differences(loss: Loss) -
     assert torch.autograd.gradcheck(lambda *each: loss(dict(zip(layers, each, strict=True))), given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_every_loss_can_be_minimized(loss: Loss) -> None:
     given = {layer: (3 * features(0)[layer] - 1).requires_grad_() for layer in loss.layers}

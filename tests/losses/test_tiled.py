@@ -75,6 +75,7 @@ def palette_loss(encoder: Vgg, style: Tensor, generator: torch.Generator) -> Pal
     return PaletteLoss(target, heads, generator, positions=500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [("relu1_2", "relu2_2", "relu3_1"), ("relu1_2", "relu2_2", "relu3_1", "relu4_1")])
 def test_neighbors_in_tiles_equal_the_whole(
     layers: tuple[str, ...], encoder: Vgg, image: Tensor, random: torch.Generator
@@ -92,6 +93,7 @@ def test_neighbors_in_tiles_equal_the_whole(
         assert max(relative_errors(1.0 * loss + others, image, encoder)) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("canvas", ["pixels", "soft-chroma", "laplacian", "soft-laplacian"])
 def test_gram_and_content_in_tiles_equal_the_whole(
     canvas: Canvas, encoder: Vgg, image: Tensor, random: torch.Generator
@@ -108,6 +110,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+@pytest.mark.slow
 def test_the_other_losses_in_tiles_equal_the_whole(encoder: Vgg, image: Tensor, random: torch.Generator) -> None:
     photo, mask = smooth(random), torch.rand(1, 1, *SIZE, generator=random)
     for objective in (
@@ -118,6 +121,7 @@ def test_the_other_losses_in_tiles_equal_the_whole(encoder: Vgg, image: Tensor, 
         assert max(relative_errors(objective, image, encoder)) < 1e-5, objective
 
 
+@pytest.mark.slow
 def test_losses_that_are_differences_of_large_sums_equal_the_whole_in_float64(image: Tensor, random: torch.Generator) -> None:
     # In float32, their value on the whole picture is itself less accurate. On the canvas pixels nothing is interpolated, so no
     # rounding changes which value max-pooling selects.

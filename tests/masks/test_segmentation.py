@@ -43,6 +43,7 @@ def test_the_sky_is_found_with_its_clouds_and_ends_at_the_horizon() -> None:
     assert float(found[..., 56:, :].mean()) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["coffee", "astronaut", "chelsea", "rocket", "brick", "motorcycle_left"])
 def test_doubtful_areas_are_not_sky(name: str) -> None:
     """A wall behind a person, a blurred street and a garage are not sky; dusk is a doubtful case."""
@@ -85,12 +86,14 @@ def test_the_subject_is_the_area_that_differs_from_its_surroundings() -> None:
     torch.testing.assert_close(found + background(image), torch.ones_like(found))
 
 
+@pytest.mark.slow
 def test_a_face_belongs_to_the_subject_and_the_backdrop_does_not() -> None:
     found = subject(loaded(skimage.data.astronaut(), 320))
     assert float(found[..., 50:100, 120:160].mean()) > 0.9  # her face
     assert float(found[..., 10:80, 60:100].mean()) < 0.3  # the backdrop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "inside", "outside"),
     [
@@ -118,6 +121,7 @@ LIGHTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("light", LIGHTS)
 def test_skin_is_found_in_light_of_any_color(light: str) -> None:
     image = loaded(skimage.data.astronaut(), 320) * torch.tensor(LIGHTS[light])[None, :, None, None]
@@ -126,6 +130,7 @@ def test_skin_is_found_in_light_of_any_color(light: str) -> None:
     assert float(found[..., 245:300, 215:270].mean()) < 0.5  # the black helmet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("light", ["violet", "deep violet", "orange", "blue", "green"])
 def test_skin_is_found_by_color_without_a_frontal_face(light: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.masks.skin.face_ellipses", lambda photo, grow, size=None: np.zeros(size, bool))
@@ -153,6 +158,7 @@ PEOPLE = {
 """Places (row, column) of skin: hands, one of them lit by a violet shirt, arms, legs, faces from the side."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PEOPLE)
 def test_no_hand_or_face_is_missed_on_the_devset(name: str, shared: Path) -> None:
     found = skin(images.read(shared / "devset" / "content" / f"{name}.jpg").image)[0, 0]

@@ -30,6 +30,7 @@ def style() -> Picture:
     return images.read(skimage.data.coffee()[::3, ::3])
 
 
+@pytest.mark.slow
 def test_style_closed_is_0_for_the_photo_and_1_for_the_style(content: Picture, style: Picture) -> None:
     (photo,) = reports_of(content, (style,), [content])
     assert photo["style_closed"] == 0
@@ -48,6 +49,7 @@ def test_style_closed_is_undefined_if_the_photo_is_the_style(content: Picture) -
     assert report.as_dict()["style_closed"] is None
 
 
+@pytest.mark.slow
 def test_a_mixture_is_between_photo_and_style(content: Picture, style: Picture) -> None:
     instant = [impasto.instant(content, style, strength=strength).image for strength in (0.3, 1.0)]
     weak, strong = reports_of(content, (style,), [images.read(each) for each in instant])
@@ -64,6 +66,7 @@ def test_a_named_style_gives_the_figures_of_its_picture(content: Picture) -> Non
     assert set(report.as_dict()) >= set(KINDS)
 
 
+@pytest.mark.slow
 def test_two_styles_are_blended_by_their_weights(content: Picture, style: Picture) -> None:
     other = images.read(style.image.flip(1))
     (one,) = reports_of(content, (style,), [content])
@@ -103,6 +106,7 @@ def test_a_result_of_another_aspect_ratio_is_refused(content: Picture, style: Pi
         reports_of(content, (), [content])
 
 
+@pytest.mark.slow
 def test_a_large_result_is_measured_at_a_smaller_size(content: Picture, style: Picture) -> None:
     large = images.read(images.resize(content.image, (700, 700)))
     (report,) = reports_of(content, (style,), [large])

@@ -47,12 +47,13 @@ def test_an_engine_agrees_with_torch_at_every_size(tiny: Path, engine: str) -> N
     assert "openvino_telemetry" not in sys.modules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_paints_tiles_with_the_statistics_of_the_picture(
     tiny: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recipe, "_WHOLE_PX", 100**2)
-    monkeypatch.setattr(recipe, "_TILE_PX", 64)
+    monkeypatch.setattr(recipe, "TILE_PX", 64)
     given = torch.nn.functional.interpolate(photo(20, 25), (160, 200), mode="bicubic").clamp(0, 1)
     found = BrushPainter(tiny, EXACT, engine).paint(given)
     assert (found - BrushPainter(tiny, EXACT, "torch").paint(given)).abs().max() < AGREES

@@ -44,6 +44,7 @@ def painted(model: Any, given: Tensor) -> Tensor:
     return torch.from_numpy(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layout",
     [

@@ -27,6 +27,7 @@ def photo(height: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [RESIZED, TRANSPOSED])
 @settings(max_examples=15)
 @given(st.integers(1, 70), st.integers(1, 70))
@@ -42,6 +43,7 @@ def test_named_layouts_have_the_published_number_of_weights(name: str, count: in
     assert weights == pytest.approx(count, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [RESIZED, TRANSPOSED, *LAYOUTS.values()])
 def test_a_pixel_depends_on_no_pixels_beyond_the_halo_and_on_most_within_it(layout: Layout) -> None:
     network = random_network(layout)

@@ -71,6 +71,7 @@ STYLE = Moments(torch.tensor([[0.6, 0.4, 0.2]]), torch.tensor([[[0.05, 0.02, 0.0
 WIDER = Moments(STYLE.mean, 4 * STYLE.covariance)  # such as no picture has; the gain of flat pictures is then limited
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contrast", [1.0, 0.1, 0.01, 0.0])
 @pytest.mark.parametrize("target", [STYLE, WIDER], ids=["style", "wider"])
 def test_the_color_map_agrees_with_torch(contrast: float, target: Moments, random: torch.Generator) -> None:
@@ -95,6 +96,7 @@ def test_a_fraction_of_the_color_map_is_applied(random: torch.Generator) -> None
 # ---------------------------------------------------------------------------------------------------- matches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(9, 13), (1, 1), (3, 70), (24, 16)])
 @pytest.mark.parametrize(("style", "most"), [((12, 17), 4096), ((21, 30), 100), ((40, 50), 100), ((3, 5), 4096)])
 def test_matches_are_those_of_torch(size: tuple[int, int], style: tuple[int, int], most: int, random: torch.Generator) -> None:

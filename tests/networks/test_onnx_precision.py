@@ -29,6 +29,7 @@ def facts_of(path: Path) -> dict[str, str]:
     return {each.key: each.value for each in onnx.load(path).metadata_props}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "largest"), [("fp32", 1e-4), ("fp16", 0.02), ("int8", 0.4)])
 def test_the_command_exports_a_brush_and_prints_its_difference_from_torch(
     brush: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str, largest: float
@@ -55,6 +56,7 @@ def test_the_command_exports_a_brush_and_prints_its_difference_from_torch(
     assert (onnx.TensorProto.INT8 in stored) == (precision == "int8")
 
 
+@pytest.mark.slow
 def test_a_float16_graph_computes_in_float16_and_takes_float32(brush: Path, tmp_path: Path) -> None:
     save_checked(tmp_path / "a.onnx", load_brush(brush), "fp16")
     model = onnx.load(tmp_path / "a.onnx")
@@ -65,6 +67,7 @@ def test_a_float16_graph_computes_in_float16_and_takes_float32(brush: Path, tmp_
     assert [each.type for each in (*session.get_inputs(), *session.get_outputs())] == ["tensor(float)"] * 2
 
 
+@pytest.mark.slow
 def test_the_difference_is_that_of_the_pictures(brush: Path, tmp_path: Path) -> None:
     network = load_brush(brush)
     save_checked(tmp_path / "a.onnx", network, "fp32")

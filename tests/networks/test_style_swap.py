@@ -126,6 +126,7 @@ def test_hypercolumns_keep_the_dtype_of_the_features(random: torch.Generator) ->
 # ---------------------------------------------------------------------------------------------------- the decoder
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 3))
 def test_a_picture_has_the_size_of_the_finest_features(rows: int, columns: int, batch: int) -> None:
@@ -313,6 +314,7 @@ def compiled(narrow: Callable[..., Vgg]) -> Compiled:
     return Compiled(narrow(), tiny(), "fp32")
 
 
+@pytest.mark.slow
 @needs_openvino
 @pytest.mark.parametrize("size", [(64, 64), (40, 72), (136, 32)])
 def test_compiled_networks_agree_with_torch_at_any_size(
@@ -330,6 +332,7 @@ def test_compiled_networks_agree_with_torch_at_any_size(
     torch.testing.assert_close(compiled.decode(features), image.clamp(0, 1), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_compiled_networks_use_as_many_threads_as_torch(narrow: Callable[..., Vgg]) -> None:
     before = torch.get_num_threads()
@@ -352,6 +355,7 @@ def test_threads_get_identical_results(compiled: Compiled, random: torch.Generat
         assert all(torch.equal(features[layer], each) for layer, each in expected[index % 4].items())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
 def test_an_interrupt_after_compiled_networks_are_freed_does_not_crash() -> None:
     """OpenVINO's libraries must not be unloaded while signal handlers point to them."""

@@ -43,6 +43,7 @@ def last_of(
     return last
 
 
+@pytest.mark.slow
 def test_steps_in_tiles_equal_those_on_the_whole_picture(photo: Tensor, random: torch.Generator) -> None:
     # In float64, because Adam amplifies rounding where the gradient is near 0.
     encoder, settings = load_encoder().double(), replace(SETTINGS, canvas="pixels")
@@ -56,6 +57,7 @@ def test_steps_in_tiles_equal_those_on_the_whole_picture(photo: Tensor, random: 
     torch.testing.assert_close(tiled.image, whole.image, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_first_loss_in_tiles_equals_that_of_the_whole_picture(objective: Objective, photo: Tensor, encoder: Vgg) -> None:
     tiled, whole = (
         next(optimize(objective, photo, 1, encode=encoder, optimizer_settings=SETTINGS, tiling=tiling))
@@ -64,12 +66,14 @@ def test_the_first_loss_in_tiles_equals_that_of_the_whole_picture(objective: Obj
     assert tiled.loss == pytest.approx(whole.loss, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_state_on_disk_changes_no_step(objective: Objective, photo: Tensor, encoder: Vgg) -> None:
     memory, disk = (last_of(objective, photo, encoder, Tiling(32, encoder.layers, on_disk)) for on_disk in (False, True))
     assert torch.equal(memory.image, disk.image)
     assert memory.loss == disk.loss
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_not_drawn_yet_is_drawn_when_it_is_asked_for(
     objective: Objective, photo: Tensor, encoder: Vgg
 ) -> None:
@@ -133,6 +137,7 @@ class Exhausted:
         return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_when_memory_runs_out_tiles_become_smaller(error: Exception, objective: Objective, photo: Tensor, encoder: Vgg) -> None:
     image = torch.nn.functional.interpolate(photo, size=(256, 256))
@@ -140,9 +145,10 @@ def test_when_memory_runs_out_tiles_become_smaller(error: Exception, objective: 
     tiling = Tiling(256, encoder.layers)
     steps = list(optimize(objective, image, 2, encode=encode, optimizer_settings=SETTINGS, tiling=tiling))
     assert tiling.tile_px == 128
-    assert [step.note for step in steps] == ["memory ran out; going on in tiles of 128 pixels", ""]
+    assert [step.note for step in steps] == ["memory ran out; continuing in tiles of 128 pixels", ""]
 
 
+@pytest.mark.slow
 def test_smaller_tiles_have_the_same_loss(objective: Objective, photo: Tensor, encoder: Vgg) -> None:
     image = torch.nn.functional.interpolate(photo, size=(256, 256))
     (exhausted,), (enough,) = (
@@ -166,6 +172,7 @@ def test_other_errors_are_raised_at_once(objective: Objective, photo: Tensor, en
     assert tiling.tile_px == 256
 
 
+@pytest.mark.slow
 def test_when_memory_runs_out_for_the_whole_picture_painting_continues_in_tiles(
     objective: Objective, photo: Tensor, encoder: Vgg
 ) -> None:
@@ -175,7 +182,7 @@ def test_when_memory_runs_out_for_the_whole_picture_painting_continues_in_tiles(
     steps = list(pyramid(lambda _: objective, photo, sizes, encode=encode, optimizer_settings=SETTINGS, tiles=plan))
     assert [(step.number, step.total, step.size) for step in steps][-1] == (5, 5, (128, 128))
     assert [callable(step.drawing) for step in steps] == [False, False, True, True, True]
-    assert [step.note for step in steps] == ["", "", "memory ran out; going on in tiles of 64 pixels", "", ""]
+    assert [step.note for step in steps] == ["", "", "memory ran out; continuing in tiles of 64 pixels", "", ""]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -191,9 +198,10 @@ def test_when_memory_runs_out_while_the_objective_is_made_tiles_become_smaller(
 
     steps = list(pyramid(objective_at, photo, [((64, 64), 2)], encode=encoder, optimizer_settings=SETTINGS, tiles=plan))
     assert plan.tile_px == 64
-    assert [step.note for step in steps] == ["memory ran out; going on in tiles of 64 pixels", ""]
+    assert [step.note for step in steps] == ["memory ran out; continuing in tiles of 64 pixels", ""]
 
 
+@pytest.mark.slow
 def test_larger_sizes_begin_with_the_smaller_tiles(objective: Objective, photo: Tensor, encoder: Vgg) -> None:
     plan = TilePlan(encoder.layers, whole_pixels=0, tile_px=256)
     sizes = [((256, 256), 1), ((320, 320), 1)]
@@ -203,6 +211,7 @@ def test_larger_sizes_begin_with_the_smaller_tiles(objective: Objective, photo: 
     assert [bool(step.note) for step in steps] == [True, False]
 
 
+@pytest.mark.slow
 def test_the_size_of_a_picture_is_known_before_it_is_drawn(objective: Objective, photo: Tensor, encoder: Vgg) -> None:
     for tiling in (Tiling(32, encoder.layers), None):
         step = last_of(objective, photo, encoder, tiling)

@@ -68,6 +68,7 @@ A, B = square(skimage.data.coffee(), 128), square(skimage.data.astronaut(), 96)[
 SMALL_A, SMALL_B = square(skimage.data.coffee(), 48), square(skimage.data.chelsea(), 40)[..., :33]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("true", "bar"), [(blur, 40), (emboss, 40), (invert, 50), (color_map, 28)])
 def test_a_filter_is_learned_from_one_pair_and_applied_to_another_picture(true: Callable[[Tensor], Tensor], bar: float) -> None:
     step = last(A, true(A), B, color="learn")
@@ -76,6 +77,7 @@ def test_a_filter_is_learned_from_one_pair_and_applied_to_another_picture(true: 
     assert psnr(B, true(B)) < 24  # the filter changes the picture
 
 
+@pytest.mark.slow
 def test_copying_alone_learns_to_blur_a_gray_picture() -> None:
     a, b = gray(A), gray(B)
     assert psnr(last(a, blur(a), b, transfer="copy", kappa=0, remap=False).image, blur(b)) >= 27
@@ -88,17 +90,20 @@ def test_copying_takes_pixels_of_the_filtered_example_alone() -> None:
     assert set(map(tuple, found[0].flatten(1).T.tolist())) <= allowed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transfer", ["copy", "linear"])
 def test_the_example_itself_becomes_its_filtered_version(transfer: str) -> None:
     found = last(SMALL_A, emboss(SMALL_A), SMALL_A, color="learn", transfer=transfer, kappa=0).image
     assert psnr(found, emboss(SMALL_A)) > 40
 
 
+@pytest.mark.slow
 def test_the_result_is_the_same_each_time() -> None:
     one, other = (last(SMALL_A, emboss(SMALL_A), SMALL_B).image for _ in range(2))
     assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_higher_kappa_continues_more_matches_at_a_greater_distance() -> None:
     near, far = (last(SMALL_A, emboss(SMALL_A), SMALL_B, kappa=kappa, transfer="copy") for kappa in (0.0, 10.0))
     assert not torch.equal(near.image, far.image)
@@ -113,6 +118,7 @@ def test_keep_takes_luminance_from_the_example_and_colors_from_the_photo() -> No
     assert psnr(to_space(found, "yiq")[:, :1], to_space(blur(photo), "yiq")[:, :1]) > 30
 
 
+@pytest.mark.slow
 def test_remapping_gives_a_dark_example_the_light_of_the_photo() -> None:
     dark, bright = 0.2 * SMALL_A, 0.5 + 0.4 * SMALL_B
     remapped, plain = (last(dark, dark, bright, transfer="copy", remap=remap).image.mean() for remap in (True, False))

@@ -135,19 +135,20 @@ def test_transparency_is_kept_and_hidden_colors_have_no_effect(painter: BrushPai
     assert torch.equal(one.image, two.image)
 
 
+@pytest.mark.slow
 def test_a_large_photo_painted_in_tiles_has_no_seams(painter: BrushPainter, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = images.read(skimage.data.astronaut()[:300, :400]).image
     network = painter.network.with_statistics_of(images.resize(photo, (150, 200)))
     with torch.no_grad():
         whole = network(photo).clamp(0, 1)
     monkeypatch.setattr(recipe, "_WHOLE_PX", 150 * 200)
-    monkeypatch.setattr(recipe, "_TILE_PX", 64)
+    monkeypatch.setattr(recipe, "TILE_PX", 64)
     assert (painter.paint(photo) - whole).abs().max() < 1 / 255
 
 
 def test_a_very_long_strip_is_painted_in_bounded_memory(painter: BrushPainter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "_WHOLE_PX", 64 * 64)
-    monkeypatch.setattr(recipe, "_TILE_PX", 64)
+    monkeypatch.setattr(recipe, "TILE_PX", 64)
     painted: list[int] = []
     forward = Johnson.forward
 

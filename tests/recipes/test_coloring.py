@@ -91,6 +91,7 @@ def palette_distance(one: Tensor, other: Tensor) -> float:
 # ---------------------------------------------------------------------------------------------------- each mode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", MODES, ids=named)
 def test_every_mode_moves_instant_results_toward_its_palette(changes: dict[str, str]) -> None:
     image, plain = instant(**changes), instant()
@@ -104,6 +105,7 @@ def test_every_mode_moves_instant_results_toward_its_palette(changes: dict[str, 
     assert float((image - PHOTO.image).abs().mean()) > 0.01  # strokes are still painted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", MODES, ids=named)
 def test_every_mode_moves_painted_results_toward_its_palette(small_options: PaintOptions, changes: dict[str, str]) -> None:
     start = {"init": "style-statistics"}  # so that it ends in the style's colors without color control
@@ -138,6 +140,7 @@ def test_match_style_recolors_styles_before_they_are_encoded(method: str) -> Non
         torch.testing.assert_close(between.image, (STYLE.image + style.image) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [c for c in MODES if c["color"] != "palette"], ids=named)
 def test_a_gray_photo_stays_gray(small_options: PaintOptions, changes: dict[str, str]) -> None:
     for image in (instant(GREY, **changes), painted(small_options, GREY, **changes)):
@@ -146,6 +149,7 @@ def test_a_gray_photo_stays_gray(small_options: PaintOptions, changes: dict[str,
         assert array.std() > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [c for c in MODES if c["color"] == "palette"], ids=named)
 def test_the_palette_of_a_gray_style_removes_color(small_options: PaintOptions, changes: dict[str, str]) -> None:
     for image in (instant(styles=(GREY,), **changes), painted(small_options, styles=(GREY,), **changes)):
@@ -153,6 +157,7 @@ def test_the_palette_of_a_gray_style_removes_color(small_options: PaintOptions, 
         assert (array == array[..., :1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", MODES, ids=named)
 def test_gray_and_flat_styles_give_finite_results(changes: dict[str, str]) -> None:
     for style in (GREY, images.read(torch.full((1, 3, 40, 40), 0.6))):
@@ -161,6 +166,7 @@ def test_gray_and_flat_styles_give_finite_results(changes: dict[str, str]) -> No
     assert bool(instant(flat, **changes).isfinite().all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["lab", "oklab", "yiq", "ycbcr"])
 def test_keeping_colors_does_not_darken_the_result(small_options: PaintOptions, space: str) -> None:
     """The titu1994 program wrote pictures with a mean of about 2 of 255 (its issue 70)."""
@@ -174,6 +180,7 @@ def test_keeping_colors_does_not_darken_the_result(small_options: PaintOptions, 
 # ---------------------------------------------------------------------------------------------------- amount and mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["keep", "histogram", "palette"])
 def test_color_amount_interpolates_between_painting_and_recolored_painting(mode: ColorMode) -> None:
     none, half, whole = (instant(color=mode, color_amount=amount) for amount in (0.0, 0.5, 1.0))
@@ -181,6 +188,7 @@ def test_color_amount_interpolates_between_painting_and_recolored_painting(mode:
     torch.testing.assert_close(half, (none + whole) / 2, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [*({"color": mode} for mode in ("keep", "histogram", "palette")), {"color": "match-style"}], ids=named
 )
@@ -197,6 +205,7 @@ def test_a_color_mask_limits_the_area(small_options: PaintOptions, mask_file: st
     assert painted(small_options, **changes, color_mask=mask_file).shape[-2:] == (64, 64)
 
 
+@pytest.mark.slow
 def test_a_black_mask_changes_nothing_and_a_white_one_the_whole_picture(tmp_path: Path) -> None:
     for name, level in (("black", 0.0), ("white", 1.0)):
         images.write(tmp_path / f"{name}.png", torch.full((1, 3, 9, 9), level))
@@ -218,6 +227,7 @@ def test_conversions_of_a_color_mask_are_reported(tmp_path: Path, mask_file: str
     assert list(color_notes(PHOTO, PaintOptions())) == []
 
 
+@pytest.mark.slow
 def test_a_color_mask_may_be_a_mask_name(small_options: PaintOptions, mask_file: str) -> None:
     turned, named = (instant(color="keep", color_mask=name) for name in (f"not:{mask_file}", "gradient:left-right"))
     assert float((turned - instant(color="keep"))[..., :40].abs().mean()) > 0.005
@@ -229,6 +239,7 @@ def test_a_color_mask_may_be_a_mask_name(small_options: PaintOptions, mask_file:
     assert color_record(InstantOptions(color="keep", color_mask=f"not:{mask_file}"))["color_mask"]["name"] == "not:mask.png"
 
 
+@pytest.mark.slow
 def test_protected_areas_keep_the_photos_colors(small_options: PaintOptions) -> None:
     half = torch.zeros(96, 96)
     half[:, :48] = 1
@@ -243,6 +254,7 @@ def test_protected_areas_keep_the_photos_colors(small_options: PaintOptions) -> 
 # ---------------------------------------------------------------------------------------------------- several styles, regions
 
 
+@pytest.mark.slow
 def test_the_palette_of_several_styles_is_a_blend() -> None:
     one, other, both = (instant(styles=styles, color="palette") for styles in ((STYLE,), (OTHER,), (STYLE, OTHER)))
     assert palette_distance(both, one) < palette_distance(other, one)
@@ -259,6 +271,7 @@ def test_a_named_style_has_a_palette_from_its_moments(small_options: PaintOption
     torch.testing.assert_close(found.mean((2, 3)), mean, atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"color": "keep"}, {"color": "match-style", "color_method": "luminance"}], ids=named)
 def test_color_keep_applies_to_regions_and_leaves_the_photo_between_them(changes: dict[str, str]) -> None:
     left, right = torch.zeros(2, 1, 3, 96, 96)
@@ -269,6 +282,7 @@ def test_color_keep_applies_to_regions_and_leaves_the_photo_between_them(changes
     assert float((image - PHOTO.image)[..., :24].abs().mean()) > 0.01
 
 
+@pytest.mark.slow
 def test_inputs_are_not_modified() -> None:
     before = PHOTO.image.clone(), STYLE.image.clone()
     for changes in MODES:
@@ -281,6 +295,7 @@ def test_the_memory_check_includes_the_kept_photo() -> None:
     assert predicted_memory((1000, 1000), is_colored=True) - predicted_memory((1000, 1000)) == 12_000_000
 
 
+@pytest.mark.slow
 def test_every_step_shows_the_recolored_picture(small_options: PaintOptions) -> None:
     for step in run_recipe(gatys.set_up(PHOTO, [STYLE], small_options.changed(color="keep"), EXACT)):
         assert color_distance(step.image, PHOTO.image) < 6
@@ -349,6 +364,7 @@ SMALL = ("--size", "48", "--steps", "2", "--precision", "fp32")
 KEPT = ("--color", "keep", "--color-space", "lab", "--color-amount", "0.8", "--color-mask", "mask.png")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery")
 def test_the_record_contains_the_color_options_and_repeat_paints_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -369,6 +385,7 @@ def test_the_record_contains_the_color_options_and_repeat_paints_the_same(
     assert "the color mask of the record, 'mask.png' with SHA-256" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery")
 def test_instant_results_are_recorded_and_refined_with_kept_colors(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("instant", "photo.png", "picture.png", "-o", "one.png", "--engine", "torch", "--precision", "fp32")
@@ -384,6 +401,7 @@ def test_instant_results_are_recorded_and_refined_with_kept_colors(capsys: pytes
     assert found["color_mask"]["name"] == "mask.png"  # type: ignore[index]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gallery")
 @pytest.mark.parametrize("command", ["paint", "instant"])
 @pytest.mark.parametrize(

@@ -551,7 +551,9 @@ def test_statistics_of_a_named_style_need_the_channels_of_vgg19(
 ) -> None:
     starry_night = find_style("starry-night")
     chosen = options.changed(color="style")  # the palette would need the swatch
-    with pytest.raises(OptionError, match="contains statistics of VGG-19, which do not fit another network; give a picture"):
+    with pytest.raises(
+        OptionError, match="contains statistics of VGG-19, which cannot be used with another network; give a picture"
+    ):
         set_up(content, [starry_night], chosen, EXACT, encoder=Vgg((4, 5, 6, 7, 8), **shape))
     assert set_up(content, [starry_night], chosen, EXACT, encoder=Vgg((4, 5, 6, 7, 8), with_heads=True)).styles
 

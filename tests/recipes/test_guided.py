@@ -44,6 +44,7 @@ def greenness(image: Tensor) -> Tensor:
     return image[:, 1] - image[:, 0]
 
 
+@pytest.mark.slow
 def test_a_doodle_puts_the_parts_of_the_style_where_the_map_says() -> None:
     pastiche = impasto.doodle(two_tone(), halves(128, 128, upside_down=True), style_map=halves(192, 192), run=EXACT, size=128)
     green = greenness(pastiche.image)[0]
@@ -55,12 +56,14 @@ def test_a_doodle_puts_the_parts_of_the_style_where_the_map_says() -> None:
     assert set(pastiche.record) >= {"map", "style_map", "steps", "options"}
 
 
+@pytest.mark.slow
 def test_nearly_all_positions_of_a_doodle_come_from_the_same_label() -> None:
     inputs = DoodleInputs(*map(images.read, (two_tone(), halves(96, 96, transposed=True), halves(192, 192))))
     last = last_of(doodle_steps(inputs, DoodleOptions(size=96), EXACT))
     assert last.losses["guide"] < 0.1
 
 
+@pytest.mark.slow
 def test_a_doodle_without_weight_ignores_the_map() -> None:
     inputs = DoodleInputs(*map(images.read, (two_tone(), halves(96, 96, upside_down=True), halves(192, 192))))
     shares = []
@@ -70,6 +73,7 @@ def test_a_doodle_without_weight_ignores_the_map() -> None:
     assert shares[1] > shares[0] + 0.1
 
 
+@pytest.mark.slow
 def test_a_doodle_follows_a_photo() -> None:
     def edges(image: Tensor) -> Tensor:
         gray = image.mean(1)
@@ -91,6 +95,7 @@ def test_a_doodle_follows_a_photo() -> None:
     assert found[1] > found[0] + 0.1
 
 
+@pytest.mark.slow
 def test_the_map_of_the_style_may_be_a_draft() -> None:
     drafted = suggest_map(COFFEE, labels=3)
     inputs = DoodleInputs(images.read(COFFEE), drafted)
@@ -99,12 +104,14 @@ def test_the_map_of_the_style_may_be_a_draft() -> None:
     assert float(last_of(guided_steps(guided, EXACT)).image.std()) > 0.05
 
 
+@pytest.mark.slow
 def test_the_draft_for_a_large_style_has_its_size_and_flat_colors() -> None:
     drafted = suggest_map(np.ascontiguousarray(halves(1600, 400)), labels=2)
     assert drafted.size == (1600, 400)
     assert len(np.unique(drafted.image[0].flatten(1).T.numpy(), axis=0)) == 2
 
 
+@pytest.mark.slow
 def test_a_doodle_repeats_itself_and_another_seed_differs() -> None:
     first, again, other = (
         impasto.doodle(
@@ -116,6 +123,7 @@ def test_a_doodle_repeats_itself_and_another_seed_differs() -> None:
     assert not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_a_texture_looks_like_its_picture_at_any_size() -> None:
     brick = np.stack([skimage.data.brick()] * 3, -1)[:256, :256]
     image = impasto.texture(brick, size="200x120", run=EXACT).image

@@ -87,6 +87,7 @@ def test_a_color_that_only_the_style_map_has_is_noted() -> None:
     assert "(green)" in note
 
 
+@pytest.mark.slow
 def test_a_suggested_map_has_flat_colors_that_are_told_apart() -> None:
     picture = images.read(skimage.data.coffee()).image
     drafted = suggested_map(picture, 5)

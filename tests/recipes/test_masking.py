@@ -10,6 +10,7 @@ import skimage.data
 import torch
 from torch import Tensor
 
+import impasto
 from impasto import images
 from impasto.errors import ImageFileError, OptionError, ShapeError
 from impasto.features.statistics import Moments
@@ -59,6 +60,7 @@ def masked(styles: Sequence[Any] = (STYLE, OTHER), **sources: Any) -> Masking:
 # ---------------------------------------------------------------------------------------------------- reading
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [
@@ -84,6 +86,7 @@ def test_a_mask_may_have_any_supported_form(source: Any) -> None:
     torch.testing.assert_close(read(source)[0], left())
 
 
+@pytest.mark.slow
 def test_named_masks_are_computed() -> None:
     assert float(read("all")[0].min()) == 1
     fade = read("gradient:left-right")[0]
@@ -155,6 +158,16 @@ def test_without_masks_masking_is_empty() -> None:
     assert masked() is NO_MASKS
     assert NO_MASKS.record == {}
     assert separated_masks({"size": 64}) == (MaskSources(), {"size": 64})
+
+
+@pytest.mark.parametrize("name", ["content_mask", "protect"])
+def test_a_painting_accepts_an_array_as_a_mask(name: str) -> None:
+    photo, mask = skimage.data.astronaut()[:64, :64].copy(), np.zeros((64, 64))
+    mask[:, 32:] = 1
+    found = impasto.paint(photo, skimage.data.coffee()[:64, :64].copy(), size=64, steps=1, **{name: mask})
+    kept = slice(0, 28) if name == "content_mask" else slice(36, 64)
+    expected = torch.from_numpy(photo / 255).permute(2, 0, 1)[None].float()
+    assert float((found.image[..., kept] - expected[..., kept]).abs().mean()) < 0.01
 
 
 def test_a_single_mask_becomes_a_tuple() -> None:

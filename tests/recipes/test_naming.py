@@ -32,6 +32,7 @@ def test_a_style_contains_moments_of_the_shipped_encoder() -> None:
         torch.testing.assert_close(style.moments[64][layer].mean, moments(features).mean)
 
 
+@pytest.mark.slow
 def test_the_swatch_is_the_picture_by_default(tmp_path: Path) -> None:
     save_style(tmp_path / "coffee", name_style(COFFEE, {"name": "coffee"}))
     swatch = load_style(tmp_path / "coffee").picture()

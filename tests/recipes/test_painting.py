@@ -62,17 +62,17 @@ def test_notes_of_steps_are_in_the_record(
 
     def run_with_notes(context: PaintingContext) -> Iterator[Step]:
         for step in run_recipe(context):
-            yield replace(step, note="halved the step") if step.number == 2 else step
+            yield replace(step, note="halved the learning rate") if step.number == 2 else step
 
     monkeypatch.setattr(impasto.recipes.painting, "run_recipe", run_with_notes)
-    assert paint(photo, style, run=EXACT, **brief).record["notes"] == ["halved the step"]
+    assert paint(photo, style, run=EXACT, **brief).record["notes"] == ["halved the learning rate"]
 
 
 def test_the_record_reports_an_objective_that_did_not_decrease(photo: Tensor, style: Tensor, brief: dict[str, Any]) -> None:
     tiny_steps = {"learning_rate": 1e-9, "optimizer": "adam", "canvas": "pixels", "averaging": 0.0}
     pastiche = paint(photo, style, run=EXACT, **brief | tiny_steps | {"steps": 10, "smallest_size": 48})
     (note,) = pastiche.record["notes"]
-    assert note.startswith("the objective did not fall")
+    assert note.startswith("the objective did not decrease")
     assert pastiche.image.shape == (1, 3, 48, 48)
 
 

@@ -56,6 +56,7 @@ SMALL = images.resize(PHOTO.image, (64, 64))
 BESIDE = (torch.tensor([0.9, 0.1, 0.1])[:, None, None], torch.tensor([0.1, 0.2, 0.9])[:, None, None])
 
 
+@pytest.mark.slow
 def test_protected_areas_equal_the_photo_exactly(encoder_file: str) -> None:
     image = painted(encoder_file, protect=half("left"))
     assert torch.equal(image[..., :32], SMALL[..., :32])
@@ -79,6 +80,7 @@ def test_a_protected_area_stays_close_to_the_photo_while_painting(encoder_file: 
     assert "held" not in dict.fromkeys(term.loss.name for term in objectives.objective_at(free, (64, 64)))
 
 
+@pytest.mark.slow
 def test_a_feather_makes_the_edge_soft(encoder_file: str) -> None:
     sharp, soft = (painted(encoder_file, protect=half("left"), feather=feather) for feather in (0.0, 0.2))
     assert torch.equal(soft[..., :32], SMALL[..., :32])
@@ -86,6 +88,7 @@ def test_a_feather_makes_the_edge_soft(encoder_file: str) -> None:
     assert difference(soft[..., beside], SMALL[..., beside]) < difference(sharp[..., beside], SMALL[..., beside])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", ["gram-moments", *PICTURE_STATISTICS])
 def test_each_style_is_applied_inside_its_mask(encoder_file: str, statistics: StyleStatistics) -> None:
     masks, how = [half("left"), half("right")], {"recipe": "gatys", "statistics": statistics}
@@ -99,11 +102,13 @@ def test_each_style_is_applied_inside_its_mask(encoder_file: str, statistics: St
         assert near < far
 
 
+@pytest.mark.slow
 def test_masks_of_the_whole_picture_have_no_effect(encoder_file: str) -> None:
     plain, masked = painted(encoder_file), painted(encoder_file, style_masks="all")
     torch.testing.assert_close(masked, plain, atol=2e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_uncovered_areas_keep_the_photo_unless_first_style_is_selected(encoder_file: str) -> None:
     image = painted(encoder_file, style_masks=half("left"))
     assert torch.equal(image[..., 34:], SMALL[..., 34:])
@@ -111,6 +116,7 @@ def test_uncovered_areas_keep_the_photo_unless_first_style_is_selected(encoder_f
     assert difference(everywhere[..., 34:], SMALL[..., 34:]) > 1e-2
 
 
+@pytest.mark.slow
 def test_a_higher_region_strength_increases_the_change(encoder_file: str) -> None:
     masks = {"style_masks": [half("left"), half("right")], "steps": 12}
     weak = painted(encoder_file, [STYLE, STYLE], region_strengths=(0.02, 1.0), **masks)
@@ -137,6 +143,7 @@ def test_a_region_of_a_style_picture_can_be_measured_alone(encoder_file: str) ->
         assert difference(whole[layer].mean, alone[layer].mean) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
 def test_the_rest_of_a_style_picture_does_not_affect_its_region(encoder_file: str, statistics: StyleStatistics) -> None:
     """The loss of one half does not depend on the other half, and differs from that of the whole."""
@@ -155,6 +162,7 @@ def test_the_rest_of_a_style_picture_does_not_affect_its_region(encoder_file: st
     assert losses[0] != pytest.approx(losses[2], rel=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shrinking", ["simple", "inside", "all"])
 @pytest.mark.parametrize("statistics", ["gram-moments", "wasserstein", *PICTURE_STATISTICS])
 def test_every_statistic_supports_every_mask_shrinking(encoder_file: str, shrinking: str, statistics: str) -> None:
@@ -165,6 +173,7 @@ def test_every_statistic_supports_every_mask_shrinking(encoder_file: str, shrink
     assert difference(image, SMALL) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_objective_of_regions_decreases(encoder_file: str) -> None:
     masking = read_masking(MaskSources(style_masks=("auto:subject", "auto:background")), PHOTO, [STYLE, OTHER])
     options = paint_options(recipe="gatys", size=64, steps=30, smallest_size=64, encoder=encoder_file)
@@ -176,6 +185,7 @@ def test_the_objective_of_regions_decreases(encoder_file: str) -> None:
     assert sum(loss.shares) == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_named_style_is_applied_to_an_automatic_region() -> None:
     pastiche = impasto.paint(
         PHOTO, ["starry-night", "great-wave"], style_masks=["auto:background", "auto:subject"], size=64, steps=2

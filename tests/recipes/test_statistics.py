@@ -89,6 +89,7 @@ def test_the_selected_statistics_are_compared(
     assert 0.01 < value < 100  # of the order of the others, so that the default weights suit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
 def test_painting_moves_the_picture_toward_the_style(
     content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
@@ -105,6 +106,7 @@ def prepared_style(content: Picture, style: Style, options: PaintOptions) -> Sty
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", PICTURE_STATISTICS)
 def test_a_named_style_is_compared_by_its_swatch(content: Picture, statistics: StyleStatistics) -> None:
     found = prepared_style(content, find_style("starry-night"), paint_options(recipe="gatys", statistics=statistics))
@@ -132,6 +134,7 @@ def test_lbfgs_is_refused_for_stochastic_statistics(
         gatys.set_up(content, [style], options.changed(statistics=statistics, optimizer="lbfgs"), EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", [{"recipe": "nnst"}, {"recipe": "strotss"}])
 def test_recipes_refuse_style_masks_but_support_protect(
     content: Picture, style: Picture, encoder_file: str, what: dict[str, str]
@@ -147,6 +150,7 @@ def test_recipes_refuse_style_masks_but_support_protect(
     assert float((found[..., 24:] - photo[..., 24:]).abs().mean()) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", ["histogram", "relaxed-emd", "chained"])
 def test_all_statistics_support_two_style_scales_and_balance(
     content: Picture, style: Picture, options: PaintOptions, statistics: StyleStatistics
@@ -220,6 +224,7 @@ def whole(recipe: str, encoder_file: str, **changes: object) -> PaintOptions:
     return paint_options(recipe=recipe, **{"encoder": encoder_file, "size": 64, "steps": 3, **coarse_to_fine, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_whole_method_paints_neither_the_photo_nor_gray(
     recipe: str, content: Picture, style: Picture, encoder_file: str
@@ -233,12 +238,14 @@ def test_a_whole_method_paints_neither_the_photo_nor_gray(
     assert float(last.image.std()) > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_whole_method_repeats_with_the_same_seed(recipe: str, content: Picture, style: Picture, encoder_file: str) -> None:
     chosen = whole(recipe, encoder_file, steps=2)
     assert torch.equal(last_of(content, [style], chosen).image, last_of(content, [style], chosen).image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_whole_method_decreases_its_objective(recipe: str, content: Picture, style: Picture, encoder_file: str) -> None:
     chosen = whole(recipe, encoder_file, steps=20, smallest_size=64)
@@ -247,6 +254,7 @@ def test_a_whole_method_decreases_its_objective(recipe: str, content: Picture, s
     assert first[-1].losses["style"] < 0.95 * first[0].losses["style"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_whole_method_resumes_from_a_checkpoint(recipe: str, content: Picture, style: Picture, encoder_file: str) -> None:
     context = gatys.set_up(content, [style], whole(recipe, encoder_file), EXACT)
@@ -256,6 +264,7 @@ def test_a_whole_method_resumes_from_a_checkpoint(recipe: str, content: Picture,
     assert steps[-1].image.shape == (1, 3, 64, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_whole_method_uses_the_swatch_of_a_named_style(recipe: str, content: Picture) -> None:
     named = find_style("starry-night")
@@ -281,6 +290,7 @@ CHANGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_whole_method_refuses_options_that_it_ignores(recipe: str, content: Picture, style: Picture) -> None:
     ignored = set(CHANGED) & set(RECIPE_IGNORES[recipe])
@@ -334,12 +344,14 @@ def test_nnst_matches_a_picture_in_its_own_style_with_itself(content: Picture, e
     assert float(loss(features)) == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_nnst_has_the_styles_colors(content: Picture, style: Picture, encoder_file: str) -> None:
     last = last_of(content, [style], whole("nnst", encoder_file))
     wanted = style.image.mean((0, 2, 3))
     assert float((last.image.mean((0, 2, 3)) - wanted).abs().max()) < 0.05
 
 
+@pytest.mark.slow
 def test_strotss_halves_the_weight_of_the_content_at_each_size(
     content: Picture, style: Picture, encoder_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def test_painting_uses_what_every_device_has(name: str, accelerator: Accelerator
     assert bool(image.isfinite().all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -123,6 +124,7 @@ def test_instant_painting_uses_what_every_device_has(options: dict[str, Any], ac
     assert bool(image.isfinite().all())
 
 
+@pytest.mark.slow
 def test_large_pictures_are_painted_in_tiles_with_what_every_device_has(
     accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +160,7 @@ OTHERS: dict[str, Callable[[], Tensor]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_everything_else_uses_what_every_device_has(
     name: str, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
@@ -193,6 +196,7 @@ def decoded(encoder: Vgg, network: Decoder, device: torch.device) -> dict[str, f
     return {**losses[-1], **training.held_out_losses(HeldOut.draw(CORPUS, 32, 0).to(device))}
 
 
+@pytest.mark.slow
 def test_training_of_encoders_uses_what_every_device_has(networks: Networks, accelerator: Accelerator) -> None:
     assert all(map(np.isfinite, distilled(*networks[:2], DEVICE).values()))
     assert accelerator.count > 1000

@@ -77,6 +77,9 @@ def test_freed_memory_is_kept_if_the_c_library_supports_it(monkeypatch: pytest.M
     monkeypatch.setattr("ctypes.CDLL", lambda name: Library)
     assert keep_freed_memory()
     assert set_to == {-4: 0, -1: 2**30}
+    set_to.clear()
+    assert keep_freed_memory(except_largest=True)
+    assert set_to == {-3: 2**25, -1: 2**30}
 
 
 def test_a_c_library_without_mallopt_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,7 @@ def problem(response: Any, status: int) -> dict[str, Any]:
     return error  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_the_server_loads_neither_torch_nor_pillow() -> None:
     code = (
         "import sys, impasto.studio.server; sys.exit(any(each in sys.modules for each in ('torch', 'PIL', 'scipy', 'skimage')))"
@@ -75,6 +76,7 @@ def test_the_server_loads_neither_torch_nor_pillow() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_worker_loads_no_web_framework() -> None:
     code = (
         "import sys, impasto.studio.orders; sys.exit(any(each in sys.modules for each in ('fastapi', 'uvicorn', 'starlette')))"
@@ -82,6 +84,7 @@ def test_a_worker_loads_no_web_framework() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_status_contains_limits_and_counts(client: pieces.Local, upload: str) -> None:
     client.post(f"{API}/jobs", json=body(upload))
     found = client.get(f"{API}/status").json()
@@ -141,6 +144,7 @@ def test_methods_list_their_defaults_and_the_options_they_ignore(client: pieces.
     assert "strength has no effect with recipe gatys; omit it, or use recipe neighbors" in found["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options", "field", "words"),
     [
@@ -185,6 +189,7 @@ def test_an_error_message_is_assigned_to_its_field(sentence: str, expected: str 
     assert in_words(OptionError(sentence)) == (expected or sentence, field)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -217,6 +222,7 @@ LISTS = st.lists(st.integers() | st.text(), max_size=3)
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=20), LISTS)
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(sorted(KINDS)), st.dictionaries(st.sampled_from(OPTION_NAMES) | st.text(max_size=12), VALUES, max_size=3)
 )
@@ -228,6 +234,7 @@ def test_any_options_are_accepted_or_refused_with_a_message(kind: str, options: 
 # ---------------------------------------------------------------------------------------------------- jobs
 
 
+@pytest.mark.slow
 def test_a_queued_job_contains_its_request(client: pieces.Local, upload: str) -> None:
     response = client.post(f"{API}/jobs", json=body(upload, options={"size": 64}, run={"seed": 3}))
     assert response.status_code == 201
@@ -299,6 +306,7 @@ def test_the_studio_lists_the_styles_of_the_command_line(client: pieces.Local) -
         }
 
 
+@pytest.mark.slow
 def test_every_shipped_style_has_a_small_preview(client: pieces.Local) -> None:
     total = 0
     for style in client.get(f"{API}/styles").json()["items"]:
@@ -396,6 +404,7 @@ def test_a_result_is_refined_with_its_own_photo_and_styles(client: pieces.Local,
     assert problem(refused, 422)["field"] == "result"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ids", ["", "x", "r_1", "r_0123456789abcdef,", "../x"])
 def test_an_invalid_list_of_ids_is_refused(client: pieces.Local, ids: str) -> None:
     for route in ("zip", "sheet"):
@@ -405,6 +414,7 @@ def test_an_invalid_list_of_ids_is_refused(client: pieces.Local, ids: str) -> No
 # ---------------------------------------------------------------------------------------------------- requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "kind"),
     [(b"{", "application/json"), (b"[]", "application/json"), (b"", "application/json"), (b"kind=paint", "text/plain")],
@@ -414,6 +424,7 @@ def test_a_body_that_is_not_json_is_refused(client: pieces.Local, content: bytes
     assert problem(response, 400)["code"] == "request"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["/nothing", f"{API}/nothing", f"{API}/jobs/j_1", f"{API}/uploads/..%2f..%2fetc", f"{API}/styles/%00"]
 )

@@ -87,6 +87,7 @@ def test_a_training_is_not_sent_to_other_machines(client: pieces.Local, studio: 
         unpacked(json.dumps(order).encode(), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
@@ -160,6 +161,7 @@ def test_a_trained_brush_can_be_listed_downloaded_used_and_deleted(client: piece
     assert client.get(f"{API}/results/{result}/brush").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_brush_can_be_neither_measured_nor_refined(client: pieces.Local, studio: Studio) -> None:
     result = kept(studio, client)
     for body, field in (({"kind": "report", "results": [result]}, "results"), ({"kind": "refine", "result": result}, "result")):
@@ -205,6 +207,7 @@ def run(order: dict[str, Any], line: Line) -> Any:
     return orders.brush(order, line)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_training_shows_losses_and_a_strip_and_keeps_the_brush_so_far(
     client: pieces.Local, studio: Studio, fast: None
 ) -> None:
@@ -226,6 +229,7 @@ def test_a_training_shows_losses_and_a_strip_and_keeps_the_brush_so_far(
     assert facts["record"]["steps"]["done"] == last["progress"]["step"]
 
 
+@pytest.mark.slow
 def test_a_stopped_training_continues_from_its_checkpoint(client: pieces.Local, studio: Studio, fast: None) -> None:
     order, line = order_for(studio, client), Line("stop")
     assert run(order, line) is None
@@ -237,6 +241,7 @@ def test_a_stopped_training_continues_from_its_checkpoint(client: pieces.Local, 
     assert facts["seconds"] > checkpoint["seconds"]
 
 
+@pytest.mark.slow
 def test_a_stopped_training_can_become_a_brush_without_more_steps(client: pieces.Local, studio: Studio, fast: None) -> None:
     order, line = order_for(studio, client), Line("stop")
     run(order, line)
@@ -246,6 +251,7 @@ def test_a_stopped_training_can_become_a_brush_without_more_steps(client: pieces
     assert Path(order["result"] + ".brush").is_file()
 
 
+@pytest.mark.slow
 def test_a_full_disk_does_not_end_a_training(
     client: pieces.Local, studio: Studio, fast: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

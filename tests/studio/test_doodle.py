@@ -95,6 +95,7 @@ def test_a_doodle_is_sent_to_other_machines_with_its_maps_and_its_photo(
         assert (received.order["content"] is None) == (content is None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
@@ -139,6 +140,7 @@ def test_a_doodle_without_a_photo_is_neither_refined_nor_measured(
     assert "without a photo" in answer.json()["error"]["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("style", "labels", "status"), [("no-such-style", 6, 404), (STYLE, 1, 400), (STYLE, 17, 400)])
 def test_maps_of_unknown_styles_and_impossible_numbers_of_colors_are_refused(
     client: pieces.Local, style: str, labels: int, status: int
@@ -168,6 +170,7 @@ def distinct(pixels: np.ndarray) -> np.ndarray:
     return np.unique(pixels.reshape(-1, 3), axis=0)
 
 
+@pytest.mark.slow
 def test_a_suggested_map_has_few_flat_colors_and_the_size_of_its_style(running: pieces.Program) -> None:
     found = picture(running, f"/styles/{STYLE}/map")
     assert 2 <= len(distinct(found)) <= 6
@@ -247,6 +250,7 @@ def test_a_bad_map_fails_with_one_sentence_and_its_field(
     assert "--" not in job["error"]["message"]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_picture_is_no_map(running: pieces.Program) -> None:
     answer = running.client.post("/uploads", params={"name": "map.png"}, content=b"not a picture")
     assert answer.status_code == 422

@@ -66,6 +66,7 @@ def kept(studio: Studio, client: pieces.Local, upload: str, kind: str = "instant
     return str(row["id"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["instant", "paint", "refine"])
 def test_every_painting_kind_accepts_masks_and_protected_areas(client: pieces.Local, studio: Studio, kind: str) -> None:
     upload = uploaded(studio)
@@ -78,6 +79,7 @@ def test_every_painting_kind_accepts_masks_and_protected_areas(client: pieces.Lo
     assert client.delete(f"{API}/uploads/{upload}").status_code == 409
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
@@ -105,6 +107,7 @@ def test_invalid_masks_results_and_trials_are_refused_with_their_field(
     assert words in error["message"]
 
 
+@pytest.mark.slow
 def test_a_report_uses_photo_styles_and_weights_of_its_results(client: pieces.Local, studio: Studio) -> None:
     upload, weights = uploaded(studio), {"styles": [STYLE, OTHER], "options": {"style_weights": [1, 3]}}
     results = [kept(studio, client, upload, **weights) for _ in range(2)]
@@ -118,6 +121,7 @@ def test_a_report_uses_photo_styles_and_weights_of_its_results(client: pieces.Lo
     assert [Path(each["path"]).name for each in order["results"]] == [f"{each}.png" for each in results]
 
 
+@pytest.mark.slow
 def test_results_of_different_photos_or_styles_are_not_measured_together(client: pieces.Local, studio: Studio) -> None:
     upload = uploaded(studio)
     one, other = kept(studio, client, upload), kept(studio, client, upload, styles=[OTHER])
@@ -131,6 +135,7 @@ def test_results_of_different_photos_or_styles_are_not_measured_together(client:
     assert client.post(f"{API}/jobs", json=named).status_code == 201
 
 
+@pytest.mark.slow
 def test_a_masked_result_is_refined_with_its_masks(client: pieces.Local, studio: Studio) -> None:
     upload = uploaded(studio)
     result = kept(studio, client, upload, masks=["gradient:left-right"], protect=["auto:sky"])
@@ -257,6 +262,7 @@ def test_a_search_for_a_style_share_can_be_finished_early(running: pieces.Progra
     assert 1 <= len(record["trials"]) < 9
 
 
+@pytest.mark.slow
 def test_a_sheet_continues_with_the_missing_trials(tmp_path: Path) -> None:
     photo, style = images.read(pieces.photo((64, 48))), images.read(pieces.photo((48, 64)))
     exact = {"device": "cpu", "precision": "fp32"}  # otherwise the second picture of a size may use another engine

@@ -184,6 +184,7 @@ def brushes(client: pieces.Local) -> dict[str, dict[str, Any]]:
     return {each["id"]: each for each in answer.json()["items"]}
 
 
+@pytest.mark.slow
 def test_a_brush_has_the_title_and_the_preview_of_the_style_with_its_name(
     client: pieces.Local, folders: tuple[Path, Path]
 ) -> None:

@@ -146,6 +146,7 @@ def test_every_section_of_controls_has_its_title(fields: list[dict[str, Any]], t
     assert titles == {key for key in texts["zh"] if key.startswith("group.")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["paint", "instant"])
 def test_help_and_page_show_the_same_tiers(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = recipes()

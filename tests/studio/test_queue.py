@@ -431,6 +431,7 @@ def test_missing_packages_are_reported_in_one_sentence(
     assert "pip install 'impasto[queue]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_studio_without_a_queue_does_not_import_redis() -> None:
     words = "import sys, impasto.studio.server; print('redis' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(pieces.ROOT / "src")}

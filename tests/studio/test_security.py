@@ -48,6 +48,7 @@ def code(response: Any, status: int) -> str:
 # ---------------------------------------------------------------------------------------------------- host and origin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "host",
     ["evil.example:7860", "evil.example", "127.0.0.1", "127.0.0.1:80", "localhost.evil.example:7860", "127.0.0.1.nip.io:7860",
@@ -63,6 +64,7 @@ def test_the_host_names_of_this_machine_are_accepted(client: pieces.Local, host:
     assert client.get(f"{API}/status", headers={"host": host}).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://127.0.0.1:7861", "https://127.0.0.1:7860", "http://localhost:7860"]
 )
@@ -164,6 +166,7 @@ def test_a_body_without_content_length_is_counted(app: FastAPI) -> None:
     assert list((app.state.studio.folder.root / "uploads").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", ["-1", "1e3", "12abc", "0x10", "१"])
 def test_a_content_length_that_is_not_a_number_is_refused(app: FastAPI, length: str) -> None:
     scope = {"type": "http", "method": "POST", "path": f"{API}/jobs", "query_string": b"", "scheme": "http"}
@@ -204,6 +207,7 @@ def test_an_empty_upload_is_refused(client: pieces.Local) -> None:
 # ---------------------------------------------------------------------------------------------------- responses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["/", f"{API}/status", f"{API}/nothing", "/static/nothing.js", f"{API}/styles/starry-night/preview"]
 )
@@ -223,6 +227,7 @@ def test_the_policy_allows_no_inline_script_and_no_other_server() -> None:
     assert "default-src 'none'" in CONTENT_SECURITY_POLICY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -240,6 +245,7 @@ def test_no_address_leads_outside_the_static_folder(client: pieces.Local, path: 
     assert "create_app" not in response.text
 
 
+@pytest.mark.slow
 def test_the_page_is_revalidated_with_304(client: pieces.Local) -> None:
     files = [path.name for path in STATIC.glob("*.*") if path.suffix in (".js", ".css", ".html")]
     assert {"main.js", "studio.css", "index.html"} <= set(files)
@@ -253,6 +259,7 @@ def test_api_responses_are_not_cached(client: pieces.Local) -> None:
     assert client.get(f"{API}/status").headers["cache-control"] == "no-store"
 
 
+@pytest.mark.slow
 def test_request_text_is_returned_as_json_and_never_as_html(client: pieces.Local) -> None:
     response = client.get(f"{API}/<script>alert(1)</script>")
     assert response.headers["content-type"] == "application/json"

@@ -119,6 +119,7 @@ def test_an_animation_is_a_clip(client: pieces.Local) -> None:
     assert (shown["frames"], shown["seconds"], shown["sounds"]) == (5, 0.5, [])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("asked_here")
 @pytest.mark.parametrize(
     ("kind", "words"),
@@ -170,11 +171,13 @@ def test_a_clip_that_does_not_fit_on_the_disk_is_refused_before_it_is_written(
     assert "the clip has 1 MB, and 0 MB are free on the disk of the studio" in answer.json()["error"]["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x"])
 def test_content_types_of_forms_are_refused(client: pieces.Local, kind: str) -> None:
     assert client.post(f"{API}/clips", content=clip(), headers={"content-type": kind}).status_code == 415
 
 
+@pytest.mark.slow
 def test_without_the_packages_for_video_the_routes_name_the_extra(
     client: pieces.Local, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +197,7 @@ def test_without_the_packages_for_video_the_routes_name_the_extra(
 # ---------------------------------------------------------------------------------------------------- requests
 
 
+@pytest.mark.slow
 def test_a_video_has_a_lane_of_its_own_and_keeps_its_clip(client: pieces.Local, studio: Studio) -> None:
     identity = uploaded(studio)
     body = {"kind": "video", "clip": identity, "brush": BRUSH, "sound": False, "options": {"size": 48, "stability": 0.5}}
@@ -210,6 +214,7 @@ def test_a_video_has_a_lane_of_its_own_and_keeps_its_clip(client: pieces.Local, 
     assert client.post(f"{API}/jobs", json=job["request"]).status_code == 201  # the request in a job can be posted again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
@@ -345,6 +350,7 @@ def streams_of(path: Path) -> tuple[int, int]:
         return sum(1 for _ in container.decode(video=0)), len(container.streams.audio)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast")
 def test_a_clip_is_painted_with_a_brush_and_shows_its_frames_and_the_time_left(client: pieces.Local, studio: Studio) -> None:
     order, line = order_for(studio, client), Line()
@@ -366,6 +372,7 @@ def test_a_clip_is_painted_with_a_brush_and_shows_its_frames_and_the_time_left(c
     assert not Path(order["work"] + ".video").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("method", ["auto", "paint"])
 def test_a_clip_is_painted_in_a_style_smaller_and_without_its_sound(client: pieces.Local, studio: Studio, method: str) -> None:
@@ -377,6 +384,7 @@ def test_a_clip_is_painted_in_a_style_smaller_and_without_its_sound(client: piec
     assert [each["name"] for each in facts["record"]["styles"]] == [STYLE]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast")
 def test_sound_that_mp4_cannot_contain_is_kept_in_matroska(client: pieces.Local, studio: Studio) -> None:
     order = order_for(studio, client, clip(4, suffix=".mkv", sound="tta"))
@@ -384,6 +392,7 @@ def test_sound_that_mp4_cannot_contain_is_kept_in_matroska(client: pieces.Local,
     assert streams_of(Path(order["result"] + ".mkv")) == (4, 1)
 
 
+@pytest.mark.slow
 def test_sound_that_no_format_can_contain_is_refused_with_the_remedy(client: pieces.Local, studio: Studio) -> None:
     data = clip(4, suffix=".avi", sound="pcm_mulaw")
     with pytest.raises(
@@ -393,6 +402,7 @@ def test_sound_that_no_format_can_contain_is_refused_with_the_remedy(client: pie
     assert run(order_for(studio, client, data, sound=False), Line()) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast")
 def test_a_stopped_video_continues_after_its_last_segment(client: pieces.Local, studio: Studio) -> None:
     order, line = order_for(studio, client), Line(stop_after=14)
@@ -406,6 +416,7 @@ def test_a_stopped_video_continues_after_its_last_segment(client: pieces.Local, 
     assert facts["record"]["steps"]["done"] == 24
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast")
 def test_a_clip_that_is_painted_step_by_step_stops_and_continues(
     client: pieces.Local, studio: Studio, monkeypatch: pytest.MonkeyPatch
@@ -432,6 +443,7 @@ def test_a_video_that_starts_over_paints_all_frames_again(client: pieces.Local, 
     assert line.of("progress")[0]["progress"]["step"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast")
 def test_a_video_whose_report_was_lost_is_not_painted_again(client: pieces.Local, studio: Studio) -> None:
     order, line = order_for(studio, client), Line()
@@ -442,6 +454,7 @@ def test_a_video_whose_report_was_lost_is_not_painted_again(client: pieces.Local
     assert second["bytes"] == first["bytes"]
 
 
+@pytest.mark.slow
 def test_errors_name_the_clip_and_not_a_file_of_the_studio(
     client: pieces.Local, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -467,6 +480,7 @@ def kept(studio: Studio, client: pieces.Local) -> str:
     return str(row["id"])
 
 
+@pytest.mark.slow
 def test_a_painted_clip_is_played_downloaded_and_deleted(client: pieces.Local, studio: Studio) -> None:
     identity = kept(studio, client)
     result = client.get(f"{API}/results/{identity}").json()
@@ -483,6 +497,7 @@ def test_a_painted_clip_is_played_downloaded_and_deleted(client: pieces.Local, s
     assert client.get(result["video"]).status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("asked_here")
 def test_an_archive_contains_the_painted_clip_itself(client: pieces.Local, studio: Studio) -> None:
     identity = kept(studio, client)
@@ -492,6 +507,7 @@ def test_an_archive_contains_the_painted_clip_itself(client: pieces.Local, studi
         assert archive.read("holiday.mp4") == client.get(f"{API}/results/{identity}/video").content
 
 
+@pytest.mark.slow
 def test_an_archive_that_would_fill_the_disk_is_refused(
     client: pieces.Local, studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -503,6 +519,7 @@ def test_an_archive_that_would_fill_the_disk_is_refused(
     assert list((studio.folder.root / "made").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_painted_clip_can_be_neither_measured_nor_refined(client: pieces.Local, studio: Studio) -> None:
     identity = kept(studio, client)
     for body, field in (
@@ -513,6 +530,7 @@ def test_a_painted_clip_can_be_neither_measured_nor_refined(client: pieces.Local
         assert (error["field"], error["message"]) == (field, f"result {identity} is a clip; give the id of a painted picture")
 
 
+@pytest.mark.slow
 def test_a_clip_stays_while_its_stopped_painting_can_continue(client: pieces.Local, studio: Studio) -> None:
     order_for(studio, client)
     job = studio.jobs.take("video")
@@ -529,6 +547,7 @@ def test_a_clip_stays_while_its_stopped_painting_can_continue(client: pieces.Loc
     assert client.get(f"{API}/clips").json()["items"] == []
 
 
+@pytest.mark.slow
 def test_segments_are_deleted_with_their_job_and_after_a_day(client: pieces.Local, studio: Studio) -> None:
     jobs = [Path(order_for(studio, client)["work"]).name for _ in range(4)]
     folders = [studio.folder.work(job, ".video") for job in jobs]

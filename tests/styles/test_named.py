@@ -93,6 +93,7 @@ def test_beyond_the_measured_sizes_the_nearest_is_used(style: NamedStyle) -> Non
         assert torch.equal(style.at(edge_px, ["relu2_1"])["relu2_1"].mean, style.moments[nearest]["relu2_1"].mean)
 
 
+@pytest.mark.slow
 @given(st.floats(64, 256))
 def test_between_two_sizes_moments_are_interpolated_by_the_logarithm(edge_px: float) -> None:
     style = measured_style({"name": "x"}, measure, COLOURS, sizes=(64, 256))
@@ -157,6 +158,7 @@ def test_a_style_with_few_channels_is_restored_within_one_percent(tmp_path: Path
     assert float((found.covariance - measured.covariance).norm()) < 0.01 * float(measured.covariance.norm())
 
 
+@pytest.mark.slow
 def test_a_file_with_all_layers_and_sizes_has_about_100_kilobytes(tmp_path: Path) -> None:
     channels = dict(zip(STYLE_LAYERS, (24, 64, 128, 256, 512), strict=True))
     white = {layer: Moments(torch.zeros(1, n), torch.eye(n)[None]) for layer, n in channels.items()}
@@ -178,6 +180,7 @@ def test_a_missing_style_file_is_reported_with_the_list_command(tmp_path: Path) 
         load_style(tmp_path / "nothing")
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_a_damaged_style_file_is_refused_in_one_sentence(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("styles")
@@ -292,6 +295,7 @@ def test_a_user_style_may_have_a_former_style_name() -> None:
     assert find_style("monet-etretat").facts["artist"] == "Monet"
 
 
+@pytest.mark.slow
 def test_every_shipped_style_can_be_loaded_and_is_named_like_its_file() -> None:
     shipped = {name: load_style(path) for name, path in shipped_styles().items()}
     assert {"starry-night", "great-wave", "the-scream"} < set(shipped)
@@ -299,6 +303,7 @@ def test_every_shipped_style_can_be_loaded_and_is_named_like_its_file() -> None:
     assert {style.facts["licence"].split(",")[0].split(":")[0] for style in shipped.values()} == {"CC0", "Public domain"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", shipped_styles().values(), ids=shipped_styles())
 def test_a_shipped_style_is_small_and_has_a_swatch(path: Path) -> None:
     style = load_style(path)

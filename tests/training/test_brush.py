@@ -67,6 +67,7 @@ def alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_every_term_has_a_finite_loss_and_a_gradient(make: Make) -> None:
     every = BrushWeights(content=1.0, smoothness=1.0, stability=1.0)
     (step,) = run(make(every), 1)
@@ -80,12 +81,14 @@ def test_every_term_has_a_finite_loss_and_a_gradient(make: Make) -> None:
         assert not alike(before, training.network.state_dict()), name
 
 
+@pytest.mark.slow
 def test_training_lowers_the_losses(make: Make) -> None:
     steps = run(make(total_steps=40, learning_rate=5e-3), 40)
     first, last = (sum(each.losses["neighbor"] + each.losses["style"] for each in part) for part in (steps[:8], steps[-8:]))
     assert last < 0.8 * first
 
 
+@pytest.mark.slow
 def test_with_a_teacher_the_network_learns_its_paintings(make: Make) -> None:
     def negative(photo: Tensor) -> Tensor:
         return 1 - photo
@@ -99,6 +102,7 @@ def test_with_a_teacher_the_network_learns_its_paintings(make: Make) -> None:
     assert (painted - (1 - photo)).abs().mean() < 0.7 * (painted - photo).abs().mean()
 
 
+@pytest.mark.slow
 def test_the_content_loss_compares_with_the_photo_and_not_with_the_teachers_painting(make: Make) -> None:
     losses = {}
     for teacher in (None, torch.zeros_like):
@@ -108,6 +112,7 @@ def test_the_content_loss_compares_with_the_photo_and_not_with_the_teachers_pain
     assert losses[None] == pytest.approx(losses[torch.zeros_like])
 
 
+@pytest.mark.slow
 def test_the_teacher_paints_only_in_its_part_of_the_training(make: Make) -> None:
     painted: list[Tensor] = []
 
@@ -123,12 +128,14 @@ def test_the_teacher_paints_only_in_its_part_of_the_training(make: Make) -> None
     assert len(painted) == count
 
 
+@pytest.mark.slow
 def test_the_learning_rate_rises_and_falls(make: Make) -> None:
     rates = [each.learning_rate for each in run(make(total_steps=120, edge_px=32), 120)]
     assert rates[0] < rates[40]
     assert rates[-1] < 0.05 * max(rates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", [None, torch.negative])
 def test_a_resumed_training_equals_an_unbroken_one(make: Make, tmp_path: Path, teacher: Teacher | None) -> None:
     unbroken = make(total_steps=6, teacher=teacher)
@@ -143,6 +150,7 @@ def test_a_resumed_training_equals_an_unbroken_one(make: Make, tmp_path: Path, t
     assert alike(unbroken.averaged_network().state_dict(), again.averaged_network().state_dict())
 
 
+@pytest.mark.slow
 def test_a_resume_is_not_taken_for_a_divergence(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("impasto.training.brush._WARM_UP", 1)
     training = make(total_steps=6)
@@ -154,6 +162,7 @@ def test_a_resume_is_not_taken_for_a_divergence(make: Make, monkeypatch: pytest.
     assert again.slowdown == 1.0
 
 
+@pytest.mark.slow
 def test_a_time_limit_ends_the_training(make: Make) -> None:
     training = make(total_steps=0, seconds=1.0)
     steps = list(training.steps())
@@ -161,6 +170,7 @@ def test_a_time_limit_ends_the_training(make: Make) -> None:
     assert steps[-2].seconds < 1.0 <= steps[-1].seconds
 
 
+@pytest.mark.slow
 def test_a_diverged_training_goes_back_and_slows_down(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.training.brush._WARM_UP", 2)
     monkeypatch.setattr("impasto.training.brush._SNAPSHOT_STEPS", 1)
@@ -177,6 +187,7 @@ def test_a_diverged_training_goes_back_and_slows_down(make: Make, monkeypatch: p
     assert all(math.isfinite(value) for each in run(training, 2) for value in each.losses.values())
 
 
+@pytest.mark.slow
 def test_the_stability_term_makes_results_less_sensitive_to_noise(make: Make) -> None:
     def flicker(weight: float) -> float:
         training = make(BrushWeights(stability=weight), total_steps=60, learning_rate=5e-3)
@@ -202,6 +213,7 @@ def prepared() -> Callable[..., BrushRun]:
     return made
 
 
+@pytest.mark.slow
 def test_a_brush_records_how_it_was_trained(prepared: Callable[..., BrushRun], tmp_path: Path) -> None:
     trained = prepared()
     assert len(list(trained.steps())) == 4
@@ -214,6 +226,7 @@ def test_a_brush_records_how_it_was_trained(prepared: Callable[..., BrushRun], t
     torch.testing.assert_close(load_brush(tmp_path / "coffee.brush")(photo), expected, atol=0.02, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_the_teacher_is_the_instant_painter(prepared: Callable[..., BrushRun], share: float) -> None:
     trained = prepared(teacher_share=share)
@@ -226,6 +239,7 @@ def test_the_teacher_is_the_instant_painter(prepared: Callable[..., BrushRun], s
         assert all(each.float().std() > 10 for each in painted)  # not blank
 
 
+@pytest.mark.slow
 def test_the_strip_shows_photos_above_their_paintings(prepared: Callable[..., BrushRun]) -> None:
     trained = prepared()
     strip = trained.strip()
@@ -234,6 +248,7 @@ def test_the_strip_shows_photos_above_their_paintings(prepared: Callable[..., Br
     assert not torch.equal(strip[..., 256:, :256], trained.samples[0])
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_initial_weights(prepared: Callable[..., BrushRun]) -> None:
     one, other = prepared(), prepared()
     assert alike(one.training.network.state_dict(), other.training.network.state_dict())
@@ -259,6 +274,7 @@ torch.save((training.training.network.state_dict(), training.training.number), f
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [4, 2])
 def test_processes_of_torchrun_keep_the_same_network_and_stop_together(tmp_path: Path, stop: int) -> None:
     program = tmp_path / "program.py"
@@ -278,6 +294,7 @@ def test_processes_of_torchrun_keep_the_same_network_and_stop_together(tmp_path:
     assert alike(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="kill -9")
 def test_a_killed_training_resumes(tmp_path: Path) -> None:
     program = textwrap.dedent("""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from impasto.encoders.vgg import Vgg
@@ -20,6 +21,7 @@ def distillation(seed: int) -> Distillation:
     return Distillation(student, teacher, corpus, total_steps=3, edge_px=32, seed=seed)
 
 
+@pytest.mark.slow
 def test_a_distillation_that_is_resumed_gives_the_numbers_of_one_that_was_not_interrupted(tmp_path: Path) -> None:
     whole, again = distillation(seed=0), distillation(seed=99)
     next(whole.steps())

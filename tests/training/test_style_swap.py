@@ -75,6 +75,7 @@ def alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 # ---------------------------------------------------------------------------------------------------- steps
 
 
+@pytest.mark.slow
 def test_a_step_has_its_number_learning_rate_and_finite_losses(make: Make) -> None:
     training = make()
     before = copied(training.network)
@@ -98,6 +99,7 @@ def test_the_rate_rises_over_two_hundred_steps_and_falls_along_a_cosine(make: Ma
     assert max(rates) == max(rates[100:200])
 
 
+@pytest.mark.slow
 def test_training_decreases_the_objective(make: Make, corpus: Corpus) -> None:
     """Measured on fixed pictures, because every step samples new ones."""
     training, held = make(total_steps=1000, learning_rate=0.05), HeldOut.draw(corpus, 32, 5)
@@ -142,6 +144,7 @@ def test_the_encoder_is_not_modified(make: Make) -> None:
     assert all(parameter.grad is None for parameter in training.encoder.parameters())
 
 
+@pytest.mark.slow
 def test_the_average_approaches_the_network(make: Make) -> None:
     training = make()
     list(training.steps())
@@ -169,6 +172,7 @@ def test_each_term_of_the_objective_has_its_weight() -> None:
     assert float(SwapWeights(style=0).objective({"style": torch.tensor(5.0), "fine": torch.tensor(2.0)})) == pytest.approx(0.6)
 
 
+@pytest.mark.slow
 def test_measuring_held_out_losses_does_not_change_the_training(make: Make, corpus: Corpus) -> None:
     training = make()
     run(training, 1)
@@ -207,6 +211,7 @@ def test_a_decoder_that_was_trained_before_keeps_its_scale(make: Make) -> None:
 # ---------------------------------------------------------------------------------------------------- stopping and going on
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_identical_to_an_uninterrupted_one(make: Make, tmp_path: Path) -> None:
     whole = make(total_steps=6)
     run(whole, 3)
@@ -221,6 +226,7 @@ def test_a_resumed_run_is_identical_to_an_uninterrupted_one(make: Make, tmp_path
     assert [each.name for each in tmp_path.iterdir()] == ["state.pt"]
 
 
+@pytest.mark.slow
 def test_two_runs_average_their_parameters(make: Make, tmp_path: Path) -> None:
     here, there = make(seed=0), make(seed=1)
     run(here, 2)

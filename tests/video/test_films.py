@@ -38,6 +38,7 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_making_of_shows_the_photo_the_steps_and_the_result(painted: Path, capsys: Capture) -> None:
     assert main(["video", "--making-of", str(painted / "result.png")]) == 0
     film = painted / "result-making-of.mp4"
@@ -56,6 +57,7 @@ def test_the_making_of_shows_the_photo_the_steps_and_the_result(painted: Path, c
     assert times == sorted(set(times))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".gif", ".webm"])
 def test_the_making_of_is_written_in_every_format_and_smaller(painted: Path, suffix: str) -> None:
     film = painted / f"film{suffix}"
@@ -121,6 +123,7 @@ def brush(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_comparison_shows_the_clip_beside_the_result_with_its_times_and_sound(
     render: Render, brush: Path, tmp_path: Path
 ) -> None:
@@ -138,6 +141,7 @@ def test_a_comparison_shows_the_clip_beside_the_result_with_its_times_and_sound(
     assert sorted(each.suffix for each in tmp_path.iterdir()) == [".brush", ".mp4", ".mp4", ".mp4"]
 
 
+@pytest.mark.slow
 def test_a_poster_is_the_painted_frame_with_the_most_details(render: Render, brush: Path, tmp_path: Path) -> None:
     pictures = [each.pixels // 8 for each in frames(open_clip(render()))][:9]  # nearly black
     pictures[6] = pictures[6] * 8
@@ -159,6 +163,7 @@ def test_odd_sides_are_not_padded_in_posters_and_only_at_the_edge_of_comparisons
     assert pictures_of(tmp_path / "both.mp4")[0].shape == (50, 126, 3)
 
 
+@pytest.mark.slow
 def test_a_gif_gets_a_poster_and_a_comparison(render: Render, brush: Path, tmp_path: Path) -> None:
     extras = Extras(tmp_path / "poster.jpg", tmp_path / "both.gif")
     paint_video(render(), brush, tmp_path / "out.gif", extras=extras)
@@ -166,6 +171,7 @@ def test_a_gif_gets_a_poster_and_a_comparison(render: Render, brush: Path, tmp_p
     assert images.read(tmp_path / "poster.jpg").size == (64, 96)
 
 
+@pytest.mark.slow
 def test_a_poster_that_cannot_be_written_keeps_the_segments(
     render: Render, brush: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +206,7 @@ def test_extras_that_cannot_be_written_are_refused_before_painting(
     assert not folder_of(tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_writes_and_names_the_extras(
     render: Render, brush: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

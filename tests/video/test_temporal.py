@@ -65,6 +65,7 @@ def as_picture(pixels: np.ndarray) -> Picture:
     return images.read(np.ascontiguousarray(pixels))
 
 
+@pytest.mark.slow
 def test_a_clip_is_painted_by_optimization_without_flicker(clip: Path, style: Picture, tmp_path: Path) -> None:
     output, single = tmp_path / "out.mp4", tmp_path / "single.mp4"
     images.write(tmp_path / "style.png", style.image)
@@ -81,6 +82,7 @@ def test_a_clip_is_painted_by_optimization_without_flicker(clip: Path, style: Pi
         assert steady["style_closed"] > 0.3
 
 
+@pytest.mark.slow
 def test_where_a_disk_was_the_ground_is_painted_and_not_the_disk(clip: Path, style: Picture) -> None:
     painter, stabilizer = PaintFrames(style, 0.8, 1.0, Run()), Stabilizer(0.8, PaintFrames.keys)
     ground = np.ascontiguousarray(skimage.data.astronaut()[:90, 180:340])
@@ -120,17 +122,20 @@ def test_every_eighth_frame_of_a_shot_is_kept_as_a_key_frame() -> None:
     assert [each.number for each in short.past] == [2]
 
 
+@pytest.mark.slow
 def test_frames_that_are_too_small_are_refused(style: Picture) -> None:
     with pytest.raises(ImpastoError, match="at least 32"):
         PaintFrames(style, 0.8, 1.0, Run()).check((20, 64))
 
 
+@pytest.mark.slow
 def test_at_strength_0_the_result_is_the_clip(style: Picture) -> None:
     scene = np.ascontiguousarray(skimage.data.astronaut()[:64, 180:276])
     painter = PaintFrames(style, 0.8, 0.0, Run())
     assert np.abs(painter.paint(scene, 0, [Past(scene, scene, 0)]) * 255 - scene).max() < 1.5
 
 
+@pytest.mark.slow
 def test_the_same_frame_and_past_give_the_same_result(style: Picture) -> None:
     scene = np.ascontiguousarray(skimage.data.astronaut()[:64, 180:276])
     painter = PaintFrames(style, 0.8, 1.0, Run())
@@ -138,6 +143,7 @@ def test_the_same_frame_and_past_give_the_same_result(style: Picture) -> None:
     assert np.array_equal(first, painter.paint(scene, 0, [Past(scene, scene, 0)]))
 
 
+@pytest.mark.slow
 def test_frames_in_tiles_are_kept_close_to_earlier_ones(style: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = np.ascontiguousarray(skimage.data.astronaut()[:96, 100:228])
     set_up = gatys.set_up

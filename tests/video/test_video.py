@@ -66,6 +66,7 @@ def paint(path: Path, output: Path, *, noise: float = 0.0, seconds: float = 2.0,
 # ---------------------------------------------------------------------------------------------------- times and sound
 
 
+@pytest.mark.slow
 def test_frames_times_and_sound_are_those_of_the_clip(render: Render, tmp_path: Path) -> None:
     clip, output = render(), tmp_path / "out.mp4"
     paint(clip, output, seconds=0.3)
@@ -75,6 +76,7 @@ def test_frames_times_and_sound_are_those_of_the_clip(render: Render, tmp_path: 
     assert not folder_of(output).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 def test_variable_times_are_kept(render: Render, tmp_path: Path, suffix: str) -> None:
     times = [512 * number + number**2 % 301 for number in range(30)]
@@ -85,6 +87,7 @@ def test_variable_times_are_kept(render: Render, tmp_path: Path, suffix: str) ->
     assert sound_of(output) == sound_of(clip)
 
 
+@pytest.mark.slow
 def test_a_clip_that_starts_late_keeps_its_distance_to_the_sound(render: Render, tmp_path: Path) -> None:
     clip, output = render(times=[5000 + 512 * number for number in range(30)]), tmp_path / "out.mp4"
     paint(clip, output)
@@ -92,6 +95,7 @@ def test_a_clip_that_starts_late_keeps_its_distance_to_the_sound(render: Render,
     assert sound_of(output) == sound_of(clip)
 
 
+@pytest.mark.slow
 def test_webm_with_opus_is_painted_at_an_odd_size(render: Render, tmp_path: Path) -> None:
     odd = [np.full((49, 63, 3), 8 * number, np.uint8) for number in range(10)]
     clip = render("clip.webm", codec="libvpx-vp9", frames=odd, sound="libopus")
@@ -120,6 +124,7 @@ def marked(size: tuple[int, int] = (64, 96)) -> np.ndarray:
     return picture
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rotation", "corner"), [(90, "bottom left"), (180, "bottom right"), (-90, "top right")])
 def test_frames_are_turned_upright(render: Render, tmp_path: Path, rotation: int, corner: str) -> None:
     output = tmp_path / "out.mp4"
@@ -138,6 +143,7 @@ def test_colors_survive_decoding_and_encoding(render: Render, tmp_path: Path) ->
     assert np.abs(pictures_of(output)[0][32, 12::24] - expected).max() < 8
 
 
+@pytest.mark.slow
 def test_a_reduced_clip_has_the_given_size(render: Render, tmp_path: Path) -> None:
     paint(render(), tmp_path / "out.mp4", size=48)
     assert pictures_of(tmp_path / "out.mp4")[0].shape == (32, 48, 3)
@@ -155,6 +161,7 @@ def test_animations_keep_their_frames_and_times(tmp_path: Path, suffix: str) -> 
     assert found[0].pixels.shape == (33, 41, 3)
 
 
+@pytest.mark.slow
 def test_a_gif_becomes_a_video_and_a_video_a_gif(render: Render, tmp_path: Path) -> None:
     gif, video = tmp_path / "out.gif", tmp_path / "again.mp4"
     paint(render(), gif)

@@ -2,13 +2,14 @@
 
 ::
 
-    sources   words of the command line -> files and names     work      Item -> Outcome: paints one picture
-    pairs     CSV files of pairs                               manifest  manifest.jsonl: what is done
+    sources   command-line words -> files and names            work      Item -> Outcome: paints one picture
+    pairs     CSV files of pairs                               manifest  manifest.jsonl: finished items
     methods   options and weights of each method               pool      processes that run the work
-    plan      items and the names of their results             engine    skips what is done, and runs the rest
-    memory    whether the workers fit into memory              parcels   items with their photos, for other machines
+    plan      items and the names of their results             engine    skips finished items, runs the others
+    memory    checks that the workers fit into memory          parcels   items with their photos, for other machines
     cluster   Ray: connect, start and end actors               actors    a pool of actors that may die
 
-An :class:`impasto.batch.work.Item` and an :class:`impasto.batch.work.Outcome` are plain values that can be pickled. So a
+An :class:`impasto.batch.work.Item` and an :class:`impasto.batch.work.Outcome` are plain values that can be pickled. Therefore,
+a
 :class:`impasto.batch.work.Worker` can run in this process, in another process or on another machine.
 """

@@ -1,7 +1,8 @@
-"""A pool of actors: worker processes on any machine, which may die and be replaced.
+"""A pool of actors: worker processes on any machine. An actor that dies is replaced.
 
-At most two items are on their way to each actor, so that it need not wait and memory stays bounded. If an actor dies, what it
-has not finished is given to others; the item it was painting counts a death, and fails after three. Each item has one outcome.
+Each actor has at most two items at a time, so that it does not have to wait and memory stays bounded. If an actor dies, its
+unfinished items are given to other actors. If three actors die while painting the same item, the item fails. Each item has
+exactly one outcome.
 """
 
 from collections import deque
@@ -15,31 +16,31 @@ from impasto.batch.work import Item, Outcome
 from impasto.errors import ClusterError, ImpastoError
 
 IN_FLIGHT = 2
-"""The number of items at each actor: the one that it paints, and the next one."""
+"""Maximum number of items of each actor: the one that it paints, and the next one."""
 _MOST_DEATHS = 3
 
 
 class ActorDiedError(Exception):
-    """An actor has died; the message says why."""
+    """An actor has died. The message contains the reason."""
 
 
 class Actors(Protocol):
-    """What runs the actors, such as Ray. Actors and tasks are any values that can be keys."""
+    """The system that runs the actors, such as Ray. Actors and tasks can be any hashable values."""
 
     def start(self) -> tuple[Hashable, Hashable]:
-        """Start an actor. Return it, and the task of starting, whose result is the version of the package there."""
+        """Start an actor. Return it, and a task whose result is the version of impasto on its machine."""
 
     def send(self, actor: Hashable, parcel: Parcel) -> Hashable:
-        """Let an actor paint an item after those that it already has. Return the task, whose result is a delivery."""
+        """Add an item to the queue of an actor. Return the task, whose result is a delivery."""
 
     def wait(self, tasks: Sequence[Hashable]) -> Sequence[Hashable]:
-        """Wait until at least one task has ended. Return those that have."""
+        """Wait until at least one task has ended. Return the tasks that have ended."""
 
     def result(self, task: Hashable) -> Delivery | str:
         """Return the result of a task.
 
         Raises:
-            ActorDiedError: its actor died first.
+            ActorDiedError: the actor died before the task ended.
         """
 
     def close(self) -> None:
@@ -48,7 +49,7 @@ class Actors(Protocol):
 
 @dataclass(frozen=True)
 class _Order:
-    """An item, and how many actors have died while painting it."""
+    """An item, and the number of actors that have died while painting it."""
 
     item: Item
     deaths: int = 0
@@ -56,11 +57,11 @@ class _Order:
 
 @dataclass
 class _Crew:
-    """The actors and their tasks: those of starting, which have no order, and those of painting, oldest first."""
+    """The actors and their tasks: start tasks, which have no order, and paint tasks, oldest first."""
 
     tasks: dict[Hashable, tuple[Hashable, _Order | None]] = field(default_factory=dict)
     free: list[set[Hashable]] = field(default_factory=lambda: [set() for _ in range(IN_FLIGHT + 1)])
-    """The actors that are ready, by the number of their items."""
+    """The number of items of each actor that is ready."""
     held: int = 0
     """Number of items that are being painted."""
 
@@ -69,11 +70,11 @@ class _Crew:
         return any(self.free)
 
     def freest(self) -> Hashable | None:
-        """Return an actor with the fewest items, or None if all have enough."""
+        """Return an actor with the fewest items, or None if no actor can take another item."""
         return next((next(iter(each)) for each in self.free[:IN_FLIGHT] if each), None)
 
     def give(self, actor: Hashable, task: Hashable, order: _Order) -> None:
-        """Note that an actor paints an item."""
+        """Record that an item was sent to an actor."""
         self.tasks[task] = actor, order
         self._move(actor, 1)
 
@@ -85,7 +86,7 @@ class _Crew:
         return actor, order
 
     def pop_all(self, actor: Hashable) -> list[tuple[Hashable, _Order]]:
-        """Remove an actor, and return its tasks of painting, oldest first."""
+        """Remove an actor, and return its paint tasks, oldest first."""
         found = [(task, order) for task, (each, order) in self.tasks.items() if each == actor]
         for task, _ in found:
             self.pop(task)
@@ -105,7 +106,7 @@ class ActorPool:
 
     Args:
         count: the number of actors.
-        actors: what runs them.
+        actors: the system that runs them.
     """
 
     def __init__(self, count: int, actors: Actors) -> None:
@@ -118,12 +119,12 @@ class ActorPool:
 
     @property
     def has_room(self) -> bool:
-        """Whether another item may be submitted. Two for each actor are enough."""
+        """Whether another item may be submitted. There may be at most two items per actor."""
         return self._held < IN_FLIGHT * self._count
 
     @property
     def is_idle(self) -> bool:
-        """Whether all items have their outcome."""
+        """Whether all items have an outcome."""
         return not self._held and not self._done
 
     @property
@@ -131,7 +132,7 @@ class ActorPool:
         return len(self._waiting) + self._crew.held
 
     def submit(self, item: Item) -> None:
-        """Take an item."""
+        """Add an item."""
         self._waiting.append(_Order(item))
 
     def outcomes(self) -> Sequence[Outcome]:
@@ -150,7 +151,7 @@ class ActorPool:
                     self._finish(task)
 
     def close(self) -> None:
-        """End the actors, and drop the items that they are painting."""
+        """Stop the actors, and drop the items that they are painting."""
         self._actors.close()
 
     def _start(self) -> None:
@@ -158,7 +159,7 @@ class ActorPool:
         self._crew.tasks[task] = actor, None
 
     def _send(self) -> None:
-        """Give the items that wait to actors that have room."""
+        """Send waiting items to actors that can take another item."""
         while self._waiting and (actor := self._crew.freest()) is not None:
             order = self._waiting.popleft()
             try:
@@ -179,7 +180,7 @@ class ActorPool:
         self._take(actor, order, result)
 
     def _take(self, actor: Hashable, order: _Order | None, result: Delivery | str) -> None:
-        """Take the version of an actor that has started, or the delivery of an item."""
+        """Process the result of a task: the version of an actor that has started, or the delivery of an item."""
         if isinstance(result, Delivery):
             assert order is not None
             self._done.append(unpacked(order.item, result))
@@ -192,7 +193,7 @@ class ActorPool:
         self._crew.free[0].add(actor)
 
     def _bury(self, actor: Hashable, reason: str, *, has_started: bool) -> None:
-        """Replace an actor that has died. What it had finished counts, and the rest waits again."""
+        """Replace an actor that has died. Its finished items are kept, and the other ones are queued again."""
         left: list[_Order] = []
         for task, order in self._crew.pop_all(actor):
             try:

@@ -1,4 +1,4 @@
-"""Actors on a Ray cluster: on this machine alone, or on a cluster that runs already. Ray is loaded on first use."""
+"""Actors on a Ray cluster: a temporary cluster on this machine, or a running cluster. Ray is imported on first use."""
 
 import os
 import secrets
@@ -23,23 +23,23 @@ _CLIENT = "ray://"
 _ADDRESSES = f"it must be local, auto or {_CLIENT}HOST:PORT"
 _LOOPBACK = "127.0.0.1"
 _ADDRESS_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Despite its name, "0" lets Ray on any system use the loopback address, where all its servers then listen."""
+"""Despite its name, the value "0" makes all of Ray's servers listen on the loopback address, on any system."""
 _MOST_WORKERS = 10_000
 _NONE_FOUND = "Could not find any running Ray instance"
 _CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 _STORE_BYTES = 512 * 2**20
-"""Memory of the object store of a local cluster. It holds a few pictures for each worker, and what is more goes to the disk."""
+"""Memory of a local cluster's object store. It has space for a few pictures per worker. Ray writes other objects to disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
-    """Where the actors run.
+    """Address and resources of the actors.
 
     Attributes:
         address: local, auto (the cluster of this machine or of ``RAY_ADDRESS``), or ray://HOST:PORT.
-        gpus: the share of a GPU of each actor; 0: CPUs only.
-        workers: the number of actors; None: as many as the cluster has room for.
+        gpus: the share of a GPU for each actor; 0: CPUs only.
+        workers: the number of actors; None: as many as fit on the cluster.
 
     Raises:
         OptionError: a value is not allowed.
@@ -65,10 +65,10 @@ class ClusterOptions:
 
 
 def check_address(address: str) -> None:
-    """Raise unless a server listens at a ray:// address, or for auto at ``RAY_ADDRESS``. Ray itself would wait for minutes.
+    """Check that a server listens at a ray:// address, or at ``RAY_ADDRESS`` for auto. Ray itself would wait for minutes.
 
     Raises:
-        ClusterError: there is none.
+        ClusterError: there is no server.
 
     Example:
         >>> check_address("ray://127.0.0.1:1")
@@ -88,19 +88,21 @@ def check_address(address: str) -> None:
 
 @contextmanager
 def cluster_pool(options: ClusterOptions, pairs: Sequence[Pair], settings: Settings) -> Iterator[ActorPool]:
-    """Connect to a cluster, and start a pool of actors. At the end, end them and disconnect.
+    """Connect to a cluster, and start a pool of actors. On exit, stop the actors and disconnect.
 
     Raises:
         OptionError: Ray is not installed.
-        ClusterError: there is no such cluster, or it has no room for an actor.
+        ClusterError: there is no such cluster, or an actor does not fit on it.
 
     Args:
-        options: where.
+        options: address and resources.
         pairs: what will be painted, which determines the memory of an actor.
-        settings: what all items share; each actor has ``settings.run.threads`` threads and CPUs.
+        settings: the common settings of all items; each actor has ``settings.run.threads`` threads and CPUs.
     """
     if settings.run.device not in ("auto", "cpu") and not options.gpus:
-        raise OptionError(f"--device {settings.run.device} with --ray needs the GPUs of each worker; give --gpus 1 or a share")
+        raise OptionError(
+            f"--device {settings.run.device} with --ray needs a GPU for each worker; give --gpus 1 or a share of a GPU"
+        )
     check_address(options.address)
     ray = _loaded(options.address)
     _connect(ray, options.address)
@@ -121,7 +123,7 @@ class RayActors:
 
     Args:
         ray: the module, connected to a cluster.
-        settings: what all items share.
+        settings: the common settings of all items.
         needed: the CPUs, GPUs and memory of an actor.
     """
 
@@ -161,7 +163,7 @@ class RayActors:
             raise ActorDiedError(_reason(error)) from error
 
     def close(self) -> None:
-        """Let the actors delete their files if they are free, and end them."""
+        """Stop the actors. Actors that are not painting first delete their files."""
         actors, self._known = list(self._known.values()), {}
         with suppress(Exception):  # the cluster may be gone
             self._ray.wait([each.close.remote() for each in actors], num_returns=len(actors), timeout=_CLOSE_SECONDS)
@@ -182,7 +184,7 @@ def _no_cluster(address: str, reason: str) -> ClusterError:
 
 
 def _unusable(address: str, reason: str) -> ClusterError:
-    """Return the error of a cluster to which Ray cannot connect, although something may listen there."""
+    """Return the error for a cluster to which Ray cannot connect, although a server may listen there."""
     if address == "local":
         return ClusterError(f"Ray cannot start on this machine ({reason}); use --workers without --ray")
     if address == "auto" and reason.startswith(_NONE_FOUND):
@@ -194,7 +196,7 @@ def _unusable(address: str, reason: str) -> ClusterError:
 
 
 def _loaded(address: str) -> Any:
-    """Load Ray, which sends no usage statistics unless the user has allowed it."""
+    """Import Ray. Disable its usage statistics unless the user has allowed them."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # without GPUs, actors see none; Ray warns otherwise
     if address == "local":
@@ -208,7 +210,7 @@ def _loaded(address: str) -> Any:
 
 
 def _connect(ray: Any, address: str) -> None:
-    """Connect to a cluster, or start one that listens on the loopback interface alone."""
+    """Connect to a cluster, or start one that listens only on the loopback interface."""
     own: dict[str, Any] = {}
     if address == "local":
         own = {"include_dashboard": False, "object_store_memory": _STORE_BYTES, "_node_ip_address": _LOOPBACK}
@@ -223,7 +225,7 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def _needed(options: ClusterOptions, pairs: Sequence[Pair], settings: Settings) -> dict[str, float]:
-    """Return what an actor needs. On a GPU, the memory is not Ray's to count."""
+    """Return the resources that an actor needs. Ray does not manage the memory of GPUs."""
     if options.gpus:
         return {"CPU": settings.run.threads, "GPU": options.gpus}
     on_cpu = replace(settings, run=replace(settings.run, device="cpu"))
@@ -238,7 +240,7 @@ def _count(ray: Any, options: ClusterOptions, needed: dict[str, float]) -> int:
         return options.workers or fits
     raise ClusterError(
         f"no machine of the cluster has room for a worker with {_in_words(needed)}; use fewer --threads, a smaller --size or "
-        "less of --gpus, or give --workers if machines are going to join"
+        "a smaller --gpus, or set --workers if more machines will join"
     )
 
 

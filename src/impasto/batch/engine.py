@@ -1,4 +1,4 @@
-"""Runs a batch: skips what is done, gives the rest to the workers, and writes the manifest."""
+"""Run a batch: skip finished items, send the others to the workers, and write the manifest."""
 
 import os
 from collections.abc import Generator, Sequence
@@ -19,7 +19,7 @@ def outcomes_of(items: Sequence[Item], manifest: Manifest, facts: Facts, pool: P
     Args:
         items: the pictures to paint.
         manifest: the manifest of the folder of the results.
-        facts: what determines the results.
+        facts: the facts that determine the results.
         pool: the workers; it is closed at the end.
 
     Example:

@@ -1,7 +1,7 @@
-"""The manifest: one line of JSON for each item that is done, failed or skipped. Lines are only appended.
+"""The manifest: one line of JSON for each item that was painted, failed or was skipped. Lines are only appended.
 
-A result is written before its line, so a killed run loses at most the items that were being painted. The last line may be
-incomplete after a crash; it is ignored.
+A result is written before its line, so a killed run loses at most the items that were being painted. After a crash, the last
+line may be incomplete. It is then ignored.
 """
 
 import errno
@@ -30,8 +30,8 @@ class Manifest:
 
     Attributes:
         path: its path.
-        finished: where in the file the last line of each result that is done starts, by the name of the result. The lines
-            themselves would take gigabytes if there are a million.
+        finished: for each finished result, by name, the position in the file where its last line starts. For a million
+            results, the lines themselves would take gigabytes.
 
     Args:
         folder: the folder of the results, which must exist.
@@ -90,7 +90,7 @@ class Manifest:
         self._file.close()
 
     def _lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the complete lines, and where they start."""
+        """Yield the complete lines and their positions."""
         start = 0
         with self.path.open("rb") as file:  # with a buffer, which the other one must not have
             for text in file:
@@ -99,7 +99,7 @@ class Manifest:
                 start += len(text)
 
     def _end_line(self) -> None:
-        """End a line that was cut by a crash, so that the next line starts at the margin."""
+        """Add a line break after an incomplete line, so that the next line is separate."""
         end = self._file.seek(0, os.SEEK_END)
         if end:
             self._file.seek(end - 1)
@@ -112,7 +112,7 @@ class Manifest:
 
 
 def _read(text: bytes) -> dict[str, Any] | None:
-    """Return a line, or None if it is empty or was cut by a crash."""
+    """Return a line, or None if it is empty or incomplete."""
     with suppress(ValueError):
         line = json.loads(text)
         if isinstance(line, dict) and isinstance(line.get("output"), str):
@@ -124,7 +124,7 @@ class Facts:
     """Facts that determine results. Hashes of styles, weights and photos are computed once.
 
     Args:
-        settings: what all items share.
+        settings: the common settings of all items.
 
     Example:
         >>> from impasto.options import InstantOptions
@@ -146,7 +146,7 @@ class Facts:
         self._content_sha256 = cache(lambda content: sha256_of(Path(content)))
 
     def of(self, item: Item, content_sha256: str = "") -> dict[str, Any]:
-        """Return what determines a result, as JSON values: hashes of the inputs and weights, the method and all options."""
+        """Return the facts that determine a result, as JSON values: hashes of inputs and weights, method and options."""
         facts = {
             "content_sha256": content_sha256 or self._content_sha256(item.content),
             "style_sha256": self._style_sha256(item.style),
@@ -156,7 +156,7 @@ class Facts:
         return json.loads(json.dumps(facts | self._shared))  # type: ignore[no-any-return]
 
     def are_done(self, item: Item, line: Mapping[str, Any] | None) -> bool:
-        """Return whether an item was done before: its inputs and options are those of its line, and its result is unchanged."""
+        """Return whether an item is finished: its inputs and options equal those in its line, and its result is unchanged."""
         output = Path(item.output)
         if line is None or not output.is_file():
             return False
@@ -183,7 +183,7 @@ class Facts:
 
 
 def _style_sha256(style: str, method: str) -> str:
-    """Return the hash of a style's file; empty for a brush, which is in the weights."""
+    """Return the hash of a style's file. Return an empty string for a brush, because the hashes of the weights include it."""
     if method == "brush":
         return ""
     if os.path.isfile(style):

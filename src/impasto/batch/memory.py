@@ -1,4 +1,4 @@
-"""Memory of worker processes, predicted before they start."""
+"""Predict the memory of worker processes before they start."""
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -22,21 +22,21 @@ from impasto.runtime.memory import available_memory
 _PROGRAM_BYTES = 200 * 2**20
 """Memory of a worker process that has painted nothing. Measured: 168 to 178 MiB; the code of PyTorch is shared."""
 _OPENVINO_FACTOR = 3.0
-"""Memory of the instant painter in OpenVINO, next to PyTorch's, which painted the first picture, over that of PyTorch alone.
+"""Memory ratio of the instant painter with OpenVINO and PyTorch (which paints the first picture) to PyTorch only.
 Measured: 2.9 at 512 and 1024 px."""
 _MOST_LOOKED_AT = 200
 
 
 def check_workers(workers: int, pairs: Sequence[Pair], settings: Settings) -> None:
-    """Raise unless several workers fit into the free memory. A single one is checked with each picture.
+    """Check that several workers fit into the free memory. A single worker checks the memory for each picture.
 
     Raises:
         ResourceError: not enough memory; the message says how many workers would fit.
 
     Args:
         workers: number of worker processes on this machine.
-        pairs: what they paint.
-        settings: what all items share.
+        pairs: the pairs to paint.
+        settings: the common settings of all items.
 
     Example:
         >>> from impasto.options import InstantOptions
@@ -59,7 +59,7 @@ def check_workers(workers: int, pairs: Sequence[Pair], settings: Settings) -> No
 def memory_of_worker(pairs: Sequence[Pair], settings: Settings) -> int:
     """Predict the peak memory, in bytes, of a worker that paints these pairs.
 
-    If there are many pairs, 200 of them are looked at, evenly spread. Those that cannot be read count nothing.
+    If there are many pairs, only 200 of them are checked, at even intervals. Pairs that cannot be read are ignored.
 
     Example:
         >>> from impasto.options import InstantOptions
@@ -72,7 +72,7 @@ def memory_of_worker(pairs: Sequence[Pair], settings: Settings) -> int:
 
 
 class _Prediction:
-    """Predicts the memory of single pictures. Headers, networks and encoders are read once."""
+    """Predictor for the memory of single pictures. Headers, networks and encoders are read only once."""
 
     def __init__(self, settings: Settings) -> None:
         self._size = lru_cache(None)(size_in_header)
@@ -83,7 +83,7 @@ class _Prediction:
         self._is_compiled = choose_device(settings.run.device) == "cpu" and has_openvino()
 
     def of(self, pair: Pair) -> int:
-        """Return the memory, in bytes, of painting a pair; 0 if it will fail."""
+        """Return the memory, in bytes, that painting a pair needs; 0 if it will fail."""
         try:
             size = self._size(pair.content)
             return 0 if size is None else self._of(size, pair)

@@ -47,7 +47,7 @@ def options_for(method: Method, given: Mapping[str, Any]) -> BatchOptions:
 
 
 def check_name(method: Method, name: str) -> None:
-    """Raise unless a method has an option.
+    """Check that a method has an option.
 
     Raises:
         OptionError: the method has no option of this name.

@@ -25,7 +25,7 @@ class Pair:
         content: the photo.
         style: the style or the brush.
         options: how to paint.
-        source: the place of the line, for messages.
+        source: the location of the line, for messages.
 
     Example:
         >>> from impasto.options import InstantOptions
@@ -41,19 +41,19 @@ class Pair:
 
 @dataclass(frozen=True)
 class _Table:
-    """A CSV file to read, and what its options change."""
+    """A CSV file, and the options that it overrides."""
 
     path: Path
     method: Method
     given: Mapping[str, Any]
 
     def line(self, number: int) -> str:
-        """Return the place of a line, for messages."""
+        """Return the location of a line, for messages."""
         return f"line {number} of '{self.path}'"
 
 
 def read_pairs(path: str, method: Method, given: Mapping[str, Any]) -> list[Pair]:
-    r"""Read a CSV file. Its paths are relative to its folder. An empty cell leaves an option as it is.
+    r"""Read a CSV file. Its paths are relative to its folder. An empty cell does not change an option.
 
     Args:
         path: the file, in UTF-8, with commas or semicolons.
@@ -61,8 +61,8 @@ def read_pairs(path: str, method: Method, given: Mapping[str, Any]) -> list[Pair
         given: the options of all lines; the file overrides them.
 
     Raises:
-        OptionError: the file cannot be read, lacks a column, or has an unknown option or a value that is not allowed; the
-            message has the number of the line.
+        OptionError: the file cannot be read, a column is missing, or an option or a value is not allowed; the message contains
+            the line number.
 
     Returns:
         The pairs, in the order of the lines.
@@ -135,7 +135,7 @@ def _columns(cells: list[str], line: str, method: Method) -> list[str]:
 
 def _named(columns: list[str], cells: list[str]) -> Iterator[tuple[str, str]]:
     if len(cells) > len(columns):
-        raise OptionError(f"it has {len(cells)} cells for {len(columns)} columns; put quotes around a cell with a comma")
+        raise OptionError(f"it has {len(cells)} cells for {len(columns)} columns; put quotes around cells that contain a comma")
     yield from zip(columns, cells + [""] * (len(columns) - len(cells)), strict=True)
 
 

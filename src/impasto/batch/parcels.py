@@ -1,6 +1,6 @@
-"""Items on their way to another machine: the photo and the style travel as bytes, and so does the result.
+"""Items for workers on other machines: photos, styles and results are sent as bytes.
 
-The workers need no shared disk. Only the machine that runs the batch writes results, each one once.
+The workers do not need a shared disk. Only the machine that runs the batch writes results, each result once.
 """
 
 import os
@@ -44,7 +44,7 @@ class Parcel:
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """The outcome of a parcel, and the result as it is saved; empty unless it is done."""
+    """The outcome of a parcel, and the bytes of the result file; empty unless the item was painted."""
 
     outcome: Outcome
     result: bytes = b""
@@ -84,9 +84,9 @@ def unpacked(item: Item, delivery: Delivery) -> Outcome:
 
 
 class Painter:
-    """Paints parcels, in a worker process on any machine. Its files lie in a temporary folder.
+    """Painter for parcels in a worker process on any machine. Its files are in a temporary folder.
 
-    A process that is killed cannot delete its folder, so the next one on its machine does.
+    A process that is killed cannot delete its folder. The next process on this machine deletes it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -96,7 +96,7 @@ class Painter:
         self._stack.enter_context(only_writer(self._folder))
 
     def version(self) -> str:
-        """Return the version of this package here."""
+        """Return the version of impasto on this machine."""
         return __version__
 
     def paint(self, parcel: Parcel, style: bytes | None) -> Delivery:
@@ -115,7 +115,7 @@ class Painter:
             return Delivery(outcome=outcome, result=output.read_bytes() if outcome.state == "done" else b"")
 
     def _kept(self, name: str, data: bytes) -> str:
-        """Return the path of a style, which is written once, so that the worker keeps its code."""
+        """Return the path of a style. The file is written only once, so that the worker can reuse its style code."""
         folder = self._folder / sha256(data).hexdigest()
         folder.mkdir(exist_ok=True)
         path = folder / os.path.basename(name)
@@ -129,7 +129,7 @@ class Painter:
 
 
 def _with_whole_paths(options: BatchOptions) -> BatchOptions:
-    """Make the paths of options absolute, because workers have another current folder."""
+    """Make the paths in options absolute, because workers have a different current folder."""
     named: dict[str, Any] = {each.name: getattr(options, each.name) for each in fields(options)}
     whole: dict[str, Any] = {
         name: os.path.abspath(value) for name, value in named.items() if isinstance(value, str) and os.path.isfile(value)

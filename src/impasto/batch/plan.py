@@ -24,7 +24,7 @@ class Plan:
 
     Attributes:
         items: the pictures, in the order of painting.
-        repeated: how many pairs occur more than once; each is painted once.
+        repeated: number of repeated pairs, which are painted only once.
 
     Example:
         >>> Plan(items=()).repeated
@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass
 class _Names:
-    """Names of results that are not in use: by another result, by an input, or by a file that is not ours.
+    """Generator of names for results. A name must not be in use by another result, an input or a file of another program.
 
     Attributes:
         folder: the folder of the results.
@@ -69,7 +69,7 @@ class _Names:
 
 
 def planned(pairs: Sequence[Pair], folder: Path, suffix: str, earlier: Container[str]) -> Plan:
-    """Name the result of each pair, and leave out repeated pairs.
+    """Name the result of each pair, and omit repeated pairs.
 
     Args:
         pairs: contents and styles.
@@ -131,7 +131,7 @@ def _input_files(pairs: Sequence[Pair]) -> Iterable[str]:
 
 
 def _identities(path: str | Path) -> set[Any]:
-    """Return the resolved path and, if the file exists, its number on its device: equal if two paths lead to one file."""
+    """Return the resolved path and, if the file exists, its device and inode. Two paths to the same file share a value."""
     try:
         found = os.stat(path)
         return {os.path.realpath(path), (found.st_dev, found.st_ino)} if found.st_ino else {os.path.realpath(path)}
@@ -140,7 +140,7 @@ def _identities(path: str | Path) -> set[Any]:
 
 
 def _is_painted_from(picture: Path, content: str) -> bool:
-    """Return whether a file is a painting of a photo. So it is if a run was killed before it could add to the manifest."""
+    """Return whether a file is a painting of a photo, for example from a run that was killed before it wrote the manifest."""
     try:
         record: Any = images.read_record(picture)
         return bool(record["content"]["sha256"] == sha256_of(Path(content)))

@@ -1,4 +1,4 @@
-"""Where the work runs: in this process, or in several worker processes that each load the models once."""
+"""Pools of workers: this process, or several worker processes. Each process loads the models once."""
 
 import multiprocessing
 import signal
@@ -30,11 +30,11 @@ class Pool(Protocol):
         """Wait until at least one item is finished."""
 
     def close(self) -> None:
-        """End the workers, and drop the items that they are painting."""
+        """Stop the workers, and drop the items that they are painting."""
 
 
 def pool_of(workers: int, settings: Settings) -> Pool:
-    """Return a pool; a single worker is this process."""
+    """Return a pool. If there is only one worker, use this process."""
     return InProcess(settings) if workers == 1 else Processes(workers, settings)
 
 
@@ -47,13 +47,13 @@ class InProcess:
 
     @property
     def has_room(self) -> bool:
-        """Whether no item waits."""
+        """Whether no item is waiting."""
         return self._item is None
 
     is_idle = has_room
 
     def submit(self, item: Item) -> None:
-        """Remember an item."""
+        """Store an item."""
         self._item = item
 
     def outcomes(self) -> Sequence[Outcome]:
@@ -63,11 +63,11 @@ class InProcess:
         return [self._worker.paint(item)]
 
     def close(self) -> None:
-        """Do nothing: the item that was being painted is dropped by the exception that ends it."""
+        """Do nothing. If painting was interrupted by an exception, its item is already dropped."""
 
 
 class Processes:
-    """A pool of processes. If one dies, for lack of memory for example, its item has failed and a new process replaces it."""
+    """A pool of processes. If one dies, for example because memory runs out, its item fails and a new process replaces it."""
 
     def __init__(self, workers: int, settings: Settings) -> None:
         self._workers, self._settings = workers, settings
@@ -92,7 +92,7 @@ class Processes:
             process.connection.send(item)
 
     def outcomes(self) -> Sequence[Outcome]:
-        """Wait for processes, and return what they finished."""
+        """Wait for processes, and return the outcomes of the finished items."""
         ready: list[Any] = wait(list(self._busy))
         return [self._outcome(*self._busy.pop(connection)) for connection in ready]
 
@@ -105,7 +105,7 @@ class Processes:
         return outcome
 
     def close(self) -> None:
-        """End all processes. They remove the files that they have begun."""
+        """Stop all processes. They delete their incomplete files."""
         processes = [*self._free, *(process for process, _ in self._busy.values())]
         for process in processes:
             process.process.terminate()
@@ -125,7 +125,7 @@ class _Process:
         theirs.close()
 
     def buried(self) -> str:
-        """Return why the process has died."""
+        """Return the reason why the process died."""
         self.end()
         code = self.process.exitcode or 0
         if code < 0:
@@ -142,10 +142,10 @@ class _Process:
 
 
 def _serve(connection: Connection, settings: Settings) -> None:
-    """Paint the items that come through a connection until the other end closes it. This is a worker process.
+    """Paint the items received through a connection until it is closed. This is the main function of a worker process.
 
-    Ctrl-C reaches all processes of a terminal, so it is ignored here: the main process ends its workers. Their termination
-    is an exception, so that incomplete files are removed.
+    Ctrl-C is sent to all processes of a terminal. It is ignored here, because the main process stops its workers. SIGTERM
+    raises an exception, so that incomplete files are deleted.
     """
 
     def end(_number: int, _frame: object) -> None:

@@ -1,4 +1,4 @@
-"""Words of the command line that name many files: a file, a folder, a glob, or names separated by commas."""
+"""Command-line words that stand for many files: a file, a folder, a glob, or names separated by commas."""
 
 import glob
 import os
@@ -19,7 +19,7 @@ BRUSHES = (".brush", ".pth", ".model")
 
 @dataclass(frozen=True)
 class Sources:
-    """The files that a word names.
+    """The files that a word stands for.
 
     Attributes:
         names: paths, and names of styles or brushes.
@@ -50,7 +50,7 @@ def files_in(folder: str, what: str = "photos") -> list[str]:
 
 
 def contents_in(word: str, output: Path) -> Sources:
-    """Return the photos that a word names: a picture, a folder or a glob.
+    """Return the photos that a word stands for: a picture, a folder or a glob.
 
     Raises:
         ImageFileError: there is no such file.
@@ -65,7 +65,7 @@ def contents_in(word: str, output: Path) -> Sources:
 
 
 def styles_in(words: str, method: Method, output: Path) -> Sources:
-    """Return the styles that a word names: a picture, a folder, a glob, a name, or several of them separated by commas.
+    """Return the styles that a word stands for: a picture, a folder, a glob, a name, or several of them separated by commas.
 
     Raises:
         ImpastoError: there is no such file or name, or a folder or glob contains no styles.
@@ -80,7 +80,7 @@ def styles_in(words: str, method: Method, output: Path) -> Sources:
 
 
 def check_style(style: str, method: Method) -> None:
-    """Raise unless a style, or a brush for the method brush, is there.
+    """Check that a style exists, or a brush for the method brush.
 
     Raises:
         ImpastoError: there is no such file or name.

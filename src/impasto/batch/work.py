@@ -56,13 +56,13 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What all items of a batch share.
+    """The common settings of all items of a batch.
 
     Attributes:
-        method: the recipe.
-        run: device, precision and seed; ``threads`` are those of each worker.
-        engine: the engine of brushes; instant has it in its options.
-        bits: 8 or 16 per channel of the results.
+        method: the method.
+        run: device, precision and seed; ``threads`` is the number of threads of each worker.
+        engine: the engine for brushes; for instant, it is part of the options.
+        bits: bits per channel of the results, 8 or 16.
         quality: 1 to 100, for lossy formats.
         keep_gps: whether to keep the GPS position of the photos.
 
@@ -81,17 +81,17 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of an item.
+    """The outcome of an item.
 
     Attributes:
         item: the item.
         state: done, failed, or skipped because an earlier run did it.
         seconds: the time of reading, painting and saving.
-        content_sha256: the hash of the photo that was painted; empty unless done.
-        output_sha256: the hash of the result; empty unless done.
-        notes: what the recipe noted, such as that the photo has one color.
-        error: why the item failed.
-        is_disk_full: whether it failed because the disk is full, so that other items would fail too.
+        content_sha256: the hash of the photo that was painted; empty unless the state is done.
+        output_sha256: the hash of the result; empty unless the state is done.
+        notes: the notes of the recipe, for example that the photo has only one color.
+        error: the reason why the item failed.
+        is_disk_full: whether the item failed because the disk is full, so that other items would fail too.
 
     Example:
         >>> item = Item(content="photo.jpg", style="starry-night", output="painted.png", options=InstantOptions(size=64))
@@ -111,13 +111,13 @@ class Outcome:
 
 @dataclass
 class _KeptStyle:
-    """A style, and its codes by stroke size."""
+    """A style, and its style codes by stroke size."""
 
     style: Style
     codes: dict[float, StyleCode] = field(default_factory=dict)
 
     def encode(self, painter: InstantPainter, style: Style, stroke: float) -> StyleCode:
-        """Return the code of a style. It is kept, unless color control has made another picture of the style."""
+        """Return the code of a style. The code is cached unless color control has changed the style picture."""
         if style is not self.style:
             return painter.encode(style, stroke=stroke)
         if stroke not in self.codes:
@@ -126,10 +126,10 @@ class _KeptStyle:
 
 
 class Worker:
-    """Paints items one after the other. Models are loaded when they are first needed, and then kept.
+    """Worker that paints items one after the other. Models are loaded when they are first needed, and then kept.
 
     Args:
-        settings: what all items share.
+        settings: the common settings of all items.
 
     Example:
         >>> item = Item(content="photo.jpg", style="starry-night", output="painted.png", options=InstantOptions(size=64))
@@ -195,7 +195,7 @@ class Worker:
 
 
 def _save(pastiche: Pastiche, item: Item, settings: Settings) -> None:
-    """Write a result atomically. A record that the format cannot hold is omitted; the manifest has the same facts."""
+    """Write a result atomically. If the format cannot contain a record, omit it; the manifest has the same facts."""
     output = Path(item.output)
     check_fits(output, (pastiche.image.shape[-2], pastiche.image.shape[-1]))
     pastiche.save(
@@ -222,14 +222,14 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def threads_each(workers: int, threads: int) -> int:
-    """Return the number of threads of each worker, given the number of all of them (0: one per core).
+    """Return the number of threads of each worker, given the total number of threads (0: one per core).
 
     Raises:
         OptionError: the number of workers is not allowed.
 
     Args:
         workers: number of workers, 1 to 256.
-        threads: number of threads of all workers.
+        threads: total number of threads of all workers.
 
     Example:
         >>> threads_each(2, 8)

@@ -1,7 +1,7 @@
 """Grade a student's version of the assignment's functions: ``python -m impasto.classic.grade exercise.py``.
 
-Each failed check prints one sentence that says what is wrong. The checks compare the student's results with those of
-:mod:`impasto.classic`, and with the results of mistakes that are often made.
+Each failed check prints one sentence that describes the problem. The checks compare the student's results with those of
+:mod:`impasto.classic`, and with the results of common mistakes.
 """
 
 import copy
@@ -30,15 +30,15 @@ class Check:
 
     Attributes:
         function: name of the student's function.
-        title: what is checked, a few words.
+        title: short description of the check.
         arguments: the arguments of the call.
         wanted: the correct result.
         mistakes: results of known mistakes, by the sentence that explains them.
 
     Example:
-        >>> check = Check("total_cost", "defaults", (1.0, 2.0), 90.0, {"alpha and beta are exchanged.": 60.0})
+        >>> check = Check("total_cost", "defaults", (1.0, 2.0), 90.0, {"alpha and beta are swapped.": 60.0})
         >>> check.problem({"total_cost": lambda content, style: 40 * content + 10 * style})
-        'total_cost (defaults): alpha and beta are exchanged.'
+        'total_cost (defaults): alpha and beta are swapped.'
         >>> check.problem({"total_cost": lambda content, style: 10 * content + 40 * style})
         ''
     """
@@ -50,7 +50,7 @@ class Check:
     mistakes: Mapping[str, Any]
 
     def problem(self, functions: Functions) -> str:
-        """Return one sentence on what is wrong with the student's function; empty if nothing is."""
+        """Return a sentence that describes the problem of the student's function; empty if it is correct."""
         sentence = self._sentence(functions)
         return sentence and f"{self.function} ({self.title}): {sentence}"
 
@@ -68,7 +68,7 @@ class Check:
 
 
 def _compared(found: Any, wanted: Any, mistakes: Mapping[str, Any]) -> str:
-    """Explain how a result differs from the wanted one; empty if it does not."""
+    """Describe how a result differs from the expected one; empty if it does not."""
     try:
         array = np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError):
@@ -140,7 +140,7 @@ def _layer_checks() -> Iterator[Check]:
     }
     yield Check("compute_layer_style_cost", "one layer", (a_S, a_G), squares / divisor, mistakes)
     moved = a_S[:, ::-1, ::-1].copy()
-    yield Check("compute_layer_style_cost", "positions exchanged: the cost is 0", (a_S, moved), 0.0, {})
+    yield Check("compute_layer_style_cost", "shuffled positions, cost 0", (a_S, moved), 0.0, {})
 
 
 def _style_checks() -> Iterator[Check]:
@@ -159,7 +159,7 @@ def _style_checks() -> Iterator[Check]:
 
 
 def _total_checks() -> Iterator[Check]:
-    exchanged = "alpha and beta are exchanged: alpha belongs to the content, beta to the style."
+    exchanged = "alpha and beta are swapped: alpha belongs to the content, beta to the style."
     unweighted = "it ignores alpha and beta."
     yield Check("total_cost", "default weights", (2.0, 3.0), 140.0, {exchanged: 110.0, unweighted: 5.0})
     mistakes = {exchanged: 29.0, unweighted: 5.0, "it always uses 10 and 40; use the arguments alpha and beta.": 140.0}

@@ -26,8 +26,8 @@ app = App(
 )
 app.command("impasto.cli.paint:paint", name="paint", help="Paint a photo in the style of one or several pictures.")
 app.command("impasto.cli.doodle:doodle", name="doodle", help="Paint a map of flat colors in the style of a picture.")
-app.command("impasto.cli.analogy:analogy", name="analogy", help="Paint B in the way that A' was painted from A.")
-app.command("impasto.cli.texture:texture", name="texture", help="Make a picture of any size from pieces of others.")
+app.command("impasto.cli.analogy:analogy", name="analogy", help="Change B in the same way as A was changed to get A'.")
+app.command("impasto.cli.texture:texture", name="texture", help="Make a picture of any size from pieces of other pictures.")
 app.command("impasto.cli.instant:instant", name="instant", help="Paint a photo in any style in one pass, in about a second.")
 app.command("impasto.cli.apply:apply", name="apply", help="Paint photos with a brush, a small network for one style.")
 app.command("impasto.cli.batch:batch", name="batch", help="Paint many photos in many styles; continues if interrupted.")
@@ -86,7 +86,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if out.failure is None:
             return code
         if not isinstance(out.failure, BrokenPipeError):  # no message if the reader closed the pipe, as ``head`` does
-            fail_with(f"the standard output cannot be written to ({reason_of(out.failure)})", FAILED_EXIT)
+            fail_with(f"cannot write to standard output ({reason_of(out.failure)})", FAILED_EXIT)
         return code or FAILED_EXIT
 
 

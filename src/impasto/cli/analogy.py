@@ -1,4 +1,4 @@
-"""``impasto analogy``: paint B in the way that A' was painted from A."""
+"""``impasto analogy``: change B in the same way as A was changed to get A'."""
 
 from typing import Annotated
 
@@ -26,7 +26,7 @@ def analogy(
     run: Annotated[RunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
     options: Annotated[AnalogyFlags | None, Parameter(name="*")] = None,
 ) -> int:
-    """Paint B in the way that A' was painted from A.
+    """Change B in the same way as A was changed to get A'.
 
     Args:
         a: The photo of the example. One of the three pictures may be -, which reads standard input.
@@ -47,6 +47,6 @@ def analogy(
     has_json = output_options is not None and output_options.json
     files = named_files(files, (b, a_prime), (a, a_prime, b), has_json=has_json)
     pictures = [read_content(from_stdin(word)) for word in (a, a_prime, b)]
-    note = no_effect_note(given(options), dict.fromkeys(_OF_ENGINE[chosen.engine], f"not read by --engine {chosen.engine}"))
+    note = no_effect_note(given(options), dict.fromkeys(_OF_ENGINE[chosen.engine], f"not used by --engine {chosen.engine}"))
     guided = with_notes(analogy_of(AnalogyInputs(*pictures), chosen, where), pictures, note)
     return run_guided(guided, where, files, output_options)

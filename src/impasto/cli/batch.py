@@ -1,4 +1,4 @@
-"""``impasto batch``: paint many photos in many styles. The same command continues an interrupted batch."""
+"""``impasto batch``: paint many photos in many styles. To continue an interrupted batch, run the command again."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +41,10 @@ class ClusterFlags:
     """Workers."""
 
     workers: int | None = None
-    """Number of worker processes, each with its own models. Default: 1; with --ray, as many as the cluster has room for."""
+    """Number of worker processes, each with its own models. Default: 1; with --ray, as many as fit on the cluster."""
 
     ray: str | None = None
-    """Paint on a Ray cluster: local (a cluster for this run), auto (the running one) or ray://HOST:PORT."""
+    """Paint on a Ray cluster: local (a temporary cluster on this machine), auto (a running cluster) or ray://HOST:PORT."""
 
     gpus: float = 0.0
     """With --ray: GPUs of each worker, such as 0.25 for four workers on a GPU. 0: paint on CPUs."""
@@ -62,13 +62,13 @@ def batch(
     options: Annotated[BatchFlags | None, Parameter(name="*")] = None,
     run: Annotated[UngroupedRunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
 ) -> int:
-    """Paint many photos in many styles. The same command continues an interrupted batch, and skips what is done.
+    """Paint many photos in many styles. To continue an interrupted batch, run the command again; it skips finished items.
 
     Args:
         contents: A photo, a folder, a glob in quotes, or a .csv file with the columns content and style and any options.
         styles: A picture, a folder, a glob in quotes, or names from "impasto styles list" separated by commas; for --method
             brush, brushes. A .csv file contains its own styles.
-        more: Words that are refused, because a glob must be in quotes.
+        more: Extra arguments, which are refused, because globs must be in quotes.
         method: How to paint: instant (one pass), paint (better and slower) or brush (one small network per style).
         cluster: Workers.
         files: Output files.
@@ -105,14 +105,14 @@ def batch(
 
 
 def _crew(flags: ClusterFlags) -> "int | ClusterOptions":
-    """Return the number of processes, or where on a cluster to run.
+    """Return the number of processes, or the cluster to run on.
 
     Raises:
         OptionError: a value is not allowed.
     """
     if flags.ray is None:
         if flags.gpus:
-            raise OptionError(f"--gpus is {flags.gpus:g}, but it is for --ray alone; choose a GPU with --device instead")
+            raise OptionError(f"--gpus is {flags.gpus:g}, but it applies only to --ray; choose a GPU with --device instead")
         return 1 if flags.workers is None else flags.workers
     from impasto.batch.cluster import ClusterOptions
 
@@ -127,7 +127,8 @@ def _check_words(contents: str | None, styles: str | None, more: tuple[str, ...]
     if more:
         count = 2 + len(more)
         raise OptionError(
-            f"{count} words are given; put a glob in quotes, such as 'photos/*.jpg', and separate several styles by commas"
+            f"{count} arguments were given; put globs in quotes, such as 'photos/*.jpg', and separate several styles "
+            "with commas"
         )
     if files.output is None:
         raise OptionError(f"the output folder is missing: {_EXAMPLE}")

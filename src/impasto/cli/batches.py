@@ -42,10 +42,10 @@ class Requested:
     Attributes:
         pairs: contents and styles.
         others: files in folders and globs that are not pictures.
-        settings: what all items share.
+        settings: the common settings of all items.
         folder: the folder of the results.
         suffix: the suffix of the results.
-        crew: the number of processes, or where on a cluster to run.
+        crew: the number of processes, or the cluster to run on.
     """
 
     pairs: Sequence[Pair]
@@ -94,7 +94,7 @@ class _Session:
 
     @property
     def seconds_left(self) -> float | None:
-        """The remaining seconds at the speed so far, without the loading of the models; None before an item was painted."""
+        """The remaining seconds at the current speed, excluding the time to load the models; None before the first item."""
         painted = self.counts["done"] + self.counts["failed"]
         if not painted:
             return None
@@ -132,12 +132,12 @@ def run_batch(requested: Requested, messages: OutputOptions) -> int:
         except KeyboardInterrupt:
             code = INTERRUPTED_EXIT
         except (ImageFileError, ClusterError) as error:
-            code = fail_with(f"{error}; the same command continues", FAILED_EXIT)
+            code = fail_with(f"{error}; run the same command again to continue", FAILED_EXIT)
         return _summarized(session, requested, messages, code)
 
 
 def _settings_of_worker(requested: Requested) -> Settings:
-    """Return the settings with the threads of each worker: a share of this machine, or of a cluster one CPU by default."""
+    """Return the settings with the threads of each worker: a share of this machine's, or by default one on a cluster."""
     run, crew = requested.settings.run, requested.crew
     threads = (run.threads or 1) if isinstance(crew, ClusterOptions) else threads_each(crew, run.threads)
     return replace(requested.settings, run=replace(run, threads=threads))
@@ -145,7 +145,7 @@ def _settings_of_worker(requested: Requested) -> Settings:
 
 @contextmanager
 def _pool(requested: Requested, settings: Settings) -> Iterator[Pool]:
-    """Start the workers, and end them."""
+    """Start the workers, and stop them on exit."""
     if isinstance(requested.crew, ClusterOptions):
         with cluster_pool(requested.crew, requested.pairs, settings) as pool:
             yield pool
@@ -228,7 +228,7 @@ def _lines(console: Console, session: _Session) -> Callable[[Outcome], None]:
 def _state(session: _Session) -> str:
     failed = f"{session.counts['failed']} failed; " if session.counts["failed"] else ""
     seconds = session.seconds_left
-    return failed + ("checking what is done" if seconds is None else f"about {duration(seconds)} left")
+    return failed + ("looking for finished items" if seconds is None else f"about {duration(seconds)} left")
 
 
 # ---------------------------------------------------------------------------------------------------- at the end
@@ -242,7 +242,9 @@ def _summarized(session: _Session, requested: Requested, messages: OutputOptions
         rest = len(session.failures) - _MOST_FAILURES
         fail_with(f"{rest} more failed; their errors are in {requested.folder / 'manifest.jsonl'}", FAILED_EXIT)
     if session.is_disk_full:
-        code = fail_with(f"the disk of '{requested.folder}' is full; free some space, and repeat the command", FAILED_EXIT)
+        code = fail_with(
+            f"the disk of '{requested.folder}' is full; free some space, and run the same command again", FAILED_EXIT
+        )
     seconds = seconds_now() - session.started
     if messages.json:
         print(json.dumps(_counted(session, requested, seconds)), flush=True)
@@ -253,7 +255,7 @@ def _summarized(session: _Session, requested: Requested, messages: OutputOptions
         return code or (FAILED_EXIT if session.failures else 0)
     what = "interrupted" if code == INTERRUPTED_EXIT else "stopped"
     left = len(session.items) - session.settled
-    fail_with(f"{what}: {states} of {len(session.items)} planned, {left} left; the same command continues", code)
+    fail_with(f"{what}: {states} of {len(session.items)} planned, {left} left; run the same command again to continue", code)
     return code
 
 

@@ -33,7 +33,7 @@ def list_() -> None:
 
 @app.command
 def show(brush: str, /) -> None:
-    """Show the metadata of a brush, such as the settings of its training.
+    """Show the metadata of a brush, such as its training settings.
 
     Args:
         brush: A name from the list, a .brush file, or a network of fast-neural-style or fast-style-transfer.
@@ -69,7 +69,7 @@ def convert(source: Path, output: Path, /) -> int:
     path = brush_path(source)
     if not is_foreign(path):
         load_brush(path)  # raises if the file is damaged or contains another kind of network
-        raise OptionError(f"'{source}' is a brush already; copy the file, or paint with it: impasto apply {source} PHOTO")
+        raise OptionError(f"'{source}' is already a brush; copy the file, or paint with it: impasto apply {source} PHOTO")
     check_overwrites({"the output": output}, (path,))
     network, facts = load_brush(path), brush_facts(path)
     facts |= {"source_sha256": network.sha256}

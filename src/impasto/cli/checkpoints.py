@@ -57,7 +57,7 @@ class CheckpointWriter:
                 f"saving a checkpoint every {_SECONDS_BETWEEN:.0f} s: {self.path}; after an interruption, use --resume"
             )
         except ImpastoError as error:
-            self._print_once(f"no checkpoint saved: {error}")
+            self._print_once(f"the checkpoint could not be saved: {error}")
         took = time.monotonic() - now
         self.due = time.monotonic() + max(_SECONDS_BETWEEN, took / _LARGEST_SHARE)
 

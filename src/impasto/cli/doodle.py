@@ -37,7 +37,7 @@ def doodle(
         map: The map of the result.
         style_map: The map of the style picture. If it is omitted, a draft like that of --suggest-map is used.
         content: A photo whose shapes the result follows.
-        suggest_map: Only make a draft map of the style picture from automatic regions, and save it.
+        suggest_map: Only draft a map of the style picture from automatic regions, and save it.
         files: Output files.
         output_options: Messages.
         run: Device, precision and seed.
@@ -66,7 +66,7 @@ def doodle(
 
 
 def _suggest(style: str, files: Files | None, options: DoodleOptions, output_options: OutputOptions) -> int:
-    """Make a draft map of the style picture and save it."""
+    """Draft a map of the style picture and save it."""
     from impasto.cli.guided import named_files
     from impasto.cli.outputs import print_notes, save_pastiche
     from impasto.recipes.doodle import suggest_map
@@ -85,6 +85,6 @@ def _suggest(style: str, files: Files | None, options: DoodleOptions, output_opt
         print(json.dumps({**record, "output": str(saved.output)}), flush=True)
     to_stderr = output_options.json or saved.output == STDOUT
     message_console(quiet=output_options.quiet, to_stderr=to_stderr).print(
-        f"{saved.name}: a draft; change it in any paint program, and paint your own map in the same colors"
+        f"{saved.name}: this is a draft; edit it in any paint program, and draw your own map in the same colors"
     )
     return print_notes(saved)

@@ -49,7 +49,7 @@ def onnx(
         stroke: With --style: width of the brush strokes, 0.25 to 1.5.
     """
     if output.suffix.lower() != ".onnx":
-        raise OptionError(f"{str(output)!r} does not end in .onnx; choose a name that does")
+        raise OptionError(f"{str(output)!r} does not end in .onnx; choose another name")
     _check_kind({"style": style, "size": size, "stroke": stroke, "precision": precision}, brush)
     check_range("strength", strength, 0, 1)
     if brush is not None:

@@ -52,7 +52,7 @@ def eval_(
     from impasto.runtime.memory import memory_in_words
 
     if export_onnx is not None:
-        raise OptionError(f"--export_onnx is a command of its own here: impasto export onnx {export_onnx} --brush {model}")
+        raise OptionError(f"--export_onnx is a separate command in impasto: impasto export onnx {export_onnx} --brush {model}")
     check_range("content_scale", content_scale, 0.25, 1000)
     files = Files(output=output_image)
     check_files(files, (str(content_image), model))
@@ -75,8 +75,9 @@ def eval_(
 def train(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
     """Show how to train a network with impasto."""
     raise OptionError(
-        "training is another command here: impasto train brush STYLE_IMAGE --photos DATASET -o OUT.brush --minutes 60; "
-        "its flags are in impasto train brush --help"
+        "training is a separate command in impasto: impasto train brush STYLE_IMAGE --photos DATASET -o OUT.brush "
+        "--minutes 60; "
+        "for its flags, see impasto train brush --help"
     )
 
 

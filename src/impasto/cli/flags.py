@@ -125,7 +125,7 @@ def _split(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
     kinds = get_args(hint)
     words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
     if kinds[-1] is not Ellipsis and len(words) != len(kinds):
-        raise ValueError(f"{tokens[0].value!r} is not {len(kinds)} values with a comma between them")
+        raise ValueError(f"{tokens[0].value!r} is not {len(kinds)} values separated by commas")
     return tuple(kinds[0](word) for word in words)
 
 

@@ -39,7 +39,7 @@ def named_files(files: Files | None, words: Sequence[str], inputs: Sequence[str 
 
     files = files or Files()
     if files.report:
-        raise OptionError("--report compares a painting with its photo and its style; here it has no meaning, so omit it")
+        raise OptionError("--report compares a painting with its photo and its style, so it cannot be used here; omit it")
     if files.output is None:
         files = replace(files, output=default_output(words, lambda path: False))
     given = tuple(each for each in inputs if each)

@@ -60,6 +60,7 @@ def instant(
         run: Device and precision.
         options: Painting options.
     """
+    from impasto.cli.from_disk import instant_from_disk, reason_for_instant
     from impasto.cli.outputs import check_files, check_size, print_notes
     from impasto.cli.report import print_figures
     from impasto.cli.session import figures_by_name, reported, set_threads
@@ -81,6 +82,8 @@ def instant(
     if (files.gif or files.preview) and not chosen.goes_on:
         flag = "--gif" if files.gif else "--preview"
         raise OptionError(f"{flag} shows the progress of --refine or --hq; add one of them, or omit {flag}")
+    if reason := reason_for_instant(words[0], chosen, where):
+        return instant_from_disk(words, sources, chosen, where, files, output_options, reason)
     console = message_console(quiet=output_options.quiet)
     first, *others = map(from_stdin, words)
     photo, style_inputs = read_pictures(first, others, chosen, sources)

@@ -49,7 +49,7 @@ def check_alone(extras: Mapping[str, Path | None], options: Mapping[str, Any]) -
     """Check that no flag was given that has no effect with ``--making-of``.
 
     Raises:
-        OptionError: there is one.
+        OptionError: there is such a flag.
     """
     flags = [flag for flag, path in extras.items() if path is not None]
     flags += [f"--{name}" for name in options if name != "size"]
@@ -64,7 +64,7 @@ def film_painting(
 
     Args:
         result: a picture that contains a record, or a record file.
-        inputs: the photo and the style; empty: they are found by name and hash.
+        inputs: the photo and the style. If empty, they are found by name and hash.
         output: the film. None: next to the result.
         longest_px: longer side of the film, at most that of the painting; 0: at most 1920 pixels.
         run: device, precision and threads, which override the record.
@@ -106,7 +106,8 @@ def _record_of(result: Path) -> Record:
     made_by = record.get("recipe", "paint")
     if made_by not in (*get_args(Recipe), "paint", "inetwork"):
         raise OptionError(
-            f"'{result}' was made with {str(made_by)!r}; --making-of repeats the steps of impasto paint, so give a result of it"
+            f"'{result}' was made with {str(made_by)!r}; --making-of repeats the steps of impasto paint, so give a "
+            "result of that"
         )
     return record
 

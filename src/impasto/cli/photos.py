@@ -11,6 +11,7 @@ from impasto import images
 from impasto.batch.sources import files_in
 from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, USAGE_EXIT, fail_with
 from impasto.cli.flags import Files, OutputOptions, Saving
+from impasto.cli.from_disk import brush_from_disk, reason_for_brush
 from impasto.cli.names import default_output
 from impasto.cli.outputs import Saved, check_files, check_size, print_notes, rehearse, save_pastiche
 from impasto.cli.overwriting import is_same_file
@@ -150,6 +151,8 @@ def _paint_next(session: _Session, source: str) -> None:
     """Paint and save one of the photos, or skip it."""
     batch, options, started = session.batch, session.options, seconds_now()
     console = message_console(quiet=session.messages.quiet)
+    if reason := reason_for_brush(source, session.painter, options):
+        return _paint_from_disk(session, source, reason)
     try:
         photo = read_content(from_stdin(source), longest_px=options.size)
     except ImpastoError as error:
@@ -172,6 +175,25 @@ def _paint_next(session: _Session, source: str) -> None:
     _report(session, pastiche, saved, seconds_now() - started)
     if requests:
         raise KeyboardInterrupt
+    return None
+
+
+def _paint_from_disk(session: _Session, source: str, reason: str) -> None:
+    """Paint and save a photo that does not fit into memory, or skip it."""
+    batch = session.batch
+    if batch.output is None and not batch.keeps_names:
+        output = batch.folder / f"{Path(default_output((source, batch.brush), lambda _: True)).stem}.tif"
+    else:
+        output = batch.output or batch.folder / Path(source).name
+    try:
+        batch.folder.mkdir(parents=True, exist_ok=True)
+        check_files(batch.files(output), (batch.brush, *batch.sources))
+        code = brush_from_disk(source, session.painter, session.options, batch.saving, output, session.messages, reason)
+    except ImpastoError as error:
+        return _skip(session, source, error)
+    if code == INTERRUPTED_EXIT:
+        raise KeyboardInterrupt
+    session.finished.append(output)
     return None
 
 

@@ -103,4 +103,4 @@ def to_stdout(pastiche: "Pastiche", *, bits: Literal[8, 16], keep_gps: bool) -> 
         sys.stdout.buffer.flush()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ImageFileError(f"standard output cannot be written to ({why})") from error
+        raise ImageFileError(f"cannot write to standard output ({why})") from error

@@ -28,7 +28,7 @@ class Preview:
         try:
             images.write(self.path, step.image)
         except ImpastoError as error:
-            self.console.print(f"no more previews: {error}")
+            self.console.print(f"previews stopped: {error}")
             self.path = None
         self.due = time.monotonic() + max(1.0, 10 * (time.monotonic() - started))
 

@@ -214,7 +214,9 @@ def checkpoint(output: Path, record_file: Path | None) -> tuple[Record, Checkpoi
     has_own = images.read_record(output) is not None
     record = record_in(output if has_own or record_file is None else record_file)
     if not _has_position(record):
-        raise OptionError(f"the record in '{output}' does not say at which step painting stopped; omit --resume to start again")
+        raise OptionError(
+            f"the record in '{output}' does not contain the step at which painting stopped; omit --resume to start again"
+        )
     steps = record["steps"]
     if steps["finished"]:
         raise OptionError(f"'{output}' is finished, so it cannot be resumed; omit --resume to start again")
@@ -240,7 +242,8 @@ def resumed_options(record: Record, options: dict[str, Any], run: dict[str, Any]
     for name, value in options.items():
         if name not in _MAY_DIFFER and value != getattr(known, name):
             raise OptionError(
-                f"{dashed(name)} was {getattr(known, name)!r} when painting was interrupted and cannot become {value!r}; "
+                f"{dashed(name)} was {getattr(known, name)!r} when painting was interrupted and cannot be changed to "
+                f"{value!r}; "
                 f"omit {dashed(name)}, or omit --resume to start again"
             )
     changes = {name: value for name, value in options.items() if name in _MAY_DIFFER}

@@ -93,7 +93,10 @@ class PaintRequest:
         yield from self.masking.notes
         yield from color_notes(self.content, self.options)
         if self.resumable and not self.checkpoint and os.path.isfile(earlier := checkpoint_of(self.output)):
-            yield f"'{earlier}' is the checkpoint of an interrupted painting; --resume continues it, this command starts again"
+            yield (
+                f"'{earlier}' is the checkpoint of an interrupted painting; this command starts again; to "
+                "continue, use --resume"
+            )
         if self.holds_no_record:
             yield f"{self.output.suffix} cannot contain a record of how {self.output} was painted; save one with --record FILE"
         if self.record:
@@ -136,10 +139,10 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
         ImpastoError: the picture cannot be painted or saved.
     """
     console = message_console(quiet=output_options.quiet)
-    keep_freed_memory()
     set_threads(request.run)
     with _alone(request.output), memory_in_words(request.options.size):
         context = gatys.set_up(request.content, request.styles, request.options, request.run, request.masking)
+        keep_freed_memory(except_largest=context.tile_count > 1)
         if request.checkpoint:
             context = gatys.resumed(context, request.checkpoint)
             request = replace(request, checkpoint=request.checkpoint.without_picture())

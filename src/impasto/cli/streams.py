@@ -102,7 +102,7 @@ def occupy_standard_files() -> None:
 
 
 def reason_of(error: OSError | ValueError) -> str:
-    """Return the reason why a stream cannot be written to."""
+    """Return the reason why writing to a stream failed."""
     return getattr(error, "strerror", None) or str(error)
 
 

@@ -37,7 +37,9 @@ def studio(
     try:
         from impasto.studio.server import serve, with_token
     except ImportError as error:
-        raise OptionError(f"the studio needs more packages ({error.name} is missing): pip install 'impasto[studio]'") from error
+        raise OptionError(
+            f"the studio needs additional packages ({error.name} is missing): pip install 'impasto[studio]'"
+        ) from error
     from impasto.studio.settings import LOOPBACK, Settings, data_folder
 
     console = message_console(quiet=False)

@@ -34,5 +34,7 @@ def check_queue(url: str) -> None:
     try:
         from impasto.studio.broker import shown
     except ImportError as error:
-        raise OptionError(f"--queue needs more packages ({error.name} is missing): pip install 'impasto[queue]'") from error
+        raise OptionError(
+            f"--queue needs additional packages ({error.name} is missing): pip install 'impasto[queue]'"
+        ) from error
     shown(url)

@@ -37,7 +37,7 @@ _NAMED = 5
 
 @dataclass
 class _Watch:
-    """Prints progress, and saves the checkpoint and the sample strip every minute."""
+    """Monitor that prints progress, and saves the checkpoint and the sample strip every minute."""
 
     run: BrushRun
     output: Path
@@ -49,7 +49,7 @@ class _Watch:
     is_saved: bool = True
 
     def take(self, step: BrushStep) -> None:
-        """Look at one step."""
+        """Process one step."""
         if step.has_diverged:
             self.console.print(
                 f"step {step.number}: the training diverged; went back to the last good state and halved the learning rate"
@@ -71,7 +71,7 @@ class _Watch:
         try:
             write(strip, self.run.strip())
         except ImpastoError as error:
-            self.console.print(f"no sample strip: {error}")
+            self.console.print(f"the sample strip could not be saved: {error}")
 
     def is_stale(self, patience_minutes: float) -> bool:
         """Return whether the losses did not decrease by one percent in the last ``patience_minutes``. With 0, return False."""
@@ -102,12 +102,12 @@ def brush(
     options: Annotated[BrushTrainingFlags | None, Parameter(name="*")] = None,
     run: Annotated[RunFlags | None, Parameter(name="*")] = None,
 ) -> int:
-    """Train a brush: a small network that paints any photo in one style. An interrupted training resumes.
+    """Train a brush: a small network that paints any photo in one style. To resume an interrupted training, run it again.
 
     Args:
         style: Style picture, or a name from "impasto styles list".
         output: Output file, .brush. A sample strip (.strip.png) and a checkpoint are saved next to it every minute.
-        photos: Folder of photos to practice on, at least 2. Default: built-in photos.
+        photos: Folder of training photos, at least 2. Default: built-in photos.
         start: Brush to start from, a file or a name from "impasto brushes list". Default: random weights.
         new: Start from the beginning, even if there is a checkpoint of an interrupted training.
         quiet: Print errors only.
@@ -165,7 +165,7 @@ def _read_photos(folder: Path | None, seed: int, console: Console) -> list[torch
     from impasto.training.photos import MOST_PHOTOS, built_in_photos, photos_in
 
     if folder is None:
-        console.print("training on built-in photos; with --photos FOLDER, the brush learns from your own")
+        console.print("training on the built-in photos; to train on your own photos, use --photos FOLDER")
         return built_in_photos(seed)
     photos: list[torch.Tensor] = []
     errors: list[ImageFileError] = []
@@ -191,7 +191,7 @@ def _resume(training: BrushRun, checkpoint: Path, console: Console) -> None:
         raise
     except Exception as error:  # torch raises many types of errors if the file is damaged or from another network
         raise WeightsError(
-            f"checkpoint '{checkpoint}' is damaged or from another --network; with --new, the training starts again"
+            f"checkpoint '{checkpoint}' is damaged or from another --network; use --new to start again"
         ) from error
     done = training.training
     console.print(f"resuming from step {done.number}, after {duration(done.seconds)} of training")

@@ -51,7 +51,7 @@ def check_writable(*paths: Path) -> None:
     """Raise WeightsError if a file cannot be written."""
     for path in paths:
         if not path.parent.is_dir():
-            raise WeightsError(f"'{path}' cannot be written: there is no folder '{path.parent}'; make it first")
+            raise WeightsError(f"'{path}' cannot be written: there is no folder '{path.parent}'; create it first")
         if path.is_dir():
             raise WeightsError(f"'{path}' cannot be written: it is a folder; give the name of a file")
         try:

@@ -30,7 +30,7 @@ def tune(
     options: Annotated[TuneFlags | None, Parameter(name="*")] = None,
     run: Annotated[RunFlags | None, Parameter(name="*")] = None,
 ) -> int:
-    """Compare settings on a sheet, or search for the settings that give a wanted style strength.
+    """Compare settings on a sheet, or search for the settings that give a target style strength.
 
     Args:
         content: The photo.
@@ -90,7 +90,7 @@ def _advice(tuning: "Tuning", words: tuple[str, str]) -> list[str]:
     wanted, best = options.wanted_style, tuning.best.style_closed
     lines = [f"to paint the result: {shlex.join([*command, *tuning.best.flags])}"]
     if not tuning.is_found:
-        lines.insert(0, f"no setting reached a style share of {wanted:g}; the nearest is {best:.2f}{_advice_beyond(tuning)}")
+        lines.insert(0, f"no setting reached a style share of {wanted:g}; the closest is {best:.2f}{_advice_beyond(tuning)}")
     if options.recipe == "paint":
         height, width = tuning.best.image.shape[-2:]
         lines.append(

@@ -41,17 +41,17 @@ def video(
     options: Annotated[VideoFlags | None, Parameter(name="*")] = None,
     run: Annotated[UngroupedRunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
 ) -> int:
-    """Paint a clip with little flicker, and keep its sound. If it is interrupted, the same command continues.
+    """Paint a clip with little flicker, and keep its sound. If the command is interrupted, run it again to continue.
 
     Args:
         clip: A video, or an animated GIF or WebP file.
         style: A brush or its name, see "impasto brushes list"; or for --method instant and paint, a picture or the name
             of a style.
         output: Output file (.mp4, .m4v, .mov, .mkv, .webm, .gif or .webp).
-        poster: Also save a painted frame as a picture: the frame where the clip has the most details.
+        poster: Also save a painted frame as a picture. The frame with the most detail in the clip is chosen.
         compare: Also write a clip that shows the source on the left and the result on the right, with the sound.
-        making_of: A result of impasto paint: repeat the painting, and write it as a film. Give the photo and the style in place
-            of CLIP and STYLE if they are neither in the current folder nor next to the result.
+        making_of: Repeat the painting of a result of impasto paint, and write it as a film. If the photo and the style are
+            neither in the current folder nor next to the result, give them in place of CLIP and STYLE.
         quiet: Print errors only.
         options: Painting options.
         run: Device and precision.
@@ -133,14 +133,14 @@ def _announce(started: "VideoRun", console: "Console") -> None:
     if started.damaged:
         several = started.damaged > 1
         console.print(
-            f"{started.damaged} damaged frame{'s were' if several else ' was'} skipped; the frame before is shown longer"
+            f"{started.damaged} damaged frame{'s were' if several else ' was'} skipped; the previous frame is shown for longer"
         )
     if (padded := encoded_size(clip.size, started.encoding)) != clip.size:
         console.print(f"H.264 needs even sides: the result is {padded[1]}x{padded[0]} pixels; .webm keeps {width}x{height}")
     if clip.sounds and started.output.suffix.lower() in ANIMATIONS:
-        console.print(f"{started.output.suffix} has no sound; the sound of the clip is left out")
+        console.print(f"{started.output.suffix} cannot contain sound; the sound of the clip is not copied")
     if started.segments.is_replaced:
-        console.print("segments that are damaged, or of another clip, style or other options, were deleted")
+        console.print("deleted segments that were damaged, or that belong to another clip, style or other options")
     if started.resumed:
         console.print(f"resuming after {started.resumed} frames")
 

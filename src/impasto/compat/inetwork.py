@@ -190,9 +190,10 @@ def repairs(request: InetworkRequest) -> list[str]:
     messages = {
         f"the weights of {flags.model} are not on this machine, so {_SLIM} is used; to get them: impasto weights "
         f"fetch {flags.model}": flags.model != request.encoder,
-        f"--style_weight has {weights} values for {count} styles; their sum is shared equally": weights != count,
+        f"--style_weight has {weights} values for {count} styles; their sum is divided equally among the styles": weights
+        != count,
         "fixed: the last layer is optimized towards the style like the others; INetwork pushes it away from the style": True,
-        "fixed: a style picture keeps its aspect ratio; INetwork stretches it to the photo's": any(
+        "fixed: a style picture keeps its aspect ratio; INetwork stretches it to that of the photo": any(
             isinstance(style, Picture) and not _alike(style.size, request.size) for style in request.styles
         ),
         "fixed: --init_image is a file unless it is exactly content, noise or gray; INetwork searches for these words in the "

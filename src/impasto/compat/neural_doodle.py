@@ -211,7 +211,7 @@ def found_maps(style: str, content: str | None, output: Path | None) -> FoundMap
         )
     if style_map.is_file():
         raise OptionError(
-            f"the map of the result, {wanted or 'beside --content'}, was not found, but '{style_map}' was; paint it in the "
+            f"the map of the result, {wanted or 'next to --content'}, was not found, but '{style_map}' was; paint it in the "
             f"colors of '{style_map}'"
         )
     what = "the style is applied without maps" if content else "a texture of the style is made"
@@ -227,7 +227,7 @@ def ignored_note(given: Mapping[str, Any], *, has_content: bool, has_maps: bool)
 
     Example:
         >>> ignored_note({"iterations": 40, "variety": 0.5}, has_content=False, has_maps=True)
-        'no effect here: --iterations (the size determines the iterations)'
+        'options without effect: --iterations (the size determines the iterations)'
     """
     reasons = dict(_NO_EFFECT)
     if not has_content:

@@ -90,7 +90,7 @@ def _eight_bit(opened: Opened, profile: bytes | None, notes: list[str]) -> Pixel
         plain = picture.convert("L" if gray else "RGB")
     if opened.smaller_size is not None and alpha is None and plain.mode != "LAB":
         plain = plain.resize(opened.smaller_size, PIL.Image.Resampling.BICUBIC, opened.box)
-    converted = _managed(plain, profile, notes)
+    converted = managed(plain, profile, notes)
     color = np.array(converted, np.float32)
     color /= 255
     return Pixels(color, alpha)
@@ -103,7 +103,7 @@ def _widen_key(opened: Opened) -> None:
         opened.picture.info["transparency"] = key * (85 if data[24] == 2 else 17)
 
 
-def _managed(plain: PIL.Image.Image, profile: bytes | None, notes: list[str]) -> PIL.Image.Image:
+def managed(plain: PIL.Image.Image, profile: bytes | None, notes: list[str]) -> PIL.Image.Image:
     """Convert an image of mode L, RGB, CMYK or LAB to sRGB; a profile for another color mode is ignored."""
     if plain.mode == "LAB":
         return _transformed(plain, PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("LAB")))
@@ -230,10 +230,10 @@ def _deep(values: Array, opened: Opened, profile: bytes | None, notes: list[str]
     color = scaled(values[..., :3], opened.name, notes)
     if getattr(opened.picture, "tag_v2", {}).get(0x0106) == 0 and values.dtype.kind != "u":
         color = 1 - color  # white is zero
-    return Pixels(_deep_color(color, profile, notes), alpha)
+    return Pixels(deep_color(color, profile, notes), alpha)
 
 
-def _deep_color(values: Array, profile: bytes | None, notes: list[str]) -> Array:
+def deep_color(values: Array, profile: bytes | None, notes: list[str]) -> Array:
     """Convert values (height, width, 1 or 3) in [0, 1] to sRGB (height, width, 3); round to 8 bits only if necessary."""
     rgb = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
     if not profile:
@@ -247,7 +247,7 @@ def _deep_color(values: Array, profile: bytes | None, notes: list[str]) -> Array
         return exact
     eight = np.rint(fitting * 255).astype(np.uint8)
     before = len(notes)
-    converted = _managed(PIL.Image.fromarray(eight[..., 0] if eight.shape[2] == 1 else eight), profile, notes)
+    converted = managed(PIL.Image.fromarray(eight[..., 0] if eight.shape[2] == 1 else eight), profile, notes)
     if len(notes) > before and notes[-1].startswith("ignored"):
         return rgb
     return np.asarray(converted, np.float32) / 255
@@ -287,7 +287,7 @@ def tiff_pixels(data: bytes, name: str, max_pixels: int, notes: list[str]) -> Pi
     if extra and extra[0] in (1, 2):
         alpha = scaled(values[..., count : count + 1], name, [])
         color = (color / np.maximum(alpha, 1e-6)).clip(0, 1).astype(np.float32) if extra[0] == 1 else color
-    return Pixels(_deep_color(color, profile, notes), None if alpha is None else alpha[..., 0])
+    return Pixels(deep_color(color, profile, notes), None if alpha is None else alpha[..., 0])
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def contents(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
         OptionError: the source is neither a path nor bytes.
     """
     if isinstance(source, bytes):
-        _check_kind(source, "bytes")
+        check_kind(source, "bytes")
         return source, "bytes"
     if not isinstance(source, str | os.PathLike):
         raise OptionError(
@@ -54,7 +54,7 @@ def contents(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
             raise ImageFileError(f"'{path}' is {what}, not a picture; give the path of a picture file")
         with path.open("rb") as file:
             head = file.read(4096)
-            _check_kind(head, path.name)
+            check_kind(head, path.name)
             return head + file.read(), path.name
     except FileNotFoundError:
         raise ImageFileError(f"there is no file '{path}'; check its name and folder") from None
@@ -65,7 +65,7 @@ def contents(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
         raise ImageFileError(f"'{path}' cannot be read ({reason}); check its name and permissions") from error
 
 
-def _check_kind(head: bytes, name: str) -> None:
+def check_kind(head: bytes, name: str) -> None:
     """Raise ImageFileError with a helpful message if a file is not in a supported format."""
     if not head:
         raise ImageFileError(f"'{name}' is empty (0 bytes); copy or download it again")
@@ -126,7 +126,7 @@ def size_in_header(path: str | os.PathLike[str]) -> tuple[int, int] | None:
     try:
         with open(path, "rb") as file, decoding(str(path), []):
             head = file.read(4096)
-            _check_kind(head, str(path))
+            check_kind(head, str(path))
             file.seek(0)
             kind = kind_of(head)
             is_heic = kind == "HEIC"

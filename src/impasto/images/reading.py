@@ -271,11 +271,11 @@ def _loaded(opened: Opened, notes: list[str]) -> Opened:
 
 
 def _turn(pixels: Pixels, orientation: int) -> Pixels:
-    alpha = None if pixels.alpha is None else _upright(pixels.alpha, orientation)
-    return Pixels(_upright(pixels.color, orientation), alpha)
+    alpha = None if pixels.alpha is None else upright(pixels.alpha, orientation)
+    return Pixels(upright(pixels.color, orientation), alpha)
 
 
-def _upright(array: Array, orientation: int) -> Array:
+def upright(array: Array, orientation: int) -> Array:
     """Turn an array (height, width, ...) upright, given its EXIF orientation."""
     if orientation >= 5:
         array = array.swapaxes(0, 1)

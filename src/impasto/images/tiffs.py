@@ -1,11 +1,15 @@
-"""Pages of TIFF files: detect raw camera photos, and find the page with the full picture."""
+"""Pages of TIFF files: detect raw camera photos, and find the page with the full picture. Tags of TIFF files to write."""
 
 import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
+import PIL.Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from impasto.images.metadata import Metadata
 
 _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _PAGES_WITHIN = 256, 257, 259, 262, 330
 _KIND, _OLD_KIND, _DNG_VERSION = 254, 255, 0xC612
@@ -29,8 +33,13 @@ class Page:
 
 def pages_of(data: bytes) -> list[Page]:
     """List the readable pages of a TIFF: first the top-level pages, then their subpages."""
-    file = io.BytesIO(data)
-    header = data[: 16 if data[2:4] in (b"+\0", b"\0+") else 8]
+    return pages_in(io.BytesIO(data))
+
+
+def pages_in(file: BinaryIO) -> list[Page]:
+    """List the readable pages of an open TIFF; see :func:`pages_of`."""
+    header = file.read(16)
+    header = header if header[2:4] in (b"+\0", b"\0+") else header[:8]
     upper, offsets = list(_chained(header, file)), []
     for _, directory in upper:
         found = directory.get(_PAGES_WITHIN, ())
@@ -47,7 +56,7 @@ def with_first(data: bytes, page: Page) -> bytes:
     return data[:4] + struct.pack(f"{order}L", page.offset) + data[8:]
 
 
-def _chained(header: bytes, file: io.BytesIO) -> Iterator[tuple[int, ImageFileDirectory_v2]]:
+def _chained(header: bytes, file: BinaryIO) -> Iterator[tuple[int, ImageFileDirectory_v2]]:
     """Yield the top-level directories, which form a linked list; stop if the list is cyclic."""
     offset, seen = ImageFileDirectory_v2(header).next, set[int]()
     while offset and offset not in seen and len(seen) < _MOST_PAGES:
@@ -59,7 +68,7 @@ def _chained(header: bytes, file: io.BytesIO) -> Iterator[tuple[int, ImageFileDi
         offset = directory.next
 
 
-def _directory(header: bytes, file: io.BytesIO, offset: int) -> ImageFileDirectory_v2 | None:
+def _directory(header: bytes, file: BinaryIO, offset: int) -> ImageFileDirectory_v2 | None:
     directory = ImageFileDirectory_v2(header)
     try:
         file.seek(offset)
@@ -91,3 +100,26 @@ def _number(directory: ImageFileDirectory_v2, tag: int) -> int:
         return 0
     value = value[0] if isinstance(value, tuple) and value else value
     return value if isinstance(value, int) else 0
+
+
+def described(header: bytes, metadata: Metadata, layout: dict[int, object]) -> ImageFileDirectory_v2:
+    """Make the directory of a TIFF to write.
+
+    Args:
+        header: the first bytes of the file, which give its byte order and type.
+        metadata: EXIF, XMP and resolution to write.
+        layout: other tags, by number.
+    """
+    tags = ImageFileDirectory_v2(header)
+    if metadata.exif is not None:
+        exif = PIL.Image.Exif()
+        exif.load(metadata.exif)
+        for tag in exif:
+            tags[tag] = exif[tag] if tag not in (0x8769, 0x8825) else exif.get_ifd(tag)
+    if metadata.dpi is not None:
+        layout = layout | {282: metadata.dpi[0], 283: metadata.dpi[1], 296: 2}
+    if metadata.xmp is not None:
+        layout = layout | {700: metadata.xmp}
+    for tag, value in layout.items():
+        tags[tag] = value
+    return tags

@@ -227,7 +227,7 @@ class StyleLoss(Loss):
 
     ``Σ_l g_l Σ(G_l - A_l)² + m_l Σ(μ_l - μ̂_l)² + d_l Σ(σ_l - σ̂_l)²``, where G is the Gram matrix averaged over positions, and
     μ and σ are the mean and standard deviation of each channel. Each term has its own weights: a layer that is absent
-    from ``gram``, ``mean`` or ``deviation`` is left out of that term.
+    from ``gram``, ``mean`` or ``deviation`` is omitted from this term.
 
     Args:
         target: the style's moments by layer (for several styles, their blend).

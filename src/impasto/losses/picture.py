@@ -162,7 +162,7 @@ class TemporalLoss(KeptPhotoLoss):
 
     Args:
         target: the moved results, (1, 3, height, width).
-        mask: (1, 1, height, width) in [0, 1]; 0 where no earlier frame sees the pixel.
+        mask: (1, 1, height, width) in [0, 1]; 0 where the pixel is hidden in all earlier frames.
 
     Example:
         >>> loss = TemporalLoss(torch.zeros(1, 3, 8, 8), torch.full((1, 1, 8, 8), 0.5))

@@ -4,7 +4,7 @@ Each loss is written as a function of a *summary*: a vector that is the sum of c
 with a fixed target, the summary is the loss itself, so its gradient can be computed tile by tile at once. For a loss on
 statistics, a first pass over the tiles adds up the statistics, and a second pass back-propagates each tile through the
 derivative of the loss with respect to them. Both are exact, because a tile contributes only the positions inside it, and its
-halo is as wide as what these positions depend on.
+halo contains everything that these positions depend on.
 """
 
 import math
@@ -55,7 +55,7 @@ class TiledLoss(Protocol):
 
     @property
     def is_linear(self) -> bool:
-        """Whether the loss is the sum itself, so that the first pass is not needed."""
+        """Whether the loss equals the sum, so that the first pass is not needed."""
 
     def summary(self, features: Features, tile: Tile) -> Tensor:
         """Return the contribution of a tile, a vector; ``features`` are those of the tile with its halo."""
@@ -208,7 +208,7 @@ def _with_next(image: Image, tile: Tile) -> Image:
 
 
 def _steps(image: Image, tile: Tile) -> tuple[Tensor, Tensor]:
-    """Return the differences to the neighbors on the right and below; pixels at the last row and column are left out."""
+    """Return the differences to the neighbors on the right and below; pixels in the last row and column are omitted."""
     found = _with_next(image, tile)
     here = found[..., :-1, :-1]
     return found[..., :-1, 1:] - here, found[..., 1:, :-1] - here

@@ -21,7 +21,7 @@ _EXTRAS = {"openvino": "fast", "onnxruntime": "export"}
 
 
 class Engines:
-    """Chooses how pictures are painted, and compiles each network when it is first used. Thread-safe.
+    """The engine that paints pictures. It compiles each network when it is first used, and is thread-safe.
 
     Args:
         engine: torch, openvino, onnxruntime, or auto: on the CPU, the first picture is painted with PyTorch, which starts

@@ -1,4 +1,4 @@
-"""Brush files: the float16 weights of a network that paints one style, with its layout and its history in the header."""
+"""Brush files: the float16 weights of a network for one style, with its layout and training history in the header."""
 
 import json
 import os

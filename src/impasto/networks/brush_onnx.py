@@ -34,7 +34,7 @@ odd rows of the enlarged picture, then for the even ones."""
 
 @dataclass(frozen=True)
 class _Brush:
-    """What is needed while a graph is built: the graph, the weights by name, fixed statistics of normalizations, the layout."""
+    """State while a graph is built: the graph, the weights by name, fixed statistics of normalizations, and the layout."""
 
     graph: Graph
     weights: Mapping[str, Array]

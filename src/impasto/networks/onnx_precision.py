@@ -27,7 +27,7 @@ _SIZES = ((64, 64), (61, 90), (120, 33), (17, 250), (301, 203))
 _CALIBRATION_PX = 256
 _PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
-"""Tells the quantizer that the graph needs no preparation; without this entry, the quantizer logs a warning."""
+"""Metadata entry for a graph that needs no preparation; without this entry, the quantizer logs a warning."""
 
 
 class Difference(NamedTuple):
@@ -151,7 +151,7 @@ def _in_int8(model: "ModelProto") -> "ModelProto":
 
 
 class _Photos:
-    """The photos for calibration, in the form that the quantizer asks for."""
+    """The photos for calibration, in the form that the quantizer expects."""
 
     def __init__(self) -> None:
         self.names = iter(_PHOTOS)

@@ -24,7 +24,7 @@ class Kind(NamedTuple):
         name: name used in messages, such as ``"decoder"``.
         key: header key of the format version.
         version: format version that this version of impasto writes and reads.
-        hint: end of the error message for a file of another kind; it says what to give instead.
+        hint: end of the error message for a file of another kind; it describes the expected file.
     """
 
     name: str

@@ -30,7 +30,7 @@ from impasto.tensors import Image
 Size = tuple[int, int]
 Planes = list[Tensor]
 Drawing = Image | Callable[[], Image]
-"""A picture, or a function that draws it."""
+"""A picture, or a function that computes it."""
 
 _PATIENCE = 10
 _EXPLOSION = 100.0
@@ -42,6 +42,8 @@ _LINE_SEARCH = 25
 """Maximum number of function evaluations of the L-BFGS line search in one step."""
 _FALL = 0.01
 _ENOUGH_STEPS = 10
+_PART = 2**22
+"""Number of values that are converted to float64 at a time."""
 _NEAR_OPTIMUM = 0.1
 _FIRST_ESTIMATE = 3
 """Number of steps before the remaining time is estimated for the first time."""
@@ -55,11 +57,11 @@ class OptimizerSettings:
     Attributes:
         optimizer: multigrid-adam, adam, lbfgs or rmsprop.
         learning_rate: for pixels that range from 0 to 1.
-        betas: Adam's decay rates, each 0 or more and below 1.
+        betas: Adam's decay rates, each at least 0 and below 1.
         history: number of steps that L-BFGS stores.
-        averaging: decay of the moving average of the picture, 0 (no averaging) to below 1.
+        averaging: decay of the moving average of the picture, at least 0 (no averaging) and below 1.
         decay: when the learning rate decays: at the last size, at each size, or never.
-        min_improvement: stop a size early if the loss fell by less than this share over the last ten steps. 0: never.
+        min_improvement: stop a size early if the loss decreased by less than this share over the last ten steps. 0: never.
         canvas: parametrization of the picture, see :mod:`impasto.optim.parametrization`.
 
     Example:
@@ -81,7 +83,7 @@ class OptimizerSettings:
 
 
 class _Drawn:
-    """The attribute ``image`` of a step: a picture, or a function that draws it when it is asked for.
+    """The attribute ``image`` of a step: a picture, or a function that computes it when the attribute is read.
 
     A picture that is painted in tiles may be large, and most steps are not shown.
     """
@@ -105,13 +107,13 @@ class Step:
         scale: index of the size being painted, counted from 0.
         size: (height, width) being painted.
         losses: the weighted value of each term of the objective, by name.
-        image: the result if painting stopped here, (1, 3, height, width), sRGB in [0, 1]. While painting in tiles, it is drawn
-            from the current state when it is asked for, so ask for it before the next step.
+        image: the result if painting stopped here, (1, 3, height, width), sRGB in [0, 1]. While painting in tiles, it is
+            computed from the current state when you read it, so read it before the next step.
         seconds: time since painting began.
         seconds_left: estimated remaining time; infinite during the first two steps, which do not suffice for an estimate.
         note: a message about something unusual in this step; empty otherwise.
         failure: one sentence on why the optimization failed; empty if the objective decreased, and on every step but the last.
-        shown_size: (height, width) of ``image`` if it is not drawn yet; see :attr:`image_size`.
+        shown_size: (height, width) of ``image`` if it is not computed yet; see :attr:`image_size`.
 
     Example:
         >>> import impasto
@@ -134,12 +136,12 @@ class Step:
 
     @property
     def image_size(self) -> Size:
-        """The (height, width) of ``image``, known without drawing it."""
+        """The (height, width) of ``image``, available without computing it."""
         return self.shown_size if callable(self.drawing) else (self.drawing.shape[-2], self.drawing.shape[-1])
 
     @property
     def drawing(self) -> Drawing:
-        """The picture, or the function that draws it; ``replace(step, image=step.drawing)`` draws nothing."""
+        """The picture, or the function that computes it; ``replace(step, image=step.drawing)`` does not call the function."""
         found: Drawing = self.__dict__["image"]
         return found
 
@@ -149,8 +151,14 @@ class Step:
         return sum(self.losses.values())
 
 
+def _drawn_sparingly(planes: list[Tensor], canvas: Canvas) -> Image:
+    """Draw a large picture. Freed blocks of tiles are smaller than it, so the memory of the process would grow."""
+    return_freed_memory()
+    return image_of(planes, canvas)
+
+
 def drawn(drawing: Drawing) -> Image:
-    """Return a picture, or draw it."""
+    """Return a picture; if a function is given, call it."""
     return drawing() if callable(drawing) else drawing
 
 
@@ -182,8 +190,8 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; four have defaults)
     """Paint from coarse to fine: each size starts with the picture and the optimizer momentum of the previous size.
 
     Args:
-        objective_at: returns the objective for a size (height, width); called once for each size, and once more each time that
-            memory runs out and the size is continued in tiles, or in smaller ones.
+        objective_at: returns the objective for a size (height, width). It is called once for each size, and again each time
+            that memory runs out and the size is continued in tiles or in smaller tiles.
         image: the initial picture, (1, 3, height, width), on the device to paint on; resized to the first size.
         sizes: pairs of (height, width) and number of steps, in painting order.
         encode: computes features of pictures.
@@ -249,7 +257,7 @@ def _steps_at(
     run: Callable[..., Iterator[Step]],
     tiles: TilePlan | None,
 ) -> Iterator[Step]:
-    """Optimize at one size; if memory runs out, continue from the last step in tiles, or in smaller ones."""
+    """Optimize at one size; if memory runs out, continue from the last step in tiles or in smaller tiles."""
     done, note = 0, ""
     while True:
         tiling = tiles.at(size) if tiles else None
@@ -410,7 +418,10 @@ def optimize(  # noqa: PLR0913  (two have defaults)
             rate /= 2
             slower = replace(optimizer_settings, learning_rate=rate)
             optimizer, evaluation.scale = make_optimizer(planes, slower, on_disk=on_disk), 0.0
-            note = f"the loss was not finite or exploded; restored the last good picture; halved the step to {rate:g}"
+            note = (
+                "the loss was not finite or grew too much; restored the last good picture and halved the "
+                f"learning rate to {rate:g}"
+            )
         else:
             guard.keep(before, losses)
             average.update(planes)
@@ -421,7 +432,8 @@ def optimize(  # noqa: PLR0913  (two have defaults)
         note = note or evaluation.note()
         if tiling:  # their memory is needed if the picture is drawn
             evaluation.forget_gradients()
-        drawing: Drawing = partial(image_of, average.planes, canvas) if tiling else to_image(average.planes, canvas).clamp(0, 1)
+        now = average.planes
+        drawing: Drawing = partial(_drawn_sparingly, now, canvas) if tiling else to_image(now, canvas).clamp(0, 1)
         has_settled = bool(optimizer_settings.min_improvement) and improves_less_than(
             optimizer_settings.min_improvement, history
         )
@@ -481,14 +493,14 @@ class Evaluation:
         return total.detach(), {name: float(value) for name, value in losses.items()}
 
     def note(self) -> str:
-        """Return, once, that tiles were made smaller; empty otherwise."""
+        """Return a note after tiles were made smaller, but only once; empty otherwise."""
         if self.tiled is None:
             return ""
         note, self.tiled.tiling.note = self.tiled.tiling.note, ""
         return note
 
     def forget_gradients(self) -> None:
-        """Delete the gradients; the next evaluation computes them anew."""
+        """Delete the gradients; the next evaluation computes new ones."""
         for plane in self.planes:
             plane.grad = None
 
@@ -516,22 +528,23 @@ def scale_for(gradients: Sequence[Tensor]) -> float:
         (0.5, 1.0)
     """
     count = sum(gradient.numel() for gradient in gradients)
-    size = math.sqrt(sum(float(gradient.cpu().double().square().sum()) for gradient in gradients) / max(count, 1))
+    parts = (part for gradient in gradients for part in gradient.flatten().split(_PART))
+    size = math.sqrt(sum(float(part.cpu().double().square().sum()) for part in parts) / max(count, 1))
     if not size or not math.isfinite(size):
         return 1.0
     return float(min(_LARGEST_SCALE, 2.0 ** round(math.log2(_FIRST_MOVE / size))))
 
 
 def failure_of(history: Sequence[float], steps: int, drawing: Drawing, objective_of: Callable[[Image], float]) -> str:
-    """Return a message if the objective decreased by less than 1%, else an empty string.
+    """Return a message if the objective decreased by less than 1%, otherwise an empty string.
 
     Runs of fewer than ten steps are not checked. Runs that start nearly optimal, with an objective below a tenth of that of a
     plain gray picture, are not checked either.
 
     Args:
-        history: the objective before each step; steps that were undone are left out.
+        history: the objective before each step; steps that were undone are omitted.
         steps: number of steps taken.
-        drawing: the resulting picture, or a function that draws it.
+        drawing: the resulting picture, or a function that computes it.
         objective_of: evaluates the objective of a picture.
     """
     if steps < _ENOUGH_STEPS:
@@ -546,7 +559,7 @@ def failure_of(history: Sequence[float], steps: int, drawing: Drawing, objective
     if first - last >= _FALL * abs(first) or 0 <= first < _NEAR_OPTIMUM * objective_of(torch.full_like(picture, 0.5)):
         return ""
     return (
-        f"the objective did not fall: {first:.4g} at the start and {last:.4g} after {steps} steps; "
+        f"the objective did not decrease: {first:.4g} at the start and {last:.4g} after {steps} steps; "
         "try another optimizer, learning rate or starting picture"
     )
 

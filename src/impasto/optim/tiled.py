@@ -1,4 +1,4 @@
-"""Evaluation of an objective in tiles, with the same value and gradient as on the whole picture."""
+"""Evaluation of an objective in tiles, with the same value and gradient as for the whole picture."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from impasto.tensors import Features, Image
 
 Encode = Callable[[Image, frozenset[str]], Features]
 SMALLEST_TILE_PX = 64
-"""When memory runs out, tiles are halved down to this side."""
+"""Minimum side of a tile. When memory runs out, the side is halved, but not below this value."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Tiling:
     note: str = ""
 
     def shrink(self) -> bool:
-        """Halve the tiles after memory ran out; return whether they can be smaller."""
+        """Halve the side of the tiles after memory ran out; return False if they cannot be smaller."""
         if self.tile_px <= SMALLEST_TILE_PX:
             return False
         self.tile_px = max(SMALLEST_TILE_PX, self.tile_px // 2 // ORIGIN_PX * ORIGIN_PX)
@@ -46,12 +46,12 @@ class Tiling:
 
 
 def _note(tile_px: int) -> str:
-    return f"memory ran out; going on in tiles of {tile_px} pixels"
+    return f"memory ran out; continuing in tiles of {tile_px} pixels"
 
 
 @dataclass
 class TilePlan:
-    """Which sizes are painted in tiles.
+    """The sizes that are painted in tiles.
 
     Attributes:
         layers: all layers of the encoder, in order.
@@ -71,14 +71,14 @@ class TilePlan:
         return None if pixels <= self.whole_pixels else Tiling(self.tile_px, self.layers, pixels > self.stored_pixels)
 
     def reduce(self, size: tuple[int, int], tiling: Tiling | None) -> bool:
-        """After memory ran out, paint this size and larger ones in tiles, or in smaller tiles.
+        """After memory ran out, paint this size and larger sizes in tiles, or in smaller tiles.
 
         Args:
             size: (height, width) being painted.
-            tiling: how that size was divided; None: it was painted whole.
+            tiling: the tiles of this size; None: it was painted whole.
 
         Returns:
-            Whether anything can be smaller.
+            False if smaller tiles are not possible.
         """
         if tiling is None:
             self.whole_pixels = math.prod(size) - 1
@@ -90,7 +90,7 @@ class TilePlan:
 
     @property
     def note(self) -> str:
-        """One sentence that says that memory ran out, and how painting continues."""
+        """A message that memory ran out, and how painting continues."""
         return _note(self.tile_px)
 
 
@@ -128,7 +128,7 @@ class TiledObjective:
             free_cached_memory(picture.device)
 
     def _shrink_after(self, error: Exception) -> None:
-        """Make the tiles smaller; raise the error if it is not about memory, or if they are as small as they can be."""
+        """Make the tiles smaller; raise the error if it has another cause, or if the tiles cannot be smaller."""
         if not is_out_of_memory(error) or not self.tiling.shrink():
             raise error
 
@@ -219,6 +219,6 @@ def window_of(tile: Tile) -> Window:
 
 
 def free_cached_memory(device: torch.device) -> None:
-    """Return the memory that PyTorch keeps for reuse to a GPU."""
+    """Release the GPU memory that PyTorch keeps for reuse."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

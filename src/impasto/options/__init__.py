@@ -1,6 +1,6 @@
 """All options, each defined once, as frozen keyword-only dataclasses.
 
-Each option is described once, in the docstring under its field. The command line's ``--help``, the studio and the API
+Each option is described only once, in the docstring below its field. The command line's ``--help``, the studio and the API
 documentation all show this docstring. This package does not import torch, so ``--help`` is fast.
 """
 
@@ -101,7 +101,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 class PaintOptions(ReproductionOptions, RegionOptions, ColorOptions, OptimizerOptions, LossOptions, StyleOptions, BasicOptions):
     """Options of :func:`impasto.paint`. The defaults use neural neighbors and were chosen in blind comparisons.
 
-    The fields come from the groups in :mod:`impasto.options.groups`; all are plain attributes here.
+    The fields are those of the groups in :mod:`impasto.options.groups`, as plain attributes.
 
     Raises:
         OptionError: a value has the wrong type or is not allowed.
@@ -217,10 +217,10 @@ class InstantOptions(ColorOptions):
     """One weight per style if there are several and no masks. Default: equal weights."""
 
     fast: bool = False
-    """Paint at the full size only: faster, and closer to the photo."""
+    """Paint only at the full size. This is faster, and the result is closer to the photo."""
 
     hq: bool = False
-    """Clean up strokes and seams with ten optimization steps at the full size. Takes a few seconds more."""
+    """Clean up strokes and seams with ten optimization steps at the full size. Takes a few more seconds."""
 
     refine: bool = False
     """Refine the result with "impasto paint" at the last two sizes. Takes about ten seconds at 512 px."""
@@ -280,10 +280,10 @@ class TuneOptions:
     """Columns of the sheet, each 0 to 1.5."""
 
     strokes: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for instant, each 0.25 to 4. If only one value is given, a search uses it; otherwise, it uses 1."""
+    """Rows of the sheet for instant, each 0.25 to 4. A search uses the given value if there is only one, and 1 otherwise."""
 
     style_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for paint, each 0.1 to 4. If only one value is given, a search uses it; otherwise, it uses 1."""
+    """Rows of the sheet for paint, each 0.1 to 4. A search uses the given value if there is only one, and 1 otherwise."""
 
     steps: int = 16
     """Optimization steps of paint at the last size."""
@@ -325,13 +325,13 @@ class ReportOptions:
 class Run:
     """Device, precision and seed.
 
-    The library leaves the caller's PyTorch settings unchanged, so ``threads`` applies to the command line only; in Python call
+    The library does not change the caller's PyTorch settings, so ``threads`` applies only to the command line. In Python, call
     ``torch.set_num_threads``.
 
-    On the CPU, the same seed gives the same picture, bit for bit, if the versions, threads, precision and engine are the same.
-    The exception is ``strotss``: on several threads, its results differ in the last digits. On a GPU, the results of every
-    recipe may differ, because PyTorch sums gradients in no fixed order. ``fp32`` means float32: TF32 is off while impasto
-    paints.
+    On the CPU, the same seed gives bit-identical pictures if the versions, threads, precision and engine are the same. The
+    exception is ``strotss``: with several threads, the last digits of its results differ. On a GPU, the results of every
+    recipe may differ, because PyTorch does not sum gradients in a fixed order. ``fp32`` means float32: TF32 is disabled while
+    impasto paints.
 
     Raises:
         OptionError: a value has the wrong type or is not allowed.
@@ -360,7 +360,8 @@ class Run:
     """Number of CPU threads. 0: one per core. Applies to the command line only."""
 
     max_memory: float = 0.0
-    """Memory to use, in GiB; larger pictures are painted in tiles. 0: four fifths of the free memory. Applies to paint only."""
+    """Memory limit in GiB. Pictures that need more are painted in tiles (paint) or from disk (instant, apply). 0: most of the
+    free memory."""
 
     def __post_init__(self) -> None:
         """Check every value."""

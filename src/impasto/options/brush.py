@@ -39,7 +39,7 @@ class BrushOptions:
     """Size of the strokes, 0.25 to 4. Unless it is 1, the photo is painted at another size, and the result is resized."""
 
     grain: float = 0.0
-    """Noise added to flat parts of the photo, such as a clear sky, so that they get strokes, 0 (none) to 1."""
+    """Amount of noise, 0 to 1, added to flat parts of the photo, such as a clear sky, so that strokes are painted there."""
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -74,26 +74,27 @@ class BrushTrainingOptions:
     """Training time in minutes, including the time before an interruption. 0: see --steps."""
 
     steps: int = 0
-    """Number of training steps; if it is set, the same seed gives the same brush. 0: see --minutes."""
+    """Number of training steps. With this option, the same seed gives the same brush. 0: see --minutes."""
 
     network: BrushNetwork = "medium"
-    """small (for browsers and webcams), medium or full (the network of the paper: six times slower than medium)."""
+    """small (for browsers and webcams), medium, or full (the network of the paper, six times slower than medium)."""
 
     style_size: int = 512
-    """Longer side of the style picture during the training, 64 to 4096. Larger values give larger strokes."""
+    """Longer side of the style picture during training in pixels, 64 to 4096. Larger values give larger strokes."""
 
     teacher_share: float = 1.0
-    """Part of the training, 0 to 1, in which the brush learns from paintings of the instant painter. After that, it learns from
-    nearest neighbors in the style."""
+    """Share of the training, 0 to 1, in which the brush learns from paintings of the instant painter. After that, it learns
+    from nearest neighbors in the style."""
 
     neighbor_weight: float = 1.0
-    """Weight of the loss on the features of the painting or of the nearest neighbors."""
+    """Weight of the loss that compares features with those of the teacher's painting, or with the nearest neighbors."""
 
     style_weight: float = 2.0
-    """Weight of the loss on means and Gram matrices of the style."""
+    """Weight of the loss that compares means and Gram matrices with those of the style."""
 
     tone_weight: float = 2.0
-    """Weight of the loss on blurred colors: those of the painting, or, with nearest neighbors, the lightness of the photo."""
+    """Weight of the loss that compares blurred colors with the teacher's painting (without a teacher: lightness with the
+    photo)."""
 
     content_weight: float = 0.0
     """Weight of the content loss. Higher values keep more of the photo."""
@@ -102,10 +103,10 @@ class BrushTrainingOptions:
     """Weight of the total variation. Higher values give smoother pictures."""
 
     stability_weight: float = 0.0
-    """Weight of the loss that keeps the frames of a video alike; 1 is a good value for videos. Training takes longer."""
+    """Weight of the loss that reduces flicker in videos. 1 is a good value for videos. Training takes longer."""
 
     edge: int = 256
-    """Side of the square crops of the photos in pixels: a multiple of 8."""
+    """Side of the square crops of the photos in pixels, a multiple of 8."""
 
     batch: int = 2
     """Crops per step."""

@@ -14,7 +14,7 @@ from impasto.errors import OptionError, nearest_name
 
 
 def field_texts(options: type) -> dict[str, str]:
-    """Return the docstring under each field of a dataclass and of its bases, by field name."""
+    """Return the docstring below each field of a dataclass and of its bases, by field name."""
     texts = {}
     for each in reversed(options.__mro__[:-1]):
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
@@ -35,10 +35,10 @@ def no_effect_note(given: Iterable[str], reasons: Mapping[str, str]) -> str:
 
     Example:
         >>> no_effect_note(["iterations", "variety"], {"iterations": "the size determines the iterations"})
-        'no effect here: --iterations (the size determines the iterations)'
+        'options without effect: --iterations (the size determines the iterations)'
     """
     found = [f"{dashed(name)} ({reasons[name]})" for name in given if name in reasons]
-    return f"no effect here: {', '.join(found)}" if found else ""
+    return f"options without effect: {', '.join(found)}" if found else ""
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

@@ -1,7 +1,7 @@
 """The options of paint in groups: basics, style, losses, optimizer, color, regions, reproduction.
 
-:class:`impasto.PaintOptions` joins the groups. Each option is described once, in the docstring under its field. The command
-line's ``--help``, the studio and the API documentation all show this docstring. This module does not import torch, so
+:class:`impasto.PaintOptions` joins the groups. Each option is described only once, in the docstring below its field. The
+command line's ``--help``, the studio and the API documentation all show this docstring. This module does not import torch, so
 ``--help`` is fast.
 """
 
@@ -38,7 +38,7 @@ Ranges = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class BasicOptions:
-    """The options that are used most."""
+    """The options that are used most often."""
 
     title: ClassVar[str] = "Basics"
     ranges: ClassVar[Ranges] = {
@@ -61,21 +61,21 @@ class BasicOptions:
     """Size of the strokes, 0.1 to 4 (in impasto instant: --stroke). Scales the style picture. Above 1: larger strokes."""
 
     style_weights: tuple[float, ...] = ()
-    """One weight per style if there are several. Negative weights (gatys only): less of that style. Default: equal weights."""
+    """One weight per style if there are several. Negative weights reduce a style (gatys only). Default: equal weights."""
 
     seconds: float = 0.0
-    """Time limit in seconds. Reduces the steps at every size to meet it. 0: no limit."""
+    """Time limit in seconds. The number of steps at every size is reduced to meet it. 0: no limit."""
 
     recipe: Recipe = "neighbors"
     """Method: neighbors (neural neighbors), gatys (Gram matrices), nnst or strotss (both close to their papers)."""
 
     preset: str = "impasto"
-    """Start from all the constants of a published program, such as neural-style. Other options override them."""
+    """Use all constants of a published program, such as neural-style. Other options override them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StyleOptions:
-    """Measurement and comparison of the style."""
+    """How the style is measured and compared."""
 
     title: ClassVar[str] = "Style"
     ranges: ClassVar[Ranges] = {"style_weight": (0, 1e15), "style_size": (32, 100_000), "coherence": (0, 1)}
@@ -93,7 +93,7 @@ class StyleOptions:
     """One weight per style layer, in the same order. Default: equal weights that sum to 1."""
 
     style_size: int = 0
-    """Longer side of the style picture in pixels, 32 or more, for all sizes painted. 0: same as the size being painted."""
+    """Longer side of the style picture in pixels, at least 32, the same for all painted sizes. 0: the size being painted."""
 
     style_scales: tuple[float, ...] = ()
     """Two style scales, each 0.1 to 4: the first for relu1 to relu3 (grain, strokes), the second for deeper layers (shapes)."""
@@ -132,16 +132,17 @@ class LossOptions:
     """features: compare the features themselves (Gatys). self-similarity: compare their pairwise distances (STROTSS)."""
 
     balance: float = 0.0
-    """Ratio of content gradient to style gradient, such as 1. It determines the content weight. 0: use --content-weight."""
+    """Ratio of content gradient to style gradient, such as 1. The content weight is computed from it. 0: use
+    --content-weight."""
 
     smoothness_weight: float = 0.3
-    """Weight of total variation, 0 or more. Higher values are smoother."""
+    """Weight of total variation, 0 or more. Higher values give smoother pictures."""
 
     edge_aware_weight: float = 0.3
     """Weight of edge-aware total variation, 0 or more. Smooths only the flat areas of the photo, such as skies."""
 
     structure_weight: float = 0.0
-    """Weight of the structural similarity (SSIM) with the photo at 128 px, 0 or more. Keeps the photo's light and shade."""
+    """Weight of the structural similarity (SSIM) with the photo at 128 px, 0 or more. Keeps the photo's light and shadow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +174,7 @@ class OptimizerOptions:
     """adam, multigrid-adam (Adam on three grids), lbfgs (float32, more memory) or rmsprop (as in STROTSS)."""
 
     lbfgs_history: int = 20
-    """Number of steps that lbfgs stores, 1 to 1000. Each takes the memory of two pictures."""
+    """Number of steps that lbfgs stores, 1 to 1000. Each step needs memory for two pictures."""
 
     steps: int = 15
     """Optimization steps at the last size."""
@@ -182,16 +183,16 @@ class OptimizerOptions:
     """Ratio of the steps at one size to the steps at the next larger size. 1: the same number at every size."""
 
     first_steps: int = 0
-    """Steps at the smallest size. 0: derive from --steps and --step-growth."""
+    """Steps at the smallest size. 0: computed from --steps and --step-growth."""
 
     learning_rate: float = 0.012
     """Learning rate. For adam and multigrid-adam, it refers to pixels that range from 0 to 1."""
 
     betas: tuple[float, float] = (0.9, 0.999)
-    """Adam's two decay rates, each 0 or more and below 1."""
+    """Adam's two decay rates, each at least 0 and below 1."""
 
     averaging: float = 0.0
-    """Decay of the moving average of the picture, 0 (no averaging) to below 1. The average becomes the result."""
+    """Decay of the moving average of the picture, at least 0 (no averaging) and below 1. The result is this average."""
 
     decay: Decay = "each"
     """When to decay the learning rate: at the last size, at each size, or never."""
@@ -203,7 +204,7 @@ class OptimizerOptions:
     """Ratio of a size to the next smaller size, above 1."""
 
     min_improvement: float = 0.0
-    """Stop painting a size early if the loss fell by less than this share over the last ten steps. 0 (never) to 1."""
+    """Stop a size early if the loss decreased by less than this share over the last ten steps, 0 (never) to 1."""
 
     canvas: Canvas = "soft-laplacian"
     """Parametrization of the picture: pixels or a Laplacian pyramid; soft- variants store color at half resolution."""
@@ -220,8 +221,8 @@ class ColorOptions:
     ranges: ClassVar[Ranges] = {"color_amount": (0, 1)}
 
     color: ColorMode = "style"
-    """Colors: style (as painted), keep (the photo's at each pixel), histogram (the photo's overall), palette (the style's
-    overall), match-style (first recolor the style like the photo)."""
+    """Colors of the result: style (as painted), keep (the photo's color at each pixel), histogram (the photo's colors
+    overall), palette (the style's colors overall), or match-style (recolor the style like the photo before painting)."""
 
     color_method: ColorMethod = "monge-kantorovich"
     """Color transfer method for --color match-style and palette. luminance (match-style only): paint in gray, then add the
@@ -234,7 +235,7 @@ class ColorOptions:
     """Strength of --color, 0 (none) to 1."""
 
     color_mask: str = ""
-    """Mask (a file, or a name as in --style-mask) that is white where --color applies. Default: everywhere."""
+    """Mask of the area where --color applies: a file, or a name as for --style-mask. Default: everywhere."""
 
     color_proof: str = ""
     """ICC profile, such as a printer's. Limits photo and style to colors in its gamut."""
@@ -251,7 +252,7 @@ class RegionOptions:
     """Strength of the style in each region, 0 (the photo) to 10; one per --style-mask. Default: 1."""
 
     uncovered: Uncovered = "photo"
-    """What to paint where no style mask applies: photo (leave it as it is) or first-style."""
+    """What to paint where no style mask applies: photo (keep it unchanged) or first-style."""
 
     mask_shrinking: Shrinking = "simple"
     """How to resize a mask to a layer: simple (by area), inside (positions whose receptive field is entirely in the region) or
@@ -282,8 +283,8 @@ class ReproductionOptions:
     1.25)."""
 
     pooling: Pooling = "max"
-    """Pooling in the encoder: max, average (rescaled to the level of max), l2 (also rescaled to it) or plain-average (not
-    rescaled)."""
+    """Pooling in the encoder: max, average, l2 or plain-average. average and l2 are rescaled to the level of max;
+    plain-average is not."""
 
     border: Border = "replicate"
     """Padding in the encoder: zero (as trained; darkens the borders), replicate, reflect or mixed (zero in deep layers)."""
@@ -293,7 +294,7 @@ class ReproductionOptions:
 
 
 RENAMED = {"calm_weight": "edge_aware_weight"}
-"""Current names of options by their former names, which the command line, Python and records still accept."""
+"""Current names of renamed options, by former name. The command line, Python and records still accept the former names."""
 
 RENAMED_VALUES = {"init": {"grey": "gray"}}
 """Current names of option values, by option and former name."""

@@ -18,7 +18,7 @@ _SIZE = re.compile(r"(\d+)(?:[x×*](\d+))?")
 
 @dataclass(frozen=True, kw_only=True)
 class DoodleOptions:
-    """Options of :func:`impasto.doodle`: a painting guided by maps.
+    """Options of :func:`impasto.doodle`: paint a map of flat colors.
 
     Raises:
         OptionError: a value has the wrong type or is not allowed.
@@ -51,7 +51,7 @@ class DoodleOptions:
     """If a photo is given: its share in the picture that is matched with the style, 0 to 1."""
 
     labels: int = 0
-    """Number of colors in the maps, 2 to 16. 0: count them."""
+    """Number of colors in the maps, 2 to 16. 0: count the colors."""
 
     variety: float = 1.0
     """How evenly the style picture is used, 0 to 10. 0: its parts may repeat any number of times."""
@@ -68,7 +68,7 @@ class DoodleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalogyOptions:
-    """Options of :func:`impasto.analogy`: paint B in the way that A' was painted from A.
+    """Options of :func:`impasto.analogy`: change B in the same way as A was changed to get A'.
 
     Raises:
         OptionError: a value has the wrong type or is not allowed.
@@ -99,7 +99,7 @@ class AnalogyOptions:
     """neural only. Preference for copying connected pieces of A', 0 (none) to 1."""
 
     kappa: float = 2.0
-    """classic only. Preference for copying connected pieces of A', 0 to 100: κ of the paper."""
+    """classic only. Preference for copying connected pieces of A', 0 to 100 (κ in the paper)."""
 
     colors: bool = False
     """classic only. Learn colors too. Default: learn lightness, and keep the colors of B."""
@@ -114,7 +114,7 @@ class AnalogyOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TextureOptions:
-    """Options of :func:`impasto.texture`: a picture of any size made of one or several others.
+    """Options of :func:`impasto.texture`: make a picture of any size from pieces of one or several pictures.
 
     Raises:
         OptionError: a value has the wrong type or is not allowed.
@@ -138,7 +138,7 @@ class TextureOptions:
     """Make a picture that can be repeated without seams. Width and height must be multiples of 8."""
 
     expand: bool = False
-    """Keep the picture in the middle, and continue it on all sides."""
+    """Keep the picture in the middle, and extend it on all sides."""
 
     style_scale: float = 1.0
     """Scale of the picture in the result, 0.1 to 4."""
@@ -160,7 +160,7 @@ class TextureOptions:
             nearest = "x".join(str(max(32, round(side / 8) * 8)) for side in (width, height))
             raise OptionError(f"--size {self.size!r} cannot be tiled; both sides must be multiples of 8, such as {nearest}")
         if self.tileable and self.expand:
-            raise OptionError("--tileable and --expand exclude each other; omit one of them")
+            raise OptionError("--tileable and --expand cannot be used together; omit one of them")
 
     @property
     def height_width(self) -> tuple[int, int]:

@@ -15,11 +15,11 @@ class VideoOptions:
     ranges: ClassVar[dict[str, tuple[float, float]]] = {"size": (32, 100_000), "strength": (0, 1), "stability": (0, 1)}
 
     method: VideoMethod = "auto"
-    """brush (a small network for one style), instant (any style, slower), paint (any style, slowest), or auto: brush if STYLE
-    is a brush, else instant."""
+    """brush (a small network for one style), instant (any style, slower), paint (any style, slowest), or auto (brush if STYLE
+    is a brush, otherwise instant)."""
 
     stability: float = 0.8
-    """Share of the previous frame that is kept along the movement, 0 (frame by frame) to 1. Higher values flicker less."""
+    """Share of the previous result, moved along the optical flow, 0 (independent frames) to 1. Higher values reduce flicker."""
 
     strength: float = 1.0
     """Strength of the style, 0 (the clip) to 1."""

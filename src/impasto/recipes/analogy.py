@@ -1,4 +1,4 @@
-"""Analogy: paint B in the way that A' was painted from A.
+"""Analogy: change B in the same way as A was changed to get A'.
 
 The neural engine matches B with A by the features of the encoder, coarse to fine, and copies features from A'. The classic
 engine is :mod:`impasto.recipes.analogy_classic`.
@@ -49,7 +49,7 @@ class AnalogyInputs:
 def analogy(
     a: Source | Picture, a_prime: Source | Picture, b: Source | Picture, *, run: Run | None = None, **options: Any
 ) -> Pastiche:
-    """Paint B in the way that A' was painted from A.
+    """Change B in the same way as A was changed to get A'.
 
     Args:
         a: the photo of the example, in any form.

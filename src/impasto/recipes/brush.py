@@ -1,13 +1,15 @@
 """The brush recipe: paint photos with a network that was trained for one style."""
 
 import copy
+import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from impasto.encoders.precision import choose_device, has_fast_bf16
 from impasto.errors import OptionError, ResourceError, nearest_name
@@ -21,13 +23,14 @@ from impasto.options.brush import BrushOptions
 from impasto.recipes.painting import read_content
 from impasto.recipes.pastiche import Pastiche, recorded
 from impasto.runtime.memory import available_memory
-from impasto.runtime.tiling import painted_in_tiles
+from impasto.runtime.rasters import MemoryRaster, Raster, resized_whole, strips_of
+from impasto.runtime.tiling import Place, painted_in_tiles
 from impasto.runtime.torch_state import in_known_state, plain
 from impasto.tensors import Image
 
 _WHOLE_PX = 2**21
 """Pictures with more pixels are painted in tiles, with statistics measured on the picture reduced to this many pixels."""
-_TILE_PX = 1024
+TILE_PX = 1024
 _FIXED_BYTES, _BYTES_OF_A_CHANNEL, _BYTES_OF_A_PAINTED_PIXEL = 50 * 2**20, 30, 60
 """Memory of the network in bytes: a fixed amount, an amount for each channel of each pixel, and an amount for each pixel.
 Pixels beyond ``_WHOLE_PX`` add nothing, because larger pictures are painted in tiles. The amounts are fitted to measurements of
@@ -102,21 +105,40 @@ class BrushPainter:
         picture, so they fit together.
         """
         image = plain(image)
+        height, width = (max(SMALLEST_PX, side) for side in image.shape[-2:])  # the network pads shorter sides
+        if height * width > _WHOLE_PX:
+            found = image.clone()
+            paint_tile, halo_px = self.tiles_of(MemoryRaster(image))
+            for _ in painted_in_tiles(found, paint_tile, TILE_PX, halo_px):
+                pass
+            return found
         is_faint = bool((image.std((2, 3), correction=0) < _FAINT).all())
         paint = (None if is_faint else self.engines.next_picture()) or self._painted
-        height, width = (max(SMALLEST_PX, side) for side in image.shape[-2:])  # the network pads shorter sides
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16 and not is_faint):
-            if height * width <= _WHOLE_PX:
-                return paint(self.network, image)
-            ratio = min((_WHOLE_PX / (height * width)) ** 0.5, _WHOLE_PX / SMALLEST_PX / max(height, width))
-            network = self.network
-            if not any(network.fixed_statistics):
-                reduced = resize(image, (_scaled(image.shape[-2], ratio), _scaled(image.shape[-1], ratio)))
+            return paint(self.network, image)
+
+    @torch.no_grad()
+    def tiles_of(self, photo: Raster) -> tuple[Callable[[Image, Place], Image], int]:
+        """Return the function that paints the tiles of a large photo, and the width of their halo in pixels.
+
+        All tiles are normalized with the statistics of the reduced photo.
+        """
+        is_faint = bool((_deviation(photo) < _FAINT).all())
+        paint, network = (None if is_faint else self.engines.next_picture()) or self._painted, self.network
+        height, width = photo.size
+        is_bf16 = self.is_bf16 and not is_faint
+        if not any(network.fixed_statistics):
+            at_least = [max(SMALLEST_PX, side) for side in photo.size]
+            ratio = min((_WHOLE_PX / math.prod(at_least)) ** 0.5, _WHOLE_PX / SMALLEST_PX / max(at_least), 1.0)
+            reduced = resized_whole(photo, (_scaled(height, ratio), _scaled(width, ratio)))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16):
                 network = network.with_statistics_of(reduced.to(self.device))
-            found = image.clone()
-            for _ in painted_in_tiles(found, lambda tile, _: paint(network, tile), _TILE_PX, network.halo_px):
-                pass
-        return found
+
+        def painted(tile: Image, _: Place) -> Image:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16):
+                return paint(network, tile.contiguous())
+
+        return painted, network.halo_px
 
     def _painted(self, network: Johnson, image: Image) -> Image:
         painted: Image = network(image.to(self.device)).float().clamp(0, 1).cpu()
@@ -153,7 +175,7 @@ def apply(brush: str | Path | BrushPainter, content: Source | Picture, *, run: R
     """
     chosen = brush_options(**options)
     if isinstance(brush, BrushPainter) and run is not None and run != brush.run:
-        raise OptionError("run= has no effect on a BrushPainter; give it to BrushPainter(brush, run)")
+        raise OptionError("run= has no effect on a BrushPainter; pass it to BrushPainter(brush, run)")
     painter = brush if isinstance(brush, BrushPainter) else BrushPainter(brush, run)
     return applied(painter, read_content(content, longest_px=chosen.size), chosen)
 
@@ -184,7 +206,7 @@ def applied(painter: BrushPainter, photo: Picture, options: BrushOptions) -> Pas
     if options.strength == 0:
         image = image.clone()
     else:
-        working = with_noise(resize(image, _working_size(size, options)), options.grain)
+        working = with_noise(resize(image, working_size(size, options)), options.grain)
         painted = resize(painter.paint(working), size)
         image = painted if options.strength == 1 else torch.lerp(image, painted, options.strength).clamp_(0, 1)
     record = recorded("brush", photo, (), painter.run) | {
@@ -192,10 +214,7 @@ def applied(painter: BrushPainter, photo: Picture, options: BrushOptions) -> Pas
         "options": asdict(options),
     }
     if options.strength and not options.grain and bool((photo.image.amax((2, 3)) == photo.image.amin((2, 3))).all()):
-        record["notes"] = [
-            "the photo has one color; the network sees only differences of colors, so the result has one color; "
-            "--grain 0.5 gives it strokes"
-        ]
+        record["notes"] = ["the photo has only one color, so the result has only one color too; use --grain 0.5 to add strokes"]
     alpha = None if photo.alpha is None else resize(photo.alpha, size)
     return Pastiche(image, alpha, photo.metadata, record)
 
@@ -223,7 +242,7 @@ def check_memory(painter: BrushPainter, size: tuple[int, int], options: BrushOpt
     sizes = range(_SMALLEST_SIZE, max(size))
     count = bisect_right(sizes, free, key=lambda px: predicted_memory(painter.network, fitted_size(size, px), options))
     advice = f"use --size {sizes[count - 1]}, or close other programs" if count else "close other programs"
-    height, width = _working_size(size, options)
+    height, width = working_size(size, options)
     raise ResourceError(
         f"painting {width}x{height} pixels needs about {wanted / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; {advice}"
     )
@@ -231,15 +250,23 @@ def check_memory(painter: BrushPainter, size: tuple[int, int], options: BrushOpt
 
 def predicted_memory(network: Johnson, size: tuple[int, int], options: BrushOptions) -> int:
     """Predict the peak memory, in bytes, of painting at a size; the memory of the program itself is not included."""
-    height, width = _working_size(size, options)
+    height, width = working_size(size, options)
     at_once = min(max(SMALLEST_PX, height) * max(SMALLEST_PX, width), _WHOLE_PX)
     bytes_each = _BYTES_OF_A_CHANNEL * network.layout.width + _BYTES_OF_A_PAINTED_PIXEL
     return _FIXED_BYTES + bytes_each * at_once + _BYTES_OF_A_PIXEL * max(height * width, size[0] * size[1])
 
 
-def _working_size(size: tuple[int, int], options: BrushOptions) -> tuple[int, int]:
+def working_size(size: tuple[int, int], options: BrushOptions) -> tuple[int, int]:
     """Return the (height, width) at which to paint. It is smaller than the result if the strokes are larger."""
     return _scaled(size[0], 1 / options.stroke), _scaled(size[1], 1 / options.stroke)
+
+
+def _deviation(photo: Raster) -> Tensor:
+    """Return the standard deviation of each color of a photo, (3,)."""
+    sums = [torch.stack([strip.double().sum((0, 2, 3)), strip.double().square().sum((0, 2, 3))]) for strip in strips_of(photo)]
+    mean, squares = torch.stack(sums).sum(0) / math.prod(photo.size)
+    deviation: Tensor = (squares - mean.square()).clamp_min(0).sqrt()
+    return deviation
 
 
 def _scaled(side: int, ratio: float) -> int:

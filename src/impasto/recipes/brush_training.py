@@ -107,7 +107,7 @@ class BrushRun:
         values = self.training.resume(path)
         if values["style"] != self.facts["style"]:
             name = json.loads(values["style"])["name"]
-            raise WeightsError(f"checkpoint '{path}' belongs to style '{name}'; with --new, the training starts again")
+            raise WeightsError(f"checkpoint '{path}' belongs to style '{name}'; use --new to start again")
         self.curve = json.loads(values["curve"])
 
     def _add_point(self) -> None:
@@ -140,7 +140,9 @@ def new_run(
     """
     run = run or Run()
     if len(photos) < FEWEST_PHOTOS:
-        raise ImageFileError(f"there are {len(photos)} readable photos; a training needs at least {FEWEST_PHOTOS}, better 50")
+        raise ImageFileError(
+            f"there are {len(photos)} readable photos; training needs at least {FEWEST_PHOTOS}, and at least 50 are recommended"
+        )
     (picture,) = as_swatches([style])
     if min(picture.size) < _SMALLEST_STYLE_PX:
         height, width = picture.size
@@ -183,7 +185,7 @@ def new_run(
 
 
 def _teacher(picture: Picture, options: BrushTrainingOptions, run: Run) -> Teacher:
-    """Return a function that paints a photo with the instant painter, with strokes of the size that the brush shall learn."""
+    """Return a function that paints a photo with the instant painter, with strokes of the size that the brush should learn."""
     painter = InstantPainter(Run(device=run.device, precision=run.precision), "torch")
     code = painter.encode_picture(picture.image, stroke=options.style_size / painted_px(options.edge))
     return lambda photo: painter.paint(photo, code)

@@ -139,7 +139,7 @@ def doodle_of(inputs: DoodleInputs, options: DoodleOptions, run: Run) -> Guided:
     _check_size(size, options.size)
     check_memory_of_size(size, run)
     labels = labels_of([style_map, inputs.map], options.labels)
-    notes = [] if inputs.style_map else ["no --style-map was given, so the style's map is a draft from its colors"]
+    notes = [] if inputs.style_map else ["no --style-map was given, so a map was drafted from the style's colors"]
     notes += [*_size_notes(inputs, picture), *check_labels(labels, names)]
     canvas = canvas_size(size)
     guide = LabelGuide((labels.maps[0],), on_canvas(resize_nearest(labels.maps[1], size), canvas), options.semantic_weight)

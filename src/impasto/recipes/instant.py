@@ -13,7 +13,7 @@ from impasto.images import Picture, Source, fitted_size, resize
 from impasto.masks.guides import feathered, shared, softened
 from impasto.optim.engine import Step
 from impasto.options import InstantOptions, Run
-from impasto.recipes import gatys
+from impasto.recipes import gatys, instant_painter
 from impasto.recipes.coloring import Coloring, color_record, coloring_of, in_proof, prepared
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size, with_swatches
@@ -24,10 +24,11 @@ from impasto.recipes.pastiche import Pastiche, recorded
 from impasto.recipes.presets import paint_options
 from impasto.recipes.regions import at_size
 from impasto.recipes.starts import SMALLEST_SIDE, Checkpoint, Style
+from impasto.runtime.rasters import MemoryRaster, resized_whole
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
 
-_BROADEST = 1.5
+BROADEST = 1.5
 """Maximum enlargement of the style picture; for broader strokes, the photo is painted at a smaller size."""
 _REFINED_SIZES = 2
 _HQ: dict[str, Any] = {"steps": 10, "smallest_size": 100_000}
@@ -181,14 +182,14 @@ def painted_pastiche(
         options = replace(options, strength=max(1.0, options.strength))
     masking = as_masking(masks, photo, styles)
     size = planned_size(photo, options)
-    working = _working_size(size, options)
+    working = working_size(size, options)
     check_memory(working, painter.device, is_colored=options.color != "style")
     small, parts = in_proof(
-        replace(photo, image=resize(photo.image, size)), style_parts(with_swatches(styles, options), masking), options
+        replace(photo, image=_resized(photo.image, size)), style_parts(with_swatches(styles, options), masking), options
     )
     colored, seen = prepared(small, parts, options)
     encode = encode or painter.encode
-    codes = [encode(style, stroke=min(options.stroke, _BROADEST)) for style in seen]
+    codes = [encode(style, stroke=min(options.stroke, BROADEST)) for style in seen]
     if masking.style_masks:
         colorings = [coloring_of(small, [style], replace(options, style_weights=())) for style in parts]
         image = _in_regions(painter, (small.image, colored.image), list(zip(codes, colorings, strict=True)), masking, options)
@@ -207,9 +208,9 @@ def painted_pastiche(
     return Pastiche(image.cpu(), alpha, photo.metadata, record | masking.record | color_record(options))
 
 
-def _working_size(size: tuple[int, int], options: InstantOptions) -> tuple[int, int]:
+def working_size(size: tuple[int, int], options: InstantOptions) -> tuple[int, int]:
     """Return the (height, width) at which to paint: the size of the result, or a smaller one for broad strokes."""
-    broad = max(1.0, options.stroke / _BROADEST)
+    broad = max(1.0, options.stroke / BROADEST)
     working = fitted_size(size, max(SMALLEST_SIDE, round(max(size) / broad)))
     return working if min(working) >= SMALLEST_SIDE else size
 
@@ -222,9 +223,16 @@ def _paint(painter: InstantPainter, image: Image, code: StyleCode, coloring: Col
     if options.strength == 0:
         return image
     size = (image.shape[-2], image.shape[-1])
-    image = resize(image, _working_size(size, options))
-    image = resize(painter.paint_in_place(image, code, strength=options.strength, fast=options.fast), size)
+    image = _resized(image, working_size(size, options))
+    image = _resized(painter.paint_in_place(image, code, strength=options.strength, fast=options.fast), size)
     return coloring.over(image) if coloring else image
+
+
+def _resized(image: Image, size: tuple[int, int]) -> Image:
+    """Resize a picture; a large one in strips, which needs less memory."""
+    if image.shape[-2] * image.shape[-1] <= instant_painter.LARGEST_WHOLE_PX or tuple(image.shape[-2:]) == size:
+        return resize(image, size)
+    return resized_whole(MemoryRaster(image), size).to(image.device)
 
 
 def style_parts(styles: Sequence[Style], masking: Masking) -> list[Style]:

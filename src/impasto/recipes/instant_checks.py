@@ -36,10 +36,18 @@ def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Pic
             check_enough_pixels("style", style, "style")
     check_colors(with_swatches(styles, options), options)
     as_masking(masks, photo, styles)
-    size = planned_size(photo, options)
+    check_side(photo.name, planned_size(photo, options))
+
+
+def check_side(name: str, size: tuple[int, int]) -> None:
+    """Raise unless a result of a size (height, width) can be painted.
+
+    Raises:
+        ShapeError: a side is too short.
+    """
     if min(size) < SMALLEST_SIDE:
         raise ShapeError(
-            f"content {photo.name!r} would be {size[1]}x{size[0]} pixels; both sides must be at least {SMALLEST_SIDE}: "
+            f"content {name!r} would be {size[1]}x{size[0]} pixels; both sides must be at least {SMALLEST_SIDE}: "
             "use a larger --size, or enlarge or crop the photo"
         )
 

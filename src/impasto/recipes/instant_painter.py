@@ -8,7 +8,7 @@ Source: see :mod:`impasto.networks.style_swap`; coarse to fine as in Kolkin et a
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -40,6 +40,7 @@ from impasto.optim.parametrization import to_laplacian
 from impasto.options import Run
 from impasto.recipes.neighbor_layers import patches_where_flat
 from impasto.recipes.starts import SMALLEST_SIDE, Style, at_least
+from impasto.runtime.rasters import MemoryRaster, Raster, interpolated_part, painted_between, resized_into, resized_whole
 from impasto.runtime.tiling import Place, painted_in_tiles, spread_parts
 from impasto.runtime.torch_state import in_known_state, plain
 from impasto.styles.named import NamedStyle
@@ -113,6 +114,10 @@ class _Direct:
 
 
 _Networks = Compiled | _Direct
+MakeRaster = Callable[[tuple[int, int]], Raster]
+"""Creates a raster of a size (height, width)."""
+SmallerSizes = Generator[tuple[tuple[int, int], Place], None, Raster | None]
+"""Yields sizes and finished tiles; returns the picture of the last of these sizes."""
 
 
 class _Measurements(NamedTuple):
@@ -253,7 +258,7 @@ class InstantPainter:
     def paint_over(self, photo: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Iterator[int]:
         """Paint a large photo in tiles, in place; yield the number of completed rows."""
         if strength > 0:
-            yield from _Painting(self, photo, code, strength).tiles(fast=fast)
+            yield from _Painting(self, (photo.shape[-2], photo.shape[-1]), code, strength).tiles(photo, fast=fast)
 
     @in_known_state
     def paint_in_place(self, image: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Image:
@@ -263,10 +268,14 @@ class InstantPainter:
             return image
         if image.shape[-2] * image.shape[-1] <= LARGEST_WHOLE_PX:
             with torch.no_grad():
-                return _Painting(self, image, code, strength).whole(fast=fast)
+                return _Painting(self, (image.shape[-2], image.shape[-1]), code, strength).whole(image, fast=fast)
         for _ in self.paint_over(image, code, strength=strength, fast=fast):
             pass
         return image
+
+    def painting(self, size: tuple[int, int], code: StyleCode, strength: float) -> "_Painting":
+        """Return the painting of a photo of a size (height, width), for photos that are read and painted in parts."""
+        return _Painting(self, size, code, strength)
 
     # ------------------------------------------------------------------------------------------------ networks
 
@@ -291,72 +300,135 @@ class _Painting:
     """The painting of one photo.
 
     Attributes:
+        size: (height, width) of the photo.
         owner: the style chosen at each position of the first size, one-hot, (1, styles, height, width); None with one style.
     """
 
-    def __init__(self, painter: InstantPainter, photo: Image, code: StyleCode, strength: float) -> None:
-        self.painter, self.photo, self.code, self.strength = painter, photo, code, strength
+    def __init__(self, painter: InstantPainter, size: tuple[int, int], code: StyleCode, strength: float) -> None:
+        self.painter, self.size, self.code, self.strength = painter, size, code, strength
         self.owner: Tensor | None = None
         self.networks = painter._networks()
         self.kept = 1 - (1 - _KEPT) * min(1.0, strength) if strength <= 1 else _KEPT * (2 - strength)
 
     def sizes(self, *, fast: bool) -> list[tuple[int, int]]:
-        """Return the (height, width) of each size, smallest first; each size is half of the next."""
-        sizes = [(self.photo.shape[-2], self.photo.shape[-1])]
-        while not fast and max(sizes[0]) / 2 >= _SMALLEST_EDGE_PX and min(sizes[0]) / 2 >= SMALLEST_SIDE:
-            sizes.insert(0, (round(sizes[0][0] / 2), round(sizes[0][1] / 2)))
-        return sizes
+        """Return the (height, width) of each size, smallest first."""
+        return painted_sizes(self.size, fast=fast)
 
-    def whole(self, *, fast: bool) -> Image:
+    def whole(self, photo: Image, *, fast: bool) -> Image:
         """Paint the whole picture at once; it must fit into memory."""
         picture: Image | None = None
         for size in self.sizes(fast=fast):
-            picture = self._sized(resize(self.photo.to(self.painter.device), size), picture)
+            picture = self._sized(resize(photo.to(self.painter.device), size), picture)
         assert picture is not None
-        photo = self.photo.to(picture)
-        return self._finished(photo, picture, self._colors(picture)).to(self.photo.device)
+        return self._finished(photo.to(picture), picture, self._colors(picture)).to(photo.device)
 
-    def tiles(self, *, fast: bool) -> Iterator[int]:
-        """Paint a large picture in place, in tiles; at sizes that are small enough, the whole picture is painted at once."""
-        picture: Image | None = None
-        for each in self.sizes(fast=fast)[:-1]:
-            content = resize(self.photo, each)
-            if each[0] * each[1] <= LARGEST_WHOLE_PX:
-                picture = self._sized(content.to(self.painter.device), picture)
-            else:
-                for _ in self._over(content, picture, None):
-                    pass
-                picture = content
-        if picture is None:  # a single size: measure the colors on a small copy
-            small = _small(self.photo).to(self.painter.device)
-            picture = self._sized(small, None)
-            yield from self._over(self.photo, None, self._colors(picture))
-        else:
-            yield from self._over(self.photo, picture, self._colors(_small(picture)))
+    def tiles(self, photo: Image, *, fast: bool) -> Iterator[int]:
+        """Paint a large picture in place, in tiles. Yield the number of finished rows."""
+        content = MemoryRaster(photo)
+        before = finished(self.smaller(content, fast=fast))
+        for place in self.last(content, content, before):
+            yield place.top + place.height
 
-    def _over(self, content: Image, before: Image | None, colors: Affine | None) -> Iterator[int]:
-        """Paint a picture in place, in tiles, given the result of the previous size; with ``colors``, also finish it."""
-        size = (content.shape[-2], content.shape[-1])
-        level = self.painter.level(self.code, max(size), self.networks)
-        measurements = self._measured(content, before, level, size)
+    def smaller(self, photo: Raster, make: MakeRaster | None = None, *, fast: bool) -> SmallerSizes:
+        """Paint all sizes but the last. Small sizes are painted whole, the others in tiles.
+
+        Args:
+            photo: the photo.
+            make: creates a raster of a size, for a size that is painted in tiles. Default: in memory.
+            fast: paint at a single size.
+
+        Yields:
+            The size, and the place of each finished tile.
+
+        Returns:
+            The picture painted at the last but one size; None if there is a single size.
+        """
+        sizes = self.sizes(fast=fast)[:-1]
+        contents = [self._made(size, make) for size in sizes]
+        resized_into(photo, contents)
+        before: Raster | None = None
+        for content in contents:
+            if content.size[0] * content.size[1] <= LARGEST_WHOLE_PX:
+                assert isinstance(content, MemoryRaster)
+                seen = before.image if isinstance(before, MemoryRaster) else None
+                before = MemoryRaster(self._sized(content.image.to(self.painter.device), seen))
+                yield content.size, Place(0, 0, *content.size)
+                continue
+            result = content if make is None else make(content.size)
+            for place in self._over(content, result, before, None):
+                yield content.size, place
+            for used in (before, content):
+                if used is not result and used is not None:
+                    used.delete()
+            before = result
+        return before
+
+    def last(self, photo: Raster, result: Raster, before: Raster | None, first_row: int = 0) -> Iterator[Place]:
+        """Paint the last size, in tiles.
+
+        Args:
+            photo: the photo.
+            result: where to write the picture; a picture in memory may be overwritten in place.
+            before: what :meth:`smaller` returned.
+            first_row: rows of tiles that end at or above this row are omitted.
+
+        Yields:
+            The place of each finished tile.
+        """
+        seen = photo if before is None else before
+        small = resized_whole(seen, _small_size(seen.size)).to(self.painter.device)
+        colors = self._colors(self._sized(small, None) if before is None else small)
+        yield from self._over(photo, result, before, colors, first_row)
+
+    @staticmethod
+    def _made(size: tuple[int, int], make: MakeRaster | None) -> Raster:
+        is_small = size[0] * size[1] <= LARGEST_WHOLE_PX
+        return MemoryRaster(torch.empty(1, 3, *size)) if make is None or is_small else make(size)
+
+    def _over(
+        self, content: Raster, result: Raster, before: Raster | None, colors: Affine | None, first_row: int = 0
+    ) -> Iterator[Place]:
+        """Paint a picture in tiles, given the result of the previous size; with ``colors``, also finish it."""
+        level = self.painter.level(self.code, max(content.size), self.networks)
+        measurements = self._measured(content, before, level)
 
         def paint(tile: Image, place: Place) -> Image:
-            tile = tile.to(self.painter.device)
-            found = self._swapped(tile, before, level, _Part(place, size, measurements))
-            return (self._finished(tile, found, colors) if colors else found).to(content.device)
+            part, below = _Part(place, content.size, measurements), self._below(before, place, content.size)
+            tile = tile.contiguous().to(self.painter.device)
+            found = self._swapped(tile, below, level, part)
+            return (self._finished(tile, found, colors) if colors else found).cpu()
 
-        yield from painted_in_tiles(content, paint, TILE_PX, HALO_PX)
+        if result is content:  # in memory, and overwritten
+            assert isinstance(content, MemoryRaster)
+            top, width = 0, content.size[1]
+            for bottom in painted_in_tiles(content.image, paint, TILE_PX, HALO_PX):
+                yield Place(top, 0, bottom - top, width)
+                top = bottom
+        else:
+            yield from painted_between(content, result, paint, TILE_PX, HALO_PX, first_row)
+
+    def _below(self, before: Raster | None, place: Place, size: tuple[int, int]) -> Image | None:
+        """Return a part of the picture painted at the previous size, enlarged."""
+        return None if before is None else interpolated_part(before, place, size).to(self.painter.device)
 
     def _sized(self, content: Image, before: Image | None) -> Image:
         """Paint the whole picture at one size."""
         size = (content.shape[-2], content.shape[-1])
         level = self.painter.level(self.code, max(size), self.networks)
-        return self._swapped(content, before, level, _Part(Place(0, 0, *size), size))
+        place = Place(0, 0, *size)
+        return self._swapped(content, _cut(before, place, size), level, _Part(place, size))
 
     def _swapped(self, content: Image, before: Image | None, level: Level, part: _Part) -> Image:
-        """Match a picture or tile with the styles and decode the features of the matches."""
+        """Match a picture or tile with the styles and decode the features of the matches.
+
+        Args:
+            content: the picture or tile.
+            before: the same part of the picture painted at the previous size, enlarged.
+            level: the styles.
+            part: where the tile is.
+        """
         (_, _, height, width), measurements = part.place, part.measurements
-        before, owner = (_cut(each, part.place, part.size) for each in (before, self.owner))
+        owner = _cut(self.owner, part.place, part.size)
         content, before = in_eights(content), None if before is None else in_eights(before)
         features = self.networks.encode(self._mixture(content, before, measurements.activity if measurements else None))
         columns = search_columns(features, self.painter.network.spread)
@@ -394,7 +466,7 @@ class _Painting:
             grid,
             top=part.place.top // CELL_PX,
             left=part.place.left // CELL_PX,
-            share=max(part.size) / max(self.photo.shape[-2:]),
+            share=max(part.size) / max(self.size),
         )
 
     def _shares(self, owner: Tensor | None, grid: tuple[int, int]) -> Tensor | None:
@@ -405,15 +477,16 @@ class _Painting:
         weights = torch.tensor(self.code.weights, device=self.painter.device)
         return weights[:, None, None].expand(-1, *grid)
 
-    def _measured(self, content: Image, before: Image | None, level: Level, size: tuple[int, int]) -> _Measurements:
+    def _measured(self, content: Raster, before: Raster | None, level: Level) -> _Measurements:
         """Measure the feature mean and the activity of a large picture in parts."""
-        part = min(_PART_PX, min(size) // MULTIPLE_PX * MULTIPLE_PX)
-        places = [Place(rows.start, columns.start, part, part) for rows, columns in spread_parts(size, part, _PARTS)]
-        parts = [content[..., p.top : p.top + part, p.left : p.left + part].to(self.painter.device) for p in places]
+        part = min(_PART_PX, min(content.size) // MULTIPLE_PX * MULTIPLE_PX)
+        spread = spread_parts(content.size, part, _PARTS)
+        places = [Place(rows.start, columns.start, part, part) for rows, columns in spread]
+        parts = [content.read(place).to(self.painter.device) for place in places]
         activity = torch.stack([activity_of(each).mean() for each in parts]).mean()
         sums = []
         for each, place in zip(parts, places, strict=True):
-            features = self.networks.encode(self._mixture(each, _cut(before, place, size), activity))
+            features = self.networks.encode(self._mixture(each, self._below(before, place, content.size), activity))
             sums.append(precise(search_columns(features, self.painter.network.spread)).mean((0, 2, 3)))
         return _Measurements(torch.stack(sums).mean(0), activity)
 
@@ -440,6 +513,19 @@ def blended(codes: Sequence[StyleCode], weights: Sequence[float]) -> StyleCode:
     return StyleCode(tuple(pictures), tuple(colors), tuple(shares), codes[0].stroke)
 
 
+def painted_sizes(size: tuple[int, int], *, fast: bool) -> list[tuple[int, int]]:
+    """Return the sizes at which a photo is painted, smallest first; each is half of the next.
+
+    Example:
+        >>> painted_sizes((200, 400), fast=False)
+        [(50, 100), (100, 200), (200, 400)]
+    """
+    sizes = [size]
+    while not fast and max(sizes[0]) / 2 >= _SMALLEST_EDGE_PX and min(sizes[0]) / 2 >= SMALLEST_SIDE:
+        sizes.insert(0, (round(sizes[0][0] / 2), round(sizes[0][1] / 2)))
+    return sizes
+
+
 def in_eights(image: Image) -> Image:
     """Pad a picture on the right and at the bottom until both sides are multiples of eight."""
     height, width = image.shape[-2:]
@@ -459,8 +545,19 @@ def _cut(smaller: Tensor | None, place: Place, size: tuple[int, int]) -> Tensor 
     return F.grid_sample(smaller, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _small(picture: Image) -> Image:
-    return picture if max(picture.shape[-2:]) <= 1024 else resize(picture, fitted_size(tuple(picture.shape[-2:]), 1024))  # type: ignore[arg-type]
+def _small_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size at which colors are measured."""
+    return size if max(size) <= 1024 else fitted_size(size, 1024)
+
+
+def finished(painting: SmallerSizes) -> Raster | None:
+    """Paint to the end; return what the generator returns."""
+    while True:
+        try:
+            next(painting)
+        except StopIteration as end:
+            found: Raster | None = end.value
+            return found
 
 
 def _scaled_colors(colors: Affine, strength: float) -> Affine:

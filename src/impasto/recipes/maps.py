@@ -104,7 +104,7 @@ def check_labels(labels: Labels, names: Sequence[str]) -> list[str]:
                 f"{' or '.join(names[:-1])}; use one of its colors: {known}"
             )
     unused = [labels.name(each) for each, share in enumerate(of_styles) if share > _LEAST and target[each] <= _LEAST / 4]
-    return [f"not in {names[-1]}, so not used: {', '.join(unused)}"] if unused else []
+    return [f"these colors are not in {names[-1]} and are not used: {', '.join(unused)}"] if unused else []
 
 
 @in_known_state

@@ -1,7 +1,7 @@
 """The neighbors recipe for large pictures: features and matches are computed tile by tile."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,35 +14,28 @@ from impasto.losses.picture import flatness, mean_activity
 from impasto.losses.tiled import halo_of
 from impasto.networks.style_swap import SWAP_LAYERS, blocks_of
 from impasto.options import PaintOptions
-from impasto.recipes.context import PaintingContext, encode
+from impasto.recipes.context import PaintingContext, encode, encoded_tiles
 from impasto.recipes.neighbor_layers import PATCH, patches_where_flat
 from impasto.runtime.resampling import Side, antialiased_part, averaged_part, bilinear_part, sources
-from impasto.runtime.tiling import Span, Tile, spans, tiles_of
-from impasto.tensors import FeatureMap, Features, Image
+from impasto.runtime.tiling import Span, Tile, spans
+from impasto.tensors import FeatureMap, Image
 
-_LARGEST_ENCODED_PX, LARGEST_SEARCHED_PX = 512, 1024
-"""Greatest sides of the tiles in which style pictures are encoded, and in which the photo is matched."""
+LARGEST_SEARCHED_PX = 1024
+"""Greatest side of the tiles in which the photo is matched."""
 _PATCH_PX = PATCH * GRID_STRIDE
-"""Side of a patch. Tiles of the search begin at multiples of it, so that patches are the same as in the whole picture."""
+"""Side of a patch. Search tiles begin at multiples of this value, so that patches are the same as without tiles."""
 SEARCH_HALO_PX = _PATCH_PX * math.ceil(PASSES * GRID_STRIDE / _PATCH_PX)
-"""Matches depend on those of neighbors, one position further in each pass."""
+"""Halo of the search: in each pass, a match depends on those of positions that are one position further away."""
 LARGEST_STYLE_PX = 2048
-"""For sizes that are painted in tiles, styles are encoded at most at this size, because their features must fit into memory."""
+"""Maximum size of style pictures when painting in tiles, because their features must fit into memory."""
 FLAT_REDUCTION = 0.5
 """Reduction of the photo's share in flat areas."""
 
 
-def encoded_tiles(context: PaintingContext, picture: Image, layers: Sequence[str]) -> Iterator[tuple[Tile, Features]]:
-    """Encode a style picture tile by tile, without gradients."""
-    size = (picture.shape[-2], picture.shape[-1])
-    for tile in tiles_of(size, _tile_px(context, _LARGEST_ENCODED_PX), halo_of(layers, context.encoder.layers)):
-        yield tile, encode(context, tile.around(picture), layers)
-
-
-def _tile_px(context: PaintingContext, most: int) -> int:
-    """Return the side of tiles that are encoded without gradients: as planned, at most ``most``, a multiple of a patch."""
-    planned = context.tiles.tile_px if context.tiles else most
-    return max(_PATCH_PX, min(planned, most) // _PATCH_PX * _PATCH_PX)
+def _tile_px(context: PaintingContext) -> int:
+    """Return the side of the tiles in which the photo is matched: as planned, but limited, and a multiple of a patch."""
+    planned = context.tiles.tile_px if context.tiles else LARGEST_SEARCHED_PX
+    return max(_PATCH_PX, min(planned, LARGEST_SEARCHED_PX) // _PATCH_PX * _PATCH_PX)
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ def style_columns(
         context: the painting context.
         picture: the style picture, at the size to encode.
         heads: the heads of the layers that are searched, and of the layers that are compared.
-        palette: how many feature vectors to keep at most, by layer.
+        palette: maximum number of feature vectors to keep, by layer.
     """
     grid = picture.shape[-2] // GRID_STRIDE, picture.shape[-1] // GRID_STRIDE
     maps: list[Tensor | None] = [None, None]
@@ -91,7 +84,7 @@ def style_columns(
 
 
 def _evenly_in(tile: Tile, features: FeatureMap, layer: str, most: int) -> Tensor:
-    """Return the vectors of a tile among every n-th vector of the whole picture in row-major order, at most ``most`` in all."""
+    """Return this tile's part of every n-th vector of the picture in row-major order; the picture gives at most ``most``."""
     stride = 1 << (int(layer[4]) - 1)
     width = tile.size[1] // stride
     apart = -(-(tile.size[0] // stride) * width // most)
@@ -145,7 +138,7 @@ class Search:
         grid = height // GRID_STRIDE, width // GRID_STRIDE
         position = torch.empty(grid, dtype=torch.long, device=self.photo.device)
         activity = mean_activity(self.photo)
-        tile_px = _tile_px(self.context, LARGEST_SEARCHED_PX)
+        tile_px = _tile_px(self.context)
         rows, columns = (list(spans(side, tile_px, SEARCH_HALO_PX)) for side in (height, width))
         tiles = [Tile(row, column, size) for row in rows for column in columns]
         mean = self._mean(tiles, activity)
@@ -156,7 +149,7 @@ class Search:
         return Matches(position, style)
 
     def _styles(self, tiles: Sequence[Tile], mean: Tensor, activity: Tensor) -> Tensor:
-        """Decide which style is used at each position: (height, width). Shares are those of the whole picture."""
+        """Decide which style is used at each position: (height, width). The shares refer to the whole picture."""
         height, width = (side // GRID_STRIDE for side in self.photo.shape[-2:])
         if self.shares is None:
             return torch.zeros(height, width, dtype=torch.long, device=self.photo.device)
@@ -189,7 +182,7 @@ class Search:
         return patches_where_flat(pooled, (pooled.shape[-2], pooled.shape[-1]), top=rows.start, left=columns.start)
 
     def _with_features(self, tile: Tile) -> Tile:
-        """Return a tile with a halo as wide as what its features depend on."""
+        """Return a tile with a halo that contains all pixels on which its features depend."""
         return tile.with_halo(halo_of(self.heads, self.context.encoder.layers))
 
     def _columns(self, tile: Tile, activity: Tensor) -> FeatureMap:
@@ -213,21 +206,22 @@ class Search:
         share = share_of_photo(self.context.options) * (1 - FLAT_REDUCTION * flatness(photo, average=activity))
         part = (tile.rows.first, tile.rows.last), (tile.columns.first, tile.columns.last)
         before = antialiased_part(self.picture, tile.size, part, "bicubic").clamp(0, 1)
-        return torch.lerp(before + self._details(photo, tile), photo, share)
+        return torch.lerp(before + finest_details(self.photo, tile), photo, share)
 
-    def _details(self, photo: Image, tile: Tile) -> Image:
-        """Return the finest plane of the Laplacian pyramid of the photo, for a tile with its halo."""
-        half = ((tile.size[0] + 1) // 2, (tile.size[1] + 1) // 2)
-        rows, columns = (
-            Side(short, side, span.first, span.last)
-            for short, side, span in zip(half, tile.size, (tile.rows, tile.columns), strict=True)
-        )
-        small = antialiased_part(self.photo, half, (sources(*rows), sources(*columns)), "bilinear")
-        return photo - bilinear_part(small, (rows, columns))
+
+def finest_details(photo: Image, tile: Tile) -> Image:
+    """Return the finest plane of the Laplacian pyramid of a photo, for a tile with its halo."""
+    half = ((tile.size[0] + 1) // 2, (tile.size[1] + 1) // 2)
+    rows, columns = (
+        Side(short, side, span.first, span.last)
+        for short, side, span in zip(half, tile.size, (tile.rows, tile.columns), strict=True)
+    )
+    small = antialiased_part(photo, half, (sources(*rows), sources(*columns)), "bilinear")
+    return tile.around(photo) - bilinear_part(small, (rows, columns))
 
 
 def _with_halo_inside(tile: Tile) -> Tile:
-    """Return a tile without a halo whose inside is another tile with its halo."""
+    """Return a tile without a halo that covers another tile and its halo."""
     rows, columns = (Span(each.first, each.first, each.last, each.last) for each in (tile.rows, tile.columns))
     return Tile(rows, columns, tile.size)
 

@@ -14,6 +14,7 @@ import torch
 from impasto import images
 from impasto._version import __version__
 from impasto.images import Metadata, Picture
+from impasto.images.large import LargePicture
 from impasto.optim.engine import Step
 from impasto.options import INITS, PaintOptions, Run
 from impasto.styles.named import NamedStyle
@@ -106,7 +107,7 @@ def new_record(
     return record
 
 
-def recorded(recipe: str, content: Picture, styles: Sequence[Picture | NamedStyle], run: Run) -> Record:
+def recorded(recipe: str, content: Picture | LargePicture, styles: Sequence[Picture | NamedStyle], run: Run) -> Record:
     """Return the part of the record that all recipes share: versions, pictures and run."""
     return {
         "impasto": __version__,

@@ -38,7 +38,7 @@ from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
 
 _MOST_FILLED_PX = 1024
-"""If a picture is larger than this, the hole is filled at this size and the filling is enlarged."""
+"""If a picture is larger than this, the hole is filled at this size, and the result is enlarged."""
 _SOFT_PX = 6
 _WHITE, _LEAST_KEPT, _SMALL_HOLE = 0.5, 0.02, 0.1
 
@@ -102,7 +102,9 @@ def texture_of(inputs: TextureInputs, options: TextureOptions, run: Run) -> Guid
     styles = as_swatches(inputs.styles)
     record = record_of("texture", styles[0], inputs.styles, run, options) | described_pictures({"inpaint": inputs.hole})
     if (inputs.hole or options.expand) and len(styles) > 1:
-        raise OptionError(f"{'--inpaint' if inputs.hole else '--expand'} continues one picture, but {len(styles)} were given")
+        raise OptionError(
+            f"{'--inpaint' if inputs.hole else '--expand'} works with a single picture, but {len(styles)} were given"
+        )
     if inputs.hole:
         return _filled(styles[0], inputs.hole, options, run, record)
     size = options.height_width
@@ -162,7 +164,7 @@ def _filled(style: Picture, hole: Picture, options: TextureOptions, run: Run, re
 
 
 def _pasted(picture: Image, mask: Mask, filling: Image) -> Image:
-    """Paste a filling into the picture, at the size of the picture, with a soft edge outside the mask."""
+    """Paste the filled area into the picture, at the size of the picture, with a soft edge outside the mask."""
     size = (picture.shape[-2], picture.shape[-1])
     edge = max(1, round(_SOFT_PX * max(size) / _MOST_FILLED_PX))
     wide = F.max_pool2d(mask, 2 * edge + 1, stride=1, padding=edge)

@@ -1,4 +1,4 @@
-"""Atomic writes: a file is written completely, or the old one stays."""
+"""Atomic writes: a file is either written completely, or the old file is kept."""
 
 import errno
 import secrets

@@ -1,11 +1,11 @@
-"""What differs between devices: missing operators, and operators that return before they are done."""
+"""Differences between devices: missing operators, and operators that return before they are finished."""
 
 import time
 
 import torch
 
 COMPLETE = ("cpu", "cuda")
-"""Devices that have all operators. MPS has no eigendecomposition, for example; what it lacks is computed on the CPU."""
+"""Devices that support all operators. For example, MPS has no eigendecomposition, so this is computed on the CPU."""
 
 
 def is_complete(device: torch.device) -> bool:

@@ -43,7 +43,7 @@ def styles_folder() -> Path:
 
 
 def fallback_note(folder: Path, variable: str) -> str:
-    """Return a note if the folder is a temporary one because there is no home folder, else an empty string."""
+    """Return a note if the folder is temporary because there is no home folder; otherwise an empty string."""
     if os.environ.get(variable) or not folder.is_relative_to(_temporary("data").parent):
         return ""
     return f"there is no writable home folder, so files are kept in {folder}; set {variable} to use another folder"

@@ -1,7 +1,8 @@
-"""Locks of outputs: two runs that write one file or folder at the same time would mix their results.
+"""Locks on outputs, because two runs that write to the same file or folder at the same time would mix their results.
 
-The operating system holds the locks, so they end with their process, however it ends. The lock file names the process for the
-message that the other run prints; it is deleted at the end. If a run is killed, its file stays but locks nothing.
+The operating system releases a lock when its process ends, even if the process is killed. The lock file contains the process
+ID, which other runs print in their error message. It is deleted at the end of the run. If a run is killed, its lock file
+remains, but does not lock anything.
 """
 
 import errno
@@ -17,16 +18,16 @@ from impasto.runtime.file_names import file_name
 _SUFFIX = ".impasto-lock"
 _IS_HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
 _FAR_BYTE = 2**30
-"""Windows locks a byte and lets nobody else read it, so it is one that the file does not have."""
+"""On Windows, other processes cannot read a locked byte, so a byte beyond the end of the file is locked."""
 _LONGEST = 300
 
 
 @contextmanager
 def only_writer(output: Path) -> Iterator[None]:
-    """Lock a file or a folder that will be written, for the length of the block.
+    """Lock a file or a folder that will be written, for the duration of the block.
 
-    Nothing is locked if the file system has no locks, or if the lock file cannot be created: then the output cannot be written
-    either, and its own check says why.
+    Nothing is locked if the file system does not support locks, or if the lock file cannot be created. In the second case, the
+    output cannot be written either, and its own check reports the reason.
 
     Raises:
         OptionError: another run holds the lock.
@@ -65,7 +66,7 @@ def try_lock(descriptor: int) -> bool:
         Whether the lock was taken; False if another process holds it.
 
     Raises:
-        OSError: the file system has no locks.
+        OSError: the file system does not support locks.
     """
     try:
         _lock(descriptor)
@@ -89,7 +90,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _locked(path: Path, output: Path) -> int | None:
-    """Return the descriptor of the locked file, or None if there cannot be one."""
+    """Return the descriptor of the locked file, or None if locking is not possible."""
     while True:
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
@@ -114,7 +115,7 @@ def _locked(path: Path, output: Path) -> int | None:
 
 
 def _holder(lock: int) -> str:
-    """Return who holds a lock, in words."""
+    """Return a description of the process that holds a lock."""
     text = ""
     with suppress(OSError):
         os.lseek(lock, 0, os.SEEK_SET)

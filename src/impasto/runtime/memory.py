@@ -16,9 +16,10 @@ _CGROUPS = (
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 """Files of cgroups v2 and v1 with the memory limit, the usage, and the part of the usage that is page cache."""
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 """Parameter numbers of mallopt, from glibc's malloc.h."""
-_KEPT_BYTES = 2**30
+_KEPT_BYTES, _LARGEST_BYTES = 2**30, 2**25
+"""Freed bytes that are kept, and size of the largest blocks; glibc allows no larger threshold."""
 
 
 def available_memory(device: torch.device) -> int | None:
@@ -68,18 +69,25 @@ def _left_in_container() -> int:
     return sys.maxsize
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory(*, except_largest: bool = False) -> bool:
     """Let this process reuse large freed memory blocks instead of returning them to the system and requesting them again.
 
     Painting frees and allocates the same large tensors at every step. With glibc's defaults the system zeroes their pages each
     time, which takes a quarter of the painting time at 1024 px. The setting affects the whole process and cannot be undone, so
     only the command line calls this function.
 
+    Args:
+        except_largest: return blocks of 32 MiB and more to the system. Otherwise, gaps between them would take memory that a
+            painting in tiles is not planned to use.
+
     Returns:
         Whether the setting was applied; False if the C library is not glibc.
     """
     mallopt = _from_libc("mallopt", 2)
-    return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+    if mallopt is None:
+        return False
+    is_set = mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES) if except_largest else mallopt(_M_MMAP_MAX, 0)
+    return bool(is_set and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
 
 
 def _from_libc(name: str, arguments: int) -> Callable[..., int] | None:
@@ -93,10 +101,10 @@ def _from_libc(name: str, arguments: int) -> Callable[..., int] | None:
 
 
 def return_freed_memory() -> bool:
-    """Return all freed memory to the system, also what :func:`keep_freed_memory` keeps.
+    """Return all freed memory to the system, including the blocks that :func:`keep_freed_memory` keeps.
 
-    Between two stages of a painting, whose tensors have other sizes, freed blocks are often too small to be reused, so the
-    memory of the process would grow.
+    The tensors of the next stage of a painting have other sizes, and freed blocks are often too small for them. Without this
+    call, the memory of the process would grow.
 
     Returns:
         Whether the C library can do so; False if it is not glibc.

@@ -127,7 +127,8 @@ def _bilinear_matrix(side: Side) -> Tensor:
 
 def antialiasing_matrices(before: Size, after: Size) -> tuple[Tensor, Tensor]:
     """Return the matrices of :func:`antialiased`: ``rows @ picture @ columns.T``."""
-    rows, columns = (_matrix(length, count, _bilinear) for length, count in zip(before, after, strict=True))
+    sides = (Side(length, count, 0, count) for length, count in zip(before, after, strict=True))
+    (_, rows), (_, columns) = (antialiasing_part(side, "bilinear") for side in sides)
     return rows, columns
 
 
@@ -174,25 +175,36 @@ def antialiased_part(whole: Tensor, size: Size, part: tuple[tuple[int, int], tup
         True
     """
     sides = zip(whole.shape[-2:], size, part, strict=True)
-    (top, rows), (left, columns) = (_antialiasing_part(Side(before, after, *ends), filter_) for before, after, ends in sides)
+    (top, rows), (left, columns) = (antialiasing_part(Side(before, after, *ends), filter_) for before, after, ends in sides)
     seen = whole[..., top : top + rows.shape[1], left : left + columns.shape[1]]
     return rows.to(seen) @ seen @ columns.T.to(seen)
 
 
-def _antialiasing_part(side: Side, filter_: str) -> tuple[int, Tensor]:
+def antialiasing_part(side: Side, filter_: str) -> tuple[int, Tensor]:
     """Return the first value that a range of one side reads, and the matrix of the range, as PyTorch computes it."""
     ratio = side.before / side.after
-    scale = max(ratio, 1.0)
-    reach = scale * _REACHES[filter_]
     centers = (torch.arange(side.start, side.end, dtype=torch.float64) + 0.5) * ratio
-    lows = (centers - reach + 0.5).long().clamp_min(0)
-    highs = (centers + reach + 0.5).long().clamp_max(side.before)
+    lows, highs = (each[side.start : side.end] for each in reached(side.before, side.after, filter_))
     low, high = int(lows[0]), int(highs[-1])
     places = torch.arange(low, high)
-    apart = ((places + 0.5 - centers[:, None]) / scale).abs()
+    apart = ((places + 0.5 - centers[:, None]) / max(ratio, 1.0)).abs()
     weights = _triangle(apart) if filter_ == "bilinear" else _cubic(apart)
     weights = weights * ((places >= lows[:, None]) & (places < highs[:, None]))
     return low, (weights / weights.sum(1, keepdim=True)).float()
+
+
+def reached(before: int, after: int, filter_: str) -> tuple[Tensor, Tensor]:
+    """Return the first value that each value of a resized side reads, and the end of what it reads.
+
+    Example:
+        >>> low, high = reached(8, 4, "bilinear")
+        >>> low.tolist(), high.tolist()
+        ([0, 1, 3, 5], [3, 5, 7, 8])
+    """
+    ratio = before / after
+    reach = max(ratio, 1.0) * _REACHES[filter_]
+    centers = (torch.arange(after, dtype=torch.float64) + 0.5) * ratio
+    return (centers - reach + 0.5).long().clamp_min(0), (centers + reach + 0.5).long().clamp_max(before)
 
 
 _REACHES = {"bilinear": 1.0, "bicubic": 2.0}

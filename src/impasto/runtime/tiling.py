@@ -147,7 +147,7 @@ def tiles_of(size: tuple[int, int], tile_px: int, halo_px: int) -> list[Tile]:
 
     Args:
         size: (height, width) of the picture.
-        tile_px: greatest side of a tile without its halo; a multiple of :data:`ORIGIN_PX`.
+        tile_px: maximum side of a tile without its halo; a multiple of :data:`ORIGIN_PX`.
         halo_px: width of the halo; a multiple of :data:`ORIGIN_PX`.
 
     Example:
@@ -159,7 +159,7 @@ def tiles_of(size: tuple[int, int], tile_px: int, halo_px: int) -> list[Tile]:
 
 
 def _even_spans(length: int, tile_px: int, halo_px: int) -> list[Span]:
-    """Divide a length; a rest that is shorter than the distance between origins belongs to the last range."""
+    """Divide a length; a remainder that is shorter than the distance between origins is added to the last range."""
     count = -(-length // tile_px)
     side = -(-length // (count * ORIGIN_PX)) * ORIGIN_PX
     *most, last = spans(length, side, halo_px)

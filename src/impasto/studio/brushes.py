@@ -1,4 +1,4 @@
-"""The brushes of a studio: those included in the package, and those trained here. Their headers are read without torch."""
+"""The brushes of a studio: those included in the package, and those trained in it. Their headers are read without torch."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,7 +16,7 @@ SHIPPED = Path(str(files("impasto") / "data" / "brushes"))
 
 
 def shown_brushes(database: Database, folder: Folder, styles: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the brushes in the format of the API: first those trained here, newest first.
+    """Return the brushes in the format of the API: first those trained in this studio, newest first.
 
     Args:
         database: the database with the results.

@@ -49,7 +49,7 @@ _CHANGES = {
     1: "ALTER TABLE jobs RENAME COLUMN stood TO checkpoint;",
     2: "ALTER TABLE uploads ADD COLUMN clip TEXT;",
 }
-"""What changes a database of each earlier version to the next version."""
+"""Statements that upgrade a database from each earlier version to the next version."""
 
 Row = dict[str, Any]
 

@@ -19,7 +19,7 @@ _CAN_CONTINUE = (
     "EXISTS (SELECT 1 FROM jobs WHERE kind = 'video' AND checkpoint IS NOT NULL AND state IN ('failed', 'cancelled') "
     "AND instr(request, uploads.id))"
 )
-"""Whether a stopped painting of a clip can continue, for which it needs the clip."""
+"""SQL condition for uploads that are clips of stopped paintings that can still be continued."""
 
 
 class DiskFullError(ImpastoError):
@@ -144,7 +144,7 @@ class Gallery:
 
         Args:
             wanted: Number of bytes.
-            keep: Text with the ids of what must not be deleted, such as a request.
+            keep: Text with the ids of objects that must not be deleted, such as a request.
 
         Raises:
             DiskFullError: There is not enough to delete.
@@ -166,7 +166,7 @@ class Gallery:
         """Check that ``wanted`` more bytes fit on the disk itself. ``what`` begins the message.
 
         Raises:
-            DiskFullError: They do not.
+            DiskFullError: They do not fit.
         """
         free = shutil.disk_usage(self.folder.root).free
         if wanted > free:

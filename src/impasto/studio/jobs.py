@@ -32,7 +32,7 @@ _GUESSED_SECONDS = {"instant": 1.0, "apply": 1.0, "report": 5.0, "brush": 3600.0
 _GUESSED_OTHERWISE = 60.0
 _AVERAGED_JOBS = 10
 _MEASURED = ("video",)
-"""Kinds whose duration is not guessed from earlier jobs, because it depends most on the length of the clip."""
+"""Kinds whose duration is not estimated from earlier jobs, because it depends mainly on the length of the clip."""
 
 
 class StateError(ImpastoError):
@@ -228,8 +228,8 @@ class Jobs:
 
         Args:
             older_than: The time, in seconds since 1970.
-            has_files: Tells whether a job has files.
-            delete: Deletes the files of a job; the job cannot continue meanwhile.
+            has_files: Returns whether a job has files.
+            delete: Deletes the files of a job. The job cannot continue during this call.
         """
         for row in self.database.rows(_GIVEN_UP_VIDEOS, (older_than,)):
             if not row["checkpoint"] and not has_files(row["id"]):

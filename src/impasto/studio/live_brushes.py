@@ -1,4 +1,4 @@
-"""The brushes of the webcam page. Each is an ONNX graph: included, exported by the user, or made by a training in the studio.
+"""The brushes of the webcam page. Each is an ONNX graph: included in impasto, exported by the user, or trained in the studio.
 
 The browser runs the graphs, so the server needs neither torch nor onnx for them.
 """

@@ -240,7 +240,7 @@ class Studio:
             self._left.pop()
 
     def clean_up(self) -> None:
-        """Delete what has expired: drafts, unused uploads, and the segments of videos that have stopped."""
+        """Delete expired objects: drafts, unused uploads, and the segments of stopped videos."""
         self.gallery.clean_up()
         expired = time.time() - self.settings.limits.draft_seconds
         self.jobs.give_up_videos(expired, self.folder.has_work, lambda job: self.folder.remove("work", job))

@@ -41,15 +41,15 @@ _ADVICE = (
     (r"; paint it with: impasto instant .*", "; add it as a photo on the first page"),
     (r" in '[^']*'; free some space, choose another folder, or use --size", "; free some space or choose a smaller --size"),
     (r"the segments in '[^']*' cannot", "the painted frames cannot"),
-    (r" or choose another folder for the result; complete segments are kept, and the same command continues", ""),
-    (r"; the segments are kept, and the same command continues", ""),
+    (r" or choose another folder for the result; complete segments are kept; run the same command again to continue", ""),
+    (r"; the segments are kept; run the same command again to continue", ""),
     (r"; use a name that ends in \.mkv", "; paint the clip without its sound"),
     (r"run the same command again", "start the job over"),
     (r"; choose another folder$", "; free some space"),
     (r"; choose another suffix$", "; install another build of PyAV"),
     (r"'[^']*\.video/[^']*'", "the painted clip"),
 )
-"""Advice of error messages that does not apply to the studio, and what replaces it."""
+"""Advice in error messages that does not apply to the studio, and its replacement."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class PaintedClip:
 
 
 def known_of(path: str, name: str) -> tuple[dict[str, Any], Image]:
-    """Check an uploaded clip. Return what is known of it, in the format of the API, and one of its frames.
+    """Check an uploaded clip. Return its metadata, in the format of the API, and one of its frames.
 
     Raises:
-        ImpastoError: it is not a clip, or cannot be painted; the message names the clip as the user does.
+        ImpastoError: it is not a clip, or cannot be painted; the message contains the user's name for the clip.
     """
     check_libraries()
     with _named({"path": path, "name": name}):
@@ -106,7 +106,7 @@ def painted(styles: Sequence[Style], order: Message, line: Line) -> PaintedClip 
         line: the connection to the parent.
 
     Raises:
-        ImpastoError: the clip or the style cannot be painted; the message names the clip as the user does.
+        ImpastoError: the clip or the style cannot be painted; the message contains the user's name for the clip.
     """
     check_libraries()
     options = VideoOptions(**order["options"])
@@ -223,12 +223,12 @@ def _output(clip: Clip, order: Message) -> Path:
 
 
 def _finished(order: Message) -> Path | None:
-    """Return the painted clip of an attempt that was killed after it had written everything but its report."""
+    """Return the painted clip of an attempt that was killed after it had written the clip, but before it reported it."""
     return next((path for suffix in _SUFFIXES if (path := Path(order["result"] + suffix)).is_file()), None)
 
 
 def _delete_earlier(order: Message) -> None:
-    """Delete what an earlier attempt has painted, because the job starts over."""
+    """Delete the files of an earlier attempt, because the job starts over."""
     shutil.rmtree(_folder(order), ignore_errors=True)
     for suffix in _SUFFIXES:
         Path(order["result"] + suffix).unlink(missing_ok=True)
@@ -239,7 +239,7 @@ def _delete_earlier(order: Message) -> None:
 
 @contextmanager
 def _named(source: Message) -> Iterator[None]:
-    """Let error messages name a clip as the user does, and give advice that applies to the studio."""
+    """Change error messages: use the user's name for the clip, and give advice that applies to the studio."""
     try:
         yield
     except ImpastoError as error:

@@ -5,7 +5,7 @@ photo, and the means and Gram matrices of the style's features. The targets of a
 they are the features of its painting of the same crop, and its blurred colors.
 
 Without a teacher, or after it, each position of a crop gets the features of the most similar position of the style, its nearest
-neighbor. At first, the photo's features alone determine the neighbors. Later, they are averaged with the features of the
+neighbor. At first, only the photo's features determine the neighbors. Later, they are averaged with the features of the
 network's own result. The third loss then compares the blurred lightness of the photo and of the result. Without it, dark flat
 parts of a photo can become light.
 
@@ -165,7 +165,7 @@ class BrushTraining:
         batch: number of crops per step.
         seed: seed of all random numbers.
         weights: weights of the terms of the objective.
-        teacher: paints photos in the style; the network learns from its paintings.
+        teacher: function that paints photos in the style; the network learns from these paintings.
         teacher_share: part of the training with the teacher, 0 to 1. Later, the targets are nearest neighbors.
     """
 

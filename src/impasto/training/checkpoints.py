@@ -1,4 +1,4 @@
-"""What all training runs share: checkpoints to resume from, and the running average of the parameters."""
+"""Shared parts of all training runs: checkpoints to resume from, and the running average of the parameters."""
 
 import json
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""Training on several GPUs, started by ``torchrun``: one process for each GPU; all train the same network, on different photos.
+"""Training on several GPUs, started by ``torchrun``. Each GPU has a process, which trains on different photos.
 
-Without torchrun, these functions treat this process as the only one.
+All processes train the same network. Without torchrun, these functions treat this process as the only one.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Training photos: those of a folder, or built-in ones for people who have none."""
+"""Training photos: those in a folder, or the built-in ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +100,7 @@ def _add_piece(picture: Pixels, photos: list[Tensor], random: np.random.Generato
 
 
 def _filling(photos: list[Tensor], size: tuple[int, int], random: np.random.Generator) -> Pixels:
-    """Return what a shape shows: a shaded color, or a part of a photo that is mirrored, enlarged and recolored at random."""
+    """Return the filling of a shape: a shaded color, or a part of a photo, randomly mirrored, enlarged and recolored."""
     if random.random() < 0.4:
         shading = random.uniform(-0.3, 0.3, (3, 1, 1)) * np.linspace(-1, 1, size[1])
         return np.repeat(random.uniform(0, 1, (3, 1, 1)) + shading, size[0], axis=1).astype(np.float32)

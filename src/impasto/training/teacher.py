@@ -11,10 +11,10 @@ from impasto.tensors import Image
 from impasto.training.drawing import square_crop
 
 Teacher = Callable[[Image], Image]
-"""Paints a photo, (1, 3, side, side) in [0, 1]; the result has the same shape and range."""
+"""A function that paints a photo, (1, 3, side, side) in [0, 1]; the result has the same shape and range."""
 
 _FIRST_PAIRS, _STEPS_PER_PAIR, _MOST_PAIRS = 16, 2, 1024
-"""Pairs at the first step, steps until there is one more, and the largest number of pairs. Painting takes time, too."""
+"""Number of pairs at the first step, steps per additional pair, and maximum number of pairs. Painting also takes time."""
 _MARGIN = 1.25
 """Side of a painted crop, relative to the side of the crops that are drawn from it."""
 _MULTIPLE_PX = 8
@@ -28,7 +28,7 @@ def painted_px(edge_px: int) -> int:
 class PaintedPhotos:
     """Pairs of a photo and the teacher's painting of it. A pair is painted when it is drawn for the first time.
 
-    A pair depends only on its number and the seed, so an interrupted training that draws again sees the same pairs.
+    A pair depends only on its number and the seed, so a resumed training draws the same pairs.
 
     Args:
         photos: training photos, each (3, height, width), uint8.

@@ -7,7 +7,7 @@
     flow       optical flow; blending of each frame with the previous result
     frames     frames as images, images as frames
     painters   brush and instant, for frames
-    temporal   painting frames by optimization, with a temporal loss
+    temporal   painters of frames by optimization, with a temporal loss
     segments   the parts of a result on disk, so that an interrupted run can continue
     joining    segments and sound -> the result
     films      the making of a painting; comparison and poster of a clip

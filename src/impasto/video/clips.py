@@ -27,12 +27,12 @@ _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 BT709, BT601 = 1, 6
 HD_ROWS = 720
 _MOST_FAULTS = 1000
-"""Faults of the container in succession; after that, the rest of the clip is given up."""
+"""Maximum number of successive container errors; after that, the rest of the clip is skipped."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What is known of a clip before its frames are painted.
+    """The properties of a clip that are known before its frames are painted.
 
     Attributes:
         path: the file.
@@ -42,7 +42,7 @@ class Clip:
         matrix: color matrix, numbered as in ITU-T H.273.
         aspect: width of a pixel divided by its height, upright.
         sounds: codec of each sound track.
-        is_animation: whether it is a GIF or WebP file.
+        is_animation: whether the clip is a GIF or WebP file.
         sha256: hash of the file.
 
     Example:
@@ -65,7 +65,7 @@ class Clip:
 
 
 class Length(NamedTuple):
-    """The length of a clip, as its header says; both are estimates.
+    """The length of a clip according to its header; both values are estimates.
 
     Attributes:
         frames: number of frames.
@@ -82,7 +82,7 @@ class Frame(NamedTuple):
     Attributes:
         pixels: (height, width, 3), RGB.
         pts: its time, in units of the clip's time base.
-        duration: how long it is shown; 0 if the file does not say so.
+        duration: how long the frame is shown; 0 if the file does not contain this.
 
     Example:
         >>> Frame(np.zeros((64, 96, 3), np.uint8), pts=0, duration=40).pixels.shape
@@ -102,7 +102,7 @@ class Damage:
 
 
 def open_clip(path: str | os.PathLike[str], *, longest_px: int = 0) -> Clip:
-    """Read what is known of a clip before its frames are decoded.
+    """Read the properties of a clip without decoding its frames.
 
     Args:
         path: a video, or an animated GIF or WebP file.
@@ -112,7 +112,7 @@ def open_clip(path: str | os.PathLike[str], *, longest_px: int = 0) -> Clip:
         ClipError: the file cannot be read, has no video, or is HDR; the message is one sentence.
 
     Returns:
-        What is known of the clip; sizes are (height, width) in pixels.
+        The properties of the clip; sizes are (height, width) in pixels.
 
     Example:
         >>> import PIL.Image, skimage.data
@@ -150,7 +150,7 @@ def open_clip(path: str | os.PathLike[str], *, longest_px: int = 0) -> Clip:
 def frames(clip: Clip, damage: Damage | None = None) -> Iterator[Frame]:
     """Yield the frames of a clip. Damaged frames are skipped and counted.
 
-    Times increase strictly: a frame without a time, or with the time of the frame before, comes one unit later.
+    Times increase strictly: a frame without a time, or with the time of the previous frame, gets a time one unit later.
 
     Args:
         clip: the clip.
@@ -160,7 +160,7 @@ def frames(clip: Clip, damage: Damage | None = None) -> Iterator[Frame]:
         Frames with pixels (height, width, 3), RGB, 0 to 255.
 
     Raises:
-        ClipError: the file changed or cannot be read any more.
+        ClipError: the file has changed or can no longer be read.
 
     Example:
         >>> import PIL.Image, skimage.data
@@ -177,13 +177,13 @@ def frames(clip: Clip, damage: Damage | None = None) -> Iterator[Frame]:
 
 
 def check_container(path: Path, formats: Sequence[str]) -> None:
-    """Check that libav recognizes a video file as one of some formats, before it is read any further.
+    """Check that libav recognizes a video file as one of the allowed formats, before more of it is read.
 
-    Other formats, such as playlists, name further files or addresses, which reading such a file would open. Use this function
-    for files of other people.
+    Other formats, such as playlists, can refer to other files or URLs, which would be opened while reading. Use this function
+    for untrusted files.
 
     Raises:
-        ClipError: it is another file.
+        ClipError: the file has another format.
     """
     av = pyav()
     limits = {"format_whitelist": ",".join(formats), "protocol_whitelist": "file"}
@@ -206,7 +206,7 @@ def length_of(clip: Clip) -> Length:
 
 
 def frame_near(clip: Clip, share: float) -> Pixels:
-    """Return a frame near a share of the clip, 0 to 1, without decoding all frames before it; usually a key frame.
+    """Return a frame near a relative position in the clip, 0 to 1, usually a key frame. Not all earlier frames are decoded.
 
     Raises:
         ClipError: no frame can be decoded.
@@ -228,7 +228,7 @@ def opened(path: Path) -> Iterator[Any]:
     """Open a video file for reading.
 
     Raises:
-        ClipError: it is not a video.
+        ClipError: the file is not a video.
     """
     av = pyav()
     try:
@@ -240,10 +240,10 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def video_stream(container: Any, path: Path) -> Any:
-    """Return the first video stream of a file. Covers of music are not video.
+    """Return the first video stream of a file. Cover art of music files is ignored.
 
     Raises:
-        ClipError: there is no video stream, or it is a still picture.
+        ClipError: there is no video stream, or it contains a still picture.
     """
     if any(word in container.format.name for word in _PICTURE_FORMATS):
         raise ClipError(f"'{path}' is a picture, not a clip; paint it with: impasto instant {path} STYLE")
@@ -305,7 +305,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Turns(NamedTuple):
-    """How a frame is turned upright: first transposed, then mirrored."""
+    """How to rotate a frame upright: first transpose, then mirror."""
 
     is_transposed: bool
     flips_columns: bool
@@ -340,7 +340,7 @@ def _animated(clip: Clip) -> Iterator[Frame]:
 
 
 def _decoded(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
-    """Decode a stream. After a fault of the container or of a frame, go on with what follows."""
+    """Decode a stream. After an error in the container or in a frame, continue with the next frame."""
     faulty = pyav().error.FFmpegError
     for packet in _packets(container, stream, faulty):
         try:
@@ -393,7 +393,7 @@ def _reduced(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
 
 
 def _fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """Resize a frame: the clip is reduced, or its size changes within the clip."""
+    """Resize a frame if the clip is reduced, or if the size of its frames changes."""
     if pixels.shape[:2] == size:
         return pixels
     cv2 = opencv()
@@ -402,5 +402,5 @@ def _fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def swscale_matrix(matrix: int) -> int:
-    """Return libswscale's number of a color matrix of H.273."""
+    """Return libswscale's number for a color matrix of H.273."""
     return _MATRICES[matrix]

@@ -1,4 +1,4 @@
-"""Films that accompany a result: the making of a painting, and the comparison of a clip with its result; posters."""
+"""Films and posters that accompany a result: the making of a painting, and the comparison of a clip with its result."""
 
 import math
 import tempfile
@@ -23,10 +23,10 @@ from impasto.video.libraries import opencv, pyav
 from impasto.video.segments import Segment, Segments, Time, disk_errors, encoding_for
 
 FILM_PX = 1920
-"""Longer side of a film, unless another one is requested."""
+"""Default limit of the longer side of a film."""
 _MOST_STEPS = 240
 _STEPS_SECONDS, _SLOWEST, _FASTEST = 10.0, 6.0, 24.0
-"""The steps take about ten seconds, at 6 to 24 pictures per second."""
+"""The film shows the steps for about ten seconds, at 6 to 24 pictures per second."""
 _FIRST_MS, _LAST_MS = 1000, 2000
 _DETAILS_PX = 160
 
@@ -61,10 +61,10 @@ class Film:
 
 @dataclass(frozen=True)
 class Extras:
-    """What is written in addition to a painted clip.
+    """Additional outputs of a painted clip.
 
     Attributes:
-        poster: a picture file for a painted frame: the one where the clip has the most details. None: no poster.
+        poster: a picture file for a painted frame, the one with the most detail in the clip. None: no poster.
         compare: a clip file that shows the clip on the left and the result on the right, with the sound. None: no comparison.
 
     Example:
@@ -83,8 +83,8 @@ def write_film(output: Path, clip: Clip, pictures: Iterable[Shown]) -> Sequence[
     """Encode pictures, and write them with the sound of a clip. Return their times.
 
     Args:
-        output: the film; its suffix gives the format.
-        clip: gives the size, the unit of the times, and the sound.
+        output: the film; its suffix selects the format.
+        clip: the clip that provides the size, the time base and the sound.
         pictures: at least one.
 
     Raises:
@@ -149,7 +149,7 @@ def _pixels(image: Image, size: tuple[int, int]) -> Pixels:
 
 
 def _silent(output: Path, size: tuple[int, int]) -> Clip:
-    """Return a clip without a file, for pictures with times in milliseconds."""
+    """Return a clip without a file. Its times are in milliseconds."""
     one, matrix = Fraction(1), BT709 if size[0] >= HD_ROWS else BT601
     return Clip(output, size, Fraction(1, 1000), Fraction(12), matrix, one, (), False, "")
 
@@ -177,7 +177,7 @@ def _side_by_side(clip: Clip, segments: Segments) -> Iterator[Shown]:
 
 
 def _poster(clip: Clip, segments: Segments) -> Image:
-    """Return the painted frame where the clip has the most details, with square pixels."""
+    """Return the painted frame with the most detail in the clip, with square pixels."""
     details = [_details(each) for each in _sources(clip)]
     best = int(np.argmax(details))
     found = next((each for number, each in enumerate(_results(clip, segments)) if number == best), None)
@@ -189,7 +189,7 @@ def _poster(clip: Clip, segments: Segments) -> Image:
 
 
 def _details(pixels: Pixels) -> float:
-    """Measure the fine contrast of a frame, at a small size so that noise does not count."""
+    """Measure the fine contrast of a frame, at a small size, so that noise has no effect."""
     cv2, (height, width) = opencv(), fitted_size((pixels.shape[0], pixels.shape[1]), _DETAILS_PX)
     gray = cv2.resize(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (width, height), interpolation=cv2.INTER_AREA)
     return float(cv2.Laplacian(gray, cv2.CV_32F).std())
@@ -200,7 +200,7 @@ def _sources(clip: Clip) -> Iterator[Pixels]:
 
 
 def _results(clip: Clip, segments: Segments) -> Iterator[Pixels]:
-    """Decode the segments, without the pixels that pad odd sides."""
+    """Decode the segments, and crop the padding of odd sides."""
     height, width = clip.size
     for path in segments.files:
         with pyav().open(str(path)) as container:

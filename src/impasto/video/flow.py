@@ -1,8 +1,8 @@
-"""Optical flow, and the blending of each frame with the previous result along it.
+"""Optical flow, and blending of each frame with the previous result along the flow.
 
 The flow is estimated on reduced frames (Kroeger et al. 2016, dense inverse search). A pixel of the previous result is used only
-where the flow there and back agrees (Sundaram et al. 2010; the test of Ruder et al. 2016) and where the clip itself has the
-same color; elsewhere the frame is painted anew.
+if the forward and the backward flow agree (Sundaram et al. 2010; the test of Ruder et al. 2016), and if the color of the clip
+has not changed. Other pixels are not blended.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -26,16 +26,16 @@ _KEY_DISTANCE = 8
 _MOST_KEPT = 0.95
 """Share of the previous result at stability 1."""
 _SAME_COLOR = 0.06
-"""Deviation of the clip's colors, in [0, 1], at which the share of the previous result falls to 1/e."""
+"""Color difference in the clip, in [0, 1], at which the share of the previous result decreases to 1/e."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Where the pixels of a frame were in the frame before.
+    """The locations of a frame's pixels in the previous frame.
 
     Attributes:
-        flow: (height, width, 2): columns and rows to add, to find the pixel in the frame before.
-        trust: (height, width) in [0, 1]: 0 where the pixel was hidden or has changed.
+        flow: (height, width, 2): columns and rows to add to find the pixel in the previous frame.
+        trust: weight of each pixel, (height, width) in [0, 1]: 0 where the pixel was hidden or has changed.
 
     Example:
         >>> still = Motion(np.zeros((4, 6, 2), np.float32), np.ones((4, 6), np.float32))
@@ -48,7 +48,7 @@ class Motion:
 
 
 class Past(NamedTuple):
-    """An earlier frame of the clip, and its result.
+    """An earlier frame of the clip and its result.
 
     Attributes:
         source: the frame of the clip.
@@ -70,11 +70,11 @@ class Stabilizer:
     """Blends each painted frame with the previous result.
 
     Args:
-        stability: 0 (frame by frame) to 1.
+        stability: 0 (independent frames) to 1.
         keys: number of earlier key frames to keep, in addition to the previous frame.
 
     Attributes:
-        past: the key frames of the shot and its last frame, newest last.
+        past: the key frames of the shot and the last frame, newest last.
 
     Example:
         >>> stabilizer = Stabilizer(0.8)
@@ -92,11 +92,11 @@ class Stabilizer:
         self.past: list[Past] = []
 
     def reset(self) -> None:
-        """Forget the previous frames; call it at cuts."""
+        """Discard the previous frames. Call this method at cuts."""
         self.past.clear()
 
     def blend(self, source: Pixels, painted: Array) -> Pixels:
-        """Blend a painted frame with the previous result, and keep the blend for the next frame.
+        """Blend a painted frame with the previous result, and store the blend for the next frame.
 
         Args:
             source: the frame of the clip.
@@ -119,14 +119,14 @@ class Stabilizer:
 
 
 def motion_between(before: Pixels, now: Pixels) -> Motion:
-    """Estimate the motion between two frames of one size, (height, width, 3).
+    """Estimate the motion between two frames of the same size, (height, width, 3).
 
     Args:
         before: the earlier frame, (height, width, 3), 0 to 255.
-        now: the frame.
+        now: the later frame.
 
     Returns:
-        The motion in pixels, and where it can be trusted.
+        The motion in pixels, and the weight of each pixel.
 
     Example:
         >>> import skimage.data
@@ -148,14 +148,14 @@ def motion_between(before: Pixels, now: Pixels) -> Motion:
 
 
 def warped(picture: Any, flow: Array) -> Any:
-    """Return a picture whose pixels are taken from where they were; cubic interpolation keeps it sharp.
+    """Move a picture along the flow: each pixel is read at its earlier location, with cubic interpolation to keep it sharp.
 
     Args:
         picture: (height, width, channels).
         flow: (height, width, 2), columns and rows to add.
 
     Returns:
-        The picture, in the size of the flow.
+        The picture, with the size of the flow.
 
     Example:
         >>> picture = np.arange(12, dtype=np.float32).reshape(3, 4, 1)
@@ -186,7 +186,7 @@ def _flows(old: Pixels, new: Pixels) -> tuple[Array, Array]:
 
 
 def _flow(one: Pixels, other: Pixels) -> Array:
-    """Return where the pixels of a picture are in another one."""
+    """Return the flow from one picture to another."""
     cv2 = opencv()
     cv2.setNumThreads(1)  # with several threads, the result depends on their timing
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -195,7 +195,7 @@ def _flow(one: Pixels, other: Pixels) -> Array:
 
 
 def _agreement(back: Array, forth: Array) -> Array:
-    """Return 1 where the flow there and back ends where it began, 0 elsewhere and outside of the picture."""
+    """Return 1 where following the flow forward and backward leads back to the same pixel; 0 elsewhere and outside."""
     cv2, (height, width) = opencv(), back.shape[:2]
     places = _grid(height, width) + back
     returned = cv2.remap(forth, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -213,7 +213,7 @@ def _squared(flow: Array) -> Array:
 
 
 def _same_color(old: Pixels, new: Pixels, back: Array) -> Array:
-    """Return how much the clip's own colors agree along the flow, in (0, 1].
+    """Return how well the clip's colors agree along the flow, in (0, 1].
 
     A color that a neighboring pixel had is no change: edges differ between frames even if they only move by a part of a pixel.
     """

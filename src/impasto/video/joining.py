@@ -1,4 +1,4 @@
-"""Join the segments of a result, with the sound of the clip, without encoding again."""
+"""Join the segments of a result with the sound of the clip, without encoding them again."""
 
 import heapq
 import io
@@ -24,7 +24,7 @@ def check_format(output: Path) -> None:
     """Check that the suffix of a result is supported.
 
     Raises:
-        ClipError: it is not.
+        ClipError: the suffix is not supported.
     """
     if output.suffix.lower() not in (*FORMATS, *ANIMATIONS):
         allowed = ", ".join((*FORMATS, *ANIMATIONS))
@@ -35,7 +35,7 @@ def check_sound(clip: Clip, output: Path) -> None:
     """Check that the format of a result can contain the sound of the clip.
 
     Raises:
-        ClipError: it cannot.
+        ClipError: the format cannot contain the sound.
     """
     suffix = output.suffix.lower()
     if not clip.sounds or suffix in ANIMATIONS:
@@ -57,7 +57,7 @@ def join(output: Path, segments: Sequence[Path], times: Sequence[Time], clip: Cl
     """Write the result atomically.
 
     Args:
-        output: the result; the suffix gives its format.
+        output: the result; the suffix selects its format.
         segments: the encoded segments.
         times: the time of each frame.
         clip: the clip, for its sound.
@@ -78,7 +78,8 @@ def join(output: Path, segments: Sequence[Path], times: Sequence[Time], clip: Cl
     except (OSError, pyav().error.FFmpegError) as error:
         reason = error.strerror or error
         raise ClipError(
-            f"'{output}' cannot be written ({reason}); free some space; the segments are kept, and the same command continues"
+            f"'{output}' cannot be written ({reason}); free some space; the segments are kept; run the same command "
+            "again to continue"
         ) from error
 
 
@@ -124,7 +125,7 @@ def _pictures(segments: Sequence[Path], times: Sequence[Time], time_base: Fracti
 
 
 def _sound(source: Any, copies: dict[int, Any]) -> Iterator[_Timed]:
-    """Yield the packets of the sound tracks. Packets after a fault of the file are left out."""
+    """Yield the packets of the sound tracks. Packets after an error in the file are omitted."""
     faulty, last = pyav().error.FFmpegError, Fraction(0)
     packets = source.demux(*source.streams.audio)
     while True:

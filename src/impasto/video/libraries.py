@@ -1,4 +1,4 @@
-"""PyAV and OpenCV, which are loaded on first use because they are optional."""
+"""PyAV and OpenCV. They are imported on first use, because they are optional."""
 
 from importlib import import_module
 from importlib.util import find_spec

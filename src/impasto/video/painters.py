@@ -1,4 +1,4 @@
-"""Painters of frames: a brush, the instant painter with one style code for the whole clip, or ``temporal.PaintFrames``."""
+"""Painters for frames: a brush, the instant painter with one style code for the whole clip, or ``temporal.PaintFrames``."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ _WEIGHTS_SUFFIXES = (SUFFIX, ".pth", ".pt", ".model", ".safetensors")
 
 
 class FramePainter(Protocol):
-    """Paints the frames of a clip, one after the other."""
+    """Painter for the frames of a clip, one after the other."""
 
     @property
     def keys(self) -> int:
@@ -42,13 +42,13 @@ class FramePainter(Protocol):
 
     @property
     def identity(self) -> dict[str, str]:
-        """What the result depends on, apart from the options: method, and hashes of the style and the network."""
+        """The data on which the result depends, apart from the options: method, and hashes of the style and the network."""
 
     def check(self, size: tuple[int, int]) -> None:
         """Raise unless frames of a size (height, width) can be painted."""
 
     def look_at(self, shots: Iterable[Shot]) -> list[int]:
-        """Look at all shots before painting. Return the number of frames of each."""
+        """Analyze all shots before painting. Return the number of frames of each shot."""
 
     def paint(self, pixels: Pixels, shot: int, past: Sequence[Past] = ()) -> Array:
         """Paint a frame of a shot: (height, width, 3) in [0, 1]. ``past``: earlier frames of the shot, newest last."""
@@ -56,7 +56,7 @@ class FramePainter(Protocol):
 
 @dataclass
 class BrushFrames:
-    """Paints with a brush. All frames of a shot are normalized with the statistics of a few of them.
+    """Painter with a brush. All frames of a shot are normalized with the statistics of a few frames of the shot.
 
     Attributes:
         painter: the brush.
@@ -71,7 +71,7 @@ class BrushFrames:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What the result depends on, apart from the options."""
+        """The data on which the result depends, apart from the options."""
         return {"method": "brush", "brush": self.painter.network.sha256}
 
     def check(self, size: tuple[int, int]) -> None:
@@ -98,7 +98,7 @@ class BrushFrames:
 
 @dataclass
 class InstantFrames:
-    """Paints with the instant painter; the style is encoded once.
+    """Painter with the instant painter; the style is encoded only once.
 
     Attributes:
         painter: the networks.
@@ -115,7 +115,7 @@ class InstantFrames:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What the result depends on, apart from the options."""
+        """The data on which the result depends, apart from the options."""
         return {"method": "instant", "network": self.painter.network.sha256, **self.style}
 
     def check(self, size: tuple[int, int]) -> None:
@@ -145,7 +145,7 @@ def load_painter(style: str | os.PathLike[str], options: VideoOptions, run: Run 
         run: device and precision.
 
     Raises:
-        ImpastoError: the style cannot be read, or does not fit the method.
+        ImpastoError: the style cannot be read, or cannot be used with the method.
     """
     style, run = os.fspath(style), run or Run()
     is_brush = _is_brush(style)
@@ -161,7 +161,7 @@ def load_painter(style: str | os.PathLike[str], options: VideoOptions, run: Run 
 
 
 def style_painter(style: Style, options: VideoOptions, run: Run) -> "InstantFrames | PaintFrames":
-    """Load the painter of a style that was read: for the method ``paint`` by optimization, else the instant painter.
+    """Load the painter for a style: optimization for the method ``paint``, otherwise the instant painter.
 
     Raises:
         ImpastoError: the style is too small, or the network cannot be loaded.
@@ -181,6 +181,6 @@ def _is_brush(style: str) -> bool:
 
 
 def _steady_painter(style: str, run: Run) -> BrushPainter:
-    """Load a brush with one engine for all frames; ``auto`` would paint the first frame with another one."""
+    """Load a brush with one engine for all frames; ``auto`` would paint the first frame with another engine."""
     painter = BrushPainter(style, run)
     return BrushPainter(style, run, painter.engines.engine)

@@ -1,7 +1,8 @@
-"""The recipe of videos: paint the frames of a clip with little flicker, in segments, and join them with the sound.
+"""The recipe for videos: paint the frames of a clip with little flicker, in segments, and join them with the sound.
 
-Each frame is painted by itself and blended with the previous result along the optical flow, as a fast form of the temporal loss
-of Ruder et al. 2016. A brush normalizes all frames of a shot with the same statistics, so that brightness does not pump.
+Each frame is painted independently and blended with the previous result along the optical flow. This is a fast replacement for
+the temporal loss of Ruder et al. 2016. A brush normalizes all frames of a shot with the same statistics, so that the brightness
+does not fluctuate.
 """
 
 import math
@@ -40,7 +41,7 @@ SECONDS_PER_SEGMENT = 2.0
 SECONDS_PER_OPTIMIZED_SEGMENT = 0.5
 """The same for the method ``paint``, whose frames take seconds each: an interruption loses fewer of them."""
 _RECENT = 20
-"""The speed is that of this many last frames."""
+"""Number of recent frames from which the speed is computed."""
 _SPARE_BYTES = 50 * 2**20
 
 
@@ -95,13 +96,14 @@ class VideoRun:
     Args:
         clip: a clip opened with :func:`impasto.video.clips.open_clip`.
         painter: see :func:`impasto.video.painters.load_painter`.
-        output: the result; its suffix gives the format.
+        output: the result; its suffix selects the format.
         options: how to paint.
         seconds_per_segment: length of a segment, in seconds of the clip. Default: 2, or 0.5 for the method ``paint``.
         extras: a poster or a comparison to write at the end.
 
     Raises:
-        ImpastoError: the result cannot be written, the disk or the memory is too small, or the sound does not fit the format.
+        ImpastoError: the result cannot be written, there is not enough disk space or memory, or the format cannot contain the
+        sound.
 
     Example:
         >>> import PIL.Image, skimage.data
@@ -163,7 +165,7 @@ class VideoRun:
                 segment.state = State(*map(np.stack, zip(*stabilizer.past, strict=True)))
 
     def _seconds_left(self, done: int, ends: Sequence[float]) -> float:
-        """Estimate the remaining time from the last frames; the first frame of a run is slower and is left out."""
+        """Estimate the remaining time from the last frames, without the first frame of the run, which is slower."""
         timed = list(ends)[1:] if len(ends) < _RECENT else list(ends)
         return (self.total - done) * (timed[-1] - timed[0]) / (len(timed) - 1) if len(timed) > 1 else math.inf
 
@@ -178,13 +180,13 @@ class VideoRun:
         return Finished(self.output, encoded_size(self.clip.size, self.encoding), self.total, self.damaged)
 
     def _plan(self) -> dict[str, Any]:
-        """Return what the segments depend on."""
+        """Return the data on which the segments depend."""
         options = asdict(self.options) | {"method": ""}
         encoding = {"codec": self.encoding.codec, "per_segment": self.per_segment}
         return {"impasto": __version__, "clip": self.clip.sha256, **self.painter.identity, "options": options} | encoding
 
     def _shot_numbers(self) -> Iterator[tuple[int, bool]]:
-        """Yield the shot of each frame, and whether the frame is its first."""
+        """Yield the number of each frame's shot, and whether the frame is the first of its shot."""
         for number, count in enumerate(self.shots):
             for position in range(count):
                 yield number, position == 0
@@ -266,14 +268,14 @@ def paint_video(
 ) -> Finished:
     """Paint a clip, and write the result with the sound of the clip.
 
-    If the call is interrupted, the same call continues where the last complete segment ends.
+    If a call is interrupted, repeat it: painting continues after the last complete segment.
 
     Args:
         clip: a video, or an animated GIF or WebP file.
         style: a brush or its name; a picture or the name of a style for ``method="instant"`` and ``"paint"``.
         output: ends in .mp4, .m4v, .mov, .mkv, .webm, .gif or .webp.
         run: device and precision.
-        extras: a poster or a comparison to write too.
+        extras: a poster or a comparison to write in addition.
         options: any field of :class:`impasto.options.video.VideoOptions`.
 
     Raises:

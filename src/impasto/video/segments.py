@@ -1,8 +1,8 @@
-"""The parts of a result on disk. An interrupted run continues after its last complete segment.
+"""The segments of a result on disk. An interrupted run continues after its last complete segment.
 
-The folder lies next to the result. It holds ``plan.json`` (what the run depends on) and, for each segment, its encoded frames
-(Matroska, the number of each frame as its time), their times, and the frames of the clip and of the result with which the
-painting goes on. A segment counts once its list of times, which is written last, exists.
+The folder is next to the result. It contains ``plan.json`` (the data on which the run depends). For each segment, it contains
+the encoded frames (Matroska, with the number of each frame as its time), their times, and the frames of the clip and of the
+result that are needed to continue. The list of times is written last; a segment is complete if this list exists.
 """
 
 import json
@@ -28,7 +28,7 @@ _TICK = Fraction(1, 1000)
 _OWN_FILE = re.compile(r"plan\.json|segment\.part|\d{6,}\.(mkv|npz|json)|\.impasto-[0-9a-f]+\.part")
 """Names of the files in the folder of segments."""
 _LIMITED = 1
-"""H.273's and libswscale's number for the range 16 to 235."""
+"""The number that H.273 and libswscale use for the range 16 to 235."""
 
 
 class Time(NamedTuple):
@@ -47,7 +47,7 @@ class Encoding:
         pixel_format: pixel format of libav.
         options: options of the encoder.
         is_even: whether both sides must be even; odd ones are padded by a pixel.
-        bytes_per_pixel: estimate for painted frames.
+        bytes_per_pixel: estimated bytes per pixel of painted frames.
     """
 
     codec: str
@@ -91,7 +91,7 @@ def encoding_for(suffix: str) -> Encoding:
 
 @dataclass
 class State:
-    """The frames of the clip and of the result with which the next segment begins, newest last.
+    """The frames of the clip and of the result that the next segment needs, newest last.
 
     Attributes:
         sources: (frames, height, width, 3).
@@ -135,7 +135,7 @@ class Segments:
 
     Args:
         output: the result.
-        plan: what the run depends on; segments of another plan are deleted.
+        plan: the data on which the run depends; segments with another plan are deleted.
     """
 
     def __init__(self, output: Path, plan: Mapping[str, Any]) -> None:
@@ -157,7 +157,7 @@ class Segments:
         _write_json(self.folder / "plan.json", self.plan)
 
     def _kept_times(self) -> list[list[Time]]:
-        """Return the times of the segments of an earlier run of the same plan, if it can go on."""
+        """Return the times of the segments of an earlier run with the same plan, if the run can be continued."""
         times: list[list[Time]] = []
         if _read_json(self.folder / "plan.json") != self.plan:
             return times
@@ -184,7 +184,7 @@ class Segments:
 
     @contextmanager
     def writing(self, clip: Clip, encoding: Encoding) -> Iterator["Segment"]:
-        """Write the next segment. It counts if the block ends without an exception and has set the state.
+        """Write the next segment. It is kept if the block sets the state and ends without an exception.
 
         Raises:
             ClipError: the disk is full or the folder is not writable.
@@ -219,7 +219,7 @@ def folder_of(output: Path) -> Path:
 
 
 def encoded_size(size: tuple[int, int], encoding: Encoding) -> tuple[int, int]:
-    """Return the (height, width) of the result: odd sides are padded by a pixel if the codec needs even ones."""
+    """Return the (height, width) of the result: odd sides are padded by a pixel if the codec needs even sides."""
     return (size[0] + size[0] % 2, size[1] + size[1] % 2) if encoding.is_even else size
 
 
@@ -238,7 +238,7 @@ def _frame(pixels: Pixels, number: int, clip: Clip, encoding: Encoding) -> Any:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn errors of the disk into a sentence."""
+    """Convert disk errors to one-sentence errors."""
     try:
         yield
     except ImpastoError:
@@ -247,7 +247,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
         reason = error.strerror or error
         raise ClipError(
             f"the segments in '{folder}' cannot be written ({reason}); free some space or choose another folder for the "
-            "result; complete segments are kept, and the same command continues"
+            "result; complete segments are kept; run the same command again to continue"
         ) from error
 
 

@@ -13,7 +13,7 @@ _THUMBNAIL = (64, 36)
 _LEVELS = 4
 """Levels of each color in the histograms."""
 _CUT_COLORS, _CUT_PIXELS = 0.35, 0.08
-"""A cut changes at least this share of the colors and, on average, each pixel by at least this much."""
+"""Thresholds of a cut: the share of the colors that change, and the mean change of a pixel."""
 _MOST_SAMPLES = 4
 
 
@@ -23,7 +23,7 @@ class Shot:
 
     Attributes:
         count: number of frames.
-        samples: a few of them, evenly spread.
+        samples: a few of the frames, evenly spaced.
 
     Example:
         >>> shot = Shot()
@@ -38,7 +38,7 @@ class Shot:
     _stride: int = 1
 
     def add(self, pixels: Pixels) -> None:
-        """Add a frame. Every ``_stride``-th frame is kept; if there are too many, every second of those."""
+        """Add a frame. Every ``_stride``-th frame is kept; if there are too many, every second kept frame is removed."""
         if self.count % self._stride == 0:
             self.samples.append(pixels)
         self.count += 1
@@ -49,14 +49,14 @@ class Shot:
 
 @dataclass(frozen=True)
 class _Look:
-    """What is compared to find cuts: a thumbnail in [0, 1], and the shares of its colors."""
+    """The data that is compared to find cuts: a thumbnail in [0, 1], and the shares of its colors."""
 
     thumbnail: npt.NDArray[np.float32]
     colors: npt.NDArray[np.float64]
 
 
 class CutFinder:
-    """Finds cuts by comparing the colors and the pixels of thumbnails of successive frames.
+    """Detector for cuts: compares the colors and the pixels of thumbnails of successive frames.
 
     Example:
         >>> black, white = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
@@ -69,7 +69,7 @@ class CutFinder:
         self._before: _Look | None = None
 
     def is_cut(self, pixels: Pixels) -> bool:
-        """Return whether a new shot begins with this frame. The first frame is no cut."""
+        """Return whether a new shot begins with this frame. The first frame of the clip is not a cut."""
         look, before = _look(pixels), self._before
         self._before = look
         if before is None:
@@ -79,7 +79,7 @@ class CutFinder:
 
 
 def shots(frames: Iterable[Frame]) -> Iterator[Shot]:
-    """Yield the shots of a clip, in order. Only the samples of one shot are in memory at a time.
+    """Yield the shots of a clip, in order. Only the samples of one shot are in memory at the same time.
 
     Args:
         frames: frames with pixels (height, width, 3), RGB, 0 to 255.

@@ -1,9 +1,9 @@
-"""Painting frames by optimization with a temporal loss: Ruder, Dosovitskiy and Brox 2016 (arXiv:1604.08610).
+"""Paint frames by optimization with a temporal loss: Ruder, Dosovitskiy and Brox 2016 (arXiv:1604.08610).
 
-The first frame of a shot is painted like a photo. Each later frame starts from earlier results, moved along the optical flow,
-and a loss keeps it close to them where they see the same pixels: first to the previous frame (the short-term loss of the
-paper), and to earlier key frames where the previous one does not see the pixel (its long-term loss). Departure: the objective
-is that of ``impasto paint``.
+The first frame of a shot is painted like a photo. Each later frame starts from earlier results, moved along the optical flow. A
+loss keeps it close to these results where they show the same pixels. Most pixels are compared with the previous frame (the
+short-term loss of the paper). Pixels that are hidden in the previous frame are compared with earlier key frames (the long-term
+loss). Departure from the paper: the objective is that of ``impasto paint``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,18 +35,18 @@ _STEPS = 12
 """Steps of each frame after the first one of a shot."""
 _WEIGHT = 400.0
 _LEAST_TRUST = 0.1
-"""Trust in the start of pixels that no earlier frame sees; without it, their colors become stronger than those around them."""
+"""Loss weight of pixels hidden in all earlier frames. With 0, their colors become stronger than those around them."""
 _TRIAL_PX = (72, 144)
 """Sides of the square frames that are painted to predict the time of other frames."""
 _MOST_TRIAL_PX = 320
 
 
 class PaintFrames:
-    """Paints by optimization, each frame from the results before it.
+    """Painter by optimization. Each frame starts from the results of earlier frames.
 
     Args:
         style: the style.
-        stability: weight of the temporal loss, 0 (each frame by itself) to 1.
+        stability: weight of the temporal loss, 0 (independent frames) to 1.
         strength: strength of the style, 0 to 1.
         run: device, precision and seed.
     """
@@ -62,7 +62,7 @@ class PaintFrames:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What the result depends on, apart from the options."""
+        """The data on which the result depends, apart from the options."""
         return {"method": "paint", **described(self.style)}
 
     def check(self, size: tuple[int, int]) -> None:
@@ -74,7 +74,7 @@ class PaintFrames:
         return [shot.count for shot in shots]
 
     def paint(self, pixels: Pixels, shot: int, past: Sequence[Past] = ()) -> Array:
-        """Paint a frame after the results of the frames before it in the shot, newest last."""
+        """Paint a frame, given the results of earlier frames of the shot, newest last."""
         context = self._context(as_image(pixels))
         if past and self.stability:
             context = self._following(context, pixels, past)
@@ -132,16 +132,16 @@ class PaintFrames:
 
 
 def moved_results(pixels: Pixels, past: Sequence[Past]) -> tuple[Array, Array]:
-    """Return earlier results moved to a frame, and where they can be trusted.
+    """Return earlier results moved along the flow to a frame, and the weight of each pixel.
 
-    An older result counts only as far as the newer ones do not see the pixel.
+    An older result is used only for pixels that are hidden in the newer ones.
 
     Args:
         pixels: the frame of the clip, (height, width, 3).
         past: earlier frames, newest last.
 
     Returns:
-        The results, (height, width, 3) in [0, 1], and the trust, (height, width) in [0, 1].
+        The results, (height, width, 3) in [0, 1], and the weights, (height, width) in [0, 1].
     """
     goal, seen = np.zeros(pixels.shape, np.float32), np.zeros(pixels.shape[:2], np.float32)
     for before in reversed(past):

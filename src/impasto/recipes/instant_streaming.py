@@ -1,0 +1,161 @@
+"""Instant painting from disk, for photos that do not fit into memory."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from impasto.images import Picture, fitted_size
+from impasto.images.large import LargePicture
+from impasto.options import InstantOptions
+from impasto.recipes import instant_painter
+from impasto.recipes.checks import check_enough_pixels, check_styles
+from impasto.recipes.instant import BROADEST, style_parts, working_size
+from impasto.recipes.instant_checks import check_side, predicted_memory
+from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended, painted_sizes
+from impasto.recipes.masking import NO_MASKS, MaskSources
+from impasto.recipes.pastiche import recorded
+from impasto.recipes.starts import Style
+from impasto.recipes.streaming import Job, Paint, Parts, Size, tile_px, tiles_px
+from impasto.runtime.rasters import FileRaster, MemoryRaster, Raster
+from impasto.runtime.tiling import Place
+from impasto.runtime.torch_state import in_known_state
+
+
+def unsupported(options: InstantOptions, masks: MaskSources) -> str:
+    """Return an option that needs the whole picture in memory; empty if there is none."""
+    if options.goes_on:
+        return "--hq" if options.hq else "--refine"
+    if masks != MaskSources():
+        return "a mask"
+    if options.color != "style" or options.color_proof:
+        return f"--color {options.color}" if options.color != "style" else "--color-proof"
+    return "--strength 0" if options.strength == 0 else ""
+
+
+def planned_size(size: Size, options: InstantOptions) -> Size:
+    """Return the (height, width) of the result for a photo of a size."""
+    return fitted_size(size, options.size) if 0 < options.size < max(size) else size
+
+
+def job_of(
+    photo: LargePicture,
+    styles: Sequence[Style],
+    painter: InstantPainter,
+    options: InstantOptions,
+    output: Path,
+    bits: Literal[8, 16],
+) -> Job:
+    """Plan a painting from disk; see :class:`impasto.recipes.streaming.Job`.
+
+    Raises:
+        OptionError: a wrong number of styles or weights.
+        ShapeError: a picture is too small.
+    """
+    check_styles(styles, options.style_weights)
+    for style in styles:
+        if isinstance(style, Picture):
+            check_enough_pixels("style", style, "style")
+    size = planned_size(photo.size, options)
+    check_side(photo.name, size)
+    working = working_size(size, options)
+    record = recorded("instant", photo, styles, painter.run) | {
+        "network": {"name": "instant", "sha256": painter.network.sha256},
+        "options": asdict(options),
+    }
+    *smaller, last = painted_sizes(working, fast=options.fast)
+    tiled = [each for each in smaller if math.prod(each) > instant_painter.LARGEST_WHOLE_PX]
+    px = {each: tiles_px(each, instant_painter.TILE_PX, instant_painter.HALO_PX) for each in (*tiled, last)}
+    total_px = sum(px.get(each, math.prod(each)) for each in (*smaller, last))
+    return Job(photo, output, size, working, bits, record, tuple(tiled), px[last], total_px)
+
+
+def predicted_working_bytes() -> int:
+    """Predict the memory of the networks, for the largest part that is painted at a time."""
+    side = instant_painter.TILE_PX + 2 * instant_painter.HALO_PX
+    return predicted_memory((1, max(side * side, instant_painter.LARGEST_WHOLE_PX)))
+
+
+def code_of(styles: Sequence[Style], painter: InstantPainter, options: InstantOptions) -> StyleCode:
+    """Encode the styles of a painting from disk."""
+    codes = [painter.encode(style, stroke=min(options.stroke, BROADEST)) for style in style_parts(styles, NO_MASKS)]
+    return blended(codes, options.style_weights)
+
+
+def painting_of(painter: InstantPainter, code: StyleCode, options: InstantOptions) -> Paint:
+    """Return the function that paints a photo from disk, for :func:`impasto.recipes.streaming.paint_from_disk`."""
+
+    @in_known_state
+    @torch.no_grad()
+    def paint(content: Raster, result: FileRaster, parts: Parts) -> Iterator[int]:
+        painting = painter.painting(content.size, code, options.strength)
+        if "rows" in parts.state:
+            before = _kept(parts)
+            if "owner" in parts.state["kept"]:
+                painting.owner = torch.from_numpy(np.load(parts.folder / "owner"))
+        else:
+            count = 0
+
+            def make(size: Size) -> Raster:
+                nonlocal count
+                count += 1
+                return parts.raster(f"size-{count}", size, "float32")
+
+            smaller = painting.smaller(content, make, fast=options.fast)
+            while True:
+                try:
+                    size, place = next(smaller)
+                except StopIteration as end:
+                    before = _keep(end.value, painting.owner, parts)
+                    break
+                yield _px(place, size)
+        width = content.size[1]
+        for place in painting.last(content, result, before, parts.rows):
+            if place.left + place.width == width:
+                result.flush()
+                parts.save("painted", rows=place.top + place.height)
+            yield tile_px(place, content.size, instant_painter.HALO_PX)
+
+    return paint
+
+
+def _px(place: Place, size: Size) -> int:
+    is_whole = math.prod(size) <= instant_painter.LARGEST_WHOLE_PX
+    return math.prod(size) if is_whole else tile_px(place, size, instant_painter.HALO_PX)
+
+
+def _keep(before: Raster | None, owner: torch.Tensor | None, parts: Parts) -> Raster | None:
+    """Keep the picture of the last but one size, for a run that continues this one."""
+    if before is None:
+        parts.save(rows=0, before=None)
+        return None
+    kept = before
+    if isinstance(before, MemoryRaster):
+        kept = parts.raster("before", before.size, "float32")
+        kept.write(Place(0, 0, *before.size), before.image)
+    assert isinstance(kept, FileRaster)
+    kept.flush()
+    names = [kept.path.name]
+    if owner is not None:
+        with (parts.folder / "owner").open("wb") as file:
+            np.save(file, owner.cpu().numpy())
+        names.append("owner")
+    parts.save(*names, rows=0, before=[kept.path.name, *kept.size])
+    return kept
+
+
+def _kept(parts: Parts) -> Raster | None:
+    if parts.state["before"] is None:
+        return None
+    name, height, width = parts.state["before"]
+    return parts.raster(name, (height, width), "float32")
+
+
+def memory_of(size: Size, options: InstantOptions) -> int:
+    """Predict the memory of painting a photo of a size in memory, with the photo."""
+    planned = planned_size(size, options)
+    return 12 * math.prod(planned) + predicted_memory(planned, is_colored=options.color != "style")

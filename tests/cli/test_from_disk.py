@@ -1,0 +1,146 @@
+"""``impasto instant`` and ``impasto apply`` with pictures that do not fit into memory."""
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import skimage.data
+import torch
+
+from impasto import images
+from impasto.cli import from_disk, main
+from impasto.images import large
+from impasto.networks.brush_files import save_brush
+from impasto.networks.johnson import Johnson, Layout
+from impasto.recipes import brush, instant_painter, streaming
+
+Capture = pytest.CaptureFixture[str]
+EXACT = ("--threads", "1", "--precision", "fp32", "--engine", "torch")
+LIMITED = ("--max-memory", "100", *EXACT)
+"""A limit that the parts keep to. As reading is said to take a gigabyte per pixel, the photo does not fit."""
+needs_libvips = pytest.mark.skipif(find_spec("pyvips") is None, reason="needs impasto[big]")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a photo, a picture, a mask and a brush; small pictures are large ones."""
+    images.write(tmp_path / "photo.tif", images.read(skimage.data.astronaut()[:96, 50:146]))
+    images.write(tmp_path / "picture.jpg", images.read(skimage.data.coffee()[::6, ::6]))
+    images.write(tmp_path / "mask.png", torch.ones(1, 3, 96, 96))
+    network = Johnson(Layout(4, blocks=1, ends=5)).initialize(torch.Generator().manual_seed(0))
+    save_brush(tmp_path / "mine.brush", network, {"name": "mine"})
+    numbers = {"LARGEST_WHOLE_PX": 2_000, "TILE_PX": 64, "HALO_PX": 32, "_PART_PX": 32, "_PARTS": 2, "_SMALLEST_EDGE_PX": 48}
+    for name, value in numbers.items():
+        monkeypatch.setattr(instant_painter, name, value)
+    monkeypatch.setattr(brush, "_WHOLE_PX", 4_000)
+    monkeypatch.setattr(brush, "TILE_PX", 48)
+    monkeypatch.setattr(streaming, "_BYTES_OF_A_READ_PIXEL", 2**30)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def refused(capsys: Capture, *words: str) -> str:
+    """Run a command that must fail with exit code 2 and one sentence, and write no file; return the sentence."""
+    before = sorted(Path().rglob("*"))
+    assert main([*words, *LIMITED]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert sorted(Path().rglob("*")) == before
+    return str(err)
+
+
+@needs_libvips
+def test_instant_says_what_it_does_and_paints_as_in_memory(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("instant", "photo.tif", "picture.jpg", "--size", "0", "-o")
+    assert main([*words, "disk.tif", "--json", "--record", "disk.json", *LIMITED]) == 0
+    out, err = capsys.readouterr()
+    assert "painting in memory needs 9216" in err
+    assert "GiB, and --max-memory allows 100 GiB; painting 96x96 pixels from disk, with " in err
+    assert "in 'disk.tif.impasto-parts'" in err
+    record = json.loads(out)
+    assert record.pop("output") == "disk.tif"
+    assert record == json.loads(Path("disk.json").read_text()) == images.read_record("disk.tif")
+    monkeypatch.undo()
+    assert not Path("disk.tif.impasto-parts").exists()
+
+
+@needs_libvips
+def test_an_interrupted_run_is_continued_by_the_same_command(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["instant", "photo.tif", "picture.jpg", "--size", "0", *LIMITED, "-o"]
+    assert main([*words, "whole.tif"]) == 0
+    real = from_disk.paint_from_disk
+
+    def interrupted(*given: Any, **others: Any) -> Iterator[Any]:
+        for step in real(*given, **others):
+            yield step
+            if step.rows == 64:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(from_disk, "paint_from_disk", interrupted)
+    capsys.readouterr()
+    assert main([*words, "out.tif"]) == 130
+    assert "interrupted after 64 of 96 rows; they are kept in 'out.tif.impasto-parts'" in capsys.readouterr().err
+    assert not Path("out.tif").exists()
+    monkeypatch.setattr(from_disk, "paint_from_disk", real)
+    assert main([*words, "out.tif"]) == 0
+    assert "continuing at row 64 of 96" in capsys.readouterr().err
+    assert torch.equal(images.read("out.tif").image, images.read("whole.tif").image)
+    assert not Path("out.tif.impasto-parts").exists()
+
+
+@needs_libvips
+def test_an_interruption_while_the_photo_is_read_leaves_nothing(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> Iterator[Any]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(from_disk, "paint_from_disk", interrupted)
+    assert main(["instant", "photo.tif", "picture.jpg", *LIMITED, "-o", "out.tif"]) == 130
+    assert "nothing is kept" in capsys.readouterr().err
+    assert not list(Path().glob("out.tif*"))
+
+
+@needs_libvips
+def test_apply_paints_from_disk_into_a_folder(capsys: Capture) -> None:
+    assert main(["apply", "mine.brush", "photo.tif", "-o", "painted", *LIMITED]) == 0
+    assert "painting 96x96 pixels from disk" in capsys.readouterr().err
+    assert images.read("painted/photo-mine.tif").size == (96, 96)
+    assert [each.name for each in Path("painted").iterdir()] == ["photo-mine.tif"]
+
+
+@needs_libvips
+def test_what_cannot_be_painted_from_disk_is_one_sentence(capsys: Capture) -> None:
+    begin = ("instant", "photo.tif", "picture.jpg", "--size", "0")
+    assert "into a TIFF; give an --output that ends in .tif" in refused(capsys, *begin, "-o", "out.png")
+    assert "a mask is not supported" in refused(capsys, *begin, "-o", "out.tif", "--content-mask", "mask.png")
+    assert "--color keep is not supported" in refused(capsys, *begin, "-o", "out.tif", "--color", "keep")
+    assert "--report is not supported" in refused(capsys, *begin, "-o", "out.tif", "--report")
+    clear = torch.zeros(1, 1, 96, 96)
+    images.write("clear.tif", images.read("photo.tif").image, alpha=clear)
+    assert "has transparent pixels" in refused(capsys, "instant", "clear.tif", "picture.jpg", "-o", "out.tif")
+    assert "--grain is not supported" in refused(capsys, "apply", "mine.brush", "photo.tif", "--grain", "1", "-o", "a.tif")
+
+
+def test_without_libvips_the_sentence_names_the_extra(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(large.importlib, "import_module", missing)
+    sentence = refused(capsys, "instant", "photo.tif", "picture.jpg", "-o", "out.tif")
+    assert "pip install 'impasto[big]' to paint it from disk, or use a smaller --size" in sentence
+
+
+def test_pictures_that_fit_are_painted_in_memory(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_BYTES_OF_A_READ_PIXEL", 26)
+    assert main(["instant", "photo.tif", "picture.jpg", "-o", "out.png", *LIMITED]) == 0
+    assert "from disk" not in capsys.readouterr().err
