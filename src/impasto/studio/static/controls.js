@@ -5,7 +5,7 @@ import { clearError, errorPlace, registerPlace, showErrorText } from './notices.
 import { hasText, isEnglish, onLanguage, t } from './texts.js';
 
 const SLIDERS_UP_TO = 10; // options with a larger maximum get a number field
-const SIZES = { video: [320, 640, 1280], other: [512, 1024, 2048] };
+const SIZES = [512, 1024, 2048];
 const SEGMENTS_UP_TO = 3;
 const LISTS = ['integers', 'numbers', 'texts'];
 
@@ -185,7 +185,7 @@ function number(kind, field, id, changed) {
     if (document.activeElement !== control || Number(control.value) !== value) control.value = String(value);
     for (const each of quick) set(each, 'aria-pressed', String(Number(each.dataset.value) === value));
   };
-  const quick = field.name === 'size' ? [...(SIZES[kind] ?? SIZES.other), ...(field.zero ? [0] : [])].map((size) => quickSize(kind, size, put)) : [];
+  const quick = field.name === 'size' ? [...SIZES, ...(field.zero ? [0] : [])].map((size) => quickSize(kind, size, put)) : [];
   function put(size) {
     control.value = String(size);
     changed(size, true);
