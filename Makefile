@@ -10,7 +10,7 @@ DEV := $(VENV)/.dev-installed
 BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 # Not benchmarks: modules that the scripts share, and scripts that paint pictures or sheets.
 PICTURES := gallery style_previews studio_pictures guided_pictures brush_pictures jury
-MODULES := public results evaluation
+MODULES := public results evaluation clips
 PUBLIC := speed memory growth batch brush_speed quality
 SHARED_BENCHMARKS := $(filter-out $(patsubst %,benchmarks/%.py,$(PICTURES) $(MODULES) $(PUBLIC)),$(BENCHMARKS))
 TESTS ?= tests

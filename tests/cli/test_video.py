@@ -14,6 +14,7 @@ from impasto.networks.brush_files import save_brush
 from impasto.networks.johnson import Johnson, Layout
 from impasto.video import libraries, painting
 from impasto.video.painters import BrushFrames
+from impasto.video.temporal import PaintFrames
 
 Capture = pytest.CaptureFixture[str]
 
@@ -70,6 +71,21 @@ def test_ctrl_c_keeps_the_segments_and_the_same_command_continues(
     assert code == 0
     assert "resuming after 3 frames" in err
     assert len(painted) == 5 + 5
+
+
+def test_the_time_of_the_slowest_method_is_predicted_unless_nobody_reads_it(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(PaintFrames, "paint", lambda self, pixels, shot, past=(): pixels / 255)
+    monkeypatch.setattr(PaintFrames, "predicted_seconds", lambda self, *given: asked.append(given) or 150.0)
+    words = ("clip.mp4", "starry-night", "-o", "out.mp4", "--method", "paint")
+    code, _, err = run(capsys, *words)
+    assert code == 0
+    assert "optimizing 8 frames takes about 2 min 30 s; a smaller --size takes less" in " ".join(err.split())
+    assert asked == [((48, 64), 8, 1)]
+    assert run(capsys, *words, "--quiet")[0] == 0
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ pytest.importorskip("fastapi")
 
 import studio_pieces as pieces
 from impasto.errors import ClipError
+from impasto.recipes import gatys
 from impasto.studio import brushes, video_jobs
 from impasto.studio.app import create_app
 from impasto.studio.controls import KINDS
@@ -25,6 +26,7 @@ from impasto.studio.settings import Limits, Settings
 from impasto.studio.storage import new_identity
 from impasto.studio.studio import Studio
 from impasto.video import libraries
+from impasto.video.temporal import PaintFrames
 from studio_clips import SECRET, clip, hostile, tiny_brush
 
 API = "/api/v1"
@@ -260,6 +262,32 @@ def test_a_clip_that_is_too_long_for_the_disk_is_refused_before_it_waits(client:
     assert client.post(f"{API}/jobs", json=body | {"options": {"size": 64}}).status_code == 201
 
 
+@pytest.mark.usefixtures("asked_here")
+def test_the_time_of_painting_a_clip_step_by_step_is_predicted(
+    client: pieces.Local, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = []
+    monkeypatch.setattr(PaintFrames, "_trial", lambda self, edge_px: trials.append(edge_px) or 0.5)
+    monkeypatch.setattr(gatys, "predicted_seconds", lambda context: 2.0)
+    identity = uploaded(studio)
+    address = f"{API}/clips/{identity}/prediction"
+    assert client.get(f"{address}?style={STYLE}&size=48").json() == {"seconds": 2 + 23 * 0.5, "width": 48, "height": 36}
+    whole = client.get(f"{address}?style={STYLE}&size=640").json()  # smaller clips keep their size
+    assert whole == client.get(f"{address}?style={STYLE}").json()
+    assert (whole["width"], whole["height"]) == (64, 48)
+    assert trials
+    assert client.get(f"{address}?style=no-style").status_code == 404
+    assert client.get(f"{API}/clips/c_{'0' * 16}/prediction?style={STYLE}").status_code == 404
+    assert client.get(f"{address}?style={STYLE}&size=-1").status_code == 422
+
+
+@pytest.mark.usefixtures("asked_here")
+def test_the_time_of_frames_that_are_too_small_to_paint_is_not_predicted(client: pieces.Local, studio: Studio) -> None:
+    answer = client.get(f"{API}/clips/{uploaded(studio)}/prediction?style={STYLE}&size=16")
+    assert answer.status_code == 422
+    assert "32" in answer.json()["error"]["message"]
+
+
 def test_the_inputs_of_a_new_job_are_not_deleted_to_make_room_for_it(studio: Studio) -> None:
     old, other = uploaded(studio), uploaded(studio)
     studio.database.run("UPDATE uploads SET created = 0, disk = ?", (studio.settings.limits.disk_bytes // 2,))
@@ -389,6 +417,23 @@ def test_a_stopped_video_continues_after_its_last_segment(client: pieces.Local, 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fast")
+def test_a_clip_that_is_painted_step_by_step_stops_and_continues(
+    client: pieces.Local, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("impasto.video.painting.SECONDS_PER_OPTIMIZED_SEGMENT", 0.1)  # 3 frames
+    style = {"brush": None, "styles": [STYLE], "options": {"method": "paint"}}
+    order, line = order_for(studio, client, clip(7, (48, 36)), **style), Line(stop_after=4)
+    assert run(order, line) is None
+    checkpoint = line.of("checkpoint")[-1]["checkpoint"]
+    assert checkpoint["done"] == 3
+    again = Line()
+    facts = run(order | {"checkpoint": checkpoint}, again)
+    assert [each["progress"]["step"] for each in again.of("progress")] == [4, 5, 6, 7]
+    assert streams_of(Path(order["result"] + ".mp4")) == (7, 1)
+    assert facts["record"]["options"]["method"] == "paint"
+
+
 @pytest.mark.usefixtures("fast")
 def test_a_video_that_starts_over_paints_all_frames_again(client: pieces.Local, studio: Studio) -> None:
     order = order_for(studio, client)

@@ -21,6 +21,8 @@ FIXTURES = (open_browser, running_studio)
 pytestmark = IN_A_BROWSER
 
 STATE = "return document.querySelector('#video-going').dataset.state"
+SIZE = "return document.querySelector('.settings:not([hidden]) [data-field=size]').value"
+NEWEST = "return fetch('/api/v1/jobs?limit=1').then((answer) => answer.json()).then(({ items }) => items[0].request.options)"
 WITHOUT_PACKAGES = """const before = window.fetch;
 const error = { code: 'extra', message: 'video needs av (PyAV)', field: null };
 const refused = () => Promise.resolve(new Response(JSON.stringify({ error }), { status: 501 }));
@@ -107,6 +109,26 @@ def test_a_style_that_is_selected_on_the_video_page_is_used_instead_of_the_brush
     assert page.is_seen("#video-empty")
 
 
+def test_a_clip_is_painted_step_by_step_after_its_time_was_predicted(browser: Callable[..., Browser], tmp_path: Path) -> None:
+    short = tmp_path / "short.mp4"
+    short.write_bytes(clip(3, (64, 48)))
+    page = browser()
+    visited(page)
+    page.give(short, "#video-file")
+    page.until(lambda: page.is_seen("#video-clip"))
+    page.js("document.querySelector('#video-paint').click()")
+    page.until(lambda: re.match(r"About .+ for this clip at 64 × 48\.", page.text("#video-prediction")))
+    assert page.js(SIZE) == "320"
+    page.js("document.querySelector('#video-style').click()")
+    page.until(lambda: not page.is_seen("#video-prediction"))
+    assert page.js(SIZE) == "0"
+    page.js("document.querySelector('#video-paint').click()")
+    page.click("#video-start")
+    page.until(lambda: page.js(STATE) == "done")
+    assert page.js(NEWEST) == {"size": 320, "method": "paint"}
+    assert page.complaints() == []
+
+
 def test_a_file_that_is_not_a_clip_is_refused_on_the_page_in_chinese(browser: Callable[..., Browser], tmp_path: Path) -> None:
     words = tmp_path / "words.mp4"
     words.write_bytes(b"nothing but words\n" * 99)
@@ -141,7 +163,7 @@ def test_the_page_works_on_a_phone(browser: Callable[..., Browser], film: Path) 
     visited(page)
     page.give(film, "#video-file")
     page.until(lambda: page.is_seen("#video-clip"))
-    for mode in ("video-brush", "video-style"):
+    for mode in ("video-brush", "video-style", "video-paint"):
         page.js("document.getElementById(arguments[0]).click()", mode)
         fits = """return [...document.querySelectorAll('#video-stage *')]
           .filter((each) => !each.closest('.styles > li, .recents'))

@@ -157,3 +157,27 @@ def test_frames_in_tiles_are_kept_close_to_earlier_ones(style: Picture, monkeypa
     first = (painter.paint(frame, 0) * 255).round().astype(np.uint8)
     second = painter.paint(frame, 0, [Past(frame, first, 0)]) * 255
     assert np.abs(second - first).mean() < 10
+
+
+def test_the_predicted_time_is_that_of_first_frames_and_of_others(style: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatys, "predicted_seconds", lambda context: 3.0)
+    monkeypatch.setattr(PaintFrames, "_trial", lambda self, edge_px: 0.1 + 1e-5 * edge_px**2)
+    painter = PaintFrames(style, 0.8, 1.0, Run())
+    assert painter.predicted_seconds((90, 160), 1) == pytest.approx(3)
+    assert painter.predicted_seconds((90, 160), 11) == pytest.approx(3 + 10 * 0.244)
+    assert painter.predicted_seconds((90, 160), 11, shots=4) == pytest.approx(12 + 7 * 0.244)
+    assert painter.predicted_seconds((360, 640), 1) == pytest.approx(12)  # from a trial with a quarter of the pixels
+    assert PaintFrames(style, 0.0, 1.0, Run()).predicted_seconds((90, 160), 11) == pytest.approx(33)
+
+
+def test_a_prediction_paints_small_frames(style: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    paint, sizes = PaintFrames.paint, []
+
+    def watched(self: PaintFrames, pixels: np.ndarray, shot: int, past: Sequence[Past] = ()) -> np.ndarray:
+        sizes.append(pixels.shape[:2])
+        return paint(self, pixels, shot, past)
+
+    monkeypatch.setattr(PaintFrames, "paint", watched)
+    monkeypatch.setattr("impasto.video.temporal._TRIAL_PX", (40, 48))
+    assert PaintFrames(style, 0.8, 1.0, Run()).predicted_seconds((40, 4000), 1000) > 0
+    assert set(sizes) == {(40, 40), (48, 48)}

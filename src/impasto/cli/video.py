@@ -97,6 +97,8 @@ def video(
 def _painted(started: "VideoRun", console: "Console", *, quiet: bool) -> int:
     """Paint, join and report."""
     _announce(started, console)
+    if not console.quiet:
+        _predict(started, console)
     began = time.monotonic()
     try:
         with _progress(console) as show:
@@ -141,6 +143,16 @@ def _announce(started: "VideoRun", console: "Console") -> None:
         console.print("deleted segments that were damaged, or that belong to another clip, style or other options")
     if started.resumed:
         console.print(f"resuming after {started.resumed} frames")
+
+
+def _predict(started: "VideoRun", console: "Console") -> None:
+    """Print how long the slowest method will take; the others show it after two frames."""
+    from impasto.video.temporal import PaintFrames
+
+    left = started.total - started.resumed
+    if left and isinstance(started.painter, PaintFrames):
+        seconds = started.painter.predicted_seconds(started.clip.size, left, len(started.shots))
+        console.print(f"optimizing {left} frames takes about {duration(seconds)}; a smaller --size takes less")
 
 
 @contextmanager

@@ -83,6 +83,16 @@ def clip_intake(order: Message, line: Line) -> Message:
     return facts | {"disk": sum(each.stat().st_size for each in path.parent.glob(path.name + "*"))}
 
 
+def clip_prediction(order: Message, line: Line) -> Message:
+    """Predict how long the method ``paint`` takes for a clip."""
+    (style,) = _styles(order)
+    style = _at_most(style, _CLIP_STYLE_PX) if isinstance(style, Picture) else style
+    size = (order["height"], order["width"])
+    size = fitted_size(size, order["size"]) if 0 < order["size"] < max(size) else size
+    seconds = video_jobs.predicted_seconds(style, size, order["frames"])
+    return {"seconds": round(seconds, 1), "width": size[1], "height": size[0]}
+
+
 def style_preview(order: Message, line: Line) -> Message:
     """Write the preview of a style file."""
     picture = style_on_astronaut(Path(order["path"]))
@@ -294,6 +304,7 @@ DOES: dict[str, Callable[[Message, Line], Message | None]] = {
     "report": report,
     "tune": tune,
     "clip_intake": clip_intake,
+    "clip_prediction": clip_prediction,
     "video": video,
 }
 

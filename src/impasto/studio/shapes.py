@@ -239,6 +239,14 @@ class Clip(BaseModel):
     thumb: str
 
 
+class Prediction(BaseModel):
+    """The predicted seconds of painting a clip with the method ``paint``, and the size of its frames."""
+
+    seconds: float
+    width: int
+    height: int
+
+
 class Clips(BaseModel):
     """A page of clips."""
 

@@ -29,6 +29,7 @@ from impasto.video.joining import check_sound
 from impasto.video.libraries import check_libraries
 from impasto.video.painters import FramePainter, load_painter, style_painter
 from impasto.video.painting import Progress, VideoRun
+from impasto.video.temporal import PaintFrames
 
 _FOLDER = ".video"
 _SUFFIXES = (".mp4", ".mkv")
@@ -82,6 +83,18 @@ def known_of(path: str, name: str) -> tuple[dict[str, Any], Image]:
     facts["sounds"] = list(clip.sounds)
     height, width = clip.size
     return {"width": width, "height": height, "sha256": clip.sha256, "notes": [], "clip": facts}, as_image(frame)
+
+
+def predicted_seconds(style: Style, size: tuple[int, int], frames: int) -> float:
+    """Predict how long the method ``paint`` takes for a clip without cuts.
+
+    Args:
+        style: the style.
+        size: (height, width) of the frames.
+        frames: number of frames.
+    """
+    options = VideoOptions(method="paint")
+    return PaintFrames(style, options.stability, options.strength, Run()).predicted_seconds(size, frames)
 
 
 def painted(styles: Sequence[Style], order: Message, line: Line) -> PaintedClip | None:

@@ -5,7 +5,9 @@ if the forward and the backward flow agree (Sundaram et al. 2010; the test of Ru
 has not changed. Other pixels are not blended.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ from impasto.video.libraries import opencv
 
 Array = npt.NDArray[np.float32]
 
-_FLOW_PX = 320
+_FLOW_PX = 416
 """Longer side of the frames on which the flow is estimated."""
 _SMALLEST_PX = 32
 _KEY_DISTANCE = 8
@@ -103,7 +105,9 @@ class Stabilizer:
         if self.kept and self.past:
             motion = motion_between(self.past[-1].source, source)
             before = warped(self.past[-1].result, motion.flow).astype(np.float32) / 255
-            painted = painted + (self.kept * motion.trust)[..., None] * (before - painted)
+            before -= painted
+            before *= (self.kept * motion.trust)[..., None]
+            painted = before + painted
         result = (painted.clip(0, 1) * 255).round().astype(np.uint8)
         self._remember(source, result)
         return result
@@ -137,7 +141,7 @@ def motion_between(before: Pixels, now: Pixels) -> Motion:
     ratio = min(1.0, _FLOW_PX / max(height, width))
     size = (max(_SMALLEST_PX, round(width * ratio)), max(_SMALLEST_PX, round(height * ratio)))
     old, new = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (before, now))
-    back, forth = _flow(new, old), _flow(old, new)
+    back, forth = _flows(old, new)
     trust = _agreement(back, forth) * _same_color(old, new, back)
     flow = cv2.resize(back, (width, height)) * np.array([width / size[0], height / size[1]], np.float32)
     return Motion(flow, np.clip(cv2.resize(trust, (width, height)), 0, 1))
@@ -158,42 +162,64 @@ def warped(picture: Any, flow: Array) -> Any:
         >>> np.array_equal(warped(picture, np.zeros((3, 4, 2), np.float32)), picture[..., 0])
         True
     """
-    cv2, (height, width) = opencv(), flow.shape[:2]
-    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    places = (columns + flow[..., 0], rows + flow[..., 1])
-    return cv2.remap(picture, *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    cv2 = opencv()
+    places = _grid(flow.shape[0], flow.shape[1]) + flow
+    return cv2.remap(picture, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+@lru_cache(maxsize=4)
+def _grid(height: int, width: int) -> Array:
+    """Return the column and the row of each pixel: (height, width, 2)."""
+    return np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), -1)
+
+
+def _flows(old: Pixels, new: Pixels) -> tuple[Array, Array]:
+    """Return where the pixels of each picture are in the other one: those of the new one first. Both are searched at once."""
+    cv2 = opencv()
+    threads = cv2.getNumThreads()
+    try:
+        with ThreadPoolExecutor(1) as other:
+            forth = other.submit(_flow, old, new)
+            return _flow(new, old), forth.result()
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _flow(one: Pixels, other: Pixels) -> Array:
     """Return the flow from one picture to another."""
     cv2 = opencv()
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    gray = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (one, other))
-    threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # with several threads, the result depends on their timing
-    try:
-        found: Array = search.calc(*gray, None)
-    finally:
-        cv2.setNumThreads(threads)
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    found: Array = search.calc(*(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (one, other)), None)
     return found
 
 
 def _agreement(back: Array, forth: Array) -> Array:
     """Return 1 where following the flow forward and backward leads back to the same pixel; 0 elsewhere and outside."""
     cv2, (height, width) = opencv(), back.shape[:2]
-    returned = back + warped(forth, back)
-    gap, length = (returned**2).sum(-1), (back**2).sum(-1) + (warped(forth, back) ** 2).sum(-1)
-    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
-    x, y = columns + back[..., 0], rows + back[..., 1]
+    places = _grid(height, width) + back
+    returned = cv2.remap(forth, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    gap, length = _squared(back + returned), _squared(back) + _squared(returned)
+    x, y = places[..., 0], places[..., 1]
     inside = (x >= -0.5) & (y >= -0.5) & (x <= width - 0.5) & (y <= height - 0.5)
     agrees = (gap < 0.01 * length + 0.5) & inside
     found: Array = cv2.GaussianBlur(cv2.erode(agrees.astype(np.float32), np.ones((3, 3))), (3, 3), 0)
     return found
 
 
+def _squared(flow: Array) -> Array:
+    found: Array = flow[..., 0] ** 2 + flow[..., 1] ** 2
+    return found
+
+
 def _same_color(old: Pixels, new: Pixels, back: Array) -> Array:
-    """Return how well the clip's colors agree along the flow, in (0, 1]."""
-    cv2 = opencv()
-    change = np.abs(warped(old, back).astype(np.float32) - new.astype(np.float32)).max(-1) / 255
+    """Return how well the clip's colors agree along the flow, in (0, 1].
+
+    A color that a neighboring pixel had is no change: edges differ between frames even if they only move by a part of a pixel.
+    """
+    cv2, near = opencv(), np.ones((3, 3))
+    moved = warped(old, back)
+    beyond = cv2.max(cv2.subtract(cv2.erode(moved, near), new), cv2.subtract(new, cv2.dilate(moved, near)))
+    change = beyond.max(-1).astype(np.float32) / 255
     found: Array = np.exp(-((cv2.GaussianBlur(change, (5, 5), 0) / _SAME_COLOR) ** 2))
     return found

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from impasto.encoders import load_encoder
-from impasto.images import Metadata, Picture
+from impasto.images import Metadata, Picture, fitted_size
 from impasto.losses.picture import TemporalLoss
 from impasto.options import PaintOptions, Run
 from impasto.recipes import gatys
@@ -23,7 +23,8 @@ from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.painting import run_recipe
 from impasto.recipes.pastiche import described
 from impasto.recipes.presets import paint_options
-from impasto.recipes.starts import Checkpoint, Style, as_swatches, with_margin
+from impasto.recipes.starts import SMALLEST_SIDE, Checkpoint, Style, as_swatches, with_margin
+from impasto.runtime.devices import seconds_now
 from impasto.tensors import Image
 from impasto.video.clips import Pixels
 from impasto.video.flow import Array, Past, motion_between, warped
@@ -35,6 +36,9 @@ _STEPS = 12
 _WEIGHT = 400.0
 _LEAST_TRUST = 0.1
 """Loss weight of pixels hidden in all earlier frames. With 0, their colors become stronger than those around them."""
+_TRIAL_PX = (72, 144)
+"""Sides of the square frames that are painted to predict the time of other frames."""
+_MOST_TRIAL_PX = 320
 
 
 class PaintFrames:
@@ -76,6 +80,39 @@ class PaintFrames:
             context = self._following(context, pixels, past)
         *_, last = run_recipe(context)
         return as_array(last.image)
+
+    def predicted_seconds(self, size: tuple[int, int], frames: int, shots: int = 1) -> float:
+        """Predict how long frames take: the first one of a shot like a photo, the others from trials with small frames.
+
+        Args:
+            size: (height, width) of the frames.
+            frames: number of frames.
+            shots: number of shots.
+
+        Raises:
+            ShapeError: a side has less than 32 pixels.
+        """
+        if min(size) < SMALLEST_SIDE:
+            self.check(size)
+        alone = min(frames, shots) if self.stability else frames
+        height, width = (max(side, SMALLEST_SIDE) for side in fitted_size(size, min(_MOST_TRIAL_PX, max(size))))
+        grows = max(1.0, size[0] * size[1] / (height * width))
+        seconds = alone * grows * gatys.predicted_seconds(self._context(torch.zeros(1, 3, height, width)))
+        return seconds + (frames - alone) * self._seconds_of_other(size) if frames > alone else seconds
+
+    def _seconds_of_other(self, size: tuple[int, int]) -> float:
+        """Predict the seconds of a frame after the first one: a fixed part, and a part that grows with the pixels."""
+        self._trial(_TRIAL_PX[0])  # the first one is slower
+        fewer, more = map(self._trial, _TRIAL_PX)
+        per_pixel = max(0.0, more - fewer) / (_TRIAL_PX[1] ** 2 - _TRIAL_PX[0] ** 2)
+        return max(fewer, more + per_pixel * (size[0] * size[1] - _TRIAL_PX[1] ** 2))
+
+    def _trial(self, edge_px: int) -> float:
+        """Return the seconds of painting a square frame after others."""
+        frame = np.random.default_rng(0).integers(0, 256, (edge_px, edge_px, 3), np.uint8)
+        began = seconds_now()
+        self.paint(frame, 0, [Past(frame, frame, number) for number in range(1 + self.keys)])
+        return seconds_now() - began
 
     def _context(self, photo: Image) -> PaintingContext:
         options: PaintOptions = paint_options(size=max(photo.shape[-2:]), strength=self.strength)

@@ -86,6 +86,19 @@ async def thumb(studio: Here, clip: shapes.ClipId) -> Response:
     return picture(studio.folder.upload(clip, ".thumb.jpg"))
 
 
+@router.get("/{clip}/prediction", response_model=shapes.Prediction)
+async def prediction(
+    studio: Here,
+    clip: shapes.ClipId,
+    style: Annotated[shapes.StyleId, Query()],
+    size: Annotated[int, Query(ge=0, le=100_000)] = 0,
+) -> Response:
+    """Predict how long the method paint takes for a clip without cuts, while no other job runs."""
+    shown = shown_clip(studio.gallery.upload(clip))
+    facts = {name: shown[name] for name in ("width", "height", "frames")}
+    return answer(await studio.ask(do="clip_prediction", styles=[studio.shelf.source(style)], size=size, **facts))
+
+
 @router.delete("/{clip}", status_code=204)
 async def delete(studio: Here, clip: shapes.ClipId) -> Response:
     """Delete a clip. Results that were painted from it stay."""

@@ -12,6 +12,7 @@ import { change, facts, fieldsOf, on, state, styleOf } from './state.js';
 import { bytes, duration, onLanguage, t } from './texts.js';
 
 const RECENT = 6;
+const PAINT_PX = 320; // default size of the slowest method
 
 let clip = null; // the clip on display
 let job = ''; // id of the job on display
@@ -20,6 +21,8 @@ let hasSound = true;
 let sending = null;
 let spoken = '';
 let isHere = false;
+let controls = null;
+let predicting = null; // what the prediction on display is for, and its request
 
 const radio = (text, props) => h('label', {}, h('input', { type: 'radio', name: 'video-with', ...props }), h('span', { t: text }));
 const missing = h('div.card', { id: 'video-missing', hidden: true }, h('p', { t: 'video.missing' }), h('p', {}, h('code', { translate: 'no', text: "pip install 'impasto[video]'" })));
@@ -61,11 +64,13 @@ const styleTitle = h('figcaption');
 const styles = h('div.video-style', { hidden: true }, h('figure', {}, style, styleTitle), h('p.help', { t: 'video.style_help' }));
 const brushes = h('ul.styles', { label: 'training.brushes', id: 'video-brushes' });
 const none = h('p.soft', { t: 'training.none', hidden: true });
+const prediction = h('p.help', { role: 'status', id: 'video-prediction', hidden: true });
 const withError = h('p.error', { role: 'alert', id: 'video-with-error', hidden: true });
 const chooser = h('div.card.video-with', {}, h('h3', { t: 'video.with', id: 'video-with-title' }),
   h('div.segments', { role: 'radiogroup', 'aria-labelledby': 'video-with-title' },
-    radio('video.brush', { id: 'video-brush', checked: true }), radio('video.style', { id: 'video-style' })),
-  h('p.help', { t: 'video.help' }), brushes, none, styles, withError);
+    radio('video.brush', { id: 'video-brush', checked: true }), radio('video.style', { id: 'video-style' }),
+    radio('video.paint', { id: 'video-paint' })),
+  h('p.help', { t: 'video.help' }), brushes, none, styles, prediction, withError);
 
 // ---- settings and the button
 const sound = h('input.switch', { type: 'checkbox', role: 'switch', id: 'video-sound', checked: true, 'aria-describedby': 'video-sound-help' });
@@ -84,7 +89,7 @@ export function setUp() {
   document.head.append(h('link', { rel: 'stylesheet', href: '/static/video.css' }));
   ['#stage', '#settings', '#actions'].forEach((before, index) => $(before).after(parts[index]));
   const fields = fieldsOf('video').filter((field) => field.name !== 'method'); // given by the choice of a brush or a style
-  new Controls({ kind: 'video', fields, values: state.options.video ?? {}, changed, basic, more: settings });
+  controls = new Controls({ kind: 'video', fields, values: state.options.video ?? {}, changed, basic, more: settings });
   registerPlace('video', { place: startError });
   for (const field of ['clip', 'content', 'sound']) registerPlace(`video.${field}`, { place: clipError, control: choose });
   for (const field of ['brush', 'styles', 'method']) registerPlace(`video.${field}`, { place: withError });
@@ -93,9 +98,9 @@ export function setUp() {
     file.value = '';
   });
   sound.addEventListener('change', () => (hasSound = sound.checked));
-  for (const name of ['brush', 'style']) $(`#video-${name}`).addEventListener('change', showWith);
+  for (const name of ['brush', 'style', 'paint']) $(`#video-${name}`).addEventListener('change', showWith);
   on('styles', () => {
-    if (isHere) $('#video-style').checked = true;
+    if (isHere && isBrush()) $('#video-style').checked = true;
     showWith();
   });
   on('clip', takeDropped);
@@ -131,6 +136,7 @@ export async function visit(isOn) {
 function changed(name, value) {
   const { [name]: _, ...rest } = state.options.video ?? {};
   change('options', { options: { ...state.options, video: value === undefined ? rest : { ...rest, [name]: value } } }, { kind: 'video', isFinal: true });
+  predict();
 }
 
 // ------------------------------------------------------------------------------------------------ the clip
@@ -160,6 +166,7 @@ function show(now) {
   clip = now;
   change('clip-shown', { clip: now?.id ?? '' });
   clearError(clipError, choose);
+  predict();
   chosenClip.hidden = !now;
   empty.hidden = Boolean(now || sending);
   recentPart.hidden = Boolean(now || sending) || !recents.children.length;
@@ -243,10 +250,14 @@ function drop() {
 // ------------------------------------------------------------------------------------------------ brush or style
 
 const isBrush = () => $('#video-brush').checked;
+const isPaint = () => $('#video-paint').checked;
+const options = () => (isPaint() ? { size: PAINT_PX, ...state.options.video, method: 'paint' } : (state.options.video ?? {}));
 
 function showWith() {
   document.body.classList.toggle('is-without-styles', isHere && isBrush());
   if (!isHere) return;
+  controls.show({ defaults: isPaint() ? { size: PAINT_PX } : {} });
+  predict();
   clearError(withError);
   brushes.hidden = !isBrush();
   none.hidden = !isBrush() || brushes.children.length > 0;
@@ -255,6 +266,27 @@ function showWith() {
   if (isBrush() || !id) return;
   set(style, 'src', `/api/v1/styles/${id}/picture`);
   tell(styleTitle, styleOf(id)?.title ?? id);
+}
+
+/** Show how long the slowest method will take. The other methods show it after two frames. */
+async function predict() {
+  const id = state.styles[0]?.id;
+  const path = isHere && isPaint() && clip && id ? `/clips/${clip.id}/prediction?style=${id}&size=${options().size}` : '';
+  if (predicting?.path === path) return;
+  predicting?.sending.abort();
+  const mine = (predicting = path ? { path, sending: new AbortController() } : null);
+  prediction.hidden = !mine;
+  if (!mine) return;
+  say(prediction, 'video.predicting');
+  try {
+    const { seconds, width, height } = await get(path, { signal: mine.sending.signal });
+    if (predicting === mine) say(prediction, 'video.predicted', { width: `${width}`, height: `${height}`, time: duration(seconds) });
+  } catch (problem) {
+    if (predicting !== mine) return;
+    predicting = null;
+    prediction.hidden = true;
+    showError(withError, problem);
+  }
 }
 
 /** Load the brushes. At first, the brush of the style on the first page is chosen. */
@@ -280,7 +312,7 @@ async function begin() {
   set(start, 'aria-busy', 'true');
   const how = isBrush() ? { brush } : { styles: state.styles.slice(0, 1).map((each) => each.id) };
   try {
-    const found = await order({ kind: 'video', clip: clip.id, sound: hasSound, options: state.options.video ?? {}, run: state.options.run, ...how });
+    const found = await order({ kind: 'video', clip: clip.id, sound: hasSound, options: options(), run: state.options.run, ...how });
     const now = jobs.take(found);
     change('watched', { watched: now.id });
     showJob(now);
