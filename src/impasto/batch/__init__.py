@@ -9,7 +9,7 @@
     memory    whether the workers fit into memory              parcels   items with their photos, for other machines
     cluster   Ray: connect, start and end actors               actors    a pool of actors that may die
     folders   the folder of the results, on this machine       remote    on other file systems: fsspec
-    uploads   a pool whose results go to a remote folder
+    uploads   a pool whose results go to a remote folder       clips     clips painted by actors
 
 An :class:`impasto.batch.work.Item` and an :class:`impasto.batch.work.Outcome` are plain values that can be pickled. So a
 :class:`impasto.batch.work.Worker` can run in this process, in another process or on another machine.
