@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from impasto.features.distributions import centered, rows_of, unit
-from impasto.features.neighbors import Keys, grid_size, match, pooled_columns
+from impasto.features.neighbors import Keys, Patches, grid_size, match, pooled_columns
 from impasto.features.statistics import Affine
 from impasto.losses.neighbors import Neighborhood, NeighborLoss, PaletteLoss
 
@@ -179,3 +179,17 @@ def test_the_neighbor_loss_has_the_gradient_of_autograd(random: torch.Generator)
     (ours,) = torch.autograd.grad(NeighborLoss(target, heads)({"relu3_1": found}), found)
     (plain,) = torch.autograd.grad(1 - torch.nn.functional.cosine_similarity(found, target).mean(), found)
     torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [41, 42, 44, 45])
+def test_patches_belong_to_the_style_of_their_middle(side: int) -> None:
+    """Also if the last patch is cut off before its middle."""
+    generator = torch.Generator().manual_seed(0)
+    styles = [torch.randn(1, 6, 24, 24, generator=generator) for _ in range(2)]
+    picture = torch.randn(1, 6, side, side, generator=generator)
+    style = (torch.arange(side)[:, None] // 8 + torch.arange(side)[None] // 8) % 2  # another style for each patch
+    patches = Patches(8, tolerance=10.0)
+    keys = Keys.of(styles)
+    whole = keys.match(picture, mean=torch.zeros(6), patches=patches, style=style).position
+    part = keys.match(picture[..., :32, :32], mean=torch.zeros(6), patches=patches, style=style[:32, :32]).position
+    assert torch.equal(whole[:32, :32], part)

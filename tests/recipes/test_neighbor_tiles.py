@@ -1,4 +1,4 @@
-"""Large pictures with the neighbors recipe: painted in tiles, within a memory limit."""
+"""Large pictures with the neighbors and the gatys recipe: painted in tiles, within a memory limit."""
 
 import math
 from dataclasses import replace
@@ -19,11 +19,14 @@ from impasto.optim.engine import Step
 from impasto.optim.tiled import TilePlan
 from impasto.options import Run
 from impasto.recipes import checks, gatys, neighbors
+from impasto.recipes.context import encode, encoded_sparingly, moments_sparingly
+from impasto.recipes.masking import EVERYWHERE, Masking
 from impasto.recipes.memory_plan import TiledMemory
 from impasto.recipes.painting import run_recipe
 from impasto.recipes.presets import paint_options
 
 EXACT = Run(device="cpu", precision="fp32")
+LAYERS = ("relu1_1", "relu3_1", "relu5_1")
 BRIEF: dict[str, Any] = {"size": 128, "steps": 2, "step_growth": 1.0, "smallest_size": 64}
 
 
@@ -52,6 +55,48 @@ def test_a_picture_in_tiles_equals_the_whole(content: Picture, style: Picture, o
     assert tiled.image.shape == whole.image.shape
     assert tiled.loss == pytest.approx(whole.loss, rel=3e-3)
     assert float((tiled.image - whole.image).abs().mean()) < 1e-3  # Adam amplifies rounding where the gradient is near 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"size": 135, "statistics": "gram", "pooling": "average", "border": "zero"},
+        {"statistics": "wasserstein", "content_normalization": "scaled", "content_layers": ("relu2_2", "relu4_2")},
+    ],
+)
+def test_the_gatys_recipe_in_tiles_equals_the_whole(content: Picture, style: Picture, options: dict[str, Any]) -> None:
+    whole = last_of(content, [style], recipe="gatys", **options)
+    tiled = last_of(content, [style], TilePlan((), 0, tile_px=64), recipe="gatys", **options)
+    assert tiled.image.shape == whole.image.shape
+    assert tiled.loss == pytest.approx(whole.loss, rel=3e-3)
+    assert float((tiled.image - whole.image).abs().mean()) < 1e-3
+
+
+def test_the_targets_of_the_gatys_recipe_are_the_same_in_tiles(content: Picture, style: Picture) -> None:
+    """Not only close: nothing but rounding differs, for a photo and a style whose sides are no multiples of a tile."""
+    context = gatys.set_up(content, [style], paint_options(recipe="gatys", size=135), EXACT)
+    size = context.sizes[-1][0]
+    photo = images.resize(content.image, size)
+    tiled = replace(context, tiles=TilePlan(context.encoder.layers, 0, tile_px=64))
+    for layer, whole in encode(context, photo, LAYERS).items():
+        torch.testing.assert_close(encoded_sparingly(tiled, photo, LAYERS)[layer], whole, rtol=1e-4, atol=1e-4)
+    for layer, expected in moments_sparingly(context, photo, LAYERS).items():
+        found = moments_sparingly(tiled, photo, LAYERS)[layer]
+        assert float((found.gram - expected.gram).norm() / expected.gram.norm()) < 1e-5
+        assert float((found.covariance - expected.covariance).norm() / expected.covariance.norm()) < 1e-5
+
+
+def test_the_gatys_recipe_with_a_mask_is_painted_whole(content: Picture, style: Picture, program: int) -> None:
+    mask = Masking(protect=(EVERYWHERE,))
+    with pytest.raises(ResourceError, match="a mask with --recipe gatys paints the picture whole"):
+        gatys.set_up(content, [style], paint_options(recipe="gatys", size=4096), Run(max_memory=1), mask)
+
+
+def test_the_gatys_recipe_keeps_to_the_memory_limit(content: Picture, style: Picture, program: int) -> None:
+    context = planned(content, style, Run(max_memory=1.5, precision="fp32"), recipe="gatys", size=1024)
+    assert context.tile_count > 1
+    assert program < context.peak_bytes <= 1.5 * 2**30
 
 
 def test_the_size_of_the_tiles_does_not_change_the_picture(content: Picture, style: Picture) -> None:
@@ -174,7 +219,10 @@ def test_no_size_is_suggested_if_the_program_alone_exceeds_the_limit(content: Pi
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"recipe": "gatys"}, "--recipe gatys"),
+        ({"recipe": "nnst"}, "--recipe nnst"),
+        ({"recipe": "gatys", "statistics": "sliced"}, "--statistics sliced"),
+        ({"recipe": "gatys", "content_comparison": "self-similarity"}, "--content-comparison self-similarity"),
+        ({"recipe": "gatys", "balance": 1.0}, "--balance"),
         ({"optimizer": "lbfgs"}, "--optimizer lbfgs"),
         ({"smoothness_form": "nine-point"}, "--smoothness-form nine-point"),
     ],
@@ -214,7 +262,7 @@ def test_large_pictures_are_recolored_in_strips_like_small_ones(
 ) -> None:
     image, mask = torch.rand(1, 3, 50, 40, generator=random), torch.rand(1, 1, 50, 40, generator=random)
     whole = [neighbors.moments_in_strips(image), neighbors.moments_in_strips(image, mask)]
-    monkeypatch.setattr(neighbors, "_STRIP_ROWS", 16)
+    monkeypatch.setattr(neighbors, "_MEASURED_ROWS", 16)
     strips = [neighbors.moments_in_strips(image), neighbors.moments_in_strips(image, mask)]
     for one, other in zip(whole, strips, strict=True):
         torch.testing.assert_close(one.mean, other.mean)

@@ -85,13 +85,12 @@ def _replayed(
     words: tuple[str, ...], files: Files, masks: "MaskSources", source: Path, options: dict[str, Any], run: dict[str, Any]
 ) -> "PaintRequest":
     from impasto.cli import repeat
-    from impasto.recipes.masking import MaskSources
 
     record = repeat.record_in(source)
     folders = (Path(), source.parent)
     chosen, where = repeat.replayed(record, options, run, folders)
     words = words or repeat.found_inputs(record, folders)
-    masks = repeat.found_masks(record, folders) if masks == MaskSources() else masks
+    masks = repeat.found_masks(record, folders) if masks.is_empty else masks
     return dataclasses.replace(_order(words, files, masks, chosen, where, source), record=record)
 
 

@@ -7,6 +7,7 @@ identifies a match.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,7 @@ _MOST_KEYS = 2**14
 AROUND = tuple((down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across)
 _CHUNK = 2**24
 _ROWS = 2**13
+_CHANNELS = 16
 SHIFTS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _SHARE_ROUNDS, _ALL = 12, 0.999
 PASSES = 3
@@ -205,11 +207,11 @@ class Keys:
     ) -> "Keys":
         """Prepare the hypercolumns of style pictures."""
         count = sum(each.shape[-2] * each.shape[-1] for each in styles)
-        mean = sum(precise(each).sum((0, 2, 3)) for each in styles) / count
+        mean = sum(_sums(each) for each in styles) / count
         assert isinstance(mean, Tensor)
         sample = torch.cat([_rows(each)[:: max(1, count // _SAMPLE)] for each in styles])
         basis = leading(precise(sample) - mean, directions, torch.Generator().manual_seed(0))
-        keys = torch.cat([_along(basis, _rows(each), mean) for each in styles])
+        keys = _along(basis, [_rows(each) for each in styles], mean)
         sizes = tuple((each.shape[-2], each.shape[-1]) for each in styles)
         masks = allowed or (None,) * len(styles)
         usable = [
@@ -259,7 +261,7 @@ class Keys:
 
     def _space(self, queries: FeatureMap, mean: Tensor | None) -> "_Space":
         mean = precise(queries).mean((0, 2, 3)) if mean is None else mean
-        return _Space(self, _along(self.basis, _rows(queries), mean), queries.dtype)
+        return _Space(self, _along(self.basis, [_rows(queries)], mean), queries.dtype)
 
     def sparse(self, style: int) -> tuple[Tensor, int]:
         """Return a part of the allowed positions of a style picture, which limits the search cost.
@@ -362,8 +364,11 @@ class _Space:
         rows = (torch.arange(down, device=grid.device) + patches.top // side) % NOISE
         columns = (torch.arange(across, device=grid.device) + patches.left // side) % NOISE
         noisy = unit(means[0].flatten(1).T) + noise[rows][:, columns].flatten(0, 1)
-        owner = style[side // 2 :: side, side // 2 :: side] if min(height, width) > side // 2 else style[::side, ::side]
-        owner = F.interpolate(owner[None, None].float(), size=(down, across), mode="nearest")[0, 0].long().flatten()
+        middles = [
+            (torch.arange(count, device=grid.device) * side + side // 2).clamp_max(length - 1)
+            for count, length in ((down, height), (across, width))
+        ]
+        owner = style[middles[0]][:, middles[1]].flatten()
         heights, widths, starts = self._geometry()
         row, column = (torch.zeros(down * across, dtype=torch.long, device=grid.device) for _ in range(2))
         for index in range(len(self.sizes)):
@@ -416,9 +421,20 @@ def _rows(features: FeatureMap) -> Tensor:
     return features[0].flatten(1).T
 
 
-def _along(basis: Tensor, rows: Tensor, mean: Tensor) -> Tensor:
-    """Subtract a mean from rows, project them on a basis and scale them to length 1, in chunks that limit memory."""
-    return torch.cat([unit((precise(part) - mean) @ basis) for part in rows.split(_ROWS)])
+def _sums(features: FeatureMap) -> Tensor:
+    """Return the sum of each channel in float32, a few channels at a time to limit memory."""
+    return torch.cat([precise(part).sum((0, 2, 3)) for part in features.split(_CHANNELS, dim=1)])
+
+
+def _along(basis: Tensor, groups: Sequence[Tensor], mean: Tensor) -> Tensor:
+    """Subtract a mean from groups of rows, project them on a basis and scale them to length 1; work in chunks."""
+    whole = basis.new_empty(sum(len(rows) for rows in groups), basis.shape[1])
+    parts = chain.from_iterable(rows.split(_ROWS) for rows in groups)
+    start = 0
+    for part in parts:
+        whole[start : start + len(part)] = unit((precise(part) - mean) @ basis)
+        start += len(part)
+    return whole
 
 
 def assigned(similarity: Tensor, shares: Tensor | None) -> Tensor:

@@ -3,7 +3,7 @@
 Every reduction is a mean over positions, so a statistic, and any loss on it, stays comparable when the picture size changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,35 @@ def moments(features: FeatureMap) -> Moments:
     """
     mean, covariance = _Centered.apply(features.flatten(2).transpose(1, 2))  # type: ignore[no-untyped-call]
     return Moments(mean, covariance)
+
+
+def joined_moments(parts: Iterable[tuple[float, Moments]]) -> Moments:
+    """Compute the moments of a whole from those of its parts.
+
+    Args:
+        parts: the share of each part in all positions, and its moments; the shares sum to 1. At least one part.
+
+    Returns:
+        The moments of the whole, in the type and on the device of the first part. Sums are in float64, because the covariance
+        is a small difference between the Gram matrix and the product of means.
+
+    Example:
+        >>> import torch
+        >>> zeros, twos = (moments(torch.full((1, 1, 1, 4), value)) for value in (0.0, 2.0))
+        >>> whole = joined_moments([(0.5, zeros), (0.5, twos)])
+        >>> whole.mean.item(), whole.covariance.item()
+        (1.0, 1.0)
+    """
+    mean, gram, like = None, None, None
+    for share, part in parts:
+        here = Moments(part.mean.cpu().double(), part.covariance.cpu().double())
+        mean = share * here.mean + (0 if mean is None else mean)
+        gram = share * here.gram + (0 if gram is None else gram)
+        like = part.mean if like is None else like
+    assert mean is not None
+    assert gram is not None
+    assert like is not None
+    return Moments(mean, gram - mean[:, :, None] * mean[:, None, :]).to(like)
 
 
 class _Centered(torch.autograd.Function):

@@ -93,9 +93,7 @@ def levels(image: Image, *, bits: int) -> Array:
         ShapeError: the tensor has an unsupported shape.
         OptionError: the image contains NaN or infinity.
     """
-    flat = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
-    if flat.ndim != 3 or flat.shape[0] not in (1, 3) or 0 in flat.shape:
-        raise ShapeError(f"a tensor of shape {tuple(image.shape)} is not one picture; give (1, 3, height, width)")
+    flat = one_picture(image)
     height, width = flat.shape[1:]
     whole: Array = np.empty((height, width, len(flat)), np.uint8 if bits == 8 else np.uint16)
     for top in range(0, height, _ROWS_AT_ONCE):
@@ -105,6 +103,18 @@ def levels(image: Image, *, bits: int) -> Array:
         scaled = (values.clamp(0, 1) * (2**bits - 1)).round()
         whole[top : top + _ROWS_AT_ONCE] = scaled.permute(1, 2, 0).numpy()
     return whole
+
+
+def one_picture(image: Image) -> Tensor:
+    """Return an image or a mask without its batch dimension, as (channels, height, width).
+
+    Raises:
+        ShapeError: it is not one picture with 1 or 3 channels.
+    """
+    flat = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
+    if flat.ndim != 3 or flat.shape[0] not in (1, 3) or 0 in flat.shape:
+        raise ShapeError(f"a tensor of shape {tuple(image.shape)} is not one picture; give (1, 3, height, width)")
+    return flat
 
 
 def to_pil(image: Image, alpha: Mask | None = None) -> PIL.Image.Image:

@@ -6,46 +6,53 @@ with a 16-bit picture.
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPE = {3: 2, 4: 6}  # number of channels -> PNG color type (RGB, RGBA)
-_STRIP_ROWS = 128
 _UP = 2  # PNG filter "Up": each byte minus the byte above; fast to decode
 
 
-def deepen(small: bytes, pixels: npt.NDArray[np.uint16]) -> bytes:
+def deepen(small: bytes, size: tuple[int, int], strips: Iterable[npt.NDArray[np.uint16]]) -> Iterator[bytes]:
     """Replace the pixels of a PNG with a 16-bit picture; keep all other chunks.
 
     Args:
         small: the bytes of a PNG of any size and bit depth, not animated.
-        pixels: (height, width, 3) or (height, width, 4); the fourth channel is straight alpha.
+        size: (height, width) of the picture.
+        strips: consecutive rows of it, each (rows, width, 3) or (rows, width, 4); the fourth channel is straight alpha.
 
-    Returns:
-        The bytes of the new PNG.
+    Yields:
+        Consecutive parts of the bytes of the new PNG, so that only one strip is in memory at a time.
     """
-    height, width, channels = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPE[channels], 0, 0, 0)
-    replaced = {b"IHDR": header, b"IDAT": _compressed(pixels)}
-    return SIGNATURE + b"".join(_chunk(kind, replaced.get(kind, body)) for kind, body in _chunks(small))
+    strips = iter(strips)
+    first = next(strips)
+    header = struct.pack(">IIBBBBB", size[1], size[0], 16, _COLOR_TYPE[first.shape[2]], 0, 0, 0)
+    yield SIGNATURE
+    for kind, body in _chunks(small):
+        if kind == b"IDAT":
+            yield from (_chunk(kind, part) for part in _compressed(chain([first], strips)))
+        else:
+            yield _chunk(kind, header if kind == b"IHDR" else body)
 
 
-def _compressed(pixels: npt.NDArray[np.uint16]) -> bytes:
-    """Filter and compress the rows, in strips that limit memory."""
-    packer, parts = zlib.compressobj(6), []
-    above = np.zeros((1, 2 * pixels[0].size), np.uint8)
-    for top in range(0, pixels.shape[0], _STRIP_ROWS):
-        strip = pixels[top : top + _STRIP_ROWS]
+def _compressed(strips: Iterable[npt.NDArray[np.uint16]]) -> Iterator[bytes]:
+    """Filter and compress the rows strip by strip."""
+    packer = zlib.compressobj(6)
+    above: npt.NDArray[np.uint8] | int = 0
+    for strip in strips:
         rows = strip.astype(">u2", order="C").reshape(len(strip), -1).view(np.uint8)
         filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
         filtered[:, 0] = _UP
-        filtered[:, 1:] = rows - np.concatenate([above, rows[:-1]])  # modulo 256, as PNG requires
-        parts.append(packer.compress(filtered.tobytes()))
+        filtered[:1, 1:] = rows[:1] - above  # modulo 256, as PNG requires
+        filtered[1:, 1:] = rows[1:] - rows[:-1]
+        if part := packer.compress(filtered.data):
+            yield part
         above = rows[-1:]
-    return b"".join([*parts, packer.flush()])
+    yield packer.flush()
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:

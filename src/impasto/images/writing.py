@@ -5,9 +5,10 @@ import math
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from impasto.errors import ImageFileError, OptionError
 from impasto.images import png16, xmp
 from impasto.images.colors import srgb_profile
 from impasto.images.metadata import Metadata, without_place
-from impasto.images.picture import Array, Picture, fitting, levels, to_array
+from impasto.images.picture import Array, Picture, fitting, levels, one_picture, to_array
 from impasto.runtime.atomic import replacing, try_writing
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image, Mask
@@ -38,6 +39,7 @@ _KINDS = {
 }
 _LONGEST_PX = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 65_536}
 _KEEPS_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
+_STRIP_ROWS = 128
 _MARKER_BYTES = 65_000  # a JPEG segment for EXIF or XMP has at most 64 KiB, including its header
 
 
@@ -81,9 +83,7 @@ def write(  # noqa: PLR0913  (a file has many independent settings, each with a 
         >>> read_record("gray.png")
         {'seed': 0}
     """
-    _replace(
-        path, encode(path, image, alpha=alpha, metadata=metadata, record=record, keep_gps=keep_gps, bits=bits, quality=quality)
-    )
+    _replace(path, _parts(path, image, alpha, metadata, record, keep_gps, bits, quality))
 
 
 def encode(  # noqa: PLR0913  (the parameters of write)
@@ -104,16 +104,37 @@ def encode(  # noqa: PLR0913  (the parameters of write)
         >>> encode("gray.bmp", torch.full((1, 3, 32, 32), 0.5))[:2]
         b'BM'
     """
+    return b"".join(_parts(path, image, alpha, metadata, record, keep_gps, bits, quality))
+
+
+def _parts(  # noqa: PLR0913  (the parameters of write)
+    path: str | os.PathLike[str],
+    image: Image | Picture,
+    alpha: Mask | None,
+    metadata: Metadata | None,
+    record: Mapping[str, object] | None,
+    keep_gps: bool,
+    bits: Literal[8, 16],
+    quality: int,
+) -> Iterator[bytes]:
+    """Check the parameters, and return consecutive parts of the bytes of the file."""
     if isinstance(image, Picture):
         alpha = image.alpha if alpha is None else alpha
         metadata = image.metadata if metadata is None else metadata
         image = image.image
     metadata = metadata or Metadata()
+    metadata = metadata if keep_gps else without_place(metadata)
     kind = _kind(path)
     _check_options(kind, bits, quality)
+    size = (one_picture(image).shape[1], one_picture(image).shape[2])
+    check_fits(path, size)
+    if bits == 16:
+        strips = _strips(image, alpha, kind)
+        return _deep_png(size, strips, metadata, record) if kind == "PNG" else _tiff(size, strips, metadata, record)
     pixels = _pixels(image, alpha, kind, bits)
-    check_fits(path, (pixels.shape[0], pixels.shape[1]))
-    return _encoded(kind, pixels, metadata if keep_gps else without_place(metadata), record, quality)
+    if kind == "TIFF":
+        return _tiff(size, iter([pixels]), metadata, record)
+    return iter([_encoded(kind, pixels, metadata, record, quality)])
 
 
 @in_known_state
@@ -149,7 +170,7 @@ def write_animation(path: str | os.PathLike[str], frames: Iterable[Image], *, se
     pictures[0].save(
         stream, "GIF", save_all=True, append_images=pictures[1:], duration=round(seconds_per_frame * 100) * 10, loop=0
     )
-    _replace(path, stream.getvalue())
+    _replace(path, [stream.getvalue()])
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -210,13 +231,23 @@ def _check_options(kind: str, bits: int, quality: int) -> None:
         raise OptionError(f"quality is {quality}; allowed are 1 to 100")
 
 
+def _strips(image: Image, alpha: Mask | None, kind: str) -> Iterator[Array]:
+    """Yield strips of rows of 16-bit pixels."""
+    alpha = None if alpha is None else fitting(alpha.to(image), image)
+    for top in range(0, image.shape[-2], _STRIP_ROWS):
+        rows = slice(top, top + _STRIP_ROWS)
+        yield _pixels(image[..., rows, :], None if alpha is None else alpha[..., rows, :], kind, 16)
+
+
 def _pixels(image: Image, alpha: Mask | None, kind: str, bits: int) -> Array:
     """Return integer pixels (height, width, 3 or 4), placed on white if the format has no transparency."""
     if alpha is None:
         return levels(image, bits=bits)
     alpha = fitting(alpha.to(image), image)
     if kind not in _KEEPS_ALPHA:
-        return levels(image * alpha + (1 - alpha), bits=bits)
+        rows = [slice(top, top + _STRIP_ROWS) for top in range(0, image.shape[-2], _STRIP_ROWS)]
+        strips = [levels(image[..., each, :] * alpha[..., each, :] + (1 - alpha[..., each, :]), bits=bits) for each in rows]
+        return np.concatenate(strips)
     return np.concatenate([levels(image, bits=bits), levels(alpha, bits=bits)], axis=2)
 
 
@@ -226,13 +257,11 @@ def _pixels(image: Image, alpha: Mask | None, kind: str, bits: int) -> Array:
 def _encoded(kind: str, pixels: Array, metadata: Metadata, record: Mapping[str, object] | None, quality: int) -> bytes:
     """Encode pixels in a format."""
     if kind == "PNG":
-        return _png(pixels, metadata, record)
+        return _saved(PIL.Image.fromarray(pixels), "PNG", _png_options(metadata, record))
     packet = metadata.xmp if record is None else xmp.with_record(metadata.xmp, record)
     if kind == "JPEG" and packet is not None and len(packet) > _MARKER_BYTES:
         packet = None if record is None else _small_enough(xmp.with_record(None, record))
     metadata = replace(metadata, xmp=packet)
-    if kind == "TIFF":
-        return _tiff(pixels, metadata)
     return _saved(PIL.Image.fromarray(pixels), kind, _pillow_options(kind, metadata, quality))
 
 
@@ -266,7 +295,14 @@ def _pillow_options(kind: str, metadata: Metadata, quality: int) -> dict[str, An
     return options
 
 
-def _png(pixels: Array, metadata: Metadata, record: Mapping[str, object] | None) -> bytes:
+def _deep_png(
+    size: tuple[int, int], strips: Iterator[Array], metadata: Metadata, record: Mapping[str, object] | None
+) -> Iterator[bytes]:
+    """Encode a PNG with 16 bits per channel, strip by strip."""
+    return png16.deepen(_saved(PIL.Image.new("RGB", (1, 1)), "PNG", _png_options(metadata, record)), size, strips)
+
+
+def _png_options(metadata: Metadata, record: Mapping[str, object] | None) -> dict[str, Any]:
     texts = PngInfo()
     if record is not None:
         texts.add_itxt("impasto", xmp.as_json(record))
@@ -275,15 +311,19 @@ def _png(pixels: Array, metadata: Metadata, record: Mapping[str, object] | None)
     options: dict[str, Any] = {"pnginfo": texts, "icc_profile": srgb_profile(), "exif": metadata.exif or b""}
     if metadata.dpi is not None:
         options["dpi"] = metadata.dpi
-    if pixels.dtype == np.uint8:
-        return _saved(PIL.Image.fromarray(pixels), "PNG", options)
-    return png16.deepen(_saved(PIL.Image.new("RGB", (1, 1)), "PNG", options), pixels)
+    return options
 
 
-def _tiff(pixels: Array, metadata: Metadata) -> bytes:
-    """Encode a TIFF as tags and one deflated strip; Pillow can write neither 16-bit color nor EXIF in a compressed TIFF."""
-    height, width, channels = pixels.shape
-    strip = zlib.compress(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes(), 6)
+def _tiff(
+    size: tuple[int, int], strips: Iterator[Array], metadata: Metadata, record: Mapping[str, object] | None
+) -> Iterator[bytes]:
+    """Encode a TIFF as tags and deflated rows; Pillow can write neither 16-bit color nor EXIF in a compressed TIFF."""
+    metadata = metadata if record is None else replace(metadata, xmp=xmp.with_record(metadata.xmp, record))
+    packer, parts = zlib.compressobj(6), []
+    for pixels in strips:
+        parts.append(packer.compress(pixels.astype(pixels.dtype.newbyteorder("<"), order="C").data))
+    parts.append(packer.flush())
+    (height, width), channels = size, pixels.shape[2]
     tags = ImageFileDirectory_v2(b"II*\x00\x08\x00\x00\x00")
     if metadata.exif is not None:
         exif = PIL.Image.Exif()
@@ -291,7 +331,7 @@ def _tiff(pixels: Array, metadata: Metadata) -> bytes:
         for tag in exif:
             tags[tag] = exif[tag] if tag not in (0x8769, 0x8825) else exif.get_ifd(tag)
     layout = {256: width, 257: height, 258: (8 * pixels.itemsize,) * channels, 259: 8, 262: 2, 273: 0, 277: channels}
-    layout |= {278: height, 279: len(strip), 284: 1, 34675: srgb_profile()}
+    layout |= {278: height, 279: sum(map(len, parts)), 284: 1, 34675: srgb_profile()}
     layout |= {338: 2} if channels == 4 else {}  # the fourth channel is straight alpha
     if metadata.dpi is not None:
         layout |= {282: metadata.dpi[0], 283: metadata.dpi[1], 296: 2}
@@ -301,19 +341,20 @@ def _tiff(pixels: Array, metadata: Metadata) -> bytes:
         tags[tag] = value
     stream = io.BytesIO()
     tags.save(stream)
-    return stream.getvalue() + strip
+    return chain([stream.getvalue()], parts)
 
 
 # ---- atomic writes -----------------------------------------------------------------------------------------------------
 
 
-def _replace(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write data to a new file in the same folder, flush it to disk, and replace the old file with it."""
+def _replace(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
+    """Write parts to a new file in the same folder, flush it to disk, and replace the old file with it."""
     target = _target(path)
     try:
         with replacing(target) as part:
             with part.open("xb") as file:
-                file.write(data)
+                for part_of_file in parts:
+                    file.write(part_of_file)
                 file.flush()
                 os.fsync(file.fileno())
             with suppress(OSError):  # there may be no old file

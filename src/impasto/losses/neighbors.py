@@ -299,11 +299,17 @@ class PaletteLoss(Loss):
         with torch.no_grad():
             similarity = found @ target.rows.T
             if self.style is not None:
-                wanted = F.interpolate(self.style[None, None].float(), size=(grid.height, grid.width), mode="nearest").long()
-                wanted = wanted[0, 0, grid.top :: grid.stride, grid.left :: grid.stride].flatten()
+                rows = _nearest(len(self.style), grid.height).to(self.style.device)[grid.top :: grid.stride]
+                columns = _nearest(self.style.shape[1], grid.width).to(self.style.device)[grid.left :: grid.stride]
+                wanted = self.style[rows][:, columns].flatten()
                 similarity = similarity.masked_fill(wanted[:, None] != target.style[None], -torch.inf)
             chosen = target.rows[similarity.argmax(1)]
         return 1 - ((found * chosen).sum(1) / found.square().sum(1).clamp_min(1e-12).sqrt()).mean()
+
+
+def _nearest(before: int, after: int) -> Tensor:
+    """Return the indices that resize a side with nearest-neighbor interpolation."""
+    return F.interpolate(torch.arange(before, dtype=torch.float32)[None, None], size=after, mode="nearest")[0, 0].long()
 
 
 @dataclass(frozen=True)

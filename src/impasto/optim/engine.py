@@ -42,6 +42,8 @@ _LINE_SEARCH = 25
 """Maximum number of function evaluations of the L-BFGS line search in one step."""
 _FALL = 0.01
 _ENOUGH_STEPS = 10
+_PART = 2**22
+"""Number of values that are converted to float64 at a time."""
 _NEAR_OPTIMUM = 0.1
 _FIRST_ESTIMATE = 3
 """Number of steps before the remaining time is estimated for the first time."""
@@ -147,6 +149,12 @@ class Step:
     def loss(self) -> float:
         """The objective: the sum of the weighted losses."""
         return sum(self.losses.values())
+
+
+def _drawn_sparingly(planes: list[Tensor], canvas: Canvas) -> Image:
+    """Draw a large picture. Freed blocks of tiles are smaller than it, so the memory of the process would grow."""
+    return_freed_memory()
+    return image_of(planes, canvas)
 
 
 def drawn(drawing: Drawing) -> Image:
@@ -421,7 +429,8 @@ def optimize(  # noqa: PLR0913  (two have defaults)
         note = note or evaluation.note()
         if tiling:  # their memory is needed if the picture is drawn
             evaluation.forget_gradients()
-        drawing: Drawing = partial(image_of, average.planes, canvas) if tiling else to_image(average.planes, canvas).clamp(0, 1)
+        now = average.planes
+        drawing: Drawing = partial(_drawn_sparingly, now, canvas) if tiling else to_image(now, canvas).clamp(0, 1)
         has_settled = bool(optimizer_settings.min_improvement) and improves_less_than(
             optimizer_settings.min_improvement, history
         )
@@ -516,7 +525,8 @@ def scale_for(gradients: Sequence[Tensor]) -> float:
         (0.5, 1.0)
     """
     count = sum(gradient.numel() for gradient in gradients)
-    size = math.sqrt(sum(float(gradient.cpu().double().square().sum()) for gradient in gradients) / max(count, 1))
+    parts = (part for gradient in gradients for part in gradient.flatten().split(_PART))
+    size = math.sqrt(sum(float(part.cpu().double().square().sum()) for part in parts) / max(count, 1))
     if not size or not math.isfinite(size):
         return 1.0
     return float(min(_LARGEST_SCALE, 2.0 ** round(math.log2(_FIRST_MOVE / size))))

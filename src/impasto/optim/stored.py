@@ -1,10 +1,11 @@
 """Planes in temporary files, and Adam with its state in such files, for pictures whose state does not fit into memory."""
 
 import errno
+import os
 import tempfile
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ class StoredPlane:
         try:
             self.file = tempfile.TemporaryFile(prefix="impasto-", buffering=0)  # noqa: SIM115
             weakref.finalize(self, self.file.close)
-            self.file.truncate(4 * self.count)
+            _reserve(self.file, 4 * self.count)
         except OSError as error:
             raise _no_space(error) from error
 
@@ -62,11 +63,22 @@ class StoredPlane:
         return self.read(0, self.count).reshape(self.shape)
 
 
+def _reserve(file: IO[bytes], count: int) -> None:
+    """Make a file of zeros, and reserve its space on the disk where the system can, so that later writes do not fail."""
+    file.truncate(count)
+    if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+        try:
+            os.posix_fallocate(file.fileno(), 0, count)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+
+
 def _no_space(error: OSError) -> ResourceError:
     reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
     return ResourceError(
-        f"the state of the optimizer cannot be kept in '{tempfile.gettempdir()}' ({reason}); set TMPDIR to a folder with more "
-        "space, use a smaller --size, or a larger --max-memory"
+        f"the state of the optimizer cannot be kept in a temporary file ({reason}); set TMPDIR to a folder with more space, "
+        "use a smaller --size, or a larger --max-memory"
     )
 
 

@@ -132,6 +132,8 @@ def predicted_memory(encoder: Vgg, size: Size, options: PaintOptions, arithmetic
 
 
 _BYTES_OF_PHOTO = 12
+_TILED_STATISTICS = ("gram", "moments", "gram-moments", "wasserstein")
+"""Statistics that are sums over positions, so that they can be measured tile by tile."""
 _SHARE_OF_FREE = 0.8
 _TILINGS = ((1024, False), (768, False), (512, False), (384, False), (384, True), (256, False), (256, True), (128, True))
 """Sides of tiles, and whether the state of Adam is on disk, from fastest to smallest."""
@@ -165,13 +167,31 @@ class MemoryLimit:
         return MemoryLimit(_SHARE_OF_FREE * most, most, used, f"{most / 2**30:.1f} GiB are free")
 
 
-def reason_for_whole(options: PaintOptions) -> str:
-    """Return the option that requires the picture to be painted whole; empty if it can be painted in tiles."""
-    if options.recipe != "neighbors":
+def reason_for_whole(options: PaintOptions, *, is_masked: bool = False) -> str:
+    """Return the option that requires the picture to be painted whole; empty if it can be painted in tiles.
+
+    Args:
+        options: how to paint.
+        is_masked: whether there are masks of regions or styles.
+    """
+    if options.recipe not in ("neighbors", "gatys"):
         return f"--recipe {options.recipe}"
     if options.optimizer == "lbfgs":
         return "--optimizer lbfgs"
-    return "--smoothness-form nine-point" if options.smoothness_form == "nine-point" else ""
+    if options.smoothness_form == "nine-point":
+        return "--smoothness-form nine-point"
+    return _reason_of_gatys(options, is_masked) if options.recipe == "gatys" else ""
+
+
+def _reason_of_gatys(options: PaintOptions, is_masked: bool) -> str:
+    """Return the option of the gatys recipe whose losses are not sums over tiles; empty if there is none."""
+    if options.statistics not in _TILED_STATISTICS:
+        return f"--statistics {options.statistics}"
+    if options.content_comparison != "features":
+        return f"--content-comparison {options.content_comparison}"
+    if options.balance:
+        return "--balance"
+    return "a mask with --recipe gatys" if is_masked or options.region_strengths else ""
 
 
 @dataclass(frozen=True)
@@ -189,8 +209,15 @@ class MemoryPlan:
     peak: int
 
 
-def planned_memory(
-    encoder: Vgg, size: Size, styles: Sequence[Style], options: PaintOptions, arithmetic: Arithmetic, run: Run
+def planned_memory(  # noqa: PLR0913  (everything that memory depends on)
+    encoder: Vgg,
+    size: Size,
+    styles: Sequence[Style],
+    options: PaintOptions,
+    arithmetic: Arithmetic,
+    run: Run,
+    *,
+    is_masked: bool = False,
 ) -> MemoryPlan:
     """Decide which sizes to paint in tiles, so that painting keeps to the memory limit.
 
@@ -199,29 +226,33 @@ def planned_memory(
     """
     limit = MemoryLimit.of(run, arithmetic.device)
     whole = predicted_memory(encoder, size, options, arithmetic)
-    if reason_for_whole(options):
-        _check(lambda each: predicted_memory(encoder, each, options, arithmetic), size, limit, options)
+    reason = reason_for_whole(options, is_masked=is_masked)
+    if reason:
+        _check(lambda each: predicted_memory(encoder, each, options, arithmetic), size, limit, options, reason)
         return MemoryPlan(None, 1, round(limit.used + whole))
     if whole <= limit.wanted:
         return MemoryPlan(TilePlan(encoder.layers), 1, round(limit.used + whole))
     pictures = [style for style in styles if isinstance(style, Picture)]
-    predicted = TiledMemory(encoder, arithmetic, pictures, options).peak
+    predicted = TiledMemory(encoder, arithmetic, pictures, options, is_masked).peak
     for tile_px, on_disk in _TILINGS:
         needed = predicted(size, tile_px, on_disk=on_disk)
         if needed <= limit.wanted:
             break
-    _check(lambda each: predicted(each, tile_px, on_disk=on_disk), size, limit, options)
+    _check(lambda each: predicted(each, tile_px, on_disk=on_disk), size, limit, options, reason)
     height, width = (side * (1 + 2 * options.margin) for side in size)
     kept = _BYTES_OF_PHOTO * height * width  # the photo is in memory at its final size from the start
-    whole_pixels = max(0.0, 0.9 * (limit.wanted - kept) / (whole - kept)) * height * width
-    stored_pixels = 0.9 * height * width if on_disk else math.inf
-    tiles = TilePlan(encoder.layers, whole_pixels, stored_pixels, tile_px)
+    fixed = predicted_memory(encoder, (0, 0), options, arithmetic)
+    whole_pixels = max(0.0, 0.9 * (limit.wanted - kept - fixed) / (whole - fixed)) * height * width
+    tiles = TilePlan(encoder.layers, whole_pixels, 0.0 if on_disk else math.inf, tile_px)
     count = math.ceil(height / tile_px) * math.ceil(width / tile_px)
     return MemoryPlan(tiles, count, round(limit.used + needed))
 
 
-def _check(predicted: Callable[[Size], float], size: Size, limit: MemoryLimit, options: PaintOptions) -> None:
-    """Raise ResourceError if painting at a size needs more memory than there is; name a size that would fit."""
+def _check(predicted: Callable[[Size], float], size: Size, limit: MemoryLimit, options: PaintOptions, reason: str) -> None:
+    """Raise ResourceError if painting at a size needs more memory than there is; name a size that would fit.
+
+    ``reason`` is the option that requires the picture to be painted whole, or empty.
+    """
     needed = predicted(size)
     if needed <= limit.most:
         return
@@ -232,6 +263,5 @@ def _check(predicted: Callable[[Size], float], size: Size, limit: MemoryLimit, o
     others = "close other programs" if is_free else "use a larger --max-memory"
     advice = f"--size {fits} would fit" if fits >= SMALLEST_SIDE else f"no size would fit: {others}"
     total = needed if is_free else limit.used + needed
-    reason = reason_for_whole(options)
     whole = f" ({reason} paints the picture whole; the default settings paint it in tiles)" if reason else ""
     raise ResourceError(f"--size {options.size} needs about {total / 2**30:.1f} GiB and {limit.source}; {advice}{whole}")

@@ -1,21 +1,28 @@
 """The painting context: the data that is prepared before the first step."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from impasto.encoders import Vgg
 from impasto.encoders.precision import Arithmetic
+from impasto.features.statistics import Moments, joined_moments, moments
 from impasto.images import Picture
 from impasto.losses.features import Loss, Objective
+from impasto.losses.tiled import halo_of
 from impasto.optim.engine import Size
 from impasto.optim.tiled import TilePlan
 from impasto.options import PaintOptions
 from impasto.recipes.coloring import Coloring
 from impasto.recipes.regions import NO_LAYOUT, RegionMasks
 from impasto.recipes.starts import Style
-from impasto.tensors import Features, Image
+from impasto.runtime.tiling import ORIGIN_PX, Tile, tiles_of
+from impasto.tensors import FeatureMap, Features, Image
+
+_LARGEST_ENCODED_PX = 512
+"""Greatest side of the tiles in which pictures are encoded without gradients."""
 
 
 @dataclass(frozen=True)
@@ -76,3 +83,50 @@ def encode(context: PaintingContext, image: Image, layers: Sequence[str]) -> Fea
     """Encode a picture without gradients."""
     with torch.no_grad():
         return context.arithmetic.encode(context.encoder, image, frozenset(layers))
+
+
+def encoded_tiles(context: PaintingContext, picture: Image, layers: Sequence[str]) -> Iterator[tuple[Tile, Features]]:
+    """Encode a picture tile by tile, without gradients; the features include those of the halo."""
+    planned = context.tiles.tile_px if context.tiles else _LARGEST_ENCODED_PX
+    side = max(ORIGIN_PX, min(planned, _LARGEST_ENCODED_PX) // ORIGIN_PX * ORIGIN_PX)
+    for tile in tiles_of((picture.shape[-2], picture.shape[-1]), side, halo_of(layers, context.encoder.layers)):
+        yield tile, encode(context, tile.around(picture), layers)
+
+
+def encoded_sparingly(context: PaintingContext, image: Image, layers: Sequence[str]) -> Features:
+    """Encode a picture without gradients; if pictures of its size are painted in tiles, encode it tile by tile."""
+    if not is_tiled(context, image):
+        return encode(context, image, layers)
+    whole: dict[str, FeatureMap] = {}
+    for tile, features in encoded_tiles(context, image, layers):
+        for layer in layers:
+            stride = stride_of(layer)
+            found = tile.inside(features[layer], stride)
+            if layer not in whole:
+                whole[layer] = found.new_empty(*found.shape[:2], *(side // stride for side in tile.size))
+            tile.part(whole[layer], stride).copy_(found)
+    return whole
+
+
+def moments_sparingly(context: PaintingContext, image: Image, layers: Sequence[str]) -> dict[str, Moments]:
+    """Measure the moments of the layers of a picture; large pictures are encoded tile by tile."""
+    if not is_tiled(context, image):
+        return {layer: moments(features) for layer, features in encode(context, image, layers).items()}
+    parts: dict[str, list[tuple[float, Moments]]] = {layer: [] for layer in layers}
+    for tile, features in encoded_tiles(context, image, layers):
+        for layer in layers:
+            stride = stride_of(layer)
+            found = tile.inside(features[layer], stride)
+            count = math.prod(side // stride for side in tile.size)
+            parts[layer].append((found.shape[-2] * found.shape[-1] / count, moments(found)))
+    return {layer: joined_moments(each) for layer, each in parts.items()}
+
+
+def is_tiled(context: PaintingContext, image: Image) -> bool:
+    """Return whether pictures of the size of this one are painted in tiles."""
+    return context.tiles is not None and context.tiles.at((image.shape[-2], image.shape[-1])) is not None
+
+
+def stride_of(layer: str) -> int:
+    """Return the distance between neighboring positions of a layer, in pixels."""
+    return 1 << (int(layer[4]) - 1)

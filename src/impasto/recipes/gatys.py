@@ -173,7 +173,7 @@ def set_up(
     coloring = coloring_of(content, styles, options, arithmetic.device)
     content, styles = prepared(content, styles, options)
     margin = min(round(options.margin * max(size)), min(size) - 1)  # a reflected margin must be narrower than the picture
-    plan = planned_memory(encoder, size, styles, options, arithmetic, run)
+    plan = planned_memory(encoder, size, styles, options, arithmetic, run, is_masked=masking is not NO_MASKS)
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
     sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
     start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)
@@ -244,16 +244,22 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
 
 
 _TRIAL_PX = 128
+_WORK_OF_TWO_PASSES = 4 / 3
+"""A backward pass is about twice the work of a forward pass."""
 _TRIALS = 4
 """Number of trial steps. The first is slow, and any other may wait for the processor, so the fastest of the others is used."""
 
 
 def _halo_work(context: PaintingContext, size: Size, layers: Iterable[str]) -> float:
-    """Return how much more work the tiles of a size are with their halos; 1 for a size that is painted whole."""
+    """Return how much more work the tiles of a size are; 1 for a size that is painted whole.
+
+    The reasons are halos and, for losses on statistics, a second forward pass.
+    """
     tiling = context.tiles.at(size) if context.tiles else None
     if tiling is None:
         return 1.0
-    return (1 + 2 * halo_of(layers, tiling.layers) / tiling.tile_px) ** 2
+    passes = _WORK_OF_TWO_PASSES if context.options.recipe == "gatys" else 1.0
+    return passes * (1 + 2 * halo_of(layers, tiling.layers) / tiling.tile_px) ** 2
 
 
 @in_known_state

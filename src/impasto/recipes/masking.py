@@ -61,6 +61,11 @@ class MaskSources:
     content_mask: MaskSource | None = None
     protect: tuple[MaskSource, ...] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no masks."""
+        return not any(True for _ in self.by_flag())
+
     def paths(self) -> tuple[str, ...]:
         """Return the paths of the masks that are files."""
         texts = (each for _, each in self.by_flag() if isinstance(each, str | Path))
@@ -188,7 +193,7 @@ def read_masking(sources: MaskSources, content: Picture, styles: Sequence[Style]
             style.
         ImageFileError: a file cannot be read.
     """
-    if sources == MaskSources():
+    if sources.is_empty:
         return NO_MASKS
     for name in ("style_masks", "style_regions"):
         _check_count(name, len(getattr(sources, name)), len(styles))

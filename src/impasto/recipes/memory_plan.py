@@ -17,11 +17,13 @@ Size = tuple[int, int]
 
 _CELL_PIXELS = 16
 """Pixels of a position of a style picture."""
-_KEY_BYTES = 3 * 4 * 128
-"""A key of a position, and two copies while the keys are made."""
+_KEY_BYTES = 4 * 128
+"""A key of a position."""
 _PHOTO, _START, _RESULT = 12, 12, 24
 """Bytes for each pixel of the final size: the photo; the initial picture, or what is made of it; the result and its rows in
 the file."""
+_MASK, _KEPT, _AVERAGE = 4, 24, 12
+"""Bytes for each pixel of the final size: the mask of a style; a kept area and the photo in it; the average of the planes."""
 
 
 @dataclass(frozen=True)
@@ -72,36 +74,68 @@ class TiledMemory:
         arithmetic: its precision.
         styles: the style pictures.
         options: the options of the painting.
+        is_masked: whether there are masks of regions or styles.
     """
 
     encoder: Vgg
     arithmetic: Arithmetic
     styles: Sequence[Picture]
     options: PaintOptions
+    is_masked: bool = False
 
     def peak(self, size: Size, tile_px: int, *, on_disk: bool) -> int:
         """Predict the peak of painting at a size (height, width), without margin, in tiles; ``on_disk``: the state of Adam.
 
         It is that of the stage that takes the most: encoding the styles, the search, the initial picture, the steps, or saving.
         """
-        pixels = math.prod(side * (1 + 2 * self.options.margin) for side in size)
-        state = _ON_DISK if on_disk and self.options.optimizer == "adam" else _IN_MEMORY
+        if self.options.recipe == "gatys":
+            return self._peak_of_gatys(size, tile_px, on_disk=on_disk)
+        pixels, state = self._pixels(size), self._state(on_disk=on_disk)
         positions = self._positions(max(size))
         compared, searched = (self._channels(layers) for layers in layers_at(max(size)))
         each = bytes_of_value(self.arithmetic)
+        masks = _MASK * len(self.styles) if len(self.styles) > 1 else 0
         swapped = sum(self._width(layer) * SIDES[layer] ** 2 for layer in SWAP_LAYERS)
         copies = 1 if len(self.styles) == 1 else 2
         before = (_PHOTO + state.before) * pixels
-        keys = positions * ((2 * compared + searched) * each + _KEY_BYTES)
+        keys = positions * ((compared + searched) * each + _KEY_BYTES)
         blocks = positions * (compared + copies * swapped) * each
         rows = positions * compared * each
         stages = (
             before + _GAPS * (keys + self._searched_tile(tile_px, size)),
-            before + _START * pixels + max(_START * pixels, _GAPS * (blocks + self._decoded_tile(tile_px))),
+            before + (_START + masks) * pixels + max(_START * pixels, _GAPS * (blocks + self._decoded_tile(tile_px))),
             (_PHOTO + state.while_painting) * pixels + _GAPS * (rows + self._painted_tile(tile_px, size)),
-            (_PHOTO + state.between + _RESULT) * pixels + rows,
+            (_PHOTO + state.between + _RESULT + masks) * pixels + rows,
         )
-        return round(_FIXED + max(stages))
+        return round(_FIXED + self._always() * pixels + max(stages))
+
+    def _peak_of_gatys(self, size: Size, tile_px: int, *, on_disk: bool) -> int:
+        """Predict the peak for the gatys recipe: the steps, or saving; the features of the photo are in memory in both."""
+        options, pixels, state = self.options, self._pixels(size), self._state(on_disk=on_disk)
+        each, layers = bytes_of_value(self.arithmetic), self.encoder.layers
+        compared = (*options.content_layers, *options.style_layers)
+        content = sum(self._width(name) / 4 ** (int(name[4]) - 1) for name in options.content_layers) * each * pixels
+        style = max(
+            (math.prod(fitted_size(style.size, round(max(size) * options.style_scale))) for style in self.styles), default=0
+        )
+        tile = self._tile(min(tile_px, *size) + 2 * halo_of(compared, layers), compared)
+        stages = (
+            (_PHOTO + state.before) * pixels + _PHOTO * style + _GAPS * tile,
+            (_PHOTO + state.while_painting) * pixels + _GAPS * tile,
+            (_PHOTO + state.between + _RESULT) * pixels,
+        )
+        return round(float(_FIXED + content + self._always() * pixels + max(stages)))
+
+    def _always(self) -> float:
+        """Return the bytes for each pixel of masks and of the average of the planes."""
+        return (_KEPT if self.is_masked else 0) + (_AVERAGE if self.options.averaging else 0)
+
+    def _pixels(self, size: Size) -> float:
+        """Return the number of pixels with the margin."""
+        return math.prod(side * (1 + 2 * self.options.margin) for side in size)
+
+    def _state(self, *, on_disk: bool) -> _State:
+        return _ON_DISK if on_disk and self.options.optimizer == "adam" else _IN_MEMORY
 
     def _positions(self, edge_px: float) -> float:
         longest = min(LARGEST_STYLE_PX, edge_px * self.options.style_scale)

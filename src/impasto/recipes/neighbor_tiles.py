@@ -1,7 +1,7 @@
 """The neighbors recipe for large pictures: features and matches are computed tile by tile."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,14 +14,14 @@ from impasto.losses.picture import flatness, mean_activity
 from impasto.losses.tiled import halo_of
 from impasto.networks.style_swap import SWAP_LAYERS, blocks_of
 from impasto.options import PaintOptions
-from impasto.recipes.context import PaintingContext, encode
+from impasto.recipes.context import PaintingContext, encode, encoded_tiles
 from impasto.recipes.neighbor_layers import PATCH, patches_where_flat
 from impasto.runtime.resampling import Side, antialiased_part, averaged_part, bilinear_part, sources
-from impasto.runtime.tiling import Span, Tile, spans, tiles_of
-from impasto.tensors import FeatureMap, Features, Image
+from impasto.runtime.tiling import Span, Tile, spans
+from impasto.tensors import FeatureMap, Image
 
-_LARGEST_ENCODED_PX, LARGEST_SEARCHED_PX = 512, 1024
-"""Greatest sides of the tiles in which style pictures are encoded, and in which the photo is matched."""
+LARGEST_SEARCHED_PX = 1024
+"""Greatest side of the tiles in which the photo is matched."""
 _PATCH_PX = PATCH * GRID_STRIDE
 """Side of a patch. Tiles of the search begin at multiples of it, so that patches are the same as in the whole picture."""
 SEARCH_HALO_PX = _PATCH_PX * math.ceil(PASSES * GRID_STRIDE / _PATCH_PX)
@@ -32,17 +32,10 @@ FLAT_REDUCTION = 0.5
 """Reduction of the photo's share in flat areas."""
 
 
-def encoded_tiles(context: PaintingContext, picture: Image, layers: Sequence[str]) -> Iterator[tuple[Tile, Features]]:
-    """Encode a style picture tile by tile, without gradients."""
-    size = (picture.shape[-2], picture.shape[-1])
-    for tile in tiles_of(size, _tile_px(context, _LARGEST_ENCODED_PX), halo_of(layers, context.encoder.layers)):
-        yield tile, encode(context, tile.around(picture), layers)
-
-
-def _tile_px(context: PaintingContext, most: int) -> int:
-    """Return the side of tiles that are encoded without gradients: as planned, at most ``most``, a multiple of a patch."""
-    planned = context.tiles.tile_px if context.tiles else most
-    return max(_PATCH_PX, min(planned, most) // _PATCH_PX * _PATCH_PX)
+def _tile_px(context: PaintingContext) -> int:
+    """Return the side of the tiles in which the photo is matched: as planned, but limited, and a multiple of a patch."""
+    planned = context.tiles.tile_px if context.tiles else LARGEST_SEARCHED_PX
+    return max(_PATCH_PX, min(planned, LARGEST_SEARCHED_PX) // _PATCH_PX * _PATCH_PX)
 
 
 @dataclass(frozen=True)
@@ -145,7 +138,7 @@ class Search:
         grid = height // GRID_STRIDE, width // GRID_STRIDE
         position = torch.empty(grid, dtype=torch.long, device=self.photo.device)
         activity = mean_activity(self.photo)
-        tile_px = _tile_px(self.context, LARGEST_SEARCHED_PX)
+        tile_px = _tile_px(self.context)
         rows, columns = (list(spans(side, tile_px, SEARCH_HALO_PX)) for side in (height, width))
         tiles = [Tile(row, column, size) for row in rows for column in columns]
         mean = self._mean(tiles, activity)
@@ -213,17 +206,18 @@ class Search:
         share = share_of_photo(self.context.options) * (1 - FLAT_REDUCTION * flatness(photo, average=activity))
         part = (tile.rows.first, tile.rows.last), (tile.columns.first, tile.columns.last)
         before = antialiased_part(self.picture, tile.size, part, "bicubic").clamp(0, 1)
-        return torch.lerp(before + self._details(photo, tile), photo, share)
+        return torch.lerp(before + finest_details(self.photo, tile), photo, share)
 
-    def _details(self, photo: Image, tile: Tile) -> Image:
-        """Return the finest plane of the Laplacian pyramid of the photo, for a tile with its halo."""
-        half = ((tile.size[0] + 1) // 2, (tile.size[1] + 1) // 2)
-        rows, columns = (
-            Side(short, side, span.first, span.last)
-            for short, side, span in zip(half, tile.size, (tile.rows, tile.columns), strict=True)
-        )
-        small = antialiased_part(self.photo, half, (sources(*rows), sources(*columns)), "bilinear")
-        return photo - bilinear_part(small, (rows, columns))
+
+def finest_details(photo: Image, tile: Tile) -> Image:
+    """Return the finest plane of the Laplacian pyramid of a photo, for a tile with its halo."""
+    half = ((tile.size[0] + 1) // 2, (tile.size[1] + 1) // 2)
+    rows, columns = (
+        Side(short, side, span.first, span.last)
+        for short, side, span in zip(half, tile.size, (tile.rows, tile.columns), strict=True)
+    )
+    small = antialiased_part(photo, half, (sources(*rows), sources(*columns)), "bilinear")
+    return tile.around(photo) - bilinear_part(small, (rows, columns))
 
 
 def _with_halo_inside(tile: Tile) -> Tile:

@@ -24,7 +24,7 @@ from torch import Tensor
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.features.distributions import centered, rows_of, through, unit
 from impasto.features.neighbors import GRID_STRIDE, Keys, Matches, grid_size, pooled_columns, tile_columns
-from impasto.features.statistics import Affine, Moments
+from impasto.features.statistics import Affine, Moments, joined_moments
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses.features import Heads, Objective
 from impasto.losses.neighbors import MatchLoss, Neighborhood, NeighborLoss, PaletteLoss
@@ -40,12 +40,21 @@ from impasto.recipes.checks import slim_encoder
 from impasto.recipes.context import PaintingContext, encode
 from impasto.recipes.gatys import painted
 from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, layers_at, patches_where_flat
-from impasto.recipes.neighbor_tiles import FLAT_REDUCTION, LARGEST_STYLE_PX, Search, share_of_photo, style_blocks, style_columns
+from impasto.recipes.neighbor_tiles import (
+    FLAT_REDUCTION,
+    LARGEST_STYLE_PX,
+    Search,
+    finest_details,
+    share_of_photo,
+    style_blocks,
+    style_columns,
+)
 from impasto.recipes.objectives import picture_terms
 from impasto.recipes.starts import at_least, without_margin
 from impasto.recipes.statistics import compact_head, joining_heads
 from impasto.runtime.memory import return_freed_memory
-from impasto.runtime.tiling import Tile
+from impasto.runtime.resampling import antialiased_part
+from impasto.runtime.tiling import Span, Tile
 from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _MOST_PALETTE = 1024
@@ -54,8 +63,8 @@ _MOST_KEYS_OF_DRAFT = 4096
 _PALETTE_WEIGHT = 0.2
 _ENLARGED = 1.6
 """If a style is enlarged by more than this factor, the learning rate is reduced."""
-_STRIP_ROWS = 1024
-"""Colors are changed in strips of this height, in place."""
+_MEASURED_ROWS, _MIXED_ROWS = 1024, 128
+"""Colors are measured, and changed in place, in strips of these heights."""
 _BLENDED_BELOW = 0.2
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _EVENLY = 0.6
@@ -124,10 +133,13 @@ class _Painting:
         heads = {layer: self.heads[layer] for layer in layers}, {layer: self.heads[layer] for layer in searched}
         most = dict.fromkeys(PALETTE_LAYERS if is_last else (), self._most_palette)
         styles = [style_columns(context, self._resized(style, size), (heads[1], heads[0]), most) for style in self.styles]
-        keys = self._keys([each.searched for each in styles])
+        keys, palettes = self._keys([each.searched for each in styles]), [each.palette for each in styles]
+        compared = [each.compared for each in styles]
+        del styles
         self.matches = Search(context, keys, heads[1], photo, picture, self._shares((high, broad))).matches()
         self.blocks = []
-        rows = torch.cat([each.compared[0].flatten(1).T for each in styles])
+        rows = torch.cat([each[0].flatten(1).T for each in compared])
+        del keys, compared
         strength = self._strength((high, broad))
 
         def mixed(target: FeatureMap, tile: Tile) -> FeatureMap:
@@ -139,7 +151,7 @@ class _Painting:
 
         objective = 1.0 * MatchLoss(rows, self.matches.position, heads[0], None if strength is None else mixed)
         if is_last:
-            objective += self._palette_loss([each.palette for each in styles])
+            objective += self._palette_loss(palettes)
         return objective + picture_terms(context, size)
 
     def _keys(self, columns: Sequence[FeatureMap]) -> Keys:
@@ -160,7 +172,7 @@ class _Painting:
         strength, size = self.context.options.strength, (image.shape[-2], image.shape[-1])
         colors = Recoloring.to(image, self.palettes, self._regions_of_styles())
         photo = resize(without_margin(self.context.content, self.context.margin), size) if strength < _BLENDED_BELOW else None
-        for rows in strips(size[0]):
+        for rows in strips(size[0], _MIXED_ROWS):
             part = image[..., rows, :]
             colored = colors(part, rows)
             colored = colored if strength >= 1 else torch.lerp(part, colored, strength**_EVENLY)
@@ -176,6 +188,8 @@ class _Painting:
         """
         strength, share, kept = min(1.0, self.context.options.strength), self._strength(size), self.context.region_masks.kept
         found = self._decoded(size)
+        if self._tiles_at(size):
+            return self._mixed_in_strips(picture, found, size)
         if found is None or share is not None:
             larger = resize(picture, size)
             if strength < 1:
@@ -185,6 +199,26 @@ class _Painting:
                 return larger
             found = found if share is None else torch.lerp(larger, found, share)
         return found if kept is None else torch.lerp(found, resize(self.context.content, size), resize(kept, size))
+
+    def _mixed_in_strips(self, picture: Image, found: Image | None, size: Size) -> Image:
+        """Mix like :meth:`enlarged`, in place and strip by strip."""
+        photo, share, kept = resize(self.context.content, size), self._strength(size), self.context.region_masks.kept
+        lacking = max(0.0, 1 - self.context.options.strength)
+        if found is None:
+            found, share = picture.new_empty(1, 3, *size), photo.new_zeros(1, 1, 1, 1)
+            found.zero_()
+        kept = None if kept is None else resize(kept, size)
+        for rows in strips(size[0], _MIXED_ROWS):
+            part = found[..., rows, :]
+            if share is not None:
+                across = Span(0, 0, size[1], size[1])
+                tile = Tile(Span(rows.start, rows.start, rows.stop, rows.stop), across, size)
+                larger = antialiased_part(picture, size, ((rows.start, rows.stop), (0, size[1])), "bicubic").clamp(0, 1)
+                larger = (larger + lacking * finest_details(photo, tile)).clamp(0, 1) if lacking else larger
+                part.copy_(torch.lerp(larger, part, share if share.shape[-1] == 1 else share[..., rows, :]))
+            if kept is not None:
+                part.lerp_(photo[..., rows, :], kept[..., rows, :])
+        return found
 
     def _decoded(self, size: Size) -> Image | None:
         """Decode the matches of a size in the colors of the styles; return None if the encoder has no decoder."""
@@ -206,7 +240,7 @@ class _Painting:
         down, across = size[0] - found.shape[-2], size[1] - found.shape[-1]
         found = F.pad(found, (0, across, 0, down), mode="replicate") if down or across else found
         colors = Recoloring.to(found, self.palettes, self._regions_of_styles())
-        for strip in strips(found.shape[-2]):
+        for strip in strips(found.shape[-2], _MIXED_ROWS):
             found[..., strip, :] = colors(found[..., strip, :], strip)
         return found
 
@@ -366,25 +400,23 @@ class Recoloring:
         return total.clamp(0, 1)
 
 
-def strips(height: int) -> list[slice]:
+def strips(height: int, rows: int) -> list[slice]:
     """Divide the rows of a picture into strips."""
-    return [slice(top, min(top + _STRIP_ROWS, height)) for top in range(0, height, _STRIP_ROWS)]
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 def moments_in_strips(image: Image, mask: Mask | None = None) -> Moments:
     """Measure the mean and covariance of the colors of a picture, or under a soft mask (1, 1, height, width)."""
     height, total = image.shape[-2], image[0, 0].numel() if mask is None else mask.sum()
-    if height <= _STRIP_ROWS:
+    if height <= _MEASURED_ROWS:
         return color_moments(image) if mask is None else masked_moments(image, mask)
-    mean, gram = (torch.zeros(shape, dtype=torch.float64) for shape in ((1, 3), (1, 3, 3)))
-    for rows in strips(height):
+    parts = []
+    for rows in strips(height, _MEASURED_ROWS):
         part = image[..., rows, :]
         measured = color_moments(part) if mask is None else masked_moments(part, mask[..., rows, :].clamp_min(1e-12))
-        share = (part[0, 0].numel() if mask is None else float(mask[..., rows, :].sum())) / float(total)
-        mean += share * measured.mean.cpu().double()
-        gram += share * Moments(measured.mean.cpu().double(), measured.covariance.cpu().double()).gram
-    covariance = gram - mean[:, :, None] * mean[:, None, :]
-    return Moments(mean.to(image), covariance.to(image))
+        share = part[0, 0].numel() if mask is None else float(mask[..., rows, :].sum())
+        parts.append((share / float(total), measured))
+    return joined_moments(parts)
 
 
 def masked_moments(image: Image, mask: Mask) -> Moments:

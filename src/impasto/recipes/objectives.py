@@ -26,11 +26,12 @@ from impasto.optim.engine import Size
 from impasto.options import PaintOptions
 from impasto.recipes.balance import balanced_weight, reference_picture
 from impasto.recipes.checks import slim_encoder
-from impasto.recipes.context import PaintingContext, encode
+from impasto.recipes.context import PaintingContext, encode, encoded_sparingly, is_tiled, moments_sparingly
 from impasto.recipes.regions import KEPT_WEIGHT, guided_style_loss
 from impasto.recipes.scales import by_scale
 from impasto.recipes.starts import Style, at_least
 from impasto.recipes.statistics import PICTURE_STATISTICS, StyleFeatures, picture_style_loss, self_similarity_loss
+from impasto.runtime.memory import return_freed_memory
 from impasto.styles.named import NamedStyle
 from impasto.tensors import FeatureMap, Features, Image, Mask
 
@@ -44,6 +45,8 @@ def objective_at(context: PaintingContext, size: Size) -> Objective:
     options = context.options
     photo = resize(context.content, size)
     style = style_loss(context, size)
+    if is_tiled(context, photo):
+        return_freed_memory()
     objective = options.style_weight * style
     if options.content_weight:
         content = content_loss(context, photo)
@@ -82,7 +85,7 @@ def content_loss(context: PaintingContext, photo: Image) -> Loss:
     """Make the content loss for the photo at the current size."""
     options, encoder = context.options, context.encoder
     heads = heads_of(encoder, options.content_layers)
-    target = encode(context, photo, options.content_layers)
+    target = encoded_sparingly(context, photo, options.content_layers)
     if options.content_comparison == "self-similarity":
         return self_similarity_loss(target, encoder)
     target = {layer: mapped(features, heads[layer]) for layer, features in target.items()}
@@ -179,8 +182,10 @@ def style_moments(context: PaintingContext, style: Style, edge_px: float, part: 
         known, heads = style.at(edge_px, layers), heads_of(slim_encoder(), layers)
         return {layer: mapped_moments(known[layer], heads[layer]).to(device) for layer in layers}
     heads = heads_of(context.encoder, layers)
-    features = style_features(context, style, edge_px, layers)
-    found = {layer: moments(features[layer]) for layer in layers} if part is None else measured_part(context, features, part)
+    if part is None:
+        found = moments_sparingly(context, resized_style(context, style, edge_px), layers)
+    else:
+        found = measured_part(context, style_features(context, style, edge_px, layers), part)
     return {layer: mapped_moments(found[layer], heads[layer]) for layer in layers}
 
 
@@ -203,8 +208,13 @@ def style_edge(size: Size, options: PaintOptions) -> float:
 
 def style_features(context: PaintingContext, style: Picture, edge_px: float, layers: Sequence[str]) -> Features:
     """Resize the longer side of a style picture to ``edge_px``, and encode the picture."""
+    return encode(context, resized_style(context, style, edge_px), layers)
+
+
+def resized_style(context: PaintingContext, style: Picture, edge_px: float) -> Image:
+    """Resize the longer side of a style picture to ``edge_px``; both sides have at least 16 pixels."""
     picture = resize(style.image, fitted_size(style.size, max(16, round(edge_px))))
-    return encode(context, at_least(picture.to(context.arithmetic.device), 16), layers)
+    return at_least(picture.to(context.arithmetic.device), 16)
 
 
 def features_of_pictures(context: PaintingContext, size: Size) -> list[Features]:

@@ -13,6 +13,7 @@ from impasto.encoders import Vgg
 from impasto.errors import OptionError
 from impasto.images import Picture, Source
 from impasto.losses.features import Loss, Objective
+from impasto.losses.tiled import can_be_tiled
 from impasto.optim.engine import Step
 from impasto.options import InstantOptions, PaintOptions, Recipe, Run
 from impasto.recipes import gatys, neighbors, nnst, strotss
@@ -79,7 +80,7 @@ def paint(
     """
     photo, styles, masking, chosen = _read(content, style, options, _with_encoder(changes, encoder))
     run = run or Run()
-    context = replace(gatys.set_up(photo, styles, chosen, run, masking, _loaded(encoder)), losses=tuple(losses))
+    context = _with_losses(gatys.set_up(photo, styles, chosen, run, masking, _loaded(encoder)), losses)
     record = new_record(photo, styles, context.options, run, context.encoder.sha256) | masking.record | color_record(chosen)
     notes = []
     for step in run_recipe(context):  # never empty: every size has at least one step
@@ -128,7 +129,25 @@ def steps(
     """
     photo, styles, masking, chosen = _read(content, style, options, _with_encoder(changes, encoder))
     context = gatys.set_up(photo, styles, chosen, run or Run(), masking, _loaded(encoder))
-    yield from run_recipe(replace(context, losses=tuple(losses)))
+    yield from run_recipe(_with_losses(context, losses))
+
+
+def _with_losses(context: PaintingContext, losses: Sequence[Loss | Objective]) -> PaintingContext:
+    """Add losses to a painting context. If one of them cannot be evaluated in tiles, every size is painted whole.
+
+    Raises:
+        OptionError: the picture is too large to be painted whole.
+    """
+    for each in losses:
+        if not can_be_tiled(1.0 * each):
+            if context.tile_count > 1:
+                name = type(each).__name__
+                raise OptionError(
+                    f"losses contains {name}, which cannot be evaluated in tiles, and size {context.options.size} does not "
+                    "fit into memory whole; use a smaller size, or a larger max_memory"
+                )
+            context = replace(context, tiles=None)
+    return replace(context, losses=tuple(losses))
 
 
 def _with_encoder(changes: PaintKeywords, encoder: Vgg | str | None) -> dict[str, Any]:
@@ -184,7 +203,7 @@ def read_pictures(
 
     Masks refer to the original pictures, so if there are masks, all pictures keep their size.
     """
-    if masks != MaskSources():
+    if not masks.is_empty:
         return read_content(content), read_styles(style)
     content_px, style_px = needed_px(options)
     return read_content(content, longest_px=content_px), read_styles(style, longest_px=style_px)

@@ -150,7 +150,7 @@ class Restored:
         self.ready: tuple[Image, Mask] | None = None
 
     def __call__(self, image: Image) -> Image:
-        """Return the picture with the photo restored; where the mask is 1, the result is exactly the photo."""
+        """Restore the photo in the picture, in place; where the mask is 1, the result is exactly the photo."""
         if self.kept is None:
             return image
         size = (image.shape[-2], image.shape[-1])
@@ -161,7 +161,7 @@ class Restored:
                 kept.masked_fill(kept > 1 - 1e-3, 1.0),
             )  # undo rounding errors of the resampling
         photo, kept = self.ready
-        return torch.lerp(image, photo.to(image), kept.to(image))
+        return image.lerp_(photo.to(image), kept.to(image))
 
 
 def guided_style_loss(

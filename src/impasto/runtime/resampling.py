@@ -127,7 +127,8 @@ def _bilinear_matrix(side: Side) -> Tensor:
 
 def antialiasing_matrices(before: Size, after: Size) -> tuple[Tensor, Tensor]:
     """Return the matrices of :func:`antialiased`: ``rows @ picture @ columns.T``."""
-    rows, columns = (_matrix(length, count, _bilinear) for length, count in zip(before, after, strict=True))
+    sides = (Side(length, count, 0, count) for length, count in zip(before, after, strict=True))
+    (_, rows), (_, columns) = (_antialiasing_part(side, "bilinear") for side in sides)
     return rows, columns
 
 
