@@ -147,11 +147,13 @@ def _painted(
     _announce(started, console)
     began = time.monotonic()
     try:
-        with workers as painting, _progress(console) as show:
-            for state in started.paint(painting):
-                show(state)
-    except ClusterError as error:
-        return fail_with(f"{error}; complete segments are kept, and the same command continues", FAILED_EXIT)
+        with workers as painting:
+            try:
+                with _progress(console) as show:
+                    for state in started.paint(painting):
+                        show(state)
+            except ClusterError as error:  # not one of connecting
+                return fail_with(f"{error}; complete segments are kept, and the same command continues", FAILED_EXIT)
     except KeyboardInterrupt:
         kept = started.segments.count
         console.print(f"interrupted; {kept} of {started.total} frames are kept in {started.segments.folder}")

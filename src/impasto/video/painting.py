@@ -92,6 +92,11 @@ class Place(NamedTuple):
         frame: the frame.
         shot: number of its shot.
         is_first: whether it is the first frame of the shot.
+
+    Example:
+        >>> frame = Frame(np.zeros((64, 96, 3), np.uint8), pts=0, duration=40)
+        >>> Place(frame, shot=0, is_first=True).is_first
+        True
     """
 
     frame: Frame
@@ -105,6 +110,14 @@ class Ready(NamedTuple):
     Attributes:
         place: the frame.
         finish: returns the result, given the stabilizer after the frame before.
+
+    Example:
+        >>> pixels = np.zeros((64, 96, 3), np.uint8)
+        >>> ready = Ready(
+        ...     Place(Frame(pixels, pts=0, duration=40), 0, True), lambda stabilizer: stabilizer.follow(pixels, 255 - pixels)
+        ... )
+        >>> ready.finish(Stabilizer(0.8)).shape
+        (64, 96, 3)
     """
 
     place: Place
