@@ -1,6 +1,7 @@
 """Clips painted by actors: the result is that without a cluster, whatever dies. Only the last tests need Ray."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -90,6 +91,13 @@ class Brightening:
         return (pixels / 510 + before).clip(0, 1).astype(np.float32)
 
 
+def travelled(value: Any) -> Any:
+    """Return a value as it arrives through Ray: pickled, and with arrays that cannot be written."""
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(data, buffers=[bytes(each.raw()) for each in buffers])  # noqa: TID251  (our own bytes)
+
+
 class FakeActors:
     """Actors in this process that paint with a real painter, in turn, and die as a test decides."""
 
@@ -108,7 +116,7 @@ class FakeActors:
     def send(self, actor: Hashable, parcel: Stretch) -> Hashable:
         assert isinstance(actor, int)
         self.sent += 1
-        self.queues[actor].append((self.sent, parcel))
+        self.queues[actor].append((self.sent, travelled(parcel)))
         waiting = [stretch.shot for queue in self.queues.values() for _, stretch in queue if stretch]
         self.shots_at_once = max(self.shots_at_once, Counter(waiting), key=lambda each: max(each.values(), default=0))
         return self.sent
@@ -130,7 +138,7 @@ class FakeActors:
             queue.clear()
             return
         queue.pop(0)
-        self.results[task] = __version__ if stretch is None else self.painter.paint(stretch)
+        self.results[task] = __version__ if stretch is None else travelled(self.painter.paint(stretch))
 
     def result(self, task: Hashable) -> Any:
         found = self.results[task]
@@ -154,8 +162,8 @@ def actor_of(run: VideoRun, method: str) -> ClipPainter:
     data = Path(style).read_bytes() if method == "brush" else None
     name = style if method == "brush" else ""
     options = run.options
-    commission = Commission(style="gone.brush" if method == "brush" else style, style_name=name, options=options, run=RUN)
-    actor = ClipPainter(commission, data)
+    whole = Commission(style="gone.brush" if method == "brush" else style, style_name=name, options=options, run=RUN)
+    actor = ClipPainter(travelled(whole), data)
     if method == "follows":
         actor._painter = actor._current = Brightening()
     return actor

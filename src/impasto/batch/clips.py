@@ -129,11 +129,12 @@ class ClipPainter:
         """Paint a stretch. Any error becomes part of the result."""
         try:
             painter = self._painter_of(stretch)
+            frames = [each.copy() for each in stretch.frames]  # Ray's arrays cannot be written, of which PyTorch warns
             if not follows(painter, self._options):
-                return Painted(frames=tuple(painter.paint(each, 0) for each in stretch.frames))
+                return Painted(frames=tuple(painter.paint(each, 0) for each in frames))
             stabilizer = Stabilizer(self._options.stability, painter.keys)
             stabilizer.past = list(stretch.past)
-            results = [stabilizer.blend(each, painter.paint(each, 0, stabilizer.past)) for each in stretch.frames]
+            results = [stabilizer.blend(each, painter.paint(each, 0, stabilizer.past)) for each in frames]
             return Painted(frames=tuple(results), past=tuple(stabilizer.past))
         except Exception as error:
             words = str(error) if isinstance(error, ImpastoError) else f"unexpected {type(error).__name__}: {error}"
