@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from impasto._version import __version__
-from impasto.batch.actors import IN_FLIGHT, ActorDiedError, ActorPool
+from impasto.batch.actors import IN_FLIGHT, ActorDiedError, ActorPool, Pictures
 from impasto.batch.engine import outcomes_of
 from impasto.batch.manifest import Facts, Manifest
 from impasto.batch.parcels import Delivery, Painter, Parcel, packed, style_file
@@ -96,7 +96,7 @@ def run(items: list[Item], actors: FakeActors, count: int = 3) -> list[Outcome]:
     folder = Path(items[0].output).parent
     manifest = Manifest(folder)
     try:
-        pool = ActorPool(count, actors)
+        pool = ActorPool(count, actors, Pictures())
         return list(outcomes_of(items, manifest, Facts(Settings(method="brush")), pool))
     finally:
         manifest.close()

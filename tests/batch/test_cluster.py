@@ -88,9 +88,7 @@ def test_without_ray_a_sentence_says_how_to_install_it(capsys: Capture, monkeypa
     monkeypatch.setattr(cluster, "import_module", missing)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     assert main((*WORDS, "--ray", "auto")) == 2
-    assert capsys.readouterr().err == (
-        "impasto: --ray needs Ray; pip install 'impasto[cluster]', or use --workers without --ray\n"
-    )
+    assert capsys.readouterr().err == ("impasto: --ray needs Ray; pip install 'impasto[cluster]', or omit --ray\n")
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
 

@@ -8,6 +8,8 @@
     plan      items and the names of their results             engine    skips finished items, runs the others
     memory    checks that the workers fit into memory          parcels   items with their photos, for other machines
     cluster   Ray: connect, start and end actors               actors    a pool of actors that may die
+    folders   the folder of the results, on this machine       remote    on other file systems: fsspec
+    uploads   a pool whose results go to a remote folder       clips     clips painted by actors
 
 An :class:`impasto.batch.work.Item` and an :class:`impasto.batch.work.Outcome` are plain values that can be pickled. Therefore,
 a

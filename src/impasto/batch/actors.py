@@ -1,19 +1,25 @@
 """A pool of actors: worker processes on any machine. An actor that dies is replaced.
 
-Each actor has at most two items at a time, so that it does not have to wait and memory stays bounded. If an actor dies, its
-unfinished items are given to other actors. If three actors die while painting the same item, the item fails. Each item has
-exactly one outcome.
+At most two items are on their way to each actor, so that it need not wait and memory stays bounded. If an actor dies, what it
+has not finished is given to others; the item it was painting counts a death, and fails after three. Each item has one outcome.
+
+Items are pictures of a batch, or stretches of a clip (:mod:`impasto.batch.clips`).
 """
 
 from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from impasto._version import __version__
-from impasto.batch.parcels import Delivery, Parcel, packed, unpacked
+from impasto.batch.parcels import packed, unpacked
 from impasto.batch.work import Item, Outcome
 from impasto.errors import ClusterError, ImpastoError
+
+ItemT = TypeVar("ItemT")
+OutcomeT = TypeVar("OutcomeT")
+_PackedT = TypeVar("_PackedT", contravariant=True)
+_UnpackedT = TypeVar("_UnpackedT", covariant=True)
 
 IN_FLIGHT = 2
 """Maximum number of items of each actor: the one that it paints, and the next one."""
@@ -30,13 +36,13 @@ class Actors(Protocol):
     def start(self) -> tuple[Hashable, Hashable]:
         """Start an actor. Return it, and a task whose result is the version of impasto on its machine."""
 
-    def send(self, actor: Hashable, parcel: Parcel) -> Hashable:
-        """Add an item to the queue of an actor. Return the task, whose result is a delivery."""
+    def send(self, actor: Hashable, parcel: Any) -> Hashable:
+        """Let an actor paint an item after those that it already has. Return the task, whose result is a delivery."""
 
     def wait(self, tasks: Sequence[Hashable]) -> Sequence[Hashable]:
         """Wait until at least one task has ended. Return the tasks that have ended."""
 
-    def result(self, task: Hashable) -> Delivery | str:
+    def result(self, task: Hashable) -> Any:
         """Return the result of a task.
 
         Raises:
@@ -47,19 +53,52 @@ class Actors(Protocol):
         """End all actors."""
 
 
-@dataclass(frozen=True)
-class _Order:
-    """An item, and the number of actors that have died while painting it."""
+class Freight(Protocol[_PackedT, _UnpackedT]):
+    """How items travel to actors, and their results back."""
 
-    item: Item
+    def packed(self, item: _PackedT) -> Any:
+        """Return what an actor needs.
+
+        Raises:
+            ImpastoError: it cannot be read.
+        """
+
+    def unpacked(self, item: _PackedT, delivery: Any) -> _UnpackedT:
+        """Return the outcome of an item that an actor has painted."""
+
+    def failed(self, item: _PackedT, error: str) -> _UnpackedT:
+        """Return the outcome of an item that cannot be painted."""
+
+
+class Pictures:
+    """The freight of a batch: photos travel to the actors, and results are written when they arrive."""
+
+    def packed(self, item: Item) -> Any:
+        """Return an item with its photo."""
+        return packed(item)
+
+    def unpacked(self, item: Item, delivery: Any) -> Outcome:
+        """Write a result."""
+        return unpacked(item, delivery)
+
+    def failed(self, item: Item, error: str) -> Outcome:
+        """Return the outcome of an item that cannot be painted."""
+        return Outcome(item=item, state="failed", error=error)
+
+
+@dataclass(frozen=True)
+class _Order(Generic[ItemT]):
+    """An item, and how many actors have died while painting it."""
+
+    item: ItemT
     deaths: int = 0
 
 
 @dataclass
-class _Crew:
-    """The actors and their tasks: start tasks, which have no order, and paint tasks, oldest first."""
+class _Crew(Generic[ItemT]):
+    """The actors and their tasks: those of starting, which have no order, and those of painting, oldest first."""
 
-    tasks: dict[Hashable, tuple[Hashable, _Order | None]] = field(default_factory=dict)
+    tasks: dict[Hashable, tuple[Hashable, _Order[ItemT] | None]] = field(default_factory=dict)
     free: list[set[Hashable]] = field(default_factory=lambda: [set() for _ in range(IN_FLIGHT + 1)])
     """The number of items of each actor that is ready."""
     held: int = 0
@@ -73,20 +112,20 @@ class _Crew:
         """Return an actor with the fewest items, or None if no actor can take another item."""
         return next((next(iter(each)) for each in self.free[:IN_FLIGHT] if each), None)
 
-    def give(self, actor: Hashable, task: Hashable, order: _Order) -> None:
-        """Record that an item was sent to an actor."""
+    def give(self, actor: Hashable, task: Hashable, order: _Order[ItemT]) -> None:
+        """Note that an actor paints an item."""
         self.tasks[task] = actor, order
         self._move(actor, 1)
 
-    def pop(self, task: Hashable) -> tuple[Hashable, _Order | None]:
+    def pop(self, task: Hashable) -> tuple[Hashable, _Order[ItemT] | None]:
         """Remove a task that has ended."""
         actor, order = self.tasks.pop(task)
         if order is not None:
             self._move(actor, -1)
         return actor, order
 
-    def pop_all(self, actor: Hashable) -> list[tuple[Hashable, _Order]]:
-        """Remove an actor, and return its paint tasks, oldest first."""
+    def pop_all(self, actor: Hashable) -> list[tuple[Hashable, _Order[ItemT]]]:
+        """Remove an actor, and return its tasks of painting, oldest first."""
         found = [(task, order) for task, (each, order) in self.tasks.items() if each == actor]
         for task, _ in found:
             self.pop(task)
@@ -101,26 +140,28 @@ class _Crew:
         self.free[load + more].add(actor)
 
 
-class ActorPool:
-    """A :class:`impasto.batch.pool.Pool` of actors.
+class ActorPool(Generic[ItemT, OutcomeT]):
+    """A pool of actors. For pictures, it is a :class:`impasto.batch.pool.Pool`.
 
     Args:
         count: the number of actors.
-        actors: the system that runs them.
+        actors: what runs them.
+        freight: how items travel.
     """
 
-    def __init__(self, count: int, actors: Actors) -> None:
-        self._count, self._actors, self._crew = count, actors, _Crew()
-        self._waiting: deque[_Order] = deque()
-        self._done: list[Outcome] = []
+    def __init__(self, count: int, actors: Actors, freight: Freight[ItemT, OutcomeT]) -> None:
+        self.count, self._actors, self._freight = count, actors, freight
+        self._crew: _Crew[ItemT] = _Crew()
+        self._waiting: deque[_Order[ItemT]] = deque()
+        self._done: list[OutcomeT] = []
         self._failed_starts = 0
         for _ in range(count):
             self._start()
 
     @property
     def has_room(self) -> bool:
-        """Whether another item may be submitted. There may be at most two items per actor."""
-        return self._held < IN_FLIGHT * self._count
+        """Whether another item may be submitted. Two for each actor are enough."""
+        return self._held < IN_FLIGHT * self.count
 
     @property
     def is_idle(self) -> bool:
@@ -131,11 +172,11 @@ class ActorPool:
     def _held(self) -> int:
         return len(self._waiting) + self._crew.held
 
-    def submit(self, item: Item) -> None:
-        """Add an item."""
+    def submit(self, item: ItemT) -> None:
+        """Take an item."""
         self._waiting.append(_Order(item))
 
-    def outcomes(self) -> Sequence[Outcome]:
+    def outcomes(self) -> Sequence[OutcomeT]:
         """Wait until at least one item is finished. Write the results that arrive.
 
         Raises:
@@ -163,9 +204,9 @@ class ActorPool:
         while self._waiting and (actor := self._crew.freest()) is not None:
             order = self._waiting.popleft()
             try:
-                parcel = packed(order.item)
+                parcel = self._freight.packed(order.item)
             except ImpastoError as error:
-                self._done.append(Outcome(item=order.item, state="failed", error=str(error)))
+                self._done.append(self._freight.failed(order.item, str(error)))
                 continue
             self._crew.give(actor, self._actors.send(actor, parcel), order)
 
@@ -179,11 +220,10 @@ class ActorPool:
         self._crew.pop(task)
         self._take(actor, order, result)
 
-    def _take(self, actor: Hashable, order: _Order | None, result: Delivery | str) -> None:
-        """Process the result of a task: the version of an actor that has started, or the delivery of an item."""
-        if isinstance(result, Delivery):
-            assert order is not None
-            self._done.append(unpacked(order.item, result))
+    def _take(self, actor: Hashable, order: _Order[ItemT] | None, result: Any) -> None:
+        """Take the version of an actor that has started, or the delivery of an item."""
+        if order is not None:
+            self._done.append(self._freight.unpacked(order.item, result))
             return
         if result != __version__:
             raise ClusterError(
@@ -193,8 +233,8 @@ class ActorPool:
         self._crew.free[0].add(actor)
 
     def _bury(self, actor: Hashable, reason: str, *, has_started: bool) -> None:
-        """Replace an actor that has died. Its finished items are kept, and the other ones are queued again."""
-        left: list[_Order] = []
+        """Replace an actor that has died. What it had finished counts, and the rest waits again."""
+        left: list[_Order[ItemT]] = []
         for task, order in self._crew.pop_all(actor):
             try:
                 self._take(actor, order, self._actors.result(task))
@@ -202,7 +242,7 @@ class ActorPool:
                 left.append(order if left else replace(order, deaths=order.deaths + 1))  # it was painting the oldest one
         if left and left[0].deaths >= _MOST_DEATHS:
             words = f"its worker died {_MOST_DEATHS} times ({reason}); if there is not enough memory, use a smaller --size"
-            self._done.append(Outcome(item=left.pop(0).item, state="failed", error=words))
+            self._done.append(self._freight.failed(left.pop(0).item, words))
         self._waiting.extendleft(reversed(left))
         self._failed_starts += not has_started
         if self._failed_starts >= _MOST_DEATHS:

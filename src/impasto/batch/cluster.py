@@ -4,7 +4,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,12 +12,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from impasto.batch.actors import ActorDiedError, ActorPool
+from impasto.batch.actors import ActorDiedError, ActorPool, ItemT, OutcomeT, Pictures
 from impasto.batch.memory import memory_of_worker
 from impasto.batch.pairs import Pair
-from impasto.batch.parcels import Delivery, Painter, Parcel, style_file
-from impasto.batch.work import Settings
+from impasto.batch.parcels import Painter, Parcel, style_file
+from impasto.batch.work import Item, Outcome, Settings
 from impasto.errors import ClusterError, OptionError
+from impasto.options import Run
 
 _CLIENT = "ray://"
 _ADDRESSES = f"it must be local, auto or {_CLIENT}HOST:PORT"
@@ -87,8 +88,8 @@ def check_address(address: str) -> None:
 
 
 @contextmanager
-def cluster_pool(options: ClusterOptions, pairs: Sequence[Pair], settings: Settings) -> Iterator[ActorPool]:
-    """Connect to a cluster, and start a pool of actors. On exit, stop the actors and disconnect.
+def cluster_pool(options: ClusterOptions, pairs: Sequence[Pair], settings: Settings) -> Iterator[ActorPool[Item, Outcome]]:
+    """Connect to a cluster, and start a pool of actors that paint pictures. At the end, end them and disconnect.
 
     Raises:
         OptionError: Ray is not installed.
@@ -99,23 +100,63 @@ def cluster_pool(options: ClusterOptions, pairs: Sequence[Pair], settings: Setti
         pairs: what will be painted, which determines the memory of an actor.
         settings: the common settings of all items; each actor has ``settings.run.threads`` threads and CPUs.
     """
-    if settings.run.device not in ("auto", "cpu") and not options.gpus:
-        raise OptionError(
-            f"--device {settings.run.device} with --ray needs a GPU for each worker; give --gpus 1 or a share of a GPU"
-        )
-    check_address(options.address)
+    check_cluster(options, settings.run)
+
+    def memory() -> int:
+        return memory_of_worker(pairs, replace(settings, run=replace(settings.run, device="cpu")))
+
+    with (
+        connected(options, settings.run.threads, memory) as (ray, count, needed),
+        closed_at_end(ActorPool(count, PictureActors(ray, settings, needed), Pictures())) as pool,
+    ):
+        yield pool
+
+
+@contextmanager
+def connected(options: ClusterOptions, threads: int, memory: Callable[[], int]) -> Iterator[tuple[Any, int, dict[str, float]]]:
+    """Connect to a cluster. At the end, disconnect.
+
+    Raises:
+        OptionError: Ray is not installed.
+        ClusterError: there is no such cluster, or it has no room for an actor.
+
+    Args:
+        options: where.
+        threads: the CPUs of an actor.
+        memory: predicts the memory of an actor on a CPU, in bytes. On a GPU, the memory is not Ray's to count.
+
+    Yields:
+        The module Ray, the number of actors, and what each of them needs.
+    """
     ray = _loaded(options.address)
     _connect(ray, options.address)
     try:
-        needed = _needed(options, pairs, settings)
-        count = _count(ray, options, needed)
-        pool = ActorPool(count, RayActors(ray, settings, needed))
-        try:
-            yield pool
-        finally:
-            pool.close()
+        needed: dict[str, float] = {"CPU": threads} | ({"GPU": options.gpus} if options.gpus else {"memory": memory()})
+        yield ray, _count(ray, options, needed), needed
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def closed_at_end(pool: ActorPool[ItemT, OutcomeT]) -> Iterator[ActorPool[ItemT, OutcomeT]]:
+    """End the actors of a pool at the end of the block."""
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+def check_cluster(options: ClusterOptions, run: Run) -> None:
+    """Raise unless Ray is installed and a cluster may be at the address. Nothing is started.
+
+    Raises:
+        OptionError: Ray is not installed, or a GPU is wanted, but the actors have none.
+        ClusterError: there is no cluster.
+    """
+    if run.device not in ("auto", "cpu") and not options.gpus:
+        raise OptionError(f"--device {run.device} with --ray needs the GPUs of each worker; give --gpus 1 or a share")
+    check_address(options.address)
+    _loaded(options.address)
 
 
 class RayActors:
@@ -123,42 +164,37 @@ class RayActors:
 
     Args:
         ray: the module, connected to a cluster.
-        settings: the common settings of all items.
+        painter: the class of an actor, with the methods ``version``, ``paint`` and ``close``.
+        arguments: those of the class.
         needed: the CPUs, GPUs and memory of an actor.
     """
 
-    def __init__(self, ray: Any, settings: Settings, needed: dict[str, float]) -> None:
-        self._ray, self._settings = ray, settings
+    def __init__(self, ray: Any, painter: type, arguments: Sequence[Any], needed: dict[str, float]) -> None:
+        self._ray, self._arguments = ray, arguments
         names = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
         wanted = {names[name]: value for name, value in needed.items()} | {"num_gpus": needed.get("GPU", 0)}
-        self._class = ray.remote(max_restarts=0, max_task_retries=0, **wanted)(Painter)
-        self._shared = lru_cache(64)(lambda path: ray.put(Path(path).read_bytes()))
+        self._class = ray.remote(max_restarts=0, max_task_retries=0, **wanted)(painter)
         self._known: dict[Hashable, Any] = {}
 
     def start(self) -> tuple[Hashable, Hashable]:
         """Start an actor."""
-        actor = self._class.remote(self._settings)
+        actor = self._class.remote(*self._arguments)
         number = len(self._known)
         self._known[number] = actor
         return number, actor.version.remote()
 
-    def send(self, actor: Hashable, parcel: Parcel) -> Hashable:
-        """Send a parcel. The style is sent once to each machine."""
-        style: Any = None
-        if path := style_file(parcel.item.style, self._settings.method):
-            with suppress(OSError):  # it was removed meanwhile; the actor says so
-                style = self._shared(path)
-                parcel = replace(parcel, style_name=os.path.basename(path))
-        return self._known[actor].paint.remote(parcel, style)  # type: ignore[no-any-return]
+    def send(self, actor: Hashable, parcel: Any) -> Hashable:
+        """Send a parcel."""
+        return self._known[actor].paint.remote(parcel)  # type: ignore[no-any-return]
 
     def wait(self, tasks: Sequence[Hashable]) -> Sequence[Hashable]:
         """Wait for tasks."""
         return self._ray.wait(list(tasks), num_returns=1)[0]  # type: ignore[no-any-return]
 
-    def result(self, task: Hashable) -> Delivery | str:
+    def result(self, task: Hashable) -> Any:
         """Return the result of a task."""
         try:
-            return self._ray.get(task)  # type: ignore[no-any-return]
+            return self._ray.get(task)
         except self._ray.exceptions.RayError as error:
             raise ActorDiedError(_reason(error)) from error
 
@@ -169,6 +205,24 @@ class RayActors:
             self._ray.wait([each.close.remote() for each in actors], num_returns=len(actors), timeout=_CLOSE_SECONDS)
             for each in actors:
                 self._ray.kill(each)
+
+
+class PictureActors(RayActors):
+    """Actors that paint pictures of a batch. A style is sent once to each machine."""
+
+    def __init__(self, ray: Any, settings: Settings, needed: dict[str, float]) -> None:
+        super().__init__(ray, Painter, (settings,), needed)
+        self._settings = settings
+        self._shared = lru_cache(64)(lambda path: ray.put(Path(path).read_bytes()))
+
+    def send(self, actor: Hashable, parcel: Parcel) -> Hashable:
+        """Send a parcel and its style."""
+        style: Any = None
+        if path := style_file(parcel.item.style, self._settings.method):
+            with suppress(OSError):  # it was removed meanwhile; the actor says so
+                style = self._shared(path)
+                parcel = replace(parcel, style_name=os.path.basename(path))
+        return self._known[actor].paint.remote(parcel, style)  # type: ignore[no-any-return]
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
@@ -186,7 +240,7 @@ def _no_cluster(address: str, reason: str) -> ClusterError:
 def _unusable(address: str, reason: str) -> ClusterError:
     """Return the error for a cluster to which Ray cannot connect, although a server may listen there."""
     if address == "local":
-        return ClusterError(f"Ray cannot start on this machine ({reason}); use --workers without --ray")
+        return ClusterError(f"Ray cannot start on this machine ({reason}); omit --ray")
     if address == "auto" and reason.startswith(_NONE_FOUND):
         return _no_cluster(address, "none is running")
     return ClusterError(
@@ -206,7 +260,7 @@ def _loaded(address: str) -> Any:
     try:
         return import_module("ray")
     except ImportError as error:
-        raise OptionError("--ray needs Ray; pip install 'impasto[cluster]', or use --workers without --ray") from error
+        raise OptionError("--ray needs Ray; pip install 'impasto[cluster]', or omit --ray") from error
 
 
 def _connect(ray: Any, address: str) -> None:
@@ -222,14 +276,6 @@ def _connect(ray: Any, address: str) -> None:
     finally:
         with suppress(ValueError, TypeError):  # not the main thread, or not set from Python
             signal.signal(signal.SIGTERM, before)
-
-
-def _needed(options: ClusterOptions, pairs: Sequence[Pair], settings: Settings) -> dict[str, float]:
-    """Return the resources that an actor needs. Ray does not manage the memory of GPUs."""
-    if options.gpus:
-        return {"CPU": settings.run.threads, "GPU": options.gpus}
-    on_cpu = replace(settings, run=replace(settings.run, device="cpu"))
-    return {"CPU": settings.run.threads, "memory": memory_of_worker(pairs, on_cpu)}
 
 
 def _count(ray: Any, options: ClusterOptions, needed: dict[str, float]) -> int:

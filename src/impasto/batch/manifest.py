@@ -14,6 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from impasto.batch.folders import Folder, LocalFolder
 from impasto.batch.methods import weights_of
 from impasto.batch.work import Item, Outcome, Settings
 from impasto.errors import ImageFileError, ImpastoError
@@ -85,6 +86,9 @@ class Manifest:
         except OSError as error:
             raise self._cannot_write(error) from error
 
+    def flush(self) -> None:
+        """Write what is not written yet. On a disk, each line is written when it is added."""
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -124,7 +128,8 @@ class Facts:
     """Facts that determine results. Hashes of styles, weights and photos are computed once.
 
     Args:
-        settings: the common settings of all items.
+        settings: what all items share.
+        folder: the folder of the results. Default: that of each item's path.
 
     Example:
         >>> from impasto.options import InstantOptions
@@ -133,8 +138,8 @@ class Facts:
         64
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, folder: Folder | None = None) -> None:
+        self.settings, self._folder = settings, folder
         run = settings.run
         self._shared = {
             "method": settings.method,
@@ -158,13 +163,14 @@ class Facts:
     def are_done(self, item: Item, line: Mapping[str, Any] | None) -> bool:
         """Return whether an item is finished: its inputs and options equal those in its line, and its result is unchanged."""
         output = Path(item.output)
-        if line is None or not output.is_file():
+        folder = self._folder or LocalFolder(output.parent)
+        if line is None or not folder.has(output.name):
             return False
         try:
-            facts = self.of(item) | {"output_sha256": sha256_of(output)}
+            facts = self.of(item)
         except (ImpastoError, OSError, ValueError):
             return False
-        return all(line.get(name) == value for name, value in facts.items())
+        return all(line.get(name) == value for name, value in facts.items()) and folder.holds(output.name, line)
 
     def line_of(self, outcome: Outcome) -> dict[str, Any]:
         """Return the line of an outcome."""
@@ -178,8 +184,10 @@ class Facts:
         facts = {}
         with suppress(ImpastoError, OSError):  # a style was removed meanwhile; then the item is painted again next time
             facts = self.of(item, outcome.content_sha256)
-        notes = {"notes": list(outcome.notes)} if outcome.notes else {}
-        return line | rounded | {"output_sha256": outcome.output_sha256} | facts | notes
+        more: dict[str, Any] = {"notes": list(outcome.notes)} if outcome.notes else {}
+        if outcome.output_version:
+            more["output_version"] = outcome.output_version
+        return line | rounded | {"output_sha256": outcome.output_sha256} | facts | more
 
 
 def _style_sha256(style: str, method: str) -> str:

@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 
 import torch
 
+from impasto.batch.methods import BatchOptions
 from impasto.batch.pairs import Pair
 from impasto.batch.work import Settings
 from impasto.encoders import load_encoder
@@ -14,7 +15,7 @@ from impasto.images import fitted_size
 from impasto.images.files import size_in_header
 from impasto.networks.brush_files import load_brush
 from impasto.networks.compiled import has_openvino
-from impasto.options import PaintOptions
+from impasto.options import PaintOptions, Run
 from impasto.options.brush import BrushOptions
 from impasto.recipes import brush, checks, instant_checks
 from impasto.runtime.memory import available_memory
@@ -67,30 +68,48 @@ def memory_of_worker(pairs: Sequence[Pair], settings: Settings) -> int:
         >>> memory_of_worker([photo], Settings(method="instant")) // 2**20
         353
     """
-    step, prediction = max(1, len(pairs) // _MOST_LOOKED_AT), _Prediction(settings)
+    step, prediction = max(1, len(pairs) // _MOST_LOOKED_AT), _Prediction(settings.run)
     return _PROGRAM_BYTES + max((prediction.of(pair) for pair in pairs[::step]), default=0)
+
+
+def memory_of_frames(size: tuple[int, int], style: str, options: BatchOptions, run: Run) -> int:
+    """Predict the peak memory, in bytes, of a worker that paints frames of a clip.
+
+    Args:
+        size: (height, width) of the frames.
+        style: the brush; other methods need about the same for any style.
+        options: of the method.
+        run: device and precision.
+
+    Example:
+        >>> from impasto.options import InstantOptions
+        >>> memory_of_frames((48, 64), "", InstantOptions(engine="torch"), Run()) // 2**20
+        353
+    """
+    return _PROGRAM_BYTES + _Prediction(run).of_size(size, Pair("", style, options))
 
 
 class _Prediction:
     """Predictor for the memory of single pictures. Headers, networks and encoders are read only once."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, run: Run) -> None:
         self._size = lru_cache(None)(size_in_header)
-        self._max_memory = round(settings.run.max_memory * 2**30)
+        self._max_memory = round(run.max_memory * 2**30)
         self._brush = lru_cache(1)(load_brush)
         self._encoder = lru_cache(1)(load_encoder)
-        self._arithmetic = lru_cache(1)(partial(choose_arithmetic, settings.run))
-        self._is_compiled = choose_device(settings.run.device) == "cpu" and has_openvino()
+        self._arithmetic = lru_cache(1)(partial(choose_arithmetic, run))
+        self._is_compiled = choose_device(run.device) == "cpu" and has_openvino()
 
     def of(self, pair: Pair) -> int:
         """Return the memory, in bytes, that painting a pair needs; 0 if it will fail."""
         try:
             size = self._size(pair.content)
-            return 0 if size is None else self._of(size, pair)
+            return 0 if size is None else self.of_size(size, pair)
         except (ImpastoError, OSError):
             return 0
 
-    def _of(self, size: tuple[int, int], pair: Pair) -> int:
+    def of_size(self, size: tuple[int, int], pair: Pair) -> int:
+        """Return the memory, in bytes, of painting a photo of a size."""
         options = pair.options
         if isinstance(options, PaintOptions):
             return self._paint(size, options)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from impasto import images
+from impasto.batch.folders import Folder
 from impasto.batch.pairs import Pair
 from impasto.batch.work import Item
 from impasto.errors import ImageFileError, ImpastoError
@@ -46,7 +46,7 @@ class _Names:
         inputs: identities of the input files.
     """
 
-    folder: Path
+    folder: Folder
     suffix: str
     earlier: Container[str]
     inputs: set[Any]
@@ -62,14 +62,21 @@ class _Names:
         return name
 
     def _is_free(self, name: str, pair: Pair) -> bool:
-        path = self.folder / name
-        if name.casefold() in self.taken or self.inputs & _identities(path):
+        if name.casefold() in self.taken or self.inputs & _identities(self.folder.path / name):
             return False
-        return not os.path.lexists(path) or name in self.earlier or _is_painted_from(path, pair.content)
+        return not self.folder.has(name) or name in self.earlier or self._is_painted_from(name, pair.content)
+
+    def _is_painted_from(self, name: str, content: str) -> bool:
+        """Return whether a result is a painting of a photo: so it is if a run was killed before it added to the manifest."""
+        try:
+            record: Any = self.folder.record(name)
+            return bool(record["content"]["sha256"] == sha256_of(Path(content)))
+        except (ImpastoError, OSError, KeyError, TypeError):
+            return False
 
 
-def planned(pairs: Sequence[Pair], folder: Path, suffix: str, earlier: Container[str]) -> Plan:
-    """Name the result of each pair, and omit repeated pairs.
+def planned(pairs: Sequence[Pair], folder: Folder, suffix: str, earlier: Container[str]) -> Plan:
+    """Name the result of each pair, and leave out repeated pairs.
 
     Args:
         pairs: contents and styles.
@@ -81,9 +88,10 @@ def planned(pairs: Sequence[Pair], folder: Path, suffix: str, earlier: Container
         The items, in the order of the pairs.
 
     Example:
+        >>> from impasto.batch.folders import LocalFolder
         >>> from impasto.options import InstantOptions
         >>> pair = Pair("photo.jpg", "starry-night", InstantOptions())
-        >>> plan = planned([pair, pair], Path("painted"), ".png", ())
+        >>> plan = planned([pair, pair], LocalFolder(Path("painted")), ".png", ())
         >>> [Path(item.output).name for item in plan.items], plan.repeated
         (['photo-starry-night.png'], 1)
     """
@@ -93,7 +101,7 @@ def planned(pairs: Sequence[Pair], folder: Path, suffix: str, earlier: Container
         key = (pair.content, pair.style, pair.options)
         if key not in seen:
             seen.add(key)
-            output = str(folder / names.next_name(pair))
+            output = str(folder.path / names.next_name(pair))
             item = Item(content=pair.content, style=pair.style, output=output, options=pair.options, source=pair.source)
             items.append(item)
     return Plan(tuple(items), len(pairs) - len(items))
@@ -137,12 +145,3 @@ def _identities(path: str | Path) -> set[Any]:
         return {os.path.realpath(path), (found.st_dev, found.st_ino)} if found.st_ino else {os.path.realpath(path)}
     except (OSError, ValueError):
         return {os.path.realpath(path)}
-
-
-def _is_painted_from(picture: Path, content: str) -> bool:
-    """Return whether a file is a painting of a photo, for example from a run that was killed before it wrote the manifest."""
-    try:
-        record: Any = images.read_record(picture)
-        return bool(record["content"]["sha256"] == sha256_of(Path(content)))
-    except (ImpastoError, OSError, KeyError, TypeError):
-        return False

@@ -49,8 +49,8 @@ def files_in(folder: str, what: str = "photos") -> list[str]:
     return [str(path) for path in paths]
 
 
-def contents_in(word: str, output: Path) -> Sources:
-    """Return the photos that a word stands for: a picture, a folder or a glob.
+def contents_in(word: str, output: Path | None) -> Sources:
+    """Return the photos that a word names: a picture, a folder or a glob.
 
     Raises:
         ImageFileError: there is no such file.
@@ -64,8 +64,8 @@ def contents_in(word: str, output: Path) -> Sources:
     return Sources((word,))
 
 
-def styles_in(words: str, method: Method, output: Path) -> Sources:
-    """Return the styles that a word stands for: a picture, a folder, a glob, a name, or several of them separated by commas.
+def styles_in(words: str, method: Method, output: Path | None) -> Sources:
+    """Return the styles that a word names: a picture, a folder, a glob, a name, or several of them separated by commas.
 
     Raises:
         ImpastoError: there is no such file or name, or a folder or glob contains no styles.
@@ -103,7 +103,7 @@ def is_picture(path: str) -> bool:
     return bool(head) and kind_of(head) is not None
 
 
-def _styles(word: str, method: Method, output: Path) -> Sources:
+def _styles(word: str, method: Method, output: Path | None) -> Sources:
     if method == "brush":
         found = _many(word, output, lambda path: path.lower().endswith(BRUSHES), "brushes")
     else:
@@ -114,17 +114,18 @@ def _styles(word: str, method: Method, output: Path) -> Sources:
     return Sources((word,))
 
 
-def _many(word: str, output: Path, is_wanted: Callable[[str], bool], what: str) -> Sources | None:
+def _many(word: str, output: Path | None, is_wanted: Callable[[str], bool], what: str) -> Sources | None:
     """Return the files of a folder or a glob, or None if the word is neither."""
     if os.path.isdir(word):
-        if os.path.realpath(word) == os.path.realpath(output):
+        if output is not None and os.path.realpath(word) == os.path.realpath(output):
             raise OptionError(f"'{word}' is also the output folder, so the next run would paint the results; give another -o")
         return _sorted_out(f"folder '{word}'", files_in(word, what), is_wanted, what)
     if os.path.lexists(word) or not glob.has_magic(word):
         return None
     paths = sorted(path for path in glob.glob(word, recursive=True) if os.path.isfile(path))
-    inside = os.path.realpath(output)  # results are not painted again
-    paths = [path for path in paths if os.path.dirname(os.path.realpath(path)) != inside]
+    if output is not None:  # results are not painted again
+        inside = os.path.realpath(output)
+        paths = [path for path in paths if os.path.dirname(os.path.realpath(path)) != inside]
     if not paths:
         raise OptionError(f"no file matches '{word}'; give a glob that matches {what}, such as 'photos/*.jpg'")
     return _sorted_out(f"'{word}'", paths, is_wanted, what)

@@ -87,11 +87,12 @@ class Outcome:
         item: the item.
         state: done, failed, or skipped because an earlier run did it.
         seconds: the time of reading, painting and saving.
-        content_sha256: the hash of the photo that was painted; empty unless the state is done.
-        output_sha256: the hash of the result; empty unless the state is done.
-        notes: the notes of the recipe, for example that the photo has only one color.
-        error: the reason why the item failed.
-        is_disk_full: whether the item failed because the disk is full, so that other items would fail too.
+        content_sha256: the hash of the photo that was painted; empty unless done.
+        output_sha256: the hash of the result; empty unless done.
+        output_version: the version of the result in a remote folder, such as its entity tag; see :mod:`impasto.batch.remote`.
+        notes: what the recipe noted, such as that the photo has one color.
+        error: why the item failed.
+        is_disk_full: whether it failed because the disk is full, so that other items would fail too.
 
     Example:
         >>> item = Item(content="photo.jpg", style="starry-night", output="painted.png", options=InstantOptions(size=64))
@@ -104,6 +105,7 @@ class Outcome:
     seconds: float = 0.0
     content_sha256: str = ""
     output_sha256: str = ""
+    output_version: str = ""
     notes: tuple[str, ...] = ()
     error: str = ""
     is_disk_full: bool = False

@@ -20,8 +20,8 @@ _EXAMPLE = "impasto batch CONTENTS STYLES -o FOLDER, such as impasto batch photo
 class BatchFiles:
     """Output files."""
 
-    output: Annotated[Path | None, Parameter(alias="-o")] = None
-    """Folder of the results and of manifest.jsonl; it is created."""
+    output: Annotated[str | None, Parameter(alias="-o")] = None
+    """Folder of the results and of manifest.jsonl; it is created. It may be on another file system, such as s3://bucket/folder."""
 
     format: Literal["png", "jpg", "webp", "tif", "avif"] = "png"
     """Format of the results."""
@@ -83,10 +83,12 @@ def batch(
     assert files.output is not None
     from impasto.batch.methods import options_for
     from impasto.batch.pairs import Pair, read_pairs
+    from impasto.batch.remote import is_url, place_of
     from impasto.batch.sources import contents_in, styles_in
     from impasto.batch.work import Settings
     from impasto.cli.batches import Requested, run_batch
 
+    output = place_of(files.output) if is_url(files.output) else Path(files.output)
     wanted: dict[str, Any] = given(options)
     engine = wanted.pop("engine", "auto") if method == "brush" else "auto"
     chosen, where = options_for(method, wanted), Run(**given(run))
@@ -95,13 +97,14 @@ def batch(
         pairs = read_pairs(contents, method, wanted)
     else:
         assert styles is not None
-        photos, looks = contents_in(contents, files.output), styles_in(styles, method, files.output)
+        local = output if isinstance(output, Path) else None
+        photos, looks = contents_in(contents, local), styles_in(styles, method, local)
         pairs = [Pair(photo, look, chosen) for look in looks.names for photo in photos.names]
         others = photos.others + looks.others
     saved: dict[str, Any] = {"bits": files.bits, "quality": files.quality, "keep_gps": files.keep_gps}
     settings = Settings(method=method, run=where, engine=engine, **saved)
     crew = _crew(cluster or ClusterFlags())
-    return run_batch(Requested(pairs, others, settings, files.output, f".{files.format}", crew), output_options)
+    return run_batch(Requested(pairs, others, settings, output, f".{files.format}", crew), output_options)
 
 
 def _crew(flags: ClusterFlags) -> "int | ClusterOptions":

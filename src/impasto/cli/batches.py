@@ -14,11 +14,14 @@ from rich.console import Console
 from impasto import images
 from impasto.batch.cluster import ClusterOptions, cluster_pool
 from impasto.batch.engine import outcomes_of
-from impasto.batch.manifest import Facts, Manifest
+from impasto.batch.folders import Folder, LocalFolder
+from impasto.batch.manifest import NAME, Facts, Manifest
 from impasto.batch.memory import check_workers
 from impasto.batch.pairs import Pair
 from impasto.batch.plan import Plan, make_folder, planned
 from impasto.batch.pool import Pool, pool_of
+from impasto.batch.remote import RemoteFolder, RemoteManifest
+from impasto.batch.uploads import UploadingPool
 from impasto.batch.work import Item, Outcome, Settings, threads_each
 from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, fail_with
 from impasto.cli.flags import OutputOptions
@@ -42,8 +45,8 @@ class Requested:
     Attributes:
         pairs: contents and styles.
         others: files in folders and globs that are not pictures.
-        settings: the common settings of all items.
-        folder: the folder of the results.
+        settings: what all items share.
+        folder: the folder of the results, on this machine or elsewhere.
         suffix: the suffix of the results.
         crew: the number of processes, or the cluster to run on.
     """
@@ -51,7 +54,7 @@ class Requested:
     pairs: Sequence[Pair]
     others: tuple[str, ...]
     settings: Settings
-    folder: Path
+    folder: Path | RemoteFolder
     suffix: str
     crew: int | ClusterOptions
 
@@ -114,17 +117,19 @@ def run_batch(requested: Requested, messages: OutputOptions) -> int:
     """
     settings = _settings_of_worker(requested)
     _check_settings(requested, settings)
-    with _pool(requested, settings) as pool, _output(requested.folder) as manifest:
-        plan = planned(requested.pairs, requested.folder, requested.suffix, manifest.finished)
+    with _pool(requested, settings) as pool, _output(requested.folder) as (folder, manifest):
+        plan = planned(requested.pairs, folder, requested.suffix, manifest.finished)
         console = message_console(quiet=messages.quiet)
         _announce(requested, plan, console)
         to_skip = sum(Path(item.output).name in manifest.finished for item in plan.items)
         session = _Session(plan.items, to_skip)
         code = 0
+        if isinstance(folder, RemoteFolder):
+            pool = UploadingPool(pool, folder)
         try:
             with (
                 _progress(console, session) as show,
-                closing(outcomes_of(plan.items, manifest, Facts(settings), pool)) as found,
+                closing(outcomes_of(plan.items, manifest, Facts(settings, folder), pool)) as found,
             ):
                 for outcome in found:
                     session.take(outcome)
@@ -132,8 +137,16 @@ def run_batch(requested: Requested, messages: OutputOptions) -> int:
         except KeyboardInterrupt:
             code = INTERRUPTED_EXIT
         except (ImageFileError, ClusterError) as error:
-            code = fail_with(f"{error}; run the same command again to continue", FAILED_EXIT)
+            code = _stopped(error)
+        try:
+            manifest.flush()
+        except ImageFileError as error:
+            code = code or _stopped(error)
         return _summarized(session, requested, messages, code)
+
+
+def _stopped(error: Exception) -> int:
+    return fail_with(f"{error}; the same command continues", FAILED_EXIT)
 
 
 def _settings_of_worker(requested: Requested) -> Settings:
@@ -155,11 +168,19 @@ def _pool(requested: Requested, settings: Settings) -> Iterator[Pool]:
 
 
 @contextmanager
-def _output(folder: Path) -> Iterator[Manifest]:
-    """Make and lock the folder of the results, and open its manifest."""
-    make_folder(folder)
-    with only_writer(folder), closing(Manifest(folder)) as manifest:
-        yield manifest
+def _output(place: Path | RemoteFolder) -> Iterator[tuple[Folder, Manifest]]:
+    """Make the folder of the results, lock it if it is on this machine, and open its manifest."""
+    if isinstance(place, RemoteFolder):
+        with place.opened() as folder, closing(RemoteManifest(folder)) as manifest:
+            yield folder, manifest
+        return
+    make_folder(place)
+    with only_writer(place), closing(Manifest(place)) as manifest:
+        yield LocalFolder(place), manifest
+
+
+def _manifest_path(place: Path | RemoteFolder) -> str:
+    return str(place / NAME) if isinstance(place, Path) else f"{place}/{NAME}"
 
 
 def _check_settings(requested: Requested, settings: Settings) -> None:
@@ -240,7 +261,7 @@ def _summarized(session: _Session, requested: Requested, messages: OutputOptions
         fail_with(f"failed: {_described(outcome)}", FAILED_EXIT)
     if len(session.failures) > _MOST_FAILURES:
         rest = len(session.failures) - _MOST_FAILURES
-        fail_with(f"{rest} more failed; their errors are in {requested.folder / 'manifest.jsonl'}", FAILED_EXIT)
+        fail_with(f"{rest} more failed; their errors are in {_manifest_path(requested.folder)}", FAILED_EXIT)
     if session.is_disk_full:
         code = fail_with(
             f"the disk of '{requested.folder}' is full; free some space, and run the same command again", FAILED_EXIT
@@ -267,6 +288,6 @@ def _described(outcome: Outcome) -> str:
 
 def _counted(session: _Session, requested: Requested, seconds: float) -> dict[str, object]:
     counts = {state: session.counts[state] for state in ("done", "skipped", "failed")}
-    manifest = str(requested.folder / "manifest.jsonl")
+    manifest = _manifest_path(requested.folder)
     others = {"not_pictures": len(requested.others), "seconds": round(seconds, 2), "manifest": manifest}
     return {"planned": len(session.items), **counts, **others}

@@ -45,7 +45,7 @@ class _Painting:
     run: Run
 
 
-def check_alone(extras: Mapping[str, Path | None], options: Mapping[str, Any]) -> None:
+def check_alone(extras: Mapping[str, object], options: Mapping[str, Any]) -> None:
     """Check that no flag was given that has no effect with ``--making-of``.
 
     Raises:

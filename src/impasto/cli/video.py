@@ -5,27 +5,43 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from impasto.cli import INTERRUPTED_EXIT
+from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, fail_with
 from impasto.cli.flags import COMPUTED, WRITTEN, UngroupedRunFlags, VideoFlags, given
 from impasto.cli.pipes import STDIN, STDOUT
 from impasto.cli.progress import duration, message_console
 from impasto.cli.signals import undisturbed
-from impasto.errors import OptionError
+from impasto.errors import ClusterError, OptionError
 from impasto.options import Run
 from impasto.options.video import VideoOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from impasto.video.painting import Progress, VideoRun
+    from impasto.batch.cluster import ClusterOptions
+    from impasto.video.painting import Painting, Progress, VideoRun
 
 _SECONDS_BETWEEN_LINES = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoClusterFlags:
+    """Workers."""
+
+    ray: str | None = None
+    """Paint the frames on a Ray cluster: local (a cluster for this run), auto (the running one) or ray://HOST:PORT."""
+
+    workers: int | None = None
+    """With --ray: number of workers. Default: as many as the cluster has room for."""
+
+    gpus: float = 0.0
+    """With --ray: GPUs of each worker, such as 0.25 for four workers on a GPU. 0: paint on CPUs."""
 
 
 def video(
@@ -39,6 +55,7 @@ def video(
     making_of: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
     quiet: Annotated[bool, Parameter(negative="", show_default=False, group=WRITTEN)] = False,
     options: Annotated[VideoFlags | None, Parameter(name="*")] = None,
+    cluster: Annotated[VideoClusterFlags | None, Parameter(name="*", group=COMPUTED)] = None,
     run: Annotated[UngroupedRunFlags | None, Parameter(name="*", group=COMPUTED)] = None,
 ) -> int:
     """Paint a clip with little flicker, and keep its sound. If the command is interrupted, run it again to continue.
@@ -54,12 +71,13 @@ def video(
             neither in the current folder nor next to the result, give them in place of CLIP and STYLE.
         quiet: Print errors only.
         options: Painting options.
+        cluster: Workers.
         run: Device and precision.
     """
     if making_of is not None:
         from impasto.cli.making_of import check_alone, film_painting
 
-        check_alone({"--poster": poster, "--compare": compare}, given(options))
+        check_alone({"--poster": poster, "--compare": compare, "--ray": cluster and cluster.ray}, given(options))
         inputs = [word for word in (clip, style) if word is not None]
         return film_painting(making_of, inputs, output, given(options).get("size", 0), given(run), quiet=quiet)
     if clip is None or style is None or output is None:
@@ -81,6 +99,7 @@ def video(
 
     check_libraries()
     chosen, where, console = VideoOptions(**given(options)), Run(**given(run)), message_console(quiet=quiet)
+    crew = _crew(cluster or VideoClusterFlags(), where)
     check_overwrites({"--output": output, "--poster": poster, "--compare": compare}, (clip, style))
     check_output(output)
     opened, extras = open_clip(clip, longest_px=chosen.size), Extras(poster, compare)
@@ -91,19 +110,52 @@ def video(
         painter = load_painter(style, chosen, where)
         console.print("looking for cuts")
         started = VideoRun(opened, painter, output, chosen, extras=extras)
-        return _painted(started, console, quiet=quiet)
+        return _painted(started, _workers(crew, started, style, where), console, quiet=quiet)
 
 
-def _painted(started: "VideoRun", console: "Console", *, quiet: bool) -> int:
+def _crew(flags: VideoClusterFlags, run: Run) -> "ClusterOptions | None":
+    """Return where on a cluster to paint, or None for this process.
+
+    Raises:
+        ImpastoError: a value is not allowed, Ray is not installed, or there is no cluster.
+    """
+    if flags.ray is None:
+        for flag in [name for name in ("workers", "gpus") if getattr(flags, name)]:
+            raise OptionError(f"--{flag} is for --ray alone; add --ray local, auto or ray://HOST:PORT, or omit it")
+        return None
+    from impasto.batch.cluster import ClusterOptions, check_cluster
+
+    options = ClusterOptions(address=flags.ray, gpus=flags.gpus, workers=flags.workers)
+    check_cluster(options, run)
+    return options
+
+
+def _workers(
+    crew: "ClusterOptions | None", started: "VideoRun", style: str, run: Run
+) -> "AbstractContextManager[Painting | None]":
+    if crew is None or started.resumed == started.total:
+        return nullcontext()
+    from impasto.batch.clips import cluster_painting
+
+    return cluster_painting(crew, started, style, run)
+
+
+def _painted(
+    started: "VideoRun", workers: "AbstractContextManager[Painting | None]", console: "Console", *, quiet: bool
+) -> int:
     """Paint, join and report."""
     _announce(started, console)
     if not console.quiet:
         _predict(started, console)
     began = time.monotonic()
     try:
-        with _progress(console) as show:
-            for state in started.paint():
-                show(state)
+        with workers as painting:
+            try:
+                with _progress(console) as show:
+                    for state in started.paint(painting):
+                        show(state)
+            except ClusterError as error:  # not one of connecting
+                return fail_with(f"{error}; complete segments are kept, and the same command continues", FAILED_EXIT)
     except KeyboardInterrupt:
         kept = started.segments.count
         console.print(f"interrupted; {kept} of {started.total} frames are kept in {started.segments.folder}")

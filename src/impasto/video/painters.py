@@ -78,6 +78,14 @@ class BrushFrames:
         """Raise ResourceError unless the predicted memory is available."""
         brush.check_memory(self.painter, size, BrushOptions(strength=self.strength))
 
+    def statistics(self, shot: int) -> tuple[Statistics | None, ...]:
+        """Return the statistics of a shot that was looked at."""
+        return self._statistics[shot]
+
+    def with_statistics(self, statistics: tuple[Statistics | None, ...]) -> "BrushFrames":
+        """Return a painter of a single shot, number 0, with statistics that were measured before."""
+        return BrushFrames(self.painter, self.strength, [statistics])
+
     def look_at(self, shots: Iterable[Shot]) -> list[int]:
         """Measure the statistics of each shot."""
         counts = []

@@ -9,11 +9,12 @@ import math
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from impasto.runtime.atomic import try_writing
 from impasto.runtime.devices import seconds_now
 from impasto.runtime.locks import only_writer
 from impasto.runtime.torch_state import in_known_state
-from impasto.video.clips import Clip, Damage, Pixels, frames, open_clip
+from impasto.video.clips import Clip, Damage, Frame, Pixels, frames, open_clip
 from impasto.video.films import NO_EXTRAS, Extras, write_extras
 from impasto.video.flow import Past, Stabilizer
 from impasto.video.joining import check_format, check_sound, join
@@ -88,6 +89,49 @@ class Finished:
     damaged: int
 
 
+class Place(NamedTuple):
+    """A frame of a clip, and its place.
+
+    Attributes:
+        frame: the frame.
+        shot: number of its shot.
+        is_first: whether it is the first frame of the shot.
+
+    Example:
+        >>> frame = Frame(np.zeros((64, 96, 3), np.uint8), pts=0, duration=40)
+        >>> Place(frame, shot=0, is_first=True).is_first
+        True
+    """
+
+    frame: Frame
+    shot: int
+    is_first: bool
+
+
+class Ready(NamedTuple):
+    """A frame whose result can be finished.
+
+    Attributes:
+        place: the frame.
+        finish: returns the result, given the stabilizer after the frame before.
+
+    Example:
+        >>> pixels = np.zeros((64, 96, 3), np.uint8)
+        >>> ready = Ready(
+        ...     Place(Frame(pixels, pts=0, duration=40), 0, True), lambda stabilizer: stabilizer.follow(pixels, 255 - pixels)
+        ... )
+        >>> ready.finish(Stabilizer(0.8)).shape
+        (64, 96, 3)
+    """
+
+    place: Place
+    finish: Callable[[Stabilizer], Pixels]
+
+
+Painting = Callable[[Iterator[Place], Sequence[Past]], Iterator[Ready]]
+"""Paints frames, in their order, given the frames and what the first of them may follow. It may look at frames ahead."""
+
+
 class VideoRun:
     """One run: a clip, its painter, and the result.
 
@@ -144,25 +188,37 @@ class VideoRun:
         self.resumed = self.segments.count
 
     @in_known_state
-    def paint(self) -> Iterator[Progress]:
-        """Paint all frames that are not painted yet. Yield after each frame."""
+    def paint(self, painting: Painting | None = None) -> Iterator[Progress]:
+        """Paint all frames that are not painted yet. Yield after each frame.
+
+        Args:
+            painting: paints the frames. Default: one after the other, in this process.
+        """
         stabilizer = Stabilizer(self.options.stability, self.painter.keys)
         ends = deque([seconds_now()], maxlen=_RECENT)
         if state := self.segments.state():
             stabilizer.past = [*map(Past, state.sources, state.results, state.numbers.tolist())]
-        numbered = islice(zip(frames(self.clip), self._shot_numbers(), strict=False), self.resumed, None)
+        ready = (painting or self._painting)(islice(self._places(), self.resumed, None), tuple(stabilizer.past))
         done = self.resumed
-        while batch := next(numbered, None):
+        while first := next(ready, None):
             with self.segments.writing(self.clip, self.encoding) as segment:
-                for frame, (shot, is_first) in chain((batch,), islice(numbered, self.per_segment - 1)):
+                for (frame, _, is_first), finish in chain((first,), islice(ready, self.per_segment - 1)):
                     if is_first:
                         stabilizer.reset()
-                    result = stabilizer.blend(frame.pixels, self.painter.paint(frame.pixels, shot, stabilizer.past))
+                    result = finish(stabilizer)
                     segment.add(result, Time(frame.pts, frame.duration))
                     done += 1
                     ends.append(seconds_now())
                     yield Progress(done, self.total, self._seconds_left(done, ends), result)
                 segment.state = State(*map(np.stack, zip(*stabilizer.past, strict=True)))
+
+    def _painting(self, places: Iterator[Place], _: Sequence[Past]) -> Iterator[Ready]:
+        for each in places:
+            yield Ready(each, partial(self._finished, each))
+
+    def _finished(self, place: Place, stabilizer: Stabilizer) -> Pixels:
+        pixels = place.frame.pixels
+        return stabilizer.blend(pixels, self.painter.paint(pixels, place.shot, stabilizer.past))
 
     def _seconds_left(self, done: int, ends: Sequence[float]) -> float:
         """Estimate the remaining time from the last frames, without the first frame of the run, which is slower."""
@@ -185,11 +241,11 @@ class VideoRun:
         encoding = {"codec": self.encoding.codec, "per_segment": self.per_segment}
         return {"impasto": __version__, "clip": self.clip.sha256, **self.painter.identity, "options": options} | encoding
 
-    def _shot_numbers(self) -> Iterator[tuple[int, bool]]:
-        """Yield the number of each frame's shot, and whether the frame is the first of its shot."""
-        for number, count in enumerate(self.shots):
-            for position in range(count):
-                yield number, position == 0
+    def _places(self) -> Iterator[Place]:
+        """Yield all frames of the clip with their places."""
+        numbers = ((number, position == 0) for number, count in enumerate(self.shots) for position in range(count))
+        for frame, (shot, is_first) in zip(frames(self.clip), numbers, strict=False):
+            yield Place(frame, shot, is_first)
 
     def _check_disk(self) -> None:
         height, width = self.clip.size

@@ -1,0 +1,319 @@
+"""Clips painted on a cluster. Actors paint frames, and this machine blends and encodes them in their order.
+
+A brush and the instant painter paint each frame by itself, so that actors paint stretches of a few frames at the same time. The
+blending along the optical flow, which is fast, goes through the whole clip in order, with the same numbers as without a
+cluster: there is no seam between stretches.
+
+The method ``paint`` begins each frame with the results before it. So a shot is painted by one actor after the other, each of
+which gets the last results from the one before, and only different shots are painted at the same time.
+"""
+
+import math
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from impasto._version import __version__
+from impasto.batch.actors import IN_FLIGHT, ActorPool
+from impasto.batch.cluster import ClusterOptions, RayActors, closed_at_end, connected
+from impasto.batch.memory import memory_of_frames
+from impasto.batch.methods import BatchOptions
+from impasto.batch.parcels import style_file
+from impasto.errors import ClusterError, ImpastoError
+from impasto.networks.johnson import Statistics
+from impasto.options import InstantOptions, PaintOptions, Run
+from impasto.options.brush import BrushOptions
+from impasto.options.video import VideoOptions
+from impasto.runtime.memory import keep_freed_memory
+from impasto.runtime.torch_state import in_known_state
+from impasto.video.clips import Pixels
+from impasto.video.flow import Array, Past, Stabilizer
+from impasto.video.painters import BrushFrames, FramePainter, InstantFrames, load_painter
+from impasto.video.painting import Place, Ready, VideoRun
+
+_MOST_FRAMES, _MOST_BYTES = 8, 32 * 2**20
+"""Frames in a stretch, and the memory of their results."""
+_AHEAD = 2
+"""Stretches in memory for each one on its way: those that are painted wait for the ones before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commission:
+    """What all frames of a clip are painted with.
+
+    Attributes:
+        style: the style or the brush, a path or a name.
+        style_name: the name of the file that is sent as the style; empty if the style is part of the package.
+        options: how to paint.
+        run: device, precision and threads of each actor.
+    """
+
+    style: str
+    style_name: str
+    options: VideoOptions
+    run: Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """Successive frames of a shot.
+
+    Attributes:
+        frames: frames, (height, width, 3).
+        shot: number of the shot.
+        statistics: those of the shot, for a brush; else None.
+        past: what the first frame follows, newest last; only for the method ``paint``.
+    """
+
+    frames: tuple[Pixels, ...]
+    shot: int
+    statistics: tuple[Statistics | None, ...] | None = None
+    past: tuple[Past, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painted:
+    """A painted stretch.
+
+    Attributes:
+        frames: for each frame, its result before blending (floats), or after it (8 bits) for the method ``paint``.
+        past: what the next frame follows.
+        error: why the stretch cannot be painted.
+    """
+
+    frames: tuple[Array | Pixels, ...] = ()
+    past: tuple[Past, ...] = ()
+    error: str = ""
+
+
+def follows(painter: FramePainter, options: VideoOptions) -> bool:
+    """Return whether a painter begins each frame with the results before it, so that a shot must be painted in order."""
+    return bool(painter.keys and options.stability)
+
+
+class ClipPainter:
+    """Paints stretches, in a worker process on any machine.
+
+    Args:
+        commission: what all frames are painted with.
+        style: the file of the style or the brush; None if it is part of the package.
+    """
+
+    def __init__(self, commission: Commission, style: bytes | None) -> None:
+        keep_freed_memory()
+        torch.set_num_threads(commission.run.threads)
+        self._options, self._shot = commission.options, -1
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            path = Path(folder, commission.style_name)
+            if style is not None:
+                path.write_bytes(style)
+            self._painter = load_painter(commission.style if style is None else path, commission.options, commission.run)
+        self._current: FramePainter = self._painter
+
+    def version(self) -> str:
+        """Return the version of this package here."""
+        return __version__
+
+    def close(self) -> None:
+        """Do nothing: there are no files to delete."""
+
+    @in_known_state
+    def paint(self, stretch: Stretch) -> Painted:
+        """Paint a stretch. Any error becomes part of the result."""
+        try:
+            painter = self._painter_of(stretch)
+            frames = [each.copy() for each in stretch.frames]  # Ray's arrays cannot be written, of which PyTorch warns
+            if not follows(painter, self._options):
+                return Painted(frames=tuple(painter.paint(each, 0) for each in frames))
+            stabilizer = Stabilizer(self._options.stability, painter.keys)
+            stabilizer.past = list(stretch.past)
+            results = [stabilizer.blend(each, painter.paint(each, 0, stabilizer.past)) for each in frames]
+            return Painted(frames=tuple(results), past=tuple(stabilizer.past))
+        except Exception as error:
+            words = str(error) if isinstance(error, ImpastoError) else f"unexpected {type(error).__name__}: {error}"
+            return Painted(error=" ".join(words.split()))
+
+    def _painter_of(self, stretch: Stretch) -> FramePainter:
+        if stretch.statistics is not None and stretch.shot != self._shot:
+            assert isinstance(self._painter, BrushFrames)
+            self._shot, self._current = stretch.shot, self._painter.with_statistics(stretch.statistics)
+        return self._current
+
+
+@dataclass(eq=False)
+class _Lane:
+    """Frames that are painted in order: a stretch or, for the method ``paint``, a shot.
+
+    Attributes:
+        past: what the next stretch follows.
+        waiting: the frames that no actor has yet.
+        sent: the frames that an actor has.
+        ready: the frames that are painted.
+    """
+
+    past: tuple[Past, ...]
+    waiting: deque[Place] = field(default_factory=deque)
+    sent: list[Place] = field(default_factory=list)
+    ready: deque[Ready] = field(default_factory=deque)
+
+    @property
+    def is_finished(self) -> bool:
+        return not (self.waiting or self.sent or self.ready)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    lane: _Lane
+    stretch: Stretch
+
+
+class Stretches:
+    """The freight of a clip: see :class:`impasto.batch.actors.Freight`."""
+
+    def packed(self, item: _Job) -> Stretch:
+        """Return the frames."""
+        return item.stretch
+
+    def unpacked(self, item: _Job, delivery: Painted) -> tuple[_Lane, Painted]:
+        """Return the results."""
+        return item.lane, delivery
+
+    def failed(self, item: _Job, error: str) -> tuple[_Lane, Painted]:
+        """Return the error."""
+        return item.lane, Painted(error=error)
+
+
+class ClusterPainting:
+    """A :data:`impasto.video.painting.Painting` by a pool of actors.
+
+    Args:
+        pool: the actors.
+        run: the clip and its painter.
+    """
+
+    def __init__(self, pool: ActorPool[_Job, tuple[_Lane, Painted]], run: VideoRun) -> None:
+        self._pool, self._painter = pool, run.painter
+        self._follows, self._most = follows(run.painter, run.options), frames_in_stretch(run.clip.size)
+        self._most_lanes = pool.count if self._follows else _AHEAD * IN_FLIGHT * pool.count
+
+    def __call__(self, places: Iterator[Place], past: Sequence[Past]) -> Iterator[Ready]:
+        """Yield the frames in their order, while the actors paint those ahead.
+
+        Raises:
+            ClusterError: a stretch cannot be painted, or no actor can start.
+        """
+        lanes: deque[_Lane] = deque()
+        source = self._lanes(places, past)
+        while True:
+            while self._pool.has_room and len(lanes) < self._most_lanes and (lane := next(source, None)) is not None:
+                lanes.append(lane)
+                self._submit(lane)
+            if not lanes:
+                return
+            while lanes[0].ready:
+                yield lanes[0].ready.popleft()
+            if lanes[0].is_finished:
+                lanes.popleft()
+                continue
+            for found, painted in self._pool.outcomes():
+                self._take(found, painted)
+
+    def _lanes(self, places: Iterator[Place], past: Sequence[Past]) -> Iterator[_Lane]:
+        lane = None
+        for place in places:
+            if lane is None or place.is_first or (not self._follows and len(lane.waiting) >= self._most):
+                if lane is not None:
+                    yield lane
+                lane = _Lane(tuple(past) if lane is None and self._follows and not place.is_first else ())
+            lane.waiting.append(place)
+        if lane is not None:
+            yield lane
+
+    def _submit(self, lane: _Lane) -> None:
+        """Send the next stretch of a lane."""
+        lane.sent = [lane.waiting.popleft() for _ in range(min(self._most, len(lane.waiting)))]
+        shot = lane.sent[0].shot
+        statistics = self._painter.statistics(shot) if isinstance(self._painter, BrushFrames) else None
+        frames = tuple(each.frame.pixels for each in lane.sent)
+        self._pool.submit(_Job(lane, Stretch(frames=frames, shot=shot, statistics=_on_cpu(statistics), past=lane.past)))
+
+    def _take(self, lane: _Lane, painted: Painted) -> None:
+        if painted.error:
+            raise ClusterError(f"a worker of the cluster cannot paint ({painted.error})")
+        for place, frame in zip(lane.sent, painted.frames, strict=True):
+            finish = Stabilizer.follow if self._follows else Stabilizer.blend
+            lane.ready.append(Ready(place, partial(_finished, finish, place.frame.pixels, frame)))
+        lane.sent, lane.past = [], painted.past
+        if lane.waiting:
+            self._submit(lane)
+
+
+@contextmanager
+def cluster_painting(options: ClusterOptions, run: VideoRun, style: str, where: Run) -> Iterator[ClusterPainting]:
+    """Connect to a cluster and start actors that paint a clip. At the end, end them and disconnect.
+
+    Raises:
+        ClusterError: the cluster cannot be used, or has no room for an actor.
+
+    Args:
+        options: where.
+        run: the clip and its painter.
+        style: the style or the brush, a path or a name.
+        where: device, precision and threads of each actor; by default one thread.
+    """
+    where = replace(where, threads=where.threads or 1)
+    file = style_file(style, "brush" if isinstance(run.painter, BrushFrames) else "instant")
+    commission = Commission(style=style, style_name=Path(file).name, options=run.options, run=where)
+
+    def memory() -> int:
+        return memory_of_frames(run.clip.size, style, _method_options(run), replace(where, device="cpu"))
+
+    with connected(options, where.threads, memory) as (ray, count, needed):
+        data = ray.put(Path(file).read_bytes()) if file else None
+        actors = RayActors(ray, ClipPainter, (commission, data), needed)
+        with closed_at_end(ActorPool(min(count, _most_actors(run)), actors, Stretches())) as pool:
+            yield ClusterPainting(pool, run)
+
+
+def frames_in_stretch(size: tuple[int, int]) -> int:
+    """Return the number of frames of a size (height, width) that travel together.
+
+    Example:
+        >>> frames_in_stretch((360, 640)), frames_in_stretch((1080, 1920))
+        (8, 1)
+    """
+    return max(1, min(_MOST_FRAMES, _MOST_BYTES // (12 * size[0] * size[1])))
+
+
+def _most_actors(run: VideoRun) -> int:
+    """Return how many actors have work at the same time."""
+    if follows(run.painter, run.options):
+        return len(run.shots)
+    return math.ceil((run.total - run.resumed) / frames_in_stretch(run.clip.size))
+
+
+def _method_options(run: VideoRun) -> BatchOptions:
+    strength = run.options.strength
+    if isinstance(run.painter, BrushFrames):
+        return BrushOptions(strength=strength)
+    if isinstance(run.painter, InstantFrames):
+        return InstantOptions(strength=strength)
+    return PaintOptions(size=max(run.clip.size), strength=strength)
+
+
+def _finished(finish: Any, pixels: Pixels, frame: Array | Pixels, stabilizer: Stabilizer) -> Pixels:
+    result: Pixels = finish(stabilizer, pixels, frame)
+    return result
+
+
+def _on_cpu(statistics: tuple[Statistics | None, ...] | None) -> tuple[Statistics | None, ...] | None:
+    if statistics is None:
+        return None
+    return tuple(None if each is None else (each[0].cpu(), each[1].cpu()) for each in statistics)

@@ -1,0 +1,71 @@
+"""A pool whose results are put into a remote folder by threads, while the workers paint on."""
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+
+from impasto.batch.pool import Pool
+from impasto.batch.remote import RemoteFolder
+from impasto.batch.work import Item, Outcome, is_disk_full
+from impasto.errors import ImageFileError
+
+_WAITING = 4
+"""The number of results that may wait for each thread."""
+
+
+class UploadingPool:
+    """A :class:`impasto.batch.pool.Pool` that returns the outcome of an item when its result is in its place.
+
+    Args:
+        pool: paints into the temporary folder.
+        folder: where results go.
+    """
+
+    def __init__(self, pool: Pool, folder: RemoteFolder) -> None:
+        self._pool, self._folder = pool, folder
+        self._threads = ThreadPoolExecutor(folder.threads, thread_name_prefix="impasto-upload")
+        self._most = _WAITING * folder.threads
+        self._uploads: deque[Future[Outcome]] = deque()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a worker is free."""
+        return self._pool.has_room
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being painted or uploaded."""
+        return self._pool.is_idle and not self._uploads
+
+    def submit(self, item: Item) -> None:
+        """Give an item to a free worker."""
+        self._pool.submit(item)
+
+    def outcomes(self) -> Sequence[Outcome]:
+        """Wait until an item is painted or, if none is being painted, uploaded. Return those that are uploaded."""
+        is_painting = not self._pool.is_idle
+        if is_painting:
+            self._uploads += [self._threads.submit(self._uploaded, outcome) for outcome in self._pool.outcomes()]
+        if not is_painting or len(self._uploads) > self._most:
+            wait(self._uploads, return_when=FIRST_COMPLETED)
+        done = [each for each in self._uploads if each.done()]
+        self._uploads = deque(each for each in self._uploads if each not in done)
+        return [each.result() for each in done]
+
+    def close(self) -> None:
+        """End the workers, and drop what waits."""
+        self._pool.close()
+        self._threads.shutdown(cancel_futures=True)
+
+    def _uploaded(self, outcome: Outcome) -> Outcome:
+        if outcome.state != "done":
+            return outcome
+        local = Path(outcome.item.output)
+        try:
+            return replace(outcome, output_version=self._folder.put(local))
+        except ImageFileError as error:
+            return replace(outcome, state="failed", error=str(error), is_disk_full=is_disk_full(error))
+        finally:
+            local.unlink(missing_ok=True)
