@@ -105,7 +105,9 @@ class Stabilizer:
         if self.kept and self.past:
             motion = motion_between(self.past[-1].source, source)
             before = warped(self.past[-1].result, motion.flow).astype(np.float32) / 255
-            painted = painted + (self.kept * motion.trust)[..., None] * (before - painted)
+            before -= painted
+            before *= (self.kept * motion.trust)[..., None]
+            painted = before + painted
         return self.follow(source, (painted.clip(0, 1) * 255).round().astype(np.uint8))
 
     def follow(self, source: Pixels, result: Pixels) -> Pixels:
