@@ -41,10 +41,10 @@ class _State:
     between: int
 
 
-_IN_MEMORY, _ON_DISK = _State(20, 52, 42), _State(10, 22, 11)
+_IN_MEMORY, _ON_DISK = _State(20, 64, 42), _State(10, 26, 11)
 _FIXED = 80 * 2**20
 """Bytes for the workspace of the libraries."""
-_GAPS = 1.15
+_GAPS = 1.3
 """Factor for fragmentation: gaps left by freed blocks of other sizes are not reused immediately."""
 _DECODED_BYTES = 750
 """Bytes for each byte of precision and each pixel that is decoded at the same time."""
