@@ -15,6 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from impasto import __version__
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 NOTICES = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
@@ -134,6 +136,20 @@ def listed(title: str) -> dict[str, str]:
     section = NOTICES.split(f"\n## {title}\n")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| ")]
     return {row[0]: row[-1] for row in rows[1:]}
+
+
+def test_every_file_names_the_same_version() -> None:
+    text = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CHANGELOG.md", "CITATION.cff", "docs/studio-api.md")}
+    newest = re.search(r"^## \[([\d.]+)\] - (\d{4}-\d\d-\d\d)$", text["CHANGELOG.md"], re.MULTILINE)
+    assert newest, "the newest section of CHANGELOG.md has no date"
+    assert newest[1] == __version__
+    assert f"version: {__version__}\ndate-released: {newest[2]}\n" in text["CITATION.cff"]
+    assert f'"version": "{__version__}"' in text["docs/studio-api.md"]
+
+
+def test_a_stable_version_has_a_classifier_that_says_so() -> None:
+    stable = int(__version__.split(".")[0]) >= 1
+    assert ("Development Status :: 5 - Production/Stable" in PROJECT["project"]["classifiers"]) == stable
 
 
 def pinned() -> dict[str, str]:

@@ -1,3 +1,3 @@
 """The package version. The build reads it from this file."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -44,6 +44,7 @@ def paint(folder: Path, *words: str, dies_at: int) -> "subprocess.CompletedProce
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_a_painting_in_tiles_that_is_killed_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     images.write(tmp_path / "photo.png", images.read(skimage.data.astronaut()[::4, ::4].copy()))

@@ -185,6 +185,7 @@ def test_only_so_many_photos_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(photos_in(Path("photos"), 1))) == 2
 
 
+@pytest.mark.slow
 def test_built_in_photos_are_varied_and_the_same_for_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photos, "_SCENES", 3)
     found, again, other = built_in_photos(1), built_in_photos(1), built_in_photos(2)

@@ -192,6 +192,7 @@ def test_a_damaged_state_is_refused(capsys: Capture) -> None:
     refused(capsys, (), "state 'state.pt' is damaged or from another network; delete or rename it to start again")
 
 
+@pytest.mark.slow
 def test_a_state_of_another_decoder_is_refused(capsys: Capture) -> None:
     save_decoder("small.safetensors", Decoder((4, 5, 6), DecoderWidths(4, 4, 8, 1)), {"encoder_sha256": "abc"})
     assert run(capsys, "--start", "small.safetensors", "--steps", "1")[0] == 0
@@ -204,6 +205,7 @@ def test_a_decoder_of_another_encoder_is_refused(capsys: Capture) -> None:
     refused(capsys, ("--start", "other.safetensors"), "was trained for another version of vgg19-slim; train a new decoder")
 
 
+@pytest.mark.slow
 def test_a_decoder_records_the_hash_of_the_shipped_encoder(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.encoders.load_encoder", load_encoder)
     assert run(capsys, "--steps", "1")[0] == 0

@@ -45,6 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", COMMANDS)
 def test_an_output_that_another_run_writes_is_refused(capsys: Capture, folder: Path, output: str) -> None:
     if output == "out":

@@ -162,6 +162,7 @@ def test_showing_without_matplotlib_raises_an_error_that_names_the_package(monke
 needs_matplotlib = pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed")
 
 
+@pytest.mark.slow
 @needs_matplotlib
 def test_pictures_are_shown_side_by_side_with_titles() -> None:
     figure = show_side_by_side([batch(1, 32, 40), batch(1, 48, 32)[0]], ["photo", "painted"])

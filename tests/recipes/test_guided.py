@@ -158,6 +158,7 @@ def test_an_expanded_picture_is_kept_in_the_middle() -> None:
     assert float(border.std()) > 0.05
 
 
+@pytest.mark.slow
 def test_inpainting_fills_the_white_area_and_keeps_the_rest() -> None:
     photo = np.stack([skimage.data.brick()] * 3, -1)[:160, :160].copy()
     photo[60:100, 60:100] = (255, 0, 0)
@@ -170,12 +171,14 @@ def test_inpainting_fills_the_white_area_and_keeps_the_rest() -> None:
     assert float((image[:, 0] - image[:, 1])[..., 56:104, 56:104].max()) < 0.3  # no red is left
 
 
+@pytest.mark.slow
 def test_mixing_uses_both_pictures() -> None:
     red, green = (two_tone()[part] for part in (np.s_[96:], np.s_[:96]))
     green_share = float((greenness(impasto.texture([red, green], size="128x128", run=EXACT).image) > 0).float().mean())
     assert 0.15 < green_share < 0.85
 
 
+@pytest.mark.slow
 def test_an_analogy_transfers_the_look_of_the_example() -> None:
     a, b = skimage.data.coffee()[::3, ::3], ASTRONAUT
     tinted = np.stack([a.mean(-1)] * 3, -1) * (1.0, 0.8, 0.5)

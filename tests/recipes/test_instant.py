@@ -97,6 +97,7 @@ def named() -> NamedStyle:
 # ---------------------------------------------------------------------------------------------------- shapes and sizes
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(st.integers(33, 140), st.integers(33, 140), st.integers(8, 90), st.integers(8, 90))
 def test_a_picture_has_the_size_of_its_photo(height: int, width: int, style_height: int, style_width: int) -> None:
@@ -112,6 +113,7 @@ def test_a_larger_photo_is_reduced_and_a_smaller_one_keeps_its_size(size: int, e
     assert painted(size=size).image.shape[-2:] == expected
 
 
+@pytest.mark.slow
 def test_size_0_keeps_the_size_of_the_photo() -> None:
     wide = images.read(smooth(32, 1040, 4))
     assert painted(wide, size=0, stroke=0.25).image.shape[-2:] == (32, 1040)
@@ -119,6 +121,7 @@ def test_size_0_keeps_the_size_of_the_photo() -> None:
         check(wide, [STYLE], (), InstantOptions(size=1000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stroke", [0.25, 0.5, 1.4, 2.0, 4.0])
 def test_stroke_changes_the_picture_but_not_its_size(stroke: float) -> None:
     image = painted(stroke=stroke).image
@@ -126,11 +129,13 @@ def test_stroke_changes_the_picture_but_not_its_size(stroke: float) -> None:
     assert distance(image, painted().image) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("photo", [PHOTO, FACE], ids=["one size", "two sizes"])
 def test_the_same_options_give_the_same_picture(photo: Picture) -> None:
     assert torch.equal(painted(photo).image, painted(photo).image)
 
 
+@pytest.mark.slow
 def test_a_larger_stroke_gives_larger_structures() -> None:
     """Stripes of the style, 16 pixels apart, have the requested size in the picture."""
     stripes = images.read((0.5 + 0.4 * torch.sin(math.pi * torch.arange(192) / 8)).expand(3, 192, 192))
@@ -140,6 +145,7 @@ def test_a_larger_stroke_gives_larger_structures() -> None:
         assert float((torch.arange(97) * power).sum() / power.sum()) == pytest.approx(cycles, rel=0.3)
 
 
+@pytest.mark.slow
 def test_a_narrow_strip_is_painted_at_half_strength() -> None:
     """At half its size it would be too narrow for the encoder."""
     strip = images.read(smooth(32, 2048, 5))
@@ -165,6 +171,7 @@ def feature_error(image: Tensor, style: Picture) -> float:
     return float(torch.stack(errors).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize(("photo", "style"), [(FACE, COFFEE), (FACE, STYLE), (PHOTO, OTHER)], ids=["coffee", "spots", "small"])
 def test_a_picture_has_the_colors_and_the_features_of_the_style(photo: Picture, style: Picture, fast: bool) -> None:
@@ -175,6 +182,7 @@ def test_a_picture_has_the_colors_and_the_features_of_the_style(photo: Picture, 
     assert feature_error(image, style) < 0.8 * feature_error(in_its_colors, style) < feature_error(photo.image, style)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_picture_keeps_the_content_of_the_photo(fast: bool) -> None:
     image = painted(FACE, [COFFEE], fast=fast).image
@@ -186,6 +194,7 @@ def test_a_picture_keeps_the_content_of_the_photo(fast: bool) -> None:
     assert right > wrong + 0.2
 
 
+@pytest.mark.slow
 def test_fast_paints_only_at_the_full_size_and_stays_closer_to_the_photo() -> None:
     image, quick = (painted(FACE, [COFFEE], fast=fast) for fast in (False, True))
     assert distance(image.image, quick.image) > 0.01
@@ -203,6 +212,7 @@ def test_strength_0_returns_the_photo(stroke: float) -> None:
     assert torch.equal(painted(strength=0, stroke=stroke).image, PHOTO.image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize(("photo", "style"), [(PHOTO, STYLE), (FACE, COFFEE)], ids=["one size", "two sizes"])
 def test_higher_strength_increases_the_distance_from_the_photo(photo: Picture, style: Picture, fast: bool) -> None:
@@ -211,6 +221,7 @@ def test_higher_strength_increases_the_distance_from_the_photo(photo: Picture, s
     assert all(nearer < further for nearer, further in pairwise(found))
 
 
+@pytest.mark.slow
 def test_the_result_is_continuous_in_the_strength() -> None:
     """Below 0.3 the result is blended with the photo; at 0.3 both formulas agree."""
     faint, below, at = (painted(FACE, [COFFEE], strength=strength).image for strength in (0.01, 0.2999, 0.3))
@@ -218,6 +229,7 @@ def test_the_result_is_continuous_in_the_strength() -> None:
     assert distance(below, at) < 0.01
 
 
+@pytest.mark.slow
 def test_a_strength_above_1_gives_another_picture_in_range() -> None:
     image = painted(FACE, strength=1.5).image
     assert distance(image, painted(FACE).image) > 1e-3
@@ -240,6 +252,7 @@ def test_color_keep_keeps_the_photos_colors() -> None:
 # ---------------------------------------------------------------------------------------------------- several styles
 
 
+@pytest.mark.slow
 def test_a_style_of_weight_0_has_no_effect() -> None:
     alone = painted(styles=[STYLE]).image
     torch.testing.assert_close(painted(styles=[STYLE, OTHER], style_weights=(3, 0)).image, alone, atol=1e-4, rtol=0)
@@ -258,6 +271,7 @@ def tinted(color: Sequence[float], seed: int) -> Picture:
 RED, BLUE = tinted((1, 0.3, 0.3), 1), tinted((0.3, 0.3, 1), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weights", "share"), [((1, 1), 0.5), ((3, 1), 0.75), ((1, 3), 0.25)])
 @pytest.mark.parametrize("photo", [PHOTO, FACE], ids=["one size", "two sizes"])
 def test_each_style_gets_its_share_of_the_picture(photo: Picture, weights: tuple[float, float], share: float) -> None:
@@ -273,6 +287,7 @@ def halves(shares: Sequence[float]) -> Picture:
     return images.read(stripes.expand(3, 72, 96))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stroke", [1.0, 3.0])
 def test_each_style_is_applied_inside_its_mask_and_the_photo_kept_between(stroke: float) -> None:
     image = painted(styles=[STYLE, OTHER], masks=[halves([1, 0, 0]), halves([0, 0, 1])], stroke=stroke).image
@@ -370,6 +385,7 @@ def textured(height: int, width: int, seed: int) -> Tensor:
     return 0.6 * coarse + 0.4 * torch.nn.functional.interpolate(fine, size=(height, width), mode="bicubic").clamp(0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "styles", "fast", "most"),
     [
@@ -398,6 +414,7 @@ def test_tiles_of_any_size_give_one_picture_without_seams(
     assert float(energy) <= 1.3 * float(inside)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", [False, True])
 def test_tiles_give_the_same_picture_as_painting_at_once(
     fast: bool, tiles: Callable[..., None], monkeypatch: pytest.MonkeyPatch
@@ -413,6 +430,7 @@ def test_tiles_give_the_same_picture_as_painting_at_once(
     assert float((off <= 1 / 255).float().mean()) >= 0.999
 
 
+@pytest.mark.slow
 def test_tiled_pictures_have_the_colors_of_the_style(tiles: Callable[..., None]) -> None:
     photo = textured(256, 256, 7)
     tiles(128, largest=20_000)
@@ -421,6 +439,7 @@ def test_tiled_pictures_have_the_colors_of_the_style(tiles: Callable[..., None])
         assert color_error(image, code.colors[0]) < 0.3 * color_error(photo, code.colors[0])
 
 
+@pytest.mark.slow
 def test_strength_and_color_apply_to_tiled_pictures(tiles: Callable[..., None]) -> None:
     photo = textured(200, 64, 8)
     tiles(128, largest=4_000)
@@ -434,6 +453,7 @@ def test_strength_and_color_apply_to_tiled_pictures(tiles: Callable[..., None]) 
     assert color_distance(kept, photo) < 0.5 * color_distance(painted(whole).image, photo)
 
 
+@pytest.mark.slow
 def test_a_large_photo_is_overwritten_row_by_row(tiles: Callable[..., None]) -> None:
     photo = textured(300, 64, 9)
     before = photo.clone()
@@ -447,6 +467,7 @@ def test_a_large_photo_is_overwritten_row_by_row(tiles: Callable[..., None]) -> 
     assert torch.equal(photo, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_called")
 @pytest.mark.parametrize("is_tiled", [False, True])
 @pytest.mark.parametrize("with_mask", [False, True])
@@ -484,6 +505,7 @@ def recorded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return seen
 
 
+@pytest.mark.slow
 def test_a_style_is_encoded_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, code = recorded_sizes(monkeypatch), PAINTER.encode(STYLE)
     assert seen == []
@@ -497,6 +519,7 @@ def test_a_style_is_encoded_once_for_each_size(monkeypatch: pytest.MonkeyPatch) 
     assert seen == [(192, 192)]
 
 
+@pytest.mark.slow
 def test_only_a_few_sizes_of_a_style_are_cached() -> None:
     code = PAINTER.encode(STYLE)
     for edge_px in (*range(40, 128, 8), 5000):
@@ -567,6 +590,7 @@ def test_a_requested_engine_is_compiled_immediately(monkeypatch: pytest.MonkeyPa
     assert made == ["fp32"]
 
 
+@pytest.mark.slow
 def test_torch_is_used_on_request_or_without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     made = fake_compilations(monkeypatch)
     painter = InstantPainter(EXACT, "torch")

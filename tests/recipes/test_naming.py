@@ -23,6 +23,7 @@ def _at_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(naming, "measured_style", lambda *facts: measured_style(*facts, sizes=(64,)))
 
 
+@pytest.mark.slow
 def test_a_style_contains_moments_of_the_shipped_encoder() -> None:
     style, encoder = name_style(COFFEE, {"name": "coffee", "artist": "me"}), load_encoder("vgg19-slim")
     assert (style.name, style.facts["artist"], style.facts["title"]) == ("coffee", "me", "")

@@ -50,6 +50,7 @@ def last_of(content: Picture, styles: list[Picture], tiles: TilePlan | None = No
     return replace(last, image=last.image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"size": 135, "strength": 0.5}, {"strength": 0.1, "structure_weight": 0.2}])
 def test_a_picture_in_tiles_equals_the_whole(content: Picture, style: Picture, options: dict[str, Any]) -> None:
     whole = last_of(content, [style], **options)
@@ -59,6 +60,7 @@ def test_a_picture_in_tiles_equals_the_whole(content: Picture, style: Picture, o
     assert float((tiled.image - whole.image).abs().mean()) < 1e-3  # Adam amplifies rounding where the gradient is near 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -89,6 +89,7 @@ def test_paint_returns_a_picture_and_its_record(photo: Tensor, style: Tensor, br
     assert set(record["losses"]) >= {"style"}
 
 
+@pytest.mark.slow
 def test_the_same_pictures_in_other_forms_give_the_same_painting(
     photo: Tensor, style: Tensor, brief: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -263,6 +264,7 @@ def test_style_files_joined_by_commas_are_refused(tmp_path: Path) -> None:
         read_style(f"{first},{second}")
 
 
+@pytest.mark.slow
 def test_painting_leaves_the_encoder_that_it_was_given_as_it_was(
     photo: Tensor, style: Tensor, brief: dict[str, Any], narrow: Callable[..., Vgg]
 ) -> None:

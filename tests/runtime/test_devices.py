@@ -202,6 +202,7 @@ def test_training_of_encoders_uses_what_every_device_has(networks: Networks, acc
     assert accelerator.count > 1000
 
 
+@pytest.mark.slow
 def test_training_of_decoders_uses_what_every_device_has(networks: Networks, accelerator: Accelerator) -> None:
     assert all(map(np.isfinite, decoded(networks[0], networks[2], DEVICE).values()))
     assert accelerator.count > 1000

@@ -36,6 +36,7 @@ def run_alone(script: str, **environment: str) -> str:
 # ---------------------------------------------------------------------------------------------------- threads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_threads_that_share_a_painter_paint_like_one_thread(engine: str) -> None:
     painter = impasto.InstantPainter(RUN, engine)
@@ -55,6 +56,7 @@ def test_threads_that_share_a_painter_paint_like_one_thread(engine: str) -> None
     assert all(map(torch.equal, together, alone * 2))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_openvino(), reason="no OpenVINO")
 def test_earlier_paintings_do_not_affect_a_picture() -> None:
     painter = impasto.InstantPainter(RUN, "auto")
@@ -94,12 +96,14 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_forked_child_paints_and_exits(engine: str) -> None:
     run_alone(FORKED.format(engine=engine), OMP_NUM_THREADS="2")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_child_that_never_paints_keeps_its_thread_count() -> None:
     script = "import os, sys, torch\nimport impasto.runtime.torch_state\n"

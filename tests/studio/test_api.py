@@ -259,6 +259,7 @@ def test_a_full_queue_answers_429_with_retry_after(client: pieces.Local, upload:
     assert int(response.headers["retry-after"]) >= 1
 
 
+@pytest.mark.slow
 def test_a_waiting_job_is_paused_continued_cancelled_and_deleted(client: pieces.Local, upload: str) -> None:
     job = f"{API}/jobs/{client.post(f'{API}/jobs', json=body(upload)).json()['id']}"
     assert client.post(f"{job}/pause").json()["state"] == "paused"
@@ -436,6 +437,7 @@ def test_an_unsupported_method_returns_405(client: pieces.Local) -> None:
     assert problem(client.put(f"{API}/status"), 405)["code"] == "method"
 
 
+@pytest.mark.slow
 def test_the_openapi_document_describes_every_route(client: pieces.Local) -> None:
     described = client.get(f"{API}/openapi.json").json()
     assert {f"{API}/jobs", f"{API}/uploads", f"{API}/results/zip", f"{API}/events"} <= set(described["paths"])

@@ -139,6 +139,7 @@ def kept(studio: Studio, client: pieces.Local) -> str:
     return str(row["id"])
 
 
+@pytest.mark.slow
 def test_a_trained_brush_can_be_listed_downloaded_used_and_deleted(client: pieces.Local, studio: Studio, shipped: Path) -> None:
     result = kept(studio, client)
     items = client.get(f"{API}/brushes").json()["items"]

@@ -124,6 +124,7 @@ def test_invalid_doodles_are_refused_with_their_field(
     assert words in error["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [{"kind": "refine", "result": "R"}, {"kind": "report", "results": ["R"]}])
 def test_a_doodle_without_a_photo_is_neither_refined_nor_measured(
     client: pieces.Local, studio: Studio, upload: str, body: dict[str, Any]

@@ -204,6 +204,7 @@ def test_a_brush_has_the_title_and_the_preview_of_the_style_with_its_name(
         assert (answer.content, answer.headers["content-type"]) == (content, "application/octet-stream")
 
 
+@pytest.mark.slow
 def test_a_graph_of_the_user_replaces_an_included_one_and_a_changed_graph_has_a_new_address(
     client: pieces.Local, folders: tuple[Path, Path]
 ) -> None:

@@ -59,6 +59,7 @@ def test_an_unknown_host_name_is_refused(client: pieces.Local, host: str) -> Non
         assert code(client.get(path, headers={"host": host}), 421) == "host"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "LOCALHOST:7860", "[::1]:7860"])
 def test_the_host_names_of_this_machine_are_accepted(client: pieces.Local, host: str) -> None:
     assert client.get(f"{API}/status", headers={"host": host}).status_code == 200
@@ -193,6 +194,7 @@ def test_an_endless_upload_is_stopped(app: FastAPI) -> None:
     assert list((app.state.studio.folder.root / "uploads").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["text/html", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "text/plain"]
 )

@@ -66,6 +66,7 @@ def test_the_making_of_is_written_in_every_format_and_smaller(painted: Path, suf
     assert pictures_of(film)[0].shape == (36, 48, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -32,7 +32,7 @@ class _State:
 
     Attributes:
         before: the picture and the state of the previous size, the matches, and the flatness of the photo.
-        while_painting: the planes, their gradient, two copies, the state of Adam, a temporary copy, and the flatness of the photo.
+        while_painting: the planes, their gradient, two copies and a temporary one, the state of Adam, and the flatness.
         between: the same as ``while_painting``, but without the gradient.
     """
 
@@ -41,7 +41,7 @@ class _State:
     between: int
 
 
-_IN_MEMORY, _ON_DISK = _State(20, 72, 42), _State(10, 26, 11)
+_IN_MEMORY, _ON_DISK = _State(20, 76, 42), _State(10, 26, 11)
 _FIXED = 200 * 2**20
 """Bytes for the workspace of the libraries."""
 _GAPS = 1.3
